@@ -21,6 +21,7 @@ PSEUDONYM_BYTES: Final = 16
 _MAX_FILE_BYTES: Final = 1024
 _PREFIX: Final = "SUBJECTS+KEY+"
 _SUBJECT: Final = b"sealwire subject 1\0"
+_LINKED: Final = b"sealwire linked 1\0"
 _SEAL: Final = b"sealwire sealed file 1\0"
 
 
@@ -61,6 +62,16 @@ class PseudonymKey:
     def pseudonym(self, identifier: Identifier) -> str:
         """32 hex digits that stand for the person of an identifier. Cost: 2 us."""
         return self._digest(_SUBJECT, bytes((identifier.kind,)), identifier.value)[:PSEUDONYM_BYTES].hex()
+
+    def name_of(self, path: str, kind: int, value: bytes) -> str:
+        """The person of an identifier, where `path` is empty; else of the document to which a link leads.
+
+        `path` is where the link leads, as the policy writes it, `value` what it leads by. Cost: 2 us.
+        """
+        if not path:
+            return self.pseudonym(Identifier(kind, value))
+        head = b"%b\0%c" % (path.encode("utf-8", "surrogateescape"), kind)
+        return self._digest(_LINKED, head, value)[:PSEUDONYM_BYTES].hex()
 
     def seal(self, purpose: str, content: bytes) -> bytes:
         """32 bytes that only a holder of the key can make of a file's content."""

@@ -30,6 +30,7 @@ class Keyring:
         "_retired",
         "_sharing",
         "class_names",
+        "class_names_by_id",
         "created",
         "generation",
         "partly_plaintext",
@@ -76,6 +77,8 @@ class Keyring:
         self.class_names: tuple[str, ...] = tuple(names)
         """In the order of the keyring; classes without an active key are among them."""
         self._sharing = _sharing(keys)
+        self.class_names_by_id = {key.class_id: key.class_name for key in keys}
+        """Whose envelopes have a class id. Those made with a borrowed key have the lender's."""
         self.shared_keys = _shared_keys(keys)
         """The classes that encrypt with one key, or will when they have moved, for each key with several."""
         self.plaintext_classes = tuple(

@@ -10,6 +10,7 @@ from enum import Enum, StrEnum
 from typing import final
 
 from sealwire.keys.contexts.cache import ContextWanted
+from sealwire.proxy.session.records import CommandRecord, CommandResult
 
 
 class CloseReason(Enum):
@@ -121,6 +122,30 @@ class Audit:
 
 @final
 @dataclass(slots=True, init=False)
+class Begun:
+    """A command that is on record is about to be sent: note the time in its record."""
+
+    record: CommandRecord
+
+    def __init__(self, record: CommandRecord) -> None:
+        self.record = record
+
+
+@final
+@dataclass(slots=True, init=False)
+class Done:
+    """One line for the audit sink, or several for many persons. What the client learns comes after it."""
+
+    record: CommandRecord
+    result: CommandResult
+
+    def __init__(self, record: CommandRecord, result: CommandResult) -> None:
+        self.record = record
+        self.result = result
+
+
+@final
+@dataclass(slots=True, init=False)
 class Count:
     """Add `amount` to a counter."""
 
@@ -154,6 +179,8 @@ Effect = (
     | PauseClient
     | Close
     | Audit
+    | Begun
+    | Done
     | Count
     | PlaintextMet
 )

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, final
 
+from sealwire.proxy.session.auditing.commands import AuditedCommand
 from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated
 from sealwire.proxy.session.moving.moves import Hold
+from sealwire.proxy.session.records import CommandRecord
 from sealwire.proxy.session.revealing.plaintext import Look
 from sealwire.proxy.session.write_errors.merging import WriteErrors
 
@@ -51,6 +53,8 @@ class Request:
     """What it uses of classes that move, until the reply is here."""
     stated: Stated
     """What the client says of it, by which roles show values of its reply."""
+    audited: AuditedCommand | None
+    """What the audit log is told of it; None: nothing."""
 
     def __init__(  # noqa: PLR0913 - one for each field
         self,
@@ -74,6 +78,7 @@ class Request:
         self.look = look
         self.hold = hold
         self.stated = stated
+        self.audited = None
 
 
 @final
@@ -106,6 +111,11 @@ class AwaitedRequests:
     def holds(self) -> Iterator[Hold]:
         """What the commands use of classes that move."""
         return (request.hold for request in self._requests.values() if request.hold is not None)
+
+    def unanswered(self) -> list[CommandRecord]:
+        """The records of commands that have a line whatever comes of them, and that await their reply."""
+        audited = {id(each): each.audited for each in self._requests.values()}
+        return [each.record for each in audited.values() if each is not None and each.is_certain]
 
     @property
     def full(self) -> bool:

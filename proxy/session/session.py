@@ -16,6 +16,7 @@ from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import CloseReason, Count, Counter, Effect, PauseClient
 from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import Topology
+from sealwire.proxy.session.records import CommandRecord
 from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.sides.client_side import ClientSide
 from sealwire.proxy.session.sides.server_side import ServerSide
@@ -48,6 +49,10 @@ class Session:
     def idle(self) -> bool:
         """Whether no command awaits its reply."""
         return self._conversation.awaited.idle and not self._held
+
+    def unanswered(self) -> list[CommandRecord]:
+        """Commands on record that await their reply, for when the connection has ended."""
+        return self._conversation.awaited.unanswered()
 
     def client_data(self, data: bytes) -> list[Effect]:
         """Bytes from the client."""

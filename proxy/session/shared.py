@@ -13,6 +13,8 @@ from sealwire.keys.contexts.cache import ContextCache
 from sealwire.keys.contexts.opener import Opener
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PolicySet
+from sealwire.proxy.session.auditing.commands import CommandAuditor
+from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
 from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.passing import PassingCommands
@@ -45,6 +47,15 @@ class SessionSettings:
     """Policies that counted before this one: cursors that were opened under them are still read."""
     workers: int = 1
     """How many processes share what roles limit: each grants its part."""
+    audit: CommandAudit | None = None
+    """Which commands are on record; None: those that are refused, and no other."""
+
+    @property
+    def audits_passing(self) -> bool:
+        """Whether commands on what the policy does not cover are on record too, or may be."""
+        return self.audit is not None and (
+            self.audit.scope is CommandScope.ALL or self.reveal is Reveal.EVERYWHERE
+        )
 
     @property
     def policies(self) -> tuple[PolicySet, ...]:
@@ -57,6 +68,7 @@ class Shared:
     """What all sessions of one process share; see the module."""
 
     __slots__ = (
+        "auditor",
         "contexts",
         "grids",
         "keyring",
@@ -86,6 +98,8 @@ class Shared:
         """In which replies plaintext is looked for."""
         self.reads = DocumentsRead()
         """How many documents clients were shown whose roles have a limit."""
+        self.auditor = CommandAuditor()
+        """What is remembered of commands that are on record."""
 
     def __repr__(self) -> str:
         return f"Shared({self.keyring!r})"
@@ -95,6 +109,7 @@ class Shared:
         self.settings = settings
         self.passing = PassingCommands(settings.policy.collection_names)
         self.plaintext.forget()
+        self.auditor.forget()
 
     def use_keyring(self, keyring: Keyring) -> None:
         """Another keyring counts from the next message on."""

@@ -33,6 +33,14 @@ def test_persons_types_and_keys_are_told_apart() -> None:
     assert all(len(each) == 32 for each in made)
 
 
+def test_what_leads_to_a_person_is_told_apart_by_where_it_leads() -> None:
+    message = b"sealwire linked 1\0clinic.patients._id\0\x02" + NHS.value
+    made = KEY.name_of("clinic.patients._id", STRING, NHS.value)
+    assert made == hmac.digest(bytes(range(32)), message, "sha256")[:16].hex()
+    assert KEY.name_of("", STRING, NHS.value) == KEY.pseudonym(NHS)
+    assert len({made, KEY.pseudonym(NHS), KEY.name_of("clinic.visits._id", STRING, NHS.value)}) == 3
+
+
 def test_neither_key_nor_value_is_shown_or_serialised() -> None:
     assert repr(NHS) == "Identifier()"
     assert repr(KEY) == "PseudonymKey()"

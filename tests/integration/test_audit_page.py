@@ -45,9 +45,9 @@ def test_the_page_works_on_the_log_of_a_proxy(tmp_path: Path) -> None:
                 patients.find_one({"nhs_number": {"$regex": MARKER}})
     shown = run_document(PAGE, tmp_path, "verify")
     assert "refused" in shown
-    assert "4 lines in 1 file: whole; signed up to line 4 of 4" in shown
+    assert "5 lines in 1 file: whole; signed up to line 5 of 5" in shown
     assert MARKER.encode() not in log.read_bytes()
     log.write_bytes(log.read_bytes().replace(b'"pattern"', b'"nothing"'))
     with pytest.raises(CommandFailed) as caught:
         run_document(PAGE, tmp_path, "verify")
-    assert "audit.jsonl:3" in str(caught.value)
+    assert "audit.jsonl:4" in str(caught.value)

@@ -9,6 +9,7 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.server.config.reader import read_named_file
 from sealwire.proxy.server.config.settings import AccessControl, Config
+from sealwire.proxy.session.auditing.settings import CommandAudit
 from sealwire.proxy.session.shared import SessionSettings
 
 # A cursor lives ten minutes without a getMore. Nobody changes a policy so often in that time.
@@ -51,7 +52,9 @@ def put_first(policy: PolicyFile, before: Sequence[PolicyFile]) -> tuple[PolicyF
     return (same, *others[:MAX_FORMER_POLICIES])
 
 
-def make_settings(config: Config, policies: Sequence[PolicyFile]) -> SessionSettings:
+def make_settings(
+    config: Config, policies: Sequence[PolicyFile], audit: CommandAudit | None = None
+) -> SessionSettings:
     """What sessions go by; `policies`: the one that counts, then the former."""
     return SessionSettings(
         policies[0].rules,
@@ -59,4 +62,5 @@ def make_settings(config: Config, policies: Sequence[PolicyFile]) -> SessionSett
         reveal=config.reveal,
         former=tuple(policy.rules for policy in policies[1:]),
         workers=config.workers,
+        audit=audit,
     )

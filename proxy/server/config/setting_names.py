@@ -15,6 +15,7 @@ from sealwire.keys.providers import ProviderKind, ProviderSettings, parse_provid
 from sealwire.keys.vault.settings import OPTIONS, PATH_OPTIONS, VaultSettings, vault_settings
 from sealwire.proxy.server.config.settings import CacheSettings, KeySettings
 from sealwire.proxy.server.observability.audit import AuditSettings
+from sealwire.proxy.session.auditing.settings import CommandScope
 
 ToPath = Callable[[Node], Path]
 """Makes the path in a node absolute."""
@@ -33,15 +34,20 @@ _PACE: Mapping[str, Callable[[Node], Any]] = {
 
 def read_audit(node: Node, path: ToPath) -> AuditSettings:
     """The section `audit`. Raises SourceError."""
-    entries = node.entries(("path",), ("key", "checkpoints", *_PACE))
+    entries = node.entries(("path",), ("key", "checkpoints", "commands", "subjects_key", *_PACE))
     if "key" not in entries:
         refuse_leftovers(entries, ("checkpoints", "checkpoint_lines", "checkpoint_s"), "without `key`")
     also = path(entries["checkpoints"]) if "checkpoints" in entries else None
+    commands = CommandScope.PROTECTED
+    if "commands" in entries:
+        commands = CommandScope(entries["commands"].choice(tuple(scope.value for scope in CommandScope)))
     pace = {name: read(entries[name]) for name, read in _PACE.items() if name in entries}
     return AuditSettings(
         LogPlace(path(entries["path"]), also),
         path(entries["key"]) if "key" in entries else None,
         replace(LogPace(), **pace),
+        commands,
+        path(entries["subjects_key"]) if "subjects_key" in entries else None,
     )
 
 

@@ -21,6 +21,7 @@ import logging
 from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
+from time import perf_counter
 from typing import assert_never
 
 from sealwire.crypto.x509 import InvalidCertificate, certificate_subject
@@ -28,14 +29,16 @@ from sealwire.proxy.server.connections.pipe import Hold, Pipe, tune
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.errors import UpstreamUnavailable
-from sealwire.proxy.server.observability.audit import Origin
+from sealwire.proxy.server.observability.audit import Keeping, Origin
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.tasks import spawn
 from sealwire.proxy.session.effects import (
     Audit,
+    Begun,
     Close,
     CloseReason,
     Count,
+    Done,
     Effect,
     LongToClient,
     LongToServer,
@@ -46,6 +49,7 @@ from sealwire.proxy.session.effects import (
     ToServer,
 )
 from sealwire.proxy.session.login.caller import Caller
+from sealwire.proxy.session.records import UNANSWERED
 
 _log = logging.getLogger("sealwire.server")
 
@@ -81,6 +85,7 @@ class Connection:
         self.state = State.CONNECTING
         self._awaits_keys = False
         self._session: SessionCore | None = None
+        self._origin: Origin | None = None
         self.client = Pipe(transport)
         self.server: Pipe | None = None
         self._poll = services.poll
@@ -281,7 +286,7 @@ class Connection:
                 case PauseClient():
                     change = self.client.hold if effect.paused else self.client.release
                     change(Hold.LOOK_UP)
-                case Audit():
+                case Audit() | Begun() | Done():
                     self._report(effect)
                 case PlaintextMet():
                     self._services.metrics.plaintext.add(effect)
@@ -290,15 +295,31 @@ class Connection:
                 case _:
                     assert_never(effect)
 
-    def _report(self, record: Audit) -> None:
-        """Raises _Unrecorded: what cannot be recorded does not happen."""
-        if not self._services.audit.write(record, self._origin()):
+    def _report(self, record: Audit | Begun | Done) -> None:
+        """Raises _Unrecorded: what cannot be recorded does not happen, and is not sent."""
+        audit = self._services.audit
+        if isinstance(record, Begun):
+            record.record.begun_s = perf_counter()
+            if audit.keeping is Keeping.FULL:
+                raise _Unrecorded
+        elif not audit.write(record, self._whence()):
             raise _Unrecorded
 
-    def _origin(self) -> Origin:
-        """Who reports. Cost: up to 100 us where the client has a certificate; only some commands report."""
-        caller = Caller() if self._session is None else self._session.caller
-        return Origin(self._peer, self.number, subject_of(self.client.transport), caller)
+    def _report_unanswered(self) -> None:
+        """Whatever the server made of them, these commands were sent."""
+        session, self._session = self._session, None
+        if session is None:
+            return
+        for record in session.unanswered():
+            self._services.audit.write(Done(record, UNANSWERED), self._whence(session))
+
+    def _whence(self, session: SessionCore | None = None) -> Origin:
+        """Who reports. Cost: up to 100 us where the client has a certificate, once for each login."""
+        told = session or self._session
+        caller = Caller() if told is None else told.caller
+        if self._origin is None or self._origin.caller is not caller:
+            self._origin = Origin(self._peer, self.number, subject_of(self.client.transport), caller)
+        return self._origin
 
     def settings_changed(self) -> None:
         """Tell the session. One that is made later finds the new settings by itself."""
@@ -380,6 +401,7 @@ class Connection:
         over = self.client.lost and (self.server is None or self.server.lost)
         if over and self.state is not State.CLOSED:
             self.state = State.CLOSED
+            self._report_unanswered()
             self._services.forget(self)
 
 

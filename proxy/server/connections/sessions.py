@@ -6,6 +6,7 @@ from typing import Protocol
 from sealwire.proxy.session.effects import Effect
 from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import Topology
+from sealwire.proxy.session.records import CommandRecord
 from sealwire.proxy.session.shared import Shared
 
 
@@ -33,6 +34,9 @@ class SessionCore(Protocol):
     @property
     def caller(self) -> Caller:
         """Who the client is, as far as anybody has said."""
+
+    def unanswered(self) -> list[CommandRecord]:
+        """Commands on record that await their reply."""
 
     @property
     def has_uses(self) -> bool:

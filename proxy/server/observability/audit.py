@@ -10,16 +10,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
+from time import perf_counter
 from typing import Final, Protocol, final
 
 from sealwire.audit.errors import AuditError
 from sealwire.audit.files import LogPlace, load_signing_key
 from sealwire.audit.line import Fields
 from sealwire.audit.log import AuditLog, LogPace
+from sealwire.audit.pseudonyms import load_pseudonym_key
 from sealwire.audit.signing import SigningKey
+from sealwire.proxy.server.observability import command_lines
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.session.effects import Audit
+from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
+from sealwire.proxy.session.effects import Audit, Done
 from sealwire.proxy.session.login.caller import Caller
 
 MAX_WAITING: Final = 10_000
@@ -36,6 +40,10 @@ class AuditSettings:
     key: Path | None
     """The file of the key that signs checkpoints; None: there are none."""
     pace: LogPace
+    commands: CommandScope = CommandScope.PROTECTED
+    """Which commands that are carried out have a line."""
+    subjects_key: Path | None = None
+    """The file of the key of pseudonyms; None: no line says whose documents were shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ class AuditSink(Protocol):
     def keeping(self) -> Keeping:
         """What becomes of it."""
 
-    def write(self, record: Audit, origin: Origin) -> bool:
+    def write(self, record: Audit | Done, origin: Origin) -> bool:
         """Keep `record`; False where that cannot be done."""
 
     def say(self, event: str, **fields: str | int) -> None:
@@ -98,9 +106,10 @@ class LogAudit:
 
     keeping = Keeping.OFF
 
-    def write(self, record: Audit, origin: Origin) -> bool:
-        """Log at level info."""
-        note(_log, logging.INFO, record.event, **_fields(record, origin))
+    def write(self, record: Audit | Done, origin: Origin) -> bool:
+        """Log at level info; commands that were carried out are not logged."""
+        if isinstance(record, Audit):
+            note(_log, logging.INFO, record.event, **_fields(record, origin))
         return True
 
     def say(self, event: str, **fields: str | int) -> None:
@@ -136,11 +145,16 @@ class FileAudit:
             return Keeping.KEPT
         return Keeping.FULL if len(self._waiting) >= MAX_WAITING else Keeping.WAITING
 
-    def write(self, record: Audit, origin: Origin) -> bool:
-        """Append one line; where that fails it waits. False where no more can wait."""
+    def write(self, record: Audit | Done, origin: Origin) -> bool:
+        """Append one line, or those of one command; where that fails they wait. False where no more can."""
         if len(self._waiting) >= MAX_WAITING:
             return False
-        self._append(record.event, _fields(record, origin))
+        if isinstance(record, Audit):
+            self._append(record.event, _fields(record, origin))
+        else:
+            who = _identity(origin)
+            for fields in command_lines.lines_of(record, perf_counter()):
+                self._append(command_lines.EVENT, {**who, **fields})
         return True
 
     def say(self, event: str, **fields: str | int) -> None:
@@ -169,9 +183,9 @@ class FileAudit:
                 self._failed(error)
         self._log.close()
 
-    def _append(self, event: str, fields: dict[str, str | int]) -> None:
+    def _append(self, event: str, fields: Fields) -> None:
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._waiting.append({"time": time, "event": event} | self._always | fields)
+        self._waiting.append({"time": time, "event": event, **self._always, **fields})
         # while the disk is full the clock tries again, not every client
         if len(self._waiting) == 1:
             self._write_waiting()
@@ -190,13 +204,31 @@ class FileAudit:
         note(_log, logging.ERROR, "the audit log cannot be written", hint=error.hint, **fields)
 
 
-def _fields(record: Audit, origin: Origin) -> dict[str, str | int]:
+def command_audit(settings: AuditSettings | None) -> CommandAudit | None:
+    """What sessions are told of the commands that are on record.
+
+    Raises AuditKeyProblem and KeysError for the file of the key of pseudonyms.
+    """
+    if settings is None or settings.commands is CommandScope.REFUSED:
+        return None
+    key = None if settings.subjects_key is None else load_pseudonym_key(settings.subjects_key)
+    return CommandAudit(settings.commands, None if key is None else key.name_of)
+
+
+def _identity(origin: Origin) -> dict[str, str | int]:
     caller = origin.caller
     named = {
         "user": " ".join(caller.users),
         "certificate": origin.certificate,
         "application": caller.application,
         "driver": caller.driver,
+    }
+    said = {key: value for key, value in named.items() if value}
+    return {"client": origin.client, "connection": origin.connection, **said}
+
+
+def _fields(record: Audit, origin: Origin) -> dict[str, str | int]:
+    named = {
         "namespace": record.namespace,
         "command": record.command,
         "reason": record.reason,
@@ -205,5 +237,4 @@ def _fields(record: Audit, origin: Origin) -> dict[str, str | int]:
         "glass": record.glass,
         "role": record.role,
     }
-    fields: dict[str, str | int] = {"client": origin.client, "connection": origin.connection}
-    return fields | {key: value for key, value in named.items() if value}
+    return {**_identity(origin), **{key: value for key, value in named.items() if value}}

@@ -38,7 +38,7 @@ from sealwire.proxy.server.frontier_feed import FrontierFeed
 from sealwire.proxy.server.frontier_store import ServerStore
 from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import KeyFeed
-from sealwire.proxy.server.observability.audit import open_audit
+from sealwire.proxy.server.observability.audit import command_audit, open_audit
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.ports import bind
@@ -57,6 +57,7 @@ from sealwire.proxy.server.workers.open_files import allow_connections
 from sealwire.proxy.server.workers.reload import Reload, ReloadRefused, Renewed
 from sealwire.proxy.server.workers.start import Loaded, Probed, make_upstreams, probe, store_findings
 from sealwire.proxy.server.workers.worker_channel import Seat
+from sealwire.proxy.session.auditing.settings import CommandAudit
 from sealwire.proxy.session.shared import Shared
 
 _log = logging.getLogger("sealwire.server")
@@ -86,6 +87,7 @@ class Proxy:
         """The one that counts, then those that counted before."""
         self._new_session = new_session
         self._seat = seat
+        self._audited: CommandAudit | None = None
         self._stopping = asyncio.Event()
         self._reloads = OneAtATime(self._reload, "reload")
         self._upstreams = make_upstreams(loaded)
@@ -115,7 +117,9 @@ class Proxy:
             )
             opened = self._loaded.contexts
             cache = None if opened is None else ContextCache()
-            self.shared = Shared(make_settings(config, self._policies), keys.keyring, cache)
+            self._audited = command_audit(config.audit)
+            session_settings = make_settings(config, self._policies, self._audited)
+            self.shared = Shared(session_settings, keys.keyring, cache)
             contexts = None
             if opened is not None and cache is not None:
                 contexts = ContextFeed(opened, cache, keys, config.keys, self.metrics)
@@ -210,7 +214,7 @@ class Proxy:
             return
         warn_of_less(self._policies[0].rules, policies[0].rules)
         self._policies = policies
-        self.shared.use_settings(make_settings(config, policies))
+        self.shared.use_settings(make_settings(config, policies, self._audited))
         self.frontiers.use_policy(policies[0].rules.used_classes)
         for connection in tuple(self.services.live):
             connection.settings_changed()

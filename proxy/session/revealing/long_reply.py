@@ -14,7 +14,7 @@ everything as it was: `reveal` tries it again when it is called again, with a ke
 
 import struct
 from collections import deque
-from typing import Final, final
+from typing import Final, Protocol, final
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal_elements
@@ -32,6 +32,7 @@ where a chunk was. With 32, 64 and 128 KiB the allocator found such room less of
 one or two MiB more."""
 
 _FLAGS: Final = HEADER_BYTES
+_LENGTH_BYTES: Final = 4
 _KIND: Final = _FLAGS + 4
 _BODY: Final = _KIND + 1
 
@@ -58,9 +59,9 @@ def has_more_to_come(message: LongMessage) -> bool:
 class _Container:
     """A document or array that was entered and has not ended."""
 
-    __slots__ = ("end", "grown_before", "length", "slot")
+    __slots__ = ("end", "grown_before", "length", "place", "slot")
 
-    def __init__(self, slot: int, length: int, end: int, grown_before: int) -> None:
+    def __init__(self, slot: int, length: int, end: int, grown_before: int, place: tuple[bytes, ...]) -> None:
         self.slot = slot
         """Where in the new message's pieces its length belongs."""
         self.length = length
@@ -68,6 +69,22 @@ class _Container:
         """Offset in the message just past it."""
         self.grown_before = grown_before
         """By how much everything before it had grown."""
+        self.place = place
+        """The names that lead to it from the body."""
+
+
+class Reader(Protocol):
+    """Looks at a reply as it is opened, from its beginning on, each part once."""
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether it looks at what the server sent; else at what the client sees."""
+
+    def run(self, place: tuple[bytes, ...], buf: bytes) -> None:
+        """Elements of the container to which these names lead, as a document of their own."""
+
+    def entered(self, place: tuple[bytes, ...]) -> None:
+        """A long container begins, whose elements come in runs."""
 
 
 @final
@@ -84,14 +101,18 @@ class LongReply:
         "_out",
         "_part",
         "_parts",
+        "_reader",
         "_size",
         "_window",
         "_window_bytes",
         "opened",
     )
 
-    def __init__(self, message: LongMessage, window_bytes: int = WINDOW_BYTES) -> None:
+    def __init__(
+        self, message: LongMessage, window_bytes: int = WINDOW_BYTES, reader: Reader | None = None
+    ) -> None:
         """Containers longer than `window_bytes` are entered, and runs are as long at most."""
+        self._reader = reader
         self._window_bytes = window_bytes
         self._message = message
         self._parts: deque[bytes] = message.parts
@@ -109,7 +130,7 @@ class LongReply:
         self._containers: list[_Container] = []
         self.opened = 0
         """How many envelopes were opened."""
-        self._enter(_BODY)
+        self._enter(_BODY, ())
 
     def advance(self, open_envelope: OpenEnvelope) -> None:
         """Open what has arrived. Raises what `open_envelope` raises, and BsonError; may be called again."""
@@ -143,7 +164,7 @@ class LongReply:
 
     def _run(self, end: int, open_envelope: OpenEnvelope) -> None:
         """Open what lies up to `end` in the window: whole elements of the innermost container."""
-        run = self._window[self._at : end]
+        run = raw = self._window[self._at : end]
         if run.find(MARKER) >= 0:
             try:
                 revealed, opened = reveal_elements(run, len(self._containers) - 1, open_envelope)
@@ -155,15 +176,22 @@ class LongReply:
             run = revealed
         self._out.append(run)
         self._at = end
+        if self._reader is not None:
+            seen = raw if self._reader.is_raw else run
+            length = len(seen) + _LENGTH_BYTES + 1
+            document = b"".join((length.to_bytes(_LENGTH_BYTES, "little"), seen, b"\0"))
+            self._reader.run(self._containers[-1].place, document)
 
-    def _enter(self, start: int) -> None:
-        """Go into the container whose length is at `start` in the window."""
+    def _enter(self, start: int, place: tuple[bytes, ...]) -> None:
+        """Go into the container at `place`, whose length is at `start` in the window."""
         self._out.append(self._window[self._at : start])
         self._out.append(b"")
         length = int32_at(self._window, start)
         end = self._base + start + length
-        self._containers.append(_Container(len(self._out) - 1, length, end, self._grown))
+        self._containers.append(_Container(len(self._out) - 1, length, end, self._grown, place))
         self._at = start + 4
+        if self._reader is not None:
+            self._reader.entered(place)
 
     def _enter_next(self, last: int) -> bool:
         """Go into the next element if it is a container longer than a part, and begins in the window."""
@@ -179,7 +207,7 @@ class LongReply:
             return False
         if len(self._containers) > MAX_DEPTH:
             raise BsonError(WireReason.BSON_DEPTH, self._base + value)
-        self._enter(value)
+        self._enter(value, (*self._containers[-1].place, window[self._at + 1 : name_end]))
         return True
 
     def _leave(self, inner: _Container) -> None:

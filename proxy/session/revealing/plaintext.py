@@ -93,7 +93,7 @@ class PlaintextWatch:
         turn = self._due(namespace)
         if turn is None:
             return None
-        if not _shows_own_documents(name, buf, body):
+        if not shows_own_documents(name, buf, body):
             turn.left = REPLIES_TO_NEXT_TRY
             return None
         tree = policy.covered(namespace)
@@ -139,7 +139,7 @@ class PlaintextWatch:
             self._cursors[cursor_id] = namespace
 
 
-def _shows_own_documents(name: bytes, buf: bytes, body: int) -> bool:
+def shows_own_documents(name: bytes, buf: bytes, body: int) -> bool:
     """Whether documents come as the collection has them, whole or with fields left out."""
     argument = find_element(buf, body, _ARGUMENTS[name])
     if name == b"aggregate":

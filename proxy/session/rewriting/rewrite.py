@@ -12,6 +12,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, ValueEdit
+from sealwire.proxy.session.auditing.tally import SentTally
 from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.rewriting.contexts import (
@@ -46,11 +47,12 @@ class Settled:
     sent before the plan stands. `take` is a `plan.Settler`.
     """
 
-    __slots__ = ("_forms", "_shared", "_size", "contexts", "edits", "is_short")
+    __slots__ = ("_forms", "_shared", "_size", "_tally", "contexts", "edits", "is_short")
 
-    def __init__(self, shared: Shared, forms: Forms | None = None) -> None:
+    def __init__(self, shared: Shared, forms: Forms | None = None, tally: SentTally | None = None) -> None:
         self._shared = shared
         self._forms = forms
+        self._tally = tally
         self._size = 0
         self.is_short = False
         """Whether keys of contexts are missing, so that no edit is worth making."""
@@ -76,6 +78,8 @@ class Settled:
             self.is_short = self.is_short or bool(cache.missing(wanted))
             if self.is_short:
                 return  # `apply_plan` asks for all of them at once, and the command comes again
+        if self._tally is not None:
+            self._tally.note(message, planned)
         edits = _edits(message, planned, replacements, self._shared, self._forms)
         lengths = resized(message, edits)
         for parent in parents:

@@ -15,6 +15,7 @@ from sealwire.policies.commands.planner import KNOWN_COMMANDS, NAMING_COMMANDS, 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Plan
+from sealwire.policies.roles.rights import Rights
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import (
@@ -31,7 +32,7 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.login.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded, UsersUnknown
 from sealwire.proxy.session.login.authentication import CertificateLogin, check_login
 from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, prepare_hello
-from sealwire.proxy.session.login.stated import NOTHING_STATED, stated_in
+from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
 from sealwire.proxy.session.moving.abandoned import abort_of
 from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.moving.lasting import held_by
@@ -43,7 +44,7 @@ from sealwire.proxy.session.revealing.reveal import holds_envelope
 from sealwire.proxy.session.rewriting.left_out import leave_out
 from sealwire.proxy.session.rewriting.rewrite import Settled, apply_plan
 from sealwire.proxy.session.shared import Reveal
-from sealwire.proxy.session.sides import ask_users, look_up
+from sealwire.proxy.session.sides import ask_users, look_up, on_record
 from sealwire.proxy.session.sides.entitlement import judged
 from sealwire.proxy.session.write_errors.merging import WriteErrors
 from sealwire.wire import kinds
@@ -223,7 +224,8 @@ class ClientSide(Side):
         settings, keyring, known = shared.settings, shared.keyring, shared.passing
         is_moving = bool(shared.moves.classes)
         forms = Forms(shared.moves, keyring) if is_moving or keyring.plaintext_classes else None
-        target = None if is_moving else target_of(message, parsed.body, known.planned)
+        is_planned = is_moving or settings.audits_passing
+        target = None if is_planned else target_of(message, parsed.body, known.planned)
         if target is not None:
             passing = known.get(target)
             if passing is not None:
@@ -238,11 +240,9 @@ class ClientSide(Side):
         if name in cursors.CURSOR_COMMANDS:
             message, opened = cursors.unmark(message, parsed.body, name, keyring, settings.policies)
             parsed = parse_op_msg(message)
-        stated, rights = NOTHING_STATED, None
-        if conversation.entitled.has_roles:
-            stated = stated_in(message, parsed.body)
-            rights = conversation.entitled.rights(stated)
-        settled = Settled(shared, forms) if len(message) > LONG_BYTES else None
+        stated, rights = self._entitled(message, parsed)
+        tally = None if settings.audit is None else shared.auditor.tally(settings.audit, settings.policy)
+        settled = Settled(shared, forms, tally) if len(message) > LONG_BYTES else None
         plan = plan_command(
             settings.policy,
             message,
@@ -261,14 +261,25 @@ class ClientSide(Side):
         request.stated = stated
         if forms is not None and is_moving:
             self._hold_up(forms, plan, parsed, name, opened, request)
-        sent_on = self._send_on(rewritten[0], None if unanswered else request, rewritten)
+        effects.append(count)
+        if tally is not None:
+            effects += on_record.of_command(conversation, tally, plan, name, parsed, request)
         if plan.edits or plan.settled:
             in_clear = 0 if forms is None else forms.in_clear
-            return [*effects, count, Count(Counter.VALUES_ENCRYPTED, plan.values - in_clear), sent_on]
+            effects.append(Count(Counter.VALUES_ENCRYPTED, plan.values - in_clear))
         passes_always = not plan.protected and not conversation.views.consulted
         if target is not None and passes_always and stated is NOTHING_STATED:
             known.remember(target, request, count)
-        return [*effects, count, sent_on]
+        effects.append(self._send_on(rewritten[0], None if unanswered else request, rewritten))
+        return effects
+
+    def _entitled(self, message: bytes, parsed: OpMsg) -> tuple[Stated, Rights | None]:
+        """What the client says of a command, where roles ask, and the rights that count for it."""
+        entitled = self._conversation.entitled
+        if not entitled.has_roles:
+            return NOTHING_STATED, None
+        stated = stated_in(message, parsed.body)
+        return stated, entitled.rights(stated)
 
     def _hello(self, message: bytes, parsed: OpMsg) -> list[Effect]:
         if parsed.sequences:

@@ -60,12 +60,13 @@ def check_reply(conversation: Conversation, rights: Rights, message: bytes, pars
         shared.reads.take(conversation.entitled.client, documents_in(message, parsed.body), limit)
 
 
-def opener_for(conversation: Conversation, rights: Rights | None) -> OpenEnvelope:
-    """What opens envelopes for a client with these rights; without roles it opens all."""
-    shared = conversation.shared
+def opener_for(
+    conversation: Conversation, rights: Rights | None, open_envelope: OpenEnvelope
+) -> OpenEnvelope:
+    """What opens envelopes for a client with these rights; without roles it opens all, by `open_envelope`."""
     if rights is None:
-        return shared.open_envelope
-    return Shown(rights, shared.keyring.classes_of, shared.open_envelope).open_envelope
+        return open_envelope
+    return Shown(rights, conversation.shared.keyring.classes_of, open_envelope).open_envelope
 
 
 def _shows_what_is_in_clear(rights: Rights, shared: Shared) -> bool:

@@ -12,6 +12,7 @@ from sealwire.keys.frontier.uses import FrontierLost
 from sealwire.policies.errors import Reason
 from sealwire.policies.roles.rights import Rights
 from sealwire.proxy.session import replies
+from sealwire.proxy.session.auditing.tally import OpenedTally
 from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import (
     Audit,
@@ -29,11 +30,12 @@ from sealwire.proxy.session.login.handshake import MAX_CLIENT_MESSAGE_BYTES, Unk
 from sealwire.proxy.session.moving.lasting import answered
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing import cursors
-from sealwire.proxy.session.revealing.long_reply import LongReply, has_more_to_come, is_plain
+from sealwire.proxy.session.revealing.long_reply import has_more_to_come, is_plain
 from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope, context_keys_in, reveal
-from sealwire.proxy.session.sides import ask_users, look_up
+from sealwire.proxy.session.sides import ask_users, look_up, on_record
 from sealwire.proxy.session.sides.entitlement import check_reply, opener_for
+from sealwire.proxy.session.sides.on_record import LongOpening
 from sealwire.proxy.session.write_errors import duplicates
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
@@ -74,7 +76,7 @@ class ServerSide(Side):
     def __init__(self, conversation: Conversation, framer: Framer) -> None:
         super().__init__(conversation, framer, CloseReason.SERVER_PROTOCOL)
         # A long reply that is still arriving, or waits for a key: it goes on where it stopped.
-        self._unfinished: LongReply | None = None
+        self._unfinished: LongOpening | None = None
         # Under which it was begun.
         self._rights: Rights | None = None
         self._asked_keys: set[tuple[int, int]] = set()
@@ -109,9 +111,11 @@ class ServerSide(Side):
                 return read(conversation, message, parsed)
         revealed, opened = message, 0
         failure: Exception | None = None
+        tally: OpenedTally | None = None
         if awaited is not None and awaited.reveals:
+            tally = on_record.tally_of(conversation.shared, awaited)
             try:
-                revealed, opened = self._revealed(message, parsed, awaited)
+                revealed, opened = self._revealed(message, parsed, awaited, tally)
             except _UNREADABLE as error:
                 asked = self._ask_for_key(error, message)
                 if asked is not None:
@@ -127,14 +131,19 @@ class ServerSide(Side):
             failure = replies.ReplyTooLong()
         if failure is not None:
             return self._withheld(failure, response_to, request, more_to_come=more_to_come)
-        if request.kind is RequestKind.COMMAND:
-            effects = self._to_client(ToClient(revealed), opened)
-            if request.look is not None and not more_to_come:
-                effects += self._plaintext(request.look, message, parsed.body)
-            return effects
-        return self._handshake_reply(request, message, parsed.body)
+        if request.kind is not RequestKind.COMMAND:
+            return self._handshake_reply(request, message, parsed.body)
+        effects = self._to_client(ToClient(revealed), opened)
+        if request.audited is not None:
+            shared = conversation.shared
+            is_limited = conversation.entitled.rights(request.stated) is not None
+            shown = message if is_limited or request.errors is not None else revealed
+            effects = on_record.of_reply(shared, request, shown, parsed, tally) + effects
+        return effects if request.look is None else effects + self._plaintext(request.look, message, parsed)
 
-    def _revealed(self, message: bytes, parsed: OpMsg, request: Request) -> tuple[bytes, int]:
+    def _revealed(
+        self, message: bytes, parsed: OpMsg, request: Request, tally: OpenedTally | None
+    ) -> tuple[bytes, int]:
         """A reply as the client may see it, and how many envelopes were opened. Raises as `reveal`."""
         shared = self._conversation.shared
         if request.errors is not None:
@@ -149,14 +158,17 @@ class ServerSide(Side):
             check_reply(self._conversation, rights, message, parsed)
         if message.find(MARKER) < 0:
             return message, 0
-        revealed, opened = reveal(message, parsed, opener_for(self._conversation, rights))
+        open_envelope = shared.open_envelope if tally is None else tally.open
+        revealed, opened = reveal(message, parsed, opener_for(self._conversation, rights, open_envelope))
         if opened and request.command in duplicates.COMMANDS:
             revealed = duplicates.name_in_clear(message, parsed.body, revealed)
         return revealed, opened
 
-    def _plaintext(self, look: Look, message: bytes, body: int) -> list[Effect]:
+    def _plaintext(self, look: Look, message: bytes, parsed: OpMsg) -> list[Effect]:
         """What a reply, as the server sent it, has in clear at covered paths."""
-        shared = self._conversation.shared
+        if parsed.flags & MORE_TO_COME:
+            return []
+        shared, body = self._conversation.shared, parsed.body
         with suppress(BsonError):  # the reply is in the client's hands, as it is
             shared.plaintext.follow(message, body, look.namespace)
         found = plaintext_in(message, body, look.tree, shared.keyring.partly_plaintext)
@@ -199,26 +211,29 @@ class ServerSide(Side):
     def arriving(self, message: LongMessage) -> None:
         """More of a long message has come: open what there is. What fails is judged when all is here."""
         if self._unfinished is None:
-            if MARKER not in message.parts[-1] or not self._is_revealed(message):
+            if MARKER not in message.parts[-1]:
                 return
-            self._begin(message)
+            request = self._ordinary(message)
+            if request is None or not request.reveals:
+                return
+            self._begin(message, request)
         if self._unfinished is not None:
             with suppress(BsonError, *_UNREADABLE):
-                self._unfinished.advance(self._opener_in_parts(message))
+                self._unfinished.advance(self._opener_in_parts(message, self._unfinished))
 
-    def _begin(self, message: LongMessage) -> LongReply:
+    def _begin(self, message: LongMessage, request: Request) -> LongOpening:
         """A long reply is opened from here on, all of it under the rights that count now."""
-        reply = self._unfinished = LongReply(message)
-        request = self._conversation.awaited.find(response_to_of(message.head))
-        self._rights = None if request is None else self._conversation.entitled.rights(request.stated)
-        return reply
+        self._rights = self._conversation.entitled.rights(request.stated)
+        shared = self._conversation.shared
+        self._unfinished = LongOpening(message, request, shared, is_raw=self._rights is not None)
+        return self._unfinished
 
-    def _opener_in_parts(self, message: LongMessage) -> OpenEnvelope:
+    def _opener_in_parts(self, message: LongMessage, reply: LongOpening) -> OpenEnvelope:
         """Raises ReadDenied where other rights count than when the reply began."""
         request = self._conversation.awaited.find(response_to_of(message.head))
         if request is None or self._conversation.entitled.rights(request.stated) is not self._rights:
             raise replies.ReadDenied
-        return opener_for(self._conversation, self._rights)
+        return opener_for(self._conversation, self._rights, reply.open_envelope)
 
     def _ordinary(self, message: LongMessage) -> Request | None:
         """The request that a long message answers, if the answer can be read in parts."""
@@ -232,11 +247,9 @@ class ServerSide(Side):
             rights.documents_per_hour is not None or self._conversation.shared.keyring.partly_plaintext
         ):
             return None  # its documents are counted, or it is withheld
+        if request.audited is not None and not request.reveals:
+            return None
         return request if is_plain(message) else None
-
-    def _is_revealed(self, message: LongMessage) -> bool:
-        request = self._ordinary(message)
-        return request is not None and request.reveals
 
     def long_message(self, message: LongMessage) -> list[Effect]:
         """As `message`, for one in parts, which are taken from it. Anything unusual is put together first."""
@@ -245,17 +258,17 @@ class ServerSide(Side):
             request = self._ordinary(message)
             if request is None:
                 return self.message(message.joined())
-            if request.reveals and message.holds(MARKER):
-                reply = self._begin(message)
+            if request.reveals and (request.audited is not None or message.holds(MARKER)):
+                reply = self._begin(message, request)
         self._unfinished = None
         pieces, opened = [], 0
         failure: Exception | None = None
         if reply is not None:
             try:
-                pieces = reply.reveal(self._opener_in_parts(message))
-                opened = reply.opened
+                pieces = reply.reveal(self._opener_in_parts(message, reply))
+                opened = reply.reply.opened
             except _UNREADABLE as error:
-                asked = self._ask_for_key(error, reply.window)
+                asked = self._ask_for_key(error, reply.reply.window)
                 if asked is not None:
                     self._unfinished = reply
                     return [asked]
@@ -272,7 +285,8 @@ class ServerSide(Side):
         if failure is not None:
             response_to = response_to_of(message.head)
             return self._withheld(failure, response_to, request, more_to_come=more_to_come)
-        return self._to_client(LongToClient(pieces), opened)
+        done = [] if reply is None else reply.done(request)
+        return done + self._to_client(LongToClient(pieces), opened)
 
     def _ask_for_key(self, error: Exception, where: bytes) -> NeedKeys | None:
         """Have the keyring loaded again if that may help: once for each unknown key, and not without end.
@@ -318,6 +332,7 @@ class ServerSide(Side):
         effects: list[Effect] = [
             Count(counter, label=name),
             Audit(event, request.namespace, request.command, name),
+            *on_record.of_withheld(request, name),
             ToClient(replies.command_error(self._conversation.new_id(), response_to, body)),
         ]
         if more_to_come:

@@ -7,6 +7,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import Close, CloseReason, Effect, ToClient, ToServer
 from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import Topology
+from sealwire.proxy.session.records import CommandRecord
 from sealwire.proxy.session.shared import SessionSettings, Shared
 
 
@@ -24,6 +25,7 @@ class FakeSession:
         self.uses = False
         self.certificates: list[str] = []
         """The subjects that it was told of."""
+        self.awaiting: list[CommandRecord] = []
         self._first_keyring = shared.keyring
         self._shared = shared
         self._script = script
@@ -56,6 +58,9 @@ class FakeSession:
 
     def certified(self, subject: str) -> None:
         self.certificates.append(subject)
+
+    def unanswered(self) -> list[CommandRecord]:
+        return self.awaiting
 
     @property
     def has_uses(self) -> bool:

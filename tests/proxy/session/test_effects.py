@@ -7,10 +7,12 @@ import pytest
 
 from sealwire.proxy.session.effects import (
     Audit,
+    Begun,
     Close,
     CloseReason,
     Count,
     Counter,
+    Done,
     Effect,
     LongToClient,
     LongToServer,
@@ -20,7 +22,10 @@ from sealwire.proxy.session.effects import (
     ToClient,
     ToServer,
 )
+from sealwire.proxy.session.records import UNANSWERED, CommandRecord
 
+MADE_OFTEN = ToServer | ToClient | Begun | Done | Count
+RECORD = CommandRecord("a.b", "find", written={}, filtered={})
 ONE_OF_EACH: list[Effect] = [
     ToServer(b"x"),
     ToClient(b"x"),
@@ -30,6 +35,8 @@ ONE_OF_EACH: list[Effect] = [
     PauseClient(True),
     Close(CloseReason.DRAINED),
     Audit("refused", "a.b", "find"),
+    Begun(RECORD),
+    Done(RECORD, UNANSWERED),
     Count(Counter.COMMANDS),
     PlaintextMet("a.b", "c", 2),
 ]
@@ -48,7 +55,8 @@ def test_an_effect_is_a_value(effect: Effect) -> None:
 
 
 @pytest.mark.parametrize(
-    "effect", [each for each in ONE_OF_EACH if not isinstance(each, ToServer | ToClient | Count)]
+    "effect",
+    [each for each in ONE_OF_EACH if not isinstance(each, MADE_OFTEN)],
 )
 def test_all_but_those_made_for_each_message_are_frozen(effect: Effect) -> None:
     name = fields(effect)[0].name

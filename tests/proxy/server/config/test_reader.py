@@ -29,6 +29,7 @@ from sealwire.proxy.server.config.settings import (
 from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.server.observability.audit import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat
+from sealwire.proxy.session.auditing.settings import CommandScope
 from sealwire.proxy.session.shared import Reveal
 from tests.build_context import ROOT
 from tests.proxy.server.config_texts import (
@@ -320,6 +321,13 @@ def test_checkpoints_need_a_key(leftover: str) -> None:
 
 def test_an_audit_log_needs_a_path() -> None:
     assert error_of(f"{SHORT}audit: {{key: audit.key}}\n").line == 6
+
+
+def test_an_audit_log_says_which_commands_and_by_what_key_persons_are_named() -> None:
+    audit = parse(f"{SHORT}audit: {{path: a, commands: writes, subjects_key: s.key}}\n").audit
+    assert audit is not None
+    assert (audit.commands, audit.subjects_key) == (CommandScope.WRITES, FOLDER / "s.key")
+    assert error_of(f"{SHORT}audit:\n  path: a\n  commands: reads\n").line == 8
 
 
 def test_an_audit_log_without_a_key_has_defaults() -> None:

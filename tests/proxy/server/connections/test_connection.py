@@ -1,14 +1,21 @@
 """Bytes, ends of stream, limits and bugs on real sockets, with a session that only echoes."""
 
+import json
 import socket
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from sealwire.audit.files import LogPlace
+from sealwire.audit.log import LogPace
 from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.connections.connection import subject_of
+from sealwire.proxy.server.observability.audit import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat, SafeFormatter
 from sealwire.proxy.session.effects import (
+    Begun,
     Close,
     CloseReason,
     Count,
@@ -17,6 +24,7 @@ from sealwire.proxy.session.effects import (
     ToClient,
     ToServer,
 )
+from sealwire.proxy.session.records import CommandRecord
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     LOOPBACK,
@@ -83,6 +91,27 @@ async def test_the_server_connection_is_closed_when_the_client_goes() -> None:
         await until(lambda: not proxy.services.live)
         assert sessions.made[0].calls.count("client_eof") == 1
         assert proxy.metrics.value("sealwire_client_connections") == 0
+
+
+async def test_commands_that_have_no_answer_when_the_connection_ends_are_on_record(tmp_path: Path) -> None:
+    record = CommandRecord("clinic.patients", "insert", written={"nhs": 1}, filtered={})
+    sessions = FakeSessions({b"!": lambda: [Begun(record), ToServer(b"!")]})
+    audit = AuditSettings(LogPlace(tmp_path / "log"), None, LogPace())
+    async with (
+        fake_server() as server,
+        running(make_loaded(replace(make_config(server.port), audit=audit)), sessions) as proxy,
+        client_of(proxy) as (_, writer),
+    ):
+        writer.write(b"!")
+        server_reader, _ = await server.accepted()
+        assert await soon(server_reader.readexactly(1)) == b"!"
+        sessions.made[0].awaiting = [record]
+        writer.close()
+        await until(lambda: not proxy.services.live)
+    lines = [json.loads(line) for line in (tmp_path / "log").read_bytes().splitlines()]
+    (line,) = [each for each in lines if each["event"] == "command"]
+    assert (line["outcome"], line["written"]) == ("unanswered", {"nhs": 1})
+    assert line["us"] >= 0
 
 
 async def test_a_client_that_is_reset_is_forgotten() -> None:

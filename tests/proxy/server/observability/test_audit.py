@@ -3,6 +3,7 @@
 import resource
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,24 @@ from sealwire.audit.errors import AuditFileProblem, AuditKeyProblem
 from sealwire.audit.files import LogPlace
 from sealwire.audit.line import read_line
 from sealwire.audit.log import LogPace
+from sealwire.audit.pseudonyms import Identifier, PseudonymKey
 from sealwire.audit.verification import LogReport, read_checkpoints, verify
 from sealwire.keys.errors import UnsafeFile
+from sealwire.keys.private_file import create_private
 from sealwire.proxy.server.observability import audit
-from sealwire.proxy.server.observability.audit import AuditSettings, AuditSink, Keeping, Origin, open_audit
+from sealwire.proxy.server.observability.audit import (
+    AuditSettings,
+    AuditSink,
+    Keeping,
+    Origin,
+    command_audit,
+    open_audit,
+)
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.session.effects import Audit
+from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
+from sealwire.proxy.session.effects import Audit, Done
 from sealwire.proxy.session.login.caller import Caller
+from sealwire.proxy.session.records import UNANSWERED, CommandOutcome, CommandRecord, CommandResult
 from tests.audit.logs import KEY
 
 RECORD = Audit("refused", "clinic.patients", "find", "pattern", "nhs_number")
@@ -168,3 +180,36 @@ def test_a_place_or_a_key_that_cannot_be_used_is_refused(tmp_path: Path) -> None
     with pytest.raises(AuditKeyProblem):
         open_audit(settings(tmp_path, key), Metrics())
     assert not (tmp_path / "audit.jsonl").exists()
+
+
+def test_a_command_has_a_line_with_who_it_was(tmp_path: Path) -> None:
+    sink = open_audit(settings(tmp_path), Metrics())
+    record = CommandRecord("clinic.patients", "find", written={}, filtered={"nhs": 1})
+    assert sink.write(Done(record, CommandResult(CommandOutcome.OK, read={"nhs": 2})), KNOWN)
+    sink.close()
+    (said,) = lines(tmp_path, "command")
+    assert (said["user"], said["read"], said["filtered"]) == ("ann@admin bob@clinic", {"nhs": 2}, {"nhs": 1})
+
+
+def test_commands_are_not_in_the_proxys_own_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    record = CommandRecord("clinic.patients", "find", written={}, filtered={})
+    assert open_audit(None, Metrics()).write(Done(record, UNANSWERED), KNOWN)
+    assert not caplog.records
+
+
+def test_what_sessions_are_told_of_commands(tmp_path: Path) -> None:
+    chosen = settings(tmp_path)
+    assert command_audit(None) is None
+    assert command_audit(replace(chosen, commands=CommandScope.REFUSED)) is None
+    assert command_audit(chosen) == CommandAudit(CommandScope.PROTECTED)
+    key = tmp_path / "subjects.key"
+    create_private(key, PseudonymKey(bytes(32)).written())
+    told = command_audit(replace(chosen, subjects_key=key))
+    assert told is not None
+    assert told.pseudonym is not None
+    assert told.pseudonym("", 2, b"943") == PseudonymKey(bytes(32)).pseudonym(Identifier(2, b"943"))
+    assert told.pseudonym("clinic.patients._id", 2, b"943") != told.pseudonym("", 2, b"943")
+    key.write_bytes(b"no key")
+    with pytest.raises(AuditKeyProblem):
+        command_audit(replace(chosen, subjects_key=key))

@@ -31,7 +31,7 @@ from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import AuditSettings, Keeping, Origin
 from sealwire.proxy.server.workers.app import Proxy
-from sealwire.proxy.session.effects import Audit, Effect, ToClient
+from sealwire.proxy.session.effects import Audit, Done, Effect, ToClient
 from sealwire.wire.op_msg import build_op_msg
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
@@ -305,7 +305,7 @@ class FullAudit:
 
     keeping = Keeping.FULL
 
-    def write(self, record: Audit, origin: Origin) -> bool:
+    def write(self, record: Audit | Done, origin: Origin) -> bool:
         return False
 
     def say(self, event: str, **fields: str | int) -> None:

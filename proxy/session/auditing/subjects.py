@@ -1,0 +1,154 @@
+"""Whose documents a reply shows: their identifiers, or the values that lead to them, as pseudonyms.
+
+Only where documents come as the collection has them: elsewhere a path says nothing of where a value comes
+from, and the documents count as nobody's. Source of the paths: `policies.file.subjects`.
+"""
+
+from typing import Final, final
+
+from sealwire.crypto.envelope import MARKER
+from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
+from sealwire.keys.contexts.cache import ContextKeysMissing
+from sealwire.keys.errors import KeyDestroyed, UnknownKey
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet
+from sealwire.policies.file.stored import StoredValues
+from sealwire.policies.file.subject_links import identifiers
+from sealwire.proxy.session.auditing.settings import IDENTIFIER, Pseudonym
+from sealwire.proxy.session.revealing.reveal import OpenEnvelope
+from sealwire.wire import kinds
+from sealwire.wire.errors import BsonError
+from sealwire.wire.raw_bson import Cursor
+
+# Names of collections come from the server and from clients, with patterns in a policy without end.
+_MAX_KNOWN: Final = 1024
+
+_UNREADABLE: Final = (
+    *(BsonError, InvalidEnvelope, DecryptionFailed, KeyDestroyed, UnknownKey, ContextKeysMissing),
+)
+
+# A BSON Binary is an int32 length, the subtype, where a marker begins, and the content.
+_SUBTYPE_OFFSET: Final = 4
+_CONTENT_OFFSET: Final = 5
+
+_LINKING: Final = FieldClass("link", Mode.DETERMINISTIC, None)
+"""Stands at the end of a path that is walked like that of a class: through arrays, to each value."""
+
+
+@final
+class SubjectPaths:
+    """Where the documents of one collection say whose they are."""
+
+    __slots__ = ("_domain", "_tree")
+
+    def __init__(self, tree: PathNode, domain: str) -> None:
+        self._tree = tree
+        self._domain = domain
+
+    def look(
+        self,
+        buf: bytes,
+        start: int,
+        pseudonym: Pseudonym,
+        open_envelope: OpenEnvelope,
+        found: dict[str, None],
+    ) -> bool:
+        """Add whose the document at `start` is; False: it does not say. Cost: O(elements on the way)."""
+        said = False
+        try:
+            walk = StoredValues(buf, self._tree, start)
+            while walk.next_value():
+                kind, value = walk.kind, buf[walk.value : walk.end]
+                if kind == kinds.BIN_DATA and value.startswith(MARKER, _SUBTYPE_OFFSET):
+                    kind, value = open_envelope(value, _CONTENT_OFFSET, len(value))
+                found[pseudonym(self._domain, kind, value)] = None
+                said = True
+        except _UNREADABLE:  # what is wrong with a reply, others say
+            return said
+        return said
+
+
+@final
+class SubjectPolicy:
+    """The paths of each collection, by one policy."""
+
+    __slots__ = ("_known", "policy")
+
+    def __init__(self, policy: PolicySet) -> None:
+        self.policy = policy
+        self._known: dict[str, SubjectPaths | None] = {}
+
+    def paths_of(self, namespace: str) -> SubjectPaths | None:
+        """Where its documents say whose they are; None: nowhere. Cost: one look-up, after the first time."""
+        if namespace in self._known:
+            return self._known[namespace]
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        found = self._known[namespace] = _paths_of(self.policy, namespace)
+        return found
+
+
+def _paths_of(policy: PolicySet, namespace: str) -> SubjectPaths | None:
+    subjects = policy.subjects
+    if subjects is None:
+        return None
+    node = policy.covered(namespace)
+    if node is not None:
+        paths = identifiers(subjects, node)
+        if paths:
+            return SubjectPaths(_tree(list(paths)), IDENTIFIER)
+    link = subjects.link_of(namespace)
+    return None if link is None else SubjectPaths(_tree([link.source.path]), str(link.target))
+
+
+def _tree(paths: list[str], path: str = "") -> PathNode:
+    """The tree of some paths, none of which leads through another."""
+    if "" in paths:
+        return PathNode(path, leaf=_LINKING)
+    heads: dict[str, list[str]] = {}
+    for each in paths:
+        head, _, rest = each.partition(".")
+        heads.setdefault(head, []).append(rest)
+    children = {
+        head.encode("utf-8", "surrogateescape"): _tree(rests, f"{path}.{head}" if path else head)
+        for head, rests in heads.items()
+    }
+    return PathNode(path, children)
+
+
+@final
+class DocumentsShown:
+    """The documents of one reply: how many, and whose."""
+
+    __slots__ = ("_open", "_paths", "_pseudonym", "documents", "subjects", "unknown")
+
+    def __init__(
+        self, paths: SubjectPaths | None, pseudonym: Pseudonym | None, open_envelope: OpenEnvelope
+    ) -> None:
+        """`open_envelope` opens identifiers in documents as the server sent them."""
+        self._open = open_envelope
+        self._paths = paths
+        self._pseudonym = pseudonym
+        self.documents = 0
+        self.subjects: dict[str, None] = {}
+        self.unknown = 0
+
+    def batch(self, buf: bytes, start: int) -> None:
+        """The documents in the array at `start`. Raises BsonError. Cost: O(documents)."""
+        cursor = Cursor(buf, start)
+        while cursor.advance():
+            if cursor.kind == kinds.OBJECT:
+                self.document(buf, cursor.value)
+
+    def document(self, buf: bytes, start: int) -> None:
+        """One more."""
+        self.documents += 1
+        if self._pseudonym is not None and (
+            self._paths is None
+            or not self._paths.look(buf, start, self._pseudonym, self._open, self.subjects)
+        ):
+            self.unknown += 1
+
+    def too_long(self) -> None:
+        """One that is too long to be looked at."""
+        self.documents += 1
+        self.unknown += self._pseudonym is not None

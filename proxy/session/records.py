@@ -1,0 +1,83 @@
+"""What the audit log is told of one command: what was sent, and what came of it.
+
+Names of classes and counts, pseudonyms of persons, and what the client said of its purpose: never a value.
+Both are made for each command, and write their `__init__` out; see `effects`.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import final
+
+
+class CommandOutcome(StrEnum):
+    """What came of a command."""
+
+    OK = "ok"
+    FAILED = "failed"
+    """The server answered with an error, or with one of a statement."""
+    WITHHELD = "withheld"
+    """The server's answer did not reach the client: it could not be opened, or is too long."""
+    UNANSWERED = "unanswered"
+    """Nobody knows: a write without acknowledgement, or the connection ended before the answer."""
+
+
+@final
+@dataclass(slots=True, init=False)
+class CommandRecord:
+    """What a command is that was sent on."""
+
+    namespace: str
+    command: str
+    written: dict[str, int]
+    """By class: how many values it has to be stored."""
+    filtered: dict[str, int]
+    """By class: how many values stored ones are compared with; a range is one."""
+    subjects: tuple[str, ...]
+    """The pseudonyms of the persons whom it names, in a filter or as an identifier of what it stores."""
+    purpose: str
+    glass: str
+    role: str
+    begun_s: float
+    """When it was sent, by the clock of the shell, which alone has one and sets it."""
+
+    def __init__(  # noqa: PLR0913 - one for each field
+        self,
+        namespace: str,
+        command: str,
+        *,
+        written: dict[str, int],
+        filtered: dict[str, int],
+        subjects: tuple[str, ...] = (),
+        purpose: str = "",
+        glass: str = "",
+        role: str = "",
+    ) -> None:
+        self.namespace = namespace
+        self.command = command
+        self.written = written
+        self.filtered = filtered
+        self.subjects = subjects
+        self.purpose = purpose
+        self.glass = glass
+        self.role = role
+        self.begun_s = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What came of a command, or of one reply to it."""
+
+    outcome: CommandOutcome
+    reason: str = ""
+    """The server's code, or ours, where it is not OK."""
+    read: dict[str, int] = field(default_factory=dict)
+    """By class: how many encrypted values were opened for the client."""
+    documents: int = 0
+    """How many documents were shown."""
+    subjects: tuple[str, ...] = ()
+    """The pseudonyms of the persons whose documents were shown."""
+    unknown: int = 0
+    """How many of the documents are of persons whom nobody can tell."""
+
+
+UNANSWERED = CommandResult(CommandOutcome.UNANSWERED)

@@ -1,0 +1,165 @@
+"""Commands on record, by a driver through a real proxy and server: counts, persons, and no value anywhere."""
+
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import InsertOne, MongoClient, UpdateOne
+from pymongo.errors import DuplicateKeyError
+from pymongo.write_concern import WriteConcern
+
+from sealwire.audit.pseudonyms import PseudonymKey
+from sealwire.keys.private_file import create_private
+from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from tests.integration.outside.chosen import own_server
+from tests.proxy.session.world import value_bytes
+from tests.support.secantus import secantus
+
+pytestmark = [pytest.mark.integration, own_server("it has one of its own")]
+
+POLICY = """
+version: 1
+classes:
+  nhs: {mode: deterministic, type: string}
+  notes: {mode: random}
+collections:
+  clinic.patients: {nhs_number: nhs, notes: notes}
+  clinic.visits: {report: notes}
+subjects:
+  class: nhs
+  links: {clinic.visits.patient_id: clinic.patients._id}
+"""
+MARKER = "MARKER-"
+KEY = PseudonymKey(bytes(range(32)))
+ANN, BOB = f"{MARKER}943", f"{MARKER}944"
+
+
+def person(identifier: str) -> str:
+    return KEY.name_of("", *value_bytes(identifier))
+
+
+class Log:
+    """The lines of commands that came since the last look."""
+
+    def __init__(self, path: Path, proxy: ProxyProcess) -> None:
+        self.path = path
+        self.proxy = proxy
+        self._seen = 0
+
+    def new(self) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.path.read_bytes().splitlines()]
+        found = [line for line in lines if line["event"] == "command"]
+        new, self._seen = found[self._seen :], len(found)
+        return new
+
+    def decrypted(self) -> int:
+        """What the metric counts."""
+        address = f"http://127.0.0.1:{self.proxy.admin_port}/metrics"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            found = re.search(r"^sealwire_values_decrypted_total (\S+)", answer.read().decode(), re.MULTILINE)
+        return 0 if found is None else int(float(found[1]))
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MongoClient[Any], Log]]:
+    folder = tmp_path_factory.mktemp("audited")
+    policy, path, key = folder / "policy.yaml", folder / "audit.jsonl", folder / "subjects.key"
+    policy.write_text(POLICY)
+    create_private(key, KEY.written())
+    settings = {"audit": {"path": str(path), "subjects_key": str(key)}}
+    with secantus(folder) as database:
+        options = ProxyOptions(folder / "proxy", policy, database.address, None, None, False, settings)
+        with ProxyProcess(options) as proxy, MongoClient[Any](proxy.uri(), appname="rounds") as client:
+            yield client, Log(path, proxy)
+
+
+@pytest.fixture
+def client(running: tuple[MongoClient[Any], Log]) -> MongoClient[Any]:
+    client, log = running
+    for name in ("patients", "visits"):
+        client["clinic"][name].drop()
+    documents = [{"_id": n, "nhs_number": who, "notes": MARKER} for n, who in ((1, ANN), (2, BOB))]
+    client["clinic"]["patients"].insert_many(documents)
+    log.new()
+    return client
+
+
+@pytest.fixture
+def log(running: tuple[MongoClient[Any], Log]) -> Iterator[Log]:
+    yield running[1]
+    assert MARKER.encode() not in running[1].path.read_bytes()
+
+
+def said(line: dict[str, Any]) -> dict[str, Any]:
+    """What a line says, without what every line has."""
+    assert line["us"] >= 0
+    assert line["application"] == "rounds"
+    left_out = {"n", "prev", "time", "event", "client", "connection", "application", "driver", "us"}
+    return {name: value for name, value in line.items() if name not in left_out}
+
+
+def test_a_find_says_what_was_shown_of_whom_and_why(client: MongoClient[Any], log: Log) -> None:
+    comment = {"sealwire": {"purpose": "direct-care"}}
+    assert client["clinic"]["patients"].find_one({"nhs_number": ANN}, comment=comment)
+    (line,) = log.new()
+    assert said(line) == {
+        **{"namespace": "clinic.patients", "command": "find", "purpose": "direct-care", "outcome": "ok"},
+        **{"read": {"nhs": 1, "notes": 1}, "filtered": {"nhs": 1}, "documents": 1, "subjects": [person(ANN)]},
+    }
+
+
+def test_writes_and_those_that_fail(client: MongoClient[Any], log: Log) -> None:
+    patients = client["clinic"]["patients"]
+    patients.update_one({"nhs_number": BOB}, {"$set": {"notes": MARKER}})
+    with pytest.raises(DuplicateKeyError):
+        patients.insert_one({"_id": 1, "nhs_number": ANN})
+    patients.find_one_and_delete({"nhs_number": BOB})
+    update, insert, removal = log.new()
+    assert (update["written"], update["filtered"], update["outcome"]) == ({"notes": 1}, {"nhs": 1}, "ok")
+    assert (insert["outcome"], insert["reason"], insert["subjects"]) == (
+        "failed",
+        "code 11000",
+        [person(ANN)],
+    )
+    assert (removal["documents"], removal["subjects"]) == (1, [person(BOB)])
+
+
+def test_a_write_that_nobody_acknowledges(client: MongoClient[Any], log: Log) -> None:
+    patients = client["clinic"].get_collection("patients", write_concern=WriteConcern(w=0))
+    patients.insert_one({"nhs_number": ANN})
+    assert client["clinic"]["patients"].count_documents({"nhs_number": ANN}) >= 1
+    write, count = log.new()
+    assert (write["outcome"], write["written"]) == ("unanswered", {"nhs": 1})
+    assert (count["command"], count["filtered"]) == ("aggregate", {"nhs": 1})
+
+
+def test_batches_aggregations_bulk_writes_and_transactions(client: MongoClient[Any], log: Log) -> None:
+    clinic = client["clinic"]
+    assert len(list(clinic["patients"].find(batch_size=1))) == 2
+    lines = log.new()
+    assert [line["command"] for line in lines][:2] == ["find", "getMore"]
+    assert {who for line in lines for who in line.get("subjects", [])} == {person(ANN), person(BOB)}
+    list(clinic["patients"].aggregate([{"$group": {"_id": "$nhs_number"}}]))
+    (line,) = log.new()
+    assert (line["read"], line["subjects_unknown"], "subjects" in line) == ({"nhs": 2}, 2, False)
+    clinic["patients"].bulk_write(
+        [InsertOne({"nhs_number": ANN}), UpdateOne({"_id": 1}, {"$set": {"notes": 1}})]
+    )
+    assert [line["written"] for line in log.new()] == [{"nhs": 1}, {"notes": 1}]
+    clinic["visits"].insert_one({"patient_id": 1, "report": MARKER})
+    log.new()
+    clinic["visits"].find_one({"patient_id": 1})
+    (line,) = log.new()
+    assert line["subjects"] == [KEY.name_of("clinic.patients._id", *value_bytes(1))]
+
+
+def test_values_that_were_read_are_those_of_the_metric(client: MongoClient[Any], log: Log) -> None:
+    before = log.decrypted()
+    list(client["clinic"]["patients"].find())
+    list(client["clinic"]["patients"].find({}, {"notes": 1}))
+    read = sum(sum(line.get("read", {}).values()) for line in log.new())
+    assert read == log.decrypted() - before == 6

@@ -1,0 +1,296 @@
+"""Commands on record: which have a line, what it counts, and whose documents were shown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import bson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.file.loader import load_policy
+from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
+from sealwire.proxy.session.effects import (
+    Begun,
+    Count,
+    Counter,
+    Done,
+    Effect,
+    LongToServer,
+    ToClient,
+    ToServer,
+)
+from sealwire.proxy.session.records import CommandOutcome, CommandRecord, CommandResult
+from sealwire.proxy.session.session import Session
+from sealwire.proxy.session.shared import Reveal, SessionSettings
+from tests.proxy.session import world
+from tests.proxy.session.world import KEYRING, POLICY_TEXT, command, reply, sealed, sealed_randomly
+
+POLICY = load_policy(
+    POLICY_TEXT.replace(b"  ward.*:", b"  clinic.visits: {report: secret}\n  ward.*:")
+    + b"""
+subjects:
+  class: nhs
+  links:
+    clinic.visits.patient.id: clinic.patients._id
+""",
+    "policy.yaml",
+)
+FIND = {"find": "patients", "filter": {"nhs_number": "943"}, "$db": "clinic"}
+
+
+def named(path: str, kind: int, value: bytes) -> str:
+    """Stands in for a pseudonym and can be read, so that a test sees of what it was made."""
+    return f"{path}|{kind}|{value.hex()}"
+
+
+def person(text: str) -> str:
+    return named("", *world.value_bytes(text))
+
+
+def session(
+    scope: CommandScope = CommandScope.PROTECTED, keyring: Keyring = KEYRING, **settings: Any
+) -> Session:
+    audit = CommandAudit(scope, named)
+    return world.session_of(SessionSettings(POLICY, login_required=False, audit=audit, **settings), keyring)
+
+
+def done(effects: list[Effect]) -> tuple[CommandRecord, CommandResult]:
+    (found,) = (each for each in effects if isinstance(each, Done))
+    return found.record, found.result
+
+
+def asked(
+    played: Session, body: Mapping[str, Any], answer: Mapping[str, Any], **sequences: Any
+) -> tuple[CommandRecord, CommandResult]:
+    """Send a command and answer it. The record begins before it is sent, and ends before the client sees."""
+    sent = played.client_data(command(dict(body), **sequences))
+    kinds = [type(each) for each in sent if not isinstance(each, Count)]
+    assert kinds in ([Begun, ToServer], [Begun, LongToServer])
+    effects = played.server_data(reply(dict(answer)))
+    assert [type(each) for each in effects if not isinstance(each, Count)] == [Done, ToClient]
+    return done(effects)
+
+
+def batch(*documents: Any, cursor: int = 0, name: str = "firstBatch") -> dict[str, Any]:
+    return {
+        "cursor": {name: list(documents), "id": bson.Int64(cursor), "ns": "clinic.patients"},
+        "ok": 1.0,
+    }
+
+
+def test_a_find_counts_what_it_compares_and_what_is_opened_for_it() -> None:
+    shown = {"_id": 1, "nhs_number": sealed("nhs", "943"), "notes": sealed_randomly("secret", "n")}
+    record, result = asked(session(), {**FIND, "comment": "purpose=direct-care"}, batch(shown, shown))
+    assert (record.namespace, record.command, record.purpose) == ("clinic.patients", "find", "direct-care")
+    assert (record.filtered, record.written) == ({"nhs": 1}, {})
+    assert record.subjects == (person("943"),)
+    assert result == CommandResult(CommandOutcome.OK, "", {"nhs": 2, "secret": 2}, 2, (person("943"),), 0)
+
+
+def test_an_insert_counts_what_it_stores_and_names_whose_it_is() -> None:
+    documents = [{"nhs_number": "1", "visits": 3}, {"nhs_number": "2", "tags": ["1"]}]
+    insert = {"insert": "patients", "documents": documents, "$db": "clinic"}
+    record, result = asked(session(), insert, {"n": 2, "ok": 1})
+    assert record.written == {"nhs": 3, "visits": 1}
+    assert record.subjects == (person("1"), person("2"))
+    assert result == CommandResult(CommandOutcome.OK)
+
+
+def test_an_upsert_compares_by_its_filter_and_stores_by_its_update() -> None:
+    update = {
+        "update": "patients",
+        "updates": [{"q": {"nhs_number": "1"}, "u": {"$set": {"visits": 2}}, "upsert": True}],
+        "$db": "clinic",
+    }
+    record, _ = asked(session(), update, {"n": 1, "ok": 1})
+    assert (record.written, record.filtered) == ({"visits": 1}, {"nhs": 1})
+
+
+def test_a_long_insert_counts_documents_that_were_written_on_the_way() -> None:
+    documents = [{"nhs_number": f"{n}", "filling": "x" * 9000} for n in range(300)]
+    insert = {"insert": "patients", "$db": "clinic"}
+    record, _ = asked(session(), insert, {"n": 300, "ok": 1}, after={"documents": documents})
+    assert record.written == {"nhs": 300}
+    assert len(record.subjects) == 300
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "reason"),
+    [
+        ({"ok": 0, "code": 11000, "errmsg": "dup key: 943"}, CommandOutcome.FAILED, "code 11000"),
+        ({"ok": 0}, CommandOutcome.FAILED, "reply"),
+        ({"n": 0, "ok": 1, "writeErrors": [{"index": 0, "code": 121}]}, CommandOutcome.FAILED, "code 121"),
+        ({"nErrors": 1, "ok": 1}, CommandOutcome.FAILED, "statements"),
+        ({"nErrors": 0, "ok": 1, "writeErrors": []}, CommandOutcome.OK, ""),
+    ],
+)
+def test_what_the_server_rejects_has_failed(
+    answer: dict[str, Any], outcome: CommandOutcome, reason: str
+) -> None:
+    insert = {"insert": "patients", "documents": [{"nhs_number": "943"}], "$db": "clinic"}
+    _, result = asked(session(), insert, answer)
+    assert (result.outcome, result.reason) == (outcome, reason)
+
+
+def test_a_statement_that_was_left_out_is_no_failure_of_the_others() -> None:
+    played = session()
+    documents = [{"nhs_number": "1"}, {"nhs_number": {"$bad": bson.MinKey()}}]
+    insert = {"insert": "patients", "documents": documents, "ordered": False, "$db": "clinic"}
+    sent = played.client_data(command(insert))
+    assert any(isinstance(each, Begun) for each in sent)
+    record, result = done(played.server_data(reply({"n": 1, "ok": 1})))
+    assert record.written == {"nhs": 1}
+    assert (result.outcome, result.reason) == (CommandOutcome.OK, "")
+
+
+def test_a_write_without_acknowledgement_is_on_record_when_it_is_sent() -> None:
+    insert = {"insert": "patients", "documents": [{"visits": 1}], "$db": "clinic", "writeConcern": {"w": 0}}
+    effects = session().client_data(command(insert, flags=2))
+    assert [type(each) for each in effects if not isinstance(each, Count)] == [Begun, Done, ToServer]
+    assert done(effects)[1].outcome is CommandOutcome.UNANSWERED
+
+
+def test_a_reply_that_cannot_be_opened_is_withheld() -> None:
+    played = session()
+    played.client_data(command(FIND))
+    broken = bytearray(sealed("nhs", "943"))
+    broken[-1] ^= 1
+    shown = {"nhs_number": bson.Binary(bytes(broken), 0x80)}
+    _, result = done(played.server_data(reply(batch(shown))))
+    assert (result.outcome, result.reason, result.read) == (CommandOutcome.WITHHELD, "DecryptionFailed", {})
+
+
+def test_a_cursor_goes_on_with_what_its_command_said() -> None:
+    played = session()
+    find = {"find": "patients", "comment": "purpose=research", "$db": "clinic"}
+    shown = {"nhs_number": sealed("nhs", "1")}
+    asked(played, find, batch(shown, cursor=77))
+    more = {"getMore": bson.Int64(77), "collection": "patients", "$db": "clinic"}
+    record, result = asked(played, more, batch(shown, {"_id": 2}, cursor=77, name="nextBatch"))
+    assert (record.command, record.purpose) == ("getMore", "research")
+    assert (result.documents, result.subjects, result.unknown) == (2, (person("1"),), 1)
+    _, result = asked(played, more, batch(shown, name="nextBatch"))
+    assert result.unknown == 0
+    _, result = asked(played, more, batch(shown, name="nextBatch"))
+    assert (result.subjects, result.unknown) == ((), 1)  # of a cursor that is gone nothing is known
+
+
+def test_a_getmore_that_shows_nothing_has_no_line() -> None:
+    played = session()
+    more = {"getMore": bson.Int64(5), "collection": "patients", "$db": "clinic"}
+    played.client_data(command(more))
+    effects = played.server_data(reply(batch(name="nextBatch", cursor=5)))
+    assert not any(isinstance(each, Done) for each in effects)
+    _, result = asked(played, more, {"ok": 0, "code": 43})
+    assert result.reason == "code 43"
+
+
+def test_documents_that_come_in_another_shape_are_nobodys() -> None:
+    pipeline = [{"$project": {"other": "$nhs_number"}}]
+    aggregate = {"aggregate": "patients", "pipeline": pipeline, "cursor": {}, "$db": "clinic"}
+    _, result = asked(session(), aggregate, batch({"other": sealed("nhs", "1")}))
+    assert (result.read, result.documents, result.subjects, result.unknown) == ({"nhs": 1}, 1, (), 1)
+
+
+def test_linked_documents_are_told_by_what_they_link_to() -> None:
+    shown = ({"patient": [{"id": 7}, {"id": 8}]}, {"patient": {"id": 7}}, {"patient": 7})
+    _, result = asked(session(), {"find": "visits", "$db": "clinic"}, batch(*shown))
+    linked = [named("clinic.patients._id", *world.value_bytes(each)) for each in (7, 8)]
+    assert (result.documents, result.subjects, result.unknown) == (3, tuple(linked), 1)
+
+
+def test_with_replies_opened_everywhere_what_they_show_is_on_record() -> None:
+    find = {"find": "copies", "$db": "other"}
+    played = session(reveal=Reveal.EVERYWHERE)
+    asked(played, FIND, batch())
+    for _ in range(2):
+        played.client_data(command(find))
+        _, result = done(played.server_data(reply(batch({"x": sealed("nhs", "1")}))))
+        assert (result.read, result.unknown) == ({"nhs": 1}, 1)
+    played.client_data(command(find))
+    assert not any(isinstance(each, Done) for each in played.server_data(reply({"cursor": {}, "ok": 1})))
+
+
+def test_what_a_findandmodify_shows_is_a_document() -> None:
+    body = {"findAndModify": "patients", "query": {"visits": 1}, "remove": True, "$db": "clinic"}
+    value = {"nhs_number": sealed("nhs", "1")}
+    record, result = asked(session(), body, {"value": value, "ok": 1})
+    assert (record.filtered, result.documents, result.subjects) == ({"visits": 1}, 1, (person("1"),))
+
+
+def test_a_long_reply_is_read_as_it_is_opened() -> None:
+    played = session()
+    played.client_data(command({"find": "patients", "$db": "clinic"}))
+    documents = [{"nhs_number": sealed("nhs", f"{n % 50}"), "filling": "x" * 900} for n in range(2000)]
+    documents.insert(3, {"nhs_number": sealed("nhs", "far"), "filling": ["x" * 9000] * 40})
+    message = reply(batch(*documents, cursor=4))
+    effects: list[Effect] = []
+    for start in range(0, len(message), 50_000):
+        effects += played.server_data(message[start : start + 50_000])
+    _, result = done(effects)
+    assert result.outcome is CommandOutcome.OK
+    assert (result.read, result.documents) == ({"nhs": 2001}, 2001)
+    assert (len(result.subjects), result.unknown) == (50, 1)
+    more = {"getMore": bson.Int64(4), "collection": "patients", "$db": "clinic"}
+    _, result = asked(played, more, batch({"nhs_number": sealed("nhs", "1")}, name="nextBatch"))
+    assert result.subjects == (person("1"),)
+
+
+def test_which_commands_have_a_line_is_a_setting() -> None:
+    other = {"ping": 1, "$db": "admin"}
+    write = {"insert": "patients", "documents": [{"visits": 1}], "$db": "clinic"}
+
+    def lines(scope: CommandScope, body: dict[str, Any]) -> int:
+        played = session(scope)
+        played.client_data(command(body))
+        return sum(isinstance(each, Done) for each in played.server_data(reply({"ok": 1})))
+
+    found = {scope: [lines(scope, body) for body in (other, FIND, write)] for scope in list(CommandScope)[:3]}
+    assert found == {
+        CommandScope.ALL: [1, 1, 1],
+        CommandScope.PROTECTED: [0, 1, 1],
+        CommandScope.WRITES: [0, 0, 1],
+    }
+
+
+def test_without_the_setting_nothing_is_on_record() -> None:
+    played = world.session()
+    sent = played.client_data(command(FIND))
+    back = played.server_data(reply(batch({"nhs_number": sealed("nhs", "1")})))
+    assert not any(isinstance(each, Begun | Done) for each in sent + back)
+    assert played.unanswered() == []
+
+
+def test_commands_that_await_their_reply_are_known_at_the_end() -> None:
+    played = session()
+    played.client_data(command(FIND))
+    (record,) = played.unanswered()
+    assert record.command == "find"
+    played.server_data(reply(batch()))
+    assert played.unanswered() == []
+
+
+CLASSES = st.sampled_from(["nhs", "visits", "secret"])
+
+
+@given(st.lists(st.lists(CLASSES, max_size=4), max_size=6), st.booleans())
+def test_what_is_read_is_what_the_metric_counts(documents: list[list[str]], is_later: bool) -> None:
+    values = {
+        "nhs": sealed("nhs", "1"),
+        "visits": sealed("visits", 5),
+        "secret": sealed_randomly("secret", 1),
+    }
+    shown = [{f"f{place}": values[name] for place, name in enumerate(each)} for each in documents]
+    played = session()
+    body = {"getMore": bson.Int64(7), "collection": "patients", "$db": "clinic"} if is_later else FIND
+    played.client_data(command(body))
+    effects = played.server_data(reply(batch(*shown, name="nextBatch" if is_later else "firstBatch")))
+    counted = sum(
+        each.amount
+        for each in effects
+        if isinstance(each, Count) and each.counter is Counter.VALUES_DECRYPTED
+    )
+    read = [each.result.read for each in effects if isinstance(each, Done)]
+    assert sum(sum(each.values()) for each in read) == counted == sum(map(len, documents))
