@@ -105,8 +105,12 @@ EXIT_CODES: dict[type[Exception], int] = {
     detection.NoSuchRecord: EX_NOINPUT,
     detection.WrongStep: EX_CONFIG,
     detection.UnprovedLog: EX_DATAERR,
+    erasure.SubjectMissing: EX_NOINPUT,
+    erasure.ErasureRefused: EX_CONFIG,
+    erasure.SubjectHeld: EX_NOPERM,
     erasure.HoldProblem: EX_CONFIG,
     erasure.ErasureDamaged: EX_DATAERR,
+    erasure.ErasureFailed: EX_UNAVAILABLE,
 }
 
 

@@ -23,7 +23,7 @@ _MAX_CHARACTERS = 4096
 subjects_key_option = click.option(
     "--subjects-key",
     type=PRESENT_FILE,
-    envvar="SEALWIRE_SUBJECTS_KEY",
+    envvar="SEALWIRE_AUDIT_SUBJECTS_KEY",
     show_envvar=True,
     required=True,
     help="The key of pseudonyms, as audit.subjects_key names it.",

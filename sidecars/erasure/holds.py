@@ -5,7 +5,7 @@ an erasure holds until it has ended: no hold can come between its look and what 
 the file passes for the newest: the audit log says which holds were placed and released.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from sealwire.audit.pseudonyms import PSEUDONYM_BYTES, PseudonymKey
 from sealwire.keys.keyring.record import format_time
 from sealwire.keys.private_file import create_private, replace_private, writer_lock
 from sealwire.keys.strict_json import Fields
-from sealwire.sidecars.erasure.errors import ErasureReason, HoldProblem
+from sealwire.sidecars.erasure.errors import ErasureReason, HoldProblem, SubjectHeld
 from sealwire.sidecars.erasure.sealed_json import read_sealed, sealed
 
 FORMAT: Final = "sealwire-holds"
@@ -88,6 +88,18 @@ def release(path: Path, key: PseudonymKey, number: int, by: str, now: datetime) 
         holds[number - 1] = replace(hold, released=format_time(now), released_by=by)
         replace_private(path, _written(key, holds))
     return holds[number - 1]
+
+
+def refuse_held(holds: Iterable[LegalHold], pseudonyms: Collection[str]) -> None:
+    """Raises SubjectHeld where a hold stands on one of these persons."""
+    found = [hold for hold in holds if hold.stands and hold.pseudonym in pseudonyms]
+    if found:
+        numbers = ", ".join(str(hold.number) for hold in found)
+        raise SubjectHeld(
+            ErasureReason.HELD,
+            f"a legal hold stands: {numbers}",
+            "sealwire hold list names the case; whoever answers for it may release it",
+        )
 
 
 def _written(key: PseudonymKey, holds: Sequence[LegalHold]) -> bytes:

@@ -12,8 +12,8 @@ from sealwire.policies.file.schema import PathNode
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.migration.contexts import owner_of, spot_of
 from sealwire.sidecars.migration.forms import Form, Left, NewForm
+from sealwire.sidecars.raw_documents import document, element, identity_of
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import find_element
 
 MAX_DOCUMENT_BYTES = 16 << 20
 """What the server stores (maxBsonObjectSize)."""
@@ -66,20 +66,6 @@ class Patch:
     problems: tuple[Problem, ...]
 
 
-def document(*parts: bytes) -> bytes:
-    """A BSON document of whole elements. Cost: one copy."""
-    inside = b"".join(parts)
-    return b"%b%b\0" % ((len(inside) + 5).to_bytes(4, "little"), inside)
-
-
-def identity_of(raw: bytes) -> bytes:
-    """The element `_id` of a stored document. Raises BsonError, ValueError where there is none."""
-    found = find_element(raw, 0, b"_id")
-    if found is None:
-        raise ValueError("a stored document without _id")
-    return raw[found.start : found.end]
-
-
 def patch_of(raw: bytes, tree: PathNode, choose: NewForm, fields: Mapping[str, bytes] = _NO_FIELDS) -> Patch:
     """What moves the covered values of a document. Raises BsonError for one that is damaged.
 
@@ -111,7 +97,7 @@ def patch_of(raw: bytes, tree: PathNode, choose: NewForm, fields: Mapping[str, b
             conditions.append(_condition(owner.place, (owner.kind, raw[owner.start : owner.end])))
         place = walk.place
         conditions.append(_condition(place, (walk.kind, value)))
-        news.append(_element(chosen[0], place, chosen[1]))
+        news.append(element(chosen[0], place, chosen[1]))
         paths.append(walk.node.path)
         growth += len(chosen[1]) - len(value)
     if not news:
@@ -124,10 +110,6 @@ def patch_of(raw: bytes, tree: PathNode, choose: NewForm, fields: Mapping[str, b
         problems += [Problem(path, Left.TOO_LARGE) for path in dict.fromkeys(paths)]
         return Patch(identity, b"", 0, tuple(problems))
     return Patch(identity, update, len(news), tuple(problems))
-
-
-def _element(kind: int, name: bytes, value: bytes) -> bytes:
-    return b"%c%b\0%b" % (kind, name, value)
 
 
 def _condition(place: bytes, old: Form) -> bytes:

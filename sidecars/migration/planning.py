@@ -17,7 +17,7 @@ from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Stretch
 from sealwire.sidecars.migration.moves import DETERMINISTIC, Direction, Move, class_at, moves_of
-from sealwire.sidecars.migration.patches import identity_of
+from sealwire.sidecars.raw_documents import identity_of
 
 RIGHTS = (
     "log in as a user with readWrite on the collections and on the database `sealwire`, "

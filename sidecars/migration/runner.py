@@ -15,8 +15,9 @@ from sealwire.sidecars.migration.forms import InCollection, Left, NewForm, Wrong
 from sealwire.sidecars.migration.job import Batch, Job, LeftValue, Standing
 from sealwire.sidecars.migration.ledger import Notes, Wish
 from sealwire.sidecars.migration.moves import Direction, tree_of
-from sealwire.sidecars.migration.patches import MAX_UPDATE_BYTES, Patch, Problem, identity_of, patch_of
+from sealwire.sidecars.migration.patches import MAX_UPDATE_BYTES, Patch, Problem, patch_of
 from sealwire.sidecars.migration.server import Documents
+from sealwire.sidecars.raw_documents import identity_of
 from sealwire.wire.errors import BsonError
 
 BATCH_DOCUMENTS = 500

@@ -12,7 +12,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure
 
 from sealwire.sidecars.direct import RAW, Client
 from sealwire.sidecars.migration.errors import MigrationReason, ServerFailed
-from sealwire.sidecars.migration.patches import document
+from sealwire.sidecars.raw_documents import document
 
 BATCH_BYTES = 8 << 20
 """A batch ends where its documents have come to this; the last one may go past it."""

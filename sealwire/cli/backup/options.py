@@ -108,20 +108,17 @@ writing_options = settings("keys", KeyOptions, _recipient_option, passphrase_fil
 reading_options = settings("keys", KeyOptions, _key_option, passphrase_file_option)
 rekeying_options = settings("keys", KeyOptions, _key_option, _recipient_option, passphrase_file_option)
 
-# Gives the command `policy: RetentionPolicy`; BackupSettingError where nothing would be kept.
-retention_options = settings(
-    "policy",
-    RetentionPolicy,
-    *(
-        click.option(f"--keep-{name}", name, metavar="N", type=click.IntRange(min=0), default=0, help=what)
-        for name, what in (
-            ("last", "The newest N."),
-            ("daily", "The newest of each of N days."),
-            ("weekly", "The newest of each of N weeks."),
-            ("monthly", "The newest of each of N months."),
-        )
-    ),
+keep_options = tuple(
+    click.option(f"--keep-{name}", name, metavar="N", type=click.IntRange(min=0), default=0, help=what)
+    for name, what in (
+        ("last", "The newest N."),
+        ("daily", "The newest of each of N days."),
+        ("weekly", "The newest of each of N weeks."),
+        ("monthly", "The newest of each of N months."),
+    )
 )
+# Gives the command `policy: RetentionPolicy`; BackupSettingError where nothing would be kept.
+retention_options = settings("policy", RetentionPolicy, *keep_options)
 
 
 class Failures:

@@ -32,6 +32,15 @@ class RetentionPolicy:
             raise BackupSettingError(BackupReason.RETENTION, "the policy keeps no backup", hint)
 
 
+def kept_until(created: datetime, policy: RetentionPolicy) -> datetime:
+    """Until when such a policy keeps a backup at the latest, where one is made each day and is verified.
+
+    The rules count backups, not days: where fewer are made, it stays for longer.
+    """
+    days = max(policy.last, policy.daily, 7 * policy.weekly, 31 * policy.monthly)
+    return created + timedelta(days=days)
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What becomes of one backup."""

@@ -18,7 +18,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.coercion import coerce
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
 from sealwire.sidecars.migration.forms import header_of
-from sealwire.sidecars.migration.patches import document
+from sealwire.sidecars.raw_documents import document
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import elements
 

@@ -17,8 +17,8 @@ from sealwire.crypto.envelope import SUBTYPE, binary
 from sealwire.keys.frontier.record import DATABASE
 from sealwire.keys.frontier.versions import StoredForm
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.migration.patches import document
 from sealwire.sidecars.migration.windows.order import Range
+from sealwire.sidecars.raw_documents import document
 from sealwire.wire import kinds
 
 _DECODED: Final = CodecOptions[dict[str, Any]]()

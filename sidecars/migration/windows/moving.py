@@ -21,13 +21,14 @@ from sealwire.sidecars.migration.forms import (
     header_of,
 )
 from sealwire.sidecars.migration.job import MAX_REPORTED, LeftValue
-from sealwire.sidecars.migration.patches import Patch, Problem, identity_of, patch_of
+from sealwire.sidecars.migration.patches import Patch, Problem, patch_of
 from sealwire.sidecars.migration.runner import chunks
 from sealwire.sidecars.migration.windows.order import Order
 from sealwire.sidecars.migration.windows.paths import ClassPaths
 from sealwire.sidecars.migration.windows.places import EnvelopeOrder
 from sealwire.sidecars.migration.windows.plaintext import PlaintextOrder
 from sealwire.sidecars.migration.windows.server import Values, batches
+from sealwire.sidecars.raw_documents import identity_of
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from sealwire.keys.frontier.frontier import AFTER_ALL, Position
 from sealwire.keys.frontier.versions import StoredForm
-from sealwire.sidecars.migration.patches import document
+from sealwire.sidecars.raw_documents import document
 from sealwire.wire import kinds
 
 

@@ -14,13 +14,13 @@ from sealwire.sidecars.migration.contexts import JobContexts
 from sealwire.sidecars.migration.forms import Left, WrongType
 from sealwire.sidecars.migration.job import MAX_REPORTED, Job, LeftValue, Standing, short
 from sealwire.sidecars.migration.ledger import Notes, Wish
-from sealwire.sidecars.migration.patches import identity_of
 from sealwire.sidecars.migration.windows.choosing import Chooser
 from sealwire.sidecars.migration.windows.frontiers import Frontiers
 from sealwire.sidecars.migration.windows.looking import FirstLook
 from sealwire.sidecars.migration.windows.moving import NO_VALUE, WHOLE, Stuck, Tally, Versions, WindowMover
 from sealwire.sidecars.migration.windows.paths import ClassPaths
 from sealwire.sidecars.migration.windows.server import Values, batches
+from sealwire.sidecars.raw_documents import identity_of
 from sealwire.wire.errors import BsonError
 
 FIRST_DOCUMENTS: Final = 200

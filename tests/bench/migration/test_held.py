@@ -9,7 +9,7 @@ from bson.binary import Binary
 from bench.migration.held import BATCH_DOCUMENTS, BinaryIndex, Entry, Held
 from bench.migration.subject import DETERMINISTIC, FIELDS, keyring_of, patients
 from sealwire.keys.keyring.data_key import KeyState
-from sealwire.sidecars.migration.patches import identity_of
+from sealwire.sidecars.raw_documents import identity_of
 
 COUNT = 40
 

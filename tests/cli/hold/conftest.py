@@ -18,7 +18,7 @@ subjects: {class: nhs}
 def begins_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEALWIRE_HOLDS", "holds.json")
-    monkeypatch.setenv("SEALWIRE_SUBJECTS_KEY", "subjects.key")
+    monkeypatch.setenv("SEALWIRE_AUDIT_SUBJECTS_KEY", "subjects.key")
     Path("policy.yaml").write_text(POLICY)
     Path("subjects.key").touch(0o600)
     Path("subjects.key").write_bytes(PseudonymKey(bytes(range(32))).written())

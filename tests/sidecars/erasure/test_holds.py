@@ -8,8 +8,8 @@ import pytest
 from sealwire.audit.pseudonyms import PseudonymKey
 from sealwire.keys.errors import AlreadyExists, DamagedFile, KeyringBusy, KeySettingError, KeysReason
 from sealwire.keys.private_file import writer_lock
-from sealwire.sidecars.erasure.errors import ErasureDamaged, ErasureReason, HoldProblem
-from sealwire.sidecars.erasure.holds import create_holds, load_holds, place, release
+from sealwire.sidecars.erasure.errors import ErasureDamaged, ErasureReason, HoldProblem, SubjectHeld
+from sealwire.sidecars.erasure.holds import create_holds, load_holds, place, refuse_held, release
 
 KEY = PseudonymKey(bytes(range(32)))
 NOW = datetime(2026, 11, 27, 9, 30, tzinfo=UTC)
@@ -25,11 +25,24 @@ def path(tmp_path: Path) -> Path:
 def test_a_hold_stands_until_it_is_released(path: Path) -> None:
     first = place(path, KEY, ANNE, "QB-1", "eve@desk", NOW)
     place(path, KEY, BILL, "QB-2", "eve@desk", NOW)
+    with pytest.raises(SubjectHeld) as held:
+        refuse_held(load_holds(path, KEY), {ANNE})
+    assert held.value.reason is ErasureReason.HELD
+    assert ANNE not in str(held.value)
     done = release(path, KEY, first.number, "ann@desk", NOW)
     assert (done.released_by, done.released) == ("ann@desk", "2026-11-27T09:30:00Z")
     holds = load_holds(path, KEY)
+    refuse_held(holds, {ANNE})
     assert [hold.stands for hold in holds] == [False, True]
     assert holds[0] == done
+
+
+def test_two_holds_on_one_person_are_released_one_by_one(path: Path) -> None:
+    for case in ("QB-1", "QB-2"):
+        place(path, KEY, ANNE, case, "eve", NOW)
+    release(path, KEY, 1, "eve", NOW)
+    with pytest.raises(SubjectHeld):
+        refuse_held(load_holds(path, KEY), {ANNE})
 
 
 @pytest.mark.parametrize("case", ["", " ", "x" * 201, "two\nlines"])

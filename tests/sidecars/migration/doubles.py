@@ -15,8 +15,8 @@ from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Stretch, parse, serialize
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.moves import Direction, Move
-from sealwire.sidecars.migration.patches import identity_of
 from sealwire.sidecars.migration.server import Written
+from sealwire.sidecars.raw_documents import identity_of
 from sealwire.wire.raw_bson import find_element
 from tests.keys.samples import NOW
 

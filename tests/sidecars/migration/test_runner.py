@@ -13,8 +13,8 @@ from sealwire.sidecars.migration.forms import Left, WrongType, new_form
 from sealwire.sidecars.migration.job import Job, Standing, Stretch
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.moves import Direction
-from sealwire.sidecars.migration.patches import identity_of
 from sealwire.sidecars.migration.runner import Pace, Runner
+from sealwire.sidecars.raw_documents import identity_of
 from tests.sidecars.migration.doubles import (
     NAMESPACE,
     Death,

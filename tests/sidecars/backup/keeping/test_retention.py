@@ -11,6 +11,7 @@ from sealwire.sidecars.backup.keeping.retention import (
     LEFTOVER_AGE,
     RetentionPolicy,
     decide,
+    kept_until,
     plan_prune,
     prune,
 )
@@ -134,3 +135,21 @@ def test_the_catalog_says_what_is_wrong_without_a_key(tmp_path: Path) -> None:
         "d": BackupReason.TRUNCATED,
     }
     assert entries["a"].created == NOW
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        RetentionPolicy(last=3),
+        RetentionPolicy(daily=5),
+        RetentionPolicy(weekly=2),
+        RetentionPolicy(monthly=2),
+        RetentionPolicy(last=2, daily=9, weekly=1),
+    ],
+)
+def test_no_backup_is_kept_beyond_its_last_day(policy: RetentionPolicy) -> None:
+    """One is made and verified each day."""
+    for day in range(100):
+        now = START + timedelta(days=day)
+        for each in kept([entry(number, verified=True) for number in range(day + 1)], policy):
+            assert now <= kept_until(each.created, policy)

@@ -1,0 +1,100 @@
+"""What the commands share that look for a person: policy, keys, server, and whom they look for."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from sealwire.audit.pseudonyms import PseudonymKey, load_pseudonym_key
+from sealwire.cli.key_options import (
+    KekOptions,
+    contexts_option,
+    kek_options,
+    keyring_option,
+    open_keyring_store,
+)
+from sealwire.cli.options import Decorator, declare, settings
+from sealwire.cli.policy_options import policy_argument
+from sealwire.cli.server_options import required_uri, server_options
+from sealwire.cli.subject_options import ask_identifier, subjects_key_option, subjects_of
+from sealwire.crypto import selftest
+from sealwire.keys.contexts.store import ContextStore
+from sealwire.keys.keyring.file import load_keyring
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.store import parse_place
+from sealwire.keys.providers import Providers
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import PolicySet
+from sealwire.proxy.server.config.reader import read_named_file
+from sealwire.sidecars.direct import Client, connected
+from sealwire.sidecars.erasure.search import PersonSearch
+from sealwire.sidecars.erasure.stored_forms import Persons, stored_forms
+
+RECEIPT_FORM: Final = "erasure-receipt"
+RIGHTS: Final = "the user needs readWrite and listCollections on the policy's databases"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPerson:
+    """A person, and all that it takes to look for his documents. Holds keys."""
+
+    client: Client
+    policies: PolicySet
+    policy_hash: str
+    keyring: Keyring
+    contexts: ContextStore | None
+    key: PseudonymKey
+    search: PersonSearch
+
+    def __repr__(self) -> str:
+        return "OpenPerson()"
+
+
+@dataclass(frozen=True, slots=True)
+class PersonOptions:
+    """What the options say; opened when it is asked for."""
+
+    policy: Path
+    keyring: str
+    contexts: str | None
+    subjects_key: Path
+
+    @contextmanager
+    def opened(self, kek: KekOptions, uri: str) -> Iterator[OpenPerson]:
+        """Asks for the identifier. Raises what opening all this raises, SidecarError for the server."""
+        selftest.run()
+        source = read_named_file(self.policy, "the policy")
+        policies = load_policy(source, str(self.policy))
+        subjects = subjects_of(policies)
+        field_class = policies.classes[subjects.class_name]
+        key = load_pseudonym_key(self.subjects_key)
+        address = required_uri(uri)
+        identifier = ask_identifier(policies)
+        providers = Providers()
+        keyring = load_keyring(open_keyring_store(self.keyring, providers), kek.open(providers))
+        with ExitStack() as stack:
+            store = None
+            if self.contexts is not None:
+                store = providers.context_store(parse_place(self.contexts), create=False)
+                stack.callback(store.close)
+            client = stack.enter_context(connected(address, RIGHTS))
+            forms = stored_forms(identifier, field_class, keyring, store)
+            persons = Persons(key, field_class, keyring, store)
+            search = PersonSearch(client, policies, subjects, forms, persons, key.pseudonym(identifier))
+            policy_hash = sha256(source).hexdigest()
+            yield OpenPerson(client, policies, policy_hash, keyring, store, key, search)
+
+
+def person_options() -> Decorator:
+    """Gives the command `person: PersonOptions`, `kek: KekOptions` and `uri`."""
+    taken = settings(
+        "person",
+        PersonOptions,
+        policy_argument,
+        keyring_option,
+        contexts_option("The store of the keys of contexts, where a class has a key for each."),
+        subjects_key_option,
+    )
+    return declare(taken, kek_options, server_options)

@@ -1,0 +1,255 @@
+"""`sealwire erase run`: delete or overwrite a person's documents, destroy his keys, and write a receipt."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sealwire.audit.document import sign_document
+from sealwire.audit.files import load_signing_key
+from sealwire.audit.signing import SigningKey
+from sealwire.cli.backup.options import keep_options
+from sealwire.cli.erase.backups import backups_with
+from sealwire.cli.erase.options import RECEIPT_FORM, OpenPerson, PersonOptions, person_options
+from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.hold.options import holds_option
+from sealwire.cli.key_options import KekOptions
+from sealwire.cli.options import PATH, settings, yes_option
+from sealwire.cli.output import Manner, document_count_bar, manner_options, question_console, show_table
+from sealwire.cli.recording import operator_at_host, record_event
+from sealwire.cli.signals import ended_in_order
+from sealwire.keys.keyring.record import format_time
+from sealwire.keys.private_file import create_public, require_free, writer_lock
+from sealwire.sidecars.backup.keeping.retention import RetentionPolicy
+from sealwire.sidecars.erasure.changing import Changer, ErasureWay
+from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
+from sealwire.sidecars.erasure.holds import load_holds
+from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder
+from sealwire.sidecars.erasure.key_shredding import KeyShredder
+from sealwire.sidecars.erasure.running import ErasureResult, ErasureRun
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureWish:
+    """What is to be done, and with what."""
+
+    delete: bool
+    overwrite: bool
+    shred: bool
+    with_shared: bool
+    holds: Path
+    audit_key: Path
+    receipt: Path
+    backups: str | None
+    last: int
+    daily: int
+    weekly: int
+    monthly: int
+
+    @property
+    def way(self) -> str:
+        """What becomes of the documents, as `ErasureOrder.way`."""
+        if self.delete and self.overwrite:
+            raise click.UsageError("--delete and --overwrite exclude each other")
+        if not (self.delete or self.overwrite or self.shred):
+            raise click.UsageError("say what is to be done: --delete, --overwrite, --shred")
+        if self.delete:
+            return ErasureWay.DELETE.value
+        return ErasureWay.OVERWRITE.value if self.overwrite else ""
+
+    @property
+    def retention(self) -> RetentionPolicy | None:
+        """None where nothing is said of it."""
+        numbers = self.last, self.daily, self.weekly, self.monthly
+        return RetentionPolicy(*numbers) if any(numbers) else None
+
+
+_wish_options = settings(
+    "wish",
+    ErasureWish,
+    click.option("--delete", is_flag=True, help="Delete the documents."),
+    click.option("--overwrite", is_flag=True, help="Keep them, with null for each covered value."),
+    click.option("--shred", is_flag=True, help="Destroy the keys that only this person's values have."),
+    click.option("--with-shared", is_flag=True, help="Also documents that are another person's as well."),
+    holds_option,
+    click.option(
+        "--audit-key",
+        type=PATH,
+        envvar="SEALWIRE_AUDIT_KEY",
+        show_envvar=True,
+        required=True,
+        help="The key that signs the receipt, as audit.key names it.",
+    ),
+    click.option("--receipt", type=PATH, required=True, help="Where the receipt goes."),
+    click.option(
+        "--backups",
+        metavar="DIRECTORY|s3://BUCKET/PREFIX",
+        envvar="SEALWIRE_BACKUP_STORE",
+        show_envvar=True,
+        help="The store of backups: the receipt names those that hold the data still.",
+    ),
+    *keep_options,
+)
+
+
+@click.command()
+@person_options()
+@_wish_options
+@yes_option
+@manner_options
+def run(
+    person: PersonOptions, kek: KekOptions, uri: str, wish: ErasureWish, manner: Manner, *, yes: bool
+) -> None:
+    """Erase the data of a person, look again, and sign a receipt that has no value.
+
+    The documents are those that `erase find` counts. A legal hold stops it. After a kill, the same command
+    with the same --receipt goes on. --keep-... say how backups are pruned, for the dates in the receipt.
+    The identifier is asked for, or read as a line of standard input; --yes is needed then.
+
+    \b
+    Examples:
+      sealwire erase run policy.yaml --delete --keyring keyring.json --uri-file server.uri \\
+          --subjects-key subjects.key --holds holds.json --audit-key audit.key \\
+          --receipt erased-117.receipt --backups /var/backups/mongodb --keep-daily 30
+      sealwire erase run policy.yaml --overwrite --shred --contexts contexts.db ... --dry-run
+    """
+    way = wish.way
+    if not (yes or manner.dry_run or sys.stdin.isatty()):
+        raise click.UsageError("without a terminal to ask on, give --yes")
+    require_free(wish.receipt)
+    signing_key = load_signing_key(wish.audit_key)
+    with person.opened(kek, uri) as opened, writer_lock(wish.holds):
+        order = ErasureOrder(opened.search.pseudonym, way, wish.shred, opened.policy_hash)
+        erasure, journal = _prepared(opened, order, wish)
+        note, findings = erasure.plan(datetime.now(UTC))
+        backups = None if wish.backups is None else _backups(wish, note)
+        if manner.dry_run:
+            manner.answer("\n".join(_lines(note, "would be erased")), _document(note))
+            return
+        if not yes:
+            show_table(("collection", "documents"), note.found.items(), question_console())
+            click.confirm(_question(order, note), abort=True, err=True)
+        record_event("erasure-begun", _said(note))
+        with ended_in_order(), document_count_bar("erasing", sum(note.meant.values())) as tell:
+            result = erasure.run(note, findings, datetime.now(UTC), tell)
+        record_event("erased" if result.is_done else "erasure-incomplete", _said(result.note))
+        if result.is_done:
+            _write_receipt(opened, wish, result, backups, signing_key)
+            journal.remove()
+    _tell(result, wish, backups, manner)
+
+
+def _prepared(
+    opened: OpenPerson, order: ErasureOrder, wish: ErasureWish
+) -> tuple[ErasureRun, ErasureJournal]:
+    shredder = None
+    if wish.shred:
+        if opened.contexts is None:
+            text = "--shred destroys keys of contexts, and their store is not named"
+            raise ErasureRefused(ErasureReason.CONTEXTS, text, "give --contexts PATH|vault:MOUNT/PATH")
+        shredder = KeyShredder(opened.client, opened.policies, opened.search, opened.contexts)
+    journal = ErasureJournal(wish.receipt.with_name(f"{wish.receipt.name}.journal"), opened.key)
+    erasure = ErasureRun(
+        order,
+        search=opened.search,
+        changer=Changer(opened.client, opened.policies, opened.keyring, opened.search),
+        shredder=shredder,
+        journal=journal,
+        holds=load_holds(wish.holds, opened.key),
+        allows_shared=wish.with_shared,
+    )
+    return erasure, journal
+
+
+def _backups(wish: ErasureWish, note: ErasureNote) -> list[dict[str, Any]]:
+    return backups_with(wish.backups or "", note.found, wish.retention, datetime.now(UTC))
+
+
+def _write_receipt(
+    opened: OpenPerson,
+    wish: ErasureWish,
+    result: ErasureResult,
+    backups: Sequence[Mapping[str, Any]] | None,
+    signing_key: SigningKey,
+) -> None:
+    content = {
+        "subject": opened.search.pseudonym,
+        "policy": opened.policy_hash,
+        "ways": [name for name, is_meant in _ways(result.note.order).items() if is_meant],
+        "begun": result.note.begun,
+        "finished": format_time(datetime.now(UTC)),
+        "by": operator_at_host(),
+        "collections": _document(result.note)["collections"],
+        "keys": [asdict(each) for each in result.keys],
+        "looked_again": "identifier and links" if result.links_followed else "identifier",
+        "not_searched": list(opened.search.forms.not_searched),
+    }
+    if backups is not None:
+        content["backups"] = backups
+    create_public(wish.receipt, sign_document(RECEIPT_FORM, content, signing_key))
+
+
+def _ways(order: ErasureOrder) -> dict[str, bool]:
+    return {each.value: order.way == each.value for each in ErasureWay} | {"shred": order.shreds}
+
+
+def _said(note: ErasureNote) -> dict[str, str | int | list[str]]:
+    """What the audit log says of it."""
+    return {
+        "subject": note.order.subject,
+        "ways": [name for name, is_meant in _ways(note.order).items() if is_meant],
+        "documents": sum(note.meant.values()),
+        "namespaces": sorted(note.found),
+    }
+
+
+def _document(note: ErasureNote) -> dict[str, Any]:
+    return {
+        "subject": note.order.subject,
+        "collections": [
+            {"namespace": name, "found": count, "erased": note.meant.get(name, 0)}
+            for name, count in note.found.items()
+        ],
+        "keys": len(note.keys),
+    }
+
+
+def _lines(note: ErasureNote, what: str) -> list[str]:
+    lines = [f"{name}: {note.meant.get(name, 0)} of {count} {what}" for name, count in note.found.items()]
+    return [*lines, f"keys: {len(note.keys)}"] if note.keys else lines
+
+
+def _question(order: ErasureOrder, note: ErasureNote) -> str:
+    ways = " and ".join(name for name, is_meant in _ways(order).items() if is_meant)
+    return (
+        f"{ways.capitalize()} these for good ({sum(note.meant.values())} documents, {len(note.keys)} keys)?"
+    )
+
+
+def _tell(
+    result: ErasureResult, wish: ErasureWish, backups: Sequence[Mapping[str, Any]] | None, manner: Manner
+) -> None:
+    document = _document(result.note) | {"remaining": result.remaining, "backups": backups}
+    lines = _lines(result.note, "erased")
+    if result.is_done:
+        document["receipt"] = str(wish.receipt)
+        lines.append(f"the receipt is {wish.receipt}")
+        lines += [_backup_line(each) for each in backups or ()]
+    else:
+        lines = [f"{name}: {count} remain" for name, count in result.remaining.items()]
+        lines.append(
+            "run the same command again; see which rule of the server, or which program, is in the way"
+        )
+    manner.answer("\n".join(lines), document)
+    if not result.is_done:
+        sys.exit(EX_NO)
+
+
+def _backup_line(row: Mapping[str, Any]) -> str:
+    until = f", until {row['until']}" if "until" in row else ""
+    content = "may hold the data" if row["holds"] == "unknown" else "holds the data as ciphertext"
+    return f"backup {row['name']} of {row['created']} {content}{until}"

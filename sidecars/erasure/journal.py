@@ -1,0 +1,115 @@
+"""What makes an erasure that was killed go on: what it is to do, noted before it changes anything.
+
+It is a file beside the receipt, sealed with the key of pseudonyms, and holds no value and no `_id`: the
+documents are found again, for what leads to a document is erased after it.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from sealwire.audit.pseudonyms import PseudonymKey
+from sealwire.keys.private_file import replace_private
+from sealwire.keys.strict_json import Fields, encode
+from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
+from sealwire.sidecars.erasure.sealed_json import read_sealed, sealed
+
+FORMAT: Final = "sealwire-erasure-journal"
+_MOST: Final = 2**53
+_MAX_ROWS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureOrder:
+    """What is to be done to whom; whoever goes on has to say the same."""
+
+    subject: str
+    """A pseudonym."""
+    way: str
+    """As `changing.ErasureWay`, or empty: documents stay as they are."""
+    shreds: bool
+    policy: str
+    """SHA-256 of the policy file, in hex."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureNote:
+    """What an erasure has found."""
+
+    order: ErasureOrder
+    begun: str
+    found: Mapping[str, int] = field(default_factory=dict)
+    """Documents, by collection."""
+    meant: Mapping[str, int] = field(default_factory=dict)
+    """Those of them that are to be changed."""
+    keys: Mapping[bytes, str] = field(default_factory=dict)
+    """Ids of keys that are to be destroyed, with their classes."""
+
+    def with_more(self, found: Mapping[str, int], meant: Mapping[str, int]) -> "ErasureNote":
+        """The same, where a later look has found more than was known."""
+        return ErasureNote(
+            self.order, self.begun, _most(self.found, found), _most(self.meant, meant), self.keys
+        )
+
+
+def _most(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: max(one.get(name, 0), other.get(name, 0)) for name in sorted({*one, *other})}
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureJournal:
+    """The file."""
+
+    path: Path
+    key: PseudonymKey
+
+    def load(self, order: ErasureOrder) -> ErasureNote | None:
+        """What was noted; None where nothing was. Raises ErasureRefused OTHER_ERASURE; as `read_sealed`."""
+        if not self.path.exists():
+            return None
+        fields = read_sealed(self.path, self.key, FORMAT)
+        noted = ErasureOrder(
+            fields.text("subject"), fields.text("way"), fields.flag("shreds"), fields.text("policy")
+        )
+        begun = fields.text("begun")
+        rows = [Fields(row, str(self.path)) for row in fields.sequence("collections", _MAX_ROWS)]
+        found = {row.text("namespace"): row for row in rows}
+        keys = [Fields(row, str(self.path)) for row in fields.sequence("keys", _MAX_ROWS)]
+        fields.done()
+        if noted != order:
+            raise ErasureRefused(
+                ErasureReason.OTHER_ERASURE,
+                f"{self.path} is of an erasure that was not ended: another person, way or policy",
+                "end that one first, with the same options, or give this one another --receipt",
+            )
+        return ErasureNote(
+            noted,
+            begun,
+            {name: row.integer("found", 0, _MOST) for name, row in found.items()},
+            {name: row.integer("meant", 0, _MOST) for name, row in found.items()},
+            {row.binary("key_id", 16, 16): row.text("class") for row in keys},
+        )
+
+    def save(self, note: ErasureNote) -> None:
+        """Raises KeySettingError FILE_UNWRITABLE."""
+        order = note.order
+        content: dict[str, Any] = {"subject": order.subject, "way": order.way}
+        if order.shreds:
+            content["shreds"] = True
+        content |= {
+            "policy": order.policy,
+            "begun": note.begun,
+            "collections": [
+                {"namespace": name, "found": count, "meant": note.meant.get(name, 0)}
+                for name, count in note.found.items()
+            ],
+            "keys": [{"class": name, "key_id": encode(key_id)} for key_id, name in note.keys.items()],
+        }
+        replace_private(self.path, sealed(self.key, FORMAT, content))
+
+    def remove(self) -> None:
+        """Nothing is left to be done."""
+        with suppress(FileNotFoundError):
+            self.path.unlink()

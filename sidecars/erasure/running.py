@@ -1,0 +1,155 @@
+"""One erasure from its plan to its last look."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sealwire.keys.keyring.record import format_time
+from sealwire.sidecars.erasure.changing import Changer, ErasureWay
+from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused, SubjectMissing
+from sealwire.sidecars.erasure.holds import LegalHold, refuse_held
+from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder
+from sealwire.sidecars.erasure.key_shredding import KeyShredder, ShreddedKey
+from sealwire.sidecars.erasure.search import Findings, FoundDocument, PersonSearch
+
+_ROUNDS = 3
+"""Looks at what came meanwhile, before the application has the last word."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureResult:
+    """What came of it."""
+
+    note: ErasureNote
+    remaining: dict[str, int]
+    """Documents that the last look found, by collection: not erased."""
+    keys: tuple[ShreddedKey, ...]
+    links_followed: bool
+    """Whether the last look went along links too; it cannot where a run that was killed had erased all."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing remains."""
+        return not self.remaining
+
+
+class ErasureRun:
+    """Carries one order out. The caller holds the lock of the holds."""
+
+    def __init__(  # noqa: PLR0913 - what an erasure works with
+        self,
+        order: ErasureOrder,
+        *,
+        search: PersonSearch,
+        changer: Changer,
+        shredder: KeyShredder | None,
+        journal: ErasureJournal,
+        holds: Iterable[LegalHold],
+        allows_shared: bool,
+    ) -> None:
+        self._order = order
+        self._way = ErasureWay(order.way) if order.way else None
+        self._search = search
+        self._changer = changer
+        self._shredder = shredder
+        self._journal = journal
+        self._holds = tuple(holds)
+        self._allows_shared = allows_shared
+
+    def plan(self, now: datetime) -> tuple[ErasureNote, Findings]:
+        """What is to be done; changes nothing.
+
+        Raises SubjectMissing; SubjectHeld; ErasureRefused as `PersonSearch.find`, SHARED, READABLE; as
+        `ErasureJournal.load`.
+        """
+        self._refuse_held(())
+        noted = self._journal.load(self._order)
+        findings = self._search.find()
+        if noted is None and not findings.size:
+            raise SubjectMissing(
+                ErasureReason.NOBODY,
+                "no document has this identifier",
+                "check how it is written; policy coverage shows which paths the class has",
+            )
+        self._refuse(findings)
+        if self._shredder is not None:
+            self._refuse_readable(findings, noted)
+            self._shredder.refuse_shared(findings)
+        if noted is None:
+            noted = ErasureNote(self._order, format_time(now), keys=self._keys(findings))
+        else:
+            noted = ErasureNote(
+                noted.order, noted.begun, noted.found, noted.meant, {**noted.keys, **self._keys(findings)}
+            )
+        return noted.with_more(findings.counts(), self._meant(findings)), findings
+
+    def run(
+        self, note: ErasureNote, findings: Findings, now: datetime, tell: Callable[[int], None]
+    ) -> ErasureResult:
+        """Carry it out, and look again. May be killed at any point, and run again.
+
+        Raises as `plan`, for what came meanwhile; as `Changer.change` and `KeyShredder.shred`.
+        """
+        self._journal.save(note)
+        links_followed = findings.size > 0
+        found, meant = self._seen(findings)
+        remaining = self._meant(findings)
+        for _ in range(_ROUNDS):
+            if self._way is None or not remaining:
+                break
+            self._changer.change(findings, self._way, tell)
+            findings = self._search.find(findings.followed, self._changer.replacements.made)
+            self._refuse(findings)
+            remaining = self._meant(findings)
+            more_found, more_meant = self._seen(findings)
+            found |= more_found
+            meant |= more_meant
+        note = note.with_more(Counter(name for name, _ in found), Counter(name for name, _ in meant))
+        keys = []
+        if not remaining and self._shredder is not None:
+            keys = [self._shredder.shred(key_id, name, now) for key_id, name in note.keys.items()]
+        return ErasureResult(note, remaining, tuple(keys), links_followed)
+
+    def _seen(self, findings: Findings) -> tuple[set[tuple[str, bytes]], set[tuple[str, bytes]]]:
+        """Namespace and identity of all documents, and of those that are to be changed."""
+        every = [(name, each) for name, found in findings.documents.items() for each in found.values()]
+        meant = {(name, each.identity) for name, each in every if self._is_meant(each)}
+        return {(name, each.identity) for name, each in every}, meant
+
+    def _is_meant(self, found: FoundDocument) -> bool:
+        return self._way is ErasureWay.DELETE or (self._way is ErasureWay.OVERWRITE and found.values > 0)
+
+    def _meant(self, findings: Findings) -> dict[str, int]:
+        """How many documents are to be changed, by collection."""
+        return dict(sorted(Counter(name for name, _ in self._seen(findings)[1]).items()))
+
+    def _keys(self, findings: Findings) -> dict[bytes, str]:
+        return dict(findings.keys) if self._shredder is not None else {}
+
+    def _refuse(self, findings: Findings) -> None:
+        if findings.shared and not self._allows_shared:
+            raise ErasureRefused(
+                ErasureReason.SHARED,
+                f"{findings.shared} of the documents are also another person's",
+                "take this person out of them by hand, or erase them as well: --with-shared",
+            )
+        self._refuse_held(findings.others)
+
+    def _refuse_held(self, others: Collection[str]) -> None:
+        refuse_held(self._holds, {self._order.subject, *others})
+
+    def _refuse_readable(self, findings: Findings, noted: ErasureNote | None) -> None:
+        has_keys = bool(findings.keys) or (noted is not None and bool(noted.keys))
+        if not has_keys:
+            raise ErasureRefused(
+                ErasureReason.READABLE,
+                "no value of this person has a key of its own that could be destroyed",
+                "use --delete or --overwrite without --shred; docs/policies.md, keys for contexts",
+            )
+        if self._way is None and findings.readable:
+            raise ErasureRefused(
+                ErasureReason.READABLE,
+                f"{findings.readable} covered values of this person would stay readable without these keys",
+                "add --delete or --overwrite",
+            )

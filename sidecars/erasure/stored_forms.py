@@ -1,0 +1,149 @@
+"""In which forms the identifier of a person may be stored, and whose identifier a stored value is.
+
+In clear it is looked for only where its class may rightly be stored in clear: a filter reaches the server's
+log. A class with a key for each context has one form for each of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, final
+
+from sealwire.audit.pseudonyms import Identifier, PseudonymKey
+from sealwire.crypto.context_cipher import ContextCipher
+from sealwire.crypto.envelope import MARKER, SUBTYPE, binary, is_of_context, parse_context_header
+from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
+from sealwire.keys.contexts.resolver import Resolver
+from sealwire.keys.contexts.store import ContextStore, every_row
+from sealwire.keys.contexts.wrapping import is_class_row, unwrap
+from sealwire.keys.errors import KeyDestroyed, KeyRetired, UnknownKey
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.file.coercion import coerce
+from sealwire.policies.file.schema import FieldClass
+from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
+from sealwire.sidecars.raw_documents import Value
+from sealwire.wire import kinds
+
+CONTENT: Final = 5
+"""A BSON Binary is an int32 length and the subtype, then the content."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifierForms:
+    """All forms of one identifier."""
+
+    forms: tuple[Value, ...] = field(repr=False)
+    not_searched: tuple[str, ...]
+    """What values may lie under without being found: retired versions, by name."""
+    _known: frozenset[Value] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_known", frozenset(self.forms))
+
+    def __contains__(self, value: Value) -> bool:
+        return value in self._known
+
+    def batches(self, size: int) -> Iterator[tuple[Value, ...]]:
+        """The forms, so many at a time."""
+        for start in range(0, len(self.forms), size):
+            yield self.forms[start : start + size]
+
+
+def stored_forms(
+    identifier: Identifier, field_class: FieldClass, keyring: Keyring, contexts: ContextStore | None
+) -> IdentifierForms:
+    """Every form that the keyring and the store of context keys can make.
+
+    Raises UnknownKey where the keyring has not the class; ErasureRefused CONTEXTS where the class has keys
+    for contexts and their store is not given; what the store raises. Cost: 20 us a version or context.
+    """
+    name = field_class.name
+    forms: list[Value] = []
+    not_searched: list[str] = []
+    if name in keyring.partly_plaintext:
+        forms.append((identifier.kind, identifier.value))
+    newest = keyring.pending_cipher_for(name) or keyring.cipher_for(name)
+    for version in range(1, newest.key_version + 1):
+        try:
+            cipher = keyring.cipher_by_id(newest.class_id, version)
+        except KeyRetired:
+            not_searched.append(f"{name} version {version}: retired")
+            continue
+        except (UnknownKey, KeyDestroyed):
+            continue  # what it encrypted, nobody can read
+        if field_class.per is None and not keyring.is_plaintext(cipher):
+            forms.append(_stored(cipher.encrypt_deterministically(*identifier)))
+    if field_class.per is not None:
+        if contexts is None:
+            raise ErasureRefused(
+                ErasureReason.CONTEXTS,
+                f"class {name} has a key for each context",
+                "name their store: --contexts PATH|vault:MOUNT/PATH",
+            )
+        forms += _in_contexts(identifier, newest.class_id, keyring, contexts)
+    return IdentifierForms(tuple(forms), tuple(not_searched))
+
+
+def _in_contexts(
+    identifier: Identifier, class_id: int, keyring: Keyring, contexts: ContextStore
+) -> Iterator[Value]:
+    for row in every_row(contexts, class_id):
+        if row.is_destroyed or is_class_row(row):
+            continue
+        key = unwrap(row, keyring.cipher_by_id(class_id, row.wrap_version))
+        cipher = ContextCipher(key, class_id, row.key_id)
+        yield _stored(cipher.encrypt_deterministically(*identifier))
+
+
+def _stored(envelope: bytes) -> Value:
+    return kinds.BIN_DATA, binary(envelope)
+
+
+def key_id_of(kind: int, value: bytes) -> bytes | None:
+    """The id of the key of a context that a stored value was encrypted with; None for any other value."""
+    if not is_envelope(kind, value) or not is_of_context(value, CONTENT):
+        return None
+    try:
+        return parse_context_header(value[CONTENT:])[1]
+    except InvalidEnvelope:
+        return None
+
+
+def is_envelope(kind: int, value: bytes) -> bool:
+    """Whether a stored value begins like an envelope."""
+    return kind == kinds.BIN_DATA and value[CONTENT - 1] == SUBTYPE and value.startswith(MARKER, CONTENT - 1)
+
+
+@final
+class Persons:
+    """Says by pseudonym whose identifier a stored value is."""
+
+    def __init__(
+        self, key: PseudonymKey, field_class: FieldClass, keyring: Keyring, contexts: ContextStore | None
+    ) -> None:
+        self._key = key
+        self._class = field_class
+        self._keyring = keyring
+        self._resolver = None if contexts is None else Resolver(contexts)
+
+    def __repr__(self) -> str:
+        return "Persons()"
+
+    def pseudonym(self, kind: int, value: bytes) -> str | None:
+        """None for what does not open, or is no value of the class. Raises what the store raises."""
+        declared = self._class.value_type
+        if is_envelope(kind, value):
+            try:
+                kind, value = self._opened(value)
+            except (InvalidEnvelope, DecryptionFailed, UnknownKey, KeyDestroyed):
+                return None
+        found = None if declared is None else coerce(kind, value, declared)
+        return None if found is None else self._key.pseudonym(Identifier(self._class.kind, found))
+
+    def _opened(self, value: bytes) -> tuple[int, bytes]:
+        key_id = key_id_of(kinds.BIN_DATA, value)
+        if key_id is None or self._resolver is None:
+            return self._keyring.open_envelope(value, CONTENT, len(value))
+        found = self._resolver.find(self._keyring, (), [key_id]).by_id[key_id]
+        if found is None or found.key is None:
+            raise DecryptionFailed
+        return ContextCipher(found.key, found.class_id, found.key_id).decrypt(value[CONTENT:])

@@ -1,0 +1,195 @@
+"""`sealwire erase` on the data of a clinic that an application writes through Sealwire."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import bson
+import pytest
+from bson.binary import Binary
+
+from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.keyring.file import load_keyring
+from sealwire.keys.keyring.store import FileStore
+from sealwire.keys.private_file import writer_lock
+from sealwire.testbed.database import DatabaseProcess
+from tests.integration.erased_clinic import ANNE, BILL, COUNTS, Clinic, clinic_at, only
+from tests.integration.outside.chosen import own_server
+
+pytestmark = [pytest.mark.integration, own_server("it starts proxies of its own")]
+
+
+@pytest.fixture
+def clinic(database: DatabaseProcess, tmp_path: Path) -> Iterator[Clinic]:
+    with clinic_at(database, tmp_path) as clinic:
+        yield clinic
+
+
+def test_find_counts_and_shows_nobody(clinic: Clinic) -> None:
+    found = clinic.run("erase", "find", "policy.yaml", "--json")
+    assert found.returncode == 0, found.stderr
+    rows = json.loads(found.stdout)["collections"]
+    assert {row["namespace"]: row["documents"] for row in rows} == COUNTS
+    assert not any(row["shared"] for row in rows)
+    table = clinic.run("erase", "find", "policy.yaml", "--ids")
+    assert "clinic.patients: 1" in table.stdout
+    for outcome in (found, table):
+        assert ANNE not in outcome.stdout + outcome.stderr
+
+
+def test_a_person_is_deleted_and_nobody_else(clinic: Clinic) -> None:
+    before = only(clinic.stored(), 2)
+    outcome = clinic.erase("--delete", "--shred", "--json")
+    assert outcome.returncode == 0, outcome.stderr
+    assert clinic.stored() == before
+    receipt = clinic.receipt()
+    assert {row["namespace"]: row["erased"] for row in receipt["collections"]} == COUNTS
+    assert receipt["ways"] == ["delete", "shred"]
+    assert receipt["looked_again"] == "identifier and links"
+    assert [key["class_name"] for key in receipt["keys"]] == ["notes"]
+    assert receipt["subject"] == json.loads(outcome.stdout)["subject"]
+    assert ANNE not in (clinic.site.folder / "receipt").read_text()
+    assert not (clinic.site.folder / "receipt.journal").exists()
+    again = clinic.run("erase", "find", "policy.yaml")
+    assert (again.returncode, ANNE in again.stderr) == (66, False)
+
+
+def test_a_person_is_overwritten(clinic: Clinic) -> None:
+    before = clinic.stored()
+    clinic.direct["clinic"]["patients"].create_index("nhs_number", unique=True)
+    outcome = clinic.erase("--overwrite")
+    assert outcome.returncode == 0, outcome.stderr
+    after = clinic.stored()
+    assert only(after, 2) == only(before, 2)
+    first = clinic.client["clinic"]["patients"].find_one({"_id": 1})
+    assert first == {"_id": 1, "nhs_number": None, "phones": None, "ward": "B"}
+    assert clinic.client["clinic"]["letters"].find_one({"patient": 1}, {"_id": 0}) == {
+        "patient": 1,
+        "text": None,
+    }
+    second = clinic.erase("--overwrite", "--receipt", "second", stdin=f"{BILL}\n")
+    assert second.returncode == 0, second.stderr
+    found = clinic.client["clinic"]["patients"].find_one({"_id": 2})
+    assert found is not None
+    assert found["nhs_number"].startswith("erased-")
+
+
+def test_a_hold_stops_it_and_nothing_is_half_done(clinic: Clinic) -> None:
+    before = clinic.stored()
+    assert clinic.run("hold", "place", "policy.yaml", "--case", "QB-1").returncode == 0
+    outcome = clinic.erase("--delete")
+    assert outcome.returncode == 77
+    assert clinic.stored() == before
+    assert clinic.run("hold", "release", "1").returncode == 0
+    assert clinic.erase("--delete").returncode == 0
+
+
+def test_nobody_is_found(clinic: Clinic) -> None:
+    before = clinic.stored()
+    outcome = clinic.erase("--delete", stdin="999 999 9999\n")
+    assert outcome.returncode == 66
+    assert "999" not in outcome.stdout + outcome.stderr
+    assert clinic.stored() == before
+    assert not (clinic.site.folder / "receipt").exists()
+
+
+def test_a_dry_run_says_what_would_be_done(clinic: Clinic) -> None:
+    before = clinic.stored()
+    outcome = clinic.erase("--delete", "--shred", "--dry-run", "--json")
+    assert outcome.returncode == 0, outcome.stderr
+    said = json.loads(outcome.stdout)
+    assert {row["namespace"]: row["erased"] for row in said["collections"]} == COUNTS
+    assert (said["keys"], said["dry_run"]) == (1, True)
+    assert clinic.stored() == before
+    assert not list(clinic.site.folder.glob("receipt*"))
+
+
+def test_of_two_at_once_the_second_one_is_told_so(clinic: Clinic) -> None:
+    before = clinic.stored()
+    with writer_lock(clinic.site.folder / "holds.json"):
+        assert clinic.erase("--delete").returncode == 69
+        assert clinic.run("hold", "place", "policy.yaml", "--case", "QB-1").returncode == 69
+    assert clinic.stored() == before
+
+
+def test_both_persons_at_once_are_erased_one_after_the_other(clinic: Clinic) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(
+            pool.map(
+                lambda nhs: clinic.erase("--delete", "--receipt", nhs[:3], stdin=f"{nhs}\n").returncode,
+                (ANNE, BILL),
+            )
+        )
+    assert 0 in outcomes
+    assert set(outcomes) <= {0, 69}
+    left = sum(map(len, clinic.stored().values()))
+    assert left == sum(COUNTS.values()) * outcomes.count(69)
+
+
+@pytest.mark.parametrize("way", ["--delete", "--overwrite"])
+def test_killed_at_any_moment_it_goes_on(clinic: Clinic, way: str) -> None:
+    before = only(clinic.stored(), 2)
+    words = ["-m", "sealwire", "erase", "run", "policy.yaml", "--yes", "--receipt", "receipt", way, "--shred"]
+    for wait_s in (0.5, 0.7, 0.8, 0.9, 1.0):
+        process = subprocess.Popen(
+            [sys.executable, *words],
+            env=clinic.environ,
+            cwd=clinic.site.folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert process.stdin is not None
+        process.stdin.write(f"{ANNE}\n")
+        process.stdin.close()
+        time.sleep(wait_s)
+        process.kill()
+        process.wait()
+        if (clinic.site.folder / "receipt").exists():
+            break
+    else:
+        outcome = clinic.erase(way, "--shred")
+        assert outcome.returncode == 0, outcome.stderr
+    receipt = clinic.receipt()
+    assert {row["namespace"]: row["found"] for row in receipt["collections"]} == COUNTS
+    assert clinic.run("erase", "find", "policy.yaml").returncode == 66
+    assert only(clinic.stored(), 2) == before if way == "--overwrite" else clinic.stored() == before
+
+
+def test_it_is_on_record_without_the_person(clinic: Clinic) -> None:
+    clinic.environ["SEALWIRE_AUDIT_PATH"] = "audit.jsonl"
+    assert clinic.erase("--delete").returncode == 0
+    text = (clinic.site.folder / "audit.jsonl").read_text()
+    lines = {line["event"]: line for line in map(json.loads, text.splitlines())}
+    receipt = clinic.receipt()
+    assert lines["erased"]["subject"] == lines["erasure-begun"]["subject"] == receipt["subject"]
+    assert lines["erased"]["documents"] == sum(COUNTS.values())
+    assert ANNE not in text
+
+
+def test_no_record_no_erasure(clinic: Clinic) -> None:
+    before = clinic.stored()
+    (clinic.site.folder / "audit.jsonl").mkdir()
+    clinic.environ["SEALWIRE_AUDIT_PATH"] = "audit.jsonl"
+    assert clinic.erase("--delete").returncode == 78
+    assert clinic.stored() == before
+
+
+def test_while_the_class_moves_both_forms_are_found(clinic: Clinic) -> None:
+    assert clinic.run("keys", "rotate", "nhs", "--policy", "policy.yaml").returncode == 0
+    key = EnvironmentKek(environ=clinic.site.environ)
+    keyring = load_keyring(FileStore(clinic.site.keyring), key)
+    pending = keyring.pending_cipher_for("nhs")
+    assert pending is not None
+    value = bson.encode({"": ANNE})[6:-1]
+    moved = Binary(pending.encrypt_deterministically(2, value), 0x80)
+    clinic.direct["clinic"]["patients"].update_one({"_id": 1}, {"$set": {"nhs_number": moved}})
+    found = json.loads(clinic.run("erase", "find", "policy.yaml", "--json").stdout)["collections"]
+    assert {row["namespace"]: row["documents"] for row in found} == COUNTS
+    assert clinic.erase("--delete").returncode == 0
+    assert clinic.run("erase", "find", "policy.yaml").returncode == 66

@@ -1,0 +1,23 @@
+"""Documents put together as bytes are those that a driver would write."""
+
+import bson
+import pytest
+
+from sealwire.sidecars.raw_documents import array, document, element, identity_of, one_of
+from sealwire.wire import kinds
+
+ONE = (kinds.INT, b"\1\0\0\0")
+TEXT = (kinds.STRING, b"\2\0\0\0x\0")
+
+
+def test_what_a_driver_writes() -> None:
+    assert document() == bson.encode({})
+    assert document(element(ONE[0], b"a", ONE[1])) == bson.encode({"a": 1})
+    assert array([ONE, TEXT]) == bson.encode({"0": 1, "1": "x"})
+    assert document(one_of(b"a.b", [ONE, TEXT])) == bson.encode({"a.b": {"$in": [1, "x"]}})
+
+
+def test_the_element_that_names_a_document() -> None:
+    assert identity_of(bson.encode({"a": 1, "_id": 5})) == element(kinds.INT, b"_id", b"\5\0\0\0")
+    with pytest.raises(ValueError, match="without _id"):
+        identity_of(bson.encode({"a": 1}))
