@@ -39,11 +39,15 @@ _PROBE = Binary(
 
 
 @contextmanager
-def connected(uri: str, denied_hint: str = DEFAULT_DENIED_HINT) -> Iterator[Client]:
+def connected(
+    uri: str, denied_hint: str = DEFAULT_DENIED_HINT, *, is_through: bool = False
+) -> Iterator[Client]:
     """A client of the server itself; what the driver raises within the block is turned as below.
 
-    Raises:  UnusableUri, also where the connection leads to Sealwire; ServerUnreachable; ServerDenied, with
-             `denied_hint` as its hint
+    With `is_through` it is one of Sealwire: values that must not reach a server in clear may be sent.
+
+    Raises:  UnusableUri, also where the connection leads to Sealwire, or with `is_through` does not;
+             ServerUnreachable; ServerDenied, with `denied_hint` as its hint
     """
     hint = "write mongodb://USER:PASSWORD@HOST:PORT/, the password percent-encoded; check its options"
     bad = UnusableUri(DirectReason.URI, "the connection string cannot be read", hint)
@@ -58,7 +62,10 @@ def connected(uri: str, denied_hint: str = DEFAULT_DENIED_HINT) -> Iterator[Clie
         # pymongo's text can quote a part of the string, which where it is badly quoted is the password
         raise bad from None
     with client, server_errors(denied_hint):
-        _refuse_sealwire(client)
+        if is_through:
+            _require_sealwire(client)
+        else:
+            _refuse_sealwire(client)
         yield client
 
 
@@ -104,12 +111,25 @@ def failure(error: PyMongoError) -> str:
 
 
 def _refuse_sealwire(client: Client) -> None:
+    if _is_sealwire(client):
+        hint = "give the address of the server itself, as in `upstream` of the configuration"
+        text = "the connection string leads to Sealwire, not to the server"
+        raise UnusableUri(DirectReason.SEALWIRE, text, hint)
+
+
+def _require_sealwire(client: Client) -> None:
+    if not _is_sealwire(client):
+        hint = "give an address of Sealwire, as in `listen` of the configuration"
+        text = "the connection string does not lead to Sealwire, so nothing was asked"
+        raise UnusableUri(DirectReason.NOT_SEALWIRE, text, hint)
+
+
+def _is_sealwire(client: Client) -> bool:
     client.admin.command("ping")
     try:
         client.admin.command("ping", comment=_PROBE)
     except OperationFailure as error:
         if error.code == _BAD_VALUE and "Sealwire refused" in str(error):
-            hint = "give the address of the server itself, as in `upstream` of the configuration"
-            text = "the connection string leads to Sealwire, not to the server"
-            raise UnusableUri(DirectReason.SEALWIRE, text, hint) from None
+            return True
         raise
+    return False

@@ -22,6 +22,7 @@ class DirectReason(Enum):
     UNREACHABLE = "unreachable"
     DENIED = "denied"
     SEALWIRE = "sealwire"
+    NOT_SEALWIRE = "not-sealwire"
 
 
 class DirectError(SidecarError[DirectReason]):
@@ -29,7 +30,7 @@ class DirectError(SidecarError[DirectReason]):
 
 
 class UnusableUri(DirectError):
-    """The connection string cannot be read, or leads to Sealwire instead of the server itself."""
+    """The connection string cannot be read, or leads to Sealwire instead of the server, or past it."""
 
 
 class ServerUnreachable(DirectError):

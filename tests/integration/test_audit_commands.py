@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,9 @@ from pymongo.write_concern import WriteConcern
 
 from sealwire.audit.pseudonyms import PseudonymKey
 from sealwire.keys.private_file import create_private
+from sealwire.sidecars.direct import connected
+from sealwire.sidecars.errors import DirectReason, UnusableUri
+from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.outside.chosen import own_server
 from tests.proxy.session.world import value_bytes
@@ -163,3 +168,39 @@ def test_values_that_were_read_are_those_of_the_metric(client: MongoClient[Any],
     list(client["clinic"]["patients"].find({}, {"notes": 1}))
     read = sum(sum(line.get("read", {}).values()) for line in log.new())
     assert read == log.decrypted() - before == 6
+
+
+def test_who_saw_a_person_is_listed_with_linked_documents(
+    client: MongoClient[Any], log: Log, tmp_path: Path
+) -> None:
+    client["clinic"]["visits"].insert_many([{"patient_id": n, "report": MARKER} for n in (1, 2)])
+    client["clinic"]["visits"].find_one({"patient_id": 1}, comment="purpose=direct-care")
+    client["clinic"]["visits"].find_one({"patient_id": 2}, comment="purpose=research")
+    through = tmp_path / "through"
+    create_private(through, log.proxy.uri().encode())
+
+    def listed(*options: str) -> list[dict[str, Any]]:
+        folder = log.path.parent
+        arguments = ["audit", "subject", str(log.path), "--policy", str(folder / "policy.yaml"), "--json"]
+        arguments += ["--subjects-key", str(folder / "subjects.key"), *options]
+        done = subprocess.run(
+            [sys.executable, "-m", "sealwire", *arguments],
+            input=f"{ANN}\n",
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        lines: list[dict[str, Any]] = json.loads(done.stdout)["lines"]
+        return lines
+
+    assert not [each for each in listed() if each["namespace"] == "clinic.visits"]
+    seen = [each for each in listed("--through-file", str(through)) if each["namespace"] == "clinic.visits"]
+    assert [each["purpose"] for each in seen][-1:] == ["direct-care"]
+    assert "research" not in {each["purpose"] for each in seen}
+    assert log.new()[-1]["purpose"] == "subject-report"
+
+
+def test_the_identifier_is_not_sent_past_sealwire(database: DatabaseProcess) -> None:
+    with pytest.raises(UnusableUri) as caught, connected(database.uri(), is_through=True):
+        pass
+    assert caught.value.reason is DirectReason.NOT_SEALWIRE

@@ -1,6 +1,8 @@
 """What the readers of an audit log share."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -9,14 +11,51 @@ from sealwire.audit.errors import AuditFileProblem, AuditReason
 from sealwire.audit.files import files_of
 from sealwire.audit.line import MAX_LINE_BYTES, NotALine, read_line
 from sealwire.audit.tail import FILE_EVENT
-from sealwire.cli.options import PATH
+from sealwire.cli.options import PATH, settings
 from sealwire.cli.output import progress_bar
 from sealwire.proxy.session.replies import one_line
 
 MAX_SHOWN = 1024
 """Characters of one field."""
 
+_DATE = click.DateTime(["%Y-%m-%d"])
+
 log_argument = click.argument("log", type=PATH)
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """A time from one day to another, both included; None: from ever, for ever."""
+
+    since: datetime | None
+    until: datetime | None
+
+    def have(self, line: Mapping[str, object]) -> bool:
+        """Whether a line was written in this time; where there is no bound, any line was."""
+        if self.since is None and self.until is None:
+            return True
+        try:
+            moment = datetime.fromisoformat(str(line.get("time")))
+        except ValueError:
+            return False
+        if moment.tzinfo is None:
+            return False
+        if self.since is not None and moment < self.since.replace(tzinfo=UTC):
+            return False
+        return self.until is None or moment < self.until.replace(tzinfo=UTC) + timedelta(days=1)
+
+    def __str__(self) -> str:
+        bounds = (self.since, self.until)
+        return " to ".join("..." if each is None else f"{each:%Y-%m-%d}" for each in bounds)
+
+
+# The command gets `days: Days`.
+days_option = settings(
+    "days",
+    Days,
+    click.option("--since", type=_DATE, help="From this day on (UTC)."),
+    click.option("--until", type=_DATE, help="Up to this day, which counts (UTC)."),
+)
 
 
 def shown(value: object) -> str:

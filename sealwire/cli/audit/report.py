@@ -3,16 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
-from sealwire.cli.audit.options import lines_of, log_argument, shown
+from sealwire.cli.audit.options import Days, days_option, lines_of, log_argument, shown
 from sealwire.cli.html.options import html_option
 from sealwire.cli.html.page import PageSection, PageTable, ReportPage, write_page
 from sealwire.cli.html.plots import columns, rows
-from sealwire.cli.options import json_option, settings
+from sealwire.cli.options import json_option
 from sealwire.cli.output import print_json, show_table
 
 _FIELDS = (
@@ -22,34 +21,7 @@ _FIELDS = (
 BY = ("day", "event", "class", *_FIELDS)
 _CLASSES = ("read", "written", "filtered")
 _NOBODY = "-"
-_DATE = click.DateTime(["%Y-%m-%d"])
 _MAX_BARS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Days:
-    """A time from one day to another, both included; None: from ever, for ever."""
-
-    since: datetime | None
-    until: datetime | None
-
-    def have(self, line: Mapping[str, object]) -> bool:
-        """Whether a line was written in this time; where there is no bound, any line was."""
-        if self.since is None and self.until is None:
-            return True
-        try:
-            moment = datetime.fromisoformat(str(line.get("time")))
-        except ValueError:
-            return False
-        if moment.tzinfo is None:
-            return False
-        if self.since is not None and moment < self.since.replace(tzinfo=UTC):
-            return False
-        return self.until is None or moment < self.until.replace(tzinfo=UTC) + timedelta(days=1)
-
-    def __str__(self) -> str:
-        bounds = (self.since, self.until)
-        return " to ".join("..." if each is None else f"{each:%Y-%m-%d}" for each in bounds)
 
 
 @dataclass(slots=True)
@@ -105,12 +77,7 @@ class LineCounts:
 @click.option(
     "--event", "events", multiple=True, help="Only lines of this event. May be given more than once."
 )
-@settings(
-    "days",
-    Days,
-    click.option("--since", type=_DATE, help="From this day on (UTC)."),
-    click.option("--until", type=_DATE, help="Up to this day, which counts (UTC)."),
-)
+@days_option
 @click.option("--top", type=click.IntRange(1), default=50, show_default=True, help="How many rows at most.")
 @html_option
 @json_option

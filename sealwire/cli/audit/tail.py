@@ -17,7 +17,8 @@ from sealwire.cli.options import json_option
 
 _LOOK_S = 0.2
 _COUNT = click.IntRange(0, 100_000)
-_FIRST = ("time", "event", "user", "client", "namespace", "command", "reason")
+_FIRST = ("time", "event", "user", "client", "namespace", "command", "outcome", "reason")
+_MAX_PERSONS = 2
 _LEFT_OUT = frozenset({"n", "prev", "peaks", *_FIRST})
 
 
@@ -81,5 +82,14 @@ def _print(line: Mapping[str, object], *, as_json: bool) -> None:
         click.echo(json.dumps(line, sort_keys=True))
         return
     first = [shown(line[name]) for name in _FIRST if name in line]
-    rest = [shown(f"{name}={line[name]}") for name in sorted(line) if name not in _LEFT_OUT]
+    rest = [shown(f"{name}={_brief(line[name])}") for name in sorted(line) if name not in _LEFT_OUT]
     click.echo("  ".join([*first, *rest]))
+
+
+def _brief(value: object) -> str:
+    """Counts by class as `nhs:2,notes:1`, and of many persons how many they are."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}:{amount}" for name, amount in value.items())
+    if isinstance(value, list):
+        return ",".join(map(str, value)) if len(value) <= _MAX_PERSONS else f"({len(value)})"
+    return str(value)

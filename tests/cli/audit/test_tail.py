@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sealwire.audit.line import Fields
 from sealwire.audit.log import LogPace
 from tests.audit.logs import event, opened, written
 from tests.cli.runs import Run
@@ -69,3 +70,14 @@ def test_lines_to_come_are_shown_over_files_that_are_renamed(
 
 def test_a_log_that_is_not_there(run: Run) -> None:
     assert run("tail", "audit.log").code == 78
+
+
+def test_a_command_is_shown_in_brief(run: Run, tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    fields: Fields = {"read": {"nhs": 2, "notes": 1}, "subjects": ["a", "b"], "us": 1200}
+    log.append([{"event": "command", "command": "find", "outcome": "ok", **fields}])
+    log.append([{"event": "command", "subjects": ["a", "b", "c"]}])
+    log.close()
+    shown = run("tail", "audit.log", "--event", "command").out
+    assert "command  find  ok  read=nhs:2,notes:1  subjects=a,b  us=1200" in shown
+    assert "subjects=(3)" in shown

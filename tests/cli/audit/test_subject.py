@@ -1,0 +1,112 @@
+"""`sealwire audit subject`: which lines are about a person, and that nothing shows who it is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealwire.audit.log import LogPace
+from sealwire.audit.pseudonyms import PseudonymKey
+from sealwire.cli.subject_options import identifier_of
+from sealwire.keys.private_file import create_private
+from sealwire.policies.file.schema import FieldClass, Mode, ValueType
+from tests.audit.logs import opened
+from tests.cli.runs import Outcome, Run
+
+POLICY = """
+version: 1
+classes: {nhs: {mode: deterministic, type: string}}
+collections: {clinic.patients: {nhs_number: nhs}}
+subjects:
+  class: nhs
+  links: {clinic.visits.patient_id: clinic.patients._id}
+"""
+KEY = PseudonymKey(bytes(range(32)))
+ANN, BOB = "943 476 5919", "943 476 5870"
+
+
+def person(text: str) -> str:
+    return KEY.pseudonym(identifier_of(text, FieldClass("nhs", Mode.DETERMINISTIC, ValueType.STRING)))
+
+
+def line(day: int, **fields: Any) -> dict[str, Any]:
+    head = {"time": f"2026-11-0{day}T00:00:00.000+00:00", "event": "command", "command": "find"}
+    return {**head, "namespace": "clinic.patients", "outcome": "ok", "client": "127.0.0.1:5", **fields}
+
+
+@pytest.fixture(autouse=True)
+def log(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    create_private(tmp_path / "subjects.key", KEY.written())
+    log = opened(tmp_path, LogPace(file_bytes=1000))
+    for each in (
+        line(1, user="ann@admin", purpose="direct-care", read={"nhs": 1}, subjects=[person(ANN)]),
+        line(2, user="bob@admin", purpose="audit", glass="asleep", subjects=[person(BOB), person(ANN)]),
+        line(2, user="bob@admin", subjects=[person(BOB)], subjects_unknown=3),
+        line(3, command="insert", written={"nhs": 1}, outcome="failed", subjects=[person(ANN)]),
+        line(3, part=2, subjects=[person(ANN)]) | {"outcome": 7},
+        {
+            "time": "2026-11-04T00:00:00.000+00:00",
+            "event": "hold-placed",
+            "subject": person(ANN),
+            "operator": "op",
+        },
+    ):
+        log.append([each])
+    log.close()
+
+
+def asked(run: Run, *options: str, stdin: str = ANN) -> Outcome:
+    names = ("--subjects-key", "subjects.key", "--policy", "policy.yaml")
+    outcome = run("subject", "audit.log", *names, *options, stdin=f"{stdin}\n")
+    assert not stdin or stdin not in outcome.out + outcome.err
+    return outcome
+
+
+def test_lines_about_a_person_say_who_when_and_why(run: Run) -> None:
+    found = json.loads(asked(run, "--json").out)
+    first, second, third, part, hold = found["lines"]
+    assert first == {
+        **{"time": "2026-11-01T00:00:00.000+00:00", "who": "ann@admin", "purpose": "direct-care"},
+        **{"event": "find", "namespace": "clinic.patients", "read": ["nhs"], "written": [], "outcome": "ok"},
+    }
+    assert second["purpose"] == "audit (glass broken: asleep)"
+    assert (third["who"], third["event"], third["written"]) == ("127.0.0.1:5", "insert", ["nhs"])
+    assert part["outcome"] == "further persons"
+    assert (hold["who"], hold["event"]) == ("op", "hold-placed")
+    assert (found["documents_of_unknown_persons"], found["not_covered"]) == (3, ["clinic.visits"])
+
+
+def test_another_person_and_other_days(run: Run) -> None:
+    assert len(json.loads(asked(run, "--json", stdin=BOB).out)["lines"]) == 2
+    assert len(json.loads(asked(run, "--json", "--since", "2026-11-03").out)["lines"]) == 3
+    assert json.loads(asked(run, "--json", stdin="nobody at all").out)["lines"] == []
+
+
+def test_the_table_says_what_it_does_not_cover(run: Run) -> None:
+    outcome = asked(run)
+    assert outcome.code == 0
+    assert "clinic.visits" in outcome.out
+    assert "3 documents" in outcome.out
+
+
+def test_a_page_has_the_lines_and_plots(run: Run, tmp_path: Path) -> None:
+    assert asked(run, "--html", "record.html").code == 0
+    html = (tmp_path / "record.html").read_text(encoding="utf-8")
+    assert html.count("<svg") == 3
+    assert "ann@admin" in html
+    assert ANN not in html
+    assert person(ANN) not in html
+
+
+def test_mistakes(run: Run, tmp_path: Path) -> None:
+    assert asked(run, stdin="").code == 2
+    assert asked(run, "--through-file", "missing").code == 78
+    (tmp_path / "through").touch(0o600)
+    assert asked(run, "--through-file", "through").code == 78
+    (tmp_path / "policy.yaml").write_text(POLICY.partition("subjects:")[0])
+    assert asked(run).code == 2
+    (tmp_path / "subjects.key").write_bytes(b"no key")
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    assert asked(run).code == 65
