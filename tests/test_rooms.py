@@ -32,7 +32,10 @@ ROOMS = (
     ),
     *("policies/commands", "sidecars/enforcement", "sealwire/testbed"),
     *(f"proxy/session/{name}" for name in ("sides", "login", "rewriting", "revealing", "write_errors")),
-    *(f"proxy/server/{name}" for name in ("config", "observability", "connections", "workers")),
+    *(
+        f"proxy/server/{name}"
+        for name in ("audit_writer", "config", "observability", "connections", "workers")
+    ),
     *(
         f"sidecars/backup/{name}"
         for name in ("stores", "sealed", "archive", "dumping", "keeping", "restoring")

@@ -68,6 +68,10 @@ class HealthView(Protocol):
     def audit(self) -> Keeping:
         """Whether audit lines are in the audit log."""
 
+    @property
+    def audit_trouble(self) -> str:
+        """What keeps them from being written; empty: nothing."""
+
 
 @dataclass(slots=True)
 class Health:
@@ -85,6 +89,8 @@ class Health:
     in_clear: tuple[str, ...] = ()
     """The classes that are stored in clear, as `ClearClasses.shown` says."""
     audit: Keeping = Keeping.OFF
+    audit_trouble: str = ""
+    """What keeps audit lines from being written, as `AuditSink.trouble` says."""
     contexts: StoreReach = StoreReach.OFF
 
     @property
@@ -163,3 +169,8 @@ class JointHealth:
         """The worst that a worker has."""
         known = {worker.audit for worker in tuple(self.workers.values())}
         return next((keeping for keeping in _LATEST_FIRST if keeping in known), Keeping.OFF)
+
+    @property
+    def audit_trouble(self) -> str:
+        """What workers say, one of them where they say several things."""
+        return max((worker.audit_trouble for worker in tuple(self.workers.values())), default="")

@@ -1,6 +1,7 @@
 """A refused command is on record with who sent it: the login that the server confirmed, the certificate."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,9 @@ class Place:
         before = len(self._refusals())
         with pytest.raises(OperationFailure):
             client["clinic"].command(REFUSED)
+        end_s = time.monotonic() + 10
+        while len(self._refusals()) == before and time.monotonic() < end_s:
+            time.sleep(0.005)
         (found,) = self._refusals()[before:]
         return found
 

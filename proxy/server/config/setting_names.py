@@ -14,7 +14,7 @@ from sealwire.keys.keyring.store import Place, VaultDocument, parse_place
 from sealwire.keys.providers import ProviderKind, ProviderSettings, parse_provider
 from sealwire.keys.vault.settings import OPTIONS, PATH_OPTIONS, VaultSettings, vault_settings
 from sealwire.proxy.server.config.settings import CacheSettings, KeySettings
-from sealwire.proxy.server.observability.audit import AuditSettings
+from sealwire.proxy.server.observability.audit import AuditSettings, WhenFull
 from sealwire.proxy.session.auditing.settings import CommandScope
 
 ToPath = Callable[[Node], Path]
@@ -34,7 +34,8 @@ _PACE: Mapping[str, Callable[[Node], Any]] = {
 
 def read_audit(node: Node, path: ToPath) -> AuditSettings:
     """The section `audit`. Raises SourceError."""
-    entries = node.entries(("path",), ("key", "checkpoints", "commands", "subjects_key", *_PACE))
+    others = ("key", "checkpoints", "commands", "subjects_key", "when_full", *_PACE)
+    entries = node.entries(("path",), others)
     if "key" not in entries:
         refuse_leftovers(entries, ("checkpoints", "checkpoint_lines", "checkpoint_s"), "without `key`")
     also = path(entries["checkpoints"]) if "checkpoints" in entries else None
@@ -42,12 +43,16 @@ def read_audit(node: Node, path: ToPath) -> AuditSettings:
     if "commands" in entries:
         commands = CommandScope(entries["commands"].choice(tuple(scope.value for scope in CommandScope)))
     pace = {name: read(entries[name]) for name, read in _PACE.items() if name in entries}
+    when_full = WhenFull.FAIL_CLOSED
+    if "when_full" in entries:
+        when_full = WhenFull(entries["when_full"].choice(tuple(each.value for each in WhenFull)))
     return AuditSettings(
         LogPlace(path(entries["path"]), also),
         path(entries["key"]) if "key" in entries else None,
         replace(LogPace(), **pace),
         commands,
         path(entries["subjects_key"]) if "subjects_key" in entries else None,
+        when_full,
     )
 
 

@@ -163,7 +163,7 @@ _KEYS: Mapping[Kind, str] = {
         vault.address vault.namespace vault.ca vault.auth vault.auth_mount vault.token_file vault.role
         vault.role_id vault.secret_id_file vault.jwt_file vault.certificate vault.key
         admin.address log.level log.format audit.path audit.key audit.checkpoints
-        audit.commands audit.subjects_key
+        audit.commands audit.subjects_key audit.when_full
     """,
     Kind.INTEGER: "limits.connections workers busy_poll_us audit.checkpoint_lines audit.file_bytes",
     Kind.NUMBER: """

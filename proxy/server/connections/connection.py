@@ -29,7 +29,7 @@ from sealwire.proxy.server.connections.pipe import Hold, Pipe, tune
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.errors import UpstreamUnavailable
-from sealwire.proxy.server.observability.audit import Keeping, Origin
+from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.tasks import spawn
 from sealwire.proxy.session.effects import (
@@ -134,7 +134,7 @@ class Connection:
 
     def client_data(self, data: bytes) -> None:
         """Bytes from the client."""
-        if self._is_deaf():
+        if self._is_deaf() or self._is_held_back():
             self.client.keep(data)
         elif self._session is not None:
             self._poll.touch()
@@ -233,6 +233,11 @@ class Connection:
         if self._session is not None and self._session.has_uses:
             self.abort()
 
+    def audit_has_room(self) -> None:
+        """What the client has sent meanwhile is read now."""
+        if self.client.held & Hold.AUDIT:
+            self._resume(Hold.AUDIT)
+
     def drain(self) -> None:
         """Finish what is under way, then close."""
         if self._session is None:
@@ -254,6 +259,13 @@ class Connection:
     def _is_deaf(self) -> bool:
         """Whether what arrives must wait: there is no session yet, or it waits for keys."""
         return self._awaits_keys or self.state is State.CONNECTING
+
+    def _is_held_back(self) -> bool:
+        """Whether the client waits for room in the audit."""
+        if self._services.audit.is_pressed:
+            self.client.hold(Hold.AUDIT)
+            return True
+        return False
 
     # -- effects ---------------------------------------------------------------------------------------------
 
@@ -300,7 +312,7 @@ class Connection:
         audit = self._services.audit
         if isinstance(record, Begun):
             record.record.begun_s = perf_counter()
-            if audit.keeping is Keeping.FULL:
+            if audit.is_full:
                 raise _Unrecorded
         elif not audit.write(record, self._whence()):
             raise _Unrecorded
@@ -354,6 +366,8 @@ class Connection:
                 continue
             pipe.lift(reason)
             while pipe.stash and not self._awaits_keys:
+                if pipe is self.client and self._is_held_back():
+                    break
                 feed(pipe.stash.pop(0))
             pipe.read_if_free()
 

@@ -26,6 +26,7 @@ class Hold(Flag):
     CLIENT_FULL = auto()
     SERVER_FULL = auto()
     LOOK_UP = auto()
+    AUDIT = auto()
 
 
 class Pipe:

@@ -35,6 +35,9 @@ class OpenConnection(Protocol):
     def frontier_lost(self) -> None:
         """It is not known any more: cut what is under way and relies on it."""
 
+    def audit_has_room(self) -> None:
+        """What was not read for want of room in the audit is read now."""
+
     def drain(self) -> None:
         """Finish what is under way, then close."""
 

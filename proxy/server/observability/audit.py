@@ -1,35 +1,36 @@
-"""Where Audit effects go: into the audit log, or into the proxy's own log.
+"""What the proxy reports to an audit, what becomes of it, and the audit that is the proxy's own log.
 
-What cannot be written waits, for the disk may have room again soon. When no more can wait, a connection that
-has something to report is cut before its client learns anything.
+Where there is an audit log, `audit_writer.sink` takes the reports. What cannot be written waits, for the disk
+may have room again soon. When no more can wait, a connection that has something to report is cut before its
+client learns anything.
 """
 
 import logging
-from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
-from time import perf_counter
-from typing import Final, Protocol, final
+from typing import Protocol, final
 
-from sealwire.audit.errors import AuditError
-from sealwire.audit.files import LogPlace, load_signing_key
-from sealwire.audit.line import Fields
-from sealwire.audit.log import AuditLog, LogPace
+from sealwire.audit.files import LogPlace
+from sealwire.audit.log import LogPace
 from sealwire.audit.pseudonyms import load_pseudonym_key
-from sealwire.audit.signing import SigningKey
-from sealwire.proxy.server.observability import command_lines
 from sealwire.proxy.server.observability.logs import note
-from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
 from sealwire.proxy.session.effects import Audit, Done
 from sealwire.proxy.session.login.caller import Caller
 
-MAX_WAITING: Final = 10_000
-"""Lines, of half a kilobyte each."""
-
 _log = logging.getLogger("sealwire.audit")
+
+
+class WhenFull(Enum):
+    """What becomes of clients when no more lines can wait."""
+
+    FAIL_CLOSED = "fail_closed"
+    """A connection that has something to report is cut."""
+    BLOCK = "block"
+    """No client is read from before there is room again, and long before there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,10 @@ class AuditSettings:
     """Which commands that are carried out have a line."""
     subjects_key: Path | None = None
     """The file of the key of pseudonyms; None: no line says whose documents were shown."""
+    when_full: WhenFull = WhenFull.FAIL_CLOSED
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Origin:
     """Whose session reports something."""
 
@@ -58,6 +60,19 @@ class Origin:
     """The subject of the certificate that the client has proved to hold, as RFC 4514 writes it."""
     caller: Caller = field(default_factory=Caller)
     """What the server says of the login, and the client of itself."""
+
+    @cached_property
+    def fields(self) -> Mapping[str, str | int]:
+        """The fields of a line that say it; what nobody has said is left out."""
+        caller = self.caller
+        named = {
+            "user": " ".join(caller.users),
+            "certificate": self.certificate,
+            "application": caller.application,
+            "driver": caller.driver,
+        }
+        always: dict[str, str | int] = {"client": self.client, "connection": self.connection}
+        return always | {key: value for key, value in named.items() if value}
 
 
 class Keeping(Enum):
@@ -75,9 +90,20 @@ class Keeping(Enum):
 class AuditSink(Protocol):
     """Takes what the sessions report."""
 
+    is_pressed: bool
+    """Whether clients are not to be read from before there is room."""
+
     @property
     def keeping(self) -> Keeping:
         """What becomes of it."""
+
+    @property
+    def trouble(self) -> str:
+        """The stable name of what keeps lines from being written; empty: nothing."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no command that is to be recorded may begin. Cost: 0.3 us."""
 
     def write(self, record: Audit | Done, origin: Origin) -> bool:
         """Keep `record`; False where that cannot be done."""
@@ -92,24 +118,18 @@ class AuditSink(Protocol):
         """Nothing follows."""
 
 
-def open_audit(settings: AuditSettings | None, metrics: Metrics, worker: int | None = None) -> AuditSink:
-    """The sink that the configuration names. Raises AuditError; KeysError for the key's file."""
-    if settings is None:
-        return LogAudit()
-    key = None if settings.key is None else load_signing_key(settings.key)
-    return FileAudit(settings, key, metrics, worker)
-
-
 @final
 class LogAudit:
     """Audit lines as log records of the logger `sealwire.audit`."""
 
     keeping = Keeping.OFF
+    is_pressed = is_full = False
+    trouble = ""
 
     def write(self, record: Audit | Done, origin: Origin) -> bool:
         """Log at level info; commands that were carried out are not logged."""
         if isinstance(record, Audit):
-            note(_log, logging.INFO, record.event, **_fields(record, origin))
+            note(_log, logging.INFO, record.event, **fields_of(record, origin))
         return True
 
     def say(self, event: str, **fields: str | int) -> None:
@@ -120,88 +140,6 @@ class LogAudit:
 
     def close(self) -> None:
         """Nothing to close."""
-
-
-@final
-class FileAudit:
-    """Appends to the audit log, which other processes may append to as well."""
-
-    def __init__(
-        self, settings: AuditSettings, key: SigningKey | None, metrics: Metrics, worker: int | None = None
-    ) -> None:
-        """With a `worker` every line bears its number: connections are numbered by each worker.
-
-        Raises AuditError.
-        """
-        self._metrics = metrics
-        self._always: dict[str, str | int] = {} if worker is None else {"worker": worker}
-        self._waiting: deque[Fields] = deque()
-        self._log = AuditLog(settings.place, key, settings.pace)
-
-    @property
-    def keeping(self) -> Keeping:
-        """What becomes of lines."""
-        if not self._waiting:
-            return Keeping.KEPT
-        return Keeping.FULL if len(self._waiting) >= MAX_WAITING else Keeping.WAITING
-
-    def write(self, record: Audit | Done, origin: Origin) -> bool:
-        """Append one line, or those of one command; where that fails they wait. False where no more can."""
-        if len(self._waiting) >= MAX_WAITING:
-            return False
-        if isinstance(record, Audit):
-            self._append(record.event, _fields(record, origin))
-        else:
-            who = _identity(origin)
-            for fields in command_lines.lines_of(record, perf_counter()):
-                self._append(command_lines.EVENT, {**who, **fields})
-        return True
-
-    def say(self, event: str, **fields: str | int) -> None:
-        """Append one line; where that fails it waits, beyond the bound too: these are few."""
-        self._append(event, fields)
-
-    def tick(self) -> None:
-        """Write what waits, and a checkpoint where one is due."""
-        if self._waiting:
-            self._write_waiting()
-        if not self._waiting:
-            try:
-                self._log.tick()
-            except AuditError as error:
-                self._failed(error)
-
-    def close(self) -> None:
-        """Write what waits and a last checkpoint; what still cannot be written is counted in the log."""
-        self.tick()
-        if self._waiting:
-            note(_log, logging.ERROR, "audit lines lost", lines=len(self._waiting))
-        else:
-            try:
-                self._log.sign()
-            except AuditError as error:
-                self._failed(error)
-        self._log.close()
-
-    def _append(self, event: str, fields: Fields) -> None:
-        time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._waiting.append({"time": time, "event": event, **self._always, **fields})
-        # while the disk is full the clock tries again, not every client
-        if len(self._waiting) == 1:
-            self._write_waiting()
-
-    def _write_waiting(self) -> None:
-        try:
-            self._log.append(tuple(self._waiting))
-        except AuditError as error:
-            self._failed(error)
-        else:
-            self._waiting.clear()
-
-    def _failed(self, error: AuditError) -> None:
-        self._metrics.audit_failures.inc()
-        fields = {"reason": error.reason.value, "problem": str(error), "waiting": len(self._waiting)}
-        note(_log, logging.ERROR, "the audit log cannot be written", hint=error.hint, **fields)
 
 
 def command_audit(settings: AuditSettings | None) -> CommandAudit | None:
@@ -215,19 +153,8 @@ def command_audit(settings: AuditSettings | None) -> CommandAudit | None:
     return CommandAudit(settings.commands, None if key is None else key.name_of)
 
 
-def _identity(origin: Origin) -> dict[str, str | int]:
-    caller = origin.caller
-    named = {
-        "user": " ".join(caller.users),
-        "certificate": origin.certificate,
-        "application": caller.application,
-        "driver": caller.driver,
-    }
-    said = {key: value for key, value in named.items() if value}
-    return {"client": origin.client, "connection": origin.connection, **said}
-
-
-def _fields(record: Audit, origin: Origin) -> dict[str, str | int]:
+def fields_of(record: Audit, origin: Origin) -> dict[str, str | int]:
+    """The fields of a line, but for the event and the time. Cost: 1 us."""
     named = {
         "namespace": record.namespace,
         "command": record.command,
@@ -237,4 +164,4 @@ def _fields(record: Audit, origin: Origin) -> dict[str, str | int]:
         "glass": record.glass,
         "role": record.role,
     }
-    return {**_identity(origin), **{key: value for key, value in named.items() if value}}
+    return {**origin.fields, **{key: value for key, value in named.items() if value}}

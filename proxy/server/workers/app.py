@@ -2,7 +2,7 @@
 
     load     policy, crypto self-test, keyring with every class, TLS files    (`start.load`)
     probe    connect to the servers: TLS, hello, topology                     (off with upstream.probe: false)
-    bind     audit file, admin address, every listener; nothing accepts yet
+    bind     audit log and its writer, admin address, every listener; nothing accepts yet
     ready    accept
 
 Whatever fails before `ready` is one error with a hint and an exit code, and no client was accepted.
@@ -25,6 +25,8 @@ from sealwire.files.errors import SourceError
 from sealwire.keys.contexts.cache import ContextCache
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.admin import AdminServer
+from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
+from sealwire.proxy.server.audit_writer.sink import RingAudit, RingEnds, Shell
 from sealwire.proxy.server.config.policy_file import PolicyFile, make_settings, put_first
 from sealwire.proxy.server.config.settings import Address, Config
 from sealwire.proxy.server.connections.busy_poll import BusyPoll
@@ -38,7 +40,7 @@ from sealwire.proxy.server.frontier_feed import FrontierFeed
 from sealwire.proxy.server.frontier_store import ServerStore
 from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import KeyFeed
-from sealwire.proxy.server.observability.audit import command_audit, open_audit
+from sealwire.proxy.server.observability.audit import AuditSink, LogAudit, WhenFull, command_audit
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.ports import bind
@@ -94,6 +96,8 @@ class Proxy:
         self._probed: Probed
         self._listeners: list[Listener] = []
         self._admin: AdminServer | None = None
+        self._writer: WriterKeeper | None = None
+        """Who keeps the audit writer running; with workers that is the supervisor."""
 
     @property
     def addresses(self) -> list[Address]:
@@ -110,7 +114,7 @@ class Proxy:
         loop.set_exception_handler(self._loop_exception)
         config = self._config
         self._probed = await probe(config, self._upstreams)
-        audit = open_audit(config.audit, self.metrics, self._worker)
+        audit = await self._open_audit()
         try:
             keys = KeyFeed(
                 self._loaded.source, self._loaded.first, config.keys, self.metrics, self._use_keyring
@@ -133,7 +137,7 @@ class Proxy:
             )
             self.health.keyring = self.services.keys.freshness
             self.health.in_clear = self.metrics.clear_classes.shown
-            self.health.audit = audit.keeping
+            self.health.audit, self.health.audit_trouble = audit.keeping, audit.trouble
             if contexts is not None:
                 self.health.contexts = contexts.reach
             async with self._followed_frontiers():
@@ -151,6 +155,8 @@ class Proxy:
             if self.health.phase is not Phase.STARTING:
                 audit.say("stopped")
             audit.close()
+            if self._writer is not None:
+                await self._writer.close()
             if self._loaded.contexts is not None:
                 self._loaded.contexts.store.close()
 
@@ -235,6 +241,28 @@ class Proxy:
         note(_log, logging.INFO, "certificates loaded")
         self.services.audit.say("configuration", policy=self.health.policy)
 
+    async def _open_audit(self) -> AuditSink:
+        """Raises AuditError, KeysError."""
+        settings = self._config.audit
+        ends: RingEnds | None = None
+        if self._seat is not None:
+            ends = self._seat.ring
+        elif settings is not None:
+            log_level, log_format = self._config.log_level, self._config.log_format
+            self._writer = WriterKeeper(settings, 1, log_level, log_format)
+            await self._writer.start()
+            ends = self._writer.ends(1)
+        if ends is None:
+            return LogAudit()
+        when_full = WhenFull.FAIL_CLOSED if settings is None else settings.when_full
+        shell = Shell(asyncio.get_running_loop().call_later, self._audit_has_room)
+        always = {} if self._worker is None else {"worker": self._worker}
+        return RingAudit(ends, self.metrics, shell, when_full, always)
+
+    def _audit_has_room(self) -> None:
+        for connection in tuple(self.services.live):
+            connection.audit_has_room()
+
     def _bind(self) -> None:
         config = self._config
         self.health.beat_at = time.monotonic()
@@ -313,6 +341,7 @@ class Proxy:
             self.health.in_clear = self.metrics.clear_classes.shown
             self.services.audit.tick()
             self.health.audit = self.services.audit.keeping
+            self.health.audit_trouble = self.services.audit.trouble
             self.shared.plaintext.next_second()
             self.shared.reads.next_second()
             for connection in tuple(self.services.live):

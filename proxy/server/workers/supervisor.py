@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 
 from sealwire.files.errors import SourceError
 from sealwire.proxy.server.admin import AdminServer
+from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
 from sealwire.proxy.server.config.restart_keys import changed, effective
 from sealwire.proxy.server.config.settings import Address, Config
 from sealwire.proxy.server.errors import ServerError, StartReason, WorkersFailed
@@ -98,6 +99,7 @@ class Supervisor:
         self._writers: dict[int, asyncio.StreamWriter] = {}
         self._signals_due: dict[int, signal.Signals] = {}
         """For workers whose process is just being made."""
+        self._audit_writer: WriterKeeper | None = None
         self._answers: dict[tuple[int, int], asyncio.Future[None]] = {}
         self._asked = 0
         self._reserved: list[list[socket.socket]] = []
@@ -105,13 +107,14 @@ class Supervisor:
         self._finish: asyncio.Future[Finish]
 
     async def run(self) -> Finish:
-        """Reserve the ports, serve until `stop` or failure. Raises ListenProblem."""
+        """Reserve the ports, serve until `stop` or failure. Raises ListenProblem; AuditError, KeysError."""
         self._loop = asyncio.get_running_loop()
         self._finish = self._loop.create_future()
         admin: AdminServer | None = None
         try:
             admin = AdminServer(self._config.admin, self._health, self)
             self._reserved = [reserve(member.listen) for member in self._config.members]
+            await self._start_audit_writer()
             admin.start()
             note(_log, logging.INFO, "admin address", address=str(admin.address))
             ticking = spawn(self._tick(), "tick")
@@ -121,10 +124,20 @@ class Supervisor:
         finally:
             for process in self._processes.values():
                 _send(process, signal.SIGKILL)
+            if self._audit_writer is not None:
+                await self._audit_writer.close()
             for sock in (sock for sockets in self._reserved for sock in sockets):
                 sock.close()
             if admin is not None:
                 admin.close()
+
+    async def _start_audit_writer(self) -> None:
+        config = self._config
+        if config.audit is not None:
+            self._audit_writer = WriterKeeper(
+                config.audit, config.workers, config.log_level, config.log_format
+            )
+            await self._audit_writer.start()
 
     def stop(self) -> None:
         """Drain all workers; a second call ends them at once."""
@@ -227,8 +240,13 @@ class Supervisor:
 
     async def _start(self, number: int) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader]:
         ours, theirs = socket.socketpair()
+        ring = None if self._audit_writer is None else self._audit_writer.ends(number)
         with theirs:
-            process = await asyncio.create_subprocess_exec(*self._command(number), stdin=theirs.fileno())
+            process = await asyncio.create_subprocess_exec(
+                *self._command(number),
+                stdin=theirs.fileno(),
+                pass_fds=() if ring is None else (ring.memory, ring.wake),
+            )
         self._processes[number] = process
         if (due := self._signals_due.pop(number, None)) is not None:
             _send(process, due)
@@ -236,7 +254,7 @@ class Supervisor:
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         self._writers[number] = writer
         listeners = tuple(tuple(_addresses(sockets)) for sockets in self._reserved)
-        writer.write(encode(Seat(number, self._config.workers, listeners)))
+        writer.write(encode(Seat(number, self._config.workers, listeners, ring)))
         return process, reader
 
     async def _listen(self, number: int, reader: asyncio.StreamReader) -> None:
@@ -270,6 +288,7 @@ class Supervisor:
             plaintext=beat.plaintext,
             in_clear=beat.in_clear,
             audit=beat.audit,
+            audit_trouble=beat.audit_trouble,
             contexts=beat.contexts,
         )
         if beat.phase is Phase.READY:

@@ -129,6 +129,7 @@ async def _beat(proxy: Proxy, writer: asyncio.StreamWriter) -> None:
             health.in_clear,
             health.audit,
             health.contexts,
+            health.audit_trouble,
         )
         writer.write(encode(beat))
         await asyncio.sleep(BEAT_S)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 
+from sealwire.proxy.server.audit_writer.sink import RingEnds
 from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontier_feed import Following
@@ -39,6 +40,8 @@ class Seat:
     number: int
     workers: int
     listeners: tuple[tuple[Address, ...], ...]
+    ring: RingEnds | None = None
+    """Where its audit records go: descriptors that it has inherited. None: into the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Beat:
     """Classes that are stored in clear."""
     audit: Keeping = Keeping.OFF
     contexts: StoreReach = StoreReach.OFF
+    audit_trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +133,12 @@ def _value(state: Phase | Freshness | Following | Keeping | StoreReach) -> objec
 
 
 def _seat(fields: Any) -> Seat:
-    number, workers, listeners = fields
+    number, workers, listeners, ring = fields
     return Seat(
         int(number),
         int(workers),
         tuple(tuple(Address(str(host), int(port)) for host, port in member) for member in listeners),
+        None if ring is None else RingEnds(*(int(each) for each in ring)),
     )
 
 
@@ -143,11 +148,11 @@ def _ask(fields: Any) -> Ask:
 
 
 def _beat(fields: Any) -> Beat:
-    phase, keyring, policy, frontier, plaintext, in_clear, audit, contexts = fields
+    phase, keyring, policy, frontier, plaintext, in_clear, audit, contexts, trouble = fields
     pairs = tuple((str(namespace), str(path)) for namespace, path in plaintext)
     names = tuple(str(name) for name in in_clear)
     states = Phase(phase), Freshness(keyring), str(policy), Following(frontier)
-    return Beat(*states, pairs, names, Keeping(audit), StoreReach(contexts))
+    return Beat(*states, pairs, names, Keeping(audit), StoreReach(contexts), str(trouble))
 
 
 def _figures(fields: Any) -> Figures:

@@ -305,6 +305,50 @@ def test_audit_lines_of_all_workers_are_whole_and_bear_their_number(site: Site) 
     assert {record["reason"] for record in records} == {"pattern"}
 
 
+def writer_of(proxy: Running) -> int:
+    """The process that writes the audit log."""
+    (found,) = (pid for pid in pids(proxy) if b"audit_writer" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return found
+
+
+@pytest.mark.parametrize("everything", [False, True], ids=["workers", "supervisor too"])
+def test_what_was_answered_is_on_record_though_all_are_killed(site: Site, everything: bool) -> None:
+    site.config["audit"] = {"path": "audit.jsonl"}
+    site.config["upstream"]["access_control"] = "none"
+    refused = bson.encode({"find": "patients", "filter": {"nhs_number": {"$regex": "943"}}, "$db": "clinic"})
+    log = site.folder / "audit.jsonl"
+    with serving(site) as proxy, ExitStack() as stack:
+        until(lambda: log.read_bytes().count(b'"started"') == WORKERS)
+        writer = writer_of(proxy)
+        os.kill(writer, signal.SIGSTOP)
+        clients = [greeted(proxy, stack) for _ in range(CLIENTS)]
+        for client in clients:
+            client.recv(4096)
+            client.sendall(build_op_msg(9, 0, refused))
+            assert len(client.recv(16, socket.MSG_WAITALL)) == 16
+        for pid in pids(proxy):
+            if pid != writer:
+                os.kill(pid, signal.SIGKILL)
+        if everything:
+            proxy.process.kill()
+        assert refusals(log) == []
+        os.kill(writer, signal.SIGCONT)
+        until(lambda: len(refusals(log)) == CLIENTS)
+        if everything:
+            until(lambda: not Path(f"/proc/{writer}").exists())
+    report = LogReport()
+    verify([log], {}, report)
+    assert report.is_whole
+
+
+def test_an_audit_log_that_was_changed_keeps_the_proxy_from_starting(site: Site) -> None:
+    site.config["audit"] = {"path": "audit.jsonl"}
+    (site.folder / "audit.jsonl").write_text("not a line\n")
+    done = site.serve()
+    assert done.returncode == 65
+    assert "audit.jsonl" in done.stderr
+
+
 def test_the_workers_share_the_limit_of_connections(site: Site) -> None:
     site.config["limits"] = {"connections": 4}
     with serving(site) as proxy, ExitStack() as stack:

@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,10 @@ from sealwire.audit.errors import AuditFileProblem, AuditReason
 from sealwire.audit.files import LogPlace
 from sealwire.audit.line import read_line
 from sealwire.audit.log import LogPace
+from sealwire.proxy.server.audit_writer import keeper
+from sealwire.proxy.server.audit_writer.ring import make_memory
 from sealwire.proxy.server.config.settings import AccessControl, Address, Limits
+from sealwire.proxy.server.connections.pipe import Hold
 from sealwire.proxy.server.errors import (
     AccessProblem,
     ListenProblem,
@@ -29,7 +35,7 @@ from sealwire.proxy.server.errors import (
 from sealwire.proxy.server.findings import LOGIN_WANTED, NO_ACCESS_CONTROL
 from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
-from sealwire.proxy.server.observability.audit import AuditSettings, Keeping, Origin
+from sealwire.proxy.server.observability.audit import AuditSettings, Keeping, Origin, WhenFull
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.session.effects import Audit, Done, Effect, ToClient
 from sealwire.wire.op_msg import build_op_msg
@@ -43,6 +49,7 @@ from tests.proxy.server.harness import (
     hello_server,
     make_config,
     make_loaded,
+    only_connection,
     running,
     soon,
     until,
@@ -300,10 +307,43 @@ async def test_audit_effects_become_lines_of_a_private_file(tmp_path: Path) -> N
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+async def test_where_it_is_to_block_clients_wait_for_the_audit_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "make_memory", partial(make_memory, 500_000))
+    file = tmp_path / "audit.jsonl"
+    settings = replace(audit_settings(file), when_full=WhenFull.BLOCK)
+    effects: list[Effect] = [Audit("refused", "clinic.patients", "find", "x" * 50_000), ToClient(b".")]
+    async with fake_server() as server:
+        loaded = make_loaded(replace(make_config(server.port), audit=settings))
+        async with (
+            running(loaded, FakeSessions({b"!": lambda: effects})) as proxy,
+            client_of(proxy) as (reader, writer),
+        ):
+            await until(lambda: file.exists() and b"started" in file.read_bytes())
+            connection = only_connection(proxy)
+            assert proxy._writer is not None
+            assert proxy._writer._process is not None
+            os.kill(proxy._writer._process.pid, signal.SIGSTOP)
+            for _ in range(5):
+                writer.write(b"!")
+                await soon(reader.readexactly(1))
+            assert not connection.client.held & Hold.AUDIT
+            writer.write(b"!")
+            await until(lambda: bool(connection.client.held & Hold.AUDIT))
+            os.kill(proxy._writer._process.pid, signal.SIGCONT)
+            assert await soon(reader.readexactly(1)) == b"."
+            assert not connection.client.held & Hold.AUDIT
+    assert file.read_bytes().count(b'"refused"') == 6
+
+
 class FullAudit:
     """Takes nothing more."""
 
     keeping = Keeping.FULL
+    is_full = True
+    is_pressed = False
+    trouble = "unwritable"
 
     def write(self, record: Audit | Done, origin: Origin) -> bool:
         return False
@@ -334,7 +374,8 @@ async def test_what_cannot_be_recorded_does_not_happen() -> None:
         assert proxy._admin is not None
         await until(lambda: proxy.health.audit is Keeping.FULL)
         status, body = await ask(proxy._admin.address, "/readyz")
-        assert (status, json.loads(body)["audit"]) == (503, "full")
+        said = json.loads(body)
+        assert (status, said["audit"], said["audit_trouble"]) == (503, "full", "unwritable")
 
 
 async def ask(address: Address, path: str) -> tuple[int, bytes]:

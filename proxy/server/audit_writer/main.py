@@ -1,0 +1,76 @@
+"""The audit writer as a program: `python -m sealwire.proxy.server.audit_writer.main ORDERS`, for `keeper`.
+
+It ends when nobody is left who could put anything into a ring: each pipe by which it is woken is held open
+by its worker and by who started the writer. Signals that are meant for the proxy as a whole it leaves alone.
+"""
+
+import os
+import select
+import signal
+import sys
+import time
+from typing import Final
+
+from sealwire.audit.files import load_signing_key
+from sealwire.audit.log import AuditLog
+from sealwire.proxy.server.audit_writer.orders import WriterOrders, read_orders
+from sealwire.proxy.server.audit_writer.ring import RingOutput
+from sealwire.proxy.server.audit_writer.writer import AuditWriter
+from sealwire.proxy.server.observability.logs import configure
+
+LINGER_S: Final = 0.001
+"""What comes within this time is written in one go."""
+IDLE_MS: Final = 100
+RETRY_MS: Final = 1000
+FINISH_S: Final = 5.0
+"""How long a disk that is full may hold up the end."""
+
+
+def run(orders: WriterOrders) -> int:
+    """Write until nobody is left; 0 when all is written and signed, 1 when something is not."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+    def open_log() -> AuditLog:
+        key = None if orders.key is None else load_signing_key(orders.key)
+        return AuditLog(orders.place, key, orders.pace)
+
+    writer = AuditWriter(open_log, [RingOutput(each.memory) for each in orders.ends])
+    _serve(writer, {each.wake for each in orders.ends})
+    end_s = time.monotonic() + FINISH_S
+    while not writer.finish():
+        if time.monotonic() >= end_s:
+            return 1
+        time.sleep(0.1)
+    return 0
+
+
+def _serve(writer: AuditWriter, wakes: set[int]) -> None:
+    poller = select.poll()
+    for wake in wakes:
+        poller.register(wake, select.POLLIN)
+    while wakes:
+        is_busy = writer.turn()
+        if is_busy:
+            timeout_ms = 0
+            time.sleep(LINGER_S)
+        elif writer.is_troubled:
+            timeout_ms = RETRY_MS
+        else:
+            timeout_ms = IDLE_MS if writer.may_sleep() else 1
+        for wake, _ in poller.poll(timeout_ms):
+            if not os.read(wake, 4096):
+                poller.unregister(wake)
+                wakes.discard(wake)
+        writer.wake()
+
+
+def main() -> None:
+    """Take the orders from the command line."""
+    orders = read_orders(sys.argv[1])
+    configure(orders.log_level, orders.log_format)
+    sys.exit(run(orders))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""A record on its way to the audit writer: BSON, whose codec is written in C and safe to read with.
+
+`marshal` would be as fast, but must not read what another process has written. JSON takes twice as long.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+import bson
+from bson.errors import BSONError
+
+from sealwire.audit.files import moment_text
+from sealwire.audit.line import Fields
+
+TIME: Final = "time"
+UNREADABLE: Final[Fields] = {"event": "unreadable-record"}
+"""What stands in the log for a record that cannot be read. It is there so that its absence is no secret."""
+
+
+def write_record(time_ms: int, fields: Mapping[str, object]) -> bytes:
+    """The bytes of a record at a moment of Unix time; what UTF-8 cannot write is replaced. Cost: 1.5 us.
+
+    Raises ValueError for what BSON cannot hold.
+    """
+    try:
+        return bson.encode({**fields, TIME: time_ms})
+    except (UnicodeEncodeError, BSONError, OverflowError):
+        pass
+    try:
+        return bson.encode({**{name: _cleaned(value) for name, value in fields.items()}, TIME: time_ms})
+    except (UnicodeEncodeError, BSONError, OverflowError) as error:
+        # its text may quote a field
+        raise ValueError(type(error).__name__) from None
+
+
+def read_record(record: bytes) -> Fields:
+    """The fields of a line, `time` as lines have it. Raises ValueError. Cost: 3 us."""
+    try:
+        fields = bson.decode(record)
+        moment = datetime.fromtimestamp(fields[TIME] / 1000, UTC)
+    except (BSONError, KeyError, TypeError, OverflowError, OSError) as error:
+        raise ValueError(type(error).__name__) from None
+    fields[TIME] = moment_text(moment)
+    return fields
+
+
+def _cleaned(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {_cleaned(name): _cleaned(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cleaned(each) for each in value]
+    return value

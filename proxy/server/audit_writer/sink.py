@@ -1,0 +1,159 @@
+"""A worker's end of the audit: records go into its ring, from where the writer takes them.
+
+Nothing here waits for a disk, a lock or another process. A record is out of this process's reach once it is
+in the ring, so a reply that is sent after it is never without it, whatever becomes of the worker.
+"""
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, final
+
+from sealwire.audit.errors import AuditReason
+from sealwire.proxy.server.audit_writer.records import write_record
+from sealwire.proxy.server.audit_writer.ring import RingInput
+from sealwire.proxy.server.observability import command_lines
+from sealwire.proxy.server.observability.audit import Keeping, Origin, WhenFull, fields_of
+from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.session.effects import Audit, Done
+
+STALLED_NS: Final = 3_000_000_000
+"""The writer comes by ten times a second, if it does not write."""
+STALLED: Final = "stalled"
+TROUBLES: Final = ("", *(reason.value for reason in AuditReason), "unexpected")
+"""What keeps the writer from writing, by the number that it puts into the rings."""
+
+_SPARE: Final = 0.125
+"""The part of the ring that is left to commands under way, and to what the proxy itself says."""
+_PRESSED_ABOVE: Final = 0.5
+_FREE_BELOW: Final = 0.25
+_LOOK_S: Final = 0.02
+
+_log = logging.getLogger("sealwire.audit")
+
+
+@dataclass(frozen=True, slots=True)
+class RingEnds:
+    """The descriptors of a worker's end."""
+
+    memory: int
+    """The ring."""
+    wake: int
+    """A pipe: a byte in it wakes the writer, and its end tells it that nobody is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """What the sink asks of the event loop around it."""
+
+    later: Callable[[float, Callable[[], None]], object]
+    """Call something after so many seconds."""
+    on_room: Callable[[], None]
+    """Clients may be read again."""
+
+
+@final
+class RingAudit:
+    """Puts what the sessions report into a ring."""
+
+    def __init__(
+        self,
+        ends: RingEnds,
+        metrics: Metrics,
+        shell: Shell,
+        when_full: WhenFull = WhenFull.FAIL_CLOSED,
+        always: Mapping[str, object] | None = None,
+    ) -> None:
+        """`always`: what every line bears, such as the worker's number."""
+        self.is_pressed = False
+        self._ring = RingInput(ends.memory)
+        self._spare = int(self._ring.size * _SPARE)
+        self._wake = ends.wake
+        self._metrics = metrics
+        self._shell = shell
+        self._blocks = when_full is WhenFull.BLOCK
+        self._always = always or {}
+        self._late: deque[bytes] = deque()
+        """Records of the proxy itself that did not fit."""
+        self._counted = self._ring.failures
+
+    @property
+    def keeping(self) -> Keeping:
+        """What becomes of lines."""
+        if self.is_full:
+            return Keeping.FULL
+        return Keeping.WAITING if self.trouble else Keeping.KEPT
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no command that is to be recorded may begin."""
+        return not self._ring.has_room(self._spare) or bool(self._late)
+
+    @property
+    def trouble(self) -> str:
+        """What keeps the writer from writing; empty: nothing."""
+        number = self._ring.trouble
+        if number:
+            return TROUBLES[number]
+        return STALLED if time.monotonic_ns() - self._ring.beat_ns > STALLED_NS else ""
+
+    def write(self, record: Audit | Done, origin: Origin) -> bool:
+        """Keep one record, or those of one command; False where they do not fit. Cost: 3 us.
+
+        Raises ValueError for one that is longer than a line.
+        """
+        if isinstance(record, Audit):
+            return self._put(self._written(record.event, fields_of(record, origin)), self._spare)
+        for fields in command_lines.lines_of(record, time.perf_counter()):
+            if not self._put(self._written(command_lines.EVENT, {**origin.fields, **fields}), 0):
+                return False
+        return True
+
+    def say(self, event: str, **fields: str | int) -> None:
+        """Keep what happened to the proxy itself, beyond the bound too: these are few."""
+        written = self._written(event, fields)
+        if self._late or not self._put(written, 0):
+            self._late.append(written)
+
+    def tick(self) -> None:
+        """Put in what did not fit, and count what the writer tells."""
+        while self._late and self._put(self._late[0], 0):
+            self._late.popleft()
+        failures = self._ring.failures
+        self._metrics.audit_failures.inc(failures - self._counted)
+        self._counted = failures
+
+    def close(self) -> None:
+        """Nothing follows; who started the writer sees to it that it writes what lies in the ring."""
+        self.tick()
+        if self._late:
+            note(_log, logging.ERROR, "audit lines lost", lines=len(self._late))
+        self._ring.close()
+
+    def _written(self, event: str, fields: Mapping[str, object]) -> bytes:
+        return write_record(time.time_ns() // 1_000_000, {"event": event, **self._always, **fields})
+
+    def _put(self, record: bytes, spare: int) -> bool:
+        ring = self._ring
+        if not ring.put(record, spare):
+            return False
+        if ring.wants_waking():
+            # full: it is awake; broken: nobody is there to wake
+            with suppress(OSError):
+                os.write(self._wake, b"\0")
+        if self._blocks and not self.is_pressed and ring.filled > _PRESSED_ABOVE:
+            self.is_pressed = True
+            self._shell.later(_LOOK_S, self._look_for_room)
+        return True
+
+    def _look_for_room(self) -> None:
+        if self._ring.filled > _FREE_BELOW:
+            self._shell.later(_LOOK_S, self._look_for_room)
+        else:
+            self.is_pressed = False
+            self._shell.on_room()
