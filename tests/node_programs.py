@@ -4,9 +4,12 @@ import shutil
 from pathlib import Path
 
 from tests.build_context import ROOT
+from tests.support.debian import require_programs
 from tests.support.skips import skip_or_fail
 
-MONGOSH = ROOT / "tests" / "node" / "node_modules" / ".bin" / "mongosh"
+NODE = ROOT / "tests" / "node"
+MONGOSH = NODE / "node_modules" / ".bin" / "mongosh"
+PUPPETEER = NODE / "node_modules" / "puppeteer-core" / "package.json"
 
 
 def missing(program: Path) -> str | None:
@@ -24,3 +27,18 @@ def require_mongosh() -> Path:
     if reason is not None:
         skip_or_fail(reason)
     return MONGOSH
+
+
+def require_chromium() -> Path:
+    """A Chromium, with what drives it; a test without them is skipped, or fails where CI=true.
+
+    As root on Debian it is installed.
+    """
+    reason = missing(PUPPETEER)
+    if reason is not None:
+        skip_or_fail(reason)
+    require_programs({"chromium": "chromium"})
+    found = shutil.which("chromium")
+    if found is None:
+        raise RuntimeError("it was there a moment ago")
+    return Path(found)

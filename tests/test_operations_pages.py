@@ -10,7 +10,7 @@ from tests.support.doc_commands import blocks_of
 PAGES = ROOT / "docs" / "operations"
 NAMES = (
     *("access", "alerts", "audit", "backup", "coverage", "erasure"),
-    *("luks", "migration", "restore-drill", "tls", "vault"),
+    *("luks", "migration", "page", "restore-drill", "tls", "vault"),
 )
 
 

@@ -49,6 +49,10 @@ def tracked_files(*, or_new: bool = True) -> list[Path]:
     return [path for path in paths if path.is_file() and not path.is_symlink()]
 
 
+# What is no text has to say why it is here: pictures that tests take for the documents.
+PICTURES = ("docs/operations/page.png",)
+
+
 def findings_in(text: str) -> Iterator[tuple[int, str]]:
     """Line number and match of everything in `text` that must not be published."""
     for number, line in enumerate(text.splitlines(), start=1):
@@ -61,7 +65,7 @@ def findings() -> list[str]:
     found = []
     for path in tracked_files():
         content, name = path.read_bytes(), path.relative_to(ROOT)
-        if is_binary(content):
+        if is_binary(content) and name.as_posix() not in PICTURES:
             found.append(f"{name}: a binary file")
         text = content.decode("utf-8", errors="replace")
         found += [f"{name}:{number}: {match}" for number, match in findings_in(text)]

@@ -43,6 +43,18 @@ class KeyIds(NamedTuple):
     version: int
 
 
+class ListedKey(NamedTuple):
+    """What of a data key may be shown to people: everything but its material."""
+
+    class_name: str
+    version: int
+    state: KeyState
+    created: datetime
+    destroy_after: datetime | None
+    is_plaintext: bool
+    is_borrowed: bool
+
+
 @dataclass(frozen=True, slots=True)
 class DataKey(Unpicklable):
     """One version of one class's key. Shows ids and state, never material."""
@@ -82,6 +94,19 @@ class DataKey(Unpicklable):
     def ids(self) -> KeyIds:
         """Its own; of a borrowed key they are in no envelope."""
         return KeyIds(self.class_id, self.version)
+
+    @property
+    def listed(self) -> ListedKey:
+        """It without its material."""
+        return ListedKey(
+            self.class_name,
+            self.version,
+            self.state,
+            self.created,
+            self.destroy_after,
+            self.is_plaintext,
+            self.lender is not None,
+        )
 
     def cipher(self) -> ValueCipher:
         """What encrypts with it. Raises ValueError for one that is destroyed. Cost: 34 headers."""

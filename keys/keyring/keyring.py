@@ -33,6 +33,7 @@ class Keyring:
         "class_names_by_id",
         "created",
         "generation",
+        "listed",
         "partly_plaintext",
         "plaintext_classes",
         "shared_keys",
@@ -53,6 +54,8 @@ class Keyring:
         """When the active key of each class that has one was made; none of a class that is in clear."""
         names: dict[str, None] = {}
         keys = tuple(keys)
+        self.listed = tuple(key.listed for key in keys)
+        """Every key in the order of the keyring, for people to see; destroyed ones too."""
         made: dict[KeyIds | None, datetime] = {key.ids: key.created for key in keys}
         for key in keys:
             names[key.class_name] = None

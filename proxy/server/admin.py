@@ -1,32 +1,46 @@
-"""The admin address: /healthz, /readyz and /metrics over plain HTTP, in a thread of its own.
+"""The admin address: /healthz, /readyz, /metrics and the page for people, in a thread of its own.
 
 A thread, so that /healthz can tell that the event loop is stuck instead of being stuck with it.
+
+Nobody can keep it busy: a connection is cut after REQUEST_S whatever it does, a request has a few kilobytes,
+and of those that come while MAX_CONNECTIONS are open none is served.
 """
 
 import json
 import logging
+import socket
+import ssl
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
+from http.client import HTTPException, LineTooLong
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar, Protocol
+from io import BufferedIOBase
+from typing import ClassVar, Final, Protocol, cast
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontier_feed import Following
-from sealwire.proxy.server.health import HealthView, Phase
-from sealwire.proxy.server.key_feed import Freshness
+from sealwire.proxy.server.health import HealthView, is_ready
 from sealwire.proxy.server.observability.audit import Keeping
 from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.server.page.door import MAX_FORM_BYTES, PageCall, PageDoor
 from sealwire.proxy.server.ports import bind
+from sealwire.proxy.server.tls import NO_TLS, TlsSide
 
 _log = logging.getLogger("sealwire.server")
 
 # How long `close` may take to be noticed.
 STOP_POLL_S = 0.1
+
+REQUEST_S: Final = 15.0
+"""From a connection's first byte to the last of its answer, a handshake included."""
+MAX_HEAD_BYTES: Final = 16 * 1024
+MAX_CONNECTIONS: Final = 32
 
 
 class Page(Protocol):
@@ -37,18 +51,27 @@ class Page(Protocol):
 
 
 class AdminServer:
-    """Serves the three paths until `close`."""
+    """Serves the three paths, and the page where there is one, until `close`."""
 
-    def __init__(self, address: Address, health: HealthView, page: Page) -> None:
+    def __init__(
+        self,
+        address: Address,
+        health: HealthView,
+        page: Page,
+        tls: TlsSide = NO_TLS,
+        door: PageDoor | None = None,
+    ) -> None:
         """Bind; raises ListenProblem."""
         sock, *others = bind(address)
         for other in others:
             other.close()
         sock.setblocking(True)
-        handler = type("Handler", (_Handler,), {"health": health, "page": page})
+        handler = type("Handler", (_Handler,), {"health": health, "page": page, "door": door})
         self._server = _Server(sock.getsockname()[:2], handler, bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = sock
+        self._door = door
+        self.use_tls(tls)
         self.address = Address(*sock.getsockname()[:2])
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(STOP_POLL_S,), name="admin", daemon=True
@@ -57,9 +80,19 @@ class AdminServer:
     def start(self) -> None:
         """Answer from now on."""
         self._thread.start()
+        if self._door is not None:
+            self._door.start()
+
+    def use_tls(self, tls: TlsSide) -> None:
+        """New connections meet this certificate. Whether there is TLS at all does not change."""
+        self._server.context = tls.context
+        if self._door is not None:
+            self._door.certificate_ends = tls.not_after
 
     def close(self) -> None:
         """Stop answering and give the port back."""
+        if self._door is not None:
+            self._door.close()
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
@@ -68,15 +101,84 @@ class AdminServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    context: ssl.SSLContext | None = None
+
+    def __init__(self, *arguments: object, **more: object) -> None:
+        super().__init__(*arguments, **more)  # type: ignore[arg-type]
+        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
+
+    def process_request(self, request: object, client_address: object) -> None:
+        """Begin a thread for the connection, if one is free; else it is closed."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)  # type: ignore[arg-type]
+        else:
+            self.shutdown_request(request)  # type: ignore[arg-type]
+
+    def process_request_thread(self, request: object, client_address: object) -> None:
+        """Serve one connection, for a while at most."""
+        connection = cast("socket.socket", request)
+        end = threading.Timer(REQUEST_S, _cut, [connection])
+        end.daemon = True
+        end.start()
+        try:
+            super().process_request_thread(request, client_address)  # type: ignore[arg-type]
+        finally:
+            end.cancel()
+            self._free.release()
+
+    def finish_request(self, request: object, client_address: object) -> None:
+        """Shake hands first, where there is TLS. Raises OSError."""
+        connection = cast("socket.socket", request)
+        if self.context is None:
+            super().finish_request(connection, client_address)
+            return
+        connection.settimeout(_Handler.timeout)
+        # the socket stays open: `shutdown_request` is told of this one
+        with self.context.wrap_socket(connection.dup(), server_side=True) as secured:
+            super().finish_request(secured, client_address)
+            # say that this was all, and do not wait for the same from the client
+            secured.settimeout(0)
+            with suppress(OSError):
+                secured.unwrap()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """In place of the base class's, which prints tracebacks between the log lines."""
         del request, client_address
         error = sys.exc_info()[1]
-        if isinstance(error, OSError):
+        if isinstance(error, OSError | HTTPException):
             note(_log, logging.DEBUG, "admin client went away", problem=type(error).__name__)
         else:
             note(_log, logging.CRITICAL, "bug: in the admin server", error)
+
+
+def _cut(connection: socket.socket) -> None:
+    """Whoever reads from it or writes to it is told."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Head:
+    """A request's head, of which only so much is read. It has what the base class asks of a file."""
+
+    def __init__(self, file: BufferedIOBase) -> None:
+        self._file = file
+        self._left = MAX_HEAD_BYTES
+
+    def readline(self, limit: int) -> bytes:
+        """The next line. Raises LineTooLong beyond MAX_HEAD_BYTES of all lines."""
+        line = self._file.readline(min(limit, self._left + 1))
+        self._left -= len(line)
+        if self._left < 0:
+            raise LineTooLong("head")
+        return line
+
+    def read(self, size: int) -> bytes:
+        """What follows the head."""
+        return self._file.read(size)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 def _readiness(health: HealthView) -> dict[str, object]:
@@ -114,29 +216,61 @@ def _readiness(health: HealthView) -> dict[str, object]:
 class _Handler(BaseHTTPRequestHandler):
     health: ClassVar[HealthView]
     page: ClassVar[Page]
+    door: ClassVar[PageDoor | None]
     timeout = 5  # seconds for a request to arrive
     protocol_version = "HTTP/1.0"  # no keep-alive: no thread waits for a next request
     server_version = "sealwire"
     sys_version = ""
 
+    def setup(self) -> None:
+        """Bound what is read."""
+        super().setup()
+        self.rfile = _Head(self.rfile)  # type: ignore[assignment]
+
+    def do_POST(self) -> None:
+        """Answer a form of the page, 404 for anything else."""
+        length = self.headers.get("Content-Length", "")
+        is_number = length.isascii() and length.isdigit() and len(length) < 6
+        if self.door is None:
+            self.send_error(HTTPStatus.NOT_IMPLEMENTED)
+        elif not is_number or int(length) > MAX_FORM_BYTES:
+            text = b"a form is shorter, and says its length\n"
+            self._send(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "text/plain", text)
+        elif not self._is_for_page(self.rfile.read(int(length))):
+            self._send(HTTPStatus.NOT_FOUND, "text/plain", self._paths())
+
     def do_GET(self) -> None:
-        """Answer one of the three paths, 404 for anything else."""
+        """Answer one of the three paths, or for the page; 404 for anything else."""
         match self.path.partition("?")[0]:
             case "/healthz":
                 self._say(self.health.alive, {"status": "ok" if self.health.alive else "stuck"})
             case "/readyz":
-                health = self.health
-                ready = (
-                    health.alive
-                    and health.phase is Phase.READY
-                    and health.keyring is not Freshness.EXPIRED
-                    and health.audit is not Keeping.FULL
-                )
-                self._say(ready, _readiness(health))
+                self._say(is_ready(self.health), _readiness(self.health))
             case "/metrics":
                 self._metrics()
             case _:
-                self._send(HTTPStatus.NOT_FOUND, "text/plain", b"paths: /healthz /readyz /metrics\n")
+                if not self._is_for_page():
+                    self._send(HTTPStatus.NOT_FOUND, "text/plain", self._paths())
+
+    def _is_for_page(self, form: bytes = b"") -> bool:
+        """Answer for the page, if it is asked for."""
+        if self.door is None:
+            return False
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        path = self.path.partition("?")[0]
+        call = PageCall(self.command, path, headers, self.client_address[0], _subject(self.connection), form)
+        answer = self.door.answer(call)
+        if answer is None:
+            return False
+        self.send_response(answer.status)
+        for name, value in (*answer.headers, ("Content-Length", str(len(answer.body)))):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(answer.body)
+        return True
+
+    def _paths(self) -> bytes:
+        return b"paths: /healthz /readyz /metrics" + (b" /page\n" if self.door is not None else b"\n")
 
     def _metrics(self) -> None:
         try:
@@ -159,3 +293,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         """No line per request: probes come every few seconds."""
+
+
+def _subject(connection: object) -> str | None:
+    """The subject of the client's certificate, if one was verified; for the decision, and not to be shown."""
+    if not isinstance(connection, ssl.SSLSocket):
+        return None
+    found = connection.getpeercert()
+    return None if not found else repr(found.get("subject", ()))

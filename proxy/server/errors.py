@@ -28,6 +28,7 @@ class StartReason(Enum):
     UPSTREAM_PROTOCOL = "upstream-protocol"
     NOT_READY = "not-ready"
     WORKERS_FAILED = "workers-failed"
+    TOKEN_SHORT = "token-short"  # noqa: S105 - a reason
 
 
 class ServerError(Exception):

@@ -73,6 +73,16 @@ class HealthView(Protocol):
         """What keeps them from being written; empty: nothing."""
 
 
+def is_ready(health: HealthView) -> bool:
+    """Whether clients are served: what /readyz says by its status."""
+    return (
+        health.alive
+        and health.phase is Phase.READY
+        and health.keyring is not Freshness.EXPIRED
+        and health.audit is not Keeping.FULL
+    )
+
+
 @dataclass(slots=True)
 class Health:
     """What an event loop tells the admin thread; each field is written by the loop only."""

@@ -10,6 +10,7 @@ import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from sealwire.crypto.x509 import InvalidCertificate, certificate_validity
 from sealwire.proxy.server.config.settings import ListenTls, TlsMode, UpstreamTls
@@ -33,10 +34,13 @@ class TlsSide:
     """A certificate that is expired, not yet valid or near its end; empty otherwise."""
 
 
+NO_TLS: Final = TlsSide(None)
+
+
 def listen_side(settings: ListenTls) -> TlsSide:
     """The context that clients meet. Raises FileProblem, PermissionProblem."""
     if settings.mode is TlsMode.PLAINTEXT:
-        return TlsSide(None)
+        return NO_TLS
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _harden(context, settings.minimum)
     if settings.client_ca is not None:
@@ -49,7 +53,7 @@ def listen_side(settings: ListenTls) -> TlsSide:
 def upstream_side(settings: UpstreamTls) -> TlsSide:
     """The context for connections to the server. Raises FileProblem, PermissionProblem."""
     if settings.mode is TlsMode.PLAINTEXT:
-        return TlsSide(None)
+        return NO_TLS
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
     _harden(context, settings.minimum)
     if settings.ca is None:
@@ -57,6 +61,20 @@ def upstream_side(settings: UpstreamTls) -> TlsSide:
     else:
         _load_authorities(context, settings.ca)
     return _with_certificate(context, settings.certificate, settings.key)
+
+
+def pinned_context(certificate: Path) -> ssl.SSLContext:
+    """For a client that knows the certificate of the one server it asks.
+
+    Raises FileProblem, PermissionProblem. The name in it is not looked at: a probe asks by address.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    _harden(context, ssl.TLSVersion.TLSv1_2)
+    # a certificate that is trusted itself need not be an authority's
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    _load_authorities(context, certificate)
+    return context
 
 
 def _harden(context: ssl.SSLContext, minimum: ssl.TLSVersion) -> None:

@@ -8,7 +8,9 @@ import click
 
 from sealwire.cli.options import config_option
 from sealwire.proxy.server.config.reader import load_config
+from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.errors import NotReady, StartReason
+from sealwire.proxy.server.tls import pinned_context
 
 TIMEOUT_S = 3.0
 
@@ -22,8 +24,9 @@ def healthcheck(config_path: Path) -> None:
     Example, in a Dockerfile:
       HEALTHCHECK CMD ["sealwire", "healthcheck", "--config", "/etc/sealwire/sealwire.yaml"]
     """
-    address = load_config(config_path, os.environ).admin
-    connection = http.client.HTTPConnection(address.host, address.port, timeout=TIMEOUT_S)
+    config = load_config(config_path, os.environ)
+    address = config.admin
+    connection = _connection(config)
     try:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status
@@ -35,3 +38,12 @@ def healthcheck(config_path: Path) -> None:
     if status != http.HTTPStatus.OK:
         raise NotReady(StartReason.NOT_READY, f"{address}: not ready", "it is starting, draining or stuck")
     click.echo("ready")
+
+
+def _connection(config: Config) -> http.client.HTTPConnection:
+    """To the admin address; with TLS only to who has the certificate that the configuration names."""
+    address, tls = config.admin, config.admin_tls
+    if tls.certificate is None:
+        return http.client.HTTPConnection(address.host, address.port, timeout=TIMEOUT_S)
+    context = pinned_context(tls.certificate)
+    return http.client.HTTPSConnection(address.host, address.port, timeout=TIMEOUT_S, context=context)

@@ -15,6 +15,7 @@ from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.providers import ProviderKind
 from sealwire.keys.vault.settings import VaultSettings
+from sealwire.proxy.server.config.admin_names import read_admin_tls, read_page
 from sealwire.proxy.server.config.setting_names import (
     read_audit,
     read_kek,
@@ -159,7 +160,9 @@ class _Reader:
         upstream = top["upstream"].entries(address, ("tls", "probe", "access_control"))
         log = _section(top, "log", ("level", "format"))
         frontier = top["frontier"].entries(("uri_file",), ()) if "frontier" in top else {}
-        admin = _section(top, "admin", ("address",))
+        admin = _section(top, "admin", ("address", "tls", "page"))
+        admin_address = _address(admin["address"]) if "address" in admin else Address("127.0.0.1", 9464)
+        admin_tls = read_admin_tls(admin.get("tls"), self._path)
         levels = ("debug", "info", "warning", "error")
         keyring = read_place(top["keyring"], self._path)
         kek = read_kek(top["kek"], self._path)
@@ -187,7 +190,9 @@ class _Reader:
             kek=kek,
             keys=keys,
             vault=vault_settings,
-            admin=_address(admin["address"]) if "address" in admin else Address("127.0.0.1", 9464),
+            admin=admin_address,
+            admin_tls=admin_tls,
+            admin_page=read_page(admin.get("page"), self._path, admin_address, admin_tls),
             log_level=log["level"].choice(levels) if "level" in log else "info",
             log_format=_choice(log, "format", LogFormat.TEXT),
             limits=_limits(top),

@@ -12,6 +12,8 @@ _FIELDS: Mapping[str, str] = {
     "vault": "vault",
     "frontier.uri_file": "frontier_uri_file",
     "admin.address": "admin",
+    "admin.tls": "admin_tls",
+    "admin.page": "admin_page",
     "audit": "audit",
     "workers": "workers",
     "busy_poll_us": "busy_poll_us",

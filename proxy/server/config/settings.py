@@ -109,6 +109,16 @@ class KeySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PageSettings:
+    """The page for people on the admin address. It is on where somebody can be told from anybody."""
+
+    token_file: Path | None = None
+    """Who knows what is in it is let in. Authorities of client certificates stand in `Config.admin_tls`."""
+    name: str | None = None
+    """The host name by which browsers reach the page, besides the address itself and this machine."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything in one configuration file, with paths made absolute and environment overrides applied."""
 
@@ -125,6 +135,9 @@ class Config:
     limits: Limits
     audit: AuditSettings | None
     """Where audit lines go; None: into the log."""
+    admin_tls: ListenTls = ListenTls(TlsMode.PLAINTEXT)
+    """TLS on the admin address, without `require_client_certificate`: who probes has none."""
+    admin_page: PageSettings = PageSettings()
     access_control: AccessControl = AccessControl.REQUIRED
     reveal: Reveal = Reveal.PROTECTED
     workers: int = 1
@@ -162,7 +175,8 @@ _KEYS: Mapping[Kind, str] = {
         frontier.uri_file
         vault.address vault.namespace vault.ca vault.auth vault.auth_mount vault.token_file vault.role
         vault.role_id vault.secret_id_file vault.jwt_file vault.certificate vault.key
-        admin.address log.level log.format audit.path audit.key audit.checkpoints
+        admin.address admin.tls.certificate admin.tls.key admin.tls.client_ca
+        admin.page.token_file admin.page.name log.level log.format audit.path audit.key audit.checkpoints
         audit.commands audit.subjects_key audit.when_full
     """,
     Kind.INTEGER: "limits.connections workers busy_poll_us audit.checkpoint_lines audit.file_bytes",

@@ -47,6 +47,7 @@ from sealwire.proxy.server.ports import bind
 from sealwire.proxy.server.tasks import OneAtATime, spawn, within
 from sealwire.proxy.server.tls import TlsSide
 from sealwire.proxy.server.workers import memory
+from sealwire.proxy.server.workers.admin_page import OwnFeed, make_admin
 from sealwire.proxy.server.workers.announce import (
     announce_addresses,
     show_certificates,
@@ -60,6 +61,7 @@ from sealwire.proxy.server.workers.reload import Reload, ReloadRefused, Renewed
 from sealwire.proxy.server.workers.start import Loaded, Probed, make_upstreams, probe, store_findings
 from sealwire.proxy.server.workers.worker_channel import Seat
 from sealwire.proxy.session.auditing.settings import CommandAudit
+from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.shared import Shared
 
 _log = logging.getLogger("sealwire.server")
@@ -103,6 +105,26 @@ class Proxy:
     def addresses(self) -> list[Address]:
         """Where clients can connect."""
         return [address for listener in self._listeners for address in listener.addresses]
+
+    @property
+    def config(self) -> Config:
+        """What counts now."""
+        return self._config
+
+    @property
+    def policy(self) -> PolicyFile:
+        """What counts now."""
+        return self._policies[0]
+
+    @property
+    def keyring(self) -> Keyring:
+        """What counts now."""
+        return self.services.keys.keyring
+
+    @property
+    def moves(self) -> Moves:
+        """The classes that move."""
+        return self.shared.moves
 
     @property
     def _worker(self) -> int | None:
@@ -205,6 +227,8 @@ class Proxy:
             self.services.contexts.use_settings(config.keys)
         for listener in self._listeners:
             listener.use_context(renewed.listen.context)
+        if self._admin is not None:
+            self._admin.use_tls(renewed.admin)
         for server in self._upstreams:
             server.use(config.limits, renewed.upstream.context, config.upstream_tls.server_name)
         self.metrics.reloads.labels("loaded").inc()
@@ -268,7 +292,8 @@ class Proxy:
         self.health.beat_at = time.monotonic()
         seat = self._seat
         if seat is None:
-            self._admin = AdminServer(config.admin, self.health, self.metrics)
+            admin, token = self._loaded.admin, self._loaded.token
+            self._admin = make_admin(config, self.health, OwnFeed(self), admin, token)
         for place, member in enumerate(config.members):
             new_session = partial(self._new_session, self.shared, self._probed.topologies[place])
             route = Route(self._upstreams[place], new_session)

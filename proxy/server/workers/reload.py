@@ -18,7 +18,7 @@ from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import Finding
 from sealwire.proxy.server.key_feed import Freshness, KeyFeed
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.server.tls import TlsSide, listen_side, upstream_side
+from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side, upstream_side
 from sealwire.proxy.server.upstream import Upstream
 from sealwire.proxy.server.workers.start import ReadConfig, probe, require_classes, require_store
 
@@ -40,6 +40,7 @@ class Renewed:
     policy: PolicyFile
     listen: TlsSide
     upstream: TlsSide
+    admin: TlsSide = NO_TLS
     waiting: tuple[str, ...] = ()
     """Keys whose new values wait for a restart."""
     findings: tuple[Finding, ...] = ()
@@ -75,10 +76,13 @@ class Reload:
         policy = read_policy(read.policy)
         try:
             listen, upstream = listen_side(read.listen_tls), upstream_side(read.upstream_tls)
+            # where the files lie waits for a restart, what is in them does not
+            admin = listen_side(now.admin_tls)
         except ServerError:
             self._metrics.certificate_reloads.labels("failed").inc()
             raise
-        return read, Renewed(effective(now, read), policy, listen, upstream, tuple(changed(now, read)))
+        waiting = tuple(changed(now, read))
+        return read, Renewed(effective(now, read), policy, listen, upstream, admin, waiting)
 
     def _is_different(self, read: Config, renewed: Renewed) -> bool:
         """Whether the files say something else by now. Raises what reading them raises."""

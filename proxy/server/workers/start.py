@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sealwire.crypto import selftest
@@ -23,10 +23,12 @@ from sealwire.proxy.server.frontier_reading import unnamed
 from sealwire.proxy.server.frontier_store import read_uri
 from sealwire.proxy.server.key_feed import Source
 from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.server.page.access import Token
 from sealwire.proxy.server.probe import Hello, ask_hello
-from sealwire.proxy.server.tls import TlsSide, listen_side, upstream_side
+from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side, upstream_side
 from sealwire.proxy.server.topology import topologies
 from sealwire.proxy.server.upstream import Upstream
+from sealwire.proxy.server.workers.admin_page import admin_files
 from sealwire.proxy.session.login.handshake import Topology
 
 _log = logging.getLogger("sealwire.server")
@@ -51,6 +53,9 @@ class Loaded:
     """How to connect to the server's database `sealwire`. Holds a password."""
     contexts: OpenContexts | None = None
     """The store of the keys of contexts."""
+    admin: TlsSide = NO_TLS
+    token: Token | None = None
+    """For the page on the admin address."""
 
     def __repr__(self) -> str:
         return "Loaded()"
@@ -74,7 +79,9 @@ def load(config: Config, reread: ReadConfig, environ: Mapping[str, str] | None =
     contexts = None
     if config.keys.contexts is not None:
         contexts = _open_contexts(config.keys.contexts, providers)
-    return Loaded(config, policy, first, source, listen, upstream, reread, uri, contexts)
+    admin, token = admin_files(config)
+    loaded = Loaded(config, policy, first, source, listen, upstream, reread, uri, contexts)
+    return replace(loaded, admin=admin, token=token)
 
 
 def _open_contexts(place: Place, providers: Providers) -> OpenContexts:

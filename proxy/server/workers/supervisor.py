@@ -23,8 +23,10 @@ from sealwire.proxy.server.config.settings import Address, Config
 from sealwire.proxy.server.errors import ServerError, StartReason, WorkersFailed
 from sealwire.proxy.server.health import Health, JointHealth, Phase
 from sealwire.proxy.server.observability.logs import configure, note
+from sealwire.proxy.server.page.facts import PageFacts, read_facts
 from sealwire.proxy.server.ports import reserve
 from sealwire.proxy.server.tasks import OneAtATime, spawn
+from sealwire.proxy.server.workers.admin_page import AskedFeed, admin_files, make_admin
 from sealwire.proxy.server.workers.announce import announce_addresses
 from sealwire.proxy.server.workers.hangup import take_reload
 from sealwire.proxy.server.workers.joint_metrics import JointMetrics, families_of
@@ -100,19 +102,22 @@ class Supervisor:
         self._signals_due: dict[int, signal.Signals] = {}
         """For workers whose process is just being made."""
         self._audit_writer: WriterKeeper | None = None
+        self._facts: dict[int, PageFacts] = {}
+        """What workers answered to the last question for them."""
         self._answers: dict[tuple[int, int], asyncio.Future[None]] = {}
         self._asked = 0
         self._reserved: list[list[socket.socket]] = []
         self._loop: asyncio.AbstractEventLoop
         self._finish: asyncio.Future[Finish]
+        self._admin: AdminServer | None = None
 
     async def run(self) -> Finish:
         """Reserve the ports, serve until `stop` or failure. Raises ListenProblem; AuditError, KeysError."""
         self._loop = asyncio.get_running_loop()
         self._finish = self._loop.create_future()
-        admin: AdminServer | None = None
         try:
-            admin = AdminServer(self._config.admin, self._health, self)
+            feed = AskedFeed(lambda: self._config, self.render, self.facts)
+            self._admin = admin = make_admin(self._config, self._health, feed, *admin_files(self._config))
             self._reserved = [reserve(member.listen) for member in self._config.members]
             await self._start_audit_writer()
             admin.start()
@@ -128,8 +133,8 @@ class Supervisor:
                 await self._audit_writer.close()
             for sock in (sock for sockets in self._reserved for sock in sockets):
                 sock.close()
-            if admin is not None:
-                admin.close()
+            if self._admin is not None:
+                self._admin.close()
 
     async def _start_audit_writer(self) -> None:
         config = self._config
@@ -154,12 +159,16 @@ class Supervisor:
         before = self._config
         try:
             read = await asyncio.to_thread(self._reread)
+            # where its files lie waits for a restart, what is in them does not
+            tls, _ = await asyncio.to_thread(admin_files, before)
         except (SourceError, ServerError) as error:
             # It is said once, here. Workers are not asked to read what cannot be read.
             self.metrics.reloads.labels("failed").inc()
             note(_log, logging.ERROR, "reload refused, nothing changed", problem=str(error), hint=error.hint)
             return
         self._config = config = effective(before, read)
+        if self._admin is not None:
+            self._admin.use_tls(tls)
         if (config.log_level, config.log_format) != (before.log_level, before.log_format):
             configure(config.log_level, config.log_format)
         if waiting := changed(before, read):
@@ -172,19 +181,35 @@ class Supervisor:
         """The metrics page, for the admin address's threads. Raises TimeoutError."""
         return asyncio.run_coroutine_threadsafe(self._page(), self._loop).result(PAGE_S)
 
+    def facts(self) -> PageFacts | None:
+        """What the workers' policy and keyring say, for those threads as well; None without a worker.
+
+        While workers differ, it is what the first of them says. Raises TimeoutError.
+        """
+        return asyncio.run_coroutine_threadsafe(self._heard_facts(), self._loop).result(PAGE_S)
+
+    async def _heard_facts(self) -> PageFacts | None:
+        self._facts.clear()
+        await self._ask(facts=True)
+        return next((self._facts[number] for number in sorted(self._facts)), None)
+
     async def _page(self) -> bytes:
+        await self._ask()
+        self.metrics.ready.set(self._roster.ready)
+        return self._joint.render(families_of(self.metrics.registry))
+
+    async def _ask(self, *, facts: bool = False) -> None:
+        """Ask all workers, and wait for their answers, for a while."""
         self._asked += 1
         waiting: list[asyncio.Future[None]] = []
         for number in self._health.workers:
             answer: asyncio.Future[None] = self._loop.create_future()
             self._answers[number, self._asked] = answer
             waiting.append(answer)
-            self._writers[number].write(encode(Ask(self._asked)))
+            self._writers[number].write(encode(Ask(self._asked, facts)))
         if waiting:
             await asyncio.wait(waiting, timeout=FIGURES_S)
         self._answers = {key: answer for key, answer in self._answers.items() if answer not in waiting}
-        self.metrics.ready.set(self._roster.ready)
-        return self._joint.render(families_of(self.metrics.registry))
 
     async def _tick(self) -> None:
         while True:
@@ -266,6 +291,8 @@ class Supervisor:
                         self._beat(number, message)
                     case Figures():
                         self._joint.heard(number, message.families)
+                        if message.facts:
+                            self._facts[number] = read_facts(message.facts)
                         answer = self._answers.get((number, message.number))
                         if answer is not None and not answer.done():
                             answer.set_result(None)
@@ -273,7 +300,7 @@ class Supervisor:
                         raise ChannelError(type(message).__name__)
         except (asyncio.IncompleteReadError, OSError):
             return  # the worker is ending; the exit of its process tells how
-        except ChannelError as error:
+        except (ChannelError, ValueError) as error:
             note(_log, logging.CRITICAL, "bug: a worker says what none should", error, worker=number)
             self._signal(number, signal.SIGKILL)
 

@@ -18,8 +18,10 @@ from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.connections.sessions import SessionMaker
 from sealwire.proxy.server.errors import StartReason, WorkersFailed
 from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.server.page.facts import written
 from sealwire.proxy.server.tasks import spawn
 from sealwire.proxy.server.workers import memory
+from sealwire.proxy.server.workers.admin_page import OwnFeed
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.server.workers.hangup import take_reload
 from sealwire.proxy.server.workers.joint_metrics import families_of
@@ -107,7 +109,9 @@ async def talk(proxy: Proxy, line: socket.socket) -> None:
         while True:
             message = await read_message(reader)
             if isinstance(message, Ask):
-                writer.write(encode(Figures(message.number, families_of(proxy.metrics.registry))))
+                facts = written(OwnFeed(proxy).facts()) if message.facts else ""
+                families = families_of(proxy.metrics.registry)
+                writer.write(encode(Figures(message.number, families, facts)))
     except (asyncio.IncompleteReadError, ChannelError, OSError) as error:
         note(_log, logging.ERROR, "the supervisor has gone", problem=type(error).__name__)
         proxy.drain()

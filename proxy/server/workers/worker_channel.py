@@ -49,6 +49,8 @@ class Ask:
     """Send your figures; the answer bears the same number."""
 
     number: int
+    facts: bool = False
+    """And what your policy and keyring say, for the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class Figures:
 
     number: int
     families: tuple[Family, ...]
+    facts: str = ""
+    """As `page.facts.written` gives it, if it was asked for."""
 
 
 Message = Seat | Ask | Beat | Figures
@@ -143,8 +147,8 @@ def _seat(fields: Any) -> Seat:
 
 
 def _ask(fields: Any) -> Ask:
-    (number,) = fields
-    return Ask(int(number))
+    number, facts = fields
+    return Ask(int(number), bool(facts))
 
 
 def _beat(fields: Any) -> Beat:
@@ -156,13 +160,14 @@ def _beat(fields: Any) -> Beat:
 
 
 def _figures(fields: Any) -> Figures:
-    number, families = fields
+    number, families, facts = fields
     return Figures(
         int(number),
         tuple(
             Family(str(name), str(text), str(kind), tuple(_sample(*sample) for sample in samples))
             for name, text, kind, samples in families
         ),
+        str(facts),
     )
 
 

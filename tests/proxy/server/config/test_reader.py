@@ -22,6 +22,7 @@ from sealwire.proxy.server.config.settings import (
     Limits,
     ListenTls,
     Member,
+    PageSettings,
     TlsMode,
     UpstreamTls,
     variable_of,
@@ -83,6 +84,10 @@ def test_every_key_is_read_and_paths_start_at_the_files_folder() -> None:
             ),
         ),
         admin=Address("127.0.0.1", 9999),
+        admin_tls=ListenTls(
+            TlsMode.TLS, FOLDER / "tls/admin.crt", FOLDER / "tls/admin.key", FOLDER / "tls/people.crt"
+        ),
+        admin_page=PageSettings(FOLDER / "admin-token", "sealwire.clinic.example"),
         log_level="debug",
         log_format=LogFormat.JSON,
         limits=Limits(10, 1.0, 2.5, 3.0),
@@ -109,6 +114,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert (config.workers, config.busy_poll_us) == (1, 0)
     assert (config.keys, config.vault) == (KeySettings(60.0, None, None), None)
     assert config.frontier_uri_file is None
+    assert (config.admin_tls, config.admin_page) == (ListenTls(TlsMode.PLAINTEXT), PageSettings())
 
 
 def test_keys_and_keyring_may_lie_in_vault() -> None:

@@ -20,6 +20,7 @@ from sealwire.proxy.server.config.settings import (
     KeySettings,
     Limits,
     ListenTls,
+    PageSettings,
     TlsMode,
     UpstreamTls,
 )
@@ -45,6 +46,8 @@ WAITING = {
     "vault": replace(OLD, vault=VAULT),
     "frontier.uri_file": replace(OLD, frontier_uri_file=Path("other")),
     "admin.address": replace(OLD, admin=Address("other", 1)),
+    "admin.tls": replace(OLD, admin_tls=ListenTls(TlsMode.TLS, Path("other"))),
+    "admin.page": replace(OLD, admin_page=PageSettings(Path("other"))),
     "audit": replace(OLD, audit=AuditSettings(LogPlace(Path("other")), None, LogPace())),
     "workers": replace(OLD, workers=7),
     "busy_poll_us": replace(OLD, busy_poll_us=7),

@@ -1,0 +1,156 @@
+"""What the policy and the keyring of a process say, as far as people should see it: names, states and days.
+
+With workers the supervisor has neither, so a worker sends this as one text. No key, value, context or
+position is in it.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import astuple, dataclass, fields
+from datetime import datetime
+from typing import Any, Final
+
+from sealwire.keys.frontier.frontier import Frontier
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.file.schema import PER_DATABASE, FieldClass, PolicySet, leaves
+
+MAX_ROWS: Final = 2000
+"""Rows of each kind that are shown; a policy may have more."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoveredField:
+    """One path of a collection, or of a pattern of collections, and its class."""
+
+    namespace: str
+    path: str
+    class_name: str
+    mode: str
+    value_type: str
+    """Empty in random mode."""
+    extras: str
+    """What else the policy says of the class: ranges, keys for contexts, that it identifies; or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownKey:
+    """One version of the key of a class."""
+
+    class_name: str
+    version: int
+    state: str
+    made: str
+    """A day and a time in UTC, as ISO 8601 writes them."""
+    destroy_after: str
+    """The same, or empty."""
+    is_plaintext: bool
+    is_borrowed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MoveStage:
+    """How far a class has moved, as one process knows it."""
+
+    class_name: str
+    old_version: int
+    new_version: int
+    generation: int
+    stage: str
+    """`waits`, `between windows`, `window open`, `window moves`, `over`, or `lost`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageFacts:
+    """All of it; at most MAX_ROWS of each kind."""
+
+    covered: tuple[CoveredField, ...] = ()
+    keys: tuple[ShownKey, ...] = ()
+    moves: tuple[MoveStage, ...] = ()
+    covered_count: int = 0
+    """How many paths the policy covers."""
+
+
+def facts_of(policy: PolicySet, keyring: Keyring, moving: Mapping[str, Frontier | None]) -> PageFacts:
+    """What is to be seen of these; `moving`: by class, None for one that is lost. Cost: O(paths + keys)."""
+    covered = list(_covered(policy))
+    keys = [
+        ShownKey(
+            key.class_name,
+            key.version,
+            key.state.value,
+            key.created.isoformat(),
+            "" if key.destroy_after is None else key.destroy_after.isoformat(),
+            key.is_plaintext,
+            key.is_borrowed,
+        )
+        for key in keyring.listed
+    ]
+    moves = [_stage(name, frontier) for name, frontier in sorted(moving.items())]
+    return PageFacts(tuple(covered[:MAX_ROWS]), tuple(keys[:MAX_ROWS]), tuple(moves[:MAX_ROWS]), len(covered))
+
+
+def written(facts: PageFacts) -> str:
+    """As one text, for `read_facts`."""
+    return json.dumps(astuple(facts))
+
+
+def read_facts(text: str) -> PageFacts:
+    """What `written` wrote. Raises ValueError."""
+    try:
+        covered, keys, moves, count = json.loads(text)
+        return PageFacts(
+            tuple(_row(CoveredField, row) for row in covered),
+            tuple(_row(ShownKey, row) for row in keys),
+            tuple(_row(MoveStage, row) for row in moves),
+            int(count),
+        )
+    except (TypeError, RecursionError) as error:
+        # the text of the error may quote the text
+        raise ValueError(type(error).__name__) from None
+
+
+def age_days(moment: str, now: datetime) -> int:
+    """Whole days since a moment of a `ShownKey`; 0 for one that is to come. Raises ValueError."""
+    return max((now - datetime.fromisoformat(moment)).days, 0)
+
+
+def _covered(policy: PolicySet) -> Iterator[CoveredField]:
+    subject = None if policy.subjects is None else policy.subjects.class_name
+    for namespace, tree in (*policy.collections.items(), *policy.patterns):
+        for leaf in leaves(tree):
+            each = leaf.leaf
+            if each is not None:
+                value_type = "" if each.value_type is None else each.value_type.value
+                extras = ", ".join(_extras(each, subject))
+                yield CoveredField(namespace, leaf.path, each.name, each.mode.value, value_type, extras)
+
+
+def _extras(each: FieldClass, subject: str | None) -> Iterator[str]:
+    if each.name == subject:
+        yield "identifies a person"
+    if each.domain is not None:
+        yield "ranges"
+    if each.per is not None:
+        where = "database" if each.per == PER_DATABASE else each.per.decode("utf-8", "replace")
+        yield f"a key for each {where}"
+
+
+def _stage(name: str, frontier: Frontier | None) -> MoveStage:
+    if frontier is None:
+        return MoveStage(name, 0, 0, 0, "lost")
+    if frontier.is_over:
+        stage = "over"
+    elif frontier.is_moving:
+        stage = "window moves"
+    elif not frontier.window.is_empty:
+        stage = "window open"
+    else:
+        stage = "between windows" if frontier.has_begun else "waits"
+    return MoveStage(name, frontier.old_version, frontier.new_version, frontier.generation, stage)
+
+
+def _row(make: Callable[..., Any], row: Any) -> Any:
+    kinds = [field.type for field in fields(make)]  # type: ignore[arg-type]
+    if len(row) != len(kinds) or any(type(value) is not kind for value, kind in zip(row, kinds, strict=True)):
+        raise ValueError("a row of another shape")
+    return make(*row)

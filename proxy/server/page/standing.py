@@ -1,0 +1,259 @@
+"""How the proxy stands: whether it is ready, what is covered, keys and certificates by age, moves, the audit.
+
+Every state that somebody has to do something about comes with the command that shows more or does it.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from shlex import quote
+from typing import Final
+
+from sealwire.audit.errors import AuditError
+from sealwire.audit.files import LogPlace, end_of_file
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.turning import moving_command
+from sealwire.policies.file.schema import Mode
+from sealwire.proxy.server.context_feed import StoreReach
+from sealwire.proxy.server.frontier_feed import Following
+from sealwire.proxy.server.health import Phase, is_ready
+from sealwire.proxy.server.key_feed import Freshness
+from sealwire.proxy.server.observability.audit import Keeping
+from sealwire.proxy.server.page.facts import ShownKey, age_days
+from sealwire.proxy.server.page.panels import Cell, Code, Mark, Panel, PanelTable, SeenNow, Tone
+from sealwire.proxy.server.tls import EXPIRY_WARNING
+
+_CHECKPOINT: Final = re.compile(
+    rb"^(0|[1-9][0-9]{0,18})\n[A-Za-z0-9+/=]{44}\ntime ([0-9T:.+-]{20,40})$", re.M
+)
+_UNKNOWN: Final = "No process could be asked for this. Look again when the proxy is ready."
+
+_KEYRING = {
+    Freshness.FRESH: Mark("fresh", Tone.FINE),
+    Freshness.STALE: Mark("stale: the last load failed, the keys from before serve", Tone.LOOK),
+    Freshness.EXPIRED: Mark("expired: too old to be used", Tone.ACT),
+}
+_FRONTIER = {
+    Following.OFF: Mark("not followed: no class may move", Tone.FINE),
+    Following.FOLLOWS: Mark("followed", Tone.FINE),
+    Following.LOST: Mark("lost: a class that moves is refused", Tone.ACT),
+}
+_CONTEXTS = {
+    StoreReach.OFF: Mark("none", Tone.FINE),
+    StoreReach.ANSWERS: Mark("answers", Tone.FINE),
+    StoreReach.AWAY: Mark("does not answer", Tone.ACT),
+}
+_AUDIT = {
+    Keeping.OFF: Mark("off: lines go into the log", Tone.LOOK),
+    Keeping.KEPT: Mark("kept", Tone.FINE),
+    Keeping.WAITING: Mark("waiting: it cannot be written", Tone.ACT),
+    Keeping.FULL: Mark("full: connections that report are cut", Tone.ACT),
+}
+
+
+def overview(seen: SeenNow) -> Panel:
+    """Ready, or why not, and what needs somebody."""
+    health, readings = seen.health, seen.readings
+    ready = Mark("ready: clients are served", Tone.FINE)
+    if not is_ready(health):
+        ready = Mark(f"not ready: {'; '.join(_why_not(seen))}", Tone.ACT)
+    policies = health.policies
+    policy: Cell = Code(policies[0]) if len(policies) == 1 else Mark("workers differ", Tone.LOOK)
+    marks: list[tuple[str, Cell]] = [
+        ("State", ready),
+        ("Keys", _KEYRING[health.keyring]),
+        ("Policy, beginning of its SHA-256", policy if policies else "none yet"),
+        ("Moves of classes", _FRONTIER[health.frontier]),
+        ("Store of keys of contexts", _CONTEXTS[health.contexts]),
+        ("Audit log", _AUDIT[health.audit]),
+    ]
+    workers = readings.value("sealwire_workers")
+    if workers is not None:
+        serving = round(readings.sum("sealwire_workers_ready"))
+        tone = Tone.FINE if serving == workers else Tone.ACT
+        marks.append(("Workers that serve", Mark(f"{serving} of {round(workers)}", tone)))
+    marks.append(_counted(seen, "sealwire_bugs_total", "Connections cut by a bug", Tone.ACT))
+    failed = round(readings.by_label("sealwire_reloads_total", "result").get("failed", 0.0))
+    marks.append(("Reloads that were refused", Mark(str(failed), Tone.LOOK) if failed else 0))
+    return Panel("overview", "Overview", tuple(_to_do(seen)), tuple(marks))
+
+
+def coverage(seen: SeenNow) -> Panel:
+    """What the policy covers, and where plaintext was met all the same."""
+    if seen.facts is None:
+        return Panel("coverage", "Coverage", (_UNKNOWN,))
+    facts = seen.facts
+    in_clear = frozenset(seen.health.in_clear)
+    rows = [
+        (
+            Code(each.namespace),
+            Code(each.path),
+            Code(each.class_name),
+            Mark("in clear", Tone.LOOK) if each.class_name in in_clear else each.mode,
+            ", ".join(part for part in (each.value_type, each.extras) if part) or "any type",
+        )
+        for each in facts.covered
+    ]
+    columns = ("Collection", "Path", "Class", "Stored", "Values")
+    tables = [PanelTable.of("Covered paths", columns, rows, facts.covered_count - len(rows))] if rows else []
+    met = seen.readings.by_labels("sealwire_plaintext_values_total", "namespace", "path")
+    if met:
+        found = [(Code(namespace), Code(path), round(count)) for (namespace, path), count in met.items()]
+        caption = "Plaintext met in covered paths since the start"
+        tables.append(PanelTable.of(caption, ("Collection", "Path", "Values"), found))
+    texts = [] if rows else ["The policy covers no path: everything is stored in clear."]
+    policy = quote(str(seen.config.policy))
+    commands = [("What is covered by no path and looks personal", f"sealwire policy coverage {policy}")]
+    if met:
+        commands.append(("How much is stored in clear", f"sealwire policy drift {policy}"))
+    random = sum(each.mode == Mode.RANDOM.value for each in facts.covered)
+    collections = len({each.namespace for each in facts.covered})
+    marks = (("Collections", collections), ("Paths", facts.covered_count), ("Paths in random mode", random))
+    return Panel("coverage", "Coverage", tuple(texts), marks, tuple(commands), (), tuple(tables))
+
+
+def keys(seen: SeenNow) -> Panel:
+    """Every version of every key with its state and age."""
+    if seen.facts is None:
+        return Panel("keys", "Keys", (_UNKNOWN,))
+    rows = [_key_row(each, seen.now) for each in seen.facts.keys]
+    columns = ("Class", "Version", "State", "Made", "Days old", "What is due")
+    command = f"sealwire keys status --keyring {quote(str(seen.config.keyring))}"
+    command += f" --policy {quote(str(seen.config.policy))}"
+    commands = (("What is due, and where each key is used", command),)
+    texts = () if rows else ("No key is at hand.",)
+    tables = (PanelTable.of("Keys", columns, rows),) if rows else ()
+    return Panel("keys", "Keys", texts, (), commands, (), tables)
+
+
+def certificates(seen: SeenNow) -> Panel:
+    """When the certificates end that this proxy shows."""
+    shown = {"listen": "shown to clients", "upstream": "shown to the server"}
+    ends = seen.readings.by_label("sealwire_certificate_expiry_timestamp_seconds", "side")
+    found = {shown.get(name, name): datetime.fromtimestamp(end, UTC) for name, end in ends.items()}
+    if seen.certificate_ends is not None:
+        found["shown on this address"] = seen.certificate_ends
+    rows = [(name, f"{end:%Y-%m-%d %H:%M}", _days_left(end, seen.now)) for name, end in sorted(found.items())]
+    if not rows:
+        return Panel("certificates", "Certificates", ("This proxy shows no certificate.",))
+    commands = (("A renewed certificate counts after a reload", "systemctl reload sealwire"),)
+    table = PanelTable.of("Certificates", ("Certificate", "Ends (UTC)", "Days left"), rows)
+    return Panel("certificates", "Certificates", (), (), commands, (), (table,))
+
+
+def moves(seen: SeenNow) -> Panel:
+    """Classes that move to another key, into clear or out of it."""
+    lease = seen.readings.value("sealwire_frontier_lease")
+    marks: list[tuple[str, Cell]] = [("Moves of classes", _FRONTIER[seen.health.frontier])]
+    if seen.health.frontier is not Following.OFF and lease is not None:
+        held = Mark("held", Tone.FINE) if lease else Mark("lost", Tone.ACT)
+        marks.append(("Leases of the proxy's processes", held))
+    if seen.facts is None:
+        return Panel("moves", "Migration and rotation", (_UNKNOWN,), tuple(marks))
+    waits = seen.readings.by_label("sealwire_frontier_waited_for", "class")
+    rows = [
+        (
+            Code(each.class_name),
+            f"{each.old_version} to {each.new_version}" if each.new_version else "unknown",
+            Mark(each.stage, Tone.ACT) if each.stage == "lost" else each.stage,
+            each.generation,
+            round(waits.get(each.class_name, 0.0)),
+        )
+        for each in seen.facts.moves
+    ]
+    if not rows:
+        return Panel("moves", "Migration and rotation", ("No class moves.",), tuple(marks))
+    columns = ("Class", "Key versions", "Stage", "Step", "Commands waited for")
+    commands = (("How far the stored values have come, in documents", "sealwire migrate status"),)
+    table = PanelTable.of("Classes that move", columns, rows)
+    return Panel("moves", "Migration and rotation", (), tuple(marks), commands, (), (table,))
+
+
+def audit(seen: SeenNow) -> Panel:
+    """Whether lines are kept, and how long ago the last checkpoint was signed."""
+    settings = seen.config.audit
+    marks: list[tuple[str, Cell]] = [("Audit log", _AUDIT[seen.health.audit])]
+    if settings is None:
+        text = "Set audit.path and audit.key to have a log in which nothing can be changed unnoticed."
+        return Panel("audit", "Audit log", (text,), tuple(marks))
+    marks.append(("File", Code(str(settings.place.path))))
+    marks.append(_counted(seen, "sealwire_audit_failures_total", "Lines that could not be written", Tone.ACT))
+    if settings.key is None:
+        marks.append(("Checkpoints", Mark("none: audit.key is not set", Tone.LOOK)))
+    else:
+        marks += _checkpoint_marks(settings.place, seen.now)
+    path = quote(str(settings.place.path))
+    commands = (
+        ("Whether the log is whole", f"sealwire audit verify {path} --key AUDIT_KEY.pub"),
+        ("Who did what", f"sealwire audit report {path}"),
+    )
+    text = "This page does not verify the log. It shows what the newest checkpoint claims."
+    return Panel("audit", "Audit log", (text,), tuple(marks), commands)
+
+
+def _why_not(seen: SeenNow) -> Iterator[str]:
+    health = seen.health
+    if not health.alive:
+        yield "an event loop is stuck"
+    if health.phase is not Phase.READY:
+        yield health.phase.value
+    if health.keyring is Freshness.EXPIRED:
+        yield "the keys are too old"
+    if health.audit is Keeping.FULL:
+        yield "the audit log takes no more"
+
+
+def _to_do(seen: SeenNow) -> Iterator[str]:
+    health = seen.health
+    if health.keyring is not Freshness.FRESH:
+        yield "The log says why the keyring could not be loaded; docs/operations/keys.md has the causes."
+    if health.in_clear:
+        yield f"Classes that are stored in clear: {', '.join(health.in_clear)}."
+    if health.plaintext:
+        yield f"Plaintext was met in {len(health.plaintext)} covered paths or more: see Coverage."
+    if health.audit in (Keeping.WAITING, Keeping.FULL):
+        yield "Make room where the audit log lies: docs/operations/audit.md, When it fails."
+
+
+def _counted(seen: SeenNow, name: str, words: str, tone: Tone) -> tuple[str, Cell]:
+    count = round(seen.readings.sum(name))
+    return words, Mark(str(count), tone) if count else 0
+
+
+def _key_row(each: ShownKey, now: datetime) -> tuple[Cell, ...]:
+    kind = " (in clear)" if each.is_plaintext else " (borrowed)" if each.is_borrowed else ""
+    due: Cell = ""
+    if each.state == KeyState.PENDING.value:
+        due = Code(moving_command(each.class_name, to_plaintext=each.is_plaintext))
+    elif each.destroy_after and datetime.fromisoformat(each.destroy_after) <= now:
+        due = Code(f"sealwire keys destroy {each.class_name} {each.version}")
+    elif each.destroy_after:
+        due = f"may be destroyed after {each.destroy_after[:10]}"
+    return (
+        Code(each.class_name),
+        each.version,
+        f"{each.state}{kind}",
+        each.made[:10],
+        age_days(each.made, now),
+        due or "nothing",
+    )
+
+
+def _days_left(end: datetime, now: datetime) -> Cell:
+    if end <= now:
+        return Mark("has ended", Tone.ACT)
+    days = (end - now).days
+    return Mark(f"{days}: renew it", Tone.LOOK) if end - now < EXPIRY_WARNING else days
+
+
+def _checkpoint_marks(place: LogPlace, now: datetime) -> Iterator[tuple[str, Cell]]:
+    try:
+        found = _CHECKPOINT.findall(end_of_file(place.checkpoints[0]))
+        size, moment = int(found[-1][0]), datetime.fromisoformat(found[-1][1].decode())
+    except (AuditError, IndexError, ValueError):
+        yield "Checkpoints", Mark("none that can be read", Tone.ACT)
+        return
+    # an old one is no fault: where no line has come there is nothing to sign
+    minutes = max(round((now - moment).total_seconds() / 60), 0)
+    yield "Newest checkpoint", f"{moment:%Y-%m-%d %H:%M:%S} UTC, {minutes} minutes ago"
+    yield "Lines that it signs", size

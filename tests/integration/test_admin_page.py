@@ -1,0 +1,167 @@
+"""The page of the admin address: in a browser, as people see it, and of a proxy that has traffic."""
+
+import json
+import os
+import struct
+import subprocess
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+
+from sealwire.proxy.server.admin import AdminServer
+from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.page.door import PANELS, PageDoor
+from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from tests.build_context import ROOT
+from tests.integration.outside.chosen import own_server
+from tests.node_programs import NODE, require_chromium
+from tests.proxy.server.page.pages import (
+    FixedFeed,
+    HandClock,
+    a_config,
+    a_health,
+    a_token,
+    filled_hour,
+    nothing_seen,
+)
+from tests.support.doc_commands import run_document
+from tests.support.secantus import secantus
+
+pytestmark = [pytest.mark.integration, own_server("it has one of its own")]
+
+PAGE = ROOT / "docs" / "operations" / "page.md"
+PICTURE = ROOT / "docs" / "operations" / "page.png"
+MARKER = "9434765919"
+POLICY = """
+version: 1
+classes: {nhs: {mode: deterministic, type: string}, notes: {mode: random}}
+collections: {clinic.patients: {nhs_number: nhs, notes: notes}}
+"""
+
+
+@contextmanager
+def full_page(folder: Path) -> Iterator[str]:
+    """The address of a page with something in every section."""
+    config = a_config(folder)
+    feed, clock = FixedFeed(config), HandClock()
+    door = PageDoor(config, a_health(), feed, a_token(folder))
+    door._hour = filled_hour(clock, feed)
+    clock.now_s += 20
+    door.certificate_ends = datetime(2027, 9, 1, tzinfo=UTC)
+    server = AdminServer(Address("127.0.0.1", 0), a_health(), feed, door=door)
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{server.address.port}/page"
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a browser saw, in light and dark, on a wide screen and a narrow one, and without scripts."""
+    folder = tmp_path_factory.mktemp("page")
+    chromium = require_chromium()
+    with full_page(folder) as url:
+        command: list[str | Path] = [
+            "node",
+            NODE / "look_at_page.mjs",
+            chromium,
+            url,
+            folder / "token",
+            folder,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
+    if os.environ.get("SEALWIRE_PICTURE") == "1":
+        PICTURE.write_bytes(with_text((folder / "top.png").read_bytes(), ", ".join(titles(folder))))
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def titles(folder: Path) -> list[str]:
+    """The headings of the sections."""
+    return [panel(nothing_seen(folder)).title for panel in PANELS]
+
+
+def with_text(png: bytes, sections: str) -> bytes:
+    """A picture that says which sections the page had. Source: the PNG specification, 11.3.4.3 (tEXt)."""
+    data = b"tEXtSections\0" + sections.encode()
+    chunk = struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+    end = png.index(b"IEND") - 4
+    return png[:end] + chunk + png[end:]
+
+
+LOOKS = ("wide-light", "narrow-light", "wide-dark", "narrow-dark")
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_the_page_keeps_nobody_out(seen: dict[str, Any], tmp_path: Path, name: str) -> None:
+    look = next(each for each in seen["looks"] if each["name"] == name)
+    assert look["form"] == {"path": "/page/login", "violations": []}
+    assert (look["path"], look["headings"]) == ("/page", titles(tmp_path))
+    assert look["violations"] == []
+    assert look["overflow"] <= 0
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_a_browser_has_nothing_to_say_and_asks_nobody_else(seen: dict[str, Any], name: str) -> None:
+    look = next(each for each in seen["looks"] if each["name"] == name)
+    assert look["said"] == []
+    assert {urlsplit(address).hostname for address in look["asked"]} == {"127.0.0.1"}
+
+
+def test_a_keyboard_reaches_everything_in_order(seen: dict[str, Any], tmp_path: Path) -> None:
+    for look in seen["looks"]:
+        reached = look["tabs"][: 3 + len(PANELS)]
+        order = [each["text"] for each in reached]
+        assert order == ["Skip to the overview", "Look again", "Log out", *titles(tmp_path)]
+        assert all(each["left"] >= 0 and each["width"] > 0 for each in reached)
+
+
+def test_without_scripts_it_works_as_well(seen: dict[str, Any]) -> None:
+    assert seen["plain"] == {"path": "/page", "after": "/page/login", "again": "/page/login"}
+
+
+def test_the_picture_in_the_documents_has_the_pages_sections(tmp_path: Path) -> None:
+    """`SEALWIRE_PICTURE=1 pytest tests/integration/test_admin_page.py` takes it anew."""
+    data = PICTURE.read_bytes()
+    begin = data.index(b"tEXtSections\0") + len(b"tEXtSections\0")
+    (length,) = struct.unpack(">I", data[begin - 17 : begin - 13])
+    assert data[begin : begin + length - 9].decode() == ", ".join(titles(tmp_path))
+
+
+def test_the_document_tells_of_every_section(tmp_path: Path) -> None:
+    table = PAGE.read_text(encoding="utf-8").partition("## What is on it")[2].partition("\n\nWith")[0]
+    rows = [line.split(" | ")[0].strip("| ") for line in table.splitlines() if line.startswith("| ")]
+    assert rows[1:] == titles(tmp_path)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_page_of_a_proxy_shows_what_it_does_and_no_value(
+    tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_document(PAGE, tmp_path, "token")
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(POLICY)
+    monkeypatch.setenv("SEALWIRE_ADMIN_PAGE_TOKEN_FILE", str(tmp_path / "admin-token"))
+    settings = {"workers": workers}
+    with secantus(tmp_path) as database:
+        options = ProxyOptions(tmp_path / "proxy", policy, database.address, None, None, False, settings)
+        with ProxyProcess(options) as proxy, MongoClient[Any](proxy.uri()) as client:
+            patients = client["clinic"]["patients"]
+            patients.insert_one({"nhs_number": MARKER, "notes": MARKER})
+            assert patients.count_documents({"nhs_number": MARKER}) == 1
+            with pytest.raises(OperationFailure):
+                patients.find_one({"nhs_number": {"$regex": MARKER}})
+            page = run_document(PAGE, tmp_path, "look", {"ADMIN_PORT": str(proxy.admin_port)})
+    assert MARKER not in page
+    for said in ("ready: clients are served", "clinic.patients", "pattern", "policy explain", "active"):
+        assert said in page
+    assert ("Workers that serve" in page) is (workers > 1)

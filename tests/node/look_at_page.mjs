@@ -1,0 +1,113 @@
+// Opens the page of the admin address in a headless Chromium, as people do, and prints what was seen as JSON.
+//
+//     node look_at_page.mjs CHROMIUM URL TOKEN_FILE FOLDER
+//
+// The token is typed into the form. Screenshots go into FOLDER: whole pages, and the top of one for the documents.
+// axe-core looks for what keeps people out.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import axe from "axe-core";
+import puppeteer from "puppeteer-core";
+
+const [chromium, url, tokenFile, folder] = process.argv.slice(2);
+const token = readFileSync(tokenFile, "utf8").trim();
+const TABS = 16;
+
+const browser = await puppeteer.launch({
+  executablePath: chromium,
+  pipe: true,
+  // in a container there is no user namespace for the sandbox; the page is our own
+  args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"],
+});
+
+async function opened(width, height, scheme) {
+  const context = await browser.createBrowserContext();
+  const page = await context.newPage();
+  const said = [];
+  page.on("console", (message) => said.push(message.text()));
+  page.on("pageerror", (error) => said.push(String(error)));
+  page.on("requestfailed", (request) => said.push(`failed: ${request.url()}`));
+  const asked = [];
+  page.on("request", (request) => asked.push(request.url()));
+  await page.setViewport({ width, height, deviceScaleFactor: 1 });
+  await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+  await page.goto(url);
+  return { page, said, asked, context };
+}
+
+async function violations(page) {
+  await page.evaluate(axe.source);
+  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  return found.violations.map(({ id, impact, nodes }) => ({ id, impact, first: nodes[0].html, count: nodes.length }));
+}
+
+async function focused(page) {
+  return page.evaluate(() => {
+    const element = document.activeElement;
+    const box = element.getBoundingClientRect();
+    return { text: element.textContent.trim(), left: box.left, width: box.width };
+  });
+}
+
+async function look(name, width, height, scheme) {
+  const { page, said, asked, context } = await opened(width, height, scheme);
+  const form = { path: new URL(page.url()).pathname, violations: await violations(page) };
+  // the field has the focus: type, and press Enter
+  await page.keyboard.type(token);
+  await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
+  const seen = {
+    name,
+    form,
+    path: new URL(page.url()).pathname,
+    title: await page.title(),
+    headings: await page.$$eval("h2", (all) => all.map((each) => each.textContent)),
+    violations: await violations(page),
+    overflow: await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth),
+    tabs: [],
+    asked,
+    said,
+  };
+  await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
+  for (let count = 0; count < TABS; count += 1) {
+    await page.keyboard.press("Tab");
+    seen.tabs.push(await focused(page));
+  }
+  await context.close();
+  return seen;
+}
+
+async function picture() {
+  const { page, context } = await opened(1100, 1560, "light");
+  await page.keyboard.type(token);
+  await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
+  await page.screenshot({ path: join(folder, "top.png") });
+  await context.close();
+}
+
+async function withoutScripts() {
+  const context = await browser.createBrowserContext();
+  const page = await context.newPage();
+  await page.setJavaScriptEnabled(false);
+  await page.goto(url);
+  await page.type("#token", token);
+  await Promise.all([page.waitForNavigation(), page.click("button")]);
+  const path = new URL(page.url()).pathname;
+  await Promise.all([page.waitForNavigation(), page.click(".logout button")]);
+  const after = new URL(page.url()).pathname;
+  await page.goto(url);
+  const again = new URL(page.url()).pathname;
+  await context.close();
+  return { path, after, again };
+}
+
+try {
+  const looks = [];
+  for (const scheme of ["light", "dark"]) {
+    looks.push(await look(`wide-${scheme}`, 1280, 900, scheme));
+    looks.push(await look(`narrow-${scheme}`, 320, 640, scheme));
+  }
+  await picture();
+  console.log(JSON.stringify({ looks, plain: await withoutScripts() }));
+} finally {
+  await browser.close();
+}

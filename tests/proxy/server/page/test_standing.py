@@ -1,0 +1,190 @@
+"""What each section says, with much to say and with nothing."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sealwire.audit.files import LogPlace
+from sealwire.audit.log import AuditLog, LogPace
+from sealwire.audit.signing import make_key
+from sealwire.proxy.server.frontier_feed import Following
+from sealwire.proxy.server.health import Health, Phase
+from sealwire.proxy.server.key_feed import Freshness
+from sealwire.proxy.server.observability.audit import Keeping
+from sealwire.proxy.server.page.door import PANELS
+from sealwire.proxy.server.page.facts import PageFacts
+from sealwire.proxy.server.page.panels import Cell, Code, Mark, Panel, PanelTable, SeenNow, Tone, Trend
+from sealwire.proxy.server.page.standing import audit, certificates, coverage, keys, moves, overview
+from sealwire.proxy.server.page.traffic import meaning, rate_text, refusals, traffic
+from tests.proxy.server.page.pages import METRICS, NOW, a_health, nothing_seen, seen
+
+
+def marks(panel: Panel) -> dict[str, Cell]:
+    return dict(panel.marks)
+
+
+def levels(panel: Panel) -> set[Tone]:
+    cells = [cell for table in panel.tables for row in table.rows for cell in row]
+    return {cell.tone for cell in (*cells, *marks(panel).values()) if isinstance(cell, Mark)}
+
+
+def with_health(page: SeenNow, health: Health) -> SeenNow:
+    return replace(page, health=health)
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.__name__)
+def test_a_section_says_something_before_anything_has_happened(tmp_path: Path, panel: object) -> None:
+    said = panel(nothing_seen(tmp_path))  # type: ignore[operator]
+    assert said.texts or said.marks
+    assert not said.tables
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.__name__)
+def test_rows_have_as_many_cells_as_there_are_columns(tmp_path: Path, panel: object) -> None:
+    for table in panel(seen(tmp_path)).tables:  # type: ignore[operator]
+        assert {len(row) for row in table.rows} == {len(table.columns)}
+
+
+def test_a_proxy_that_serves_is_ready(tmp_path: Path) -> None:
+    state = marks(overview(seen(tmp_path)))["State"]
+    assert state == Mark("ready: clients are served", Tone.FINE)
+
+
+@pytest.mark.parametrize(
+    ("health", "why"),
+    [
+        (replace(a_health(), phase=Phase.DRAINING), "draining"),
+        (replace(a_health(), keyring=Freshness.EXPIRED), "the keys are too old"),
+        (replace(a_health(), audit=Keeping.FULL), "the audit log takes no more"),
+        (replace(a_health(), clock=lambda: 100.0), "an event loop is stuck"),
+    ],
+)
+def test_one_that_does_not_serve_says_why(tmp_path: Path, health: Health, why: str) -> None:
+    state = marks(overview(with_health(seen(tmp_path), health)))["State"]
+    assert isinstance(state, Mark)
+    assert state.tone is Tone.ACT
+    assert why in state.text
+
+
+def test_workers_that_are_missing_are_noticed(tmp_path: Path) -> None:
+    text = METRICS.replace("sealwire_workers_ready 2", "sealwire_workers_ready 1")
+    assert marks(overview(seen(tmp_path, text=text)))["Workers that serve"] == Mark("1 of 2", Tone.ACT)
+
+
+def test_what_needs_somebody_is_said_first(tmp_path: Path) -> None:
+    health = replace(
+        a_health(),
+        keyring=Freshness.STALE,
+        in_clear=("phone",),
+        audit=Keeping.WAITING,
+        frontier=Following.LOST,
+    )
+    panel = overview(with_health(seen(tmp_path), health))
+    said = " ".join(panel.texts)
+    assert "phone" in said
+    assert "Make room" in said
+    assert marks(panel)["Moves of classes"] == Mark("lost: a class that moves is refused", Tone.ACT)
+
+
+def test_classes_in_clear_and_plaintext_stand_out(tmp_path: Path) -> None:
+    page = with_health(seen(tmp_path), replace(a_health(), in_clear=("phone",)))
+    panel = coverage(page)
+    rows = {row[1]: row[3] for row in panel.tables[0].rows}
+    assert rows[Code("contacts.phone")] == Mark("in clear", Tone.LOOK)
+    assert rows[Code("notes")] == "random"
+    assert (Code("clinic.patients"), Code("contacts.phone"), 7) in panel.tables[1].rows
+    assert any("policy drift" in command for _, command in panel.commands)
+
+
+def test_a_policy_without_paths_is_said_to_protect_nothing(tmp_path: Path) -> None:
+    panel = coverage(seen(tmp_path, facts=PageFacts()))
+    assert any("everything is stored in clear" in text for text in panel.texts)
+
+
+def test_long_tables_are_cut_and_say_so() -> None:
+    table = PanelTable.of("t", ("n",), ((number,) for number in range(700)), 10)
+    assert (len(table.rows), table.left_out) == (500, 210)
+
+
+def test_keys_have_an_age_and_what_is_due(tmp_path: Path) -> None:
+    rows = {(row[0], row[1]): row for row in keys(seen(tmp_path)).tables[0].rows}
+    assert rows[Code("nhs_number"), 1][-1] == Code("sealwire keys destroy nhs_number 1")
+    assert rows[Code("phone"), 2][-1] == Code("sealwire migrate reencrypt POLICY phone")
+    assert rows[Code("phone"), 1][2:] == ("active", "2025-10-23", 400, "nothing")
+
+
+def test_certificates_near_their_end_stand_out(tmp_path: Path) -> None:
+    page = seen(tmp_path)
+    assert levels(certificates(page)) == {Tone.LOOK}
+    ended = replace(page, certificate_ends=NOW - timedelta(days=1))
+    assert levels(certificates(ended)) == {Tone.LOOK, Tone.ACT}
+
+
+def test_moves_are_told_by_stage(tmp_path: Path) -> None:
+    panel = moves(seen(tmp_path))
+    rows = {row[0]: row[1:] for row in panel.tables[0].rows}
+    assert rows[Code("phone")] == ("1 to 2", "window moves", 3, 3)
+    assert rows[Code("date_of_birth")][1] == Mark("lost", Tone.ACT)
+    assert marks(panel)["Leases of the proxy's processes"] == Mark("held", Tone.FINE)
+
+
+def test_the_newest_checkpoint_is_shown(tmp_path: Path) -> None:
+    assert marks(audit(seen(tmp_path)))["Checkpoints"] == Mark("none that can be read", Tone.ACT)
+    log = AuditLog(LogPlace(tmp_path / "audit.jsonl"), make_key("clinic", bytes(32)), LogPace(), lambda: NOW)
+    log.append([{"event": "started"}])
+    log.sign()
+    log.close()
+    found = marks(audit(seen(tmp_path)))
+    assert found["Lines that it signs"] == 2
+    assert found["Newest checkpoint"] == "2026-11-27 09:00:00 UTC, 0 minutes ago"
+
+
+def test_an_audit_log_without_a_key_stands_out(tmp_path: Path) -> None:
+    page = seen(tmp_path)
+    assert page.config.audit is not None
+    config = replace(page.config, audit=replace(page.config.audit, key=None))
+    assert marks(audit(replace(page, config=config)))["Checkpoints"] == Mark(
+        "none: audit.key is not set", Tone.LOOK
+    )
+
+
+def test_refusals_are_explained(tmp_path: Path) -> None:
+    panel = refusals(seen(tmp_path))
+    first = panel.tables[0].rows[0]
+    assert first[:2] == ("range", 14)
+    assert first[4] == Code("sealwire policy explain /etc/sealwire/policy.yaml --db DATABASE 'COMMAND'")
+    assert "no order" in str(first[3])
+    assert meaning("nonsense") == "docs/errors.md has it"
+    assert any("audit tail" in command for _, command in panel.commands)
+
+
+def test_paths_are_quoted_for_the_shell(tmp_path: Path) -> None:
+    page = seen(tmp_path)
+    odd = replace(page, config=replace(page.config, policy=Path("/etc/my policy;reboot.yaml")))
+    assert "'/etc/my policy;reboot.yaml'" in str(refusals(odd).tables[0].rows[0][4])
+
+
+def test_traffic_has_totals_and_rates(tmp_path: Path) -> None:
+    panel = traffic(seen(tmp_path))
+    assert panel.tables[0].rows[0][:2] == ("find", 18302)
+    assert marks(panel)["Values decrypted since the start"] == 209311
+    assert panel.trends[0].amounts[-1] == 240
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"), [(None, "not known yet"), (0.0, "0.00"), (9.994, "9.99"), (1234.5, "1234")]
+)
+def test_rates_are_readable(rate: float | None, text: str) -> None:
+    assert rate_text(rate) == text
+
+
+@pytest.mark.parametrize("amounts", [(), (0,), (0, 0, 0), (1, 10**9), tuple(range(60))])
+def test_bars_stay_in_their_drawing_and_have_a_text(amounts: tuple[int, ...]) -> None:
+    trend = Trend("Commands", amounts)
+    assert len(trend.bars) == len(amounts)
+    for bar in trend.bars:
+        assert 0 <= bar.x <= bar.x + bar.width <= 600
+        assert -0.1 <= bar.y <= bar.y + bar.height <= 60.1
+    assert all(str(amount) in trend.text for amount in amounts)

@@ -1,0 +1,190 @@
+"""The admin address with the page: over TLS, by token, by certificate, and with clients that mean no good."""
+
+import http.client
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from sealwire.proxy.server import admin as admin_module
+from sealwire.proxy.server.admin import MAX_CONNECTIONS, MAX_HEAD_BYTES, AdminServer
+from sealwire.proxy.server.config.settings import Address, ListenTls, TlsMode
+from sealwire.proxy.server.page.door import LOGIN, PAGE
+from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side
+from sealwire.testbed.certificates import Authority, Issued, create_authority
+from tests.proxy.server.page.pages import TOKEN, FixedFeed, a_config, a_door, a_health
+
+FORM = urlencode({"token": TOKEN})
+FORM_HEADERS = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
+
+
+@contextmanager
+def serving(
+    folder: Path, tls: TlsSide = NO_TLS, *, token: bool = True, page: bool = True
+) -> Iterator[AdminServer]:
+    """An admin address whose page knows TOKEN."""
+    door = a_door(folder, tls=tls is not NO_TLS, token=token) if page else None
+    server = AdminServer(Address("127.0.0.1", 0), a_health(), FixedFeed(a_config(folder)), tls, door)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def ask(
+    server: AdminServer,
+    path: str,
+    method: str = "GET",
+    body: str | None = None,
+    context: ssl.SSLContext | None = None,
+    **headers: str,
+) -> tuple[int, dict[str, str], str]:
+    """Status, headers by small letters, and body."""
+    connection: http.client.HTTPConnection
+    if context is None:
+        connection = http.client.HTTPConnection(*server.address, timeout=10)
+    else:
+        connection = http.client.HTTPSConnection(*server.address, timeout=10, context=context)
+    try:
+        connection.request(
+            method, path, body, {name.replace("_", "-"): text for name, text in headers.items()}
+        )
+        response = connection.getresponse()
+        found = {name.lower(): value for name, value in response.getheaders()}
+        return response.status, found, response.read().decode()
+    finally:
+        connection.close()
+
+
+def side(issued: Issued, authority: Authority | None = None) -> TlsSide:
+    ca = None if authority is None else authority.certificate_file
+    return listen_side(ListenTls(TlsMode.TLS, issued.certificate, issued.key, ca))
+
+
+def trusting(authority: Authority, own: Issued | None = None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(authority.certificate_file))
+    if own is not None:
+        context.load_cert_chain(own.certificate, own.key)
+    return context
+
+
+def test_the_token_leads_to_the_page(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        assert ask(server, "/")[1]["location"] == PAGE
+        assert ask(server, PAGE)[1]["location"] == LOGIN
+        assert 'type="password"' in ask(server, LOGIN)[2]
+        status, headers, _ = ask(server, LOGIN, "POST", FORM, None, **FORM_HEADERS)
+        assert (status, headers["location"]) == (303, PAGE)
+        status, headers, body = ask(server, PAGE, Cookie=headers["set-cookie"].partition(";")[0])
+        assert (status, headers["cache-control"]) == (200, "no-store")
+        assert "clinic.patients" in body
+
+
+def test_the_other_paths_are_as_they_were(tmp_path: Path) -> None:
+    for page in (True, False):
+        with serving(tmp_path, page=page) as server:
+            assert ask(server, "/healthz")[::2] == (200, '{"status": "ok"}\n')
+            assert ask(server, "/readyz", Host="evil.example")[0] == 200
+            assert "sealwire_commands_total" in ask(server, "/metrics")[2]
+            status, _, body = ask(server, "/nothing")
+            assert (status, "/page" in body) == (404, page)
+
+
+def test_without_the_page_nothing_of_it_is_there(tmp_path: Path) -> None:
+    with serving(tmp_path, page=False) as server:
+        for path in ("/", PAGE, LOGIN):
+            assert ask(server, path)[0] == 404
+        assert ask(server, LOGIN, "POST", FORM)[0] == 501
+
+
+def test_over_tls_the_cookie_is_for_tls_alone(tmp_path: Path) -> None:
+    authority = create_authority(tmp_path / "authority")
+    with serving(tmp_path, side(authority.issue("admin"))) as server:
+        context = trusting(authority)
+        _, headers, _ = ask(server, LOGIN, "POST", FORM, context, **FORM_HEADERS)
+        assert headers["set-cookie"].startswith("__Host-sealwire=")
+        assert "Secure" in headers["set-cookie"]
+        assert ask(server, "/healthz", context=context)[0] == 200
+
+
+def test_a_certificate_of_the_authority_is_enough_and_another_is_nothing(tmp_path: Path) -> None:
+    authority, other = create_authority(tmp_path / "authority"), create_authority(tmp_path / "other")
+    with serving(tmp_path, side(authority.issue("admin"), authority), token=False) as server:
+        ann = trusting(authority, authority.issue("ann", client=True))
+        assert ask(server, PAGE, context=ann)[0] == 200
+        assert ask(server, PAGE, context=trusting(authority))[0] == 403
+        assert ask(server, "/readyz", context=trusting(authority))[0] == 200
+        mallory = trusting(authority, other.issue("mallory", client=True))
+        with pytest.raises(OSError, match=r"^"):
+            ask(server, PAGE, context=mallory)
+
+
+def test_a_renewed_certificate_counts_for_new_connections(tmp_path: Path) -> None:
+    old, new = create_authority(tmp_path / "old"), create_authority(tmp_path / "new")
+    with serving(tmp_path, side(old.issue("admin"))) as server:
+        assert ask(server, "/healthz", context=trusting(old))[0] == 200
+        server.use_tls(side(new.issue("admin")))
+        assert ask(server, "/healthz", context=trusting(new))[0] == 200
+
+
+def raw(server: AdminServer, request: bytes) -> bytes:
+    with socket.create_connection(server.address, timeout=10) as client:
+        client.sendall(request)
+        client.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "answer"),
+    [
+        (b"GET /healthz HTTP/1.0\r\n" + b"X: y\r\n" * 20000 + b"\r\n", b" 431 "),
+        (b"GET /healthz HTTP/1.0\r\nX: " + b"y" * MAX_HEAD_BYTES + b"\r\n\r\n", b" 431 "),
+        (b"GET /" + b"y" * 2 * MAX_HEAD_BYTES + b" HTTP/1.0\r\n\r\n", b""),
+        (b"POST /page/login HTTP/1.0\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n", b" 413 "),
+        (b"POST /page/login HTTP/1.0\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", b" 413 "),
+        (b"POST /page/login HTTP/1.0\r\nHost: localhost\r\nContent-Length: 1e9\r\n\r\n", b" 413 "),
+        (b"POST /page/login HTTP/1.0\r\nHost: localhost\r\n\r\n", b" 413 "),
+        (b"POST /metrics HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", b" 404 "),
+        (b"POST /page/login HTTP/1.0\r\nHost: localhost\r\nContent-Length: 50\r\n\r\ntoken=x", b" 403 "),
+        (b"PUT /page HTTP/1.0\r\nHost: localhost\r\n\r\n", b" 501 "),
+        (b"GET /page HTTP/1.0\r\n\r\n", b" 421 "),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b""),
+    ],
+    ids=lambda value: repr(value[:40]),
+)
+def test_a_request_that_is_too_much_or_none_is_turned_away(
+    tmp_path: Path, request_bytes: bytes, answer: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(tmp_path) as server:
+        try:
+            head = raw(server, request_bytes).partition(b"\r\n")[0]
+        except ConnectionError:
+            head = b" 431 "  # the rest of what was sent was not read
+        assert answer in head
+        assert ask(server, "/healthz")[0] == 200
+    assert not [record for record in caplog.records if record.levelname == "CRITICAL"]
+
+
+def test_a_slow_client_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_module, "REQUEST_S", 0.2)
+    authority = create_authority(tmp_path / "authority")
+    for tls in (NO_TLS, side(authority.issue("admin"))):
+        with serving(tmp_path, tls) as server, socket.create_connection(server.address, timeout=10) as client:
+            client.sendall(b"G" if tls is NO_TLS else b"\x16")
+            assert client.recv(1) == b""
+
+
+def test_connections_beyond_the_bound_are_closed_and_the_others_served(tmp_path: Path) -> None:
+    with serving(tmp_path) as server, ExitStack() as stack:
+        idle = [
+            stack.enter_context(socket.create_connection(server.address, timeout=10))
+            for _ in range(MAX_CONNECTIONS + 1)
+        ]
+        assert idle[-1].recv(1) == b""
+        idle[0].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert idle[0].recv(15) == b"HTTP/1.0 200 OK"
