@@ -12,12 +12,11 @@ from typing import Final
 from sealwire.crypto.envelope import binary
 from sealwire.keys.errors import KeysError
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.policies.file.paths import is_transparent
 from sealwire.policies.file.schema import FieldClass, PathNode, ValueType
-from sealwire.policies.file.stored import EMPTY, holds_values
+from sealwire.policies.file.stored import StoredValues
+from sealwire.sidecars.erasure.stored_forms import is_envelope
 from sealwire.sidecars.raw_documents import Value, document, element
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import MAX_DEPTH, elements
 
 NULL: Final[Value] = (kinds.NULL, b"")
 
@@ -27,7 +26,7 @@ Choose = Callable[[FieldClass], Value]
 
 @dataclass(frozen=True, slots=True)
 class Emptied:
-    """A change of one document; the bytes hold stored values."""
+    """A change of one document. The bytes hold ciphertext, and no value in clear."""
 
     conditions: bytes
     """Elements of a filter: what stood there."""
@@ -38,43 +37,25 @@ class Emptied:
 def emptied(raw: bytes, tree: PathNode, choose: Choose) -> Emptied | None:
     """What takes the covered values out of a document; None where it has none. Raises BsonError.
 
-    A field at the top is written anew as a whole, if what it holds is what was read. Cost: O(bytes)
+    It names ciphertext only. A value in clear is known by its place and type: the server may log the update,
+    and what a person is erased from must not be written anew. What no update can name stays, and the next
+    look finds it. Cost: O(bytes)
     """
     conditions: list[bytes] = []
     news: list[bytes] = []
-    for each in elements(raw, 0):
-        node = tree.child(each.name)
-        if node is None:
+    walk = StoredValues(raw, tree)
+    while walk.next_value():
+        if not walk.is_addressable():
             continue
-        old = raw[each.value : each.end]
-        new = _emptied(raw, each.kind, each.value, each.end, node, choose, 1)
-        if new != (each.kind, old):
-            conditions.append(element(kinds.OBJECT, each.name, document(element(each.kind, b"$eq", old))))
-            news.append(element(new[0], each.name, new[1]))
+        place, value, new = walk.place, raw[walk.value : walk.end], choose(walk.leaf)
+        still = element(kinds.INT, b"$type", walk.kind.to_bytes(4, "little"))
+        if is_envelope(walk.kind, value):
+            still = element(walk.kind, b"$eq", value)
+        conditions.append(element(kinds.OBJECT, place, document(still)))
+        news.append(element(new[0], place, new[1]))
     if not news:
         return None
     return Emptied(b"".join(conditions), document(element(kinds.OBJECT, b"$set", document(*news))))
-
-
-def _emptied(  # noqa: PLR0913, PLR0917 - where a value stands, and what becomes of it
-    raw: bytes, kind: int, start: int, end: int, node: PathNode, choose: Choose, depth: int
-) -> Value:
-    """As `policies.file.stored.StoredValues` walks."""
-    if not holds_values(kind, node) or depth > MAX_DEPTH:
-        is_value = node.leaf is not None and kind not in EMPTY
-        return choose(node.leaf) if is_value and node.leaf is not None else (kind, raw[start:end])
-    parts = []
-    for each in elements(raw, start):
-        below: PathNode | None = node
-        if kind != kinds.ARRAY:
-            below = node.child(each.name) or (node if is_transparent(each.name) else None)
-        new = (
-            (each.kind, raw[each.value : each.end])
-            if below is None
-            else _emptied(raw, each.kind, each.value, each.end, below, choose, depth + 1)
-        )
-        parts.append(element(new[0], each.name, new[1]))
-    return kind, document(*parts)
 
 
 def null_of(_field_class: FieldClass) -> Value:

@@ -6,13 +6,14 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import bson
 import pytest
 from bson.binary import Binary
 
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.store import FileStore
 from sealwire.keys.private_file import writer_lock
@@ -193,3 +194,36 @@ def test_while_the_class_moves_both_forms_are_found(clinic: Clinic) -> None:
     assert {row["namespace"]: row["documents"] for row in found} == COUNTS
     assert clinic.erase("--delete").returncode == 0
     assert clinic.run("erase", "find", "policy.yaml").returncode == 66
+
+
+def test_the_receipt_names_backups_that_hold_the_data_still(clinic: Clinic) -> None:
+    store = clinic.site.folder / "backups"
+    store.mkdir()
+    clinic.environ["SEALWIRE_BACKUP_KEY"] = generate_encoded_kek()
+    backup = ("backup", "create", "--store", str(store), "--recipient", "env:SEALWIRE_BACKUP_KEY")
+    made = clinic.run(*backup)
+    assert made.returncode == 0, made.stderr
+    outcome = clinic.erase("--delete", "--backups", str(store), "--keep-daily", "30")
+    assert outcome.returncode == 0, outcome.stderr
+    (named,) = clinic.receipt()["backups"]
+    assert (named["holds"], named["name"] in outcome.stdout) == ("ciphertext", True)
+    kept = datetime.fromisoformat(named["until"]) - datetime.fromisoformat(named["created"])
+    assert kept == timedelta(days=30)
+
+
+def test_a_store_of_backups_that_does_not_answer_is_told_of_before(clinic: Clinic) -> None:
+    before = clinic.stored()
+    outcome = clinic.erase("--delete", "--backups", "s3://")
+    assert outcome.returncode == 78
+    assert clinic.stored() == before
+
+
+def test_what_rejects_plaintext_takes_what_is_left(clinic: Clinic) -> None:
+    enforced = clinic.run("policy", "enforce", "policy.yaml", "--yes")
+    assert enforced.returncode == 0, enforced.stderr
+    outcome = clinic.erase("--overwrite")
+    assert outcome.returncode == 0, outcome.stderr
+    assert clinic.client["clinic"]["patients"].find_one({"_id": 1}, {"nhs_number": 1}) == {
+        "_id": 1,
+        "nhs_number": None,
+    }

@@ -126,7 +126,7 @@ def run(
         order = ErasureOrder(opened.search.pseudonym, way, wish.shred, opened.policy_hash)
         erasure, journal = _prepared(opened, order, wish)
         note, findings = erasure.plan(datetime.now(UTC))
-        backups = None if wish.backups is None else _backups(wish, note)
+        _backups(wish, note)  # a store that does not answer is told of before anything is erased
         if manner.dry_run:
             manner.answer("\n".join(_lines(note, "would be erased")), _document(note))
             return
@@ -136,6 +136,7 @@ def run(
         record_event("erasure-begun", _said(note))
         with ended_in_order(), document_count_bar("erasing", sum(note.meant.values())) as tell:
             result = erasure.run(note, findings, datetime.now(UTC), tell)
+        backups = _backups(wish, result.note)
         record_event("erased" if result.is_done else "erasure-incomplete", _said(result.note))
         if result.is_done:
             _write_receipt(opened, wish, result, backups, signing_key)
@@ -165,8 +166,11 @@ def _prepared(
     return erasure, journal
 
 
-def _backups(wish: ErasureWish, note: ErasureNote) -> list[dict[str, Any]]:
-    return backups_with(wish.backups or "", note.found, wish.retention, datetime.now(UTC))
+def _backups(wish: ErasureWish, note: ErasureNote) -> list[dict[str, Any]] | None:
+    """Those that hold the data still; None where no store was named."""
+    if wish.backups is None:
+        return None
+    return backups_with(wish.backups, note.found, wish.retention, datetime.now(UTC))
 
 
 def _write_receipt(
