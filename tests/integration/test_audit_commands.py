@@ -22,6 +22,7 @@ from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.outside.chosen import own_server
 from tests.proxy.session.world import value_bytes
+from tests.support.audit_log import until_written
 from tests.support.secantus import secantus
 
 pytestmark = [pytest.mark.integration, own_server("it has one of its own")]
@@ -50,12 +51,14 @@ def person(identifier: str) -> str:
 class Log:
     """The lines of commands that came since the last look."""
 
-    def __init__(self, path: Path, proxy: ProxyProcess) -> None:
+    def __init__(self, path: Path, proxy: ProxyProcess, client: MongoClient[Any]) -> None:
         self.path = path
         self.proxy = proxy
+        self._client = client
         self._seen = 0
 
     def new(self) -> list[dict[str, Any]]:
+        until_written(self.path, self._client, "nhs_number")
         lines = [json.loads(line) for line in self.path.read_bytes().splitlines()]
         found = [line for line in lines if line["event"] == "command"]
         new, self._seen = found[self._seen :], len(found)
@@ -79,7 +82,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MongoCli
     with secantus(folder) as database:
         options = ProxyOptions(folder / "proxy", policy, database.address, None, None, False, settings)
         with ProxyProcess(options) as proxy, MongoClient[Any](proxy.uri(), appname="rounds") as client:
-            yield client, Log(path, proxy)
+            yield client, Log(path, proxy, client)
 
 
 @pytest.fixture

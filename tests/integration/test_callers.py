@@ -1,7 +1,6 @@
 """A refused command is on record with who sent it: the login that the server confirmed, the certificate."""
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from sealwire.audit.verification import LogReport, verify
 from sealwire.testbed.certificates import Authority, Issued, create_authority
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.outside.chosen import own_server
+from tests.support.audit_log import until_refusals
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
 
 pytestmark = [pytest.mark.integration, own_server("it has users and certificates of its own")]
@@ -51,9 +51,7 @@ class Place:
         before = len(self._refusals())
         with pytest.raises(OperationFailure):
             client["clinic"].command(REFUSED)
-        end_s = time.monotonic() + 10
-        while len(self._refusals()) == before and time.monotonic() < end_s:
-            time.sleep(0.005)
+        until_refusals(self.audit, before + 1)
         (found,) = self._refusals()[before:]
         return found
 
