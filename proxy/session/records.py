@@ -4,7 +4,7 @@ Names of classes and counts, pseudonyms of persons, and what the client said of 
 Both are made for each command, and write their `__init__` out; see `effects`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import final
 
@@ -63,21 +63,38 @@ class CommandRecord:
         self.begun_s = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@final
+@dataclass(slots=True, init=False)
 class CommandResult:
     """What came of a command, or of one reply to it."""
 
     outcome: CommandOutcome
-    reason: str = ""
+    reason: str
     """The server's code, or ours, where it is not OK."""
-    read: dict[str, int] = field(default_factory=dict)
+    read: dict[str, int]
     """By class: how many encrypted values were opened for the client."""
-    documents: int = 0
+    documents: int
     """How many documents were shown."""
-    subjects: tuple[str, ...] = ()
+    subjects: tuple[str, ...]
     """The pseudonyms of the persons whose documents were shown."""
-    unknown: int = 0
+    unknown: int
     """How many of the documents are of persons whom nobody can tell."""
+
+    def __init__(
+        self,
+        outcome: CommandOutcome,
+        reason: str = "",
+        read: dict[str, int] | None = None,
+        documents: int = 0,
+        subjects: tuple[str, ...] = (),
+        unknown: int = 0,
+    ) -> None:
+        self.outcome = outcome
+        self.reason = reason
+        self.read = {} if read is None else read
+        self.documents = documents
+        self.subjects = subjects
+        self.unknown = unknown
 
 
 UNANSWERED = CommandResult(CommandOutcome.UNANSWERED)

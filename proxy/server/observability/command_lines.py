@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from sealwire.proxy.session.effects import Done
+from sealwire.proxy.session.records import CommandRecord, CommandResult
 
 MAX_SUBJECTS: Final = 1000
 """In one line: 35 of the 64 KiB that a line may have."""
 
 EVENT: Final = "command"
+
+_OF_EVERY_PART: Final = ("namespace", "command", "purpose")
 
 CommandFields = dict[str, str | int | list[str] | dict[str, int]]
 
@@ -22,27 +25,35 @@ def lines_of(done: Done, now_s: float) -> Iterator[CommandFields]:
     Further lines have `part`, from 2 on, and say the persons and which command it was.
     """
     record, result = done.record, done.result
-    persons = list(dict.fromkeys((*record.subjects, *result.subjects)))
-    named = {"namespace": record.namespace, "command": record.command, "purpose": record.purpose}
-    head: CommandFields = {name: value for name, value in named.items() if value}
-    more: CommandFields = {
-        "reason": result.reason,
-        "read": result.read,
-        "written": record.written,
-        "filtered": record.filtered,
-        "documents": result.documents,
-        "subjects_unknown": result.unknown,
-        "role": record.role,
-        "glass": record.glass,
-        "subjects": persons[:MAX_SUBJECTS],
-    }
-    first = {
-        **head,
-        "outcome": result.outcome.value,
-        **{name: value for name, value in more.items() if value},
-    }
+    persons: list[str] = []
+    if record.subjects or result.subjects:
+        persons = list(dict.fromkeys((*record.subjects, *result.subjects)))
+    line: CommandFields = {"outcome": result.outcome.value}
+    for name, value in _said(record, result):
+        if value:
+            line[name] = value
+    if persons:
+        line["subjects"] = persons[:MAX_SUBJECTS]
     if record.begun_s:
-        first["us"] = max(0, int((now_s - record.begun_s) * 1e6))
-    yield first
-    for part, start in enumerate(range(MAX_SUBJECTS, len(persons), MAX_SUBJECTS), 2):
-        yield {**head, "part": part, "subjects": persons[start : start + MAX_SUBJECTS]}
+        line["us"] = max(0, int((now_s - record.begun_s) * 1e6))
+    yield line
+    if len(persons) > MAX_SUBJECTS:
+        head = {name: line[name] for name in _OF_EVERY_PART if name in line}
+        for part, start in enumerate(range(MAX_SUBJECTS, len(persons), MAX_SUBJECTS), 2):
+            yield {**head, "part": part, "subjects": persons[start : start + MAX_SUBJECTS]}
+
+
+def _said(record: CommandRecord, result: CommandResult) -> tuple[tuple[str, str | int | dict[str, int]], ...]:
+    return (
+        ("namespace", record.namespace),
+        ("command", record.command),
+        ("purpose", record.purpose),
+        ("reason", result.reason),
+        ("read", result.read),
+        ("written", record.written),
+        ("filtered", record.filtered),
+        ("documents", result.documents),
+        ("subjects_unknown", result.unknown),
+        ("role", record.role),
+        ("glass", record.glass),
+    )

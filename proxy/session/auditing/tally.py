@@ -1,5 +1,7 @@
 """Count, by class, what a command stores and compares, and what is opened in its reply."""
 
+import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, final
 
@@ -11,6 +13,8 @@ from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 _ID_OFFSET: Final = 4
 _ID_END: Final = 8
 _ID_BYTES: Final = _ID_END - _ID_OFFSET
+_FEW_BYTES: Final = 64 * _ID_BYTES
+"""Up to so many ids are counted one by one, which has less overhead."""
 
 
 @final
@@ -75,9 +79,17 @@ class OpenedTally:
     def by_class(self, names: Mapping[int, str]) -> dict[str, int]:
         """How many were opened, by the name of their class. Cost: O(envelopes)."""
         ids = self._ids
+        counted: dict[bytes, int] = {}
+        if len(ids) > _FEW_BYTES:
+            # 30 ns each: a long reply has many values of few classes
+            amounts = Counter(memoryview(ids).cast("I"))
+            counted = {number.to_bytes(_ID_BYTES, sys.byteorder): n for number, n in amounts.items()}
+        else:
+            for at in range(0, len(ids), _ID_BYTES):
+                each = bytes(ids[at : at + _ID_BYTES])
+                counted[each] = counted.get(each, 0) + 1
         found: dict[str, int] = {}
-        for at in range(0, len(ids), _ID_BYTES):
-            number = int.from_bytes(ids[at : at + _ID_BYTES], "big")
-            name = names.get(number) or f"id {number}"
-            found[name] = found.get(name, 0) + 1
+        for each, amount in counted.items():
+            class_id = int.from_bytes(each, "big")
+            found[names.get(class_id) or f"id {class_id}"] = amount
         return found
