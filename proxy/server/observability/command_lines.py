@@ -14,7 +14,7 @@ MAX_SUBJECTS: Final = 1000
 
 EVENT: Final = "command"
 
-_OF_EVERY_PART: Final = ("namespace", "command", "purpose")
+_OF_EVERY_PART: Final[tuple[str, ...]] = ("namespace", "command", "purpose")
 
 CommandFields = dict[str, str | int | list[str] | dict[str, int]]
 
@@ -38,7 +38,7 @@ def lines_of(done: Done, now_s: float) -> Iterator[CommandFields]:
         line["us"] = max(0, int((now_s - record.begun_s) * 1e6))
     yield line
     if len(persons) > MAX_SUBJECTS:
-        head = {name: line[name] for name in _OF_EVERY_PART if name in line}
+        head: CommandFields = {name: line[name] for name in _OF_EVERY_PART if name in line}
         for part, start in enumerate(range(MAX_SUBJECTS, len(persons), MAX_SUBJECTS), 2):
             yield {**head, "part": part, "subjects": persons[start : start + MAX_SUBJECTS]}
 
