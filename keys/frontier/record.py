@@ -75,6 +75,11 @@ def parse_frontier(document: Mapping[str, Any], cipher: ValueCipher) -> Frontier
         raise _damaged(KeysReason.SCHEMA) from None
 
 
+def stated_generation(document: Mapping[str, Any]) -> int:
+    """The generation that a document states, which nobody has authenticated. Raises DamagedFile SCHEMA."""
+    return _number(document, "generation")
+
+
 def _number(document: Mapping[str, Any], name: str) -> int:
     value = document.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _MAX_GENERATION:

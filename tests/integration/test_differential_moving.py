@@ -2,7 +2,8 @@
 
 The processes that move them are killed at random moments, and others go on. `make test` runs 2,000
 sequences, `make test-slow` 20,000 others, or as many as `SEALWIRE_MOVING_SEQUENCES` says; `SEALWIRE_SEED`
-chooses others. How far the moves have come at a command is another matter in each run.
+chooses others. How far the moves have come at a command is another matter in each run. Some of the classes
+have a key for each database.
 """
 
 import os
@@ -46,6 +47,8 @@ def run(seed: int, examples: int, part: int, record_property: Record) -> Tally:
     # else the sequences met no move, or none was alive to be killed
     assert tally.moves["kills"] > 0
     for each in ("rounds", "classes to plaintext", "classes from plaintext", "keys of random classes"):
+        assert tally.moves[each] > 0
+    for each in ("with contexts to plaintext", "with contexts from plaintext"):
         assert tally.moves[each] > 0
     assert tally.moves["steps of frontiers"] > examples / 20
     assert tally.moves["values judged"] > examples / 4

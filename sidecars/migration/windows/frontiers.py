@@ -24,6 +24,7 @@ from sealwire.keys.frontier.record import (
     frontier_document,
     parse_frontier,
     parse_lease,
+    stated_generation,
 )
 from sealwire.sidecars.direct import Client
 from sealwire.sidecars.migration.errors import JobTaken, MigrationReason, MigrationRefused
@@ -113,7 +114,7 @@ class MongoFrontiers:
     def _first(self) -> Frontier:
         found = self._found()
         earlier = None if found is None else self._earlier(found)
-        generation = 1 if earlier is None else earlier.generation + 1
+        generation = 1 if earlier is None else earlier + 1
         frontier = Frontier(self._new.class_id, self._old.key_version, self._new.key_version, generation)
         if earlier is not None:
             self.save(frontier)
@@ -170,15 +171,23 @@ class MongoFrontiers:
         mine = {"_id": self._new.class_id}
         return self._patiently(lambda: self._frontiers.find_one(mine, session=self._session))
 
-    def _earlier(self, found: Mapping[str, Any]) -> Frontier | None:
-        """The frontier of the rotation before, where that is what was found. Raises DamagedFile."""
-        if found.get("new") != self._old.key_version:
+    def _earlier(self, found: Mapping[str, Any]) -> int | None:
+        """The generation of the frontier of an earlier move, where that is what was found.
+
+        Where each context has a key, the class's own turns between two moves without one. The keyring says
+        then that the move is over, and the generation counts as it stands: who forges it can forge leases.
+        Raises DamagedFile.
+        """
+        version = found.get("new")
+        if isinstance(version, int) and not isinstance(version, bool) and version < self._old.key_version:
+            return stated_generation(found)
+        if version != self._old.key_version:
             return None
         earlier = parse_frontier(found, self._old)
         if not earlier.is_over:
             text = "the move of an earlier rotation of this class is not over, and its key is active"
             raise DamagedFile(KeysReason.SCHEMA, text, "use the keyring with which that move began")
-        return earlier
+        return earlier.generation
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
         for wait_s in _WAITS_S:

@@ -5,10 +5,11 @@ from typing import Any
 import bson
 from bson import Binary, Decimal128
 
-from sealwire.crypto.envelope import MAGIC, SUBTYPE, EnvelopeMode, parse_header
+from sealwire.crypto.envelope import MAGIC, SUBTYPE, EnvelopeMode, parse_any_header
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import Mode as PolicyMode
 from sealwire.policies.file.schema import PathNode
+from tests.integration.differential.opening import Opens
 from tests.integration.differential.values import Document
 from tests.wire.corpus import document, element
 
@@ -56,7 +57,7 @@ def is_envelope(value: Any) -> bool:
     return isinstance(value, Binary) and value.subtype == SUBTYPE and value[:2] == MAGIC
 
 
-def opened(value: Any, keyring: Keyring) -> Any:
+def opened(value: Any, keyring: Opens) -> Any:
     """A stored value with every envelope in it decrypted. Raises what decrypting raises."""
     if isinstance(value, dict):
         return {name: opened(inner, keyring) for name, inner in value.items()}
@@ -88,7 +89,7 @@ def wrongly_stored(
             return wrongly_stored(list(value.values()), node, keyring, path, clear)
         if not is_envelope(value):
             return [] if node.leaf.name in clear else [f"{path}: plaintext"]
-        header = parse_header(bytes(value))
+        header = parse_any_header(bytes(value))
         own = keyring.cipher_for(node.leaf.name).class_id
         wanted = EnvelopeMode.RANDOM if node.leaf.mode is PolicyMode.RANDOM else EnvelopeMode.DETERMINISTIC
         right = header.class_id == own and header.mode == wanted

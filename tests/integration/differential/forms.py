@@ -5,12 +5,13 @@ from typing import Any
 
 from pymongo.collection import Collection
 
-from sealwire.crypto.envelope import EnvelopeMode, parse_header
-from sealwire.keys.frontier.frontier import Form, Frontier
+from sealwire.crypto.envelope import EnvelopeMode, is_of_context, parse_any_header
+from sealwire.keys.frontier.frontier import Form, Frontier, Position, position_of
 from sealwire.keys.frontier.record import parse_frontier
 from sealwire.keys.frontier.versions import ClassVersion, pending_version_of, version_of
 from sealwire.keys.keyring.keyring import Keyring
 from tests.integration.differential.compare import is_envelope
+from tests.integration.differential.opening import Opens
 from tests.integration.differential.values import Document
 
 Moment = Mapping[int, Document]
@@ -29,8 +30,11 @@ class StoredForms:
         """To be asked before the documents are read."""
         return {document["_id"]: document for document in self._frontiers.find()}
 
-    def wrong(self, rows: list[Document], before: Moment, keyring: Keyring) -> list[str]:
-        """What is stored in a form that was not valid while `rows` were read, by path, class and version."""
+    def wrong(self, rows: list[Document], before: Moment, keyring: Keyring, opens: Opens) -> list[str]:
+        """What is stored in a form that was not valid while `rows` were read, by path, class and version.
+
+        Of a class with keys for contexts, its envelopes are one form, and plaintext the other.
+        """
         after = self.moment()
         still = {
             class_id: parse_frontier(document, keyring.cipher_by_id(class_id, document["new"]))
@@ -40,11 +44,13 @@ class StoredForms:
         return [
             f"{path}, {said}"
             for path, envelope in _envelopes(rows)
-            for said in self._wrong(envelope, still, keyring)
+            for said in self._wrong(envelope, still, keyring, opens)
         ]
 
-    def _wrong(self, envelope: bytes, still: Mapping[int, Frontier], keyring: Keyring) -> Iterator[str]:
-        header = parse_header(envelope)
+    def _wrong(
+        self, envelope: bytes, still: Mapping[int, Frontier], keyring: Keyring, opens: Opens
+    ) -> Iterator[str]:
+        header = parse_any_header(envelope)
         frontier = still.get(header.class_id)
         if header.mode is not EnvelopeMode.DETERMINISTIC or frontier is None:
             return
@@ -52,11 +58,20 @@ class StoredForms:
         valid = {Form.OLD: frontier.old_version, Form.NEW: frontier.new_version}
         cipher = keyring.cipher_by_id(header.class_id, frontier.old_version)
         old = ClassVersion(cipher, keyring.is_plaintext(cipher))
-        kind, content = keyring.open_envelope(envelope, 0, len(envelope))
-        form = frontier.form(old.position(kind, content))
-        moves = form is Form.MOVING and (frontier.is_moving or header.key_version == frontier.old_version)
-        if header.key_version != valid.get(form) and not moves:
-            yield f"class {header.class_id}: {form.value}, and version {header.key_version} of {valid}"
+        version = header.key_version
+        if is_of_context(envelope):
+            version = frontier.new_version if old.is_plaintext else frontier.old_version
+        form = frontier.form(_position(envelope, old, opens))
+        moves = form is Form.MOVING and (frontier.is_moving or version == frontier.old_version)
+        if version != valid.get(form) and not moves:
+            yield f"class {header.class_id}: {form.value}, and version {version} of {valid}"
+
+
+def _position(envelope: bytes, old: ClassVersion, opens: Opens) -> Position:
+    """Where its value stands in the order of old forms."""
+    if is_of_context(envelope) and not old.is_plaintext:
+        return position_of(envelope)
+    return old.position(*opens.open_envelope(envelope, 0, len(envelope)))
 
 
 def may_be_clear(keyring: Keyring) -> frozenset[str]:

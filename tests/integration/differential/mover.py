@@ -8,11 +8,13 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.frontier.versions import pending_version_of, version_of
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek
@@ -23,11 +25,12 @@ from sealwire.keys.keyring.turning import activate
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
+from sealwire.sidecars.migration.contexts import JobContexts
 from sealwire.sidecars.migration.forms import WrongType, new_form
 from sealwire.sidecars.migration.job import Job, Standing, Stretch
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.moves import Direction, moves_of
-from sealwire.sidecars.migration.runner import Runner
+from sealwire.sidecars.migration.runner import Runner, within_contexts
 from sealwire.sidecars.migration.server import MongoDocuments
 from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers
 from sealwire.sidecars.migration.windows.moving import Versions
@@ -48,6 +51,8 @@ class MovedSite:
     policy: Path
     keyring: Path
     kek: str = field(repr=False)
+    contexts: Path
+    """The store of the keys of contexts."""
     linger_s: float = 0.0
     """How long each look into a window that moves is put off, so that more commands meet it."""
 
@@ -103,15 +108,22 @@ def work(site: MovedSite, class_names: Sequence[str], seed: int) -> None:
 
 
 def _reencrypt(site: MovedSite, client: Client) -> None:
-    """The values of random classes, in collections that come and go meanwhile."""
+    """The values of random classes, in collections that come and go meanwhile.
+
+    Those that have the key of their context keep it.
+    """
     policies = load_policy(site.policy.read_bytes(), site.policy.name)
     names = [each.namespace for each in covered_collections(client, policies) if each.kind != "view"]
     moves = tuple(moves_of(policies, names)[0])
     stretches = tuple(Stretch(name) for name in dict.fromkeys(move.namespace for move in moves))
     now = datetime.now(UTC)
     job = Job("random", Direction.REENCRYPT, WrongType.SKIP, moves, stretches, now, now)
-    choose = new_form(Direction.REENCRYPT, Keyring(site.read_keys()), WrongType.SKIP)
-    done = Runner(job, MongoDocuments(client), _Unwritten(), choose).run()
+    keyring = Keyring(site.read_keys())
+    choose = new_form(Direction.REENCRYPT, keyring, WrongType.SKIP)
+    with closing(SqliteContextStore(site.contexts)) as store:
+        contexts = JobContexts(store, keyring, policies)
+        within = within_contexts(contexts, Direction.REENCRYPT, keyring, WrongType.SKIP)
+        done = Runner(job, MongoDocuments(client), _Unwritten(), choose, within=within).run()
     if done.standing is not Standing.DONE:
         raise RuntimeError(f"random classes are {done.standing.value}")
 
@@ -137,11 +149,15 @@ def _move(site: MovedSite, client: Client, class_name: str, chance: random.Rando
     ciphers = versions.old.cipher, versions.new.cipher
     now = datetime.now(UTC)
     job = Job(class_name, Direction.REENCRYPT, WrongType.SKIP, (), (), now, now)
-    with client.start_session(causal_consistency=True) as session:
+    with (
+        closing(SqliteContextStore(site.contexts)) as store,
+        client.start_session(causal_consistency=True) as session,
+    ):
         values = _WithoutIndexes(client, session, pending.class_id, places)
         frontiers = _Lingering(client, session, ciphers)
         frontiers.linger_s = site.linger_s
-        stores = Stores(values, frontiers, _Unwritten())
+        contexts = None if versions.per is None else JobContexts(store, keyring, policies)
+        stores = Stores(values, frontiers, _Unwritten(), contexts)
         pace = TurnPace(_rest(chance), most=MOST_IN_WINDOW)
         turn = Turn(job, versions, stores, partial(_activate, site, class_name), pace)
         done = turn.run()

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from bson import Int64, ObjectId
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.frontier.record import DATABASE, FRONTIERS
 from sealwire.keys.kek.environment import generate_encoded_kek
 from sealwire.keys.keyring.data_key import KeyState
@@ -27,6 +28,7 @@ from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.differential.broken_proxy import BrokenProxy, Rule
 from tests.integration.differential.forms import StoredForms
 from tests.integration.differential.mover import MovedSite, work
+from tests.integration.differential.opening import ContextOpener
 from tests.integration.differential.runner import Runner
 from tests.integration.differential.shapes import CLASSES, Shape, policy_yaml
 from tests.integration.differential.values import Document
@@ -44,6 +46,9 @@ KILLS = 3
 """In one round of moves, so that it ends."""
 DETERMINISTIC = tuple(name for name, said in CLASSES.items() if said["mode"] == "deterministic")
 RANDOM = tuple(name for name, said in CLASSES.items() if said["mode"] == "random")
+
+MAY_HAVE_CONTEXTS = tuple(name for name, said in CLASSES.items() if "range" not in said)
+"""The classes that can have a key for each database, in whose sequences all commands fix it."""
 
 _BALLAST = "ballast"
 _NUMBERS = range(16)
@@ -89,19 +94,27 @@ def moving_site(
     broken: Rule | None = None,
     *,
     to_clear: bool = False,
+    keyed: frozenset[str] = frozenset(),
+    random_classes: tuple[str, ...] = RANDOM,
+    has_ballast: bool = True,
 ) -> Iterator[MovingSite]:
     """Classes of a policy move until the block ends, in rounds of some `classes`. Cost: 5 s.
 
     broken: the rule that the first proxy does without; windows move slowly then, so that it shows soon.
+    keyed: the classes that have keys for contexts, which move from and to plaintext only.
+    random_classes: these turn, and are re-encrypted, where classes move `to_clear`.
+    has_ballast: whether the policy has the classes of shapes, so that values of all of them can lie beside.
     """
     folder.mkdir(parents=True, exist_ok=True)
     policy = folder / "policy.yaml"
-    policy.write_text(_with_ballast(rules))
+    policy.write_text(_with_ballast(rules, keyed) if has_ballast else rules)
+    contexts = folder / "contexts.db"
     with secantus(folder) as database:
         uri_file = folder / "frontier.uri"
         uri_file.touch(0o600)
         uri_file.write_text(database.uri())
-        settings = {"keys": {"refresh_s": REFRESH_S}, "frontier": {"uri_file": str(uri_file)}}
+        keys = {"refresh_s": REFRESH_S, "contexts": str(contexts)}
+        settings = {"keys": keys, "frontier": {"uri_file": str(uri_file)}}
         kek = generate_encoded_kek()
         one, two = (
             ProxyOptions(folder / name, policy, database.address, None, None, False, settings, kek)
@@ -117,9 +130,12 @@ def moving_site(
             MongoClient[Document](first.uri(), socketTimeoutMS=SILENT_MS) as client,
             MongoClient[Document](second.uri(), socketTimeoutMS=SILENT_MS) as other,
         ):
-            _fill(client)
-            site = MovedSite(database.uri(), policy, first.keyring, kek, 0.0 if broken is None else LINGER_S)
-            moves = Moves(site, seed, classes, to_clear=to_clear)
+            if has_ballast:
+                _fill(client)
+            linger_s = 0.0 if broken is None else LINGER_S
+            site = MovedSite(database.uri(), policy, first.keyring, kek, contexts, linger_s)
+            turning = random_classes if to_clear else ()
+            moves = Moves(site, seed, classes, turning, to_clear=to_clear, keyed=keyed)
             with moves.under_way():
                 yield MovingSite(direct, (client, other), moves, _Keys(site))
 
@@ -129,12 +145,18 @@ def moving_ways(
     folder: Path, shapes: tuple[Shape, ...], seed: int, broken: Rule | None = None, *, to_clear: bool = False
 ) -> Iterator[Runner]:
     """Both ways as `campaign.both_ways`, with two proxies, and moves until the block ends. Cost: 5 s."""
-    with moving_site(folder, policy_yaml(shapes), seed, broken=broken, to_clear=to_clear) as site:
+    keyed = _keyed(seed) if to_clear else frozenset[str]()
+    with (
+        moving_site(folder, policy_yaml(shapes), seed, broken=broken, to_clear=to_clear, keyed=keyed) as site,
+        closing(SqliteContextStore(folder / "contexts.db")) as store,
+    ):
         policy = load_policy((folder / "policy.yaml").read_bytes(), "policy.yaml")
         forms = StoredForms(site.frontiers)
         first, second = site.clients
-        runner = Runner(site.direct, first, policy, site.keyring, others=(second,), forms=forms)
+        opens = ContextOpener.of(store, policy)
+        runner = Runner(site.direct, first, policy, site.keyring, others=(second,), forms=forms, opens=opens)
         yield runner
+        runner.tally.moves["classes with contexts"] += len(keyed)
         runner.tally.moves += site.moves.counted
         runner.tally.moves["values judged"] += forms.judged
         generations = [document["generation"] for document in forms.moment().values()]
@@ -159,10 +181,21 @@ class _Keys:
 class Moves:
     """Rounds of moves: some classes get a new key, and processes move them, which are killed at random."""
 
-    def __init__(self, site: MovedSite, seed: int, classes: tuple[str, ...], *, to_clear: bool) -> None:
+    def __init__(
+        self,
+        site: MovedSite,
+        seed: int,
+        classes: tuple[str, ...],
+        random_classes: tuple[str, ...] = (),
+        *,
+        to_clear: bool,
+        keyed: frozenset[str] = frozenset(),
+    ) -> None:
         self.counted: Counter[str] = Counter()
         self._classes = classes
+        self._random_classes = random_classes
         self._to_clear = to_clear
+        self._keyed = keyed
         self._site = site
         self._chance = random.Random(seed)
         self._stop = threading.Event()
@@ -210,7 +243,11 @@ class Moves:
         }
         for chosen in (leaving, set(names) - leaving):
             if chosen:
-                turned = dict.fromkeys(sorted(chosen), True)
+                # a class with contexts moves to no other key: its own turns at once, and wraps theirs
+                turned = {
+                    name: chosen is leaving or name not in self._keyed or name in in_clear
+                    for name in sorted(chosen)
+                }
                 rotate(
                     self._site.keyring,
                     self._site.open_kek(),
@@ -218,12 +255,15 @@ class Moves:
                     datetime.now(UTC),
                     to_plaintext=chosen is leaving,
                 )
-        if self._to_clear and self._chance.random() < 0.8:
+        turning = dict.fromkeys(self._random_classes, False)
+        if turning and self._chance.random() < 0.8:
             # their old keys go on opening what is not re-encrypted yet
-            rotate(self._site.keyring, self._site.open_kek(), dict.fromkeys(RANDOM, False), datetime.now(UTC))
-            self.counted["keys of random classes"] += len(RANDOM)
+            rotate(self._site.keyring, self._site.open_kek(), turning, datetime.now(UTC))
+            self.counted["keys of random classes"] += len(turning)
         self.counted["classes to plaintext"] += len(leaving)
         self.counted["classes from plaintext"] += len(in_clear & set(names))
+        self.counted["with contexts to plaintext"] += len(leaving & self._keyed)
+        self.counted["with contexts from plaintext"] += len(in_clear & set(names) & self._keyed)
 
     def _work(self, names: tuple[str, ...], is_killed: bool) -> None:
         """One process: to its end, or until it is killed, or the campaign is over."""
@@ -246,9 +286,19 @@ class Moves:
         return any((name, KeyState.PENDING) in states for name in names)
 
 
-def _with_ballast(rules: str) -> str:
+def _keyed(seed: int) -> frozenset[str]:
+    """Classes that have a key for each database: about half of those that can, one of which moves."""
+    chance = random.Random(f"contexts {seed}")
+    drawn = {name for name in MAY_HAVE_CONTEXTS if chance.random() < 0.5}
+    return frozenset((*drawn, chance.choice(DETERMINISTIC[:2])))
+
+
+def _with_ballast(rules: str, keyed: frozenset[str]) -> str:
     said: dict[str, Any] = yaml.safe_load(rules)
-    said["classes"] = {name: dict(about) for name, about in CLASSES.items()}
+    said["classes"] = {
+        name: {**about, "key": {"per": "$database"}} if name in keyed else dict(about)
+        for name, about in CLASSES.items()
+    }
     said.setdefault("collections", {})[f"{_BALLAST}.values"] = {name: name for name in DETERMINISTIC}
     return yaml.safe_dump(said, sort_keys=False)
 

@@ -13,6 +13,7 @@ from tests.integration.differential.command import Command
 from tests.integration.differential.commands import SEEN
 from tests.integration.differential.compare import canonical, opened, wrongly_stored
 from tests.integration.differential.forms import StoredForms, may_be_clear
+from tests.integration.differential.opening import OpensOf, by_keyring
 from tests.integration.differential.sequences import Sequence, Transaction, is_searchable
 from tests.integration.differential.shapes import PEOPLE, VISITS
 from tests.integration.differential.sides import (
@@ -58,6 +59,7 @@ class Runner:
     """Clients of other proxies: each command goes through any of them, or through `client`."""
     forms: StoredForms | None = None
     """What says which form of a value is the valid one, where classes move meanwhile."""
+    opens: OpensOf = by_keyring
 
     def run(self, sequence: Sequence) -> None:
         """Raises AssertionError where the ways differ."""
@@ -214,13 +216,14 @@ class Run:
         clear = may_be_clear(self.runner.keyring())
         rows, keyring = self.stored.rows(name), self.runner.keyring()
         clear |= may_be_clear(keyring)
-        decrypted = canonical([opened(row, keyring) for row in rows])
+        opens = self.runner.opens(keyring)
+        decrypted = canonical([opened(row, opens) for row in rows])
         assert decrypted == self._last[name], f"{name} decrypted offline"
         node = self.runner.policy.covered(f"{self.stored.name}.{name}")
         wrong = [found for row in rows for found in wrongly_stored(row, node, keyring, clear=clear)]
         assert not wrong, f"{name} as it is stored: {wrong}"
         if forms is not None and before is not None:
-            wrong = forms.wrong(rows, before, keyring)
+            wrong = forms.wrong(rows, before, keyring, opens)
             assert not wrong, f"{name} has values in a form that is not valid: {wrong}"
 
 

@@ -138,12 +138,13 @@ def searchable_sequences(shapes: tuple[Shape, ...]) -> st.SearchStrategy[Sequenc
 
     def fits(sequence: Sequence) -> bool:
         stored = all(map(is_searchable, (*sequence.people, *sequence.visits)))
-        return stored and not any(_has_number(command.body) for command in sequence.commands)
+        return stored and not any(has_number(command.body) for command in sequence.commands)
 
     return any_sequence(shapes).filter(fits)
 
 
-def _has_number(value: Any) -> bool:
+def has_number(value: Any) -> bool:
+    """Whether a command has a number as a field's name anywhere."""
     if isinstance(value, dict):
-        return any(name.isdigit() for name in value) or any(map(_has_number, value.values()))
-    return isinstance(value, list) and any(map(_has_number, value))
+        return any(name.isdigit() for name in value) or any(map(has_number, value.values()))
+    return isinstance(value, list) and any(map(has_number, value))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pymongo import MongoClient
 
+from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import DamagedFile
 from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES
 from sealwire.keys.keyring.file import load_keyring
@@ -59,6 +60,23 @@ def test_a_frontier_that_another_process_or_nobody_of_ours_wrote(rotating: Clini
         documents.update_one({}, {"$set": {"moving": False, "new": opened.old_version}})
         with pytest.raises(DamagedFile):
             first.load()
+
+
+def test_a_move_begins_where_the_class_s_key_turned_since_the_last_one(rotating: Clinic) -> None:
+    """Its generations go on from there, as proxies may still name those."""
+    old, new = (ValueCipher(bytes([each]) * 64, 7, each) for each in (3, 4))
+    with frontiers_of(rotating) as (plain, _), connected(rotating.database.uri()) as client:
+        documents = plain[DATABASE][FRONTIERS]
+        documents.insert_one({"_id": 7, "old": 1, "new": 2, "generation": 40, "moving": False, "sealed": b""})
+        with client.start_session(causal_consistency=True) as session:
+            frontiers = MongoFrontiers(client, session, (old, new))
+            assert frontiers.load() is None
+            begun = frontiers.begin()
+            assert (begun.old_version, begun.new_version, begun.generation) == (3, 4, 41)
+            assert frontiers.load() == begun
+            documents.update_one({"_id": 7}, {"$set": {"new": 2, "generation": "40"}})
+            with pytest.raises(DamagedFile):
+                frontiers.load()
 
 
 def test_only_leases_that_stand_are_asked(rotating: Clinic) -> None:

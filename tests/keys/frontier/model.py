@@ -4,6 +4,8 @@ The server holds documents, each with one value in its old or its new form; the 
 written; and for each proxy what it acknowledged. What is checked at each step is what a client would see: a
 duplicate is found exactly where the value is there, a search finds all, a group has one row a value. At the
 end every form is new. A `Weakness` takes one rule of the construction away; the model has to notice each.
+
+A value may be of a context that has no key. Its key says where it stands; who asks first makes the key.
 """
 
 from collections.abc import Iterator
@@ -32,6 +34,7 @@ class Weakness(Enum):
     MOVES_WITHOUT_ASKING = auto()
     CLOSES_WITHOUT_LOOKING = auto()
     WITHDRAWS_WHILE_IT_MOVES = auto()
+    COMPARES_WITHOUT_A_KEY = auto()
 
 
 class Trouble(Enum):
@@ -58,10 +61,6 @@ class Op(NamedTuple):
     kind: Kind
     value: int | None = None
 
-    @property
-    def positions(self) -> tuple[Position, ...] | None:
-        return None if self.value is None else (bytes((self.value + 1,)),)
-
 
 class Stored(NamedTuple):
     """A document: what its value is, and in which form it is there."""
@@ -74,7 +73,9 @@ class Running(NamedTuple):
     """An operation that has begun: the form that the proxy chose, and what its first step saw."""
 
     op: Op
-    is_new: bool
+    is_new: bool | None
+    """None: a form that nothing has."""
+    positions: tuple[Position, ...] | None
     seen: tuple[int, ...] | None = None
     """Places of the documents that the first batch had."""
     is_use: bool = True
@@ -96,7 +97,7 @@ class Proxy(NamedTuple):
         """The product's own bookkeeping, brought to this state."""
         uses = Uses(_QUIET)
         if self.running is not None and self.running.is_use:
-            assert uses.begin(self.running.op.positions) is not None
+            assert uses.begin(self.running.positions) is not None
         uses.observe(self.frontier)
         return uses
 
@@ -111,6 +112,17 @@ class State(NamedTuple):
     """Whether the job has found the open window acknowledged by all. A crash makes it forget this."""
     crashes: int = 0
     withdrawals: int = 0
+    places: tuple[int | None, ...] = tuple(range(VALUES))
+    """By value, where it stands; None: its context has no key."""
+
+    def position(self, value: int) -> Position:
+        place = self.places[value]
+        assert place is not None
+        return bytes((place + 1,))
+
+    def with_key(self, value: int, place: int) -> "State":
+        places = tuple(place if each == value else known for each, known in enumerate(self.places))
+        return self._replace(places=places)
 
     def with_proxy(self, number: int, proxy: Proxy) -> "State":
         proxies = tuple(proxy if place == number else each for place, each in enumerate(self.proxies))
@@ -124,8 +136,10 @@ class WrongAnswer(AssertionError):
     """A client has seen what it would not have seen without a move."""
 
 
-def begun(first: Op, second: Op, documents: tuple[int, ...], trouble: Trouble) -> State:
-    """Before the first window; each proxy's client wants one thing."""
+def begun(
+    first: Op, second: Op, documents: tuple[int, ...], trouble: Trouble, keyless: int | None = None
+) -> State:
+    """Before the first window; each proxy's client wants one thing. `keyless`: a value that nobody has."""
     frontier = Frontier(7, 1, 2, generation=2)
     return State(
         documents=tuple(Stored(value, False) for value in documents),
@@ -136,6 +150,7 @@ def begun(first: Op, second: Op, documents: tuple[int, ...], trouble: Trouble) -
         ),
         crashes=int(trouble is Trouble.CRASH),
         withdrawals=int(trouble is Trouble.WITHDRAWAL),
+        places=tuple(None if value == keyless else value for value in range(VALUES)),
     )
 
 
@@ -203,7 +218,7 @@ class Explorer:
         old = [
             place
             for place, document in enumerate(state.documents)
-            if not document.is_new and window.holds(bytes((document.value + 1,)))
+            if not document.is_new and window.holds(state.position(document.value))
         ]
         for place in old:
             yield state._replace(documents=_changed(state.documents, place))
@@ -260,7 +275,10 @@ class Explorer:
 
     def _begin(self, state: State, number: int, proxy: Proxy) -> Iterator[State]:
         op, *rest = proxy.todo
-        positions = op.positions
+        if op.value is not None and state.places[op.value] is None:
+            yield from self._search(state, number, proxy, op.value)
+            return
+        positions: tuple[Position, ...] | None = None if op.value is None else (state.position(op.value),)
         if self.weakness is Weakness.ANY_VALUE_IS_NONE and positions is None:
             positions = ()
         uses = proxy.uses()
@@ -270,9 +288,18 @@ class Explorer:
         is_new = positions is not None and any(
             uses.frontier.form(position) is not Form.OLD for position in positions
         )
-        is_use = not (positions == () and op.positions is None)
-        running = Running(op, is_new, is_use=is_use)
+        is_use = not (positions == () and op.value is None)
+        running = Running(op, is_new, positions, is_use=is_use)
         yield state.with_proxy(number, proxy._replace(todo=tuple(rest), running=running))
+
+    def _search(self, state: State, number: int, proxy: Proxy, value: int) -> Iterator[State]:
+        """A key is made, wherever it lets the value stand; the command is sent later, in another step."""
+        op, *rest = proxy.todo
+        if op.kind is Kind.FIND and self.weakness is Weakness.COMPARES_WITHOUT_A_KEY:
+            yield state.with_proxy(number, proxy._replace(todo=tuple(rest), running=Running(op, None, ())))
+            return
+        for place in range(VALUES):
+            yield state.with_key(value, place)
 
     # ---------------------------------------------------------------------------------------- the server
 
@@ -304,7 +331,7 @@ class Explorer:
 
     def _insert(self, documents: tuple[Stored, ...], running: Running) -> tuple[Stored, ...]:
         assert running.op.value is not None
-        new = Stored(running.op.value, running.is_new)
+        new = Stored(running.op.value, bool(running.is_new))
         is_there = any(document.value == new.value for document in documents)
         if (new in documents) is not is_there:
             raise WrongAnswer("a unique index was passed")
@@ -312,9 +339,8 @@ class Explorer:
 
     def _find(self, documents: tuple[Stored, ...], running: Running) -> Running | None:
         """One document for each batch, in the order of their forms, as an index has them."""
-        wanted = Stored(running.op.value or 0, running.is_new)
-        places = [place for place, document in enumerate(documents) if document == wanted]
-        equal = [place for place, document in enumerate(documents) if document.value == wanted.value]
+        equal = [place for place, document in enumerate(documents) if document.value == running.op.value]
+        places = [place for place in equal if documents[place].is_new is running.is_new]
         if running.seen is None:
             if len(places) != len(equal):
                 raise WrongAnswer("a search has missed a document")

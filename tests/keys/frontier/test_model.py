@@ -53,7 +53,35 @@ def test_every_answer_is_right_whoever_goes_first(first: Op, second: Op, trouble
     assert explorer.ends
 
 
-@pytest.mark.parametrize("weakness", Weakness)
+KEYLESS = 1
+"""A value of a context that has no key yet; a document with another one is there."""
+ON_KEYLESS = (
+    Op(Kind.INSERT, KEYLESS),
+    Op(Kind.TRANSACTION, KEYLESS),
+    Op(Kind.FIND, KEYLESS),
+    Op(Kind.GROUP),
+    Op(Kind.INSERT, 0),
+)
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+@pytest.mark.parametrize(("first", "second"), [*combinations_with_replacement(ON_KEYLESS, 2)])
+def test_every_answer_is_right_where_a_context_gets_its_key_meanwhile(
+    first: Op, second: Op, trouble: Trouble
+) -> None:
+    """The keys of contexts, of a class that is put back in clear: a value stands where its key says."""
+    explorer = Explorer()
+    assert explorer.explore(begun(first, second, (0,), trouble, KEYLESS)) > 100
+    assert explorer.ends
+
+
+def test_the_model_notices_a_filter_without_the_key_of_its_context() -> None:
+    find, insert = Op(Kind.FIND, KEYLESS), Op(Kind.INSERT, KEYLESS)
+    with pytest.raises(WrongAnswer):
+        Explorer(Weakness.COMPARES_WITHOUT_A_KEY).explore(begun(find, insert, (0,), Trouble.CRASH, KEYLESS))
+
+
+@pytest.mark.parametrize("weakness", BREAKS)
 def test_the_model_notices_a_rule_that_is_not_kept(weakness: Weakness) -> None:
     with pytest.raises(WrongAnswer):
         Explorer(weakness).explore(state_of(*BREAKS[weakness]))

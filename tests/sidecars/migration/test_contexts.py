@@ -147,3 +147,27 @@ def test_where_a_value_stands_is_shown_without_the_document() -> None:
 
 def test_a_database_is_no_field_of_a_document() -> None:
     assert fields_of(POLICY) == {"notes": b"tenant", "nhs": b"tenant"}
+
+
+def test_the_keys_that_open_a_batch_are_searched_for_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    envelopes = [world.encrypted("x", tenant=tenant) for tenant in range(5)]
+    raws = [bson.encode({"_id": 1, "notes": each, "nhs": "in clear"}) for each in envelopes]
+    # one without its key id, and one that is no document
+    raws += [bson.encode({"_id": 2, "notes": Binary(bytes(envelopes[0][:20]), SUBTYPE)}), raws[0][:-3]]
+    searches: list[int] = []
+    find_ids = world.store.find_ids
+
+    def counted(key_ids: Sequence[bytes]) -> list[ContextRow]:
+        searches.append(len(key_ids))
+        return find_ids(key_ids)
+
+    monkeypatch.setattr(world.store, "find_ids", counted)
+    fresh = World(world.store)
+    tree = POLICY.covered(NAMESPACE)
+    assert tree is not None
+    for _ in range(2):
+        fresh.contexts.prepare_opening(raws, tree)
+    assert [fresh.contexts.open(bytes(each)) for each in envelopes] == [form("x")] * 5
+    assert searches == [5]

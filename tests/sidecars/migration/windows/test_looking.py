@@ -4,14 +4,32 @@ from typing import Any
 
 import bson
 import pytest
+from bson.binary import Binary
 
+from sealwire.crypto.context_cipher import ContextCipher
+from sealwire.crypto.envelope import SUBTYPE
 from sealwire.policies.file.ranges import RangeDomain, Unit
 from sealwire.policies.file.schema import ValueType
-from sealwire.sidecars.migration.forms import Left
+from sealwire.sidecars.migration.contexts import ValueSpot
+from sealwire.sidecars.migration.forms import Form, Left
 from sealwire.sidecars.migration.patches import Problem
+from sealwire.sidecars.migration.windows import looking
 from sealwire.sidecars.migration.windows.looking import FirstLook, Seen
 from sealwire.sidecars.migration.windows.moving import Versions
-from tests.sidecars.migration.windows.doubles import DECRYPTING, ENCRYPTING, NEW, PLACES, VERSIONS, sealed
+from tests.sidecars.migration.windows.doubles import (
+    CLASS_ID,
+    DECRYPTING,
+    ENCRYPTING,
+    NEW,
+    PLACES,
+    VERSIONS,
+    sealed,
+)
+
+CONTEXT = Binary(
+    ContextCipher(bytes(64), CLASS_ID, bytes(16)).encrypt_deterministically(2, b"\2\0\0\0a\0"), SUBTYPE
+)
+"""The envelope of a value under the key of a context."""
 
 
 def seen(versions: Versions, document: Any) -> Seen:
@@ -72,3 +90,43 @@ def test_a_document_that_would_grow_too_large_is_a_problem() -> None:
     document = {"_id": 1, "nhs": "b" * (9 << 20)}
     assert seen(ENCRYPTING, document).problems == (Problem("nhs", Left.TOO_LARGE),)
     assert seen(ENCRYPTING, {"_id": 1, "nhs": "a" * (300 << 10)}).problems == ()
+
+
+class _Within:
+    """Opens nothing, or everything."""
+
+    def __init__(self, opened: Form | Left) -> None:
+        self._opened = opened
+
+    def cipher_at(self, _spot: ValueSpot) -> Left:
+        return Left.NO_CONTEXT
+
+    def opened(self, _value: bytes) -> Form | Left:
+        return self._opened
+
+
+def test_nothing_opens_what_contexts_encrypted_without_their_store() -> None:
+    with pytest.raises(ValueError, match="store"):
+        FirstLook(DECRYPTING._replace(per=b"tenant"))
+    # what is taken in is not opened
+    assert FirstLook(ENCRYPTING._replace(per=b"tenant")).at(bson.encode({"_id": 1}), PLACES[0]) == Seen()
+
+
+@pytest.mark.parametrize(
+    ("value", "opened", "expected"),
+    [
+        (CONTEXT, (2, b"\2\0\0\0a\0"), Seen(True, False)),
+        (CONTEXT, Left.DESTROYED_KEY, Seen(True, False)),
+        (CONTEXT, Left.UNKNOWN_KEY, Seen(True, False, (Problem("nhs", Left.UNKNOWN_KEY),))),
+        (sealed("a"), Left.UNKNOWN_KEY, Seen(problems=(Problem("nhs", Left.OTHER_CLASS),))),
+        ("a", Left.UNKNOWN_KEY, Seen(False, True, (Problem("nhs", Left.IN_CLEAR),))),
+    ],
+    ids=["opens", "destroyed", "unknown", "class-key", "clear"],
+)
+def test_what_a_class_with_contexts_has_before_it_is_put_back(
+    value: Any, opened: Form | Left, expected: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "_ciphers", lambda _versions, _contexts: _Within(opened))
+    versions = DECRYPTING._replace(per=b"tenant")
+    raw = bson.encode({"_id": 1, "nhs": value})
+    assert FirstLook(versions).at(raw, PLACES[0]) == expected
