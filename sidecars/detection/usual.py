@@ -14,6 +14,7 @@ FEWEST_DAYS: Final = 3
 """With fewer days of his own a user has nothing usual yet, and the rule's own threshold counts."""
 MAX_ADDRESSES: Final = 200_000
 """Pairs of user and address; beyond that those that were not seen for longest are forgotten."""
+_MOST_SEEN: Final = 50_000
 _BUCKETS_A_DAY: Final = DAY_S // BUCKET_S
 
 
@@ -23,6 +24,8 @@ class Usual:
 
     def __init__(self, state: StateFile) -> None:
         self._state = state
+        self._seen_today: dict[tuple[str, str], int] = {}
+        """The day on which a pair of user and address was last written: once a day is enough."""
 
     def threshold(self, user: str, bucket: int, rule: DetectionRule, past: OwnPast) -> int:
         """From how many people on it is an alert: `factor` times the median of the days' busiest hours."""
@@ -42,8 +45,16 @@ class Usual:
 
     def comes_from(self, user: str, address: str, bucket: int, rule: DetectionRule) -> bool:
         """Whether a user comes from a new address, after the time in which his addresses are learnt."""
-        select = "SELECT min(since), max(address = ?) FROM addresses WHERE user = ?"
-        first, is_known = self._state.rows(select, address, user)[0]
+        today = bucket // _BUCKETS_A_DAY
+        if self._seen_today.get((user, address)) == today:
+            return False
+        if len(self._seen_today) >= _MOST_SEEN:
+            self._seen_today.clear()
+        self._seen_today[user, address] = today
+        known = "SELECT 1 FROM addresses WHERE user = ? AND address = ?"
+        is_known = bool(self._state.rows(known, user, address))
+        # by the index: a user may come from as many addresses as are kept
+        first = self._state.rows("SELECT min(since) FROM addresses WHERE user = ?", user)[0][0]
         self._state.run(
             "INSERT INTO addresses VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET last = excluded.last",
             *(user, address, bucket, bucket),
