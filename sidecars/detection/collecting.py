@@ -131,7 +131,8 @@ class Collected:
                 self.subjects.add(each)
             else:
                 self.is_more = True
-        _count(self.events, event, 1)
+        # a command about many persons has several lines
+        _count(self.events, event, int("part" not in fields))
         for counter, found in ((self.read, read), (self.written, amounts(fields, "written"))):
             for name, amount in found.items():
                 _count(counter, name, amount)

@@ -72,14 +72,16 @@ class DetectionRule:
     urgency: Urgency
     classes: Mapping[str, int] = field(default_factory=dict)
     """Thresholds of classes that have their own."""
+    users: Mapping[str, int] = field(default_factory=dict)
+    """Thresholds of users that have their own, whatever the class and their past."""
     past: OwnPast | None = None
     hours: Hours | None = None
     learn_s: int = 0
     """For so long after a user was first seen his addresses are learnt."""
 
-    def threshold(self, class_name: str | None) -> int:
-        """From how many on it is an alert, for values of this class."""
-        return self.classes.get(class_name or "", self.at_least)
+    def threshold(self, class_name: str | None, user: str | None) -> int:
+        """From how many on it is an alert, for values of this class and this user."""
+        return self.users.get(user or "", self.classes.get(class_name or "", self.at_least))
 
 
 def _rule(name: RuleName, at_least: int, minutes: int, urgency: Urgency, **more: object) -> DetectionRule:

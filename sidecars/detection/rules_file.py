@@ -36,6 +36,7 @@ _MAX_WORDS: Final = 64
 _TIME: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _BY_CLASS: Final = frozenset({RuleName.BULK_READ, RuleName.BULK_LOOKUP})
+_BY_USER: Final = _BY_CLASS | {RuleName.SUBJECTS, RuleName.REFUSED, RuleName.OUT_OF_HOURS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,8 @@ def _rule(default: DetectionRule, node: Node) -> DetectionRule:
     optional = ["at_least", "window_s", "cool_down_s", "urgency"]
     if default.name in _BY_CLASS:
         optional.append("classes")
+    if default.name in _BY_USER:
+        optional.append("users")
     if default.past is not None:
         optional += ["factor", "at_most"]
     if default.learn_s:
@@ -162,6 +165,9 @@ def _complete(rule: DetectionRule, entries: Mapping[str, Node], node: Node) -> D
     if "classes" in entries:
         own = {name: each.integer(1, _MOST) for name, each in entries["classes"].mapping().items()}
         rule = replace(rule, classes=own)
+    if "users" in entries:
+        own = {name: each.integer(1, _MOST) for name, each in entries["users"].mapping().items()}
+        rule = replace(rule, users=own)
     if rule.past is not None:
         rule = replace(rule, past=_past(rule, rule.past, entries, node))
     if rule.name is NEEDS_HOURS:

@@ -74,10 +74,13 @@ class Windows:
                 self._add_sum(name, text, bucket, tally.amount)
             select = "SELECT coalesce(sum(amount), 0) FROM sums WHERE rule = ? AND about = ? AND bucket > ?"
             amount = int(self._state.rows(select, name, text, since)[0][0])
-            threshold = rule.threshold(tally.class_name)
+            user = dict(about).get("user")
+            threshold = rule.threshold(tally.class_name, user)
             if rule.past is not None:
-                amount += self._people(text, bucket, since, tally.people, rule.past.at_most * _PEOPLE_FACTOR)
-                threshold = self._usual.threshold(text, bucket, rule, rule.past)
+                if user not in rule.users:
+                    threshold = self._usual.threshold(text, bucket, rule, rule.past)
+                most = max(threshold, rule.past.at_most) * _PEOPLE_FACTOR
+                amount += self._people(text, bucket, since, tally.people, most)
                 self._usual.learn(text, bucket, min(amount, threshold))
             if amount >= threshold:
                 cause = Cause(about, amount, threshold, tally.first, tally.last, tally.line, tally.detail)

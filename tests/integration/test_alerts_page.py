@@ -36,8 +36,10 @@ PEOPLE = 1200
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """A folder with a key of the audit log, a policy and a file of rules."""
+    """A folder with the keys of the audit log, a policy and a file of rules."""
     run_document(AUDIT_PAGE, tmp_path, "key")
+    command = [sys.executable, "-m", "sealwire", "audit", "create-key", "--subjects-key", "subjects.key"]
+    subprocess.run(command, cwd=tmp_path, check=True)
     (tmp_path / "policy.yaml").write_text(POLICY)
     audit = {"path": "audit.jsonl", "key": "audit.key.pub", "checkpoints": "elsewhere"}
     document = {"version": 1, "audit": {key: str(tmp_path / name) for key, name in audit.items()}}
@@ -53,7 +55,12 @@ def number(person: int) -> str:
 @contextmanager
 def clinic(folder: Path) -> Iterator[MongoClient[Any]]:
     """A client of a proxy that writes an audit log, with patients in the collection."""
-    audit = {"path": "audit.jsonl", "key": "audit.key", "checkpoints": "elsewhere"}
+    audit = {
+        "path": "audit.jsonl",
+        "key": "audit.key",
+        "checkpoints": "elsewhere",
+        "subjects_key": "subjects.key",
+    }
     settings = {"audit": {key: str(folder / name) for key, name in audit.items()}}
     with secantus(folder) as database:
         policy = folder / "policy.yaml"
@@ -89,6 +96,17 @@ def seconds_until(said: Path, rule: str) -> float:
     return time.monotonic() - begun
 
 
+def test_an_exfiltration_raises_an_alert_within_five_seconds(files: Path) -> None:
+    with clinic(files) as client:
+        run_document(PAGE, files, "learn")
+        with watching(files) as said:
+            taken = list(client["clinic"]["patients"].find({}, batch_size=100))
+            assert len(taken) == PEOPLE
+            assert seconds_until(said, "bulk-read") < ALLOWED_S
+            assert seconds_until(said, "subjects") < ALLOWED_S
+    assert number(7).encode() not in said.read_bytes() + (files / "audit.jsonl").read_bytes()
+
+
 def refused(client: MongoClient[Any]) -> None:
     """Commands that nobody may send, in numbers."""
     for _ in range(20):
@@ -114,6 +132,7 @@ def test_the_page_works_from_the_alert_to_the_end_of_the_incident(files: Path) -
         }
         (files / "alerts.yaml").write_text(yaml.safe_dump(document))
         refused(client)
+        list(client["clinic"]["patients"].find({}))
     command = [sys.executable, "-m", "sealwire", "watch", str(files / "alerts.yaml"), "--once"]
     once = subprocess.run(command, capture_output=True, check=False)
     assert once.returncode == 1
@@ -122,5 +141,7 @@ def test_the_page_works_from_the_alert_to_the_end_of_the_incident(files: Path) -
     report = json.loads((files / "report.json").read_text())
     assert report["proof"]["proved"]
     assert report["events"]["refused"] == 20
+    assert report["read"]["nhs"] >= PEOPLE
+    assert report["subjects"]["distinct"] == PEOPLE
     for name in ("report.html", "ico.md"):
         assert number(7) not in (files / name).read_text()

@@ -301,7 +301,7 @@ class Connection:
                 case Audit() | Begun() | Done():
                     self._report(effect)
                 case PlaintextMet():
-                    self._services.metrics.plaintext.add(effect)
+                    self._report_plaintext(effect)
                 case Close():
                     self._close(effect.reason, effect.detail)
                 case _:
@@ -316,6 +316,12 @@ class Connection:
                 raise _Unrecorded
         elif not audit.write(record, self._whence()):
             raise _Unrecorded
+
+    def _report_plaintext(self, met: PlaintextMet) -> None:
+        """Raises _Unrecorded."""
+        record = self._services.metrics.plaintext.add(met)
+        if record is not None:
+            self._report(record)
 
     def _report_unanswered(self) -> None:
         """Whatever the server made of them, these commands were sent."""

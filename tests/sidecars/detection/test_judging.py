@@ -114,6 +114,14 @@ def test_what_is_usual_for_a_user_is_none_and_three_times_that_is(tmp_path: Path
     assert (alert.threshold, alert.amount) == (58, 58)
 
 
+def test_a_user_may_have_a_threshold_of_his_own(tmp_path: Path) -> None:
+    rules = "subjects: {at_most: 50, users: {app@admin: 70}}\n  bulk-read: {users: {app@admin: 5000}}"
+    lines = [line(each / 10, user="app@admin", subjects=[person(each)]) for each in range(69)]
+    assert judged(tmp_path, [*lines, shows(7, 4999, "app@admin")], rules) == []
+    (alert,) = judged(tmp_path, [line(8, user="app@admin", subjects=[person(99)])], rules)
+    assert (alert.threshold, alert.amount) == (70, 70)
+
+
 def test_who_reads_a_little_more_each_day_comes_to_the_bound(tmp_path: Path) -> None:
     rules = "subjects: {at_least: 20, factor: 3, at_most: 60}"
     lines = [

@@ -31,7 +31,8 @@ def test_rules_are_changed_and_turned_off() -> None:
     said = parse_watch_settings(
         (
             HEAD + "rules:\n"
-            "  bulk-read: {at_least: 5, window_s: 7200, urgency: notice, classes: {nhs_number: 2}}\n"
+            "  bulk-read: {at_least: 5, window_s: 7200, urgency: notice, classes: {nhs_number: 2},"
+            " users: {app: 9}}\n"
             "  subjects: {factor: 2, at_most: 70}\n"
             "  new-address: {learn_days: 3}\n"
             "  refused: off\n"
@@ -41,7 +42,9 @@ def test_rules_are_changed_and_turned_off() -> None:
     ).rules
     bulk, hours = said[RuleName.BULK_READ], said[RuleName.OUT_OF_HOURS].hours
     assert (bulk.at_least, bulk.window_s, bulk.cool_down_s, bulk.urgency) == (5, 7200, 7200, Urgency.NOTICE)
-    assert (bulk.threshold("nhs_number"), bulk.threshold("other"), bulk.threshold(None)) == (2, 5, 5)
+    pairs = [("nhs_number", "x"), ("other", "x"), (None, None), ("nhs_number", "app")]
+    found = [bulk.threshold(*pair) for pair in pairs]
+    assert found == [2, 5, 5, 9]
     assert said[RuleName.SUBJECTS].past == OwnPast(2.0, 70)
     assert said[RuleName.NEW_ADDRESS].learn_s == 3 * 86_400
     assert RuleName.REFUSED not in said
@@ -61,6 +64,8 @@ def test_rules_are_changed_and_turned_off() -> None:
         ("rules: {bulk-read: {at_least: 0}}", "4:31"),
         ("rules: {bulk-read: {at_most: 5}}", "4:30"),
         ("rules: {bulk-read: on}", "4:20"),
+        ("rules: {bulk-read: {users: {app: many}}}", "4:34"),
+        ("rules: {failed-logins: {users: {app: 3}}}", "4:32"),
         ("rules: {bulk-read: {window_s: 90}}", "4:31"),
         ("rules: {bulk-read: {window_s: 600, cool_down_s: 60}}", "4:49"),
         ("rules: {subjects: {at_least: 100, at_most: 50}}", "4:44"),

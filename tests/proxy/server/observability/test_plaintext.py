@@ -4,7 +4,7 @@ import pytest
 
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.observability.plaintext import MAX_PAIRS, MAX_SHOWN, OTHERS, PlaintextCounts
-from sealwire.proxy.session.effects import PlaintextMet
+from sealwire.proxy.session.effects import Audit, PlaintextMet
 
 
 def test_sums_are_kept_by_namespace_and_path() -> None:
@@ -25,6 +25,16 @@ def test_each_pair_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     assert [(fields["namespace"], fields["path"]) for fields in said] == [("a.b", "c"), ("a.b", "d")]
     assert all("sealwire policy drift" in fields["hint"] for fields in said)
     assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+def test_each_pair_is_put_on_record_once_a_minute() -> None:
+    times = iter((0.0, 0.0, 59.0, 59.0, 60.0, 60.0, 119.0, 119.0, 121.0, 121.0))
+    counts = PlaintextCounts(lambda: next(times))
+    said = []
+    for _ in range(5):
+        said += [counts.add(PlaintextMet("a.b", path, 3)) for path in ("c", "d")]
+    record = [Audit("plaintext", "a.b", "", path=path) for path in ("c", "d")]
+    assert said == [*record, None, None, *record, None, None, *record]
 
 
 def test_pairs_without_end_become_one(caplog: pytest.LogCaptureFixture) -> None:
