@@ -95,7 +95,7 @@ def observe(fields: Fields, rules: Rules, moment: datetime | None) -> Iterator[O
         case "undecryptable":
             yield from _undecryptable(fields, rules)
         case "break-glass":
-            yield from _simple(rules, RuleName.BREAK_GLASS, (("user", who(fields)),), fields)
+            yield from _glass(fields, rules)
         case "plaintext":
             about = (("namespace", _text(fields, "namespace")), ("path", _text(fields, "path")))
             yield from _simple(rules, RuleName.PLAINTEXT, about, fields)
@@ -121,7 +121,7 @@ def _command(fields: Fields, rules: Rules, moment: datetime | None) -> Iterator[
     if rule is not None and rule.hours is not None and read and not is_within(rule.hours, moment):
         yield Observation(rule, (("user", user),), sum(read.values()))
     if fields.get("glass") is not None:
-        yield from _simple(rules, RuleName.BREAK_GLASS, (("user", user),), fields)
+        yield from _glass(fields, rules)
 
 
 def is_within(hours: Hours, moment: datetime | None) -> bool:
@@ -137,6 +137,13 @@ def _undecryptable(fields: Fields, rules: Rules) -> Iterator[Observation]:
     name = RuleName.UNKNOWN_KEYS if reason == "UnknownKey" else RuleName.UNDECRYPTABLE
     about = (("namespace", _text(fields, "namespace")), ("user", who(fields)))
     yield from _simple(rules, name, about, fields)
+
+
+def _glass(fields: Fields, rules: Rules) -> Iterator[Observation]:
+    """Without the reason that was given: it is a text about somebody, and alerts leave the machine."""
+    rule = rules.get(RuleName.BREAK_GLASS)
+    if rule is not None:
+        yield Observation(rule, (("user", who(fields)),), 1)
 
 
 def _simple(rules: Rules, name: RuleName, about: About, fields: Fields) -> Iterator[Observation]:

@@ -84,15 +84,14 @@ def alerts_command(desk: IncidentDesk, *, also_seen: bool, last: int, as_json: b
     if as_json:
         print_json([alert.document() for alert in found])
     else:
-        columns = [Column(name, no_wrap=True) for name in ("alert", "rule", "urgency", "first")]
-        columns += [Column("amount"), Column("about", overflow="fold"), Column("incident")]
-        show_table(columns, map(_alert_row, found))
+        columns = [Column(name, no_wrap=True) for name in ("alert", "urgency", "rule", "first", "amount")]
+        show_table([*columns, Column("about", overflow="fold")], map(_alert_row, found))
 
 
 def _alert_row(alert: Alert) -> tuple[object, ...]:
-    incident = "-" if alert.incident is None else f"i{alert.incident}"
-    first, names = one_line(alert.first[:16], _CELL), one_line(about(alert), _CELL)
-    return (alert.id, alert.rule.value, alert.urgency.value, first, alert.amount, names, incident)
+    first = one_line(alert.first[5:16].replace("T", " "), _CELL)
+    names = one_line(", ".join(value for _, value in alert.about), _CELL)
+    return (alert.id, alert.urgency.value, alert.rule.value, first, alert.amount, names)
 
 
 @click.command(name="show")
@@ -123,7 +122,7 @@ def show(incident: int, desk: IncidentDesk, as_json: bool) -> None:
     )
     show_table(
         ("alert", "rule", "first", "about"),
-        ((each.id, each.rule.value, each.first, about(each)) for each in alerts),
+        ((each.id, each.rule.value, each.first[:19], about(each)) for each in alerts),
     )
     rows = ((each.time, each.operator, each.kind, one_line(each.text, _CELL)) for each in entries)
     show_table(("time", "who", "what", "text"), rows)

@@ -1,7 +1,7 @@
 """`sealwire incident report`: what the verified audit log has of an incident."""
 
-import json
 import sys
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from sealwire.cli.audit.options import existing_files
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.html.options import html_option
 from sealwire.cli.html.page import PageSection, PageTable, ReportPage, write_page
+from sealwire.cli.html.plots import columns
 from sealwire.cli.incident.options import IncidentDesk, OpenIncidents, desk_options, incident_argument, moment
 from sealwire.cli.options import PATH, json_option, settings
 from sealwire.cli.output import print_json, progress_bar
@@ -126,7 +127,7 @@ def _summary(found: BreachReport) -> str:
 
 
 def _page(found: BreachReport) -> ReportPage:
-    collected, incident = found.evidence.collected, found.incident
+    collected, incident, scope = found.evidence.collected, found.incident, found.evidence.scope
     facts = (
         ("Proof", found.proof),
         ("State", incident.state.value),
@@ -140,31 +141,41 @@ def _page(found: BreachReport) -> ReportPage:
         (each.id, each.rule.value, each.urgency.value, about(each), each.amount, each.first)
         for each in found.alerts
     )
+    noticed = PageTable.of(("alert", "rule", "urgency", "about", "amount", "first"), alerts)
     times = found.timeline()
     more = (f"and {len(times) - _MAX_TIMES} more",) if len(times) > _MAX_TIMES else ()
+    hours = [(hour, counted["values"]) for hour, counted in sorted(collected.hours.items())]
+    plots = (columns("Values shown, by the hour (UTC)", hours),) if any(amount for _, amount in hours) else ()
+    lines = (
+        f"From {scope.since:%Y-%m-%d %H:%M} to {scope.until:%Y-%m-%d %H:%M} UTC.",
+        f"Users: {', '.join(sorted(scope.users)) or 'all'}.",
+        f"Addresses: {', '.join(sorted(scope.addresses)) or 'all of theirs'}.",
+    )
     sections = (
-        PageSection(
-            "What was noticed",
-            tables=(PageTable.of(("alert", "rule", "urgency", "about", "amount", "first"), alerts),),
-        ),
+        PageSection("What was noticed", tables=(noticed,)),
         PageSection(
             "Which data",
-            tables=(
-                PageTable.of(("class", "values shown"), ranked(collected.read)),
-                PageTable.of(("class", "values written"), ranked(collected.written)),
-                PageTable.of(("collection", "lines"), ranked(collected.namespaces)),
+            tables=_tables(
+                (("class", "values shown"), collected.read),
+                (("class", "values written"), collected.written),
+                (("collection", "lines"), collected.namespaces),
             ),
         ),
         PageSection(
             "Who",
-            tables=(
-                PageTable.of(("user", "lines"), ranked(collected.users)),
-                PageTable.of(("address", "lines"), ranked(collected.addresses)),
-                PageTable.of(("glass broken because", "lines"), ranked(collected.glass)),
-                PageTable.of(("refused or failed because", "lines"), ranked(collected.reasons)),
+            tables=_tables(
+                (("user", "lines"), collected.users),
+                (("address", "lines"), collected.addresses),
+                (("glass broken because", "lines"), collected.glass),
+                (("refused or failed because", "lines"), collected.reasons),
             ),
         ),
-        PageSection("When", more, tables=(PageTable.of(("time", "what"), times[:_MAX_TIMES]),)),
-        PageSection("Which lines", (json.dumps(found.evidence.scope.document()),)),
+        PageSection("When", more, plots, (PageTable.of(("time", "what"), times[:_MAX_TIMES]),)),
+        PageSection("Which lines", lines),
     )
     return ReportPage(f"{incident.id}: {incident.title}", facts, sections)
+
+
+def _tables(*counted: tuple[tuple[str, str], Counter[str]]) -> tuple[PageTable, ...]:
+    """Tables of what there is any of."""
+    return tuple(PageTable.of(names, ranked(counter)) for names, counter in counted if counter)

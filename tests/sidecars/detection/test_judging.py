@@ -270,6 +270,15 @@ def test_a_place_that_nobody_wrote_is_said(tmp_path: Path, text: str) -> None:
     state.close()
 
 
+def test_why_the_glass_was_broken_stays_in_the_log(tmp_path: Path) -> None:
+    lines = [
+        line(0, "break-glass", glass="Mrs Smith unconscious", reason="Mrs Smith"),
+        line(1, glass="Smith"),
+    ]
+    (alert,) = judged(tmp_path, lines)
+    assert "Smith" not in str(alert.document())
+
+
 def test_no_value_and_no_name_of_odd_length_gets_into_an_alert(tmp_path: Path) -> None:
     lines = [line(0, "plaintext", namespace="x" * 5000, path="p", value="9434765919")]
     (alert,) = judged(tmp_path, lines)
