@@ -127,16 +127,7 @@ def _summary(found: BreachReport) -> str:
 
 
 def _page(found: BreachReport) -> ReportPage:
-    collected, incident, scope = found.evidence.collected, found.incident, found.evidence.scope
-    facts = (
-        ("Proof", found.proof),
-        ("State", incident.state.value),
-        ("Aware since", incident.aware.isoformat(timespec="seconds")),
-        ("72 hours end", incident.deadline.isoformat(timespec="seconds")),
-        ("Risk", found.risk),
-        ("People", found.people),
-        ("Documents shown", collected.documents),
-    )
+    collected, scope = found.evidence.collected, found.evidence.scope
     alerts = (
         (each.id, each.rule.value, each.urgency.value, about(each), each.amount, each.first)
         for each in found.alerts
@@ -173,7 +164,21 @@ def _page(found: BreachReport) -> ReportPage:
         PageSection("When", more, plots, (PageTable.of(("time", "what"), times[:_MAX_TIMES]),)),
         PageSection("Which lines", lines),
     )
-    return ReportPage(f"{incident.id}: {incident.title}", facts, sections)
+    return ReportPage(f"{found.incident.id}: {found.incident.title}", _facts(found), sections)
+
+
+def _facts(found: BreachReport) -> tuple[tuple[str, str | int], ...]:
+    """What a reader has to know first."""
+    incident = found.incident
+    return (
+        ("Proof", found.proof),
+        ("State", incident.state.value),
+        ("Aware since", incident.aware.isoformat(timespec="seconds")),
+        ("72 hours end", incident.deadline.isoformat(timespec="seconds")),
+        ("Risk", found.risk),
+        ("People", found.people),
+        ("Documents shown", found.evidence.collected.documents),
+    )
 
 
 def _tables(*counted: tuple[tuple[str, str], Counter[str]]) -> tuple[PageTable, ...]:
