@@ -8,18 +8,17 @@ envelopes, in replies.
 from collections.abc import Iterator
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import FieldClass, PathNode
+from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.draft import Draft
+from sealwire.policies.roles.access import ClassAccess
 from sealwire.policies.roles.rights import Rights
 
 
 def demand_filter(draft: Draft, node: PathNode) -> None:
     """Values at or below a node are compared. Raises Refusal(ROLE). Cost: O(the node's size)."""
     rights = draft.rights
-    if rights is not None:
-        for field_class in _classes_at(node):
-            if field_class is None or not rights.access(field_class.name).filters:
-                raise Refusal(Reason.ROLE, path=node.path, rule="filtering")
+    if rights is not None and not all(each.filters for each in _accesses_at(rights, node)):
+        raise Refusal(Reason.ROLE, path=node.path, rule="filtering")
 
 
 def demand_write(draft: Draft, node: PathNode) -> None:
@@ -44,11 +43,13 @@ def demand_role(draft: Draft) -> None:
 
 
 def _may_write(rights: Rights, node: PathNode) -> bool:
-    return all(each is not None and rights.access(each.name).writes for each in _classes_at(node))
+    return all(each.writes for each in _accesses_at(rights, node))
 
 
-def _classes_at(node: PathNode) -> Iterator[FieldClass | None]:
-    """The classes at and below a node, behind numbers too; None where nobody knows which ones are.
+def _accesses_at(rights: Rights, node: PathNode) -> Iterator[ClassAccess]:
+    """What may be done with the classes at and below a node, behind numbers too.
+
+    Where nobody knows which ones are there, with every class.
 
     A pipeline can make a tree in which a node stands many times: each is looked at once.
     """
@@ -60,9 +61,9 @@ def _classes_at(node: PathNode) -> Iterator[FieldClass | None]:
             continue
         seen.add(id(each))
         if each.leaf is not None:
-            yield each.leaf
+            yield rights.access(each.leaf.name)
         elif each.opaque:
-            yield None
+            yield from rights.every_access
         left.extend(each.children.values())
         if each.behind_number is not None:
             left.append(each.behind_number)

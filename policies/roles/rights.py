@@ -53,6 +53,11 @@ class Rights:
         """What may be done with a class, also with one that no role names. Cost: O(1)."""
         return self._by_class.get(class_name, self._others)
 
+    @property
+    def every_access(self) -> tuple[ClassAccess, ...]:
+        """What may be done with some class, of all classes. Cost: O(classes that roles name)."""
+        return (*self._by_class.values(), self._others)
+
     def disclosure(self, class_names: Iterable[str]) -> Disclosure:
         """How values are shown of which only this is known: that they are of one of these classes.
 

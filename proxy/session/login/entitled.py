@@ -19,16 +19,17 @@ MAX_REMEMBERED: Final = 64
 class Entitled:
     """From what is stated of a command to the rights that count for it."""
 
-    __slots__ = ("_claim", "_known", "_roles")
+    __slots__ = ("_claim", "_known", "roles")
 
     def __init__(self, roles: Roles | None) -> None:
-        self._roles = roles
+        self.roles = roles
+        """Those of the policy; without any, everybody may do everything."""
         self._claim = Claim()
         self._known: dict[tuple[str, bool], Rights] = {}
 
     def use_roles(self, roles: Roles | None) -> None:
         """Another policy counts."""
-        self._roles = roles
+        self.roles = roles
         self._known.clear()
 
     def use_users(self, users: tuple[str, ...]) -> None:
@@ -42,11 +43,6 @@ class Entitled:
         self._known.clear()
 
     @property
-    def has_roles(self) -> bool:
-        """Whether the policy has any; without them everybody may do everything."""
-        return self._roles is not None
-
-    @property
     def client(self) -> str:
         """By what the client is told from others: its users, without any its certificate."""
         return " ".join(self._claim.users) or self._claim.certificate
@@ -55,7 +51,7 @@ class Entitled:
         """What counts for a command; None where the policy has no roles. The same object, while nothing
         changes. Cost: O(1), for the first command of a kind O(roles * classes).
         """
-        roles = self._roles
+        roles = self.roles
         if roles is None:
             return None
         key = stated.purpose, bool(stated.glass.strip())

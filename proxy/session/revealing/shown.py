@@ -7,7 +7,7 @@ into an error is shown as it would be where the policy names it.
 from collections.abc import Callable
 from typing import Final, final
 
-from sealwire.policies.roles.access import Disclosure, Level
+from sealwire.policies.roles.access import Disclosure, Level, Mask
 from sealwire.policies.roles.masks import masked
 from sealwire.policies.roles.rights import Rights
 from sealwire.proxy.session.replies import ReadDenied
@@ -25,13 +25,22 @@ _BINARY_HEAD_BYTES: Final = 5
 class Shown:
     """Opens envelopes for one client. Made anew for other rights, and for another keyring."""
 
-    __slots__ = ("_classes_of", "_known", "_open", "rights")
+    __slots__ = ("_classes_of", "_counts", "_known", "_masks_denied", "_open", "rights")
 
     def __init__(
-        self, rights: Rights, classes_of: Callable[[int], tuple[str, ...]], open_envelope: OpenEnvelope
+        self,
+        rights: Rights,
+        classes_of: Callable[[int], tuple[str, ...]],
+        open_envelope: OpenEnvelope,
+        *,
+        masks_denied: bool = False,
     ) -> None:
-        """`classes_of`: the classes whose envelopes may have a class id."""
+        """`classes_of`: the classes whose envelopes may have a class id. With `masks_denied` a denied value
+        is masked, and does not withhold the reply.
+        """
         self.rights: Final = rights
+        self._masks_denied = masks_denied
+        self._counts: dict[int, int] = {}
         self._classes_of = classes_of
         self._open = open_envelope
         self._known: dict[int, Disclosure] = {}
@@ -46,6 +55,7 @@ class Shown:
                 self._open(buf, start, end)  # says which key is wanted
                 raise ReadDenied
             disclosure = self._known[class_id] = self.rights.disclosure(names)
+        self._counts[class_id] = self._counts.get(class_id, 0) + 1
         level = disclosure.level
         if level is Level.CLEAR:
             return self._open(buf, start, end)
@@ -53,4 +63,11 @@ class Shown:
             return masked(disclosure.mask, *self._open(buf, start, end))
         if level is Level.CIPHERTEXT:
             return kinds.BIN_DATA, buf[start - _BINARY_HEAD_BYTES : end]
+        if self._masks_denied:
+            return masked(Mask.FIXED, kinds.STRING, b"")
         raise ReadDenied
+
+    @property
+    def most_of_a_class(self) -> int:
+        """How many values were met of the class of which there were most."""
+        return max(self._counts.values(), default=0)

@@ -258,7 +258,8 @@ class ClientSide(Side):
         label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
         count = _COMMAND_COUNTS[label]
         request = self._request(plan, name, parsed.body, label, opened, errors)
-        request.stated = stated
+        if rights is not None:
+            request.stated = stated
         if forms is not None and is_moving:
             self._hold_up(forms, plan, parsed, name, opened, request)
         effects.append(count)
@@ -276,7 +277,7 @@ class ClientSide(Side):
     def _entitled(self, message: bytes, parsed: OpMsg) -> tuple[Stated, Rights | None]:
         """What the client says of a command, where roles ask, and the rights that count for it."""
         entitled = self._conversation.entitled
-        if not entitled.has_roles:
+        if entitled.roles is None:
             return NOTHING_STATED, None
         stated = stated_in(message, parsed.body)
         return stated, entitled.rights(stated)

@@ -4,6 +4,9 @@ Whether values may be filtered by or written, the planner has judged. Here is th
 be read at all, how much in an hour, and what of an envelope is shown.
 """
 
+from typing import Final
+
+from sealwire.crypto.envelope import MARKER
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.roles.rights import Rights
@@ -11,9 +14,10 @@ from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Audit, Count, Counter, Effect
 from sealwire.proxy.session.login.stated import Stated
+from sealwire.proxy.session.requests import Request
 from sealwire.proxy.session.revealing.cursors import Opened
 from sealwire.proxy.session.revealing.documents_read import documents_in
-from sealwire.proxy.session.revealing.reveal import OpenEnvelope
+from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal
 from sealwire.proxy.session.revealing.shown import Shown
 from sealwire.proxy.session.shared import Shared
 from sealwire.wire.op_msg import OpMsg
@@ -27,7 +31,7 @@ def judged(
     Raises Refusal(ROLE).
     """
     is_read_on = plan.command == "getMore" and opened is not Opened.NO
-    if not plan.protected and not is_read_on:
+    if (not (plan.protected and plan.reveals) and not is_read_on) or plan.command == "killCursors":
         return []
     if rights.is_empty:
         raise Refusal(Reason.ROLE, path=plan.namespace, rule=f"{plan.command} without {rights.lacks}")
@@ -50,14 +54,26 @@ def judged(
     return [Count(Counter.GLASS_BROKEN), record]
 
 
-def check_reply(conversation: Conversation, rights: Rights, message: bytes, parsed: OpMsg) -> None:
-    """The client is about to see a reply. Raises ReadDenied, TooManyDocuments; BsonError."""
+def shown_reply(
+    conversation: Conversation, request: Request, message: bytes, parsed: OpMsg, open_envelope: OpenEnvelope
+) -> tuple[bytes, int]:
+    """As `reveal`, as far as the rights go. Raises ReadDenied, TooManyDocuments besides."""
     shared = conversation.shared
+    rights = conversation.entitled.rights(request.stated) or Rights()
     if not _shows_what_is_in_clear(rights, shared):
         raise replies.ReadDenied
+    is_write = request.command in _WRITES
+    revealed, opened, values = message, 0, 0
+    if message.find(MARKER) >= 0:
+        # a write shows values in errors only, whose code its client needs
+        shown = Shown(rights, shared.keyring.classes_of, open_envelope, masks_denied=is_write)
+        revealed, opened = reveal(message, parsed, shown.open_envelope)
+        values = shown.most_of_a_class
     limit = _share_of(rights, shared)
     if limit is not None:
-        shared.reads.take(conversation.entitled.client, documents_in(message, parsed.body), limit)
+        documents = values if is_write else max(documents_in(message, parsed.body), values)
+        shared.reads.take(conversation.entitled.client, documents, limit)
+    return revealed, opened
 
 
 def opener_for(
@@ -67,6 +83,9 @@ def opener_for(
     if rights is None:
         return open_envelope
     return Shown(rights, conversation.shared.keyring.classes_of, open_envelope).open_envelope
+
+
+_WRITES: Final = frozenset({"insert", "update", "delete", "bulkWrite", "createIndexes"})
 
 
 def _shows_what_is_in_clear(rights: Rights, shared: Shared) -> bool:

@@ -34,7 +34,7 @@ from sealwire.proxy.session.revealing.long_reply import has_more_to_come, is_pla
 from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope, context_keys_in, reveal
 from sealwire.proxy.session.sides import ask_users, look_up, on_record
-from sealwire.proxy.session.sides.entitlement import check_reply, opener_for
+from sealwire.proxy.session.sides.entitlement import opener_for, shown_reply
 from sealwire.proxy.session.sides.on_record import LongOpening
 from sealwire.proxy.session.write_errors import duplicates
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
@@ -153,13 +153,13 @@ class ServerSide(Side):
             class_name = shared.settings.policy.class_names[0]
             message = cursors.mark(message, parsed.body, shared.keyring, class_name)
             parsed = parse_op_msg(message)
-        rights = self._conversation.entitled.rights(request.stated)
-        if rights is not None:
-            check_reply(self._conversation, rights, message, parsed)
-        if message.find(MARKER) < 0:
-            return message, 0
         open_envelope = shared.open_envelope if tally is None else tally.open
-        revealed, opened = reveal(message, parsed, opener_for(self._conversation, rights, open_envelope))
+        if self._conversation.entitled.roles is not None:
+            revealed, opened = shown_reply(self._conversation, request, message, parsed, open_envelope)
+        elif message.find(MARKER) < 0:
+            return message, 0
+        else:
+            revealed, opened = reveal(message, parsed, open_envelope)
         if opened and request.command in duplicates.COMMANDS:
             revealed = duplicates.name_in_clear(message, parsed.body, revealed)
         return revealed, opened

@@ -21,7 +21,7 @@ def has_role(entitled: Entitled, stated: Stated = NOTHING_STATED) -> bool:
 def test_without_roles_there_are_no_rights_to_ask_for() -> None:
     entitled = Entitled(None)
     assert entitled.rights(NOTHING_STATED) is None
-    assert not entitled.has_roles
+    assert entitled.roles is None
 
 
 def test_a_login_gives_rights_and_another_takes_them() -> None:

@@ -343,3 +343,68 @@ def test_an_envelope_of_an_unknown_class_is_not_shown() -> None:
     answer = body_of(written(talk.keys_loaded(), ToClient))
     assert answer["ok"] == 0.0
     assert sections(reply(answer))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"listCollections": 1},
+        {"aggregate": 1, "pipeline": [{"$currentOp": {}}], "cursor": {}, "$db": "admin"},
+        {"dbStats": 1},
+        {"killCursors": "patients", "cursors": [Int64(5)]},
+        {"connectionStatus": 1},
+    ],
+)
+def test_what_shows_no_document_needs_no_role(body: dict[str, Any]) -> None:
+    assert written(asked(session_as(""), body), ToServer)
+
+
+def test_a_validator_with_constants_is_not_shown_to_who_has_no_role() -> None:
+    options = {"options": {"validator": {"nhs_number": sealed("nhs", NHS)}}}
+    assert is_denied(shown(session_as(""), {"listCollections": 1}, batch(options)))
+
+
+def test_documents_gathered_into_one_count_each() -> None:
+    talk = session_as("CN=researcher")
+    find = {**FIND, "comment": "purpose=research"}
+    assert is_denied(shown(talk, find, batch({"all": [STORED] * 6})))
+    assert is_denied(shown(talk, find, batch({"all": [sealed("nhs", NHS)] * 6}), 2))
+    assert not is_denied(shown(talk, find, batch({"all": [STORED] * 5}), 3))
+
+
+def test_a_duplicate_key_keeps_its_code_where_the_class_is_denied() -> None:
+    key = {"nhs_number": sealed("nhs", NHS)}
+    error = {
+        "index": 0,
+        "code": 11000,
+        "errmsg": "E11000 x dup key: { nhs_number: BinData }",
+        "keyValue": key,
+    }
+    insert = {"insert": "patients", "documents": [{"nhs_number": NHS}]}
+    answer = shown(session_as("CN=writer"), insert, {"n": 0, "writeErrors": [error], "ok": 1.0})
+    assert answer["writeErrors"][0]["code"] == 11000
+    assert answer["writeErrors"][0]["keyValue"] == {"nhs_number": "***"}
+    assert NHS not in str(answer)
+
+
+def test_a_long_reply_is_shown_as_a_short_one() -> None:
+    answer = batch(*[{**STORED, "pad": "x" * 5000}] * 400)
+    seen = shown(session_as("CN=clerk"), FIND, answer)
+    assert {each["nhs_number"] for each in seen["cursor"]["firstBatch"]} == {"****5919"}
+    denied = batch(*[{**STORED, "pad": "x" * 5000}] * 400, {"smoker": sealed("smoker", True)})
+    assert is_denied(shown(session_as("CN=clerk"), FIND, denied))
+
+
+def test_a_long_reply_that_began_under_other_rights_is_withheld() -> None:
+    talk = session_as("CN=doctor")
+    asked(talk, FIND)
+    message = reply(batch(*[{**STORED, "pad": "x" * 5000}] * 400))
+    assert talk.server_data(message[: len(message) // 2]) == []
+    talk.certified("CN=clerk")
+    assert is_denied(body_of(written(talk.server_data(message[len(message) // 2 :]), ToClient)))
+
+
+def test_of_a_long_reply_documents_are_counted_too() -> None:
+    find = {**FIND, "comment": "purpose=research"}
+    answer = batch(*[{**STORED, "pad": "x" * 300_000}] * 6)
+    assert is_denied(shown(session_as("CN=researcher"), find, answer))
