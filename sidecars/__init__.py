@@ -4,7 +4,7 @@ Owns: encrypted backups, finding plaintext that is stored, fields that look pers
 plaintext out, erasing a person's data, LUKS volumes for the data directory, moving stored values to and from
 encryption, verification of TLS endpoints, and setting up Vault or OpenBao. Each is a `sealwire` subcommand
 in sealwire/cli, which only reads options and shows results.
-Reports for compliance get a folder here when they are written.
+What a deployment was found to be is held against law and principles in `compliance`.
 
 The sidecars are independent of each other and of the proxy: none of them imports another one. They share
 the shape of their errors (`errors`), what it takes to work on a server past Sealwire (`direct`), and what a

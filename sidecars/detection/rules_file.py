@@ -102,7 +102,7 @@ def parse_watch_settings(source: bytes, filename: str) -> WatchSettings:
 
 
 def _path(node: Node) -> Path:
-    return Path(node.text())
+    return Path(node.filename).parent / node.text()
 
 
 def _rules(given: Mapping[str, Node]) -> dict[RuleName, DetectionRule]:

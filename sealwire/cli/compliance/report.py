@@ -1,0 +1,165 @@
+"""`sealwire compliance report`: run every check, and write a signed report."""
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sealwire import __version__
+from sealwire.audit.document import open_document, sign_document
+from sealwire.audit.files import load_signing_key
+from sealwire.audit.signing import SigningKey
+from sealwire.cli.compliance import in_audit, in_settings, on_machine, on_server
+from sealwire.cli.compliance.deployment import Deployment, Look, looked
+from sealwire.cli.compliance.page import page_of
+from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.html.page import write_page
+from sealwire.cli.options import PATH, PRESENT_FILE, json_option, settings
+from sealwire.cli.output import print_json, show_table, with_bar
+from sealwire.keys.private_file import replace_private
+from sealwire.proxy.server.config.reader import read_named_file
+from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceOutcome
+from sealwire.sidecars.compliance.report import (
+    FORM,
+    ComplianceReport,
+    ReportChange,
+    changed_since,
+    document_of,
+    make_report,
+)
+from sealwire.sidecars.compliance.settings import read_compliance
+
+LOOKS: Mapping[ComplianceCheck, Look] = {
+    ComplianceCheck.AT_REST: on_machine.at_rest,
+    ComplianceCheck.IN_TRANSIT: on_machine.in_transit,
+    ComplianceCheck.PROXY_TLS: in_settings.proxy_tls,
+    ComplianceCheck.FIELDS: on_server.fields,
+    ComplianceCheck.MINIMISATION: on_server.minimisation,
+    ComplianceCheck.BACKUPS: on_machine.backups,
+    ComplianceCheck.RESTORE: on_machine.restore,
+    ComplianceCheck.KEYS: in_settings.keys,
+    ComplianceCheck.KEY_PROVIDER: in_settings.key_provider,
+    ComplianceCheck.SERVER_LOGIN: in_settings.server_login,
+    ComplianceCheck.ROLES: in_settings.roles,
+    ComplianceCheck.PURPOSES: in_settings.purposes,
+    ComplianceCheck.AUDIT_CHAIN: in_audit.audit_chain,
+    ComplianceCheck.AUDIT_COMMANDS: in_audit.audit_commands,
+    ComplianceCheck.PSEUDONYMS: in_audit.pseudonyms,
+    ComplianceCheck.LOGS: on_machine.logs,
+    ComplianceCheck.DETECTION: in_audit.detection,
+    ComplianceCheck.ERASURE: in_settings.erasure,
+    ComplianceCheck.VERSIONS: on_machine.versions,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where the report goes, besides the terminal."""
+
+    output: Path | None
+    html: Path | None
+    key: Path | None
+    as_json: bool
+
+
+@click.command()
+@click.argument("settings_path", metavar="SETTINGS", type=PRESENT_FILE)
+@click.option("--baseline", type=PRESENT_FILE, help="An earlier report: say what changed since.")
+@settings(
+    "outputs",
+    Outputs,
+    click.option("--output", type=PATH, help="Write the signed report, as JSON, to this file."),
+    click.option("--html", type=PATH, help="Write it as one HTML page."),
+    click.option("--key", type=PRESENT_FILE, help="What signs it: audit.key of `sealwire audit create-key`."),
+    json_option,
+)
+def report(settings_path: Path, baseline: Path | None, outputs: Outputs) -> None:
+    """ComplianceCheck the deployment that SETTINGS describes, and report row by row.
+
+    Each row of UK GDPR, the Caldicott Principles and DSPT (CAF-aligned outcome B3) passes, fails or does not
+    apply, with evidence. What cannot be looked at fails. It changes nothing and shows no value. What no
+    program can see, somebody attests in SETTINGS, for a year (docs/operations/compliance.md). Run it on the
+    database's machine as root, so that it can see what the database has open.
+
+    Exit code 1 when a row fails.
+
+    \b
+    Examples:
+      sealwire compliance report compliance.yaml
+      sealwire compliance report compliance.yaml --key audit.key --output today.json --html today.html
+      sealwire compliance report compliance.yaml --key audit.key --baseline last-quarter.json --json
+    """
+    if outputs.output is not None and outputs.key is None:
+        raise click.UsageError("--output needs --key: the report is signed")
+    if baseline is not None and outputs.key is None:
+        raise click.UsageError("--baseline needs --key: what an earlier report says counts if it is signed")
+    key = None if outputs.key is None else load_signing_key(outputs.key)
+    raw = read_named_file(settings_path, "the settings")
+    deployment = Deployment(read_compliance(raw, settings_path), os.environ)
+    earlier = None if baseline is None or key is None else _earlier(baseline, key)
+    found = with_bar(
+        ComplianceCheck,
+        len(ComplianceCheck),
+        lambda check: check.question,
+        lambda check: looked(check, LOOKS[check], deployment),
+    )
+    made = datetime.now(UTC)
+    wanted = deployment.settings
+    findings = {each.check: each for each in found}
+    done = make_report(wanted.name, made, _versions(), findings, wanted.attested)
+    changes = () if earlier is None else changed_since(done, earlier)
+    _write(done, tuple(changes), outputs, key)
+    sys.exit(EX_NO if done.count(ComplianceOutcome.FAIL) else 0)
+
+
+def _earlier(path: Path, key: SigningKey) -> Mapping[str, Any]:
+    return open_document(read_named_file(path, "the baseline"), FORM, key.verification, str(path))
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "sealwire": __version__,
+        "python": platform.python_version(),
+        "cryptography": version("cryptography"),
+        "pymongo": version("pymongo"),
+    }
+
+
+def _write(
+    report: ComplianceReport, changes: tuple[ReportChange, ...], outputs: Outputs, key: SigningKey | None
+) -> None:
+    document = document_of(report)
+    signed = b"" if key is None else sign_document(FORM, document, key)
+    if outputs.output is not None:
+        replace_private(outputs.output, signed)
+    if outputs.html is not None:
+        write_page(outputs.html, page_of(report, changes, signed))
+    if outputs.as_json:
+        print_json({**document, "changed": [[each.what, each.before, each.after] for each in changes]})
+        return
+    rows = [
+        (row.requirement.framework.value, row.requirement.source, row.requirement.title, row.outcome.value)
+        for row in report.rows
+    ]
+    show_table(("asked by", "where", "what", "outcome"), rows)
+    for finding in report.findings:
+        if finding.outcome is ComplianceOutcome.FAIL:
+            click.echo(f"{finding.check.value}: {'; '.join(finding.evidence)}")
+            if finding.hint:
+                click.echo(f"  next: {finding.hint}")
+    for duty in {each.duty: each for row in report.rows for each in row.duties}.values():
+        if duty.outcome is ComplianceOutcome.FAIL:
+            click.echo(f"{duty.duty.value}: {duty.text}")
+    for change in changes:
+        click.echo(f"changed: {change.what} was {change.before}, is {change.after}")
+    click.echo(
+        f"{report.count(ComplianceOutcome.PASS)} passed, {report.count(ComplianceOutcome.FAIL)} failed, "
+        f"{report.count(ComplianceOutcome.NOT_APPLICABLE)} not applicable"
+    )

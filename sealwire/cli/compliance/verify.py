@@ -1,0 +1,34 @@
+"""`sealwire compliance verify`: whether a report is what was signed."""
+
+from pathlib import Path
+
+import click
+
+from sealwire.audit.document import open_document
+from sealwire.audit.files import load_verification_key
+from sealwire.cli.options import PRESENT_FILE, json_option
+from sealwire.cli.output import answer
+from sealwire.proxy.server.config.reader import read_named_file
+from sealwire.proxy.session.replies import one_line
+from sealwire.sidecars.compliance.report import FORM
+
+
+@click.command()
+@click.argument("path", metavar="REPORT", type=PRESENT_FILE)
+@click.option("--key", type=PRESENT_FILE, required=True, help="audit.key.pub of `sealwire audit create-key`.")
+@json_option
+def verify(path: Path, key: Path, as_json: bool) -> None:
+    """Say whose deployment the signed report at REPORT is of, when it was made and how it turned out.
+
+    Exit code 78 when it is not what was signed.
+
+    \b
+    Examples:
+      sealwire compliance verify today.json --key audit.key.pub
+    """
+    document = open_document(read_named_file(path, "the report"), FORM, load_verification_key(key), str(path))
+    text = (
+        f"{document['name']}, made {document['made']}: {document['passed']} passed, "
+        f"{document['failed']} failed, {document['not_applicable']} not applicable"
+    )
+    answer(one_line(text, 1024), dict(document), as_json=as_json)

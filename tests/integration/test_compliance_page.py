@@ -1,0 +1,201 @@
+"""The commands of docs/operations/compliance.md, on a deployment of real parts where all is well."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from sealwire.sidecars.compliance.requirements import Duty
+from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from tests.build_context import ROOT as PROJECT
+from tests.integration.outside.chosen import own_server
+from tests.support.doc_commands import run_document
+from tests.support.secantus import CLINIC, ROOT, USERS, secantus
+
+pytestmark = [pytest.mark.integration, own_server("it has users and certificates of its own")]
+
+PAGE = PROJECT / "docs" / "operations" / "compliance.md"
+NHS = "9434765919"
+POLICY = f"""
+version: 1
+classes: {{nhs: {{mode: deterministic, type: string}}}}
+collections: {{clinic.patients: {{nhs_number: nhs}}}}
+subjects: {{class: nhs}}
+roles:
+  ward:
+    users: ["{CLINIC.name}@*"]
+    purposes: [care]
+    classes: {{nhs: {{read: clear, filter: true, write: true}}}}
+"""
+ALERTS = "version: 1\naudit: {path: audit.jsonl, key: audit.key.pub}\nstate: watch.db\n"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the deployment's files are."""
+
+    folder: Path
+
+    def sealwire(self, *words: str, **environ: str) -> str:
+        """Run a command to its good end."""
+        command = [sys.executable, "-m", "sealwire", *words]
+        done = subprocess.run(
+            command, cwd=self.folder, env=os.environ | environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done.stdout
+
+    def report(self, *words: str) -> tuple[int, dict[str, Any]]:
+        """Exit code and document of a report."""
+        command = [
+            sys.executable,
+            "-m",
+            "sealwire",
+            "compliance",
+            "report",
+            "compliance.yaml",
+            "--json",
+            *words,
+        ]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        return done.returncode, json.loads(done.stdout)
+
+    def settings(self, **changed: Any) -> None:
+        """Write `compliance.yaml`; JSON is YAML."""
+        today = datetime.now(UTC).date().isoformat()
+        every: dict[str, Any] = {
+            "version": 1,
+            "name": "clinic.example",
+            "proxy": "proxy/sealwire.yaml",
+            "server": {"uri_file": "server.uri"},
+            "backups": {"store": str(self.folder / "backups")},
+            "audit": {"key": "audit.key.pub"},
+            "logs": ["proxy/sealwire.log"],
+            "watch": "alerts.yaml",
+            "not_applicable": {
+                "at-rest": "a test has no LUKS",
+                "in-transit": "TLS of a test is looked at elsewhere",
+                "key-provider": "the key of a test",
+                "versions": "a test asks nobody outside",
+            },
+        }
+        # quoted dates are texts
+        attested = ", ".join(f"{duty.value}: {{date: {today}, by: the test}}" for duty in Duty)
+        text = json.dumps(every | changed, indent=1).removesuffix("\n}")
+        (self.folder / "compliance.yaml").write_text(f'{text},\n "attested": {{{attested}}}\n}}\n')
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("compliance")
+    found = Place(folder)
+    found.sealwire(
+        "audit", "create-key", "audit.key", "--name", "clinic.example", "--subjects-key", "subjects.key"
+    )
+    (folder / "policy.yaml").write_text(POLICY)
+    (folder / "alerts.yaml").write_text(ALERTS)
+    authority = create_authority(folder / "certificates")
+    audit = {
+        "path": str(folder / "audit.jsonl"),
+        "key": str(folder / "audit.key"),
+        "subjects_key": str(folder / "subjects.key"),
+        "checkpoint_s": 1,
+    }
+    with secantus(folder, users=USERS, authority=authority) as database:
+        options = ProxyOptions(
+            *(folder / "proxy", folder / "policy.yaml", database.address),
+            *(authority.issue("sealwire"), authority.certificate_file),
+            settings={"audit": audit, "log": {"format": "json"}},
+        )
+        with ProxyProcess(options) as proxy:
+            with MongoClient[Any](proxy.uri(CLINIC)) as client:
+                client["clinic"].command(
+                    {"insert": "patients", "documents": [{"nhs_number": NHS}], "comment": "purpose=care"}
+                )
+            (folder / "server.uri").touch(mode=0o600)
+            (folder / "server.uri").write_text(database.uri(ROOT))
+            _back_up(found, database.uri(ROOT))
+        # the proxy has ended, and signed all that is in the log
+        yield found
+
+
+def _back_up(place: Place, uri: str) -> None:
+    environ = {
+        "SEALWIRE_SERVER_URI": uri,
+        "SEALWIRE_BACKUP_STORE": str(place.folder / "backups"),
+        "SEALWIRE_PASSPHRASE": "nobody guesses this one of a test",
+    }
+    (place.folder / "backups").mkdir()
+    place.sealwire("backup", "create-key", "backup-key", **environ)
+    place.sealwire("backup", "create", "clinic-1", "--recipient", "public:backup-key.pub", **environ)
+    recorded = environ | {"SEALWIRE_AUDIT_PATH": str(place.folder / "audit.jsonl")}
+    place.sealwire("backup", "restore", "clinic-1", "--key", "private:backup-key", "--drill", **recorded)
+
+
+def outcomes(document: dict[str, Any]) -> dict[str, str]:
+    return {each["check"]: each["outcome"] for each in document["findings"]}
+
+
+def test_the_page_reports_that_all_is_well(place: Place) -> None:
+    place.settings()
+    place.sealwire("watch", "alerts.yaml", "--learn")
+    shown = run_document(PAGE, place.folder, "report")
+    assert "0 failed" in shown
+    page = (place.folder / "report.html").read_text()
+    assert "Compliance of clinic.example" in page
+    changed = run_document(PAGE, place.folder, "baseline")
+    assert json.loads(changed)["changed"] == []
+    for name in ("report.json", "report.html"):
+        assert NHS not in (place.folder / name).read_text()
+
+
+def test_what_is_not_well_fails_with_evidence_and_a_next_step(place: Place) -> None:
+    place.settings(not_applicable={"at-rest": "no", "versions": "no"}, backups={"store": "nowhere"})
+    code, document = place.report()
+    assert code == 1
+    found = {each["check"]: each for each in document["findings"] if each["outcome"] == "fail"}
+    assert set(found) == {"in-transit", "key-provider", "backups"}
+    assert all(each["evidence"] and each["hint"] for each in found.values())
+
+
+def test_an_edited_log_and_plaintext_in_the_database_are_found(place: Place) -> None:
+    place.settings()
+    log = place.folder / "audit.jsonl"
+    kept = log.read_bytes()
+    with MongoClient[Any]((place.folder / "server.uri").read_text()) as raw:
+        raw["clinic"]["patients"].insert_one({"_id": 7, "nhs_number": NHS, "email": "ann@clinic.example"})
+        log.write_bytes(kept.replace(b'"care"', b'"else"'))
+        code, document = place.report()
+        raw["clinic"]["patients"].delete_one({"_id": 7})
+    log.write_bytes(kept)
+    failed = {check for check, outcome in outcomes(document).items() if outcome == "fail"}
+    assert (code, failed) == (1, {"audit-chain", "fields", "minimisation"})
+    assert NHS not in json.dumps(document)
+
+
+def test_a_report_that_was_edited_is_not_believed(place: Place) -> None:
+    place.settings()
+    place.report("--key", "audit.key", "--output", "signed.json")
+    signed = place.folder / "signed.json"
+    signed.write_text(signed.read_text().replace('"failed":0', '"failed":1'))
+    command = [
+        sys.executable,
+        "-m",
+        "sealwire",
+        "compliance",
+        "verify",
+        "signed.json",
+        "--key",
+        "audit.key.pub",
+    ]
+    done = subprocess.run(command, cwd=place.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 78
