@@ -1,10 +1,10 @@
-"""Erases a person's data: finds it by an encrypted identifier, erases it, looks again, and writes a receipt.
+"""Erases a person's data: finds it by an encrypted identifier, erases it, and looks again.
 
 Walk: `search` finds the documents of a person, by all forms in which `stored_forms` says that the identifier
 may be stored, and from there along the links of the policy. `holds` keeps the persons whose data must stay;
-an erasure has the lock of that file as long as it runs. `erasing` deletes documents or overwrites what is
-covered in them, `shredding` destroys the keys that only this person's values have. `journal` is what makes a
-run that was killed go on, and `receipt` what is left of a person in the end: a pseudonym and numbers, signed.
+an erasure has the lock of that file as long as it runs. `changing` deletes documents or overwrites what is
+covered in them, `key_shredding` destroys the keys that only this person's values have. `journal` is what
+makes a run that was killed go on, `running` puts all of it in order, and `returned` finds who is there again.
 
 Theory. What leads to a document goes last: linked documents before those with the identifier, so that who
 begins anew finds the rest. A step names what was read, and is done only where that still stands; what came

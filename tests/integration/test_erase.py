@@ -227,3 +227,21 @@ def test_what_rejects_plaintext_takes_what_is_left(clinic: Clinic) -> None:
         "_id": 1,
         "nhs_number": None,
     }
+
+
+def test_who_comes_back_with_a_restore_is_found_by_the_receipt(clinic: Clinic) -> None:
+    patient = clinic.direct["clinic"]["patients"].find_one({"_id": 1})
+    assert patient is not None
+    assert clinic.erase("--delete").returncode == 0
+    words = ("erase", "check", "policy.yaml", "receipt", "--key", "audit.key.pub")
+    assert clinic.run(*words, stdin="").returncode == 0
+    clinic.direct["clinic"]["patients"].insert_one(patient)
+    outcome = clinic.run(*words, "--json", stdin="")
+    assert outcome.returncode == 1
+    (row,) = json.loads(outcome.stdout)["receipts"]
+    assert row["documents"] == {"clinic.patients": 1}
+    assert "1" in clinic.run(*words, stdin="").stdout
+    damaged = patient | {"_id": 9, "nhs_number": Binary(bytes(patient["nhs_number"])[:-1] + b"x", 0x80)}
+    clinic.direct["clinic"]["patients"].insert_one(damaged)
+    told = json.loads(clinic.run(*words, "--json", stdin="").stdout)
+    assert (told["unread"], told["receipts"]) == (1, [row])

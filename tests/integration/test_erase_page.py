@@ -39,6 +39,7 @@ def follow(clinic: Clinic) -> None:
     assert clinic.stored() == before
     said += run_document(PAGE, folder, "verify", environ)
     assert "erased-117.json: genuine" in said
+    said += run_document(PAGE, folder, "check", environ)
     assert ANNE not in said
     receipt = json.loads((folder / "erased-117.json").read_text())["document"]
     assert {row["namespace"]: row["erased"] for row in receipt["collections"]} == COUNTS

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 from bson.binary import Binary
+from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
+from pymongo.monitoring import (
+    CommandFailedEvent,
+    CommandListener,
+    CommandStartedEvent,
+    CommandSucceededEvent,
+)
 
 from sealwire.audit.pseudonyms import Identifier, PseudonymKey
 from sealwire.crypto.context_cipher import ContextCipher
@@ -398,3 +405,56 @@ def test_values_at_sees_through_arrays() -> None:
     one, two, seven = ((kinds.INT, bytes((each, 0, 0, 0))) for each in (1, 2, 7))
     assert list(values_at(bson.encode(document), "a.b")) == [one, two]
     assert list(values_at(bson.encode(document), "b")) == [seven]
+
+
+class Heard(CommandListener):
+    """Everything that the server is sent, as its log could have it."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        self.said.append(repr(event.command))
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        pass
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        pass
+
+
+@pytest.mark.parametrize("way", list(ErasureWay))
+def test_no_value_in_clear_reaches_the_servers_log(
+    server: Server, database: DatabaseProcess, way: ErasureWay
+) -> None:
+    fill(server)
+    server.db["patients"].update_one({"_id": 1}, {"$set": {"street": "Elm", "note": "in clear"}})
+    server.db["patients"].insert_one({"_id": 5, "nhs": ANNE})
+    heard = Heard()
+    with MongoClient[RawBSONDocument](
+        database.uri(), document_class=RawBSONDocument, event_listeners=[heard]
+    ) as client:
+        server.client = client
+        assert server.erase(way).is_done
+    assert len(heard.said) > 5
+    for secret in (ANNE, "Elm", "in clear"):
+        assert not any(secret in said for said in heard.said)
+    # nobody asked for it in clear, so it was not found: that is `policy drift`'s to tell
+    assert server.db["patients"].find_one({"_id": 5}) == {"_id": 5, "nhs": ANNE}
+
+
+def test_a_class_in_clear_is_found_in_clear(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Keyring(
+        [
+            generate_data_key(name, number, 1, NOW, is_plaintext=name == "nhs")
+            for number, name in enumerate(("nhs", "notes", "ward"), 1)
+        ]
+    )
+    monkeypatch.setitem(globals(), "KEYRING", plain)
+    server.db["patients"].insert_many([{"_id": 1, "nhs": ANNE}, {"_id": 2, "nhs": [BILL]}])
+    server.db["visits"].insert_many([{"patient": 1}, {"patient": 2}])
+    assert server.erase(ErasureWay.OVERWRITE).is_done
+    assert list(server.db["patients"].find().sort("_id")) == [
+        {"_id": 1, "nhs": None},
+        {"_id": 2, "nhs": [BILL]},
+    ]

@@ -31,16 +31,16 @@ def find(person: PersonOptions, kek: KekOptions, uri: str, *, ids: bool, as_json
       sealwire erase find policy.yaml --keyring keyring.json --uri-file server.uri \\
           --subjects-key subjects.key --json < nhs.txt
     """
-    with person.opened(kek, uri) as opened:
-        findings = opened.search.find()
+    with person.asked(kek, uri) as (_, search):
+        findings = search.find()
         if not findings.size:
             raise SubjectMissing(
                 ErasureReason.NOBODY,
                 "no document has this identifier",
                 "check how it is written: Sealwire compares it as it is stored",
             )
-        not_searched = opened.search.forms.not_searched
-        pseudonym = opened.search.pseudonym
+        not_searched = search.forms.not_searched
+        pseudonym = search.pseudonym
     rows = [_row(findings, namespace, with_ids=ids) for namespace in findings.counts()]
     if as_json:
         print_json({"subject": pseudonym, "collections": rows, "not_searched": not_searched})

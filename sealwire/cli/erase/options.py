@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from sealwire.audit.pseudonyms import PseudonymKey, load_pseudonym_key
+from sealwire.audit.pseudonyms import Identifier, PseudonymKey, load_pseudonym_key
 from sealwire.cli.key_options import (
     KekOptions,
     contexts_option,
@@ -27,18 +27,18 @@ from sealwire.keys.keyring.store import parse_place
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
+from sealwire.policies.file.subjects import Subjects
 from sealwire.proxy.server.config.reader import read_named_file
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.erasure.search import PersonSearch
 from sealwire.sidecars.erasure.stored_forms import Persons, stored_forms
 
-RECEIPT_FORM: Final = "erasure-receipt"
 RIGHTS: Final = "the user needs readWrite and listCollections on the policy's databases"
 
 
 @dataclass(frozen=True, slots=True)
-class OpenPerson:
-    """A person, and all that it takes to look for his documents. Holds keys."""
+class OpenSite:
+    """A server, a policy and all keys. Holds keys."""
 
     client: Client
     policies: PolicySet
@@ -46,10 +46,22 @@ class OpenPerson:
     keyring: Keyring
     contexts: ContextStore | None
     key: PseudonymKey
-    search: PersonSearch
+    persons: Persons
 
     def __repr__(self) -> str:
-        return "OpenPerson()"
+        return "OpenSite()"
+
+    @property
+    def subjects(self) -> Subjects:
+        """Whose data documents are."""
+        return subjects_of(self.policies)
+
+    def search(self, identifier: Identifier) -> PersonSearch:
+        """What looks for a person. Raises as `stored_forms`."""
+        field_class = self.policies.classes[self.subjects.class_name]
+        forms = stored_forms(identifier, field_class, self.keyring, self.contexts)
+        pseudonym = self.key.pseudonym(identifier)
+        return PersonSearch(self.client, self.policies, self.subjects, forms, self.persons, pseudonym)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +74,22 @@ class PersonOptions:
     subjects_key: Path
 
     @contextmanager
-    def opened(self, kek: KekOptions, uri: str) -> Iterator[OpenPerson]:
-        """Asks for the identifier. Raises what opening all this raises, SidecarError for the server."""
+    def asked(self, kek: KekOptions, uri: str) -> Iterator[tuple[OpenSite, PersonSearch]]:
+        """Asks for the identifier first. Raises as `opened`, and as `OpenSite.search`."""
+        source = read_named_file(self.policy, "the policy")
+        identifier = ask_identifier(load_policy(source, str(self.policy)))
+        with self.opened(kek, uri) as site:
+            yield site, site.search(identifier)
+
+    @contextmanager
+    def opened(self, kek: KekOptions, uri: str) -> Iterator[OpenSite]:
+        """Raises what opening all this raises; SidecarError, also for what the server says in the block."""
         selftest.run()
         source = read_named_file(self.policy, "the policy")
         policies = load_policy(source, str(self.policy))
-        subjects = subjects_of(policies)
-        field_class = policies.classes[subjects.class_name]
+        field_class = policies.classes[subjects_of(policies).class_name]
         key = load_pseudonym_key(self.subjects_key)
         address = required_uri(uri)
-        identifier = ask_identifier(policies)
         providers = Providers()
         keyring = load_keyring(open_keyring_store(self.keyring, providers), kek.open(providers))
         with ExitStack() as stack:
@@ -80,11 +98,8 @@ class PersonOptions:
                 store = providers.context_store(parse_place(self.contexts), create=False)
                 stack.callback(store.close)
             client = stack.enter_context(connected(address, RIGHTS))
-            forms = stored_forms(identifier, field_class, keyring, store)
             persons = Persons(key, field_class, keyring, store)
-            search = PersonSearch(client, policies, subjects, forms, persons, key.pseudonym(identifier))
-            policy_hash = sha256(source).hexdigest()
-            yield OpenPerson(client, policies, policy_hash, keyring, store, key, search)
+            yield OpenSite(client, policies, sha256(source).hexdigest(), keyring, store, key, persons)
 
 
 def person_options() -> Decorator:

@@ -13,8 +13,9 @@ from sealwire.audit.document import sign_document
 from sealwire.audit.files import load_signing_key
 from sealwire.audit.signing import SigningKey
 from sealwire.cli.backup.options import keep_options
+from sealwire.cli.erase import receipts
 from sealwire.cli.erase.backups import backups_with
-from sealwire.cli.erase.options import RECEIPT_FORM, OpenPerson, PersonOptions, person_options
+from sealwire.cli.erase.options import OpenSite, PersonOptions, person_options
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.hold.options import holds_option
 from sealwire.cli.key_options import KekOptions
@@ -31,6 +32,7 @@ from sealwire.sidecars.erasure.holds import load_holds
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder
 from sealwire.sidecars.erasure.key_shredding import KeyShredder
 from sealwire.sidecars.erasure.running import ErasureResult, ErasureRun
+from sealwire.sidecars.erasure.search import PersonSearch
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +124,9 @@ def run(
         raise click.UsageError("without a terminal to ask on, give --yes")
     require_free(wish.receipt)
     signing_key = load_signing_key(wish.audit_key)
-    with person.opened(kek, uri) as opened, writer_lock(wish.holds):
-        order = ErasureOrder(opened.search.pseudonym, way, wish.shred, opened.policy_hash)
-        erasure, journal = _prepared(opened, order, wish)
+    with person.asked(kek, uri) as (site, search), writer_lock(wish.holds):
+        order = ErasureOrder(search.pseudonym, way, wish.shred, site.policy_hash)
+        erasure, journal = _prepared(site, search, order, wish)
         note, findings = erasure.plan(datetime.now(UTC))
         _backups(wish, note)  # a store that does not answer is told of before anything is erased
         if manner.dry_run:
@@ -139,28 +141,28 @@ def run(
         backups = _backups(wish, result.note)
         record_event("erased" if result.is_done else "erasure-incomplete", _said(result.note))
         if result.is_done:
-            _write_receipt(opened, wish, result, backups, signing_key)
+            _write_receipt(search, wish, result, backups, signing_key)
             journal.remove()
     _tell(result, wish, backups, manner)
 
 
 def _prepared(
-    opened: OpenPerson, order: ErasureOrder, wish: ErasureWish
+    site: OpenSite, search: PersonSearch, order: ErasureOrder, wish: ErasureWish
 ) -> tuple[ErasureRun, ErasureJournal]:
     shredder = None
     if wish.shred:
-        if opened.contexts is None:
+        if site.contexts is None:
             text = "--shred destroys keys of contexts, and their store is not named"
             raise ErasureRefused(ErasureReason.CONTEXTS, text, "give --contexts PATH|vault:MOUNT/PATH")
-        shredder = KeyShredder(opened.client, opened.policies, opened.search, opened.contexts)
-    journal = ErasureJournal(wish.receipt.with_name(f"{wish.receipt.name}.journal"), opened.key)
+        shredder = KeyShredder(site.client, site.policies, search, site.contexts)
+    journal = ErasureJournal(wish.receipt.with_name(f"{wish.receipt.name}.journal"), site.key)
     erasure = ErasureRun(
         order,
-        search=opened.search,
-        changer=Changer(opened.client, opened.policies, opened.keyring, opened.search),
+        search=search,
+        changer=Changer(site.client, site.policies, site.keyring, search),
         shredder=shredder,
         journal=journal,
-        holds=load_holds(wish.holds, opened.key),
+        holds=load_holds(wish.holds, site.key),
         allows_shared=wish.with_shared,
     )
     return erasure, journal
@@ -174,15 +176,15 @@ def _backups(wish: ErasureWish, note: ErasureNote) -> list[dict[str, Any]] | Non
 
 
 def _write_receipt(
-    opened: OpenPerson,
+    search: PersonSearch,
     wish: ErasureWish,
     result: ErasureResult,
     backups: Sequence[Mapping[str, Any]] | None,
     signing_key: SigningKey,
 ) -> None:
     content = {
-        "subject": opened.search.pseudonym,
-        "policy": opened.policy_hash,
+        "subject": search.pseudonym,
+        "policy": result.note.order.policy,
         "ways": [name for name, is_meant in _ways(result.note.order).items() if is_meant],
         "begun": result.note.begun,
         "finished": format_time(datetime.now(UTC)),
@@ -190,11 +192,11 @@ def _write_receipt(
         "collections": _document(result.note)["collections"],
         "keys": [asdict(each) for each in result.keys],
         "looked_again": "identifier and links" if result.links_followed else "identifier",
-        "not_searched": list(opened.search.forms.not_searched),
+        "not_searched": list(search.forms.not_searched),
     }
     if backups is not None:
         content["backups"] = backups
-    create_public(wish.receipt, sign_document(RECEIPT_FORM, content, signing_key))
+    create_public(wish.receipt, sign_document(receipts.FORM, content, signing_key))
 
 
 def _ways(order: ErasureOrder) -> dict[str, bool]:

@@ -4,17 +4,16 @@ from pathlib import Path
 
 import click
 
-from sealwire.audit.document import MAX_DOCUMENT_BYTES, open_document
 from sealwire.audit.files import load_verification_key
 from sealwire.cli.audit.options import shown
-from sealwire.cli.erase.options import RECEIPT_FORM
-from sealwire.cli.options import PATH, PRESENT_FILE, json_option
+from sealwire.cli.erase.receipts import key_option, read_receipt
+from sealwire.cli.options import PRESENT_FILE, json_option
 from sealwire.cli.output import print_json
 
 
 @click.command(name="verify-receipt")
 @click.argument("receipt", type=PRESENT_FILE)
-@click.option("--key", type=PATH, required=True, help="The public half of the key that signed it.")
+@key_option
 @json_option
 def verify_receipt(receipt: Path, key: Path, *, as_json: bool) -> None:
     """Check that RECEIPT was signed with the audit log's key, and show it. Needs no secret.
@@ -23,9 +22,7 @@ def verify_receipt(receipt: Path, key: Path, *, as_json: bool) -> None:
     Example:
       sealwire erase verify-receipt erased-117.receipt --key audit.key.pub
     """
-    with receipt.open("rb") as file:
-        raw = file.read(MAX_DOCUMENT_BYTES + 1)
-    content = open_document(raw, RECEIPT_FORM, load_verification_key(key), str(receipt))
+    content = read_receipt(receipt, load_verification_key(key))
     if as_json:
         print_json(dict(content))
         return
