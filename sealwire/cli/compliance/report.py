@@ -81,7 +81,7 @@ class Outputs:
     json_option,
 )
 def report(settings_path: Path, baseline: Path | None, outputs: Outputs) -> None:
-    """ComplianceCheck the deployment that SETTINGS describes, and report row by row.
+    """Check the deployment that SETTINGS describes, and report row by row.
 
     Each row of UK GDPR, the Caldicott Principles and DSPT (CAF-aligned outcome B3) passes, fails or does not
     apply, with evidence. What cannot be looked at fails. It changes nothing and shows no value. What no
