@@ -7,10 +7,10 @@ browsers that a page loads and runs nothing.
 
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 MAX_TEXT: Final = 1024
 """Characters of one text."""
@@ -30,7 +30,10 @@ def render(folder: Path, template: str, **values: object) -> str:
 
 
 @cache
-def _environment(folder: Path) -> Environment:
+def _environment(folder: Path) -> "Environment":
+    # 2 MB of every process, of which few write a page
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415
+
     return Environment(
         loader=FileSystemLoader([folder, _FRAME]),
         autoescape=True,
@@ -44,7 +47,7 @@ def _environment(folder: Path) -> Environment:
 
 def _seen(value: object) -> object:
     """Text in a form in which nothing hides; what a template wrote itself stays."""
-    if not isinstance(value, str) or isinstance(value, Markup):
+    if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
     text = value[:MAX_TEXT]
     return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)

@@ -11,6 +11,7 @@ from sealwire.cli.options import config_option
 from sealwire.proxy.server.config.reader import load_config, reload_config
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.observability.logs import configure
+from sealwire.proxy.server.page.watched import WatchedNow
 from sealwire.proxy.server.workers import app, supervisor, worker
 from sealwire.proxy.server.workers.hangup import hold_reload
 from sealwire.proxy.server.workers.start import load
@@ -53,8 +54,8 @@ def command(config_path: Path, check: bool, number: int | None) -> None:
     configure(config.log_level, config.log_format)
     reread = partial(reload_config, config_path, os.environ)
     if config.workers > 1 and not check:
-        sys.exit(supervisor.serve(config, reread, lambda number: _worker_command(config_path, number)))
-    loaded = load(config, reread)
+        sys.exit(supervisor.serve(config, reread, partial(_worker_command, config_path), _read_watch))
+    loaded = load(config, reread, watch=_read_watch)
     if check:
         for finding in app.check(loaded):
             click.echo(f"sealwire: warning: {finding.problem}", err=True)
@@ -62,6 +63,13 @@ def command(config_path: Path, check: bool, number: int | None) -> None:
         click.echo("ok: configuration, policy, keyring, certificates and servers")
         return
     app.serve(loaded, Session)
+
+
+def _read_watch(config: Path) -> WatchedNow:
+    """What the page shows of the watch. The watch's code is 2 MB, for those who look."""
+    from sealwire.cli.watched import read_watch  # noqa: PLC0415
+
+    return read_watch(config)
 
 
 def _worker_command(config_path: Path, number: int) -> list[str]:

@@ -31,6 +31,7 @@ from tests.proxy.server.page.pages import (
     a_token,
     filled_hour,
     nothing_seen,
+    some_watched,
 )
 from tests.support.doc_commands import run_document
 from tests.support.secantus import secantus
@@ -52,7 +53,7 @@ def full_page(folder: Path) -> Iterator[str]:
     """The address of a page with something in every section."""
     config = a_config(folder)
     feed, clock = FixedFeed(config), HandClock()
-    door = PageDoor(config, a_health(), feed, a_token(folder))
+    door = PageDoor(config, a_health(), feed, a_token(folder), lambda _: some_watched())
     door._hour = filled_hour(clock, feed)
     clock.now_s += 20
     door.certificate_ends = datetime(2027, 9, 1, tzinfo=UTC)

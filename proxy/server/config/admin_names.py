@@ -40,9 +40,9 @@ def read_page(node: Node | None, path: ToPath, address: Address, tls: ListenTls)
     """
     if node is None:
         return PageSettings()
-    entries = node.entries((), ("token_file", "name"))
+    entries = node.entries((), ("token_file", "name", "watch"))
     if "token_file" not in entries and tls.client_ca is None:
-        refuse_leftovers(entries, ("name",), "without `token_file` or `admin.tls.client_ca`")
+        refuse_leftovers(entries, ("name", "watch"), "without `token_file` or `admin.tls.client_ca`")
     if "token_file" in entries and tls.mode is TlsMode.PLAINTEXT and not is_this_machine(address.host):
         raise entries["token_file"].error(
             "the token would cross the network in clear",
@@ -51,6 +51,7 @@ def read_page(node: Node | None, path: ToPath, address: Address, tls: ListenTls)
     return PageSettings(
         token_file=path(entries["token_file"]) if "token_file" in entries else None,
         name=_host_name(entries["name"]) if "name" in entries else None,
+        watch=path(entries["watch"]) if "watch" in entries else None,
     )
 
 

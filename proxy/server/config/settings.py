@@ -116,6 +116,8 @@ class PageSettings:
     """Who knows what is in it is let in. Authorities of client certificates stand in `Config.admin_tls`."""
     name: str | None = None
     """The host name by which browsers reach the page, besides the address itself and this machine."""
+    watch: Path | None = None
+    """The rules file of the watch whose alerts the page shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,8 @@ _KEYS: Mapping[Kind, str] = {
         vault.address vault.namespace vault.ca vault.auth vault.auth_mount vault.token_file vault.role
         vault.role_id vault.secret_id_file vault.jwt_file vault.certificate vault.key
         admin.address admin.tls.certificate admin.tls.key admin.tls.client_ca
-        admin.page.token_file admin.page.name log.level log.format audit.path audit.key audit.checkpoints
+        admin.page.token_file admin.page.name admin.page.watch
+        log.level log.format audit.path audit.key audit.checkpoints
         audit.commands audit.subjects_key audit.when_full
     """,
     Kind.INTEGER: "limits.connections workers busy_poll_us audit.checkpoint_lines audit.file_bytes",

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
 from time import perf_counter
-from typing import assert_never
+from typing import Final, assert_never
 
 from sealwire.crypto.x509 import InvalidCertificate, certificate_subject
 from sealwire.proxy.server.connections.pipe import Hold, Pipe, tune
@@ -59,6 +59,10 @@ CLOSE_LINGER_S = 10.0
 # is not waited for any longer than this.
 DRAIN_LINGER_S = 1.0
 
+# Of each eight messages one is timed; not the first, which is the handshake.
+_TIMED_TURNS: Final = 7
+_TIMED_TURN: Final = 4
+
 # Reasons that deserve an operator's attention; the others are the ordinary ends of a connection.
 _LOUD = frozenset({CloseReason.CLIENT_PROTOCOL, CloseReason.SERVER_PROTOCOL, CloseReason.KEYS_UNAVAILABLE})
 
@@ -90,6 +94,9 @@ class Connection:
         self.server: Pipe | None = None
         self._poll = services.poll
         self._counts = services.metrics.core
+        self._turn = 0
+        self._asked_s = 0.0
+        """When the client's last message came, if its reply is timed; else 0."""
         self._services = services
         self.number = services.numbered
         self._closed_at_s = 0.0
@@ -138,6 +145,8 @@ class Connection:
             self.client.keep(data)
         elif self._session is not None:
             self._poll.touch()
+            self._turn += 1
+            self._asked_s = perf_counter() if self._turn & _TIMED_TURNS == _TIMED_TURN else 0.0
             self._run(partial(self._session.client_data, data))
 
     def client_eof(self) -> None:
@@ -180,6 +189,9 @@ class Connection:
         elif self._session is not None:
             self._poll.touch()
             self._run(partial(self._session.server_data, data))
+            if self._asked_s != 0.0:
+                self._services.metrics.replies.add(perf_counter() - self._asked_s)
+                self._asked_s = 0.0
 
     def server_eof(self) -> None:
         """The server sends nothing more."""

@@ -20,6 +20,7 @@ from sealwire import __version__
 from sealwire.proxy.server.observability.clear_classes import ClearClasses
 from sealwire.proxy.server.observability.counts import CoreCounts
 from sealwire.proxy.server.observability.plaintext import PlaintextCounts
+from sealwire.proxy.server.observability.reply_times import ReplyTimes
 from sealwire.proxy.session.effects import CloseReason, Counter
 
 # What each counter of the core counts, and its label (None: no label).
@@ -122,6 +123,8 @@ class Metrics:
         GCCollector(registry=self.registry)
         self.core = CoreCounts()
         self.registry.register(CoreCollector(self.core))
+        self.replies = ReplyTimes()
+        self.registry.register(self.replies)
         self.plaintext = PlaintextCounts()
         self.registry.register(self.plaintext)
         self.connections = self._gauge("client_connections", "Client connections that are open")

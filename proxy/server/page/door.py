@@ -28,11 +28,13 @@ from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.health import HealthView
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.page.access import LONGEST_S, Token, Tries, Visits
+from sealwire.proxy.server.page.alerts import alerts
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.page.panels import Cell, Code, Mark, Panel, SeenNow
 from sealwire.proxy.server.page.readings import LastHour
 from sealwire.proxy.server.page.standing import audit, certificates, coverage, keys, moves, overview
 from sealwire.proxy.server.page.traffic import refusals, traffic
+from sealwire.proxy.server.page.watched import WatchedNow, WatchReader
 
 PAGE: Final = "/page"
 LOGIN: Final = "/page/login"
@@ -42,7 +44,7 @@ FRESH_S: Final = 1.0
 """A page that was made within this time is shown again: visitors cannot keep the process busy."""
 
 PANELS: Final[tuple[Callable[[SeenNow], Panel], ...]] = (
-    *(overview, coverage, traffic, refusals, keys, certificates, moves, audit),
+    *(overview, alerts, coverage, traffic, refusals, keys, certificates, moves, audit),
 )
 """The sections in their order."""
 
@@ -103,9 +105,16 @@ class PageAnswer:
 class PageDoor:
     """Answers for the paths of the page. `answer` may be called in several threads at once."""
 
-    def __init__(self, config: Config, health: HealthView, feed: PageFeed, token: Token | None) -> None:
-        """`token` is None where only certificates count."""
-        self._health, self._feed, self._token = health, feed, token
+    def __init__(
+        self,
+        config: Config,
+        health: HealthView,
+        feed: PageFeed,
+        token: Token | None,
+        watch: WatchReader | None = None,
+    ) -> None:
+        """`token` is None where only certificates count; `watch` reads what `admin.page.watch` names."""
+        self._health, self._feed, self._token, self._watch = health, feed, token, watch
         self._is_tls = config.admin_tls.certificate is not None
         named = () if config.admin_page.name is None else (config.admin_page.name,)
         self._hosts = frozenset(("localhost", config.admin.host.lower(), *named))
@@ -257,6 +266,7 @@ class PageDoor:
             readings=self._hour.take(),
             hour=self._hour,
             facts=self._feed.facts(),
+            watched=self._watched(),
             certificate_ends=self.certificate_ends,
             now=datetime.now(UTC),
         )
@@ -264,6 +274,10 @@ class PageDoor:
         return render(
             _FOLDER, "page.html.j2", title="Sealwire", panels=panels, kind=_kind, made=seen.now, logout=logout
         )
+
+    def _watched(self) -> WatchedNow | None:
+        named = self._feed.config.admin_page.watch
+        return None if named is None or self._watch is None else self._watch(named)
 
     def _form(self, status: HTTPStatus, problem: str = "") -> PageAnswer:
         html = render(_FOLDER, "login.html.j2", title="Sealwire: log in", problem=problem, login=LOGIN)

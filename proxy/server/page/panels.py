@@ -14,6 +14,7 @@ from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.health import HealthView
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.page.readings import LastHour, Readings
+from sealwire.proxy.server.page.watched import WatchedNow
 
 MAX_SHOWN_ROWS: Final = 500
 """Rows of one table; the text below says how many there are."""
@@ -31,6 +32,8 @@ class SeenNow:
     hour: LastHour
     facts: PageFacts | None
     """None where no process could be asked, as during a start."""
+    watched: WatchedNow | None
+    """What the watch has to tell; None where none is named."""
     certificate_ends: datetime | None
     """When the admin address's own certificate ends."""
     now: datetime

@@ -16,6 +16,7 @@ from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.page.access import Token
 from sealwire.proxy.server.page.door import PageDoor, PageFeed
 from sealwire.proxy.server.page.facts import PageFacts, facts_of
+from sealwire.proxy.server.page.watched import WatchReader
 from sealwire.proxy.server.tls import TlsSide, listen_side
 from sealwire.proxy.session.moving.moves import Moves
 
@@ -88,17 +89,26 @@ class AskedFeed:
         return self._config()
 
 
-def admin_files(config: Config) -> tuple[TlsSide, Token | None]:
+AdminFiles = tuple[TlsSide, Token | None]
+"""What the files of the admin address hold."""
+
+
+def admin_files(config: Config) -> AdminFiles:
     """The files that the admin address needs. Raises FileProblem, PermissionProblem."""
     page = config.admin_page
     return listen_side(config.admin_tls), None if page.token_file is None else Token(page.token_file)
 
 
 def make_admin(
-    config: Config, health: HealthView, feed: PageFeed, tls: TlsSide, token: Token | None
+    config: Config,
+    health: HealthView,
+    feed: PageFeed,
+    files: AdminFiles,
+    watch: WatchReader | None,
 ) -> AdminServer:
     """Bind the admin address; with the page where somebody can be told from anybody. Raises ListenProblem."""
+    tls, token = files
     door = None
     if token is not None or config.admin_tls.client_ca is not None:
-        door = PageDoor(config, health, feed, token)
+        door = PageDoor(config, health, feed, token, watch)
     return AdminServer(config.admin, health, feed, tls, door)

@@ -292,8 +292,8 @@ class Proxy:
         self.health.beat_at = time.monotonic()
         seat = self._seat
         if seat is None:
-            admin, token = self._loaded.admin, self._loaded.token
-            self._admin = make_admin(config, self.health, OwnFeed(self), admin, token)
+            loaded = self._loaded
+            self._admin = make_admin(config, self.health, OwnFeed(self), loaded.admin_files, loaded.watch)
         for place, member in enumerate(config.members):
             new_session = partial(self._new_session, self.shared, self._probed.topologies[place])
             route = Route(self._upstreams[place], new_session)

@@ -23,12 +23,12 @@ from sealwire.proxy.server.frontier_reading import unnamed
 from sealwire.proxy.server.frontier_store import read_uri
 from sealwire.proxy.server.key_feed import Source
 from sealwire.proxy.server.observability.logs import note
-from sealwire.proxy.server.page.access import Token
+from sealwire.proxy.server.page.watched import WatchReader
 from sealwire.proxy.server.probe import Hello, ask_hello
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side, upstream_side
 from sealwire.proxy.server.topology import topologies
 from sealwire.proxy.server.upstream import Upstream
-from sealwire.proxy.server.workers.admin_page import admin_files
+from sealwire.proxy.server.workers.admin_page import AdminFiles, admin_files
 from sealwire.proxy.session.login.handshake import Topology
 
 _log = logging.getLogger("sealwire.server")
@@ -53,15 +53,20 @@ class Loaded:
     """How to connect to the server's database `sealwire`. Holds a password."""
     contexts: OpenContexts | None = None
     """The store of the keys of contexts."""
-    admin: TlsSide = NO_TLS
-    token: Token | None = None
-    """For the page on the admin address."""
+    admin_files: AdminFiles = (NO_TLS, None)
+    watch: WatchReader | None = None
+    """For the page on the admin address: reads what the watch has to tell."""
 
     def __repr__(self) -> str:
         return "Loaded()"
 
 
-def load(config: Config, reread: ReadConfig, environ: Mapping[str, str] | None = None) -> Loaded:
+def load(
+    config: Config,
+    reread: ReadConfig,
+    environ: Mapping[str, str] | None = None,
+    watch: WatchReader | None = None,
+) -> Loaded:
     """Read what the configuration names, ask for the keys, and prove the cipher. Blocks.
 
     Raises: SourceError, FileProblem, PermissionProblem, KeyringIncomplete, crypto.errors.SelfTestFailed and
@@ -79,9 +84,8 @@ def load(config: Config, reread: ReadConfig, environ: Mapping[str, str] | None =
     contexts = None
     if config.keys.contexts is not None:
         contexts = _open_contexts(config.keys.contexts, providers)
-    admin, token = admin_files(config)
     loaded = Loaded(config, policy, first, source, listen, upstream, reread, uri, contexts)
-    return replace(loaded, admin=admin, token=token)
+    return replace(loaded, admin_files=admin_files(config), watch=watch)
 
 
 def _open_contexts(place: Place, providers: Providers) -> OpenContexts:

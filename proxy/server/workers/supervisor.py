@@ -24,6 +24,7 @@ from sealwire.proxy.server.errors import ServerError, StartReason, WorkersFailed
 from sealwire.proxy.server.health import Health, JointHealth, Phase
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.page.facts import PageFacts, read_facts
+from sealwire.proxy.server.page.watched import WatchReader
 from sealwire.proxy.server.ports import reserve
 from sealwire.proxy.server.tasks import OneAtATime, spawn
 from sealwire.proxy.server.workers.admin_page import AskedFeed, admin_files, make_admin
@@ -88,7 +89,11 @@ class SupervisorMetrics:
 class Supervisor:
     """Runs the workers of one configuration until they have drained or failed."""
 
-    def __init__(self, config: Config, reread: ReadConfig, command: WorkerCommand) -> None:
+    def __init__(
+        self, config: Config, reread: ReadConfig, command: WorkerCommand, watch: WatchReader | None = None
+    ) -> None:
+        """`watch` reads for the page what the watch has to tell."""
+        self._watch = watch
         self.metrics = SupervisorMetrics(config.workers)
         self._config = config
         self._reread = reread
@@ -117,7 +122,8 @@ class Supervisor:
         self._finish = self._loop.create_future()
         try:
             feed = AskedFeed(lambda: self._config, self.render, self.facts)
-            self._admin = admin = make_admin(self._config, self._health, feed, *admin_files(self._config))
+            files = admin_files(self._config)
+            self._admin = admin = make_admin(self._config, self._health, feed, files, self._watch)
             self._reserved = [reserve(member.listen) for member in self._config.members]
             await self._start_audit_writer()
             admin.start()
@@ -359,13 +365,15 @@ async def _run_with_signals(supervisor: Supervisor) -> Finish:
     return await supervisor.run()
 
 
-def serve(config: Config, reread: ReadConfig, command: WorkerCommand) -> int:
+def serve(
+    config: Config, reread: ReadConfig, command: WorkerCommand, watch: WatchReader | None = None
+) -> int:
     """Run workers until SIGTERM or SIGINT; the exit code. Raises ServerError.
 
     An exit code other than 0 is that of the first worker, which has said why it could not start.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        finish = runner.run(_run_with_signals(Supervisor(config, reread, command)))
+        finish = runner.run(_run_with_signals(Supervisor(config, reread, command, watch)))
     match finish.outcome:
         case Outcome.DRAINED:
             return 0

@@ -38,7 +38,8 @@ keys:
   max_age_s: 3600
   cache: {path: cache.json, kek: "file:cache-kek.json", passphrase_file: cache-passphrase, max_age_s: 600}
 admin: {address: "127.0.0.1:9999", tls: {certificate: tls/admin.crt, key: tls/admin.key, \
-  client_ca: tls/people.crt}, page: {token_file: admin-token, name: sealwire.clinic.example}}
+  client_ca: tls/people.crt}, page: {token_file: admin-token, name: sealwire.clinic.example, \
+  watch: alerts.yaml}}
 log: {level: debug, format: json}
 limits: {connections: 10, drain_s: 1, connect_s: 2.5, handshake_s: 3}
 audit:

@@ -31,6 +31,7 @@ def test_a_certificate_and_a_name_are_read() -> None:
         ("{address: '0.0.0.0:9464', page: {token_file: token}}", "admin.tls"),
         ("{address: 'admin.example:9464', page: {token_file: token}}", "admin.tls"),
         ("{page: {name: sealwire.example}}", "remove"),
+        ("{page: {watch: alerts.yaml}}", "remove"),
         ("{page: {token: secret}}", "token_file"),
         ("{page: {token_file: token, name: 'sealwire.example:9464'}}", "without a port"),
         ("{page: {token_file: token, name: 'a b'}}", "without a port"),

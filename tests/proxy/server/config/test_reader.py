@@ -87,7 +87,7 @@ def test_every_key_is_read_and_paths_start_at_the_files_folder() -> None:
         admin_tls=ListenTls(
             TlsMode.TLS, FOLDER / "tls/admin.crt", FOLDER / "tls/admin.key", FOLDER / "tls/people.crt"
         ),
-        admin_page=PageSettings(FOLDER / "admin-token", "sealwire.clinic.example"),
+        admin_page=PageSettings(FOLDER / "admin-token", "sealwire.clinic.example", FOLDER / "alerts.yaml"),
         log_level="debug",
         log_format=LogFormat.JSON,
         limits=Limits(10, 1.0, 2.5, 3.0),

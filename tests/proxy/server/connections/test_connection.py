@@ -51,6 +51,22 @@ async def test_bytes_go_both_ways() -> None:
         await exchange(server, client, b"question", b"answer")
 
 
+async def test_of_eight_messages_one_is_timed() -> None:
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
+        client_of(proxy) as (reader, writer),
+    ):
+        server_reader, server_writer = await server.accepted()
+        for _ in range(20):
+            writer.write(b"question")
+            assert await soon(server_reader.readexactly(8)) == b"question"
+            server_writer.write(b"answer")
+            assert await soon(reader.readexactly(6)) == b"answer"
+        assert proxy.metrics.value("sealwire_reply_seconds_count") == 3
+        assert proxy.metrics.value("sealwire_reply_seconds_bucket", le="+Inf") == 3
+
+
 async def test_bytes_sent_before_the_server_connection_stands_arrive_in_order() -> None:
     async with (
         fake_server() as server,

@@ -21,6 +21,7 @@ from sealwire.proxy.server.page.door import PageCall, PageDoor
 from sealwire.proxy.server.page.facts import PageFacts, facts_of
 from sealwire.proxy.server.page.panels import SeenNow
 from sealwire.proxy.server.page.readings import LastHour, Readings
+from sealwire.proxy.server.page.watched import WatchedAlert, WatchedIncident, WatchedNow
 from tests.proxy.server.harness import make_config
 
 NOW = datetime(2026, 11, 27, 9, 0, tzinfo=UTC)
@@ -75,6 +76,13 @@ sealwire_certificate_expiry_timestamp_seconds{side="upstream"} 1795900000
 sealwire_frontier_lease 1
 # TYPE sealwire_frontier_waited_for gauge
 sealwire_frontier_waited_for{class="phone"} 3
+# TYPE sealwire_reply_seconds histogram
+sealwire_reply_seconds_bucket{le="0.001"} 800
+sealwire_reply_seconds_bucket{le="0.002"} 2100
+sealwire_reply_seconds_bucket{le="0.02"} 2720
+sealwire_reply_seconds_bucket{le="+Inf"} 2730
+sealwire_reply_seconds_count 2730
+sealwire_reply_seconds_sum 6.1
 # TYPE sealwire_reloads counter
 sealwire_reloads_total{result="loaded"} 4
 sealwire_reloads_total{result="failed"} 1
@@ -116,11 +124,24 @@ def some_facts() -> PageFacts:
     return facts_of(parse_policy(POLICY, "policy.yaml").rules, a_keyring(), moving)
 
 
+def some_watched() -> WatchedNow:
+    """Two alerts and an incident that presses."""
+    about = "user ann@admin, class nhs_number"
+    return WatchedNow(
+        (
+            WatchedAlert("a12", "bulk-read", "critical", "2026-11-27 08:12:00", 4210, about, "i3"),
+            WatchedAlert("a11", "refused", "warning", "2026-11-27 07:55:00", 22, "user bob@admin", ""),
+        ),
+        (WatchedIncident("i3", "Bulk read by ann", "open", "11 h 20 min", True, "dpo"),),
+    )
+
+
 def a_config(folder: Path, *, tls: bool = False, token: bool = True, name: str | None = None) -> Config:
     """With an audit log in `folder`, and a page."""
     audit = AuditSettings(LogPlace(folder / "audit.jsonl"), folder / "audit.key", LogPace())
     admin_tls = ListenTls(TlsMode.TLS, folder / "admin.crt") if tls else ListenTls(TlsMode.PLAINTEXT)
-    page = PageSettings(token_file=folder / "token" if token else None, name=name)
+    token_file = folder / "token" if token else None
+    page = PageSettings(token_file, name, Path("/etc/sealwire/alerts.yaml"))
     return replace(
         make_config(27017),
         policy=Path("/etc/sealwire/policy.yaml"),
@@ -194,13 +215,16 @@ def seen(folder: Path, *, facts: PageFacts | None = None, text: str = METRICS) -
     hour = filled_hour(clock, feed)
     facts = some_facts() if facts is None else facts
     ends = NOW + timedelta(days=300)
-    return SeenNow(feed.config, a_health(), Readings(text), hour, facts, ends, NOW)
+    watched = some_watched()
+    return SeenNow(feed.config, a_health(), Readings(text), hour, facts, watched, ends, NOW)
 
 
 def nothing_seen(folder: Path) -> SeenNow:
     """Before anything has happened, and nobody answers."""
     config = replace(a_config(folder), audit=None)
-    return SeenNow(config, Health(clock=lambda: 0.0), Readings(), LastHour(lambda: b""), None, None, NOW)
+    return SeenNow(
+        config, Health(clock=lambda: 0.0), Readings(), LastHour(lambda: b""), None, None, None, NOW
+    )
 
 
 def a_token(folder: Path, text: str = TOKEN) -> Token:
@@ -214,7 +238,8 @@ def a_token(folder: Path, text: str = TOKEN) -> Token:
 def a_door(folder: Path, *, tls: bool = False, token: bool = True, name: str | None = None) -> PageDoor:
     """A door that knows TOKEN; its page has something in every section."""
     config = a_config(folder, tls=tls, token=token, name=name)
-    return PageDoor(config, a_health(), FixedFeed(config), a_token(folder) if token else None)
+    known = a_token(folder) if token else None
+    return PageDoor(config, a_health(), FixedFeed(config), known, lambda _: some_watched())
 
 
 def call(

@@ -13,11 +13,13 @@ from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping
+from sealwire.proxy.server.page.alerts import alerts
 from sealwire.proxy.server.page.door import PANELS
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.page.panels import Cell, Code, Mark, Panel, PanelTable, SeenNow, Tone, Trend
 from sealwire.proxy.server.page.standing import audit, certificates, coverage, keys, moves, overview
 from sealwire.proxy.server.page.traffic import meaning, rate_text, refusals, traffic
+from sealwire.proxy.server.page.watched import MAX_ALERTS, WatchedAlert, WatchedNow
 from tests.proxy.server.page.pages import METRICS, NOW, a_health, nothing_seen, seen
 
 
@@ -188,3 +190,32 @@ def test_bars_stay_in_their_drawing_and_have_a_text(amounts: tuple[int, ...]) ->
         assert 0 <= bar.x <= bar.x + bar.width <= 600
         assert -0.1 <= bar.y <= bar.y + bar.height <= 60.1
     assert all(str(amount) in trend.text for amount in amounts)
+
+
+def test_alerts_and_incidents_are_told(tmp_path: Path) -> None:
+    panel = alerts(seen(tmp_path))
+    assert marks(panel)["Incidents that press"] == Mark("1", Tone.ACT)
+    incident, alert = panel.tables[0].rows[0], panel.tables[1].rows[0]
+    assert incident == ("i3", "open", Mark("11 h 20 min", Tone.ACT), "dpo", "Bulk read by ann")
+    assert alert[:3] == ("a12", "bulk-read", Mark("critical", Tone.ACT))
+    assert alert[-1] == "i3"
+    assert "--config /etc/sealwire/alerts.yaml" in panel.commands[0][1]
+
+
+def test_a_watch_without_alerts_is_quiet(tmp_path: Path) -> None:
+    panel = alerts(replace(seen(tmp_path), watched=WatchedNow()))
+    assert (panel.tables, panel.texts) == ((), ("There is nothing that nobody has seen.",))
+    assert not levels(panel)
+
+
+def test_a_watch_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    panel = alerts(replace(seen(tmp_path), watched=WatchedNow(problem="it has not begun", hint="Start it.")))
+    assert marks(panel)["The watch"] == Mark("it has not begun", Tone.ACT)
+    assert panel.texts == ("Start it.",)
+
+
+def test_many_alerts_are_counted_up_to_a_bound(tmp_path: Path) -> None:
+    one = WatchedAlert("a1", "refused", "strange", "2026-11-27 08:12:00", 1, "", "")
+    panel = alerts(replace(seen(tmp_path), watched=WatchedNow((one,) * MAX_ALERTS)))
+    assert marks(panel)["Alerts that nobody has acknowledged"] == Mark("50 or more", Tone.ACT)
+    assert panel.tables[0].rows[0][2] == Mark("strange", Tone.ACT)
