@@ -6,7 +6,7 @@ A purpose, and a reason for breaking the glass, are what it says of a command it
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, final
 
 from sealwire.policies.roles.access import NO_ACCESS, ClassAccess
@@ -110,7 +110,7 @@ class Roles:
     """All roles of a policy, in the order of the file."""
 
     roles: tuple[Role, ...]
-    class_names: tuple[str, ...] = field(default=())
+    class_names: tuple[str, ...] = ()
     """The classes that some role names."""
 
     def rights(self, claim: Claim) -> Rights:
@@ -123,16 +123,25 @@ class Roles:
         by_class: dict[str, ClassAccess] = {}
         for name in self.class_names:
             by_class[name] = _together([role.access(name) for role in counting])
-        limits = [role.documents_per_hour for role in counting if role.documents_per_hour is not None]
         return Rights(
             tuple(role.name for role in counting),
             by_class,
             _together([role.others for role in counting]),
             deletes=any(role.deletes for role in counting),
-            documents_per_hour=max(limits) if len(limits) == len(counting) else None,
+            documents_per_hour=_limit_of(counting),
             is_glass_broken=any(role.break_glass for role in counting),
             lacks="",
         )
+
+
+def _limit_of(counting: list[Role]) -> int | None:
+    """The highest, none where a role has none; of roles by broken glass the lowest, where one has any."""
+    limited = [(each.break_glass, each.documents_per_hour) for each in counting]
+    by_glass = [limit for is_by_glass, limit in limited if is_by_glass and limit is not None]
+    if by_glass:
+        return min(by_glass)
+    limits = [limit for _, limit in limited if limit is not None]
+    return max(limits) if len(limits) == len(counting) else None
 
 
 def _together(several: list[ClassAccess]) -> ClassAccess:

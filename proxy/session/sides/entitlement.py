@@ -19,7 +19,7 @@ from sealwire.proxy.session.revealing.cursors import Opened
 from sealwire.proxy.session.revealing.documents_read import documents_in
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal
 from sealwire.proxy.session.revealing.shown import Shown
-from sealwire.proxy.session.shared import Shared
+from sealwire.proxy.session.shared import Reveal, Shared
 from sealwire.wire.op_msg import OpMsg
 
 
@@ -31,17 +31,11 @@ def judged(
     Raises Refusal(ROLE).
     """
     is_read_on = plan.command == "getMore" and opened is not Opened.NO
-    if (not (plan.protected and plan.reveals) and not is_read_on) or plan.command == "killCursors":
-        return []
-    if rights.is_empty:
-        raise Refusal(Reason.ROLE, path=plan.namespace, rule=f"{plan.command} without {rights.lacks}")
+    if ((plan.protected and plan.reveals) or is_read_on) and plan.command != "killCursors":
+        _check_reach(conversation, rights, plan)
     shared = conversation.shared
-    if not _shows_what_is_in_clear(rights, shared):
-        raise Refusal(Reason.ROLE, path=plan.namespace, rule="a class in clear")
-    limit = _share_of(rights, shared)
-    if limit is not None and shared.reads.of_last_hour(conversation.entitled.client) >= limit:
-        raise Refusal(Reason.ROLE, path=plan.namespace, rule="more documents in this hour")
-    if not rights.is_glass_broken:
+    may_read = plan.reveals or is_read_on or shared.settings.reveal is Reveal.EVERYWHERE
+    if not rights.is_glass_broken or not may_read:
         return []
     record = Audit(
         "break-glass",
@@ -52,6 +46,24 @@ def judged(
         role=",".join(rights.roles),
     )
     return [Count(Counter.GLASS_BROKEN), record]
+
+
+def _check_reach(conversation: Conversation, rights: Rights, plan: Plan) -> None:
+    """What the command reaches is protected. Raises Refusal(ROLE)."""
+    if rights.is_empty:
+        raise Refusal(Reason.ROLE, path=plan.namespace, rule=f"{plan.command} without {rights.lacks}")
+    shared = conversation.shared
+    if not _shows_what_is_in_clear(rights, shared):
+        raise Refusal(Reason.ROLE, path=plan.namespace, rule="a class in clear")
+    limit = _share_of(rights, shared)
+    if limit is not None and shared.reads.of_last_hour(_counted_as(conversation, rights)) >= limit:
+        raise Refusal(Reason.ROLE, path=plan.namespace, rule="more documents in this hour")
+
+
+def _counted_as(conversation: Conversation, rights: Rights) -> str:
+    """Under which name documents are counted: apart where the glass is broken, whose limit is another."""
+    client = conversation.entitled.client
+    return f"{client} by broken glass" if rights.is_glass_broken else client
 
 
 def shown_reply(
@@ -72,7 +84,7 @@ def shown_reply(
     limit = _share_of(rights, shared)
     if limit is not None:
         documents = values if is_write else max(documents_in(message, parsed.body), values)
-        shared.reads.take(conversation.entitled.client, documents, limit)
+        shared.reads.take(_counted_as(conversation, rights), documents, limit)
     return revealed, opened
 
 

@@ -116,6 +116,15 @@ def test_a_role_without_a_limit_has_none_for_all() -> None:
     assert rights.documents_per_hour is None
 
 
+def test_a_broken_glass_has_the_limit_of_its_own_role() -> None:
+    unlimited, limited = role("a", "ann@admin"), replace(role("b", "ann@admin"), documents_per_hour=2000)
+    glass = replace(role("g", "ann@admin"), break_glass=True, documents_per_hour=50)
+    for ordinary in (unlimited, limited):
+        roles = Roles((ordinary, glass), ("nhs",))
+        assert roles.rights(Claim(("ann@admin",))).documents_per_hour == ordinary.documents_per_hour
+        assert roles.rights(Claim(("ann@admin",), has_reason=True)).documents_per_hour == 50
+
+
 def test_a_class_that_one_role_denies_and_another_covers_by_its_star_is_shown() -> None:
     denying = replace(role("a", "ann@admin"), classes={"nhs": NO_ACCESS})
     open_to_all = replace(role("b", "ann@admin"), classes={}, others=ClassAccess(CLEAR))

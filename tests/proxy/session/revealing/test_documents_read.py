@@ -43,6 +43,7 @@ def test_no_documents_are_no_reason_to_remember_anybody() -> None:
     assert reads.of_last_hour("ann") == 0
 
 
+@pytest.mark.plain_core(reason="replaces a constant of the core")
 def test_clients_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents_read, "MAX_CLIENTS", 2)
     reads = DocumentsRead()

@@ -1,18 +1,25 @@
 """Envelopes are opened as far as rights go."""
 
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 from bson import Binary
 
 from sealwire.crypto.errors import DecryptionFailed
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.errors import UnknownKey
 from sealwire.keys.keyring.data_key import KeyIds
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.file.loader import load_policy
 from sealwire.policies.roles.access import CLEAR, DENIED, ClassAccess, Disclosure, Level, Mask
 from sealwire.policies.roles.rights import Rights
 from sealwire.proxy.session.replies import ReadDenied
 from sealwire.proxy.session.revealing.reveal import reveal
 from sealwire.proxy.session.revealing.shown import Shown
+from sealwire.proxy.session.shared import SessionSettings
 from sealwire.wire.op_msg import parse_op_msg
+from tests.proxy.session.rewriting.test_contexts import World, batch, inserted
 from tests.proxy.session.world import KEYRING, body_of, data_key, reply, sealed
 
 NHS = "9434765919"
@@ -66,3 +73,29 @@ def test_of_classes_that_share_a_key_the_least_counts() -> None:
     message = reply({"v": sealed("nhs", NHS), "ok": 1.0})
     with pytest.raises(ReadDenied):
         reveal(message, parse_op_msg(message), shown.open_envelope)
+
+
+def test_a_class_with_keys_for_contexts_is_known_by_the_same_id(tmp_path: Path) -> None:
+    policy = load_policy(
+        b"""
+version: 1
+classes:
+  ssn: {mode: deterministic, type: string, key: {per: tenant}}
+  notes: {mode: random, key: {per: tenant}}
+collections:
+  clinic.people: {ssn: ssn, notes: notes}
+roles:
+  clerk:
+    certificates: ["CN=clerk"]
+    classes: {ssn: {read: {mask: last4}}, notes: {read: ciphertext}}
+""",
+        "p",
+    )
+    with closing(SqliteContextStore(tmp_path / "contexts.db")) as store:
+        world = World(store)
+        (stored,) = inserted(world, {"tenant": 1, "ssn": NHS, "notes": "y"})
+        world.shared.use_settings(SessionSettings(policy, login_required=False))
+        world.session.settings_changed()
+        world.session.certified("CN=clerk")
+        (seen,) = world.receive(batch(stored))["cursor"]["firstBatch"]
+    assert seen == {"tenant": 1, "ssn": "****5919", "notes": stored["notes"]}

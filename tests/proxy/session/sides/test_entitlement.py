@@ -9,11 +9,13 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.effects import Audit, Count, Counter, ToClient, ToServer
 from sealwire.proxy.session.shared import Reveal, SessionSettings
 from tests.proxy.session.role_world import POLICY, asked, batch, first, is_denied, session_as, shown
 from tests.proxy.session.world import (
     KEYRING,
+    POLICY_TEXT,
     body_of,
     data_key,
     reply,
@@ -408,3 +410,29 @@ def test_of_a_long_reply_documents_are_counted_too() -> None:
     find = {**FIND, "comment": "purpose=research"}
     answer = batch(*[{**STORED, "pad": "x" * 300_000}] * 6)
     assert is_denied(shown(session_as("CN=researcher"), find, answer))
+
+
+def test_a_glass_that_is_broken_for_what_may_hold_copies_is_on_record() -> None:
+    find = {"find": "copies", "$db": "other", "comment": "breakGlass=fire"}
+    everywhere = asked(session_as("CN=clerk", reveal=Reveal.EVERYWHERE), find)
+    assert [each.event for each in everywhere if isinstance(each, Audit)] == ["break-glass"]
+    assert not any(isinstance(each, Audit) for each in asked(session_as("CN=clerk"), find))
+    listed = asked(session_as("CN=clerk"), {"listCollections": 1, "comment": "breakGlass=fire"})
+    assert [each.event for each in listed if isinstance(each, Audit)] == ["break-glass"]
+
+
+def test_documents_by_broken_glass_are_counted_apart() -> None:
+    text = (
+        POLICY_TEXT
+        + b"""
+roles:
+  clerk: {certificates: ["CN=c"], documents_per_hour: 4, classes: {"*": {read: ciphertext}}}
+  glass: {certificates: ["CN=c"], break_glass: true, documents_per_hour: 2, classes: {"*": {read: clear}}}
+"""
+    )
+    talk = session_as("CN=c", load_policy(text, "p"))
+    glass = {**FIND, "comment": "breakGlass=fire"}
+    assert not is_denied(shown(talk, FIND, batch(*[STORED] * 4)))
+    assert not is_denied(shown(talk, glass, batch(*[STORED] * 2), 2))
+    assert is_denied(shown(talk, glass, batch(STORED), 3))
+    assert is_denied(shown(talk, FIND, batch(STORED), 4))
