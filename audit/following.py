@@ -102,9 +102,8 @@ class LogFollower:
                 continue
             if len(lines) >= most:
                 return False
-            if is_at(self._file, self._path) or not self._has_next():
+            if is_at(self._file, self._path) or not self._leave():
                 return True
-            self.close()
         return False
 
     def _read_file(self, lines: list[Line], most: int) -> bool:
@@ -144,12 +143,21 @@ class LogFollower:
 
     # --------------------------------------------------------------------------------------------- the files
 
-    def _has_next(self) -> bool:
-        return any(first > self._first for first, _ in numbered_files(self._path))
+    def _leave(self) -> bool:
+        """Close the file, which is at the log's path no more; False where no other one is there yet."""
+        files = _by_number(self._path)
+        if not any(first > self._first for first, _ in files):
+            # somebody may have put another file in the place of this one, and the log goes on in that
+            path = dict(files).get(self._first)
+            if path is None or is_at(self._file, path):
+                return False
+            self._resume = self.position
+        self.close()
+        return True
 
     def _open(self) -> bool:
         """Open the file to read next; False where there is none yet."""
-        files = numbered_files(self._path)
+        files = _by_number(self._path)
         resume = self._resume
         if not files:
             if resume is not None and not self._is_gone:
@@ -179,7 +187,7 @@ class LogFollower:
             return False
         file = _opened(path)
         self._file, self._first, self._offset = file, position.file, position.offset
-        self._number = position.end.size - position.file
+        self._number, self._is_gone = position.end.size - position.file, False
         before = os.pread(
             file, min(position.offset, MAX_LINE_BYTES), max(0, position.offset - MAX_LINE_BYTES)
         )
@@ -274,6 +282,11 @@ class _Signatures:
             # every later checkpoint differs for the same reason
             self._tree = None
             self._leaves.clear()
+
+
+def _by_number(path: Path) -> list[tuple[int, Path]]:
+    """The files of a log by the numbers of their first lines; of two with the same one, that at `path`."""
+    return list(dict(numbered_files(path)).items())
 
 
 def _opened(path: Path) -> int:

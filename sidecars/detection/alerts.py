@@ -13,6 +13,8 @@ from sealwire.sidecars.detection.state_file import StateFile
 
 MOST_NAMED: Final = 100
 """Alerts of one rule in an hour; what comes after is one alert: nobody can bury one among thousands."""
+WORSE: Final = 10
+"""What has become so many times as much is told of again, within the cool-down too."""
 _HOUR: Final = 3600 // BUCKET_S
 OTHERS: Final[About] = (("others", "too many to name each"),)
 _COLUMNS: Final = (
@@ -104,9 +106,15 @@ class Alerts:
                 return None
         number = self._state.run(
             """INSERT INTO alerts (rule, about, urgency, begun, first, last, amount, threshold, times, line,
-                detail, raised) VALUES (?,?,?,?,?,?,?,?,1,?,?,?)""",
+                detail, raised, told) VALUES (?,?,?,?,?,?,?,?,1,?,?,?,?)""",
             *(rule.name.value, about, rule.urgency.value, bucket, cause.first, cause.last, cause.amount),
-            *(cause.threshold, cause.line, cause.detail, now.isoformat(timespec="milliseconds")),
+            *(
+                cause.threshold,
+                cause.line,
+                cause.detail,
+                now.isoformat(timespec="milliseconds"),
+                cause.amount,
+            ),
         )
         for channel in self._channels:
             self._state.run("INSERT INTO deliveries VALUES (?, ?, 0, 'waiting')", number, channel)
@@ -115,11 +123,11 @@ class Alerts:
     def _fold(self, rule: DetectionRule, about: str, cause: Cause, bucket: int) -> bool:
         """Make it a part of an alert that was raised not long ago."""
         found = self._state.rows(
-            """SELECT number FROM alerts WHERE rule = ? AND about = ? AND begun > ?
+            """SELECT number, told FROM alerts WHERE rule = ? AND about = ? AND begun > ?
                 ORDER BY number DESC LIMIT 1""",
             *(rule.name.value, about, bucket - rule.cool_down_s // BUCKET_S),
         )
-        if not found:
+        if not found or cause.amount >= found[0][1] * WORSE:
             return False
         self._state.run(
             """UPDATE alerts SET last = ?, amount = max(amount, ?), times = times + 1, line = ?

@@ -112,6 +112,10 @@ def _command(fields: Fields, rules: Rules, moment: datetime | None) -> Iterator[
             for class_name, amount in by_class.items():
                 about = (("class", class_name), ("user", user))
                 yield Observation(rule, about, amount, class_name=class_name)
+    rule, documents = rules.get(RuleName.BULK_DOCUMENTS), number_of(fields, "documents")
+    if rule is not None and documents:
+        # values of a class that is stored in clear are not counted by class
+        yield Observation(rule, (("user", user),), documents)
     rule = rules.get(RuleName.SUBJECTS)
     people, unknown = subjects_of(fields), number_of(fields, "subjects_unknown")
     if rule is not None and (people or unknown):

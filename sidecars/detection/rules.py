@@ -16,6 +16,7 @@ class RuleName(Enum):
 
     BULK_READ = "bulk-read"
     BULK_LOOKUP = "bulk-lookup"
+    BULK_DOCUMENTS = "bulk-documents"
     SUBJECTS = "subjects"
     REFUSED = "refused"
     FAILED_LOGINS = "failed-logins"
@@ -97,6 +98,7 @@ DEFAULTS: Final[Mapping[RuleName, DetectionRule]] = {
     for rule in (
         _rule(RuleName.BULK_READ, 1000, 10, _CRITICAL),
         _rule(RuleName.BULK_LOOKUP, 2000, 10, _WARNING),
+        _rule(RuleName.BULK_DOCUMENTS, 5000, 10, _WARNING),
         _rule(RuleName.SUBJECTS, 50, 60, _CRITICAL, past=OwnPast(3.0, 1000)),
         _rule(RuleName.REFUSED, 20, 10, _WARNING),
         _rule(RuleName.FAILED_LOGINS, 10, 10, _WARNING),
@@ -122,6 +124,7 @@ NEEDS_HOURS: Final = RuleName.OUT_OF_HOURS
 MEANINGS: Final[Mapping[RuleName, str]] = {
     RuleName.BULK_READ: "values of a class that a user was shown",
     RuleName.BULK_LOOKUP: "values of a class that a user's filters compared with",
+    RuleName.BULK_DOCUMENTS: "documents that a user was shown",
     RuleName.SUBJECTS: "people whose documents a user was shown",
     RuleName.REFUSED: "commands of a user that were refused",
     RuleName.FAILED_LOGINS: "logins from an address that failed",

@@ -36,7 +36,12 @@ _MAX_WORDS: Final = 64
 _TIME: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _BY_CLASS: Final = frozenset({RuleName.BULK_READ, RuleName.BULK_LOOKUP})
-_BY_USER: Final = _BY_CLASS | {RuleName.SUBJECTS, RuleName.REFUSED, RuleName.OUT_OF_HOURS}
+_BY_USER: Final = _BY_CLASS | {
+    RuleName.BULK_DOCUMENTS,
+    RuleName.SUBJECTS,
+    RuleName.REFUSED,
+    RuleName.OUT_OF_HOURS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ class WatchSettings:
     place: LogPlace
     key: Path | None
     """The file of the key that verifies checkpoints; None: the chain alone is looked at."""
+    verify_every_s: int
+    """How often the whole log is verified again."""
     state: Path
     rules: Mapping[RuleName, DetectionRule]
     is_logged: bool
@@ -87,18 +94,23 @@ def parse_watch_settings(source: bytes, filename: str) -> WatchSettings:
     """The settings in `source`; `filename` is for messages. Raises SourceError."""
     root = parse_yaml(source, filename, MANUAL).entries(["version", "audit", "state"], ["rules", "tell"])
     root["version"].integer(1, 1)
-    audit = root["audit"].entries(["path"], ["key", "checkpoints"])
+    audit = root["audit"].entries(["path"], ["key", "checkpoints", "verify_every_s"])
     tell = root["tell"].entries([], ["log", "webhook", "command"]) if "tell" in root else {}
     also = _path(audit["checkpoints"]) if "checkpoints" in audit else None
     return WatchSettings(
         place=LogPlace(_path(audit["path"]), also),
         key=_path(audit["key"]) if "key" in audit else None,
+        verify_every_s=_often(audit),
         state=_path(root["state"]),
         rules=_rules(root["rules"].mapping()) if "rules" in root else _rules({}),
         is_logged=tell["log"].boolean() if "log" in tell else True,
         webhook=_webhook(tell["webhook"]) if "webhook" in tell else None,
         program=_program(tell["command"]) if "command" in tell else None,
     )
+
+
+def _often(audit: Mapping[str, Node]) -> int:
+    return audit["verify_every_s"].integer(60, _MAX_COOL_DOWN_S) if "verify_every_s" in audit else DAY_S
 
 
 def _path(node: Node) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from sealwire.keys.private_file import ensure_private
-from sealwire.sidecars.detection.errors import DetectionReason, StateDamaged, StateProblem
+from sealwire.sidecars.detection.errors import DetectionReason, NoSuchRecord, StateDamaged, StateProblem
 
 _APPLICATION_ID: Final = 0x53574454
 """Says to `file` and to us whose the file is: "SWDT"."""
@@ -34,7 +34,8 @@ CREATE INDEX addresses_by_since ON addresses (user, since);
 CREATE TABLE alerts (number INTEGER PRIMARY KEY AUTOINCREMENT, rule TEXT NOT NULL, about TEXT NOT NULL,
     urgency TEXT NOT NULL, begun INTEGER NOT NULL, first TEXT NOT NULL, last TEXT NOT NULL,
     amount INTEGER NOT NULL, threshold INTEGER NOT NULL, times INTEGER NOT NULL, line INTEGER NOT NULL,
-    detail TEXT NOT NULL, raised TEXT NOT NULL, acknowledged TEXT, incident INTEGER);
+    detail TEXT NOT NULL, raised TEXT NOT NULL, acknowledged TEXT, incident INTEGER,
+    told INTEGER NOT NULL);
 CREATE INDEX alerts_by_rule ON alerts (rule, about, number);
 CREATE TABLE deliveries (alert INTEGER, target TEXT, attempts INTEGER NOT NULL, outcome TEXT NOT NULL,
     PRIMARY KEY (alert, target)) WITHOUT ROWID;
@@ -52,12 +53,19 @@ CREATE INDEX entries_of_incidents ON entries (incident)
 class StateFile:
     """See the module. For one thread: each has its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, create: bool = True) -> None:
         """Open the file, or make it.
 
-        Raises StateProblem, StateDamaged; KeysError as `private_file.ensure_private`.
+        Raises NoSuchRecord where there is none and it is not to be made; StateProblem, StateDamaged;
+        KeysError as `private_file.ensure_private`.
         """
         self._path = path
+        if not create and not path.exists():
+            raise NoSuchRecord(
+                DetectionReason.MISSING,
+                f"there is no {path} yet",
+                "start sealwire watch, or open an incident",
+            )
         ensure_private(path)
         with self._guarded():
             self._connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)

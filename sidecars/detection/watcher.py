@@ -8,12 +8,14 @@ from secrets import token_hex
 from typing import Final, final
 
 from sealwire.audit.files import load_verification_key
-from sealwire.audit.following import LogFollower
+from sealwire.audit.following import LogFollower, NewLines
+from sealwire.audit.verification import Flaw
 from sealwire.sidecars.detection.alerts import Alerts
 from sealwire.sidecars.detection.delivery import Channel, Courier, Document, LogChannel, deliver
 from sealwire.sidecars.detection.incident_book import IncidentBook
 from sealwire.sidecars.detection.judging import Judge, Now, read_place
 from sealwire.sidecars.detection.program import ProgramChannel
+from sealwire.sidecars.detection.recheck import Recheck
 from sealwire.sidecars.detection.rules import RuleName
 from sealwire.sidecars.detection.rules_file import WatchSettings
 from sealwire.sidecars.detection.state_file import StateFile
@@ -65,10 +67,10 @@ class AuditWatch:
         is_learning: bool = False,
     ) -> None:
         """Go on where the state file says. Raises AuditKeyProblem, KeysError, StateProblem."""
-        key = None if settings.key is None else load_verification_key(settings.key)
+        self._key = None if settings.key is None else load_verification_key(settings.key)
         self._settings, self._state, self._channels = settings, state, channels
         self._note, self._clocks = note, clocks
-        self._follower = LogFollower(settings.place, key, read_place(state))
+        self._follower = LogFollower(settings.place, self._key, read_place(state))
         names = [channel.name for channel in channels]
         self._judge = Judge(state, settings.rules, names, is_learning=is_learning)
         self._book = IncidentBook(state)
@@ -91,6 +93,11 @@ class AuditWatch:
                 about = (("incident", incident.id), ("stage", stage.value))
                 self._judge.raise_now(RuleName.DEADLINE, about, now.wall)
 
+    def _judge_flaws(self, flaws: list[Flaw]) -> None:
+        if flaws:
+            new = NewLines(flaws=flaws)
+            self._judge.take(new, self._follower.position, self._clocks, is_live=self._was_end)
+
     def read(self) -> None:
         """Read and judge to the end. Raises as `look`."""
         while not self.look():
@@ -105,18 +112,21 @@ class AuditWatch:
 
     def run(self, stop: threading.Event) -> None:
         """Go on until `stop`. Raises AuditFileProblem, StateProblem: what is kept is told after a restart."""
+        recheck = Recheck(self._settings.place, self._key, self._settings.verify_every_s)
         couriers = [Courier(self._settings.state, channel, self._note) for channel in self._channels]
-        for courier in couriers:
-            courier.start()
+        for thread in (recheck, *couriers):
+            thread.start()
         try:
             while not stop.is_set():
                 is_end = self.look()
+                self._judge_flaws(recheck.flaws())
                 last = self._looked_at_deadlines
                 if last is None or self._clocks().monotonic - last >= _DEADLINES_EVERY_S:
                     self.look_at_deadlines()
                 if is_end:
                     stop.wait(LOOK_S)
         finally:
+            recheck.stop()
             for courier in couriers:
                 courier.stop(_STOP_S)
             self._follower.close()

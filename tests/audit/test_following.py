@@ -157,6 +157,38 @@ def test_what_was_done_while_nobody_read_is_told_of(tmp_path: Path, change: Chan
     assert seen(follower(tmp_path, reader.position))[1] != []
 
 
+def _write_over(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
+
+
+@pytest.mark.parametrize("change", [_remake, _write_over], ids=["remake", "write over"])
+def test_a_file_that_takes_the_place_of_another_is_read_on(tmp_path: Path, change: Change) -> None:
+    written(tmp_path, 11)
+    reader = follower(tmp_path)
+    reader.look()
+    change(place(tmp_path).path)
+    assert FlawKind.MISSING in seen(reader)[1]
+    append(tmp_path, event(12))
+    assert seen(reader) == ([12], [])
+
+
+def test_a_file_beside_the_log_does_not_take_its_place(tmp_path: Path) -> None:
+    small = LogPace(1000, 3600, 600)
+    append(tmp_path, event(1), pace=small)
+    path = place(tmp_path).path
+    reader = follower(tmp_path)
+    reader.look()
+    while len(files_of(path)) < 2:
+        append(tmp_path, event(2), pace=small)
+    path.with_name(path.name + ".0a").write_bytes(path.read_bytes()[:300].split(b"\n")[0] + b"\n{}\n")
+    numbers, flaws = seen(reader)
+    assert (numbers, flaws) == (list(range(2, numbers[-1] + 1)), [])
+    append(tmp_path, event(3))
+    assert seen(reader) == ([numbers[-1] + 1], [])
+
+
 def test_the_last_line_read_is_looked_at_again(tmp_path: Path) -> None:
     written(tmp_path, 11)
     reader = follower(tmp_path)

@@ -46,7 +46,7 @@ def open_command(
     """
     if not alerts and title is None:
         raise click.UsageError("give --alert or --title")
-    with desk.opened() as opened:
+    with desk.opened(create=True) as opened:
         found = [opened.alerts.one(number) for number in alerts]
         since = aware or min((_raised(each, desk.now) for each in found), default=desk.now)
         if since > desk.now:

@@ -68,10 +68,13 @@ class IncidentDesk:
     operator: str
 
     @contextmanager
-    def opened(self) -> Iterator["OpenIncidents"]:
-        """The state file that the rules' file names. Raises UnusableWatchFile, SourceError, StateProblem."""
+    def opened(self, *, create: bool = False) -> Iterator["OpenIncidents"]:
+        """The state file that the rules' file names.
+
+        Raises UnusableWatchFile, SourceError; NoSuchRecord, StateProblem as `StateFile`.
+        """
         watched = load_watch_settings(self.config)
-        state = StateFile(watched.state)
+        state = StateFile(watched.state, create=create)
         try:
             yield OpenIncidents(watched, Alerts(state), IncidentBook(state))
         finally:

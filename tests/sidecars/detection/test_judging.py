@@ -66,6 +66,12 @@ def test_after_the_cool_down_it_is_another_one(tmp_path: Path) -> None:
     assert (first.first, first.last, second.first) == (at(0), at(59), at(61))
 
 
+def test_what_has_become_ten_times_as_much_is_told_again(tmp_path: Path) -> None:
+    amounts = enumerate((1000, 1000, 1000, 9000, 9000))
+    lines = [line(minutes, read={"nhs_number": amount}) for minutes, amount in amounts]
+    assert [alert.amount for alert in judged(tmp_path, lines)] == [3000, 21_000]
+
+
 def test_classes_have_thresholds_of_their_own(tmp_path: Path) -> None:
     rules = "bulk-read: {classes: {nhs_number: 50}}"
     assert names(judged(tmp_path, [shows(0, 50), line(0, read={"birthday": 50})], rules)) == ["bulk-read"]
@@ -73,6 +79,7 @@ def test_classes_have_thresholds_of_their_own(tmp_path: Path) -> None:
 
 CASES: list[tuple[str, Lines]] = [
     ("bulk-lookup", [line(0, filtered={"nhs_number": 2000})]),
+    ("bulk-documents", [line(0, documents=5000)]),
     ("refused", [line(each / 10, "refused", reason="role") for each in range(20)]),
     ("refused", [line(each / 10, "refused", user="", reason="sort") for each in range(20)]),
     ("failed-logins", [line(each / 10, "login-failed", user="", reason="18") for each in range(10)]),

@@ -87,6 +87,32 @@ def test_it_runs_until_it_is_stopped_and_tells_meanwhile(
     state.close()
 
 
+def test_lines_that_were_changed_after_they_were_read_are_an_alert(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "LOOK_S", 0.001)
+    monkeypatch.setattr(delivery, "_WAIT_S", 0.001)
+    said, told, stop = settings(tmp_path), Told(), threading.Event()
+    append(tmp_path, [line(0), line(1)])
+    state = StateFile(said.state)
+    watch(said, state, told).run_once()
+    state.close()
+    said.place.path.write_bytes(said.place.path.read_bytes().replace(b"ann@", b"eve@", 1))
+
+    def run() -> None:
+        state = StateFile(said.state)
+        watch(said, state, told).run(stop)
+        state.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not told.alerts:
+        pass
+    stop.set()
+    thread.join()
+    assert {alert["rule"] for alert in told.alerts} == {"audit-gap"}
+
+
 def test_the_file_says_who_is_told(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.touch(0o600)
