@@ -2,9 +2,9 @@
 
 Owns: the rules and their file (`rules`, `rules_file`), what a line means for them (`observations`), what is
 counted in which time (`log_clock`, `windows`, `usual`), the alerts (`alerts`, `judging`), telling of them
-(`delivery`, `webhook`, `program`), the loop (`watcher`), the log from its beginning (`recheck`), incidents and
-their clock (`incidents`, `incident_book`), and what is collected about one (`collecting`, `breach_form`). All of
-it stands in one SQLite file (`state_file`).
+(`delivery`, `webhook`, `program`), the loop (`watcher`), the log from its beginning (`recheck`), incidents
+and their clock (`incidents`, `incident_book`), and what is collected about one (`collecting`, `breach_form`).
+All of it stands in one SQLite file (`state_file`).
 
 Walk: `watcher` reads lines, `observations` says what each counts for, `judging` counts and raises alerts, and
 keeps them with the place in the log in one transaction; `delivery` tells of them.

@@ -114,8 +114,9 @@ class AuditWatch:
         """Go on until `stop`. Raises AuditFileProblem, StateProblem: what is kept is told after a restart."""
         recheck = Recheck(self._settings.place, self._key, self._settings.verify_every_s)
         couriers = [Courier(self._settings.state, channel, self._note) for channel in self._channels]
-        for thread in (recheck, *couriers):
-            thread.start()
+        recheck.start()
+        for courier in couriers:
+            courier.start()
         try:
             while not stop.is_set():
                 is_end = self.look()
