@@ -16,6 +16,7 @@ from sealwire.wire.raw_bson import Cursor, find_element
 
 _BATCHES: Final = frozenset({b"firstBatch", b"nextBatch"})
 _BATCH_PLACES: Final = frozenset((b"cursor", name) for name in _BATCHES)
+_VALUES_PLACE: Final = (b"values",)
 _OK_KINDS: Final = frozenset({kinds.DOUBLE, kinds.INT, kinds.LONG, kinds.BOOL})
 _NOT_READ: Final = "reply"
 """The reason where a reply cannot be read to its end."""
@@ -62,6 +63,9 @@ class Answer:
             if place in _BATCH_PLACES:
                 if self.shown is not None:
                     self.shown.batch(buf, 0)
+            elif place == _VALUES_PLACE:
+                if self.shown is not None:
+                    self.shown.values(buf, 0)
             elif place == (b"cursor",):
                 self._cursor(Cursor(buf, 0))
             elif not place:
@@ -71,8 +75,8 @@ class Answer:
 
     def entered(self, place: tuple[bytes, ...]) -> None:
         """A long container at `place` begins, whose content comes in runs."""
-        if place[:-1] in _BATCH_PLACES and self.shown is not None:
-            self.shown.too_long()
+        if (place[:-1] in _BATCH_PLACES or place[:-1] == _VALUES_PLACE) and self.shown is not None:
+            self.shown.not_looked_at()
 
     def _elements(self, cursor: Cursor) -> None:
         buf = cursor.buf
@@ -80,20 +84,27 @@ class Answer:
             name, kind = cursor.name, cursor.kind
             if name == b"ok":
                 self._is_ok = kind in _OK_KINDS and is_true(kind, buf[cursor.value : cursor.end])
-            elif name == b"cursor":
-                if kind == kinds.OBJECT:
-                    self._cursor(Cursor(buf, cursor.value))
-            elif name == b"value":
-                if kind == kinds.OBJECT and self.shown is not None:
-                    self.shown.document(buf, cursor.value)
-            elif name == b"code":
-                if kind == kinds.INT:
-                    self._code = f"code {int32_at(buf, cursor.value)}"
             elif name == b"writeErrors":
                 if kind == kinds.ARRAY:
                     self._statement = _first_code(buf, cursor.value)
+            elif kind in (kinds.OBJECT, kinds.ARRAY):
+                self._container(name, kind, buf, cursor.value)
+            elif name == b"code":
+                if kind == kinds.INT:
+                    self._code = f"code {int32_at(buf, cursor.value)}"
             elif name == b"nErrors" and any(buf[cursor.value : cursor.end]):
                 self._statement = "statements"
+
+    def _container(self, name: bytes, kind: int, buf: bytes, start: int) -> None:
+        """What a document or array of the body shows."""
+        if name == b"cursor" and kind == kinds.OBJECT:
+            self._cursor(Cursor(buf, start))
+        elif self.shown is None:
+            return
+        elif name == b"value" and kind == kinds.OBJECT:
+            self.shown.document(buf, start)
+        elif name == b"values" and kind == kinds.ARRAY:
+            self.shown.values(buf, start)
 
     def _cursor(self, cursor: Cursor) -> None:
         buf = cursor.buf

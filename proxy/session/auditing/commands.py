@@ -6,6 +6,7 @@ from typing import Final, final
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.auditing.answers import Answer
+from sealwire.proxy.session.auditing.named import note_linked
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope, Pseudonym
 from sealwire.proxy.session.auditing.subjects import DocumentsShown, SubjectPaths, SubjectPolicy
 from sealwire.proxy.session.auditing.tally import OpenedTally, SentTally
@@ -14,6 +15,7 @@ from sealwire.proxy.session.records import CommandOutcome, CommandRecord, Comman
 from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, shows_own_documents
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire import kinds
+from sealwire.wire.op_msg import OpMsg
 from sealwire.wire.raw_bson import find_element
 
 MAX_CURSORS: Final = 4096
@@ -24,22 +26,22 @@ _WRITING: Final = frozenset(
     b"createIndexes dropIndexes".split()
 )
 _WRITING_STAGES: Final = (b"$out\0", b"$merge\0")
-_SHOWING: Final = SHOWING_COMMANDS | {b"getMore"}
+_SHOWING: Final = SHOWING_COMMANDS | {b"getMore", b"distinct"}
 
 
 @final
 class Sent:
     """A command as it was planned."""
 
-    __slots__ = ("body", "name", "namespace", "plan", "roles", "stated")
+    __slots__ = ("name", "namespace", "parsed", "plan", "roles", "stated")
 
     def __init__(
-        self, plan: Plan, name: bytes, body: int, namespace: str, stated: Stated, roles: str
+        self, plan: Plan, name: bytes, parsed: OpMsg, namespace: str, stated: Stated, roles: str
     ) -> None:
         self.plan = plan
         self.name = name
-        self.body = body
-        """Where its body lies in the message that was planned."""
+        self.parsed = parsed
+        """Where the parts of the message lie that was planned."""
         self.namespace = namespace
         """For a line of a log; empty where nobody knows that it is one."""
         self.stated = stated
@@ -127,7 +129,7 @@ class CommandAuditor:
         `reveals`: envelopes in its reply are opened; `is_own`: what it reaches is a collection, and no view.
         Raises BsonError. Cost: some 2 us.
         """
-        plan, name, body = command.plan, command.name, command.body
+        plan, name, body = command.plan, command.name, command.parsed.body
         is_more = name == b"getMore"
         is_certain = settings.scope is CommandScope.ALL or (plan.protected and not is_more)
         if settings.scope is CommandScope.WRITES and not (plan.protected and _writes(name, plan.buf)):
@@ -144,8 +146,11 @@ class CommandAuditor:
             if opening is not None:
                 paths = opening.paths
                 stated = stated if stated is not NOTHING_STATED else opening.stated
-        elif is_own and plan.protected and settings.pseudonym is not None and _shows_own(command):
-            paths = self._paths_of(policy, plan.namespace)
+        elif is_own and plan.protected and settings.pseudonym is not None:
+            own = self._paths_of(policy, plan.namespace)
+            if own is not None and own.link:
+                note_linked(plan.buf, command.parsed, name, own, settings.pseudonym, tally.subjects)
+            paths = own if _shows_own(command) else None
         tally.note(plan.buf, plan.edits)
         record = CommandRecord(
             command.namespace,
@@ -197,7 +202,7 @@ class CommandAuditor:
 
 def _shows_own(command: Sent) -> bool:
     return command.name in SHOWING_COMMANDS and shows_own_documents(
-        command.name, command.plan.buf, command.body
+        command.name, command.plan.buf, command.parsed.body
     )
 
 

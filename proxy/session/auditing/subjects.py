@@ -38,18 +38,21 @@ _LINKING: Final = FieldClass("link", Mode.DETERMINISTIC, None)
 class SubjectPaths:
     """Where the documents of one collection say whose they are."""
 
-    __slots__ = ("_domain", "_tree")
+    __slots__ = ("_tree", "domain", "link")
 
-    def __init__(self, tree: PathNode, domain: str) -> None:
+    def __init__(self, tree: PathNode, domain: str, link: bytes = b"") -> None:
         self._tree = tree
-        self._domain = domain
+        self.domain = domain
+        """What their values are, as a Pseudonym takes it."""
+        self.link = link
+        """The one path, where it leads to another collection; empty where there are identifiers."""
 
     def look(
         self,
         buf: bytes,
         start: int,
         pseudonym: Pseudonym,
-        open_envelope: OpenEnvelope,
+        open_envelope: OpenEnvelope | None,
         found: dict[str, None],
     ) -> bool:
         """Add whose the document at `start` is; False: it does not say. Cost: O(elements on the way)."""
@@ -59,8 +62,10 @@ class SubjectPaths:
             while walk.next_value():
                 kind, value = walk.kind, buf[walk.value : walk.end]
                 if kind == kinds.BIN_DATA and value.startswith(MARKER, _SUBTYPE_OFFSET):
+                    if open_envelope is None:
+                        continue
                     kind, value = open_envelope(value, _CONTENT_OFFSET, len(value))
-                found[pseudonym(self._domain, kind, value)] = None
+                found[pseudonym(self.domain, kind, value)] = None
                 said = True
         except _UNREADABLE:  # what is wrong with a reply, others say
             return said
@@ -97,7 +102,10 @@ def _paths_of(policy: PolicySet, namespace: str) -> SubjectPaths | None:
         if paths:
             return SubjectPaths(_tree(list(paths)), IDENTIFIER)
     link = subjects.link_of(namespace)
-    return None if link is None else SubjectPaths(_tree([link.source.path]), str(link.target))
+    if link is None:
+        return None
+    path = link.source.path
+    return SubjectPaths(_tree([path]), str(link.target), path.encode("utf-8", "surrogateescape"))
 
 
 def _tree(paths: list[str], path: str = "") -> PathNode:
@@ -139,6 +147,12 @@ class DocumentsShown:
             if cursor.kind == kinds.OBJECT:
                 self.document(buf, cursor.value)
 
+    def values(self, buf: bytes, start: int) -> None:
+        """The distinct values in the array at `start`, each for a document. Raises BsonError."""
+        cursor = Cursor(buf, start)
+        while cursor.advance():
+            self.not_looked_at()
+
     def document(self, buf: bytes, start: int) -> None:
         """One more."""
         self.documents += 1
@@ -148,7 +162,7 @@ class DocumentsShown:
         ):
             self.unknown += 1
 
-    def too_long(self) -> None:
-        """One that is too long to be looked at."""
+    def not_looked_at(self) -> None:
+        """One that is not looked at: it is too long, or no document."""
         self.documents += 1
         self.unknown += self._pseudonym is not None

@@ -31,7 +31,7 @@ def of_command(
         audit,
         shared.settings.policy,
         tally,
-        Sent(plan, name, parsed.body, request.namespace, request.stated, roles),
+        Sent(plan, name, parsed, request.namespace, request.stated, roles),
         reveals=request.reveals,
         # what rests on an answer of the server may be a view, which shows documents as it likes
         is_own=not conversation.views.consulted,

@@ -4,14 +4,20 @@ What the planner decides is carried out here by the session itself, which also a
 """
 
 import struct
+from dataclasses import replace
 from datetime import UTC, datetime
 
+from sealwire.audit.pseudonyms import PseudonymKey
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.session.effects import ToClient, ToServer
+from sealwire.policies.file.schema import Mode
+from sealwire.policies.file.subjects import Subjects
+from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
+from sealwire.proxy.session.effects import Audit, Begun, Done, ToClient, ToServer
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings, Shared
+from sealwire.wire.header import request_id_of
 from tests.policies.taint.campaign import chosen_seed
 from tests.policies.taint.commands import Case, draw_case
 from tests.policies.taint.outcome import message_of
@@ -30,19 +36,34 @@ CATALOGUE = Catalogue({**VIEWS, **dict.fromkeys((*PLAIN, *PROTECTED))})
 _MOST_QUESTIONS = 20
 
 
-def sent(case: Case) -> tuple[bytes, bytes]:
-    """What a session writes to the server for one command, and to the client before any reply to it."""
-    shared = Shared(SessionSettings(POLICY, login_required=False), KEYRING)
+IDENTIFYING = next(name for name, each in POLICY.classes.items() if each.mode is Mode.DETERMINISTIC)
+AUDITED = replace(POLICY, subjects=Subjects(IDENTIFYING))
+AUDIT = CommandAudit(CommandScope.ALL, PseudonymKey(bytes(32)).name_of)
+
+
+def sent(case: Case) -> tuple[bytes, bytes, str]:
+    """What a session writes to the server for one command, and to the client before any reply to it.
+
+    And what it tells the audit log, of a reply as well that says what the command has said.
+    """
+    shared = Shared(SessionSettings(AUDITED, login_required=False, audit=AUDIT), KEYRING)
     talk = Session(shared, Topology(OWN_ADDRESS, {}))
     effects = talk.client_data(message_of(case))
     to_server = to_client = b""
+    told = ""
     for _ in range(_MOST_QUESTIONS):
         data = written(effects, ToServer)
         to_server += data
+        told += " ".join(repr(each) for each in effects if isinstance(each, Audit | Begun | Done))
         to_client += written(effects, ToClient)
         question = body_of(data) if data else {}
         if "listCollections" not in question:
-            return to_server, to_client
+            if data:
+                echo = reply({"cursor": {"firstBatch": [question], "id": 1}, "ok": 1}, request_id_of(data))
+                told += " ".join(
+                    repr(each) for each in talk.server_data(echo) if isinstance(each, Audit | Done)
+                )
+            return to_server, to_client, told
         answer = CATALOGUE.answer(question, Right.ALL, set())
         effects = talk.server_data(reply(answer, struct.unpack_from("<i", data, 4)[0]))
     raise AssertionError("a session that never stops asking")
@@ -50,15 +71,19 @@ def sent(case: Case) -> tuple[bytes, bytes]:
 
 def test_no_marker_is_written_to_the_server() -> None:
     seed = chosen_seed(1) * 10**9
-    passed = 0
+    passed = recorded = 0
     for number in range(seed, seed + EXAMPLES):
         case = draw_case(number)
-        to_server, to_client = sent(case)
+        to_server, to_client, told = sent(case)
+        recorded += "CommandRecord" in told
+        # an error names no value either
+        assert MARK not in told.encode() or MARK in case_names(case), f"case {number}: {shown(case.whole)}"
         assert MARK not in to_server, f"case {number}: {shown(case.whole)} {shown(case.sequences)}"
         # an error names no value either
         assert MARK not in to_client or MARK in case_names(case), f"case {number}: {shown(case.whole)}"
         passed += bool(to_server) and not to_client
     assert passed > EXAMPLES / 10
+    assert recorded > EXAMPLES / 10
 
 
 def case_names(case: Case) -> bytes:

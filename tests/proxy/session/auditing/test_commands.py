@@ -194,6 +194,69 @@ def test_documents_that_come_in_another_shape_are_nobodys() -> None:
     assert (result.read, result.documents, result.subjects, result.unknown) == ({"nhs": 1}, 1, (), 1)
 
 
+LINKED = "clinic.patients._id"
+
+
+@pytest.mark.parametrize(
+    ("body", "persons"),
+    [
+        ({"find": "visits", "filter": {"patient.id": 7}}, [7]),
+        ({"find": "visits", "filter": {"patient.id": {"$in": [7, 8, None]}, "x": 1}}, [7, 8]),
+        ({"find": "visits", "filter": {"patient.id": {"$eq": 7, "$gt": 6}}}, [7]),
+        ({"find": "visits", "filter": {"patient.id": {"$gt": 7}}}, []),
+        ({"count": "visits", "query": {"patient.id": "a"}}, ["a"]),
+        ({"delete": "visits", "deletes": [{"q": {"patient.id": 7}, "limit": 1}]}, [7]),
+        ({"update": "visits", "updates": [{"q": {"patient.id": 7}, "u": {"$set": {"x": 1}}}]}, [7]),
+        ({"insert": "visits", "documents": [{"patient": {"id": 7}}, {"patient": {"id": 8}}, {}]}, [7, 8]),
+    ],
+)
+def test_a_command_on_linked_documents_names_persons(body: dict[str, Any], persons: list[Any]) -> None:
+    record, _ = asked(session(), {**body, "$db": "clinic"}, {"n": 1, "ok": 1})
+    assert record.subjects == tuple(named(LINKED, *world.value_bytes(each)) for each in persons)
+
+
+def test_linked_documents_in_a_sequence_name_persons() -> None:
+    documents = [{"patient": {"id": n}} for n in range(3)]
+    insert = {"insert": "visits", "$db": "clinic"}
+    record, _ = asked(session(), insert, {"n": 3, "ok": 1}, first={"documents": documents})
+    assert record.subjects == tuple(named(LINKED, *world.value_bytes(each)) for each in range(3))
+
+
+def test_distinct_values_are_nobodys() -> None:
+    body = {"distinct": "patients", "key": "nhs_number", "$db": "clinic"}
+    values = [sealed("nhs", "1"), sealed("nhs", "2")]
+    _, result = asked(session(), body, {"values": values, "ok": 1})
+    assert (result.read, result.documents, result.unknown) == ({"nhs": 2}, 2, 2)
+    played = session()
+    played.client_data(command(body))
+    values = [sealed("nhs", f"{n}" + "x" * 900) for n in range(2000)]
+    _, result = done(played.server_data(reply({"values": values, "ok": 1})))
+    assert (result.read, result.documents, result.unknown) == ({"nhs": 2000}, 2000, 2000)
+
+
+def test_events_of_a_change_stream_are_nobodys() -> None:
+    played = session()
+    pipeline = [{"$changeStream": {"fullDocument": "updateLookup"}}]
+    aggregate = {"aggregate": "patients", "pipeline": pipeline, "cursor": {}, "$db": "clinic"}
+    asked(played, aggregate, batch(cursor=7))
+    event = {"operationType": "insert", "fullDocument": {"nhs_number": sealed("nhs", "1")}}
+    more = {"getMore": bson.Int64(7), "collection": "patients", "$db": "clinic"}
+    _, result = asked(played, more, batch(event, cursor=7, name="nextBatch"))
+    assert (result.read, result.documents, result.subjects, result.unknown) == ({"nhs": 1}, 1, (), 1)
+
+
+def test_each_reply_of_an_exhaust_stream_has_a_line() -> None:
+    played = session()
+    asked(played, {"find": "patients", "$db": "clinic"}, batch(cursor=7))
+    more = {"getMore": bson.Int64(7), "collection": "patients", "$db": "clinic"}
+    played.client_data(command(more, request_id=2, flags=1 << 16))
+    shown = {"nhs_number": sealed("nhs", "1")}
+    first = reply(batch(shown, cursor=7, name="nextBatch"), 2, 100, flags=2)
+    last = reply(batch(shown, shown, name="nextBatch"), 100, 101)
+    results = [done(played.server_data(each))[1] for each in (first, last)]
+    assert [(each.documents, each.subjects) for each in results] == [(1, (person("1"),)), (2, (person("1"),))]
+
+
 def test_linked_documents_are_told_by_what_they_link_to() -> None:
     shown = ({"patient": [{"id": 7}, {"id": 8}]}, {"patient": {"id": 7}}, {"patient": 7})
     _, result = asked(session(), {"find": "visits", "$db": "clinic"}, batch(*shown))
