@@ -20,7 +20,7 @@ from sealwire.cli.keys import command as keys_command
 from sealwire.cli.migrate import command
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.environment import EnvironmentKek
-from sealwire.keys.keyring.file import create_keyring
+from sealwire.keys.keyring.file import create_keyring, load_keyring
 from sealwire.sidecars.migration import throttle
 from sealwire.sidecars.migration.errors import MigrationReason
 from sealwire.sidecars.migration.windows import turn as turn_module
@@ -175,6 +175,9 @@ def test_what_stands_in_the_way_is_said_before_anything_moves(site: Site, client
     words = [word for word in line_of(site, "code") if "contexts" not in word]
     lacking = CliRunner().invoke(command, words, env=site.environ)
     assert refused(lacking) is KeysReason.CONTEXTS
+    whole = ["decrypt", str(site.folder / "policy.yaml"), "--confirm", "everything", "--settle", "0"]
+    assert refused(CliRunner().invoke(command, whole, env=site.environ)) is KeysReason.CONTEXTS
+    assert load_keyring(site.keyring, EnvironmentKek(environ=site.environ)).pending_classes == ()
     people.create_index("code", unique=True)
     beyond = CliRunner().invoke(command, line_of(site, "code"), env=site.environ)
     assert refused(beyond) is MigrationReason.OBSTACLE

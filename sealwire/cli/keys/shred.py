@@ -110,7 +110,8 @@ def _refuse_in_clear(opened: OpenClass) -> None:
         raise KeySettingError(
             KeysReason.KEY_STATE,
             f"values of class {name} may be stored in clear still, which the end of a key does not touch",
-            f"let them be encrypted first: {moving_command(name, from_plaintext=True)}",
+            "delete them in the application; or let the class be encrypted, by "
+            f"{moving_command(name, from_plaintext=True)}, and then destroy the key",
         )
 
 

@@ -18,9 +18,11 @@ import bson
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.frontier.frontier import Form, Frontier, Position, position_of
 from sealwire.keys.frontier.record import parse_frontier
+from sealwire.keys.frontier.versions import version_of
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot
 from sealwire.wire.raw_bson import find_element
 from tests.integration.differential.moving import MovingSite
 from tests.integration.differential.sides import MOST_TRIES, is_of_a_move
@@ -35,6 +37,8 @@ _TRANSACTION_S = 0.1
 _PATIENCE, _LOOK_AGAIN_S = 0.9, 0.05
 
 Rows = Collection[Document]
+ContextsOf = Callable[[Keyring], JobContexts]
+"""The keys of contexts, by the keyring as it is at that moment."""
 T = TypeVar("T")
 
 
@@ -50,8 +54,18 @@ class Side(Enum):
 class Races:
     """Raises AssertionError for the first race that nobody won, or both."""
 
-    def __init__(self, site: MovingSite, seed: int, transaction_s: float = _TRANSACTION_S) -> None:
-        """`transaction_s`: how long a transaction stays open, unless its value moves before."""
+    def __init__(
+        self,
+        site: MovingSite,
+        seed: int,
+        transaction_s: float = _TRANSACTION_S,
+        contexts: ContextsOf | None = None,
+    ) -> None:
+        """`transaction_s`: how long a transaction stays open, unless its value moves before.
+
+        `contexts`: where the class has a key for each.
+        """
+        self._contexts = contexts
         self.counted: Counter[tuple[str, Side]] = Counter()
         self.waits = 0
         self._site = site
@@ -147,19 +161,19 @@ class Races:
             found = self._frontier()
         if found is None:
             return self._chance.choice(_VALUES), Side.STILL
-        frontier, old = found
-        ordered = sorted(_VALUES, key=lambda value: _position(old, value))
-        at = bisect_left([_position(old, value) for value in ordered], frontier.window.start)
+        frontier, place = found
+        ordered = sorted(_VALUES, key=place)
+        at = bisect_left([place(value) for value in ordered], frontier.window.start)
         near = (ordered[max(0, at - 1) : at + 2] + ordered[at : at + 1] * 3) or ordered[-2:]
         value = self._chance.choice(near)
-        return value, _side(frontier, _position(old, value))
+        return value, _side(frontier, place(value))
 
     def _side(self, value: str) -> Side:
         found = self._frontier()
-        return Side.STILL if found is None else _side(found[0], _position(found[1], value))
+        return Side.STILL if found is None else _side(found[0], found[1](value))
 
-    def _frontier(self) -> tuple[Frontier, ValueCipher] | None:
-        """The frontier of the class and the cipher of its old forms; None while it does not move."""
+    def _frontier(self) -> tuple[Frontier, Callable[[str], Position]] | None:
+        """The frontier of the class, and where a value stands; None while it does not move."""
         keyring = self._site.keyring()
         pending = keyring.pending_cipher_for(CLASS)
         if pending is None:
@@ -167,7 +181,14 @@ class Races:
         document = self._site.frontiers.find_one({"_id": pending.class_id})
         if document is None or document["new"] != pending.key_version:
             return None
-        return parse_frontier(document, pending), keyring.cipher_for(CLASS)
+        old = version_of(keyring, CLASS)
+        if self._contexts is None or old.is_plaintext:
+            return parse_frontier(document, pending), lambda value: old.position(*_stored(value))
+        cipher = self._contexts(keyring).cipher_for(f"{DATABASE}.{RACED}", ValueSpot(CLASS, FIELD, b"", 0))
+        assert cipher is not None
+        return parse_frontier(document, pending), lambda value: position_of(
+            cipher.encrypt_deterministically(*_stored(value))
+        )
 
 
 def _side(frontier: Frontier, position: Position) -> Side:
@@ -175,11 +196,11 @@ def _side(frontier: Frontier, position: Position) -> Side:
     return sides[frontier.form(position)]
 
 
-def _position(old: ValueCipher, value: str) -> Position:
+def _stored(value: str) -> tuple[int, bytes]:
     raw = bson.encode({"v": value})
     element = find_element(raw, 0, b"v")
     assert element is not None
-    return position_of(old.encrypt_deterministically(element.kind, raw[element.value : element.end]))
+    return element.kind, raw[element.value : element.end]
 
 
 def _inserted(rows: Rows, value: str) -> bool:
