@@ -4,6 +4,7 @@ Where reading stands can be kept and gone on from, by another process too. What 
 told of with the lines, and reading goes on behind it: nothing that was written after it is missed.
 """
 
+import json
 import os
 from collections import deque
 from dataclasses import dataclass, field
@@ -33,6 +34,22 @@ class LogPosition:
     offset: int
     """How many of its bytes were read."""
     end: ChainEnd
+
+    @property
+    def text(self) -> str:
+        """What `read_position` reads."""
+        peaks = None if self.end.peaks is None else [peak.hex() for peak in self.end.peaks]
+        return json.dumps([self.file, self.offset, self.end.size, self.end.previous.hex(), peaks])
+
+
+def read_position(text: str) -> LogPosition:
+    """The position that was written as `LogPosition.text`. Raises ValueError."""
+    try:
+        file, offset, size, previous, peaks = json.loads(text)
+        tree = None if peaks is None else tuple(map(bytes.fromhex, peaks))
+        return LogPosition(int(file), int(offset), ChainEnd(int(size), bytes.fromhex(previous), tree))
+    except TypeError:
+        raise ValueError("this is no position") from None
 
 
 @dataclass(slots=True)

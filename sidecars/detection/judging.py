@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, final
 
-from sealwire.audit.following import LogPosition, NewLines
+from sealwire.audit.following import LogPosition, NewLines, read_position
 from sealwire.audit.line import Line
-from sealwire.audit.verification import ChainEnd, Flaw
+from sealwire.audit.verification import Flaw
 from sealwire.sidecars.detection.alerts import Alerts, Cause
 from sealwire.sidecars.detection.errors import DetectionReason, StateDamaged
 from sealwire.sidecars.detection.log_clock import ClockState, LogClock, moment_of
@@ -75,7 +75,7 @@ class Judge:
             self._flush(now)
             self._prune(now)
             if position is not None:
-                self._state.keep(_PLACE, _place_text(position))
+                self._state.keep(_PLACE, position.text)
             self._state.keep(_CLOCK, json.dumps([self._clock.state.counted, self._clock.state.last]))
         return self._raised
 
@@ -145,17 +145,9 @@ def read_place(state: StateFile) -> LogPosition | None:
     if text is None:
         return None
     try:
-        file, offset, size, previous, peaks = json.loads(text)
-        tree = None if peaks is None else tuple(map(bytes.fromhex, peaks))
-        return LogPosition(int(file), int(offset), ChainEnd(int(size), bytes.fromhex(previous), tree))
-    except (ValueError, TypeError):
+        return read_position(text)
+    except ValueError:
         raise _damaged() from None
-
-
-def _place_text(position: LogPosition) -> str:
-    end = position.end
-    peaks = None if end.peaks is None else [peak.hex() for peak in end.peaks]
-    return json.dumps([position.file, position.offset, end.size, end.previous.hex(), peaks])
 
 
 def _read_clock(state: StateFile) -> ClockState:

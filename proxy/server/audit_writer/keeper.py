@@ -6,6 +6,7 @@ running the program again, with an environment that has no key in it.
 """
 
 import asyncio
+import errno
 import logging
 import os
 import sys
@@ -15,8 +16,9 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from sealwire.audit.errors import AuditReason, NotAudited
-from sealwire.audit.files import load_signing_key
+from sealwire.audit.files import load_signing_key, unusable
 from sealwire.audit.log import AuditLog
+from sealwire.proxy.server.audit_writer.destinations import parse_copy
 from sealwire.proxy.server.audit_writer.orders import WriterEnds, WriterOrders, write_orders
 from sealwire.proxy.server.audit_writer.ring import RingOutput, make_memory
 from sealwire.proxy.server.audit_writer.sink import RingEnds
@@ -31,7 +33,7 @@ FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 8.0
 
 _PASSED_ON: Final = ("PATH", "LANG", "HOME", "TZ", "LD_LIBRARY_PATH", "SEALWIRE_ROOT")
-_PASSED_PREFIXES: Final = ("PYTHON", "COVERAGE", "PYTEST", "LC_")
+_PASSED_PREFIXES: Final = ("PYTHON", "COVERAGE", "PYTEST", "LC_", "SSL_CERT_")
 
 _log = logging.getLogger("sealwire.audit")
 
@@ -124,7 +126,8 @@ class WriterKeeper:
         settings = self._settings
         ends = tuple(WriterEnds(ring.memory, ring.sleeper) for ring in self._rings)
         logs = (self._log_level, self._log_format)
-        orders = WriterOrders(settings.place, settings.key, settings.pace, ends, *logs)
+        copies = tuple(map(parse_copy, settings.copies))
+        orders = WriterOrders(settings.place, settings.key, settings.pace, ends, copies, *logs)
         now_ns = time.monotonic_ns()
         for ring in self._rings:
             output = RingOutput(ring.memory)
@@ -149,6 +152,21 @@ def _look_at(settings: AuditSettings) -> None:
     """Follow the log once, so that what is wrong with it is an error of the start. Raises as `start`."""
     key = None if settings.key is None else load_signing_key(settings.key)
     AuditLog(settings.place, key, settings.pace).close()
+
+
+def check_audit(settings: AuditSettings) -> None:
+    """Whether a start would be able to write the log, as far as that shows without writing anything.
+
+    Raises AuditFileProblem, AuditKeyProblem; KeysError for the key's file.
+    """
+    if settings.key is not None:
+        load_signing_key(settings.key)
+    for path in (settings.place.path, *settings.place.checkpoints):
+        place = path if path.exists() else path.parent
+        if not place.exists():
+            raise unusable(path, FileNotFoundError(errno.ENOENT, ""))
+        if not os.access(place, os.W_OK):
+            raise unusable(path, PermissionError(errno.EACCES, ""))
 
 
 def _make_ring() -> _Ring:

@@ -9,10 +9,12 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
 
 from sealwire.audit.files import load_signing_key
 from sealwire.audit.log import AuditLog
+from sealwire.proxy.server.audit_writer.copies import Copies, LogCopy
 from sealwire.proxy.server.audit_writer.orders import WriterOrders, read_orders
 from sealwire.proxy.server.audit_writer.ring import RingOutput
 from sealwire.proxy.server.audit_writer.writer import AuditWriter
@@ -24,6 +26,7 @@ IDLE_MS: Final = 100
 RETRY_MS: Final = 1000
 FINISH_S: Final = 5.0
 """How long a disk that is full may hold up the end."""
+COPIES_FINISH_S: Final = 3.0
 
 
 def run(orders: WriterOrders) -> int:
@@ -35,17 +38,27 @@ def run(orders: WriterOrders) -> int:
         key = None if orders.key is None else load_signing_key(orders.key)
         return AuditLog(orders.place, key, orders.pace)
 
-    writer = AuditWriter(open_log, [RingOutput(each.memory) for each in orders.ends])
-    _serve(writer, {each.wake for each in orders.ends})
+    rings = [RingOutput(each.memory) for each in orders.ends]
+    writer = AuditWriter(open_log, rings)
+    copies = Copies([LogCopy(orders.place, target) for target in orders.copies])
+
+    def tell() -> None:
+        told = copies.told()
+        for place, ring in enumerate(rings):
+            # the sum over workers is the number of failures
+            ring.tell_of_copies(told.behind, 0 if place else told.failures)
+
+    _serve(writer, {each.wake for each in orders.ends}, tell)
     end_s = time.monotonic() + FINISH_S
-    while not writer.finish():
-        if time.monotonic() >= end_s:
-            return 1
+    is_written = writer.finish()
+    while not is_written and time.monotonic() < end_s:
         time.sleep(0.1)
-    return 0
+        is_written = writer.finish()
+    copies.finish(COPIES_FINISH_S)
+    return 0 if is_written else 1
 
 
-def _serve(writer: AuditWriter, wakes: set[int]) -> None:
+def _serve(writer: AuditWriter, wakes: set[int], tell: Callable[[], None]) -> None:
     poller = select.poll()
     for wake in wakes:
         poller.register(wake, select.POLLIN)
@@ -63,6 +76,7 @@ def _serve(writer: AuditWriter, wakes: set[int]) -> None:
                 poller.unregister(wake)
                 wakes.discard(wake)
         writer.wake()
+        tell()
 
 
 def main() -> None:

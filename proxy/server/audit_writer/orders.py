@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
+from sealwire.proxy.server.audit_writer.destinations import CopyTarget, parse_copy
 from sealwire.proxy.server.observability.logs import LogFormat
 
 
@@ -27,6 +28,7 @@ class WriterOrders:
     """The file of the key that signs checkpoints."""
     pace: LogPace
     ends: tuple[WriterEnds, ...]
+    copies: tuple[CopyTarget, ...]
     log_level: str
     log_format: LogFormat
 
@@ -41,6 +43,7 @@ def write_orders(orders: WriterOrders) -> str:
             "key": None if orders.key is None else str(orders.key),
             "pace": [pace.checkpoint_lines, pace.checkpoint_s, pace.file_bytes],
             "ends": [[each.memory, each.wake] for each in orders.ends],
+            "copies": [str(each) for each in orders.copies],
             "log": [orders.log_level, orders.log_format.value],
         }
     )
@@ -56,6 +59,7 @@ def read_orders(text: str) -> WriterOrders:
         None if said["key"] is None else Path(said["key"]),
         LogPace(lines, seconds, file_bytes),
         tuple(WriterEnds(memory, wake) for memory, wake in said["ends"]),
+        tuple(map(parse_copy, said["copies"])),
         level,
         LogFormat(log_format),
     )

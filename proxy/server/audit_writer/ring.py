@@ -33,6 +33,8 @@ _SLEEPS: Final = 2
 _BEAT_NS: Final = 3
 _TROUBLE: Final = 4
 _FAILURES: Final = 5
+_BEHIND: Final = 6
+_COPY_FAILURES: Final = 7
 
 
 def make_memory(size: int = SIZE_BYTES) -> int:
@@ -125,6 +127,16 @@ class RingInput(_Shared):
         """How often records of this ring could not be written."""
         return self._words[_FAILURES]
 
+    @property
+    def behind(self) -> int:
+        """A bit for each copy that is behind the log, in the order of the configuration."""
+        return self._words[_BEHIND]
+
+    @property
+    def copy_failures(self) -> int:
+        """How often lines could not be handed to a copy, by the writers so far."""
+        return self._words[_COPY_FAILURES]
+
 
 @final
 class RingOutput(_Shared):
@@ -174,6 +186,11 @@ class RingOutput(_Shared):
         self._words[_TROUBLE] = trouble
         if trouble and self.waiting_bytes:
             self._words[_FAILURES] += 1
+
+    def tell_of_copies(self, behind: int, failures: int) -> None:
+        """Which copies are behind, and how often lines could not be handed over since."""
+        self._words[_BEHIND] = behind
+        self._words[_COPY_FAILURES] += failures
 
     def _from(self, at: int) -> Iterator[bytes]:
         head = self._words[_HEAD]

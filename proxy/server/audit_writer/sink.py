@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, final
@@ -68,8 +68,9 @@ class RingAudit:
         shell: Shell,
         when_full: WhenFull = WhenFull.FAIL_CLOSED,
         always: Mapping[str, object] | None = None,
+        copies: Sequence[str] = (),
     ) -> None:
-        """`always`: what every line bears, such as the worker's number."""
+        """`always`: what every line bears, such as the worker's number; `copies`: their names."""
         self.is_pressed = False
         self._ring = RingInput(ends.memory)
         self._spare = int(self._ring.size * _SPARE)
@@ -81,13 +82,15 @@ class RingAudit:
         self._late: deque[bytes] = deque()
         """Records of the proxy itself that did not fit."""
         self._counted = self._ring.failures
+        self._counted_copies = self._ring.copy_failures
+        self._copies = copies
 
     @property
     def keeping(self) -> Keeping:
         """What becomes of lines."""
         if self.is_full:
             return Keeping.FULL
-        return Keeping.WAITING if self.trouble else Keeping.KEPT
+        return Keeping.WAITING if self._writer_trouble else Keeping.KEPT
 
     @property
     def is_full(self) -> bool:
@@ -96,7 +99,13 @@ class RingAudit:
 
     @property
     def trouble(self) -> str:
-        """What keeps the writer from writing; empty: nothing."""
+        """What keeps the writer from writing, or which copies are behind; empty: nothing."""
+        behind = self._ring.behind
+        late = (name for place, name in enumerate(self._copies) if behind >> place & 1)
+        return self._writer_trouble or " ".join(f"behind {name}" for name in late)
+
+    @property
+    def _writer_trouble(self) -> str:
         number = self._ring.trouble
         if number:
             return TROUBLES[number]
@@ -127,6 +136,9 @@ class RingAudit:
         failures = self._ring.failures
         self._metrics.audit_failures.inc(failures - self._counted)
         self._counted = failures
+        copy_failures = self._ring.copy_failures
+        self._metrics.audit_copy_failures.inc(copy_failures - self._counted_copies)
+        self._counted_copies = copy_failures
 
     def close(self) -> None:
         """Nothing follows; who started the writer sees to it that it writes what lies in the ring."""

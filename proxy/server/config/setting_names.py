@@ -13,6 +13,7 @@ from sealwire.keys.kek.environment import DEFAULT_VARIABLE
 from sealwire.keys.keyring.store import Place, VaultDocument, parse_place
 from sealwire.keys.providers import ProviderKind, ProviderSettings, parse_provider
 from sealwire.keys.vault.settings import OPTIONS, PATH_OPTIONS, VaultSettings, vault_settings
+from sealwire.proxy.server.audit_writer.destinations import parse_copy
 from sealwire.proxy.server.config.settings import CacheSettings, KeySettings
 from sealwire.proxy.server.observability.audit import AuditSettings, WhenFull
 from sealwire.proxy.session.auditing.settings import CommandScope
@@ -34,7 +35,7 @@ _PACE: Mapping[str, Callable[[Node], Any]] = {
 
 def read_audit(node: Node, path: ToPath) -> AuditSettings:
     """The section `audit`. Raises SourceError."""
-    others = ("key", "checkpoints", "commands", "subjects_key", "when_full", *_PACE)
+    others = ("key", "checkpoints", "commands", "subjects_key", "when_full", "copies", *_PACE)
     entries = node.entries(("path",), others)
     if "key" not in entries:
         refuse_leftovers(entries, ("checkpoints", "checkpoint_lines", "checkpoint_s"), "without `key`")
@@ -53,7 +54,16 @@ def read_audit(node: Node, path: ToPath) -> AuditSettings:
         commands,
         path(entries["subjects_key"]) if "subjects_key" in entries else None,
         when_full,
+        tuple(map(_copy, entries["copies"].items())) if "copies" in entries else (),
     )
+
+
+def _copy(node: Node) -> str:
+    try:
+        return str(parse_copy(node.text()))
+    except ValueError as error:
+        hint = "write stdout, syslog:unix:/dev/log, or syslog:udp:HOST:PORT, and so for tcp and tls"
+        raise node.error(str(error), hint) from None
 
 
 def read_place(node: Node, path: ToPath) -> Place:

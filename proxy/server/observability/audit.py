@@ -46,6 +46,8 @@ class AuditSettings:
     subjects_key: Path | None = None
     """The file of the key of pseudonyms; None: no line says whose documents were shown."""
     when_full: WhenFull = WhenFull.FAIL_CLOSED
+    copies: tuple[str, ...] = ()
+    """Where else each line goes, as `audit_writer.destinations` reads it."""
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,9 @@ class Metrics:
         self._policy_shown = ""
         self.bugs = self._counter("bugs", "Unexpected exceptions; each closed one connection at most")
         self.audit_failures = self._counter("audit_failures", "Audit lines that could not be written")
+        self.audit_copy_failures = self._counter(
+            "audit_copy_failures", "Times that audit lines could not be handed to a copy"
+        )
         self.ready = self._gauge("ready", "1 while the proxy accepts connections")
         self.certificate_expiry = self._gauge(
             "certificate_expiry_timestamp_seconds", "End of the certificate's life, Unix time", "side"

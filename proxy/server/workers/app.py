@@ -25,7 +25,7 @@ from sealwire.files.errors import SourceError
 from sealwire.keys.contexts.cache import ContextCache
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.admin import AdminServer
-from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
+from sealwire.proxy.server.audit_writer.keeper import WriterKeeper, check_audit
 from sealwire.proxy.server.audit_writer.sink import RingAudit, RingEnds, Shell
 from sealwire.proxy.server.config.policy_file import PolicyFile, make_settings, put_first
 from sealwire.proxy.server.config.settings import Address, Config
@@ -281,7 +281,8 @@ class Proxy:
         when_full = WhenFull.FAIL_CLOSED if settings is None else settings.when_full
         shell = Shell(asyncio.get_running_loop().call_later, self._audit_has_room)
         always = {} if self._worker is None else {"worker": self._worker}
-        return RingAudit(ends, self.metrics, shell, when_full, always)
+        copies = () if settings is None else settings.copies
+        return RingAudit(ends, self.metrics, shell, when_full, always, copies)
 
     def _audit_has_room(self) -> None:
         for connection in tuple(self.services.live):
@@ -427,8 +428,11 @@ def serve(loaded: Loaded, new_session: SessionMaker) -> None:
 def check(loaded: Loaded) -> list[Finding]:
     """Ask the servers as `serve` would, then stop: nothing is bound. What `serve` would warn of.
 
-    Raises ServerError.
+    Raises ServerError; AuditError and KeysError for what the section `audit` names.
     """
+    if loaded.config.audit is not None:
+        check_audit(loaded.config.audit)
+        command_audit(loaded.config.audit)
 
     async def ask() -> Probed:
         return await probe(loaded.config, make_upstreams(loaded))

@@ -25,6 +25,7 @@ class Worker:
     metrics: Metrics = field(default_factory=Metrics)
     due: list[object] = field(default_factory=list)
     """What is to be called later."""
+    copies: tuple[str, ...] = ()
     rooms: int = 0
     """How often clients could be read again."""
 
@@ -32,7 +33,7 @@ class Worker:
         """A new one, on the same ring: as a worker that was started again."""
         shell = Shell(lambda _s, what: self.due.append(what), self._has_room)
         always = {} if worker is None else {"worker": worker}
-        return RingAudit(self.ends, self.metrics, shell, when_full, always)
+        return RingAudit(self.ends, self.metrics, shell, when_full, always, self.copies)
 
     def _has_room(self) -> None:
         self.rooms += 1

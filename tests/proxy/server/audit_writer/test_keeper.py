@@ -6,19 +6,21 @@ import json
 import os
 import resource
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sealwire.audit.errors import AuditFileProblem, AuditKeyProblem
+from sealwire.audit.errors import AuditFileProblem, AuditKeyProblem, AuditReason
 from sealwire.audit.files import LogPlace, files_of
 from sealwire.audit.line import read_line
 from sealwire.audit.log import LogPace
 from sealwire.audit.verification import LogReport, read_checkpoints, verify
 from sealwire.keys.errors import UnsafeFile
-from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
+from sealwire.proxy.server.audit_writer.keeper import WriterKeeper, check_audit
 from sealwire.proxy.server.audit_writer.sink import RingAudit, Shell
 from sealwire.proxy.server.observability.audit import AuditSettings, Keeping, Origin
 from sealwire.proxy.server.observability.logs import LogFormat
@@ -193,6 +195,42 @@ async def test_a_lock_that_another_process_holds_holds_up_the_writer_alone(tmp_p
     assert_whole(tmp_path)
 
 
+async def test_each_line_goes_to_a_copy_too_though_the_writer_is_killed(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / "log"))
+        receiver.setblocking(False)
+        names = (f"syslog:unix:{tmp_path / 'log'}", "syslog:tcp:127.0.0.1:1")
+        chosen = replace(settings(tmp_path), copies=names)
+        keeper = WriterKeeper(chosen, 1, "info", LogFormat.TEXT)
+        shell = Shell(asyncio.get_running_loop().call_later, lambda: None)
+        sink = RingAudit(keeper.ends(1), Metrics(), shell, copies=chosen.copies)
+        got = set[int]()
+
+        def take() -> int:
+            with suppress(BlockingIOError):
+                while True:
+                    line = json.loads(receiver.recv(65_536).partition(b" audit - ")[2])
+                    if line["event"] == "refused":
+                        got.add(int(line["reason"]))
+            return len(got)
+
+        await keeper.start()
+        for number in range(100):
+            sink.write(Audit("refused", "clinic.patients", "find", str(number)), ORIGIN)
+        await until(lambda: take() > 10)
+        assert keeper._process is not None
+        keeper._process.kill()
+        for number in range(100, 200):
+            sink.write(Audit("refused", "clinic.patients", "find", str(number)), ORIGIN)
+        await until(lambda: take() == 200)
+        # the other one is away: that is told, and the log is kept all the same
+        await until(lambda: sink.trouble == "behind syslog:tcp:127.0.0.1:1")
+        assert sink.keeping is Keeping.KEPT
+        sink.close()
+        await keeper.close()
+    assert_whole(tmp_path)
+
+
 async def test_two_proxies_write_one_chain(tmp_path: Path) -> None:
     async with writing(tmp_path) as one, writing(tmp_path) as other:
         for _ in range(20):
@@ -258,6 +296,20 @@ async def test_a_place_or_a_key_that_cannot_be_used_is_an_error_of_the_start(tmp
     with pytest.raises(AuditFileProblem):
         await Running(tmp_path, 1).keeper.start()
     assert not (tmp_path / "audit.jsonl").exists()
+
+
+async def test_a_check_tells_of_the_place_and_the_key_and_writes_nothing(tmp_path: Path) -> None:
+    good = settings(tmp_path)
+    check_audit(good)
+    for path in (tmp_path / "missing" / "audit.jsonl", tmp_path / "missing" / "checkpoints"):
+        place = LogPlace(path) if path.suffix else LogPlace(good.place.path, path)
+        with pytest.raises(AuditFileProblem) as caught:
+            check_audit(replace(good, place=place))
+        assert caught.value.reason is AuditReason.FILE_MISSING
+    (tmp_path / "audit.key").write_bytes(b"no key")
+    with pytest.raises(AuditKeyProblem):
+        check_audit(good)
+    assert [each.name for each in tmp_path.iterdir()] == ["audit.key"]
 
 
 async def test_what_the_writer_logs_is_as_the_proxy_logs(

@@ -6,6 +6,7 @@ import pytest
 
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
+from sealwire.proxy.server.audit_writer.destinations import parse_copy
 from sealwire.proxy.server.audit_writer.orders import WriterEnds, WriterOrders, read_orders, write_orders
 from sealwire.proxy.server.observability.logs import LogFormat
 
@@ -13,6 +14,7 @@ from sealwire.proxy.server.observability.logs import LogFormat
 @pytest.mark.parametrize("path", [None, Path("/mnt/a b/ü")])
 def test_orders_are_read_as_they_were_written(path: Path | None) -> None:
     place = LogPlace(Path("/var/log/audit.jsonl"), path)
+    copies = (parse_copy("stdout"), parse_copy("syslog:udp:[::1]:514"))
     ends = (WriterEnds(3, 4), WriterEnds(5, 6))
-    orders = WriterOrders(place, path, LogPace(7, 8.5, 9), ends, "debug", LogFormat.JSON)
+    orders = WriterOrders(place, path, LogPace(7, 8.5, 9), ends, copies, "debug", LogFormat.JSON)
     assert read_orders(write_orders(orders)) == orders

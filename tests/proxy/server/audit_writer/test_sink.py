@@ -76,6 +76,23 @@ def test_it_says_what_becomes_of_lines() -> None:
         sink.close()
 
 
+def test_it_says_which_copies_are_behind_and_counts_what_failed() -> None:
+    with worker() as here:
+        here.copies = ("stdout", "syslog:udp:host:514", "syslog:unix:/dev/log")
+        sink, ring = here.sink(), RingOutput(here.ends.memory)
+        ring.beat(1 << 63)
+        ring.tell_of_copies(0b110, 3)
+        assert sink.trouble == "behind syslog:udp:host:514 behind syslog:unix:/dev/log"
+        assert keeping(sink) is Keeping.KEPT
+        sink.tick()
+        ring.tell_of_copies(0, 2)
+        sink.tick()
+        assert sink.trouble == ""
+        assert here.metrics.value("sealwire_audit_copy_failures_total") == 5
+        ring.close()
+        sink.close()
+
+
 def test_without_room_nothing_is_taken_but_what_the_proxy_itself_says(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

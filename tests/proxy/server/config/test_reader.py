@@ -28,7 +28,7 @@ from sealwire.proxy.server.config.settings import (
     variable_of,
 )
 from sealwire.proxy.server.errors import FileProblem, StartReason
-from sealwire.proxy.server.observability.audit import AuditSettings
+from sealwire.proxy.server.observability.audit import AuditSettings, WhenFull
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.session.auditing.settings import CommandScope
 from sealwire.proxy.session.shared import Reveal
@@ -334,6 +334,17 @@ def test_an_audit_log_says_which_commands_and_by_what_key_persons_are_named() ->
     assert audit is not None
     assert (audit.commands, audit.subjects_key) == (CommandScope.WRITES, FOLDER / "s.key")
     assert error_of(f"{SHORT}audit:\n  path: a\n  commands: reads\n").line == 8
+
+
+def test_an_audit_log_says_what_becomes_of_clients_when_it_is_full_and_where_copies_go() -> None:
+    section = "audit: {path: a, when_full: block, copies: [stdout, 'syslog:udp:log.example:514']}"
+    audit = parse(f"{SHORT}{section}\n").audit
+    assert audit is not None
+    assert audit.when_full is WhenFull.BLOCK
+    assert audit.copies == ("stdout", "syslog:udp:log.example:514")
+    assert error_of(f"{SHORT}audit:\n  path: a\n  when_full: drop\n").line == 8
+    error = error_of(f"{SHORT}audit:\n  path: a\n  copies:\n  - syslog:udp:log.example\n")
+    assert (error.line, "syslog:udp:HOST:PORT" in error.hint) == (9, True)
 
 
 def test_an_audit_log_without_a_key_has_defaults() -> None:

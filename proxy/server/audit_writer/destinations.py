@@ -1,0 +1,196 @@
+"""Where copies of lines go: standard output, or a syslog server. Source: RFC 5424, 5425, 5426, 6587.
+
+A message has the line as it stands in the log, and before it who sends it: facility 13, which is for audits,
+and the severity notice. On a stream each message has its length in front, and none ends at a newline.
+"""
+
+import errno
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Final, Protocol, final
+
+from sealwire.proxy.server.observability.logs import note
+
+TIMEOUT_S: Final = 5.0
+GOODBYE_S: Final = 1.0
+_PRIORITY: Final = 13 * 8 + 5
+_STDOUT: Final = 1
+
+_log = logging.getLogger("sealwire.audit")
+
+
+class CopyKind(Enum):
+    """How lines travel."""
+
+    STDOUT = "stdout"
+    UNIX = "unix"
+    UDP = "udp"
+    TCP = "tcp"
+    TLS = "tls"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyTarget:
+    """One of `audit.copies`."""
+
+    kind: CopyKind
+    host: str = ""
+    """A name or an address; the path of a Unix socket."""
+    port: int = 0
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether what is under way may be lost with the connection."""
+        return self.kind in (CopyKind.TCP, CopyKind.TLS)
+
+    def __str__(self) -> str:
+        """As the configuration writes it."""
+        match self.kind:
+            case CopyKind.STDOUT:
+                return "stdout"
+            case CopyKind.UNIX:
+                return f"syslog:unix:{self.host}"
+            case CopyKind.UDP | CopyKind.TCP | CopyKind.TLS:
+                return f"syslog:{self.kind.value}:{self.host}:{self.port}"
+
+
+def parse_copy(text: str) -> CopyTarget:
+    """`stdout`, `syslog:unix:PATH`, `syslog:udp:HOST:PORT`, and so for tcp and tls. Raises ValueError."""
+    if text == "stdout":
+        return CopyTarget(CopyKind.STDOUT)
+    scheme, _, rest = text.partition(":")
+    kind, _, place = rest.partition(":")
+    if scheme == "syslog" and kind == "unix" and place.startswith("/"):
+        return CopyTarget(CopyKind.UNIX, place)
+    host, _, port = place.rpartition(":")
+    is_number = port.isascii() and port.isdigit() and 0 < int(port) < 65_536
+    if scheme != "syslog" or kind not in ("udp", "tcp", "tls") or not host or not is_number:
+        raise ValueError(f"'{text}' is no place for copies")
+    return CopyTarget(CopyKind(kind), host.removeprefix("[").removesuffix("]"), int(port))
+
+
+class Destination(Protocol):
+    """Takes lines, without their newlines, in order."""
+
+    def send(self, lines: Sequence[bytes]) -> None:
+        """Hand over all lines. Raises OSError: then some of them may have arrived. Blocks."""
+
+    def close(self) -> None:
+        """Nothing follows. A second time changes nothing."""
+
+
+def open_destination(target: CopyTarget) -> Destination:
+    """Connect. Raises OSError. Blocks for TIMEOUT_S at most, and the time of a look-up."""
+    match target.kind:
+        case CopyKind.STDOUT:
+            return _Output()
+        case CopyKind.UNIX:
+            return _Datagrams(_unix(target.host))
+        case CopyKind.UDP:
+            family, _, _, _, address = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)[0]
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            sock.connect(address)
+            return _Datagrams(sock)
+        case CopyKind.TCP:
+            return _Stream(socket.create_connection((target.host, target.port), TIMEOUT_S))
+        case CopyKind.TLS:
+            plain = socket.create_connection((target.host, target.port), TIMEOUT_S)
+            try:
+                context = ssl.create_default_context()
+                return _Stream(context.wrap_socket(plain, server_hostname=target.host))
+            except BaseException:
+                plain.close()
+                raise
+
+
+def syslog_message(line: bytes, moment: datetime, host: str, process: int) -> bytes:
+    """The message of RFC 5424 that has this line; it is sent at `moment`."""
+    time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"<{_PRIORITY}>1 {time} {host} sealwire {process} audit - ".encode() + line
+
+
+def _unix(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.settimeout(TIMEOUT_S)
+    try:
+        sock.connect(path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _messages(lines: Sequence[bytes]) -> list[bytes]:
+    host = "".join(letter for letter in socket.gethostname() if "!" <= letter <= "~")[:255] or "-"
+    now, process = datetime.now(UTC), os.getpid()
+    return [syslog_message(line, now, host, process) for line in lines]
+
+
+@final
+class _Output:
+    def send(self, lines: Sequence[bytes]) -> None:
+        data = b"".join(line + b"\n" for line in lines)
+        while data:
+            data = data[os.write(_STDOUT, data) :]
+
+    def close(self) -> None:
+        pass
+
+
+@final
+class _Datagrams:
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def send(self, lines: Sequence[bytes]) -> None:
+        for message in _messages(lines):
+            try:
+                self._socket.send(message)
+            except OSError as error:
+                if error.errno != errno.EMSGSIZE:
+                    raise
+                note(_log, logging.ERROR, "a line is too long for a datagram", bytes=len(message))
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@final
+class _Stream:
+    def __init__(self, sock: socket.socket) -> None:
+        sock.settimeout(TIMEOUT_S)
+        self._socket = sock
+
+    def send(self, lines: Sequence[bytes]) -> None:
+        self._expect_open()
+        self._socket.sendall(b"".join(b"%d %b" % (len(each), each) for each in _messages(lines)))
+
+    def close(self) -> None:
+        # what was not read, such as a ticket of TLS, would turn the end into a reset, which loses lines
+        with suppress(OSError, ValueError):
+            self._socket.settimeout(GOODBYE_S)
+            if isinstance(self._socket, ssl.SSLSocket):
+                self._socket.unwrap()
+            else:
+                self._socket.shutdown(socket.SHUT_WR)
+                self._socket.recv(1024)
+        self._socket.close()
+
+    def _expect_open(self) -> None:
+        """A server says nothing; what can be read is the end, which a first write would not notice."""
+        self._socket.settimeout(0)
+        try:
+            is_over = not self._socket.recv(1024)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            is_over = False
+        finally:
+            self._socket.settimeout(TIMEOUT_S)
+        if is_over:
+            raise ConnectionResetError
