@@ -85,6 +85,13 @@ class Role:
         """What it allows with a class."""
         return self.classes.get(class_name, self.others)
 
+    def may_count(self, *, has_logins: bool, has_certificates: bool) -> bool:
+        """Whether anybody can have it, where clients log in, and where their certificates are verified."""
+        by_user, by_certificate = bool(self.users) and has_logins, has_certificates
+        if self.needs_certificate:
+            return by_certificate and (by_user or not self.users)
+        return by_user or (by_certificate and bool(self.certificates))
+
     def lacks(self, claim: Claim) -> str | None:
         """What a client would need for it to count: empty when it counts, None where it is not its own."""
         has_user = any(each.match(user) for each in self.users for user in claim.users)

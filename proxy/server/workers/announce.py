@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from sealwire.policies.file.schema import PolicySet, leaves
 from sealwire.proxy.server.config.policy_file import PolicyFile
-from sealwire.proxy.server.config.settings import Address, Config, Member, TlsMode
+from sealwire.proxy.server.config.settings import AccessControl, Address, Config, Member, TlsMode
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tls import TlsSide
@@ -42,6 +42,21 @@ def show_policy(policy: PolicyFile, metrics: Metrics) -> None:
     note(_log, logging.INFO, "policy loaded", policy=policy.shown, **counts)
 
 
+def warn_of_roles(policy: PolicySet, config: Config) -> None:
+    """Log the roles that nobody can have under this configuration."""
+    roles = () if policy.roles is None else policy.roles.roles
+    has_logins = config.access_control is AccessControl.REQUIRED
+    has_certificates = config.listen_tls.client_ca is not None
+    idle = [
+        role.name
+        for role in roles
+        if not role.may_count(has_logins=has_logins, has_certificates=has_certificates)
+    ]
+    if idle:
+        hint = "users count with upstream.access_control 'required', certificates with listen.tls.client_ca"
+        note(_log, logging.WARNING, "roles that nobody can have", roles=", ".join(idle), hint=hint)
+
+
 def warn_of_less(before: PolicySet, now: PolicySet) -> None:
     """Log what a new policy no longer covers: on purpose, or because half of its file is missing."""
     lost = sorted(_covered(before) - _covered(now))
@@ -50,6 +65,9 @@ def warn_of_less(before: PolicySet, now: PolicySet) -> None:
         paths = ", ".join(f"{namespace}: {path}" for namespace, path in lost[:_MOST_PATHS]) + more
         hint = "these are stored in clear from now on; put the lines back if that is not what was meant"
         note(_log, logging.WARNING, "the policy covers less than before", paths=paths, hint=hint)
+    if before.roles is not None and now.roles is None:
+        hint = "whoever the server lets in may do everything from now on; put `roles` back if that is wrong"
+        note(_log, logging.WARNING, "the policy has no roles any more", hint=hint)
 
 
 def _covered(policy: PolicySet) -> set[tuple[str, str]]:

@@ -54,6 +54,7 @@ from sealwire.proxy.server.workers.announce import (
     show_policy,
     warn_of_less,
     warn_of_plaintext,
+    warn_of_roles,
 )
 from sealwire.proxy.server.workers.hangup import take_reload
 from sealwire.proxy.server.workers.open_files import allow_connections
@@ -333,6 +334,7 @@ class Proxy:
         policy = self._policies[0]
         self.health.policy = policy.shown
         show_policy(policy, self.metrics)
+        warn_of_roles(policy.rules, self._config)
         show_certificates(listen, upstream, self.metrics)
 
     def _use_keyring(self, keyring: Keyring) -> None:

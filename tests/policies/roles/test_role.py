@@ -83,6 +83,32 @@ def test_no_certificate_is_not_a_certificate_with_any_subject() -> None:
     assert role("r", certificates=("*",)).lacks(Claim(certificate="CN=x")) == ""
 
 
+@pytest.mark.parametrize(
+    ("users", "certificates", "needs", "logins", "shown", "expected"),
+    [
+        (("a@b",), (), False, True, False, True),
+        (("a@b",), (), False, False, True, False),
+        (("a@b",), ("CN=a",), False, False, True, True),
+        ((), ("CN=a",), False, True, False, False),
+        ((), ("CN=a",), False, False, True, True),
+        (("a@b",), (), True, True, False, False),
+        (("a@b",), (), True, False, True, False),
+        (("a@b",), (), True, True, True, True),
+        ((), ("CN=a",), True, False, True, True),
+    ],
+)
+def test_a_role_that_nobody_can_have_is_known(
+    users: tuple[str, ...],
+    certificates: tuple[str, ...],
+    needs: bool,
+    logins: bool,
+    shown: bool,
+    expected: bool,
+) -> None:
+    found = replace(role("r", *users, certificates=certificates), needs_certificate=needs)
+    assert found.may_count(has_logins=logins, has_certificates=shown) is expected
+
+
 def test_a_purpose_and_a_reason_make_a_role_count() -> None:
     asking = replace(role("r", "ann@admin"), purposes=("care",), break_glass=True)
     claim = Claim(("ann@admin",))

@@ -128,6 +128,26 @@ async def test_what_the_new_policy_does_not_cover_any_more_is_named(
     assert lost == ["clinic.patients: phone", "clinic.*: mail"]
 
 
+async def test_a_policy_without_the_roles_that_it_had_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    roles = b"roles: {r: {users: ['*@*'], classes: {'*': {read: clear}}}}\n"
+    async with fake_server() as server:
+        place, sessions = place_for(server.port, tmp_path), FakeSessions()
+        async with place.proxy(sessions) as proxy:
+            for source in (POLICY + roles, WIDER + roles):
+                place.write(source)
+                await reloaded(proxy)
+            assert records(caplog, "the policy has no roles any more") == []
+            assert records(caplog, "roles that nobody can have") == []
+            place.write(WIDER + roles.replace(b"classes", b"require_certificate: true, classes"))
+            await reloaded(proxy)
+            assert [said["roles"] for said in records(caplog, "roles that nobody can have")] == ["r"]
+            place.write(WIDER)
+            await reloaded(proxy)
+    assert len(records(caplog, "the policy has no roles any more")) == 1
+
+
 async def test_what_needs_a_restart_is_named_and_the_rest_counts(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
