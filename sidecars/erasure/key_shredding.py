@@ -87,7 +87,7 @@ class KeyShredder:
         row = next(iter(self._store.find_ids([key_id])), None)
         if row is None:
             raise _still_there("is not in the store of context keys")
-        still: bool | None = False
+        still: bool | None = None
         if not row.is_destroyed:
             wrapped = row.wrapped or b""
             if row.shred_after is not None:

@@ -22,7 +22,7 @@ class Returned:
     documents: dict[str, Counter[str]]
     """How many documents have an identifier of those that were wanted, by pseudonym and collection."""
     unread: int
-    """Identifiers that did not open: nobody can say whose they are."""
+    """Documents with an identifier that did not open, and whose key was not destroyed: nobody knows whose."""
 
 
 def find_returned(
@@ -52,14 +52,20 @@ def find_returned(
         collection = client.get_database(database, RAW).get_collection(name)
         with collection.find({}, projection=dict.fromkeys(nodes, 1)) as cursor:
             for document in cursor:
-                raw, theirs = bytes(document.raw), set()
+                raw, is_read = bytes(document.raw), True
+                theirs: set[str] = set()
                 walk = StoredValues(raw, place.tree)
                 while walk.next_value():
-                    if walk.leaf.name == subjects.class_name:
-                        theirs.add(persons.pseudonym(walk.kind, raw[walk.value : walk.end]))
-                unread += None in theirs
-                for pseudonym in theirs:
-                    if pseudonym is not None and pseudonym in wanted:
-                        found.setdefault(pseudonym, Counter())[place.namespace] += 1
+                    if walk.leaf.name != subjects.class_name:
+                        continue
+                    value = walk.kind, raw[walk.value : walk.end]
+                    pseudonym = persons.pseudonym(*value)
+                    if pseudonym is not None:
+                        theirs.add(pseudonym)
+                    elif not persons.is_gone(*value):
+                        is_read = False
+                unread += not is_read
+                for pseudonym in theirs.intersection(wanted):
+                    found.setdefault(pseudonym, Counter())[place.namespace] += 1
                 tell(1)
     return Returned(found, unread)

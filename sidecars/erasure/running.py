@@ -25,8 +25,9 @@ class ErasureResult:
     remaining: dict[str, int]
     """Documents that the last look found, by collection: not erased."""
     keys: tuple[ShreddedKey, ...]
-    links_followed: bool
-    """Whether the last look went along links too; it cannot where a run that was killed had erased all."""
+    looked_again: str
+    """What the last look was for: `keys` where documents were to stay, `identifier` where a run that was
+    killed had erased all of them, else `identifier and links`."""
 
     @property
     def is_done(self) -> bool:
@@ -92,7 +93,7 @@ class ErasureRun:
         Raises as `plan`, for what came meanwhile; as `Changer.change` and `KeyShredder.shred`.
         """
         self._journal.save(note)
-        links_followed = findings.size > 0
+        looked_again = "identifier and links" if findings.size else "identifier"
         found, meant = self._seen(findings)
         remaining = self._meant(findings)
         for _ in range(_ROUNDS):
@@ -109,7 +110,9 @@ class ErasureRun:
         keys = []
         if not remaining and self._shredder is not None:
             keys = [self._shredder.shred(key_id, name, now) for key_id, name in note.keys.items()]
-        return ErasureResult(note, remaining, tuple(keys), links_followed)
+        if self._way is None:
+            looked_again = "keys"
+        return ErasureResult(note, remaining, tuple(keys), looked_again)
 
     def _seen(self, findings: Findings) -> tuple[set[tuple[str, bytes]], set[tuple[str, bytes]]]:
         """Namespace and identity of all documents, and of those that are to be changed."""

@@ -232,7 +232,7 @@ class _Run:
                 if self._is_own(value):
                     reason = reason or one_of(walk.node.path.encode(), [value])
                 else:
-                    is_shared = True
+                    is_shared = is_shared or not self._search.persons.is_gone(*value)
         if step is not None:
             led = list(values_at(raw, step.path))
             reason = one_of(step.path.encode(), [each for each in led if each in step.values][:1] or led[:1])

@@ -12,6 +12,7 @@ from sealwire.audit.pseudonyms import Identifier, PseudonymKey
 from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.crypto.envelope import MARKER, SUBTYPE, binary, is_of_context, parse_context_header
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
+from sealwire.keys.contexts.cache import DESTROYED_VALUE, ContextCache, ContextKeysMissing
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.store import ContextStore, every_row
 from sealwire.keys.contexts.wrapping import is_class_row, unwrap
@@ -115,7 +116,7 @@ def is_envelope(kind: int, value: bytes) -> bool:
 
 @final
 class Persons:
-    """Says by pseudonym whose identifier a stored value is."""
+    """Says by pseudonym whose identifier a stored value is. For one thread."""
 
     def __init__(
         self, key: PseudonymKey, field_class: FieldClass, keyring: Keyring, contexts: ContextStore | None
@@ -124,6 +125,7 @@ class Persons:
         self._class = field_class
         self._keyring = keyring
         self._resolver = None if contexts is None else Resolver(contexts)
+        self._cache = ContextCache()
 
     def __repr__(self) -> str:
         return "Persons()"
@@ -139,11 +141,22 @@ class Persons:
         found = None if declared is None else coerce(kind, value, declared)
         return None if found is None else self._key.pseudonym(Identifier(self._class.kind, found))
 
+    def is_gone(self, kind: int, value: bytes) -> bool:
+        """Whether a value is nobody's any more: its key was destroyed. Raises what the store raises."""
+        if not is_envelope(kind, value):
+            return False
+        try:
+            return self._opened(value) == DESTROYED_VALUE
+        except KeyDestroyed:
+            return True
+        except (InvalidEnvelope, DecryptionFailed, UnknownKey):
+            return False
+
     def _opened(self, value: bytes) -> tuple[int, bytes]:
-        key_id = key_id_of(kinds.BIN_DATA, value)
-        if key_id is None or self._resolver is None:
+        if self._resolver is None or not is_of_context(value, CONTENT):
             return self._keyring.open_envelope(value, CONTENT, len(value))
-        found = self._resolver.find(self._keyring, (), [key_id]).by_id[key_id]
-        if found is None or found.key is None:
-            raise DecryptionFailed
-        return ContextCipher(found.key, found.class_id, found.key_id).decrypt(value[CONTENT:])
+        try:
+            return self._cache.open(value[CONTENT:])
+        except ContextKeysMissing as missing:
+            self._cache.put(self._resolver.find(self._keyring, (), [missing.key_id]))
+        return self._cache.open(value[CONTENT:])

@@ -191,7 +191,7 @@ def _write_receipt(
         "by": operator_at_host(),
         "collections": _document(result.note)["collections"],
         "keys": [asdict(each) for each in result.keys],
-        "looked_again": "identifier and links" if result.links_followed else "identifier",
+        "looked_again": result.looked_again,
         "not_searched": list(search.forms.not_searched),
     }
     if backups is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from sealwire.audit.pseudonyms import Identifier, PseudonymKey
 from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.crypto.envelope import binary
+from sealwire.keys.contexts import shredding
 from sealwire.keys.contexts.cache import ContextWanted
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
@@ -109,6 +111,27 @@ def test_a_stored_value_says_whose_it_is() -> None:
     unknown = stored(Keyring([key(1, KeyState.ACTIVE)]), 1)
     for value in ((kinds.BIN_DATA, damaged), unknown, (kinds.INT, b"\1\0\0\0")):
         assert persons.pseudonym(*value) is None
+
+
+def test_a_value_whose_key_was_destroyed_is_nobodys(contexts: SqliteContextStore) -> None:
+    first = key(1, KeyState.DECRYPT_ONLY)
+    envelope = stored(Keyring([first]), 1)
+    gone = Keyring([replace(first, state=KeyState.DESTROYED, material=None), key(2, KeyState.ACTIVE)])
+    persons = Persons(KEY, NHS, gone, None)
+    assert (persons.pseudonym(*envelope), persons.is_gone(*envelope)) == (None, True)
+    assert not persons.is_gone(*ANNE)
+    assert not persons.is_gone(*stored(gone, 2))
+    assert not persons.is_gone(kinds.BIN_DATA, stored(gone, 2)[1][:-1])
+
+    keyring = Keyring([key(1, KeyState.ACTIVE)])
+    found = Resolver(contexts).find(keyring, [ContextWanted("nhs", b"$clinic", True)])
+    row = contexts.find_ids([each.key_id for each in found.by_context.values() if each is not None])[0]
+    (envelope,) = stored_forms(ANNE, KEYED, keyring, contexts).forms
+    assert not Persons(KEY, KEYED, keyring, contexts).is_gone(*envelope)
+    shredding.shred(contexts, shredding.announce(contexts, row, NOW, timedelta(0)), NOW)
+    persons = Persons(KEY, KEYED, keyring, contexts)
+    assert (persons.pseudonym(*envelope), persons.is_gone(*envelope)) == (None, True)
+    assert stored_forms(ANNE, KEYED, keyring, contexts).forms == ()
 
 
 def test_what_is_no_envelope_has_no_key_of_a_context() -> None:
