@@ -13,7 +13,7 @@ NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modul
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-backup demo-migration test compiled test-compiled coverage mutation test-slow test-server check docs format lock \
+.PHONY: help setup demo demo-backup demo-migration demo-governance test compiled test-compiled coverage mutation test-slow test-server check docs format lock \
     bench clean
 
 # What the compiled core can break: its own rooms, the server around them, and whole conversations.
@@ -34,6 +34,9 @@ demo-backup: $(INSTALLED)  ## make, search, verify, drill, rekey and restore a b
 
 demo-migration: $(INSTALLED)  ## encrypt a clinic while it works, change a key, shred a patient, decrypt it again
 	$(BIN)/sealwire demo migration $(ARGS)
+
+demo-governance: $(INSTALLED)  ## show who may see what, a breach, a patient's questions, a forged log, and proof
+	$(BIN)/sealwire demo governance $(ARGS)
 
 test: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests (make test ARGS='-k framing' for some of them)
 	$(if $(MEASURED),$(BIN)/python tools/coverage_run.py,$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow") $(ARGS)

@@ -1,4 +1,4 @@
-"""`sealwire demo`: an application before and behind Sealwire, a backup's life, a migration there and back."""
+"""`sealwire demo`: an application before and behind Sealwire, and what becomes of a clinic then."""
 
 import json
 import signal
@@ -18,6 +18,9 @@ from sealwire.cli.options import Decorator, json_option
 from sealwire.cli.signals import ended_in_order
 from sealwire.demo import render
 from sealwire.demo.backup_story import BACKUP_STEPS, tell_backup, write_policy
+from sealwire.demo.governance_render import show_governance
+from sealwire.demo.governance_stage import GOVERNANCE_SETUP_STEPS, build_governance
+from sealwire.demo.governance_story import GOVERNANCE_STEPS, keep_pages, tell_governance
 from sealwire.demo.moving_stage import MOVING_SETUP_STEPS, build_moving
 from sealwire.demo.moving_story import MOVING_STEPS, tell_moving
 from sealwire.demo.stage import SETUP_STEPS, Announce, build
@@ -126,6 +129,45 @@ def migration(patients: int, seed: int, as_json: bool) -> None:
         click.echo(json.dumps(asdict(story) | {"holds": story.holds}, indent=2))
     else:
         render.show_moving(console, story)
+    sys.exit(0 if story.holds else EX_DATAERR)
+
+
+@command.command()
+@_patients_option(300)
+@_seed_option
+@click.option(
+    "--pages",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the pages here: incident, who saw it, compliance. On a terminal they open in the browser.",
+)
+@json_option
+def governance(patients: int, seed: int, pages: Path | None, as_json: bool) -> None:
+    """Show who may see what, a broken glass, a breach, a patient's questions, a forged log, and proof.
+
+    With roles, the audit log, the watch over it, and the commands that an operator types. Exit code 65 when
+    something that is shown did not hold.
+
+    \b
+    Examples:
+      sealwire demo governance
+      sealwire demo governance --pages pages --json
+    """
+    console = Console()
+    with (
+        _folder() as folder,
+        _progress(console, GOVERNANCE_SETUP_STEPS + GOVERNANCE_STEPS, quiet=as_json) as announce,
+        build_governance(folder, patients, seed, announce) as stage,
+    ):
+        story = tell_governance(stage, announce)
+        kept = keep_pages(story, pages or Path(tempfile.mkdtemp(prefix="sealwire-pages-")))
+    if as_json:
+        click.echo(
+            json.dumps(asdict(story) | {"holds": story.holds, "pages": list(map(str, kept))}, indent=2)
+        )
+    else:
+        show_governance(console, story, kept)
+        if console.is_terminal and kept:
+            click.launch(str(kept[-1]))
     sys.exit(0 if story.holds else EX_DATAERR)
 
 

@@ -4,11 +4,8 @@ The steps are the commands that an operator types, run as processes of their own
 documented; nothing here reaches into the backups by itself but the search for patients.
 """
 
-import json
 import os
 import secrets
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +18,7 @@ from sealwire.demo.application import run_application
 from sealwire.demo.file_scan import covered_texts, scan_folder
 from sealwire.demo.inspection import find_patient
 from sealwire.demo.layout import POLICY_FILE
+from sealwire.demo.operator import DemoOperator, StepFailed
 from sealwire.demo.stage import CLINIC, Announce, Stage
 from sealwire.demo.story import Check, shown_patient
 
@@ -53,14 +51,6 @@ class BackupStory:
         return all(check.passed for check in self.checks)
 
 
-class _StepFailed(Exception):
-    """A command failed; says the last line of its errors."""
-
-    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
-        super().__init__((done.stderr.strip().splitlines() or ["no message"])[-1])
-        self.exit_code = done.returncode
-
-
 class _Operator:
     """Types `sealwire backup ...` on a machine that knows the server's address by a file."""
 
@@ -74,8 +64,7 @@ class _Operator:
         self._passphrase_file = self._private("passphrase", secrets.token_urlsafe(24))
 
     def backup(self, subcommand: str, *arguments: str, server: bool = False) -> dict[str, Any]:
-        """Run it to its end; what it printed for programs. Raises _StepFailed."""
-        command = [sys.executable, "-m", "sealwire", "backup", subcommand, *arguments, "--json"]
+        """Run it to its end; what it printed for programs. Raises StepFailed."""
         environment = os.environ | {
             "SEALWIRE_BACKUP_STORE": str(self.store),
             "SEALWIRE_PASSPHRASE_FILE": str(self._passphrase_file),
@@ -83,10 +72,7 @@ class _Operator:
         }
         if server:
             environment["SEALWIRE_SERVER_URI_FILE"] = str(self._uri_file)
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise _StepFailed(done)
-        printed: dict[str, Any] = json.loads(done.stdout)
+        printed: dict[str, Any] = DemoOperator(environment, {}).ask("backup", subcommand, *arguments)
         return printed
 
     def _private(self, name: str, content: str) -> Path:
@@ -140,7 +126,7 @@ def _rekey(operator: _Operator) -> tuple[bool, str]:
     untouched = (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
     try:
         operator.backup("verify", _NAME, "--key", f"private:{operator.old_key}")
-    except _StepFailed as refused:
+    except StepFailed as refused:
         return untouched and refused.exit_code == _WRONG_KEY, f"the old key: {str(refused)[:72]}"
     return False, "the old key opens it"
 
@@ -189,14 +175,14 @@ def tell_backup(stage: Stage, announce: Announce) -> BackupStory:
     operator = _Operator(stage)
     announce("making keys")
     for key in (operator.old_key, operator.new_key):
-        with suppress(_StepFailed):  # the steps that need it say so
+        with suppress(StepFailed):  # the steps that need it say so
             operator.backup("create-key", str(key))
     checks = []
     for text, claim, step in _STEPS:
         announce(text)
         try:
             passed, detail = step(operator)
-        except _StepFailed as error:
+        except StepFailed as error:
             passed, detail = False, str(error)
         checks.append(Check(claim, passed, detail))
     return BackupStory(len(stage.dataset.patients), tuple(checks))

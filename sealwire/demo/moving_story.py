@@ -4,8 +4,6 @@ The steps are the commands that an operator types, run as processes of their own
 while, through Sealwire and, to compare, on a twin of the database.
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from sealwire.demo.desk import Desks, Period, desks_at_work
 from sealwire.demo.file_scan import covered_texts, scan_folder
 from sealwire.demo.inspection import Stored, count_stored
 from sealwire.demo.moving_stage import POLICY, MovingStage
+from sealwire.demo.operator import DemoOperator, StepFailed
 from sealwire.demo.story import Check
 from sealwire.policies.file.loader import load_policy
 from sealwire.testbed.errors import TestbedError, TestbedReason
@@ -55,32 +54,13 @@ class MovingStory:
         return all(check.passed for check in self.checks)
 
 
-class _CommandFailed(Exception):
-    """A command of the story did not end as it should; says the last line of its errors."""
-
-
 class _Operator:
     """Types commands beside the running proxy."""
 
     def __init__(self, stage: MovingStage) -> None:
         self.stage = stage
-        self._typed: list[str] = []
-
-    def typed(self) -> tuple[str, ...]:
-        """The commands since the last call, as one would type them."""
-        typed, self._typed = tuple(self._typed), []
-        return typed
-
-    def run(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> None:
-        """Run one to its end, which is one of these exit codes. Raises _CommandFailed."""
-        command = [sys.executable, "-m", "sealwire", *arguments]
-        self._typed.append(f"sealwire {' '.join(arguments)}".replace(str(self.stage.policy), "policy.yaml"))
-        done = subprocess.run(
-            command, env=self.stage.environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode not in codes:
-            said = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise _CommandFailed(f"{self._typed[-1]}: {said}")
+        operator = DemoOperator(stage.environment, {str(stage.policy): "policy.yaml"})
+        self.run, self.typed = operator.run, operator.typed
 
 
 def take_in(operator: _Operator) -> None:
@@ -137,7 +117,7 @@ def tell_moving(stage: MovingStage, announce: Callable[[str], None]) -> MovingSt
     policy = str(stage.policy)
     try:
         operator.run("keys", "create", "--policy", policy, "--plaintext-all")
-    except _CommandFailed as error:
+    except StepFailed as error:
         text, hint = str(error), "run the command by itself to see more"
         raise TestbedError(TestbedReason.DIED, text, hint) from None
     announce("starting Sealwire")
@@ -150,7 +130,7 @@ def tell_moving(stage: MovingStage, announce: Callable[[str], None]) -> MovingSt
             announce(title)
             try:
                 chapters.append(_chapter(title, step, operator, desks))
-            except _CommandFailed as error:
+            except StepFailed as error:
                 failure = str(error)
                 break
     checks = checks_of(chapters, compared=desks.compared, different=desks.different(), failure=failure)

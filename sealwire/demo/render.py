@@ -28,7 +28,7 @@ _STEP_WIDTH, _TIME_WIDTH, _FIELD_WIDTH = 18, 8, 16
 
 
 def show(console: Console, story: Story) -> None:
-    width = _width(console)
+    width = width_of(console)
     console.print()
     console.print(Rule("[bold]Sealwire: one application, two connection strings"), width=width)
     console.print(_connection_strings(story), width=width)
@@ -40,12 +40,12 @@ def show(console: Console, story: Story) -> None:
 
 def show_backup(console: Console, story: BackupStory) -> None:
     """Print the whole story of the backup: one line a step."""
-    width = _width(console)
+    width = width_of(console)
     console.print()
     console.print(Rule("[bold]Sealwire: a backup of the clinic, from its making to its restore"), width=width)
     table = Table.grid(padding=(0, 1))
     for number, check in enumerate(story.checks, 1):
-        table.add_row(f"{number}.", _mark(check), check.claim)
+        table.add_row(f"{number}.", marked(check), check.claim)
         table.add_row("", "", Text(check.detail, style="dim"))
     console.print(table, width=width)
     console.print(
@@ -55,7 +55,7 @@ def show_backup(console: Console, story: BackupStory) -> None:
 
 def show_moving(console: Console, story: MovingStory) -> None:
     """Print the whole story of the migration: one row a step, then the commands, then what was checked."""
-    width = _width(console)
+    width = width_of(console)
     console.print()
     title = "[bold]Sealwire: a clinic in plaintext, encrypted, rotated and given back"
     console.print(Rule(title), width=width)
@@ -83,7 +83,7 @@ def show_moving(console: Console, story: MovingStory) -> None:
     console.print()
     verdict = Table.grid(padding=(0, 1))
     for check in story.checks:
-        verdict.add_row(_mark(check), check.claim, Text(check.detail, style="dim"))
+        verdict.add_row(marked(check), check.claim, Text(check.detail, style="dim"))
     console.print(verdict, width=width)
     console.print(
         f"{story.patients:,} patients. Median and max: milliseconds of the desk behind Sealwire. Readable "
@@ -126,7 +126,7 @@ def summary(result: dict[str, Any]) -> str:
     )
 
 
-def _width(console: Console) -> int:
+def width_of(console: Console) -> int:
     return min(max(console.width, _NARROWEST), _WIDEST)
 
 
@@ -227,9 +227,9 @@ def _search(story: Story) -> RenderableType:
 def _verdict(story: Story) -> RenderableType:
     table = Table.grid(padding=(0, 1))
     for check in story.checks:
-        table.add_row(_mark(check), check.claim, Text(check.detail, style="dim"))
+        table.add_row(marked(check), check.claim, Text(check.detail, style="dim"))
     return Group(Text("4. Checked in this run", style="bold"), table)
 
 
-def _mark(check: Check) -> str:
+def marked(check: Check) -> str:
     return "[green]ok[/]" if check.passed else "[bold red]FAILED[/]"
