@@ -25,6 +25,7 @@ from bench.workloads import workloads as all_workloads
 from sealwire import core_is_compiled
 from sealwire.keys.kek.environment import generate_encoded_kek
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
 
 COUNTS = {UNPROTECTED: 500, FIND_ONE: 500, UPDATE_ONE: 500, FIND_100: 10, INSERT_MANY: 2}
 """Operations that are counted: enough that what happens now and then does not show."""
@@ -44,10 +45,11 @@ def main() -> int:
     )
     parser.add_argument("workload", choices=COUNTS)
     parser.add_argument("--keep", type=Path, metavar="FILE", help="keep the counts, for callgrind_annotate")
+    parser.add_argument("--audit", action="store_true", help="with commands on record, as by audit.commands")
     parser.add_argument("--drive", type=int, metavar="N", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.drive:
-        _drive(arguments.workload, arguments.drive)
+        _drive(arguments.workload, arguments.drive, on_record=arguments.audit)
         return 0
     problem = _missing()
     if problem:
@@ -56,8 +58,9 @@ def main() -> int:
     count = COUNTS[arguments.workload]
     with tempfile.TemporaryDirectory() as folder:
         kept = arguments.keep or Path(folder) / "counts"
-        few = _counted(arguments.workload, 1, Path(folder) / "few")
-        many = _counted(arguments.workload, 1 + count, kept)
+        more = ("--audit",) if arguments.audit else ()
+        few = _counted(arguments.workload, 1, Path(folder) / "few", more)
+        many = _counted(arguments.workload, 1 + count, kept, more)
     sys.stdout.write(f"{arguments.workload}: {(many - few) // count:,} instructions an operation\n")
     return 0
 
@@ -70,11 +73,11 @@ def _missing() -> str:
     return ""
 
 
-def _counted(workload: str, count: int, out: Path) -> int:
+def _counted(workload: str, count: int, out: Path, more: tuple[str, ...]) -> int:
     """Instructions of `count` operations and of what comes before them. Cost: some seconds."""
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
     command += [f"--toggle-collect={_ENTRIES.format(side)}" for side in ("client", "server")]
-    command += [sys.executable, "-m", "bench.instructions", workload, "--drive", str(count)]
+    command += [sys.executable, "-m", "bench.instructions", workload, "--drive", str(count), *more]
     # texts are hashed by one seed, so that runs can be compared: otherwise counts differ by up to 1 %
     environment = os.environ | {"PYTHONHASHSEED": "0"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
@@ -84,11 +87,12 @@ def _counted(workload: str, count: int, out: Path) -> int:
     return int(found[1])
 
 
-def _drive(workload: str, count: int) -> None:
+def _drive(workload: str, count: int, *, on_record: bool) -> None:
     """One conversation of `count` operations, after what has to be known before the first one."""
     with tempfile.TemporaryDirectory() as folder:
         keyring = make_keyring(Path(folder), generate_encoded_kek())
-    session = make_session(keyring, load_bench_policy())
+    audit = CommandAudit(CommandScope.PROTECTED) if on_record else None
+    session = make_session(keyring, load_bench_policy(), audit)
     request = all_workloads(_POOL)[workload].requests[0]
     reply = _replies(keyring)[workload]()
     session.client_data(request)

@@ -24,6 +24,7 @@ from sealwire.keys.keyring.file import create_keyring
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
+from sealwire.proxy.session.auditing.settings import CommandAudit
 from sealwire.proxy.session.effects import Effect, LongToClient, LongToServer, ToClient, ToServer
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.session import Session
@@ -54,9 +55,9 @@ def load_bench_policy() -> PolicySet:
     return load_policy(yaml.safe_dump(policy()).encode(), "policy.yaml")
 
 
-def make_session(keyring: Keyring, policies: PolicySet) -> Session:
-    """The core with the bench's policy, as one connection has it."""
-    shared = Shared(SessionSettings(policies, login_required=False), keyring)
+def make_session(keyring: Keyring, policies: PolicySet, audit: CommandAudit | None = None) -> Session:
+    """The core with the bench's policy, as one connection has it; `audit`: which commands are on record."""
+    shared = Shared(SessionSettings(policies, login_required=False, audit=audit), keyring)
     return Session(shared, Topology(f"{LOOPBACK}:1"))
 
 

@@ -26,7 +26,7 @@ _LEFT_OUT = frozenset({"n", "prev", "peaks", *_FIRST})
 @log_argument
 @click.option("-n", "--lines", type=_COUNT, default=20, show_default=True, help="How many.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with the lines to come, until interrupted.")
-@click.option("--event", help="Only lines of this event: refused, login, login-failed, started, ...")
+@click.option("--event", help="Only lines of this event: command, refused, login, login-failed, ...")
 @click.option("--user", help="Only lines of this user: NAME@DATABASE.")
 @json_option
 def tail(log: Path, lines: int, follow: bool, event: str | None, user: str | None, as_json: bool) -> None:
