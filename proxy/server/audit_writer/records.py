@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import bson
 from bson.errors import BSONError
@@ -18,17 +18,29 @@ UNREADABLE: Final[Fields] = {"event": "unreadable-record"}
 """What stands in the log for a record that cannot be read. It is there so that its absence is no secret."""
 
 
-def write_record(time_ms: int, fields: Mapping[str, object]) -> bytes:
-    """The bytes of a record at a moment of Unix time; what UTF-8 cannot write is replaced. Cost: 1.5 us.
+_MOST_SHOWN: Final = 200
+"""Letters of a text, where a line would be too long: names that no server would take."""
 
-    Raises ValueError for what BSON cannot hold.
+
+def shortened(fields: Mapping[str, object]) -> dict[str, Any]:
+    """The same fields, with the beginnings of long texts."""
+    return {
+        name: f"{value[:_MOST_SHOWN]}…" if isinstance(value, str) and len(value) > _MOST_SHOWN else value
+        for name, value in fields.items()
+    }
+
+
+def write_record(fields: Mapping[str, object]) -> bytes:
+    """The bytes of a record; `fields` has `time`, in milliseconds of Unix time. Cost: 1 us.
+
+    What UTF-8 cannot write is replaced. Raises ValueError for what BSON cannot hold.
     """
     try:
-        return bson.encode({**fields, TIME: time_ms})
+        return bson.encode(fields)
     except (UnicodeEncodeError, BSONError, OverflowError):
         pass
     try:
-        return bson.encode({**{name: _cleaned(value) for name, value in fields.items()}, TIME: time_ms})
+        return bson.encode({name: _cleaned(value) for name, value in fields.items()})
     except (UnicodeEncodeError, BSONError, OverflowError) as error:
         # its text may quote a field
         raise ValueError(type(error).__name__) from None
@@ -39,7 +51,7 @@ def read_record(record: bytes) -> Fields:
     try:
         fields = bson.decode(record)
         moment = datetime.fromtimestamp(fields[TIME] / 1000, UTC)
-    except (BSONError, KeyError, TypeError, OverflowError, OSError) as error:
+    except (BSONError, KeyError, TypeError, OverflowError, OSError, RecursionError) as error:
         raise ValueError(type(error).__name__) from None
     fields[TIME] = moment_text(moment)
     return fields

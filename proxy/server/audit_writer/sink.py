@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from sealwire.audit.errors import AuditReason
-from sealwire.proxy.server.audit_writer.records import write_record
-from sealwire.proxy.server.audit_writer.ring import RingInput
+from sealwire.proxy.server.audit_writer.records import TIME, shortened, write_record
+from sealwire.proxy.server.audit_writer.ring import MAX_RECORD_BYTES, RingInput
 from sealwire.proxy.server.observability import command_lines
 from sealwire.proxy.server.observability.audit import Keeping, Origin, WhenFull, fields_of
 from sealwire.proxy.server.observability.logs import note
@@ -33,6 +33,8 @@ _SPARE: Final = 0.125
 _PRESSED_ABOVE: Final = 0.5
 _FREE_BELOW: Final = 0.25
 _LOOK_S: Final = 0.02
+
+_NOTHING: Final[Mapping[str, object]] = {}
 
 _log = logging.getLogger("sealwire.audit")
 
@@ -112,14 +114,11 @@ class RingAudit:
         return STALLED if time.monotonic_ns() - self._ring.beat_ns > STALLED_NS else ""
 
     def write(self, record: Audit | Done, origin: Origin) -> bool:
-        """Keep one record, or those of one command; False where they do not fit. Cost: 3 us.
-
-        Raises ValueError for one that is longer than a line.
-        """
+        """Keep one record, or those of one command; False where they do not fit. Cost: 3 us."""
         if isinstance(record, Audit):
             return self._put(self._written(record.event, fields_of(record, origin)), self._spare)
         for fields in command_lines.lines_of(record, time.perf_counter()):
-            if not self._put(self._written(command_lines.EVENT, {**origin.fields, **fields}), 0):
+            if not self._put(self._written(command_lines.EVENT, origin.fields, fields), 0):
                 return False
         return True
 
@@ -147,8 +146,13 @@ class RingAudit:
             note(_log, logging.ERROR, "audit lines lost", lines=len(self._late))
         self._ring.close()
 
-    def _written(self, event: str, fields: Mapping[str, object]) -> bytes:
-        return write_record(time.time_ns() // 1_000_000, {"event": event, **self._always, **fields})
+    def _written(
+        self, event: str, fields: Mapping[str, object], more: Mapping[str, object] = _NOTHING
+    ) -> bytes:
+        said = {TIME: time.time_ns() // 1_000_000, "event": event, **self._always, **fields, **more}
+        record = write_record(said)
+        # a client may name what is longer than a line; that must not keep it off the record
+        return record if len(record) <= MAX_RECORD_BYTES else write_record(shortened(said))
 
     def _put(self, record: bytes, spare: int) -> bool:
         ring = self._ring

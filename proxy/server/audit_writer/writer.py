@@ -12,7 +12,7 @@ from typing import Final, final
 from sealwire.audit.errors import AuditError, AuditReason
 from sealwire.audit.line import Fields
 from sealwire.audit.log import AuditLog
-from sealwire.proxy.server.audit_writer.records import UNREADABLE, read_record
+from sealwire.proxy.server.audit_writer.records import UNREADABLE, read_record, shortened
 from sealwire.proxy.server.audit_writer.ring import RingOutput
 from sealwire.proxy.server.observability.logs import LogGate, note
 
@@ -21,6 +21,7 @@ MOST: Final = 500
 TICK_S: Final = 1.0
 _TELL_AGAIN_S: Final = 10.0
 UNEXPECTED: Final = len(AuditReason) + 1
+_NO_LINE: Final = (ValueError, TypeError, RecursionError)
 
 _log = logging.getLogger("sealwire.audit")
 
@@ -105,14 +106,10 @@ class AuditWriter:
             return
         try:
             log.append(lines)
-        except ValueError:
+        except _NO_LINE:
             # one of them is no line: that must not keep the others out
             for line in lines:
-                try:
-                    log.append([line])
-                except ValueError:
-                    note(_log, logging.CRITICAL, "bug: a record that no line can hold")
-                    log.append([{**UNREADABLE, "time": line["time"]} if "time" in line else UNREADABLE])
+                _write_alone(log, line)
 
     def _well(self) -> None:
         if self.is_troubled:
@@ -139,6 +136,17 @@ class AuditWriter:
             self._gate.note(_log, logging.ERROR, event, kind, reason=kind, **fields)
         else:
             note(_log, logging.CRITICAL, f"bug: {event}", error, waiting_bytes=waiting)
+
+
+def _write_alone(log: AuditLog, line: Fields) -> None:
+    for fields in (line, shortened(line)):
+        try:
+            log.append([fields])
+        except _NO_LINE:
+            continue
+        return
+    note(_log, logging.CRITICAL, "bug: a record that no line can hold")
+    log.append([UNREADABLE])
 
 
 def _line(record: bytes) -> Fields:

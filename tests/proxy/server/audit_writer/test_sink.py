@@ -165,9 +165,12 @@ def test_where_it_is_to_block_clients_are_held_back_until_there_is_room() -> Non
         sink.close()
 
 
-def test_a_record_that_no_line_can_hold_is_an_error_of_its_connection() -> None:
+def test_a_name_that_no_line_can_hold_keeps_nothing_off_the_record() -> None:
     with worker() as here:
-        sink = here.sink()
-        with pytest.raises(ValueError, match="bytes"):
-            sink.write(Audit("refused", "clinic.patients", "find", "x" * 70_000), ORIGIN)
+        sink, ring = here.sink(), RingOutput(here.ends.memory)
+        assert sink.write(Audit("refused", "clinic." + "x" * 70_000, "find", "pattern"), ORIGIN)
+        said = read_record(ring.look(1)[0])
+        assert (said["reason"], said["client"]) == ("pattern", "127.0.0.1:5")
+        assert str(said["namespace"]) == "clinic." + "x" * 193 + "…"
+        ring.close()
         sink.close()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import bson
 import pytest
 
 from sealwire.audit.verification import LogReport, verify
@@ -31,7 +32,7 @@ def full_disk() -> Iterator[None]:
 
 
 def numbered(number: int) -> bytes:
-    return write_record(number, {"event": "numbered", "number": number})
+    return write_record({"time": number, "event": "numbered", "number": number})
 
 
 def test_records_of_all_rings_become_one_chain(tmp_path: Path) -> None:
@@ -95,12 +96,15 @@ def test_bytes_that_are_no_record_and_records_that_are_no_line_leave_a_line(
     with ring_ends(1 << 20) as (writes, reads):
         writes.put(b"no BSON")
         writes.put(numbered(1))
-        writes.put(write_record(0, {"event": "command", "count": "\n" * 40_000}))
+        writes.put(write_record({"time": 0, "event": "command", "namespace": "\n" * 40_000, "user": "ann"}))
+        writes.put(bson.encode({"time": 0, "event": "command", "user": b"bytes"}))
         writes.put(numbered(2))
         writer = AuditWriter(lambda: log_in(tmp_path), [reads])
         assert writer.turn()
         assert [line["number"] for line in lines_in(tmp_path, "numbered")] == [1, 2]
         assert len(lines_in(tmp_path, "unreadable-record")) == 2
+        (said,) = lines_in(tmp_path, "command")
+        assert (said["user"], said["namespace"]) == ("ann", "\n" * 200 + "…")
         assert [record.levelname for record in caplog.records] == ["CRITICAL"]
 
 
