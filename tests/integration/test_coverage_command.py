@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
+from sealwire.audit.files import LogPlace
+from sealwire.audit.log import AuditLog, LogPace
 from sealwire.testbed.database import DatabaseProcess
 from tests.build_context import ROOT
 from tests.integration.outside.chosen import own_server
@@ -91,3 +93,44 @@ def test_the_commands_of_the_page(database: DatabaseProcess, tmp_path: Path) -> 
     assert "clinic.visits" in said
     assert "mode: deterministic" in said
     assert NUMBER not in said
+
+
+def test_fields_that_nobody_reads_are_listed(database: DatabaseProcess, tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+
+    def covered(*lines: dict[str, Any]) -> dict[str, Any]:
+        log.unlink(missing_ok=True)
+        written = AuditLog(LogPlace(log), None, LogPace())
+        written.append([{"event": "command", "time": "2026-01-02T03:04:05+00:00", **line} for line in lines])
+        written.close()
+        done = run(database, tmp_path, "--json", "--audit", str(log))
+        found = {each["namespace"]: each for each in json.loads(done.stdout)["collections"]}
+        fields = {each["path"]: each for each in found["clinic.patients"]["fields"]}
+        assert fields["email"]["never_read_since"] is None
+        return dict(fields["nhs_number"])
+
+    other = {"namespace": "clinic.patients", "written": {"nhs": 7}}
+    assert covered(other)["never_read_since"] == "2026-01-02T03:04:05+00:00"
+    for line in ({**other, "read": {"nhs": 1}}, {**other, "filtered": {"nhs": 1}}):
+        assert covered(other, line)["never_read_since"] is None
+    # a view, or a join, that has shown values of the class
+    assert covered({"namespace": "clinic.seen", "read": {"nhs": 1}})["never_read_since"] is None
+    assert "not read since" in run_page(database, tmp_path, other)
+
+
+def run_page(database: DatabaseProcess, folder: Path, line: dict[str, Any]) -> str:
+    """What the page's command shows of a log with one command."""
+    (folder / "audit.jsonl").unlink()
+    written = AuditLog(LogPlace(folder / "audit.jsonl"), None, LogPace())
+    written.append([{"event": "command", "time": "2026-01-02T03:04:05+00:00", **line}])
+    written.close()
+    (folder / "server.uri").touch(mode=0o600)
+    (folder / "server.uri").write_text(database.uri())
+    return run_document(PAGE, folder, "never-read")
+
+
+def test_a_log_without_commands_says_nothing_of_fields(database: DatabaseProcess, tmp_path: Path) -> None:
+    written = AuditLog(LogPlace(tmp_path / "audit.jsonl"), None, LogPace())
+    written.append([{"event": "refused", "time": "2026-01-02T03:04:05+00:00"}])
+    written.close()
+    assert run(database, tmp_path, "--audit", "audit.jsonl").returncode == 2

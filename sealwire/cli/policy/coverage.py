@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
+from sealwire.cli.audit.options import lines_of
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import json_option
+from sealwire.cli.options import PATH, json_option
 from sealwire.cli.output import document_count_bar, print_json, show_table
+from sealwire.cli.policy.never_read import ReadClasses
 from sealwire.cli.policy_options import policy_argument, read_policy
 from sealwire.cli.server_options import required_uri, server_options
 from sealwire.policies.file.schema import PolicySet
@@ -50,6 +52,13 @@ _NEEDS_SOMEBODY = (Cover.PLAINTEXT, Cover.PERSONAL)
 @click.option(
     "--suggest", is_flag=True, help="Print the lines that the policy lacks, as YAML, and nothing else."
 )
+@click.option(
+    "--audit",
+    "audit_log",
+    type=PATH,
+    metavar="LOG",
+    help="Also list covered fields that nobody has read or searched by, as the audit log at LOG has it.",
+)
 @json_option
 def coverage(  # noqa: PLR0913 - one parameter an option
     policy: Path,
@@ -59,6 +68,7 @@ def coverage(  # noqa: PLR0913 - one parameter an option
     *,
     show_all: bool,
     suggest: bool,
+    audit_log: Path | None,
     as_json: bool,
 ) -> None:
     """Read what is stored, and say of every field whether POLICY covers it, and what it looks like if not.
@@ -75,9 +85,11 @@ def coverage(  # noqa: PLR0913 - one parameter an option
       sealwire policy coverage policy.yaml --uri-file server.uri
       sealwire policy coverage policy.yaml --uri-file server.uri --db clinic --sample 0 --all --json
       sealwire policy coverage policy.yaml --uri-file server.uri --suggest
+      sealwire policy coverage policy.yaml --uri-file server.uri --audit /var/log/sealwire/audit.jsonl
     """
     require_libraries()
     policies = read_policy(policy)
+    read = None if audit_log is None else ReadClasses(lines_of(audit_log), policies)
     with connected(required_uri(uri), RIGHTS) as client:
         found = [
             _read(client, namespace, policies, sample or None)
@@ -87,9 +99,9 @@ def coverage(  # noqa: PLR0913 - one parameter an option
     if suggest:
         click.echo(suggested(found), nl=False)
     elif as_json:
-        print_json({"sample": sample or None, "collections": [_document(each) for each in found]})
+        print_json({"sample": sample or None, "collections": [_document(each, read) for each in found]})
     else:
-        show_table(_COLUMNS, (row for each in found for row in _rows(each, show_all=show_all)))
+        show_table(_COLUMNS, (row for each in found for row in _rows(each, read, show_all=show_all)))
         if not shown:
             click.echo("no field needs somebody" if found else "there are no collections to read: give --db")
     sys.exit(EX_NO if shown or any(each.problem for each in found) else 0)
@@ -101,15 +113,24 @@ def _read(client: Any, namespace: str, policies: PolicySet, sample: int | None) 
         return read_fields(client, namespace, policies, sample, progress)
 
 
-def _rows(found: CollectionFields, *, show_all: bool) -> Iterator[tuple[str, ...]]:
+def _is_never_read(found: CollectionFields, field: FieldReport, read: ReadClasses | None) -> bool:
+    return read is not None and bool(field.class_name) and not read.has(found.namespace, field.class_name)
+
+
+def _rows(found: CollectionFields, read: ReadClasses | None, *, show_all: bool) -> Iterator[tuple[str, ...]]:
     if found.problem:
         yield found.namespace, "", found.problem, "", ""
     for field in found.fields:
-        if show_all or field.cover in _NEEDS_SOMEBODY:
+        never = _is_never_read(found, field, read)
+        if never and read is not None:
+            words = f"{field.cover.value}; not read since {read.since[:10]}"
+        else:
+            words = field.cover.value
+        if never or show_all or field.cover in _NEEDS_SOMEBODY:
             yield (
                 found.namespace,
                 one_line(field.path),
-                field.cover.value,
+                words,
                 str(field.values),
                 _looks(field),
             )
@@ -121,7 +142,7 @@ def _looks(field: FieldReport) -> str:
     return "" if field.kind is None else f"{field.kind.value} ({field.share:.0%})"
 
 
-def _document(found: CollectionFields) -> dict[str, Any]:
+def _document(found: CollectionFields, read: ReadClasses | None) -> dict[str, Any]:
     return {
         "namespace": found.namespace,
         "documents": found.documents,
@@ -134,6 +155,7 @@ def _document(found: CollectionFields) -> dict[str, Any]:
                 "values": field.values,
                 "looks_like": None if field.kind is None else field.kind.name.lower().replace("_", "-"),
                 "share": round(field.share, 3),
+                "never_read_since": read.since if read and _is_never_read(found, field, read) else None,
             }
             for field in found.fields
         ],
