@@ -126,10 +126,12 @@ class StateFile:
         connection = self._connection
         for pragma in ("journal_mode=WAL", "synchronous=FULL"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
+        if self._marks() == [_APPLICATION_ID, _FORMAT]:
+            # who only reads does not wait for who writes
+            return
         connection.execute("BEGIN IMMEDIATE")
         try:
-            names = ("application_id", "user_version")
-            marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+            marks = self._marks()
             tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
             if marks == [0, 0] and not tables:
                 for statement in _SCHEMA.split(";"):
@@ -144,6 +146,11 @@ class StateFile:
                 )
         finally:
             connection.execute("COMMIT")
+
+    def _marks(self) -> list[int]:
+        """Whose file it is, and in which form."""
+        names = ("application_id", "user_version")
+        return [int(self._connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in names]
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

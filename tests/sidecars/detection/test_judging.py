@@ -291,3 +291,28 @@ def test_no_value_and_no_name_of_odd_length_gets_into_an_alert(tmp_path: Path) -
     (alert,) = judged(tmp_path, lines)
     assert "9434765919" not in str(alert.document())
     assert len(dict(alert.about)["namespace"]) == 256
+
+
+def test_what_is_too_much_to_be_kept_is_dropped_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sealwire.sidecars.detection.windows.MAX_ROWS", 20)
+    monkeypatch.setattr("sealwire.sidecars.detection.usual.MAX_ADDRESSES", 20)
+    lines = [
+        line(each, user=f"u{each}@admin", subjects=[person(each)], subjects_unknown=1) for each in range(40)
+    ]
+    (alert,) = judged(tmp_path, lines, at_once=10)
+    assert alert.rule is RuleName.LIMITS
+    state = StateFile(tmp_path / "watch.sqlite")
+    for table in ("sums", "people", "addresses"):
+        assert state.rows(f"SELECT count(*) FROM {table}")[0][0] <= 30  # noqa: S608 - constants
+    state.close()
+
+
+def test_what_no_window_reaches_any_more_is_forgotten(tmp_path: Path) -> None:
+    judged(tmp_path, [line(0, subjects=[person(1)], read={"nhs_number": 1})])
+    judged(tmp_path, [line(40 * DAY, event="started")])
+    state = StateFile(tmp_path / "watch.sqlite")
+    for table in ("sums", "people", "days"):
+        assert state.rows(f"SELECT * FROM {table}") == []  # noqa: S608 - constants
+    state.close()
