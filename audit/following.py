@@ -34,20 +34,23 @@ class LogPosition:
     offset: int
     """How many of its bytes were read."""
     end: ChainEnd
+    time: str = ""
+    """The time of the last line."""
 
     @property
     def text(self) -> str:
         """What `read_position` reads."""
         peaks = None if self.end.peaks is None else [peak.hex() for peak in self.end.peaks]
-        return json.dumps([self.file, self.offset, self.end.size, self.end.previous.hex(), peaks])
+        return json.dumps([self.file, self.offset, self.end.size, self.end.previous.hex(), peaks, self.time])
 
 
 def read_position(text: str) -> LogPosition:
     """The position that was written as `LogPosition.text`. Raises ValueError."""
     try:
-        file, offset, size, previous, peaks = json.loads(text)
+        file, offset, size, previous, peaks, time = json.loads(text)
         tree = None if peaks is None else tuple(map(bytes.fromhex, peaks))
-        return LogPosition(int(file), int(offset), ChainEnd(int(size), bytes.fromhex(previous), tree))
+        end = ChainEnd(int(size), bytes.fromhex(previous), tree)
+        return LogPosition(int(file), int(offset), end, str(time))
     except TypeError:
         raise ValueError("this is no position") from None
 
@@ -77,6 +80,10 @@ class LogFollower:
         self._file, self._first, self._offset, self._number = -1, -1, 0, 0
         self._is_gone = False
         self._resume = position
+        self._time = "" if position is None else position.time
+        """The time of the last line."""
+        self._known_until = ""
+        """Lines up to this time were read before, where a file is read once more."""
         self._signatures = None if key is None else _Signatures(place.checkpoints, key, end)
 
     @property
@@ -85,7 +92,7 @@ class LogFollower:
         end = self._chain.end_of_lines
         if end is None or self._first < 0:
             return self._resume
-        return LogPosition(self._first, self._offset, end)
+        return LogPosition(self._first, self._offset, end, self._time)
 
     def look(self, most: int = 5000) -> NewLines:
         """The next lines, and what is wrong with them. Raises AuditFileProblem. Cost: 10 us a line."""
@@ -128,7 +135,7 @@ class LogFollower:
         status = os.fstat(self._file)
         if status.st_size < self._offset:
             self._flaw(FlawKind.CUT_OFF, "the file has become shorter")
-            self._offset = status.st_size
+            self._begin_again()
         if status.st_nlink == 0 and not self._is_gone:
             self._flaw(FlawKind.MISSING, "the file that was read was removed")
             self._is_gone = True
@@ -146,9 +153,24 @@ class LogFollower:
             self._offset += len(text)
             line = self._chain.line(Spot(self._path, self._number), text)
             self._passed(line)
-            if line is not None:
+            if line is not None and self._is_new(line):
                 lines.append(line)
         return self._offset > before and len(lines) < most
+
+    def _is_new(self, line: Line) -> bool:
+        self._time = str(line.fields.get("time", self._time))
+        if self._known_until and self._time <= self._known_until:
+            return False
+        self._known_until = ""
+        return True
+
+    def _begin_again(self) -> None:
+        """Read the file from its beginning: it is not the one that was read so far, or not as it was.
+
+        Lines up to the time of the last one are read for the chain alone. It may be a log begun anew.
+        """
+        self._chain = Chain(self._report, {}, archived=True)
+        self._offset, self._number, self._known_until = 0, 0, self._time
 
     def _passed(self, line: Line | None) -> None:
         end = self._chain.end_of_lines
@@ -212,6 +234,7 @@ class LogFollower:
         is_there = len(before) == min(position.offset, MAX_LINE_BYTES)
         if is_there and leaf_hash(last) != position.end.previous:
             self._flaw(FlawKind.EDITED, "the last line that was read is another one now")
+            self._begin_again()
         return True
 
 
