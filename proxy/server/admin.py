@@ -1,34 +1,27 @@
 """The admin address: /healthz, /readyz, /metrics and the page for people, in a thread of its own.
 
 A thread, so that /healthz can tell that the event loop is stuck instead of being stuck with it.
-
-Nobody can keep it busy: a connection is cut after REQUEST_S whatever it does, a request has a few kilobytes,
-and of those that come while MAX_CONNECTIONS are open none is served.
 """
 
 import json
 import logging
-import socket
 import ssl
-import sys
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from http import HTTPStatus
-from http.client import HTTPException, LineTooLong
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BufferedIOBase
-from typing import ClassVar, Final, Protocol, cast
+from http.server import BaseHTTPRequestHandler
+from typing import ClassVar, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from sealwire.proxy.server.bounded_http import ARRIVAL_S, BoundedHead, BoundedServer
 from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import HealthView, is_ready
 from sealwire.proxy.server.observability.audit import Keeping
-from sealwire.proxy.server.observability.logs import note
-from sealwire.proxy.server.page.door import MAX_FORM_BYTES, PageCall, PageDoor
+from sealwire.proxy.server.page.answers import MAX_FORM_BYTES, PageCall
+from sealwire.proxy.server.page.door import PageDoor
 from sealwire.proxy.server.ports import bind
 from sealwire.proxy.server.tls import NO_TLS, TlsSide
 
@@ -36,11 +29,6 @@ _log = logging.getLogger("sealwire.server")
 
 # How long `close` may take to be noticed.
 STOP_POLL_S = 0.1
-
-REQUEST_S: Final = 15.0
-"""From a connection's first byte to the last of its answer, a handshake included."""
-MAX_HEAD_BYTES: Final = 16 * 1024
-MAX_CONNECTIONS: Final = 32
 
 
 class Page(Protocol):
@@ -67,7 +55,7 @@ class AdminServer:
             other.close()
         sock.setblocking(True)
         handler = type("Handler", (_Handler,), {"health": health, "page": page, "door": door})
-        self._server = _Server(sock.getsockname()[:2], handler, bind_and_activate=False)
+        self._server = BoundedServer(sock.getsockname()[:2], handler, bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = sock
         self._door = door
@@ -97,88 +85,6 @@ class AdminServer:
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    context: ssl.SSLContext | None = None
-
-    def __init__(self, *arguments: object, **more: object) -> None:
-        super().__init__(*arguments, **more)  # type: ignore[arg-type]
-        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
-
-    def process_request(self, request: object, client_address: object) -> None:
-        """Begin a thread for the connection, if one is free; else it is closed."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)  # type: ignore[arg-type]
-        else:
-            self.shutdown_request(request)  # type: ignore[arg-type]
-
-    def process_request_thread(self, request: object, client_address: object) -> None:
-        """Serve one connection, for a while at most."""
-        connection = cast("socket.socket", request)
-        end = threading.Timer(REQUEST_S, _cut, [connection])
-        end.daemon = True
-        end.start()
-        try:
-            super().process_request_thread(request, client_address)  # type: ignore[arg-type]
-        finally:
-            end.cancel()
-            self._free.release()
-
-    def finish_request(self, request: object, client_address: object) -> None:
-        """Shake hands first, where there is TLS. Raises OSError."""
-        connection = cast("socket.socket", request)
-        if self.context is None:
-            super().finish_request(connection, client_address)
-            return
-        connection.settimeout(_Handler.timeout)
-        # the socket stays open: `shutdown_request` is told of this one
-        with self.context.wrap_socket(connection.dup(), server_side=True) as secured:
-            super().finish_request(secured, client_address)
-            # say that this was all, and do not wait for the same from the client
-            secured.settimeout(0)
-            with suppress(OSError):
-                secured.unwrap()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """In place of the base class's, which prints tracebacks between the log lines."""
-        del request, client_address
-        error = sys.exc_info()[1]
-        if isinstance(error, OSError | HTTPException):
-            note(_log, logging.DEBUG, "admin client went away", problem=type(error).__name__)
-        else:
-            note(_log, logging.CRITICAL, "bug: in the admin server", error)
-
-
-def _cut(connection: socket.socket) -> None:
-    """Whoever reads from it or writes to it is told."""
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
-
-
-class _Head:
-    """A request's head, of which only so much is read. It has what the base class asks of a file."""
-
-    def __init__(self, file: BufferedIOBase) -> None:
-        self._file = file
-        self._left = MAX_HEAD_BYTES
-
-    def readline(self, limit: int) -> bytes:
-        """The next line. Raises LineTooLong beyond MAX_HEAD_BYTES of all lines."""
-        line = self._file.readline(min(limit, self._left + 1))
-        self._left -= len(line)
-        if self._left < 0:
-            raise LineTooLong("head")
-        return line
-
-    def read(self, size: int) -> bytes:
-        """What follows the head."""
-        return self._file.read(size)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 def _readiness(health: HealthView) -> dict[str, object]:
@@ -217,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
     health: ClassVar[HealthView]
     page: ClassVar[Page]
     door: ClassVar[PageDoor | None]
-    timeout = 5  # seconds for a request to arrive
+    timeout = ARRIVAL_S
     protocol_version = "HTTP/1.0"  # no keep-alive: no thread waits for a next request
     server_version = "sealwire"
     sys_version = ""
@@ -225,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         """Bound what is read."""
         super().setup()
-        self.rfile = _Head(self.rfile)  # type: ignore[assignment]
+        self.rfile = BoundedHead(self.rfile)  # type: ignore[assignment]
 
     def do_POST(self) -> None:
         """Answer a form of the page, 404 for anything else."""

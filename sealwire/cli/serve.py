@@ -11,7 +11,7 @@ from sealwire.cli.options import config_option
 from sealwire.proxy.server.config.reader import load_config, reload_config
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.observability.logs import configure
-from sealwire.proxy.server.page.watched import WatchedNow
+from sealwire.proxy.server.page.panels import WatchedNow
 from sealwire.proxy.server.workers import app, supervisor, worker
 from sealwire.proxy.server.workers.hangup import hold_reload
 from sealwire.proxy.server.workers.start import load

@@ -9,7 +9,7 @@ from pathlib import Path
 from sealwire.cli.incident.options import left_text
 from sealwire.files.errors import SourceError
 from sealwire.keys.errors import KeysError
-from sealwire.proxy.server.page.watched import MAX_ALERTS, WatchedAlert, WatchedIncident, WatchedNow
+from sealwire.proxy.server.page.panels import MAX_ALERTS, WatchedAlert, WatchedIncident, WatchedNow
 from sealwire.sidecars.detection.alerts import Alert, Alerts
 from sealwire.sidecars.detection.breach_form import about
 from sealwire.sidecars.detection.errors import DetectionError

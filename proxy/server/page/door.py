@@ -9,37 +9,37 @@ Attacks that it is made for.
 """
 
 import logging
-import re
 import threading
 import time
-from base64 import b64encode
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime
-from hashlib import sha256
 from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, Protocol, assert_never, final
-from urllib.parse import parse_qs
 
 from sealwire.files.html.frame import render
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.health import HealthView
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.page.access import LONGEST_S, Token, Tries, Visits
-from sealwire.proxy.server.page.alerts import alerts
+from sealwire.proxy.server.page.answers import (
+    Headers,
+    PageAnswer,
+    PageCall,
+    form_field,
+    html_answer,
+    redirect,
+)
 from sealwire.proxy.server.page.facts import PageFacts
-from sealwire.proxy.server.page.panels import Cell, Code, Mark, Panel, SeenNow
+from sealwire.proxy.server.page.panels import Cell, Code, Mark, Panel, SeenNow, WatchedNow, WatchReader
 from sealwire.proxy.server.page.readings import LastHour
 from sealwire.proxy.server.page.standing import audit, certificates, coverage, keys, moves, overview
-from sealwire.proxy.server.page.traffic import refusals, traffic
-from sealwire.proxy.server.page.watched import WatchedNow, WatchReader
+from sealwire.proxy.server.page.traffic import alerts, refusals, traffic
 
 PAGE: Final = "/page"
 LOGIN: Final = "/page/login"
 LOGOUT: Final = "/page/logout"
-MAX_FORM_BYTES: Final = 2048
 FRESH_S: Final = 1.0
 """A page that was made within this time is shown again: visitors cannot keep the process busy."""
 
@@ -49,16 +49,6 @@ PANELS: Final[tuple[Callable[[SeenNow], Panel], ...]] = (
 """The sections in their order."""
 
 _FOLDER: Final = Path(__file__).parent
-_STYLE: Final = re.compile(r"<style>(.*?)</style>", re.DOTALL)
-_HTML: Final = ("Content-Type", "text/html; charset=utf-8")
-_ALWAYS: Final = (
-    ("Cache-Control", "no-store"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),
-    ("Referrer-Policy", "same-origin"),
-    ("Cross-Origin-Opener-Policy", "same-origin"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-)
 _WRONG_TOKEN: Final = "That is not the token."  # noqa: S105 - a text
 _log = logging.getLogger("sealwire.server")
 
@@ -75,30 +65,6 @@ class PageFeed(Protocol):
 
     def facts(self) -> PageFacts | None:
         """What the policy and the keyring say; None where nobody can be asked. Raises TimeoutError."""
-
-
-@dataclass(frozen=True, slots=True)
-class PageCall:
-    """One request, as far as it was read."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    """By name in small letters."""
-    peer: str
-    """The address that it came from."""
-    certificate: str | None = None
-    """The subject of a client certificate that was verified."""
-    form: bytes = field(default=b"", repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class PageAnswer:
-    """What to send."""
-
-    status: HTTPStatus
-    headers: tuple[tuple[str, str], ...]
-    body: bytes = field(default=b"", repr=False)
 
 
 @final
@@ -145,11 +111,11 @@ class PageDoor:
             return self._message(HTTPStatus.MISDIRECTED_REQUEST, "Another name", text)
         match call.method, call.path:
             case "GET", "/":
-                return _redirect(PAGE)
+                return redirect(PAGE)
             case "GET", "/page":
                 return self._page(call)
             case "GET", "/page/login":
-                return self._form(HTTPStatus.OK) if self._token else _redirect(PAGE)
+                return self._form(HTTPStatus.OK) if self._token else redirect(PAGE)
             case "POST", "/page/login":
                 return self._login(call)
             case "POST", "/page/logout":
@@ -187,28 +153,28 @@ class PageDoor:
         cookie = self._cookie_of(call)
         if cookie and self._visits.goes_on(cookie, self._token.hashed()):
             return self._shown(by_cookie=True)
-        return _redirect(LOGIN)
+        return redirect(LOGIN)
 
     def _login(self, call: PageCall) -> PageAnswer:
         if self._token is None:
-            return _redirect(PAGE)
+            return redirect(PAGE)
         if not self._is_own_form(call):
             text = "The form did not come from this page."
             return self._message(HTTPStatus.FORBIDDEN, "Not let in", text)
-        hashed, refusal = self._try(call, _field(call.form, b"token"))
+        hashed, refusal = self._try(call, form_field(call.form, b"token"))
         if refusal is not None:
             return refusal
         if hashed is None:
             return self._form(HTTPStatus.FORBIDDEN, _WRONG_TOKEN)
         note(_log, logging.INFO, "somebody was let in to the page", client=call.peer)
-        return _redirect(PAGE, self._set_cookie(self._visits.begin(hashed), round(LONGEST_S)))
+        return redirect(PAGE, self._set_cookie(self._visits.begin(hashed), round(LONGEST_S)))
 
     def _logout(self, call: PageCall) -> PageAnswer:
         if not self._is_own_form(call):
             text = "The form did not come from this page."
             return self._message(HTTPStatus.FORBIDDEN, "Not logged out", text)
         self._visits.end(self._cookie_of(call))
-        return _redirect(LOGIN, self._set_cookie("", 0))
+        return redirect(LOGIN, self._set_cookie("", 0))
 
     def _try(self, call: PageCall, presented: bytes) -> tuple[bytes | None, PageAnswer | None]:
         """The hash of the token if it was presented; or a refusal that looks at none."""
@@ -239,7 +205,7 @@ class PageDoor:
                 return value
         return ""
 
-    def _set_cookie(self, value: str, age_s: int) -> tuple[tuple[str, str], ...]:
+    def _set_cookie(self, value: str, age_s: int) -> Headers:
         secure = "; Secure" if self._is_tls else ""
         text = f"{self._cookie}={value}; Path=/; Max-Age={age_s}; HttpOnly; SameSite=Strict{secure}"
         return (("Set-Cookie", text),)
@@ -256,7 +222,7 @@ class PageDoor:
         except (TimeoutError, ValueError):
             text = "The processes do not answer. /healthz and the log say more."
             return self._message(HTTPStatus.SERVICE_UNAVAILABLE, "Nothing to show", text)
-        return _html(HTTPStatus.OK, html)
+        return html_answer(HTTPStatus.OK, html)
 
     def _rendered(self, logout: str) -> str:
         """The page, with a button to this path; none where it is empty. Raises TimeoutError, ValueError."""
@@ -281,46 +247,11 @@ class PageDoor:
 
     def _form(self, status: HTTPStatus, problem: str = "") -> PageAnswer:
         html = render(_FOLDER, "login.html.j2", title="Sealwire: log in", problem=problem, login=LOGIN)
-        return _html(status, html)
+        return html_answer(status, html)
 
-    def _message(
-        self, status: HTTPStatus, title: str, text: str, headers: tuple[tuple[str, str], ...] = ()
-    ) -> PageAnswer:
+    def _message(self, status: HTTPStatus, title: str, text: str, headers: Headers = ()) -> PageAnswer:
         html = render(_FOLDER, "message.html.j2", title=f"Sealwire: {title}", text=text)
-        return _html(status, html, headers)
-
-
-def _html(status: HTTPStatus, html: str, headers: tuple[tuple[str, str], ...] = ()) -> PageAnswer:
-    policy = (
-        f"default-src 'none'; style-src {_style_source(html)}; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'"
-    )
-    return PageAnswer(
-        status, (_HTML, ("Content-Security-Policy", policy), *_ALWAYS, *headers), html.encode("utf-8")
-    )
-
-
-def _style_source(html: str) -> str:
-    """What the content policy lets count as style: the one sheet of a page, by its hash.
-
-    Source: W3C, Content Security Policy Level 3, 6.7.3.3
-    """
-    style = _STYLE.search(html)
-    hashed = sha256((style.group(1) if style else "").encode()).digest()
-    return f"'sha256-{b64encode(hashed).decode()}'"
-
-
-def _redirect(path: str, headers: tuple[tuple[str, str], ...] = ()) -> PageAnswer:
-    return PageAnswer(HTTPStatus.SEE_OTHER, (("Location", path), *_ALWAYS, *headers))
-
-
-def _field(form: bytes, name: bytes) -> bytes:
-    """A field of a form; empty where it is not there once."""
-    try:
-        found = parse_qs(form[: MAX_FORM_BYTES + 1], max_num_fields=8).get(name, [])
-    except ValueError:
-        return b""
-    return found[0] if len(found) == 1 else b""
+        return html_answer(status, html, headers)
 
 
 def _is_numeric(host: str) -> bool:

@@ -1,25 +1,70 @@
 """What a page is made of: panels of facts, texts, tables and bars, and what they are made from.
 
 A panel has no markup and no address, so that what it says can be tested without a browser. The template
-writes every text escaped.
+writes every text escaped. The watch of the audit log is a process of its own, which the proxy does not know:
+whoever starts the proxy hands in what reads the watch's file.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from pathlib import Path
 from typing import Final
 
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.health import HealthView
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.page.readings import LastHour, Readings
-from sealwire.proxy.server.page.watched import WatchedNow
 
 MAX_SHOWN_ROWS: Final = 500
 """Rows of one table; the text below says how many there are."""
+MAX_ALERTS: Final = 50
+"""The newest alerts are shown."""
 _BARS_WIDTH: Final = 600
 _BARS_HEIGHT: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedAlert:
+    """One alert, in words."""
+
+    id: str
+    rule: str
+    urgency: str
+    first: str
+    amount: int
+    about: str
+    incident: str
+    """Empty where it belongs to none."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedIncident:
+    """One incident that is not closed."""
+
+    id: str
+    title: str
+    state: str
+    left: str
+    """How much of the 72 hours is left; empty where they do not run."""
+    is_pressing: bool
+    """Whether that is less than a day, or nothing."""
+    taken_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedNow:
+    """What there is now, newest first; or why nobody knows."""
+
+    alerts: tuple[WatchedAlert, ...] = ()
+    incidents: tuple[WatchedIncident, ...] = ()
+    problem: str = ""
+    hint: str = ""
+
+
+WatchReader = Callable[[Path], WatchedNow]
+"""From the watch's rules file to what it has to tell. Blocks; raises nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,12 @@ def audit(seen: SeenNow) -> Panel:
     if settings is None:
         text = "Set audit.path and audit.key to have a log in which nothing can be changed unnoticed."
         return Panel("audit", "Audit log", (text,), tuple(marks))
+    if seen.health.audit_trouble:
+        marks.append(("What keeps lines from it", Mark(seen.health.audit_trouble, Tone.ACT)))
     marks.append(("File", Code(str(settings.place.path))))
+    marks.append(("Commands on record, besides the refused", settings.commands.value))
+    pseudonyms = "by pseudonym" if settings.subjects_key else "not told: audit.subjects_key is not set"
+    marks.append(("Whose data was shown", pseudonyms))
     marks.append(_counted(seen, "sealwire_audit_failures_total", "Lines that could not be written", Tone.ACT))
     if settings.key is None:
         marks.append(("Checkpoints", Mark("none: audit.key is not set", Tone.LOOK)))

@@ -16,7 +16,7 @@ from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.page.access import Token
 from sealwire.proxy.server.page.door import PageDoor, PageFeed
 from sealwire.proxy.server.page.facts import PageFacts, facts_of
-from sealwire.proxy.server.page.watched import WatchReader
+from sealwire.proxy.server.page.panels import WatchReader
 from sealwire.proxy.server.tls import TlsSide, listen_side
 from sealwire.proxy.session.moving.moves import Moves
 

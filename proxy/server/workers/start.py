@@ -23,7 +23,7 @@ from sealwire.proxy.server.frontier_reading import unnamed
 from sealwire.proxy.server.frontier_store import read_uri
 from sealwire.proxy.server.key_feed import Source
 from sealwire.proxy.server.observability.logs import note
-from sealwire.proxy.server.page.watched import WatchReader
+from sealwire.proxy.server.page.panels import WatchReader
 from sealwire.proxy.server.probe import Hello, ask_hello
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side, upstream_side
 from sealwire.proxy.server.topology import topologies

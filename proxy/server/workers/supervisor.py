@@ -24,9 +24,10 @@ from sealwire.proxy.server.errors import ServerError, StartReason, WorkersFailed
 from sealwire.proxy.server.health import Health, JointHealth, Phase
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.page.facts import PageFacts, read_facts
-from sealwire.proxy.server.page.watched import WatchReader
+from sealwire.proxy.server.page.panels import WatchReader
 from sealwire.proxy.server.ports import reserve
 from sealwire.proxy.server.tasks import OneAtATime, spawn
+from sealwire.proxy.server.tls import listen_side
 from sealwire.proxy.server.workers.admin_page import AskedFeed, admin_files, make_admin
 from sealwire.proxy.server.workers.announce import announce_addresses
 from sealwire.proxy.server.workers.hangup import take_reload
@@ -166,7 +167,7 @@ class Supervisor:
         try:
             read = await asyncio.to_thread(self._reread)
             # where its files lie waits for a restart, what is in them does not
-            tls, _ = await asyncio.to_thread(admin_files, before)
+            tls = await asyncio.to_thread(listen_side, before.admin_tls)
         except (SourceError, ServerError) as error:
             # It is said once, here. Workers are not asked to read what cannot be read.
             self.metrics.reloads.labels("failed").inc()

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import uvloop
 
-from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.config.settings import Config, ListenTls, PageSettings, TlsMode
 from sealwire.proxy.server.connections.sessions import SessionMaker
 from sealwire.proxy.server.errors import StartReason, WorkersFailed
 from sealwire.proxy.server.observability.logs import note
@@ -66,9 +66,14 @@ def take_seat() -> tuple[socket.socket, Seat]:
 
 
 def share_of(config: Config, seat: Seat) -> Config:
-    """What one worker may take on: its part of the connections, rounded up."""
+    """What one worker may take on: its part of the connections, rounded up, and not the admin address.
+
+    So what is wrong with the files of that keeps no worker from taking an ended one's place.
+    """
     connections = -(-config.limits.connections // seat.workers)
-    return replace(config, limits=replace(config.limits, connections=connections))
+    limits = replace(config.limits, connections=connections)
+    plain = ListenTls(TlsMode.PLAINTEXT)
+    return replace(config, limits=limits, admin_tls=plain, admin_page=PageSettings())
 
 
 def expect_members(config: Config, seat: Seat) -> None:

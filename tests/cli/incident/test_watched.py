@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sealwire.cli.watched import read_watch
-from sealwire.proxy.server.page.watched import WatchedNow
+from sealwire.proxy.server.page.panels import WatchedNow
 from tests.cli.runs import Outcome, Run
 
 

@@ -10,8 +10,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from sealwire.proxy.server import admin as admin_module
-from sealwire.proxy.server.admin import MAX_CONNECTIONS, MAX_HEAD_BYTES, AdminServer
+from sealwire.proxy.server import bounded_http
+from sealwire.proxy.server.admin import AdminServer
+from sealwire.proxy.server.bounded_http import MAX_CONNECTIONS, MAX_FROM_ONE, MAX_HEAD_BYTES, ConnectionPlaces
 from sealwire.proxy.server.config.settings import Address, ListenTls, TlsMode
 from sealwire.proxy.server.page.door import LOGIN, PAGE
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side
@@ -171,7 +172,7 @@ def test_a_request_that_is_too_much_or_none_is_turned_away(
 
 
 def test_a_slow_client_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin_module, "REQUEST_S", 0.2)
+    monkeypatch.setattr(bounded_http, "REQUEST_S", 0.2)
     authority = create_authority(tmp_path / "authority")
     for tls in (NO_TLS, side(authority.issue("admin"))):
         with serving(tmp_path, tls) as server, socket.create_connection(server.address, timeout=10) as client:
@@ -183,8 +184,21 @@ def test_connections_beyond_the_bound_are_closed_and_the_others_served(tmp_path:
     with serving(tmp_path) as server, ExitStack() as stack:
         idle = [
             stack.enter_context(socket.create_connection(server.address, timeout=10))
-            for _ in range(MAX_CONNECTIONS + 1)
+            for _ in range(MAX_FROM_ONE + 1)
         ]
         assert idle[-1].recv(1) == b""
         idle[0].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert idle[0].recv(15) == b"HTTP/1.0 200 OK"
+
+
+def test_one_address_leaves_places_to_others_and_all_are_given_back() -> None:
+    places = ConnectionPlaces()
+    assert [places.take("10.0.0.1") for _ in range(MAX_FROM_ONE + 1)] == [True] * MAX_FROM_ONE + [False]
+    others = [f"10.0.1.{number}" for number in range(MAX_CONNECTIONS)]
+    taken = [host for host in others if places.take(host)]
+    assert len(taken) == MAX_CONNECTIONS - MAX_FROM_ONE
+    places.give_back("10.0.0.1")
+    assert places.take("10.0.2.1")
+    for host in (*taken, *["10.0.0.1"] * (MAX_FROM_ONE - 1), "10.0.2.1"):
+        places.give_back(host)
+    assert not places._taken

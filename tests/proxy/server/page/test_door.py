@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sealwire.proxy.server.page import door as door_module
-from sealwire.proxy.server.page.door import LOGIN, LOGOUT, MAX_FORM_BYTES, PAGE, PageAnswer, PageDoor
+from sealwire.proxy.server.page.answers import MAX_FORM_BYTES, PageAnswer
+from sealwire.proxy.server.page.door import LOGIN, LOGOUT, PAGE, PageDoor
 from sealwire.proxy.server.page.facts import CoveredField, PageFacts
 from tests.proxy.server.page.pages import METRICS, TOKEN, FixedFeed, a_config, a_door, a_health, a_token, call
 
@@ -260,3 +261,12 @@ def test_names_cannot_be_markup(tmp_path: Path) -> None:
 
 def test_the_sections_have_addresses_of_their_own() -> None:
     assert len({panel.__name__ for panel in door_module.PANELS}) == len(door_module.PANELS) >= 8
+
+
+def test_a_request_and_its_answer_can_be_shown_without_a_secret(tmp_path: Path) -> None:
+    door = a_door(tmp_path)
+    asked = call(LOGIN, "POST", FORM, authorization=f"Bearer {TOKEN}", cookie="sealwire=secret")
+    answer = door.answer(asked)
+    cookie = headers_of(answer)["Set-Cookie"].partition("=")[2].partition(";")[0]
+    shown = repr(asked) + repr(answer)
+    assert not [secret for secret in (TOKEN, "secret", cookie) if secret in shown]

@@ -13,13 +13,23 @@ from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping
-from sealwire.proxy.server.page.alerts import alerts
 from sealwire.proxy.server.page.door import PANELS
 from sealwire.proxy.server.page.facts import PageFacts
-from sealwire.proxy.server.page.panels import Cell, Code, Mark, Panel, PanelTable, SeenNow, Tone, Trend
+from sealwire.proxy.server.page.panels import (
+    MAX_ALERTS,
+    Cell,
+    Code,
+    Mark,
+    Panel,
+    PanelTable,
+    SeenNow,
+    Tone,
+    Trend,
+    WatchedAlert,
+    WatchedNow,
+)
 from sealwire.proxy.server.page.standing import audit, certificates, coverage, keys, moves, overview
-from sealwire.proxy.server.page.traffic import meaning, rate_text, refusals, traffic
-from sealwire.proxy.server.page.watched import MAX_ALERTS, WatchedAlert, WatchedNow
+from sealwire.proxy.server.page.traffic import alerts, explain_command, meaning, rate_text, refusals, traffic
 from tests.proxy.server.page.pages import METRICS, NOW, a_health, nothing_seen, seen
 
 
@@ -158,6 +168,7 @@ def test_refusals_are_explained(tmp_path: Path) -> None:
     assert first[:2] == ("range", 14)
     assert first[4] == Code("sealwire policy explain /etc/sealwire/policy.yaml --db DATABASE 'COMMAND'")
     assert "no order" in str(first[3])
+    assert "policy access /etc/sealwire/policy.yaml --as USER" in explain_command(seen(tmp_path), "role")
     assert meaning("nonsense") == "docs/errors.md has it"
     assert any("audit tail" in command for _, command in panel.commands)
 
@@ -219,3 +230,11 @@ def test_many_alerts_are_counted_up_to_a_bound(tmp_path: Path) -> None:
     panel = alerts(replace(seen(tmp_path), watched=WatchedNow((one,) * MAX_ALERTS)))
     assert marks(panel)["Alerts that nobody has acknowledged"] == Mark("50 or more", Tone.ACT)
     assert panel.tables[0].rows[0][2] == Mark("strange", Tone.ACT)
+
+
+def test_the_audit_log_says_what_it_records_and_what_is_in_its_way(tmp_path: Path) -> None:
+    page = with_health(seen(tmp_path), replace(a_health(), audit=Keeping.WAITING, audit_trouble="no room"))
+    found = marks(audit(page))
+    assert found["Commands on record, besides the refused"] == "protected"
+    assert found["What keeps lines from it"] == Mark("no room", Tone.ACT)
+    assert "audit.subjects_key" in str(found["Whose data was shown"])
