@@ -120,9 +120,11 @@ def show(incident: int, desk: IncidentDesk, as_json: bool) -> None:
     click.echo(
         f"{found.id}: {one_line(found.title, _CELL)}: {found.state.value}, {left_text(found, desk.now)} left"
     )
-    show_table(
-        ("alert", "rule", "first", "about"),
-        ((each.id, each.rule.value, each.first[:19], about(each)) for each in alerts),
+    # what stands in a line was chosen by clients, or by who edits a log
+    cells = (
+        (each.id, each.rule.value, one_line(each.first[:19], _CELL), one_line(about(each), _CELL))
+        for each in alerts
     )
+    show_table(("alert", "rule", "first", "about"), cells)
     rows = ((each.time, each.operator, each.kind, one_line(each.text, _CELL)) for each in entries)
     show_table(("time", "who", "what", "text"), rows)

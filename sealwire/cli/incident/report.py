@@ -19,10 +19,12 @@ from sealwire.cli.incident.options import IncidentDesk, OpenIncidents, desk_opti
 from sealwire.cli.options import PATH, json_option, settings
 from sealwire.cli.output import print_json, progress_bar
 from sealwire.keys.private_file import replace_private
+from sealwire.proxy.session.replies import one_line
 from sealwire.sidecars.detection.breach_form import BreachReport, about, breach_form, ranked
 from sealwire.sidecars.detection.collecting import Evidence, Scope, collect, require_whole, scope_of
 
 _MAX_TIMES = 500
+_MAX_SHOWN = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def _summary(found: BreachReport) -> str:
         (
             f"{found.incident.id}: {found.proof}",
             f"{collected.lines} lines, {collected.documents} documents shown; {found.people}",
-            f"values shown, by class: {classes}",
+            f"values shown, by class: {one_line(classes, _MAX_SHOWN)}",
             f"risk: {found.risk}",
         )
     )

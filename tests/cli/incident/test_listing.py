@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from tests.cli.runs import Outcome, Run
+from tests.sidecars.detection.logs import append, line
 
 Watched = Callable[[], Outcome]
 
@@ -43,6 +45,16 @@ def test_an_incident_is_shown_with_its_alerts(watched: Watched, run: Run) -> Non
     said = json.loads(run("incident", "show", "1", "--json").out)
     assert [alert["id"] for alert in said["alerts"]] == ["a1"]
     assert [entry["kind"] for entry in said["entries"]] == ["opened", "note"]
+
+
+def test_names_that_clients_chose_do_nothing_to_a_terminal(config: Path, run: Run) -> None:
+    odd = "eve\x1b]0;title\x07\u202e@admin"
+    append(config.parent, [line(3, user=odd, read={"nhs_number\x1b[2J": 5000})])
+    run("watch", config, "--once")
+    run("incident", "open", *(word for number in (1, 2, 3) for word in ("--alert", f"a{number}")))
+    for words in (("alerts", "--all"), ("show", "i1"), ("report", "i1"), ("list",)):
+        text = run("incident", *words).out
+        assert not {letter for letter in text if letter in "\x1b\x07\u202e"}
 
 
 def test_what_is_not_told_is_listed(watched: Watched, config: object, run: Run) -> None:

@@ -1,0 +1,50 @@
+"""A watch that is killed again and again counts each line once, and tells of each alert."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sealwire.sidecars.detection.alerts import Alerts
+from sealwire.sidecars.detection.state_file import StateFile
+from tests.sidecars.detection.logs import append, line, source
+
+pytestmark = pytest.mark.integration
+
+KILLS = 6
+PEOPLE = 40
+
+
+def test_a_watch_that_is_killed_counts_each_line_once(tmp_path: Path) -> None:
+    config, said = tmp_path / "alerts.yaml", tmp_path / "said"
+    config.write_bytes(source(tmp_path, "bulk-read: {at_least: 100}"))
+    written, chance = 0, random.Random(7)
+    command = [sys.executable, "-m", "sealwire", "watch", str(config)]
+    for _ in range(KILLS):
+        with said.open("ab") as file, subprocess.Popen(command, stdout=file) as process:
+            until = time.monotonic() + chance.uniform(1.0, 2.5)
+            while time.monotonic() < until:
+                lines = [
+                    line(written / 1000, user=f"u{person}@admin", read={"nhs": 10})
+                    for person in range(PEOPLE)
+                ]
+                append(tmp_path, lines)
+                written += 1
+            process.kill()
+    done = subprocess.run([*command, "--once"], stdout=subprocess.PIPE, check=True)
+    with said.open("ab") as file:
+        file.write(done.stdout)
+    state = StateFile(tmp_path / "watch.sqlite")
+    found = Alerts(state).latest(1000, only_open=True)
+    assert Alerts(state).untold() == {}
+    state.close()
+    bulk = [alert for alert in found if alert.rule.value == "bulk-read"]
+    # what has become ten times as much is an alert of its own
+    last = {dict(alert.about)["user"]: alert.amount for alert in reversed(bulk)}
+    assert last == {f"u{person}@admin": 10 * written for person in range(PEOPLE)}
+    told = {json.loads(each)["id"] for each in said.read_bytes().splitlines() if b'"alert"' in each}
+    assert told == {alert.id for alert in found}
