@@ -117,7 +117,6 @@ class ClientSide(Side):
         except UsersUnknown:
             return ask_users.ask(conversation, look_up.api_of(message, parsed.body))
         except ContextsMissing as missing:
-            conversation.views.clear()
             asked = conversation.need_contexts(missing.wanted)
             if asked is not None:
                 return [asked]

@@ -267,3 +267,31 @@ def test_no_context_is_in_what_the_session_says(world: World) -> None:
     world.answer(effects)
     refused = world.send({"find": "people", "filter": {"other": "someone", "ssn": "x"}})
     assert "someone" not in str(refused)
+
+
+def test_a_view_is_not_asked_about_again_when_the_keys_of_a_filter_are_there(tmp_path: Path) -> None:
+    """Else what was found to be nowhere would be forgotten by the time of the second answer."""
+    policy = load_policy(
+        b"""
+version: 1
+classes:
+  ward: {mode: deterministic, type: string, key: {per: $database}}
+collections:
+  clinic.people: {ward: ward}
+""",
+        "policy.yaml",
+    )
+    keyring = Keyring([DataKey("ward", 1, 1, KeyState.ACTIVE, NOW, bytes(64))])
+    with closing(SqliteContextStore(tmp_path / "contexts.db")) as store:
+        world = World(store)
+        world.keyring = keyring
+        world.shared = Shared(SessionSettings(policy, login_required=False), keyring, world.cache)
+        world.session = Session(world.shared, Topology(OWN_ADDRESS))
+        question = world.send({"find": "shown", "filter": {"ward": "x"}})
+        assert question["filter"] == {"name": "shown"}
+        view = {"name": "shown", "type": "view", "options": {"viewOn": "people", "pipeline": []}}
+        listed = {"id": 0, "ns": "clinic.$cmd.listCollections", "firstBatch": [view]}
+        effects = world.session.server_data(reply({"cursor": listed, "ok": 1.0}, 1))
+        sent = body_of(world.answer(effects))
+        assert (sent["find"], isinstance(sent["filter"]["ward"], Binary)) == ("shown", True)
+        assert len(world.asked) == 1
