@@ -57,7 +57,16 @@ def load_holds(path: Path, key: PseudonymKey) -> tuple[LegalHold, ...]:
     return tuple(_hold(Fields(row, f"{path}: holds[{number}]"), number) for number, row in enumerate(rows, 1))
 
 
-def place(path: Path, key: PseudonymKey, pseudonym: str, case: str, by: str, now: datetime) -> LegalHold:
+def place(  # noqa: PLR0913 - what a hold is, and where it goes
+    path: Path,
+    key: PseudonymKey,
+    pseudonym: str,
+    case: str,
+    by: str,
+    now: datetime,
+    *,
+    dry_run: bool = False,
+) -> LegalHold:
     """Add a hold. Raises HoldProblem CASE; as `load_holds`; KeyringBusy while an erasure runs."""
     if not case.strip() or len(case) > MAX_CASE or not case.isprintable():
         raise HoldProblem(
@@ -68,11 +77,14 @@ def place(path: Path, key: PseudonymKey, pseudonym: str, case: str, by: str, now
     with writer_lock(path):
         holds = load_holds(path, key)
         hold = LegalHold(len(holds) + 1, pseudonym, case, by, format_time(now))
-        replace_private(path, _written(key, (*holds, hold)))
+        if not dry_run:
+            replace_private(path, _written(key, (*holds, hold)))
     return hold
 
 
-def release(path: Path, key: PseudonymKey, number: int, by: str, now: datetime) -> LegalHold:
+def release(
+    path: Path, key: PseudonymKey, number: int, by: str, now: datetime, *, dry_run: bool = False
+) -> LegalHold:
     """End a hold. Raises HoldProblem HOLD_MISSING, RELEASED; as `load_holds`; KeyringBusy."""
     with writer_lock(path):
         holds = list(load_holds(path, key))
@@ -86,7 +98,8 @@ def release(path: Path, key: PseudonymKey, number: int, by: str, now: datetime) 
                 ErasureReason.RELEASED, f"hold {number} was released already", "sealwire hold list --all"
             )
         holds[number - 1] = replace(hold, released=format_time(now), released_by=by)
-        replace_private(path, _written(key, holds))
+        if not dry_run:
+            replace_private(path, _written(key, holds))
     return holds[number - 1]
 
 

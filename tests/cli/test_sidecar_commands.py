@@ -6,13 +6,15 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from sealwire.cli import audit, backup, luks, migrate, tls, vault
+from sealwire.cli import audit, backup, erase, hold, luks, migrate, tls, vault
 from sealwire.cli.groups import ALWAYS, DocumentedGroup
 from tests.build_context import ROOT
 
 GROUPS: dict[str, click.Group] = {
     "audit": audit.command,
     "backup": backup.command,
+    "erase": erase.command,
+    "hold": hold.command,
     "luks": luks.command,
     "migrate": migrate.command,
     "tls": tls.command,
@@ -21,11 +23,16 @@ GROUPS: dict[str, click.Group] = {
 
 ONLY_LOOKS = {
     ("audit", "report"),
+    ("audit", "subject"),
     ("audit", "tail"),
     ("audit", "verify"),
     ("backup", "list"),
     ("backup", "transition"),
     ("backup", "verify"),  # it notes its verdict beside the backup, and nothing else
+    ("erase", "check"),
+    ("erase", "find"),
+    ("erase", "verify-receipt"),
+    ("hold", "list"),
     ("luks", "plan"),
     ("luks", "status"),
     ("migrate", "plan"),

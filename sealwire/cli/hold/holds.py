@@ -8,7 +8,7 @@ import click
 from sealwire.audit.pseudonyms import load_pseudonym_key
 from sealwire.cli.hold.options import holds_option
 from sealwire.cli.options import json_option
-from sealwire.cli.output import Manner, answer, manner_options, print_json, show_table
+from sealwire.cli.output import Manner, manner_options, print_json, show_table
 from sealwire.cli.policy_options import policy_argument, read_policy
 from sealwire.cli.recording import operator_at_host, record_event
 from sealwire.cli.subject_options import ask_identifier, subjects_key_option
@@ -43,8 +43,8 @@ def create(holds: Path, subjects_key: Path, manner: Manner) -> None:
 @holds_option
 @subjects_key_option
 @click.option("--case", required=True, help="The reference of the case; no person's name.")
-@json_option
-def place(policy: Path, holds: Path, subjects_key: Path, case: str, as_json: bool) -> None:
+@manner_options
+def place(policy: Path, holds: Path, subjects_key: Path, case: str, manner: Manner) -> None:
     """Let the data of a person be kept, whoever asks for its erasure.
 
     The identifier, a value of the class that `subjects` of POLICY names, is asked for, or read as a line of
@@ -57,16 +57,17 @@ def place(policy: Path, holds: Path, subjects_key: Path, case: str, as_json: boo
     """
     key = load_pseudonym_key(subjects_key)
     pseudonym = key.pseudonym(ask_identifier(read_policy(policy)))
-    hold = files.place(holds, key, pseudonym, case, operator_at_host(), datetime.now(UTC))
-    _tell(hold, "placed", as_json=as_json)
+    now, by = datetime.now(UTC), operator_at_host()
+    hold = files.place(holds, key, pseudonym, case, by, now, dry_run=manner.dry_run)
+    _tell(hold, "placed", manner)
 
 
 @click.command()
 @click.argument("number", type=click.IntRange(1))
 @holds_option
 @subjects_key_option
-@json_option
-def release(number: int, holds: Path, subjects_key: Path, as_json: bool) -> None:
+@manner_options
+def release(number: int, holds: Path, subjects_key: Path, manner: Manner) -> None:
     """End hold NUMBER. It stays in the list, with who ended it.
 
     \b
@@ -74,8 +75,9 @@ def release(number: int, holds: Path, subjects_key: Path, as_json: bool) -> None
       sealwire hold release 3 --holds holds.json --subjects-key subjects.key
     """
     key = load_pseudonym_key(subjects_key)
-    hold = files.release(holds, key, number, operator_at_host(), datetime.now(UTC))
-    _tell(hold, "released", as_json=as_json)
+    now, by = datetime.now(UTC), operator_at_host()
+    hold = files.release(holds, key, number, by, now, dry_run=manner.dry_run)
+    _tell(hold, "released", manner)
 
 
 @click.command(name="list")
@@ -107,9 +109,11 @@ def list_holds(holds: Path, subjects_key: Path, *, with_released: bool, as_json:
     )
 
 
-def _tell(hold: LegalHold, what: str, *, as_json: bool) -> None:
-    record_event(f"hold-{what}", {"hold": hold.number, "subject": hold.pseudonym, "case": hold.case})
-    answer(f"hold {hold.number} on {hold.pseudonym}: {what}", _document(hold), as_json=as_json)
+def _tell(hold: LegalHold, what: str, manner: Manner) -> None:
+    said = f"would be {what}" if manner.dry_run else what
+    if not manner.dry_run:
+        record_event(f"hold-{what}", {"hold": hold.number, "subject": hold.pseudonym, "case": hold.case})
+    manner.answer(f"hold {hold.number} on {hold.pseudonym}: {said}", _document(hold))
 
 
 def _document(hold: LegalHold) -> dict[str, object]:

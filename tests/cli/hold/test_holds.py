@@ -16,6 +16,7 @@ def test_a_hold_from_its_placing_to_its_release(run: Run) -> None:
     placed = json.loads(outcome.out)
     assert (outcome.code, placed["number"], placed["case"], placed["released"]) == (0, 1, "QB-1", None)
     assert len(placed["subject"]) == 32
+    assert placed.pop("dry_run") is False
     assert json.loads(run("list", "--json").out) == {"holds": [placed]}
     assert "QB-1" in run("list").out
     assert run("release", "1").code == 0
@@ -28,6 +29,19 @@ def test_a_dry_run_makes_no_file(run: Run) -> None:
     assert run("create", "--dry-run").code == 0
     assert not Path("holds.json").exists()
     assert run("list").code == 78
+
+
+def test_a_dry_run_changes_no_hold(run: Run) -> None:
+    run("create")
+    written = Path("holds.json").read_bytes()
+    assert (
+        "would be placed" in run("place", "policy.yaml", "--case", "QB-1", "--dry-run", stdin=f"{NHS}\n").out
+    )
+    assert Path("holds.json").read_bytes() == written
+    run("place", "policy.yaml", "--case", "QB-1", stdin=f"{NHS}\n")
+    written = Path("holds.json").read_bytes()
+    assert "would be released" in run("release", "1", "--dry-run").out
+    assert Path("holds.json").read_bytes() == written
 
 
 def test_mistakes(run: Run) -> None:
