@@ -1,11 +1,14 @@
 """`sealwire watch` as its user sees it."""
 
 import json
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 
 from sealwire.keys.private_file import writer_lock
+from sealwire.sidecars.detection.watcher import AuditWatch
 from tests.cli.runs import Run
 from tests.sidecars.detection.logs import append, line, source
 
@@ -57,6 +60,23 @@ def test_a_command_that_fails_is_said_and_tried_again(config: Path, run: Run) ->
 def test_what_the_file_names_has_to_be_there(config: Path, run: Run, tell: str, code: int) -> None:
     config.write_bytes(source(config.parent, tell=tell))
     assert run("watch", config, "--check").code == code
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(
+    config: Path, run: Run, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    former = signal.getsignal(number)
+    ended: list[bool] = []
+
+    def until_stopped(_watch: AuditWatch, stop: threading.Event) -> None:
+        signal.raise_signal(number)
+        ended.append(stop.is_set())
+
+    monkeypatch.setattr(AuditWatch, "run", until_stopped)
+    done = run("watch", config)
+    assert (done.code, json.loads(done.out)["event"], ended) == (0, "watching", [True])
+    assert signal.getsignal(number) is former
 
 
 def test_one_thing_at_a_time(config: Path, run: Run) -> None:
