@@ -13,6 +13,20 @@ MAX_TEXT: Final = 256
 _IPV6_NETWORK: Final = 64
 """One machine has as many addresses as it likes in a network of this length."""
 
+NO_KEY: Final = frozenset({"UnknownKey", "KeyRetired", "KeyDestroyed"})
+"""Reasons of lines `undecryptable` by which there is no key for a stored value."""
+PASSING: Final = frozenset(
+    {
+        "ContextsMissing",
+        "ContextKeysMissing",
+        "ContextShredded",
+        "CursorOutdated",
+        "FrontierLost",
+        "WindowMet",
+    }
+)
+"""Those that pass by themselves, or follow from an erasure: no sign of anything."""
+
 Fields = Mapping[str, object]
 Rules = Mapping[RuleName, DetectionRule]
 About = tuple[tuple[str, str], ...]
@@ -138,7 +152,9 @@ def is_within(hours: Hours, moment: datetime | None) -> bool:
 
 def _undecryptable(fields: Fields, rules: Rules) -> Iterator[Observation]:
     reason = _text(fields, "reason")
-    name = RuleName.UNKNOWN_KEYS if reason == "UnknownKey" else RuleName.UNDECRYPTABLE
+    if reason in PASSING:
+        return
+    name = RuleName.UNKNOWN_KEYS if reason in NO_KEY else RuleName.UNDECRYPTABLE
     about = (("namespace", _text(fields, "namespace")), ("user", who(fields)))
     yield from _simple(rules, name, about, fields)
 

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from sealwire.audit.following import LogFollower
+from sealwire.proxy.session.replies import FAILURES
 from sealwire.sidecars.detection.alerts import MOST_NAMED, Alerts
 from sealwire.sidecars.detection.errors import StateDamaged
 from sealwire.sidecars.detection.judging import Judge, read_place
+from sealwire.sidecars.detection.observations import NO_KEY, PASSING
 from sealwire.sidecars.detection.rules import RuleName
 from sealwire.sidecars.detection.state_file import StateFile
 from tests.audit.logs import KEY, place
@@ -44,9 +46,10 @@ def test_many_small_reads_are_one_alert_with_who_and_which_class(tmp_path: Path)
         [shows(0, 600, user=user) for user in ("ann@admin", "bob@admin")],
         [line(0, read={"nhs_number": 900, "birthday": 900})],
         [line(0, read={"nhs_number": "9434765919"}, written={"nhs_number": 10_000})],
+        [line(0, "undecryptable", reason="WindowMet") for _ in range(50)],
         [line(0, event="started", user=""), {"event": "command"}, {"event": "x", "time": 3}],
     ],
-    ids=["slowly", "fewer", "by two", "of two classes", "no number", "nothing"],
+    ids=["slowly", "fewer", "by two", "of two classes", "no number", "passing", "nothing"],
 )
 def test_what_is_below_the_threshold_is_none(tmp_path: Path, lines: Lines) -> None:
     assert judged(tmp_path, lines) == []
@@ -84,7 +87,9 @@ CASES: list[tuple[str, Lines]] = [
     ("refused", [line(each / 10, "refused", user="", reason="sort") for each in range(20)]),
     ("failed-logins", [line(each / 10, "login-failed", user="", reason="18") for each in range(10)]),
     ("undecryptable", [line(0, "undecryptable", reason="DecryptionFailed") for _ in range(5)]),
+    ("undecryptable", [line(0, "undecryptable", reason="SomethingNew") for _ in range(5)]),
     ("unknown-keys", [line(0, "undecryptable", reason="UnknownKey")]),
+    ("unknown-keys", [line(0, "undecryptable", reason="KeyRetired")]),
     ("plaintext", [line(0, "plaintext", namespace="clinic.patients", path="nhs_number")]),
     ("break-glass", [line(0, glass="unconscious"), line(0, "break-glass", reason="unconscious")]),
     ("subjects", [line(each / 10, subjects=[person(each)]) for each in range(50)]),
@@ -275,6 +280,10 @@ def test_a_place_that_nobody_wrote_is_said(tmp_path: Path, text: str) -> None:
     with pytest.raises(StateDamaged):
         Judge(state, {}, ())
     state.close()
+
+
+def test_reasons_are_those_that_the_proxy_gives() -> None:
+    assert {error.__name__ for error in FAILURES} >= NO_KEY | PASSING | {"DecryptionFailed"}
 
 
 def test_why_the_glass_was_broken_stays_in_the_log(tmp_path: Path) -> None:
