@@ -134,9 +134,12 @@ def certificates(seen: SeenNow) -> Panel:
     if seen.certificate_ends is not None:
         found["shown on this address"] = seen.certificate_ends
     rows = [(name, f"{end:%Y-%m-%d %H:%M}", _days_left(end, seen.now)) for name, end in sorted(found.items())]
+    commands = (
+        ("A renewed certificate counts after a reload", "systemctl reload sealwire"),
+        ("What the servers show, and until when", "sealwire tls verify TARGET"),
+    )
     if not rows:
-        return Panel("certificates", "Certificates", ("This proxy shows no certificate.",))
-    commands = (("A renewed certificate counts after a reload", "systemctl reload sealwire"),)
+        return Panel("certificates", "Certificates", ("This proxy shows no certificate.",), (), commands)
     table = PanelTable.of("Certificates", ("Certificate", "Ends (UTC)", "Days left"), rows)
     return Panel("certificates", "Certificates", (), (), commands, (), (table,))
 

@@ -91,6 +91,8 @@ sealwire_reloads_total{result="failed"} 1
 
 FINDS = (220, 240, 260, 310, 450, 610, 590, 430, 320, 280, 260, 240)
 """Commands in each minute."""
+HISTOGRAM = {800: 700, 2100: 1950, 2720: 2568, 2730: 2577}
+"""Counts of reply times, and what they were before the last minute."""
 RANGES = (0, 0, 1, 0, 0, 5, 3, 1, 0, 0, 0, 0)
 """Refusals in each minute."""
 
@@ -203,6 +205,8 @@ def filled_hour(clock: HandClock, feed: FixedFeed) -> LastHour:
     for found, more in zip((0, *FINDS), (0, *RANGES), strict=True):
         finds, refused = finds + found, refused + more
         feed.text = METRICS.replace("18302", str(finds)).replace('"range"} 14', f'"range"}} {refused}')
+        for count, earlier in HISTOGRAM.items():
+            feed.text = feed.text.replace(f"}} {count}\n", f"}} {earlier}\n") if finds < 18302 else feed.text
         hour.take()
         clock.now_s += 60
     clock.now_s -= 60

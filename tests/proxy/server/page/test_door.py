@@ -8,9 +8,11 @@ from http import HTTPStatus
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sealwire.proxy.server.page import door as door_module
-from sealwire.proxy.server.page.answers import MAX_FORM_BYTES, PageAnswer
+from sealwire.proxy.server.page.answers import MAX_FORM_BYTES, PageAnswer, PageCall
 from sealwire.proxy.server.page.door import LOGIN, LOGOUT, PAGE, PageDoor
 from sealwire.proxy.server.page.facts import CoveredField, PageFacts
 from tests.proxy.server.page.pages import METRICS, TOKEN, FixedFeed, a_config, a_door, a_health, a_token, call
@@ -270,3 +272,46 @@ def test_a_request_and_its_answer_can_be_shown_without_a_secret(tmp_path: Path) 
     cookie = headers_of(answer)["Set-Cookie"].partition("=")[2].partition(";")[0]
     shown = repr(asked) + repr(answer)
     assert not [secret for secret in (TOKEN, "secret", cookie) if secret in shown]
+
+
+_TEXTS = st.text(max_size=60) | st.sampled_from(
+    [
+        "localhost:9464",
+        "[::1]",
+        "[",
+        "Bearer ",
+        f"Basic {TOKEN}",
+        f"bearer\t{TOKEN}",
+        "sealwire=",
+        "null",
+        ";;=;",
+    ]
+)
+_HEADERS = st.dictionaries(
+    st.sampled_from(["host", "authorization", "cookie", "origin", "sec-fetch-site", "content-type"]), _TEXTS
+)
+
+
+@given(
+    method=st.sampled_from(["GET", "POST", "PUT", ""]),
+    path=st.sampled_from(["/", PAGE, LOGIN, LOGOUT]),
+    headers=_HEADERS,
+    form=st.binary(max_size=200),
+    peer=st.ip_addresses().map(str),
+)
+@settings(max_examples=400, deadline=None)
+def test_whatever_is_sent_without_the_token_shows_nothing_of_the_page(
+    strangers: PageDoor, method: str, path: str, headers: dict[str, str], form: bytes, peer: str
+) -> None:
+    answer = strangers.answer(PageCall(method, path, headers, peer, None, form))
+    assert answer is not None
+    assert b"clinic.patients" not in answer.body
+    assert "Set-Cookie" not in headers_of(answer) or "Max-Age=0" in headers_of(answer)["Set-Cookie"]
+    for name, value in answer.headers:
+        assert not {"\r", "\n"} & set(name + value)
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> PageDoor:
+    """A door that strangers try."""
+    return a_door(tmp_path_factory.mktemp("door"))
