@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime
+from enum import Enum
 from typing import Any, Final
 
 from sealwire.keys.frontier.frontier import Frontier
@@ -47,6 +48,18 @@ class ShownKey:
     is_borrowed: bool
 
 
+class HowFar(Enum):
+    """Where the move of a class is; the value is what people read."""
+
+    WAITS = "waits"
+    OPEN = "window open"
+    MOVES = "window moves"
+    BETWEEN = "between windows"
+    OVER = "over"
+    LOST = "lost"
+    """It is not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class MoveStage:
     """How far a class has moved, as one process knows it."""
@@ -56,7 +69,7 @@ class MoveStage:
     new_version: int
     generation: int
     stage: str
-    """`waits`, `between windows`, `window open`, `window moves`, `over`, or `lost`."""
+    """The value of a `HowFar`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +150,19 @@ def _extras(each: FieldClass, subject: str | None) -> Iterator[str]:
 
 def _stage(name: str, frontier: Frontier | None) -> MoveStage:
     if frontier is None:
-        return MoveStage(name, 0, 0, 0, "lost")
-    if frontier.is_over:
-        stage = "over"
-    elif frontier.is_moving:
-        stage = "window moves"
-    elif not frontier.window.is_empty:
-        stage = "window open"
-    else:
-        stage = "between windows" if frontier.has_begun else "waits"
+        return MoveStage(name, 0, 0, 0, HowFar.LOST.value)
+    stage = _how_far(frontier).value
     return MoveStage(name, frontier.old_version, frontier.new_version, frontier.generation, stage)
+
+
+def _how_far(frontier: Frontier) -> HowFar:
+    if frontier.is_over:
+        return HowFar.OVER
+    if frontier.is_moving:
+        return HowFar.MOVES
+    if not frontier.window.is_empty:
+        return HowFar.OPEN
+    return HowFar.BETWEEN if frontier.has_begun else HowFar.WAITS
 
 
 def _row(make: Callable[..., Any], row: Any) -> Any:

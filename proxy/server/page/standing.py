@@ -19,7 +19,7 @@ from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import Phase, is_ready
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping
-from sealwire.proxy.server.page.facts import ShownKey, age_days
+from sealwire.proxy.server.page.facts import HowFar, ShownKey, age_days
 from sealwire.proxy.server.page.panels import Cell, Code, Mark, Panel, PanelTable, SeenNow, Tone
 from sealwire.proxy.server.tls import EXPIRY_WARNING
 
@@ -158,7 +158,7 @@ def moves(seen: SeenNow) -> Panel:
         (
             Code(each.class_name),
             f"{each.old_version} to {each.new_version}" if each.new_version else "unknown",
-            Mark(each.stage, Tone.ACT) if each.stage == "lost" else each.stage,
+            Mark(each.stage, Tone.ACT) if each.stage == HowFar.LOST.value else each.stage,
             each.generation,
             round(waits.get(each.class_name, 0.0)),
         )
