@@ -15,14 +15,10 @@ _IPV6_NETWORK: Final = 64
 
 NO_KEY: Final = frozenset({"UnknownKey", "KeyRetired", "KeyDestroyed"})
 """Reasons of lines `undecryptable` by which there is no key for a stored value."""
-PASSING: Final = frozenset(
+HARMLESS: Final = frozenset(
     {
-        "ContextsMissing",
-        "ContextKeysMissing",
-        "ContextShredded",
-        "CursorOutdated",
-        "FrontierLost",
-        "WindowMet",
+        *("ContextsMissing", "ContextKeysMissing", "ContextShredded"),
+        *("CursorOutdated", "FrontierLost", "WindowMet"),
     }
 )
 """Those that pass by themselves, or follow from an erasure: no sign of anything."""
@@ -152,7 +148,7 @@ def is_within(hours: Hours, moment: datetime | None) -> bool:
 
 def _undecryptable(fields: Fields, rules: Rules) -> Iterator[Observation]:
     reason = _text(fields, "reason")
-    if reason in PASSING:
+    if reason in HARMLESS:
         return
     name = RuleName.UNKNOWN_KEYS if reason in NO_KEY else RuleName.UNDECRYPTABLE
     about = (("namespace", _text(fields, "namespace")), ("user", who(fields)))

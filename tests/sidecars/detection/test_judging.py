@@ -10,7 +10,7 @@ from sealwire.proxy.session.replies import FAILURES
 from sealwire.sidecars.detection.alerts import MOST_NAMED, Alerts
 from sealwire.sidecars.detection.errors import StateDamaged
 from sealwire.sidecars.detection.judging import Judge, read_place
-from sealwire.sidecars.detection.observations import NO_KEY, PASSING
+from sealwire.sidecars.detection.observations import HARMLESS, NO_KEY
 from sealwire.sidecars.detection.rules import RuleName
 from sealwire.sidecars.detection.state_file import StateFile
 from tests.audit.logs import KEY, place
@@ -283,7 +283,7 @@ def test_a_place_that_nobody_wrote_is_said(tmp_path: Path, text: str) -> None:
 
 
 def test_reasons_are_those_that_the_proxy_gives() -> None:
-    assert {error.__name__ for error in FAILURES} >= NO_KEY | PASSING | {"DecryptionFailed"}
+    assert {error.__name__ for error in FAILURES} >= NO_KEY | HARMLESS | {"DecryptionFailed"}
 
 
 def test_why_the_glass_was_broken_stays_in_the_log(tmp_path: Path) -> None:
