@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
-from sealwire.policies.roles.access import NO_ACCESS, ClassAccess
+from sealwire.policies.roles.access import ClassAccess
 from sealwire.policies.roles.rights import Rights
 
 _UNIT: Final = r"(?:[^\\]|\\.)*"
@@ -72,7 +72,7 @@ class Role:
     users: tuple[NamedUser, ...]
     certificates: Wildcards
     classes: Mapping[str, ClassAccess]
-    others: ClassAccess = NO_ACCESS
+    others: ClassAccess
     """What it allows with a class that it does not name."""
     needs_certificate: bool = False
     purposes: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ def user(text: str) -> NamedUser:
 
 def role(name: str = "r", *users: str, certificates: tuple[str, ...] = ()) -> Role:
     subjects = Wildcards(certificates, are_subjects=True)
-    return Role(name, tuple(map(user, users)), subjects, SEES)
+    return Role(name, tuple(map(user, users)), subjects, SEES, NO_ACCESS)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """No right outlives its reason."""
 
-from sealwire.policies.roles.access import CLEAR, ClassAccess
+from sealwire.policies.roles.access import CLEAR, NO_ACCESS, ClassAccess
 from sealwire.policies.roles.role import NamedUser, Role, Roles, Wildcards
 from sealwire.proxy.session.login.entitled import MAX_REMEMBERED, Entitled
 from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated
@@ -8,7 +8,8 @@ from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated
 ANN = NamedUser(Wildcards(("ann",)), Wildcards(("admin",)))
 NOBODY = Wildcards((), are_subjects=True)
 ROLES = Roles(
-    (Role("r", (ANN,), Wildcards(("CN=ann",), are_subjects=True), {"nhs": ClassAccess(CLEAR)}),), ("nhs",)
+    (Role("r", (ANN,), Wildcards(("CN=ann",), are_subjects=True), {"nhs": ClassAccess(CLEAR)}, NO_ACCESS),),
+    ("nhs",),
 )
 
 
