@@ -63,7 +63,7 @@ class WriterKeeper:
         self._rings = [_make_ring() for _ in range(rings)]
         self._process: asyncio.subprocess.Process | None = None
         self._keeping: asyncio.Task[None] | None = None
-        self._closing = False
+        self._closing = asyncio.Event()
 
     def ends(self, number: int) -> RingEnds:
         """What the worker `number`, from 1 on, needs: descriptors of this process, to be inherited."""
@@ -88,7 +88,7 @@ class WriterKeeper:
 
     async def close(self) -> None:
         """Let the writer finish: all workers have ended. What it has not written is counted in the log."""
-        self._closing = True
+        self._closing.set()
         for ring in self._rings:
             os.close(ring.waker)
         if self._keeping is not None and not await within(self._keeping, CLOSE_S):
@@ -108,13 +108,15 @@ class WriterKeeper:
             started_s = time.monotonic()
             if process is not None:
                 code = await process.wait()
-                if self._closing and code >= 0:
+                if self._closing.is_set() and code >= 0:
                     return
                 how = {"exit": code} if code >= 0 else {"signal": -code}
                 note(_log, logging.ERROR, "the audit writer ended, it is started again", **how)
             failures = 0 if time.monotonic() - started_s >= STABLE_S else failures + 1
             if failures > 1:
-                await asyncio.sleep(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**failures))
+                # at the end there is no time for it, and records may still wait
+                pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**failures)
+                await within(self._closing.wait(), pause_s)
             try:
                 process = self._process = await self._spawn()
             except OSError as error:

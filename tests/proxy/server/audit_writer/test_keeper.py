@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -147,6 +148,22 @@ async def test_a_writer_that_is_killed_at_the_end_is_started_once_more(tmp_path:
         os.kill(running.pid, signal.SIGKILL)
     assert numbers_in(tmp_path) == list(range(110))
     assert_whole(tmp_path)
+
+
+async def test_at_the_end_nobody_waits_for_the_pause_before_a_new_writer(
+    tmp_path: Path,
+) -> None:
+    async with writing(tmp_path) as running:
+        for _ in range(3):
+            pid = running.pid
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda gone=pid: running.pid != gone)  # type: ignore[misc]
+        # the next pause is one of 4 seconds
+        os.kill(running.pid, signal.SIGKILL)
+        assert running.put(100)
+        began_s = time.monotonic()
+    assert time.monotonic() - began_s < 4
+    assert numbers_in(tmp_path) == list(range(100))
 
 
 async def test_a_writer_that_is_stopped_holds_nobody_up_before_the_ring_is_full(tmp_path: Path) -> None:
