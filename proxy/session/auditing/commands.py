@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Final, final
 
-from sealwire.policies.file.schema import PolicySet
+from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.auditing.answers import Answer
 from sealwire.proxy.session.auditing.named import note_linked
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope, Pseudonym
-from sealwire.proxy.session.auditing.subjects import DocumentsShown, SubjectPaths, SubjectPolicy
+from sealwire.proxy.session.auditing.subjects import DocumentsShown, InClear, SubjectPaths, SubjectPolicy
 from sealwire.proxy.session.auditing.tally import OpenedTally, SentTally
 from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
 from sealwire.proxy.session.records import CommandOutcome, CommandRecord, CommandResult
@@ -53,10 +53,12 @@ class Sent:
 class OpenCursor:
     """What the replies to a getMore have to do with the command that opened the cursor."""
 
-    __slots__ = ("paths", "stated")
+    __slots__ = ("paths", "stated", "tree")
 
-    def __init__(self, paths: SubjectPaths | None, stated: Stated) -> None:
+    def __init__(self, paths: SubjectPaths | None, tree: PathNode | None, stated: Stated) -> None:
         self.paths = paths
+        self.tree = tree
+        """The covered paths of its documents, where they come as the collection has them."""
         self.stated = stated
 
 
@@ -86,11 +88,13 @@ class AuditedCommand:
         self._pseudonym = pseudonym
         self._shows = shows
 
-    def answer(self, open_envelope: OpenEnvelope) -> Answer:
-        """What reads one reply to it, opened or not."""
+    def answer(self, open_envelope: OpenEnvelope, in_clear: frozenset[str]) -> Answer:
+        """What reads one reply to it, opened or not; with classes `in_clear` it has to be not opened."""
         if not self._shows:
             return Answer(None)
-        return Answer(DocumentsShown(self.opening.paths, self._pseudonym, open_envelope))
+        tree = self.opening.tree
+        clear = InClear(tree, in_clear) if in_clear and tree is not None else None
+        return Answer(DocumentsShown(self.opening.paths, self._pseudonym, open_envelope, clear))
 
 
 @final
@@ -139,18 +143,22 @@ class CommandAuditor:
         stated = command.stated
         if stated is NOTHING_STATED and plan.buf.find(b"comment\0") >= 0:
             stated = stated_in(plan.buf, body)
-        cursor_id, paths = b"", None
+        cursor_id, paths, tree = b"", None, None
         if is_more:
             cursor_id = _cursor_of(plan.buf, body)
             opening = self._cursors.get(cursor_id)
             if opening is not None:
-                paths = opening.paths
+                paths, tree = opening.paths, opening.tree
                 stated = stated if stated is not NOTHING_STATED else opening.stated
-        elif is_own and plan.protected and settings.pseudonym is not None:
-            own = self._paths_of(policy, plan.namespace)
-            if own is not None and own.link:
-                note_linked(plan.buf, command.parsed, name, own, settings.pseudonym, tally.subjects)
-            paths = own if _shows_own(command) else None
+        elif is_own and plan.protected:
+            if settings.pseudonym is not None:
+                paths = self._paths_of(policy, plan.namespace)
+                if paths is not None and paths.link:
+                    note_linked(plan.buf, command.parsed, name, paths, settings.pseudonym, tally.subjects)
+            if _shows_own(command):
+                tree = policy.covered(plan.namespace)
+            else:
+                paths = None
         tally.note(plan.buf, plan.edits)
         record = CommandRecord(
             command.namespace,
@@ -164,7 +172,7 @@ class CommandAuditor:
         )
         return AuditedCommand(
             record,
-            OpenCursor(paths, stated),
+            OpenCursor(paths, tree, stated),
             cursor_id,
             None if policy.subjects is None else settings.pseudonym,
             is_certain=is_certain,
@@ -187,6 +195,8 @@ class CommandAuditor:
             return None
         if shown is None:
             return CommandResult(outcome, answer.reason, read)
+        for name, amount in shown.read.items():
+            read[name] = read.get(name, 0) + amount
         return CommandResult(outcome, answer.reason, read, documents, tuple(shown.subjects), shown.unknown)
 
     def _remember(self, cursor_id: bytes, opening: OpenCursor) -> None:

@@ -14,6 +14,7 @@ from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.file.subject_links import identifiers
 from sealwire.proxy.session.auditing.settings import IDENTIFIER, Pseudonym
+from sealwire.proxy.session.revealing.plaintext import is_encrypted
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
@@ -124,15 +125,46 @@ def _tree(paths: list[str], path: str = "") -> PathNode:
 
 
 @final
+class InClear:
+    """Classes whose values may rightly be stored in clear, in the documents of one collection."""
+
+    __slots__ = ("_classes", "_tree")
+
+    def __init__(self, tree: PathNode, classes: frozenset[str]) -> None:
+        self._tree = tree
+        self._classes = classes
+
+    def count(self, buf: bytes, start: int, found: dict[str, int]) -> None:
+        """Add the values in clear of the document at `start`, as the server sent it, by their class."""
+        try:
+            walk = StoredValues(buf, self._tree, start)
+            while walk.next_value():
+                name = walk.leaf.name
+                if name in self._classes and not (
+                    walk.kind == kinds.BIN_DATA and is_encrypted(buf, walk.value)
+                ):
+                    found[name] = found.get(name, 0) + 1
+        except BsonError:  # what is wrong with a reply, others say
+            return
+
+
+@final
 class DocumentsShown:
     """The documents of one reply: how many, and whose."""
 
-    __slots__ = ("_open", "_paths", "_pseudonym", "documents", "subjects", "unknown")
+    __slots__ = ("_clear", "_open", "_paths", "_pseudonym", "documents", "read", "subjects", "unknown")
 
     def __init__(
-        self, paths: SubjectPaths | None, pseudonym: Pseudonym | None, open_envelope: OpenEnvelope
+        self,
+        paths: SubjectPaths | None,
+        pseudonym: Pseudonym | None,
+        open_envelope: OpenEnvelope,
+        clear: InClear | None,
     ) -> None:
         """`open_envelope` opens identifiers in documents as the server sent them."""
+        self._clear = clear
+        self.read: dict[str, int] = {}
+        """By class, how many values there were that rightly are in clear."""
         self._open = open_envelope
         self._paths = paths
         self._pseudonym = pseudonym
@@ -156,6 +188,8 @@ class DocumentsShown:
     def document(self, buf: bytes, start: int) -> None:
         """One more."""
         self.documents += 1
+        if self._clear is not None:
+            self._clear.count(buf, start, self.read)
         if self._pseudonym is not None and (
             self._paths is None
             or not self._paths.look(buf, start, self._pseudonym, self._open, self.subjects)

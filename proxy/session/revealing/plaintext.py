@@ -204,12 +204,13 @@ def _look_at_document(
         if (
             walk.is_value
             and walk.leaf.name not in allowed
-            and not (walk.kind == kinds.BIN_DATA and _is_encrypted(buf, walk.value))
+            and not (walk.kind == kinds.BIN_DATA and is_encrypted(buf, walk.value))
         ):
             path = walk.node.path
             found[path] = found.get(path, 0) + 1
 
 
-def _is_encrypted(buf: bytes, binary: int) -> bool:
+def is_encrypted(buf: bytes, binary: int) -> bool:
+    """Whether the BSON Binary at `binary` is an envelope, or a value of MongoDB's own encryption."""
     subtype = binary + _SUBTYPE_OFFSET
     return buf[subtype] == _OF_MONGODB or buf[subtype : binary + _MARKER_END] == MARKER

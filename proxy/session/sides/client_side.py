@@ -223,7 +223,7 @@ class ClientSide(Side):
         settings, keyring, known = shared.settings, shared.keyring, shared.passing
         is_moving = bool(shared.moves.classes)
         forms = Forms(shared.moves, keyring) if is_moving or keyring.plaintext_classes else None
-        is_planned = is_moving or settings.audits_passing
+        is_planned = is_moving or (settings.audit is not None and settings.audits_passing)
         target = None if is_planned else target_of(message, parsed.body, known.planned)
         if target is not None:
             passing = known.get(target)

@@ -54,12 +54,12 @@ def of_reply(
 ) -> list[Effect]:
     """What is told of a whole reply.
 
-    `shown`: as the client sees it; as the server sent it where the client does not see all values, or has
-    errors in it of statements that were left out, which are on record already.
+    `shown`: as the client sees it; as the server sent it where the client does not see all values, where some
+    are in clear, and where it has errors of statements that were left out, which are on record already.
     """
     if request.audited is None:
         return []
-    answer = request.audited.answer(shared.open_envelope)
+    answer = request.audited.answer(shared.open_envelope, shared.keyring.partly_plaintext)
     if not parsed.sequences:
         answer.body(shown, parsed.body)
     return of_answer(shared, request, answer, tally)
@@ -87,11 +87,13 @@ class LongOpening:
     __slots__ = ("_answer", "_counted", "_shared", "_tally", "is_raw", "reply")
 
     def __init__(self, message: LongMessage, request: Request, shared: Shared, *, is_raw: bool) -> None:
-        """`is_raw`: the client does not see all values, so the log is told of what the server sent."""
+        """`is_raw`: the log is told of what the server sent; the client sees less, or some is in clear."""
         self._shared = shared
         self.is_raw = is_raw
         audited = request.audited
-        self._answer = None if audited is None else audited.answer(shared.open_envelope)
+        self._answer = None
+        if audited is not None:
+            self._answer = audited.answer(shared.open_envelope, shared.keyring.partly_plaintext)
         self._tally = None if audited is None else OpenedTally(shared.open_envelope)
         self._counted = 0
         self.reply = LongReply(message, reader=None if audited is None else self)

@@ -136,8 +136,8 @@ class ServerSide(Side):
         effects = self._to_client(ToClient(revealed), opened)
         if request.audited is not None:
             shared = conversation.shared
-            is_limited = conversation.entitled.rights(request.stated) is not None
-            shown = message if is_limited or request.errors is not None else revealed
+            is_raw = conversation.entitled.rights(request.stated) is not None or request.errors is not None
+            shown = message if is_raw or shared.keyring.partly_plaintext else revealed
             effects = on_record.of_reply(shared, request, shown, parsed, tally) + effects
         return effects if request.look is None else effects + self._plaintext(request.look, message, parsed)
 
@@ -225,7 +225,8 @@ class ServerSide(Side):
         """A long reply is opened from here on, all of it under the rights that count now."""
         self._rights = self._conversation.entitled.rights(request.stated)
         shared = self._conversation.shared
-        self._unfinished = LongOpening(message, request, shared, is_raw=self._rights is not None)
+        is_raw = self._rights is not None or bool(shared.keyring.partly_plaintext)
+        self._unfinished = LongOpening(message, request, shared, is_raw=is_raw)
         return self._unfinished
 
     def _opener_in_parts(self, message: LongMessage, reply: LongOpening) -> OpenEnvelope:

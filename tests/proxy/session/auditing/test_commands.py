@@ -25,7 +25,7 @@ from sealwire.proxy.session.records import CommandOutcome, CommandRecord, Comman
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import Reveal, SessionSettings
 from tests.proxy.session import world
-from tests.proxy.session.world import KEYRING, POLICY_TEXT, command, reply, sealed, sealed_randomly
+from tests.proxy.session.world import KEYRING, POLICY_TEXT, command, data_key, reply, sealed, sealed_randomly
 
 POLICY = load_policy(
     POLICY_TEXT.replace(b"  ward.*:", b"  clinic.visits: {report: secret}\n  ward.*:")
@@ -192,6 +192,36 @@ def test_documents_that_come_in_another_shape_are_nobodys() -> None:
     aggregate = {"aggregate": "patients", "pipeline": pipeline, "cursor": {}, "$db": "clinic"}
     _, result = asked(session(), aggregate, batch({"other": sealed("nhs", "1")}))
     assert (result.read, result.documents, result.subjects, result.unknown) == ({"nhs": 1}, 1, (), 1)
+
+
+CLEAR = Keyring(data_key(name, is_plaintext=name in ("nhs", "visits")) for name in POLICY.class_names)
+
+
+@pytest.mark.parametrize("length", [1, 3000])
+def test_values_of_classes_that_are_in_clear_count_as_read(length: int) -> None:
+    played = session(keyring=CLEAR)
+    played.client_data(command({"find": "patients", "$db": "clinic"}))
+    shown = {
+        "nhs_number": "1",
+        "tags": ["2", None],
+        "visits": 3,
+        "notes": sealed_randomly("secret", "x"),
+        "weight": 1.5,
+    }
+    message = reply(batch(*[{**shown, "filling": "x" * 700}] * length))
+    effects: list[Effect] = []
+    for start in range(0, len(message), 60_000):
+        effects += played.server_data(message[start : start + 60_000])
+    _, result = done(effects)
+    assert result.read == {"secret": length, "nhs": 2 * length, "visits": length}
+    assert result.subjects == (person("1"), person("2"))
+
+
+def test_values_in_clear_that_come_in_another_shape_are_not_told() -> None:
+    pipeline = [{"$project": {"other": "$nhs_number"}}]
+    aggregate = {"aggregate": "patients", "pipeline": pipeline, "cursor": {}, "$db": "clinic"}
+    _, result = asked(session(keyring=CLEAR), aggregate, batch({"nhs_number": "1"}))
+    assert (result.read, result.unknown) == ({}, 1)
 
 
 LINKED = "clinic.patients._id"
