@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,28 @@ def test_a_courier_tells_in_a_thread_of_its_own(tmp_path: Path, monkeypatch: pyt
         pass
     courier.stop(60)
     assert [alert["id"] for alert in told.alerts] == ["a1", "a2"]
+
+
+def test_one_that_hangs_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "_WAIT_S", 0.001)
+    kept(tmp_path, 2, "hangs", "told").close()
+    over, told = threading.Event(), Told()
+
+    class Hangs:
+        name = "hangs"
+
+        def tell(self, alert: dict[str, Any]) -> None:
+            over.wait()
+
+    couriers = [Courier(tmp_path / "watch.sqlite", channel, nothing) for channel in (Hangs(), told)]
+    for courier in couriers:
+        courier.start()
+    while len(told.alerts) < 2:
+        pass
+    couriers[0].stop(0.01)
+    over.set()
+    for courier in couriers:
+        courier.stop(60)
 
 
 def test_a_courier_says_that_it_cannot_read_and_tries_again(
