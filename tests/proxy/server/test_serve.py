@@ -193,3 +193,12 @@ def test_the_help_shows_signals_exit_codes_and_examples() -> None:
         assert shown.exit_code == 0
         assert "--config" in shown.output
         assert "Example" in shown.output
+
+
+def test_a_check_tells_of_an_audit_log_that_could_not_be_written(tmp_path: Path) -> None:
+    with hello_thread() as port:
+        site = make_site(tmp_path, port)
+        site.config["audit"] = {"path": "missing/audit.jsonl"}
+        done = site.serve("--check")
+    assert done.returncode == 78
+    assert "missing/audit.jsonl" in done.stderr
