@@ -4,6 +4,7 @@ import json
 import os
 import struct
 import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -144,25 +145,43 @@ def test_the_document_tells_of_every_section(tmp_path: Path) -> None:
     assert rows[1:] == titles(tmp_path)
 
 
+WATCH = """
+version: 1
+audit: {path: audit.jsonl, key: audit.key.pub}
+state: watch.sqlite
+rules: {refused: {at_least: 1}}
+"""
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_page_of_a_proxy_shows_what_it_does_and_no_value(
     tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_document(PAGE, tmp_path, "token")
+    run_document(ROOT / "docs" / "operations" / "audit.md", tmp_path, "key")
     policy = tmp_path / "policy.yaml"
     policy.write_text(POLICY)
+    (tmp_path / "alerts.yaml").write_text(WATCH)
     monkeypatch.setenv("SEALWIRE_ADMIN_PAGE_TOKEN_FILE", str(tmp_path / "admin-token"))
-    settings = {"workers": workers}
+    monkeypatch.setenv("SEALWIRE_ADMIN_PAGE_WATCH", str(tmp_path / "alerts.yaml"))
+    log = {"path": str(tmp_path / "audit.jsonl"), "key": str(tmp_path / "audit.key"), "checkpoint_lines": 1}
+    settings = {"workers": workers, "audit": log}
+    watch = [sys.executable, "-m", "sealwire", "watch", tmp_path / "alerts.yaml", "--once"]
     with secantus(tmp_path) as database:
         options = ProxyOptions(tmp_path / "proxy", policy, database.address, None, None, False, settings)
         with ProxyProcess(options) as proxy, MongoClient[Any](proxy.uri()) as client:
+            at = {"ADMIN_PORT": str(proxy.admin_port)}
             patients = client["clinic"]["patients"]
             patients.insert_one({"nhs_number": MARKER, "notes": MARKER})
             assert patients.count_documents({"nhs_number": MARKER}) == 1
             with pytest.raises(OperationFailure):
                 patients.find_one({"nhs_number": {"$regex": MARKER}})
-            page = run_document(PAGE, tmp_path, "look", {"ADMIN_PORT": str(proxy.admin_port)})
+            client["clinic"]["patients"].find_one({"nhs_number": MARKER})
+            subprocess.run(watch, check=True, capture_output=True, timeout=60)
+            page = run_document(PAGE, tmp_path, "look", at)
     assert MARKER not in page
     for said in ("ready: clients are served", "clinic.patients", "pattern", "policy explain", "active"):
         assert said in page
+    assert '<td role="cell"><span class="name" aria-hidden="true">Rule</span> refused' in page
+    assert "Newest checkpoint" in page
     assert ("Workers that serve" in page) is (workers > 1)

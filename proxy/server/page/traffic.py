@@ -130,10 +130,6 @@ def rate_text(rate: float | None) -> str:
     return f"{rate:.0f}" if rate >= 10 else f"{rate:.2f}"
 
 
-def _explained(seen: SeenNow, reason: str) -> Code:
-    return Code(explain_command(seen, reason))
-
-
 def _reply_times(seen: SeenNow) -> Iterator[tuple[str, str | Mark]]:
     for part, words in ((0.5, "half of the replies"), (0.99, "99 % of the replies")):
         within_s = seen.hour.reply_time_s(seen.readings, part)
