@@ -166,7 +166,7 @@ def test_the_page_of_a_proxy_shows_what_it_does_and_no_value(
     monkeypatch.setenv("SEALWIRE_ADMIN_PAGE_WATCH", str(tmp_path / "alerts.yaml"))
     log = {"path": str(tmp_path / "audit.jsonl"), "key": str(tmp_path / "audit.key"), "checkpoint_lines": 1}
     settings = {"workers": workers, "audit": log}
-    watch = [sys.executable, "-m", "sealwire", "watch", tmp_path / "alerts.yaml", "--once"]
+    watch: list[str | Path] = [sys.executable, "-m", "sealwire", "watch", tmp_path / "alerts.yaml", "--once"]
     with secantus(tmp_path) as database:
         options = ProxyOptions(tmp_path / "proxy", policy, database.address, None, None, False, settings)
         with ProxyProcess(options) as proxy, MongoClient[Any](proxy.uri()) as client:
