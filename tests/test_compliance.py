@@ -30,7 +30,7 @@ DOCUMENTS = (
 )
 
 CODE = re.compile(r"`([^`]+)`")
-TEST = re.compile(r"^((?:[\w-]+/)*test_\w+\.py)::(test_\w+)$")
+TEST = re.compile(r"^((?:[\w-]+/)*test_\w+\.py)(?:::([A-Z]\w+))?::(test_\w+)$")
 FILE = re.compile(r"^(?:[\w.-]+/)+[\w.-]+$|^[\w.-]+\.(?:py|sh|yaml)$")
 PLAIN = {"aes-xts-plain64", ".tar.gz.enc", "--due", "--watch", "--drill"}
 
@@ -65,7 +65,12 @@ def _is_test(code: str) -> bool:
     path = ROOT / "tests" / named[1] if named else None
     if named is None or path is None or not path.is_file():
         return False
-    return re.search(rf"^ *(?:async )?def {named[2]}\(", path.read_text(encoding="utf-8"), re.M) is not None
+    text = path.read_text(encoding="utf-8")
+    if named[2]:
+        _, _, text = text.partition(f"\nclass {named[2]}:")
+        text = re.split(r"^\S", text, maxsplit=1, flags=re.M)[0]
+    indent = "    " if named[2] else ""
+    return re.search(rf"^{indent}(?:async )?def {named[3]}\(", text, re.M) is not None
 
 
 def _settings() -> set[str]:
@@ -175,6 +180,8 @@ def test_every_document_that_is_asked_for_is_there(name: str) -> None:
         "`test_compliance.py`",
         "`test_compliance.py::rows_of`",
         "`../pyproject.toml::test_x`",
+        "`crypto/test_cipher.py::test_it_depends_on_key_domain_and_data`",
+        "`crypto/test_cipher.py::TestTag::test_nothing_was_said_of`",
     ],
 )
 def test_a_test_that_is_not_there_is_noticed(cell: str) -> None:
