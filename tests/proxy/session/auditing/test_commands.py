@@ -108,6 +108,39 @@ def test_an_upsert_compares_by_its_filter_and_stores_by_its_update() -> None:
     assert (record.written, record.filtered) == ({"visits": 1}, {"nhs": 1})
 
 
+def test_a_bulk_write_counts_over_its_collections_and_shows_no_document() -> None:
+    body = {
+        "bulkWrite": 1,
+        "nsInfo": [{"ns": "clinic.patients"}, {"ns": "clinic.visits"}],
+        "ops": [
+            {"insert": 0, "document": {"nhs_number": "1"}},
+            {"insert": 1, "document": {"report": "x"}},
+            {"update": 0, "filter": {"nhs_number": "2"}, "updateMods": {"$set": {"visits": 1}}},
+        ],
+        "$db": "admin",
+    }
+    statements = [{"ok": 1.0, "idx": 0, "n": 1}, {"ok": 0.0, "idx": 1, "code": 11000, "n": 0}]
+    cursor = {"id": bson.Int64(0), "firstBatch": statements, "ns": "admin.$cmd.bulkWrite"}
+    record, result = asked(session(), body, {"cursor": cursor, "nErrors": 1, "nInserted": 1, "ok": 1.0})
+    assert (record.command, record.written) == ("bulkWrite", {"nhs": 1, "secret": 1, "visits": 1})
+    assert (record.filtered, record.subjects) == ({"nhs": 1}, (person("1"), person("2")))
+    assert (result.outcome, result.reason) == (CommandOutcome.FAILED, "statements")
+    assert (result.documents, result.unknown) == (0, 0)
+
+
+def test_each_command_of_a_transaction_has_a_line_and_its_end_with_all() -> None:
+    transaction = {"lsid": {"id": bson.Binary(bytes(16), 4)}, "txnNumber": bson.Int64(1), "autocommit": False}
+    insert = {"insert": "patients", "documents": [{"visits": 1}], "startTransaction": True}
+    commit = {"commitTransaction": 1, "$db": "admin", **transaction}
+    for scope, lines in ((CommandScope.PROTECTED, 0), (CommandScope.ALL, 1)):
+        played = session(scope)
+        record, _ = asked(played, {**insert, **transaction, "$db": "clinic"}, {"n": 1, "ok": 1})
+        assert record.written == {"visits": 1}
+        played.client_data(command(commit))
+        effects = played.server_data(reply({"ok": 1}))
+        assert sum(isinstance(each, Done) for each in effects) == lines
+
+
 def test_a_long_insert_counts_documents_that_were_written_on_the_way() -> None:
     documents = [{"nhs_number": f"{n}", "filling": "x" * 9000} for n in range(300)]
     insert = {"insert": "patients", "$db": "clinic"}
