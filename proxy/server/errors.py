@@ -28,6 +28,8 @@ class StartReason(Enum):
     UPSTREAM_PROTOCOL = "upstream-protocol"
     NOT_READY = "not-ready"
     WORKERS_FAILED = "workers-failed"
+    FILE_EXISTS = "file-exists"
+    FILE_UNWRITABLE = "file-unwritable"
     TOKEN_SHORT = "token-short"  # noqa: S105 - a reason
 
 
@@ -42,6 +44,10 @@ class ServerError(Exception):
 
 class FileProblem(ServerError):
     """A file that the configuration names is missing, or does not hold what it should."""
+
+
+class ConfigExists(ServerError):
+    """A configuration is to be written where there is a file already."""
 
 
 class PermissionProblem(ServerError):

@@ -54,6 +54,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     audit.NotAudited: EX_OSERR,
     audit.AuditKeyProblem: EX_DATAERR,
     server.FileProblem: EX_CONFIG,
+    server.ConfigExists: EX_CANTCREAT,
     server.PermissionProblem: EX_NOPERM,
     server.KeyringIncomplete: EX_DATAERR,
     server.TopologyProblem: EX_CONFIG,
