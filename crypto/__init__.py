@@ -3,6 +3,8 @@
 Owns: AES-256-SIV (RFC 5297), the envelope's byte layout, what its associated data is, the limits on both,
 and the self-test that runs before anything listens.
 
+Beside that, what a certificate says: `x509` how long it counts and whose it is, `host_names` whom it names.
+
 The walk: `cipher.ValueCipher` holds the key of one class and version; `encrypt_deterministically` and
 `encrypt_randomly` make an envelope from a BSON type and the value's bytes; `envelope.parse_header` reads
 which key an envelope needs, without any key; `ValueCipher.decrypt` opens it. Short values go

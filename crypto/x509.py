@@ -28,6 +28,24 @@ def certificate_validity(pem: bytes) -> Validity:
     return Validity(first.not_valid_before_utc, first.not_valid_after_utc)
 
 
+def certificate_names(pem: bytes) -> tuple[str, ...]:
+    """The hosts and addresses that the first certificate in `pem` is for; none where it says none.
+
+    The common name is not among them: no client of today looks there (RFC 9525 section 2). Raises
+    InvalidCertificate.
+    """
+    try:
+        first = x509.load_pem_x509_certificates(pem)[0]
+    except ValueError:
+        raise InvalidCertificate("no certificate in PEM form") from None
+    try:
+        names = first.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):  # ValueError: one that nobody can read names nobody
+        return ()
+    addresses = (str(address) for address in names.get_values_for_type(x509.IPAddress))
+    return (*names.get_values_for_type(x509.DNSName), *addresses)
+
+
 def certificate_subject(der: bytes) -> str:
     """Whose a certificate is, as RFC 4514 writes it, in one line of 256 printable characters at most.
 

@@ -1,11 +1,12 @@
 """What is allowed and deserves a warning: at every start, at a reload that brings it, and by `--check`."""
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from ipaddress import ip_address
 
-from sealwire.proxy.server.config.settings import AccessControl, Config
+from sealwire.proxy.server.config.settings import KNOWN_VARIABLES, AccessControl, Config, TlsMode
 from sealwire.proxy.server.errors import AccessProblem, StartReason
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.session.shared import Reveal
@@ -23,6 +24,8 @@ class Finding:
     """A few words, the same every time: the log's event."""
     problem: str
     hint: str
+    fields: Mapping[str, str | int] = field(default_factory=dict)
+    """What programs may want of it: more fields of the log's line."""
 
 
 NO_ACCESS_CONTROL = Finding(
@@ -60,6 +63,32 @@ def findings(config: Config) -> list[Finding]:
     return found
 
 
+def plaintext_findings(config: Config) -> list[Finding]:
+    """The sides without TLS, each on its own. Cost: none."""
+    modes = {"listen": config.listen_tls.mode, "upstream": config.upstream_tls.mode}
+    return [
+        Finding(
+            "no TLS on this side",
+            f"{name}.tls.mode is 'plaintext': whoever is on the way reads and changes what passes",
+            f"name the files of TLS in {name}.tls, unless both ends are on this machine",
+            {"side": name},
+        )
+        for name, mode in modes.items()
+        if mode is TlsMode.PLAINTEXT
+    ]
+
+
+def variable_findings(config: Config) -> list[Finding]:
+    """Variables that look like Sealwire's and that nothing reads. Their values stay unsaid."""
+    found = []
+    for variable in config.ignored_variables:
+        meant = get_close_matches(variable.upper(), KNOWN_VARIABLES, 1)
+        hint = f"did you mean {meant[0]}?" if meant else "docs/configuration.md lists all of them"
+        problem = f"{variable} names no key, and changes nothing"
+        found.append(Finding("environment variable names no key", problem, hint, {"variable": variable}))
+    return found
+
+
 def compare_access(setting: AccessControl, answers: Iterable[AccessControl | None]) -> list[Finding]:
     """What the servers say to the setting; None is an answer that does not tell. Raises AccessProblem."""
     said = set(answers)
@@ -75,7 +104,9 @@ def compare_access(setting: AccessControl, answers: Iterable[AccessControl | Non
 def warn(found: Sequence[Finding]) -> None:
     """Log each of them."""
     for finding in found:
-        note(_log, logging.WARNING, finding.event, problem=finding.problem, hint=finding.hint)
+        note(
+            _log, logging.WARNING, finding.event, **finding.fields, problem=finding.problem, hint=finding.hint
+        )
 
 
 def _is_loopback(host: str) -> bool:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from sealwire.crypto.x509 import InvalidCertificate, certificate_validity
+from sealwire.crypto.x509 import InvalidCertificate, certificate_names, certificate_validity
 from sealwire.proxy.server.config.settings import ListenTls, TlsMode, UpstreamTls
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
 
@@ -30,6 +30,8 @@ class TlsSide:
 
     context: ssl.SSLContext | None
     not_after: datetime | None = None
+    names: tuple[str, ...] = ()
+    """The hosts that its certificate is for."""
     warning: str = ""
     """A certificate that is expired, not yet valid or near its end; empty otherwise."""
 
@@ -90,7 +92,7 @@ def _with_certificate(context: ssl.SSLContext, certificate: Path | None, key: Pa
     pem = _read(certificate)
     _check_private(key)
     try:
-        validity = certificate_validity(pem)
+        validity, names = certificate_validity(pem), certificate_names(pem)
     except InvalidCertificate:
         raise _bad_pem(certificate, "certificate") from None
     try:
@@ -116,7 +118,7 @@ def _with_certificate(context: ssl.SSLContext, certificate: Path | None, key: Pa
         warning = "the certificate is not valid yet"
     else:
         warning = "the certificate expires soon" if validity.not_after - now < EXPIRY_WARNING else ""
-    return TlsSide(context, validity.not_after, warning)
+    return TlsSide(context, validity.not_after, names, warning)
 
 
 def _load_authorities(context: ssl.SSLContext, path: Path) -> None:

@@ -2,17 +2,21 @@
 
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import click
 
-from sealwire.cli.options import config_option
+from sealwire.cli.options import config_option, json_option
+from sealwire.cli.output import answer
 from sealwire.proxy.server.config.reader import load_config, reload_config
 from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.findings import Finding
 from sealwire.proxy.server.observability.logs import configure
 from sealwire.proxy.server.page.panels import WatchedNow
-from sealwire.proxy.server.workers import app, supervisor, worker
+from sealwire.proxy.server.workers import app, checking, supervisor, worker
 from sealwire.proxy.server.workers.hangup import hold_reload
 from sealwire.proxy.server.workers.start import load
 from sealwire.proxy.server.workers.worker_channel import ChannelError
@@ -22,8 +26,9 @@ from sealwire.proxy.session.session import Session
 @click.command(name="serve")
 @config_option("The configuration file; docs/configuration.md explains its keys.")
 @click.option("--check", is_flag=True, help="Validate everything, ask the servers, bind nothing, and exit.")
+@json_option
 @click.option("--worker", "number", type=int, hidden=True, help="For the supervisor: run as this worker.")
-def command(config_path: Path, check: bool, number: int | None) -> None:
+def command(config_path: Path, check: bool, as_json: bool, number: int | None) -> None:
     """Run the proxy.
 
     \b
@@ -44,8 +49,11 @@ def command(config_path: Path, check: bool, number: int | None) -> None:
     Examples:
       sealwire serve --config /etc/sealwire/sealwire.yaml
       sealwire serve --check
+      sealwire serve --check --json
       SEALWIRE_LOG_LEVEL=debug sealwire serve
     """
+    if as_json and not check:
+        raise click.UsageError("--json is about what --check finds")
     hold_reload()
     if number is not None:
         _run_worker(config_path)
@@ -57,12 +65,21 @@ def command(config_path: Path, check: bool, number: int | None) -> None:
         sys.exit(supervisor.serve(config, reread, partial(_worker_command, config_path), _read_watch))
     loaded = load(config, reread, watch=_read_watch)
     if check:
-        for finding in app.check(loaded):
-            click.echo(f"sealwire: warning: {finding.problem}", err=True)
-            click.echo(f"sealwire: hint: {finding.hint}", err=True)
-        click.echo("ok: configuration, policy, keyring, certificates and servers")
+        _show_findings(checking.check(loaded), as_json=as_json)
         return
     app.serve(loaded, Session)
+
+
+def _show_findings(found: Sequence[Finding], *, as_json: bool) -> None:
+    """On standard error, so that `ok` stands alone; for programs all in one document."""
+    for finding in () if as_json else found:
+        click.echo(f"sealwire: warning: {finding.problem}", err=True)
+        click.echo(f"sealwire: hint: {finding.hint}", err=True)
+    answer(
+        "ok: configuration, policy, keyring, certificates and servers",
+        {"ok": True, "warnings": [asdict(finding) for finding in found]},
+        as_json=as_json,
+    )
 
 
 def _read_watch(config: Path) -> WatchedNow:

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from pymongo.errors import ConfigurationError, PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from sealwire.crypto.host_names import server_name
 from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableTarget
-from sealwire.sidecars.tls_check.names import server_name
 
 MAX_TARGET_CHARACTERS = 8192
 MAX_TARGETS = 1000

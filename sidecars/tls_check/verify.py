@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
+from sealwire.crypto.host_names import ascii_host, authority, names_host
 from sealwire.sidecars.tls_check.certificate.certificate import describe
 from sealwire.sidecars.tls_check.certificate.revocation import Fetch, check_revocation
 from sealwire.sidecars.tls_check.certificate.trust import ClientIdentity, Trust, load_identity, load_trust
@@ -23,7 +24,6 @@ from sealwire.sidecars.tls_check.connection.offers import accepted_versions
 from sealwire.sidecars.tls_check.connection.stream import Stream, StreamFailed, TcpStream, Trouble
 from sealwire.sidecars.tls_check.errors import UnusableTarget
 from sealwire.sidecars.tls_check.facts import EndpointFacts, Plaintext, Presented, TargetFacts
-from sealwire.sidecars.tls_check.names import ascii_host, authority, names_host
 from sealwire.sidecars.tls_check.target import HTTP_PORT, HTTPS_PORT, Endpoint, Kind, Target, parse_address
 
 PARALLEL_TARGETS = 8

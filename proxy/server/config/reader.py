@@ -4,9 +4,11 @@ Errors are `SourceError` with line and column; an override's place is the name o
 """
 
 import os
+import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +28,7 @@ from sealwire.proxy.server.config.setting_names import (
 )
 from sealwire.proxy.server.config.settings import (
     KEYS,
+    KNOWN_VARIABLES,
     AccessControl,
     Address,
     Config,
@@ -41,11 +44,13 @@ from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartRe
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.session.shared import Reveal
 
-_SECTIONS = tuple(dict.fromkeys(path[0] for path in KEYS))
 _WILDCARD_HOSTS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _PLAINTEXT_HINT = "add `tls:` with its files, or write `tls: {mode: plaintext}` to do without on purpose"
 _DAY_S = 86_400.0
+_OF_A_SERVICE = re.compile(r"_(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)$", re.ASCII)
+# So alike are SEALWIER_WORKERS and SEALWIRE_WORKERS; SEALED_SECRETS is like nothing of ours.
+_LIKENESS = 0.9
 _LIMITS: Mapping[str, Callable[[Node], Any]] = {
     "connections": lambda node: node.integer(1, 100_000),
     "drain_s": lambda node: node.number(0, _DAY_S),
@@ -110,7 +115,8 @@ def parse_config(source: bytes, path: Path, environ: Mapping[str, str]) -> Confi
         # An empty variable is an unset one: compose files write `${NAME:-}`.
         if text := environ.get(variable_of(key)):
             root = _overlaid(root, key, _override(variable_of(key), text, kind))
-    return _Reader(path.absolute().parent, environ).config(root)
+    config = _Reader(path.absolute().parent, environ).config(root)
+    return replace(config, ignored_variables=_ignored(environ, tuple(_own_variables(config))))
 
 
 def _override(variable: str, text: str, kind: Kind) -> Node:
@@ -128,14 +134,28 @@ def _overlaid(node: Node, path: tuple[str, ...], leaf: Node) -> Node:
     return Node(node.filename, node.line, node.column, entries)
 
 
-def _ignored(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Variables in the name space of a section that no key has.
+def _ignored(environ: Mapping[str, str], own: Collection[str]) -> tuple[str, ...]:
+    """Variables that look like Sealwire's and that nothing reads; `own` are those the configuration names.
 
-    They are reported, not refused: Kubernetes itself sets such names for a service called `sealwire-admin`.
+    They are reported, not refused: somebody else's program may have made them.
     """
-    known = {variable_of(key) for key in KEYS}
-    prefixes = tuple(f"SEALWIRE_{section.upper()}_" for section in _SECTIONS)
-    return tuple(sorted(name for name in environ if name.startswith(prefixes) and name not in known))
+    others = {name for name in environ if name.upper().startswith("SEAL")} - KNOWN_VARIABLES - set(own)
+    return tuple(sorted(name for name in others if _looks_ours(name, environ[name])))
+
+
+def _looks_ours(name: str, value: str) -> bool:
+    # Kubernetes sets such names for a service called `sealwire` or `sealwire-admin`.
+    if _OF_A_SERVICE.search(name) or (name.endswith("_PORT") and "://" in value):
+        return False
+    alike = get_close_matches(name.upper(), KNOWN_VARIABLES, 1, _LIKENESS)
+    return name.startswith("SEALWIRE_") or bool(alike)
+
+
+def _own_variables(config: Config) -> Iterator[str]:
+    cache = config.keys.cache
+    for kek in (config.kek, *(() if cache is None else (cache.kek,))):
+        if kek.kind is ProviderKind.ENVIRONMENT:
+            yield kek.location
 
 
 class _Reader:
@@ -200,7 +220,6 @@ class _Reader:
             workers=_workers(top["workers"], vault_settings) if "workers" in top else 1,
             busy_poll_us=top["busy_poll_us"].integer(0, MAX_BUSY_POLL_US) if "busy_poll_us" in top else 0,
             frontier_uri_file=self._optional_path(frontier, "uri_file"),
-            ignored_variables=_ignored(self._environ),
         )
 
     def _listen_tls(self, node: Node) -> ListenTls:

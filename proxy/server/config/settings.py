@@ -194,6 +194,20 @@ KEYS: Mapping[tuple[str, ...], Kind] = {
 }
 
 
+# Variables that other commands read, or that a build reads. A test holds the list against the sources.
+_OTHER_VARIABLES = """
+    BACKUP_KEK BACKUP_KEYRING BACKUP_KEYS BACKUP_POLICY BACKUP_RECIPIENTS BACKUP_STORE COMPILE CONFIG
+    DRILL_URI HOLDS KEK PASSPHRASE PASSPHRASE_FILE PKCS11_PIN PLAINTEXT_DAYS PLAINTEXT_SINCE
+    REWRAP_EVERY ROOT ROTATE_EVERY SERVER_URI SERVER_URI_FILE SHORT_SIV THROUGH_URI_FILE WATCH_CONFIG
+"""
+
+
 def variable_of(path: tuple[str, ...]) -> str:
     """The environment variable that overrides the key at `path`."""
     return "SEALWIRE_" + "_".join(path).upper()
+
+
+KNOWN_VARIABLES: frozenset[str] = frozenset(map(variable_of, KEYS)) | {
+    variable_of((name,)) for name in _OTHER_VARIABLES.split()
+}
+"""Every variable of the environment that something of Sealwire reads."""

@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Iterable
 
+from sealwire.crypto.host_names import names_host
 from sealwire.policies.file.schema import PolicySet, leaves
 from sealwire.proxy.server.config.policy_file import PolicyFile
-from sealwire.proxy.server.config.settings import AccessControl, Address, Config, Member, TlsMode
+from sealwire.proxy.server.config.settings import AccessControl, Address, Config, Member
+from sealwire.proxy.server.findings import Finding, plaintext_findings, warn
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tls import TlsSide
@@ -25,13 +27,8 @@ def announce_addresses(member: Member, addresses: Iterable[Address]) -> None:
 
 def warn_of_plaintext(config: Config, before: Config | None = None) -> None:
     """Log the sides without TLS; after a reload only those that had it `before`."""
-    for side, mode in _modes(config).items():
-        if mode is TlsMode.PLAINTEXT and (before is None or _modes(before)[side] is not mode):
-            note(_log, logging.WARNING, "no TLS on this side", side=side)
-
-
-def _modes(config: Config) -> dict[str, TlsMode]:
-    return {"listen": config.listen_tls.mode, "upstream": config.upstream_tls.mode}
+    known = [] if before is None else plaintext_findings(before)
+    warn([finding for finding in plaintext_findings(config) if finding not in known])
 
 
 def show_policy(policy: PolicyFile, metrics: Metrics) -> None:
@@ -42,8 +39,8 @@ def show_policy(policy: PolicyFile, metrics: Metrics) -> None:
     note(_log, logging.INFO, "policy loaded", policy=policy.shown, **counts)
 
 
-def warn_of_roles(policy: PolicySet, config: Config) -> None:
-    """Log the roles that nobody can have under this configuration."""
+def role_findings(policy: PolicySet, config: Config) -> list[Finding]:
+    """The roles that nobody can have under this configuration."""
     roles = () if policy.roles is None else policy.roles.roles
     has_logins = config.access_control is AccessControl.REQUIRED
     has_certificates = config.listen_tls.client_ca is not None
@@ -52,9 +49,12 @@ def warn_of_roles(policy: PolicySet, config: Config) -> None:
         for role in roles
         if not role.may_count(has_logins=has_logins, has_certificates=has_certificates)
     ]
-    if idle:
-        hint = "users count with upstream.access_control 'required', certificates with listen.tls.client_ca"
-        note(_log, logging.WARNING, "roles that nobody can have", roles=", ".join(idle), hint=hint)
+    if not idle:
+        return []
+    names = ", ".join(idle)
+    hint = "users count with upstream.access_control 'required', certificates with listen.tls.client_ca"
+    problem = f"nobody can have the roles {names} with this configuration"
+    return [Finding("roles that nobody can have", problem, hint, {"roles": names})]
 
 
 def warn_of_less(before: PolicySet, now: PolicySet) -> None:
@@ -76,11 +76,37 @@ def _covered(policy: PolicySet) -> set[tuple[str, str]]:
     return {(namespace, leaf.path) for namespace, tree in trees for leaf in leaves(tree)}
 
 
-def show_certificates(listen: TlsSide, upstream: TlsSide, metrics: Metrics) -> None:
+def show_certificates(listen: TlsSide, upstream: TlsSide, config: Config, metrics: Metrics) -> None:
     """Show when the certificates end, and warn of those that need somebody."""
     for name, side in (("listen", listen), ("upstream", upstream)):
         if side.not_after is not None:
             metrics.certificate_expiry.labels(name).set(side.not_after.timestamp())
+    warn(certificate_findings(listen, upstream, config))
+
+
+def certificate_findings(listen: TlsSide, upstream: TlsSide, config: Config) -> list[Finding]:
+    """Certificates that are near their end, or that do not name a host which clients are told."""
+    found = []
+    for name, side in (("listen", listen), ("upstream", upstream)):
         if side.not_after is not None and side.warning:
-            not_after = side.not_after.isoformat()
-            note(_log, logging.WARNING, side.warning, side=name, not_after=not_after)
+            end = side.not_after.isoformat()
+            problem = f"{side.warning}: {name}.tls.certificate, whose last moment is {end}"
+            hint = "put a renewed one in its place, and reload"
+            found.append(Finding(side.warning, problem, hint, {"side": name, "not_after": end}))
+    if listen.not_after is None:
+        return found
+    hosts = dict.fromkeys(member.advertise.host for member in config.members)
+    unnamed = [host for host in hosts if not _is_named(listen.names, host)]
+    if unnamed:
+        names = ", ".join(unnamed)
+        problem = f"listen.tls.certificate does not name {names}, which clients are told to connect to"
+        hint = "let it be issued for that name (subjectAltName), or advertise one that it has"
+        found.append(Finding("certificate lacks the advertised host", problem, hint, {"hosts": names}))
+    return found
+
+
+def _is_named(names: tuple[str, ...], host: str) -> bool:
+    try:
+        return names_host(names, host)
+    except UnicodeError:  # no name that a certificate could have
+        return False

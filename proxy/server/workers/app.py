@@ -25,7 +25,7 @@ from sealwire.files.errors import SourceError
 from sealwire.keys.contexts.cache import ContextCache
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.admin import AdminServer
-from sealwire.proxy.server.audit_writer.keeper import WriterKeeper, check_audit
+from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
 from sealwire.proxy.server.audit_writer.sink import RingAudit, RingEnds, Shell
 from sealwire.proxy.server.config.policy_file import PolicyFile, make_settings, put_first
 from sealwire.proxy.server.config.settings import Address, Config
@@ -35,7 +35,7 @@ from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionMaker
 from sealwire.proxy.server.context_feed import ContextFeed
 from sealwire.proxy.server.errors import ServerError
-from sealwire.proxy.server.findings import Finding, findings, warn
+from sealwire.proxy.server.findings import findings, variable_findings, warn
 from sealwire.proxy.server.frontier_feed import FrontierFeed
 from sealwire.proxy.server.frontier_store import ServerStore
 from sealwire.proxy.server.health import Health, Phase
@@ -50,16 +50,16 @@ from sealwire.proxy.server.workers import memory
 from sealwire.proxy.server.workers.admin_page import OwnFeed, make_admin
 from sealwire.proxy.server.workers.announce import (
     announce_addresses,
+    role_findings,
     show_certificates,
     show_policy,
     warn_of_less,
     warn_of_plaintext,
-    warn_of_roles,
 )
 from sealwire.proxy.server.workers.hangup import take_reload
 from sealwire.proxy.server.workers.open_files import allow_connections
 from sealwire.proxy.server.workers.reload import Reload, ReloadRefused, Renewed
-from sealwire.proxy.server.workers.start import Loaded, Probed, make_upstreams, probe, store_findings
+from sealwire.proxy.server.workers.start import Loaded, Probed, key_findings, make_upstreams, probe
 from sealwire.proxy.server.workers.worker_channel import Seat
 from sealwire.proxy.session.auditing.settings import CommandAudit
 from sealwire.proxy.session.moving.moves import Moves
@@ -305,15 +305,9 @@ class Proxy:
 
     def _announce(self) -> None:
         config = self._config
-        for variable in config.ignored_variables:
-            note(_log, logging.WARNING, "environment variable names no key", variable=variable)
+        warn(variable_findings(config))
         warn_of_plaintext(config)
-        warn([*self._probed.findings, *findings(config)])
-        unavailable = self._loaded.first.unavailable
-        if unavailable is not None:
-            fields = {"reason": unavailable.reason.value, "problem": str(unavailable)}
-            note(_log, logging.WARNING, "keys come from the cache", hint=unavailable.hint, **fields)
-        warn(store_findings(self._loaded))
+        warn([*self._probed.findings, *findings(config), *key_findings(self._loaded)])
         self._show(self._loaded.listen, self._loaded.upstream)
         allow_connections(config.limits.connections)
         if self._admin is not None:
@@ -334,8 +328,8 @@ class Proxy:
         policy = self._policies[0]
         self.health.policy = policy.shown
         show_policy(policy, self.metrics)
-        warn_of_roles(policy.rules, self._config)
-        show_certificates(listen, upstream, self.metrics)
+        warn(role_findings(policy.rules, self._config))
+        show_certificates(listen, upstream, self._config, self.metrics)
 
     def _use_keyring(self, keyring: Keyring) -> None:
         """Sessions may last for days: what was rotated, or given up, counts for those that are open too."""
@@ -425,20 +419,3 @@ def serve(loaded: Loaded, new_session: SessionMaker) -> None:
     memory.fix_thresholds()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run_with_signals(loaded, new_session))
-
-
-def check(loaded: Loaded) -> list[Finding]:
-    """Ask the servers as `serve` would, then stop: nothing is bound. What `serve` would warn of.
-
-    Raises ServerError; AuditError and KeysError for what the section `audit` names.
-    """
-    if loaded.config.audit is not None:
-        check_audit(loaded.config.audit)
-        command_audit(loaded.config.audit)
-
-    async def ask() -> Probed:
-        return await probe(loaded.config, make_upstreams(loaded))
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        probed = runner.run(ask())
-    return [*probed.findings, *findings(loaded.config), *store_findings(loaded)]

@@ -1,11 +1,8 @@
 """How many files the process may have open: each connection needs two."""
 
-import logging
 import resource
 
-from sealwire.proxy.server.observability.logs import note
-
-_log = logging.getLogger("sealwire.server")
+from sealwire.proxy.server.findings import Finding, warn
 
 # For listeners, the admin address, files and probes.
 _SPARE_FILES = 64
@@ -13,10 +10,21 @@ _SPARE_FILES = 64
 
 def allow_connections(connections: int) -> None:
     """Raise the soft limit of open files for that many; many systems start processes with 1024."""
+    warn(open_file_findings(connections))
     needed = 2 * connections + _SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        note(_log, logging.WARNING, "open files are limited", allowed=hard, needed=needed)
-        needed = hard
+    if hard != resource.RLIM_INFINITY:
+        needed = min(needed, hard)
     if soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def open_file_findings(connections: int) -> list[Finding]:
+    """That the system allows one process too few files for so many connections."""
+    needed = 2 * connections + _SPARE_FILES
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard >= needed:
+        return []
+    problem = f"a process may open {hard} files, and {connections} connections need {needed}"
+    hint = "raise the hard limit (LimitNOFILE of a unit, ulimits of a container), or lower limits.connections"
+    return [Finding("open files are limited", problem, hint, {"allowed": hard, "needed": needed})]

@@ -97,10 +97,15 @@ def _open_contexts(place: Place, providers: Providers) -> OpenContexts:
         return OpenContexts(store, None, error)
 
 
-def store_findings(loaded: Loaded) -> list[Finding]:
-    """That the store of context keys is away, where it is."""
-    error = None if loaded.contexts is None else loaded.contexts.unavailable
-    return [] if error is None else [Finding("keys of contexts are away", str(error), error.hint)]
+def key_findings(loaded: Loaded) -> list[Finding]:
+    """That keys come from the cache, or that the store of context keys is away."""
+    found = []
+    if (error := loaded.first.unavailable) is not None:
+        reason = {"reason": error.reason.value}
+        found.append(Finding("keys come from the cache", str(error), error.hint, reason))
+    if loaded.contexts is not None and (away := loaded.contexts.unavailable) is not None:
+        found.append(Finding("keys of contexts are away", str(away), away.hint))
+    return found
 
 
 def _keyring_source(config: Config, providers: Providers) -> KeyringSource:

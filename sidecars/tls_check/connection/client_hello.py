@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterable
 from enum import Enum
 
-from sealwire.sidecars.tls_check.names import server_name
+from sealwire.crypto.host_names import server_name
 
 
 class ProtocolVersion(Enum):

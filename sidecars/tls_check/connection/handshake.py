@@ -12,9 +12,9 @@ from typing import TypeVar
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
+from sealwire.crypto.host_names import server_name
 from sealwire.sidecars.tls_check.certificate.trust import ClientIdentity, Trust
 from sealwire.sidecars.tls_check.connection.stream import Stream, StreamFailed, Trouble
-from sealwire.sidecars.tls_check.names import server_name
 
 _CHUNK_BYTES = 1 << 14
 MAX_CHAIN = 16

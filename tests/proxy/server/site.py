@@ -18,7 +18,7 @@ import yaml
 
 from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.file import create_keyring
-from sealwire.testbed.certificates import Authority, create_authority
+from sealwire.testbed.certificates import LOCAL_NAMES, Authority, create_authority
 from sealwire.wire.header import request_id_of
 from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import build_op_msg
@@ -66,7 +66,7 @@ def make_site(folder: Path, server_port: int, **upstream_tls: Any) -> Site:
     keyring = folder / "keyring.json"
     create_keyring(keyring, EnvironmentKek(environ=environ), ["nhs_number"], datetime.now(UTC))
     authority = create_authority(folder / "authority")
-    issued = authority.issue("proxy")
+    issued = authority.issue("proxy", (*LOCAL_NAMES, "proxy.test"))
     config = {
         "listen": {
             "address": f"{LOOPBACK}:0",

@@ -7,12 +7,15 @@ import pytest
 from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.proxy.server.config.settings import (
     KEYS,
+    KNOWN_VARIABLES,
     Kind,
     ListenTls,
     TlsMode,
     UpstreamTls,
     variable_of,
 )
+from sealwire.proxy.server.findings import variable_findings
+from tests.build_context import ROOT
 from tests.proxy.server.config_texts import FOLDER, IN_VAULT, SHORT, WHOLE, error_of, parse
 
 VALUES = {Kind.TEXT: "changed", Kind.INTEGER: "77", Kind.NUMBER: "7.5", Kind.BOOLEAN: "true"}
@@ -99,3 +102,46 @@ def test_a_bad_override_is_named_by_its_variable() -> None:
 def test_variables_that_name_no_key_are_reported_and_the_kek_itself_is_none_of_them() -> None:
     environ = {"SEALWIRE_LOG_LEVLE": "debug", "SEALWIRE_KEK": "secret", "SEALWIRE_PORT": "tcp://10.0.0.1"}
     assert parse(SHORT, environ).ignored_variables == ("SEALWIRE_LOG_LEVLE",)
+
+
+def test_a_misspelt_variable_is_found_anywhere_and_what_was_meant_is_said() -> None:
+    meant = {
+        "SEALWIRE_WORKER": "SEALWIRE_WORKERS",
+        "SEALWIER_WORKERS": "SEALWIRE_WORKERS",
+        "sealwire_reveal": "SEALWIRE_REVEAL",
+        "SEALWIRE_LOGLEVEL": "SEALWIRE_LOG_LEVEL",
+        "SEALWIRE_WHATEVER_THAT_IS_NOTHING": "",
+    }
+    found = variable_findings(parse(SHORT, dict.fromkeys(meant, "secret")))
+    assert [finding.fields["variable"] for finding in found] == sorted(meant)
+    for finding in found:
+        assert meant[str(finding.fields["variable"])] in finding.hint
+        assert "secret" not in repr(finding)
+
+
+def test_variables_of_kubernetes_of_other_commands_and_of_others_are_nobodys_mistake() -> None:
+    environ = {
+        "SEALWIRE_SERVICE_HOST": "10.0.0.1",
+        "SEALWIRE_ADMIN_SERVICE_PORT_METRICS": "9464",
+        "SEALWIRE_PORT_27018_TCP_ADDR": "10.0.0.1",
+        "SEALWIRE_ADMIN_PORT": "tcp://10.0.0.1:9464",
+        "SEALWIRE_BACKUP_STORE": "/var/backups",
+        "SEALED_SECRETS": "1",
+        "SEAL": "1",
+    }
+    assert parse(SHORT, environ).ignored_variables == ()
+    assert parse(SHORT, {"SEALWIRE_ADMIN_PORT": "9464"}).ignored_variables == ("SEALWIRE_ADMIN_PORT",)
+
+
+def test_the_variable_of_the_key_is_known_under_any_name() -> None:
+    source = SHORT.replace("provider: environment", "provider: environment, variable: SEALWIRE_OUR_KEY")
+    assert "OUR_KEY" in source
+    assert parse(source, {"SEALWIRE_OUR_KEY": "secret"}).ignored_variables == ()
+
+
+def test_every_variable_that_a_source_names_is_known() -> None:
+    rooms = ("audit", "crypto", "keys", "policies", "proxy", "sidecars", "sealwire/cli", "wire")
+    sources = [path.read_text() for room in rooms for path in (ROOT / room).rglob("*.py")]
+    named = set(re.findall(r"\"(SEALWIRE_[A-Z0-9_]*[A-Z0-9])\"", "\n".join(sources)))
+    assert len(named) > 15
+    assert named <= KNOWN_VARIABLES

@@ -39,7 +39,9 @@ def test_a_system_that_allows_too_few_is_named_in_the_log(
     assert caplog.records == []
     allow_connections(2017)
     (said,) = caplog.records
-    assert vars(said)["fields"] == {"allowed": 4096, "needed": 4098}
+    fields = vars(said)["fields"]
+    assert (fields["allowed"], fields["needed"]) == (4096, 4098)
+    assert "limits.connections" in fields["hint"]
 
 
 def test_without_a_hard_limit_all_are_allowed(

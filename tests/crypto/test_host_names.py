@@ -2,7 +2,7 @@
 
 import pytest
 
-from sealwire.sidecars.tls_check.names import ascii_host, authority, names_host, server_name
+from sealwire.crypto.host_names import ascii_host, authority, names_host, server_name
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""What `sealwire serve --check` does: all that a start does before it binds, and what that would warn of."""
+
+import asyncio
+
+import uvloop
+
+from sealwire.keys.keyring.turning import moving_command
+from sealwire.proxy.server.audit_writer.keeper import check_audit
+from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.findings import Finding, findings, plaintext_findings, variable_findings
+from sealwire.proxy.server.observability.audit import command_audit
+from sealwire.proxy.server.workers.announce import certificate_findings, role_findings
+from sealwire.proxy.server.workers.open_files import open_file_findings
+from sealwire.proxy.server.workers.start import Loaded, Probed, key_findings, make_upstreams, probe
+
+
+def check(loaded: Loaded) -> list[Finding]:
+    """Ask the servers as `serve` would, then stop: nothing is bound. What `serve` would warn of.
+
+    What shows only while a proxy runs is not among it: a frontier that cannot be followed, plaintext that is
+    met. Raises ServerError; AuditError and KeysError for what the section `audit` names.
+    """
+    config = loaded.config
+    if config.audit is not None:
+        check_audit(config.audit)
+        command_audit(config.audit)
+
+    async def ask() -> Probed:
+        return await probe(config, make_upstreams(loaded))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        probed = runner.run(ask())
+    return [
+        *variable_findings(config),
+        *plaintext_findings(config),
+        *probed.findings,
+        *findings(config),
+        *key_findings(loaded),
+        *clear_findings(loaded),
+        *role_findings(loaded.policy.rules, config),
+        *certificate_findings(loaded.listen, loaded.upstream, config),
+        *open_file_findings(_connections_of_one(config)),
+    ]
+
+
+def clear_findings(loaded: Loaded) -> list[Finding]:
+    """The classes of the policy that the keyring says are stored in clear."""
+    in_clear = frozenset(loaded.policy.rules.class_names).intersection(loaded.first.keyring.plaintext_classes)
+    return [
+        Finding(
+            "class is stored in clear",
+            f"class {name} is stored in clear, and is passed on as it is",
+            f"{moving_command(name, from_plaintext=True)} takes it in",
+            {"class_name": name},
+        )
+        for name in sorted(in_clear)
+    ]
+
+
+def _connections_of_one(config: Config) -> int:
+    """What one process takes on, as `worker.share_of` divides it."""
+    return -(-config.limits.connections // config.workers)

@@ -1,0 +1,65 @@
+"""`serve --check` prints what a start would warn of, for people and for programs."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.proxy.server.config_texts import EVERYWHERE
+from tests.proxy.server.site import Site, hello_thread, make_site, serving
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with hello_thread() as port:
+        yield make_site(tmp_path, port)
+
+
+def warned(site: Site) -> dict[str, dict[str, object]]:
+    done = site.serve("--check", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    document = json.loads(done.stdout)
+    assert document["ok"] is True
+    return {warning["event"]: warning for warning in document["warnings"]}
+
+
+def test_check_warns_of_what_a_start_warns_of(site: Site) -> None:
+    site.config["listen"]["advertise"] = "other.test:27018"
+    site.config["listen"]["address"] = f"{EVERYWHERE}:0"
+    site.config["reveal"] = "everywhere"
+    roles = b"roles: {r: {users: ['*@*'], require_certificate: true, classes: {'*': {read: clear}}}}\n"
+    policy = site.folder / "policy.yaml"
+    policy.write_bytes(policy.read_bytes() + roles)
+    site.environ["SEALWIRE_WORKER"] = "4"
+    checked = warned(site)
+    assert {
+        "certificate lacks the advertised host",
+        "clients without certificates",
+        "environment variable names no key",
+        "no TLS on this side",
+        "plaintext in every reply",
+        "roles that nobody can have",
+    } == set(checked)
+    assert checked["environment variable names no key"]["hint"] == "did you mean SEALWIRE_WORKERS?"
+    with serving(site) as proxy:
+        logged = {event for event, line in proxy.events.items() if line["level"] == "warning"}
+    assert logged == set(checked)
+
+
+def test_a_certificate_near_its_end_is_a_warning(site: Site) -> None:
+    soon = datetime.now(UTC) + timedelta(days=2)
+    issued = site.authority.issue("proxy", ("proxy.test",), valid_until=soon)
+    assert str(issued.certificate) == site.config["listen"]["tls"]["certificate"]
+    assert set(warned(site)) == {"no TLS on this side", "the certificate expires soon"}
+
+
+def test_json_is_about_check(site: Site) -> None:
+    assert site.serve("--json").returncode == 2
+
+
+def test_what_is_wrong_is_an_error_for_programs_too(site: Site) -> None:
+    site.keyring.unlink()
+    done = site.serve("--check", "--json")
+    assert (done.returncode != 0, done.stdout) == (True, "")
