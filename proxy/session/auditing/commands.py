@@ -12,6 +12,7 @@ from sealwire.proxy.session.auditing.subjects import DocumentsShown, InClear, Su
 from sealwire.proxy.session.auditing.tally import OpenedTally, SentTally
 from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
 from sealwire.proxy.session.records import CommandOutcome, CommandRecord, CommandResult
+from sealwire.proxy.session.revealing.cursors import namespace_of
 from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, shows_own_documents
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire import kinds
@@ -143,8 +144,10 @@ class CommandAuditor:
         stated = command.stated
         if stated is NOTHING_STATED and plan.buf.find(b"comment\0") >= 0:
             stated = stated_in(plan.buf, body)
-        cursor_id, paths, tree = b"", None, None
+        cursor_id, paths, tree, namespace = b"", None, None, command.namespace
         if is_more:
+            # its first argument is a number
+            namespace = namespace_of(plan.buf, body)
             cursor_id = _cursor_of(plan.buf, body)
             opening = self._cursors.get(cursor_id)
             if opening is not None:
@@ -161,7 +164,7 @@ class CommandAuditor:
                 paths = None
         tally.note(plan.buf, plan.edits)
         record = CommandRecord(
-            command.namespace,
+            namespace,
             plan.command,
             written=tally.written,
             filtered=tally.filtered,
@@ -189,7 +192,8 @@ class CommandAuditor:
         outcome = answer.outcome
         if answer.cursor_id:
             self._remember(answer.cursor_id, command.opening)
-        elif command.cursor_id:
+        elif command.cursor_id and outcome is CommandOutcome.OK:
+            # one that failed may have left the cursor open: who asks wrongly first is not rid of the record
             self._cursors.pop(command.cursor_id, None)
         if not (command.is_certain or read or documents or outcome is not CommandOutcome.OK):
             return None

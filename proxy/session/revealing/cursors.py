@@ -23,6 +23,7 @@ from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PolicySet
+from sealwire.policies.planning.arguments import printable
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import refresh_checksum
 from sealwire.wire.raw_bson import Element, find_element, string_bytes
@@ -95,6 +96,20 @@ def unmark(
         if _is_genuine(cursor_id + start + collection, proof, keyring):
             opened = Opened.BY_MARK
     return refresh_checksum(splice(message, [_renamed(target, collection, (0, body))])), opened
+
+
+def namespace_of(message: bytes, body: int) -> str:
+    """`database.collection` of a `getMore`, as the client names it, without a mark: for one line of a log.
+
+    Empty where it names none. Raises BsonError. Cost: O(elements of the body).
+    """
+    parts = [find_element(message, body, name) for name in (b"$db", CURSOR_COMMANDS[b"getMore"])]
+    texts = [
+        printable(string_bytes(message, part).partition(MARK)[0])
+        for part in parts
+        if part is not None and part.kind == kinds.STRING
+    ]
+    return ".".join(texts) if len(texts) == len(parts) else ""
 
 
 def _is_genuine(marked: bytes, proof: bytes, keyring: Keyring) -> bool:

@@ -409,6 +409,8 @@ def _describe(message: bytes, parsed: OpMsg) -> tuple[str, str]:
     """
     arguments = {element.name: element for element in elements(message, parsed.body)}
     name = next(iter(arguments), b"")
+    if name == b"getMore":
+        return name.decode(), cursors.namespace_of(message, parsed.body)
     if name not in NAMING_COMMANDS:
         return (name.decode() if name in KNOWN_COMMANDS else "other"), ""
     parts = [arguments[key] for key in (b"$db", name) if key in arguments]

@@ -210,6 +210,28 @@ def test_a_cursor_goes_on_with_what_its_command_said() -> None:
     assert (result.subjects, result.unknown) == ((), 1)  # of a cursor that is gone nothing is known
 
 
+def test_a_getmore_that_fails_takes_nothing_from_the_record_of_its_cursor() -> None:
+    played = session()
+    shown = {"nhs_number": sealed("nhs", "1")}
+    asked(played, {"find": "patients", "comment": "purpose=care", "$db": "clinic"}, batch(shown, cursor=9))
+    more = {"getMore": bson.Int64(9), "collection": "patients", "$db": "clinic"}
+    for wrong in ({"collection": "visits"}, {"maxTimeMS": 1}, {"batchSize": -1}):
+        _, result = asked(played, more | wrong, {"ok": 0, "code": 2})
+        assert result.outcome is CommandOutcome.FAILED
+    record, result = asked(played, more, batch(shown, name="nextBatch"))
+    assert record.purpose == "care"
+    assert (result.subjects, result.unknown) == ((person("1"),), 0)
+
+
+def test_a_getmore_names_its_collection() -> None:
+    played = session()
+    asked(played, {"find": "patients", "$db": "clinic"}, batch(cursor=9))
+    shown = {"nhs_number": sealed("nhs", "1")}
+    more = {"getMore": bson.Int64(9), "collection": "patients", "$db": "clinic"}
+    record, _ = asked(played, more, batch(shown, name="nextBatch"))
+    assert record.namespace == "clinic.patients"
+
+
 def test_a_getmore_that_shows_nothing_has_no_line() -> None:
     played = session()
     more = {"getMore": bson.Int64(5), "collection": "patients", "$db": "clinic"}

@@ -93,7 +93,12 @@ def test_a_mark_fits_its_own_cursor_and_no_other(change: Any, cursor_id: int, da
 def test_a_mark_under_a_key_that_is_not_there_is_told() -> None:
     other = Keyring([data_key("nhs", 2), *(data_key(name) for name in POLICY.class_names if name != "nhs")])
     play = Playbook(session(other))
-    play >> client(get_more(marked())) << audit("refused", "", "getMore", "shape") << error(2, "BadValue", 2)
+    (
+        play
+        >> client(get_more(marked()))
+        << audit("refused", "clinic.shown", "getMore", "shape")
+        << error(2, "BadValue", 2)
+    )
     play.finish()
 
 
@@ -175,6 +180,13 @@ def test_a_cursor_that_was_opened_under_a_former_policy_is_read_on() -> None:
 def test_a_reply_without_an_open_cursor_is_not_marked(body: Any) -> None:
     message = reply(body)
     assert cursors.mark(message, parse_op_msg(message).body, KEYRING, "nhs") is message
+
+
+def test_a_get_more_is_named_for_a_log_without_its_mark() -> None:
+    message = get_more(marked())
+    assert cursors.namespace_of(message, parse_op_msg(message).body) == "clinic.shown"
+    message = command({"getMore": Int64(1), "collection": "a\nb", "$db": "clinic"})
+    assert cursors.namespace_of(message, parse_op_msg(message).body) == "clinic.a?b"
 
 
 @pytest.mark.parametrize("body", [{"$db": 5}, {}])
