@@ -57,6 +57,24 @@ def files_of(path: Path) -> list[Path]:
     return [each for _, each in numbered_files(path)]
 
 
+def files_to_verify(path: Path) -> list[Path]:
+    """As `files_of`, and what lies at `path` even if it does not begin as a file of a log: that is a flaw.
+
+    Empty where nothing is there, and no checkpoint says that something should be; and where a file that has
+    none beside it is no file of a log, for then the path is the mistake. Raises AuditFileProblem.
+    """
+    found = files_of(path)
+    was_log = found or any(each.exists() for each in LogPlace(path).checkpoints)
+    try:
+        if was_log and path not in found and path.stat().st_size:
+            found.append(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise unusable(path, error) from None
+    return found
+
+
 def numbered_files(path: Path) -> list[tuple[int, Path]]:
     """As `files_of`, each with the number of its first line."""
     found: list[tuple[int, Path]] = []

@@ -5,7 +5,7 @@ from queue import SimpleQueue
 from typing import Final, final
 
 from sealwire.audit.errors import AuditError
-from sealwire.audit.files import LogPlace, files_of
+from sealwire.audit.files import LogPlace, files_to_verify
 from sealwire.audit.signing import VerificationKey
 from sealwire.audit.verification import Flaw, FlawKind, LogReport, Spot, read_checkpoints, verify
 
@@ -57,7 +57,7 @@ class Recheck:
             checkpoints = {}
             if self._key is not None:
                 checkpoints = read_checkpoints(self._place.checkpoints, self._key, report)
-            verify(files_of(self._place.path), checkpoints, report, self._go_on, archived=True)
+            verify(files_to_verify(self._place.path), checkpoints, report, self._go_on, archived=True)
         except AuditError as error:
             report.add(FlawKind.NOT_A_FILE, Spot(self._place.path, 0), str(error))
         return [flaw for flaw in report.flaws if not self._is_beginning_or_end(flaw)]

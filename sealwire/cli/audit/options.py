@@ -69,8 +69,8 @@ def existing_files(log: Path) -> list[Path]:
     if not files:
         raise AuditFileProblem(
             AuditReason.FILE_MISSING,
-            f"at {log} is no audit log",
-            "give the value of audit.path",
+            f"there is no audit log at {log}",
+            "give the value of audit.path; if it was there, keep what is left and treat it as an incident",
         )
     return files
 

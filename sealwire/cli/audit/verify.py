@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sealwire.audit.files import LogPlace, load_verification_key
+from sealwire.audit.files import LogPlace, files_to_verify, load_verification_key
 from sealwire.audit.verification import Flaw, LogReport, read_checkpoints, verify
 from sealwire.cli.audit.options import existing_files, log_argument
 from sealwire.cli.exit_codes import EX_NO
@@ -49,12 +49,16 @@ def verify_command(
     """
     if chain_only == (key_path is not None):
         raise click.UsageError("give --key, or --chain-only to do without")
-    files = existing_files(log)
+    places = (*LogPlace(log).checkpoints, *others)
+    files = files_to_verify(log)
+    if not files and not any(each.exists() for each in places):
+        # where a checkpoint tells of lines, they were emptied or taken away: that is what is found then
+        existing_files(log)
     report = LogReport()
     checkpoints = {}
     if key_path is not None:
         key = load_verification_key(key_path)
-        checkpoints = read_checkpoints((*LogPlace(log).checkpoints, *others), key, report)
+        checkpoints = read_checkpoints(places, key, report)
     size = sum(each.stat().st_size for each in files)
     with progress_bar("reading", size) as progress:
         verify(files, checkpoints, report, progress, archived=archived)

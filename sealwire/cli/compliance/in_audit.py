@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from sealwire.audit.files import files_of, load_verification_key
+from sealwire.audit.files import files_to_verify, load_verification_key
 from sealwire.audit.verification import LogReport, read_checkpoints, verify
 from sealwire.cli.compliance.deployment import Deployment, NotSetUp, judged
 from sealwire.proxy.server.observability.audit import AuditSettings
@@ -28,7 +28,7 @@ def audit_chain(deployment: Deployment) -> ComplianceFinding:
     if places is None or config is None:
         raise NotSetUp("add `audit: {key: PATH of audit.key.pub}`")
     report = LogReport()
-    files = files_of(log)
+    files = files_to_verify(log)
     known = (*config.place.checkpoints, *places.checkpoints)
     checkpoints = read_checkpoints(dict.fromkeys(known), load_verification_key(places.key), report)
     verify(files, checkpoints, report, lambda _done: None, archived=False)
@@ -37,7 +37,7 @@ def audit_chain(deployment: Deployment) -> ComplianceFinding:
     ]
     good = [f"{report.lines} lines in {len(files)} files, signed up to line {report.signed}"]
     if not files:
-        bad.append(f"at {log} is no audit log")
+        bad.append(f"there is no audit log at {log}")
     elif report.signed_at is None or datetime.now(UTC) - report.signed_at > _SIGNED_WITHIN:
         bad.append("no checkpoint of the last day vouches for it")
     return judged(

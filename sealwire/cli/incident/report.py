@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.audit.files import load_verification_key
+from sealwire.audit.files import files_to_verify, load_verification_key
 from sealwire.audit.verification import LogReport, read_checkpoints
 from sealwire.cli.audit.options import existing_files
 from sealwire.cli.exit_codes import EX_NO
@@ -110,7 +110,7 @@ def _evidence(opened: OpenIncidents, scope: Scope) -> Evidence:
     checkpoints = None
     if key is not None:
         checkpoints = read_checkpoints(place.checkpoints, load_verification_key(key), log)
-    files = existing_files(place.path)
+    files = files_to_verify(place.path) or existing_files(place.path)
     with progress_bar("reading", sum(each.stat().st_size for each in files)) as progress:
         return collect(files, checkpoints, log, scope, progress)
 

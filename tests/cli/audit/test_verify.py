@@ -38,6 +38,40 @@ def test_an_edited_line_is_named(run: Run, tmp_path: Path) -> None:
     assert (flaw["flaw"], flaw["file"], flaw["line"]) == ("edited", "audit.log", 4)
 
 
+@pytest.mark.parametrize(
+    ("first", "flaw"), [(b"no line\n", "not-a-line"), (b'{"n":0}\n', "not-a-line"), (b"", "not-a-file")]
+)
+def test_a_first_line_that_was_edited_or_taken_away_is_named(
+    run: Run, tmp_path: Path, first: bytes, flaw: str
+) -> None:
+    written(tmp_path, 5)
+    path = tmp_path / "audit.log"
+    path.write_bytes(first + path.read_bytes().split(b"\n", 1)[1])
+    outcome = run(*WITH_KEY, "--json")
+    assert outcome.code == 1
+    found = json.loads(outcome.out)["flaws"][0]
+    assert (found["flaw"], found["file"], found["line"]) == (flaw, "audit.log", 1)
+
+
+def test_a_log_that_was_emptied_or_taken_away_is_cut_off(run: Run, tmp_path: Path) -> None:
+    written(tmp_path, 5)
+    (tmp_path / "audit.log").write_bytes(b"")
+    for _ in range(2):
+        outcome = run(*WITH_KEY, "--json")
+        assert outcome.code == 1
+        assert json.loads(outcome.out)["flaws"][-1]["flaw"] == "cut-off"
+        (tmp_path / "audit.log").unlink(missing_ok=True)
+
+
+def test_the_newest_file_is_not_passed_over_where_its_first_line_was_edited(run: Run, tmp_path: Path) -> None:
+    written(tmp_path, 20, LogPace(file_bytes=1000))
+    (tmp_path / "audit.log.checkpoints").unlink()
+    path = tmp_path / "audit.log"
+    path.write_bytes(b"no line\n" + path.read_bytes().split(b"\n", 1)[1])
+    outcome = run("verify", "audit.log", "--chain-only", "--json")
+    assert outcome.code == 1
+
+
 def test_an_end_that_was_cut_off_is_found_with_either_file_of_checkpoints(run: Run, tmp_path: Path) -> None:
     written(tmp_path, 5)
     path = tmp_path / "audit.log"
