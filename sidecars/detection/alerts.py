@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, final
 
-from sealwire.sidecars.detection.errors import DetectionReason, NoSuchRecord
+from sealwire.sidecars.detection.errors import DetectionReason, NoSuchRecord, WrongStep
 from sealwire.sidecars.detection.observations import About
 from sealwire.sidecars.detection.rules import BUCKET_S, MEANINGS, DetectionRule, RuleName, Urgency
 from sealwire.sidecars.detection.state_file import StateFile
@@ -162,8 +162,16 @@ class Alerts:
         )
 
     def assign(self, number: int, incident: int) -> None:
-        """It belongs to an incident. Raises NoSuchRecord."""
-        self.one(number)
+        """It belongs to an incident. Raises NoSuchRecord; WrongStep where it is another one's already: that one
+        would lose what it rests on.
+        """
+        found = self.one(number).incident
+        if found is not None and found != incident:
+            raise WrongStep(
+                DetectionReason.TRANSITION,
+                f"a{number} belongs to i{found} already",
+                f"go on with i{found}, or leave that alert out",
+            )
         self._state.run("UPDATE alerts SET incident = ? WHERE number = ?", incident, number)
 
     def untold(self) -> dict[str, dict[str, int]]:

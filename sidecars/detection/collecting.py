@@ -20,6 +20,7 @@ from sealwire.sidecars.detection.observations import (
     MAX_TEXT,
     address_of,
     amounts,
+    breaks_glass,
     number_of,
     subjects_of,
     who,
@@ -138,12 +139,10 @@ class Collected:
                 _count(counter, name, amount)
         for counter, name in ((self.users, who(fields)), (self.addresses, address_of(fields))):
             _count(counter, name, 1)
-        for counter, name in (
-            (self.namespaces, "namespace"),
-            (self.reasons, "reason"),
-            (self.glass, "glass"),
-        ):
+        for counter, name in ((self.namespaces, "namespace"), (self.reasons, "reason")):
             _count(counter, str(fields.get(name, ""))[:MAX_TEXT], 1)
+        if breaks_glass(fields):
+            _count(self.glass, str(fields["glass"])[:MAX_TEXT], 1)
         self._add_hour(time[:13], event, documents, sum(read.values()))
 
     def _add_hour(self, hour: str, event: str, documents: int, values: int) -> None:

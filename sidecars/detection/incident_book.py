@@ -34,7 +34,7 @@ class IncidentBook:
     def open_incident(
         self, title: str, alerts: Sequence[int], aware: datetime, now: datetime, operator: str
     ) -> Incident:
-        """A new one, of these alerts. Raises NoSuchRecord: then there is none."""
+        """A new one, of these alerts. Raises NoSuchRecord, WrongStep: then there is none."""
         with self._state.transaction():
             number = self._state.run(
                 "INSERT INTO incidents (title, state, aware, opened, warned) VALUES (?, ?, ?, ?, ?)",

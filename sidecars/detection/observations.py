@@ -134,8 +134,16 @@ def _command(fields: Fields, rules: Rules, moment: datetime | None) -> Iterator[
     rule = rules.get(RuleName.OUT_OF_HOURS)
     if rule is not None and rule.hours is not None and read and not is_within(rule.hours, moment):
         yield Observation(rule, (("user", user),), sum(read.values()))
-    if fields.get("glass") is not None:
+    if breaks_glass(fields):
         yield from _glass(fields, rules)
+
+
+def breaks_glass(fields: Fields) -> bool:
+    """Whether a line says that the glass was broken. Anybody may state a reason: with roles the proxy knows
+    whether it counted, and says so in a line of its own.
+    """
+    is_stated = fields.get("event") == "command" and fields.get("role") is not None
+    return fields.get("glass") is not None and not is_stated
 
 
 def is_within(hours: Hours, moment: datetime | None) -> bool:

@@ -146,7 +146,7 @@ def _sighting(line: Mapping[str, object]) -> Sighting:
     return Sighting(
         time=_text(line, "time"),
         who=next((each for each in who if each), _NOBODY),
-        purpose=f"{purpose} (glass broken: {glass})".strip() if glass else purpose,
+        purpose=f"{purpose} (breaking the glass: {glass})".strip() if glass else purpose,
         event=_text(line, "command") or _text(line, "event"),
         namespace=_text(line, "namespace"),
         read=_classes(line.get("read")),

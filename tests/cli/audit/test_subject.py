@@ -71,7 +71,7 @@ def test_lines_about_a_person_say_who_when_and_why(run: Run) -> None:
         **{"time": "2026-11-01T00:00:00.000+00:00", "who": "ann@admin", "purpose": "direct-care"},
         **{"event": "find", "namespace": "clinic.patients", "read": ["nhs"], "written": [], "outcome": "ok"},
     }
-    assert second["purpose"] == "audit (glass broken: asleep)"
+    assert second["purpose"] == "audit (breaking the glass: asleep)"
     assert (third["who"], third["event"], third["written"]) == ("127.0.0.1:5", "insert", ["nhs"])
     assert part["outcome"] == "further persons"
     assert (hold["who"], hold["event"]) == ("op", "hold-placed")

@@ -27,7 +27,7 @@ def lines() -> list[dict[str, Any]]:
     return [
         line(0, subjects=["a" * 32, "b" * 32], subjects_unknown=1, **shown),
         line(1, subjects=["b" * 32], written={"nhs_number": 1}, glass="unconscious", **shown),
-        line(2, user="bob@admin", client="10.0.0.9:1", **shown),
+        line(2, user="bob@admin", client="10.0.0.9:1", role="clerk", glass="stated", **shown),
         line(3, "refused", reason="role"),
         line(70, "login"),
         line(3000, **shown),

@@ -122,6 +122,17 @@ def test_what_is_refused_changes_nothing(state: StateFile) -> None:
     state.close()
 
 
+def test_an_alert_of_one_incident_is_not_taken_for_another(state: StateFile) -> None:
+    book, alert = IncidentBook(state), raised(state)
+    first = book.open_incident("list", [alert, alert], START, START, "ann").number
+    with pytest.raises(WrongStep) as caught:
+        book.open_incident("list again", [alert], START, START, "bob")
+    assert caught.value.reason is DetectionReason.TRANSITION
+    assert [each.number for each in book.incidents(also_closed=True)] == [first]
+    assert [each.number for each in Alerts(state).of_incident(first)] == [alert]
+    state.close()
+
+
 def test_that_time_passes_is_told_once_for_each_stage(state: StateFile) -> None:
     book = IncidentBook(state)
     book.open_incident("list", [], START, START, "ann")

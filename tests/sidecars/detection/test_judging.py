@@ -108,6 +108,13 @@ def test_each_rule_finds_what_it_is_about(tmp_path: Path, name: str, lines: Line
     assert names(judged(tmp_path, lines, rules)) == [name]
 
 
+@pytest.mark.parametrize(("event", "found"), [("command", []), ("break-glass", ["break-glass"])])
+def test_a_reason_that_is_only_stated_breaks_no_glass_where_there_are_roles(
+    tmp_path: Path, event: str, found: list[str]
+) -> None:
+    assert names(judged(tmp_path, [line(0, event, glass="unconscious", role="clerk")])) == found
+
+
 def test_the_same_people_count_once(tmp_path: Path) -> None:
     lines = [line(each / 10, subjects=[person(each % 49), person(0)]) for each in range(500)]
     assert judged(tmp_path, lines) == []
