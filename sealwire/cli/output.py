@@ -46,8 +46,13 @@ def show_table(
     console: Console | None = None,
     title: str | None = None,
 ) -> None:
-    """Print a table on `console`, by default standard output. Cells are text, never markup."""
-    table = Table(*columns, title=title)
+    """Print a table on `console`, by default standard output. Cells are text, never markup.
+
+    What is wider than its column goes on in the next line and is never cut: a pseudonym or a time of which a
+    part is missing is none.
+    """
+    named = (Column(each, overflow="fold") if isinstance(each, str) else each for each in columns)
+    table = Table(*named, title=title)
     for row in rows:
         table.add_row(*map(str, row))
     (console or Console(markup=False)).print(table)

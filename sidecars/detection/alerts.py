@@ -162,8 +162,9 @@ class Alerts:
         )
 
     def assign(self, number: int, incident: int) -> None:
-        """It belongs to an incident. Raises NoSuchRecord; WrongStep where it is another one's already: that one
-        would lose what it rests on.
+        """It belongs to an incident.
+
+        Raises NoSuchRecord; WrongStep where it is another one's already, which would lose what it rests on.
         """
         found = self.one(number).incident
         if found is not None and found != incident:

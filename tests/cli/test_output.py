@@ -22,6 +22,14 @@ def test_cells_are_text_and_never_markup() -> None:
     assert "[red]x[/]" in out.getvalue()
 
 
+def test_what_is_wider_than_its_column_is_not_cut() -> None:
+    shown = io.StringIO()
+    cells = [str(each) * 30 for each in range(8)]
+    show_table([f"column {each}" for each in range(8)], [cells], Console(file=shown, width=80, markup=False))
+    assert "…" not in shown.getvalue()
+    assert all(shown.getvalue().count(cell[0]) >= len(cell) for cell in cells)
+
+
 def test_every_item_is_described_before_its_step() -> None:
     seen: list[str] = []
 

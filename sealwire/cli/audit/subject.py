@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
+from rich.table import Column
 
 from sealwire.audit.pseudonyms import load_pseudonym_key
 from sealwire.cli.audit.linked import linked_names
@@ -20,8 +21,10 @@ from sealwire.cli.server_options import read_uri
 from sealwire.cli.subject_options import ask_identifier, subjects_key_option, subjects_of
 from sealwire.sidecars.direct import connected
 
-_COLUMNS = ("time", "who", "purpose", "event", "namespace", "read", "written", "outcome")
+_COLUMNS = ("time (UTC)", "who", "purpose", "event", "namespace", "read", "written", "outcome")
 _NOBODY = "-"
+_DAY = len("2026-11-27")
+_SECOND = len("2026-11-27T10:00:00")
 _MAX_BARS = 20
 
 
@@ -46,7 +49,14 @@ class Sighting:
     def cells(self) -> tuple[str, ...]:
         """As a row of a table."""
         return (
-            *(self.time, self.who, self.purpose or _NOBODY, self.event, self.namespace),
+            # a table is to fit 80 characters: JSON has the whole time
+            *(
+                self.time[:_SECOND].replace("T", " "),
+                self.who,
+                self.purpose or _NOBODY,
+                self.event,
+                self.namespace,
+            ),
             *(", ".join(self.read), ", ".join(self.written), self.outcome),
         )
 
@@ -114,7 +124,8 @@ def subject(  # noqa: PLR0913, PLR0917 - one for each option
         document = {"lines": [asdict(each) for each in found], "not_covered": not_covered}
         print_json({**document, "documents_of_unknown_persons": unknown, "unreadable": unread})
         return
-    show_table(_COLUMNS, (map(shown, each.cells) for each in found))
+    time, *others = _COLUMNS
+    show_table([Column(time, min_width=_DAY), *others], (map(shown, each.cells) for each in found))
     for text in _remarks(not_covered, unknown):
         click.echo(text)
     if unread:

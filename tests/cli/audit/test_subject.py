@@ -89,6 +89,8 @@ def test_the_table_says_what_it_does_not_cover(run: Run) -> None:
     assert outcome.code == 0
     assert "clinic.visits" in outcome.out
     assert "3 documents" in outcome.out
+    assert "2026-11-01" in outcome.out
+    assert "…" not in outcome.out
 
 
 def test_a_page_has_the_lines_and_plots(run: Run, tmp_path: Path) -> None:
