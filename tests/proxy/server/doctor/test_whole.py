@@ -1,0 +1,79 @@
+"""The doctor on a folder as `serve` needs it: what is wrong is named, and hides nothing else."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sealwire.proxy.server.doctor.diagnosis import Grade
+from sealwire.proxy.server.doctor.whole import examine
+from tests.proxy.server.site import Site, hello_thread, make_site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with hello_thread() as port:
+        yield make_site(tmp_path, port)
+
+
+def graded(site: Site) -> dict[str, Grade]:
+    return {found.about: found.grade for found in examine(site.write(), site.environ)}
+
+
+def the_wrong(site: Site) -> set[str]:
+    return {about for about, grade in graded(site).items() if grade is Grade.WRONG}
+
+
+def test_a_site_in_order_has_nothing_wrong(site: Site) -> None:
+    found = graded(site)
+    assert Grade.WRONG not in found.values()
+    assert Grade.UNSEEN not in {found[about] for about in ("keys", "servers", "policy", "configuration")}
+    assert found["servers"] is found["keys"] is Grade.GOOD
+    assert found["no TLS on this side"] is found["audit log"] is Grade.DOUBTFUL
+
+
+def test_each_fault_is_named_and_hides_no_other(site: Site) -> None:
+    policy = site.folder / "policy.yaml"
+    policy.chmod(0o666)
+    Path(site.config["listen"]["tls"]["key"]).chmod(0o644)
+    site.config["audit"] = {"path": "none/audit.jsonl"}
+    found = graded(site)
+    wrong = {about for about, grade in found.items() if grade is Grade.WRONG}
+    assert wrong == {"policy's file", "certificates for clients", "audit log"}
+    assert found["keys and servers"] is Grade.UNSEEN
+    assert found["policy"] is Grade.GOOD
+
+
+def test_a_wrong_key_and_a_server_that_is_away(site: Site) -> None:
+    site.config["upstream"]["address"] = "127.0.0.1:9"
+    assert the_wrong(site) == {"servers"}
+    site.environ["SEALWIRE_KEK"] = "bm90IDMyIGJ5dGVz"
+    assert the_wrong(site) == {"keys"}
+    assert "bm90" not in repr(list(examine(site.write(), site.environ)))
+
+
+def test_a_configuration_that_cannot_be_read_ends_it_there(site: Site) -> None:
+    site.config["kek"] = {"provider": "none"}
+    found = graded(site)
+    assert found["configuration"] is Grade.WRONG
+    assert found["what the configuration names"] is Grade.UNSEEN
+
+
+def test_the_command_says_what_to_do_and_ends_with_1_where_something_is_wrong(site: Site) -> None:
+    def run(*more: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "sealwire", "doctor", "--config", str(site.write()), *more]
+        return subprocess.run(command, env=site.environ, capture_output=True, text=True, check=False)
+
+    done = run()
+    assert (done.returncode, done.stderr) == (0, "")
+    site.keyring.chmod(0o644)
+    done = run("--json")
+    document = json.loads(done.stdout)
+    assert (done.returncode, done.stderr, document["ok"]) == (1, "", False)
+    (wrong,) = [check for check in document["checks"] if check["grade"] == "wrong"]
+    assert wrong["about"] == "keys"
+    assert "chmod" in wrong["hint"]
+    assert site.environ["SEALWIRE_KEK"] not in done.stdout
