@@ -55,7 +55,7 @@ def refuse_hint(
     right. Of a view the index is one of another collection, whose covered paths are not seen here. Raises
     Refusal(SORT), BsonError. Cost: O(elements of the filters).
     """
-    names = _index_fields(buf, hint)
+    names = index_fields(buf, hint)
     if is_view and names != []:
         raise Refusal(Reason.SORT, path=node.path, rule="hint on a view")
     found = {name: follow(node, name) for name in names or () if name not in bounded}
@@ -91,7 +91,7 @@ def sorts(buf: bytes, sort: Element | None) -> bool:
     return first_name(buf, sort.value) not in (b"", b"$natural")
 
 
-def _index_fields(buf: bytes, hint: Element) -> list[bytes] | None:
+def index_fields(buf: bytes, hint: Element) -> list[bytes] | None:
     """The fields that may be in the hinted index, in which order is not known; None when any may be."""
     if hint.kind == kinds.OBJECT:
         names = [element.name for element in elements(buf, hint.value)]

@@ -69,6 +69,11 @@ def test_a_reply_with_a_denied_value_is_withheld_as_a_whole() -> None:
     assert Count(Counter.REFUSALS, label="role") in effects
 
 
+@pytest.mark.parametrize("hint", [{"_id": 1}, {"$natural": -1}, {"ward": 1}, "ward_1", {"nhs_number": 1}])
+def test_an_index_on_what_one_may_filter_by_may_be_hinted(hint: Any) -> None:
+    assert written(asked(session_as("CN=clerk"), {"find": "patients", "filter": {}, "hint": hint}), ToServer)
+
+
 @pytest.mark.parametrize("certificate", ["", "CN=stranger", "CN=clerk\\,x", "CN=doctors", "unreadable"])
 @pytest.mark.parametrize(
     "body",
@@ -104,6 +109,13 @@ def test_who_has_no_role_reaches_everything_else() -> None:
         {"find": "patients", "filter": {"visits": {"$ne": 7}}},
         {"find": "patients", "projection": {"tags": {"$elemMatch": {"$eq": "x"}}}},
         {"count": "patients", "query": {"visits": 7}},
+        # an index on ciphertext brings equal values together, and `returnKey` shows the hashes of another
+        {"find": "patients", "filter": {}, "hint": {"visits": 1, "ward": -1}},
+        {"find": "patients", "filter": {}, "hint": "visits_1_ward_-1"},
+        {"find": "patients", "filter": {}, "hint": "by_ward"},
+        {"find": "patients", "filter": {}, "hint": {"visits": "hashed"}, "returnKey": True},
+        {"distinct": "patients", "key": "ward", "hint": {"visits": 1}},
+        {"aggregate": "patients", "pipeline": [], "cursor": {}, "hint": {"visits": 1}},
         {"distinct": "patients", "key": "visits"},
         {"aggregate": "patients", "pipeline": [{"$group": {"_id": "$visits"}}], "cursor": {}},
         {"aggregate": "patients", "pipeline": [{"$sortByCount": "$visits"}], "cursor": {}},
