@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from sealwire.audit.files import files_to_verify, load_verification_key
-from sealwire.audit.verification import LogReport, read_checkpoints, verify
+from sealwire.audit.verification import LogReport, Spot, read_checkpoints, verify
 from sealwire.cli.compliance.deployment import Deployment, NotSetUp, judged
 from sealwire.proxy.server.observability.audit import AuditSettings
 from sealwire.proxy.session.auditing.settings import CommandScope
@@ -32,9 +32,7 @@ def audit_chain(deployment: Deployment) -> ComplianceFinding:
     known = (*config.place.checkpoints, *places.checkpoints)
     checkpoints = read_checkpoints(dict.fromkeys(known), load_verification_key(places.key), report)
     verify(files, checkpoints, report, lambda _done: None, archived=False)
-    bad = [
-        f"{_place(each.spot.path)}{each.spot.line}: {each.kind.value}" for each in report.flaws[:_MOST_SHOWN]
-    ]
+    bad = [f"{_place(each.spot)}{each.kind.value}" for each in report.flaws[:_MOST_SHOWN]]
     good = [f"{report.lines} lines in {len(files)} files, signed up to line {report.signed}"]
     if not files:
         bad.append(f"there is no audit log at {log}")
@@ -106,6 +104,5 @@ def _audit(deployment: Deployment) -> AuditSettings:
     return found
 
 
-def _place(path: object) -> str:
-    name = getattr(path, "name", "")
-    return f"{name}:" if name else ""
+def _place(spot: Spot) -> str:
+    return "" if spot.path is None else f"{spot.path.name}:{spot.line}: "

@@ -54,6 +54,10 @@ def access(  # noqa: PLR0913, PLR0917 - one for each option
       sealwire policy access policy.yaml --as reception@admin --db clinic \\
           '{"find": "patients", "filter": {"nhs_number": "9434765919"}}'
     """
+    for user in users:
+        name, _, where = user.rpartition("@")
+        if not name or not where:
+            raise click.BadParameter("write USER@DATABASE, as the user logs in", param_hint="--as")
     policies = read_policy(policy)
     if policies.roles is None:
         _show_no_roles(as_json)
@@ -97,7 +101,7 @@ def _show_rights(policies: PolicySet, rights: Rights, *, as_json: bool, passes: 
         click.echo(json.dumps(answer | ({"passes": True} if passes else {})))
         return
     if rights.is_empty:
-        click.echo(f"no role counts without {rights.lacks}; what is not protected passes")
+        click.echo(f"without {rights.lacks} no role counts; what is not protected passes")
         return
     if passes:
         click.echo("passes; values in the reply are shown as below, and denied ones withhold it")

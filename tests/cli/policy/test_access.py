@@ -98,7 +98,7 @@ def test_the_glass_is_broken_by_an_option_or_by_the_commands_comment(roles: Path
 def test_a_certificate_and_a_purpose_may_be_what_is_missing(roles: Path, run: Run) -> None:
     result = run("access", roles, "--certificate", "CN=lab", "--json")
     assert (result.code, json.loads(result.out)["lacks"]) == (1, "a purpose")
-    assert "no role counts without a purpose" in run("access", roles, "--certificate", "CN=lab").out
+    assert "without a purpose no role counts" in run("access", roles, "--certificate", "CN=lab").out
     found = run("access", roles, "--certificate", "CN=lab", "--purpose", "research", "--json")
     assert json.loads(found.out)["classes"][1] == {
         "class": "ward",
@@ -112,9 +112,14 @@ def test_who_has_no_role(roles: Path, run: Run) -> None:
     result = run("access", roles, "--as", "bob@admin")
     assert (result.code, result.out.strip()) == (
         1,
-        "no role counts without a role; what is not protected passes",
+        "without a role no role counts; what is not protected passes",
     )
     assert run("access", roles, "--as", "bob@admin", "--db", "clinic", '{"find": "wards"}').code == 0
+
+
+@pytest.mark.parametrize("user", ["", "reception", "@admin", "reception@"])
+def test_a_user_has_a_name_and_a_database(roles: Path, run: Run, user: str) -> None:
+    assert run("access", roles, "--as", user).code == 2
 
 
 def test_a_policy_without_roles(policy: Path, run: Run) -> None:
