@@ -1,7 +1,11 @@
 """The shipped deployment files keep what they promise: least privilege, and no key on a disk."""
 
+import os
 import re
+import stat
+import subprocess
 from datetime import timedelta
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,9 @@ import yaml
 
 from sealwire.keys.keyring.schedule import GRACE
 from tests.build_context import ROOT
+from tests.support.debian_programs import require_program
 from tests.support.systemd_analyze import systemd_analyze
+from tools.debian_programs import library_environment
 
 SYSTEMD = ROOT / "deploy" / "systemd"
 UNIT = SYSTEMD / "sealwire.service"
@@ -132,3 +138,48 @@ def test_both_timers_of_the_keys_come_on_the_same_day_and_often_enough() -> None
     assert (job["spec"]["schedule"], job["spec"]["timeZone"]) == ("15 4 * * 1", "Etc/UTC")
     # what was due in one week is done before it is overdue
     assert timedelta(weeks=1) < GRACE
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives folders to users, which needs root")
+def test_systemd_makes_the_users_and_folders_of_the_units(tmp_path: Path) -> None:
+    for name, file, more in (("sysusers", "sysusers.conf", ()), ("tmpfiles", "tmpfiles.conf", ("--create",))):
+        program = require_program(f"systemd-{name}", "systemd", "--version", "libsystemd-shared")
+        command = [str(program), f"--root={tmp_path}", *more, str(SYSTEMD / file)]
+        environment = dict(library_environment(program))
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    users = dict(re.findall(r"^(\S+?):x:(\d+):", (tmp_path / "etc/passwd").read_text(), re.M))
+    assert set(users) == {"sealwire", "sealwire-backup"}
+    log, config = (tmp_path / "var/log/sealwire").stat(), (tmp_path / "etc/sealwire").stat()
+    assert (log.st_uid, stat.S_IMODE(log.st_mode)) == (int(users["sealwire"]), 0o700)
+    assert (config.st_uid, stat.S_IMODE(config.st_mode)) == (0, 0o750)
+
+
+def test_every_user_of_a_unit_is_made_and_owns_its_folders() -> None:
+    users = set(re.findall(r"^u (\S+)", (SYSTEMD / "sysusers.conf").read_text(encoding="utf-8"), re.M))
+    units = [unit_settings(unit) for unit in sorted(SYSTEMD.glob("*.service"))]
+    assert {unit["User"][0] for unit in units} == users
+    made = re.findall(r"^d (\S+) +(\d+) (\S+)", (SYSTEMD / "tmpfiles.conf").read_text(encoding="utf-8"), re.M)
+    folders = {path: (mode, user) for path, mode, user in made}
+    assert folders.pop("/etc/sealwire") == ("0750", "root")
+    assert {mode for mode, _ in folders.values()} == {"0700"}
+    written = {path.lstrip("-") for unit in units for path in unit.get("ReadWritePaths", ())}
+    assert written <= set(folders)
+    assert {user for _, user in folders.values()} == users
+
+
+def test_logrotate_takes_the_log_and_never_the_audit_log(tmp_path: Path) -> None:
+    text = (ROOT / "deploy" / "logrotate" / "sealwire").read_text(encoding="utf-8")
+    paths = re.findall(r"^(/\S+) \{$", text, re.M)
+    assert paths == ["/var/log/sealwire/sealwire.log"]
+    assert not any(fnmatch("/var/log/sealwire/audit.jsonl", path) for path in paths)
+    program = require_program("logrotate", "logrotate", "--version")
+    (tmp_path / "sealwire").mkdir()
+    (tmp_path / "sealwire" / "sealwire.log").write_text("a line\n")
+    file = tmp_path / "rules"
+    file.write_text(text.replace("su sealwire sealwire", "su root root").replace("/var/log", str(tmp_path)))
+    file.chmod(0o644)
+    command = [str(program), "--debug", "--state", str(tmp_path / "state"), str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "error" not in done.stderr
