@@ -19,17 +19,17 @@ read holds the client only: it must stay able to send us replies, or both would 
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum, auto
 from functools import partial
 from time import perf_counter
 from typing import Final, assert_never
 
-from sealwire.crypto.x509 import InvalidCertificate, certificate_subject
 from sealwire.proxy.server.connections.pipe import Hold, Pipe, tune
+from sealwire.proxy.server.connections.recorder import LineRecorder, Unrecorded, subject_of
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.errors import UpstreamUnavailable
-from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.tasks import spawn
 from sealwire.proxy.session.effects import (
@@ -76,10 +76,6 @@ class State(Enum):
     CLOSED = auto()
 
 
-class _Unrecorded(Exception):
-    """The audit log takes nothing more."""
-
-
 class Connection:
     """Feeds a session from two transports and carries out its effects. It is an `upstream.ServerEvents`."""
 
@@ -89,7 +85,6 @@ class Connection:
         self.state = State.CONNECTING
         self._awaits_keys = False
         self._session: SessionCore | None = None
-        self._origin: Origin | None = None
         self.client = Pipe(transport)
         self.server: Pipe | None = None
         self._poll = services.poll
@@ -100,7 +95,7 @@ class Connection:
         self._services = services
         self.number = services.numbered
         self._closed_at_s = 0.0
-        self._peer = _peer_name(transport)
+        self._recorder = LineRecorder(services, transport, self.number)
         self._route = route
         services.live.add(self)
         services.metrics.connections.inc()
@@ -134,7 +129,7 @@ class Connection:
             self._bug(error)
             return
         self.state = State.OPEN
-        note(_log, logging.DEBUG, "connection opened", connection=self.number, client=self._peer)
+        note(_log, logging.DEBUG, "connection opened", connection=self.number, client=self._recorder.peer)
         self._resume(Hold.CONNECTING)
 
     # -- what the client's transport says --------------------------------------------------------------------
@@ -285,10 +280,14 @@ class Connection:
         if self.state is State.OPEN:
             try:
                 self._carry_out(step())
-            except _Unrecorded:
+            except Unrecorded:
                 self.abort()
             except Exception as error:  # noqa: BLE001 - see _bug
                 self._bug(error)
+
+    @property
+    def _caller(self) -> Caller:
+        return Caller() if self._session is None else self._session.caller
 
     def _carry_out(self, effects: list[Effect]) -> None:
         server = self.server
@@ -311,45 +310,21 @@ class Connection:
                     change = self.client.hold if effect.paused else self.client.release
                     change(Hold.LOOK_UP)
                 case Audit() | Begun() | Done():
-                    self._report(effect)
+                    self._recorder.report(effect, self._caller)
                 case PlaintextMet():
-                    self._report_plaintext(effect)
+                    self._recorder.met(effect, self._caller)
                 case Close():
                     self._close(effect.reason, effect.detail)
                 case _:
                     assert_never(effect)
 
-    def _report(self, record: Audit | Begun | Done) -> None:
-        """Raises _Unrecorded: what cannot be recorded does not happen, and is not sent."""
-        audit = self._services.audit
-        if isinstance(record, Begun):
-            record.record.begun_s = perf_counter()
-            if audit.is_full:
-                raise _Unrecorded
-        elif not audit.write(record, self._whence()):
-            raise _Unrecorded
-
-    def _report_plaintext(self, met: PlaintextMet) -> None:
-        """Raises _Unrecorded."""
-        record = self._services.metrics.plaintext.add(met)
-        if record is not None:
-            self._report(record)
-
     def _report_unanswered(self) -> None:
         """Whatever the server made of them, these commands were sent."""
         session, self._session = self._session, None
-        if session is None:
-            return
-        for record in session.unanswered():
-            self._services.audit.write(Done(record, UNANSWERED), self._whence(session))
-
-    def _whence(self, session: SessionCore | None = None) -> Origin:
-        """Who reports. Cost: up to 100 us where the client has a certificate, once for each login."""
-        told = session or self._session
-        caller = Caller() if told is None else told.caller
-        if self._origin is None or self._origin.caller is not caller:
-            self._origin = Origin(self._peer, self.number, subject_of(self.client.transport), caller)
-        return self._origin
+        if session is not None:
+            with suppress(Unrecorded):  # the connection is over; the log says that lines are missing
+                for record in session.unanswered():
+                    self._recorder.report(Done(record, UNANSWERED), session.caller)
 
     def settings_changed(self) -> None:
         """Tell the session. One that is made later finds the new settings by itself."""
@@ -397,7 +372,12 @@ class Connection:
         self.state = State.CLOSING
         self._closed_at_s = self._services.clock()
         self._services.metrics.closed.labels(reason.value).inc()
-        fields = {"reason": reason.value, "detail": detail, "connection": self.number, "client": self._peer}
+        fields = {
+            "reason": reason.value,
+            "detail": detail,
+            "connection": self.number,
+            "client": self._recorder.peer,
+        }
         if reason in _LOUD:
             kind = f"closed {reason.value}"
             self._services.gate.note(_log, logging.WARNING, "connection closed", kind, **fields)
@@ -435,20 +415,3 @@ class Connection:
             self.state = State.CLOSED
             self._report_unanswered()
             self._services.forget(self)
-
-
-def subject_of(transport: asyncio.Transport) -> str:
-    """The subject of the certificate that the client has shown, and which was verified; empty for none."""
-    tls = transport.get_extra_info("ssl_object")
-    shown = None if tls is None else tls.getpeercert(binary_form=True)
-    if not shown:
-        return ""
-    try:
-        return certificate_subject(shown)
-    except InvalidCertificate:  # another library has verified it, and reads more than this one
-        return "unreadable"
-
-
-def _peer_name(transport: asyncio.Transport) -> str:
-    name = transport.get_extra_info("peername")
-    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unknown"

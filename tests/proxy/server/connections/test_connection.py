@@ -4,14 +4,12 @@ import json
 import socket
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
 from sealwire.proxy.server.config.settings import Limits
-from sealwire.proxy.server.connections.connection import subject_of
 from sealwire.proxy.server.observability.audit import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat, SafeFormatter
 from sealwire.proxy.session.effects import (
@@ -270,23 +268,3 @@ async def test_a_client_that_goes_before_the_server_answers_is_forgotten() -> No
             async with client_of(proxy):
                 await until(lambda: len(proxy.services.live) == 1)
             await until(lambda: not proxy.services.live)
-
-
-class Shown:
-    """The TLS side of a transport whose client has shown a certificate, or none."""
-
-    def __init__(self, der: bytes | None) -> None:
-        self._der = der
-
-    def getpeercert(self, *, binary_form: bool) -> bytes | None:
-        assert binary_form
-        return self._der
-
-    def get_extra_info(self, name: str) -> "Shown":
-        assert name == "ssl_object"
-        return self
-
-
-@pytest.mark.parametrize(("der", "subject"), [(None, ""), (b"", ""), (b"no certificate", "unreadable")])
-def test_a_certificate_that_cannot_be_read_names_nobody(der: bytes | None, subject: str) -> None:
-    assert subject_of(cast(Any, Shown(der))) == subject

@@ -1,0 +1,69 @@
+"""Puts on record what one connection's session reports, with whose session it is."""
+
+import asyncio
+from time import perf_counter
+from typing import final
+
+from sealwire.crypto.x509 import InvalidCertificate, certificate_subject
+from sealwire.proxy.server.connections.services import Services
+from sealwire.proxy.server.observability.audit import Origin
+from sealwire.proxy.session.effects import Audit, Begun, Done, PlaintextMet
+from sealwire.proxy.session.login.caller import Caller
+
+
+class Unrecorded(Exception):
+    """The audit log takes nothing more: what cannot be recorded does not happen, and is not sent."""
+
+
+@final
+class LineRecorder:
+    """One for each connection."""
+
+    __slots__ = ("_number", "_origin", "_services", "_transport", "peer")
+
+    def __init__(self, services: Services, transport: asyncio.Transport, number: int) -> None:
+        self._services = services
+        self._transport = transport
+        self._number = number
+        self._origin: Origin | None = None
+        self.peer = _peer_name(transport)
+        """The client's address."""
+
+    def report(self, record: Audit | Begun | Done, caller: Caller) -> None:
+        """Put it on record, or note when it began. Raises Unrecorded."""
+        audit = self._services.audit
+        if isinstance(record, Begun):
+            record.record.begun_s = perf_counter()
+            if audit.is_full:
+                raise Unrecorded
+        elif not audit.write(record, self._whence(caller)):
+            raise Unrecorded
+
+    def met(self, plaintext: PlaintextMet, caller: Caller) -> None:
+        """Count it, and put it on record now and then. Raises Unrecorded."""
+        record = self._services.metrics.plaintext.add(plaintext)
+        if record is not None:
+            self.report(record, caller)
+
+    def _whence(self, caller: Caller) -> Origin:
+        """Who reports. Cost: up to 100 us where the client has a certificate, once for each login."""
+        if self._origin is None or self._origin.caller is not caller:
+            self._origin = Origin(self.peer, self._number, subject_of(self._transport), caller)
+        return self._origin
+
+
+def subject_of(transport: asyncio.Transport) -> str:
+    """The subject of the certificate that the client has shown, and which was verified; empty for none."""
+    tls = transport.get_extra_info("ssl_object")
+    shown = None if tls is None else tls.getpeercert(binary_form=True)
+    if not shown:
+        return ""
+    try:
+        return certificate_subject(shown)
+    except InvalidCertificate:  # another library has verified it, and reads more than this one
+        return "unreadable"
+
+
+def _peer_name(transport: asyncio.Transport) -> str:
+    name = transport.get_extra_info("peername")
+    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unknown"

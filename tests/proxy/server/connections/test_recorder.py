@@ -1,0 +1,77 @@
+"""Tests for sealwire.proxy.server.connections.recorder."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from sealwire.proxy.server.connections.recorder import LineRecorder, Unrecorded, subject_of
+from sealwire.proxy.session.effects import Audit, PlaintextMet
+from sealwire.proxy.session.login.caller import Caller
+
+REFUSED = Audit("refused", "clinic.patients", "find", "range", "nhs_number")
+
+
+class Transport:
+    """A transport whose client has an address, and has shown a certificate, or none."""
+
+    def __init__(self, der: bytes | None = None, peer: Any = ("10.0.0.7", 4711)) -> None:
+        self._der, self._peer = der, peer
+
+    def getpeercert(self, *, binary_form: bool) -> bytes | None:
+        assert binary_form
+        return self._der
+
+    def get_extra_info(self, name: str) -> Any:
+        return {"ssl_object": self, "peername": self._peer}[name]
+
+
+class Sink:
+    """Takes lines until it is full."""
+
+    def __init__(self, room: int) -> None:
+        self.lines: list[tuple[Any, Any]] = []
+        self._room = room
+
+    def write(self, record: Any, origin: Any) -> bool:
+        self.lines.append((record, origin))
+        return len(self.lines) <= self._room
+
+
+def recorder(sink: Sink, plaintext: Any = None) -> LineRecorder:
+    services = SimpleNamespace(audit=sink, metrics=SimpleNamespace(plaintext=plaintext))
+    return LineRecorder(cast(Any, services), cast(Any, Transport()), 3)
+
+
+def test_a_line_says_whose_session_it_was_and_a_login_changes_that() -> None:
+    sink, nobody, ann = Sink(9), Caller(), Caller(("ann@admin",))
+    found = recorder(sink)
+    for caller in (nobody, nobody, ann):
+        found.report(REFUSED, caller)
+    first, second, third = (origin for _, origin in sink.lines)
+    assert (first.client, first.connection, first.caller) == ("10.0.0.7:4711", 3, nobody)
+    assert second is first
+    assert third.caller is ann
+
+
+def test_what_cannot_be_recorded_is_said() -> None:
+    found = recorder(Sink(0))
+    with pytest.raises(Unrecorded):
+        found.report(REFUSED, Caller())
+
+
+@pytest.mark.parametrize("told", [REFUSED, None])
+def test_plaintext_is_on_record_when_the_metrics_say_so(told: Audit | None) -> None:
+    sink = Sink(9)
+    recorder(sink, SimpleNamespace(add=lambda _met: told)).met(PlaintextMet("a.b", "c", 1), Caller())
+    assert [record for record, _ in sink.lines] == ([told] if told else [])
+
+
+@pytest.mark.parametrize(("der", "subject"), [(None, ""), (b"", ""), (b"no certificate", "unreadable")])
+def test_a_certificate_that_cannot_be_read_names_nobody(der: bytes | None, subject: str) -> None:
+    assert subject_of(cast(Any, Transport(der))) == subject
+
+
+def test_a_client_without_an_address_is_unknown() -> None:
+    transport = cast(Any, Transport(peer=""))
+    assert LineRecorder(cast(Any, None), transport, 1).peer == "unknown"
