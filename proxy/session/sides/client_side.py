@@ -11,7 +11,7 @@ from sealwire.keys.frontier.uses import FrontierLost, TransactionLost, WindowMet
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.commands.command import DocumentSequence
 from sealwire.policies.commands.passage import target_of
-from sealwire.policies.commands.planner import KNOWN_COMMANDS, NAMING_COMMANDS, plan_command
+from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Plan
@@ -30,7 +30,7 @@ from sealwire.proxy.session.effects import (
     ToServer,
 )
 from sealwire.proxy.session.login.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded, UsersUnknown
-from sealwire.proxy.session.login.authentication import CertificateLogin, check_login
+from sealwire.proxy.session.login.authentication import check_login
 from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, prepare_hello
 from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
 from sealwire.proxy.session.moving.abandoned import abort_of
@@ -45,21 +45,26 @@ from sealwire.proxy.session.rewriting.left_out import leave_out
 from sealwire.proxy.session.rewriting.rewrite import Settled, apply_plan
 from sealwire.proxy.session.shared import Reveal
 from sealwire.proxy.session.sides import ask_users, look_up, on_record
+from sealwire.proxy.session.sides.denying import (
+    COUNTED_COMMANDS,
+    FAILURES,
+    denied,
+    described,
+    failed,
+    refused,
+)
 from sealwire.proxy.session.sides.entitlement import judged
 from sealwire.proxy.session.write_errors.merging import WriteErrors
-from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
 from sealwire.wire.header import MSG, OpCode, op_code_of, request_id_of
 from sealwire.wire.long_message import LONG_BYTES
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg, refresh_checksum, sequence_documents
 from sealwire.wire.op_query import parse_op_query
-from sealwire.wire.raw_bson import Cursor, elements, string_bytes
+from sealwire.wire.raw_bson import Cursor, elements
 
-_FAILURES: Final[tuple[type[Exception], ...]] = (LoginNeeded, CertificateLogin, *replies.FAILURES)
-_COUNTED_COMMANDS: Final = frozenset(name.decode() for name in KNOWN_COMMANDS)
 _COMMAND_COUNTS: Final = {
-    label: Count(Counter.COMMANDS, label=label) for label in (*_COUNTED_COMMANDS, "other")
+    label: Count(Counter.COMMANDS, label=label) for label in (*COUNTED_COMMANDS, "other")
 }
 
 
@@ -104,9 +109,9 @@ class ClientSide(Side):
         unanswered, conversation.unanswered = conversation.unanswered, None
         if unanswered is not None:
             # the command waited for an answer, and the server could give none
-            command, namespace = _describe(message, parsed)
+            command, namespace = described(message, parsed)
             audit = Audit("refused", namespace, command, "NamespaceUnknown")
-            return self._denied(audit, unanswered, message, parsed)
+            return denied(conversation, audit, unanswered, message, parsed)
         try:
             try:
                 effects = self._command(message, parsed)
@@ -120,46 +125,22 @@ class ClientSide(Side):
             asked = conversation.need_contexts(missing.wanted)
             if asked is not None:
                 return [asked]
-            effects = self._failed(missing, message, parsed)
+            effects = failed(conversation, missing, message, parsed)
         except WindowMet as window:
             conversation.views.clear()
             if not conversation.has_waited:
                 return [conversation.meet_window()]
-            effects = self._failed(window, message, parsed)
+            effects = failed(conversation, window, message, parsed)
         except Refusal as refusal:
-            effects = self._refused(refusal, message, parsed)
+            effects = refused(conversation, refusal, message, parsed)
         except TransactionLost:
             effects = self._abandoned(message, parsed)
-        except _FAILURES as failure:
-            effects = self._failed(failure, message, parsed)
+        except FAILURES as failure:
+            effects = failed(conversation, failure, message, parsed)
         conversation.views.clear()
         conversation.has_waited = False
         conversation.context_searches = 0
         return effects
-
-    def _refused(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
-        command, namespace = _describe(message, parsed)
-        unseen = self._conversation.views.unseen
-        if unseen:
-            # what stands in the way is that nobody knows what the name is
-            refusal = Refusal(Reason.UNSEEN, path=printable(unseen.encode("utf-8", "replace")), rule=command)
-        path = replies.one_line(refusal.path)
-        if refusal.reason is Reason.COMMAND and command not in _COUNTED_COMMANDS:
-            # the path is the namespace that the command names, if its first argument is a name at all
-            path = path if path in self._conversation.shared.settings.policy.collections else ""
-        stated = stated_in(message, parsed.body)
-        rights = self._conversation.entitled.rights(stated)
-        audit = Audit(
-            "refused",
-            namespace,
-            command,
-            refusal.reason.value,
-            path,
-            stated.purpose,
-            stated.glass,
-            "" if rights is None else ",".join(rights.roles),
-        )
-        return self._denied(audit, replies.refusal_body(refusal), message, parsed)
 
     def _shortened(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
         """Send a write without the statements that are refused, whose errors come with the reply.
@@ -174,7 +155,7 @@ class ClientSide(Side):
         sequences = _document_sequences(message, parsed)
         rights = conversation.entitled.rights(stated_in(message, parsed.body))
         left_out = leave_out(refusal, message, parsed, sequences, policy, views.covered, rights)
-        command, namespace = _describe(message, parsed)
+        command, namespace = described(message, parsed)
         reasons = Tally(each.reason.value for _, each in left_out.refused)
         effects: list[Effect] = [
             Count(Counter.REFUSALS, amount, reason) for reason, amount in reasons.items()
@@ -189,23 +170,10 @@ class ClientSide(Side):
         answer = replies.command_error(conversation.new_id(), request_id, errors.unsent_body())
         return [*effects, ToClient(errors.merge(answer, parse_op_msg(answer).body))]
 
-    def _failed(self, failure: Exception, message: bytes, parsed: OpMsg) -> list[Effect]:
-        command, namespace = _describe(message, parsed)
-        if isinstance(failure, LoginNeeded):
-            namespace = ""
-            body = replies.login_needed_body(failure.command)
-        elif isinstance(failure, CertificateLogin):
-            command, namespace = "authenticate", ""
-            body = replies.error_body(replies.AUTHENTICATION_FAILED, replies.CERTIFICATE_LOGIN)
-        else:
-            body = replies.failure_body(failure)
-        audit = Audit("refused", namespace, command, type(failure).__name__)
-        return self._denied(audit, body, message, parsed)
-
     def _abandoned(self, message: bytes, parsed: OpMsg) -> list[Effect]:
         """Abort on the server what cannot be committed; the client is told when that is done."""
         if parsed.flags & MORE_TO_COME:
-            return self._failed(FrontierLost(), message, parsed)
+            return failed(self._conversation, FrontierLost(), message, parsed)
         audit = Audit("refused", "", "commitTransaction", FrontierLost.__name__)
         request = Request(RequestKind.ABORT, audit.command, "")
         sent_on = self._send_on(abort_of(message, parsed), request)
@@ -254,7 +222,7 @@ class ClientSide(Side):
         )
         effects = [] if rights is None else judged(conversation, rights, stated, plan, opened)
         rewritten = apply_plan(plan, shared, settled, forms)
-        label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
+        label = plan.command if plan.command in COUNTED_COMMANDS else "other"
         count = _COMMAND_COUNTS[label]
         request = self._request(plan, name, parsed.body, label, opened, errors)
         if rights is not None:
@@ -358,7 +326,7 @@ class ClientSide(Side):
         if len(wanted) > views.room:
             views.clear()
             refusal = Refusal(Reason.TOO_LARGE, rule=f"a command that leads to more than {MAX_NAMES} names")
-            return self._refused(refusal, message, parsed)
+            return refused(self._conversation, refusal, message, parsed)
         api = look_up.api_of(message, parsed.body)
         question = look_up.ask(self._conversation, wanted, api)
         return [Count(Counter.LOOK_UPS), PauseClient(True), question]
@@ -376,15 +344,6 @@ class ClientSide(Side):
             self._conversation.awaited.add(request_id, request)
         return LongToServer(list(pieces)) if len(pieces) > 1 else ToServer(message)
 
-    def _denied(self, audit: Audit, body: bytes, message: bytes, parsed: OpMsg) -> list[Effect]:
-        """Answer a command with an error."""
-        effects: list[Effect] = [Count(Counter.REFUSALS, label=audit.reason), audit]
-        if parsed.flags & MORE_TO_COME:
-            # No reply is awaited, so the only way to say no is to close (design, rule 4 of the core).
-            return [*effects, self._conversation.end(CloseReason.REFUSED_UNACKNOWLEDGED, audit.reason)]
-        answer = replies.command_error(self._conversation.new_id(), request_id_of(message), body)
-        return [*effects, ToClient(answer)]
-
 
 def _documents(message: bytes, parsed: OpMsg) -> list[int]:
     """Offsets of all documents of a message, in rising order."""
@@ -399,20 +358,3 @@ def _document_sequences(message: bytes, parsed: OpMsg) -> tuple[DocumentSequence
         )
         for sequence in parsed.sequences
     )
-
-
-def _describe(message: bytes, parsed: OpMsg) -> tuple[str, str]:
-    """Command name and namespace of a command that was refused before its plan could tell.
-
-    Only of commands we know, and the namespace of those that name one: the first argument of another may be
-    anything, a value too.
-    """
-    arguments = {element.name: element for element in elements(message, parsed.body)}
-    name = next(iter(arguments), b"")
-    if name == b"getMore":
-        return name.decode(), cursors.namespace_of(message, parsed.body)
-    if name not in NAMING_COMMANDS:
-        return (name.decode() if name in KNOWN_COMMANDS else "other"), ""
-    parts = [arguments[key] for key in (b"$db", name) if key in arguments]
-    texts = [printable(string_bytes(message, part)) for part in parts if part.kind == kinds.STRING]
-    return name.decode(), ".".join(texts)

@@ -1,0 +1,94 @@
+"""Answer a command with an error of ours: what was refused or failed, on record and counted."""
+
+from typing import Final
+
+from sealwire.policies.commands.planner import KNOWN_COMMANDS, NAMING_COMMANDS
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.planning.arguments import printable
+from sealwire.proxy.session import replies
+from sealwire.proxy.session.conversation import Conversation
+from sealwire.proxy.session.effects import Audit, CloseReason, Count, Counter, Effect, ToClient
+from sealwire.proxy.session.login.access import LoginNeeded
+from sealwire.proxy.session.login.authentication import CertificateLogin
+from sealwire.proxy.session.login.stated import stated_in
+from sealwire.proxy.session.revealing import cursors
+from sealwire.wire import kinds
+from sealwire.wire.header import request_id_of
+from sealwire.wire.op_msg import MORE_TO_COME, OpMsg
+from sealwire.wire.raw_bson import elements, string_bytes
+
+FAILURES: Final[tuple[type[Exception], ...]] = (LoginNeeded, CertificateLogin, *replies.FAILURES)
+"""What `failed` answers."""
+
+COUNTED_COMMANDS: Final = frozenset(name.decode() for name in KNOWN_COMMANDS)
+"""Commands that are counted under their names."""
+
+
+def refused(conversation: Conversation, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
+    """A command that the policy, or the client's role, does not allow."""
+    command, namespace = described(message, parsed)
+    unseen = conversation.views.unseen
+    if unseen:
+        # what stands in the way is that nobody knows what the name is
+        refusal = Refusal(Reason.UNSEEN, path=printable(unseen.encode("utf-8", "replace")), rule=command)
+    path = replies.one_line(refusal.path)
+    if refusal.reason is Reason.COMMAND and command not in COUNTED_COMMANDS:
+        # the path is the namespace that the command names, if its first argument is a name at all
+        path = path if path in conversation.shared.settings.policy.collections else ""
+    stated = stated_in(message, parsed.body)
+    rights = conversation.entitled.rights(stated)
+    audit = Audit(
+        "refused",
+        namespace,
+        command,
+        refusal.reason.value,
+        path,
+        stated.purpose,
+        stated.glass,
+        "" if rights is None else ",".join(rights.roles),
+    )
+    return denied(conversation, audit, replies.refusal_body(refusal), message, parsed)
+
+
+def failed(conversation: Conversation, failure: Exception, message: bytes, parsed: OpMsg) -> list[Effect]:
+    """A command that cannot be carried out, for one of FAILURES."""
+    command, namespace = described(message, parsed)
+    if isinstance(failure, LoginNeeded):
+        namespace = ""
+        body = replies.login_needed_body(failure.command)
+    elif isinstance(failure, CertificateLogin):
+        command, namespace = "authenticate", ""
+        body = replies.error_body(replies.AUTHENTICATION_FAILED, replies.CERTIFICATE_LOGIN)
+    else:
+        body = replies.failure_body(failure)
+    audit = Audit("refused", namespace, command, type(failure).__name__)
+    return denied(conversation, audit, body, message, parsed)
+
+
+def denied(
+    conversation: Conversation, audit: Audit, body: bytes, message: bytes, parsed: OpMsg
+) -> list[Effect]:
+    """Answer a command with an error."""
+    effects: list[Effect] = [Count(Counter.REFUSALS, label=audit.reason), audit]
+    if parsed.flags & MORE_TO_COME:
+        # No reply is awaited, so the only way to say no is to close (design, rule 4 of the core).
+        return [*effects, conversation.end(CloseReason.REFUSED_UNACKNOWLEDGED, audit.reason)]
+    answer = replies.command_error(conversation.new_id(), request_id_of(message), body)
+    return [*effects, ToClient(answer)]
+
+
+def described(message: bytes, parsed: OpMsg) -> tuple[str, str]:
+    """Command name and namespace of a command that was refused before its plan could tell.
+
+    Only of commands we know, and the namespace of those that name one: the first argument of another may be
+    anything, a value too.
+    """
+    arguments = {element.name: element for element in elements(message, parsed.body)}
+    name = next(iter(arguments), b"")
+    if name == b"getMore":
+        return name.decode(), cursors.namespace_of(message, parsed.body)
+    if name not in NAMING_COMMANDS:
+        return (name.decode() if name in KNOWN_COMMANDS else "other"), ""
+    parts = [arguments[key] for key in (b"$db", name) if key in arguments]
+    texts = [printable(string_bytes(message, part)) for part in parts if part.kind == kinds.STRING]
+    return name.decode(), ".".join(texts)
