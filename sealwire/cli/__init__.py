@@ -19,7 +19,7 @@ AUDIT_VARIABLE = "SEALWIRE_AUDIT_PATH"
 
 _MODULES = (
     *("serve", "healthcheck", "policy", "keys", "tls", "demo", "backup", "vault", "luks", "migrate", "audit"),
-    *("compliance", "config", "doctor", "erase", "hold", "incident", "watch"),
+    *("completion", "compliance", "config", "doctor", "erase", "hold", "incident", "manual", "watch"),
 )
 
 
