@@ -54,8 +54,13 @@ class AuditWriter:
         is_due = self._clock() - self._ticked_s >= TICK_S
         if not records and not is_due and not self.is_troubled and self._log is not None:
             return False
+        has_written = False
         try:
             self._write([_line(record) for record in records])
+            # before the checkpoint: where that fails, the lines are there all the same
+            for ring in self._rings:
+                ring.taken()
+            has_written = bool(records)
             if is_due:
                 self._ticked_s = self._clock()
                 self._opened().tick()
@@ -64,11 +69,8 @@ class AuditWriter:
         except Exception as error:  # noqa: BLE001 - whatever it is, the records must not be lost for it
             self._failed(UNEXPECTED, error)
         else:
-            for ring in self._rings:
-                ring.taken()
             self._well()
-            return bool(records)
-        return False
+        return has_written
 
     def may_sleep(self) -> bool:
         """Ask to be woken; False where something waits already. Follow with `wake`."""

@@ -1,6 +1,7 @@
 """The writer: one chain out of several rings, and nothing given back before it is written."""
 
 import resource
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 import bson
 import pytest
 
+from sealwire.audit.files import LogPlace
+from sealwire.audit.log import AuditLog, LogPace
+from sealwire.audit.signing import make_key
 from sealwire.audit.verification import LogReport, verify
 from sealwire.proxy.server.audit_writer.records import write_record
 from sealwire.proxy.server.audit_writer.ring import RingOutput
@@ -174,3 +178,23 @@ def test_checkpoints_are_due_while_nothing_is_written(tmp_path: Path) -> None:
         writer.turn()
         assert not writer.is_troubled
         assert [each.name for each in tmp_path.iterdir()] == ["audit.jsonl.lock"]
+
+
+def test_a_checkpoint_that_fails_repeats_no_line(tmp_path: Path) -> None:
+    now = 0.0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    key = make_key("clinic.example", bytes(32))
+    place = LogPlace(tmp_path / "audit.jsonl", elsewhere / "checkpoints")
+    with ring_ends() as (writes, reads):
+        log = AuditLog(place, key, LogPace(checkpoint_s=0.0))
+        writer = AuditWriter(lambda: log, [reads], lambda: now)
+        shutil.rmtree(elsewhere)
+        for number in range(3):
+            now += 2.0
+            writes.put(numbered(number))
+            assert writer.turn()
+            assert writer.is_troubled
+        elsewhere.mkdir()
+        assert writer.finish()
+    assert [line["number"] for line in lines_in(tmp_path, "numbered")] == [0, 1, 2]
