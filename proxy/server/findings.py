@@ -81,8 +81,9 @@ def plaintext_findings(config: Config) -> list[Finding]:
 def variable_findings(config: Config) -> list[Finding]:
     """Variables that look like Sealwire's and that nothing reads. Their values stay unsaid."""
     found = []
-    for variable in config.ignored_variables:
-        meant = get_close_matches(variable.upper(), KNOWN_VARIABLES, 1)
+    for name in config.ignored_variables:
+        variable = "".join(char if char.isprintable() else "?" for char in name)
+        meant = get_close_matches(name.upper(), KNOWN_VARIABLES, 1)
         hint = f"did you mean {meant[0]}?" if meant else "docs/configuration.md lists all of them"
         problem = f"{variable} names no key, and changes nothing"
         found.append(Finding("environment variable names no key", problem, hint, {"variable": variable}))

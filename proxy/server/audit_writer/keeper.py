@@ -164,9 +164,11 @@ def check_audit(settings: AuditSettings) -> None:
     if settings.key is not None:
         load_signing_key(settings.key)
     for path in (settings.place.path, *settings.place.checkpoints):
-        place = path if path.exists() else path.parent
-        if not place.exists():
-            raise unusable(path, FileNotFoundError(errno.ENOENT, ""))
+        try:
+            place = path if path.exists() else path.parent
+            place.stat()
+        except OSError as error:  # missing, or in a folder that this user may not look into
+            raise unusable(path, error) from None
         if not os.access(place, os.W_OK):
             raise unusable(path, PermissionError(errno.EACCES, ""))
 

@@ -1,5 +1,6 @@
 """One thing that was looked at, and how it is."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -65,3 +66,6 @@ def tried(about: str, look: Callable[[], str]) -> Diagnosis:
         return good(about, look())
     except (AuditError, KeysError, SelfTestFailed, ServerError, SourceError) as error:
         return wrong(about, str(error), getattr(error, "hint", ""))
+    except OSError as error:  # a folder on the way that this user may not look into
+        text = f"{error.filename}: {os.strerror(error.errno or 0)}"
+        return wrong(about, text, f"let user id {os.geteuid()} look into the folders above it")

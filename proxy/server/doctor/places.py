@@ -56,8 +56,11 @@ def look_at_folders(config_path: Path, config: Config) -> Iterator[Diagnosis]:
     if isinstance(config.keyring, Path):
         paths.append(config.keyring)
     for folder in dict.fromkeys(path.absolute().parent for path in paths if path is not None):
-        if folder.exists():
-            yield judge_folder(folder, folder.stat())
+        try:
+            status = folder.stat()
+        except OSError:  # what lies in it has a diagnosis of its own
+            continue
+        yield judge_folder(folder, status)
 
 
 def judge_folder(folder: Path, status: os.stat_result) -> Diagnosis:
@@ -77,8 +80,11 @@ def look_at_room(config: Config) -> Iterator[Diagnosis]:
     if config.audit is None:
         return
     for path in (config.audit.place.path, *config.audit.place.checkpoints):
-        if path.parent.exists():
-            yield judge_room(path.parent, shutil.disk_usage(path.parent).free)
+        try:
+            free = shutil.disk_usage(path.parent).free
+        except OSError:  # that it is missing is said of the log
+            continue
+        yield judge_room(path.parent, free)
 
 
 def judge_room(folder: Path, free: int) -> Diagnosis:

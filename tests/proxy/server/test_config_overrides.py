@@ -119,6 +119,11 @@ def test_a_misspelt_variable_is_found_anywhere_and_what_was_meant_is_said() -> N
         assert "secret" not in repr(finding)
 
 
+def test_the_name_of_a_variable_cannot_write_lines_of_its_own() -> None:
+    (found,) = variable_findings(parse(SHORT, {"SEALWIRE_X\nsealwire: ok\x1b[2J": "1"}))
+    assert (found.problem + found.hint).isprintable()
+
+
 def test_variables_of_kubernetes_of_other_commands_and_of_others_are_nobodys_mistake() -> None:
     environ = {
         "SEALWIRE_SERVICE_HOST": "10.0.0.1",

@@ -1,6 +1,8 @@
 """The doctor on a folder as `serve` needs it: what is wrong is named, and hides nothing else."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.proxy.server.doctor.diagnosis import Grade
+from sealwire.proxy.server.doctor.diagnosis import Grade, tried
 from sealwire.proxy.server.doctor.whole import examine
 from tests.proxy.server.site import Site, hello_thread, make_site
 
@@ -53,6 +55,28 @@ def test_a_wrong_key_and_a_server_that_is_away(site: Site) -> None:
     site.environ["SEALWIRE_KEK"] = "bm90IDMyIGJ5dGVz"
     assert the_wrong(site) == {"keys"}
     assert "bm90" not in repr(list(examine(site.write(), site.environ)))
+
+
+def test_a_folder_on_the_way_that_is_a_file_is_a_diagnosis(site: Site) -> None:
+    (site.folder / "file").touch()
+    site.config["audit"] = {"path": "file/below/audit.jsonl"}
+    assert the_wrong(site) == {"audit log"}
+
+
+def test_a_path_that_the_system_does_not_take_is_no_bug_of_a_check(site: Site) -> None:
+    site.config["audit"] = {"path": f"{'x' * 300}/audit.jsonl"}
+    assert the_wrong(site) == {"audit log"}
+    done = site.serve("--check")
+    assert (done.returncode, "Traceback" in done.stderr) == (78, False)
+
+
+def test_who_may_not_look_into_a_folder_gets_a_hint() -> None:
+    def look() -> str:
+        raise PermissionError(errno.EACCES, "", "/etc/sealwire/audit")
+
+    found = tried("audit log", look)
+    assert (found.grade, str(os.geteuid()) in found.hint) == (Grade.WRONG, True)
+    assert found.text.startswith("/etc/sealwire/audit: ")
 
 
 def test_a_configuration_that_cannot_be_read_ends_it_there(site: Site) -> None:
