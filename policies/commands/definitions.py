@@ -35,6 +35,7 @@ from sealwire.policies.planning.arguments import (
     operator_name,
     string_of,
 )
+from sealwire.policies.planning.demands import demand_delete
 from sealwire.policies.planning.numbers import is_given, whole_number
 from sealwire.policies.planning.rules import Rule, encrypted, family
 from sealwire.policies.planning.values import note_comparison
@@ -83,8 +84,11 @@ def _index(command: Command, walk: Walk, start: int) -> None:
     for field in elements(command.buf, document_of(key, key)):
         covered = _index_field(walk, field, parts.get(b"wildcardProjection")) or covered
     _refuse_weights(walk, given(parts, b"weights"))
+    lifetime = given(parts, b"expireAfterSeconds")
+    if lifetime is not None:
+        # on any field: the server deletes the documents, with all that they hold
+        demand_delete(walk.draft, walk.node)
     if covered is not None:
-        lifetime = given(parts, b"expireAfterSeconds")
         if lifetime is not None:
             raise Refusal(Reason.INDEX, path=covered.path, rule=operator_name(lifetime))
         note_comparison(command.draft, covered)
@@ -204,6 +208,7 @@ def _modified_index(walk: Walk, argument: Element) -> None:
     _check_options(walk.buf, parts, argument, _MODIFIED_OPTIONS)
     if b"expireAfterSeconds" not in parts:
         return
+    demand_delete(walk.draft, walk.node)
     pattern = parts.get(b"keyPattern")
     if pattern is None:
         # which fields an index has does not show in its name
@@ -214,13 +219,22 @@ def _modified_index(walk: Walk, argument: Element) -> None:
             raise Refusal(Reason.INDEX, path=covered.path, rule="expireAfterSeconds")
 
 
+def _losing(walk: Walk, argument: Element) -> None:
+    """The server deletes documents by this, sooner or later. Raises Refusal(ROLE)."""
+    unread(walk, argument)
+    is_off = argument.kind == kinds.NULL or (argument.kind == kinds.BOOL and not is_given(walk.buf, argument))
+    if not is_off:
+        demand_delete(walk.draft, walk.node)
+
+
 _DEFINED: Final[dict[bytes, Argument]] = {
     **GENERIC,
     **plain_arguments(
-        """capped size max validationLevel validationAction indexOptionDefaults storageEngine
-        autoIndexId flags changeStreamPreAndPostImages recordPreImages cappedSize cappedMax prepareUnique
-        dryRun idIndex clusteredIndex expireAfterSeconds"""
+        """size max validationLevel validationAction indexOptionDefaults storageEngine
+        autoIndexId flags changeStreamPreAndPostImages recordPreImages prepareUnique dryRun idIndex
+        clusteredIndex"""
     ),
+    **dict.fromkeys(b"capped cappedSize cappedMax expireAfterSeconds".split(), _losing),
     b"validator": plan_filter_argument,
     b"collation": _default_collation,
     b"timeseries": _time_series,

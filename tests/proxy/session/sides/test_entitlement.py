@@ -153,6 +153,34 @@ def test_comparing_needs_the_right_to_filter(body: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "body",
     [
+        {"createIndexes": "patients", "indexes": [{"key": {"t": 1}, "name": "t", "expireAfterSeconds": 0}]},
+        {"collMod": "patients", "index": {"keyPattern": {"t": 1}, "expireAfterSeconds": 0}},
+        {"collMod": "patients", "expireAfterSeconds": 0},
+        {"collMod": "patients", "cappedSize": 1},
+        {"collMod": "patients", "cappedMax": 0},
+        {"create": "patients", "capped": True, "size": 1000},
+    ],
+)
+def test_what_has_the_server_delete_documents_needs_the_right_to_delete(body: dict[str, Any]) -> None:
+    assert is_denied(shown(session_as("CN=clerk"), body, {"ok": 1.0}))
+    assert not is_denied(shown(session_as("CN=doctor"), body, {"ok": 1.0}))
+
+
+def test_what_deletes_nothing_does_not() -> None:
+    for body in (
+        {
+            "createIndexes": "patients",
+            "indexes": [{"key": {"t": 1}, "name": "t", "expireAfterSeconds": None}],
+        },
+        {"collMod": "patients", "index": {"keyPattern": {"t": 1}, "hidden": True}},
+        {"create": "patients", "capped": False},
+    ):
+        assert not is_denied(shown(session_as("CN=clerk"), body, {"ok": 1.0}))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
         {"find": "patients", "filter": {"nhs_number": NHS}},
         {"find": "patients", "filter": {"visits": {"$exists": True}, "born": None}},
         {"distinct": "patients", "key": "nhs_number"},
