@@ -74,7 +74,7 @@ def clients(site: Site, database: DatabaseProcess) -> Iterator[Clients]:
 def line_of(site: Site, class_name: str, *words: str) -> list[str]:
     contexts = ("--contexts", str(site.folder / "contexts.db"))
     line = ["decrypt", str(site.folder / "policy.yaml"), class_name, *contexts, "--confirm", class_name]
-    return [*line, "--settle", "2", "--json", *words]
+    return [*line, "--settle", "4", "--json", *words]
 
 
 def put_back(site: Site, class_name: str, *words: str, code: int = 0) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def test_every_answer_is_right_while_classes_with_contexts_are_put_back(
     contexts = ("--contexts", str(site.folder / "contexts.db"))
     with application.at_work():
         job = dies_half_way(site, "code", monkeypatch)
-        resumed = migrate(site, "resume", job, *contexts, "--settle", "2", "--json")
+        resumed = migrate(site, "resume", job, *contexts, "--settle", "4", "--json")
         assert json.loads(resumed.stdout)["state"] == "done"
         assert put_back(site, "mark")["state"] == "done"
         time.sleep(1.5)  # both proxies load the keyring in which the classes are in clear

@@ -84,7 +84,7 @@ def migrate(site: Site, verb: str, *words: str, code: int = 0) -> Result:
 
 def taken_in(site: Site, class_name: str, *words: str, code: int = 0) -> dict[str, Any]:
     contexts = ("--contexts", str(site.folder / "contexts.db"))
-    done = migrate(site, "encrypt", class_name, *contexts, "--settle", "2", "--json", *words, code=code)
+    done = migrate(site, "encrypt", class_name, *contexts, "--settle", "4", "--json", *words, code=code)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

@@ -213,9 +213,9 @@ def join(site: Site, policy: str) -> None:
     typed(site, "keys", "rotate", "nhs", "--dry-run")
     typed(site, "keys", "rotate", "nhs_intake", "--onto", "nhs")
     typed(site, "keys", "rotate", "nhs", "--dry-run", refused=KeysReason.LENT)
-    job = json.loads(typed(site, "migrate", "encrypt", policy, "nhs_intake", "--settle", "2", "--json"))
+    job = json.loads(typed(site, "migrate", "encrypt", policy, "nhs_intake", "--settle", "4", "--json"))
     assert (job["state"], job["left"]) == ("done", [])
-    time.sleep(1.5)  # both proxies load the keyring in which the borrowed version is active
+    time.sleep(3)  # both proxies load the keyring in which the borrowed version is active
     typed(site, "migrate", "verify", policy)
     typed(site, "policy", "drift", policy)
 
@@ -226,7 +226,7 @@ def leave(site: Site, policy: str, proxies: tuple[Running, ...], direct: MongoCl
     (site.folder / "policy.yaml").write_text(use)
     typed(site, "keys", "create", "nhs_out", "--sharing", "nhs", "--policy", policy)
     use_policy(site, use, proxies[:1])
-    words = ("decrypt", policy, "nhs_out", "--confirm", "nhs_out", "--settle", "2", "--json")
+    words = ("decrypt", policy, "nhs_out", "--confirm", "nhs_out", "--settle", "4", "--json")
     line = [sys.executable, "-m", "sealwire", "migrate", *words]
     with subprocess.Popen(line, env=site.environ, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -239,7 +239,7 @@ def leave(site: Site, policy: str, proxies: tuple[Running, ...], direct: MongoCl
             process.kill()
             raise
     assert (job["state"], job["left"]) == ("done", [])
-    time.sleep(1.5)
+    time.sleep(3)
     typed(site, "keys", "retire", "nhs_out", "1", "--yes")
     typed(site, "keys", "rotate", "nhs", "--dry-run")
     typed(site, "migrate", "verify", policy)

@@ -32,7 +32,7 @@ def site(database: DatabaseProcess, tmp_path: Path) -> Site:
 
 
 def move(site: Site, direction: str, *words: str) -> dict[str, Any]:
-    line = [direction, str(site.folder / "policy.yaml"), NHS, *words, "--settle", "2", "--json"]
+    line = [direction, str(site.folder / "policy.yaml"), NHS, *words, "--settle", "4", "--json"]
     done = CliRunner().invoke(command, line, env=site.environ)
     assert done.exit_code == 0, done.output
     # what the job says has none of the values

@@ -62,7 +62,7 @@ def versions(client: MongoClient[Document]) -> set[int]:
 def move_with_kills(site: Site) -> int:
     """Work on the move to its end, killed again and again; how often it was killed in the middle."""
     chance = random.Random(5)
-    pace = ["--settle", "2", "--share", "0.5"]
+    pace = ["--settle", "4", "--share", "0.5"]
     words, killed = ["reencrypt", "policy.yaml", NHS, *pace], 0
     while killed < 2 * KILLS:
         with migrate(site, *words) as process:
