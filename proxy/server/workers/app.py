@@ -98,6 +98,8 @@ class Proxy:
         self._upstreams = make_upstreams(loaded)
         self._probed: Probed
         self._listeners: list[Listener] = []
+        self._generation = 0
+        """The keyring that is on record."""
         self._admin: AdminServer | None = None
         self._writer: WriterKeeper | None = None
         """Who keeps the audit writer running; with workers that is the supervisor."""
@@ -318,7 +320,10 @@ class Proxy:
             if self._seat is None:
                 announce_addresses(member, listener.addresses)
         self.health.frontier = self.frontiers.following
-        self.services.audit.say("started", version=__version__, policy=self.health.policy)
+        self._generation = self.shared.keyring.generation
+        self.services.audit.say(
+            "started", version=__version__, policy=self.health.policy, generation=self._generation
+        )
         self.health.phase = Phase.READY
         self.metrics.ready.set(1)
         self.ready.set()
@@ -356,6 +361,7 @@ class Proxy:
                 self.services.contexts.tick()
                 self.health.contexts = self.services.contexts.reach
             self.health.keyring = self.services.keys.freshness
+            self._tell_of_keyring()
             self.shared.moves.tick(now)
             self.frontiers.check()
             self.health.frontier = self.frontiers.following
@@ -369,6 +375,13 @@ class Proxy:
             for connection in tuple(self.services.live):
                 connection.tick(now)
             trimmer.tick(now, 2 * self.services.numbered - len(self.services.live))
+
+    def _tell_of_keyring(self) -> None:
+        """Keys were made, rotated, retired or destroyed, or given up (generation 0): put it on record."""
+        generation = self.shared.keyring.generation
+        if generation != self._generation:
+            self._generation = generation
+            self.services.audit.say("keyring", generation=generation)
 
     async def _drain(self) -> None:
         services = self.services

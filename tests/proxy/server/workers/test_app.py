@@ -20,6 +20,7 @@ from sealwire.audit.errors import AuditFileProblem, AuditReason
 from sealwire.audit.files import LogPlace
 from sealwire.audit.line import read_line
 from sealwire.audit.log import LogPace
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.audit_writer import keeper
 from sealwire.proxy.server.audit_writer.ring import make_memory
 from sealwire.proxy.server.config.settings import AccessControl, Address, Limits
@@ -272,6 +273,18 @@ async def test_an_audit_file_that_cannot_be_opened_keeps_the_proxy_from_starting
     with pytest.raises(AuditFileProblem) as caught:
         await soon(Proxy(make_loaded(config), FakeSessions()).run())
     assert caught.value.reason is AuditReason.FILE_MISSING
+
+
+async def test_another_keyring_is_on_record(tmp_path: Path) -> None:
+    file = tmp_path / "audit.jsonl"
+    async with fake_server() as server:
+        loaded = make_loaded(replace(make_config(server.port), audit=audit_settings(file)))
+        async with running(loaded, FakeSessions()) as proxy:
+            proxy.shared.use_keyring(Keyring([], generation=7))
+            await until(lambda: b'"keyring"' in file.read_bytes())
+    lines = [dict(read_line(line).fields) for line in file.read_bytes().splitlines(keepends=True)]
+    said = [(line["event"], line.get("generation")) for line in lines]
+    assert said == [("file", None), ("started", 0), ("keyring", 7), ("stopped", None)]
 
 
 async def test_audit_effects_become_lines_of_a_private_file(tmp_path: Path) -> None:
