@@ -103,7 +103,8 @@ _WRITES: Final = frozenset({"insert", "update", "delete", "bulkWrite", "createIn
 def _shows_what_is_in_clear(rights: Rights, shared: Shared) -> bool:
     """Whether rights reach the plaintext that may rightly be stored: nothing in it says its class."""
     in_clear = shared.keyring.partly_plaintext
-    return not in_clear or rights.sees_in_clear(in_clear & shared.settings.policy.classes.keys())
+    # not `&`, which makes a set with these keys, and no frozenset
+    return not in_clear or rights.sees_in_clear(in_clear.intersection(shared.settings.policy.classes))
 
 
 def _share_of(rights: Rights, shared: Shared) -> int | None:
