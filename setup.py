@@ -38,8 +38,10 @@ PLAIN = frozenset(
         "crypto/unpicklable.py",  # a base of plain classes, and those cannot have a compiled one
         "crypto/host_names.py",  # these two are for files and for TLS, not for values
         "crypto/x509.py",
-        "policies/file/lint.py",  # these three read the policy file, once
+        "policies/file/lint.py",  # these read the policy file, once
         "policies/file/loader.py",
+        "policies/file/subject_links.py",
+        "policies/roles/reader.py",
         "policies/commands/matrix.py",
         "policies/planning/rules.py",  # a generic dataclass with slots, which mypyc cannot make
     }

@@ -3,16 +3,10 @@
 from collections.abc import Collection, Mapping
 
 from sealwire.files.yaml_source import Node
+from sealwire.policies.file.identifiers import identifiers
 from sealwire.policies.file.paths import is_transparent
-from sealwire.policies.file.schema import FieldClass, Mode, PathNode, belongs_to_server, leaves
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, belongs_to_server
 from sealwire.policies.file.subjects import Link, LinkEnd, Subjects
-
-
-def identifiers(subjects: Subjects, tree: PathNode) -> tuple[str, ...]:
-    """The paths below `tree` whose values identify a person. Cost: O(paths)."""
-    return tuple(
-        node.path for node in leaves(tree) if node.leaf is not None and node.leaf.name == subjects.class_name
-    )
 
 
 def read_subjects(

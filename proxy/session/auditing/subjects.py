@@ -10,9 +10,9 @@ from sealwire.crypto.envelope import MARKER
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.contexts.cache import ContextKeysMissing
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
+from sealwire.policies.file.identifiers import identifiers
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet
 from sealwire.policies.file.stored import StoredValues
-from sealwire.policies.file.subject_links import identifiers
 from sealwire.proxy.session.auditing.settings import IDENTIFIER, Pseudonym
 from sealwire.proxy.session.revealing.plaintext import is_encrypted
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope

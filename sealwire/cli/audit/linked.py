@@ -11,8 +11,8 @@ import bson
 from bson.codec_options import CodecOptions
 
 from sealwire.audit.pseudonyms import Identifier, PseudonymKey
+from sealwire.policies.file.identifiers import identifiers
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.file.subject_links import identifiers
 from sealwire.policies.file.subjects import Link, Subjects
 from sealwire.sidecars.direct import Client
 from sealwire.wire.raw_bson import find_element

@@ -3,9 +3,9 @@
 import pytest
 
 from sealwire.files.errors import SourceError
+from sealwire.policies.file.identifiers import identifiers
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.file.subject_links import identifiers
 from sealwire.policies.file.subjects import Link, LinkEnd, Subjects
 
 POLICY = """version: 1
