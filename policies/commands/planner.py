@@ -94,8 +94,8 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     empty when the command may pass as it is. `covered` knows views as well (`ViewCatalog.covered`); without
     it, what is no protected collection is read as it is. `settler` is given the edits of documents whenever
     they are many. `refused` is told of statements of a write that are refused, and the plan is for nothing
-    then. `rights` are the client's, where the policy has
-    roles. Raises Refusal, BsonError, and what these three raise. Cost: O(elements walked).
+    then. `rights` are those of the client, where the policy has roles.
+    Raises Refusal, BsonError, and what the three callables raise. Cost: O(elements walked).
     """
     draft = Draft(buf, TABLES, settler)
     draft.rights = rights

@@ -6,8 +6,6 @@ It is the application of `test_contexts_taken_in`, whose clients know every answ
 import json
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +18,24 @@ from sealwire.cli.keys import command as keys_command
 from sealwire.cli.migrate import command
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.environment import EnvironmentKek
-from sealwire.keys.keyring.file import create_keyring, load_keyring
+from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.migration import throttle
 from sealwire.sidecars.migration.errors import MigrationReason
 from sealwire.sidecars.migration.windows import turn as turn_module
 from sealwire.sidecars.migration.windows.turn import Turn
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
-from tests.integration.running_site import client_of, new_environ, site_at
 from tests.integration.test_contexts_taken_in import (
-    CLASSES,
-    LONGEST_S,
-    RULES,
     Application,
     Clients,
+    clients_of,
+    contexts_site,
     fill,
     migrate,
     refused,
     taken_in,
 )
-from tests.proxy.server.site import Site, serving
+from tests.proxy.server.site import Site
 
 pytestmark = pytest.mark.integration
 
@@ -49,26 +45,13 @@ AFTER_WINDOWS = 2
 
 @pytest.fixture
 def site(database: DatabaseProcess, tmp_path: Path) -> Site:
-    environ = new_environ()
-    site = site_at(database, tmp_path, RULES, environ, frontier_uri=database.uri())
-    site.config["keys"]["contexts"] = "contexts.db"
-    kek = EnvironmentKek(environ=environ)
-    create_keyring(site.keyring, kek, CLASSES, datetime.now(UTC))
-    site.environ |= {"SEALWIRE_KEYRING": str(site.keyring), "SEALWIRE_SERVER_URI": database.uri()}
-    return site
+    return contexts_site(database, tmp_path)
 
 
 @pytest.fixture
 def clients(site: Site, database: DatabaseProcess) -> Iterator[Clients]:
-    """By two proxies, and the server itself."""
-    with ExitStack() as stack:
-        direct = stack.enter_context(MongoClient[Document](database.uri()))
-        for name in ("clinic", "sealwire"):
-            direct.drop_database(name)
-        first, second = (
-            stack.enter_context(client_of(stack.enter_context(serving(site, LONGEST_S)))) for _ in range(2)
-        )
-        yield first, second, direct
+    with clients_of(site, database) as found:
+        yield found
 
 
 def line_of(site: Site, class_name: str, *words: str) -> list[str]:

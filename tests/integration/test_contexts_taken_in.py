@@ -51,20 +51,19 @@ LONGEST_S = 120.0
 Clients = tuple[MongoClient[Document], MongoClient[Document], MongoClient[Document]]
 
 
-@pytest.fixture
-def site(database: DatabaseProcess, tmp_path: Path) -> Site:
+def contexts_site(database: DatabaseProcess, folder: Path, in_clear: tuple[str, ...] = ()) -> Site:
+    """A proxy to be, with keys for both classes; those `in_clear` are not encrypted yet."""
     environ = new_environ()
-    site = site_at(database, tmp_path, RULES, environ, frontier_uri=database.uri())
+    site = site_at(database, folder, RULES, environ, frontier_uri=database.uri())
     site.config["keys"]["contexts"] = "contexts.db"
-    kek = EnvironmentKek(environ=environ)
-    create_keyring(site.keyring, kek, CLASSES, datetime.now(UTC), CLASSES)
+    create_keyring(site.keyring, EnvironmentKek(environ=environ), CLASSES, datetime.now(UTC), in_clear)
     site.environ |= {"SEALWIRE_KEYRING": str(site.keyring), "SEALWIRE_SERVER_URI": database.uri()}
     return site
 
 
-@pytest.fixture
-def clients(site: Site, database: DatabaseProcess) -> Iterator[Clients]:
-    """By two proxies, and the server itself."""
+@contextmanager
+def clients_of(site: Site, database: DatabaseProcess) -> Iterator[Clients]:
+    """By two proxies, and the server itself, which is emptied first."""
     with ExitStack() as stack:
         direct = stack.enter_context(MongoClient[Document](database.uri()))
         for name in ("clinic", "sealwire"):
@@ -73,6 +72,17 @@ def clients(site: Site, database: DatabaseProcess) -> Iterator[Clients]:
             stack.enter_context(client_of(stack.enter_context(serving(site, LONGEST_S)))) for _ in range(2)
         )
         yield first, second, direct
+
+
+@pytest.fixture
+def site(database: DatabaseProcess, tmp_path: Path) -> Site:
+    return contexts_site(database, tmp_path, CLASSES)
+
+
+@pytest.fixture
+def clients(site: Site, database: DatabaseProcess) -> Iterator[Clients]:
+    with clients_of(site, database) as found:
+        yield found
 
 
 def migrate(site: Site, verb: str, *words: str, code: int = 0) -> Result:

@@ -1,6 +1,6 @@
 """What the readers of an audit log share."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,11 +34,8 @@ class Days:
         """Whether a line was written in this time; where there is no bound, any line was."""
         if self.since is None and self.until is None:
             return True
-        try:
-            moment = datetime.fromisoformat(str(line.get("time")))
-        except ValueError:
-            return False
-        if moment.tzinfo is None:
+        moment = moment_of(line)
+        if moment is None:
             return False
         if self.since is not None and moment < self.since.replace(tzinfo=UTC):
             return False
@@ -75,21 +72,35 @@ def existing_files(log: Path) -> list[Path]:
     return files
 
 
-def lines_of(log: Path) -> Iterator[Mapping[str, object] | None]:
-    """What each line says, but for those that open a file; None for one that cannot be read.
+def moment_of(line: Mapping[str, object]) -> datetime | None:
+    """When a line was written, as it says; None where it does not say so: anybody may have edited it."""
+    try:
+        moment = datetime.fromisoformat(str(line.get("time")))
+    except ValueError:
+        return None
+    return None if moment.tzinfo is None else moment
 
-    Raises as `existing_files`. Cost: O(the log), of which one line is in memory.
-    """
+
+def lines_of(log: Path) -> Iterator[Mapping[str, object] | None]:
+    """As `lines_in`, of all files of the log at `log`, with a bar. Raises as `existing_files`."""
     files = existing_files(log)
     with progress_bar("reading", sum(each.stat().st_size for each in files)) as progress:
-        for path in files:
-            with path.open("rb") as file:
-                while data := file.readline(MAX_LINE_BYTES):
-                    progress(len(data))
-                    try:
-                        line = read_line(data)
-                    except NotALine:
-                        yield None
-                        continue
-                    if line.fields.get("event") != FILE_EVENT:
-                        yield line.fields
+        yield from lines_in(files, progress)
+
+
+def lines_in(files: Iterable[Path], progress: Callable[[int], None]) -> Iterator[Mapping[str, object] | None]:
+    """What each line says, but for those that open a file; None for one that cannot be read.
+
+    `progress` is told of bytes. Raises OSError. Cost: O(the files), of which one line is in memory.
+    """
+    for path in files:
+        with path.open("rb") as file:
+            while data := file.readline(MAX_LINE_BYTES):
+                progress(len(data))
+                try:
+                    line = read_line(data)
+                except NotALine:
+                    yield None
+                    continue
+                if line.fields.get("event") != FILE_EVENT:
+                    yield line.fields

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sealwire.audit.files import files_of
-from sealwire.audit.line import NotALine, read_line
+from sealwire.cli.audit.options import lines_in
 from sealwire.cli.exit_codes import exit_code
 from sealwire.cli.policy_options import read_policy
 from sealwire.keys.keyring.file import read_record
@@ -54,13 +54,10 @@ class Deployment:
 
     def audit_lines(self) -> Iterator[Mapping[str, object]]:
         """What the lines of the audit log say; what cannot be read is left out. Raises NotSetUp, OSError."""
-        for path in files_of(self.audit_log):
-            with path.open("rb") as file:
-                for line in file:
-                    try:
-                        yield read_line(line).fields
-                    except NotALine:
-                        continue
+        # no bar: the checks have one
+        for line in lines_in(files_of(self.audit_log), lambda _done: None):
+            if line is not None:
+                yield line
 
 
 Look = Callable[[Deployment], ComplianceFinding]

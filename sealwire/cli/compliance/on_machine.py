@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
+from sealwire.cli.audit.options import moment_of
 from sealwire.cli.compliance.deployment import Deployment, NotSetUp, judged
 from sealwire.sidecars.backup.keeping.catalog import read_catalog
 from sealwire.sidecars.backup.keeping.transition import DEFAULT_DAYS, check_transition
@@ -25,6 +26,7 @@ from sealwire.sidecars.tls_check.verify import Settings, Watcher, verify_targets
 
 _DRILL = ("backup restore", "--drill")
 _MOST_LOG_BYTES = 256 << 20
+_MOST_LINE_BYTES = 1 << 20
 _AUDIT_TIMEOUT_S = 300
 # Staff and machines, not patients: who logged in from where is what a log is for.
 _EXPECTED = frozenset({Personal.IP_ADDRESS, Personal.PHONE})
@@ -109,8 +111,9 @@ def _drills(deployment: Deployment) -> Iterator[datetime]:
         options = line.get("options")
         if line.get("event") != "command-ended" or line.get("command") != command or line.get("exit") != 0:
             continue
-        if isinstance(options, list) and option in options:
-            yield datetime.fromisoformat(str(line.get("time")))
+        moment = moment_of(line)
+        if moment is not None and isinstance(options, list) and option in options:
+            yield moment
 
 
 def logs(deployment: Deployment) -> ComplianceFinding:
@@ -142,7 +145,7 @@ def _documents(path: Path) -> Iterator[dict[str, object]]:
     """Lines as documents: JSON as it is; of text each word under its shape, so that like words meet."""
     left = _MOST_LOG_BYTES
     with path.open("rb") as file:
-        for raw in file:
+        while raw := file.readline(_MOST_LINE_BYTES):
             left -= len(raw)
             if left < 0:
                 return
@@ -170,12 +173,15 @@ def versions(_deployment: Deployment) -> ComplianceFinding:
     if find_spec("pip_audit") is None:
         hint = "pip install 'sealwire[compliance]'"
         return judged(ComplianceCheck.VERSIONS, ["pip-audit is not installed"], [], hint)
-    done = subprocess.run(
-        [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off"],
-        capture_output=True,
-        check=False,
-        timeout=_AUDIT_TIMEOUT_S,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off"],
+            capture_output=True,
+            check=False,
+            timeout=_AUDIT_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        return judged(ComplianceCheck.VERSIONS, ["pip-audit did not end in time"], [], "it asks PyPI")
     try:
         packages = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError, TypeError):

@@ -199,6 +199,9 @@ def test_a_drill_that_is_on_record_counts_for_a_time(
         [
             {**ended, "options": ["--drill"], "exit": 65, "time": datetime.now(UTC).isoformat()},
             {**ended, "options": ["--only"], "exit": 0, "time": datetime.now(UTC).isoformat()},
+            # what somebody edited has no moment, and is no drill
+            {**ended, "options": ["--drill"], "exit": 0, "time": "tomorrow"},
+            {**ended, "options": ["--drill"], "exit": 0, "time": "2999-01-01T00:00:00"},
             {**ended, "options": ["--drill", "--key"], "exit": 0, "time": when},
         ]
     )
@@ -252,3 +255,11 @@ def test_a_known_vulnerability_fails_and_so_does_silence(
     found = on_machine.versions(deploy())
     assert found.outcome is outcome
     assert said in found.evidence[0]
+
+
+def test_a_look_that_does_not_end_in_time_has_failed(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], **_: Any) -> Any:
+        raise subprocess.TimeoutExpired(command, 1)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert "in time" in failed(on_machine.versions(deploy()))
