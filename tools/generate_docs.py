@@ -21,6 +21,7 @@ from sealwire.proxy.session.replies import AUTHENTICATION_FAILED, CERTIFICATE_LO
 from sealwire.proxy.session.rewriting.left_out import MAX_BULK_BYTES
 from sealwire.proxy.session.states import TRANSITIONS, State
 from sealwire.wire.errors import WireReason
+from tools.clients_table import render_clients
 from tools.rooms import draw as draw_rooms
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -201,11 +202,12 @@ def _yes(answer: bool) -> str:
     return "yes" if answer else "no"
 
 
-_ARCHITECTURE, _KEYS = "ENCRYPTION_ARCHITECTURE.md", "operations/keys.md"
+_ARCHITECTURE, _KEYS, _README = "ENCRYPTION_ARCHITECTURE.md", "operations/keys.md", "../README.md"
 # Page -> its generated parts.
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     _ARCHITECTURE: {"session-states": render_states},
     _KEYS: {"key-states": render_key_states},
+    _README: {"clients": render_clients},
 }
 
 

@@ -1,0 +1,35 @@
+"""The two ways that every client's program is run on."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from tests.clients.harness import POLICY, Ways, nothing_in_clear
+from tests.support.secantus import ROOT, secantus
+
+
+@pytest.fixture(scope="session")
+def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
+    """Two servers, Sealwire before one of them with TLS. Its end looks for plaintext. Cost: 12 s."""
+    folder = tmp_path_factory.mktemp("clients")
+    authority = create_authority(folder / "certificates")
+    (folder / "plain").mkdir()
+    (folder / "covered").mkdir()
+    with (
+        secantus(folder / "plain", users=(ROOT,)) as plain,
+        secantus(folder / "covered", users=(ROOT,)) as covered,
+    ):
+        options = ProxyOptions(
+            folder / "sealwire",
+            POLICY,
+            covered.address,
+            authority.issue("sealwire"),
+            authority.certificate_file,
+            settings={"upstream": {"address": covered.address, "tls": {"mode": "plaintext"}}},
+        )
+        with ProxyProcess(options) as proxy:
+            found = Ways(plain, covered, proxy)
+            yield found
+    nothing_in_clear(found)

@@ -1,0 +1,174 @@
+"""Run one client's program on both ways, compare what it saw, and keep the outcome for the README."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealwire.testbed.database import DatabaseProcess
+from sealwire.testbed.proxy_process import ProxyProcess
+from tests.build_context import ROOT
+from tests.support.secantus import ROOT as USER
+
+PROGRAMS = Path(__file__).with_name("programs")
+POLICY = Path(__file__).with_name("policy.yaml")
+RESULTS = ROOT / "docs" / "clients.json"
+
+CANARY = b"canary"
+"""In every text that a program stores at a covered path."""
+_WITHIN_S = 120
+
+Command = Sequence[str | Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client of MongoDB with its program."""
+
+    name: str
+    language: str
+    command: Callable[[], Command]
+    """What runs the program, the connection string excepted. Skips the test where it cannot be had."""
+    compressors: str = "zlib"
+    """What the client is asked to compress with through Sealwire; "" where it cannot."""
+    refused: Mapping[str, str] = field(default_factory=lambda: {"prefix": "pattern"})
+    """Steps that Sealwire refuses, each with the reason: the documented differences."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+    """For the table: what of the scenario the client has no way to do."""
+
+    @property
+    def database(self) -> str:
+        """The database of this client, which the policy's pattern covers."""
+        return "clients_" + re.sub(r"\W+", "_", self.name.lower()).strip("_")
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """Two servers: what runs on `plain` directly runs on `covered` through `proxy`."""
+
+    plain: DatabaseProcess
+    covered: DatabaseProcess
+    proxy: ProxyProcess
+
+    def direct(self, client: Client) -> str:
+        """In plaintext, past every proxy."""
+        return self.plain.uri(USER, client.database)
+
+    def through(self, client: Client) -> str:
+        """Over TLS, compressed where the client can."""
+        uri = self.proxy.uri(USER, client.database)
+        return f"{uri}&compressors={client.compressors}" if client.compressors else uri
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one run of a program printed, step by step."""
+
+    version: str
+    steps: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A client's line of the README's table, as docs/clients.json keeps it."""
+
+    client: str
+    language: str
+    version: str
+    compressors: str
+    same: list[str]
+    """The steps that saw the same both ways."""
+    refused: dict[str, str]
+    note: str
+
+
+def run(client: Client, uri: str) -> Seen:
+    """Run the program once.
+
+    Raises:  AssertionError where it fails or prints something else than its steps
+    """
+    done = subprocess.run(
+        [*client.command(), uri],
+        capture_output=True,
+        text=True,
+        timeout=_WITHIN_S,
+        check=False,
+        env=os.environ | client.environment,
+    )
+    assert done.returncode == 0, f"{client.name}: {done.stderr[-4000:] or done.stdout[-4000:]}"
+    head, *lines = [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
+    steps = {line["step"]: line["seen"] for line in lines}
+    assert head["client"] == client.name
+    assert len(steps) == len(lines)
+    return Seen(head["version"], steps)
+
+
+def compare(client: Client, direct: Seen, through: Seen) -> Row:
+    """Which steps were the same; every other one has to be refused for its documented reason.
+
+    Raises:  AssertionError
+    """
+    assert list(direct.steps) == list(through.steps)
+    same = [step for step in direct.steps if direct.steps[step] == through.steps[step]]
+    others = {step: through.steps[step] for step in direct.steps if step not in same}
+    for step, seen in others.items():
+        assert step in client.refused, f"{client.name}, {step}: {direct.steps[step]} became {seen}"
+        assert f"[{client.refused[step]}]" in json.dumps(seen), f"{client.name}, {step}: {seen}"
+    assert set(others) == set(client.refused), f"{client.name}: refused are {sorted(others)}"
+    return Row(
+        client.name,
+        client.language,
+        through.version,
+        client.compressors,
+        same,
+        dict(client.refused),
+        client.note,
+    )
+
+
+def check(client: Client, ways: Ways) -> None:
+    """Both ways have to give what docs/clients.json says; with SEALWIRE_WRITE_CLIENTS=1 that is written anew.
+
+    Raises:  AssertionError
+    """
+    row = asdict(compare(client, run(client, ways.direct(client)), run(client, ways.through(client))))
+    kept = {each["client"]: each for each in json.loads(RESULTS.read_text(encoding="utf-8"))}
+    if os.environ.get("SEALWIRE_WRITE_CLIENTS") == "1":
+        kept[client.name] = row
+        RESULTS.write_text(json.dumps([kept[name] for name in sorted(kept)], indent=2) + "\n")
+    # another version than the one that was recorded is no failure: Debian's move by themselves
+    assert kept.get(client.name, {}) | {"version": row["version"]} == row, "run `make clients`"
+
+
+def nothing_in_clear(ways: Ways) -> None:
+    """For after the end of both: covered values lie in the plain files, and nowhere on the other way.
+
+    Raises:  AssertionError
+    """
+    assert _holding(ways.plain.options.storage), "the search finds nothing where everything is in clear"
+    assert _holding(ways.covered.options.storage) == []
+    assert _holding(ways.proxy.options.folder) == []
+
+
+def _holding(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*") if path.is_file() and CANARY in path.read_bytes()]
+
+
+def program(name: str) -> Path:
+    """The file of a program.
+
+    Raises:  FileNotFoundError
+    """
+    return (PROGRAMS / name).resolve(strict=True)
+
+
+def parameters(clients: Sequence[Client]) -> list[Any]:
+    """For `pytest.mark.parametrize`: each client under its name."""
+    return [pytest.param(client, id=client.name) for client in clients]
