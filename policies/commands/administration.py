@@ -51,11 +51,10 @@ ADMINISTRATION: dict[bytes, Rule[Callable[[Command, Walk], None]]] = {
     **family(
         """listIndexes dropIndexes deleteIndexes drop collStats collstats dataSize datasize validate compact
         reIndex killCursors planCacheClear planCacheClearFilters planCacheListFilters convertToCapped
-        shardCollection balancerCollectionStatus refineCollectionShardKey reshardCollection
-        abortReshardCollection commitReshardCollection cleanupReshardCollection unshardCollection
-        abortUnshardCollection moveCollection cleanupOrphaned checkMetadataConsistency setAllowMigrations
-        configureQueryAnalyzer analyzeShardKey setIndexCommitQuorum dropSearchIndex abortMoveCollection
-        configureCollectionBalancing flushRouterConfig flushrouterconfig getShardVersion shardcollection""",
+        balancerCollectionStatus abortReshardCollection commitReshardCollection cleanupReshardCollection
+        unshardCollection abortUnshardCollection moveCollection cleanupOrphaned checkMetadataConsistency
+        setAllowMigrations configureQueryAnalyzer setIndexCommitQuorum dropSearchIndex abortMoveCollection
+        configureCollectionBalancing flushRouterConfig flushrouterconfig getShardVersion""",
         passed(_administer, "without a query"),
     ),
     **family(

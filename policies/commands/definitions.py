@@ -35,7 +35,7 @@ from sealwire.policies.planning.arguments import (
     operator_name,
     string_of,
 )
-from sealwire.policies.planning.demands import demand_delete
+from sealwire.policies.planning.demands import demand_definition, demand_delete
 from sealwire.policies.planning.numbers import is_given, whole_number
 from sealwire.policies.planning.rules import Rule, encrypted, family
 from sealwire.policies.planning.values import note_comparison
@@ -82,7 +82,7 @@ def _index(command: Command, walk: Walk, start: int) -> None:
     _check_options(walk.buf, parts, command.arguments[command.name], _INDEX_OPTIONS)
     covered: PathNode | None = None
     for field in elements(command.buf, document_of(key, key)):
-        covered = _index_field(walk, field, parts.get(b"wildcardProjection")) or covered
+        covered = indexed_field(walk, field, parts.get(b"wildcardProjection")) or covered
     _refuse_weights(walk, given(parts, b"weights"))
     lifetime = given(parts, b"expireAfterSeconds")
     if lifetime is not None:
@@ -93,7 +93,7 @@ def _index(command: Command, walk: Walk, start: int) -> None:
             raise Refusal(Reason.INDEX, path=covered.path, rule=operator_name(lifetime))
         note_comparison(command.draft, covered)
         if is_given(command.buf, parts.get(b"unique")):
-            _check_unique(command.buf, document_of(key, key), walk.node)
+            check_unique(command.buf, document_of(key, key), walk.node)
     own_collation, partial = given(parts, b"collation"), given(parts, b"partialFilterExpression")
     if own_collation is not None:
         collation(walk, own_collation)
@@ -102,8 +102,10 @@ def _index(command: Command, walk: Walk, start: int) -> None:
     command.draft.check_collation(covered.path if covered is not None else "")
 
 
-def _check_unique(buf: bytes, key: int, tree: PathNode) -> None:
-    """Values are told apart within their context only, so a unique index has to name that as well.
+def check_unique(buf: bytes, key: int, tree: PathNode) -> None:
+    """Where the fields of a document at `key` are unique together, what has a key for a context needs that.
+
+    Values are told apart within their context only, so a unique index has to name that as well.
 
     Raises Refusal(CONTEXT).
     """
@@ -138,8 +140,11 @@ def _refuse_weights(walk: Walk, weights: Element | None) -> None:
             raise Refusal(Reason.INDEX, path=covered.path, rule="weights")
 
 
-def _index_field(walk: Walk, field: Element, projection: Element | None) -> PathNode | None:
-    """The covered node that an indexed path leads to. Raises Refusal(INDEX)."""
+def indexed_field(walk: Walk, field: Element, projection: Element | None) -> PathNode | None:
+    """The covered node that a field of an index, or of a shard key, leads to; None: nothing covered.
+
+    `projection` is that of a wildcard index. Raises Refusal(INDEX).
+    """
     if b"$**" in field.name:
         prefix = field.name.removesuffix(b"$**").removesuffix(b".")
         below = follow(walk.node, prefix) if prefix else _projected(walk, projection)
@@ -227,6 +232,18 @@ def _losing(walk: Walk, argument: Element) -> None:
         demand_delete(walk.draft, walk.node)
 
 
+def _validator(walk: Walk, argument: Element) -> None:
+    """Another validator, or none. Raises Refusal(ROLE) and what a filter does."""
+    demand_definition(walk.draft, walk.node)
+    plan_filter_argument(walk, argument)
+
+
+def _validation(walk: Walk, argument: Element) -> None:
+    """How strictly the validator counts. Raises Refusal(ROLE)."""
+    demand_definition(walk.draft, walk.node)
+    unread(walk, argument)
+
+
 _DEFINED: Final[dict[bytes, Argument]] = {
     **GENERIC,
     **plain_arguments(
@@ -239,7 +256,13 @@ _DEFINED: Final[dict[bytes, Argument]] = {
     b"collation": _default_collation,
     b"timeseries": _time_series,
 }
-_DEFINITIONS: Final = {b"create": _DEFINED, b"collMod": {**_DEFINED, b"index": _modified_index}}
+_MODIFIED: Final[dict[bytes, Argument]] = {
+    **_DEFINED,
+    b"index": _modified_index,
+    b"validator": _validator,
+    **dict.fromkeys((b"validationLevel", b"validationAction"), _validation),
+}
+_DEFINITIONS: Final = {b"create": _DEFINED, b"collMod": _MODIFIED}
 
 
 DEFINITION_COMMANDS: dict[bytes, Rule[Callable[[Command, Walk], None]]] = {

@@ -31,11 +31,12 @@ from sealwire.policies.commands.data_commands import DATA_COMMANDS, SEQUENCES, a
 from sealwire.policies.commands.definitions import DEFINITION_COMMANDS
 from sealwire.policies.commands.passed_commands import PASSED_COMMANDS
 from sealwire.policies.commands.reach import first_stage, protected_in_pipeline, refuse_writing_views, watched
+from sealwire.policies.commands.sharding import SHARDING_COMMANDS
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import document_of, named_parts, printable, readable, string_of
 from sealwire.policies.planning.contexts import Contexts
-from sealwire.policies.planning.demands import demand_delete, demand_role
+from sealwire.policies.planning.demands import demand_definition, demand_delete, demand_role
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.plan import Plan, Settler
 from sealwire.policies.planning.rules import Rule, encrypted, passed
@@ -45,7 +46,7 @@ from sealwire.wire import kinds
 
 _NUMBERS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE})
 
-COMMANDS: Final = DATA_COMMANDS | DEFINITION_COMMANDS | ADMINISTRATION
+COMMANDS: Final = DATA_COMMANDS | DEFINITION_COMMANDS | SHARDING_COMMANDS | ADMINISTRATION
 """Those that may name a protected collection; any other that does is refused."""
 
 WHOLE_NAMES: Final[dict[bytes, Rule[Callable[[Command], None]]]] = {
@@ -73,6 +74,7 @@ _WITHOUT_PROTECTION: Final = frozenset(COMMANDS) | frozenset(BEYOND_TARGET)
 """Commands that may name a collection without protection; what else they reach is checked before."""
 
 _DROPPING: Final = frozenset(b"drop convertToCapped".split())
+_UNINDEXING: Final = frozenset(b"dropIndexes deleteIndexes".split())
 
 _TEXTS: Final = {name: name.decode() for name in KNOWN_COMMANDS}
 
@@ -184,6 +186,8 @@ def _dispatch(command: Command) -> None:
     _check_sequences(command)
     if command.name in _DROPPING:
         demand_delete(draft, node)
+    if command.name in _UNINDEXING:
+        demand_definition(draft, node)
     if draft.contexts is not None and command.policies.covered(namespace) is node:
         # of a view, nobody knows what its documents have in the field
         draft.contexts.over(namespace, node)
@@ -214,12 +218,15 @@ def _unprotected(command: Command, collection: str) -> None:
     """A command on a collection without protection passes, if it is known that it reaches no other."""
     # sharding and a few other commands name the whole namespace
     refuse_buckets(command.policies, collection)
-    if command.policies.covered(collection) is not None:
+    node = command.policies.covered(collection)
+    if node is not None:
         command.draft.reveals = True
-        rule = ADMINISTRATION.get(command.name)
+        command.draft.namespace = readable(collection)
+        sharding = SHARDING_COMMANDS.get(command.name)
+        rule = sharding or ADMINISTRATION.get(command.name)
         if rule is None:
             raise Refusal(Reason.COMMAND, path=readable(collection), rule=command.draft.command)
-        rule.handler(command, command.over(NOTHING))
+        rule.handler(command, command.over(NOTHING if sharding is None else node))
     elif command.name not in _WITHOUT_PROTECTION:
         _refuse_unknown(command)
 

@@ -35,6 +35,17 @@ def demand_delete(draft: Draft, tree: PathNode) -> None:
         raise Refusal(Reason.ROLE, path=tree.path or draft.namespace, rule="deleting")
 
 
+def demand_definition(draft: Draft, tree: PathNode) -> None:
+    """An index or a validator over documents with these covered paths is taken away or changed.
+
+    Either may be what keeps values unique, or plaintext out: whoever may write or delete them has other ways
+    to the same end. Raises Refusal(ROLE).
+    """
+    rights = draft.rights
+    if rights is not None and not rights.deletes and not _may_write(rights, tree):
+        raise Refusal(Reason.ROLE, path=tree.path or draft.namespace, rule="changing what is defined")
+
+
 def demand_role(draft: Draft) -> None:
     """A protected collection is reached. Raises Refusal(ROLE) for a client without a role."""
     rights = draft.rights

@@ -7,7 +7,13 @@ import pytest
 from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, ValueType
-from sealwire.policies.planning.demands import demand_delete, demand_filter, demand_role, demand_write
+from sealwire.policies.planning.demands import (
+    demand_definition,
+    demand_delete,
+    demand_filter,
+    demand_role,
+    demand_write,
+)
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.trees import OPAQUE
 from sealwire.policies.roles.access import DENIED, ClassAccess
@@ -26,12 +32,12 @@ def draft(rights: Rights | None) -> Draft:
     return found
 
 
-@pytest.mark.parametrize("demand", [demand_filter, demand_write, demand_delete])
+@pytest.mark.parametrize("demand", [demand_filter, demand_write, demand_delete, demand_definition])
 def test_without_roles_nothing_is_demanded(demand: Any) -> None:
     demand(draft(None), OPAQUE)
 
 
-@pytest.mark.parametrize("demand", [demand_filter, demand_write, demand_delete])
+@pytest.mark.parametrize("demand", [demand_filter, demand_write, demand_delete, demand_definition])
 @pytest.mark.parametrize("node", [LEAF_A, BOTH, BEHIND, OPAQUE])
 def test_every_class_at_and_below_a_node_counts(demand: Any, node: PathNode) -> None:
     with pytest.raises(Refusal) as caught:
@@ -40,13 +46,14 @@ def test_every_class_at_and_below_a_node_counts(demand: Any, node: PathNode) -> 
     demand(draft(Rights(("r",), {"b": ALL_OF_B})), LEAF_B)
 
 
-@pytest.mark.parametrize("demand", [demand_filter, demand_write, demand_delete])
+@pytest.mark.parametrize("demand", [demand_filter, demand_write, demand_delete, demand_definition])
 def test_what_is_not_covered_needs_nothing(demand: Any) -> None:
     demand(draft(Rights(("r",))), PathNode("free"))
 
 
 def test_who_may_delete_needs_no_right_to_write() -> None:
     demand_delete(draft(Rights(("r",), deletes=True)), BOTH)
+    demand_definition(draft(Rights(("r",), deletes=True)), BOTH)
     with pytest.raises(Refusal):
         demand_write(draft(Rights(("r",), deletes=True)), BOTH)
 
