@@ -1,17 +1,43 @@
-"""A TCP relay between the proxy and the server that records what passes and can cut the line."""
+"""A TCP relay that records what passes, and can cut the line, hold it up, slow it or lead it elsewhere."""
 
+import random
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+
+Weather = Callable[[bytes], Iterator[bytes]]
+"""What arrives, in the pieces in which it goes on. It may sleep before each of them."""
+
+
+def drizzle(seed: int, delay_s: float, piece_bytes: int) -> Weather:
+    """Pieces of random sizes up to `piece_bytes`, each up to `delay_s` late."""
+    chance = random.Random(seed)
+
+    def fall(data: bytes) -> Iterator[bytes]:
+        at = 0
+        while at < len(data):
+            size = chance.randint(1, piece_bytes)
+            time.sleep(chance.random() * delay_s)
+            yield data[at : at + size]
+            at += size
+
+    return fall
+
+
+def clear_sky(data: bytes) -> Iterator[bytes]:
+    """All at once."""
+    yield data
 
 
 class Relay:
     """Forwards every connection to one upstream; one thread a direction."""
 
-    def __init__(self, upstream: tuple[str, int]) -> None:
-        self._upstream = upstream
-        self._listener = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, upstream: tuple[str, int], host: str = "127.0.0.1") -> None:
+        self.upstream = upstream
+        """Where new connections lead."""
+        self._listener = socket.create_server((host, 0), backlog=512)
         self._open: list[socket.socket] = []
         self._lock = threading.Lock()
         self.to_server = bytearray()
@@ -20,7 +46,12 @@ class Relay:
         """The same by connection, in the order in which they were opened."""
         self.to_client = bytearray()
         self.cut_after_bytes: int | None = None
-        """Reset every connection once that many more bytes went to the server."""
+        """Cut every connection once that many more bytes went to the server."""
+        self.cut_replies_after_bytes: int | None = None
+        """The same of bytes to the client."""
+        self.weather: Weather = clear_sky
+        self._flowing = threading.Event()
+        self._flowing.set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -30,12 +61,21 @@ class Relay:
         return f"{host}:{port}"
 
     def close(self) -> None:
-        """Stop listening and reset every connection."""
+        """Stop listening and cut every connection."""
         self._listener.close()
+        self._flowing.set()
         self.cut()
 
+    def freeze(self) -> None:
+        """Let nothing through and close nothing, as when a cable is pulled."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        """Let everything through that has waited."""
+        self._flowing.set()
+
     def cut(self) -> None:
-        """Reset every connection; new ones are accepted as before."""
+        """Close every connection; new ones are accepted as before."""
         with self._lock:
             sockets, self._open = self._open, []
         for sock in sockets:
@@ -50,7 +90,7 @@ class Relay:
             except OSError:
                 return
             try:
-                server = socket.create_connection(self._upstream)
+                server = socket.create_connection(self.upstream)
             except OSError:
                 client.close()
                 continue
@@ -66,24 +106,35 @@ class Relay:
                 threading.Thread(target=self._pump, args=arguments, daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket, records: tuple[bytearray, ...]) -> None:
+        to_server = records[0] is self.to_server
         try:
             while data := source.recv(65536):
-                if records[0] is self.to_server and self.cut_after_bytes is not None:
-                    if len(data) >= self.cut_after_bytes:
-                        sink.sendall(data[: self.cut_after_bytes])
-                        _append(records, data[: self.cut_after_bytes])
-                        self.cut_after_bytes = None
+                for piece in self.weather(data):
+                    self._flowing.wait()
+                    passing, is_last = self._until_the_cut(piece, to_server=to_server)
+                    _append(records, passing)
+                    sink.sendall(passing)
+                    if is_last:
                         self.cut()
                         return
-                    self.cut_after_bytes -= len(data)
-                _append(records, data)
-                sink.sendall(data)
         except OSError:
             return
         finally:
             for sock in (source, sink):
                 with suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
+
+    def _until_the_cut(self, data: bytes, *, to_server: bool) -> tuple[bytes, bool]:
+        """How much of `data` still passes, and whether the line is cut then."""
+        left = self.cut_after_bytes if to_server else self.cut_replies_after_bytes
+        if left is None:
+            return data, False
+        still = None if len(data) >= left else left - len(data)
+        if to_server:
+            self.cut_after_bytes = still
+        else:
+            self.cut_replies_after_bytes = still
+        return data[:left], len(data) >= left
 
 
 def _append(records: tuple[bytearray, ...], data: bytes) -> None:

@@ -1,0 +1,1 @@
+"""What becomes of a proxy, its clients and what they wrote when lines, peers, disks and clocks fail."""

@@ -1,0 +1,169 @@
+"""The server is frozen, restarted or replaced, or its line dead or slow: Sealwire needs no restart."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pymongo.errors import AutoReconnect, NetworkTimeout
+
+from tests.faults.scene import Document, Scene, faulty, scene, until
+from tests.support.relay import clear_sky, drizzle, relay
+from tests.support.secantus import secantus
+
+pytestmark = faulty
+
+TIMES = {"socketTimeoutMS": 500, "connectTimeoutMS": 500, "serverSelectionTimeoutMS": 500}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with scene(tmp_path_factory.mktemp("away")) as found:
+        yield found
+        until(lambda: found.figure("sealwire_client_connections") == 0)
+        assert found.figure("sealwire_bugs_total") == 0
+
+
+def document(token: str) -> Document:
+    return {"_id": token, "nhs_number": token, "notes": token}
+
+
+def assert_served(running: Scene, token: str) -> None:
+    """A write and a read of what the policy covers, by a client of its own."""
+    with running.client() as client:
+        patients = client["clinic"].patients
+        patients.insert_one(document(token))
+        assert patients.find_one({"nhs_number": token}) == document(token)
+    assert running.direct["clinic"].patients.count_documents({"_id": token}) == 1
+
+
+def test_a_frozen_server_costs_clients_their_time_only(running: Scene) -> None:
+    with running.client(**TIMES) as client:
+        client["clinic"].patients.insert_one(document("before-frozen"))
+        os.kill(running.database.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(NetworkTimeout):
+                client["clinic"].patients.insert_one(document("frozen"))
+            # the administrator's side of the proxy still answers
+            assert running.figure("sealwire_bugs_total") == 0
+        finally:
+            os.kill(running.database.pid, signal.SIGCONT)
+        until(lambda: running.direct["clinic"].patients.count_documents({"_id": "frozen"}) <= 1)
+        assert_served(running, "after-frozen")
+
+
+@pytest.mark.parametrize("which", ["line", "front"])
+def test_half_open_peers_are_given_up_and_their_connections_closed(running: Scene, which: str) -> None:
+    line = running.line if which == "line" else running.front
+    with running.client(**TIMES) as client:
+        client["clinic"].patients.insert_one(document(f"before-half-open-{which}"))
+        line.freeze()
+        try:
+            with pytest.raises(NetworkTimeout):
+                client["clinic"].patients.insert_one(document(f"half-open-{which}"))
+        finally:
+            line.thaw()
+    # what was on its way when the client gave up may still arrive, once
+    assert_served(running, f"after-half-open-{which}")
+    until(lambda: running.figure("sealwire_client_connections") == 0)
+    assert running.direct["clinic"].patients.count_documents({"_id": f"half-open-{which}"}) <= 1
+
+
+def test_a_restarted_server_is_found_again(running: Scene) -> None:
+    with running.client(retryWrites=True, retryReads=True) as client:
+        client["clinic"].patients.insert_one(document("before-restart"))
+        running.database.stop()
+        with running.client(**TIMES) as impatient, pytest.raises(AutoReconnect):
+            impatient["clinic"].patients.insert_one(document("while-away"))
+        running.database.start()
+        until(lambda: is_back(running))
+        assert client["clinic"].patients.find_one({"nhs_number": "before-restart"}) == document(
+            "before-restart"
+        )
+    assert running.direct["clinic"].patients.count_documents({"_id": "while-away"}) == 0
+    assert_served(running, "after-restart")
+
+
+def is_back(running: Scene) -> bool:
+    try:
+        running.direct.admin.command("ping")
+    except AutoReconnect:
+        return False
+    return True
+
+
+def test_another_server_takes_over(running: Scene, tmp_path: Path) -> None:
+    """As when an address moves to the machine that has taken over: clients see what that one holds."""
+    with (
+        secantus(tmp_path) as other,
+        other.connect() as there,
+        running.client(retryWrites=True) as client,
+    ):
+        patients = client["clinic"].patients
+        patients.insert_one(document("before-take-over"))
+        there["clinic"].patients.insert_many(running.direct["clinic"].patients.find())
+        host, port = other.address.rsplit(":", 1)
+        before, running.line.upstream = running.line.upstream, (host, int(port))
+        try:
+            running.line.cut()
+            patients.insert_one(document("after-take-over"))
+            assert patients.find_one({"nhs_number": "before-take-over"}) == document("before-take-over")
+            assert there["clinic"].patients.count_documents({"_id": "after-take-over"}) == 1
+            assert running.direct["clinic"].patients.count_documents({"_id": "after-take-over"}) == 0
+        finally:
+            running.line.upstream = before
+            running.line.cut()
+    assert_served(running, "after-all-take-overs")
+
+
+@pytest.mark.parametrize("which", ["line", "front"])
+def test_slow_lines_deliver_all_in_small_pieces(running: Scene, which: str) -> None:
+    line = running.line if which == "line" else running.front
+    line.weather = drizzle(7, 0.002, 40)
+    try:
+        with running.client() as client:
+            patients = client["clinic"].patients
+            names = [f"drizzle-{which}-{number}" for number in range(12)]
+            patients.insert_many([document(name) for name in names])
+            found = list(patients.find({"nhs_number": {"$in": names}}, batch_size=5).sort("_id"))
+            assert found == [document(name) for name in sorted(names)]
+    finally:
+        line.weather = clear_sky
+
+
+def test_a_retried_write_is_applied_once_as_without_the_proxy(running: Scene) -> None:
+    with relay(running.database.address) as beside:
+        ways = {"proxy": (running.front, running.line), "direct": (beside, beside)}
+        for way, (entry, cut_line) in ways.items():
+            with running.client_at(entry, retryWrites=True) as client:
+                counters = client["clinic"].counters
+                for place in range(0, 60, 5):
+                    counters.insert_one({"_id": f"{way}-{place}", "n": 0})
+                    cut_line.cut_replies_after_bytes = place
+                    counters.update_one({"_id": f"{way}-{place}"}, {"$inc": {"n": 1}})
+            cut_line.cut_replies_after_bytes = None
+    found = {str(each["_id"]): each["n"] for each in running.direct["clinic"].counters.find()}
+    assert set(found.values()) == {1}
+    assert len(found) == 24
+
+
+def test_time_spent_waiting_is_not_spent_working(running: Scene) -> None:
+    """While the server is frozen and clients wait, the proxy sleeps."""
+    with running.client(**TIMES) as client:
+        client["clinic"].patients.find_one()
+        os.kill(running.database.pid, signal.SIGSTOP)
+        try:
+            before_s, began_s = cpu_s(running.proxy.pid), time.monotonic()
+            with pytest.raises(NetworkTimeout):
+                client["clinic"].patients.find_one()
+            spent = (cpu_s(running.proxy.pid) - before_s) / (time.monotonic() - began_s)
+        finally:
+            os.kill(running.database.pid, signal.SIGCONT)
+    assert spent < 0.5
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
