@@ -93,7 +93,8 @@ def _readiness(health: HealthView) -> dict[str, object]:
     Plaintext in covered paths is named, and so are classes that are in clear; that makes nothing unready:
     clients are served as before.
     It has `frontier` only where one is followed, or should be, `contexts` only where there are such keys, and
-    `audit` where there is an audit log, with `audit_trouble` while something keeps it from being written.
+    `audit` where there is an audit log, with `audit_trouble` while something keeps it from being written, and
+    `upstream` while a server is down.
     """
     said: dict[str, object] = {"status": health.phase.value, "keyring": health.keyring.value}
     if health.frontier is not Following.OFF:
@@ -114,6 +115,8 @@ def _readiness(health: HealthView) -> dict[str, object]:
         said["in_clear"] = health.in_clear
     if health.audit is not Keeping.OFF:
         said["audit"] = health.audit.value
+    if health.down:
+        said |= {"upstream": health.reach.value, "upstreams_down": health.down}
     if health.audit_trouble:
         said["audit_trouble"] = health.audit_trouble
     return said

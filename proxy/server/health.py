@@ -11,6 +11,7 @@ from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping
 from sealwire.proxy.server.observability.plaintext import MAX_SHOWN
+from sealwire.proxy.server.observability.reach import Reachable
 
 # A loop beats once a second; ten missed beats are more than any pause it should have.
 STUCK_AFTER_S = 10.0
@@ -18,6 +19,7 @@ STUCK_AFTER_S = 10.0
 _WORST_FIRST = (Freshness.EXPIRED, Freshness.STALE, Freshness.FRESH)
 _LEAST_FIRST = (Following.LOST, Following.FOLLOWS)
 _LATEST_FIRST = (Keeping.FULL, Keeping.WAITING, Keeping.KEPT)
+_REACHED_FIRST = (Reachable.UP, Reachable.PARTLY, Reachable.DOWN)
 _AWAY_FIRST = (StoreReach.AWAY, StoreReach.ANSWERS)
 
 
@@ -72,6 +74,14 @@ class HealthView(Protocol):
     def audit_trouble(self) -> str:
         """What keeps them from being written; empty: nothing."""
 
+    @property
+    def reach(self) -> Reachable:
+        """How many of the servers can be reached."""
+
+    @property
+    def down(self) -> tuple[str, ...]:
+        """The servers that cannot, sorted."""
+
 
 def is_ready(health: HealthView) -> bool:
     """Whether clients are served: what /readyz says by its status."""
@@ -80,6 +90,7 @@ def is_ready(health: HealthView) -> bool:
         and health.phase is Phase.READY
         and health.keyring is not Freshness.EXPIRED
         and health.audit is not Keeping.FULL
+        and health.reach is not Reachable.DOWN
     )
 
 
@@ -102,6 +113,9 @@ class Health:
     audit_trouble: str = ""
     """What keeps audit lines from being written, as `AuditSink.trouble` says."""
     contexts: StoreReach = StoreReach.OFF
+    reach: Reachable = Reachable.UP
+    down: tuple[str, ...] = ()
+    """As `UpstreamReach` says both."""
 
     @property
     def alive(self) -> bool:
@@ -184,3 +198,14 @@ class JointHealth:
     def audit_trouble(self) -> str:
         """What workers say, one of them where they say several things."""
         return max((worker.audit_trouble for worker in tuple(self.workers.values())), default="")
+
+    @property
+    def reach(self) -> Reachable:
+        """The best that a worker has: what one reaches is there, and the others look again."""
+        known = {worker.reach for worker in tuple(self.workers.values())}
+        return next((reach for reach in _REACHED_FIRST if reach in known), Reachable.UP)
+
+    @property
+    def down(self) -> tuple[str, ...]:
+        """What any worker misses, each once."""
+        return tuple(sorted({name for worker in tuple(self.workers.values()) for name in worker.down}))

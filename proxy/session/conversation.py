@@ -10,6 +10,7 @@ from sealwire.proxy.session.effects import Close, CloseReason, NeedKeys, PauseCl
 from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.entitled import Entitled
 from sealwire.proxy.session.login.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES, Topology
+from sealwire.proxy.session.login.mechanisms import OTHER
 from sealwire.proxy.session.requests import AwaitedRequests
 from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.states import Event, States
@@ -58,6 +59,7 @@ class Conversation:
         "is_ready",
         "let_in",
         "look_up",
+        "mechanism",
         "shared",
         "states",
         "topology",
@@ -84,6 +86,8 @@ class Conversation:
         """What the server has said of names for the command that is being planned."""
         self._logged_in = False
         self._knows_users = False
+        self.mechanism = OTHER
+        """By which mechanism the client logs in, or did last; a label."""
         self._last_id = 0
         self.caller = Caller()
         """Who the client is, as far as anybody has said."""

@@ -30,6 +30,10 @@ class Counter(StrEnum):
     """Every metric that the core counts. Strings, for these are looked up by a hash that costs no call."""
 
     COMMANDS = "commands"
+    """Sent on to the server."""
+    COMMANDS_REFUSED = "commands_refused"
+    COMMANDS_FAILED = "commands_failed"
+    """Allowed, and yet not sent: no login, no key, a move of values in the way."""
     REFUSALS = "refusals"
     VALUES_ENCRYPTED = "values_encrypted"
     VALUES_DECRYPTED = "values_decrypted"
@@ -37,6 +41,8 @@ class Counter(StrEnum):
     PROTOCOL_ERRORS = "protocol_errors"
     LOOK_UPS = "look_ups"
     GLASS_BROKEN = "glass_broken"
+    LOGINS = "logins"
+    LOGIN_FAILURES = "login_failures"
 
 
 @final

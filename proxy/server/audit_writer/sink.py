@@ -86,6 +86,7 @@ class RingAudit:
         self._counted = self._ring.failures
         self._counted_copies = self._ring.copy_failures
         self._copies = copies
+        metrics.audit_queue_limit_bytes.set(self._ring.size)
 
     @property
     def keeping(self) -> Keeping:
@@ -135,6 +136,9 @@ class RingAudit:
         failures = self._ring.failures
         self._metrics.audit_failures.inc(failures - self._counted)
         self._counted = failures
+        self._metrics.audit_queue_bytes.set(self._ring.waiting_bytes)
+        age_s = (time.monotonic_ns() - self._ring.beat_ns) / 1e9 if self._ring.beat_ns else 0.0
+        self._metrics.audit_writer_age.set(max(age_s, 0.0))
         copy_failures = self._ring.copy_failures
         self._metrics.audit_copy_failures.inc(copy_failures - self._counted_copies)
         self._counted_copies = copy_failures

@@ -22,13 +22,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
 from functools import partial
-from time import perf_counter
 from typing import Final, assert_never
 
 from sealwire.proxy.server.connections.pipe import Hold, Pipe, tune
 from sealwire.proxy.server.connections.recorder import LineRecorder, Unrecorded, subject_of
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionCore
+from sealwire.proxy.server.connections.timing import CommandTimer
 from sealwire.proxy.server.errors import UpstreamUnavailable
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.tasks import spawn
@@ -90,8 +90,8 @@ class Connection:
         self._poll = services.poll
         self._counts = services.metrics.core
         self._turn = 0
-        self._asked_s = 0.0
-        """When the client's last message came, if its reply is timed; else 0."""
+        self._timer: CommandTimer | None = None
+        """It runs while the client's last message is timed."""
         self._services = services
         self.number = services.numbered
         self._closed_at_s = 0.0
@@ -108,8 +108,13 @@ class Connection:
 
     def _unreachable(self, error: UpstreamUnavailable) -> None:
         self._services.metrics.upstream_failures.labels(error.reason.value).inc()
-        kind, fields = error.reason.value, {"problem": str(error), "hint": error.hint}
-        self._services.gate.note(_log, logging.ERROR, "server connection failed", kind, **fields)
+        kind, problem = error.reason.value, str(error)
+        if self._route.reach is not None:
+            self._route.reach.missed(kind, problem, error.hint)
+        fields = {"problem": problem, "hint": error.hint, "client": self._recorder.peer}
+        self._services.gate.note(
+            _log, logging.ERROR, "server connection failed", kind, connection=self.number, **fields
+        )
         # Closed without a reply: a driver sees a network error, and retries.
         self.abort()
 
@@ -117,6 +122,8 @@ class Connection:
         """The session starts."""
         tune(transport)
         self.server = Pipe(transport)
+        if self._route.reach is not None:
+            self._route.reach.reached()
         if self.state is not State.CONNECTING:
             transport.abort()
             return
@@ -140,8 +147,10 @@ class Connection:
             self.client.keep(data)
         elif self._session is not None:
             self._poll.touch()
+            self._counts.from_client_bytes += len(data)
             self._turn += 1
-            self._asked_s = perf_counter() if self._turn & _TIMED_TURNS == _TIMED_TURN else 0.0
+            is_timed = self._turn & _TIMED_TURNS == _TIMED_TURN or self._counts.is_watching
+            self._timer = CommandTimer() if is_timed else None
             self._run(partial(self._session.client_data, data))
 
     def client_eof(self) -> None:
@@ -183,13 +192,13 @@ class Connection:
             self.server.keep(data)
         elif self._session is not None:
             self._poll.touch()
+            self._counts.from_server_bytes += len(data)
             self._run(partial(self._session.server_data, data))
-            if self._asked_s != 0.0:
-                self._services.metrics.replies.add(perf_counter() - self._asked_s)
-                self._asked_s = 0.0
 
     def server_eof(self) -> None:
         """The server sends nothing more."""
+        if self.state is State.OPEN and self._route.reach is not None:
+            self._route.reach.lost()
         if self._session is not None:
             self._run(self._session.server_eof)
 
@@ -279,11 +288,29 @@ class Connection:
     def _run(self, step: Callable[[], list[Effect]]) -> None:
         if self.state is State.OPEN:
             try:
-                self._carry_out(step())
+                if self._timer is None:
+                    self._carry_out(step())
+                else:
+                    self._run_timed(self._timer, step)
             except Unrecorded:
                 self.abort()
             except Exception as error:  # noqa: BLE001 - see _bug
                 self._bug(error)
+
+    def _run_timed(self, timer: CommandTimer, step: Callable[[], list[Effect]]) -> None:
+        sent = self._counts.to_client_bytes
+        timer.turn(is_ours=True)
+        self._carry_out(step())
+        timer.turn(is_ours=self._awaits_keys or bool(self.client.held & Hold.LOOK_UP))
+        if self._counts.to_client_bytes != sent:
+            # the client was sent its reply, or the beginning of a long one
+            self._timer = None
+            self._services.metrics.times.add(timer.total_s, timer.own_s)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a command awaits its reply."""
+        return self._session is not None and not self._session.idle
 
     @property
     def _caller(self) -> Caller:
@@ -296,12 +323,13 @@ class Connection:
         for effect in effects:
             match effect:
                 case ToServer():
+                    self._counts.to_server_bytes += len(effect.data)
                     server.write(effect.data)
                 case ToClient():
+                    self._counts.to_client_bytes += len(effect.data)
                     self.client.write(effect.data)
                 case LongToServer() | LongToClient():
-                    pipe = server if isinstance(effect, LongToServer) else self.client
-                    pipe.write_pieces(effect.pieces)
+                    self._write_pieces(effect, server)
                 case Count():
                     self._counts.add(effect)
                 case NeedKeys():
@@ -317,6 +345,15 @@ class Connection:
                     self._close(effect.reason, effect.detail)
                 case _:
                     assert_never(effect)
+
+    def _write_pieces(self, effect: LongToServer | LongToClient, server: Pipe) -> None:
+        size = sum(map(len, effect.pieces))
+        if isinstance(effect, LongToServer):
+            self._counts.to_server_bytes += size
+            server.write_pieces(effect.pieces)
+        else:
+            self._counts.to_client_bytes += size
+            self.client.write_pieces(effect.pieces)
 
     def _report_unanswered(self) -> None:
         """Whatever the server made of them, these commands were sent."""
@@ -401,7 +438,8 @@ class Connection:
         Both connections are cut without a flush; the process and all other connections go on.
         """
         self._services.metrics.bugs.inc()
-        note(_log, logging.CRITICAL, "bug: connection cut", error, connection=self.number)
+        number, peer = self.number, self._recorder.peer
+        note(_log, logging.CRITICAL, "bug: connection cut", error, connection=number, client=peer)
         self.abort()
 
     def _after_loss(self, reason: CloseReason) -> None:

@@ -14,6 +14,7 @@ from typing import cast
 from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.connections.connection import Connection
 from sealwire.proxy.server.connections.pipe import tune
+from sealwire.proxy.server.connections.recorder import peer_name
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.tasks import spawn
 
@@ -104,22 +105,22 @@ class Listener:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                accepted, _ = await loop.sock_accept(sock)
+                accepted, address = await loop.sock_accept(sock)
             except OSError as error:
                 problem = os.strerror(error.errno or 0)
                 self._services.gate.note(_log, logging.ERROR, "cannot accept", "accept", problem=problem)
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
             if len(self._services.live) + len(self._welcoming) >= self._services.limits.connections:
-                self._reject("limit", "limits.connections is reached")
+                self._reject("limit", "limits.connections is reached", address)
                 accepted.close()
                 continue
             self._services.metrics.accepted.inc()
-            task = spawn(self._welcome(accepted), "handshake")
+            task = spawn(self._welcome(accepted, address), "handshake")
             self._welcoming.add(task)
             task.add_done_callback(self._welcoming.discard)
 
-    async def _welcome(self, accepted: socket.socket) -> None:
+    async def _welcome(self, accepted: socket.socket, address: object) -> None:
         loop = asyncio.get_running_loop()
         context = self._context
         try:
@@ -135,8 +136,9 @@ class Listener:
                 if isinstance(error, ssl.SSLError)
                 else type(error).__name__
             )
-            self._reject("handshake", why)
+            self._reject("handshake", why, address)
 
-    def _reject(self, reason: str, problem: str) -> None:
+    def _reject(self, reason: str, problem: str, address: object) -> None:
         self._services.metrics.rejected.labels(reason).inc()
-        self._services.gate.note(_log, logging.WARNING, "client not served", reason, problem=problem)
+        fields = {"problem": problem, "client": peer_name(address)}
+        self._services.gate.note(_log, logging.WARNING, "client not served", reason, **fields)

@@ -7,6 +7,7 @@ whole and keep the room for it as long as the connection lasts.
 import asyncio
 import socket
 from enum import Flag, auto
+from typing import Final
 
 # Above this much unsent data the other side is no longer read. One message may exceed it, as a whole.
 WRITE_HIGH_BYTES = 256 * 1024
@@ -27,6 +28,11 @@ class Hold(Flag):
     SERVER_FULL = auto()
     LOOK_UP = auto()
     AUDIT = auto()
+
+
+_NAMES: Final = tuple(
+    (hold, name.lower().replace("_", "-")) for name, hold in Hold.__members__.items() if hold
+)
 
 
 class Pipe:
@@ -119,6 +125,12 @@ class Pipe:
         """Read unless a reason holds."""
         if not self.held and not self.transport.is_closing():
             self.transport.resume_reading()
+
+    def hold_names(self) -> tuple[str, ...]:
+        """Why it is not read, as figures name it."""
+        if not self.held:
+            return ()
+        return tuple(name for hold, name in _NAMES if self.held & hold)
 
     def keep(self, data: bytes) -> None:
         """Put bytes aside that arrived during a hold.

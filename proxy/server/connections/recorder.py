@@ -26,7 +26,7 @@ class LineRecorder:
         self._transport = transport
         self._number = number
         self._origin: Origin | None = None
-        self.peer = _peer_name(transport)
+        self.peer = peer_name(transport.get_extra_info("peername"))
         """The client's address."""
 
     def report(self, record: Audit | Begun | Done, caller: Caller) -> None:
@@ -64,6 +64,6 @@ def subject_of(transport: asyncio.Transport) -> str:
         return "unreadable"
 
 
-def _peer_name(transport: asyncio.Transport) -> str:
-    name = transport.get_extra_info("peername")
-    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unknown"
+def peer_name(address: object) -> str:
+    """A client's address for a line of a log; `address` as a socket names its peer."""
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unknown"

@@ -8,17 +8,25 @@ from typing import Protocol
 
 from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.connections.busy_poll import BusyPoll
+from sealwire.proxy.server.connections.pipe import Pipe
 from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.context_feed import ContextFeed
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.observability.audit import AuditSink
 from sealwire.proxy.server.observability.logs import LogGate
 from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.observability.reach import ServerReach
 from sealwire.proxy.server.upstream import Upstream
 
 
 class OpenConnection(Protocol):
-    """What the proxy tells each connection that is open."""
+    """What the proxy tells each connection that is open, and asks it."""
+
+    client: Pipe
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a command awaits its reply."""
 
     def tick(self, now_s: float) -> None:
         """About once a second."""
@@ -67,6 +75,12 @@ class Services:
         self.gate = LogGate(10.0, self.clock)
         self._empty = asyncio.Event()
 
+    def look(self) -> None:
+        """Show what connections are doing. Cost: a microsecond for each."""
+        busy = sum(each.is_busy for each in self.live)
+        held = (name for each in self.live for name in each.client.hold_names())
+        self.metrics.standing.show(busy, held)
+
     def forget(self, connection: OpenConnection) -> None:
         """`connection` has ended."""
         self.live.discard(connection)
@@ -87,3 +101,5 @@ class Route:
 
     upstream: Upstream
     new_session: Callable[[], SessionCore]
+    reach: ServerReach | None = None
+    """What is known of the server."""

@@ -32,6 +32,10 @@ class SessionCore(Protocol):
         """The client has proved that it holds a certificate with this subject; before anything else."""
 
     @property
+    def idle(self) -> bool:
+        """Whether no command awaits its reply."""
+
+    @property
     def caller(self) -> Caller:
         """Who the client is, as far as anybody has said."""
 

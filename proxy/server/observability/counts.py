@@ -1,4 +1,7 @@
-"""What sessions have counted, until somebody asks. Compiled with the connections, which count here."""
+"""What sessions and connections have counted, until somebody asks. Compiled with those that count.
+
+Cost for each message: one addition for each peer whose bytes it is, and one look-up for each Count effect.
+"""
 
 from typing import final
 
@@ -7,15 +10,28 @@ from sealwire.proxy.session.effects import Count, Counter
 
 @final
 class CoreCounts:
-    """Sums by counter and label, kept by the event loop alone.
+    """Sums by counter and label, and bytes, kept by the event loop alone.
 
     A counter of the metrics library takes a lock for every increment.
     """
 
-    __slots__ = ("_sums",)
+    __slots__ = (
+        "_sums",
+        "from_client_bytes",
+        "from_server_bytes",
+        "is_watching",
+        "to_client_bytes",
+        "to_server_bytes",
+    )
 
     def __init__(self) -> None:
         self._sums: dict[tuple[Counter, str], int] = {}
+        self.from_client_bytes = 0
+        self.to_server_bytes = 0
+        self.from_server_bytes = 0
+        self.to_client_bytes = 0
+        self.is_watching = False
+        """Whether every command is timed, and not each eighth: for the log of slow ones, or for traces."""
 
     def add(self, count: Count) -> None:
         """Carry out one Count effect. Cost: two look-ups."""

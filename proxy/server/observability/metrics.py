@@ -13,50 +13,25 @@ from prometheus_client import (
 )
 from prometheus_client import Counter as PrometheusCounter
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from sealwire import __version__
+from sealwire import __version__, core_is_compiled
+from sealwire.proxy.server.errors import StartReason
 from sealwire.proxy.server.observability.clear_classes import ClearClasses
+from sealwire.proxy.server.observability.core_figures import CoreCollector
 from sealwire.proxy.server.observability.counts import CoreCounts
+from sealwire.proxy.server.observability.durations import CommandTimes
+from sealwire.proxy.server.observability.holding import ConnectionFigures
 from sealwire.proxy.server.observability.plaintext import PlaintextCounts
-from sealwire.proxy.server.observability.reply_times import ReplyTimes
-from sealwire.proxy.session.effects import CloseReason, Counter
+from sealwire.proxy.server.observability.reach import UpstreamReach
+from sealwire.proxy.session.effects import CloseReason
 
-# What each counter of the core counts, and its label (None: no label).
-_CORE: dict[Counter, tuple[str, str | None]] = {
-    Counter.COMMANDS: ("Commands received from clients", "command"),
-    Counter.REFUSALS: ("Commands refused by the policy", "reason"),
-    Counter.VALUES_ENCRYPTED: ("Values encrypted", None),
-    Counter.VALUES_DECRYPTED: ("Values decrypted", None),
-    Counter.DECRYPTION_FAILURES: ("Replies withheld because they do not decrypt", "failure"),
-    Counter.PROTOCOL_ERRORS: ("Connections closed because a peer broke the protocol", "reason"),
-    Counter.LOOK_UPS: ("Questions to the server of what a name is, each before a command", None),
-    Counter.GLASS_BROKEN: ("Commands that ran because they gave a reason to break the glass", None),
-}
-
+REJECTIONS = ("limit", "handshake")
+"""Why a client is not served."""
 
 # The `_created` series double the page and nobody reads them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
-
-
-class CoreCollector(Collector):
-    """Tells the registry what sessions have counted."""
-
-    def __init__(self, counts: CoreCounts) -> None:
-        self._counts = counts
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        """Everything that was counted; called by the registry, from any thread."""
-        sums = self._counts.sums()
-        for counter, (text, label) in _CORE.items():
-            family = CounterMetricFamily(f"sealwire_{counter.value}", text, labels=[label] if label else [])
-            found = {value: total for (counted, value), total in sums.items() if counted is counter}
-            if label is None:
-                found = {"": sum(found.values())}
-            for value, total in found.items():
-                family.add_metric([value] if label else [], total)
-            yield family
 
 
 class KeyAges(Collector):
@@ -123,8 +98,11 @@ class Metrics:
         GCCollector(registry=self.registry)
         self.core = CoreCounts()
         self.registry.register(CoreCollector(self.core))
-        self.replies = ReplyTimes()
-        self.registry.register(self.replies)
+        self.times = CommandTimes()
+        self.standing = ConnectionFigures()
+        self.reach = UpstreamReach()
+        for collector in (self.times, self.standing, self.reach):
+            self.registry.register(collector)
         self.plaintext = PlaintextCounts()
         self.registry.register(self.plaintext)
         self.connections = self._gauge("client_connections", "Client connections that are open")
@@ -154,8 +132,8 @@ class Metrics:
         )
         self.frontiers = FrontierFigures(self.registry)
         self.certificate_reloads = self._counter("certificate_reloads", "Certificate reloads", "outcome")
-        self.reloads = self._counter("reloads", "Reloads of the whole configuration", "result")
-        self._policy_info = self._gauge("policy_info", "Constant 1; the label is the policy", "sha256")
+        self.reloads = self._counter("reloads", "Reloads of the whole configuration", "outcome")
+        self._policy_info = self._gauge("policy_info", "Constant 1; the label is the policy", "digest")
         self._policy_shown = ""
         self.bugs = self._counter("bugs", "Unexpected exceptions; each closed one connection at most")
         self.audit_failures = self._counter("audit_failures", "Audit lines that could not be written")
@@ -166,22 +144,41 @@ class Metrics:
         self.certificate_expiry = self._gauge(
             "certificate_expiry_timestamp_seconds", "End of the certificate's life, Unix time", "side"
         )
-        self._gauge("build_info", "Constant 1; the label is the version", "version").labels(__version__).set(
-            1
+        build = self._gauge(
+            "build_info", "Constant 1; version, and whether it is compiled", "version", "core"
         )
+        build.labels(__version__, "compiled" if core_is_compiled() else "plain").set(1)
+        self.audit_queue_bytes = self._gauge("audit_queue_bytes", "What waits for the audit writer")
+        self.audit_queue_limit_bytes = self._gauge("audit_queue_limit_bytes", "How much can wait for it")
+        self.audit_writer_age = self._gauge(
+            "audit_writer_age_seconds", "Time since the audit writer last came by"
+        )
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """A series that exists from the start can be alerted on, and loses no first event."""
         for result in ("loaded", "failed"):
             self.reloads.labels(result)
-        for reason in CloseReason:  # a series that exists from the start can be alerted on
-            self.closed.labels(reason.value)
+            self.key_reloads.labels(result)
+            self.certificate_reloads.labels(result)
+        for close_reason in CloseReason:
+            self.closed.labels(close_reason.value)
+        for reason in REJECTIONS:
+            self.rejected.labels(reason)
+        for peer in ("client", "server"):
+            self.pauses.labels(peer)
+        for start_reason in StartReason:
+            if start_reason.value.startswith("upstream-"):
+                self.upstream_failures.labels(start_reason.value)
 
-    def show_policy(self, sha256: str, class_names: Iterable[str] = ()) -> None:
-        """From now on the policy with this hash and these classes counts, and no other."""
+    def show_policy(self, digest: str, class_names: Iterable[str] = ()) -> None:
+        """From now on the policy with this short hash and these classes counts, and no other."""
         self.key_ages.classes = frozenset(class_names)
         self.clear_classes.use_policy(self.key_ages.classes)
-        self._policy_info.labels(sha256).set(1)
-        if self._policy_shown not in ("", sha256):
+        self._policy_info.labels(digest).set(1)
+        if self._policy_shown not in ("", digest):
             self._policy_info.remove(self._policy_shown)
-        self._policy_shown = sha256
+        self._policy_shown = digest
 
     def value(self, name: str, **labels: str) -> float:
         """The present value of one series, 0 if there is none yet; `name` as it is exported."""

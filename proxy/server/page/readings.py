@@ -22,7 +22,7 @@ _KEPT: Final = 241
 COMMANDS: Final = "sealwire_commands_total"
 REFUSALS: Final = "sealwire_refusals_total"
 WITHHELD: Final = "sealwire_decryption_failures_total"
-REPLY: Final = "sealwire_reply_seconds"
+REPLY: Final = "sealwire_command_duration_seconds"
 KEPT_FIGURES: Final = {COMMANDS: "command", REFUSALS: "reason", WITHHELD: "failure"}
 """Each with the label that tells its series apart."""
 

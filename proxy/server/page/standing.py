@@ -73,7 +73,7 @@ def overview(seen: SeenNow) -> Panel:
         tone = Tone.FINE if serving == workers else Tone.ACT
         marks.append(("Workers that serve", Mark(f"{serving} of {round(workers)}", tone)))
     marks.append(_counted(seen, "sealwire_bugs_total", "Connections cut by a bug", Tone.ACT))
-    failed = round(readings.by_label("sealwire_reloads_total", "result").get("failed", 0.0))
+    failed = round(readings.by_label("sealwire_reloads_total", "outcome").get("failed", 0.0))
     marks.append(("Reloads that were refused", Mark(str(failed), Tone.LOOK) if failed else 0))
     return Panel("overview", "Overview", tuple(_to_do(seen)), tuple(marks))
 

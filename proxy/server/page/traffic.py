@@ -1,6 +1,6 @@
 """What passes, what is refused and what explains it, and what the watch of the audit log makes of both."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from shlex import quote
 
 from sealwire.policies.errors import EXPLANATIONS, Reason
@@ -26,7 +26,7 @@ _TONES = {"critical": Tone.ACT, "warning": Tone.LOOK, "notice": Tone.FINE}
 
 def traffic(seen: SeenNow) -> Panel:
     """Commands by name with their rates, values, and how long replies take."""
-    counted = seen.readings.by_label(COMMANDS, "command")
+    counted = _met(seen.readings.by_label(COMMANDS, "command"))
     rates = seen.hour.lately(COMMANDS, seen.readings)
     rows = [(name, _whole(count), rate_text(rates.get(name))) for name, count in counted.items()]
     table = PanelTable.of("Commands since the start", ("Command", "Commands", "A second, lately"), rows)
@@ -44,7 +44,7 @@ def traffic(seen: SeenNow) -> Panel:
 
 def refusals(seen: SeenNow) -> Panel:
     """Refused commands by reason, what each reason means, and what to type to learn more."""
-    counted = seen.readings.by_label(REFUSALS, "reason")
+    counted = _met(seen.readings.by_label(REFUSALS, "reason"))
     rates = seen.hour.lately(REFUSALS, seen.readings)
     rows = [
         (
@@ -58,7 +58,7 @@ def refusals(seen: SeenNow) -> Panel:
     ]
     columns = ("Reason", "Refused", "A second, lately", "What it means, and what to do", "What explains one")
     tables = [PanelTable.of("Refused commands since the start", columns, rows)] if rows else []
-    withheld = seen.readings.by_label(WITHHELD, "failure")
+    withheld = _met(seen.readings.by_label(WITHHELD, "failure"))
     if withheld:
         caption = "Replies withheld because a stored value does not open"
         found = [(failure, _whole(count)) for failure, count in withheld.items()]
@@ -137,6 +137,11 @@ def _reply_times(seen: SeenNow) -> Iterator[tuple[str, str | Mark]]:
             text = "longer than 10 s" if within_s == float("inf") else f"{within_s * 1000:g} ms at most"
             slow = within_s * 1000 > _MANY_MS
             yield f"Lately, {words} took", Mark(text, Tone.LOOK) if slow else text
+
+
+def _met(counted: Mapping[str, float]) -> dict[str, float]:
+    """What has happened at all: every label is there from the start."""
+    return {label: count for label, count in counted.items() if count}
 
 
 def _whole(count: float) -> int:

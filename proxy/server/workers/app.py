@@ -44,6 +44,7 @@ from sealwire.proxy.server.observability.audit import AuditSink, LogAudit, WhenF
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.ports import bind
+from sealwire.proxy.server.reaching import watch_servers
 from sealwire.proxy.server.tasks import OneAtATime, spawn, within
 from sealwire.proxy.server.tls import TlsSide
 from sealwire.proxy.server.workers import memory
@@ -96,6 +97,8 @@ class Proxy:
         self._stopping = asyncio.Event()
         self._reloads = OneAtATime(self._reload, "reload")
         self._upstreams = make_upstreams(loaded)
+        self.metrics.reach.use_servers(str(upstream.address) for upstream in self._upstreams)
+        self._servers = watch_servers(self._upstreams, self.metrics.reach.servers)
         self._probed: Probed
         self._listeners: list[Listener] = []
         self._generation = 0
@@ -300,7 +303,7 @@ class Proxy:
             self._admin = make_admin(config, self.health, OwnFeed(self), loaded.admin_files, loaded.watch)
         for place, member in enumerate(config.members):
             new_session = partial(self._new_session, self.shared, self._probed.topologies[place])
-            route = Route(self._upstreams[place], new_session)
+            route = Route(self._upstreams[place], new_session, self.metrics.reach.servers[place])
             sockets = bind(member.listen) if seat is None else _bind_shared(seat.listeners[place])
             context = self._loaded.listen.context
             self._listeners.append(Listener(self.services, route, sockets, context))
@@ -370,6 +373,9 @@ class Proxy:
             self.services.audit.tick()
             self.health.audit = self.services.audit.keeping
             self.health.audit_trouble = self.services.audit.trouble
+            self._servers.tick(self.services.limits)
+            self.health.reach, self.health.down = self.metrics.reach.reach, self.metrics.reach.down
+            self.services.look()
             self.shared.plaintext.next_second()
             self.shared.reads.next_second()
             for connection in tuple(self.services.live):

@@ -83,7 +83,7 @@ class SupervisorMetrics:
         for how in ("exit", "signal"):
             self.exits.labels(how)
         self.reloads = Counter(
-            "sealwire_reloads", "Reloads of the whole configuration", ["result"], registry=self.registry
+            "sealwire_reloads", "Reloads of the whole configuration", ["outcome"], registry=self.registry
         )
 
 
@@ -324,6 +324,8 @@ class Supervisor:
             audit=beat.audit,
             audit_trouble=beat.audit_trouble,
             contexts=beat.contexts,
+            reach=beat.reach,
+            down=beat.down,
         )
         if beat.phase is Phase.READY:
             self._carry_out(self._roster.became_ready(number, now_s))

@@ -139,6 +139,8 @@ async def _beat(proxy: Proxy, writer: asyncio.StreamWriter) -> None:
             health.audit,
             health.contexts,
             health.audit_trouble,
+            health.reach,
+            health.down,
         )
         writer.write(encode(beat))
         await asyncio.sleep(BEAT_S)

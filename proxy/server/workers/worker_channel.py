@@ -22,6 +22,7 @@ from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping
+from sealwire.proxy.server.observability.reach import Reachable
 
 # Figures have some tens of kilobytes; what is longer is no message of ours.
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
@@ -69,6 +70,9 @@ class Beat:
     audit: Keeping = Keeping.OFF
     contexts: StoreReach = StoreReach.OFF
     audit_trouble: str = ""
+    reach: Reachable = Reachable.UP
+    down: tuple[str, ...] = ()
+    """Servers that it cannot reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,7 @@ async def read_message(reader: asyncio.StreamReader) -> Message:
     return decode(await reader.readexactly(bounded(length)))
 
 
-def _value(state: Phase | Freshness | Following | Keeping | StoreReach) -> object:
+def _value(state: Phase | Freshness | Following | Keeping | StoreReach | Reachable) -> object:
     return state.value
 
 
@@ -152,11 +156,12 @@ def _ask(fields: Any) -> Ask:
 
 
 def _beat(fields: Any) -> Beat:
-    phase, keyring, policy, frontier, plaintext, in_clear, audit, contexts, trouble = fields
+    phase, keyring, policy, frontier, plaintext, in_clear, audit, contexts, trouble, reach, down = fields
     pairs = tuple((str(namespace), str(path)) for namespace, path in plaintext)
     names = tuple(str(name) for name in in_clear)
     states = Phase(phase), Freshness(keyring), str(policy), Following(frontier)
-    return Beat(*states, pairs, names, Keeping(audit), StoreReach(contexts), str(trouble))
+    kept = Keeping(audit), StoreReach(contexts), str(trouble)
+    return Beat(*states, pairs, names, *kept, Reachable(reach), tuple(str(name) for name in down))
 
 
 def _figures(fields: Any) -> Figures:

@@ -11,9 +11,11 @@ from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Audit, Effect, PauseClient, ToServer
 from sealwire.proxy.session.login.caller import described, users_in
+from sealwire.proxy.session.login.mechanisms import mechanism_in
 from sealwire.proxy.session.requests import RequestKind
 from sealwire.proxy.session.sides.look_up import API_VERSION, asking
 from sealwire.proxy.session.states import Event
+from sealwire.wire import kinds
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import request_id_of, response_to_of
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg
@@ -23,7 +25,10 @@ from sealwire.wire.raw_bson import find_element
 def introduced(conversation: Conversation, message: bytes, hello: int) -> None:
     """A handshake goes to the server, and a login may begin with it. Raises BsonError."""
     conversation.introduce(*described(message, hello))
-    if find_element(message, hello, b"speculativeAuthenticate") is not None:
+    speculation = find_element(message, hello, b"speculativeAuthenticate")
+    if speculation is not None:
+        if speculation.kind == kinds.OBJECT:
+            conversation.mechanism = mechanism_in(message, speculation.value)
         conversation.forget_users()
 
 

@@ -29,9 +29,16 @@ from sealwire.proxy.session.effects import (
     ToClient,
     ToServer,
 )
+from sealwire.proxy.session.labels import (
+    COMMAND_LABELS,
+    FAILURES,
+    OTHER,
+    command_label,
+)
 from sealwire.proxy.session.login.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded, UsersUnknown
 from sealwire.proxy.session.login.authentication import check_login
 from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, prepare_hello
+from sealwire.proxy.session.login.mechanisms import mechanism_in
 from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
 from sealwire.proxy.session.moving.abandoned import abort_of
 from sealwire.proxy.session.moving.forms import Forms
@@ -45,14 +52,7 @@ from sealwire.proxy.session.rewriting.left_out import leave_out
 from sealwire.proxy.session.rewriting.rewrite import Settled, apply_plan
 from sealwire.proxy.session.shared import Reveal
 from sealwire.proxy.session.sides import ask_users, look_up, on_record
-from sealwire.proxy.session.sides.denying import (
-    COUNTED_COMMANDS,
-    FAILURES,
-    denied,
-    described,
-    failed,
-    refused,
-)
+from sealwire.proxy.session.sides.denying import denials, denied, described, failed, refused
 from sealwire.proxy.session.sides.entitlement import judged
 from sealwire.proxy.session.write_errors.merging import WriteErrors
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
@@ -63,9 +63,7 @@ from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg, refresh_chec
 from sealwire.wire.op_query import parse_op_query
 from sealwire.wire.raw_bson import Cursor, elements
 
-_COMMAND_COUNTS: Final = {
-    label: Count(Counter.COMMANDS, label=label) for label in (*COUNTED_COMMANDS, "other")
-}
+_COMMAND_COUNTS: Final = {label: Count(Counter.COMMANDS, label=label) for label in COMMAND_LABELS}
 
 
 @final
@@ -92,7 +90,7 @@ class ClientSide(Side):
         is_command = query.namespace.endswith(b".$cmd")
         if not is_command or first is None or first.name not in HELLO_COMMANDS:
             answer = replies.legacy_error(self._conversation.new_id(), request_id_of(message))
-            return [Count(Counter.REFUSALS, label=Reason.OPCODE.value), ToClient(answer)]
+            return [*denials(Reason.OPCODE.value, OTHER), ToClient(answer)]
         if query.end != len(message):
             # a field selector, which commands do not have: nobody would look into it
             raise ProtocolError(WireReason.MESSAGE_TRAILING, query.end)
@@ -166,6 +164,7 @@ class ClientSide(Side):
         shorter, errors = left_out.message, left_out.errors
         if shorter:
             return effects + self._command(shorter, parse_op_msg(shorter), errors)
+        effects.append(Count(Counter.COMMANDS_REFUSED, label=command_label(command)))
         request_id = request_id_of(message)
         answer = replies.command_error(conversation.new_id(), request_id, errors.unsent_body())
         return [*effects, ToClient(errors.merge(answer, parse_op_msg(answer).body))]
@@ -177,7 +176,7 @@ class ClientSide(Side):
         audit = Audit("refused", "", "commitTransaction", FrontierLost.__name__)
         request = Request(RequestKind.ABORT, audit.command, "")
         sent_on = self._send_on(abort_of(message, parsed), request)
-        return [Count(Counter.REFUSALS, label=audit.reason), audit, sent_on]
+        return [*denials(audit.reason, audit.command), audit, sent_on]
 
     def _command(self, message: bytes, parsed: OpMsg, errors: WriteErrors | None = None) -> list[Effect]:
         """Plan a command and send it on; `errors` are those of statements that it had and were left out."""
@@ -222,7 +221,7 @@ class ClientSide(Side):
         )
         effects = [] if rights is None else judged(conversation, rights, stated, plan, opened)
         rewritten = apply_plan(plan, shared, settled, forms)
-        label = plan.command if plan.command in COUNTED_COMMANDS else "other"
+        label = command_label(plan.command)
         count = _COMMAND_COUNTS[label]
         request = self._request(plan, name, parsed.body, label, opened, errors)
         if rights is not None:
@@ -288,13 +287,15 @@ class ClientSide(Side):
     ) -> Request:
         """What the reply needs: what it answers, and whether its envelopes are opened."""
         if name in LOGIN_COMMANDS:
+            if name == b"saslStart":
+                self._conversation.mechanism = mechanism_in(plan.buf, body)
             self._conversation.forget_users()
             return Request(RequestKind.LOGIN, plan.command, "")
         if name == b"logout":
             self._conversation.log_out()
         settings = self._conversation.shared.settings
         # of a command that nobody knows, the first argument may be anything, and not a name
-        namespace = replies.one_line(plan.namespace) if label != "other" or plan.protected else ""
+        namespace = replies.one_line(plan.namespace) if label != OTHER or plan.protected else ""
         reveals = plan.reveals or opened is not Opened.NO or errors is not None
         marks = opened is Opened.BY_MARK or (plan.reveals and settings.policy.covered(plan.namespace) is None)
         if settings.reveal is Reveal.EVERYWHERE:

@@ -1,27 +1,21 @@
 """Answer a command with an error of ours: what was refused or failed, on record and counted."""
 
-from typing import Final
-
 from sealwire.policies.commands.planner import KNOWN_COMMANDS, NAMING_COMMANDS
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import printable
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Audit, CloseReason, Count, Counter, Effect, ToClient
+from sealwire.proxy.session.labels import COUNTED_COMMANDS, command_label, is_policy_reason
 from sealwire.proxy.session.login.access import LoginNeeded
 from sealwire.proxy.session.login.authentication import CertificateLogin
+from sealwire.proxy.session.login.mechanisms import CERTIFICATE
 from sealwire.proxy.session.login.stated import stated_in
 from sealwire.proxy.session.revealing import cursors
 from sealwire.wire import kinds
 from sealwire.wire.header import request_id_of
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg
 from sealwire.wire.raw_bson import elements, string_bytes
-
-FAILURES: Final[tuple[type[Exception], ...]] = (LoginNeeded, CertificateLogin, *replies.FAILURES)
-"""What `failed` answers."""
-
-COUNTED_COMMANDS: Final = frozenset(name.decode() for name in KNOWN_COMMANDS)
-"""Commands that are counted under their names."""
 
 
 def refused(conversation: Conversation, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -62,19 +56,28 @@ def failed(conversation: Conversation, failure: Exception, message: bytes, parse
     else:
         body = replies.failure_body(failure)
     audit = Audit("refused", namespace, command, type(failure).__name__)
-    return denied(conversation, audit, body, message, parsed)
+    effects = denied(conversation, audit, body, message, parsed)
+    if isinstance(failure, CertificateLogin):
+        effects.insert(0, Count(Counter.LOGIN_FAILURES, label=CERTIFICATE))
+    return effects
 
 
 def denied(
     conversation: Conversation, audit: Audit, body: bytes, message: bytes, parsed: OpMsg
 ) -> list[Effect]:
     """Answer a command with an error."""
-    effects: list[Effect] = [Count(Counter.REFUSALS, label=audit.reason), audit]
+    effects: list[Effect] = [*denials(audit.reason, audit.command), audit]
     if parsed.flags & MORE_TO_COME:
         # No reply is awaited, so the only way to say no is to close (design, rule 4 of the core).
         return [*effects, conversation.end(CloseReason.REFUSED_UNACKNOWLEDGED, audit.reason)]
     answer = replies.command_error(conversation.new_id(), request_id_of(message), body)
     return [*effects, ToClient(answer)]
+
+
+def denials(reason: str, command: str) -> tuple[Count, Count]:
+    """What is counted of a command that is answered with an error of ours: why, and which it was."""
+    counter = Counter.COMMANDS_REFUSED if is_policy_reason(reason) else Counter.COMMANDS_FAILED
+    return Count(Counter.REFUSALS, label=reason), Count(counter, label=command_label(command))
 
 
 def described(message: bytes, parsed: OpMsg) -> tuple[str, str]:

@@ -186,11 +186,13 @@ class ServerSide(Side):
             return [
                 ToClient(replies.command_error(self._conversation.new_id(), response_to_of(message), error))
             ]
+        reply: list[Effect] = [ToClient(message)]
         if is_yes(message, body):
             self._conversation.log_in()
-        reply: list[Effect] = [ToClient(message)]
+            reply.append(Count(Counter.LOGINS, label=self._conversation.mechanism))
         if not replies.is_ok(message, body):
-            reply.insert(0, Audit("login-failed", "", request.command, replies.code_text(message, body)))
+            failed = Audit("login-failed", "", request.command, replies.code_text(message, body))
+            reply = [failed, Count(Counter.LOGIN_FAILURES, label=self._conversation.mechanism), *reply]
         return reply
 
     def _answered(self, head: bytes, *, more_to_come: bool) -> Request:
@@ -346,6 +348,8 @@ class ServerSide(Side):
             rewritten = finish(rewrite_hello(message, document, self._conversation.topology))
         except UnknownMember as error:
             return [self._conversation.end(CloseReason.TOPOLOGY, str(error))]
+        reply: list[Effect] = [ToClient(rewritten)]
         if is_speculative_yes(message, document):
             self._conversation.log_in()
-        return [ToClient(rewritten)]
+            reply.append(Count(Counter.LOGINS, label=self._conversation.mechanism))
+        return reply

@@ -65,11 +65,11 @@ def place_for(port: int, folder: Path, **options: Any) -> Place:
 
 async def reloaded(proxy: Proxy, *, result: str = "loaded") -> None:
     """Reload once, with this result."""
-    before = proxy.metrics.value("sealwire_reloads_total", result=result)
+    before = proxy.metrics.value("sealwire_reloads_total", outcome=result)
     # Loads of the keyring keep a distance of a second; a test does not wait for it.
     proxy.services.keys._earliest_at = 0.0
     proxy.reload()
-    await until(lambda: proxy.metrics.value("sealwire_reloads_total", result=result) == before + 1)
+    await until(lambda: proxy.metrics.value("sealwire_reloads_total", outcome=result) == before + 1)
 
 
 def policy_info(proxy: Proxy) -> dict[str, float]:

@@ -245,7 +245,7 @@ async def test_reloaded_certificates_serve_new_connections_and_open_ones_stay(
                 _, server_writer = await server.accepted()
                 authority.issue("proxy")  # over the same files
                 proxy.reload()
-                await until(lambda: proxy.metrics.value("sealwire_reloads_total", result="loaded") == 1)
+                await until(lambda: proxy.metrics.value("sealwire_reloads_total", outcome="loaded") == 1)
                 async with client_of(proxy, client_context(authority)) as (_, after):
                     assert serial(after) != serial(before)
                 server_writer.write(b"still there")
@@ -265,7 +265,7 @@ async def test_a_reload_that_fails_keeps_the_certificates_of_before(
         async with running(make_loaded(config, known_keys), FakeSessions()) as proxy:
             issued.certificate.write_text("no certificate")
             proxy.reload()
-            await until(lambda: proxy.metrics.value("sealwire_reloads_total", result="failed") == 1)
+            await until(lambda: proxy.metrics.value("sealwire_reloads_total", outcome="failed") == 1)
             async with client_of(proxy, client_context(authority)) as (_, writer):
                 assert serial(writer)
             assert proxy.metrics.value("sealwire_certificate_reloads_total", outcome="failed") == 1

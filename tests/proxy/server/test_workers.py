@@ -144,8 +144,8 @@ def test_a_changed_policy_counts_in_every_worker(site: Site) -> None:
         shown = sha256(wider).hexdigest()[:12]
         assert {said(proxy, "policy loaded", policy=shown)["worker"] for _ in range(WORKERS)} == {1, 2}
         until(lambda: readiness(proxy)["policy"] == shown != before)
-        assert figure(proxy, "sealwire_policy_info", sha256=shown) == 1
-        assert figure(proxy, "sealwire_policy_info", sha256=before) == 0
+        assert figure(proxy, "sealwire_policy_info", digest=shown) == 1
+        assert figure(proxy, "sealwire_policy_info", digest=before) == 0
         assert figure(proxy, "sealwire_reloads_total", result="loaded") == WORKERS
 
 

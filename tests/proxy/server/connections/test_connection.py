@@ -61,8 +61,8 @@ async def test_of_eight_messages_one_is_timed() -> None:
             assert await soon(server_reader.readexactly(8)) == b"question"
             server_writer.write(b"answer")
             assert await soon(reader.readexactly(6)) == b"answer"
-        assert proxy.metrics.value("sealwire_reply_seconds_count") == 3
-        assert proxy.metrics.value("sealwire_reply_seconds_bucket", le="+Inf") == 3
+        assert proxy.metrics.value("sealwire_command_duration_seconds_count") == 3
+        assert proxy.metrics.value("sealwire_command_duration_seconds_bucket", le="+Inf") == 3
 
 
 async def test_bytes_sent_before_the_server_connection_stands_arrive_in_order() -> None:
@@ -230,7 +230,7 @@ async def test_counts_reach_the_metrics() -> None:
         await server.accepted()
         writer.write(b"!")
         await soon(reader.readexactly(1))
-        assert proxy.metrics.value("sealwire_commands_total", command="find") == 1
+        assert proxy.metrics.value("sealwire_commands_total", command="find", outcome="sent") == 1
         assert proxy.metrics.value("sealwire_values_encrypted_total") == 3
 
 

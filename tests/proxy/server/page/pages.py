@@ -76,16 +76,16 @@ sealwire_certificate_expiry_timestamp_seconds{side="upstream"} 1795900000
 sealwire_frontier_lease 1
 # TYPE sealwire_frontier_waited_for gauge
 sealwire_frontier_waited_for{class="phone"} 3
-# TYPE sealwire_reply_seconds histogram
-sealwire_reply_seconds_bucket{le="0.001"} 800
-sealwire_reply_seconds_bucket{le="0.002"} 2100
-sealwire_reply_seconds_bucket{le="0.02"} 2720
-sealwire_reply_seconds_bucket{le="+Inf"} 2730
-sealwire_reply_seconds_count 2730
-sealwire_reply_seconds_sum 6.1
+# TYPE sealwire_command_duration_seconds histogram
+sealwire_command_duration_seconds_bucket{le="0.001"} 800
+sealwire_command_duration_seconds_bucket{le="0.002"} 2100
+sealwire_command_duration_seconds_bucket{le="0.02"} 2720
+sealwire_command_duration_seconds_bucket{le="+Inf"} 2730
+sealwire_command_duration_seconds_count 2730
+sealwire_command_duration_seconds_sum 6.1
 # TYPE sealwire_reloads counter
-sealwire_reloads_total{result="loaded"} 4
-sealwire_reloads_total{result="failed"} 1
+sealwire_reloads_total{outcome="loaded"} 4
+sealwire_reloads_total{outcome="failed"} 1
 """
 
 

@@ -6,12 +6,12 @@ from sealwire.proxy.server.page.readings import COMMANDS, EVERY_S, LastHour, Rea
 from tests.proxy.server.page.pages import METRICS, HandClock
 
 HISTOGRAM = """\
-# TYPE sealwire_reply_seconds histogram
-sealwire_reply_seconds_bucket{le="0.001"} 50
-sealwire_reply_seconds_bucket{le="0.01"} 99
-sealwire_reply_seconds_bucket{le="+Inf"} 100
-sealwire_reply_seconds_count 100
-sealwire_reply_seconds_sum 1
+# TYPE sealwire_command_duration_seconds histogram
+sealwire_command_duration_seconds_bucket{le="0.001"} 50
+sealwire_command_duration_seconds_bucket{le="0.01"} 99
+sealwire_command_duration_seconds_bucket{le="+Inf"} 100
+sealwire_command_duration_seconds_count 100
+sealwire_command_duration_seconds_sum 1
 """
 
 
@@ -47,7 +47,7 @@ def test_a_text_that_is_no_metrics_is_an_error() -> None:
 
 
 def test_a_quantile_is_the_bound_of_its_bucket() -> None:
-    buckets = Readings(HISTOGRAM).buckets("sealwire_reply_seconds")
+    buckets = Readings(HISTOGRAM).buckets("sealwire_command_duration_seconds")
     assert [quantile(buckets, part) for part in (0.5, 0.51, 0.99, 1.0)] == [0.001, 0.01, 0.01, float("inf")]
     assert quantile({}, 0.5) is None
     assert quantile({1.0: 0.0, float("inf"): 0.0}, 0.5) is None

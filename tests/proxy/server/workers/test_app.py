@@ -415,7 +415,7 @@ async def test_the_admin_address_tells_health_readiness_and_metrics() -> None:
         status, page = await ask(address, "/metrics")
         assert status == 200
         assert b"sealwire_ready 1.0\n" in page
-        assert f'sealwire_policy_info{{sha256="{shown}"}} 1.0\n'.encode() in page
+        assert f'sealwire_policy_info{{digest="{shown}"}} 1.0\n'.encode() in page
         assert (await ask(address, "/"))[0] == 404
         proxy.health.plaintext = (("clinic.a", "b"), ("clinic.a", "c"), ("clinic.d", "b"))
         status, body = await ask(address, "/readyz")

@@ -41,7 +41,7 @@ def page_of(*workers: Metrics) -> bytes:
 
 def test_counters_and_connections_are_added_up() -> None:
     page = page_of(a_worker(3, 10), a_worker(4, 20))
-    assert value(page, "sealwire_commands_total", command="find") == 7
+    assert value(page, "sealwire_commands_total", command="find", outcome="sent") == 7
     assert value(page, "sealwire_client_connections") == 30
     assert value(page, "sealwire_workers") == 2
 
@@ -74,7 +74,7 @@ def test_what_an_ended_worker_counted_stays_and_what_it_measured_does_not() -> N
         joint.ended(1)
     joint.heard(1, families_of(a_worker(1, 2).registry))
     page = joint.render(())
-    assert value(page, "sealwire_commands_total", command="find") == 8
+    assert value(page, "sealwire_commands_total", command="find", outcome="sent") == 8
     assert value(page, "sealwire_client_connections") == 2
 
 

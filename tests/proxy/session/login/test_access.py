@@ -87,7 +87,7 @@ def test_a_command_before_a_login_gets_the_servers_own_error(
 
 
 def test_the_error_names_the_command(stranger: Playbook) -> None:
-    (_, _, answer) = stranger.session.client_data(command(FIND))
+    (*_, answer) = stranger.session.client_data(command(FIND))
     assert b"command find requires authentication" in answer.data  # type: ignore[union-attr]
 
 

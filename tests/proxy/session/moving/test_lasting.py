@@ -431,7 +431,7 @@ def test_a_commit_that_is_refused_leaves_no_transaction_open(moving: Session, sa
     moves.lose("nhs")
     for request_id in (2, 3):
         effects = sent(moving, {"commitTransaction": 1, **TRANSACTION}, request_id)
-        assert effects[1] == Audit("refused", "", "commitTransaction", "FrontierLost")
+        assert Audit("refused", "", "commitTransaction", "FrontierLost") in effects
         assert next(iter(asked(effects))) == "abortTransaction"
         answer = moving.server_data(reply(said, request_id))
         assert body_of(written(answer, ToClient))["code"] == RETRY

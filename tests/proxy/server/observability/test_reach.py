@@ -1,0 +1,70 @@
+"""What is known of servers: a line when one goes and one when it is back, and figures."""
+
+import logging
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from sealwire.proxy.server.observability.reach import Reachable, ServerReach, UpstreamReach
+
+REFUSED = ("upstream-refused", "server a:1: connection refused", "is mongod running on that port?")
+
+
+def servers(*names: str) -> tuple[UpstreamReach, CollectorRegistry]:
+    reach, registry = UpstreamReach(), CollectorRegistry()
+    reach.use_servers(names)
+    registry.register(reach)
+    return reach, registry
+
+
+def test_one_line_tells_that_a_server_goes_and_one_that_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    now = 100.0
+    server = ServerReach("a:1", lambda: now)
+    for _ in range(3):
+        server.missed(*REFUSED)
+    now = 107.25
+    server.reached()
+    server.reached()
+    gone, back = caplog.records
+    assert (gone.getMessage(), gone.levelno) == ("server is down", logging.ERROR)
+    assert vars(gone)["fields"]["upstream"] == "a:1"
+    assert vars(gone)["fields"]["reason"] == "upstream-refused"
+    assert (back.getMessage(), vars(back)["fields"]) == ("server is back", {"upstream": "a:1", "away_s": 7.2})
+
+
+def test_a_lost_connection_is_a_doubt_and_no_more() -> None:
+    server = ServerReach("a:1")
+    server.lost()
+    assert (server.is_up, server.is_doubted) == (True, True)
+    server.returned()
+    assert (server.is_doubted, server.returns) == (False, 0)
+
+
+def test_a_server_that_is_down_stays_in_doubt_until_it_answers() -> None:
+    server = ServerReach("a:1")
+    server.missed(*REFUSED)
+    assert server.is_doubted
+    server.reached()
+    assert (server.is_up, server.is_doubted, server.returns, server.opened) == (True, False, 1, 1)
+
+
+def test_one_of_two_is_partly_and_both_are_down() -> None:
+    reach, registry = servers("a:1", "b:2")
+    assert (reach.reach, reach.down) == (Reachable.UP, ())
+    reach.servers[1].missed(*REFUSED)
+    assert (reach.reach, reach.down) == (Reachable.PARTLY, ("b:2",))
+    assert registry.get_sample_value("sealwire_upstream_up", {"upstream": "a:1"}) == 1
+    assert registry.get_sample_value("sealwire_upstream_up", {"upstream": "b:2"}) == 0
+    reach.servers[0].missed(*REFUSED)
+    assert reach.reach is Reachable.DOWN
+
+
+def test_connections_and_returns_are_counted_for_each_server() -> None:
+    reach, registry = servers("a:1")
+    labels = {"upstream": "a:1"}
+    assert registry.get_sample_value("sealwire_upstream_reconnects_total", labels) == 0
+    reach.servers[0].reached()
+    reach.servers[0].missed(*REFUSED)
+    reach.servers[0].reached()
+    assert registry.get_sample_value("sealwire_upstream_reconnects_total", labels) == 1
+    assert registry.get_sample_value("sealwire_upstream_connections_total", labels) == 2

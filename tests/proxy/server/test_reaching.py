@@ -1,0 +1,75 @@
+"""A server that goes, and one that is back: before a client tries, in the log, the figures and /readyz."""
+
+import json
+
+import pytest
+
+from sealwire.proxy.server import reaching
+from sealwire.proxy.server.observability.logs import LogFormat, SafeFormatter
+from tests.proxy.server.fake_session import FakeSessions
+from tests.proxy.server.harness import (
+    LOOPBACK,
+    UNAUTHORIZED,
+    client_of,
+    fake_server,
+    hello_server,
+    make_config,
+    make_loaded,
+    running,
+    soon,
+    until,
+)
+from tests.proxy.server.workers.test_app import ask
+
+pytestmark = pytest.mark.integration
+
+HELLO = {"ok": 1.0, "isWritablePrimary": True}
+
+
+async def test_a_client_that_cannot_be_served_shows_that_the_server_is_down(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with fake_server() as server:
+        port = server.port
+    async with running(make_loaded(make_config(port)), FakeSessions()) as proxy:
+        async with client_of(proxy) as (reader, writer):
+            peer = "{}:{}".format(*writer.get_extra_info("sockname"))
+            assert await soon(reader.read()) == b""
+        await until(lambda: bool(proxy.health.down))
+        assert proxy._admin is not None
+        status, body = await ask(proxy._admin.address, "/readyz")
+        said = json.loads(body)
+        upstream = f"{LOOPBACK}:{port}"
+        assert (status, said["upstream"], said["upstreams_down"]) == (503, "down", [upstream])
+        assert proxy.metrics.value("sealwire_upstream_up", upstream=upstream) == 0
+    lines = [json.loads(SafeFormatter(LogFormat.JSON).format(record)) for record in caplog.records]
+    (gone,) = [line for line in lines if line["event"] == "server is down"]
+    assert (gone["upstream"], gone["reason"]) == (upstream, "upstream-refused")
+    (cut,) = [line for line in lines if line["event"] == "server connection failed"]
+    assert cut["client"] == peer
+
+
+async def test_a_server_that_answers_again_is_known_to_be_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reaching, "LOOK_S", 0.0)
+    async with (
+        hello_server(HELLO, other=UNAUTHORIZED) as port,
+        running(make_loaded(make_config(port)), FakeSessions()) as proxy,
+    ):
+        (server,) = proxy.metrics.reach.servers
+        server.missed("upstream-refused", "server: connection refused", "")
+        await until(lambda: server.is_up)
+        assert server.returns == 1
+        await until(lambda: not proxy.health.down)
+
+
+async def test_a_server_whose_connections_end_is_looked_at() -> None:
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
+        client_of(proxy) as (reader, _),
+    ):
+        _, server_writer = await server.accepted()
+        await until(lambda: proxy.metrics.reach.servers[0].opened == 1)
+        server_writer.transport.abort()
+        assert await soon(reader.read()) == b""
+        await until(lambda: server.connections == 2)
