@@ -76,7 +76,9 @@ class Node:
     def integer(self, low: int, high: int) -> int:
         """An integer within bounds, both included."""
         if isinstance(self.value, bool) or not isinstance(self.value, int) or not low <= self.value <= high:
-            raise self.error(f"expected a whole number from {low} to {high}")
+            raise self.error(
+                f"expected {low}" if low == high else f"expected a whole number from {low} to {high}"
+            )
         return self.value
 
     def number(self, low: float, high: float) -> float:

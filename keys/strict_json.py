@@ -55,7 +55,8 @@ class Fields:
         value = self._take(name)
         # type(), because a bool is an int to isinstance
         if type(value) is not int or not low <= value <= high:
-            self.refuse(f"has a {name} that is not a whole number from {low} to {high}")
+            wanted = str(low) if low == high else f"a whole number from {low} to {high}"
+            self.refuse(f"has a {name} that is not {wanted}")
         return value
 
     def binary(self, name: str, low_bytes: int, high_bytes: int) -> bytes:

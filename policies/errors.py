@@ -200,11 +200,20 @@ class Refusal(Exception):
     Carries the policy path or operator that was in the way, never a value.
     """
 
-    def __init__(self, reason: Reason, *, path: str = "", rule: str = "") -> None:
+    def __init__(self, reason: Reason, *, path: str = "", rule: str = "", wanted: str = "") -> None:
         super().__init__(reason.value)
         self.reason = reason
         self.path = path
         self.rule = rule
+        """The operator, or what else was written; else the command, as `within` fills it in."""
+        self.wanted = wanted
+        """What the policy says that the path takes, in words."""
+
+    def within(self, rule: str) -> "Refusal":
+        """The refusal itself, with what it happened in where nothing nearer is named."""
+        if not self.rule:
+            self.rule = rule
+        return self
 
     @property
     def error_code(self) -> ErrorCode:
@@ -215,6 +224,8 @@ class Refusal(Exception):
     def message(self) -> str:
         """One line: path, operator, what was denied, what to do instead."""
         _, denied, instead = EXPLANATIONS[self.reason]
+        if self.wanted:
+            denied = f"{denied} ({self.wanted})"
         where = " ".join(part for part in (self.rule, f"on '{self.path}'" if self.path else "") if part)
         return (
             f"Sealwire refused {where + ': ' if where else 'this: '}{denied}; {instead} [{self.reason.value}]"

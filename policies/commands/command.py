@@ -167,7 +167,7 @@ class Command:
             try:
                 statement(among, start)
             except Refusal as refusal:
-                if not refused(place, refusal):
+                if not refused(place, refusal.within(draft.command)):
                     return
                 draft.collated = draft.compares = False
             del draft.edits[edits:]

@@ -125,7 +125,10 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
         collection = None if command.name in PASSED_COMMANDS else command.collection
         draft.namespace = "" if collection is None else readable(command.namespace(collection))
         return draft.plan()
-    _dispatch(command)
+    try:
+        _dispatch(command)
+    except Refusal as refusal:
+        raise refusal.within(draft.command) from None
     if rights is not None:
         _check_role(command)
     if draft.others and draft.reveals:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
+from sealwire.files.errors import Complaints
 from sealwire.files.yaml_source import Node, parse_yaml
 from sealwire.policies.file.paths import is_transparent
 from sealwire.policies.file.ranges import DEFAULT_MAX_VALUES, MAX_MAX_VALUES, RangeDomain, Unit, position_of
@@ -31,25 +32,47 @@ def load_policy(source: bytes, filename: str) -> PolicySet:
     root = parse_yaml(source, filename, "docs/policies.md").entries(
         ["version", "classes", "collections"], ["plain", "allow_commands", "subjects", "roles"]
     )
-    root["version"].integer(1, 1)
-    classes = {name: _field_class(name, node) for name, node in root["classes"].mapping().items()}
-    if not classes:
-        raise root["classes"].error("no classes", "a policy needs at least one class")
+    complaints = Complaints()
+    with complaints.gathered():
+        root["version"].integer(1, 1)
+    classes = _classes(root["classes"], complaints)
     exact: dict[str, PathNode] = {}
     patterns: list[tuple[str, PathNode]] = []
     for namespace, node in root["collections"].mapping().items():
-        _check_namespace(namespace, node)
-        tree = _tree(node, classes)
-        if any(wild in namespace for wild in "*?["):
-            patterns.append((namespace, tree))
-        else:
-            exact[namespace] = tree
-    plain = _plain(root["plain"], exact) if "plain" in root else ()
-    allowed = root["allow_commands"].items() if "allow_commands" in root else ()
-    commands = frozenset(_command_name(node) for node in allowed)
-    subjects = read_subjects(root["subjects"], classes, exact) if "subjects" in root else None
-    roles = read_roles(root["roles"], classes) if "roles" in root else None
+        with complaints.gathered():
+            _check_namespace(namespace, node)
+            tree = _tree(node, classes, root["classes"].mapping())
+            if any(wild in namespace for wild in "*?["):
+                patterns.append((namespace, tree))
+            else:
+                exact[namespace] = tree
+    plain: tuple[str, ...] = ()
+    commands: frozenset[bytes] = frozenset()
+    with complaints.gathered():
+        plain = _plain(root["plain"], exact) if "plain" in root else ()
+    with complaints.gathered():
+        allowed = root["allow_commands"].items() if "allow_commands" in root else ()
+        commands = frozenset(_command_name(node) for node in allowed)
+    # these name classes and paths: what is said of them is known only once those are right
+    complaints.check()
+    with complaints.gathered():
+        subjects = read_subjects(root["subjects"], classes, exact) if "subjects" in root else None
+    with complaints.gathered():
+        roles = read_roles(root["roles"], classes) if "roles" in root else None
+    complaints.check()
     return PolicySet(classes, exact, tuple(patterns), plain, commands, subjects, roles)
+
+
+def _classes(node: Node, complaints: Complaints) -> dict[str, FieldClass]:
+    """The classes that are well; of the others there are complaints."""
+    classes: dict[str, FieldClass] = {}
+    for name, class_node in node.mapping().items():
+        with complaints.gathered():
+            classes[name] = _field_class(name, class_node)
+    with complaints.gathered():
+        if not node.mapping():
+            raise node.error("no classes", "a policy needs at least one class")
+    return classes
 
 
 def _plain(node: Node, protected: Mapping[str, PathNode]) -> tuple[str, ...]:
@@ -137,21 +160,30 @@ def _check_namespace(namespace: str, node: Node) -> None:
         raise node.error(f"'{namespace}' belongs to the server", "protect the application's collections")
 
 
-def _tree(node: Node, classes: Mapping[str, FieldClass]) -> PathNode:
-    """The covered paths of one collection as a tree."""
+def _tree(node: Node, classes: Mapping[str, FieldClass], named: Mapping[str, Node]) -> PathNode:
+    """The covered paths of one collection as a tree. `named`: all classes, also wrong ones."""
     leaves: dict[tuple[bytes, ...], FieldClass] = {}
+    nodes: list[Node] = []
     entries = node.mapping()
     if not entries:
         raise node.error("no fields", "list at least one `path: class`")
+    complaints = Complaints()
     for path, class_node in entries.items():
-        name = class_node.choice(classes)
-        leaves[_parts(path, class_node)] = classes[name]
-    for parts, class_node in zip(leaves, entries.values(), strict=True):
+        with complaints.gathered():
+            parts = _parts(path, class_node)
+            name = class_node.choice(named)
+            if name in classes:  # else there is a complaint of the class already
+                leaves[parts] = classes[name]
+                nodes.append(class_node)
+    for parts, class_node in zip(leaves, nodes, strict=True):
         for length in range(1, len(parts)):
             if parts[:length] in leaves:
                 outer = b".".join(parts[:length]).decode()
-                raise class_node.error(f"'{outer}' already covers this path", "cover one of the two")
-    _check_contexts(leaves, entries.values())
+                with complaints.gathered():
+                    raise class_node.error(f"'{outer}' already covers this path", "cover one of the two")
+    with complaints.gathered():
+        _check_contexts(leaves, nodes)
+    complaints.check()
     return _branch((), leaves)
 
 

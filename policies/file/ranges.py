@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import Enum
+from typing import Final
 
 from sealwire.policies.file.quantities import INT, LONG, NUMERIC, Number, read_number
 from sealwire.wire import kinds
@@ -42,6 +43,14 @@ class Unit(Enum):
     """The unit of integers."""
 
 
+_GRIDS: Final[dict[Unit, str]] = {
+    Unit.DAY: "one value for each day: midnight UTC",
+    Unit.MONTH: "one value for each month: midnight UTC of its first day",
+    Unit.YEAR: "one value for each year: midnight UTC of 1 January",
+    Unit.ONE: "whole numbers",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class RangeDomain:
     """All values that a class may hold: every step of `unit` from `low` to `high`, both included.
@@ -55,6 +64,11 @@ class RangeDomain:
     high: int
     max_values: int
     """Most values that one range may be turned into."""
+
+    @property
+    def grid(self) -> str:
+        """Where values lie, in words."""
+        return _GRIDS[self.unit]
 
     def holds(self, stored: int) -> bool:
         """Whether a stored integer lies on the grid, between its ends."""

@@ -211,7 +211,10 @@ def _operators(walk: Walk, start: int) -> None:
         rule = OPERATORS.get(element.name)
         if rule is None:
             raise Refusal(Reason.OPERATOR, path=walk.node.path, rule=operator_name(element))
-        rule.handler(walk, element)
+        try:
+            rule.handler(walk, element)
+        except Refusal as refusal:
+            raise refusal.within(operator_name(element)) from None
 
 
 def _equal(walk: Walk, element: Element, target: PathNode) -> None:

@@ -34,7 +34,7 @@ def store(walk: Walk, element: Element, node: PathNode) -> None:
     if walk.draft.rights is not None:
         _demand_store(walk, node)
     if _is_unstorable(element.kind):
-        raise Refusal(Reason.TYPE, path=node.path)
+        raise wrong_type(node)
     if field_class.mode is Mode.RANDOM:
         _check_random(walk.buf, element, node)
         _add(walk, element, node, Use.STORE, None)
@@ -50,7 +50,7 @@ def store(walk: Walk, element: Element, node: PathNode) -> None:
     else:
         value = _coerced(walk.buf, element, field_class)
         if value is None:
-            raise Refusal(Reason.TYPE, path=node.path)
+            raise wrong_type(node)
         _check_zero(walk.buf, element, node, field_class)
     _add(walk, element, node, Use.STORE, value)
 
@@ -72,7 +72,7 @@ def match(walk: Walk, element: Element, node: PathNode) -> None:
     if element.kind == kinds.REGEX:
         raise Refusal(Reason.PATTERN, path=node.path)
     if _is_unstorable(element.kind):
-        raise Refusal(Reason.TYPE, path=node.path)
+        raise wrong_type(node)
     if element.kind == kinds.ARRAY:
         inner = in_array(walk, element)
         for item in elements(walk.buf, element.value):
@@ -83,7 +83,7 @@ def match(walk: Walk, element: Element, node: PathNode) -> None:
         value = _coerced(walk.buf, element, field_class)
         if value is None:
             if walk.use is Use.SEED:
-                raise Refusal(Reason.TYPE, path=node.path)
+                raise wrong_type(node)
             validate_value(walk.buf, element)
         elif walk.use is Use.SEED:
             _check_zero(walk.buf, element, node, field_class)
@@ -164,6 +164,14 @@ def _demand_match(walk: Walk, node: PathNode) -> None:
         demand_write(walk.draft, node)
 
 
+def wrong_type(node: PathNode) -> Refusal:
+    """The refusal of a value that the class of a path does not take, with the type that it declares."""
+    declared = None if node.leaf is None else node.leaf.value_type
+    if declared is None:
+        return Refusal(Reason.TYPE, path=node.path)
+    return Refusal(Reason.TYPE, path=node.path, wanted=f"declared: {declared.value}")
+
+
 def _is_unstorable(kind: int) -> bool:
     return kind in (kinds.UNDEFINED, kinds.MIN_KEY, kinds.MAX_KEY)
 
@@ -221,9 +229,9 @@ def _context(walk: Walk, field_class: FieldClass, node: PathNode, use: Use) -> C
 def _check_grid(domain: RangeDomain, node: PathNode, kind: int, value: bytes, arrays: int) -> None:
     """What ranges rely on: a stored value lies on the grid, and there is one at its path."""
     if arrays:
-        raise Refusal(Reason.GRID, path=node.path, rule="an array")
+        raise Refusal(Reason.GRID, path=node.path, rule="an array", wanted=domain.grid)
     if not domain.holds(read_stored(kind, value)):
-        raise Refusal(Reason.GRID, path=node.path)
+        raise Refusal(Reason.GRID, path=node.path, wanted=domain.grid)
 
 
 def _holds_null(buf: bytes, array: Element) -> bool:

@@ -60,7 +60,10 @@ def plan_update(walk: Walk, element: Element, array_filters: Element | None = No
         if rule is None:
             _check_unknown(walk, operator)
         else:
-            rule.handler(inner.inside(document_of(operator, operator)), operator)
+            try:
+                rule.handler(inner.inside(document_of(operator, operator)), operator)
+            except Refusal as refusal:
+                raise refusal.within(operator_name(operator)) from None
     if array_filters is not None and array_filters.kind != kinds.NULL:
         plan_array_filters(walk.to(Use.MATCH), array_filters, identifiers_of(walk, start))
 

@@ -70,6 +70,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     backup.BackupSettingError: EX_CONFIG,
     backup.BackupMissing: EX_NOINPUT,
     backup.BackupExists: EX_CANTCREAT,
+    backup.BackupKept: EX_NOPERM,
     backup.BackupDamaged: EX_DATAERR,
     backup.BackupKeyDenied: EX_NOPERM,
     backup.BackupIncomplete: EX_DATAERR,
@@ -133,8 +134,10 @@ def fail(error: Exception) -> NoReturn:
 
 
 def show_error(error: Exception, about: str = "") -> None:
-    """One line, which begins with `about`, and one with the hint, if the error has one."""
+    """One line, which begins with `about`, and one with the hint, if any; then its others."""
     click.echo(f"sealwire: error: {about}{error}", err=True)
     hint = getattr(error, "hint", "")
     if hint:
         click.echo(f"sealwire: hint: {hint}", err=True)
+    for other in getattr(error, "others", ()):
+        show_error(other, about)

@@ -19,6 +19,7 @@ class BackupReason(Enum):
     MISSING = "missing"
     SIDECAR_MISSING = "sidecar-missing"
     EXISTS = "exists"
+    LAST_GOOD = "last-good"
     # damage
     NOT_A_BACKUP = "not-a-backup"
     FORMAT_VERSION = "format-version"
@@ -74,6 +75,10 @@ class BackupMissing(BackupError):
 
 class BackupExists(BackupError):
     """A backup of this name is there already; nothing is overwritten."""
+
+
+class BackupKept(BackupError):
+    """A backup is not deleted: there is no other that could be restored in its place."""
 
 
 class BackupDamaged(BackupError):

@@ -105,7 +105,12 @@ def release(
 
 def refuse_held(holds: Iterable[LegalHold], pseudonyms: Collection[str]) -> None:
     """Raises SubjectHeld where a hold stands on one of these persons."""
-    found = [hold for hold in holds if hold.stands and hold.pseudonym in pseudonyms]
+    refuse_any(hold for hold in holds if hold.pseudonym in pseudonyms)
+
+
+def refuse_any(holds: Iterable[LegalHold]) -> None:
+    """Raises SubjectHeld where one of these holds stands."""
+    found = [hold for hold in holds if hold.stands]
     if found:
         numbers = ", ".join(str(hold.number) for hold in found)
         raise SubjectHeld(

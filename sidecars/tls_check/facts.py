@@ -36,6 +36,8 @@ class Presented:
     """Why no trusted authority vouches for it; empty when one does."""
     client_certificate: ClientCertificate
     revocation: Revocation
+    renegotiates: bool = False
+    """Whether a client may begin handshake after handshake on one connection (TLS 1.2 and older)."""
 
 
 @dataclass(frozen=True, slots=True)

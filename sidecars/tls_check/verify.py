@@ -13,10 +13,13 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
+from OpenSSL import SSL
+
 from sealwire.crypto.host_names import ascii_host, authority, names_host
 from sealwire.sidecars.tls_check.certificate.certificate import describe
 from sealwire.sidecars.tls_check.certificate.revocation import Fetch, check_revocation
 from sealwire.sidecars.tls_check.certificate.trust import ClientIdentity, Trust, load_identity, load_trust
+from sealwire.sidecars.tls_check.connection.client_hello import ProtocolVersion
 from sealwire.sidecars.tls_check.connection.handshake import ClientCertificate, TlsStream
 from sealwire.sidecars.tls_check.connection.http import get
 from sealwire.sidecars.tls_check.connection.mongodb import Hello, ask_hello
@@ -185,7 +188,21 @@ class _Look:
             distrust=tls.distrust,
             client_certificate=tls.client_certificate,
             revocation=check_revocation(chain[0], issuer, tls.staple, self.settings.fetch),
+            renegotiates=self._renegotiates(),
         )
+
+    def _renegotiates(self) -> bool:
+        """Tried on a connection of its own, of TLS 1.2: newer ones have no second handshake."""
+        if not any(found.version is not ProtocolVersion.TLS13 for found in self.facts.accepted):
+            return False
+        try:
+            with closing(self._dial()) as stream:
+                trust, identity = self.settings.trust or Trust(), self.settings.identity
+                tls = TlsStream(stream, self.endpoint.host, trust, identity, newest=SSL.TLS1_2_VERSION)
+                tls.shake_hands()
+                return tls.begin_anew()
+        except StreamFailed:
+            return False
 
     def _converse_as_nobody(self) -> TlsStream:
         tls = self._converse(None, self._speak)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -127,6 +127,18 @@ def test_a_weak_key_and_a_sha1_signature_are_found(tmp_path: Path, ca: Path) -> 
     old = write_sha1(tmp_path)
     with openssl_server(old, *weak) as port:
         assert verify(f"localhost:{port}", "--ca", old).rules == {"signature-weak"}
+
+
+def test_a_server_that_has_a_small_curve_only_is_not_said_to_be_without_tls(tmp_path: Path, ca: Path) -> None:
+    small = make(Odd(), ec.generate_private_key(ec.SECP192R1()), AUTHORITY).write(tmp_path, "small")
+    options = ("-min_protocol", "TLSv1.2", "-cipher", "ECDHE+AESGCM:@SECLEVEL=0", "-groups", "P-192:P-256")
+    with openssl_server(small, *options) as port:
+        assert verify(f"localhost:{port}", "--ca", ca).rules == {"group-weak", "handshake-failed", "no-tls13"}
+
+
+def test_a_client_that_begins_handshakes_again_is_found(sound: Path, ca: Path) -> None:
+    with openssl_server(sound, *STRONG, "-client_renegotiation", "-www") as port:
+        assert verify(f"localhost:{port}", "--ca", ca).rules == {"renegotiation"}
 
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])

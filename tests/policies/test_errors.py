@@ -1,8 +1,16 @@
 """The errors that a refusal answers with: drivers decide by the number, people read the name."""
 
-import pytest
+import re
+from datetime import UTC, datetime
+from typing import Any
 
+import pytest
+from bson import encode
+
+from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import EXPLANATIONS, ErrorCode, Reason, Refusal
+from sealwire.policies.file.loader import load_policy
+from tests.policies.support import POLICY
 
 NOT_IMPLEMENTED = (238, "NotImplemented")
 BAD_VALUE = (2, "BadValue")
@@ -42,3 +50,52 @@ def test_a_message_names_the_place_that_is_known_and_the_reason(path: str, rule:
     message = Refusal(Reason.OPERATOR, path=path, rule=rule).message
     assert message.startswith(f"Sealwire refused {where}: ")
     assert message.endswith(" [operator]")
+
+
+RANGED = load_policy(
+    b"""
+version: 1
+classes:
+  born: {mode: deterministic, type: date, range: {unit: day, from: 1900-01-01, to: 2030-12-31}}
+collections:
+  clinic.people: {born: born}
+""",
+    "policy.yaml",
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "where", "wanted"),
+    [
+        (
+            {"find": "patients", "filter": {"nhs_number": {"$in": [re.compile("a")]}}},
+            "$in on 'nhs_number'",
+            "",
+        ),
+        ({"find": "patients", "filter": {"nhs_number": re.compile("a")}}, "find on 'nhs_number'", ""),
+        ({"find": "patients", "filter": {"notes": "x"}}, "find on 'notes'", ""),
+        (
+            {"update": "patients", "updates": [{"q": {}, "u": {"$set": {"nhs_number": 7}}}]},
+            "$set on 'nhs_number'",
+            "declared: string",
+        ),
+        (
+            {"insert": "patients", "documents": [{"nhs_number": 7}]},
+            "insert on 'nhs_number'",
+            "declared: string",
+        ),
+        (
+            {"insert": "people", "documents": [{"born": datetime(1970, 1, 1, 12, tzinfo=UTC)}]},
+            "insert on 'born'",
+            "midnight UTC",
+        ),
+    ],
+)
+def test_a_message_names_the_operator_or_the_command_and_what_the_path_takes(
+    command: dict[str, Any], where: str, wanted: str
+) -> None:
+    policies = RANGED if command.get("insert") == "people" else POLICY
+    with pytest.raises(Refusal) as caught:
+        plan_command(policies, encode({**command, "$db": "clinic"}), 0)
+    assert caught.value.message.startswith(f"Sealwire refused {where}: ")
+    assert wanted in caught.value.message

@@ -10,7 +10,7 @@ EXIT_CODES = {
     69: "the server, the store or a key provider does not answer, or the store is full",
     70: "the cryptographic self-test failed",
     73: "the name is taken, or a restore would go where something is",
-    77: "no given key opens it, the server denies, or a file's permissions are unsafe",
+    77: "no given key opens it, the server denies, a legal hold stands, or it is the last good backup",
     78: "an option, the address, the journal or a key's place cannot be used",
 }
 _MODULES = {
@@ -21,6 +21,7 @@ _MODULES = {
     "restore": ("restore", "restore-dump"),
     "unpack": ("unpack",),
     "catalog": ("list", "prune"),
+    "delete": ("delete",),
     "schedule": ("schedule", "transition"),
 }
 

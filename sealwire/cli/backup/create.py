@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.backup.options import KeyOptions, store_option, writing_options
+from sealwire.cli.backup.options import KeyOptions, new_store_option, writing_options
 from sealwire.cli.options import PRESENT_FILE, dry_run_option, json_option
 from sealwire.cli.output import answer, document_bar, print_json, show_table
 from sealwire.cli.server_options import required_uri, server_options
@@ -33,7 +33,7 @@ RIGHTS = "log in as a user with the role `backup` (or read on what --only names)
 
 @click.command()
 @click.argument("name", required=False)
-@store_option
+@new_store_option
 @writing_options
 @server_options
 @click.option("--only", multiple=True, metavar="DB|DB.COLL", help="Not everything. May be repeated.")

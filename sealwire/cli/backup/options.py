@@ -18,25 +18,23 @@ from sealwire.keys.providers import Providers
 from sealwire.sidecars.backup.errors import BackupError, BackupReason, BackupSettingError
 from sealwire.sidecars.backup.keeping.retention import RetentionPolicy
 from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
-from sealwire.sidecars.backup.stores.open_store import open_store
+from sealwire.sidecars.backup.stores.open_store import open_new_store, open_store
 
 DEFAULT_DIRECTORY = "/var/backups/mongodb"
 
-# Gives the command `store: Store`.
-store_option = settings(
-    "store",
-    open_store,
-    click.option(
-        "--store",
-        "address",
-        metavar="DIRECTORY|s3://BUCKET/PREFIX",
-        envvar="SEALWIRE_BACKUP_STORE",
-        show_envvar=True,
-        default=DEFAULT_DIRECTORY,
-        show_default=True,
-        help="Where the backups are.",
-    ),
+_address_option = click.option(
+    "--store",
+    "address",
+    metavar="DIRECTORY|s3://BUCKET/PREFIX",
+    envvar="SEALWIRE_BACKUP_STORE",
+    show_envvar=True,
+    default=DEFAULT_DIRECTORY,
+    show_default=True,
+    help="Where the backups are.",
 )
+# Each gives the command `store: Store`; the second makes the directory, if only that is missing.
+store_option = settings("store", open_store, _address_option)
+new_store_option = settings("store", open_new_store, _address_option)
 names_argument = click.argument("names", metavar="[NAME]...", nargs=-1)
 _recipient_option = click.option(
     "--recipient",

@@ -14,6 +14,7 @@ from sealwire.cli.output import print_json, show_table
 from sealwire.sidecars.luks import status
 from sealwire.sidecars.luks.machine.machine import Machine
 from sealwire.sidecars.luks.migration.journal import Journal
+from sealwire.sidecars.luks.settings import VolumeSettings
 from sealwire.sidecars.luks.volume.cryptsetup import read_header
 
 
@@ -42,6 +43,8 @@ def command(
     if data_directory is None or service is None:
         wanted = (journal or Journal.open(machine, name)).record.settings
         data_directory, service = data_directory or wanted.data_directory, service or wanted.service
+    # what `setup` would not take is a mistake here as well: a look at `/` says nothing of MongoDB's data
+    VolumeSettings(name=name, data_directory=data_directory, service=service)
     found = status.look(machine, data_directory, service)
     report = {"encrypted": found.encrypted, **asdict(found), **_volume_report(machine, journal)}
     if as_json:

@@ -22,6 +22,8 @@ def encoded_command(source: str, database: str | None) -> bytes:
     document = _parsed(sys.stdin.read() if source == "-" else source)
     if database is not None:
         document.setdefault("$db", database)
+    if "$db" not in document:
+        raise click.UsageError("the command names no database: give --db, or a $db in the command")
     try:
         encoded = encode(document)
         # the planner leaves what touches no protected collection to the server; here there is none

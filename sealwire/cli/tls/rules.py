@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 import click
+from rich.table import Column
 
 from sealwire.cli.options import json_option
 from sealwire.cli.output import print_json, show_table
@@ -22,5 +23,6 @@ def rules(as_json: bool) -> None:
     if as_json:
         print_json([asdict(rule) | {"severity": rule.severity.value} for rule in rules])
         return
-    columns = ("rule", "default", "what it is about", "source")
+    # a rule's name is what --rule takes, in one piece
+    columns = (Column("rule", no_wrap=True), "default", "what it is about", "source")
     show_table(columns, ((rule.id, rule.severity.value, rule.explanation, rule.source) for rule in rules))

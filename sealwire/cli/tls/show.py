@@ -90,6 +90,9 @@ def _row(table: Table, name: str, value: str) -> None:
 
 def _show_findings(findings: tuple[Finding, ...], console: Console) -> None:
     table = Table.grid(padding=(0, 2))
+    # a rule's name is what --rule takes: it is never cut, and the rest finds its place beside it
+    for options in ({"no_wrap": True}, {"no_wrap": True}, {"overflow": "fold"}):
+        table.add_column(**options)
     for finding in findings:
         word = finding.severity.value
         remedy = RULES[finding.rule].remedy

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
-from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
-from sealwire.sidecars.backup.keeping.catalog import Entry, read_catalog
+from sealwire.sidecars.backup.errors import BackupKept, BackupReason, BackupSettingError
+from sealwire.sidecars.backup.keeping.catalog import Entry, choose, read_catalog
 from sealwire.sidecars.backup.stores.store import Store, payload_key, sidecar_key
 
 # A backup that is still being written is younger; a longer one is protected by its lock in a directory.
@@ -79,13 +79,51 @@ def decide(entries: Sequence[Entry], policy: RetentionPolicy) -> tuple[Decision,
             newest.setdefault(entry.created.strftime(period), entry)
         for entry in list(newest.values())[:count]:
             reasons[entry.name].append(label)
-    good = [entry for entry in newest_first if entry.sidecar is not None and entry.sidecar.verified]
-    if good:
-        reasons[good[0].name].append("last verified")
-    elif newest_first:
-        reasons[newest_first[0].name].append("newest, none is verified")
+    last = last_good(known)
+    if last is not None:
+        reasons[last.entry.name] += last.reasons
     oldest_first = sorted(entries, key=lambda entry: (entry.created, entry.name))
     return tuple(Decision(entry, tuple(reasons[entry.name])) for entry in oldest_first)
+
+
+def last_good(entries: Sequence[Entry]) -> Decision | None:
+    """The backup that would be restored today, and why it is that one: the newest that was verified, or the
+    newest of all while none was. None where none can be read.
+    """
+    known = [entry for entry in entries if entry.sidecar is not None and entry.problem is None]
+    newest_first = sorted(known, key=lambda entry: (entry.created, entry.name), reverse=True)
+    for entry in newest_first:
+        if entry.sidecar is not None and entry.sidecar.verified:
+            return Decision(entry, ("last verified",))
+    return Decision(newest_first[0], ("newest, none is verified",)) if newest_first else None
+
+
+def choose_to_delete(store: Store, names: Sequence[str], *, even_last: bool) -> tuple[Entry, ...]:
+    """The backups with these names, which may go. Changes nothing.
+
+    Raises BackupMissing; BackupKept where one of them is the last good one, unless `even_last`;
+    BackupSettingError NAME; StoreUnavailable.
+    """
+    catalog = read_catalog(store)
+    for name in names:
+        payload_key(name)
+    chosen = choose(catalog, tuple(dict.fromkeys(names)))
+    last = last_good(catalog.entries)
+    if last is not None and last.entry in chosen and not even_last:
+        raise BackupKept(
+            BackupReason.LAST_GOOD,
+            f"{last.entry.name} is what would be restored today ({last.reasons[0]})",
+            "make and verify another one first, or give --even-last",
+        )
+    return chosen
+
+
+def delete(store: Store, name: str) -> None:
+    """Remove a backup; stopped anywhere, what is left is whole. Raises BackupMissing, StoreUnavailable."""
+    # The payload first: a sidecar alone is an orphan, which prune removes.
+    store.delete(payload_key(name))
+    if store.exists(sidecar_key(name)):
+        store.delete(sidecar_key(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +154,7 @@ def plan_prune(store: Store, policy: RetentionPolicy, now: datetime) -> PrunePla
 def prune(store: Store, plan: PrunePlan) -> None:
     """Do what the plan says. Stopped at any point, what is left is whole. Raises StoreUnavailable."""
     for name in plan.removed:
-        # The payload first: a sidecar alone is an orphan, which the next run removes.
-        store.delete(payload_key(name))
-        store.delete(sidecar_key(name))
+        delete(store, name)
     for orphan in plan.orphans:
         store.delete(orphan)
     for leftover in plan.leftovers:

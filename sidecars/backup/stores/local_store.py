@@ -26,6 +26,15 @@ _DENIED = {
 }
 
 
+def make_directory(directory: Path) -> None:
+    """Have a directory that nobody else looks into (0700); one that is there stays as it is.
+
+    Raises BackupMissing where there is none above it: that is a misspelt path, or a disk that is not mounted.
+    """
+    with _translated(directory), suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+
+
 class LocalStore:
     """A directory. Files in it belong to this process's user and are readable by nobody else (0600)."""
 

@@ -3,8 +3,15 @@
 from pathlib import Path
 
 from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
-from sealwire.sidecars.backup.stores.local_store import LocalStore
+from sealwire.sidecars.backup.stores.local_store import LocalStore, make_directory
 from sealwire.sidecars.backup.stores.store import Store
+
+
+def open_new_store(address: str) -> Store:
+    """As `open_store`, for who writes the first backup: makes the directory (0700), and none above it."""
+    if "://" not in address:
+        make_directory(Path(address))
+    return open_store(address)
 
 
 def open_store(address: str) -> Store:

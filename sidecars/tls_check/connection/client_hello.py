@@ -6,7 +6,7 @@ server answers with a HelloRetryRequest that names the suite it chose (RFC 8446 
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from sealwire.crypto.host_names import server_name
@@ -41,7 +41,12 @@ _KEY_SHARE = 51
 _RENEGOTIATION_INFO = 0xFF01
 
 # X25519MLKEM768, x25519, P-256, P-384, P-521, x448, ffdhe2048 to 8192: every group a server may insist on.
-_GROUPS = (0x11EC, 0x1D, 0x17, 0x18, 0x19, 0x1E, 0x100, 0x101, 0x102, 0x103, 0x104)
+# Behind them brainpool, secp256k1, P-224 and P-192: a server whose certificate is of such a curve answers
+# nobody else.
+GROUPS = (
+    *(0x11EC, 0x1D, 0x17, 0x18, 0x19, 0x1E, 0x100, 0x101, 0x102, 0x103, 0x104),
+    *(0x1A, 0x1B, 0x1C, 0x16, 0x15, 0x13),
+)
 
 # From Ed25519 down to SHA-1, DSA and MD5: a server is not to refuse for want of a common signature.
 _SIGNATURES = (
@@ -51,10 +56,12 @@ _SIGNATURES = (
 )
 
 
-def client_hello(version: ProtocolVersion, suites: Iterable[int], host: str) -> bytes:
+def client_hello(
+    version: ProtocolVersion, suites: Iterable[int], host: str, groups: Sequence[int] = GROUPS
+) -> bytes:
     """One TLS record with a ClientHello.
 
-    Shape:   `suites` code points; `host` a DNS name or an address (which SNI does not carry)
+    Shape:   `suites` and `groups` code points; `host` a DNS name or an address (which SNI does not carry)
     Source:  RFC 5246 section 7.4.1.2, RFC 8446 section 4.1.2 and appendix D.1
     """
     tls13 = version is ProtocolVersion.TLS13
@@ -67,19 +74,19 @@ def client_hello(version: ProtocolVersion, suites: Iterable[int], host: str) -> 
         + _vector(b"".join(map(_number, suites)), 2)
         + _vector(b"\0", 1)  # no compression
     )
-    extensions = _extensions(version, host)
+    extensions = _extensions(version, host, groups)
     extensions += _padding(_MESSAGE_HEAD_BYTES + len(start) + 2 + len(extensions))
     handshake = bytes((_CLIENT_HELLO,)) + _vector(start + _vector(extensions, 2), 3)
     record_version = ProtocolVersion.TLS10.value  # what servers of every age accept here
     return bytes((_RECORD_HANDSHAKE,)) + _number(record_version) + _vector(handshake, 2)
 
 
-def _extensions(version: ProtocolVersion, host: str) -> bytes:
+def _extensions(version: ProtocolVersion, host: str, groups: Sequence[int]) -> bytes:
     found = b""
     name = server_name(host)
     if name is not None:
         found += _extension(_SERVER_NAME, _vector(b"\0" + _vector(name, 2), 2))
-    found += _extension(_SUPPORTED_GROUPS, _vector(b"".join(map(_number, _GROUPS)), 2))
+    found += _extension(_SUPPORTED_GROUPS, _vector(b"".join(map(_number, groups)), 2))
     if version.value >= ProtocolVersion.TLS12.value:
         found += _extension(_SIGNATURE_ALGORITHMS, _vector(b"".join(map(_number, _SIGNATURES)), 2))
     if version is ProtocolVersion.TLS13:

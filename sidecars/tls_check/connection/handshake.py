@@ -69,11 +69,18 @@ class TlsStream:
     """A TLS client over `stream`, as a Stream. The handshake happens in `shake_hands`."""
 
     def __init__(
-        self, stream: Stream, host: str, trust: Trust, identity: ClientIdentity | None = None
+        self,
+        stream: Stream,
+        host: str,
+        trust: Trust,
+        identity: ClientIdentity | None = None,
+        *,
+        newest: int = SSL.TLS1_3_VERSION,
     ) -> None:
+        """`newest`: the version to go up to."""
         self._stream = stream
         self._notes = _Notes()
-        self._connection = SSL.Connection(_context(trust, identity, self._notes), None)
+        self._connection = SSL.Connection(_context(trust, identity, self._notes, newest), None)
         name = server_name(host)
         if name is not None:
             self._connection.set_tlsext_host_name(name)
@@ -110,6 +117,19 @@ class TlsStream:
             except StreamFailed:
                 if self._notes.refused:
                     raise
+
+    def begin_anew(self) -> bool:
+        """Ask for a second handshake inside the first; whether the server takes part. Not for TLS 1.3.
+
+        Source: RFC 5246 section 7.4.1.1. A server that does not want one warns, hangs up or says nothing.
+        """
+        try:
+            if not self._connection.renegotiate():
+                return False
+            self._drive(self._connection.do_handshake)
+        except (StreamFailed, SSL.ZeroReturnError):
+            return False
+        return self._connection.total_renegotiations() > 0 and not self._connection.renegotiate_pending()
 
     def close(self) -> None:
         self._stream.close()
@@ -187,9 +207,10 @@ class TlsStream:
             self._stream.send(pending)
 
 
-def _context(trust: Trust, identity: ClientIdentity | None, notes: _Notes) -> SSL.Context:
+def _context(trust: Trust, identity: ClientIdentity | None, notes: _Notes, newest: int) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_VERSION)
+    context.set_max_proto_version(newest)
     context.set_cipher_list(_SUITES)
     store = context.get_cert_store()
     if trust.authorities is None:

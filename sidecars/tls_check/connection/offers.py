@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from sealwire.sidecars.tls_check.connection.client_hello import ProtocolVersion, client_hello
+from sealwire.sidecars.tls_check.connection.groups import weak_groups
 from sealwire.sidecars.tls_check.connection.server_answer import (
     MAX_ANSWER_BYTES,
     Choice,
@@ -40,6 +41,8 @@ class VersionSupport:
     suites: tuple[Suite, ...] = ()
     trouble: Trouble | None = None
     """Why an answer is missing; with ACCEPTED: why the list of suites is not complete."""
+    weak_groups: tuple[str, ...] = ()
+    """Groups that are too small, in words, and that the server agrees on keys in."""
 
 
 _SILENT_AFTER = 2
@@ -49,7 +52,7 @@ def accepted_versions(dial: Dial, host: str, until: float) -> tuple[VersionSuppo
     """Every version, oldest first; asked newest first, because some servers fall silent at the old ones.
 
     Units:   `until` in seconds of time.monotonic(): no new connection is opened after it
-    Cost:    one connection for each accepted suite and one for each version
+    Cost:    one connection for each accepted suite, one for each version, and two for each before TLS 1.3
     Raises:  StreamFailed when there is no server; one that is silent twice at first is not asked again
     """
     found: list[VersionSupport] = []
@@ -106,7 +109,13 @@ def _accepted(dial: Dial, version: ProtocolVersion, host: str, until: float) -> 
             break
         taken.append(left.pop(choice))
     if taken:
-        return VersionSupport(version, Support.ACCEPTED, tuple(taken), trouble), hung_up
+        weak: tuple[str, ...] = ()
+        if trouble is None and time.monotonic() < until:
+            try:
+                weak = weak_groups(dial, version, taken, host)
+            except StreamFailed as failure:
+                trouble = failure.trouble
+        return VersionSupport(version, Support.ACCEPTED, tuple(taken), trouble, weak), hung_up
     return VersionSupport(version, Support.UNKNOWN if trouble else Support.REFUSED, trouble=trouble), hung_up
 
 

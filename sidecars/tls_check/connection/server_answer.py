@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import Enum
 from io import BytesIO
 
+from sealwire.sidecars.tls_check.connection.stream import StreamFailed, Trouble
+
 MAX_ANSWER_BYTES = 1 << 16
 """More than four full records; a ServerHello has some hundred bytes."""
 
@@ -59,6 +61,32 @@ def read_answer(received: bytes) -> Choice | Rejection | None:
         return Rejection.NOT_TLS
     # A first byte is enough to tell that something else is speaking.
     return Rejection.NOT_TLS if rest and rest[0] not in (_ALERT, _HANDSHAKE) else None
+
+
+def handshake_messages(received: bytes) -> dict[int, bytes]:
+    """The whole messages of a handshake without encryption, the first of each type; what follows is left out.
+
+    Source:  RFC 5246 sections 6.2.1 and 7.4. Raises StreamFailed ALERT, and PROTOCOL for what is no TLS.
+    """
+    content, rest = b"", received
+    while len(rest) >= 5:
+        kind, length = rest[0], int.from_bytes(rest[3:5], "big")
+        if kind == _ALERT:
+            raise StreamFailed(Trouble.ALERT)
+        if kind != _HANDSHAKE or rest[1] != 3:
+            raise StreamFailed(Trouble.PROTOCOL)
+        if len(rest) < 5 + length:
+            break
+        content += rest[5 : 5 + length]
+        rest = rest[5 + length :]
+    messages: dict[int, bytes] = {}
+    while len(content) >= 4:
+        length = int.from_bytes(content[1:4], "big")
+        if len(content) < 4 + length:
+            break
+        messages.setdefault(content[0], content[4 : 4 + length])
+        content = content[4 + length :]
+    return messages
 
 
 def _server_hello(messages: bytes) -> Choice | None:

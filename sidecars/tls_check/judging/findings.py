@@ -99,6 +99,12 @@ def _suites(facts: EndpointFacts) -> Iterator[Broken]:
             if suite.verdict in _BY_VERDICT:
                 version = found.version.label.removeprefix("TLS ")
                 weak[_BY_VERDICT[suite.verdict], suite.why].append((suite.name, version))
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for found in facts.accepted:
+        for group in found.weak_groups:
+            groups[group].append(found.version.label.removeprefix("TLS "))
+    for group, in_versions in groups.items():
+        yield "group-weak", f"{group} (TLS {', '.join(in_versions)})"
     for (rule, why), taken in weak.items():
         (first, *more), versions = (list(dict.fromkeys(column)) for column in zip(*taken, strict=True))
         names = f"{first} and {len(more)} more" if more else first
@@ -120,6 +126,8 @@ def _presented(shown: Presented, thresholds: Thresholds, now: datetime) -> Itera
         if relied_on and not certificate.signature_strong:
             yield "signature-weak", f"{certificate.subject}: {certificate.signature}"
     yield from _revocation(shown)
+    if shown.renegotiates:
+        yield "renegotiation", "a second handshake was begun by the client, and finished"
     if shown.client_certificate is not ClientCertificate.REQUIRED:
         yield "client-certificate-not-demanded", shown.client_certificate.value
 

@@ -118,7 +118,14 @@ def _version(found: VersionSupport) -> dict[str, Any]:
     ]
     trouble = found.trouble and found.trouble.value
     support = found.support.value
-    return {"version": found.version.label, "support": support, "trouble": trouble, "suites": suites}
+    weak = list(found.weak_groups)
+    return {
+        "version": found.version.label,
+        "support": support,
+        "trouble": trouble,
+        "suites": suites,
+        "weak_groups": weak,
+    }
 
 
 def _presented(shown: Presented) -> dict[str, Any]:
@@ -130,6 +137,7 @@ def _presented(shown: Presented) -> dict[str, Any]:
         "names_host": shown.names_host,
         "client_certificate": shown.client_certificate.value,
         "revocation": _plain(shown.revocation),
+        "renegotiates": shown.renegotiates,
         "chain": [_certificate(certificate) for certificate in shown.chain],
     }
 

@@ -57,3 +57,15 @@ def test_lint_warns_and_fails_only_when_told_to(policy: Path, run: Run) -> None:
     assert run("lint", policy, "--strict").code == 1
     policy.write_text(POLICY.replace("ward: ward", "room: ward"))
     assert run("lint", policy, "--strict").code == 0
+
+
+def test_every_mistake_has_its_line_and_hint(
+    policy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy.write_text(POLICY.replace("mode: random", "mode: randm").replace("ward: ward", "ward: wart"))
+    monkeypatch.setattr("sys.argv", ["sealwire", "policy", "check", str(policy)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == EX_CONFIG
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in lines] == ["error", "hint", "error", "hint"]

@@ -60,8 +60,10 @@ def test_explain_shows_a_refusal_with_its_code(policy: Path, run: Run) -> None:
     assert "943" not in shown.out
 
 
-def test_explain_without_a_database_is_refused(policy: Path, run: Run) -> None:
-    assert run("explain", policy, '{"find": "patients"}').code == 1
+def test_explain_without_a_database_asks_for_one(policy: Path, run: Run) -> None:
+    result = run("explain", policy, '{"find": "patients"}')
+    assert result.code == 2
+    assert "--db" in result.err
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ def blocks(language: str) -> list[str]:
     return [content for name, content in fences if name == language]
 
 
-def shown(*endpoints: EndpointFacts, quiet: bool = False) -> str:
+def shown(*endpoints: EndpointFacts, quiet: bool = False, width: int = 200) -> str:
     report = make_report([target_facts(facts) for facts in endpoints], RuleSet())
     text = io.StringIO()
-    show_report(report, Console(file=text, width=200), quiet=quiet)
+    show_report(report, Console(file=text, width=width), quiet=quiet)
     return text.getvalue()

@@ -15,6 +15,14 @@ def test_names_that_servers_chose_are_text_on_the_terminal() -> None:
     assert "[link=y]z" in text
 
 
+def test_the_name_of_a_rule_is_never_cut_for_rule_takes_it_whole() -> None:
+    accepted = replace(
+        DATABASE, plaintext=None, presented=replace(PRESENTED, chain=(certificate(must_staple=True),))
+    )
+    text = shown(accepted, width=40)
+    assert "must-staple-missing" in text
+
+
 def test_quiet_shows_only_what_is_wrong() -> None:
     assert shown(DATABASE, quiet=True) == ""
     broken = shown(DATABASE, EndpointFacts(WEB.endpoint, trouble=Trouble.REFUSED), quiet=True)

@@ -208,3 +208,46 @@ class TestContexts:
         classes = "{mode: deterministic, type: int, range: {from: 1, to: 2}, key: {per: tenant}}"
         with pytest.raises(SourceError):
             load_policy(policy_with(classes), "policy.yaml")
+
+
+def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_lines() -> None:
+    text = """\
+version: 2
+classes:
+  name: {mode: deterministic}
+  notes: {mode: randm}
+  good: {mode: random}
+collections:
+  clinic.patients:
+    name: name
+    notes.$x: good
+    other: god
+  clinic: {a: good}
+  clinic.visits: {notes: notes, text: good}
+plain: [visits]
+"""
+    with pytest.raises(SourceError) as caught:
+        load_policy(text.encode(), "policy.yaml")
+    error = caught.value
+    assert [each.line for each in (error, *error.others)] == [1, 3, 4, 9, 10, 11, 13]
+    assert all(each.hint and not each.others for each in error.others)
+
+
+def test_a_class_that_is_wrong_is_one_complaint_wherever_it_is_used() -> None:
+    text = "version: 1\nclasses: {a: {mode: randm}}\ncollections: {d.c: {x: a, y: a}}\n"
+    with pytest.raises(SourceError) as caught:
+        load_policy(text.encode(), "policy.yaml")
+    assert caught.value.others == ()
+
+
+def test_roles_and_subjects_are_read_once_classes_and_paths_are_right_and_both_are_said() -> None:
+    text = """\
+version: 1
+classes: {a: {mode: random}}
+collections: {d.c: {x: a}}
+subjects: {class: b}
+roles: 7
+"""
+    with pytest.raises(SourceError) as caught:
+        load_policy(text.encode(), "policy.yaml")
+    assert [each.line for each in (caught.value, *caught.value.others)] == [4, 5]

@@ -29,8 +29,10 @@ class FakeServer:
         return self.listings[path] if path in self.listings else self.objects.get(path)
 
     def list(self, path: str) -> tuple[str, ...]:
+        """A folder's name ends with a slash; of what is an entry itself only that is told."""
         below = (name.removeprefix(f"{path}/") for name in self.objects if name.startswith(f"{path}/"))
-        return tuple(dict.fromkeys(name.partition("/")[0] for name in below))
+        names = dict.fromkeys(name.partition("/")[0] for name in below)
+        return tuple(name if f"{path}/{name}" in self.objects else f"{name}/" for name in names)
 
     def write(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         if path == self.fails_at:

@@ -116,9 +116,11 @@ def test_without_the_keys_there_is_nothing_to_rotate() -> None:
 
 
 def fates(server: FakeServer, *, destroy_keys: bool = False) -> dict[tuple[Kind, str], Fate]:
-    """Carries the rollback out and says what became of each resource."""
+    """Carries the rollback out and says what became of each resource: what the plan has said."""
     plan = plan_removal(server, SETTINGS, destroy_keys=destroy_keys)
-    return {(each.resource.kind, each.resource.name): each.fate for each in carry_out(server, SETTINGS, plan)}
+    done = tuple(carry_out(server, SETTINGS, plan))
+    assert done == plan
+    return {(each.resource.kind, each.resource.name): each.fate for each in done}
 
 
 def test_the_rollback_takes_everything_but_the_keys() -> None:
@@ -154,6 +156,14 @@ def test_what_was_there_before_or_holds_something_else_is_kept() -> None:
     found = fates(server, destroy_keys=True)
     kept = {name for name, fate in found.items() if fate is Fate.KEEP}
     assert kept == {(Kind.MOUNT, "transit"), (Kind.AUTH, "approle"), (Kind.MOUNT, "secret")}
+
+
+def test_what_comes_into_a_mount_after_the_plan_keeps_it() -> None:
+    server = set_up()
+    plan = plan_removal(server, SETTINGS, destroy_keys=True)
+    server.objects["auth/approle/role/payroll"] = {}
+    done = {(each.resource.kind, each.resource.name): each.fate for each in carry_out(server, SETTINGS, plan)}
+    assert done[Kind.AUTH, "approle"] is Fate.KEEP
 
 
 def test_planning_a_rollback_changes_nothing() -> None:

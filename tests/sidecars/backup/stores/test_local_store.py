@@ -12,6 +12,7 @@ from sealwire.sidecars.backup.errors import (
     StoreUnavailable,
 )
 from sealwire.sidecars.backup.stores.local_store import LocalStore
+from sealwire.sidecars.backup.stores.open_store import open_new_store
 from sealwire.sidecars.backup.stores.store import Store
 from tests.sidecars.backup.stores.store_contract import KEY, StoreContract
 
@@ -32,6 +33,17 @@ def test_a_directory_is_needed(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path / "file"):
         with pytest.raises(BackupMissing):
             LocalStore(path)
+
+
+def test_who_writes_first_makes_the_directory_and_none_above_it(tmp_path: Path) -> None:
+    assert open_new_store(str(tmp_path / "new")).objects() == []
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    open_new_store(str(tmp_path / "new"))
+    with pytest.raises(BackupMissing):
+        open_new_store(str(tmp_path / "disk" / "new"))
+    (tmp_path / "file").touch()
+    with pytest.raises(BackupMissing):
+        open_new_store(str(tmp_path / "file"))
 
 
 def test_what_a_dead_writer_left_is_a_leftover_and_is_taken_over(store: Store, tmp_path: Path) -> None:

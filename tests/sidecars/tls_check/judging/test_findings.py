@@ -57,6 +57,11 @@ CASES: list[tuple[str, EndpointFacts]] = [
     ("unreachable", replace(UNSEEN, versions=SILENT, trouble=Trouble.TIMEOUT, plaintext=Plaintext.REFUSED)),
     ("no-tls", replace(UNSEEN, versions=REFUSED, plaintext=Plaintext.REFUSED)),
     ("plaintext-accepted", replace(DATABASE, plaintext=Plaintext.ACCEPTED)),
+    (
+        "group-weak",
+        versions(*VERSIONS[:2], replace(VERSIONS[2], weak_groups=("the curve secp192r1",)), VERSIONS[3]),
+    ),
+    ("renegotiation", shown(renegotiates=True)),
     ("protocol-tls10", versions(version(V10, 0xC02F), *VERSIONS[1:])),
     ("protocol-tls11", versions(VERSIONS[0], version(V11, 0xC02F), *VERSIONS[2:])),
     ("no-tls13", versions(*VERSIONS[:3], version(V13))),
