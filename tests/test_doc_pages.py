@@ -9,7 +9,8 @@ from tests.build_context import ROOT
 
 DOCS = ROOT / "docs"
 INDEX = DOCS / "README.md"
-PAGES = (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
+EXAMPLE = ROOT / "examples" / "fastapi_clinic" / "README.md"
+PAGES = (ROOT / "README.md", *sorted(DOCS.rglob("*.md")), EXAMPLE)
 ROOTS = (ROOT, ROOT / "sealwire", ROOT / "tests")
 """Where a path may begin: the rooms' tests mirror the rooms."""
 

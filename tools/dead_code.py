@@ -19,9 +19,9 @@ PRODUCT = (
 WORKSHOP = ("bench", "tools")
 TESTS = ("tests",)
 EXCLUDED = ("*/node_modules/*",)
-# pytest calls these; click calls what its decorators made a command of.
+# pytest calls these; click and FastAPI call what their decorators made a command or a route of.
 FRAMEWORK_NAMES = ("test_*", "pytest_*", "pytestmark")
-FRAMEWORK_DECORATORS = ("@pytest.fixture", "@*.command", "@*.group", "@given")
+FRAMEWORK_DECORATORS = ("@pytest.fixture", "@*.command", "@*.group", "@router.*", "@given")
 
 Finding = tuple[str, str]
 """The name, and `path:line: what` for a reader."""
