@@ -1,8 +1,31 @@
 """The clients of Python and Node, each with what runs its program."""
 
 import sys
+from collections.abc import Callable
 
-from tests.clients.harness import Client, program
+from tests.clients.environment import client_python
+from tests.clients.harness import Client, Command, program
+from tests.node_programs import NODE, missing, require_mongosh
+from tests.support.skips import skip_or_fail
+
+
+def _python(name: str) -> Callable[[], Command]:
+    return lambda: [client_python(), program(name)]
+
+
+def _node(package: str, name: str) -> Callable[[], Command]:
+    def command() -> Command:
+        reason = missing(NODE / "node_modules" / package / "package.json")
+        if reason is not None:
+            skip_or_fail(reason)
+        return ["node", program(name)]
+
+    return command
+
+
+def _mongosh() -> Command:
+    return [require_mongosh(), "--quiet", "--norc", "--file", program("with_mongosh.js")]
+
 
 FAST = (
     Client(
@@ -13,3 +36,20 @@ FAST = (
     ),
 )
 """Cheap enough for `make test`."""
+
+SLOW = (
+    Client("pymongo (async)", "Python", _python("with_pymongo_async.py")),
+    Client("motor", "Python", _python("with_motor.py")),
+    Client("beanie", "Python", _python("with_beanie.py")),
+    Client("mongoengine", "Python", _python("with_mongoengine.py"), note="it has no transactions"),
+    Client(
+        "pymongoarrow and pandas",
+        "Python",
+        _python("with_pymongoarrow.py"),
+        note="it has neither change streams nor GridFS",
+    ),
+    Client("mongodb (Node.js)", "JavaScript", _node("mongodb", "with_node_driver.mjs")),
+    Client("mongoose", "JavaScript", _node("mongoose", "with_mongoose.mjs")),
+    Client("mongosh", "JavaScript", _mongosh, note="it has no GridFS"),
+)
+"""In `make test-slow`."""

@@ -1,0 +1,30 @@
+"""The environment of the Python clients: build/clients, from requirements/clients.txt, made on demand."""
+
+import hashlib
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from tests.build_context import ROOT
+from tests.support.skips import skip_or_fail
+
+LOCK = ROOT / "requirements" / "clients.txt"
+FOLDER = ROOT / "build" / "clients"
+
+
+@cache
+def client_python() -> Path:
+    """Its interpreter; a test is skipped, or fails where CI=true, when its packages cannot be had.
+
+    Cost: 30 s the first time and when the lock has changed, 400 MB on disk
+    """
+    python, stamp = FOLDER / "bin" / "python", FOLDER / "installed"
+    wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    if not stamp.is_file() or stamp.read_text() != wanted:
+        pip = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes"]
+        for command in ([ROOT / "tools" / "make_venv.sh", FOLDER], [*pip, "--requirement", LOCK]):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                skip_or_fail(f"the Python clients cannot be installed: {done.stderr.strip()}")
+        stamp.write_text(wanted)
+    return python
