@@ -3,7 +3,8 @@
 Four locks from one set of tables: `runtime` for the container image, `build` for what compiles and makes the
 wheel, `clients` for the programs of tests/clients, `dev` for everything else that a contributor and CI run.
 Each is valid for Python 3.11 to 3.13 on any platform (uv's universal resolution), carries the hash of every
-distribution, and opens with a digest of the tables it was resolved from. Checking compares that digest: it needs neither uv nor a network.
+distribution, and opens with a digest of the tables it was resolved from. Checking compares that digest: it
+needs neither uv nor a network.
 
 Usage: make lock [ARGS=--upgrade], or python tools/lock.py --check
 """

@@ -21,10 +21,14 @@ def client_python() -> Path:
     python, stamp = FOLDER / "bin" / "python", FOLDER / "installed"
     wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
     if not stamp.is_file() or stamp.read_text() != wanted:
-        pip = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes"]
-        for command in ([ROOT / "tools" / "make_venv.sh", FOLDER], [*pip, "--requirement", LOCK]):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                skip_or_fail(f"the Python clients cannot be installed: {done.stderr.strip()}")
+        _run(ROOT / "tools" / "make_venv.sh", FOLDER)
+        pip = ("-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes")
+        _run(python, *pip, "--requirement", LOCK)
         stamp.write_text(wanted)
     return python
+
+
+def _run(*command: str | Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        skip_or_fail(f"the Python clients cannot be installed: {done.stderr.strip()}")
