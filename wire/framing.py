@@ -38,17 +38,18 @@ class Framer:
         "_broken_at",
         "_consumed",
         "_long_from",
-        "_max_message_bytes",
         "_partial",
         "_wanted",
         "arriving",
+        "max_message_bytes",
     )
 
     def __init__(self, max_message_bytes: int = MAX_MESSAGE_BYTES, *, long_messages: bool = False) -> None:
         """Raises ValueError when `max_message_bytes` has no room for a header."""
         if max_message_bytes < HEADER_BYTES:
             raise ValueError("max_message_bytes is smaller than a message header")
-        self._max_message_bytes = max_message_bytes
+        self.max_message_bytes = max_message_bytes
+        """The longest message that is taken."""
         self._long_from = LONG_BYTES if long_messages else _NEVER
         self.arriving: LongMessage | None = None
         """The long message that is being received: the parts of it that are here."""
@@ -72,7 +73,7 @@ class Framer:
 
     def accept(self, max_message_bytes: int) -> None:
         """Take messages of up to this length from the next one on."""
-        self._max_message_bytes = max_message_bytes
+        self.max_message_bytes = max_message_bytes
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that `data` completes, in order; the rest is kept for the next call.
@@ -162,7 +163,7 @@ class Framer:
 
     def _length_of(self, data: bytes, at: int) -> int:
         length = int32_at(data, at)
-        if not HEADER_BYTES <= length <= self._max_message_bytes:
+        if not HEADER_BYTES <= length <= self.max_message_bytes:
             self._partial = None
             self._wanted = 0
             self._broken_at = self._consumed

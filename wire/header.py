@@ -15,6 +15,8 @@ _HEADER: Final = struct.Struct("<iiii")
 
 MSG: Final = 2013
 """OP_MSG's code as a plain integer: comparing with a member of an IntEnum is a call in a compiled core."""
+COMPRESSED: Final = 2012
+"""OP_COMPRESSED's, likewise."""
 
 
 class OpCode(IntEnum):
@@ -22,6 +24,7 @@ class OpCode(IntEnum):
 
     REPLY = 1
     QUERY = 2004
+    COMPRESSED = COMPRESSED
     MSG = MSG
 
 

@@ -6,8 +6,9 @@ them out in order. Nothing here opens a socket, reads a clock or knows an event 
 The walk: `session.Session.client_data` -> `wire.framing` -> `sides.client_side` ->
 `policies.commands.planner.plan_command` -> `rewriting.rewrite.apply_plan` -> ToServer; and back:
 `session.Session.server_data` -> `sides.server_side` -> `revealing.reveal.reveal` -> ToClient. What both sides
-share is the `conversation`. A login is judged in `login`, write errors are mended in `write_errors`,
-and `auditing` says what goes on record of a command and its reply.
+share is the `conversation`; `compression` inflates what either peer has compressed, and compresses for it. A
+login is judged in `login`, write errors are mended in `write_errors`, and `auditing` says what goes on record
+of a command and its reply.
 
 May not import: proxy.server, asyncio, socket, ssl, time, logging, cryptography.
 """

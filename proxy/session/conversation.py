@@ -6,10 +6,18 @@ from typing import Final, final
 
 from sealwire.keys.contexts.cache import ContextWanted
 from sealwire.policies.aggregation.views import ViewCatalog
+from sealwire.proxy.session.compression import Compression
 from sealwire.proxy.session.effects import Close, CloseReason, NeedKeys, PauseClient
 from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.entitled import Entitled
-from sealwire.proxy.session.login.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES, Topology
+from sealwire.proxy.session.login.handshake import (
+    ACCEPTED_CLIENT_MESSAGE_BYTES,
+    BalancerMismatch,
+    Topology,
+    is_balanced,
+    prepare_hello,
+    rewrite_hello,
+)
 from sealwire.proxy.session.login.mechanisms import OTHER
 from sealwire.proxy.session.requests import AwaitedRequests
 from sealwire.proxy.session.shared import Shared
@@ -53,9 +61,11 @@ class Conversation:
         "awaited",
         "caller",
         "client_framer",
+        "compression",
         "context_searches",
         "entitled",
         "has_waited",
+        "is_balanced",
         "is_ready",
         "let_in",
         "look_up",
@@ -81,7 +91,14 @@ class Conversation:
         """How often the keys of contexts were searched for on behalf of the command at hand."""
         self.has_waited = False
         """Whether the command at hand has waited for values that move, for as long as commands do."""
-        self._policy = shared.settings.policy
+        self.is_balanced = False
+        """Whether the client has said that a load balancer lies between."""
+        settings = shared.settings
+        self.compression: Compression | None = None
+        """What is compressed; None where this proxy offers it to nobody."""
+        if settings.compress_to_clients or settings.compress_to_server:
+            self.compression = Compression(settings.compress_to_clients, settings.compress_to_server)
+        self._policy = settings.policy
         self.views = ViewCatalog(self._policy)
         """What the server has said of names for the command that is being planned."""
         self._logged_in = False
@@ -128,6 +145,18 @@ class Conversation:
         self.caller = replace(self.caller, users=users)
         self.entitled.use_users(users)
         self._judge_access()
+
+    def hello_request(self, message: bytes, document: int) -> bytes:
+        """A handshake as the server gets it. Raises BsonError, BalancerMismatch."""
+        prepared = prepare_hello(message, document, self.compression)
+        self.is_balanced = is_balanced(message, document)
+        if self.topology.service_id and not self.is_balanced:
+            raise BalancerMismatch
+        return prepared
+
+    def hello_reply(self, message: bytes, document: int) -> bytes:
+        """What the client is told of the server's answer. Raises BsonError, UnknownMember."""
+        return rewrite_hello(message, document, self.topology, self.compression, balanced=self.is_balanced)
 
     def introduce(self, application: str, driver: str) -> None:
         """The client says what it is. The first time counts, as for the server."""

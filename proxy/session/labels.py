@@ -10,6 +10,7 @@ from sealwire.policies.errors import Reason
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.login.access import LoginNeeded
 from sealwire.proxy.session.login.authentication import CertificateLogin
+from sealwire.proxy.session.login.handshake import BalancerMismatch
 from sealwire.wire.errors import WireReason
 
 OTHER: Final = "other"
@@ -17,7 +18,12 @@ OTHER: Final = "other"
 COUNTED_COMMANDS: Final = frozenset(name.decode() for name in KNOWN_COMMANDS)
 """Commands that are counted under their names."""
 
-FAILURES: Final[tuple[type[Exception], ...]] = (LoginNeeded, CertificateLogin, *replies.FAILURES)
+FAILURES: Final[tuple[type[Exception], ...]] = (
+    LoginNeeded,
+    CertificateLogin,
+    BalancerMismatch,
+    *replies.FAILURES,
+)
 """Why a command cannot be carried out although the policy allows it."""
 
 NAME_UNKNOWN: Final = "NamespaceUnknown"

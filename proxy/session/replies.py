@@ -27,6 +27,7 @@ AUTHENTICATION_FAILED: Final = (18, "AuthenticationFailed")
 CURSOR_NOT_FOUND: Final = (43, "CursorNotFound")
 EXCEEDED_TIME_LIMIT: Final = (262, "ExceededTimeLimit")
 KEY_NOT_FOUND: Final = (211, "KeyNotFound")
+LOAD_BALANCER_SUPPORT_MISMATCH: Final = (354, "LoadBalancerSupportMismatch")
 UNSUPPORTED_OP_QUERY: Final = (352, "UnsupportedOpQueryCommand")
 
 
@@ -97,6 +98,11 @@ CERTIFICATE_LOGIN: Final = (
     "the client's; log in with SCRAM-SHA-256 or another mechanism"
 )
 
+LOAD_BALANCER: Final = (
+    "Sealwire is reached through a load balancer, and this driver does not know of one: add "
+    "`loadBalanced=true` to the connection string"
+)
+
 _OK_KINDS: Final = frozenset({kinds.DOUBLE, kinds.INT, kinds.LONG, kinds.BOOL})
 
 # A namespace has at most 255 bytes (MongoDB limits); a message of ours names two of them at most.
@@ -163,3 +169,13 @@ def legacy_error(request_id: int, response_to: int) -> bytes:
     """The OP_REPLY to a legacy query that is not a handshake."""
     text = "legacy queries are supported for hello only; use a driver for MongoDB 4.2 or newer"
     return build_op_reply(request_id, response_to, error_body(UNSUPPORTED_OP_QUERY, text))
+
+
+def mismatch_body() -> bytes:
+    """The error to a handshake of a driver that does not know of the load balancer, as mongos gives it."""
+    return error_body(LOAD_BALANCER_SUPPORT_MISMATCH, LOAD_BALANCER)
+
+
+def legacy_mismatch(request_id: int, response_to: int) -> bytes:
+    """The same as the OP_REPLY to a legacy handshake."""
+    return build_op_reply(request_id, response_to, mismatch_body())

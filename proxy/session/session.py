@@ -1,9 +1,10 @@
 """One client connection and its server connection, as a machine without I/O.
 
-Theory of operation. Bytes from either peer are cut into messages and each is handled whole. From the client:
-a handshake loses its compression offer; a command is planned, and is sent on as it came, sent on rewritten,
-or refused. From the server: a reply to a handshake gets our addresses; a reply with envelopes is decrypted;
-any other is sent on as it came. Who breaks the protocol ends the session, and nothing of it is sent on.
+Theory of operation. Bytes from either peer are cut into messages and each is handled whole, inflated where it
+was compressed (`compression`). From the client: a handshake gets our own offer of that; a command is planned,
+and is sent on as it came, sent on rewritten, or refused. From the server: a reply to a handshake gets our
+addresses; a reply with envelopes is decrypted; any other is sent on as it came. Who breaks the protocol ends
+the session, and nothing of it is sent on.
 
 `states` says whose messages are handled and what leads where. Messages that have to wait are kept here, in
 order, and a message that made the session wait comes again. While a key is missing NeedKeys was given: the
@@ -12,6 +13,7 @@ shell answers with `keys_loaded`, and `tick` gives up after `key_wait_s`.
 
 from typing import final
 
+from sealwire.proxy.session.compression import Compression
 from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import CloseReason, Count, Counter, Effect, PauseClient
 from sealwire.proxy.session.login.caller import Caller
@@ -154,19 +156,20 @@ class Session:
 
     def _message(self, side: Side, message: bytes | LongMessage) -> list[Effect]:
         before = self._states.messages
-        if before is not State.OPEN:
-            if before is State.CLOSED:
-                return []
-            if before not in _CLIENT_WAITING or side is self._client:
-                self._held.append((side, message))
-                return []
+        if before is not State.OPEN and self._is_put_off(side, message):
+            return []
+        compression = self._conversation.compression
         try:
+            if compression is not None:
+                message = _inflated(compression, side, message)
             if isinstance(message, LongMessage):
                 effects = self._server.long_message(message)
             elif side is self._client:
                 effects = self._client.message(message)
             else:
                 effects = self._server.message(message)
+            if compression is not None:
+                effects = compression.packed(effects)
         except ProtocolError as error:
             return self._broken(side, error)
         after = self._states.messages
@@ -178,6 +181,16 @@ class Session:
         if self._states.stay is State.DRAINING and self.idle:
             effects += self._close(CloseReason.DRAINED)
         return effects
+
+    def _is_put_off(self, side: Side, message: bytes | LongMessage) -> bool:
+        """Whether a message is not handled now: it comes again, as it is, or the session has ended."""
+        state = self._states.messages
+        if state is State.CLOSED:
+            return True
+        if state in _CLIENT_WAITING and side is not self._client:
+            return False
+        self._held.append((side, message))
+        return True
 
     def _release(self) -> list[Effect]:
         """Handle what was held; some of it may be held again."""
@@ -196,3 +209,11 @@ class Session:
             return []
         self._held = []
         return [self._conversation.end(reason, detail)]
+
+
+def _inflated(compression: Compression, side: Side, message: bytes | LongMessage) -> bytes | LongMessage:
+    """A message as its sender has meant it. Raises ProtocolError."""
+    limit = side.framer.max_message_bytes
+    if isinstance(message, bytes) and isinstance(side, ClientSide):
+        return compression.from_client(message, limit)
+    return compression.from_server(message, limit)

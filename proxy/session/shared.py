@@ -21,6 +21,7 @@ from sealwire.proxy.session.passing import PassingCommands
 from sealwire.proxy.session.revealing.documents_read import DocumentsRead
 from sealwire.proxy.session.revealing.plaintext import PlaintextWatch
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
+from sealwire.wire.compressors import Compressor
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
 
 
@@ -49,6 +50,10 @@ class SessionSettings:
     """How many processes share what roles limit: each grants its part."""
     audit: CommandAudit | None = None
     """Which commands are on record; None: those that are refused, and no other."""
+    compress_to_clients: tuple[Compressor, ...] = ()
+    """What clients are offered."""
+    compress_to_server: tuple[Compressor, ...] = ()
+    """What the server is offered, in the order of preference."""
 
     @property
     def audits_passing(self) -> bool:

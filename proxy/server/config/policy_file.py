@@ -9,6 +9,7 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.server.config.reader import read_named_file
 from sealwire.proxy.server.config.settings import AccessControl, Config
+from sealwire.proxy.server.config.wire_names import compressors
 from sealwire.proxy.session.auditing.settings import CommandAudit
 from sealwire.proxy.session.shared import SessionSettings
 
@@ -63,4 +64,6 @@ def make_settings(
         former=tuple(policy.rules for policy in policies[1:]),
         workers=config.workers,
         audit=audit,
+        compress_to_clients=compressors(config.listen_compression),
+        compress_to_server=compressors(config.upstream_compression),
     )

@@ -40,6 +40,7 @@ from sealwire.proxy.server.config.settings import (
     UpstreamTls,
     variable_of,
 )
+from sealwire.proxy.server.config.wire_names import COMPRESSION_KEYS, read_balanced, read_compressed
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.session.shared import Reveal
@@ -176,8 +177,10 @@ class _Reader:
         single = "members" not in top
         # With members, `listen` and `upstream` hold only what the members share.
         address = ("address",) if single else ()
-        listen = top["listen"].entries(address, ("advertise", "tls") if single else ("tls",))
-        upstream = top["upstream"].entries(address, ("tls", "probe", "access_control"))
+        wire = ("tls", *COMPRESSION_KEYS)
+        own = ("advertise",) if single else ()
+        listen = top["listen"].entries(address, (*own, "load_balanced", *wire))
+        upstream = top["upstream"].entries(address, ("probe", "access_control", *wire))
         log = _section(top, "log", ("level", "format"))
         frontier = top["frontier"].entries(("uri_file",), ()) if "frontier" in top else {}
         admin = _section(top, "admin", ("address", "tls", "page"))
@@ -220,6 +223,9 @@ class _Reader:
             workers=_workers(top["workers"], vault_settings) if "workers" in top else 1,
             busy_poll_us=top["busy_poll_us"].integer(0, MAX_BUSY_POLL_US) if "busy_poll_us" in top else 0,
             frontier_uri_file=self._optional_path(frontier, "uri_file"),
+            listen_compression=read_compressed(listen),
+            upstream_compression=read_compressed(upstream),
+            load_balanced=read_balanced(listen, single=single),
         )
 
     def _listen_tls(self, node: Node) -> ListenTls:

@@ -11,6 +11,7 @@ _FIELDS: Mapping[str, str] = {
     "kek": "kek",
     "vault": "vault",
     "frontier.uri_file": "frontier_uri_file",
+    "listen.load_balanced": "load_balanced",
     "admin.address": "admin",
     "admin.tls": "admin_tls",
     "admin.page": "admin_page",

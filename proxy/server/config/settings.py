@@ -16,6 +16,7 @@ from sealwire.keys.vault.settings import VaultSettings
 from sealwire.proxy.server.observability.audit import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.session.shared import Reveal
+from sealwire.wire.compressors import DEFAULT_ZLIB_LEVEL
 
 
 class Address(NamedTuple):
@@ -121,6 +122,15 @@ class PageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Compressed:
+    """What one side is offered to compress messages by."""
+
+    names: tuple[str, ...] = ()
+    """In the order of preference; empty: nothing is compressed."""
+    zlib_level: int = DEFAULT_ZLIB_LEVEL
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything in one configuration file, with paths made absolute and environment overrides applied."""
 
@@ -151,6 +161,10 @@ class Config:
     """None means that the environment says where Vault is, if a key or keyring lies there."""
     frontier_uri_file: Path | None = None
     """The connection string for database `sealwire`; None: this proxy cannot follow a class that moves."""
+    listen_compression: Compressed = Compressed()
+    upstream_compression: Compressed = Compressed()
+    load_balanced: bool = False
+    """Whether clients come through a load balancer, and say so."""
     ignored_variables: tuple[str, ...] = ()
     """Environment variables that look like overrides but name no key."""
 
@@ -167,7 +181,7 @@ class Kind(Enum):
 # Every key that an environment variable may override, except those of `members`, whose number is open.
 _KEYS: Mapping[Kind, str] = {
     Kind.TEXT: """
-        listen.address listen.advertise
+        listen.address listen.advertise listen.compression upstream.compression
         listen.tls.mode listen.tls.certificate listen.tls.key listen.tls.client_ca listen.tls.minimum
         upstream.address upstream.access_control upstream.tls.mode upstream.tls.ca upstream.tls.certificate
         upstream.tls.key upstream.tls.server_name upstream.tls.minimum
@@ -182,12 +196,17 @@ _KEYS: Mapping[Kind, str] = {
         log.level log.format audit.path audit.key audit.checkpoints
         audit.commands audit.subjects_key audit.when_full
     """,
-    Kind.INTEGER: "limits.connections workers busy_poll_us audit.checkpoint_lines audit.file_bytes",
+    Kind.INTEGER: """
+        listen.zlib_level upstream.zlib_level
+        limits.connections workers busy_poll_us audit.checkpoint_lines audit.file_bytes
+    """,
     Kind.NUMBER: """
         keys.refresh_s keys.max_age_s keys.cache.max_age_s vault.timeout_s vault.deadline_s
         limits.drain_s limits.connect_s limits.handshake_s audit.checkpoint_s
     """,
-    Kind.BOOLEAN: "listen.tls.require_client_certificate upstream.probe vault.secret_id_wrapped",
+    Kind.BOOLEAN: """
+        listen.load_balanced listen.tls.require_client_certificate upstream.probe vault.secret_id_wrapped
+    """,
 }
 KEYS: Mapping[tuple[str, ...], Kind] = {
     tuple(key.split(".")): kind for kind, keys in _KEYS.items() for key in keys.split()

@@ -15,10 +15,12 @@ import signal
 import socket
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import uvloop
+from bson import ObjectId
 
 from sealwire import __version__
 from sealwire.files.errors import SourceError
@@ -302,7 +304,11 @@ class Proxy:
             loaded = self._loaded
             self._admin = make_admin(config, self.health, OwnFeed(self), loaded.admin_files, loaded.watch)
         for place, member in enumerate(config.members):
-            new_session = partial(self._new_session, self.shared, self._probed.topologies[place])
+            topology = self._probed.topologies[place]
+            if config.load_balanced:
+                # each process is a service of its own: its connections fail together
+                topology = replace(topology, service_id=ObjectId().binary)
+            new_session = partial(self._new_session, self.shared, topology)
             route = Route(self._upstreams[place], new_session, self.metrics.reach.servers[place])
             sockets = bind(member.listen) if seat is None else _bind_shared(seat.listeners[place])
             context = self._loaded.listen.context
@@ -417,7 +423,8 @@ class Proxy:
 
 def _of_sessions(config: Config) -> tuple[object, ...]:
     """What `make_settings` takes from a configuration."""
-    return config.access_control, config.reveal
+    compression = config.listen_compression, config.upstream_compression
+    return config.access_control, config.reveal, compression
 
 
 def _bind_shared(addresses: Iterable[Address]) -> list[socket.socket]:

@@ -1,10 +1,11 @@
 """The handshake: what `hello` asks and answers is changed so that drivers stay on the proxy.
 
-A driver dials every address that a hello reply names, so each must be one of ours; compression is taken out
-until the proxy itself offers it; the largest message is lowered so that an encrypted batch still fits.
-Everything else passes: set name, election and topology versions, client metadata, and
-`speculativeAuthenticate` unless it would log in by certificate.
-Source: Server Discovery and Monitoring, Handshake (driver specifications).
+A driver dials every address that a hello reply names, so each must be one of ours; the client's offer of
+compression and the server's answer end here, and ours take their place where we have any; the largest message
+is lowered so that an encrypted batch still fits. Behind a load balancer the client is told a `serviceId`,
+ours unless the server has one. Everything else passes: set name, election and topology versions, client
+metadata, `loadBalanced`, and `speculativeAuthenticate` unless it would log in by certificate.
+Source: Server Discovery and Monitoring, Handshake, Load Balancers, OP_COMPRESSED (driver specifications).
 """
 
 import struct
@@ -12,11 +13,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from bson import ObjectId, encode
+
+from sealwire.proxy.session.compression import Compression
 from sealwire.proxy.session.login.authentication import certificate_speculations
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.int32 import int32_at
-from sealwire.wire.raw_bson import Element, elements, string_bytes, validate
+from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes, validate
 from sealwire.wire.splice import Edit, splice
 
 HELLO_COMMANDS: Final = frozenset({b"hello", b"isMaster", b"ismaster"})
@@ -49,6 +53,9 @@ class Topology:
     """`host:port` at which clients reach this session's listener."""
     members: Mapping[str, str] = field(default_factory=dict)
     """Advertised address by the member's own name for itself; empty when there is one upstream."""
+    service_id: bytes = b""
+    """The 12 bytes by which clients tell this process from others behind the same load balancer; empty where
+    there is none."""
 
     def advertised(self, name: str) -> str:
         """The address to tell for a member. Raises UnknownMember."""
@@ -59,33 +66,72 @@ class Topology:
         return self.members[name]
 
 
-def prepare_hello(message: bytes, document: int) -> bytes:
+class BalancerMismatch(Exception):
+    """A client that knows of no load balancer came through one: its cursors could end up anywhere."""
+
+
+def prepare_hello(message: bytes, document: int, compression: Compression | None = None) -> bytes:
     """A hello request without what ends at the proxy: the offer of compression, a login by certificate.
 
-    Returns the same bytes when there is nothing to take out; an OP_MSG's checksum is the caller's to refresh.
+    `compression` takes the client's offer, and puts that of the proxy in its place. Returns the same bytes
+    when there is nothing to change; an OP_MSG's checksum is the caller's to refresh.
     Raises BsonError. Cost: O(bytes of the hello).
     """
-    validate(message, document, len(message))
+    end = validate(message, document, len(message))
     stripped = [element for element in elements(message, document) if element.name == b"compression"]
+    offered: list[str] = []
+    if compression is not None:
+        for element in stripped:
+            compression.client_offers(_names(message, element))
+        offered = compression.for_server
     stripped += certificate_speculations(message, document)
-    edits = [Edit(element.start, element.end, b"", (0, document)) for element in stripped]
+    parents = (0, document)
+    edits = [Edit(element.start, element.end, b"", parents) for element in stripped]
+    if offered:
+        edits.append(_added("compression", offered, end, parents))
     return splice(message, edits) if edits else message
 
 
-def rewrite_hello(message: bytes, document: int, topology: Topology) -> bytes:
+def is_balanced(message: bytes, document: int) -> bool:
+    """Whether a hello says that the client knows of a load balancer. Raises BsonError."""
+    said = find_element(message, document, b"loadBalanced")
+    return said is not None and said.kind == kinds.BOOL and any(message[said.value : said.end])
+
+
+def rewrite_hello(
+    message: bytes,
+    document: int,
+    topology: Topology,
+    compression: Compression | None = None,
+    *,
+    balanced: bool = False,
+) -> bytes:
     """A hello reply that names only addresses of the proxy; an OP_MSG's checksum is the caller's to refresh.
+
+    `compression` takes what the server has answered, and says what is answered instead. `balanced`: the
+    client needs a service id.
 
     Raises UnknownMember; BsonError, also for an address in a type that a driver might read and this does not.
     Cost: O(elements of the reply).
     """
-    edits = list(_hello_edits(message, document, topology))
+    parents = (0, document)
+    end = document + int32_at(message, document)
+    edits = list(_hello_edits(message, document, topology, compression))
+    if compression is not None and compression.for_client:
+        edits.append(_added("compression", compression.for_client, end, parents))
+    if balanced and topology.service_id and find_element(message, document, b"serviceId") is None:
+        edits.append(_added("serviceId", ObjectId(topology.service_id), end, parents))
     return splice(message, edits) if edits else message
 
 
-def _hello_edits(message: bytes, document: int, topology: Topology) -> Iterator[Edit]:
+def _hello_edits(
+    message: bytes, document: int, topology: Topology, compression: Compression | None
+) -> Iterator[Edit]:
     parents = (0, document)
     for element in elements(message, document):
         if element.name == b"compression":
+            if compression is not None:
+                compression.server_answers(_names(message, element))
             yield Edit(element.start, element.end, b"", parents)
         elif element.name in _ADDRESSES and element.kind != kinds.NULL:
             yield _address(message, element, topology, parents)
@@ -93,6 +139,19 @@ def _hello_edits(message: bytes, document: int, topology: Topology) -> Iterator[
             yield from _address_list(message, element, topology, parents)
         elif element.name == b"maxMessageSizeBytes":
             yield from _message_size(message, element, parents)
+
+
+def _names(message: bytes, element: Element) -> list[str]:
+    """The strings of an array; what is none of these names nothing."""
+    if element.kind != kinds.ARRAY:
+        return []
+    found = (string_bytes(message, item) for item in elements(message, element.value))
+    return [name.decode("ascii", "replace") for name in found]
+
+
+def _added(name: str, value: object, end: int, parents: tuple[int, ...]) -> Edit:
+    """One more element of the document that ends at `end`."""
+    return Edit(end - 1, end - 1, encode({name: value})[4:-1], parents)
 
 
 def _message_size(message: bytes, element: Element, parents: tuple[int, ...]) -> Iterator[Edit]:

@@ -37,7 +37,7 @@ from sealwire.proxy.session.labels import (
 )
 from sealwire.proxy.session.login.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded, UsersUnknown
 from sealwire.proxy.session.login.authentication import check_login
-from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, prepare_hello
+from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, BalancerMismatch
 from sealwire.proxy.session.login.mechanisms import mechanism_in
 from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
 from sealwire.proxy.session.moving.abandoned import abort_of
@@ -97,7 +97,11 @@ class ClientSide(Side):
         if holds_envelope(message, [query.query]):
             raise BsonError(WireReason.BSON_VALUE, query.query)
         request = Request(RequestKind.LEGACY_HELLO, "hello", "")
-        hello = prepare_hello(message, query.query)
+        try:
+            hello = self._conversation.hello_request(message, query.query)
+        except BalancerMismatch:
+            answer = replies.legacy_mismatch(self._conversation.new_id(), request_id_of(message))
+            return [*denials(BalancerMismatch.__name__, OTHER), ToClient(answer)]
         ask_users.introduced(self._conversation, message, query.query)
         return [self._send_on(hello, request)]
 
@@ -252,7 +256,7 @@ class ClientSide(Side):
         if parsed.sequences:
             # no handshake has one, and nobody would look into it
             raise Refusal(Reason.SHAPE, rule="this document sequence")
-        hello = refresh_checksum(prepare_hello(message, parsed.body))
+        hello = refresh_checksum(self._conversation.hello_request(message, parsed.body))
         ask_users.introduced(self._conversation, message, parsed.body)
         request = Request(RequestKind.HELLO, "hello", "")
         return [self._send_on(hello, None if parsed.flags & MORE_TO_COME else request)]

@@ -26,7 +26,7 @@ from sealwire.proxy.session.effects import (
     ToClient,
 )
 from sealwire.proxy.session.login.access import is_speculative_yes, is_yes
-from sealwire.proxy.session.login.handshake import MAX_CLIENT_MESSAGE_BYTES, UnknownMember, rewrite_hello
+from sealwire.proxy.session.login.handshake import MAX_CLIENT_MESSAGE_BYTES, UnknownMember
 from sealwire.proxy.session.moving.lasting import answered
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing import cursors
@@ -345,7 +345,7 @@ class ServerSide(Side):
 
     def _hello_reply(self, message: bytes, document: int, finish: Callable[[bytes], bytes]) -> list[Effect]:
         try:
-            rewritten = finish(rewrite_hello(message, document, self._conversation.topology))
+            rewritten = finish(self._conversation.hello_reply(message, document))
         except UnknownMember as error:
             return [self._conversation.end(CloseReason.TOPOLOGY, str(error))]
         reply: list[Effect] = [ToClient(rewritten)]

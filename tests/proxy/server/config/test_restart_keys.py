@@ -16,6 +16,7 @@ from sealwire.proxy.server.config.settings import (
     AccessControl,
     Address,
     CacheSettings,
+    Compressed,
     Config,
     KeySettings,
     Limits,
@@ -45,6 +46,7 @@ WAITING = {
     "keys.cache": replace(OLD, keys=replace(OLD.keys, cache=CacheSettings(Path("cache"), KEK))),
     "vault": replace(OLD, vault=VAULT),
     "frontier.uri_file": replace(OLD, frontier_uri_file=Path("other")),
+    "listen.load_balanced": replace(OLD, load_balanced=True),
     "admin.address": replace(OLD, admin=Address("other", 1)),
     "admin.tls": replace(OLD, admin_tls=ListenTls(TlsMode.TLS, Path("other"))),
     "admin.page": replace(OLD, admin_page=PageSettings(Path("other"))),
@@ -64,6 +66,8 @@ COUNTING: dict[str, Any] = {
     "access_control": AccessControl.NONE,
     "reveal": Reveal.EVERYWHERE,
     "keys": KeySettings(7.0, 8.0),
+    "listen_compression": Compressed(("zlib",)),
+    "upstream_compression": Compressed(("zlib",)),
     "ignored_variables": ("OTHER",),
 }
 

@@ -1,0 +1,139 @@
+"""What the two peers of one session have agreed to compress: the client with us, and we with the server.
+
+Theory of operation. Each side is negotiated on its own, in the handshake that passes anyway: the client's
+offer is answered with what this proxy offers too, and what this proxy offers to the server takes its place.
+Messages are inflated before anybody looks at them, and compressed when all effects are known: so what lies
+between knows nothing of it. A session whose proxy offers nothing to either side has no Compression, and pays
+one comparison for each message.
+
+A reply is compressed when its request was, by the same compressor. To the server all but logins is.
+Source: OP_COMPRESSED (driver specifications).
+"""
+
+from collections.abc import Sequence
+from typing import Final, final
+
+from sealwire.proxy.session.effects import Effect, LongToClient, LongToServer, ToClient, ToServer
+from sealwire.wire.compressors import Compressor
+from sealwire.wire.errors import ProtocolError, WireReason
+from sealwire.wire.header import COMPRESSED, MSG, op_code_of, request_id_of, response_to_of
+from sealwire.wire.long_message import LongMessage
+from sealwire.wire.op_compressed import compress, compressor_of, inflate
+from sealwire.wire.op_msg import MORE_TO_COME, parse_op_msg
+from sealwire.wire.raw_bson import Cursor
+
+NEVER_COMPRESSED: Final = frozenset(
+    b"""hello isMaster ismaster saslStart saslContinue getnonce authenticate createUser updateUser copydb
+    copydbgetnonce copydbSaslStart""".split()
+)
+"""Handshakes, and what may hold a password beside text that somebody else chose: its length would tell."""
+
+_FLAGS: Final = 16
+
+
+@final
+class Compression:
+    """One of each session of a proxy that offers compression."""
+
+    __slots__ = ("_for_clients", "_for_server", "_requests", "_with_client", "_with_server")
+
+    def __init__(self, for_clients: tuple[Compressor, ...], for_server: tuple[Compressor, ...]) -> None:
+        self._for_clients = for_clients
+        self._for_server = for_server
+        self._with_client: tuple[Compressor, ...] = ()
+        self._with_server: Compressor | None = None
+        # By what a request was compressed, by the id that the next reply to it answers.
+        self._requests: dict[int, Compressor] = {}
+
+    # -- the handshake ---------------------------------------------------------------------------------------
+
+    def client_offers(self, names: Sequence[str]) -> None:
+        """The client's handshake names these; of what we know, its order counts, as with a server."""
+        ours = {compressor.name: compressor for compressor in self._for_clients}
+        self._with_client = tuple(ours[name] for name in dict.fromkeys(names) if name in ours)
+
+    @property
+    def for_client(self) -> list[str]:
+        """What the client is told."""
+        return [compressor.name for compressor in self._with_client]
+
+    @property
+    def for_server(self) -> list[str]:
+        """What the server is offered."""
+        return [compressor.name for compressor in self._for_server]
+
+    def server_answers(self, names: Sequence[str]) -> None:
+        """The server names these of what it was offered; our order counts."""
+        found = (compressor for compressor in self._for_server if compressor.name in names)
+        self._with_server = next(found, self._with_server)
+
+    # -- messages --------------------------------------------------------------------------------------------
+
+    def from_client(self, message: bytes, max_message_bytes: int) -> bytes:
+        """A message as the client has meant it. Raises ProtocolError, also for a compressed login."""
+        if op_code_of(message) != COMPRESSED:
+            return message
+        compressor = compressor_of(message, self._with_client)
+        inflated = inflate(message, compressor, max_message_bytes)
+        name, flags = _command_of(inflated)
+        if name in NEVER_COMPRESSED:
+            raise ProtocolError(WireReason.COMPRESSED_LOGIN, 0)
+        if not flags & MORE_TO_COME:
+            self._requests[request_id_of(inflated)] = compressor
+        return inflated
+
+    def from_server(self, message: bytes | LongMessage, max_message_bytes: int) -> bytes | LongMessage:
+        """A message as the server has meant it. Raises ProtocolError, also where nothing was agreed."""
+        head = message.head if isinstance(message, LongMessage) else message
+        if op_code_of(head) != COMPRESSED:
+            return message
+        whole = message.joined() if isinstance(message, LongMessage) else message
+        # a server may answer by any that it was offered and has named
+        allowed = () if self._with_server is None else self._for_server
+        return inflate(whole, compressor_of(whole, allowed), max_message_bytes)
+
+    def packed(self, effects: list[Effect]) -> list[Effect]:
+        """The effects, with messages compressed as agreed. Cost: O(bytes of these messages), at once."""
+        return [self._packed(effect) for effect in effects]
+
+    def _packed(self, effect: Effect) -> Effect:
+        match effect:
+            case ToClient() if self._requests:
+                return ToClient(self._reply(effect.data))
+            case LongToClient() if self._requests:
+                return ToClient(self._reply(_joined(effect.pieces)))
+            case ToServer() if self._with_server is not None:
+                return ToServer(_request(effect.data, self._with_server))
+            case LongToServer() if self._with_server is not None:
+                return ToServer(_request(_joined(effect.pieces), self._with_server))
+            case _:
+                return effect
+
+    def _reply(self, message: bytes) -> bytes:
+        compressor = self._requests.pop(response_to_of(message), None)
+        if compressor is None or op_code_of(message) != MSG:
+            return message
+        if message[_FLAGS] & MORE_TO_COME:
+            # in a stream each reply answers the one before it
+            self._requests[request_id_of(message)] = compressor
+        return compress(message, compressor)
+
+
+def _request(message: bytes, compressor: Compressor) -> bytes:
+    if op_code_of(message) != MSG or _command_of(message)[0] in NEVER_COMPRESSED:
+        return message
+    return compress(message, compressor)
+
+
+def _command_of(message: bytes) -> tuple[bytes, int]:
+    """The name of the command in an OP_MSG, and the flags. Raises ProtocolError."""
+    parsed = parse_op_msg(message)
+    cursor = Cursor(message, parsed.body)
+    return (cursor.name if cursor.advance() else b""), parsed.flags
+
+
+def _joined(pieces: list[bytes]) -> bytes:
+    """All of them in one piece, for they are compressed at once; takes them."""
+    whole = b"".join(pieces)
+    pieces.clear()
+    return whole

@@ -1,0 +1,154 @@
+"""A driver that compresses, and a server that does: the same answers, and no plaintext inside what is packed.
+
+SecantusDB cannot compress; a relay before it does (`tests.support.inflating_relay`).
+"""
+
+from collections.abc import Iterator
+from secrets import token_hex
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pymongo import MongoClient, WriteConcern, monitoring
+
+from sealwire.testbed.database import DatabaseProcess
+from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from tests.compressed_messages import NUMBERS
+from tests.integration.conftest import POLICY, Document
+from tests.integration.operations import documents
+from tests.integration.test_differential import Operation, canonical, operations, run
+from tests.support.inflating_relay import InflatingRelay, inflating_relay
+from tests.support.relay import Relay, relay
+from tests.support.secantus import CLINIC, USERS, secantus
+
+pytestmark = pytest.mark.integration
+
+COVERED, UNCOVERED = token_hex(16), token_hex(16)
+OFFER = "snappy,zstd,zlib"
+
+
+class Scene:
+    """A server that compresses, a proxy, and a recorded line from clients."""
+
+    def __init__(
+        self, database: DatabaseProcess, line: InflatingRelay, proxy: ProxyProcess, front: Relay
+    ) -> None:
+        self.database = database
+        self.line = line
+        self.proxy = proxy
+        self.front = front
+
+    def client(self, compressors: str, **options: Any) -> MongoClient[Document]:
+        """A driver that goes through the recorded line."""
+        uri = self.proxy.uri(CLINIC, "clinic").replace(self.proxy.address, self.front.address)
+        wanted: dict[str, Any] = {"compressors": compressors} if compressors else {}
+        return MongoClient(uri, **wanted, directConnection=True, **options)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    folder = tmp_path_factory.mktemp("compression")
+    with (
+        secantus(folder, users=USERS) as database,
+        inflating_relay(database.address) as line,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("SEALWIRE_LISTEN_COMPRESSION", OFFER)
+        patch.setenv("SEALWIRE_UPSTREAM_COMPRESSION", "zlib,zstd")
+        options = ProxyOptions(folder / "sealwire", POLICY, line.address)
+        with ProxyProcess(options) as proxy, relay(proxy.address) as front:
+            yield Scene(database, line, proxy, front)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_driver_that_compresses_is_served(scene: Scene, name: str) -> None:
+    before = scene.line.compressed[NUMBERS["zlib"]], len(scene.front.to_server), len(scene.front.to_client)
+    document = {"nhs_number": COVERED, "notes": {"a": COVERED}, "ward": UNCOVERED, "text": "long " * 2000}
+    with scene.client(name) as client:
+        patients = client["clinic"].patients
+        patients.delete_many({})
+        patients.insert_many([{**document, "_id": number} for number in range(300)])
+        patients.with_options(write_concern=WriteConcern(0)).insert_one({"_id": 300, "nhs_number": COVERED})
+        assert len(list(patients.find({"nhs_number": COVERED, "_id": {"$lt": 300}}, batch_size=50))) == 300
+        found = patients.find_one({"nhs_number": COVERED})
+        assert found == {**document, "_id": 0}
+        assert list(patients.aggregate([{"$match": {"nhs_number": COVERED}}, {"$count": "n"}])) == [
+            {"n": 301}
+        ]
+    assert scene.line.compressed[NUMBERS["zlib"]] > before[0]
+    # 3 MB were written and read
+    assert len(scene.front.to_server) - before[1] < 1_000_000
+    assert len(scene.front.to_client) - before[2] < 1_000_000
+    assert (2012).to_bytes(4, "little") + (2013).to_bytes(4, "little") in scene.front.to_server[before[1] :]
+
+
+def test_what_is_packed_has_no_plaintext(scene: Scene) -> None:
+    sent = bytes(scene.line.to_server)
+    assert UNCOVERED.encode() in sent
+    assert COVERED.encode() not in sent
+    assert set(scene.line.compressed) == {NUMBERS["zlib"]}
+    assert {tuple(offer) for offer in scene.line.offers} <= {("zlib", "zstd"), ()}
+    assert ("zlib", "zstd") in {tuple(offer) for offer in scene.line.offers}
+    assert {"saslStart", "saslContinue"} & set(scene.line.plain)
+
+
+def test_a_driver_that_does_not_compress_is_served_beside(scene: Scene) -> None:
+    before = len(scene.front.to_client)
+    with scene.client("") as client:
+        client["clinic"].patients.insert_one({"nhs_number": COVERED, "text": "long " * 4000})
+        assert client["clinic"].patients.find_one({"nhs_number": COVERED}) is not None
+    assert len(scene.front.to_client) - before > 10_000
+    assert COVERED.encode() in bytes(scene.front.to_client[before:])
+
+
+def test_a_refusal_and_an_error_arrive_compressed_or_not(scene: Scene) -> None:
+    listener = Failures()
+    with scene.client("zstd", event_listeners=[listener]) as client:
+        patients = client["clinic"].patients
+        for query in ({"nhs_number": {"$regex": "x" * 600}}, {"ward": {"$unknown": "x" * 600}}):
+            with pytest.raises(Exception, match=r"(?i)refused|unknown"):
+                patients.find_one(query)
+        assert patients.find_one({"nhs_number": "nobody"}) is None
+    assert len(listener.codes) == 2
+
+
+class Failures(monitoring.CommandListener):
+    """Notes the codes of commands that fail."""
+
+    def __init__(self) -> None:
+        self.codes: list[Any] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        """Nothing."""
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Nothing."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Note it."""
+        self.codes.append(event.failure.get("code"))
+
+
+@pytest.fixture(scope="module")
+def packed_client(scene: Scene) -> Iterator[MongoClient[Document]]:
+    with scene.client("snappy,zlib,zstd") as client:
+        yield client
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(stored=documents, done=st.lists(operations, min_size=1, max_size=6))
+def test_the_same_answer_or_a_refusal(
+    scene: Scene, packed_client: MongoClient[Document], stored: list[Document], done: list[Operation]
+) -> None:
+    with scene.database.connect(USERS[0]) as direct:
+        plain, covered = direct["plain"].patients, packed_client["clinic"].patients
+        plain.delete_many({})
+        direct["clinic"].patients.delete_many({})
+        plain.insert_many([dict(document) for document in stored])
+        covered.insert_many([dict(document) for document in stored])
+        for operation in done:
+            through = run(covered, operation)
+            if through[0] != "refused":
+                assert through == run(plain, operation), operation[0]
+        assert canonical(list(covered.find().sort("_id"))) == canonical(list(plain.find().sort("_id")))

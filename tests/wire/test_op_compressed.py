@@ -1,0 +1,112 @@
+"""OP_COMPRESSED: read and written, and refused where anything about it is not as it should be."""
+
+import struct
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwire.wire.compressors import COMPRESSOR_NAMES, Compressor, compressor_named
+from sealwire.wire.errors import ProtocolError, WireReason
+from sealwire.wire.op_compressed import WORTHWHILE_BYTES, compress, compressor_of, inflate
+from tests.compressed_messages import NUMBERS, framed, packed, unpacked
+from tests.strategies import made_op_msg
+from tests.wire.corpus import document, element, string
+
+ALL = tuple(compressor_named(name) for name in COMPRESSOR_NAMES)
+LIMIT = 48_000_000
+each = pytest.mark.parametrize("compressor", ALL, ids=lambda compressor: compressor.name)
+
+
+def message_of(text: bytes, request_id: int = 7, response_to: int = 0) -> bytes:
+    body = document(element(2, b"ping", string(text)))
+    return made_op_msg(body, request_id=request_id, response_to=response_to).message
+
+
+PING = message_of(b"x" * 400)
+
+
+def opened(message: bytes, allowed: tuple[Compressor, ...] = ALL, limit: int = LIMIT) -> bytes:
+    return inflate(message, compressor_of(message, allowed), limit)
+
+
+@each
+@given(text=st.binary(max_size=2000), ids=st.tuples(st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1)))
+def test_a_message_survives_the_round_trip(compressor: Compressor, text: bytes, ids: tuple[int, int]) -> None:
+    message = message_of(text, *ids)
+    assert opened(packed(message, compressor.number)) == message
+    sent = compress(message, compressor)
+    assert unpacked(sent) == message
+    assert len(sent) <= len(message)
+    assert sent is message or opened(sent) == message
+
+
+def test_what_would_not_be_shorter_stays() -> None:
+    short = message_of(b"x" * (WORTHWHILE_BYTES - 100))
+    assert compress(short, ALL[0]) is short
+    dense = message_of(bytes(range(1, 250)) + bytes(range(249, 0, -1)))
+    assert compress(dense, ALL[0]) is dense
+
+
+PAYLOAD = packed(PING, NUMBERS["zlib"])[25:]
+
+
+def made(inner: int = 2013, size: int = len(PING) - 16, number: int = 2, data: bytes = PAYLOAD) -> bytes:
+    return framed(struct.pack("<iiB", inner, size, number) + data)
+
+
+NESTED = packed(packed(PING, 2), 2, inner=2012)
+BROKEN = {
+    "no fields": (framed(b""), WireReason.MESSAGE_TRUNCATED),
+    "no compressor": (framed(bytes(8)), WireReason.MESSAGE_TRUNCATED),
+    "another opcode": (PING, WireReason.OPCODE),
+    "another length": (made() + b"\0", WireReason.MESSAGE_LENGTH),
+    "noop": (made(number=0, data=PING[16:]), WireReason.COMPRESSOR),
+    "a compressor of the future": (made(number=4), WireReason.COMPRESSOR),
+    "the last compressor": (made(number=255), WireReason.COMPRESSOR),
+    "nested": (NESTED, WireReason.OPCODE),
+    "an old query inside": (made(inner=2004), WireReason.OPCODE),
+    "an old reply inside": (made(inner=1), WireReason.OPCODE),
+    "a negative size": (made(size=-1), WireReason.COMPRESSED_SIZE),
+    "the lowest size": (made(size=-(2**31)), WireReason.COMPRESSED_SIZE),
+    "the highest size": (made(size=2**31 - 1), WireReason.COMPRESSED_SIZE),
+    "one byte too long": (made(size=LIMIT - 15), WireReason.COMPRESSED_SIZE),
+    "a size of nothing": (made(size=0), WireReason.COMPRESSED_DATA),
+    "one byte less": (made(size=len(PING) - 17), WireReason.COMPRESSED_DATA),
+    "one byte more": (made(size=len(PING) - 15), WireReason.COMPRESSED_DATA),
+    "all that is allowed": (made(size=LIMIT - 16), WireReason.COMPRESSED_DATA),
+    "no data": (made(data=b""), WireReason.COMPRESSED_DATA),
+    "data cut off": (made(data=PAYLOAD[:-1]), WireReason.COMPRESSED_DATA),
+    "bytes behind": (made(data=PAYLOAD + b"\0"), WireReason.COMPRESSED_DATA),
+    "data of another compressor": (made(number=3), WireReason.COMPRESSED_DATA),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_broken_is_refused(name: str) -> None:
+    message, reason = BROKEN[name]
+    with pytest.raises(ProtocolError) as caught:
+        opened(message)
+    assert caught.value.reason is reason
+
+
+def test_only_what_was_agreed_is_inflated() -> None:
+    for compressor in ALL:
+        others = tuple(other for other in ALL if other is not compressor)
+        with pytest.raises(ProtocolError) as caught:
+            opened(packed(PING, compressor.number), others)
+        assert caught.value.reason is WireReason.COMPRESSOR
+
+
+def test_the_limit_counts_the_header() -> None:
+    assert opened(packed(PING, 2), limit=len(PING)) == PING
+    with pytest.raises(ProtocolError) as caught:
+        opened(packed(PING, 2), limit=len(PING) - 1)
+    assert caught.value.reason is WireReason.COMPRESSED_SIZE
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    with suppress(ProtocolError):
+        assert opened(framed(data))[12:16] == PING[12:16]
