@@ -17,6 +17,7 @@ from sealwire.policies.filters.operands import (
     BRANCHES,
     comment,
     exists,
+    is_least_text,
     misplaced,
     no_document,
     only_exists,
@@ -229,9 +230,15 @@ def _compare(walk: Walk, element: Element) -> None:
 
 
 def _range(walk: Walk, element: Element) -> None:
-    """The range operators beside each other become one `$in`, or a `$not` where there is an `$in`."""
+    """The range operators beside each other become one `$in`, or a `$not` where there is an `$in`.
+
+    From "" on means every string, with no order in it (Django's partial indexes have that): it is a `$type`.
+    """
     names = named_parts(walk.buf, walk.parents[-1])
     ranges = [part for name, part in names.items() if name in _RANGE]
+    if is_least_text(walk, element) and len(ranges) == 1 and b"$type" not in names:
+        put_types(walk, element, stored_types(walk.node, kinds.STRING) or (), b"$type")
+        return
     if walk.node.leaf is None or {b"$in", b"$not"} <= names.keys():
         raise Refusal(Reason.RANGE, path=walk.node.path, rule=operator_name(ranges[0]))
     if element.start == ranges[0].start:
@@ -321,7 +328,10 @@ OPERATORS: Final[dict[bytes, Rule[Handler]]] = {
     b"$all": encrypted(_all),
     b"$not": encrypted(_not, "of what is supported"),
     b"$elemMatch": encrypted(plan_elem_match, "deterministic classes"),
-    **family("$gt $gte $lt $lte", encrypted(_range, "classes with a `range`; else refused [range]")),
+    **family(
+        "$gt $gte $lt $lte",
+        encrypted(_range, "classes with a `range`; `$gte` of the empty string; else refused [range]"),
+    ),
     b"$exists": passed(exists),
     b"$comment": passed(comment),
     b"$size": passed(_size, "deterministic classes"),

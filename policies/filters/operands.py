@@ -5,7 +5,7 @@ from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.quantities import INT, NUMERIC
-from sealwire.policies.file.schema import PathNode
+from sealwire.policies.file.schema import PathNode, ValueType
 from sealwire.policies.planning.arguments import check_nested, is_operator_document, operator_name
 from sealwire.policies.planning.numbers import FLAGS, is_true, whole_number
 from sealwire.policies.planning.values import put
@@ -113,10 +113,23 @@ def stored_types(node: PathNode, asked: int) -> tuple[int, ...] | None:
     return (_MIN_KEY,) if asked == kinds.BIN_DATA else meant
 
 
-def put_types(walk: Walk, operator: Element, types: Iterable[int]) -> None:
-    """Let `$type` ask for these types."""
+def put_types(walk: Walk, operator: Element, types: Iterable[int], name: bytes | None = None) -> None:
+    """Let `$type` ask for these types; with a name, in place of an operator of another one."""
     items = b"".join(b"\x10%d\0%b" % (index, INT.pack(kind)) for index, kind in enumerate(types))
-    put(walk, operator, kinds.ARRAY, INT.pack(len(items) + 5) + items + b"\0")
+    put(walk, operator, kinds.ARRAY, INT.pack(len(items) + 5) + items + b"\0", name)
+
+
+def is_least_text(walk: Walk, operator: Element) -> bool:
+    """Whether it is `{$gte: ""}` on a class of strings: every string is that, in each collation."""
+    node = walk.node
+    return (
+        operator.name == b"$gte"
+        and operator.kind == kinds.STRING
+        and string_bytes(walk.buf, operator) == b""
+        and node.leaf is not None
+        and node.leaf.value_type is ValueType.STRING
+        and not node.absent
+    )
 
 
 def only_exists(buf: bytes, element: Element) -> Element | None:

@@ -116,10 +116,11 @@ def match_range(walk: Walk, conditions: list[Element], node: PathNode, *, is_amo
     draft.replacements.extend(Replacement(item, walk.parents) for item in conditions[1:])
 
 
-def put(walk: Walk, element: Element, kind: int, value: bytes) -> None:
-    """Put a value that says nothing of a stored one in place of an element's own."""
+def put(walk: Walk, element: Element, kind: int, value: bytes, name: bytes | None = None) -> None:
+    """Put a value that says nothing of a stored one in place of an element's own; `name` renames it."""
     # the name with its NUL lies between the type byte and the value
-    data = bytes((kind,)) + walk.buf[element.start + 1 : element.value] + value
+    named = walk.buf[element.start + 1 : element.value] if name is None else name + b"\0"
+    data = bytes((kind,)) + named + value
     walk.draft.replacements.append(Replacement(element, walk.parents, data))
 
 

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Callable
 
+import pytest
+
 from tests.clients.environment import client_python
 from tests.clients.harness import Client, Command, program
 from tests.node_programs import NODE, missing, require_mongosh
@@ -11,6 +13,12 @@ from tests.support.skips import skip_or_fail
 
 def _python(name: str) -> Callable[[], Command]:
     return lambda: [client_python(), program(name)]
+
+
+def _django() -> Command:
+    if sys.version_info < (3, 12):
+        pytest.skip("Django's backend needs Python 3.12")
+    return [client_python(), program("with_django.py")]
 
 
 def _node(package: str, name: str) -> Callable[[], Command]:
@@ -42,6 +50,12 @@ SLOW = (
     Client("motor", "Python", _python("with_motor.py")),
     Client("beanie", "Python", _python("with_beanie.py")),
     Client("mongoengine", "Python", _python("with_mongoengine.py"), note="it has no transactions"),
+    Client(
+        "django-mongodb-backend",
+        "Python",
+        _django,
+        note="no GridFS; groups by pipelines: the test server lacks the ORM's `$unionWith`",
+    ),
     Client(
         "pymongoarrow and pandas",
         "Python",

@@ -48,6 +48,40 @@ def test_a_type_is_asked_for_as_it_is_stored(path: str, types: Any, sent: Any) -
 
 
 @pytest.mark.parametrize(
+    ("condition", "sent"),
+    [
+        ({"$gte": ""}, {"$type": [2, BINARY]}),
+        ({"$exists": True, "$gte": ""}, {"$exists": True, "$type": [2, BINARY]}),
+        ({"$not": {"$gte": ""}}, {"$not": {"$type": [2, BINARY]}}),
+        ({"$elemMatch": {"$gte": ""}}, {"$elemMatch": {"$type": [2, BINARY]}}),
+    ],
+)
+def test_from_the_empty_string_on_is_every_string(condition: Any, sent: Any) -> None:
+    plan = plan_of({"find": "patients", "filter": {"nhs_number": condition}})
+    assert plan.edits == []
+    assert decode(replaced(plan))["filter"] == {"nhs_number": sent}
+
+
+@pytest.mark.parametrize(
+    ("path", "condition"),
+    [
+        ("nhs_number", {"$gt": ""}),
+        ("nhs_number", {"$lt": ""}),
+        ("nhs_number", {"$gte": "a"}),
+        ("nhs_number", {"$gte": "\0"}),
+        ("nhs_number", {"$gte": "", "$lt": "a"}),
+        ("nhs_number", {"$gte": "", "$type": "string"}),
+        ("nhs_number", {"$gte": None}),
+        ("notes", {"$gte": ""}),
+        ("ratio", {"$gte": ""}),
+        ("address", {"$gte": ""}),
+    ],
+)
+def test_no_other_range_of_strings_has_an_answer(path: str, condition: Any) -> None:
+    assert reason({"find": "patients", "filter": {path: condition}}) is Reason.RANGE
+
+
+@pytest.mark.parametrize(
     ("path", "types", "expected"),
     [
         ("notes", "string", Reason.OPERATOR),
