@@ -18,7 +18,7 @@ PRODUCT = (
 )
 WORKSHOP = ("bench", "tools")
 TESTS = ("tests",)
-EXCLUDED = ("*/node_modules/*",)
+EXCLUDED = ("*/node_modules/*", "*/tests/clients/programs/*")
 # pytest calls these; click and FastAPI call what their decorators made a command or a route of.
 FRAMEWORK_NAMES = ("test_*", "pytest_*", "pytestmark")
 FRAMEWORK_DECORATORS = ("@pytest.fixture", "@*.command", "@*.group", "@router.*", "@given")
