@@ -100,8 +100,8 @@ def read_and_write() -> None:
     attempt("save", lambda: save("canary-4"))
     attempt("update", lambda: Patient.objects.filter(nhs_number="canary-5").update(visits=7, notes=None))
     attempt("get or create", lambda: Patient.objects.get_or_create(nhs_number="canary-5")[1])
-    # The ORM's counts end in a $unionWith without a collection, which the tests' server lacks, and its groups in
-    # {"$project": {"$ifNull": ...}}, which that server takes for a field: these are by hand.
+    # The ORM's counts end in a $unionWith without a collection, which the tests' server lacks, and its groups
+    # in {"$project": {"$ifNull": ...}}, which that server takes for a field: these are by hand.
     pipeline = [{"$match": {"nhs_number": "canary-2"}}]
     attempt("raw aggregate", lambda: [shown(each) for each in Patient.objects.raw_aggregate(pipeline)])
     groups = [
