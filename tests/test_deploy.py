@@ -130,6 +130,55 @@ def test_the_keys_job_runs_the_same_steps_without_privileges() -> None:
         assert mounts == {volume["name"] for volume in spec["volumes"]}
 
 
+TASKS = ("sealwire-backup", "sealwire-drill", "sealwire-tls")
+
+
+def test_every_unit_tells_that_it_has_failed_but_the_one_that_does() -> None:
+    for unit in SYSTEMD.glob("*.service"):
+        told = unit_settings(unit).get("OnFailure")
+        assert told == (None if "@" in unit.name else ["sealwire-failed@%n.service"])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_leaves_when_it_last_succeeded(task: str) -> None:
+    settings = unit_settings(SYSTEMD / f"{task}.service")
+    (start,) = settings["ExecStart"]
+    assert f"--metrics-file /var/lib/sealwire-metrics/{task.removeprefix('sealwire-')}.prom" in start
+    assert unit_settings(SYSTEMD / f"{task}.timer")["Persistent"] == ["true"]
+
+
+def test_systemd_understands_the_tasks_and_what_reports_them(tmp_path: Path) -> None:
+    program = tmp_path / "sealwire"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    units = [
+        *(f"{task}.{kind}" for task in TASKS for kind in ("service", "timer")),
+        "sealwire-failed@.service",
+    ]
+    for unit in units:
+        text = (
+            (SYSTEMD / unit).read_text(encoding="utf-8").replace("/opt/sealwire/bin/sealwire", str(program))
+        )
+        (tmp_path / unit).write_text(text)
+    done = systemd_analyze("verify", "--man=no", *(tmp_path / f"{task}.timer" for task in TASKS))
+    assert done.returncode == 0, done.stderr
+    assert not re.search(r"sealwire-\w+@?\.(service|timer):\d+", done.stderr), done.stderr
+
+
+def test_the_report_names_the_unit_and_calls_the_hook(tmp_path: Path) -> None:
+    (start,) = unit_settings(SYSTEMD / "sealwire-failed@.service")["ExecStart"]
+    hook = tmp_path / "on-failure"
+    hook.write_text('#!/bin/sh\necho "told of $1"\n')
+    hook.chmod(0o755)
+    script = re.findall(r"-c '(.*)' sh %i", start)[0].replace("$$", "$")
+    script = script.replace("/etc/sealwire/on-failure", str(hook))
+    command = ["/bin/sh", "-c", script, "sh", "sealwire-backup.service"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    assert first.startswith("<2>sealwire-backup.service has failed")
+    assert second == "told of sealwire-backup.service"
+
+
 def test_both_timers_of_the_keys_come_on_the_same_day_and_often_enough() -> None:
     timer = unit_settings(KEYS_UNIT.with_suffix(".timer"))
     assert timer["OnCalendar"] == ["Mon *-*-* 04:15:00 UTC"]
@@ -162,9 +211,10 @@ def test_every_user_of_a_unit_is_made_and_owns_its_folders() -> None:
     made = re.findall(r"^d (\S+) +(\d+) (\S+)", (SYSTEMD / "tmpfiles.conf").read_text(encoding="utf-8"), re.M)
     folders = {path: (mode, user) for path, mode, user in made}
     assert folders.pop("/etc/sealwire") == ("0750", "root")
+    assert folders.pop("/var/lib/sealwire-metrics") == ("0755", "sealwire-backup")
     assert {mode for mode, _ in folders.values()} == {"0700"}
     written = {path.lstrip("-") for unit in units for path in unit.get("ReadWritePaths", ())}
-    assert written <= set(folders)
+    assert written <= {*folders, "/var/lib/sealwire-metrics"}
     assert {user for _, user in folders.values()} == users
 
 

@@ -6,6 +6,7 @@ from typing import NoReturn
 import click
 
 from sealwire.audit import errors as audit
+from sealwire.cli.task_figures import FigureProblem
 from sealwire.crypto import errors as crypto
 from sealwire.files import errors as files
 from sealwire.keys import errors as keys
@@ -64,6 +65,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     server.NotReady: EX_UNAVAILABLE,
     server.WorkersFailed: EX_SOFTWARE,
     testbed.TestbedError: EX_UNAVAILABLE,
+    FigureProblem: EX_CANTCREAT,
     direct.UnusableUri: EX_CONFIG,
     direct.ServerUnreachable: EX_UNAVAILABLE,
     direct.ServerDenied: EX_NOPERM,

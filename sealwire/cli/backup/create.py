@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 
 import click
 
@@ -13,6 +14,7 @@ from sealwire.cli.options import PRESENT_FILE, dry_run_option, json_option
 from sealwire.cli.output import answer, document_bar, print_json, show_table
 from sealwire.cli.server_options import required_uri, server_options
 from sealwire.cli.signals import ended_in_order
+from sealwire.cli.task_figures import metrics_file_option, write_success
 from sealwire.crypto import selftest
 from sealwire.keys.keyring.file import read_record
 from sealwire.sidecars.backup.dumping.consistency import Wanted
@@ -68,6 +70,7 @@ RIGHTS = "log in as a user with the role `backup` (or read on what --only names)
     type=PRESENT_FILE,
     help="Note the ids of this keyring's keys in the manifest: those that the covered fields need.",
 )
+@metrics_file_option
 @dry_run_option
 @json_option
 def create(  # noqa: PLR0913 - one parameter an option
@@ -82,6 +85,7 @@ def create(  # noqa: PLR0913 - one parameter an option
     parallel: int,
     policy: Path | None,
     keyring: Path | None,
+    metrics_file: Path | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -98,6 +102,7 @@ def create(  # noqa: PLR0913 - one parameter an option
           --recipient public:backup.pub --policy policy.yaml --keyring keyring.json --json
     """
     selftest.run()
+    began_s = monotonic()
     options = DumpOptions(
         required_uri(uri),
         only,
@@ -116,6 +121,8 @@ def create(  # noqa: PLR0913 - one parameter an option
         with create_backup(store, name, recipients) as sink, _bar(name) as tell:
             dumped = dump(client, sink, options, tell)
     _show(name, store.address, dumped, as_json=as_json)
+    if metrics_file is not None:
+        write_success(metrics_file, "backup", datetime.now(UTC), monotonic() - began_s)
 
 
 def _key_ids(keyring: Path) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from sealwire.cli.options import PATH
 from sealwire.cli.output import progress_bar
 from sealwire.cli.server_options import refuse_typed_password, server_options
 from sealwire.cli.signals import ended_in_order
+from sealwire.cli.task_figures import metrics_file_option, write_success
 from sealwire.crypto import selftest
 from sealwire.sidecars.backup.archive.dump_files import DumpFiles, open_plain, open_sealed
 from sealwire.sidecars.backup.archive.survey import survey
@@ -48,6 +49,7 @@ from sealwire.testbed.mongo_server import User
     show_envvar=True,
     help="An empty server for the drill. Default: one of the `demo` extra, on this machine.",
 )
+@metrics_file_option
 def restore(  # noqa: PLR0913 - one parameter an option
     *,
     name: str,
@@ -58,6 +60,7 @@ def restore(  # noqa: PLR0913 - one parameter an option
     no_verify_first: bool,
     is_drill: bool,
     drill_uri: str | None,
+    metrics_file: Path | None,
 ) -> None:
     """Restore the backup NAME into a server, and compare every collection with it afterwards.
 
@@ -74,6 +77,8 @@ def restore(  # noqa: PLR0913 - one parameter an option
     """
     if is_drill and (choices.rename or choices.drop or choices.users or choices.dry_run):
         raise click.UsageError("--drill takes none of --rename, --drop, --users and --dry-run")
+    if metrics_file is not None and not is_drill:
+        raise click.UsageError("--metrics-file is about a drill: add --drill")
     refuse_typed_password("drill_uri", drill_uri)
     selftest.run()
     entry = read_catalog(store).find(name)
@@ -83,12 +88,18 @@ def restore(  # noqa: PLR0913 - one parameter an option
             verify_backup(store, name, identities, datetime.now(UTC), done)
     files = open_sealed(store, name, identities)
     if is_drill:
-        _drill(files, drill_uri, choices, entry.manifest)
+        _drill(files, drill_uri, choices, entry.manifest, metrics_file)
     else:
         restore_into(uri, files, choices, entry.manifest)
 
 
-def _drill(files: DumpFiles, uri: str | None, choices: RestoreChoices, manifest: Manifest | None) -> None:
+def _drill(
+    files: DumpFiles,
+    uri: str | None,
+    choices: RestoreChoices,
+    manifest: Manifest | None,
+    metrics_file: Path | None,
+) -> None:
     found = survey(files)
     chosen = plan(list(found.collections.values()), only=choices.only)
     with ended_in_order(), _drill_server(uri) as client, progress(chosen, manifest) as tell:
@@ -97,6 +108,8 @@ def _drill(files: DumpFiles, uri: str | None, choices: RestoreChoices, manifest:
         Console(highlight=False).print(
             f"drill: restored into {report.server_version} in {report.seconds:,.1f} s, and removed"
         )
+    if metrics_file is not None and report.restored.holds:
+        write_success(metrics_file, "restore_drill", datetime.now(UTC), report.seconds)
     more = {"drill": True, "server_version": report.server_version, "seconds": round(report.seconds, 3)}
     finish(report.restored, as_json=choices.as_json, more=more)
 

@@ -60,6 +60,9 @@ SystemCallFilter=~@privileged @resources
 UMask=0077
 """
 
+_FIGURES = "/var/lib/sealwire-metrics"
+"""Where node_exporter's textfile collector looks; `deploy/systemd/tmpfiles.conf` makes it."""
+
 _VOLUMES = """\
           volumes:
             - name: backups
@@ -110,6 +113,7 @@ def systemd_units(schedule: Schedule) -> dict[str, str]:
 Description=Encrypted backup of MongoDB
 Wants=network-online.target
 After=network-online.target
+OnFailure=sealwire-failed@%n.service
 
 [Service]
 Type=oneshot
@@ -117,9 +121,10 @@ User=sealwire-backup
 Group=sealwire-backup
 EnvironmentFile={_ENVIRONMENT_FILE}
 Environment=PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-ExecStart={PROGRAM} {steps[0]}
+ExecStart={PROGRAM} {steps[0]} --metrics-file {_FIGURES}/backup.prom
 {after}
 ReadWritePaths=-{schedule.directory}
+ReadWritePaths=-{_FIGURES}
 Nice=10
 IOSchedulingClass=idle
 TimeoutStartSec=infinity

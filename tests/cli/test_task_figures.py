@@ -1,0 +1,49 @@
+"""What a task leaves behind when it has succeeded."""
+
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from sealwire.cli.exit_codes import EX_CANTCREAT, exit_code
+from sealwire.cli.task_figures import FigureProblem, write_success
+
+ENDED = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
+
+
+def test_the_file_is_whole_and_readable_by_everybody(tmp_path: Path) -> None:
+    file = tmp_path / "backup.prom"
+    write_success(file, "backup", ENDED, 12.3456)
+    text = file.read_text(encoding="utf-8")
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    assert {sample.name: sample.value for sample in samples} == {
+        "sealwire_backup_last_success_timestamp_seconds": ENDED.timestamp(),
+        "sealwire_backup_last_duration_seconds": 12.346,
+    }
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_that_is_not_there_is_a_problem_with_an_exit_code(tmp_path: Path) -> None:
+    with pytest.raises(FigureProblem) as problem:
+        write_success(tmp_path / "missing" / "backup.prom", "backup", ENDED, 1.0)
+    assert exit_code(problem.value) == EX_CANTCREAT
+    assert problem.value.hint
+
+
+def test_an_older_file_stays_where_the_new_one_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "backup.prom"
+    write_success(file, "backup", ENDED, 1.0)
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fchmod", refuse)
+    with pytest.raises(FigureProblem):
+        write_success(file, "backup", ENDED, 2.0)
+    assert "_seconds 1.000" in file.read_text(encoding="utf-8")
+    assert list(tmp_path.iterdir()) == [file]

@@ -1,0 +1,129 @@
+"""Alerts, dashboard and the page about them agree, and Prometheus' own tool takes every expression."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.build_context import ROOT
+from tests.monitored import (
+    DASHBOARD,
+    MONITORING,
+    PAGE,
+    RULES,
+    alerts,
+    expressions,
+    metrics_named,
+    panels,
+)
+from tests.support.debian_programs import require_program
+
+UNIT_TESTS = ROOT / "tests" / "monitoring" / "alerts.test.yaml"
+PANEL_TYPES = {"row", "stat", "timeseries"}
+
+
+def promtool(*words: str | Path) -> None:
+    program = require_program("promtool", "promtool", "--version")
+    done = subprocess.run([program, *words], check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtool_takes_the_rules_and_the_configuration() -> None:
+    promtool("check", "rules", RULES)
+    promtool("check", "config", "--syntax-only", MONITORING / "prometheus.yaml")
+
+
+def test_every_alert_fires_on_what_it_is_for_and_none_on_a_proxy_that_is_well() -> None:
+    tested = {each["name"] for each in yaml.safe_load(UNIT_TESTS.read_text(encoding="utf-8"))["tests"]}
+    assert tested - {"a proxy that is well"} == set(alerts())
+    promtool("test", "rules", UNIT_TESTS)
+
+
+def test_promtool_takes_every_expression_of_the_dashboard(tmp_path: Path) -> None:
+    records = [{"record": f"panel:{number}", "expr": expr} for number, (_, expr) in enumerate(expressions())]
+    file = tmp_path / "panels.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": records}]}))
+    promtool("check", "rules", file)
+
+
+def test_an_alert_says_how_urgent_it_is_and_what_it_means() -> None:
+    for name, rule in alerts().items():
+        assert name.startswith("Sealwire")
+        assert rule["labels"]["severity"] in {"page", "ticket"}
+        assert set(rule["annotations"]) == {"summary", "description"}
+
+
+def table_rows(page: str, heading: str) -> list[list[str]]:
+    """The cells of the tables between a heading of the second level and the next."""
+    part = re.split(r"^## ", page, flags=re.M)
+    (body,) = [each for each in part if each.startswith(f"{heading}\n")]
+    lines = [line for line in body.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_the_page_says_of_every_alert_what_to_do_and_of_no_other() -> None:
+    rows = table_rows(PAGE.read_text(encoding="utf-8"), "Alerts")
+    told = {row[0].strip("` "): row for row in rows if row[0].startswith("`")}
+    assert set(told) == set(alerts())
+    for name, rule in alerts().items():
+        assert told[name][1] == rule["labels"]["severity"]
+        assert len(told[name][3]) > 20
+
+
+def test_the_page_shows_every_panel() -> None:
+    rows = table_rows(PAGE.read_text(encoding="utf-8"), "The dashboard")
+    shown = [row[0] for row in rows if row[0] != "panel"]
+    assert shown == [panel["title"] for panel in panels() if panel["type"] != "row"]
+
+
+def test_every_figure_that_is_asked_for_is_documented() -> None:
+    pages = ("configuration.md", "operations/monitoring.md")
+    text = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in pages)
+    documented = set(re.findall(r"`(sealwire_[a-z_]+)`", text))
+    ours = {name for name in metrics_named() if name.startswith("sealwire_")}
+    assert ours - documented == set()
+
+
+@pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
+def test_a_panel_has_the_shape_that_grafana_reads(panel: dict[str, Any]) -> None:
+    assert panel["type"] in PANEL_TYPES
+    place = panel["gridPos"]
+    assert set(place) == {"h", "w", "x", "y"}
+    assert 0 <= place["x"] <= place["x"] + place["w"] <= 24
+    if panel["type"] == "row":
+        assert panel["panels"] == []
+        return
+    assert panel["description"]
+    assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    references = [target["refId"] for target in panel["targets"]]
+    assert references == [chr(65 + number) for number in range(len(references))]
+    assert all(target["expr"] and target["datasource"] == panel["datasource"] for target in panel["targets"])
+    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert steps[0]["value"] is None
+    assert panel["fieldConfig"]["overrides"] == []
+
+
+def test_panels_have_ids_of_their_own_and_do_not_cover_each_other() -> None:
+    assert len({panel["id"] for panel in panels()}) == len(panels())
+    taken: set[tuple[int, int]] = set()
+    for panel in panels():
+        x, y, w, h = (panel["gridPos"][name] for name in ("x", "y", "w", "h"))
+        cells = {(x + column, y + line) for column in range(w) for line in range(h)}
+        assert not cells & taken
+        taken |= cells
+
+
+def test_the_dashboard_is_for_any_data_source() -> None:
+    text = DASHBOARD.read_text(encoding="utf-8")
+    variables = re.findall(r'"name": "(\w+)",\n +"label"', text)
+    assert variables == ["datasource", "job", "instance"]
+    assert set(re.findall(r"\$\{?(\w+)", text)) == {
+        "datasource",
+        "job",
+        "instance",
+        "__rate_interval",
+        "__all",
+    }
