@@ -149,7 +149,8 @@ class Conversation:
     def hello_request(self, message: bytes, document: int) -> bytes:
         """A handshake as the server gets it. Raises BsonError, BalancerMismatch."""
         prepared = prepare_hello(message, document, self.compression)
-        self.is_balanced = is_balanced(message, document)
+        # the first handshake says it; commands of an application need not
+        self.is_balanced = self.is_balanced or is_balanced(message, document)
         if self.topology.service_id and not self.is_balanced:
             raise BalancerMismatch
         return prepared

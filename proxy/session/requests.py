@@ -101,6 +101,11 @@ class AwaitedRequests:
             for request in self._requests.values()
         )
 
+    @property
+    def streaming(self) -> bool:
+        """Whether the server has more replies to a command than were asked for; handshakes do not count."""
+        return any(self._requests[each].kind is RequestKind.COMMAND for each in self._streams)
+
     def adopt(self, hold: Callable[[], Hold]) -> None:
         """Let each command whose reply is opened have a hold, besides what it has: a move begins."""
         for request in {id(each): each for each in self._requests.values()}.values():

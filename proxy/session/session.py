@@ -97,6 +97,11 @@ class Session:
         return self._conversation.caller
 
     @property
+    def is_streaming(self) -> bool:
+        """Whether more replies to a command come without a request."""
+        return self._conversation.awaited.streaming
+
+    @property
     def has_uses(self) -> bool:
         """Whether a command under way uses values of a class that moves."""
         return any(not hold.is_empty for hold in self._conversation.awaited.holds())

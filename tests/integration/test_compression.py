@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pymongo import MongoClient, WriteConcern, monitoring
+from pymongo import CursorType, MongoClient, WriteConcern, monitoring
 
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
@@ -83,6 +83,25 @@ def test_a_driver_that_compresses_is_served(scene: Scene, name: str) -> None:
     assert (2012).to_bytes(4, "little") + (2013).to_bytes(4, "little") in scene.front.to_server[before[1] :]
 
 
+@pytest.mark.parametrize("name", ["", "zstd"])
+def test_an_exhaust_cursor_is_one_stream(scene: Scene, name: str) -> None:
+    streamed = scene.line.streamed
+    with scene.client(name) as client:
+        patients = client["clinic"].patients
+        patients.delete_many({})
+        patients.insert_many([{"_id": n, "nhs_number": COVERED, "text": "long " * 200} for n in range(1000)])
+        cursor = patients.find({"nhs_number": COVERED}, cursor_type=CursorType.EXHAUST, batch_size=20)
+        assert [found["_id"] for found in cursor if found["nhs_number"] == COVERED] == list(range(1000))
+        # the connection is good for more
+        assert patients.count_documents({"nhs_number": COVERED}) == 1000
+        # one that is left early is closed by the driver
+        for found in patients.find({}, cursor_type=CursorType.EXHAUST, batch_size=20):
+            assert found["nhs_number"] == COVERED
+            break
+        assert patients.count_documents({}) == 1000
+    assert scene.line.streamed - streamed >= 40
+
+
 def test_what_is_packed_has_no_plaintext(scene: Scene) -> None:
     sent = bytes(scene.line.to_server)
     assert UNCOVERED.encode() in sent
@@ -96,8 +115,9 @@ def test_what_is_packed_has_no_plaintext(scene: Scene) -> None:
 def test_a_driver_that_does_not_compress_is_served_beside(scene: Scene) -> None:
     before = len(scene.front.to_client)
     with scene.client("") as client:
-        client["clinic"].patients.insert_one({"nhs_number": COVERED, "text": "long " * 4000})
-        assert client["clinic"].patients.find_one({"nhs_number": COVERED}) is not None
+        document = {"_id": "long", "nhs_number": COVERED, "text": "long " * 4000}
+        client["clinic"].patients.insert_one(dict(document))
+        assert client["clinic"].patients.find_one({"_id": "long"}) == document
     assert len(scene.front.to_client) - before > 10_000
     assert COVERED.encode() in bytes(scene.front.to_client[before:])
 

@@ -1,7 +1,8 @@
-"""A relay that compresses as a server does, before a server that cannot: SecantusDB knows no OP_COMPRESSED.
+"""A relay that compresses and streams as a server does, before SecantusDB, which does neither.
 
 It answers the offer in a handshake, inflates what comes for the server, and compresses the reply by the
-compressor of the request. What it reads and writes is made without the code under test.
+compressor of the request. To a `getMore` that allows a stream it gives one: it asks the server for batch
+after batch. What it reads and writes is made without the code under test.
 """
 
 import socket
@@ -10,12 +11,23 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 
 import bson
 
 from tests.compressed_messages import NUMBERS, packed, unpacked
 
 _HANDSHAKES = ("hello", "isMaster", "ismaster")
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What one connection waits for, by the id of the request."""
+
+    compressors: dict[int, int] = field(default_factory=dict)
+    offers: dict[int, list[str]] = field(default_factory=dict)
+    streams: dict[int, tuple[bytes, int]] = field(default_factory=dict)
+    """The question for the next batch, and the id that the next reply names."""
 
 
 class InflatingRelay:
@@ -33,6 +45,8 @@ class InflatingRelay:
         """The first field of every command that came as it is."""
         self.offers: list[list[str]] = []
         """What each handshake offered."""
+        self.streamed = 0
+        """Replies that nobody asked for."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -55,33 +69,33 @@ class InflatingRelay:
             threading.Thread(target=self._relay, args=(client, server), daemon=True).start()
 
     def _relay(self, client: socket.socket, server: socket.socket) -> None:
-        asked: dict[int, int | list[str]] = {}
+        asked = _Asked()
         back = threading.Thread(target=self._answer, args=(client, server, asked), daemon=True)
         back.start()
         with client, server:
             self._forward(client, server, asked)
             back.join()
 
-    def _forward(
-        self, client: socket.socket, server: socket.socket, asked: dict[int, int | list[str]]
-    ) -> None:
+    def _forward(self, client: socket.socket, server: socket.socket, asked: _Asked) -> None:
         with _closing(client, server):
-            while message := _message(client):
-                request_id, op_code = struct.unpack_from("<i4xi", message, 4)
+            while arrived := _message(client):
+                request_id, op_code = struct.unpack_from("<i4xi", arrived, 4)
                 if op_code == 2012:
-                    asked[request_id] = message[24]
-                    self.compressed[message[24]] += 1
-                    message = unpacked(message)
+                    asked.compressors[request_id] = arrived[24]
+                    self.compressed[arrived[24]] += 1
+                    message = unpacked(arrived)
                 else:
-                    message = self._offered(message, request_id, op_code, asked)
+                    message = self._offered(arrived, request_id, asked) if op_code == 2013 else arrived
+                if message[18] & 1:
+                    # the bit that allows a stream
+                    message = message[:18] + b"\0" + message[19:]
+                    asked.streams[request_id] = message, request_id
                 self.to_server += message
                 server.sendall(message)
 
-    def _offered(
-        self, message: bytes, request_id: int, op_code: int, asked: dict[int, int | list[str]]
-    ) -> bytes:
+    def _offered(self, message: bytes, request_id: int, asked: _Asked) -> bytes:
         """A message that came as it is; a handshake without its offer, which is noted."""
-        if op_code != 2013 or message[20]:
+        if message[20]:
             return message
         body = bson.decode(message[21 : 21 + int.from_bytes(message[21:25], "little")])
         name = next(iter(body))
@@ -90,22 +104,37 @@ class InflatingRelay:
             return message
         offer = body.pop("compression", [])
         self.offers.append(offer)
-        asked[request_id] = [each for each in offer if each in self._names]
+        asked.offers[request_id] = [each for each in offer if each in self._names]
         return _built(message, body)
 
-    def _answer(
-        self, client: socket.socket, server: socket.socket, asked: dict[int, int | list[str]]
-    ) -> None:
+    def _answer(self, client: socket.socket, server: socket.socket, asked: _Asked) -> None:
         with _closing(client, server):
-            while message := _message(server):
+            while arrived := _message(server):
+                message = arrived
                 (response_to,) = struct.unpack_from("<i", message, 8)
-                how = asked.pop(response_to, None)
-                if isinstance(how, int):
-                    message = packed(message, how)
-                elif how:
-                    body = bson.decode(message[21:])
-                    message = _built(message, {**body, "compression": how})
-                client.sendall(message)
+                offer = asked.offers.pop(response_to, [])
+                if offer:
+                    message = _built(message, {**bson.decode(message[21:]), "compression": offer})
+                number = asked.compressors.pop(response_to, None)
+                if response_to in asked.streams:
+                    message = self._streamed(message, response_to, number, server, asked)
+                client.sendall(message if number is None else packed(message, number))
+
+    def _streamed(
+        self, message: bytes, asked_as: int, number: int | None, server: socket.socket, asked: _Asked
+    ) -> bytes:
+        """A reply of a stream; the next batch is asked for at once."""
+        question, named = asked.streams.pop(asked_as)
+        message = message[:8] + struct.pack("<i", named) + message[12:]
+        if not bson.decode(message[21:]).get("cursor", {}).get("id"):
+            return message
+        self.streamed += 1
+        next_id = asked_as + 1_000_000
+        asked.streams[next_id] = question, struct.unpack_from("<i", message, 4)[0]
+        if number is not None:
+            asked.compressors[next_id] = number
+        server.sendall(question[:4] + struct.pack("<i", next_id) + question[8:])
+        return message[:16] + b"\2" + message[17:]
 
 
 def _built(message: bytes, body: dict[str, object]) -> bytes:

@@ -188,7 +188,7 @@ class Connection:
 
     def server_data(self, data: bytes) -> None:
         """Bytes from the server."""
-        if self.server is not None and self._is_deaf():
+        if self.server is not None and (self._is_deaf() or self._is_stream_held()):
             self.server.keep(data)
         elif self._session is not None:
             self._poll.touch()
@@ -250,8 +250,8 @@ class Connection:
             self.abort()
 
     def audit_has_room(self) -> None:
-        """What the client has sent meanwhile is read now."""
-        if self.client.held & Hold.AUDIT:
+        """What was sent meanwhile is read now."""
+        if (self.client.held | (Hold.NONE if self.server is None else self.server.held)) & Hold.AUDIT:
             self._resume(Hold.AUDIT)
 
     def drain(self) -> None:
@@ -282,6 +282,15 @@ class Connection:
             self.client.hold(Hold.AUDIT)
             return True
         return False
+
+    def _is_stream_held(self) -> bool:
+        """Whether replies that come without a request, each with a line, wait for room in the audit."""
+        server, session = self.server, self._session
+        if not self._services.audit.is_pressed or server is None or session is None:
+            return False
+        if session.is_streaming:
+            server.hold(Hold.AUDIT)
+        return session.is_streaming
 
     # -- effects ---------------------------------------------------------------------------------------------
 
@@ -396,7 +405,7 @@ class Connection:
                 continue
             pipe.lift(reason)
             while pipe.stash and not self._awaits_keys:
-                if pipe is self.client and self._is_held_back():
+                if self._is_held_back() if pipe is self.client else self._is_stream_held():
                     break
                 feed(pipe.stash.pop(0))
             pipe.read_if_free()

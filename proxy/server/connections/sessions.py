@@ -43,6 +43,10 @@ class SessionCore(Protocol):
         """Commands on record that await their reply."""
 
     @property
+    def is_streaming(self) -> bool:
+        """Whether more replies to a command come without a request."""
+
+    @property
     def has_uses(self) -> bool:
         """Whether a command under way uses values of a class that moves."""
 

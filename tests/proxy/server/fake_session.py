@@ -23,6 +23,7 @@ class FakeSession:
         self.idle = True
         self.caller = Caller()
         self.uses = False
+        self.is_streaming = False
         self.certificates: list[str] = []
         """The subjects that it was told of."""
         self.awaiting: list[CommandRecord] = []

@@ -6,6 +6,7 @@ import pytest
 
 from sealwire.proxy.server.connections.connection import State
 from sealwire.proxy.server.connections.pipe import WRITE_HIGH_BYTES, Hold
+from sealwire.proxy.server.observability.audit import LogAudit
 from sealwire.proxy.session.effects import (
     Close,
     CloseReason,
@@ -114,3 +115,38 @@ async def test_a_peer_that_never_reads_is_cut_when_it_has_lingered_too_long() ->
         assert connection in proxy.services.live
         connection.tick(now + 3600)
         await until(lambda: connection.state is State.CLOSED)
+
+
+class PressedAudit(LogAudit):  # type: ignore[misc]  # it is final for the product
+    """Wants nobody to be read."""
+
+    is_pressed = True
+
+
+async def test_a_stream_waits_for_room_in_the_audit_and_a_single_reply_does_not() -> None:
+    sessions = FakeSessions()
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), sessions) as proxy,
+        client_of(proxy) as (reader, _),
+    ):
+        _, server_writer = await server.accepted()
+        connection = only_connection(proxy)
+        await until(lambda: connection.state is State.OPEN)
+        pressed = PressedAudit()
+        proxy.services.audit = pressed
+        server_writer.write(b"a reply that was asked for")
+        assert await soon(reader.readexactly(26)) == b"a reply that was asked for"
+        sessions.made[0].is_streaming = True
+        server_writer.write(b"more")
+        assert connection.server is not None
+        held = connection.server
+        await until(lambda: held.held is Hold.AUDIT)
+        assert held.stash == [b"more"]
+        connection.audit_has_room()
+        assert (held.stash, held.held) == ([b"more"], Hold.AUDIT)
+        server_writer.write(bytes(FLOOD_BYTES))
+        pressed.is_pressed = False
+        connection.audit_has_room()
+        assert held.held is Hold.NONE
+        assert (await soon(reader.readexactly(4 + FLOOD_BYTES)))[:4] == b"more"

@@ -83,3 +83,15 @@ def test_keeps_what_a_table_would_keep(steps: list[tuple[bool, int]]) -> None:
             table[number] = request()
             awaited.add(number, table[number])
         assert awaited.idle is (not table)
+
+
+def test_a_command_with_more_to_come_is_a_stream_and_a_handshake_is_none() -> None:
+    awaited = AwaitedRequests()
+    awaited.add(1, request(RequestKind.HELLO))
+    awaited.add(2, request())
+    awaited.answer(1, 50, more_to_come=True)
+    assert not awaited.streaming
+    awaited.answer(2, 60, more_to_come=True)
+    assert awaited.streaming
+    awaited.answer(60, 61, more_to_come=False)
+    assert not awaited.streaming

@@ -6,7 +6,7 @@ import bson
 import pytest
 from bson import Int64
 
-from sealwire.proxy.session.effects import CloseReason
+from sealwire.proxy.session.effects import CloseReason, Counter, ToClient
 from sealwire.proxy.session.login.handshake import (
     ACCEPTED_CLIENT_MESSAGE_BYTES,
     MAX_CLIENT_MESSAGE_BYTES,
@@ -15,11 +15,16 @@ from sealwire.proxy.session.login.handshake import (
     prepare_hello,
     rewrite_hello,
 )
+from sealwire.proxy.session.session import Session
+from sealwire.proxy.session.shared import SessionSettings, Shared
+from sealwire.wire.compressors import compressor_named
 from sealwire.wire.errors import BsonError
 from tests.bson_types import BsonType
 from tests.proxy.session.playbook import Playbook, audit, client, close, error, server, to_client, to_server
 from tests.proxy.session.world import (
+    KEYRING,
     OWN_ADDRESS,
+    POLICY,
     command,
     decoded,
     legacy_query,
@@ -27,6 +32,7 @@ from tests.proxy.session.world import (
     reply,
     sealed,
     session,
+    written,
 )
 from tests.wire.corpus import INVALID, document, element, int32, string
 
@@ -235,3 +241,77 @@ def test_a_hello_reply_is_never_decrypted(play: Playbook) -> None:
 def test_a_refused_hello_answers_with_an_error(play: Playbook) -> None:
     play >> client(command({"hello": 1, "comment": sealed("nhs", "x"), "$db": "admin"}))
     play << audit("refused", "", "hello", "envelope") << error(2, "BadValue")
+
+
+SERVICE_ID = bytes(range(12))
+BALANCED = {"hello": 1, "loadBalanced": True, "$db": "admin"}
+
+
+def behind_a_balancer(**settings: Any) -> Playbook:
+    topology = Topology(OWN_ADDRESS, service_id=SERVICE_ID)
+    shared = Shared(SessionSettings(POLICY, login_required=False, **settings), KEYRING)
+    return Playbook(Session(shared, topology))
+
+
+@pytest.mark.parametrize("flags", [0, CHECKSUM])
+def test_behind_a_balancer_a_client_is_told_a_service_id(flags: int) -> None:
+    play = behind_a_balancer()
+    hello = command(BALANCED)
+    play >> client(hello) << to_server(hello)
+    told = {**ALONE_TOLD, "serviceId": bson.ObjectId(SERVICE_ID)}
+    play >> server(reply(ALONE, flags=flags)) << to_client(reply(told, flags=flags))
+    play.finish()
+
+
+def test_once_it_has_said_so_a_client_may_ask_again_without() -> None:
+    play = behind_a_balancer()
+    play >> client(command(BALANCED)) << to_server(command(BALANCED))
+    told = {**ALONE_TOLD, "serviceId": bson.ObjectId(SERVICE_ID)}
+    play >> server(reply(ALONE)) << to_client(reply(told))
+    again = command({"hello": 1, "$db": "admin"}, 2)
+    play >> client(again) << to_server(again)
+    play >> server(reply(ALONE, 2)) << to_client(reply(told, 2))
+    play.finish()
+
+
+def test_the_servers_own_service_id_passes() -> None:
+    play = behind_a_balancer()
+    play >> client(command(BALANCED)) << to_server(command(BALANCED))
+    answer = reply({"msg": "isdbgrid", "serviceId": bson.ObjectId(b"\7" * 12), "ok": 1.0})
+    play >> server(answer) << to_client(answer)
+    play.finish()
+
+
+@pytest.mark.parametrize("said", [{}, {"loadBalanced": False}, {"loadBalanced": 1}, {"loadBalanced": "true"}])
+def test_a_client_that_knows_of_no_balancer_is_turned_away(said: dict[str, Any]) -> None:
+    play = behind_a_balancer()
+    play >> client(command({"hello": 1, **said, "$db": "admin"}))
+    play << audit("refused", "", "hello", "BalancerMismatch") << error(354, "LoadBalancerSupportMismatch")
+    assert play.count(Counter.REFUSALS, "BalancerMismatch") == 1
+    play.finish()
+
+
+def test_an_old_hello_is_turned_away_in_its_own_opcode() -> None:
+    answer = written(behind_a_balancer().session.client_data(legacy_query({"isMaster": 1})), ToClient)
+    assert answer[8:16] == bytes([1, 0, 0, 0, 1, 0, 0, 0])
+    assert decoded(answer[36:])["code"] == 354
+
+
+def test_without_the_setting_the_server_says_what_it_is(play: Playbook) -> None:
+    play >> client(command(BALANCED)) << to_server(command(BALANCED))
+    play >> server(reply(ALONE)) << to_client(reply(ALONE_TOLD))
+    play >> client(command(BALANCED, 2)) << to_server(command(BALANCED, 2))
+    answer = reply({"serviceId": bson.ObjectId(b"\7" * 12), "ok": 1.0}, 2)
+    play >> server(answer) << to_client(answer)
+
+
+def test_a_balancer_and_compression_are_answered_together() -> None:
+    zlib = compressor_named("zlib")
+    play = behind_a_balancer(compress_to_clients=(zlib,), compress_to_server=(zlib,))
+    hello = command({"hello": 1, "loadBalanced": True, "compression": ["zlib"], "$db": "admin"})
+    moved = command({"hello": 1, "loadBalanced": True, "$db": "admin", "compression": ["zlib"]})
+    play >> client(hello) << to_server(moved)
+    play >> server(reply({"compression": ["zlib"], "ok": 1.0}))
+    told = {"ok": 1.0, "compression": ["zlib"], "serviceId": bson.ObjectId(SERVICE_ID)}
+    play << to_client(reply(told))
+    play.finish()
