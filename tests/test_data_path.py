@@ -112,7 +112,7 @@ async def find_and_reply() -> tuple[list[Step], Transport, Transport]:
     server, client = Server(), Transport()
     metrics = Metrics()
     services = Services(cast(Any, None), metrics, LogAudit(), Limits(), BusyPoll(lambda _: None, 0.0))
-    protocol = ClientProtocol(services, Route(server, session))
+    protocol = ClientProtocol(services, Route(server, session), lambda: None)
     protocol.connection_made(cast(asyncio.BaseTransport, client))
     await asyncio.sleep(0)  # the connection to the server is a task
     called = traced(lambda: protocol.data_received(FIND))

@@ -1,5 +1,6 @@
 """A server, Sealwire before it, and a line on each side of it that tests can cut, hold up and read."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -101,6 +102,17 @@ def figure(proxy: ProxyProcess, name: str, **labels: str) -> float:
     samples = [each for family in families for each in family.samples if each.name == name]
     assert samples, f"no metric {name}"
     return sum(each.value for each in samples if labels.items() <= each.labels.items())
+
+
+def resident_bytes(pid: int) -> int:
+    """What a process has in memory."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_files(pid: int) -> int:
+    """How many descriptors a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - names are enough, and there are thousands
 
 
 def until(holds: Callable[[], bool], within_s: float = WITHIN_S) -> None:

@@ -9,6 +9,8 @@ import logging
 import os
 import socket
 import ssl
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from sealwire.proxy.server.config.settings import Address
@@ -27,9 +29,11 @@ ACCEPT_PAUSE_S = 1.0
 class ClientProtocol(asyncio.Protocol):
     """Makes a Connection when the client stands (TLS included) and hands the transport's events to it."""
 
-    def __init__(self, services: Services, route: Route) -> None:
+    def __init__(self, services: Services, route: Route, stands: Callable[[], None]) -> None:
+        """`stands` hears that the connection is among the open ones."""
         self._services = services
         self._route = route
+        self._stands = stands
         self._connection: Connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -37,6 +41,7 @@ class ClientProtocol(asyncio.Protocol):
         tune(transport)
         stream = cast(asyncio.Transport, transport)  # uvloop's transports have no common base class
         self._connection = Connection(self._services, self._route, stream)
+        self._stands()
 
     def data_received(self, data: bytes) -> None:
         """asyncio: the client has sent bytes."""
@@ -120,12 +125,18 @@ class Listener:
             self._welcoming.add(task)
             task.add_done_callback(self._welcoming.discard)
 
+    def _greeted(self, task: asyncio.Task[None] | None) -> None:
+        """The connection counts as open now; counted as arriving too, it would take the place of another."""
+        if task is not None:
+            self._welcoming.discard(task)
+
     async def _welcome(self, accepted: socket.socket, address: object) -> None:
         loop = asyncio.get_running_loop()
         context = self._context
+        stands = partial(self._greeted, asyncio.current_task())
         try:
             await loop.connect_accepted_socket(
-                lambda: ClientProtocol(self._services, self._route),
+                lambda: ClientProtocol(self._services, self._route, stands),
                 accepted,
                 ssl=context,
                 ssl_handshake_timeout=None if context is None else self._services.limits.handshake_s,

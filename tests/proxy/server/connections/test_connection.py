@@ -1,7 +1,9 @@
 """Bytes, ends of stream, limits and bugs on real sockets, with a session that only echoes."""
 
+import asyncio
 import json
 import socket
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -258,6 +260,21 @@ async def test_a_client_above_the_limit_is_turned_away() -> None:
             assert await soon(reader.read()) == b""
         assert proxy.metrics.value("sealwire_connections_rejected_total", reason="limit") == 1
         assert server.connections == 1
+
+
+async def test_clients_that_come_at_once_have_all_places_up_to_the_limit() -> None:
+    count = 40
+    async with (
+        fake_server() as server,
+        running(
+            make_loaded(make_config(server.port, limits=Limits(connections=count))), FakeSessions()
+        ) as proxy,
+        AsyncExitStack() as stack,
+    ):
+        await asyncio.gather(*(stack.enter_async_context(client_of(proxy)) for _ in range(count)))
+        for _ in range(count):
+            await server.accepted()
+        assert proxy.metrics.value("sealwire_connections_rejected_total", reason="limit") == 0
 
 
 async def test_a_client_that_goes_before_the_server_answers_is_forgotten() -> None:

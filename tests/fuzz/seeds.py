@@ -1,0 +1,138 @@
+"""Writes the corpora: small, of messages of our own, and of what is known to be wrong.
+
+python -m tests.fuzz.seeds
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.faults.conversation import TURNS
+from tests.fuzz.script import Act, Call, written_script
+from tests.proxy.session.test_malformed import FLAGS, FRAMES, OPCODES, SECTIONS, SHAPES
+from tests.proxy.session.world import command, reply, sealed
+from tests.wire.corpus import INVALID, VALID
+
+HERE = Path(__file__).parent
+CORPUS = HERE / "corpus"
+CRASHERS = HERE / "crashers"
+_LONGEST = 2_000
+_AS_IT_IS = b"\xff"
+"""The first byte of a script or stream: no login is asked for; chunks of 256 bytes."""
+
+
+def seeds() -> Mapping[str, Iterator[bytes]]:
+    """The inputs of each target."""
+    return {"framing": _streams(), "op_msg": _messages(), "bson": _documents(), "session": _scripts()}
+
+
+def _messages() -> Iterator[bytes]:
+    for turn in TURNS:
+        yield from (part for part in (turn.asked, turn.answer) if part)
+    for table in (OPCODES, SECTIONS, FLAGS):
+        yield from table.values()
+
+
+def _streams() -> Iterator[bytes]:
+    yield _AS_IT_IS + b"".join(turn.asked for turn in TURNS)
+    yield b"\x06" + b"".join(turn.answer for turn in TURNS)
+    for frame in FRAMES.values():
+        yield _AS_IT_IS + TURNS[0].asked + frame
+
+
+def _documents() -> Iterator[bytes]:
+    yield from VALID.values()
+    yield from (data for data, _ in INVALID.values())
+
+
+def _scripts() -> Iterator[bytes]:
+    calls = [
+        call
+        for turn in TURNS
+        for call in (Call(Act.CLIENT, turn.asked), Call(Act.SERVER, turn.answer))
+        if call.data
+    ]
+    yield _AS_IT_IS + written_script(calls)
+    yield b"\0" + written_script(calls)
+    yield _AS_IT_IS + written_script([call for call in calls if call.act is Act.CLIENT])
+    for place in range(2, len(calls), 3):
+        told = Call(list(Act)[2 + place % (len(Act) - 2)])
+        yield _AS_IT_IS + written_script([*calls[:place], told, *calls[place:]])
+    unknown = {"_id": 1, "nhs_number": sealed("nhs", "x", version=2)}
+    find = Call(Act.CLIENT, command({"find": "patients", "$db": "clinic"}))
+    answer = Call(Act.SERVER, reply({"cursor": {"id": 0, "ns": "clinic.patients", "firstBatch": [unknown]}}))
+    yield _AS_IT_IS + written_script([find, answer, Call(Act.KEYS_LOADED)])
+    yield _AS_IT_IS + written_script([find, answer, Call(Act.TICK), find, answer])
+    for number, body in enumerate(_BODIES):
+        asked = Call(Act.CLIENT, command({**body, "$db": "clinic"}, number))
+        answers = Call(Act.SERVER, reply({"ok": 1.0, "value": unknown, "n": 1}, number))
+        yield _AS_IT_IS + written_script([asked, answers])
+    for table in (SECTIONS, SHAPES):
+        for message in table.values():
+            yield _AS_IT_IS + written_script([Call(Act.CLIENT, message)])
+
+
+_MATCH: dict[str, Any] = {"nhs_number": {"$in": ["x", "y"]}, "visits": 7}
+_BODIES: list[dict[str, Any]] = [
+    {
+        "aggregate": "patients",
+        "pipeline": [{"$match": _MATCH}, {"$group": {"_id": "$nhs_number"}}],
+        "cursor": {},
+    },
+    {
+        "aggregate": "patients",
+        "pipeline": [
+            {
+                "$lookup": {
+                    "from": "patients",
+                    "localField": "tags",
+                    "foreignField": "nhs_number",
+                    "as": "same",
+                }
+            },
+            {"$unwind": "$same"},
+            {"$project": {"is": {"$eq": ["$nhs_number", "x"]}}},
+        ],
+        "cursor": {},
+    },
+    {
+        "bulkWrite": 1,
+        "ops": [{"insert": 0, "document": {"tags": ["x"]}}],
+        "nsInfo": [{"ns": "clinic.patients"}],
+    },
+    {"findAndModify": "patients", "query": _MATCH, "update": {"$push": {"tags": "x"}}, "upsert": True},
+    {"delete": "patients", "deletes": [{"q": _MATCH, "limit": 1}]},
+    {"distinct": "patients", "key": "nhs_number", "query": _MATCH},
+    {"count": "patients", "query": {"contact": {"email": "x"}}},
+    {"createIndexes": "patients", "indexes": [{"key": {"nhs_number": 1}, "name": "n"}]},
+    {
+        "create": "patients",
+        "validator": {"$jsonSchema": {"properties": {"nhs_number": {"bsonType": "string"}}}},
+    },
+    {"explain": {"find": "patients", "filter": _MATCH}, "verbosity": "queryPlanner"},
+    {"saslStart": 1, "mechanism": "SCRAM-SHA-256", "payload": b"n,,n=user,r=nonce"},
+    {"logout": 1},
+    {"lookUp": "patients", "unknown": "x"},
+]
+
+
+def kept(target: str) -> list[bytes]:
+    """What a target is tried with in `make test`: its corpus, and what was found once."""
+    return [
+        bytes.fromhex(line)
+        for folder in (CORPUS, CRASHERS)
+        if (file := folder / f"{target}.hex").exists()
+        for line in file.read_text().splitlines()
+        if not line.startswith("#")
+    ]
+
+
+def main() -> None:
+    CORPUS.mkdir(exist_ok=True)
+    for target, inputs in seeds().items():
+        lines = dict.fromkeys(data.hex() for data in inputs if len(data) <= _LONGEST)
+        (CORPUS / f"{target}.hex").write_text("".join(f"{line}\n" for line in lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Every input that is kept still does what it must, and the machinery around the fuzzer does its part."""
+
+import pytest
+
+from sealwire.wire.framing import Framer
+from tests.fuzz import targets
+from tests.fuzz.mutating import mutated_script, reframed
+from tests.fuzz.script import Act, Call, calls_of, written_script
+from tests.fuzz.seeds import CORPUS, kept, seeds
+from tests.fuzz.targets import TARGETS, Broken
+from tests.proxy.session.world import command
+
+PING = command({"ping": 1, "$db": "admin"})
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_is_kept_breaks_nothing(target: str) -> None:
+    inputs = kept(target)
+    assert len(inputs) > 10
+    for data in inputs:
+        TARGETS[target](data)
+
+
+def test_each_target_has_seeds_that_are_kept() -> None:
+    assert set(seeds()) == set(TARGETS) == {path.stem for path in CORPUS.iterdir()}
+
+
+def test_a_script_is_what_was_written() -> None:
+    calls = [Call(Act.CLIENT, PING), Call(Act.DRAIN), Call(Act.SERVER, b"")]
+    assert list(calls_of(written_script(calls))) == calls
+
+
+@pytest.mark.parametrize("script", [b"", b"\0", b"\0\xff\xff", bytes(range(256))])
+def test_any_bytes_are_a_script(script: bytes) -> None:
+    for call in calls_of(script):
+        assert call.act in Act
+
+
+def test_changes_keep_frames_whole() -> None:
+    script = written_script([Call(Act.CLIENT, PING), Call(Act.SERVER, PING), Call(Act.TICK)])
+
+    def longer(data: bytes, most_bytes: int) -> bytes:
+        return (data + b"more")[:most_bytes]
+
+    found = [mutated_script(script, 4096, seed, longer) for seed in range(300)]
+    assert len(set(found)) > 10
+    assert max(map(len, found)) <= 4096
+    framed = [call.data for each in found for call in calls_of(each) if call.data.endswith(b"more")]
+    assert framed
+    assert all(reframed(message) == message for message in framed if len(message) == len(PING) + 4)
+
+
+def test_a_target_that_raises_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parse(data: bytes) -> None:
+        raise KeyError(data)
+
+    monkeypatch.setattr(targets, "parse_op_msg", parse)
+    with pytest.raises(KeyError):
+        targets.op_msg(PING)
+
+
+def test_a_wrong_framer_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forgetful:
+        """Loses half of what it is given."""
+
+        def __init__(self, *_: int, **__: bool) -> None:
+            self.framer = Framer()
+
+        @property
+        def pending_bytes(self) -> int:
+            return self.framer.pending_bytes
+
+        def feed(self, data: bytes) -> list[bytes]:
+            return self.framer.feed(data[: len(data) // 2])
+
+    monkeypatch.setattr(targets, "Framer", Forgetful)
+    with pytest.raises(Broken):
+        targets.framing(b"\x07" + PING * 3)
