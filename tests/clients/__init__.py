@@ -4,5 +4,6 @@ A program is called with a connection string and prints JSON lines: `{"client": 
 then `{"step": NAME, "seen": ANYTHING}` for each step, with nothing that differs from run to run. Every text
 that it stores at a covered path (policy.yaml) has the word `canary` in it: the servers' files are searched.
 
-`harness.py` runs and compares, `table.py` lists the clients, `docs/clients.json` keeps what came of it.
+`harness.py` runs and compares, `table.py` and `debian.py` list the clients, `docs/clients.json` keeps what
+came of it.
 """

@@ -29,7 +29,12 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
             authority.certificate_file,
             settings={"upstream": {"address": covered.address, "tls": {"mode": "plaintext"}}},
         )
-        with ProxyProcess(options) as proxy:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("SEALWIRE_LISTEN_COMPRESSION", "zlib")
+            proxy = ProxyProcess(options)
+        with proxy:
             found = Ways(plain, covered, proxy)
+            with proxy.connect(ROOT) as client:
+                assert client.admin.command("hello", compression=["zlib"])["compression"] == ["zlib"]
             yield found
     nothing_in_clear(found)

@@ -42,6 +42,8 @@ class Client:
     environment: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     """For the table: what of the scenario the client has no way to do."""
+    respell: Callable[[str], str] = str
+    """The connection string as this client needs it spelt, of both ways."""
 
     @property
     def database(self) -> str:
@@ -59,11 +61,11 @@ class Ways:
 
     def direct(self, client: Client) -> str:
         """In plaintext, past every proxy."""
-        return self.plain.uri(USER, client.database)
+        return client.respell(self.plain.uri(USER, client.database))
 
     def through(self, client: Client) -> str:
         """Over TLS, compressed where the client can."""
-        uri = self.proxy.uri(USER, client.database)
+        uri = client.respell(self.proxy.uri(USER, client.database))
         return f"{uri}&compressors={client.compressors}" if client.compressors else uri
 
 

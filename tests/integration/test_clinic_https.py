@@ -207,6 +207,7 @@ async def test_a_service_that_is_gone_is_no_reason_to_write_a_request_down(
     assert NUMBERS[0] not in alone.logs()
 
 
+@pytest.mark.slow
 def test_the_page_works_word_for_word(tmp_path: Path) -> None:
     nginx = require_program("nginx", "nginx", "-v")
     for program, probe in (("curl", "--version"), ("openssl", "version")):

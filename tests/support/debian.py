@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.support.skips import skip_or_fail
@@ -26,6 +26,24 @@ def require_programs(packages: Mapping[str, str], *more_packages: str) -> None:
     if missing:
         reason = f"not installed: {', '.join(missing)} ({reason})"
         skip_or_fail(reason)
+
+
+def require_files(packages: Mapping[str, str], *more_packages: str) -> None:
+    """See to it that there is a file or folder for each pattern; `packages` says which Debian package has it.
+
+    As `require_programs` does.
+    Shape:   patterns are relative to /, as `usr/lib/*/name.so` is
+    """
+    if not _without_file(packages):
+        return
+    reason = _install([*packages.values(), *more_packages])
+    missing = _without_file(packages)
+    if missing:
+        skip_or_fail(f"not installed: {', '.join(missing)} ({reason})")
+
+
+def _without_file(patterns: Iterable[str]) -> list[str]:
+    return [pattern for pattern in patterns if next(Path("/").glob(pattern), None) is None]
 
 
 def _missing(packages: Mapping[str, str]) -> list[str]:
