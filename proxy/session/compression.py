@@ -28,6 +28,14 @@ NEVER_COMPRESSED: Final = frozenset(
 )
 """Handshakes, and what may hold a password beside text that somebody else chose: its length would tell."""
 
+MAX_STEP_BYTES: Final = 1 << 20
+"""When so much has come out of the messages of one step, the others wait for the next. What a few thousand
+bytes may become would else be in memory all at once."""
+
+# More than can await their replies (`requests.MAX_AWAITED`). What is left over is of streams whose server
+# names the first request in each reply.
+_MAX_REQUESTS: Final = 2048
+
 _FLAGS: Final = 16
 
 
@@ -35,7 +43,7 @@ _FLAGS: Final = 16
 class Compression:
     """One of each session of a proxy that offers compression."""
 
-    __slots__ = ("_for_clients", "_for_server", "_requests", "_with_client", "_with_server")
+    __slots__ = ("_for_clients", "_for_server", "_requests", "_with_client", "_with_server", "inflated_bytes")
 
     def __init__(self, for_clients: tuple[Compressor, ...], for_server: tuple[Compressor, ...]) -> None:
         self._for_clients = for_clients
@@ -44,6 +52,8 @@ class Compression:
         self._with_server: Compressor | None = None
         # By what a request was compressed, by the id that the next reply to it answers.
         self._requests: dict[int, Compressor] = {}
+        self.inflated_bytes = 0
+        """What has come out of messages in the present step; the session resets it."""
 
     # -- the handshake ---------------------------------------------------------------------------------------
 
@@ -75,10 +85,13 @@ class Compression:
             return message
         compressor = compressor_of(message, self._with_client)
         inflated = inflate(message, compressor, max_message_bytes)
+        self.inflated_bytes += len(inflated)
         name, flags = _command_of(inflated)
         if name in NEVER_COMPRESSED:
             raise ProtocolError(WireReason.COMPRESSED_LOGIN, 0)
         if not flags & MORE_TO_COME:
+            if len(self._requests) >= _MAX_REQUESTS:
+                self._requests.clear()
             self._requests[request_id_of(inflated)] = compressor
         return inflated
 
@@ -90,7 +103,9 @@ class Compression:
         whole = message.joined() if isinstance(message, LongMessage) else message
         # a server may answer by any that it was offered and has named
         allowed = () if self._with_server is None else self._for_server
-        return inflate(whole, compressor_of(whole, allowed), max_message_bytes)
+        inflated = inflate(whole, compressor_of(whole, allowed), max_message_bytes)
+        self.inflated_bytes += len(inflated)
+        return inflated
 
     def packed(self, effects: list[Effect]) -> list[Effect]:
         """The effects, with messages compressed as agreed. Cost: O(bytes of these messages), at once."""

@@ -1,5 +1,6 @@
 """The state of one session that its two sides share."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, final
@@ -23,6 +24,7 @@ from sealwire.proxy.session.requests import AwaitedRequests
 from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.states import Event, States
 from sealwire.wire.framing import Framer
+from sealwire.wire.long_message import LongMessage
 
 # Before a login. A hello with its metadata has some hundred bytes, a token some thousand.
 MAX_BYTES_BEFORE_LOGIN: Final = 64 * 1024
@@ -218,10 +220,12 @@ class Conversation:
 class Side:
     """One of the two sides of a session: it handles what its peer sends."""
 
-    __slots__ = ("_conversation", "fault", "framer")
+    __slots__ = ("_conversation", "behind", "fault", "framer")
 
     def __init__(self, conversation: Conversation, framer: Framer, fault: CloseReason) -> None:
         self.framer = framer
+        self.behind: deque[bytes | LongMessage] = deque()
+        """What was received and is not handled yet, only where messages are compressed."""
         self._conversation = conversation
         self.fault = fault
         """Why the session ends when this peer breaks the protocol."""

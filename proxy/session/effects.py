@@ -101,6 +101,16 @@ class PauseClient:
 
 
 @dataclass(frozen=True, slots=True)
+class GoOn:
+    """Stop reading from one peer, and call `go_on` when its messages have somewhere to go, again and again.
+
+    Some of them were received and not handled yet: a little data may become a lot when it is inflated.
+    """
+
+    from_client: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Flush what was written, then close both connections. Nothing follows a Close."""
 
@@ -183,6 +193,7 @@ Effect = (
     | LongToClient
     | NeedKeys
     | PauseClient
+    | GoOn
     | Close
     | Audit
     | Begun

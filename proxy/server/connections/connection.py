@@ -40,6 +40,7 @@ from sealwire.proxy.session.effects import (
     Count,
     Done,
     Effect,
+    GoOn,
     LongToClient,
     LongToServer,
     NeedKeys,
@@ -183,6 +184,7 @@ class Connection:
         self.client.release(Hold.CLIENT_FULL)
         if self.server is not None:
             self.server.release(Hold.CLIENT_FULL)
+        self._catch_up()
 
     # -- what the server's transport says --------------------------------------------------------------------
 
@@ -223,6 +225,7 @@ class Connection:
         if self.server is not None and not self.server.send_on():
             return
         self.client.release(Hold.SERVER_FULL)
+        self._catch_up()
 
     # -- what the proxy says ---------------------------------------------------------------------------------
 
@@ -253,6 +256,7 @@ class Connection:
         """What was sent meanwhile is read now."""
         if (self.client.held | (Hold.NONE if self.server is None else self.server.held)) & Hold.AUDIT:
             self._resume(Hold.AUDIT)
+            self._catch_up()
 
     def drain(self) -> None:
         """Finish what is under way, then close."""
@@ -343,9 +347,8 @@ class Connection:
                     self._counts.add(effect)
                 case NeedKeys():
                     self._fetch_keys(effect)
-                case PauseClient():
-                    change = self.client.hold if effect.paused else self.client.release
-                    change(Hold.LOOK_UP)
+                case PauseClient() | GoOn():
+                    self._pause(server, effect)
                 case Audit() | Begun() | Done():
                     self._recorder.report(effect, self._caller)
                 case PlaintextMet():
@@ -363,6 +366,32 @@ class Connection:
         else:
             self._counts.to_client_bytes += size
             self.client.write_pieces(effect.pieces)
+
+    def _pause(self, server: Pipe, effect: PauseClient | GoOn) -> None:
+        """Read no more from a peer, or again."""
+        if isinstance(effect, PauseClient):
+            change = self.client.hold if effect.paused else self.client.release
+            change(Hold.LOOK_UP)
+            return
+        # what it has sent waits for the next turn of the loop
+        (self.client if effect.from_client else server).hold(Hold.BEHIND)
+        asyncio.get_running_loop().call_soon(self._catch_up)
+
+    def _catch_up(self) -> None:
+        """Handle more of what was put off, where there is room for what comes of it."""
+        session, server = self._session, self.server
+        for pipe in (self.client, server):
+            if pipe is None or not pipe.held & Hold.BEHIND or session is None or server is None:
+                continue
+            is_client = pipe is self.client
+            # as with reading: a server that does not read must stay able to send replies
+            if self.client.full or (is_client and server.full) or self._awaits_keys:
+                continue
+            if self._is_held_back() if is_client else self._is_stream_held():
+                continue
+            pipe.lift(Hold.BEHIND)
+            self._run(partial(session.go_on, from_client=is_client))
+            pipe.read_if_free()
 
     def _report_unanswered(self) -> None:
         """Whatever the server made of them, these commands were sent."""
@@ -397,6 +426,7 @@ class Connection:
         if self._session is not None:
             self._run(self._session.keys_loaded)
         self._resume(Hold.KEYS)
+        self._catch_up()
 
     def _resume(self, reason: Hold) -> None:
         """Hand over what arrived during a hold, then read again; stop where a step asks for keys."""

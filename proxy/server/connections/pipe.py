@@ -28,6 +28,7 @@ class Hold(Flag):
     SERVER_FULL = auto()
     LOOK_UP = auto()
     AUDIT = auto()
+    BEHIND = auto()
 
 
 _NAMES: Final = tuple(

@@ -28,6 +28,9 @@ class SessionCore(Protocol):
     def keys_loaded(self) -> list[Effect]:
         """The answer to NeedKeys: the keyring was loaded again, or could not be."""
 
+    def go_on(self, *, from_client: bool) -> list[Effect]:
+        """The answer to GoOn: handle more of what one peer has sent."""
+
     def certified(self, subject: str) -> None:
         """The client has proved that it holds a certificate with this subject; before anything else."""
 

@@ -48,6 +48,10 @@ class FakeSession:
         self.calls.append("server_eof")
         return [Close(CloseReason.SERVER_EOF)]
 
+    def go_on(self, *, from_client: bool) -> list[Effect]:
+        self.calls.append(f"go_on {from_client}")
+        return self._script[b"go on"]() if b"go on" in self._script else []
+
     def keys_loaded(self) -> list[Effect]:
         self.calls.append("keys_loaded")
         self.answers.append(self._shared.keyring)

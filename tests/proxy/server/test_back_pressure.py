@@ -11,6 +11,7 @@ from sealwire.proxy.session.effects import (
     Close,
     CloseReason,
     Effect,
+    GoOn,
     LongToClient,
     ToClient,
 )
@@ -150,3 +151,31 @@ async def test_a_stream_waits_for_room_in_the_audit_and_a_single_reply_does_not(
         connection.audit_has_room()
         assert held.held is Hold.NONE
         assert (await soon(reader.readexactly(4 + FLOOD_BYTES)))[:4] == b"more"
+
+
+async def test_what_was_put_off_goes_on_while_somebody_reads() -> None:
+    steps = [b"%d" % number for number in range(5)]
+
+    def go_on() -> list[Effect]:
+        step = ToClient(steps.pop(0))
+        return [step, GoOn(True)] if steps else [step]
+
+    sessions = FakeSessions({b"begin": lambda: [GoOn(True)], b"go on": go_on})
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), sessions) as proxy,
+        client_of(proxy) as (reader, writer),
+    ):
+        await server.accepted()
+        connection = only_connection(proxy)
+        await until(lambda: connection.state is State.OPEN)
+        connection.client.full = True
+        writer.write(b"begin")
+        await until(lambda: connection.client.held is Hold.BEHIND)
+        assert not connection.client.transport.is_reading()
+        assert sessions.made[0].calls[-1] == "client_data"
+        connection.client_writable()
+        assert await soon(reader.readexactly(5)) == b"01234"
+        await until(lambda: connection.client.held is Hold.NONE)
+        assert connection.client.transport.is_reading()
+        assert sessions.made[0].calls.count("go_on True") == 5
