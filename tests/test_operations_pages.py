@@ -10,7 +10,7 @@ from tests.support.doc_commands import blocks_of
 PAGES = ROOT / "docs" / "operations"
 NAMES = (
     *("access", "alerts", "audit", "backup", "compliance", "coverage", "deploy", "erasure"),
-    *("luks", "migration", "monitoring", "page", "restore-drill", "tls", "vault"),
+    *("luks", "migration", "monitoring", "page", "restore-drill", "tls", "topology", "vault"),
 )
 
 

@@ -26,6 +26,7 @@ class StartReason(Enum):
     UPSTREAM_TLS = "upstream-tls"
     UPSTREAM_CLOSED = "upstream-closed"
     UPSTREAM_PROTOCOL = "upstream-protocol"
+    UPSTREAM_OTHER_SET = "upstream-other-set"
     NOT_READY = "not-ready"
     WORKERS_FAILED = "workers-failed"
     FILE_EXISTS = "file-exists"
@@ -59,7 +60,7 @@ class KeyringIncomplete(ServerError):
 
 
 class TopologyProblem(ServerError):
-    """Drivers would be told of a replica set member that has no listener here."""
+    """Drivers would be told of a member that has no listener here, or no member is found."""
 
 
 class AccessProblem(ServerError):

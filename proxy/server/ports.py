@@ -10,6 +10,7 @@ while workers come and go, and gets no clients.
 import errno
 import os
 import socket
+from collections.abc import Iterable
 
 from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.errors import ListenProblem, StartReason
@@ -38,6 +39,34 @@ def reserve(address: Address) -> list[socket.socket]:
     for sock in bound:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     return bound
+
+
+class PortRange:
+    """All ports of a range on one host, reserved at once: a member that comes later finds its port free."""
+
+    def __init__(self, host: str, ports: range) -> None:
+        """Raises ListenProblem when one of them is taken; none is kept then."""
+        self._reserved: dict[int, list[socket.socket]] = {}
+        try:
+            for port in ports:
+                self._reserved[port] = reserve(Address(host, port))
+        except ListenProblem:
+            self.close()
+            raise
+
+    def addresses(self, port: int) -> tuple[Address, ...]:
+        """The numeric addresses of a port of the range."""
+        return tuple(Address(*sock.getsockname()[:2]) for sock in self._reserved[port])
+
+    def close(self) -> None:
+        """Give all of them back."""
+        for sockets in self._reserved.values():
+            _close(sockets)
+
+
+def bind_shared(addresses: Iterable[Address]) -> list[socket.socket]:
+    """Listening sockets beside other workers', on addresses that are reserved. Raises ListenProblem."""
+    return [sock for address in addresses for sock in bind(address, shared=True)]
 
 
 def _bind(address: Address, *, shared: bool) -> list[socket.socket]:

@@ -6,8 +6,9 @@ client metadata cannot be set twice.
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 import bson
@@ -47,26 +48,53 @@ class Hello:
     """`host:port` of everyone whom drivers would be told of."""
     access: AccessControl | None = None
     """Whether it asks for a login; None: its answer does not tell."""
+    is_primary: bool = False
+    is_mongos: bool = False
+    is_standalone: bool = False
+    """It serves, and is in no set. A member that has no configuration yet is none."""
+    election_id: bytes = b""
+    """The election of a primary: the newer, the greater."""
+    set_version: int = 0
+
+
+async def open_probe(upstream: Upstream) -> "ProbeProtocol":
+    """A connection for questions; the caller closes it. Raises UpstreamUnavailable."""
+    probe = ProbeProtocol()
+    await upstream.connect(lambda: probe)
+    return probe
+
+
+async def ask_again(probe: "ProbeProtocol", upstream: Upstream, limits: Limits) -> Hello:
+    """Ask for hello on a connection that stands, without `access`. Raises UpstreamUnavailable."""
+    with _explained(upstream):
+        return _read_hello(await probe.ask(_HELLO, limits.connect_s))
 
 
 async def ask_hello(upstream: Upstream, limits: Limits) -> Hello:
     """Ask the server. Raises UpstreamUnavailable."""
-    probe = _ProbeProtocol()
-    await upstream.connect(lambda: probe)
+    probe = await open_probe(upstream)
     try:
-        set_name, members = _read_hello(await probe.ask(_HELLO, limits.connect_s))
-        return Hello(set_name, members, await _access_of(probe, limits))
+        with _explained(upstream):
+            hello = _read_hello(await probe.ask(_HELLO, limits.connect_s))
+            return replace(hello, access=await _access_of(probe, limits))
+    finally:
+        probe.close()
+
+
+@contextmanager
+def _explained(upstream: Upstream) -> Iterator[None]:
+    """What goes wrong with a question, in an operator's words."""
+    try:
+        yield
     except TimeoutError:
         raise _not_mongodb(upstream, "it does not answer") from None
     except ConnectionError:
         raise _not_mongodb(upstream, "it closed the connection") from None
     except (ProtocolError, bson.errors.BSONError, ValueError):
         raise _not_mongodb(upstream, "its answer is not the MongoDB protocol") from None
-    finally:
-        probe.close()
 
 
-async def _access_of(probe: "_ProbeProtocol", limits: Limits) -> AccessControl | None:
+async def _access_of(probe: "ProbeProtocol", limits: Limits) -> AccessControl | None:
     """What the server says to a command that needs a login. Raises nothing: hello was answered before."""
     try:
         reply = _document_of(await probe.ask(_NEEDS_LOGIN, limits.connect_s))
@@ -77,7 +105,7 @@ async def _access_of(probe: "_ProbeProtocol", limits: Limits) -> AccessControl |
     return AccessControl.REQUIRED if reply.get("code") == _UNAUTHORIZED else None
 
 
-class _ProbeProtocol(asyncio.Protocol):
+class ProbeProtocol(asyncio.Protocol):
     """Sends one command at a time and collects one message for each."""
 
     def __init__(self) -> None:
@@ -86,13 +114,19 @@ class _ProbeProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._request_id = 0
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether there is no use in asking."""
+        return self._transport.is_closing()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: TCP and TLS stand."""
         self._transport = cast(asyncio.Transport, transport)
 
     async def ask(self, command: Mapping[str, Any], limit_s: float) -> bytes:
         """The message that answers. Raises TimeoutError, ConnectionError, ProtocolError, ValueError."""
         if self._request_id:
-            if self._transport.is_closing():
+            if self.is_closing:
                 raise ConnectionResetError
             self._reply = asyncio.get_running_loop().create_future()
         self._request_id += 1
@@ -104,6 +138,7 @@ class _ProbeProtocol(asyncio.Protocol):
         return message
 
     def data_received(self, data: bytes) -> None:
+        """asyncio: bytes have arrived."""
         if self._reply.done():
             return
         try:
@@ -115,6 +150,7 @@ class _ProbeProtocol(asyncio.Protocol):
             self._reply.set_result(messages[0])
 
     def connection_lost(self, _exc: Exception | None) -> None:
+        """asyncio: the connection has ended."""
         if not self._reply.done():
             self._reply.set_exception(ConnectionResetError())
 
@@ -130,7 +166,7 @@ def _document_of(message: bytes) -> dict[str, Any]:
     return bson.decode(message[body : body + length])
 
 
-def _read_hello(message: bytes) -> tuple[str, tuple[str, ...]]:
+def _read_hello(message: bytes) -> Hello:
     reply = _document_of(message)
     if reply.get("ok") != 1:
         raise ValueError
@@ -138,7 +174,17 @@ def _read_hello(message: bytes) -> tuple[str, tuple[str, ...]]:
     if not all(isinstance(names, list) for names in lists):
         raise ValueError
     members = [str(name) for names in lists for name in names]
-    return str(reply.get("setName", "")), tuple(dict.fromkeys(members))
+    set_name, is_mongos = str(reply.get("setName", "")), reply.get("msg") == "isdbgrid"
+    election, version = reply.get("electionId"), reply.get("setVersion")
+    return Hello(
+        set_name,
+        tuple(dict.fromkeys(members)),
+        is_primary=bool(set_name) and (reply.get("isWritablePrimary") or reply.get("ismaster")) is True,
+        is_mongos=is_mongos,
+        is_standalone=not set_name and not is_mongos and not reply.get("isreplicaset"),
+        election_id=election.binary if isinstance(election, bson.ObjectId) else b"",
+        set_version=version if isinstance(version, int) else 0,
+    )
 
 
 def _not_mongodb(upstream: Upstream, what: str) -> UpstreamUnavailable:

@@ -1,7 +1,6 @@
 """Looks at servers that are down or in doubt, so that one is known to be back before a client tries."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import final
 
 from sealwire.proxy.server.config.settings import Limits
@@ -19,14 +18,15 @@ LOOK_S = 2.0
 class ServerWatch:
     """One for all servers of a proxy."""
 
-    def __init__(
-        self, upstreams: Sequence[Upstream], servers: Sequence[ServerReach], clock: Callable[[], float]
-    ) -> None:
-        """Both in the configuration's order."""
-        self._pairs = tuple(zip(upstreams, servers, strict=True))
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._pairs: tuple[tuple[Upstream, ServerReach], ...] = ()
         self._clock = clock
         self._last: dict[str, float] = {}
         self._looking: set[str] = set()
+
+    def use(self, pairs: Iterable[tuple[Upstream, ServerReach]]) -> None:
+        """These are the servers from now on."""
+        self._pairs = tuple(pairs)
 
     def tick(self, limits: Limits) -> None:
         """About once a second: begin to look where that is due."""
@@ -48,8 +48,3 @@ class ServerWatch:
             server.returned()
         finally:
             self._looking.discard(server.server)
-
-
-def watch_servers(upstreams: Sequence[Upstream], servers: Sequence[ServerReach]) -> ServerWatch:
-    """The watch over these, by the clock of the machine."""
-    return ServerWatch(upstreams, servers, time.monotonic)

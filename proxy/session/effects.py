@@ -177,6 +177,11 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class StrangerMet:
+    """The server has named a member of its set that has no listener: whoever follows the set looks anew."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlaintextMet:
     """Values in clear were met where the policy wants ciphertext: where and how many, never which."""
 
@@ -200,4 +205,5 @@ Effect = (
     | Done
     | Count
     | PlaintextMet
+    | StrangerMet
 )

@@ -25,6 +25,8 @@ class RequestKind(Enum):
     COMMAND = "command"
     LOGIN = "login"
     """A step of an authentication."""
+    MEMBERS = "members"
+    """What a replica set says of its members."""
     LOOK_UP = "look-up"
     """Our own question to the server: what a name is."""
     ABORT = "abort"

@@ -18,6 +18,7 @@ from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.providers import ProviderKind
 from sealwire.keys.vault.settings import VaultSettings
 from sealwire.proxy.server.config.admin_names import read_admin_tls, read_page
+from sealwire.proxy.server.config.discovery_names import WILDCARD_HOSTS, read_discovery
 from sealwire.proxy.server.config.setting_names import (
     read_audit,
     read_kek,
@@ -45,7 +46,6 @@ from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartRe
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.session.shared import Reveal
 
-_WILDCARD_HOSTS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _PLAINTEXT_HINT = "add `tls:` with its files, or write `tls: {mode: plaintext}` to do without on purpose"
 _DAY_S = 86_400.0
@@ -174,13 +174,7 @@ class _Reader:
                 *("workers", "busy_poll_us", "reveal"),
             ),
         )
-        single = "members" not in top
-        # With members, `listen` and `upstream` hold only what the members share.
-        address = ("address",) if single else ()
-        wire = ("tls", *COMPRESSION_KEYS)
-        own = ("advertise",) if single else ()
-        listen = top["listen"].entries(address, (*own, "load_balanced", *wire))
-        upstream = top["upstream"].entries(address, ("probe", "access_control", *wire))
+        listen, upstream = _sides(top)
         log = _section(top, "log", ("level", "format"))
         frontier = top["frontier"].entries(("uri_file",), ()) if "frontier" in top else {}
         admin = _section(top, "admin", ("address", "tls", "page"))
@@ -196,15 +190,15 @@ class _Reader:
         )
         vault = top.get("vault")
         vault_settings = read_vault(vault, self._path, self._environ, top["kek"]) if in_vault else None
-        members: tuple[Member, ...]
-        if single:
-            members = (_member(listen["address"], listen.get("advertise"), upstream["address"]),)
-        else:
-            members = _members(top["members"])
+        upstream_tls = self._upstream_tls(_tls_node(top["upstream"], upstream))
+        discovery = None
+        if "uri" in upstream:
+            discovery = read_discovery(listen, upstream, upstream_tls, self._path)
         return Config(
-            members=members,
+            members=_listed(top, listen, upstream),
             listen_tls=self._listen_tls(_tls_node(top["listen"], listen)),
-            upstream_tls=self._upstream_tls(_tls_node(top["upstream"], upstream)),
+            upstream_tls=upstream_tls,
+            discovery=discovery,
             probe=upstream["probe"].boolean() if "probe" in upstream else True,
             access_control=_choice(upstream, "access_control", AccessControl.REQUIRED),
             policy=self._path(top["policy"]),
@@ -225,7 +219,7 @@ class _Reader:
             frontier_uri_file=self._optional_path(frontier, "uri_file"),
             listen_compression=read_compressed(listen),
             upstream_compression=read_compressed(upstream),
-            load_balanced=read_balanced(listen, single=single),
+            load_balanced=read_balanced(listen, single="members" not in top and discovery is None),
         )
 
     def _listen_tls(self, node: Node) -> ListenTls:
@@ -271,6 +265,31 @@ class _Reader:
 
     def _optional_path(self, entries: Mapping[str, Node], key: str) -> Path | None:
         return self._path(entries[key]) if key in entries else None
+
+
+def _sides(top: Mapping[str, Node]) -> tuple[Mapping[str, Node], Mapping[str, Node]]:
+    """The entries of `listen` and of `upstream`. With members, these hold only what the members share."""
+    wire = ("tls", *COMPRESSION_KEYS)
+    common = ("probe", "access_control", *wire)
+    if "members" in top:
+        return top["listen"].entries((), ("load_balanced", *wire)), top["upstream"].entries((), common)
+    if "uri" in top["upstream"].mapping():
+        listen = top["listen"].entries(
+            ("address", "ports"), ("advertise", "ports_file", "load_balanced", *wire)
+        )
+        return listen, top["upstream"].entries(("uri",), ("heartbeat_s", *common))
+    listen = top["listen"].entries(("address",), ("advertise", "load_balanced", *wire))
+    return listen, top["upstream"].entries(("address",), common)
+
+
+def _listed(
+    top: Mapping[str, Node], listen: Mapping[str, Node], upstream: Mapping[str, Node]
+) -> tuple[Member, ...]:
+    if "uri" in upstream:
+        return ()
+    if "members" in top:
+        return _members(top["members"])
+    return (_member(listen["address"], listen.get("advertise"), upstream["address"]),)
 
 
 def _section(top: Mapping[str, Node], name: str, optional: tuple[str, ...]) -> Mapping[str, Node]:
@@ -338,7 +357,7 @@ def _members(node: Node) -> tuple[Member, ...]:
 
 def _member(listen: Node, advertise: Node | None, upstream: Node) -> Member:
     member = Member(_address(listen), _address(advertise or listen), _address(upstream))
-    if member.advertise.host in _WILDCARD_HOSTS:
+    if member.advertise.host in WILDCARD_HOSTS:
         raise (advertise or listen).error(
             "clients cannot connect to a wildcard address",
             "set `advertise:` to the host and port that clients use",

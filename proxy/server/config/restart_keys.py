@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.config.settings import Config, Discovery
 
 _FIELDS: Mapping[str, str] = {
     "keyring": "keyring",
@@ -19,7 +19,7 @@ _FIELDS: Mapping[str, str] = {
     "workers": "workers",
     "busy_poll_us": "busy_poll_us",
 }
-"""From a key to the field of `Config`, but for `members`, `keys.cache`, `keys.contexts`."""
+"""From a key to the field of `Config`, but for the members, `keys.cache`, `keys.contexts`."""
 
 _MEMBER_KEYS: Mapping[str, str] = {
     "listen": "listen.address",
@@ -41,6 +41,10 @@ def changed(old: Config, new: Config) -> list[str]:
 
 
 def _changed_members(old: Config, new: Config) -> list[str]:
+    if old.discovery != new.discovery:
+        return [_changed_discovery(old.discovery, new.discovery)]
+    if old.discovery is not None:
+        return []  # who they are is not in the file
     if len(old.members) == len(new.members) == 1:
         names = [field.name for field in fields(old.members[0])]
         return [
@@ -51,12 +55,19 @@ def _changed_members(old: Config, new: Config) -> list[str]:
     return ["members"] if old.members != new.members else []
 
 
+def _changed_discovery(old: Discovery | None, new: Discovery | None) -> str:
+    if old is None or new is None or old.seeds != new.seeds:
+        return "upstream.uri"
+    return "listen.ports" if replace(old, heartbeat_s=new.heartbeat_s) != new else "upstream.heartbeat_s"
+
+
 def effective(old: Config, new: Config) -> Config:
     """What counts after a reload: `new`, but for what needs a restart."""
     kept: dict[str, Any] = {name: getattr(old, name) for name in _FIELDS.values()}
     return replace(
         new,
         members=old.members,
+        discovery=old.discovery,
         keys=replace(new.keys, cache=old.keys.cache, contexts=old.keys.contexts),
         **kept,
     )

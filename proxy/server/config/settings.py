@@ -79,6 +79,46 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Seeds:
+    """Where servers are looked for first."""
+
+    addresses: tuple[Address, ...]
+    """Empty where DNS says them."""
+    srv_name: str = ""
+    """The host name of a `mongodb+srv://` string; empty: a plain one."""
+    srv_service: str = "mongodb"
+    srv_most: int = 0
+    """How many of the names are used; 0: all."""
+    set_name: str = ""
+    """The replica set that servers have to be of; empty: whichever the first one names."""
+
+    def __str__(self) -> str:
+        return f"mongodb+srv://{self.srv_name}" if self.srv_name else ",".join(map(str, self.addresses))
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """Servers are found and followed; each has a listener on a port of a range."""
+
+    seeds: Seeds
+    listen: str
+    """The host of all listeners."""
+    advertise: str
+    """The host that clients are told."""
+    first_port: int
+    last_port: int
+    heartbeat_s: float = 10.0
+    """How often the servers are asked who belongs to them."""
+    ports_file: Path | None = None
+    """Where it is written down which member has which port; None: by name, anew at each start."""
+
+    @property
+    def ports(self) -> range:
+        """All ports of the range."""
+        return range(self.first_port, self.last_port + 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds on what the proxy takes on; times in seconds."""
 
@@ -135,6 +175,7 @@ class Config:
     """Everything in one configuration file, with paths made absolute and environment overrides applied."""
 
     members: tuple[Member, ...]
+    """With `discovery` they are none until servers have been asked."""
     listen_tls: ListenTls
     upstream_tls: UpstreamTls
     probe: bool
@@ -165,6 +206,8 @@ class Config:
     upstream_compression: Compressed = Compressed()
     load_balanced: bool = False
     """Whether clients come through a load balancer, and say so."""
+    discovery: Discovery | None = None
+    """How servers are found; None: the members are those that the file lists."""
     ignored_variables: tuple[str, ...] = ()
     """Environment variables that look like overrides but name no key."""
 
@@ -181,9 +224,10 @@ class Kind(Enum):
 # Every key that an environment variable may override, except those of `members`, whose number is open.
 _KEYS: Mapping[Kind, str] = {
     Kind.TEXT: """
-        listen.address listen.advertise listen.compression upstream.compression
+        listen.address listen.advertise listen.ports listen.ports_file listen.compression upstream.compression
         listen.tls.mode listen.tls.certificate listen.tls.key listen.tls.client_ca listen.tls.minimum
-        upstream.address upstream.access_control upstream.tls.mode upstream.tls.ca upstream.tls.certificate
+        upstream.address upstream.uri upstream.access_control
+        upstream.tls.mode upstream.tls.ca upstream.tls.certificate
         upstream.tls.key upstream.tls.server_name upstream.tls.minimum
         policy reveal keyring
         kek.provider kek.variable kek.path kek.passphrase_file kek.mount kek.name
@@ -202,7 +246,7 @@ _KEYS: Mapping[Kind, str] = {
     """,
     Kind.NUMBER: """
         keys.refresh_s keys.max_age_s keys.cache.max_age_s vault.timeout_s vault.deadline_s
-        limits.drain_s limits.connect_s limits.handshake_s audit.checkpoint_s
+        upstream.heartbeat_s limits.drain_s limits.connect_s limits.handshake_s audit.checkpoint_s
     """,
     Kind.BOOLEAN: """
         listen.load_balanced listen.tls.require_client_certificate upstream.probe vault.secret_id_wrapped

@@ -46,6 +46,7 @@ from sealwire.proxy.session.effects import (
     NeedKeys,
     PauseClient,
     PlaintextMet,
+    StrangerMet,
     ToClient,
     ToServer,
 )
@@ -104,6 +105,11 @@ class Connection:
         self._connecting = spawn(
             route.upstream.connect_for(self, self._unreachable), f"connect {self.number}"
         )
+
+    @property
+    def route(self) -> Route:
+        """Where the client goes."""
+        return self._route
 
     # -- opening ---------------------------------------------------------------------------------------------
 
@@ -351,8 +357,8 @@ class Connection:
                     self._pause(server, effect)
                 case Audit() | Begun() | Done():
                     self._recorder.report(effect, self._caller)
-                case PlaintextMet():
-                    self._recorder.met(effect, self._caller)
+                case PlaintextMet() | StrangerMet():
+                    self._tell(effect)
                 case Close():
                     self._close(effect.reason, effect.detail)
                 case _:
@@ -392,6 +398,12 @@ class Connection:
             pipe.lift(Hold.BEHIND)
             self._run(partial(session.go_on, from_client=is_client))
             pipe.read_if_free()
+
+    def _tell(self, effect: PlaintextMet | StrangerMet) -> None:
+        if isinstance(effect, StrangerMet):
+            self._services.stranger_met()
+        else:
+            self._recorder.met(effect, self._caller)
 
     def _report_unanswered(self) -> None:
         """Whatever the server made of them, these commands were sent."""

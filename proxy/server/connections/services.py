@@ -28,6 +28,10 @@ class OpenConnection(Protocol):
     def is_busy(self) -> bool:
         """Whether a command awaits its reply."""
 
+    @property
+    def route(self) -> "Route":
+        """Where its client goes."""
+
     def tick(self, now_s: float) -> None:
         """About once a second."""
 
@@ -53,6 +57,10 @@ class OpenConnection(Protocol):
         """Cut both connections at once, without a flush."""
 
 
+def _no_matter() -> None:
+    """Nobody follows the servers."""
+
+
 @dataclass(slots=True)
 class Services:
     """What all connections of one proxy use."""
@@ -64,6 +72,8 @@ class Services:
     poll: BusyPoll
     contexts: ContextFeed | None = None
     """Finds keys of contexts; None where there is no store of them."""
+    stranger_met: Callable[[], None] = _no_matter
+    """A server has named a member without a listener."""
     clock: Callable[[], float] = time.monotonic
     live: set[OpenConnection] = field(default_factory=set)
     draining: bool = False

@@ -22,6 +22,9 @@ _MOST_SOURCE_BYTES = 1 << 24
 def look_at_ports(config: Config) -> Iterator[Diagnosis]:
     """Whether each address can be bound. Each is bound for a moment, and no client is accepted."""
     addresses = [(f"port {member.listen}", member.listen) for member in config.members]
+    if config.discovery is not None:
+        host, ports = config.discovery.listen, config.discovery.ports
+        addresses += [(f"port {Address(host, port)}", Address(host, port)) for port in ports]
     for about, address in [*addresses, (f"admin port {config.admin}", config.admin)]:
         yield _look_at_port(about, address)
 

@@ -94,7 +94,8 @@ def _tls_text(not_after: object) -> str:
 def _look_at_servers(loaded: Loaded) -> Iterator[Diagnosis]:
     """What `serve --check` finds. Whether the audit log can be written has been said."""
     config = loaded.config
-    where = ", ".join(str(member.upstream) for member in config.members)
+    seeds = [] if config.discovery is None else [str(config.discovery.seeds)]
+    where = ", ".join([*seeds, *(str(member.upstream) for member in config.members)])
     try:
         found = check(replace(loaded, config=replace(config, audit=None)))
     except (AuditError, KeysError, ServerError, SourceError) as error:

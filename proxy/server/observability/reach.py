@@ -80,8 +80,9 @@ class UpstreamReach(Collector):
         self.servers: tuple[ServerReach, ...] = ()
 
     def use_servers(self, names: Iterable[str]) -> None:
-        """These are the servers."""
-        self.servers = tuple(ServerReach(name) for name in names)
+        """These are the servers; what is known of one that stays is kept."""
+        known = {each.server: each for each in self.servers}
+        self.servers = tuple(known.get(name) or ServerReach(name) for name in names)
 
     @property
     def down(self) -> tuple[str, ...]:

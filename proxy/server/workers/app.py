@@ -14,7 +14,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -30,12 +30,14 @@ from sealwire.proxy.server.admin import AdminServer
 from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
 from sealwire.proxy.server.audit_writer.sink import RingAudit, RingEnds, Shell
 from sealwire.proxy.server.config.policy_file import PolicyFile, make_settings, put_first
-from sealwire.proxy.server.config.settings import Address, Config
+from sealwire.proxy.server.config.settings import Address, Config, Member
 from sealwire.proxy.server.connections.busy_poll import BusyPoll
-from sealwire.proxy.server.connections.listener import Listener
-from sealwire.proxy.server.connections.services import Route, Services
+from sealwire.proxy.server.connections.entrances import Entrances
+from sealwire.proxy.server.connections.services import Services
 from sealwire.proxy.server.connections.sessions import SessionMaker
 from sealwire.proxy.server.context_feed import ContextFeed
+from sealwire.proxy.server.discovery.layout import PortLayout
+from sealwire.proxy.server.discovery.monitor import UpstreamMonitor
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import findings, variable_findings, warn
 from sealwire.proxy.server.frontier_feed import FrontierFeed
@@ -45,8 +47,8 @@ from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.observability.audit import AuditSink, LogAudit, WhenFull, command_audit
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.server.ports import bind
-from sealwire.proxy.server.reaching import watch_servers
+from sealwire.proxy.server.ports import PortRange, bind, bind_shared
+from sealwire.proxy.server.reaching import ServerWatch
 from sealwire.proxy.server.tasks import OneAtATime, spawn, within
 from sealwire.proxy.server.tls import TlsSide
 from sealwire.proxy.server.workers import memory
@@ -97,12 +99,17 @@ class Proxy:
         self._seat = seat
         self._audited: CommandAudit | None = None
         self._stopping = asyncio.Event()
+        self.stranger_met = asyncio.Event()
+        """A server has named a member that has no listener: whoever follows the servers is to ask them."""
         self._reloads = OneAtATime(self._reload, "reload")
-        self._upstreams = make_upstreams(loaded)
-        self.metrics.reach.use_servers(str(upstream.address) for upstream in self._upstreams)
-        self._servers = watch_servers(self._upstreams, self.metrics.reach.servers)
+        self._servers = ServerWatch(time.monotonic)
+        self._monitor: UpstreamMonitor | None = None
+        """Who follows the servers; with workers that is the supervisor's."""
+        self._range: PortRange | None = None
+        self._numeric: dict[Member, tuple[Address, ...]] = {}
+        """The numeric addresses of each member's listener, where somebody holds them for this process."""
         self._probed: Probed
-        self._listeners: list[Listener] = []
+        self._entrances: Entrances | None = None
         self._generation = 0
         """The keyring that is on record."""
         self._admin: AdminServer | None = None
@@ -112,7 +119,7 @@ class Proxy:
     @property
     def addresses(self) -> list[Address]:
         """Where clients can connect."""
-        return [address for listener in self._listeners for address in listener.addresses]
+        return [] if self._entrances is None else self._entrances.addresses
 
     @property
     def config(self) -> Config:
@@ -142,8 +149,9 @@ class Proxy:
         """Start, serve until `stop`, drain. Raises ServerError when it cannot start."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._loop_exception)
+        await self._find_servers()
         config = self._config
-        self._probed = await probe(config, self._upstreams)
+        self._probed = await probe(config, make_upstreams(config, self._loaded.upstream))
         audit = await self._open_audit()
         try:
             keys = KeyFeed(
@@ -164,6 +172,7 @@ class Proxy:
                 limits=config.limits,
                 poll=BusyPoll(loop.call_soon, config.busy_poll_us / 1e6),
                 contexts=contexts,
+                stranger_met=self.stranger_met.set,
             )
             self.health.keyring = self.services.keys.freshness
             self.health.in_clear = self.metrics.clear_classes.shown
@@ -174,12 +183,16 @@ class Proxy:
                 self._bind()
                 self._announce()
                 ticking = spawn(self._tick(), "tick")
+                watching = spawn(self._watch_servers(), "watch servers")
                 await self._stopping.wait()
+                watching.cancel()
                 await self._drain()
                 ticking.cancel()
         finally:
-            for listener in self._listeners:
-                await listener.close()
+            if self._entrances is not None:
+                await self._entrances.close()
+            if self._range is not None:
+                self._range.close()
             if self._admin is not None:
                 self._admin.close()
             if self.health.phase is not Phase.STARTING:
@@ -227,18 +240,22 @@ class Proxy:
     def _put_in_place(self, renewed: Renewed) -> None:
         """Put everything in place in one step of the loop, so that no connection sees half of it."""
         before, config = self._config, renewed.config
+        # servers may have come or gone meanwhile
+        renewed = replace(renewed, config=replace(config, members=before.members))
+        config = renewed.config
         self._renew_session(config, put_first(renewed.policy, self._policies))
         self._config = config
         self.services.limits = config.limits
         self.services.keys.use_settings(config.keys)
         if self.services.contexts is not None:
             self.services.contexts.use_settings(config.keys)
-        for listener in self._listeners:
-            listener.use_context(renewed.listen.context)
+        if self._entrances is not None:
+            self._entrances.use_listen(renewed.listen.context)
+            self._entrances.use_upstream(config, renewed.upstream.context)
+        if self._monitor is not None:
+            self._monitor.use(config, renewed.upstream.context)
         if self._admin is not None:
             self._admin.use_tls(renewed.admin)
-        for server in self._upstreams:
-            server.use(config.limits, renewed.upstream.context, config.upstream_tls.server_name)
         self.metrics.reloads.labels("loaded").inc()
         self.metrics.certificate_reloads.labels("loaded").inc()
         self._tell_of(before, renewed)
@@ -303,16 +320,58 @@ class Proxy:
         if seat is None:
             loaded = self._loaded
             self._admin = make_admin(config, self.health, OwnFeed(self), loaded.admin_files, loaded.watch)
+        new_session = partial(self._new_session, self.shared)
+        contexts = self._loaded.listen.context, self._loaded.upstream.context
+        self._entrances = Entrances(self.services, new_session, *contexts)
+        if config.discovery is not None:
+            self._entrances.lay_out(PortLayout(config.members), config, self._sockets_of)
+            self._servers.use(self._entrances.reached)
+            return
         for place, member in enumerate(config.members):
             topology = self._probed.topologies[place]
             if config.load_balanced:
                 # each process is a service of its own: its connections fail together
                 topology = replace(topology, service_id=ObjectId().binary)
-            new_session = partial(self._new_session, self.shared, topology)
-            route = Route(self._upstreams[place], new_session, self.metrics.reach.servers[place])
-            sockets = bind(member.listen) if seat is None else _bind_shared(seat.listeners[place])
-            context = self._loaded.listen.context
-            self._listeners.append(Listener(self.services, route, sockets, context))
+            sockets = bind(member.listen) if seat is None else bind_shared(seat.listeners[place])
+            self._entrances.place(member, config, topology, sockets)
+        self._servers.use(self._entrances.reached)
+
+    async def _find_servers(self) -> None:
+        """Who has to have listeners, where the configuration does not say it. Raises ServerError."""
+        config, seat = self._config, self._seat
+        if config.discovery is None:
+            return
+        if seat is not None:
+            self._numeric = dict(zip(seat.members, seat.listeners, strict=True))
+            self._config = replace(config, members=seat.members)
+            return
+        self._monitor = UpstreamMonitor(
+            config, config.discovery, self._loaded.upstream.context, self.stranger_met
+        )
+        layout = await self._monitor.first()
+        self._range = PortRange(config.discovery.listen, config.discovery.ports)
+        self._config = replace(config, members=layout.members)
+
+    def _sockets_of(self, member: Member) -> list[socket.socket]:
+        """Raises ListenProblem."""
+        if self._range is not None:
+            return bind_shared(self._range.addresses(member.listen.port))
+        return bind_shared(self._numeric[member])
+
+    async def _watch_servers(self) -> None:
+        if self._monitor is not None:
+            await self._monitor.run(lambda layout: self.follow(layout.members))
+
+    def follow(self, members: tuple[Member, ...], listeners: Sequence[tuple[Address, ...]] = ()) -> None:
+        """There are these members now; a worker is told where to listen for each."""
+        if self._entrances is None or self.services.draining:
+            return
+        self._numeric = dict(zip(members, listeners, strict=True)) if listeners else {}
+        self._config = replace(self._config, members=members)
+        for entrance in self._entrances.lay_out(PortLayout(members), self._config, self._sockets_of):
+            if self._seat is None:
+                announce_addresses(entrance.member, entrance.listener.addresses)
+        self._servers.use(self._entrances.reached)
 
     def _announce(self) -> None:
         config = self._config
@@ -324,10 +383,10 @@ class Proxy:
         if self._admin is not None:
             self._admin.start()
             note(_log, logging.INFO, "admin address", address=str(self._admin.address))
-        for member, listener in zip(config.members, self._listeners, strict=True):
-            listener.start()
-            if self._seat is None:
-                announce_addresses(member, listener.addresses)
+        if self._entrances is not None:
+            self._entrances.start()
+            for entrance in self._entrances if self._seat is None else ():
+                announce_addresses(entrance.member, entrance.listener.addresses)
         self.health.frontier = self.frontiers.following
         self._generation = self.shared.keyring.generation
         self.services.audit.say(
@@ -401,8 +460,8 @@ class Proxy:
         self.metrics.ready.set(0)
         services.draining = True
         note(_log, logging.INFO, "draining", connections=len(services.live))
-        for listener in self._listeners:
-            await listener.close()
+        if self._entrances is not None:
+            await self._entrances.close()
         for connection in tuple(services.live):
             connection.drain()
         if not await within(services.wait_empty(), services.limits.drain_s):
@@ -425,10 +484,6 @@ def _of_sessions(config: Config) -> tuple[object, ...]:
     """What `make_settings` takes from a configuration."""
     compression = config.listen_compression, config.upstream_compression
     return config.access_control, config.reveal, compression
-
-
-def _bind_shared(addresses: Iterable[Address]) -> list[socket.socket]:
-    return [sock for address in addresses for sock in bind(address, shared=True)]
 
 
 async def _run_with_signals(loaded: Loaded, new_session: SessionMaker) -> None:

@@ -7,6 +7,7 @@ import uvloop
 from sealwire.keys.keyring.turning import moving_command
 from sealwire.proxy.server.audit_writer.keeper import check_audit
 from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.discovery.monitor import find_once
 from sealwire.proxy.server.findings import Finding, findings, plaintext_findings, variable_findings
 from sealwire.proxy.server.observability.audit import command_audit
 from sealwire.proxy.server.workers.announce import certificate_findings, role_findings
@@ -25,11 +26,12 @@ def check(loaded: Loaded) -> list[Finding]:
         check_audit(config.audit)
         command_audit(config.audit)
 
-    async def ask() -> Probed:
-        return await probe(config, make_upstreams(loaded))
+    async def ask() -> tuple[Config, Probed]:
+        found = await find_once(config, loaded.upstream.context)
+        return found, await probe(found, make_upstreams(found, loaded.upstream))
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        probed = runner.run(ask())
+        config, probed = runner.run(ask())
     return [
         *variable_findings(config),
         *plaintext_findings(config),

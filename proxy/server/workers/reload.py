@@ -19,8 +19,13 @@ from sealwire.proxy.server.findings import Finding
 from sealwire.proxy.server.key_feed import Freshness, KeyFeed
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side, upstream_side
-from sealwire.proxy.server.upstream import Upstream
-from sealwire.proxy.server.workers.start import ReadConfig, probe, require_classes, require_store
+from sealwire.proxy.server.workers.start import (
+    ReadConfig,
+    make_upstreams,
+    probe,
+    require_classes,
+    require_store,
+)
 
 
 class ReloadRefused(Exception):
@@ -107,7 +112,4 @@ async def _ask_servers(now: Config, renewed: Renewed) -> tuple[Finding, ...]:
     config = renewed.config
     if config.access_control is now.access_control:
         return ()
-    name = config.upstream_tls.server_name
-    context = renewed.upstream.context
-    upstreams = [Upstream(member.upstream, config.limits, context, name) for member in config.members]
-    return (await probe(config, upstreams)).findings
+    return (await probe(config, make_upstreams(config, renewed.upstream))).findings

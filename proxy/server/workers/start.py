@@ -182,13 +182,10 @@ def require_store(policy: PolicySet, config: Config) -> None:
         )
 
 
-def make_upstreams(loaded: Loaded) -> list[Upstream]:
+def make_upstreams(config: Config, tls: TlsSide) -> list[Upstream]:
     """One for each member, in the configuration's order."""
-    config = loaded.config
     name = config.upstream_tls.server_name
-    return [
-        Upstream(member.upstream, config.limits, loaded.upstream.context, name) for member in config.members
-    ]
+    return [Upstream(member.upstream, config.limits, tls.context, name) for member in config.members]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +193,7 @@ class Probed:
     """What the servers said."""
 
     topologies: tuple[Topology, ...]
-    """For each listener."""
+    """For each listener; none where servers are followed, since what is told of them changes."""
     findings: tuple[Finding, ...] = ()
     """Members that are down, and where a setting does not fit."""
 
@@ -228,4 +225,5 @@ async def probe(config: Config, upstreams: Sequence[Upstream]) -> Probed:
         raise down[0]
     found = [Finding("member is down", str(error), error.hint) for error in down]
     found += compare_access(config.access_control, (hello.access for hello in hellos))
-    return Probed(tuple(topologies(config.members, hellos)), tuple(found))
+    told = [] if config.discovery is not None else topologies(config.members, hellos)
+    return Probed(tuple(told), tuple(found))

@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import assert_never
 
 import uvloop
@@ -20,14 +21,16 @@ from sealwire.proxy.server.admin import AdminServer
 from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
 from sealwire.proxy.server.config.restart_keys import changed, effective
 from sealwire.proxy.server.config.settings import Address, Config
+from sealwire.proxy.server.discovery.layout import PortLayout
+from sealwire.proxy.server.discovery.monitor import UpstreamMonitor
 from sealwire.proxy.server.errors import ServerError, StartReason, WorkersFailed
 from sealwire.proxy.server.health import Health, JointHealth, Phase
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.page.facts import PageFacts, read_facts
 from sealwire.proxy.server.page.panels import WatchReader
-from sealwire.proxy.server.ports import reserve
+from sealwire.proxy.server.ports import PortRange, reserve
 from sealwire.proxy.server.tasks import OneAtATime, spawn
-from sealwire.proxy.server.tls import listen_side
+from sealwire.proxy.server.tls import NO_TLS, listen_side, upstream_side
 from sealwire.proxy.server.workers.admin_page import AskedFeed, admin_files, make_admin
 from sealwire.proxy.server.workers.announce import announce_addresses
 from sealwire.proxy.server.workers.hangup import take_reload
@@ -49,7 +52,9 @@ from sealwire.proxy.server.workers.worker_channel import (
     Beat,
     ChannelError,
     Figures,
+    Members,
     Seat,
+    Stranger,
     encode,
     read_message,
 )
@@ -113,6 +118,11 @@ class Supervisor:
         self._answers: dict[tuple[int, int], asyncio.Future[None]] = {}
         self._asked = 0
         self._reserved: list[list[socket.socket]] = []
+        """Sockets of each member, where the configuration lists them."""
+        self._range: PortRange | None = None
+        """Where servers are followed."""
+        self._stranger_met = asyncio.Event()
+        self._monitor: UpstreamMonitor | None = None
         self._loop: asyncio.AbstractEventLoop
         self._finish: asyncio.Future[Finish]
         self._admin: AdminServer | None = None
@@ -125,12 +135,14 @@ class Supervisor:
             feed = AskedFeed(lambda: self._config, self.render, self.facts)
             files = admin_files(self._config)
             self._admin = admin = make_admin(self._config, self._health, feed, files, self._watch)
-            self._reserved = [reserve(member.listen) for member in self._config.members]
+            await self._find_servers()
             await self._start_audit_writer()
             admin.start()
             note(_log, logging.INFO, "admin address", address=str(admin.address))
             ticking = spawn(self._tick(), "tick")
+            watching = spawn(self._watch_servers(), "watch servers")
             finish = await self._finish
+            watching.cancel()
             ticking.cancel()
             return finish
         finally:
@@ -140,8 +152,43 @@ class Supervisor:
                 await self._audit_writer.close()
             for sock in (sock for sockets in self._reserved for sock in sockets):
                 sock.close()
+            if self._range is not None:
+                self._range.close()
             if self._admin is not None:
                 self._admin.close()
+
+    async def _find_servers(self) -> None:
+        """Take the ports, of whoever is found where servers are followed. Raises ServerError."""
+        config = self._config
+        if config.discovery is None:
+            self._reserved = [reserve(member.listen) for member in config.members]
+            return
+        files = await asyncio.to_thread(upstream_side, config.upstream_tls)
+        self._monitor = UpstreamMonitor(config, config.discovery, files.context, self._stranger_met)
+        layout = await self._monitor.first()
+        self._range = PortRange(config.discovery.listen, config.discovery.ports)
+        self._config = replace(config, members=layout.members)
+
+    async def _watch_servers(self) -> None:
+        if self._monitor is not None:
+            await self._monitor.run(self._follow)
+
+    def _follow(self, layout: PortLayout) -> None:
+        """Servers have come or gone: tell every worker, which opens and drains listeners."""
+        known = set(self._config.members)
+        self._config = replace(self._config, members=layout.members)
+        told = encode(Members(layout.members, self._numeric()))
+        for writer in self._writers.values():
+            writer.write(told)
+        for member, addresses in zip(layout.members, self._numeric(), strict=True):
+            if member not in known:
+                announce_addresses(member, addresses)
+
+    def _numeric(self) -> tuple[tuple[Address, ...], ...]:
+        """The numeric addresses of each member's listener."""
+        if self._range is None:
+            return tuple(tuple(_addresses(sockets)) for sockets in self._reserved)
+        return tuple(self._range.addresses(member.listen.port) for member in self._config.members)
 
     async def _start_audit_writer(self) -> None:
         config = self._config
@@ -168,12 +215,19 @@ class Supervisor:
             read = await asyncio.to_thread(self._reread)
             # where its files lie waits for a restart, what is in them does not
             tls = await asyncio.to_thread(listen_side, before.admin_tls)
+            files = NO_TLS
+            if self._monitor is not None:
+                files = await asyncio.to_thread(upstream_side, read.upstream_tls)
         except (SourceError, ServerError) as error:
             # It is said once, here. Workers are not asked to read what cannot be read.
             self.metrics.reloads.labels("failed").inc()
             note(_log, logging.ERROR, "reload refused, nothing changed", problem=str(error), hint=error.hint)
             return
-        self._config = config = effective(before, read)
+        # servers may have come or gone meanwhile
+        config = replace(effective(before, read), members=self._config.members)
+        self._config = config
+        if self._monitor is not None:
+            self._monitor.use(config, files.context)
         if self._admin is not None:
             self._admin.use_tls(tls)
         if (config.log_level, config.log_format) != (before.log_level, before.log_format):
@@ -237,8 +291,8 @@ class Supervisor:
                 case Cut():
                     self._signal(order.number, signal.SIGKILL)
                 case AllReady():
-                    for member, sockets in zip(self._config.members, self._reserved, strict=True):
-                        announce_addresses(member, _addresses(sockets))
+                    for member, addresses in zip(self._config.members, self._numeric(), strict=True):
+                        announce_addresses(member, addresses)
                     note(_log, logging.INFO, "ready", workers=self._roster.ready)
                 case Finish():
                     if order.outcome is Outcome.DRAINED:
@@ -285,8 +339,8 @@ class Supervisor:
         ours.setblocking(False)
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         self._writers[number] = writer
-        listeners = tuple(tuple(_addresses(sockets)) for sockets in self._reserved)
-        writer.write(encode(Seat(number, self._config.workers, listeners, ring)))
+        members = () if self._range is None else self._config.members
+        writer.write(encode(Seat(number, self._config.workers, self._numeric(), ring, members)))
         return process, reader
 
     async def _listen(self, number: int, reader: asyncio.StreamReader) -> None:
@@ -294,6 +348,8 @@ class Supervisor:
             while True:
                 message = await read_message(reader)
                 match message:
+                    case Stranger():
+                        self._stranger_met.set()
                     case Beat():
                         self._beat(number, message)
                     case Figures():

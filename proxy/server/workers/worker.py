@@ -16,6 +16,7 @@ import uvloop
 
 from sealwire.proxy.server.config.settings import Config, ListenTls, PageSettings, TlsMode
 from sealwire.proxy.server.connections.sessions import SessionMaker
+from sealwire.proxy.server.discovery.monitor import LEAST_PAUSE_S
 from sealwire.proxy.server.errors import StartReason, WorkersFailed
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.page.facts import written
@@ -32,7 +33,9 @@ from sealwire.proxy.server.workers.worker_channel import (
     Beat,
     ChannelError,
     Figures,
+    Members,
     Seat,
+    Stranger,
     bounded,
     decode,
     encode,
@@ -78,7 +81,11 @@ def share_of(config: Config, seat: Seat) -> Config:
 
 def expect_members(config: Config, seat: Seat) -> None:
     """The file may have been changed since the supervisor read it. Raises WorkersFailed."""
-    if len(config.members) != len(seat.listeners):
+    if config.discovery is not None:
+        is_same = len(seat.members) == len(seat.listeners)
+    else:
+        is_same = len(config.members) == len(seat.listeners) and not seat.members
+    if not is_same:
         raise WorkersFailed(
             StartReason.WORKERS_FAILED,
             "the members in the configuration are not those that the proxy was started with",
@@ -110,6 +117,7 @@ async def talk(proxy: Proxy, line: socket.socket) -> None:
     """Answer the supervisor, and beat from the moment that the proxy is ready; drain when it has gone."""
     reader, writer = await asyncio.open_unix_connection(sock=line)
     beating = spawn(_beat(proxy, writer), "beat")
+    telling = spawn(_tell_of_strangers(proxy, writer), "strangers")
     try:
         while True:
             message = await read_message(reader)
@@ -117,12 +125,24 @@ async def talk(proxy: Proxy, line: socket.socket) -> None:
                 facts = written(OwnFeed(proxy).facts()) if message.facts else ""
                 families = families_of(proxy.metrics.registry)
                 writer.write(encode(Figures(message.number, families, facts)))
+            elif isinstance(message, Members):
+                await proxy.ready.wait()  # what it began with is in its seat
+                proxy.follow(message.members, message.listeners)
     except (asyncio.IncompleteReadError, ChannelError, OSError) as error:
         note(_log, logging.ERROR, "the supervisor has gone", problem=type(error).__name__)
         proxy.drain()
     finally:
         beating.cancel()
+        telling.cancel()
         writer.close()
+
+
+async def _tell_of_strangers(proxy: Proxy, writer: asyncio.StreamWriter) -> None:
+    while True:
+        await proxy.stranger_met.wait()
+        proxy.stranger_met.clear()
+        writer.write(encode(Stranger()))
+        await asyncio.sleep(LEAST_PAUSE_S)
 
 
 async def _beat(proxy: Proxy, writer: asyncio.StreamWriter) -> None:

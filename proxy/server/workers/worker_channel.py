@@ -2,8 +2,10 @@
 
     supervisor -> worker   Seat, once and first: who you are and where you listen
                            Ask: send your figures
+                           Members: servers have come or gone, and with them listeners
     worker -> supervisor   Beat, about once a second from the moment it accepts: the event loop turns
                            Figures, the answer to an Ask
+                           Stranger: a server has named a member that has no listener
 
 No key, value or name of a client crosses it. The end of the stream means that the other has ended.
 """
@@ -16,7 +18,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from sealwire.proxy.server.audit_writer.sink import RingEnds
-from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.config.settings import Address, Member
 from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import Phase
@@ -43,6 +45,21 @@ class Seat:
     listeners: tuple[tuple[Address, ...], ...]
     ring: RingEnds | None = None
     """Where its audit records go: descriptors that it has inherited. None: into the log."""
+    members: tuple[Member, ...] = ()
+    """Where servers are followed: those of the listeners, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """From now on there are these members, and the numeric addresses of each one's listener."""
+
+    members: tuple[Member, ...]
+    listeners: tuple[tuple[Address, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """Ask the servers anew who they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +121,7 @@ class Figures:
     """As `page.facts.written` gives it, if it was asked for."""
 
 
-Message = Seat | Ask | Beat | Figures
+Message = Seat | Ask | Members | Beat | Figures | Stranger
 
 
 def encode(message: Message) -> bytes:
@@ -141,13 +158,36 @@ def _value(state: Phase | Freshness | Following | Keeping | StoreReach | Reachab
 
 
 def _seat(fields: Any) -> Seat:
-    number, workers, listeners, ring = fields
+    number, workers, listeners, ring, members = fields
     return Seat(
         int(number),
         int(workers),
-        tuple(tuple(Address(str(host), int(port)) for host, port in member) for member in listeners),
+        _listeners(listeners),
         None if ring is None else RingEnds(*(int(each) for each in ring)),
+        _member_list(members),
     )
+
+
+def _listeners(fields: Any) -> tuple[tuple[Address, ...], ...]:
+    return tuple(tuple(_address(*address) for address in member) for member in fields)
+
+
+def _member_list(fields: Any) -> tuple[Member, ...]:
+    return tuple(Member(*(_address(*address) for address in member)) for member in fields)
+
+
+def _address(host: Any, port: Any) -> Address:
+    return Address(str(host), int(port))
+
+
+def _members(fields: Any) -> Members:
+    members, listeners = fields
+    return Members(_member_list(members), _listeners(listeners))
+
+
+def _stranger(fields: Any) -> Stranger:
+    () = fields
+    return Stranger()
 
 
 def _ask(fields: Any) -> Ask:
@@ -183,6 +223,8 @@ def _sample(name: Any, labels: Any, value: Any) -> Sample:
 _READERS: Mapping[str, Callable[[Any], Message]] = {
     "Seat": _seat,
     "Ask": _ask,
+    "Members": _members,
+    "Stranger": _stranger,
     "Beat": _beat,
     "Figures": _figures,
 }

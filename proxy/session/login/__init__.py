@@ -2,7 +2,7 @@
 
 Owns: `handshake.prepare_hello` and `rewrite_hello`, the one place that changes handshakes, with the addresses
 that a client is told (`Topology`); `access`, what passes before the server has said yes; `authentication`,
-logins by certificate; `caller.Caller`, who the client is.
+logins by certificate; `members`, what else tells of members; `caller.Caller`, who the client is.
 
 May not import: keys, crypto, policies other than policies.roles, proxy.session.sides,
 proxy.session.conversation, proxy.session.rewriting, proxy.session.revealing or proxy.session.write_errors.

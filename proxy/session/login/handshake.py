@@ -42,7 +42,7 @@ _int32: Final = struct.Struct("<i").pack
 class UnknownMember(Exception):
     """The server names a member of its set that has no listener here: a driver would go past the proxy."""
 
-    hint = "list every member of the replica set under `members` in the configuration"
+    hint = "list every member of the replica set under `members`, or let it be followed: upstream.uri"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +52,28 @@ class Topology:
     own: str
     """`host:port` at which clients reach this session's listener."""
     members: Mapping[str, str] = field(default_factory=dict)
-    """Advertised address by the member's own name for itself; empty when there is one upstream."""
+    """Advertised address by the member's own name for itself; empty when there is one upstream.
+
+    Where members come and go, whoever starts listeners changes what is in it, in one step for all sessions.
+    """
     service_id: bytes = b""
     """The 12 bytes by which clients tell this process from others behind the same load balancer; empty where
     there is none."""
+    withholds: bool = False
+    """Members come and go: one without a listener is left out of lists, until it has one."""
 
     def advertised(self, name: str) -> str:
         """The address to tell for a member. Raises UnknownMember."""
         if not self.members:
             return self.own
-        if name not in self.members:
+        found = self.members.get(name) or self.members.get(name.lower())
+        if found is None:
             raise UnknownMember("the server names a member without a listener here")
-        return self.members[name]
+        return found
+
+    def is_known(self, name: str) -> bool:
+        """Whether there is an address to tell for a member."""
+        return not self.members or name in self.members or name.lower() in self.members
 
 
 class BalancerMismatch(Exception):
@@ -96,6 +106,19 @@ def is_balanced(message: bytes, document: int) -> bool:
     """Whether a hello says that the client knows of a load balancer. Raises BsonError."""
     said = find_element(message, document, b"loadBalanced")
     return said is not None and said.kind == kinds.BOOL and any(message[said.value : said.end])
+
+
+def names_stranger(message: bytes, document: int, topology: Topology) -> bool:
+    """Whether a hello reply names a member without a listener. Raises BsonError. Cost: as `rewrite_hello`."""
+    for element in elements(message, document):
+        if element.name in _ADDRESSES and element.kind == kinds.STRING:
+            if not _is_known(message, element, topology):
+                return True
+        elif element.name in _ADDRESS_LISTS and element.kind == kinds.ARRAY:
+            for item in elements(message, element.value):
+                if not _is_known(message, item, topology):
+                    return True
+    return False
 
 
 def rewrite_hello(
@@ -134,7 +157,14 @@ def _hello_edits(
                 compression.server_answers(_names(message, element))
             yield Edit(element.start, element.end, b"", parents)
         elif element.name in _ADDRESSES and element.kind != kinds.NULL:
-            yield _address(message, element, topology, parents)
+            if (
+                element.name == b"primary"
+                and topology.withholds
+                and not _is_known(message, element, topology)
+            ):
+                yield Edit(element.start, element.end, b"", parents)
+            else:
+                yield _address(message, element, topology, parents)
         elif element.name in _ADDRESS_LISTS and element.kind != kinds.NULL:
             yield from _address_list(message, element, topology, parents)
         elif element.name == b"maxMessageSizeBytes":
@@ -173,14 +203,41 @@ def _address_list(
     items = list(elements(message, element.value))
     if len(items) > 1 and not topology.members:
         raise UnknownMember("the server is one of several members, and only one has a listener here")
+    if topology.withholds and not all(_is_known(message, item, topology) for item in items):
+        names = [_name_in(message, item) for item in items if _is_known(message, item, topology)]
+        told = string_array([topology.advertised(name) for name in names])
+        yield Edit(element.value, element.end, told, parents)
+        return
     for item in items:
         yield _address(message, item, topology, (*parents, element.value))
 
 
 def _address(message: bytes, element: Element, topology: Topology, parents: tuple[int, ...]) -> Edit:
+    return string_edit(element, topology.advertised(_name_in(message, element)), parents)
+
+
+def _is_known(message: bytes, element: Element, topology: Topology) -> bool:
+    return topology.is_known(_name_in(message, element))
+
+
+def _name_in(message: bytes, element: Element) -> str:
     if element.kind != kinds.STRING:
         # some drivers take a symbol for a string, and the keys of a document for a list
         raise BsonError(WireReason.BSON_TYPE, element.start)
-    name = string_bytes(message, element).decode("utf-8", "replace")
-    advertised = topology.advertised(name).encode() + b"\0"
-    return Edit(element.value, element.end, _int32(len(advertised)) + advertised, parents)
+    return string_bytes(message, element).decode("utf-8", "replace")
+
+
+def string_edit(element: Element, text: str, parents: tuple[int, ...]) -> Edit:
+    """Another string in place of the one that `element` is."""
+    data = text.encode() + b"\0"
+    return Edit(element.value, element.end, _int32(len(data)) + data, parents)
+
+
+def string_array(texts: list[str]) -> bytes:
+    """A BSON array of strings, without its name."""
+    parts = []
+    for place, text in enumerate(texts):
+        data = text.encode() + b"\0"
+        parts.append(bytes((kinds.STRING,)) + b"%d\0" % place + _int32(len(data)) + data)
+    inside = b"".join(parts) + b"\0"
+    return _int32(len(inside) + 4) + inside

@@ -39,6 +39,7 @@ from sealwire.proxy.session.login.access import LOGIN_COMMANDS, OPEN_COMMANDS, L
 from sealwire.proxy.session.login.authentication import check_login
 from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, BalancerMismatch
 from sealwire.proxy.session.login.mechanisms import mechanism_in
+from sealwire.proxy.session.login.members import MEMBERS_COMMANDS, NAMING_MEMBERS, names_own_address
 from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
 from sealwire.proxy.session.moving.abandoned import abort_of
 from sealwire.proxy.session.moving.forms import Forms
@@ -286,6 +287,11 @@ class ClientSide(Side):
             raise LoginNeeded(printable(name))
         raise UsersUnknown
 
+    def _check_members(self, message: bytes, body: int) -> None:
+        """Members that were told of the proxy's addresses would reach each other through it."""
+        if names_own_address(message, body, self._conversation.topology):
+            raise Refusal(Reason.COMMAND, rule="an address of Sealwire in place of a member's own")
+
     def _request(
         self, plan: Plan, name: bytes, body: int, label: str, opened: Opened, errors: WriteErrors | None
     ) -> Request:
@@ -295,6 +301,10 @@ class ClientSide(Side):
                 self._conversation.mechanism = mechanism_in(plan.buf, body)
             self._conversation.forget_users()
             return Request(RequestKind.LOGIN, plan.command, "")
+        if name in MEMBERS_COMMANDS:
+            return Request(RequestKind.MEMBERS, plan.command, "")
+        if name in NAMING_MEMBERS:
+            self._check_members(plan.buf, body)
         if name == b"logout":
             self._conversation.log_out()
         settings = self._conversation.shared.settings

@@ -23,10 +23,12 @@ from sealwire.proxy.session.effects import (
     LongToClient,
     NeedKeys,
     PlaintextMet,
+    StrangerMet,
     ToClient,
 )
 from sealwire.proxy.session.login.access import is_speculative_yes, is_yes
-from sealwire.proxy.session.login.handshake import MAX_CLIENT_MESSAGE_BYTES, UnknownMember
+from sealwire.proxy.session.login.handshake import MAX_CLIENT_MESSAGE_BYTES, UnknownMember, names_stranger
+from sealwire.proxy.session.login.members import rewrite_members
 from sealwire.proxy.session.moving.lasting import answered
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing import cursors
@@ -180,6 +182,9 @@ class ServerSide(Side):
             raise ProtocolError(WireReason.OPCODE, 12)
         if request.kind is RequestKind.HELLO:
             return self._hello_reply(message, body, refresh_checksum)
+        if request.kind is RequestKind.MEMBERS:
+            rewritten = rewrite_members(message, body, self._conversation.topology)
+            return [ToClient(refresh_checksum(rewritten))]
         if request.kind is RequestKind.ABORT:
             # whatever the server says of it: the transaction was not committed
             error = replies.failure_body(FrontierLost())
@@ -344,11 +349,15 @@ class ServerSide(Side):
         return effects
 
     def _hello_reply(self, message: bytes, document: int, finish: Callable[[bytes], bytes]) -> list[Effect]:
+        topology = self._conversation.topology
+        strangers: list[Effect] = []
+        if topology.withholds and names_stranger(message, document, topology):
+            strangers.append(StrangerMet())
         try:
             rewritten = finish(self._conversation.hello_reply(message, document))
         except UnknownMember as error:
-            return [self._conversation.end(CloseReason.TOPOLOGY, str(error))]
-        reply: list[Effect] = [ToClient(rewritten)]
+            return [*strangers, self._conversation.end(CloseReason.TOPOLOGY, str(error))]
+        reply: list[Effect] = [ToClient(rewritten), *strangers]
         if is_speculative_yes(message, document):
             self._conversation.log_in()
             reply.append(Count(Counter.LOGINS, label=self._conversation.mechanism))

@@ -146,7 +146,7 @@ def test_a_changed_policy_counts_in_every_worker(site: Site) -> None:
         until(lambda: readiness(proxy)["policy"] == shown != before)
         assert figure(proxy, "sealwire_policy_info", digest=shown) == 1
         assert figure(proxy, "sealwire_policy_info", digest=before) == 0
-        assert figure(proxy, "sealwire_reloads_total", result="loaded") == WORKERS
+        assert figure(proxy, "sealwire_reloads_total", outcome="loaded") == WORKERS
 
 
 def test_workers_that_differ_are_shown(site: Site) -> None:
@@ -174,7 +174,7 @@ def test_a_broken_policy_is_refused_by_each_and_a_broken_configuration_once(site
         assert "worker" not in line
         assert line["hint"] == "did you mean 'listen'?"
         assert readiness(proxy)["policy"] == before
-        assert figure(proxy, "sealwire_reloads_total", result="failed") == WORKERS + 1
+        assert figure(proxy, "sealwire_reloads_total", outcome="failed") == WORKERS + 1
 
 
 def test_what_needs_a_restart_is_named_once_and_the_log_level_counts_for_all(site: Site) -> None:

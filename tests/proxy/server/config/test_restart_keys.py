@@ -18,10 +18,12 @@ from sealwire.proxy.server.config.settings import (
     CacheSettings,
     Compressed,
     Config,
+    Discovery,
     KeySettings,
     Limits,
     ListenTls,
     PageSettings,
+    Seeds,
     TlsMode,
     UpstreamTls,
 )
@@ -36,11 +38,14 @@ KEK = ProviderSettings(ProviderKind.ENVIRONMENT, "OTHER")
 
 VAULT = vault_settings({"address": "https://v:1", "auth": "token"}, {"VAULT_TOKEN": "t"})
 
+FOUND = Discovery(Seeds((Address("m", 1),)), "127.0.0.1", "proxy.test", 27018, 27020)
+
 WAITING = {
     "listen.address": replace(OLD, members=(replace(MEMBER, listen=Address("other", 1)),)),
     "listen.advertise": replace(OLD, members=(replace(MEMBER, advertise=Address("other", 1)),)),
     "upstream.address": replace(OLD, members=(replace(MEMBER, upstream=Address("other", 1)),)),
     "members": with_members(OLD, ("a", 1), ("b", 2)),
+    "upstream.uri": replace(OLD, discovery=FOUND),
     "keyring": replace(OLD, keyring=Path("other")),
     "kek": replace(OLD, kek=KEK),
     "keys.cache": replace(OLD, keys=replace(OLD.keys, cache=CacheSettings(Path("cache"), KEK))),
@@ -99,3 +104,13 @@ def test_the_documents_name_what_waits() -> None:
 
 def differs(config: Config, name: str) -> bool:
     return bool(getattr(config, name) != getattr(OLD, name))
+
+
+def test_where_servers_are_followed_it_is_the_range_or_the_seeds_that_wait_and_not_who_was_found() -> None:
+    old = replace(OLD, discovery=FOUND)
+    assert changed(old, replace(old, members=())) == []
+    assert changed(old, replace(old, discovery=replace(FOUND, last_port=27030))) == ["listen.ports"]
+    assert changed(old, replace(old, discovery=replace(FOUND, heartbeat_s=7.0))) == ["upstream.heartbeat_s"]
+    assert changed(old, replace(old, discovery=replace(FOUND, seeds=Seeds((), "m.test")))) == ["upstream.uri"]
+    assert effective(old, replace(old, members=(), discovery=None)).members == old.members
+    assert effective(old, replace(old, discovery=None)).discovery == FOUND

@@ -16,6 +16,7 @@ from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.server.config.settings import AccessControl, Address, Limits
 from sealwire.proxy.server.errors import KeyringIncomplete, StartReason
 from sealwire.proxy.server.findings import NO_ACCESS_CONTROL, REVEALED_EVERYWHERE
+from sealwire.proxy.server.upstream import Upstream
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.server.workers.start import require_classes
 from sealwire.proxy.session.effects import Effect, NeedKeys
@@ -67,18 +68,23 @@ async def test_a_changed_policy_counts_for_open_and_for_new_sessions(tmp_path: P
                 assert sessions.made[1].settings == [second]
 
 
+def entered(proxy: Proxy) -> Upstream:
+    assert proxy._entrances is not None
+    return next(iter(proxy._entrances)).route.upstream
+
+
 async def test_a_connection_that_is_being_opened_during_a_reload_gets_the_new_policy(tmp_path: Path) -> None:
     async with fake_server() as server:
         place, sessions = place_for(server.port, tmp_path), FakeSessions()
         async with place.proxy(sessions) as proxy:
             may_connect = asyncio.Event()
-            connect = proxy._upstreams[0].connect
+            connect = entered(proxy).connect
 
             async def later(protocol: Callable[[], asyncio.BaseProtocol]) -> None:
                 await may_connect.wait()
                 await connect(protocol)
 
-            proxy._upstreams[0].connect = later  # type: ignore[method-assign]
+            entered(proxy).connect = later  # type: ignore[method-assign]
             async with client_of(proxy):
                 await until(lambda: bool(proxy.services.live))
                 place.write(WIDER)
@@ -208,7 +214,7 @@ async def test_a_storm_of_signals_becomes_one_reload_and_one_more(tmp_path: Path
 
             def done() -> bool:
                 proxy.services.keys._earliest_at = 0.0
-                return proxy.metrics.value("sealwire_reloads_total", result="loaded") == 2
+                return proxy.metrics.value("sealwire_reloads_total", outcome="loaded") == 2
 
             await until(done)
             assert place.reads == 4  # each of the two reads twice
@@ -245,7 +251,7 @@ async def test_a_reload_that_is_asked_for_during_the_start_waits_for_its_end(tmp
         proxy.reload()
         place.write(WIDER)
         task = asyncio.get_running_loop().create_task(proxy.run())
-        await until(lambda: proxy.metrics.value("sealwire_reloads_total", result="loaded") == 1)
+        await until(lambda: proxy.metrics.value("sealwire_reloads_total", outcome="loaded") == 1)
         assert covers(proxy.shared.settings, b"phone")
         proxy.stop()
         await soon(task)
@@ -277,7 +283,7 @@ async def test_a_session_that_waits_for_keys_is_told_and_still_gets_its_answer(t
             def done() -> bool:
                 proxy.services.keys._earliest_at = 0.0
                 proxy.services.keys.tick()
-                return proxy.metrics.value("sealwire_reloads_total", result="loaded") == 1
+                return proxy.metrics.value("sealwire_reloads_total", outcome="loaded") == 1
 
             await until(done)
             assert covers(sessions.made[0].settings[-1], b"phone")

@@ -1,0 +1,101 @@
+"""What the answers of several servers say together: who belongs to the deployment. Nothing is asked here.
+
+The rules are those by which drivers follow a deployment: the primary with the newest election is believed in
+all; without one, members are only added. A server of another set, or of another kind, is left out.
+Source: Server Discovery and Monitoring (driver specifications), in words of its own.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from sealwire.proxy.server.config.seeds import address_of
+from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.probe import Hello
+
+MAX_MEMBERS = 50
+"""A replica set has no more, by MongoDB's rules. A server that names more is not believed in the rest."""
+
+
+class ClusterKind(Enum):
+    """What the servers are together."""
+
+    STANDALONE = "standalone"
+    REPLICA_SET = "replica set"
+    SHARDED = "sharded"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """Who belongs to it, sorted."""
+
+    kind: ClusterKind
+    members: tuple[Address, ...]
+    set_name: str = ""
+    election: tuple[bytes, int] = (b"", 0)
+    """Election id and version of the set's configuration, of the primary that was believed last."""
+
+
+def view_of(
+    seeds: Sequence[Address], set_name: str, hellos: Mapping[Address, Hello], before: ClusterView | None
+) -> ClusterView | None:
+    """What is known with these answers, after what was known `before`; None: nothing yet.
+
+    `seeds` are where one looks first, `set_name` is the set that is wanted; "": the first that is met.
+    Cost: O(answers x members).
+    """
+    if before is None:
+        return _first_view(seeds, set_name, hellos)
+    match before.kind:
+        case ClusterKind.STANDALONE:
+            return before
+        case ClusterKind.SHARDED:
+            return _sharded(seeds, hellos) or before
+        case ClusterKind.REPLICA_SET:
+            return _replica_set(before, hellos)
+
+
+def _first_view(
+    seeds: Sequence[Address], set_name: str, hellos: Mapping[Address, Hello]
+) -> ClusterView | None:
+    named = set_name or next((each.set_name for each in hellos.values() if each.set_name), "")
+    if named:
+        found = _replica_set(ClusterView(ClusterKind.REPLICA_SET, (), named), hellos)
+        return found if found.members else None
+    if any(each.is_mongos for each in hellos.values()):
+        return _sharded(seeds, hellos)
+    if len(seeds) == 1 and any(each.is_standalone for each in hellos.values()):
+        return ClusterView(ClusterKind.STANDALONE, tuple(seeds))
+    return None
+
+
+def _sharded(seeds: Sequence[Address], hellos: Mapping[Address, Hello]) -> ClusterView | None:
+    """Every seed that is not known to be something else; one that is down may come back."""
+    members = [seed for seed in seeds if seed not in hellos or hellos[seed].is_mongos]
+    return ClusterView(ClusterKind.SHARDED, _ordered(members)) if members else None
+
+
+def _replica_set(before: ClusterView, hellos: Mapping[Address, Hello]) -> ClusterView:
+    ours = [each for each in hellos.values() if each.set_name == before.set_name]
+    primaries = [each for each in ours if each.is_primary and _election(each) >= before.election]
+    if primaries:
+        primary = max(primaries, key=_election)
+        return replace(before, members=_named(primary.members), election=_election(primary))
+    added = [name for each in ours for name in each.members]
+    members = _ordered([*before.members, *_named(added)])
+    return replace(before, members=members if len(members) <= MAX_MEMBERS else before.members)
+
+
+def _election(hello: Hello) -> tuple[bytes, int]:
+    return hello.election_id, hello.set_version
+
+
+def _named(names: Iterable[str]) -> tuple[Address, ...]:
+    """The names that are addresses; whoever has another one gets no listener."""
+    found = [address for name in names if (address := address_of(name)) is not None]
+    return _ordered(found)[:MAX_MEMBERS]
+
+
+def _ordered(addresses: Iterable[Address]) -> tuple[Address, ...]:
+    """Each once, as host names are the same in any case."""
+    return tuple(sorted({Address(host.lower(), port) for host, port in addresses}))

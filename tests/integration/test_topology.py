@@ -1,0 +1,242 @@
+"""Three real servers behind stubs, a real driver before the proxy: elections, joins, read preferences."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from bson import Binary
+from pymongo import MongoClient, ReadPreference
+from pymongo.errors import AutoReconnect, OperationFailure
+
+from sealwire.testbed.database import DatabaseProcess
+from tests.integration.conftest import Document
+from tests.integration.running_site import new_site
+from tests.proxy.server.harness import LOOPBACK
+from tests.proxy.server.site import Running, Site, serving
+from tests.support.free_ports import free_ports
+from tests.support.played_set import PlayedServer, PlayedSet, play_mongos, played_set
+from tests.support.secantus import secantus
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+NHS = "9434765919"
+DEADLINE_S = 20.0
+FILTER = {"nhs_number": NHS}
+
+
+@pytest.fixture(scope="module")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[DatabaseProcess]]:
+    with ExitStack() as stack:
+        folders = [tmp_path_factory.mktemp(f"member{number}") for number in range(3)]
+        yield [stack.enter_context(secantus(folder)) for folder in folders]
+
+
+@pytest.fixture
+def played(databases: list[DatabaseProcess]) -> Iterator[PlayedSet]:
+    for database in databases:
+        with database.connect() as client:
+            client.drop_database("clinic")
+    with played_set(*(database.address for database in databases)) as members:
+        yield members
+
+
+def site_before(database: DatabaseProcess, uri: str, folder: Path, ports: range) -> Site:
+    site = new_site(database, folder)
+    site.config["listen"] = {
+        "address": LOOPBACK,
+        "ports": f"{ports[0]}-{ports[-1]}",
+        "ports_file": "ports.json",
+        "tls": {"mode": "plaintext"},
+    }
+    site.config["upstream"] = {
+        "uri": uri,
+        "access_control": "none",
+        "heartbeat_s": 0.3,
+        "tls": {"mode": "plaintext"},
+    }
+    return site
+
+
+@pytest.fixture
+def ports() -> range:
+    return free_ports(5)
+
+
+@pytest.fixture
+def proxy(
+    played: PlayedSet, databases: list[DatabaseProcess], tmp_path: Path, ports: range
+) -> Iterator[Running]:
+    with serving(site_before(databases[0], played.uri, tmp_path, ports)) as running:
+        yield running
+
+
+def client_of(ports: range, **options: object) -> MongoClient[Document]:
+    uri = f"mongodb://{LOOPBACK}:{ports[0]}/?replicaSet=rs0&heartbeatFrequencyMS=500"
+    return MongoClient(uri, serverSelectionTimeoutMS=10_000, **options)  # type: ignore[arg-type]
+
+
+def until(holds: Callable[[], bool]) -> None:
+    ends_at = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < ends_at, "the deadline has passed"
+        time.sleep(0.05)
+
+
+def raw_of(database: DatabaseProcess) -> list[Document]:
+    with database.connect() as client:
+        return list(client.clinic.patients.find())
+
+
+def database_of(member: PlayedServer, databases: list[DatabaseProcess]) -> DatabaseProcess:
+    return next(database for database in databases if database.address == member.upstream)
+
+
+def test_a_driver_follows_elections_and_writes_ciphertext_to_whoever_is_primary(
+    played: PlayedSet, proxy: Running, ports: range, databases: list[DatabaseProcess]
+) -> None:
+    assert proxy.process.poll() is None
+    with client_of(ports) as client:
+        patients = client.clinic.patients
+        for number, member in enumerate(played.members):
+            played.elect(member)
+            patients.insert_one({"_id": number, "nhs_number": NHS})
+            assert patients.find_one({**FILTER, "_id": number}) == {"_id": number, "nhs_number": NHS}
+            (stored,) = raw_of(database_of(member, databases))
+            assert isinstance(stored["nhs_number"], Binary)
+        assert {port for _, port in client.nodes} == set(ports[:3])
+
+
+def test_writes_go_on_through_failovers_and_no_acknowledged_one_is_lost(
+    played: PlayedSet, proxy: Running, ports: range, databases: list[DatabaseProcess]
+) -> None:
+    assert proxy.process.poll() is None
+    acknowledged: list[int] = []
+    ended = threading.Event()
+
+    def write() -> None:
+        with client_of(ports) as client:
+            while not ended.is_set():
+                number = len(acknowledged)
+                client.clinic.patients.insert_one({"_id": number, "nhs_number": NHS})
+                acknowledged.append(number)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    for turn in range(4):
+        before = len(acknowledged)
+        until(lambda: len(acknowledged) > before + 5)  # noqa: B023 - called at once
+        primary = played.members[turn % 3]
+        primary.stop()
+        played.elect(played.members[(turn + 1) % 3])
+        until(lambda: len(acknowledged) > before + 10)  # noqa: B023 - called at once
+        primary.start()
+    ended.set()
+    writer.join(DEADLINE_S)
+    stored = [document["_id"] for database in databases for document in raw_of(database)]
+    assert set(acknowledged) <= set(stored)
+    assert len(acknowledged) > 40
+
+
+def test_read_preferences_and_hedged_reads_reach_the_members_that_they_name(
+    played: PlayedSet, proxy: Running, ports: range
+) -> None:
+    assert proxy.process.poll() is None
+    with client_of(ports) as client:
+        patients = client.clinic.patients
+        patients.insert_one({"_id": 1, "nhs_number": NHS})
+        assert patients.find_one(FILTER) == {"_id": 1, "nhs_number": NHS}
+        for member in played.members:
+            member.asked.clear()
+        secondary = patients.with_options(read_preference=ReadPreference.SECONDARY)
+        assert secondary.find_one(FILTER) is None  # nothing is replicated between these servers
+        assert played.primary is not None
+        assert "find" not in played.primary.asked
+        assert any("find" in member.asked for member in played.members)
+        hedged = {"mode": "nearest", "hedge": {"enabled": True}}
+        found = client.clinic.command({"find": "patients", "filter": FILTER, "$readPreference": hedged})
+        assert found["ok"] == 1
+
+
+def test_members_that_join_and_leave_are_followed_by_a_driver_that_watches(
+    played: PlayedSet, proxy: Running, ports: range, databases: list[DatabaseProcess]
+) -> None:
+    with client_of(ports) as client:
+        client.admin.command("ping")
+        until(lambda: {port for _, port in client.nodes} == set(ports[:3]))
+        new = played.add(PlayedServer(databases[1].address))
+        until(lambda: {port for _, port in client.nodes} == set(ports[:4]))
+        old = played.members[0]
+        played.elect(new)
+        played.remove(old)
+        until(lambda: len(client.nodes) == 3 and ports[3] in {port for _, port in client.nodes})
+        client.clinic.patients.insert_one({"_id": 5, "nhs_number": NHS})
+        assert isinstance(raw_of(databases[1])[0]["nhs_number"], Binary)
+    old.stop()
+    assert proxy.process.poll() is None
+
+
+def test_nobody_is_told_of_an_address_that_goes_past_the_proxy(
+    played: PlayedSet, proxy: Running, ports: range
+) -> None:
+    assert proxy.process.poll() is None
+    played.hidden.append("hidden.clinic.example:27017")
+    own = {member.name for member in played.members} | set(played.hidden)
+    with client_of(ports) as client:
+        answers = [client.admin.command(name, 1) for name in ("hello", "isMaster", "replSetGetStatus")]
+        answers.append(client.admin.command("replSetGetConfig"))
+        assert not [
+            name for name in own if name in str(answers[:3]) + str(answers[3]["config"]["members"][0]["host"])
+        ]
+        config = {"_id": "rs0", "members": [{"_id": 0, "host": answers[3]["config"]["members"][0]["host"]}]}
+        with pytest.raises(OperationFailure, match="Sealwire"):
+            client.admin.command("replSetReconfig", config)
+
+
+def test_ports_stay_over_a_restart(
+    played: PlayedSet, databases: list[DatabaseProcess], tmp_path: Path, ports: range
+) -> None:
+    site = site_before(databases[0], played.uri, tmp_path, ports)
+    last = max(played.members, key=lambda member: member.name)
+    played.remove(last)
+    played.elect(played.members[0])
+    with serving(site), client_of(ports) as client:
+        client.admin.command("ping")
+    first = min(played.members, key=lambda member: member.name)
+    lower = played.add(last)
+    with serving(site):
+        for member, port in ((first, ports[0]), (lower, ports[2])):
+            with MongoClient[Document](LOOPBACK, port, directConnection=True) as client:
+                member.asked.clear()
+                client.admin.command("ping")
+                assert "ping" in member.asked
+
+
+def test_mongos_servers_are_one_cluster_for_a_driver_and_their_errors_reach_it(
+    databases: list[DatabaseProcess], tmp_path: Path, ports: range
+) -> None:
+    routers = [play_mongos(databases[0].address), play_mongos(databases[0].address)]
+    uri = "mongodb://" + ",".join(router.name for router in routers)
+    with serving(site_before(databases[0], uri, tmp_path, ports)):
+        through = f"mongodb://{LOOPBACK}:{ports[0]},{LOOPBACK}:{ports[1]}/?heartbeatFrequencyMS=500"
+        with MongoClient[Document](through, serverSelectionTimeoutMS=10_000) as client:
+            assert client.admin.command("hello")["msg"] == "isdbgrid"
+            patients = client.clinic.patients
+            patients.delete_many({})
+            patients.insert_one({"_id": 1, "nhs_number": NHS})
+            with pytest.raises(OperationFailure) as caught:
+                client.admin.command("replSetGetStatus")
+            assert caught.value.code == 59
+            routers[0].stop()
+            until(lambda: _reads(client))
+            assert patients.find_one(FILTER) == {"_id": 1, "nhs_number": NHS}
+    routers[1].stop()
+
+
+def _reads(client: MongoClient[Document]) -> bool:
+    try:
+        return client.clinic.patients.find_one(FILTER) is not None
+    except AutoReconnect:
+        return False

@@ -1,0 +1,138 @@
+"""Listeners that come and go with the members of a set, in one process."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sealwire.proxy.server.config.settings import Address, Config, Discovery, Member, Seeds
+from sealwire.proxy.server.discovery.layout import PortLayout
+from sealwire.proxy.server.errors import ListenProblem
+from sealwire.proxy.server.workers.app import Proxy
+from sealwire.proxy.session.session import Session
+from tests.proxy.server.harness import LOOPBACK, hang_up, make_config, make_loaded, running, soon, until
+from tests.proxy.session.world import command, decoded, sections
+from tests.support.free_ports import free_ports
+from tests.support.played_set import PlayedServer, PlayedSet, played_set
+
+
+def body_of(message: bytes) -> dict[str, Any]:
+    return decoded(sections(message)[0][1][0])
+
+
+def following(played: PlayedSet, ports: range) -> Config:
+    seeds = Seeds(tuple(Address(each.host, each.port) for each in played.members))
+    found = Discovery(seeds, LOOPBACK, LOOPBACK, ports.start, ports.stop - 1, 60.0)
+    config = make_config(1, probe=True)
+    limits = replace(config.limits, drain_s=0.3)
+    return replace(config, members=(), discovery=found, limits=limits)
+
+
+@asynccontextmanager
+async def proxy_before(played: PlayedSet, ports: range) -> AsyncIterator[Proxy]:
+    config = following(played, ports)
+    async with running(
+        make_loaded(replace(config, access_control=config.access_control.NONE)), Session
+    ) as proxy:
+        yield proxy
+
+
+class Client:
+    """Asks one listener for hello, again and again on one connection."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def __aenter__(self) -> "Client":
+        self.reader, self.writer = await soon(asyncio.open_connection(LOOPBACK, self._port))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await hang_up(self.writer)
+
+    async def hello(self) -> dict[str, Any]:
+        self.writer.write(command({"hello": 1, "$db": "admin"}, 1))
+        head = await soon(self.reader.readexactly(4))
+        message = head + await soon(self.reader.readexactly(int.from_bytes(head, "little") - 4))
+        return body_of(message)
+
+
+def addresses(ports: range, count: int) -> list[str]:
+    return [f"{LOOPBACK}:{port}" for port in ports[:count]]
+
+
+async def test_every_member_has_a_listener_and_clients_are_told_of_no_other_address() -> None:
+    ports = free_ports(4)
+    with played_set("", "", "") as played:
+        async with proxy_before(played, ports) as proxy:
+            assert [str(address) for address in proxy.addresses] == addresses(ports, 3)
+            async with Client(ports[1]) as client:
+                told = await client.hello()
+                assert sorted(told["hosts"]) == addresses(ports, 3)
+                by_port = sorted(played.members, key=lambda member: member.name)
+                assert told["me"] == f"{LOOPBACK}:{ports[1]}"
+                assert played.primary is not None
+                assert told["primary"] == f"{LOOPBACK}:{ports[by_port.index(played.primary)]}"
+
+
+async def test_a_member_that_joins_is_told_of_once_it_has_a_listener() -> None:
+    ports = free_ports(3)
+    with played_set("", "") as played:
+        async with proxy_before(played, ports) as proxy, Client(ports[0]) as client:
+            await client.hello()
+            played.add(PlayedServer())
+            # the heart beats once a minute: what the answer names is what makes it look
+            assert len((await client.hello())["hosts"]) in {2, 3}
+            await until(lambda: len(proxy.addresses) == 3)
+            assert sorted((await client.hello())["hosts"]) == addresses(ports, 3)
+            async with Client(ports[2]) as other:
+                assert (await other.hello())["me"] == f"{LOOPBACK}:{ports[2]}"
+
+
+async def test_a_member_that_leaves_loses_its_listener_and_its_clients_after_a_drain() -> None:
+    ports = free_ports(3)
+    with played_set("", "") as played:
+        first, last = sorted(played.members, key=lambda member: member.name)
+        async with (
+            proxy_before(played, ports) as proxy,
+            Client(ports[0]) as client,
+            Client(ports[1]) as leaving,
+        ):
+            await leaving.hello()
+            played.remove(last)
+            played.elect(first)
+            proxy.stranger_met.set()
+            await until(lambda: len(proxy.addresses) == 1)
+            assert (await client.hello())["hosts"] == addresses(ports, 1)
+            assert await soon(leaving.reader.read()) == b""
+            with pytest.raises(ConnectionError):
+                await soon(asyncio.open_connection(LOOPBACK, ports[1]))
+        last.stop()
+
+
+async def test_a_member_whose_listener_cannot_be_bound_is_told_of_to_nobody() -> None:
+    ports = free_ports(3)
+    with played_set("") as played:
+        async with proxy_before(played, ports) as proxy, Client(ports[0]) as client:
+            entrances = proxy._entrances
+            assert entrances is not None
+            known = proxy.config.members[0]
+            stranger = Member(Address(LOOPBACK, ports[1]), Address(LOOPBACK, ports[1]), Address("m", 1))
+
+            def taken(_member: Member) -> Any:
+                raise ListenProblem("port-in-use", "taken")  # type: ignore[arg-type]
+
+            assert entrances.lay_out(PortLayout((known, stranger)), proxy.config, taken) == []
+            assert (await client.hello())["hosts"] == addresses(ports, 1)
+
+
+async def test_a_port_of_the_range_that_somebody_has_is_no_start() -> None:
+    ports = free_ports(2)
+    other = await asyncio.start_server(lambda _reader, writer: writer.close(), LOOPBACK, ports[1])
+    async with other:
+        with played_set("") as played, pytest.raises(ListenProblem):
+            async with proxy_before(played, ports):
+                pass

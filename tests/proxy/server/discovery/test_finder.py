@@ -1,0 +1,214 @@
+"""Servers are found and followed: who comes has a port, who goes loses it, and nobody else is told of."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sealwire.proxy.server.config.settings import Address, Config, Discovery, Limits, Seeds
+from sealwire.proxy.server.discovery.finder import MemberFinder
+from sealwire.proxy.server.discovery.layout import PortLayout
+from sealwire.proxy.server.discovery.monitor import UpstreamMonitor, find_once
+from sealwire.proxy.server.discovery.srv import SrvAnswer
+from sealwire.proxy.server.discovery.watch import Watch
+from sealwire.proxy.server.errors import FileProblem, StartReason, TopologyProblem, UpstreamUnavailable
+from sealwire.proxy.server.probe import Hello
+from tests.proxy.server.harness import make_config, soon, until
+from tests.support.played_set import PlayedServer, play_mongos, played_set
+
+SETTINGS = Discovery(Seeds(()), "127.0.0.1", "proxy.test", 100, 105)
+
+
+def following(*seeds: PlayedServer, set_name: str = "", ports: int = 3, file: Path | None = None) -> Config:
+    addresses = tuple(address_of(seed) for seed in seeds)
+    found = Discovery(
+        Seeds(addresses, set_name=set_name), "127.0.0.1", "proxy.test", 100, 99 + ports, 0.05, file
+    )
+    limits = Limits(connect_s=2.0)
+    return replace(make_config(1, limits=limits, probe=True), discovery=found, members=())
+
+
+def address_of(server: PlayedServer) -> Address:
+    return Address(server.host, server.port)
+
+
+def finder_of(config: Config) -> tuple[MemberFinder, Watch]:
+    assert config.discovery is not None
+    watch = Watch(config, None)
+    return MemberFinder(config.discovery, watch), watch
+
+
+def ports_of(layout: PortLayout) -> dict[Address, int]:
+    return {member.upstream: member.listen.port for member in layout.members}
+
+
+async def test_one_seed_leads_to_all_members_and_each_has_a_port() -> None:
+    with played_set("", "", "") as played:
+        finder, watch = finder_of(following(played.members[1]))
+        layout = await soon(finder.first())
+        assert list(ports_of(layout).values()) == [100, 101, 102]
+        assert set(layout.names) == {member.name for member in played.members}
+        assert not await soon(finder.round())
+        watch.close()
+
+
+async def test_who_comes_has_a_port_and_who_goes_keeps_it_in_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    with played_set("", "") as played:
+        finder, watch = finder_of(following(*played.members, file=file))
+        before = ports_of(await soon(finder.first()))
+        new = played.add(PlayedServer())
+        assert await soon(finder.round())
+        assert ports_of(finder.layout) == before | {address_of(new): 102}
+        played.remove(played.members[0])
+        played.elect(new)
+        await soon(finder.round())
+        await soon(finder.round())
+        assert len(finder.layout.members) == 2
+        assert len(json.loads(file.read_text())["ports"]) == 3
+        watch.close()
+
+
+async def test_after_a_restart_each_has_the_port_that_it_had(tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    with played_set("", "", "") as played:
+        config = following(*played.members, file=file)
+        finder, watch = finder_of(config)
+        last = played.members[2]
+        played.remove(last)
+        first = ports_of(await soon(finder.first()))
+        played.add(last)
+        await soon(finder.round())
+        again, other = finder_of(config)
+        assert ports_of(await soon(again.first())) == first | {address_of(last): 102}
+        watch.close()
+        other.close()
+
+
+async def test_a_member_for_which_there_is_no_port_has_no_listener() -> None:
+    with played_set("", "", "") as played:
+        finder, watch = finder_of(following(played.members[0], ports=2))
+        layout = await soon(finder.first())
+        assert (len(layout.members), len(layout.withheld)) == (2, 1)
+        watch.close()
+
+
+async def test_a_port_that_cannot_be_written_down_is_not_used(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    with played_set("") as played:
+        finder, watch = finder_of(following(played.members[0], file=folder / "ports.json"))
+        await soon(finder.first())
+        (folder / "ports.json").unlink()
+        folder.rmdir()
+        played.add(PlayedServer())
+        assert not await soon(finder.round())
+        assert len(finder.layout.members) == 1
+        watch.close()
+
+
+@pytest.mark.parametrize("named", ["other", "rs0"])
+async def test_servers_of_another_kind_or_set_are_no_start(named: str) -> None:
+    alone = PlayedServer()
+    with played_set("") as played:
+        seeds = played.members if named == "other" else [alone]
+        finder, watch = finder_of(following(*seeds, set_name=named))
+        with pytest.raises(TopologyProblem) as caught:
+            await soon(finder.first())
+        assert caught.value.reason is StartReason.UPSTREAM_OTHER_SET
+        watch.close()
+    alone.stop()
+
+
+async def test_nobody_who_answers_is_no_start() -> None:
+    alone = PlayedServer()
+    alone.stop()
+    finder, watch = finder_of(following(alone))
+    with pytest.raises(UpstreamUnavailable):
+        await soon(finder.first())
+    watch.close()
+
+
+async def test_a_standalone_server_and_mongos_servers_are_taken_as_they_are() -> None:
+    for seeds in ([PlayedServer()], [play_mongos(), play_mongos()]):
+        finder, watch = finder_of(following(*seeds))
+        layout = await soon(finder.first())
+        assert {member.upstream for member in layout.members} == {address_of(seed) for seed in seeds}
+        assert not await soon(finder.round())
+        watch.close()
+        for seed in seeds:
+            seed.stop()
+
+
+class PlayedWatch(Watch):
+    """Everybody whom it is asked about is a mongos."""
+
+    async def ask(self, servers: Iterable[Address]) -> dict[Address, Hello]:
+        return dict.fromkeys(servers, Hello("", (), is_mongos=True))
+
+
+async def test_mongos_servers_come_and_go_with_dns_and_stay_while_dns_is_silent() -> None:
+    now, told = 0.0, ["m1"]
+
+    async def ask_dns(_records: str, name: str) -> SrvAnswer:
+        if not told:
+            raise UpstreamUnavailable(StartReason.UPSTREAM_UNRESOLVED, name)
+        return SrvAnswer(tuple((f"{host}.clinic.test", 27017) for host in told))
+
+    settings = replace(SETTINGS, seeds=Seeds((), "mongo.clinic.test"))
+    finder = MemberFinder(settings, PlayedWatch(make_config(1), None), ask_dns, lambda: now)
+    assert len((await finder.first()).members) == 1
+    told.append("m2")
+    assert not await finder.round()
+    now += 61
+    assert await finder.round()
+    assert set(finder.layout.names) == {"m1.clinic.test:27017", "m2.clinic.test:27017"}
+    told.clear()
+    now += 61
+    assert not await finder.round()
+    assert len(finder.layout.members) == 2
+
+
+@asynccontextmanager
+async def monitoring(config: Config, changed: Callable[[PortLayout], None]) -> AsyncIterator[UpstreamMonitor]:
+    woken = asyncio.Event()
+    assert config.discovery is not None
+    monitor = UpstreamMonitor(config, config.discovery, None, woken)
+    await soon(monitor.first())
+    task = asyncio.get_running_loop().create_task(monitor.run(changed))
+    try:
+        yield monitor
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_monitor_tells_of_who_comes_and_of_who_is_back_on_another_day() -> None:
+    layouts: list[PortLayout] = []
+    with played_set("", "") as played:
+        async with monitoring(following(played.members[0]), layouts.append):
+            played.members[1].stop()
+            played.add(PlayedServer())
+            await until(lambda: bool(layouts))
+            played.members[1].start()
+            played.elect(played.members[1])
+            played.remove(played.members[0])
+            await until(lambda: len(layouts) == 2)
+        assert [len(layout.members) for layout in layouts] == [3, 2]
+
+
+async def test_a_check_finds_the_members_and_writes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    with played_set("", "") as played:
+        found = await soon(find_once(following(played.members[0], file=file), None))
+        assert len(found.members) == 2
+        assert not file.exists()
+        file.write_text("{}")
+        file.chmod(0o600)
+        with pytest.raises(FileProblem):
+            await soon(find_once(following(played.members[0], file=file), None))
+    assert await find_once(make_config(1), None) == make_config(1)
