@@ -143,12 +143,18 @@ async def is_ready(records: Kept) -> Response:
     return JSONResponse({"status": "ready"})
 
 
+def _patience(uri: str) -> dict[str, Any]:
+    """The driver would wait 30 s for a server, longer than a person; a connection string may say how long."""
+    is_said = "serverselectiontimeoutms=" in uri.lower()
+    return {} if is_said else {"serverSelectionTimeoutMS": SERVER_WITHIN_MS}
+
+
 def create_app(uri: str) -> FastAPI:
     """The service on the database that `uri` names; it connects when it starts."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with AsyncMongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=SERVER_WITHIN_MS) as client:
+        async with AsyncMongoClient[dict[str, Any]](uri, **_patience(uri)) as client:
             app.state.records = ClinicRecords(client)
             await app.state.records.prepare()
             yield

@@ -134,6 +134,8 @@ def test_plain_http_serves_nothing_and_rewards_no_body(site: Site) -> None:
                 HTTPStatus.MOVED_PERMANENTLY,
                 f"https://localhost{path}",
             )
+        elsewhere = client.get("/health/live", headers={"Host": "elsewhere.example"})
+        assert elsewhere.headers["location"] == "https://localhost/health/live"
         posted = client.post("/patients/find", json={"nhs_number": NUMBERS[0]}, headers=PURPOSE)
         assert posted.status_code == HTTPStatus.FORBIDDEN
 

@@ -152,6 +152,25 @@ async def test_what_is_not_valid_is_told_without_being_repeated(
         assert "99900" not in text
 
 
+async def test_what_the_database_refuses_is_told_by_its_code(
+    clinic: Clinic, stored: MongoClient[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    stored["clinic"].create_collection("patients", validator={"$jsonSchema": {"required": ["consent"]}})
+    async with service(clinic.uri("direct")) as client:
+        said = await client.post("/patients", json=patient(NUMBERS[0], 1), headers=PURPOSE)
+    assert (said.status_code, said.json()["code"]) == (HTTPStatus.INTERNAL_SERVER_ERROR, 121)
+    for text in (said.text, caplog.text):
+        assert NUMBERS[0] not in text
+
+
+async def test_other_paths_and_methods_are_told_in_the_same_shape(api: httpx.AsyncClient) -> None:
+    said = [await api.get("/nowhere"), await api.put("/patients", json={})]
+    assert [(each.status_code, each.json()["problem"]) for each in said] == [
+        (HTTPStatus.NOT_FOUND, "not-found"),
+        (HTTPStatus.METHOD_NOT_ALLOWED, "method-not-allowed"),
+    ]
+
+
 async def test_the_same_day_has_the_same_answers(clinic: Clinic, stored: MongoClient[dict[str, Any]]) -> None:
     days: list[Day] = []
     for way in WAYS:
@@ -197,7 +216,7 @@ async def test_a_document_that_the_service_cannot_show_is_an_error_without_its_v
 
 async def test_without_a_database_it_is_alive_and_not_ready(clinic: Clinic, tmp_path: Path) -> None:
     with secantus(tmp_path) as database:
-        uri = f"{database.uri(database='clinic')}&serverSelectionTimeoutMS=500"
+        uri = f"{database.uri(database='clinic')}?serverSelectionTimeoutMS=500"
         app = create_app(uri)
         transport = httpx.ASGITransport(app)
         async with (
