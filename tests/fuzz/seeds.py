@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.compressed_messages import NUMBERS, packed
 from tests.faults.conversation import TURNS
 from tests.fuzz.script import Act, Call, written_script
 from tests.proxy.session.test_malformed import FLAGS, FRAMES, OPCODES, SECTIONS, SHAPES
 from tests.proxy.session.world import command, reply, sealed
 from tests.wire.corpus import INVALID, VALID
+from tests.wire.test_op_compressed import BROKEN
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
@@ -23,7 +25,13 @@ _AS_IT_IS = b"\xff"
 
 def seeds() -> Mapping[str, Iterator[bytes]]:
     """The inputs of each target."""
-    return {"framing": _streams(), "op_msg": _messages(), "bson": _documents(), "session": _scripts()}
+    return {
+        "framing": _streams(),
+        "op_msg": _messages(),
+        "compressed": _compressed(),
+        "bson": _documents(),
+        "session": _scripts(),
+    }
 
 
 def _messages() -> Iterator[bytes]:
@@ -31,6 +39,15 @@ def _messages() -> Iterator[bytes]:
         yield from (part for part in (turn.asked, turn.answer) if part)
     for table in (OPCODES, SECTIONS, FLAGS):
         yield from table.values()
+
+
+def _compressed() -> Iterator[bytes]:
+    """What lies behind the header of compressed messages."""
+    for turn in TURNS:
+        for number in NUMBERS.values():
+            yield packed(turn.asked, number)[16:]
+    for message, _ in BROKEN.values():
+        yield message[16:]
 
 
 def _streams() -> Iterator[bytes]:

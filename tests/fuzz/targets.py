@@ -13,13 +13,16 @@ from bson.errors import InvalidBSON
 
 from sealwire.proxy.session.effects import Close, Effect, NeedKeys, ToClient, ToServer
 from sealwire.proxy.session.session import Session
+from sealwire.wire.compressors import COMPRESSOR_NAMES, compressor_named
 from sealwire.wire.errors import ProtocolError
 from sealwire.wire.framing import Framer
+from sealwire.wire.header import OpCode
+from sealwire.wire.op_compressed import compressor_of, inflate
 from sealwire.wire.op_msg import parse_op_msg
 from sealwire.wire.op_query import parse_op_query, parse_op_reply
 from sealwire.wire.raw_bson import elements, validate
 from tests.fuzz.script import Act, Call, calls_of
-from tests.proxy.session.world import session, written
+from tests.proxy.session.world import command, reply, session, written
 
 MAX_MESSAGE_BYTES = 1 << 16
 
@@ -75,6 +78,31 @@ def op_msg(data: bytes) -> None:
         while at < each.end:
             at += struct.unpack_from("<i", data, at)[0]
         demand(at == each.end, "a document across the end")
+
+
+def compressed(data: bytes) -> None:
+    """What comes out of a compressed message is as long as it says and within the limit, in a session too."""
+    message = struct.pack("<iiii", 16 + len(data), 7, 0, OpCode.COMPRESSED) + data
+    try:
+        content = inflate(message, compressor_of(message, COMPRESSORS), MAX_MESSAGE_BYTES)
+    except ProtocolError:
+        content = b""
+    else:
+        demand(16 <= len(content) <= MAX_MESSAGE_BYTES, "more than the limit")
+        demand(struct.unpack_from("<i", content)[0] == len(content), "another length")
+        demand(struct.unpack_from("<i", data, 4)[0] == len(content) - 16, "another length than announced")
+    talk = session(
+        max_message_bytes=MAX_MESSAGE_BYTES, compress_to_clients=COMPRESSORS, compress_to_server=COMPRESSORS
+    )
+    names = [each.name for each in COMPRESSORS]
+    talk.client_data(command({"hello": 1, "compression": names, "$db": "admin"}, 6))
+    talk.server_data(reply({"ok": 1.0, "compression": names}, 6))
+    effects = talk.client_data(message)
+    demand(bool(content) or isinstance(effects[-1], Close), "a broken message was taken")
+    for side in (ToServer, ToClient):
+        _demand_whole(written(effects, side))
+    if not any(isinstance(each, Close) for each in effects):
+        talk.server_data(struct.pack("<iiii", 16 + len(data), 8, 7, OpCode.COMPRESSED) + data)
 
 
 def bson_walk(data: bytes) -> None:
@@ -157,9 +185,11 @@ def _demand_whole(data: bytes) -> None:
         at += size
 
 
+COMPRESSORS = tuple(compressor_named(name) for name in COMPRESSOR_NAMES)
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "framing": framing,
     "op_msg": op_msg,
+    "compressed": compressed,
     "bson": bson_walk,
     "session": a_session,
 }
