@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 MAX_SUBJECT: Final = 256
 
@@ -44,6 +45,50 @@ def certificate_names(pem: bytes) -> tuple[str, ...]:
         return ()
     addresses = (str(address) for address in names.get_values_for_type(x509.IPAddress))
     return (*names.get_values_for_type(x509.DNSName), *addresses)
+
+
+_SPELLINGS: Final = (
+    None,
+    # as OpenSSL, and with it servers, call what RFC 4514 has no name for
+    {NameOID.EMAIL_ADDRESS: "emailAddress", NameOID.SERIAL_NUMBER: "serialNumber", NameOID.TITLE: "title"},
+)
+_KNOWN_NAMES: Final = {"emailAddress": NameOID.EMAIL_ADDRESS, "E": NameOID.EMAIL_ADDRESS} | {
+    "serialNumber": NameOID.SERIAL_NUMBER,
+    "title": NameOID.TITLE,
+}
+
+
+def subject_spellings(der: bytes) -> tuple[str, ...]:
+    """Whose a certificate is, whole, in the spellings that may be meant; the first is RFC 4514's.
+
+    Two certificates have the same first one only if they have the same subject. Raises InvalidCertificate.
+    Cost: some 60 us.
+    """
+    try:
+        subject = x509.load_der_x509_certificate(der).subject
+        found = (subject.rfc4514_string(names) for names in _SPELLINGS)
+        return tuple(dict.fromkeys(found))
+    except ValueError:
+        raise InvalidCertificate("no certificate in DER form") from None
+
+
+def subject_of_pem(pem: bytes) -> str:
+    """Whose the first certificate in `pem` is, as `read_subject` writes it. Raises InvalidCertificate."""
+    try:
+        return x509.load_pem_x509_certificates(pem)[0].subject.rfc4514_string()
+    except ValueError:
+        raise InvalidCertificate("no certificate in PEM form") from None
+
+
+def read_subject(text: str) -> str:
+    """A subject that somebody wrote, as `subject_spellings` has it first. Raises InvalidCertificate."""
+    try:
+        name = x509.Name.from_rfc4514_string(text, _KNOWN_NAMES)
+    except ValueError:
+        raise InvalidCertificate("no subject in the form of RFC 4514") from None
+    if not name.rdns:
+        raise InvalidCertificate("an empty subject")
+    return name.rfc4514_string()
 
 
 def certificate_subject(der: bytes) -> str:

@@ -18,7 +18,7 @@ from sealwire.proxy.server.connections.listener import ClientProtocol
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.observability.audit import LogAudit
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.server.upstream import ServerProtocol, Upstream
+from sealwire.proxy.server.upstream import ServerProtocol, Upstream, UpstreamWay
 from tests.build_context import ROOT
 from tests.proxy.session.world import command, reply, sealed, session
 from tests.test_rooms import ARCHITECTURE, data_path_steps
@@ -75,7 +75,11 @@ class Server(Upstream):
         self.transport = Transport()
         self.protocol: ServerProtocol
 
-    async def connect_for(self, events: Any, _failed: object) -> None:
+    def way_for(self, _names: tuple[str, ...]) -> UpstreamWay:
+        return UpstreamWay(None)
+
+    async def connect_for(self, events: Any, _failed: object, way: UpstreamWay | None = None) -> None:
+        del way
         self.protocol = ServerProtocol(events)
         self.protocol.connection_made(cast(asyncio.BaseTransport, self.transport))
 

@@ -31,6 +31,7 @@ class StartReason(Enum):
     WORKERS_FAILED = "workers-failed"
     FILE_EXISTS = "file-exists"
     FILE_UNWRITABLE = "file-unwritable"
+    PASSWORD_UNUSABLE = "password-unusable"  # noqa: S105 - a reason
     TOKEN_SHORT = "token-short"  # noqa: S105 - a reason
 
 

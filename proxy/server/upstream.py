@@ -3,11 +3,13 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 from sealwire.proxy.server.config.settings import Address, Limits
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
+from sealwire.proxy.session.login.identities import CertificateIdentity
 
 
 class ServerEvents(Protocol):
@@ -65,44 +67,78 @@ class ServerProtocol(asyncio.Protocol):
         self._events.server_writable()
 
 
+@dataclass(frozen=True, slots=True)
+class UpstreamWay:
+    """How a connection for one client is opened."""
+
+    context: ssl.SSLContext | None
+    presented: CertificateIdentity | None = None
+    """Whose certificate it shows the server, if that is the client's own identity there."""
+
+
 class Upstream:
     """One server: its address, and the TLS context that new connections use."""
 
     def __init__(
-        self, address: Address, limits: Limits, context: ssl.SSLContext | None, server_name: str | None = None
+        self,
+        address: Address,
+        limits: Limits,
+        context: ssl.SSLContext | None,
+        server_name: str | None = None,
+        ways: Mapping[str, UpstreamWay] | None = None,
     ) -> None:
         self.address = address
-        self._limits = limits
-        self._context = context
-        self._server_name = server_name
+        self.use(limits, context, server_name, ways)
 
-    def use(self, limits: Limits, context: ssl.SSLContext | None, server_name: str | None = None) -> None:
-        """Open connections in this way from now on; those that are open stay as they are."""
-        self._limits = limits
-        self._context = context
-        self._server_name = server_name
+    def use(
+        self,
+        limits: Limits,
+        context: ssl.SSLContext | None,
+        server_name: str | None = None,
+        ways: Mapping[str, UpstreamWay] | None = None,
+    ) -> None:
+        """Open connections in this way from now on; those that are open stay as they are.
 
-    async def connect_for(self, events: ServerEvents, failed: Callable[[UpstreamUnavailable], None]) -> None:
+        `ways` are those of clients that have shown a certificate, by its subject.
+        """
+        self._limits = limits
+        self._usual = UpstreamWay(context)
+        self._server_name = server_name
+        self._ways = ways or {}
+
+    def way_for(self, names: tuple[str, ...]) -> UpstreamWay:
+        """How a connection is opened for a client whose certificate has this subject, in its spellings."""
+        return self._ways.get(names[0], self._usual) if names else self._usual
+
+    async def connect_for(
+        self,
+        events: ServerEvents,
+        failed: Callable[[UpstreamUnavailable], None],
+        way: UpstreamWay | None = None,
+    ) -> None:
         """Open a connection that tells `events` what happens to it; call `failed` when there is none."""
         try:
-            await self.connect(lambda: ServerProtocol(events))
+            await self.connect(lambda: ServerProtocol(events), way)
         except UpstreamUnavailable as error:
             failed(error)
 
-    async def connect(self, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+    async def connect(
+        self, protocol: Callable[[], asyncio.BaseProtocol], way: UpstreamWay | None = None
+    ) -> None:
         """Open a connection, TLS included, for `protocol`. Raises UpstreamUnavailable."""
         loop = asyncio.get_running_loop()
         host, port = self.address
+        context = self._usual.context if way is None else way.context
         try:
             async with asyncio.timeout(self._limits.connect_s):
-                if self._context is None:
+                if context is None:
                     await loop.create_connection(protocol, host, port)
                 else:
                     await loop.create_connection(
                         protocol,
                         host,
                         port,
-                        ssl=self._context,
+                        ssl=context,
                         server_hostname=self._server_name or host,
                         ssl_handshake_timeout=self._limits.handshake_s,
                     )

@@ -10,6 +10,7 @@ from sealwire.policies.aggregation.views import ViewCatalog
 from sealwire.proxy.session.compression import Compression
 from sealwire.proxy.session.effects import Close, CloseReason, NeedKeys, PauseClient
 from sealwire.proxy.session.login.caller import Caller
+from sealwire.proxy.session.login.certificate_steps import LoginSteps
 from sealwire.proxy.session.login.entitled import Entitled
 from sealwire.proxy.session.login.handshake import (
     ACCEPTED_CLIENT_MESSAGE_BYTES,
@@ -19,6 +20,7 @@ from sealwire.proxy.session.login.handshake import (
     prepare_hello,
     rewrite_hello,
 )
+from sealwire.proxy.session.login.identities import NOT_CERTIFIED
 from sealwire.proxy.session.login.mechanisms import OTHER
 from sealwire.proxy.session.requests import AwaitedRequests
 from sealwire.proxy.session.shared import Shared
@@ -62,6 +64,7 @@ class Conversation:
         "_policy",
         "awaited",
         "caller",
+        "certified",
         "client_framer",
         "compression",
         "context_searches",
@@ -70,9 +73,13 @@ class Conversation:
         "is_balanced",
         "is_ready",
         "let_in",
+        "login_api",
+        "login_outcome",
+        "login_steps",
         "look_up",
         "mechanism",
         "shared",
+        "speculation",
         "states",
         "topology",
         "unanswered",
@@ -107,6 +114,16 @@ class Conversation:
         self._knows_users = False
         self.mechanism = OTHER
         """By which mechanism the client logs in, or did last; a label."""
+        self.certified = NOT_CERTIFIED
+        """What the client has proved by its certificate."""
+        self.login_steps: LoginSteps | None = None
+        """A login by certificate that is under way at the server."""
+        self.login_api: dict[str, object] = {}
+        """What its questions say of the API."""
+        self.login_outcome: bool | None = None
+        """What came of it, for the message that waits."""
+        self.speculation = b""
+        """The command of the login by certificate that began with the last hello; empty without one."""
         self._last_id = 0
         self.caller = Caller()
         """Who the client is, as far as anybody has said."""

@@ -94,8 +94,13 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
 }
 
 CERTIFICATE_LOGIN: Final = (
-    "Sealwire cannot pass on a login with MONGODB-X509: the server would see the proxy's certificate and not "
-    "the client's; log in with SCRAM-SHA-256 or another mechanism"
+    "Sealwire cannot pass on a login with MONGODB-X509, and has no identity on the server for this "
+    "connection's certificate and the user that is named; log in with SCRAM-SHA-256 or another mechanism, or "
+    "ask who keeps `upstream.identities`"
+)
+CERTIFICATE_NOT_TAKEN: Final = (
+    "the server does not take the identity that Sealwire has for this certificate; ask who keeps "
+    "`upstream.identities`"
 )
 
 LOAD_BALANCER: Final = (

@@ -31,6 +31,8 @@ class RequestKind(Enum):
     """Our own question to the server: what a name is."""
     ABORT = "abort"
     """An abort in place of the client's commit, which is answered with an error (`moving.abandoned`)."""
+    CERTIFICATE_LOGIN = "certificate-login"
+    """Our own question to the server: a step of a login for a client that has shown a certificate."""
     USERS = "users"
     """Our own question to the server: who has logged in."""
 

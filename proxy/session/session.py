@@ -20,6 +20,7 @@ from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import CloseReason, Count, Counter, Effect, GoOn, PauseClient
 from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import Topology
+from sealwire.proxy.session.login.identities import NOT_CERTIFIED, Certified
 from sealwire.proxy.session.records import CommandRecord
 from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.sides.client_side import ClientSide
@@ -90,9 +91,13 @@ class Session:
         self._waiting_since_s = None
         return self._release()
 
-    def certified(self, subject: str) -> None:
-        """The client has proved that it holds a certificate with this subject; before anything else."""
+    def certified(self, subject: str, certified: Certified = NOT_CERTIFIED) -> None:
+        """The client has proved that it holds a certificate with this subject; before anything else.
+
+        `subject` is for roles and lines of logs, `certified` for logins.
+        """
         self._conversation.entitled.use_certificate(subject)
+        self._conversation.certified = certified
 
     @property
     def caller(self) -> Caller:

@@ -5,7 +5,7 @@ is too old (`proxy.server.key_feed`). Nothing else here ages. What sessions reme
 on the keys alone, and goes with them. All sessions of a process run in one thread.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import final
 
@@ -16,6 +16,7 @@ from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.auditing.commands import CommandAuditor
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
 from sealwire.proxy.session.grids import Grids
+from sealwire.proxy.session.login.identities import Identities
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.passing import PassingCommands
 from sealwire.proxy.session.revealing.documents_read import DocumentsRead
@@ -48,6 +49,8 @@ class SessionSettings:
     """Policies that counted before this one: cursors that were opened under them are still read."""
     workers: int = 1
     """How many processes share what roles limit: each grants its part."""
+    identities: Identities = field(default_factory=dict)
+    """As whom clients are logged in that have shown a certificate."""
     audit: CommandAudit | None = None
     """Which commands are on record; None: those that are refused, and no other."""
     compress_to_clients: tuple[Compressor, ...] = ()

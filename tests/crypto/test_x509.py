@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from sealwire.crypto.x509 import (
     MAX_SUBJECT,
@@ -15,6 +16,9 @@ from sealwire.crypto.x509 import (
     Validity,
     certificate_subject,
     certificate_validity,
+    read_subject,
+    subject_of_pem,
+    subject_spellings,
 )
 from sealwire.testbed.certificates import create_authority
 
@@ -62,3 +66,51 @@ def test_a_long_subject_is_cut() -> None:
 def test_bytes_that_are_no_certificate_have_no_subject(der: bytes) -> None:
     with pytest.raises(InvalidCertificate):
         certificate_subject(der)
+
+
+def signed(name: x509.Name) -> x509.Certificate:
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, STARTS, ENDS)
+    return builder.sign(key, SHA256())
+
+
+def test_a_subject_is_whole_and_in_the_spellings_of_the_rfc_and_of_openssl() -> None:
+    long = "a" * 60
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COUNTRY_NAME, "GB"),
+            *(x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, f"{long}{number}") for number in range(6)),
+            x509.NameAttribute(NameOID.EMAIL_ADDRESS, "a,b@c"),
+        ]
+    )
+    certificate = signed(name)
+    first, second = subject_spellings(certificate.public_bytes(Encoding.DER))
+    assert len(first) > MAX_SUBJECT
+    assert first.startswith(f"1.2.840.113549.1.9.1=a\\,b@c,OU={long}5,")
+    assert second.startswith("emailAddress=a\\,b@c,OU=")
+    assert read_subject(first) == read_subject(second) == first
+    assert subject_of_pem(certificate.public_bytes(Encoding.PEM)) == first
+
+
+def test_subjects_that_differ_behind_the_end_of_a_line_are_two() -> None:
+    def of(end: str) -> bytes:
+        units = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "a" * 60) for _ in range(6)]
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, end), *units])
+        return signed(name).public_bytes(Encoding.DER)
+
+    one, two = of("one"), of("two")
+    assert certificate_subject(one) == certificate_subject(two)
+    assert subject_spellings(one) != subject_spellings(two)
+
+
+@pytest.mark.parametrize("text", ["", "ward-3", "CN=a,,", "CN", "=a", "nonsense=a"])
+def test_what_is_no_subject_is_refused(text: str) -> None:
+    with pytest.raises(InvalidCertificate):
+        read_subject(text)
+
+
+def test_bytes_that_are_no_certificate_have_no_spelling() -> None:
+    with pytest.raises(InvalidCertificate):
+        subject_spellings(b"no certificate")
+    with pytest.raises(InvalidCertificate):
+        subject_of_pem(b"no certificate")

@@ -11,6 +11,7 @@ from sealwire.proxy.server.config.reader import read_named_file
 from sealwire.proxy.server.config.settings import AccessControl, Config
 from sealwire.proxy.server.config.wire_names import compressors
 from sealwire.proxy.session.auditing.settings import CommandAudit
+from sealwire.proxy.session.login.identities import NO_IDENTITIES, Identities
 from sealwire.proxy.session.shared import SessionSettings
 
 # A cursor lives ten minutes without a getMore. Nobody changes a policy so often in that time.
@@ -54,7 +55,10 @@ def put_first(policy: PolicyFile, before: Sequence[PolicyFile]) -> tuple[PolicyF
 
 
 def make_settings(
-    config: Config, policies: Sequence[PolicyFile], audit: CommandAudit | None = None
+    config: Config,
+    policies: Sequence[PolicyFile],
+    audit: CommandAudit | None = None,
+    identities: Identities = NO_IDENTITIES,
 ) -> SessionSettings:
     """What sessions go by; `policies`: the one that counts, then the former."""
     return SessionSettings(
@@ -63,6 +67,7 @@ def make_settings(
         reveal=config.reveal,
         former=tuple(policy.rules for policy in policies[1:]),
         workers=config.workers,
+        identities=identities,
         audit=audit,
         compress_to_clients=compressors(config.listen_compression),
         compress_to_server=compressors(config.upstream_compression),

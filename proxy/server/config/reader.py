@@ -19,6 +19,7 @@ from sealwire.keys.providers import ProviderKind
 from sealwire.keys.vault.settings import VaultSettings
 from sealwire.proxy.server.config.admin_names import read_admin_tls, read_page
 from sealwire.proxy.server.config.discovery_names import WILDCARD_HOSTS, read_discovery
+from sealwire.proxy.server.config.identity_names import read_identities
 from sealwire.proxy.server.config.setting_names import (
     read_audit,
     read_kek,
@@ -157,6 +158,7 @@ def _own_variables(config: Config) -> Iterator[str]:
     for kek in (config.kek, *(() if cache is None else (cache.kek,))):
         if kek.kind is ProviderKind.ENVIRONMENT:
             yield kek.location
+    yield from (identity.password_variable for identity in config.identities)
 
 
 class _Reader:
@@ -190,14 +192,17 @@ class _Reader:
         )
         vault = top.get("vault")
         vault_settings = read_vault(vault, self._path, self._environ, top["kek"]) if in_vault else None
+        listen_tls = self._listen_tls(_tls_node(top["listen"], listen))
         upstream_tls = self._upstream_tls(_tls_node(top["upstream"], upstream))
         discovery = None
         if "uri" in upstream:
             discovery = read_discovery(listen, upstream, upstream_tls, self._path)
+        named = upstream.get("identities")
         return Config(
             members=_listed(top, listen, upstream),
-            listen_tls=self._listen_tls(_tls_node(top["listen"], listen)),
+            listen_tls=listen_tls,
             upstream_tls=upstream_tls,
+            identities=() if named is None else read_identities(named, self._path, listen_tls, upstream_tls),
             discovery=discovery,
             probe=upstream["probe"].boolean() if "probe" in upstream else True,
             access_control=_choice(upstream, "access_control", AccessControl.REQUIRED),
@@ -270,7 +275,7 @@ class _Reader:
 def _sides(top: Mapping[str, Node]) -> tuple[Mapping[str, Node], Mapping[str, Node]]:
     """The entries of `listen` and of `upstream`. With members, these hold only what the members share."""
     wire = ("tls", *COMPRESSION_KEYS)
-    common = ("probe", "access_control", *wire)
+    common = ("probe", "access_control", "identities", *wire)
     if "members" in top:
         return top["listen"].entries((), ("load_balanced", *wire)), top["upstream"].entries((), common)
     if "uri" in top["upstream"].mapping():

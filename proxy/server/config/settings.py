@@ -15,6 +15,7 @@ from sealwire.keys.providers import ProviderSettings
 from sealwire.keys.vault.settings import VaultSettings
 from sealwire.proxy.server.observability.audit import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat
+from sealwire.proxy.session.login.scram import ScramHash
 from sealwire.proxy.session.shared import Reveal
 from sealwire.wire.compressors import DEFAULT_ZLIB_LEVEL
 
@@ -67,6 +68,22 @@ class UpstreamTls:
     server_name: str | None = None
     """The name to verify instead of the host in the address."""
     minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitySettings:
+    """As whom clients are logged in that show a certificate with this subject: a user, or a certificate's."""
+
+    subject: str
+    """As `crypto.x509.read_subject` writes it."""
+    user: str = ""
+    database: str = ""
+    mechanism: ScramHash = ScramHash.SHA_256
+    password_file: Path | None = None
+    password_variable: str = ""
+    certificate: Path | None = None
+    """What the proxy shows the server instead; without it there is a user."""
+    key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +209,8 @@ class Config:
     """TLS on the admin address, without `require_client_certificate`: who probes has none."""
     admin_page: PageSettings = PageSettings()
     access_control: AccessControl = AccessControl.REQUIRED
+    identities: tuple[IdentitySettings, ...] = ()
+    """As whom clients are logged in with MONGODB-X509."""
     reveal: Reveal = Reveal.PROTECTED
     workers: int = 1
     """Processes that serve clients."""

@@ -25,7 +25,7 @@ from functools import partial
 from typing import Final, assert_never
 
 from sealwire.proxy.server.connections.pipe import Hold, Pipe, tune
-from sealwire.proxy.server.connections.recorder import LineRecorder, Unrecorded, subject_of
+from sealwire.proxy.server.connections.recorder import LineRecorder, Unrecorded, names_of, subject_of
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.connections.timing import CommandTimer
@@ -51,6 +51,7 @@ from sealwire.proxy.session.effects import (
     ToServer,
 )
 from sealwire.proxy.session.login.caller import Caller
+from sealwire.proxy.session.login.identities import Certified
 from sealwire.proxy.session.records import UNANSWERED
 
 _log = logging.getLogger("sealwire.server")
@@ -99,11 +100,14 @@ class Connection:
         self._closed_at_s = 0.0
         self._recorder = LineRecorder(services, transport, self.number)
         self._route = route
+        names = names_of(transport)
+        way = route.upstream.way_for(names)
+        self._certified = Certified(names, way.presented)
         services.live.add(self)
         services.metrics.connections.inc()
         self.client.hold(Hold.CONNECTING)
         self._connecting = spawn(
-            route.upstream.connect_for(self, self._unreachable), f"connect {self.number}"
+            route.upstream.connect_for(self, self._unreachable, way), f"connect {self.number}"
         )
 
     @property
@@ -138,7 +142,7 @@ class Connection:
             self._session = self._route.new_session()
             subject = subject_of(self.client.transport)
             if subject:
-                self._session.certified(subject)
+                self._session.certified(subject, self._certified)
         except Exception as error:  # noqa: BLE001 - see _bug
             self._bug(error)
             return

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +17,7 @@ from sealwire.proxy.server.errors import ListenProblem
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.reach import ServerReach
 from sealwire.proxy.server.tasks import spawn
-from sealwire.proxy.server.upstream import Upstream
+from sealwire.proxy.server.upstream import Upstream, UpstreamWay
 from sealwire.proxy.session.login.handshake import Topology
 
 _log = logging.getLogger("sealwire.server")
@@ -46,11 +46,14 @@ class Entrances:
         new_session: Callable[[Topology], SessionCore],
         listen: ssl.SSLContext | None,
         upstream: ssl.SSLContext | None,
+        ways: Mapping[str, UpstreamWay] | None = None,
     ) -> None:
+        """`ways`: as of `Upstream`."""
         self._services = services
         self._new_session = new_session
         self._listen = listen
         self._upstream = upstream
+        self._ways = ways or {}
         self._open: list[Entrance] = []
         self._names: dict[str, str] = {}
         """What followed members are called here. Sessions look into it: changed in one step."""
@@ -74,7 +77,8 @@ class Entrances:
         self, member: Member, config: Config, topology: Topology, sockets: list[socket.socket]
     ) -> Entrance:
         """One more, which does not accept before `start`."""
-        upstream = Upstream(member.upstream, config.limits, self._upstream, config.upstream_tls.server_name)
+        server_name = config.upstream_tls.server_name
+        upstream = Upstream(member.upstream, config.limits, self._upstream, server_name, self._ways)
         name, reach = str(member.upstream), self._services.metrics.reach
         if name not in [each.server for each in reach.servers]:
             reach.use_servers([*(each.server for each in reach.servers), name])
@@ -120,11 +124,15 @@ class Entrances:
         for entrance in self._open:
             entrance.listener.use_context(context)
 
-    def use_upstream(self, config: Config, context: ssl.SSLContext | None) -> None:
+    def use_upstream(
+        self, config: Config, context: ssl.SSLContext | None, ways: Mapping[str, UpstreamWay] | None = None
+    ) -> None:
         """Connect to servers in this way from now on."""
         self._upstream = context
+        self._ways = ways or {}
         for entrance in self._open:
-            entrance.route.upstream.use(config.limits, context, config.upstream_tls.server_name)
+            server_name = config.upstream_tls.server_name
+            entrance.route.upstream.use(config.limits, context, server_name, self._ways)
 
     async def close(self) -> None:
         """Accept no more; connections that are open stay."""

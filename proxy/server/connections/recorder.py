@@ -4,7 +4,7 @@ import asyncio
 from time import perf_counter
 from typing import final
 
-from sealwire.crypto.x509 import InvalidCertificate, certificate_subject
+from sealwire.crypto.x509 import InvalidCertificate, certificate_subject, subject_spellings
 from sealwire.proxy.server.connections.services import Services
 from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.session.effects import Audit, Begun, Done, PlaintextMet
@@ -50,6 +50,16 @@ class LineRecorder:
         if self._origin is None or self._origin.caller is not caller:
             self._origin = Origin(self.peer, self._number, subject_of(self._transport), caller)
         return self._origin
+
+
+def names_of(transport: asyncio.Transport) -> tuple[str, ...]:
+    """The same, whole, in the spellings that a login may use; none where nothing readable was shown."""
+    tls = transport.get_extra_info("ssl_object")
+    shown = None if tls is None else tls.getpeercert(binary_form=True)
+    try:
+        return subject_spellings(shown) if shown else ()
+    except InvalidCertificate:
+        return ()
 
 
 def subject_of(transport: asyncio.Transport) -> str:

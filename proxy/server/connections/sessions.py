@@ -6,6 +6,7 @@ from typing import Protocol
 from sealwire.proxy.session.effects import Effect
 from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import Topology
+from sealwire.proxy.session.login.identities import Certified
 from sealwire.proxy.session.records import CommandRecord
 from sealwire.proxy.session.shared import Shared
 
@@ -31,7 +32,7 @@ class SessionCore(Protocol):
     def go_on(self, *, from_client: bool) -> list[Effect]:
         """The answer to GoOn: handle more of what one peer has sent."""
 
-    def certified(self, subject: str) -> None:
+    def certified(self, subject: str, certified: Certified) -> None:
         """The client has proved that it holds a certificate with this subject; before anything else."""
 
     @property

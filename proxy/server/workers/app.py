@@ -67,6 +67,7 @@ from sealwire.proxy.server.workers.reload import Reload, ReloadRefused, Renewed
 from sealwire.proxy.server.workers.start import Loaded, Probed, key_findings, make_upstreams, probe
 from sealwire.proxy.server.workers.worker_channel import Seat
 from sealwire.proxy.session.auditing.settings import CommandAudit
+from sealwire.proxy.session.login.identities import NO_IDENTITIES, Identities
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.shared import Shared
 
@@ -98,6 +99,7 @@ class Proxy:
         self._new_session = new_session
         self._seat = seat
         self._audited: CommandAudit | None = None
+        self._identities: Identities = NO_IDENTITIES
         self._stopping = asyncio.Event()
         self.stranger_met = asyncio.Event()
         """A server has named a member that has no listener: whoever follows the servers is to ask them."""
@@ -160,7 +162,8 @@ class Proxy:
             opened = self._loaded.contexts
             cache = None if opened is None else ContextCache()
             self._audited = command_audit(config.audit)
-            session_settings = make_settings(config, self._policies, self._audited)
+            self._identities = self._loaded.identities.identities
+            session_settings = make_settings(config, self._policies, self._audited, self._identities)
             self.shared = Shared(session_settings, keys.keyring, cache)
             contexts = None
             if opened is not None and cache is not None:
@@ -243,7 +246,7 @@ class Proxy:
         # servers may have come or gone meanwhile
         renewed = replace(renewed, config=replace(config, members=before.members))
         config = renewed.config
-        self._renew_session(config, put_first(renewed.policy, self._policies))
+        self._renew_session(config, put_first(renewed.policy, self._policies), renewed.identities.identities)
         self._config = config
         self.services.limits = config.limits
         self.services.keys.use_settings(config.keys)
@@ -251,7 +254,7 @@ class Proxy:
             self.services.contexts.use_settings(config.keys)
         if self._entrances is not None:
             self._entrances.use_listen(renewed.listen.context)
-            self._entrances.use_upstream(config, renewed.upstream.context)
+            self._entrances.use_upstream(config, renewed.upstream.context, renewed.identities.ways)
         if self._monitor is not None:
             self._monitor.use(config, renewed.upstream.context)
         if self._admin is not None:
@@ -260,16 +263,20 @@ class Proxy:
         self.metrics.certificate_reloads.labels("loaded").inc()
         self._tell_of(before, renewed)
 
-    def _renew_session(self, config: Config, policies: tuple[PolicyFile, ...]) -> None:
+    def _renew_session(
+        self, config: Config, policies: tuple[PolicyFile, ...], identities: Identities
+    ) -> None:
         """Let `policies` count for the sessions that are open and for those to come.
 
         Where nothing has changed for them they keep their settings, and with these the server's answers.
         """
-        if policies[0] is self._policies[0] and _of_sessions(config) == _of_sessions(self._config):
+        is_same = policies[0] is self._policies[0] and _of_sessions(config) == _of_sessions(self._config)
+        if is_same and not identities and not self._identities:
             return
+        self._identities = identities
         warn_of_less(self._policies[0].rules, policies[0].rules)
         self._policies = policies
-        self.shared.use_settings(make_settings(config, policies, self._audited))
+        self.shared.use_settings(make_settings(config, policies, self._audited, identities))
         self.frontiers.use_policy(policies[0].rules.used_classes)
         for connection in tuple(self.services.live):
             connection.settings_changed()
@@ -279,7 +286,13 @@ class Proxy:
         if (config.log_level, config.log_format) != (before.log_level, before.log_format):
             configure(config.log_level, config.log_format, worker=self._worker)
         known = findings(before)
-        warn([*renewed.findings, *(finding for finding in findings(config) if finding not in known)])
+        warn(
+            [
+                *renewed.findings,
+                *renewed.identities.findings,
+                *(finding for finding in findings(config) if finding not in known),
+            ]
+        )
         warn_of_plaintext(config, before)
         if renewed.waiting and self._seat is None:
             keys = ", ".join(renewed.waiting)
@@ -322,7 +335,7 @@ class Proxy:
             self._admin = make_admin(config, self.health, OwnFeed(self), loaded.admin_files, loaded.watch)
         new_session = partial(self._new_session, self.shared)
         contexts = self._loaded.listen.context, self._loaded.upstream.context
-        self._entrances = Entrances(self.services, new_session, *contexts)
+        self._entrances = Entrances(self.services, new_session, *contexts, self._loaded.identities.ways)
         if config.discovery is not None:
             self._entrances.lay_out(PortLayout(config.members), config, self._sockets_of)
             self._servers.use(self._entrances.reached)
@@ -377,7 +390,14 @@ class Proxy:
         config = self._config
         warn(variable_findings(config))
         warn_of_plaintext(config)
-        warn([*self._probed.findings, *findings(config), *key_findings(self._loaded)])
+        warn(
+            [
+                *self._probed.findings,
+                *findings(config),
+                *key_findings(self._loaded),
+                *self._loaded.identities.findings,
+            ]
+        )
         self._show(self._loaded.listen, self._loaded.upstream)
         allow_connections(config.limits.connections)
         if self._admin is not None:

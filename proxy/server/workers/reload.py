@@ -16,6 +16,7 @@ from sealwire.proxy.server.config.restart_keys import changed, effective
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import Finding
+from sealwire.proxy.server.identities import NO_LOADED_IDENTITIES, LoadedIdentities, load_identities
 from sealwire.proxy.server.key_feed import Freshness, KeyFeed
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side, upstream_side
@@ -48,6 +49,7 @@ class Renewed:
     admin: TlsSide = NO_TLS
     waiting: tuple[str, ...] = ()
     """Keys whose new values wait for a restart."""
+    identities: LoadedIdentities = NO_LOADED_IDENTITIES
     findings: tuple[Finding, ...] = ()
     """What the servers said to a changed setting."""
 
@@ -83,11 +85,12 @@ class Reload:
             listen, upstream = listen_side(read.listen_tls), upstream_side(read.upstream_tls)
             # where the files lie waits for a restart, what is in them does not
             admin = listen_side(now.admin_tls)
+            identities = load_identities(read)
         except ServerError:
             self._metrics.certificate_reloads.labels("failed").inc()
             raise
         waiting = tuple(changed(now, read))
-        return read, Renewed(effective(now, read), policy, listen, upstream, admin, waiting)
+        return read, Renewed(effective(now, read), policy, listen, upstream, admin, waiting, identities)
 
     def _is_different(self, read: Config, renewed: Renewed) -> bool:
         """Whether the files say something else by now. Raises what reading them raises."""

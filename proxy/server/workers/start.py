@@ -21,6 +21,7 @@ from sealwire.proxy.server.errors import KeyringIncomplete, StartReason, Upstrea
 from sealwire.proxy.server.findings import Finding, compare_access
 from sealwire.proxy.server.frontier_reading import unnamed
 from sealwire.proxy.server.frontier_store import read_uri
+from sealwire.proxy.server.identities import NO_LOADED_IDENTITIES, LoadedIdentities, load_identities
 from sealwire.proxy.server.key_feed import Source
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.page.panels import WatchReader
@@ -53,6 +54,8 @@ class Loaded:
     """How to connect to the server's database `sealwire`. Holds a password."""
     contexts: OpenContexts | None = None
     """The store of the keys of contexts."""
+    identities: LoadedIdentities = NO_LOADED_IDENTITIES
+    """As whom clients with a certificate are logged in. Holds passwords."""
     admin_files: AdminFiles = (NO_TLS, None)
     watch: WatchReader | None = None
     """For the page on the admin address: reads what the watch has to tell."""
@@ -85,7 +88,8 @@ def load(
     if config.keys.contexts is not None:
         contexts = _open_contexts(config.keys.contexts, providers)
     loaded = Loaded(config, policy, first, source, listen, upstream, reread, uri, contexts)
-    return replace(loaded, admin_files=admin_files(config), watch=watch)
+    identities = load_identities(config, environ)
+    return replace(loaded, admin_files=admin_files(config), watch=watch, identities=identities)
 
 
 def _open_contexts(place: Place, providers: Providers) -> OpenContexts:

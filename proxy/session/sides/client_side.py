@@ -52,7 +52,7 @@ from sealwire.proxy.session.revealing.reveal import holds_envelope
 from sealwire.proxy.session.rewriting.left_out import leave_out
 from sealwire.proxy.session.rewriting.rewrite import Settled, apply_plan
 from sealwire.proxy.session.shared import Reveal
-from sealwire.proxy.session.sides import ask_users, look_up, on_record
+from sealwire.proxy.session.sides import ask_users, certificate_login, look_up, on_record
 from sealwire.proxy.session.sides.denying import denials, denied, described, failed, refused
 from sealwire.proxy.session.sides.entitlement import judged
 from sealwire.proxy.session.write_errors.merging import WriteErrors
@@ -104,6 +104,7 @@ class ClientSide(Side):
             answer = replies.legacy_mismatch(self._conversation.new_id(), request_id_of(message))
             return [*denials(BalancerMismatch.__name__, OTHER), ToClient(answer)]
         ask_users.introduced(self._conversation, message, query.query)
+        certificate_login.speculated(self._conversation, message, query.query)
         return [self._send_on(hello, request)]
 
     def _op_msg(self, message: bytes) -> list[Effect]:
@@ -139,7 +140,7 @@ class ClientSide(Side):
         except TransactionLost:
             effects = self._abandoned(message, parsed)
         except FAILURES as failure:
-            effects = failed(conversation, failure, message, parsed)
+            effects = certificate_login.failed_or_begun(conversation, failure, message, parsed)
         conversation.views.clear()
         conversation.has_waited = False
         conversation.context_searches = 0
@@ -259,6 +260,7 @@ class ClientSide(Side):
             raise Refusal(Reason.SHAPE, rule="this document sequence")
         hello = refresh_checksum(self._conversation.hello_request(message, parsed.body))
         ask_users.introduced(self._conversation, message, parsed.body)
+        certificate_login.speculated(self._conversation, message, parsed.body)
         request = Request(RequestKind.HELLO, "hello", "")
         return [self._send_on(hello, None if parsed.flags & MORE_TO_COME else request)]
 

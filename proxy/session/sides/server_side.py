@@ -35,7 +35,7 @@ from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import has_more_to_come, is_plain
 from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope, context_keys_in, reveal
-from sealwire.proxy.session.sides import ask_users, look_up, on_record
+from sealwire.proxy.session.sides import ask_users, certificate_login, look_up, on_record
 from sealwire.proxy.session.sides.entitlement import opener_for, shown_reply
 from sealwire.proxy.session.sides.on_record import LongOpening
 from sealwire.proxy.session.write_errors import duplicates
@@ -57,7 +57,11 @@ _UNREADABLE: Final = (
 )
 
 # Who reads the answers to our own questions.
-_QUESTIONS: Final = {RequestKind.LOOK_UP: look_up.answered, RequestKind.USERS: ask_users.answered}
+_QUESTIONS: Final = {
+    RequestKind.LOOK_UP: look_up.answered,
+    RequestKind.USERS: ask_users.answered,
+    RequestKind.CERTIFICATE_LOGIN: certificate_login.answered,
+}
 
 # Rotations that one session lives through; a session that meets more unknown keys is shown made-up ones.
 MAX_ASKED_KEYS: Final = 64
@@ -95,6 +99,10 @@ class ServerSide(Side):
         if op_code != OpCode.REPLY:
             raise ProtocolError(WireReason.OPCODE, 12)
         reply = parse_op_reply(message)
+        awaited = self._conversation.awaited.find(response_to_of(message))
+        begun = [] if awaited is None else self._login_begun(awaited.kind)
+        if begun:
+            return begun
         request = self._conversation.awaited.answer(
             response_to_of(message), request_id_of(message), more_to_come=False
         )
@@ -102,15 +110,28 @@ class ServerSide(Side):
             raise ProtocolError(WireReason.OPCODE, 12)
         return self._hello_reply(message, reply.documents[0], bytes)
 
+    def _login_begun(self, kind: RequestKind) -> list[Effect]:
+        """Whether the reply to a request waits for a login that began with it. Raises ProtocolError."""
+        if kind is RequestKind.HELLO or kind is RequestKind.LEGACY_HELLO:
+            return certificate_login.before_hello_reply(self._conversation)
+        return []
+
+    def _ours(self, kind: RequestKind, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """What follows from an answer to us, or comes before a reply; nothing: the reply goes on."""
+        read = _QUESTIONS.get(kind)
+        if read is not None:
+            return read(self._conversation, message, parsed)
+        return self._login_begun(kind)
+
     def _op_msg(self, message: bytes, parsed: OpMsg) -> list[Effect]:
         conversation = self._conversation
         response_to = response_to_of(message)
         awaited = conversation.awaited.find(response_to)
         if awaited is not None and awaited.kind is not RequestKind.COMMAND:
             # hashing an enum's member runs interpreted: 0.7 % of a find-one's instructions
-            read = _QUESTIONS.get(awaited.kind)
-            if read is not None:
-                return read(conversation, message, parsed)
+            ours = self._ours(awaited.kind, message, parsed)
+            if ours:
+                return ours
         revealed, opened = message, 0
         failure: Exception | None = None
         tally: OpenedTally | None = None
@@ -354,7 +375,8 @@ class ServerSide(Side):
         if topology.withholds and names_stranger(message, document, topology):
             strangers.append(StrangerMet())
         try:
-            rewritten = finish(self._conversation.hello_reply(message, document))
+            told = certificate_login.hello_reply(self._conversation, message, document)
+            rewritten = finish(self._conversation.hello_reply(told, document))
         except UnknownMember as error:
             return [*strangers, self._conversation.end(CloseReason.TOPOLOGY, str(error))]
         reply: list[Effect] = [ToClient(rewritten), *strangers]

@@ -7,6 +7,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import Close, CloseReason, Effect, ToClient, ToServer
 from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import Topology
+from sealwire.proxy.session.login.identities import Certified
 from sealwire.proxy.session.records import CommandRecord
 from sealwire.proxy.session.shared import SessionSettings, Shared
 
@@ -61,7 +62,8 @@ class FakeSession:
         self.calls.append("settings_changed")
         self.settings.append(self._shared.settings)
 
-    def certified(self, subject: str) -> None:
+    def certified(self, subject: str, certified: Certified) -> None:
+        del certified
         self.certificates.append(subject)
 
     def unanswered(self) -> list[CommandRecord]:

@@ -16,7 +16,7 @@ from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.server.config.settings import AccessControl, Address, Limits
 from sealwire.proxy.server.errors import KeyringIncomplete, StartReason
 from sealwire.proxy.server.findings import NO_ACCESS_CONTROL, REVEALED_EVERYWHERE
-from sealwire.proxy.server.upstream import Upstream
+from sealwire.proxy.server.upstream import Upstream, UpstreamWay
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.server.workers.start import require_classes
 from sealwire.proxy.session.effects import Effect, NeedKeys
@@ -80,9 +80,11 @@ async def test_a_connection_that_is_being_opened_during_a_reload_gets_the_new_po
             may_connect = asyncio.Event()
             connect = entered(proxy).connect
 
-            async def later(protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+            async def later(
+                protocol: Callable[[], asyncio.BaseProtocol], way: UpstreamWay | None = None
+            ) -> None:
                 await may_connect.wait()
-                await connect(protocol)
+                await connect(protocol, way)
 
             entered(proxy).connect = later  # type: ignore[method-assign]
             async with client_of(proxy):
