@@ -17,7 +17,13 @@ from sealwire.policies.commands.matrix import MATRIX, Family
 from sealwire.policies.commands.write_errors import CODES, VALIDATION_FAILED
 from sealwire.policies.errors import EXPLANATIONS
 from sealwire.proxy.session.effects import CloseReason
-from sealwire.proxy.session.replies import AUTHENTICATION_FAILED, CERTIFICATE_LOGIN, FAILURES
+from sealwire.proxy.session.replies import (
+    AUTHENTICATION_FAILED,
+    CERTIFICATE_LOGIN,
+    FAILURES,
+    LOAD_BALANCER,
+    LOAD_BALANCER_SUPPORT_MISMATCH,
+)
 from sealwire.proxy.session.rewriting.left_out import MAX_BULK_BYTES
 from sealwire.proxy.session.states import TRANSITIONS, State
 from sealwire.wire.errors import WireReason
@@ -83,8 +89,12 @@ def _failures() -> str:
 
 
 def _logins() -> str:
-    code, name = AUTHENTICATION_FAILED
-    return f"## Refused logins\n\n| code | errmsg |\n|---|---|\n| {code} {name} | {CERTIFICATE_LOGIN} |\n"
+    rows = (
+        (AUTHENTICATION_FAILED, CERTIFICATE_LOGIN),
+        (LOAD_BALANCER_SUPPORT_MISMATCH, LOAD_BALANCER),
+    )
+    lines = "".join(f"| {code} {name} | {text} |\n" for (code, name), text in rows)
+    return f"## Refused logins and handshakes\n\n| code | errmsg |\n|---|---|\n{lines}"
 
 
 def _closes() -> str:
