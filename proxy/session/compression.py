@@ -22,11 +22,15 @@ from sealwire.wire.op_compressed import compress, compressor_of, inflate
 from sealwire.wire.op_msg import MORE_TO_COME, parse_op_msg
 from sealwire.wire.raw_bson import Cursor
 
-NEVER_COMPRESSED: Final = frozenset(
-    b"""hello isMaster ismaster saslStart saslContinue getnonce authenticate createUser updateUser copydb
-    copydbgetnonce copydbSaslStart""".split()
+LOGINS: Final = frozenset(
+    b"""saslStart saslContinue getnonce authenticate createUser updateUser copydb copydbgetnonce
+    copydbSaslStart""".split()
 )
-"""Handshakes, and what may hold a password beside text that somebody else chose: its length would tell."""
+"""What may hold a password beside text that somebody else chose: its length would tell. A client that
+compresses one is cut off; no driver does."""
+NEVER_COMPRESSED: Final = LOGINS | {b"hello", b"isMaster", b"ismaster"}
+"""What goes to the server as it is. Node's driver compresses a later `hello` in some versions, and servers
+take that: so does this proxy."""
 
 MAX_STEP_BYTES: Final = 1 << 20
 """When so much has come out of the messages of one step, the others wait for the next. What a few thousand
@@ -87,7 +91,7 @@ class Compression:
         inflated = inflate(message, compressor, max_message_bytes)
         self.inflated_bytes += len(inflated)
         name, flags = _command_of(inflated)
-        if name in NEVER_COMPRESSED:
+        if name in LOGINS:
             raise ProtocolError(WireReason.COMPRESSED_LOGIN, 0)
         if not flags & MORE_TO_COME:
             if len(self._requests) >= _MAX_REQUESTS:

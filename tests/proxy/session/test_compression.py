@@ -7,7 +7,7 @@ from bson import Int64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.proxy.session.compression import MAX_STEP_BYTES, NEVER_COMPRESSED
+from sealwire.proxy.session.compression import LOGINS, MAX_STEP_BYTES, NEVER_COMPRESSED
 from sealwire.proxy.session.conversation import MAX_BYTES_BEFORE_LOGIN
 from sealwire.proxy.session.effects import (
     Close,
@@ -183,10 +183,25 @@ def test_no_login_is_compressed(name: bytes) -> None:
     talk = talking((), ALL)
     for data in data_of(talk.client_data(command(body)), ToServer):
         assert data[12:14] == (2013).to_bytes(2, "little")
-    talk = talking(ALL, ALL)
-    effects = talk.client_data(packed(command(body), 2))
+
+
+@pytest.mark.parametrize("name", sorted(LOGINS))
+def test_a_client_that_compresses_a_login_is_cut_off(name: bytes) -> None:
+    body = {name.decode(): 1, "mechanism": "PLAIN", "payload": TEXT.encode(), "$db": "admin"}
+    effects = talking(ALL, ALL).client_data(packed(command(body), 2))
     assert effects[-1] == Close(CloseReason.CLIENT_PROTOCOL, "compressed-login at byte 0")
     assert not data_of(effects, ToServer)
+
+
+def test_a_later_hello_may_be_compressed() -> None:
+    talk = talking(ALL, (ZLIB,))
+    hello = {**HELLO, "comment": TEXT}
+    (sent,) = data_of(talk.client_data(packed(command(hello), 2)), ToServer)
+    assert sent == command({**hello, "compression": ["zlib"]})
+    told = {"isWritablePrimary": True, "text": TEXT, "ok": 1.0}
+    (answer,) = data_of(talk.server_data(reply(told)), ToClient)
+    assert answer[12:14] == (2012).to_bytes(2, "little")
+    assert body_of(unpacked(answer)) == {**told, "compression": ["zstd", "zlib", "snappy"]}
 
 
 def test_every_reply_of_a_stream_is_compressed() -> None:
