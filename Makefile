@@ -13,7 +13,7 @@ NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modul
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-backup demo-migration demo-governance test compiled test-compiled coverage mutation test-slow clients test-server check docs format lock \
+.PHONY: help setup demo demo-backup demo-migration demo-governance test compiled test-compiled coverage mutation test-slow clients driver-suite test-server check docs format lock \
     bench clean
 
 # What the compiled core can break: its own rooms, the server around them, and whole conversations.
@@ -65,6 +65,9 @@ test-slow: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests that take longer tha
 clients: $(INSTALLED) $(NODE_INSTALLED)  ## run unchanged clients both ways and write the README's table of them
 	SEALWIRE_WRITE_CLIENTS=1 $(BIN)/pytest -m "slow or not slow" tests/clients $(ARGS)
 	$(BIN)/python -m tools.generate_docs
+
+driver-suite: $(INSTALLED)  ## run the Python driver's own tests directly and through Sealwire (an hour; ARGS=test/test_bulk.py)
+	$(BIN)/python -m tests.clients.driver_suite $(ARGS)
 
 # The program reads URI from its environment. Set it there, and the password is not in the list of processes.
 test-server: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests on a server of yours: make test-server URI=mongodb://...

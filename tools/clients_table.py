@@ -1,26 +1,40 @@
-"""The README's table of unchanged clients, from docs/clients.json, which `make clients` writes."""
+"""What clients see through Sealwire, as tables of the README and docs/compatibility.md."""
 
 import json
+import tomllib
 from pathlib import Path
+from typing import Any
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "clients.json"
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "clients.json"
+DIFFERENCES = ROOT / "tests" / "clients" / "pymongo_differences.toml"
 
-_HEAD = "| client | language | version | direct = through Sealwire | notes |\n|---|---|---|---|---|\n"
+_CLIENTS = "| client | language | version | direct = through Sealwire | notes |\n|---|---|---|---|---|\n"
+_SUITE = "| what | why | tests |\n|---|---|---|\n"
 
 
 def render_clients() -> str:
     """One line for each client: how many steps saw the same, and what was refused with which reason."""
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))
-    return _HEAD + "\n".join(
-        _line(row) for row in sorted(rows, key=lambda row: (row["language"], row["client"]))
-    )
+    rows.sort(key=lambda row: (row["language"], row["client"]))
+    return _CLIENTS + "\n".join(map(_client, rows))
 
 
-def _line(row: dict[str, object]) -> str:
+def _client(row: dict[str, Any]) -> str:
     same, refused = row["same"], row["refused"]
-    if not isinstance(same, list) or not isinstance(refused, dict):
-        raise TypeError(f"docs/clients.json: {row['client']} has no steps")
     notes = [f"{step}: refused, `{reason}`" for step, reason in sorted(refused.items())]
-    notes += [str(row["note"])] if row["note"] else []
+    notes += [row["note"]] if row["note"] else []
     steps = f"{len(same)} of {len(same) + len(refused)} steps"
     return f"| {row['client']} | {row['language']} | {row['version']} | {steps} | {'; '.join(notes)} |"
+
+
+def render_driver_suite() -> str:
+    """What was run of the driver's own tests, and a line for each reason that outcomes differ."""
+    document = tomllib.loads(DIFFERENCES.read_text(encoding="utf-8"))
+    rows = "\n".join(map(_group, document["difference"]))
+    return f"{document['measured']['text'].strip()}\n\n{_SUITE}{rows}"
+
+
+def _group(group: dict[str, Any]) -> str:
+    tests = "<br>".join(f"`{test.removeprefix('test.')}`" for test in group["tests"])
+    return f"| {group['kind']} | {group['reason']} | {tests} |"

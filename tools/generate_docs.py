@@ -27,7 +27,7 @@ from sealwire.proxy.session.replies import (
 from sealwire.proxy.session.rewriting.left_out import MAX_BULK_BYTES
 from sealwire.proxy.session.states import TRANSITIONS, State
 from sealwire.wire.errors import WireReason
-from tools.clients_table import render_clients
+from tools.clients_table import render_clients, render_driver_suite
 from tools.rooms import draw as draw_rooms
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -218,6 +218,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     _ARCHITECTURE: {"session-states": render_states},
     _KEYS: {"key-states": render_key_states},
     _README: {"clients": render_clients},
+    "compatibility.md": {"driver-suite": render_driver_suite},
 }
 
 
