@@ -17,6 +17,7 @@ from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Stretch
 from sealwire.sidecars.migration.moves import DETERMINISTIC, Direction, Move, class_at, moves_of
+from sealwire.sidecars.migration.shard_keys import split_by
 from sealwire.sidecars.raw_documents import identity_of
 
 RIGHTS = (
@@ -95,6 +96,7 @@ def refuse_obstacles(client: Client, moves: Iterable[Move], fields: Mapping[str,
     beside = {move.namespace for move in moves if fields.get(move.class_name, b"").startswith(BESIDE)}
     for namespace in dict.fromkeys(move.namespace for move in moves):
         why = unfit(client, namespace) or (collated(client, namespace) if namespace in beside else "")
+        why = why or split_by(client, namespace, (each.path for each in moves if each.namespace == namespace))
         if why:
             hint = "sealwire migrate plan shows every collection"
             raise MigrationRefused(MigrationReason.OBSTACLE, f"{namespace}: {why}", hint)

@@ -1,6 +1,7 @@
 """Follows the servers for one process that has listeners, or reserves their ports for others."""
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,10 @@ from sealwire.proxy.server.discovery.layout import PortLayout
 from sealwire.proxy.server.discovery.port_map import read_map
 from sealwire.proxy.server.discovery.srv import LookUp, look_up
 from sealwire.proxy.server.discovery.watch import Watch
+from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.tasks import within
+
+_log = logging.getLogger("sealwire.server")
 
 # However often somebody asks for a round: a client that is told of a stranger again and again must not make
 # the servers work.
@@ -53,11 +57,17 @@ class UpstreamMonitor:
             while True:
                 await within(self._woken.wait(), self._heartbeat_s)
                 self._woken.clear()
-                if await self._finder.round():
-                    changed(self._finder.layout)
+                await self._round(changed)
                 await asyncio.sleep(LEAST_PAUSE_S)
         finally:
             self.close()
+
+    async def _round(self, changed: Callable[[PortLayout], None]) -> None:
+        try:
+            if await self._finder.round():
+                changed(self._finder.layout)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next round may go well
+            note(_log, logging.CRITICAL, "bug: servers are not followed", error)
 
     def close(self) -> None:
         """Close the connections to the servers."""

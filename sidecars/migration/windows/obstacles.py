@@ -7,6 +7,7 @@ from sealwire.sidecars.direct import Client
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.sidecars.migration.planning import collated, unfit
+from sealwire.sidecars.migration.shard_keys import split_by
 from sealwire.sidecars.migration.windows.paths import ClassPaths
 
 
@@ -22,6 +23,7 @@ def refuse_class_obstacles(
         has_strings = field_class.value_type is ValueType.STRING or field_class.per is not None
         if not why and direction is not Direction.REENCRYPT and has_strings:
             why = collated(client, where.namespace)
+        why = why or split_by(client, where.namespace, where.paths)
         if why:
             hint = "sealwire migrate plan shows every collection"
             raise MigrationRefused(MigrationReason.OBSTACLE, f"{where.namespace}: {why}", hint)

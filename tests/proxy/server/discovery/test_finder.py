@@ -212,3 +212,20 @@ async def test_a_check_finds_the_members_and_writes_nothing(tmp_path: Path) -> N
         with pytest.raises(FileProblem):
             await soon(find_once(following(played.members[0], file=file), None))
     assert await find_once(make_config(1), None) == make_config(1)
+
+
+async def test_whatever_goes_wrong_with_one_layout_the_next_is_told_of() -> None:
+    layouts: list[PortLayout] = []
+
+    def changed(layout: PortLayout) -> None:
+        layouts.append(layout)
+        if len(layouts) == 1:
+            raise RuntimeError
+
+    with played_set("") as played:
+        async with monitoring(following(played.members[0]), changed):
+            played.add(PlayedServer())
+            await until(lambda: len(layouts) == 1)
+            played.add(PlayedServer())
+            await until(lambda: len(layouts) == 2)
+    assert len(layouts[-1].members) == 3
