@@ -134,6 +134,8 @@ class Audit:
     """The reason that it gives for breaking the glass."""
     role: str = ""
     """The roles that count."""
+    count: int = 1
+    """How often it happened; the line says the last time."""
 
 
 @final

@@ -173,7 +173,8 @@ def _glass(fields: Fields, rules: Rules) -> Iterator[Observation]:
 def _simple(rules: Rules, name: RuleName, about: About, fields: Fields) -> Iterator[Observation]:
     rule = rules.get(name)
     if rule is not None:
-        yield Observation(rule, about, 1, detail=_text(fields, "reason"))
+        # a line may stand for many: logins that failed again and again from one address
+        yield Observation(rule, about, max(1, number_of(fields, "count")), detail=_text(fields, "reason"))
 
 
 def _text(fields: Fields, name: str) -> str:

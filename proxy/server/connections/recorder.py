@@ -5,6 +5,7 @@ from time import perf_counter
 from typing import final
 
 from sealwire.crypto.x509 import InvalidCertificate, certificate_subject, subject_spellings
+from sealwire.proxy.server.connections import failed_logins
 from sealwire.proxy.server.connections.services import Services
 from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.session.effects import Audit, Begun, Done, PlaintextMet
@@ -36,8 +37,14 @@ class LineRecorder:
             record.record.begun_s = perf_counter()
             if audit.is_full:
                 raise Unrecorded
-        elif not audit.write(record, self._whence(caller)):
-            raise Unrecorded
+        else:
+            origin = self._whence(caller)
+            if isinstance(record, Audit) and record.event == failed_logins.EVENT:
+                is_taken = self._services.failed_logins.write(record, origin)
+            else:
+                is_taken = audit.write(record, origin)
+            if not is_taken:
+                raise Unrecorded
 
     def met(self, plaintext: PlaintextMet, caller: Caller) -> None:
         """Count it, and put it on record now and then. Raises Unrecorded."""

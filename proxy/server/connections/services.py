@@ -8,6 +8,7 @@ from typing import Protocol
 
 from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.connections.busy_poll import BusyPoll
+from sealwire.proxy.server.connections.failed_logins import FailedLogins
 from sealwire.proxy.server.connections.pipe import Pipe
 from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.context_feed import ContextFeed
@@ -79,10 +80,13 @@ class Services:
     draining: bool = False
     numbered: int = 0
     gate: LogGate = field(init=False)
+    failed_logins: FailedLogins = field(init=False)
+    """Between who fails to log in and the audit."""
     _empty: asyncio.Event = field(init=False)
 
     def __post_init__(self) -> None:
         self.gate = LogGate(10.0, self.clock)
+        self.failed_logins = FailedLogins(self.audit.write, self.clock)
         self._empty = asyncio.Event()
 
     def look(self) -> None:

@@ -166,4 +166,5 @@ def fields_of(record: Audit, origin: Origin) -> dict[str, str | int]:
         "glass": record.glass,
         "role": record.role,
     }
-    return {**origin.fields, **{key: value for key, value in named.items() if value}}
+    repeated = {"count": record.count} if record.count > 1 else {}
+    return {**origin.fields, **{key: value for key, value in named.items() if value}, **repeated}

@@ -199,6 +199,7 @@ class Proxy:
             if self._admin is not None:
                 self._admin.close()
             if self.health.phase is not Phase.STARTING:
+                self.services.failed_logins.close()
                 audit.say("stopped")
             audit.close()
             if self._writer is not None:
@@ -455,6 +456,7 @@ class Proxy:
             self.health.frontier = self.frontiers.following
             self.health.plaintext = self.metrics.plaintext.shown()
             self.health.in_clear = self.metrics.clear_classes.shown
+            self.services.failed_logins.tick()
             self.services.audit.tick()
             self.health.audit = self.services.audit.keeping
             self.health.audit_trouble = self.services.audit.trouble

@@ -86,6 +86,7 @@ CASES: list[tuple[str, Lines]] = [
     ("refused", [line(each / 10, "refused", reason="role") for each in range(20)]),
     ("refused", [line(each / 10, "refused", user="", reason="sort") for each in range(20)]),
     ("failed-logins", [line(each / 10, "login-failed", user="", reason="18") for each in range(10)]),
+    ("failed-logins", [line(0, "login-failed", user="", reason="18", count=10)]),
     ("undecryptable", [line(0, "undecryptable", reason="DecryptionFailed") for _ in range(5)]),
     ("undecryptable", [line(0, "undecryptable", reason="SomethingNew") for _ in range(5)]),
     ("unknown-keys", [line(0, "undecryptable", reason="UnknownKey")]),
