@@ -32,6 +32,7 @@ class StartReason(Enum):
     FILE_EXISTS = "file-exists"
     FILE_UNWRITABLE = "file-unwritable"
     PASSWORD_UNUSABLE = "password-unusable"  # noqa: S105 - a reason
+    TRACES_UNAVAILABLE = "traces-unavailable"
     TOKEN_SHORT = "token-short"  # noqa: S105 - a reason
 
 
@@ -74,6 +75,10 @@ class ListenProblem(ServerError):
 
 class UpstreamUnavailable(ServerError):
     """The server cannot be reached, or what answers is not the server that the configuration describes."""
+
+
+class TracesUnavailable(ServerError):
+    """Traces are on, and the library for them is not installed."""
 
 
 class NotReady(ServerError):

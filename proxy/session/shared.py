@@ -22,6 +22,7 @@ from sealwire.proxy.session.passing import PassingCommands
 from sealwire.proxy.session.revealing.documents_read import DocumentsRead
 from sealwire.proxy.session.revealing.plaintext import PlaintextWatch
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
+from sealwire.proxy.session.watch import CommandWatch
 from sealwire.wire.compressors import Compressor
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
 
@@ -86,6 +87,7 @@ class Shared:
         "plaintext",
         "reads",
         "settings",
+        "watch",
     )
 
     def __init__(
@@ -106,6 +108,8 @@ class Shared:
         """In which replies plaintext is looked for."""
         self.reads = DocumentsRead()
         """How many documents clients were shown whose roles have a limit."""
+        self.watch: CommandWatch | None = None
+        """Takes notes of commands while somebody asks."""
         self.auditor = CommandAuditor()
         """What is remembered of commands that are on record."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from sealwire.cli.fatal import fatal_as_logged
 from sealwire.cli.options import config_option, json_option
 from sealwire.cli.output import answer
 from sealwire.proxy.server.config.reader import load_config, reload_config
@@ -54,6 +55,16 @@ def command(config_path: Path, check: bool, as_json: bool, number: int | None) -
     """
     if as_json and not check:
         raise click.UsageError("--json is about what --check finds")
+    if check:
+        _serve(config_path, check=True, as_json=as_json)
+        return
+    with fatal_as_logged(config_path, os.environ, worker=number):
+        _serve(config_path, number)
+
+
+def _serve(
+    config_path: Path, number: int | None = None, *, check: bool = False, as_json: bool = False
+) -> None:
     hold_reload()
     if number is not None:
         _run_worker(config_path)

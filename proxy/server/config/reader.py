@@ -39,6 +39,7 @@ from sealwire.proxy.server.config.settings import (
     ListenTls,
     Member,
     TlsMode,
+    TraceSettings,
     UpstreamTls,
     variable_of,
 )
@@ -68,6 +69,11 @@ MAX_WORKERS = 64
 
 # Beyond this a sleep costs next to nothing in comparison.
 MAX_BUSY_POLL_US = 10_000
+
+# An hour; change streams wait on purpose.
+MAX_SLOW_MS = 3_600_000
+
+_ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~/-]*)?")
 
 
 def load_config(path: Path, environ: Mapping[str, str]) -> Config:
@@ -161,6 +167,17 @@ def _own_variables(config: Config) -> Iterator[str]:
     yield from (identity.password_variable for identity in config.identities)
 
 
+def _traces(node: Node) -> TraceSettings:
+    endpoint = node.entries(("endpoint",))["endpoint"]
+    address = endpoint.text()
+    if not _ENDPOINT.fullmatch(address):
+        raise endpoint.error(
+            "expected the address of a collector, without a name or password in it",
+            "as http://127.0.0.1:4318/v1/traces; secrets belong into OTEL_EXPORTER_OTLP_HEADERS",
+        )
+    return TraceSettings(address)
+
+
 class _Reader:
     """Turns nodes into settings; holds the folder that relative paths start from."""
 
@@ -173,11 +190,11 @@ class _Reader:
             ("listen", "upstream", "policy", "keyring", "kek"),
             (
                 *("members", "keys", "frontier", "vault", "admin", "log", "limits", "audit"),
-                *("workers", "busy_poll_us", "reveal"),
+                *("workers", "busy_poll_us", "reveal", "traces"),
             ),
         )
         listen, upstream = _sides(top)
-        log = _section(top, "log", ("level", "format"))
+        log = _section(top, "log", ("level", "format", "slow_ms"))
         frontier = top["frontier"].entries(("uri_file",), ()) if "frontier" in top else {}
         admin = _section(top, "admin", ("address", "tls", "page"))
         admin_address = _address(admin["address"]) if "address" in admin else Address("127.0.0.1", 9464)
@@ -217,6 +234,8 @@ class _Reader:
             admin_page=read_page(admin.get("page"), self._path, admin_address, admin_tls),
             log_level=log["level"].choice(levels) if "level" in log else "info",
             log_format=_choice(log, "format", LogFormat.TEXT),
+            slow_ms=log["slow_ms"].number(0, MAX_SLOW_MS) if "slow_ms" in log else None,
+            traces=_traces(top["traces"]) if "traces" in top else None,
             limits=_limits(top),
             audit=read_audit(top["audit"], self._path) if "audit" in top else None,
             workers=_workers(top["workers"], vault_settings) if "workers" in top else 1,

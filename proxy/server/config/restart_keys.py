@@ -16,6 +16,7 @@ _FIELDS: Mapping[str, str] = {
     "admin.tls": "admin_tls",
     "admin.page": "admin_page",
     "audit": "audit",
+    "traces": "traces",
     "workers": "workers",
     "busy_poll_us": "busy_poll_us",
 }

@@ -188,6 +188,14 @@ class Compressed:
 
 
 @dataclass(frozen=True, slots=True)
+class TraceSettings:
+    """Where OpenTelemetry's collector takes spans."""
+
+    endpoint: str
+    """An address for OTLP over HTTP, as http://127.0.0.1:4318/v1/traces."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything in one configuration file, with paths made absolute and environment overrides applied."""
 
@@ -227,6 +235,10 @@ class Config:
     """Whether clients come through a load balancer, and say so."""
     discovery: Discovery | None = None
     """How servers are found; None: the members are those that the file lists."""
+    slow_ms: float | None = None
+    """Commands that take as long have a line in the log; None: none has."""
+    traces: TraceSettings | None = None
+    """Where the spans of commands go whose clients keep a trace; None: nowhere."""
     ignored_variables: tuple[str, ...] = ()
     """Environment variables that look like overrides but name no key."""
 
@@ -256,7 +268,7 @@ _KEYS: Mapping[Kind, str] = {
         vault.role_id vault.secret_id_file vault.jwt_file vault.certificate vault.key
         admin.address admin.tls.certificate admin.tls.key admin.tls.client_ca
         admin.page.token_file admin.page.name admin.page.watch
-        log.level log.format audit.path audit.key audit.checkpoints
+        log.level log.format traces.endpoint audit.path audit.key audit.checkpoints
         audit.commands audit.subjects_key audit.when_full
     """,
     Kind.INTEGER: """
@@ -265,7 +277,7 @@ _KEYS: Mapping[Kind, str] = {
     """,
     Kind.NUMBER: """
         keys.refresh_s keys.max_age_s keys.cache.max_age_s vault.timeout_s vault.deadline_s
-        upstream.heartbeat_s limits.drain_s limits.connect_s limits.handshake_s audit.checkpoint_s
+        upstream.heartbeat_s limits.drain_s limits.connect_s limits.handshake_s audit.checkpoint_s log.slow_ms
     """,
     Kind.BOOLEAN: """
         listen.load_balanced listen.tls.require_client_certificate upstream.probe vault.secret_id_wrapped

@@ -321,14 +321,18 @@ class Connection:
                 self._bug(error)
 
     def _run_timed(self, timer: CommandTimer, step: Callable[[], list[Effect]]) -> None:
-        sent = self._counts.to_client_bytes
+        sent, watch = self._counts.to_client_bytes, self._services.watch
+        if watch is not None:
+            watch.clear()
         timer.turn(is_ours=True)
         self._carry_out(step())
         timer.turn(is_ours=self._awaits_keys or bool(self.client.held & Hold.LOOK_UP))
+        if watch is not None:
+            timer.take(watch.taken(), watch.opened)
         if self._counts.to_client_bytes != sent:
             # the client was sent its reply, or the beginning of a long one
             self._timer = None
-            self._services.metrics.times.add(timer.total_s, timer.own_s)
+            self._services.finished(timer, self._recorder.peer, self.number)
 
     @property
     def is_busy(self) -> bool:

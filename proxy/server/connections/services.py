@@ -11,13 +11,16 @@ from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.failed_logins import FailedLogins
 from sealwire.proxy.server.connections.pipe import Pipe
 from sealwire.proxy.server.connections.sessions import SessionCore
+from sealwire.proxy.server.connections.timing import CommandTimer
 from sealwire.proxy.server.context_feed import ContextFeed
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.observability.audit import AuditSink
+from sealwire.proxy.server.observability.finished import CommandListener, FinishedCommand
 from sealwire.proxy.server.observability.logs import LogGate
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.observability.reach import ServerReach
 from sealwire.proxy.server.upstream import Upstream
+from sealwire.proxy.session.watch import CommandWatch
 
 
 class OpenConnection(Protocol):
@@ -76,6 +79,10 @@ class Services:
     stranger_met: Callable[[], None] = _no_matter
     """A server has named a member without a listener."""
     clock: Callable[[], float] = time.monotonic
+    watch: CommandWatch | None = None
+    """Takes notes of commands for `listeners`; the sessions have the same."""
+    listeners: tuple[CommandListener, ...] = ()
+    """Who hears of every command that was answered."""
     live: set[OpenConnection] = field(default_factory=set)
     draining: bool = False
     numbered: int = 0
@@ -88,6 +95,23 @@ class Services:
         self.gate = LogGate(10.0, self.clock)
         self.failed_logins = FailedLogins(self.audit.write, self.clock)
         self._empty = asyncio.Event()
+
+    def listen(self, watch: CommandWatch | None, listeners: tuple[CommandListener, ...]) -> None:
+        """These hear of commands from now on; with none of them each eighth is timed, and nothing noted."""
+        self.watch, self.listeners = watch, listeners
+        self.metrics.core.is_watching = watch is not None
+
+    def finished(self, timer: CommandTimer, client: str, connection: int) -> None:
+        """A command that was timed has its reply."""
+        self.metrics.times.add(timer.total_s, timer.own_s)
+        note = timer.note
+        if note is None:
+            return
+        server_s, decrypting_s = timer.total_s - timer.own_s, timer.own_s - timer.noted_s
+        times = timer.total_s, server_s, decrypting_s
+        command = FinishedCommand(note, client, connection, *times, timer.opened, time.time_ns())
+        for listener in self.listeners:
+            listener.finished(command)
 
     def look(self) -> None:
         """Show what connections are doing. Cost: a microsecond for each."""

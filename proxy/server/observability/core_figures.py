@@ -61,7 +61,7 @@ class CoreCollector(Collector):
         self._counts = counts
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """Everything that was counted. Cost: a millisecond."""
+        """Everything that was counted. Cost: some milliseconds."""
         sums = self._counts.sums()
         text = "Commands received from clients, by what became of them; handshakes are not among them"
         yield _by_outcome("commands", text, "command", COMMAND_LABELS, OUTCOMES, sums)

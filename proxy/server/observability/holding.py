@@ -9,7 +9,7 @@ from typing import Final, final
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-HOLDS: Final = ("connecting", "keys", "client-full", "server-full", "look-up", "audit")
+HOLDS: Final = ("connecting", "keys", "client-full", "server-full", "look-up", "audit", "behind")
 """Why a client is not read from, by the names of `connections.pipe.Hold`."""
 
 
@@ -25,7 +25,7 @@ class ConnectionFigures(Collector):
         """`holds`: one name for each reason for which a connection is held."""
         counted = dict.fromkeys(HOLDS, 0)
         for hold in holds:
-            counted[hold] += 1
+            counted[hold] = counted.get(hold, 0) + 1
         self._in_flight, self._held = in_flight, counted
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

@@ -25,6 +25,7 @@ from sealwire.proxy.server.observability.durations import CommandTimes
 from sealwire.proxy.server.observability.holding import ConnectionFigures
 from sealwire.proxy.server.observability.plaintext import PlaintextCounts
 from sealwire.proxy.server.observability.reach import UpstreamReach
+from sealwire.proxy.server.observability.traces import SpanFigures
 from sealwire.proxy.session.effects import CloseReason
 
 REJECTIONS = ("limit", "handshake")
@@ -101,7 +102,8 @@ class Metrics:
         self.times = CommandTimes()
         self.standing = ConnectionFigures()
         self.reach = UpstreamReach()
-        for collector in (self.times, self.standing, self.reach):
+        self.traced = SpanFigures()
+        for collector in (self.times, self.standing, self.reach, self.traced):
             self.registry.register(collector)
         self.plaintext = PlaintextCounts()
         self.registry.register(self.plaintext)

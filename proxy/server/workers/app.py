@@ -45,8 +45,11 @@ from sealwire.proxy.server.frontier_store import ServerStore
 from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.observability.audit import AuditSink, LogAudit, WhenFull, command_audit
+from sealwire.proxy.server.observability.finished import CommandListener
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.observability.slow_commands import SlowLog
+from sealwire.proxy.server.observability.traces import Tracer, open_tracer
 from sealwire.proxy.server.ports import PortRange, bind, bind_shared
 from sealwire.proxy.server.reaching import ServerWatch
 from sealwire.proxy.server.tasks import OneAtATime, spawn, within
@@ -70,6 +73,7 @@ from sealwire.proxy.session.auditing.settings import CommandAudit
 from sealwire.proxy.session.login.identities import NO_IDENTITIES, Identities
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.shared import Shared
+from sealwire.proxy.session.watch import CommandWatch
 
 _log = logging.getLogger("sealwire.server")
 
@@ -115,6 +119,7 @@ class Proxy:
         self._generation = 0
         """The keyring that is on record."""
         self._admin: AdminServer | None = None
+        self._tracer: Tracer | None = None
         self._writer: WriterKeeper | None = None
         """Who keeps the audit writer running; with workers that is the supervisor."""
 
@@ -177,6 +182,7 @@ class Proxy:
                 contexts=contexts,
                 stranger_met=self.stranger_met.set,
             )
+            self._watch_commands()
             self.health.keyring = self.services.keys.freshness
             self.health.in_clear = self.metrics.clear_classes.shown
             self.health.audit, self.health.audit_trouble = audit.keeping, audit.trouble
@@ -253,6 +259,7 @@ class Proxy:
         self.services.keys.use_settings(config.keys)
         if self.services.contexts is not None:
             self.services.contexts.use_settings(config.keys)
+        self._watch_commands()
         if self._entrances is not None:
             self._entrances.use_listen(renewed.listen.context)
             self._entrances.use_upstream(config, renewed.upstream.context, renewed.identities.ways)
@@ -263,6 +270,21 @@ class Proxy:
         self.metrics.reloads.labels("loaded").inc()
         self.metrics.certificate_reloads.labels("loaded").inc()
         self._tell_of(before, renewed)
+
+    def _watch_commands(self) -> None:
+        """Let slow commands be logged, and traces be kept, as the configuration says."""
+        config, listeners = self._config, list[CommandListener]()
+        if config.slow_ms is not None:
+            listeners.append(SlowLog(config.slow_ms))
+        if config.traces is not None and self._tracer is None:
+            self._tracer = open_tracer(config.traces.endpoint, self.metrics.traced)
+            self._tracer.start()
+        if self._tracer is not None:
+            listeners.append(self._tracer)
+        has_traces = self._tracer is not None
+        watch = CommandWatch(time.perf_counter, reads_parents=has_traces) if listeners else None
+        self.shared.watch = watch
+        self.services.listen(watch, tuple(listeners))
 
     def _renew_session(
         self, config: Config, policies: tuple[PolicyFile, ...], identities: Identities
@@ -490,6 +512,8 @@ class Proxy:
             note(_log, logging.WARNING, "drain ended by its limit", connections=len(services.live))
             self._abort_all()
             await within(services.wait_empty(), _ABORT_S)
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close)
         note(_log, logging.INFO, "stopped")
 
     def _abort_all(self) -> None:

@@ -24,6 +24,7 @@ from sealwire.proxy.server.frontier_store import read_uri
 from sealwire.proxy.server.identities import NO_LOADED_IDENTITIES, LoadedIdentities, load_identities
 from sealwire.proxy.server.key_feed import Source
 from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.server.observability.traces import require_library
 from sealwire.proxy.server.page.panels import WatchReader
 from sealwire.proxy.server.probe import Hello, ask_hello
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side, upstream_side
@@ -72,7 +73,8 @@ def load(
 ) -> Loaded:
     """Read what the configuration names, ask for the keys, and prove the cipher. Blocks.
 
-    Raises: SourceError, FileProblem, PermissionProblem, KeyringIncomplete, crypto.errors.SelfTestFailed and
+    Raises: SourceError, FileProblem, PermissionProblem, KeyringIncomplete, TracesUnavailable,
+            crypto.errors.SelfTestFailed and
             what loading a keyring raises (keys.errors).
     """
     policy = read_policy(config.policy)
@@ -82,6 +84,8 @@ def load(
     first = source.first()
     require_classes(policy.rules, first.keyring, config)
     require_store(policy.rules, config)
+    if config.traces is not None:
+        require_library()
     listen, upstream = listen_side(config.listen_tls), upstream_side(config.upstream_tls)
     uri = None if config.frontier_uri_file is None else read_uri(config.frontier_uri_file)
     contexts = None

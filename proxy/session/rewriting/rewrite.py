@@ -105,6 +105,8 @@ def apply_plan(
     Cost: O(message) and one AES-SIV call a value.
     """
     message = plan.buf
+    if shared.watch is not None:
+        shared.watch.planned(plan.values)
     if shared.contexts is not None:
         wanted = wanted_by(plan.edits, forms)
         require(shared.contexts, wanted if settled is None else settled.contexts | wanted)

@@ -80,7 +80,11 @@ class ClientSide(Side):
         """One whole message. Raises ProtocolError."""
         op_code = op_code_of(message)
         if op_code == MSG:
-            return self._op_msg(message)
+            parsed = parse_op_msg(message)
+            watch = self._conversation.shared.watch
+            if watch is not None:
+                watch.met(message, parsed.body)
+            return self._op_msg(message, parsed)
         if op_code == OpCode.QUERY:
             return self._op_query(message)
         raise ProtocolError(WireReason.OPCODE, 12)
@@ -107,8 +111,7 @@ class ClientSide(Side):
         certificate_login.speculated(self._conversation, message, query.query)
         return [self._send_on(hello, request)]
 
-    def _op_msg(self, message: bytes) -> list[Effect]:
-        parsed = parse_op_msg(message)
+    def _op_msg(self, message: bytes, parsed: OpMsg) -> list[Effect]:
         conversation = self._conversation
         unanswered, conversation.unanswered = conversation.unanswered, None
         if unanswered is not None:
@@ -353,6 +356,9 @@ class ClientSide(Side):
     ) -> ToServer | LongToServer:
         """Send `message`, or the pieces of which it is the first, and wait for the reply to `request`."""
         if request is not None:
+            watch = self._conversation.shared.watch
+            if watch is not None:
+                watch.sent(request)
             request_id = request_id_of(message)
             if not self._conversation.awaited.has_room_for(request_id):
                 if request.hold is not None:

@@ -69,6 +69,9 @@ def denied(
     conversation: Conversation, audit: Audit, body: bytes, message: bytes, parsed: OpMsg
 ) -> list[Effect]:
     """Answer a command with an error."""
+    watch = conversation.shared.watch
+    if watch is not None:
+        watch.denied(audit.command, audit.namespace, audit.reason)
     effects: list[Effect] = [*denials(audit.reason, audit.command), audit]
     if parsed.flags & MORE_TO_COME:
         # No reply is awaited, so the only way to say no is to close (design, rule 4 of the core).

@@ -234,6 +234,9 @@ class ServerSide(Side):
         effects: list[Effect] = [reply]
         if opened:
             effects.append(Count(Counter.VALUES_DECRYPTED, opened))
+            watch = self._conversation.shared.watch
+            if watch is not None:
+                watch.opened += opened
         return effects
 
     def arriving(self, message: LongMessage) -> None:

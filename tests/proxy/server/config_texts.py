@@ -40,7 +40,7 @@ keys:
 admin: {address: "127.0.0.1:9999", tls: {certificate: tls/admin.crt, key: tls/admin.key, \
   client_ca: tls/people.crt}, page: {token_file: admin-token, name: sealwire.clinic.example, \
   watch: alerts.yaml}}
-log: {level: debug, format: json}
+log: {level: debug, format: json, slow_ms: 250}
 limits: {connections: 10, drain_s: 1, connect_s: 2.5, handshake_s: 3}
 audit:
   path: audit.jsonl
@@ -52,6 +52,7 @@ audit:
 busy_poll_us: 500
 reveal: everywhere
 frontier: {uri_file: frontier.uri}
+traces: {endpoint: "http://collector:4318/v1/traces"}
 """
 
 SHORT = """\

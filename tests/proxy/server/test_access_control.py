@@ -1,5 +1,6 @@
 """What `serve` and `--check` find out about the logins of a real server."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,13 +51,17 @@ def test_logins_that_nobody_asks_for_are_an_error(
     tmp_path: Path, without: DatabaseProcess, setting: str | None
 ) -> None:
     site = site_for(tmp_path, without, setting)
-    for more in ((), ("--check",)):
-        done = site.serve(*more)
-        assert done.returncode == 78
-        told = [line for line in done.stderr.splitlines() if line.startswith("sealwire: ")]
-        assert [line.split(": ")[1] for line in told] == ["error", "hint"]
-        assert "access_control" in told[1]
-        assert "ready" not in done.stderr
+    done = site.serve("--check")
+    assert done.returncode == 78
+    told = [line for line in done.stderr.splitlines() if line.startswith("sealwire: ")]
+    assert [line.split(": ")[1] for line in told] == ["error", "hint"]
+    assert "access_control" in told[1]
+    done = site.serve()
+    assert done.returncode == 78
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert "ready" not in {line["event"] for line in lines}
+    (fatal,) = [line for line in lines if line["event"] == "the proxy cannot run"]
+    assert "access_control" in fatal["hint"]
 
 
 def test_a_server_without_logins_is_served_when_that_was_said(

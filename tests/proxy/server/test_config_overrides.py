@@ -37,6 +37,7 @@ SPECIAL = {
     ("audit", "when_full"): "block",
     ("log", "level"): "error",
     ("log", "format"): "text",
+    ("traces", "endpoint"): "https://other:4318",
     ("keys", "cache", "kek"): "env:OTHER",
     ("vault", "address"): "https://other:8200",
 }

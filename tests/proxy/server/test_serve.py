@@ -1,5 +1,6 @@
 """`sealwire serve` as a process: every way not to start has its exit code, an error line and a hint."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -148,11 +149,21 @@ def test_what_keeps_it_from_starting_has_an_exit_code_an_error_and_a_hint(
 ) -> None:
     harm(site)
     done = site.serve()
-    told = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     assert done.returncode == code, done.stderr
-    assert [line.split(": ")[:2] for line in told] == [["sealwire", "error"], ["sealwire", "hint"]]
-    assert "ready" not in done.stderr
+    told = [json.loads(line) for line in done.stderr.splitlines()]
+    (fatal,) = [line for line in told if line["event"] == "the proxy cannot run"]
+    assert (fatal["level"], fatal["exit_code"]) == ("critical", code)
+    assert fatal["problem"]
+    assert fatal["hint"]
+    assert "ready" not in {line["event"] for line in told}
     assert site.environ.get("SEALWIRE_KEK", "none") not in done.stderr
+
+
+def test_a_log_for_people_has_an_error_and_a_hint(site: Site) -> None:
+    policy_missing(site)
+    site.config["log"]["format"] = "text"
+    told = [line for line in site.serve().stderr.splitlines() if line.startswith("sealwire")]
+    assert [line.split(": ")[:2] for line in told] == [["sealwire", "error"], ["sealwire", "hint"]]
 
 
 def test_a_port_in_use_is_71(site: Site) -> None:

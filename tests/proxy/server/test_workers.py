@@ -244,9 +244,10 @@ def _is_running(pid: int) -> bool:
 def test_what_keeps_workers_from_starting_is_said_once_with_its_exit_code(site: Site) -> None:
     site.keyring.unlink()
     done = site.serve()
-    told = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    told = [json.loads(line) for line in done.stderr.splitlines()]
     assert done.returncode == 78
-    assert [line.split(": ")[:2] for line in told] == [["sealwire", "error"], ["sealwire", "hint"]]
+    (fatal,) = [line for line in told if line["event"] == "the proxy cannot run"]
+    assert (fatal["exit_code"], fatal["worker"]) == (78, 1)
 
 
 def test_a_port_in_use_is_71_also_where_ports_can_be_shared(site: Site) -> None:
@@ -254,7 +255,7 @@ def test_a_port_in_use_is_71_also_where_ports_can_be_shared(site: Site) -> None:
         site.config["listen"]["address"] = f"{LOOPBACK}:{taken.getsockname()[1]}"
         done = site.serve()
     assert done.returncode == 71
-    assert done.stderr.count("error:") == 1
+    assert done.stderr.count("the proxy cannot run") == 1
 
 
 def test_two_proxies_cannot_share_a_port(site: Site, tmp_path: Path, server_port: int) -> None:

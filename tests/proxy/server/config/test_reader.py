@@ -24,6 +24,7 @@ from sealwire.proxy.server.config.settings import (
     Member,
     PageSettings,
     TlsMode,
+    TraceSettings,
     UpstreamTls,
     variable_of,
 )
@@ -90,6 +91,8 @@ def test_every_key_is_read_and_paths_start_at_the_files_folder() -> None:
         admin_page=PageSettings(FOLDER / "admin-token", "sealwire.clinic.example", FOLDER / "alerts.yaml"),
         log_level="debug",
         log_format=LogFormat.JSON,
+        slow_ms=250,
+        traces=TraceSettings("http://collector:4318/v1/traces"),
         limits=Limits(10, 1.0, 2.5, 3.0),
         audit=AuditSettings(
             LogPlace(FOLDER / "audit.jsonl", Path("/mnt/worm/clinic.checkpoints")),
@@ -242,6 +245,9 @@ def test_a_replica_set_has_a_listener_for_each_member_and_shares_the_rest() -> N
         ("kek:", "workers: @0\nkek:", ""),
         ("kek:", "workers: @65\nkek:", ""),
         ("kek:", "busy_poll_us: @-1\nkek:", ""),
+        ("kek:", "log: {slow_ms: @-1}\nkek:", ""),
+        ("kek:", 'traces: {endpoint: @"collector:4318"}\nkek:', "OTEL_EXPORTER_OTLP_HEADERS"),
+        ("kek:", "traces: @{}\nkek:", ""),
         ("kek:", "busy_poll_us: @10001\nkek:", ""),
     ],
 )

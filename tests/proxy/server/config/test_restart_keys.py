@@ -26,6 +26,7 @@ from sealwire.proxy.server.config.settings import (
     PageSettings,
     Seeds,
     TlsMode,
+    TraceSettings,
     UpstreamTls,
 )
 from sealwire.proxy.server.observability.audit import AuditSettings
@@ -57,6 +58,7 @@ WAITING = {
     "admin.tls": replace(OLD, admin_tls=ListenTls(TlsMode.TLS, Path("other"))),
     "admin.page": replace(OLD, admin_page=PageSettings(Path("other"))),
     "audit": replace(OLD, audit=AuditSettings(LogPlace(Path("other")), None, LogPace())),
+    "traces": replace(OLD, traces=TraceSettings("http://other:4318")),
     "workers": replace(OLD, workers=7),
     "busy_poll_us": replace(OLD, busy_poll_us=7),
 }
@@ -68,6 +70,7 @@ COUNTING: dict[str, Any] = {
     "policy": Path("other"),
     "log_level": "error",
     "log_format": LogFormat.JSON,
+    "slow_ms": 7.0,
     "limits": Limits(7),
     "access_control": AccessControl.NONE,
     "identities": (IdentitySettings("CN=a", "b"),),

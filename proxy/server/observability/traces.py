@@ -1,0 +1,179 @@
+"""Spans of commands whose clients keep a trace, sent to an OpenTelemetry collector by a thread of its own.
+
+Theory of operation. The event loop puts each finished command with a sampled parent into a queue, and never
+waits: what does not fit is dropped and counted. The thread takes what there is, makes spans and has
+OpenTelemetry's exporter send them; while the collector does not answer, the queue fills and the rest is
+dropped. A trace costs what one `put` costs, about a microsecond, and nothing for commands without a parent.
+
+OpenTelemetry is the extra `otel`. Its library is imported here alone, and only where traces are on.
+"""
+
+import importlib.util
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
+
+from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from sealwire import __version__
+from sealwire.proxy.server.errors import StartReason, TracesUnavailable
+from sealwire.proxy.server.observability.finished import FinishedCommand
+from sealwire.proxy.server.observability.logs import LogGate
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+_log = logging.getLogger("sealwire.traces")
+
+MAX_WAITING: Final = 2048
+"""Commands that wait for the thread."""
+MAX_BATCH: Final = 256
+BATCH_S: Final = 1.0
+"""A batch is sent after so long, if it is not full before."""
+EXPORT_S: Final = 5.0
+"""How long the collector may take."""
+END_S: Final = 3.0
+"""How long the proxy waits for the last batch when it stops."""
+NOTE_EVERY_S: Final = 60.0
+
+OUTCOMES: Final = ("exported", "failed", "dropped")
+
+
+class SpanExporter(Protocol):
+    """What sends spans; OpenTelemetry's OTLPSpanExporter is one."""
+
+    def export(self, spans: "Sequence[ReadableSpan]") -> Any:
+        """Send them. Returns a result whose name is SUCCESS or FAILURE; may raise."""
+
+    def shutdown(self) -> None:
+        """Nothing follows."""
+
+
+@final
+class SpanFigures(Collector):
+    """How many commands have become spans, and how many not. Read by any thread."""
+
+    def __init__(self) -> None:
+        self._counts = dict.fromkeys(OUTCOMES, 0)
+
+    def add(self, outcome: str, amount: int) -> None:
+        """`outcome`: one of OUTCOMES; each is counted by one thread."""
+        self._counts[outcome] += amount
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Called by the registry."""
+        text = "Commands whose spans were sent to the collector, could not be sent, or found the queue full"
+        family = CounterMetricFamily("sealwire_traced_commands", text, labels=["outcome"])
+        for outcome, amount in self._counts.items():
+            family.add_metric([outcome], amount)
+        yield family
+
+
+@final
+class Tracer:
+    """Hears of every command that was answered; see the module's theory of operation."""
+
+    def __init__(
+        self,
+        figures: SpanFigures,
+        exporter: SpanExporter,
+        to_spans: "Callable[[FinishedCommand], Sequence[ReadableSpan]]",
+        max_waiting: int = MAX_WAITING,
+    ) -> None:
+        self._figures = figures
+        self._exporter = exporter
+        self._to_spans = to_spans
+        self._queue: queue.Queue[FinishedCommand | None] = queue.Queue(max_waiting)
+        self._gate = LogGate(NOTE_EVERY_S, time.monotonic)
+        self._thread = threading.Thread(target=self._send_all, name="traces", daemon=True)
+
+    def start(self) -> None:
+        """Send from now on."""
+        self._thread.start()
+
+    def finished(self, command: FinishedCommand) -> None:
+        """One more; it waits for nothing."""
+        parent = command.note.parent
+        if parent is None or not parent.is_sampled:
+            return
+        try:
+            self._queue.put_nowait(command)
+        except queue.Full:
+            self._figures.add("dropped", 1)
+
+    def close(self) -> None:
+        """Send what waits, if that does not take long. Blocks for END_S at most."""
+        try:
+            self._queue.put(None, timeout=END_S)
+        except queue.Full:
+            return
+        if self._thread.is_alive():
+            self._thread.join(END_S)
+
+    def _send_all(self) -> None:
+        is_last = False
+        while not is_last:
+            batch, is_last = self._next_batch()
+            if batch:
+                self._send(batch)
+        self._exporter.shutdown()
+
+    def _next_batch(self) -> tuple[list[FinishedCommand], bool]:
+        """What has come within BATCH_S of the first; and whether it is the last."""
+        first = self._queue.get()
+        if first is None:
+            return [], True
+        batch, until_s = [first], time.monotonic() + BATCH_S
+        while len(batch) < MAX_BATCH:
+            try:
+                found = self._queue.get(timeout=max(until_s - time.monotonic(), 0.0))
+            except queue.Empty:
+                break
+            if found is None:
+                return batch, True
+            batch.append(found)
+        return batch, False
+
+    def _send(self, batch: list[FinishedCommand]) -> None:
+        problem = "the collector did not take them"
+        try:
+            spans = [span for command in batch for span in self._to_spans(command)]
+            if self._exporter.export(spans).name == "SUCCESS":
+                self._figures.add("exported", len(batch))
+                return
+        except Exception as error:  # noqa: BLE001 - whatever the library raises, the thread goes on
+            problem = type(error).__name__
+        self._figures.add("failed", len(batch))
+        fields = {"problem": problem, "hint": "is the collector at traces.endpoint up?"}
+        self._gate.note(_log, logging.WARNING, "traces could not be sent", "sending", **fields)
+
+
+def require_library() -> None:
+    """Raises TracesUnavailable where the extra is not installed. Cost: 1 ms."""
+    try:
+        found = importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http")
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise TracesUnavailable(
+            StartReason.TRACES_UNAVAILABLE,
+            "traces.endpoint is set, and the library for it is not installed",
+            "pip install 'sealwire[otel]', or take `traces` out of the configuration",
+        )
+
+
+def open_tracer(endpoint: str, figures: SpanFigures) -> Tracer:
+    """One that sends to `endpoint`. Raises TracesUnavailable. Cost: 0.3 s, for imports."""
+    require_library()
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
+    from sealwire.proxy.server.observability.spans import SpanMaker  # noqa: PLC0415
+
+    # its lines quote what the collector answers; ours say what matters
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
+    exporter = OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_S)
+    return Tracer(figures, exporter, SpanMaker(__version__).spans_of)

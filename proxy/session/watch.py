@@ -1,0 +1,106 @@
+"""What is noted of a command for the log of slow ones and for traces: names, counts, times, never a value.
+
+There is none while nobody asks: `Shared.watch` is None, and each place that would note something sees that
+and goes on. All sessions share one, as they share their thread: the shell takes what was noted after each
+step of a session, and gives it the clock.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, final
+
+from sealwire.proxy.session.login.trace_parent import TraceParent, trace_parent_in
+from sealwire.proxy.session.requests import Request, RequestKind
+from sealwire.wire.errors import BsonError
+
+_COMMENT: Final = b"comment\0"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandNote:
+    """A command as the client's side has handled it."""
+
+    command: str
+    namespace: str
+    """Safe for one line of a log; empty where nobody knows it to be one."""
+    planning_s: float
+    """From the whole message to the plan."""
+    encrypting_s: float
+    """From the plan to the message that is sent."""
+    values: int
+    """How many of covered fields it has."""
+    parent: TraceParent | None
+    reason: str = ""
+    """Why it was not sent; empty: it was."""
+
+
+@final
+class CommandWatch:
+    """Takes notes of one step of one session at a time."""
+
+    __slots__ = (
+        "_began_s",
+        "_clock",
+        "_note",
+        "_parent",
+        "_planned_s",
+        "_reads_parents",
+        "_values",
+        "opened",
+    )
+
+    def __init__(self, clock: Callable[[], float], *, reads_parents: bool = False) -> None:
+        """`reads_parents`: whether comments are looked at for the client's trace."""
+        self._clock = clock
+        self._reads_parents = reads_parents
+        self.clear()
+
+    def clear(self) -> None:
+        """A step begins."""
+        self._note: CommandNote | None = None
+        self._parent: TraceParent | None = None
+        self._began_s = 0.0
+        self._planned_s = 0.0
+        self._values = 0
+        self.opened = 0
+        """Envelopes that were opened in replies."""
+
+    def met(self, message: bytes, body: int) -> None:
+        """A command has come, whole."""
+        self._began_s, self._planned_s, self._parent, self._values = self._clock(), 0.0, None, 0
+        if self._reads_parents and message.find(_COMMENT) >= 0:
+            try:
+                self._parent = trace_parent_in(message, body)
+            except BsonError:  # whoever plans the command says so to the client
+                return
+
+    def planned(self, values: int) -> None:
+        """It is known what becomes of it, and how many of its values are of covered fields."""
+        self._planned_s, self._values = self._clock(), values
+
+    def sent(self, request: Request) -> None:
+        """It is about to be sent on."""
+        if request.kind is RequestKind.COMMAND:
+            self._take(request.command, request.namespace, "")
+
+    def denied(self, command: str, namespace: str, reason: str) -> None:
+        """It is answered with an error of ours."""
+        self._take(command, namespace, reason)
+
+    def taken(self) -> CommandNote | None:
+        """What was noted of a command since the last call, if one was sent or denied."""
+        note, self._note = self._note, None
+        return note
+
+    def _take(self, command: str, namespace: str, reason: str) -> None:
+        now_s = self._clock()
+        planned_s = self._planned_s or now_s
+        self._note = CommandNote(
+            command,
+            namespace,
+            planned_s - self._began_s if self._began_s else 0.0,
+            now_s - planned_s,
+            self._values,
+            self._parent,
+            reason,
+        )

@@ -1,0 +1,72 @@
+"""What keeps the proxy from starting, or ends it, as a line of its log: JSON where the log is JSON.
+
+The configuration may be what is wrong, so its format is looked for in the text of the file and not read.
+"""
+
+import logging
+import re
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+
+from sealwire.cli.exit_codes import exit_code
+from sealwire.proxy.server.observability.logs import LogFormat, configure, note
+
+_log = logging.getLogger("sealwire.server")
+
+VARIABLE: Final = "SEALWIRE_LOG_FORMAT"
+MAX_LOOKED_AT_BYTES: Final = 1 << 20
+
+_JSON: Final = re.compile(
+    r"""^log:[ \t]*(?:\{[^}]*?|(?:\#.*)?\n(?:(?:[ \t]+.*|[ \t]*\#.*)?\n)*?[ \t]+)"""
+    r"""format:[ \t]*["']?json\b""",
+    re.MULTILINE,
+)
+
+
+@contextmanager
+def fatal_as_logged(config: Path, environ: Mapping[str, str], worker: int | None = None) -> Iterator[None]:
+    """Log what is raised, and exit with its code, where the log is JSON; else raise it as it is."""
+    if not is_json(config, environ):
+        yield
+        return
+    configure("info", LogFormat.JSON, worker=worker)
+    threading.excepthook = _log_thread
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise  # how the command was called, and no trouble of the proxy
+    except Exception as error:  # noqa: BLE001 - the last one who sees it
+        code = exit_code(error)
+        if code is None:
+            note(_log, logging.CRITICAL, "bug: the proxy ended", error)
+            sys.exit(1)
+        for each in (error, *getattr(error, "others", ())):
+            fields = {"problem": str(each), "hint": str(getattr(each, "hint", ""))}
+            said = {name: value for name, value in fields.items() if value}
+            note(_log, logging.CRITICAL, "the proxy cannot run", exit_code=code, **said)
+        sys.exit(code)
+
+
+def is_json(config: Path, environ: Mapping[str, str]) -> bool:
+    """Whether the log is JSON, as far as variable and file can be made out."""
+    said = environ.get(VARIABLE, "")
+    if said:
+        return said == LogFormat.JSON.value
+    try:
+        with config.open("rb") as file:
+            text = file.read(MAX_LOOKED_AT_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return False
+    return _JSON.search(text) is not None
+
+
+def _log_thread(args: threading.ExceptHookArgs) -> None:
+    name = args.thread.name if args.thread is not None else "unknown"
+    error = args.exc_value if isinstance(args.exc_value, Exception) else None
+    note(_log, logging.CRITICAL, "bug: a thread ended", error, thread=name)

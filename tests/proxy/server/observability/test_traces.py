@@ -1,0 +1,132 @@
+"""Spans are sent by a thread of their own; the event loop never waits, and what does not fit is counted."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from sealwire.proxy.server.errors import TracesUnavailable
+from sealwire.proxy.server.observability import traces
+from sealwire.proxy.server.observability.finished import FinishedCommand
+from sealwire.proxy.server.observability.traces import OUTCOMES, SpanFigures, Tracer, open_tracer
+from tests.proxy.server.observability.collector import collector
+from tests.proxy.server.observability.finished_commands import PARENT, finished
+
+SOON_S = 10.0
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "BATCH_S", 0.01)
+    monkeypatch.setattr(traces, "EXPORT_S", 1.0)
+    level = logging.getLogger("opentelemetry").level
+    monkeypatch.setattr(logging.getLogger("opentelemetry"), "level", level)
+
+
+def counted(figures: SpanFigures) -> dict[str, float | None]:
+    registry = CollectorRegistry()
+    registry.register(figures)
+    name = "sealwire_traced_commands_total"
+    return {outcome: registry.get_sample_value(name, {"outcome": outcome}) for outcome in OUTCOMES}
+
+
+class Stuck:
+    """An exporter whose collector does not answer before it is let go."""
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+        self.began = threading.Event()
+
+    def export(self, spans: Sequence[Any]) -> Any:
+        self.began.set()
+        self.let_go.wait(SOON_S)
+        return SimpleNamespace(name="SUCCESS")
+
+    def shutdown(self) -> None:
+        """Nothing."""
+
+
+class Broken(Stuck):
+    def export(self, spans: Sequence[Any]) -> Any:
+        self.began.set()
+        raise ValueError("943 476 5919")
+
+
+def one_span(command: FinishedCommand) -> list[Any]:
+    return [command]
+
+
+def test_a_real_collector_gets_the_spans() -> None:
+    figures = SpanFigures()
+    with collector() as collected:
+        tracer = open_tracer(collected.endpoint, figures)
+        tracer.start()
+        tracer.finished(finished())
+        tracer.finished(finished(reason="range"))
+        tracer.close()
+        assert counted(figures) == {"exported": 2, "failed": 0, "dropped": 0}
+        assert collected.services == {"sealwire"}
+        assert [span.name for span in collected.spans].count("sealwire find") == 2
+        assert {span.trace_id.hex() for span in collected.spans} == {f"{PARENT.trace_id:032x}"}
+
+
+def test_what_the_client_does_not_keep_is_not_sent() -> None:
+    figures, exporter = SpanFigures(), Stuck()
+    tracer = Tracer(figures, exporter, one_span)
+    tracer.start()
+    tracer.finished(finished(parent=None))
+    tracer.close()
+    assert counted(figures) == dict.fromkeys(OUTCOMES, 0)
+    assert not exporter.began.is_set()
+
+
+def test_a_collector_that_hangs_costs_no_command_its_time_and_the_rest_is_counted() -> None:
+    figures, exporter = SpanFigures(), Stuck()
+    tracer = Tracer(figures, exporter, one_span, max_waiting=3)
+    tracer.start()
+    tracer.finished(finished())
+    assert exporter.began.wait(SOON_S)
+    for _ in range(10):
+        tracer.finished(finished())
+    assert counted(figures)["dropped"] == 7
+    exporter.let_go.set()
+    tracer.close()
+    assert counted(figures)["exported"] == 4
+
+
+def test_a_failure_is_counted_and_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    figures = SpanFigures()
+    tracer = Tracer(figures, Broken(), one_span)
+    tracer.start()
+    tracer.finished(finished())
+    tracer.close()
+    assert counted(figures)["failed"] == 1
+    (record,) = caplog.records
+    assert record.getMessage() == "traces could not be sent"
+    assert vars(record)["fields"]["problem"] == "ValueError"
+
+
+def test_a_collector_that_refuses_is_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    figures = SpanFigures()
+    with collector() as collected:
+        collected.answer = 400
+        tracer = open_tracer(collected.endpoint, figures)
+        tracer.start()
+        tracer.finished(finished())
+        tracer.close()
+    assert counted(figures)["failed"] == 1
+    assert [record.name for record in caplog.records] == ["sealwire.traces"]
+
+
+def test_without_the_extra_it_is_an_error_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_name: str) -> None:
+        raise ModuleNotFoundError
+
+    monkeypatch.setattr("importlib.util.find_spec", missing)
+    with pytest.raises(TracesUnavailable) as problem:
+        open_tracer("http://127.0.0.1:4318/v1/traces", SpanFigures())
+    assert "sealwire[otel]" in problem.value.hint

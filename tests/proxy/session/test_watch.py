@@ -1,0 +1,74 @@
+"""What is noted of commands while somebody asks: names, counts and times."""
+
+from itertools import count
+
+from sealwire.proxy.session.session import Session
+from sealwire.proxy.session.watch import CommandNote, CommandWatch
+from tests.proxy.session.login.test_trace_parent import FOUND, PARENT
+from tests.proxy.session.world import command, reply, sealed, session
+
+NUMBER = "943 476 5919"
+FIND = {"find": "patients", "filter": {"nhs_number": NUMBER}, "$db": "clinic"}
+
+
+def watched(*, reads_parents: bool = False) -> tuple[Session, CommandWatch]:
+    ticks = count(1)
+    conversation = session()
+    watch = CommandWatch(lambda: float(next(ticks)), reads_parents=reads_parents)
+    conversation.shared.watch = watch
+    return conversation, watch
+
+
+def test_a_command_on_a_covered_field_is_noted_with_its_parts() -> None:
+    conversation, watch = watched()
+    conversation.client_data(command(FIND))
+    assert watch.taken() == CommandNote("find", "clinic.patients", 1.0, 1.0, 1, None)
+    assert watch.taken() is None
+
+
+def test_a_command_that_passes_is_noted_too_the_second_time_as_well() -> None:
+    conversation, watch = watched()
+    for request_id in (1, 2):
+        conversation.client_data(command({"find": "wards", "$db": "elsewhere"}, request_id))
+        note = watch.taken()
+        assert note is not None
+        assert (note.command, note.namespace, note.values) == ("find", "elsewhere.wards", 0)
+        conversation.server_data(reply({"ok": 1.0}, request_id))
+
+
+def test_a_refused_command_is_noted_with_its_reason() -> None:
+    conversation, watch = watched()
+    conversation.client_data(command({**FIND, "filter": {"nhs_number": {"$gt": NUMBER}}}))
+    note = watch.taken()
+    assert note is not None
+    assert (note.command, note.reason) == ("find", "range")
+    assert NUMBER not in repr(note)
+
+
+def test_opened_envelopes_are_counted() -> None:
+    conversation, watch = watched()
+    conversation.client_data(command(FIND))
+    watch.clear()
+    found = {"_id": 1, "nhs_number": sealed("nhs", NUMBER)}
+    conversation.server_data(
+        reply({"cursor": {"id": 0, "ns": "clinic.patients", "firstBatch": [found]}, "ok": 1.0})
+    )
+    assert watch.opened == 1
+
+
+def test_a_trace_is_looked_for_where_traces_are_kept() -> None:
+    for reads_parents, parent in ((False, None), (True, FOUND)):
+        conversation, watch = watched(reads_parents=reads_parents)
+        conversation.client_data(command({**FIND, "comment": PARENT}))
+        note = watch.taken()
+        assert note is not None
+        assert note.parent == parent
+
+
+def test_a_handshake_and_a_login_are_not_noted() -> None:
+    conversation, watch = watched()
+    conversation.client_data(command({"hello": 1, "$db": "admin"}))
+    conversation.client_data(
+        command({"saslStart": 1, "mechanism": "PLAIN", "payload": b"x", "$db": "admin"}, 2)
+    )
+    assert watch.taken() is None
