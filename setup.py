@@ -27,10 +27,16 @@ COMPILED = (
     "proxy/session/*.py",
     "proxy/session/*/*.py",
     "keys/keyring/keyring.py",
+    "keys/keyring/opened.py",
+    "proxy/server/audit_writer/ring.py",
+    "proxy/server/audit_writer/sink.py",
     "proxy/server/connections/busy_poll.py",
     "proxy/server/connections/connection.py",
-    "proxy/server/observability/counts.py",
     "proxy/server/connections/pipe.py",
+    "proxy/server/connections/recorder.py",
+    "proxy/server/observability/command_lines.py",
+    "proxy/server/observability/counts.py",
+    "proxy/server/observability/record_bytes.py",
 )
 PLAIN = frozenset(
     {

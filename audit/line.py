@@ -57,7 +57,7 @@ def write_line(number: int, previous: bytes, fields: Fields) -> bytes:
 
 
 def _is_canonical(name: str, value: object) -> bool:
-    return name.isascii() and (type(value) is not int or abs(value) < MOST)
+    return name.isascii() and (not isinstance(value, int) or abs(value) < MOST)
 
 
 def read_line(data: bytes) -> Line:

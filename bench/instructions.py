@@ -2,7 +2,8 @@
 
 Processor time differs from run to run by more than most changes save; the number of instructions does not.
 The session is driven in process, below valgrind, and only what happens inside of its two entries is counted,
-once for few operations and once for more: the difference is that of the operations alone.
+once for few operations and once for more: the difference is that of the operations alone. With commands on
+record, what puts them there is counted as well.
 """
 
 import argparse
@@ -12,9 +13,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 from bench.dataset import DATABASE, GROUP, Document, documents
 from bench.messages import REQUEST_ID, message
@@ -25,12 +29,19 @@ from bench.workloads import workloads as all_workloads
 from sealwire import core_is_compiled
 from sealwire.keys.kek.environment import generate_encoded_kek
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.proxy.server.audit_writer.ring import make_memory
+from sealwire.proxy.server.audit_writer.sink import RingAudit, RingEnds, Shell
+from sealwire.proxy.server.connections.recorder import LineRecorder
+from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
+from sealwire.proxy.session.effects import Begun, Done
+from sealwire.proxy.session.login.caller import Caller
 
 COUNTS = {UNPROTECTED: 500, FIND_ONE: 500, UPDATE_ONE: 500, FIND_100: 10, INSERT_MANY: 2}
 """Operations that are counted: enough that what happens now and then does not show."""
 _POOL = Pool(singles=1, groups=1, batches=1, sized_kib=4)
-_ENTRIES = "CPyPy_session___Session___{}_data"
+_ENTRIES = tuple(f"CPyPy_session___Session___{side}_data" for side in ("client", "server"))
+_RECORDING = "CPyPy_recorder___LineRecorder___report"
 _COLLECTED = re.compile(r"Collected : (\d+)")
 _NO_TOOL = 78
 """Exit status, as sysexits.h has it for a machine that is not set up."""
@@ -76,7 +87,7 @@ def _missing() -> str:
 def _counted(workload: str, count: int, out: Path, more: tuple[str, ...]) -> int:
     """Instructions of `count` operations and of what comes before them. Cost: some seconds."""
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
-    command += [f"--toggle-collect={_ENTRIES.format(side)}" for side in ("client", "server")]
+    command += [f"--toggle-collect={entry}" for entry in (*_ENTRIES, _RECORDING)]
     command += [sys.executable, "-m", "bench.instructions", workload, "--drive", str(count), *more]
     # texts are hashed by one seed, so that runs can be compared: otherwise counts differ by up to 1 %
     environment = os.environ | {"PYTHONHASHSEED": "0"}
@@ -95,11 +106,28 @@ def _drive(workload: str, count: int, *, on_record: bool) -> None:
     session = make_session(keyring, load_bench_policy(), audit)
     request = all_workloads(_POOL)[workload].requests[0]
     reply = _replies(keyring)[workload]()
-    session.client_data(request)
-    session.server_data(reply)
-    for _ in range(count):
-        session.client_data(request)
-        session.server_data(reply)
+    with _recording() as record:
+        for _ in range(1 + count):
+            for effects in (session.client_data(request), session.server_data(reply)):
+                for effect in effects:
+                    if isinstance(effect, Begun | Done):
+                        record(effect, session.caller)
+
+
+@contextmanager
+def _recording() -> Iterator[Callable[[Begun | Done, Caller], None]]:
+    """What puts on record, with a ring that nobody empties: it holds ten thousand."""
+    memory, (sleeper, waker) = make_memory(), os.pipe()
+    shell = Shell(lambda _after_s, _look: None, lambda: None)
+    sink = RingAudit(RingEnds(memory, waker), Metrics(), shell)
+    services = SimpleNamespace(audit=sink)
+    transport = SimpleNamespace(get_extra_info=_address.get)
+    yield LineRecorder(cast(Any, services), cast(Any, transport), 1).report
+    for descriptor in (memory, sleeper, waker):
+        os.close(descriptor)
+
+
+_address: Mapping[str, object] = {"peername": ("10.0.0.7", 4711)}
 
 
 def _replies(keyring: Keyring) -> Mapping[str, Callable[[], bytes]]:

@@ -37,6 +37,8 @@ HEADER_BYTES: Final = 13
 KEY_ID_BYTES: Final = 16
 CONTEXT_HEADER_BYTES: Final = HEADER_BYTES + KEY_ID_BYTES
 FORMAT_OFFSET: Final = 2
+_CLASS_ID: Final = 4
+_CLASS_ID_END: Final = 8
 NONCE_BYTES: Final = 16
 SIV_BYTES: Final = 16
 KEY_BYTES: Final = 64
@@ -142,6 +144,11 @@ def is_of_context(envelope: bytes, start: int = 0) -> bool:
     """Whether the envelope that begins at `start` says that it is of format 2."""
     at = start + FORMAT_OFFSET
     return at < len(envelope) and envelope[at] == CONTEXT_FORMAT
+
+
+def class_id_of(buf: bytes, start: int) -> int:
+    """The class id of the envelope of either format that begins at `start`, unchecked. Cost: O(1)."""
+    return int.from_bytes(buf[start + _CLASS_ID : start + _CLASS_ID_END], "big")
 
 
 def parse_any_header(envelope: bytes) -> EnvelopeHeader:

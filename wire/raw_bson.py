@@ -177,6 +177,12 @@ class Cursor:
         """Field name without its NUL, undecoded. Cost: one copy."""
         return self.buf[self.start + 1 : self.value - 1]
 
+    def is_named(self, name: bytes) -> bool:
+        """Whether the field has this name. Cost: a copy only where the lengths are the same."""
+        first = self.start + 1
+        end = self.value - 1
+        return end - first == len(name) and self.buf[first:end] == name
+
     def element(self, name: bytes) -> Element:
         """The present element, whose name is `name`, as an object that stays."""
         return Element(self.kind, name, self.start, self.value, self.end)

@@ -2,7 +2,7 @@
 
 from typing import final
 
-from sealwire.crypto.envelope import is_of_context
+from sealwire.crypto.envelope import class_id_of, is_of_context
 from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys.contexts.cache import ContextCache
 from sealwire.keys.keyring.keyring import Keyring
@@ -22,5 +22,8 @@ class Opener(Unpicklable):
     def open_envelope(self, buf: bytes, start: int, end: int) -> tuple[int, bytes]:
         """As `Keyring.open_envelope`; raises as `ContextCache.open` besides."""
         if is_of_context(buf, start):
-            return self._contexts.open(buf[start:end])
+            opened = self._contexts.open(buf[start:end])
+            counts = self._keyring.opened
+            counts.add(counts.of(class_id_of(buf, start)))
+            return opened
         return self._keyring.open_envelope(buf, start, end)

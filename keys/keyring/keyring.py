@@ -2,18 +2,30 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NoReturn, final
+from typing import Final, NoReturn, final
 
 from sealwire.crypto.cipher import HeaderCipher, ValueCipher
 from sealwire.crypto.envelope import HEADER_BYTES, is_of_context, parse_context_header, parse_header
 from sealwire.crypto.unpicklable import refuse_to_serialise
 from sealwire.keys.errors import KeyDestroyed, KeyRetired, KeysReason, UnknownKey
 from sealwire.keys.keyring.data_key import DataKey, KeyIds, KeyState
+from sealwire.keys.keyring.opened import ClassCount, OpenedValues
+
+
+@final
+class _Opening:
+    """What opens the envelopes with one header, and counts them."""
+
+    __slots__ = ("cipher", "count")
+
+    def __init__(self, cipher: HeaderCipher, count: ClassCount) -> None:
+        self.cipher: Final = cipher
+        self.count: Final = count
 
 
 @final
 class Keyring:
-    """Every usable data key, ready to use. Never changes: a newer keyring is a new object.
+    """Every usable data key, ready to use. A newer keyring is a new object; this one counts what it opens.
 
     All ciphers are made at construction, so that every question is a dict look-up; for each key there are 34
     entries of about 300 bytes, with a compiled core 45 KiB in all.
@@ -34,6 +46,7 @@ class Keyring:
         "created",
         "generation",
         "listed",
+        "opened",
         "partly_plaintext",
         "plaintext_classes",
         "shared_keys",
@@ -44,7 +57,7 @@ class Keyring:
         self.generation = generation
         """Counts the writes of the keyring file; a later file has a higher one."""
         self._by_id: dict[tuple[int, int], ValueCipher] = {}
-        self._by_header: dict[bytes, HeaderCipher] = {}
+        self._by_header: dict[bytes, _Opening] = {}
         self._active: dict[str, ValueCipher] = {}
         self._pending: dict[str, ValueCipher] = {}
         self._retired: dict[tuple[int, int], str] = {}
@@ -54,6 +67,10 @@ class Keyring:
         """When the active key of each class that has one was made; none of a class that is in clear."""
         names: dict[str, None] = {}
         keys = tuple(keys)
+        self.class_names_by_id = {key.class_id: key.class_name for key in keys}
+        """Whose envelopes have a class id. Those made with a borrowed key have the lender's."""
+        self.opened = OpenedValues(self.class_names_by_id)
+        """What was opened, for who asks; see there."""
         self.listed = tuple(key.listed for key in keys)
         """Every key in the order of the keyring, for people to see; destroyed ones too."""
         made: dict[KeyIds | None, datetime] = {key.ids: key.created for key in keys}
@@ -70,7 +87,7 @@ class Keyring:
             if key.is_plaintext:
                 self._plaintext.add((key.class_id, key.version))  # it has no envelopes to be opened
             else:
-                self._by_header.update(cipher.by_header)
+                self._by_header.update(_openings(cipher, self.opened.of(cipher.named[0])))
             if key.state is KeyState.ACTIVE:
                 self._active[key.class_name] = cipher
                 if not key.is_plaintext:
@@ -80,8 +97,6 @@ class Keyring:
         self.class_names: tuple[str, ...] = tuple(names)
         """In the order of the keyring; classes without an active key are among them."""
         self._sharing = _sharing(keys)
-        self.class_names_by_id = {key.class_id: key.class_name for key in keys}
-        """Whose envelopes have a class id. Those made with a borrowed key have the lender's."""
         self.shared_keys = _shared_keys(keys)
         """The classes that encrypt with one key, or will when they have moved, for each key with several."""
         self.plaintext_classes = tuple(
@@ -162,7 +177,10 @@ class Keyring:
                 )
             header = parse_header(buf[start:end])
             raise self._without_key(header.class_id, header.key_version)
-        return found.bson_type, found.open(buf, start, end)
+        cipher = found.cipher
+        value = cipher.open(buf, start, end)
+        self.opened.add(found.count)
+        return cipher.bson_type, value
 
     def _without_active(self, class_name: str) -> UnknownKey:
         if class_name in self.class_names:
@@ -194,6 +212,10 @@ class Keyring:
             "the keyring is older than the data, or another one: restore its newest copy",
             (class_id, key_version),
         )
+
+
+def _openings(cipher: ValueCipher, count: ClassCount) -> dict[bytes, _Opening]:
+    return {header: _Opening(each, count) for header, each in cipher.by_header.items()}
 
 
 def _sharing(keys: Iterable[DataKey]) -> dict[int, tuple[str, ...]]:

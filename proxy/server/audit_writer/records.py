@@ -1,4 +1,4 @@
-"""A record on its way to the audit writer: BSON, whose codec is written in C and safe to read with.
+"""A record on its way to the audit writer: BSON, whose reader is written in C and safe for any bytes.
 
 `marshal` would be as fast, but must not read what another process has written. JSON takes twice as long.
 """
@@ -12,6 +12,7 @@ from bson.errors import BSONError
 
 from sealwire.audit.files import moment_text
 from sealwire.audit.line import Fields
+from sealwire.proxy.server.observability.record_bytes import RecordBytes
 
 TIME: Final = "time"
 UNREADABLE: Final[Fields] = {"event": "unreadable-record"}
@@ -30,20 +31,20 @@ def shortened(fields: Mapping[str, object]) -> dict[str, Any]:
     }
 
 
-def write_record(fields: Mapping[str, object]) -> bytes:
-    """The bytes of a record; `fields` has `time`, in milliseconds of Unix time. Cost: 1 us.
+def shortened_record(record: bytes) -> bytes:
+    """The same record, with the beginnings of long texts."""
+    return write_record(shortened(bson.decode(record)))
 
-    What UTF-8 cannot write is replaced. Raises ValueError for what BSON cannot hold.
+
+def write_record(fields: Mapping[str, object]) -> bytes:
+    """The bytes of a record; `fields` has `time`, in milliseconds of Unix time.
+
+    What UTF-8 cannot write is replaced. Raises ValueError for what it cannot hold. Cost: 0.3 us a field.
     """
-    try:
-        return bson.encode(fields)
-    except (UnicodeEncodeError, BSONError, OverflowError):
-        pass
-    try:
-        return bson.encode({name: _cleaned(value) for name, value in fields.items()})
-    except (UnicodeEncodeError, BSONError, OverflowError) as error:
-        # its text may quote a field
-        raise ValueError(type(error).__name__) from None
+    out = RecordBytes()
+    for name, value in fields.items():
+        out.field(name, value)
+    return out.finish()
 
 
 def read_record(record: bytes) -> Fields:
@@ -55,13 +56,3 @@ def read_record(record: bytes) -> Fields:
         raise ValueError(type(error).__name__) from None
     fields[TIME] = moment_text(moment)
     return fields
-
-
-def _cleaned(value: object) -> object:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, Mapping):
-        return {_cleaned(name): _cleaned(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_cleaned(each) for each in value]
-    return value

@@ -17,6 +17,7 @@ from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
 from sealwire.audit.pseudonyms import load_pseudonym_key
 from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.server.observability.record_bytes import RecordBytes
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
 from sealwire.proxy.session.effects import Audit, Done
 from sealwire.proxy.session.login.caller import Caller
@@ -75,6 +76,14 @@ class Origin:
         }
         always: dict[str, str | int] = {"client": self.client, "connection": self.connection}
         return always | {key: value for key, value in named.items() if value}
+
+    @cached_property
+    def elements(self) -> bytes:
+        """The same, as a record has them."""
+        out = RecordBytes()
+        for name, value in self.fields.items():
+            out.field(name, value)
+        return out.body()
 
 
 class Keeping(Enum):

@@ -14,10 +14,12 @@ from sealwire.wire.errors import BsonError
 from sealwire.wire.int32 import int32_at
 from sealwire.wire.raw_bson import Cursor, find_element
 
-_BATCHES: Final = frozenset({b"firstBatch", b"nextBatch"})
-_BATCH_PLACES: Final = frozenset((b"cursor", name) for name in _BATCHES)
+_BATCH_PLACES: Final = frozenset({(b"cursor", b"firstBatch"), (b"cursor", b"nextBatch")})
 _VALUES_PLACE: Final = (b"values",)
 _OK_KINDS: Final = frozenset({kinds.DOUBLE, kinds.INT, kinds.LONG, kinds.BOOL})
+_ONE: Final = b"\0\0\0\0\0\0\xf0\x3f"
+"""What servers write for `ok`."""
+_NO_CURSOR: Final = bytes(8)
 _NOT_READ: Final = "reply"
 """The reason where a reply cannot be read to its end."""
 
@@ -79,42 +81,48 @@ class Answer:
             self.shown.not_looked_at()
 
     def _elements(self, cursor: Cursor) -> None:
+        # by kind, then by name: most elements of a reply are looked at once
         buf = cursor.buf
         while cursor.advance():
-            name, kind = cursor.name, cursor.kind
-            if name == b"ok":
-                self._is_ok = kind in _OK_KINDS and is_true(kind, buf[cursor.value : cursor.end])
-            elif name == b"writeErrors":
-                if kind == kinds.ARRAY:
-                    self._statement = _first_code(buf, cursor.value)
-            elif kind in (kinds.OBJECT, kinds.ARRAY):
-                self._container(name, kind, buf, cursor.value)
-            elif name == b"code":
+            kind = cursor.kind
+            if kind == kinds.OBJECT or kind == kinds.ARRAY:  # noqa: PLR1714 - a set is hashed into
+                self._container(cursor, kind)
+            elif cursor.is_named(b"ok"):
+                value = buf[cursor.value : cursor.end]
+                self._is_ok = (kind == kinds.DOUBLE and value == _ONE) or (
+                    kind in _OK_KINDS and is_true(kind, value)
+                )
+            elif cursor.is_named(b"code"):
                 if kind == kinds.INT:
                     self._code = f"code {int32_at(buf, cursor.value)}"
-            elif name == b"nErrors" and any(buf[cursor.value : cursor.end]):
+            elif cursor.is_named(b"nErrors") and any(buf[cursor.value : cursor.end]):
                 self._statement = "statements"
 
-    def _container(self, name: bytes, kind: int, buf: bytes, start: int) -> None:
+    def _container(self, cursor: Cursor, kind: int) -> None:
         """What a document or array of the body shows."""
-        if name == b"cursor" and kind == kinds.OBJECT:
-            self._cursor(Cursor(buf, start))
-        elif self.shown is None:
-            return
-        elif name == b"value" and kind == kinds.OBJECT:
-            self.shown.document(buf, start)
-        elif name == b"values" and kind == kinds.ARRAY:
+        buf, start = cursor.buf, cursor.value
+        if kind == kinds.OBJECT:
+            if cursor.is_named(b"cursor"):
+                self._cursor(Cursor(buf, start))
+            elif self.shown is not None and cursor.is_named(b"value"):
+                self.shown.document(buf, start)
+        elif cursor.is_named(b"writeErrors"):
+            self._statement = _first_code(buf, start)
+        elif self.shown is not None and cursor.is_named(b"values"):
             self.shown.values(buf, start)
 
     def _cursor(self, cursor: Cursor) -> None:
         buf = cursor.buf
         while cursor.advance():
-            if cursor.name in _BATCHES:
-                if cursor.kind == kinds.ARRAY and self.shown is not None:
+            kind = cursor.kind
+            if kind == kinds.ARRAY:
+                if self.shown is not None and (
+                    cursor.is_named(b"firstBatch") or cursor.is_named(b"nextBatch")
+                ):
                     self.shown.batch(buf, cursor.value)
-            elif cursor.name == b"id" and cursor.kind == kinds.LONG:
+            elif kind == kinds.LONG and cursor.is_named(b"id"):
                 cursor_id = buf[cursor.value : cursor.end]
-                self.cursor_id = cursor_id if any(cursor_id) else b""
+                self.cursor_id = b"" if cursor_id == _NO_CURSOR else cursor_id
 
 
 def _first_code(buf: bytes, errors: int) -> str:

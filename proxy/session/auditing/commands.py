@@ -1,6 +1,5 @@
 """Which commands are on record, and the record of each: one for what is sent, one result for each reply."""
 
-from collections.abc import Mapping
 from typing import Final, final
 
 from sealwire.policies.file.schema import PathNode, PolicySet
@@ -9,7 +8,7 @@ from sealwire.proxy.session.auditing.answers import Answer
 from sealwire.proxy.session.auditing.named import note_linked
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope, Pseudonym
 from sealwire.proxy.session.auditing.subjects import DocumentsShown, InClear, SubjectPaths, SubjectPolicy
-from sealwire.proxy.session.auditing.tally import OpenedTally, SentTally
+from sealwire.proxy.session.auditing.tally import SentTally
 from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
 from sealwire.proxy.session.records import CommandOutcome, CommandRecord, CommandResult
 from sealwire.proxy.session.revealing.cursors import namespace_of
@@ -34,10 +33,17 @@ _SHOWING: Final = SHOWING_COMMANDS | {b"getMore", b"distinct"}
 class Sent:
     """A command as it was planned."""
 
-    __slots__ = ("name", "namespace", "parsed", "plan", "roles", "stated")
+    __slots__ = ("name", "namespace", "parsed", "plan", "roles", "stated", "users")
 
-    def __init__(
-        self, plan: Plan, name: bytes, parsed: OpMsg, namespace: str, stated: Stated, roles: str
+    def __init__(  # noqa: PLR0913, PLR0917 - one for each field
+        self,
+        plan: Plan,
+        name: bytes,
+        parsed: OpMsg,
+        namespace: str,
+        stated: Stated,
+        roles: str,
+        users: tuple[str, ...],
     ) -> None:
         self.plan = plan
         self.name = name
@@ -48,42 +54,49 @@ class Sent:
         self.stated = stated
         self.roles = roles
         """The names of the roles by which it was let through, with commas."""
-
-
-@final
-class OpenCursor:
-    """What the replies to a getMore have to do with the command that opened the cursor."""
-
-    __slots__ = ("paths", "stated", "tree")
-
-    def __init__(self, paths: SubjectPaths | None, tree: PathNode | None, stated: Stated) -> None:
-        self.paths = paths
-        self.tree = tree
-        """The covered paths of its documents, where they come as the collection has them."""
-        self.stated = stated
+        self.users = users
+        """Who sends it, as `Caller` has them."""
 
 
 @final
 class AuditedCommand:
-    """A command on record that awaits its reply."""
+    """A command on record that awaits its reply, or that has opened a cursor."""
 
-    __slots__ = ("_pseudonym", "_shows", "cursor_id", "is_certain", "opening", "record")
+    __slots__ = (
+        "_pseudonym",
+        "_shows",
+        "cursor_id",
+        "is_certain",
+        "paths",
+        "record",
+        "stated",
+        "tree",
+        "users",
+    )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each field
         self,
         record: CommandRecord,
-        opening: OpenCursor,
+        *,
+        paths: SubjectPaths | None,
+        tree: PathNode | None,
+        stated: Stated,
+        users: tuple[str, ...],
         cursor_id: bytes,
         pseudonym: Pseudonym | None,
-        *,
         is_certain: bool,
         shows: bool,
     ) -> None:
         self.record = record
-        self.opening = opening
-        """What its cursor, where it opens one, is remembered by."""
+        self.paths = paths
+        """Where the documents that it shows say whose they are."""
+        self.tree = tree
+        """The covered paths of its documents, where they come as the collection has them."""
+        self.stated = stated
+        self.users = users
+        """Who sent it. What it states counts for further reads of its cursor by the same users alone."""
         self.cursor_id = cursor_id
-        """The cursor that it goes on with."""
+        """The cursor that it goes on with; empty where it may open one."""
         self.is_certain = is_certain
         """Whether it has a line whatever the reply shows."""
         self._pseudonym = pseudonym
@@ -93,9 +106,8 @@ class AuditedCommand:
         """What reads one reply to it, opened or not; with classes `in_clear` it has to be not opened."""
         if not self._shows:
             return Answer(None)
-        tree = self.opening.tree
-        clear = InClear(tree, in_clear) if in_clear and tree is not None else None
-        return Answer(DocumentsShown(self.opening.paths, self._pseudonym, open_envelope, clear))
+        clear = InClear(self.tree, in_clear) if in_clear and self.tree is not None else None
+        return Answer(DocumentsShown(self.paths, self._pseudonym, open_envelope, clear))
 
 
 @final
@@ -106,7 +118,8 @@ class CommandAuditor:
 
     def __init__(self) -> None:
         self._subjects: SubjectPolicy | None = None
-        self._cursors: dict[bytes, OpenCursor] = {}
+        self._cursors: dict[bytes, AuditedCommand] = {}
+        """The commands that opened them."""
 
     def forget(self) -> None:
         """Another policy counts."""
@@ -152,7 +165,8 @@ class CommandAuditor:
             opening = self._cursors.get(cursor_id)
             if opening is not None:
                 paths, tree = opening.paths, opening.tree
-                stated = stated if stated is not NOTHING_STATED else opening.stated
+                if stated is NOTHING_STATED and opening.users == command.users:
+                    stated = opening.stated
         elif is_own and plan.protected:
             if settings.pseudonym is not None:
                 paths = self._paths_of(policy, plan.namespace)
@@ -175,23 +189,26 @@ class CommandAuditor:
         )
         return AuditedCommand(
             record,
-            OpenCursor(paths, tree, stated),
-            cursor_id,
-            None if policy.subjects is None else settings.pseudonym,
+            paths=paths,
+            tree=tree,
+            stated=stated,
+            users=command.users,
+            cursor_id=cursor_id,
+            pseudonym=None if policy.subjects is None else settings.pseudonym,
             is_certain=is_certain,
             shows=name in _SHOWING,
         )
 
-    def answered(
-        self, command: AuditedCommand, answer: Answer, opened: OpenedTally | None, names: Mapping[int, str]
-    ) -> CommandResult | None:
-        """What came of a command by one reply, for the record; None: nothing that belongs there."""
-        read = {} if opened is None else opened.by_class(names)
+    def answered(self, command: AuditedCommand, answer: Answer, read: dict[str, int]) -> CommandResult | None:
+        """What came of a command by one reply, for the record; None: nothing that belongs there.
+
+        `read`: by class, what was opened of it.
+        """
         shown = answer.shown
         documents = 0 if shown is None else shown.documents
         outcome = answer.outcome
         if answer.cursor_id:
-            self._remember(answer.cursor_id, command.opening)
+            self._remember(answer.cursor_id, command)
         elif command.cursor_id and outcome is CommandOutcome.OK:
             # one that failed may have left the cursor open: who asks wrongly first is not rid of the record
             self._cursors.pop(command.cursor_id, None)
@@ -203,10 +220,13 @@ class CommandAuditor:
             read[name] = read.get(name, 0) + amount
         return CommandResult(outcome, answer.reason, read, documents, tuple(shown.subjects), shown.unknown)
 
-    def _remember(self, cursor_id: bytes, opening: OpenCursor) -> None:
-        if cursor_id not in self._cursors and len(self._cursors) >= MAX_CURSORS:
-            del self._cursors[next(iter(self._cursors))]
-        self._cursors[cursor_id] = opening
+    def _remember(self, cursor_id: bytes, command: AuditedCommand) -> None:
+        if cursor_id not in self._cursors:
+            if len(self._cursors) >= MAX_CURSORS:
+                del self._cursors[next(iter(self._cursors))]
+        elif command.cursor_id:
+            return  # it is remembered by what opened it
+        self._cursors[cursor_id] = command
 
     def _paths_of(self, policy: PolicySet, namespace: str) -> SubjectPaths | None:
         if self._subjects is None or self._subjects.policy is not policy:

@@ -35,6 +35,8 @@ _ARGUMENTS: Final = {
 """By commands that show documents: the argument that says whether these come as the collection has them."""
 SHOWING_COMMANDS: Final = frozenset(_ARGUMENTS)
 
+_PROJECTION: Final = b"projection\0"
+_RETURN_KEY: Final = b"returnKey\0"
 _FLAGS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL, kinds.BOOL})
 _SAME_SHAPE: Final = frozenset(b"$match $sort $limit $skip $sample".split())
 _BATCHES: Final = frozenset({b"firstBatch", b"nextBatch"})
@@ -140,7 +142,12 @@ class PlaintextWatch:
 
 
 def shows_own_documents(name: bytes, buf: bytes, body: int) -> bool:
-    """Whether documents come as the collection has them, whole or with fields left out."""
+    """Whether documents come as the collection has them, whole or with fields left out.
+
+    Cost: for a find without a projection, two searches.
+    """
+    if name == b"find" and buf.find(_PROJECTION, body) < 0 and buf.find(_RETURN_KEY, body) < 0:
+        return True
     argument = find_element(buf, body, _ARGUMENTS[name])
     if name == b"aggregate":
         return argument is not None and argument.kind == kinds.ARRAY and _keeps_shape(buf, argument.value)

@@ -7,6 +7,7 @@ into an error is shown as it would be where the policy names it.
 from collections.abc import Callable
 from typing import Final, final
 
+from sealwire.crypto.envelope import class_id_of
 from sealwire.policies.roles.access import Disclosure, Level, Mask
 from sealwire.policies.roles.masks import masked
 from sealwire.policies.roles.rights import Rights
@@ -14,9 +15,6 @@ from sealwire.proxy.session.replies import ReadDenied
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire import kinds
 
-# Where the class id stands in an envelope of any format; see `crypto.envelope`.
-_CLASS_ID_OFFSET: Final = 4
-_CLASS_ID_END: Final = 8
 # A BSON Binary's length and subtype, before the envelope.
 _BINARY_HEAD_BYTES: Final = 5
 
@@ -47,7 +45,7 @@ class Shown:
 
     def open_envelope(self, buf: bytes, start: int, end: int) -> tuple[int, bytes]:
         """As `Keyring.open_envelope`: what the client is shown. Raises ReadDenied, and as that."""
-        class_id = int.from_bytes(buf[start + _CLASS_ID_OFFSET : start + _CLASS_ID_END], "big")
+        class_id = class_id_of(buf, start)
         disclosure = self._known.get(class_id)
         if disclosure is None:
             names = self._classes_of(class_id)

@@ -67,7 +67,7 @@ def _counted_as(conversation: Conversation, rights: Rights) -> str:
 
 
 def shown_reply(
-    conversation: Conversation, request: Request, message: bytes, parsed: OpMsg, open_envelope: OpenEnvelope
+    conversation: Conversation, request: Request, message: bytes, parsed: OpMsg
 ) -> tuple[bytes, int]:
     """As `reveal`, as far as the rights go. Raises ReadDenied, TooManyDocuments besides."""
     shared = conversation.shared
@@ -78,7 +78,7 @@ def shown_reply(
     revealed, opened, values = message, 0, 0
     if message.find(MARKER) >= 0:
         # a write shows values in errors only, whose code its client needs
-        shown = Shown(rights, shared.keyring.classes_of, open_envelope, masks_denied=is_write)
+        shown = Shown(rights, shared.keyring.classes_of, shared.open_envelope, masks_denied=is_write)
         revealed, opened = reveal(message, parsed, shown.open_envelope)
         values = shown.most_of_a_class
     limit = _share_of(rights, shared)
@@ -88,13 +88,12 @@ def shown_reply(
     return revealed, opened
 
 
-def opener_for(
-    conversation: Conversation, rights: Rights | None, open_envelope: OpenEnvelope
-) -> OpenEnvelope:
-    """What opens envelopes for a client with these rights; without roles it opens all, by `open_envelope`."""
+def opener_for(conversation: Conversation, rights: Rights | None) -> OpenEnvelope:
+    """What opens envelopes for a client with these rights; without roles it opens all."""
+    shared = conversation.shared
     if rights is None:
-        return open_envelope
-    return Shown(rights, conversation.shared.keyring.classes_of, open_envelope).open_envelope
+        return shared.open_envelope
+    return Shown(rights, shared.keyring.classes_of, shared.open_envelope).open_envelope
 
 
 _WRITES: Final = frozenset({"insert", "update", "delete", "bulkWrite", "createIndexes"})

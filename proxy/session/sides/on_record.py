@@ -4,8 +4,8 @@ from typing import final
 
 from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.auditing.answers import Answer
-from sealwire.proxy.session.auditing.commands import Sent
-from sealwire.proxy.session.auditing.tally import OpenedTally, SentTally
+from sealwire.proxy.session.auditing.commands import AuditedCommand, Sent
+from sealwire.proxy.session.auditing.tally import SentTally
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Begun, Done, Effect
 from sealwire.proxy.session.records import UNANSWERED, CommandOutcome, CommandResult
@@ -31,7 +31,7 @@ def of_command(
         audit,
         shared.settings.policy,
         tally,
-        Sent(plan, name, parsed, request.namespace, request.stated, roles),
+        Sent(plan, name, parsed, request.namespace, request.stated, roles, conversation.caller.users),
         reveals=request.reveals,
         # what rests on an answer of the server may be a view, which shows documents as it likes
         is_own=not conversation.views.consulted,
@@ -44,33 +44,26 @@ def of_command(
     return [begun]
 
 
-def tally_of(shared: Shared, request: Request) -> OpenedTally | None:
-    """What counts the values that are opened in the reply to a request; None: nobody asks."""
-    return None if request.audited is None else OpenedTally(shared.open_envelope)
-
-
-def of_reply(
-    shared: Shared, request: Request, shown: bytes, parsed: OpMsg, tally: OpenedTally | None
-) -> list[Effect]:
-    """What is told of a whole reply.
+def of_reply(shared: Shared, request: Request, shown: bytes, parsed: OpMsg) -> list[Effect]:
+    """What is told of a whole reply, of which the keyring has counted what was opened.
 
     `shown`: as the client sees it; as the server sent it where the client does not see all values, where some
     are in clear, and where it has errors of statements that were left out, which are on record already.
     """
-    if request.audited is None:
-        return []
-    answer = request.audited.answer(shared.open_envelope, shared.keyring.partly_plaintext)
-    if not parsed.sequences:
-        answer.body(shown, parsed.body)
-    return of_answer(shared, request, answer, tally)
-
-
-def of_answer(shared: Shared, request: Request, answer: Answer, tally: OpenedTally | None) -> list[Effect]:
-    """What is told of a reply that was read to its end."""
     command = request.audited
     if command is None:
         return []
-    result = shared.auditor.answered(command, answer, tally, shared.keyring.class_names_by_id)
+    # before anything else is opened: the identifiers of persons do not count
+    read = shared.keyring.opened.take() if request.reveals else {}
+    answer = command.answer(shared.open_envelope, shared.keyring.partly_plaintext)
+    if not parsed.sequences:
+        answer.body(shown, parsed.body)
+    return _of_answer(shared, command, answer, read)
+
+
+def _of_answer(shared: Shared, command: AuditedCommand, answer: Answer, read: dict[str, int]) -> list[Effect]:
+    """What is told of a reply that was read to its end."""
+    result = shared.auditor.answered(command, answer, read)
     return [] if result is None else [Done(command.record, result)]
 
 
@@ -84,52 +77,50 @@ def of_withheld(request: Request, reason: str) -> list[Effect]:
 class LongOpening:
     """A long reply that is opened as it arrives, and what the audit log is told of it: a `Reader`."""
 
-    __slots__ = ("_answer", "_counted", "_shared", "_tally", "is_raw", "reply")
+    __slots__ = ("_answer", "_command", "_read", "_shared", "is_raw", "reply")
 
     def __init__(self, message: LongMessage, request: Request, shared: Shared, *, is_raw: bool) -> None:
         """`is_raw`: the log is told of what the server sent; the client sees less, or some is in clear."""
         self._shared = shared
         self.is_raw = is_raw
-        audited = request.audited
+        self._command = command = request.audited
         self._answer = None
-        if audited is not None:
-            self._answer = audited.answer(shared.open_envelope, shared.keyring.partly_plaintext)
-        self._tally = None if audited is None else OpenedTally(shared.open_envelope)
-        self._counted = 0
-        self.reply = LongReply(message, reader=None if audited is None else self)
-
-    @property
-    def open_envelope(self) -> OpenEnvelope:
-        """What opens envelopes now, and counts them where that is asked for."""
-        opener = self._shared.open_envelope
-        return opener if self._tally is None else self._tally.over(opener)
+        if command is not None:
+            self._answer = command.answer(shared.open_envelope, shared.keyring.partly_plaintext)
+        self._read: dict[str, int] = {}
+        """By class, what was opened in the runs so far."""
+        self.reply = LongReply(message, reader=None if command is None else self)
 
     def advance(self, open_envelope: OpenEnvelope) -> None:
         """As `LongReply.advance`."""
-        self._forget_failed()
+        self._count_anew()
         self.reply.advance(open_envelope)
 
     def reveal(self, open_envelope: OpenEnvelope) -> list[bytes]:
         """As `LongReply.reveal`."""
-        self._forget_failed()
+        self._count_anew()
         return self.reply.reveal(open_envelope)
 
     def run(self, place: tuple[bytes, ...], buf: bytes) -> None:
         """A run was opened."""
-        if self._tally is not None and self._answer is not None:
-            self._counted = self._tally.opened
-            self._answer.run(place, buf)
+        if self._answer is None:
+            return
+        for name, amount in self._shared.keyring.opened.take().items():
+            self._read[name] = self._read.get(name, 0) + amount
+        self._answer.run(place, buf)
+        self._count_anew()
 
     def entered(self, place: tuple[bytes, ...]) -> None:
         """A long container begins."""
         if self._answer is not None:
             self._answer.entered(place)
 
-    def done(self, request: Request) -> list[Effect]:
+    def done(self) -> list[Effect]:
         """What the audit log is told, when all is opened."""
-        return [] if self._answer is None else of_answer(self._shared, request, self._answer, self._tally)
+        if self._command is None or self._answer is None:
+            return []
+        return _of_answer(self._shared, self._command, self._answer, self._read)
 
-    def _forget_failed(self) -> None:
-        """What was opened in a run that failed is opened again."""
-        if self._tally is not None:
-            self._tally.keep(self._counted)
+    def _count_anew(self) -> None:
+        """What others have opened does not count, nor what was opened in a run that failed: it is again."""
+        self._shared.keyring.opened.clear()

@@ -12,7 +12,6 @@ from sealwire.keys.frontier.uses import FrontierLost
 from sealwire.policies.errors import Reason
 from sealwire.policies.roles.rights import Rights
 from sealwire.proxy.session import replies
-from sealwire.proxy.session.auditing.tally import OpenedTally
 from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import (
     Audit,
@@ -134,11 +133,9 @@ class ServerSide(Side):
                 return ours
         revealed, opened = message, 0
         failure: Exception | None = None
-        tally: OpenedTally | None = None
         if awaited is not None and awaited.reveals:
-            tally = on_record.tally_of(conversation.shared, awaited)
             try:
-                revealed, opened = self._revealed(message, parsed, awaited, tally)
+                revealed, opened = self._revealed(message, parsed, awaited)
             except _UNREADABLE as error:
                 asked = self._ask_for_key(error, message)
                 if asked is not None:
@@ -161,12 +158,10 @@ class ServerSide(Side):
             shared = conversation.shared
             is_raw = conversation.entitled.rights(request.stated) is not None or request.errors is not None
             shown = message if is_raw or shared.keyring.partly_plaintext else revealed
-            effects = on_record.of_reply(shared, request, shown, parsed, tally) + effects
+            effects = on_record.of_reply(shared, request, shown, parsed) + effects
         return effects if request.look is None else effects + self._plaintext(request.look, message, parsed)
 
-    def _revealed(
-        self, message: bytes, parsed: OpMsg, request: Request, tally: OpenedTally | None
-    ) -> tuple[bytes, int]:
+    def _revealed(self, message: bytes, parsed: OpMsg, request: Request) -> tuple[bytes, int]:
         """A reply as the client may see it, and how many envelopes were opened. Raises as `reveal`."""
         shared = self._conversation.shared
         if request.errors is not None:
@@ -176,13 +171,14 @@ class ServerSide(Side):
             class_name = shared.settings.policy.class_names[0]
             message = cursors.mark(message, parsed.body, shared.keyring, class_name)
             parsed = parse_op_msg(message)
-        open_envelope = shared.open_envelope if tally is None else tally.open
+        if request.audited is not None:
+            shared.keyring.opened.clear()
         if self._conversation.entitled.roles is not None:
-            revealed, opened = shown_reply(self._conversation, request, message, parsed, open_envelope)
+            revealed, opened = shown_reply(self._conversation, request, message, parsed)
         elif message.find(MARKER) < 0:
             return message, 0
         else:
-            revealed, opened = reveal(message, parsed, open_envelope)
+            revealed, opened = reveal(message, parsed, shared.open_envelope)
         if opened and request.command in duplicates.COMMANDS:
             revealed = duplicates.name_in_clear(message, parsed.body, revealed)
         return revealed, opened
@@ -250,7 +246,7 @@ class ServerSide(Side):
             self._begin(message, request)
         if self._unfinished is not None:
             with suppress(BsonError, *_UNREADABLE):
-                self._unfinished.advance(self._opener_in_parts(message, self._unfinished))
+                self._unfinished.advance(self._opener_in_parts(message))
 
     def _begin(self, message: LongMessage, request: Request) -> LongOpening:
         """A long reply is opened from here on, all of it under the rights that count now."""
@@ -260,12 +256,12 @@ class ServerSide(Side):
         self._unfinished = LongOpening(message, request, shared, is_raw=is_raw)
         return self._unfinished
 
-    def _opener_in_parts(self, message: LongMessage, reply: LongOpening) -> OpenEnvelope:
+    def _opener_in_parts(self, message: LongMessage) -> OpenEnvelope:
         """Raises ReadDenied where other rights count than when the reply began."""
         request = self._conversation.awaited.find(response_to_of(message.head))
         if request is None or self._conversation.entitled.rights(request.stated) is not self._rights:
             raise replies.ReadDenied
-        return opener_for(self._conversation, self._rights, reply.open_envelope)
+        return opener_for(self._conversation, self._rights)
 
     def _ordinary(self, message: LongMessage) -> Request | None:
         """The request that a long message answers, if the answer can be read in parts."""
@@ -297,7 +293,7 @@ class ServerSide(Side):
         failure: Exception | None = None
         if reply is not None:
             try:
-                pieces = reply.reveal(self._opener_in_parts(message, reply))
+                pieces = reply.reveal(self._opener_in_parts(message))
                 opened = reply.reply.opened
             except _UNREADABLE as error:
                 asked = self._ask_for_key(error, reply.reply.window)
@@ -317,7 +313,7 @@ class ServerSide(Side):
         if failure is not None:
             response_to = response_to_of(message.head)
             return self._withheld(failure, response_to, request, more_to_come=more_to_come)
-        done = [] if reply is None else reply.done(request)
+        done = [] if reply is None else reply.done()
         return done + self._to_client(LongToClient(pieces), opened)
 
     def _ask_for_key(self, error: Exception, where: bytes) -> NeedKeys | None:

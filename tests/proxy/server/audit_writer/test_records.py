@@ -22,7 +22,7 @@ def test_what_utf_8_cannot_write_is_replaced() -> None:
 
 
 def test_what_has_no_form_is_refused_without_being_quoted() -> None:
-    with pytest.raises(ValueError, match=r"^\w+$") as caught:
+    with pytest.raises(ValueError, match="64 bits") as caught:
         write_record({"time": 0, "documents": 2**70})
     assert "1180591620717411303424" not in str(caught.value)
 
