@@ -50,8 +50,11 @@ class OpenedValues:
 
     def take(self) -> dict[str, int]:
         """By class, what was opened since the last `take` or `clear`. Cost: O(classes that were met)."""
-        found = {count.name: count.amount for count in self._met}
-        self.clear()
+        found: dict[str, int] = {}
+        for count in self._met:
+            found[count.name] = count.amount
+            count.amount = 0
+        self._met.clear()
         return found
 
     def clear(self) -> None:

@@ -101,7 +101,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     """
     draft = Draft(buf, TABLES, settler)
     draft.rights = rights
-    arguments = named_parts(buf, body)
+    arguments = draft.arguments = named_parts(buf, body)
     database = arguments.get(b"$db")
     if not arguments or database is None or database.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="a command without $db")

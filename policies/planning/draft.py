@@ -11,6 +11,7 @@ from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, Settle
 from sealwire.policies.planning.rules import Tables
 from sealwire.policies.planning.surroundings import ForeignNames
 from sealwire.policies.roles.rights import Rights
+from sealwire.wire.raw_bson import Element
 
 # So many edits of documents are worth settling while the planner goes on: some 200 kB.
 SETTLED_EDITS = 1024
@@ -22,6 +23,7 @@ class Draft:
     """What the planner writes down, in the order in which it finds it. One for each command."""
 
     __slots__ = (
+        "arguments",
         "budget",
         "buf",
         "collated",
@@ -48,6 +50,8 @@ class Draft:
         self.settler = settler
         self.settled = 0
         self.budget = Budget()
+        self.arguments: dict[bytes, Element] = {}
+        """The elements of the command by name."""
         self.command = ""
         self.namespace = ""
         self.protected = False
@@ -101,6 +105,7 @@ class Draft:
         """The plan, when the whole command has been walked."""
         return Plan(
             self.buf,
+            self.arguments,
             self.command,
             self.namespace,
             self.protected,

@@ -124,11 +124,22 @@ Raises Refusal and what encrypting raises.
 class Plan:
     """The decisions for one command. Nothing changes it; a `draft.Draft` makes it."""
 
-    __slots__ = ("buf", "command", "edits", "namespace", "protected", "replacements", "reveals", "settled")
+    __slots__ = (
+        "arguments",
+        "buf",
+        "command",
+        "edits",
+        "namespace",
+        "protected",
+        "replacements",
+        "reveals",
+        "settled",
+    )
 
     def __init__(  # noqa: PLR0913, PLR0917 - one for each command
         self,
         buf: bytes,
+        arguments: dict[bytes, Element],
         command: str,
         namespace: str,
         protected: bool,
@@ -139,6 +150,8 @@ class Plan:
     ) -> None:
         self.buf: Final = buf
         """The message that was planned; all offsets lie in it."""
+        self.arguments: Final = arguments
+        """The elements of the command by name."""
         self.command: Final = command
         self.namespace: Final = namespace
         self.protected: Final = protected

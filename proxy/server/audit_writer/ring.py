@@ -3,8 +3,9 @@
 Theory of operation. The bytes of records follow each other, around the end of the memory to its beginning.
 `_HEAD` counts all bytes that were ever put in, `_TAIL` those that were taken; what lies between is waiting.
 Each end changes one of them, after the bytes: so whatever is killed at whatever point leaves a queue that is
-in order, with the last record in it or not. A record begins with its length, a checksum and its own place,
-so that one whose bytes another processor does not see yet is taken for none, and looked at again.
+in order, with the last record in it or not. A record begins with its length, a checksum and its own place, so
+that one whose bytes another processor does not see yet is taken for none, and looked at again. The checksum is
+Adler-32, which takes half the time of a CRC.
 
 The memory has no name and reaches no disk. It lasts as long as one process that has it open.
 """
@@ -15,7 +16,7 @@ import os
 from collections.abc import Iterator
 from struct import Struct
 from typing import Final, final
-from zlib import crc32
+from zlib import adler32
 
 SIZE_BYTES: Final = 4 << 20
 """Some 10,000 records."""
@@ -68,21 +69,25 @@ class _Shared:
 
 @final
 class RingInput(_Shared):
-    """The worker's end."""
+    """The worker's end. There is one at a time: after a worker that was killed comes another."""
+
+    def __init__(self, memory: int) -> None:
+        super().__init__(memory)
+        # the only end that changes it, and what it last saw of the other
+        self._head, self._tail = self._words[_HEAD], self._words[_TAIL]
 
     def put(self, record: bytes, spare: int = 0) -> bool:
         """Add a record; False where it does not fit with `spare` bytes more. Cost: 0.3 us.
 
         Raises ValueError for one that no line can hold.
         """
-        size, words = len(record), self._words
+        size = len(record)
         if size > MAX_RECORD_BYTES:
             raise ValueError(f"a record of {size} bytes")
-        head = words[_HEAD]
-        end = head + _PREFIX_BYTES + size
-        if end + spare - words[_TAIL] > self._size:
+        if not self._fits(_PREFIX_BYTES + size + spare):
             return False
-        data = _PREFIX.pack(size, crc32(record), head) + record
+        head = self._head
+        data = _PREFIX.pack(size, adler32(record), head) + record
         at = head % self._size
         first = self._size - at
         if len(data) <= first:
@@ -90,8 +95,15 @@ class RingInput(_Shared):
         else:
             self._bytes[_START + at :] = data[:first]
             self._bytes[_START : _START + len(data) - first] = data[first:]
-        words[_HEAD] = end
+        self._words[_HEAD] = self._head = head + len(data)
         return True
+
+    def _fits(self, size: int) -> bool:
+        """Whether so many bytes more have room. What the writer has taken counts only where there is none."""
+        if self._head - self._tail + size <= self._size:
+            return True
+        self._tail = self._words[_TAIL]
+        return self._head - self._tail + size <= self._size
 
     def wants_waking(self) -> bool:
         """Whether the writer sleeps; it is said once for each time."""
@@ -112,8 +124,7 @@ class RingInput(_Shared):
 
     def has_room(self, spare: int = 0) -> bool:
         """Whether the longest record fits, with `spare` bytes more."""
-        words = self._words
-        return words[_HEAD] - words[_TAIL] + _MOST_BYTES + spare <= self._size
+        return self._fits(_MOST_BYTES + spare)
 
     @property
     def beat_ns(self) -> int:
@@ -202,7 +213,7 @@ class RingOutput(_Shared):
             if place != at or size > MAX_RECORD_BYTES:
                 return
             record = self._read(at + _PREFIX_BYTES, size)
-            if crc32(record) != checksum:
+            if adler32(record) != checksum:
                 return
             yield record
             at += _PREFIX_BYTES + size

@@ -29,7 +29,7 @@ def write_command(out: RecordBytes, done: Done, now_s: float, persons: Sequence[
     """
     record, result = done.record, done.result
     _write_head(out, record)
-    out.text(b"outcome\0", result.outcome.value)
+    out.text(b"outcome\0", result.outcome)
     if result.reason:
         out.text(b"reason\0", result.reason)
     if result.read:

@@ -9,14 +9,13 @@ from sealwire.proxy.session.auditing.named import note_linked
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope, Pseudonym
 from sealwire.proxy.session.auditing.subjects import DocumentsShown, InClear, SubjectPaths, SubjectPolicy
 from sealwire.proxy.session.auditing.tally import SentTally
-from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
+from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_by
 from sealwire.proxy.session.records import CommandOutcome, CommandRecord, CommandResult
 from sealwire.proxy.session.revealing.cursors import namespace_of
 from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, shows_own_documents
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import OpMsg
-from sealwire.wire.raw_bson import find_element
 
 MAX_CURSORS: Final = 4096
 """How many open cursors are remembered with where their documents say whose they are."""
@@ -155,13 +154,13 @@ class CommandAuditor:
         if not is_certain and not reveals:
             return None
         stated = command.stated
-        if stated is NOTHING_STATED and plan.buf.find(b"comment\0") >= 0:
-            stated = stated_in(plan.buf, body)
+        if stated is NOTHING_STATED:
+            stated = stated_by(plan.buf, plan.arguments.get(b"comment"))
         cursor_id, paths, tree, namespace = b"", None, None, command.namespace
         if is_more:
             # its first argument is a number
             namespace = namespace_of(plan.buf, body)
-            cursor_id = _cursor_of(plan.buf, body)
+            cursor_id = _cursor_of(plan)
             opening = self._cursors.get(cursor_id)
             if opening is not None:
                 paths, tree = opening.paths, opening.tree
@@ -182,7 +181,7 @@ class CommandAuditor:
             plan.command,
             written=tally.written,
             filtered=tally.filtered,
-            subjects=tuple(tally.subjects),
+            subjects=tuple(tally.subjects) if tally.subjects else (),
             purpose=stated.purpose,
             glass=stated.glass,
             role=command.roles,
@@ -216,9 +215,11 @@ class CommandAuditor:
             return None
         if shown is None:
             return CommandResult(outcome, answer.reason, read)
-        for name, amount in shown.read.items():
-            read[name] = read.get(name, 0) + amount
-        return CommandResult(outcome, answer.reason, read, documents, tuple(shown.subjects), shown.unknown)
+        if shown.read:
+            for name, amount in shown.read.items():
+                read[name] = read.get(name, 0) + amount
+        persons = tuple(shown.subjects) if shown.subjects else ()
+        return CommandResult(outcome, answer.reason, read, documents, persons, shown.unknown)
 
     def _remember(self, cursor_id: bytes, command: AuditedCommand) -> None:
         if cursor_id not in self._cursors:
@@ -236,7 +237,7 @@ class CommandAuditor:
 
 def _shows_own(command: Sent) -> bool:
     return command.name in SHOWING_COMMANDS and shows_own_documents(
-        command.name, command.plan.buf, command.parsed.body
+        command.name, command.plan.buf, command.plan.arguments
     )
 
 
@@ -246,6 +247,6 @@ def _writes(name: bytes, buf: bytes) -> bool:
     )
 
 
-def _cursor_of(buf: bytes, body: int) -> bytes:
-    number = find_element(buf, body, b"getMore")
-    return buf[number.value : number.end] if number is not None and number.kind == kinds.LONG else b""
+def _cursor_of(plan: Plan) -> bytes:
+    number = plan.arguments.get(b"getMore")
+    return plan.buf[number.value : number.end] if number is not None and number.kind == kinds.LONG else b""

@@ -36,7 +36,11 @@ NOTHING_STATED: Final = Stated()
 
 def stated_in(message: bytes, body: int) -> Stated:
     """What the comment of the command at `body` says. Raises BsonError. Cost: O(elements of the body)."""
-    comment = find_element(message, body, b"comment")
+    return stated_by(message, find_element(message, body, b"comment"))
+
+
+def stated_by(message: bytes, comment: Element | None) -> Stated:
+    """What the comment of a command says. Raises BsonError. Cost: O(its elements)."""
     if comment is None:
         return NOTHING_STATED
     if comment.kind == kinds.STRING:

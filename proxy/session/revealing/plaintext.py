@@ -15,9 +15,10 @@ from typing import Final, NamedTuple, final
 from sealwire.crypto.envelope import MARKER
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.file.stored import StoredValues
+from sealwire.policies.planning.plan import Plan
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
-from sealwire.wire.raw_bson import elements, find_element
+from sealwire.wire.raw_bson import Element, elements, find_element
 
 REPLIES_FOR_ONE_LOOK: Final = 256
 """With 64, looking took 0.9 % of a find-one's instructions (`bench.instructions`); this takes a quarter."""
@@ -35,8 +36,6 @@ _ARGUMENTS: Final = {
 """By commands that show documents: the argument that says whether these come as the collection has them."""
 SHOWING_COMMANDS: Final = frozenset(_ARGUMENTS)
 
-_PROJECTION: Final = b"projection\0"
-_RETURN_KEY: Final = b"returnKey\0"
 _FLAGS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL, kinds.BOOL})
 _SAME_SHAPE: Final = frozenset(b"$match $sort $limit $skip $sample".split())
 _BATCHES: Final = frozenset({b"firstBatch", b"nextBatch"})
@@ -87,15 +86,15 @@ class PlaintextWatch:
         self._turns.clear()
         self._cursors.clear()
 
-    def look_for(self, policy: PolicySet, namespace: str, name: bytes, buf: bytes, body: int) -> Look | None:
-        """By what the reply to the command at `body` is looked at; None: it is not.
+    def look_for(self, policy: PolicySet, namespace: str, name: bytes, plan: Plan) -> Look | None:
+        """By what the reply to a command is looked at; None: it is not.
 
         `name` is among SHOWING_COMMANDS. Raises BsonError. Cost: one look-up, more only when it is due.
         """
         turn = self._due(namespace)
         if turn is None:
             return None
-        if not shows_own_documents(name, buf, body):
+        if not shows_own_documents(name, plan.buf, plan.arguments):
             turn.left = REPLIES_TO_NEXT_TRY
             return None
         tree = policy.covered(namespace)
@@ -141,20 +140,18 @@ class PlaintextWatch:
             self._cursors[cursor_id] = namespace
 
 
-def shows_own_documents(name: bytes, buf: bytes, body: int) -> bool:
+def shows_own_documents(name: bytes, buf: bytes, arguments: dict[bytes, Element]) -> bool:
     """Whether documents come as the collection has them, whole or with fields left out.
 
-    Cost: for a find without a projection, two searches.
+    `arguments` of the command lie in `buf`. Raises BsonError. Cost: O(elements of the argument that says it).
     """
-    if name == b"find" and buf.find(_PROJECTION, body) < 0 and buf.find(_RETURN_KEY, body) < 0:
-        return True
-    argument = find_element(buf, body, _ARGUMENTS[name])
+    argument = arguments.get(_ARGUMENTS[name])
     if name == b"aggregate":
         return argument is not None and argument.kind == kinds.ARRAY and _keeps_shape(buf, argument.value)
     if argument is not None and not (argument.kind == kinds.OBJECT and _has_flags(buf, argument.value)):
         return False
     # with returnKey come the entries of an index, which may be hashes of what the documents have
-    return name != b"find" or find_element(buf, body, b"returnKey") is None
+    return name != b"find" or b"returnKey" not in arguments
 
 
 def _keeps_shape(buf: bytes, pipeline: int) -> bool:

@@ -323,7 +323,7 @@ class ClientSide(Side):
         watch = self._conversation.shared.plaintext
         if plan.protected and name in SHOWING_COMMANDS and not self._conversation.views.consulted:
             # what rests on an answer of the server may be a view, which shows documents as it likes
-            look = watch.look_for(settings.policy, namespace, name, plan.buf, body)
+            look = watch.look_for(settings.policy, namespace, name, plan)
         elif name == b"getMore" and opened is Opened.BY_NAME:
             look = watch.look_for_more(settings.policy, plan.buf, body)
         return Request(

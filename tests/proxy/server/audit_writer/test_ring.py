@@ -58,8 +58,9 @@ def test_room_is_given_back_only_for_what_was_taken() -> None:
 
 def test_a_process_that_comes_after_another_goes_on_with_what_lies_there() -> None:
     memory = make_memory(1000)
-    first, second = RingInput(memory), RingInput(memory)
+    first = RingInput(memory)
     assert first.put(b"one")
+    second = RingInput(memory)
     assert second.put(b"two")
     reader, next_reader = RingOutput(memory), RingOutput(memory)
     assert reader.look(1) == [b"one"]

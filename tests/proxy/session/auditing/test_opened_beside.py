@@ -11,8 +11,8 @@ from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings, Shared
 from tests.proxy.session.world import (
-    OWN_ADDRESS,
     KEYRING,
+    OWN_ADDRESS,
     POLICY_TEXT,
     command,
     reply,

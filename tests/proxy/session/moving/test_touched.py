@@ -25,7 +25,7 @@ MOVING = ("a", "b", "c")
 
 
 def plan(command: str, body: dict[str, object], namespace: str = "d.one", *, protected: bool = True) -> Plan:
-    return Plan(encode(body), command, namespace, protected, protected, [], [], 0)
+    return Plan(encode(body), {}, command, namespace, protected, protected, [], [], 0)
 
 
 def test_what_is_not_protected_touches_nothing() -> None:

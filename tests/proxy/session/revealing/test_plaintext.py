@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.effects import Effect, PlaintextMet, ToClient
 from sealwire.proxy.session.revealing.plaintext import (
@@ -374,11 +375,11 @@ def test_a_reply_of_an_exhaust_cursor_is_not_looked_at() -> None:
 def test_nothing_grows_without_end() -> None:
     assert (REPLIES_FOR_ONE_LOOK, REPLIES_TO_NEXT_TRY, MAX_CURSORS, MAX_NAMESPACES) == (256, 8, 256, 1024)
     watch = PlaintextWatch()
-    body = encoded({"find": "patients", "$db": "clinic"})
+    plan = plan_command(POLICY, encoded({"find": "patients", "$db": "clinic"}), 0)
     for number in range(MAX_NAMESPACES):
-        watch.look_for(POLICY, f"ward.{number}", b"find", body, 0)
+        watch.look_for(POLICY, f"ward.{number}", b"find", plan)
     assert len(watch._turns) == MAX_NAMESPACES
-    watch.look_for(POLICY, "ward.a", b"find", body, 0)
+    watch.look_for(POLICY, "ward.a", b"find", plan)
     assert len(watch._turns) == 1
     for number in range(MAX_CURSORS + 1):
         watch.follow(bson.encode({"cursor": {"id": Int64(number + 1)}}), 0, "a.b")
