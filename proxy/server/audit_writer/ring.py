@@ -3,9 +3,9 @@
 Theory of operation. The bytes of records follow each other, around the end of the memory to its beginning.
 `_HEAD` counts all bytes that were ever put in, `_TAIL` those that were taken; what lies between is waiting.
 Each end changes one of them, after the bytes: so whatever is killed at whatever point leaves a queue that is
-in order, with the last record in it or not. A record begins with its length, a checksum and its own place, so
-that one whose bytes another processor does not see yet is taken for none, and looked at again. The checksum is
-Adler-32, which takes half the time of a CRC.
+in order, with the last record in it or not. A record begins with its length, a checksum and its own
+place, so that one whose bytes another processor does not see yet is taken for none, and looked at again. The
+checksum is Adler-32, which takes half the time of a CRC.
 
 The memory has no name and reaches no disk. It lasts as long as one process that has it open.
 """
