@@ -13,18 +13,22 @@ RUN apt-get update \
 
 # The dependencies first: their layer is made anew only when a lock changes. They are installed twice, because the
 # core is compiled by their types.
-COPY requirements/build.txt requirements/runtime.txt requirements/
+COPY requirements/build.txt requirements/runtime.txt requirements/sbom.txt requirements/
 RUN python -m pip install --require-hashes -r requirements/build.txt -r requirements/runtime.txt \
  && python -m venv --without-pip /opt/sealwire \
  && python -m pip --python /opt/sealwire/bin/python install --require-hashes --no-compile \
-        --only-binary :all: -r requirements/runtime.txt
+        --only-binary :all: -r requirements/runtime.txt \
+ && python -m venv --without-pip /opt/sbom \
+ && python -m pip --python /opt/sbom/bin/python install --require-hashes -r requirements/sbom.txt
 
 COPY . .
 # grep ends the build where the core is not compiled. compileall: nothing can be written at run time. unchecked-hash: no
-# source file is looked at again.
+# source file is looked at again. The list of parts (CycloneDX) is of what lies there, Sealwire with it.
 RUN SEALWIRE_COMPILE=1 SEALWIRE_SHORT_SIV=1 python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && python -m pip --python /opt/sealwire/bin/python install --no-deps --no-compile /wheels/sealwire-*.whl \
  && /opt/sealwire/bin/sealwire --version | grep 'compiled core, short AES-SIV' \
+ && /opt/sbom/bin/cyclonedx-py environment --output-reproducible --of JSON \
+        --output-file /opt/sealwire/share/sealwire.cdx.json /opt/sealwire/bin/python \
  && /opt/sealwire/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/sealwire/lib
 
 FROM python:${PYTHON_VERSION}-slim
@@ -32,9 +36,11 @@ LABEL org.opencontainers.image.title="Sealwire" \
       org.opencontainers.image.description="MongoDB transparent encryption proxy" \
       org.opencontainers.image.licenses="Apache-2.0"
 
-# A fixed number, so that files mounted from the host can be given to it; no home, no shell.
+# A fixed number, so that files mounted from the host can be given to it; no home, no shell. The folders give new volumes
+# their owner.
 RUN groupadd --gid 10127 sealwire \
- && useradd --uid 10127 --gid 10127 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin sealwire
+ && useradd --uid 10127 --gid 10127 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin sealwire \
+ && install -d -o 10127 -g 10127 -m 0700 /var/log/sealwire /var/lib/sealwire-watch
 
 COPY --from=build /opt/sealwire /opt/sealwire
 ENV PATH=/opt/sealwire/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

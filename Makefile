@@ -13,7 +13,7 @@ NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modul
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-backup demo-migration demo-governance test compiled test-compiled coverage mutation test-slow clients driver-suite test-server check docs format lock \
+.PHONY: help setup demo demo-backup demo-migration demo-governance test compiled wheels sbom test-compiled coverage mutation test-slow clients driver-suite test-server check docs format lock \
     bench clean
 
 # What the compiled core can break: its own rooms, the server around them, and whole conversations.
@@ -26,23 +26,32 @@ help:  ## print this list
 
 setup: $(INSTALLED)  ## make .venv with the locked dependencies and Sealwire in it
 
+# On the compiled core where that is built already, as a wheel or a tree, or can be within a minute.
+DEMO := $(BIN)/python tools/compiled_tree.py --or-plain --within 60 --here --run sealwire demo
+
 demo: $(INSTALLED)  ## show an unchanged application before and behind Sealwire
-	$(BIN)/sealwire demo $(ARGS)
+	$(DEMO) $(ARGS)
 
 demo-backup: $(INSTALLED)  ## make, search, verify, drill, rekey and restore a backup of the clinic
-	$(BIN)/sealwire demo backup $(ARGS)
+	$(DEMO) backup $(ARGS)
 
 demo-migration: $(INSTALLED)  ## encrypt a clinic while it works, change a key, shred a patient, decrypt it again
-	$(BIN)/sealwire demo migration $(ARGS)
+	$(DEMO) migration $(ARGS)
 
 demo-governance: $(INSTALLED)  ## show who may see what, a breach, a patient's questions, a forged log, and proof
-	$(BIN)/sealwire demo governance $(ARGS)
+	$(DEMO) governance $(ARGS)
 
 test: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests (make test ARGS='-k framing' for some of them)
 	$(if $(MEASURED),$(BIN)/python tools/coverage_run.py,$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow") $(ARGS)
 
 compiled: $(INSTALLED)  ## compile the core into build/compiled, when its sources have changed (needs a C compiler)
 	$(BIN)/python tools/compiled_tree.py
+
+wheels: $(INSTALLED)  ## compiled wheels for every CPython here, with SHA256SUMS, into build/wheels (ARGS='--python 3.13' for one)
+	$(BIN)/python -m tools.wheels $(ARGS)
+
+sbom: $(INSTALLED)  ## the parts of Sealwire as installed (CycloneDX), beside the wheels
+	$(BIN)/python -m tools.sbom
 
 test-compiled: $(INSTALLED)  ## run the data path's tests on the compiled core (TESTS=tests/wire ARGS=-x for some)
 	$(BIN)/python tools/compiled_tree.py --run pytest -n 2 -m "not slow and not plain_core" $(or $(TESTS),$(COMPILED_TESTS)) $(ARGS)

@@ -9,6 +9,8 @@ With SEALWIRE_SHORT_SIV=1 as well, `crypto/short_siv.py` is compiled with it and
 """
 
 import os
+import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -57,6 +59,15 @@ PLAIN = frozenset(
 
 SHORT_SIV = "crypto/short_siv.py"
 
+COMPLETIONS = (
+    ("bash", "share/bash-completion/completions", "sealwire"),
+    ("zsh", "share/zsh/site-functions", "_sealwire"),
+    ("fish", "share/fish/vendor_completions.d", "sealwire.fish"),
+)
+
+GENERATED = Path("build/mypyc")
+_RUN_ONCE = re.compile(r"^extern (char CPyDef_\w+_____top_level__\(void\));$", re.MULTILINE)
+
 
 def compiled_files() -> list[Path]:
     """The files that mypyc compiles, by their paths from here."""
@@ -78,12 +89,67 @@ def extensions() -> list[Extension]:
         ["--config-file", "pyproject.toml", *modules],
         opt_level="3",
         group_name="sealwire.core",
-        target_dir="build/mypyc",
+        target_dir=str(GENERATED),
     )
+    # a function that another library could replace is neither inlined nor called directly
+    flags = ["-fvisibility=hidden", "-include", str(GENERATED / "run_once.h")]
+    declared = declare_what_runs_once([*found[0].extra_compile_args, *flags])
     for extension in found:
-        # a function that another library could replace is neither inlined nor called directly
-        extension.extra_compile_args.append("-fvisibility=hidden")
+        extension.extra_compile_args += flags
+        extension.depends += [str(declared), "requirements/build.txt"]
+    remove_left_over({extension.name for extension in found})
     return found
+
+
+def declare_what_runs_once(flags: list[str]) -> Path:
+    """A header that has the compiler not optimise the bodies of modules, which run once each.
+
+    They are 38 % of all lines, and the longest functions are among them. The header is written only when it
+    or a flag changes, as mypyc does with its own files, so that nothing is compiled again without need.
+    """
+    text = (GENERATED / "sealwire" / "__native_internal_core.h").read_text(encoding="utf-8")
+    declarations = f"/* {flags} */\n"
+    declarations += "".join(f"extern {name} __attribute__((cold));\n" for name in _RUN_ONCE.findall(text))
+    header = GENERATED / "run_once.h"
+    if not header.is_file() or header.read_text(encoding="utf-8") != declarations:
+        header.write_text(declarations, encoding="utf-8")
+    return header
+
+
+def remove_left_over(compiled: set[str]) -> None:
+    """Leave of an earlier build what this one may take over: libraries of what is still compiled."""
+    for folder in Path("build").glob("lib*"):
+        for path in (each for each in folder.rglob("*") if each.is_file()):
+            module = ".".join(path.relative_to(folder).parts).partition(".cpython-")[0]
+            if path.suffix != ".so" or module not in compiled:
+                path.unlink()
+
+
+def shared_files() -> list[tuple[str, list[str]]]:
+    """Manual pages and completion, which the program prints, by where they lie below a prefix."""
+    if not IS_COMPILED or not {"egg_info", "dist_info"}.isdisjoint(sys.argv):
+        return []
+    manual = Path("build/share/man")
+    manual.mkdir(parents=True, exist_ok=True)
+    ask_program("manual", str(manual))
+    found = [("share/man/man1", [str(path) for path in sorted(manual.glob("*.1"))])]
+    for shell, folder, name in COMPLETIONS:
+        file = Path("build/share") / shell / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(ask_program("completion", shell), encoding="utf-8")
+        found.append((folder, [str(file)]))
+    return found
+
+
+def ask_program(*arguments: str) -> str:
+    """What a command prints. Nothing is installed while it is built, so the version is handed to it."""
+    version = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    program = (
+        f"import importlib.metadata as about\nabout.version = lambda _: {version!r}\n"
+        "from sealwire.cli import main\nmain()"
+    )
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
 
 
 def needed_to_build() -> list[str]:
@@ -99,4 +165,5 @@ if __name__ == "__main__":
         setup_requires=needed_to_build(),
         packages=find_packages(include=["sealwire", "sealwire.*"]),
         ext_modules=extensions(),
+        data_files=shared_files(),
     )

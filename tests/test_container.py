@@ -62,7 +62,7 @@ def test_the_image_writes_no_bytecode_at_run_time() -> None:
 def test_everything_that_enters_the_image_is_hashed() -> None:
     (_, dependencies, build) = [arguments for name, arguments in instructions() if name == "RUN"][:3]
     installs = re.findall(r"install (.*?)(?:&&|$)", dependencies)
-    assert len(installs) == 2
+    assert len(installs) == 3
     assert all("--require-hashes" in install for install in installs)
     assert "--no-deps --no-build-isolation" in build
 

@@ -9,8 +9,8 @@ from tests.support.doc_commands import blocks_of
 
 PAGES = ROOT / "docs" / "operations"
 NAMES = (
-    *("access", "alerts", "audit", "backup", "compliance", "coverage", "deploy", "erasure"),
-    *("luks", "migration", "monitoring", "page", "restore-drill", "tls", "topology", "vault"),
+    *("access", "alerts", "audit", "backup", "compliance", "coverage", "erasure", "install"),
+    *("luks", "migration", "monitoring", "page", "restore-drill", "tls", "topology", "upgrade", "vault"),
 )
 
 

@@ -61,6 +61,7 @@ def test_the_ci_script_checks_then_tests() -> None:
         "check",
         "docs",
         "test",
+        "wheels",
         "test-compiled",
         "test-slow",
     ]

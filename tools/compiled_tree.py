@@ -3,11 +3,13 @@
     python tools/compiled_tree.py                           # make it, or bring it up to date
     python tools/compiled_tree.py --run pytest tests/wire   # and run a module there, as `python -m` would
     python tools/compiled_tree.py --or-plain --run bench    # on the plain core where there is no compiler
+    python tools/compiled_tree.py --or-plain --within 60 --here --run sealwire demo   # or where it is slow
     python tools/compiled_tree.py --can-compile             # only say whether there is one
 
 Sealwire lies there as it would be installed, and what a run starts runs the compiled core too. The plain
-sources and the environment stay as they are. Compiling takes about a minute, and is done again only when what
-it is made from has changed; all else is copied at every call.
+sources and the environment stay as they are. Compiling takes about a minute, and is done again only when
+what it is made from has changed; a wheel of the same files (tools/wheels.py) is taken instead. All else is
+copied at every call.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -25,9 +28,15 @@ ROOT = Path(__file__).resolve().parent.parent
 TREE = ROOT / "build" / "compiled"
 STAMP = ROOT / "build" / "compiled.stamp"
 """Which sources the tree was compiled from; there only when that went well to its end."""
+TOO_LONG = ROOT / "build" / "compiled.too-long"
+"""Which sources took longer than there was time, so that nobody waits for them twice."""
+_ONCE = "make wheels or make compiled does it once"
 ROOMS = sorted(path.name for path in (ROOT / "sealwire").iterdir() if path.is_symlink())
 PACKAGED = frozenset({"sealwire", *ROOMS})
-BUILT_BY = ("setup.py", "pyproject.toml", "requirements/dev.txt")
+BUILT_BY = ("setup.py", "pyproject.toml", "requirements/build.txt", "requirements/runtime.txt")
+WHEELS = ROOT / "build" / "wheels"
+WHEEL_STAMPS = ROOT / "build" / "wheel-work" / "stamps"
+"""For each digest of what was built, a file with the name of its wheel."""
 # What programs fetch and measure outlives a tree.
 SHARED = {"build": "..", "bench/results": "../../../bench/results"}
 
@@ -49,16 +58,22 @@ def main() -> int:
     if arguments.can_compile:
         return 0
     names = tracked_files()
-    compile_core(names)
+    try:
+        compile_core(names, arguments.within)
+    except subprocess.TimeoutExpired:
+        print(f"core: plain, because compiling takes over {arguments.within:.0f} s; {_ONCE}", flush=True)
+        return run(ROOT, arguments.run)
     copy_others(names)
     print(f"core: {core_of_tree()}", flush=True)
-    return run(TREE, arguments.run)
+    return run(ROOT if arguments.here else TREE, arguments.run, TREE)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compile the core into build/compiled.")
     parser.add_argument("--can-compile", action="store_true", help="compile nothing; exit status 78: cannot")
     parser.add_argument("--or-plain", action="store_true", help="run on the plain core without a compiler")
+    parser.add_argument("--here", action="store_true", help="run in this folder, not in the tree")
+    parser.add_argument("--within", type=float, metavar="S", help="run on the plain core if it takes longer")
     parser.add_argument(
         "--run", nargs=argparse.REMAINDER, default=[], metavar="MODULE", help="with arguments"
     )
@@ -85,20 +100,34 @@ def is_packaged(name: str) -> bool:
     return name.split("/", 1)[0] in PACKAGED
 
 
-def compile_core(names: list[str]) -> None:
-    """Compile and install into an empty tree, with what this environment has; nothing when that is done."""
+def compile_core(names: list[str], within_s: float | None = None) -> None:
+    """Compile and install into an empty tree, with what this environment has; nothing when that is done.
+
+    Raises:  TimeoutExpired where it took longer than `within_s`, now or the last time with the same files
+    """
     digest = digest_of([name for name in names if is_packaged(name) or name in BUILT_BY])
     if STAMP.is_file() and STAMP.read_text(encoding="utf-8") == digest and TREE.is_dir():
         return
+    wheel = built_wheel(digest)
+    if within_s is not None and wheel is None and TOO_LONG.is_file() and TOO_LONG.read_text() == digest:
+        raise subprocess.TimeoutExpired("compiling", within_s)
     STAMP.unlink(missing_ok=True)
     shutil.rmtree(TREE, ignore_errors=True)
-    for left_over in ROOT.glob("build/lib*"):
-        shutil.rmtree(left_over)  # a module that is no longer there would be installed from it
     TREE.mkdir(parents=True)
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
-    options = ["--no-deps", "--no-build-isolation", "--target", str(TREE), "."]
+    options = ["--no-deps", "--no-build-isolation", "--target", str(TREE), str(wheel or ".")]
     environment = os.environ | {"SEALWIRE_COMPILE": "1", "SEALWIRE_SHORT_SIV": short_siv()}
-    subprocess.run([*command, *options], cwd=ROOT, env=environment, check=True)
+    pip = subprocess.Popen([*command, *options], cwd=ROOT, env=environment, start_new_session=True)
+    try:
+        status = pip.wait(within_s)
+    except BaseException as error:
+        os.killpg(pip.pid, signal.SIGKILL)  # pip's compiler too
+        if isinstance(error, subprocess.TimeoutExpired):
+            TOO_LONG.write_text(digest, encoding="utf-8")
+        raise
+    if status != 0:
+        raise subprocess.CalledProcessError(status, pip.args)
+    TOO_LONG.unlink(missing_ok=True)
     for room in ROOMS:
         (TREE / room).symlink_to(Path("sealwire") / room)
     core_of_tree()
@@ -110,9 +139,16 @@ def short_siv() -> str:
     return os.environ.get("SEALWIRE_SHORT_SIV", "1")
 
 
-def digest_of(names: list[str]) -> str:
+def built_wheel(digest: str) -> Path | None:
+    """The wheel of these contents in build/wheels; None where there is none."""
+    stamp = WHEEL_STAMPS / digest
+    wheel = WHEELS / stamp.read_text(encoding="utf-8") if stamp.is_file() else None
+    return wheel if wheel is not None and wheel.is_file() else None
+
+
+def digest_of(names: list[str], python_version: str = platform.python_version()) -> str:
     """SHA-256 over the interpreter's version, the option of the build and these files, in hex."""
-    digest = hashlib.sha256(f"{platform.python_version()} {short_siv()}".encode())
+    digest = hashlib.sha256(f"{python_version} {short_siv()}".encode())
     for name in sorted(names):
         content = (ROOT / name).read_bytes()
         digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
@@ -150,12 +186,17 @@ def core_of_tree() -> str:
     return answer.stdout.strip()
 
 
-def run(where: Path, module_and_arguments: list[str]) -> int:
-    """Run a module in a tree; SEALWIRE_CORE makes a test run fail that finds another core."""
+def run(where: Path, module_and_arguments: list[str], tree: Path | None = None) -> int:
+    """Run a module in a folder, with the modules of a tree. SEALWIRE_CORE makes tests of another core fail.
+
+    Elsewhere than in the tree, PYTHONSAFEPATH keeps the folder's own modules from being found first.
+    """
     if not module_and_arguments:
         return 0
+    chosen = environment() | {"SEALWIRE_CORE": "compiled"} if tree is not None else dict(os.environ)
+    if tree not in (None, where):
+        chosen |= {"PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-m", *module_and_arguments]
-    chosen = environment() | {"SEALWIRE_CORE": "compiled"} if where == TREE else dict(os.environ)
     return subprocess.run(command, cwd=where, env=chosen, check=False).returncode
 
 

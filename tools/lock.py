@@ -1,7 +1,8 @@
 """Resolve the dependencies of pyproject.toml into requirements/*.txt, or check that they are in step.
 
-Four locks from one set of tables: `runtime` for the container image, `build` for what compiles and makes the
-wheel, `clients` for the programs of tests/clients, `dev` for everything else that a contributor and CI run.
+Six locks from one set of tables: `runtime` for the container image, `build` for what compiles and makes the
+wheel, `sbom` for what lists its parts, `deploy` for that, for what mends wheels and for what renders the Helm
+chart, `clients` for the programs of tests/clients, `dev` for everything else that a contributor and CI run.
 Each is valid for Python 3.11 to 3.13 on any platform (uv's universal resolution), carries the hash of every
 distribution, and opens with a digest of the tables it was resolved from. Checking compares that digest: it
 needs neither uv nor a network.
@@ -22,6 +23,8 @@ LOCKS = {
     "runtime": ("pyproject.toml",),
     "build": ("--group", "build", "--group", "compile"),
     "clients": ("--group", "clients"),
+    "sbom": ("--group", "sbom"),
+    "deploy": ("--group", "deploy"),
     "dev": ("pyproject.toml", "--all-extras", "--group", "build", "--group", "compile"),
 }
 HEADER = """\

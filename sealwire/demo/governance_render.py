@@ -8,6 +8,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from sealwire import core_name
 from sealwire.demo.governance_story import GovernanceStory
 from sealwire.demo.render import marked, width_of
 
@@ -31,4 +32,5 @@ def show_governance(console: Console, story: GovernanceStory, pages: Sequence[Pa
     console.print()
     for page in pages:
         console.print(Text(str(page)), soft_wrap=True)
-    console.print(f"{story.patients:,} patients. The pages open in any browser.", width=width, style="dim")
+    closing = f"{story.patients:,} patients, {core_name()}. The pages open in any browser."
+    console.print(closing, width=width, style="dim")

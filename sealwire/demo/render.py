@@ -12,6 +12,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from sealwire import core_name
 from sealwire.demo.application import AppStep
 from sealwire.demo.backup_story import BackupStory
 from sealwire.demo.inspection import flatten, is_envelope
@@ -49,7 +50,9 @@ def show_backup(console: Console, story: BackupStory) -> None:
         table.add_row("", "", Text(check.detail, style="dim"))
     console.print(table, width=width)
     console.print(
-        f"{story.patients:,} patients; each step is a `sealwire backup` command", width=width, style="dim"
+        f"{story.patients:,} patients, {core_name()}; each step is a `sealwire backup` command",
+        width=width,
+        style="dim",
     )
 
 
@@ -86,9 +89,9 @@ def show_moving(console: Console, story: MovingStory) -> None:
         verdict.add_row(marked(check), check.claim, Text(check.detail, style="dim"))
     console.print(verdict, width=width)
     console.print(
-        f"{story.patients:,} patients. Median and max: milliseconds of the desk behind Sealwire. Readable "
-        "and encrypted: values that the database gives out. Files: what a search of them finds; its "
-        "log and old pages keep what was in them until they are used again.",
+        f"{story.patients:,} patients, {core_name()}. Median and max: milliseconds of the desk behind "
+        "Sealwire. Readable and encrypted: values that the database gives out. Files: what a search of them "
+        "finds; its log and old pages keep what was in them until they are used again.",
         width=width,
         style="dim",
     )
@@ -110,7 +113,7 @@ def show_connections(console: Console, stage: Stage) -> None:
 
 def as_json(story: Story, stage: Stage, *, connections: bool) -> str:
     """The story as extended JSON, with the connection strings where the stage goes on running."""
-    document: dict[str, Any] = asdict(story) | {"holds": story.holds}
+    document: dict[str, Any] = asdict(story) | {"holds": story.holds, "core": core_name()}
     document |= {"direct_ms": total_ms(story.direct), "sealwire_ms": total_ms(story.guarded)}
     if connections:
         document["connections"] = {"sealwire": stage.sealwire_uri, "raw": stage.raw_uri}
@@ -143,6 +146,7 @@ def _connection_strings(story: Story) -> RenderableType:
         beginning, mark, _ = uri.partition("?")
         grid.add_row(how, Text(f"{beginning}{mark}…", overflow="fold"))
     grid.add_row("both", "TLS with host name verification, SCRAM-SHA-256")
+    grid.add_row("Sealwire runs", core_name())
     return grid
 
 
@@ -151,9 +155,9 @@ def _runs(story: Story, width: int) -> RenderableType:
     seen = (width - _STEP_WIDTH - 1 - 2 * _TIME_WIDTH - 5 - 8) // 2
     table = Table(box=box.SIMPLE_HEAD, padding=0)
     table.add_column("the application", width=_STEP_WIDTH, no_wrap=True)
-    table.add_column("saw directly", width=seen, no_wrap=True)
+    table.add_column("saw\ndirectly", width=seen, no_wrap=True)
     table.add_column("", width=1)
-    table.add_column("saw through Sealwire", width=seen, no_wrap=True)
+    table.add_column("saw through\nSealwire", width=seen, no_wrap=True)
     table.add_column("direct\nms", justify="right", width=_TIME_WIDTH)
     table.add_column("Sealwire\nms", justify="right", width=_TIME_WIDTH)
     table.add_column("ratio", justify="right", width=5)

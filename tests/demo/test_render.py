@@ -8,6 +8,7 @@ from itertools import islice
 
 from rich.console import Console
 
+from sealwire import core_name
 from sealwire.demo import render
 from sealwire.demo.application import AppStep
 from sealwire.demo.file_scan import Scan
@@ -55,6 +56,13 @@ def test_lines_fit_the_terminal_and_no_column_vanishes() -> None:
         lines = shown(STORY, width).splitlines()
         assert max(map(len, lines)) <= width
         assert any("find many" in line and "found 2" in line and "1.25" in line for line in lines)
+
+
+def test_no_head_of_a_table_is_cut_on_a_narrow_terminal() -> None:
+    output = shown(STORY, 80)
+    heads = [line for line in output.splitlines() if "Sealwire" in line or "directly" in line]
+    assert not any("…" in line for line in heads if "mongodb://" not in line)
+    assert f"Sealwire runs     {core_name()}" in output
 
 
 def test_everything_is_shown_ciphertext_as_hex_and_messages_as_they_are() -> None:

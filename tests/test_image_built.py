@@ -1,0 +1,153 @@
+"""The image, really built from the Dockerfile by buildah, and a proxy that runs in it."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pymongo
+import pytest
+
+from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.testbed.ports import free_port
+from tests.image import Buildah, limits
+from tests.support.debian import require_programs
+from tests.support.secantus import secantus
+from tests.test_sbom import assert_valid
+
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
+
+TAG = "sealwire:test"
+POLICY = """
+version: 1
+classes: {n: {mode: deterministic, type: string}}
+collections: {clinic.patients: {n: n}}
+"""
+
+
+@pytest.fixture(scope="module")
+def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
+    if os.geteuid() != 0:
+        pytest.skip("changes its root folder, which needs root")
+    require_programs({"buildah": "buildah", "mmdebstrap": "mmdebstrap"})
+    built = Buildah(tmp_path_factory.mktemp("buildah"))
+    built.build(TAG)
+    yield built
+    built.run("rm", "--all")
+    built.run("rmi", "--all", "--force")
+
+
+@pytest.fixture(scope="module")
+def container(buildah: Buildah) -> str:
+    return buildah.run("from", "--pull=never", *limits(), TAG)
+
+
+@pytest.fixture(scope="module")
+def root(buildah: Buildah, container: str) -> Path:
+    """The files of the image, where the host sees them."""
+    return Path(buildah.run("mount", container))
+
+
+def test_the_image_says_how_it_is_run(buildah: Buildah) -> None:
+    config = json.loads(buildah.run("inspect", "--type", "image", TAG))["Docker"]["config"]
+    assert config["User"] == "10127:10127"
+    assert config["Entrypoint"] == ["sealwire"]
+    assert config["Cmd"] == ["serve", "--config", "/etc/sealwire/sealwire.yaml"]
+    assert set(config["ExposedPorts"]) == {"27017/tcp", "9464/tcp"}
+    assert config["Healthcheck"]["Test"][:3] == ["CMD", "sealwire", "healthcheck"]
+
+
+def test_the_core_is_compiled_and_no_compiler_is_there(buildah: Buildah, container: str, root: Path) -> None:
+    done = subprocess.run(buildah.inside(container, "sealwire", "--version"), capture_output=True, check=True)
+    assert done.stdout.endswith(b"compiled core, short AES-SIV\n")
+    assert not any((root / "usr/bin" / name).exists() for name in ("gcc", "cc", "x86_64-linux-gnu-gcc"))
+    assert not (root / "src").exists()
+
+
+def test_it_runs_as_nobody_who_could_change_it(buildah: Buildah, container: str, root: Path) -> None:
+    script = "id -u; touch /opt/sealwire/x 2>&1 | tail -c 18; touch /var/log/sealwire/x && echo written"
+    done = subprocess.run(
+        buildah.inside(container, "sh", "-c", script), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[:3] == ["10127", "Permission denied", "written"]
+    owned = {path.stat().st_uid for path in (root / "opt/sealwire").rglob("*")}
+    assert owned == {0}
+
+
+def test_its_parts_are_listed_where_the_documents_say(root: Path) -> None:
+    file = root / "opt/sealwire/share/sealwire.cdx.json"
+    assert_valid(file)
+    names = {part["name"] for part in json.loads(file.read_text(encoding="utf-8"))["components"]}
+    assert {"sealwire", "cryptography", "uvloop"} <= names
+    assert not {"mypy", "cyclonedx-bom", "setuptools"} & names
+
+
+def test_manual_pages_and_completion_are_in_it(root: Path) -> None:
+    share = root / "opt/sealwire/share"
+    assert (share / "man/man1/sealwire-serve.1").is_file()
+    assert "sealwire" in (share / "bash-completion/completions/sealwire").read_text(encoding="utf-8")
+
+
+def test_a_proxy_in_it_serves_a_client_and_stops_when_told(
+    buildah: Buildah, container: str, tmp_path: Path
+) -> None:
+    files, port, admin = tmp_path / "files", free_port(), free_port()
+    files.mkdir()
+    (files / "policy.yaml").write_text(POLICY, encoding="utf-8")
+    kek = generate_encoded_kek()
+    volume = (f"{files}:/etc/sealwire:rw",)
+    os.chown(files, 10127, 10127)
+    environment = f"SEALWIRE_KEK={kek}"
+    create = "sealwire keys create --keyring /etc/sealwire/keyring.json --policy /etc/sealwire/policy.yaml"
+    made = buildah.inside(container, "env", environment, *create.split(), volumes=volume)
+    subprocess.run(made, check=True, capture_output=True)
+    with secantus(tmp_path) as database:
+        config = {
+            "listen": {"address": f"127.0.0.1:{port}", "tls": {"mode": "plaintext"}},
+            "upstream": {
+                "address": f"127.0.0.1:{database.port}",
+                "access_control": "none",
+                "tls": {"mode": "plaintext"},
+            },
+            "policy": "policy.yaml",
+            "keyring": "keyring.json",
+            "kek": {"provider": "environment"},
+            "admin": {"address": f"127.0.0.1:{admin}"},
+        }
+        (files / "sealwire.yaml").write_text(json.dumps(config), encoding="utf-8")
+        serve = ["sealwire", "serve", "--config", "/etc/sealwire/sealwire.yaml"]
+        command = buildah.inside(container, "env", environment, *serve, volumes=volume)
+        with (tmp_path / "log").open("w") as log:
+            proxy = subprocess.Popen(command, stderr=log, stdout=log, start_new_session=True)
+        try:
+            wait_until_ready(admin, tmp_path / "log")
+            uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
+            client: pymongo.MongoClient[dict[str, Any]]
+            with pymongo.MongoClient(uri) as client:
+                client.clinic.patients.insert_one({"_id": 1, "n": "943"})
+                assert client.clinic.patients.find_one({"n": "943"}) == {"_id": 1, "n": "943"}
+            with database.connect() as direct:
+                stored = direct["clinic"]["patients"].find_one()
+                assert stored is not None
+                assert stored["n"] != "943"
+        finally:
+            os.killpg(proxy.pid, signal.SIGTERM)
+            proxy.wait(timeout=60)
+
+
+def wait_until_ready(admin: int, log: Path) -> None:
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{admin}/readyz", timeout=5) as answer:
+                assert answer.status == 200
+                return
+        except URLError:
+            time.sleep(0.2)
+    pytest.fail(log.read_text(encoding="utf-8")[-2000:])

@@ -1,0 +1,186 @@
+"""Make build/wheels: a compiled wheel for every CPython on this machine, and their checksums in SHA256SUMS.
+
+    python -m tools.wheels                    # python3.11 and newer on the PATH; two at a time
+    python -m tools.wheels --python 3.13      # for this one only
+    python -m tools.wheels --own              # for the one that runs this
+    python -m tools.wheels --jobs 1
+
+Each is built like the image (SEALWIRE_COMPILE=1, SEALWIRE_SHORT_SIV=1) in an environment of its own with
+the locked dependencies, and named `manylinux` by auditwheel for the oldest glibc that it runs on. A wheel
+that was made from the same files is kept. What is built lies below build/wheel-work, so only what has
+changed is compiled again.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.compiled_tree import (
+    BUILT_BY,
+    NO_COMPILER,
+    ROOMS,
+    ROOT,
+    WHEEL_STAMPS,
+    WHEELS,
+    built_wheel,
+    digest_of,
+    is_packaged,
+    missing_for_compiling,
+    tracked_files,
+)
+from tools.sbom import FILE, write_sbom
+from tools.tool_venv import deploy_python, install
+
+WORK = ROOT / "build" / "wheel-work"
+SUMS = WHEELS / "SHA256SUMS"
+ALL = ("3.11", "3.12", "3.13")
+"""What the locks are valid for."""
+_ABOUT = (
+    "import json, pathlib, platform, sysconfig as s; print(json.dumps([platform.python_implementation(), "
+    "platform.python_version(), pathlib.Path(s.get_path('include'), 'Python.h').is_file()]))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A CPython that wheels can be built for."""
+
+    program: Path
+    version: str
+    """As `3.13.5`."""
+
+    @property
+    def tag(self) -> str:
+        """As wheels name it, `cp313`."""
+        return "cp" + "".join(self.version.split(".")[:2])
+
+
+def main() -> int:
+    """Build what is missing; exit status 78 where nothing can be compiled."""
+    arguments = parse()
+    if lacking := missing_for_compiling():
+        print(f"wheels: error: there is {lacking}; install it, or use the image", file=sys.stderr)
+        return NO_COMPILER
+    asked = [f"python{version}" for version in arguments.python or ALL]
+    programs = [sys.executable] if arguments.own else asked
+    found = [each for program in programs if (each := interpreter(program))]
+    if not found:
+        print("wheels: error: no CPython with its headers was found", file=sys.stderr)
+        return NO_COMPILER
+    WHEELS.mkdir(parents=True, exist_ok=True)
+    names = [name for name in tracked_files() if is_context(name)]
+    with ThreadPoolExecutor(max_workers=arguments.jobs) as pool:
+        made = list(pool.map(lambda each: wheel_for(each, names), found))
+    write_sums(made)
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Make compiled wheels in build/wheels.")
+    parser.add_argument("--python", action="append", metavar="3.N", help="for this one; may be repeated")
+    parser.add_argument("--own", action="store_true", help="for the Python that runs this")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="wheels that are built at once (2)")
+    return parser.parse_args()
+
+
+def is_context(name: str) -> bool:
+    """Whether a file belongs to what a wheel is made from."""
+    return is_packaged(name) or name in BUILT_BY or name in {"README.md", "LICENSE"}
+
+
+def interpreter(name: str) -> Interpreter | None:
+    """The CPython of this name; None where it is missing, is another implementation or has no headers."""
+    program = shutil.which(name)
+    if program is None:
+        return None
+    asked = subprocess.run([program, "-c", _ABOUT], capture_output=True, text=True, check=False)
+    if asked.returncode != 0:
+        return None
+    implementation, version, has_headers = json.loads(asked.stdout)
+    return Interpreter(Path(program), version) if implementation == "CPython" and has_headers else None
+
+
+def wheel_for(python: Interpreter, names: list[str]) -> Path:
+    """The wheel of these files for one Python, built where it is not there. Raises:  CalledProcessError"""
+    digest = digest_of([name for name in names if is_packaged(name) or name in BUILT_BY], python.version)
+    if (there := built_wheel(digest)) is not None:
+        print(f"{there.name}: there already", flush=True)
+        return there
+    began = time.monotonic()
+    work = WORK / python.tag
+    source, builder, fresh = work / "source", work / "venv" / "bin" / "python", work / "fresh"
+    copy_sources(names, source)
+    make_builder(python, builder)
+    shutil.rmtree(fresh, ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(builder), "--disable-pip-version-check", "--quiet"]
+    command = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(fresh), str(source)]
+    options = {"SEALWIRE_COMPILE": "1", "SEALWIRE_SHORT_SIV": "1", "PYTHONWARNINGS": "ignore"}
+    subprocess.run(command, env=os.environ | options, check=True)
+    (plain,) = fresh.glob("*.whl")
+    for old in WHEELS.glob(f"*-{python.tag}-*.whl"):
+        old.unlink()
+    wheel = repaired(plain)
+    WHEEL_STAMPS.mkdir(exist_ok=True)
+    (WHEEL_STAMPS / digest).write_text(wheel.name, encoding="utf-8")
+    print(f"{wheel.name}: built in {time.monotonic() - began:.0f} s", flush=True)
+    return wheel
+
+
+def copy_sources(names: list[str], target: Path) -> None:
+    """Bring a copy up to date. Files keep their times, by which setuptools knows what has changed."""
+    for room in target.iterdir() if target.is_dir() else ():
+        if room.name != "build":
+            shutil.rmtree(room) if room.is_dir() and not room.is_symlink() else room.unlink()
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / name, follow_symlinks=False)
+    for name in ROOMS:
+        (target / "sealwire" / name).symlink_to(Path("..") / name)
+
+
+def make_builder(python: Interpreter, builder: Path) -> None:
+    """An environment with the locked compiler and the dependencies, by whose types the core is compiled."""
+    locks = [ROOT / "requirements" / name for name in ("build.txt", "runtime.txt")]
+    digest = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks)).hexdigest()
+    stamp = builder.parent.parent / ".locks"
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == digest:
+        return
+    create = [str(python.program), "-m", "venv", "--clear", "--without-pip", str(builder.parent.parent)]
+    subprocess.run(create, check=True)
+    install(builder, "--require-hashes", *(part for lock in locks for part in ("-r", str(lock))))
+    stamp.write_text(digest, encoding="utf-8")
+
+
+def repaired(wheel: Path) -> Path:
+    """The wheel in build/wheels, named for the oldest glibc that it runs on, or as it was."""
+    tools = deploy_python().parent
+    environment = os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    command = [str(tools / "python"), "-m", "auditwheel", "repair", "--wheel-dir", str(WHEELS), str(wheel)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    tag = wheel.name.split("-")[2]
+    found = sorted(WHEELS.glob(f"*-{tag}-*.whl"))
+    if done.returncode == 0 and found:
+        return found[0]
+    print(f"{wheel.name}: auditwheel leaves it as it is: {done.stderr.strip()[-200:]}", file=sys.stderr)
+    return Path(shutil.copy2(wheel, WHEELS))
+
+
+def write_sums(wheels: list[Path]) -> None:
+    """One line for each and for the bill of materials, as `sha256sum --check` reads them. Other wheels go."""
+    for other in set(WHEELS.glob("*.whl")) - set(wheels):
+        other.unlink()
+    files = [*sorted(wheels), write_sbom(FILE)]
+    lines = [f"{hashlib.sha256(each.read_bytes()).hexdigest()}  {each.name}\n" for each in files]
+    SUMS.write_text("".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
