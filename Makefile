@@ -13,8 +13,13 @@ NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modul
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+<<<<<<< HEAD
 .PHONY: help setup demo demo-backup demo-migration demo-governance test compiled wheels sbom test-compiled coverage mutation test-slow clients driver-suite test-server check docs format lock \
     bench clean
+=======
+.PHONY: help setup demo demo-backup demo-migration demo-governance test compiled test-compiled coverage mutation test-slow clients driver-suite test-server check docs format lock \
+    bench soak clean
+>>>>>>> 283ea713 (Lose packets, fill disks, let certificates expire, jump clocks, and soak a proxy)
 
 # What the compiled core can break: its own rooms, the server around them, and whole conversations.
 COMPILED_TESTS := tests/test_compiled_core.py tests/wire tests/crypto tests/policies tests/keys tests/proxy \
@@ -104,6 +109,9 @@ format: $(INSTALLED)  ## let ruff mend what it can
 # The compiled core where it can be compiled; CORE=plain measures the plain one.
 bench: $(INSTALLED) $(NODE_INSTALLED)  ## measure what the proxy costs (ARGS=--quick for less, CORE=plain)
 	$(BIN)/python $(if $(filter plain,$(CORE)),-m,tools/compiled_tree.py --or-plain --run) bench $(ARGS)
+
+soak: $(INSTALLED)  ## run a mixed load for 20 minutes and draw what became of it (SEALWIRE_SOAK_SECONDS=300 for less)
+	$(BIN)/python -m tests.soak
 
 lock:  ## resolve the dependencies of pyproject.toml anew into requirements/*.txt
 	tools/make_venv.sh build/lock-venv

@@ -7,9 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sealwire.wire.compressors import Compressor
+from sealwire.wire.op_compressed import compress
 from tests.compressed_messages import NUMBERS, packed
 from tests.faults.conversation import TURNS
 from tests.fuzz.script import Act, Call, written_script
+from tests.fuzz.targets import COMPRESSORS
 from tests.proxy.session.test_malformed import FLAGS, FRAMES, OPCODES, SECTIONS, SHAPES
 from tests.proxy.session.world import command, reply, sealed
 from tests.wire.corpus import INVALID, VALID
@@ -19,8 +22,8 @@ HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
 CRASHERS = HERE / "crashers"
 _LONGEST = 2_000
-_AS_IT_IS = b"\xff"
-"""The first byte of a script or stream: no login is asked for; chunks of 256 bytes."""
+_PLAIN, _LOGIN, _COMPRESSION = b"\0", b"\1", b"\2"
+"""The first byte of a script; of a stream, one less than the size of its chunks."""
 
 
 def seeds() -> Mapping[str, Iterator[bytes]]:
@@ -50,11 +53,21 @@ def _compressed() -> Iterator[bytes]:
         yield message[16:]
 
 
+def _after_handshake(calls: list[Call], compressor: Compressor) -> list[Call]:
+    """The calls after a handshake that offers this compressor, their messages compressed where that pays."""
+    offer = command({"hello": 1, "compression": [compressor.name], "$db": "admin"})
+    answer = reply({"ok": 1.0, "compression": [compressor.name]})
+    padded = command({"insert": "wards", "documents": [{"x": "y" * 400}], "$db": "clinic"}, 99)
+    done = reply({"n": 1, "ok": 1.0, "x": "y" * 400}, 99)
+    more = [Call(Act.CLIENT, compress(padded, compressor)), Call(Act.SERVER, compress(done, compressor))]
+    return [Call(Act.CLIENT, offer), Call(Act.SERVER, answer), *calls[2:], *more]
+
+
 def _streams() -> Iterator[bytes]:
-    yield _AS_IT_IS + b"".join(turn.asked for turn in TURNS)
+    yield b"\xff" + b"".join(turn.asked for turn in TURNS)
     yield b"\x06" + b"".join(turn.answer for turn in TURNS)
     for frame in FRAMES.values():
-        yield _AS_IT_IS + TURNS[0].asked + frame
+        yield b"\xff" + TURNS[0].asked + frame
 
 
 def _documents() -> Iterator[bytes]:
@@ -69,24 +82,25 @@ def _scripts() -> Iterator[bytes]:
         for call in (Call(Act.CLIENT, turn.asked), Call(Act.SERVER, turn.answer))
         if call.data
     ]
-    yield _AS_IT_IS + written_script(calls)
-    yield b"\0" + written_script(calls)
-    yield _AS_IT_IS + written_script([call for call in calls if call.act is Act.CLIENT])
+    yield _PLAIN + written_script(calls)
+    yield _LOGIN + written_script(calls)
+    yield from (_COMPRESSION + written_script(_after_handshake(calls, each)) for each in COMPRESSORS)
+    yield _PLAIN + written_script([call for call in calls if call.act is Act.CLIENT])
     for place in range(2, len(calls), 3):
         told = Call(list(Act)[2 + place % (len(Act) - 2)])
-        yield _AS_IT_IS + written_script([*calls[:place], told, *calls[place:]])
+        yield _PLAIN + written_script([*calls[:place], told, *calls[place:]])
     unknown = {"_id": 1, "nhs_number": sealed("nhs", "x", version=2)}
     find = Call(Act.CLIENT, command({"find": "patients", "$db": "clinic"}))
     answer = Call(Act.SERVER, reply({"cursor": {"id": 0, "ns": "clinic.patients", "firstBatch": [unknown]}}))
-    yield _AS_IT_IS + written_script([find, answer, Call(Act.KEYS_LOADED)])
-    yield _AS_IT_IS + written_script([find, answer, Call(Act.TICK), find, answer])
+    yield _PLAIN + written_script([find, answer, Call(Act.KEYS_LOADED)])
+    yield _PLAIN + written_script([find, answer, Call(Act.TICK), find, answer])
     for number, body in enumerate(_BODIES):
         asked = Call(Act.CLIENT, command({**body, "$db": "clinic"}, number))
         answers = Call(Act.SERVER, reply({"ok": 1.0, "value": unknown, "n": 1}, number))
-        yield _AS_IT_IS + written_script([asked, answers])
+        yield _PLAIN + written_script([asked, answers])
     for table in (SECTIONS, SHAPES):
         for message in table.values():
-            yield _AS_IT_IS + written_script([Call(Act.CLIENT, message)])
+            yield _PLAIN + written_script([Call(Act.CLIENT, message)])
 
 
 _MATCH: dict[str, Any] = {"nhs_number": {"$in": ["x", "y"]}, "visits": 7}

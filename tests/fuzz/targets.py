@@ -5,6 +5,7 @@ Documented errors are caught where they may come, and nowhere else: a session ne
 
 import struct
 from collections.abc import Callable, Mapping
+from enum import Flag
 from typing import Any
 
 import bson
@@ -25,6 +26,7 @@ from tests.fuzz.script import Act, Call, calls_of
 from tests.proxy.session.world import command, reply, session, written
 
 MAX_MESSAGE_BYTES = 1 << 16
+COMPRESSORS = tuple(map(compressor_named, COMPRESSOR_NAMES))
 
 
 class Broken(Exception):
@@ -129,9 +131,23 @@ _LENIENT = CodecOptions[dict[str, Any]](
 )
 
 
+class Chosen(Flag):
+    """What a session is set to, by the first byte of its script."""
+
+    LOGIN = 1
+    COMPRESSION = 2
+
+
 def a_session(data: bytes) -> None:
     """Whatever both peers say in whatever order, a session raises nothing and ends once, for good."""
-    talk = session(login_required=bool(data) and data[0] % 5 == 0, max_message_bytes=MAX_MESSAGE_BYTES)
+    chosen = Chosen(data[0] & 3 if data else 0)
+    offered = COMPRESSORS if Chosen.COMPRESSION in chosen else ()
+    talk = session(
+        login_required=Chosen.LOGIN in chosen,
+        max_message_bytes=MAX_MESSAGE_BYTES,
+        compress_to_clients=offered,
+        compress_to_server=offered,
+    )
     ended = is_asked = False
     for call in calls_of(data[1:]):
         if call.act is Act.KEYS_LOADED and not is_asked:
@@ -185,7 +201,6 @@ def _demand_whole(data: bytes) -> None:
         at += size
 
 
-COMPRESSORS = tuple(compressor_named(name) for name in COMPRESSOR_NAMES)
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "framing": framing,
     "op_msg": op_msg,
