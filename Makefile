@@ -13,13 +13,8 @@ NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modul
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-<<<<<<< HEAD
 .PHONY: help setup demo demo-backup demo-migration demo-governance test compiled wheels sbom test-compiled coverage mutation test-slow clients driver-suite test-server check docs format lock \
-    bench clean
-=======
-.PHONY: help setup demo demo-backup demo-migration demo-governance test compiled test-compiled coverage mutation test-slow clients driver-suite test-server check docs format lock \
     bench soak clean
->>>>>>> 283ea713 (Lose packets, fill disks, let certificates expire, jump clocks, and soak a proxy)
 
 # What the compiled core can break: its own rooms, the server around them, and whole conversations.
 COMPILED_TESTS := tests/test_compiled_core.py tests/wire tests/crypto tests/policies tests/keys tests/proxy \
