@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, final
 
+from sealwire.proxy.session.labels import command_label
 from sealwire.proxy.session.login.trace_parent import TraceParent, trace_parent_in
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.wire.errors import BsonError
@@ -21,6 +22,7 @@ class CommandNote:
     """A command as the client's side has handled it."""
 
     command: str
+    """Its name, if it is a known one; else `other`."""
     namespace: str
     """Safe for one line of a log; empty where nobody knows it to be one."""
     planning_s: float
@@ -81,11 +83,11 @@ class CommandWatch:
     def sent(self, request: Request) -> None:
         """It is about to be sent on."""
         if request.kind is RequestKind.COMMAND:
-            self._take(request.command, request.namespace, "")
+            self._take(command_label(request.command), request.namespace, "")
 
     def denied(self, command: str, namespace: str, reason: str) -> None:
         """It is answered with an error of ours."""
-        self._take(command, namespace, reason)
+        self._take(command_label(command), namespace, reason)
 
     def taken(self) -> CommandNote | None:
         """What was noted of a command since the last call, if one was sent or denied."""

@@ -72,3 +72,13 @@ def test_a_handshake_and_a_login_are_not_noted() -> None:
         command({"saslStart": 1, "mechanism": "PLAIN", "payload": b"x", "$db": "admin"}, 2)
     )
     assert watch.taken() is None
+
+
+def test_a_name_that_nobody_knows_is_not_noted() -> None:
+    conversation, watch = watched()
+    conversation.client_data(command({"9434765919": 1, "$db": "clinic"}))
+    note = watch.taken()
+    assert note is not None
+    assert (note.command, note.namespace) == ("other", "")
+    watch.denied("9434765919", "", "command")
+    assert watch.taken() == CommandNote("other", "", 0.0, 0.0, 0, None, "command")
