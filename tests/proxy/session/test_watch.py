@@ -80,5 +80,6 @@ def test_a_name_that_nobody_knows_is_not_noted() -> None:
     note = watch.taken()
     assert note is not None
     assert (note.command, note.namespace) == ("other", "")
+    watch.clear()
     watch.denied("9434765919", "", "command")
     assert watch.taken() == CommandNote("other", "", 0.0, 0.0, 0, None, "command")
