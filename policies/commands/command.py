@@ -120,7 +120,8 @@ class Command:
         """
         if belongs_to_server(namespace):
             node = server_documents(self.policies, namespace)
-            self.draft.others = self.draft.others or node is not None
+            if node is not None:
+                self.draft.others = self.draft.others_documents = True
             return node
         node = self.covered(namespace)
         self.draft.reveals = self.draft.reveals or node is not None

@@ -73,6 +73,9 @@ KNOWN_COMMANDS: Final = NAMING_COMMANDS | frozenset(PASSED_COMMANDS)
 _WITHOUT_PROTECTION: Final = frozenset(COMMANDS) | frozenset(BEYOND_TARGET)
 """Commands that may name a collection without protection; what else they reach is checked before."""
 
+_WITHOUT_ROLE: Final = frozenset(PASSED_COMMANDS) | {b"killCursors"}
+"""What needs no role, whatever it reaches."""
+
 _DROPPING: Final = frozenset(b"drop convertToCapped".split())
 _UNINDEXING: Final = frozenset(b"dropIndexes deleteIndexes".split())
 
@@ -140,11 +143,12 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
 def _check_role(command: Command) -> None:
     """What reaches something protected needs a role, and what drops it a right to delete. Raises Refusal.
 
-    What shows what the server knows, and is not opened, needs none. Neither does ending a cursor: drivers do
-    it without the comment that says the purpose.
+    So does what the server keeps of other people's commands and documents, with their ciphertext. What else
+    shows what the server knows, and is not opened, needs none. Neither does ending a cursor: drivers do it
+    without the comment that says the purpose.
     """
     draft = command.draft
-    if draft.reveals and command.name not in PASSED_COMMANDS and command.name != b"killCursors":
+    if (draft.reveals or draft.others_documents) and command.name not in _WITHOUT_ROLE:
         demand_role(draft)
     if command.name == b"dropDatabase":
         for node in command.policies.in_reach(command.database):

@@ -35,6 +35,7 @@ class Draft:
         "mentions",
         "namespace",
         "others",
+        "others_documents",
         "protected",
         "replacements",
         "reveals",
@@ -58,6 +59,8 @@ class Draft:
         self.reveals = False
         self.others = False
         """Whether it reads what shows other people's commands: what the server keeps for itself."""
+        self.others_documents = False
+        """Whether these are kept as documents: the profiler's, the oplog, and their like."""
         self.edits: list[ValueEdit | RangeEdit] = []
         self.replacements: list[Replacement] = []
         self.collated = False
@@ -113,4 +116,5 @@ class Draft:
             self.edits,
             self.replacements,
             self.settled,
+            self.others,
         )

@@ -134,6 +134,7 @@ class Plan:
         "replacements",
         "reveals",
         "settled",
+        "shows_others",
     )
 
     def __init__(  # noqa: PLR0913, PLR0917 - one for each command
@@ -147,6 +148,7 @@ class Plan:
         edits: list[ValueEdit | RangeEdit],
         replacements: list[Replacement],
         settled: int,
+        shows_others: bool = False,
     ) -> None:
         self.buf: Final = buf
         """The message that was planned; all offsets lie in it."""
@@ -162,6 +164,8 @@ class Plan:
         self.replacements: Final = replacements
         self.settled: Final = settled
         """How many edits a settler has taken."""
+        self.shows_others: Final = shows_others
+        """Whether it shows other people's commands and documents: what the server keeps for itself."""
 
     @property
     def values(self) -> int:

@@ -34,6 +34,9 @@ def judged(
     if ((plan.protected and plan.reveals) or is_read_on) and plan.command != "killCursors":
         _check_reach(conversation, rights, plan)
     shared = conversation.shared
+    if plan.shows_others and plan.command != "killCursors" and not _shows_what_is_in_clear(rights, shared):
+        # what other people write and ask for stands as it is in the profiler's collection and the oplog
+        raise Refusal(Reason.ROLE, path=plan.namespace, rule="a class in clear")
     may_read = plan.reveals or is_read_on or shared.settings.reveal is Reveal.EVERYWHERE
     if not rights.is_glass_broken or not may_read:
         return []

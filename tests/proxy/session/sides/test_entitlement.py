@@ -341,6 +341,29 @@ def test_while_a_class_lies_in_clear_only_who_reads_it_in_clear_reaches_anything
     assert first(shown(session_as("CN=doctor", keyring=keyring), FIND, batch({"born": BORN})))["born"] == BORN
 
 
+SERVERS_OWN: tuple[dict[str, Any], ...] = (
+    {"find": "system.profile", "$db": "clinic"},
+    {"find": "oplog.rs", "$db": "local"},
+    {"aggregate": 1, "pipeline": [{"$currentOp": {}}], "cursor": {}, "$db": "admin"},
+)
+
+
+@pytest.mark.parametrize("command", SERVERS_OWN[:2])
+def test_what_the_server_keeps_of_everybodys_commands_is_for_those_who_have_a_role(
+    command: dict[str, Any],
+) -> None:
+    assert is_denied(shown(session_as(""), command, batch()))
+    assert not is_denied(shown(session_as("CN=clerk"), command, batch()))
+
+
+@pytest.mark.parametrize("command", SERVERS_OWN)
+def test_while_a_class_lies_in_clear_it_does_so_in_what_the_server_keeps_too(command: dict[str, Any]) -> None:
+    keys = [data_key(name) for name in POLICY.class_names if name != "born"]
+    keyring = Keyring([*keys, data_key("born", is_plaintext=True)])
+    assert is_denied(shown(session_as("CN=clerk", keyring=keyring), command, batch()))
+    assert not is_denied(shown(session_as("CN=doctor", keyring=keyring), command, batch()))
+
+
 def test_a_class_that_goes_into_clear_meanwhile_withholds_replies_under_way() -> None:
     talk = session_as("CN=clerk")
     asked(talk, FIND)
