@@ -128,10 +128,11 @@ def test_a_proxy_in_it_serves_a_client_and_stops_when_told(
         try:
             wait_until_ready(admin, tmp_path / "log")
             uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
-            client: pymongo.MongoClient[dict[str, Any]]
-            with pymongo.MongoClient(uri) as client:
-                client.clinic.patients.insert_one({"_id": 1, "n": "943"})
-                assert client.clinic.patients.find_one({"n": "943"}) == {"_id": 1, "n": "943"}
+            client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(uri)
+            with client:
+                patients = client["clinic"]["patients"]
+                patients.insert_one({"_id": 1, "n": "943"})
+                assert patients.find_one({"n": "943"}) == {"_id": 1, "n": "943"}
             with database.connect() as direct:
                 stored = direct["clinic"]["patients"].find_one()
                 assert stored is not None
