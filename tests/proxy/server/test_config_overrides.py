@@ -25,6 +25,8 @@ SPECIAL = {
     ("listen", "advertise"): "other:7",
     ("listen", "tls", "minimum"): "1.2",
     ("listen", "tls", "require_client_certificate"): "false",
+    ("listen", "compression"): "zlib",
+    ("upstream", "compression"): "zlib",
     ("upstream", "address"): "other:7",
     ("upstream", "tls", "minimum"): "1.3",
     ("upstream", "access_control"): "required",
@@ -50,6 +52,12 @@ MODES = (
     ("kek", "provider"),
     ("kek", "variable"),
     ("vault", "auth"),
+    ("listen", "zlib_level"),
+    ("upstream", "zlib_level"),
+    ("listen", "ports"),
+    ("listen", "ports_file"),
+    ("upstream", "uri"),
+    ("upstream", "heartbeat_s"),
 )
 
 AUTHS = {"token_file": "token-file", "role": "kubernetes", "jwt_file": "kubernetes"}
