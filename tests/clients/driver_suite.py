@@ -3,7 +3,7 @@
 They are in the driver's source distribution, which is downloaded into build/driver when wanted, and never
 becomes part of this repository: the files of the drivers' specifications in it have another licence.
 
-Usage: make driver-suite, or python -m tests.clients.driver_suite [FILE...]
+Usage: make driver-suite, or python -m tests.clients.driver_suite [FILE...]; all that are synchronous
 """
 
 import os
@@ -31,6 +31,9 @@ SAMPLE = tuple(
     for name in ("bulk", "collation", "cursor", "database", "gridfs_bucket", "raw_bson", "session")
 )
 """Files that take seconds and speak to the server for most of them."""
+
+_MARKED = "default or default_async"  # not those that need a cloud, a key service or several members
+_SYNCHRONOUS = ("test", "--ignore=test/asynchronous")
 
 Outcomes = Mapping[str, str]
 """Test -> passed, failed or skipped."""
@@ -101,7 +104,7 @@ def outcomes(port: int, files: Sequence[str]) -> Outcomes:
             "addopts=",
             "-o",
         ]
-        command += ["log_cli=false", "-m", "default", "--timeout", "120", "--timeout-method", "signal"]
+        command += ["log_cli=false", "-m", _MARKED, "--timeout", "120", "--timeout-method", "signal"]
         done = subprocess.run(
             [*command, f"--junitxml={results}", *files],
             cwd=suite(),
@@ -180,4 +183,4 @@ def main(files: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or ["test"]))
+    sys.exit(main(sys.argv[1:] or _SYNCHRONOUS))

@@ -110,7 +110,7 @@ def conditions(shape: Shape, path: str) -> Values:
             st.sampled_from([{"$in": [None]}, {"$nin": [None]}, {"$eq": None}, {"$in": []}]),
         ]
     rare = st.sampled_from(
-        [{"$gt": 1}, {"$type": "string"}, Regex("^1"), {"$not": Regex("1")}, {"$mod": [2, 0]}]
+        [{"$gt": 1}, {"$gte": ""}, {"$type": "string"}, Regex("^1"), {"$not": Regex("1")}, {"$mod": [2, 0]}]
     )
     positive = rarely(st.one_of(common), rare)
     negated = positive.map(lambda found: {"$not": found if _is_operators(found) else {"$eq": found}})
