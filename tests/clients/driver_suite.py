@@ -164,9 +164,14 @@ def node_id(test: str) -> str:
 def unexpected(found: Mapping[str, str], tests: Outcomes) -> list[str]:
     """Differences that nobody wrote down, and those written down that are gone; for those tests that ran."""
     known = expected()
-    new = [f"{test}: {what}" for test, what in found.items() if test not in known]
+    new = [f"{test}: {what}" for test, what in found.items() if _synchronous(test) not in known]
     gone = [test for test in known if test in tests and test not in found]
     return [*new, *(f"{test}: no difference any more" for test in gone)]
+
+
+def _synchronous(test: str) -> str:
+    """The name of the same test of the synchronous client: the one is generated from the other."""
+    return test.replace("test.asynchronous.", "test.", 1).replace(".TestAsync", ".Test", 1)
 
 
 def main(files: Sequence[str]) -> int:

@@ -54,6 +54,14 @@ def test_a_difference_has_to_be_written_down_and_to_be_there(monkeypatch: pytest
     ]
 
 
+def test_the_same_test_of_the_asynchronous_client_needs_no_word_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(driver_suite, "expected", lambda: {"test.test_a.TestA::test_b": "why"})
+    twin = "test.asynchronous.test_a.TestAsyncA::test_b"
+    assert unexpected({twin: "passed, failed"}, {twin: "failed"}) == []
+
+
 def test_a_test_can_be_asked_for_by_its_name_in_the_results() -> None:
     assert node_id("test.test_a.TestA::test_b") == "test/test_a.py::TestA::test_b"
 
