@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.workers.supervisor import SupervisorMetrics
 from tests.build_context import ROOT
 from tests.monitored import (
     DASHBOARD,
@@ -22,6 +24,8 @@ from tests.monitored import (
 from tests.support.debian_programs import require_program
 
 UNIT_TESTS = ROOT / "tests" / "monitoring" / "alerts.test.yaml"
+OF_TASKS = "sealwire_(backup|restore_drill|tls)_"
+"""By node_exporter."""
 PANEL_TYPES = {"row", "stat", "timeseries"}
 
 
@@ -77,6 +81,22 @@ def test_the_page_shows_every_panel() -> None:
     rows = table_rows(PAGE.read_text(encoding="utf-8"), "The dashboard")
     shown = [row[0] for row in rows if row[0] != "panel"]
     assert shown == [panel["title"] for panel in panels() if panel["type"] != "row"]
+
+
+def test_every_figure_that_a_page_names_exists() -> None:
+    families = [*Metrics().registry.collect(), *SupervisorMetrics(2).registry.collect()]
+    known = {name for family in families for name in (family.name, f"{family.name}_total")}
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        named = set(re.findall(r"`(sealwire_[a-z_]*[a-z])[`{]", text)) - known
+        assert {name for name in named if not re.match(OF_TASKS, name)} == set(), page.name
+
+
+def test_every_figure_is_on_the_dashboard() -> None:
+    families = [*Metrics().registry.collect(), *SupervisorMetrics(2).registry.collect()]
+    ours = {family.name for family in families if family.name.startswith("sealwire_")}
+    shown = {name.removesuffix("_total") for name in metrics_named()}
+    assert ours - shown == set()
 
 
 def test_every_figure_that_is_asked_for_is_documented() -> None:
