@@ -42,7 +42,11 @@ def reserve(address: Address) -> list[socket.socket]:
 
 
 class PortRange:
-    """All ports of a range on one host, reserved at once: a member that comes later finds its port free."""
+    """All ports of a range on one host, tried at once, and kept for members that come later.
+
+    Linux lets others bind a port that is bound and not listened on: `require_free` is asked before a member
+    gets one.
+    """
 
     def __init__(self, host: str, ports: range) -> None:
         """Raises ListenProblem when one of them is taken; none is kept then."""
@@ -57,6 +61,11 @@ class PortRange:
     def addresses(self, port: int) -> tuple[Address, ...]:
         """The numeric addresses of a port of the range."""
         return tuple(Address(*sock.getsockname()[:2]) for sock in self._reserved[port])
+
+    def require_free(self, port: int) -> None:
+        """Nobody listens on a port of the range. Raises ListenProblem where somebody does."""
+        for address in self.addresses(port):
+            _close(_bind(address, shared=False))
 
     def close(self) -> None:
         """Give all of them back."""

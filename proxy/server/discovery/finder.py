@@ -63,6 +63,7 @@ class MemberFinder:
                 StartReason.UPSTREAM_OTHER_SET, f"{self._seeds}: none answers as a {wanted}", _NOBODY
             )
         self.layout = self._placed(self._view)
+        self._watch.hurry()
         return self.layout
 
     async def round(self) -> bool:

@@ -21,6 +21,9 @@ _log = logging.getLogger("sealwire.server")
 # the servers work.
 LEAST_PAUSE_S = 0.5
 
+Follow = Callable[[PortLayout], bool]
+"""Have listeners as a layout says; whether all of them stand."""
+
 
 class UpstreamMonitor:
     """Begins with `first`, then `run` as a task. For one event loop."""
@@ -38,6 +41,8 @@ class UpstreamMonitor:
         self._watch = Watch(config, context)
         self._woken = woken
         self._finder = MemberFinder(settings, self._watch, ask_dns)
+        self._is_owed = False
+        """Whether a member of the last layout has no listener yet: its port may come free."""
 
     async def first(self) -> PortLayout:
         """Who has to have listeners. Raises as `MemberFinder.first`."""
@@ -47,7 +52,7 @@ class UpstreamMonitor:
         """A reload: connect in this way from now on."""
         self._watch.use(config, context)
 
-    async def run(self, changed: Callable[[PortLayout], None]) -> None:
+    async def run(self, changed: Follow) -> None:
         """Ask every `upstream.heartbeat_s`, for ever; tell `changed` of every other layout.
 
         The first round is at once, for whoever the first answers have named.
@@ -62,10 +67,11 @@ class UpstreamMonitor:
         finally:
             self.close()
 
-    async def _round(self, changed: Callable[[PortLayout], None]) -> None:
+    async def _round(self, changed: Follow) -> None:
         try:
-            if await self._finder.round():
-                changed(self._finder.layout)
+            if await self._finder.round() or self._is_owed:
+                self._is_owed = True
+                self._is_owed = not changed(self._finder.layout)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next round may go well
             note(_log, logging.CRITICAL, "bug: servers are not followed", error)
 

@@ -391,6 +391,7 @@ class Proxy:
     def _sockets_of(self, member: Member) -> list[socket.socket]:
         """Raises ListenProblem."""
         if self._range is not None:
+            self._range.require_free(member.listen.port)
             return bind_shared(self._range.addresses(member.listen.port))
         return bind_shared(self._numeric[member])
 
@@ -398,16 +399,17 @@ class Proxy:
         if self._monitor is not None:
             await self._monitor.run(lambda layout: self.follow(layout.members))
 
-    def follow(self, members: tuple[Member, ...], listeners: Sequence[tuple[Address, ...]] = ()) -> None:
-        """There are these members now; a worker is told where to listen for each."""
+    def follow(self, members: tuple[Member, ...], listeners: Sequence[tuple[Address, ...]] = ()) -> bool:
+        """There are these members now; for a worker also where to listen. Whether all listeners stand."""
         if self._entrances is None or self.services.draining:
-            return
+            return True
         self._numeric = dict(zip(members, listeners, strict=True)) if listeners else {}
         self._config = replace(self._config, members=members)
         for entrance in self._entrances.lay_out(PortLayout(members), self._config, self._sockets_of):
             if self._seat is None:
                 announce_addresses(entrance.member, entrance.listener.addresses)
         self._servers.use(self._entrances.reached)
+        return len(self._entrances.reached) == len(members)
 
     def _announce(self) -> None:
         config = self._config

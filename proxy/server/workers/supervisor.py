@@ -20,10 +20,10 @@ from sealwire.files.errors import SourceError
 from sealwire.proxy.server.admin import AdminServer
 from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
 from sealwire.proxy.server.config.restart_keys import changed, effective
-from sealwire.proxy.server.config.settings import Address, Config
+from sealwire.proxy.server.config.settings import Address, Config, Member
 from sealwire.proxy.server.discovery.layout import PortLayout
 from sealwire.proxy.server.discovery.monitor import UpstreamMonitor
-from sealwire.proxy.server.errors import ServerError, StartReason, WorkersFailed
+from sealwire.proxy.server.errors import ListenProblem, ServerError, StartReason, WorkersFailed
 from sealwire.proxy.server.health import Health, JointHealth, Phase
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.page.facts import PageFacts, read_facts
@@ -173,16 +173,32 @@ class Supervisor:
         if self._monitor is not None:
             await self._monitor.run(self._follow)
 
-    def _follow(self, layout: PortLayout) -> None:
-        """Servers have come or gone: tell every worker, which opens and drains listeners."""
+    def _follow(self, layout: PortLayout) -> bool:
+        """Servers have come or gone: tell every worker, which opens and drains listeners.
+
+        Whether each member has a port that is its own.
+        """
         known = set(self._config.members)
-        self._config = replace(self._config, members=layout.members)
-        told = encode(Members(layout.members, self._numeric()))
+        members = tuple(each for each in layout.members if each in known or self._is_free(each))
+        self._config = replace(self._config, members=members)
+        told = encode(Members(members, self._numeric()))
         for writer in self._writers.values():
             writer.write(told)
-        for member, addresses in zip(layout.members, self._numeric(), strict=True):
+        for member, addresses in zip(members, self._numeric(), strict=True):
             if member not in known:
                 announce_addresses(member, addresses)
+        return len(members) == len(layout.members)
+
+    def _is_free(self, member: Member) -> bool:
+        """Whether nobody listens on a new member's port; workers would share it with whoever does."""
+        try:
+            if self._range is not None:
+                self._range.require_free(member.listen.port)
+        except ListenProblem as error:
+            fields = {"upstream": str(member.upstream), "problem": str(error)}
+            note(_log, logging.ERROR, "no listener for a member", hint=error.hint, **fields)
+            return False
+        return True
 
     def _numeric(self) -> tuple[tuple[Address, ...], ...]:
         """The numeric addresses of each member's listener."""

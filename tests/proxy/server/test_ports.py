@@ -7,8 +7,9 @@ import pytest
 
 from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.errors import ListenProblem, StartReason
-from sealwire.proxy.server.ports import bind, reserve
+from sealwire.proxy.server.ports import PortRange, bind, bind_shared, reserve
 from tests.proxy.server.harness import DEADLINE_S, LOOPBACK
+from tests.support.free_ports import free_ports
 
 pytestmark = pytest.mark.integration
 
@@ -48,3 +49,18 @@ def test_nobody_else_can_listen_while_workers_do() -> None:
         for take in (reserve, bind):
             with pytest.raises(ListenProblem):
                 take(address)
+
+
+def test_a_range_is_tried_as_a_whole_and_each_port_again_before_it_is_used() -> None:
+    ports = free_ports(3)
+    held = PortRange(LOOPBACK, ports)
+    assert held.addresses(ports[1]) == (Address(LOOPBACK, ports[1]),)
+    held.require_free(ports[2])
+    with ExitStack() as stack:
+        kept(stack, bind_shared(held.addresses(ports[2])))
+        with pytest.raises(ListenProblem):
+            held.require_free(ports[2])
+        with pytest.raises(ListenProblem):
+            PortRange(LOOPBACK, ports)
+        PortRange(LOOPBACK, ports[:2]).close()
+    held.close()

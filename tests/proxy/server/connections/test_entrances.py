@@ -13,7 +13,16 @@ from sealwire.proxy.server.discovery.layout import PortLayout
 from sealwire.proxy.server.errors import ListenProblem
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.session.session import Session
-from tests.proxy.server.harness import LOOPBACK, hang_up, make_config, make_loaded, running, soon, until
+from tests.proxy.server.harness import (
+    DEADLINE_S,
+    LOOPBACK,
+    hang_up,
+    make_config,
+    make_loaded,
+    running,
+    soon,
+    until,
+)
 from tests.proxy.session.world import command, decoded, sections
 from tests.support.free_ports import free_ports
 from tests.support.played_set import PlayedServer, PlayedSet, played_set
@@ -136,3 +145,23 @@ async def test_a_port_of_the_range_that_somebody_has_is_no_start() -> None:
         with played_set("") as played, pytest.raises(ListenProblem):
             async with proxy_before(played, ports):
                 pass
+
+
+async def test_a_member_that_takes_the_place_of_another_gets_its_port_when_that_is_free() -> None:
+    ports = free_ports(2)
+    with played_set("", "") as played:
+        first, last = sorted(played.members, key=lambda member: member.name)
+        played.elect(first)
+        async with proxy_before(played, ports) as proxy, Client(ports[0]) as client:
+            played.remove(last)
+            new = played.add(PlayedServer())
+            proxy.stranger_met.set()
+            # by the next round at the latest, which a client's hello brings about
+            async with asyncio.timeout(DEADLINE_S):
+                while new.name not in [str(member.upstream) for member in proxy.config.members]:
+                    await asyncio.sleep(0.05)
+                while len((await client.hello())["hosts"]) < 2:
+                    await asyncio.sleep(0.1)
+            async with Client(ports[1]) as other:
+                assert (await other.hello())["me"] == f"{LOOPBACK}:{ports[1]}"
+        last.stop()

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+import threading
+import time
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from sealwire.proxy.server.config.settings import Address, Config, Discovery, Limits, Seeds
+from sealwire.proxy.server.discovery import watch as watch_module
 from sealwire.proxy.server.discovery.finder import MemberFinder
 from sealwire.proxy.server.discovery.layout import PortLayout
-from sealwire.proxy.server.discovery.monitor import UpstreamMonitor, find_once
+from sealwire.proxy.server.discovery.monitor import Follow, UpstreamMonitor, find_once
 from sealwire.proxy.server.discovery.srv import SrvAnswer
 from sealwire.proxy.server.discovery.watch import Watch
 from sealwire.proxy.server.errors import FileProblem, StartReason, TopologyProblem, UpstreamUnavailable
@@ -174,7 +177,7 @@ async def test_mongos_servers_come_and_go_with_dns_and_stay_while_dns_is_silent(
 
 
 @asynccontextmanager
-async def monitoring(config: Config, changed: Callable[[PortLayout], None]) -> AsyncIterator[UpstreamMonitor]:
+async def monitoring(config: Config, changed: Follow) -> AsyncIterator[UpstreamMonitor]:
     woken = asyncio.Event()
     assert config.discovery is not None
     monitor = UpstreamMonitor(config, config.discovery, None, woken)
@@ -189,8 +192,13 @@ async def monitoring(config: Config, changed: Callable[[PortLayout], None]) -> A
 
 async def test_a_monitor_tells_of_who_comes_and_of_who_is_back_on_another_day() -> None:
     layouts: list[PortLayout] = []
+
+    def changed(layout: PortLayout) -> bool:
+        layouts.append(layout)
+        return True
+
     with played_set("", "") as played:
-        async with monitoring(following(played.members[0]), layouts.append):
+        async with monitoring(following(played.members[0]), changed):
             played.members[1].stop()
             played.add(PlayedServer())
             await until(lambda: bool(layouts))
@@ -214,18 +222,34 @@ async def test_a_check_finds_the_members_and_writes_nothing(tmp_path: Path) -> N
     assert await find_once(make_config(1), None) == make_config(1)
 
 
-async def test_whatever_goes_wrong_with_one_layout_the_next_is_told_of() -> None:
+async def test_a_layout_is_told_of_again_until_all_of_its_listeners_stand() -> None:
     layouts: list[PortLayout] = []
 
-    def changed(layout: PortLayout) -> None:
+    def changed(layout: PortLayout) -> bool:
         layouts.append(layout)
         if len(layouts) == 1:
             raise RuntimeError
+        return len(layouts) > 2
 
     with played_set("") as played:
         async with monitoring(following(played.members[0]), changed):
             played.add(PlayedServer())
-            await until(lambda: len(layouts) == 1)
-            played.add(PlayedServer())
-            await until(lambda: len(layouts) == 2)
-    assert len(layouts[-1].members) == 3
+            await until(lambda: len(layouts) == 3)
+            await asyncio.sleep(0.2)
+    assert [len(layout.members) for layout in layouts] == [2, 2, 2]
+
+
+async def test_a_frozen_member_keeps_nobody_from_hearing_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "ANSWER_S", 0.2)
+    with played_set("", "") as played:
+        finder, watch = finder_of(following(*played.members))
+        await soon(finder.first())
+        frozen = threading.Event()
+        played.members[1].facts = lambda: {"late": frozen.wait(5)}
+        played.add(PlayedServer())
+        began = time.monotonic()
+        assert await soon(finder.round())
+        assert time.monotonic() - began < 3
+        assert len(finder.layout.members) == 3
+        frozen.set()
+        watch.close()
