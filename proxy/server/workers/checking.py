@@ -38,6 +38,7 @@ def check(loaded: Loaded) -> list[Finding]:
         *probed.findings,
         *findings(config),
         *key_findings(loaded),
+        *loaded.identities.findings,
         *clear_findings(loaded),
         *role_findings(loaded.policy.rules, config),
         *certificate_findings(loaded.listen, loaded.upstream, config),

@@ -2,6 +2,7 @@
 
 import ssl
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,13 @@ def test_a_certificate_is_shown_on_a_way_of_its_own(authority: Authority) -> Non
     assert way.presented == CertificateIdentity("CN=app")
     assert isinstance(way.context, ssl.SSLContext)
     assert loaded.findings == ()
+
+
+def test_a_certificate_that_ends_soon_is_told(authority: Authority) -> None:
+    issued = authority.issue("late", client=True, valid_until=datetime.now(UTC) + timedelta(days=5))
+    settings = IdentitySettings("CN=a", certificate=issued.certificate, key=issued.key)
+    (finding,) = load_identities(config(settings, authority=authority)).findings
+    assert dict(finding.fields)["certificate"] == str(issued.certificate)
 
 
 def test_a_key_that_others_may_read_or_of_another_certificate_is_refused(authority: Authority) -> None:
