@@ -1,5 +1,6 @@
 """Two versions of Sealwire side by side, and the commands of docs/operations/upgrade.md."""
 
+import re
 import subprocess
 import tarfile
 import urllib.request
@@ -45,7 +46,8 @@ def version_of(proxy: ProxyProcess) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{proxy.admin_port}/metrics", timeout=5) as answer:
         lines = answer.read().decode().splitlines()
     (line,) = [line for line in lines if line.startswith("sealwire_build_info{")]
-    return str(line.split('"')[1])
+    (version,) = re.findall(r'\bversion="([^"]+)"', line)
+    return str(version)
 
 
 @pytest.mark.plain_core("runs the sources of two commits, which are not compiled")
