@@ -89,7 +89,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 @pytest.fixture(scope="module")
 def backup(desk: Desk) -> str:
     """A sound backup called `sound`."""
-    done = desk.run("create", "sound", "--only", "clinic", "--json")
+    figures = desk.folder / "backup.prom"
+    done = desk.run("create", "sound", "--only", "clinic", "--metrics-file", str(figures), "--json")
+    assert "sealwire_backup_last_success_timestamp_seconds" in figures.read_text(encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["documents"] == 2 * DOCUMENTS
     return "sound"
@@ -251,7 +253,9 @@ def test_a_killed_restore_goes_on_when_it_is_typed_again(desk: Desk, backup: str
 def test_a_drill_reports_and_leaves_nothing(desk: Desk, backup: str, tmp_path: Path) -> None:
     environment = desk.environment | {"TMPDIR": str(tmp_path)}
     elsewhere = Desk(desk.process, desk.direct, desk.folder, environment)
-    done = elsewhere.run("restore", backup, "--drill", "--json")
+    figures = desk.folder / "drill.prom"
+    done = elsewhere.run("restore", backup, "--drill", "--metrics-file", str(figures), "--json")
+    assert "sealwire_restore_drill_last_success_timestamp_seconds" in figures.read_text(encoding="utf-8")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["holds"] is True
@@ -268,7 +272,9 @@ def test_a_drill_of_a_damaged_backup_fails_before_anything_is_restored(
         if path.suffix == ".enc":
             content[len(content) // 2] ^= 1
         (tmp_path / path.name).write_bytes(content)
-    done = desk.run("restore", backup, "--drill", "--store", str(tmp_path))
+    figures = tmp_path / "drill.prom"
+    done = desk.run("restore", backup, "--drill", "--store", str(tmp_path), "--metrics-file", str(figures))
+    assert not figures.exists()
     assert done.returncode == 65
     assert done.stdout == ""
 
