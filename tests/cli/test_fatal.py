@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import click
 import pytest
 
 from sealwire.cli.exit_codes import EX_CONFIG
@@ -95,3 +96,27 @@ def test_serve_says_in_json_that_the_configuration_is_wrong(tmp_path: Path) -> N
     (line,) = [json.loads(each) for each in done.stderr.splitlines()]
     assert line["event"] == "the proxy cannot run"
     assert done.stdout == ""
+
+
+def test_a_thread_that_fails_has_a_line_without_the_text(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise ValueError("943 476 5919")
+
+    with fatal_as_logged(tmp_path / "missing", {"SEALWIRE_LOG_FORMAT": "json"}):
+        thread = threading.Thread(target=fail, name="admin")
+        thread.start()
+        thread.join()
+    text = capfd.readouterr().err
+    line = json.loads(text)
+    assert (line["event"], line["thread"]) == ("bug: a thread ended", "admin")
+    assert "943" not in text
+
+
+def test_a_wrong_call_is_told_as_anywhere(tmp_path: Path) -> None:
+    with (
+        pytest.raises(click.UsageError),
+        fatal_as_logged(tmp_path / "missing", {"SEALWIRE_LOG_FORMAT": "json"}),
+    ):
+        raise click.UsageError("no")
