@@ -13,7 +13,7 @@ NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modul
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-backup demo-migration demo-governance test compiled wheels sbom test-compiled coverage mutation test-slow clients driver-suite test-server check docs format lock \
+.PHONY: help setup demo demo-backup demo-migration demo-governance test compiled wheels sbom test-compiled coverage mutation test-slow clients driver-suite test-image test-server check docs format lock \
     bench soak clean
 
 # What the compiled core can break: its own rooms, the server around them, and whole conversations.
@@ -77,6 +77,9 @@ clients: $(INSTALLED) $(NODE_INSTALLED)  ## run unchanged clients both ways and 
 
 driver-suite: $(INSTALLED)  ## run the Python driver's own tests directly and through Sealwire (an hour; ARGS=test/test_bulk.py)
 	$(BIN)/python -m tests.clients.driver_suite $(ARGS)
+
+test-image: $(INSTALLED)  ## build the image by buildah in a chroot, as root on Debian, and run a proxy in it
+	SEALWIRE_IMAGE=1 $(BIN)/pytest -m slow tests/test_image_built.py $(ARGS)
 
 # The program reads URI from its environment. Set it there, and the password is not in the list of processes.
 test-server: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests on a server of yours: make test-server URI=mongodb://...

@@ -112,3 +112,5 @@ def test_installing_the_wheel_needs_no_compiler(
         cwd=tmp_path,
     )
     assert done.stdout.endswith("compiled core, short AES-SIV\n")
+    assert (venv / "share/man/man1/sealwire-serve.1").is_file()
+    assert (venv / "share/bash-completion/completions/sealwire").is_file()
