@@ -14,7 +14,7 @@ from tests.support.secantus import secantus
 
 pytestmark = [*faulty, pytest.mark.slow]
 
-DOCUMENTS = 40
+DOCUMENTS = 24
 TEXT = "x" * 20_000
 """So that a command has several packets."""
 

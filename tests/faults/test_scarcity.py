@@ -43,8 +43,9 @@ def patient(number: int) -> Document:
     return {"_id": number, "nhs_number": f"nhs-{number}", "notes": f"notes of {number}"}
 
 
-def client_of(proxy: ProxyProcess) -> MongoClient[Document]:
-    return MongoClient(proxy.uri(), directConnection=True, retryWrites=False, serverSelectionTimeoutMS=5_000)
+def client_of(proxy: ProxyProcess, patience_ms: int = 5_000) -> MongoClient[Document]:
+    options: dict[str, Any] = {"directConnection": True, "retryWrites": False}
+    return MongoClient(proxy.uri(), serverSelectionTimeoutMS=patience_ms, **options)
 
 
 def stores(client: MongoClient[Document], number: int) -> None:
@@ -121,7 +122,7 @@ def test_without_descriptors_open_connections_work_and_new_ones_do_when_others_h
             stores(client, 1)
             _, hard = resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE)
             resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (open_files(proxy.pid) + 7, hard))
-            crowd = [client_of(proxy) for _ in range(8)]
+            crowd = [client_of(proxy, 500) for _ in range(8)]
             for each in crowd:
                 with suppress(AutoReconnect):
                     each.admin.command("ping")

@@ -36,7 +36,7 @@ def draw(done: Soak, path: Path) -> None:
     minutes = [each.at_s / 60 for each in done.samples]
     memory.plot(minutes, [each.resident_kib / 1024 for each in done.samples], color="#D55E00")
     memory.set_ylabel("memory, MiB")
-    memory.set_ylim(bottom=0)
+    memory.set_ylim(0, 1.3 * max(each.resident_kib for each in done.samples) / 1024)
     files.plot(minutes, [each.files for each in done.samples], color="#0072B2", label="open files")
     files.plot(minutes, [each.connections for each in done.samples], color="#009E73", label="connections")
     files.set_ylim(bottom=0)
