@@ -78,7 +78,7 @@ def test_it_runs_as_nobody_who_could_change_it(buildah: Buildah, container: str,
         buildah.inside(container, "sh", "-c", script), capture_output=True, text=True, check=True
     )
     assert done.stdout.split("\n")[:3] == ["10127", "Permission denied", "written"]
-    owned = {path.stat().st_uid for path in (root / "opt/sealwire").rglob("*")}
+    owned = {path.lstat().st_uid for path in (root / "opt/sealwire").rglob("*")}
     assert owned == {0}
 
 
