@@ -177,7 +177,7 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
     ),
     Reason.OPCODE: (
         ErrorCode.COMMAND_NOT_SUPPORTED,
-        "legacy opcodes are supported for the handshake only",
+        "legacy opcodes are supported for handshakes and logins only",
         "use a driver for MongoDB 4.2 or newer",
     ),
     Reason.TOO_LARGE: (

@@ -1,9 +1,10 @@
-"""OP_QUERY and OP_REPLY: the legacy pair that older drivers still use for their first hello.
+"""OP_QUERY and OP_REPLY: the legacy pair that older drivers still use while they connect.
 
     OP_QUERY  header | int32 flags | cstring namespace | int32 skip | int32 return | document [| document]
     OP_REPLY  header | int32 flags | int64 cursor | int32 first | int32 number | documents
 
-Nothing else of the legacy protocol is read: since MongoDB 5.1 servers accept OP_QUERY for hello only.
+Nothing else of the legacy protocol is read: since MongoDB 5.1 servers accept OP_QUERY for hello, and for what
+`proxy.session.login.legacy` names.
 Source: MongoDB manual, "Wire Protocol", legacy opcodes.
 """
 

@@ -21,6 +21,7 @@ from sealwire.proxy.session.login.handshake import (
     rewrite_hello,
 )
 from sealwire.proxy.session.login.identities import NOT_CERTIFIED
+from sealwire.proxy.session.login.legacy import LegacyQueries
 from sealwire.proxy.session.login.mechanisms import OTHER
 from sealwire.proxy.session.requests import AwaitedRequests
 from sealwire.proxy.session.shared import Shared
@@ -72,6 +73,7 @@ class Conversation:
         "has_waited",
         "is_balanced",
         "is_ready",
+        "legacy",
         "let_in",
         "login_api",
         "login_outcome",
@@ -107,6 +109,8 @@ class Conversation:
         """What is compressed; None where this proxy offers it to nobody."""
         if settings.compress_to_clients or settings.compress_to_server:
             self.compression = Compression(settings.compress_to_clients, settings.compress_to_server)
+        self.legacy = LegacyQueries()
+        """What the client has asked in legacy queries, and awaits."""
         self._policy = settings.policy
         self.views = ViewCatalog(self._policy)
         """What the server has said of names for the command that is being planned."""

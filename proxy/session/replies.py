@@ -171,8 +171,8 @@ def command_error(request_id: int, response_to: int, body: bytes) -> bytes:
 
 
 def legacy_error(request_id: int, response_to: int) -> bytes:
-    """The OP_REPLY to a legacy query that is not a handshake."""
-    text = "legacy queries are supported for hello only; use a driver for MongoDB 4.2 or newer"
+    """The OP_REPLY to a legacy query that no server answers either."""
+    text = "legacy queries are supported for hello and logins only; use a driver for MongoDB 4.2 or newer"
     return build_op_reply(request_id, response_to, error_body(UNSUPPORTED_OP_QUERY, text))
 
 

@@ -203,6 +203,8 @@ class Session:
                 effects = self._client.message(message)
             else:
                 effects = self._server.message(message)
+            if len(self._conversation.legacy):
+                effects = self._conversation.legacy.answered(effects)
             if compression is not None:
                 effects = compression.packed(effects)
         except ProtocolError as error:

@@ -38,6 +38,7 @@ from sealwire.proxy.session.labels import (
 from sealwire.proxy.session.login.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded, UsersUnknown
 from sealwire.proxy.session.login.authentication import check_login
 from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, BalancerMismatch
+from sealwire.proxy.session.login.legacy import COMMAND_SUFFIX, LEGACY_COMMANDS
 from sealwire.proxy.session.login.mechanisms import mechanism_in
 from sealwire.proxy.session.login.members import MEMBERS_COMMANDS, NAMING_MEMBERS, names_own_address
 from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
@@ -92,8 +93,9 @@ class ClientSide(Side):
     def _op_query(self, message: bytes) -> list[Effect]:
         query = parse_op_query(message)
         first = next(elements(message, query.query), None)
-        is_command = query.namespace.endswith(b".$cmd")
-        if not is_command or first is None or first.name not in HELLO_COMMANDS:
+        is_command = query.namespace.endswith(COMMAND_SUFFIX) and first is not None
+        name = b"" if first is None or not is_command else first.name
+        if name not in HELLO_COMMANDS and name not in LEGACY_COMMANDS:
             answer = replies.legacy_error(self._conversation.new_id(), request_id_of(message))
             return [*denials(Reason.OPCODE.value, OTHER), ToClient(answer)]
         if query.end != len(message):
@@ -101,6 +103,9 @@ class ClientSide(Side):
             raise ProtocolError(WireReason.MESSAGE_TRAILING, query.end)
         if holds_envelope(message, [query.query]):
             raise BsonError(WireReason.BSON_VALUE, query.query)
+        if name in LEGACY_COMMANDS:
+            converted = self._conversation.legacy.as_message(message, query)
+            return self._op_msg(converted, parse_op_msg(converted))
         request = Request(RequestKind.LEGACY_HELLO, "hello", "")
         try:
             hello = self._conversation.hello_request(message, query.query)
