@@ -1,8 +1,8 @@
 """Commands that some drivers still send in a legacy query while they connect; all later ones are messages.
 
 Servers answer these in OP_QUERY for the sake of drivers, above all of Java's before 4.0 (MongoDB's tickets
-SERVER-58338, 59069, 61030 and 66806). Here such a query becomes the OP_MSG that it stands for, so that nothing
-behind it knows of another opcode, and what answers it becomes an OP_REPLY.
+SERVER-58338, 59069, 61030 and 66806). Here such a query becomes the OP_MSG that it stands for, and what
+answers it becomes an OP_REPLY, so that nothing behind this knows of another opcode.
 """
 
 from typing import Final, final
