@@ -1,9 +1,9 @@
 """Logins that fail again and again from one address: one line on record for many, with their number.
 
-Anybody who can connect can fail to log in, again and again. The first failure has its line at once. Those
-that follow from the same address within a window are counted, and the last one is put on record with their
-number when it ends. None is lost in number while the process lives: who kills it takes a window's count
-along, and the metric of failures with it.
+Anybody who can connect can fail to log in, or send commands without a login, again and again. The first time
+has its line at once. What follows from the same address within a window is counted, and the last one is put
+on record with the number when it ends. None is lost in number while the process lives: who kills it takes a
+window's count along, and the metric of failures with it.
 """
 
 import ipaddress
@@ -13,8 +13,12 @@ from typing import Final, final
 
 from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.session.effects import Audit
+from sealwire.proxy.session.login.access import LoginNeeded
+from sealwire.proxy.session.login.authentication import CertificateLogin
 
-EVENT: Final = "login-failed"
+_EVENT: Final = "login-failed"
+_WITHOUT_LOGIN: Final = frozenset({LoginNeeded.__name__, CertificateLogin.__name__})
+"""The reasons of refusals that nobody has to log in for."""
 WINDOW_S: Final = 10.0
 MAX_ADDRESSES: Final = 1000
 """Counted apart; all others together. So an outsider with many addresses fills no memory either."""
@@ -44,16 +48,17 @@ class FailedLogins:
     def __init__(self, write: Write, clock: Callable[[], float]) -> None:
         self._write = write
         self._clock = clock
-        self._repeated: dict[str, Repeated] = {}
+        self._repeated: dict[tuple[str, str], Repeated] = {}
+        """By address and event."""
 
     def write(self, record: Audit, origin: Origin) -> bool:
         """Put a failure on record, now or with others. False where that cannot be done."""
-        address = _address(origin.client)
-        if address not in self._repeated and len(self._repeated) >= MAX_ADDRESSES:
-            address = _OTHERS
-        known = self._repeated.get(address)
+        whence = _address(origin.client), record.event
+        if whence not in self._repeated and len(self._repeated) >= MAX_ADDRESSES:
+            whence = _OTHERS, record.event
+        known = self._repeated.get(whence)
         if known is None:
-            self._repeated[address] = Repeated(self._clock() + WINDOW_S)
+            self._repeated[whence] = Repeated(self._clock() + WINDOW_S)
             return self._write(record, origin)
         known.count += 1
         known.last = record, origin
@@ -62,10 +67,10 @@ class FailedLogins:
     def tick(self) -> None:
         """About once a second: put windows on record that have ended; forget those in which nothing came."""
         now_s = self._clock()
-        for address, known in tuple(self._repeated.items()):
+        for whence, known in tuple(self._repeated.items()):
             if known.ends_s <= now_s:
                 if known.last is None:
-                    del self._repeated[address]
+                    del self._repeated[whence]
                 else:
                     self._put(known)
                     known.ends_s = now_s + WINDOW_S
@@ -82,6 +87,11 @@ class FailedLogins:
             record, origin = known.last
             if self._write(replace(record, count=known.count), origin):
                 known.count, known.last = 0, None
+
+
+def is_of_nobody(record: Audit) -> bool:
+    """Whether anybody who can connect can cause it, so that it goes here."""
+    return record.event == _EVENT or record.reason in _WITHOUT_LOGIN
 
 
 def _address(client: str) -> str:

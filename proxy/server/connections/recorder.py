@@ -5,7 +5,7 @@ from time import perf_counter
 from typing import final
 
 from sealwire.crypto.x509 import InvalidCertificate, certificate_subject, subject_spellings
-from sealwire.proxy.server.connections import failed_logins
+from sealwire.proxy.server.connections.failed_logins import is_of_nobody
 from sealwire.proxy.server.connections.services import Services
 from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.session.effects import Audit, Begun, Done, PlaintextMet
@@ -39,7 +39,7 @@ class LineRecorder:
                 raise Unrecorded
         else:
             origin = self._whence(caller)
-            if isinstance(record, Audit) and record.event == failed_logins.EVENT:
+            if isinstance(record, Audit) and is_of_nobody(record):
                 is_taken = self._services.failed_logins.write(record, origin)
             else:
                 is_taken = audit.write(record, origin)

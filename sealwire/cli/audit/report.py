@@ -36,15 +36,18 @@ class LineCounts:
     unread: int = 0
 
     def count(self, line: Mapping[str, object]) -> None:
-        """Count one line."""
-        self.days[_said(line, "day")] += 1
+        """Count one line, as many times as what it stands for happened."""
+        amount = _stands_for(line)
+        if not amount:
+            return
+        self.days[_said(line, "day")] += amount
         if "class" not in self.by:
-            self.counted[tuple(_said(line, name) for name in self.by)] += 1
+            self.counted[tuple(_said(line, name) for name in self.by)] += amount
             return
         named = {name: _amounts(line.get(name)) for name in _CLASSES}
         for each in sorted({name for amounts in named.values() for name in amounts}) or [_NOBODY]:
             key = tuple(each if name == "class" else _said(line, name) for name in self.by)
-            self.counted[key] += 1
+            self.counted[key] += amount
             for use, amounts in named.items():
                 self.values[key, use] += amounts.get(each, 0)
 
@@ -92,7 +95,8 @@ def report(  # noqa: PLR0913, PLR0917 - one for each option
 ) -> None:
     """Count the lines of the audit log at LOG by who, what and when, most frequent first.
 
-    Nothing is verified: `sealwire audit verify` does that. Lines that are none are counted apart. By class, a
+    Nothing is verified: `sealwire audit verify` does that. Lines that are none are counted apart. A line that
+    stands for several failed logins counts for each, and one command counts once. By class, a
     line counts for each class of which it has values, and the values that were read, written and compared
     are added up.
 
@@ -140,6 +144,14 @@ def _page(tally: LineCounts, log: Path, days: Days, top: int) -> ReportPage:
     table = PageTable.of(tally.columns, map(tally.row, keys[:top]))
     sections = (PageSection("Overview", (), tuple(plots)), PageSection("Counts", more, (), (table,)))
     return ReportPage("Audit report", facts, sections)
+
+
+def _stands_for(line: Mapping[str, object]) -> int:
+    """Failed logins are gathered with their number; the further lines of one command (`part`) are none."""
+    if "part" in line:
+        return 0
+    count = line.get("count")
+    return count if isinstance(count, int) and count > 0 else 1
 
 
 def _said(line: Mapping[str, object], name: str) -> str:

@@ -92,3 +92,14 @@ def test_a_report_as_a_page(run: Run, tmp_path: Path) -> None:
     assert html.count("<svg") == 2
     assert '<td>ann@admin</td><td class="number">6</td>' in html
     assert "more rows are left out" in html
+
+
+def test_a_line_counts_for_what_it_stands_for(run: Run, tmp_path: Path) -> None:
+    log = opened(tmp_path, LogPace(file_bytes=100_000))
+    time = "2026-11-09T00:00:00.000+00:00"
+    log.append([{"event": "login-failed", "time": time, "reason": "code 18", "count": 40}])
+    log.append([{"event": "command", "time": time, "command": "find"}])
+    log.append([{"event": "command", "time": time, "command": "find", "part": 2}])
+    log.close()
+    found = rows(run, "--by", "event", "--since", "2026-11-09")
+    assert found["rows"] == [{"event": "login-failed", "lines": 40}, {"event": "command", "lines": 1}]

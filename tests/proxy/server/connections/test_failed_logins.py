@@ -4,7 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from sealwire.proxy.server.connections.failed_logins import MAX_ADDRESSES, WINDOW_S, FailedLogins
+from sealwire.proxy.server.connections.failed_logins import (
+    MAX_ADDRESSES,
+    WINDOW_S,
+    FailedLogins,
+    is_of_nobody,
+)
 from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.session.effects import Audit
 
@@ -114,3 +119,32 @@ def test_the_end_loses_none(times: int) -> None:
     place.gathered.close()
     place.gathered.close()
     assert sum(place.counts) == times
+
+
+def test_commands_without_a_login_are_gathered_apart_from_failed_logins() -> None:
+    place = Place()
+    refused = Audit("refused", "", "find", "LoginNeeded")
+    for number in range(100):
+        place.fail("10.0.0.1:1")
+        assert place.gathered.write(refused, Origin("10.0.0.1:1", number))
+    place.later()
+    assert sorted((record.event, record.count) for record, _ in place.lines) == [
+        ("login-failed", 1),
+        ("login-failed", 99),
+        ("refused", 1),
+        ("refused", 99),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("record", "is_gathered"),
+    [
+        (FAILED, True),
+        (Audit("refused", "", "find", "LoginNeeded"), True),
+        (Audit("refused", "", "authenticate", "CertificateLogin"), True),
+        (Audit("refused", "a.b", "find", "range"), False),
+        (Audit("break-glass", "a.b", "find"), False),
+    ],
+)
+def test_what_needs_a_login_is_not_gathered(record: Audit, is_gathered: bool) -> None:
+    assert is_of_nobody(record) is is_gathered
