@@ -13,6 +13,8 @@ from sealwire.proxy.server.config.reader import parse_config
 
 FIRST_PORT = 27018
 """Where the first listener is; those of further members follow."""
+_RANGE = 7
+"""Ports of a range: for a set of three, some to come and some to go."""
 
 
 class Layout(Enum):
@@ -24,6 +26,8 @@ class Layout(Enum):
     """TLS towards clients and towards one server."""
     REPLICA_SET = "replica-set"
     """TLS, and a listener for each member."""
+    FOLLOWED = "followed"
+    """TLS, and servers that are found by a connection string and followed: a port of a range for each."""
 
 
 class Feature(Enum):
@@ -85,6 +89,20 @@ _UPSTREAM_TLS = """\
     ca: tls/mongo-ca.crt            # leave out for the system's trust store
     # certificate: tls/sealwire-client.crt   # where the server wants one
     # key: tls/sealwire-client.key
+"""
+
+_FOLLOWED = """
+listen:
+  address: 0.0.0.0                  # a host: each server that is found gets a port of the range
+  advertise: {advertise}   # what clients are told, with that port
+  ports: "{first}-{last}"              # one for each server that may be there at the same time
+  ports_file: {ports_file}   # which server has which; proxies behind one name share it
+"""
+
+_FOLLOWED_UPSTREAM = """
+upstream:
+  # the name of the set stands in it; mongos servers have none, and DNS knows them as mongodb+srv://NAME/
+  uri: {uri}
 """
 
 _MEMBERS = """
@@ -170,6 +188,16 @@ def _parts(new: NewFile) -> Iterator[str]:
         yield "   # what clients are told\n"
         yield _LISTEN_TLS + (_CLIENT_CA if has_roles else _NO_CLIENT_CA)
         yield f"\nupstream:\n  address: {_quoted(_upstreams(new)[0])}\n" + _UPSTREAM_TLS
+    elif new.layout is Layout.FOLLOWED:
+        yield _FOLLOWED.format(
+            advertise=_quoted(new.advertise),
+            first=FIRST_PORT,
+            last=FIRST_PORT + _RANGE - 1,
+            ports_file="/var/lib/sealwire/ports.json",
+        )
+        yield _LISTEN_TLS + (_CLIENT_CA if has_roles else _NO_CLIENT_CA)
+        uri = f"mongodb://{','.join(_upstreams(new))}/?replicaSet=rs0"
+        yield _FOLLOWED_UPSTREAM.format(uri=_quoted(uri)) + _UPSTREAM_TLS
     else:
         yield "\nlisten:\n" + _LISTEN_TLS + (_CLIENT_CA if has_roles else _NO_CLIENT_CA)
         yield "\nupstream:\n" + _UPSTREAM_TLS

@@ -50,11 +50,12 @@ def init(
       sealwire config init --topology demo
       sealwire config init --advertise sealwire.example --upstream mongo.example:27017 --with audit
       sealwire config init --topology replica-set --upstream m0.example:27017 --upstream m1.example:27017
+      sealwire config init --topology followed --upstream m0.example:27017 --upstream m1.example:27017
       sealwire config init --with audit --with roles --with watch --output /etc/sealwire/sealwire.yaml
     """
     layout = Layout(topology)
-    if len(upstreams) > 1 and layout is not Layout.REPLICA_SET:
-        raise click.UsageError("more than one --upstream is for --topology replica-set")
+    if len(upstreams) > 1 and layout not in (Layout.REPLICA_SET, Layout.FOLLOWED):
+        raise click.UsageError("more than one --upstream is for --topology replica-set or followed")
     if advertise is not None and layout is Layout.DEMO:
         raise click.UsageError("--advertise has no meaning for --topology demo: it serves this machine only")
     new = NewFile(layout, frozenset(map(Feature, features)), upstreams=upstreams or None)

@@ -35,7 +35,8 @@ def test_every_combination_is_read_and_documented(layout: Layout, features: froz
     assert keys_of(yaml.safe_load(text)) - {"members"} <= documented
     assert (config.audit is not None) is bool(features & {Feature.AUDIT, Feature.WATCH})
     assert (config.admin_page.watch is not None) is (Feature.WATCH in features)
-    assert len(config.members) == (3 if layout is Layout.REPLICA_SET else 1)
+    assert len(config.members) == {Layout.REPLICA_SET: 3, Layout.FOLLOWED: 0}.get(layout, 1)
+    assert (config.discovery is not None) is (layout is Layout.FOLLOWED)
     assert all(len(line) <= 110 for line in text.splitlines())
 
 
