@@ -75,9 +75,9 @@ def test_what_the_server_would_not_take_for_that_constant_is_refused(
     ("path", "expression", "rule"),
     [
         ("nhs_number", {"$concat": ["a", "b"]}, "$concat"),
-        ("nhs_number", "$name", ""),
-        ("tags", ["a", "$name"], ""),
-        ("notes", [{"$toUpper": "b"}], ""),
+        ("nhs_number", "$name", "update"),
+        ("tags", ["a", "$name"], "update"),
+        ("notes", [{"$toUpper": "b"}], "update"),
     ],
 )
 def test_the_refusal_names_the_operator_and_the_path(path: str, expression: Any, rule: str) -> None:
