@@ -5,9 +5,10 @@ from typing import Any, cast
 
 import pytest
 
-from sealwire.proxy.server.connections.recorder import LineRecorder, Unrecorded, subject_of
-from sealwire.proxy.session.effects import Audit, PlaintextMet
+from sealwire.proxy.server.connections.recorder import LineRecorder, Unrecorded, names_of, subject_of
+from sealwire.proxy.session.effects import Audit, Begun, PlaintextMet
 from sealwire.proxy.session.login.caller import Caller
+from sealwire.proxy.session.records import CommandRecord
 
 REFUSED = Audit("refused", "clinic.patients", "find", "range", "nhs_number")
 
@@ -30,6 +31,7 @@ class Sink:
     """Takes lines until it is full."""
 
     def __init__(self, room: int) -> None:
+        self.is_full = False
         self.lines: list[tuple[Any, Any]] = []
         self._room = room
 
@@ -54,6 +56,28 @@ def test_a_line_says_whose_session_it_was_and_a_login_changes_that() -> None:
     assert third.caller is ann
 
 
+def test_a_command_that_begins_where_nothing_more_can_be_recorded_is_not_sent() -> None:
+    begun = CommandRecord("clinic.patients", "find", written={}, filtered={})
+    sink = Sink(9)
+    recorder(sink).report(Begun(begun), Caller())
+    assert begun.begun_s > 0
+    assert sink.lines == []
+    sink.is_full = True
+    with pytest.raises(Unrecorded):
+        recorder(sink).report(Begun(begun), Caller())
+
+
+def test_what_nobody_has_to_log_in_for_is_gathered() -> None:
+    sink, gathered = Sink(9), Sink(1)
+    services = SimpleNamespace(audit=sink, failed_logins=gathered)
+    found = LineRecorder(cast(Any, services), cast(Any, Transport()), 3)
+    failed = Audit("login-failed", "", "saslStart", "code 18")
+    found.report(failed, Caller())
+    assert ([record for record, _ in gathered.lines], sink.lines) == ([failed], [])
+    with pytest.raises(Unrecorded):
+        found.report(failed, Caller())
+
+
 def test_what_cannot_be_recorded_is_said() -> None:
     found = recorder(Sink(0))
     with pytest.raises(Unrecorded):
@@ -70,6 +94,7 @@ def test_plaintext_is_on_record_when_the_metrics_say_so(told: Audit | None) -> N
 @pytest.mark.parametrize(("der", "subject"), [(None, ""), (b"", ""), (b"no certificate", "unreadable")])
 def test_a_certificate_that_cannot_be_read_names_nobody(der: bytes | None, subject: str) -> None:
     assert subject_of(cast(Any, Transport(der))) == subject
+    assert names_of(cast(Any, Transport(der))) == ()
 
 
 def test_a_client_without_an_address_is_unknown() -> None:
