@@ -155,8 +155,11 @@ class ProbeProtocol(asyncio.Protocol):
             self._reply.set_exception(ConnectionResetError())
 
     def close(self) -> None:
-        """Close the connection, whatever came of it."""
-        self._reply.cancel()
+        """Close the connection, whatever came of it; who waits for an answer is told."""
+        if not self._reply.done():
+            # not cancelled: that would end the task that waits, as if somebody had ended it
+            self._reply.set_exception(ConnectionAbortedError())
+            self._reply.exception()  # so that nobody misses it where nobody waits
         self._transport.close()
 
 

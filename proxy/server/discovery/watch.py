@@ -75,7 +75,10 @@ class Watch:
         except BaseException:
             probe.close()
             raise
-        self._probes[server] = probe
+        if self._config is config:
+            self._probes[server] = probe
+        else:
+            probe.close()  # a reload came meanwhile, and one connects in another way now
         return hello
 
     def close(self) -> None:

@@ -253,3 +253,28 @@ async def test_a_frozen_member_keeps_nobody_from_hearing_the_others(monkeypatch:
         assert len(finder.layout.members) == 3
         frozen.set()
         watch.close()
+
+
+async def test_a_reload_while_servers_are_asked_ends_nothing() -> None:
+    layouts: list[PortLayout] = []
+    asked, thawed = threading.Event(), threading.Event()
+
+    def freeze() -> dict[str, bool]:
+        asked.set()
+        return {"late": thawed.wait(3)}
+
+    def changed(layout: PortLayout) -> bool:
+        layouts.append(layout)
+        return True
+
+    with played_set("", "") as played:
+        config = following(*played.members)
+        async with monitoring(config, changed) as monitor:
+            facts, played.members[1].facts = played.members[1].facts, freeze
+            await until(asked.is_set)
+            monitor.use(replace(config), None)
+            thawed.set()
+            played.members[1].facts = facts
+            played.add(PlayedServer())
+            await until(lambda: bool(layouts))
+    assert len(layouts[0].members) == 3
