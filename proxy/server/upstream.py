@@ -144,6 +144,8 @@ class Upstream:
                     )
         except OSError as error:  # TimeoutError, ssl.SSLError and socket.gaierror are all OSErrors
             raise explain(error, self.address) from error
+        except UnicodeError:  # a label of the name is empty or too long: servers may say any name
+            raise explain(socket.gaierror(), self.address) from None
 
 
 def explain(error: OSError, address: Address) -> UpstreamUnavailable:

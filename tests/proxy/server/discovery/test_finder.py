@@ -278,3 +278,20 @@ async def test_a_reload_while_servers_are_asked_ends_nothing() -> None:
             played.add(PlayedServer())
             await until(lambda: bool(layouts))
     assert len(layouts[0].members) == 3
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64])
+async def test_a_name_that_no_host_can_have_keeps_nobody_from_being_followed(host: str) -> None:
+    with played_set("") as played:
+        finder, watch = finder_of(following(*played.members))
+        await soon(finder.first())
+        stranger = PlayedServer()
+        stranger.stop()
+        stranger.host = host
+        played.add(stranger)
+        assert await soon(finder.round())
+        assert not await soon(finder.round())
+        played.remove(stranger)
+        assert await soon(finder.round())
+        assert len(finder.layout.members) == 1
+        watch.close()
