@@ -42,10 +42,16 @@ def test_a_wheel_is_known_by_what_it_was_built_from(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(compiled_tree, "WHEELS", tmp_path)
     monkeypatch.setattr(compiled_tree, "WHEEL_STAMPS", tmp_path)
     assert compiled_tree.built_wheel("one") is None
-    (tmp_path / "one").write_text("a.whl", encoding="utf-8")
+    wheel = tmp_path / "a.whl"
+    wheel.write_bytes(b"of one")
+    compiled_tree.stamp_wheel("one", wheel)
+    assert compiled_tree.built_wheel("one") == wheel
+    assert compiled_tree.built_wheel("two") is None
+    wheel.write_bytes(b"of two, by the same name")
+    compiled_tree.stamp_wheel("two", wheel)
     assert compiled_tree.built_wheel("one") is None
-    (tmp_path / "a.whl").touch()
-    assert compiled_tree.built_wheel("one") == tmp_path / "a.whl"
+    assert compiled_tree.built_wheel("two") == wheel
+    wheel.unlink()
     assert compiled_tree.built_wheel("two") is None
 
 

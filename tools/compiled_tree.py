@@ -36,7 +36,8 @@ PACKAGED = frozenset({"sealwire", *ROOMS})
 BUILT_BY = ("setup.py", "pyproject.toml", "requirements/build.txt", "requirements/runtime.txt")
 WHEELS = ROOT / "build" / "wheels"
 WHEEL_STAMPS = ROOT / "build" / "wheel-work" / "stamps"
-"""For each digest of what was built, a file with the name of its wheel."""
+"""For each digest of what was built, a file with the name of its wheel and that one's own SHA-256: wheels of
+other commits have the same name."""
 # What programs fetch and measure outlives a tree.
 SHARED = {"build": "..", "bench/results": "../../../bench/results"}
 
@@ -142,8 +143,18 @@ def short_siv() -> str:
 def built_wheel(digest: str) -> Path | None:
     """The wheel of these contents in build/wheels; None where there is none."""
     stamp = WHEEL_STAMPS / digest
-    wheel = WHEELS / stamp.read_text(encoding="utf-8") if stamp.is_file() else None
-    return wheel if wheel is not None and wheel.is_file() else None
+    if not stamp.is_file():
+        return None
+    name, _, said = stamp.read_text(encoding="utf-8").partition(" ")
+    wheel = WHEELS / name
+    return wheel if wheel.is_file() and said == hashlib.sha256(wheel.read_bytes()).hexdigest() else None
+
+
+def stamp_wheel(digest: str, wheel: Path) -> None:
+    """Let `built_wheel` find a wheel of build/wheels, for as long as it is this one."""
+    WHEEL_STAMPS.mkdir(parents=True, exist_ok=True)
+    said = f"{wheel.name} {hashlib.sha256(wheel.read_bytes()).hexdigest()}"
+    (WHEEL_STAMPS / digest).write_text(said, encoding="utf-8")
 
 
 def digest_of(names: list[str], python_version: str = platform.python_version()) -> str:

@@ -28,12 +28,12 @@ from tools.compiled_tree import (
     NO_COMPILER,
     ROOMS,
     ROOT,
-    WHEEL_STAMPS,
     WHEELS,
     built_wheel,
     digest_of,
     is_packaged,
     missing_for_compiling,
+    stamp_wheel,
     tracked_files,
 )
 from tools.sbom import FILE, write_sbom
@@ -128,8 +128,7 @@ def wheel_for(python: Interpreter, names: list[str]) -> Path:
     for old in WHEELS.glob(f"*-{python.tag}-*.whl"):
         old.unlink()
     wheel = repaired(plain)
-    WHEEL_STAMPS.mkdir(exist_ok=True)
-    (WHEEL_STAMPS / digest).write_text(wheel.name, encoding="utf-8")
+    stamp_wheel(digest, wheel)
     print(f"{wheel.name}: built in {time.monotonic() - began:.0f} s", flush=True)
     return wheel
 
