@@ -88,7 +88,8 @@ class MemberFinder:
 
     async def _ask(self) -> int:
         """How many answered."""
-        members = () if self._view is None else self._view.members
+        # of mongos servers all seeds are asked: what is found to be something else has to stay known as that
+        members = self._view.members if self._view is not None and self._is_set else ()
         hellos = await self._watch.ask(members or self._seeds.addresses)
         if not hellos and members:
             # all have gone from where they were: seeds may know where to

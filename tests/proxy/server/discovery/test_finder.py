@@ -176,6 +176,18 @@ async def test_mongos_servers_come_and_go_with_dns_and_stay_while_dns_is_silent(
     assert len(finder.layout.members) == 2
 
 
+async def test_what_is_no_mongos_among_them_has_no_listener_in_any_round() -> None:
+    mongos, other = play_mongos(), PlayedServer()
+    finder, watch = finder_of(following(mongos, other))
+    await soon(finder.first())
+    for _ in range(3):
+        assert set(ports_of(finder.layout)) == {address_of(mongos)}
+        assert not await soon(finder.round())
+    watch.close()
+    mongos.stop()
+    other.stop()
+
+
 @asynccontextmanager
 async def monitoring(config: Config, changed: Follow) -> AsyncIterator[UpstreamMonitor]:
     woken = asyncio.Event()
