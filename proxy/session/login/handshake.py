@@ -64,7 +64,7 @@ class Topology:
 
     def advertised(self, name: str) -> str:
         """The address to tell for a member. Raises UnknownMember."""
-        if not self.members:
+        if not self.members and not self.withholds:
             return self.own
         found = self.members.get(name) or self.members.get(name.lower())
         if found is None:
@@ -73,7 +73,9 @@ class Topology:
 
     def is_known(self, name: str) -> bool:
         """Whether there is an address to tell for a member."""
-        return not self.members or name in self.members or name.lower() in self.members
+        if not self.members and not self.withholds:
+            return True
+        return name in self.members or name.lower() in self.members
 
 
 class BalancerMismatch(Exception):

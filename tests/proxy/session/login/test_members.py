@@ -117,6 +117,13 @@ def test_status_and_configuration_name_the_proxy(flags: int) -> None:
     assert found["config"]["settings"] == CONFIG["config"]["settings"]
 
 
+def test_while_no_member_has_a_listener_none_is_taken_for_the_one_that_is_left() -> None:
+    """As with a set whose only member has another name now, and whose port is taken."""
+    effects = told({}, {"hosts": ["new:1"], "primary": "new:1"})
+    assert document_in(effects) == {"hosts": [], "ok": 1.0}
+    assert StrangerMet() in effects
+
+
 def test_an_error_stays_as_it_is() -> None:
     error = {"codeName": "NotYetInitialized", "code": 94, "errmsg": "no replset config"}
     assert document_in(told(MEMBERS, error, "replSetGetStatus")) == {**error, "ok": 1.0}
