@@ -80,7 +80,8 @@ def _replica_set(before: ClusterView, hellos: Mapping[Address, Hello]) -> Cluste
     primaries = [each for each in ours if each.is_primary and _election(each) >= before.election]
     if primaries:
         primary = max(primaries, key=_election)
-        return replace(before, members=_named(primary.members), election=_election(primary))
+        # one that names nobody cannot mean that its set has no members
+        return replace(before, members=_named(primary.members) or before.members, election=_election(primary))
     added = [name for each in ours for name in each.members]
     members = _ordered([*before.members, *_named(added)])
     return replace(before, members=members if len(members) <= MAX_MEMBERS else before.members)

@@ -77,3 +77,8 @@ def test_nobody_is_known_without_answers_or_before_a_set_has_a_configuration() -
     assert view_of([A], "", {}, None) is None
     assert view_of([A], "", {A: GHOST}, None) is None
     assert view_of([A], "", {}, SET) == SET
+
+
+def test_a_primary_that_names_nobody_takes_no_member_away() -> None:
+    for names in ((), ("no address",)):
+        assert view_of([A], "", {A: replace(PRIMARY, members=names)}, SET) == SET
