@@ -91,8 +91,10 @@ class UpstreamReach(Collector):
 
     @property
     def reach(self) -> Reachable:
-        """How many can be reached."""
+        """How many can be reached; DOWN where there is none, as while no followed member has a listener."""
         down = len(self.down)
+        if not self.servers:
+            return Reachable.DOWN
         if not down:
             return Reachable.UP
         return Reachable.DOWN if down == len(self.servers) else Reachable.PARTLY

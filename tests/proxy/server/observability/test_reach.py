@@ -59,6 +59,11 @@ def test_one_of_two_is_partly_and_both_are_down() -> None:
     assert reach.reach is Reachable.DOWN
 
 
+def test_without_a_server_there_is_none_to_be_reached() -> None:
+    reach, _ = servers()
+    assert (reach.reach, reach.down) == (Reachable.DOWN, ())
+
+
 def test_connections_and_returns_are_counted_for_each_server() -> None:
     reach, registry = servers("a:1")
     labels = {"upstream": "a:1"}
