@@ -6,6 +6,7 @@ answer, give them the same ports.
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +56,7 @@ class PortMap:
 
 def read_map(path: Path | None) -> PortMap:
     """What the file says; empty where there is none yet. Raises FileProblem."""
-    if path is None or not path.exists():
+    if path is None or not _is_there(path):
         return PortMap()
     try:
         source = read_trusted(path, _MAX_BYTES)
@@ -78,6 +79,19 @@ def read_map(path: Path | None) -> PortMap:
             "restore it, or remove it: members then get their ports anew, in the order of their names",
         ) from None
     return PortMap(ports)
+
+
+def _is_there(path: Path) -> bool:
+    """Raises FileProblem where that cannot be seen."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        problem = f"{path}: cannot be looked for: {os.strerror(error.errno or 0)}"
+        hint = f"let user id {os.geteuid()} enter its folder, or correct listen.ports_file"
+        raise FileProblem(StartReason.FILE_FORBIDDEN, problem, hint) from None
+    return True
 
 
 def write_map(path: Path | None, ports: PortMap) -> None:

@@ -93,3 +93,9 @@ def test_a_folder_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileProblem) as caught:
         write_map(tmp_path / "missing" / "ports.json", PortMap())
     assert caught.value.reason is StartReason.FILE_UNWRITABLE
+
+
+def test_a_file_that_cannot_be_looked_for_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileProblem) as caught:
+        read_map(tmp_path / ("x" * 300))
+    assert caught.value.reason is StartReason.FILE_FORBIDDEN
