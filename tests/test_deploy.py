@@ -218,6 +218,14 @@ def test_every_user_of_a_unit_is_made_and_owns_its_folders() -> None:
     assert {user for _, user in folders.values()} == users
 
 
+@pytest.mark.parametrize("unit", sorted(SYSTEMD.glob("*.service")), ids=lambda unit: unit.stem)
+def test_who_is_given_a_file_of_the_configuration_may_look_into_its_folder(unit: Path) -> None:
+    settings = unit_settings(unit)
+    commands = [*settings["ExecStart"], *settings.get("ExecStartPost", ())]
+    if any("/etc/sealwire/" in command for command in commands):
+        assert "sealwire" in (*settings["Group"], *settings.get("SupplementaryGroups", ()))
+
+
 def test_logrotate_takes_the_log_and_never_the_audit_log(tmp_path: Path) -> None:
     text = (ROOT / "deploy" / "logrotate" / "sealwire").read_text(encoding="utf-8")
     paths = re.findall(r"^(/\S+) \{$", text, re.M)
