@@ -229,7 +229,7 @@ async def probe(config: Config, upstreams: Sequence[Upstream]) -> Probed:
                 down.append(answer)
             case _:
                 raise answer
-    if not hellos:
+    if down and not hellos:
         raise down[0]
     found = [Finding("member is down", str(error), error.hint) for error in down]
     found += compare_access(config.access_control, (hello.access for hello in hellos))
