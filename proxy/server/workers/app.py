@@ -114,6 +114,8 @@ class Proxy:
         self._range: PortRange | None = None
         self._numeric: dict[Member, tuple[Address, ...]] = {}
         """The numeric addresses of each member's listener, where somebody holds them for this process."""
+        self._owed: tuple[tuple[Member, ...], tuple[tuple[Address, ...], ...]] | None = None
+        """What a worker was told to follow, while one of its listeners could not be had."""
         self._probed: Probed
         self._entrances: Entrances | None = None
         self._generation = 0
@@ -398,6 +400,12 @@ class Proxy:
     async def _watch_servers(self) -> None:
         if self._monitor is not None:
             await self._monitor.run(lambda layout: self.follow(layout.members))
+        elif self._config.discovery is not None:
+            # the supervisor tells of members once, and knows nothing of a worker without a descriptor left
+            while True:
+                await asyncio.sleep(self._config.discovery.heartbeat_s)
+                if self._owed is not None:
+                    self.follow(*self._owed)
 
     def follow(self, members: tuple[Member, ...], listeners: Sequence[tuple[Address, ...]] = ()) -> bool:
         """There are these members now; for a worker also where to listen. Whether all listeners stand."""
@@ -409,7 +417,9 @@ class Proxy:
             if self._seat is None:
                 announce_addresses(entrance.member, entrance.listener.addresses)
         self._servers.use(self._entrances.reached)
-        return len(self._entrances.reached) == len(members)
+        stands = len(self._entrances.reached) == len(members)
+        self._owed = None if stands or not listeners else (members, tuple(listeners))
+        return stands
 
     def _announce(self) -> None:
         config = self._config

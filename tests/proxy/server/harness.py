@@ -31,6 +31,7 @@ from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.server.tls import listen_side, upstream_side
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.server.workers.start import Loaded
+from sealwire.proxy.server.workers.worker_channel import Seat
 from sealwire.wire.header import request_id_of
 from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import build_op_msg
@@ -132,9 +133,9 @@ def policy_file(folder: Path, source: bytes = POLICY) -> Path:
 
 
 @asynccontextmanager
-async def running(loaded: Loaded, sessions: SessionMaker) -> AsyncIterator[Proxy]:
-    """A proxy that accepts; stopped at the end, at once."""
-    proxy = Proxy(loaded, sessions)
+async def running(loaded: Loaded, sessions: SessionMaker, seat: Seat | None = None) -> AsyncIterator[Proxy]:
+    """A proxy that accepts; stopped at the end, at once. `seat`: as one of several workers."""
+    proxy = Proxy(loaded, sessions, seat)
     task = asyncio.get_running_loop().create_task(proxy.run())
     ready = asyncio.get_running_loop().create_task(proxy.ready.wait())
     await soon(asyncio.wait((task, ready), return_when=asyncio.FIRST_COMPLETED))

@@ -12,6 +12,7 @@ from sealwire.proxy.server.config.settings import Address, Config, Discovery, Me
 from sealwire.proxy.server.discovery.layout import PortLayout
 from sealwire.proxy.server.errors import ListenProblem
 from sealwire.proxy.server.workers.app import Proxy
+from sealwire.proxy.server.workers.worker_channel import Seat
 from sealwire.proxy.session.session import Session
 from tests.proxy.server.harness import (
     DEADLINE_S,
@@ -165,3 +166,23 @@ async def test_a_member_that_takes_the_place_of_another_gets_its_port_when_that_
             async with Client(ports[1]) as other:
                 assert (await other.hello())["me"] == f"{LOOPBACK}:{ports[1]}"
         last.stop()
+
+
+async def test_a_worker_tries_again_for_a_listener_that_it_could_not_have() -> None:
+    ports = free_ports(2)
+    with played_set("", "") as played:
+        names = sorted(Address(each.host, each.port) for each in played.members)
+        here = [Address(LOOPBACK, port) for port in ports[:2]]
+        members = tuple(Member(at, at, name) for at, name in zip(here, names, strict=True))
+        config = following(played, ports)
+        assert config.discovery is not None
+        found = replace(config.discovery, heartbeat_s=0.05)
+        config = replace(config, discovery=found, access_control=config.access_control.NONE)
+        seat = Seat(1, 1, ((here[0],),), members=members[:1])
+        async with running(make_loaded(config), Session, seat) as proxy, Client(ports[0]) as client:
+            other = await asyncio.start_server(lambda _reader, writer: writer.close(), *here[1])
+            async with other:
+                assert not proxy.follow(members, tuple((at,) for at in here))
+                assert (await client.hello())["hosts"] == addresses(ports, 1)
+            await until(lambda: len(proxy.addresses) == 2)
+            assert sorted((await client.hello())["hosts"]) == addresses(ports, 2)
