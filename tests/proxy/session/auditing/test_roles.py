@@ -5,13 +5,23 @@ from typing import Any
 import bson
 import pytest
 
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
-from sealwire.proxy.session.effects import Done, Effect
+from sealwire.proxy.session.effects import Done, Effect, NeedKeys
 from sealwire.proxy.session.records import CommandOutcome, CommandRecord, CommandResult
 from sealwire.proxy.session.session import Session
 from tests.proxy.session.role_world import ROLES_TEXT, asked, batch, session_as
-from tests.proxy.session.world import POLICY_TEXT, reply, sealed, sealed_randomly, value_bytes
+from tests.proxy.session.world import (
+    POLICY_TEXT,
+    class_id_of,
+    data_key,
+    load_keys,
+    reply,
+    sealed,
+    sealed_randomly,
+    value_bytes,
+)
 
 POLICY = load_policy(POLICY_TEXT + ROLES_TEXT + b"subjects: {class: nhs}\n", "policy.yaml")
 HIDING = load_policy(
@@ -87,3 +97,17 @@ def test_a_reply_that_roles_do_not_show_is_withheld() -> None:
     shown = {"smoker": sealed("smoker", True), "_id": bson.ObjectId()}
     _, result = done(talk.server_data(reply(batch(shown))))
     assert (result.outcome, result.reason) == (CommandOutcome.WITHHELD, "role")
+
+
+def test_persons_of_a_long_reply_that_waited_for_a_key_are_known_by_it() -> None:
+    talk = clerk()
+    asked(talk, {"find": "patients"})
+    filling = [{"nhs_number": sealed("nhs", "9434765919", 2), "filling": "x" * 700} for _ in range(3000)]
+    message = reply(batch(*filling))
+    effects: list[Effect] = []
+    for start in range(0, len(message), 60_000):
+        effects += talk.server_data(message[start : start + 60_000])
+    assert effects == [NeedKeys(((class_id_of("nhs"), 2),))]
+    _, result = done(load_keys(talk, Keyring([data_key("nhs", 2)])))
+    assert (result.read, result.documents) == ({"nhs": 3000}, 3000)
+    assert (result.subjects, result.unknown) == ((PERSON,), 0)
