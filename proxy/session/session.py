@@ -150,7 +150,7 @@ class Session:
             return []
         try:
             messages = side.framer.feed_in_parts(data)
-            if not messages:
+            if not messages and not side.behind:
                 self._look_at_arriving(side.framer.arriving)
         except ProtocolError as error:
             return self._broken(side, error)

@@ -15,6 +15,7 @@ from sealwire.proxy.session.effects import (
     Counter,
     Effect,
     GoOn,
+    LongToClient,
     LongToServer,
     NeedKeys,
     ToClient,
@@ -395,6 +396,30 @@ def test_a_stream_of_replies_is_not_in_memory_at_once() -> None:
         assert sum(len(data) for data in data_of(each, ToClient)) < 12_000_000
     told = [data for each in found for data in data_of(each, ToClient)]
     assert [body_of(data)["cursor"]["firstBatch"][0]["n"] for data in told] == [NHS] * 10
+
+
+def test_a_long_reply_that_waits_is_not_taken_for_the_one_that_arrives() -> None:
+    talk = talking((), ALL)
+    for number in range(1, 5):
+        talk.client_data(command(FIND, number))
+    # two that are compressed take a step each; two that are not follow, and the last one is not whole
+    first, second = (packed(reply(batch(f"{'x' * 1_200_000}"), number), 2) for number in (1, 2))
+    third, fourth = (
+        reply({"cursor": {"firstBatch": [{"n": sealed("nhs", str(n)), "t": TEXT}] * 2500}, "ok": 1.0}, n)
+        for n in (3, 4)
+    )
+    assert min(len(third), len(fourth)) > LONG_BYTES
+    effects: list[Effect] = []
+    for read in (first + second + third[:150_000], third[150_000:], fourth[:300_000], fourth[300_000:]):
+        effects += talk.server_data(read)
+    effects += [more for step in steps(talk, effects)[1:] for more in step]
+    told = [
+        b"".join(each.pieces) if isinstance(each, LongToClient) else each.data
+        for each in effects
+        if isinstance(each, ToClient | LongToClient)
+    ]
+    assert [int.from_bytes(data[8:12], "little") for data in told] == [1, 2, 3, 4]
+    assert [body_of(data)["cursor"]["firstBatch"][0]["n"] for data in told[2:]] == ["3", "4"]
 
 
 def test_what_waited_for_a_key_is_not_in_memory_at_once() -> None:
