@@ -23,7 +23,8 @@ def of_command(
     """What is told of a command that is about to be sent; the request then knows what its replies need."""
     shared = conversation.shared
     audit = shared.settings.audit
-    if audit is None or request.kind is not RequestKind.COMMAND:
+    kind = request.kind
+    if audit is None or (kind is not RequestKind.COMMAND and kind is not RequestKind.MEMBERS):
         return []
     rights = conversation.entitled.rights(request.stated)
     roles = "" if rights is None else ",".join(rights.roles)

@@ -152,7 +152,7 @@ class ServerSide(Side):
         if failure is not None:
             return self._withheld(failure, response_to, request, more_to_come=more_to_come)
         if request.kind is not RequestKind.COMMAND:
-            return self._handshake_reply(request, message, parsed.body)
+            return self._handshake_reply(request, message, parsed)
         effects = self._to_client(ToClient(revealed), opened)
         if request.audited is not None:
             shared = conversation.shared
@@ -193,7 +193,8 @@ class ServerSide(Side):
         found = plaintext_in(message, body, look.tree, shared.keyring.partly_plaintext)
         return [PlaintextMet(look.namespace, path, amount) for path, amount in found.items()]
 
-    def _handshake_reply(self, request: Request, message: bytes, body: int) -> list[Effect]:
+    def _handshake_reply(self, request: Request, message: bytes, parsed: OpMsg) -> list[Effect]:
+        body = parsed.body
         if request.kind is RequestKind.LEGACY_HELLO:
             # answered in another opcode, it would reach the client with the members' own addresses
             raise ProtocolError(WireReason.OPCODE, 12)
@@ -201,7 +202,8 @@ class ServerSide(Side):
             return self._hello_reply(message, body, refresh_checksum)
         if request.kind is RequestKind.MEMBERS:
             rewritten = rewrite_members(message, body, self._conversation.topology)
-            return [ToClient(refresh_checksum(rewritten))]
+            done = on_record.of_reply(self._conversation.shared, request, message, parsed)
+            return [*done, ToClient(refresh_checksum(rewritten))]
         if request.kind is RequestKind.ABORT:
             # whatever the server says of it: the transaction was not committed
             error = replies.failure_body(FrontierLost())

@@ -403,6 +403,15 @@ def test_which_commands_have_a_line_is_a_setting() -> None:
     }
 
 
+def test_a_command_whose_reply_names_members_has_a_line_where_all_have() -> None:
+    body = {"replSetGetStatus": 1, "$db": "admin"}
+    record, result = asked(session(CommandScope.ALL), body, {"members": [{"name": "db-1:27017"}], "ok": 1})
+    assert (record.command, result) == ("replSetGetStatus", CommandResult(CommandOutcome.OK))
+    played = session(CommandScope.ALL)
+    played.client_data(command(body))
+    assert [each.command for each in played.unanswered()] == ["replSetGetStatus"]
+
+
 def test_without_the_setting_nothing_is_on_record() -> None:
     played = world.session()
     sent = played.client_data(command(FIND))
