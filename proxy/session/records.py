@@ -37,6 +37,8 @@ class CommandRecord:
     purpose: str
     glass: str
     role: str
+    users: tuple[str, ...]
+    """Who has sent it, as `Caller` has them: a login or logout may follow before the reply is here."""
     begun_s: float
     """When it was sent, by the clock of the shell, which alone has one and sets it."""
 
@@ -51,6 +53,7 @@ class CommandRecord:
         purpose: str = "",
         glass: str = "",
         role: str = "",
+        users: tuple[str, ...] = (),
     ) -> None:
         self.namespace = namespace
         self.command = command
@@ -60,6 +63,7 @@ class CommandRecord:
         self.purpose = purpose
         self.glass = glass
         self.role = role
+        self.users = users
         self.begun_s = 0.0
 
 

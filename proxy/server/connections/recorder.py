@@ -1,6 +1,7 @@
 """Puts on record what one connection's session reports, with whose session it is."""
 
 import asyncio
+from dataclasses import replace
 from time import perf_counter
 from typing import final
 
@@ -38,6 +39,9 @@ class LineRecorder:
             if audit.is_full:
                 raise Unrecorded
         else:
+            if isinstance(record, Done) and record.record.users != caller.users:
+                # a step of a login, or a logout, was sent after the command
+                caller = replace(caller, users=record.record.users)
             origin = self._whence(caller)
             if isinstance(record, Audit) and is_of_nobody(record):
                 is_taken = self._services.failed_logins.write(record, origin)

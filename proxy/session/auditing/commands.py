@@ -185,6 +185,7 @@ class CommandAuditor:
             purpose=stated.purpose,
             glass=stated.glass,
             role=command.roles,
+            users=command.users,
         )
         return AuditedCommand(
             record,

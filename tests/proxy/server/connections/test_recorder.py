@@ -6,9 +6,9 @@ from typing import Any, cast
 import pytest
 
 from sealwire.proxy.server.connections.recorder import LineRecorder, Unrecorded, names_of, subject_of
-from sealwire.proxy.session.effects import Audit, Begun, PlaintextMet
+from sealwire.proxy.session.effects import Audit, Begun, Done, PlaintextMet
 from sealwire.proxy.session.login.caller import Caller
-from sealwire.proxy.session.records import CommandRecord
+from sealwire.proxy.session.records import UNANSWERED, CommandRecord
 
 REFUSED = Audit("refused", "clinic.patients", "find", "range", "nhs_number")
 
@@ -76,6 +76,15 @@ def test_what_nobody_has_to_log_in_for_is_gathered() -> None:
     assert ([record for record, _ in gathered.lines], sink.lines) == ([failed], [])
     with pytest.raises(Unrecorded):
         found.report(failed, Caller())
+
+
+def test_the_line_of_a_command_names_who_has_sent_it_whatever_login_came_after() -> None:
+    sink, ann = Sink(9), Caller(("ann@admin",), "ward")
+    found = recorder(sink)
+    record = CommandRecord("clinic.patients", "find", written={}, filtered={}, users=ann.users)
+    for caller in (ann, Caller((), "ward"), Caller(("bob@admin",), "ward")):
+        found.report(Done(record, UNANSWERED), caller)
+    assert [origin.caller for _, origin in sink.lines] == [ann, ann, ann]
 
 
 def test_what_cannot_be_recorded_is_said() -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from bson import Binary
 
-from sealwire.proxy.session.effects import Audit, Effect, PauseClient, ToServer
+from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
+from sealwire.proxy.session.effects import Audit, Done, Effect, PauseClient, ToServer
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.states import State
 from sealwire.wire.header import request_id_of
@@ -101,6 +102,22 @@ def test_a_command_that_overtakes_the_reply_to_a_login_is_asked_about_anew() -> 
     wire.send(FIND)
     assert wire.callers == ("bob@clinic",)
     assert len(wire.asked) == 2
+
+
+@pytest.mark.parametrize("step", [START, {"logout": 1, "$db": "admin"}])
+def test_a_command_is_on_record_as_its_senders_whatever_is_sent_before_its_reply(
+    step: dict[str, Any],
+) -> None:
+    wire = Wire(audit=CommandAudit(CommandScope.PROTECTED, None))
+    wire.log_in()
+    wire.send(FIND)
+    number = wire.sent
+    wire.send(step)
+    assert wire.callers == ()
+    assert [each.users for each in wire.session.unanswered()] == [("ann@admin",)]
+    answer = {"cursor": {"firstBatch": [], "id": 0, "ns": "clinic.patients"}, "ok": 1.0}
+    done = [each for each in wire.session.server_data(reply(answer, number)) if isinstance(each, Done)]
+    assert [each.record.users for each in done] == [("ann@admin",)]
 
 
 def test_a_login_that_begins_with_the_hello_counts() -> None:
