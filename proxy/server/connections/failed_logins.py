@@ -57,12 +57,15 @@ class FailedLogins:
         if whence not in self._repeated and len(self._repeated) >= MAX_ADDRESSES:
             whence = _OTHERS, record.event
         known = self._repeated.get(whence)
+        is_first = known is None
         if known is None:
-            self._repeated[whence] = Repeated(self._clock() + WINDOW_S)
-            return self._write(record, origin)
+            known = self._repeated[whence] = Repeated(self._clock() + WINDOW_S)
+            if self._write(record, origin):
+                return True
+        # the first too, where the log does not take it: its client learns nothing, and it counts all the same
         known.count += 1
         known.last = record, origin
-        return True
+        return not is_first
 
     def tick(self) -> None:
         """About once a second: put windows on record that have ended; forget those in which nothing came."""

@@ -106,10 +106,13 @@ def test_what_the_log_does_not_take_is_given_again() -> None:
     assert sum(place.counts) == 15
 
 
-def test_the_first_is_refused_where_the_log_takes_nothing() -> None:
+def test_the_first_is_refused_where_the_log_takes_nothing_and_counts_later() -> None:
     place = Place()
     place.takes = False
     assert not place.fail("10.0.0.1:1")
+    place.takes = True
+    place.later()
+    assert place.counts == [1]
 
 
 @pytest.mark.parametrize("times", [1, 7])
