@@ -67,10 +67,10 @@ class CommandWatch:
         self.opened = 0
         """Envelopes that were opened in replies."""
 
-    def met(self, message: bytes, body: int) -> None:
-        """A command has come, whole."""
+    def met(self, message: bytes, body: int, *, is_let_in: bool) -> None:
+        """A command has come, whole. Whoever is not let in continues no trace: spans cost somebody."""
         self._began_s, self._planned_s, self._parent, self._values = self._clock(), 0.0, None, 0
-        if self._reads_parents and message.find(_COMMENT) >= 0:
+        if self._reads_parents and is_let_in and message.find(_COMMENT) >= 0:
             try:
                 self._parent = trace_parent_in(message, body)
             except BsonError:  # whoever plans the command says so to the client

@@ -84,7 +84,7 @@ class ClientSide(Side):
             parsed = parse_op_msg(message)
             watch = self._conversation.shared.watch
             if watch is not None:
-                watch.met(message, parsed.body)
+                watch.met(message, parsed.body, is_let_in=self._conversation.let_in)
             return self._op_msg(message, parsed)
         if op_code == OpCode.QUERY:
             return self._op_query(message)

@@ -11,9 +11,9 @@ NUMBER = "943 476 5919"
 FIND = {"find": "patients", "filter": {"nhs_number": NUMBER}, "$db": "clinic"}
 
 
-def watched(*, reads_parents: bool = False) -> tuple[Session, CommandWatch]:
+def watched(*, reads_parents: bool = False, login_required: bool = False) -> tuple[Session, CommandWatch]:
     ticks = count(1)
-    conversation = session()
+    conversation = session(login_required=login_required)
     watch = CommandWatch(lambda: float(next(ticks)), reads_parents=reads_parents)
     conversation.shared.watch = watch
     return conversation, watch
@@ -63,6 +63,15 @@ def test_a_trace_is_looked_for_where_traces_are_kept() -> None:
         note = watch.taken()
         assert note is not None
         assert note.parent == parent
+
+
+def test_before_a_login_no_trace_is_continued() -> None:
+    conversation, watch = watched(reads_parents=True, login_required=True)
+    for body in ({"ping": 1, "$db": "admin"}, FIND):
+        conversation.client_data(command({**body, "comment": PARENT}))
+        note = watch.taken()
+        assert note is not None
+        assert note.parent is None
 
 
 def test_a_handshake_and_a_login_are_not_noted() -> None:
