@@ -153,6 +153,7 @@ class Conversation:
     def log_out(self) -> None:
         """The client takes its login back."""
         self._logged_in = False
+        self.login_outcome = None
         self.forget_users()
 
     def forget_users(self) -> None:

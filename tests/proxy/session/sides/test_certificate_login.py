@@ -24,7 +24,9 @@ from tests.proxy.session.world import (
     command,
     legacy_query,
     legacy_reply,
+    load_keys,
     reply,
+    sealed,
     session_of,
     use_settings,
 )
@@ -278,6 +280,27 @@ def test_a_logout_ends_it() -> None:
     talk.server({"ok": 1.0})
     talk.client(command({"logout": 1, "$db": "$external"}, 6))
     assert not talk.is_let_in
+
+
+def test_what_came_of_a_login_answers_no_later_one() -> None:
+    talk = Talk(APP, shown=APP)
+    talk.client(command(EXPLICIT, 5))
+    talk.server({"ok": 1.0})
+    talk.client(command({"find": "patients", "$db": "clinic"}, 6))
+    talk.server({"ok": 1.0, "authInfo": {"authenticatedUsers": []}})
+    hello = {"hello": 1, "speculativeAuthenticate": SPECULATION, "$db": "admin"}
+    talk.client(command(hello, 7))
+    # out of order: the handshake is answered, then the find, by a key that nobody has
+    talk.server({"ok": 1.0}, 7)
+    question = int.from_bytes(talk.sent()[0][4:8], "little")
+    batch = {"firstBatch": [{"nhs_number": sealed("nhs", "1", 9)}], "id": 0, "ns": "clinic.patients"}
+    talk.server({"ok": 1.0, "cursor": batch}, 6)
+    load_keys(talk.session, None)
+    talk.server({"ok": 1.0}, question)
+    talk.client(command({"logout": 1, "$db": "$external"}, 8))
+    talk.client(command(EXPLICIT, 9))
+    assert talk.question()["authenticate"] == 1
+    assert talk.told() == []
 
 
 def test_a_password_that_was_changed_counts_from_the_next_login_on() -> None:
