@@ -57,6 +57,9 @@ class Request:
     """What it uses of classes that move, until the reply is here."""
     stated: Stated
     """What the client says of it, by which roles show values of its reply."""
+    client: str
+    """As whose the documents of its reply count, where it was planned for one client; else as whose it is
+    by then."""
     audited: AuditedCommand | None
     """What the audit log is told of it; None: nothing."""
 
@@ -82,6 +85,7 @@ class Request:
         self.look = look
         self.hold = hold
         self.stated = stated
+        self.client = ""
         self.audited = None
 
 

@@ -240,6 +240,7 @@ class ClientSide(Side):
         request = self._request(plan, name, parsed.body, label, opened, errors)
         if rights is not None:
             request.stated = stated
+            request.client = conversation.entitled.client
         if forms is not None and is_moving:
             self._hold_up(forms, plan, parsed, name, opened, request)
         effects.append(count)
@@ -250,6 +251,7 @@ class ClientSide(Side):
             effects.append(Count(Counter.VALUES_ENCRYPTED, plan.values - in_clear))
         passes_always = not plan.protected and not conversation.views.consulted
         if target is not None and passes_always and stated is NOTHING_STATED:
+            request.client = ""  # from now on it is awaited for everybody
             known.remember(target, request, count)
         effects.append(self._send_on(rewritten[0], None if unanswered else request, rewritten))
         return effects

@@ -59,13 +59,13 @@ def _check_reach(conversation: Conversation, rights: Rights, plan: Plan) -> None
     if not _shows_what_is_in_clear(rights, shared):
         raise Refusal(Reason.ROLE, path=plan.namespace, rule="a class in clear")
     limit = _share_of(rights, shared)
-    if limit is not None and shared.reads.of_last_hour(_counted_as(conversation, rights)) >= limit:
+    client = _counted_as(conversation.entitled.client, rights)
+    if limit is not None and shared.reads.of_last_hour(client) >= limit:
         raise Refusal(Reason.ROLE, path=plan.namespace, rule="more documents in this hour")
 
 
-def _counted_as(conversation: Conversation, rights: Rights) -> str:
+def _counted_as(client: str, rights: Rights) -> str:
     """Under which name documents are counted: apart where the glass is broken, whose limit is another."""
-    client = conversation.entitled.client
     return f"{client} by broken glass" if rights.is_glass_broken else client
 
 
@@ -87,7 +87,9 @@ def shown_reply(
     limit = _share_of(rights, shared)
     if limit is not None:
         documents = values if is_write else max(documents_in(message, parsed.body), values)
-        shared.reads.take(_counted_as(conversation, rights), documents, limit)
+        # a step of a login may have been sent since, which makes the client another until it is known
+        client = request.client or conversation.entitled.client
+        shared.reads.take(_counted_as(client, rights), documents, limit)
     return revealed, opened
 
 

@@ -12,11 +12,13 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.effects import Audit, Count, Counter, ToClient, ToServer
 from sealwire.proxy.session.shared import Reveal, SessionSettings
+from sealwire.wire.header import request_id_of
 from tests.proxy.session.role_world import POLICY, asked, batch, first, is_denied, session_as, shown
 from tests.proxy.session.world import (
     KEYRING,
     POLICY_TEXT,
     body_of,
+    command,
     data_key,
     reply,
     sealed,
@@ -325,6 +327,23 @@ def test_no_more_documents_than_the_limit_are_shown_in_an_hour() -> None:
     for _ in range(3600):
         talk.shared.reads.next_second()
     assert not is_denied(shown(talk, find, batch(STORED), 5))
+
+
+def test_documents_count_as_those_of_who_asked_whatever_login_is_sent_before_the_reply() -> None:
+    talk = session_as("CN=researcher", login_required=True)
+    start = {"saslStart": 1, "mechanism": "PLAIN", "payload": b"x", "$db": "admin"}
+    talk.client_data(command(start, 50))
+    talk.server_data(reply({"ok": 1.0, "done": True}, 50))
+    (question,) = (
+        each.data
+        for each in asked(talk, {**FIND, "comment": "purpose=research"})
+        if isinstance(each, ToServer)
+    )
+    users = {"authenticatedUsers": [{"user": "ann", "db": "admin"}]}
+    talk.server_data(reply({"ok": 1.0, "authInfo": users}, request_id_of(question)))
+    talk.client_data(command(start, 51))
+    talk.server_data(reply(batch(*[STORED] * 3)))
+    assert talk.shared.reads.of_last_hour("ann@admin") == 3
 
 
 def test_each_worker_grants_its_share_of_the_limit() -> None:
