@@ -43,14 +43,16 @@ class LegacyQueries:
 
         Raises ProtocolError where an exhaust stream is asked for, or much is asked and nothing is awaited.
         """
-        if query.flags & _EXHAUST or len(self._asked) >= _MAX_ASKED:
+        request_id = request_id_of(message)
+        # one that had to wait comes again
+        is_full = len(self._asked) >= _MAX_ASKED and request_id not in self._asked
+        if query.flags & _EXHAUST or is_full:
             raise ProtocolError(WireReason.FLAGS, 16)
         database = query.namespace.removesuffix(COMMAND_SUFFIX) + b"\0"
         body = message[query.query : query.end]
         named = b"\x02$db\0" + len(database).to_bytes(4, "little") + database
         last = len(body) - 1
         body = splice(body, [Edit(last, last, named, (0,))])
-        request_id = request_id_of(message)
         self._asked[request_id] = None
         return build_op_msg(request_id, 0, body)
 

@@ -18,6 +18,7 @@ from sealwire.proxy.session.login.identities import (
 from sealwire.proxy.session.login.scram import ScramHash, ScramSecret
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
+from sealwire.wire.header import OpCode, op_code_of, response_to_of
 from tests.proxy.session.world import (
     POLICY,
     body_of,
@@ -280,6 +281,16 @@ def test_a_logout_ends_it() -> None:
     talk.server({"ok": 1.0})
     talk.client(command({"logout": 1, "$db": "$external"}, 6))
     assert not talk.is_let_in
+
+
+def test_a_legacy_query_that_waited_for_its_login_is_one_query() -> None:
+    talk = Talk(APP, shown=APP)
+    for number in range(1, 16):
+        talk.client(legacy_query({"buildInfo": 1}, number))
+    talk.client(legacy_query({"authenticate": 1, "mechanism": X509}, 16, b"$external.$cmd"))
+    talk.server({"ok": 1.0})
+    (answer,) = (each.data for each in talk.effects if isinstance(each, ToClient))
+    assert (op_code_of(answer), response_to_of(answer)) == (OpCode.REPLY, 16)
 
 
 def test_what_came_of_a_login_answers_no_later_one() -> None:
