@@ -59,7 +59,7 @@ class Sent:
 
 @final
 class AuditedCommand:
-    """A command on record that awaits its reply, or that has opened a cursor."""
+    """A command on record that awaits its reply."""
 
     __slots__ = (
         "_pseudonym",
@@ -110,6 +110,19 @@ class AuditedCommand:
 
 
 @final
+class OpenCursor:
+    """What further reads of a cursor need of the command that has opened it: nothing that grows with that."""
+
+    __slots__ = ("paths", "stated", "tree", "users")
+
+    def __init__(self, command: AuditedCommand) -> None:
+        self.paths = command.paths
+        self.tree = command.tree
+        self.stated = command.stated
+        self.users = command.users
+
+
+@final
 class CommandAuditor:
     """What the sessions of a process remember for the record, under one policy."""
 
@@ -117,8 +130,8 @@ class CommandAuditor:
 
     def __init__(self) -> None:
         self._subjects: SubjectPolicy | None = None
-        self._cursors: dict[bytes, AuditedCommand] = {}
-        """The commands that opened them."""
+        self._cursors: dict[bytes, OpenCursor] = {}
+        """By their ids. Whoever leaves many open keeps little here, whomever his commands named."""
 
     def forget(self) -> None:
         """Another policy counts."""
@@ -228,7 +241,7 @@ class CommandAuditor:
                 del self._cursors[next(iter(self._cursors))]
         elif command.cursor_id:
             return  # it is remembered by what opened it
-        self._cursors[cursor_id] = command
+        self._cursors[cursor_id] = OpenCursor(command)
 
     def _paths_of(self, policy: PolicySet, namespace: str) -> SubjectPaths | None:
         if self._subjects is None or self._subjects.policy is not policy:

@@ -1,5 +1,7 @@
 """Commands on record: which have a line, what it counts, and whose documents were shown."""
 
+import gc
+import tracemalloc
 from collections.abc import Mapping
 from typing import Any
 
@@ -208,6 +210,20 @@ def test_a_cursor_goes_on_with_what_its_command_said() -> None:
     assert result.unknown == 0
     _, result = asked(played, more, batch(shown, name="nextBatch"))
     assert (result.subjects, result.unknown) == ((), 1)  # of a cursor that is gone nothing is known
+
+
+def test_of_a_cursor_that_is_left_open_no_person_is_kept_in_memory() -> None:
+    played = session()
+    find = {"find": "patients", "filter": {"nhs_number": {"$in": [f"{n}" for n in range(20_000)]}}}
+    asked(played, FIND, batch(cursor=3))
+    tracemalloc.start()
+    try:
+        asked(played, {**find, "$db": "clinic"}, batch(cursor=4))
+        gc.collect()
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 100_000
 
 
 def test_a_getmore_that_fails_takes_nothing_from_the_record_of_its_cursor() -> None:
