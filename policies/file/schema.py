@@ -15,6 +15,8 @@ from sealwire.wire import kinds
 # Look-ups by namespace are remembered, patterns and misses included; an application that makes collections
 # without end must not make this grow without end.
 _MAX_REMEMBERED_NAMESPACES: Final = 4096
+# No server has a longer one; a client may write 20 MB where a name belongs.
+_LONGEST_NAMESPACE: Final = 255
 
 _SERVER_DATABASES: Final = frozenset({"admin", "config", "local"})
 
@@ -277,6 +279,8 @@ class PolicySet:
         if namespace in self._remembered:
             return self._remembered[namespace]
         found = next((node for pattern, node in self.patterns if matches(pattern, namespace)), None)
+        if len(namespace) > _LONGEST_NAMESPACE:
+            return found
         if len(self._remembered) >= _MAX_REMEMBERED_NAMESPACES:
             self._remembered.clear()
         self._remembered[namespace] = found

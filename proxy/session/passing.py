@@ -8,6 +8,8 @@ from sealwire.proxy.session.requests import Request
 
 # Names come from clients; an application that reads collections without end must not make this grow.
 _MAX_REMEMBERED: Final = 4096
+# A namespace of 255 bytes, which no server has longer, and what is around it.
+_LONGEST_TARGET: Final = 512
 
 
 @final
@@ -31,6 +33,8 @@ class PassingCommands:
 
     def remember(self, target: Target, request: Request, count: Count) -> None:
         """The planner let a command on `target` pass untouched, and asked nobody for it."""
+        if len(target) > _LONGEST_TARGET:
+            return
         if len(self._known) >= _MAX_REMEMBERED:
             self._known.clear()
         self._known[target] = request, count

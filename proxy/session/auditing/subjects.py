@@ -22,6 +22,8 @@ from sealwire.wire.raw_bson import Cursor
 
 # Names of collections come from the server and from clients, with patterns in a policy without end.
 _MAX_KNOWN: Final = 1024
+# No server has a longer one.
+_LONGEST_NAMESPACE: Final = 255
 
 _UNREADABLE: Final = (
     *(BsonError, InvalidEnvelope, DecryptionFailed, KeyDestroyed, UnknownKey, ContextKeysMissing),
@@ -87,6 +89,8 @@ class SubjectPolicy:
         """Where its documents say whose they are; None: nowhere. Cost: one look-up, after the first time."""
         if namespace in self._known:
             return self._known[namespace]
+        if len(namespace) > _LONGEST_NAMESPACE:
+            return _paths_of(self.policy, namespace)
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
         found = self._known[namespace] = _paths_of(self.policy, namespace)

@@ -72,6 +72,13 @@ def test_the_memory_of_namespaces_is_bounded() -> None:
     assert len(policy._remembered) == 1
 
 
+def test_a_name_that_no_server_has_is_not_remembered() -> None:
+    policy = load_policy(HEAD + b"  'a*.x': {first: a}\n", "p")
+    assert policy.covered(f"a{'a' * 1000}.x") is not None
+    assert policy.covered(f"b{'b' * 1000}.x") is None
+    assert not policy._remembered
+
+
 def test_a_policy_knows_its_databases() -> None:
     policy = load_policy(HEAD + b"  'tenant_*.x': {f: a}\n  clinic.y: {f: b}\n", "p")
     assert [policy.protects_database(name) for name in ("tenant_1", "clinic", "other")] == [True, True, False]

@@ -27,3 +27,11 @@ def test_names_without_end_do_not_make_it_grow(monkeypatch: pytest.MonkeyPatch) 
         passing.remember(target("find", f"{number}", "stats"), *KEPT)
     assert passing.get(target("find", "0", "stats")) is None
     assert passing.get(target("find", "4", "stats")) == KEPT
+
+
+def test_a_name_that_no_server_has_is_not_remembered() -> None:
+    passing = PassingCommands()
+    passing.remember(target("find", "w" * 1000, "stats"), *KEPT)
+    assert passing.get(target("find", "w" * 1000, "stats")) is None
+    passing.remember(target("find", "w" * 200, "s" * 54), *KEPT)
+    assert passing.get(target("find", "w" * 200, "s" * 54)) == KEPT

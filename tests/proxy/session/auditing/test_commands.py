@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
+from sealwire.proxy.session.auditing.subjects import SubjectPolicy
 from sealwire.proxy.session.effects import (
     Begun,
     Count,
@@ -210,6 +211,12 @@ def test_a_cursor_goes_on_with_what_its_command_said() -> None:
     assert result.unknown == 0
     _, result = asked(played, more, batch(shown, name="nextBatch"))
     assert (result.subjects, result.unknown) == ((), 1)  # of a cursor that is gone nothing is known
+
+
+def test_of_a_name_that_no_server_has_nothing_is_kept_in_memory() -> None:
+    subjects = SubjectPolicy(load_policy(POLICY_TEXT + b"subjects: {class: nhs}\n", "policy.yaml"))
+    assert subjects.paths_of(f"ward.{'w' * 1000}") is not None
+    assert not subjects._known
 
 
 def test_of_a_cursor_that_is_left_open_no_person_is_kept_in_memory() -> None:
