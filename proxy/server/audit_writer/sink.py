@@ -81,6 +81,7 @@ class RingAudit:
         self.is_pressed = False
         self._ring = RingInput(ends.memory)
         self._spare = int(self._ring.size * _SPARE)
+        self._spare_of_parts = 2 * self._spare
         self._wake = ends.wake
         self._metrics = metrics
         self._shell = shell
@@ -134,7 +135,8 @@ class RingAudit:
         for part, start in enumerate(range(MAX_SUBJECTS, len(persons), MAX_SUBJECTS), 2):
             out = self._begun(origin)
             write_part(out, record.record, part, persons[start : start + MAX_SUBJECTS])
-            if not self._put(out.finish(), 0):
+            # however many persons one command names: the others' commands may begin all the same
+            if not self._put(out.finish(), self._spare_of_parts):
                 return False
         return True
 

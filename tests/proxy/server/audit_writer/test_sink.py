@@ -146,6 +146,18 @@ def test_a_command_has_a_line_with_who_it_was_also_when_none_may_begin_any_more(
         sink.close()
 
 
+def test_a_command_about_very_many_persons_leaves_room_for_the_commands_of_others() -> None:
+    persons = tuple(f"{number:032}" for number in range(200_000))
+    record = CommandRecord("clinic.patients", "find", written={}, filtered={}, subjects=persons)
+    with worker() as here:
+        sink, ring = here.sink(), RingOutput(here.ends.memory)
+        assert not sink.write(Done(record, CommandResult(CommandOutcome.OK)), KNOWN)
+        assert not sink.is_full
+        assert sink.write(RECORD, ORIGIN)
+        ring.close()
+        sink.close()
+
+
 def test_where_it_is_to_block_clients_are_held_back_until_there_is_room() -> None:
     with worker() as here:
         sink, ring = here.sink(WhenFull.BLOCK), RingOutput(here.ends.memory)
