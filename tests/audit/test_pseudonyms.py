@@ -5,6 +5,8 @@ import pickle
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sealwire.audit.errors import AuditKeyProblem, AuditReason
 from sealwire.audit.pseudonyms import KEY_BYTES, Identifier, PseudonymKey, load_pseudonym_key
@@ -75,3 +77,9 @@ def test_what_is_no_key_is_refused_and_not_shown(written: bytes, tmp_path: Path)
 def test_a_key_has_32_bytes() -> None:
     with pytest.raises(ValueError, match=str(KEY_BYTES)):
         PseudonymKey(bytes(31))
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=200))
+def test_a_seal_is_the_hmac_of_rfc_2104(key: bytes, content: bytes) -> None:
+    message = b"sealwire sealed file 1\0holds\0" + content
+    assert PseudonymKey(key).seal("holds", content) == hmac.digest(key, message, "sha256")
