@@ -26,7 +26,7 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.contexts import JobContexts
-from sealwire.sidecars.migration.forms import WrongType, new_form
+from sealwire.sidecars.migration.forms import Left, WrongType, new_form
 from sealwire.sidecars.migration.job import Job, Standing, Stretch
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.moves import Direction, moves_of
@@ -41,6 +41,7 @@ from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
 MOST_IN_WINDOW = 2
 """Documents: so that a frontier stands at many places."""
 LONGEST_REST_S = 0.5
+MOST_LOOKS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +160,13 @@ def _move(site: MovedSite, client: Client, class_name: str, chance: random.Rando
         contexts = None if versions.per is None else JobContexts(store, keyring, policies)
         stores = Stores(values, frontiers, _Unwritten(), contexts)
         pace = TurnPace(_rest(chance), most=MOST_IN_WINDOW)
-        turn = Turn(job, versions, stores, partial(_activate, site, class_name), pace)
-        done = turn.run()
+        done = Turn(job, versions, stores, partial(_activate, site, class_name), pace).run()
+        looks = 1
+        while {each.why for each in done.refusal} == {Left.NOT_ADDRESSABLE} and looks < MOST_LOOKS:
+            # a sequence has just made such a document, and ends with it: the next one drops the collection
+            time.sleep(LONGEST_REST_S)
+            done = Turn(job, versions, stores, partial(_activate, site, class_name), pace).run()
+            looks += 1
     if done.standing is not Standing.DONE:
         raise RuntimeError(f"{class_name} is {done.standing.value}: {[each.why for each in done.refusal]}")
 
