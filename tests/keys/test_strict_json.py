@@ -117,3 +117,12 @@ def test_other_bytes_of_the_same_content_are_an_alteration() -> None:
 @given(value=st.binary(max_size=100))
 def test_encoded_bytes_are_read_again(value: bytes) -> None:
     assert Fields({"x": strict_json.encode(value)}, "f").binary("x", 0, 100) == value
+
+
+@pytest.mark.parametrize(("high", "said"), [(1, "is not 1"), (3, "from 1 to 3")])
+def test_where_one_number_is_right_it_is_named_alone(high: int, said: str) -> None:
+    fields = Fields({"version": 9}, "f")
+    with pytest.raises(DamagedFile) as caught:
+        fields.integer("version", 1, high)
+    assert said in str(caught.value)
+    assert "1 to 1" not in str(caught.value)
