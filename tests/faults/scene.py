@@ -1,6 +1,7 @@
 """A server, Sealwire before it, and a line on each side of it that tests can cut, hold up and read."""
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -121,6 +122,18 @@ def until(holds: Callable[[], bool], within_s: float = WITHIN_S) -> None:
     while not holds():
         assert time.monotonic() < deadline_s, "the deadline has passed"
         time.sleep(0.02)
+
+
+def freeze(pid: int) -> None:
+    """Stop a process, and return when none of its threads runs any more: that takes a moment."""
+    os.kill(pid, signal.SIGSTOP)
+    threads = Path(f"/proc/{pid}/task")
+
+    def stands() -> bool:
+        states = [(each / "stat").read_text().rpartition(")")[2].split()[0] for each in threads.iterdir()]
+        return set(states) == {"T"}
+
+    until(stands)
 
 
 class Threads:

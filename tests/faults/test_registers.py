@@ -21,7 +21,7 @@ from pymongo.errors import AutoReconnect, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 
 from tests.faults.linearizability import UNKNOWN_S, Act, Operation, is_linearizable
-from tests.faults.scene import Document, Scene, Threads, faulty, scene, until
+from tests.faults.scene import Document, Scene, Threads, faulty, freeze, scene, until
 from tests.support.relay import Relay, clear_sky, drizzle
 
 pytestmark = [*faulty, pytest.mark.slow]
@@ -162,7 +162,7 @@ class Hand:
         line.thaw()
 
     def _freeze(self) -> None:
-        os.kill(self._running.database.pid, signal.SIGSTOP)
+        freeze(self._running.database.pid)
         time.sleep(0.3)
         os.kill(self._running.database.pid, signal.SIGCONT)
 

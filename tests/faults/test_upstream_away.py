@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pymongo.errors import AutoReconnect, NetworkTimeout
 
-from tests.faults.scene import Document, Scene, faulty, scene, until
+from tests.faults.scene import Document, Scene, faulty, freeze, scene, until
 from tests.support.relay import clear_sky, drizzle, relay
 from tests.support.secantus import secantus
 
@@ -42,7 +42,7 @@ def assert_served(running: Scene, token: str) -> None:
 def test_a_frozen_server_costs_clients_their_time_only(running: Scene) -> None:
     with running.client(**TIMES) as client:
         client["clinic"].patients.insert_one(document("before-frozen"))
-        os.kill(running.database.pid, signal.SIGSTOP)
+        freeze(running.database.pid)
         try:
             with pytest.raises(NetworkTimeout):
                 client["clinic"].patients.insert_one(document("frozen"))
@@ -153,7 +153,7 @@ def test_time_spent_waiting_is_not_spent_working(running: Scene) -> None:
     """While the server is frozen and clients wait, the proxy sleeps."""
     with running.client(**TIMES) as client:
         client["clinic"].patients.find_one()
-        os.kill(running.database.pid, signal.SIGSTOP)
+        freeze(running.database.pid)
         try:
             before_s, began_s = cpu_s(running.proxy.pid), time.monotonic()
             with pytest.raises(NetworkTimeout):
