@@ -27,6 +27,7 @@ TEXT_TEXTS = (
     "log:\n  level: info\nother:\n  format: json\n",
     "log: {format: text}\n",
     "#log: {format: json}\n",
+    "log:\n" + "  # why\n" * 60 + "  level: info\n",
 )
 
 
