@@ -56,16 +56,13 @@ def _login(
 ) -> list[Effect]:
     """A login by certificate, for the first time or again: ask the server, answer, or refuse."""
     outcome, conversation.login_outcome = conversation.login_outcome, None
+    is_plain = not parsed.sequences and not parsed.flags & MORE_TO_COME
+    if not is_plain or not is_own_claim(message, parsed.body, b"$db", conversation.certified.names):
+        return failed(conversation, failure, message, parsed)
     if outcome is not None:
         return [_answer(conversation, message, parsed, is_yes=outcome)]
     identity = _identity(conversation)
-    names = conversation.certified.names
-    if (
-        identity is None
-        or parsed.sequences
-        or parsed.flags & MORE_TO_COME
-        or not is_own_claim(message, parsed.body, b"$db", names)
-    ):
+    if identity is None:
         return failed(conversation, failure, message, parsed)
     return _begin(conversation, identity, api_of(message, parsed.body))
 
