@@ -5,7 +5,7 @@ Theory of operation. A connection walks CONNECTING -> OPEN -> CLOSING -> CLOSED 
     CONNECTING  the client stands, the server connection is being opened; the client is not read
     OPEN        bytes go to the session, its effects are carried out in order
     CLOSING     both transports flush and close; whatever still arrives is dropped. `tick` aborts what has
-                not closed within CLOSE_LINGER_S, so a peer that never reads cannot keep memory
+                not closed in time (`closing`), so a peer that never reads cannot keep memory
     CLOSED      both transports have ended; the connection is forgotten
 
 No coroutine is written here, since this module may be compiled, and exceptions pass through a compiled one in
@@ -24,6 +24,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import Final, assert_never
 
+from sealwire.proxy.server.connections.closing import has_lingered, say_closed
 from sealwire.proxy.server.connections.pipe import Hold, Pipe, tune
 from sealwire.proxy.server.connections.recorder import LineRecorder, Unrecorded, names_of, subject_of
 from sealwire.proxy.server.connections.services import Route, Services
@@ -56,18 +57,9 @@ from sealwire.proxy.session.records import UNANSWERED
 
 _log = logging.getLogger("sealwire.server")
 
-CLOSE_LINGER_S = 10.0
-
-# A TLS peer that does not read never answers our close-notify. In a drain, one that has been sent everything
-# is not waited for any longer than this.
-DRAIN_LINGER_S = 1.0
-
 # Of each eight messages one is timed; not the first, which is the handshake.
 _TIMED_TURNS: Final = 7
 _TIMED_TURN: Final = 4
-
-# Reasons that deserve an operator's attention; the others are the ordinary ends of a connection.
-_LOUD = frozenset({CloseReason.CLIENT_PROTOCOL, CloseReason.SERVER_PROTOCOL, CloseReason.KEYS_UNAVAILABLE})
 
 
 class State(Enum):
@@ -242,7 +234,8 @@ class Connection:
     def tick(self, now_s: float) -> None:
         """About once a second."""
         if self.state is State.CLOSING:
-            if self._has_lingered(now_s):
+            waited_s = now_s - self._closed_at_s
+            if has_lingered(self._services, waited_s, (self.client, self.server)):
                 self.abort()
         elif self._session is not None:
             self._run(partial(self._session.tick, now_s))
@@ -368,7 +361,7 @@ class Connection:
                 case PlaintextMet() | StrangerMet():
                     self._tell(effect)
                 case Close():
-                    self._close(effect.reason, effect.detail)
+                    self._close(effect)
                 case _:
                     assert_never(effect)
 
@@ -462,34 +455,15 @@ class Connection:
 
     # -- the end ---------------------------------------------------------------------------------------------
 
-    def _close(self, reason: CloseReason, detail: str) -> None:
+    def _close(self, close: Close) -> None:
         if self.state is not State.OPEN:
             return
         self.state = State.CLOSING
         self._closed_at_s = self._services.clock()
-        self._services.metrics.closed.labels(reason.value).inc()
-        fields = {
-            "reason": reason.value,
-            "detail": detail,
-            "connection": self.number,
-            "client": self._recorder.peer,
-        }
-        if reason in _LOUD:
-            kind = f"closed {reason.value}"
-            self._services.gate.note(_log, logging.WARNING, "connection closed", kind, **fields)
-        else:
-            note(_log, logging.DEBUG, "connection closed", **fields)
+        say_closed(self._services, close, self.number, self._recorder.peer)
         self.client.close()
         if self.server is not None:
             self.server.close()
-
-    def _has_lingered(self, now_s: float) -> bool:
-        waited_s = now_s - self._closed_at_s
-        if self._services.draining and waited_s >= DRAIN_LINGER_S:
-            pipes = (self.client, self.server)
-            if not any(pipe and pipe.has_unsent for pipe in pipes):
-                return True
-        return waited_s >= CLOSE_LINGER_S
 
     def _bug(self, error: Exception) -> None:
         """An unexpected exception was raised: this conversation cannot be trusted any more.
@@ -503,7 +477,7 @@ class Connection:
 
     def _after_loss(self, reason: CloseReason) -> None:
         # The session answers an end of stream with Close; if it does not, the other side must not stay.
-        self._close(reason, "transport lost")
+        self._close(Close(reason, "transport lost"))
         self._forget_if_over()
 
     def _forget_if_over(self) -> None:

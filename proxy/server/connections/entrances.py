@@ -58,6 +58,7 @@ class Entrances:
         self._names: dict[str, str] = {}
         """What followed members are called here. Sessions look into it: changed in one step."""
         self._started = False
+        self.are_closed = False
 
     def __iter__(self) -> Iterator[Entrance]:
         return iter(tuple(self._open))
@@ -136,6 +137,7 @@ class Entrances:
 
     async def close(self) -> None:
         """Accept no more; connections that are open stay."""
+        self.are_closed = True
         for entrance in self._open:
             await entrance.listener.close()
 

@@ -12,15 +12,12 @@ SIGHUP reads it all again (`reload`): what can change while it runs changes in o
 import asyncio
 import logging
 import signal
-import socket
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import uvloop
-from bson import ObjectId
 
 from sealwire import __version__
 from sealwire.files.errors import SourceError
@@ -36,8 +33,6 @@ from sealwire.proxy.server.connections.entrances import Entrances
 from sealwire.proxy.server.connections.services import Services
 from sealwire.proxy.server.connections.sessions import SessionMaker
 from sealwire.proxy.server.context_feed import ContextFeed
-from sealwire.proxy.server.discovery.layout import PortLayout
-from sealwire.proxy.server.discovery.monitor import UpstreamMonitor
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import findings, variable_findings, warn
 from sealwire.proxy.server.frontier_feed import FrontierFeed
@@ -50,7 +45,6 @@ from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.observability.slow_commands import SlowLog
 from sealwire.proxy.server.observability.traces import Tracer, open_tracer
-from sealwire.proxy.server.ports import PortRange, bind, bind_shared
 from sealwire.proxy.server.reaching import ServerWatch
 from sealwire.proxy.server.tasks import OneAtATime, spawn, within
 from sealwire.proxy.server.tls import TlsSide
@@ -65,6 +59,7 @@ from sealwire.proxy.server.workers.announce import (
     warn_of_plaintext,
 )
 from sealwire.proxy.server.workers.hangup import take_reload
+from sealwire.proxy.server.workers.member_listeners import MemberListeners
 from sealwire.proxy.server.workers.open_files import allow_connections
 from sealwire.proxy.server.workers.reload import Reload, ReloadRefused, Renewed
 from sealwire.proxy.server.workers.start import Loaded, Probed, key_findings, make_upstreams, probe
@@ -109,13 +104,8 @@ class Proxy:
         """A server has named a member that has no listener: whoever follows the servers is to ask them."""
         self._reloads = OneAtATime(self._reload, "reload")
         self._servers = ServerWatch(time.monotonic)
-        self._monitor: UpstreamMonitor | None = None
-        """Who follows the servers; with workers that is the supervisor's."""
-        self._range: PortRange | None = None
-        self._numeric: dict[Member, tuple[Address, ...]] = {}
-        """The numeric addresses of each member's listener, where somebody holds them for this process."""
-        self._owed: tuple[tuple[Member, ...], tuple[tuple[Address, ...], ...]] | None = None
-        """What a worker was told to follow, while one of its listeners could not be had."""
+        self.members = MemberListeners(seat, self._servers, self.stranger_met, self._use_members)
+        """Which members have listeners."""
         self._probed: Probed
         self._entrances: Entrances | None = None
         self._generation = 0
@@ -158,8 +148,7 @@ class Proxy:
         """Start, serve until `stop`, drain. Raises ServerError when it cannot start."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._loop_exception)
-        await self._find_servers()
-        config = self._config
+        config = self._config = await self.members.find(self._config, self._loaded.upstream.context)
         self._probed = await probe(config, make_upstreams(config, self._loaded.upstream))
         audit = await self._open_audit()
         try:
@@ -194,16 +183,13 @@ class Proxy:
                 self._bind()
                 self._announce()
                 ticking = spawn(self._tick(), "tick")
-                watching = spawn(self._watch_servers(), "watch servers")
+                watching = spawn(self.members.watch(), "watch servers")
                 await self._stopping.wait()
                 watching.cancel()
                 await self._drain()
                 ticking.cancel()
         finally:
-            if self._entrances is not None:
-                await self._entrances.close()
-            if self._range is not None:
-                self._range.close()
+            await self.members.close()
             if self._admin is not None:
                 self._admin.close()
             if self.health.phase is not Phase.STARTING:
@@ -265,8 +251,7 @@ class Proxy:
         if self._entrances is not None:
             self._entrances.use_listen(renewed.listen.context)
             self._entrances.use_upstream(config, renewed.upstream.context, renewed.identities.ways)
-        if self._monitor is not None:
-            self._monitor.use(config, renewed.upstream.context)
+        self.members.use(config, renewed.upstream.context)
         if self._admin is not None:
             self._admin.use_tls(renewed.admin)
         self.metrics.reloads.labels("loaded").inc()
@@ -361,65 +346,12 @@ class Proxy:
         new_session = partial(self._new_session, self.shared)
         contexts = self._loaded.listen.context, self._loaded.upstream.context
         self._entrances = Entrances(self.services, new_session, *contexts, self._loaded.identities.ways)
-        if config.discovery is not None:
-            self._entrances.lay_out(PortLayout(config.members), config, self._sockets_of)
-            self._servers.use(self._entrances.reached)
-            return
-        for place, member in enumerate(config.members):
-            topology = self._probed.topologies[place]
-            if config.load_balanced:
-                # each process is a service of its own: its connections fail together
-                topology = replace(topology, service_id=ObjectId().binary)
-            sockets = bind(member.listen) if seat is None else bind_shared(seat.listeners[place])
-            self._entrances.place(member, config, topology, sockets)
-        self._servers.use(self._entrances.reached)
+        self.members.place(self._entrances, config, self._probed.topologies)
 
-    async def _find_servers(self) -> None:
-        """Who has to have listeners, where the configuration does not say it. Raises ServerError."""
-        config, seat = self._config, self._seat
-        if config.discovery is None:
-            return
-        if seat is not None:
-            self._numeric = dict(zip(seat.members, seat.listeners, strict=True))
-            self._config = replace(config, members=seat.members)
-            return
-        self._monitor = UpstreamMonitor(
-            config, config.discovery, self._loaded.upstream.context, self.stranger_met
-        )
-        layout = await self._monitor.first()
-        self._range = PortRange(config.discovery.listen, config.discovery.ports)
-        self._config = replace(config, members=layout.members)
-
-    def _sockets_of(self, member: Member) -> list[socket.socket]:
-        """Raises ListenProblem."""
-        if self._range is not None:
-            self._range.require_free(member.listen.port)
-            return bind_shared(self._range.addresses(member.listen.port))
-        return bind_shared(self._numeric[member])
-
-    async def _watch_servers(self) -> None:
-        if self._monitor is not None:
-            await self._monitor.run(lambda layout: self.follow(layout.members))
-        elif self._config.discovery is not None:
-            # the supervisor tells of members once, and knows nothing of a worker without a descriptor left
-            while True:
-                await asyncio.sleep(self._config.discovery.heartbeat_s)
-                if self._owed is not None:
-                    self.follow(*self._owed)
-
-    def follow(self, members: tuple[Member, ...], listeners: Sequence[tuple[Address, ...]] = ()) -> bool:
-        """There are these members now; for a worker also where to listen. Whether all listeners stand."""
-        if self._entrances is None or self.services.draining:
-            return True
-        self._numeric = dict(zip(members, listeners, strict=True)) if listeners else {}
+    def _use_members(self, members: tuple[Member, ...]) -> Config:
+        """There are these members now."""
         self._config = replace(self._config, members=members)
-        for entrance in self._entrances.lay_out(PortLayout(members), self._config, self._sockets_of):
-            if self._seat is None:
-                announce_addresses(entrance.member, entrance.listener.addresses)
-        self._servers.use(self._entrances.reached)
-        stands = len(self._entrances.reached) == len(members)
-        self._owed = None if stands or not listeners else (members, tuple(listeners))
-        return stands
+        return self._config
 
     def _announce(self) -> None:
         config = self._config
@@ -516,8 +448,7 @@ class Proxy:
         self.metrics.ready.set(0)
         services.draining = True
         note(_log, logging.INFO, "draining", connections=len(services.live))
-        if self._entrances is not None:
-            await self._entrances.close()
+        await self.members.close()
         for connection in tuple(services.live):
             connection.drain()
         if not await within(services.wait_empty(), services.limits.drain_s):

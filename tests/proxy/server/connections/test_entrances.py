@@ -182,7 +182,7 @@ async def test_a_worker_tries_again_for_a_listener_that_it_could_not_have() -> N
         async with running(make_loaded(config), Session, seat) as proxy, Client(ports[0]) as client:
             other = await asyncio.start_server(lambda _reader, writer: writer.close(), *here[1])
             async with other:
-                assert not proxy.follow(members, tuple((at,) for at in here))
+                assert not proxy.members.follow(members, tuple((at,) for at in here))
                 assert (await client.hello())["hosts"] == addresses(ports, 1)
             await until(lambda: len(proxy.addresses) == 2)
             assert sorted((await client.hello())["hosts"]) == addresses(ports, 2)
