@@ -7,7 +7,7 @@ half-started, and drains it. Before it stand `config.reader.load_config` and `wo
 read and check everything without a socket; `workers.reload.Reload` does that again while the proxy runs.
 With several workers a `workers.supervisor.Supervisor` does what `workers.roster.Roster` decides,
 and each runs a `Proxy`; one process for all of them is an `audit_writer.writer.AuditWriter`.
-A `frontier_feed.FrontierFeed` beside the sessions follows classes that move.
+A `frontiers.feed.FrontierFeed` beside the sessions follows classes that move.
 
 May not import: cryptography, hvac. Only `workers` makes a loop of uvloop; only `tasks.spawn` starts tasks.
 """

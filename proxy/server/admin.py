@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from sealwire.proxy.server.bounded_http import ARRIVAL_S, BoundedHead, BoundedServer
 from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.context_feed import StoreReach
-from sealwire.proxy.server.frontier_feed import Following
+from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import HealthView, is_ready
 from sealwire.proxy.server.observability.audit import Keeping
 from sealwire.proxy.server.page.answers import MAX_FORM_BYTES, PageCall

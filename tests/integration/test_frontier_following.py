@@ -16,14 +16,14 @@ from sealwire.keys.kek.environment import EnvironmentKek
 from sealwire.keys.keyring.source import KeyringSource
 from sealwire.keys.keyring.store import FileStore
 from sealwire.keys.keyring.turning import rotate
-from sealwire.proxy.server.frontier_feed import FrontierFeed
-from sealwire.proxy.server.frontier_store import ServerStore
+from sealwire.proxy.server.frontiers.feed import FrontierFeed
+from sealwire.proxy.server.frontiers.store import ServerStore
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
 from tests.integration.running_site import client_of, new_site
-from tests.proxy.server.frontier_server import (
+from tests.proxy.server.frontiers.server import (
     CLASS,
     CLASS_ID,
     CLOSED,

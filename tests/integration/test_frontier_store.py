@@ -13,10 +13,10 @@ from sealwire.keys.errors import KeysReason, UnsafeFile
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.frontier.record import Lease, parse_frontier, parse_lease
 from sealwire.proxy.server.errors import FileProblem, StartReason
-from sealwire.proxy.server.frontier_store import FrontierStore, ServerStore, StoreProblem, read_uri
+from sealwire.proxy.server.frontiers.store import FrontierStore, ServerStore, StoreProblem, read_uri
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
-from tests.proxy.server.frontier_server import (
+from tests.proxy.server.frontiers.server import (
     CLASS_ID,
     CLOSED,
     OPEN,
@@ -153,7 +153,7 @@ async def test_the_frontiers_of_the_wanted_classes_are_read(server: Beside) -> N
 
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> ServerStore:
-    monkeypatch.setattr("sealwire.proxy.server.frontier_store.OPERATION_S", 0.2)
+    monkeypatch.setattr("sealwire.proxy.server.frontiers.store.OPERATION_S", 0.2)
     return ServerStore("mongodb://user:secret@127.0.0.1:1/")
 
 

@@ -15,7 +15,7 @@ from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.turning import moving_command
 from sealwire.policies.file.schema import Mode
 from sealwire.proxy.server.context_feed import StoreReach
-from sealwire.proxy.server.frontier_feed import Following
+from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import Phase, is_ready
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping

@@ -35,8 +35,8 @@ from sealwire.proxy.server.connections.sessions import SessionMaker
 from sealwire.proxy.server.context_feed import ContextFeed
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import findings, variable_findings, warn
-from sealwire.proxy.server.frontier_feed import FrontierFeed
-from sealwire.proxy.server.frontier_store import ServerStore
+from sealwire.proxy.server.frontiers.feed import FrontierFeed
+from sealwire.proxy.server.frontiers.store import ServerStore
 from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.observability.audit import AuditSink, LogAudit, WhenFull, command_audit

@@ -19,8 +19,8 @@ from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.context_feed import OpenContexts
 from sealwire.proxy.server.errors import KeyringIncomplete, StartReason, UpstreamUnavailable
 from sealwire.proxy.server.findings import Finding, compare_access
-from sealwire.proxy.server.frontier_reading import unnamed
-from sealwire.proxy.server.frontier_store import read_uri
+from sealwire.proxy.server.frontiers.reading import unnamed
+from sealwire.proxy.server.frontiers.store import read_uri
 from sealwire.proxy.server.identities import NO_LOADED_IDENTITIES, LoadedIdentities, load_identities
 from sealwire.proxy.server.key_feed import Source
 from sealwire.proxy.server.observability.logs import note

@@ -20,7 +20,7 @@ from typing import Any
 from sealwire.proxy.server.audit_writer.sink import RingEnds
 from sealwire.proxy.server.config.settings import Address, Member
 from sealwire.proxy.server.context_feed import StoreReach
-from sealwire.proxy.server.frontier_feed import Following
+from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sealwire.proxy.server.context_feed import StoreReach
-from sealwire.proxy.server.frontier_feed import Following
+from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import STUCK_AFTER_S, Health, JointHealth, Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping

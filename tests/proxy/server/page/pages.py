@@ -12,7 +12,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.policy_file import parse_policy
 from sealwire.proxy.server.config.settings import Address, Config, ListenTls, PageSettings, TlsMode
 from sealwire.proxy.server.context_feed import StoreReach
-from sealwire.proxy.server.frontier_feed import Following
+from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import AuditSettings, Keeping

@@ -9,7 +9,7 @@ import pytest
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import AuditLog, LogPace
 from sealwire.audit.signing import make_key
-from sealwire.proxy.server.frontier_feed import Following
+from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.context_feed import StoreReach
-from sealwire.proxy.server.frontier_feed import Following
+from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping

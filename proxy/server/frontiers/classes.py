@@ -6,7 +6,7 @@ from typing import final
 
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.frontier.uses import Uses
-from sealwire.proxy.server.frontier_reading import HINTS, Loss
+from sealwire.proxy.server.frontiers.reading import HINTS, Loss
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.session.moving.moves import Moves
 

@@ -2,11 +2,11 @@
 
 from sealwire.keys.frontier.record import LEASE_S
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.server.frontier_feed import (
+from sealwire.proxy.server.frontiers.feed import (
     Following,
 )
-from tests.proxy.server.frontier_bench import following
-from tests.proxy.server.frontier_server import (
+from tests.proxy.server.frontiers.bench import following
+from tests.proxy.server.frontiers.server import (
     CLASS,
     CLASS_ID,
     CLOSED,

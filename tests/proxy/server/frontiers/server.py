@@ -10,7 +10,7 @@ from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier, Win
 from sealwire.keys.frontier.record import frontier_document
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.server.frontier_store import Document, StoreProblem
+from sealwire.proxy.server.frontiers.store import Document, StoreProblem
 from tests.keys.samples import NOW
 
 CLASS = "nhs_number"

@@ -8,7 +8,7 @@ import pytest
 
 from sealwire.keys.frontier.frontier import Form, Frontier
 from sealwire.keys.frontier.record import LEASE_S
-from sealwire.proxy.server.frontier_feed import (
+from sealwire.proxy.server.frontiers.feed import (
     MOVING_S,
     PENDING_S,
     QUIET_S,
@@ -16,8 +16,8 @@ from sealwire.proxy.server.frontier_feed import (
     Following,
     steady_clock,
 )
-from tests.proxy.server.frontier_bench import Bench, following
-from tests.proxy.server.frontier_server import (
+from tests.proxy.server.frontiers.bench import Bench, following
+from tests.proxy.server.frontiers.server import (
     BOTH_MOVING,
     CLASS,
     CLASS_ID,
@@ -256,7 +256,7 @@ async def test_a_lease_that_cannot_be_given_back_is_logged(caplog: pytest.LogCap
 
 
 async def test_a_start_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sealwire.proxy.server.frontier_feed.FIRST_READ_S", 0.05)
+    monkeypatch.setattr("sealwire.proxy.server.frontiers.feed.FIRST_READ_S", 0.05)
     bench = Bench()
     assert bench.store is not None
     bench.store.is_down = True

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from sealwire.keys.frontier.record import LEASE_S, OUTLIVED_S
-from sealwire.proxy.server.frontier_lease import OwnLease
+from sealwire.proxy.server.frontiers.lease import OwnLease
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TOLD = {7: 3}

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.server.frontier_feed import (
+from sealwire.proxy.server.frontiers.feed import (
     Following,
     FrontierFeed,
 )
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.moving.moves import Moves
-from tests.proxy.server.frontier_server import (
+from tests.proxy.server.frontiers.server import (
     CLASS,
     MOVING,
     Clock,

@@ -27,10 +27,10 @@ from typing import Final, Protocol
 
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.server.frontier_classes import FollowedClasses
-from sealwire.proxy.server.frontier_lease import OwnLease
-from sealwire.proxy.server.frontier_reading import Loss, class_ids, judge, moves_of, unnamed
-from sealwire.proxy.server.frontier_store import Document, FrontierStore, StoreProblem
+from sealwire.proxy.server.frontiers.classes import FollowedClasses
+from sealwire.proxy.server.frontiers.lease import OwnLease
+from sealwire.proxy.server.frontiers.reading import Loss, class_ids, judge, moves_of, unnamed
+from sealwire.proxy.server.frontiers.store import Document, FrontierStore, StoreProblem
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tasks import spawn, within

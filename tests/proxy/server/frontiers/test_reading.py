@@ -8,8 +8,8 @@ import pytest
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.server.frontier_reading import HINTS, Loss, class_ids, judge, unnamed
-from tests.proxy.server.frontier_server import (
+from sealwire.proxy.server.frontiers.reading import HINTS, Loss, class_ids, judge, unnamed
+from tests.proxy.server.frontiers.server import (
     BOTH_MOVING,
     CLASS,
     CLASS_ID,
