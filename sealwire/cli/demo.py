@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sealwire.cli.exit_codes import EX_DATAERR
-from sealwire.cli.options import Decorator, json_option
+from sealwire.cli.options.common import Decorator, json_option
 from sealwire.cli.signals import ended_in_order
 from sealwire.demo import render
 from sealwire.demo.backup_story import BACKUP_STEPS, tell_backup, write_policy

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import config_option, json_option
+from sealwire.cli.options.common import config_option, json_option
 from sealwire.cli.output import print_json
 from sealwire.proxy.server.doctor.diagnosis import Diagnosis, Grade
 from sealwire.proxy.server.doctor.whole import examine

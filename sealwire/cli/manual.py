@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from sealwire.cli.man_pages import man_pages
-from sealwire.cli.options import PATH
+from sealwire.cli.options.common import PATH
 from sealwire.proxy.server.errors import FileProblem, StartReason
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from sealwire.cli.fatal import fatal_as_logged
-from sealwire.cli.options import config_option, json_option
+from sealwire.cli.options.common import config_option, json_option
 from sealwire.cli.output import answer
 from sealwire.proxy.server.config.reader import load_config, reload_config
 from sealwire.proxy.server.config.settings import Config
@@ -95,7 +95,7 @@ def _show_findings(found: Sequence[Finding], *, as_json: bool) -> None:
 
 def _read_watch(config: Path) -> WatchedNow:
     """What the page shows of the watch. The watch's code is 2 MB, for those who look."""
-    from sealwire.cli.watched import read_watch  # noqa: PLC0415
+    from sealwire.cli.incident.watched import read_watch  # noqa: PLC0415
 
     return read_watch(config)
 

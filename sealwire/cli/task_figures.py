@@ -11,7 +11,7 @@ from secrets import token_hex
 
 import click
 
-from sealwire.cli.options import PATH
+from sealwire.cli.options.common import PATH
 
 _MODE = 0o644  # it holds no secret, and node_exporter reads as somebody else
 

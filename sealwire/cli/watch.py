@@ -11,7 +11,7 @@ from types import FrameType
 import click
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import PATH
+from sealwire.cli.options.common import PATH
 from sealwire.keys.private_file import writer_lock
 from sealwire.sidecars.detection.delivery import LogChannel
 from sealwire.sidecars.detection.rules_file import WatchSettings, load_watch_settings

@@ -8,7 +8,7 @@ import click
 
 from sealwire.audit.pseudonyms import KEY_BYTES, PseudonymKey
 from sealwire.audit.signing import make_key
-from sealwire.cli.options import PATH, dry_run_option, json_option
+from sealwire.cli.options.common import PATH, dry_run_option, json_option
 from sealwire.cli.output import answer
 from sealwire.keys.private_file import create_private, create_public, require_free, writer_lock
 

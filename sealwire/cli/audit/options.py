@@ -11,7 +11,7 @@ from sealwire.audit.errors import AuditFileProblem, AuditReason
 from sealwire.audit.files import files_of
 from sealwire.audit.line import MAX_LINE_BYTES, NotALine, read_line
 from sealwire.audit.tail import FILE_EVENT
-from sealwire.cli.options import PATH, settings
+from sealwire.cli.options.common import PATH, settings
 from sealwire.cli.output import progress_bar
 from sealwire.proxy.session.replies import one_line
 

@@ -11,7 +11,7 @@ from sealwire.cli.audit.options import Days, days_option, lines_of, log_argument
 from sealwire.cli.html.options import html_option
 from sealwire.cli.html.page import PageSection, PageTable, ReportPage, write_page
 from sealwire.cli.html.plots import columns, rows
-from sealwire.cli.options import json_option
+from sealwire.cli.options.common import json_option
 from sealwire.cli.output import print_json, show_table
 
 _FIELDS = (

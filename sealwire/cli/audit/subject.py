@@ -14,11 +14,11 @@ from sealwire.cli.audit.options import Days, days_option, lines_of, log_argument
 from sealwire.cli.html.options import html_option
 from sealwire.cli.html.page import PageSection, PageTable, ReportPage, write_page
 from sealwire.cli.html.plots import columns, rows
-from sealwire.cli.options import PATH, PRESENT_FILE, json_option
+from sealwire.cli.options.common import PATH, PRESENT_FILE, json_option
+from sealwire.cli.options.policies import read_policy
+from sealwire.cli.options.server import read_uri
+from sealwire.cli.options.subjects import ask_identifier, subjects_key_option, subjects_of
 from sealwire.cli.output import print_json, show_table
-from sealwire.cli.policy_options import read_policy
-from sealwire.cli.server_options import read_uri
-from sealwire.cli.subject_options import ask_identifier, subjects_key_option, subjects_of
 from sealwire.sidecars.direct import connected
 
 _COLUMNS = ("time (UTC)", "who", "purpose", "event", "namespace", "read", "written", "outcome")

@@ -13,7 +13,7 @@ import click
 from sealwire.audit.files import files_of
 from sealwire.audit.line import MAX_LINE_BYTES, NotALine, read_line
 from sealwire.cli.audit.options import existing_files, log_argument, shown
-from sealwire.cli.options import json_option
+from sealwire.cli.options.common import json_option
 
 _LOOK_S = 0.2
 _COUNT = click.IntRange(0, 100_000)

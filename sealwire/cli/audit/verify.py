@@ -10,7 +10,7 @@ from sealwire.audit.files import LogPlace, files_to_verify, load_verification_ke
 from sealwire.audit.verification import Flaw, LogReport, read_checkpoints, verify
 from sealwire.cli.audit.options import existing_files, log_argument
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import PATH, json_option
+from sealwire.cli.options.common import PATH, json_option
 from sealwire.cli.output import print_json, progress_bar, show_table
 
 

@@ -9,7 +9,7 @@ from rich.filesize import decimal
 from rich.table import Column
 
 from sealwire.cli.backup.options import retention_options, store_option
-from sealwire.cli.options import dry_run_option, json_option
+from sealwire.cli.options.common import dry_run_option, json_option
 from sealwire.cli.output import print_json, show_table
 from sealwire.sidecars.backup.keeping.catalog import Entry, read_catalog
 from sealwire.sidecars.backup.keeping.retention import PrunePlan, RetentionPolicy, plan_prune, prune

@@ -10,9 +10,9 @@ from time import monotonic
 import click
 
 from sealwire.cli.backup.options import KeyOptions, new_store_option, writing_options
-from sealwire.cli.options import PRESENT_FILE, dry_run_option, json_option
+from sealwire.cli.options.common import PRESENT_FILE, dry_run_option, json_option
+from sealwire.cli.options.server import required_uri, server_options
 from sealwire.cli.output import answer, document_bar, print_json, show_table
-from sealwire.cli.server_options import required_uri, server_options
 from sealwire.cli.signals import ended_in_order
 from sealwire.cli.task_figures import metrics_file_option, write_success
 from sealwire.crypto import selftest

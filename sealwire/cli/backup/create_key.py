@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from sealwire.cli.key_options import ask_new_passphrase, passphrase_file_option
-from sealwire.cli.options import PATH, dry_run_option, json_option
+from sealwire.cli.options.common import PATH, dry_run_option, json_option
+from sealwire.cli.options.keys import ask_new_passphrase, passphrase_file_option
 from sealwire.cli.output import answer
 from sealwire.crypto import selftest
 from sealwire.keys.kek.key_pair import create_key_pair, public_path

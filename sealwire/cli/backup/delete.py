@@ -8,7 +8,7 @@ from rich.filesize import decimal
 
 from sealwire.audit.pseudonyms import load_pseudonym_key
 from sealwire.cli.backup.options import store_option
-from sealwire.cli.options import PATH, yes_option
+from sealwire.cli.options.common import PATH, yes_option
 from sealwire.cli.output import Manner, manner_options, question_console, show_table
 from sealwire.sidecars.backup.keeping.catalog import Entry
 from sealwire.sidecars.backup.keeping.retention import choose_to_delete

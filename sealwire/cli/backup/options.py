@@ -10,8 +10,8 @@ import click
 from rich.console import Console
 
 from sealwire.cli.exit_codes import exit_code, show_error
-from sealwire.cli.key_options import ask_passphrase, open_kek, passphrase_file_option
-from sealwire.cli.options import settings
+from sealwire.cli.options.common import settings
+from sealwire.cli.options.keys import ask_passphrase, open_kek, passphrase_file_option
 from sealwire.keys.errors import KeysError
 from sealwire.keys.kek.key_pair import load_private_key, load_public_key
 from sealwire.keys.providers import Providers

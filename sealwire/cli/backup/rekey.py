@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from sealwire.cli.backup.options import Failures, KeyOptions, names_argument, rekeying_options, store_option
-from sealwire.cli.options import dry_run_option, json_option
+from sealwire.cli.options.common import dry_run_option, json_option
 from sealwire.cli.output import print_json, progress_bar
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest

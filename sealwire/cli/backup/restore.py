@@ -12,9 +12,9 @@ from rich.console import Console
 
 from sealwire.cli.backup.options import KeyOptions, reading_options, store_option
 from sealwire.cli.backup.restoring import RestoreChoices, finish, progress, restore_into, restoring_options
-from sealwire.cli.options import PATH
+from sealwire.cli.options.common import PATH
+from sealwire.cli.options.server import refuse_typed_password, server_options
 from sealwire.cli.output import progress_bar
-from sealwire.cli.server_options import refuse_typed_password, server_options
 from sealwire.cli.signals import ended_in_order
 from sealwire.cli.task_figures import metrics_file_option, write_success
 from sealwire.crypto import selftest

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from sealwire.cli.exit_codes import EX_DATAERR
-from sealwire.cli.options import PATH, dry_run_option, json_option, settings
+from sealwire.cli.options.common import PATH, dry_run_option, json_option, settings
+from sealwire.cli.options.server import required_uri
 from sealwire.cli.output import document_bar, print_json, show_table
-from sealwire.cli.server_options import required_uri
 from sealwire.cli.signals import ended_in_order
 from sealwire.sidecars.backup.archive.dump_files import DumpFiles
 from sealwire.sidecars.backup.archive.survey import survey

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from sealwire.cli.backup.options import retention_options
-from sealwire.cli.options import PATH, dry_run_option, json_option
+from sealwire.cli.options.common import PATH, dry_run_option, json_option
 from sealwire.cli.output import answer
 from sealwire.keys.private_file import create_public
 from sealwire.sidecars.backup.keeping.retention import RetentionPolicy

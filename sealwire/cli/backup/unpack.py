@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from sealwire.cli.backup.options import KeyOptions, reading_options, store_option
-from sealwire.cli.options import PATH, dry_run_option, json_option
+from sealwire.cli.options.common import PATH, dry_run_option, json_option
 from sealwire.cli.output import answer, progress_bar
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from sealwire.cli.backup.options import Failures, KeyOptions, names_argument, reading_options, store_option
-from sealwire.cli.options import json_option
+from sealwire.cli.options.common import json_option
 from sealwire.cli.output import print_json, progress_bar
 from sealwire.crypto import selftest
 from sealwire.sidecars.backup.keeping.catalog import choose, read_catalog

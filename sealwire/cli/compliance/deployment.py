@@ -7,7 +7,7 @@ from pathlib import Path
 from sealwire.audit.files import files_of
 from sealwire.cli.audit.options import lines_in
 from sealwire.cli.exit_codes import exit_code
-from sealwire.cli.policy_options import read_policy
+from sealwire.cli.options.policies import read_policy
 from sealwire.keys.keyring.file import read_record
 from sealwire.keys.keyring.record import KeyringRecord
 from sealwire.keys.providers import Providers

@@ -1,7 +1,7 @@
 """Checks that read what the server has stored."""
 
 from sealwire.cli.compliance.deployment import Deployment, NotSetUp, judged
-from sealwire.cli.server_options import read_uri
+from sealwire.cli.options.server import read_uri
 from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding
 from sealwire.sidecars.coverage import reading
 from sealwire.sidecars.coverage.fields import Cover

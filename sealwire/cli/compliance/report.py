@@ -21,7 +21,7 @@ from sealwire.cli.compliance.deployment import Deployment, Look, looked
 from sealwire.cli.compliance.page import page_of
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.html.page import write_page
-from sealwire.cli.options import PATH, PRESENT_FILE, json_option, settings
+from sealwire.cli.options.common import PATH, PRESENT_FILE, json_option, settings
 from sealwire.cli.output import print_json, show_table, with_bar
 from sealwire.keys.private_file import replace_private
 from sealwire.proxy.server.config.reader import read_named_file

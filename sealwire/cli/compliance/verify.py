@@ -6,7 +6,7 @@ import click
 
 from sealwire.audit.document import open_document
 from sealwire.audit.files import load_verification_key
-from sealwire.cli.options import PRESENT_FILE, json_option
+from sealwire.cli.options.common import PRESENT_FILE, json_option
 from sealwire.cli.output import answer
 from sealwire.proxy.server.config.reader import read_named_file
 from sealwire.proxy.session.replies import one_line

@@ -10,8 +10,8 @@ from sealwire.audit.files import load_verification_key
 from sealwire.cli.erase.options import PersonOptions, person_options
 from sealwire.cli.erase.receipts import key_option, read_receipt
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.key_options import KekOptions
-from sealwire.cli.options import PRESENT_FILE, json_option
+from sealwire.cli.options.common import PRESENT_FILE, json_option
+from sealwire.cli.options.keys import KekOptions
 from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import size_of

@@ -6,8 +6,8 @@ import bson
 import click
 
 from sealwire.cli.erase.options import PersonOptions, person_options
-from sealwire.cli.key_options import KekOptions
-from sealwire.cli.options import json_option
+from sealwire.cli.options.common import json_option
+from sealwire.cli.options.keys import KekOptions
 from sealwire.cli.output import print_json, show_table
 from sealwire.sidecars.erasure.errors import ErasureReason, SubjectMissing
 from sealwire.sidecars.erasure.search import Findings

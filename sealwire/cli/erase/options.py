@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Final
 
 from sealwire.audit.pseudonyms import Identifier, PseudonymKey, load_pseudonym_key
-from sealwire.cli.key_options import (
+from sealwire.cli.options.common import Decorator, declare, settings
+from sealwire.cli.options.keys import (
     KekOptions,
     contexts_option,
     kek_options,
     keyring_option,
     open_keyring_store,
 )
-from sealwire.cli.options import Decorator, declare, settings
-from sealwire.cli.policy_options import policy_argument
-from sealwire.cli.server_options import required_uri, server_options
-from sealwire.cli.subject_options import ask_identifier, subjects_key_option, subjects_of
+from sealwire.cli.options.policies import policy_argument
+from sealwire.cli.options.server import required_uri, server_options
+from sealwire.cli.options.subjects import ask_identifier, subjects_key_option, subjects_of
 from sealwire.crypto import selftest
 from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.keyring.file import load_keyring

@@ -8,7 +8,7 @@ import click
 
 from sealwire.audit.document import MAX_DOCUMENT_BYTES, open_document
 from sealwire.audit.signing import VerificationKey
-from sealwire.cli.options import PATH
+from sealwire.cli.options.common import PATH
 
 FORM: Final = "erasure-receipt"
 

@@ -18,8 +18,8 @@ from sealwire.cli.erase.backups import backups_with
 from sealwire.cli.erase.options import OpenSite, PersonOptions, person_options
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.hold.options import holds_option
-from sealwire.cli.key_options import KekOptions
-from sealwire.cli.options import PATH, settings, yes_option
+from sealwire.cli.options.common import PATH, settings, yes_option
+from sealwire.cli.options.keys import KekOptions
 from sealwire.cli.output import Manner, document_count_bar, manner_options, question_console, show_table
 from sealwire.cli.recording import operator_at_host, record_event
 from sealwire.cli.signals import ended_in_order

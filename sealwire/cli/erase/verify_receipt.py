@@ -7,7 +7,7 @@ import click
 from sealwire.audit.files import load_verification_key
 from sealwire.cli.audit.options import shown
 from sealwire.cli.erase.receipts import key_option, read_receipt
-from sealwire.cli.options import PRESENT_FILE, json_option
+from sealwire.cli.options.common import PRESENT_FILE, json_option
 from sealwire.cli.output import print_json
 
 

@@ -7,11 +7,11 @@ import click
 
 from sealwire.audit.pseudonyms import load_pseudonym_key
 from sealwire.cli.hold.options import holds_option
-from sealwire.cli.options import json_option
+from sealwire.cli.options.common import json_option
+from sealwire.cli.options.policies import policy_argument, read_policy
+from sealwire.cli.options.subjects import ask_identifier, subjects_key_option
 from sealwire.cli.output import Manner, manner_options, print_json, show_table
-from sealwire.cli.policy_options import policy_argument, read_policy
 from sealwire.cli.recording import operator_at_host, record_event
-from sealwire.cli.subject_options import ask_identifier, subjects_key_option
 from sealwire.sidecars.erasure import holds as files
 from sealwire.sidecars.erasure.holds import LegalHold, load_holds, row_of
 

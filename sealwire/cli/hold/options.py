@@ -2,7 +2,7 @@
 
 import click
 
-from sealwire.cli.options import PATH
+from sealwire.cli.options.common import PATH
 
 holds_option = click.option(
     "--holds",

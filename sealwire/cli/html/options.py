@@ -2,7 +2,7 @@
 
 import click
 
-from sealwire.cli.options import PATH
+from sealwire.cli.options.common import PATH
 
 html_option = click.option(
     "--html", "html", type=PATH, help="Write the report to this file as well, as a page."

@@ -10,7 +10,7 @@ from sealwire.cli.incident.options import (
     note_option,
     note_text,
 )
-from sealwire.cli.options import json_option
+from sealwire.cli.options.common import json_option
 from sealwire.cli.output import answer
 from sealwire.sidecars.detection.incidents import IncidentState, Risk
 

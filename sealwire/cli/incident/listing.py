@@ -14,7 +14,7 @@ from sealwire.cli.incident.options import (
     incident_document,
     left_text,
 )
-from sealwire.cli.options import json_option
+from sealwire.cli.options.common import json_option
 from sealwire.cli.output import print_json, show_table
 from sealwire.proxy.session.replies import one_line
 from sealwire.sidecars.detection.alerts import Alert

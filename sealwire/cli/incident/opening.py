@@ -15,7 +15,7 @@ from sealwire.cli.incident.options import (
     moment,
     note_text,
 )
-from sealwire.cli.options import json_option
+from sealwire.cli.options.common import json_option
 from sealwire.cli.output import answer
 from sealwire.sidecars.detection.alerts import Alert
 from sealwire.sidecars.detection.breach_form import about

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from sealwire.cli.options import PATH, declare, settings
+from sealwire.cli.options.common import PATH, declare, settings
 from sealwire.cli.recording import operator_at_host
 from sealwire.sidecars.detection.alerts import Alerts
 from sealwire.sidecars.detection.collecting import utc

@@ -16,7 +16,7 @@ from sealwire.cli.html.options import html_option
 from sealwire.cli.html.page import PageSection, PageTable, ReportPage, write_page
 from sealwire.cli.html.plots import columns
 from sealwire.cli.incident.options import IncidentDesk, OpenIncidents, desk_options, incident_argument, moment
-from sealwire.cli.options import PATH, json_option, settings
+from sealwire.cli.options.common import PATH, json_option, settings
 from sealwire.cli.output import print_json, progress_bar
 from sealwire.keys.private_file import replace_private
 from sealwire.proxy.session.replies import one_line

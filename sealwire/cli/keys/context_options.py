@@ -10,14 +10,14 @@ import bson
 import click
 from bson.binary import Binary, UuidRepresentation
 
-from sealwire.cli.key_options import (
+from sealwire.cli.options.common import Decorator, declare, settings
+from sealwire.cli.options.keys import (
     KekOptions,
     contexts_option,
     kek_options,
     keyring_option,
     open_keyring_store,
 )
-from sealwire.cli.options import Decorator, declare, settings
 from sealwire.crypto import selftest
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.row import ContextRow

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.key_options import KekOptions, kek_options, keyring_option, open_keyring_store
 from sealwire.cli.keys.lent import require_unnamed
 from sealwire.cli.keys.options import Interval, policy_option
-from sealwire.cli.options import Decorator, declare, settings
+from sealwire.cli.options.common import Decorator, declare, settings
+from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option, open_keyring_store
 from sealwire.cli.output import Manner, manner_options, question_console, show_table
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeysReason, UnknownKey

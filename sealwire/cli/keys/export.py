@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.key_options import (
+from sealwire.cli.options.common import PATH, Decorator, json_option, settings
+from sealwire.cli.options.keys import (
     KekOptions,
     ask_new_passphrase,
     ask_passphrase,
@@ -14,7 +15,6 @@ from sealwire.cli.key_options import (
     keyring_option,
     open_keyring_store,
 )
-from sealwire.cli.options import PATH, Decorator, json_option, settings
 from sealwire.cli.output import answer
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sealwire.cli.options import PRESENT_FILE, settings
+from sealwire.cli.options.common import PRESENT_FILE, settings
 from sealwire.keys.keyring.schedule import KeySchedule
 
 _INTERVAL = re.compile(r"([0-9]{1,5})([dw])", re.ASCII)

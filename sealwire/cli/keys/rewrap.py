@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.key_options import (
+from sealwire.cli.options.common import PATH
+from sealwire.cli.options.keys import (
     KEK_FORMS,
     KekOptions,
     kek_options,
@@ -13,7 +14,6 @@ from sealwire.cli.key_options import (
     open_kek,
     open_keyring_store,
 )
-from sealwire.cli.options import PATH
 from sealwire.cli.output import Manner, manner_options
 from sealwire.crypto import selftest
 from sealwire.keys.keyring import file

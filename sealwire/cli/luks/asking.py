@@ -9,7 +9,7 @@ import click
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sealwire.cli.luks.options import confirm_option, yes_option
-from sealwire.cli.options import settings
+from sealwire.cli.options.common import settings
 from sealwire.cli.output import progress
 from sealwire.sidecars.luks.errors import LuksReason, NotConfirmed
 from sealwire.sidecars.luks.machine.machine import Machine

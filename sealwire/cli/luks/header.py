@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.key_options import KekOptions, kek_options
 from sealwire.cli.luks.asking import Consent, typed_consent
 from sealwire.cli.luks.options import absolute, device_argument, on_this_machine
-from sealwire.cli.options import PATH
+from sealwire.cli.options.common import PATH
+from sealwire.cli.options.keys import KekOptions, kek_options
 from sealwire.cli.output import Manner, manner_options
 from sealwire.sidecars.luks.machine.machine import Machine
 from sealwire.sidecars.luks.volume import headers

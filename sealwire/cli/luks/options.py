@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.options import PATH, settings
+from sealwire.cli.options.common import PATH, settings
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.sidecars.luks.machine.linux import LinuxMachine
 from sealwire.sidecars.luks.machine.machine import Machine

@@ -14,7 +14,7 @@ from sealwire.cli.luks.options import (
     volume_options,
 )
 from sealwire.cli.luks.show import change_json, show_plan, show_state
-from sealwire.cli.options import PATH, json_option
+from sealwire.cli.options.common import PATH, json_option
 from sealwire.cli.output import Manner, manner_options
 from sealwire.sidecars.luks.machine import device as devices
 from sealwire.sidecars.luks.machine.machine import Machine

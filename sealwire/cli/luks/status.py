@@ -9,7 +9,7 @@ import click
 
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.luks.options import absolute, name_option, on_this_machine
-from sealwire.cli.options import PATH, json_option
+from sealwire.cli.options.common import PATH, json_option
 from sealwire.cli.output import print_json, show_table
 from sealwire.sidecars.luks import status
 from sealwire.sidecars.luks.machine.machine import Machine

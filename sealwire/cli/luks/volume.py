@@ -14,7 +14,7 @@ from sealwire.cli.luks.options import (
     pbkdf_options,
     secret_options,
 )
-from sealwire.cli.options import PATH, settings
+from sealwire.cli.options.common import PATH, settings
 from sealwire.cli.output import Manner, manner_options
 from sealwire.sidecars.luks.machine.machine import Machine
 from sealwire.sidecars.luks.migration.journal import Journal

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.key_options import KekOptions, kek_options, keyring_option
 from sealwire.cli.migrate.classes import is_deterministic
 from sealwire.cli.migrate.new_jobs import NewJobs, Step, confirm
 from sealwire.cli.migrate.options import Effort, delay_option, effort_options
+from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option
+from sealwire.cli.options.policies import policy_argument, read_policy
+from sealwire.cli.options.server import server_options
 from sealwire.cli.output import Manner, manner_options
-from sealwire.cli.policy_options import policy_argument, read_policy
-from sealwire.cli.server_options import server_options
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client

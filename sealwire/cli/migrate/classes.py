@@ -13,12 +13,12 @@ from typing import Final
 
 import click
 
-from sealwire.cli.key_options import KekOptions
 from sealwire.cli.migrate.class_keys import ClassKeys
 from sealwire.cli.migrate.definitions import class_conversions, tell_changed, versions_to_judge
 from sealwire.cli.migrate.enforced import refuse_enforced
 from sealwire.cli.migrate.options import Effort, open_contexts, progress_bar, require_contexts
-from sealwire.cli.server_options import required_uri
+from sealwire.cli.options.keys import KekOptions
+from sealwire.cli.options.server import required_uri
 from sealwire.cli.signals import ended_in_order
 from sealwire.keys.frontier.versions import ClassVersion
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.key_options import KekOptions, kek_options, keyring_option
 from sealwire.cli.migrate.classes import ClassMove, class_of
 from sealwire.cli.migrate.definitions import conversions_of
 from sealwire.cli.migrate.enforced import refuse_enforced
@@ -22,10 +21,11 @@ from sealwire.cli.migrate.options import (
     show_left,
 )
 from sealwire.cli.migrate.way_back import ways
-from sealwire.cli.options import json_option
+from sealwire.cli.options.common import json_option
+from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option
+from sealwire.cli.options.policies import policy_argument, read_policy
+from sealwire.cli.options.server import required_uri, server_options
 from sealwire.cli.output import Manner, manner_options, print_json, show_table
-from sealwire.cli.policy_options import policy_argument, read_policy
-from sealwire.cli.server_options import required_uri, server_options
 from sealwire.crypto import selftest
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.migration.contexts import fields_of

@@ -7,13 +7,13 @@ from typing import NoReturn
 
 import click
 
-from sealwire.cli.key_options import KekOptions
 from sealwire.cli.migrate.classes import ClassMove, is_deterministic, places_of, refuse_encrypting
 from sealwire.cli.migrate.definitions import conversions_of
 from sealwire.cli.migrate.enforced import refuse_enforced
 from sealwire.cli.migrate.options import Effort, carry_on, finish_all, open_keyring, require_contexts
+from sealwire.cli.options.keys import KekOptions
+from sealwire.cli.options.server import required_uri
 from sealwire.cli.output import Manner
-from sealwire.cli.server_options import required_uri
 from sealwire.crypto import selftest
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.covered import covered_collections

@@ -11,9 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.text import Text
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.key_options import KekOptions, contexts_option, open_keyring_store
 from sealwire.cli.migrate.definitions import conversions_of, tell_changed
-from sealwire.cli.options import settings
+from sealwire.cli.options.common import settings
+from sealwire.cli.options.keys import KekOptions, contexts_option, open_keyring_store
 from sealwire.cli.output import Manner, progress, show_table
 from sealwire.cli.signals import ended_in_order
 from sealwire.keys.contexts.store import ContextStore

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import json_option
+from sealwire.cli.options.common import json_option
+from sealwire.cli.options.policies import policy_argument, read_policy
 from sealwire.cli.output import show_table
 from sealwire.cli.policy.command_argument import encoded_command, invalid_command, show_refusal
-from sealwire.cli.policy_options import policy_argument, read_policy
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import PolicySet

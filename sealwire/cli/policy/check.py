@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import json_option
+from sealwire.cli.options.common import json_option
+from sealwire.cli.options.policies import policy_argument, read_policy
 from sealwire.cli.output import answer, show_table
-from sealwire.cli.policy_options import policy_argument, read_policy
 from sealwire.policies.file.lint import lint
 from sealwire.policies.file.schema import leaves
 

@@ -9,11 +9,11 @@ import click
 
 from sealwire.cli.audit.options import lines_of
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import PATH, json_option
+from sealwire.cli.options.common import PATH, json_option
+from sealwire.cli.options.policies import policy_argument, read_policy
+from sealwire.cli.options.server import required_uri, server_options
 from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.cli.policy.never_read import ReadClasses
-from sealwire.cli.policy_options import policy_argument, read_policy
-from sealwire.cli.server_options import required_uri, server_options
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.replies import one_line
 from sealwire.sidecars.coverage.fields import Cover, FieldReport

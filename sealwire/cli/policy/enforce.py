@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import settings, yes_option
+from sealwire.cli.options.common import settings, yes_option
+from sealwire.cli.options.policies import policy_argument, read_policy
 from sealwire.cli.output import Manner, manner_options, question_console, show_table, with_bar
-from sealwire.cli.policy_options import policy_argument, read_policy
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.enforcement.change import (

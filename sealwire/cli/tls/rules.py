@@ -5,7 +5,7 @@ from dataclasses import asdict
 import click
 from rich.table import Column
 
-from sealwire.cli.options import json_option
+from sealwire.cli.options.common import json_option
 from sealwire.cli.output import print_json, show_table
 from sealwire.sidecars.tls_check.judging.rules import RULES
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import json_option, settings
+from sealwire.cli.options.common import json_option, settings
 from sealwire.cli.output import progress
 from sealwire.cli.tls.options import read_address, read_period, read_rules, read_settings, read_targets
 from sealwire.cli.tls.show import show_report

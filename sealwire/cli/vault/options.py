@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.options import PATH, settings
+from sealwire.cli.options.common import PATH, settings
 from sealwire.keys.vault.admin import VaultAdmin
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.login import TOKEN_VARIABLES

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.options import PATH, yes_option
+from sealwire.cli.options.common import PATH, yes_option
 from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.vault.options import ServerOptions, names_options, role_argument, server_options
 from sealwire.keys.private_file import create_private, read_private, replace_private, require_free

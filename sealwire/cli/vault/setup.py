@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import json_option, yes_option
+from sealwire.cli.options.common import json_option, yes_option
 from sealwire.cli.output import Manner, manner_options, print_json, question_console, show_table, with_bar
 from sealwire.cli.vault.options import ServerOptions, names_options, server_options, wish_options
 from sealwire.sidecars.vault_setup import plan

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import PATH
+from sealwire.cli.options.common import PATH
 from sealwire.cli.output import Manner, answer, manner_options
 from sealwire.cli.signals import uninterrupted
 from sealwire.cli.vault.options import ServerOptions, server_options

@@ -2,7 +2,7 @@
 
 import click
 
-from sealwire.cli.options import yes_option
+from sealwire.cli.options.common import yes_option
 from sealwire.cli.output import Manner, manner_options, question_console, show_table
 from sealwire.cli.vault.options import ServerOptions, names_options, server_options
 from sealwire.sidecars.vault_setup import rotation

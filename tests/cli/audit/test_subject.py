@@ -8,7 +8,7 @@ import pytest
 
 from sealwire.audit.log import LogPace
 from sealwire.audit.pseudonyms import PseudonymKey
-from sealwire.cli.subject_options import identifier_of
+from sealwire.cli.options.subjects import identifier_of
 from sealwire.keys.private_file import create_private
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
 from tests.audit.logs import opened

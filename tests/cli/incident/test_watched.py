@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sealwire.cli.watched import read_watch
+from sealwire.cli.incident.watched import read_watch
 from sealwire.proxy.server.page.panels import WatchedNow
 from tests.cli.runs import Outcome, Run
 

@@ -7,7 +7,7 @@ from click.core import ParameterSource
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from sealwire.cli.options import PATH, settings
+from sealwire.cli.options.common import PATH, settings
 from sealwire.keys.private_file import read_private
 from sealwire.sidecars.errors import DirectReason, UnusableUri
 

@@ -12,7 +12,7 @@ import click
 from bson.binary import Binary, UuidRepresentation
 
 from sealwire.audit.pseudonyms import Identifier
-from sealwire.cli.options import PRESENT_FILE
+from sealwire.cli.options.common import PRESENT_FILE
 from sealwire.policies.file.coercion import coerce
 from sealwire.policies.file.schema import FieldClass, PolicySet, ValueType
 from sealwire.policies.file.subjects import Subjects

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import click
 from click.testing import CliRunner
 
-from sealwire.cli.options import declare, settings
+from sealwire.cli.options.common import declare, settings
 
 
 @dataclass(frozen=True)

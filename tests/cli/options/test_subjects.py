@@ -11,7 +11,7 @@ import click
 import pytest
 
 from sealwire.audit.pseudonyms import Identifier
-from sealwire.cli.subject_options import ask_identifier, identifier_of
+from sealwire.cli.options.subjects import ask_identifier, identifier_of
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
 from sealwire.wire import kinds
@@ -90,8 +90,8 @@ def test_on_a_terminal_it_is_typed_and_not_shown(tmp_path: Path) -> None:
     policy.write_bytes(POLICY + b"subjects: {class: person}\n")
     program = (
         "import sys; from pathlib import Path\n"
-        "from sealwire.cli.policy_options import read_policy\n"
-        "from sealwire.cli.subject_options import ask_identifier\n"
+        "from sealwire.cli.options.policies import read_policy\n"
+        "from sealwire.cli.options.subjects import ask_identifier\n"
         "print(len(ask_identifier(read_policy(Path(sys.argv[1]))).value))\n"
     )
     process, terminal = pty.fork()

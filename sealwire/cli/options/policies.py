@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.options import PRESENT_FILE
+from sealwire.cli.options.common import PRESENT_FILE
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.server.config.reader import read_named_file

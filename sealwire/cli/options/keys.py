@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from sealwire.cli.options import PATH, Decorator, settings
+from sealwire.cli.options.common import PATH, Decorator, settings
 from sealwire.keys.kek.kek import KeyEncryptionKey
 from sealwire.keys.kek.key_file import KeyFileKek
 from sealwire.keys.kek.passphrase import check_strength
