@@ -107,6 +107,7 @@ def stored(direct: MongoClient[Document]) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 def test_every_answer_is_right_while_classes_with_contexts_are_put_back(
     site: Site, clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -236,6 +236,7 @@ def assert_each_has_its_own(values: list[tuple[Any, Any]]) -> None:
     assert len(set().union(*keys.values())) == len(keys)
 
 
+@pytest.mark.slow
 def test_every_answer_is_right_while_classes_with_contexts_are_taken_in(
     site: Site, clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,7 @@ def under_roles(folder: Path, rules: str) -> Iterator[Runner]:
             yield Runner(direct, client, loaded, lambda: keyring, has_transactions())
 
 
+@pytest.mark.slow
 def test_a_role_that_may_do_everything_changes_no_answer(tmp_path: Path) -> None:
     shapes = draw_shapes(SEED, SHAPES)
     rules = policy_yaml(shapes)

@@ -51,6 +51,7 @@ def version_of(proxy: ProxyProcess) -> str:
 
 
 @pytest.mark.plain_core("runs the sources of two commits, which are not compiled")
+@pytest.mark.slow
 def test_two_versions_serve_one_server_and_one_takes_over_from_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
