@@ -67,7 +67,7 @@ SLOW_AND_MUTANTS := mkdir -p build; $(BIN)/python tools/mutation.py --sample 300
     mutants=$$!; $(BIN)/pytest -m slow; slow=$$?; wait $$mutants; tried=$$?; cat build/mutation.log; \
     exit $$((slow ? slow : tried))
 
-test-slow: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests that take longer than a minute or install packages
+test-slow: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests that take half a minute and more, or install packages
 	$(if $(ARGS),$(BIN)/pytest -m slow $(ARGS),@$(SLOW_AND_MUTANTS))
 
 # Each client's program directly and through Sealwire; docs/clients.json and the README's table are written from it.
