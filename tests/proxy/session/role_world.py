@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from sealwire.keys.keyring.keyring import Keyring
@@ -18,6 +19,7 @@ from tests.proxy.session.world import (
     body_of,
     command,
     reply,
+    sealed,
     written,
 )
 
@@ -49,6 +51,17 @@ roles:
     classes: {"*": {read: clear}}
 """
 POLICY = load_policy(POLICY_TEXT + ROLES_TEXT, "policy.yaml")
+
+NHS = "9434765919"
+BORN = DatetimeMS(-624_758_400_000)
+FIND: dict[str, Any] = {"find": "patients", "filter": {}}
+STORED: dict[str, Any] = {
+    "_id": 1,
+    "nhs_number": sealed("nhs", NHS),
+    "born": sealed("born", BORN),
+    "visits": sealed("visits", 7),
+}
+"""A document of clinic.patients as the server has it."""
 
 
 def session_as(
