@@ -136,6 +136,8 @@ class Audit:
     """The roles that count."""
     count: int = 1
     """How often it happened; the line says the last time."""
+    users: tuple[str, ...] | None = None
+    """Who has sent the command, where that is known better than by who is there now; as `Caller` has them."""
 
 
 @final

@@ -60,6 +60,9 @@ class Request:
     client: str
     """As whose the documents of its reply count, where it was planned for one client; else as whose it is
     by then."""
+    users: tuple[str, ...] | None
+    """Who has sent it, for lines of logs: a login or logout may follow before the reply is here. None where
+    it is awaited for everybody who sends the same."""
     audited: AuditedCommand | None
     """What the audit log is told of it; None: nothing."""
 
@@ -86,6 +89,7 @@ class Request:
         self.hold = hold
         self.stated = stated
         self.client = ""
+        self.users = None
         self.audited = None
 
 

@@ -20,8 +20,9 @@ from sealwire.proxy.server.observability.audit import Keeping, Origin, WhenFull,
 from sealwire.proxy.server.observability.command_lines import (
     MAX_SUBJECTS,
     persons_of,
+    shares_of,
     write_command,
-    write_part,
+    write_share,
 )
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
@@ -128,15 +129,23 @@ class RingAudit:
         if isinstance(record, Audit):
             return self._put(self._written(record.event, fields_of(record, origin)), self._spare)
         persons = persons_of(record)
-        out = self._begun(origin)
-        write_command(out, record, time.perf_counter(), persons)
-        if not self._put(out.finish(), 0):
-            return False
-        for part, start in enumerate(range(MAX_SUBJECTS, len(persons), MAX_SUBJECTS), 2):
-            out = self._begun(origin)
-            write_part(out, record.record, part, persons[start : start + MAX_SUBJECTS])
+        if len(persons) <= MAX_SUBJECTS:
+            out = self._begun(origin, time.time_ns())
+            write_command(out, record, time.perf_counter(), persons)
+            line = out.finish()
+            if len(line) <= MAX_RECORD_BYTES:
+                return self._put(line, 0)
+        return self._write_shares(record, origin, persons)
+
+    def _write_shares(self, record: Done, origin: Origin, persons: Sequence[str]) -> bool:
+        """Keep a command that one line cannot hold, in several of the same time."""
+        shares = shares_of(record, persons)
+        now_ns, now_s = time.time_ns(), time.perf_counter()
+        for part in range(1, len(shares) + 1):
+            out = self._begun(origin, now_ns)
+            write_share(out, record, now_s, shares, part)
             # however many persons one command names: the others' commands may begin all the same
-            if not self._put(out.finish(), self._spare_of_parts):
+            if not self._put(out.finish(), 0 if part == 1 else self._spare_of_parts):
                 return False
         return True
 
@@ -167,10 +176,10 @@ class RingAudit:
             note(_log, logging.ERROR, "audit lines lost", lines=len(self._late))
         self._ring.close()
 
-    def _begun(self, origin: Origin) -> RecordBytes:
+    def _begun(self, origin: Origin, now_ns: int) -> RecordBytes:
         """A record that says when it is, and whose."""
         out = RecordBytes()
-        out.number(b"time\0", time.time_ns() // _NS_IN_MS)
+        out.number(b"time\0", now_ns // _NS_IN_MS)
         out.elements(self._always)
         out.elements(origin.elements)
         return out

@@ -39,9 +39,10 @@ class LineRecorder:
             if audit.is_full:
                 raise Unrecorded
         else:
-            if isinstance(record, Done) and record.record.users != caller.users:
+            users = record.record.users if isinstance(record, Done) else record.users
+            if users is not None and users != caller.users:
                 # a step of a login, or a logout, was sent after the command
-                caller = replace(caller, users=record.record.users)
+                caller = replace(caller, users=users)
             origin = self._whence(caller)
             if isinstance(record, Audit) and is_of_nobody(record):
                 is_taken = self._services.failed_logins.write(record, origin)

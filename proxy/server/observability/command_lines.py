@@ -1,10 +1,11 @@
-"""The lines of the audit log that a command leaves: one, or several where it is about many persons.
+"""The lines of the audit log that a command leaves: one, or several where it is about much.
 
 Fields that would be empty are left out. docs/operations/audit.md says what each means.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from itertools import chain
+from typing import Final, final
 
 from sealwire.proxy.server.observability.record_bytes import RecordBytes
 from sealwire.proxy.session.effects import Done
@@ -12,8 +13,28 @@ from sealwire.proxy.session.records import CommandRecord
 
 MAX_SUBJECTS: Final = 1000
 """In one line: 35 of the 64 KiB that a line may have."""
+MAX_SHARE_BYTES: Final = 44_000
+"""What persons and counts may take of one line, as a record and as JSON. The rest is for texts: where they
+are shortened, as `audit_writer.records` does it, thirteen of them fit, with every character escaped."""
 
+_COUNT_BYTES: Final = 20
+"""What a count takes besides the name of its class: 16 digits, or 8 bytes."""
+_PERSON_BYTES: Final = 10
+"""What a person takes besides the pseudonym."""
 _US: Final = 1_000_000
+
+
+@final
+class Share:
+    """What one of several lines says of the values and persons of a command."""
+
+    __slots__ = ("filtered", "persons", "read", "written")
+
+    def __init__(self) -> None:
+        self.read: dict[str, int] = {}
+        self.written: dict[str, int] = {}
+        self.filtered: dict[str, int] = {}
+        self.persons: list[str] = []
 
 
 def persons_of(done: Done) -> list[str]:
@@ -22,22 +43,69 @@ def persons_of(done: Done) -> list[str]:
     return list(dict.fromkeys((*named, *shown))) if named or shown else []
 
 
+def shares_of(done: Done, persons: Sequence[str]) -> list[Share]:
+    """What each line says of a command that one line cannot hold: all counts, then all persons, each once.
+
+    All counts of a class are in one share, so whoever counts commands by class counts each once. A share
+    takes MAX_SHARE_BYTES and has MAX_SUBJECTS persons, at most. Cost: O(classes + persons).
+    """
+    shares = [Share()]
+    room = MAX_SHARE_BYTES
+    used = (done.result.read, done.record.written, done.record.filtered)
+    for name in dict.fromkeys(chain.from_iterable(used)):
+        size = sum(len(name) + _COUNT_BYTES for counts in used if name in counts)
+        if size > room:
+            shares.append(Share())
+            room = MAX_SHARE_BYTES
+        room -= size
+        share = shares[-1]
+        for counts, part in zip(used, (share.read, share.written, share.filtered), strict=True):
+            if name in counts:
+                part[name] = counts[name]
+    for person in persons:
+        size = len(person) + _PERSON_BYTES
+        if size > room or len(shares[-1].persons) >= MAX_SUBJECTS:
+            shares.append(Share())
+            room = MAX_SHARE_BYTES
+        room -= size
+        shares[-1].persons.append(person)
+    return shares
+
+
 def write_command(out: RecordBytes, done: Done, now_s: float, persons: Sequence[str]) -> None:
     """Put the line of a command into `out`, but for who it was; `now_s` by the clock of the record's time.
 
-    It says the first MAX_SUBJECTS of `persons`. Cost: 0.5 us in a compiled core, more with persons.
+    It may be too long for a line: then `write_share` is for it. Cost: 0.5 us in a compiled core, more with
+    persons.
     """
+    record, result = done.record, done.result
+    _write_facts(out, done, now_s)
+    _write_values(out, result.read, record.written, record.filtered, persons)
+
+
+def write_share(out: RecordBytes, done: Done, now_s: float, shares: Sequence[Share], part: int) -> None:
+    """Put one of several lines of a command into `out`; `part` counts from 1.
+
+    The first says what came of the command, and how many lines it has: so one that is missing is missed.
+    """
+    if part == 1:
+        _write_facts(out, done, now_s)
+        if len(shares) > 1:
+            out.number(b"parts\0", len(shares))
+    else:
+        _write_head(out, done.record)
+        out.number(b"part\0", part)
+    share = shares[part - 1]
+    _write_values(out, share.read, share.written, share.filtered, share.persons)
+
+
+def _write_facts(out: RecordBytes, done: Done, now_s: float) -> None:
+    """Which command it was, and what came of it."""
     record, result = done.record, done.result
     _write_head(out, record)
     out.text(b"outcome\0", result.outcome)
     if result.reason:
         out.text(b"reason\0", result.reason)
-    if result.read:
-        out.counts(b"read\0", result.read)
-    if record.written:
-        out.counts(b"written\0", record.written)
-    if record.filtered:
-        out.counts(b"filtered\0", record.filtered)
     if result.documents:
         out.number(b"documents\0", result.documents)
     if result.unknown:
@@ -46,17 +114,26 @@ def write_command(out: RecordBytes, done: Done, now_s: float, persons: Sequence[
         out.text(b"role\0", record.role)
     if record.glass:
         out.text(b"glass\0", record.glass)
-    if persons:
-        out.texts(b"subjects\0", persons[:MAX_SUBJECTS])
     if record.begun_s:
         out.number(b"us\0", max(0, int((now_s - record.begun_s) * _US)))
 
 
-def write_part(out: RecordBytes, record: CommandRecord, part: int, persons: Sequence[str]) -> None:
-    """Put a further line into `out`: which command it was, and persons. `part` is 2 or more."""
-    _write_head(out, record)
-    out.number(b"part\0", part)
-    out.texts(b"subjects\0", persons)
+def _write_values(
+    out: RecordBytes,
+    read: dict[str, int],
+    written: dict[str, int],
+    filtered: dict[str, int],
+    persons: Sequence[str],
+) -> None:
+    """Values by class, and whose they are."""
+    if read:
+        out.counts(b"read\0", read)
+    if written:
+        out.counts(b"written\0", written)
+    if filtered:
+        out.counts(b"filtered\0", filtered)
+    if persons:
+        out.texts(b"subjects\0", persons)
 
 
 def _write_head(out: RecordBytes, record: CommandRecord) -> None:

@@ -251,7 +251,7 @@ class ClientSide(Side):
             effects.append(Count(Counter.VALUES_ENCRYPTED, plan.values - in_clear))
         passes_always = not plan.protected and not conversation.views.consulted
         if target is not None and passes_always and stated is NOTHING_STATED:
-            request.client = ""  # from now on it is awaited for everybody
+            request.client, request.users = "", None  # from now on it is awaited for everybody
             known.remember(target, request, count)
         effects.append(self._send_on(rewritten[0], None if unanswered else request, rewritten))
         return effects
@@ -333,7 +333,7 @@ class ClientSide(Side):
             look = watch.look_for(settings.policy, namespace, name, plan)
         elif name == b"getMore" and opened is Opened.BY_NAME:
             look = watch.look_for_more(settings.policy, plan.buf, body)
-        return Request(
+        request = Request(
             RequestKind.COMMAND,
             plan.command,
             namespace,
@@ -342,6 +342,8 @@ class ClientSide(Side):
             errors=errors,
             look=look,
         )
+        request.users = self._conversation.caller.users
+        return request
 
     def _ask(self, namespace: str, message: bytes, parsed: OpMsg) -> list[Effect]:
         """Ask the server what names are; the message comes again when it has answered."""

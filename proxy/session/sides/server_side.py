@@ -361,7 +361,7 @@ class ServerSide(Side):
         body = replies.failure_body(failure)
         effects: list[Effect] = [
             Count(counter, label=name),
-            Audit(event, request.namespace, request.command, name),
+            Audit(event, request.namespace, request.command, name, users=request.users),
             *on_record.of_withheld(request, name),
             ToClient(replies.command_error(self._conversation.new_id(), response_to, body)),
         ]

@@ -38,14 +38,17 @@ class LineCounts:
     def count(self, line: Mapping[str, object]) -> None:
         """Count one line, as many times as what it stands for happened."""
         amount = _stands_for(line)
-        if not amount:
-            return
-        self.days[_said(line, "day")] += amount
+        is_part = "part" in line
+        if not is_part:
+            self.days[_said(line, "day")] += amount
         if "class" not in self.by:
-            self.counted[tuple(_said(line, name) for name in self.by)] += amount
+            if not is_part:
+                self.counted[tuple(_said(line, name) for name in self.by)] += amount
             return
         named = {name: _amounts(line.get(name)) for name in _CLASSES}
-        for each in sorted({name for amounts in named.values() for name in amounts}) or [_NOBODY]:
+        # of the lines of one command each has classes of its own
+        classes = sorted({name for amounts in named.values() for name in amounts})
+        for each in classes or ([] if is_part else [_NOBODY]):
             key = tuple(each if name == "class" else _said(line, name) for name in self.by)
             self.counted[key] += amount
             for use, amounts in named.items():
@@ -147,9 +150,7 @@ def _page(tally: LineCounts, log: Path, days: Days, top: int) -> ReportPage:
 
 
 def _stands_for(line: Mapping[str, object]) -> int:
-    """Failed logins are gathered with their number; the further lines of one command (`part`) are none."""
-    if "part" in line:
-        return 0
+    """Failed logins are gathered with their number."""
     count = line.get("count")
     return count if isinstance(count, int) and count > 0 else 1
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import final
 
 import click
 from rich.table import Column
@@ -61,6 +62,29 @@ class Sighting:
         )
 
 
+@final
+class FurtherLines:
+    """Which lines there are of commands that have several. A line may be there twice."""
+
+    def __init__(self) -> None:
+        self._wanted: dict[tuple[str, ...], int] = {}
+        self._found: set[tuple[tuple[str, ...], int]] = set()
+
+    def note(self, line: Mapping[str, object]) -> None:
+        """Note one line. All lines of a command have its time and connection."""
+        parts, part = _number(line.get("parts")), _number(line.get("part"))
+        if parts or part:
+            key = tuple(str(line.get(name)) for name in ("time", "client", "connection", "worker", "command"))
+            self._wanted[key] = max(parts, self._wanted.get(key, 0))
+            self._found.add((key, part or 1))
+
+    @property
+    def missing(self) -> int:
+        """How many lines there should be besides."""
+        numbers = ((key, part) for key, parts in self._wanted.items() for part in range(1, parts + 1))
+        return sum(each not in self._found for each in numbers)
+
+
 @click.command(name="subject")
 @log_argument
 @subjects_key_option
@@ -109,30 +133,32 @@ def subject(  # noqa: PLR0913, PLR0917 - one for each option
     not_covered = (
         [] if through_file is not None else sorted({each.source.namespace for each in subjects.links})
     )
-    unread, unknown = 0, 0
+    unread, unknown, further = 0, 0, FurtherLines()
     found: list[Sighting] = []
     for line in lines_of(log):
         if line is None:
             unread += 1
         elif days.have(line):
             unknown += _number(line.get("subjects_unknown"))
+            further.note(line)
             if _is_about(line, names):
                 found.append(_sighting(line))
     if html is not None:
-        write_page(html, _page(found, log, days, not_covered, unknown))
+        write_page(html, _page(found, log, days, _remarks(not_covered, unknown, further.missing)))
     if as_json:
         document = {"lines": [asdict(each) for each in found], "not_covered": not_covered}
+        document["lines_missing"] = further.missing
         print_json({**document, "documents_of_unknown_persons": unknown, "unreadable": unread})
         return
     time, *others = _COLUMNS
     show_table([Column(time, min_width=_DAY), *others], (map(shown, each.cells) for each in found))
-    for text in _remarks(not_covered, unknown):
+    for text in _remarks(not_covered, unknown, further.missing):
         click.echo(text)
     if unread:
         click.echo(f"{unread} lines cannot be read: sealwire audit verify says where")
 
 
-def _remarks(not_covered: Collection[str], unknown: int) -> list[str]:
+def _remarks(not_covered: Collection[str], unknown: int, missing: int) -> list[str]:
     """What the list does not say."""
     said = []
     if not_covered:
@@ -141,6 +167,10 @@ def _remarks(not_covered: Collection[str], unknown: int) -> list[str]:
         )
     if unknown:
         said.append(f"{unknown} documents were shown of which the log cannot say whose they are")
+    if missing:
+        said.append(
+            f"{missing} lines are missing, of commands that have several: whom they name, nobody can say"
+        )
     return said
 
 
@@ -166,9 +196,7 @@ def _sighting(line: Mapping[str, object]) -> Sighting:
     )
 
 
-def _page(
-    found: list[Sighting], log: Path, days: Days, not_covered: Collection[str], unknown: int
-) -> ReportPage:
+def _page(found: list[Sighting], log: Path, days: Days, remarks: list[str]) -> ReportPage:
     by_day = Counter(each.time[:10] for each in found)
     by_who = Counter(each.who for each in found)
     by_purpose = Counter(each.purpose or _NOBODY for each in found)
@@ -181,7 +209,7 @@ def _page(
         *(("log", str(log)), ("days (UTC)", str(days)), ("lines about the person", len(found))),
         ("verified", "no: sealwire audit verify does that"),
     )
-    overview = PageSection("Overview", tuple(_remarks(not_covered, unknown)), plots)
+    overview = PageSection("Overview", tuple(remarks), plots)
     table = PageTable.of(_COLUMNS, (each.cells for each in found))
     return ReportPage(
         "Who saw one person's record", facts, (overview, PageSection("Lines", (), (), (table,)))

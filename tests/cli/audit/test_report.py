@@ -101,5 +101,13 @@ def test_a_line_counts_for_what_it_stands_for(run: Run, tmp_path: Path) -> None:
     log.append([{"event": "command", "time": time, "command": "find"}])
     log.append([{"event": "command", "time": time, "command": "find", "part": 2}])
     log.close()
+    log = opened(tmp_path, LogPace(file_bytes=100_000))
+    log.append([{"event": "command", "time": time, "part": 3, "read": {"z": 4}, "filtered": {"z": 1}}])
+    log.close()
+    found = rows(run, "--by", "class", "--since", "2026-11-09", "--event", "command")
+    assert found["rows"] == [
+        {"class": "-", "lines": 1, "read": 0, "written": 0, "filtered": 0},
+        {"class": "z", "lines": 1, "read": 4, "written": 0, "filtered": 1},
+    ]
     found = rows(run, "--by", "event", "--since", "2026-11-09")
     assert found["rows"] == [{"event": "login-failed", "lines": 40}, {"event": "command", "lines": 1}]

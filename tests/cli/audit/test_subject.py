@@ -84,6 +84,19 @@ def test_another_person_and_other_days(run: Run) -> None:
     assert json.loads(asked(run, "--json", stdin="nobody at all").out)["lines"] == []
 
 
+def test_a_line_of_several_that_is_missing_is_missed(run: Run, tmp_path: Path) -> None:
+    assert json.loads(asked(run, "--json").out)["lines_missing"] == 0
+    log = opened(tmp_path, LogPace(file_bytes=100_000))
+    whole = [line(5, parts=2, subjects=[person(BOB)]), line(5, part=2, subjects=[person(ANN)])]
+    # a writer that was killed may have written some of it twice
+    for each in (*whole, *whole, line(6, parts=4, connection=8), line(6, part=3, connection=8)):
+        log.append([each])
+    log.close()
+    assert json.loads(asked(run, "--json", "--until", "2026-11-05").out)["lines_missing"] == 0
+    assert json.loads(asked(run, "--json").out)["lines_missing"] == 2
+    assert "2 lines are missing" in asked(run).out
+
+
 def test_the_table_says_what_it_does_not_cover(run: Run) -> None:
     outcome = asked(run)
     assert outcome.code == 0

@@ -11,7 +11,7 @@ import difflib
 import struct
 from collections import Counter as Tally
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sealwire.keys.keyring.keyring import Keyring
@@ -168,8 +168,14 @@ def close(reason: CloseReason, detail: str | None = None) -> Expected:
 
 
 def audit(event: str, namespace: str, name: str, reason: str, path: str = "", purpose: str = "") -> Expected:
-    """A line for the audit."""
-    return _is(Audit(event, namespace, name, reason, path, purpose))
+    """A line for the audit, whoever has sent the command."""
+    wanted = Audit(event, namespace, name, reason, path, purpose)
+
+    def difference(effect: Effect) -> str:
+        found = replace(effect, users=None) if isinstance(effect, Audit) else effect
+        return "" if found == wanted else _diff(describe(wanted), describe(effect))
+
+    return Expected(describe(wanted).splitlines()[0], difference)
 
 
 def error(code: int, code_name: str, response_to: int = 1) -> Expected:

@@ -5,6 +5,7 @@ from typing import cast
 
 import pytest
 
+from sealwire.audit.line import MAX_LINE_BYTES, write_line
 from sealwire.proxy.server.audit_writer.records import read_record
 from sealwire.proxy.server.audit_writer.ring import RingOutput
 from sealwire.proxy.server.audit_writer.sink import RingAudit
@@ -156,6 +157,29 @@ def test_a_command_about_very_many_persons_leaves_room_for_the_commands_of_other
         assert sink.write(RECORD, ORIGIN)
         ring.close()
         sink.close()
+
+
+def test_a_command_that_no_line_can_hold_has_several_and_loses_nobody() -> None:
+    persons = tuple(f"{number:032x}" for number in range(1000))
+    counts = {f"a_class_with_quite_a_long_name_{number}": 1 for number in range(1200)}
+    record = CommandRecord("clinic.patients", "find", written=counts, filtered=counts, subjects=persons)
+    names = tuple(f'{"%25" * 300}"{number}@admin' for number in range(8))
+    with worker(4 << 20) as here:
+        sink, ring = here.sink(worker=3), RingOutput(here.ends.memory)
+        result = CommandResult(CommandOutcome.OK, read=counts)
+        assert sink.write(Done(record, result), Origin("127.0.0.1:5", 7, caller=Caller(names)))
+        lines = [read_record(each) for each in ring.look(99)]
+        ring.close()
+        sink.close()
+    first, *others = lines
+    assert (first["parts"], first["outcome"]) == (len(lines), "ok")
+    assert [each["part"] for each in others] == list(range(2, len(lines) + 1))
+    assert {(each["time"], each["worker"], each["connection"]) for each in lines} == {(first["time"], 3, 7)}
+    found = [person for each in lines for person in cast(list[str], each.get("subjects", []))]
+    assert tuple(found) == persons
+    for name in ("read", "written", "filtered"):
+        assert sum(len(cast(dict[str, int], each.get(name, {}))) for each in lines) == 1200
+    assert all(len(write_line(1, bytes(32), each)) < MAX_LINE_BYTES for each in lines)
 
 
 def test_where_it_is_to_block_clients_are_held_back_until_there_is_room() -> None:

@@ -87,6 +87,15 @@ def test_the_line_of_a_command_names_who_has_sent_it_whatever_login_came_after()
     assert [origin.caller for _, origin in sink.lines] == [ann, ann, ann]
 
 
+def test_a_line_beside_a_command_names_who_has_sent_it_as_well() -> None:
+    sink, ann = Sink(9), Caller(("ann@admin",), "ward")
+    found = recorder(sink)
+    for users in (None, ann.users, ()):
+        withheld = Audit("undecryptable", "clinic.patients", "find", "DecryptionFailed", users=users)
+        found.report(withheld, Caller(("bob@admin",), "ward"))
+    assert [origin.caller.users for _, origin in sink.lines] == [("bob@admin",), ann.users, ()]
+
+
 def test_what_cannot_be_recorded_is_said() -> None:
     found = recorder(Sink(0))
     with pytest.raises(Unrecorded):

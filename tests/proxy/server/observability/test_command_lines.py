@@ -3,13 +3,17 @@
 from typing import Any
 
 import bson
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sealwire.audit.line import FIRST_PREVIOUS, MAX_LINE_BYTES, write_line
 from sealwire.proxy.server.observability.command_lines import (
+    MAX_SHARE_BYTES,
     MAX_SUBJECTS,
     persons_of,
+    shares_of,
     write_command,
-    write_part,
+    write_share,
 )
 from sealwire.proxy.server.observability.record_bytes import RecordBytes
 from sealwire.proxy.session.effects import Done
@@ -52,13 +56,49 @@ def test_what_is_empty_is_left_out() -> None:
     assert line_of(Done(plain, UNANSWERED), 9.0) == said
 
 
+def lines_of(done: Done) -> list[dict[str, Any]]:
+    shares = shares_of(done, persons_of(done))
+    found = []
+    for part in range(1, len(shares) + 1):
+        out = RecordBytes()
+        write_share(out, done, 0.0, shares, part)
+        found.append(bson.decode(out.finish()))
+    return found
+
+
 def test_many_persons_take_several_lines_each_of_which_fits() -> None:
     persons = [f"{number:032x}" for number in range(2 * MAX_SUBJECTS + 1)]
-    first = line_of(Done(record(), CommandResult(CommandOutcome.OK, subjects=tuple(persons))), 0.0)
-    assert first["subjects"] == persons[:MAX_SUBJECTS]
-    out = RecordBytes()
-    write_part(out, record(), 2, persons[MAX_SUBJECTS : 2 * MAX_SUBJECTS])
-    second = bson.decode(out.finish())
+    first, second, third = lines_of(Done(record(), CommandResult(CommandOutcome.OK, subjects=tuple(persons))))
+    assert (first["subjects"], first["parts"], "part" in first) == (persons[:MAX_SUBJECTS], 3, False)
     assert (second["part"], second["command"], second["purpose"]) == (2, "find", "direct-care")
     assert second["subjects"] == persons[MAX_SUBJECTS : 2 * MAX_SUBJECTS]
+    assert (third["part"], third["subjects"]) == (3, persons[-1:])
     assert all(len(write_line(1, FIRST_PREVIOUS, line)) < MAX_LINE_BYTES for line in (first, second))
+
+
+@given(
+    st.lists(st.dictionaries(st.integers(0, 3000), st.integers(1, 2**53 - 1)), min_size=3, max_size=3),
+    st.integers(0, 2500),
+    st.integers(1, 63),
+)
+def test_whatever_a_command_counts_is_in_its_lines_once_and_each_fits(
+    counts: list[dict[int, int]], amount: int, width: int
+) -> None:
+    by_class = [{f"{name:_>{width}}"[:63]: count for name, count in each.items()} for each in counts]
+    read, written, filtered = by_class
+    persons = tuple(f"{number:032x}" for number in range(amount))
+    sent = CommandRecord("a.b", "find", written=written, filtered=filtered, subjects=persons)
+    lines = lines_of(Done(sent, CommandResult(CommandOutcome.OK, read=read, documents=7)))
+    assert [person for line in lines for person in line.get("subjects", ())] == list(persons)
+    for name, wanted in (("read", read), ("written", written), ("filtered", filtered)):
+        said = [item for line in lines for item in line.get(name, {}).items()]
+        assert (dict(said), len(said)) == (wanted, len(wanted))
+    classes = [
+        set().union(*(line.get(each, {}) for each in ("read", "written", "filtered"))) for line in lines
+    ]
+    assert sum(map(len, classes)) == len(set().union(*classes))
+    assert [line.get("documents") for line in lines] == [7, *[None] * (len(lines) - 1)]
+    names = {"read", "written", "filtered", "subjects"}
+    for line in lines:
+        share = {name: value for name, value in line.items() if name in names}
+        assert len(bson.encode(share)) < MAX_SHARE_BYTES + 100

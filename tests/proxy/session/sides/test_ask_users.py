@@ -10,7 +10,7 @@ from sealwire.proxy.session.effects import Audit, Done, Effect, PauseClient, ToS
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.states import State
 from sealwire.wire.header import request_id_of
-from tests.proxy.session.world import body_of, command, legacy_query, legacy_reply, reply, session
+from tests.proxy.session.world import body_of, command, legacy_query, legacy_reply, reply, sealed, session
 
 ANN, BOB = {"user": "ann", "db": "admin"}, {"user": "bob", "db": "clinic"}
 FIND = {"find": "patients", "filter": {}, "$db": "clinic"}
@@ -118,6 +118,33 @@ def test_a_command_is_on_record_as_its_senders_whatever_is_sent_before_its_reply
     answer = {"cursor": {"firstBatch": [], "id": 0, "ns": "clinic.patients"}, "ok": 1.0}
     done = [each for each in wire.session.server_data(reply(answer, number)) if isinstance(each, Done)]
     assert [each.record.users for each in done] == [("ann@admin",)]
+
+
+@pytest.mark.parametrize("scope", [CommandScope.PROTECTED, CommandScope.REFUSED])
+def test_a_withheld_reply_is_on_record_as_the_senders_of_its_command(scope: CommandScope) -> None:
+    wire = Wire(audit=None if scope is CommandScope.REFUSED else CommandAudit(scope, None))
+    wire.log_in()
+    wire.send(FIND)
+    number = wire.sent
+    wire.send(START)
+    assert wire.callers == ()
+    forged = bytearray(sealed("nhs", "943"))
+    forged[-1] ^= 1
+    shown = {"nhs_number": Binary(bytes(forged), 0x80)}
+    answer = {"cursor": {"firstBatch": [shown], "id": 0, "ns": "clinic.patients"}, "ok": 1.0}
+    effects = wire.session.server_data(reply(answer, number))
+    assert [each.users for each in effects if isinstance(each, Audit)] == [("ann@admin",)]
+    done = [each.record.users for each in effects if isinstance(each, Done)]
+    assert done == ([] if scope is CommandScope.REFUSED else [("ann@admin",)])
+
+
+def test_what_is_awaited_for_everybody_is_nobodys_own() -> None:
+    wire = Wire()
+    wire.log_in()
+    wire.send({"find": "wards", "$db": "other"})
+    request = wire.session._conversation.awaited.find(wire.sent)
+    assert request is not None
+    assert request.users is None
 
 
 def test_a_login_that_begins_with_the_hello_counts() -> None:
