@@ -90,13 +90,18 @@ def variable_findings(config: Config) -> list[Finding]:
     return found
 
 
-def compare_access(setting: AccessControl, answers: Iterable[AccessControl | None]) -> list[Finding]:
-    """What the servers say to the setting; None is an answer that does not tell. Raises AccessProblem."""
+def compare_access(
+    setting: AccessControl, answers: Iterable[AccessControl | None], who: str = "the server"
+) -> list[Finding]:
+    """What the servers say to the setting; None is an answer that does not tell. Raises AccessProblem.
+
+    `who` stands for them in the error.
+    """
     said = set(answers)
     if setting is AccessControl.REQUIRED and AccessControl.NONE in said:
         raise AccessProblem(
             StartReason.ACCESS_CONTROL_MISSING,
-            "the server asks for no login, and every command that comes without one would be refused here",
+            f"{who} asks for no login, and every command that comes without one would be refused here",
             f"{_LOGIN_HINT}; for a server that is to have none, set upstream.access_control to 'none'",
         )
     return [LOGIN_WANTED] if setting is AccessControl.NONE and AccessControl.REQUIRED in said else []

@@ -65,18 +65,22 @@ async def open_probe(upstream: Upstream) -> "ProbeProtocol":
 
 
 async def ask_again(probe: "ProbeProtocol", upstream: Upstream, limits: Limits) -> Hello:
-    """Ask for hello on a connection that stands, without `access`. Raises UpstreamUnavailable."""
+    """Ask for hello on a connection that stands. Raises UpstreamUnavailable.
+
+    `access` is asked for until an answer tells: it changes with a restart only, which ends the connection.
+    """
     with _explained(upstream):
-        return _read_hello(await probe.ask(_HELLO, limits.connect_s))
+        hello = _read_hello(await probe.ask(_HELLO, limits.connect_s))
+        if probe.access is None:
+            probe.access = await _access_of(probe, limits)
+    return replace(hello, access=probe.access)
 
 
 async def ask_hello(upstream: Upstream, limits: Limits) -> Hello:
     """Ask the server. Raises UpstreamUnavailable."""
     probe = await open_probe(upstream)
     try:
-        with _explained(upstream):
-            hello = _read_hello(await probe.ask(_HELLO, limits.connect_s))
-            return replace(hello, access=await _access_of(probe, limits))
+        return await ask_again(probe, upstream, limits)
     finally:
         probe.close()
 
@@ -113,6 +117,10 @@ class ProbeProtocol(asyncio.Protocol):
         self._framer = Framer(MAX_REPLY_BYTES)
         self._transport: asyncio.Transport
         self._request_id = 0
+        self.opened_at_s = 0.0
+        """By the clock of the loop."""
+        self.access: AccessControl | None = None
+        """What the server has said of logins on this connection."""
 
     @property
     def is_closing(self) -> bool:
@@ -122,6 +130,7 @@ class ProbeProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: TCP and TLS stand."""
         self._transport = cast(asyncio.Transport, transport)
+        self.opened_at_s = asyncio.get_running_loop().time()
 
     async def ask(self, command: Mapping[str, Any], limit_s: float) -> bytes:
         """The message that answers. Raises TimeoutError, ConnectionError, ProtocolError, ValueError."""

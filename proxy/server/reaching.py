@@ -27,6 +27,8 @@ class ServerWatch:
     def use(self, pairs: Iterable[tuple[Upstream, ServerReach]]) -> None:
         """These are the servers from now on."""
         self._pairs = tuple(pairs)
+        names = {server.server for _, server in self._pairs}
+        self._last = {name: at for name, at in self._last.items() if name in names}
 
     def tick(self, limits: Limits) -> None:
         """About once a second: begin to look where that is due."""

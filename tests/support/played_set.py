@@ -6,6 +6,7 @@ knows itself, which is enough for whoever watches the set.
 """
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -56,6 +57,8 @@ class PlayedServer:
     def __init__(self, upstream: str = "", host: str = "127.0.0.1") -> None:
         self.upstream = upstream
         self.host = host
+        self.tls: ssl.SSLContext | None = None
+        """For connections from now on."""
         self.facts: Callable[[], Mapping[str, Any]] = dict
         """What its hello says of the deployment."""
         self.play: Play = lambda _name, _command: None
@@ -104,6 +107,10 @@ class PlayedServer:
         """One request after another, as drivers send them."""
         server: socket.socket | None = None
         with suppress(OSError, EOFError):
+            if self.tls is not None:
+                self._open.remove(client)
+                client = self.tls.wrap_socket(client, server_side=True)
+                self._open.append(client)
             if self.upstream:
                 host, _, port = self.upstream.rpartition(":")
                 server = socket.create_connection((host, int(port)))
@@ -239,14 +246,18 @@ def played_set(*upstreams: str) -> Iterator[PlayedSet]:
 
 def _message(sock: socket.socket) -> bytes:
     """Raises EOFError, OSError."""
-    head = sock.recv(16, socket.MSG_WAITALL)
-    if len(head) < 16:
-        raise EOFError
-    rest = int32_at(head, 0) - 16
-    body = sock.recv(rest, socket.MSG_WAITALL)
-    if len(body) < rest:
-        raise EOFError
-    return head + body
+    head = _exactly(sock, 16)
+    return head + _exactly(sock, int32_at(head, 0) - 16)
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes:
+    """Raises EOFError, OSError."""
+    data = b""
+    while len(data) < size:
+        if not (more := sock.recv(size - len(data))):
+            raise EOFError
+        data += more
+    return data
 
 
 def _document(request: bytes) -> Document:

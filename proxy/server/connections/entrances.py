@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -91,8 +91,12 @@ class Entrances:
             entrance.listener.start()
         return entrance
 
-    def lay_out(self, layout: PortLayout, config: Config, sockets_of: SocketsOf) -> list[Entrance]:
+    def lay_out(
+        self, layout: PortLayout, config: Config, sockets_of: SocketsOf, left_out: Iterable[Address] = ()
+    ) -> list[Entrance]:
         """Have one for each member of `layout`, and drain those of others; the new ones.
+
+        `left_out` are members that may not be used: they are shown as servers that are down.
 
         No client hears of a member before its listener accepts, or after it has closed. Before `start`
         raises ListenProblem; later such a member stays without a listener, and nobody hears of it.
@@ -110,7 +114,8 @@ class Entrances:
                 topology = Topology(str(member.advertise), self._names, withholds=True)
                 new.append(self.place(member, config, topology, sockets))
         self._call(layout)
-        self._services.metrics.reach.use_servers(str(entrance.member.upstream) for entrance in self._open)
+        used = [str(entrance.member.upstream) for entrance in self._open]
+        self._services.metrics.reach.use_servers(used, map(str, left_out))
         return new
 
     def start(self) -> None:

@@ -1,27 +1,35 @@
 """Finds the servers and follows them: from seeds and answers to layouts of listeners.
 
-A round asks everyone who is known to belong to the deployment. What the answers change becomes a new view,
-and that a new layout. Ports are written down before anybody listens on them, so a member never comes back on
-another port; where they cannot be written, the layout stays and the new member has no listener yet.
+A round asks everyone who is known to belong to the deployment, and whoever an answer has just named. What
+the answers change becomes a new view, and that a new layout. Ports are written down before anybody listens on
+them, so a member never comes back on another port; where they cannot be written, the new member has no
+listener yet.
 """
 
-import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from sealwire.proxy.server.config.settings import Discovery, Seeds
+from sealwire.proxy.server.config.settings import Address, Discovery, Seeds
+from sealwire.proxy.server.discovery.fitness import Answer, UnfitMember, judged
+from sealwire.proxy.server.discovery.foreign import foreign_finding, require_one_kind
 from sealwire.proxy.server.discovery.layout import PortLayout, layout_of
-from sealwire.proxy.server.discovery.port_map import PortMap, read_map, write_map
+from sealwire.proxy.server.discovery.port_map import PortMap, read_map, require_writable, write_map
 from sealwire.proxy.server.discovery.srv import LookUp, look_up, resolve
 from sealwire.proxy.server.discovery.view import ClusterKind, ClusterView, view_of
 from sealwire.proxy.server.discovery.watch import Watch
-from sealwire.proxy.server.errors import FileProblem, StartReason, TopologyProblem, UpstreamUnavailable
-from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.server.errors import (
+    FileProblem,
+    ServerError,
+    StartReason,
+    TopologyProblem,
+    UpstreamUnavailable,
+)
+from sealwire.proxy.server.findings import Finding
+from sealwire.proxy.server.probe import Hello
 
-_log = logging.getLogger("sealwire.server")
-
-# How often DNS is asked about mongos servers; members of a set say themselves who they are.
+# How often DNS is asked about mongos servers; members of a set say themselves who they are. And how often a
+# seed is looked for that has never answered.
 RESOLVE_S: Final = 60.0
 
 _NOBODY: Final = "look at the names in upstream.uri; servers that start for the first time are in no set yet"
@@ -36,49 +44,69 @@ class MemberFinder:
         watch: Watch,
         ask_dns: LookUp = look_up,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        keeps_ports: bool = True,
     ) -> None:
+        """Without `keeps_ports` the file of ports is read, and never written."""
         self._settings = settings
         self._watch = watch
         self._ask_dns = ask_dns
         self._clock = clock
+        self._keeps_ports = keeps_ports
         self._seeds: Seeds = settings.seeds
         self._resolved_at = -RESOLVE_S
+        self._looked_at = clock()
+        """When seeds that are silent were looked for."""
+        self._silent: set[Address] = set()
         self._view: ClusterView | None = None
         self._ports = PortMap()
+        self._unfit: dict[Address, ServerError] = {}
+        self._foreign: dict[Address, Finding] = {}
+        self._troubles: dict[str, Finding] = {}
+        """What else went wrong in the last round, by event."""
         self.layout = PortLayout(())
         """What the last round found."""
 
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What an operator should know of the last round."""
+        return (*self.layout.findings, *self._foreign.values(), *self._troubles.values())
+
+    @property
+    def is_lacking(self) -> bool:
+        """Whether servers go on to name somebody who has no listener, and is known."""
+        layout = self.layout
+        return bool(layout.withheld or layout.unfit or self._troubles)
+
     async def first(self) -> PortLayout:
-        """Look for the servers. Raises UpstreamUnavailable, TopologyProblem, FileProblem."""
+        """Look for the servers. Raises UpstreamUnavailable, TopologyProblem, AccessProblem, FileProblem."""
         self._ports = read_map(self._settings.ports_file)
+        require_writable(self._settings.ports_file)
         await self._resolve()
-        await self._ask()
-        if self._view is None and self._watch.last_error is not None:
-            raise self._watch.last_error
+        self._silent = set(self._seeds.addresses)
+        answers = await self._ask()
+        require_one_kind(_hellos(answers))
         if self._view is None:
-            wanted = (
-                f"replica set {self._seeds.set_name}" if self._seeds.set_name else "replica set or mongos"
-            )
-            raise TopologyProblem(
-                StartReason.UPSTREAM_OTHER_SET, f"{self._seeds}: none answers as a {wanted}", _NOBODY
-            )
-        self.layout = self._placed(self._view)
-        self._watch.hurry()
+            raise self._nobody(answers)
+        self._require_usable(self._view, answers)
+        self._keep(self._given(self._view))
+        self.layout = self._laid_out(self._view)
         return self.layout
 
     async def round(self) -> bool:
         """Ask once more; whether there is another layout now. Raises nothing."""
+        self._troubles.clear()
         if self._clock() - self._resolved_at >= RESOLVE_S and not self._is_set:
             await self._resolve_again()
-        if not await self._ask() and self._is_set:
+        if not _hellos(await self._ask()) and self._is_set:
             await self._resolve_again()
         if self._view is None:
             return False
         try:
-            layout = self._placed(self._view)
+            self._keep(self._given(self._view))
         except FileProblem as error:
-            note(_log, logging.ERROR, "ports of members cannot be kept", problem=str(error), hint=error.hint)
-            return False
+            self._trouble("ports of members cannot be kept", error)
+        layout = self._laid_out(self._view)
         is_new, self.layout = layout != self.layout, layout
         return is_new
 
@@ -86,16 +114,64 @@ class MemberFinder:
     def _is_set(self) -> bool:
         return self._view is not None and self._view.kind is ClusterKind.REPLICA_SET
 
-    async def _ask(self) -> int:
-        """How many answered."""
+    async def _ask(self) -> dict[Address, Answer]:
+        """Who answers what: those that are known, and those that were just named."""
+        answers = await self._ask_known()
+        hellos = _hellos(answers)
+        self._view = view = view_of(self._seeds.addresses, self._seeds.set_name, hellos, self._view)
+        if view is not None:
+            self._judge_seeds(view, hellos)
+            self._watch.hurry()
+            if not answers.keys() >= set(view.members):
+                # nobody is told of a member before it was asked; what it says of others is for the next round
+                answers |= await self._watch.ask(view.members)
+        self._unfit = judged(self._unfit, answers, self._watch.wanted)
+        return answers
+
+    async def _ask_known(self) -> dict[Address, Answer]:
         # of mongos servers all seeds are asked: what is found to be something else has to stay known as that
+        seeds = self._seeds.addresses
         members = self._view.members if self._view is not None and self._is_set else ()
-        hellos = await self._watch.ask(members or self._seeds.addresses)
-        if not hellos and members:
+        if not members:
+            return await self._watch.ask(seeds)
+        answers = await self._watch.ask(dict.fromkeys((*members, *self._silent_seeds())))
+        if not _hellos(answers):
             # all have gone from where they were: seeds may know where to
-            hellos = await self._watch.ask(dict.fromkeys((*members, *self._seeds.addresses)))
-        self._view = view_of(self._seeds.addresses, self._seeds.set_name, hellos, self._view)
-        return len(hellos)
+            answers = await self._watch.ask(dict.fromkeys((*members, *seeds)))
+        return answers
+
+    def _silent_seeds(self) -> tuple[Address, ...]:
+        """Seeds of a set that have never answered, now and then: they may not belong to it."""
+        if self._clock() - self._looked_at < RESOLVE_S:
+            return ()
+        self._looked_at = self._clock()
+        return tuple(each for each in self._seeds.addresses if each in self._silent)
+
+    def _judge_seeds(self, view: ClusterView, hellos: Mapping[Address, Hello]) -> None:
+        seeds = set(self._seeds.addresses)
+        self._silent.difference_update(hellos)
+        self._foreign = {server: found for server, found in self._foreign.items() if server in seeds}
+        for server in seeds.intersection(hellos):
+            self._foreign.pop(server, None)
+            if (found := foreign_finding(server, hellos[server], view)) is not None:
+                self._foreign[server] = found
+
+    def _nobody(self, answers: Mapping[Address, Answer]) -> ServerError:
+        """Why there is no deployment."""
+        if down := [answer for answer in answers.values() if isinstance(answer, UpstreamUnavailable)]:
+            return down[-1]
+        name = self._seeds.set_name
+        wanted = f"replica set {name}" if name else "replica set or mongos"
+        return TopologyProblem(
+            StartReason.UPSTREAM_OTHER_SET, f"{self._seeds}: none answers as a {wanted}", _NOBODY
+        )
+
+    def _require_usable(self, view: ClusterView, answers: Mapping[Address, Answer]) -> None:
+        """Where members are left out, another one has to be there. Raises why the first of them is."""
+        unfit = [self._unfit[member] for member in view.members if member in self._unfit]
+        usable = _hellos(answers).keys() & set(view.members) - self._unfit.keys()
+        if unfit and not usable:
+            raise unfit[0]
 
     async def _resolve(self) -> None:
         self._resolved_at = self._clock()
@@ -106,17 +182,33 @@ class MemberFinder:
             await self._resolve()
         except UpstreamUnavailable as error:
             # who is known stays known
-            note(_log, logging.WARNING, "names of servers not found", problem=str(error), hint=error.hint)
+            self._trouble("names of servers not found", error)
 
-    def _placed(self, view: ClusterView) -> PortLayout:
-        """Raises FileProblem."""
-        ports = self._ports.with_members(view.members, self._settings.ports)
+    def _trouble(self, event: str, error: ServerError) -> None:
+        self._troubles[event] = Finding(event, str(error), error.hint, {"reason": error.reason.value})
+
+    def _given(self, view: ClusterView) -> PortMap:
+        return self._ports.with_members(view.members, self._settings.ports)
+
+    def _keep(self, ports: PortMap) -> None:
+        """Raises FileProblem; the ports are not given then."""
         if ports != self._ports:
-            write_map(self._settings.ports_file, ports)
+            if self._keeps_ports:
+                write_map(self._settings.ports_file, ports)
             self._ports = ports
-        layout = layout_of(self._settings, view.members, ports)
-        if layout.withheld and layout.withheld != self.layout.withheld:
-            names = ", ".join(map(str, layout.withheld))
-            hint = "give listen.ports a longer range, and restart; until then no client is told of them"
-            note(_log, logging.ERROR, "no port left for members", members=names, hint=hint)
-        return layout
+
+    def _laid_out(self, view: ClusterView) -> PortLayout:
+        unfit = [
+            UnfitMember(member, error.reason, str(error), error.hint)
+            for member in view.members
+            if (error := self._unfit.get(member)) is not None
+        ]
+        # a port that could not be written down is not given, and that is said: the range has it nevertheless
+        unwritten = self._given(view).ports.keys() - self._ports.ports.keys()
+        placed = [member for member in view.members if member not in unwritten]
+        return layout_of(self._settings, placed, self._ports, unfit)
+
+
+def _hellos(answers: Mapping[Address, Answer]) -> dict[Address, Hello]:
+    """The answers of those that are there."""
+    return {server: answer for server, answer in answers.items() if isinstance(answer, Hello)}

@@ -9,9 +9,9 @@ from dataclasses import replace
 from sealwire.proxy.server.config.settings import Config, Discovery
 from sealwire.proxy.server.discovery.finder import MemberFinder
 from sealwire.proxy.server.discovery.layout import PortLayout
-from sealwire.proxy.server.discovery.port_map import read_map
 from sealwire.proxy.server.discovery.srv import LookUp, look_up
 from sealwire.proxy.server.discovery.watch import Watch
+from sealwire.proxy.server.findings import Finding
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.tasks import within
 
@@ -20,6 +20,9 @@ _log = logging.getLogger("sealwire.server")
 # However often somebody asks for a round: a client that is told of a stranger again and again must not make
 # the servers work.
 LEAST_PAUSE_S = 0.5
+
+# As long as somebody is left out, every answer that names him wakes: those who come are then found later.
+LACKING_PAUSE_S = 10.0
 
 Follow = Callable[[PortLayout], bool]
 """Have listeners as a layout says; whether all of them stand."""
@@ -43,10 +46,14 @@ class UpstreamMonitor:
         self._finder = MemberFinder(settings, self._watch, ask_dns)
         self._is_owed = False
         """Whether a member of the last layout has no listener yet: its port may come free."""
+        self._told: tuple[Finding, ...] = ()
+        """What has been logged, and still holds."""
 
     async def first(self) -> PortLayout:
         """Who has to have listeners. Raises as `MemberFinder.first`."""
-        return await self._finder.first()
+        layout = await self._finder.first()
+        self._tell()
+        return layout
 
     def use(self, config: Config, context: ssl.SSLContext | None) -> None:
         """A reload: connect in this way from now on."""
@@ -63,34 +70,50 @@ class UpstreamMonitor:
                 await within(self._woken.wait(), self._heartbeat_s)
                 self._woken.clear()
                 await self._round(changed)
-                await asyncio.sleep(LEAST_PAUSE_S)
+                await asyncio.sleep(self._pause_s)
         finally:
             self.close()
 
+    @property
+    def _pause_s(self) -> float:
+        if not self._finder.is_lacking:
+            return LEAST_PAUSE_S
+        return max(LEAST_PAUSE_S, min(self._heartbeat_s, LACKING_PAUSE_S))
+
     async def _round(self, changed: Follow) -> None:
         try:
-            if await self._finder.round() or self._is_owed:
+            is_new = await self._finder.round()
+            self._tell()
+            if is_new or self._is_owed:
                 self._is_owed = True
                 self._is_owed = not changed(self._finder.layout)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next round may go well
             note(_log, logging.CRITICAL, "bug: servers are not followed", error)
+
+    def _tell(self) -> None:
+        """Log what is to be known of the servers, once for as long as it holds."""
+        before, self._told = self._told, self._finder.findings
+        for finding in self._told:
+            if finding not in before:
+                said = {"problem": finding.problem, "hint": finding.hint}
+                note(_log, logging.ERROR, finding.event, **finding.fields, **said)
 
     def close(self) -> None:
         """Close the connections to the servers."""
         self._watch.close()
 
 
-async def find_once(config: Config, context: ssl.SSLContext | None) -> Config:
-    """The configuration with the members that are found now; nothing is written, and nobody is followed.
+async def find_once(config: Config, context: ssl.SSLContext | None) -> tuple[Config, tuple[Finding, ...]]:
+    """The configuration with the members that a start would find now, and what it would log of them.
 
-    Raises as `MemberFinder.first` does.
+    Nothing is written, and nobody is followed. Raises as `MemberFinder.first` does.
     """
     if config.discovery is None:
-        return config
-    read_map(config.discovery.ports_file)  # so that a file that cannot be read is found before a start
-    monitor = UpstreamMonitor(config, replace(config.discovery, ports_file=None), context, asyncio.Event())
+        return config, ()
+    watch = Watch(config, context)
+    finder = MemberFinder(config.discovery, watch, keeps_ports=False)
     try:
-        layout = await monitor.first()
+        layout = await finder.first()
     finally:
-        monitor.close()
-    return replace(config, members=layout.members)
+        watch.close()
+    return replace(config, members=layout.members), finder.findings

@@ -94,6 +94,17 @@ def _is_there(path: Path) -> bool:
     return True
 
 
+def require_writable(path: Path | None) -> None:
+    """The file can be put in place, as far as its folder tells; nothing is written. Raises FileProblem."""
+    if path is None:
+        return
+    folder = Path(os.path.realpath(path)).parent
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        problem = f"{path}: cannot be written: its folder is missing, or user id {os.geteuid()} may not"
+        hint = f"let that user write in {folder}: each member's port is kept there over restarts"
+        raise FileProblem(StartReason.FILE_UNWRITABLE, problem, hint)
+
+
 def write_map(path: Path | None, ports: PortMap) -> None:
     """Put it in place, whole. Raises FileProblem."""
     if path is None:

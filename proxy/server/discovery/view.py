@@ -48,7 +48,7 @@ def view_of(
         return _first_view(seeds, set_name, hellos)
     match before.kind:
         case ClusterKind.STANDALONE:
-            return before
+            return _grown(before, hellos)
         case ClusterKind.SHARDED:
             return _sharded(seeds, hellos) or before
         case ClusterKind.REPLICA_SET:
@@ -67,6 +67,19 @@ def _first_view(
     if len(seeds) == 1 and any(each.is_standalone for each in hellos.values()):
         return ClusterView(ClusterKind.STANDALONE, tuple(seeds))
     return None
+
+
+def _grown(before: ClusterView, hellos: Mapping[Address, Hello]) -> ClusterView:
+    """A standalone server that has become a set, if it is a member by the name that it has here.
+
+    By another name it would lose the port that clients connect to: that is a matter for a restart.
+    """
+    (server,) = before.members
+    hello = hellos.get(server)
+    if hello is None or not hello.set_name:
+        return before
+    found = _replica_set(ClusterView(ClusterKind.REPLICA_SET, (), hello.set_name), hellos)
+    return found if server in found.members else before
 
 
 def _sharded(seeds: Sequence[Address], hellos: Mapping[Address, Hello]) -> ClusterView | None:

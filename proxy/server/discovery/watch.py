@@ -5,7 +5,8 @@ import ssl
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sealwire.proxy.server.config.settings import Address, Config
+from sealwire.proxy.server.config.settings import AccessControl, Address, Config
+from sealwire.proxy.server.discovery.fitness import Answer
 from sealwire.proxy.server.errors import UpstreamUnavailable
 from sealwire.proxy.server.probe import Hello, ProbeProtocol, ask_again, open_probe
 from sealwire.proxy.server.upstream import Upstream
@@ -13,6 +14,9 @@ from sealwire.proxy.server.upstream import Upstream
 # One that is frozen must not keep the others from being heard for long. The first time there is as much as
 # `limits.connect_s`, as for every connection.
 ANSWER_S = 3.0
+
+# A certificate is looked at when a connection is opened, and a server may have been given another one since.
+RENEW_S = 60.0
 
 
 class Watch:
@@ -23,8 +27,11 @@ class Watch:
         self._context = context
         self._longest_s = config.limits.connect_s
         self._probes: dict[Address, ProbeProtocol] = {}
-        self.last_error: UpstreamUnavailable | None = None
-        """Why a server did not answer in the last round; None: all did."""
+
+    @property
+    def wanted(self) -> AccessControl:
+        """What the configuration says of logins."""
+        return self._config.access_control
 
     def use(self, config: Config, context: ssl.SSLContext | None) -> None:
         """Connect in this way from now on."""
@@ -36,8 +43,8 @@ class Watch:
         """Wait for no answer longer than ANSWER_S from now on."""
         self._longest_s = ANSWER_S
 
-    async def ask(self, servers: Iterable[Address]) -> dict[Address, Hello]:
-        """Ask all of them at once; the answers of those that are there. Raises nothing.
+    async def ask(self, servers: Iterable[Address]) -> dict[Address, Answer]:
+        """Ask all of them at once; an answer of each, or why there is none. Raises nothing.
 
         Connections to other servers are closed. Cost: the longest wait twice, for one that is frozen
         """
@@ -45,17 +52,12 @@ class Watch:
         for server in [each for each in self._probes if each not in asked]:
             self._probes.pop(server).close()
         answers = await asyncio.gather(*map(self._ask_one, asked), return_exceptions=True)
-        self.last_error = None
-        hellos: dict[Address, Hello] = {}
+        said: dict[Address, Answer] = {}
         for server, answer in zip(asked, answers, strict=True):
-            match answer:
-                case Hello():
-                    hellos[server] = answer
-                case UpstreamUnavailable():
-                    self.last_error = answer
-                case _:
-                    raise answer
-        return hellos
+            if not isinstance(answer, Hello | UpstreamUnavailable):
+                raise answer
+            said[server] = answer
+        return said
 
     async def _ask_one(self, server: Address) -> Hello:
         config = self._config
@@ -63,12 +65,15 @@ class Watch:
         limits = replace(config.limits, connect_s=longest_s)
         upstream = Upstream(server, limits, self._context, config.upstream_tls.server_name)
         kept = self._probes.get(server)
-        if kept is not None and not kept.is_closing:
+        now_s = asyncio.get_running_loop().time()
+        if kept is not None and not kept.is_closing and now_s - kept.opened_at_s < RENEW_S:
             try:
                 return await ask_again(kept, upstream, limits)
             except UpstreamUnavailable:
-                kept.close()  # it may have been restarted: one more chance, on a new connection
-        self._probes.pop(server, None)
+                pass  # it may have been restarted: one more chance, on a new connection
+        if kept is not None:
+            kept.close()
+            self._probes.pop(server, None)
         probe = await open_probe(upstream)
         try:
             hello = await ask_again(probe, upstream, limits)

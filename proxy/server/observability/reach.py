@@ -67,6 +67,13 @@ class ServerReach:
             fields = {"reason": reason, "problem": problem, "hint": hint}
             note(_log, logging.ERROR, "server is down", upstream=self.server, **fields)
 
+    def leave_out(self) -> None:
+        """Whoever follows the servers lets it not be used, and has logged why."""
+        self.is_doubted = True
+        if self.is_up:
+            self.is_up = False
+            self._gone_s = self._clock()
+
     def lost(self) -> None:
         """A connection that was open has ended, and not because of its client."""
         self.is_doubted = True
@@ -79,10 +86,13 @@ class UpstreamReach(Collector):
     def __init__(self) -> None:
         self.servers: tuple[ServerReach, ...] = ()
 
-    def use_servers(self, names: Iterable[str]) -> None:
-        """These are the servers; what is known of one that stays is kept."""
+    def use_servers(self, names: Iterable[str], left_out: Iterable[str] = ()) -> None:
+        """These are the servers; what is known of one that stays is kept. `left_out` are down for clients."""
         known = {each.server: each for each in self.servers}
-        self.servers = tuple(known.get(name) or ServerReach(name) for name in names)
+        unused = tuple(known.get(name) or ServerReach(name) for name in left_out)
+        for server in unused:
+            server.leave_out()
+        self.servers = tuple(known.get(name) or ServerReach(name) for name in names) + unused
 
     @property
     def down(self) -> tuple[str, ...]:

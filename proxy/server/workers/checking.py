@@ -26,15 +26,16 @@ def check(loaded: Loaded) -> list[Finding]:
         check_audit(config.audit)
         command_audit(config.audit)
 
-    async def ask() -> tuple[Config, Probed]:
-        found = await find_once(config, loaded.upstream.context)
-        return found, await probe(found, make_upstreams(found, loaded.upstream))
+    async def ask() -> tuple[Config, tuple[Finding, ...], Probed]:
+        found, of_members = await find_once(config, loaded.upstream.context)
+        return found, of_members, await probe(found, make_upstreams(found, loaded.upstream))
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        config, probed = runner.run(ask())
+        config, of_members, probed = runner.run(ask())
     return [
         *variable_findings(config),
         *plaintext_findings(config),
+        *of_members,
         *probed.findings,
         *findings(config),
         *key_findings(loaded),

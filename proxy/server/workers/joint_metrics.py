@@ -5,6 +5,7 @@ restart, and Prometheus would count everything again.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from enum import Enum
 
 from prometheus_client import CollectorRegistry, Metric
@@ -55,6 +56,9 @@ GAUGES = {
     "python_info": Rule.HIGHEST,
 }
 
+SERVER_LABEL = "upstream"
+"""The label whose values are servers."""
+
 _ADDED = ("counter", "histogram", "summary")
 
 
@@ -77,6 +81,8 @@ class JointMetrics:
     def __init__(self) -> None:
         self._latest: dict[int, tuple[Family, ...]] = {}
         self._ended: tuple[Family, ...] = ()
+        self._servers: frozenset[str] | None = None
+        """Those that there are, where they come and go."""
 
     def heard(self, worker: int, families: tuple[Family, ...]) -> None:
         """A worker's figures as they are now."""
@@ -86,6 +92,20 @@ class JointMetrics:
         """A worker is gone: what it counted stays, what it measured does not."""
         counted = [family for family in self._latest.pop(worker, ()) if family.kind in _ADDED]
         self._ended = tuple(_joined([*self._ended, *counted]))
+        self._forget_servers()
+
+    def use_servers(self, names: Iterable[str]) -> None:
+        """There are these servers now: what was counted of others is let go, or it would grow for ever."""
+        self._servers = frozenset(names)
+        self._forget_servers()
+
+    def _forget_servers(self) -> None:
+        known = self._servers
+        if known is not None:
+            self._ended = tuple(
+                replace(family, samples=tuple(each for each in family.samples if _is_of(each, known)))
+                for family in self._ended
+            )
 
     def render(self, own: tuple[Family, ...]) -> bytes:
         """The page: `own` figures of the supervisor, those of all workers, and what is left of ended ones."""
@@ -93,6 +113,11 @@ class JointMetrics:
         registry = CollectorRegistry()
         registry.register(_Page([*own, *latest, *self._ended]))
         return generate_latest(registry)
+
+
+def _is_of(sample: Sample, servers: frozenset[str]) -> bool:
+    """Whether it is about one of `servers`, or about no server at all."""
+    return sample.labels.get(SERVER_LABEL, "") in servers or SERVER_LABEL not in sample.labels
 
 
 class _Page:

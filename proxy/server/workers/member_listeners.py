@@ -45,7 +45,11 @@ class MemberListeners:
         self._range: PortRange | None = None
         self._numeric: dict[Member, tuple[Address, ...]] = {}
         """The numeric addresses of each member's listener, where somebody holds them for this process."""
-        self._owed: tuple[tuple[Member, ...], tuple[tuple[Address, ...], ...]] | None = None
+        self._left_out: tuple[Address, ...] = ()
+        """Members that whoever follows the servers lets not be used."""
+        self._owed: tuple[tuple[Member, ...], tuple[tuple[Address, ...], ...], tuple[Address, ...]] | None = (
+            None
+        )
         """What a worker was told to follow, while one of its listeners could not be had."""
         self._heartbeat_s: float | None = None
         """Between two looks at the servers; None: they are not followed."""
@@ -59,17 +63,19 @@ class MemberListeners:
         self._heartbeat_s = discovery.heartbeat_s
         if seat is not None:
             self._numeric = dict(zip(seat.members, seat.listeners, strict=True))
+            self._left_out = seat.left_out
             return self._use_members(seat.members)
         self._monitor = UpstreamMonitor(config, discovery, context, self._stranger_met)
         layout = await self._monitor.first()
         self._range = PortRange(discovery.listen, discovery.ports)
+        self._left_out = layout.left_out
         return self._use_members(layout.members)
 
     def place(self, entrances: Entrances, config: Config, topologies: Sequence[Topology]) -> None:
         """Bind a listener for each member; none accepts yet. Raises ListenProblem."""
         self._entrances, seat = entrances, self._seat
         if config.discovery is not None:
-            entrances.lay_out(PortLayout(config.members), config, self._sockets_of)
+            entrances.lay_out(PortLayout(config.members), config, self._sockets_of, self._left_out)
         else:
             for number, (member, topology) in enumerate(zip(config.members, topologies, strict=True)):
                 if config.load_balanced:
@@ -87,7 +93,7 @@ class MemberListeners:
     async def watch(self) -> None:
         """Follow the servers, or what the supervisor says of them, for ever."""
         if self._monitor is not None:
-            await self._monitor.run(lambda layout: self.follow(layout.members))
+            await self._monitor.run(lambda layout: self.follow(layout.members, (), layout.left_out))
         elif self._heartbeat_s is not None:
             # the supervisor tells of members once, and knows nothing of a worker without a descriptor left
             while True:
@@ -95,19 +101,27 @@ class MemberListeners:
                 if self._owed is not None:
                     self.follow(*self._owed)
 
-    def follow(self, members: tuple[Member, ...], listeners: Sequence[tuple[Address, ...]] = ()) -> bool:
-        """There are these members now; for a worker also where to listen. Whether all listeners stand."""
+    def follow(
+        self,
+        members: tuple[Member, ...],
+        listeners: Sequence[tuple[Address, ...]] = (),
+        left_out: tuple[Address, ...] = (),
+    ) -> bool:
+        """There are these members now; for a worker also where to listen. Whether all listeners stand.
+
+        `left_out` may not be used.
+        """
         entrances = self._entrances
         if entrances is None or entrances.are_closed:
             return True
         self._numeric = dict(zip(members, listeners, strict=True)) if listeners else {}
         config = self._use_members(members)
-        for entrance in entrances.lay_out(PortLayout(members), config, self._sockets_of):
+        for entrance in entrances.lay_out(PortLayout(members), config, self._sockets_of, left_out):
             if self._seat is None:
                 announce_addresses(entrance.member, entrance.listener.addresses)
         self._servers.use(entrances.reached)
         stands = len(entrances.reached) == len(members)
-        self._owed = None if stands or not listeners else (members, tuple(listeners))
+        self._owed = None if stands or not listeners else (members, tuple(listeners), left_out)
         return stands
 
     async def close(self) -> None:

@@ -17,7 +17,8 @@ from sealwire.policies.file.schema import Mode, PolicySet
 from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.context_feed import OpenContexts
-from sealwire.proxy.server.errors import KeyringIncomplete, StartReason, UpstreamUnavailable
+from sealwire.proxy.server.discovery.fitness import unfit_of
+from sealwire.proxy.server.errors import KeyringIncomplete, ServerError, StartReason, UpstreamUnavailable
 from sealwire.proxy.server.findings import Finding, compare_access
 from sealwire.proxy.server.frontiers.reading import unnamed
 from sealwire.proxy.server.frontiers.store import read_uri
@@ -209,8 +210,9 @@ class Probed:
 async def probe(config: Config, upstreams: Sequence[Upstream]) -> Probed:
     """Ask every server at once.
 
-    A member of a replica set may be down, that is what the set is for; but one that answers with the wrong
-    certificate, or none that answers, is an error.
+    A member of a replica set may be down, that is what the set is for; but one that may not be used, or none
+    that answers, is an error. Of members that are followed only the last counts: whoever follows them leaves
+    out those that may not be used, and takes them in again.
 
     Raises: UpstreamUnavailable, TopologyProblem, AccessProblem
     """
@@ -220,18 +222,21 @@ async def probe(config: Config, upstreams: Sequence[Upstream]) -> Probed:
         *(ask_hello(upstream, config.limits) for upstream in upstreams), return_exceptions=True
     )
     hellos: list[Hello] = []
-    down: list[UpstreamUnavailable] = []
-    for answer in answers:
-        match answer:
-            case Hello():
-                hellos.append(answer)
-            case UpstreamUnavailable() if answer.reason is not StartReason.UPSTREAM_TLS_VERIFY:
-                down.append(answer)
-            case _:
-                raise answer
-    if down and not hellos:
-        raise down[0]
-    found = [Finding("member is down", str(error), error.hint) for error in down]
+    away: list[ServerError] = []
+    for upstream, answer in zip(upstreams, answers, strict=True):
+        if not isinstance(answer, Hello | UpstreamUnavailable):
+            raise answer
+        unfit = unfit_of(upstream.address, answer, config.access_control)
+        if unfit is not None and config.discovery is None:
+            raise unfit
+        match unfit or answer:
+            case Hello() as hello:
+                hellos.append(hello)
+            case error:
+                away.append(error)
+    if away and not hellos:
+        raise away[0]
+    found = [Finding("member is down", str(error), error.hint) for error in away]
     found += compare_access(config.access_control, (hello.access for hello in hellos))
     told = [] if config.discovery is not None else topologies(config.members, hellos)
     return Probed(tuple(told), tuple(found))

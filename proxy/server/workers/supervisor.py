@@ -121,6 +121,8 @@ class Supervisor:
         """Sockets of each member, where the configuration lists them."""
         self._range: PortRange | None = None
         """Where servers are followed."""
+        self._left_out: tuple[Address, ...] = ()
+        """Members that may not be used."""
         self._stranger_met = asyncio.Event()
         self._monitor: UpstreamMonitor | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -167,7 +169,13 @@ class Supervisor:
         self._monitor = UpstreamMonitor(config, config.discovery, files.context, self._stranger_met)
         layout = await self._monitor.first()
         self._range = PortRange(config.discovery.listen, config.discovery.ports)
-        self._config = replace(config, members=layout.members)
+        self._use_layout(layout, layout.members)
+
+    def _use_layout(self, layout: PortLayout, members: tuple[Member, ...]) -> None:
+        self._config = replace(self._config, members=members)
+        self._left_out = layout.left_out
+        known = [*(member.upstream for member in members), *layout.left_out]
+        self._joint.use_servers(map(str, known))
 
     async def _watch_servers(self) -> None:
         if self._monitor is not None:
@@ -180,8 +188,8 @@ class Supervisor:
         """
         known = set(self._config.members)
         members = tuple(each for each in layout.members if each in known or self._is_free(each))
-        self._config = replace(self._config, members=members)
-        told = encode(Members(members, self._numeric()))
+        self._use_layout(layout, members)
+        told = encode(Members(members, self._numeric(), self._left_out))
         for writer in self._writers.values():
             writer.write(told)
         for member, addresses in zip(members, self._numeric(), strict=True):
@@ -356,7 +364,8 @@ class Supervisor:
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         self._writers[number] = writer
         members = () if self._range is None else self._config.members
-        writer.write(encode(Seat(number, self._config.workers, self._numeric(), ring, members)))
+        seat = Seat(number, self._config.workers, self._numeric(), ring, members, self._left_out)
+        writer.write(encode(seat))
         return process, reader
 
     async def _listen(self, number: int, reader: asyncio.StreamReader) -> None:

@@ -127,7 +127,7 @@ async def talk(proxy: Proxy, line: socket.socket) -> None:
                 writer.write(encode(Figures(message.number, families, facts)))
             elif isinstance(message, Members):
                 await proxy.ready.wait()  # what it began with is in its seat
-                proxy.members.follow(message.members, message.listeners)
+                proxy.members.follow(message.members, message.listeners, message.left_out)
     except (asyncio.IncompleteReadError, ChannelError, OSError) as error:
         note(_log, logging.ERROR, "the supervisor has gone", problem=type(error).__name__)
         proxy.drain()

@@ -47,6 +47,8 @@ class Seat:
     """Where its audit records go: descriptors that it has inherited. None: into the log."""
     members: tuple[Member, ...] = ()
     """Where servers are followed: those of the listeners, in their order."""
+    left_out: tuple[Address, ...] = ()
+    """As of `Members`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Members:
 
     members: tuple[Member, ...]
     listeners: tuple[tuple[Address, ...], ...]
+    left_out: tuple[Address, ...] = ()
+    """Servers that may not be used, and belong to the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,18 +162,23 @@ def _value(state: Phase | Freshness | Following | Keeping | StoreReach | Reachab
 
 
 def _seat(fields: Any) -> Seat:
-    number, workers, listeners, ring, members = fields
+    number, workers, listeners, ring, members, left_out = fields
     return Seat(
         int(number),
         int(workers),
         _listeners(listeners),
         None if ring is None else RingEnds(*(int(each) for each in ring)),
         _member_list(members),
+        _addresses(left_out),
     )
 
 
 def _listeners(fields: Any) -> tuple[tuple[Address, ...], ...]:
-    return tuple(tuple(_address(*address) for address in member) for member in fields)
+    return tuple(_addresses(member) for member in fields)
+
+
+def _addresses(fields: Any) -> tuple[Address, ...]:
+    return tuple(_address(*address) for address in fields)
 
 
 def _member_list(fields: Any) -> tuple[Member, ...]:
@@ -181,8 +190,8 @@ def _address(host: Any, port: Any) -> Address:
 
 
 def _members(fields: Any) -> Members:
-    members, listeners = fields
-    return Members(_member_list(members), _listeners(listeners))
+    members, listeners, left_out = fields
+    return Members(_member_list(members), _listeners(listeners), _addresses(left_out))
 
 
 def _stranger(fields: Any) -> Stranger:

@@ -5,7 +5,11 @@ import json
 import pytest
 
 from sealwire.proxy.server import reaching
+from sealwire.proxy.server.config.settings import Address, Limits
 from sealwire.proxy.server.observability.logs import LogFormat, SafeFormatter
+from sealwire.proxy.server.observability.reach import ServerReach
+from sealwire.proxy.server.reaching import ServerWatch
+from sealwire.proxy.server.upstream import Upstream
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     LOOPBACK,
@@ -73,3 +77,17 @@ async def test_a_server_whose_connections_end_is_looked_at() -> None:
         server_writer.transport.abort()
         assert await soon(reader.read()) == b""
         await until(lambda: server.connections == 2)
+
+
+async def test_servers_that_have_gone_are_forgotten() -> None:
+    async with fake_server() as server:
+        address = Address(LOOPBACK, server.port)
+    watch, limits = ServerWatch(lambda: 0.0), Limits(connect_s=1.0)
+    down = ServerReach(str(address))
+    down.lost()
+    watch.use([(Upstream(address, limits, None), down)])
+    watch.tick(limits)
+    assert list(watch._last) == [str(address)]
+    await until(lambda: not watch._looking)
+    watch.use([])
+    assert watch._last == {}

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from tests.proxy.server.harness import DEADLINE_S, LOOPBACK
+from tests.proxy.server.harness import DEADLINE_S, LOOPBACK, UNAUTHORIZED
 from tests.proxy.server.site import Running, Site, make_site, serving
 from tests.support.free_ports import free_ports
 from tests.support.played_set import PlayedServer, PlayedSet, played_set
@@ -70,6 +71,13 @@ def said(proxy: Running, event: str) -> dict[str, Any]:
     return next(line for line in proxy.said if line["event"] == event)
 
 
+def down_of(proxy: Running) -> tuple[str, list[str]]:
+    """What /readyz says of servers; workers have told of them a second or two after a change."""
+    with urllib.request.urlopen(f"http://{proxy.admin}/readyz", timeout=DEADLINE_S) as answer:
+        ready = json.load(answer)
+    return ready.get("upstream", ""), ready.get("upstreams_down", [])
+
+
 def test_both_workers_follow_members_that_come_and_go(tmp_path: Path) -> None:
     ports = free_ports(4)
     names = [f"{LOOPBACK}:{port}" for port in ports]
@@ -111,6 +119,31 @@ def test_a_worker_that_is_started_anew_has_the_listeners_of_the_others(tmp_path:
 
 
 @pytest.mark.slow
+def test_workers_come_up_beside_a_member_that_may_not_be_used(tmp_path: Path) -> None:
+    ports = free_ports(3)
+    with played_set("", "") as played:
+        good, bad = sorted(played.members, key=lambda member: member.name)
+        played.elect(good)
+        good.play = bad.play = lambda name, _command: UNAUTHORIZED if name == "listDatabases" else None
+        site = site_before(played, tmp_path, ports)
+        site.config["upstream"]["access_control"] = "required"
+        with serving(site) as proxy:
+            bad.play = lambda _name, _command: None
+            bad.cut()
+            assert said(proxy, "member is left out")["upstream"] == bad.name
+            until(lambda: is_refused(ports[1]))
+            pid = proxy.process.pid
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            os.kill(int(children[0]), signal.SIGKILL)
+            said(proxy, "worker ready")
+            assert all_tell(ports[0], [f"{LOOPBACK}:{ports[0]}"])
+            until(lambda: down_of(proxy) == ("partly", [bad.name]))
+        checked = site.serve("--check", "--json")
+        events = [warning["event"] for warning in json.loads(checked.stdout)["warnings"]]
+        assert (checked.returncode, "member is left out" in events) == (0, True)
+
+
+@pytest.mark.slow
 def test_check_says_what_keeps_it_from_starting(tmp_path: Path) -> None:
     with played_set("") as played:
         site = site_before(played, tmp_path, free_ports(2))
@@ -120,3 +153,6 @@ def test_check_says_what_keeps_it_from_starting(tmp_path: Path) -> None:
         checked = site.serve("--check")
         assert checked.returncode != 0
         assert "other" in checked.stderr
+        site.config["upstream"]["uri"] = played.uri
+        site.config["listen"]["ports_file"] = "missing/ports.json"
+        assert site.serve("--check").returncode == site.serve().returncode != 0

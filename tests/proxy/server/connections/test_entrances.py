@@ -4,19 +4,32 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sealwire.proxy.server.config.settings import Address, Config, Discovery, Member, Seeds
+from sealwire.proxy.server.config.settings import (
+    AccessControl,
+    Address,
+    Config,
+    Discovery,
+    Member,
+    Seeds,
+    TlsMode,
+    UpstreamTls,
+)
+from sealwire.proxy.server.discovery import watch as watch_module
 from sealwire.proxy.server.discovery.layout import PortLayout
 from sealwire.proxy.server.errors import ListenProblem
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.server.workers.worker_channel import Seat
 from sealwire.proxy.session.session import Session
+from sealwire.testbed.certificates import create_authority
 from tests.proxy.server.harness import (
     DEADLINE_S,
     LOOPBACK,
+    UNAUTHORIZED,
     hang_up,
     make_config,
     make_loaded,
@@ -24,6 +37,7 @@ from tests.proxy.server.harness import (
     soon,
     until,
 )
+from tests.proxy.server.tls_contexts import server_context
 from tests.proxy.session.world import command, decoded, sections
 from tests.support.free_ports import free_ports
 from tests.support.played_set import PlayedServer, PlayedSet, played_set
@@ -33,9 +47,9 @@ def body_of(message: bytes) -> dict[str, Any]:
     return decoded(sections(message)[0][1][0])
 
 
-def following(played: PlayedSet, ports: range) -> Config:
+def following(played: PlayedSet, ports: range, heartbeat_s: float = 60.0) -> Config:
     seeds = Seeds(tuple(Address(each.host, each.port) for each in played.members))
-    found = Discovery(seeds, LOOPBACK, LOOPBACK, ports.start, ports.stop - 1, 60.0)
+    found = Discovery(seeds, LOOPBACK, LOOPBACK, ports.start, ports.stop - 1, heartbeat_s)
     config = make_config(1, probe=True)
     limits = replace(config.limits, drain_s=0.3)
     return replace(config, members=(), discovery=found, limits=limits)
@@ -186,3 +200,71 @@ async def test_a_worker_tries_again_for_a_listener_that_it_could_not_have() -> N
                 assert (await client.hello())["hosts"] == addresses(ports, 1)
             await until(lambda: len(proxy.addresses) == 2)
             assert sorted((await client.hello())["hosts"]) == addresses(ports, 2)
+
+
+def reject(name: str, _command: dict[str, Any]) -> dict[str, Any] | None:
+    """As a server with access control does before a login."""
+    return dict(UNAUTHORIZED) if name == "listDatabases" else None
+
+
+async def test_a_member_that_asks_for_no_login_is_shown_as_down_until_it_does() -> None:
+    ports = free_ports(3)
+    with played_set("", "", "") as played:
+        good, other, bad = sorted(played.members, key=lambda member: member.name)
+        good.play = other.play = reject
+        played.elect(good)
+        loaded = make_loaded(following(played, ports, 0.1))
+        async with running(loaded, Session) as proxy, Client(ports[0]) as client:
+            assert sorted((await client.hello())["hosts"]) == addresses(ports, 2)
+            assert proxy.metrics.reach.down == (bad.name,)
+            with pytest.raises(ConnectionError):
+                await soon(asyncio.open_connection(LOOPBACK, ports[2]))
+            bad.play = reject
+            bad.cut()
+            await until(lambda: len(proxy.addresses) == 3)
+            assert sorted((await client.hello())["hosts"]) == addresses(ports, 3)
+            await until(lambda: not proxy.metrics.reach.down)
+
+
+async def test_a_member_with_a_bad_certificate_keeps_no_other_from_being_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "RENEW_S", 0.0)
+    ports = free_ports(2)
+    authority = create_authority(tmp_path / "authority")
+    stranger = create_authority(tmp_path / "stranger", "another authority")
+    with played_set("", "") as played:
+        good, bad = sorted(played.members, key=lambda member: member.name)
+        good.tls = server_context(authority.issue("good"))
+        bad.tls = impostor = server_context(stranger.issue("bad"))
+        played.elect(good)
+        tls = UpstreamTls(TlsMode.TLS, authority.certificate_file)
+        config = replace(following(played, ports, 0.1), upstream_tls=tls, access_control=AccessControl.NONE)
+        async with running(make_loaded(config), Session) as proxy, Client(ports[0]) as client:
+            assert (await client.hello())["hosts"] == addresses(ports, 1)
+            assert proxy.metrics.reach.down == (bad.name,)
+            bad.tls = good.tls
+            await until(lambda: len(proxy.addresses) == 2)
+            assert sorted((await client.hello())["hosts"]) == addresses(ports, 2)
+            bad.tls = impostor
+            await until(lambda: len(proxy.addresses) == 1)
+            assert (await client.hello())["hosts"] == addresses(ports, 1)
+
+
+async def test_a_worker_starts_beside_a_member_that_may_not_be_used() -> None:
+    ports = free_ports(3)
+    with played_set("", "", "") as played:
+        good, bad, late = sorted(played.members, key=lambda member: member.name)
+        good.play = reject
+        here = [Address(LOOPBACK, port) for port in ports[:2]]
+        # of the last one the supervisor does not know yet
+        members = tuple(
+            Member(at, at, Address(each.host, each.port)) for at, each in zip(here, (good, late), strict=True)
+        )
+        left_out = (Address(bad.host, bad.port),)
+        seat = Seat(1, 1, tuple((at,) for at in here), members=members, left_out=left_out)
+        async with running(make_loaded(following(played, ports)), Session, seat) as proxy:
+            assert bad.name in proxy.metrics.reach.down
+            proxy.members.follow(members[:1], ((here[0],),), (*left_out, members[1].upstream))
+            assert proxy.metrics.reach.down == (bad.name, late.name)
+            assert len(proxy.addresses) == 1

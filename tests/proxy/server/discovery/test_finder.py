@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.proxy.server.config.settings import Address, Config, Discovery, Limits, Seeds
+from sealwire.proxy.server.config.settings import AccessControl, Address, Config, Discovery, Limits, Seeds
 from sealwire.proxy.server.discovery import watch as watch_module
 from sealwire.proxy.server.discovery.finder import MemberFinder
+from sealwire.proxy.server.discovery.fitness import Answer
 from sealwire.proxy.server.discovery.layout import PortLayout
 from sealwire.proxy.server.discovery.monitor import Follow, UpstreamMonitor, find_once
 from sealwire.proxy.server.discovery.srv import SrvAnswer
@@ -32,7 +33,8 @@ def following(*seeds: PlayedServer, set_name: str = "", ports: int = 3, file: Pa
         Seeds(addresses, set_name=set_name), "127.0.0.1", "proxy.test", 100, 99 + ports, 0.05, file
     )
     limits = Limits(connect_s=2.0)
-    return replace(make_config(1, limits=limits, probe=True), discovery=found, members=())
+    config = make_config(1, limits=limits, probe=True)
+    return replace(config, discovery=found, members=(), access_control=AccessControl.NONE)
 
 
 def address_of(server: PlayedServer) -> Address:
@@ -150,7 +152,7 @@ async def test_a_standalone_server_and_mongos_servers_are_taken_as_they_are() ->
 class PlayedWatch(Watch):
     """Everybody whom it is asked about is a mongos."""
 
-    async def ask(self, servers: Iterable[Address]) -> dict[Address, Hello]:
+    async def ask(self, servers: Iterable[Address]) -> dict[Address, Answer]:
         return dict.fromkeys(servers, Hello("", (), is_mongos=True))
 
 
@@ -224,14 +226,14 @@ async def test_a_monitor_tells_of_who_comes_and_of_who_is_back_on_another_day() 
 async def test_a_check_finds_the_members_and_writes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "ports.json"
     with played_set("", "") as played:
-        found = await soon(find_once(following(played.members[0], file=file), None))
+        found, _ = await soon(find_once(following(played.members[0], file=file), None))
         assert len(found.members) == 2
         assert not file.exists()
         file.write_text("{}")
         file.chmod(0o600)
         with pytest.raises(FileProblem):
             await soon(find_once(following(played.members[0], file=file), None))
-    assert await find_once(make_config(1), None) == make_config(1)
+    assert await find_once(make_config(1), None) == (make_config(1), ())
 
 
 async def test_a_layout_is_told_of_again_until_all_of_its_listeners_stand() -> None:

@@ -68,9 +68,17 @@ def test_mongos_servers_are_the_seeds_but_those_that_are_something_else() -> Non
 def test_one_server_of_its_own_is_taken_and_several_are_not() -> None:
     alone = ClusterView(ClusterKind.STANDALONE, (A,))
     assert view_of([A], "", {A: ALONE}, None) == alone
-    assert view_of([A], "", {A: PRIMARY}, alone) == alone
     assert view_of([A, B], "", {A: ALONE, B: ALONE}, None) is None
     assert view_of([A], "rs0", {A: ALONE}, None) is None
+
+
+def test_a_server_of_its_own_that_becomes_a_set_is_followed_by_the_name_that_it_has() -> None:
+    alone = ClusterView(ClusterKind.STANDALONE, (A,))
+    assert view_of([A], "", {A: PRIMARY}, alone) == SET
+    assert view_of([A], "", {A: GHOST}, alone) == alone
+    assert view_of([A], "", {}, alone) == alone
+    elsewhere = replace(alone, members=(D,))
+    assert view_of([D], "", {D: PRIMARY}, elsewhere) == elsewhere
 
 
 def test_nobody_is_known_without_answers_or_before_a_set_has_a_configuration() -> None:

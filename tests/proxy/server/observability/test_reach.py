@@ -59,6 +59,20 @@ def test_one_of_two_is_partly_and_both_are_down() -> None:
     assert reach.reach is Reachable.DOWN
 
 
+def test_a_server_that_is_left_out_is_shown_as_down_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    reach, registry = servers("a:1", "b:2")
+    for _ in range(2):
+        reach.use_servers(["a:1"], ["b:2"])
+    assert (reach.reach, reach.down, caplog.records) == (Reachable.PARTLY, ("b:2",), [])
+    assert registry.get_sample_value("sealwire_upstream_up", {"upstream": "b:2"}) == 0
+    reach.use_servers(["a:1", "b:2"])
+    assert (reach.down, reach.servers[1].is_doubted) == (("b:2",), True)
+    reach.servers[1].returned()
+    assert reach.reach is Reachable.UP
+    reach.use_servers([], ["a:1", "c:3"])
+    assert (reach.reach, reach.down) == (Reachable.DOWN, ("a:1", "c:3"))
+
+
 def test_without_a_server_there_is_none_to_be_reached() -> None:
     reach, _ = servers()
     assert (reach.reach, reach.down) == (Reachable.DOWN, ())

@@ -119,3 +119,28 @@ def test_a_counter_of_the_client_library_has_the_type_we_add_up() -> None:
     Counter("things", "Things", registry=registry)
     Histogram("seconds", "Seconds", registry=registry)
     assert [family.kind for family in families_of(registry)] == ["counter", "histogram"]
+
+
+def reconnects(page: bytes) -> dict[str, float]:
+    return {
+        dict(labels)["upstream"]: number
+        for (name, labels), number in figures_of(page).items()
+        if name == "sealwire_upstream_connections_total"
+    }
+
+
+def test_what_ended_workers_counted_of_servers_that_have_gone_is_let_go() -> None:
+    joint = JointMetrics()
+    joint.use_servers(["a:1", "b:2"])
+    for _ in range(2):
+        metrics = a_worker(3)
+        metrics.reach.use_servers(["a:1", "b:2", "gone:3"])
+        for server in metrics.reach.servers:
+            server.reached()
+        joint.heard(1, families_of(metrics.registry))
+        joint.ended(1)
+    assert reconnects(joint.render(())) == {"a:1": 2, "b:2": 2}
+    joint.use_servers(["b:2"])
+    page = joint.render(())
+    assert reconnects(page) == {"b:2": 2}
+    assert value(page, "sealwire_commands_total", command="find", outcome="sent") == 6

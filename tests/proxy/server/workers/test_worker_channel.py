@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.config.settings import Address, Member
 from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import Phase
@@ -22,6 +22,7 @@ from sealwire.proxy.server.workers.worker_channel import (
     ChannelError,
     Family,
     Figures,
+    Members,
     Message,
     Sample,
     Seat,
@@ -36,7 +37,19 @@ families = st.builds(
     Family, st.text(), st.text(), st.sampled_from(("counter", "gauge")), st.lists(samples).map(tuple)
 )
 messages = st.one_of(
-    st.builds(Seat, st.integers(), st.integers(), st.lists(st.lists(addresses).map(tuple)).map(tuple)),
+    st.builds(
+        Seat,
+        st.integers(),
+        st.integers(),
+        st.lists(st.lists(addresses).map(tuple)).map(tuple),
+        left_out=st.lists(addresses).map(tuple),
+    ),
+    st.builds(
+        Members,
+        st.lists(st.builds(Member, addresses, addresses, addresses)).map(tuple),
+        st.lists(st.lists(addresses).map(tuple)).map(tuple),
+        st.lists(addresses).map(tuple),
+    ),
     st.builds(Ask, st.integers()),
     st.builds(
         Beat,
