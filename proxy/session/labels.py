@@ -30,6 +30,8 @@ NAME_UNKNOWN: Final = "NamespaceUnknown"
 """The server did not say what a name is, so the command was not sent."""
 
 COMMAND_LABELS: Final = (*sorted(COUNTED_COMMANDS), OTHER)
+WRITE_LABELS: Final = ("insert", "update", "delete", "bulkWrite", OTHER)
+"""Commands with several writes, of which some may fail."""
 REFUSAL_LABELS: Final = (
     *(reason.value for reason in Reason),
     *(failure.__name__ for failure in FAILURES),
@@ -44,6 +46,11 @@ _REASONS: Final = frozenset(reason.value for reason in Reason)
 def command_label(command: str) -> str:
     """Under what a command is counted."""
     return command if command in COUNTED_COMMANDS else OTHER
+
+
+def write_label(command: str) -> str:
+    """Under what errors of a command's writes are counted."""
+    return command if command in WRITE_LABELS else OTHER
 
 
 def is_policy_reason(reason: str) -> bool:

@@ -1,6 +1,7 @@
 """What a task leaves behind for Prometheus when it has succeeded: a file for node_exporter's collector.
 
-The file is whole or not there, and readable by whoever collects. It says when and how long, and not of what.
+The file is whole or not there, and readable by whoever collects. It says when and how long, not of what.
+Before a task has ever succeeded it says when it first tried: else nobody would hear of one that never does.
 """
 
 import os
@@ -28,6 +29,18 @@ class FigureProblem(Exception):
     hint = "check the collector's folder: who may write there, and the room on it"
 
 
+def write_first_run(path: Path | None, task: str, begun: datetime) -> None:
+    """Write `sealwire_TASK_first_run_timestamp_seconds`, where no file is yet; without a path, nothing.
+
+    Never raises: no task stays undone for the sake of its figures, and `write_success` tells of the trouble.
+    """
+    if path is None or path.exists():
+        return
+    text = "When it was first tried; it has not succeeded yet. Unix time"
+    with suppress(FigureProblem):
+        _write(path, _gauge(f"sealwire_{task}_first_run_timestamp_seconds", text, begun.timestamp()))
+
+
 def write_success(path: Path, task: str, ended: datetime, seconds: float) -> None:
     """Write `sealwire_TASK_last_success_timestamp_seconds` and `..._last_duration_seconds`.
 
@@ -35,7 +48,11 @@ def write_success(path: Path, task: str, ended: datetime, seconds: float) -> Non
     """
     name = f"sealwire_{task}_last"
     text = _gauge(f"{name}_success_timestamp_seconds", "When it last succeeded, Unix time", ended.timestamp())
-    text += _gauge(f"{name}_duration_seconds", "How long that took", seconds)
+    _write(path, text + _gauge(f"{name}_duration_seconds", "How long that took", seconds))
+
+
+def _write(path: Path, text: str) -> None:
+    """Raises FigureProblem."""
     temporary = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)

@@ -1,14 +1,14 @@
 """What a task leaves behind when it has succeeded."""
 
 import stat
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sealwire.cli.exit_codes import EX_CANTCREAT, exit_code
-from sealwire.cli.task_figures import FigureProblem, write_success
+from sealwire.cli.task_figures import FigureProblem, write_first_run, write_success
 
 ENDED = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 
@@ -31,6 +31,25 @@ def test_a_folder_that_is_not_there_is_a_problem_with_an_exit_code(tmp_path: Pat
         write_success(tmp_path / "missing" / "backup.prom", "backup", ENDED, 1.0)
     assert exit_code(problem.value) == EX_CANTCREAT
     assert problem.value.hint
+
+
+def test_a_task_that_never_succeeded_says_since_when_it_tries(tmp_path: Path) -> None:
+    file = tmp_path / "backup.prom"
+    write_first_run(file, "backup", ENDED)
+    first = f"sealwire_backup_first_run_timestamp_seconds {ENDED.timestamp():.3f}\n"
+    assert first in file.read_text(encoding="utf-8")
+    write_first_run(file, "backup", ENDED + timedelta(days=1))
+    assert first in file.read_text(encoding="utf-8")
+    write_success(file, "backup", ENDED, 1.0)
+    assert "first_run" not in file.read_text(encoding="utf-8")
+    write_first_run(file, "backup", ENDED)
+    assert "first_run" not in file.read_text(encoding="utf-8")
+
+
+def test_no_task_stays_undone_since_its_first_run_cannot_be_noted(tmp_path: Path) -> None:
+    write_first_run(tmp_path / "missing" / "backup.prom", "backup", ENDED)
+    write_first_run(None, "backup", ENDED)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_older_file_stays_where_the_new_one_cannot_be_written(

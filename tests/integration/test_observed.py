@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure
+from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
@@ -69,7 +69,11 @@ def converse(client: MongoClient[Document]) -> None:
     list(patients.find({"nhs_number": NUMBERS[1]}, comment=f"{SPOKEN}; traceparent={PARENT}"))
     with pytest.raises(OperationFailure):
         patients.find_one({"nhs_number": {"$gt": NUMBERS[0]}}, comment={"traceparent": PARENT, "x": SPOKEN})
-    client["elsewhere"]["wards"].insert_one({"name": WARD})
+    client["elsewhere"]["wards"].insert_one({"_id": 1, "name": WARD})
+    with pytest.raises(DuplicateKeyError):
+        client["elsewhere"]["wards"].insert_one({"_id": 1, "name": WARD})
+    with pytest.raises(OperationFailure):
+        client["elsewhere"]["wards"].aggregate([{"$match": {"name": {"$in": WARD}}}])
 
 
 def page_of(proxy: Running) -> str:
@@ -79,11 +83,18 @@ def page_of(proxy: Running) -> str:
 
 
 def test_commands_are_counted_by_name_and_outcome(watched: Watched) -> None:
-    assert watched.figure("sealwire_commands_total", command="insert", outcome="sent") == 2
+    assert watched.figure("sealwire_commands_total", command="insert", outcome="sent") == 3
     assert watched.figure("sealwire_commands_total", command="find", outcome="sent") == 2
     assert watched.figure("sealwire_commands_total", command="find", outcome="refused") == 1
     assert watched.figure("sealwire_commands_total", command="drop", outcome="sent") == 0
     assert watched.figure("sealwire_refusals_total", reason="range") == 1
+
+
+def test_errors_of_the_server_are_counted_by_name(watched: Watched) -> None:
+    assert watched.figure("sealwire_server_errors_total", command="aggregate") == 1
+    assert watched.figure("sealwire_server_errors_total", command="insert") == 0
+    assert watched.figure("sealwire_write_errors_total", command="insert") == 1
+    assert watched.figure("sealwire_write_errors_total", command="update") == 0
 
 
 def test_values_bytes_and_times_are_counted(watched: Watched) -> None:

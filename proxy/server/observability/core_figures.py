@@ -16,6 +16,7 @@ from sealwire.proxy.session.labels import (
     PROTOCOL_LABELS,
     REFUSAL_LABELS,
     WITHHELD_LABELS,
+    WRITE_LABELS,
 )
 from sealwire.proxy.session.login.mechanisms import MECHANISMS
 
@@ -30,6 +31,16 @@ _PLAIN: Final[dict[Counter, str]] = {
 """Counters without a label."""
 
 _LABELLED: Final[dict[Counter, tuple[str, str, tuple[str, ...]]]] = {
+    Counter.SERVER_ERRORS: (
+        "Commands that the server answered with an error; logins are not among them",
+        "command",
+        COMMAND_LABELS,
+    ),
+    Counter.WRITE_ERRORS: (
+        "Commands that the server answered with errors of single writes",
+        "command",
+        WRITE_LABELS,
+    ),
     Counter.REFUSALS: ("Commands and statements answered with an error of ours", "reason", REFUSAL_LABELS),
     Counter.DECRYPTION_FAILURES: (
         "Replies withheld because they do not decrypt",

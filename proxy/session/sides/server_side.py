@@ -37,6 +37,7 @@ from sealwire.proxy.session.revealing.reveal import OpenEnvelope, context_keys_i
 from sealwire.proxy.session.sides import ask_users, certificate_login, look_up, on_record
 from sealwire.proxy.session.sides.entitlement import opener_for, shown_reply
 from sealwire.proxy.session.sides.on_record import LongOpening
+from sealwire.proxy.session.sides.server_errors import counted_errors
 from sealwire.proxy.session.write_errors import duplicates
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
@@ -154,6 +155,7 @@ class ServerSide(Side):
         if request.kind is not RequestKind.COMMAND:
             return self._handshake_reply(request, message, parsed)
         effects = self._to_client(ToClient(revealed), opened)
+        effects += counted_errors(request, message, parsed.body)
         if request.audited is not None:
             shared = conversation.shared
             is_raw = conversation.entitled.rights(request.stated) is not None or request.errors is not None

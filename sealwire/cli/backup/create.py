@@ -14,7 +14,7 @@ from sealwire.cli.options.common import PRESENT_FILE, dry_run_option, json_optio
 from sealwire.cli.options.server import required_uri, server_options
 from sealwire.cli.output import answer, document_bar, print_json, show_table
 from sealwire.cli.signals import ended_in_order
-from sealwire.cli.task_figures import metrics_file_option, write_success
+from sealwire.cli.task_figures import metrics_file_option, write_first_run, write_success
 from sealwire.crypto import selftest
 from sealwire.keys.keyring.file import read_record
 from sealwire.sidecars.backup.dumping.consistency import Wanted
@@ -101,6 +101,8 @@ def create(  # noqa: PLR0913 - one parameter an option
       sealwire backup create --uri-file /etc/sealwire/uri --store s3://backups/clinic \\
           --recipient public:backup.pub --policy policy.yaml --keyring keyring.json --json
     """
+    if not dry_run:
+        write_first_run(metrics_file, "backup", datetime.now(UTC))
     selftest.run()
     began_s = monotonic()
     options = DumpOptions(

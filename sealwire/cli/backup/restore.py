@@ -16,7 +16,7 @@ from sealwire.cli.options.common import PATH
 from sealwire.cli.options.server import refuse_typed_password, server_options
 from sealwire.cli.output import progress_bar
 from sealwire.cli.signals import ended_in_order
-from sealwire.cli.task_figures import metrics_file_option, write_success
+from sealwire.cli.task_figures import metrics_file_option, write_first_run, write_success
 from sealwire.crypto import selftest
 from sealwire.sidecars.backup.archive.dump_files import DumpFiles, open_plain, open_sealed
 from sealwire.sidecars.backup.archive.survey import survey
@@ -79,6 +79,7 @@ def restore(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError("--drill takes none of --rename, --drop, --users and --dry-run")
     if metrics_file is not None and not is_drill:
         raise click.UsageError("--metrics-file is about a drill: add --drill")
+    write_first_run(metrics_file, "restore_drill", datetime.now(UTC))
     refuse_typed_password("drill_uri", drill_uri)
     selftest.run()
     entry = read_catalog(store).find(name)

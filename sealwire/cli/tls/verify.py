@@ -4,6 +4,7 @@ import signal
 import sys
 import threading
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from rich.progress import Progress
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options.common import json_option, settings
 from sealwire.cli.output import progress
+from sealwire.cli.task_figures import write_first_run
 from sealwire.cli.tls.options import read_address, read_period, read_rules, read_settings, read_targets
 from sealwire.cli.tls.show import show_report
 from sealwire.sidecars.tls_check.judging.rules import RuleSet, Severity
@@ -119,6 +121,7 @@ def verify(  # noqa: PLR0913 - one parameter a group of options
     """
     if metrics_listen is not None and watch is None:
         raise click.UsageError("--metrics-listen needs --watch: a single run ends before anybody can ask")
+    write_first_run(output.metrics_file, "tls", datetime.now(UTC))
     for target in targets:
         settings_for(target, look)  # a file that cannot be used is said before anything is looked at
     metrics = TlsMetrics()

@@ -11,6 +11,8 @@ LABELS = {
     Counter.COMMANDS_FAILED: ("other", {"command": "other", "outcome": "failed"}),
     Counter.LOGINS: ("PLAIN", {"mechanism": "PLAIN", "outcome": "success"}),
     Counter.LOGIN_FAILURES: ("PLAIN", {"mechanism": "PLAIN", "outcome": "failure"}),
+    Counter.SERVER_ERRORS: ("find", {"command": "find"}),
+    Counter.WRITE_ERRORS: ("insert", {"command": "insert"}),
     Counter.REFUSALS: ("range", {"reason": "range"}),
     Counter.DECRYPTION_FAILURES: ("UnknownKey", {"failure": "UnknownKey"}),
     Counter.PROTOCOL_ERRORS: ("opcode", {"reason": "opcode"}),
