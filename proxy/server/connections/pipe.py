@@ -31,6 +31,8 @@ class Hold(Flag):
     BEHIND = auto()
 
 
+_BEHIND: Final = Hold.KEYS | Hold.LOOK_UP | Hold.AUDIT | Hold.BEHIND
+"""Holds during which something may wait that has arrived before them."""
 _NAMES: Final = tuple(
     (hold, name.lower().replace("_", "-")) for name, hold in Hold.__members__.items() if hold
 )
@@ -39,7 +41,7 @@ _NAMES: Final = tuple(
 class Pipe:
     """One transport, what holds its reading, what arrived during a hold, and what it has yet to send."""
 
-    __slots__ = ("_closing", "_unsent", "full", "held", "lost", "stash", "transport")
+    __slots__ = ("_closing", "_unsent", "ended", "full", "held", "lost", "stash", "transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
@@ -47,11 +49,18 @@ class Pipe:
         self._unsent: list[bytes | memoryview] = []
         self.full = False
         """Whether the transport has said that it is above its mark."""
+        self.ended = False
+        """Whether the peer sends nothing more. Then it is sent nothing more either."""
         self.lost = False
         self.held = Hold.NONE
         self.stash: list[bytes] = []
         self._closing = False
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something that has arrived is not handled yet."""
+        return bool(self.stash or self.held & _BEHIND)
 
     @property
     def has_unsent(self) -> bool:
@@ -60,6 +69,8 @@ class Pipe:
 
     def write(self, data: bytes) -> None:
         """Send `data` after all that was written before. Cost: a copy of what is larger than SHARED_BYTES."""
+        if self.ended:
+            return
         if len(data) <= PIECE_BYTES and not self._unsent:
             self.transport.write(data)
             return
@@ -73,6 +84,8 @@ class Pipe:
 
     def write_pieces(self, pieces: list[bytes]) -> None:
         """Send all of `pieces`, and take them: the list is empty afterwards. No copies."""
+        if self.ended:
+            pieces.clear()
         for piece in pieces:
             if len(piece) <= PIECE_BYTES:
                 self._unsent.append(piece)

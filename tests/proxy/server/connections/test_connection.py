@@ -6,12 +6,15 @@ import socket
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
 from sealwire.proxy.server.config.settings import Limits
+from sealwire.proxy.server.connections.pipe import Hold
+from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.observability.audit import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat, SafeFormatter
 from sealwire.proxy.session.effects import (
@@ -25,6 +28,7 @@ from sealwire.proxy.session.effects import (
     ToServer,
 )
 from sealwire.proxy.session.records import CommandRecord
+from tests.proxy.server.connections.hand_moved import HandMoved, Scene, Scripted, turns
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     LOOPBACK,
@@ -285,3 +289,102 @@ async def test_a_client_that_goes_before_the_server_answers_is_forgotten() -> No
             async with client_of(proxy):
                 await until(lambda: len(proxy.services.live) == 1)
             await until(lambda: not proxy.services.live)
+
+
+async def test_what_the_proxy_says_reaches_the_session() -> None:
+    talk = Scripted()
+    async with Scene(talk) as scene:
+        connection = scene.connection
+        connection.move_began()
+        connection.settings_changed()
+        connection.frontier_moved()
+        connection.audit_has_room()
+        assert talk.calls == ["move_began", "settings_changed", "frontier_moved"]
+        assert scene.client.written == [b"moved"]
+        talk.idle = False
+        assert connection.is_busy
+        connection.frontier_lost()
+        assert not scene.client.is_closed
+        talk.uses = True
+        connection.frontier_lost()
+        assert scene.client.is_aborted
+        assert scene.server.is_aborted
+
+
+async def test_settings_that_a_session_does_not_take_cut_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    talk = Scripted()
+    monkeypatch.setattr(talk, "settings_changed", bug)
+    async with Scene(talk) as scene:
+        scene.bugs = 1
+        scene.connection.settings_changed()
+        assert scene.client.is_aborted
+
+
+async def test_a_server_that_ends_is_looked_at_and_one_whose_client_ends_is_not() -> None:
+    async with Scene(Scripted()) as scene:
+        scene.end_client()
+        scene.end_server()
+        assert (scene.reach.opened, scene.reach.is_doubted) == (1, False)
+    async with Scene(Scripted()) as scene:
+        scene.end_server()
+        assert scene.reach.is_doubted
+
+
+async def test_a_server_that_is_missed_is_down_and_its_client_is_cut() -> None:
+    error = UpstreamUnavailable(StartReason.UPSTREAM_REFUSED, "server a:1: connection refused", "start it")
+    async with Scene(Scripted(), error) as scene:
+        assert scene.client.is_aborted
+        assert not scene.reach.is_up
+        # nothing is said to a session that does not exist
+        scene.connection.settings_changed()
+        scene.connection.move_began()
+        scene.connection.frontier_lost()
+        scene.connection.drain()
+
+
+async def test_a_client_that_goes_while_its_server_is_being_reached_needs_none() -> None:
+    scene = Scene(Scripted())
+    scene.connection.client_eof()
+    assert scene.client.is_aborted
+    scene.connection.client_lost()
+    await turns()
+    assert not scene.services.live
+    assert scene.connection.server is None
+
+
+async def test_a_server_that_is_reached_too_late_is_let_go() -> None:
+    scene = Scene(Scripted())
+    scene.connection.abort()
+    late = HandMoved()
+    scene.connection.server_connected(cast(asyncio.Transport, late))
+    assert late.is_aborted
+    scene.connection.server_lost()
+    scene.connection.client_lost()
+    assert not scene.services.live
+
+
+async def test_a_session_that_cannot_be_made_cuts_its_connection() -> None:
+    scene = Scene(Scripted())
+    scene.bugs = 1
+    scene.make = cast(Any, bug)
+    async with scene:
+        assert scene.client.is_aborted
+        assert scene.server.is_aborted
+
+
+async def test_a_server_that_does_not_read_holds_its_client_until_it_does() -> None:
+    async with Scene(Scripted()) as scene:
+        for _ in range(2):
+            scene.connection.server_full()
+        assert scene.connection.client.held is Hold.SERVER_FULL
+        assert scene.services.metrics.value("sealwire_read_pauses_total", side="server") == 1
+        scene.connection.server_writable()
+        assert not scene.connection.client.held
+        for _ in range(2):
+            scene.connection.client_full()
+        assert scene.connection.server is not None
+        assert scene.connection.server.held is Hold.CLIENT_FULL
+        scene.connection.client_writable()
+        assert not scene.connection.server.held

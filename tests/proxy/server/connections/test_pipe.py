@@ -8,9 +8,10 @@ from typing import cast
 import pytest
 
 from sealwire.proxy.server.config.settings import ListenTls, TlsMode
-from sealwire.proxy.server.connections.pipe import PIECE_BYTES, SHARED_BYTES, WRITE_HIGH_BYTES, Pipe
+from sealwire.proxy.server.connections.pipe import PIECE_BYTES, SHARED_BYTES, WRITE_HIGH_BYTES, Hold, Pipe
 from sealwire.proxy.server.tls import listen_side
 from sealwire.testbed.certificates import create_authority
+from tests.proxy.server.connections.hand_moved import HandMoved
 from tests.proxy.server.harness import LOOPBACK, soon, until
 from tests.proxy.server.tls_contexts import client_context
 
@@ -125,3 +126,25 @@ async def test_an_abort_sends_nothing_more(tmp_path: Path) -> None:
         await soon(reader.readexactly(len(LARGE)))
     writer.close()
     server.close()
+
+
+def test_a_peer_that_has_ended_is_sent_nothing_more() -> None:
+    transport = HandMoved()
+    pipe = Pipe(cast(asyncio.Transport, transport))
+    pipe.write(b"before")
+    pipe.ended = True
+    pieces = [b"after", b"it"]
+    pipe.write(b"after")
+    pipe.write_pieces(pieces)
+    assert (transport.written, pieces, pipe.has_unsent) == ([b"before"], [], False)
+
+
+@pytest.mark.parametrize("hold", list(Hold))
+def test_something_may_wait_that_came_before_a_hold_of_some_kinds(hold: Hold) -> None:
+    pipe = Pipe(cast(asyncio.Transport, HandMoved()))
+    pipe.hold(hold)
+    assert pipe.is_behind == (hold in Hold.KEYS | Hold.LOOK_UP | Hold.AUDIT | Hold.BEHIND)
+    pipe.release(hold)
+    assert not pipe.is_behind
+    pipe.keep(b"data")
+    assert pipe.is_behind

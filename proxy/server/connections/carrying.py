@@ -1,0 +1,265 @@
+"""Feeds the session of a connection with what arrives, and carries out its effects in order.
+
+Theory of operation. What arrives while the session may not be given anything is kept by its pipe (`Hold`),
+and handed over when the hold ends. So is the end of a stream. A transport that is not read shows no end
+before what was sent is read; but TLS hands on what it has decrypted already together with the end, and the
+pipe of a peer that was put off `is_behind` then. Its session hears of the end when it is not any more: the
+last replies of a server still reach the client, and what a client has written without asking for an answer
+still goes out. `tick` bounds how long that may take.
+
+No coroutine is written here, since this module may be compiled, and exceptions pass through a compiled one in
+a form that Python has deprecated. What waits calls back, as `KeyFeed.load_for` does.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Final, assert_never
+
+from sealwire.proxy.server.connections.lifetime import Lifetime, State
+from sealwire.proxy.server.connections.pipe import Hold, Pipe
+from sealwire.proxy.server.connections.recorder import Unrecorded
+from sealwire.proxy.server.connections.services import Route, Services
+from sealwire.proxy.server.connections.timing import CommandTimer
+from sealwire.proxy.server.tasks import spawn
+from sealwire.proxy.session.effects import (
+    Audit,
+    Begun,
+    Close,
+    CloseReason,
+    Count,
+    Done,
+    Effect,
+    GoOn,
+    LongToClient,
+    LongToServer,
+    NeedKeys,
+    PauseClient,
+    PlaintextMet,
+    StrangerMet,
+    ToClient,
+    ToServer,
+)
+from sealwire.proxy.session.login.caller import Caller
+
+# Of each eight messages one is timed; not the first, which is the handshake.
+_TIMED_TURNS: Final = 7
+_TIMED_TURN: Final = 4
+
+
+class Carrier(Lifetime):
+    """Stands between the session and the two transports."""
+
+    def __init__(self, services: Services, route: Route, transport: asyncio.Transport) -> None:
+        super().__init__(services, route, transport)
+        self._poll = services.poll
+        self._turn = 0
+        self._timer: CommandTimer | None = None
+        """It runs while the client's last message is timed."""
+
+    # -- what arrives ----------------------------------------------------------------------------------------
+
+    def client_data(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._is_deaf() or self._is_held_back():
+            self.client.keep(data)
+        elif self._session is not None:
+            self._poll.touch()
+            self._counts.from_client_bytes += len(data)
+            self._turn += 1
+            is_timed = self._turn & _TIMED_TURNS == _TIMED_TURN or self._counts.is_watching
+            self._timer = CommandTimer() if is_timed else None
+            self._run(partial(self._session.client_data, data))
+
+    def server_data(self, data: bytes) -> None:
+        """Bytes from the server."""
+        if self.server is not None and (self._is_deaf() or self._is_stream_held()):
+            self.server.keep(data)
+        elif self._session is not None:
+            self._poll.touch()
+            self._counts.from_server_bytes += len(data)
+            self._run(partial(self._session.server_data, data))
+
+    def _ended(self, pipe: Pipe) -> None:
+        """A peer sends nothing more, and takes nothing either: its transport closes itself."""
+        pipe.ended = True
+        pipe.full = False
+        self._hear_ends()
+
+    def _hear_ends(self) -> None:
+        """Tell the session who has ended, once all is handled that came before."""
+        session, server = self._session, self.server
+        if self.client.ended and session is not None:
+            self._hear_end(self.client, session.client_eof, CloseReason.CLIENT_EOF)
+        if server is not None and server.ended and session is not None:
+            self._hear_end(server, session.server_eof, CloseReason.SERVER_EOF)
+        self._forget_if_over()
+
+    def _hear_end(self, pipe: Pipe, step: Callable[[], list[Effect]], reason: CloseReason) -> None:
+        if self.state is not State.OPEN:
+            return
+        if pipe.is_behind:
+            if not self._ending_since_s:
+                self._ending_since_s = self._services.clock()
+            return
+        self._run(step)
+        if pipe.lost:
+            # The session answers an end of stream with Close; if it does not, the other side must not stay.
+            self._close(Close(reason, "transport lost"))
+
+    def _is_deaf(self) -> bool:
+        """Whether what arrives must wait: there is no session yet, or it waits for keys."""
+        return self._awaits_keys or self.state is State.CONNECTING
+
+    def _is_held_back(self) -> bool:
+        """Whether the client waits for room in the audit."""
+        if self._services.audit.is_pressed:
+            self.client.hold(Hold.AUDIT)
+            return True
+        return False
+
+    def _is_stream_held(self) -> bool:
+        """Whether replies that come without a request, each with a line, wait for room in the audit."""
+        server, session = self.server, self._session
+        if not self._services.audit.is_pressed or server is None or session is None:
+            return False
+        if session.is_streaming:
+            server.hold(Hold.AUDIT)
+        return session.is_streaming
+
+    # -- effects ---------------------------------------------------------------------------------------------
+
+    def _run(self, step: Callable[[], list[Effect]]) -> None:
+        if self.state is State.OPEN:
+            try:
+                if self._timer is None:
+                    self._carry_out(step())
+                else:
+                    self._run_timed(self._timer, step)
+            except Unrecorded:
+                self.abort()
+            except Exception as error:  # noqa: BLE001 - see _bug
+                self._bug(error)
+
+    def _run_timed(self, timer: CommandTimer, step: Callable[[], list[Effect]]) -> None:
+        sent, watch = self._counts.to_client_bytes, self._services.watch
+        if watch is not None:
+            watch.clear()
+        timer.turn(is_ours=True)
+        self._carry_out(step())
+        timer.turn(is_ours=self._awaits_keys or bool(self.client.held & Hold.LOOK_UP))
+        if watch is not None:
+            timer.take(watch.taken(), watch.opened)
+        if self._counts.to_client_bytes != sent:
+            # the client was sent its reply, or the beginning of a long one
+            self._timer = None
+            self._services.finished(timer, self._recorder.peer, self.number)
+
+    @property
+    def _caller(self) -> Caller:
+        return Caller() if self._session is None else self._session.caller
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        server = self.server
+        if server is None:
+            raise RuntimeError("effects before the server connection stands")
+        for effect in effects:
+            match effect:
+                case ToServer():
+                    self._counts.to_server_bytes += len(effect.data)
+                    server.write(effect.data)
+                case ToClient():
+                    self._counts.to_client_bytes += len(effect.data)
+                    self.client.write(effect.data)
+                case LongToServer() | LongToClient():
+                    self._write_pieces(effect, server)
+                case Count():
+                    self._counts.add(effect)
+                case NeedKeys():
+                    self._fetch_keys(effect)
+                case PauseClient() | GoOn():
+                    self._pause(server, effect)
+                case Audit() | Begun() | Done():
+                    self._recorder.report(effect, self._caller)
+                case PlaintextMet() | StrangerMet():
+                    self._tell(effect)
+                case Close():
+                    self._close(effect)
+                case _:
+                    assert_never(effect)
+
+    def _write_pieces(self, effect: LongToServer | LongToClient, server: Pipe) -> None:
+        size = sum(map(len, effect.pieces))
+        if isinstance(effect, LongToServer):
+            self._counts.to_server_bytes += size
+            server.write_pieces(effect.pieces)
+        else:
+            self._counts.to_client_bytes += size
+            self.client.write_pieces(effect.pieces)
+
+    def _pause(self, server: Pipe, effect: PauseClient | GoOn) -> None:
+        """Read no more from a peer, or again."""
+        if isinstance(effect, PauseClient):
+            change = self.client.hold if effect.paused else self.client.release
+            change(Hold.LOOK_UP)
+            if self.client.ended:
+                asyncio.get_running_loop().call_soon(self._hear_ends)
+            return
+        # what it has sent waits for the next turn of the loop
+        (self.client if effect.from_client else server).hold(Hold.BEHIND)
+        asyncio.get_running_loop().call_soon(self._catch_up)
+
+    def _catch_up(self) -> None:
+        """Handle more of what was put off, where there is room for what comes of it."""
+        session, server = self._session, self.server
+        for pipe in (self.client, server):
+            if pipe is None or not pipe.held & Hold.BEHIND or session is None or server is None:
+                continue
+            is_client = pipe is self.client
+            # as with reading: a server that does not read must stay able to send replies
+            if self.client.full or (is_client and server.full) or self._awaits_keys:
+                continue
+            if self._is_held_back() if is_client else self._is_stream_held():
+                continue
+            pipe.lift(Hold.BEHIND)
+            self._run(partial(session.go_on, from_client=is_client))
+            pipe.read_if_free()
+        if self.client.ended or (server is not None and server.ended):
+            self._hear_ends()
+
+    def _tell(self, effect: PlaintextMet | StrangerMet) -> None:
+        if isinstance(effect, StrangerMet):
+            self._services.stranger_met()
+        else:
+            self._recorder.met(effect, self._caller)
+
+    def _fetch_keys(self, need: NeedKeys) -> None:
+        if not self._awaits_keys:
+            self._awaits_keys = True
+            self.client.hold(Hold.KEYS)
+            if self.server is not None:
+                self.server.hold(Hold.KEYS)
+            contexts, done = self._services.contexts, self._keys_loaded
+            if contexts is not None and not need.keys:
+                spawn(contexts.find_for(need.contexts, need.context_keys, done), f"keys {self.number}")
+            else:
+                spawn(self._services.keys.load_for(need.keys, done), f"keys {self.number}")
+
+    def _keys_loaded(self) -> None:
+        self._awaits_keys = False
+        if self._session is not None:
+            self._run(self._session.keys_loaded)
+        self._resume(Hold.KEYS)
+        self._catch_up()
+
+    def _resume(self, reason: Hold) -> None:
+        """Hand over what arrived during a hold, then read again; stop where a step asks for keys."""
+        for pipe, feed in ((self.client, self.client_data), (self.server, self.server_data)):
+            if pipe is None or self._awaits_keys:
+                continue
+            pipe.lift(reason)
+            while pipe.stash and not self._awaits_keys:
+                if self._is_held_back() if pipe is self.client else self._is_stream_held():
+                    break
+                feed(pipe.stash.pop(0))
+            pipe.read_if_free()

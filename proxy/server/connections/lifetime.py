@@ -1,0 +1,124 @@
+"""How far one connection is, what it consists of, and how it ends.
+
+Theory of operation. A connection walks CONNECTING -> OPEN -> CLOSING -> CLOSED and never back.
+
+    CONNECTING  the client stands, the server connection is being opened; the client is not read
+    OPEN        bytes go to the session, its effects are carried out in order
+    CLOSING     both transports flush and close; whatever still arrives is dropped. `tick` aborts what has
+                not closed in time (`closing`), so a peer that never reads cannot keep memory
+    CLOSED      both transports have ended; the connection is forgotten
+"""
+
+import asyncio
+import logging
+from contextlib import suppress
+from enum import Enum, auto
+
+from sealwire.proxy.server.connections.closing import has_lingered, say_closed
+from sealwire.proxy.server.connections.pipe import Pipe
+from sealwire.proxy.server.connections.recorder import LineRecorder, Unrecorded
+from sealwire.proxy.server.connections.services import Route, Services
+from sealwire.proxy.server.connections.sessions import SessionCore
+from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.session.effects import Close, Done
+from sealwire.proxy.session.records import UNANSWERED
+
+_log = logging.getLogger("sealwire.server")
+
+
+class State(Enum):
+    """Where a connection is on its way."""
+
+    CONNECTING = auto()
+    OPEN = auto()
+    CLOSING = auto()
+    CLOSED = auto()
+
+
+class Lifetime:
+    """The two transports of a connection and the session between them, from the first to the last."""
+
+    def __init__(self, services: Services, route: Route, transport: asyncio.Transport) -> None:
+        services.numbered += 1
+        # First what every message needs, so that it lies together.
+        self.state = State.CONNECTING
+        self._awaits_keys = False
+        self._session: SessionCore | None = None
+        self.client = Pipe(transport)
+        self.server: Pipe | None = None
+        self._counts = services.metrics.core
+        self._services = services
+        self.number = services.numbered
+        self._ending_since_s = 0.0
+        """When it began to close, or a peer's end began to wait for what came before it."""
+        self._recorder = LineRecorder(services, transport, self.number)
+        self._route = route
+        self._connecting: asyncio.Task[None] | None = None
+
+    @property
+    def route(self) -> Route:
+        """Where the client goes."""
+        return self._route
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a command awaits its reply."""
+        return self._session is not None and not self._session.idle
+
+    def abort(self) -> None:
+        """Cut both connections at once, without a flush."""
+        if self.state is State.CLOSED:
+            return
+        self.state = State.CLOSING
+        if self._connecting is not None:
+            self._connecting.cancel()
+        self.client.abort()
+        if self.server is not None:
+            self.server.abort()
+        self._forget_if_over()
+
+    def _close(self, close: Close) -> None:
+        """Flush both connections and close them."""
+        if self.state is not State.OPEN:
+            return
+        self.state = State.CLOSING
+        self._ending_since_s = self._services.clock()
+        say_closed(self._services, close, self.number, self._recorder.peer)
+        self.client.close()
+        if self.server is not None:
+            self.server.close()
+
+    def _abort_if_late(self, now_s: float) -> None:
+        """Cut what has not ended in time."""
+        waited_s = now_s - self._ending_since_s
+        if has_lingered(self._services, waited_s, (self.client, self.server)):
+            self.abort()
+
+    def _bug(self, error: Exception) -> None:
+        """An unexpected exception was raised: this conversation cannot be trusted any more.
+
+        Both connections are cut without a flush; the process and all other connections go on.
+        """
+        self._services.metrics.bugs.inc()
+        number, peer = self.number, self._recorder.peer
+        note(_log, logging.CRITICAL, "bug: connection cut", error, connection=number, client=peer)
+        self.abort()
+
+    def _forget_if_over(self) -> None:
+        over = self.client.lost and (self.server is None or self.server.lost)
+        if over and self.state is not State.CLOSED:
+            self.state = State.CLOSED
+            self._report_unanswered()
+            self._forget()
+
+    def _forget(self) -> None:
+        """Nobody needs the connection any more."""
+        raise NotImplementedError
+
+    def _report_unanswered(self) -> None:
+        """Whatever the server made of them, these commands were sent."""
+        session, self._session = self._session, None
+        if session is not None:
+            with suppress(Unrecorded):  # the connection is over; the log says that lines are missing
+                for record in session.unanswered():
+                    self._recorder.report(Done(record, UNANSWERED), session.caller)

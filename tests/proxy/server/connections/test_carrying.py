@@ -1,0 +1,218 @@
+"""The end of a stream is heard of after all that came before it, with transports that tests move by hand."""
+
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TypeVar, cast
+
+import pytest
+from bson import Int64
+
+from sealwire.proxy.server.config.settings import TlsMode, UpstreamTls
+from sealwire.proxy.server.connections.closing import CLOSE_LINGER_S
+from sealwire.proxy.server.connections.lifetime import State
+from sealwire.proxy.server.connections.pipe import Hold
+from sealwire.proxy.server.connections.sessions import SessionCore
+from sealwire.proxy.session.effects import Effect, GoOn, NeedKeys, PauseClient, ToClient, ToServer
+from sealwire.testbed.certificates import create_authority
+from sealwire.wire.compressors import Zlib
+from tests.compressed_messages import ZLIB, packed, unpacked
+from tests.proxy.server.connections.hand_moved import Scene, Scripted, turns
+from tests.proxy.server.harness import Stream, client_of, fake_server, make_config, make_loaded, running, soon
+from tests.proxy.server.tls_contexts import server_context
+from tests.proxy.session.world import command, reply, session
+
+MEGABYTE = 1 << 20
+MORE_TO_COME = 2
+T = TypeVar("T")
+
+
+def compressing() -> SessionCore:
+    """After a handshake with a server that compresses."""
+    talk = session(compress_to_clients=(Zlib(),), compress_to_server=(Zlib(),))
+    hello = {"hello": 1, "client": {}, "compression": ["zlib"], "$db": "admin"}
+    talk.client_data(command(hello, 90))
+    talk.server_data(reply({"ok": 1.0, "compression": ["zlib"]}, 90))
+    return talk
+
+
+def long_replies(amount: int) -> list[bytes]:
+    """Of a megabyte each, before they are compressed."""
+    rows = [{"t": "x" * MEGABYTE}]
+    body = {"cursor": {"id": Int64(0), "ns": "other.wards", "firstBatch": rows}, "ok": 1.0}
+    return [reply(body, number) for number in range(1, amount + 1)]
+
+
+async def test_the_last_replies_reach_the_client_before_its_connection_is_closed() -> None:
+    async with Scene(compressing()) as scene:
+        for number in range(1, 6):
+            scene.connection.client_data(command({"find": "wards", "$db": "other"}, number))
+        wanted = long_replies(5)
+        scene.connection.server_data(b"".join(packed(each, ZLIB) for each in wanted))
+        scene.end_server()
+        assert not scene.client.is_closed
+        assert b"".join(scene.client.written) != b"".join(wanted)
+        await turns()
+        assert b"".join(scene.client.written) == b"".join(wanted)
+        assert scene.client.is_closed
+        assert not scene.client.is_aborted
+        closed = {"reason": "server-eof"}
+        assert scene.services.metrics.value("sealwire_connections_closed_total", **closed) == 1
+
+
+class LastWords:
+    """A server behind TLS whose last bytes and whose end are in one write."""
+
+    def __init__(self, stream: Stream, context: ssl.SSLContext) -> None:
+        self._reader, self._writer = stream
+        self._arrived, self._leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._arrived, self._leaving, server_side=True)
+
+    async def _whatever(self, step: Callable[[], T]) -> T:
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                self._writer.write(self._leaving.read())
+                self._arrived.write(await soon(self._reader.read(1 << 16)))
+
+    async def hear(self, size: int) -> None:
+        """Read so many bytes, after the handshake."""
+        await self._whatever(self._tls.do_handshake)
+        self._writer.write(self._leaving.read())
+        while size:
+            size -= len(await self._whatever(partial(self._tls.read, size)))
+
+    def say(self, data: bytes) -> None:
+        self._tls.write(data)
+        with suppress(ssl.SSLWantReadError):
+            self._tls.unwrap()
+        self._writer.write(self._leaving.read())
+        self._writer.write_eof()
+
+
+@pytest.mark.integration
+async def test_the_last_replies_of_a_server_behind_tls_reach_the_client(tmp_path: Path) -> None:
+    authority = create_authority(tmp_path)
+    inner = UpstreamTls(TlsMode.TLS, authority.certificate_file)
+    context = server_context(authority.issue("database"))
+    async with fake_server() as server:
+        loaded = make_loaded(make_config(server.port, upstream_tls=inner))
+        async with running(loaded, lambda _shared, _told: compressing()) as proxy, client_of(proxy) as stream:
+            reader, writer = stream
+            asked = [command({"find": "wards", "$db": "other"}, number) for number in range(1, 6)]
+            writer.write(b"".join(asked))
+            database = LastWords(await server.accepted(), context)
+            await database.hear(sum(map(len, asked)))
+            wanted = long_replies(5)
+            database.say(b"".join(packed(each, ZLIB) for each in wanted))
+            assert await soon(reader.read(-1)) == b"".join(wanted)
+
+
+async def test_what_a_client_has_written_without_asking_for_an_answer_reaches_the_server() -> None:
+    async with Scene(compressing()) as scene:
+        body = {"insert": "wards", "documents": [{"t": "x" * MEGABYTE}], "$db": "other"}
+        wanted = [command(body, number, flags=MORE_TO_COME) for number in range(1, 6)]
+        scene.connection.client_data(b"".join(packed(each, ZLIB) for each in wanted))
+        scene.end_client()
+        assert not scene.server.is_closed
+        await turns()
+        assert [unpacked(each) for each in scene.server.written] == wanted
+        assert scene.server.is_closed
+        assert not scene.server.is_aborted
+
+
+async def test_a_reply_that_waits_for_a_key_outlives_its_server() -> None:
+    async with Scene(Scripted(sealed=[NeedKeys(((1, 1),))])) as scene:
+        scene.connection.server_data(b"sealed")
+        scene.connection.server_data(b"behind it")
+        scene.end_server()
+        await turns()
+        assert not scene.client.is_closed
+        scene.keys.done()
+        assert scene.client.written == [b"no keys", b"behind it"]
+        assert scene.client.is_closed
+
+
+async def test_a_command_that_waits_for_an_answer_of_the_server_outlives_its_client() -> None:
+    answer: list[Effect] = [PauseClient(False), ToServer(b"ask"), ToClient(b"nobody reads this")]
+    async with Scene(Scripted(ask=[PauseClient(True)], told=answer)) as scene:
+        scene.connection.client_data(b"ask")
+        scene.end_client()
+        await turns()
+        assert not scene.server.is_closed
+        scene.connection.server_data(b"told")
+        await turns()
+        assert (scene.server.written, scene.client.written) == ([b"ask"], [])
+        assert scene.server.is_closed
+
+
+async def test_an_end_with_nothing_before_it_is_heard_of_at_once() -> None:
+    async with Scene(Scripted()) as scene:
+        scene.connection.client.hold(Hold.SERVER_FULL)
+        scene.end_client()
+        assert scene.server.is_closed
+    async with Scene(Scripted()) as scene:
+        assert scene.connection.server is not None
+        scene.connection.server.hold(Hold.CLIENT_FULL)
+        scene.end_server()
+        assert scene.client.is_closed
+
+
+async def test_the_server_s_end_ends_a_client_that_still_waits_for_it() -> None:
+    async with Scene(Scripted(ask=[PauseClient(True)])) as scene:
+        scene.connection.client_data(b"ask")
+        scene.end_server()
+        assert scene.client.is_closed
+
+
+async def test_a_client_that_does_not_read_keeps_the_last_replies_for_a_while_only() -> None:
+    async with Scene(Scripted(much=[ToClient(b"first"), GoOn(False)])) as scene:
+        scene.connection.server_data(b"much")
+        scene.connection.client_full()
+        scene.end_server()
+        await turns()
+        scene.connection.tick(scene.now_s + CLOSE_LINGER_S - 1)
+        assert (scene.client.written, scene.client.is_closed) == ([b"first"], False)
+        scene.connection.tick(scene.now_s + CLOSE_LINGER_S)
+        assert scene.client.is_aborted
+
+
+async def test_once_it_reads_again_it_has_them() -> None:
+    async with Scene(Scripted(much=[ToClient(b"first"), GoOn(False)])) as scene:
+        scene.connection.server_data(b"much")
+        scene.connection.client_full()
+        scene.end_server()
+        await turns()
+        scene.connection.client_writable()
+        assert scene.client.written == [b"first", b"late"]
+        assert scene.client.is_closed
+        assert not scene.client.is_aborted
+
+
+@pytest.mark.parametrize("waiting", ["ask", "sealed"])
+async def test_a_client_that_is_gone_holds_its_server_for_a_while_only(waiting: str) -> None:
+    async with Scene(Scripted(ask=[PauseClient(True)], sealed=[NeedKeys(((1, 1),))])) as scene:
+        scene.connection.client_data(waiting.encode())
+        scene.end_client()
+        await turns()
+        scene.connection.tick(scene.now_s + CLOSE_LINGER_S - 1)
+        assert not scene.server.is_closed
+        scene.connection.tick(scene.now_s + CLOSE_LINGER_S)
+        assert scene.server.is_aborted
+
+
+async def test_ends_of_both_leave_nothing_behind() -> None:
+    for much in ([GoOn(False)], [GoOn(True)], [NeedKeys(((1, 1),))], [PauseClient(True)]):
+        scene = Scene(Scripted(much=cast(list[Effect], much)))
+        async with scene:
+            scene.connection.server_data(b"much")
+            scene.end_server()
+            scene.end_client()
+            await turns()
+            scene.connection.tick(scene.now_s + CLOSE_LINGER_S)
+            assert scene.connection.state is State.CLOSED
+            # whatever comes late finds nobody
+            scene.keys.done()
