@@ -92,7 +92,7 @@ def test_one_that_no_driver_would_take_becomes_an_error(value: Any, chunk_bytes:
         effects += talking.server_data(message[start : start + chunk_bytes])
     count, audit, answer = effects
     assert count == Count(Counter.REFUSALS, label="ReplyTooLong")
-    assert audit == Audit("refused", "clinic.patients", "find", "ReplyTooLong")
+    assert audit == Audit("refused", "clinic.patients", "find", "ReplyTooLong", users=())
     assert isinstance(answer, ToClient)
     assert body_of(answer.data)["code"] == 10334
     assert talking.idle
