@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from sealwire.sidecars.tls_check.connection.client_hello import GROUPS, ProtocolVersion, client_hello
-from sealwire.sidecars.tls_check.connection.server_answer import MAX_ANSWER_BYTES, handshake_messages
+from sealwire.sidecars.tls_check.connection.server_answer import MAX_ANSWER_BYTES, FlightReader
 from sealwire.sidecars.tls_check.connection.stream import Dial, StreamFailed, Trouble
 from sealwire.sidecars.tls_check.connection.suites import Suite
 
@@ -59,17 +59,17 @@ def _key_exchange(
     dial: Dial, version: ProtocolVersion, suites: Sequence[int], host: str, groups: Sequence[int]
 ) -> bytes:
     """The server's ServerKeyExchange; empty where it refuses, or takes no key exchange that has one."""
-    received = b""
+    flight, received = FlightReader(), 0
     try:
         with closing(dial()) as stream:
             stream.send(client_hello(version, sorted(suites, reverse=True), host, groups))
-            while len(received) < MAX_ANSWER_BYTES:
+            while received < MAX_ANSWER_BYTES:
                 more = stream.receive(4096)
-                received += more
-                messages = handshake_messages(received)
-                if _SERVER_KEY_EXCHANGE in messages:
-                    return messages[_SERVER_KEY_EXCHANGE]
-                if not more or _SERVER_HELLO_DONE in messages:
+                received += len(more)
+                flight.read(more)
+                if _SERVER_KEY_EXCHANGE in flight.messages:
+                    return flight.messages[_SERVER_KEY_EXCHANGE]
+                if not more or _SERVER_HELLO_DONE in flight.messages:
                     break
     except StreamFailed as failure:
         if failure.trouble is Trouble.TIMEOUT:

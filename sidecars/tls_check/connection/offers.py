@@ -15,9 +15,9 @@ from sealwire.sidecars.tls_check.connection.client_hello import ProtocolVersion,
 from sealwire.sidecars.tls_check.connection.groups import weak_groups
 from sealwire.sidecars.tls_check.connection.server_answer import (
     MAX_ANSWER_BYTES,
+    AnswerReader,
     Choice,
     Rejection,
-    read_answer,
 )
 from sealwire.sidecars.tls_check.connection.stream import Dial, Stream, StreamFailed, Trouble
 from sealwire.sidecars.tls_check.connection.suites import SUITES, Suite
@@ -131,13 +131,13 @@ def _offer(dial: Dial, version: ProtocolVersion, suites: Iterable[int], host: st
 
 def _ask(stream: Stream, hello: bytes) -> Choice | Rejection:
     stream.send(hello)
-    received = b""
-    while len(received) < MAX_ANSWER_BYTES:
+    reader, received = AnswerReader(), 0
+    while received < MAX_ANSWER_BYTES:
         more = stream.receive(4096)
         if not more:
             raise StreamFailed(Trouble.CLOSED)
-        received += more
-        answer = read_answer(received)
+        received += len(more)
+        answer = reader.read(more)
         if answer is not None:
             return answer
     return Rejection.NOT_TLS

@@ -1,8 +1,10 @@
 """Reads the first answer to a ClientHello: what the server chose, an alert, or something that is not TLS."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from io import BytesIO
+from typing import final
 
 from sealwire.sidecars.tls_check.connection.stream import StreamFailed, Trouble
 
@@ -36,60 +38,85 @@ class _Malformed(Exception):
     """The bytes break the structure that the RFC gives them."""
 
 
-def read_answer(received: bytes) -> Choice | Rejection | None:
-    """The server's answer; None while more bytes are needed.
+@final
+class AnswerReader:
+    """Reads the first answer as it arrives, each byte once."""
 
-    Source:  RFC 5246 sections 6.2.1, 7.2, 7.4.1.3; RFC 8446 sections 4.1.3, 4.2.1, 5.1
-    """
-    messages = b""
-    rest = received
-    try:
-        while len(rest) >= 5:
-            kind, major, length = rest[0], rest[1], int.from_bytes(rest[3:5], "big")
-            if major != 3 or kind not in (_ALERT, _HANDSHAKE) or not 0 < length <= _MAX_RECORD_BYTES:
-                return Rejection.NOT_TLS
-            if len(rest) < 5 + length:
-                return None
-            content, rest = rest[5 : 5 + length], rest[5 + length :]
-            if kind == _ALERT:
-                return Rejection.ALERT if length == 2 else Rejection.NOT_TLS
-            messages += content
-            choice = _server_hello(messages)
-            if choice is not None:
-                return choice
-    except _Malformed:
-        return Rejection.NOT_TLS
+    def __init__(self) -> None:
+        self._arrived = bytearray()
+        self._messages = bytearray()
+
+    def read(self, more: bytes) -> Choice | Rejection | None:
+        """The server's answer; None while more bytes are needed.
+
+        Source:  RFC 5246 sections 6.2.1, 7.2, 7.4.1.3; RFC 8446 sections 4.1.3, 4.2.1, 5.1
+        """
+        self._arrived += more
+        try:
+            for kind, content in _records(self._arrived):
+                if kind == _ALERT:
+                    return Rejection.ALERT if len(content) == 2 else Rejection.NOT_TLS
+                self._messages += content
+                choice = _server_hello(self._messages)
+                if choice is not None:
+                    return choice
+        except _Malformed:
+            return Rejection.NOT_TLS
+        return None
+
+
+@final
+class FlightReader:
+    """Reads a server's flight without encryption as it arrives, each byte once."""
+
+    def __init__(self) -> None:
+        self._arrived = bytearray()
+        self._content = bytearray()
+        self.messages: dict[int, bytes] = {}
+        """The whole messages of the handshake so far, the first of each type."""
+
+    def read(self, more: bytes) -> None:
+        """Take in what has arrived.
+
+        Source:  RFC 5246 sections 6.2.1 and 7.4. Raises StreamFailed ALERT, and PROTOCOL for what is no TLS.
+        """
+        self._arrived += more
+        try:
+            for kind, content in _records(self._arrived):
+                if kind == _ALERT:
+                    raise StreamFailed(Trouble.ALERT)
+                self._content += content
+                self._take_messages()
+        except _Malformed:
+            raise StreamFailed(Trouble.PROTOCOL) from None
+
+    def _take_messages(self) -> None:
+        content = self._content
+        while len(content) >= 4:
+            end = 4 + int.from_bytes(content[1:4], "big")
+            if len(content) < end:
+                break
+            self.messages.setdefault(content[0], bytes(content[4:end]))
+            del content[:end]
+
+
+def _records(arrived: bytearray) -> Iterator[tuple[int, bytes]]:
+    """Takes whole records out of what has arrived: alerts and parts of a handshake. Raises _Malformed."""
+    while len(arrived) >= 5:
+        kind, major, length = arrived[0], arrived[1], int.from_bytes(arrived[3:5], "big")
+        if major != 3 or kind not in (_ALERT, _HANDSHAKE) or not 0 < length <= _MAX_RECORD_BYTES:
+            raise _Malformed
+        if len(arrived) < 5 + length:
+            return
+        content = bytes(arrived[5 : 5 + length])
+        del arrived[: 5 + length]
+        yield kind, content
     # A first byte is enough to tell that something else is speaking.
-    return Rejection.NOT_TLS if rest and rest[0] not in (_ALERT, _HANDSHAKE) else None
+    if arrived and arrived[0] not in (_ALERT, _HANDSHAKE):
+        raise _Malformed
 
 
-def handshake_messages(received: bytes) -> dict[int, bytes]:
-    """The whole messages of a handshake without encryption, the first of each type; what follows is left out.
-
-    Source:  RFC 5246 sections 6.2.1 and 7.4. Raises StreamFailed ALERT, and PROTOCOL for what is no TLS.
-    """
-    content, rest = b"", received
-    while len(rest) >= 5:
-        kind, length = rest[0], int.from_bytes(rest[3:5], "big")
-        if kind == _ALERT:
-            raise StreamFailed(Trouble.ALERT)
-        if kind != _HANDSHAKE or rest[1] != 3:
-            raise StreamFailed(Trouble.PROTOCOL)
-        if len(rest) < 5 + length:
-            break
-        content += rest[5 : 5 + length]
-        rest = rest[5 + length :]
-    messages: dict[int, bytes] = {}
-    while len(content) >= 4:
-        length = int.from_bytes(content[1:4], "big")
-        if len(content) < 4 + length:
-            break
-        messages.setdefault(content[0], content[4 : 4 + length])
-        content = content[4 + length :]
-    return messages
-
-
-def _server_hello(messages: bytes) -> Choice | None:
+def _server_hello(messages: bytearray) -> Choice | None:
     if messages[0] != _SERVER_HELLO:
         raise _Malformed
     if len(messages) < 4:

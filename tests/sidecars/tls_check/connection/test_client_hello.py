@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.sidecars.tls_check.connection.client_hello import ProtocolVersion, client_hello
-from sealwire.sidecars.tls_check.connection.server_answer import Choice, Rejection, read_answer
+from sealwire.sidecars.tls_check.connection.server_answer import AnswerReader, Choice, Rejection
 from sealwire.sidecars.tls_check.connection.suites import SUITES
 from tests.sidecars.tls_check.certificates import Odd, make
 from tests.sidecars.tls_check.memory_server import CHUNK, MemoryServer, server_context
@@ -20,7 +20,7 @@ def pem(tmp_path: Path) -> Path:
 def answer(context: ssl.SSLContext, hello: bytes) -> object:
     server = MemoryServer(context)
     server.send(hello)
-    return read_answer(server.receive(CHUNK))
+    return AnswerReader().read(server.receive(CHUNK))
 
 
 @pytest.mark.parametrize("version", [ProtocolVersion.TLS12, ProtocolVersion.TLS13])

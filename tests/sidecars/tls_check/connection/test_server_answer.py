@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.sidecars.tls_check.connection.server_answer import Choice, Rejection, read_answer
+from sealwire.sidecars.tls_check.connection.server_answer import (
+    AnswerReader,
+    Choice,
+    FlightReader,
+    Rejection,
+)
+from sealwire.sidecars.tls_check.connection.stream import StreamFailed, Trouble
+
+
+def read_answer(received: bytes) -> Choice | Rejection | None:
+    return AnswerReader().read(received)
 
 
 def vector(content: bytes, length_bytes: int) -> bytes:
@@ -54,6 +64,12 @@ def test_more_bytes_are_asked_for_until_the_hello_is_complete() -> None:
     assert [read_answer(whole[:end]) for end in range(len(whole))] == [None] * len(whole)
 
 
+def test_an_answer_that_comes_byte_by_byte_is_the_same() -> None:
+    reader, whole = AnswerReader(), record(server_hello(0x1301, SELECTS_13))
+    answers = [reader.read(whole[at : at + 1]) for at in range(len(whole))]
+    assert answers == [None] * (len(whole) - 1) + [Choice(0x0304, 0x1301)]
+
+
 def test_a_hello_in_several_records_is_put_together() -> None:
     hello = server_hello()
     pieces = b"".join(record(hello[start : start + 7]) for start in range(0, len(hello), 7))
@@ -72,3 +88,51 @@ def test_what_follows_the_hello_does_not_matter() -> None:
 def test_no_bytes_make_the_reader_fail(received: bytes) -> None:
     found = read_answer(received)
     assert found is None or isinstance(found, Choice | Rejection)
+
+
+def flight_of(*pieces: bytes) -> dict[int, bytes]:
+    reader = FlightReader()
+    for piece in pieces:
+        reader.read(piece)
+    return reader.messages
+
+
+FLIGHT = record(server_hello() + b"\x0c" + vector(b"key", 3)) + record(b"\x0c" + vector(b"again", 3))
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, len(FLIGHT)])
+def test_a_flight_has_the_first_message_of_each_type_however_it_arrives(size: int) -> None:
+    found = flight_of(*(FLIGHT[at : at + size] for at in range(0, len(FLIGHT), size)))
+    assert found == {2: server_hello()[4:], 12: b"key"}
+
+
+def test_a_message_that_is_not_whole_is_none() -> None:
+    assert flight_of(record(b"\x0c" + vector(b"key", 3)[:-1])) == {}
+    assert flight_of(FLIGHT[:4]) == {}
+
+
+@pytest.mark.parametrize(
+    ("received", "trouble"),
+    [
+        (record(b"\x02\x28", 21), Trouble.ALERT),
+        (record(b"x", 23), Trouble.PROTOCOL),
+        (b"HTTP/1.1 400 Bad Request\r\n", Trouble.PROTOCOL),
+        (bytes((22, 3, 3, 0xFF, 0xFF)), Trouble.PROTOCOL),
+    ],
+)
+def test_a_flight_ends_with_an_alert_and_with_what_is_no_tls(received: bytes, trouble: Trouble) -> None:
+    reader = FlightReader()
+    reader.read(FLIGHT)
+    with pytest.raises(StreamFailed) as caught:
+        reader.read(received)
+    assert caught.value.trouble is trouble
+    assert reader.messages[12] == b"key"
+
+
+def test_no_byte_of_a_flight_is_kept_for_a_second_look() -> None:
+    reader = FlightReader()
+    messages = b"".join(b"\x0b" + vector(bytes(4), 3) for _ in range(1000))
+    for at in range(0, len(messages), 3):
+        reader.read(record(messages[at : at + 3]))
+    assert reader.messages == {11: bytes(4)}
+    assert not any(isinstance(kept, bytearray) and kept for kept in vars(reader).values())
