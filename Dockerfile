@@ -1,4 +1,5 @@
 # syntax=docker/dockerfile:1
+# --build-arg LOCK=image-full adds what AWS, Azure, Google Cloud, PKCS#11 tokens and backups to S3 need: 50 MB.
 # The first stage makes a virtual environment with Sealwire in it, its core compiled; the second one holds that and
 # no build tool.
 ARG PYTHON_VERSION=3.13
@@ -12,12 +13,13 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 
 # The dependencies first: their layer is made anew only when a lock changes. They are installed twice, because the
-# core is compiled by their types.
-COPY requirements/build.txt requirements/runtime.txt requirements/sbom.txt requirements/
+# core is compiled by their types; the extras of LOCK are for those who run it.
+ARG LOCK=image
+COPY requirements/build.txt requirements/runtime.txt requirements/image.txt requirements/image-full.txt requirements/sbom.txt requirements/
 RUN python -m pip install --require-hashes -r requirements/build.txt -r requirements/runtime.txt \
  && python -m venv --without-pip /opt/sealwire \
  && python -m pip --python /opt/sealwire/bin/python install --require-hashes --no-compile \
-        --only-binary :all: -r requirements/runtime.txt \
+        --only-binary :all: -r "requirements/${LOCK}.txt" \
  && python -m venv --without-pip /opt/sbom \
  && python -m pip --python /opt/sbom/bin/python install --require-hashes -r requirements/sbom.txt
 

@@ -15,6 +15,14 @@ from tests.support.skips import skip_or_fail
 from tools import lock
 from tools.compiled_tree import missing_for_compiling
 
+USES_EXTRAS = """
+from sealwire.proxy.server.observability import spans
+from sealwire.wire.compressors import compressor_named
+for name in ("snappy", "zstd", "zlib"):
+    compressor_named(name)
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+"""
+
 
 def instructions() -> list[tuple[str, str]]:
     """The Dockerfile as (instruction, arguments), comments dropped and continued lines joined."""
@@ -67,6 +75,16 @@ def test_everything_that_enters_the_image_is_hashed() -> None:
     assert "--no-deps --no-build-isolation" in build
 
 
+def test_the_extras_of_the_image_are_those_of_a_lock_that_is_there() -> None:
+    arguments = [arguments for name, arguments in instructions() if name == "ARG"]
+    (chosen,) = [each.partition("=")[2] for each in arguments if each.startswith("LOCK=")]
+    assert chosen == "image"
+    (copied,) = [each for name, each in instructions() if name == "COPY" and "requirements/" in each]
+    assert {f"requirements/{name}.txt" for name in ("image", "image-full")} <= set(copied.split())
+    (_, dependencies, _) = [each for name, each in instructions() if name == "RUN"][:3]
+    assert '-r "requirements/${LOCK}.txt"' in dependencies
+
+
 def test_no_secret_is_named_in_the_image() -> None:
     named = [arguments for name, arguments in instructions() if name in {"ARG", "ENV", "COPY", "ADD"}]
     assert not re.search(r"KEK|PASS|SECRET|TOKEN|\.pem|\.key", " ".join(named), re.IGNORECASE)
@@ -93,9 +111,8 @@ def test_the_steps_of_the_image_give_a_sealwire_that_runs_from_read_only_files(t
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", made], check=True)
 
     locked = ["install", "--no-compile", "--require-hashes"]
-    runtime = ["-r", str(lock.lock_path("runtime"))]
-    pip(builder, *locked, "-r", str(lock.lock_path("build")), *runtime)
-    pip(venv, *locked, "--only-binary", ":all:", *runtime)
+    pip(builder, *locked, "-r", str(lock.lock_path("build")), "-r", str(lock.lock_path("runtime")))
+    pip(venv, *locked, "--only-binary", ":all:", "-r", str(lock.lock_path("image")))
     options = ["--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(source)]
     pip(
         builder,
@@ -116,6 +133,7 @@ def test_the_steps_of_the_image_give_a_sealwire_that_runs_from_read_only_files(t
         "import sealwire.wire, sealwire.crypto, sealwire.keys, sealwire.policies, sealwire.proxy, uvloop"
     )
     subprocess.run([python, "-I", "-c", imports], check=True, cwd="/", env={})
+    subprocess.run([python, "-I", "-c", USES_EXTRAS], check=True, cwd="/", env={})
     assert {path for path in venv.rglob("*") if path.is_file()} == before
 
 

@@ -46,8 +46,15 @@ def test_every_pin_of_a_lock_has_a_hash_and_no_line_has_an_address(name: str) ->
 
 def test_the_image_runs_the_versions_that_were_tested() -> None:
     tested = pins("dev")
-    assert pins("runtime").items() <= tested.items()
+    assert pins("runtime").items() <= pins("image").items() <= pins("image-full").items() <= tested.items()
     assert pins("build").items() <= tested.items()
+
+
+def test_the_image_has_compression_and_traces_and_the_full_one_every_provider_of_keys() -> None:
+    assert {"cramjam", "backports-zstd", "opentelemetry-sdk"} <= set(pins("image"))
+    others = {"boto3", "azure-keyvault-keys", "google-auth", "python-pkcs11"}
+    assert not others & set(pins("image"))
+    assert others <= set(pins("image-full"))
 
 
 def test_a_changed_dependency_makes_every_lock_stale(copied_project: Path) -> None:

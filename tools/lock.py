@@ -1,8 +1,9 @@
 """Resolve the dependencies of pyproject.toml into requirements/*.txt, or check that they are in step.
 
-Six locks from one set of tables: `runtime` for the container image, `build` for what compiles and makes the
-wheel, `sbom` for what lists its parts, `deploy` for that, for what mends wheels and for what renders the Helm
-chart, `clients` for the programs of tests/clients, `dev` for everything else that a contributor and CI run.
+Eight locks from one set of tables: `runtime` for a wheel, `image` and `image-full` for the container image,
+with some extras and with all that a proxy may need, `build` for what compiles and makes the wheel, `sbom` for
+what lists its parts, `deploy` for that, for what mends wheels and for what renders the Helm chart, `clients`
+for the programs of tests/clients, `dev` for everything else that a contributor and CI run.
 Each is valid for Python 3.11 to 3.13 on any platform (uv's universal resolution), carries the hash of every
 distribution, and opens with a digest of the tables it was resolved from. Checking compares that digest: it
 needs neither uv nor a network.
@@ -19,8 +20,19 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+IMAGE_EXTRAS = ("compression", "otel")
+KEY_SERVICE_EXTRAS = ("aws", "azure", "gcp", "pkcs11", "s3")
+"""Of which a deployment needs one, if any: 50 MB together."""
+
+
+def _extras(*names: str) -> tuple[str, ...]:
+    return tuple(part for name in names for part in ("--extra", name))
+
+
 LOCKS = {
     "runtime": ("pyproject.toml",),
+    "image": ("pyproject.toml", *_extras(*IMAGE_EXTRAS)),
+    "image-full": ("pyproject.toml", *_extras(*IMAGE_EXTRAS, *KEY_SERVICE_EXTRAS)),
     "build": ("--group", "build", "--group", "compile"),
     "clients": ("--group", "clients"),
     "sbom": ("--group", "sbom"),
