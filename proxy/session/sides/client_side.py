@@ -35,12 +35,10 @@ from sealwire.proxy.session.labels import (
     OTHER,
     command_label,
 )
-from sealwire.proxy.session.login.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded, UsersUnknown
+from sealwire.proxy.session.login.access import OPEN_COMMANDS, LoginNeeded, UsersUnknown
 from sealwire.proxy.session.login.authentication import check_login
 from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, BalancerMismatch
 from sealwire.proxy.session.login.legacy import COMMAND_SUFFIX, LEGACY_COMMANDS
-from sealwire.proxy.session.login.mechanisms import mechanism_in
-from sealwire.proxy.session.login.members import MEMBERS_COMMANDS, NAMING_MEMBERS, names_own_address
 from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
 from sealwire.proxy.session.moving.abandoned import abort_of
 from sealwire.proxy.session.moving.forms import Forms
@@ -48,12 +46,11 @@ from sealwire.proxy.session.moving.lasting import held_by
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.cursors import Opened
-from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, Look
 from sealwire.proxy.session.revealing.reveal import holds_envelope
 from sealwire.proxy.session.rewriting.left_out import leave_out
 from sealwire.proxy.session.rewriting.rewrite import Settled, apply_plan
-from sealwire.proxy.session.shared import Reveal
 from sealwire.proxy.session.sides import ask_users, certificate_login, look_up, on_record
+from sealwire.proxy.session.sides.awaiting import request_for
 from sealwire.proxy.session.sides.denying import denials, denied, described, failed, refused
 from sealwire.proxy.session.sides.entitlement import judged
 from sealwire.proxy.session.write_errors.merging import WriteErrors
@@ -237,7 +234,7 @@ class ClientSide(Side):
         rewritten = apply_plan(plan, shared, settled, forms)
         label = command_label(plan.command)
         count = _COMMAND_COUNTS[label]
-        request = self._request(plan, name, parsed.body, label, opened, errors)
+        request = request_for(conversation, plan, name, parsed.body, label, opened, errors)
         if rights is not None:
             request.stated = stated
             request.client = conversation.entitled.client
@@ -298,52 +295,6 @@ class ClientSide(Side):
         if not self._conversation.let_in:
             raise LoginNeeded(printable(name))
         raise UsersUnknown
-
-    def _check_members(self, message: bytes, body: int) -> None:
-        """Members that were told of the proxy's addresses would reach each other through it."""
-        if names_own_address(message, body, self._conversation.topology):
-            raise Refusal(Reason.COMMAND, rule="an address of Sealwire in place of a member's own")
-
-    def _request(
-        self, plan: Plan, name: bytes, body: int, label: str, opened: Opened, errors: WriteErrors | None
-    ) -> Request:
-        """What the reply needs: what it answers, and whether its envelopes are opened."""
-        if name in LOGIN_COMMANDS:
-            if name == b"saslStart":
-                self._conversation.mechanism = mechanism_in(plan.buf, body)
-            self._conversation.forget_users()
-            return Request(RequestKind.LOGIN, plan.command, "")
-        if name in MEMBERS_COMMANDS:
-            return Request(RequestKind.MEMBERS, plan.command, "")
-        if name in NAMING_MEMBERS:
-            self._check_members(plan.buf, body)
-        if name == b"logout":
-            self._conversation.log_out()
-        settings = self._conversation.shared.settings
-        # of a command that nobody knows, the first argument may be anything, and not a name
-        namespace = replies.one_line(plan.namespace) if label != OTHER or plan.protected else ""
-        reveals = plan.reveals or opened is not Opened.NO or errors is not None
-        marks = opened is Opened.BY_MARK or (plan.reveals and settings.policy.covered(plan.namespace) is None)
-        if settings.reveal is Reveal.EVERYWHERE:
-            reveals, marks = True, False
-        look: Look | None = None
-        watch = self._conversation.shared.plaintext
-        if plan.protected and name in SHOWING_COMMANDS and not self._conversation.views.consulted:
-            # what rests on an answer of the server may be a view, which shows documents as it likes
-            look = watch.look_for(settings.policy, namespace, name, plan)
-        elif name == b"getMore" and opened is Opened.BY_NAME:
-            look = watch.look_for_more(settings.policy, plan.buf, body)
-        request = Request(
-            RequestKind.COMMAND,
-            plan.command,
-            namespace,
-            reveals=reveals,
-            marks=marks,
-            errors=errors,
-            look=look,
-        )
-        request.users = self._conversation.caller.users
-        return request
 
     def _ask(self, namespace: str, message: bytes, parsed: OpMsg) -> list[Effect]:
         """Ask the server what names are; the message comes again when it has answered."""

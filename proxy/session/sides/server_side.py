@@ -1,6 +1,5 @@
 """From the server: handshake replies get our addresses, envelopes are opened, other replies pass."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, final
 
@@ -8,7 +7,6 @@ from sealwire.crypto.envelope import MARKER
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.contexts.cache import ContextKeysMissing
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
-from sealwire.keys.frontier.uses import FrontierLost
 from sealwire.policies.errors import Reason
 from sealwire.policies.roles.rights import Rights
 from sealwire.proxy.session import replies
@@ -22,12 +20,9 @@ from sealwire.proxy.session.effects import (
     LongToClient,
     NeedKeys,
     PlaintextMet,
-    StrangerMet,
     ToClient,
 )
-from sealwire.proxy.session.login.access import is_speculative_yes, is_yes
-from sealwire.proxy.session.login.handshake import MAX_CLIENT_MESSAGE_BYTES, UnknownMember, names_stranger
-from sealwire.proxy.session.login.members import rewrite_members
+from sealwire.proxy.session.login.handshake import MAX_CLIENT_MESSAGE_BYTES
 from sealwire.proxy.session.moving.lasting import answered
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing import cursors
@@ -36,6 +31,7 @@ from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope, context_keys_in, reveal
 from sealwire.proxy.session.sides import ask_users, certificate_login, look_up, on_record
 from sealwire.proxy.session.sides.entitlement import opener_for, shown_reply
+from sealwire.proxy.session.sides.handshake_replies import handshake_reply, hello_reply
 from sealwire.proxy.session.sides.on_record import LongOpening
 from sealwire.proxy.session.sides.server_errors import counted_errors
 from sealwire.proxy.session.write_errors import duplicates
@@ -43,7 +39,7 @@ from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
 from sealwire.wire.header import MSG, OpCode, op_code_of, request_id_of, response_to_of
 from sealwire.wire.long_message import LongMessage
-from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg, refresh_checksum
+from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg
 from sealwire.wire.op_query import parse_op_reply
 
 _DENIED: Final = (replies.ReadDenied, replies.TooManyDocuments)
@@ -108,7 +104,7 @@ class ServerSide(Side):
         )
         if request is None or request.kind is not RequestKind.LEGACY_HELLO or len(reply.documents) != 1:
             raise ProtocolError(WireReason.OPCODE, 12)
-        return self._hello_reply(message, reply.documents[0], bytes)
+        return hello_reply(self._conversation, message, reply.documents[0], bytes)
 
     def _login_begun(self, kind: RequestKind) -> list[Effect]:
         """Whether the reply to a request waits for a login that began with it. Raises ProtocolError."""
@@ -153,7 +149,7 @@ class ServerSide(Side):
         if failure is not None:
             return self._withheld(failure, response_to, request, more_to_come=more_to_come)
         if request.kind is not RequestKind.COMMAND:
-            return self._handshake_reply(request, message, parsed)
+            return handshake_reply(self._conversation, request, message, parsed)
         effects = self._to_client(ToClient(revealed), opened)
         effects += counted_errors(request, message, parsed.body)
         if request.audited is not None:
@@ -194,32 +190,6 @@ class ServerSide(Side):
             shared.plaintext.follow(message, body, look.namespace)
         found = plaintext_in(message, body, look.tree, shared.keyring.partly_plaintext)
         return [PlaintextMet(look.namespace, path, amount) for path, amount in found.items()]
-
-    def _handshake_reply(self, request: Request, message: bytes, parsed: OpMsg) -> list[Effect]:
-        body = parsed.body
-        if request.kind is RequestKind.LEGACY_HELLO:
-            # answered in another opcode, it would reach the client with the members' own addresses
-            raise ProtocolError(WireReason.OPCODE, 12)
-        if request.kind is RequestKind.HELLO:
-            return self._hello_reply(message, body, refresh_checksum)
-        if request.kind is RequestKind.MEMBERS:
-            rewritten = rewrite_members(message, body, self._conversation.topology)
-            done = on_record.of_reply(self._conversation.shared, request, message, parsed)
-            return [*done, ToClient(refresh_checksum(rewritten))]
-        if request.kind is RequestKind.ABORT:
-            # whatever the server says of it: the transaction was not committed
-            error = replies.failure_body(FrontierLost())
-            return [
-                ToClient(replies.command_error(self._conversation.new_id(), response_to_of(message), error))
-            ]
-        reply: list[Effect] = [ToClient(message)]
-        if is_yes(message, body):
-            self._conversation.log_in()
-            reply.append(Count(Counter.LOGINS, label=self._conversation.mechanism))
-        if not replies.is_ok(message, body):
-            failed = Audit("login-failed", "", request.command, replies.code_text(message, body))
-            reply = [failed, Count(Counter.LOGIN_FAILURES, label=self._conversation.mechanism), *reply]
-        return reply
 
     def _answered(self, head: bytes, *, more_to_come: bool) -> Request:
         """The request that the message with this head answers. Raises ProtocolError when there is none."""
@@ -371,19 +341,3 @@ class ServerSide(Side):
             # the server goes on with the stream that the client now takes for ended
             effects.append(self._conversation.end(CloseReason.SERVER_PROTOCOL, name))
         return effects
-
-    def _hello_reply(self, message: bytes, document: int, finish: Callable[[bytes], bytes]) -> list[Effect]:
-        topology = self._conversation.topology
-        strangers: list[Effect] = []
-        if topology.withholds and names_stranger(message, document, topology):
-            strangers.append(StrangerMet())
-        try:
-            told = certificate_login.hello_reply(self._conversation, message, document)
-            rewritten = finish(self._conversation.hello_reply(told, document))
-        except UnknownMember as error:
-            return [*strangers, self._conversation.end(CloseReason.TOPOLOGY, str(error))]
-        reply: list[Effect] = [ToClient(rewritten), *strangers]
-        if is_speculative_yes(message, document):
-            self._conversation.log_in()
-            reply.append(Count(Counter.LOGINS, label=self._conversation.mechanism))
-        return reply

@@ -1,0 +1,74 @@
+"""What the reply to a command will need: the request that waits for it."""
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.planning.plan import Plan
+from sealwire.proxy.session import replies
+from sealwire.proxy.session.conversation import Conversation
+from sealwire.proxy.session.labels import OTHER
+from sealwire.proxy.session.login.access import LOGIN_COMMANDS
+from sealwire.proxy.session.login.mechanisms import mechanism_in
+from sealwire.proxy.session.login.members import MEMBERS_COMMANDS, NAMING_MEMBERS, names_own_address
+from sealwire.proxy.session.requests import Request, RequestKind
+from sealwire.proxy.session.revealing.cursors import Opened
+from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, Look
+from sealwire.proxy.session.shared import Reveal
+from sealwire.proxy.session.write_errors.merging import WriteErrors
+
+
+def request_for(  # noqa: PLR0913, PLR0917 - what a command is, and what became of it
+    conversation: Conversation,
+    plan: Plan,
+    name: bytes,
+    body: int,
+    label: str,
+    opened: Opened,
+    errors: WriteErrors | None,
+) -> Request:
+    """What the reply to a planned command needs: what it answers, and whether its envelopes are opened.
+
+    A step of a login, and a logout, make it unknown who is there. `body`: where the command begins in the
+    plan's message; `label`: the command as it is counted; `errors`: of statements that were left out of it.
+    Raises Refusal, BsonError. Cost: some 1 us.
+    """
+    if name in LOGIN_COMMANDS:
+        if name == b"saslStart":
+            conversation.mechanism = mechanism_in(plan.buf, body)
+        conversation.forget_users()
+        return Request(RequestKind.LOGIN, plan.command, "")
+    if name in MEMBERS_COMMANDS:
+        return Request(RequestKind.MEMBERS, plan.command, "")
+    if name in NAMING_MEMBERS:
+        _check_members(conversation, plan.buf, body)
+    if name == b"logout":
+        conversation.log_out()
+    settings = conversation.shared.settings
+    # of a command that nobody knows, the first argument may be anything, and not a name
+    namespace = replies.one_line(plan.namespace) if label != OTHER or plan.protected else ""
+    reveals = plan.reveals or opened is not Opened.NO or errors is not None
+    marks = opened is Opened.BY_MARK or (plan.reveals and settings.policy.covered(plan.namespace) is None)
+    if settings.reveal is Reveal.EVERYWHERE:
+        reveals, marks = True, False
+    look: Look | None = None
+    watch = conversation.shared.plaintext
+    if plan.protected and name in SHOWING_COMMANDS and not conversation.views.consulted:
+        # what rests on an answer of the server may be a view, which shows documents as it likes
+        look = watch.look_for(settings.policy, namespace, name, plan)
+    elif name == b"getMore" and opened is Opened.BY_NAME:
+        look = watch.look_for_more(settings.policy, plan.buf, body)
+    request = Request(
+        RequestKind.COMMAND,
+        plan.command,
+        namespace,
+        reveals=reveals,
+        marks=marks,
+        errors=errors,
+        look=look,
+    )
+    request.users = conversation.caller.users
+    return request
+
+
+def _check_members(conversation: Conversation, message: bytes, body: int) -> None:
+    """Members that were told of the proxy's addresses would reach each other through it."""
+    if names_own_address(message, body, conversation.topology):
+        raise Refusal(Reason.COMMAND, rule="an address of Sealwire in place of a member's own")
