@@ -20,7 +20,7 @@ from sealwire.proxy.server.connections.recorder import LineRecorder, Unrecorded
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.observability.logs import note
-from sealwire.proxy.session.effects import Close, Done
+from sealwire.proxy.session.effects import Close, CloseReason, Done
 from sealwire.proxy.session.records import UNANSWERED
 
 _log = logging.getLogger("sealwire.server")
@@ -92,6 +92,8 @@ class Lifetime:
         """Cut what has not ended in time."""
         waited_s = now_s - self._ending_since_s
         if has_lingered(self._services, waited_s, (self.client, self.server)):
+            reason = CloseReason.CLIENT_EOF if self.client.ended else CloseReason.SERVER_EOF
+            self._close(Close(reason, "held up"))  # counted, where it was not closing yet
             self.abort()
 
     def _bug(self, error: Exception) -> None:

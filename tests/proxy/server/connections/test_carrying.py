@@ -178,6 +178,8 @@ async def test_a_client_that_does_not_read_keeps_the_last_replies_for_a_while_on
         assert (scene.client.written, scene.client.is_closed) == ([b"first"], False)
         scene.connection.tick(scene.now_s + CLOSE_LINGER_S)
         assert scene.client.is_aborted
+        closed = {"reason": "server-eof"}
+        assert scene.services.metrics.value("sealwire_connections_closed_total", **closed) == 1
 
 
 async def test_once_it_reads_again_it_has_them() -> None:
@@ -202,6 +204,8 @@ async def test_a_client_that_is_gone_holds_its_server_for_a_while_only(waiting: 
         assert not scene.server.is_closed
         scene.connection.tick(scene.now_s + CLOSE_LINGER_S)
         assert scene.server.is_aborted
+        closed = {"reason": "client-eof"}
+        assert scene.services.metrics.value("sealwire_connections_closed_total", **closed) == 1
 
 
 async def test_ends_of_both_leave_nothing_behind() -> None:
