@@ -17,6 +17,7 @@ import yaml
 
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.server.config.reader import parse_config
+from sealwire.proxy.server.discovery.port_map import read_map
 from sealwire.sidecars.detection.rules_file import load_watch_settings
 from tests.build_context import ROOT
 from tests.test_deploy_kubernetes import RESTRICTED, STANDALONE, VERSIONS, validated
@@ -57,7 +58,23 @@ MEMBERS = BASIC | {
         ]
     },
 }
-CASES = {"basic": BASIC, "in-vault": IN_VAULT, "audited": AUDITED, "members": MEMBERS}
+NAMES = [f"mongodb-{number}.mongodb.mongodb.svc.cluster.local:27017" for number in range(3)]
+PORTS = {name: 27020 - number for number, name in enumerate(NAMES)}
+FOLLOWED = BASIC | {
+    "upstream": {
+        "uri": f"mongodb://{','.join(NAMES)}/?replicaSet=rs0",
+        "ports": "27018-27022",
+        "members": PORTS,
+    }
+}
+CASES = {
+    "basic": BASIC,
+    "in-vault": IN_VAULT,
+    "audited": AUDITED,
+    "members": MEMBERS,
+    "followed": FOLLOWED,
+    "followed-in-vault": IN_VAULT | {"upstream": FOLLOWED["upstream"]},
+}
 EACH = pytest.mark.parametrize("case", CASES)
 _RENDER = """
 import json, sys
@@ -199,6 +216,60 @@ def test_every_member_of_a_set_has_a_port_of_the_service() -> None:
     assert [port["containerPort"] for port in proxy["ports"]] == [27017, 27018, 9464]
     clients, _ = every["NetworkPolicy"]["spec"]["ingress"]
     assert [port["port"] for port in clients["ports"]] == [27017, 27018]
+
+
+def test_servers_that_are_followed_have_a_range_of_ports_that_is_the_same_in_every_pod(
+    tmp_path: Path,
+) -> None:
+    every = objects("followed")
+    ports = list(range(27018, 27023))
+    assert [port["port"] for port in every["Service"]["spec"]["ports"]] == ports
+    spec = pods("followed")["template"]["spec"]
+    (proxy,) = spec["containers"]
+    assert [port["containerPort"] for port in proxy["ports"]] == [*ports, 9464]
+    clients, _ = every["NetworkPolicy"]["spec"]["ingress"]
+    assert [port["port"] for port in clients["ports"]] == ports
+    data = every["ConfigMap"]["data"]
+    config = parse_config(data["sealwire.yaml"].encode(), Path("/etc/sealwire/sealwire.yaml"), {})
+    assert config.members == ()
+    assert config.discovery is not None
+    assert config.discovery.advertise == "sealwire.prod.svc.cluster.local"
+    assert list(config.discovery.ports) == ports
+    (copying,) = [each for each in spec["initContainers"] if each["name"] == "ports"]
+    place = config.discovery.ports_file
+    assert place is not None
+    assert f"cp /etc/sealwire/ports.json {place}" in copying["command"][-1]
+    assert str(place.parent) in {mount["mountPath"] for mount in proxy["volumeMounts"]}
+    file = tmp_path / "ports.json"
+    file.write_text(data["ports.json"], encoding="utf-8")
+    file.chmod(0o600)
+    assert {str(member): port for member, port in read_map(file).ports.items()} == PORTS
+
+
+def test_a_single_pod_may_find_the_ports_by_itself() -> None:
+    alone = {"autoscaling": {"enabled": False}, "replicas": 1}
+    upstream = {"uri": "mongodb+srv://mongo.example", "ports": "27018-27020"}
+    assert helm(BASIC | alone | {"upstream": upstream}).returncode == 0
+    assert helm(BASIC | {"upstream": upstream}).returncode != 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ports": "27018-27019"},
+        {"ports": "27022-27018"},
+        {"ports": "9460-9470"},
+        {"ports": "27000-27064"},
+        {"members": {NAMES[0]: 27018, NAMES[1]: 27018}},
+        {"members": {"mongodb-0": 27018}},
+        {"members": {}},
+        {"address": "mongodb:27017"},
+        {"uri": "mongodb://user:password@mongo.example"},
+    ],
+    ids=str,
+)
+def test_ports_that_cannot_be_right_are_refused(wrong: dict[str, Any]) -> None:
+    assert helm(FOLLOWED | {"upstream": FOLLOWED["upstream"] | wrong}).returncode != 0
 
 
 def annotations(template: str) -> dict[str, str]:

@@ -28,13 +28,48 @@ readOnlyRootFilesystem: true
 capabilities: {drop: ["ALL"]}
 {{- end -}}
 
-{{/* The ports that the proxy listens on, as a JSON list: 27017, or that of each entry of config.members. */}}
+{{/* The ports that the proxy listens on, as a JSON list: 27017, those of upstream.ports, or that of each entry of config.members. */}}
 {{- define "sealwire.ports" -}}
 {{- $ports := list -}}
+{{- if .Values.upstream.uri -}}
+{{- $first := regexFind "^[0-9]+" .Values.upstream.ports | int -}}
+{{- $last := regexFind "[0-9]+$" .Values.upstream.ports | int -}}
+{{- if or (lt $last $first) (ge (sub $last $first) 64) (and (le $first 9464) (ge $last 9464)) -}}
+{{- fail "upstream.ports is FIRST-LAST, 64 ports at most, 9464 not among them" -}}
+{{- end -}}
+{{- range untilStep $first (add1 $last | int) 1 -}}
+{{- $ports = append $ports . -}}
+{{- end -}}
+{{- end -}}
 {{- range .Values.config.members -}}
 {{- $ports = append $ports (regexFind "[0-9]+$" .listen | int) -}}
 {{- end -}}
 {{- toJson (default (list 27017) $ports) -}}
+{{- end -}}
+
+{{/* Whether each server has a port of its own; else empty. */}}
+{{- define "sealwire.several" -}}
+{{- if or .Values.upstream.uri .Values.config.members }}true{{ end -}}
+{{- end -}}
+
+{{/* The file of ports that every pod begins with. Behind one Service a port must be the same server in all of them. */}}
+{{- define "sealwire.portsFile" -}}
+{{- $several := or .Values.autoscaling.enabled (gt (int .Values.replicas) 1) -}}
+{{- if and $several (not .Values.upstream.members) -}}
+{{- fail "upstream.members is required with upstream.uri and several pods: the port of each server" -}}
+{{- end -}}
+{{- $usable := include "sealwire.ports" . | fromJsonArray -}}
+{{- $ports := dict -}}
+{{- range $member, $port := .Values.upstream.members -}}
+{{- if not (has (float64 $port) $usable) -}}
+{{- fail (printf "upstream.members: the port of %s is not in upstream.ports" $member) -}}
+{{- end -}}
+{{- $_ := set $ports $member (int $port) -}}
+{{- end -}}
+{{- if ne (len (uniq (values $ports))) (len $ports) -}}
+{{- fail "upstream.members: two servers have one port" -}}
+{{- end -}}
+{{- dict "version" 1 "ports" $ports | toJson -}}
 {{- end -}}
 
 {{/* sealwire.yaml: what the chart knows, and over it what `config` says. */}}
@@ -43,8 +78,15 @@ capabilities: {drop: ["ALL"]}
 {{- $tls := dict "certificate" "/run/tls/tls.crt" "key" "/run/tls/tls.key" -}}
 {{- $listen := dict "address" "0.0.0.0:27017" "advertise" (default $service .Values.advertise) "tls" $tls -}}
 {{- $upstream := dict "tls" (dict "mode" "tls") -}}
-{{- if not .Values.config.members -}}
-{{- $_ := set $upstream "address" (required "upstream.address is required" .Values.upstream.address) -}}
+{{- if .Values.upstream.uri -}}
+{{- if or .Values.upstream.address .Values.config.members -}}
+{{- fail "upstream.uri stands in place of upstream.address and config.members" -}}
+{{- end -}}
+{{- $_ := set $upstream "uri" .Values.upstream.uri -}}
+{{- $host := regexReplaceAll ":[0-9]+$" (default $service .Values.advertise) "" -}}
+{{- $listen = dict "address" "0.0.0.0" "ports" .Values.upstream.ports "ports_file" "/run/ports/ports.json" "advertise" $host "tls" $tls -}}
+{{- else if not .Values.config.members -}}
+{{- $_ := set $upstream "address" (required "upstream.address or upstream.uri is required" .Values.upstream.address) -}}
 {{- else -}}
 {{- $listen = dict "tls" $tls -}}
 {{- end -}}
