@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bson.codec_options import CodecOptions
+from pymongo.errors import OperationFailure
 
 from sealwire.sidecars.direct import Client
 
+_UNAUTHORIZED = 13
 _DECODED = CodecOptions[dict[str, Any]]()
 
 
@@ -28,6 +30,16 @@ def split_by(client: Client, namespace: str, paths: Iterable[str]) -> str:
         if any(_meet(path, field) for field in key):
             return f"its shard key has {path}: reshard the collection by another field first"
     return ""
+
+
+def foreseen_split(client: Client, namespace: str, paths: Iterable[str]) -> str:
+    """As `split_by`, for a plan: where this user may not ask a mongos, that is said. Raises as the driver."""
+    try:
+        return split_by(client, namespace, paths)
+    except OperationFailure as failure:
+        if failure.code != _UNAUTHORIZED:
+            raise
+    return "its shard key is not known: this user may not read config.collections"
 
 
 def _meet(path: str, field: str) -> bool:

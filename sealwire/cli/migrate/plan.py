@@ -17,13 +17,14 @@ from sealwire.cli.options.server import required_uri, server_options
 from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.keys.keyring.file import read_record
 from sealwire.keys.providers import Providers
-from sealwire.policies.file.schema import PathNode, PolicySet
+from sealwire.policies.file.schema import PathNode, PolicySet, leaves
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.inspection import Inspection, Newest, PathCounts, inspect
 from sealwire.sidecars.migration.moves import class_at, tree_of
 from sealwire.sidecars.migration.planning import move_back, select, unfit
+from sealwire.sidecars.migration.shard_keys import foreseen_split
 
 RIGHTS = "log in as a user that may list collections and read them (read)"
 
@@ -48,6 +49,8 @@ class _Found:
 
     inspection: Inspection
     why: str
+    shard_key: str = ""
+    """Why its values cannot move for the sake of its shard key, or empty."""
     size: int = 0
     """About how many documents there are; what was read may be a sample of them."""
 
@@ -74,7 +77,8 @@ def plan(
     It counts the values of each covered path: plaintext, of older keys, of the newest key, and other
     envelopes (another class, damaged); and about how many values `encrypt` would move, also of a sample. Of
     indexes, validators and views that speak of the paths it says what they are once these are encrypted:
-    kept, useless, converted, lost, or in the way. It needs no key-encryption key, opens nothing and shows no
+    kept, useless, converted, lost, or in the way; and before a mongos of a shard key that has one of them,
+    so that it cannot move. It needs no key-encryption key, opens nothing and shows no
     value.
 
     \b
@@ -95,7 +99,9 @@ def plan(
                 found.append(_Found(Inspection(each.namespace, 0, 0, ()), why))
                 continue
             inspection = _inspect(client, each.namespace, each.tree, newest, sample)
-            found.append(_Found(inspection, "", _size(client, each.namespace)))
+            paths = [node.path for node in leaves(each.tree)]
+            split = foreseen_split(client, each.namespace, paths)
+            found.append(_Found(inspection, "", split, _size(client, each.namespace)))
     if as_json:
         print_json(
             {
@@ -108,6 +114,9 @@ def plan(
     show_table(_COLUMNS, (row for each in found for row in _rows(each)))
     if judged:
         show_table(COLUMNS, rows(judged))
+    sharded = [(each.inspection.namespace, each.shard_key) for each in found if each.shard_key]
+    if sharded:
+        show_table(("collection", "in the way"), sharded)
     click.echo(
         "counted in all documents" if sample is None else f"counted in {sample} documents of each at most"
     )
@@ -197,6 +206,7 @@ def _document(found: _Found) -> dict[str, Any]:
         "documents": found.inspection.documents,
         "damaged": found.inspection.damaged,
         "refused": found.why or None,
+        "shard_key": found.shard_key or None,
         "paths": [_path_document(found, each) for each in found.inspection.paths],
     }
 

@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure
 
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.moves import Direction
-from sealwire.sidecars.migration.shard_keys import split_by
+from sealwire.sidecars.migration.shard_keys import foreseen_split, split_by
 from sealwire.sidecars.migration.windows.obstacles import refuse_class_obstacles
 from sealwire.sidecars.migration.windows.paths import class_paths
 from tests.policies.support import POLICY
@@ -73,6 +73,17 @@ def test_a_server_that_is_no_mongos_is_asked_no_further() -> None:
 def test_a_mongos_that_does_not_tell_is_no_leave() -> None:
     with before(play_mongos(), code=13) as client, pytest.raises(OperationFailure):
         split_by(client, NAMESPACE, ["nhs_number"])
+
+
+def test_a_plan_says_what_it_may_not_ask_and_fails_for_any_other_error() -> None:
+    with before(play_mongos(), keyed(nhs_number=1)) as client:
+        assert foreseen_split(client, NAMESPACE, ["nhs_number"]) == split_by(
+            client, NAMESPACE, ["nhs_number"]
+        )
+    with before(play_mongos(), code=13) as client:
+        assert "config.collections" in foreseen_split(client, NAMESPACE, ["nhs_number"])
+    with before(play_mongos(), code=50) as client, pytest.raises(OperationFailure):
+        foreseen_split(client, NAMESPACE, ["nhs_number"])
 
 
 def test_a_class_in_a_shard_key_is_not_rotated() -> None:
