@@ -18,7 +18,7 @@ from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.keys.keyring.file import read_record
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PathNode, PolicySet, leaves
-from sealwire.sidecars.covered import covered_collections
+from sealwire.sidecars.covered import CoveredCollection, covered_collections
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.inspection import Inspection, Newest, PathCounts, inspect
@@ -89,19 +89,10 @@ def plan(
     """
     policies = read_policy(policy)
     newest = Newest.of(read_record(open_keyring_store(keyring, Providers())))
-    found: list[_Found] = []
     with connected(required_uri(uri), RIGHTS) as client:
         chosen = select(covered_collections(client, policies), namespace)
         judged = judged_for_plan(client, chosen)
-        for each in chosen:
-            why = unfit(client, each.namespace)
-            if why:
-                found.append(_Found(Inspection(each.namespace, 0, 0, ()), why))
-                continue
-            inspection = _inspect(client, each.namespace, each.tree, newest, sample)
-            paths = [node.path for node in leaves(each.tree)]
-            split = foreseen_split(client, each.namespace, paths)
-            found.append(_Found(inspection, "", split, _size(client, each.namespace)))
+        found = [_found(client, each, newest, sample) for each in chosen]
     if as_json:
         print_json(
             {
@@ -167,6 +158,15 @@ def verify(
         click.echo("nothing of another form is left" if sound else "values of another form are left")
     damaged = any(each.damaged for each in found)
     sys.exit(0 if sound and not damaged else EX_NO)
+
+
+def _found(client: Client, each: CoveredCollection, newest: Newest, sample: int | None) -> _Found:
+    why = unfit(client, each.namespace)
+    if why:
+        return _Found(Inspection(each.namespace, 0, 0, ()), why)
+    inspection = _inspect(client, each.namespace, each.tree, newest, sample)
+    split = foreseen_split(client, each.namespace, [node.path for node in leaves(each.tree)])
+    return _Found(inspection, "", split, _size(client, each.namespace))
 
 
 def _covered(client: Client, policies: PolicySet, newest: Newest, namespace: str | None) -> list[Inspection]:
