@@ -7,10 +7,12 @@ from sealwire.crypto.host_names import names_host
 from sealwire.policies.file.schema import PolicySet, leaves
 from sealwire.proxy.server.config.policy_file import PolicyFile
 from sealwire.proxy.server.config.settings import AccessControl, Address, Config, Member
-from sealwire.proxy.server.findings import Finding, plaintext_findings, warn
-from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.server.findings import Finding, findings, plaintext_findings, variable_findings, warn
+from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tls import TlsSide
+from sealwire.proxy.server.workers.reload import Renewed
+from sealwire.proxy.server.workers.start import Loaded, Probed, key_findings
 
 _log = logging.getLogger("sealwire.server")
 
@@ -23,6 +25,29 @@ def announce_addresses(member: Member, addresses: Iterable[Address]) -> None:
     names = {"upstream": str(member.upstream), "advertise": str(member.advertise)}
     for address in addresses:
         note(_log, logging.INFO, "listening", address=str(address), **names)
+
+
+def announce_start(config: Config, loaded: Loaded, probed: Probed) -> None:
+    """Log what a start should make somebody look at."""
+    warn(variable_findings(config))
+    warn_of_plaintext(config)
+    warn([*probed.findings, *findings(config), *key_findings(loaded), *loaded.identities.findings])
+
+
+def announce_reload(before: Config, config: Config, renewed: Renewed, worker: int | None) -> None:
+    """Log in the way of `config` from now on, and what it brings that was not so `before`.
+
+    What waits for a restart is said by one process alone: with workers by the supervisor.
+    """
+    if (config.log_level, config.log_format) != (before.log_level, before.log_format):
+        configure(config.log_level, config.log_format, worker=worker)
+    known = findings(before)
+    new = (finding for finding in findings(config) if finding not in known)
+    warn([*renewed.findings, *renewed.identities.findings, *new])
+    warn_of_plaintext(config, before)
+    if renewed.waiting and worker is None:
+        keys = ", ".join(renewed.waiting)
+        note(_log, logging.WARNING, "new values wait for a restart, the old ones count", keys=keys)
 
 
 def warn_of_plaintext(config: Config, before: Config | None = None) -> None:

@@ -13,7 +13,6 @@ import asyncio
 import logging
 import signal
 import time
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,26 +24,21 @@ from sealwire.keys.contexts.cache import ContextCache
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.admin import AdminServer
 from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
-from sealwire.proxy.server.audit_writer.sink import RingAudit, RingEnds, Shell
-from sealwire.proxy.server.config.policy_file import PolicyFile, make_settings, put_first
-from sealwire.proxy.server.config.settings import Address, Config, Member
+from sealwire.proxy.server.config.policy_file import PolicyFile
+from sealwire.proxy.server.config.settings import Address, Config
 from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.entrances import Entrances
 from sealwire.proxy.server.connections.services import Services
 from sealwire.proxy.server.connections.sessions import SessionMaker
 from sealwire.proxy.server.context_feed import ContextFeed
 from sealwire.proxy.server.errors import ServerError
-from sealwire.proxy.server.findings import findings, variable_findings, warn
+from sealwire.proxy.server.findings import warn
 from sealwire.proxy.server.frontiers.feed import FrontierFeed
 from sealwire.proxy.server.frontiers.store import ServerStore
 from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import KeyFeed
-from sealwire.proxy.server.observability.audit import AuditSink, LogAudit, WhenFull, command_audit
-from sealwire.proxy.server.observability.finished import CommandListener
-from sealwire.proxy.server.observability.logs import configure, note
+from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.server.observability.slow_commands import SlowLog
-from sealwire.proxy.server.observability.traces import Tracer, open_tracer
 from sealwire.proxy.server.reaching import ServerWatch
 from sealwire.proxy.server.tasks import OneAtATime, spawn, within
 from sealwire.proxy.server.tls import TlsSide
@@ -52,27 +46,26 @@ from sealwire.proxy.server.workers import memory
 from sealwire.proxy.server.workers.admin_page import OwnFeed, make_admin
 from sealwire.proxy.server.workers.announce import (
     announce_addresses,
+    announce_reload,
+    announce_start,
     role_findings,
     show_certificates,
     show_policy,
-    warn_of_less,
-    warn_of_plaintext,
 )
+from sealwire.proxy.server.workers.command_listeners import CommandListeners
 from sealwire.proxy.server.workers.hangup import take_reload
+from sealwire.proxy.server.workers.in_force import InForce
 from sealwire.proxy.server.workers.member_listeners import MemberListeners
 from sealwire.proxy.server.workers.open_files import allow_connections
+from sealwire.proxy.server.workers.own_audit import open_audit
+from sealwire.proxy.server.workers.pulse import Pulse
 from sealwire.proxy.server.workers.reload import Reload, ReloadRefused, Renewed
-from sealwire.proxy.server.workers.start import Loaded, Probed, key_findings, make_upstreams, probe
+from sealwire.proxy.server.workers.start import Loaded, Probed, make_upstreams, probe
 from sealwire.proxy.server.workers.worker_channel import Seat
-from sealwire.proxy.session.auditing.settings import CommandAudit
-from sealwire.proxy.session.login.identities import NO_IDENTITIES, Identities
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.shared import Shared
-from sealwire.proxy.session.watch import CommandWatch
 
 _log = logging.getLogger("sealwire.server")
-
-TICK_S = 1.0
 
 # How long the loop may take to report that the last connections were cut.
 _ABORT_S = 1.0
@@ -87,31 +80,23 @@ class Proxy:
         self.health = Health()
         self.ready = asyncio.Event()
         self.services: Services
-        self.shared: Shared
-        """What the sessions share; replaced in parts by reloads, by the key feed and by the frontier feed."""
         self.frontiers: FrontierFeed
         self._loaded = loaded
-        self._config = loaded.config
-        """What counts now; a reload changes it."""
-        self._policies: tuple[PolicyFile, ...] = (loaded.policy,)
-        """The one that counts, then those that counted before."""
+        self._in_force = InForce(loaded)
         self._new_session = new_session
         self._seat = seat
-        self._audited: CommandAudit | None = None
-        self._identities: Identities = NO_IDENTITIES
+        self._listeners = CommandListeners(self.metrics)
         self._stopping = asyncio.Event()
         self.stranger_met = asyncio.Event()
         """A server has named a member that has no listener: whoever follows the servers is to ask them."""
         self._reloads = OneAtATime(self._reload, "reload")
         self._servers = ServerWatch(time.monotonic)
-        self.members = MemberListeners(seat, self._servers, self.stranger_met, self._use_members)
+        self.members = MemberListeners(seat, self._servers, self.stranger_met, self._in_force.use_members)
         """Which members have listeners."""
         self._probed: Probed
         self._entrances: Entrances | None = None
-        self._generation = 0
-        """The keyring that is on record."""
+        self._pulse: Pulse
         self._admin: AdminServer | None = None
-        self._tracer: Tracer | None = None
         self._writer: WriterKeeper | None = None
         """Who keeps the audit writer running; with workers that is the supervisor."""
 
@@ -123,12 +108,17 @@ class Proxy:
     @property
     def config(self) -> Config:
         """What counts now."""
-        return self._config
+        return self._in_force.config
 
     @property
     def policy(self) -> PolicyFile:
         """What counts now."""
-        return self._policies[0]
+        return self._in_force.policies[0]
+
+    @property
+    def shared(self) -> Shared:
+        """What the sessions share."""
+        return self._in_force.shared
 
     @property
     def keyring(self) -> Keyring:
@@ -140,27 +130,20 @@ class Proxy:
         """The classes that move."""
         return self.shared.moves
 
-    @property
-    def _worker(self) -> int | None:
-        return None if self._seat is None else self._seat.number
-
     async def run(self) -> None:
         """Start, serve until `stop`, drain. Raises ServerError when it cannot start."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._loop_exception)
-        config = self._config = await self.members.find(self._config, self._loaded.upstream.context)
+        config = await self.members.find(self.config, self._loaded.upstream.context)
         self._probed = await probe(config, make_upstreams(config, self._loaded.upstream))
-        audit = await self._open_audit()
+        audit, self._writer = await open_audit(config, self._seat, self.metrics, self._audit_has_room)
         try:
             keys = KeyFeed(
                 self._loaded.source, self._loaded.first, config.keys, self.metrics, self._use_keyring
             )
             opened = self._loaded.contexts
             cache = None if opened is None else ContextCache()
-            self._audited = command_audit(config.audit)
-            self._identities = self._loaded.identities.identities
-            session_settings = make_settings(config, self._policies, self._audited, self._identities)
-            self.shared = Shared(session_settings, keys.keyring, cache)
+            shared = self._in_force.share(keys.keyring, cache)
             contexts = None
             if opened is not None and cache is not None:
                 contexts = ContextFeed(opened, cache, keys, config.keys, self.metrics)
@@ -173,16 +156,13 @@ class Proxy:
                 contexts=contexts,
                 stranger_met=self.stranger_met.set,
             )
-            self._watch_commands()
-            self.health.keyring = self.services.keys.freshness
-            self.health.in_clear = self.metrics.clear_classes.shown
-            self.health.audit, self.health.audit_trouble = audit.keeping, audit.trouble
-            if contexts is not None:
-                self.health.contexts = contexts.reach
+            self._listeners.use(config, shared, self.services)
+            self._pulse = Pulse(self.health, self.services, shared, self._servers)
+            self._pulse.begin()
             async with self._followed_frontiers():
                 self._bind()
                 self._announce()
-                ticking = spawn(self._tick(), "tick")
+                ticking = spawn(self._pulse.run(self.frontiers), "tick")
                 watching = spawn(self.members.watch(), "watch servers")
                 await self._stopping.wait()
                 watching.cancel()
@@ -220,7 +200,7 @@ class Proxy:
         await self.ready.wait()
         services = self.services
         try:
-            renewed = await Reload(self._loaded.reread, services.keys, self.metrics).renew(self._config)
+            renewed = await Reload(self._loaded.reread, services.keys, self.metrics).renew(self.config)
         except (SourceError, ServerError, ReloadRefused) as error:
             self.metrics.reloads.labels("failed").inc()
             note(_log, logging.ERROR, "reload refused, nothing changed", problem=str(error), hint=error.hint)
@@ -237,17 +217,17 @@ class Proxy:
 
     def _put_in_place(self, renewed: Renewed) -> None:
         """Put everything in place in one step of the loop, so that no connection sees half of it."""
-        before, config = self._config, renewed.config
-        # servers may have come or gone meanwhile
-        renewed = replace(renewed, config=replace(config, members=before.members))
-        config = renewed.config
-        self._renew_session(config, put_first(renewed.policy, self._policies), renewed.identities.identities)
-        self._config = config
+        before = self.config
+        if self._in_force.renew(renewed):
+            self.frontiers.use_policy(self.policy.rules.used_classes)
+            for connection in tuple(self.services.live):
+                connection.settings_changed()
+        config = self.config
         self.services.limits = config.limits
         self.services.keys.use_settings(config.keys)
         if self.services.contexts is not None:
             self.services.contexts.use_settings(config.keys)
-        self._watch_commands()
+        self._listeners.use(config, self.shared, self.services)
         if self._entrances is not None:
             self._entrances.use_listen(renewed.listen.context)
             self._entrances.use_upstream(config, renewed.upstream.context, renewed.identities.ways)
@@ -256,88 +236,19 @@ class Proxy:
             self._admin.use_tls(renewed.admin)
         self.metrics.reloads.labels("loaded").inc()
         self.metrics.certificate_reloads.labels("loaded").inc()
-        self._tell_of(before, renewed)
-
-    def _watch_commands(self) -> None:
-        """Let slow commands be logged, and traces be kept, as the configuration says."""
-        config, listeners = self._config, list[CommandListener]()
-        if config.slow_ms is not None:
-            listeners.append(SlowLog(config.slow_ms))
-        if config.traces is not None and self._tracer is None:
-            self._tracer = open_tracer(config.traces.endpoint, self.metrics.traced)
-            self._tracer.start()
-        if self._tracer is not None:
-            listeners.append(self._tracer)
-        has_traces = self._tracer is not None
-        watch = CommandWatch(time.perf_counter, reads_parents=has_traces) if listeners else None
-        self.shared.watch = watch
-        self.services.listen(watch, tuple(listeners))
-
-    def _renew_session(
-        self, config: Config, policies: tuple[PolicyFile, ...], identities: Identities
-    ) -> None:
-        """Let `policies` count for the sessions that are open and for those to come.
-
-        Where nothing has changed for them they keep their settings, and with these the server's answers.
-        """
-        is_same = policies[0] is self._policies[0] and _of_sessions(config) == _of_sessions(self._config)
-        if is_same and not identities and not self._identities:
-            return
-        self._identities = identities
-        warn_of_less(self._policies[0].rules, policies[0].rules)
-        self._policies = policies
-        self.shared.use_settings(make_settings(config, policies, self._audited, identities))
-        self.frontiers.use_policy(policies[0].rules.used_classes)
-        for connection in tuple(self.services.live):
-            connection.settings_changed()
-
-    def _tell_of(self, before: Config, renewed: Renewed) -> None:
-        config = self._config
-        if (config.log_level, config.log_format) != (before.log_level, before.log_format):
-            configure(config.log_level, config.log_format, worker=self._worker)
-        known = findings(before)
-        warn(
-            [
-                *renewed.findings,
-                *renewed.identities.findings,
-                *(finding for finding in findings(config) if finding not in known),
-            ]
-        )
-        warn_of_plaintext(config, before)
-        if renewed.waiting and self._seat is None:
-            keys = ", ".join(renewed.waiting)
-            note(_log, logging.WARNING, "new values wait for a restart, the old ones count", keys=keys)
+        announce_reload(before, config, renewed, None if self._seat is None else self._seat.number)
         if config.limits.connections > before.limits.connections:
             allow_connections(config.limits.connections)
         self._show(renewed.listen, renewed.upstream)
         note(_log, logging.INFO, "certificates loaded")
         self.services.audit.say("configuration", policy=self.health.policy)
 
-    async def _open_audit(self) -> AuditSink:
-        """Raises AuditError, KeysError."""
-        settings = self._config.audit
-        ends: RingEnds | None = None
-        if self._seat is not None:
-            ends = self._seat.ring
-        elif settings is not None:
-            log_level, log_format = self._config.log_level, self._config.log_format
-            self._writer = WriterKeeper(settings, 1, log_level, log_format)
-            await self._writer.start()
-            ends = self._writer.ends(1)
-        if ends is None:
-            return LogAudit()
-        when_full = WhenFull.FAIL_CLOSED if settings is None else settings.when_full
-        shell = Shell(asyncio.get_running_loop().call_later, self._audit_has_room)
-        always = {} if self._worker is None else {"worker": self._worker}
-        copies = () if settings is None else settings.copies
-        return RingAudit(ends, self.metrics, shell, when_full, always, copies)
-
     def _audit_has_room(self) -> None:
         for connection in tuple(self.services.live):
             connection.audit_has_room()
 
     def _bind(self) -> None:
-        config = self._config
+        config = self.config
         self.health.beat_at = time.monotonic()
         seat = self._seat
         if seat is None:
@@ -348,25 +259,10 @@ class Proxy:
         self._entrances = Entrances(self.services, new_session, *contexts, self._loaded.identities.ways)
         self.members.place(self._entrances, config, self._probed.topologies)
 
-    def _use_members(self, members: tuple[Member, ...]) -> Config:
-        """There are these members now."""
-        self._config = replace(self._config, members=members)
-        return self._config
-
     def _announce(self) -> None:
-        config = self._config
-        warn(variable_findings(config))
-        warn_of_plaintext(config)
-        warn(
-            [
-                *self._probed.findings,
-                *findings(config),
-                *key_findings(self._loaded),
-                *self._loaded.identities.findings,
-            ]
-        )
+        announce_start(self.config, self._loaded, self._probed)
         self._show(self._loaded.listen, self._loaded.upstream)
-        allow_connections(config.limits.connections)
+        allow_connections(self.config.limits.connections)
         if self._admin is not None:
             self._admin.start()
             note(_log, logging.INFO, "admin address", address=str(self._admin.address))
@@ -375,9 +271,9 @@ class Proxy:
             for entrance in self._entrances if self._seat is None else ():
                 announce_addresses(entrance.member, entrance.listener.addresses)
         self.health.frontier = self.frontiers.following
-        self._generation = self.shared.keyring.generation
+        generation = self._pulse.note_keyring()
         self.services.audit.say(
-            "started", version=__version__, policy=self.health.policy, generation=self._generation
+            "started", version=__version__, policy=self.health.policy, generation=generation
         )
         self.health.phase = Phase.READY
         self.metrics.ready.set(1)
@@ -385,11 +281,11 @@ class Proxy:
         note(_log, logging.INFO, "ready" if self._seat is None else "worker ready")
 
     def _show(self, listen: TlsSide, upstream: TlsSide) -> None:
-        policy = self._policies[0]
+        policy = self.policy
         self.health.policy = policy.shown
         show_policy(policy, self.metrics)
-        warn(role_findings(policy.rules, self._config))
-        show_certificates(listen, upstream, self._config, self.metrics)
+        warn(role_findings(policy.rules, self.config))
+        show_certificates(listen, upstream, self.config, self.metrics)
 
     def _use_keyring(self, keyring: Keyring) -> None:
         """Sessions may last for days: what was rotated, or given up, counts for those that are open too."""
@@ -401,46 +297,9 @@ class Proxy:
         store = None if uri is None else ServerStore(uri)
         live = self.services.live
         self.frontiers = FrontierFeed(self.shared.moves, live, keys.load_anew, self.metrics, store)
-        self.frontiers.use_policy(self._policies[0].rules.used_classes)
+        self.frontiers.use_policy(self.policy.rules.used_classes)
         self.frontiers.use_keyring(keys.keyring)
         return self.frontiers
-
-    async def _tick(self) -> None:
-        trimmer = memory.Trimmer()
-        while True:
-            await asyncio.sleep(TICK_S)
-            now = time.monotonic()
-            self.health.beat_at = now
-            self.services.keys.tick()
-            if self.services.contexts is not None:
-                self.services.contexts.tick()
-                self.health.contexts = self.services.contexts.reach
-            self.health.keyring = self.services.keys.freshness
-            self._tell_of_keyring()
-            self.shared.moves.tick(now)
-            self.frontiers.check()
-            self.health.frontier = self.frontiers.following
-            self.health.plaintext = self.metrics.plaintext.shown()
-            self.health.in_clear = self.metrics.clear_classes.shown
-            self.services.failed_logins.tick()
-            self.services.audit.tick()
-            self.health.audit = self.services.audit.keeping
-            self.health.audit_trouble = self.services.audit.trouble
-            self._servers.tick(self.services.limits)
-            self.health.reach, self.health.down = self.metrics.reach.reach, self.metrics.reach.down
-            self.services.look()
-            self.shared.plaintext.next_second()
-            self.shared.reads.next_second()
-            for connection in tuple(self.services.live):
-                connection.tick(now)
-            trimmer.tick(now, 2 * self.services.numbered - len(self.services.live))
-
-    def _tell_of_keyring(self) -> None:
-        """Keys were made, rotated, retired or destroyed, or given up (generation 0): put it on record."""
-        generation = self.shared.keyring.generation
-        if generation != self._generation:
-            self._generation = generation
-            self.services.audit.say("keyring", generation=generation)
 
     async def _drain(self) -> None:
         services = self.services
@@ -455,8 +314,7 @@ class Proxy:
             note(_log, logging.WARNING, "drain ended by its limit", connections=len(services.live))
             self._abort_all()
             await within(services.wait_empty(), _ABORT_S)
-        if self._tracer is not None:
-            await asyncio.to_thread(self._tracer.close)
+        await self._listeners.close()
         note(_log, logging.INFO, "stopped")
 
     def _abort_all(self) -> None:
@@ -467,12 +325,6 @@ class Proxy:
         """In place of asyncio's own handler, which logs the text of exceptions."""
         self.metrics.bugs.inc()
         note(_log, logging.CRITICAL, "bug: in the event loop", context.get("exception"))
-
-
-def _of_sessions(config: Config) -> tuple[object, ...]:
-    """What `make_settings` takes from a configuration."""
-    compression = config.listen_compression, config.upstream_compression
-    return config.access_control, config.reveal, compression
 
 
 async def _run_with_signals(loaded: Loaded, new_session: SessionMaker) -> None:

@@ -7,9 +7,7 @@ started by running the program again: they inherit the environment, standard err
 import asyncio
 import logging
 import signal
-import socket
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -20,21 +18,20 @@ from sealwire.files.errors import SourceError
 from sealwire.proxy.server.admin import AdminServer
 from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
 from sealwire.proxy.server.config.restart_keys import changed, effective
-from sealwire.proxy.server.config.settings import Address, Config, Member
-from sealwire.proxy.server.discovery.layout import PortLayout
-from sealwire.proxy.server.discovery.monitor import UpstreamMonitor
-from sealwire.proxy.server.errors import ListenProblem, ServerError, StartReason, WorkersFailed
+from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.errors import ServerError, StartReason, WorkersFailed
 from sealwire.proxy.server.health import Health, JointHealth, Phase
 from sealwire.proxy.server.observability.logs import configure, note
-from sealwire.proxy.server.page.facts import PageFacts, read_facts
+from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.page.panels import WatchReader
-from sealwire.proxy.server.ports import PortRange, reserve
 from sealwire.proxy.server.tasks import OneAtATime, spawn
 from sealwire.proxy.server.tls import NO_TLS, listen_side, upstream_side
 from sealwire.proxy.server.workers.admin_page import AskedFeed, admin_files, make_admin
-from sealwire.proxy.server.workers.announce import announce_addresses
+from sealwire.proxy.server.workers.asking import AskedWorkers
 from sealwire.proxy.server.workers.hangup import take_reload
-from sealwire.proxy.server.workers.joint_metrics import JointMetrics, families_of
+from sealwire.proxy.server.workers.joint_metrics import families_of
+from sealwire.proxy.server.workers.member_ports import MemberPorts
+from sealwire.proxy.server.workers.processes import WorkerCommand, WorkerProcesses
 from sealwire.proxy.server.workers.roster import (
     AllReady,
     Cut,
@@ -48,14 +45,13 @@ from sealwire.proxy.server.workers.roster import (
 )
 from sealwire.proxy.server.workers.start import ReadConfig
 from sealwire.proxy.server.workers.worker_channel import (
-    Ask,
     Beat,
     ChannelError,
+    Family,
     Figures,
     Members,
     Seat,
     Stranger,
-    encode,
     read_message,
 )
 
@@ -63,14 +59,8 @@ _log = logging.getLogger("sealwire.server")
 
 TICK_S = 0.25
 
-# A worker that does not answer in time is shown as it was last seen.
-FIGURES_S = 2.0
-
 # The whole page, with the wait for the supervisor's own loop.
 PAGE_S = 5.0
-
-WorkerCommand = Callable[[int], Sequence[str]]
-"""From a worker's number to the command line that runs it."""
 
 
 class SupervisorMetrics:
@@ -104,27 +94,12 @@ class Supervisor:
         self._config = config
         self._reread = reread
         self._reloads = OneAtATime(self._reload, "reload")
-        self._command = command
+        self._processes = WorkerProcesses(command)
         self._roster = Roster(config.workers, config.limits.drain_s)
         self._health = JointHealth(Health(beat_at=time.monotonic()))
-        self._joint = JointMetrics()
-        self._processes: dict[int, asyncio.subprocess.Process] = {}
-        self._writers: dict[int, asyncio.StreamWriter] = {}
-        self._signals_due: dict[int, signal.Signals] = {}
-        """For workers whose process is just being made."""
+        self._ports = MemberPorts(self._use_members)
+        self._asked = AskedWorkers(lambda: tuple(self._health.workers), self._processes.tell)
         self._audit_writer: WriterKeeper | None = None
-        self._facts: dict[int, PageFacts] = {}
-        """What workers answered to the last question for them."""
-        self._answers: dict[tuple[int, int], asyncio.Future[None]] = {}
-        self._asked = 0
-        self._reserved: list[list[socket.socket]] = []
-        """Sockets of each member, where the configuration lists them."""
-        self._range: PortRange | None = None
-        """Where servers are followed."""
-        self._left_out: tuple[Address, ...] = ()
-        """Members that may not be used."""
-        self._stranger_met = asyncio.Event()
-        self._monitor: UpstreamMonitor | None = None
         self._loop: asyncio.AbstractEventLoop
         self._finish: asyncio.Future[Finish]
         self._admin: AdminServer | None = None
@@ -137,82 +112,36 @@ class Supervisor:
             feed = AskedFeed(lambda: self._config, self.render, self.facts)
             files = admin_files(self._config)
             self._admin = admin = make_admin(self._config, self._health, feed, files, self._watch)
-            await self._find_servers()
+            await self._ports.find(self._config)
+            self._show_members()
             await self._start_audit_writer()
             admin.start()
             note(_log, logging.INFO, "admin address", address=str(admin.address))
             ticking = spawn(self._tick(), "tick")
-            watching = spawn(self._watch_servers(), "watch servers")
+            watching = spawn(self._ports.watch(), "watch servers")
             finish = await self._finish
             watching.cancel()
             ticking.cancel()
             return finish
         finally:
-            for process in self._processes.values():
-                _send(process, signal.SIGKILL)
+            self._processes.kill()
             if self._audit_writer is not None:
                 await self._audit_writer.close()
-            for sock in (sock for sockets in self._reserved for sock in sockets):
-                sock.close()
-            if self._range is not None:
-                self._range.close()
+            self._ports.close()
             if self._admin is not None:
                 self._admin.close()
 
-    async def _find_servers(self) -> None:
-        """Take the ports, of whoever is found where servers are followed. Raises ServerError."""
-        config = self._config
-        if config.discovery is None:
-            self._reserved = [reserve(member.listen) for member in config.members]
-            return
-        files = await asyncio.to_thread(upstream_side, config.upstream_tls)
-        self._monitor = UpstreamMonitor(config, config.discovery, files.context, self._stranger_met)
-        layout = await self._monitor.first()
-        self._range = PortRange(config.discovery.listen, config.discovery.ports)
-        self._use_layout(layout, layout.members)
+    def _use_members(self, told: Members) -> None:
+        """Servers have come or gone: tell every worker, which opens and drains listeners."""
+        self._show_members()
+        self._processes.tell_all(told)
 
-    def _use_layout(self, layout: PortLayout, members: tuple[Member, ...]) -> None:
-        self._config = replace(self._config, members=members)
-        self._left_out = layout.left_out
-        known = [*(member.upstream for member in members), *layout.left_out]
-        self._joint.use_servers(map(str, known))
-
-    async def _watch_servers(self) -> None:
-        if self._monitor is not None:
-            await self._monitor.run(self._follow)
-
-    def _follow(self, layout: PortLayout) -> bool:
-        """Servers have come or gone: tell every worker, which opens and drains listeners.
-
-        Whether each member has a port that is its own.
-        """
-        known = set(self._config.members)
-        members = tuple(each for each in layout.members if each in known or self._is_free(each))
-        self._use_layout(layout, members)
-        told = encode(Members(members, self._numeric(), self._left_out))
-        for writer in self._writers.values():
-            writer.write(told)
-        for member, addresses in zip(members, self._numeric(), strict=True):
-            if member not in known:
-                announce_addresses(member, addresses)
-        return len(members) == len(layout.members)
-
-    def _is_free(self, member: Member) -> bool:
-        """Whether nobody listens on a new member's port; workers would share it with whoever does."""
-        try:
-            if self._range is not None:
-                self._range.require_free(member.listen.port)
-        except ListenProblem as error:
-            fields = {"upstream": str(member.upstream), "problem": str(error)}
-            note(_log, logging.ERROR, "no listener for a member", hint=error.hint, **fields)
-            return False
-        return True
-
-    def _numeric(self) -> tuple[tuple[Address, ...], ...]:
-        """The numeric addresses of each member's listener."""
-        if self._range is None:
-            return tuple(tuple(_addresses(sockets)) for sockets in self._reserved)
-        return tuple(self._range.addresses(member.listen.port) for member in self._config.members)
+    def _show_members(self) -> None:
+        ports = self._ports
+        self._config = replace(self._config, members=ports.members)
+        if ports.are_followed:
+            known = [*(member.upstream for member in ports.members), *ports.left_out]
+            self._asked.use_servers(map(str, known))
 
     async def _start_audit_writer(self) -> None:
         config = self._config
@@ -240,7 +169,7 @@ class Supervisor:
             # where its files lie waits for a restart, what is in them does not
             tls = await asyncio.to_thread(listen_side, before.admin_tls)
             files = NO_TLS
-            if self._monitor is not None:
+            if self._ports.are_followed:
                 files = await asyncio.to_thread(upstream_side, read.upstream_tls)
         except (SourceError, ServerError) as error:
             # It is said once, here. Workers are not asked to read what cannot be read.
@@ -250,8 +179,7 @@ class Supervisor:
         # servers may have come or gone meanwhile
         config = replace(effective(before, read), members=self._config.members)
         self._config = config
-        if self._monitor is not None:
-            self._monitor.use(config, files.context)
+        self._ports.use(config, files)
         if self._admin is not None:
             self._admin.use_tls(tls)
         if (config.log_level, config.log_format) != (before.log_level, before.log_format):
@@ -264,37 +192,20 @@ class Supervisor:
 
     def render(self) -> bytes:
         """The metrics page, for the admin address's threads. Raises TimeoutError."""
-        return asyncio.run_coroutine_threadsafe(self._page(), self._loop).result(PAGE_S)
+        return asyncio.run_coroutine_threadsafe(self._asked.page(self._own_figures), self._loop).result(
+            PAGE_S
+        )
 
     def facts(self) -> PageFacts | None:
         """What the workers' policy and keyring say, for those threads as well; None without a worker.
 
         While workers differ, it is what the first of them says. Raises TimeoutError.
         """
-        return asyncio.run_coroutine_threadsafe(self._heard_facts(), self._loop).result(PAGE_S)
+        return asyncio.run_coroutine_threadsafe(self._asked.facts(), self._loop).result(PAGE_S)
 
-    async def _heard_facts(self) -> PageFacts | None:
-        self._facts.clear()
-        await self._ask(facts=True)
-        return next((self._facts[number] for number in sorted(self._facts)), None)
-
-    async def _page(self) -> bytes:
-        await self._ask()
+    def _own_figures(self) -> tuple[Family, ...]:
         self.metrics.ready.set(self._roster.ready)
-        return self._joint.render(families_of(self.metrics.registry))
-
-    async def _ask(self, *, facts: bool = False) -> None:
-        """Ask all workers, and wait for their answers, for a while."""
-        self._asked += 1
-        waiting: list[asyncio.Future[None]] = []
-        for number in self._health.workers:
-            answer: asyncio.Future[None] = self._loop.create_future()
-            self._answers[number, self._asked] = answer
-            waiting.append(answer)
-            self._writers[number].write(encode(Ask(self._asked, facts)))
-        if waiting:
-            await asyncio.wait(waiting, timeout=FIGURES_S)
-        self._answers = {key: answer for key, answer in self._answers.items() if answer not in waiting}
+        return families_of(self.metrics.registry)
 
     async def _tick(self) -> None:
         while True:
@@ -309,14 +220,13 @@ class Supervisor:
                 case Start():
                     spawn(self._run_worker(order.number), f"worker {order.number}")
                 case Drain():
-                    self._signal(order.number, signal.SIGTERM)
+                    self._processes.signal(order.number, signal.SIGTERM)
                 case Reload():
-                    self._signal(order.number, signal.SIGHUP)
+                    self._processes.signal(order.number, signal.SIGHUP)
                 case Cut():
-                    self._signal(order.number, signal.SIGKILL)
+                    self._processes.signal(order.number, signal.SIGKILL)
                 case AllReady():
-                    for member, addresses in zip(self._config.members, self._numeric(), strict=True):
-                        announce_addresses(member, addresses)
+                    self._ports.announce()
                     note(_log, logging.INFO, "ready", workers=self._roster.ready)
                 case Finish():
                     if order.outcome is Outcome.DRAINED:
@@ -325,13 +235,6 @@ class Supervisor:
                         self._finish.set_result(order)
                 case _:
                     assert_never(order)
-
-    def _signal(self, number: int, what: signal.Signals) -> None:
-        process = self._processes.get(number)
-        if process is None:
-            self._signals_due[number] = what
-        else:
-            _send(process, what)
 
     # -- one worker ------------------------------------------------------------------------------------------
 
@@ -349,24 +252,14 @@ class Supervisor:
         self._worker_ended(number, code)
 
     async def _start(self, number: int) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader]:
-        ours, theirs = socket.socketpair()
         ring = None if self._audit_writer is None else self._audit_writer.ends(number)
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *self._command(number),
-                stdin=theirs.fileno(),
-                pass_fds=() if ring is None else (ring.memory, ring.wake),
-            )
-        self._processes[number] = process
-        if (due := self._signals_due.pop(number, None)) is not None:
-            _send(process, due)
-        ours.setblocking(False)
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        self._writers[number] = writer
-        members = () if self._range is None else self._config.members
-        seat = Seat(number, self._config.workers, self._numeric(), ring, members, self._left_out)
-        writer.write(encode(seat))
-        return process, reader
+
+        def seat() -> Seat:
+            ports = self._ports
+            members = ports.members if ports.are_followed else ()
+            return Seat(number, self._config.workers, ports.numeric, ring, members, ports.left_out)
+
+        return await self._processes.start(number, ring, seat)
 
     async def _listen(self, number: int, reader: asyncio.StreamReader) -> None:
         try:
@@ -374,23 +267,18 @@ class Supervisor:
                 message = await read_message(reader)
                 match message:
                     case Stranger():
-                        self._stranger_met.set()
+                        self._ports.stranger_met.set()
                     case Beat():
                         self._beat(number, message)
                     case Figures():
-                        self._joint.heard(number, message.families)
-                        if message.facts:
-                            self._facts[number] = read_facts(message.facts)
-                        answer = self._answers.get((number, message.number))
-                        if answer is not None and not answer.done():
-                            answer.set_result(None)
+                        self._asked.heard(number, message)
                     case _:
                         raise ChannelError(type(message).__name__)
         except (asyncio.IncompleteReadError, OSError):
             return  # the worker is ending; the exit of its process tells how
         except (ChannelError, ValueError) as error:
             note(_log, logging.CRITICAL, "bug: a worker says what none should", error, worker=number)
-            self._signal(number, signal.SIGKILL)
+            self._processes.signal(number, signal.SIGKILL)
 
     def _beat(self, number: int, beat: Beat) -> None:
         now_s = time.monotonic()
@@ -412,15 +300,9 @@ class Supervisor:
             self._carry_out(self._roster.became_ready(number, now_s))
 
     def _worker_ended(self, number: int, code: int) -> None:
-        self._processes.pop(number, None)
-        self._signals_due.pop(number, None)
+        self._processes.ended(number)
         self._health.workers.pop(number, None)
-        self._joint.ended(number)
-        if (writer := self._writers.pop(number, None)) is not None:
-            writer.close()
-        for (worker, _), answer in self._answers.items():
-            if worker == number and not answer.done():
-                answer.set_result(None)
+        self._asked.ended(number)
         orders = self._roster.ended(number, code, time.monotonic())
         said_why = any(isinstance(order, Finish) and order.code > 0 for order in orders)
         if not self._roster.draining and not said_why:
@@ -428,17 +310,6 @@ class Supervisor:
             self.metrics.exits.labels(how).inc()
             note(_log, logging.ERROR, "worker ended", worker=number, **{how: abs(code)})
         self._carry_out(orders)
-
-
-def _addresses(sockets: list[socket.socket]) -> list[Address]:
-    return [Address(*sock.getsockname()[:2]) for sock in sockets]
-
-
-def _send(process: asyncio.subprocess.Process, what: signal.Signals) -> None:
-    try:
-        process.send_signal(what)
-    except ProcessLookupError:
-        return  # the worker has just ended, and `_run_worker` is told
 
 
 async def _run_with_signals(supervisor: Supervisor) -> Finish:

@@ -1,8 +1,10 @@
 """Which listener stands for which member."""
 
 from sealwire.proxy.server.config.settings import Address, Discovery, Member, Seeds
+from sealwire.proxy.server.discovery.fitness import UnfitMember
 from sealwire.proxy.server.discovery.layout import PortLayout, layout_of
 from sealwire.proxy.server.discovery.port_map import PortMap
+from sealwire.proxy.server.errors import StartReason
 
 A, B = Address("m0", 27017), Address("m1", 27017)
 SETTINGS = Discovery(Seeds((A,)), "::", "proxy.test", 100, 101)
@@ -21,3 +23,17 @@ def test_a_member_without_a_port_has_no_listener_and_no_name() -> None:
     layout = layout_of(SETTINGS, [A, B], PortMap({A: 100}))
     assert (layout.withheld, layout.names) == ((B,), {"m0:27017": "proxy.test:100"})
     assert layout != PortLayout(layout.members)
+
+
+def test_a_member_that_may_not_be_used_keeps_its_port_and_has_no_listener() -> None:
+    unfit = UnfitMember(A, StartReason.UPSTREAM_TLS_VERIFY, "", "")
+    layout = layout_of(SETTINGS, [A, B], PortMap({A: 100, B: 101}), [unfit])
+    assert (layout.names, layout.left_out, layout.withheld) == ({"m1:27017": "proxy.test:101"}, (A,), ())
+    assert layout != layout_of(SETTINGS, [B], PortMap({A: 100, B: 101}))
+
+
+def test_an_operator_is_told_of_whoever_has_no_listener() -> None:
+    assert layout_of(SETTINGS, [A], PortMap({A: 100})).findings == []
+    unfit = UnfitMember(A, StartReason.UPSTREAM_TLS_VERIFY, "", "")
+    left_out, withheld = layout_of(SETTINGS, [A, B], PortMap({A: 100}), [unfit]).findings
+    assert (left_out.fields["upstream"], withheld.fields["members"]) == (str(A), str(B))
