@@ -5,55 +5,42 @@ Errors are `SourceError` with line and column; an override's place is the name o
 
 import os
 import re
-import ssl
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
-from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.providers import ProviderKind
 from sealwire.keys.vault.settings import VaultSettings
 from sealwire.proxy.server.config.admin_names import read_admin_tls, read_page
-from sealwire.proxy.server.config.discovery_names import WILDCARD_HOSTS, read_discovery
+from sealwire.proxy.server.config.discovery_names import read_discovery
 from sealwire.proxy.server.config.identity_names import read_identities
+from sealwire.proxy.server.config.member_names import read_address, read_members, read_sides
+from sealwire.proxy.server.config.overrides import ignored_variables, overridden
 from sealwire.proxy.server.config.setting_names import (
+    choice_of,
     read_audit,
     read_kek,
     read_keys,
     read_place,
     read_vault,
-    refuse_leftovers,
 )
 from sealwire.proxy.server.config.settings import (
-    KEYS,
-    KNOWN_VARIABLES,
     AccessControl,
     Address,
     Config,
-    Kind,
     Limits,
-    ListenTls,
-    Member,
-    TlsMode,
     TraceSettings,
-    UpstreamTls,
-    variable_of,
 )
-from sealwire.proxy.server.config.wire_names import COMPRESSION_KEYS, read_balanced, read_compressed
+from sealwire.proxy.server.config.tls_names import read_listen_tls, read_upstream_tls
+from sealwire.proxy.server.config.wire_names import read_balanced, read_compressed
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.session.shared import Reveal
 
-_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-_PLAINTEXT_HINT = "add `tls:` with its files, or write `tls: {mode: plaintext}` to do without on purpose"
 _DAY_S = 86_400.0
-_OF_A_SERVICE = re.compile(r"_(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)$", re.ASCII)
-# So alike are SEALWIER_WORKERS and SEALWIRE_WORKERS; SEALED_SECRETS is like nothing of ours.
-_LIKENESS = 0.9
 _LIMITS: Mapping[str, Callable[[Node], Any]] = {
     "connections": lambda node: node.integer(1, 100_000),
     "drain_s": lambda node: node.number(0, _DAY_S),
@@ -61,8 +48,6 @@ _LIMITS: Mapping[str, Callable[[Node], Any]] = {
     "handshake_s": lambda node: node.number(0.1, 600),
 }
 """How each field of `Limits` is read."""
-
-E = TypeVar("E", bound=Enum)
 
 # One worker fills one core, so no machine has use for more.
 MAX_WORKERS = 64
@@ -119,52 +104,8 @@ def read_named_file(path: Path, what: str) -> bytes:
 def parse_config(source: bytes, path: Path, environ: Mapping[str, str]) -> Config:
     """The configuration in `source`; relative paths start at the folder of `path`. Raises SourceError."""
     root = parse_yaml(source, str(path), "docs/configuration.md")
-    for key, kind in KEYS.items():
-        # An empty variable is an unset one: compose files write `${NAME:-}`.
-        if text := environ.get(variable_of(key)):
-            root = _overlaid(root, key, _override(variable_of(key), text, kind))
-    config = _Reader(path.absolute().parent, environ).config(root)
-    return replace(config, ignored_variables=_ignored(environ, tuple(_own_variables(config))))
-
-
-def _override(variable: str, text: str, kind: Kind) -> Node:
-    if kind is Kind.TEXT:
-        return Node(variable, 1, 1, text)
-    return parse_yaml(text.encode(), variable, "docs/configuration.md")
-
-
-def _overlaid(node: Node, path: tuple[str, ...], leaf: Node) -> Node:
-    if not path:
-        return leaf
-    entries = dict(node.mapping())
-    below = entries.get(path[0], Node(leaf.filename, leaf.line, leaf.column, {}))
-    entries[path[0]] = _overlaid(below, path[1:], leaf)
-    return Node(node.filename, node.line, node.column, entries)
-
-
-def _ignored(environ: Mapping[str, str], own: Collection[str]) -> tuple[str, ...]:
-    """Variables that look like Sealwire's and that nothing reads; `own` are those the configuration names.
-
-    They are reported, not refused: somebody else's program may have made them.
-    """
-    others = {name for name in environ if name.upper().startswith("SEAL")} - KNOWN_VARIABLES - set(own)
-    return tuple(sorted(name for name in others if _looks_ours(name, environ[name])))
-
-
-def _looks_ours(name: str, value: str) -> bool:
-    # Kubernetes sets such names for a service called `sealwire` or `sealwire-admin`.
-    if _OF_A_SERVICE.search(name) or (name.endswith("_PORT") and "://" in value):
-        return False
-    alike = get_close_matches(name.upper(), KNOWN_VARIABLES, 1, _LIKENESS)
-    return name.startswith("SEALWIRE_") or bool(alike)
-
-
-def _own_variables(config: Config) -> Iterator[str]:
-    cache = config.keys.cache
-    for kek in (config.kek, *(() if cache is None else (cache.kek,))):
-        if kek.kind is ProviderKind.ENVIRONMENT:
-            yield kek.location
-    yield from (identity.password_variable for identity in config.identities)
+    config = _Reader(path.absolute().parent, environ).config(overridden(root, environ))
+    return replace(config, ignored_variables=ignored_variables(config, environ))
 
 
 def _traces(node: Node) -> TraceSettings:
@@ -193,11 +134,11 @@ class _Reader:
                 *("workers", "busy_poll_us", "reveal", "traces"),
             ),
         )
-        listen, upstream = _sides(top)
+        listen, upstream = read_sides(top)
         log = _section(top, "log", ("level", "format", "slow_ms"))
         frontier = top["frontier"].entries(("uri_file",), ()) if "frontier" in top else {}
         admin = _section(top, "admin", ("address", "tls", "page"))
-        admin_address = _address(admin["address"]) if "address" in admin else Address("127.0.0.1", 9464)
+        admin_address = read_address(admin["address"]) if "address" in admin else Address("127.0.0.1", 9464)
         admin_tls = read_admin_tls(admin.get("tls"), self._path)
         levels = ("debug", "info", "warning", "error")
         keyring = read_place(top["keyring"], self._path)
@@ -209,22 +150,22 @@ class _Reader:
         )
         vault = top.get("vault")
         vault_settings = read_vault(vault, self._path, self._environ, top["kek"]) if in_vault else None
-        listen_tls = self._listen_tls(_tls_node(top["listen"], listen))
-        upstream_tls = self._upstream_tls(_tls_node(top["upstream"], upstream))
+        listen_tls = read_listen_tls(top["listen"], listen, self._path)
+        upstream_tls = read_upstream_tls(top["upstream"], upstream, self._path)
         discovery = None
         if "uri" in upstream:
             discovery = read_discovery(listen, upstream, upstream_tls, self._path)
         named = upstream.get("identities")
         return Config(
-            members=_listed(top, listen, upstream),
+            members=read_members(top, listen, upstream),
             listen_tls=listen_tls,
             upstream_tls=upstream_tls,
             identities=() if named is None else read_identities(named, self._path, listen_tls, upstream_tls),
             discovery=discovery,
             probe=upstream["probe"].boolean() if "probe" in upstream else True,
-            access_control=_choice(upstream, "access_control", AccessControl.REQUIRED),
+            access_control=choice_of(upstream, "access_control", AccessControl.REQUIRED),
             policy=self._path(top["policy"]),
-            reveal=_choice(top, "reveal", Reveal.PROTECTED),
+            reveal=choice_of(top, "reveal", Reveal.PROTECTED),
             keyring=keyring,
             kek=kek,
             keys=keys,
@@ -233,7 +174,7 @@ class _Reader:
             admin_tls=admin_tls,
             admin_page=read_page(admin.get("page"), self._path, admin_address, admin_tls),
             log_level=log["level"].choice(levels) if "level" in log else "info",
-            log_format=_choice(log, "format", LogFormat.TEXT),
+            log_format=choice_of(log, "format", LogFormat.TEXT),
             slow_ms=log["slow_ms"].number(0, MAX_SLOW_MS) if "slow_ms" in log else None,
             traces=_traces(top["traces"]) if "traces" in top else None,
             limits=_limits(top),
@@ -246,44 +187,6 @@ class _Reader:
             load_balanced=read_balanced(listen, single="members" not in top and discovery is None),
         )
 
-    def _listen_tls(self, node: Node) -> ListenTls:
-        known = ("certificate", "key", "client_ca", "require_client_certificate", "minimum")
-        entries = node.entries((), ("mode", *known))
-        if _choice(entries, "mode", TlsMode.TLS) is TlsMode.PLAINTEXT:
-            refuse_leftovers(entries, known, "with `mode: plaintext`")
-            return ListenTls(TlsMode.PLAINTEXT)
-        if "certificate" not in entries:
-            raise node.error("missing key 'certificate'", "clients need a certificate to verify")
-        required = entries.get("require_client_certificate")
-        is_required = required is not None and required.boolean()
-        if required is not None and is_required and "client_ca" not in entries:
-            raise required.error("client certificates need `client_ca`", "name the file of their authority")
-        return ListenTls(
-            TlsMode.TLS,
-            certificate=self._path(entries["certificate"]),
-            key=self._optional_path(entries, "key"),
-            client_ca=self._optional_path(entries, "client_ca"),
-            require_client_certificate=is_required,
-            minimum=_minimum(entries),
-        )
-
-    def _upstream_tls(self, node: Node) -> UpstreamTls:
-        known = ("ca", "certificate", "key", "server_name", "minimum")
-        entries = node.entries((), ("mode", *known))
-        if _choice(entries, "mode", TlsMode.TLS) is TlsMode.PLAINTEXT:
-            refuse_leftovers(entries, known, "with `mode: plaintext`")
-            return UpstreamTls(TlsMode.PLAINTEXT)
-        if "key" in entries and "certificate" not in entries:
-            raise entries["key"].error("a key without a certificate", "add `certificate:`")
-        return UpstreamTls(
-            TlsMode.TLS,
-            ca=self._optional_path(entries, "ca"),
-            certificate=self._optional_path(entries, "certificate"),
-            key=self._optional_path(entries, "key"),
-            server_name=entries["server_name"].text() if "server_name" in entries else None,
-            minimum=_minimum(entries),
-        )
-
     def _path(self, node: Node) -> Path:
         return self._folder / Path(node.text()).expanduser()
 
@@ -291,41 +194,8 @@ class _Reader:
         return self._path(entries[key]) if key in entries else None
 
 
-def _sides(top: Mapping[str, Node]) -> tuple[Mapping[str, Node], Mapping[str, Node]]:
-    """The entries of `listen` and of `upstream`. With members, these hold only what the members share."""
-    wire = ("tls", *COMPRESSION_KEYS)
-    common = ("probe", "access_control", "identities", *wire)
-    if "members" in top:
-        return top["listen"].entries((), ("load_balanced", *wire)), top["upstream"].entries((), common)
-    if "uri" in top["upstream"].mapping():
-        listen = top["listen"].entries(
-            ("address", "ports"), ("advertise", "ports_file", "load_balanced", *wire)
-        )
-        return listen, top["upstream"].entries(("uri",), ("heartbeat_s", *common))
-    listen = top["listen"].entries(("address",), ("advertise", "load_balanced", *wire))
-    return listen, top["upstream"].entries(("address",), common)
-
-
-def _listed(
-    top: Mapping[str, Node], listen: Mapping[str, Node], upstream: Mapping[str, Node]
-) -> tuple[Member, ...]:
-    if "uri" in upstream:
-        return ()
-    if "members" in top:
-        return _members(top["members"])
-    return (_member(listen["address"], listen.get("advertise"), upstream["address"]),)
-
-
 def _section(top: Mapping[str, Node], name: str, optional: tuple[str, ...]) -> Mapping[str, Node]:
     return top[name].entries((), optional) if name in top else {}
-
-
-def _choice(entries: Mapping[str, Node], key: str, default: E) -> E:
-    """The member of the default's enum that is written at `key`, by its value."""
-    if key not in entries:
-        return default
-    choices = type(default)
-    return choices(entries[key].choice([choice.value for choice in choices]))
 
 
 def _limits(top: Mapping[str, Node]) -> Limits:
@@ -341,49 +211,3 @@ def _workers(node: Node, vault: VaultSettings | None) -> int:
             "each worker logs in to Vault: give them a secret id with enough uses, or a token-file",
         )
     return workers
-
-
-def _tls_node(section: Node, entries: Mapping[str, Node]) -> Node:
-    if "tls" not in entries:
-        raise section.error("missing key 'tls'", _PLAINTEXT_HINT)
-    return entries["tls"]
-
-
-def _minimum(entries: Mapping[str, Node]) -> ssl.TLSVersion:
-    return _VERSIONS[entries["minimum"].choice(list(_VERSIONS))] if "minimum" in entries else _VERSIONS["1.2"]
-
-
-def _address(node: Node) -> Address:
-    """`host:port` or `[IPv6]:port`."""
-    host, colon, port = node.text().rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise node.error("an IPv6 address needs brackets", 'write "[::1]:27018"')
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535 or not host:
-        raise node.error("expected an address", 'write "host:port", for example "127.0.0.1:27018"')
-    return Address(host, int(port))
-
-
-def _members(node: Node) -> tuple[Member, ...]:
-    members: list[Member] = []
-    for item in node.items():
-        entry = item.entries(("listen", "upstream"), ("advertise",))
-        member = _member(entry["listen"], entry.get("advertise"), entry["upstream"])
-        for other in members:
-            if member.advertise == other.advertise or member.upstream == other.upstream:
-                raise item.error("two members share an address", "each server has a listener of its own")
-        members.append(member)
-    if not members:
-        raise node.error("no members", "list them, or use listen.address and upstream.address")
-    return tuple(members)
-
-
-def _member(listen: Node, advertise: Node | None, upstream: Node) -> Member:
-    member = Member(_address(listen), _address(advertise or listen), _address(upstream))
-    if member.advertise.host in WILDCARD_HOSTS:
-        raise (advertise or listen).error(
-            "clients cannot connect to a wildcard address",
-            "set `advertise:` to the host and port that clients use",
-        )
-    return member

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
@@ -20,6 +21,8 @@ from sealwire.proxy.session.auditing.settings import CommandScope
 
 ToPath = Callable[[Node], Path]
 """Makes the path in a node absolute."""
+
+E = TypeVar("E", bound=Enum)
 
 _YEAR_S = 366 * 86_400.0
 # A key service may be away for a day. A clinic must be able to read its records meanwhile.
@@ -174,3 +177,11 @@ def refuse_leftovers(entries: Mapping[str, Node], keys: tuple[str, ...], where: 
     for key in keys:
         if key in entries:
             raise entries[key].error(f"'{key}' has no meaning {where}", "remove one of the two")
+
+
+def choice_of(entries: Mapping[str, Node], key: str, default: E) -> E:
+    """The member of the default's enum that is written at `key`, by its value. Raises SourceError."""
+    if key not in entries:
+        return default
+    choices = type(default)
+    return choices(entries[key].choice([choice.value for choice in choices]))

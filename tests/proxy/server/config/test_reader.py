@@ -38,7 +38,6 @@ from tests.proxy.server.config_texts import (
     EVERYWHERE,
     FOLDER,
     IN_VAULT,
-    SET,
     SHORT,
     VAULT,
     WHOLE,
@@ -202,15 +201,6 @@ def test_what_makes_no_sense_for_keys_is_refused(section: str, line: int) -> Non
     assert error_of(f"{section}\n{text}").line == line
 
 
-def test_a_replica_set_has_a_listener_for_each_member_and_shares_the_rest() -> None:
-    config = parse(SET)
-    assert config.members == (
-        Member(Address("127.0.0.1", 27018), Address("127.0.0.1", 27018), Address("a", 27017)),
-        Member(Address(EVERYWHERE, 27019), Address("proxy", 27019), Address("b", 27017)),
-    )
-    assert config.upstream_tls == UpstreamTls(TlsMode.TLS)
-
-
 @pytest.mark.parametrize(
     ("old", "new", "in_hint"),
     [
@@ -272,31 +262,6 @@ def test_a_secret_id_for_one_log_in_cannot_serve_several_workers() -> None:
     assert "token-file" in error_of(wrapped + "workers: 2\n").hint
 
 
-def test_tls_cannot_be_left_out_on_the_way_to_the_server() -> None:
-    error = error_of(SHORT.replace('27017", tls: {mode: plaintext}', '27017"'))
-    assert (error.line, error.column) == (2, 11)
-
-
-def test_client_certificates_cannot_be_required_without_their_authority() -> None:
-    error = error_of(WHOLE.replace("    client_ca: tls/clients.crt\n", ""))
-    assert error.line == 7
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ('"b:27017"', '"a:27017"'),
-        ('"proxy:27019"', '"127.0.0.1:27018"'),
-        (', advertise: "proxy:27019"', ""),
-        ("listen: {tls", 'listen: {address: "x:1", tls'),
-        ("upstream: {tls", 'upstream: {address: "x:1", tls'),
-    ],
-)
-def test_members_that_cannot_be_told_apart_or_reached_are_refused(old: str, new: str) -> None:
-    assert old in SET
-    assert error_of(SET.replace(old, new)).line in (1, 2, 5)
-
-
 @pytest.mark.parametrize(
     ("old", "new", "place"),
     [
@@ -310,11 +275,6 @@ def test_members_that_cannot_be_told_apart_or_reached_are_refused(old: str, new:
 def test_what_opens_doors_has_to_be_written_word_for_word(old: str, new: str, place: tuple[int, int]) -> None:
     error = error_of(WHOLE.replace(old, new))
     assert (error.line, error.column) == place
-
-
-def test_an_empty_list_of_members_is_refused() -> None:
-    lines = [line for line in SET.splitlines() if not line.startswith("  -")]
-    assert error_of("\n".join(lines).replace("members:", "members: []")).line == 3
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
@@ -372,7 +332,3 @@ def test_the_example_is_valid_and_shows_every_section() -> None:
     assert parse_config(source, file, {}).members
     for path in KEYS:
         assert path[-1].encode() in source
-
-
-def test_addresses_are_written_as_mongodb_writes_them() -> None:
-    assert (str(Address("::1", 1)), str(Address("a", 2))) == ("[::1]:1", "a:2")
