@@ -117,8 +117,6 @@ class ProbeProtocol(asyncio.Protocol):
         self._framer = Framer(MAX_REPLY_BYTES)
         self._transport: asyncio.Transport
         self._request_id = 0
-        self.opened_at_s = 0.0
-        """By the clock of the loop."""
         self.access: AccessControl | None = None
         """What the server has said of logins on this connection."""
 
@@ -130,7 +128,6 @@ class ProbeProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: TCP and TLS stand."""
         self._transport = cast(asyncio.Transport, transport)
-        self.opened_at_s = asyncio.get_running_loop().time()
 
     async def ask(self, command: Mapping[str, Any], limit_s: float) -> bytes:
         """The message that answers. Raises TimeoutError, ConnectionError, ProtocolError, ValueError."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from sealwire.proxy.server.config.settings import Address, Discovery, Seeds
-from sealwire.proxy.server.discovery.fitness import Answer, UnfitMember, judged
+from sealwire.proxy.server.discovery.fitness import Answer, UnfitMember, judged, require_usable
 from sealwire.proxy.server.discovery.foreign import foreign_finding, require_one_kind
 from sealwire.proxy.server.discovery.layout import PortLayout, layout_of
 from sealwire.proxy.server.discovery.port_map import PortMap, read_map, require_writable, write_map
@@ -68,6 +68,11 @@ class MemberFinder:
         """What the last round found."""
 
     @property
+    def members(self) -> tuple[Address, ...]:
+        """Who belongs to the deployment, with a listener or without."""
+        return () if self._view is None else self._view.members
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """What an operator should know of the last round."""
         return (*self.layout.findings, *self._foreign.values(), *self._troubles.values())
@@ -88,7 +93,7 @@ class MemberFinder:
         require_one_kind(_hellos(answers))
         if self._view is None:
             raise self._nobody(answers)
-        self._require_usable(self._view, answers)
+        require_usable(self._view.members, answers, self._unfit)
         self._keep(self._given(self._view))
         self.layout = self._laid_out(self._view)
         return self.layout
@@ -165,13 +170,6 @@ class MemberFinder:
         return TopologyProblem(
             StartReason.UPSTREAM_OTHER_SET, f"{self._seeds}: none answers as a {wanted}", _NOBODY
         )
-
-    def _require_usable(self, view: ClusterView, answers: Mapping[Address, Answer]) -> None:
-        """Where members are left out, another one has to be there. Raises why the first of them is."""
-        unfit = [self._unfit[member] for member in view.members if member in self._unfit]
-        usable = _hellos(answers).keys() & set(view.members) - self._unfit.keys()
-        if unfit and not usable:
-            raise unfit[0]
 
     async def _resolve(self) -> None:
         self._resolved_at = self._clock()

@@ -5,7 +5,7 @@ nothing is sent there but the next question. It does not keep the others from be
 answer at all is another matter: it may be restarting, and what was known of it before still counts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sealwire.proxy.server.config.settings import AccessControl, Address
@@ -59,6 +59,16 @@ def judged(
         if error is not None:
             unfit[server] = error
     return unfit
+
+
+def require_usable(
+    members: Iterable[Address], answers: Mapping[Address, Answer], unfit: Mapping[Address, ServerError]
+) -> None:
+    """Where members may not be used, another one has to be there. Raises why the first of them may not."""
+    known = tuple(members)
+    errors = [unfit[member] for member in known if member in unfit]
+    if errors and not any(isinstance(answers.get(member), Hello) and member not in unfit for member in known):
+        raise errors[0]
 
 
 def _tells_nothing(known: ServerError | None, answer: Answer, wanted: AccessControl) -> bool:

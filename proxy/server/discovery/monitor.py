@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from sealwire.proxy.server.config.settings import Config, Discovery
 from sealwire.proxy.server.discovery.finder import MemberFinder
+from sealwire.proxy.server.discovery.fitness import judged, require_usable
 from sealwire.proxy.server.discovery.layout import PortLayout
 from sealwire.proxy.server.discovery.srv import LookUp, look_up
 from sealwire.proxy.server.discovery.watch import Watch
@@ -54,6 +55,20 @@ class UpstreamMonitor:
         layout = await self._finder.first()
         self._tell()
         return layout
+
+    async def require_usable(self, config: Config, context: ssl.SSLContext | None) -> None:
+        """Ask in the way of a reload, before that counts: with it not all listeners may close.
+
+        Raises UpstreamUnavailable or AccessProblem where members may not be used then, and no other answers.
+        Cost: ANSWER_S twice at most
+        """
+        members, watch = self._finder.members, Watch(config, context)
+        watch.hurry()
+        try:
+            answers = await watch.ask(members)
+        finally:
+            watch.close()
+        require_usable(members, answers, judged({}, answers, config.access_control))
 
     def use(self, config: Config, context: ssl.SSLContext | None) -> None:
         """A reload: connect in this way from now on."""

@@ -15,9 +15,6 @@ from sealwire.proxy.server.upstream import Upstream
 # `limits.connect_s`, as for every connection.
 ANSWER_S = 3.0
 
-# A certificate is looked at when a connection is opened, and a server may have been given another one since.
-RENEW_S = 60.0
-
 
 class Watch:
     """One connection to each server that was asked last. For one event loop."""
@@ -65,15 +62,12 @@ class Watch:
         limits = replace(config.limits, connect_s=longest_s)
         upstream = Upstream(server, limits, self._context, config.upstream_tls.server_name)
         kept = self._probes.get(server)
-        now_s = asyncio.get_running_loop().time()
-        if kept is not None and not kept.is_closing and now_s - kept.opened_at_s < RENEW_S:
+        if kept is not None and not kept.is_closing:
             try:
                 return await ask_again(kept, upstream, limits)
             except UpstreamUnavailable:
-                pass  # it may have been restarted: one more chance, on a new connection
-        if kept is not None:
-            kept.close()
-            self._probes.pop(server, None)
+                kept.close()  # it may have been restarted: one more chance, on a new connection
+        self._probes.pop(server, None)
         probe = await open_probe(upstream)
         try:
             hello = await ask_again(probe, upstream, limits)

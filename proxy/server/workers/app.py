@@ -201,6 +201,7 @@ class Proxy:
         services = self.services
         try:
             renewed = await Reload(self._loaded.reread, services.keys, self.metrics).renew(self.config)
+            await self.members.require_usable(renewed.config, renewed.upstream.context)
         except (SourceError, ServerError, ReloadRefused) as error:
             self.metrics.reloads.labels("failed").inc()
             note(_log, logging.ERROR, "reload refused, nothing changed", problem=str(error), hint=error.hint)

@@ -85,6 +85,11 @@ class MemberListeners:
                 entrances.place(member, config, topology, sockets)
         self._servers.use(entrances.reached)
 
+    async def require_usable(self, config: Config, context: ssl.SSLContext | None) -> None:
+        """Raises as `UpstreamMonitor.require_usable`; with workers the supervisor has asked."""
+        if self._monitor is not None:
+            await self._monitor.require_usable(config, context)
+
     def use(self, config: Config, context: ssl.SSLContext | None) -> None:
         """A reload: the servers are asked in this way from now on."""
         if self._monitor is not None:

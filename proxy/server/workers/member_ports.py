@@ -71,6 +71,11 @@ class MemberPorts:
         if self._monitor is not None:
             await self._monitor.run(self._follow)
 
+    async def require_usable(self, config: Config, tls: TlsSide) -> None:
+        """Raises as `UpstreamMonitor.require_usable`."""
+        if self._monitor is not None:
+            await self._monitor.require_usable(config, tls.context)
+
     def use(self, config: Config, tls: TlsSide) -> None:
         """A reload: the servers are asked in this way from now on."""
         if self._monitor is not None:

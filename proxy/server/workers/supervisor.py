@@ -171,6 +171,7 @@ class Supervisor:
             files = NO_TLS
             if self._ports.are_followed:
                 files = await asyncio.to_thread(upstream_side, read.upstream_tls)
+            await self._ports.require_usable(effective(before, read), files)
         except (SourceError, ServerError) as error:
             # It is said once, here. Workers are not asked to read what cannot be read.
             self.metrics.reloads.labels("failed").inc()

@@ -138,6 +138,11 @@ def test_workers_come_up_beside_a_member_that_may_not_be_used(tmp_path: Path) ->
             said(proxy, "worker ready")
             assert all_tell(ports[0], [f"{LOOPBACK}:{ports[0]}"])
             until(lambda: down_of(proxy) == ("partly", [bad.name]))
+            good.play = bad.play
+            proxy.process.send_signal(signal.SIGHUP)
+            assert good.name in said(proxy, "reload refused, nothing changed")["problem"]
+            assert all_tell(ports[0], [f"{LOOPBACK}:{ports[0]}"])
+        good.play = lambda name, _command: UNAUTHORIZED if name == "listDatabases" else None
         checked = site.serve("--check", "--json")
         events = [warning["event"] for warning in json.loads(checked.stdout)["warnings"]]
         assert (checked.returncode, "member is left out" in events) == (0, True)
