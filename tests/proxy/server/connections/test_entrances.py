@@ -21,6 +21,7 @@ from sealwire.proxy.server.config.settings import (
 )
 from sealwire.proxy.server.discovery.layout import PortLayout
 from sealwire.proxy.server.errors import ListenProblem
+from sealwire.proxy.server.observability.reach import Reachable
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.server.workers.worker_channel import Seat
 from sealwire.proxy.session.session import Session
@@ -267,6 +268,22 @@ async def test_a_worker_starts_beside_a_member_that_may_not_be_used() -> None:
             proxy.members.follow(members[:1], ((here[0],),), (*left_out, members[1].upstream))
             assert proxy.metrics.reach.down == (bad.name, late.name)
             assert len(proxy.addresses) == 1
+
+
+async def test_a_worker_starts_while_no_member_may_be_used_and_has_them_once_they_may() -> None:
+    ports = free_ports(2)
+    with played_set("") as played:
+        (member,) = played.members
+        member.play = reject
+        upstream, here = Address(member.host, member.port), Address(LOOPBACK, ports[0])
+        seat = Seat(1, 1, (), left_out=(upstream,))
+        async with running(make_loaded(following(played, ports)), Session, seat) as proxy:
+            assert (proxy.addresses, proxy.metrics.reach.reach) == ([], Reachable.DOWN)
+            assert proxy.metrics.reach.down == (member.name,)
+            assert proxy.members.follow((Member(here, here, upstream),), ((here,),))
+            await until(lambda: proxy.metrics.reach.reach is Reachable.UP)
+            async with Client(ports[0]) as client:
+                assert (await client.hello())["hosts"] == addresses(ports, 1)
 
 
 async def test_a_reload_with_which_no_member_may_be_used_changes_nothing(tmp_path: Path) -> None:
