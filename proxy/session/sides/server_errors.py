@@ -16,15 +16,10 @@ from sealwire.wire.errors import BsonError
 from sealwire.wire.int32 import int32_at
 from sealwire.wire.raw_bson import MIN_DOCUMENT_BYTES, Cursor
 
-MAX_LOOKED_FIELDS: Final = 64
+_MAX_LOOKED_FIELDS: Final = 64
 """So that no server keeps the loop busy with a reply of a million fields."""
 
 _OK_KINDS: Final = (kinds.DOUBLE, kinds.INT, kinds.LONG, kinds.BOOL)
-
-# A type byte, the name and its NUL.
-_OK_LENGTH: Final = len(b"ok") + 2
-_WRITE_ERRORS_LENGTH: Final = len(b"writeErrors") + 2
-_N_ERRORS_LENGTH: Final = len(b"nErrors") + 2
 
 _N: Final = b"\x10n\0"
 _OK: Final = b"\x01ok\0\0\0\0\0\0\0\xf0\x3f"
@@ -42,10 +37,9 @@ def counted_errors(request: Request, message: bytes, body: int) -> tuple[Count, 
     Errors of single writes count once for their command. A reply that is no BSON is no error: it passes.
     Cost: one comparison for a find, two searches in a write's reply, 64 fields at most for any other.
     """
-    first = message[body + 4]
-    if first == kinds.OBJECT and request.command != _BULK_WRITE:
+    if message[body + 4] == kinds.OBJECT and request.command != _BULK_WRITE:
         return _NONE
-    if first == kinds.INT and message.startswith(_N, body + 4) and _all_written(message, body):
+    if message.startswith(_N, body + 4) and _all_written(message, body):
         return _NONE
     try:
         counter = _counter(Cursor(message, body))
@@ -65,23 +59,22 @@ def _all_written(message: bytes, body: int) -> bool:
 
 def _counter(field: Cursor) -> Counter | None:
     """Raises BsonError."""
-    for _ in range(MAX_LOOKED_FIELDS):
+    for _ in range(_MAX_LOOKED_FIELDS):
         if not field.advance():
             return None
-        length = field.value - field.start
-        if length == _OK_LENGTH and field.is_named(b"ok"):
+        if field.is_named(b"ok"):
             value = field.buf[field.value : field.end]
             if field.kind not in _OK_KINDS or not is_true(field.kind, value):
                 return Counter.SERVER_ERRORS
-        elif length >= _N_ERRORS_LENGTH and _are_write_errors(field, length):
+        elif _are_write_errors(field):
             return Counter.WRITE_ERRORS
     return None
 
 
-def _are_write_errors(field: Cursor, length: int) -> bool:
+def _are_write_errors(field: Cursor) -> bool:
     """Whether a field tells of errors of writes. `bulkWrite` has only their number there."""
-    if length == _WRITE_ERRORS_LENGTH and field.is_named(b"writeErrors"):
+    if field.is_named(b"writeErrors"):
         return field.kind == kinds.ARRAY and field.end - field.value > MIN_DOCUMENT_BYTES
-    if length == _N_ERRORS_LENGTH and field.is_named(b"nErrors"):
+    if field.is_named(b"nErrors"):
         return field.kind == kinds.INT and int32_at(field.buf, field.value) > 0
     return False
