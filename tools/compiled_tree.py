@@ -7,9 +7,9 @@
     python tools/compiled_tree.py --can-compile             # only say whether there is one
 
 Sealwire lies there as it would be installed, and what a run starts runs the compiled core too. The plain
-sources and the environment stay as they are. Compiling takes one to five minutes, and is done again only when
-what it is made from has changed; a wheel of the same files (tools/wheels.py) is taken instead. All else is
-copied at every call.
+sources and the environment stay as they are. Compiling takes one to four minutes, on all processors, and is
+done again only when what it is made from has changed; a wheel of the same files (tools/wheels.py) is taken
+instead. All else is copied at every call.
 """
 
 import argparse
