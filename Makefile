@@ -42,7 +42,7 @@ demo-governance: $(INSTALLED)  ## show who may see what, a breach, a patient's q
 	$(DEMO) governance $(ARGS)
 
 test: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests (make test ARGS='-k framing' for some of them)
-	$(if $(MEASURED),$(BIN)/python tools/coverage_run.py,$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow") $(ARGS)
+	$(if $(MEASURED),$(BIN)/python tools/coverage_run.py,$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not slow") $(ARGS)
 
 compiled: $(INSTALLED)  ## compile the core into build/compiled, when its sources have changed (needs a C compiler)
 	$(BIN)/python tools/compiled_tree.py

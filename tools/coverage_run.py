@@ -195,7 +195,7 @@ def measure(arguments: list[str]) -> int:
         "-m",
         "pytest",
         "-n",
-        "3",
+        "4",
         "--dist",
         "loadfile",
         "--no-loadscope-reorder",
