@@ -45,6 +45,8 @@ def test_an_error_is_counted_by_the_name_of_its_command(no: object) -> None:
 
 def test_what_stands_before_ok_does_not_hide_an_error() -> None:
     before = {"operationTime": bson.Timestamp(1, 1), "$clusterTime": {"clusterTime": bson.Timestamp(1, 1)}}
+    state = {"topologyVersion": {"processId": bson.ObjectId(), "counter": Int64(6)}, "ok": 0.0, "code": 13435}
+    assert counted(FIND, state) == [(Counter.SERVER_ERRORS, "find")]
     assert counted(FIND, before | {"ok": 0.0}) == [(Counter.SERVER_ERRORS, "find")]
     assert counted(INSERT, {"n": 0, "ok": 0.0}) == [(Counter.SERVER_ERRORS, "insert")]
 
