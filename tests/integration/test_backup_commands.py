@@ -274,7 +274,9 @@ def test_a_drill_of_a_damaged_backup_fails_before_anything_is_restored(
         (tmp_path / path.name).write_bytes(content)
     figures = tmp_path / "drill.prom"
     done = desk.run("restore", backup, "--drill", "--store", str(tmp_path), "--metrics-file", str(figures))
-    assert not figures.exists()
+    said = figures.read_text(encoding="utf-8")
+    assert "_first_run_" in said
+    assert "_last_success_" not in said
     assert done.returncode == 65
     assert done.stdout == ""
 
