@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import bson
 
 from tests.compressed_messages import NUMBERS, packed, unpacked
+from tests.support.relay import ENDS_WITHIN_S
 
 _HANDSHAKES = ("hello", "isMaster", "ismaster")
 
@@ -47,7 +48,8 @@ class InflatingRelay:
         """What each handshake offered."""
         self.streamed = 0
         """Replies that nobody asked for."""
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def address(self) -> str:
@@ -57,6 +59,10 @@ class InflatingRelay:
 
     def close(self) -> None:
         """Accept no more."""
+        # closed alone, it would still hand out one connection
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(ENDS_WITHIN_S)
         self._listener.close()
 
     def _accept(self) -> None:
@@ -65,7 +71,11 @@ class InflatingRelay:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(self._upstream)
+            try:
+                server = socket.create_connection(self._upstream)
+            except OSError:
+                client.close()
+                continue
             threading.Thread(target=self._relay, args=(client, server), daemon=True).start()
 
     def _relay(self, client: socket.socket, server: socket.socket) -> None:

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+ENDS_WITHIN_S = 10.0
+"""How long the thread that accepts may take to notice that it is over."""
+
 Weather = Callable[[bytes], Iterator[bytes]]
 """What arrives, in the pieces in which it goes on. It may sleep before each of them."""
 
@@ -52,7 +55,8 @@ class Relay:
         self.weather: Weather = clear_sky
         self._flowing = threading.Event()
         self._flowing.set()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def address(self) -> str:
@@ -62,6 +66,10 @@ class Relay:
 
     def close(self) -> None:
         """Stop listening and cut every connection."""
+        # closed alone, it would still hand out one connection, which nobody would close
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(ENDS_WITHIN_S)
         self._listener.close()
         self._flowing.set()
         self.cut()
