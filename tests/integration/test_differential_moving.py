@@ -79,6 +79,9 @@ def test_one_of_two_clients_wins_a_value(tmp_path: Path) -> None:
     with moving_site(tmp_path, RACED_POLICY, 1, (CLASS,)) as site:
         races = Races(site, 1)
         races.run(80)
+        # a busy machine may take a window past before anybody meets it
+        while {side for _, side in races.counted} != set(Side) and sum(races.counted.values()) < 400:
+            races.run(20)
     assert {side for _, side in races.counted} == set(Side)
     assert {kind for kind, _ in races.counted} == set(KINDS)
 
