@@ -170,6 +170,15 @@ def test_a_request_that_came_as_it_is_is_answered_so() -> None:
     play.finish()
 
 
+def test_replies_of_both_kinds_that_are_awaited_at_once() -> None:
+    play = Playbook(talking(ALL))
+    play >> client(packed(command(FIND, 1), ZLIB.number)) << to_server(command(STORED, 1))
+    play >> client(command(FIND, 2)) << to_server(command(STORED, 2))
+    play >> server(reply(batch(SEALED), 2)) << to_client(reply(batch(NHS), 2))
+    play >> server(reply(batch(SEALED), 1)) << to_client(packed_as(reply(batch(NHS), 1), ZLIB))
+    play.finish()
+
+
 def test_a_short_message_is_sent_as_it_is() -> None:
     play = Playbook(talking(ALL, ALL))
     ping = command({"ping": 1, "$db": "admin"})

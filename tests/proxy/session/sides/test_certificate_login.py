@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 from bson.binary import Binary
 
-from sealwire.proxy.session.effects import Audit, Count, Counter, Effect, ToClient, ToServer
+from sealwire.proxy.session.effects import (
+    Audit,
+    Close,
+    CloseReason,
+    Count,
+    Counter,
+    Effect,
+    ToClient,
+    ToServer,
+)
 from sealwire.proxy.session.login.identities import (
     CertificateIdentity,
     Certified,
@@ -19,6 +28,7 @@ from sealwire.proxy.session.login.scram import ScramHash, ScramSecret
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.wire.header import OpCode, op_code_of, response_to_of
+from sealwire.wire.op_msg import MORE_TO_COME
 from tests.proxy.session.world import (
     POLICY,
     body_of,
@@ -225,6 +235,15 @@ def test_a_server_that_breaks_the_protocol_lets_nobody_in(answer: dict[str, Any]
     talk.server(answer)
     assert [each["code"] for each in talk.told()] == [18]
     assert not talk.is_let_in
+
+
+def test_a_server_that_answers_a_login_with_a_stream_is_cut_off() -> None:
+    talk = Talk(SCRAM)
+    talk.client(command(EXPLICIT))
+    number = int.from_bytes(talk.sent()[-1][4:8], "little")
+    effects = talk.session.server_data(reply({"ok": 1.0, "payload": Binary(b"")}, number, flags=MORE_TO_COME))
+    assert [e.reason for e in effects if isinstance(e, Close)] == [CloseReason.SERVER_PROTOCOL]
+    assert not [e for e in effects if isinstance(e, ToServer | ToClient)]
 
 
 @pytest.mark.parametrize("legacy", [False, True])
