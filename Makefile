@@ -26,8 +26,8 @@ help:  ## print this list
 
 setup: $(INSTALLED)  ## make .venv with the locked dependencies and Sealwire in it
 
-# On the compiled core where that is built already, as a wheel or a tree, or can be within a minute.
-DEMO := $(BIN)/python tools/compiled_tree.py --or-plain --within 60 --here --run sealwire demo
+# On the compiled core where that is built already, as a wheel or a tree, or can be within a minute and a half.
+DEMO := $(BIN)/python tools/compiled_tree.py --or-plain --within 90 --here --run sealwire demo
 
 demo: $(INSTALLED)  ## show an unchanged application before and behind Sealwire
 	$(DEMO) $(ARGS)

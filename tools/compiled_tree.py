@@ -3,7 +3,7 @@
     python tools/compiled_tree.py                           # make it, or bring it up to date
     python tools/compiled_tree.py --run pytest tests/wire   # and run a module there, as `python -m` would
     python tools/compiled_tree.py --or-plain --run bench    # on the plain core where there is no compiler
-    python tools/compiled_tree.py --or-plain --within 60 --here --run sealwire demo   # or where it is slow
+    python tools/compiled_tree.py --or-plain --within 90 --here --run sealwire demo   # or where it is slow
     python tools/compiled_tree.py --can-compile             # only say whether there is one
 
 Sealwire lies there as it would be installed, and what a run starts runs the compiled core too. The plain

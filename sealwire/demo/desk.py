@@ -6,6 +6,7 @@ question by question.
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from sealwire.demo.layout import DESK_APP
 from sealwire.testbed.errors import TestbedError, TestbedReason
 
 _END_S: Final = 20.0
+_CODE: Final = re.compile(r"'code': (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Period:
     failed: int
     median_ms: float
     slowest_ms: float
+    kinds: tuple[str, ...] = ()
+    """What errors there were: class of the driver, and code of the server."""
 
 
 class DeskProcess:
@@ -59,8 +63,11 @@ class DeskProcess:
         """What it saw from the question `since` on."""
         lines = self.lines[since:]
         times = [float(line["ms"]) for line in lines]
-        failed = sum("error" in line for line in lines)
-        return Period(len(lines), failed, statistics.median(times or [0.0]), max(times, default=0.0))
+        errors = [str(line["error"]) for line in lines if "error" in line]
+        kinds = tuple(sorted(set(map(_kind, errors))))
+        return Period(
+            len(lines), len(errors), statistics.median(times or [0.0]), max(times, default=0.0), kinds
+        )
 
     def end(self) -> None:
         """Let it finish its question. Raises TestbedError when it does not end, or ends with an exit code."""
@@ -106,6 +113,11 @@ class Desks:
         """The questions whose answers were not the same."""
         pairs = list(zip(self.direct.lines, self.guarded.lines, strict=False))
         return [one["question"] for one, other in pairs if _seen(one) != _seen(other)]
+
+
+def _kind(error: str) -> str:
+    code = _CODE.search(error)
+    return error.partition(":")[0] + (f" {code[1]}" if code else "")
 
 
 def _seen(line: dict[str, Any]) -> tuple[Any, ...]:

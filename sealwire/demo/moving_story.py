@@ -163,7 +163,7 @@ def checks_of(
             whole and not failure,
             failure or f"{sum(len(chapter.commands) for chapter in chapters)} commands",
         ),
-        Check("the application met no error", whole and failed == 0, f"{failed} errors"),
+        Check("the application met no error", whole and failed == 0, _errors(chapters, failed)),
         Check(
             "its answers are those of a database in plaintext",
             compared > 0 and not different,
@@ -173,6 +173,11 @@ def checks_of(
     if whole:
         checks += _checks_of_stored(chapters)
     return tuple(checks)
+
+
+def _errors(chapters: Sequence[Chapter], failed: int) -> str:
+    kinds = sorted({f"{kind} while {chapter.title}" for chapter in chapters for kind in chapter.desk.kinds})
+    return f"{failed} errors" + (f": {', '.join(kinds)}" if kinds else "")
 
 
 def _checks_of_stored(chapters: Sequence[Chapter]) -> list[Check]:

@@ -13,7 +13,7 @@ from sealwire.testbed.errors import TestbedError, TestbedReason
 ANSWERS = """
 import json, os, sys
 for place in range(4):
-    answer = {"error": "Failed"} if place == 3 else {"answer": os.environ["MONGODB_URI"][place]}
+    answer = {"answer": os.environ["MONGODB_URI"][place]} if place < 3 else {"error": "No: {'code': 11600}"}
     print(json.dumps({"place": place, "question": f"q{place}", "ms": 10.0 * place} | answer), flush=True)
 sys.stdin.read()
 """
@@ -38,8 +38,8 @@ def test_answers_are_compared_question_by_question(program: Path, tmp_path: Path
     with desks_at_work("abc", "axc", program, tmp_path) as desks:
         wait_for(lambda: desks.compared == 4)
         assert desks.different() == ["q1"]
-        assert desks.guarded.period(0) == Period(4, 1, 15.0, 30.0)
-        assert desks.guarded.period(2) == Period(2, 1, 25.0, 30.0)
+        assert desks.guarded.period(0) == Period(4, 1, 15.0, 30.0, ("No 11600",))
+        assert desks.guarded.period(2) == Period(2, 1, 25.0, 30.0, ("No 11600",))
         assert desks.guarded.period(4) == Period(0, 0, 0.0, 0.0)
 
 

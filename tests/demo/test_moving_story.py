@@ -35,6 +35,14 @@ def test_a_whole_story_holds() -> None:
     assert held() == [True] * 5
 
 
+def test_errors_are_told_by_kind_and_chapter() -> None:
+    broken = replace(CHAPTERS[2], desk=Period(50, 3, 8.0, 120.0, ("AutoReconnect", "OperationFailure 11600")))
+    chapters = (*CHAPTERS[:2], broken, *CHAPTERS[3:])
+    check = checks_of(chapters, compared=240, different=[], failure="")[1]
+    assert not check.passed
+    assert check.detail == "3 errors: AutoReconnect while turned, OperationFailure 11600 while turned"
+
+
 @pytest.mark.parametrize(
     ("place", "change", "claim"),
     [
