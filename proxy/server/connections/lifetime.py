@@ -11,6 +11,7 @@ Theory of operation. A connection walks CONNECTING -> OPEN -> CLOSING -> CLOSED 
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from enum import Enum, auto
 
@@ -35,7 +36,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Lifetime:
+class Lifetime(ABC):
     """The two transports of a connection and the session between them, from the first to the last."""
 
     def __init__(self, services: Services, route: Route, transport: asyncio.Transport) -> None:
@@ -113,9 +114,9 @@ class Lifetime:
             self._report_unanswered()
             self._forget()
 
+    @abstractmethod
     def _forget(self) -> None:
         """Nobody needs the connection any more."""
-        raise NotImplementedError
 
     def _report_unanswered(self) -> None:
         """Whatever the server made of them, these commands were sent."""
