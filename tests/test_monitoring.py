@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.server.workers.supervisor import SupervisorMetrics
+from sealwire.proxy.server.supervisor.supervisor import SupervisorMetrics
 from tests.build_context import ROOT
 from tests.monitored import (
     DASHBOARD,

@@ -17,7 +17,8 @@ from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.findings import Finding
 from sealwire.proxy.server.observability.logs import configure
 from sealwire.proxy.server.page.panels import WatchedNow
-from sealwire.proxy.server.workers import app, checking, supervisor, worker
+from sealwire.proxy.server.supervisor import supervisor
+from sealwire.proxy.server.workers import app, checking, worker
 from sealwire.proxy.server.workers.hangup import hold_reload
 from sealwire.proxy.server.workers.start import load
 from sealwire.proxy.server.workers.worker_channel import ChannelError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.proxy.server.workers.supervisor import SupervisorMetrics
+from sealwire.proxy.server.supervisor.supervisor import SupervisorMetrics
 from tests.build_context import ROOT
 from tests.integration.conftest import Stack
 from tests.monitored import MONITORING, metrics_named

@@ -1,8 +1,8 @@
-"""Starting, watching, reloading and ending: one process that serves, or several under a supervisor.
+"""One process that serves, from its start to its end: by itself, or as a worker below a supervisor.
 
-Owns: `app.Proxy` (one process from start to drain), `in_force` (what counts in it), `reload` (what is read
-anew), `pulse` (what it does each second); `worker` (the same below a supervisor), `supervisor` (starts and
-restarts workers, as `roster` decides), and what that has of them: `processes`, `member_ports` and `asking`.
+Owns: `start` (what is read and checked before), `app.Proxy` (from start to drain), `in_force` (what counts in
+it), `reload` (what is read anew), `pulse` (what it does each second); `worker` (the same below a supervisor)
+and `worker_channel`, by which the two speak.
 
-May not import: cryptography, hvac.
+May not import: cryptography, hvac, proxy.server.supervisor.
 """

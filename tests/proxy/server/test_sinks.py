@@ -6,8 +6,8 @@ import re
 import pytest
 
 from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.supervisor.supervisor import SupervisorMetrics
 from sealwire.proxy.server.tasks import spawn
-from sealwire.proxy.server.workers.supervisor import SupervisorMetrics
 from tests.build_context import ROOT
 from tests.proxy.server.harness import until
 

@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
 from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.supervisor.supervisor import SupervisorMetrics
 from sealwire.proxy.server.workers.joint_metrics import GAUGES, JointMetrics, families_of
-from sealwire.proxy.server.workers.supervisor import SupervisorMetrics
 from sealwire.proxy.session.effects import Count
 from sealwire.proxy.session.effects import Counter as CoreCounter
 

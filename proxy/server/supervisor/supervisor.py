@@ -24,25 +24,25 @@ from sealwire.proxy.server.health import Health, JointHealth, Phase
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.page.panels import WatchReader
-from sealwire.proxy.server.tasks import OneAtATime, spawn
-from sealwire.proxy.server.tls import NO_TLS, listen_side, upstream_side
-from sealwire.proxy.server.workers.admin_page import AskedFeed, admin_files, make_admin
-from sealwire.proxy.server.workers.asking import AskedWorkers
-from sealwire.proxy.server.workers.hangup import take_reload
-from sealwire.proxy.server.workers.joint_metrics import families_of
-from sealwire.proxy.server.workers.member_ports import MemberPorts
-from sealwire.proxy.server.workers.processes import WorkerCommand, WorkerProcesses
-from sealwire.proxy.server.workers.roster import (
+from sealwire.proxy.server.supervisor.asking import AskedWorkers
+from sealwire.proxy.server.supervisor.member_ports import MemberPorts
+from sealwire.proxy.server.supervisor.processes import WorkerCommand, WorkerProcesses
+from sealwire.proxy.server.supervisor.roster import (
     AllReady,
     Cut,
     Drain,
     Finish,
     Order,
     Outcome,
-    Reload,
+    Renew,
     Roster,
     Start,
 )
+from sealwire.proxy.server.tasks import OneAtATime, spawn
+from sealwire.proxy.server.tls import NO_TLS, listen_side, upstream_side
+from sealwire.proxy.server.workers.admin_page import AskedFeed, admin_files, make_admin
+from sealwire.proxy.server.workers.hangup import take_reload
+from sealwire.proxy.server.workers.joint_metrics import families_of
 from sealwire.proxy.server.workers.start import ReadConfig
 from sealwire.proxy.server.workers.worker_channel import (
     Beat,
@@ -222,7 +222,7 @@ class Supervisor:
                     spawn(self._run_worker(order.number), f"worker {order.number}")
                 case Drain():
                     self._processes.signal(order.number, signal.SIGTERM)
-                case Reload():
+                case Renew():
                     self._processes.signal(order.number, signal.SIGHUP)
                 case Cut():
                     self._processes.signal(order.number, signal.SIGKILL)

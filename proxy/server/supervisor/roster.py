@@ -49,7 +49,7 @@ class Drain(_ForWorker):
     __slots__ = ()
 
 
-class Reload(_ForWorker):
+class Renew(_ForWorker):
     """Tell this worker to read its configuration again."""
 
     __slots__ = ()
@@ -85,7 +85,7 @@ class Outcome(Enum):
     """Workers ended soon after their start, again and again."""
 
 
-Order = Start | Drain | Reload | Cut | AllReady | Finish
+Order = Start | Drain | Renew | Cut | AllReady | Finish
 
 
 class _State(Enum):
@@ -150,7 +150,7 @@ class Roster:
         orders: list[Order] = []
         if worker.reload:
             worker.reload = False
-            orders.append(Reload(number))
+            orders.append(Renew(number))
         if not self._announced and self.ready == len(self._workers):
             self._announced = True
             orders.append(AllReady())
@@ -179,7 +179,7 @@ class Roster:
         """The configuration is to be read again by all."""
         for worker in self._workers.values():
             worker.reload = worker.state is _State.STARTING
-        return [Reload(number) for number in self._in(_State.READY)]
+        return [Renew(number) for number in self._in(_State.READY)]
 
     def stop(self, now_s: float) -> list[Order]:
         """Drain all workers; when that is under way, end them at once."""

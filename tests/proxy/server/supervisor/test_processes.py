@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from sealwire.proxy.server.config.settings import Address
-from sealwire.proxy.server.workers.processes import WorkerProcesses
+from sealwire.proxy.server.supervisor.processes import WorkerProcesses
 from sealwire.proxy.server.workers.worker_channel import Members, Seat, encode
 from tests.proxy.server.harness import soon
 

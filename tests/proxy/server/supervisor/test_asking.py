@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from sealwire.proxy.server.workers import asking
-from sealwire.proxy.server.workers.asking import AskedWorkers
+from sealwire.proxy.server.supervisor import asking
+from sealwire.proxy.server.supervisor.asking import AskedWorkers
 from sealwire.proxy.server.workers.joint_metrics import families_of
 from sealwire.proxy.server.workers.worker_channel import Ask, Family, Figures
 from tests.proxy.server.harness import soon

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sealwire.proxy.server.workers.roster import (
+from sealwire.proxy.server.supervisor.roster import (
     DRAIN_GRACE_S,
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
@@ -15,7 +15,7 @@ from sealwire.proxy.server.workers.roster import (
     Finish,
     Order,
     Outcome,
-    Reload,
+    Renew,
     Roster,
     Start,
 )
@@ -124,9 +124,9 @@ def test_a_reload_reaches_those_that_are_ready_and_later_the_one_that_starts() -
     roster = Roster(2, DRAIN_S)
     roster.tick(1.0)
     roster.became_ready(1, 2.0)
-    assert roster.reload() == [Reload(1)]
-    assert roster.became_ready(2, 3.0) == [Reload(2), AllReady()]
-    assert roster.reload() == [Reload(1), Reload(2)]
+    assert roster.reload() == [Renew(1)]
+    assert roster.became_ready(2, 3.0) == [Renew(2), AllReady()]
+    assert roster.reload() == [Renew(1), Renew(2)]
 
 
 def test_a_replacement_that_was_reloaded_while_it_started_and_died_owes_nothing() -> None:
