@@ -13,14 +13,12 @@ _PLAINTEXT_HINT = "add `tls:` with its files, or write `tls: {mode: plaintext}` 
 
 def read_listen_tls(section: Node, keys: Mapping[str, Node], path: ToPath) -> ListenTls:
     """`listen.tls`, of the section `listen` whose keys are `keys`. Raises SourceError."""
-    node = _tls_node(section, keys)
     known = ("certificate", "key", "client_ca", "require_client_certificate", "minimum")
-    entries = node.entries((), ("mode", *known))
-    if choice_of(entries, "mode", TlsMode.TLS) is TlsMode.PLAINTEXT:
-        refuse_leftovers(entries, known, "with `mode: plaintext`")
+    entries = _entries(section, keys, known)
+    if entries is None:
         return ListenTls(TlsMode.PLAINTEXT)
     if "certificate" not in entries:
-        raise node.error("missing key 'certificate'", "clients need a certificate to verify")
+        raise keys["tls"].error("missing key 'certificate'", "clients need a certificate to verify")
     required = entries.get("require_client_certificate")
     is_required = required is not None and required.boolean()
     if required is not None and is_required and "client_ca" not in entries:
@@ -37,11 +35,9 @@ def read_listen_tls(section: Node, keys: Mapping[str, Node], path: ToPath) -> Li
 
 def read_upstream_tls(section: Node, keys: Mapping[str, Node], path: ToPath) -> UpstreamTls:
     """`upstream.tls`, of the section `upstream` whose keys are `keys`. Raises SourceError."""
-    node = _tls_node(section, keys)
     known = ("ca", "certificate", "key", "server_name", "minimum")
-    entries = node.entries((), ("mode", *known))
-    if choice_of(entries, "mode", TlsMode.TLS) is TlsMode.PLAINTEXT:
-        refuse_leftovers(entries, known, "with `mode: plaintext`")
+    entries = _entries(section, keys, known)
+    if entries is None:
         return UpstreamTls(TlsMode.PLAINTEXT)
     if "key" in entries and "certificate" not in entries:
         raise entries["key"].error("a key without a certificate", "add `certificate:`")
@@ -55,10 +51,15 @@ def read_upstream_tls(section: Node, keys: Mapping[str, Node], path: ToPath) -> 
     )
 
 
-def _tls_node(section: Node, keys: Mapping[str, Node]) -> Node:
+def _entries(section: Node, keys: Mapping[str, Node], known: tuple[str, ...]) -> Mapping[str, Node] | None:
+    """What `tls` says, of what is `known` for this side; None where it is left out on purpose."""
     if "tls" not in keys:
         raise section.error("missing key 'tls'", _PLAINTEXT_HINT)
-    return keys["tls"]
+    entries = keys["tls"].entries((), ("mode", *known))
+    if choice_of(entries, "mode", TlsMode.TLS) is TlsMode.PLAINTEXT:
+        refuse_leftovers(entries, known, "with `mode: plaintext`")
+        return None
+    return entries
 
 
 def _minimum(entries: Mapping[str, Node]) -> ssl.TLSVersion:
