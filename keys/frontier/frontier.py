@@ -24,6 +24,10 @@ AFTER_ALL: Final = b"\xff"
 """No old form is long enough to stand there: a length begins with a zero byte."""
 
 
+FIRST_GENERATION: Final = 1
+"""The generation of a move that nothing is written of. A proxy that acknowledges it has the new version."""
+
+
 def position_of(envelope: bytes) -> Position:
     """Where an old form stands: by length, then by bytes, as MongoDB sorts binary data of one subtype.
 
@@ -74,7 +78,7 @@ class Frontier:
     class_id: int
     old_version: int
     new_version: int
-    generation: int = 1
+    generation: int = FIRST_GENERATION
     window: Window = Window(BEFORE_ALL, BEFORE_ALL)
     is_moving: bool = False
     """Whether values of the window may have their new form already."""
@@ -82,7 +86,7 @@ class Frontier:
     def __post_init__(self) -> None:
         """Raises ValueError for numbers that no frontier has."""
         ids = (self.class_id, self.old_version, self.new_version)
-        if not all(0 < number <= MAX_ID for number in ids) or self.generation < 1:
+        if not all(0 < number <= MAX_ID for number in ids) or self.generation < FIRST_GENERATION:
             raise ValueError("an id, a version or a generation out of range")
         if self.old_version >= self.new_version:
             raise ValueError("a class moves to a later version")

@@ -34,22 +34,26 @@ def new_site(
     *,
     frontier_uri: str | None = None,
     is_plaintext: bool = False,
+    refresh_s: int = 1,
 ) -> Site:
     """One with a new key-encryption key, and a keyring with a key for the class of NHS numbers.
 
     `is_plaintext`: the class is in clear.
     """
     environ = new_environ()
-    site = site_at(database, folder, rules, environ, frontier_uri=frontier_uri)
+    site = site_at(database, folder, rules, environ, refresh_s=refresh_s, frontier_uri=frontier_uri)
     kek = EnvironmentKek(environ=environ)
     create_keyring(site.keyring, kek, [NHS], datetime.now(UTC), [NHS] if is_plaintext else ())
     return site
 
 
-def moving_site(database: DatabaseProcess, folder: Path, *, is_plaintext: bool = False) -> Site:
+def moving_site(
+    database: DatabaseProcess, folder: Path, *, is_plaintext: bool = False, refresh_s: int = 1
+) -> Site:
     """One of which the class is moved by commands, in two collections; `environ` has what these need."""
     uri = database.uri()
-    site = new_site(database, folder, TWO_COLLECTIONS, frontier_uri=uri, is_plaintext=is_plaintext)
+    more: dict[str, Any] = {"is_plaintext": is_plaintext, "refresh_s": refresh_s}
+    site = new_site(database, folder, TWO_COLLECTIONS, frontier_uri=uri, **more)
     site.environ |= {"SEALWIRE_KEYRING": str(site.keyring), "SEALWIRE_SERVER_URI": uri}
     return site
 

@@ -28,6 +28,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 KILLS = 2
 PATIENCE_S = 120.0
 LONGEST_S = 600.0
+LATE_S = 8
+"""Far longer than the settling that the job is given."""
 
 
 @pytest.fixture
@@ -78,6 +80,25 @@ def move_with_kills(site: Site) -> int:
                 return killed
         words = ["resume", "policy.yaml", job["job"], *pace]
     raise AssertionError("the move does not end")
+
+
+def test_a_move_waits_for_a_proxy_that_loads_the_new_key_late(
+    database: DatabaseProcess, tmp_path: Path
+) -> None:
+    site = moving_site(database, tmp_path, refresh_s=LATE_S)
+    with serving(site, LONGEST_S) as running, client_of(running) as one, client_of(running) as two:
+        fill(one)
+        application = Application((one, two))
+        with application.at_work():
+            time.sleep(0.5)
+            rotate(site.keyring, EnvironmentKek(environ=site.environ), {NHS: True}, datetime.now(UTC))
+            with migrate(site, "reencrypt", "policy.yaml", NHS, "--settle", "1") as process:
+                said, _ = process.communicate(timeout=PATIENCE_S)
+            assert process.returncode == 0, said
+        assert (application.wrong, application.failed) == ([], [])
+        assert application.asked > 20
+    with database.connect() as raw:
+        assert versions(raw) == {2}
 
 
 def test_every_answer_is_right_while_a_class_moves_to_another_key(

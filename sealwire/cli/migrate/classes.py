@@ -210,7 +210,7 @@ class ClassMove:
 
 
 class _Waiting:
-    """Says now and then which proxies hold a window up for long."""
+    """Says now and then for which proxies the job waits long."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -220,7 +220,10 @@ class _Waiting:
         now = self._clock()
         if waited_s >= _LONG_S and now - self._told_at >= _TOLD_EACH_S:
             self._told_at = now
-            click.echo(f"waiting for proxies to let a window go: {', '.join(proxies)}", err=True)
+            click.echo(
+                f"waiting for proxies to follow the move, or to let a window go: {', '.join(proxies)}",
+                err=True,
+            )
 
 
 def _now() -> datetime:

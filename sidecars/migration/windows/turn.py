@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from sealwire.keys.errors import DamagedFile, KeysReason
-from sealwire.keys.frontier.frontier import Frontier, Window
+from sealwire.keys.frontier.frontier import FIRST_GENERATION, Frontier, Window
+from sealwire.keys.frontier.record import Lease
 from sealwire.sidecars.migration.contexts import JobContexts
 from sealwire.sidecars.migration.forms import Left, WrongType
 from sealwire.sidecars.migration.job import MAX_REPORTED, Job, LeftValue, Standing, short
@@ -57,7 +58,7 @@ class TurnPace:
     tell: Callable[[Job], None] = lambda _job: None
     """Sees the job each time that it was written down."""
     waiting: Callable[[Sequence[str], float], None] = lambda _proxies, _waited_s: None
-    """Sees which proxies hold a window up, and for how long already, at each look."""
+    """Sees which proxies the job waits for, and for how long already, at each look."""
     quiet_s: float = 0.0
     """How long to wait before the first window, once every proxy follows."""
     most: int | None = None
@@ -125,8 +126,8 @@ class Turn:
     def _run(self) -> None:
         try:
             frontier = self._begin()
-            while not frontier.is_over:
-                if self._stopped.is_set():
+            while frontier is None or not frontier.is_over:
+                if frontier is None or self._stopped.is_set():
                     self._note(self.job.stopped(Standing.PAUSED, _now()))
                     return
                 began, self._waited_s = self._pace.clock(), 0.0
@@ -144,7 +145,8 @@ class Turn:
 
     # ------------------------------------------------------------------------------------ before the windows
 
-    def _begin(self) -> Frontier:
+    def _begin(self) -> Frontier | None:
+        """The frontier, which every proxy follows; None where a signal came before it was written."""
         frontier = self._frontiers.load()
         if frontier is not None and frontier.is_over:
             return frontier
@@ -155,19 +157,28 @@ class Turn:
             # what lies in clear before anything has moved was written past Sealwire
             if first.new and (has_begun or not self._versions.new.is_plaintext):
                 raise _without_frontier()
+            if not self._until_all(self._knows):
+                return None
             frontier = self._frontiers.begin()
         noted = replace(self.job.noted(_now()), expected=self.job.read + first.old)
         self._note(replace(noted, reported=first.in_clear or noted.reported))
         if not frontier.has_begun:
-            self._let_all_follow(frontier)
+            # what a proxy did before it followed may use any value
+            self._until_all(_has_let_go(frontier))
+            self._stopped.wait(self._pace.quiet_s)
         return frontier
 
-    def _let_all_follow(self, frontier: Frontier) -> None:
-        """Wait until every proxy follows, and then for what it did before: nobody knows what that uses."""
+    def _knows(self, lease: Lease) -> bool:
+        """Whether a proxy has the new version: without it, it refuses the class once a frontier is there."""
+        class_id = self._versions.new.cipher.class_id
+        return lease.acknowledged.get(class_id) == FIRST_GENERATION
+
+    def _until_all(self, is_ready: Callable[[Lease], bool]) -> bool:
+        """Wait for every proxy, as long as it takes. False where a signal came first."""
         while not self._stopped.is_set():
-            if self._is_let_go(frontier):
-                self._stopped.wait(self._pace.quiet_s)
-                return
+            if self._wait_for_all(is_ready):
+                return True
+        return False
 
     def _look_through(self, places: Sequence[ClassPaths], *, has_begun: bool) -> _Looked:
         """What is there. Raises Stuck for what cannot be moved, or may not stay."""
@@ -245,20 +256,20 @@ class Turn:
 
     def _is_let_go(self, frontier: Frontier) -> bool:
         """Whether every proxy has seen it and relies on no value of its window, after some waiting."""
-        began = self._pace.clock()
-        is_let_go = self._wait_for_leases(frontier, began)
-        self._waited_s += self._pace.clock() - began
-        return is_let_go
+        return self._wait_for_all(_has_let_go(frontier))
 
-    def _wait_for_leases(self, frontier: Frontier, began: float) -> bool:
+    def _wait_for_all(self, is_ready: Callable[[Lease], bool]) -> bool:
+        """Whether every proxy is, after `HELD_UP_S` at most."""
+        began = self._pace.clock()
+        are_ready = self._look_at_leases(is_ready, began)
+        self._waited_s += self._pace.clock() - began
+        return are_ready
+
+    def _look_at_leases(self, is_ready: Callable[[Lease], bool], began: float) -> bool:
         polls = iter(_POLLS_S)
         poll_s = 0.0
         while True:
-            holding = [
-                lease.proxy
-                for lease in self._frontiers.leases()
-                if lease.acknowledged.get(frontier.class_id, 0) < frontier.generation
-            ]
+            holding = [lease.proxy for lease in self._frontiers.leases() if not is_ready(lease)]
             if not holding:
                 return True
             waited_s = self._pace.clock() - began
@@ -313,6 +324,11 @@ class Turn:
         self.job = job
         self._pace.tell(job)
         return wish
+
+
+def _has_let_go(frontier: Frontier) -> Callable[[Lease], bool]:
+    """Whether a proxy has seen it, and relies on no value of its window."""
+    return lambda lease: lease.acknowledged.get(frontier.class_id, 0) >= frontier.generation
 
 
 def _without_frontier() -> DamagedFile:

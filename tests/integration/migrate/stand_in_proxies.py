@@ -3,6 +3,7 @@
 import threading
 import uuid
 
+from sealwire.keys.frontier.frontier import FIRST_GENERATION
 from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES, parse_frontier
 from sealwire.keys.keyring.file import load_keyring
 from tests.integration.migrate.clinics import Clinic
@@ -10,7 +11,10 @@ from tests.integration.migrate.numbers import NHS
 
 
 class StandInProxies:
-    """Leases that are renewed, and acknowledge what the frontier says once they have seen it."""
+    """Leases that are renewed, and acknowledge what the frontier says once they have seen it.
+
+    Stubborn ones acknowledge the pending key, and no window.
+    """
 
     def __init__(self, clinic: Clinic, count: int = 2) -> None:
         self.names = [str(uuid.uuid4()) for _ in range(count)]
@@ -34,13 +38,14 @@ class StandInProxies:
         with self._clinic.database.connect() as client:
             while not self._stopped.wait(0.01):
                 found = client[DATABASE][FRONTIERS].find_one({"_id": self._cipher.class_id})
-                known: dict[str, int] = {}
+                begun = {str(self._cipher.class_id): FIRST_GENERATION}
+                known = begun
                 if found is not None:
                     frontier = parse_frontier(found, self._cipher)
                     self.windows.add(frontier.generation)
                     known = {str(frontier.class_id): frontier.generation}
                 for name in self.names:
-                    told = {} if name in self.stubborn else known
+                    told = begun if name in self.stubborn else known
                     client[DATABASE][LEASES].update_one(
                         {"_id": name},
                         {"$currentDate": {"renewed": True}, "$set": {"acknowledged": told}},

@@ -219,10 +219,13 @@ class HoldingProxy(FollowingProxy):
             self.acknowledged = {frontier.class_id: frontier.generation}
 
 
+_FIRST = Frontier(CLASS_ID, 1, 2)
+
+
 class MemoryFrontiers:
     """The frontier as a document, and proxies that look at it whenever the job looks at their leases.
 
-    It sees to it that no window moves that they have not let go.
+    It sees to it that no move begins that they do not know of, and no window that they have not let go.
     """
 
     def __init__(self, fate: Fate, proxies: Sequence[FollowingProxy] = ()) -> None:
@@ -242,7 +245,8 @@ class MemoryFrontiers:
         self.fate.step()
         if self.document is not None:
             raise JobTaken(MigrationReason.TAKEN, "another process")
-        return self._store(Frontier(CLASS_ID, 1, 2))
+        assert all(each.acknowledged.get(CLASS_ID) == 1 for each in self.proxies if each.stands)
+        return self._store(_FIRST)
 
     def save(self, frontier: Frontier) -> None:
         self.fate.step()
@@ -258,10 +262,8 @@ class MemoryFrontiers:
             raise JobTaken(MigrationReason.TAKEN, "another process")
 
     def leases(self) -> list[Lease]:
-        frontier = self.frontier
-        assert frontier is not None
         for proxy in self.proxies:
-            proxy.look(frontier)
+            proxy.look(self.frontier or _FIRST)
         now = datetime.now(UTC)
         return [Lease(each.name, now, dict(each.acknowledged)) for each in self.proxies if each.stands]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE
-from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL
+from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier
 from sealwire.sidecars.migration.errors import JobTaken
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import Job, Standing
@@ -111,7 +111,7 @@ def test_a_job_rests_after_its_work_and_not_after_what_it_waited_for() -> None:
     send = world.values.update
     world.values.update = update  # type: ignore[method-assign]
     world.live(pace=TurnPace(rests.append, waiting=wait, clock=lambda: now_s))
-    assert set(waited) == {0.0, 0.5}
+    assert {round(each, 3) for each in waited} == {0.0, 0.5}
     assert 0.0 < max(rests) < 0.1
 
 
@@ -132,7 +132,7 @@ def test_a_window_that_is_not_let_go_is_withdrawn_and_tried_again(monkeypatch: p
 
 
 def test_a_signal_withdraws_a_window_that_does_not_move() -> None:
-    world = World(clinic(), [FollowingProxy("never", slowness=10**9)])
+    world = World(clinic(), [HoldingProxy("cursor", slowness=10**9)])
 
     def interrupt(_proxies: Sequence[str], _waited_s: float) -> None:
         turn._stopped.set()
@@ -142,7 +142,44 @@ def test_a_signal_withdraws_a_window_that_does_not_move() -> None:
     assert turn.run().standing is Standing.PAUSED
     frontier = world.frontiers.frontier
     assert frontier is not None
+    assert frontier.generation > 1
     assert frontier.window.is_empty
+
+
+class LateProxy(FollowingProxy):
+    """Acknowledges the end of an earlier move for a number of looks: it has not loaded the new version."""
+
+    def look(self, frontier: Frontier) -> None:
+        self.slowness -= 1
+        self.acknowledged = {CLASS_ID: 20 if self.slowness > 0 else frontier.generation}
+
+
+@pytest.mark.parametrize("late", [LateProxy("late", slowness=9), FollowingProxy("late", slowness=9)])
+def test_no_frontier_names_a_version_that_a_proxy_has_not_loaded(late: FollowingProxy) -> None:
+    world = World(clinic(), [FollowingProxy("quick"), late])
+    waited: list[tuple[str, ...]] = []
+    begin = world.frontiers.begin
+
+    def begin_later() -> Frontier:
+        assert waited == [("late",)] * 8
+        return begin()
+
+    world.frontiers.begin = begin_later  # type: ignore[method-assign]
+    world.live(pace=TurnPace(waiting=lambda proxies, _waited_s: waited.append(tuple(proxies))))
+    assert world.frontiers.frontier is not None
+    assert world.frontiers.frontier.is_over
+
+
+def test_a_signal_before_every_proxy_has_the_new_version_leaves_no_frontier() -> None:
+    world = World(clinic(), [FollowingProxy("never", slowness=10**9)])
+
+    def interrupt(_proxies: Sequence[str], _waited_s: float) -> None:
+        turn._stopped.set()
+
+    stores = Stores(world.values, world.frontiers, world.notes)
+    turn = Turn(job(), VERSIONS, stores, lambda: None, TurnPace(waiting=interrupt))
+    assert turn.run().standing is Standing.PAUSED
+    assert world.frontiers.frontier is None
 
 
 @pytest.mark.parametrize("versions", [JOINING, REJOINING], ids=["join", "rejoin"])
