@@ -129,12 +129,19 @@ def replace_private(path: Path, content: bytes) -> None:
 
     Raises KeySettingError FILE_UNWRITABLE; either file may then be in place, whole.
     """
-    _replace(path, content, PRIVATE_MODE)
-
-
-def _replace(path: Path, content: bytes, mode: int) -> None:
     # A link stays a link: the file it leads to is replaced.
-    target = Path(os.path.realpath(path))
+    _replace(Path(os.path.realpath(path)), content, PRIVATE_MODE)
+
+
+def replace_public(path: Path, content: bytes) -> None:
+    """As `replace_private`, for what anybody may read, whatever the umask: mode 0644.
+
+    A link is replaced and not followed: reports and figures lie in folders where others may write too.
+    """
+    _replace(path, content, PUBLIC_MODE)
+
+
+def _replace(target: Path, content: bytes, mode: int) -> None:
     temporary = target.with_name(f".{target.name}.{token_hex(8)}.tmp")
     try:
         _write_new(temporary, content, mode)
@@ -145,7 +152,7 @@ def _replace(path: Path, content: bytes, mode: int) -> None:
             raise
         flush_directory(target.parent)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _unwritable(target, error) from None
 
 
 def create_private(path: Path, content: bytes) -> None:

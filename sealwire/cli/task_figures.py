@@ -4,17 +4,15 @@ The file is whole or not there, and readable by whoever collects. It says when a
 Before a task has ever succeeded it says when it first tried: else nobody would hear of one that never does.
 """
 
-import os
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from secrets import token_hex
 
 import click
 
 from sealwire.cli.options.common import PATH
-
-_MODE = 0o644  # it holds no secret, and node_exporter reads as somebody else
+from sealwire.keys.errors import KeySettingError
+from sealwire.keys.private_file import replace_public
 
 metrics_file_option = click.option(
     "--metrics-file",
@@ -53,18 +51,10 @@ def write_success(path: Path, task: str, ended: datetime, seconds: float) -> Non
 
 def _write(path: Path, text: str) -> None:
     """Raises FigureProblem."""
-    temporary = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
-        with os.fdopen(descriptor, "wb") as file:
-            # whatever the umask, which is 0077 in the units
-            os.fchmod(file.fileno(), _MODE)
-            file.write(text.encode())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise FigureProblem(f"{path} cannot be written: {error.strerror or 'error'}") from None
+        replace_public(path, text.encode())  # node_exporter reads as somebody else
+    except KeySettingError as error:
+        raise FigureProblem(str(error)) from None
 
 
 def _gauge(name: str, text: str, value: float) -> str:

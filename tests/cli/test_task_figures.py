@@ -1,5 +1,6 @@
 """What a task leaves behind when it has succeeded."""
 
+import os
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,11 @@ ENDED = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 
 def test_the_file_is_whole_and_readable_by_everybody(tmp_path: Path) -> None:
     file = tmp_path / "backup.prom"
-    write_success(file, "backup", ENDED, 12.3456)
+    before = os.umask(0o077)  # as in the units
+    try:
+        write_success(file, "backup", ENDED, 12.3456)
+    finally:
+        os.umask(before)
     text = file.read_text(encoding="utf-8")
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     assert {sample.name: sample.value for sample in samples} == {

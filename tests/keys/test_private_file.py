@@ -11,7 +11,13 @@ import pytest
 
 from sealwire.keys import private_file
 from sealwire.keys.errors import AlreadyExists, KeyringBusy, KeysError, KeysReason, UnsafeFile
-from sealwire.keys.private_file import create_private, read_private, replace_private, writer_lock
+from sealwire.keys.private_file import (
+    create_private,
+    read_private,
+    replace_private,
+    replace_public,
+    writer_lock,
+)
 
 LIMIT = 100
 
@@ -219,3 +225,13 @@ def test_a_file_that_cannot_be_read_to_its_end_is_unreadable() -> None:
     with pytest.raises(UnsafeFile) as caught:
         read_private(Path("/proc/self/mem"), 100)
     assert caught.value.reason is KeysReason.FILE_UNREADABLE
+
+
+def test_a_public_file_replaces_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    other = make(tmp_path / "other")
+    place = tmp_path / "report"
+    place.symlink_to(other)
+    replace_public(place, b"open")
+    assert other.read_bytes() == b"secret"
+    assert not place.is_symlink()
+    assert stat.S_IMODE(place.stat().st_mode) == 0o644

@@ -1,7 +1,7 @@
 """A line for each command that took long, with where its time went, and no value.
 
 slow command command=find namespace=clinic.patients total_us=81234 planning_us=74 encrypting_us=51
-server_us=80790 decrypting_us=212 waiting_us=107 encrypted=1 decrypted=12 client=10.0.0.7:51402 connection=8
+server_us=80790 decrypting_us=212 waiting_us=107 values=1 decrypted=12 client=10.0.0.7:51402 connection=8
 """
 
 import logging

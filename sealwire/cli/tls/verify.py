@@ -125,6 +125,8 @@ def verify(  # noqa: PLR0913 - one parameter a group of options
     for target in targets:
         settings_for(target, look)  # a file that cannot be used is said before anything is looked at
     metrics = TlsMetrics()
+    if output.metrics_file is not None:
+        metrics.recall(output.metrics_file)
     if watch is None:
         report = _run(targets, look, rules)
         output.show(report, metrics)

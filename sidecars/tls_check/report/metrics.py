@@ -1,8 +1,14 @@
-"""The latest report as Prometheus metrics: a file for node_exporter's textfile collector, or an address."""
+"""The latest report as Prometheus metrics: a file for node_exporter's textfile collector, or an address.
 
+A run succeeds when every target was reached and no rule failed. When that was last so outlives a run that
+does not succeed, and the program: it is read back from the file. Until it was so once, the file says since
+when it is tried.
+"""
+
+import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily
@@ -13,6 +19,9 @@ from sealwire.sidecars.tls_check.judging.rules import Severity
 from sealwire.sidecars.tls_check.report.report import Report, write_whole
 
 _PLACE = ("target", "endpoint")
+_MAX_FILE_BYTES: Final = 1 << 24
+_SUCCESS: Final = "sealwire_tls_last_success_timestamp_seconds"
+_FIRST: Final = "sealwire_tls_first_run_timestamp_seconds"
 
 
 class TlsMetrics:
@@ -21,10 +30,27 @@ class TlsMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._report: Report | None = None
+        self._success_s: float | None = None
+        self._first_s: float | None = None
         self.registry.register(self)
+
+    def recall(self, path: Path) -> None:
+        """Take over from the file of an earlier run when that succeeded, or since when it is tried.
+
+        A file that is missing, cut or somebody else's says nothing.
+        """
+        try:
+            with path.open("rb") as file:
+                lines = file.read(_MAX_FILE_BYTES).decode("utf-8", "replace").splitlines()
+        except OSError:
+            return
+        said = dict(line.split(" ", 1) for line in lines if line.startswith((f"{_SUCCESS} ", f"{_FIRST} ")))
+        self._success_s, self._first_s = _time(said.get(_SUCCESS)), _time(said.get(_FIRST))
 
     def update(self, report: Report) -> None:
         """Show this report from now on. Safe to call while another thread collects."""
+        if report.is_success:
+            self._success_s = report.finished.timestamp()
         self._report = report
 
     def collect(self) -> Iterable[Any]:
@@ -48,9 +74,20 @@ class TlsMetrics:
             for severity in (Severity.WARN, Severity.FAIL):
                 count = sum(found.severity is severity for found in target.findings)
                 findings.add_metric([label, severity.value], float(count))
-        last = _gauge("last_run_timestamp_seconds", "When the last run ended", ())
+        last = _gauge("last_run_timestamp_seconds", "When the last run ended, whatever it found", ())
         last.add_metric([], report.finished.timestamp())
-        yield from (expiry, seen, findings, last)
+        yield from (expiry, seen, findings, last, self._standing())
+
+    def _standing(self) -> GaugeMetricFamily:
+        if self._success_s is None and self._first_s is not None:
+            first = _gauge("first_run_timestamp_seconds", "When it was first tried; it never succeeded", ())
+            first.add_metric([], self._first_s)
+            return first
+        text = "When every target was last reached and no rule failed"
+        success = _gauge("last_success_timestamp_seconds", text, ())
+        if self._success_s is not None:
+            success.add_metric([], self._success_s)
+        return success
 
     def write(self, path: Path) -> None:
         """Write the textfile, whole or not at all. Raises OutputProblem."""
@@ -68,3 +105,12 @@ class TlsMetrics:
 
 def _gauge(name: str, text: str, labels: tuple[str, ...]) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"sealwire_tls_{name}", text, labels=labels)
+
+
+def _time(said: str | None) -> float | None:
+    """A time that a file gives; None where it gives none."""
+    try:
+        seconds = float(said or "nan")
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) and seconds > 0 else None

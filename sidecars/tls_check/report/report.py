@@ -1,16 +1,15 @@
 """A whole run: what was seen of each target, what is wrong with it, the verdict; as JSON, and as files."""
 
 import json
-import os
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
+from sealwire.keys.errors import KeySettingError
+from sealwire.keys.private_file import replace_public
 from sealwire.sidecars.tls_check.certificate.certificate import CertificateFacts
 from sealwire.sidecars.tls_check.certificate.revocation import Revocation
 from sealwire.sidecars.tls_check.connection.offers import VersionSupport
@@ -50,6 +49,12 @@ class Report:
     def verdict(self) -> Severity:
         """The worst severity found; OFF when nothing was."""
         return next((worst for worst in (Severity.FAIL, Severity.WARN) if self.count(worst)), Severity.OFF)
+
+    @property
+    def is_success(self) -> bool:
+        """Whether no rule failed and every server was reached, whatever severity that has."""
+        endpoints = (facts for target in self.targets for facts in target.facts.endpoints)
+        return self.verdict is not Severity.FAIL and not any(facts.trouble for facts in endpoints)
 
 
 def make_report(seen: Iterable[TargetFacts], rules: RuleSet) -> Report:
@@ -162,23 +167,13 @@ def _time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
-_MODE = 0o644  # a report holds no secret, and node_exporter reads as somebody else
-
-
 def write_whole(path: Path, content: bytes) -> None:
-    """Replace `path` by a file with `content`, so that readers see the old one or the new one, whole.
+    """Replace `path` by a file with `content` that anybody may read, whatever the umask: no secret is in it.
 
-    Raises OutputProblem OUTPUT; the old file stays then
+    Readers see the old file or the new one, whole. Raises OutputProblem OUTPUT; the old file stays then
     """
-    temporary = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        replace_public(path, content)
+    except KeySettingError as error:
         hint = "check the folder, its permissions and the space on it"
-        text = f"{path} cannot be written: {error.strerror or 'error'}"
-        raise OutputProblem(TlsCheckReason.OUTPUT, text, hint) from None
+        raise OutputProblem(TlsCheckReason.OUTPUT, str(error), hint) from None

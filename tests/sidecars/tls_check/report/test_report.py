@@ -1,14 +1,18 @@
 """The report's forms: JSON for programs, one HTML page that names cannot break out of, metrics."""
 
 import json
+import os
 import re
+import stat
 from dataclasses import replace
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sealwire.cli.task_figures import write_first_run
 from sealwire.sidecars.tls_check.connection.http import HttpAnswer
 from sealwire.sidecars.tls_check.connection.stream import Trouble
 from sealwire.sidecars.tls_check.errors import OutputProblem, TlsCheckReason
@@ -17,7 +21,7 @@ from sealwire.sidecars.tls_check.judging.rules import RuleSet, Severity
 from sealwire.sidecars.tls_check.report.metrics import TlsMetrics
 from sealwire.sidecars.tls_check.report.page import to_html
 from sealwire.sidecars.tls_check.report.report import FORMAT, Report, make_report, to_json, write_whole
-from tests.sidecars.tls_check.samples import CERTIFICATE, DATABASE, PRESENTED, WEB, target_facts
+from tests.sidecars.tls_check.samples import CERTIFICATE, DATABASE, NOW, PRESENTED, WEB, target_facts
 
 EVIL = "\"><script>alert(1)</script>'&"
 UNREACHABLE = EndpointFacts(DATABASE.endpoint, trouble=Trouble.TIMEOUT, discovered=True)
@@ -111,6 +115,66 @@ def test_metrics_tell_expiry_findings_and_silence() -> None:
     assert expiry == CERTIFICATE.not_after.timestamp()
     assert samples[("sealwire_tls_findings", "fail")] == 1
     assert samples[("sealwire_tls_last_run_timestamp_seconds", None)] > 0
+
+
+def figures(file: Path) -> dict[str, float]:
+    """The figures without labels in a file."""
+    families = text_string_to_metric_families(file.read_text(encoding="utf-8"))
+    return {
+        sample.name: sample.value for family in families for sample in family.samples if not sample.labels
+    }
+
+
+def run(file: Path, found: Report) -> dict[str, float]:
+    """What is in the file after one more run of the program."""
+    metrics = TlsMetrics()
+    metrics.recall(file)
+    metrics.update(found)
+    metrics.write(file)
+    return figures(file)
+
+
+FIRST, LAST, SUCCESS = (
+    f"sealwire_tls_{name}_timestamp_seconds" for name in ("first_run", "last_run", "last_success")
+)
+
+
+def test_the_last_success_outlives_runs_that_do_not_succeed(tmp_path: Path) -> None:
+    file = tmp_path / "tls.prom"
+    write_first_run(file, "tls", NOW - timedelta(days=2))
+    bad = run(file, report(DATABASE, UNREACHABLE))
+    assert bad.pop(LAST) > 0
+    assert bad == {FIRST: pytest.approx((NOW - timedelta(days=2)).timestamp(), abs=0.001)}
+    good = run(file, report(DATABASE))
+    assert set(good) == {LAST, SUCCESS}
+    assert good[SUCCESS] == good[LAST]
+    worse = run(file, report(DATABASE, UNREACHABLE))
+    assert worse[LAST] > good[LAST]
+    assert worse[SUCCESS] == good[SUCCESS]
+
+
+def test_a_server_that_was_not_reached_is_no_success_whatever_its_severity() -> None:
+    lenient = RuleSet({"unreachable": Severity.OFF})
+    found = make_report([target_facts(DATABASE, UNREACHABLE)], lenient)
+    assert found.verdict is Severity.OFF
+    assert not found.is_success
+
+
+@pytest.mark.parametrize("text", [f"{SUCCESS} soon", f"{SUCCESS} inf", f"{SUCCESS} -1", "\0", f"{SUCCESS} "])
+def test_a_file_that_says_no_time_says_nothing(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "tls.prom"
+    file.write_text(text)
+    assert set(run(file, report(UNREACHABLE))) == {LAST}
+
+
+def test_a_file_is_for_everybody_to_read_whatever_the_umask(tmp_path: Path) -> None:
+    file = tmp_path / "tls.prom"
+    before = os.umask(0o077)
+    try:
+        run(file, report(DATABASE))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
 
 
 def test_there_are_no_metrics_before_the_first_run() -> None:
