@@ -14,7 +14,7 @@ _SUITE = "| what | why | tests |\n|---|---|---|\n"
 
 
 def render_clients() -> str:
-    """One line for each client: how many steps saw the same, and what was refused with which reason."""
+    """One line for each client: how many steps saw the same, what was refused, what is absent."""
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))
     rows.sort(key=lambda row: (row["language"], row["client"]))
     return _CLIENTS + "\n".join(map(_client, rows))
@@ -23,6 +23,10 @@ def render_clients() -> str:
 def _client(row: dict[str, Any]) -> str:
     same, refused = row["same"], row["refused"]
     notes = [f"{step}: refused, `{reason}`" for step, reason in sorted(refused.items())]
+    for why in dict.fromkeys(row["absent"].values()):
+        parts = ", ".join(part for part, reason in row["absent"].items() if reason == why)
+        notes.append(f"no {parts}: {why}")
+    notes += [] if row["compressors"] else ["not compressed"]
     notes += [row["note"]] if row["note"] else []
     steps = f"{len(same)} of {len(same) + len(refused)} steps"
     return f"| {row['client']} | {row['language']} | {row['version']} | {steps} | {'; '.join(notes)} |"

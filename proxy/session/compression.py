@@ -13,7 +13,15 @@ Source: OP_COMPRESSED (driver specifications).
 from collections.abc import Sequence
 from typing import Final, final
 
-from sealwire.proxy.session.effects import Effect, LongToClient, LongToServer, ToClient, ToServer
+from sealwire.proxy.session.effects import (
+    Count,
+    Counter,
+    Effect,
+    LongToClient,
+    LongToServer,
+    ToClient,
+    ToServer,
+)
 from sealwire.wire.compressors import Compressor
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import COMPRESSED, MSG, op_code_of, request_id_of, response_to_of
@@ -47,7 +55,15 @@ _FLAGS: Final = 16
 class Compression:
     """One of each session of a proxy that offers compression."""
 
-    __slots__ = ("_for_clients", "_for_server", "_requests", "_with_client", "_with_server", "inflated_bytes")
+    __slots__ = (
+        "_counts",
+        "_for_clients",
+        "_for_server",
+        "_requests",
+        "_with_client",
+        "_with_server",
+        "inflated_bytes",
+    )
 
     def __init__(self, for_clients: tuple[Compressor, ...], for_server: tuple[Compressor, ...]) -> None:
         self._for_clients = for_clients
@@ -56,6 +72,8 @@ class Compression:
         self._with_server: Compressor | None = None
         # By what a request was compressed, by the id that the next reply to it answers.
         self._requests: dict[int, Compressor] = {}
+        # Compressed messages that no effect has told of yet.
+        self._counts: list[Effect] = []
         self.inflated_bytes = 0
         """What has come out of messages in the present step; the session resets it."""
 
@@ -90,6 +108,7 @@ class Compression:
         compressor = compressor_of(message, self._with_client)
         inflated = inflate(message, compressor, max_message_bytes)
         self.inflated_bytes += len(inflated)
+        self._count("client", "received", compressor)
         name, flags = _command_of(inflated)
         if name in LOGINS:
             raise ProtocolError(WireReason.COMPRESSED_LOGIN, 0)
@@ -107,13 +126,20 @@ class Compression:
         whole = message.joined() if isinstance(message, LongMessage) else message
         # a server may answer by any that it was offered and has named
         allowed = () if self._with_server is None else self._for_server
-        inflated = inflate(whole, compressor_of(whole, allowed), max_message_bytes)
+        compressor = compressor_of(whole, allowed)
+        inflated = inflate(whole, compressor, max_message_bytes)
         self.inflated_bytes += len(inflated)
+        self._count("server", "received", compressor)
         return inflated
 
     def packed(self, effects: list[Effect]) -> list[Effect]:
-        """The effects, with messages compressed as agreed. Cost: O(bytes of these messages), at once."""
-        return [self._packed(effect) for effect in effects]
+        """The effects, with messages compressed as agreed, after a Count for each that is or was compressed.
+
+        Cost: O(bytes of these messages), at once
+        """
+        packed = [self._packed(effect) for effect in effects]
+        counts, self._counts = self._counts, []
+        return counts + packed
 
     def _packed(self, effect: Effect) -> Effect:
         match effect:
@@ -122,9 +148,9 @@ class Compression:
             case LongToClient() if self._requests:
                 return ToClient(self._reply(_joined(effect.pieces)))
             case ToServer() if self._with_server is not None:
-                return ToServer(_request(effect.data, self._with_server))
+                return ToServer(self._request(effect.data, self._with_server))
             case LongToServer() if self._with_server is not None:
-                return ToServer(_request(_joined(effect.pieces), self._with_server))
+                return ToServer(self._request(_joined(effect.pieces), self._with_server))
             case _:
                 return effect
 
@@ -135,13 +161,28 @@ class Compression:
         if message[_FLAGS] & MORE_TO_COME:
             # in a stream each reply answers the one before it
             self._requests[request_id_of(message)] = compressor
-        return compress(message, compressor)
+        return self._compressed("client", message, compressor)
+
+    def _request(self, message: bytes, compressor: Compressor) -> bytes:
+        if op_code_of(message) != MSG or _command_of(message)[0] in NEVER_COMPRESSED:
+            return message
+        return self._compressed("server", message, compressor)
+
+    def _compressed(self, peer: str, message: bytes, compressor: Compressor) -> bytes:
+        """As it is where it would not become shorter."""
+        smaller = compress(message, compressor)
+        if op_code_of(smaller) == COMPRESSED:
+            self._count(peer, "sent", compressor)
+        return smaller
+
+    def _count(self, peer: str, direction: str, compressor: Compressor) -> None:
+        label = compressed_label(peer, direction, compressor.name)
+        self._counts.append(Count(Counter.COMPRESSED_MESSAGES, label=label))
 
 
-def _request(message: bytes, compressor: Compressor) -> bytes:
-    if op_code_of(message) != MSG or _command_of(message)[0] in NEVER_COMPRESSED:
-        return message
-    return compress(message, compressor)
+def compressed_label(peer: str, direction: str, compressor: str) -> str:
+    """Under what a compressed message is counted."""
+    return f"{peer} {direction} {compressor}"
 
 
 def _command_of(message: bytes) -> tuple[bytes, int]:

@@ -43,6 +43,8 @@ class Counter(StrEnum):
     VALUES_DECRYPTED = "values_decrypted"
     DECRYPTION_FAILURES = "decryption_failures"
     PROTOCOL_ERRORS = "protocol_errors"
+    COMPRESSED_MESSAGES = "compressed_messages"
+    """The label is of `labels.COMPRESSED_LABELS`: with whom, which way, by what."""
     LOOK_UPS = "look_ups"
     GLASS_BROKEN = "glass_broken"
     LOGINS = "logins"

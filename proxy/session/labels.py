@@ -8,9 +8,11 @@ from typing import Final
 from sealwire.policies.commands.planner import KNOWN_COMMANDS
 from sealwire.policies.errors import Reason
 from sealwire.proxy.session import replies
+from sealwire.proxy.session.compression import compressed_label
 from sealwire.proxy.session.login.access import LoginNeeded
 from sealwire.proxy.session.login.authentication import CertificateLogin
 from sealwire.proxy.session.login.handshake import BalancerMismatch
+from sealwire.wire.compressors import COMPRESSOR_NAMES
 from sealwire.wire.errors import WireReason
 
 OTHER: Final = "other"
@@ -39,6 +41,13 @@ REFUSAL_LABELS: Final = (
 )
 WITHHELD_LABELS: Final = tuple(failure.__name__ for failure in replies.FAILURES)
 PROTOCOL_LABELS: Final = tuple(reason.value for reason in WireReason)
+COMPRESSED_LABELS: Final = {
+    compressed_label(peer, direction, name): (peer, direction, name)
+    for peer in ("client", "server")
+    for direction in ("received", "sent")
+    for name in COMPRESSOR_NAMES
+}
+"""What each label of compressed messages says: the peer, the way as the proxy sees it, the compressor."""
 
 _REASONS: Final = frozenset(reason.value for reason in Reason)
 

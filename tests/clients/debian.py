@@ -88,7 +88,8 @@ def java_client(authority: Path) -> Client:
         lambda: _java(authority),
         refused=_REFUSED,
         respell=_for_java,
-        note="Debian's libmongodb-java of 2018, which connects by legacy queries",
+        absent={"transaction": "its driver is older"},
+        note="Debian's libmongodb-java of 2018: connects by legacy queries; find and modify by `runCommand`",
     )
 
 
@@ -158,7 +159,8 @@ CLIENTS = (
         "PHP",
         _php,
         refused=_REFUSED,
-        note="Debian's php-mongodb: the extension alone, which has no GridFS",
+        absent={"GridFS": "the extension has none"},
+        note="Debian's php-mongodb: the extension alone",
     ),
     Client(
         "Ruby driver",
@@ -166,6 +168,7 @@ CLIENTS = (
         _ruby,
         refused=_REFUSED,
         respell=for_older,
-        note="Debian's ruby-mongo of 2018: no transactions; on Ruby 3 programs read connection strings",
+        absent={"transaction": "its driver is older"},
+        note="Debian's ruby-mongo of 2018: programs read connection strings; find and modify by `command`",
     ),
 )

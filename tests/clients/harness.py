@@ -13,7 +13,10 @@ import pytest
 
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyProcess
+from sealwire.wire.compressors import COMPRESSOR_NAMES
 from tests.build_context import ROOT
+from tests.clients.scenario import absent
+from tests.faults.scene import figure
 from tests.support.secantus import ROOT as USER
 
 PROGRAMS = Path(__file__).with_name("programs")
@@ -39,9 +42,11 @@ class Client:
     """What the client is asked to compress with through Sealwire; "" where it cannot."""
     refused: Mapping[str, str] = field(default_factory=lambda: {"prefix": "pattern"})
     """Steps that Sealwire refuses, each with the reason: the documented differences."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Parts of the scenario that the client has no way to play, each with the reason."""
     environment: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
-    """For the table: what of the scenario the client has no way to do."""
+    """For the table, besides what is absent or refused."""
     respell: Callable[[str], str] = str
     """The connection string as this client needs it spelt, of both ways."""
 
@@ -68,6 +73,20 @@ class Ways:
         uri = client.respell(self.proxy.uri(USER, client.database))
         return f"{uri}&compressors={client.compressors}" if client.compressors else uri
 
+    def compressed(self) -> dict[tuple[str, str], float]:
+        """How many messages to and from clients were compressed, by way and compressor."""
+        return {
+            (direction, name): figure(
+                self.proxy,
+                "sealwire_compressed_messages_total",
+                peer="client",
+                direction=direction,
+                compressor=name,
+            )
+            for direction in ("received", "sent")
+            for name in COMPRESSOR_NAMES
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -85,9 +104,11 @@ class Row:
     language: str
     version: str
     compressors: str
+    """By which messages were compressed both ways, as the proxy has counted them."""
     same: list[str]
     """The steps that saw the same both ways."""
     refused: dict[str, str]
+    absent: dict[str, str]
     note: str
 
 
@@ -115,9 +136,12 @@ def run(client: Client, uri: str) -> Seen:
 def compare(client: Client, direct: Seen, through: Seen) -> Row:
     """Which steps were the same; every other one has to be refused for its documented reason.
 
+    The parts of the scenario that no step plays have to be those that are documented.
+
     Raises:  AssertionError
     """
     assert list(direct.steps) == list(through.steps)
+    assert absent(direct.steps) == set(client.absent), f"{client.name} lacks {sorted(absent(direct.steps))}"
     same = [step for step in direct.steps if direct.steps[step] == through.steps[step]]
     others = {step: through.steps[step] for step in direct.steps if step not in same}
     for step, seen in others.items():
@@ -131,6 +155,7 @@ def compare(client: Client, direct: Seen, through: Seen) -> Row:
         client.compressors,
         same,
         dict(client.refused),
+        dict(client.absent),
         client.note,
     )
 
@@ -138,9 +163,15 @@ def compare(client: Client, direct: Seen, through: Seen) -> Row:
 def check(client: Client, ways: Ways) -> None:
     """Both ways have to give what docs/clients.json says; with SEALWIRE_WRITE_CLIENTS=1 that is written anew.
 
+    Both ways have to be compressed by what the client is asked to compress with, and by nothing else.
+
     Raises:  AssertionError
     """
-    row = asdict(compare(client, run(client, ways.direct(client)), run(client, ways.through(client))))
+    direct, before = run(client, ways.direct(client)), ways.compressed()
+    row = asdict(compare(client, direct, run(client, ways.through(client))))
+    grown = {key for key, count in ways.compressed().items() if count > before[key]}
+    wanted = {(direction, client.compressors) for direction in ("received", "sent") if client.compressors}
+    assert grown == wanted, f"{client.name}: {sorted(grown)} were compressed"
     kept = {each["client"]: each for each in json.loads(RESULTS.read_text(encoding="utf-8"))}
     if os.environ.get("SEALWIRE_WRITE_CLIENTS") == "1":
         kept[client.name] = row

@@ -13,6 +13,7 @@ from sealwire.proxy.server.observability.counts import CoreCounts
 from sealwire.proxy.session.effects import Counter
 from sealwire.proxy.session.labels import (
     COMMAND_LABELS,
+    COMPRESSED_LABELS,
     PROTOCOL_LABELS,
     REFUSAL_LABELS,
     WITHHELD_LABELS,
@@ -88,6 +89,7 @@ class CoreCollector(Collector):
                 family.add_metric([value], sums.get((counter, value), 0))
             yield family
         yield self._bytes()
+        yield _compressed(sums)
 
     def _bytes(self) -> CounterMetricFamily:
         counts = self._counts
@@ -112,4 +114,13 @@ def _by_outcome(
     for value in values:
         for outcome, counter in outcomes.items():
             family.add_metric([value, outcome], sums.get((counter, value), 0))
+    return family
+
+
+def _compressed(sums: _Sums) -> CounterMetricFamily:
+    text = "Messages that were compressed, by peer, direction as the proxy sees it, and compressor"
+    labels = ["peer", "direction", "compressor"]
+    family = CounterMetricFamily("sealwire_compressed_messages", text, labels=labels)
+    for label, values in COMPRESSED_LABELS.items():
+        family.add_metric(values, sums.get((Counter.COMPRESSED_MESSAGES, label), 0))
     return family

@@ -30,8 +30,8 @@ import org.bson.json.JsonMode;
 import org.bson.json.JsonWriterSettings;
 import org.bson.types.ObjectId;
 
-/** The official Java driver (3.6), as Debian packages it. It knows no transactions. Its findAndModify is
- * spelt in lower case, which mongod takes and the tests' server does not: that step is left out. */
+/** The official Java driver (3.6), as Debian packages it. It knows no transactions. Its own findAndModify
+ * is spelt in lower case, which mongod takes and the tests' server does not: so this program sends the command itself. */
 public final class WithJava {
     private static final List<Document> PATIENTS = docs(
         "{'_id': 1, 'nhs_number': 'canary-1', 'address': {'line1': '1 High Street', 'postcode': 'canary M41'},"
@@ -131,6 +131,9 @@ public final class WithJava {
         result = people.updateOne(added, doc("{'$set': {'ward': 'new'}}"), new UpdateOptions().upsert(true));
         say("upsert", Arrays.asList(result.getMatchedCount(), result.getUpsertedId() != null));
         say("upserted", people.find(added).projection(doc("{'_id': 0}")).first());
+        say("find and modify", database.runCommand(doc("{'findAndModify': 'patients', 'new': true,"
+            + " 'query': {'contacts.phone': 'canary-03'},"
+            + " 'update': {'$set': {'notes': 'canary: none'}, '$unset': {'tags': ''}}}")).get("value"));
         say("delete", people.deleteMany(added).getDeletedCount());
         say("aggregate", all(people.aggregate(docs(
             "{'$match': {'address.postcode': {'$in': ['canary M41', 'canary M1']}}}",

@@ -5,7 +5,7 @@ import sys
 from importlib.metadata import version
 from typing import Annotated, Any
 
-from beanie import BulkWriter, Document, Indexed, init_beanie
+from beanie import BulkWriter, Document, Indexed, UpdateResponse, init_beanie
 from beanie.operators import In, Set
 from gridfs import AsyncGridFSBucket
 from lines import failure, head, say
@@ -85,6 +85,10 @@ async def read_and_write() -> None:
     say("save", shown(await Patient.find_one({"contacts.phone": "canary-99"})))
     await Patient.find(Patient.nhs_number == "canary-5").update(Set({Patient.visits: 7}))
     await one.set({Patient.visits: 8})
+    modified = await Patient.find_one(Patient.nhs_number == "canary-0").update(
+        Set({Patient.notes: "canary: modified"}), response_type=UpdateResponse.NEW_DOCUMENT
+    )
+    say("find and modify", shown(modified))
     say("update", [each.visits for each in await Patient.find_all().sort("+_id").to_list()])
     pipeline: list[dict[str, Any]] = [
         {"$group": {"_id": "$address.postcode", "patients": {"$sum": 1}, "first": {"$min": "$_id"}}},

@@ -1,6 +1,6 @@
 # The official Ruby driver (2.5), as Debian packages it. It knows no transactions, and on Ruby 3 it cannot parse a
-# connection string: this program does that. Its findAndModify is spelt in lower case, which mongod takes and the tests'
-# server does not: that step is left out.
+# connection string: this program does that. Its own findAndModify is spelt in lower case, which mongod takes and the
+# tests' server does not: so this program sends the command itself.
 require 'digest'
 require 'json'
 require 'mongo'
@@ -85,6 +85,11 @@ class Program
     result = @people.update_one({ nhs_number: 'canary-9' }, { '$set' => { ward: 'new' } }, upsert: true)
     say('upsert', [result.matched_count, !result.upserted_id.nil?])
     say('upserted', @people.find({ nhs_number: 'canary-9' }, projection: { _id: 0 }).first)
+    modified = @client.database.command(
+      findAndModify: 'patients', query: { 'contacts.phone' => 'canary-03' }, new: true,
+      update: { '$set' => { notes: 'canary: none' }, '$unset' => { tags: '' } }
+    )
+    say('find and modify', modified.documents.first['value'])
     say('delete', @people.delete_many(nhs_number: 'canary-9').deleted_count)
     say('aggregate', @people.aggregate(
       [{ '$match' => { 'address.postcode' => { '$in' => ['canary M41', 'canary M1'] } } },

@@ -7,11 +7,17 @@ from bson import Int64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.proxy.session.compression import LOGINS, MAX_STEP_BYTES, NEVER_COMPRESSED
+from sealwire.proxy.session.compression import (
+    LOGINS,
+    MAX_STEP_BYTES,
+    NEVER_COMPRESSED,
+    compressed_label,
+)
 from sealwire.proxy.session.conversation import MAX_BYTES_BEFORE_LOGIN
 from sealwire.proxy.session.effects import (
     Close,
     CloseReason,
+    Count,
     Counter,
     Effect,
     GoOn,
@@ -21,9 +27,10 @@ from sealwire.proxy.session.effects import (
     ToClient,
     ToServer,
 )
+from sealwire.proxy.session.labels import COMPRESSED_LABELS
 from sealwire.proxy.session.login.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES
 from sealwire.proxy.session.session import Session
-from sealwire.wire.compressors import Compressor, Zlib, compressor_named
+from sealwire.wire.compressors import COMPRESSOR_NAMES, Compressor, Zlib, compressor_named
 from sealwire.wire.errors import WireReason
 from sealwire.wire.long_message import LONG_BYTES
 from tests.compressed_messages import NUMBERS, packed, unpacked
@@ -490,3 +497,35 @@ def test_levels_of_zlib_reach_the_wire() -> None:
         talk = talking((), (Zlib(level),))
         (sent,) = data_of(talk.client_data(command(FIND)), ToServer)
         assert sent == packed_as(command(STORED), Zlib(level))
+
+
+# -- what is counted -----------------------------------------------------------------------------------------
+
+
+def test_compressed_messages_are_counted_by_peer_way_and_compressor() -> None:
+    talk = talking((ZLIB,), (SNAPPY,), ("zlib",))
+    asked = talk.client_data(packed(command(FIND, 1), NUMBERS["zlib"]))
+    answered = talk.server_data(packed(reply(batch(SEALED), 1), NUMBERS["snappy"]))
+    assert counted(asked) == ["client received zlib", "server sent snappy"]
+    assert counted(answered) == ["server received snappy", "client sent zlib"]
+
+
+def test_what_is_sent_as_it_is_is_not_counted() -> None:
+    talk = talking((ZLIB,), (SNAPPY,), ("zlib",))
+    assert counted(talk.client_data(command({"ping": 1, "$db": "admin"}, 1))) == []
+    assert counted(talk.server_data(reply({"ok": 1.0}, 1))) == []
+
+
+def test_every_label_of_a_compressed_message_is_one_that_metrics_begin_with() -> None:
+    labels = {
+        compressed_label(peer, direction, name)
+        for peer in ("client", "server")
+        for direction in ("received", "sent")
+        for name in COMPRESSOR_NAMES
+    }
+    assert set(COMPRESSED_LABELS) == labels
+
+
+def counted(effects: list[Effect]) -> list[str]:
+    found = [effect for effect in effects if isinstance(effect, Count)]
+    return [each.label for each in found if each.counter is Counter.COMPRESSED_MESSAGES]

@@ -16,6 +16,10 @@ LABELS = {
     Counter.REFUSALS: ("range", {"reason": "range"}),
     Counter.DECRYPTION_FAILURES: ("UnknownKey", {"failure": "UnknownKey"}),
     Counter.PROTOCOL_ERRORS: ("opcode", {"reason": "opcode"}),
+    Counter.COMPRESSED_MESSAGES: (
+        "client sent zlib",
+        {"peer": "client", "direction": "sent", "compressor": "zlib"},
+    ),
 }
 NAMES = {counter: "commands" for counter in Counter if counter.value.startswith("commands")}
 NAMES |= {Counter.LOGINS: "authentications", Counter.LOGIN_FAILURES: "authentications"}
