@@ -70,6 +70,7 @@ class Conversation:
         "compression",
         "context_searches",
         "entitled",
+        "has_failed_early",
         "has_waited",
         "is_balanced",
         "is_ready",
@@ -105,17 +106,15 @@ class Conversation:
         self.is_balanced = False
         """Whether the client has said that a load balancer lies between."""
         settings = shared.settings
-        self.compression: Compression | None = None
+        ours = (settings.compress_to_clients, settings.compress_to_server)
+        self.compression = Compression(*ours) if any(ours) else None
         """What is compressed; None where this proxy offers it to nobody."""
-        if settings.compress_to_clients or settings.compress_to_server:
-            self.compression = Compression(settings.compress_to_clients, settings.compress_to_server)
         self.legacy = LegacyQueries()
         """What the client has asked in legacy queries, and awaits."""
         self._policy = settings.policy
         self.views = ViewCatalog(self._policy)
         """What the server has said of names for the command that is being planned."""
-        self._logged_in = False
-        self._knows_users = False
+        self._logged_in = self._knows_users = False
         self.mechanism = OTHER
         """By which mechanism the client logs in, or did last; a label."""
         self.certified = NOT_CERTIFIED
@@ -128,6 +127,8 @@ class Conversation:
         """What came of it, for the message that waits."""
         self.speculation = b""
         """The command of the login by certificate that began with the last hello; empty without one."""
+        self.has_failed_early = False
+        """Whether that one has failed, and nobody has asked for the login by itself since."""
         self._last_id = 0
         self.caller = Caller()
         """Who the client is, as far as anybody has said."""

@@ -141,6 +141,8 @@ def rewrite_hello(
     """
     parents = (0, document)
     end = document + int32_at(message, document)
+    if not topology.members:
+        _require_one_member(message, document)
     edits = list(_hello_edits(message, document, topology, compression))
     if compression is not None and compression.for_client:
         edits.append(_added("compression", compression.for_client, end, parents))
@@ -173,6 +175,16 @@ def _hello_edits(
             yield from _message_size(message, element, parents)
 
 
+def _require_one_member(message: bytes, document: int) -> None:
+    """Raises UnknownMember where the lists together name several: one address cannot stand for all."""
+    named: set[str] = set()
+    for element in elements(message, document):
+        if element.name in _ADDRESS_LISTS and element.kind == kinds.ARRAY:
+            named.update(_name_in(message, item).lower() for item in elements(message, element.value))
+    if len(named) > 1:
+        raise UnknownMember("the server is one of several members, and only one has a listener here")
+
+
 def _names(message: bytes, element: Element) -> list[str]:
     """The strings of an array; what is none of these names nothing."""
     if element.kind != kinds.ARRAY:
@@ -203,8 +215,6 @@ def _address_list(
     if element.kind != kinds.ARRAY:
         raise BsonError(WireReason.BSON_TYPE, element.start)
     items = list(elements(message, element.value))
-    if len(items) > 1 and not topology.members:
-        raise UnknownMember("the server is one of several members, and only one has a listener here")
     if topology.withholds and not all(_is_known(message, item, topology) for item in items):
         names = [_name_in(message, item) for item in items if _is_known(message, item, topology)]
         told = string_array([topology.advertised(name) for name in names])

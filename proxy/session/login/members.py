@@ -1,5 +1,8 @@
 """What a replica set tells of its members besides hello: replies name the proxy's addresses, not theirs.
 
+Whole names stand in some fields, and servers write others into sentences (`member_texts`): what a heartbeat
+has met, why a sync has failed. Every string is read that is not known to be none of these, so that those of a
+newer server are read too.
 Tools and people read these; a driver does not connect by them. A member without a listener, such as a hidden
 one, stays in the list under a name that nobody can connect to. The way back is closed: a configuration with
 the proxy's addresses would have the members reach each other through it.
@@ -10,6 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from sealwire.proxy.session.login.handshake import Topology, string_edit
+from sealwire.proxy.session.login.member_texts import STRANGER, MemberTexts
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes, validate
 from sealwire.wire.splice import Edit, splice
@@ -19,13 +23,13 @@ MEMBERS_COMMANDS: Final = frozenset({b"replSetGetStatus", b"replSetGetConfig"})
 NAMING_MEMBERS: Final = frozenset({b"replSetReconfig", b"replSetInitiate", b"replSetSyncFrom"})
 """Commands that tell the servers where members are."""
 
-STRANGER: Final = "member-without-listener.invalid:27017"
-"""In place of a member that clients are not told of: a name of the domain that never exists (RFC 2606)."""
-
 _ADDRESSES: Final = frozenset({b"name", b"host", b"syncSourceHost", b"syncingTo", b"syncSource", b"source"})
-_HORIZONS: Final = b"horizons"
+_GONE: Final = frozenset({b"horizons", b"ip"})
+"""Names for other networks, by which members are reached as well; a member's number (servers before 4.4)."""
 _FREE: Final = frozenset({b"tags", b"settings"})
 """Whose names an operator chooses."""
+_NAMES: Final = frozenset({b"set", b"_id", b"setName", b"codeName", b"stateStr"})
+"""Strings that are no sentences."""
 # members[] of config of the reply; initialSyncAttempts[] of initialSyncStatus of it
 _MAX_DEPTH: Final = 6
 
@@ -36,24 +40,23 @@ def rewrite_members(message: bytes, document: int, topology: Topology) -> bytes:
     Raises BsonError. Cost: O(elements of the reply).
     """
     validate(message, document, len(message))
-    edits = list(_edits(message, document, topology, (0, document)))
+    edits = list(_edits(message, document, MemberTexts(topology), (0, document)))
     return splice(message, edits) if edits else message
 
 
-def _edits(message: bytes, document: int, topology: Topology, parents: tuple[int, ...]) -> Iterator[Edit]:
+def _edits(message: bytes, document: int, texts: MemberTexts, parents: tuple[int, ...]) -> Iterator[Edit]:
     for element in elements(message, document):
-        if element.kind == kinds.STRING and element.name in _ADDRESSES:
-            name = string_bytes(message, element).decode("utf-8", "replace")
-            if name:
-                told = topology.advertised(name) if topology.is_known(name) else STRANGER
-                yield string_edit(element, told, parents)
-        elif element.name == _HORIZONS:
-            # names for other networks, by which members are reached as well
+        if element.name in _GONE:
             yield Edit(element.start, element.end, b"", parents)
+        elif element.kind == kinds.STRING and element.name not in _NAMES:
+            said = string_bytes(message, element).decode("utf-8", "replace")
+            told = texts.address(said) if said and element.name in _ADDRESSES else texts.told(said)
+            if told != said:
+                yield string_edit(element, told, parents)
         elif element.name in _FREE:
             continue
         elif element.kind in (kinds.OBJECT, kinds.ARRAY) and len(parents) <= _MAX_DEPTH:
-            yield from _edits(message, element.value, topology, (*parents, element.value))
+            yield from _edits(message, element.value, texts, (*parents, element.value))
 
 
 def names_own_address(message: bytes, document: int, topology: Topology) -> bool:

@@ -118,15 +118,22 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
     try:
         question = steps.after(message, parsed.body)
     except NotLoggedIn as failure:
-        lines: list[Effect] = [
-            Audit("login-failed", "", _COMMAND, failure.why),
-            Count(Counter.LOGIN_FAILURES, label=CERTIFICATE),
-        ]
-        return [*lines, *_ended(conversation, is_yes=False)]
+        return [*_lines_of_failure(conversation, failure), *_ended(conversation, is_yes=False)]
     if question is not None:
         return [_ask(conversation, question)]
     conversation.log_in()
+    conversation.has_failed_early = False
     return [Count(Counter.LOGINS, label=CERTIFICATE), *_ended(conversation, is_yes=True)]
+
+
+def _lines_of_failure(conversation: Conversation, failure: NotLoggedIn) -> list[Effect]:
+    """What is said of a login that has failed, once: a driver asks again for the one of its handshake."""
+    is_early, is_known = bool(conversation.speculation), conversation.has_failed_early
+    conversation.has_failed_early = is_early
+    if is_known and not is_early:
+        return []
+    line = Audit("login-failed", "", _COMMAND, failure.why)
+    return [line, Count(Counter.LOGIN_FAILURES, label=CERTIFICATE)]
 
 
 def _identity(conversation: Conversation) -> UpstreamIdentity | None:

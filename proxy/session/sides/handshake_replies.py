@@ -11,6 +11,7 @@ from sealwire.proxy.session.login.handshake import UnknownMember, names_stranger
 from sealwire.proxy.session.login.members import rewrite_members
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.sides import certificate_login, on_record
+from sealwire.proxy.session.sides.server_errors import counted_errors
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import response_to_of
 from sealwire.wire.op_msg import OpMsg, refresh_checksum
@@ -32,7 +33,7 @@ def handshake_reply(
     if request.kind is RequestKind.MEMBERS:
         rewritten = rewrite_members(message, body, conversation.topology)
         done = on_record.of_reply(conversation.shared, request, message, parsed)
-        return [*done, ToClient(refresh_checksum(rewritten))]
+        return [*done, ToClient(refresh_checksum(rewritten)), *counted_errors(request, message, body)]
     if request.kind is RequestKind.ABORT:
         # whatever the server says of it: the transaction was not committed
         error = replies.failure_body(FrontierLost())

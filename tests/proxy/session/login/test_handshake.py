@@ -6,7 +6,7 @@ import bson
 import pytest
 from bson import Int64
 
-from sealwire.proxy.session.effects import CloseReason, Counter, ToClient
+from sealwire.proxy.session.effects import Close, CloseReason, Counter, ToClient
 from sealwire.proxy.session.login.handshake import (
     ACCEPTED_CLIENT_MESSAGE_BYTES,
     MAX_CLIENT_MESSAGE_BYTES,
@@ -170,6 +170,29 @@ def test_a_member_without_a_listener_closes(members: dict[str, str], answer: dic
     play >> client(hello) << to_server(hello)
     play >> server(reply(answer)) << close(CloseReason.TOPOLOGY)
     play.finish()
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_one"),
+    [
+        (
+            {"hosts": ["a:27017"], "passives": ["b:27017"], "arbiters": ["c:27017"], "primary": "b:27017"},
+            False,
+        ),
+        ({"hosts": ["a:27017"], "arbiters": ["c:27017"]}, False),
+        ({"hosts": ["a:27017", "a:27017"], "passives": ["A:27017"], "arbiters": []}, True),
+    ],
+)
+def test_one_listener_stands_for_one_member_whatever_list_it_is_in(
+    answer: dict[str, Any], is_one: bool
+) -> None:
+    here = session(members={})
+    here.client_data(command({"hello": 1, "$db": "admin"}))
+    effects = here.server_data(reply(answer))
+    assert isinstance(effects[0], ToClient) is is_one
+    assert [each.reason for each in effects if isinstance(each, Close)] == [CloseReason.TOPOLOGY] * (
+        not is_one
+    )
 
 
 @pytest.mark.parametrize("field", ["me", "primary"])

@@ -6,9 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.proxy.session.effects import Close, CloseReason, Effect, StrangerMet, ToClient, ToServer
+from sealwire.proxy.session.effects import (
+    Close,
+    CloseReason,
+    Count,
+    Counter,
+    Effect,
+    StrangerMet,
+    ToClient,
+    ToServer,
+)
 from sealwire.proxy.session.login.handshake import Topology
-from sealwire.proxy.session.login.members import STRANGER, names_own_address, rewrite_members
+from sealwire.proxy.session.login.member_texts import STRANGER
+from sealwire.proxy.session.login.members import names_own_address, rewrite_members
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings, Shared
 from tests.proxy.session.world import KEYRING, POLICY, command, decoded, reply, sections
@@ -124,9 +134,27 @@ def test_while_no_member_has_a_listener_none_is_taken_for_the_one_that_is_left()
     assert StrangerMet() in effects
 
 
-def test_an_error_stays_as_it_is() -> None:
+@pytest.mark.parametrize("name", ["replSetGetStatus", "replSetGetConfig"])
+def test_an_error_stays_as_it_is_and_counts(name: str) -> None:
     error = {"codeName": "NotYetInitialized", "code": 94, "errmsg": "no replset config"}
-    assert document_in(told(MEMBERS, error, "replSetGetStatus")) == {**error, "ok": 1.0}
+    here = session(MEMBERS)
+    here.client_data(command({name: 1, "$db": "admin"}, 1))
+    effects = here.server_data(reply({"ok": 0.0, **error}))
+    assert document_in(effects) == {"ok": 0.0, **error}
+    assert Count(Counter.SERVER_ERRORS, label=name) in effects
+
+
+@pytest.mark.parametrize(
+    "field", ["lastHeartbeatMessage", "infoMessage", "voteReason", "status", "errmsg", "of_a_newer_server"]
+)
+def test_sentences_name_the_proxy_too(field: str) -> None:
+    said = "Error connecting to b:27017 (10.0.0.2:27017) :: caused by :: Connection refused"
+    answer = {"members": [{"name": "b:27017", "ip": "10.0.0.2", field: said}]}
+    (member,) = document_in(told(MEMBERS, answer, "replSetGetStatus"))["members"]
+    assert member == {
+        "name": "proxy:2",
+        field: f"Error connecting to proxy:2 ({STRANGER}) :: caused by :: Connection refused",
+    }
 
 
 @given(

@@ -267,6 +267,30 @@ def test_a_login_that_begins_with_the_handshake(legacy: bool, is_yes: bool) -> N
     assert talk.is_let_in is is_yes
 
 
+def failures(effects: list[Effect]) -> int:
+    """How many logins have failed, by the figure and by the lines of the audit log."""
+    counted = effects.count(Count(Counter.LOGIN_FAILURES, label=X509))
+    assert counted == len([each for each in effects if isinstance(each, Audit)])
+    return counted
+
+
+def test_a_login_that_fails_in_the_handshake_and_then_by_itself_has_failed_once() -> None:
+    talk = Talk(APP, shown=APP)
+    hello = {"hello": 1, "speculativeAuthenticate": SPECULATION, "$db": "admin"}
+    seen = []
+    for _ in range(2):
+        talk.client(command(hello, 1))
+        talk.server({"ok": 1.0}, 1)
+        seen.append(failures(talk.server(NO)))
+        talk.client(command(EXPLICIT, 2))
+        seen.append(failures(talk.server(NO)))
+        assert [each["code"] for each in talk.told()] == [18]
+    # whoever tries again by himself is counted again
+    talk.client(command(EXPLICIT, 3))
+    seen.append(failures(talk.server(NO)))
+    assert seen == [1, 0, 1, 0, 1]
+
+
 @pytest.mark.parametrize("change", [{"user": "CN=ward-4"}, {"db": "admin"}])
 def test_a_handshake_of_somebody_else_begins_nothing(change: dict[str, Any]) -> None:
     talk = Talk(APP, shown=APP)
