@@ -40,13 +40,14 @@ Generated from the code by `python -m tools.generate_docs`. A test fails when th
 
 _CLOSES = {
     CloseReason.CLIENT_EOF: "the client closed its connection",
-    CloseReason.SERVER_EOF: "the server closed its connection; drivers see a network error and retry",
+    CloseReason.SERVER_EOF: "the server closed its connection; drivers see a network error and retry. "
+    "A warning where a command was under way",
     CloseReason.CLIENT_PROTOCOL: "the client broke the wire protocol",
     CloseReason.SERVER_PROTOCOL: "the server broke the wire protocol, or streamed what does not decrypt",
     CloseReason.REFUSED_UNACKNOWLEDGED: "a write without acknowledgement was refused: no reply can say so",
     CloseReason.KEYS_UNAVAILABLE: "a reply needs a key, and the keyring could not be read in time",
     CloseReason.DRAINED: "the proxy is shutting down",
-    CloseReason.TOPOLOGY: "the server named a replica-set member that has no listener here",
+    CloseReason.TOPOLOGY: "the server named a replica-set member that has no listener here; always a warning",
 }
 
 

@@ -118,6 +118,14 @@ class AwaitedRequests:
         """Whether the server has more replies to a command than were asked for; handshakes do not count."""
         return any(self._requests[each].kind is RequestKind.COMMAND for each in self._streams)
 
+    @property
+    def oldest(self) -> int | None:
+        """The id of the request that waits longest; None without one. A stream has no pace, and is none.
+
+        Cost: O(1), for there are few streams.
+        """
+        return next((each for each in self._requests if each not in self._streams), None)
+
     def adopt(self, hold: Callable[[], Hold]) -> None:
         """Let each command whose reply is opened have a hold, besides what it has: a move begins."""
         for request in {id(each): each for each in self._requests.values()}.values():

@@ -56,6 +56,11 @@ class Session:
         is_behind = self._client.behind or self._server.behind
         return self._conversation.awaited.idle and not self._held and not is_behind
 
+    @property
+    def oldest_awaited(self) -> int | None:
+        """The id of the request that has waited longest for its reply; None where none waits."""
+        return self._conversation.awaited.oldest
+
     def unanswered(self) -> list[CommandRecord]:
         """Commands on record that await their reply, for when the connection has ended."""
         return self._conversation.awaited.unanswered()

@@ -6,8 +6,9 @@ from typing import Final
 
 from sealwire.proxy.server.connections.pipe import Pipe
 from sealwire.proxy.server.connections.services import Services
-from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.server.observability.logs import Field, note
 from sealwire.proxy.session.effects import Close, CloseReason
+from sealwire.proxy.session.login.handshake import UnknownMember
 
 _log = logging.getLogger("sealwire.server")
 
@@ -19,16 +20,36 @@ DRAIN_LINGER_S: Final = 1.0
 
 # Reasons that deserve an operator's attention; the others are the ordinary ends of a connection.
 _LOUD: Final = frozenset(
-    {CloseReason.CLIENT_PROTOCOL, CloseReason.SERVER_PROTOCOL, CloseReason.KEYS_UNAVAILABLE}
+    {
+        CloseReason.CLIENT_PROTOCOL,
+        CloseReason.SERVER_PROTOCOL,
+        CloseReason.KEYS_UNAVAILABLE,
+        CloseReason.TOPOLOGY,
+    }
 )
 
+_HINTS: Final = {
+    CloseReason.TOPOLOGY: UnknownMember.hint,
+    CloseReason.SERVER_EOF: "look into the server's log: it stopped, or closed the connection in the middle",
+}
 
-def say_closed(services: Services, close: Close, number: int, peer: str) -> None:
-    """Count why the connection `number` of the client `peer` ends, and log it."""
+
+def say_closed(services: Services, close: Close, number: int, peer: str, *, is_busy: bool) -> None:
+    """Count why the connection `number` of the client `peer` ends, and log it.
+
+    `is_busy`: a command awaited its reply. A server that leaves then leaves a client without an answer.
+    """
     reason = close.reason
     services.metrics.closed.labels(reason.value).inc()
-    fields = {"reason": reason.value, "detail": close.detail, "connection": number, "client": peer}
-    if reason in _LOUD:
+    fields: dict[str, Field] = {
+        "reason": reason.value,
+        "detail": close.detail,
+        "connection": number,
+        "client": peer,
+    }
+    if reason in _LOUD or (reason is CloseReason.SERVER_EOF and is_busy):
+        if reason in _HINTS:
+            fields["hint"] = _HINTS[reason]
         kind = f"closed {reason.value}"
         services.gate.note(_log, logging.WARNING, "connection closed", kind, **fields)
     else:

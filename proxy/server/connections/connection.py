@@ -34,6 +34,9 @@ class Connection(Carrier):
         names = names_of(transport)
         way = route.upstream.way_for(names)
         self._certified = Certified(names, way.presented)
+        self._oldest: int | None = None
+        """The request that had waited longest when the clock was looked at last."""
+        self._silent_since_s = 0.0
         services.live.add(self)
         services.metrics.connections.inc()
         self.client.hold(Hold.CONNECTING)
@@ -115,7 +118,7 @@ class Connection(Carrier):
         """The server sends nothing more."""
         if self.server is not None:
             if self.state is State.OPEN and self._route.reach is not None and not self.server.ended:
-                self._route.reach.lost()
+                self._route.reach.doubt()
             self._ended(self.server)
 
     def server_lost(self) -> None:
@@ -148,7 +151,20 @@ class Connection(Carrier):
         if self.state is State.CLOSING or is_held_up:
             self._abort_if_late(now_s)
         elif self._session is not None:
+            self._doubt_if_silent(self._session.oldest_awaited, now_s)
             self._run(partial(self._session.tick, now_s))
+
+    def _doubt_if_silent(self, oldest: int | None, now_s: float) -> None:
+        """A server that answers nothing for `limits.connect_s` may be frozen: have it looked at.
+
+        It may as well work on something long. Then it answers the look, and is looked at again as much later.
+        """
+        if oldest is None or oldest != self._oldest:
+            self._oldest, self._silent_since_s = oldest, now_s
+        elif now_s - self._silent_since_s >= self._services.limits.connect_s:
+            self._silent_since_s = now_s
+            if self._route.reach is not None:
+                self._route.reach.doubt()
 
     def move_began(self) -> None:
         """What is under way holds the move up."""

@@ -84,7 +84,8 @@ class Lifetime(ABC):
             return
         self.state = State.CLOSING
         self._ending_since_s = self._services.clock()
-        say_closed(self._services, close, self.number, self._recorder.peer)
+        peer, is_busy = self._recorder.peer, self.is_busy
+        say_closed(self._services, close, self.number, peer, is_busy=is_busy)
         self.client.close()
         if self.server is not None:
             self.server.close()

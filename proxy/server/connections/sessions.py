@@ -40,6 +40,10 @@ class SessionCore(Protocol):
         """Whether no command awaits its reply."""
 
     @property
+    def oldest_awaited(self) -> int | None:
+        """The id of the request that has waited longest for its reply; None where none waits."""
+
+    @property
     def caller(self) -> Caller:
         """Who the client is, as far as anybody has said."""
 

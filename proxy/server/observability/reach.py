@@ -1,7 +1,9 @@
 """Which servers can be reached, as connections have shown: a line when one goes or is back, and figures.
 
-Each server is known by its configured address. A connection that cannot be opened says that it is down; one
-that is opened says that it is up. A lost connection is a reason to look (`proxy.server.reaching`).
+Each server is known by its configured address. A connection that cannot be opened says that it is down. One
+that is opened does not say that it is back: the kernel accepts for a process that is frozen. That it is back
+says its answer to a hello. A lost connection, or a reply that does not come, is a reason to ask for one
+(`proxy.server.reaching`).
 """
 
 import logging
@@ -35,7 +37,7 @@ class ServerReach:
         """Its address, as the configuration has it."""
         self.is_up = True
         self.is_doubted = False
-        """Whether somebody has to look: it is down, or a connection to it was lost."""
+        """Whether somebody has to look: it is down, a connection to it was lost, or it answers nothing."""
         self.opened = 0
         """Connections that were opened."""
         self.returns = 0
@@ -44,13 +46,11 @@ class ServerReach:
         self._clock = clock
 
     def reached(self) -> None:
-        """A connection was opened. Cost: an addition and a comparison."""
+        """A connection was opened. Cost: an addition."""
         self.opened += 1
-        if not self.is_up:
-            self.returned()
 
     def returned(self) -> None:
-        """It answers, perhaps again."""
+        """It has answered a hello, perhaps again."""
         self.is_doubted = False
         if not self.is_up:
             self.is_up = True
@@ -59,7 +59,7 @@ class ServerReach:
             note(_log, logging.WARNING, "server is back", upstream=self.server, away_s=away_s)
 
     def missed(self, reason: str, problem: str, hint: str) -> None:
-        """A connection could not be opened."""
+        """A connection could not be opened, or a hello was not answered."""
         self.is_doubted = True
         if self.is_up:
             self.is_up = False
@@ -74,8 +74,8 @@ class ServerReach:
             self.is_up = False
             self._gone_s = self._clock()
 
-    def lost(self) -> None:
-        """A connection that was open has ended, and not because of its client."""
+    def doubt(self) -> None:
+        """A connection that was open has ended, and not because of its client; or a reply does not come."""
         self.is_doubted = True
 
 
@@ -111,7 +111,7 @@ class UpstreamReach(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry, from any thread."""
-        text = "1 while connections to the server can be opened"
+        text = "1 while connections to the server can be opened and a hello is answered"
         up = GaugeMetricFamily("sealwire_upstream_up", text, labels=["upstream"])
         text = "Connections to the server that were opened"
         opened = CounterMetricFamily("sealwire_upstream_connections", text, labels=["upstream"])

@@ -10,6 +10,7 @@ from sealwire.proxy.server.observability.logs import LogFormat, SafeFormatter
 from sealwire.proxy.server.observability.reach import ServerReach
 from sealwire.proxy.server.reaching import ServerWatch
 from sealwire.proxy.server.upstream import Upstream
+from sealwire.proxy.server.workers import pulse
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     LOOPBACK,
@@ -79,12 +80,58 @@ async def test_a_server_whose_connections_end_is_looked_at() -> None:
         await until(lambda: server.connections == 2)
 
 
+async def test_a_server_that_accepts_and_answers_nothing_is_down_however_many_clients_it_accepts(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one that is frozen: the kernel goes on accepting for it."""
+    monkeypatch.setattr(reaching, "LOOK_S", 0.0)
+    monkeypatch.setattr(pulse, "TICK_S", 0.01)
+    sessions, limits = FakeSessions(), Limits(connect_s=0.05, handshake_s=5.0)
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port, limits=limits)), sessions) as proxy,
+        client_of(proxy),
+    ):
+        (reach,) = proxy.metrics.reach.servers
+        await until(lambda: bool(sessions.made))
+        assert reach.is_up
+        sessions.made[0].oldest_awaited = 7
+        await until(lambda: not reach.is_up)
+        for count in (2, 3):
+            async with client_of(proxy):
+                await until(lambda: len(sessions.made) == count)  # noqa: B023 - called at once
+                assert not reach.is_up
+        await until(lambda: proxy.health.down != ())
+        assert (reach.opened, reach.returns) == (3, 0)
+    events = [record.getMessage() for record in caplog.records]
+    assert (events.count("server is down"), events.count("server is back")) == (1, 0)
+
+
+async def test_a_server_that_works_on_something_long_is_asked_and_stays_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reaching, "LOOK_S", 0.0)
+    monkeypatch.setattr(pulse, "TICK_S", 0.01)
+    sessions, limits = FakeSessions(), Limits(connect_s=0.2, handshake_s=5.0)
+    async with (
+        hello_server(HELLO, other=UNAUTHORIZED) as port,
+        running(make_loaded(make_config(port, limits=limits)), sessions) as proxy,
+        client_of(proxy),
+    ):
+        (reach,) = proxy.metrics.reach.servers
+        await until(lambda: bool(sessions.made))
+        sessions.made[0].oldest_awaited = 7
+        await until(lambda: reach.is_doubted)
+        await until(lambda: not reach.is_doubted)
+        assert (reach.is_up, reach.returns) == (True, 0)
+
+
 async def test_servers_that_have_gone_are_forgotten() -> None:
     async with fake_server() as server:
         address = Address(LOOPBACK, server.port)
     watch, limits = ServerWatch(lambda: 0.0), Limits(connect_s=1.0)
     down = ServerReach(str(address))
-    down.lost()
+    down.doubt()
     watch.use([(Upstream(address, limits, None), down)])
     watch.tick(limits)
     assert list(watch._last) == [str(address)]

@@ -55,6 +55,17 @@ def test_a_stream_remembers_two_ids_at_most_and_forgets_both_at_its_end(chained:
     assert not awaited.has_room_for(2)
 
 
+def test_the_oldest_is_the_one_that_waits_longest_and_no_stream() -> None:
+    awaited, _ = awaiting(7, 2, 5)
+    seen = [awaited.oldest]
+    awaited.answer(7, 90, more_to_come=False)
+    seen.append(awaited.oldest)
+    awaited.answer(2, 91, more_to_come=True)
+    seen.append(awaited.oldest)
+    awaited.answer(5, 92, more_to_come=False)
+    assert [*seen, awaited.oldest] == [7, 2, 5, None]
+
+
 @pytest.mark.parametrize("kind", RequestKind)
 def test_only_commands_make_it_busy(kind: RequestKind) -> None:
     awaited = AwaitedRequests()

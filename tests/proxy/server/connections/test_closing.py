@@ -39,18 +39,26 @@ def test_a_drain_waits_for_what_is_unsent_only(
 
 
 @pytest.mark.parametrize(
-    ("reason", "level"),
-    [(CloseReason.CLIENT_EOF, logging.DEBUG), (CloseReason.SERVER_PROTOCOL, logging.WARNING)],
+    ("reason", "is_busy", "level", "is_hinted"),
+    [
+        (CloseReason.CLIENT_EOF, True, logging.DEBUG, False),
+        (CloseReason.SERVER_PROTOCOL, False, logging.WARNING, False),
+        (CloseReason.TOPOLOGY, False, logging.WARNING, True),
+        (CloseReason.SERVER_EOF, True, logging.WARNING, True),
+        (CloseReason.SERVER_EOF, False, logging.DEBUG, False),
+    ],
 )
 def test_the_ends_that_somebody_has_to_look_at_are_loud(
-    caplog: pytest.LogCaptureFixture, reason: CloseReason, level: int
+    caplog: pytest.LogCaptureFixture, reason: CloseReason, is_busy: bool, level: int, is_hinted: bool
 ) -> None:
     here = services()
     with caplog.at_level(logging.DEBUG, "sealwire.server"):
-        say_closed(here, Close(reason, "flags at 16"), 7, "10.0.0.7:4711")
+        say_closed(here, Close(reason, "flags at 16"), 7, "10.0.0.7:4711", is_busy=is_busy)
     (record,) = caplog.records
     assert record.levelno == level
-    assert vars(record)["fields"] == {
+    fields = dict(vars(record)["fields"])
+    assert bool(fields.pop("hint", "")) is is_hinted
+    assert fields == {
         **{"reason": reason.value, "detail": "flags at 16"},
         **{"connection": 7, "client": "10.0.0.7:4711"},
     }

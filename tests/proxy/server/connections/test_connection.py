@@ -55,6 +55,26 @@ async def test_bytes_go_both_ways() -> None:
         await exchange(server, client, b"question", b"answer")
 
 
+@pytest.mark.parametrize(("idle", "lines"), [(False, 1), (True, 0)])
+async def test_a_server_that_leaves_in_the_middle_of_a_command_is_told_of_with_the_client(
+    caplog: pytest.LogCaptureFixture, *, idle: bool, lines: int
+) -> None:
+    sessions = FakeSessions()
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), sessions) as proxy,
+        client_of(proxy) as (reader, writer),
+    ):
+        await exchange(server, (reader, writer), b"question", b"answer")
+        sessions.made[0].idle = idle
+        peer = "{}:{}".format(*writer.get_extra_info("sockname"))
+        await server.hang_up_all()
+        assert await soon(reader.read()) == b""
+    closed = [record for record in caplog.records if record.getMessage() == "connection closed"]
+    assert len(closed) == lines
+    assert all(vars(record)["fields"]["client"] == peer for record in closed)
+
+
 async def test_of_eight_messages_one_is_timed() -> None:
     async with (
         fake_server() as server,

@@ -23,8 +23,8 @@ def test_one_line_tells_that_a_server_goes_and_one_that_it_is_back(caplog: pytes
     for _ in range(3):
         server.missed(*REFUSED)
     now = 107.25
-    server.reached()
-    server.reached()
+    server.returned()
+    server.returned()
     gone, back = caplog.records
     assert (gone.getMessage(), gone.levelno) == ("server is down", logging.ERROR)
     assert vars(gone)["fields"]["upstream"] == "a:1"
@@ -34,7 +34,7 @@ def test_one_line_tells_that_a_server_goes_and_one_that_it_is_back(caplog: pytes
 
 def test_a_lost_connection_is_a_doubt_and_no_more() -> None:
     server = ServerReach("a:1")
-    server.lost()
+    server.doubt()
     assert (server.is_up, server.is_doubted) == (True, True)
     server.returned()
     assert (server.is_doubted, server.returns) == (False, 0)
@@ -44,8 +44,17 @@ def test_a_server_that_is_down_stays_in_doubt_until_it_answers() -> None:
     server = ServerReach("a:1")
     server.missed(*REFUSED)
     assert server.is_doubted
+    server.returned()
+    assert (server.is_up, server.is_doubted, server.returns, server.opened) == (True, False, 1, 0)
+
+
+def test_a_connection_alone_does_not_say_that_a_server_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    """The kernel accepts for a process that is frozen."""
+    server = ServerReach("a:1")
+    server.missed(*REFUSED)
     server.reached()
-    assert (server.is_up, server.is_doubted, server.returns, server.opened) == (True, False, 1, 1)
+    assert (server.is_up, server.is_doubted, server.returns, server.opened) == (False, True, 0, 1)
+    assert [record.getMessage() for record in caplog.records] == ["server is down"]
 
 
 def test_one_of_two_is_partly_and_both_are_down() -> None:
@@ -85,5 +94,6 @@ def test_connections_and_returns_are_counted_for_each_server() -> None:
     reach.servers[0].reached()
     reach.servers[0].missed(*REFUSED)
     reach.servers[0].reached()
+    reach.servers[0].returned()
     assert registry.get_sample_value("sealwire_upstream_reconnects_total", labels) == 1
     assert registry.get_sample_value("sealwire_upstream_connections_total", labels) == 2
