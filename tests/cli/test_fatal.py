@@ -16,6 +16,16 @@ from sealwire.files.errors import SourceError
 
 JSON_TEXTS = (
     "log: {format: json}\n",
+    'log: {"format": "json"}\n',
+    'log: {\n  "level": "info",\n  "format" : "json"\n}\n',
+    'log:\n  "format": json\n',
+    "'log':\n  'format': 'json'\n",
+    '"log" : {format: json}\n',
+    "\ufefflog: {format: json}\n",
+    '{"log": {"format": "json"}}\n',
+    '{"policy": "x", "log": {"level": "info", "format": "json"}, "listen": [\n',
+    '{\n  "listen": {"host": "h"},\n  "log": {\n    "format": "json"\n  }\n}\n',
+    "{policy: x, log: {format: json}}\n",
     "log: {level: debug, format: json}\n",
     "policy: x\nlog:\n  format: json\n",
     "log:\n  level: debug\n\n  # for machines\n  format: 'json'\nlisten: [\n",
@@ -26,6 +36,11 @@ TEXT_TEXTS = (
     "log: {level: info}\nother: {format: json}\n",
     "log:\n  level: info\nother:\n  format: json\n",
     "log: {format: text}\n",
+    "log: {date_format: json}\n",
+    '{"log": {"level": "info"}, "other": {"format": "json"}}\n',
+    '{"log": {"format": "text"}}\n',
+    '{"catalog": {"format": "json"}}\n',
+    "logs:\n  format: json\n",
     "#log: {format: json}\n",
     "log:\n" + "  # why\n" * 60 + "  level: info\n",
 )
@@ -34,6 +49,8 @@ TEXT_TEXTS = (
 @pytest.fixture(autouse=True)
 def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
     monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
     monkeypatch.setattr(logging.root, "level", logging.root.level)
 
@@ -58,10 +75,10 @@ def test_a_file_that_is_not_there_says_nothing(tmp_path: Path) -> None:
     assert not is_json(tmp_path / "missing.yaml", {})
 
 
-def fails(tmp_path: Path, error: Exception) -> int:
+def fails(tmp_path: Path, error: Exception, log_format: str = "json") -> int:
     with (
         pytest.raises(SystemExit) as ended,
-        fatal_as_logged(tmp_path / "missing", {"SEALWIRE_LOG_FORMAT": "json"}),
+        fatal_as_logged(tmp_path / "missing", {"SEALWIRE_LOG_FORMAT": log_format}),
     ):
         raise error
     assert isinstance(ended.value.code, int)
@@ -88,6 +105,20 @@ def test_a_bug_is_one_line_without_its_text(tmp_path: Path, capfd: pytest.Captur
     assert line["stack"][0] == "builtins.ValueError"
 
 
+def test_a_bug_has_no_text_in_a_log_for_people_either(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert fails(tmp_path, ValueError("943 476 5919"), "text") == 1
+    head, stack, *_ = capfd.readouterr().err.splitlines()
+    assert head.endswith("CRITICAL bug: the proxy ended")
+    assert stack == "    builtins.ValueError"
+
+
+def test_what_an_operator_can_mend_is_raised_as_it_is_in_a_log_for_people(tmp_path: Path) -> None:
+    with pytest.raises(SourceError), fatal_as_logged(tmp_path / "missing", {}):
+        raise SourceError("a.yaml", 3, 1, "unknown key 'x'", "did you mean 'y'?")
+
+
 def test_serve_says_in_json_that_the_configuration_is_wrong(tmp_path: Path) -> None:
     file = tmp_path / "sealwire.yaml"
     file.write_text("log: {format: json}\nlisten: [\n")
@@ -99,19 +130,21 @@ def test_serve_says_in_json_that_the_configuration_is_wrong(tmp_path: Path) -> N
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize("log_format", ["json", "text"])
 def test_a_thread_that_fails_has_a_line_without_the_text(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], log_format: str
 ) -> None:
     def fail() -> None:
         raise ValueError("943 476 5919")
 
-    with fatal_as_logged(tmp_path / "missing", {"SEALWIRE_LOG_FORMAT": "json"}):
+    with fatal_as_logged(tmp_path / "missing", {"SEALWIRE_LOG_FORMAT": log_format}):
         thread = threading.Thread(target=fail, name="admin")
         thread.start()
         thread.join()
     text = capfd.readouterr().err
-    line = json.loads(text)
-    assert (line["event"], line["thread"]) == ("bug: a thread ended", "admin")
+    assert "bug: a thread ended" in text
+    assert "admin" in text
+    assert "builtins.ValueError" in text
     assert "943" not in text
 
 

@@ -4,6 +4,7 @@ It ends when nobody is left who could put anything into a ring: each pipe by whi
 by its worker and by who started the writer. Signals that are meant for the proxy as a whole it leaves alone.
 """
 
+import logging
 import os
 import select
 import signal
@@ -15,10 +16,13 @@ from typing import Final
 from sealwire.audit.files import load_signing_key
 from sealwire.audit.log import AuditLog
 from sealwire.proxy.server.audit_writer.copies import Copies, LogCopy
-from sealwire.proxy.server.audit_writer.orders import WriterOrders, read_orders
+from sealwire.proxy.server.audit_writer.orders import WriterOrders, read_log, read_orders
 from sealwire.proxy.server.audit_writer.ring import RingOutput
 from sealwire.proxy.server.audit_writer.writer import AuditWriter
-from sealwire.proxy.server.observability.logs import configure
+from sealwire.proxy.server.observability.logs import configure, note
+from sealwire.proxy.server.observability.outcries import log_outcries
+
+_log = logging.getLogger("sealwire.audit")
 
 LINGER_S: Final = 0.001
 """What comes within this time is written in one go."""
@@ -80,10 +84,15 @@ def _serve(writer: AuditWriter, wakes: set[int], tell: Callable[[], None]) -> No
 
 
 def main() -> None:
-    """Take the orders from the command line."""
-    orders = read_orders(sys.argv[1])
-    configure(orders.log_level, orders.log_format)
-    sys.exit(run(orders))
+    """Take the orders from the command line; 1 where they are none, which the log says."""
+    said = sys.argv[1] if len(sys.argv) > 1 else ""
+    configure(*read_log(said))
+    log_outcries()
+    try:
+        sys.exit(run(read_orders(said)))
+    except Exception as error:  # noqa: BLE001 - the last one who sees it
+        note(_log, logging.CRITICAL, "bug: the audit writer ended", error)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

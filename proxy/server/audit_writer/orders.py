@@ -1,6 +1,7 @@
 """What the audit writer is told at its start: one JSON document on its command line, without a secret."""
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,18 @@ def write_orders(orders: WriterOrders) -> str:
             "log": [orders.log_level, orders.log_format.value],
         }
     )
+
+
+def read_log(text: str) -> tuple[str, LogFormat]:
+    """How to log, as far as `text` says so; where it does not, in JSON, which people can read too.
+
+    Orders of another version are told of by a line of the log.
+    """
+    try:
+        level, log_format = json.loads(text)["log"]
+        return logging.getLevelName(logging.getLevelNamesMapping()[level.upper()]), LogFormat(log_format)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "info", LogFormat.JSON
 
 
 def read_orders(text: str) -> WriterOrders:

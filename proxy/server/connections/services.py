@@ -15,8 +15,8 @@ from sealwire.proxy.server.connections.timing import CommandTimer
 from sealwire.proxy.server.context_feed import ContextFeed
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.observability.audit import AuditSink
+from sealwire.proxy.server.observability.client_gate import ClientGate
 from sealwire.proxy.server.observability.finished import CommandListener, FinishedCommand
-from sealwire.proxy.server.observability.logs import LogGate
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.observability.reach import ServerReach
 from sealwire.proxy.server.upstream import Upstream
@@ -86,13 +86,13 @@ class Services:
     live: set[OpenConnection] = field(default_factory=set)
     draining: bool = False
     numbered: int = 0
-    gate: LogGate = field(init=False)
+    gate: ClientGate = field(init=False)
     failed_logins: FailedLogins = field(init=False)
     """Between who fails to log in and the audit."""
     _empty: asyncio.Event = field(init=False)
 
     def __post_init__(self) -> None:
-        self.gate = LogGate(10.0, self.clock)
+        self.gate = ClientGate(self.clock)
         self.failed_logins = FailedLogins(self.audit.write, self.clock)
         self._empty = asyncio.Event()
 
@@ -114,7 +114,8 @@ class Services:
             listener.finished(command)
 
     def look(self) -> None:
-        """Show what connections are doing. Cost: a microsecond for each."""
+        """Show what connections are doing, and tell of lines that were held. Cost: a microsecond for each."""
+        self.gate.tick()
         busy = sum(each.is_busy for each in self.live)
         held = (name for each in self.live for name in each.client.hold_names())
         self.metrics.standing.show(busy, held)

@@ -1,7 +1,8 @@
 """Log lines as text or JSON: an event name and safe fields, never a value and never a payload.
 
 Exceptions are shown as class names and stack frames. Their text is left out on purpose: `KeyError('x')` and
-`ValueError("invalid literal ...")` quote whatever data was being handled.
+`ValueError("invalid literal ...")` quote whatever data was being handled. `outcries` does so for what Python
+itself would print.
 """
 
 import json
@@ -72,12 +73,16 @@ class SafeFormatter(logging.Formatter):
         stack = stack_of(error) if error is not None else []
         if self._json:
             line = {"time": time, "level": record.levelname.lower(), "logger": record.name}
-            return json.dumps(
-                line | {"event": record.getMessage()} | fields | ({"stack": stack} if stack else {})
-            )
+            return json.dumps(line | {"event": _event(record)} | fields | ({"stack": stack} if stack else {}))
         shown = "".join(f" {name}={_quoted(value)}" for name, value in fields.items())
-        head = f"{time} {record.levelname:<8} {_printable(record.getMessage())}{shown}"
+        head = f"{time} {record.levelname:<8} {_printable(_event(record))}{shown}"
         return "\n".join([head, *(f"    {line}" for line in stack)])
+
+
+def _event(record: logging.LogRecord) -> str:
+    text = record.getMessage()
+    # below the first line asyncio shows tasks, and with them the texts of their exceptions
+    return text.partition("\n")[0] if record.name == "asyncio" else text
 
 
 def _quoted(value: Field) -> str:

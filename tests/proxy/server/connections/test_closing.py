@@ -7,13 +7,13 @@ from typing import Any, cast
 import pytest
 
 from sealwire.proxy.server.connections.closing import CLOSE_LINGER_S, DRAIN_LINGER_S, has_lingered, say_closed
-from sealwire.proxy.server.observability.logs import LogGate
+from sealwire.proxy.server.observability.client_gate import ClientGate
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.effects import Close, CloseReason
 
 
 def services(*, draining: bool = False) -> Any:
-    return SimpleNamespace(draining=draining, metrics=Metrics(), gate=LogGate(10.0, lambda: 0.0))
+    return SimpleNamespace(draining=draining, metrics=Metrics(), gate=ClientGate(lambda: 0.0))
 
 
 def pipe(*, has_unsent: bool) -> Any:

@@ -86,6 +86,13 @@ def test_records_of_other_libraries_lose_the_text_of_their_exceptions() -> None:
     assert "9434765919" not in "".join(stack)
 
 
+def test_of_asyncios_lines_only_the_first_is_shown_for_the_others_quote_exceptions() -> None:
+    text = "Task exception was never retrieved\nfuture: <Task exception=ValueError('9434765919')>"
+    record = logging.LogRecord("asyncio", logging.ERROR, "f", 1, text, None, None)
+    assert SafeFormatter(LogFormat.TEXT).format(record).endswith(" Task exception was never retrieved")
+    assert json.loads(SafeFormatter(LogFormat.JSON).format(record))["event"] == text.split("\n", 1)[0]
+
+
 def test_a_circle_of_causes_ends() -> None:
     first, second = KeyError(), ValueError()
     first.__cause__, second.__cause__ = second, first
