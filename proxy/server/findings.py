@@ -1,13 +1,16 @@
 """What is allowed and deserves a warning: at every start, at a reload that brings it, and by `--check`."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from ipaddress import ip_address
+from pathlib import Path
 
+from sealwire.files.errors import SourceError
+from sealwire.proxy.server.config.reader import load_config, variables_unread
 from sealwire.proxy.server.config.settings import KNOWN_VARIABLES, AccessControl, Config, TlsMode
-from sealwire.proxy.server.errors import AccessProblem, StartReason
+from sealwire.proxy.server.errors import AccessProblem, ServerError, StartReason
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.session.shared import Reveal
 
@@ -78,10 +81,24 @@ def plaintext_findings(config: Config) -> list[Finding]:
     ]
 
 
-def variable_findings(config: Config) -> list[Finding]:
+def load_telling(path: Path, environ: Mapping[str, str], tell: Callable[[Sequence[Finding]], None]) -> Config:
+    """The configuration. `tell` gets what is to be said of variables, also where it cannot be read.
+
+    A variable that nothing reads may be why a start fails, here or later. Raises as `load_config`.
+    """
+    try:
+        config = load_config(path, environ)
+    except (ServerError, SourceError):
+        tell(variable_findings(variables_unread(path, environ)))
+        raise
+    tell(variable_findings(config.ignored_variables))
+    return config
+
+
+def variable_findings(names: Iterable[str]) -> list[Finding]:
     """Variables that look like Sealwire's and that nothing reads. Their values stay unsaid."""
     found = []
-    for name in config.ignored_variables:
+    for name in names:
         variable = "".join(char if char.isprintable() else "?" for char in name)
         meant = get_close_matches(name.upper(), KNOWN_VARIABLES, 1)
         hint = f"did you mean {meant[0]}?" if meant else "docs/configuration.md lists all of them"

@@ -3,12 +3,13 @@
 import logging
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.exit_codes import EX_NO, described, exit_code
 from sealwire.cli.options.common import config_option, json_option
 from sealwire.cli.output import print_json
 from sealwire.proxy.server.doctor.diagnosis import Diagnosis, Grade
@@ -37,15 +38,28 @@ def doctor(config_path: Path, as_json: bool) -> None:
       sudo -u sealwire sealwire doctor --config /etc/sealwire/sealwire.yaml --json
     """
     logging.disable()  # everything that would be logged is a diagnosis
-    found = list(examine(config_path, os.environ))
+    found: list[Diagnosis] = []
+    try:
+        found.extend(examine(config_path, os.environ))
+    except Exception as error:
+        code = exit_code(error)
+        if as_json and code is not None:
+            _print_json(found, code, described(error))
+        raise
     is_wrong = any(diagnosis.grade is Grade.WRONG for diagnosis in found)
     if as_json:
-        checks = [asdict(diagnosis) | {"grade": diagnosis.grade.value} for diagnosis in found]
-        print_json({"ok": not is_wrong, "checks": checks})
+        _print_json(found, EX_NO if is_wrong else 0)
     else:
         for diagnosis in found:
             _show(diagnosis)
     sys.exit(EX_NO if is_wrong else 0)
+
+
+def _print_json(
+    found: Sequence[Diagnosis], code: int, errors: Sequence[Mapping[str, str | None]] = ()
+) -> None:
+    checks = [asdict(diagnosis) | {"grade": diagnosis.grade.value} for diagnosis in found]
+    print_json({"ok": code == 0, "checks": checks, "errors": list(errors), "exit_code": code})
 
 
 def _show(diagnosis: Diagnosis) -> None:

@@ -127,6 +127,13 @@ def exit_code(error: Exception) -> int | None:
     return None
 
 
+def described(error: Exception) -> list[dict[str, str | None]]:
+    """The error and its others for programs: what `show_error` prints, and the stable reason, if any."""
+    reason = getattr(getattr(error, "reason", None), "value", None)
+    first = {"reason": reason, "problem": str(error), "hint": getattr(error, "hint", "")}
+    return [first, *(each for other in getattr(error, "others", ()) for each in described(other))]
+
+
 def fail(error: Exception) -> NoReturn:
     """Print `error:` and `hint:` lines and exit; raise `error` again when the table does not know it."""
     code = exit_code(error)

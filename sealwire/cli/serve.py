@@ -2,23 +2,23 @@
 
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import click
 
-from sealwire.cli.fatal import fatal_as_logged
+from sealwire.cli.fatal import fatal_as_logged, is_json
 from sealwire.cli.options.common import config_option, json_option
-from sealwire.cli.output import answer
+from sealwire.cli.serve_check import check_start, show_finding
+from sealwire.files.errors import SourceError
 from sealwire.proxy.server.config.reader import load_config, reload_config
 from sealwire.proxy.server.config.settings import Config
-from sealwire.proxy.server.findings import Finding
+from sealwire.proxy.server.errors import ServerError
+from sealwire.proxy.server.findings import Finding, load_telling, warn
 from sealwire.proxy.server.observability.logs import configure
 from sealwire.proxy.server.page.panels import WatchedNow
 from sealwire.proxy.server.supervisor import supervisor
-from sealwire.proxy.server.workers import app, checking, worker
+from sealwire.proxy.server.workers import app, worker
 from sealwire.proxy.server.workers.hangup import hold_reload
 from sealwire.proxy.server.workers.start import load
 from sealwire.proxy.server.workers.worker_channel import ChannelError
@@ -57,41 +57,42 @@ def command(config_path: Path, check: bool, as_json: bool, number: int | None) -
     if as_json and not check:
         raise click.UsageError("--json is about what --check finds")
     if check:
-        _serve(config_path, check=True, as_json=as_json)
+        check_start(config_path, _read_watch, as_json=as_json)
         return
     with fatal_as_logged(config_path, os.environ, worker=number):
         _serve(config_path, number)
 
 
-def _serve(
-    config_path: Path, number: int | None = None, *, check: bool = False, as_json: bool = False
-) -> None:
+def _serve(config_path: Path, number: int | None = None) -> None:
     hold_reload()
     if number is not None:
         _run_worker(config_path)
         return
-    config = load_config(config_path, os.environ)
-    configure(config.log_level, config.log_format)
+    config = _load_and_warn(config_path)
     reread = partial(reload_config, config_path, os.environ)
-    if config.workers > 1 and not check:
+    if config.workers > 1:
         sys.exit(supervisor.serve(config, reread, partial(_worker_command, config_path), _read_watch))
-    loaded = load(config, reread, watch=_read_watch)
-    if check:
-        _show_findings(checking.check(loaded), as_json=as_json)
-        return
-    app.serve(loaded, Session)
+    app.serve(load(config, reread, watch=_read_watch), Session)
 
 
-def _show_findings(found: Sequence[Finding], *, as_json: bool) -> None:
-    """On standard error, so that `ok` stands alone; for programs all in one document."""
-    for finding in () if as_json else found:
-        click.echo(f"sealwire: warning: {finding.problem}", err=True)
-        click.echo(f"sealwire: hint: {finding.hint}", err=True)
-    answer(
-        "ok: configuration, policy, keyring, certificates and servers",
-        {"ok": True, "warnings": [asdict(finding) for finding in found]},
-        as_json=as_json,
-    )
+def _load_and_warn(config_path: Path) -> Config:
+    """The configuration, by which the log is from now on; a variable that nothing reads is told first.
+
+    Where the configuration cannot be read there is no log for people yet: they are told as of an error.
+    """
+    found: list[Finding] = []
+    try:
+        config = load_telling(config_path, os.environ, found.extend)
+    except (ServerError, SourceError):
+        if is_json(config_path, os.environ):
+            warn(found)
+        else:
+            for finding in found:
+                show_finding(finding)
+        raise
+    configure(config.log_level, config.log_format)
+    warn(found)
+    return config
 
 
 def _read_watch(config: Path) -> WatchedNow:

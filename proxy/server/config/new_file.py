@@ -4,6 +4,7 @@ Whatever is written passes `reader.parse_config`: the text is read by it before 
 """
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -170,9 +171,12 @@ def new_file_text(new: NewFile, path: Path) -> str:
     return text
 
 
-def files_named(new: NewFile) -> tuple[str, ...]:
-    """What has to be made before a start: each file or variable, with the command or the page for it."""
-    return tuple(_to_make(new))
+def files_named(new: NewFile, path: Path) -> tuple[str, ...]:
+    """What has to be made before a start: each file or variable, with the command or the page for it.
+
+    Files are those that the configuration at `path` names: they lie in its folder.
+    """
+    return tuple(_to_make(new, path.parent))
 
 
 def _parts(new: NewFile) -> Iterator[str]:
@@ -230,14 +234,20 @@ def _quoted(text: str) -> str:
     return json.dumps(text)
 
 
-def _to_make(new: NewFile) -> Iterator[str]:
-    yield "policy.yaml: docs/policies.md"
+def _to_make(new: NewFile, folder: Path) -> Iterator[str]:
+    policy, keyring, audit_key = (folder / name for name in ("policy.yaml", "keyring.json", "audit.key"))
+    yield f"{policy}: docs/policies.md"
     yield "SEALWIRE_KEK: sealwire keys create-kek"
-    yield "keyring.json: sealwire keys create --keyring keyring.json --policy policy.yaml"
+    yield f"{keyring}: sealwire keys create --keyring {_word(keyring)} --policy {_word(policy)}"
     if new.layout is not Layout.DEMO:
-        yield "tls/: certificates of your authority; sealwire.crt names the advertised host"
+        yield f"{folder / 'tls'}/: certificates of your authority; sealwire.crt names the advertised host"
     if new.features & {Feature.AUDIT, Feature.WATCH}:
-        yield "audit.key: sealwire audit create-key audit.key --name HOST/sealwire"
+        yield f"{audit_key}: sealwire audit create-key {_word(audit_key)} --name HOST/sealwire"
     if Feature.WATCH in new.features:
-        yield "admin-token: docs/operations/page.md"
-        yield "alerts.yaml: docs/operations/alerts.md"
+        yield f"{folder / 'admin-token'}: docs/operations/page.md"
+        yield f"{folder / 'alerts.yaml'}: docs/operations/alerts.md"
+
+
+def _word(path: Path) -> str:
+    """As a word for a shell. One that begins with a dash would be taken for an option."""
+    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))

@@ -9,8 +9,14 @@ from sealwire.keys.providers import ProviderKind
 from sealwire.proxy.server.config.settings import KEYS, KNOWN_VARIABLES, Config, Kind, variable_of
 
 _OF_A_SERVICE = re.compile(r"_(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)$", re.ASCII)
+_PREFIX = "SEALWIRE_"
 # So alike are SEALWIER_WORKERS and SEALWIRE_WORKERS; SEALED_SECRETS is like nothing of ours.
 _LIKENESS = 0.9
+# So alike is the first word of SELWIRE_WORKERS or SAELWIRE_WORKERS to ours; FIREWIRE is less.
+_LIKENESS_OF_FIRST = 0.85
+# So alike is what follows such a word to what follows ours: LOG_LEVLE, WORKER, KEKK.
+_LIKENESS_OF_REST = 0.8
+_RESTS = tuple(name.removeprefix(_PREFIX) for name in KNOWN_VARIABLES)
 
 
 def overridden(root: Node, environ: Mapping[str, str]) -> Node:
@@ -27,8 +33,17 @@ def ignored_variables(config: Config, environ: Mapping[str, str]) -> tuple[str, 
 
     They are reported, not refused: somebody else's program may have made them.
     """
-    own = KNOWN_VARIABLES.union(_own_variables(config))
-    others = {name for name in environ if name.upper().startswith("SEAL")} - own
+    return _unread(environ, frozenset(_own_variables(config)))
+
+
+def unnamed_variables(source: bytes, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The same where the configuration in `source` cannot be read: what stands in it anywhere is left out."""
+    text = source.decode("utf-8", "replace")
+    return _unread(environ, frozenset(re.findall(r"\w+", text)))
+
+
+def _unread(environ: Mapping[str, str], own: frozenset[str]) -> tuple[str, ...]:
+    others = environ.keys() - KNOWN_VARIABLES - own
     return tuple(sorted(name for name in others if _looks_ours(name, environ[name])))
 
 
@@ -51,8 +66,14 @@ def _looks_ours(name: str, value: str) -> bool:
     # Kubernetes sets such names for a service called `sealwire` or `sealwire-admin`.
     if _OF_A_SERVICE.search(name) or (name.endswith("_PORT") and "://" in value):
         return False
-    alike = get_close_matches(name.upper(), KNOWN_VARIABLES, 1, _LIKENESS)
-    return name.startswith("SEALWIRE_") or bool(alike)
+    if name.startswith(_PREFIX):
+        return True
+    upper = name.upper()
+    if upper.startswith("SEAL") and get_close_matches(upper, KNOWN_VARIABLES, 1, _LIKENESS):
+        return True
+    first, _, rest = upper.partition("_")
+    is_alike = bool(get_close_matches(first, (_PREFIX.rstrip("_"),), 1, _LIKENESS_OF_FIRST))
+    return is_alike and bool(get_close_matches(rest, _RESTS, 1, _LIKENESS_OF_REST))
 
 
 def _own_variables(config: Config) -> Iterator[str]:

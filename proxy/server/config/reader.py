@@ -18,7 +18,7 @@ from sealwire.proxy.server.config.admin_names import read_admin_tls, read_page
 from sealwire.proxy.server.config.discovery_names import read_discovery
 from sealwire.proxy.server.config.identity_names import read_identities
 from sealwire.proxy.server.config.member_names import read_address, read_members, read_sides
-from sealwire.proxy.server.config.overrides import ignored_variables, overridden
+from sealwire.proxy.server.config.overrides import ignored_variables, overridden, unnamed_variables
 from sealwire.proxy.server.config.setting_names import (
     choice_of,
     read_audit,
@@ -64,6 +64,18 @@ _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~/-]*)?")
 def load_config(path: Path, environ: Mapping[str, str]) -> Config:
     """Read `path`, apply the overrides in `environ`. Raises SourceError, FileProblem, PermissionProblem."""
     return parse_config(read_named_file(path, "the configuration"), path, environ)
+
+
+def variables_unread(path: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What `Config.ignored_variables` would be, as far as it shows of a configuration that cannot be read.
+
+    One that is no ordinary file counts as empty: a pipe gives its content once.
+    """
+    try:
+        source = read_named_file(path, "the configuration") if path.is_file() else b""
+    except (FileProblem, PermissionProblem, OSError):
+        source = b""
+    return unnamed_variables(source, environ)
 
 
 def reload_config(path: Path, environ: Mapping[str, str]) -> Config:

@@ -33,6 +33,8 @@ class Diagnosis:
     grade: Grade
     text: str
     hint: str = ""
+    reason: str = ""
+    """The stable name of the error that was met, if it has one."""
 
 
 def good(about: str, text: str) -> Diagnosis:
@@ -60,12 +62,16 @@ def of_finding(about: str, finding: Finding) -> Diagnosis:
     return doubtful(about, finding.problem, finding.hint)
 
 
-def tried(about: str, look: Callable[[], str]) -> Diagnosis:
-    """What `look` says, or the error that ends it: those with which a start ends, and no other."""
+def tried(about: str, look: Callable[[], str]) -> list[Diagnosis]:
+    """What `look` says, or the error that ends it, with its others: those of a start, and no other error."""
     try:
-        return good(about, look())
-    except (AuditError, KeysError, SelfTestFailed, ServerError, SourceError) as error:
-        return wrong(about, str(error), getattr(error, "hint", ""))
+        return [good(about, look())]
+    except (AuditError, KeysError, ServerError) as error:
+        return [Diagnosis(about, Grade.WRONG, str(error), error.hint, error.reason.value)]
+    except SelfTestFailed as error:
+        return [wrong(about, str(error), error.hint)]
+    except SourceError as error:
+        return [wrong(about, str(each), each.hint) for each in (error, *error.others)]
     except OSError as error:  # a folder on the way that this user may not look into
         text = f"{error.filename}: {os.strerror(error.errno or 0)}"
-        return wrong(about, text, f"let user id {os.geteuid()} look into the folders above it")
+        return [wrong(about, text, f"let user id {os.geteuid()} look into the folders above it")]

@@ -44,7 +44,7 @@ def _look_at_port(about: str, address: Address) -> Diagnosis:
 def look_at_sources(config_path: Path, config: Config) -> Iterator[Diagnosis]:
     """Whether somebody else could change configuration or policy: he would say what is encrypted."""
     for about, path in (("configuration's file", config_path), ("policy's file", config.policy)):
-        yield tried(about, partial(_trusted, path))
+        yield from tried(about, partial(_trusted, path))
 
 
 def _trusted(path: Path) -> str:

@@ -1,20 +1,16 @@
 """Everything, one after the other; what is wrong with one thing keeps no other from being looked at."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sealwire.audit.errors import AuditError
-from sealwire.files.errors import SourceError
-from sealwire.keys.errors import KeysError
 from sealwire.proxy.server.audit_writer.keeper import check_audit
 from sealwire.proxy.server.config.policy_file import read_policy
-from sealwire.proxy.server.config.reader import load_config
 from sealwire.proxy.server.config.settings import Config, TlsMode
-from sealwire.proxy.server.doctor.diagnosis import Diagnosis, Grade, doubtful, good, of_finding, tried, unseen
+from sealwire.proxy.server.doctor.diagnosis import Diagnosis, Grade, doubtful, of_finding, tried, unseen
 from sealwire.proxy.server.doctor.host import look_at_host
 from sealwire.proxy.server.doctor.places import look_at_folders, look_at_ports, look_at_room, look_at_sources
-from sealwire.proxy.server.errors import ServerError
+from sealwire.proxy.server.findings import Finding, load_telling
 from sealwire.proxy.server.observability.audit import AuditSettings, command_audit
 from sealwire.proxy.server.tls import listen_side, upstream_side
 from sealwire.proxy.server.workers.checking import check
@@ -30,12 +26,15 @@ def examine(path: Path, environ: Mapping[str, str]) -> Iterator[Diagnosis]:
     """
     yield from look_at_host()
     read: list[Config] = []
+    found: list[Finding] = []
 
     def configuration() -> str:
-        read.append(load_config(path, environ))
+        read.append(load_telling(path, environ, found.extend))
         return f"{path}: complete"
 
-    yield tried("configuration", configuration)
+    yield from tried("configuration", configuration)
+    for finding in found:
+        yield of_finding(finding.event, finding)
     if not read:
         yield unseen("what the configuration names", _FIRST)
         return
@@ -44,14 +43,14 @@ def examine(path: Path, environ: Mapping[str, str]) -> Iterator[Diagnosis]:
     yield from look_at_folders(path, config)
     yield from look_at_ports(config)
     yield from look_at_room(config)
-    yield _look_at_audit(config.audit)
+    yield from _look_at_audit(config.audit)
     yield from _look_at_parts(config, environ)
 
 
-def _look_at_audit(settings: AuditSettings | None) -> Diagnosis:
+def _look_at_audit(settings: AuditSettings | None) -> Sequence[Diagnosis]:
     if settings is None:
         hint = "name a file in audit.path, and a key that signs it (docs/operations/audit.md)"
-        return doubtful("audit log", "lines go into the log, and nothing is signed", hint)
+        return [doubtful("audit log", "lines go into the log, and nothing is signed", hint)]
 
     def look() -> str:
         check_audit(settings)
@@ -66,9 +65,11 @@ def _look_at_audit(settings: AuditSettings | None) -> Diagnosis:
 def _look_at_parts(config: Config, environ: Mapping[str, str]) -> Iterator[Diagnosis]:
     """Policy and certificates, each by itself, then the keys, which need them, then the servers."""
     parts = [
-        tried("policy", lambda: f"{len(read_policy(config.policy).rules.classes)} classes"),
-        tried("certificates for clients", lambda: _tls_text(listen_side(config.listen_tls).not_after)),
-        tried("certificates for the server", lambda: _tls_text(upstream_side(config.upstream_tls).not_after)),
+        *tried("policy", lambda: f"{len(read_policy(config.policy).rules.classes)} classes"),
+        *tried("certificates for clients", lambda: _tls_text(listen_side(config.listen_tls).not_after)),
+        *tried(
+            "certificates for the server", lambda: _tls_text(upstream_side(config.upstream_tls).not_after)
+        ),
     ]
     yield from parts
     if any(part.grade is Grade.WRONG for part in parts):
@@ -80,7 +81,7 @@ def _look_at_parts(config: Config, environ: Mapping[str, str]) -> Iterator[Diagn
         loaded.append(load(config, lambda: config, environ))
         return f"{config.keyring}: opens, and has a key for each class of the policy"
 
-    yield tried("keys", keys)
+    yield from tried("keys", keys)
     if loaded:
         yield from _look_at_servers(loaded[0])
     else:
@@ -96,13 +97,13 @@ def _look_at_servers(loaded: Loaded) -> Iterator[Diagnosis]:
     config = loaded.config
     seeds = [] if config.discovery is None else [str(config.discovery.seeds)]
     where = ", ".join([*seeds, *(str(member.upstream) for member in config.members)])
-    try:
-        found = check(replace(loaded, config=replace(config, audit=None)))
-    except (AuditError, KeysError, ServerError, SourceError) as error:
-        yield Diagnosis("servers", Grade.WRONG, str(error), error.hint)
-        return
     secured = "with TLS" if config.upstream_tls.mode is TlsMode.TLS else "without TLS"
-    answer = f"{where}: answer {secured}" if config.probe else f"{where}: not asked, as upstream.probe says"
-    yield good("servers", answer)
+    found: list[Finding] = []
+
+    def servers() -> str:
+        found.extend(check(replace(loaded, config=replace(config, audit=None))))
+        return f"{where}: answer {secured}" if config.probe else f"{where}: not asked, as upstream.probe says"
+
+    yield from tried("servers", servers)
     for finding in found:
         yield of_finding(finding.event, finding)

@@ -7,7 +7,7 @@ from sealwire.crypto.host_names import names_host
 from sealwire.policies.file.schema import PolicySet, leaves
 from sealwire.proxy.server.config.policy_file import PolicyFile
 from sealwire.proxy.server.config.settings import AccessControl, Address, Config, Member
-from sealwire.proxy.server.findings import Finding, findings, plaintext_findings, variable_findings, warn
+from sealwire.proxy.server.findings import Finding, findings, plaintext_findings, warn
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tls import TlsSide
@@ -29,7 +29,6 @@ def announce_addresses(member: Member, addresses: Iterable[Address]) -> None:
 
 def announce_start(config: Config, loaded: Loaded, probed: Probed) -> None:
     """Log what a start should make somebody look at."""
-    warn(variable_findings(config))
     warn_of_plaintext(config)
     warn([*probed.findings, *findings(config), *key_findings(loaded), *loaded.identities.findings])
 

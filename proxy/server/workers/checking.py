@@ -1,6 +1,7 @@
 """What `sealwire serve --check` does: all that a start does before it binds, and what that would warn of."""
 
 import asyncio
+from collections.abc import Iterator
 
 import uvloop
 
@@ -8,20 +9,29 @@ from sealwire.keys.keyring.turning import moving_command
 from sealwire.proxy.server.audit_writer.keeper import check_audit
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.discovery.monitor import find_once
-from sealwire.proxy.server.findings import Finding, findings, plaintext_findings, variable_findings
+from sealwire.proxy.server.findings import Finding, findings, plaintext_findings
 from sealwire.proxy.server.observability.audit import command_audit
 from sealwire.proxy.server.workers.announce import certificate_findings, role_findings
 from sealwire.proxy.server.workers.open_files import open_file_findings
 from sealwire.proxy.server.workers.start import Loaded, Probed, key_findings, make_upstreams, probe
 
 
-def check(loaded: Loaded) -> list[Finding]:
-    """Ask the servers as `serve` would, then stop: nothing is bound. What `serve` would warn of.
+def check(loaded: Loaded) -> Iterator[Finding]:
+    """What `serve` would warn of: first what files tell, then what the servers say. Nothing is bound.
 
     What shows only while a proxy runs is not among it: a frontier that cannot be followed, plaintext that is
-    met. Raises ServerError; AuditError and KeysError for what the section `audit` names.
+    met. What `findings.load_telling` tells is not repeated. Raises ServerError; AuditError and KeysError for
+    what the section `audit` names; then what was found before has been given.
     """
     config = loaded.config
+    yield from plaintext_findings(config)
+    yield from key_findings(loaded)
+    yield from loaded.identities.findings
+    yield from clear_findings(loaded)
+    yield from role_findings(loaded.policy.rules, config)
+    yield from open_file_findings(_connections_of_one(config))
+    if config.discovery is None:
+        yield from _member_findings(loaded, config)
     if config.audit is not None:
         check_audit(config.audit)
         command_audit(config.audit)
@@ -31,20 +41,17 @@ def check(loaded: Loaded) -> list[Finding]:
         return found, of_members, await probe(found, make_upstreams(found, loaded.upstream))
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        config, of_members, probed = runner.run(ask())
-    return [
-        *variable_findings(config),
-        *plaintext_findings(config),
-        *of_members,
-        *probed.findings,
-        *findings(config),
-        *key_findings(loaded),
-        *loaded.identities.findings,
-        *clear_findings(loaded),
-        *role_findings(loaded.policy.rules, config),
-        *certificate_findings(loaded.listen, loaded.upstream, config),
-        *open_file_findings(_connections_of_one(config)),
-    ]
+        found, of_members, probed = runner.run(ask())
+    yield from of_members
+    yield from probed.findings
+    if config.discovery is not None:
+        yield from _member_findings(loaded, found)
+
+
+def _member_findings(loaded: Loaded, config: Config) -> Iterator[Finding]:
+    """What depends on who the members are."""
+    yield from findings(config)
+    yield from certificate_findings(loaded.listen, loaded.upstream, config)
 
 
 def clear_findings(loaded: Loaded) -> list[Finding]:

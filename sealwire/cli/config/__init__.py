@@ -6,7 +6,7 @@ from sealwire.cli.groups import DocumentedGroup
 
 EXIT_CODES = {
     73: "the file is there already",
-    78: "an address is not one, or the file cannot be written",
+    78: "the file cannot be written",
 }
 
 

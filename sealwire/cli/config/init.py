@@ -1,13 +1,16 @@
 """`sealwire config init`: a commented configuration file for a layout."""
 
 import os
+import shlex
 from pathlib import Path
 
 import click
 
+from sealwire.cli.config.options import Host, HostAndPort, servers
 from sealwire.cli.options.common import PATH, json_option
 from sealwire.cli.output import answer
 from sealwire.proxy.server.config.new_file import Feature, Layout, NewFile, files_named, new_file_text
+from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.errors import ConfigExists, FileProblem, StartReason
 
 _DEFAULT = Path("sealwire.yaml")
@@ -29,15 +32,23 @@ _STDOUT = Path("-")
     multiple=True,
     help="What the file has besides. Repeatable; watch brings audit.",
 )
-@click.option("--advertise", metavar="HOST", help="The host by which clients reach the proxy.")
-@click.option("--upstream", "upstreams", metavar="HOST:PORT", multiple=True, help="A server. Repeatable.")
+@click.option("--advertise", type=Host(), metavar="HOST", help="The host by which clients reach the proxy.")
+@click.option(
+    "--upstream",
+    "upstreams",
+    type=HostAndPort(),
+    callback=servers,
+    metavar="HOST:PORT",
+    multiple=True,
+    help="A server. Repeatable.",
+)
 @click.option("--output", type=PATH, default=_DEFAULT, show_default=True, help="The new file; - prints it.")
 @json_option
 def init(
     topology: str,
     features: tuple[str, ...],
     advertise: str | None,
-    upstreams: tuple[str, ...],
+    upstreams: tuple[Address, ...],
     output: Path,
     as_json: bool,
 ) -> None:
@@ -58,7 +69,8 @@ def init(
         raise click.UsageError("more than one --upstream is for --topology replica-set or followed")
     if advertise is not None and layout is Layout.DEMO:
         raise click.UsageError("--advertise has no meaning for --topology demo: it serves this machine only")
-    new = NewFile(layout, frozenset(map(Feature, features)), upstreams=upstreams or None)
+    named = tuple(map(str, upstreams)) or None
+    new = NewFile(layout, frozenset(map(Feature, features)), upstreams=named)
     if advertise is not None:
         new = NewFile(layout, new.features, advertise, new.upstreams)
     if output == _STDOUT:
@@ -67,9 +79,9 @@ def init(
         click.echo(new_file_text(new, _DEFAULT), nl=False)
         return
     _write(output, new_file_text(new, output))
-    needed = files_named(new)
+    needed = files_named(new, output)
     text = "\n".join((f"{output}: written; still to be made:", *(f"  {each}" for each in needed)))
-    check = f"then: sealwire serve --config {output} --check"
+    check = f"then: sealwire serve --config {shlex.quote(str(output))} --check"
     answer(f"{text}\n{check}", {"path": str(output), "needed": list(needed)}, as_json=as_json)
 
 

@@ -9,6 +9,7 @@ from sealwire.proxy.server.config.new_file import Feature, Layout
 from sealwire.proxy.server.config.reader import load_config
 from sealwire.proxy.server.config.settings import TlsMode
 from tests.cli.runs import Run
+from tests.proxy.server.config_texts import EVERYWHERE
 
 
 @pytest.fixture
@@ -60,24 +61,54 @@ def test_a_folder_that_is_not_there_is_a_wrong_setting(run: Run, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "upstream", ["mongo.example", "m:1\nlog: {level: debug}", 'm:1"}\nworkers: 9', "[::1", "m:99999", ""]
+    "upstream",
+    ["mongo.example", "m:1\nlog: {level: debug}", 'm:1"}\nworkers: 9', "[::1", "::1:9", "m:0", "m:99999", ""],
 )
-def test_what_is_no_address_writes_nothing(run: Run, tmp_path: Path, upstream: str) -> None:
+@pytest.mark.parametrize("layout", Layout)
+def test_what_is_no_address_writes_nothing_and_names_the_option(
+    run: Run, tmp_path: Path, layout: Layout, upstream: str
+) -> None:
     path = tmp_path / "sealwire.yaml"
-    done = run("--upstream", upstream, "--output", path)
-    if done.code == 0:  # a line break within a quoted host: one odd host, and no other key
-        config = load_config(path, {})
-        assert (config.log_level, config.workers) == ("info", 1)
-        return
-    assert done.code == 78
-    assert not path.exists()
+    done = run("--topology", layout.value, "--upstream", upstream, "--output", path)
+    assert (done.code, path.exists(), str(path) in done.err) == (2, False, False)
+    assert "'--upstream': takes HOST:PORT" in done.err
+
+
+@pytest.mark.parametrize("layout", [layout for layout in Layout if layout is not Layout.DEMO])
+@pytest.mark.parametrize("host", ["proxy.example:27018", "[::1]:27018", "a b", "-", "", EVERYWHERE, "[::]"])
+def test_what_is_no_host_writes_nothing_and_names_the_option(
+    run: Run, tmp_path: Path, layout: Layout, host: str
+) -> None:
+    path = tmp_path / "sealwire.yaml"
+    done = run("--topology", layout.value, "--advertise", host, "--output", path)
+    assert (done.code, path.exists(), str(path) in done.err) == (2, False, False)
+    assert "'--advertise': takes " in done.err
+
+
+@pytest.mark.parametrize("layout", [Layout.STANDALONE, Layout.REPLICA_SET, Layout.FOLLOWED])
+@pytest.mark.parametrize("host", ["fd00::1", "[fd00::1]"])
+def test_an_ipv6_address_is_a_host(run: Run, tmp_path: Path, layout: Layout, host: str) -> None:
+    path = tmp_path / "sealwire.yaml"
+    words = ("--topology", layout.value, "--advertise", host, "--upstream", "[fd00::2]:27017")
+    assert run(*words, "--output", path).code == 0
+    config = load_config(path, {})
+    if config.discovery is None:
+        assert {str(member.advertise) for member in config.members} == {"[fd00::1]:27018"}
+    else:
+        assert config.discovery.advertise == "fd00::1"
+
+
+def test_what_is_printed_can_be_done_from_any_folder(run: Run, tmp_path: Path) -> None:
+    done = run("--with", "audit", "--output", tmp_path / "a.yaml")
+    assert f"--keyring {tmp_path}/keyring.json --policy {tmp_path}/policy.yaml" in done.out
+    assert f"create-key {tmp_path}/audit.key" in done.out
 
 
 def test_it_prints_on_request_and_tells_programs_what_is_needed(run: Run, tmp_path: Path) -> None:
     printed = run("--topology", "demo", "--output", "-")
     assert (printed.code, printed.out.startswith("# Sealwire, demo.")) == (0, True)
     done = run("--json", "--output", tmp_path / "a.yaml")
-    assert json.loads(done.out)["needed"][0].startswith("policy.yaml")
+    assert json.loads(done.out)["needed"][0].startswith(f"{tmp_path}/policy.yaml: ")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +117,8 @@ def test_it_prints_on_request_and_tells_programs_what_is_needed(run: Run, tmp_pa
         ("--upstream", "a:1", "--upstream", "b:1"),
         ("--topology", "demo", "--advertise", "a"),
         ("--json", "--output", "-"),
+        ("--topology", "followed", "--upstream", "a:1", "--upstream", "a:1"),
+        ("--topology", "replica-set", *(word for n in range(51) for word in ("--upstream", f"m{n}:1"))),
     ],
 )
 def test_options_that_do_not_fit_are_wrong_usage(run: Run, words: tuple[str, ...]) -> None:

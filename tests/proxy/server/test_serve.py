@@ -166,6 +166,18 @@ def test_a_log_for_people_has_an_error_and_a_hint(site: Site) -> None:
     assert [line.split(": ")[:2] for line in told] == [["sealwire", "error"], ["sealwire", "hint"]]
 
 
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_a_misspelt_variable_is_told_before_the_error(site: Site, log_format: str) -> None:
+    site.config["log"]["format"] = log_format
+    site.environ["SEALWIRE_KEKK"] = site.environ.pop("SEALWIRE_KEK")
+    first, *rest = site.serve().stderr.splitlines()
+    assert ("SEALWIRE_KEKK" in first, "SEALWIRE_KEK is not set" in "".join(rest)) == (True, True)
+    if log_format == "text":
+        config_with_an_unknown_key(site)
+        first, *rest = site.serve().stderr.splitlines()
+        assert ("SEALWIRE_KEKK" in first, "unknown key" in "".join(rest)) == (True, True)
+
+
 def test_a_port_in_use_is_71(site: Site) -> None:
     with socket.create_server((LOOPBACK, 0)) as taken:
         site.config["listen"]["address"] = f"{LOOPBACK}:{taken.getsockname()[1]}"

@@ -1,6 +1,7 @@
 """A new configuration file passes the reader in every combination, and names only documented keys."""
 
 import re
+import shlex
 from itertools import chain, combinations
 from pathlib import Path
 
@@ -58,11 +59,22 @@ def test_with_roles_somebody_can_be_told_from_anybody() -> None:
 
 
 def test_only_what_is_named_has_to_be_made() -> None:
-    plain = files_named(NewFile(Layout.DEMO))
+    plain = files_named(NewFile(Layout.DEMO), Path("sealwire.yaml"))
     assert not any(line.startswith(("tls", "audit", "alerts")) for line in plain)
-    everything = files_named(NewFile(Layout.STANDALONE, frozenset(Feature)))
+    everything = files_named(NewFile(Layout.STANDALONE, frozenset(Feature)), Path("sealwire.yaml"))
     text = new_file_text(NewFile(Layout.STANDALONE, frozenset(Feature)), PLACE)
     assert all(line.partition(":")[0] in text for line in everything)
+
+
+def test_what_has_to_be_made_lies_beside_the_configuration() -> None:
+    place = Path("/etc/our proxy/sealwire.yaml")
+    lines = dict(
+        line.split(": ", 1) for line in files_named(NewFile(Layout.STANDALONE, frozenset(Feature)), place)
+    )
+    assert {Path(name).parent for name in lines if "/" in name} == {place.parent}
+    keyring = shlex.split(lines[f"{place.parent}/keyring.json"])
+    config = parse_config(new_file_text(NewFile(Layout.STANDALONE), place).encode(), place, {})
+    assert keyring[3:] == ["--keyring", str(config.keyring), "--policy", str(config.policy)]
 
 
 def test_an_address_that_is_none_is_an_error() -> None:

@@ -1,10 +1,12 @@
 """The environment overrides every key of the configuration file, and says which variable was wrong."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from sealwire.keys.providers import ProviderKind, ProviderSettings
+from sealwire.proxy.server.config.reader import variables_unread
 from sealwire.proxy.server.config.settings import (
     KEYS,
     KNOWN_VARIABLES,
@@ -120,8 +122,13 @@ def test_a_misspelt_variable_is_found_anywhere_and_what_was_meant_is_said() -> N
         "sealwire_reveal": "SEALWIRE_REVEAL",
         "SEALWIRE_LOGLEVEL": "SEALWIRE_LOG_LEVEL",
         "SEALWIRE_WHATEVER_THAT_IS_NOTHING": "",
+        "SELWIRE_WORKERS": "SEALWIRE_WORKERS",
+        "SAELWIRE_LOG_LEVEL": "SEALWIRE_LOG_LEVEL",
+        "SAELWIRE_KEK": "SEALWIRE_KEK",
+        "SelWire_Log_Levle": "SEALWIRE_LOG_LEVEL",
+        "EALWIRE_UPSTREAM_ADRESS": "SEALWIRE_UPSTREAM_ADDRESS",
     }
-    found = variable_findings(parse(SHORT, dict.fromkeys(meant, "secret")))
+    found = variable_findings(parse(SHORT, dict.fromkeys(meant, "secret")).ignored_variables)
     assert [finding.fields["variable"] for finding in found] == sorted(meant)
     for finding in found:
         assert meant[str(finding.fields["variable"])] in finding.hint
@@ -129,7 +136,7 @@ def test_a_misspelt_variable_is_found_anywhere_and_what_was_meant_is_said() -> N
 
 
 def test_the_name_of_a_variable_cannot_write_lines_of_its_own() -> None:
-    (found,) = variable_findings(parse(SHORT, {"SEALWIRE_X\nsealwire: ok\x1b[2J": "1"}))
+    (found,) = variable_findings(parse(SHORT, {"SEALWIRE_X\nsealwire: ok\x1b[2J": "1"}).ignored_variables)
     assert (found.problem + found.hint).isprintable()
 
 
@@ -142,9 +149,28 @@ def test_variables_of_kubernetes_of_other_commands_and_of_others_are_nobodys_mis
         "SEALWIRE_BACKUP_STORE": "/var/backups",
         "SEALED_SECRETS": "1",
         "SEAL": "1",
+        "FIREWIRE_WORKERS": "1",
+        "SEALION_WORKERS": "1",
+        "STEELWIRE_KEK": "1",
+        "WIRE_LOG_LEVEL": "1",
+        "LOG_LEVEL": "1",
+        "SELWIRE_HOME": "1",
+        "SELWIRE": "1",
+        "SELWIRE_SERVICE_HOST": "10.0.0.1",
+        "_": "1",
+        "": "1",
     }
     assert parse(SHORT, environ).ignored_variables == ()
     assert parse(SHORT, {"SEALWIRE_ADMIN_PORT": "9464"}).ignored_variables == ("SEALWIRE_ADMIN_PORT",)
+
+
+def test_of_a_configuration_that_cannot_be_read_what_it_names_is_nobodys_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "sealwire.yaml"
+    file.write_text("kek: {variable: SEALWIRE_OUR_KEY}\nlisten: [\n")
+    environ = {"SEALWIRE_OUR_KEY": "secret", "SELWIRE_WORKERS": "1"}
+    assert variables_unread(file, environ) == ("SELWIRE_WORKERS",)
+    assert variables_unread(tmp_path / "none", environ) == ("SEALWIRE_OUR_KEY", "SELWIRE_WORKERS")
+    assert variables_unread(tmp_path, {}) == ()
 
 
 def test_the_variable_of_the_key_is_known_under_any_name() -> None:

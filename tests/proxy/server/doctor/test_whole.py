@@ -57,6 +57,33 @@ def test_a_wrong_key_and_a_server_that_is_away(site: Site) -> None:
     assert "bm90" not in repr(list(examine(site.write(), site.environ)))
 
 
+@pytest.mark.parametrize("harm", ["policy.yaml", "sealwire.yaml", "server"])
+def test_a_misspelt_variable_is_told_whatever_else_is_wrong(site: Site, harm: str) -> None:
+    site.environ["SEALWIRE_UPSTREAM_ADRESS"] = "secret.example:1"
+    site.config["upstream"]["address"] = "127.0.0.1:9"
+    path = site.write()
+    if harm != "server":
+        (site.folder / harm).write_text("version: 2\n")
+    found = list(examine(path, site.environ))
+    (variable,) = [each for each in found if each.about == "environment variable names no key"]
+    assert (variable.grade, variable.hint) == (Grade.DOUBTFUL, "did you mean SEALWIRE_UPSTREAM_ADDRESS?")
+    first_wrong = next(number for number, each in enumerate(found) if each.grade is Grade.WRONG)
+    assert found.index(variable) <= first_wrong + (3 if harm == "sealwire.yaml" else 0)
+    assert "secret" not in repr(found)
+
+
+def test_an_error_has_its_reason_and_those_of_a_file_are_all_told(site: Site) -> None:
+    site.config["upstream"]["address"] = "127.0.0.1:9"
+    reasons = {each.about: each.reason for each in examine(site.write(), site.environ)}
+    assert reasons["servers"] == "upstream-refused"
+    assert "no TLS on this side" in reasons
+    policy = site.folder / "policy.yaml"
+    policy.write_bytes(policy.read_bytes().replace(b"type: string", b"type: strin, rang: 1"))
+    told = [each for each in examine(site.write(), site.environ) if each.about == "policy"]
+    assert {each.grade for each in told} == {Grade.WRONG}
+    assert all(each.hint for each in told)
+
+
 def test_a_folder_on_the_way_that_is_a_file_is_a_diagnosis(site: Site) -> None:
     (site.folder / "file").touch()
     site.config["audit"] = {"path": "file/below/audit.jsonl"}
@@ -74,7 +101,7 @@ def test_who_may_not_look_into_a_folder_gets_a_hint() -> None:
     def look() -> str:
         raise PermissionError(errno.EACCES, "", "/etc/sealwire/audit")
 
-    found = tried("audit log", look)
+    (found,) = tried("audit log", look)
     assert (found.grade, str(os.geteuid()) in found.hint) == (Grade.WRONG, True)
     assert found.text.startswith("/etc/sealwire/audit: ")
 
@@ -96,7 +123,7 @@ def test_the_command_says_what_to_do_and_ends_with_1_where_something_is_wrong(si
     site.keyring.chmod(0o644)
     done = run("--json")
     document = json.loads(done.stdout)
-    assert (done.returncode, done.stderr, document["ok"]) == (1, "", False)
+    assert (done.returncode, done.stderr, document["ok"], document["exit_code"]) == (1, "", False, 1)
     (wrong,) = [check for check in document["checks"] if check["grade"] == "wrong"]
     assert wrong["about"] == "keys"
     assert "chmod" in wrong["hint"]

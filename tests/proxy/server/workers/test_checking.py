@@ -62,4 +62,10 @@ def test_json_is_about_check(site: Site) -> None:
 def test_what_is_wrong_is_an_error_for_programs_too(site: Site) -> None:
     site.keyring.unlink()
     done = site.serve("--check", "--json")
-    assert (done.returncode != 0, done.stdout) == (True, "")
+    document = json.loads(done.stdout)
+    assert document["exit_code"] == done.returncode == 78
+    (error,) = document["errors"]
+    assert done.stderr.splitlines()[-2:] == [
+        f"sealwire: error: {error['problem']}",
+        f"sealwire: hint: {error['hint']}",
+    ]
