@@ -1,26 +1,31 @@
 """The server is frozen, restarted or replaced, or its line dead or slow: Sealwire needs no restart."""
 
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from pymongo.errors import AutoReconnect, NetworkTimeout
 
+from sealwire.testbed.ports import LOOPBACK
 from tests.faults.scene import Document, Scene, faulty, freeze, scene, until
 from tests.support.relay import clear_sky, drizzle, relay
 from tests.support.secantus import secantus
 
 pytestmark = faulty
 
+CONNECT_S = 1.0
 TIMES = {"socketTimeoutMS": 500, "connectTimeoutMS": 500, "serverSelectionTimeoutMS": 500}
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with scene(tmp_path_factory.mktemp("away")) as found:
+    with scene(tmp_path_factory.mktemp("away"), {"limits": {"connect_s": CONNECT_S}}) as found:
         yield found
         until(lambda: found.figure("sealwire_client_connections") == 0)
         assert found.figure("sealwire_bugs_total") == 0
@@ -52,6 +57,41 @@ def test_a_frozen_server_costs_clients_their_time_only(running: Scene) -> None:
             os.kill(running.database.pid, signal.SIGCONT)
         until(lambda: running.direct["clinic"].patients.count_documents({"_id": "frozen"}) <= 1)
         assert_served(running, "after-frozen")
+
+
+@pytest.mark.slow
+def test_a_frozen_server_is_shown_as_down_until_it_goes_on(running: Scene) -> None:
+    """On a line where all connections are accepted: only that nothing is answered shows it."""
+    begun = running.proxy.log.stat().st_size
+    with running.client(**{**TIMES, "socketTimeoutMS": 4_000 * CONNECT_S}) as client:
+        client["clinic"].patients.find_one()
+        freeze(running.database.pid)
+        try:
+            with pytest.raises(NetworkTimeout):
+                client["clinic"].patients.find_one()
+            until(lambda: readiness(running) == (503, "down"), within_s=6 * CONNECT_S)
+            opened = running.figure("sealwire_upstream_connections_total")
+            with pytest.raises(AutoReconnect), running.client(**TIMES) as another:
+                another["clinic"].patients.find_one()
+            assert running.figure("sealwire_upstream_connections_total") > opened
+            assert readiness(running) == (503, "down")
+            assert running.figure("sealwire_upstream_reconnects_total") == 0
+        finally:
+            os.kill(running.database.pid, signal.SIGCONT)
+        until(lambda: readiness(running) == (200, "up"), within_s=6 * CONNECT_S)
+        assert running.figure("sealwire_upstream_reconnects_total") == 1
+    said = running.proxy.log.read_bytes()[begun:]
+    assert (said.count(b"server is down"), said.count(b"server is back")) == (1, 1)
+    assert_served(running, "after-shown-frozen")
+
+
+def readiness(running: Scene) -> tuple[int, str]:
+    """The status of /readyz, and what it says of the server."""
+    try:
+        with urlopen(f"http://{LOOPBACK}:{running.proxy.admin_port}/readyz", timeout=5) as answer:
+            return answer.status, json.load(answer).get("upstream", "up")
+    except HTTPError as error:
+        return error.code, json.load(error).get("upstream", "up")
 
 
 @pytest.mark.parametrize("which", ["line", "front"])
