@@ -158,6 +158,31 @@ def test_read_preferences_and_hedged_reads_reach_the_members_that_they_name(
         hedged = {"mode": "nearest", "hedge": {"enabled": True}}
         found = client.clinic.command({"find": "patients", "filter": FILTER, "$readPreference": hedged})
         assert found["ok"] == 1
+        (heard,) = [each for member in played.members for each in member.heard if "hedge" in str(each)]
+        assert heard["$readPreference"] == hedged
+        assert isinstance(heard["filter"]["nhs_number"], Binary)
+
+
+def test_a_read_that_the_primary_mirrors_finds_on_a_secondary_what_it_finds_there(
+    played: PlayedSet, proxy: Running, ports: range, databases: list[DatabaseProcess]
+) -> None:
+    """A primary sends secondaries what it was sent itself: we do so in its place, and look at the answer."""
+    assert proxy.process.poll() is None
+    primary, secondary = played.members[0], played.members[1]
+    with client_of(ports) as client:
+        patients = client.clinic.patients
+        patients.insert_many([{"_id": 1, "nhs_number": NHS}, {"_id": 2, "nhs_number": "4010232137"}])
+        stored = raw_of(database_of(primary, databases))
+        with database_of(secondary, databases).connect() as there:
+            there.clinic.patients.insert_many(stored)  # as replication does
+            primary.heard.clear()
+            assert patients.find_one(FILTER) == {"_id": 1, "nhs_number": NHS}
+            (sent,) = [each for each in primary.heard if "find" in each]
+            assert NHS not in str(sent)
+            mirrored = {name: sent[name] for name in ("find", "filter", "limit", "singleBatch")}
+            answer = there.clinic.command(mirrored)["cursor"]["firstBatch"]
+        assert answer == [document for document in stored if document["_id"] == 1]
+        assert isinstance(answer[0]["nhs_number"], Binary)
 
 
 def test_members_that_join_and_leave_are_followed_by_a_driver_that_watches(

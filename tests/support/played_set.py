@@ -64,6 +64,8 @@ class PlayedServer:
         self.play: Play = lambda _name, _command: None
         self.asked: list[str] = []
         """Names of the commands that reached it, but for hello."""
+        self.heard: list[Document] = []
+        """Those commands, as they came."""
         self._listener = socket.create_server((host, 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
@@ -126,6 +128,7 @@ class PlayedServer:
         name = next(iter(command))
         if name not in HELLOS:
             self.asked.append(name)
+            self.heard.append(command)
         played = None if name in HELLOS else self.play(name, command)
         if played is None and server is not None:
             server.sendall(request)

@@ -66,6 +66,8 @@ class MemberFinder:
         """What else went wrong in the last round, by event."""
         self.layout = PortLayout(())
         """What the last round found."""
+        self.unanswered: tuple[Address, ...] = ()
+        """Who was asked last and has not answered."""
 
     @property
     def members(self) -> tuple[Address, ...]:
@@ -131,6 +133,7 @@ class MemberFinder:
                 # nobody is told of a member before it was asked; what it says of others is for the next round
                 answers |= await self._watch.ask(view.members)
         self._unfit = judged(self._unfit, answers, self._watch.wanted)
+        self.unanswered = tuple(each for each, answer in answers.items() if not isinstance(answer, Hello))
         return answers
 
     async def _ask_known(self) -> dict[Address, Answer]:

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import replace
 
-from sealwire.proxy.server.config.settings import Config, Discovery
+from sealwire.proxy.server.config.settings import Address, Config, Discovery
 from sealwire.proxy.server.discovery.finder import MemberFinder
 from sealwire.proxy.server.discovery.fitness import judged, require_usable
 from sealwire.proxy.server.discovery.layout import PortLayout
@@ -27,6 +27,13 @@ LACKING_PAUSE_S = 10.0
 
 Follow = Callable[[PortLayout], bool]
 """Have listeners as a layout says; whether all of them stand."""
+
+Doubt = Callable[[tuple[Address, ...]], None]
+"""These have not answered: they may be down, or frozen."""
+
+
+def _ask_nobody(_silent: tuple[Address, ...]) -> None:
+    """Whoever connects to the servers finds out."""
 
 
 class UpstreamMonitor:
@@ -74,8 +81,10 @@ class UpstreamMonitor:
         """A reload: connect in this way from now on."""
         self._watch.use(config, context)
 
-    async def run(self, changed: Follow) -> None:
+    async def run(self, changed: Follow, doubt: Doubt = _ask_nobody) -> None:
         """Ask every `upstream.heartbeat_s`, for ever; tell `changed` of every other layout.
+
+        `doubt` is told after each round of those that have not answered, where there are any.
 
         The first round is at once, for whoever the first answers have named.
         """
@@ -84,7 +93,7 @@ class UpstreamMonitor:
             while True:
                 await within(self._woken.wait(), self._heartbeat_s)
                 self._woken.clear()
-                await self._round(changed)
+                await self._round(changed, doubt)
                 await asyncio.sleep(self._pause_s)
         finally:
             self.close()
@@ -95,13 +104,15 @@ class UpstreamMonitor:
             return LEAST_PAUSE_S
         return max(LEAST_PAUSE_S, min(self._heartbeat_s, LACKING_PAUSE_S))
 
-    async def _round(self, changed: Follow) -> None:
+    async def _round(self, changed: Follow, doubt: Doubt) -> None:
         try:
             is_new = await self._finder.round()
             self._tell()
             if is_new or self._is_owed:
                 self._is_owed = True
                 self._is_owed = not changed(self._finder.layout)
+            if self._finder.unanswered:
+                doubt(self._finder.unanswered)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next round may go well
             note(_log, logging.CRITICAL, "bug: servers are not followed", error)
 

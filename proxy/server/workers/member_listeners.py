@@ -98,7 +98,9 @@ class MemberListeners:
     async def watch(self) -> None:
         """Follow the servers, or what the supervisor says of them, for ever."""
         if self._monitor is not None:
-            await self._monitor.run(lambda layout: self.follow(layout.members, (), layout.left_out))
+            await self._monitor.run(
+                lambda layout: self.follow(layout.members, (), layout.left_out), self._doubt
+            )
         elif self._heartbeat_s is not None:
             # the supervisor tells of members once, and knows nothing of a worker without a descriptor left
             while True:
@@ -128,6 +130,12 @@ class MemberListeners:
         stands = len(entrances.reached) == len(members)
         self._owed = None if stands or not listeners else (members, tuple(listeners), left_out)
         return stands
+
+    def _doubt(self, silent: tuple[Address, ...]) -> None:
+        """Whoever followed them had no answer: have them looked at."""
+        for upstream, reach in [] if self._entrances is None else self._entrances.reached:
+            if upstream.address in silent:
+                reach.doubt()
 
     async def close(self) -> None:
         """Accept no more, and give the ports back; connections that are open stay."""

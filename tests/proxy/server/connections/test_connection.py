@@ -28,6 +28,7 @@ from sealwire.proxy.session.effects import (
     ToServer,
 )
 from sealwire.proxy.session.records import CommandRecord
+from sealwire.proxy.session.session import Session
 from tests.proxy.server.connections.hand_moved import HandMoved, Scene, Scripted, turns
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
@@ -36,12 +37,14 @@ from tests.proxy.server.harness import (
     exchange,
     fake_server,
     hang_up,
+    hello_server,
     make_config,
     make_loaded,
     running,
     soon,
     until,
 )
+from tests.proxy.session.world import command
 
 pytestmark = pytest.mark.integration
 
@@ -73,6 +76,26 @@ async def test_a_server_that_leaves_in_the_middle_of_a_command_is_told_of_with_t
     closed = [record for record in caplog.records if record.getMessage() == "connection closed"]
     assert len(closed) == lines
     assert all(vars(record)["fields"]["client"] == peer for record in closed)
+
+
+async def test_who_is_closed_since_a_member_was_added_has_a_line_and_a_hint(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As after one rs.add() behind `upstream.address`: no client gets further than its handshake."""
+    hello = {"ok": 1.0, "setName": "rs0", "hosts": ["a:27017"], "passives": ["b:27017"], "me": "a:27017"}
+    async with (
+        hello_server(hello) as port,
+        running(make_loaded(make_config(port)), Session) as proxy,
+        client_of(proxy) as (reader, writer),
+    ):
+        peer = "{}:{}".format(*writer.get_extra_info("sockname"))
+        writer.write(command({"hello": 1, "$db": "admin"}, 1))
+        assert await soon(reader.read()) == b""
+        assert proxy.metrics.value("sealwire_connections_closed_total", reason="topology") == 1
+    (closed,) = [record for record in caplog.records if record.getMessage() == "connection closed"]
+    fields = vars(closed)["fields"]
+    assert (closed.levelname, fields["reason"], fields["client"]) == ("WARNING", "topology", peer)
+    assert fields["hint"]
 
 
 async def test_of_eight_messages_one_is_timed() -> None:

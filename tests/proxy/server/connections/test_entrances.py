@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sealwire.proxy.server import reaching
 from sealwire.proxy.server.config.settings import (
     AccessControl,
     Address,
@@ -22,6 +23,7 @@ from sealwire.proxy.server.config.settings import (
 from sealwire.proxy.server.discovery.layout import PortLayout
 from sealwire.proxy.server.errors import ListenProblem
 from sealwire.proxy.server.observability.reach import Reachable
+from sealwire.proxy.server.workers import pulse
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.server.workers.worker_channel import Seat
 from sealwire.proxy.session.session import Session
@@ -153,6 +155,24 @@ async def test_a_member_whose_listener_cannot_be_bound_is_told_of_to_nobody() ->
 
             assert entrances.lay_out(PortLayout((known, stranger)), proxy.config, taken) == []
             assert (await client.hello())["hosts"] == addresses(ports, 1)
+
+
+async def test_a_followed_member_that_does_not_answer_is_down_before_a_client_tries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reaching, "LOOK_S", 0.0)
+    monkeypatch.setattr(pulse, "TICK_S", 0.01)
+    ports = free_ports(3)
+    with played_set("", "") as played:
+        first, last = sorted(played.members, key=lambda member: member.name)
+        played.elect(first)
+        async with proxy_before(played, ports) as proxy:
+            assert proxy.metrics.reach.down == ()
+            last.stop()
+            proxy.stranger_met.set()
+            await until(lambda: proxy.metrics.reach.down == (last.name,))
+            last.start()
+            await until(lambda: proxy.metrics.reach.down == ())
 
 
 async def test_a_port_of_the_range_that_somebody_has_is_no_start() -> None:

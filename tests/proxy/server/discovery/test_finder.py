@@ -78,6 +78,19 @@ async def test_who_comes_has_a_port_and_who_goes_keeps_it_in_the_file(tmp_path: 
         watch.close()
 
 
+async def test_who_has_not_answered_is_known_until_he_does() -> None:
+    with played_set("", "") as played:
+        finder, watch = finder_of(following(*played.members))
+        await soon(finder.first())
+        other, seen = played.members[1], [finder.unanswered]
+        for change in (other.stop, other.start):
+            change()
+            await soon(finder.round())
+            seen.append(finder.unanswered)
+        assert seen == [(), (address_of(other),), ()]
+        watch.close()
+
+
 async def test_after_a_restart_each_has_the_port_that_it_had(tmp_path: Path) -> None:
     file = tmp_path / "ports.json"
     with played_set("", "", "") as played:
