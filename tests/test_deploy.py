@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from sealwire.keys.keyring.schedule import GRACE
+from sealwire.proxy.server.config.new_file import Feature, Layout, NewFile, new_file_text
 from tests.build_context import ROOT
 from tests.support.debian_programs import require_program
 from tests.support.systemd_analyze import systemd_analyze
@@ -21,6 +22,7 @@ from tools.debian_programs import library_environment
 SYSTEMD = ROOT / "deploy" / "systemd"
 UNIT = SYSTEMD / "sealwire.service"
 KEYS_UNIT = SYSTEMD / "sealwire-keys.service"
+CHECK_UNIT = SYSTEMD / "sealwire-check@.service"
 WATCH_UNIT = SYSTEMD / "sealwire-watch.service"
 KEYS_JOB = ROOT / "deploy" / "kubernetes" / "sealwire-keys.yaml"
 KEYS_STEPS = [["keys", "rotate", "--due"], ["keys", "status"]]
@@ -80,6 +82,67 @@ def test_systemd_rates_the_unit_as_closed(unit: Path) -> None:
     rating = re.search(rf"Overall exposure level for {unit.name}: ([\d.]+)", done.stdout)
     assert rating is not None
     assert float(rating.group(1)) <= MOST_EXPOSURE
+
+
+def test_the_unit_writes_where_new_and_shown_configurations_have_files() -> None:
+    settings = unit_settings()
+    kinds = (("StateDirectory", "/var/lib"), ("LogsDirectory", "/var/log"))
+    writable = {f"{above}/{name}" for kind, above in kinds for name in settings[kind]}
+    texts = [
+        new_file_text(NewFile(layout, frozenset(Feature)), Path("/etc/sealwire/sealwire.yaml"))
+        for layout in Layout
+    ]
+    texts.append((ROOT / "deploy" / "sealwire.example.yaml").read_text(encoding="utf-8"))
+    named = {path for text in texts for path in re.findall(r"/var/l(?:ib|og)/[\w./-]+", text)}
+    assert {"/var/lib/sealwire/ports.json", "/var/lib/sealwire/contexts.db"} <= named
+    assert {str(Path(path).parent) for path in named} <= writable
+    assert settings["StateDirectoryMode"] == settings["LogsDirectoryMode"] == ["0700"]
+
+
+def test_the_check_looks_as_the_unit_will_run_but_by_the_folder_of_a_version() -> None:
+    checked, served = unit_settings(CHECK_UNIT), unit_settings()
+    runs = ("Type", "ExecStart", "ExecReload", "Description", "OnFailure", "TimeoutStartSec", "WantedBy")
+    ends = ("Restart", "RestartSec", "RestartPreventExitStatus", "TimeoutStopSec", "KillSignal", "KillMode")
+    for settings in (checked, served):
+        for key in (*runs, *ends):
+            settings.pop(key, None)
+    assert checked == served
+    doctor, check = unit_settings(CHECK_UNIT)["ExecStart"]
+    assert doctor.startswith("-/opt/sealwire-%i/bin/sealwire doctor")
+    (serve,) = unit_settings()["ExecStart"]
+    assert check == serve.replace("/opt/sealwire/", "/opt/sealwire-%i/") + " --check"
+
+
+def test_systemd_understands_the_proxys_units(tmp_path: Path) -> None:
+    program = tmp_path / "sealwire"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    for unit in (UNIT, CHECK_UNIT, SYSTEMD / "sealwire-failed@.service"):
+        text = re.sub(r"/opt/sealwire(-%i)?/bin/sealwire", str(program), unit.read_text(encoding="utf-8"))
+        (tmp_path / unit.name).write_text(text)
+    done = systemd_analyze(
+        "verify", "--man=no", tmp_path / UNIT.name, tmp_path / "sealwire-check@0.1.0.service"
+    )
+    assert done.returncode == 0, done.stderr
+    assert not re.search(r"sealwire[\w@-]*\.service:\d+", done.stderr), done.stderr
+
+
+def test_an_installed_wheel_is_the_one_for_its_python(tmp_path: Path) -> None:
+    for python in ("cp311", "cp313"):
+        (tmp_path / f"sealwire-0.2.0-{python}-{python}-manylinux_2_17_x86_64.whl").touch()
+    pages = [
+        ROOT / "README.md",
+        *(ROOT / "docs" / "operations" / f"{name}.md" for name in ("install", "upgrade")),
+    ]
+    for page in pages:
+        found = re.findall(r"pip install [^\n`]*?(sealwire-[^\n`]*\.whl)", page.read_text(encoding="utf-8"))
+        assert found, page
+        for glob in found:
+            script = f"python3() {{ echo 313; }}\nls {glob}"
+            done = subprocess.run(
+                ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+            )
+            assert re.findall(r"cp\d+-cp", done.stdout) == ["cp313-cp"], page
 
 
 def test_systemd_understands_the_keys_units(tmp_path: Path) -> None:
@@ -199,6 +262,8 @@ def test_systemd_makes_the_users_and_folders_of_the_units(tmp_path: Path) -> Non
         assert done.returncode == 0, done.stderr
     users = dict(re.findall(r"^(\S+?):x:(\d+):", (tmp_path / "etc/passwd").read_text(), re.M))
     assert set(users) == {"sealwire", "sealwire-backup"}
+    appended = (tmp_path / "var/log/sealwire/sealwire.log").stat()
+    assert (appended.st_uid, stat.S_IMODE(appended.st_mode)) == (int(users["sealwire"]), 0o600)
     log, config = (tmp_path / "var/log/sealwire").stat(), (tmp_path / "etc/sealwire").stat()
     assert (log.st_uid, stat.S_IMODE(log.st_mode)) == (int(users["sealwire"]), 0o700)
     assert (config.st_uid, stat.S_IMODE(config.st_mode)) == (0, 0o750)

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.build_context import ROOT
 from tests.support.debian_programs import require_program
 
 COMPOSE, WATCH = ROOT / "deploy" / "compose.yaml", ROOT / "deploy" / "compose.watch.yaml"
+MONITORING = ROOT / "deploy" / "compose.monitoring.yaml"
 
 
 def read(folder: Path, *files: Path) -> subprocess.CompletedProcess[str]:
@@ -50,6 +52,20 @@ def test_every_service_can_write_nothing_and_gain_nothing(tmp_path: Path) -> Non
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert service["memswap_limit"] == service["mem_limit"]
         assert service["user"] == "10127:10127"
+
+
+def test_prometheus_asks_the_proxy_inside_and_shows_itself_to_this_machine_only(tmp_path: Path) -> None:
+    both = services(tmp_path, COMPOSE, MONITORING)
+    asked = yaml.safe_load((ROOT / "deploy/monitoring/prometheus.compose.yaml").read_text(encoding="utf-8"))
+    (job,) = asked["scrape_configs"]
+    (port,) = both["sealwire"]["expose"]
+    assert job["static_configs"] == [{"targets": [f"sealwire:{port}"]}]
+    prometheus = both["prometheus"]
+    assert [each["host_ip"] for each in prometheus["ports"]] == ["127.0.0.1"]
+    assert (prometheus["read_only"], prometheus["cap_drop"]) == (True, ["ALL"])
+    assert set(prometheus["networks"]) == set(both["sealwire"]["networks"])
+    places = {each["target"] for each in prometheus["configs"]}
+    assert set(asked["rule_files"]) < places
 
 
 @pytest.mark.parametrize(("right", "wrong"), [("read_only: true", "readonly: true"), ("[ALL]", "ALL")])

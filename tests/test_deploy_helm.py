@@ -249,8 +249,49 @@ def test_servers_that_are_followed_have_a_range_of_ports_that_is_the_same_in_eve
 def test_a_single_pod_may_find_the_ports_by_itself() -> None:
     alone = {"autoscaling": {"enabled": False}, "replicas": 1}
     upstream = {"uri": "mongodb+srv://mongo.example", "ports": "27018-27020"}
-    assert helm(BASIC | alone | {"upstream": upstream}).returncode == 0
-    assert helm(BASIC | {"upstream": upstream}).returncode != 0
+    known = {"networkPolicy": {"upstreamPorts": [27017]}}
+    assert helm(BASIC | alone | known | {"upstream": upstream}).returncode == 0
+    assert helm(BASIC | known | {"upstream": upstream}).returncode != 0
+    assert helm(BASIC | alone | {"upstream": upstream}).returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("values", "ports"),
+    [
+        (BASIC | {"upstream": {"address": "mongodb:27117"}}, [27117]),
+        (BASIC | {"config": {"upstream": {"address": "mongodb:27118"}}}, [27118]),
+        (MEMBERS, [27017]),
+        (
+            FOLLOWED | {"upstream": FOLLOWED["upstream"] | {"uri": "mongodb://a,b:27019,[::1]:27020/?x=1:5"}},
+            [27017, 27019, 27020],
+        ),
+        (BASIC | {"networkPolicy": {"upstreamPorts": [27020]}}, [27017, 27020]),
+    ],
+    ids=["address", "over-it", "members", "uri", "more"],
+)
+def test_pods_may_reach_every_port_that_the_configuration_names(
+    values: dict[str, Any], ports: list[int]
+) -> None:
+    done = helm(values)
+    assert done.returncode == 0, done.stderr
+    policy = yaml.safe_load(json.loads(done.stdout)["files"]["sealwire/templates/network.yaml"])
+    to_servers, _ = policy["spec"]["egress"]
+    assert sorted(port["port"] for port in to_servers["ports"]) == ports
+
+
+def test_the_operator_of_prometheus_is_told_of_the_pods_where_that_is_asked_for() -> None:
+    template = "sealwire/templates/monitoring.yaml"
+    assert not json.loads(helm(BASIC).stdout)["files"].get(template, "").strip()
+    done = helm(BASIC | {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}})
+    assert done.returncode == 0, done.stderr
+    monitor = yaml.safe_load(json.loads(done.stdout)["files"][template])
+    labels = pods("basic")["template"]["metadata"]["labels"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert labels[monitor["spec"]["jobLabel"]] == "sealwire"
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    (proxy,) = pods("basic")["template"]["spec"]["containers"]
+    assert endpoint["port"] in {port["name"] for port in proxy["ports"]}
 
 
 @pytest.mark.parametrize(

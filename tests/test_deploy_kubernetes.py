@@ -4,6 +4,7 @@ The schemas are Kubernetes' own, from the package kubernetes-validate. No cluste
 ready is not shown.
 """
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -150,6 +151,32 @@ def test_the_network_lets_few_in_and_out(manifest: Path) -> None:
         assert "from" in rule or not ports & {9464, 27017, 27018}
     assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {27017, 53}
     assert all("to" in rule for rule in policy["egress"])
+
+
+@BOTH
+def test_prometheus_finds_the_pods_and_is_let_in(manifest: Path) -> None:
+    file = ROOT / "deploy" / "monitoring" / "prometheus.kubernetes.yaml"
+    (job,) = yaml.safe_load(file.read_text(encoding="utf-8"))["scrape_configs"]
+    assert job["kubernetes_sd_configs"] == [{"role": "pod"}]
+    keep = job["relabel_configs"][0]
+    assert keep["source_labels"] == [
+        "__meta_kubernetes_pod_container_name",
+        "__meta_kubernetes_pod_container_port_name",
+    ]
+    assert keep["action"] == "keep"
+    found = [
+        port["containerPort"]
+        for each in containers(manifest)
+        for port in each.get("ports", ())
+        if re.fullmatch(keep["regex"], f"{each['name']};{port['name']}")
+    ]
+    assert found == [9464]
+    rules = objects(manifest)["NetworkPolicy"]["spec"]["ingress"]
+    (let_in,) = [rule for rule in rules if rule["ports"] == [{"port": 9464, "protocol": "TCP"}]]
+    (who,) = let_in["from"]
+    labels = who["namespaceSelector"]["matchLabels"]
+    assert labels == {"kubernetes.io/metadata.name": "monitoring"}
+    assert f"`{labels['kubernetes.io/metadata.name']}`" in file.read_text(encoding="utf-8")
 
 
 @BOTH

@@ -37,7 +37,8 @@ def promtool(*words: str | Path) -> None:
 
 def test_promtool_takes_the_rules_and_the_configuration() -> None:
     promtool("check", "rules", RULES)
-    promtool("check", "config", "--syntax-only", MONITORING / "prometheus.yaml")
+    for file in sorted(MONITORING.glob("prometheus*.yaml")):
+        promtool("check", "config", "--syntax-only", file)
 
 
 def test_every_alert_fires_on_what_it_is_for_and_none_on_a_proxy_that_is_well() -> None:

@@ -1,18 +1,42 @@
-"""The commands of docs/operations/install.md, from an empty folder to a proxy that is watched."""
+"""The commands of docs/operations/install.md and upgrade.md, from an empty host to a watched proxy."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from sealwire.proxy.server.config.reader import parse_config
+from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.ports import free_port
 from tests.build_context import ROOT
-from tests.support.doc_commands import run_document
-from tests.support.secantus import secantus
+from tests.support.debian_programs import require_program
+from tests.support.doc_commands import blocks_of, run_document
+from tests.support.played_host import PlayedHost, played_host
+from tests.support.secantus import USERS, secantus
 
 PAGE = ROOT / "docs" / "operations" / "install.md"
+UPGRADE = PAGE.with_name("upgrade.md")
+POLICY = """\
+version: 1
+classes: {nhs_number: {mode: deterministic, type: string}}
+collections: {clinic.patients: {nhs_number: nhs_number}}
+"""
+
+pytestmark = pytest.mark.integration
 
 
-@pytest.mark.integration
+def commands(page: Path, name: str) -> str:
+    """All blocks of that name, one after the other."""
+    text = page.read_text(encoding="utf-8")
+    found = [block.commands for block in blocks_of(text) if block.name == name]
+    assert found
+    return "".join(found)
+
+
 def test_from_nothing_to_a_proxy_that_is_watched(tmp_path: Path) -> None:
     with secantus(tmp_path) as database:
         environ = {
@@ -24,3 +48,102 @@ def test_from_nothing_to_a_proxy_that_is_watched(tmp_path: Path) -> None:
     assert "still to be made" in done
     assert (tmp_path / "keyring.json").exists()
     assert "sealwire_build_info" in done
+
+
+def told(host: PlayedHost, script: str, **variables: str) -> str:
+    done = host.run(script, variables)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_from_a_host_with_nothing_to_a_unit_that_serves_and_can_be_replaced(tmp_path: Path) -> None:
+    admin = f"127.0.0.1:{free_port()}"
+    ports = {"SEALWIRE_LISTEN_ADDRESS": f"127.0.0.1:{free_port()}", "SEALWIRE_ADMIN_ADDRESS": admin}
+    host = played_host(tmp_path / "host", ports)
+    host.install("0.1.0")
+    host.install("0.2.0")
+    authority = create_authority(tmp_path / "authority")
+    issued = authority.issue("sealwire", ("sealwire.example",))
+    shutil.copytree(ROOT / "deploy", host.files / "deploy")
+    (host.files / "policy.yaml").write_text(POLICY, encoding="utf-8")
+    brought = {
+        "sealwire.crt": issued.certificate,
+        "sealwire.key": issued.key,
+        "mongo-ca.crt": authority.certificate_file,
+    }
+    for name, file in brought.items():
+        shutil.copy(file, host.files / name)
+    install = commands(PAGE, "program") + commands(PAGE, "systemd")
+    script = "".join(
+        (
+            install,
+            commands(UPGRADE, "newer"),
+            'curl --fail --silent --retry 30 --retry-delay 1 --retry-all-errors "http://$ADMIN/readyz"\n',
+            commands(UPGRADE, "older"),
+            "/opt/sealwire/bin/sealwire --version\n",
+            "stat --format='%U %a %n' /etc/sealwire/sealwire.env /var/lib/sealwire/keyring.json\n",
+            "systemctl stop sealwire\n",
+        )
+    )
+    with secantus(tmp_path, users=USERS, authority=authority) as database:
+        answer = told(host, script, MONGO=f"127.0.0.1:{database.port}", ADMIN=admin)
+    versions = [line for line in answer.splitlines() if line.startswith("played as")]
+    assert versions == ["played as 0.1.0", "played as 0.2.0", "played as 0.1.0"]
+    assert "root 600 /etc/sealwire/sealwire.env" in answer
+    assert "sealwire 600 /var/lib/sealwire/keyring.json" in answer
+    assert 'sealwire_upstream_up{upstream="127.0.0.1' in answer
+
+
+def test_compose_has_what_the_page_makes_and_the_configuration_fits_its_places(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("gives files to the user of the image, which needs root")
+    program = require_program("docker-compose", "docker-compose", "version")
+    folder = tmp_path / "deploy"
+    shutil.copytree(ROOT / "deploy", folder)
+    (folder / "policy.yaml").write_text(POLICY, encoding="utf-8")
+    for name in ("sealwire.crt", "sealwire.key", "mongo-ca.crt"):
+        (folder / name).touch()
+    path = os.pathsep.join((str(Path(sys.executable).parent), str(program.parent), os.environ["PATH"]))
+    run_document(PAGE, folder, "compose", {"PATH": path})
+    command = [str(program), "--file", str(folder / "compose.yaml"), "config", "--format", "json"]
+    shown = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    service = shown["services"]["sealwire"]
+    config = parse_config((folder / "sealwire.yaml").read_bytes(), Path("/etc/sealwire/sealwire.yaml"), {})
+    named = {config.keyring, config.policy, config.listen_tls.certificate, config.listen_tls.key}
+    named |= {config.upstream_tls.ca}
+    mounted = {each["target"] for each in service["configs"]}
+    mounted |= {f"/run/secrets/{each['source']}" for each in service["secrets"]}
+    assert {str(each) for each in named} | {"/etc/sealwire/sealwire.yaml"} == mounted
+    assert [port["target"] for port in service["ports"]] == [config.members[0].listen.port]
+    assert service["expose"] == [str(config.admin.port)]
+    made = [Path(secret["file"]) for secret in shown["secrets"].values()]
+    assert {file.stat().st_uid for file in made} == {10127}
+    assert "SEALWIRE_KEK" in service["environment"]
+
+
+def test_a_real_folder_in_the_place_of_the_link_is_an_error(tmp_path: Path) -> None:
+    host = played_host(tmp_path / "host", {})
+    host.install("0.1.0")
+    (host.folder / "opt" / "sealwire").mkdir()
+    assert host.run(commands(PAGE, "program"), {}).returncode != 0
+    assert list((host.folder / "opt" / "sealwire").iterdir()) == []
+
+
+def test_logrotate_turns_over_the_log_that_systemd_appends_to(tmp_path: Path) -> None:
+    program = require_program("logrotate", "logrotate", "--version")
+    host = played_host(tmp_path / "host", {})
+    shutil.copytree(ROOT / "deploy", host.files / "deploy")
+    script = f"""
+    install -Dm 0644 deploy/systemd/sysusers.conf /etc/sysusers.d/sealwire.conf
+    systemd-sysusers sealwire.conf
+    install -Dm 0644 deploy/systemd/tmpfiles.conf /etc/tmpfiles.d/sealwire.conf
+    systemd-tmpfiles --create sealwire.conf
+    install -Dm 0644 deploy/logrotate/sealwire /etc/logrotate.d/sealwire
+    (umask 077; echo "a line" >> /var/log/sealwire/sealwire.log)
+    {program} --state /tmp/state --force /etc/logrotate.d/sealwire
+    stat --format='%U %a %s %n' /var/log/sealwire/*
+    """
+    answer = told(host, script)
+    assert "sealwire 600 0 /var/log/sealwire/sealwire.log\n" in answer
+    assert "sealwire 600 7 /var/log/sealwire/sealwire.log.1\n" in answer

@@ -113,7 +113,7 @@ members:
 
 _KEYS = """
 policy: policy.yaml                 # what is encrypted: docs/policies.md
-keyring: keyring.json               # mode 0600; made by `sealwire keys create`
+keyring: {keyring}   # mode 0600; made by `sealwire keys create`
 kek:
   provider: environment             # or file, vault, aws, azure, gcp, pkcs11: docs/operations/keys.md
   variable: SEALWIRE_KEK            # made by `sealwire keys create-kek`; never in this file
@@ -209,7 +209,7 @@ def _parts(new: NewFile) -> Iterator[str]:
         for port, upstream in enumerate(_upstreams(new), FIRST_PORT):
             own = _quoted(f"{new.advertise}:{port}")
             yield f'  - {{listen: "0.0.0.0:{port}", advertise: {own}, upstream: {_quoted(upstream)}}}\n'
-    yield _KEYS
+    yield _KEYS.format(keyring=_keyring(new))
     if has_roles:
         yield _ROLES
     audited = new.features & {Feature.AUDIT, Feature.WATCH}
@@ -229,13 +229,18 @@ def _upstreams(new: NewFile) -> Sequence[str]:
     return [f"mongo-{number}.example:27017" for number in range(3)]
 
 
+def _keyring(new: NewFile) -> str:
+    """Where the keyring lies. The units of a service may write to /var/lib/sealwire alone."""
+    return "keyring.json" if new.layout is Layout.DEMO else "/var/lib/sealwire/keyring.json"
+
+
 def _quoted(text: str) -> str:
     """A scalar in one line, whatever is in it: JSON's strings are YAML's."""
     return json.dumps(text)
 
 
 def _to_make(new: NewFile, folder: Path) -> Iterator[str]:
-    policy, keyring, audit_key = (folder / name for name in ("policy.yaml", "keyring.json", "audit.key"))
+    policy, keyring, audit_key = (folder / name for name in ("policy.yaml", _keyring(new), "audit.key"))
     yield f"{policy}: docs/policies.md"
     yield "SEALWIRE_KEK: sealwire keys create-kek"
     yield f"{keyring}: sealwire keys create --keyring {_word(keyring)} --policy {_word(policy)}"

@@ -100,7 +100,7 @@ def test_an_ipv6_address_is_a_host(run: Run, tmp_path: Path, layout: Layout, hos
 
 def test_what_is_printed_can_be_done_from_any_folder(run: Run, tmp_path: Path) -> None:
     done = run("--with", "audit", "--output", tmp_path / "a.yaml")
-    assert f"--keyring {tmp_path}/keyring.json --policy {tmp_path}/policy.yaml" in done.out
+    assert f"--keyring /var/lib/sealwire/keyring.json --policy {tmp_path}/policy.yaml" in done.out
     assert f"create-key {tmp_path}/audit.key" in done.out
 
 

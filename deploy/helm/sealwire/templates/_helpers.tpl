@@ -100,6 +100,41 @@ capabilities: {drop: ["ALL"]}
 {{- toYaml (mergeOverwrite $config (deepCopy .Values.config)) -}}
 {{- end -}}
 
+{{/*
+The ports of the servers, as a JSON list: of everything that the configuration and upstream.members name, and
+networkPolicy.upstreamPorts. A host of a connection string has 27017 where none stands; what DNS says of mongodb+srv is not known here.
+*/}}
+{{- define "sealwire.upstreamPorts" -}}
+{{- $config := include "sealwire.config" . | fromYaml -}}
+{{- $named := compact (list $config.upstream.address) -}}
+{{- range $config.members -}}
+{{- $named = append $named .upstream -}}
+{{- end -}}
+{{- range $member, $port := .Values.upstream.members -}}
+{{- $named = append $named $member -}}
+{{- end -}}
+{{- with $config.upstream.uri -}}
+{{- if hasPrefix "mongodb://" . -}}
+{{- $hosts := regexReplaceAll "[/?].*$" (trimPrefix "mongodb://" .) "" -}}
+{{- range splitList "," $hosts -}}
+{{- $named = append $named (ternary . (printf "%s:27017" .) (regexMatch ":[0-9]+$" .)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $ports := .Values.networkPolicy.upstreamPorts -}}
+{{- range $named -}}
+{{- $ports = append $ports (regexFind "[0-9]+$" . | int) -}}
+{{- end -}}
+{{- if not $ports -}}
+{{- fail "networkPolicy.upstreamPorts is required: DNS says which ports the servers have" -}}
+{{- end -}}
+{{- $whole := list -}}
+{{- range $ports -}}
+{{- $whole = append $whole (int .) -}}
+{{- end -}}
+{{- $whole | uniq | toJson -}}
+{{- end -}}
+
 {{- define "sealwire.policy" -}}
 {{- required "policy is required: --set-file policy=policy.yaml" .Values.policy -}}
 {{- end -}}

@@ -71,10 +71,19 @@ def test_what_has_to_be_made_lies_beside_the_configuration() -> None:
     lines = dict(
         line.split(": ", 1) for line in files_named(NewFile(Layout.STANDALONE, frozenset(Feature)), place)
     )
-    assert {Path(name).parent for name in lines if "/" in name} == {place.parent}
-    keyring = shlex.split(lines[f"{place.parent}/keyring.json"])
-    config = parse_config(new_file_text(NewFile(Layout.STANDALONE), place).encode(), place, {})
-    assert keyring[3:] == ["--keyring", str(config.keyring), "--policy", str(config.policy)]
+    of_units = Path("/var/lib/sealwire/keyring.json")
+    made = {Path(name) for name in lines if "/" in name}
+    assert {path.parent for path in made - {of_units}} == {place.parent}
+    assert of_units in made
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_the_keyring_is_made_where_the_configuration_has_it(layout: Layout) -> None:
+    place = Path("/etc/our proxy/sealwire.yaml")
+    lines = dict(line.split(": ", 1) for line in files_named(NewFile(layout), place))
+    config = parse_config(new_file_text(NewFile(layout), place).encode(), place, {})
+    words = shlex.split(lines[str(config.keyring)])
+    assert words[3:] == ["--keyring", str(config.keyring), "--policy", str(config.policy)]
 
 
 def test_an_address_that_is_none_is_an_error() -> None:
