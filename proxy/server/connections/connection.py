@@ -10,7 +10,7 @@ read holds the client only: it must stay able to send us replies, or both would 
 import asyncio
 import logging
 from functools import partial
-from typing import final
+from typing import Final, final
 
 from sealwire.proxy.server.connections.carrying import Carrier
 from sealwire.proxy.server.connections.lifetime import State
@@ -24,6 +24,9 @@ from sealwire.proxy.session.login.identities import Certified
 
 _log = logging.getLogger("sealwire.server")
 
+# A server that is well accepts sooner. Health checks of load balancers connect and close at once.
+_SOON_S: Final = 1.0
+
 
 @final
 class Connection(Carrier):
@@ -36,7 +39,7 @@ class Connection(Carrier):
         self._certified = Certified(names, way.presented)
         self._oldest: int | None = None
         """The request that had waited longest when the clock was looked at last."""
-        self._silent_since_s = 0.0
+        self._silent_since_s = services.clock()
         services.live.add(self)
         services.metrics.connections.inc()
         self.client.hold(Hold.CONNECTING)
@@ -83,6 +86,7 @@ class Connection(Carrier):
 
     def client_eof(self) -> None:
         """The client sends nothing more."""
+        self._doubt_if_given_up()
         if self.state is State.CONNECTING:
             self.abort()
         else:
@@ -153,6 +157,17 @@ class Connection(Carrier):
         elif self._session is not None:
             self._doubt_if_silent(self._session.oldest_awaited, now_s)
             self._run(partial(self._session.tick, now_s))
+
+    def _doubt_if_given_up(self) -> None:
+        """A client that goes before its reply is here may have waited in vain, if not for `connect_s`."""
+        reach, session = self._route.reach, self._session
+        if reach is None or self.client.ended:
+            return
+        if self.state is State.CONNECTING:
+            if self._services.clock() - self._silent_since_s >= _SOON_S:
+                reach.doubt()
+        elif self.state is State.OPEN and session is not None and session.oldest_awaited is not None:
+            reach.doubt()
 
     def _doubt_if_silent(self, oldest: int | None, now_s: float) -> None:
         """A server that answers nothing for `limits.connect_s` may be frozen: have it looked at.

@@ -98,6 +98,30 @@ async def test_who_is_closed_since_a_member_was_added_has_a_line_and_a_hint(
     assert fields["hint"]
 
 
+@pytest.mark.parametrize(("awaited", "is_doubted"), [(7, True), (None, False)])
+async def test_a_client_that_goes_before_its_reply_is_here_is_a_reason_to_look_at_the_server(
+    awaited: int | None, *, is_doubted: bool
+) -> None:
+    """Clients wait less long than the proxy: with each that gives up a frozen server would go unnoticed."""
+    session = Scripted()
+    async with Scene(session) as scene:
+        session.oldest_awaited = awaited
+        scene.end_client()
+        assert scene.reach.is_doubted is is_doubted
+
+
+@pytest.mark.parametrize(("waited_s", "is_doubted"), [(0.1, False), (1.5, True)])
+async def test_so_is_one_that_goes_while_the_server_has_not_accepted_for_long(
+    waited_s: float, *, is_doubted: bool
+) -> None:
+    scene = Scene(Scripted())
+    scene.now_s += waited_s
+    scene.connection.client_eof()
+    assert scene.reach.is_doubted is is_doubted
+    scene.connection.client_lost()
+    assert not scene.services.live
+
+
 async def test_of_eight_messages_one_is_timed() -> None:
     async with (
         fake_server() as server,
