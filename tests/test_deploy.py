@@ -87,7 +87,7 @@ def test_systemd_rates_the_unit_as_closed(unit: Path) -> None:
 def test_the_unit_writes_where_new_and_shown_configurations_have_files() -> None:
     settings = unit_settings()
     kinds = (("StateDirectory", "/var/lib"), ("LogsDirectory", "/var/log"))
-    writable = {f"{above}/{name}" for kind, above in kinds for name in settings[kind]}
+    writable = {f"{above}/{name}" for kind, above in kinds for name in settings[kind][0].split()}
     texts = [
         new_file_text(NewFile(layout, frozenset(Feature)), Path("/etc/sealwire/sealwire.yaml"))
         for layout in Layout
@@ -96,6 +96,8 @@ def test_the_unit_writes_where_new_and_shown_configurations_have_files() -> None
     named = {path for text in texts for path in re.findall(r"/var/l(?:ib|og)/[\w./-]+", text)}
     assert {"/var/lib/sealwire/ports.json", "/var/lib/sealwire/contexts.db"} <= named
     assert {str(Path(path).parent) for path in named} <= writable
+    # the page reads the state of the watch, and SQLite writes beside what it reads
+    assert unit_settings(WATCH_UNIT)["StateDirectory"][0] in settings["StateDirectory"][0].split()
     assert settings["StateDirectoryMode"] == settings["LogsDirectoryMode"] == ["0700"]
 
 

@@ -149,7 +149,9 @@ def test_the_network_lets_few_in_and_out(manifest: Path) -> None:
     for rule in policy["ingress"]:
         ports = {port["port"] for port in rule["ports"]}
         assert "from" in rule or not ports & {9464, 27017, 27018}
-    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {27017, 53}
+    data = objects(manifest)["ConfigMap"]["data"]["sealwire.yaml"].encode()
+    server = parse_config(data, Path("/etc/sealwire/sealwire.yaml"), {}).members[0].upstream
+    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {server.port, 53}
     assert all("to" in rule for rule in policy["egress"])
 
 

@@ -56,6 +56,18 @@ def told(host: PlayedHost, script: str, **variables: str) -> str:
     return done.stdout
 
 
+def prometheus(host: PlayedHost, address: str) -> str:
+    """Install a unit of Prometheus, which listens at `address`; the folder of promtool."""
+    server = require_program("prometheus", "prometheus", "--version")
+    unit = host.folder / "etc" / "systemd" / "system" / "prometheus.service"
+    unit.parent.mkdir(parents=True)
+    options = f"--web.listen-address={address} --config.file=/etc/prometheus/prometheus.yml"
+    lines = ("Type=simple", "User=sealwire", "StateDirectory=prometheus")
+    start = f"ExecStart={server} {options} --storage.tsdb.path=/var/lib/prometheus"
+    unit.write_text("\n".join(("[Service]", *lines, start)), encoding="utf-8")
+    return str(require_program("promtool", "promtool", "--version").parent)
+
+
 @pytest.mark.slow
 def test_from_a_host_with_nothing_to_a_unit_that_serves_and_can_be_replaced(tmp_path: Path) -> None:
     admin = f"127.0.0.1:{free_port()}"
@@ -63,9 +75,12 @@ def test_from_a_host_with_nothing_to_a_unit_that_serves_and_can_be_replaced(tmp_
     host = played_host(tmp_path / "host", ports)
     host.install("0.1.0")
     host.install("0.2.0")
+    asking = f"127.0.0.1:{free_port()}"
     authority = create_authority(tmp_path / "authority")
     issued = authority.issue("sealwire", ("sealwire.example",))
     shutil.copytree(ROOT / "deploy", host.files / "deploy")
+    asked = host.files / "deploy" / "monitoring" / "prometheus.yaml"
+    asked.write_text(asked.read_text(encoding="utf-8").replace(": 15s", ": 1s"), encoding="utf-8")
     (host.files / "policy.yaml").write_text(POLICY, encoding="utf-8")
     brought = {
         "sealwire.crt": issued.certificate,
@@ -74,24 +89,28 @@ def test_from_a_host_with_nothing_to_a_unit_that_serves_and_can_be_replaced(tmp_
     }
     for name, file in brought.items():
         shutil.copy(file, host.files / name)
+    programs = prometheus(host, asking)
     install = commands(PAGE, "program") + commands(PAGE, "systemd")
     script = "".join(
         (
+            f'PATH="$PATH:{programs}"\n',
             install,
+            commands(PAGE, "prometheus"),
             commands(UPGRADE, "newer"),
             'curl --fail --silent --retry 30 --retry-delay 1 --retry-all-errors "http://$ADMIN/readyz"\n',
             commands(UPGRADE, "older"),
             "/opt/sealwire/bin/sealwire --version\n",
             "stat --format='%U %a %n' /etc/sealwire/sealwire.env /var/lib/sealwire/keyring.json\n",
-            "systemctl stop sealwire\n",
         )
     )
     with secantus(tmp_path, users=USERS, authority=authority) as database:
-        answer = told(host, script, MONGO=f"127.0.0.1:{database.port}", ADMIN=admin)
+        addresses = {"MONGO": f"127.0.0.1:{database.port}", "ADMIN": admin, "PROMETHEUS": asking}
+        answer = told(host, script, **addresses)
     versions = [line for line in answer.splitlines() if line.startswith("played as")]
     assert versions == ["played as 0.1.0", "played as 0.2.0", "played as 0.1.0"]
     assert "root 600 /etc/sealwire/sealwire.env" in answer
     assert "sealwire 600 /var/lib/sealwire/keyring.json" in answer
+    assert "\nSealwireAway\n" in answer
     assert 'sealwire_upstream_up{upstream="127.0.0.1' in answer
 
 

@@ -71,7 +71,8 @@ class Unit:
 
     def _run(self, command: str) -> subprocess.Popen[bytes]:
         kinds = (("StateDirectory", "/var/lib"), ("LogsDirectory", "/var/log"))
-        folders = [f"{above}/{name}" for kind, above in kinds for name in self._settings.get(kind, ())]
+        names = {kind: " ".join(self._settings.get(kind, ())).split() for kind, _ in kinds}
+        folders = [f"{above}/{name}" for kind, above in kinds for name in names[kind]]
         script = _IN_ITS_SANDBOX.format(
             folders=" ".join(folders),
             user=self._settings["User"][0],
