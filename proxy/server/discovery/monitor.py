@@ -32,10 +32,6 @@ Doubt = Callable[[tuple[Address, ...]], None]
 """These have not answered: they may be down, or frozen."""
 
 
-def _ask_nobody(_silent: tuple[Address, ...]) -> None:
-    """Whoever connects to the servers finds out."""
-
-
 class UpstreamMonitor:
     """Begins with `first`, then `run` as a task. For one event loop."""
 
@@ -81,7 +77,7 @@ class UpstreamMonitor:
         """A reload: connect in this way from now on."""
         self._watch.use(config, context)
 
-    async def run(self, changed: Follow, doubt: Doubt = _ask_nobody) -> None:
+    async def run(self, changed: Follow, doubt: Doubt) -> None:
         """Ask every `upstream.heartbeat_s`, for ever; tell `changed` of every other layout.
 
         `doubt` is told after each round of those that have not answered, where there are any.

@@ -17,7 +17,7 @@ from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.ports import PortRange, reserve
 from sealwire.proxy.server.tls import TlsSide, upstream_side
 from sealwire.proxy.server.workers.announce import announce_addresses
-from sealwire.proxy.server.workers.worker_channel import Members
+from sealwire.proxy.server.workers.worker_channel import Members, Silent
 
 _log = logging.getLogger("sealwire.server")
 
@@ -26,9 +26,10 @@ _log = logging.getLogger("sealwire.server")
 class MemberPorts:
     """`find` first, then `watch` as a task. For one event loop."""
 
-    def __init__(self, changed: Callable[[Members], None]) -> None:
-        """`changed` is told of every other layout of members."""
+    def __init__(self, changed: Callable[[Members], None], tell: Callable[[Silent], None]) -> None:
+        """`changed` is told of every other layout, and workers by `tell` of servers that do not answer."""
         self._changed = changed
+        self._tell = tell
         self.members: tuple[Member, ...] = ()
         """Those that have a port."""
         self.left_out: tuple[Address, ...] = ()
@@ -69,7 +70,7 @@ class MemberPorts:
     async def watch(self) -> None:
         """Follow the servers for ever, where they are followed."""
         if self._monitor is not None:
-            await self._monitor.run(self._follow)
+            await self._monitor.run(self._follow, lambda servers: self._tell(Silent(servers)))
 
     async def require_usable(self, config: Config, tls: TlsSide) -> None:
         """Raises as `UpstreamMonitor.require_usable`."""

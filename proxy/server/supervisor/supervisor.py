@@ -97,7 +97,7 @@ class Supervisor:
         self._processes = WorkerProcesses(command)
         self._roster = Roster(config.workers, config.limits.drain_s)
         self._health = JointHealth(Health(beat_at=time.monotonic()))
-        self._ports = MemberPorts(self._use_members)
+        self._ports = MemberPorts(self._use_members, self._processes.tell_all)
         self._asked = AskedWorkers(lambda: tuple(self._health.workers), self._processes.tell)
         self._audit_writer: WriterKeeper | None = None
         self._loop: asyncio.AbstractEventLoop

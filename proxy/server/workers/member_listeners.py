@@ -99,7 +99,7 @@ class MemberListeners:
         """Follow the servers, or what the supervisor says of them, for ever."""
         if self._monitor is not None:
             await self._monitor.run(
-                lambda layout: self.follow(layout.members, (), layout.left_out), self._doubt
+                lambda layout: self.follow(layout.members, (), layout.left_out), self.doubt
             )
         elif self._heartbeat_s is not None:
             # the supervisor tells of members once, and knows nothing of a worker without a descriptor left
@@ -131,8 +131,8 @@ class MemberListeners:
         self._owed = None if stands or not listeners else (members, tuple(listeners), left_out)
         return stands
 
-    def _doubt(self, silent: tuple[Address, ...]) -> None:
-        """Whoever followed them had no answer: have them looked at."""
+    def doubt(self, silent: tuple[Address, ...]) -> None:
+        """Whoever follows the servers had no answer of these: have them looked at."""
         for upstream, reach in [] if self._entrances is None else self._entrances.reached:
             if upstream.address in silent:
                 reach.doubt()

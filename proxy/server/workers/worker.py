@@ -35,6 +35,7 @@ from sealwire.proxy.server.workers.worker_channel import (
     Figures,
     Members,
     Seat,
+    Silent,
     Stranger,
     bounded,
     decode,
@@ -128,6 +129,8 @@ async def talk(proxy: Proxy, line: socket.socket) -> None:
             elif isinstance(message, Members):
                 await proxy.ready.wait()  # what it began with is in its seat
                 proxy.members.follow(message.members, message.listeners, message.left_out)
+            elif isinstance(message, Silent):
+                proxy.members.doubt(message.servers)
     except (asyncio.IncompleteReadError, ChannelError, OSError) as error:
         note(_log, logging.ERROR, "the supervisor has gone", problem=type(error).__name__)
         proxy.drain()

@@ -3,6 +3,7 @@
     supervisor -> worker   Seat, once and first: who you are and where you listen
                            Ask: send your figures
                            Members: servers have come or gone, and with them listeners
+                           Silent: servers have not answered
     worker -> supervisor   Beat, about once a second from the moment it accepts: the event loop turns
                            Figures, the answer to an Ask
                            Stranger: a server has named a member that has no listener
@@ -59,6 +60,13 @@ class Members:
     listeners: tuple[tuple[Address, ...], ...]
     left_out: tuple[Address, ...] = ()
     """Servers that may not be used, and belong to the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """Look at these servers: they have not answered who follows them."""
+
+    servers: tuple[Address, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +133,7 @@ class Figures:
     """As `page.facts.written` gives it, if it was asked for."""
 
 
-Message = Seat | Ask | Members | Beat | Figures | Stranger
+Message = Seat | Ask | Members | Silent | Beat | Figures | Stranger
 
 
 def encode(message: Message) -> bytes:
@@ -194,6 +202,11 @@ def _members(fields: Any) -> Members:
     return Members(_member_list(members), _listeners(listeners), _addresses(left_out))
 
 
+def _silent(fields: Any) -> Silent:
+    (servers,) = fields
+    return Silent(_addresses(servers))
+
+
 def _stranger(fields: Any) -> Stranger:
     () = fields
     return Stranger()
@@ -233,6 +246,7 @@ _READERS: Mapping[str, Callable[[Any], Message]] = {
     "Seat": _seat,
     "Ask": _ask,
     "Members": _members,
+    "Silent": _silent,
     "Stranger": _stranger,
     "Beat": _beat,
     "Figures": _figures,

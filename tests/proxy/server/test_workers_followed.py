@@ -119,6 +119,20 @@ def test_a_worker_that_is_started_anew_has_the_listeners_of_the_others(tmp_path:
 
 
 @pytest.mark.slow
+def test_workers_look_at_a_member_that_does_not_answer_without_a_client(tmp_path: Path) -> None:
+    ports = free_ports(2)
+    with played_set("", "") as played:
+        first, other = sorted(played.members, key=lambda member: member.name)
+        played.elect(first)
+        with serving(site_before(played, tmp_path, ports)) as proxy:
+            assert down_of(proxy) == ("", [])
+            other.stop()
+            until(lambda: down_of(proxy) == ("partly", [other.name]))
+            other.start()
+            until(lambda: down_of(proxy) == ("", []))
+
+
+@pytest.mark.slow
 def test_workers_come_up_beside_a_member_that_may_not_be_used(tmp_path: Path) -> None:
     ports = free_ports(3)
     with played_set("", "") as played:

@@ -209,7 +209,7 @@ async def monitoring(config: Config, changed: Follow) -> AsyncIterator[UpstreamM
     assert config.discovery is not None
     monitor = UpstreamMonitor(config, config.discovery, None, woken)
     await soon(monitor.first())
-    task = asyncio.get_running_loop().create_task(monitor.run(changed))
+    task = asyncio.get_running_loop().create_task(monitor.run(changed, lambda _silent: None))
     try:
         yield monitor
     finally:

@@ -236,7 +236,7 @@ async def test_what_is_wrong_is_logged_once_and_servers_are_asked_at_the_usual_p
         layouts.append(layout)
         return True
 
-    task = asyncio.get_running_loop().create_task(monitor.run(changed))
+    task = asyncio.get_running_loop().create_task(monitor.run(changed, lambda _silent: None))
     asked = len(watch.asked)
 
     def goes_on() -> bool:

@@ -26,6 +26,7 @@ from sealwire.proxy.server.workers.worker_channel import (
     Message,
     Sample,
     Seat,
+    Silent,
     bounded,
     decode,
     encode,
@@ -50,6 +51,7 @@ messages = st.one_of(
         st.lists(st.lists(addresses).map(tuple)).map(tuple),
         st.lists(addresses).map(tuple),
     ),
+    st.builds(Silent, st.lists(addresses).map(tuple)),
     st.builds(Ask, st.integers()),
     st.builds(
         Beat,
