@@ -12,7 +12,8 @@ import os
 import subprocess
 import sys
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +89,18 @@ def extensions() -> list[Extension]:
     from mypyc.build import mypycify  # noqa: PLC0415 - only here: nothing else needs it to be there
 
     modules = [f"sealwire/{path}" for path in compiled_files()]
-    found: list[Extension] = mypycify(
-        ["--config-file", "pyproject.toml", *modules],
-        opt_level="3",
-        group_name="sealwire.core",
-        target_dir=str(GENERATED),
-        multi_file=True,
-    )
+    how = {
+        "opt_level": "3",
+        "debug_level": "0",
+        "group_name": "sealwire.core",
+        "target_dir": str(GENERATED),
+        "multi_file": True,
+    }
+    # mypyc leaves millions of objects: a process that ends at once need not let go of each
+    with ProcessPoolExecutor(1, get_context("fork")) as pool:
+        found: list[Extension] = pool.submit(
+            mypycify, ["--config-file", "pyproject.toml", *modules], **how
+        ).result()
     for extension in found:
         # a function that another library could replace is neither inlined nor called directly
         extension.extra_compile_args.append("-fvisibility=hidden")

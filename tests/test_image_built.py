@@ -19,6 +19,7 @@ from sealwire.testbed.ports import free_port
 from tests.image import Buildah, limits
 from tests.support.debian import require_programs
 from tests.support.secantus import secantus
+from tests.support.skips import skip_in_samples
 from tests.test_sbom import assert_valid
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
@@ -33,8 +34,7 @@ collections: {clinic.patients: {n: n}}
 
 @pytest.fixture(scope="module")
 def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
-    if os.environ.get("SEALWIRE_IMAGE") != "1":
-        pytest.skip("builds for minutes: make test-image")
+    skip_in_samples("building the image")
     if os.geteuid() != 0:
         pytest.skip("changes its root folder, which needs root")
     require_programs({"buildah": "buildah", "mmdebstrap": "mmdebstrap"})

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.build_context import ROOT
-from tests.support.skips import skip_or_fail
+from tests.support.skips import skip_in_samples, skip_or_fail
 from tools import compiled_tree, wheels
 from tools.compiled_tree import digest_of, missing_for_compiling
 from tools.tool_venv import deploy_python, install
@@ -30,6 +30,15 @@ def test_the_interpreters_are_cpythons_that_answer_and_have_headers(tmp_path: Pa
     found = wheels.interpreter(str(program))
     assert found is not None
     assert (found.version, found.tag) == ("3.12.4", "cp312")
+
+
+def test_a_python_that_no_lock_is_valid_for_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    minor = int(wheels.ALL[-1].partition(".")[2]) + 1
+    for name in (f"python3.{minor - 1}", f"python3.{minor}"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert wheels.passed_over() == [f"python3.{minor}"]
 
 
 def test_another_python_or_another_file_is_another_wheel() -> None:
@@ -75,6 +84,17 @@ def wheel() -> Path:
     subprocess.run([sys.executable, "-m", "tools.wheels", "--own"], cwd=ROOT, check=True)
     (found,) = compiled_tree.WHEELS.glob(f"*-cp3{sys.version_info.minor}-*.whl")
     return found
+
+
+@pytest.mark.slow
+def test_every_python_of_this_machine_has_its_wheel() -> None:
+    skip_in_samples("compiling for each Python")
+    if lacking := missing_for_compiling():
+        skip_or_fail(lacking)
+    subprocess.run([sys.executable, "-m", "tools.wheels"], cwd=ROOT, check=True)
+    tags = {each.tag for version in wheels.ALL if (each := wheels.interpreter(f"python{version}"))}
+    assert {each.name.split("-")[2] for each in compiled_tree.WHEELS.glob("*.whl")} == tags
+    assert len(tags) == len(wheels.SUMS.read_text(encoding="utf-8").splitlines()) - 1
 
 
 @pytest.mark.slow

@@ -123,6 +123,7 @@ def compile_core(names: list[str], within_s: float | None = None) -> None:
         status = pip.wait(within_s)
     except BaseException as error:
         os.killpg(pip.pid, signal.SIGKILL)  # pip's compiler too
+        pip.wait()
         if isinstance(error, subprocess.TimeoutExpired):
             TOO_LONG.write_text(digest, encoding="utf-8")
         raise

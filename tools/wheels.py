@@ -72,6 +72,8 @@ def main() -> int:
     asked = [f"python{version}" for version in arguments.python or ALL]
     programs = [sys.executable] if arguments.own else asked
     found = [each for program in programs if (each := interpreter(program))]
+    for newer in passed_over():
+        print(f"{newer}: passed over, as the locks are valid for {ALL[0]} to {ALL[-1]}", file=sys.stderr)
     if not found:
         print("wheels: error: no CPython with its headers was found", file=sys.stderr)
         return NO_COMPILER
@@ -81,6 +83,13 @@ def main() -> int:
         made = list(pool.map(lambda each: wheel_for(each, names), found))
     write_sums(made)
     return 0
+
+
+def passed_over() -> list[str]:
+    """The Pythons on the PATH that are newer than what the locks are valid for."""
+    newest = int(ALL[-1].partition(".")[2])
+    names = [f"python3.{minor}" for minor in range(newest + 1, newest + 8)]
+    return [name for name in names if shutil.which(name)]
 
 
 def parse() -> argparse.Namespace:

@@ -33,7 +33,8 @@ SAMPLE = tuple(
 """Files that take seconds and speak to the server for most of them."""
 
 _MARKED = "default or default_async"  # not those that need a cloud, a key service or several members
-_SYNCHRONOUS = ("test", "--ignore=test/asynchronous")
+SYNCHRONOUS = ("test", "--ignore=test/asynchronous")
+"""All tests of the synchronous client."""
 
 Outcomes = Mapping[str, str]
 """Test -> passed, failed or skipped."""
@@ -188,4 +189,4 @@ def main(files: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or _SYNCHRONOUS))
+    sys.exit(main(sys.argv[1:] or SYNCHRONOUS))

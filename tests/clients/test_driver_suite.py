@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from tests.clients import driver_suite
-from tests.clients.driver_suite import node_id, read_outcomes, unexpected
+from tests.clients.driver_suite import (
+    NOTHING,
+    ONE_COLLECTION,
+    SYNCHRONOUS,
+    node_id,
+    read_outcomes,
+    unexpected,
+)
+from tests.support.skips import skip_in_samples
 
 RESULTS = """\
 <testsuites><testsuite>
@@ -25,11 +33,28 @@ def test_a_sample_has_the_outcomes_that_it_has_directly(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """The collection that most of these tests use has a covered field, which they do not use."""
-    with driver_suite.proxied(tmp_path / "server", driver_suite.ONE_COLLECTION) as ports:
+    with driver_suite.proxied(tmp_path / "server", ONE_COLLECTION) as ports:
         through, found = driver_suite.differences(ports, driver_suite.SAMPLE)
     passed = sum(outcome == "passed" for outcome in through.values())
     record_property("summary", f"the driver's own tests: {passed} passed, {len(found)} not as directly")
     assert passed > 200
+    assert unexpected(found, through) == []
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", [NOTHING, ONE_COLLECTION], ids=["nothing-covered", "one-collection"])
+def test_all_have_the_outcomes_that_they_have_directly(
+    policy: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    skip_in_samples("the driver's own suite")
+    with driver_suite.proxied(tmp_path / "server", policy) as ports:
+        through, found = driver_suite.differences(ports, SYNCHRONOUS)
+    passed = sum(outcome == "passed" for outcome in through.values())
+    record_property(
+        "summary", f"all of the driver's own tests: {passed} passed, {len(found)} not as directly"
+    )
+    assert passed > 2500
     assert unexpected(found, through) == []
 
 

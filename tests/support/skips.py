@@ -1,4 +1,4 @@
-"""What becomes of a test that lacks something: it is skipped on a workstation, and fails where CI=true."""
+"""When a test is left out: it lacks something, which fails where CI=true, or takes longer than CI has."""
 
 import os
 from typing import NoReturn
@@ -14,3 +14,9 @@ def skip_or_fail(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def skip_in_samples(what: str) -> None:
+    """For what takes many minutes by itself: `.ci/run` sets SEALWIRE_SAMPLES=1, to end within an hour."""
+    if os.environ.get("SEALWIRE_SAMPLES") == "1":
+        pytest.skip(f"{what} takes long: make test-slow without SEALWIRE_SAMPLES")
