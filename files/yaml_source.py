@@ -11,10 +11,12 @@ from difflib import get_close_matches
 
 import yaml
 
-from sealwire.files.errors import SourceError
+from sealwire.files.errors import Complaints, SourceError
 
 # A file of 10,000 lines is well below this; a larger one is a mistake.
 MAX_SOURCE_BYTES = 1 << 20
+
+_NUMBER_HINT = "write digits, without quotes"
 
 Scalar = str | int | float | bool | date | None
 
@@ -38,19 +40,37 @@ class Node:
             raise self.error("expected a mapping", "write `key: value` lines, indented alike")
         return self.value
 
-    def entries(self, required: Collection[str], optional: Collection[str] = ()) -> "Mapping[str, Node]":
-        """The entries of a mapping whose keys are known; refuses unknown and missing ones."""
+    def entries(
+        self,
+        required: Collection[str],
+        optional: Collection[str] = (),
+        complaints: Complaints | None = None,
+    ) -> "Mapping[str, Node]":
+        """The entries of a mapping whose keys are known; refuses unknown and missing ones, all at once.
+
+        With `complaints` those are kept there, and what can be judged is returned: without keys that are
+        missing, and with what stands at a misspelt key at the one that is meant. The caller ends with
+        `complaints.check()`.
+        """
         found = self.mapping()
         known = [*required, *optional]
+        entries: dict[str, Node] = {}
+        own = Complaints() if complaints is None else complaints
         for key, node in found.items():
-            if key not in known:
-                close = get_close_matches(key, known, n=1)
-                hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
-                raise node.error(f"unknown key '{key}'", hint)
+            if key in known:
+                entries[key] = node
+                continue
+            close = get_close_matches(key, known, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
+            own.add(node.error(f"unknown key '{key}'", hint))
+            if close and close[0] not in found:
+                entries.setdefault(close[0], node)
         for key in required:
-            if key not in found:
-                raise self.error(f"missing key '{key}'", f"add `{key}:` here")
-        return found
+            if key not in entries:
+                own.add(self.error(f"missing key '{key}'", f"add `{key}:` here"))
+        if complaints is None:
+            own.check()
+        return entries
 
     def items(self) -> "Sequence[Node]":
         """The items of a list."""
@@ -76,23 +96,22 @@ class Node:
     def integer(self, low: int, high: int) -> int:
         """An integer within bounds, both included."""
         if isinstance(self.value, bool) or not isinstance(self.value, int) or not low <= self.value <= high:
-            raise self.error(
-                f"expected {low}" if low == high else f"expected a whole number from {low} to {high}"
-            )
+            if low == high:
+                raise self.error(f"expected {low}", "no other value is known")
+            raise self.error(f"expected a whole number from {low} to {high}", _NUMBER_HINT)
         return self.value
 
     def number(self, low: float, high: float) -> float:
         """A number within bounds, both included."""
-        if isinstance(self.value, bool) or not isinstance(self.value, int | float):
-            raise self.error(f"expected a number from {low} to {high}")
-        if not low <= self.value <= high:
-            raise self.error(f"expected a number from {low} to {high}")
-        return float(self.value)
+        value = self.value
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise self.error(f"expected a number from {low} to {high}", _NUMBER_HINT)
+        return float(value)
 
     def boolean(self) -> bool:
         """true or false."""
         if not isinstance(self.value, bool):
-            raise self.error("expected true or false")
+            raise self.error("expected true or false", "write one of the two, without quotes")
         return self.value
 
     def day(self) -> date:
@@ -117,7 +136,10 @@ def parse_yaml(source: bytes, filename: str, manual: str) -> Node:
         root = loader.get_single_node()
         if root is None:
             raise SourceError(filename, 1, 1, "the file is empty", f"see {manual} for an example")
-        return _convert(loader, root, filename, set())
+        complaints = Complaints()
+        tree = _convert(loader, root, filename, set(), complaints)
+        complaints.check()
+        return tree
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -134,7 +156,9 @@ def parse_yaml(source: bytes, filename: str, manual: str) -> Node:
             loader.dispose()
 
 
-def _convert(loader: yaml.SafeLoader, node: yaml.Node, filename: str, seen: set[int]) -> Node:
+def _convert(
+    loader: yaml.SafeLoader, node: yaml.Node, filename: str, seen: set[int], complaints: Complaints
+) -> Node:
     line, column = node.start_mark.line + 1, node.start_mark.column + 1
     if id(node) in seen:
         raise SourceError(filename, line, column, "anchors and aliases are not supported", "write it out")
@@ -142,17 +166,26 @@ def _convert(loader: yaml.SafeLoader, node: yaml.Node, filename: str, seen: set[
     if isinstance(node, yaml.MappingNode):
         entries: dict[str, Node] = {}
         for key_node, value_node in node.value:
-            key_line, key_column = key_node.start_mark.line + 1, key_node.start_mark.column + 1
-            key = _scalar(loader, key_node, filename) if isinstance(key_node, yaml.ScalarNode) else None
-            if not isinstance(key, str):
-                raise SourceError(filename, key_line, key_column, "keys must be strings", "put it in quotes")
-            if key in entries:
-                raise SourceError(filename, key_line, key_column, f"duplicate key '{key}'", "remove one")
-            entries[key] = _convert(loader, value_node, filename, seen)
+            value = _convert(loader, value_node, filename, seen, complaints)
+            with complaints.gathered():
+                key = _key(loader, key_node, filename, entries)
+                entries[key] = value
         return Node(filename, line, column, entries)
     if isinstance(node, yaml.SequenceNode):
-        return Node(filename, line, column, [_convert(loader, item, filename, seen) for item in node.value])
-    return Node(filename, line, column, _scalar(loader, node, filename))
+        items = [_convert(loader, item, filename, seen, complaints) for item in node.value]
+        return Node(filename, line, column, items)
+    value_here = complaints.read(lambda: _scalar(loader, node, filename), None)
+    return Node(filename, line, column, value_here)
+
+
+def _key(loader: yaml.SafeLoader, node: yaml.Node, filename: str, before: Collection[str]) -> str:
+    line, column = node.start_mark.line + 1, node.start_mark.column + 1
+    key = _scalar(loader, node, filename) if isinstance(node, yaml.ScalarNode) else None
+    if not isinstance(key, str):
+        raise SourceError(filename, line, column, "keys must be strings", "put it in quotes")
+    if key in before:
+        raise SourceError(filename, line, column, f"duplicate key '{key}'", "remove one")
+    return key
 
 
 def _scalar(loader: yaml.SafeLoader, node: yaml.Node, filename: str) -> Scalar:

@@ -1,9 +1,9 @@
 """Policy file to PolicySet. Every complaint names file, line and column; nothing is guessed."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
-from sealwire.files.errors import Complaints
+from sealwire.files.errors import Complaints, SourceError
 from sealwire.files.yaml_source import Node, parse_yaml
 from sealwire.policies.file.paths import is_transparent
 from sealwire.policies.file.ranges import DEFAULT_MAX_VALUES, MAX_MAX_VALUES, RangeDomain, Unit, position_of
@@ -19,7 +19,7 @@ from sealwire.policies.file.schema import (
     context_field,
     whole_path,
 )
-from sealwire.policies.file.subject_links import read_subjects
+from sealwire.policies.file.subject_links import Declared, is_pattern, read_subjects
 from sealwire.policies.roles.reader import read_roles
 
 _CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
@@ -29,61 +29,77 @@ _MAX_PATH_DEPTH = 32
 
 def load_policy(source: bytes, filename: str) -> PolicySet:
     """The policy in `source`; `filename` is for messages. Raises SourceError."""
-    root = parse_yaml(source, filename, "docs/policies.md").entries(
-        ["version", "classes", "collections"], ["plain", "allow_commands", "subjects", "roles"]
-    )
     complaints = Complaints()
+    root = parse_yaml(source, filename, "docs/policies.md").entries(
+        ["version", "classes", "collections"],
+        ["plain", "allow_commands", "subjects", "roles"],
+        complaints,
+    )
     with complaints.gathered():
-        root["version"].integer(1, 1)
-    classes = _classes(root["classes"], complaints)
-    exact: dict[str, PathNode] = {}
-    patterns: list[tuple[str, PathNode]] = []
-    for namespace, node in root["collections"].mapping().items():
-        with complaints.gathered():
-            _check_namespace(namespace, node)
-            tree = _tree(node, classes, root["classes"].mapping())
-            if any(wild in namespace for wild in "*?["):
-                patterns.append((namespace, tree))
-            else:
-                exact[namespace] = tree
-    plain: tuple[str, ...] = ()
-    commands: frozenset[bytes] = frozenset()
+        if "version" in root:
+            root["version"].integer(1, 1)
+    declared = _declared(root, complaints)
+    plain = complaints.read(lambda: _plain(root["plain"], declared.namespaces) if "plain" in root else (), ())
+    commands = complaints.read(
+        lambda: _commands(root["allow_commands"]) if "allow_commands" in root else (), ()
+    )
+    subjects, roles = None, None
     with complaints.gathered():
-        plain = _plain(root["plain"], exact) if "plain" in root else ()
+        subjects = read_subjects(root["subjects"], declared) if "subjects" in root else None
     with complaints.gathered():
-        allowed = root["allow_commands"].items() if "allow_commands" in root else ()
-        commands = frozenset(_command_name(node) for node in allowed)
-    # these name classes and paths: what is said of them is known only once those are right
+        roles = read_roles(root["roles"], declared.class_names) if "roles" in root else None
     complaints.check()
-    with complaints.gathered():
-        subjects = read_subjects(root["subjects"], classes, exact) if "subjects" in root else None
-    with complaints.gathered():
-        roles = read_roles(root["roles"], classes) if "roles" in root else None
-    complaints.check()
-    return PolicySet(classes, exact, tuple(patterns), plain, commands, subjects, roles)
+    exact = {name: tree for name, tree in declared.trees.items() if not is_pattern(name)}
+    patterns = tuple((name, tree) for name, tree in declared.trees.items() if is_pattern(name))
+    return PolicySet(declared.classes, exact, patterns, plain, frozenset(commands), subjects, roles)
 
 
-def _classes(node: Node, complaints: Complaints) -> dict[str, FieldClass]:
-    """The classes that are well; of the others there are complaints."""
+def _declared(root: Mapping[str, Node], complaints: Complaints) -> Declared:
+    """Classes and collections, as far as they can be read; of the others there are complaints."""
+    class_nodes = _named(root, "classes", complaints)
     classes: dict[str, FieldClass] = {}
-    for name, class_node in node.mapping().items():
+    for name, node in (class_nodes or {}).items():
         with complaints.gathered():
-            classes[name] = _field_class(name, class_node)
-    with complaints.gathered():
-        if not node.mapping():
-            raise node.error("no classes", "a policy needs at least one class")
-    return classes
+            classes[name] = _field_class(name, node)
+    if class_nodes is not None and not class_nodes:
+        complaints.add(root["classes"].error("no classes", "a policy needs at least one class"))
+    collections = _named(root, "collections", complaints) or {}
+    # without a class that could be read no name of one can be judged
+    class_names = tuple(class_nodes) if class_nodes else None
+    trees: dict[str, PathNode] = {}
+    for namespace, node in collections.items():
+        with complaints.gathered():
+            trees[namespace] = _collection(namespace, node, classes, class_names)
+    return Declared(class_names, classes, tuple(collections), trees)
 
 
-def _plain(node: Node, protected: Mapping[str, PathNode]) -> tuple[str, ...]:
+def _named(root: Mapping[str, Node], key: str, complaints: Complaints) -> Mapping[str, Node] | None:
+    """The entries of a section; None where there is no section that could be read."""
+    return complaints.read(root[key].mapping, None) if key in root else None
+
+
+def _plain(node: Node, protected: Collection[str]) -> tuple[str, ...]:
     """Collections that are declared to hold nothing covered. Exact names of protected ones cannot be."""
     names: list[str] = []
+    complaints = Complaints()
     for item in node.items():
-        name = item.text()
-        _check_namespace(name, item)
-        if name in protected:
-            raise item.error(f"'{name}' has covered fields", "list it once, here or under `collections`")
-        names.append(name)
+        with complaints.gathered():
+            name = item.text()
+            _check_namespace(name, item)
+            if name in protected and not is_pattern(name):
+                raise item.error(f"'{name}' has covered fields", "list it once, here or under `collections`")
+            names.append(name)
+    complaints.check()
+    return tuple(names)
+
+
+def _commands(node: Node) -> tuple[bytes, ...]:
+    names: list[bytes] = []
+    complaints = Complaints()
+    for item in node.items():
+        with complaints.gathered():
+            names.append(_command_name(item))
+    complaints.check()
     return tuple(names)
 
 
@@ -95,24 +111,40 @@ def _command_name(node: Node) -> bytes:
 
 
 def _field_class(name: str, node: Node) -> FieldClass:
+    complaints = Complaints()
     if not _CLASS_NAME.fullmatch(name):
-        raise node.error(f"'{name}' is not a class name", "letters, digits, _ - . and at most 63 characters")
-    entries = node.entries(["mode"], ["type", "range", "key"])
-    mode = Mode(entries["mode"].choice([mode.value for mode in Mode]))
-    declared = entries.get("type")
+        hint = "letters, digits, _ - . and at most 63 characters"
+        complaints.add(node.error(f"'{name}' is not a class name", hint))
+    entries = node.entries(["mode"], ["type", "range", "key"], complaints)
+    mode: Mode | None = None
+    with complaints.gathered():
+        mode = Mode(entries["mode"].choice([mode.value for mode in Mode])) if "mode" in entries else None
+    value_type: ValueType | None = None
+    domain: RangeDomain | None = None
     if mode is Mode.RANDOM:
         for key in ("type", "range"):
             if key in entries:
-                raise entries[key].error(f"a random class has no {key}", f"remove `{key}`")
-        return FieldClass(name, mode, None, per=_per(entries))
-    if declared is None:
+                complaints.add(entries[key].error(f"a random class has no {key}", f"remove `{key}`"))
+    else:
+        with complaints.gathered():
+            value_type = _value_type(node, entries, is_needed=mode is Mode.DETERMINISTIC)
+            if value_type is not None and "range" in entries:
+                domain = _domain(entries["range"], value_type)
+        if "range" in entries and "key" in entries:
+            complaints.add(
+                entries["key"].error("a class with a range has one key", "remove `key`, or `range`")
+            )
+    per = complaints.read(lambda: _per(entries), None)
+    complaints.check()  # raises where there is no mode
+    return FieldClass(name, mode or Mode.RANDOM, value_type, domain, per)
+
+
+def _value_type(node: Node, entries: Mapping[str, Node], *, is_needed: bool) -> ValueType | None:
+    if "type" in entries:
+        return ValueType(entries["type"].choice([kind.value for kind in ValueType]))
+    if is_needed:
         raise node.error("a deterministic class needs a type", "add `type: string` or another")
-    choices = [kind.value for kind in ValueType]
-    value_type = ValueType(declared.choice(choices))
-    domain = _domain(entries["range"], value_type) if "range" in entries else None
-    if domain is not None and "key" in entries:
-        raise entries["key"].error("a class with a range has one key", "remove `key`, or `range`")
-    return FieldClass(name, mode, value_type, domain, _per(entries))
+    return None
 
 
 def _per(entries: Mapping[str, Node]) -> bytes | None:
@@ -131,23 +163,41 @@ def _per(entries: Mapping[str, Node]) -> bytes | None:
 
 def _domain(node: Node, value_type: ValueType) -> RangeDomain:
     """The grid of a class: of dates by day, month or year, or of integers."""
+    complaints = Complaints()
+    unit: Unit | None = Unit.ONE
     if value_type is ValueType.DATE:
-        entries = node.entries(["unit", "from", "to"], ["max_values"])
-        unit = Unit(entries["unit"].choice(["day", "month", "year"]))
-        low, high = (position_of(unit, entries[key].day()) for key in ("from", "to"))
+        entries = node.entries(["unit", "from", "to"], ["max_values"], complaints)
+        unit = complaints.read(
+            lambda: Unit(entries["unit"].choice(["day", "month", "year"])) if "unit" in entries else None,
+            None,
+        )
     elif value_type in (ValueType.INT, ValueType.LONG):
-        entries = node.entries(["from", "to"], ["max_values"])
-        unit = Unit.ONE
-        bits = 31 if value_type is ValueType.INT else 63
-        low, high = (entries[key].integer(-(2**bits), 2**bits - 1) for key in ("from", "to"))
+        entries = node.entries(["from", "to"], ["max_values"], complaints)
     else:
         raise node.error("a range needs a class of type date, int or long", "remove `range`")
-    if low > high:
-        raise entries["to"].error("the range is empty", "`to` must not lie before `from`")
+    ends: list[int] = []
+    for key in ("from", "to"):
+        if key in entries:
+            with complaints.gathered():
+                ends.append(_end_of_range(entries[key], value_type, unit))
+    if unit is not None and len(ends) == 2 and ends[0] > ends[1]:
+        complaints.add(entries["to"].error("the range is empty", "`to` must not lie before `from`"))
     max_values = DEFAULT_MAX_VALUES
     if "max_values" in entries:
-        max_values = entries["max_values"].integer(1, MAX_MAX_VALUES)
-    return RangeDomain(unit, low, high, max_values)
+        max_values = complaints.read(
+            lambda: entries["max_values"].integer(1, MAX_MAX_VALUES), DEFAULT_MAX_VALUES
+        )
+    complaints.check()
+    return RangeDomain(unit or Unit.ONE, ends[0], ends[1], max_values)
+
+
+def _end_of_range(node: Node, value_type: ValueType, unit: Unit | None) -> int:
+    """Its place on the grid; of a date whose `unit` could not be read only that it is one."""
+    if value_type is ValueType.DATE:
+        day = node.day()
+        return 0 if unit is None else position_of(unit, day)
+    bits = 31 if value_type is ValueType.INT else 63
+    return node.integer(-(2**bits), 2**bits - 1)
 
 
 def _check_namespace(namespace: str, node: Node) -> None:
@@ -160,31 +210,49 @@ def _check_namespace(namespace: str, node: Node) -> None:
         raise node.error(f"'{namespace}' belongs to the server", "protect the application's collections")
 
 
-def _tree(node: Node, classes: Mapping[str, FieldClass], named: Mapping[str, Node]) -> PathNode:
-    """The covered paths of one collection as a tree. `named`: all classes, also wrong ones."""
+def _collection(
+    namespace: str, node: Node, classes: Mapping[str, FieldClass], class_names: Collection[str] | None
+) -> PathNode:
+    """The tree of one collection. Raises SourceError, for its name and for its paths."""
+    complaints = Complaints()
+    with complaints.gathered():
+        _check_namespace(namespace, node)
+    tree = complaints.read(lambda: _tree(node, classes, class_names), PathNode(""))
+    complaints.check()
+    return tree
+
+
+def _tree(node: Node, classes: Mapping[str, FieldClass], class_names: Collection[str] | None) -> PathNode:
+    """The covered paths of one collection as a tree. `class_names`: also of wrong ones; None: unknown."""
     leaves: dict[tuple[bytes, ...], FieldClass] = {}
-    nodes: list[Node] = []
+    places: dict[tuple[bytes, ...], Node] = {}
     entries = node.mapping()
     if not entries:
         raise node.error("no fields", "list at least one `path: class`")
     complaints = Complaints()
     for path, class_node in entries.items():
         with complaints.gathered():
+            name = _class_of(class_node, class_names, complaints)
             parts = _parts(path, class_node)
-            name = class_node.choice(named)
+            places[parts] = class_node
             if name in classes:  # else there is a complaint of the class already
                 leaves[parts] = classes[name]
-                nodes.append(class_node)
-    for parts, class_node in zip(leaves, nodes, strict=True):
+    for parts, class_node in places.items():
         for length in range(1, len(parts)):
-            if parts[:length] in leaves:
+            if parts[:length] in places:
                 outer = b".".join(parts[:length]).decode()
-                with complaints.gathered():
-                    raise class_node.error(f"'{outer}' already covers this path", "cover one of the two")
-    with complaints.gathered():
-        _check_contexts(leaves, nodes)
+                complaints.add(
+                    class_node.error(f"'{outer}' already covers this path", "cover one of the two")
+                )
+    for error in _unclear_contexts(leaves, places):
+        complaints.add(error)
     complaints.check()
     return _branch((), leaves)
+
+
+def _class_of(node: Node, class_names: Collection[str] | None, complaints: Complaints) -> str:
+    """The name of the class at a path; empty where there is none, which is complained of."""
+    return complaints.read(lambda: node.text() if class_names is None else node.choice(class_names), "")
 
 
 def _branch(prefix: tuple[bytes, ...], leaves: Mapping[tuple[bytes, ...], FieldClass]) -> PathNode:
@@ -199,21 +267,27 @@ def _branch(prefix: tuple[bytes, ...], leaves: Mapping[tuple[bytes, ...], FieldC
     return PathNode(path, {name: _branch((*prefix, name), found) for name, found in below.items()})
 
 
-def _check_contexts(leaves: Mapping[tuple[bytes, ...], FieldClass], nodes: Iterable[Node]) -> None:
-    """The field that a class's keys depend on is in clear, so that it can be read without one."""
-    for (path, field_class), node in zip(leaves.items(), nodes, strict=True):
+def _unclear_contexts(
+    leaves: Mapping[tuple[bytes, ...], FieldClass], places: Mapping[tuple[bytes, ...], Node]
+) -> Iterator[SourceError]:
+    """Paths whose keys depend on a field that is not in clear, so that it cannot be read without one."""
+    for path, field_class in leaves.items():
         if field_class.per is None or field_class.per == PER_DATABASE:
             continue
         where = b".".join(path).decode()
         name = whole_path(context_field(field_class.per, where)).decode()
         per = tuple(name.encode().split(b"."))
-        for covered in leaves:
-            length = min(len(per), len(covered))
-            if per[:length] == covered[:length]:
-                raise node.error(
-                    f"'{where}' has a key for each '{name}', which is covered itself or holds covered fields",
-                    "name a field that is stored in clear",
-                )
+        if any(_within(per, covered) for covered in places):
+            yield places[path].error(
+                f"'{where}' has a key for each '{name}', which is covered itself or holds covered fields",
+                "name a field that is stored in clear",
+            )
+
+
+def _within(one: tuple[bytes, ...], other: tuple[bytes, ...]) -> bool:
+    """Whether one of two paths holds the other, or is it."""
+    length = min(len(one), len(other))
+    return one[:length] == other[:length]
 
 
 def _parts(path: str, node: Node) -> tuple[bytes, ...]:
@@ -229,7 +303,7 @@ def _names(path: str, node: Node) -> tuple[bytes, ...]:
     except UnicodeEncodeError:
         raise node.error("a path holds half of a surrogate pair", "write the character itself") from None
     if len(parts) > _MAX_PATH_DEPTH:
-        raise node.error(f"a path has at most {_MAX_PATH_DEPTH} parts")
+        raise node.error(f"a path has at most {_MAX_PATH_DEPTH} parts", "cover a field further up")
     for part in parts:
         if not part or b"\0" in part or part.startswith(b"$"):
             raise node.error(f"'{path}' is not a path", "write field names joined by dots, without $")

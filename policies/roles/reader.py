@@ -1,9 +1,10 @@
 """The policy file's `roles`."""
 
 import re
-from collections.abc import Collection, Mapping
-from typing import Final
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, TypeVar
 
+from sealwire.files.errors import Complaints
 from sealwire.files.yaml_source import Node
 from sealwire.policies.roles.access import CLEAR, DENIED, NO_ACCESS, ClassAccess, Disclosure, Level, Mask
 from sealwire.policies.roles.role import NamedUser, Role, Roles, Wildcards
@@ -17,19 +18,31 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 _LEVELS: Final = {"clear": CLEAR, "ciphertext": Disclosure(Level.CIPHERTEXT), "denied": DENIED}
 _MAX_PURPOSE_CHARACTERS: Final = 64
 
+T = TypeVar("T")
 
-def read_roles(node: Node, classes: Collection[str]) -> Roles:
-    """The roles of a policy with these classes. Raises SourceError."""
-    found = tuple(_role(name, entry, classes) for name, entry in node.mapping().items())
+
+def read_roles(node: Node, classes: Collection[str] | None) -> Roles:
+    """The roles of a policy with these classes; None: their names cannot be judged.
+
+    Raises SourceError, with all that can be told.
+    """
+    complaints = Complaints()
+    found: list[Role] = []
+    for name, entry in node.mapping().items():
+        with complaints.gathered():
+            found.append(_role(name, entry, classes))
+    complaints.check()
     if not found:
         raise node.error("no roles", "leave `roles` out, and everybody may do everything")
     named = dict.fromkeys(name for role in found for name in role.classes)
-    return Roles(found, tuple(named))
+    return Roles(tuple(found), tuple(named))
 
 
-def _role(name: str, node: Node, classes: Collection[str]) -> Role:
+def _role(name: str, node: Node, classes: Collection[str] | None) -> Role:
+    complaints = Complaints()
     if not _NAME.fullmatch(name):
-        raise node.error(f"'{name}' is not a role's name", "letters, digits, _ - . and at most 63 characters")
+        hint = "letters, digits, _ - . and at most 63 characters"
+        complaints.add(node.error(f"'{name}' is not a role's name", hint))
     entries = node.entries(
         ["classes"],
         [
@@ -41,40 +54,54 @@ def _role(name: str, node: Node, classes: Collection[str]) -> Role:
             "break_glass",
             "delete",
         ],
+        complaints,
     )
-    users = tuple(_user(item) for item in _listed(entries, "users"))
-    subjects = tuple(item.text() for item in _listed(entries, "certificates"))
-    if not users and not subjects:
-        raise node.error("a role that nobody has", "list `users`, `certificates`, or both")
-    access, others = _classes(entries["classes"], classes)
-    limit = None
-    if "documents_per_hour" in entries:
-        limit = entries["documents_per_hour"].integer(1, MAX_DOCUMENTS_PER_HOUR)
-    return Role(
+    users = _listed(entries, "users", _user, complaints)
+    subjects = _listed(entries, "certificates", Node.text, complaints)
+    if "users" not in entries and "certificates" not in entries:
+        complaints.add(node.error("a role that nobody has", "list `users`, `certificates`, or both"))
+    access: dict[str, ClassAccess] = {}
+    others = NO_ACCESS
+    with complaints.gathered():
+        if "classes" in entries:
+            access, others = _classes(entries["classes"], classes)
+    limit: int | None = None
+    with complaints.gathered():
+        if "documents_per_hour" in entries:
+            limit = entries["documents_per_hour"].integer(1, MAX_DOCUMENTS_PER_HOUR)
+    role = Role(
         name,
         users,
         Wildcards(subjects, are_subjects=True),
         access,
         others,
-        needs_certificate=_flag(entries, "require_certificate"),
-        purposes=tuple(_purpose(item) for item in _listed(entries, "purposes")),
+        needs_certificate=_flag(entries, "require_certificate", complaints),
+        purposes=_listed(entries, "purposes", _purpose, complaints),
         documents_per_hour=limit,
-        break_glass=_flag(entries, "break_glass"),
-        deletes=_flag(entries, "delete"),
+        break_glass=_flag(entries, "break_glass", complaints),
+        deletes=_flag(entries, "delete", complaints),
     )
+    complaints.check()
+    return role
 
 
-def _listed(entries: Mapping[str, Node], key: str) -> list[Node]:
-    if key not in entries:
-        return []
-    items = list(entries[key].items())
-    if not items:
-        raise entries[key].error("an empty list", f"name at least one, or leave `{key}` out")
-    return items
+def _listed(
+    entries: Mapping[str, Node], key: str, read: Callable[[Node], T], complaints: Complaints
+) -> tuple[T, ...]:
+    """The items at `key` that can be read; of the others there are complaints."""
+    found: list[T] = []
+    with complaints.gathered():
+        items = entries[key].items() if key in entries else ()
+        if key in entries and not items:
+            raise entries[key].error("an empty list", f"name at least one, or leave `{key}` out")
+        for item in items:
+            with complaints.gathered():
+                found.append(read(item))
+    return tuple(found)
 
 
-def _flag(entries: Mapping[str, Node], key: str) -> bool:
-    return key in entries and entries[key].boolean()
+def _flag(entries: Mapping[str, Node], key: str, complaints: Complaints) -> bool:
+    return key in entries and complaints.read(entries[key].boolean, otherwise=False)
 
 
 def _user(node: Node) -> NamedUser:
@@ -94,12 +121,16 @@ def _purpose(node: Node) -> str:
     return text
 
 
-def _classes(node: Node, classes: Collection[str]) -> tuple[dict[str, ClassAccess], ClassAccess]:
+def _classes(node: Node, classes: Collection[str] | None) -> tuple[dict[str, ClassAccess], ClassAccess]:
     found: dict[str, ClassAccess] = {}
+    complaints = Complaints()
     for name, entry in node.mapping().items():
-        if name != OTHERS and name not in classes:
-            raise entry.error(f"'{name}' is no class of this policy", f"one of: {', '.join(classes)}, or *")
-        found[name] = _access(entry)
+        if name != OTHERS and classes is not None and name not in classes:
+            hint = f"one of: {', '.join(classes)}, or *"
+            complaints.add(entry.error(f"'{name}' is no class of this policy", hint))
+        with complaints.gathered():
+            found[name] = _access(entry)
+    complaints.check()
     if not found:
         raise node.error("no classes", 'name at least one class, or `"*"` for all')
     others = found.pop(OTHERS, NO_ACCESS)
@@ -107,9 +138,12 @@ def _classes(node: Node, classes: Collection[str]) -> tuple[dict[str, ClassAcces
 
 
 def _access(node: Node) -> ClassAccess:
-    entries = node.entries([], ["read", "filter", "write"])
-    read = _disclosure(entries["read"]) if "read" in entries else DENIED
-    return ClassAccess(read, _flag(entries, "filter"), _flag(entries, "write"))
+    complaints = Complaints()
+    entries = node.entries([], ["read", "filter", "write"], complaints)
+    read = complaints.read(lambda: _disclosure(entries["read"]) if "read" in entries else DENIED, DENIED)
+    access = ClassAccess(read, _flag(entries, "filter", complaints), _flag(entries, "write", complaints))
+    complaints.check()
+    return access
 
 
 def _disclosure(node: Node) -> Disclosure:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.files.errors import SourceError
+from sealwire.files.errors import Complaints, SourceError
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
 
 
@@ -30,6 +30,7 @@ def test_values_know_where_they_stand() -> None:
     ("source", "line", "column"),
     [
         (b"", 1, 1),
+        (b"a: {x: 1, x: 2}\n1: [!!int x]\nb: 3\nb: 2000-99-99\n", 1, 11),
         (b"# only a comment\n", 1, 1),
         (b"a: [1\n", 2, 1),
         (b"a: b: c\n", 1, 5),
@@ -106,7 +107,7 @@ def test_typed_readers_return_their_type() -> None:
         (NODE["text"].items, "- item"),
         (lambda: NODE["map"].entries(["kk"], ["k"]), "add `kk:`"),
         (lambda: NODE["map"].entries(["kk"]), "did you mean 'kk'?"),
-        (lambda: NODE["map"].entries(["xyz"]), "known keys: xyz"),
+        (lambda: NODE["map"].entries([], ["xyz"]), "known keys: xyz"),
     ],
 )
 def test_typed_readers_complain_with_a_hint(call: object, hint: str) -> None:
@@ -132,3 +133,24 @@ def test_any_bytes_are_read_or_refused(source: bytes) -> None:
     except SourceError as error:
         place = error
     assert min(place.line, place.column) >= 1
+
+
+def test_all_that_is_wrong_with_keys_and_values_is_told_at_once() -> None:
+    error = error_of(b"a: {x: 1, x: 2}\n1: [!!int x]\nb: 3\nb: 2000-99-99\n")
+    places = [(each.line, each.column) for each in (error, *error.others)]
+    assert places == [(1, 11), (2, 1), (2, 5), (4, 1), (4, 4)]
+
+
+def test_entries_are_judged_as_far_as_they_can_be() -> None:
+    source = b"form: 1\nto: 2\nstep: 3\n"
+    root = parse_yaml(source, "file.yaml", "docs/x.md")
+    complaints = Complaints()
+    entries = root.entries(["from", "to", "unit"], (), complaints)
+    assert {key: node.value for key, node in entries.items()} == {"from": 1, "to": 2}
+    with pytest.raises(SourceError) as caught:
+        complaints.check()
+    told = [str(each).rpartition(": ")[2] for each in (caught.value, *caught.value.others)]
+    assert told == ["missing key 'unit'", "unknown key 'form'", "unknown key 'step'"]
+    with pytest.raises(SourceError) as strict:
+        root.entries(["from", "to", "unit"])
+    assert len(strict.value.others) == 2

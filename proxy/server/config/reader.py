@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from sealwire.files.errors import Complaints
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
-from sealwire.keys.keyring.store import VaultDocument
-from sealwire.keys.providers import ProviderKind
+from sealwire.keys.keyring.store import Place, VaultDocument
+from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.keys.vault.settings import VaultSettings
 from sealwire.proxy.server.config.admin_names import read_admin_tls, read_page
 from sealwire.proxy.server.config.discovery_names import read_discovery
@@ -20,6 +21,7 @@ from sealwire.proxy.server.config.identity_names import read_identities
 from sealwire.proxy.server.config.member_names import read_address, read_members, read_sides
 from sealwire.proxy.server.config.overrides import ignored_variables, overridden, unnamed_variables
 from sealwire.proxy.server.config.setting_names import (
+    E,
     choice_of,
     read_audit,
     read_kek,
@@ -30,9 +32,17 @@ from sealwire.proxy.server.config.setting_names import (
 from sealwire.proxy.server.config.settings import (
     AccessControl,
     Address,
+    Compressed,
     Config,
+    Discovery,
+    IdentitySettings,
+    KeySettings,
     Limits,
+    ListenTls,
+    PageSettings,
+    TlsMode,
     TraceSettings,
+    UpstreamTls,
 )
 from sealwire.proxy.server.config.tls_names import read_listen_tls, read_upstream_tls
 from sealwire.proxy.server.config.wire_names import read_balanced, read_compressed
@@ -48,6 +58,16 @@ _LIMITS: Mapping[str, Callable[[Node], Any]] = {
     "handshake_s": lambda node: node.number(0.1, 600),
 }
 """How each field of `Limits` is read."""
+
+_REQUIRED = ("listen", "upstream", "policy", "keyring", "kek")
+_OPTIONAL = (
+    *("members", "keys", "frontier", "vault", "admin", "log", "limits", "audit"),
+    *("workers", "busy_poll_us", "reveal", "traces"),
+)
+_LEVELS = ("debug", "info", "warning", "error")
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 # One worker fills one core, so no machine has use for more.
 MAX_WORKERS = 64
@@ -131,88 +151,139 @@ def _traces(node: Node) -> TraceSettings:
     return TraceSettings(address)
 
 
+# These stand for what could not be read, and is complained of; what depends on it is not judged.
+_UNREAD_LISTEN = ListenTls(TlsMode.PLAINTEXT)
+_UNREAD_UPSTREAM = UpstreamTls(TlsMode.PLAINTEXT)
+_UNREAD_KEK = ProviderSettings(ProviderKind.ENVIRONMENT, "")
+
+
 class _Reader:
-    """Turns nodes into settings; holds the folder that relative paths start from."""
+    """Turns nodes into settings; holds the folder that relative paths start from, and what is wrong."""
 
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self._folder = folder
         self._environ = environ
+        self._complaints = Complaints()
 
     def config(self, root: Node) -> Config:
-        top = root.entries(
-            ("listen", "upstream", "policy", "keyring", "kek"),
-            (
-                *("members", "keys", "frontier", "vault", "admin", "log", "limits", "audit"),
-                *("workers", "busy_poll_us", "reveal", "traces"),
-            ),
-        )
-        listen, upstream = read_sides(top)
-        log = _section(top, "log", ("level", "format", "slow_ms"))
-        frontier = top["frontier"].entries(("uri_file",), ()) if "frontier" in top else {}
-        admin = _section(top, "admin", ("address", "tls", "page"))
-        admin_address = read_address(admin["address"]) if "address" in admin else Address("127.0.0.1", 9464)
-        admin_tls = read_admin_tls(admin.get("tls"), self._path)
-        levels = ("debug", "info", "warning", "error")
-        keyring = read_place(top["keyring"], self._path)
-        kek = read_kek(top["kek"], self._path)
-        remote = kek.kind.is_remote or isinstance(keyring, VaultDocument)
-        keys = read_keys(top.get("keys"), self._path, remote=remote)
-        in_vault = kek.kind is ProviderKind.VAULT_TRANSIT or any(
-            isinstance(place, VaultDocument) for place in (keyring, keys.contexts)
-        )
-        vault = top.get("vault")
-        vault_settings = read_vault(vault, self._path, self._environ, top["kek"]) if in_vault else None
-        listen_tls = read_listen_tls(top["listen"], listen, self._path)
-        upstream_tls = read_upstream_tls(top["upstream"], upstream, self._path)
-        discovery = None
-        if "uri" in upstream:
-            discovery = read_discovery(listen, upstream, upstream_tls, self._path)
-        named = upstream.get("identities")
-        return Config(
-            members=read_members(top, listen, upstream),
+        """Raises SourceError: the first by its place, with all others that can be told."""
+        read = self._complaints.read
+        top = root.entries(_REQUIRED, _OPTIONAL, self._complaints)
+        listen, upstream = read_sides(top, self._complaints)
+        listen_tls, upstream_tls = self._tls(top, listen, upstream)
+        keyring, kek, keys, vault = self._keys(root, top)
+        admin = self._section(top, "admin", ("address", "tls", "page"))
+        admin_address = self._at(admin, "address", read_address, Address("127.0.0.1", 9464))
+        admin_tls = read(lambda: read_admin_tls(admin.get("tls"), self._path), _UNREAD_LISTEN)
+        log = self._section(top, "log", ("level", "format", "slow_ms"))
+        limits = self._section(top, "limits", tuple(_LIMITS))
+        page = PageSettings()
+        if admin_tls is not _UNREAD_LISTEN:
+            page = read(lambda: read_page(admin.get("page"), self._path, admin_address, admin_tls), page)
+        single = "members" not in top and "uri" not in upstream
+        settings = Config(
+            members=read(lambda: read_members(top, listen, upstream), ()),
             listen_tls=listen_tls,
             upstream_tls=upstream_tls,
-            identities=() if named is None else read_identities(named, self._path, listen_tls, upstream_tls),
-            discovery=discovery,
-            probe=upstream["probe"].boolean() if "probe" in upstream else True,
-            access_control=choice_of(upstream, "access_control", AccessControl.REQUIRED),
-            policy=self._path(top["policy"]),
-            reveal=choice_of(top, "reveal", Reveal.PROTECTED),
+            identities=self._identities(upstream, listen_tls, upstream_tls),
+            discovery=self._discovery(listen, upstream, upstream_tls),
+            probe=self._at(upstream, "probe", Node.boolean, otherwise=True),
+            access_control=self._choice(upstream, "access_control", AccessControl.REQUIRED),
+            policy=self._at(top, "policy", self._path, self._folder),
+            reveal=self._choice(top, "reveal", Reveal.PROTECTED),
             keyring=keyring,
             kek=kek,
             keys=keys,
-            vault=vault_settings,
+            vault=vault,
             admin=admin_address,
             admin_tls=admin_tls,
-            admin_page=read_page(admin.get("page"), self._path, admin_address, admin_tls),
-            log_level=log["level"].choice(levels) if "level" in log else "info",
-            log_format=choice_of(log, "format", LogFormat.TEXT),
-            slow_ms=log["slow_ms"].number(0, MAX_SLOW_MS) if "slow_ms" in log else None,
-            traces=_traces(top["traces"]) if "traces" in top else None,
-            limits=_limits(top),
-            audit=read_audit(top["audit"], self._path) if "audit" in top else None,
-            workers=_workers(top["workers"], vault_settings) if "workers" in top else 1,
-            busy_poll_us=top["busy_poll_us"].integer(0, MAX_BUSY_POLL_US) if "busy_poll_us" in top else 0,
-            frontier_uri_file=self._optional_path(frontier, "uri_file"),
-            listen_compression=read_compressed(listen),
-            upstream_compression=read_compressed(upstream),
-            load_balanced=read_balanced(listen, single="members" not in top and discovery is None),
+            admin_page=page,
+            log_level=self._at(log, "level", lambda node: node.choice(_LEVELS), "info"),
+            log_format=self._choice(log, "format", LogFormat.TEXT),
+            slow_ms=self._at(log, "slow_ms", lambda node: node.number(0, MAX_SLOW_MS), None),
+            traces=self._at(top, "traces", _traces, None),
+            limits=replace(Limits(), **{key: self._at(limits, key, _LIMITS[key], 1) for key in limits}),
+            audit=self._at(top, "audit", lambda node: read_audit(node, self._path), None),
+            workers=self._at(top, "workers", lambda node: _workers(node, vault), 1),
+            busy_poll_us=self._at(top, "busy_poll_us", lambda node: node.integer(0, MAX_BUSY_POLL_US), 0),
+            frontier_uri_file=self._at(top, "frontier", self._uri_file, None),
+            listen_compression=read(lambda: read_compressed(listen), Compressed()),
+            upstream_compression=read(lambda: read_compressed(upstream), Compressed()),
+            load_balanced=read(lambda: read_balanced(listen, single=single), otherwise=False),
+        )
+        self._complaints.check()
+        return settings
+
+    def _tls(
+        self, top: Mapping[str, Node], listen: Mapping[str, Node], upstream: Mapping[str, Node]
+    ) -> tuple[ListenTls, UpstreamTls]:
+        # of what is no mapping there is a complaint already
+        sides = {name: node for name, node in top.items() if isinstance(node.value, Mapping)}
+        return (
+            self._at(sides, "listen", lambda node: read_listen_tls(node, listen, self._path), _UNREAD_LISTEN),
+            self._at(
+                sides,
+                "upstream",
+                lambda node: read_upstream_tls(node, upstream, self._path),
+                _UNREAD_UPSTREAM,
+            ),
+        )
+
+    def _keys(
+        self, root: Node, top: Mapping[str, Node]
+    ) -> tuple[Place, ProviderSettings, KeySettings, VaultSettings | None]:
+        """Where keys come from. What is said of Vault counts where something of them lies there."""
+        keyring: Place = self._at(top, "keyring", lambda node: read_place(node, self._path), self._folder)
+        kek = self._at(top, "kek", lambda node: read_kek(node, self._path), _UNREAD_KEK)
+        remote = kek.kind.is_remote or isinstance(keyring, VaultDocument)
+        keys = self._complaints.read(
+            lambda: read_keys(top.get("keys"), self._path, remote=remote), KeySettings()
+        )
+        in_vault = kek.kind is ProviderKind.VAULT_TRANSIT or any(
+            isinstance(place, VaultDocument) for place in (keyring, keys.contexts)
+        )
+        where, named = top.get("kek", root), top.get("vault")
+        vault = None
+        if in_vault:
+            vault = self._complaints.read(lambda: read_vault(named, self._path, self._environ, where), None)
+        return keyring, kek, keys, vault
+
+    def _discovery(
+        self, listen: Mapping[str, Node], upstream: Mapping[str, Node], upstream_tls: UpstreamTls
+    ) -> Discovery | None:
+        if "ports" not in listen or "address" not in listen or upstream_tls is _UNREAD_UPSTREAM:
+            return None
+        return self._at(
+            upstream, "uri", lambda _: read_discovery(listen, upstream, upstream_tls, self._path), None
+        )
+
+    def _identities(
+        self, upstream: Mapping[str, Node], listen_tls: ListenTls, upstream_tls: UpstreamTls
+    ) -> tuple[IdentitySettings, ...]:
+        if listen_tls is _UNREAD_LISTEN or upstream_tls is _UNREAD_UPSTREAM:
+            return ()
+        return self._at(
+            upstream,
+            "identities",
+            lambda node: read_identities(node, self._path, listen_tls, upstream_tls),
+            (),
         )
 
     def _path(self, node: Node) -> Path:
         return self._folder / Path(node.text()).expanduser()
 
-    def _optional_path(self, entries: Mapping[str, Node], key: str) -> Path | None:
-        return self._path(entries[key]) if key in entries else None
+    def _uri_file(self, node: Node) -> Path:
+        return self._path(node.entries(("uri_file",))["uri_file"])
 
+    def _at(self, entries: Mapping[str, Node], key: str, look: Callable[[Node], T], otherwise: U) -> T | U:
+        """What is read at `key`; `otherwise` where there is nothing, or nothing that can be read."""
+        return self._complaints.read(lambda: look(entries[key]), otherwise) if key in entries else otherwise
 
-def _section(top: Mapping[str, Node], name: str, optional: tuple[str, ...]) -> Mapping[str, Node]:
-    return top[name].entries((), optional) if name in top else {}
+    def _choice(self, entries: Mapping[str, Node], key: str, default: E) -> E:
+        return self._complaints.read(lambda: choice_of(entries, key, default), default)
 
-
-def _limits(top: Mapping[str, Node]) -> Limits:
-    entries = _section(top, "limits", tuple(_LIMITS))
-    return replace(Limits(), **{key: _LIMITS[key](node) for key, node in entries.items()})
+    def _section(self, top: Mapping[str, Node], name: str, optional: tuple[str, ...]) -> Mapping[str, Node]:
+        return self._at(top, name, lambda node: node.entries((), optional, self._complaints), {})
 
 
 def _workers(node: Node, vault: VaultSettings | None) -> int:

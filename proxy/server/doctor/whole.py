@@ -32,9 +32,10 @@ def examine(path: Path, environ: Mapping[str, str]) -> Iterator[Diagnosis]:
         read.append(load_telling(path, environ, found.extend))
         return f"{path}: complete"
 
-    yield from tried("configuration", configuration)
-    for finding in found:
+    diagnoses = tried("configuration", configuration)
+    for finding in found:  # first: they may be why it cannot be read
         yield of_finding(finding.event, finding)
+    yield from diagnoses
     if not read:
         yield unseen("what the configuration names", _FIRST)
         return

@@ -59,13 +59,66 @@ def test_lint_warns_and_fails_only_when_told_to(policy: Path, run: Run) -> None:
     assert run("lint", policy, "--strict").code == 0
 
 
+MISTAKEN = """\
+version: 1
+clases:
+  nhs: {mode: deterministic, type: string, colour: red, shape: round} # wrong wrong wrong
+  ward: {mode: determined, type: strin} # wrong wrong
+  1ward: {mode: deterministic} # wrong wrong
+  notes: {mod: random, type: string} # wrong wrong
+  born:
+    mode: deterministic
+    type: date
+    range: {unit: week, form: 1900-01-01, to: 5, low: 1, high: 2} # wrong wrong wrong wrong wrong
+  visits:
+    mode: deterministic
+    type: int
+    range: {from: 9, to: 1, max_values: 0} # wrong wrong
+    key: {per: a..b} # wrong wrong
+  fine: {mode: random}
+collections:
+  clinic.patients:
+    nhs_number: nhs
+    ward: wart # wrong
+    name.0: fine # wrong
+    notes: {a: b} # wrong
+  clinic:
+    a: nhs # wrong
+    $b: nhs # wrong
+  clinic.visits: {patient.nhs: nhs, patient: fine} # wrong
+  clinic.fine: {nhs_number: fine}
+plain: [clinic, clinic.fine, clinic.patients, 5] # wrong wrong wrong wrong
+allow_commands: [1, find things, ping] # wrong wrong
+subjects:
+  class: nsh # wrong
+  links:
+    clinic.letters.nhs: "clinic" # wrong
+    clinic.fine.nhs_number: clinic.elsewhere.nhs # wrong
+    clinic.bills.nhs: clinic.elsewhere.nhs
+  other: 1 # wrong
+roles:
+  clerk:
+    users: [nobody, a@b] # wrong
+    clases: {nhs: {read: clean, filter: 1}, nsh: {raed: clear}} # wrong wrong wrong wrong wrong
+    delete: 1 # wrong
+    purposes: [] # wrong
+  desk: {users: [a@b], documents_per_hour: 0} # wrong wrong
+extra: 1 # wrong
+more: 1 # wrong
+"""
+
+
 def test_every_mistake_has_its_line_and_hint(
     policy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    policy.write_text(POLICY.replace("mode: random", "mode: randm").replace("ward: ward", "ward: wart"))
+    policy.write_text(MISTAKEN)
     monkeypatch.setattr("sys.argv", ["sealwire", "policy", "check", str(policy)])
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == EX_CONFIG
-    lines = capsys.readouterr().err.splitlines()
-    assert [line.split(": ")[1] for line in lines] == ["error", "hint", "error", "hint"]
+    told = capsys.readouterr().err.splitlines()
+    assert {line.split(": ")[1] for line in told[::2]} == {"error"}
+    assert {line.split(": ")[1] for line in told[1::2]} == {"hint"}
+    lines = [int(line.split(":")[3]) for line in told[::2]]
+    wrong = [n for n, line in enumerate(MISTAKEN.splitlines(), 1) for _ in range(line.count("wrong"))]
+    assert lines == wrong

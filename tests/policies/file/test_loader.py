@@ -71,8 +71,8 @@ def test_paths_of_field_names_are_accepted(path: str) -> None:
     ("source", "line", "column", "hinted"),
     [
         (b"classes: {}\ncollections: {}\n", 1, 1, True),
-        (b"version: 2\nclasses: {a: {mode: random}}\ncollections: {}\n", 1, 10, False),
-        (b"version: true\nclasses: {a: {mode: random}}\ncollections: {}\n", 1, 10, False),
+        (b"version: 2\nclasses: {a: {mode: random}}\ncollections: {}\n", 1, 10, True),
+        (b"version: true\nclasses: {a: {mode: random}}\ncollections: {}\n", 1, 10, True),
         (b"version: 1\nclasses: {}\ncollections: {}\n", 2, 10, True),
         (b"version: 1\nclass: {}\ncollections: {}\n", 2, 8, True),
         (b"- 1\n", 1, 1, True),
@@ -109,7 +109,7 @@ def test_paths_of_field_names_are_accepted(path: str) -> None:
         (policy_with(path='"\\ud800": a'), 5, 15, True),
         (policy_with(path="_id: a"), 5, 10, True),
         (policy_with(path="_id.x: a"), 5, 12, True),
-        (policy_with(path=".".join("a" * 33) + ": a"), 5, 72, False),
+        (policy_with(path=".".join("a" * 33) + ": a"), 5, 72, True),
         (policy_with(path="x: a\n    x: a"), 6, 5, True),
         (policy_with(path="x: a\n    x.y: a"), 6, 10, True),
         (policy_with(path="x.y.z: a\n    x.y: a"), 5, 12, True),
@@ -123,6 +123,80 @@ def test_every_complaint_names_its_place(source: bytes, line: int, column: int, 
     assert (error.filename, error.line, error.column) == ("policy.yaml", line, column)
     assert bool(error.hint) is hinted
     assert "\n" not in str(error)
+
+
+RIGHT = """\
+version: 1
+classes:
+  nhs: {mode: deterministic, type: string}
+  born: {mode: deterministic, type: date, range: {unit: day, from: 1900-01-01, to: 2100-01-01}}
+  notes: {mode: random, key: {per: $database}}
+collections:
+  clinic.patients: {nhs_number: nhs, born: born, notes: notes}
+  clinic.letters: {text: notes}
+plain: [clinic.wards]
+subjects:
+  class: nhs
+  links: {clinic.letters.patient: clinic.patients.number, clinic.bills.letter: clinic.letters.number}
+roles:
+  clerk: {users: [a@b], classes: {nhs: {read: clear}, "*": {read: denied}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "mistake"),
+    [
+        ("classes:\n  nhs", "klasses:\n  nhs"),
+        ("collections:", "colections:"),
+        ("subjects:", "subject:"),
+        ("roles:", "role:"),
+        ("nhs: {mode: deterministic, type", "nhs: {mode: determinist, type"),
+        ("nhs: {mode: deterministic, type", "nhs: {mod: deterministic, type"),
+        ("type: string", "tipe: string"),
+        ("type: string", "type: strin"),
+        ("{mode: deterministic, type: string}", "7"),
+        ("unit: day", "unit: week"),
+        ("unit: day", "unti: day"),
+        ("to: 2100-01-01", "to: 5"),
+        ("$database", "a..b"),
+        ("nhs_number: nhs", "nhs_number: nsh"),
+        ("nhs_number: nhs", "$nhs_number: nhs"),
+        ("text: notes", "text: nots"),
+        ("clinic.letters: {", "clinicletters: {"),
+        ("  class: nhs", "  class: nsh"),
+        ("  class: nhs", "  clas: nhs"),
+        ("  class: nhs", "  class: notes"),
+        ("clinic.patients.number", "clinic"),
+        ("clinic.patients.number", "clinic.patients.born"),
+        ("users: [a@b]", "user: [a@b]"),
+        ("users: [a@b]", "users: [a]"),
+        ("classes: {nhs: {read", "class: {nhs: {read"),
+        ("read: clear", "reed: clear"),
+        ("read: clear", "read: cleer"),
+    ],
+)
+def test_one_mistake_is_one_complaint(right: str, mistake: str) -> None:
+    assert load_policy(RIGHT.encode(), "p.yaml").subjects is not None
+    assert RIGHT.count(right) == 1
+    with pytest.raises(SourceError) as caught:
+        load_policy(RIGHT.replace(right, mistake).encode(), "p.yaml")
+    assert caught.value.others == ()
+    assert caught.value.hint
+
+
+def test_two_mistakes_in_one_place_are_two_complaints() -> None:
+    with pytest.raises(SourceError) as caught:
+        load_policy(RIGHT.replace("type: string", "typ: string, colour: red").encode(), "p.yaml")
+    assert len(caught.value.others) == 1
+
+
+@pytest.mark.parametrize("classes", ["classes: {}", "classes: 5", "classes: []"])
+def test_without_classes_no_name_of_one_is_judged(classes: str) -> None:
+    head, _, rest = RIGHT.partition("classes:\n")
+    source = f"{head}{classes}\ncollections:{rest.partition('collections:')[2]}"
+    with pytest.raises(SourceError) as caught:
+        load_policy(source.encode(), "p.yaml")
+    assert (caught.value.line, caught.value.others) == (2, ())
 
 
 def test_the_policy_of_the_design_loads_with_its_range() -> None:
