@@ -14,7 +14,7 @@ a form that Python has deprecated. What waits calls back, as `KeyFeed.load_for` 
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Final, assert_never
+from typing import assert_never
 
 from sealwire.proxy.server.connections.lifetime import Lifetime, State
 from sealwire.proxy.server.connections.pipe import Hold, Pipe
@@ -42,10 +42,6 @@ from sealwire.proxy.session.effects import (
 )
 from sealwire.proxy.session.login.caller import Caller
 
-# Of each eight messages one is timed; not the first, which is the handshake.
-_TIMED_TURNS: Final = 7
-_TIMED_TURN: Final = 4
-
 
 class Carrier(Lifetime):
     """Stands between the session and the two transports."""
@@ -53,7 +49,6 @@ class Carrier(Lifetime):
     def __init__(self, services: Services, route: Route, transport: asyncio.Transport) -> None:
         super().__init__(services, route, transport)
         self._poll = services.poll
-        self._turn = 0
         self._timer: CommandTimer | None = None
         """It runs while the client's last message is timed."""
 
@@ -65,10 +60,12 @@ class Carrier(Lifetime):
             self.client.keep(data)
         elif self._session is not None:
             self._poll.touch()
-            self._counts.from_client_bytes += len(data)
-            self._turn += 1
-            is_timed = self._turn & _TIMED_TURNS == _TIMED_TURN or self._counts.is_watching
-            self._timer = CommandTimer() if is_timed else None
+            counts = self._counts
+            counts.from_client_bytes += len(data)
+            counts.until_sampled -= 1
+            is_sampled = counts.until_sampled <= 0 and counts.samples(data)
+            is_timed = is_sampled or counts.is_watching
+            self._timer = CommandTimer(is_sampled=is_sampled) if is_timed else None
             self._run(partial(self._session.client_data, data))
 
     def server_data(self, data: bytes) -> None:

@@ -97,13 +97,14 @@ class Services:
         self._empty = asyncio.Event()
 
     def listen(self, watch: CommandWatch | None, listeners: tuple[CommandListener, ...]) -> None:
-        """These hear of commands from now on; with none of them each eighth is timed, and nothing noted."""
+        """These hear of commands from now on; with none of them one in eight is timed, and nothing noted."""
         self.watch, self.listeners = watch, listeners
         self.metrics.core.is_watching = watch is not None
 
     def finished(self, timer: CommandTimer, client: str, connection: int) -> None:
         """A command that was timed has its reply."""
-        self.metrics.times.add(timer.total_s, timer.own_s)
+        if timer.is_sampled:
+            self.metrics.times.add(timer.total_s, timer.own_s)
         note = timer.note
         if note is None:
             return

@@ -16,10 +16,15 @@ from sealwire.proxy.session.watch import CommandNote
 class CommandTimer:
     """One command, from the client's bytes on."""
 
-    __slots__ = ("_clock", "_is_ours", "_since_s", "began_s", "note", "noted_s", "opened", "own_s")
+    __slots__ = (
+        *("_clock", "_is_ours", "_since_s"),
+        *("began_s", "is_sampled", "note", "noted_s", "opened", "own_s"),
+    )
 
-    def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
+    def __init__(self, clock: Callable[[], float] = perf_counter, *, is_sampled: bool = True) -> None:
         self._clock = clock
+        self.is_sampled = is_sampled
+        """Whether the histograms count it; else it is timed for who hears of every command."""
         self.began_s = self._since_s = clock()
         self.own_s = 0.0
         """How much of it was Sealwire's own."""

@@ -1,6 +1,6 @@
-"""How long commands take, and how much of it is Sealwire's own: two histograms, of each eighth message.
+"""How long commands take, and how much of it is Sealwire's own: two histograms, of one message in eight.
 
-A clock and a histogram for each command would be 1 % of a small find. Each eighth gives the same quantiles.
+A clock and a histogram for each command would be 1 % of a small find. One in eight gives the same quantiles.
 What waits on purpose, such as a change stream, counts as it waits.
 """
 
@@ -55,9 +55,9 @@ class CommandTimes(Collector):
     """Both histograms."""
 
     def __init__(self) -> None:
-        text = "Time from a client's message to the reply, of each eighth message"
+        text = "Time from a client's message to the reply, of one message in eight"
         self._total = _Histogram("sealwire_command_duration_seconds", text, BOUNDS_S)
-        text = "The part of it that Sealwire took, and not the server, of each eighth message"
+        text = "The part of it that Sealwire took, and not the server, of one message in eight"
         self._added = _Histogram("sealwire_command_added_duration_seconds", text, ADDED_BOUNDS_S)
 
     def add(self, total_s: float, added_s: float) -> None:

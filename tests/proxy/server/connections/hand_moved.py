@@ -91,12 +91,17 @@ class Keys:
 class Scene:
     """One connection, with a session that tests choose."""
 
-    def __init__(self, talk: SessionCore, error: UpstreamUnavailable | None = None) -> None:
+    def __init__(
+        self,
+        talk: SessionCore,
+        error: UpstreamUnavailable | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self.keys = Keys()
         self.now_s, self.bugs = 100.0, 0
         self.make: Callable[[], SessionCore] = lambda: talk
         audit, poll = LogAudit(), BusyPoll(lambda _: None, 0.0)
-        self.services = Services(cast(Any, self.keys), Metrics(), audit, Limits(), poll)
+        self.services = Services(cast(Any, self.keys), metrics or Metrics(), audit, Limits(), poll)
         self.services.clock = lambda: self.now_s
         self.upstream, self.client = AtOnce(error), HandMoved()
         transport = cast(asyncio.Transport, self.client)
