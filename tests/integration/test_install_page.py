@@ -25,6 +25,16 @@ version: 1
 classes: {nhs_number: {mode: deterministic, type: string}}
 collections: {clinic.patients: {nhs_number: nhs_number}}
 """
+FOLLOWED = """
+mv /etc/sealwire/sealwire.yaml before.yaml
+/opt/sealwire/bin/sealwire config init --topology followed --with audit --advertise "$NAME" \\
+    --upstream "$MONGO" --output /etc/sealwire/sealwire.yaml
+sed -i 's/=rs0/=secantus/; s/"27018-27024"/"{port}-{port}"/' /etc/sealwire/sealwire.yaml
+sed -i '/^SEALWIRE_LISTEN_ADDRESS=/d' /played/environment
+systemctl restart sealwire
+curl --fail --silent --retry 30 --retry-delay 1 --retry-all-errors "http://$ADMIN/readyz"
+"""
+"""The unit with what writes most: a file of the ports of servers that are followed, and an audit log."""
 
 pytestmark = pytest.mark.integration
 
@@ -100,7 +110,10 @@ def test_from_a_host_with_nothing_to_a_unit_that_serves_and_can_be_replaced(tmp_
             'curl --fail --silent --retry 30 --retry-delay 1 --retry-all-errors "http://$ADMIN/readyz"\n',
             commands(UPGRADE, "older"),
             "/opt/sealwire/bin/sealwire --version\n",
-            "stat --format='%U %a %n' /etc/sealwire/sealwire.env /var/lib/sealwire/keyring.json\n",
+            commands(PAGE, "audit"),
+            FOLLOWED.format(port=free_port()),
+            "stat --format='%U %a %n' /etc/sealwire/sealwire.env /var/lib/sealwire/*.json\n",
+            "stat --format='%U %a %n' /var/log/sealwire/*.jsonl\n",
         )
     )
     with secantus(tmp_path, users=USERS, authority=authority) as database:
@@ -110,6 +123,8 @@ def test_from_a_host_with_nothing_to_a_unit_that_serves_and_can_be_replaced(tmp_
     assert versions == ["played as 0.1.0", "played as 0.2.0", "played as 0.1.0"]
     assert "root 600 /etc/sealwire/sealwire.env" in answer
     assert "sealwire 600 /var/lib/sealwire/keyring.json" in answer
+    assert "sealwire 600 /var/lib/sealwire/ports.json" in answer
+    assert "sealwire 600 /var/log/sealwire/audit.jsonl" in answer
     assert "\nSealwireAway\n" in answer
     assert 'sealwire_upstream_up{upstream="127.0.0.1' in answer
 
