@@ -28,9 +28,15 @@ def alerts() -> dict[str, dict[str, Any]]:
     return {rule["alert"]: rule for rule in rules() if "alert" in rule}
 
 
+def dashboard() -> dict[str, Any]:
+    """The whole file."""
+    found: dict[str, Any] = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    return found
+
+
 def panels() -> list[dict[str, Any]]:
     """Every panel of the dashboard, rows too."""
-    found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
+    found: list[dict[str, Any]] = dashboard()["panels"]
     return found
 
 

@@ -11,12 +11,14 @@ import yaml
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.supervisor.supervisor import SupervisorMetrics
 from tests.build_context import ROOT
+from tests.grafana_schema import flaws
 from tests.monitored import (
     DASHBOARD,
     MONITORING,
     PAGE,
     RULES,
     alerts,
+    dashboard,
     expressions,
     metrics_named,
     panels,
@@ -108,8 +110,41 @@ def test_every_figure_that_is_asked_for_is_documented() -> None:
     assert ours - documented == set()
 
 
+def test_the_dashboard_is_one_by_grafanas_own_schema() -> None:
+    assert flaws(dashboard()) == []
+
+
+def first_panel(found: dict[str, Any], kind: str) -> dict[str, Any]:
+    panel: dict[str, Any] = next(each for each in found["panels"] if each["type"] == kind)
+    return panel
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value"),
+    [
+        ("stat", "options.graphMode", "bars"),
+        ("stat", "options.colourMode", "value"),
+        ("stat", "options.reduceOptions.calcs", "lastNotNull"),
+        ("stat", "type", "stats"),
+        ("stat", "gridPos.w", "6"),
+        ("timeseries", "options.legend.placement", "below"),
+        ("timeseries", "fieldConfig.defaults.unit", "seconds"),
+        ("timeseries", "fieldConfig.defaults.custom.lineWidth", True),
+        ("timeseries", "fieldConfig.defaults.thresholds.mode", "fixed"),
+    ],
+)
+def test_what_grafana_would_not_take_is_found(kind: str, path: str, value: object) -> None:
+    changed = dashboard()
+    place = first_panel(changed, kind)
+    *outer, last = path.split(".")
+    for key in outer:
+        place = place[key]
+    place[last] = value
+    assert flaws(changed)
+
+
 @pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
-def test_a_panel_has_the_shape_that_grafana_reads(panel: dict[str, Any]) -> None:
+def test_a_panel_has_the_shape_that_ours_have(panel: dict[str, Any]) -> None:
     assert panel["type"] in PANEL_TYPES
     place = panel["gridPos"]
     assert set(place) == {"h", "w", "x", "y"}
