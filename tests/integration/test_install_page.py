@@ -25,6 +25,7 @@ version: 1
 classes: {nhs_number: {mode: deterministic, type: string}}
 collections: {clinic.patients: {nhs_number: nhs_number}}
 """
+READY = 'curl --fail --silent --retry 30 --retry-delay 1 --retry-all-errors "http://$ADMIN/readyz"\n'
 FOLLOWED = """
 mv /etc/sealwire/sealwire.yaml before.yaml
 /opt/sealwire/bin/sealwire config init --topology followed --with audit --advertise "$NAME" \\
@@ -32,7 +33,6 @@ mv /etc/sealwire/sealwire.yaml before.yaml
 sed -i 's/=rs0/=secantus/; s/"27018-27024"/"{port}-{port}"/' /etc/sealwire/sealwire.yaml
 sed -i '/^SEALWIRE_LISTEN_ADDRESS=/d' /played/environment
 systemctl restart sealwire
-curl --fail --silent --retry 30 --retry-delay 1 --retry-all-errors "http://$ADMIN/readyz"
 """
 """The unit with what writes most: a file of the ports of servers that are followed, and an audit log."""
 
@@ -107,11 +107,13 @@ def test_from_a_host_with_nothing_to_a_unit_that_serves_and_can_be_replaced(tmp_
             install,
             commands(PAGE, "prometheus"),
             commands(UPGRADE, "newer"),
-            'curl --fail --silent --retry 30 --retry-delay 1 --retry-all-errors "http://$ADMIN/readyz"\n',
+            READY,
             commands(UPGRADE, "older"),
+            READY,
             "/opt/sealwire/bin/sealwire --version\n",
             commands(PAGE, "audit"),
             FOLLOWED.format(port=free_port()),
+            READY,
             "stat --format='%U %a %n' /etc/sealwire/sealwire.env /var/lib/sealwire/*.json\n",
             "stat --format='%U %a %n' /var/log/sealwire/*.jsonl\n",
         )

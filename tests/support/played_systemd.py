@@ -64,7 +64,7 @@ class Unit:
         if self.pid.exists():
             pid = int(self.pid.read_text())
             os.kill(pid, signal.SIGTERM)
-            while Path(f"/proc/{pid}").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
+            while not _has_ended(pid):
                 time.sleep(0.05)
             self.pid.unlink()
         return 0
@@ -98,6 +98,14 @@ class Unit:
             if place.exists() or not file.startswith("-"):
                 given += place.read_text().splitlines()
         return found | {name: value for name, _, value in (line.partition("=") for line in given)}
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether its sockets are closed too; a process without a command line may still have them."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def main(words: list[str]) -> int:
