@@ -100,6 +100,7 @@ def test_a_configuration_that_is_not_there_may_be_so_by_a_misspelt_variable(
 def test_ok_says_whether_a_server_was_asked(
     site: Site, capsys: pytest.CaptureFixture[str], probe: bool
 ) -> None:
+    site.config["audit"] = {"path": "audit.jsonl"}
     site.config["upstream"]["probe"] = probe
     if not probe:
         site.config["upstream"]["address"] = "127.0.0.1:9"

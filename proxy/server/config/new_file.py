@@ -174,7 +174,7 @@ def new_file_text(new: NewFile, path: Path) -> str:
 def files_named(new: NewFile, path: Path) -> tuple[str, ...]:
     """What has to be made before a start: each file or variable, with the command or the page for it.
 
-    Files are those that the configuration at `path` names: they lie in its folder.
+    Files are those that the configuration at `path` names, so that commands make them there.
     """
     return tuple(_to_make(new, path.parent))
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
+from sealwire.files.errors import Complaints
 from sealwire.files.yaml_source import Node
 from sealwire.keys.errors import KeySettingError
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE
@@ -38,26 +39,38 @@ _PACE: Mapping[str, Callable[[Node], Any]] = {
 
 def read_audit(node: Node, path: ToPath) -> AuditSettings:
     """The section `audit`. Raises SourceError."""
+    complaints = Complaints()
     others = ("key", "checkpoints", "commands", "subjects_key", "when_full", "copies", *_PACE)
-    entries = node.entries(("path",), others)
+    entries = node.entries(("path",), others, complaints)
     if "key" not in entries:
-        refuse_leftovers(entries, ("checkpoints", "checkpoint_lines", "checkpoint_s"), "without `key`")
-    also = path(entries["checkpoints"]) if "checkpoints" in entries else None
-    commands = CommandScope.PROTECTED
-    if "commands" in entries:
-        commands = CommandScope(entries["commands"].choice(tuple(scope.value for scope in CommandScope)))
-    pace = {name: read(entries[name]) for name, read in _PACE.items() if name in entries}
-    when_full = WhenFull.FAIL_CLOSED
-    if "when_full" in entries:
-        when_full = WhenFull(entries["when_full"].choice(tuple(each.value for each in WhenFull)))
+        with complaints.gathered():
+            refuse_leftovers(entries, ("checkpoints", "checkpoint_lines", "checkpoint_s"), "without `key`")
+    place = optional_path(entries, "path", path, complaints)
+    also = optional_path(entries, "checkpoints", path, complaints)
+    key = optional_path(entries, "key", path, complaints)
+    subjects_key = optional_path(entries, "subjects_key", path, complaints)
+    commands = complaints.read(
+        lambda: choice_of(entries, "commands", CommandScope.PROTECTED), CommandScope.PROTECTED
+    )
+    when_full = complaints.read(
+        lambda: choice_of(entries, "when_full", WhenFull.FAIL_CLOSED), WhenFull.FAIL_CLOSED
+    )
+    pace: dict[str, Any] = {}
+    for name, read in _PACE.items():
+        with complaints.gathered():
+            pace |= {name: read(entries[name])} if name in entries else {}
+    copies: tuple[str, ...] = ()
+    with complaints.gathered():
+        copies = tuple(map(_copy, entries["copies"].items())) if "copies" in entries else ()
+    complaints.check()
     return AuditSettings(
-        LogPlace(path(entries["path"]), also),
-        path(entries["key"]) if "key" in entries else None,
+        LogPlace(place or path(entries["path"]), also),
+        key,
         replace(LogPace(), **pace),
         commands,
-        path(entries["subjects_key"]) if "subjects_key" in entries else None,
+        subjects_key,
         when_full,
-        tuple(map(_copy, entries["copies"].items())) if "copies" in entries else (),
+        copies,
     )
 
 
@@ -173,10 +186,17 @@ def read_vault(node: Node | None, path: ToPath, environ: Mapping[str, str], wher
 
 
 def refuse_leftovers(entries: Mapping[str, Node], keys: tuple[str, ...], where: str) -> None:
-    """Raises SourceError at the first of `keys` that is there."""
+    """Raises SourceError for each of `keys` that is there."""
+    complaints = Complaints()
     for key in keys:
         if key in entries:
-            raise entries[key].error(f"'{key}' has no meaning {where}", "remove one of the two")
+            complaints.add(entries[key].error(f"'{key}' has no meaning {where}", "remove one of the two"))
+    complaints.check()
+
+
+def optional_path(entries: Mapping[str, Node], key: str, path: ToPath, complaints: Complaints) -> Path | None:
+    """The path at `key`; None where there is none, or none that can be read, which is complained of."""
+    return complaints.read(lambda: path(entries[key]), None) if key in entries else None
 
 
 def choice_of(entries: Mapping[str, Node], key: str, default: E) -> E:

@@ -43,6 +43,7 @@ from sealwire.proxy.server.tls import NO_TLS, listen_side, upstream_side
 from sealwire.proxy.server.workers.admin_page import AskedFeed, admin_files, make_admin
 from sealwire.proxy.server.workers.hangup import take_reload
 from sealwire.proxy.server.workers.joint_metrics import families_of
+from sealwire.proxy.server.workers.reload import note_refused
 from sealwire.proxy.server.workers.start import ReadConfig
 from sealwire.proxy.server.workers.worker_channel import (
     Beat,
@@ -175,7 +176,7 @@ class Supervisor:
         except (SourceError, ServerError) as error:
             # It is said once, here. Workers are not asked to read what cannot be read.
             self.metrics.reloads.labels("failed").inc()
-            note(_log, logging.ERROR, "reload refused, nothing changed", problem=str(error), hint=error.hint)
+            note_refused(error)
             return
         # servers may have come or gone meanwhile
         config = replace(effective(before, read), members=self._config.members)

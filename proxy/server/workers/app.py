@@ -59,7 +59,7 @@ from sealwire.proxy.server.workers.member_listeners import MemberListeners
 from sealwire.proxy.server.workers.open_files import allow_connections
 from sealwire.proxy.server.workers.own_audit import open_audit
 from sealwire.proxy.server.workers.pulse import Pulse
-from sealwire.proxy.server.workers.reload import Reload, ReloadRefused, Renewed
+from sealwire.proxy.server.workers.reload import Reload, ReloadRefused, Renewed, note_refused
 from sealwire.proxy.server.workers.start import Loaded, Probed, make_upstreams, probe
 from sealwire.proxy.server.workers.worker_channel import Seat
 from sealwire.proxy.session.moving.moves import Moves
@@ -204,7 +204,7 @@ class Proxy:
             await self.members.require_usable(renewed.config, renewed.upstream.context)
         except (SourceError, ServerError, ReloadRefused) as error:
             self.metrics.reloads.labels("failed").inc()
-            note(_log, logging.ERROR, "reload refused, nothing changed", problem=str(error), hint=error.hint)
+            note_refused(error)
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the proxy goes on as it was
             self.metrics.bugs.inc()

@@ -8,8 +8,10 @@ Nothing counts until all of it is well; then `app.Proxy` puts it in place in one
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass, replace
 
+from sealwire.files.errors import SourceError
 from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
 from sealwire.proxy.server.config.reader import expect_file
 from sealwire.proxy.server.config.restart_keys import changed, effective
@@ -18,6 +20,7 @@ from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import Finding
 from sealwire.proxy.server.identities import NO_LOADED_IDENTITIES, LoadedIdentities, load_identities
 from sealwire.proxy.server.key_feed import Freshness, KeyFeed
+from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side, upstream_side
 from sealwire.proxy.server.workers.start import (
@@ -28,6 +31,8 @@ from sealwire.proxy.server.workers.start import (
     require_store,
 )
 
+_log = logging.getLogger("sealwire.server")
+
 
 class ReloadRefused(Exception):
     """What was read cannot take the place of what counts now."""
@@ -35,6 +40,13 @@ class ReloadRefused(Exception):
     def __init__(self, problem: str, hint: str) -> None:
         super().__init__(problem)
         self.hint = hint
+
+
+def note_refused(error: SourceError | ServerError | ReloadRefused) -> None:
+    """Log why nothing changed: of a file all that is wrong with it, one line each."""
+    others = error.others if isinstance(error, SourceError) else ()
+    for each in (error, *others):
+        note(_log, logging.ERROR, "reload refused, nothing changed", problem=str(each), hint=each.hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,14 +139,14 @@ async def test_what_is_wrong_changes_nothing_and_is_said_once(
     assert "9434765919" not in "".join(record.getMessage() for record in caplog.records)
 
 
-async def test_an_error_has_its_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_error_has_its_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with fake_server() as server:
         place = place_for(server.port, tmp_path)
         async with place.proxy(FakeSessions()) as proxy:
-            place.write(BROKEN)
+            place.write(BROKEN + b"extra: 1\n")
             await reloaded(proxy, result="failed")
-    (said,) = records(caplog, REFUSED)
-    assert said["problem"].startswith(f"{tmp_path / 'policy.yaml'}:6:17: ")
+    said = [line["problem"].removeprefix(f"{tmp_path / 'policy.yaml'}:") for line in records(caplog, REFUSED)]
+    assert [place.partition(": ")[0] for place in said] == ["6:17", "7:8"]
 
 
 async def test_a_configuration_that_cannot_be_read_changes_nothing(

@@ -9,12 +9,17 @@ listen:
   address: nowhere # wrong
   advertise: "::1" # wrong
   colour: red # wrong
-  tls: {certificate: a.crt, kee: a.key} # wrong
+  tls:
+    certificate: [] # wrong
+    kee: 5 # wrong wrong
+    minimum: 2 # wrong
+    require_client_certificate: true # wrong
+    colour: 1 # wrong
 upstream:
   address: "mongo:27017"
   probe: maybe # wrong
   access_control: non # wrong
-  tls: {mode: plaintext, ca: ca.crt} # wrong
+  tls: {mode: plaintext, ca: ca.crt, key: k, colour: 1} # wrong wrong wrong
   compression: gzip # wrong
 policy: "" # wrong
 keyring: [keyring.json] # wrong
@@ -27,7 +32,13 @@ admin:
   page: {name: a b} # none: whether a certificate counts is not known
 log: {level: loud, format: yaml, slow_ms: -1} # wrong wrong wrong
 limits: {connections: many, drain_s: "1", connexions: 5, wait: 1} # wrong wrong wrong wrong
-audit: {path: a.jsonl, commands: some} # wrong
+audit:
+  pat: a.jsonl # wrong
+  commands: some # wrong
+  file_bytes: 1 # wrong
+  checkpoint_s: 5 # wrong
+  when_full: x # wrong
+  copies: 1 # wrong
 workers: 0 # wrong
 busy_poll_us: true # wrong
 reveal: nothing # wrong
