@@ -96,6 +96,8 @@ def test_the_unit_writes_where_new_and_shown_configurations_have_files() -> None
     named = {path for text in texts for path in re.findall(r"/var/l(?:ib|og)/[\w./-]+", text)}
     assert {"/var/lib/sealwire/ports.json", "/var/lib/sealwire/contexts.db"} <= named
     assert {str(Path(path).parent) for path in named} <= writable
+    for kind, _ in kinds:  # the keyring, and SEALWIRE_AUDIT_PATH
+        assert unit_settings(KEYS_UNIT)[kind][0] == "sealwire"
     # the page reads the state of the watch, and SQLite writes beside what it reads
     assert unit_settings(WATCH_UNIT)["StateDirectory"][0] in settings["StateDirectory"][0].split()
     assert settings["StateDirectoryMode"] == settings["LogsDirectoryMode"] == ["0700"]

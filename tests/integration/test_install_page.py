@@ -5,12 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sealwire.proxy.server.config.reader import parse_config
 from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.ports import free_port
 from tests.build_context import ROOT
 from tests.support.debian_programs import require_program
@@ -78,27 +81,37 @@ def prometheus(host: PlayedHost, address: str) -> str:
     return str(require_program("promtool", "promtool", "--version").parent)
 
 
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DatabaseProcess, Path]]:
+    """A server with TLS and logins; a folder with the policy and certificates that an operator brings."""
+    folder = tmp_path_factory.mktemp("clinic")
+    authority = create_authority(folder / "authority")
+    issued = authority.issue("sealwire", ("sealwire.example",))
+    brought = folder / "brought"
+    brought.mkdir()
+    (brought / "policy.yaml").write_text(POLICY, encoding="utf-8")
+    shutil.copy(issued.certificate, brought / "sealwire.crt")
+    shutil.copy(issued.key, brought / "sealwire.key")
+    shutil.copy(authority.certificate_file, brought / "mongo-ca.crt")
+    with secantus(folder, users=USERS, authority=authority) as database:
+        yield database, brought
+
+
 @pytest.mark.slow
-def test_from_a_host_with_nothing_to_a_unit_that_serves_and_can_be_replaced(tmp_path: Path) -> None:
+def test_from_a_host_with_nothing_to_a_unit_that_serves_and_can_be_replaced(
+    clinic: tuple[DatabaseProcess, Path], tmp_path: Path
+) -> None:
+    database, brought = clinic
     admin = f"127.0.0.1:{free_port()}"
     ports = {"SEALWIRE_LISTEN_ADDRESS": f"127.0.0.1:{free_port()}", "SEALWIRE_ADMIN_ADDRESS": admin}
     host = played_host(tmp_path / "host", ports)
     host.install("0.1.0")
     host.install("0.2.0")
     asking = f"127.0.0.1:{free_port()}"
-    authority = create_authority(tmp_path / "authority")
-    issued = authority.issue("sealwire", ("sealwire.example",))
+    shutil.copytree(brought, host.files, dirs_exist_ok=True)
     shutil.copytree(ROOT / "deploy", host.files / "deploy")
     asked = host.files / "deploy" / "monitoring" / "prometheus.yaml"
     asked.write_text(asked.read_text(encoding="utf-8").replace(": 15s", ": 1s"), encoding="utf-8")
-    (host.files / "policy.yaml").write_text(POLICY, encoding="utf-8")
-    brought = {
-        "sealwire.crt": issued.certificate,
-        "sealwire.key": issued.key,
-        "mongo-ca.crt": authority.certificate_file,
-    }
-    for name, file in brought.items():
-        shutil.copy(file, host.files / name)
     programs = prometheus(host, asking)
     install = commands(PAGE, "program") + commands(PAGE, "systemd")
     script = "".join(
@@ -118,9 +131,8 @@ def test_from_a_host_with_nothing_to_a_unit_that_serves_and_can_be_replaced(tmp_
             "stat --format='%U %a %n' /var/log/sealwire/*.jsonl\n",
         )
     )
-    with secantus(tmp_path, users=USERS, authority=authority) as database:
-        addresses = {"MONGO": f"127.0.0.1:{database.port}", "ADMIN": admin, "PROMETHEUS": asking}
-        answer = told(host, script, **addresses)
+    addresses = {"MONGO": f"127.0.0.1:{database.port}", "ADMIN": admin, "PROMETHEUS": asking}
+    answer = told(host, script, **addresses)
     versions = [line for line in answer.splitlines() if line.startswith("played as")]
     assert versions == ["played as 0.1.0", "played as 0.2.0", "played as 0.1.0"]
     assert "root 600 /etc/sealwire/sealwire.env" in answer
@@ -156,6 +168,34 @@ def test_compose_has_what_the_page_makes_and_the_configuration_fits_its_places(t
     made = [Path(secret["file"]) for secret in shown["secrets"].values()]
     assert {file.stat().st_uid for file in made} == {10127}
     assert "SEALWIRE_KEK" in service["environment"]
+
+
+@pytest.mark.slow
+def test_the_user_of_the_image_can_serve_with_what_the_page_makes_for_compose(
+    clinic: tuple[DatabaseProcess, Path], tmp_path: Path
+) -> None:
+    database, brought = clinic
+    host = played_host(tmp_path / "host", {})
+    host.install("0.1.0")
+    shutil.copytree(brought, host.files, dirs_exist_ok=True)
+    shutil.copytree(ROOT / "deploy", host.files, dirs_exist_ok=True)
+    compose = yaml.safe_load((host.files / "compose.yaml").read_text(encoding="utf-8"))
+    mounted = [(each["file"], f"/run/secrets/{name}") for name, each in compose["secrets"].items()]
+    for each in compose["services"]["sealwire"]["configs"]:
+        mounted.append((compose["configs"][each["source"]]["file"], each["target"]))
+    mounting = "".join(f"touch {place} && mount --bind {file} {place}\n" for file, place in mounted)
+    docker_compose = require_program("docker-compose", "docker-compose", "version").parent
+    user = "setpriv --reuid 10127 --regid 10127 --clear-groups --bounding-set=-all --no-new-privs"
+    script = f"""
+    PATH="/opt/sealwire-0.1.0/bin:$PATH:{docker_compose}"
+    {commands(PAGE, "compose")}
+    mkdir -p /run/secrets /etc/sealwire
+    {mounting}
+    set -a; . ./sealwire.env
+    SEALWIRE_UPSTREAM_ADDRESS=127.0.0.1:{database.port}
+    {user} sealwire serve --config /etc/sealwire/sealwire.yaml --check
+    """
+    assert "ok: configuration, policy, keyring" in told(host, script)
 
 
 def test_a_real_folder_in_the_place_of_the_link_is_an_error(tmp_path: Path) -> None:
