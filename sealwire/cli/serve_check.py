@@ -42,7 +42,7 @@ def check_start(config_path: Path, watch: WatchReader, *, as_json: bool) -> None
             _print(found, errors=described(error), code=code)
         raise
     if as_json:
-        _print(found, asked=config.probe)
+        _print(found, answered=config.probe)
     elif config.probe:
         click.echo("ok: configuration, policy, keyring, certificates and servers")
     else:
@@ -60,11 +60,11 @@ def show_finding(finding: Finding) -> None:
 def _print(
     found: Sequence[Finding],
     *,
-    asked: bool = False,
+    answered: bool = False,
     errors: Sequence[Mapping[str, str | None]] = (),
     code: int = 0,
 ) -> None:
-    """`asked`: whether servers were, and answered."""
+    """`answered`: whether servers were asked, and have answered."""
     warnings = [asdict(finding) for finding in found]
-    ended = {"servers_asked": asked, "errors": list(errors), "exit_code": code}
+    ended = {"servers_answered": answered, "errors": list(errors), "exit_code": code}
     print_json({"ok": code == 0, "warnings": warnings, **ended})

@@ -75,7 +75,7 @@ def test_a_misspelt_variable_is_told_before_the_error_that_it_is_the_cause_of(
         check_start(file, unwatched, as_json=True)
     told = capsys.readouterr()
     document = json.loads(told.out)
-    assert (document["ok"], document["exit_code"], document["servers_asked"]) == (False, code, False)
+    assert (document["ok"], document["exit_code"], document["servers_answered"]) == (False, code, False)
     assert document["warnings"][0]["fields"] == {"variable": variable}
     assert [each["event"] for each in document["warnings"]].count(NO_KEY) == 1
     assert all(each["problem"] and each["hint"] for each in document["errors"])
@@ -110,5 +110,5 @@ def test_ok_says_whether_a_server_was_asked(
     assert ("and servers" in said, "no server was asked" in said) == (probe, not probe)
     check_start(site.write(), unwatched, as_json=True)
     document = json.loads(capsys.readouterr().out)
-    assert (document["ok"], document["servers_asked"], document["exit_code"]) == (True, probe, 0)
+    assert (document["ok"], document["servers_answered"], document["exit_code"]) == (True, probe, 0)
     assert document["errors"] == []
