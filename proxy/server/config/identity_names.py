@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from sealwire.crypto.x509 import InvalidCertificate, read_subject
+from sealwire.files.errors import Complaints
 from sealwire.files.yaml_source import Node
 from sealwire.proxy.server.config.settings import IdentitySettings, ListenTls, TlsMode, UpstreamTls
 from sealwire.proxy.session.login.scram import ScramHash
@@ -16,15 +17,18 @@ _OF_USERS: Final = ("database", "mechanism", *_PASSWORDS)
 def read_identities(
     node: Node, path: Callable[[Node], Path], listen: ListenTls, upstream: UpstreamTls
 ) -> tuple[IdentitySettings, ...]:
-    """Raises SourceError."""
+    """Raises SourceError, with those of other identities."""
     if listen.client_ca is None:
         raise node.error("nobody's certificate would be verified", "set `listen.tls.client_ca`")
     found: list[IdentitySettings] = []
+    complaints = Complaints()
     for item in node.items():
-        identity = _identity(item, path, upstream)
-        if any(identity.subject == other.subject for other in found):
-            raise item.error("two identities for one subject", "keep one of them")
-        found.append(identity)
+        with complaints.gathered():
+            identity = _identity(item, path, upstream)
+            if any(identity.subject == other.subject for other in found):
+                raise item.error("two identities for one subject", "keep one of them")
+            found.append(identity)
+    complaints.check()
     return tuple(found)
 
 

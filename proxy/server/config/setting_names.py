@@ -103,14 +103,28 @@ def read_kek(node: Node, path: ToPath) -> ProviderSettings:
         "pkcs11": ("name",),
     }
     every = tuple(dict.fromkeys(key for known in keys.values() for key in known))
-    entries = node.entries(("provider",), every)
-    provider = entries["provider"].choice(tuple(keys))
-    others = tuple(key for key in every if key not in keys[provider])
-    refuse_leftovers(entries, others, f"with `provider: {provider}`")
+    complaints = Complaints()
+    entries = node.entries(("provider",), every, complaints)
+    provider = ""
+    with complaints.gathered():
+        provider = entries["provider"].choice(tuple(keys)) if "provider" in entries else ""
+    if not provider:
+        complaints.check()  # what else stands there has no meaning without it
+    with complaints.gathered():
+        others = tuple(key for key in every if key not in keys[provider])
+        refuse_leftovers(entries, others, f"with `provider: {provider}`")
+    unread = ProviderSettings(ProviderKind.ENVIRONMENT, "")
+    settings = complaints.read(lambda: _provider(provider, node, entries, path), unread)
+    complaints.check()
+    return settings
+
+
+def _provider(provider: str, node: Node, entries: Mapping[str, Node], path: ToPath) -> ProviderSettings:
+    """What its keys say of a provider. Raises SourceError at the first that is wrong."""
     if provider == "environment":
         variable = entries["variable"].text() if "variable" in entries else DEFAULT_VARIABLE
         return ProviderSettings(ProviderKind.ENVIRONMENT, variable)
-    if "name" in keys[provider] and "name" not in entries:
+    if provider != "file" and "name" not in entries:
         raise node.error(
             "missing key 'name'", "name the key: in Vault's transit engine, in the cloud's service, by URI"
         )
@@ -131,18 +145,24 @@ def read_keys(node: Node | None, path: ToPath, *, remote: bool) -> KeySettings:
     `remote`: the KEK or the keyring lies with a service. While one is away, or Vault as the store of
     context keys, keys have an age.
     """
-    entries = node.entries((), ("refresh_s", "max_age_s", "cache", "contexts")) if node is not None else {}
-    contexts = read_place(entries["contexts"], path) if "contexts" in entries else None
+    if node is None:
+        return KeySettings(max_age_s=_USUAL_REMOTE_AGE_S if remote else None)
+    complaints = Complaints()
+    entries = node.entries((), ("refresh_s", "max_age_s", "cache", "contexts"), complaints)
+    contexts: Place | None = None
+    with complaints.gathered():
+        contexts = read_place(entries["contexts"], path) if "contexts" in entries else None
     max_age_s = _USUAL_REMOTE_AGE_S if remote or isinstance(contexts, VaultDocument) else None
-    if "max_age_s" in entries:
-        max_age_s = entries["max_age_s"].number(1, _YEAR_S)
-    refresh = entries.get("refresh_s")
-    return KeySettings(
-        refresh_s=KeySettings().refresh_s if refresh is None else refresh.number(1, 86_400),
-        max_age_s=max_age_s,
-        cache=_read_cache(entries["cache"], path) if "cache" in entries else None,
-        contexts=contexts,
-    )
+    with complaints.gathered():
+        max_age_s = entries["max_age_s"].number(1, _YEAR_S) if "max_age_s" in entries else max_age_s
+    refresh_s = KeySettings().refresh_s
+    with complaints.gathered():
+        refresh_s = entries["refresh_s"].number(1, 86_400) if "refresh_s" in entries else refresh_s
+    cache: CacheSettings | None = None
+    with complaints.gathered():
+        cache = _read_cache(entries["cache"], path) if "cache" in entries else None
+    complaints.check()
+    return KeySettings(refresh_s=refresh_s, max_age_s=max_age_s, cache=cache, contexts=contexts)
 
 
 def _read_cache(node: Node, path: ToPath) -> CacheSettings:
@@ -168,21 +188,27 @@ def read_vault(node: Node | None, path: ToPath, environ: Mapping[str, str], wher
 
     Raises SourceError.
     """
-    entries = node.entries((), OPTIONS) if node is not None else {}
+    complaints = Complaints()
+    entries = node.entries((), OPTIONS, complaints) if node is not None else {}
     options: dict[str, str] = {}
     for name, entry in entries.items():
-        if name in PATH_OPTIONS:
-            options[name] = str(path(entry))
-        elif name in _NUMBERS:
-            options[name] = str(entry.number(0.1, 600))
-        elif name == "secret_id_wrapped":
-            options[name] = str(entry.boolean()).lower()
-        else:
-            options[name] = entry.text()
+        with complaints.gathered():
+            options[name] = _vault_option(name, entry, path)
+    complaints.check()
     try:
         return vault_settings(options, environ)
     except KeySettingError as error:
         raise (node or where).error(str(error), error.hint) from None
+
+
+def _vault_option(name: str, node: Node, path: ToPath) -> str:
+    if name in PATH_OPTIONS:
+        return str(path(node))
+    if name in _NUMBERS:
+        return str(node.number(0.1, 600))
+    if name == "secret_id_wrapped":
+        return str(node.boolean()).lower()
+    return node.text()
 
 
 def refuse_leftovers(entries: Mapping[str, Node], keys: tuple[str, ...], where: str) -> None:

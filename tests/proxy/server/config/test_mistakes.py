@@ -24,7 +24,12 @@ upstream:
 policy: "" # wrong
 keyring: [keyring.json] # wrong
 kek: {provider: enviroment} # wrong
-keys: {refresh_s: 0} # wrong
+keys:
+  refresh_s: 0 # wrong
+  max_age_s: x # wrong
+  contexts: "vault:" # wrong
+  cache: {path: c} # wrong
+  other: 1 # wrong
 frontier: {uri_fil: x} # wrong
 admin:
   address: 9464 # wrong
@@ -82,6 +87,27 @@ def test_one_mistake_is_one_complaint(right: str, mistake: str) -> None:
     error = error_of(WHOLE.replace(right, mistake))
     assert error.others == ()
     assert error.hint
+
+
+@pytest.mark.parametrize(
+    ("kek", "problems"),
+    [
+        ("{provider: environment, path: k, name: n, colour: 1}", 3),
+        ("{provider: vault, mount: [], colour: 1}", 2),
+        ("{provider: file, path: [], variable: X}", 2),
+        ("{path: k}", 1),
+        ("5", 1),
+    ],
+)
+def test_the_provider_is_judged_with_what_it_takes(kek: str, problems: int) -> None:
+    error = error_of(SHORT.replace("{provider: environment}", kek))
+    assert len((error, *error.others)) == problems
+
+
+def test_what_is_said_of_vault_is_judged_as_a_whole() -> None:
+    source = SHORT.replace("{provider: environment}", "{provider: vault, name: n}")
+    error = error_of(f"{source}vault: {{timeout_s: x, secret_id_wrapped: 1, colour: 1, address: []}}\n")
+    assert len((error, *error.others)) == 4
 
 
 @pytest.mark.parametrize("side", ["listen", "upstream"])
