@@ -18,6 +18,7 @@ NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modul
 
 # What the compiled core can break: its own rooms, the server around them, and whole conversations.
 COMPILED_TESTS := tests/test_compiled_core.py tests/wire tests/crypto tests/policies tests/keys tests/proxy \
+    $(addprefix tests/faults/test_,every_cut.py cuts_running.py upstream_away.py) \
     $(addprefix tests/integration/test_,differential.py differential_malformed.py differential_pieces.py \
     differential_sequences.py scripted_differential.py canary.py)
 
@@ -108,8 +109,9 @@ format: $(INSTALLED)  ## let ruff mend what it can
 bench: $(INSTALLED) $(NODE_INSTALLED)  ## measure what the proxy costs (ARGS=--quick for less, CORE=plain)
 	$(BIN)/python $(if $(filter plain,$(CORE)),-m,tools/compiled_tree.py --or-plain --run) bench $(ARGS)
 
-soak: $(INSTALLED)  ## run a mixed load for 20 minutes and draw what became of it (SEALWIRE_SOAK_SECONDS=300 for less)
-	$(BIN)/python -m tests.soak
+# As the benches: on the core that is installed elsewhere, where it can be compiled.
+soak: $(INSTALLED)  ## run a mixed load for 20 minutes and draw what became of it (SEALWIRE_SOAK_SECONDS=300 for less, CORE=plain)
+	$(BIN)/python $(if $(filter plain,$(CORE)),-m,tools/compiled_tree.py --or-plain --run) tests.soak --into $(CURDIR)/docs/assets
 
 lock:  ## resolve the dependencies of pyproject.toml anew into requirements/*.txt
 	tools/make_venv.sh build/lock-venv

@@ -1,5 +1,9 @@
-"""Runs the soak, tells how it goes, and writes what came of it: python -m tests.soak, or make soak."""
+"""Runs the soak, tells how it goes, and writes what came of it: python -m tests.soak, or make soak.
 
+`make soak` runs a copy of the repository with the compiled core: so it says where the results go.
+"""
+
+import argparse
 import json
 import os
 import sys
@@ -18,11 +22,14 @@ _WIDTH_IN = 9.0
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description="Run a mixed load and draw what became of it.")
+    parser.add_argument("--into", type=Path, default=ASSETS, metavar="FOLDER", help="write the results there")
+    into = parser.parse_args().into
     seconds = float(os.environ.get("SEALWIRE_SOAK_SECONDS", SECONDS))
     with tempfile.TemporaryDirectory() as folder:
         done = soak(Path(folder), seconds, lambda line: print(line, flush=True))  # noqa: T201
-    (ASSETS / "soak.json").write_text(json.dumps(done.as_json(), indent=1) + "\n")
-    draw(done, ASSETS / "soak.svg")
+    (into / "soak.json").write_text(json.dumps(done.as_json(), indent=1) + "\n")
+    draw(done, into / "soak.svg")
     for problem in done.problems() or ["no errors, no growth"]:
         print(problem)  # noqa: T201
     return 1 if done.problems() else 0

@@ -10,7 +10,6 @@ from statistics import median, quantiles
 from time import monotonic
 
 from bench.routes.processes import cpu_seconds, resident_kib, tree
-from sealwire import core_is_compiled
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.faults.scene import figure, open_files, until
@@ -123,11 +122,16 @@ async def _watched(proxy: ProxyProcess, seconds: float, tell: Callable[[str], No
         ending.set()
     after = await _at_rest(proxy)
     bugs = int(await asyncio.to_thread(figure, proxy, "sealwire_bugs_total"))
-    core = "compiled" if core_is_compiled() else "plain"
+    core = await asyncio.to_thread(_core, proxy)
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, Linux {platform.release()}"
     return Soak(
         seconds, core, machine, dict(load.operations), dict(load.errors), bugs, (before, after), samples
     )
+
+
+def _core(proxy: ProxyProcess) -> str:
+    """Which one the proxy itself says that it runs."""
+    return "compiled" if figure(proxy, "sealwire_build_info", core="compiled") else "plain"
 
 
 async def _at_rest(proxy: ProxyProcess) -> int:
