@@ -18,7 +18,7 @@ NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modul
 
 # What the compiled core can break: its own rooms, the server around them, and whole conversations.
 COMPILED_TESTS := tests/test_compiled_core.py tests/wire tests/crypto tests/policies tests/keys tests/proxy \
-    $(addprefix tests/faults/test_,every_cut.py cuts_running.py upstream_away.py) \
+    $(addprefix tests/faults/test_,every_cut.py cuts_running.py) \
     $(addprefix tests/integration/test_,differential.py differential_malformed.py differential_pieces.py \
     differential_sequences.py scripted_differential.py canary.py)
 

@@ -1,6 +1,6 @@
-"""Two hosts and a bad network between them: packets come late, in another order, twice, or not at all.
+"""Three hosts in a row and a bad network between them: packets are late, in another order, doubled or lost.
 
-Each host is a network namespace with a TUN device, and this process carries the packets between them. So the
+Each host is a network namespace with a TUN device for each line, and this process carries the packets. So the
 kernel's own TCP meets the losses, as with `tc netem`, for which many kernels have no module. Namespaces
 belong to threads: what a thread starts inside `Host.inside` stays there.
 """
@@ -17,11 +17,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+PROXY, SERVER = "10.77.0.2", "10.77.1.2"
+"""Where the host before it reaches each."""
 
 _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
@@ -44,22 +47,28 @@ class Weather:
 
 
 class Host:
-    """A namespace, kept by a process that sleeps in it, and its end of the line."""
+    """A namespace, kept by a process that sleeps in it, and its ends of lines."""
 
-    def __init__(self, name: str, address: str, peer: str) -> None:
-        self.address = address
+    def __init__(self) -> None:
         self._keeper = subprocess.Popen(["unshare", "--net", "sleep", "3600"])
-        self.packets = _tun(name)
+        self._ends: list[int] = []
         try:
             self._when_apart()
-            _run("ip", "link", "set", name, "netns", str(self._keeper.pid))
             with self.inside():
                 _run("ip", "link", "set", "lo", "up")
-                _run("ip", "address", "add", address, "peer", peer, "dev", name)
-                _run("ip", "link", "set", name, "mtu", str(_MTU), "up")
         except BaseException:
             self.close()
             raise
+
+    def end(self, name: str, address: str, peer: str) -> int:
+        """A new device that has this address: where its packets are read and written."""
+        packets = _tun(name)
+        self._ends.append(packets)
+        _run("ip", "link", "set", name, "netns", str(self._keeper.pid))
+        with self.inside():
+            _run("ip", "address", "add", address, "peer", peer, "dev", name)
+            _run("ip", "link", "set", name, "mtu", str(_MTU), "up")
+        return packets
 
     def _when_apart(self) -> None:
         own = Path("/proc/self/ns/net").readlink()
@@ -82,7 +91,8 @@ class Host:
                 _enter(own.fileno())
 
     def close(self) -> None:
-        os.close(self.packets)
+        for packets in self._ends:
+            os.close(packets)
         self._keeper.kill()
         self._keeper.wait()
 
@@ -90,9 +100,9 @@ class Host:
 class Line:
     """Carries packets between two hosts, in a thread of its own."""
 
-    def __init__(self, one: Host, other: Host, weather: Weather, seed: int) -> None:
+    def __init__(self, one: int, other: int, weather: Weather, seed: int) -> None:
         self.carried = self.lost = 0
-        self._across = {one.packets: other.packets, other.packets: one.packets}
+        self._across = {one: other, other: one}
         self._weather = weather
         self._chance = random.Random(seed)
         self._ending = threading.Event()
@@ -128,25 +138,31 @@ class Line:
             heapq.heappush(under_way, (due_s, self.carried, self._across[end], packet))
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A client's host, the proxy's and the server's, and the lines between them."""
+
+    client: Host
+    proxy: Host
+    server: Host
+    lines: tuple[Line, Line]
+    """From the client to the proxy, and from there to the server."""
+
+
 @contextmanager
-def bad_network(weather: Weather, seed: int = 1) -> Iterator[tuple[Host, Host, Line]]:
-    """Two hosts and the line between them. Skips where namespaces or TUN devices cannot be had."""
+def bad_network(weather: Weather, seed: int = 1) -> Iterator[Row]:
+    """The row, with this weather on both lines. Skips where namespaces or TUN devices cannot be had."""
     if os.geteuid() != 0 or not Path("/dev/net/tun").exists() or shutil.which("ip") is None:
         pytest.skip("a network of our own needs root, /dev/net/tun and ip")
     number = os.getpid() % 10_000
-    one = Host(f"swa{number}", "10.77.0.1", "10.77.0.2")
-    try:
-        other = Host(f"swb{number}", "10.77.0.2", "10.77.0.1")
-        try:
-            line = Line(one, other, weather, seed)
-            try:
-                yield one, other, line
-            finally:
-                line.close()
-        finally:
-            other.close()
-    finally:
-        one.close()
+    with ExitStack() as opened:
+        client, proxy, server = (opened.enter_context(closing(Host())) for _ in range(3))
+        lines = list[Line]()
+        for near, far, address in ((client, proxy, PROXY), (proxy, server, SERVER)):
+            name, own = f"sw{len(lines)}{{}}{number}", address.removesuffix("2") + "1"
+            ends = near.end(name.format("a"), own, address), far.end(name.format("b"), address, own)
+            lines.append(opened.enter_context(closing(Line(*ends, weather, seed + len(lines)))))
+        yield Row(client, proxy, server, (lines[0], lines[1]))
 
 
 def _tun(name: str) -> int:

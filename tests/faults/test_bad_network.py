@@ -1,4 +1,4 @@
-"""Packets to the server are late, out of order, doubled and lost: clients see slowness, and nothing else."""
+"""Packets of both sides are late, out of order, doubled and lost: clients see slowness, and nothing else."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from pymongo import MongoClient
 
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
-from tests.faults.bad_network import Weather, bad_network
+from tests.faults.bad_network import PROXY, SERVER, Weather, bad_network
 from tests.faults.scene import POLICY_TEXT, Document, faulty
 from tests.support.relay import Relay
 from tests.support.secantus import secantus
@@ -32,15 +32,16 @@ def test_a_bad_network_makes_nothing_but_slow(
 ) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text(POLICY_TEXT)
-    with bad_network(weather) as (near, far, line):
-        with far.inside(), secantus(tmp_path) as database:
+    wanted = [_patient(number) for number in range(DOCUMENTS)]
+    with bad_network(weather) as row:
+        with row.server.inside(), secantus(tmp_path) as database:
             host, _, port = database.address.rpartition(":")
-            entry = Relay((host, int(port)), far.address)
-            with near.inside():
-                options = ProxyOptions(tmp_path / "sealwire", policy, entry.address, access_control=False)
-                with ProxyProcess(options) as proxy, MongoClient[Document](proxy.uri()) as client:
+            entry = Relay((host, int(port)), SERVER)
+            options = ProxyOptions(tmp_path / "sealwire", policy, entry.address, access_control=False)
+            with row.proxy.inside(), OpenProxy(options) as proxy, row.client.inside():
+                uri = f"mongodb://{PROXY}:{proxy.port}/?directConnection=true"
+                with MongoClient[Document](uri) as client:
                     patients = client["clinic"].patients
-                    wanted = [_patient(number) for number in range(DOCUMENTS)]
                     for each in wanted[: DOCUMENTS // 2]:
                         patients.insert_one(each)
                     patients.insert_many(wanted[DOCUMENTS // 2 :])
@@ -50,9 +51,23 @@ def test_a_bad_network_makes_nothing_but_slow(
             entry.close()
             assert b"nhs-1" not in entry.to_server
             assert b"\2_id\0\7\0\0\0id-001\0" in entry.to_server
-        assert line.carried > DOCUMENTS
-        assert (line.lost > 0) is (weather.loss > 0)
-        record_property("summary", f"a bad network: {line.carried} packets carried, {line.lost} lost")
+        for line in row.lines:
+            assert line.carried > DOCUMENTS
+            assert (line.lost > 0) is (weather.loss > 0)
+        text = ", ".join(f"{line.carried} packets carried and {line.lost} lost" for line in row.lines)
+        record_property("summary", f"a bad network, before and behind Sealwire: {text}")
+
+
+class OpenProxy(ProxyProcess):
+    """A proxy that clients of other hosts reach."""
+
+    def config(self) -> dict[str, object]:
+        listen = {
+            "address": f"0.0.0.0:{self.port}",
+            "advertise": f"{PROXY}:{self.port}",
+            "tls": {"mode": "plaintext"},
+        }
+        return super().config() | {"listen": listen}
 
 
 def _patient(number: int) -> Document:

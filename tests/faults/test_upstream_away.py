@@ -10,6 +10,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, NetworkTimeout
 
 from sealwire.testbed.ports import LOOPBACK
@@ -44,19 +45,43 @@ def assert_served(running: Scene, token: str) -> None:
     assert running.direct["clinic"].patients.count_documents({"_id": token}) == 1
 
 
-def test_a_frozen_server_costs_clients_their_time_only(running: Scene) -> None:
-    with running.client(**TIMES) as client:
-        client["clinic"].patients.insert_one(document("before-frozen"))
+def write(client: MongoClient[Document], token: str) -> None:
+    """Applied twice, it would count twice."""
+    change = {"$inc": {"times": 1}, "$set": {"notes": token}}
+    client["clinic"].patients.update_one({"nhs_number": token}, change)
+
+
+def applied(running: Scene, token: str) -> int:
+    """How often the writes of a token were."""
+    found = running.direct["clinic"].patients.find_one({"_id": token})
+    return 0 if found is None else found.get("times", 0)
+
+
+@pytest.mark.parametrize("retries", [False, True])
+def test_a_frozen_server_costs_clients_their_time_only(running: Scene, retries: bool) -> None:
+    """The write was under way: the server applies it when it goes on, as often as without a proxy."""
+    token = f"frozen-{retries}"
+    with (
+        relay(running.database.address) as beside,
+        running.client(**TIMES, retryWrites=retries) as client,
+        running.client_at(beside, **TIMES, retryWrites=retries) as direct,
+    ):
+        client["clinic"].patients.insert_one(document(token))
+        direct["clinic"].patients.insert_one({"_id": "direct-" + token, "nhs_number": "direct-" + token})
         freeze(running.database.pid)
         try:
-            with pytest.raises(NetworkTimeout):
-                client["clinic"].patients.insert_one(document("frozen"))
+            for each, its in ((client, token), (direct, "direct-" + token)):
+                with pytest.raises(NetworkTimeout):
+                    write(each, its)
             # the administrator's side of the proxy still answers
             assert running.figure("sealwire_bugs_total") == 0
         finally:
             os.kill(running.database.pid, signal.SIGCONT)
-        until(lambda: running.direct["clinic"].patients.count_documents({"_id": "frozen"}) <= 1)
-        assert_served(running, "after-frozen")
+        until(lambda: applied(running, "direct-" + token) == 1)
+        until(lambda: applied(running, token) == 1)
+        assert_served(running, f"after-{token}")
+    until(lambda: running.figure("sealwire_client_connections") == 0)
+    assert applied(running, token) == applied(running, "direct-" + token) == 1
 
 
 @pytest.mark.slow
@@ -98,17 +123,17 @@ def readiness(running: Scene) -> tuple[int, str]:
 def test_half_open_peers_are_given_up_and_their_connections_closed(running: Scene, which: str) -> None:
     line = running.line if which == "line" else running.front
     with running.client(**TIMES) as client:
-        client["clinic"].patients.insert_one(document(f"before-half-open-{which}"))
+        client["clinic"].patients.insert_one(document(f"half-open-{which}"))
         line.freeze()
         try:
             with pytest.raises(NetworkTimeout):
-                client["clinic"].patients.insert_one(document(f"half-open-{which}"))
+                write(client, f"half-open-{which}")
         finally:
             line.thaw()
     # what was on its way when the client gave up may still arrive, once
     assert_served(running, f"after-half-open-{which}")
     until(lambda: running.figure("sealwire_client_connections") == 0)
-    assert running.direct["clinic"].patients.count_documents({"_id": f"half-open-{which}"}) <= 1
+    assert applied(running, f"half-open-{which}") <= 1
 
 
 def test_a_restarted_server_is_found_again(running: Scene) -> None:
@@ -148,10 +173,15 @@ def test_another_server_takes_over(running: Scene, tmp_path: Path) -> None:
         before, running.line.upstream = running.line.upstream, (host, int(port))
         try:
             running.line.cut()
+            write(client, "before-take-over")
             patients.insert_one(document("after-take-over"))
-            assert patients.find_one({"nhs_number": "before-take-over"}) == document("before-take-over")
+            assert patients.find_one({"nhs_number": "before-take-over"}) == {
+                **document("before-take-over"),
+                "times": 1,
+            }
             assert there["clinic"].patients.count_documents({"_id": "after-take-over"}) == 1
             assert running.direct["clinic"].patients.count_documents({"_id": "after-take-over"}) == 0
+            assert applied(running, "before-take-over") == 0
         finally:
             running.line.upstream = before
             running.line.cut()

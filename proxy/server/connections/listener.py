@@ -150,6 +150,7 @@ class Listener:
             self._reject("handshake", why, address)
 
     def _reject(self, reason: str, problem: str, address: object) -> None:
+        self._services.rejected += 1
         self._services.metrics.rejected.labels(reason).inc()
         fields = {"problem": problem, "client": peer_name(address)}
         self._services.gate.note(_log, logging.WARNING, "client not served", reason, **fields)

@@ -86,6 +86,9 @@ class Services:
     live: set[OpenConnection] = field(default_factory=set)
     draining: bool = False
     numbered: int = 0
+    """How many connections were opened."""
+    rejected: int = 0
+    """How many were not: above the limit, or without the end of a handshake."""
     gate: ClientGate = field(init=False)
     failed_logins: FailedLogins = field(init=False)
     """Between who fails to log in and the audit."""
@@ -95,6 +98,11 @@ class Services:
         self.gate = ClientGate(self.clock)
         self.failed_logins = FailedLogins(self.audit.write, self.clock)
         self._empty = asyncio.Event()
+
+    @property
+    def changes(self) -> int:
+        """How many connections came and went, those among them that were never opened."""
+        return 2 * self.numbered - len(self.live) + self.rejected
 
     def listen(self, watch: CommandWatch | None, listeners: tuple[CommandListener, ...]) -> None:
         """These hear of commands from now on; with none of them one in eight is timed, and nothing noted."""

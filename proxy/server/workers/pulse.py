@@ -64,7 +64,7 @@ class Pulse:
             shared.reads.next_second()
             for connection in tuple(services.live):
                 connection.tick(now_s)
-            trimmer.tick(now_s, 2 * services.numbered - len(services.live))
+            trimmer.tick(now_s, services.changes)
 
     def _show_keys(self) -> None:
         services = self._services

@@ -344,6 +344,8 @@ async def test_a_client_above_the_limit_is_turned_away() -> None:
             assert await soon(reader.read()) == b""
         assert proxy.metrics.value("sealwire_connections_rejected_total", reason="limit") == 1
         assert server.connections == 1
+        # one that came and stays, one that never was: memory is given back after both
+        assert proxy.services.changes == 2
 
 
 async def test_clients_that_come_at_once_have_all_places_up_to_the_limit() -> None:
