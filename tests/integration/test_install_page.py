@@ -34,6 +34,7 @@ mv /etc/sealwire/sealwire.yaml before.yaml
 /opt/sealwire/bin/sealwire config init --topology followed --with audit --advertise "$NAME" \\
     --upstream "$MONGO" --output /etc/sealwire/sealwire.yaml
 sed -i 's/=rs0/=secantus/; s/"27018-27024"/"{port}-{port}"/' /etc/sealwire/sealwire.yaml
+chgrp sealwire /etc/sealwire/sealwire.yaml && chmod 0640 /etc/sealwire/sealwire.yaml
 sed -i '/^SEALWIRE_LISTEN_ADDRESS=/d' /played/environment
 systemctl restart sealwire
 """
@@ -116,7 +117,7 @@ def test_from_a_host_with_nothing_to_a_unit_that_serves_and_can_be_replaced(
     install = commands(PAGE, "program") + commands(PAGE, "systemd")
     script = "".join(
         (
-            f'PATH="$PATH:{programs}"\n',
+            f'PATH="$PATH:{programs}"; umask 077\n',
             install,
             commands(PAGE, "prometheus"),
             commands(UPGRADE, "newer"),
@@ -187,9 +188,9 @@ def test_the_user_of_the_image_can_serve_with_what_the_page_makes_for_compose(
     docker_compose = require_program("docker-compose", "docker-compose", "version").parent
     user = "setpriv --reuid 10127 --regid 10127 --clear-groups --bounding-set=-all --no-new-privs"
     script = f"""
-    PATH="/opt/sealwire-0.1.0/bin:$PATH:{docker_compose}"
+    PATH="/opt/sealwire-0.1.0/bin:$PATH:{docker_compose}"; umask 077
     {commands(PAGE, "compose")}
-    mkdir -p /run/secrets /etc/sealwire
+    install -d -m 0755 /run/secrets /etc/sealwire
     {mounting}
     set -a; . ./sealwire.env
     SEALWIRE_UPSTREAM_ADDRESS=127.0.0.1:{database.port}

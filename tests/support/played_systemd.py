@@ -29,6 +29,7 @@ done
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mkdir -p '{root}' && mount --bind /played/program '{root}'
 mount -o remount,bind,ro /
+umask {umask}
 exec setpriv --reuid {user} --regid {user} --init-groups \\
     --inh-caps=-all --bounding-set=-all --no-new-privs {command}
 """
@@ -76,6 +77,7 @@ class Unit:
         script = _IN_ITS_SANDBOX.format(
             folders=" ".join(folders),
             user=self._settings["User"][0],
+            umask=self._settings.get("UMask", ["0022"])[0],
             root=(KEPT / "root").read_text(),
             command=command,
         )
@@ -110,6 +112,7 @@ def _has_ended(pid: int) -> bool:
 
 def main(words: list[str]) -> int:
     """The exit code of the command that `words` is."""
+    os.umask(0o022)  # systemd does not have that of a shell
     program, *rest = words
     if program == "journalctl":
         (name,) = [word.removeprefix("--unit=") for word in rest if word.startswith("--unit=")]
