@@ -11,7 +11,7 @@ Source: Server Discovery and Monitoring, Handshake, Load Balancers, OP_COMPRESSE
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 
 from bson import ObjectId, encode
 
@@ -42,7 +42,9 @@ _int32: Final = struct.Struct("<i").pack
 class UnknownMember(Exception):
     """The server names a member of its set that has no listener here: a driver would go past the proxy."""
 
-    hint = "list every member of the replica set under `members`, or let it be followed: upstream.uri"
+    hint: ClassVar[str] = (
+        "list every member of the replica set under `members`, or let it be followed: upstream.uri"
+    )
 
 
 @dataclass(frozen=True, slots=True)
