@@ -11,7 +11,7 @@ from typing import Any, Final
 from bench.migration.held import Wanted, serve
 from bench.migration.subject import NAMESPACE, policies
 from sealwire.crypto.cipher import ValueCipher
-from sealwire.keys.frontier.frontier import Frontier
+from sealwire.keys.frontier.frontier import FIRST_GENERATION, Frontier
 from sealwire.keys.frontier.record import Lease, frontier_document, parse_frontier
 from sealwire.sidecars.migration.job import Job, serialize
 from sealwire.sidecars.migration.ledger import Wish
@@ -128,12 +128,15 @@ class KeptFrontier:
     def __init__(self, old: ValueCipher, new: ValueCipher) -> None:
         self._old, self._new = old, new
         self._document: dict[str, Any] = {}
-        self._generation = 0
+        self._generation = FIRST_GENERATION
         self._saved_at = 0.0
 
     def load(self) -> Frontier | None:
         """As `Frontiers.load`."""
         return parse_frontier(self._document, self._new) if self._document else None
+
+    def expect_pending(self) -> None:
+        """As `Frontiers.expect_pending`: nobody cancels it."""
 
     def begin(self) -> Frontier:
         """As `Frontiers.begin`."""

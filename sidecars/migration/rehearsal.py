@@ -297,6 +297,9 @@ class _UnwrittenFrontiers:
         """As `Frontiers.load`."""
         return self.last
 
+    def expect_pending(self) -> None:
+        """As `Frontiers.expect_pending`: this version is of no keyring."""
+
     def begin(self) -> Frontier:
         """As `Frontiers.begin`."""
         old, new = self.versions.old.cipher, self.versions.new.cipher

@@ -43,6 +43,9 @@ class Frontiers(Protocol):
     def load(self) -> Frontier | None:
         """The frontier of this rotation; None before it has begun. Raises DamagedFile."""
 
+    def expect_pending(self) -> None:
+        """See that nobody has cancelled the new version. Raises MigrationRefused NOTHING."""
+
     def begin(self) -> Frontier:
         """Write the first one. Raises JobTaken, DamagedFile; MigrationRefused NOTHING for a cancelled key."""
 
@@ -96,14 +99,18 @@ class MongoFrontiers:
             raise DamagedFile(KeysReason.SCHEMA, text, "use the keyring with which the move began")
         return frontier
 
+    def expect_pending(self) -> None:
+        """As `Frontiers.expect_pending`. Cost: one read of the keyring."""
+        if not self._is_pending():
+            raise _cancelled("abort the job; or sealwire keys cancel CLASS --undo, and resume it")
+
     def begin(self) -> Frontier:
         """As `Frontiers.begin`. They go on from an earlier rotation's, which proxies may still name.
 
         Who cancels the key writes the keyring, and then looks for a frontier; this one writes the frontier,
         and then looks at the keyring. So at least one of them sees the other.
         """
-        if not self._is_pending():
-            raise _cancelled("abort the job; or sealwire keys cancel CLASS --undo, and resume it")
+        self.expect_pending()
         frontier = self._first()
         if not self._is_pending():
             raise _cancelled(

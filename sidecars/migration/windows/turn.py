@@ -157,7 +157,7 @@ class Turn:
             # what lies in clear before anything has moved was written past Sealwire
             if first.new and (has_begun or not self._versions.new.is_plaintext):
                 raise _without_frontier()
-            if not self._until_all(self._knows):
+            if not self._until_all(self._knows, self._frontiers.expect_pending):
                 return None
             frontier = self._frontiers.begin()
         noted = replace(self.job.noted(_now()), expected=self.job.read + first.old)
@@ -173,9 +173,10 @@ class Turn:
         class_id = self._versions.new.cipher.class_id
         return lease.acknowledged.get(class_id) == FIRST_GENERATION
 
-    def _until_all(self, is_ready: Callable[[Lease], bool]) -> bool:
-        """Wait for every proxy, as long as it takes. False where a signal came first."""
+    def _until_all(self, is_ready: Callable[[Lease], bool], check: Callable[[], None] = lambda: None) -> bool:
+        """Wait for every proxy, as long as it takes and `check` raises nothing. False where a signal came."""
         while not self._stopped.is_set():
+            check()
             if self._wait_for_all(is_ready):
                 return True
         return False

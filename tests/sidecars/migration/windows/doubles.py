@@ -15,7 +15,7 @@ from sealwire.keys.frontier.frontier import Form, Frontier
 from sealwire.keys.frontier.record import Lease, frontier_document, parse_frontier
 from sealwire.keys.frontier.versions import ClassVersion, StoredForm
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, ValueType
-from sealwire.sidecars.migration.errors import JobTaken, MigrationReason
+from sealwire.sidecars.migration.errors import JobTaken, MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job
 from sealwire.sidecars.migration.moves import Direction
@@ -233,6 +233,8 @@ class MemoryFrontiers:
         self.fate = fate
         self.proxies = list(proxies)
         self.history: list[Frontier] = []
+        self.cancelled_after = 10**9
+        """How many times the key is found pending."""
 
     @property
     def frontier(self) -> Frontier | None:
@@ -240,6 +242,11 @@ class MemoryFrontiers:
 
     def load(self) -> Frontier | None:
         return self.frontier
+
+    def expect_pending(self) -> None:
+        self.cancelled_after -= 1
+        if self.cancelled_after < 0:
+            raise MigrationRefused(MigrationReason.NOTHING, "cancelled")
 
     def begin(self) -> Frontier:
         self.fate.step()

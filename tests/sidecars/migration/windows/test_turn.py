@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier
-from sealwire.sidecars.migration.errors import JobTaken
+from sealwire.sidecars.migration.errors import JobTaken, MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Wish
@@ -168,6 +168,19 @@ def test_no_frontier_names_a_version_that_a_proxy_has_not_loaded(late: Following
     world.live(pace=TurnPace(waiting=lambda proxies, _waited_s: waited.append(tuple(proxies))))
     assert world.frontiers.frontier is not None
     assert world.frontiers.frontier.is_over
+
+
+def test_a_key_that_is_cancelled_while_proxies_are_waited_for_ends_the_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "HELD_UP_S", 2.5)
+    ticks = itertools.count()
+    world = World(clinic(), [FollowingProxy("without it", slowness=10**9)])
+    world.frontiers.cancelled_after = 3
+    with pytest.raises(MigrationRefused) as refused:
+        world.live(pace=TurnPace(clock=lambda: float(next(ticks))))
+    assert refused.value.reason is MigrationReason.NOTHING
+    assert world.frontiers.frontier is None
 
 
 def test_a_signal_before_every_proxy_has_the_new_version_leaves_no_frontier() -> None:
