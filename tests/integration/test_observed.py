@@ -105,7 +105,8 @@ def test_values_bytes_and_times_are_counted(watched: Watched) -> None:
             assert watched.figure("sealwire_network_bytes_total", peer=peer, direction=direction) > 500
     total = watched.figure("sealwire_command_duration_seconds_sum")
     assert 0 < watched.figure("sealwire_command_added_duration_seconds_sum") < total
-    assert watched.figure("sealwire_command_duration_seconds_count") >= 6
+    # one in eight, also while every command is timed for its line and its trace
+    assert 0 < watched.figure("sealwire_command_duration_seconds_count") < 6
 
 
 def test_a_slow_command_has_a_line_that_says_where_the_time_went(watched: Watched) -> None:
