@@ -74,6 +74,15 @@ def test_a_good_vector_is_read_and_written_exactly(
         assert CIPHER.encrypt_deterministically(vector["bson_type"], value) == envelope
 
 
+@pytest.mark.parametrize(
+    "cipher", [ContextCipher(KEY, CLASS_ID + 1, KEY_ID), ContextCipher(KEY, CLASS_ID, KEY_ID[::-1])]
+)
+def test_the_key_by_another_name_opens_nothing(cipher: ContextCipher) -> None:
+    envelope = CIPHER.encrypt_deterministically(0x08, b"\1")
+    with pytest.raises(DecryptionFailed):
+        cipher.decrypt(envelope)
+
+
 def test_a_reader_of_one_format_refuses_the_other() -> None:
     envelope = CIPHER.encrypt_deterministically(0x08, b"\1")
     with pytest.raises(InvalidEnvelope) as caught:

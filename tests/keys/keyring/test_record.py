@@ -152,6 +152,7 @@ SECOND_FAULTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "no wrapped_at": lambda whole: whole.pop("wrapped_at"),
     "wrapped_at no time": lambda whole: whole.update(wrapped_at="today"),
     "pending and not the newest": key_of_first_class(1, {"state": "pending"}),
+    "pending and last but one": key_of_first_class(3, {"state": "pending"}),
     "pending without material": key_of_first_class(4, {"wrapped": None}),
     "retired without material": key_of_first_class(2, {"wrapped": None}),
     "two active keys": key_of_first_class(4, {"state": "active"}),

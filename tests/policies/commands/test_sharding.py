@@ -71,6 +71,7 @@ def test_a_unique_key_names_the_context_of_its_values() -> None:
         return command("shardCollection", key, unique=True)
 
     assert plan_of(unique({"tenant": 1, "nhs_number": 1}), policies).edits == []
+    assert plan_of(command("shardCollection", {"nhs_number": 1}), policies).edits == []
     with pytest.raises(Refusal) as caught:
         plan_of(unique({"nhs_number": 1}), policies)
     assert caught.value.reason is Reason.CONTEXT

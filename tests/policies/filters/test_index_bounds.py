@@ -3,9 +3,19 @@
 from typing import Any
 
 import pytest
+from bson import encode
 
 from sealwire.policies.errors import Reason
+from sealwire.policies.filters.index_bounds import fixed_by_bounds
+from sealwire.wire.raw_bson import elements
 from tests.policies.support import covered, reason, refusal_of
+
+
+def test_a_field_is_fixed_where_both_bounds_have_it() -> None:
+    buf = encode({"min": {"a": 1, "both": 1}, "max": {"both": 2, "b": 1}})
+    bounds = {element.name: element for element in elements(buf, 0)}
+    assert fixed_by_bounds(buf, bounds) == {b"both"}
+    assert fixed_by_bounds(buf, {b"min": bounds[b"min"]}) == frozenset()
 
 
 def find(low: Any, high: Any) -> dict[str, Any]:

@@ -6,10 +6,11 @@ import pytest
 from bson import Binary
 
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
-from sealwire.proxy.session.effects import Audit, Done, Effect, PauseClient, ToServer
+from sealwire.proxy.session.effects import Audit, Close, CloseReason, Done, Effect, PauseClient, ToServer
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.states import State
 from sealwire.wire.header import request_id_of
+from sealwire.wire.op_msg import MORE_TO_COME
 from tests.proxy.session.world import body_of, command, legacy_query, legacy_reply, reply, sealed, session
 
 ANN, BOB = {"user": "ann", "db": "admin"}, {"user": "bob", "db": "clinic"}
@@ -67,6 +68,18 @@ def test_the_server_is_asked_once_and_before_the_first_command() -> None:
         assert any(isinstance(each, ToServer) for each in wire.send(FIND))
     assert wire.callers == ("ann@admin",)
     assert wire.asked == [{"connectionStatus": 1, "$db": "admin"}]
+
+
+def test_an_answer_that_more_is_to_follow_ends_the_connection() -> None:
+    wire = Wire()
+    wire.log_in()
+    _, question = wire.session.client_data(command(FIND, 77))
+    assert isinstance(question, ToServer)
+    answer = {"authInfo": {"authenticatedUsers": [ANN]}, "ok": 1.0}
+    lie = reply(answer, request_id_of(question.data), flags=MORE_TO_COME)
+    (end,) = [each for each in wire.session.server_data(lie) if isinstance(each, Close)]
+    assert end.reason is CloseReason.SERVER_PROTOCOL
+    assert wire.callers == ()
 
 
 def test_a_refusal_after_a_login_is_that_users() -> None:
