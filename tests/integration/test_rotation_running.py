@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from pymongo import MongoClient
 
 from sealwire.crypto.envelope import parse_header
+from sealwire.keys.frontier.record import DATABASE as FRONTIER_DATABASE
 from sealwire.keys.kek.environment import EnvironmentKek
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.file import open_record, read_record
@@ -30,6 +32,15 @@ PATIENCE_S = 120.0
 LONGEST_S = 600.0
 LATE_S = 8
 """Far longer than the settling that the job is given."""
+
+
+@pytest.fixture(autouse=True)
+def emptied(database: DatabaseProcess) -> Iterator[None]:
+    """Both tests share a server, and each begins without a collection or a frontier."""
+    yield
+    with database.connect() as client:
+        for name in ("clinic", FRONTIER_DATABASE):
+            client.drop_database(name)
 
 
 @pytest.fixture
