@@ -60,6 +60,14 @@ def test_a_folder_that_is_not_there_is_a_wrong_setting(run: Run, tmp_path: Path)
     assert run("--output", tmp_path / "none" / "sealwire.yaml").code == 78
 
 
+def said_of_wrong(run: Run, tmp_path: Path, layout: Layout, option: str, value: str) -> str:
+    """What is said of an option, where no file is written and none is named."""
+    path = tmp_path / "sealwire.yaml"
+    done = run("--topology", layout.value, option, value, "--output", path)
+    assert (done.code, path.exists(), str(path) in done.err) == (2, False, False)
+    return done.err
+
+
 @pytest.mark.parametrize(
     "upstream",
     ["mongo.example", "m:1\nlog: {level: debug}", 'm:1"}\nworkers: 9', "[::1", "::1:9", "m:0", "m:99999", ""],
@@ -68,10 +76,8 @@ def test_a_folder_that_is_not_there_is_a_wrong_setting(run: Run, tmp_path: Path)
 def test_what_is_no_address_writes_nothing_and_names_the_option(
     run: Run, tmp_path: Path, layout: Layout, upstream: str
 ) -> None:
-    path = tmp_path / "sealwire.yaml"
-    done = run("--topology", layout.value, "--upstream", upstream, "--output", path)
-    assert (done.code, path.exists(), str(path) in done.err) == (2, False, False)
-    assert "'--upstream': takes HOST:PORT" in done.err
+    said = said_of_wrong(run, tmp_path, layout, "--upstream", upstream)
+    assert "'--upstream': takes HOST:PORT" in said
 
 
 @pytest.mark.parametrize("layout", [layout for layout in Layout if layout is not Layout.DEMO])
@@ -79,10 +85,7 @@ def test_what_is_no_address_writes_nothing_and_names_the_option(
 def test_what_is_no_host_writes_nothing_and_names_the_option(
     run: Run, tmp_path: Path, layout: Layout, host: str
 ) -> None:
-    path = tmp_path / "sealwire.yaml"
-    done = run("--topology", layout.value, "--advertise", host, "--output", path)
-    assert (done.code, path.exists(), str(path) in done.err) == (2, False, False)
-    assert "'--advertise': takes " in done.err
+    assert "'--advertise': takes " in said_of_wrong(run, tmp_path, layout, "--advertise", host)
 
 
 @pytest.mark.parametrize("layout", [Layout.STANDALONE, Layout.REPLICA_SET, Layout.FOLLOWED])

@@ -131,15 +131,20 @@ def test_a_window_that_is_not_let_go_is_withdrawn_and_tried_again(monkeypatch: p
     assert len(withdrawn) > 2
 
 
-def test_a_signal_withdraws_a_window_that_does_not_move() -> None:
-    world = World(clinic(), [HoldingProxy("cursor", slowness=10**9)])
+def interrupted(world: World) -> Job:
+    """The job after a signal that comes while it waits for proxies."""
 
     def interrupt(_proxies: Sequence[str], _waited_s: float) -> None:
         turn._stopped.set()
 
     stores = Stores(world.values, world.frontiers, world.notes)
     turn = Turn(job(), VERSIONS, stores, lambda: None, TurnPace(waiting=interrupt))
-    assert turn.run().standing is Standing.PAUSED
+    return turn.run()
+
+
+def test_a_signal_withdraws_a_window_that_does_not_move() -> None:
+    world = World(clinic(), [HoldingProxy("cursor", slowness=10**9)])
+    assert interrupted(world).standing is Standing.PAUSED
     frontier = world.frontiers.frontier
     assert frontier is not None
     assert frontier.generation > 1
@@ -185,13 +190,7 @@ def test_a_key_that_is_cancelled_while_proxies_are_waited_for_ends_the_job(
 
 def test_a_signal_before_every_proxy_has_the_new_version_leaves_no_frontier() -> None:
     world = World(clinic(), [FollowingProxy("never", slowness=10**9)])
-
-    def interrupt(_proxies: Sequence[str], _waited_s: float) -> None:
-        turn._stopped.set()
-
-    stores = Stores(world.values, world.frontiers, world.notes)
-    turn = Turn(job(), VERSIONS, stores, lambda: None, TurnPace(waiting=interrupt))
-    assert turn.run().standing is Standing.PAUSED
+    assert interrupted(world).standing is Standing.PAUSED
     assert world.frontiers.frontier is None
 
 
