@@ -11,6 +11,7 @@ from sealwire.proxy.server.observability.reach import ServerReach
 from sealwire.proxy.server.reaching import ServerWatch
 from sealwire.proxy.server.upstream import Upstream
 from sealwire.proxy.server.workers import pulse
+from sealwire.testbed.ports import free_port
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     LOOPBACK,
@@ -34,8 +35,7 @@ HELLO = {"ok": 1.0, "isWritablePrimary": True}
 async def test_a_client_that_cannot_be_served_shows_that_the_server_is_down(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with fake_server() as server:
-        port = server.port
+    port = free_port()
     async with running(make_loaded(make_config(port)), FakeSessions()) as proxy:
         async with client_of(proxy) as (reader, writer):
             peer = "{}:{}".format(*writer.get_extra_info("sockname"))
@@ -86,7 +86,7 @@ async def test_a_server_that_accepts_and_answers_nothing_is_down_however_many_cl
     """As one that is frozen: the kernel goes on accepting for it."""
     monkeypatch.setattr(reaching, "LOOK_S", 0.0)
     monkeypatch.setattr(pulse, "TICK_S", 0.01)
-    sessions, limits = FakeSessions(), Limits(connect_s=0.05, handshake_s=5.0)
+    sessions, limits = FakeSessions(), Limits(connect_s=0.4, handshake_s=5.0)
     async with (
         fake_server() as server,
         running(make_loaded(make_config(server.port, limits=limits)), sessions) as proxy,
@@ -112,7 +112,7 @@ async def test_a_server_that_works_on_something_long_is_asked_and_stays_up(
 ) -> None:
     monkeypatch.setattr(reaching, "LOOK_S", 0.0)
     monkeypatch.setattr(pulse, "TICK_S", 0.01)
-    sessions, limits = FakeSessions(), Limits(connect_s=0.2, handshake_s=5.0)
+    sessions, limits = FakeSessions(), Limits(connect_s=0.5, handshake_s=5.0)
     async with (
         hello_server(HELLO, other=UNAUTHORIZED) as port,
         running(make_loaded(make_config(port, limits=limits)), sessions) as proxy,
@@ -127,8 +127,7 @@ async def test_a_server_that_works_on_something_long_is_asked_and_stays_up(
 
 
 async def test_servers_that_have_gone_are_forgotten() -> None:
-    async with fake_server() as server:
-        address = Address(LOOPBACK, server.port)
+    address = Address(LOOPBACK, free_port())
     watch, limits = ServerWatch(lambda: 0.0), Limits(connect_s=1.0)
     down = ServerReach(str(address))
     down.doubt()

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from sealwire.cli import sealwire
 from sealwire.keys.kek.environment import generate_encoded_kek
 from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.ports import free_port
 from tests.proxy.server.harness import LOOPBACK, POLICY
 from tests.proxy.server.site import Site, hello_thread, make_site, serving
 
@@ -103,8 +104,7 @@ def another_kek(site: Site) -> None:
 
 
 def server_down(site: Site) -> None:
-    with socket.create_server((LOOPBACK, 0)) as free:
-        site.config["upstream"]["address"] = f"{LOOPBACK}:{free.getsockname()[1]}"
+    site.config["upstream"]["address"] = f"{LOOPBACK}:{free_port()}"
 
 
 def server_name_unknown(site: Site) -> None:

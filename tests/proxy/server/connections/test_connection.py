@@ -31,6 +31,7 @@ from sealwire.proxy.session.effects import (
 )
 from sealwire.proxy.session.records import CommandRecord
 from sealwire.proxy.session.session import Session
+from sealwire.testbed.ports import free_port
 from tests.proxy.server.connections.hand_moved import HandMoved, Scene, Scripted, turns
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
@@ -246,9 +247,7 @@ async def test_the_client_is_closed_when_the_server_goes_in_mid_message_and_the_
 
 
 async def test_a_client_is_closed_when_the_server_cannot_be_reached() -> None:
-    with socket.create_server((LOOPBACK, 0)) as free:
-        port = free.getsockname()[1]
-    async with running(make_loaded(make_config(port)), FakeSessions()) as proxy:
+    async with running(make_loaded(make_config(free_port())), FakeSessions()) as proxy:
         async with client_of(proxy) as (reader, _):
             assert await soon(reader.read()) == b""
         reason = {"reason": "upstream-refused"}

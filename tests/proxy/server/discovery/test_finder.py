@@ -3,7 +3,6 @@
 import asyncio
 import json
 import threading
-import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -267,16 +266,14 @@ async def test_a_layout_is_told_of_again_until_all_of_its_listeners_stand() -> N
 
 
 async def test_a_frozen_member_keeps_nobody_from_hearing_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch_module, "ANSWER_S", 0.2)
+    monkeypatch.setattr(watch_module, "ANSWER_S", 0.5)
     with played_set("", "") as played:
         finder, watch = finder_of(following(*played.members))
         await soon(finder.first())
         frozen = threading.Event()
-        played.members[1].facts = lambda: {"late": frozen.wait(5)}
+        played.members[1].facts = lambda: {"late": frozen.wait(30)}  # longer than `soon` waits
         played.add(PlayedServer())
-        began = time.monotonic()
         assert await soon(finder.round())
-        assert time.monotonic() - began < 3
         assert len(finder.layout.members) == 3
         frozen.set()
         watch.close()

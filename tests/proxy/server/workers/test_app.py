@@ -39,6 +39,7 @@ from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import AuditSettings, Keeping, Origin, WhenFull
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.session.effects import Audit, Done, Effect, ToClient
+from sealwire.testbed.ports import free_port
 from sealwire.wire.op_msg import build_op_msg
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
@@ -64,12 +65,6 @@ STANDALONE = {"ok": 1.0, "isWritablePrimary": True}
 
 def replica_set(*hosts: str, **more: Any) -> dict[str, Any]:
     return {"ok": 1.0, "setName": "rs0", "hosts": list(hosts), "me": hosts[0], **more}
-
-
-def closed_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 async def start_error(proxy: Proxy) -> ServerError:
@@ -116,7 +111,7 @@ async def test_a_member_without_a_listener_keeps_the_proxy_from_starting(role: s
 
 
 async def test_each_member_of_a_set_is_told_by_the_address_of_its_listener_and_one_may_be_down() -> None:
-    down = closed_port()
+    down = free_port()
     reply = replica_set("PLACEHOLDER", f"LocalHost:{down}")
     async with hello_server(reply) as port:
         reply["hosts"][0] = f"{LOOPBACK}:{port}"
@@ -130,7 +125,7 @@ async def test_each_member_of_a_set_is_told_by_the_address_of_its_listener_and_o
 
 
 async def test_a_server_that_is_down_keeps_the_proxy_from_starting() -> None:
-    loaded = make_loaded(make_config(closed_port(), probe=True))
+    loaded = make_loaded(make_config(free_port(), probe=True))
     error = await start_error(Proxy(loaded, FakeSessions()))
     assert isinstance(error, UpstreamUnavailable)
     assert error.reason is StartReason.UPSTREAM_REFUSED
@@ -208,7 +203,7 @@ async def test_one_member_without_logins_is_enough() -> None:
 
 async def test_a_server_that_falls_silent_after_hello_is_not_waited_for_without_end() -> None:
     async with silent_after_hello() as port:
-        config = make_config(port, probe=True, limits=Limits(connect_s=0.2))
+        config = make_config(port, probe=True, limits=Limits(connect_s=0.5))
         async with running(make_loaded(config), FakeSessions()):
             pass
 
@@ -230,7 +225,7 @@ async def silent_after_hello() -> AsyncIterator[int]:
 
 async def test_a_server_that_says_nothing_or_hangs_up_keeps_the_proxy_from_starting() -> None:
     async with fake_server() as server:
-        limits = Limits(connect_s=0.1)
+        limits = Limits(connect_s=0.5)
         loaded = make_loaded(make_config(server.port, probe=True, limits=limits))
         assert (await start_error(Proxy(loaded, FakeSessions()))).reason is StartReason.UPSTREAM_PROTOCOL
     async with fake_server() as server:
@@ -243,7 +238,7 @@ async def test_a_server_that_says_nothing_or_hangs_up_keeps_the_proxy_from_start
 
 async def test_nothing_is_left_listening_when_one_port_is_in_use() -> None:
     with socket.create_server((LOOPBACK, 0)) as taken:
-        free = closed_port()
+        free = free_port()
         config = with_members(make_config(1), (LOOPBACK, 1), (LOOPBACK, 2))
         first = replace(config.members[0], listen=Address(LOOPBACK, free))
         second = replace(config.members[1], listen=Address(LOOPBACK, taken.getsockname()[1]))
