@@ -4,7 +4,7 @@ What the chunks hold is ordinary gzip, by Intel's ISA-L through python-isal (ADR
 """
 
 import hashlib
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from isal import igzip_threaded
 
@@ -13,6 +13,7 @@ from sealwire.sidecars.backup.stores.store import ReadStream, Upload
 
 # ISA-L's levels are 0 to 3. On dumps of encrypted collections, 3 saves 1 % more and takes twice as long.
 _GZIP_LEVEL = 2
+_BLOCK_BYTES = 1 << 20
 
 
 class Counted:
@@ -123,13 +124,49 @@ class CountedStream(Counted):
         return self._count(b"".join(parts))
 
 
-def gzipped(stream: ChunkWriter | ChunkReader, mode: str) -> BinaryIO:
-    """The bytes inside gzip; `mode` is "rb" or "wb". Memory: a few blocks.
+class Gunzipped:
+    """The bytes inside gzip. One thread opens chunks and decompresses while another uses what came out."""
 
-    One thread compresses and seals while another reads the server. What `stream` raises comes out of a later
-    write, or of close; of the read that would have needed the bytes. Closing it leaves `stream` open.
+    def __init__(self, chunks: ChunkReader) -> None:
+        """Closing it leaves `chunks` open. Memory: a few blocks."""
+        self._opened = _threaded(chunks, "rb")
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes; b"" at the end.
+
+        Raises what `chunks` raises, of the read that would have needed the bytes; EOFError, zlib.error,
+        OSError where there is no gzip.
+        """
+        if size < 0:
+            return b"".join(iter(lambda: self.read(_BLOCK_BYTES), b""))
+        data = self._opened.read(size)
+        if not data and size and not self._is_at_end():
+            # The library waits 10 ms for its thread, and takes a thread that has ended for the end. One that
+            # was slow may have left its last block between these two looks: it lies there now.
+            data = self._opened.read(size)
+            if not data and not self._is_at_end():
+                raise EOFError
+        return data
+
+    def close(self) -> None:
+        """Stop, wherever it is."""
+        self._opened.close()
+
+    def _is_at_end(self) -> bool:
+        return bool(cast(Any, self._opened).raw.eof)
+
+
+def gzipped(chunks: ChunkWriter) -> BinaryIO:
+    """Takes what is to be compressed into chunks. Memory: a few blocks.
+
+    One thread compresses and seals while another reads the server. What `chunks` raises comes out of a later
+    write, or of close. Closing it leaves `chunks` open.
     """
+    return _threaded(chunks, "wb")
+
+
+def _threaded(stream: ChunkWriter | ChunkReader, mode: str) -> BinaryIO:
     opened = igzip_threaded.open(  # type: ignore[no-untyped-call]
-        stream, mode, compresslevel=_GZIP_LEVEL, threads=1, block_size=1 << 20
+        stream, mode, compresslevel=_GZIP_LEVEL, threads=1, block_size=_BLOCK_BYTES
     )
     return cast(BinaryIO, opened)

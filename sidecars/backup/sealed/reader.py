@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupMissing, BackupReason
-from sealwire.sidecars.backup.sealed.chunk_io import ChunkReader, CountedStream, gzipped
+from sealwire.sidecars.backup.sealed.chunk_io import ChunkReader, CountedStream, Gunzipped
 from sealwire.sidecars.backup.sealed.header import UncheckedHeader, read_header
 from sealwire.sidecars.backup.sealed.key_slots import BackupKeys, Identity, unwrap_slots
 from sealwire.sidecars.backup.sealed.sidecar import MAX_SIDECAR_BYTES, RawSidecar, Sidecar, parse_sidecar
@@ -42,7 +42,7 @@ class SealedReader:
 
     def __init__(self, backup: OpenBackup) -> None:
         self._backup = backup
-        self._gzip = gzipped(backup.chunks, "rb")
+        self._gzip = Gunzipped(backup.chunks)
         self.sidecar = backup.sidecar
         """None when no sidecar lies beside the backup; the manifest is inside as well."""
 

@@ -71,7 +71,7 @@ class SealedWriter:
 
     def __init__(self, backup: NewBackup) -> None:
         self._backup = backup
-        self._gzip = gzipped(backup.chunks, "wb")
+        self._gzip = gzipped(backup.chunks)
         self._written = 0
         self._open = True
 

@@ -1,15 +1,18 @@
 """Writer and reader together, on a directory: what goes in comes out, and nothing else ever does."""
 
 import io
+import queue
 import random
 import tarfile
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sealwire.sidecars.backup.errors import (
+    BackupDamaged,
     BackupExists,
     BackupKeyDenied,
     BackupMissing,
@@ -84,6 +87,32 @@ def test_a_megabyte_of_noise_in_the_default_chunks_comes_back(store: LocalStore)
         writer.write(data)
         writer.commit(make_manifest())
     assert read_all(store) == data
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_block_that_came_late_is_not_taken_for_the_end(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """The library waits for its thread, gives up, then finds it ended: with its last blocks, or without."""
+    seal(store)
+    with open_backup(store, "b", [KEK]) as reader:
+        library = cast(Any, reader._gzip._opened).raw
+        library.worker.join(60)
+        take, vain = library.queue.get, iter(range(times))
+
+        def late(*waits: Any, **more: Any) -> bytes:
+            if next(vain, None) is not None:
+                raise queue.Empty
+            return bytes(take(*waits, **more))
+
+        monkeypatch.setattr(library.queue, "get", late)
+        if times == 1:
+            assert reader.read() == make_dump()[0]
+            reader.finish()
+        else:
+            with pytest.raises(BackupDamaged) as caught:
+                reader.read()
+            assert caught.value.reason is BackupReason.COMPRESSION
 
 
 def test_no_word_of_the_content_is_in_the_files(store: LocalStore, tmp_path: Path) -> None:
