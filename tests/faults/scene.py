@@ -14,6 +14,7 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pymongo import MongoClient
+from pymongo.errors import AutoReconnect
 
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.ports import LOOPBACK
@@ -122,6 +123,15 @@ def until(holds: Callable[[], bool], within_s: float = WITHIN_S) -> None:
     while not holds():
         assert time.monotonic() < deadline_s, "the deadline has passed"
         time.sleep(0.02)
+
+
+def answers(client: MongoClient[Document]) -> bool:
+    """Whether a client gets through to its server; it keeps the connection."""
+    try:
+        client.admin.command("ping")
+    except AutoReconnect:
+        return False
+    return True
 
 
 def freeze(pid: int) -> None:

@@ -176,7 +176,10 @@ class Hand:
     def _kill_a_worker(self) -> None:
         workers = self._running.workers()
         if len(workers) == WORKERS:
-            os.kill(self._chance.choice(workers), signal.SIGKILL)
+            victim = self._chance.choice(workers)
+            os.kill(victim, signal.SIGKILL)
+            # until it is gone the kernel hands it connections, which nobody will serve
+            until(lambda: victim not in self._running.workers())
 
 
 def test_clients_see_registers_whatever_breaks(

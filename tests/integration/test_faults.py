@@ -9,6 +9,7 @@ from pymongo.errors import AutoReconnect, ConnectionFailure
 
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from tests.faults.scene import answers, until
 from tests.integration.conftest import POLICY, Document
 from tests.support.relay import Relay, relay
 from tests.support.secantus import secantus
@@ -73,5 +74,6 @@ def test_the_server_crashes_and_comes_back(scene: Scene) -> None:
 
 def test_sigterm_drains_and_exits_with_zero(scene: Scene) -> None:
     with client_of(scene, serverSelectionTimeoutMS=500) as client:
+        until(lambda: answers(client))  # the first time that may take longer
         client["clinic"].patients.insert_one({"nhs_number": "0"})
         assert scene.proxy.stop() == 0
