@@ -34,6 +34,7 @@ from tests.proxy.server.page.pages import (
     nothing_seen,
     some_watched,
 )
+from tests.support.audit_log import until_refusals
 from tests.support.doc_commands import run_document
 from tests.support.secantus import secantus
 
@@ -177,6 +178,7 @@ def test_the_page_of_a_proxy_shows_what_it_does_and_no_value(
             with pytest.raises(OperationFailure):
                 patients.find_one({"nhs_number": {"$regex": MARKER}})
             client["clinic"]["patients"].find_one({"nhs_number": MARKER})
+            until_refusals(tmp_path / "audit.jsonl", 1)
             subprocess.run(watch, check=True, capture_output=True, timeout=60)
             page = run_document(PAGE, tmp_path, "look", at)
     assert MARKER not in page
