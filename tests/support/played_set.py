@@ -66,6 +66,7 @@ class PlayedServer:
         """Names of the commands that reached it, but for hello."""
         self.heard: list[Document] = []
         """Those commands, as they came."""
+        self._is_away = False
         self._listener = socket.create_server((host, 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
@@ -77,7 +78,11 @@ class PlayedServer:
         return f"{self.host}:{self.port}"
 
     def stop(self) -> None:
-        """Go away: no new connections, and those that are open are cut."""
+        """Go away: no new connections, and those that are open are cut.
+
+        One that is cut later than another, or was just accepted, must not answer meanwhile that all is well.
+        """
+        self._is_away = True
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -94,6 +99,7 @@ class PlayedServer:
     def start(self) -> None:
         """Come back on the same port."""
         self._listener = socket.create_server((self.host, self.port))
+        self._is_away = False
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def _accept(self, listener: socket.socket) -> None:
@@ -118,7 +124,10 @@ class PlayedServer:
                 server = socket.create_connection((host, int(port)))
                 self._open.append(server)
             while True:
-                client.sendall(self._answer(_message(client), server))
+                answer = self._answer(_message(client), server)
+                if self._is_away:
+                    break
+                client.sendall(answer)
         for sock in (client, server):
             if sock is not None:
                 sock.close()

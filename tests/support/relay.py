@@ -41,7 +41,7 @@ class Relay:
         self.upstream = upstream
         """Where new connections lead."""
         self._listener = socket.create_server((host, 0), backlog=512)
-        self._open: list[socket.socket] = []
+        self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self.to_server = bytearray()
         """Everything that was sent towards the server, all connections together."""
@@ -85,7 +85,7 @@ class Relay:
     def cut(self) -> None:
         """Close every connection; new ones are accepted as before."""
         with self._lock:
-            sockets, self._open = self._open, []
+            sockets, self._open = self._open, set()
         for sock in sockets:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
@@ -103,15 +103,21 @@ class Relay:
                 client.close()
                 continue
             with self._lock:
-                self._open += [client, server]
+                self._open |= {client, server}
             sent = bytearray()
             self.connections.append(sent)
-            for source, sink, records in (
-                (client, server, (self.to_server, sent)),
-                (server, client, (self.to_client,)),
-            ):
-                arguments = (source, sink, records)
-                threading.Thread(target=self._pump, args=arguments, daemon=True).start()
+            threading.Thread(target=self._carry, args=(client, server, sent), daemon=True).start()
+
+    def _carry(self, client: socket.socket, server: socket.socket, sent: bytearray) -> None:
+        """Both ways until either is over; a test may have more connections than it may have open files."""
+        back = threading.Thread(target=self._pump, args=(server, client, (self.to_client,)), daemon=True)
+        back.start()
+        self._pump(client, server, (self.to_server, sent))
+        back.join()
+        with self._lock:
+            self._open -= {client, server}
+        client.close()
+        server.close()
 
     def _pump(self, source: socket.socket, sink: socket.socket, records: tuple[bytearray, ...]) -> None:
         to_server = records[0] is self.to_server
