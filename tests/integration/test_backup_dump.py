@@ -102,7 +102,7 @@ def test_a_server_that_goes_away_leaves_no_backup(tmp_path: Path, blocks_before:
             if seen == blocks_before:
                 process.kill()
 
-        uri = process.uri() + "?serverSelectionTimeoutMS=500"
+        uri = process.uri() + "?serverSelectionTimeoutMS=1500"
         with connected(uri) as client, create_backup(store, "gone", [KEK]) as sink:
             if blocks_before == 0:
                 process.kill()
