@@ -13,7 +13,7 @@ from sealwire.testbed.ports import LOOPBACK
 
 Arguments = Sequence[str | Path]
 
-START_WITHIN_S = 20.0
+START_WITHIN_S = 60.0
 TERMINATE_WITHIN_S = 15.0
 _LOOK_AGAIN_S = 0.02
 _TAIL_BYTES = 4_000

@@ -36,7 +36,7 @@ from sealwire.wire.header import request_id_of
 from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import build_op_msg
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 LOOPBACK = "127.0.0.1"
 POLICY = b"""\
 version: 1

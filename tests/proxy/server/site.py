@@ -109,7 +109,7 @@ class Running:
 
 
 @contextmanager
-def serving(site: Site, longest_s: float = 60.0) -> Iterator[Running]:
+def serving(site: Site, longest_s: float = 120.0) -> Iterator[Running]:
     """A proxy in a process of its own; ended with the block whatever happens, and after so long at most."""
     process = subprocess.Popen(site.command(), env=site.environ, stderr=subprocess.PIPE, text=True)
     killer = threading.Timer(longest_s, process.kill)

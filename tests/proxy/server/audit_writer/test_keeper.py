@@ -28,7 +28,7 @@ from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.effects import Audit
 from tests.audit.logs import KEY
-from tests.proxy.server.harness import until
+from tests.proxy.server.harness import soon, until
 
 pytestmark = pytest.mark.integration
 
@@ -285,8 +285,7 @@ async def test_a_writer_ends_when_the_proxy_has_been_killed(tmp_path: Path) -> N
     for ring in running.keeper._rings:
         os.close(ring.waker)
     assert running.keeper._process is not None
-    async with asyncio.timeout(10):
-        assert await running.keeper._process.wait() == 0
+    assert await soon(running.keeper._process.wait()) == 0
     assert numbers_in(tmp_path) == list(range(20))
     assert_whole(tmp_path)
     assert running.keeper._keeping is not None

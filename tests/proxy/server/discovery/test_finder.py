@@ -271,7 +271,7 @@ async def test_a_frozen_member_keeps_nobody_from_hearing_the_others(monkeypatch:
         finder, watch = finder_of(following(*played.members))
         await soon(finder.first())
         frozen = threading.Event()
-        played.members[1].facts = lambda: {"late": frozen.wait(30)}  # longer than `soon` waits
+        played.members[1].facts = lambda: {"late": frozen.wait(60)}  # longer than `soon` waits
         played.add(PlayedServer())
         assert await soon(finder.round())
         assert len(finder.layout.members) == 3
