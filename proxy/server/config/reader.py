@@ -21,6 +21,7 @@ from sealwire.proxy.server.config.identity_names import read_identities
 from sealwire.proxy.server.config.member_names import read_address, read_members, read_sides
 from sealwire.proxy.server.config.overrides import ignored_variables, overridden, unnamed_variables
 from sealwire.proxy.server.config.setting_names import (
+    UNREAD_KEK,
     E,
     choice_of,
     read_audit,
@@ -154,7 +155,6 @@ def _traces(node: Node) -> TraceSettings:
 # These stand for what could not be read, and is complained of; what depends on it is not judged.
 _UNREAD_LISTEN = ListenTls(TlsMode.PLAINTEXT)
 _UNREAD_UPSTREAM = UpstreamTls(TlsMode.PLAINTEXT)
-_UNREAD_KEK = ProviderSettings(ProviderKind.ENVIRONMENT, "")
 
 
 class _Reader:
@@ -234,7 +234,7 @@ class _Reader:
     ) -> tuple[Place, ProviderSettings, KeySettings, VaultSettings | None]:
         """Where keys come from. What is said of Vault counts where something of them lies there."""
         keyring: Place = self._at(top, "keyring", lambda node: read_place(node, self._path), self._folder)
-        kek = self._at(top, "kek", lambda node: read_kek(node, self._path), _UNREAD_KEK)
+        kek = self._at(top, "kek", lambda node: read_kek(node, self._path), UNREAD_KEK)
         remote = kek.kind.is_remote or isinstance(keyring, VaultDocument)
         keys = self._complaints.read(
             lambda: read_keys(top.get("keys"), self._path, remote=remote), KeySettings()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
@@ -35,6 +35,9 @@ _PACE: Mapping[str, Callable[[Node], Any]] = {
     "file_bytes": lambda node: node.integer(1 << 16, 1 << 40),
 }
 """How each field of `LogPace` is read."""
+
+UNREAD_KEK: Final = ProviderSettings(ProviderKind.ENVIRONMENT, "")
+"""Stands for what could not be read, and is complained of."""
 
 
 def read_audit(node: Node, path: ToPath) -> AuditSettings:
@@ -113,8 +116,7 @@ def read_kek(node: Node, path: ToPath) -> ProviderSettings:
     with complaints.gathered():
         others = tuple(key for key in every if key not in keys[provider])
         refuse_leftovers(entries, others, f"with `provider: {provider}`")
-    unread = ProviderSettings(ProviderKind.ENVIRONMENT, "")
-    settings = complaints.read(lambda: _provider(provider, node, entries, path), unread)
+    settings = complaints.read(lambda: _provider(provider, node, entries, path), UNREAD_KEK)
     complaints.check()
     return settings
 

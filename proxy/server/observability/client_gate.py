@@ -75,6 +75,11 @@ class ClientGate:
         for kind in over:
             self._tell(kind, self._storms.pop(kind))
 
+    def close(self) -> None:
+        """Tell of all that is held still: no more will come."""
+        while self._storms:
+            self._tell(*self._storms.popitem())
+
     def _tell(self, kind: str, storm: _Storm | None) -> None:
         if storm is None or not storm.held:
             return

@@ -316,6 +316,7 @@ class Proxy:
             self._abort_all()
             await within(services.wait_empty(), _ABORT_S)
         await self._listeners.close()
+        services.gate.close()
         note(_log, logging.INFO, "stopped")
 
     def _abort_all(self) -> None:

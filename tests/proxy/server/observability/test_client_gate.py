@@ -85,3 +85,14 @@ def test_a_line_without_a_client_is_held_too(storm: Storm) -> None:
     assert storm.lines() == [
         ("similar lines held", {"held": "cannot accept", "kind": "accept", "similar_lines_held": 2})
     ]
+
+
+def test_at_the_end_what_is_held_is_told_of_before_its_time(storm: Storm) -> None:
+    for kind in ("limit", "handshake", "limit"):
+        storm.refuse("10.0.0.7:1", kind)
+    storm.lines()
+    storm.gate.close()
+    told = {"held": "client not served", "kind": "limit", "similar_lines_held": 1, "clients": "10.0.0.7"}
+    assert storm.lines() == [("similar lines held", told)]
+    storm.gate.close()
+    assert storm.lines() == []
