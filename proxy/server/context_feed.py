@@ -31,6 +31,9 @@ _log = logging.getLogger("sealwire.server")
 # Without a maximum age in the settings there is none: then a store that is away keeps a destroyed key alive.
 _RETRY_S = 5.0
 
+_MOST_KEYRINGS = 3
+"""How many keyrings in a row one search may meet: they change seldom, and a load takes longer than a look."""
+
 T = TypeVar("T")
 
 
@@ -111,8 +114,27 @@ class ContextFeed:
     async def _find(
         self, wanted: Sequence[ContextWanted], key_ids: Sequence[bytes]
     ) -> tuple[int, int] | None:
-        """Look once; the key of a class that the keyring lacks, where that is what stands in the way."""
-        keyring, known = self._keys.keyring, self._mark
+        """Look; the key of a class that the keyring lacks, where that is what stands in the way.
+
+        What was found with a keyring that does not count any more is not taken: then once more.
+        """
+        for _ in range(_MOST_KEYRINGS):
+            keyring = self._keys.keyring
+            found = await self._find_with(keyring, wanted, key_ids)
+            if isinstance(found, UnknownKey):
+                return found.key
+            if found is None:
+                break
+            if self._keys.keyring is keyring:
+                self._cache.put(found)
+                break
+        return None
+
+    async def _find_with(
+        self, keyring: Keyring, wanted: Sequence[ContextWanted], key_ids: Sequence[bytes]
+    ) -> Found | UnknownKey | None:
+        """What one look finds; None where there was no answer."""
+        known = self._mark
 
         def find() -> tuple[int, Found | UnknownKey]:
             mark = self._store.destroyed_after(-1)[0] if known is None else known
@@ -134,11 +156,7 @@ class ContextFeed:
         if known is None:
             # whoever asked first knows of the most destructions to come
             self._mark = mark if self._mark is None else min(mark, self._mark)
-        if isinstance(found, UnknownKey):
-            return found.key
-        if self._keys.keyring is keyring:
-            self._cache.put(found)
-        return None
+        return found
 
     def use_settings(self, settings: KeySettings) -> None:
         """Other times count from now on."""

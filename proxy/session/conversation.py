@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Final, final
 
 from sealwire.keys.contexts.cache import ContextWanted
@@ -54,6 +55,19 @@ class LookUp:
         return tuple(f"{self.database}.{name}" for name in self.names)
 
 
+class WindowWait(Enum):
+    """Whether the command at hand waits for values that move."""
+
+    NONE = "none"
+    GOES_ON = "goes on"
+    """It does, or did and is being tried again."""
+    OVER = "over"
+    """It has, for as long as commands do."""
+
+
+_NO_WAIT: Final = WindowWait.NONE
+
+
 @final
 class Conversation:
     """What requests leave behind for their replies, and the session's states."""
@@ -71,7 +85,6 @@ class Conversation:
         "context_searches",
         "entitled",
         "has_failed_early",
-        "has_waited",
         "is_balanced",
         "is_ready",
         "legacy",
@@ -87,6 +100,7 @@ class Conversation:
         "topology",
         "unanswered",
         "views",
+        "window_wait",
     )
 
     def __init__(self, shared: Shared, topology: Topology) -> None:
@@ -100,9 +114,9 @@ class Conversation:
         self.unanswered: bytes | None = None
         """The error body with which the server failed to answer, for the command that waits."""
         self.context_searches = 0
-        """How often the keys of contexts were searched for on behalf of the command at hand."""
-        self.has_waited = False
-        """Whether the command at hand has waited for values that move, for as long as commands do."""
+        """How often in a row the keys of contexts were searched for on behalf of the command at hand."""
+        self.window_wait = _NO_WAIT
+        """Whether the command at hand waits for values that move."""
         self.is_balanced = False
         """Whether the client has said that a load balancer lies between."""
         settings = shared.settings
@@ -229,8 +243,18 @@ class Conversation:
 
     def meet_window(self) -> PauseClient:
         """The client's command waits until values that it uses have moved."""
+        self.window_wait = WindowWait.GOES_ON
+        # what was searched for was found, and may be forgotten until the command is tried again
+        self.context_searches = 0
+        self.views.clear()
         self.states.happened(Event.WINDOW_MET)
         return PauseClient(True)
+
+    def command_done(self) -> None:
+        """The command at hand was sent on, or has its answer: the next one begins anew."""
+        self.views.clear()
+        self.window_wait = _NO_WAIT
+        self.context_searches = 0
 
     def end(self, reason: CloseReason, detail: str = "") -> Close:
         """The session is over. What its commands use may go on at the server."""

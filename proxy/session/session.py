@@ -16,7 +16,7 @@ of one read may become more than memory has room for: what a side is `behind` wi
 from typing import final
 
 from sealwire.proxy.session.compression import MAX_STEP_BYTES, Compression
-from sealwire.proxy.session.conversation import Conversation, Side
+from sealwire.proxy.session.conversation import Conversation, Side, WindowWait
 from sealwire.proxy.session.effects import CloseReason, Count, Counter, Effect, GoOn, PauseClient
 from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import Topology
@@ -38,7 +38,16 @@ _CLIENT_WAITING = (State.LOOKING_UP, State.WAITING_FOR_WINDOW)
 class Session:
     """The sans-I/O core; see the module's theory of operation. Every method returns effects, in order."""
 
-    __slots__ = ("_client", "_conversation", "_held", "_server", "_states", "_waiting_since_s", "shared")
+    __slots__ = (
+        "_client",
+        "_conversation",
+        "_held",
+        "_keys_since_s",
+        "_server",
+        "_states",
+        "_window_since_s",
+        "shared",
+    )
 
     def __init__(self, shared: Shared, topology: Topology) -> None:
         self.shared = shared
@@ -48,7 +57,8 @@ class Session:
         longest = shared.settings.max_message_bytes
         self._server = ServerSide(self._conversation, Framer(longest, long_messages=True))
         self._held: list[tuple[Side, bytes | LongMessage]] = []
-        self._waiting_since_s: float | None = None
+        self._keys_since_s: float | None = None
+        self._window_since_s: float | None = None
 
     @property
     def idle(self) -> bool:
@@ -93,7 +103,7 @@ class Session:
         if self._states.messages is State.CLOSED:
             return []
         self._states.happened(Event.KEYS_LOADED)
-        self._waiting_since_s = None
+        self._keys_since_s = None
         return self._release()
 
     def certified(self, subject: str, certified: Certified = NOT_CERTIFIED) -> None:
@@ -136,19 +146,18 @@ class Session:
 
     def tick(self, now_s: float) -> list[Effect]:
         """The clock, about once a second; any steady clock will do."""
-        is_held_up = self._states.messages is State.WAITING_FOR_WINDOW
-        if not is_held_up and self._states.messages not in _WAITING:
-            self._waiting_since_s = None
-            return []
-        if self._waiting_since_s is None:
-            self._waiting_since_s = now_s
-        if now_s - self._waiting_since_s < self.shared.settings.key_wait_s:
-            return []
-        if is_held_up:
-            self._waiting_since_s = None
-            self._conversation.has_waited = True
+        limit_s = self.shared.settings.key_wait_s
+        for_keys = self._states.messages in _WAITING
+        self._keys_since_s = _since(self._keys_since_s, now_s, holds=for_keys)
+        # all of its waits for one command: between them it may look for keys and views again
+        for_window = self._conversation.window_wait is WindowWait.GOES_ON
+        self._window_since_s = _since(self._window_since_s, now_s, holds=for_window)
+        if self._keys_since_s is not None and now_s - self._keys_since_s >= limit_s:
+            return self._close(CloseReason.KEYS_UNAVAILABLE)
+        if self._window_since_s is not None and now_s - self._window_since_s >= limit_s:
+            self._conversation.window_wait = WindowWait.OVER
             return self.frontier_moved()
-        return self._close(CloseReason.KEYS_UNAVAILABLE)
+        return []
 
     def _receive(self, side: Side, data: bytes) -> list[Effect]:
         if self._states.messages is State.CLOSED:
@@ -265,3 +274,10 @@ def _inflated(compression: Compression, side: Side, message: bytes | LongMessage
     if isinstance(message, bytes) and isinstance(side, ClientSide):
         return compression.from_client(message, limit)
     return compression.from_server(message, limit)
+
+
+def _since(before_s: float | None, now_s: float, *, holds: bool) -> float | None:
+    """Since when something holds that held since `before_s`."""
+    if not holds:
+        return None
+    return now_s if before_s is None else before_s

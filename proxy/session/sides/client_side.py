@@ -17,7 +17,7 @@ from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.roles.rights import Rights
 from sealwire.proxy.session import replies
-from sealwire.proxy.session.conversation import Conversation, Side
+from sealwire.proxy.session.conversation import Conversation, Side, WindowWait
 from sealwire.proxy.session.effects import (
     Audit,
     CloseReason,
@@ -120,7 +120,9 @@ class ClientSide(Side):
             # the command waited for an answer, and the server could give none
             command, namespace = described(message, parsed)
             audit = Audit("refused", namespace, command, "NamespaceUnknown")
-            return denied(conversation, audit, unanswered, message, parsed)
+            effects = denied(conversation, audit, unanswered, message, parsed)
+            conversation.command_done()
+            return effects
         try:
             try:
                 effects = self._command(message, parsed)
@@ -136,8 +138,7 @@ class ClientSide(Side):
                 return [asked]
             effects = failed(conversation, missing, message, parsed)
         except WindowMet as window:
-            conversation.views.clear()
-            if not conversation.has_waited:
+            if conversation.window_wait is not WindowWait.OVER:
                 return [conversation.meet_window()]
             effects = failed(conversation, window, message, parsed)
         except Refusal as refusal:
@@ -146,9 +147,7 @@ class ClientSide(Side):
             effects = self._abandoned(message, parsed)
         except FAILURES as failure:
             effects = certificate_login.failed_or_begun(conversation, failure, message, parsed)
-        conversation.views.clear()
-        conversation.has_waited = False
-        conversation.context_searches = 0
+        conversation.command_done()
         return effects
 
     def _shortened(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:

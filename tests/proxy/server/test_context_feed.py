@@ -1,7 +1,7 @@
 """Keys of contexts are found in a thread, destroyed ones leave in time, and an outage is survived a while."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -38,10 +38,13 @@ class Faulty(SqliteContextStore):
     """A store that can be away."""
 
     error: Exception | None = None
+    meanwhile: Callable[[], None] = staticmethod(lambda: None)
+    """What happens while keys are looked for."""
 
     def find(self, class_id: int, tags: Sequence[bytes]) -> list[ContextRow]:
         if self.error is not None:
             raise self.error
+        self.meanwhile()
         return super().find(class_id, tags)
 
     def destroyed_after(self, mark: int) -> tuple[int, list[bytes]]:
@@ -166,6 +169,24 @@ async def test_a_key_that_a_newer_keyring_wrapped_has_that_loaded(world: World) 
     await world.find("a")
     assert world.keys.asked == [(NOTES, 2)]
     assert world.known == [True]
+
+
+@pytest.mark.parametrize(("changes", "is_known"), [(2, True), (3, False)])
+async def test_another_keyring_that_comes_during_a_search_has_it_made_again(
+    world: World, changes: int, is_known: bool
+) -> None:
+    await world.find("b")
+    Resolver(world.store).find(KEYRING, [wanted("a")])
+    left = [keyring() for _ in range(changes)]
+
+    def another_keyring() -> None:
+        if left:
+            world.keys.keyring = left.pop()
+
+    world.store.meanwhile = another_keyring
+    await world.find("a")
+    assert (world.known, left) == ([True, is_known], [])
+    assert len(world.cache) == 1 + is_known
 
 
 async def test_a_key_that_no_keyring_opens_is_not_known(world: World) -> None:

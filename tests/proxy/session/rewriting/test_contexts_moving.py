@@ -173,13 +173,49 @@ def test_a_value_that_moves_is_waited_for(world: MovingWorld) -> None:
     assert PauseClient(True) in effects
 
 
-def test_a_context_that_was_destroyed_is_found_nowhere_and_takes_nothing(world: MovingWorld) -> None:
-    world.follow(TAKEN_IN, place("m"), place("m"))
-    (stored,) = inserted(world, {"tenant": 1, "ssn": "a"})
+def test_each_look_at_a_window_may_search_again_for_what_is_known_for_a_moment_only(
+    world: MovingWorld,
+) -> None:
+    """That a context's key was destroyed, or is nowhere, is forgotten while the command waits."""
+    world.follow(TAKEN_IN, place("a"), place("m"))
+    inserted(world, {"tenant": 1, "ssn": "z"})
+    shred_tenant(world)
+    message = world.command({"find": "people", "filter": {"tenant": 1, "ssn": "b"}})
+    effects = world.answer(world.session.client_data(message))
+    for _ in range(10):
+        assert effects[-1] == PauseClient(True)
+        effects = world.answer(world.session.frontier_moved())
+    world.shared.moves.follow("ssn", Frontier(SSN, 1, 2, 3, Window(place("m"), place("m"))))
+    assert isinstance(body_of(world.answer(world.session.frontier_moved()))["filter"]["ssn"], Binary)
+
+
+def test_searches_meanwhile_do_not_make_the_wait_at_a_window_longer(world: MovingWorld) -> None:
+    world.follow(TAKEN_IN, place("a"), place("m"))
+    inserted(world, {"tenant": 1, "ssn": "z"})
+    shred_tenant(world)
+    world.answer(
+        world.session.client_data(world.command({"find": "people", "filter": {"tenant": 1, "ssn": "b"}}))
+    )
+    limit_s = int(world.shared.settings.key_wait_s)
+    for second in range(limit_s):
+        assert world.session.tick(100.0 + second) == []
+        assert world.answer(world.session.frontier_moved())[-1] == PauseClient(True)
+    answer = body_of(world.answer(world.session.tick(100.0 + limit_s)))
+    assert (answer["ok"], answer["code"]) == (0.0, 262)
+    assert answer["errmsg"].startswith("a field moves to another key")
+
+
+def shred_tenant(world: MovingWorld) -> None:
     row = world.resolver.row_of(TAKEN_IN, "ssn", TENANT)
     assert row is not None
     shred(world.store, announce(world.store, row, NOW, NOW - NOW), NOW)
     world.cache.destroy([row.key_id])
+
+
+def test_a_context_that_was_destroyed_is_found_nowhere_and_takes_nothing(world: MovingWorld) -> None:
+    world.follow(TAKEN_IN, place("m"), place("m"))
+    (stored,) = inserted(world, {"tenant": 1, "ssn": "a"})
+    shred_tenant(world)
     found = asked(world, tenant=1, ssn="a")
     assert parse_context_header(bytes(found))[1] != key_of(stored["ssn"])
     refused = world.send({"insert": "people", "documents": [{"tenant": 1, "ssn": "a"}]})
