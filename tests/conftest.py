@@ -1,8 +1,11 @@
 """Settings for the whole test run."""
 
+import gc
 import importlib
 import os
 import sys
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -41,6 +44,19 @@ def pytest_runtest_logstart(nodeid: str) -> None:
     """Where `make coverage` measures, note which test module runs."""
     if (measuring := _measuring()) is not None:
         measuring.switch_context(nodeid.partition("::")[0])
+
+
+@pytest.fixture
+def asynchronous_driver() -> Iterator[None]:
+    """For tests with pymongo's asynchronous client in their own process.
+
+    Where it is closed while a connection of its own is being made, it leaves the socket to the garbage
+    collector. That is done here, and quietly; else whichever test runs at that moment would fail.
+    """
+    # pytest takes the filters of a test back at its end
+    warnings.filterwarnings("ignore", "unclosed <socket", ResourceWarning)
+    yield
+    gc.collect()
 
 
 def _measuring() -> Any:

@@ -87,6 +87,7 @@ def test_as_a_program_it_prints_its_steps_and_gets_the_connection_string_from_th
     assert all(step["ms"] > 0 for step in steps)
 
 
+@pytest.mark.usefixtures("asynchronous_driver")
 async def test_the_asynchronous_reception_sees_whom_it_registered(uri: str) -> None:
     async with AsyncMongoClient[dict[str, Any]](uri) as client:
         result = await clinic_app_async.run(client)

@@ -128,6 +128,7 @@ def test_a_holder_of_a_certificate_is_logged_in_as_the_configuration_says(
     assert {each["user"] for each in place.lines("login") if each["certificate"] == f"CN={name}"} == {user}
 
 
+@pytest.mark.usefixtures("asynchronous_driver")
 async def test_the_asynchronous_driver_is_logged_in_as_well(place: Place) -> None:
     async with AsyncMongoClient(place.proxy.uri(), **place.options("ward-3")) as client:
         assert await client["clinic"]["patients"].count_documents({}) >= 0

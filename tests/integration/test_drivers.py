@@ -246,6 +246,7 @@ def test_a_wrong_password_is_refused_by_the_server(clean: Stack) -> None:
     assert caught.value.code == 18
 
 
+@pytest.mark.usefixtures("asynchronous_driver")
 async def test_the_async_driver(clean: Stack) -> None:
     async with AsyncMongoClient[Document](clean.proxy.uri(CLINIC, named("clinic"))) as client:
         patients = client[named("clinic")].patients

@@ -35,7 +35,7 @@ from tests.proxy.server.frontiers.server import (
 )
 from tests.proxy.server.site import Running, serving
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("asynchronous_driver")]
 
 DEADLINE_S = 15.0
 

@@ -27,7 +27,7 @@ from tests.proxy.server.frontiers.server import (
 )
 from tests.support.secantus import CLINIC, USERS, secantus
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("asynchronous_driver")]
 
 MINUTE = timedelta(minutes=1)
 

@@ -22,7 +22,7 @@ from tests.examples.fastapi_clinic.day import NUMBERS, PURPOSE, Day, patient, sp
 from tests.support.audit_log import until_written
 from tests.support.secantus import secantus
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("asynchronous_driver")]
 
 POLICY = ROOT / "examples" / "policy.yaml"
 WAYS = ("direct", "through Sealwire")
