@@ -35,13 +35,25 @@ def unpack(program: str, package: str, *more_packages: str) -> Path | None:
         found = _find(folder, program)
         if found is not None or shutil.which("apt-get") is None:
             return found
-        download = ["apt-get", "-o", "APT::Sandbox::User=root", "download", package, *more_packages]
-        fetched = subprocess.run(download, cwd=folder, capture_output=True, check=False, timeout=_WITHIN_S)
-        if fetched.returncode != 0:
+        if not _fetch(folder, package, *more_packages):
             return None
         for archive in folder.glob("*.deb"):
             subprocess.run(["dpkg-deb", "--extract", archive, folder], check=True, timeout=_WITHIN_S)
         return _find(folder, program)
+
+
+def _fetch(folder: Path, *packages: str) -> bool:
+    """What the machine's lists name is gone once there is a newer version: root reads them anew then."""
+    apt = ("apt-get", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=3")
+    fetch, update = (*apt, "download", *packages), (*apt, "update")
+    if _runs(fetch, folder):
+        return True
+    return os.geteuid() == 0 and _runs(update, folder) and _runs(fetch, folder)
+
+
+def _runs(command: tuple[str, ...], folder: Path) -> bool:
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=_WITHIN_S)
+    return done.returncode == 0
 
 
 def find_file(program: Path, pattern: str) -> Path | None:

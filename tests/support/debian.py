@@ -58,8 +58,9 @@ def _install(packages: list[str]) -> str:
     # Test processes that run side by side take turns: apt-get does not wait for another one.
     with (Path(tempfile.gettempdir()) / "sealwire-tests-apt.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        install = ["apt-get", "-qq", "install", "-y", "--no-install-recommends", *packages]
-        for command in (["apt-get", "-qq", "update"], install):
+        apt = ["apt-get", "-qq", "-o", "Acquire::Retries=3"]
+        install = [*apt, "install", "-y", "--no-install-recommends", *packages]
+        for command in ([*apt, "update"], install):
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 return f"apt-get failed: {done.stderr.strip()[-300:]}"
