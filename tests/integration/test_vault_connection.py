@@ -15,7 +15,7 @@ from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.settings import vault_settings
 from sealwire.testbed.openbao import OpenBao, dev_server
 from sealwire.testbed.ports import free_port
-from tests.support.openbao import RaftServer, make_token, raft_server
+from tests.support.openbao import RaftServer, enable_kv, make_token, raft_server
 
 pytestmark = pytest.mark.integration
 
@@ -33,7 +33,7 @@ def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
 @pytest.fixture(scope="module")
 def tls_bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaftServer]:
     with raft_server(tmp_path_factory.mktemp("raft")) as server:
-        server.client.sys.enable_secrets_engine("kv", "secret", options={"version": "2"})
+        enable_kv(server.client)
         server.client.secrets.kv.v2.create_or_update_secret("allowed", {"x": "1"}, mount_point="secret")
         yield server
 
@@ -208,7 +208,7 @@ def test_a_namespace_is_a_world_of_its_own(bao: OpenBao) -> None:
     client = bao.client
     client.write_data("sys/namespaces/clinic", data={})
     client.adapter.namespace = "clinic"
-    client.sys.enable_secrets_engine("kv", "secret", options={"version": "2"})
+    enable_kv(client)
     client.secrets.kv.v2.create_or_update_secret("allowed", {"x": "inside"}, mount_point="secret")
     token = {"VAULT_TOKEN": bao.root_token}
     assert connection(bao, {"namespace": "clinic"}, token).call(WHAT, read) == "inside"

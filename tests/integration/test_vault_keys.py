@@ -19,7 +19,7 @@ from sealwire.testbed.openbao import OpenBao, dev_server
 from tests.keys.kek_contract import AD, KEY, KekContract, Pair
 from tests.keys.samples import NOW, local_kek
 from tests.keys.store_contract import StoreContract
-from tests.support.openbao import make_token, raft_server
+from tests.support.openbao import enable_kv, make_token, raft_server
 
 pytestmark = pytest.mark.integration
 
@@ -195,7 +195,7 @@ def test_a_document_of_another_shape_is_not_a_keyring(bao: OpenBao, connection: 
 
 def test_a_keyring_too_large_for_the_storage_is_told_apart_from_a_failure(tmp_path: Path) -> None:
     with raft_server(tmp_path) as bao:
-        bao.client.sys.enable_secrets_engine("kv", "secret", options={"version": "2"})
+        enable_kv(bao.client)
         options = {"address": bao.address, "ca": str(bao.ca)}
         connection = VaultConnection(vault_settings(options, {}), {"VAULT_TOKEN": bao.root_token})
         with pytest.raises(KeySettingError) as caught:

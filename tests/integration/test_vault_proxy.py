@@ -23,7 +23,7 @@ from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import POLICY, Document
 from tests.proxy.server.site import Running, Site, serving
 from tests.support.measuring import measuring
-from tests.support.openbao import RaftServer, raft_server
+from tests.support.openbao import RaftServer, enable_kv, raft_server
 
 pytestmark = pytest.mark.integration
 
@@ -42,7 +42,7 @@ def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaftServer]:
         client = server.client
         client.sys.enable_secrets_engine("transit")
         client.secrets.transit.create_key("sealwire", derived=True)
-        client.sys.enable_secrets_engine("kv", "secret", options={"version": "2"})
+        enable_kv(client)
         client.sys.enable_auth_method("approle")
         client.sys.create_or_update_policy("proxy", PROXY_POLICY)
         client.auth.approle.create_or_update_approle("proxy", token_policies=["proxy"], token_ttl="10m")

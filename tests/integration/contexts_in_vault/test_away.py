@@ -15,7 +15,7 @@ import pytest
 
 from sealwire.keys.contexts import shredding
 from sealwire.keys.contexts.mark import MarkKind, StoreMark
-from sealwire.keys.errors import DamagedFile, KekDenied, KekUnavailable, KeySettingError, KeysReason
+from sealwire.keys.errors import DamagedFile, KekDenied, KeySettingError, KeysReason
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.context_documents import ContextDocuments
@@ -33,7 +33,7 @@ from tests.integration.contexts_in_vault.asking import (
 )
 from tests.keys.contexts.store_contract import row
 from tests.keys.samples import NOW
-from tests.support.openbao import make_token, raft_server
+from tests.support.openbao import enable_kv, make_token, raft_server
 
 pytestmark = pytest.mark.integration
 
@@ -218,21 +218,11 @@ def test_a_limited_rate_is_a_store_that_does_not_answer(bao: OpenBao, store: Vau
     assert store.find(1, [b"\1" * 16]) == []
 
 
-def opened_when_ready(connected: VaultConnection) -> VaultContextStore:
-    """A store in an engine that was only just enabled, which turns requests away for a moment."""
-    for _ in range(100):
-        try:
-            return VaultContextStore(connected, VaultDocument("secret", "contexts"))
-        except KekUnavailable:
-            time.sleep(0.1)
-    raise AssertionError("the engine does not become ready")
-
-
 def test_a_server_that_is_sealed_or_down_is_unavailable_and_comes_back(tmp_path: Path) -> None:
     with raft_server(tmp_path) as server:
-        server.client.sys.enable_secrets_engine("kv", "secret", options={"version": "2"})
+        enable_kv(server.client)
         connected = connect(server.address, server.root_token, ca=str(server.ca))
-        store = opened_when_ready(connected)
+        store = VaultContextStore(connected, VaultDocument("secret", "contexts"))
         store.create([row(1)])
         server.seal()
         unavailable(lambda: store.find(1, [b"\1" * 16]))

@@ -19,7 +19,7 @@ from sealwire.testbed.database import DatabaseProcess
 from tests.integration.contexts_in_vault.asking import documented_policy
 from tests.integration.running_site import client_of, new_environ, site_at
 from tests.proxy.server.site import Running, Site, serving
-from tests.support.openbao import RaftServer, make_token, raft_server
+from tests.support.openbao import RaftServer, enable_kv, make_token, raft_server
 
 pytestmark = pytest.mark.integration
 
@@ -37,7 +37,7 @@ WITHIN_S = 20.0
 @pytest.fixture(scope="module")
 def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaftServer]:
     with raft_server(tmp_path_factory.mktemp("raft")) as server:
-        server.client.sys.enable_secrets_engine("kv", "secret", options={"version": "2"})
+        enable_kv(server.client)
         yield server
 
 
