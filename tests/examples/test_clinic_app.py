@@ -89,8 +89,7 @@ def test_as_a_program_it_prints_its_steps_and_gets_the_connection_string_from_th
 
 @pytest.mark.usefixtures("asynchronous_driver")
 async def test_the_asynchronous_reception_sees_whom_it_registered(uri: str) -> None:
-    # with a second task that watches the server, one that is closed at once may never close its socket
-    async with AsyncMongoClient[dict[str, Any]](uri, serverMonitoringMode="poll") as client:
+    async with AsyncMongoClient[dict[str, Any]](uri) as client:
         result = await clinic_app_async.run(client)
     assert result["names"] == ["Nia Lloyd", "Kwame Mensah", "Priya Sharma"]
     assert result["changed"] == 2

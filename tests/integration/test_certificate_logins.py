@@ -130,9 +130,7 @@ def test_a_holder_of_a_certificate_is_logged_in_as_the_configuration_says(
 
 @pytest.mark.usefixtures("asynchronous_driver")
 async def test_the_asynchronous_driver_is_logged_in_as_well(place: Place) -> None:
-    # with a second task that watches the server, one that is closed at once may never close its socket
-    options = place.options("ward-3", serverMonitoringMode="poll")
-    async with AsyncMongoClient(place.proxy.uri(), **options) as client:
+    async with AsyncMongoClient(place.proxy.uri(), **place.options("ward-3")) as client:
         assert await client["clinic"]["patients"].count_documents({}) >= 0
 
 
