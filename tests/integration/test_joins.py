@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pymongo.collection import Collection
 from pymongo.database import Database
@@ -30,13 +30,14 @@ _appointments = st.lists(
 ).map(lambda found: [{"_id": number, **document} for number, document in enumerate(found)])
 
 _BY_FIELD = {"from": "appointments", "localField": "nhs_number", "foreignField": "patient_nhs", "as": "z"}
+_BY_WARD: Document = {"$lookup": {**_BY_FIELD, "localField": "ward", "foreignField": "ward"}}
 _EQUAL = {"$match": {"$expr": {"$eq": ["$patient_nhs", "$$n"]}}}
 _NUMBER = {"n": "$nhs_number"}
 
 _joins: list[Document] = [
     {"$lookup": _BY_FIELD},
     {"$lookup": {**_BY_FIELD, "pipeline": [{"$match": {"patient_nhs": {"$in": ["1", None]}}}]}},
-    {"$lookup": {**_BY_FIELD, "localField": "ward", "foreignField": "ward"}},
+    _BY_WARD,
     {"$lookup": {**_BY_FIELD, "localField": "address.postcode"}},
     {"$lookup": {**_BY_FIELD, "from": "patients", "foreignField": "nhs_number"}},
     {"$lookup": {"from": "appointments", "let": _NUMBER, "pipeline": [_EQUAL], "as": "z"}},
@@ -131,6 +132,13 @@ def _aggregate(pipeline: list[Document]) -> tuple[str, Any]:
     on=st.sampled_from(["patients", "patients", "wards"]),
     pipelines=st.lists(_pipelines, min_size=1, max_size=4),
 )
+@example(
+    patients=[],
+    appointments=[{"_id": 0, "patient_nhs": "1", "ward": "a"}],
+    wards=[{"_id": 0, "ward": "a"}],
+    on="wards",
+    pipelines=[[_BY_WARD]],
+)
 def test_joins_give_the_same_answer_or_a_refusal(
     stack: Stack,
     patients: list[Document],
@@ -149,7 +157,7 @@ def test_joins_give_the_same_answer_or_a_refusal(
 
 def test_many_joins_were_answered() -> None:
     assert answered["patients result"] > 20
-    assert answered["wards result"] > 0  # how many there are is drawn: 5 were seen
+    assert answered["wards result"] > 0  # one is always among them: of those that are drawn few may be
 
 
 _writes = st.sampled_from(
