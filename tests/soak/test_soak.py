@@ -41,6 +41,7 @@ def test_the_plot_is_drawn(tmp_path: Path) -> None:
 @pytest.mark.integration
 @pytest.mark.slow
 @own_server("it starts a server of its own")
+@pytest.mark.usefixtures("asynchronous_driver")
 def test_nothing_fails_and_nothing_grows(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
