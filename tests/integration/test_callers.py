@@ -55,6 +55,11 @@ class Place:
         (found,) = self._refusals()[before:]
         return found
 
+    def until_written(self) -> None:
+        """Return when all that was reported before is in the log: a refusal is behind it."""
+        with MongoClient[Any](self.proxy.uri(ROOT)) as root:
+            self.refused(root)
+
     def lines(self, event: str = "") -> list[dict[str, Any]]:
         """The lines of this event, or all."""
         lines = [json.loads(line) for line in self.audit.read_text().splitlines()]
@@ -115,12 +120,14 @@ def test_a_command_without_a_login_is_nobodys(place: Place) -> None:
 
 
 def test_a_login_is_on_record_and_one_that_fails(place: Place) -> None:
+    place.until_written()
     before, failed = len(place.lines("login")), len(place.lines("login-failed"))
     with MongoClient[Any](place.proxy.uri(CLINIC), appname="rounds") as client:
         client["clinic"]["wards"].find_one()
     wrong = replace(CLINIC, password="not it")
     with MongoClient[Any](place.proxy.uri(wrong)) as client, pytest.raises(OperationFailure):
         client["clinic"].command("ping")
+    place.until_written()
     line = place.lines("login")[before]
     assert (line["user"], line["application"]) == (f"{CLINIC.name}@admin", "rounds")
     line = place.lines("login-failed")[failed]
