@@ -1,7 +1,7 @@
 """Plan a command given as a dictionary, so that a test reads as a table: command -> edits, or the reason."""
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,6 +14,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Plan, ValueEdit
+from sealwire.policies.roles.rights import Rights
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents
 from sealwire.wire.splice import Edit, splice
 
@@ -141,11 +142,18 @@ def is_sealed(value: object) -> bool:
     return isinstance(value, Binary) and value.subtype == 0x80 and value.startswith(MARK)
 
 
-def plan_message(command: Command, sequences: Mapping[str, Iterable[Command]]) -> Message:
-    """Plan a command whose arguments stand partly in document sequences, in an OP_MSG as on the wire."""
+def plan_message(
+    command: Command,
+    sequences: Mapping[str, Iterable[Command]],
+    written: Callable[[bytes], bytes] = lambda document: document,
+) -> Message:
+    """Plan a command whose arguments stand partly in document sequences, in an OP_MSG as on the wire.
+
+    written: what becomes of each document of a sequence.
+    """
     parts = [struct.pack("<i", 0), b"\0", encode({**command, "$db": command.get("$db", "clinic")})]
     for identifier, documents in sequences.items():
-        content = identifier.encode() + b"\0" + b"".join(encode(document) for document in documents)
+        content = identifier.encode() + b"\0" + b"".join(written(encode(document)) for document in documents)
         parts += [b"\1", struct.pack("<i", len(content) + 4), content]
     payload = b"".join(parts)
     data = struct.pack("<iiii", 16 + len(payload), 1, 0, 2013) + payload
@@ -155,6 +163,11 @@ def plan_message(command: Command, sequences: Mapping[str, Iterable[Command]]) -
         for part in parsed.sequences
     )
     return Message(data, parsed.body, plan_command(POLICY, data, parsed.body, (0,), found))
+
+
+def planned_with(rights: Rights, command: Command) -> None:
+    """Plan for a client with these rights. Raises Refusal."""
+    plan_command(POLICY, encode({**command, "$db": command.get("$db", "clinic")}), 0, rights=rights)
 
 
 def target(command: str, collection: str, database: str) -> bytes:

@@ -7,7 +7,7 @@ from bson import encode
 
 from sealwire.policies.commands.planner import plan_command
 from sealwire.wire.errors import BsonError, WireReason
-from tests.policies.support import POLICY, Command
+from tests.policies.support import POLICY, Command, plan_message
 
 HERE = {"damaged": 5}
 """The test gives this field a type that is none."""
@@ -26,6 +26,11 @@ def find(filter_: Any = None, **more: Any) -> Command:
 def update(change: Any) -> Command:
     """Statements in an array are looked through as a whole; this argument is not."""
     return {"findAndModify": "patients", "query": {}, "update": change}
+
+
+def damage(message: bytes) -> bytes:
+    """The field has a type that is none."""
+    return message.replace(b"\x10damaged\0", b"\x55damaged\0")
 
 
 def index(**options: Any) -> Command:
@@ -68,8 +73,20 @@ def index(**options: Any) -> Command:
 def test_what_is_damaged_deep_inside_is_an_error(command: Command) -> None:
     message = encode({**command, "$db": command.get("$db", "clinic")})
     plan_command(POLICY, message, 0)
-    damaged = message.replace(b"\x10damaged\0", b"\x55damaged\0")
+    damaged = damage(message)
     assert damaged != message
     with pytest.raises(BsonError) as caught:
         plan_command(POLICY, damaged, 0)
+    assert caught.value.reason is WireReason.BSON_TYPE
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_is_damaged_in_a_bulk_write_is_an_error_in_a_sequence_too(place: int) -> None:
+    """Nothing looks through a sequence as a whole, and a collection of an operation may be unprotected."""
+    spaces = [{"ns": "shop.orders"}, {"ns": "clinic.patients"}]
+    operations = [{"insert": place, "document": {"a": HERE}}]
+    body = {"bulkWrite": 1, "nsInfo": spaces, "$db": "admin"}
+    assert not plan_message(body, {"ops": operations}).plan.edits
+    with pytest.raises(BsonError) as caught:
+        plan_message(body, {"ops": operations}, damage)
     assert caught.value.reason is WireReason.BSON_TYPE

@@ -212,6 +212,7 @@ def test_collections_are_made_with_their_validator_covered(
         ({"mapreduce": "wards", "map": "f", "reduce": "g", "out": "patients"}, Reason.JAVASCRIPT),
         ({"mapReduce": "x", "map": "f", "reduce": "g", "$db": "stats"}, Reason.JAVASCRIPT),
         ({"mapReduce": "wards", "out": {"replace": "patients", "db": "tenant_1"}}, Reason.JAVASCRIPT),
+        ({"mapReduce": "wards", "out": {"merge": "patients"}}, Reason.JAVASCRIPT),
         ({"mapReduce": "wards", "out": "system.views"}, Reason.JAVASCRIPT),
         ({"mapReduce": 5, "out": "sums"}, Reason.JAVASCRIPT),
         (

@@ -3,14 +3,12 @@
 from typing import Any
 
 import pytest
-from bson import encode
 
-from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.roles.access import DENIED, ClassAccess
 from sealwire.policies.roles.rights import Rights
-from tests.policies.support import POLICY, plan_of, reason
+from tests.policies.support import plan_of, planned_with, reason
 
 ADMIN = {"$db": "admin"}
 KEYED = ("shardCollection", "shardcollection", "reshardCollection", "refineCollectionShardKey")
@@ -75,11 +73,6 @@ def test_a_unique_key_names_the_context_of_its_values() -> None:
     with pytest.raises(Refusal) as caught:
         plan_of(unique({"nhs_number": 1}), policies)
     assert caught.value.reason is Reason.CONTEXT
-
-
-def planned_with(rights: Rights, asked: dict[str, Any]) -> None:
-    whole = {**asked, "$db": asked.get("$db", "clinic")}
-    plan_command(POLICY, encode(whole), 0, rights=rights)
 
 
 @pytest.mark.parametrize("name", ALL_KEYED)

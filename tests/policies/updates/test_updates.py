@@ -7,7 +7,9 @@ import pytest
 from bson import SON, Decimal128, Int64
 
 from sealwire.policies.errors import Reason, Refusal
-from tests.policies.support import covered, plan_message, planned, reason
+from sealwire.policies.roles.access import DENIED, ClassAccess
+from sealwire.policies.roles.rights import Rights
+from tests.policies.support import covered, plan_message, planned, planned_with, reason
 
 
 def update(change: Any, **more: Any) -> dict[str, Any]:
@@ -402,3 +404,14 @@ def test_a_path_and_its_parent_are_covered_both() -> None:
     assert covered(update(change)) == [("address.postcode", "a"), ("address.postcode", "b")]
     assert covered(update({"$rename": {"nhs_number": "nhs_number"}})) == []
     assert covered(update([])) == []
+
+
+def test_who_replaces_a_document_writes_all_of_its_classes() -> None:
+    """What a replacement does not name is gone; what an operator does not name stays."""
+    allowed = ClassAccess(DENIED, filters=True, writes=True)
+    of_one_class = Rights(("r",), {"nhs": allowed})
+    planned_with(of_one_class, update({"$set": {"name": "y"}}))
+    planned_with(Rights(("r",), others=allowed), update({"name": "y"}))
+    with pytest.raises(Refusal) as caught:
+        planned_with(of_one_class, update({"name": "y"}))
+    assert caught.value.reason is Reason.ROLE
