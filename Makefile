@@ -76,7 +76,7 @@ clients: $(INSTALLED) $(NODE_INSTALLED)  ## run unchanged clients both ways and 
 	SEALWIRE_WRITE_CLIENTS=1 $(BIN)/pytest -m "slow or not slow" tests/clients $(ARGS)
 	$(BIN)/python -m tools.generate_docs
 
-driver-suite: $(INSTALLED)  ## run the Python driver's own tests directly and through Sealwire (an hour; ARGS=test/test_bulk.py)
+driver-suite: $(INSTALLED)  ## run the Python driver's own tests directly and through Sealwire (half an hour; ARGS=test/test_bulk.py)
 	$(BIN)/python -m tests.clients.driver_suite $(ARGS)
 
 test-image: $(INSTALLED)  ## build the image by buildah in a chroot, as root on Debian, and run a proxy in it
