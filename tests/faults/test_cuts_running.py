@@ -9,6 +9,7 @@ import pytest
 
 from tests.faults.scene import WITHIN_S, Scene, faulty, scene, until
 from tests.proxy.session.world import command, legacy_query
+from tests.support.relay import Relay
 
 pytestmark = faulty
 
@@ -106,11 +107,15 @@ def length_of(running: Scene, counted: bytearray, prefix: str) -> int:
     return min(lengths)
 
 
+def line_of(running: Scene, which: str) -> Relay:
+    return running.front if which == "front" else running.line
+
+
 def assert_cut_at(running: Scene, which: str, direction: str, place: int, token: str) -> None:
     """A cut at a byte loses nothing. Now and then it meets Sealwire's own look: tried again."""
     running.line.to_server.clear()
     for _ in range(5):
-        setattr(running.front if which == "front" else running.line, direction, place)
+        setattr(line_of(running, which), direction, place)
         answers, rest = talk(running.front.address, asked(token))
         if len(answers) < 3:
             break
@@ -128,7 +133,7 @@ def assert_cut_at(running: Scene, which: str, direction: str, place: int, token:
 def test_a_line_that_is_cut_loses_nothing_that_was_answered(
     running: Scene, which: str, direction: str, every: int
 ) -> None:
-    cut_line = running.front if which == "front" else running.line
+    cut_line = line_of(running, which)
     prefix = f"{which}-{direction:.9}-{every:02}-"
     length = length_of(
         running, cut_line.to_server if direction == "cut_after_bytes" else cut_line.to_client, prefix

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from tests.support.measuring import measuring
 
 SECRET = "never shown anywhere"
 """What tests put into values, and no command may say."""
+_LONGEST_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +91,20 @@ class Clinic:
 
     @contextmanager
     def start(self, *words: str) -> Iterator[subprocess.Popen[str]]:
-        """The same as a process of its own; waited for, and killed where the test has failed."""
+        """The same as a process of its own; waited for, and killed where the test has failed, or lasts."""
         line = [sys.executable, "-m", "sealwire", "migrate", *words]
         with subprocess.Popen(
             line, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
+            killer = threading.Timer(_LONGEST_S, process.kill)
+            killer.start()
             try:
                 yield process
             except BaseException:
                 process.kill()
                 raise
+            finally:
+                killer.cancel()
 
     @contextmanager
     def proxy(self) -> Iterator[MongoClient[Document]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -448,3 +449,18 @@ async def test_an_exception_in_the_event_loop_is_counted_and_shown_without_its_t
         asyncio.get_running_loop().call_soon(fail)
         await until(lambda: proxy.metrics.value("sealwire_bugs_total") == 1)
     assert "9434765919" not in "".join(record.getMessage() for record in caplog.records)
+
+
+async def test_what_was_held_of_a_storm_is_told_of_before_the_proxy_has_stopped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
+    ):
+        log = logging.getLogger("sealwire.server")
+        for peer in ("10.0.0.7:1", "10.0.0.7:2"):
+            proxy.services.gate.note(log, logging.WARNING, "client not served", "limit", client=peer)
+    said = [record.getMessage() for record in caplog.records]
+    assert said.index("client not served") < said.index("similar lines held") < said.index("stopped")

@@ -21,13 +21,13 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.moving.moves import GRACE_S, MAX_TRANSACTION_S
 from sealwire.proxy.session.session import Session
-from sealwire.wire.header import response_to_of
+from sealwire.wire.header import request_id_of, response_to_of
 from tests.proxy.session import world
 from tests.proxy.session.world import body_of, command, data_key, envelope, reply, sealed, written
 
 LOW, MIDDLE, HIGH = sorted(("ann", "bob", "cat"), key=lambda name: envelope("nhs", name))
 CLASS_ID = world.class_id_of("nhs")
-RETRY, OUTDATED = 262, 43
+RETRY, OUTDATED, KEY_NOT_FOUND = 262, 43, 211
 
 KEYRING = Keyring(
     [
@@ -484,6 +484,35 @@ def test_a_missing_key_comes_between_and_the_command_waits_on(moving: Session) -
     assert moving.frontier_moved() == []
     moving.shared.moves.follow("nhs", OPEN_AT_MIDDLE.closed())
     assert asked(moving.keys_loaded())["filter"] == {"nhs_number": sealed("nhs", MIDDLE, 2)}
+
+
+def test_a_wait_that_ends_while_a_reply_waits_for_a_key_is_answered_after_that(moving: Session) -> None:
+    sent(moving, {"find": "patients", "filter": {}})
+    assert waits(sent(moving, find(MIDDLE), 2))
+    assert moving.tick(100.0) == []
+    limit_s = moving.shared.settings.key_wait_s
+    unknown = {**cursor(0), "cursor": {**cursor(0)["cursor"], "firstBatch": [{"a": sealed("nhs", LOW, 3)}]}}
+    moving.server_data(reply(unknown))
+    assert moving.tick(100.0 + limit_s - 1) == []
+    assert moving.tick(100.0 + limit_s) == []
+    answers = [body_of(each.data) for each in moving.keys_loaded() if isinstance(each, ToClient)]
+    assert {(each["ok"], each["code"]) for each in answers} == {(0.0, RETRY), (0.0, KEY_NOT_FOUND)}
+
+
+def test_a_name_that_nobody_can_tell_ends_the_wait_and_the_next_command_has_its_own(moving: Session) -> None:
+    join = {"$lookup": {"from": "elsewhere", "localField": "a", "foreignField": "b", "as": "c"}}
+    pipeline = [{"$match": {"nhs_number": MIDDLE}}, join]
+    sent(moving, {"aggregate": "patients", "pipeline": pipeline, "cursor": {}})
+    nothing = {"cursor": {"id": Int64(0), "firstBatch": []}, "ok": 1.0}
+    assert waits(moving.server_data(reply(nothing))[1:])
+    moving.tick(100.0)
+    question = written(moving.frontier_moved(), ToServer)
+    assert "listCollections" in body_of(question)
+    moving.tick(100.0 + moving.shared.settings.key_wait_s)
+    away = reply({"ok": 0.0, "code": 91, "errmsg": "x"}, request_id_of(question))
+    answer = body_of(written(moving.server_data(away), ToClient))
+    assert (answer["ok"], answer["code"]) == (0.0, 91)
+    assert waits(sent(moving, find(MIDDLE), 2))
 
 
 def test_nothing_is_asked_once_the_move_is_over(moving: Session) -> None:
