@@ -192,7 +192,9 @@ class Moves:
         keyed: frozenset[str] = frozenset(),
     ) -> None:
         self.counted: Counter[str] = Counter()
-        self._classes = classes
+        # this one moves in each round: with keys for contexts where any class has them
+        self._always = next((name for name in classes if name in keyed), classes[0])
+        self._others = tuple(name for name in classes if name != self._always)
         self._random_classes = random_classes
         self._to_clear = to_clear
         self._keyed = keyed
@@ -222,24 +224,33 @@ class Moves:
             self._failed.append(error)
 
     def _round(self) -> None:
-        names = (*self._classes[:1], *self._chance.sample(self._classes[1:], min(2, len(self._classes) - 1)))
-        self._make_versions(names)
+        """The first has what every campaign is to have, however few rounds a busy machine comes to."""
+        is_first = not self.counted["rounds"]
+        names = (self._always, *self._chance.sample(self._others, min(2, len(self._others))))
+        self._make_versions(names, surely=is_first)
         self._stop.wait(SETTLE_S)
-        kills = self._chance.randint(0, KILLS)
+        kills = self._chance.randint(1 if is_first else 0, KILLS)
         while not self._stop.is_set() and self._pending(names):
             self._work(names, kills > 0)
             kills -= 1
         self.counted["rounds"] += 1
 
-    def _make_versions(self, names: tuple[str, ...]) -> None:
-        """Each class gets a pending version, another key or plaintext now and then; random ones a new key."""
+    def _make_versions(self, names: tuple[str, ...], *, surely: bool) -> None:
+        """Each class gets a pending version, another key or plaintext now and then; random ones a new key.
+
+        surely: random ones turn, and the class that always moves goes to plaintext, in the next round back.
+        """
         in_clear = {
             key.class_name
             for key in self._site.read_keys()
             if key.is_plaintext and key.state is KeyState.ACTIVE
         }
         leaving = {
-            name for name in names if self._to_clear and name not in in_clear and self._chance.random() < 0.6
+            name
+            for name in names
+            if self._to_clear
+            and name not in in_clear
+            and ((surely and name == self._always) or self._chance.random() < 0.6)
         }
         for chosen in (leaving, set(names) - leaving):
             if chosen:
@@ -256,7 +267,7 @@ class Moves:
                     to_plaintext=chosen is leaving,
                 )
         turning = dict.fromkeys(self._random_classes, False)
-        if turning and self._chance.random() < 0.8:
+        if turning and (surely or self._chance.random() < 0.8):
             # their old keys go on opening what is not re-encrypted yet
             rotate(self._site.keyring, self._site.open_kek(), turning, datetime.now(UTC))
             self.counted["keys of random classes"] += len(turning)
