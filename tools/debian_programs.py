@@ -13,7 +13,7 @@ from pathlib import Path
 
 UNPACKED = Path(__file__).resolve().parent.parent / "build" / "debian-programs"
 _SYSTEM_FOLDERS = ("/usr/sbin", "/sbin")  # not on every user's PATH
-_WITHIN_S = 120
+_WITHIN_S = 600
 
 
 def find_program(program: str, package: str, *more_packages: str) -> Path | None:
@@ -52,7 +52,10 @@ def _fetch(folder: Path, *packages: str) -> bool:
 
 
 def _runs(command: tuple[str, ...], folder: Path) -> bool:
-    done = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=_WITHIN_S)
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        return False
     return done.returncode == 0
 
 

@@ -173,6 +173,7 @@ def build_governance(folder: Path, patients: int, seed: int, announce: Announce)
         watch_log = folder / "watch.log"
         watch = Child([sys.executable, "-m", "sealwire", "watch", folder / "alerts.yaml"], watch_log)
         stack.callback(watch.stop)
+        watch.wait_until(lambda: b'"watching"' in watch_log.read_bytes(), "the watch")
         operator.typed()
         yield GovernanceStage(
             database, proxy, watch_log, administrator, clerk, clinician, dataset, folder, operator

@@ -25,7 +25,7 @@ OLDER: Final = User("older", "older", (("root", "admin"),))
 TRUST_PASSWORD: Final = "only certificates"
 
 _JARS: Final = Path("/usr/share/java/mongo-java-driver.jar")
-_BUILD_WITHIN_S: Final = 300
+_BUILD_WITHIN_S: Final = 1500
 _REFUSED: Final = {"prefix": "pattern", "unknown command": "command"}
 
 

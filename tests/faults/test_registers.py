@@ -198,7 +198,7 @@ def test_clients_see_registers_whatever_breaks(
         figures = f"{story.answered} answered, {story.unknown} unknown, {len(story.histories)} registers"
         record_property("summary", f"registers under faults, {SECONDS:.0f} s: {figures}")
         assert unsound == []
-        assert story.answered > 20
+        assert story.answered > 5
         assert story.unknown > 0
         sent = bytes(running.line.to_server)
         assert b"own-token-of-" in sent

@@ -30,6 +30,7 @@ from tools.debian_programs import unpack
 pytestmark = [*faulty, pytest.mark.slow]
 
 FAR = timedelta(days=2)
+UNREACHED = "sealwire_upstream_connect_failures_total"
 
 
 def options_of(folder: Path, upstream: str, **settings: object) -> ProxyOptions:
@@ -75,7 +76,7 @@ def test_a_full_disk_holds_audit_lines_up_and_loses_none(tmp_path: Path) -> None
             for number in range(2, 60):
                 stores(client, number)
             until(lambda: readiness(proxy)["audit"] == "waiting")
-            assert figure(proxy, "sealwire_audit_failures_total") > 0
+            until(lambda: figure(proxy, "sealwire_audit_failures_total") > 0)
             disk.make_room()
             until(lambda: readiness(proxy)["audit"] != "waiting")
             stores(client, 60)
@@ -147,11 +148,11 @@ def _is_served(proxy: ProxyProcess, number: int) -> bool:
 
 def soon() -> datetime:
     """When a certificate ends that is to be used for a start, and no longer."""
-    return datetime.now(UTC) + timedelta(seconds=20)
+    return datetime.now(UTC) + timedelta(seconds=40)
 
 
 def has_passed(when: datetime) -> None:
-    until(lambda: datetime.now(UTC) > when, 60)
+    until(lambda: datetime.now(UTC) > when, 90)
 
 
 def tls_client(proxy: ProxyProcess, **options: Any) -> MongoClient[Document]:
@@ -198,7 +199,8 @@ def test_a_servers_certificate_expires_and_no_new_connection_trusts_it(tmp_path:
                 pytest.raises(AutoReconnect),
             ):
                 stores(client, 3)
-            assert figure(proxy, "sealwire_upstream_connect_failures_total", reason="upstream-tls-verify") > 0
+            # the client gives up by its own time, perhaps before the proxy has tried
+            until(lambda: figure(proxy, UNREACHED, reason="upstream-tls-verify") > 0)
             database.stop()
             authority.issue("database")
             database.start()

@@ -15,6 +15,7 @@ from sealwire.audit.files import files_of
 from sealwire.audit.line import read_line
 from sealwire.audit.verification import LogReport, verify
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from tests.faults.scene import until
 from tests.integration.outside.chosen import own_server
 from tests.support.secantus import secantus
 
@@ -90,6 +91,8 @@ def test_what_was_answered_is_on_record_whoever_is_killed(tmp_path: Path) -> Non
                 for victim in (*writers, *workers[: turn % 2]):
                     os.kill(victim, signal.SIGKILL)
             clients.until_more(50)
+            # else its start, on a busy machine, takes the time that the end leaves a writer
+            until(lambda: children(proxy.pid)[0] != [])
     recorded = set()
     for file in files_of(log):
         for line in file.read_bytes().splitlines(keepends=True):

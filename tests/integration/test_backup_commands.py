@@ -154,7 +154,7 @@ def test_drop_asks_for_the_databases_name_first(desk: Desk, backup: str) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("share", [0.05, 0.4, 0.8])
+@pytest.mark.parametrize("share", [0.05, 0.4, 0.6])
 def test_a_backup_ended_anywhere_leaves_no_file_and_the_others(
     desk: Desk, backup: str, number: signal.Signals, share: float
 ) -> None:

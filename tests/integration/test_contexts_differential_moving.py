@@ -95,6 +95,7 @@ def run(folder: Path, sequences: int, record_property: Callable[[str, object], N
         runs = Runs(site, first)
         for seed in range(first, first + sequences):
             runs.run(seed)
+        site.moves.wait_for_return()
         generations = [each["generation"] for each in site.frontiers.find()]
         moves = site.moves.counted
     record_property("summary", f"contexts while classes move: {dict(runs.tally)}, {dict(moves)}")

@@ -46,7 +46,7 @@ collections:
 CLASSES = ("code", "mark")
 TENANTS = 3
 CODES = 60
-LONGEST_S = 120.0
+LONGEST_S = 600.0
 
 Clients = tuple[MongoClient[Document], MongoClient[Document], MongoClient[Document]]
 

@@ -3,7 +3,7 @@
 import json
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -132,9 +132,9 @@ def readiness(proxy: Running) -> Document:
     return found
 
 
-def until(job: Job, class_id: int, generation: int) -> None:
+def until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + DEADLINE_S
-    while not job.have_acknowledged(class_id, generation):
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
 
@@ -146,13 +146,13 @@ def test_a_proxy_with_workers_follows_a_rotation_and_leaves(
     site.config["workers"] = 2
     kek = EnvironmentKek(environ=site.environ)
     with serving(site) as proxy:
-        assert len(job.leases()) == 2
+        until(lambda: len(job.leases()) == 2)
         (key,) = rotate(site.keyring, kek, {CLASS: True}, datetime.now(UTC))
-        until(job, key.class_id, 1)
+        until(lambda: job.have_acknowledged(key.class_id, 1))
         cipher = KeyringSource(FileStore(site.keyring), kek).load().pending_cipher_for(CLASS)
         assert cipher is not None
         job.put(frontier_document(Frontier(key.class_id, 1, 2, 2), cipher))
-        until(job, key.class_id, 2)
+        until(lambda: job.have_acknowledged(key.class_id, 2))
         with client_of(proxy) as client:
             client["clinic"]["patients"].insert_one({"nhs_number": "943 476 5919"})
         assert readiness(proxy)["frontier"] == "ok"

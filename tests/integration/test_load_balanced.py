@@ -111,7 +111,7 @@ def test_cursors_stay_with_the_connection_that_opened_them(balanced: Balanced, s
 
 def test_a_driver_that_knows_of_no_balancer_is_told_so(balanced: Balanced) -> None:
     balanced.lead_to(balanced.proxies[0])
-    wrong = {"loadBalanced": False, "directConnection": True, "serverSelectionTimeoutMS": 1500}
+    wrong = {"loadBalanced": False, "directConnection": True, "serverSelectionTimeoutMS": 5000}
     with balanced.client(**wrong) as client, pytest.raises(PyMongoError, match="loadBalanced=true"):
         client.admin.command("ping")
 

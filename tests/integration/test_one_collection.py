@@ -36,6 +36,8 @@ from tests.proxy.server.site import Running, Site, serving
 pytestmark = pytest.mark.integration
 
 LONGEST_S = 240.0
+SETTLED_S = 5.0
+"""Several times as long as it is between two looks at the keyring."""
 PATIENTS = 60
 OF_CLASS = "{mode: deterministic, type: string}"
 
@@ -215,7 +217,7 @@ def join(site: Site, policy: str) -> None:
     typed(site, "keys", "rotate", "nhs", "--dry-run", refused=KeysReason.LENT)
     job = json.loads(typed(site, "migrate", "encrypt", policy, "nhs_intake", "--settle", "4", "--json"))
     assert (job["state"], job["left"]) == ("done", [])
-    time.sleep(3)  # both proxies load the keyring in which the borrowed version is active
+    time.sleep(SETTLED_S)  # both proxies load the keyring in which the borrowed version is active
     typed(site, "migrate", "verify", policy)
     typed(site, "policy", "drift", policy)
 
@@ -234,12 +236,12 @@ def leave(site: Site, policy: str, proxies: tuple[Running, ...], direct: MongoCl
             assert process.poll() is None
             assert all(is_envelope(each["patient"]) for each in direct["clinic"]["intake"].find())
             use_policy(site, use, proxies[1:])
-            job = json.loads(process.communicate(timeout=60)[0])
+            job = json.loads(process.communicate(timeout=180)[0])
         except BaseException:
             process.kill()
             raise
     assert (job["state"], job["left"]) == ("done", [])
-    time.sleep(3)
+    time.sleep(SETTLED_S)
     typed(site, "keys", "retire", "nhs_out", "1", "--yes")
     typed(site, "keys", "rotate", "nhs", "--dry-run")
     typed(site, "migrate", "verify", policy)

@@ -187,7 +187,7 @@ def test_a_sealed_vault_is_done_without_until_it_is_back(unsealed: RaftServer, s
 def test_keys_are_given_up_when_vault_stays_away_and_come_back_with_it(
     unsealed: RaftServer, site: Site
 ) -> None:
-    site.config["keys"] = {"refresh_s": 1, "max_age_s": 3}
+    site.config["keys"] = {"refresh_s": 1, "max_age_s": 10}
     with talking(site) as talk:
         talk.patients.insert_one({"_id": "aged", "nhs_number": "3"})
         unsealed.seal()

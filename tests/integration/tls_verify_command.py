@@ -36,7 +36,7 @@ class Outcome:
 
 
 def verify(*arguments: object) -> Outcome:
-    result = CliRunner().invoke(command, ["verify", "--json", "--timeout", "3", *map(str, arguments)])
+    result = CliRunner().invoke(command, ["verify", "--json", "--timeout", "15", *map(str, arguments)])
     if not isinstance(result.exception, SystemExit | None):
         raise result.exception
     return Outcome(result.exit_code, json.loads(result.output), result.output)

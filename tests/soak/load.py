@@ -6,6 +6,7 @@ Nothing is retried, so that an error is one. What a client finds has to be what 
 import asyncio
 import random
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
@@ -33,14 +34,22 @@ class Load:
         self._connections = connections
         self._pause_s = pause_s
 
-    async def run(self, groups: int, ending: asyncio.Event, lifetime_s: float) -> None:
-        """Until the end: groups of clients with a pool each, which go and come back at different times."""
+    async def run(
+        self, groups: int, complete: asyncio.Event, ending: asyncio.Event, lifetime_s: float
+    ) -> None:
+        """Until the end: groups of clients with a pool each, which go and come back at different times.
+
+        complete: set once all are connected; nobody leaves before.
+        """
         size = self._connections // groups
         async with asyncio.TaskGroup() as tasks:
             for group in range(groups):
-                tasks.create_task(self._group(group, size, ending, lifetime_s * (1 + group / groups)))
+                leaves_after_s = lifetime_s * (1 + group / groups)
+                tasks.create_task(self._group(group, size, complete, ending, leaves_after_s))
 
-    async def _group(self, group: int, size: int, ending: asyncio.Event, lifetime_s: float) -> None:
+    async def _group(
+        self, group: int, size: int, complete: asyncio.Event, ending: asyncio.Event, lifetime_s: float
+    ) -> None:
         """Connections with logins of their own, given up and made anew."""
         visitors = [Visitor(f"{group}-{number}", self) for number in range(size)]
         while not ending.is_set():
@@ -50,16 +59,25 @@ class Load:
                 self._uri, retryWrites=False, retryReads=False, serverSelectionTimeoutMS=60_000, **options
             ) as client:
                 leaving = asyncio.Event()
-                asyncio.get_running_loop().call_later(lifetime_s, leaving.set)
                 patients = client["clinic"]["patients"]
                 await asyncio.gather(
-                    *(each.work(patients, leaving, ending, self._pause_s) for each in visitors)
+                    _leave(leaving, complete, ending, lifetime_s),
+                    *(each.work(patients, leaving, ending, self._pause_s) for each in visitors),
                 )
 
     def happened(self, name: str, took_s: float) -> None:
         """An operation has its answer."""
         self.operations[name] += 1
         self.latencies_s.append(took_s)
+
+
+async def _leave(
+    leaving: asyncio.Event, complete: asyncio.Event, ending: asyncio.Event, lifetime_s: float
+) -> None:
+    await complete.wait()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(ending.wait(), lifetime_s)
+    leaving.set()
 
 
 class Visitor:

@@ -24,6 +24,7 @@ WORKERS = 2
 PAUSE_S = 0.8
 LOOKS = 120
 """So many samples at most."""
+CONNECTED_WITHIN_S = 180.0
 GROWTH_KIB = 8 * 1024
 GROWTH = 0.05
 
@@ -110,12 +111,16 @@ def soak(folder: Path, seconds: float, tell: Callable[[str], None]) -> Soak:
 
 async def _watched(proxy: ProxyProcess, seconds: float, tell: Callable[[str], None]) -> Soak:
     await asyncio.to_thread(until, lambda: figure(proxy, "sealwire_workers_ready") == WORKERS)
-    load, ending = Load(proxy.uri(CLINIC), CONNECTIONS, PAUSE_S), asyncio.Event()
+    load, complete, ending = Load(proxy.uri(CLINIC), CONNECTIONS, PAUSE_S), asyncio.Event(), asyncio.Event()
     await _rests(proxy)
     before, samples = _files(proxy), list[Sample]()
-    began_s = monotonic()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(load.run(GROUPS, ending, max(20.0, seconds / 6)))
+        tasks.create_task(load.run(GROUPS, complete, ending, max(20.0, seconds / 6)))
+        await asyncio.to_thread(
+            until, lambda: figure(proxy, "sealwire_client_connections") >= CONNECTIONS, CONNECTED_WITHIN_S
+        )
+        complete.set()
+        began_s = monotonic()
         step_s = max(1.0, seconds / LOOKS)
         while monotonic() - began_s < seconds:
             await asyncio.sleep(step_s)

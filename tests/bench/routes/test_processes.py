@@ -41,6 +41,8 @@ from tests.support.skips import skip_or_fail
 
 pytestmark = pytest.mark.integration
 
+SLICE_S = 0.5
+"""Some answers come within it on a busy machine too: less is an error."""
 ONE = build_op_msg(1, 0, encode({"n": 1}))
 TWO = build_op_msg(1, 0, encode({"n": 2}))
 BIG = build_op_msg(2, 0, encode({"n": "x" * 300_000}))
@@ -115,7 +117,7 @@ def test_every_route_answers_as_the_server_does_and_carries_load(
             verify(routes[name], prepared.recording, workload)
         load_generator = stack.enter_context(Load(2))
         load_generator.open(routes[name], 5)
-        sample = load_generator.run(routes[name], prepared.recording.file(FIND_ONE), 0.05)
+        sample = load_generator.run(routes[name], prepared.recording.file(FIND_ONE), SLICE_S)
     assert sample[Metric.OPERATIONS] > 0
     assert sample[Metric.P50] <= sample[Metric.P99]
     assert (Metric.CPU in sample) is (name != DIRECT)
@@ -229,4 +231,4 @@ def test_more_processes_than_connections_are_no_harm(tmp_path: Path) -> None:
     ):
         route = Route(DIRECT, server.port, None, server.pid, None)
         generator.open(route, 1)
-        assert generator.run(route, tmp_path / "good.requests", 0.05)[Metric.OPERATIONS] > 0
+        assert generator.run(route, tmp_path / "good.requests", SLICE_S)[Metric.OPERATIONS] > 0

@@ -285,13 +285,13 @@ def test_who_asks_right_after_a_time_out_does_not_wait_for_another(
     bao: OpenBao, place: VaultDocument
 ) -> None:
     now = [0.0]
-    connected = connect(bao.address, bao.root_token, timeout_s="0.5", deadline_s="0.5")
+    connected = connect(bao.address, bao.root_token, timeout_s="2", deadline_s="2")
     store = VaultContextStore(connected, place, clock=lambda: now[-1])
     asked: list[float] = []
 
     def silent(*_: object) -> None:
         asked.append(now[-1])
-        time.sleep(0.7)
+        time.sleep(2.2)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ContextDocuments, "standing", silent)

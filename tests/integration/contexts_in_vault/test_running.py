@@ -51,7 +51,7 @@ def site(bao: OpenBao, database: DatabaseProcess, tmp_path: Path) -> Site:
     environ = new_environ()
     site = site_at(database, tmp_path, RULES, environ)
     site.config["keys"]["contexts"] = STORE
-    site.config["vault"] = {"address": bao.address, "timeout_s": 2, "deadline_s": 4}
+    site.config["vault"] = {"address": bao.address, "timeout_s": 10, "deadline_s": 20}
     create_keyring(site.keyring, EnvironmentKek(environ=environ), ["ssn", "notes"], datetime.now(UTC))
     environ |= {"VAULT_TOKEN": token_for(bao, "sealwire-contexts"), "VAULT_ADDR": bao.address}
     return site
@@ -88,7 +88,7 @@ def is_null(people: Any) -> bool:
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """As long as keys.refresh_s, which is a second, and some more."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)

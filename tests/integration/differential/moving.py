@@ -44,6 +44,8 @@ SILENT_MS = 60_000
 LINGER_S = 0.5
 KILLS = 3
 """In one round of moves, so that it ends."""
+SECOND_ROUND_S = 180
+"""A busy machine may be that slow; elsewhere it has begun long before."""
 DETERMINISTIC = tuple(name for name, said in CLASSES.items() if said["mode"] == "deterministic")
 RANDOM = tuple(name for name, said in CLASSES.items() if said["mode"] == "random")
 
@@ -156,6 +158,7 @@ def moving_ways(
         opens = ContextOpener.of(store, policy)
         runner = Runner(site.direct, first, policy, site.keyring, others=(second,), forms=forms, opens=opens)
         yield runner
+        site.moves.wait_for_return()
         runner.tally.moves["classes with contexts"] += len(keyed)
         runner.tally.moves += site.moves.counted
         runner.tally.moves["values judged"] += forms.judged
@@ -201,6 +204,7 @@ class Moves:
         self._site = site
         self._chance = random.Random(seed)
         self._stop = threading.Event()
+        self._returning = threading.Event()
         self._failed: list[BaseException] = []
 
     @contextmanager
@@ -216,18 +220,26 @@ class Moves:
         if self._failed:
             raise self._failed[0]
 
+    def wait_for_return(self) -> None:
+        """Until the second round has begun, in which what left comes back, or one has failed."""
+        self._returning.wait(SECOND_ROUND_S)
+
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
                 self._round()
         except BaseException as error:  # noqa: BLE001 - raised where the block ends
             self._failed.append(error)
+        finally:
+            self._returning.set()
 
     def _round(self) -> None:
         """The first has what every campaign is to have, however few rounds a busy machine comes to."""
         is_first = not self.counted["rounds"]
         names = (self._always, *self._chance.sample(self._others, min(2, len(self._others))))
         self._make_versions(names, surely=is_first)
+        if not is_first:
+            self._returning.set()
         self._stop.wait(SETTLE_S)
         kills = self._chance.randint(1 if is_first else 0, KILLS)
         while not self._stop.is_set() and self._pending(names):

@@ -50,7 +50,7 @@ def connect(site: Site, proxy: Running, **options: Any) -> MongoClient[dict[str,
 def test_an_unchanged_driver_sees_plaintext_and_the_server_holds_ciphertext(
     site: Site, database: DatabaseProcess
 ) -> None:
-    with serving(site) as proxy, connect(site, proxy, serverSelectionTimeoutMS=3000) as client:
+    with serving(site) as proxy, connect(site, proxy) as client:
         assert client.admin.command("hello")["hosts"] == ["proxy.test:27018"]
         patients = client.clinic.patients
         patients.delete_many({})
@@ -79,7 +79,7 @@ def test_an_unchanged_driver_sees_plaintext_and_the_server_holds_ciphertext(
 def test_a_server_that_dies_is_a_network_error_and_the_proxy_serves_again_when_it_is_back(
     site: Site, database: DatabaseProcess
 ) -> None:
-    with serving(site) as proxy, connect(site, proxy, serverSelectionTimeoutMS=2000) as client:
+    with serving(site) as proxy, connect(site, proxy, retryReads=False) as client:
         wards = client.clinic.wards
         wards.find_one()
         database.kill()

@@ -96,9 +96,9 @@ def test_two_workers_are_one_proxy_with_one_set_of_figures(site: Site) -> None:
         assert len(pids(proxy)) == WORKERS
         for _ in range(CLIENTS):
             greeted(proxy, stack)
-        assert figure(proxy, "sealwire_client_connections") == CLIENTS
-        assert figure(proxy, "sealwire_connections_accepted_total") == CLIENTS
-        assert figure(proxy, "sealwire_workers_ready") == WORKERS
+        until(lambda: figure(proxy, "sealwire_client_connections") == CLIENTS)
+        until(lambda: figure(proxy, "sealwire_connections_accepted_total") == CLIENTS)
+        until(lambda: figure(proxy, "sealwire_workers_ready") == WORKERS)
         assert (status_of(proxy, "/healthz"), status_of(proxy, "/readyz")) == (200, 200)
 
 
@@ -106,7 +106,7 @@ def test_a_killed_worker_takes_its_clients_along_and_is_replaced(site: Site) -> 
     with serving(site) as proxy, ExitStack() as stack:
         for _ in range(CLIENTS):
             greeted(proxy, stack)
-        assert figure(proxy, "sealwire_connections_accepted_total") == CLIENTS
+        until(lambda: figure(proxy, "sealwire_connections_accepted_total") == CLIENTS)
         victim, survivor = pids(proxy)
         os.kill(victim, signal.SIGKILL)
         assert said(proxy, "worker ended")["signal"] == signal.SIGKILL
@@ -115,9 +115,9 @@ def test_a_killed_worker_takes_its_clients_along_and_is_replaced(site: Site) -> 
         said(proxy, "worker ready")
         assert survivor in pids(proxy)
         assert len(pids(proxy)) == WORKERS
-        assert 0 < figure(proxy, "sealwire_client_connections") < CLIENTS
-        assert figure(proxy, "sealwire_connections_accepted_total") == CLIENTS + 1
-        assert figure(proxy, "sealwire_worker_exits_total", how="signal") == 1
+        until(lambda: 0 < figure(proxy, "sealwire_client_connections") < CLIENTS)
+        until(lambda: figure(proxy, "sealwire_connections_accepted_total") == CLIENTS + 1)
+        until(lambda: figure(proxy, "sealwire_worker_exits_total", how="signal") == 1)
 
 
 def test_a_reload_reaches_every_worker(site: Site) -> None:
@@ -125,7 +125,7 @@ def test_a_reload_reaches_every_worker(site: Site) -> None:
         proxy.process.send_signal(signal.SIGHUP)
         reloaded = {said(proxy, "certificates loaded")["worker"] for _ in range(WORKERS)}
         assert reloaded == set(range(1, WORKERS + 1))
-        assert figure(proxy, "sealwire_certificate_reloads_total", outcome="loaded") == WORKERS
+        until(lambda: figure(proxy, "sealwire_certificate_reloads_total", outcome="loaded") == WORKERS)
 
 
 def readiness(proxy: Running) -> dict[str, Any]:
@@ -144,9 +144,9 @@ def test_a_changed_policy_counts_in_every_worker(site: Site) -> None:
         shown = sha256(wider).hexdigest()[:12]
         assert {said(proxy, "policy loaded", policy=shown)["worker"] for _ in range(WORKERS)} == {1, 2}
         until(lambda: readiness(proxy)["policy"] == shown != before)
-        assert figure(proxy, "sealwire_policy_info", digest=shown) == 1
-        assert figure(proxy, "sealwire_policy_info", digest=before) == 0
-        assert figure(proxy, "sealwire_reloads_total", outcome="loaded") == WORKERS
+        until(lambda: figure(proxy, "sealwire_policy_info", digest=shown) == 1)
+        until(lambda: figure(proxy, "sealwire_policy_info", digest=before) == 0)
+        until(lambda: figure(proxy, "sealwire_reloads_total", outcome="loaded") == WORKERS)
 
 
 def test_workers_that_differ_are_shown(site: Site) -> None:
@@ -174,7 +174,7 @@ def test_a_broken_policy_is_refused_by_each_and_a_broken_configuration_once(site
         assert "worker" not in line
         assert line["hint"] == "did you mean 'listen'?"
         assert readiness(proxy)["policy"] == before
-        assert figure(proxy, "sealwire_reloads_total", outcome="failed") == WORKERS + 1
+        until(lambda: figure(proxy, "sealwire_reloads_total", outcome="failed") == WORKERS + 1)
 
 
 def test_what_needs_a_restart_is_named_once_and_the_log_level_counts_for_all(site: Site) -> None:
@@ -359,7 +359,7 @@ def test_the_workers_share_the_limit_of_connections(site: Site) -> None:
         for _ in range(60):
             stack.enter_context(socket.create_connection(proxy.address, DEADLINE_S))
         until(lambda: figure(proxy, "sealwire_connections_rejected_total", reason="limit") == 56)
-        assert figure(proxy, "sealwire_client_connections") == 4
+        until(lambda: figure(proxy, "sealwire_client_connections") == 4)
 
 
 def test_the_workers_option_is_not_for_people(site: Site) -> None:

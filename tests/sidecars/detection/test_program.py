@@ -53,7 +53,7 @@ def test_one_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> Non
     )
     pid = tmp_path / "pid"
     with pytest.raises(DeliveryFailed):
-        channel(code, str(pid), timeout_s=3).tell(ALERT)
+        channel(code, str(pid), timeout_s=6).tell(ALERT)
     number = int(pid.read_text())
     while is_running(number):
         # it is killed, and may need a moment to be gone
