@@ -38,10 +38,14 @@ class BreachReport:
     def people(self) -> str:
         """How many people it is about, in words."""
         collected = self.evidence.collected
-        least = "at least " if collected.is_more else ""
+        missing = collected.further.missing
+        least = "at least " if collected.is_more or missing else ""
         text = f"{least}{len(collected.subjects)} people, by their pseudonyms"
         if collected.unknown:
             text += f"; besides, {collected.unknown} documents were shown of which the log cannot tell whose"
+        if missing:
+            text += f"; {missing} lines are missing, of commands that have several"
+            text += ", and nobody can say whom they name"
         return text
 
     @property
@@ -103,6 +107,7 @@ class BreachReport:
                 "distinct": len(collected.subjects),
                 "more": collected.is_more,
                 "unknown_documents": collected.unknown,
+                "lines_missing": collected.further.missing,
                 "pseudonyms": sorted(collected.subjects),
             },
             "lines": collected.lines,

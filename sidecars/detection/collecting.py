@@ -15,6 +15,7 @@ from sealwire.audit.line import Line
 from sealwire.audit.verification import LogReport, verify
 from sealwire.sidecars.detection.alerts import Alert
 from sealwire.sidecars.detection.errors import DetectionReason, UnprovedLog
+from sealwire.sidecars.detection.further_lines import FurtherLines
 from sealwire.sidecars.detection.log_clock import moment_of
 from sealwire.sidecars.detection.observations import (
     MAX_TEXT,
@@ -106,6 +107,8 @@ class Collected:
     subjects: set[str] = field(default_factory=set)
     is_more: bool = False
     """Whether there are more subjects than are told apart."""
+    further: FurtherLines = field(default_factory=FurtherLines)
+    """Which lines there are of commands that have several."""
     events: Counter[str] = field(default_factory=Counter)
     read: Counter[str] = field(default_factory=Counter)
     written: Counter[str] = field(default_factory=Counter)
@@ -132,6 +135,7 @@ class Collected:
                 self.subjects.add(each)
             else:
                 self.is_more = True
+        self.further.note(fields)
         # a command about many persons has several lines
         _count(self.events, event, int("part" not in fields))
         for counter, found in ((self.read, read), (self.written, amounts(fields, "written"))):

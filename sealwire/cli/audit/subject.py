@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import final
 
 import click
 from rich.table import Column
@@ -20,6 +19,8 @@ from sealwire.cli.options.policies import read_policy
 from sealwire.cli.options.server import read_uri
 from sealwire.cli.options.subjects import ask_identifier, subjects_key_option, subjects_of
 from sealwire.cli.output import print_json, show_table
+from sealwire.sidecars.detection.further_lines import FurtherLines
+from sealwire.sidecars.detection.observations import number_of
 from sealwire.sidecars.direct import connected
 
 _COLUMNS = ("time (UTC)", "who", "purpose", "event", "namespace", "read", "written", "outcome")
@@ -60,29 +61,6 @@ class Sighting:
             ),
             *(", ".join(self.read), ", ".join(self.written), self.outcome),
         )
-
-
-@final
-class FurtherLines:
-    """Which lines there are of commands that have several. A line may be there twice."""
-
-    def __init__(self) -> None:
-        self._wanted: dict[tuple[str, ...], int] = {}
-        self._found: set[tuple[tuple[str, ...], int]] = set()
-
-    def note(self, line: Mapping[str, object]) -> None:
-        """Note one line. All lines of a command have its time and connection."""
-        parts, part = _number(line.get("parts")), _number(line.get("part"))
-        if parts or part:
-            key = tuple(str(line.get(name)) for name in ("time", "client", "connection", "worker", "command"))
-            self._wanted[key] = max(parts, self._wanted.get(key, 0))
-            self._found.add((key, part or 1))
-
-    @property
-    def missing(self) -> int:
-        """How many lines there should be besides."""
-        numbers = ((key, part) for key, parts in self._wanted.items() for part in range(1, parts + 1))
-        return sum(each not in self._found for each in numbers)
 
 
 @click.command(name="subject")
@@ -139,7 +117,7 @@ def subject(  # noqa: PLR0913, PLR0917 - one for each option
         if line is None:
             unread += 1
         elif days.have(line):
-            unknown += _number(line.get("subjects_unknown"))
+            unknown += number_of(line, "subjects_unknown")
             further.note(line)
             if _is_about(line, names):
                 found.append(_sighting(line))
@@ -219,10 +197,6 @@ def _page(found: list[Sighting], log: Path, days: Days, remarks: list[str]) -> R
 def _text(line: Mapping[str, object], name: str) -> str:
     value = line.get(name)
     return value if isinstance(value, str) else ""
-
-
-def _number(value: object) -> int:
-    return value if type(value) is int else 0
 
 
 def _classes(value: object) -> tuple[str, ...]:

@@ -44,8 +44,8 @@ def log(tmp_path: Path) -> None:
         line(1, user="ann@admin", purpose="direct-care", read={"nhs": 1}, subjects=[person(ANN)]),
         line(2, user="bob@admin", purpose="audit", glass="asleep", subjects=[person(BOB), person(ANN)]),
         line(2, user="bob@admin", subjects=[person(BOB)], subjects_unknown=3),
-        line(3, command="insert", written={"nhs": 1}, outcome="failed", subjects=[person(ANN)]),
-        line(3, part=2, subjects=[person(ANN)]) | {"outcome": 7},
+        line(3, command="insert", parts=2, written={"nhs": 1}, outcome="failed", subjects=[person(ANN)]),
+        line(3, command="insert", part=2, subjects=[person(ANN)]) | {"outcome": 7},
         {
             "time": "2026-11-04T00:00:00.000+00:00",
             "event": "hold-placed",

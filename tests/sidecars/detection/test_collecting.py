@@ -137,3 +137,16 @@ def test_more_than_72_hours_ask_for_the_reasons(tmp_path: Path) -> None:
     late = BreachReport(found.incident, (), (), found.evidence, START + timedelta(hours=73))
     assert "the reasons for that" in breach_form(late)
     assert "the reasons for that" not in breach_form(found)
+
+
+def test_a_line_of_several_that_is_missing_makes_people_at_least_so_many(tmp_path: Path) -> None:
+    whole = [line(0, parts=2, subjects=["a" * 32]), line(0, part=2, subjects=["b" * 32])]
+    append(tmp_path, whole)
+    found = report(collected(tmp_path))
+    assert found.people.startswith("2 people")
+    assert found.document()["subjects"]["lines_missing"] == 0
+    append(tmp_path, [line(1, parts=4, subjects=["c" * 32]), line(1, part=3, subjects=["d" * 32])])
+    found = report(collected(tmp_path))
+    assert found.people.startswith("at least 4 people")
+    assert found.document()["subjects"]["lines_missing"] == 2
+    assert "2 lines are missing" in found.people
