@@ -148,7 +148,7 @@ def _is_served(proxy: ProxyProcess, number: int) -> bool:
 
 def soon() -> datetime:
     """When a certificate ends that is to be used for a start, and no longer."""
-    return datetime.now(UTC) + timedelta(seconds=40)
+    return datetime.now(UTC) + timedelta(seconds=30)
 
 
 def has_passed(when: datetime) -> None:
