@@ -23,10 +23,19 @@ NEXT = {"connection": 8}
         ([{"parts": 2}, {"part": 2, "time": "12:01"}], 2),
         ([{"parts": 2}, {"part": 2, "worker": 2}], 2),
         ([{"parts": -1}, {"part": "2"}], 0),
+        ([{"parts": 10**15}, {"part": 7}], 10**15 - 2),
+        ([{"parts": 2}, {"part": 5}], 3),
     ],
     ids=[
         *("no line", "one each", "both", "one of three", "all others", "the first", "written twice"),
-        *("of another connection", "of another time", "of another worker", "no numbers"),
+        *(
+            "of another connection",
+            "of another time",
+            "of another worker",
+            "no numbers",
+            "any number",
+            "beyond the last",
+        ),
     ],
 )
 def test_the_missing_ones_are_counted(lines: list[dict[str, Any]], missing: int) -> None:
