@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, final
 
 from sealwire.audit.checkpoint import Checkpoint
 from sealwire.audit.line import Line
 from sealwire.audit.verification import LogReport, verify
 from sealwire.sidecars.detection.alerts import Alert
 from sealwire.sidecars.detection.errors import DetectionReason, UnprovedLog
-from sealwire.sidecars.detection.further_lines import FurtherLines
 from sealwire.sidecars.detection.log_clock import moment_of
 from sealwire.sidecars.detection.observations import (
     MAX_TEXT,
@@ -45,6 +44,8 @@ _EVENTS: Final = frozenset(
     }
 )
 _OTHERS: Final = "others"
+_OF_COMMAND: Final = ("time", "client", "connection", "worker", "command")
+"""What all lines of a command have alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,35 @@ def scope_of(alerts: Sequence[Alert], aware: datetime, now: datetime) -> Scope:
         frozenset(each["user"] for each in named if each.get("user")),
         frozenset(each["address"] for each in named if each.get("address")),
     )
+
+
+@final
+class FurtherLines:
+    """Which lines there are of commands that have several. A line may be there twice.
+
+    Others follow a line that would be too long with all persons whom its command is about. One is missing
+    where the ring was full: nobody can say then whom it named.
+    """
+
+    __slots__ = ("_found", "_wanted")
+
+    def __init__(self) -> None:
+        self._wanted: dict[tuple[str, ...], int] = {}
+        self._found: set[tuple[tuple[str, ...], int]] = set()
+
+    def note(self, line: Mapping[str, object]) -> None:
+        """Note one line: `parts` of the first says how many there are, `part` which of them another is."""
+        parts, part = number_of(line, "parts"), number_of(line, "part")
+        if parts or part:
+            key = tuple(str(line.get(name)) for name in _OF_COMMAND)
+            self._wanted[key] = max(parts, part, self._wanted.get(key, 0))
+            self._found.add((key, part or 1))
+
+    @property
+    def missing(self) -> int:
+        """How many lines there should be besides."""
+        # none is found that is not wanted; a log that was meddled with may name any number
+        return sum(self._wanted.values()) - len(self._found)
 
 
 @dataclass(slots=True)

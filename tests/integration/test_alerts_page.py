@@ -31,7 +31,7 @@ collections: {clinic.patients: {nhs_number: nhs}}
 subjects: {class: nhs}
 """
 ALLOWED_S = 20.0
-"""The page promises five, which a machine that does all else as well may miss."""
+"""The page promises five seconds, and the demo of the governance measures them; this is for busy machines."""
 PEOPLE = 1200
 
 
@@ -97,7 +97,7 @@ def seconds_until(said: Path, rule: str) -> float:
     return time.monotonic() - begun
 
 
-def test_an_exfiltration_raises_an_alert_within_five_seconds(files: Path) -> None:
+def test_an_exfiltration_raises_an_alert_at_once(files: Path) -> None:
     with clinic(files) as client:
         run_document(PAGE, files, "learn")
         with watching(files) as said:
@@ -115,7 +115,7 @@ def refused(client: MongoClient[Any]) -> None:
             client["clinic"]["patients"].find_one({"nhs_number": {"$regex": number(7)}})
 
 
-def test_refusals_in_numbers_raise_one_within_five_seconds(files: Path) -> None:
+def test_refusals_in_numbers_raise_one_at_once(files: Path) -> None:
     with clinic(files) as client, watching(files) as said:
         refused(client)
         assert seconds_until(said, "refused") < ALLOWED_S

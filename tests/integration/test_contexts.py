@@ -3,8 +3,7 @@
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from sealwire.crypto.envelope import parse_context_header
 from sealwire.keys.kek.environment import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.database import DatabaseProcess
+from tests.faults.scene import until
 from tests.integration.conftest import Document
 from tests.integration.running_site import client_of, new_environ, site_at
 from tests.proxy.server.site import Site, serving
@@ -142,10 +142,10 @@ def test_a_shredded_tenant_is_null_in_replies_and_is_not_written_to(
     checked = keys(site, "shred", "notes", "t1", "--verify", "notes.json")
     assert checked.returncode == 0, checked.stderr
     assert keys(site, "shred", "notes", "t0", "--verify", "notes.json").returncode == 65
-    _wait_until(lambda: found(second["clinic"]["people"], {"_id": 1})["notes"] is None)
-    _wait_until(lambda: found(people, {"_id": 1})["notes"] is None)
+    until(lambda: found(second["clinic"]["people"], {"_id": 1})["notes"] is None)
+    until(lambda: found(people, {"_id": 1})["notes"] is None)
     assert {each["_id"]: each["notes"] for each in people.find()} == {0: "secret", 1: None}
-    _wait_until(lambda: people.count_documents({"tenant_id": "t1", "ssn": "1"}) == 0)
+    until(lambda: people.count_documents({"tenant_id": "t1", "ssn": "1"}) == 0)
     with pytest.raises(OperationFailure) as refused:
         people.insert_one({"tenant_id": "t1", "notes": "back"})
     assert refused.value.code == 211
@@ -155,14 +155,6 @@ def test_a_shredded_tenant_is_null_in_replies_and_is_not_written_to(
     counts = json.loads(keys(site, "contexts", "notes", "--json").stdout)
     assert (counts["live"], counts["destroyed"]) == (2, 1)
     assert b"t1" not in (site.folder / "contexts.db").read_bytes()
-
-
-def _wait_until(condition: "Callable[[], bool]") -> None:
-    """As long as keys.refresh_s, which is a second, and some more."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_a_plaintext_collection_is_encrypted_and_decrypted_under_its_contexts(

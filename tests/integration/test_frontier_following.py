@@ -1,9 +1,8 @@
 """Proxies follow a move on a real server: they acknowledge, lapse, come back, and leave."""
 
 import json
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from sealwire.proxy.server.frontiers.store import ServerStore
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.testbed.database import DatabaseProcess
+from tests.faults.scene import until
 from tests.integration.conftest import Document
 from tests.integration.running_site import client_of, new_site
 from tests.proxy.server.frontiers.server import (
@@ -130,13 +130,6 @@ def readiness(proxy: Running) -> Document:
     with urllib.request.urlopen(f"http://{proxy.admin}/readyz", timeout=DEADLINE_S) as answer:
         found: Document = json.loads(answer.read())
     return found
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_a_proxy_with_workers_follows_a_rotation_and_leaves(

@@ -19,7 +19,7 @@ from sealwire.cli.options.policies import read_policy
 from sealwire.cli.options.server import read_uri
 from sealwire.cli.options.subjects import ask_identifier, subjects_key_option, subjects_of
 from sealwire.cli.output import print_json, show_table
-from sealwire.sidecars.detection.further_lines import FurtherLines
+from sealwire.sidecars.detection.collecting import FurtherLines
 from sealwire.sidecars.detection.observations import number_of
 from sealwire.sidecars.direct import connected
 

@@ -3,8 +3,7 @@
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +19,7 @@ from sealwire.keys.kek.environment import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.openbao import OpenBao, dev_server
+from tests.faults.scene import until
 from tests.integration.conftest import Document
 from tests.integration.contexts_in_vault.asking import documented_policy
 from tests.integration.running_site import client_of, new_environ, site_at
@@ -86,14 +86,6 @@ def is_null(people: Any) -> bool:
     return people.find_one({"_id": 1})["notes"] is None
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """As long as keys.refresh_s, which is a second, and some more."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_hosts_share_keys_forget_what_is_shredded_and_refuse_what_they_cannot_look_up(
     site: Site, clients: list[MongoClient[Document]], database: DatabaseProcess, bao: OpenBao
 ) -> None:
@@ -123,7 +115,7 @@ def test_hosts_share_keys_forget_what_is_shredded_and_refuse_what_they_cannot_lo
     gone = command(site, "keys", "shred", "notes", "t1", "--now", "--confirm", "notes", VAULT_TOKEN=operator)
     assert (gone["key_in_row"], gone["key_in_files"], gone["store"]) == ("no", "unknown", STORE)
     for people in (first, second):
-        wait_until(partial(is_null, people))
+        until(partial(is_null, people))
         assert {each["_id"]: each["notes"] for each in people.find()} == {
             0: "n0", 1: None, 2: "n2", 3: None, 4: None, 9: "plain"
         }  # fmt: skip

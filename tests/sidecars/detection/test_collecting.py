@@ -10,7 +10,15 @@ from sealwire.audit.files import files_of
 from sealwire.audit.verification import LogReport, read_checkpoints
 from sealwire.sidecars.detection.alerts import Alert
 from sealwire.sidecars.detection.breach_form import BreachReport, breach_form
-from sealwire.sidecars.detection.collecting import Evidence, Scope, collect, require_whole, scope_of, utc
+from sealwire.sidecars.detection.collecting import (
+    Evidence,
+    FurtherLines,
+    Scope,
+    collect,
+    require_whole,
+    scope_of,
+    utc,
+)
 from sealwire.sidecars.detection.errors import UnprovedLog
 from sealwire.sidecars.detection.incident_book import BookEntry
 from sealwire.sidecars.detection.incidents import Incident, IncidentState, Risk
@@ -20,6 +28,7 @@ from tests.sidecars.detection.logs import START, append, at, line
 
 ALL = Scope(START - timedelta(days=1), START + timedelta(days=1))
 MARKER = "9434765919"
+NEXT = {"connection": 8}
 
 
 def lines() -> list[dict[str, Any]]:
@@ -150,3 +159,39 @@ def test_a_line_of_several_that_is_missing_makes_people_at_least_so_many(tmp_pat
     assert found.people.startswith("at least 4 people")
     assert found.document()["subjects"]["lines_missing"] == 2
     assert "2 lines are missing" in found.people
+
+
+@pytest.mark.parametrize(
+    ("lines", "missing"),
+    [
+        ([], 0),
+        ([{}, NEXT], 0),
+        ([{"parts": 2}, {"part": 2}], 0),
+        ([{"parts": 3}, {"part": 3}], 1),
+        ([{"parts": 4}], 3),
+        ([{"part": 3}], 2),
+        ([{"parts": 2}, {"part": 2}, {"parts": 2}, {"part": 2}], 0),
+        ([{"parts": 2}, NEXT | {"part": 2}], 2),
+        ([{"parts": 2}, {"part": 2, "time": "12:01"}], 2),
+        ([{"parts": 2}, {"part": 2, "worker": 2}], 2),
+        ([{"parts": -1}, {"part": "2"}], 0),
+        ([{"parts": 10**15}, {"part": 7}], 10**15 - 2),
+        ([{"parts": 2}, {"part": 5}], 3),
+    ],
+    ids=[
+        *("no line", "one each", "both", "one of three", "all others", "the first", "written twice"),
+        *(
+            "of another connection",
+            "of another time",
+            "of another worker",
+            "no numbers",
+            "any number",
+            "beyond the last",
+        ),
+    ],
+)
+def test_missing_lines_are_counted(lines: list[dict[str, Any]], missing: int) -> None:
+    further = FurtherLines()
+    for each in lines:
+        further.note({"time": "12:00", "client": "10.0.0.1:1", "connection": 7, "command": "find", **each})
+    assert further.missing == missing

@@ -16,6 +16,7 @@ from sealwire.proxy.session.moving import forms
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
 from tests.proxy.session import world
+from tests.proxy.session.moving.talk import asked, sent
 from tests.proxy.session.world import (
     body_of,
     command,
@@ -57,14 +58,6 @@ def moving(keyring: Keyring, name: str, start: Position, end: Position | None = 
         window = Window(start, end or start) if each == name else Window(BEFORE_ALL, BEFORE_ALL)
         session.shared.moves.follow(each, Frontier(world.class_id_of(each), 1, 2, 2, window))
     return session
-
-
-def sent(session: Session, body: dict[str, Any], request_id: int = 1, **options: Any) -> list[Effect]:
-    return session.client_data(command({**body, "$db": "clinic"}, request_id, **options))
-
-
-def asked(effects: list[Effect]) -> dict[str, Any]:
-    return body_of(written(effects, ToServer))
 
 
 def encrypted(effects: list[Effect]) -> int:

@@ -12,9 +12,7 @@ from sealwire.proxy.session.effects import (
     Audit,
     Close,
     CloseReason,
-    Effect,
     NeedKeys,
-    PauseClient,
     ToClient,
     ToServer,
 )
@@ -23,6 +21,7 @@ from sealwire.proxy.session.moving.moves import GRACE_S, MAX_TRANSACTION_S
 from sealwire.proxy.session.session import Session
 from sealwire.wire.header import request_id_of, response_to_of
 from tests.proxy.session import world
+from tests.proxy.session.moving.talk import acknowledged, asked, cursor, find, insert, sent, waits
 from tests.proxy.session.world import body_of, command, data_key, envelope, reply, sealed, written
 
 LOW, MIDDLE, HIGH = sorted(("ann", "bob", "cat"), key=lambda name: envelope("nhs", name))
@@ -56,36 +55,6 @@ def moving() -> Session:
     session = world.session(KEYRING)
     session.shared.moves.follow("nhs", OPEN_AT_MIDDLE)
     return session
-
-
-def sent(session: Session, body: dict[str, Any], request_id: int = 1, **options: Any) -> list[Effect]:
-    return session.client_data(command({**body, "$db": "clinic"}, request_id, **options))
-
-
-def find(value: str, **more: Any) -> dict[str, Any]:
-    return {"find": "patients", "filter": {"nhs_number": value}, **more}
-
-
-def insert(*values: str) -> dict[str, Any]:
-    return {"insert": "patients", "documents": [{"nhs_number": value} for value in values]}
-
-
-def asked(effects: list[Effect]) -> dict[str, Any]:
-    return body_of(written(effects, ToServer))
-
-
-def waits(effects: list[Effect]) -> bool:
-    return effects == [PauseClient(True)]
-
-
-def acknowledged(session: Session) -> int | None:
-    uses = session.shared.moves.classes["nhs"]
-    assert uses is not None
-    return uses.acknowledged()
-
-
-def cursor(number: int, batch: str = "firstBatch") -> dict[str, Any]:
-    return {"cursor": {"id": Int64(number), "ns": "clinic.patients", batch: []}, "ok": 1.0}
 
 
 @pytest.mark.parametrize(("value", "version"), [(LOW, 2), (HIGH, 1)])
