@@ -11,6 +11,9 @@ INSTALLED := $(VENV)/.installed
 SITE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tools/node/node_modules/.installed)
 NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modules/.installed)
 
+# Tests start some thousand processes. Where no byte code is kept, each of them compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo demo-backup demo-migration demo-governance test compiled wheels sbom test-compiled coverage mutation test-slow clients driver-suite test-image test-server check docs format lock \
@@ -63,8 +66,11 @@ coverage:  ## run the tests with coverage and hold each module to its threshold
 mutation: $(INSTALLED)  ## put faults into the core and see whether tests notice (ARGS='--room keys --sample 50')
 	$(BIN)/python tools/mutation.py $(or $(ARGS),--sample 300)
 
-# The slow tests need one core; meanwhile the other one tries the same mutants each time.
-SLOW_AND_MUTANTS := mkdir -p build; $(BIN)/python tools/mutation.py --sample 300 --seed 7 --processes 1 > build/mutation.log & \
+# The slow tests need one core; meanwhile the other one tries the same mutants each time. Both begin nothing after
+# SEALWIRE_TESTS_UNTIL, in seconds since 1970, and say what they left out.
+MUTANTS_UNTIL := $(if $(SEALWIRE_TESTS_UNTIL),--until $(SEALWIRE_TESTS_UNTIL))
+SLOW_AND_MUTANTS := mkdir -p build; \
+    $(BIN)/python tools/mutation.py --sample 300 --seed 7 --processes 1 $(MUTANTS_UNTIL) > build/mutation.log & \
     mutants=$$!; $(BIN)/pytest -m slow; slow=$$?; wait $$mutants; tried=$$?; cat build/mutation.log; \
     exit $$((slow ? slow : tried))
 

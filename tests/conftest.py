@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from sealwire import core_is_compiled
+from tests.support import time_left
 
 CORE = "compiled" if core_is_compiled() else "plain"
 
@@ -38,6 +39,19 @@ def pytest_sessionstart() -> None:
         raise pytest.UsageError(f"SEALWIRE_CORE asks for the {expected} core, and this is the {CORE} one")
     if _measuring() is not None:
         _import_everything()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where a run has only so long, other slow tests come first each time."""
+    if (end := time_left.until(os.environ)) is not None:
+        items[:] = time_left.in_turn(items, int(end))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before anything is made for the test."""
+    if time_left.is_slow(item) and (end := time_left.until(os.environ)) is not None:
+        time_left.leave_out_after(end)
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:
@@ -82,3 +96,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if lines:
         terminalreporter.section("figures")
         terminalreporter.write_line("\n".join(dict.fromkeys(lines)))
+    late = time_left.left_out(terminalreporter.stats.get("skipped", ()))
+    if late:
+        terminalreporter.section(f"left out, since no time was left: {len(late)}")
+        terminalreporter.write_line("\n".join(late))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.build_context import ROOT
 from tools.mutants import Mutant, compiled, mutants_of
-from tools.mutation import LIST, ROOMS, TESTS, equivalents, jobs_of, room_of, targets
+from tools.mutation import LEAST, LIST, ROOMS, TESTS, Fate, equivalents, jobs_of, room_of, targets, verdict
 from tools.reach import Reach, in_turn
 
 MODULE = "wire/op_msg.py"
@@ -136,3 +136,17 @@ def test_the_list_holds_mutants_that_exist_each_with_a_reason() -> None:
     existing = {mutant.key for module in {key[0] for key in listed} for mutant in mutants_of(module)}
     assert [key for key in listed if key not in existing] == []
     assert all(listed.values())
+
+
+def test_a_sample_fails_when_too_few_of_those_that_began_are_noticed() -> None:
+    noticed, unnoticed = int(LEAST), 100 - int(LEAST)
+    enough = [Fate.KILLED] * (noticed - 1) + [Fate.TIMED_OUT] + [Fate.SURVIVED] * unnoticed
+    assert verdict(enough, 100)[1] == 0
+    assert verdict(enough[1:], 99)[1] == 1
+    text, status = verdict([Fate.KILLED] * 3, 5)
+    assert (status, "2 more" in text, "100.0 %" in text) == (0, True, True)
+
+
+def test_a_sample_that_no_time_was_left_for_says_so_and_does_not_fail() -> None:
+    text, status = verdict([], 300)
+    assert (status, "no mutant (no time was left for 300 more)" in text) == (0, True)

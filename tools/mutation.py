@@ -10,6 +10,8 @@ A process collects the tests once for PART mutants. For each it forks, and the c
 function that has the fault, and of those inside it. What runs at import is imported anew instead, and all
 tests of its room run; so do they for a function that ran at import too, if no test noticed the exchange.
 
+With `--until`, in seconds since 1970, no mutant begins after that, and the verdict is about those that did.
+
 tests/mutation.toml lists the mutants that no test can notice, with the reason. The exit status is 1 when
 fewer than LEAST percent of the others are noticed.
 """
@@ -18,6 +20,7 @@ import argparse
 import gc
 import importlib.machinery
 import importlib.util
+import math
 import os
 import random
 import resource
@@ -32,6 +35,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
+from itertools import takewhile
 from multiprocessing import get_context
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -260,14 +264,14 @@ def reach_of(room: str) -> Reach:
     return found[0]
 
 
-def judge(mutants: Sequence[Mutant], reach: Reach) -> list[Judged]:
-    """Judge mutants of one room, one after another, in a process of their own."""
+def judge(mutants: Sequence[Mutant], reach: Reach, until: float) -> list[Judged]:
+    """Judge mutants of one room, one after another, in a process of their own, as long as there is time."""
     judged: list[Judged] = []
 
     def serve(items: list[pytest.Item]) -> None:
         functions = [each for each in gc.get_objects() if type(each) is FunctionType]
         gc.freeze()
-        for mutant in mutants:
+        for mutant in takewhile(lambda _: time.time() < until, mutants):
             anew = partial(import_and_run, mutant, reach)
             pairs = targets(mutant, functions)
             exchanged = partial(exchange_and_run, pairs, in_turn(mutant, items, reach), reach.seconds)
@@ -307,14 +311,16 @@ def jobs_of(mutants: Sequence[Mutant]) -> dict[str, list[list[Mutant]]]:
     }
 
 
-def judged_in_parallel(mutants: Sequence[Mutant], processes: int) -> Iterator[Judged]:
+def judged_in_parallel(mutants: Sequence[Mutant], processes: int, until: float) -> Iterator[Judged]:
     """Each mutant's end, as its part is done."""
     jobs = jobs_of(mutants)
     with ProcessPoolExecutor(processes, get_context("spawn"), max_tasks_per_child=1) as pool:
         measuring = {pool.submit(reach_of, room): room for room in jobs}
         parts: list[Future[list[Judged]]] = []
         for measured in as_completed(measuring):
-            parts += [pool.submit(judge, part, measured.result()) for part in jobs[measuring[measured]]]
+            parts += [
+                pool.submit(judge, part, measured.result(), until) for part in jobs[measuring[measured]]
+            ]
         for judged in as_completed(parts):
             yield from judged.result()
 
@@ -326,6 +332,9 @@ def main() -> int:
     parser.add_argument("--room", choices=ROOMS, action="append")
     parser.add_argument("--processes", type=int, default=PROCESSES)
     parser.add_argument("--module", help="only this module, such as wire/op_msg.py")
+    parser.add_argument(
+        "--until", type=float, default=math.inf, help="when to begin no more, in seconds since 1970"
+    )
     arguments = parser.parse_args()
     seed = secrets.randbelow(10**6) if arguments.seed is None else arguments.seed
 
@@ -336,14 +345,21 @@ def main() -> int:
     drawn = random.Random(seed).sample(open_to_tests, count)  # noqa: S311 - a sample, no secret
     print(f"mutation: seed {seed}, {count} of {len(open_to_tests)} mutants", flush=True)
     begun = time.monotonic()
-    tally: Counter[Fate] = Counter()
-    for judged in judged_in_parallel(drawn, arguments.processes):
-        tally[judged.fate] += 1
-    noticed = 100 * (count - tally[Fate.SURVIVED]) / count
-    fates = ", ".join(f"{tally[fate]} {fate.name.lower().replace('_', ' ')}" for fate in Fate)
-    seconds = time.monotonic() - begun
-    print(f"mutation: seed {seed}, {count} mutants: {fates}; {noticed:.1f} % noticed, {seconds:.0f} s")
-    return 0 if noticed >= LEAST else 1
+    judged = [*judged_in_parallel(drawn, arguments.processes, arguments.until)]
+    text, status = verdict([each.fate for each in judged], count)
+    print(f"mutation: seed {seed}, {text}, {time.monotonic() - begun:.0f} s")
+    return status
+
+
+def verdict(fates: Sequence[Fate], drawn: int) -> tuple[str, int]:
+    """What the sample says, and the exit status. That no time was left for any is no failure."""
+    late = f" (no time was left for {drawn - len(fates)} more)" if len(fates) < drawn else ""
+    if not fates:
+        return f"no mutant{late}", 0
+    tally = Counter(fates)
+    noticed = 100 * (len(fates) - tally[Fate.SURVIVED]) / len(fates)
+    counts = ", ".join(f"{tally[fate]} {fate.name.lower().replace('_', ' ')}" for fate in Fate)
+    return f"{len(fates)} mutants{late}: {counts}; {noticed:.1f} % noticed", int(noticed < LEAST)
 
 
 if __name__ == "__main__":

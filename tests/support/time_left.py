@@ -1,0 +1,44 @@
+"""Where a run has only so long: slow tests that would begin later are left out, and the run names them.
+
+`SEALWIRE_TESTS_UNTIL` has the time, in seconds since 1970. `.ci/run` sets it, to end within an hour on a slow
+machine too; without it every test runs. Each run begins with another module, so that all have their turn.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+VARIABLE = "SEALWIRE_TESTS_UNTIL"
+NO_TIME_LEFT = f"no time is left ({VARIABLE})"
+
+
+def until(environ: Mapping[str, str]) -> float | None:
+    """When the time is over; None: never. Raises ValueError for what is no number."""
+    return float(environ[VARIABLE]) if environ.get(VARIABLE) else None
+
+
+def is_slow(test: Any) -> bool:
+    """Whether only `make test-slow` runs it."""
+    return test.get_closest_marker("slow") is not None
+
+
+def in_turn(tests: Sequence[Any], drawn: int) -> list[Any]:
+    """The tests in their order, but the slow ones last: from one module on, then those before it."""
+    slow = [test for test in tests if is_slow(test)]
+    modules = list(dict.fromkeys(test.path for test in slow))
+    chosen = modules[drawn % len(modules)] if modules else None
+    first = next((index for index, test in enumerate(slow) if test.path == chosen), 0)
+    return [*(test for test in tests if not is_slow(test)), *slow[first:], *slow[:first]]
+
+
+def leave_out_after(end: float) -> None:
+    """Skip the test that is about to begin, if the time is over."""
+    if time.time() >= end:
+        pytest.skip(NO_TIME_LEFT)
+
+
+def left_out(reports: Iterable[Any]) -> list[str]:
+    """The tests that there was no time for."""
+    return [report.nodeid for report in reports if report.skipped and NO_TIME_LEFT in str(report.longrepr)]

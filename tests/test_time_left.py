@@ -1,0 +1,79 @@
+"""Slow tests where a run has only so long: which come first, and which are left out and named."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.build_context import ROOT
+from tests.support.time_left import VARIABLE, in_turn, until
+
+HOOKS = """
+from tests.conftest import pytest_collection_modifyitems, pytest_runtest_setup, pytest_terminal_summary
+"""
+SLOW_AND_QUICK = """
+import pytest
+
+def test_quick():
+    pass
+
+@pytest.fixture
+def dear():
+    raise AssertionError("made for a test that does not run")
+
+@pytest.mark.slow
+def test_slow(dear):
+    pass
+"""
+
+
+def of(path: str, name: str, slow: bool = True) -> Any:
+    return SimpleNamespace(path=path, name=name, get_closest_marker=lambda mark: mark if slow else None)
+
+
+TESTS = [of("a", "1"), of("a", "2"), of("b", "3"), of("b", "quick", slow=False), of("c", "4")]
+
+
+@pytest.mark.parametrize(("drawn", "order"), [(0, "1234"), (1, "3412"), (2, "4123"), (3, "1234")])
+def test_each_module_of_slow_tests_comes_first_in_its_turn(drawn: int, order: str) -> None:
+    assert [test.name for test in in_turn(TESTS, drawn)] == ["quick", *order]
+
+
+def test_without_slow_tests_all_stay_where_they_are() -> None:
+    quick = [of("a", "1", slow=False), of("b", "2", slow=False)]
+    assert in_turn(quick, 1) == quick
+
+
+@pytest.mark.parametrize("environ", [{}, {VARIABLE: ""}])
+def test_a_run_ends_at_no_time_unless_it_is_told_to(environ: dict[str, str]) -> None:
+    assert until(environ) is None
+
+
+def run_in(folder: Path, end: float) -> str:
+    (folder / "conftest.py").write_text(HOOKS, encoding="utf-8")
+    (folder / "test_both.py").write_text(SLOW_AND_QUICK, encoding="utf-8")
+    environ = os.environ | {"PYTHONPATH": str(ROOT), VARIABLE: str(end)}
+    command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "-p", "no:cacheprovider", str(folder)]
+    done = subprocess.run(command, cwd=folder, env=environ, check=False, capture_output=True, text=True)
+    return done.stdout
+
+
+def test_a_slow_test_that_would_begin_too_late_is_left_out_and_named_and_nothing_is_made_for_it(
+    tmp_path: Path,
+) -> None:
+    printed = run_in(tmp_path, time.time() - 1)
+    assert "left out, since no time was left: 1 " in printed
+    assert "test_both.py::test_slow\n" in printed
+    assert "1 passed, 1 skipped" in printed
+
+
+def test_one_that_begins_in_time_runs(tmp_path: Path) -> None:
+    printed = run_in(tmp_path, time.time() + 3600)
+    assert "left out" not in printed
+    assert "1 passed" in printed
+    assert "made for a test that does not run" in printed
