@@ -66,12 +66,12 @@ coverage:  ## run the tests with coverage and hold each module to its threshold
 mutation: $(INSTALLED)  ## put faults into the core and see whether tests notice (ARGS='--room keys --sample 50')
 	$(BIN)/python tools/mutation.py $(or $(ARGS),--sample 300)
 
-# The slow tests need one core; meanwhile the other one tries the same mutants each time. Both begin nothing after
-# SEALWIRE_TESTS_UNTIL, in seconds since 1970, and say what they left out.
+# The slow tests wait more than they work; beside them the same mutants are tried each time. Neither begins anything
+# after SEALWIRE_TESTS_UNTIL, in seconds since 1970, and both say what they left out.
 MUTANTS_UNTIL := $(if $(SEALWIRE_TESTS_UNTIL),--until $(SEALWIRE_TESTS_UNTIL))
 SLOW_AND_MUTANTS := mkdir -p build; \
     $(BIN)/python tools/mutation.py --sample 300 --seed 7 --processes 1 $(MUTANTS_UNTIL) > build/mutation.log & \
-    mutants=$$!; $(BIN)/pytest -m slow; slow=$$?; wait $$mutants; tried=$$?; cat build/mutation.log; \
+    mutants=$$!; $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow; slow=$$?; wait $$mutants; tried=$$?; cat build/mutation.log; \
     exit $$((slow ? slow : tried))
 
 test-slow: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests that take half a minute and more, or install packages

@@ -1,5 +1,6 @@
 """The environment of the Python clients: build/clients, from requirements/clients.txt, made on demand."""
 
+import fcntl
 import hashlib
 import subprocess
 from functools import cache
@@ -16,15 +17,18 @@ FOLDER = ROOT / "build" / "clients"
 def client_python() -> Path:
     """Its interpreter; a test is skipped, or fails where CI=true, when its packages cannot be had.
 
-    Cost: 30 s the first time and when the lock has changed, 400 MB on disk
+    Cost: 30 s the first time and when the lock has changed, 400 MB on disk. Other test processes wait.
     """
     python, stamp = FOLDER / "bin" / "python", FOLDER / "installed"
     wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    if not stamp.is_file() or stamp.read_text() != wanted:
-        _run(ROOT / "tools" / "make_venv.sh", FOLDER)
-        pip = ("-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes")
-        _run(python, *pip, "--requirement", LOCK)
-        stamp.write_text(wanted)
+    FOLDER.parent.mkdir(exist_ok=True)
+    with FOLDER.with_suffix(".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not stamp.is_file() or stamp.read_text() != wanted:
+            _run(ROOT / "tools" / "make_venv.sh", FOLDER)
+            pip = ("-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes")
+            _run(python, *pip, "--requirement", LOCK)
+            stamp.write_text(wanted)
     return python
 
 
