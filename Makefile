@@ -66,8 +66,8 @@ coverage:  ## run the tests with coverage and hold each module to its threshold
 mutation: $(INSTALLED)  ## put faults into the core and see whether tests notice (ARGS='--room keys --sample 50')
 	$(BIN)/python tools/mutation.py $(or $(ARGS),--sample 300)
 
-# The slow tests wait more than they work; beside them the same mutants are tried each time. Neither begins anything
-# after SEALWIRE_TESTS_UNTIL, in seconds since 1970, and both say what they left out.
+# Beside the slow tests the same mutants are tried each time. Where there is SEALWIRE_TESTS_UNTIL, in seconds since 1970,
+# both say what they left out because it would have ended later.
 MUTANTS_UNTIL := $(if $(SEALWIRE_TESTS_UNTIL),--until $(SEALWIRE_TESTS_UNTIL))
 SLOW_AND_MUTANTS := mkdir -p build; \
     $(BIN)/python tools/mutation.py --sample 300 --seed 7 --processes 1 $(MUTANTS_UNTIL) > build/mutation.log & \

@@ -50,8 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before anything is made for the test."""
-    if time_left.is_slow(item) and (end := time_left.until(os.environ)) is not None:
-        time_left.leave_out_after(end)
+    if (end := time_left.until(os.environ)) is not None:
+        time_left.leave_out_when_late(item, end)
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:

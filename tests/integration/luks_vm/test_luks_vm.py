@@ -15,7 +15,7 @@ from tests.integration.luks_vm.guest.stage import MARKER
 from tests.integration.luks_vm.root_image import build_payload, build_root, require_tools
 from tests.integration.luks_vm.virtual_machine import StageResult, VirtualMachine
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow(minutes=20)]
 
 
 @pytest.fixture
