@@ -267,6 +267,8 @@ def reach_of(room: str) -> Reach:
 def judge(mutants: Sequence[Mutant], reach: Reach, until: float) -> list[Judged]:
     """Judge mutants of one room, one after another, in a process of their own, as long as there is time."""
     judged: list[Judged] = []
+    if time.time() >= until:
+        return judged
 
     def serve(items: list[pytest.Item]) -> None:
         functions = [each for each in gc.get_objects() if type(each) is FunctionType]
@@ -345,7 +347,8 @@ def main() -> int:
     drawn = random.Random(seed).sample(open_to_tests, count)  # noqa: S311 - a sample, no secret
     print(f"mutation: seed {seed}, {count} of {len(open_to_tests)} mutants", flush=True)
     begun = time.monotonic()
-    judged = [*judged_in_parallel(drawn, arguments.processes, arguments.until)]
+    in_time = time.time() < arguments.until
+    judged = [*judged_in_parallel(drawn, arguments.processes, arguments.until)] if in_time else []
     text, status = verdict([each.fate for each in judged], count)
     print(f"mutation: seed {seed}, {text}, {time.monotonic() - begun:.0f} s")
     return status
