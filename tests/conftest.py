@@ -44,7 +44,7 @@ def pytest_sessionstart() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where a run has only so long, other slow tests come first each time."""
     if (end := time_left.until(os.environ)) is not None:
-        items[:] = time_left.in_turn(items, int(end))
+        items[:] = time_left.rotated(items, int(end))
 
 
 @pytest.hookimpl(tryfirst=True)

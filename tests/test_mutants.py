@@ -138,15 +138,17 @@ def test_the_list_holds_mutants_that_exist_each_with_a_reason() -> None:
     assert all(listed.values())
 
 
-def test_a_sample_fails_when_too_few_of_those_that_began_are_noticed() -> None:
-    noticed, unnoticed = int(LEAST), 100 - int(LEAST)
-    enough = [Fate.KILLED] * (noticed - 1) + [Fate.TIMED_OUT] + [Fate.SURVIVED] * unnoticed
-    assert verdict(enough, 100)[1] == 0
-    assert verdict(enough[1:], 99)[1] == 1
-    text, status = verdict([Fate.KILLED] * 3, 5)
-    assert (status, "2 more" in text, "100.0 %" in text) == (0, True, True)
+def test_a_sample_fails_when_too_few_are_noticed() -> None:
+    most = 100 - int(LEAST)
+    fates = [Fate.SURVIVED] * most + [Fate.TIMED_OUT] + [Fate.KILLED] * (99 - most)
+    assert verdict(fates, 100)[1] == 0
+    assert verdict([Fate.SURVIVED, *fates[:-1]], 100)[1] == 1
 
 
-def test_a_sample_that_no_time_was_left_for_says_so_and_does_not_fail() -> None:
+def test_a_part_of_a_sample_fails_only_where_the_whole_would_and_says_what_is_missing() -> None:
+    most = 100 - int(LEAST)
+    text, status = verdict([Fate.SURVIVED] * most, 100)
+    assert (status, f"{100 - most} more" in text, " 0.0 % noticed" in text) == (0, True, True)
+    assert verdict([Fate.SURVIVED] * (most + 1), 100)[1] == 1
     text, status = verdict([], 300)
     assert (status, "no mutant (no time was left for 300 more)" in text) == (0, True)

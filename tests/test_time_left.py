@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.build_context import ROOT
-from tests.support.time_left import VARIABLE, in_turn, until
+from tests.support.time_left import VARIABLE, rotated, until
 
 HOOKS = """
 from tests.conftest import pytest_collection_modifyitems, pytest_runtest_setup, pytest_terminal_summary
@@ -46,12 +46,12 @@ TESTS = [of("a", "1"), of("a", "2"), of("b", "3"), of("b", "quick", slow=False),
 
 @pytest.mark.parametrize(("drawn", "order"), [(0, "1234"), (1, "3412"), (2, "4123"), (3, "1234")])
 def test_each_module_of_slow_tests_comes_first_in_its_turn(drawn: int, order: str) -> None:
-    assert [test.name for test in in_turn(TESTS, drawn)] == ["quick", *order]
+    assert [test.name for test in rotated(TESTS, drawn)] == ["quick", *order]
 
 
 def test_without_slow_tests_all_stay_where_they_are() -> None:
     quick = [of("a", "1", slow=False), of("b", "2", slow=False)]
-    assert in_turn(quick, 1) == quick
+    assert rotated(quick, 1) == quick
 
 
 @pytest.mark.parametrize("environ", [{}, {VARIABLE: ""}])

@@ -10,7 +10,7 @@ A process collects the tests once for PART mutants. For each it forks, and the c
 function that has the fault, and of those inside it. What runs at import is imported anew instead, and all
 tests of its room run; so do they for a function that ran at import too, if no test noticed the exchange.
 
-With `--until`, in seconds since 1970, no mutant begins after that, and the verdict is about those that did.
+With `--until`, in seconds since 1970, no mutant begins after that; the others are counted as noticed.
 
 tests/mutation.toml lists the mutants that no test can notice, with the reason. The exit status is 1 when
 fewer than LEAST percent of the others are noticed.
@@ -355,14 +355,18 @@ def main() -> int:
 
 
 def verdict(fates: Sequence[Fate], drawn: int) -> tuple[str, int]:
-    """What the sample says, and the exit status. That no time was left for any is no failure."""
+    """What the sample says, and the exit status.
+
+    Mutants that no time was left for count as noticed: a part of a sample fails only where the whole would.
+    """
+    survived = fates.count(Fate.SURVIVED)
+    status = int(100 * (drawn - survived) / drawn < LEAST)
     late = f" (no time was left for {drawn - len(fates)} more)" if len(fates) < drawn else ""
     if not fates:
-        return f"no mutant{late}", 0
-    tally = Counter(fates)
-    noticed = 100 * (len(fates) - tally[Fate.SURVIVED]) / len(fates)
-    counts = ", ".join(f"{tally[fate]} {fate.name.lower().replace('_', ' ')}" for fate in Fate)
-    return f"{len(fates)} mutants{late}: {counts}; {noticed:.1f} % noticed", int(noticed < LEAST)
+        return f"no mutant{late}", status
+    counts = ", ".join(f"{fates.count(fate)} {fate.name.lower().replace('_', ' ')}" for fate in Fate)
+    noticed = 100 * (len(fates) - survived) / len(fates)
+    return f"{len(fates)} mutants{late}: {counts}; {noticed:.1f} % noticed", status
 
 
 if __name__ == "__main__":

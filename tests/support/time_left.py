@@ -27,7 +27,7 @@ def is_slow(test: Any) -> bool:
     return test.get_closest_marker("slow") is not None
 
 
-def in_turn(tests: Sequence[Any], drawn: int) -> list[Any]:
+def rotated(tests: Sequence[Any], drawn: int) -> list[Any]:
     """The tests in their order, but the slow ones last: from one module on, then those before it."""
     slow = [test for test in tests if is_slow(test)]
     modules = list(dict.fromkeys(test.path for test in slow))
