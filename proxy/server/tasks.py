@@ -40,6 +40,20 @@ async def within(waiting: Awaitable[object], seconds: float) -> bool:
     return True
 
 
+async def opened(opening: Awaitable[object], protocol: asyncio.BaseProtocol) -> None:
+    """Wait until the transport of `protocol` stands; where it never will, call `connection_lost`.
+
+    uvloop drops a transport whose opening is cancelled, also in the turn of the loop in which it has called
+    `connection_made`, and says nothing more. So `connection_lost` may be called twice, or without a
+    `connection_made`. Raises what `opening` raises.
+    """
+    try:
+        await opening
+    except BaseException:
+        protocol.connection_lost(None)
+        raise
+
+
 class OneAtATime:
     """Work that is asked for now and then. Requests that come while it runs are met by one more run."""
 

@@ -9,6 +9,7 @@ from typing import Protocol, cast
 
 from sealwire.proxy.server.config.settings import Address, Limits
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
+from sealwire.proxy.server.tasks import opened
 from sealwire.proxy.session.login.identities import CertificateIdentity
 
 
@@ -55,7 +56,7 @@ class ServerProtocol(asyncio.Protocol):
         return False
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """asyncio: the connection has ended."""
+        """asyncio, or `opened`: the connection has ended."""
         self._events.server_lost()
 
     def pause_writing(self) -> None:
@@ -117,8 +118,9 @@ class Upstream:
         way: UpstreamWay | None = None,
     ) -> None:
         """Open a connection that tells `events` what happens to it; call `failed` when there is none."""
+        protocol = ServerProtocol(events)
         try:
-            await self.connect(lambda: ServerProtocol(events), way)
+            await opened(self.connect(lambda: protocol, way), protocol)
         except UpstreamUnavailable as error:
             failed(error)
 

@@ -18,7 +18,7 @@ from sealwire.proxy.server.connections.connection import Connection
 from sealwire.proxy.server.connections.pipe import tune
 from sealwire.proxy.server.connections.recorder import peer_name
 from sealwire.proxy.server.connections.services import Route, Services
-from sealwire.proxy.server.tasks import spawn
+from sealwire.proxy.server.tasks import opened, spawn
 
 _log = logging.getLogger("sealwire.server")
 
@@ -34,6 +34,7 @@ class ClientProtocol(asyncio.Protocol):
         self._services = services
         self._route = route
         self._stands = stands
+        self._is_made = False
         self._connection: Connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -41,6 +42,7 @@ class ClientProtocol(asyncio.Protocol):
         tune(transport)
         stream = cast(asyncio.Transport, transport)  # uvloop's transports have no common base class
         self._connection = Connection(self._services, self._route, stream)
+        self._is_made = True
         self._stands()
 
     def data_received(self, data: bytes) -> None:
@@ -53,8 +55,9 @@ class ClientProtocol(asyncio.Protocol):
         return False
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """asyncio: the connection has ended."""
-        self._connection.client_lost()
+        """asyncio, or `opened`: the connection has ended."""
+        if self._is_made:
+            self._connection.client_lost()
 
     def pause_writing(self) -> None:
         """asyncio: the write buffer is above its high-water mark."""
@@ -79,19 +82,18 @@ class Listener:
         self._route = route
         self._sockets = sockets
         self._context = context
-        self._accepting: list[asyncio.Task[None]] = []
+        self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
         self._welcoming: set[asyncio.Task[None]] = set()
 
     @property
     def addresses(self) -> list[Address]:
-        """What is bound, with the real port where the configuration said 0."""
+        """What is bound, with the real port where the configuration said 0; nothing once it is closed."""
         return [Address(*sock.getsockname()[:2]) for sock in self._sockets]
 
     def start(self) -> None:
         """Accept from now on."""
-        self._accepting = [
-            spawn(self._accept(sock), f"accept {self._route.upstream.address}") for sock in self._sockets
-        ]
+        for sock in self._sockets:
+            self._accept_from(sock)
 
     def use_context(self, context: ssl.SSLContext | None) -> None:
         """Let handshakes from now on use `context`; connections that are open keep theirs."""
@@ -99,31 +101,50 @@ class Listener:
 
     async def close(self) -> None:
         """Accept no more and give the port back; connections that are open stay."""
-        unfinished = [*self._accepting, *self._welcoming]
-        for task in unfinished:
+        sockets, self._sockets = self._sockets, []
+        for sock in sockets:
+            self._leave(sock)
+        for task in (welcoming := tuple(self._welcoming)):
             task.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
-        for sock in self._sockets:
+        await asyncio.gather(*welcoming, return_exceptions=True)
+        for sock in sockets:
             sock.close()
 
-    async def _accept(self, sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                accepted, address = await loop.sock_accept(sock)
-            except OSError as error:
-                problem = os.strerror(error.errno or 0)
-                self._services.gate.note(_log, logging.ERROR, "cannot accept", "accept", problem=problem)
-                await asyncio.sleep(ACCEPT_PAUSE_S)
-                continue
-            if len(self._services.live) + len(self._welcoming) >= self._services.limits.connections:
-                self._reject("limit", "limits.connections is reached", address)
-                accepted.close()
-                continue
-            self._services.metrics.accepted.inc()
-            task = spawn(self._welcome(accepted, address), "handshake")
-            self._welcoming.add(task)
-            task.add_done_callback(self._welcoming.discard)
+    def _accept_from(self, sock: socket.socket) -> None:
+        # Not `sock_accept` in a task: who cancels that loses a client that it has just accepted.
+        asyncio.get_running_loop().add_reader(sock, self._accept, sock)
+
+    def _leave(self, sock: socket.socket) -> None:
+        asyncio.get_running_loop().remove_reader(sock)
+        if (pause := self._pauses.pop(sock, None)) is not None:
+            pause.cancel()
+
+    def _accept(self, sock: socket.socket) -> None:
+        try:
+            accepted, address = sock.accept()
+        except (BlockingIOError, InterruptedError):
+            return  # the client has gone again
+        except OSError as error:
+            problem = os.strerror(error.errno or 0)
+            self._services.gate.note(_log, logging.ERROR, "cannot accept", "accept", problem=problem)
+            self._leave(sock)
+            loop = asyncio.get_running_loop()
+            self._pauses[sock] = loop.call_later(ACCEPT_PAUSE_S, self._accept_from, sock)
+            return
+        if len(self._services.live) + len(self._welcoming) >= self._services.limits.connections:
+            self._reject("limit", "limits.connections is reached", address)
+            accepted.close()
+            return
+        accepted.setblocking(False)
+        self._services.metrics.accepted.inc()
+        task = spawn(self._welcome(accepted, address), "handshake")
+        self._welcoming.add(task)
+        task.add_done_callback(partial(self._welcomed, accepted))
+
+    def _welcomed(self, accepted: socket.socket, task: asyncio.Task[None]) -> None:
+        self._welcoming.discard(task)
+        if task.cancelled():
+            accepted.close()  # maybe nobody has begun with it
 
     def _greeted(self, task: asyncio.Task[None] | None) -> None:
         """The connection counts as open now; counted as arriving too, it would take the place of another."""
@@ -134,13 +155,15 @@ class Listener:
         loop = asyncio.get_running_loop()
         context = self._context
         stands = partial(self._greeted, asyncio.current_task())
+        protocol = ClientProtocol(self._services, self._route, stands)
+        opening = loop.connect_accepted_socket(
+            lambda: protocol,
+            accepted,
+            ssl=context,
+            ssl_handshake_timeout=None if context is None else self._services.limits.handshake_s,
+        )
         try:
-            await loop.connect_accepted_socket(
-                lambda: ClientProtocol(self._services, self._route, stands),
-                accepted,
-                ssl=context,
-                ssl_handshake_timeout=None if context is None else self._services.limits.handshake_s,
-            )
+            await opened(opening, protocol)
         except OSError as error:  # ssl.SSLError, a reset, the handshake's time-out
             why = (
                 (error.reason or "handshake failed")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.server.config.settings import Limits
+from sealwire.proxy.server.config.settings import Address, Limits
 from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.connection import Connection
 from sealwire.proxy.server.connections.services import Route, Services
@@ -64,6 +64,7 @@ class AtOnce(Upstream):
     """A server that is reached at once, or missed."""
 
     def __init__(self, error: UpstreamUnavailable | None) -> None:
+        self.address = Address("a", 1)
         self.transport = HandMoved()
         self.error = error
 
