@@ -360,7 +360,7 @@ def verdict(fates: Sequence[Fate], drawn: int) -> tuple[str, int]:
     Mutants that no time was left for count as noticed: a part of a sample fails only where the whole would.
     """
     survived = fates.count(Fate.SURVIVED)
-    status = int(100 * (drawn - survived) / drawn < LEAST)
+    status = int(100 * (drawn - survived) < LEAST * drawn)
     late = f" (no time was left for {drawn - len(fates)} more)" if len(fates) < drawn else ""
     if not fates:
         return f"no mutant{late}", status

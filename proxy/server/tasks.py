@@ -1,4 +1,7 @@
-"""The one place where tasks start: each has a name, is kept until it ends, and cannot fail in silence."""
+"""The one place where tasks start: each has a name, is kept until it ends, and cannot fail in silence.
+
+Beside it, two ways to wait for what may be cancelled.
+"""
 
 import asyncio
 import logging

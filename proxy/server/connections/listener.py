@@ -122,7 +122,7 @@ class Listener:
     def _accept(self, sock: socket.socket) -> None:
         try:
             accepted, address = sock.accept()
-        except (BlockingIOError, InterruptedError):
+        except BlockingIOError:
             return  # the client has gone again
         except OSError as error:
             problem = os.strerror(error.errno or 0)
@@ -144,7 +144,7 @@ class Listener:
     def _welcomed(self, accepted: socket.socket, task: asyncio.Task[None]) -> None:
         self._welcoming.discard(task)
         if task.cancelled():
-            accepted.close()  # maybe nobody has begun with it
+            accepted.close()  # the task may never have begun
 
     def _greeted(self, task: asyncio.Task[None] | None) -> None:
         """The connection counts as open now; counted as arriving too, it would take the place of another."""

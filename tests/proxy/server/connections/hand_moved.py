@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.server.config.settings import Address, Limits
+from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.connection import Connection
 from sealwire.proxy.server.connections.services import Route, Services
@@ -64,7 +64,6 @@ class AtOnce(Upstream):
     """A server that is reached at once, or missed."""
 
     def __init__(self, error: UpstreamUnavailable | None) -> None:
-        self.address = Address("a", 1)
         self.transport = HandMoved()
         self.error = error
 
@@ -89,6 +88,11 @@ class Keys:
         self.done = done
 
 
+def make_services(keys: Keys, metrics: Metrics) -> Services:
+    """What connections use, with none open."""
+    return Services(cast(Any, keys), metrics, LogAudit(), Limits(), BusyPoll(lambda _: None, 0.0))
+
+
 class Scene:
     """One connection, with a session that tests choose."""
 
@@ -101,8 +105,7 @@ class Scene:
         self.keys = Keys()
         self.now_s, self.bugs = 100.0, 0
         self.make: Callable[[], SessionCore] = lambda: talk
-        audit, poll = LogAudit(), BusyPoll(lambda _: None, 0.0)
-        self.services = Services(cast(Any, self.keys), metrics or Metrics(), audit, Limits(), poll)
+        self.services = make_services(self.keys, metrics or Metrics())
         self.services.clock = lambda: self.now_s
         self.upstream, self.client = AtOnce(error), HandMoved()
         transport = cast(asyncio.Transport, self.client)
@@ -137,8 +140,9 @@ class Scene:
         self.connection.server_lost()
 
 
-async def turns() -> None:
-    for _ in range(40):
+async def turns(count: int = 40) -> None:
+    """Let the loop turn so often."""
+    for _ in range(count):
         await asyncio.sleep(0)
 
 

@@ -1,9 +1,5 @@
-"""Transports that are dropped while they are opened: whoever was told of one is told of its end.
+"""Accepting: clients that come while a listener closes, and a process without a descriptor left."""
 
-Whether that happens depends on the turn of the loop, so each is dropped in every turn that there may be.
-"""
-
-import asyncio
 import errno
 import logging
 import socket
@@ -16,68 +12,18 @@ from sealwire.proxy.server.config.settings import Address, Limits
 from sealwire.proxy.server.connections import listener as listeners
 from sealwire.proxy.server.connections.listener import Listener
 from sealwire.proxy.server.connections.services import Route, Services
+from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.upstream import Upstream
-from tests.proxy.server.connections.hand_moved import Scene, Scripted
+from tests.proxy.server.connections.hand_moved import Keys, Scripted, make_services, turns
 from tests.proxy.server.harness import LOOPBACK, until
 
 pytestmark = pytest.mark.integration
-
-TURNS = range(12)
-
-
-class Told:
-    """What a connection would be told of its server; the client may have gone before."""
-
-    def __init__(self, *, gone: bool) -> None:
-        self._gone = gone
-        self.stood = self.lost = False
-
-    def server_connected(self, transport: asyncio.Transport) -> None:
-        self.stood = True
-        if self._gone:
-            transport.abort()
-
-    def server_lost(self) -> None:
-        self.lost = True
-
-    def server_eof(self) -> None:
-        raise AssertionError
-
-    def server_data(self, _data: bytes) -> None:
-        raise AssertionError
-
-    server_full = server_writable = server_eof
-
-
-async def turn(times: int) -> None:
-    for _ in range(times):
-        await asyncio.sleep(0)
-
-
-@pytest.mark.parametrize("gone", [False, True])
-async def test_a_server_connection_that_is_given_up_is_lost(*, gone: bool) -> None:
-    given_up_late = 0
-    with socket.create_server((LOOPBACK, 0)) as listening:
-        upstream = Upstream(Address(*listening.getsockname()), Limits(), None)
-        for turns in TURNS:
-            told, failed = Told(gone=gone), list[Exception]()
-            opening = asyncio.get_running_loop().create_task(upstream.connect_for(told, failed.append))
-            await turn(turns)
-            is_dropped = opening.cancel()
-            await asyncio.gather(opening, return_exceptions=True)
-            given_up_late += is_dropped and told.stood
-            if told.stood and (is_dropped or gone):
-                await until(lambda told=told: told.lost)  # type: ignore[misc]
-            assert not failed
-    assert given_up_late
 
 
 @asynccontextmanager
 async def listener_of(listening: socket.socket) -> AsyncIterator[tuple[Listener, Services]]:
     """A listener that accepts until the end; then nobody may be left whom it let in."""
-    services = Scene(Scripted()).services
-    services.live.clear()
-    services.numbered = 0
+    services = make_services(Keys(), Metrics())
     with listening, socket.create_server((LOOPBACK, 0)) as server:
         listening.setblocking(False)
         upstream = Upstream(Address(*server.getsockname()), Limits(), None)
@@ -91,12 +37,13 @@ async def listener_of(listening: socket.socket) -> AsyncIterator[tuple[Listener,
 
 
 async def test_a_client_that_arrives_while_its_listener_closes_is_not_kept() -> None:
+    """In whichever turn of the loop that is."""
     made = set[int]()
-    for turns in TURNS:
+    for count in range(12):
         listening = socket.create_server((LOOPBACK, 0))
         async with listener_of(listening) as (listener, services):
             with socket.create_connection(listening.getsockname()):
-                await turn(turns)
+                await turns(count)
                 await listener.close()
                 made.add(services.numbered)
     assert made == {0, 1}, "closed before a client was let in, and after"
@@ -126,4 +73,6 @@ async def test_a_listener_without_a_descriptor_left_waits_before_it_tries_again(
         async with listener_of(listening) as (_, services):
             with socket.create_connection(listening.getsockname()):
                 await until(lambda: (listening.failures, services.numbered) == (1, let_in))
+                await turns()
+                assert services.numbered == let_in
     assert [record.message for record in caplog.records] == ["cannot accept"]

@@ -1,0 +1,58 @@
+"""Connections to a server that are given up while they are opened."""
+
+import asyncio
+import socket
+
+import pytest
+
+from sealwire.proxy.server.config.settings import Address, Limits
+from sealwire.proxy.server.upstream import Upstream
+from tests.proxy.server.connections.hand_moved import turns
+from tests.proxy.server.harness import LOOPBACK, until
+
+pytestmark = pytest.mark.integration
+
+
+class Told:
+    """What a connection would be told of its server; the client may have gone before."""
+
+    def __init__(self, *, is_gone: bool) -> None:
+        self._is_gone = is_gone
+        self.transport: asyncio.Transport | None = None
+        self.lost = False
+
+    def server_connected(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        if self._is_gone:
+            transport.abort()
+
+    def server_lost(self) -> None:
+        self.lost = True
+
+    def server_eof(self) -> None:
+        raise AssertionError
+
+    def server_data(self, _data: bytes) -> None:
+        raise AssertionError
+
+    server_full = server_writable = server_eof
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+async def test_who_was_told_of_a_connection_is_told_of_its_end(*, is_gone: bool) -> None:
+    """In whichever turn of the loop it is given up."""
+    dropped = 0
+    with socket.create_server((LOOPBACK, 0)) as listening:
+        upstream = Upstream(Address(*listening.getsockname()), Limits(), None)
+        for count in range(12):
+            told, failed = Told(is_gone=is_gone), list[Exception]()
+            opening = asyncio.get_running_loop().create_task(upstream.connect_for(told, failed.append))
+            await turns(count)
+            is_cancelled = opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
+            if told.transport is not None:
+                dropped += is_cancelled
+                told.transport.abort()
+                await until(lambda told=told: told.lost)  # type: ignore[misc]
+            assert not failed
+    assert dropped
