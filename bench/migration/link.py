@@ -159,7 +159,8 @@ class KeptFrontier:
         """As `Frontiers.leases`."""
         has_seen = time.perf_counter() - self._saved_at >= FOLLOWS_S
         known = self._generation if has_seen else self._generation - 1
-        return [Lease("proxy", datetime.now(UTC), {self._new.class_id: known})]
+        now = datetime.now(UTC)
+        return [Lease("proxy", now, now, {self._new.class_id: known})]
 
 
 def _number_of(identity: bytes) -> int:

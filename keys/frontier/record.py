@@ -1,8 +1,8 @@
 """The frontier and the leases as documents on the server, where the job and all proxies read them.
 
     sealwire.frontiers  {_id: class id, old, new, generation, moving, sealed: where the window lies}
-    sealwire.leases     {_id: UUID of a proxy, renewed: the server's time,
-                         acknowledged: {"class id": generation}}
+    sealwire.leases     {_id: UUID of a proxy, renewed: the server's time, place: where it listens,
+                         acknowledged: {"class id": generation}, seen: {"class id": generation}}
 
 A frontier is sealed under the class's new key: only a holder of the keyring can write one, and only one can
 read where its window lies, which may be a value in clear. An older one is genuine as well: who has seen a
@@ -29,8 +29,11 @@ LEASES: Final = "leases"
 
 LEASE_S: Final = 10.0
 """How long a proxy may rely on a frontier after it began to renew its lease, by its own steady clock."""
-OUTLIVED_S: Final = 15.0
-"""After so long by the server's clock a lease has run out for the job: clocks may drift a little."""
+IN_FLIGHT_S: Final = 5.0
+"""How long what a proxy has sent may wait for the server's kernel (TCP_USER_TIMEOUT)."""
+TRANSACTION_S: Final = 60.0
+"""How long a transaction may last on a server that has no parameter for it (MongoDB's default)."""
+MAX_PLACE_CHARACTERS: Final = 255
 FORGOTTEN_S: Final = 86_400.0
 """After so long by the server's clock a lease is deleted, so that their number stays bounded."""
 
@@ -73,6 +76,16 @@ def parse_frontier(document: Mapping[str, Any], cipher: ValueCipher) -> Frontier
         return Frontier(class_id, old, new, generation, _window(inside), is_moving)
     except ValueError:
         raise _damaged(KeysReason.SCHEMA) from None
+
+
+def outlived_s(transaction_s: float) -> float:
+    """How long a lease that was not given back can matter after its renewal, in seconds of the server.
+
+    Until then its proxy may have sent a command, the server may have received it, and a transaction that it
+    began may be committed elsewhere. `transaction_s` is the server's limit of a transaction: its search for
+    those that are over runs once more in the same time (transactionLifetimeLimitSeconds).
+    """
+    return LEASE_S + IN_FLIGHT_S + 2 * transaction_s
 
 
 def stated_generation(document: Mapping[str, Any]) -> int:
@@ -119,22 +132,44 @@ class Lease(NamedTuple):
     """Its UUID, as text."""
     renewed: datetime
     """By the server's clock."""
+    read_at: datetime
+    """By the same clock, when the server began to read it: a later time would make it look older."""
     acknowledged: Mapping[int, int]
     """By class id: the newest generation whose window may move for all it does."""
+    seen: Mapping[int, int] = {}
+    """By class id: the newest generation that its process has read, under this lease or an earlier one."""
+    place: str = ""
+    """Where it listens, for people."""
 
-    def stands(self, now: datetime) -> bool:
-        """Whether the proxy may rely on it, by the server's clock."""
-        return (now - self.renewed).total_seconds() < OUTLIVED_S
+    def may_matter(self, transaction_s: float) -> bool:
+        """Whether what its proxy began under it may still be carried out; see `outlived_s`."""
+        return (self.read_at - self.renewed).total_seconds() < outlived_s(transaction_s)
+
+
+def leases_pipeline() -> list[dict[str, Any]]:
+    """Reads all leases with the server's time of reading, in one answer, for `parse_lease`."""
+    return [{"$set": {"read_at": "$$NOW"}}]
 
 
 def parse_lease(document: Mapping[str, Any]) -> Lease | None:
     """None for a document that is no lease. Times as an aware `datetime`."""
-    renewed, told = document.get("renewed"), document.get("acknowledged")
-    if not isinstance(renewed, datetime) or not isinstance(told, Mapping):
+    renewed, read_at, told = (document.get(name) for name in ("renewed", "read_at", "acknowledged"))
+    if not (isinstance(renewed, datetime) and isinstance(read_at, datetime) and isinstance(told, Mapping)):
         return None
-    acknowledged = {
+    seen, place = document.get("seen"), document.get("place")
+    return Lease(
+        str(document.get("_id")),
+        renewed,
+        read_at,
+        _generations(told),
+        _generations(seen) if isinstance(seen, Mapping) else {},
+        place[:MAX_PLACE_CHARACTERS] if isinstance(place, str) and place.isprintable() else "",
+    )
+
+
+def _generations(told: Mapping[str, Any]) -> dict[int, int]:
+    return {
         int(name): int(value)
         for name, value in told.items()
         if name.isascii() and name.isdigit() and type(value) in (int, Int64)
     }
-    return Lease(str(document.get("_id")), renewed, acknowledged)

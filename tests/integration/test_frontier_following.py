@@ -10,7 +10,7 @@ import pytest
 from pymongo import MongoClient
 
 from sealwire.keys.frontier.frontier import Frontier
-from sealwire.keys.frontier.record import LEASE_S, Lease, frontier_document, parse_lease
+from sealwire.keys.frontier.record import LEASE_S, Lease, frontier_document, leases_pipeline, parse_lease
 from sealwire.keys.kek.environment import EnvironmentKek
 from sealwire.keys.keyring.source import KeyringSource
 from sealwire.keys.keyring.store import FileStore
@@ -52,7 +52,7 @@ class Job:
         self._places["frontiers"].replace_one({"_id": found["_id"]}, found, upsert=True)
 
     def leases(self) -> list[Lease]:
-        parsed = map(parse_lease, self._places["leases"].find())
+        parsed = map(parse_lease, self._places["leases"].aggregate(leases_pipeline()))
         return [lease for lease in parsed if lease is not None]
 
     def have_acknowledged(self, class_id: int, generation: int) -> bool:

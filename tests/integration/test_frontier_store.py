@@ -11,7 +11,7 @@ from pymongo import MongoClient
 
 from sealwire.keys.errors import KeysReason, UnsafeFile
 from sealwire.keys.frontier.frontier import Frontier
-from sealwire.keys.frontier.record import Lease, parse_frontier, parse_lease
+from sealwire.keys.frontier.record import Lease, leases_pipeline, parse_frontier, parse_lease
 from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.server.frontiers.store import FrontierStore, ServerStore, StoreProblem, read_uri
 from sealwire.testbed.database import DatabaseProcess
@@ -63,7 +63,7 @@ class InMemory:
 
     def leases(self) -> dict[str, Lease]:
         found = self._first.server.leases
-        return {proxy: Lease(proxy, renewed, told) for proxy, (renewed, told) in found.items()}
+        return {proxy: Lease(proxy, renewed, self.now, told) for proxy, (renewed, told) in found.items()}
 
 
 @dataclass
@@ -85,7 +85,9 @@ class OnServer:
         self.client["sealwire"]["frontiers"].replace_one({"_id": found["_id"]}, found, upsert=True)
 
     def leases(self) -> dict[str, Lease]:
-        parsed = [parse_lease(found) for found in self.client["sealwire"]["leases"].find()]
+        parsed = [
+            parse_lease(found) for found in self.client["sealwire"]["leases"].aggregate(leases_pipeline())
+        ]
         return {lease.proxy: lease for lease in parsed if lease is not None}
 
 

@@ -20,8 +20,10 @@ from sealwire.keys.frontier.record import (
     FORGOTTEN_S,
     FRONTIERS,
     LEASES,
+    TRANSACTION_S,
     Lease,
     frontier_document,
+    leases_pipeline,
     parse_frontier,
     parse_lease,
     stated_generation,
@@ -155,10 +157,10 @@ class MongoFrontiers:
 
     def leases(self) -> list[Lease]:
         """As `Frontiers.leases`. They are read after the frontier was written, in its session."""
-        found = self._patiently(lambda: list(self._leases.find({}, session=self._session)))
-        now = self._now()
+        pipeline = leases_pipeline()
+        found = self._patiently(lambda: list(self._leases.aggregate(pipeline, session=self._session)))
         leases = map(parse_lease, found)
-        return [each for each in leases if each is not None and each.stands(now)]
+        return [each for each in leases if each is not None and each.may_matter(TRANSACTION_S)]
 
     def forget_leases(self) -> int:
         """Delete those that ran out long ago: of proxies that were killed, or were cut off. How many.

@@ -10,11 +10,20 @@ from bson.codec_options import CodecOptions
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.frontier.frontier import AFTER_ALL, Frontier, Window
-from sealwire.keys.frontier.record import OUTLIVED_S, Lease, frontier_document, parse_frontier, parse_lease
+from sealwire.keys.frontier.record import (
+    IN_FLIGHT_S,
+    LEASE_S,
+    Lease,
+    frontier_document,
+    outlived_s,
+    parse_frontier,
+    parse_lease,
+)
 
 CIPHER = ValueCipher(bytes(range(64)), 7, 2)
 FRONTIER = Frontier(7, 1, 2, 9, Window(b"low", b"middle"), is_moving=True)
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
+LATER = NOW + timedelta(seconds=1)
 
 
 def stored(frontier: Frontier = FRONTIER) -> dict[str, Any]:
@@ -121,14 +130,22 @@ def test_a_frontier_is_of_one_class_also_where_two_have_its_key() -> None:
 def test_a_lease_is_read_without_trust() -> None:
     told = {"7": 9, "8": 1, "x": 3, "9": "a", "10": 4.0}
     aware: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
-    document = decode(encode({"_id": "a proxy", "renewed": NOW, "acknowledged": told}), aware)
-    lease = parse_lease(document)
-    assert lease == Lease("a proxy", NOW, {7: 9, 8: 1})
-    assert parse_lease({"_id": "a", "renewed": 3, "acknowledged": {}}) is None
-    assert parse_lease({"_id": "a", "renewed": NOW}) is None
+    times = {"renewed": NOW, "read_at": LATER}
+    document = decode(encode({"_id": "a proxy", **times, "acknowledged": told}), aware)
+    assert parse_lease(document) == Lease("a proxy", NOW, LATER, {7: 9, 8: 1})
+    full = decode(
+        encode({"_id": "a", **times, "acknowledged": {}, "seen": {"7": 4}, "place": "ward:27017"}), aware
+    )
+    assert parse_lease(full) == Lease("a", NOW, LATER, {}, {7: 4}, "ward:27017")
+    assert parse_lease({**full, "seen": 3, "place": "two\nlines"}) == Lease("a", NOW, LATER, {})
+    assert parse_lease({**times, "_id": "a", "renewed": 3, "acknowledged": {}}) is None
+    assert parse_lease({"_id": "a", "renewed": NOW, "acknowledged": {}}) is None
+    assert parse_lease({"_id": "a", **times}) is None
 
 
-def test_a_lease_stands_for_so_long() -> None:
-    lease = Lease("a", NOW, {})
-    assert lease.stands(NOW + timedelta(seconds=OUTLIVED_S - 0.001))
-    assert not lease.stands(NOW + timedelta(seconds=OUTLIVED_S))
+@pytest.mark.parametrize("transaction_s", [2.0, 60.0])
+def test_a_lease_matters_until_its_transactions_are_over(transaction_s: float) -> None:
+    last = NOW + timedelta(seconds=outlived_s(transaction_s))
+    assert not Lease("a", NOW, last, {}).may_matter(transaction_s)
+    assert Lease("a", NOW, last - timedelta(seconds=0.001), {}).may_matter(transaction_s)
+    assert outlived_s(transaction_s) > LEASE_S + IN_FLIGHT_S + transaction_s

@@ -272,7 +272,7 @@ class MemoryFrontiers:
         for proxy in self.proxies:
             proxy.look(self.frontier or _FIRST)
         now = datetime.now(UTC)
-        return [Lease(each.name, now, dict(each.acknowledged)) for each in self.proxies if each.stands]
+        return [Lease(each.name, now, now, dict(each.acknowledged)) for each in self.proxies if each.stands]
 
     def _are_all_let_go(self, frontier: Frontier) -> bool:
         told = [each.acknowledged.get(CLASS_ID, 0) for each in self.proxies if each.stands]
