@@ -248,7 +248,9 @@ def _wrap(key: DataKey, kek: KeyEncryptionKey) -> KeyRecord:
         associated_data = data_key_associated_data(key.class_name, key.class_id, key.version)
         wrapped = kek.wrap(key.material, associated_data)
     plain, lender = key.is_plaintext, key.lender
-    return KeyRecord(key.version, key.state, key.created, wrapped, key.destroy_after, plain, lender)
+    return KeyRecord(
+        key.version, key.state, key.created, wrapped, key.destroy_after, plain, lender, key.has_begun
+    )
 
 
 def _unwrap(entry: ClassRecord, key: KeyRecord, kek: KeyEncryptionKey) -> DataKey:
@@ -257,7 +259,16 @@ def _unwrap(entry: ClassRecord, key: KeyRecord, kek: KeyEncryptionKey) -> DataKe
         associated_data = data_key_associated_data(entry.name, entry.class_id, key.version)
         material = kek.unwrap(key.wrapped, associated_data)
     ids = (entry.name, entry.class_id, key.version)
-    return DataKey(*ids, key.state, key.created, material, key.destroy_after, key.is_plaintext, key.lender)
+    return DataKey(
+        *ids,
+        key.state,
+        key.created,
+        material,
+        key.destroy_after,
+        key.is_plaintext,
+        key.lender,
+        key.has_begun,
+    )
 
 
 def _readable_bytes(record: KeyringRecord, place: object) -> bytes:

@@ -1,6 +1,6 @@
 """The runtime keyring: from a class name or an envelope to the cipher that is right for it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final, NoReturn, final
 
@@ -41,6 +41,7 @@ class Keyring:
         "_plaintext",
         "_retired",
         "_sharing",
+        "begun_classes",
         "class_names",
         "class_names_by_id",
         "created",
@@ -65,7 +66,6 @@ class Keyring:
         self._plaintext: set[tuple[int, int]] = set()
         self.created: dict[str, datetime] = {}
         """When the active key of each class that has one was made; none of a class that is in clear."""
-        names: dict[str, None] = {}
         keys = tuple(keys)
         self.class_names_by_id = {key.class_id: key.class_name for key in keys}
         """Whose envelopes have a class id. Those made with a borrowed key have the lender's."""
@@ -75,7 +75,6 @@ class Keyring:
         """Every key in the order of the keyring, for people to see; destroyed ones too."""
         made: dict[KeyIds | None, datetime] = {key.ids: key.created for key in keys}
         for key in keys:
-            names[key.class_name] = None
             if key.material is None:
                 self._destroyed.add((key.class_id, key.version))
                 continue
@@ -94,23 +93,25 @@ class Keyring:
                     self.created[key.class_name] = made.get(key.lender, key.created)
             elif key.state is KeyState.PENDING:
                 self._pending[key.class_name] = cipher
-        self.class_names: tuple[str, ...] = tuple(names)
+        self.begun_classes = frozenset(key.class_name for key in keys if key.has_begun)
+        """The classes of which data may have begun to move to the pending key."""
+        self.class_names: tuple[str, ...] = tuple(dict.fromkeys(key.class_name for key in keys))
         """In the order of the keyring; classes without an active key are among them."""
         self._sharing = _sharing(keys)
         self.shared_keys = _shared_keys(keys)
         """The classes that encrypt with one key, or will when they have moved, for each key with several."""
-        self.plaintext_classes = tuple(
-            name for name, cipher in self._active.items() if self.is_plaintext(cipher)
-        )
+        self.plaintext_classes = self._in_clear(self._active)
         """The classes whose active version is plaintext: their values are stored in clear, or begin there."""
-        leaving = (name for name, cipher in self._pending.items() if self.is_plaintext(cipher))
-        self.partly_plaintext = frozenset((*self.plaintext_classes, *leaving))
+        self.partly_plaintext = frozenset((*self.plaintext_classes, *self._in_clear(self._pending)))
         """The classes of which a value may rightly be stored in clear: those, and those that move there."""
 
     def __repr__(self) -> str:
         return (
             f"Keyring(classes={len(self.class_names)}, keys={len(self._by_id)}, generation={self.generation})"
         )
+
+    def _in_clear(self, ciphers: Mapping[str, ValueCipher]) -> tuple[str, ...]:
+        return tuple(name for name, cipher in ciphers.items() if self.is_plaintext(cipher))
 
     @property
     def active_classes(self) -> tuple[str, ...]:

@@ -4,11 +4,11 @@
      "wrapped_mac_key": 48 B,
      "classes": [{"name": ..., "id": ..., "keys": [
          {"version": ..., "state": ..., "created": ..., "destroy_after": ..., "plaintext": true,
-          "lender": {"id": ..., "version": ...}, "wrapped": 80 B or null}]}],
+          "lender": {"id": ..., "version": ...}, "begun": true, "wrapped": 80 B or null}]}],
      "mac": 32 B}
 
 `destroy_after` stands only where a destruction was announced, `plaintext` only where the class is stored in
-clear, `lender` only where the key is another class's. A release that does not know one of them refuses the
+clear, `lender` only where the key is another class's, `begun` only when data moves to a pending key. A release that does not know one of them refuses the
 file. Version 1 has none of them nor `wrapped_at`, and no pending or retired key. It is read, and every write
 makes version 2.
 
@@ -56,6 +56,8 @@ class KeyRecord:
     """Whether the class is stored in clear in this version."""
     lender: KeyIds | None = None
     """Whose key it is, if it is borrowed; then these ids are in its envelopes."""
+    has_begun: bool = False
+    """Whether data may have begun to move to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,7 @@ def _key_document(key: KeyRecord) -> dict[str, Any]:
         **({} if announced is None else {"destroy_after": format_time(announced)}),
         **({"plaintext": True} if key.is_plaintext else {}),
         **({} if key.lender is None else {"lender": _lender_document(key.lender)}),
+        **({"begun": True} if key.has_begun else {}),
         "wrapped": None if key.wrapped is None else strict_json.encode(key.wrapped),
     }
 
@@ -234,6 +237,7 @@ def _parse_key(fields: Fields) -> KeyRecord:
     destroy_after = _parse_time(fields, "destroy_after") if fields.has("destroy_after") else None
     is_plaintext = fields.flag("plaintext")
     lender = _parse_lender(fields.object("lender")) if fields.has("lender") else None
+    has_begun = fields.flag("begun")
     encoded = fields.optional_text("wrapped")
     fields.done()
     if (encoded is None) != (state is KeyState.DESTROYED):
@@ -243,7 +247,9 @@ def _parse_key(fields: Fields) -> KeyRecord:
         fields.refuse("waits for its destruction and is not retired")
     if is_plaintext and lender is not None:
         fields.refuse("borrows a key and has none")
-    return KeyRecord(version, state, created, wrapped, destroy_after, is_plaintext, lender)
+    if has_begun and state is not KeyState.PENDING:
+        fields.refuse("says that data moves to a key that is not pending")
+    return KeyRecord(version, state, created, wrapped, destroy_after, is_plaintext, lender, has_begun)
 
 
 def _parse_lender(fields: Fields) -> KeyIds:

@@ -56,6 +56,29 @@ def moving_command(class_name: str, *, from_plaintext: bool = False, to_plaintex
     return f"sealwire migrate {verb} POLICY {class_name}"
 
 
+def begin_move(
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    class_name: str,
+    now: datetime,
+    *,
+    dry_run: bool = False,
+) -> DataKey:
+    """Write down that data is about to move to the pending key of a class: once its first frontier is on the server
+    and before its first window opens. A second time changes nothing but the keyring's generation.
+
+    From then on a proxy refuses the class when it finds no frontier, and the key cannot be cancelled.
+    Raises UnknownKey CLASS_UNKNOWN; KeySettingError KEY_STATE: nothing is pending.
+    """
+
+    def change(versions: Sequence[DataKey]) -> tuple[DataKey, ...]:
+        *older, pending = versions
+        move(pending, KeyEvent.ACTIVATED)  # refused unless it is pending
+        return (*older, replace(pending, has_begun=True))
+
+    return _change_class(place, kek, class_name, change, now, dry_run=dry_run)[-1]
+
+
 def activate(
     place: Path | KeyringStore,
     kek: KeyEncryptionKey,
@@ -91,6 +114,12 @@ def cancel(
 
     def change(versions: Sequence[DataKey]) -> tuple[DataKey, ...]:
         *older, pending = versions
+        if pending.has_begun:
+            raise KeySettingError(
+                KeysReason.KEY_STATE,
+                f"data has begun to move to version {pending.version} of class {class_name}",
+                f"let the move end first: {_command_for(versions)}",
+            )
         return (*older, move(pending, KeyEvent.CANCELLED))
 
     return _change_class(place, kek, class_name, change, now, dry_run=dry_run)[-1]

@@ -25,6 +25,7 @@ class Loss(Enum):
     NEWER_KEY = "newer-key"
     DAMAGED = "damaged"
     WENT_BACK = "went-back"
+    MISSING = "missing"
 
 
 HINTS: Final[Mapping[Loss, str]] = {
@@ -32,6 +33,7 @@ HINTS: Final[Mapping[Loss, str]] = {
     Loss.NO_LEASE: "it goes on by itself once the frontier was read",
     Loss.NEWER_KEY: "the keyring is loaded again; if that brings no newer key, this proxy has an old copy",
     Loss.DAMAGED: "find out who wrote the document; sealwire migrate status shows how far the move came",
+    Loss.MISSING: "data has begun to move: bring the class's document of sealwire.frontiers back",
     Loss.WENT_BACK: "was the server put back to an older state? Find out before you restart this proxy",
 }
 
@@ -41,6 +43,8 @@ class PendingClass(NamedTuple):
 
     old: ValueCipher
     new: ValueCipher
+    has_begun: bool = False
+    """Whether data may have begun to move, by the keyring."""
 
     @property
     def first(self) -> Frontier:
@@ -59,7 +63,7 @@ def moves_of(keyring: Keyring) -> dict[str, PendingClass]:
     for name in keyring.pending_classes:
         new = keyring.pending_cipher_for(name)
         if new is not None:
-            moves[name] = PendingClass(keyring.cipher_for(name), new)
+            moves[name] = PendingClass(keyring.cipher_for(name), new, name in keyring.begun_classes)
     return moves
 
 
@@ -113,7 +117,9 @@ def _answer(
     if move is None:
         return None
     if document is None:
-        return Loss.WENT_BACK if move.key in seen else move.first
+        if move.key in seen:
+            return Loss.WENT_BACK
+        return Loss.MISSING if move.has_begun else move.first
     return _parsed(move, document, seen)
 
 

@@ -254,6 +254,22 @@ def test_a_cancelled_key_is_pending_again_as_it_was(path: Path, *, to_plaintext:
     assert states(path) == ["active", "pending"]
 
 
+def test_a_move_that_has_begun_is_written_down_and_not_cancelled(path: Path) -> None:
+    rotate(path, KEK, {"nhs": True}, LATER)
+    assert not load_keyring(path, KEK).begun_classes
+    for _ in range(2):
+        assert turning.begin_move(path, KEK, "nhs", LATER).has_begun
+    assert load_keyring(path, KEK).begun_classes == {"nhs"}
+    with pytest.raises(KeySettingError) as caught:
+        turning.cancel(path, KEK, "nhs", LATER)
+    assert reason_of(caught) is KeysReason.KEY_STATE
+    assert not activate(path, KEK, "nhs", LATER).has_begun
+    assert not load_keyring(path, KEK).begun_classes
+    with pytest.raises(KeySettingError) as caught:
+        turning.begin_move(path, KEK, "nhs", LATER)
+    assert reason_of(caught) is KeysReason.KEY_STATE
+
+
 def test_only_a_pending_key_is_cancelled_and_only_a_cancelled_one_renewed(path: Path) -> None:
     steps = [partial(turning.cancel, path, KEK, "nhs", NOW), partial(turning.renew, path, KEK, "nhs", NOW)]
     for step in steps:

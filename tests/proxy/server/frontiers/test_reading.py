@@ -55,6 +55,13 @@ def test_nothing_has_moved_before_a_document_is_there() -> None:
     assert judged(MOVING, document(replace(OPEN, old_version=1)) | {"new": 1}) == FIRST
 
 
+def test_a_move_that_has_begun_by_the_keyring_has_a_frontier() -> None:
+    begun = Keyring([replace(key, has_begun=key.version == 2) for key in MOVING_KEYS])
+    assert judged(begun, None) is Loss.MISSING
+    assert judged(begun, document(replace(OPEN, old_version=1)) | {"new": 1}) is Loss.MISSING
+    assert judged(begun, document(OPEN)) == OPEN
+
+
 def test_a_frontier_is_what_its_document_says() -> None:
     assert judged(MOVING, document(OPEN)) == OPEN
     assert judged(MOVING, document(OPEN), seen=OPEN.generation) == OPEN
