@@ -93,6 +93,14 @@ def stated_generation(document: Mapping[str, Any]) -> int:
     return _number(document, "generation")
 
 
+def stated_transaction_s(document: Mapping[str, Any]) -> float:
+    """How long a transaction may last on the server, in seconds, as the job was told."""
+    stated = document.get("transaction_s")
+    if not isinstance(stated, int | float) or isinstance(stated, bool) or not 0 < stated <= FORGOTTEN_S:
+        return TRANSACTION_S
+    return float(stated)
+
+
 def _number(document: Mapping[str, Any], name: str) -> int:
     value = document.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _MAX_GENERATION:
