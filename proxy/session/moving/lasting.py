@@ -97,8 +97,8 @@ def _gone_on_with(
     if hold is not None or moves.transactions.has(transaction):
         return hold
     if not is_marked and moves.have_begun:
-        # While classes move, and for a while after, each cursor gets a mark: this one was opened before. It may
-        # have passed documents that moved, or still be looking for their old form.
+        # While classes move, and for a while after, each cursor gets a mark: this one was opened before. It
+        # may have passed documents that moved, or still be looking for their old form.
         raise CursorOutdated
     # nothing has moved yet; or by its mark another process opened it, and holds until it ends
     hold = moves.begin(dict.fromkeys(moves.classes))

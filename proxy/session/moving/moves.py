@@ -1,10 +1,10 @@
 """The classes that move, as all sessions of one process know them, and the uses that they have under way.
 
 A use ends with the reply to its command. Where that leaves a cursor open it ends with the cursor, and in a
-transaction with that. Transactions are known from their first command on, also while nothing moves: one that is
-open when a class is first followed may have stored any of its values. A connection that breaks before a reply says nothing of what the server still does: its
-use is kept for `GRACE_S`, or for as long as a transaction may last. What is never seen to end is given up
-when the server has long done so itself.
+transaction with that. Transactions are known from their first command on, also while nothing moves: one that
+is open when a class is first followed may have stored any of its values. A connection that breaks before a
+reply says nothing of what the server still does: its use is kept for `GRACE_S`, or for as long as a
+transaction may last. What is never seen to end is given up when the server has long done so itself.
 """
 
 from collections.abc import Callable, Iterable, Mapping
