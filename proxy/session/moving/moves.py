@@ -27,7 +27,15 @@ Touched = Mapping[str, Iterable[Position] | None]
 class Hold:
     """The uses of one command, until they are over."""
 
-    __slots__ = ("_uses", "is_brief", "outlasts_errors", "transaction")
+    __slots__ = (
+        "_uses",
+        "is_brief",
+        "is_outdated",
+        "is_stream",
+        "names_nothing",
+        "outlasts_errors",
+        "transaction",
+    )
 
     def __init__(self, uses: list[tuple[Uses, UseId]], *, is_brief: bool = False) -> None:
         self._uses = uses
@@ -38,6 +46,12 @@ class Hold:
         with an aggregation that writes."""
         self.transaction = b""
         """The transaction with which it ends; empty outside of one."""
+        self.is_stream = False
+        """Whether it is of a change stream, which drivers open again by themselves."""
+        self.names_nothing = False
+        """Whether it is of a change stream without a filter, which no move of any class concerns."""
+        self.is_outdated = False
+        """Whether a class began to move under its change stream, which may filter by a form of before."""
 
     @property
     def is_empty(self) -> bool:
@@ -49,6 +63,11 @@ class Hold:
         joined = Hold(self._uses + other._uses, is_brief=self.is_brief and other.is_brief)
         joined.transaction = self.transaction or other.transaction
         return joined
+
+    def take_in(self, uses: list[tuple[Uses, UseId]]) -> None:
+        """Hold these as well, as long as the others: a class has begun to move."""
+        self._uses = self._uses + uses
+        self.is_outdated = self.is_stream
 
     def is_held_for(self, classes: Mapping[str, Uses | None]) -> bool:
         """Whether all its uses still count: their classes were not lost since."""
@@ -84,6 +103,10 @@ class Outlasting:
     def has(self, key: bytes) -> bool:
         """Whether a hold is kept under this key."""
         return key in self._kept
+
+    def holds(self) -> tuple[Hold, ...]:
+        """All that are kept."""
+        return tuple(hold for hold, _ in self._kept.values())
 
     def take(self, key: bytes) -> Hold | None:
         """The hold under this key, which is the caller's from now on."""
@@ -135,6 +158,9 @@ class Moves:
         uses = self.classes.get(class_name)
         if uses is None:
             self.classes[class_name] = Uses(frontier)
+            # cursors that were opened while another class moved, and that nobody reads on at the moment
+            for hold in self.cursors.holds():
+                self.adopt(hold)
         else:
             uses.observe(frontier)
 
@@ -171,10 +197,19 @@ class Moves:
             held.append((uses, use))
         return Hold(held)
 
-    def adopt(self) -> Hold:
-        """What is under way when a class is first followed may use any value of it."""
-        known = [uses for uses in self.classes.values() if uses is not None]
-        return Hold([(uses, uses.adopt()) for uses in known], is_brief=True)
+    def adopt(self, hold: Hold | None = None) -> Hold:
+        """What is under way when a class is first followed may use any value of it.
+
+        `hold` is what it has already: it holds more from now on. Without one its cursor has no mark, and is
+        outdated with the first window; so what is returned then ends with the reply.
+        """
+        if hold is not None and hold.names_nothing:
+            return hold
+        uses = [(each, each.adopt()) for each in self.classes.values() if each is not None]
+        if hold is None:
+            return Hold(uses, is_brief=True)
+        hold.take_in(uses)
+        return hold
 
     @property
     def have_begun(self) -> bool:

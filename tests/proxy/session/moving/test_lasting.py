@@ -373,6 +373,76 @@ def test_a_change_stream_uses_the_values_that_it_names(moving: Session) -> None:
     assert waits(sent(moving, {"aggregate": "patients", "pipeline": [STREAM, named], "cursor": {}}))
 
 
+FIRST_OF_VISITS = Frontier(world.class_id_of("visits"), 1, 2)
+MORE = {"getMore": Int64(77), "collection": "patients"}
+
+
+def visits_told(session: Session) -> int | None:
+    uses = session.shared.moves.classes["visits"]
+    assert uses is not None
+    return uses.acknowledged()
+
+
+def begin_second_move(session: Session) -> None:
+    session.shared.moves.follow("visits", FIRST_OF_VISITS)
+    session.move_began()
+
+
+@pytest.mark.parametrize("is_under_way", [True, False], ids=["under-way", "between"])
+def test_a_change_stream_without_a_filter_does_not_hold_a_second_class_up(
+    moving: Session, *, is_under_way: bool
+) -> None:
+    sent(moving, {"aggregate": "patients", "pipeline": [STREAM], "cursor": {}})
+    moving.server_data(reply(cursor(77)))
+    if is_under_way:
+        sent(moving, MORE, 2)
+    begin_second_move(moving)
+    if is_under_way:
+        moving.server_data(reply(cursor(77, "nextBatch"), 2))
+    moving.shared.moves.follow("visits", FIRST_OF_VISITS.opened(AFTER_ALL))
+    assert visits_told(moving) == 2
+    assert written(sent(moving, MORE, 3), ToServer)
+    assert (acknowledged(moving), visits_told(moving)) == (OPEN_AT_MIDDLE.generation, 2)
+
+
+@pytest.mark.parametrize("is_under_way", [True, False], ids=["under-way", "between"])
+def test_one_with_a_filter_is_opened_again_where_a_second_class_begins_to_move(
+    moving: Session, *, is_under_way: bool
+) -> None:
+    """Its filter may have a form of before; until its driver has heard of that, nothing moves."""
+    plain = {"$match": {"fullDocument.visits": 3}}
+    sent(moving, {"aggregate": "patients", "pipeline": [STREAM, plain], "cursor": {}})
+    moving.server_data(reply(cursor(77)))
+    if is_under_way:
+        sent(moving, MORE, 2)
+    begin_second_move(moving)
+    moving.shared.moves.follow("visits", FIRST_OF_VISITS.opened(AFTER_ALL))
+    if is_under_way:
+        moving.server_data(reply(cursor(77, "nextBatch"), 2))
+    assert visits_told(moving) is None
+    for number in (3, 4):
+        assert body_of(written(sent(moving, MORE, number), ToClient))["code"] == OUTDATED
+        assert visits_told(moving) == 2
+
+
+@pytest.mark.parametrize("is_under_way", [True, False], ids=["under-way", "between"])
+def test_any_other_cursor_holds_a_second_class_up_until_it_ends(
+    moving: Session, *, is_under_way: bool
+) -> None:
+    sent(moving, find(LOW, batchSize=1))
+    moving.server_data(reply(cursor(77)))
+    if is_under_way:
+        sent(moving, MORE, 2)
+    begin_second_move(moving)
+    moving.shared.moves.follow("visits", FIRST_OF_VISITS.opened(AFTER_ALL))
+    if is_under_way:
+        moving.server_data(reply(cursor(77, "nextBatch"), 2))
+    assert visits_told(moving) is None
+    assert written(sent(moving, MORE, 3), ToServer)
+    moving.server_data(reply(cursor(0, "nextBatch"), 3))
+    assert visits_told(moving) == 2
+
+
 def test_a_lost_lease_ends_what_relied_on_it(moving: Session) -> None:
     moves = moving.shared.moves
     moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
