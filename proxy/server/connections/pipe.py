@@ -21,8 +21,8 @@ PIECE_BYTES = 128 * 1024
 # Pieces of larger data are copies, so that memory is freed as the peer reads and not with its last byte.
 SHARED_BYTES = 1024 * 1024
 
-# Linux only; without it only the kernel's own patience ends what no peer acknowledges.
-_USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
+# Linux only, 0 elsewhere: there only the kernel's own patience ends what no peer acknowledges.
+_USER_TIMEOUT: Final[int] = getattr(socket, "TCP_USER_TIMEOUT", 0)
 _DROP_UNSENT: Final = struct.pack("ii", 1, 0)  # l_onoff, l_linger
 
 
@@ -70,7 +70,7 @@ class Pipe:
         self.stash: list[bytes] = []
         self._closing = False
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-        if is_fenced and _USER_TIMEOUT is not None:
+        if is_fenced and _USER_TIMEOUT:
             self._set_option(socket.IPPROTO_TCP, _USER_TIMEOUT, int(IN_FLIGHT_S * 1000))
 
     @property
