@@ -73,6 +73,13 @@ def test_all_values_of_all_paths_move_in_windows(
     assert len(world.frontiers.history) > 20
 
 
+def test_every_window_says_which_indexes_are_walked() -> None:
+    world = World(clinic(), ())
+    world.live()
+    frontiers = world.frontiers.history
+    assert {each.walked for each in frontiers if each.has_begun} == {frozenset({b"ward"})}
+
+
 def test_a_window_waits_for_every_lease_that_stands() -> None:
     slow, away = FollowingProxy("slow", slowness=3), FollowingProxy("away", stands=False, slowness=10**9)
     world = World(clinic(), [FollowingProxy("quick"), slow, away])
