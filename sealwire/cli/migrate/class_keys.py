@@ -20,6 +20,7 @@ from sealwire.policies.file.schema import FieldClass
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.sidecars.migration.windows.moving import Versions
+from sealwire.sidecars.migration.windows.strays import Strays
 
 
 class _Pair(NamedTuple):
@@ -60,7 +61,10 @@ class ClassKeys:
             ClassVersion(keyring.cipher_by_id(key.class_id, key.version), key.is_plaintext)
             for key in (old, new)
         ]
-        return Versions.of_class(made[0], made[1], self._field_class)
+        # the key of a context outlives versions: what the class's own key made is named before anything moves
+        is_keyed = self._field_class.per is not None
+        strays = None if is_keyed else Strays(self._keys, self._field_class, made)
+        return Versions.of_class(made[0], made[1], self._field_class, strays)
 
     def prepare(self, direction: Direction, *, dry_run: bool) -> None:
         """See that the class can begin to move in a direction, and give it the version for it.
