@@ -1,7 +1,7 @@
 """`sealwire policy drift`: where stored values are not what the policy says."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +58,26 @@ def drift(policy: Path, keyring: str, uri: str, sample: int | None, as_json: boo
             size = size_of(client, found.namespace)
             with document_count_bar(found.namespace, min(size, sample or size)) as progress:
                 reports.append(read_collection(client, found, keys, sample, progress))
+    repairs = _repairs(reports)
     if as_json:
-        print_json({"sample": sample, "collections": [_document(report) for report in reports]})
+        documents = [_document(report) for report in reports]
+        print_json({"sample": sample, "repair": repairs, "collections": documents})
     else:
         show_table(_COLUMNS, (row for report in reports for row in _rows(report)))
+        for command in repairs:
+            click.echo(f"equality finds a value of the newest version only; to move the others: {command}")
     sys.exit(EX_NO if any(_needs_somebody(report) for report in reports) else 0)
 
 
 def _needs_somebody(report: CollectionReport) -> bool:
     """What does not exist, or is a view, holds nothing that could be wrong."""
     return not report.is_sound and bool(report.paths)
+
+
+def _repairs(reports: Iterable[CollectionReport]) -> list[str]:
+    """The commands that move what older keys of deterministic classes have left behind."""
+    paths = [path for report in reports for path in report.paths if path.values.get(Condition.LEFT_BEHIND)]
+    return [f"sealwire migrate repair POLICY {name}" for name in dict.fromkeys(p.class_name for p in paths)]
 
 
 def _document(report: CollectionReport) -> dict[str, Any]:
