@@ -77,7 +77,6 @@ class ClassRepair(ClassMove):
 
     def _work(self, client: Client, keys: ClassKeys, job: Job, effort: Effort, *, dry_run: bool) -> Job:
         ledger = Ledger(client, keys.keyring)
-        throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
         versions = keys.versions
         with (
             self._contexts(keys, effort) as contexts,
@@ -92,6 +91,7 @@ class ClassRepair(ClassMove):
             if dry_run:
                 still.require()
                 return would_repair(job, values, versions, contexts)
+            throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
             with progress_bar(job) as tell:
                 pace = Pace(throttle.after, tell)
                 done = Repair(job, versions, values, still.confirm, ledger, pace, contexts).run()

@@ -4,7 +4,7 @@ An earlier move or a backup has left them behind. No proxy looks for them by equ
 has a place for them, so only a search that reads every document finds them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from sealwire.crypto.envelope import (
@@ -20,11 +20,16 @@ from sealwire.keys.frontier.versions import ClassVersion
 from sealwire.keys.keyring.data_key import DataKey, KeyIds
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass
+from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.migration.forms import CONTENT, ContextCiphers, Form, Left, class_value, header_of
+from sealwire.sidecars.migration.windows.paths import ClassPaths
 from sealwire.wire import kinds
+from sealwire.wire.errors import BsonError
 
 _CLASS_BYTES: Final = 8
 """Magic, format, mode and class id: how the envelopes of a class's own keys begin."""
+_LENGTH_BYTES: Final = 4
+"""They stand before the subtype of a BSON Binary."""
 _VERSION_BYTES: Final = 12
 """The same with the key version."""
 
@@ -66,7 +71,7 @@ class Strays:
         """Whether a value at a path of the class is one of them. Cost: O(1), in clear O(bytes)."""
         header = header_of(kind, value)
         if header is None:
-            return self._has_plaintext and self._in_clear(kind, value) is not None
+            return self._has_plaintext and _in_clear(self._field_class, kind, value) is not None
         if isinstance(header, Left) or header.mode is not EnvelopeMode.DETERMINISTIC:
             return False
         if is_of_context(value, CONTENT):
@@ -79,7 +84,7 @@ class Strays:
     def opened(self, kind: int, value: bytes, within: ContextCiphers | None = None) -> Form | Left:
         """What one of them holds, or why nobody opens it. `within` a collection, as `new_forms` has it."""
         if header_of(kind, value) is None:
-            found = self._in_clear(kind, value)
+            found = _in_clear(self._field_class, kind, value)
             return Left.WRONG_TYPE if found is None else (self._kind, found)
         if within is not None and is_of_context(value, CONTENT):
             return within.opened(value)
@@ -101,8 +106,37 @@ class Strays:
             raise ValueError("a deterministic class declares a type")
         return value_type.kind
 
-    def _in_clear(self, kind: int, value: bytes) -> bytes | None:
-        field_class = self._field_class
-        if field_class.value_type is None:
-            return None
-        return class_value(kind, value, field_class.value_type, field_class.domain)
+
+def needs_key(key: DataKey, field_class: FieldClass, where: ClassPaths | None) -> Callable[[bytes], bool]:
+    """Whether a document has a value of a version of a class; `where` the class is in its collection.
+
+    What a key made is found at any path. A version that is borrowed, or plaintext, means something at the
+    paths of its class only. A damaged document counts. Cost of a call: O(bytes)
+    """
+    marker = marker_of(key.lender or key.ids)
+    if key.lender is None and not key.is_plaintext:
+        return lambda raw: marker in raw
+
+    def needs(raw: bytes) -> bool:
+        if where is None or not (key.is_plaintext or marker in raw):
+            return False
+        walk = StoredValues(raw, where.tree)
+        try:
+            while walk.next_value():
+                kind, value = walk.kind, raw[walk.value : walk.end]
+                if key.is_plaintext:
+                    if _in_clear(field_class, kind, value) is not None:
+                        return True
+                elif value.startswith(marker, _LENGTH_BYTES):
+                    return True
+        except BsonError:
+            return True
+        return False
+
+    return needs
+
+
+def _in_clear(field_class: FieldClass, kind: int, value: bytes) -> bytes | None:
+    if field_class.value_type is None:
+        return None
+    return class_value(kind, value, field_class.value_type, field_class.domain)

@@ -1,7 +1,7 @@
 """What other versions of a deterministic class have left behind: what is said of it, and who moves it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ from sealwire.cli.keys import command as keys_command
 from sealwire.cli.policy import command as policy_command
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE, parse_header
+from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.frontier.frontier import Frontier, Window
 from sealwire.keys.frontier.record import DATABASE, FRONTIERS, frontier_document, parse_frontier
+from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.file import load_keyring
+from sealwire.sidecars.direct import connected
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.job import Standing
 from sealwire.sidecars.migration.ledger import Ledger
@@ -170,9 +173,10 @@ def test_a_repair_that_is_not_over_keeps_a_move_away_and_is_resumed(
     policy = str(clinic.policy_file)
     client["clinic"]["patients"].insert_one({"_id": 99, NHS: stored(clinic, "99")})
     done = clinic.job("repair", policy, NHS)
-    ledger = Ledger(client, load_keyring(clinic.keyring, clinic.kek))
-    job, _ = ledger.load(done["job"])
-    ledger.save(job.stopped(Standing.PAUSED, job.updated))
+    with connected(clinic.database.uri()) as direct:
+        ledger = Ledger(direct, load_keyring(clinic.keyring, clinic.kek))
+        job, _ = ledger.load(done["job"])
+        ledger.save(job.stopped(Standing.PAUSED, job.updated))
     client["clinic"]["patients"].insert_one({"_id": 98, NHS: stored(clinic, "98")})
     clinic.rotate(NHS, pending=True)
     assert clinic.refused(*reencryption(clinic)).reason is MigrationReason.TAKEN
@@ -226,3 +230,82 @@ def test_plaintext_of_a_version_that_was_plaintext_is_moved(taken_in: Clinic) ->
         patients.insert_one({"_id": 97, NHS: stored(taken_in, "97", 2)})
         assert taken_in.job("repair", policy, NHS)["values"] == 1
         assert patients.find_one({"_id": 97}) == {"_id": 97, NHS: "97"}
+
+
+def retire(clinic: Clinic, version: int, *options: str) -> Any:
+    words = ["retire", NHS, str(version), "--yes", "--policy", str(clinic.policy_file), *options]
+    return CliRunner().invoke(keys_command, words, env=clinic.environ).exception
+
+
+def states(clinic: Clinic) -> dict[int, KeyState]:
+    return {key.version: key.state for key in clinic.data_keys() if key.class_name == NHS}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        lambda value: {NHS: value},
+        lambda value: {"kin": [{"x": 1}, {NHS: [value]}]},
+        # no class covers it, and a reply opens it all the same
+        lambda value: {"copied": {"elsewhere": value}},
+    ],
+)
+def test_a_key_is_not_retired_while_a_value_needs_it(
+    turned: tuple[Clinic, MongoClient[Document]], document: Callable[[Binary], Document]
+) -> None:
+    clinic, client = turned
+    visits = client["clinic"]["visits-2026"]
+    visits.insert_one({"_id": 1, **document(stored(clinic, "99"))})
+    refused = retire(clinic, 1)
+    assert isinstance(refused, MigrationRefused)
+    assert (refused.reason, states(clinic)[1]) == (MigrationReason.STILL_NEEDED, KeyState.DECRYPT_ONLY)
+    visits.delete_one({"_id": 1})
+    assert isinstance(retire(clinic, 1, "--dry-run"), SystemExit | None)
+    assert states(clinic)[1] is KeyState.DECRYPT_ONLY
+    retire(clinic, 1)
+    assert states(clinic) == {1: KeyState.RETIRED, 2: KeyState.ACTIVE}
+    # the jobs that it has signed keep no other job from beginning
+    clinic.rotate(NHS, pending=True)
+    assert clinic.job(*reencryption(clinic))["state"] == "done"
+
+
+def test_a_key_is_not_retired_without_a_look_or_while_the_class_moves(
+    turned: tuple[Clinic, MongoClient[Document]],
+) -> None:
+    clinic, _ = turned
+    words = ["retire", NHS, "1", "--yes"]
+    refused = CliRunner().invoke(keys_command, words, env=clinic.environ).exception
+    assert isinstance(refused, KeySettingError)
+    assert refused.reason is KeysReason.POLICY
+    clinic.policy_file.write_text("version: 1\nclasses:\n  notes: {mode: random}\ncollections: {}\n")
+    refused = retire(clinic, 1)
+    assert isinstance(refused, KeySettingError)
+    assert refused.reason is KeysReason.POLICY
+    clinic.policy()
+    clinic.rotate(NHS, pending=True)
+    assert clinic.job(*reencryption(clinic))["state"] == "done"
+    job = clinic.jobs()[0]["job"]
+    with connected(clinic.database.uri()) as direct:
+        ledger = Ledger(direct, load_keyring(clinic.keyring, clinic.kek))
+        found, _ = ledger.load(job)
+        ledger.save(found.stopped(Standing.PAUSED, found.updated))
+    moving = retire(clinic, 1)
+    assert isinstance(moving, MigrationRefused)
+    assert moving.reason is MigrationReason.OTHER_MOVE
+    assert states(clinic)[1] is KeyState.DECRYPT_ONLY
+    retire(clinic, 1, "--no-sweep")
+    assert states(clinic)[1] is KeyState.RETIRED
+
+
+def test_a_version_that_was_plaintext_is_not_retired_while_a_value_lies_in_clear(taken_in: Clinic) -> None:
+    with taken_in.database.connect() as client:
+        patients = client["clinic"]["patients"]
+        patients.insert_many({"_id": each, NHS: f"{each}"} for each in range(5))
+        assert taken_in.job("encrypt", str(taken_in.policy_file), NHS, "--settle", "0")["state"] == "done"
+        patients.insert_one({"_id": 99, "kin": {NHS: "in clear"}})
+        refused = retire(taken_in, 1)
+        assert isinstance(refused, MigrationRefused)
+        assert refused.reason is MigrationReason.STILL_NEEDED
+        patients.delete_one({"_id": 99})
+        retire(taken_in, 1)
+        assert states(taken_in)[1] is KeyState.RETIRED
