@@ -281,18 +281,15 @@ class WindowMover:
         count = 0
         for batch in batches(documents):
             patches = self._patches(where, batch)
-            count += len(patches) - self._send(where.namespace, patches)
+            refused = self._send(where.namespace, patches)
+            count += len(patches) - (self._leave_refused(where, batch, refused) if refused else 0)
             step(len(batch))
         return count
 
     def _patches(self, where: ClassPaths, raws: Sequence[bytes]) -> list[Patch]:
         patches: dict[bytes, Patch] = {}
         stuck: list[LeftValue] = []
-        within = self._within(where, raws)
-        if self._is_sweep:
-            choose = swept_forms(self._versions, within)
-        else:
-            choose = new_forms(self._versions, self._window, within)
+        choose = self._choice(where, raws)
         for raw in raws:
             patch = self._patch(where, raw, choose)
             if patch.update:
@@ -306,6 +303,12 @@ class WindowMover:
         if stuck:
             raise Stuck(stuck)
         return list(patches.values())
+
+    def _choice(self, where: ClassPaths, raws: Sequence[bytes]) -> NewForm:
+        within = self._within(where, raws)
+        if self._is_sweep:
+            return swept_forms(self._versions, within)
+        return new_forms(self._versions, self._window, within)
 
     def _within(self, where: ClassPaths, raws: Sequence[bytes]) -> InCollection | None:
         """With the keys of all contexts of these documents; new ones are made for plaintext, in one write."""
@@ -323,29 +326,53 @@ class WindowMover:
         except BsonError:
             return Patch(identity_of(raw), b"", 0, (Problem("", Left.DAMAGED),))
 
-    def _send(self, namespace: str, patches: Sequence[Patch]) -> int:
-        """How many the server refused, and may be left.
+    def _send(self, namespace: str, patches: Sequence[Patch]) -> list[tuple[Patch, int]]:
+        """Those that the server refused and that may be left, with its codes. Raises Stuck for others.
 
         One whose document was changed since it was read does nothing; the next pass finds what is left.
         """
-        refused = 0
+        refused: list[tuple[Patch, int]] = []
         for chunk in chunks(patches):
             written = self._values.update(namespace, [patch.update for patch in chunk])
-            stuck: list[LeftValue] = []
-            for index, code in written.errors:
-                may_stay = self._is_sweep and (code == _DUPLICATE_KEY or self._versions.is_repair)
-                patch = chunk[index]
-                # which of a document's values it is, the server does not say
-                for path in patch.paths if may_stay else ("",):
-                    left = LeftValue(namespace, path, patch.identity, Left.SERVER, code)
-                    if may_stay:
-                        self.tally.leave(left)
-                    else:
-                        stuck.append(left)
+            errors = [(chunk[index], code) for index, code in written.errors]
+            stuck = [each for each in errors if not self._may_be_refused(each[1])]
             if stuck:
-                raise Stuck(stuck)
-            refused += len(written.errors)
+                raise Stuck(
+                    [LeftValue(namespace, "", patch.identity, Left.SERVER, code) for patch, code in stuck]
+                )
+            refused += errors
             self.tally.documents += written.matched
             self.tally.values += sum(patch.values for patch in chunk) * written.matched // len(chunk)
-            self.tally.races += len(chunk) - written.matched - len(written.errors)
+            self.tally.races += len(chunk) - written.matched - len(errors)
         return refused
+
+    def _may_be_refused(self, code: int) -> bool:
+        return self._is_sweep and (code == _DUPLICATE_KEY or self._versions.is_repair)
+
+    def _leave_refused(
+        self, where: ClassPaths, raws: Sequence[bytes], refused: Sequence[tuple[Patch, int]]
+    ) -> int:
+        """Try the paths of these documents one by one, and name those that stay; how many have any."""
+        found = {identity_of(raw): raw for raw in raws}
+        choose = self._choice(where, [found[patch.identity] for patch, _ in refused])
+        count = 0
+        for patch, code in refused:
+            staying = [(path, code) for path in patch.paths]
+            if len(patch.paths) > 1:
+                raw = found[patch.identity]
+                single = [(path, self._patch(where, raw, _only(path, choose))) for path in patch.paths]
+                staying = [
+                    (path, again)
+                    for path, one in single
+                    if one.update
+                    for _, again in self._send(where.namespace, [one])
+                ]
+            for path, why in staying:
+                self.tally.leave(LeftValue(where.namespace, path, patch.identity, Left.SERVER, why))
+            count += bool(staying)
+        return count
+
+
+def _only(path: str, choose: NewForm) -> NewForm:
+    """The same for the values of one path."""
+    return lambda kind, value, spot: choose(kind, value, spot) if spot.path == path else None
