@@ -23,7 +23,7 @@ class Condition(Enum):
     """An envelope of the path's class, mode and newest key; also of a key that the class borrows."""
     OLDER_KEY = "older-key"
     """The same of an older key, which still opens it; or of the class's own where each context has one.
-    Of a deterministic class only while it moves to a pending key."""
+    If the class is deterministic, only while it moves to a pending key."""
     IN_CLEAR = "in-clear"
     """A value in clear of a class that the keyring has in clear, or moves from there or to there."""
     LEFT_BEHIND = "left-behind"

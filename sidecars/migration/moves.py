@@ -23,7 +23,7 @@ class Direction(Enum):
     DECRYPT = "decrypt"
     """Envelopes to plaintext."""
     REPAIR = "repair"
-    """Of a deterministic class: values of any other version to its active one."""
+    """Values of other versions of a deterministic class to its active one."""
 
 
 @dataclass(frozen=True, slots=True)

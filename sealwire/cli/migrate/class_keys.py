@@ -128,7 +128,7 @@ class ClassKeys:
             text = "no version of the class is pending: its values have nowhere to move to"
             raise MigrationRefused(MigrationReason.NOTHING, text, "abort the job, and begin a new one")
 
-    def settle(self) -> None:
+    def stay(self) -> None:
         """Take the active version for a repair. Raises MigrationRefused OTHER_MOVE; UnknownKey."""
         active, pending = self._of(KeyState.ACTIVE), self._of(KeyState.PENDING)
         if active is None:

@@ -43,11 +43,11 @@ class ClassRepair(ClassMove):
     __slots__ = ()
 
     def begin(self, delay_s: float, effort: Effort, *, dry_run: bool) -> Job:
-        """As `ClassMove.begin`; there is nothing that proxies would have to load. Raises as `settled`."""
+        """As `ClassMove.begin`; there is nothing that proxies would have to load. Raises as `stay`."""
         del delay_s
         require_contexts(effort, self.policies, [self.class_name])
         keys = self._keys()
-        keys.settle()
+        keys.stay()
         with connected(required_uri(self.uri), RIGHTS) as client:
             job = self._new_job(client)
             self._refuse_obstacles(client)
@@ -65,7 +65,7 @@ class ClassRepair(ClassMove):
             return job
         require_contexts(effort, self.policies, [self.class_name])
         keys = self._keys()
-        keys.settle()
+        keys.stay()
         with connected(required_uri(self.uri), RIGHTS) as client:
             self._check(job)
             self._refuse_obstacles(client)

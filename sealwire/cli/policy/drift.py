@@ -62,8 +62,8 @@ def drift(  # noqa: PLR0913 - one parameter an option
     paths that no document has, with the nearest name: a misspelt path covers nothing. It reads the server
     past Sealwire and decrypts nothing. It needs no key-encryption key, and shows no value.
 
-    Of a deterministic class that does not move, a value of an older key is `left-behind`: equality does not
-    find it, and the command that moves it is named. With --contexts it finds envelopes that somebody copied
+    A value of an older key is `left-behind` if its class is deterministic and does not move: equality does
+    not find it, and the command that moves it is named. With --contexts it finds envelopes that somebody copied
     into a document of another context. Only for that it needs the key-encryption key.
 
     Exit code 1 when a value is not as it should be, or a collection could not be read.
