@@ -63,8 +63,8 @@ def drift(  # noqa: PLR0913 - one parameter an option
     past Sealwire and decrypts nothing. It needs no key-encryption key, and shows no value.
 
     A value of an older key is `left-behind` if its class is deterministic and does not move: equality does
-    not find it, and the command that moves it is named. With --contexts it finds envelopes that somebody copied
-    into a document of another context. Only for that it needs the key-encryption key.
+    not find it, and the command that moves it is named. With --contexts it finds envelopes that somebody
+    copied into a document of another context. Only for that it needs the key-encryption key.
 
     Exit code 1 when a value is not as it should be, or a collection could not be read.
 

@@ -130,7 +130,7 @@ def test_a_document_needs_what_a_key_made_at_any_path_and_a_borrowed_one_at_thos
     assert clear(bson.encode({"nhs": 5})) is False
 
 
-# ------------------------------------------------------------------------------------------------ what moves it
+# -------------------------------------------------------------------------------------------- what moves it
 
 
 class Clinic:
