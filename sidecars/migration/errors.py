@@ -23,6 +23,7 @@ class MigrationReason(Enum):
     TAKEN = "taken"
     NOT_CONFIRMED = "not-confirmed"
     UNANSWERED = "unanswered"
+    STILL_NEEDED = "still-needed"
 
 
 class MigrationError(SidecarError[MigrationReason]):

@@ -65,7 +65,8 @@ class MongoValues:
         `workers` is by how many connections updates go at once.
         """
         self._class_id = class_id
-        self._in_bounds = keeps_bounds(client)
+        self._in_bounds = False
+        """Known once ranges are to be read; what reads whole collections only has no need of it."""
         self._indexes: dict[tuple[str, str], str] = {}
         self._client = client
         self._session = session
@@ -79,6 +80,7 @@ class MongoValues:
 
     def index(self, places: Sequence[ClassPaths]) -> None:
         """As `Values.index`. Raises what the driver raises."""
+        self._in_bounds = self._in_bounds or keeps_bounds(self._client)
         self._indexes = make_indexes(self._client, places, self._class_id, alone=self._in_bounds)
 
     def walked(self, places: Sequence[ClassPaths]) -> frozenset[bytes] | None:
