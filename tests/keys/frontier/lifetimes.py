@@ -21,7 +21,10 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum, auto
 from typing import Final, NamedTuple, TypeVar
 
-LEASE = IN_FLIGHT = LIFETIME = 1
+LEASE: Final = 1
+IN_FLIGHT: Final = 1
+LIFETIME: Final = 3
+"""Longer than the other two together, as it is on a server."""
 OUTLIVED: Final = LEASE + IN_FLIGHT + LIFETIME
 GONE: Final = OUTLIVED + 1
 """Ages stop here: what is so old does not matter."""
@@ -61,6 +64,10 @@ class Weakness(Enum):
     """A proxy passes over a frontier that names a version which its keyring does not have."""
     FORGETS_WHAT_WAS_SEEN = auto()
     """Nobody compares the frontier with what other processes have seen."""
+    NAMES_NO_DATABASE = auto()
+    """The keyring says that a move has begun, and not in which database `sealwire`."""
+    OPENS_AT_ONCE = auto()
+    """The job opens the first window as soon as every lease that it sees lets it."""
     OVERWRITES = auto()
     """The job writes the frontier without a look at what stands there."""
     TURNS_BACK_EARLY = auto()
@@ -95,6 +102,8 @@ class Fault(Enum):
 _GOING_BACK: Final = frozenset(
     {Fault.LOSE_FRONTIER, Fault.LOSE_DATABASE, Fault.PUT_FRONTIER_BACK, Fault.PUT_DATABASE_BACK}
 )
+
+_REPLACING: Final = frozenset({Fault.LOSE_DATABASE, Fault.PUT_DATABASE_BACK})
 
 
 class Op(IntEnum):
@@ -174,7 +183,10 @@ class Job(NamedTuple):
     """Of the frontier that it wrote or read last."""
     move: int = 0
     youngest: int = NONE
-    """The age of the youngest lease that lets no window go, as it was read; GONE: none. NONE: not read."""
+    """The age of the youngest lease that lets no window go, as it was read; GONE: none. NONE: not read.
+    Before the first window, how long ago the first frontier was written."""
+    database: int = 0
+    """That in which it began."""
     is_updating: bool = False
     """It has read a document of the old form, and is about to change exactly that one."""
 
@@ -192,6 +204,10 @@ class State(NamedTuple):
     frontier: int = 0
     stage: int = 0
     """Of the keyring at its place."""
+    database: int = 0
+    """It counts how often all of `sealwire` was replaced."""
+    named: int = NONE
+    """The database that the keyring names for the move that has begun."""
     told: int = 0
     """The highest generation that any lease says its process has seen."""
     orphans: tuple[tuple[int, int], ...] = ()
@@ -253,42 +269,49 @@ class Explorer:
 
     world: World
     weaknesses: frozenset[Weakness] = frozenset()
-    _before: dict[State, tuple[State | None, str]] = field(default_factory=dict, init=False)
+    _numbers: dict[State, int] = field(default_factory=dict, init=False)
+    _before: list[tuple[int, str]] = field(default_factory=list, init=False)
+    """By a state's number, that of the one from which it was reached first, and the step."""
 
     def explore(self) -> int:
         """How many states there are. Raises WrongAnswer."""
         _, first = _relieved(("", self.world.first()))
-        self._before[first] = None, ""
+        self._numbers[first] = 0
+        self._before.append((NONE, ""))
         waiting = deque([first])
-        leads_to: dict[State, list[State]] = {}
-        ends: list[State] = []
+        leads_to: list[list[int]] = [[]]
+        ends: list[int] = []
+        number = -1
         while waiting:
             state = waiting.popleft()
+            number += 1
             self._check(state)
             if self._is_end(state):
-                ends.append(state)
+                ends.append(number)
                 continue
             for label, following in map(_relieved, self._steps(state)):
-                if following not in self._before:
-                    self._before[following] = state, label
+                known = self._numbers.setdefault(following, len(self._before))
+                if known == len(self._before):
+                    self._before.append((number, label))
+                    leads_to.append([])
                     waiting.append(following)
-                leads_to.setdefault(following, []).append(state)
+                leads_to[known].append(number)
             if len(self._before) > MAX_STATES:
                 raise OverflowError("too many states")
         if not self.world.may_refuse:
             self._check_that_it_can_end(ends, leads_to)
         return len(self._before)
 
-    def _check_that_it_can_end(self, ends: list[State], leads_to: dict[State, list[State]]) -> None:
+    def _check_that_it_can_end(self, ends: list[int], leads_to: list[list[int]]) -> None:
         can_end = set(ends)
         waiting = deque(ends)
         while waiting:
-            for earlier in leads_to.get(waiting.popleft(), ()):
+            for earlier in leads_to[waiting.popleft()]:
                 if earlier not in can_end:
                     can_end.add(earlier)
                     waiting.append(earlier)
-        for state in self._before:
-            if state not in can_end:
+        for state, number in self._numbers.items():
+            if number not in can_end:
                 self._fail(state, "everybody waits for somebody")
 
     def _is_end(self, state: State) -> bool:
@@ -310,11 +333,11 @@ class Explorer:
 
     def _fail(self, state: State, text: str, *last: str) -> None:
         steps = list(last)
-        at: State | None = state
-        while at is not None:
-            at, label = self._before[at]
+        at, label = self._before[self._numbers[state]]
+        while at != NONE:
             steps.insert(0, label)
-        raise WrongAnswer(f"{text}: " + "; ".join(steps[1:]))
+            at, label = self._before[at]
+        raise WrongAnswer(f"{text}: " + "; ".join(steps))
 
     def _keeps(self, weakness: Weakness) -> bool:
         return weakness not in self.weaknesses
@@ -458,6 +481,8 @@ class Explorer:
         went_back = within != QUIET and _version(proxy.seen) > active and generation < proxy.seen
         if self._remembers and _version(max(told, seen)) > active and generation < max(told, seen):
             went_back = True
+        if within == BEGUN and not self._is_named(state):
+            went_back = True
         if went_back:
             known = LOST
             after = self._losing(after, number)
@@ -470,11 +495,14 @@ class Explorer:
     @property
     def _goes_back(self) -> bool:
         """Whether a frontier can be older than what was read before; else nobody has to remember it."""
-        return not _GOING_BACK.isdisjoint(self.world.faults)
+        return not self._keeps(Weakness.OVERWRITES) or not _GOING_BACK.isdisjoint(self.world.faults)
 
     @property
     def _remembers(self) -> bool:
         return self._goes_back and self._keeps(Weakness.FORGETS_WHAT_WAS_SEEN)
+
+    def _is_named(self, state: State) -> bool:
+        return state.named == state.database or not self._keeps(Weakness.NAMES_NO_DATABASE)
 
     def _acknowledged(self, state: State, number: int, proxy: Proxy) -> int:
         active, within = divmod(proxy.stage, 3)
@@ -502,33 +530,26 @@ class Explorer:
             if job.status is Status.STOPPED:
                 running = job._replace(status=Status.RUNNING)
                 yield f"job {number} goes on", state.with_job(number, running)
-            elif job.status is Status.DEAD and within != QUIET and not self._is_first_job_running(state):
+            elif job.status is Status.DEAD and within != QUIET and not _is_at_work(state):
                 yield f"job {number} is started", state.with_job(number, Job(move=move))
-
-    def _is_first_job_running(self, state: State) -> bool:
-        return any(job.status is Status.RUNNING for job in state.jobs)
 
     def _job(self, state: State, number: int, job: Job) -> Iterator[Step]:
         name = f"job {number}"
         if job.is_updating:
             yield f"{name} moves the value", self._updated(state, number, job)
             return
-        move, within = divmod(state.stage, 3)
-        if move != job.move:
-            if move > job.move:
-                yield f"{name} ends", state.with_job(number, Job(Status.DEAD))
-            return
-        if within == QUIET:
-            return
+        phase = _phase(job.generation)
         if job.generation == NONE:
             yield from self._begins(state, number, job)
-            return
-        phase = _phase(job.generation)
-        if phase == FIRST:
-            if within == PENDING and self._keeps(Weakness.BEGINS_WITHOUT_THE_KEYRING):
-                yield f"{name} notes in the keyring that it begins", state._replace(stage=state.stage + 1)
-            else:
+        elif phase == FIRST:
+            is_to_note = self._keeps(Weakness.BEGINS_WITHOUT_THE_KEYRING)
+            if is_to_note and state.stage == 3 * job.move + PENDING:
+                noted = state._replace(stage=state.stage + 1, named=job.database)
+                yield f"{name} notes in the keyring that it begins", noted
+            elif job.youngest > OUTLIVED or not self._waits:
                 yield from self._saves(state, number, job)
+        elif job.generation == 4 * job.move:
+            yield from self._saves(state, number, job)
         elif phase == OPENED:
             yield from self._asks(state, number, job)
         else:
@@ -537,17 +558,23 @@ class Explorer:
     def _begins(self, state: State, number: int, job: Job) -> Iterator[Step]:
         """It goes on where a frontier says, or writes the first one when all proxies have the new version."""
         name = f"job {number}"
+        if state.stage // 3 != job.move or state.stage % 3 == QUIET:
+            yield f"{name} has nothing to do", state.with_job(number, Job(Status.DEAD))
+            return
+        job = job._replace(database=state.database)
         if self._remembers and state.frontier < state.told and _version(state.told) > job.move:
             yield f"{name} refuses an older frontier", state.with_job(number, Job(Status.DEAD))
+        elif state.stage % 3 == BEGUN and not self._is_named(state):
+            yield f"{name} finds another database", state.with_job(number, Job(Status.DEAD))
         elif _version(state.frontier) == job.move + 1:
-            loaded = job._replace(generation=state.frontier)
+            waited = 0 if _phase(state.frontier) == FIRST and self._waits else NONE
+            loaded = job._replace(generation=state.frontier, youngest=waited)
             yield f"{name} reads frontier {state.frontier}", state.with_job(number, loaded)
         elif state.stage % 3 == BEGUN or state.documents & _bit(_form(job.move + 1)):
             yield f"{name} finds no frontier", state.with_job(number, Job(Status.DEAD))
         elif self._may_begin(state, number, job):
-            first = 4 * job.move + FIRST
-            begun = state.with_job(number, job._replace(generation=first))
-            yield f"{name} begins", begun._replace(frontier=first)
+            begins = job._replace(generation=4 * job.move)
+            yield f"{name} begins", state.with_job(number, begins)
 
     def _may_begin(self, state: State, number: int, job: Job) -> bool:
         if self._keeps(Weakness.TURNS_BACK_EARLY) and any(
@@ -555,6 +582,11 @@ class Explorer:
         ):
             return False
         return self._youngest(state, 4 * job.move + FIRST) > self._limit
+
+    @property
+    def _waits(self) -> bool:
+        """Whether the first window waits until no lease that is missing can matter."""
+        return self._keeps(Weakness.OPENS_AT_ONCE) and not _REPLACING.isdisjoint(self.world.faults)
 
     @property
     def _limit(self) -> int:
@@ -580,7 +612,7 @@ class Explorer:
     def _looks(self, state: State, number: int, job: Job) -> Iterator[Step]:
         """It sees that the frontier still stands there, and looks for the old form."""
         name = f"job {number}"
-        if self._keeps(Weakness.OVERWRITES) and state.frontier != job.generation:
+        if not self._is_as_written(state, job):
             yield f"{name} finds another frontier", state.with_job(number, Job(Status.DEAD))
         elif state.documents & _bit(_form(job.move)):
             yield f"{name} finds the value", state.with_job(number, job._replace(is_updating=True))
@@ -588,7 +620,8 @@ class Explorer:
             yield from self._saves(state, number, job)
         else:
             ended = state.with_job(number, Job(Status.DEAD))
-            yield f"{name} activates the version", ended._replace(stage=3 * (job.move + 1))
+            stage = max(state.stage, 3 * (job.move + 1))
+            yield f"{name} activates the version", ended._replace(stage=stage)
 
     def _updated(self, state: State, number: int, job: Job) -> State:
         """By exactly the bytes of the old form."""
@@ -596,12 +629,20 @@ class Explorer:
         old, new = _bit(_form(job.move)), _bit(_form(job.move + 1))
         return after._replace(documents=state.documents & ~old | new) if state.documents & old else after
 
+    def _is_as_written(self, state: State, job: Job) -> bool:
+        if state.database != job.database and self._keeps(Weakness.NAMES_NO_DATABASE):
+            return False
+        return state.frontier == job.generation or not self._keeps(Weakness.OVERWRITES)
+
     def _saves(self, state: State, number: int, job: Job) -> Iterator[Step]:
-        if self._keeps(Weakness.OVERWRITES) and state.frontier != job.generation:
+        if not self._is_as_written(state, job):
             yield f"job {number} finds another frontier", state.with_job(number, Job(Status.DEAD))
             return
         following = job.generation + 1
-        saved = state.with_job(number, job._replace(generation=following, youngest=NONE))
+        if self._remembers:  # its own lease says so, before it goes on
+            state = state._replace(told=max(state.told, job.generation))
+        waited = 0 if _phase(following) == FIRST and self._waits else NONE
+        saved = state.with_job(number, job._replace(generation=following, youngest=waited))
         yield f"job {number} writes frontier {following}", saved._replace(frontier=following)
 
     # ------------------------------------------------------------------------------------------------ faults
@@ -628,7 +669,7 @@ class Explorer:
                 yield f"{label} with stage {stage}", state.with_proxy(0, copy)
         elif fault is Fault.STOP_JOB and state.jobs[0].status is Status.RUNNING:
             yield label, state.with_job(0, state.jobs[0]._replace(status=Status.STOPPED))
-        elif state.frontier:
+        elif state.frontier or fault is Fault.LOSE_DATABASE:
             yield from self._loss(state, fault)
 
     def _keeps_lease(self, state: State, proxy: Proxy) -> bool:
@@ -650,6 +691,7 @@ class Explorer:
         if fault in (Fault.LOSE_DATABASE, Fault.PUT_DATABASE_BACK):
             proxies = tuple(proxy._replace(is_listed=proxy.age == NONE) for proxy in state.proxies)
             after = after._replace(proxies=proxies, orphans=(), told=0)
+            after = after._replace(database=state.database + 1)
         yield fault.name, after
 
     # -------------------------------------------------------------------------------------------------- time
@@ -713,6 +755,10 @@ def _is_current(proxy: Proxy) -> bool:
     return NONE < proxy.age <= LEASE
 
 
+def _is_at_work(state: State) -> bool:
+    return any(job.status is Status.RUNNING for job in state.jobs)
+
+
 def _acts(proxy: Proxy) -> bool:
     return proxy.status in (Status.RUNNING, Status.ALONE)
 
@@ -723,7 +769,7 @@ def _holds_up(proxy: Proxy, generation: int) -> bool:
 
 def _tired(proxy: Proxy) -> Proxy:
     """One that runs well renews in time."""
-    is_well = proxy.status is Status.RUNNING and proxy.age == 0
+    is_well = proxy.status is Status.RUNNING and proxy.age == 0 and proxy.is_listed
     return proxy if is_well else proxy._replace(age=_older(proxy.age))
 
 
