@@ -248,15 +248,19 @@ class World:
     """Two: there and back. The third version has the first one's form, as plaintext has."""
     delays: bool = True
     """Whether messages may be under way while time passes."""
+    is_down: bool = False
+    """Whether proxy 0 does not run at first."""
     may_refuse: bool = False
     """Whether a fault makes it right that the class is refused until an operator comes."""
 
     def first(self) -> State:
         """Every proxy has a lease, and nothing moves."""
-        proxy = Proxy(age=0, known=0)
+        proxies = tuple(Proxy(age=0, known=0) for _ in self.ops)
+        if self.is_down:
+            proxies = (Proxy(Status.DEAD), *proxies[1:])
         return State(
             documents=int(self.is_there),
-            proxies=tuple(proxy for _ in self.ops),
+            proxies=proxies,
             clients=tuple(Client(op, Phase.DONE if op is Op.IDLE else Phase.TO_DO) for op in self.ops),
             jobs=(Job(), Job(Status.DEAD)) if Fault.STOP_JOB in self.faults else (Job(),),
             faults=self.faults,
