@@ -1,18 +1,23 @@
-"""What outlives a lease: every order in which proxies stop, die and start, and clocks, messages and
-transactions run on, while a class moves.
+"""What outlives a lease: proxies stop, die and start while a class moves, and clocks, messages and
+transactions run on. All orders of these steps are tried.
 
-`model.py` beside it checks how windows and uses interleave, and lets everything that a proxy does end with its
-lease. This model has one value, one window, and time. Its clock ticks; every limit is one tick long and what
-has a limit may last through the whole of it:
+`model.py` beside it checks how windows and uses interleave. It ends everything that a proxy does when the
+proxy's lease lapses. This model has time instead, and only one value and one window. Its clock ticks.
+Whatever has a limit may last through the last tick of it:
 
-    a proxy relies on its lease   while it is LEASE old or younger, by the time when the renewal was sent
+    a proxy relies on its lease   while at most LEASE ticks have passed since it sent the renewal
     a message is carried out      until it is IN_FLIGHT old, then it is dropped
     a transaction stays open      until it is LIFETIME old, then the server aborts it
     a lease matters to the job    until it is OUTLIVED old, or was given back
 
-A `Weakness` takes one rule away. A `World` says what clients do and what goes wrong once. `Explorer.explore`
-raises WrongAnswer, with the steps that lead there, if a client can get a wrong answer, if a value of an old
-form is left, or if there is a state from which nothing can end any more.
+A `World` says what clients do and which faults come, each once and at any moment. A `Weakness` takes one rule
+away. `Explorer.explore` raises WrongAnswer, with the steps that lead to it, in these cases: a client gets a
+wrong answer, an old form is left, or a state is reached from which the move and the clients cannot end.
+
+Simplified: a proxy that runs well renews in time; it loads the keyring when it renews; the renewal and the
+reading of the frontier are one step; a proxy whose client is done holds nothing up. Each client has one
+operation, and proxy 0 is the only one that fails. All clocks run at one rate. Not in it: cursors, change
+streams, windows that are withdrawn, routers, and a second class.
 """
 
 from collections import deque
@@ -64,6 +69,8 @@ class Weakness(Enum):
     """A proxy passes over a frontier that names a version which its keyring does not have."""
     FORGETS_WHAT_WAS_SEEN = auto()
     """Nobody compares the frontier with what other processes have seen."""
+    KEEPS_WHAT_IT_WROTE = auto()
+    """A job does not tell what it wrote, so that only proxies say what was seen."""
     NAMES_NO_DATABASE = auto()
     """The keyring says that a move has begun, and not in which database `sealwire`."""
     OPENS_AT_ONCE = auto()
@@ -224,7 +231,7 @@ class State(NamedTuple):
 
     def with_orphan(self, proxy: Proxy) -> "State":
         """The lease of this proxy stays on the server until it is too old."""
-        if proxy.age == NONE or proxy.age == GONE or not proxy.is_listed:
+        if proxy.age in (NONE, GONE) or not proxy.is_listed:
             return self
         return self._replace(orphans=_youngest({*self.orphans, (proxy.age, proxy.acknowledged)}))
 
@@ -643,7 +650,8 @@ class Explorer:
             yield f"job {number} finds another frontier", state.with_job(number, Job(Status.DEAD))
             return
         following = job.generation + 1
-        if self._remembers:  # its own lease says so, before it goes on
+        if self._remembers and self._keeps(Weakness.KEEPS_WHAT_IT_WROTE):
+            # its own lease says so, before it goes on
             state = state._replace(told=max(state.told, job.generation))
         waited = 0 if _phase(following) == FIRST and self._waits else NONE
         saved = state.with_job(number, job._replace(generation=following, youngest=waited))

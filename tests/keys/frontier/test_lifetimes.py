@@ -39,6 +39,7 @@ BREAKS: Final[Mapping[Weakness, World]] = {
     Weakness.BEGINS_WITHOUT_THE_KEYRING: of(FOUND, Fault.RESTART, Fault.LOSE_DATABASE),
     Weakness.IGNORES_NEWER_VERSIONS: of(FOUND, Fault.RESTART_OLD),
     Weakness.FORGETS_WHAT_WAS_SEEN: of(FOUND, Fault.RESTART, Fault.PUT_FRONTIER_BACK),
+    Weakness.KEEPS_WHAT_IT_WROTE: of(FOUND, Fault.RESTART, Fault.PUT_FRONTIER_BACK),
     Weakness.NAMES_NO_DATABASE: of(FOUND, Fault.RESTART, Fault.PUT_DATABASE_BACK),
     Weakness.OPENS_AT_ONCE: of(FOUND, Fault.LOSE_DATABASE),
     Weakness.OVERWRITES: of(FOUND, Fault.STOP_JOB, Fault.RESTART),
@@ -118,8 +119,8 @@ def test_an_old_keyring_beside_a_lost_database_is_not_noticed() -> None:
 NOT_YET: Final = frozenset(Weakness) - {Weakness.IGNORES_NEWER_VERSIONS, Weakness.OVERWRITES}
 """The rules that the construction began without."""
 
-A_BUSY, TRACKED = Weakness.SENDS_WITHOUT_A_LEASE, Weakness.FORGETS_EARLIER_TRANSACTIONS
-TIMED, DELAYED = Weakness.READS_THE_TIME_LATER, Weakness.MESSAGES_LAST
+ASKED, TRACKED = Weakness.SENDS_WITHOUT_A_LEASE, Weakness.FORGETS_EARLIER_TRANSACTIONS
+TIMED = Weakness.READS_THE_TIME_LATER
 
 DEFECTS: Final[Mapping[str, tuple[World, set[Weakness]]]] = {
     "a transaction from before its class was followed": (of(COMMITTED, delays=False), {TIMED}),
@@ -134,9 +135,9 @@ DEFECTS: Final[Mapping[str, tuple[World, set[Weakness]]]] = {
     ),
     "a proxy that was stopped while nothing moved": (of(FOUND, Fault.STOP, delays=False), {TIMED}),
     "an old copy of the keyring": (of(FOUND, Fault.RESTART_OLD, delays=False), {TIMED}),
-    "a clock that is read after the leases": (of(FOUND, delays=False), {A_BUSY}),
+    "a clock that is read after the leases": (of(FOUND, delays=False), {ASKED}),
     "a message that is under way for long": (of(INSERTED, Fault.KILL), {TIMED}),
-    "a frontier that is lost": (of(FOUND, Fault.RESTART, Fault.LOSE_FRONTIER, delays=False), {TIMED, A_BUSY}),
+    "a frontier that is lost": (of(FOUND, Fault.RESTART, Fault.LOSE_FRONTIER, delays=False), {TIMED, ASKED}),
 }
 """Each with the rules that close others of them, so that none is found in its place."""
 
