@@ -666,7 +666,7 @@ class Explorer:
             status = Status.STOPPED if fault is Fault.STOP else Status.ALONE
             yield label, state.with_proxy(0, proxy._replace(status=status))
         elif fault in (Fault.KILL, Fault.END) and proxy.status is Status.RUNNING:
-            is_given_back = fault is Fault.END and not self._keeps_lease(state, proxy)
+            is_given_back = fault is Fault.END and not self._leaves_its_lease(state, proxy)
             after = state if is_given_back else state.with_orphan(proxy)
             lost = self._losing(after, 0)
             client = lost.clients[0]
@@ -684,7 +684,7 @@ class Explorer:
         elif state.frontier or fault is Fault.LOSE_DATABASE:
             yield from self._loss(state, fault)
 
-    def _keeps_lease(self, state: State, proxy: Proxy) -> bool:
+    def _leaves_its_lease(self, state: State, proxy: Proxy) -> bool:
         """Whether a proxy that is asked to end leaves its lease to run out."""
         is_followed = proxy.stage % 3 != QUIET
         client = state.clients[0]
