@@ -171,6 +171,16 @@ class Lease(NamedTuple):
         return (self.read_at - self.renewed).total_seconds() < outlived_s(transaction_s)
 
 
+def place_of(listed: Mapping[str, Any]) -> str:
+    """The UUID of a collection that `listCollections` has listed, in hexadecimal digits; empty without one.
+
+    A collection that is put back from a dump is another one. Source: MongoDB's manual, listCollections.
+    """
+    info = listed.get("info")
+    uuid = info.get("uuid") if isinstance(info, Mapping) else None
+    return bytes(uuid).hex() if isinstance(uuid, bytes) else ""
+
+
 def leases_pipeline() -> list[dict[str, Any]]:
     """Reads all leases with the server's time of reading, in one answer, for `parse_lease`."""
     return [{"$set": {"read_at": "$$NOW"}}]

@@ -75,8 +75,8 @@ class DataKey(Unpicklable):
     """Whether the class is stored in clear in this version. Its material then serves frontiers only."""
     lender: KeyIds | None = None
     """Whose key it is, if it is borrowed: it has the same material, and makes the same envelopes."""
-    has_begun: bool = False
-    """Whether data may have begun to move to it; its frontier is on the server. Only of a pending key."""
+    begun_in: str = ""
+    """The place of its frontier, once data may have begun to move to it; see `turning.begin_move`."""
 
     def __post_init__(self) -> None:
         """Raises KeySettingError CLASS_NAME; ValueError where the caller made a key that cannot be."""
@@ -89,7 +89,7 @@ class DataKey(Unpicklable):
             raise ValueError(f"a data key is {KEY_BYTES} bytes long")
         if self.destroy_after is not None and self.state is not KeyState.RETIRED:
             raise ValueError("only a retired key waits for its destruction")
-        if self.has_begun and self.state is not KeyState.PENDING:
+        if self.begun_in and self.state is not KeyState.PENDING:
             raise ValueError("data moves to a pending key only")
         if self.lender is not None and (self.is_plaintext or self.lender.class_id == self.class_id):
             raise ValueError("a borrowed key is a key, and another class's")

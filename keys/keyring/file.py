@@ -249,7 +249,7 @@ def _wrap(key: DataKey, kek: KeyEncryptionKey) -> KeyRecord:
         wrapped = kek.wrap(key.material, associated_data)
     plain, lender = key.is_plaintext, key.lender
     return KeyRecord(
-        key.version, key.state, key.created, wrapped, key.destroy_after, plain, lender, key.has_begun
+        key.version, key.state, key.created, wrapped, key.destroy_after, plain, lender, key.begun_in
     )
 
 
@@ -267,7 +267,7 @@ def _unwrap(entry: ClassRecord, key: KeyRecord, kek: KeyEncryptionKey) -> DataKe
         key.destroy_after,
         key.is_plaintext,
         key.lender,
-        key.has_begun,
+        key.begun_in,
     )
 
 

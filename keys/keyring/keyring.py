@@ -41,7 +41,7 @@ class Keyring:
         "_plaintext",
         "_retired",
         "_sharing",
-        "begun_classes",
+        "begun",
         "class_names",
         "class_names_by_id",
         "created",
@@ -93,8 +93,8 @@ class Keyring:
                     self.created[key.class_name] = made.get(key.lender, key.created)
             elif key.state is KeyState.PENDING:
                 self._pending[key.class_name] = cipher
-        self.begun_classes = frozenset(key.class_name for key in keys if key.has_begun)
-        """The classes of which data may have begun to move to the pending key."""
+        self.begun = {key.class_name: key.begun_in for key in keys if key.begun_in}
+        """By class of which data may have begun to move to the pending key, the place of its frontier."""
         self.class_names: tuple[str, ...] = tuple(dict.fromkeys(key.class_name for key in keys))
         """In the order of the keyring; classes without an active key are among them."""
         self._sharing = _sharing(keys)

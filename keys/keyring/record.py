@@ -4,7 +4,7 @@
      "wrapped_mac_key": 48 B,
      "classes": [{"name": ..., "id": ..., "keys": [
          {"version": ..., "state": ..., "created": ..., "destroy_after": ..., "plaintext": true,
-          "lender": {"id": ..., "version": ...}, "begun": true, "wrapped": 80 B or null}]}],
+          "lender": {"id": ..., "version": ...}, "begun": ..., "wrapped": 80 B or null}]}],
      "mac": 32 B}
 
 `destroy_after` stands only where a destruction was announced, `plaintext` only where the class is stored in
@@ -38,6 +38,7 @@ MAX_WRAPPED_BYTES = 4096  # a cloud provider's answer is longer than our own 80 
 MAC_BYTES = 32
 
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+_PLACE = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _KEK_ID = re.compile(r"[!-~]{1,512}", re.ASCII)
 
 
@@ -56,8 +57,8 @@ class KeyRecord:
     """Whether the class is stored in clear in this version."""
     lender: KeyIds | None = None
     """Whose key it is, if it is borrowed; then these ids are in its envelopes."""
-    has_begun: bool = False
-    """Whether data may have begun to move to it."""
+    begun_in: str = ""
+    """The place of its frontier, once data may have begun to move to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ def _key_document(key: KeyRecord) -> dict[str, Any]:
         **({} if announced is None else {"destroy_after": format_time(announced)}),
         **({"plaintext": True} if key.is_plaintext else {}),
         **({} if key.lender is None else {"lender": _lender_document(key.lender)}),
-        **({"begun": True} if key.has_begun else {}),
+        **({"begun": key.begun_in} if key.begun_in else {}),
         "wrapped": None if key.wrapped is None else strict_json.encode(key.wrapped),
     }
 
@@ -237,7 +238,7 @@ def _parse_key(fields: Fields) -> KeyRecord:
     destroy_after = _parse_time(fields, "destroy_after") if fields.has("destroy_after") else None
     is_plaintext = fields.flag("plaintext")
     lender = _parse_lender(fields.object("lender")) if fields.has("lender") else None
-    has_begun = fields.flag("begun")
+    begun_in = fields.text("begun") if fields.has("begun") else ""
     encoded = fields.optional_text("wrapped")
     fields.done()
     if (encoded is None) != (state is KeyState.DESTROYED):
@@ -247,9 +248,9 @@ def _parse_key(fields: Fields) -> KeyRecord:
         fields.refuse("waits for its destruction and is not retired")
     if is_plaintext and lender is not None:
         fields.refuse("borrows a key and has none")
-    if has_begun and state is not KeyState.PENDING:
-        fields.refuse("says that data moves to a key that is not pending")
-    return KeyRecord(version, state, created, wrapped, destroy_after, is_plaintext, lender, has_begun)
+    if begun_in and (state is not KeyState.PENDING or not _PLACE.fullmatch(begun_in)):
+        fields.refuse("says that data moves to a key that is not pending, or by a strange place")
+    return KeyRecord(version, state, created, wrapped, destroy_after, is_plaintext, lender, begun_in)
 
 
 def _parse_lender(fields: Fields) -> KeyIds:

@@ -77,4 +77,4 @@ def move(key: DataKey, event: KeyEvent) -> DataKey:
             _NEXT_STEPS[key.state],
         )
     material = None if after is KeyState.DESTROYED else key.material
-    return replace(key, state=after, material=material, destroy_after=None, has_begun=False)
+    return replace(key, state=after, material=material, destroy_after=None, begun_in="")

@@ -57,28 +57,34 @@ def moving_command(class_name: str, *, from_plaintext: bool = False, to_plaintex
 
 
 def begin_move(
-    place: Path | KeyringStore,
+    keyring: Path | KeyringStore,
     kek: KeyEncryptionKey,
     class_name: str,
+    place: str,
     now: datetime,
-    *,
-    dry_run: bool = False,
 ) -> DataKey:
-    """Write down that data is about to move to the pending key of a class.
+    """Write down that data is about to move to the pending key of a class, and where its frontier is.
 
-    To be called once its first frontier is on the server, and before its first window opens. A second time
-    changes nothing but the keyring's generation.
+    To be called once its first frontier is on the server, and before its first window opens. `place` is the
+    UUID of the collection of frontiers in hexadecimal digits: a copy that is put back is another collection.
+    From then on a proxy refuses the class when it finds no frontier there, and the key cannot be cancelled.
 
-    From then on a proxy refuses the class when it finds no frontier, and the key cannot be cancelled.
-    Raises UnknownKey CLASS_UNKNOWN; KeySettingError KEY_STATE: nothing is pending.
+    Raises UnknownKey CLASS_UNKNOWN; KeySettingError KEY_STATE: nothing is pending, or by another place.
     """
 
     def change(versions: Sequence[DataKey]) -> tuple[DataKey, ...]:
         *older, pending = versions
         move(pending, KeyEvent.ACTIVATED)  # refused unless it is pending
-        return (*older, replace(pending, has_begun=True))
+        if pending.begun_in not in ("", place):
+            raise KeySettingError(
+                KeysReason.KEY_STATE,
+                f"data has begun to move to version {pending.version} of class {class_name} by frontiers of "
+                "another database sealwire",
+                "bring the collection sealwire.frontiers back as it was: a copy has lost what moved since",
+            )
+        return (*older, replace(pending, begun_in=place))
 
-    return _change_class(place, kek, class_name, change, now, dry_run=dry_run)[-1]
+    return _change_class(keyring, kek, class_name, change, now, dry_run=False)[-1]
 
 
 def activate(
@@ -116,7 +122,7 @@ def cancel(
 
     def change(versions: Sequence[DataKey]) -> tuple[DataKey, ...]:
         *older, pending = versions
-        if pending.has_begun:
+        if pending.begun_in:
             raise KeySettingError(
                 KeysReason.KEY_STATE,
                 f"data has begun to move to version {pending.version} of class {class_name}",

@@ -129,6 +129,7 @@ async def test_a_lease_is_made_renewed_and_deleted(server: Beside) -> None:
 async def test_what_any_process_has_seen_is_the_newest_that_a_lease_says(server: Beside) -> None:
     store = server.store()
     try:
+        assert await store.place() == ""
         assert await store.seen() == {}
         await store.renew(Told("a", {}, {CLASS_ID: 2**62, OTHER_ID: 3}), is_first=True)
         await store.renew(Told("b", {}, {CLASS_ID: 5}), is_first=True)

@@ -31,7 +31,7 @@ from sealwire.keys.frontier.record import stated_transaction_s
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.frontiers.classes import FollowedClasses
 from sealwire.proxy.server.frontiers.lease import OwnLease, Told
-from sealwire.proxy.server.frontiers.reading import Loss, class_ids, judge, moves_of, unnamed
+from sealwire.proxy.server.frontiers.reading import Loss, Others, class_ids, judge, moves_of, unnamed
 from sealwire.proxy.server.frontiers.store import Document, FrontierStore, StoreProblem
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
@@ -99,7 +99,7 @@ class FrontierFeed:
         moves.is_leased = store is not None
         moves.is_current = self._is_current
         moves.transactions.limit_s = QUIET_TRANSACTION_S
-        self._elsewhere: Mapping[int, int] = {}
+        self._others = Others()
         self._live = live
         self._load_keys = load_keys
         self._metrics = metrics
@@ -237,8 +237,8 @@ class FrontierFeed:
                 return
             self._set_alarm()
             documents = await store.frontiers(class_ids(keyring))
-            if not self._follows:
-                self._elsewhere = await store.seen()
+            if not self._follows or set(keyring.begun.values()) - {self._others.place}:
+                self._others = Others(await store.place(), await store.seen())
         except StoreProblem as problem:
             self._tell_problem(str(problem))
             self.check()
@@ -272,7 +272,7 @@ class FrontierFeed:
 
     def _take(self, documents: Mapping[int, Document]) -> None:
         """Documents that were read under a lease that is held."""
-        answers = judge(self._keyring, documents, self._classes.seen, self._elsewhere)
+        answers = judge(self._keyring, documents, self._classes.seen, self._others)
         losses = {name: answer for name, answer in answers.items() if isinstance(answer, Loss)}
         endangers = self._classes.endangers(losses)
         if endangers:

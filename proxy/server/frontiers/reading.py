@@ -16,8 +16,14 @@ from sealwire.keys.keyring.keyring import Keyring
 Seen = Mapping[tuple[int, int], int]
 """By class id and new version: the highest generation that this process has read."""
 
-Elsewhere = Mapping[int, int]
-"""By class id: the highest generation that any process says it has read."""
+
+class Others(NamedTuple):
+    """What the rest of the database `sealwire` says of the documents."""
+
+    place: str = ""
+    """The UUID of their collection in hexadecimal digits; empty if there is none."""
+    seen: Mapping[int, int] = {}
+    """By class id: the highest generation that any process says it has read."""
 
 
 class Loss(Enum):
@@ -46,8 +52,8 @@ class PendingClass(NamedTuple):
 
     old: ValueCipher
     new: ValueCipher
-    has_begun: bool = False
-    """Whether data may have begun to move, by the keyring."""
+    begun_in: str = ""
+    """Where the frontier is by the keyring, once data may have begun to move."""
 
     @property
     def first(self) -> Frontier:
@@ -66,7 +72,7 @@ def moves_of(keyring: Keyring) -> dict[str, PendingClass]:
     for name in keyring.pending_classes:
         new = keyring.pending_cipher_for(name)
         if new is not None:
-            moves[name] = PendingClass(keyring.cipher_for(name), new, name in keyring.begun_classes)
+            moves[name] = PendingClass(keyring.cipher_for(name), new, keyring.begun.get(name, ""))
     return moves
 
 
@@ -90,7 +96,7 @@ def unnamed(keyring: Keyring, class_names: Collection[str]) -> frozenset[str]:
 
 
 def judge(
-    keyring: Keyring, documents: Mapping[int, Mapping[str, Any]], seen: Seen, elsewhere: Elsewhere
+    keyring: Keyring, documents: Mapping[int, Mapping[str, Any]], seen: Seen, others: Others
 ) -> dict[str, Frontier | Loss]:
     """By class: its frontier, or why it has none; `documents` by class id, as they were read.
 
@@ -102,7 +108,7 @@ def judge(
         active = keyring.cipher_for(name)
         move, document = moves.get(name), documents.get(active.class_id)
         answer = _answer(active, move, document, seen)
-        if isinstance(answer, Frontier) and _is_behind(document, elsewhere.get(active.class_id, 0)):
+        if isinstance(answer, Frontier) and move is not None and _is_copy(move, document, others):
             answer = Loss.WENT_BACK
         if answer is not None:
             answers[name] = answer
@@ -125,14 +131,18 @@ def _answer(
     if document is None:
         if move.key in seen:
             return Loss.WENT_BACK
-        return Loss.MISSING if move.has_begun else move.first
+        return Loss.MISSING if move.begun_in else move.first
     return _parsed(move, document, seen)
 
 
-def _is_behind(document: Mapping[str, Any] | None, seen: int) -> bool:
-    """Whether a later generation was seen than a document states, or one was seen that is not there."""
+def _is_copy(move: PendingClass, document: Mapping[str, Any] | None, others: Others) -> bool:
+    """Whether a document was put back: into another collection, or while a later one has been seen."""
+    if move.begun_in not in ("", others.place):
+        return True
     try:
-        return (0 if document is None else stated_generation(document)) < seen
+        return (0 if document is None else stated_generation(document)) < others.seen.get(
+            move.new.class_id, 0
+        )
     except DamagedFile:
         return True
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from bson.errors import BSONError
 from bson.int64 import Int64
 
-from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES, leases_pipeline, parse_lease
+from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES, leases_pipeline, parse_lease, place_of
 from sealwire.keys.private_file import read_private
 from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.server.frontiers.lease import Told
@@ -50,6 +50,9 @@ class FrontierStore(Protocol):
 
     async def frontiers(self, class_ids: Sequence[int]) -> dict[int, Document]:
         """The documents of these classes, by class id; as they were when the lease was renewed, or newer."""
+
+    async def place(self) -> str:
+        """The UUID of the collection of frontiers in hexadecimal digits; empty if there is none."""
 
     async def end_lease(self, proxy: str) -> None:
         """Delete it: nothing that `proxy` began is under way."""
@@ -147,6 +150,14 @@ class ServerStore:
                 for class_id, generation in ({} if lease is None else lease.seen).items():
                     newest[class_id] = max(generation, newest.get(class_id, 0))
         return newest
+
+    async def place(self) -> str:
+        """See FrontierStore."""
+        async with _asking():
+            listed = await self._client[DATABASE].list_collections(filter={"name": FRONTIERS})
+            async for found in listed:
+                return place_of(found)
+        return ""
 
     async def end_lease(self, proxy: str) -> None:
         """See FrontierStore."""

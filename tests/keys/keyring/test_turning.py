@@ -21,6 +21,7 @@ from tests.keys.samples import NOW, local_kek
 
 KEK = local_kek()
 LATER = NOW + timedelta(days=90)
+PLACE = "0123456789abcdef" * 2
 LAST_ID = 2**32 - 1
 
 
@@ -256,17 +257,20 @@ def test_a_cancelled_key_is_pending_again_as_it_was(path: Path, *, to_plaintext:
 
 def test_a_move_that_has_begun_is_written_down_and_not_cancelled(path: Path) -> None:
     rotate(path, KEK, {"nhs": True}, LATER)
-    assert not load_keyring(path, KEK).begun_classes
+    assert not load_keyring(path, KEK).begun
     for _ in range(2):
-        assert turning.begin_move(path, KEK, "nhs", LATER).has_begun
-    assert load_keyring(path, KEK).begun_classes == {"nhs"}
+        assert turning.begin_move(path, KEK, "nhs", PLACE, LATER).begun_in == PLACE
+    assert load_keyring(path, KEK).begun == {"nhs": PLACE}
+    with pytest.raises(KeySettingError) as caught:
+        turning.begin_move(path, KEK, "nhs", PLACE[::-1], LATER)
+    assert reason_of(caught) is KeysReason.KEY_STATE
     with pytest.raises(KeySettingError) as caught:
         turning.cancel(path, KEK, "nhs", LATER)
     assert reason_of(caught) is KeysReason.KEY_STATE
-    assert not activate(path, KEK, "nhs", LATER).has_begun
-    assert not load_keyring(path, KEK).begun_classes
+    assert not activate(path, KEK, "nhs", LATER).begun_in
+    assert not load_keyring(path, KEK).begun
     with pytest.raises(KeySettingError) as caught:
-        turning.begin_move(path, KEK, "nhs", LATER)
+        turning.begin_move(path, KEK, "nhs", PLACE, LATER)
     assert reason_of(caught) is KeysReason.KEY_STATE
 
 

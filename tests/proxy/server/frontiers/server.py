@@ -96,6 +96,7 @@ class MemoryServer:
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     leases: dict[str, tuple[datetime, dict[int, int]]] = field(default_factory=dict)
     seen: dict[str, Mapping[int, int]] = field(default_factory=dict)
+    place: str = ""
     documents: dict[int, Document] = field(default_factory=dict)
 
     def put(self, frontier: Frontier) -> None:
@@ -137,6 +138,10 @@ class MemoryStore:
         return {
             number: self.server.documents[number] for number in class_ids if number in self.server.documents
         }
+
+    async def place(self) -> str:
+        self._ask("place")
+        return self.server.place
 
     async def end_lease(self, proxy: str) -> None:
         self._ask("end_lease")

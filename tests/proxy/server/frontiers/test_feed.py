@@ -8,6 +8,7 @@ import pytest
 
 from sealwire.keys.frontier.frontier import Form, Frontier
 from sealwire.keys.frontier.record import LEASE_S
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.frontiers.feed import (
     MOVING_S,
     PENDING_S,
@@ -27,6 +28,7 @@ from tests.proxy.server.frontiers.server import (
     LEAVING,
     MOVED,
     MOVING,
+    MOVING_KEYS,
     OPEN,
     OTHER,
     OTHER_ID,
@@ -73,6 +75,21 @@ async def test_sessions_hear_once_that_a_class_is_followed_before_it_is_acknowle
     bench.server.put(OPEN)
     await bench.rounds(2)
     assert bench.connection.began == 1
+
+
+async def test_the_place_of_frontiers_is_looked_at_again_when_a_move_has_begun_by_the_keyring() -> None:
+    """The collection was not there when this process began to follow."""
+    bench = await following(MOVING, FIRST)
+    bench.server.place = "ab" * 16
+    begun = Keyring([replace(key, begun_in="ab" * 16 if key.version == 2 else "") for key in MOVING_KEYS])
+    bench.feed.use_keyring(begun)
+    await bench.rounds()
+    assert bench.known() == FIRST
+    bench.server.place = "cd" * 16
+    del bench.server.leases[next(iter(bench.server.leases))]  # it was put back with all of its database
+    await bench.rounds(2)
+    assert bench.known() is None
+    assert bench.feed.following is Following.LOST
 
 
 async def test_moves_hear_at_once_of_a_lease_that_has_run_out() -> None:
@@ -302,4 +319,4 @@ async def test_an_unused_event_loop_is_not_kept_busy() -> None:
     async with bench.feed:
         assert bench.store is not None
         await asyncio.sleep(0.1)
-        assert bench.store.asked == ["renew", "frontiers", "seen"]
+        assert bench.store.asked == ["renew", "frontiers", "place", "seen"]

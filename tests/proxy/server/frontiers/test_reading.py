@@ -8,7 +8,7 @@ import pytest
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.server.frontiers.reading import HINTS, Loss, class_ids, judge, unnamed
+from sealwire.proxy.server.frontiers.reading import HINTS, Loss, Others, class_ids, judge, unnamed
 from tests.proxy.server.frontiers.server import (
     BOTH_MOVING,
     CLASS,
@@ -31,14 +31,18 @@ from tests.proxy.server.frontiers.server import (
 )
 
 KEY = (CLASS_ID, 2)
+PLACE = "0123456789abcdef" * 2
 
 
 def judged(
-    keyring: Keyring, found: dict[str, Any] | None, seen: int = 0, elsewhere: int = 0
+    keyring: Keyring, found: dict[str, Any] | None, seen: int = 0, elsewhere: int = 0, place: str = ""
 ) -> Frontier | Loss | None:
     documents = {} if found is None else {CLASS_ID: found}
     answers = judge(
-        keyring, documents, {KEY: seen} if seen else {}, {CLASS_ID: elsewhere} if elsewhere else {}
+        keyring,
+        documents,
+        {KEY: seen} if seen else {},
+        Others(place, {CLASS_ID: elsewhere} if elsewhere else {}),
     )
     assert set(answers) <= {CLASS}
     return answers.get(CLASS)
@@ -60,10 +64,12 @@ def test_nothing_has_moved_before_a_document_is_there() -> None:
 
 
 def test_a_move_that_has_begun_by_the_keyring_has_a_frontier() -> None:
-    begun = Keyring([replace(key, has_begun=key.version == 2) for key in MOVING_KEYS])
+    begun = Keyring([replace(key, begun_in=PLACE if key.version == 2 else "") for key in MOVING_KEYS])
     assert judged(begun, None) is Loss.MISSING
     assert judged(begun, document(replace(OPEN, old_version=1)) | {"new": 1}) is Loss.MISSING
-    assert judged(begun, document(OPEN)) == OPEN
+    assert judged(begun, document(OPEN), place=PLACE) == OPEN
+    for other in ("", PLACE[::-1]):
+        assert judged(begun, document(OPEN), place=other) is Loss.WENT_BACK
 
 
 def test_a_frontier_is_what_its_document_says() -> None:
@@ -74,7 +80,7 @@ def test_a_frontier_is_what_its_document_says() -> None:
 def test_each_class_has_its_own_answer() -> None:
     other = Frontier(OTHER_ID, 1, 2, 3)
     documents = {CLASS_ID: document(OPEN), OTHER_ID: document(other)}
-    assert judge(BOTH_MOVING, documents, {}, {}) == {CLASS: OPEN, OTHER: other}
+    assert judge(BOTH_MOVING, documents, {}, Others()) == {CLASS: OPEN, OTHER: other}
 
 
 def test_one_that_is_older_than_what_any_process_has_read_is_not_believed() -> None:
