@@ -46,6 +46,7 @@ class Keyring:
         "created",
         "generation",
         "listed",
+        "older",
         "opened",
         "partly_plaintext",
         "plaintext_classes",
@@ -65,7 +66,6 @@ class Keyring:
         self._plaintext: set[tuple[int, int]] = set()
         self.created: dict[str, datetime] = {}
         """When the active key of each class that has one was made; none of a class that is in clear."""
-        names: dict[str, None] = {}
         keys = tuple(keys)
         self.class_names_by_id = {key.class_id: key.class_name for key in keys}
         """Whose envelopes have a class id. Those made with a borrowed key have the lender's."""
@@ -75,7 +75,6 @@ class Keyring:
         """Every key in the order of the keyring, for people to see; destroyed ones too."""
         made: dict[KeyIds | None, datetime] = {key.ids: key.created for key in keys}
         for key in keys:
-            names[key.class_name] = None
             if key.material is None:
                 self._destroyed.add((key.class_id, key.version))
                 continue
@@ -94,8 +93,11 @@ class Keyring:
                     self.created[key.class_name] = made.get(key.lender, key.created)
             elif key.state is KeyState.PENDING:
                 self._pending[key.class_name] = cipher
-        self.class_names: tuple[str, ...] = tuple(names)
+        self.class_names = tuple(dict.fromkeys(key.class_name for key in keys))
         """In the order of the keyring; classes without an active key are among them."""
+        self.older = _older(keys, self._by_id)
+        """By class, the ciphers of the versions that only decrypt, the newest first. A class without such a
+        version is left out. Plaintext is none of them."""
         self._sharing = _sharing(keys)
         self.shared_keys = _shared_keys(keys)
         """The classes that encrypt with one key, or will when they have moved, for each key with several."""
@@ -216,6 +218,16 @@ class Keyring:
 
 def _openings(cipher: ValueCipher, count: ClassCount) -> dict[bytes, _Opening]:
     return {header: _Opening(each, count) for header, each in cipher.by_header.items()}
+
+
+def _older(
+    keys: Iterable[DataKey], ciphers: dict[tuple[int, int], ValueCipher]
+) -> dict[str, tuple[ValueCipher, ...]]:
+    found: dict[str, tuple[ValueCipher, ...]] = {}
+    for key in sorted(keys, key=lambda key: key.version, reverse=True):
+        if key.state is KeyState.DECRYPT_ONLY and not key.is_plaintext:
+            found[key.class_name] = (*found.get(key.class_name, ()), ciphers[key.ids])
+    return found
 
 
 def _sharing(keys: Iterable[DataKey]) -> dict[int, tuple[str, ...]]:

@@ -23,10 +23,10 @@ from sealwire.policies.planning.arguments import (
 from sealwire.policies.planning.demands import demand_write
 from sealwire.policies.planning.documents import plan_document, plan_value
 from sealwire.policies.planning.numbers import whole_number
-from sealwire.policies.planning.plan import Use
+from sealwire.policies.planning.plan import Place, Use
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.planning.trees import same_values
-from sealwire.policies.planning.values import put, tell_apart
+from sealwire.policies.planning.values import match, put, tell_apart
 from sealwire.policies.planning.walk import Walk
 from sealwire.policies.updates.paths import arrays_in, identifiers_of, plan_array_filters, target_of
 from sealwire.policies.updates.update_pipelines import plan_update_pipeline
@@ -65,7 +65,7 @@ def plan_update(walk: Walk, element: Element, array_filters: Element | None = No
             except Refusal as refusal:
                 raise refusal.within(operator_name(operator)) from None
     if array_filters is not None and array_filters.kind != kinds.NULL:
-        plan_array_filters(walk.to(Use.MATCH), array_filters, identifiers_of(walk, start))
+        plan_array_filters(walk.to(Use.FIND), array_filters, identifiers_of(walk, start))
 
 
 def _check_unknown(walk: Walk, operator: Element) -> None:
@@ -233,9 +233,9 @@ def _pull(walk: Walk, operator: Element) -> None:
 
 def _pulled(walk: Walk, operator: Element, argument: Element) -> None:
     del operator
-    walk, target = walk.to(Use.MATCH), walk.node
+    walk, target = walk.to(Use.FIND), walk.node
     if argument.kind != kinds.OBJECT or is_operator_condition(walk.buf, argument):
-        plan_condition(walk, argument, target)
+        plan_condition(walk, argument, target, Place.ELEMENT)
     elif target.leaf is not None:
         # the server takes a document for conditions on fields, not for a value
         raise Refusal(Reason.BELOW_ENCRYPTED, path=target.path, rule="$pull")
@@ -248,9 +248,12 @@ _PULLED: Final[Handler] = _on_arrays(_pulled)
 
 def _pull_all(walk: Walk, operator: Element, argument: Element) -> None:
     del operator
-    inner, items = walk.to(Use.MATCH).items(argument)
+    inner, items = walk.to(Use.FIND).items(argument)
     for item in items:
-        plan_value(inner, item, walk.node)
+        if walk.node.leaf is not None and item.kind != kinds.ARRAY:
+            match(inner, item, walk.node, Place.ITEM)
+        else:
+            plan_value(inner, item, walk.node)
 
 
 def _pop(walk: Walk, operator: Element, argument: Element) -> None:
