@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from bench.workloads import BATCH, FIND_100, FIND_ONE, INSERT_MANY, UNPROTECTED,
 from bench.workloads import workloads as all_workloads
 from sealwire import core_is_compiled
 from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.keys.keyring.data_key import KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.audit_writer.ring import make_memory
 from sealwire.proxy.server.audit_writer.sink import RingAudit, RingEnds, Shell
@@ -57,10 +59,13 @@ def main() -> int:
     parser.add_argument("workload", choices=COUNTS)
     parser.add_argument("--keep", type=Path, metavar="FILE", help="keep the counts, for callgrind_annotate")
     parser.add_argument("--audit", action="store_true", help="with commands on record, as by audit.commands")
+    parser.add_argument(
+        "--older", action="store_true", help="with an older version of each class in the keyring"
+    )
     parser.add_argument("--drive", type=int, metavar="N", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.drive:
-        _drive(arguments.workload, arguments.drive, on_record=arguments.audit)
+        _drive(arguments.workload, arguments.drive, on_record=arguments.audit, has_older=arguments.older)
         return 0
     problem = _missing()
     if problem:
@@ -69,7 +74,7 @@ def main() -> int:
     count = COUNTS[arguments.workload]
     with tempfile.TemporaryDirectory() as folder:
         kept = arguments.keep or Path(folder) / "counts"
-        more = ("--audit",) if arguments.audit else ()
+        more = ("--audit",) * arguments.audit + ("--older",) * arguments.older
         few = _counted(arguments.workload, 1, Path(folder) / "few", more)
         many = _counted(arguments.workload, 1 + count, kept, more)
     sys.stdout.write(f"{arguments.workload}: {(many - few) // count:,} instructions an operation\n")
@@ -98,10 +103,13 @@ def _counted(workload: str, count: int, out: Path, more: tuple[str, ...]) -> int
     return int(found[1])
 
 
-def _drive(workload: str, count: int, *, on_record: bool) -> None:
+def _drive(workload: str, count: int, *, on_record: bool, has_older: bool) -> None:
     """One conversation of `count` operations, after what has to be known before the first one."""
-    with tempfile.TemporaryDirectory() as folder:
-        keyring = make_keyring(Path(folder), generate_encoded_kek())
+    if has_older:
+        keyring = _rotated()
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            keyring = make_keyring(Path(folder), generate_encoded_kek())
     audit = CommandAudit(CommandScope.PROTECTED) if on_record else None
     session = make_session(keyring, load_bench_policy(), audit)
     request = all_workloads(_POOL)[workload].requests[0]
@@ -112,6 +120,16 @@ def _drive(workload: str, count: int, *, on_record: bool) -> None:
                 for effect in effects:
                     if isinstance(effect, Begun | Done):
                         record(effect, session.caller)
+
+
+def _rotated() -> Keyring:
+    """Two versions of each class, of which the first only decrypts."""
+    states = ((1, KeyState.DECRYPT_ONLY), (2, KeyState.ACTIVE))
+    return Keyring(
+        generate_data_key(name, class_id, version, datetime.now(UTC), state)
+        for class_id, name in enumerate(load_bench_policy().class_names, 1)
+        for version, state in states
+    )
 
 
 @contextmanager

@@ -296,3 +296,89 @@ def test_a_list_has_each_value_in_each_form(values: list[Any]) -> None:
     texts = [value for value in values if value is not None]
     expected = [sealed("nhs", text, version) for text in texts for version in (1, 2, 3)]
     assert sorted(map(repr, found)) == sorted(map(repr, [*expected, *([None] * values.count(None))]))
+
+
+SEEDED = {"$set": {"a": 1}, "$setOnInsert": {"nhs_number": NEW}}
+
+
+@pytest.mark.parametrize(
+    ("condition", "update", "expected_condition", "expected_update"),
+    [
+        ({"nhs_number": "ann"}, {"$set": {"a": 1}}, {"nhs_number": BOTH}, SEEDED),
+        ({"nhs_number": "ann", "b": 1}, {"$set": {"a": 1}}, {"nhs_number": BOTH, "b": 1}, SEEDED),
+        (
+            {"nhs_number": "ann", "tags": "ann"},
+            {"$setOnInsert": {"visits": 3}, "$set": {"a": 1}},
+            {"nhs_number": BOTH, "tags": BOTH},
+            {
+                "$setOnInsert": {"visits": sealed("visits", 3), "nhs_number": NEW, "tags": NEW},
+                "$set": {"a": 1},
+            },
+        ),
+        # a replacement stores nothing of the filter but the `_id`
+        ({"nhs_number": "ann"}, {"a": 1}, {"nhs_number": BOTH}, {"a": 1}),
+        ({"nhs_number": "ann"}, {}, {"nhs_number": BOTH}, {}),
+        # otherwise the server would store another thing, or nothing: the newest form alone
+        (
+            {"nhs_number": "ann"},
+            {"$set": {"nhs_number": "bob"}},
+            {"nhs_number": NEW},
+            {"$set": {"nhs_number": sealed("nhs", "bob", 2)}},
+        ),
+        ({"tags": "ann"}, {"$push": {"tags": "ann"}}, {"tags": NEW}, {"$push": {"tags": NEW}}),
+        ({"tags": "ann"}, {"$set": {"tags.0": "ann"}}, {"tags": NEW}, {"$set": {"tags.0": NEW}}),
+        (
+            {"nhs_number": "ann"},
+            {"$unset": {"nhs_number": ""}},
+            {"nhs_number": NEW},
+            {"$unset": {"nhs_number": ""}},
+        ),
+        (
+            {"tags": "ann"},
+            {"$rename": {"nhs_number": "tags"}},
+            {"tags": NEW},
+            {"$rename": {"nhs_number": "tags"}},
+        ),
+        ({"contact.email": "ann"}, {"$set": {"a": 1}}, {"contact.email": NEW}, {"$set": {"a": 1}}),
+        (
+            {"nhs_number": {"$eq": "ann"}},
+            {"$set": {"a": 1}},
+            {"nhs_number": {"$eq": NEW}},
+            {"$set": {"a": 1}},
+        ),
+        (
+            {"nhs_number": {"$in": ["ann"]}},
+            {"$set": {"a": 1}},
+            {"nhs_number": {"$in": [NEW]}},
+            {"$set": {"a": 1}},
+        ),
+        (
+            {"$and": [{"nhs_number": "ann"}]},
+            {"$set": {"a": 1}},
+            {"$and": [{"nhs_number": NEW}]},
+            {"$set": {"a": 1}},
+        ),
+        (
+            {"nhs_number": "ann", "$or": [{"a": 1}]},
+            {"$set": {"a": 1}},
+            {"nhs_number": NEW, "$or": [{"a": 1}]},
+            {"$set": {"a": 1}},
+        ),
+        ({"nhs_number": "ann"}, [{"$set": {"a": 1}}], {"nhs_number": NEW}, [{"$set": {"a": 1}}]),
+        ({"visits": 3}, {"$set": {"a": 1}}, {"visits": sealed("visits", 3)}, {"$set": {"a": 1}}),
+    ],
+)
+def test_an_upsert_finds_every_form_and_stores_the_newest(
+    condition: Any, update: Any, expected_condition: Any, expected_update: Any
+) -> None:
+    statement = {"q": condition, "u": update, "upsert": True}
+    (found,) = sent({"update": "patients", "updates": [statement]})["updates"]
+    assert found == {"q": expected_condition, "u": expected_update, "upsert": True}
+    found = sent({"findAndModify": "patients", "query": condition, "update": update, "upsert": True})
+    assert (found["query"], found["update"]) == (expected_condition, expected_update)
+    operation = {"update": 0, "filter": condition, "updateMods": update, "upsert": True}
+    body = {"bulkWrite": 1, "ops": [operation], "nsInfo": [{"ns": "clinic.patients"}], "$db": "admin"}
+    (found,) = body_of(b"".join(apply_plan(planned(command(body)), Shared(SessionSettings(POLICY), TWO))))[
+        "ops"
+    ]
+    assert (found["filter"], found["updateMods"]) == (expected_condition, expected_update)
