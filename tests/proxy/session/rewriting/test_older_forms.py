@@ -1,19 +1,36 @@
 """Equality on a class whose keyring has older versions: which forms of a value are sent, and where."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from bson.binary import Binary
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PolicySet
+from sealwire.proxy.session.effects import Count, Counter, ToServer
 from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.rewriting.rewrite import MAX_MORE_BYTES, Settled, apply_plan
 from sealwire.proxy.session.shared import SessionSettings, Shared
 from tests.proxy.session.rewriting.test_rewrite import planned
-from tests.proxy.session.world import KEYRING, POLICY, body_of, command, data_key, sealed, sections
+from tests.proxy.session.world import (
+    KEYRING,
+    POLICY,
+    body_of,
+    command,
+    data_key,
+    material,
+    sealed,
+    sections,
+    session,
+    value_bytes,
+    written,
+)
 
 OTHERS = [data_key(name) for name in POLICY.class_names if name != "nhs"]
 TWO = Keyring([data_key("nhs", 1, KeyState.DECRYPT_ONLY), data_key("nhs", 2), *OTHERS])
@@ -98,6 +115,25 @@ def test_items_are_appended_under_the_names_that_follow() -> None:
     found = filtered({"tags": {"$in": ["a", "b", 7]}}, THREE)["tags"]["$in"]
     newest = [sealed("nhs", "a", 3), sealed("nhs", "b", 3), sealed("nhs", 7, 3)]
     assert found == newest + [sealed("nhs", text, version) for text in "ab" for version in (2, 1)]
+
+
+def test_a_borrowed_version_makes_the_forms_of_its_lender() -> None:
+    lender = data_key("visits")
+    borrowed = replace(data_key("nhs", 1, KeyState.DECRYPT_ONLY), material=lender.material, lender=lender.ids)
+    found = filtered({"nhs_number": "ann"}, Keyring([borrowed, data_key("nhs", 2), *OTHERS]))
+    cipher = ValueCipher(material(*lender.ids), *lender.ids)
+    lent = Binary(cipher.encrypt_deterministically(*value_bytes("ann")), SUBTYPE)
+    assert found == {"nhs_number": {"$in": [NEW, lent]}}
+    # the lender's own version is no older one of its own
+    assert filtered({"visits": 3}, Keyring([borrowed, *OTHERS])) == {"visits": sealed("visits", 3)}
+
+
+def test_a_value_is_counted_once_whatever_its_forms() -> None:
+    asking = session(TWO)
+    effects = asking.client_data(command({"find": "patients", "filter": {"nhs_number": "ann"}, "$db": IN}))
+    assert body_of(written(effects, ToServer))["filter"] == {"nhs_number": BOTH}
+    counted = [each for each in effects if isinstance(each, Count)]
+    assert Count(Counter.VALUES_ENCRYPTED, 1) in counted
 
 
 @pytest.mark.parametrize("state", [KeyState.RETIRED, KeyState.DESTROYED])
