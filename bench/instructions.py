@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from bench.workloads import BATCH, FIND_100, FIND_ONE, INSERT_MANY, UNPROTECTED,
 from bench.workloads import workloads as all_workloads
 from sealwire import core_is_compiled
 from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.keys.keyring.data_key import KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.audit_writer.ring import make_memory
 from sealwire.proxy.server.audit_writer.sink import RingAudit, RingEnds, Shell
@@ -59,6 +61,9 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, metavar="FILE", help="keep the counts, for callgrind_annotate")
     parser.add_argument("--audit", action="store_true", help="with commands on record, as by audit.commands")
     parser.add_argument("--leased", action="store_true", help="with frontiers followed, while nothing moves")
+    parser.add_argument(
+        "--older", action="store_true", help="with an older version of each class in the keyring"
+    )
     parser.add_argument("--drive", type=int, metavar="N", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.drive:
@@ -71,7 +76,7 @@ def main() -> int:
     count = COUNTS[arguments.workload]
     with tempfile.TemporaryDirectory() as folder:
         kept = arguments.keep or Path(folder) / "counts"
-        more = tuple(f"--{name}" for name in ("audit", "leased") if getattr(arguments, name))
+        more = tuple(f"--{name}" for name in ("audit", "leased", "older") if getattr(arguments, name))
         few = _counted(arguments.workload, 1, Path(folder) / "few", more)
         many = _counted(arguments.workload, 1 + count, kept, more)
     sys.stdout.write(f"{arguments.workload}: {(many - few) // count:,} instructions an operation\n")
@@ -102,8 +107,11 @@ def _counted(workload: str, count: int, out: Path, more: tuple[str, ...]) -> int
 
 def _drive(workload: str, count: int, options: argparse.Namespace) -> None:
     """One conversation of `count` operations, after what has to be known before the first one."""
-    with tempfile.TemporaryDirectory() as folder:
-        keyring = make_keyring(Path(folder), generate_encoded_kek())
+    if options.older:
+        keyring = _rotated()
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            keyring = make_keyring(Path(folder), generate_encoded_kek())
     audit = CommandAudit(CommandScope.PROTECTED) if options.audit else None
     session = make_session(keyring, load_bench_policy(), audit)
     if options.leased:
@@ -118,6 +126,16 @@ def _drive(workload: str, count: int, options: argparse.Namespace) -> None:
                 for effect in effects:
                     if isinstance(effect, Begun | Done):
                         record(effect, session.caller)
+
+
+def _rotated() -> Keyring:
+    """Two versions of each class, of which the first only decrypts."""
+    states = ((1, KeyState.DECRYPT_ONLY), (2, KeyState.ACTIVE))
+    return Keyring(
+        generate_data_key(name, class_id, version, datetime.now(UTC), state)
+        for class_id, name in enumerate(load_bench_policy().class_names, 1)
+        for version, state in states
+    )
 
 
 @contextmanager

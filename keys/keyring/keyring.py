@@ -47,6 +47,7 @@ class Keyring:
         "created",
         "generation",
         "listed",
+        "older",
         "opened",
         "partly_plaintext",
         "plaintext_classes",
@@ -73,7 +74,6 @@ class Keyring:
         """What was opened, for who asks; see there."""
         self.listed = tuple(key.listed for key in keys)
         """Every key in the order of the keyring, for people to see; destroyed ones too."""
-        made: dict[KeyIds | None, datetime] = {key.ids: key.created for key in keys}
         for key in keys:
             if key.material is None:
                 self._destroyed.add((key.class_id, key.version))
@@ -90,13 +90,16 @@ class Keyring:
             if key.state is KeyState.ACTIVE:
                 self._active[key.class_name] = cipher
                 if not key.is_plaintext:
-                    self.created[key.class_name] = made.get(key.lender, key.created)
+                    self.created[key.class_name] = _made(keys, key)
             elif key.state is KeyState.PENDING:
                 self._pending[key.class_name] = cipher
         self.begun = {key.class_name: key.begun_in for key in keys if key.begun_in}
         """By class of which data may have begun to move to the pending key, the place of its frontier."""
-        self.class_names: tuple[str, ...] = tuple(dict.fromkeys(key.class_name for key in keys))
+        self.class_names = tuple(dict.fromkeys(key.class_name for key in keys))
         """In the order of the keyring; classes without an active key are among them."""
+        self.older = _older(keys, self._by_id)
+        """By class, the ciphers of the versions that only decrypt, the newest first. A class without such a
+        version is left out. Plaintext is none of them."""
         self._sharing = _sharing(keys)
         self.shared_keys = _shared_keys(keys)
         """The classes that encrypt with one key, or will when they have moved, for each key with several."""
@@ -217,6 +220,21 @@ class Keyring:
 
 def _openings(cipher: ValueCipher, count: ClassCount) -> dict[bytes, _Opening]:
     return {header: _Opening(each, count) for header, each in cipher.by_header.items()}
+
+
+def _older(
+    keys: Iterable[DataKey], ciphers: dict[tuple[int, int], ValueCipher]
+) -> dict[str, tuple[ValueCipher, ...]]:
+    found: dict[str, tuple[ValueCipher, ...]] = {}
+    for key in sorted(keys, key=lambda key: key.version, reverse=True):
+        if key.state is KeyState.DECRYPT_ONLY and not key.is_plaintext:
+            found[key.class_name] = (*found.get(key.class_name, ()), ciphers[key.ids])
+    return found
+
+
+def _made(keys: Iterable[DataKey], key: DataKey) -> datetime:
+    """When a key was made; of a borrowed one, when its lender's was."""
+    return next((each.created for each in keys if each.ids == key.lender), key.created)
 
 
 def _sharing(keys: Iterable[DataKey]) -> dict[int, tuple[str, ...]]:

@@ -35,6 +35,14 @@ class DocumentSequence:
     parents: Parents
 
 
+_FINDING: Final = frozenset(
+    b"find count distinct aggregate update delete findAndModify findandmodify bulkWrite".split()
+)
+"""Commands whose filters may name several forms of a value. Definitions are stored, with the newest alone."""
+
+_ALONG_INDEX: Final = (b"hint", b"min", b"max")
+"""With these, an equality says where in an index the documents lie, and in which order they come."""
+
 Statement = Callable[[Walk, int], None]
 """Plan the document at an offset; the walk is among the documents."""
 
@@ -94,7 +102,10 @@ class Command:
 
     def over(self, node: PathNode) -> Walk:
         """The walk among the body's elements, which speak of documents with these covered paths."""
-        return Walk(self.draft, node, self.parents, Use.MATCH)
+        use = Use.MATCH
+        if self.name in _FINDING and not any(name in self.arguments for name in _ALONG_INDEX):
+            use = Use.FIND
+        return Walk(self.draft, node, self.parents, use)
 
     @property
     def collection(self) -> str | None:

@@ -197,7 +197,8 @@ def _plan_statement(walk: Walk, statement: dict[bytes, Element], parts: UpdatePa
     if array_filters is not None and update is None:
         raise Refusal(Reason.SHAPE, rule="array filters without an update")
     seeds = is_given(walk.buf, statement.get(b"upsert"))
-    apply_arguments(walk.to(Use.SEED) if seeds else walk, statement, parts.table)
+    use = Use.SEED if seeds else Use.MATCH if b"hint" in statement else walk.use
+    apply_arguments(walk if use is walk.use else walk.to(use), statement, parts.table)
     if b"hint" in statement and not is_given(walk.buf, statement.get(b"multi")):
         refuse_hint_on_one(walk, statement, parts.filter)
     if update is not None:
@@ -233,7 +234,7 @@ BULK_DELETE_PARTS: Final = _delete_parts(b"filter", "delete multi")
 def delete_statement(walk: Walk, statement: dict[bytes, Element], table: dict[bytes, Argument]) -> None:
     """Cover one statement of a delete, with a collation of its own. Raises Refusal, BsonError."""
     demand_delete(walk.draft, walk.node)
-    apply_arguments(walk, statement, table)
+    apply_arguments(walk.to(Use.MATCH) if b"hint" in statement else walk, statement, table)
     if b"hint" in statement and not deletes_all(walk.buf, statement, table):
         refuse_hint_on_one(walk, statement, b"q" if b"q" in table else b"filter")
     walk.draft.check_collation(walk.node.path)

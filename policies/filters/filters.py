@@ -38,9 +38,9 @@ from sealwire.policies.planning.arguments import (
 from sealwire.policies.planning.contexts import NO_FIELDS, fixed_in_filter
 from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.numbers import whole_number
-from sealwire.policies.planning.plan import Use
+from sealwire.policies.planning.plan import Place, Use
 from sealwire.policies.planning.rules import Rule, encrypted, family, never, passed
-from sealwire.policies.planning.values import match_range
+from sealwire.policies.planning.values import match, match_range
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -198,12 +198,15 @@ def _field(walk: Walk, element: Element) -> None:
             contexts.fixed = before
 
 
-def plan_condition(walk: Walk, element: Element, target: PathNode) -> None:
-    """Cover one condition on a covered path: a value, or operators. Raises Refusal, BsonError."""
+def plan_condition(walk: Walk, element: Element, target: PathNode, place: Place = Place.CONDITION) -> None:
+    """Cover one condition on a covered path: operators, or a value, which stands at `place`.
+
+    Raises Refusal, BsonError.
+    """
     if is_operator_document(walk.buf, element):
         _operators(walk.within(element.value, target), element.value)
     else:
-        _equal(walk, element, target)
+        _equal(walk, element, target, place)
 
 
 def _operators(walk: Walk, start: int) -> None:
@@ -218,15 +221,20 @@ def _operators(walk: Walk, start: int) -> None:
             raise refusal.within(operator_name(element)) from None
 
 
-def _equal(walk: Walk, element: Element, target: PathNode) -> None:
+def _equal(walk: Walk, element: Element, target: PathNode, place: Place = Place.ALONE) -> None:
     """Equality with `target`: a leaf's value, or a whole sub-document that may hold covered fields."""
     if element.kind == kinds.REGEX and target.leaf is not None:
         raise Refusal(Reason.PATTERN, path=target.path)
-    plan_value(walk, element, target)
+    if walk.use is Use.FIND and target.leaf is not None and element.kind != kinds.ARRAY:
+        match(walk, element, target, place)
+    elif walk.use is Use.SEED and place is Place.CONDITION and target.leaf is not None:
+        match(walk, element, target, Place.SEED)
+    else:
+        plan_value(walk, element, target)
 
 
 def _compare(walk: Walk, element: Element) -> None:
-    _equal(walk, element, walk.node)
+    _equal(walk, element, walk.node, Place.CONDITION)
 
 
 def _range(walk: Walk, element: Element) -> None:
@@ -252,7 +260,7 @@ def _in(walk: Walk, element: Element) -> None:
         if is_operator_document(walk.buf, item):
             rule = f"operators inside {operator_name(element)}"
             raise Refusal(Reason.SHAPE, path=walk.node.path, rule=rule)
-        _compare(inner, item)
+        _equal(inner, item, walk.node, Place.ITEM)
 
 
 def _all(walk: Walk, element: Element) -> None:
@@ -263,7 +271,7 @@ def _all(walk: Walk, element: Element) -> None:
         raise Refusal(Reason.SHAPE, path=walk.node.path, rule="$all of values and operators")
     for item in items:
         if not conditions:
-            _compare(inner, item)
+            _equal(inner, item, walk.node)
             continue
         condition = only_element(walk.buf, item.value, "a condition in $all")
         if condition.name != b"$elemMatch":

@@ -23,8 +23,29 @@ class Use(Enum):
     """It is written to a document."""
     MATCH = "match"
     """Stored values are compared with it for equality."""
+    FIND = "find"
+    """As MATCH, in a filter that may name several forms of a value. Only a walk is for this, no edit."""
     SEED = "seed"
     """Both: it stands in an upsert's filter, whose equalities the server stores as well."""
+
+
+class Place(Enum):
+    """Where a value stands: whether older forms of the same value may stand beside it.
+
+    A key version makes one form of a value. A filter that names those of older versions as well finds what a
+    move left behind.
+    """
+
+    ALONE = "alone"
+    """Nowhere that a list has the same meaning."""
+    CONDITION = "condition"
+    """It is the condition on a field, or the operand of `$eq` or `$ne`: `$in` or `$nin` means the same."""
+    ELEMENT = "element"
+    """It is what `$pull` takes out of an array: as a CONDITION, but not on what an array in it holds."""
+    SEED = "seed"
+    """It is a condition in an upsert's filter: the server may store it, see `updates.seeding`."""
+    ITEM = "item"
+    """It is in a list of values, any of which is enough: others may be appended."""
 
 
 @final
@@ -32,7 +53,7 @@ class Use(Enum):
 class ValueEdit:
     """Put an envelope in place of one element's value."""
 
-    __slots__ = ("context", "element", "field_class", "kind", "node", "parents", "use", "value")
+    __slots__ = ("context", "element", "field_class", "kind", "node", "parents", "place", "use", "value")
 
     def __init__(  # noqa: PLR0913, PLR0917 - one for each value
         self,
@@ -44,6 +65,7 @@ class ValueEdit:
         value: bytes | None,
         parents: tuple[int, ...],
         context: ContextUse | None = None,
+        place: Place = Place.ALONE,
     ) -> None:
         self.element: Final = element
         self.node: Final = node
@@ -57,6 +79,7 @@ class ValueEdit:
         self.parents: Final = parents
         self.context: Final = context
         """Whose key encrypts, where the class has one for each context."""
+        self.place: Final = place
 
 
 @final

@@ -8,7 +8,7 @@ from sealwire.policies.planning.budget import ENVELOPE_BYTES, LISTED_BYTES
 from sealwire.policies.planning.contexts import ContextUse, unfixed
 from sealwire.policies.planning.demands import demand_filter, demand_write
 from sealwire.policies.planning.draft import Draft
-from sealwire.policies.planning.plan import RangeEdit, Replacement, Use, ValueEdit
+from sealwire.policies.planning.plan import Place, RangeEdit, Replacement, Use, ValueEdit
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
@@ -55,7 +55,7 @@ def store(walk: Walk, element: Element, node: PathNode) -> None:
     _add(walk, element, node, Use.STORE, value)
 
 
-def match(walk: Walk, element: Element, node: PathNode) -> None:
+def match(walk: Walk, element: Element, node: PathNode, place: Place = Place.ALONE) -> None:
     """Cover a value that stored values at `node` are compared with; null stays as it is.
 
     A value whose type the class cannot hold equals nothing stored there: it is encrypted as it is and
@@ -88,7 +88,7 @@ def match(walk: Walk, element: Element, node: PathNode) -> None:
         elif walk.use is Use.SEED:
             _check_zero(walk.buf, element, node, field_class)
     note_comparison(walk.draft, node)
-    _add(walk, element, node, Use.MATCH, value)
+    _add(walk, element, node, Use.MATCH, value, place)
 
 
 def match_range(walk: Walk, conditions: list[Element], node: PathNode, *, is_among: bool) -> None:
@@ -201,7 +201,14 @@ def _coerced(buf: bytes, element: Element, field_class: FieldClass) -> bytes | N
     return coerce(element.kind, buf[element.value : element.end], field_class.value_type)
 
 
-def _add(walk: Walk, element: Element, node: PathNode, use: Use, value: bytes | None) -> None:
+def _add(
+    walk: Walk,
+    element: Element,
+    node: PathNode,
+    use: Use,
+    value: bytes | None,
+    place: Place = Place.ALONE,
+) -> None:
     field_class = _leaf_class(node)
     kind = element.kind
     size = element.end - element.value if value is None else len(value)
@@ -213,7 +220,7 @@ def _add(walk: Walk, element: Element, node: PathNode, use: Use, value: bytes | 
         stored = value or walk.buf[element.value : element.end]
         _check_grid(field_class.domain, node, kind, stored, walk.arrays)
     context = None if field_class.per is None else _context(walk, field_class, node, use)
-    draft.edits.append(ValueEdit(element, node, field_class, use, kind, value, walk.parents, context))
+    draft.edits.append(ValueEdit(element, node, field_class, use, kind, value, walk.parents, context, place))
 
 
 def _context(walk: Walk, field_class: FieldClass, node: PathNode, use: Use) -> ContextUse:

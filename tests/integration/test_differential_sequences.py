@@ -51,10 +51,10 @@ def chosen_seed(otherwise: int) -> int:
     return int(os.environ.get("SEALWIRE_SEED", otherwise))
 
 
-def run(seed: int, examples: int, part: int, record_property: Record) -> Tally:
+def run(seed: int, examples: int, part: int, record_property: Record, *options: str) -> Tally:
     """The figures of a run in which nothing differed; printed with the seed, whatever comes of it."""
     record_property("summary", f"differential: {examples} sequences from seed {seed}")
-    tally, failed = run_parts(seed, examples, part)
+    tally, failed = run_parts(seed, examples, part, *options)
     record_property("summary", "\n".join(tally.table()))
     assert not failed, "\n".join(f"--seed {part.seed} differs:\n{part.output}" for part in failed)
     assert tally.examples >= examples
@@ -66,6 +66,10 @@ def run(seed: int, examples: int, part: int, record_property: Record) -> Tally:
 def test_the_same_answers_or_refusals(record_property: Record) -> None:
     tally = run(chosen_seed(1), FEW_EXAMPLES, FEW_EXAMPLES // 2, record_property)
     assert tally.refused_statements > FEW_EXAMPLES / 20
+
+
+def test_an_older_version_in_the_keyring_changes_no_answer(record_property: Record) -> None:
+    run(chosen_seed(3), FEW_EXAMPLES // 2, FEW_EXAMPLES // 4, record_property, "--older")
 
 
 @pytest.mark.slow

@@ -77,6 +77,13 @@ class Forms:
             raise FrontierLost
         return self._sent(new.stored(kind, value), is_clear=new.is_plaintext)
 
+    def other_ciphers(self, class_name: str) -> list[ValueCipher]:
+        """What makes envelopes of a class that is not settled, or made them. Raises UnknownKey."""
+        new = pending_version_of(self._keyring, class_name) if self.is_moving(class_name) else None
+        versions = self._version(class_name), new
+        found = [each.cipher for each in versions if each is not None and not each.is_plaintext]
+        return [*found, *self._keyring.older.get(class_name, ())]
+
     def is_moving(self, class_name: str) -> bool:
         """Whether its values have either form, by where they stand."""
         return class_name in self._moves.classes

@@ -6,12 +6,15 @@ from typing import Final, final
 
 from librt.strings import BytesWriter
 
-from sealwire.crypto.envelope import write_binary
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.envelope import binary, write_binary
 from sealwire.keys.contexts.cache import ContextWanted
+from sealwire.keys.frontier.versions import StoredForm
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode
-from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, ValueEdit
+from sealwire.policies.planning.plan import Place, Plan, RangeEdit, Replacement, ValueEdit
+from sealwire.policies.updates.updates import Seeding, seeding
 from sealwire.proxy.session.auditing.tally import SentTally
 from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.moving.forms import Forms
@@ -23,8 +26,9 @@ from sealwire.proxy.session.rewriting.contexts import (
 )
 from sealwire.proxy.session.shared import Shared
 from sealwire.wire import kinds
+from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
-from sealwire.wire.raw_bson import Element
+from sealwire.wire.raw_bson import Element, elements
 from sealwire.wire.splice import Edit, resized, splice_in_pieces
 
 # maxBsonObjectSize of every MongoDB server, and the 16 KiB more that it allows a command around a document.
@@ -34,6 +38,20 @@ MAX_COMMAND_BYTES: Final = 16 * 1024 * 1024 + 16 * 1024
 # An edit's first parent is the message; the one directly below it may be a document sequence, which is as
 # large as the message allows. Everything below that is a document.
 _ABOVE_DOCUMENTS: Final = 2
+
+MAX_MORE_BYTES: Final = 1 << 20
+"""Of older forms in one command: some 20,000. Values behind that are looked for in their valid form alone."""
+
+# The operator that takes a list, and those beside which it would be in its document twice.
+_LISTING: Final = {
+    b"$eq": (b"$in", frozenset(b"$in $gt $gte $lt $lte".split())),
+    b"$ne": (b"$nin", frozenset({b"$nin"})),
+}
+_NO_SEEDING: Final = Seeding((), is_in_operator=False)
+_NO_OPERATOR: Final = (b"$in", frozenset[bytes]())
+
+# `{$not: {$type: 4}}`: a `$pull` of a value leaves an array that holds it, a `$pull` by `$in` does not.
+_NO_ARRAY: Final = b"\x03$not\0\x10\0\0\0\x10$type\0\4\0\0\0\0"
 
 _pack_int32: Final = struct.Struct("<i").pack
 
@@ -136,7 +154,7 @@ def _edits(
     forms: Forms | None,
 ) -> list[Edit]:
     keyring, grids = shared.keyring, shared.grids
-    if forms is None:
+    if forms is None and not keyring.older:
         edits = [
             _edit(message, each, keyring, grids)
             if each.field_class.per is None
@@ -144,16 +162,125 @@ def _edits(
             for each in planned
         ]
     else:
-        found = (
-            _edit_of_form(message, each, keyring, grids, forms)
-            if each.field_class.per is None
-            else _edit_in_context_of_form(message, each, shared, forms)
-            for each in planned
-        )
-        edits = [edit for edit in found if edit is not None]
+        several = _SeveralForms(message, keyring, forms)
+        edits = []
+        for each in planned:
+            edit = several.edit(each) or _edit_of_any(message, each, shared, forms)
+            if edit is not None:
+                edits.append(edit)
+        edits += several.appended()
     if replacements:
         edits += [Edit(put.element.start, put.element.end, put.data, put.parents) for put in replacements]
     return edits
+
+
+@final
+class _SeveralForms:
+    """The edits of one message whose values are looked for in more forms than the valid one.
+
+    What a move left behind under an older key is found by them, as long as the keyring has that key.
+    """
+
+    __slots__ = ("_forms", "_items", "_keyring", "_left", "_message", "_seeds")
+
+    def __init__(self, message: bytes, keyring: Keyring, forms: Forms | None) -> None:
+        self._message = message
+        self._keyring = keyring
+        self._forms = forms
+        self._left = MAX_MORE_BYTES
+        self._items: dict[tuple[int, ...], list[StoredForm]] = {}
+        self._seeds: dict[Seeding, list[bytes]] = {}
+
+    def edit(self, planned: ValueEdit | RangeEdit) -> Edit | None:
+        """The edit of one value with all its forms; None if it has one form here.
+
+        Raises as `apply_plan`. Cost: one AES-SIV call a form.
+        """
+        if isinstance(planned, RangeEdit) or planned.place is Place.ALONE:
+            return None
+        ciphers = self._ciphers(planned)
+        if not ciphers or self._left <= 0:
+            return None
+        element, message = planned.element, self._message
+        operator, beside = _LISTING.get(element.name, _NO_OPERATOR)
+        if beside and any(other.name in beside for other in elements(message, planned.parents[-1])):
+            return None
+        seeds = seeding(message, element, planned.parents) if planned.place is Place.SEED else _NO_SEEDING
+        if seeds is None:
+            return None
+        forms = self._of(planned, ciphers)
+        if planned.place is Place.ITEM:
+            self._items.setdefault(planned.parents, []).extend(forms[1:])
+        if planned.place is Place.ITEM or len(forms) == 1:
+            return _put(message, planned, *forms[0])
+        listed = b"\x04%b\0%b" % (operator, _array(forms))
+        if beside:
+            return Edit(element.start, element.end, listed, planned.parents)
+        if planned.place is Place.ELEMENT:
+            listed += _NO_ARRAY
+        if seeds.is_stored:
+            self._seeds.setdefault(seeds, []).append(_put(message, planned, *forms[0]).data)
+        return _put(message, planned, kinds.OBJECT, _enclosed(listed))
+
+    def appended(self) -> list[Edit]:
+        """What is put at the ends of lists and of updates, after all edits."""
+        found = []
+        for parents, forms in self._items.items():
+            count = sum(1 for _ in elements(self._message, parents[-1]))
+            found.append(self._at_end(parents, _items(forms, count)))
+        for seeds, fields in self._seeds.items():
+            data = b"".join(fields)
+            if not seeds.is_in_operator:
+                data = b"\x03$setOnInsert\0" + _enclosed(data)
+            found.append(self._at_end(seeds.parents, data))
+        return found
+
+    def _at_end(self, parents: tuple[int, ...], data: bytes) -> Edit:
+        end = parents[-1] + int32_at(self._message, parents[-1]) - 1
+        return Edit(end, end, data, parents)
+
+    def _ciphers(self, planned: ValueEdit) -> Sequence[ValueCipher]:
+        """What makes the other forms of a value; none if it can have no other."""
+        field_class = planned.field_class
+        can_be_stored = planned.value is not None or field_class.stores(planned.kind)
+        if field_class.mode is not Mode.DETERMINISTIC or field_class.per is not None or not can_be_stored:
+            return ()
+        if self._forms is None or self._forms.is_settled(field_class.name):
+            return self._keyring.older.get(field_class.name, ())
+        return self._forms.other_ciphers(field_class.name)
+
+    def _of(self, planned: ValueEdit, ciphers: Iterable[ValueCipher]) -> list[StoredForm]:
+        """The valid form, then each other one."""
+        name, kind, value, forms = planned.field_class.name, planned.kind, planned.value, self._forms
+        if value is None:
+            value = self._message[planned.element.value : planned.element.end]
+        if forms is None or forms.is_settled(name):
+            valid = _envelope(self._keyring.cipher_for(name), kind, value)
+        else:
+            valid = forms.valid(name, kind, value)
+        found = [valid]
+        for cipher in ciphers:
+            other = _envelope(cipher, kind, value)
+            if other not in found:
+                found.append(other)
+                self._left -= len(other.data)
+        return found
+
+
+def _envelope(cipher: ValueCipher, kind: int, value: bytes) -> StoredForm:
+    return StoredForm(kinds.BIN_DATA, binary(cipher.encrypt_deterministically(kind, value)))
+
+
+def _edit_of_any(
+    message: bytes, planned: ValueEdit | RangeEdit, shared: Shared, forms: Forms | None
+) -> Edit | None:
+    if planned.field_class.per is None:
+        if forms is None:
+            return _edit(message, planned, shared.keyring, shared.grids)
+        return _edit_of_form(message, planned, shared.keyring, shared.grids, forms)
+    if forms is None:
+        return _edit_in_context(message, planned, shared)
+    return _edit_in_context_of_form(message, planned, shared, forms)
 
 
 def _edit(message: bytes, planned: ValueEdit | RangeEdit, keyring: Keyring, grids: Grids) -> Edit:
@@ -214,14 +341,26 @@ def _listed(planned: RangeEdit, items: Sequence[tuple[int, bytes]]) -> Edit:
 
     In the order of the values the list would tell the server the order that the ciphertexts hide.
     """
-    inside = b"".join(b"%c%d\0%b" % (kind, index, data) for index, (kind, data) in enumerate(items))
-    array = b"".join((_pack_int32(len(inside) + 5), inside, b"\0"))
+    array = _array(items)
     data = b"\x04$in\0" + array
     if planned.is_among:
         # a document has one `$in`; each path of a class with a range holds one value, so this means the same
-        condition = b"\x04$nin\0" + array
-        data = b"".join((b"\x03$not\0", _pack_int32(len(condition) + 5), condition, b"\0"))
+        data = b"\x03$not\0" + _enclosed(b"\x04$nin\0" + array)
     return Edit(planned.element.start, planned.element.end, data, planned.parents)
+
+
+def _array(items: Sequence[tuple[int, bytes]]) -> bytes:
+    return _enclosed(_items(items))
+
+
+def _enclosed(inside: bytes) -> bytes:
+    """A document or an array of these elements."""
+    return b"".join((_pack_int32(len(inside) + 5), inside, b"\0"))
+
+
+def _items(items: Sequence[tuple[int, bytes]], first: int = 0) -> bytes:
+    """Items of an array, as type and bytes; `first` is the index of the first one."""
+    return b"".join(b"%c%d\0%b" % (kind, index, data) for index, (kind, data) in enumerate(items, first))
 
 
 def _edit_in_context(message: bytes, planned: ValueEdit | RangeEdit, shared: Shared) -> Edit:

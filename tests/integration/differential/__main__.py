@@ -24,13 +24,15 @@ def main() -> None:
     parser.add_argument(
         "--to-clear", action="store_true", help="while classes move, also to plaintext and back"
     )
+    parser.add_argument("--older", action="store_true", help="with an older version of each class's key")
     chosen = parser.parse_args()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="differential-") as folder:
         if chosen.moving:
             tally = run_moving(Path(folder), chosen.seed, chosen.examples, to_clear=chosen.to_clear)
         else:
-            tally = run_campaign(Path(folder), chosen.seed, chosen.examples, malformed=chosen.malformed)
+            options = {"malformed": chosen.malformed, "older": chosen.older}
+            tally = run_campaign(Path(folder), chosen.seed, chosen.examples, **options)
     if chosen.json:
         json.dump(tally.to_json(), sys.stdout)
         return

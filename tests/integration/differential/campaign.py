@@ -1,16 +1,20 @@
 """Many sequences on a server and a proxy of their own."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
+from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek
 from sealwire.keys.keyring.file import load_keyring
+from sealwire.keys.keyring.turning import rotate
 from sealwire.policies.file.loader import load_policy
+from tests.integration.conftest import Document
 from tests.integration.differential import moving
 from tests.integration.differential.broken_proxy import Rule
 from tests.integration.differential.malformed import malformed_sequences
@@ -26,25 +30,39 @@ _PHASES = (Phase.generate, Phase.shrink)  # no saved examples: with another seed
 
 
 @contextmanager
-def both_ways(folder: Path, rules: str) -> Iterator[Runner]:
-    """A server, and Sealwire with these rules, the text of a policy file. Cost: 3 s."""
+def both_ways(folder: Path, rules: str, *, older: bool = False) -> Iterator[Runner]:
+    """A server, and Sealwire with these rules, the text of a policy file. Cost: 3 s.
+
+    `older`: the keyring has an older version of each class, under which nothing is stored.
+    """
     policy = folder / "policy.yaml"
     folder.mkdir(parents=True, exist_ok=True)
     policy.write_text(rules)
-    with standing(folder, policy) as found:
+    with ExitStack() as stack:
+        found = stack.enter_context(standing(folder, policy))
         kek = EnvironmentKek(environ={DEFAULT_VARIABLE: found.proxy.options.kek})
         loaded = load_policy(policy.read_bytes(), policy.name)
+        client = found.client
+        if older:
+            for name in loaded.class_names:
+                rotate(found.proxy.keyring, kek, {name: False}, datetime.now(UTC))
+            found.proxy.stop()
+            found.proxy.start()
+            client = stack.enter_context(MongoClient[Document](found.proxy.uri()))
         keyring = load_keyring(found.proxy.keyring, kek)
-        yield Runner(found.direct, found.client, loaded, lambda: keyring, has_transactions())
+        assert len(keyring.older) == older * len(loaded.class_names)
+        yield Runner(found.direct, client, loaded, lambda: keyring, has_transactions())
 
 
-def run_campaign(folder: Path, seed: int, examples: int, *, malformed: bool = False) -> Tally:
+def run_campaign(
+    folder: Path, seed: int, examples: int, *, malformed: bool = False, older: bool = False
+) -> Tally:
     """`examples` sequences drawn from `seed`, of commands that are answered or of such that are rejected.
 
     Raises AssertionError with the smallest that differs.
     """
     shapes = draw_shapes(seed, SHAPES)
-    with both_ways(folder, policy_yaml(shapes)) as runner:
+    with both_ways(folder, policy_yaml(shapes), older=older) as runner:
         compare_many(runner, shapes, seed, examples, malformed=malformed)
         return runner.tally
 

@@ -42,6 +42,20 @@ def test_classes_by_what_they_have() -> None:
     assert Keyring([key("new", 11, 1, KeyState.PENDING)]).pending_classes == ()
 
 
+def test_older_versions_are_those_that_only_decrypt_the_newest_first() -> None:
+    def ids(keyring: Keyring) -> dict[str, list[tuple[int, int]]]:
+        return {
+            name: [(cipher.class_id, cipher.key_version) for cipher in ciphers]
+            for name, ciphers in keyring.older.items()
+        }
+
+    assert ids(KEYRING) == {"nhs_number": [(7, 2)], "old": [(9, 1)]}
+    states = ((1, KeyState.DECRYPT_ONLY), (3, KeyState.ACTIVE), (2, KeyState.DECRYPT_ONLY))
+    assert ids(Keyring(key("a", 1, *each) for each in states)) == {"a": [(1, 2), (1, 1)]}
+    clear = replace(key("a", 1, 1, KeyState.DECRYPT_ONLY), is_plaintext=True)
+    assert ids(Keyring([clear, key("a", 1, 2, KeyState.ACTIVE)])) == {}
+
+
 def test_every_version_that_has_material_decrypts() -> None:
     for ids in ((7, 2), (7, 3), (8, 1), (9, 1), (10, 2), (10, 3)):
         cipher = KEYRING.cipher_by_id(*ids)

@@ -10,7 +10,8 @@ from bson.dbref import DBRef
 from bson.raw_bson import RawBSONDocument
 
 from sealwire.policies.errors import Reason
-from tests.policies.support import covered, plan_of, planned, reason
+from sealwire.policies.planning.plan import Place
+from tests.policies.support import covered, plan_of, planned, reason, value_edits
 
 Filter = dict[str, Any]
 
@@ -351,3 +352,35 @@ def test_branches_in_a_condition_on_a_field_are_refused(name: str) -> None:
     for condition in (branches, {"$not": branches}, {"$exists": True, **branches}):
         assert reason({"find": "patients", "filter": {"ward": condition}}) is Reason.OPERATOR
     assert covered({"find": "patients", "filter": {"ward": {"$elemMatch": branches}}}) == []
+
+
+def places(command: dict[str, Any]) -> list[Place]:
+    """Where each value of a command stands."""
+    return [edit.place for edit in value_edits(plan_of(command))]
+
+
+@pytest.mark.parametrize(
+    ("filter_", "expected"),
+    [
+        ({"nhs_number": "a"}, Place.CONDITION),
+        ({"nhs_number": {"$eq": "a"}}, Place.CONDITION),
+        ({"nhs_number": {"$not": {"$ne": "a"}}}, Place.CONDITION),
+        ({"contacts": {"$elemMatch": {"phone": "a"}}}, Place.CONDITION),
+        ({"nhs_number": {"$in": ["a"]}}, Place.ITEM),
+        ({"tags": {"$elemMatch": {"$nin": ["a"]}}}, Place.ITEM),
+        ({"tags": ["a"]}, Place.ALONE),
+        ({"tags": {"$in": [["a"]]}}, Place.ALONE),
+        ({"tags": {"$all": ["a"]}}, Place.ALONE),
+        ({"contacts": {"phone": "a"}}, Place.ALONE),
+        ({"$expr": {"$eq": ["$nhs_number", "a"]}}, Place.ALONE),
+    ],
+)
+def test_a_value_that_a_list_may_replace_is_told_from_others(filter_: Filter, expected: Place) -> None:
+    assert places(find(filter_)) == [expected]
+    assert places({**find(filter_), "min": {"a": 1}}) == [Place.ALONE]
+    upsert = {"q": filter_, "u": {"$set": {"a": 1}}, "upsert": True}
+    seeds = Place.SEED if expected is Place.CONDITION else Place.ALONE
+    assert places({"update": "patients", "updates": [upsert]}) == [seeds]
+    for options, place in ({"upsert": False}, expected), ({"upsert": False, "hint": "a_1"}, Place.ALONE):
+        assert places({"update": "patients", "updates": [upsert | options]}) == [place]
+    assert places({"create": "patients", "validator": filter_}) == [Place.ALONE]

@@ -127,8 +127,10 @@ def test_a_class_beside_one_in_clear_is_encrypted_under_its_key() -> None:
 def test_a_class_that_is_taken_in_is_encrypted_up_to_the_frontier() -> None:
     session = moving(TAKEN_IN, "nhs", place_of("bob"))
     filtered = {"find": "patients", "filter": {"nhs_number": {"$in": ["ann", "bob", "cat"]}}}
+    bob, cat = (sealed("nhs", name, 2) for name in ("bob", "cat"))
     assert asked(sent(session, filtered))["filter"] == {
-        "nhs_number": {"$in": [sealed("nhs", "ann", 2), "bob", "cat"]}
+        # the envelope of what has not moved is named too; plaintext never is, beside an envelope
+        "nhs_number": {"$in": [sealed("nhs", "ann", 2), "bob", "cat", bob, cat]}
     }
 
 

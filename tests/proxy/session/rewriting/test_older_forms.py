@@ -1,0 +1,420 @@
+"""Equality on a class whose keyring has older versions: which forms of a value are sent, and where."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from bson.binary import Binary
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.envelope import SUBTYPE
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.file.schema import PolicySet
+from sealwire.proxy.session.effects import Count, Counter, ToServer
+from sealwire.proxy.session.moving.forms import Forms
+from sealwire.proxy.session.rewriting.rewrite import MAX_MORE_BYTES, Settled, apply_plan
+from sealwire.proxy.session.shared import SessionSettings, Shared
+from tests.proxy.session.rewriting.test_rewrite import planned
+from tests.proxy.session.world import (
+    KEYRING,
+    POLICY,
+    body_of,
+    command,
+    data_key,
+    material,
+    sealed,
+    sections,
+    session,
+    value_bytes,
+    written,
+)
+
+OTHERS = [data_key(name) for name in POLICY.class_names if name != "nhs"]
+TWO = Keyring([data_key("nhs", 1, KeyState.DECRYPT_ONLY), data_key("nhs", 2), *OTHERS])
+THREE = Keyring(
+    [
+        data_key("nhs", 1, KeyState.DECRYPT_ONLY),
+        data_key("nhs", 2, KeyState.DECRYPT_ONLY),
+        data_key("nhs", 3),
+        *OTHERS,
+    ]
+)
+NEW, OLD = sealed("nhs", "ann", 2), sealed("nhs", "ann")
+BOTH = {"$in": [NEW, OLD]}
+IN = "clinic"
+
+
+def sent(body: dict[str, Any], keyring: Keyring = TWO, policy: PolicySet = POLICY) -> Any:
+    """The command as it goes to the server."""
+    shared = Shared(SessionSettings(policy), keyring)
+    plan = planned(command(body | {"$db": IN}), policy=policy)
+    forms = Forms(shared.moves, keyring) if keyring.plaintext_classes else None
+    return body_of(b"".join(apply_plan(plan, shared, forms=forms)))
+
+
+def filtered(condition: dict[str, Any], keyring: Keyring = TWO) -> Any:
+    return sent({"find": "patients", "filter": condition}, keyring)["filter"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"nhs_number": "ann"}, {"nhs_number": BOTH}),
+        ({"nhs_number": {"$eq": "ann"}}, {"nhs_number": BOTH}),
+        ({"nhs_number": {"$ne": "ann"}}, {"nhs_number": {"$nin": [NEW, OLD]}}),
+        ({"nhs_number": {"$in": ["ann", None]}}, {"nhs_number": {"$in": [NEW, None, OLD]}}),
+        ({"nhs_number": {"$nin": ["ann"]}}, {"nhs_number": {"$nin": [NEW, OLD]}}),
+        ({"nhs_number": {"$not": {"$eq": "ann"}}}, {"nhs_number": {"$not": BOTH}}),
+        ({"$or": [{"nhs_number": "ann"}, {"a": 1}]}, {"$or": [{"nhs_number": BOTH}, {"a": 1}]}),
+        ({"$nor": [{"nhs_number": "ann"}]}, {"$nor": [{"nhs_number": BOTH}]}),
+        ({"contact.email": "ann"}, {"contact.email": BOTH}),
+        ({"tags": {"$elemMatch": {"$eq": "ann"}}}, {"tags": {"$elemMatch": BOTH}}),
+        ({"tags.0": "ann"}, {"tags.0": BOTH}),
+        (
+            {"contact": {"$elemMatch": {"email": "ann"}}},
+            {"contact": {"$elemMatch": {"email": BOTH}}},
+        ),
+        (
+            {"nhs_number": {"$ne": "ann", "$exists": True}},
+            {"nhs_number": {"$nin": [NEW, OLD], "$exists": True}},
+        ),
+        ({"nhs_number": {"$eq": "ann", "$nin": []}}, {"nhs_number": {"$in": [NEW, OLD], "$nin": []}}),
+        # where they would be in the document twice, or mean another thing: the newest form alone
+        ({"nhs_number": {"$eq": "ann", "$in": [None]}}, {"nhs_number": {"$eq": NEW, "$in": [None]}}),
+        ({"nhs_number": {"$ne": "ann", "$nin": []}}, {"nhs_number": {"$ne": NEW, "$nin": []}}),
+        ({"nhs_number": ["ann"]}, {"nhs_number": [NEW]}),
+        ({"nhs_number": {"$in": [["ann"]]}}, {"nhs_number": {"$in": [[NEW]]}}),
+        ({"tags": {"$all": ["ann"]}}, {"tags": {"$all": [NEW]}}),
+        ({"contact": {"email": "ann"}}, {"contact": {"email": NEW}}),
+        ({"$expr": {"$eq": ["$nhs_number", "ann"]}}, {"$expr": {"$eq": ["$nhs_number", NEW]}}),
+        # what the class cannot hold is in no older form
+        ({"nhs_number": 5}, {"nhs_number": sealed("nhs", 5, 2)}),
+        ({"nhs_number": None}, {"nhs_number": None}),
+        # a class that has one version
+        (
+            {"visits": 3, "weight": {"$in": [1]}},
+            {"visits": sealed("visits", 3), "weight": {"$in": [sealed("weight", 1.0)]}},
+        ),
+    ],
+)
+def test_a_filter_names_every_form_where_a_list_means_the_same(
+    asked: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert filtered(asked) == expected
+
+
+def test_the_newest_older_version_comes_first() -> None:
+    forms = [sealed("nhs", "ann", version) for version in (3, 2, 1)]
+    assert filtered({"nhs_number": "ann"}, THREE) == {"nhs_number": {"$in": forms}}
+
+
+def test_items_are_appended_under_the_names_that_follow() -> None:
+    found = filtered({"tags": {"$in": ["a", "b", 7]}}, THREE)["tags"]["$in"]
+    newest = [sealed("nhs", "a", 3), sealed("nhs", "b", 3), sealed("nhs", 7, 3)]
+    assert found == newest + [sealed("nhs", text, version) for text in "ab" for version in (2, 1)]
+
+
+def test_a_borrowed_version_makes_the_forms_of_its_lender() -> None:
+    lender = data_key("visits")
+    borrowed = replace(data_key("nhs", 1, KeyState.DECRYPT_ONLY), material=lender.material, lender=lender.ids)
+    found = filtered({"nhs_number": "ann"}, Keyring([borrowed, data_key("nhs", 2), *OTHERS]))
+    cipher = ValueCipher(material(*lender.ids), *lender.ids)
+    lent = Binary(cipher.encrypt_deterministically(*value_bytes("ann")), SUBTYPE)
+    assert found == {"nhs_number": {"$in": [NEW, lent]}}
+    # the lender's own version is no older one of its own
+    assert filtered({"visits": 3}, Keyring([borrowed, *OTHERS])) == {"visits": sealed("visits", 3)}
+
+
+def test_a_value_is_counted_once_whatever_its_forms() -> None:
+    asking = session(TWO)
+    effects = asking.client_data(command({"find": "patients", "filter": {"nhs_number": "ann"}, "$db": IN}))
+    assert body_of(written(effects, ToServer))["filter"] == {"nhs_number": BOTH}
+    counted = [each for each in effects if isinstance(each, Count)]
+    assert Count(Counter.VALUES_ENCRYPTED, 1) in counted
+
+
+@pytest.mark.parametrize("state", [KeyState.RETIRED, KeyState.DESTROYED])
+def test_a_version_that_opens_nothing_is_left_out(state: KeyState) -> None:
+    keyring = Keyring([data_key("nhs", 1, state), data_key("nhs", 2), *OTHERS])
+    assert filtered({"nhs_number": "ann"}, keyring) == {"nhs_number": NEW}
+
+
+def test_plaintext_is_never_named_as_an_older_version() -> None:
+    clear = data_key("nhs", 1, KeyState.DECRYPT_ONLY, is_plaintext=True)
+    assert filtered({"nhs_number": "ann"}, Keyring([clear, data_key("nhs", 2), *OTHERS])) == {
+        "nhs_number": NEW
+    }
+
+
+def test_a_class_that_was_given_back_is_looked_for_under_its_last_key_too() -> None:
+    keyring = Keyring(
+        [data_key("nhs", 1, KeyState.DECRYPT_ONLY), data_key("nhs", 2, is_plaintext=True), *OTHERS]
+    )
+    assert filtered({"nhs_number": "ann"}, keyring) == {"nhs_number": {"$in": ["ann", OLD]}}
+    assert filtered({"nhs_number": 5}, keyring) == {"nhs_number": 5}
+    assert filtered({"nhs_number": {"$nin": ["ann"]}}, keyring) == {"nhs_number": {"$nin": ["ann", OLD]}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "part", "expected"),
+    [
+        ({"count": "patients", "query": {"nhs_number": "ann"}}, "query", {"nhs_number": BOTH}),
+        ({"distinct": "patients", "key": "a", "query": {"nhs_number": "ann"}}, "query", {"nhs_number": BOTH}),
+        (
+            {"delete": "patients", "deletes": [{"q": {"nhs_number": "ann"}, "limit": 1}]},
+            "deletes",
+            [{"q": {"nhs_number": BOTH}, "limit": 1}],
+        ),
+        (
+            {"aggregate": "patients", "pipeline": [{"$match": {"nhs_number": "ann"}}], "cursor": {}},
+            "pipeline",
+            [{"$match": {"nhs_number": BOTH}}],
+        ),
+        (
+            {"findAndModify": "patients", "query": {"nhs_number": "ann"}, "remove": True},
+            "query",
+            {"nhs_number": BOTH},
+        ),
+        (
+            {"explain": {"find": "patients", "filter": {"nhs_number": "ann"}}},
+            "explain",
+            {"find": "patients", "filter": {"nhs_number": BOTH}},
+        ),
+        (
+            {"find": "patients", "projection": {"tags": {"$elemMatch": {"$eq": "ann"}}}},
+            "projection",
+            {"tags": {"$elemMatch": BOTH}},
+        ),
+    ],
+)
+def test_each_command_with_a_filter_does(asked: dict[str, Any], part: str, expected: Any) -> None:
+    assert sent(asked)[part] == expected
+
+
+@pytest.mark.parametrize(
+    ("update", "expected"),
+    [
+        ({"$set": {"nhs_number": "ann"}}, {"$set": {"nhs_number": NEW}}),
+        ({"nhs_number": "ann"}, {"nhs_number": NEW}),
+        ({"$addToSet": {"tags": "ann"}}, {"$addToSet": {"tags": NEW}}),
+        (
+            {"$pullAll": {"tags": ["ann", "bob"]}},
+            {"$pullAll": {"tags": [NEW, sealed("nhs", "bob", 2), OLD, sealed("nhs", "bob")]}},
+        ),
+        ({"$pull": {"tags": "ann"}}, {"$pull": {"tags": {**BOTH, "$not": {"$type": 4}}}}),
+        ({"$pull": {"tags": {"$in": ["ann"]}}}, {"$pull": {"tags": BOTH}}),
+        ({"$pull": {"tags": {"$eq": "ann"}}}, {"$pull": {"tags": BOTH}}),
+        ({"$pull": {"tags": ["ann"]}}, {"$pull": {"tags": [NEW]}}),
+        ({"$pullAll": {"tags": [["ann"]]}}, {"$pullAll": {"tags": [[NEW]]}}),
+        ({"$pull": {"contact": {"email": "ann"}}}, {"$pull": {"contact": {"email": BOTH}}}),
+    ],
+)
+def test_an_update_looks_for_every_form_and_stores_the_newest(
+    update: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    (found,) = sent({"update": "patients", "updates": [{"q": {"a": 1}, "u": update}]})["updates"]
+    assert found == {"q": {"a": 1}, "u": expected}
+
+
+def test_array_filters_look_for_every_form() -> None:
+    statement = {
+        "q": {"nhs_number": "ann"},
+        "u": {"$set": {"tags.$[t]": "bob"}},
+        "arrayFilters": [{"t": "ann"}],
+    }
+    (found,) = sent({"update": "patients", "updates": [statement]})["updates"]
+    assert found == {
+        "q": {"nhs_number": BOTH},
+        "u": {"$set": {"tags.$[t]": sealed("nhs", "bob", 2)}},
+        "arrayFilters": [{"t": BOTH}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "part", "expected"),
+    [
+        (
+            {"find": "patients", "filter": {"nhs_number": "ann"}, "hint": {"nhs_number": 1}},
+            "filter",
+            {"nhs_number": NEW},
+        ),
+        (
+            {"find": "patients", "filter": {"nhs_number": "ann"}, "min": {"a": 1}, "hint": {"a": 1}},
+            "filter",
+            {"nhs_number": NEW},
+        ),
+        (
+            {
+                "update": "patients",
+                "updates": [{"q": {"nhs_number": "ann"}, "u": {"$set": {"a": 1}}, "hint": "a_1"}],
+            },
+            "updates",
+            [{"q": {"nhs_number": NEW}, "u": {"$set": {"a": 1}}, "hint": "a_1"}],
+        ),
+        (
+            {"delete": "patients", "deletes": [{"q": {"nhs_number": "ann"}, "limit": 0, "hint": "a_1"}]},
+            "deletes",
+            [{"q": {"nhs_number": NEW}, "limit": 0, "hint": "a_1"}],
+        ),
+        ({"create": "patients", "validator": {"nhs_number": "ann"}}, "validator", {"nhs_number": NEW}),
+        (
+            {"collMod": "patients", "validator": {"nhs_number": {"$in": ["ann"]}}},
+            "validator",
+            {"nhs_number": {"$in": [NEW]}},
+        ),
+        (
+            {
+                "createIndexes": "patients",
+                "indexes": [{"key": {"a": 1}, "name": "a", "partialFilterExpression": {"nhs_number": "ann"}}],
+            },
+            "indexes",
+            [{"key": {"a": 1}, "name": "a", "partialFilterExpression": {"nhs_number": NEW}}],
+        ),
+        (
+            {"create": "seen", "viewOn": "patients", "pipeline": [{"$match": {"nhs_number": "ann"}}]},
+            "pipeline",
+            [{"$match": {"nhs_number": NEW}}],
+        ),
+    ],
+)
+def test_where_an_index_or_a_definition_counts_the_newest_form_alone(
+    asked: dict[str, Any], part: str, expected: Any
+) -> None:
+    assert sent(asked)[part] == expected
+
+
+def test_long_commands_look_for_every_form_as_well() -> None:
+    statements = [{"q": {"nhs_number": str(number)}, "u": {"$set": {"a": 1}}} for number in range(3000)]
+    shared = Shared(SessionSettings(POLICY), TWO)
+    settled = Settled(shared)
+    message = command({"update": "patients", "$db": IN}, after={"updates": statements})
+    plan = planned(message, settled.take)
+    assert settled.edits
+    assert plan.values == 3000
+    out = b"".join(apply_plan(plan, shared, settled))
+    expected = [
+        {
+            "q": {"nhs_number": {"$in": [sealed("nhs", str(n), 2), sealed("nhs", str(n))]}},
+            "u": {"$set": {"a": 1}},
+        }
+        for n in range(3000)
+    ]
+    assert out == command({"update": "patients", "$db": IN}, after={"updates": expected})
+    assert len(sections(out)) == 2
+
+
+def test_the_older_forms_of_a_command_are_bounded() -> None:
+    texts = [f"{number:0200}" for number in range(8000)]
+    found = filtered({"tags": {"$in": texts}})["tags"]["$in"]
+    assert found[:8000] == [sealed("nhs", text, 2) for text in texts]
+    size = len(sealed("nhs", texts[0])) + 5
+    assert len(found) - 8000 == -(-MAX_MORE_BYTES // size)
+
+
+@given(st.lists(st.one_of(st.text(max_size=3), st.none(), st.integers(0, 9)), max_size=6), st.booleans())
+def test_with_one_version_nothing_changes(values: list[Any], is_negated: bool) -> None:
+    condition = {"tags": {"$nin" if is_negated else "$in": values}, "nhs_number": "x", "visits": {"$ne": 3}}
+    one = filtered(condition, KEYRING)
+    assert one["tags"] == {
+        name: [sealed("nhs", value) if value is not None else None for value in values]
+        for name in condition["tags"]
+    }
+    assert one["nhs_number"] == sealed("nhs", "x")
+    assert one["visits"] == {"$ne": sealed("visits", 3)}
+
+
+@given(st.lists(st.one_of(st.text(max_size=3), st.none()), max_size=6))
+def test_a_list_has_each_value_in_each_form(values: list[Any]) -> None:
+    found = filtered({"tags": {"$in": values}}, THREE)["tags"]["$in"]
+    texts = [value for value in values if value is not None]
+    expected = [sealed("nhs", text, version) for text in texts for version in (1, 2, 3)]
+    assert sorted(map(repr, found)) == sorted(map(repr, [*expected, *([None] * values.count(None))]))
+
+
+SEEDED = {"$set": {"a": 1}, "$setOnInsert": {"nhs_number": NEW}}
+
+
+@pytest.mark.parametrize(
+    ("condition", "update", "expected_condition", "expected_update"),
+    [
+        ({"nhs_number": "ann"}, {"$set": {"a": 1}}, {"nhs_number": BOTH}, SEEDED),
+        ({"nhs_number": "ann", "b": 1}, {"$set": {"a": 1}}, {"nhs_number": BOTH, "b": 1}, SEEDED),
+        (
+            {"nhs_number": "ann", "tags": "ann"},
+            {"$setOnInsert": {"visits": 3}, "$set": {"a": 1}},
+            {"nhs_number": BOTH, "tags": BOTH},
+            {
+                "$setOnInsert": {"visits": sealed("visits", 3), "nhs_number": NEW, "tags": NEW},
+                "$set": {"a": 1},
+            },
+        ),
+        # a replacement stores nothing of the filter but the `_id`
+        ({"nhs_number": "ann"}, {"a": 1}, {"nhs_number": BOTH}, {"a": 1}),
+        ({"nhs_number": "ann"}, {}, {"nhs_number": BOTH}, {}),
+        # otherwise the server would store another thing, or nothing: the newest form alone
+        (
+            {"nhs_number": "ann"},
+            {"$set": {"nhs_number": "bob"}},
+            {"nhs_number": NEW},
+            {"$set": {"nhs_number": sealed("nhs", "bob", 2)}},
+        ),
+        ({"tags": "ann"}, {"$push": {"tags": "ann"}}, {"tags": NEW}, {"$push": {"tags": NEW}}),
+        ({"tags": "ann"}, {"$set": {"tags.0": "ann"}}, {"tags": NEW}, {"$set": {"tags.0": NEW}}),
+        (
+            {"nhs_number": "ann"},
+            {"$unset": {"nhs_number": ""}},
+            {"nhs_number": NEW},
+            {"$unset": {"nhs_number": ""}},
+        ),
+        (
+            {"tags": "ann"},
+            {"$rename": {"nhs_number": "tags"}},
+            {"tags": NEW},
+            {"$rename": {"nhs_number": "tags"}},
+        ),
+        ({"contact.email": "ann"}, {"$set": {"a": 1}}, {"contact.email": NEW}, {"$set": {"a": 1}}),
+        (
+            {"nhs_number": {"$eq": "ann"}},
+            {"$set": {"a": 1}},
+            {"nhs_number": {"$eq": NEW}},
+            {"$set": {"a": 1}},
+        ),
+        (
+            {"nhs_number": {"$in": ["ann"]}},
+            {"$set": {"a": 1}},
+            {"nhs_number": {"$in": [NEW]}},
+            {"$set": {"a": 1}},
+        ),
+        (
+            {"$and": [{"nhs_number": "ann"}]},
+            {"$set": {"a": 1}},
+            {"$and": [{"nhs_number": NEW}]},
+            {"$set": {"a": 1}},
+        ),
+        (
+            {"nhs_number": "ann", "$or": [{"a": 1}]},
+            {"$set": {"a": 1}},
+            {"nhs_number": NEW, "$or": [{"a": 1}]},
+            {"$set": {"a": 1}},
+        ),
+        ({"nhs_number": "ann"}, [{"$set": {"a": 1}}], {"nhs_number": NEW}, [{"$set": {"a": 1}}]),
+        ({"visits": 3}, {"$set": {"a": 1}}, {"visits": sealed("visits", 3)}, {"$set": {"a": 1}}),
+    ],
+)
+def test_an_upsert_finds_every_form_and_stores_the_newest(
+    condition: Any, update: Any, expected_condition: Any, expected_update: Any
+) -> None:
+    statement = {"q": condition, "u": update, "upsert": True}
+    (found,) = sent({"update": "patients", "updates": [statement]})["updates"]
+    assert found == {"q": expected_condition, "u": expected_update, "upsert": True}
+    found = sent({"findAndModify": "patients", "query": condition, "update": update, "upsert": True})
+    assert (found["query"], found["update"]) == (expected_condition, expected_update)
+    operation = {"update": 0, "filter": condition, "updateMods": update, "upsert": True}
+    body = {"bulkWrite": 1, "ops": [operation], "nsInfo": [{"ns": "clinic.patients"}], "$db": "admin"}
+    (found,) = body_of(b"".join(apply_plan(planned(command(body)), Shared(SessionSettings(POLICY), TWO))))[
+        "ops"
+    ]
+    assert (found["filter"], found["updateMods"]) == (expected_condition, expected_update)
