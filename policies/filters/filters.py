@@ -227,8 +227,6 @@ def _equal(walk: Walk, element: Element, target: PathNode, place: Place = Place.
         raise Refusal(Reason.PATTERN, path=target.path)
     if walk.use is Use.FIND and target.leaf is not None and element.kind != kinds.ARRAY:
         match(walk, element, target, place)
-    elif walk.use is Use.SEED and place is Place.CONDITION and target.leaf is not None:
-        match(walk, element, target, Place.SEED)
     else:
         plan_value(walk, element, target)
 

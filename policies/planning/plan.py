@@ -42,8 +42,6 @@ class Place(Enum):
     """It is the condition on a field, or the operand of `$eq` or `$ne`: `$in` or `$nin` means the same."""
     ELEMENT = "element"
     """It is what `$pull` takes out of an array: as a CONDITION, but not on what an array in it holds."""
-    SEED = "seed"
-    """It is a condition in an upsert's filter: the server may store it, see `updates.seeding`."""
     ITEM = "item"
     """It is in a list of values, any of which is enough: others may be appended."""
 

@@ -5,7 +5,7 @@ An update is a replacement document, or operators on paths, or a pipeline.
 
 from collections.abc import Callable
 from struct import pack
-from typing import Final, NamedTuple
+from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow, is_transparent
@@ -34,10 +34,6 @@ from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
 
 Handler = Callable[[Walk, Element], None]
-
-_IDENTITY: Final = b"_id"
-_FILTERS: Final = frozenset({b"q", b"query", b"filter"})
-_UPDATES: Final = frozenset({b"u", b"update", b"updateMods"})
 
 
 def plan_update(walk: Walk, element: Element, array_filters: Element | None = None) -> None:
@@ -70,61 +66,6 @@ def plan_update(walk: Walk, element: Element, array_filters: Element | None = No
                 raise refusal.within(operator_name(operator)) from None
     if array_filters is not None and array_filters.kind != kinds.NULL:
         plan_array_filters(walk.to(Use.FIND), array_filters, identifiers_of(walk, start))
-
-
-class Seeding(NamedTuple):
-    """Where an upsert says what it stores of a field, if its filter says it no longer."""
-
-    parents: tuple[int, ...]
-    """Offsets of the lengths above the end of a document."""
-    is_in_operator: bool
-    """Whether that is the document of `$setOnInsert`, and not the update, which has no such operator."""
-
-    @property
-    def is_stored(self) -> bool:
-        """Whether anything is stored of it: a replacement takes nothing from the filter but the `_id`."""
-        return bool(self.parents)
-
-
-def seeding(buf: bytes, element: Element, parents: tuple[int, ...]) -> Seeding | None:
-    """What keeps an upsert the same when a list takes the place of an equality in its filter.
-
-    `parents` are those of the equality. None: nothing does. That is so of the `_id`, of a path with a dot,
-    beside operators or another condition on the field, if the update writes to it, and before a pipeline.
-    Raises BsonError. Cost: O(elements of the filter and the update).
-    """
-    if len(parents) < 2 or element.name == _IDENTITY or b"." in element.name:
-        return None
-    statement = list(elements(buf, parents[-2]))
-    is_filter = any(part.name in _FILTERS and part.value == parents[-1] for part in statement)
-    updates = [part for part in statement if part.name in _UPDATES and part.kind == kinds.OBJECT]
-    names = [_first(part.name) for part in elements(buf, parents[-1])]
-    if not is_filter or not updates or names.count(element.name) > 1 or any(map(_is_operator, names)):
-        return None
-    (update,) = updates
-    operators = list(elements(buf, update.value))
-    if not operators or not _is_operator(operators[0].name):
-        return Seeding((), is_in_operator=False)
-    above = (*parents[:-1], update.value)
-    found = Seeding(above, is_in_operator=False)
-    for operator in operators:
-        for argument in elements(buf, operator.value):
-            written = [_first(argument.name)]
-            if operator.name == b"$rename":
-                written.append(_first(string_bytes(buf, argument)))
-            if element.name in written:
-                return None
-        if operator.name == b"$setOnInsert":
-            found = Seeding((*above, operator.value), is_in_operator=True)
-    return found
-
-
-def _first(path: bytes) -> bytes:
-    return path.partition(b".")[0]
-
-
-def _is_operator(name: bytes) -> bool:
-    return name.startswith(b"$")
 
 
 def _check_unknown(walk: Walk, operator: Element) -> None:

@@ -14,7 +14,6 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode
 from sealwire.policies.planning.plan import Place, Plan, RangeEdit, Replacement, ValueEdit
-from sealwire.policies.updates.updates import Seeding, seeding
 from sealwire.proxy.session.auditing.tally import SentTally
 from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.moving.forms import Forms
@@ -47,7 +46,6 @@ _LISTING: Final = {
     b"$eq": (b"$in", frozenset(b"$in $gt $gte $lt $lte".split())),
     b"$ne": (b"$nin", frozenset({b"$nin"})),
 }
-_NO_SEEDING: Final = Seeding((), is_in_operator=False)
 _NO_OPERATOR: Final = (b"$in", frozenset[bytes]())
 
 # `{$not: {$type: 4}}`: a `$pull` of a value leaves an array that holds it, a `$pull` by `$in` does not.
@@ -181,7 +179,7 @@ class _SeveralForms:
     What a move left behind under an older key is found by them, as long as the keyring has that key.
     """
 
-    __slots__ = ("_forms", "_items", "_keyring", "_left", "_message", "_seeds")
+    __slots__ = ("_forms", "_items", "_keyring", "_left", "_message")
 
     def __init__(self, message: bytes, keyring: Keyring, forms: Forms | None) -> None:
         self._message = message
@@ -189,7 +187,6 @@ class _SeveralForms:
         self._forms = forms
         self._left = MAX_MORE_BYTES
         self._items: dict[tuple[int, ...], list[StoredForm]] = {}
-        self._seeds: dict[Seeding, list[bytes]] = {}
 
     def edit(self, planned: ValueEdit | RangeEdit) -> Edit | None:
         """The edit of one value with all its forms; None if it has one form here.
@@ -205,9 +202,6 @@ class _SeveralForms:
         operator, beside = _LISTING.get(element.name, _NO_OPERATOR)
         if beside and any(other.name in beside for other in elements(message, planned.parents[-1])):
             return None
-        seeds = seeding(message, element, planned.parents) if planned.place is Place.SEED else _NO_SEEDING
-        if seeds is None:
-            return None
         forms = self._of(planned, ciphers)
         if planned.place is Place.ITEM:
             self._items.setdefault(planned.parents, []).extend(forms[1:])
@@ -218,26 +212,17 @@ class _SeveralForms:
             return Edit(element.start, element.end, listed, planned.parents)
         if planned.place is Place.ELEMENT:
             listed += _NO_ARRAY
-        if seeds.is_stored:
-            self._seeds.setdefault(seeds, []).append(_put(message, planned, *forms[0]).data)
         return _put(message, planned, kinds.OBJECT, _enclosed(listed))
 
     def appended(self) -> list[Edit]:
-        """What is put at the ends of lists and of updates, after all edits."""
+        """What is put at the ends of lists, after all edits."""
         found = []
         for parents, forms in self._items.items():
-            count = sum(1 for _ in elements(self._message, parents[-1]))
-            found.append(self._at_end(parents, _items(forms, count)))
-        for seeds, fields in self._seeds.items():
-            data = b"".join(fields)
-            if not seeds.is_in_operator:
-                data = b"\x03$setOnInsert\0" + _enclosed(data)
-            found.append(self._at_end(seeds.parents, data))
+            start = parents[-1]
+            end = start + int32_at(self._message, start) - 1
+            count = sum(1 for _ in elements(self._message, start))
+            found.append(Edit(end, end, _items(forms, count), parents))
         return found
-
-    def _at_end(self, parents: tuple[int, ...], data: bytes) -> Edit:
-        end = parents[-1] + int32_at(self._message, parents[-1]) - 1
-        return Edit(end, end, data, parents)
 
     def _ciphers(self, planned: ValueEdit) -> Sequence[ValueCipher]:
         """What makes the other forms of a value; none if it can have no other."""

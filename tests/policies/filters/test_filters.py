@@ -379,8 +379,7 @@ def test_a_value_that_a_list_may_replace_is_told_from_others(filter_: Filter, ex
     assert places(find(filter_)) == [expected]
     assert places({**find(filter_), "min": {"a": 1}}) == [Place.ALONE]
     upsert = {"q": filter_, "u": {"$set": {"a": 1}}, "upsert": True}
-    seeds = Place.SEED if expected is Place.CONDITION else Place.ALONE
-    assert places({"update": "patients", "updates": [upsert]}) == [seeds]
+    assert places({"update": "patients", "updates": [upsert]}) == [Place.ALONE]
     for options, place in ({"upsert": False}, expected), ({"upsert": False, "hint": "a_1"}, Place.ALONE):
         assert places({"update": "patients", "updates": [upsert | options]}) == [place]
     assert places({"create": "patients", "validator": filter_}) == [Place.ALONE]

@@ -7,11 +7,9 @@ import pytest
 from bson import SON, Decimal128, Int64
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.planning.plan import Use
 from sealwire.policies.roles.access import DENIED, ClassAccess
 from sealwire.policies.roles.rights import Rights
-from sealwire.policies.updates.updates import Seeding, seeding
-from tests.policies.support import covered, plan_message, plan_of, planned, planned_with, reason, value_edits
+from tests.policies.support import covered, plan_message, planned, planned_with, reason
 
 
 def update(change: Any, **more: Any) -> dict[str, Any]:
@@ -417,42 +415,3 @@ def test_who_replaces_a_document_writes_all_of_its_classes() -> None:
     with pytest.raises(Refusal) as caught:
         planned_with(of_one_class, update({"name": "y"}))
     assert caught.value.reason is Reason.ROLE
-
-
-def seeded(filter_: dict[str, Any], change: Any) -> Seeding | None:
-    """What keeps an upsert the same, of the first value in its filter."""
-    plan = plan_of(update(change, q=filter_, upsert=True))
-    edit = next(edit for edit in value_edits(plan) if edit.use is Use.MATCH)
-    return seeding(plan.buf, edit.element, edit.parents)
-
-
-def test_the_equality_of_an_upsert_may_be_stored_by_set_on_insert() -> None:
-    found = seeded({"nhs_number": "a", "name": "x"}, {"$set": {"name": "y"}})
-    assert found is not None
-    assert found.is_stored
-    assert not found.is_in_operator
-    found = seeded({"nhs_number": "a"}, {"$setOnInsert": {"name": "y"}})
-    assert found is not None
-    assert found.is_stored
-    assert found.is_in_operator
-    for replacement in ({"name": "y"}, {}):
-        found = seeded({"nhs_number": "a"}, replacement)
-        assert found is not None
-        assert not found.is_stored
-
-
-@pytest.mark.parametrize(
-    ("filter_", "change"),
-    [
-        ({"nhs_number": {"$eq": "a"}}, {"$set": {"name": "y"}}),
-        ({"nhs_number": "a", "nhs_number.x": {"$exists": False}}, {"$set": {"name": "y"}}),
-        ({"address.postcode": "a"}, {"$set": {"name": "y"}}),
-        ({"nhs_number": "a", "$comment": "x"}, {"$set": {"name": "y"}}),
-        ({"$and": [{"nhs_number": "a"}]}, {"$set": {"name": "y"}}),
-        ({"tags": "a"}, {"$addToSet": {"tags": "b"}}),
-        ({"tags": "a"}, {"$unset": {"tags.0": ""}}),
-        ({"nhs_number": "a"}, [{"$set": {"name": "y"}}]),
-    ],
-)
-def test_an_equality_that_could_not_be_stored_otherwise_stays(filter_: dict[str, Any], change: Any) -> None:
-    assert seeded(filter_, change) is None
