@@ -16,7 +16,7 @@ _MODULES = {
     "plan": ("plan", "verify"),
     "rehearse": ("rehearse",),
     "begin": ("encrypt", "reencrypt", "decrypt"),
-    "jobs": ("status", "pause", "resume", "abort"),
+    "jobs": ("status", "pause", "resume", "abort", "forget-worker"),
 }
 
 
