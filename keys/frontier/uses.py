@@ -23,6 +23,10 @@ class WindowMet(Exception):
     """A command uses values that move at this moment: it waits for the window to close."""
 
 
+class LeaseAwaited(WindowMet):
+    """A command relies on where values are, and nobody knows right now whether a class moves: it waits."""
+
+
 class FrontierLost(Exception):
     """A class moves, and how far is not known: nobody can say which form of a value is valid."""
 

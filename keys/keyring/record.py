@@ -8,9 +8,9 @@
      "mac": 32 B}
 
 `destroy_after` stands only where a destruction was announced, `plaintext` only where the class is stored in
-clear, `lender` only where the key is another class's, `begun` only when data moves to a pending key. A release that does not know one of them refuses the
-file. Version 1 has none of them nor `wrapped_at`, and no pending or retired key. It is read, and every write
-makes version 2.
+clear, `lender` only where the key is another class's, `begun` only if data moves to a pending key. A release
+that does not know one of them refuses the file. Version 1 has none of them nor `wrapped_at`, and no pending
+or retired key. It is read, and every write makes version 2.
 
 Nothing in it is secret without the KEK. Nothing here is authenticated yet: `file` does that.
 """

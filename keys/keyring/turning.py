@@ -64,8 +64,10 @@ def begin_move(
     *,
     dry_run: bool = False,
 ) -> DataKey:
-    """Write down that data is about to move to the pending key of a class: once its first frontier is on the server
-    and before its first window opens. A second time changes nothing but the keyring's generation.
+    """Write down that data is about to move to the pending key of a class.
+
+    To be called once its first frontier is on the server, and before its first window opens. A second time
+    changes nothing but the keyring's generation.
 
     From then on a proxy refuses the class when it finds no frontier, and the key cannot be cancelled.
     Raises UnknownKey CLASS_UNKNOWN; KeySettingError KEY_STATE: nothing is pending.

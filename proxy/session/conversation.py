@@ -258,8 +258,11 @@ class Conversation:
 
     def end(self, reason: CloseReason, detail: str = "") -> Close:
         """The session is over. What its commands use may go on at the server."""
+        moves = self.shared.moves
+        if moves.is_leased and self.awaited.reveals:
+            moves.leave(moves.adopt())
         for hold in self.awaited.holds():
-            self.shared.moves.leave(hold)
+            moves.leave(hold)
         self.states.happened(Event.ENDED)
         return Close(reason, detail)
 

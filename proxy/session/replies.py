@@ -10,7 +10,7 @@ from bson import encode
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
 from sealwire.keys.contexts.cache import ContextKeysMissing, ContextsMissing
 from sealwire.keys.errors import ContextShredded, KeyDestroyed, KeyRetired, UnknownKey
-from sealwire.keys.frontier.uses import CursorOutdated, FrontierLost, WindowMet
+from sealwire.keys.frontier.uses import CursorOutdated, FrontierLost, LeaseAwaited, WindowMet
 from sealwire.policies.errors import ErrorCode, Refusal
 from sealwire.policies.planning.numbers import is_true
 from sealwire.wire import kinds
@@ -75,6 +75,10 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
     WindowMet: (
         EXCEEDED_TIME_LIMIT,
         "a field moves to another key, and this command waited too long for that; try again",
+    ),
+    LeaseAwaited: (
+        EXCEEDED_TIME_LIMIT,
+        "Sealwire cannot see at the moment whether a field moves to another key; try again",
     ),
     ReplyTooLong: (
         OBJECT_TOO_LARGE,

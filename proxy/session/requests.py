@@ -133,6 +133,11 @@ class AwaitedRequests:
                 more = hold()
                 request.hold = more if request.hold is None else request.hold.joined(more)
 
+    @property
+    def reveals(self) -> bool:
+        """Whether a command whose reply is opened is under way."""
+        return any(each.kind is RequestKind.COMMAND and each.reveals for each in self._requests.values())
+
     def holds(self) -> Iterator[Hold]:
         """What the commands use of classes that move."""
         return (request.hold for request in self._requests.values() if request.hold is not None)

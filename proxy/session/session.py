@@ -125,9 +125,9 @@ class Session:
         return self._conversation.awaited.streaming
 
     @property
-    def has_uses(self) -> bool:
-        """Whether a command under way uses values of a class that moves."""
-        return any(not hold.is_empty for hold in self._conversation.awaited.holds())
+    def relies_on_lease(self) -> bool:
+        """Whether the answer to a command under way depends on where values of classes are."""
+        return self._conversation.awaited.reveals or any(self._conversation.awaited.holds())
 
     def move_began(self) -> None:
         """A class is followed from now on: what was sent before may use any of its values."""

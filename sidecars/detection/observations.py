@@ -18,7 +18,7 @@ NO_KEY: Final = frozenset({"UnknownKey", "KeyRetired", "KeyDestroyed"})
 HARMLESS: Final = frozenset(
     {
         *("ContextsMissing", "ContextKeysMissing", "ContextShredded"),
-        *("CursorOutdated", "FrontierLost", "WindowMet"),
+        *("CursorOutdated", "FrontierLost", "LeaseAwaited", "WindowMet"),
     }
 )
 """Those that pass by themselves, or follow from an erasure: no sign of anything."""

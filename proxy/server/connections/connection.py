@@ -193,7 +193,7 @@ class Connection(Carrier):
 
     def frontier_lost(self) -> None:
         """Cut what is under way and relies on knowing how far a class has moved."""
-        if self._session is not None and self._session.has_uses:
+        if self._session is not None and self._session.relies_on_lease:
             self.abort()
 
     def audit_has_room(self) -> None:

@@ -55,8 +55,8 @@ class SessionCore(Protocol):
         """Whether more replies to a command come without a request."""
 
     @property
-    def has_uses(self) -> bool:
-        """Whether a command under way uses values of a class that moves."""
+    def relies_on_lease(self) -> bool:
+        """Whether the answer to a command under way depends on where values of classes are."""
 
     def move_began(self) -> None:
         """A class that moves is followed from now on."""

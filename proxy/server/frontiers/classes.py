@@ -41,8 +41,17 @@ class FollowedClasses:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing can be under way that relies on a frontier."""
-        return all(uses is not None and uses.is_idle for uses in self._moves.classes.values())
+        """Whether nothing can be under way that relies on a lease."""
+        classes = self._moves.classes.values()
+        return self._moves.is_idle and all(uses is not None and uses.is_idle for uses in classes)
+
+    @property
+    def newest(self) -> dict[int, int]:
+        """By class id: the highest generation that was read."""
+        found: dict[int, int] = {}
+        for (class_id, _), generation in self.seen.items():
+            found[class_id] = max(generation, found.get(class_id, 0))
+        return found
 
     @property
     def is_moving(self) -> bool:
@@ -99,6 +108,7 @@ class FollowedClasses:
         """There is no lease."""
         for name in self.names:
             self.lose(name, Loss.NO_LEASE)
+        self._moves.lapse()
 
     def forget(self, name: str) -> None:
         """It does not move any more."""

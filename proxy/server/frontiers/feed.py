@@ -22,19 +22,21 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
 from enum import Enum
 from typing import Final, Protocol
 
 from sealwire.keys.frontier.frontier import Frontier
+from sealwire.keys.frontier.record import stated_transaction_s
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.frontiers.classes import FollowedClasses
-from sealwire.proxy.server.frontiers.lease import OwnLease
+from sealwire.proxy.server.frontiers.lease import OwnLease, Told
 from sealwire.proxy.server.frontiers.reading import Loss, class_ids, judge, moves_of, unnamed
 from sealwire.proxy.server.frontiers.store import Document, FrontierStore, StoreProblem
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tasks import spawn, within
-from sealwire.proxy.session.moving.moves import Moves
+from sealwire.proxy.session.moving.moves import MAX_CURSOR_S, QUIET_TRANSACTION_S, Moves
 
 _log = logging.getLogger("sealwire.server")
 
@@ -93,7 +95,11 @@ class FrontierFeed:
         load_keys: loads the keyring again
         """
         self._classes = FollowedClasses(moves)
+        self._moves = moves
+        moves.is_leased = store is not None
         moves.is_current = self._is_current
+        moves.transactions.limit_s = QUIET_TRANSACTION_S
+        self._elsewhere: Mapping[int, int] = {}
         self._live = live
         self._load_keys = load_keys
         self._metrics = metrics
@@ -169,11 +175,12 @@ class FrontierFeed:
         self._wake.set()
 
     def _is_current(self) -> bool:
-        """Whether what `Moves` knows can be relied on at this very moment."""
-        return not self._lease.has_run_out(self._clock())
+        """Whether what `Moves` knows can be relied on at this very moment. Cost: one reading of the clock."""
+        return self._store is None or (self._follows and self._clock() < self._lease.valid_until_s)
 
     def check(self) -> None:
         """About once a second: if the lease has run out, everything that relied on it ends."""
+        self._moves.tick(self._clock())
         if self._lease.has_run_out(self._clock()):
             self._start_over()
 
@@ -218,16 +225,19 @@ class FrontierFeed:
         """Renew, read, and let it count. Raises nothing that a server can cause. Cost: two round trips."""
         self.check()
         proxy, keyring, sent_at_s = self._lease.proxy, self._keyring, self._clock()
-        told = self._classes.acknowledged(self._lease.told)
+        acknowledged = self._classes.acknowledged(self._lease.told)
+        told = Told(proxy, acknowledged, self._classes.newest)
         try:
-            renewed = await store.renew(proxy, told, is_first=not self._lease.is_registered)
+            renewed = await store.renew(told, is_first=not self._lease.is_registered)
             if proxy != self._lease.proxy:
                 return
-            if not self._lease.renew(renewed, told, sent_at_s):
+            if not self._lease.renew(renewed, acknowledged, sent_at_s):
                 self._start_over()
                 return
             self._set_alarm()
             documents = await store.frontiers(class_ids(keyring))
+            if not self._follows:
+                self._elsewhere = await store.seen()
         except StoreProblem as problem:
             self._tell_problem(str(problem))
             self.check()
@@ -236,6 +246,7 @@ class FrontierFeed:
         self.check()
         # Another keyring may have come meanwhile: what it has was not asked for.
         if proxy == self._lease.proxy and keyring is self._keyring:
+            self._remember_moves(documents, renewed)
             self._take(documents)
 
     def pause_s(self) -> float:
@@ -248,9 +259,19 @@ class FrontierFeed:
             return MOVING_S
         return PENDING_S if self._classes.names else QUIET_S
 
+    def _remember_moves(self, documents: Mapping[int, Document], now: datetime | None) -> None:
+        """For how long cursors and transactions may go on that began before; `now` by the server's clock."""
+        for document in documents.values():
+            moved = document.get("confirmed")
+            if isinstance(moved, datetime) and now is not None:
+                self._moves.mark_cursors(MAX_CURSOR_S - (now - moved).total_seconds())
+        moving = {move.new.class_id for move in moves_of(self._keyring).values()}
+        granted = [stated_transaction_s(each) for number, each in documents.items() if number in moving]
+        self._moves.transactions.limit_s = 2 * max(granted) if granted else QUIET_TRANSACTION_S
+
     def _take(self, documents: Mapping[int, Document]) -> None:
         """Documents that were read under a lease that is held."""
-        answers = judge(self._keyring, documents, self._classes.seen)
+        answers = judge(self._keyring, documents, self._classes.seen, self._elsewhere)
         losses = {name: answer for name, answer in answers.items() if isinstance(answer, Loss)}
         endangers = self._classes.endangers(losses)
         if endangers:
@@ -264,6 +285,7 @@ class FrontierFeed:
             for name, answer in answers.items():
                 if isinstance(answer, Frontier):
                     self._classes.follow(name, answer, is_written=self._is_written(answer, documents))
+            self._classes.has_changed = self._classes.has_changed or not self._follows
             self._follows = True
             self._was_read.set()
         self._tell_sessions()
@@ -309,6 +331,7 @@ class FrontierFeed:
         self._metrics.frontiers.show(follows=self._follows, figures=figures)
         if self._classes.has_begun:
             self._classes.has_begun = False
+            self._moves.begin_to_follow()
             for connection in tuple(self._live):
                 connection.move_began()
         if self._classes.has_changed:

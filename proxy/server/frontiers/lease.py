@@ -1,10 +1,22 @@
 """The lease of this process: under which name, until when, and what it acknowledges."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import final
+from typing import NamedTuple, final
 from uuid import uuid4
 
 from sealwire.keys.frontier.record import LEASE_S
+
+
+class Told(NamedTuple):
+    """What a renewal tells the server."""
+
+    proxy: str
+    """The lease's name."""
+    acknowledged: Mapping[int, int] = {}
+    """By class id, the newest generation whose window may move for all this process does."""
+    seen: Mapping[int, int] = {}
+    """By class id, the newest generation that this process has read, under any lease."""
 
 
 @final

@@ -10,11 +10,14 @@ from typing import Any, Final, NamedTuple
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import DamagedFile
 from sealwire.keys.frontier.frontier import Frontier
-from sealwire.keys.frontier.record import parse_frontier
+from sealwire.keys.frontier.record import parse_frontier, stated_generation
 from sealwire.keys.keyring.keyring import Keyring
 
 Seen = Mapping[tuple[int, int], int]
 """By class id and new version: the highest generation that this process has read."""
+
+Elsewhere = Mapping[int, int]
+"""By class id: the highest generation that any process says it has read."""
 
 
 class Loss(Enum):
@@ -87,7 +90,7 @@ def unnamed(keyring: Keyring, class_names: Collection[str]) -> frozenset[str]:
 
 
 def judge(
-    keyring: Keyring, documents: Mapping[int, Mapping[str, Any]], seen: Seen
+    keyring: Keyring, documents: Mapping[int, Mapping[str, Any]], seen: Seen, elsewhere: Elsewhere
 ) -> dict[str, Frontier | Loss]:
     """By class: its frontier, or why it has none; `documents` by class id, as they were read.
 
@@ -97,7 +100,10 @@ def judge(
     answers: dict[str, Frontier | Loss] = {}
     for name in keyring.active_classes:
         active = keyring.cipher_for(name)
-        answer = _answer(active, moves.get(name), documents.get(active.class_id), seen)
+        move, document = moves.get(name), documents.get(active.class_id)
+        answer = _answer(active, move, document, seen)
+        if isinstance(answer, Frontier) and _is_behind(document, elsewhere.get(active.class_id, 0)):
+            answer = Loss.WENT_BACK
         if answer is not None:
             answers[name] = answer
     return answers
@@ -121,6 +127,14 @@ def _answer(
             return Loss.WENT_BACK
         return Loss.MISSING if move.has_begun else move.first
     return _parsed(move, document, seen)
+
+
+def _is_behind(document: Mapping[str, Any] | None, seen: int) -> bool:
+    """Whether a later generation was seen than a document states, or one was seen that is not there."""
+    try:
+        return (0 if document is None else stated_generation(document)) < seen
+    except DamagedFile:
+        return True
 
 
 def _parsed(move: PendingClass, document: Mapping[str, Any], seen: Seen) -> Frontier | Loss:

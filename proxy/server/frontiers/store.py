@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from bson.errors import BSONError
 from bson.int64 import Int64
 
-from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES
+from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES, leases_pipeline, parse_lease
 from sealwire.keys.private_file import read_private
 from sealwire.proxy.server.errors import FileProblem, StartReason
+from sealwire.proxy.server.frontiers.lease import Told
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -28,6 +29,7 @@ Document = Mapping[str, Any]
 MAX_URI_BYTES: Final = 65_536
 OPERATION_S: Final = 3.0
 """Three that fail fit into one lease."""
+_MOST_LEASES: Final = 10_000
 
 
 class StoreProblem(Exception):
@@ -37,11 +39,14 @@ class StoreProblem(Exception):
 class FrontierStore(Protocol):
     """What the feed needs of the server. Every method raises StoreProblem."""
 
-    async def renew(self, proxy: str, acknowledged: Mapping[int, int], *, is_first: bool) -> datetime | None:
-        """Renew the lease of `proxy`; `is_first`: make it. By class id what it acknowledges.
+    async def renew(self, told: Told, *, is_first: bool) -> datetime | None:
+        """Renew the lease that `told` names; `is_first`: make it.
 
         The server's time of this, aware; None where there is no such lease any more.
         """
+
+    async def seen(self) -> dict[int, int]:
+        """By class id, the newest generation that any process has read, by the leases that are there."""
 
     async def frontiers(self, class_ids: Sequence[int]) -> dict[int, Document]:
         """The documents of these classes, by class id; as they were when the lease was renewed, or newer."""
@@ -74,8 +79,11 @@ def read_uri(path: Path) -> str:
 class ServerStore:
     """The server behind a connection string. It is a `FrontierStore`; all methods are for one event loop."""
 
-    def __init__(self, uri: str) -> None:
-        """Connects when it is first asked. Cost: the import of pymongo, about 0.2 s."""
+    def __init__(self, uri: str, place: str = "") -> None:
+        """Connects when it is first asked. `place` is where the process listens: a lease says it to people.
+
+        Cost: the import of pymongo, about 0.2 s
+        """
         from pymongo import AsyncMongoClient  # noqa: PLC0415 - see read_uri
 
         wait_ms = int(OPERATION_S * 1000)
@@ -90,25 +98,26 @@ class ServerStore:
             readPreference="primary",
             retryWrites=True,
         )
+        self._place = place
         self._session: AsyncClientSession | None = None
         self._is_set: bool | None = None
 
     def __repr__(self) -> str:
         return "ServerStore()"
 
-    async def renew(self, proxy: str, acknowledged: Mapping[int, int], *, is_first: bool) -> datetime | None:
+    async def renew(self, told: Told, *, is_first: bool) -> datetime | None:
         """See FrontierStore."""
         from pymongo import ReturnDocument  # noqa: PLC0415 - see read_uri
 
-        told = {str(class_id): Int64(generation) for class_id, generation in acknowledged.items()}
-        update = {"$currentDate": {"renewed": True}, "$set": {"acknowledged": told}}
+        said = {"acknowledged": _named(told.acknowledged), "seen": _named(told.seen), "place": self._place}
+        update = {"$currentDate": {"renewed": True}, "$set": said}
         async with _asking():
             leases = await self._collection(LEASES)
             if self._session is not None:
                 await self._session.end_session()
             self._session = self._client.start_session(causal_consistency=True)
             after = await leases.find_one_and_update(
-                {"_id": proxy},
+                {"_id": told.proxy},
                 update,
                 upsert=is_first,
                 return_document=ReturnDocument.AFTER,
@@ -124,6 +133,20 @@ class ServerStore:
             collection = await self._collection(FRONTIERS)
             found = collection.find(wanted, session=self._session)
             return {document["_id"]: document async for document in found}
+
+    async def seen(self) -> dict[int, int]:
+        """See FrontierStore. Cost: one read of all leases, of which those of a day are there."""
+        newest: dict[int, int] = {}
+        async with _asking():
+            leases = await self._collection(LEASES)
+            found = await leases.aggregate(
+                [{"$limit": _MOST_LEASES}, *leases_pipeline()], session=self._session
+            )
+            async for document in found:
+                lease = parse_lease(document)
+                for class_id, generation in ({} if lease is None else lease.seen).items():
+                    newest[class_id] = max(generation, newest.get(class_id, 0))
+        return newest
 
     async def end_lease(self, proxy: str) -> None:
         """See FrontierStore."""
@@ -144,6 +167,10 @@ class ServerStore:
         level, w = ("majority", "majority") if self._is_set else (None, 1)
         database = self._client[DATABASE]
         return database.get_collection(name, read_concern=ReadConcern(level), write_concern=WriteConcern(w))
+
+
+def _named(generations: Mapping[int, int]) -> dict[str, Int64]:
+    return {str(class_id): Int64(generation) for class_id, generation in generations.items()}
 
 
 @asynccontextmanager

@@ -11,7 +11,9 @@ SIGHUP reads it all again (`reload`): what can change while it runs changes in o
 
 import asyncio
 import logging
+import os
 import signal
+import socket
 import time
 from functools import partial
 from typing import Any
@@ -69,6 +71,8 @@ _log = logging.getLogger("sealwire.server")
 
 # How long the loop may take to report that the last connections were cut.
 _ABORT_S = 1.0
+# A replica set has a listener for each member; people know a process by the first ones.
+_FEW = 3
 
 
 class Proxy:
@@ -295,12 +299,17 @@ class Proxy:
 
     def _followed_frontiers(self) -> FrontierFeed:
         uri, keys = self._loaded.frontier_uri, self.services.keys
-        store = None if uri is None else ServerStore(uri)
+        store = None if uri is None else ServerStore(uri, self._place())
         live = self.services.live
         self.frontiers = FrontierFeed(self.shared.moves, live, keys.load_anew, self.metrics, store)
         self.frontiers.use_policy(self.policy.rules.used_classes)
         self.frontiers.use_keyring(keys.keyring)
         return self.frontiers
+
+    def _place(self) -> str:
+        """Where this process is found, for people who wait for it."""
+        listening = [str(member.listen) for member in self.config.members[:_FEW]]
+        return f"{socket.gethostname()} ({', '.join(listening) or 'followed servers'}), process {os.getpid()}"
 
     async def _drain(self) -> None:
         services = self.services

@@ -49,7 +49,6 @@ class Pulse:
                 services.contexts.tick()
             self._show_keys()
             self._tell_of_keyring()
-            shared.moves.tick(now_s)
             frontiers.check()
             self._health.frontier = frontiers.following
             self._health.plaintext = services.metrics.plaintext.shown()

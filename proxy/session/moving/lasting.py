@@ -1,12 +1,12 @@
 """From a command to the end of its uses: what it uses, and what has to end before they do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from sealwire.keys.frontier.uses import CursorOutdated, TransactionLost
+from sealwire.keys.frontier.frontier import Position
+from sealwire.keys.frontier.uses import CursorOutdated, TransactionLost, WindowMet
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Plan
-from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.moving.moves import Hold, Moves
 from sealwire.proxy.session.moving.touched import touched
 from sealwire.proxy.session.replies import is_ok
@@ -14,7 +14,7 @@ from sealwire.wire import kinds
 from sealwire.wire.int32 import int32_at
 from sealwire.wire.raw_bson import Element, elements, find_element
 
-_ENDING: Final = frozenset({b"commitTransaction", b"abortTransaction"})
+ENDING: Final = frozenset({b"commitTransaction", b"abortTransaction"})
 
 _REJECTED: Final = frozenset(
     {
@@ -33,17 +33,25 @@ _FIRST_LOCATION: Final = 15_000
 
 
 def held_by(  # noqa: PLR0913 - one for each thing that says it
-    moves: Moves, plan: Plan, body: int, name: bytes, forms: Forms, policy: PolicySet, *, is_marked: bool
+    moves: Moves,
+    plan: Plan,
+    body: int,
+    name: bytes,
+    named: Mapping[str, frozenset[Position] | None],
+    policy: PolicySet,
+    *,
+    is_marked: bool,
 ) -> Hold | None:
     """What a command that is about to be sent holds up until its reply is here; None: nothing.
 
+    `named`: by moving class, the positions of the values that it names, as `Forms.named` has them.
     `is_marked`: whether it goes on with a cursor that was opened while classes moved. What belongs to a
     transaction is held until that ends. Raises WindowMet, FrontierLost,
     TransactionLost, CursorOutdated, BsonError. Cost: O(message).
     """
     transaction = _transaction(plan.buf, body)
-    if name in _ENDING:
-        if transaction in moves.transactions.lost and name == b"commitTransaction":
+    if name in ENDING:
+        if moves.transactions.is_lost(transaction) and name == b"commitTransaction":
             raise TransactionLost
         hold = moves.transactions.take(transaction)
         if hold is not None:
@@ -56,7 +64,9 @@ def held_by(  # noqa: PLR0913 - one for each thing that says it
         return _gone_on_with(moves, plan.buf, body, transaction, is_marked=is_marked)
     if not plan.protected:
         return None
-    hold = moves.begin(touched(plan, policy, moves.classes, forms.named))
+    if transaction and not moves.transactions.has_room_for(transaction):
+        raise WindowMet
+    hold = moves.begin(touched(plan, policy, moves.classes, named))
     hold.transaction = transaction
     hold.outlasts_errors = any(stage in plan.buf for stage in _WRITING)
     return hold
@@ -81,14 +91,14 @@ def _gone_on_with(
     if number is None or number.kind != kinds.LONG:
         return None
     cursor_id = message[number.value : number.end]
-    if cursor_id in moves.cursors.lost or transaction in moves.transactions.lost:
+    if moves.cursors.is_lost(cursor_id) or moves.transactions.is_lost(transaction):
         raise CursorOutdated
     hold = moves.cursors.take(cursor_id)
     if hold is not None or moves.transactions.has(transaction):
         return hold
     if not is_marked and moves.have_begun:
-        # While classes move each cursor gets a mark, so this one was opened before. It may have passed
-        # documents that moved, or still be looking for their old form.
+        # While classes move, and for a while after, each cursor gets a mark: this one was opened before. It
+        # may have passed documents that moved, or still be looking for their old form.
         raise CursorOutdated
     # nothing has moved yet; or by its mark another process opened it, and holds until it ends
     hold = moves.begin(dict.fromkeys(moves.classes))

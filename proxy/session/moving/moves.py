@@ -1,9 +1,10 @@
 """The classes that move, as all sessions of one process know them, and the uses that they have under way.
 
 A use ends with the reply to its command. Where that leaves a cursor open it ends with the cursor, and in a
-transaction with that. A connection that breaks before a reply says nothing of what the server still does: its
-use is kept for `GRACE_S`, or for as long as a transaction may last. What is never seen to end is given up
-when the server has long done so itself.
+transaction with that. Transactions are known from their first command on, also while nothing moves: one that
+is open when a class is first followed may have stored any of its values. A connection that breaks before a
+reply says nothing of what the server still does: its use is kept for `GRACE_S`, or for as long as a
+transaction may last. What is never seen to end is given up when the server has long done so itself.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +18,11 @@ GRACE_S: Final = 10.0
 MAX_CURSOR_S: Final = 1900.0
 """A cursor ends when idle for 10 minutes, and with its session after 30."""
 MAX_TRANSACTION_S: Final = 120.0
-"""Twice what a server grants a transaction (transactionLifetimeLimitSeconds)."""
+"""Twice what a server grants a transaction by default (transactionLifetimeLimitSeconds)."""
+
+QUIET_TRANSACTION_S: Final = 86_400.0
+"""While nothing moves nobody has asked the server how long it grants one."""
+_MAX_KEPT: Final = 65_536
 
 Touched = Mapping[str, Iterable[Position] | None]
 """By class: the values that a command uses, None for any."""
@@ -27,10 +32,12 @@ Touched = Mapping[str, Iterable[Position] | None]
 class Hold:
     """The uses of one command, until they are over."""
 
-    __slots__ = ("_uses", "is_brief", "outlasts_errors", "transaction")
+    __slots__ = ("_uses", "epoch", "is_brief", "outlasts_errors", "transaction")
 
-    def __init__(self, uses: list[tuple[Uses, UseId]], *, is_brief: bool = False) -> None:
+    def __init__(self, uses: list[tuple[Uses, UseId]], epoch: int, *, is_brief: bool = False) -> None:
         self._uses = uses
+        self.epoch = epoch
+        """Under which lease it began: what began under an earlier one counts no longer."""
         self.is_brief = is_brief
         """Whether it ends with the reply, though a cursor stays open."""
         self.outlasts_errors = False
@@ -46,13 +53,10 @@ class Hold:
 
     def joined(self, other: "Hold") -> "Hold":
         """Both, to be ended together."""
-        joined = Hold(self._uses + other._uses, is_brief=self.is_brief and other.is_brief)
+        is_brief = self.is_brief and other.is_brief
+        joined = Hold(self._uses + other._uses, min(self.epoch, other.epoch), is_brief=is_brief)
         joined.transaction = self.transaction or other.transaction
         return joined
-
-    def is_held_for(self, classes: Mapping[str, Uses | None]) -> bool:
-        """Whether all its uses still count: their classes were not lost since."""
-        return all(any(uses is known for known in classes.values()) for uses, _ in self._uses)
 
     def end(self) -> None:
         """They are over. A second time changes nothing."""
@@ -65,14 +69,30 @@ class Hold:
 class Outlasting:
     """Holds that outlast their command, by what ends them; each is given up `limit_s` after its last sign."""
 
-    __slots__ = ("_kept", "_limit_s", "_now_s", "lost")
+    __slots__ = ("_kept", "_lost", "_now_s", "limit_s")
 
     def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
+        self.limit_s = limit_s
         self._now_s = 0.0
         self._kept: dict[bytes, tuple[Hold, float]] = {}
-        self.lost: set[bytes] = set()
-        """Those whose uses were dropped with a lease: what they yield counts no longer."""
+        self._lost: dict[bytes, float] = {}
+
+    def is_lost(self, key: bytes) -> bool:
+        """Whether its uses were dropped with a lease: what it yields counts no longer.
+
+        That is remembered for as long as the server may keep it, whether a class moves by then or not.
+        """
+        return key in self._lost
+
+    def lose_one(self, key: bytes) -> None:
+        """What is under this key counts no longer."""
+        self._lost[key] = self._now_s
+        self._end(key)
+
+    def adopt(self, hold: Callable[[], Hold]) -> None:
+        """Give each that is kept one hold more. Cost: O(kept)."""
+        for key, (kept, seen_at_s) in tuple(self._kept.items()):
+            self._kept[key] = kept.joined(hold()), seen_at_s
 
     def keep(self, key: bytes, hold: Hold) -> None:
         """Until it is taken. Where the key has a hold already, both last."""
@@ -80,6 +100,15 @@ class Outlasting:
         if present is not None and present[0] is not hold:
             hold = hold.joined(present[0])
         self._kept[key] = hold, self._now_s
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether none is kept."""
+        return not self._kept
+
+    def has_room_for(self, key: bytes) -> bool:
+        """Whether one more can be kept."""
+        return key in self._kept or len(self._kept) < _MAX_KEPT
 
     def has(self, key: bytes) -> bool:
         """Whether a hold is kept under this key."""
@@ -96,36 +125,51 @@ class Outlasting:
             hold.end()
 
     def lose(self) -> None:
-        """Drop them all, and remember which they were. Cost: O(held)."""
-        self.lost.update(self._kept)
+        """Drop them all, and remember which they were. Cost: O(kept)."""
         for key in tuple(self._kept):
-            self._end(key)
+            self.lose_one(key)
 
     def tick(self, now_s: float) -> None:
         """The monotonic clock."""
         self._now_s = now_s
         for key, (_, seen_at_s) in tuple(self._kept.items()):
-            if now_s - seen_at_s >= self._limit_s:
+            if now_s - seen_at_s >= self.limit_s:
                 self._end(key)
+        self._lost = {key: at_s for key, at_s in self._lost.items() if now_s - at_s < self.limit_s}
 
 
 @final
 class Moves:
     """See the module. All methods are for the sessions' thread."""
 
-    __slots__ = ("_leaving", "_left", "classes", "cursors", "is_current", "transactions")
+    __slots__ = (
+        "_epoch",
+        "_leaving",
+        "_left",
+        "_marks_until_s",
+        "_now_s",
+        "classes",
+        "cursors",
+        "is_current",
+        "is_leased",
+        "transactions",
+    )
 
     def __init__(self) -> None:
         self.classes: dict[str, Uses | None] = {}
         """Empty while nothing moves, which is what the data path asks. None: the frontier is not known."""
+        self.is_leased = False
+        """Whether frontiers are followed: then nothing that relies on where values are is sent without a lease."""
         self.is_current: Callable[[], bool] = lambda: True
-        """Whether the lease stands right now: an event loop that was held up may not have noticed yet."""
+        """Whether the lease stands right now: a process that was stopped has not noticed yet."""
         self.cursors = Outlasting(MAX_CURSOR_S)
         """By cursor id, as the reply has it."""
         self.transactions = Outlasting(MAX_TRANSACTION_S)
         """By session id and transaction number, as the command has them."""
         self._leaving = Outlasting(GRACE_S)
         self._left = 0
+        self._epoch = 0
+        self._now_s = self._marks_until_s = 0.0
 
     def __repr__(self) -> str:
         return f"Moves(classes={len(self.classes)})"
@@ -139,20 +183,22 @@ class Moves:
             uses.observe(frontier)
 
     def lose(self, class_name: str) -> None:
-        """The lease has run out: windows may move under what is under way, so nothing of it counts any more.
-
-        The caller cuts the connections whose sessions have uses (`Session.has_uses`).
-        """
+        """Nobody knows where its values are: nothing that may have used them counts any more."""
         self.classes[class_name] = None
+        self.lapse()
+
+    def lapse(self) -> None:
+        """The lease has run out: a class may begin to move, or windows move, under what is under way.
+
+        The caller cuts the connections that rely on it (`Session.relies_on_lease`).
+        """
+        self._epoch += 1
         for outlasting in (self.cursors, self.transactions):
             outlasting.lose()
 
     def forget(self, class_name: str) -> None:
         """The move is over, and the keyring says so."""
         self.classes.pop(class_name, None)
-        if not self.classes:
-            for outlasting in (self.cursors, self.transactions):
-                outlasting.lost.clear()
 
     def begin(self, touched: Touched) -> Hold:
         """The uses of a command that is about to be sent; an empty hold where it touches nothing that moves.
@@ -160,26 +206,45 @@ class Moves:
         Raises WindowMet, FrontierLost; nothing is held then.
         """
         held: list[tuple[Uses, UseId]] = []
-        if touched and not self.is_current():
-            raise FrontierLost
         for class_name, positions in touched.items():
             uses = self.classes[class_name]
             use = None if uses is None else uses.begin(positions)
             if uses is None or use is None:
-                Hold(held).end()
+                Hold(held, self._epoch).end()
                 raise FrontierLost if uses is None else WindowMet
             held.append((uses, use))
-        return Hold(held)
+        return Hold(held, self._epoch)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the server can be at work on nothing that was sent under this lease or an earlier one."""
+        return self.transactions.is_idle and self._leaving.is_idle
+
+    def begin_to_follow(self) -> None:
+        """A class is followed that was not: what outlasts its command may use any value of it."""
+        for outlasting in (self.transactions, self._leaving):
+            outlasting.adopt(self.adopt)
 
     def adopt(self) -> Hold:
         """What is under way when a class is first followed may use any value of it."""
         known = [uses for uses in self.classes.values() if uses is not None]
-        return Hold([(uses, uses.adopt()) for uses in known], is_brief=True)
+        return Hold([(uses, uses.adopt()) for uses in known], self._epoch, is_brief=True)
 
     @property
     def have_begun(self) -> bool:
-        """Whether a value of a class that is followed may have moved."""
+        """Whether a value may have moved since a cursor was opened that has no mark."""
+        if self._now_s < self._marks_until_s:
+            return True
         return any(uses is not None and uses.frontier.has_begun for uses in self.classes.values())
+
+    @property
+    def marks_cursors(self) -> bool:
+        """Whether cursors get a mark: while classes move, and until those are gone that were opened before."""
+        return bool(self.classes) or self._now_s < self._marks_until_s
+
+    def mark_cursors(self, for_s: float) -> None:
+        """Values have moved: cursors without a mark may have been opened before that, for so long from now."""
+        self._marks_until_s = max(self._marks_until_s, self._now_s + for_s)
 
     def leave(self, hold: Hold) -> None:
         """No good reply is seen: the server may be at work for a while, or a transaction go on."""
@@ -199,13 +264,14 @@ class Moves:
             hold.end()
 
     def _keep_transaction(self, hold: Hold) -> None:
-        if hold.is_held_for(self.classes):
+        if hold.epoch == self._epoch:
             self.transactions.keep(hold.transaction, hold)
         else:
-            self.transactions.lost.add(hold.transaction)
+            self.transactions.lose_one(hold.transaction)
             hold.end()
 
     def tick(self, now_s: float) -> None:
-        """About once a second: give up what has surely ended."""
+        """About once a second: give up what has surely ended. The clock goes on while the process is stopped."""
+        self._now_s = now_s
         for outlasting in (self.cursors, self.transactions, self._leaving):
             outlasting.tick(now_s)

@@ -7,7 +7,7 @@ from typing import Final, final
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.keys.contexts.cache import ContextsMissing
-from sealwire.keys.frontier.uses import FrontierLost, TransactionLost, WindowMet
+from sealwire.keys.frontier.uses import FrontierLost, LeaseAwaited, TransactionLost, WindowMet
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.commands.command import DocumentSequence
 from sealwire.policies.commands.passage import target_of
@@ -42,7 +42,7 @@ from sealwire.proxy.session.login.legacy import COMMAND_SUFFIX, LEGACY_COMMANDS
 from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
 from sealwire.proxy.session.moving.abandoned import abort_of
 from sealwire.proxy.session.moving.forms import Forms
-from sealwire.proxy.session.moving.lasting import held_by
+from sealwire.proxy.session.moving.lasting import ENDING, held_by
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.cursors import Opened
@@ -62,6 +62,8 @@ from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg, refresh_chec
 from sealwire.wire.op_query import parse_op_query
 from sealwire.wire.raw_bson import Cursor, elements
 
+_AUTOCOMMIT: Final = b"\x08autocommit\0"
+"""Every command of a transaction has it."""
 _COMMAND_COUNTS: Final = {label: Count(Counter.COMMANDS, label=label) for label in COMMAND_LABELS}
 
 
@@ -198,8 +200,9 @@ class ClientSide(Side):
         unanswered = parsed.flags & MORE_TO_COME
         shared = conversation.shared
         settings, keyring, known = shared.settings, shared.keyring, shared.passing
-        is_moving = bool(shared.moves.classes)
-        forms = Forms(shared.moves, keyring) if is_moving or keyring.plaintext_classes else None
+        moves = shared.moves
+        is_moving = bool(moves.classes)
+        forms = Forms(moves, keyring) if is_moving or keyring.plaintext_classes else None
         is_planned = is_moving or (settings.audit is not None and settings.audits_passing)
         target = None if is_planned else target_of(message, parsed.body, known.planned)
         if target is not None:
@@ -230,6 +233,8 @@ class ClientSide(Side):
             rights=rights,
         )
         effects = [] if rights is None else judged(conversation, rights, stated, plan, opened)
+        if is_moving and plan.protected:
+            self._require_lease()
         rewritten = apply_plan(plan, shared, settled, forms)
         label = command_label(plan.command)
         count = _COMMAND_COUNTS[label]
@@ -237,7 +242,7 @@ class ClientSide(Side):
         if rights is not None:
             request.stated = stated
             request.client = conversation.entitled.client
-        if forms is not None and is_moving:
+        if is_moving or moves.is_leased:
             self._hold_up(forms, plan, parsed, name, opened, request)
         effects.append(count)
         if tally is not None:
@@ -270,20 +275,36 @@ class ClientSide(Side):
         request = Request(RequestKind.HELLO, "hello", "")
         return [self._send_on(hello, None if parsed.flags & MORE_TO_COME else request)]
 
-    def _hold_up(
-        self, forms: Forms, plan: Plan, parsed: OpMsg, name: bytes, opened: Opened, request: Request
+    def _require_lease(self) -> None:
+        """Raises LeaseAwaited."""
+        if not self._conversation.shared.moves.is_current():
+            raise LeaseAwaited
+
+    def _hold_up(  # noqa: PLR0913, PLR0917 - what a command is
+        self, forms: Forms | None, plan: Plan, parsed: OpMsg, name: bytes, opened: Opened, request: Request
     ) -> None:
-        """Note what a command uses of classes that move. Raises WindowMet, FrontierLost: it is not sent."""
+        """Note what a command uses of classes that move, or may once they do, and of transactions.
+
+        Raises WindowMet, FrontierLost, TransactionLost, CursorOutdated: it is not sent.
+        """
         shared = self._conversation.shared
+        moves = shared.moves
+        is_in_transaction = plan.buf.find(_AUTOCOMMIT) >= 0
+        if plan.protected or opened is not Opened.NO or (is_in_transaction and name in ENDING):
+            self._require_lease()
+        if not (is_in_transaction or moves.marks_cursors):
+            return
         if name != b"getMore" or opened is not Opened.NO:
+            named = {} if forms is None else forms.named
             is_marked = opened is Opened.BY_MARK
             request.hold = held_by(
-                shared.moves, plan, parsed.body, name, forms, shared.settings.policy, is_marked=is_marked
+                moves, plan, parsed.body, name, named, shared.settings.policy, is_marked=is_marked
             )
-        # so that its cursor is known to have been opened while classes moved
-        request.marks = request.marks or request.reveals
+        if moves.marks_cursors:
+            # so that its cursor is known to have been opened while classes moved
+            request.marks = request.marks or request.reveals
         if parsed.flags & MORE_TO_COME and request.hold is not None:
-            shared.moves.leave(request.hold)
+            moves.leave(request.hold)
 
     def _check_access(self, message: bytes, parsed: OpMsg) -> None:
         """Raises LoginNeeded, UsersUnknown for a command that no server answers without a login."""

@@ -71,7 +71,7 @@ class FakeSession:
         return self.awaiting
 
     @property
-    def has_uses(self) -> bool:
+    def relies_on_lease(self) -> bool:
         return self.uses
 
     def move_began(self) -> None:

@@ -10,6 +10,7 @@ from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier, Win
 from sealwire.keys.frontier.record import frontier_document
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.proxy.server.frontiers.lease import Told
 from sealwire.proxy.server.frontiers.store import Document, StoreProblem
 from tests.keys.samples import NOW
 
@@ -94,6 +95,7 @@ class MemoryServer:
 
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     leases: dict[str, tuple[datetime, dict[int, int]]] = field(default_factory=dict)
+    seen: dict[str, Mapping[int, int]] = field(default_factory=dict)
     documents: dict[int, Document] = field(default_factory=dict)
 
     def put(self, frontier: Frontier) -> None:
@@ -114,12 +116,21 @@ class MemoryStore:
     meanwhile: Callable[[str], None] = lambda _name: None
     """Called with the name of each question before it is answered."""
 
-    async def renew(self, proxy: str, acknowledged: Mapping[int, int], *, is_first: bool) -> datetime | None:
+    async def renew(self, told: Told, *, is_first: bool) -> datetime | None:
         self._ask("renew")
-        if proxy not in self.server.leases and not is_first:
+        if told.proxy not in self.server.leases and not is_first:
             return None
-        self.server.leases[proxy] = self.server.now, dict(acknowledged)
+        self.server.leases[told.proxy] = self.server.now, dict(told.acknowledged)
+        self.server.seen[told.proxy] = dict(told.seen)
         return self.server.now
+
+    async def seen(self) -> dict[int, int]:
+        self._ask("seen")
+        newest: dict[int, int] = {}
+        for proxy in self.server.leases:
+            for class_id, generation in self.server.seen.get(proxy, {}).items():
+                newest[class_id] = max(generation, newest.get(class_id, 0))
+        return newest
 
     async def frontiers(self, class_ids: Sequence[int]) -> dict[int, Document]:
         self._ask("frontiers")

@@ -33,9 +33,13 @@ from tests.proxy.server.frontiers.server import (
 KEY = (CLASS_ID, 2)
 
 
-def judged(keyring: Keyring, found: dict[str, Any] | None, seen: int = 0) -> Frontier | Loss | None:
+def judged(
+    keyring: Keyring, found: dict[str, Any] | None, seen: int = 0, elsewhere: int = 0
+) -> Frontier | Loss | None:
     documents = {} if found is None else {CLASS_ID: found}
-    answers = judge(keyring, documents, {KEY: seen} if seen else {})
+    answers = judge(
+        keyring, documents, {KEY: seen} if seen else {}, {CLASS_ID: elsewhere} if elsewhere else {}
+    )
     assert set(answers) <= {CLASS}
     return answers.get(CLASS)
 
@@ -70,7 +74,17 @@ def test_a_frontier_is_what_its_document_says() -> None:
 def test_each_class_has_its_own_answer() -> None:
     other = Frontier(OTHER_ID, 1, 2, 3)
     documents = {CLASS_ID: document(OPEN), OTHER_ID: document(other)}
-    assert judge(BOTH_MOVING, documents, {}) == {CLASS: OPEN, OTHER: other}
+    assert judge(BOTH_MOVING, documents, {}, {}) == {CLASS: OPEN, OTHER: other}
+
+
+def test_one_that_is_older_than_what_any_process_has_read_is_not_believed() -> None:
+    assert judged(MOVING, document(OPEN), elsewhere=OPEN.generation) == OPEN
+    assert judged(MOVING, document(OPEN), elsewhere=OPEN.generation + 1) is Loss.WENT_BACK
+    assert judged(MOVING, None, elsewhere=1) is Loss.WENT_BACK
+    earlier = document(replace(OPEN, old_version=1)) | {"new": 1}
+    assert judged(MOVING, earlier, elsewhere=OPEN.generation) == FIRST
+    assert judged(MOVING, earlier, elsewhere=OPEN.generation + 1) is Loss.WENT_BACK
+    assert judged(QUIET, None, elsewhere=9) is None
 
 
 @pytest.mark.parametrize("seen", [OPEN.generation + 1, CLOSED.generation])

@@ -159,10 +159,10 @@ def test_a_command_holds_its_values_up_until_its_reply(moving: Session) -> None:
     sent(moving, insert(MIDDLE))
     moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
     assert acknowledged(moving) is None
-    assert moving.has_uses
+    assert moving.relies_on_lease
     moving.server_data(reply({"ok": 1.0, "n": 1}))
     assert acknowledged(moving) == 4
-    assert not moving.has_uses
+    assert not moving.relies_on_lease
 
 
 @pytest.mark.parametrize("ends_by", ["getMore", "killCursors"])
@@ -213,7 +213,7 @@ def test_a_cursor_that_another_process_opened_is_known_by_its_mark(moving: Sessi
     more = {"getMore": Int64(77), "collection": told["cursor"]["ns"].partition(".")[2]}
     asked_more = asked(sent(elsewhere, more))
     assert asked_more["collection"] == "patients"
-    assert elsewhere.has_uses
+    assert elsewhere.relies_on_lease
 
 
 def test_what_was_sent_before_a_class_is_followed_holds_its_first_window_up() -> None:
@@ -229,7 +229,7 @@ def test_what_was_sent_before_a_class_is_followed_holds_its_first_window_up() ->
 
 def test_a_lease_that_ran_out_unnoticed_is_no_lease(moving: Session) -> None:
     moving.shared.moves.is_current = lambda: False
-    assert body_of(written(sent(moving, find(LOW)), ToClient))["code"] == RETRY
+    assert waits(sent(moving, find(LOW)))
 
 
 TRANSACTION = {"lsid": {"id": "a session"}, "txnNumber": Int64(4), "autocommit": False}
@@ -405,7 +405,7 @@ def test_a_commit_that_is_refused_leaves_no_transaction_open(moving: Session, sa
         answer = moving.server_data(reply(said, request_id))
         assert body_of(written(answer, ToClient))["code"] == RETRY
         assert response_to_of(written(answer, ToClient)) == request_id
-    assert not moving.has_uses
+    assert not moving.relies_on_lease
 
 
 def test_an_unacknowledged_commit_that_is_refused_closes(moving: Session) -> None:
@@ -487,4 +487,5 @@ def test_a_name_that_nobody_can_tell_ends_the_wait_and_the_next_command_has_its_
 def test_nothing_is_asked_once_the_move_is_over(moving: Session) -> None:
     moving.shared.moves.forget("nhs")
     assert asked(sent(moving, find(MIDDLE)))["filter"] == {"nhs_number": sealed("nhs", MIDDLE)}
-    assert not moving.has_uses
+    moving.server_data(reply(cursor(0)))
+    assert not moving.relies_on_lease

@@ -4,7 +4,7 @@ import pytest
 
 from sealwire.keys.frontier.frontier import AFTER_ALL, Frontier, Window
 from sealwire.keys.frontier.uses import FrontierLost, Uses, WindowMet
-from sealwire.proxy.session.moving.moves import GRACE_S, MAX_CURSOR_S, Moves
+from sealwire.proxy.session.moving.moves import GRACE_S, MAX_CURSOR_S, MAX_TRANSACTION_S, Moves
 
 QUIET = Frontier(7, 1, 2)
 OPEN = Frontier(7, 1, 2, 2, Window(b"b", b"d"))
@@ -101,13 +101,61 @@ def test_what_is_adopted_is_held_in_every_class_that_is_followed(moves: Moves) -
     assert (acknowledged(moves), acknowledged(moves, "b")) == (2, 2)
 
 
-def test_a_loss_is_remembered_until_nothing_moves(moves: Moves) -> None:
+def test_a_loss_is_remembered_for_as_long_as_the_server_may_keep_it(moves: Moves) -> None:
+    moves.tick(5.0)
     moves.cursors.keep(b"1", moves.begin({"a": None}))
+    moves.transactions.keep(b"t", moves.begin({}))
     moves.lose("a")
-    assert b"1" in moves.cursors.lost
     moves.forget("a")
-    assert not moves.cursors.lost
-    assert not moves.have_begun
+    moves.tick(5.0 + MAX_TRANSACTION_S - 1)
+    assert moves.transactions.is_lost(b"t")
+    moves.tick(5.0 + MAX_TRANSACTION_S)
+    assert not moves.transactions.is_lost(b"t")
+    assert moves.cursors.is_lost(b"1")
+    moves.tick(5.0 + MAX_CURSOR_S)
+    assert not moves.cursors.is_lost(b"1")
+
+
+def test_a_transaction_is_lost_with_the_lease_while_nothing_moves() -> None:
+    moves = Moves()
+    kept, under_way = moves.begin({}), moves.begin({})
+    kept.transaction, under_way.transaction = b"kept", b"under way"
+    moves.keep_for(kept, b"")
+    moves.lapse()
+    moves.leave(under_way)
+    assert moves.transactions.is_lost(b"kept")
+    assert moves.transactions.is_lost(b"under way")
+    assert moves.transactions.is_idle
+
+
+def test_a_transaction_that_is_open_when_a_class_is_first_followed_may_have_stored_any_value() -> None:
+    moves = Moves()
+    hold = moves.begin({})
+    hold.transaction = b"t"
+    moves.keep_for(hold, b"")
+    moves.leave(moves.begin({}))
+    moves.follow("a", QUIET)
+    moves.begin_to_follow()
+    moves.follow("a", OPEN)
+    moves.tick(GRACE_S)
+    assert acknowledged(moves) is None
+    taken = moves.transactions.take(b"t")
+    assert taken is not None
+    taken.end()
+    assert acknowledged(moves) == OPEN.generation
+    assert moves.is_idle
+
+
+def test_cursors_without_a_mark_are_older_for_a_while_after_a_move(moves: Moves) -> None:
+    moves.forget("a")
+    assert not (moves.marks_cursors or moves.have_begun)
+    moves.tick(100.0)
+    moves.mark_cursors(60.0)
+    moves.mark_cursors(-5.0)
+    assert moves.marks_cursors
+    assert moves.have_begun
+    moves.tick(160.0)
+    assert not (moves.marks_cursors or moves.have_begun)
 
 
 def test_whether_anything_has_moved(moves: Moves) -> None:

@@ -1,0 +1,154 @@
+"""Sessions of a process that follows frontiers, while nothing moves: what needs a lease, and what is remembered."""
+
+from typing import Any
+
+import pytest
+from bson import Int64
+
+from sealwire.keys.frontier.frontier import Frontier, Window
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.proxy.session.effects import ToClient, ToServer
+from sealwire.proxy.session.moving.moves import GRACE_S
+from sealwire.proxy.session.session import Session
+from tests.proxy.session import world
+from tests.proxy.session.moving.talk import acknowledged, asked, cursor, find, insert, sent, waits
+from tests.proxy.session.world import body_of, data_key, reply, written
+
+CLASS_ID = world.class_id_of("nhs")
+RETRY, OUTDATED = 262, 43
+TRANSACTION: dict[str, Any] = {
+    "lsid": {"id": "a session"},
+    "txnNumber": Int64(4),
+    "autocommit": False,
+}
+END: dict[str, Any] = {"commitTransaction": 1, **TRANSACTION}
+MOVING = Keyring(
+    [
+        key
+        for name in world.POLICY.class_names
+        for key in (data_key(name), *([data_key(name, 2, KeyState.PENDING)] if name == "nhs" else []))
+    ]
+)
+FIRST = Frontier(CLASS_ID, 1, 2)
+ALL_OPEN = FIRST.opened(b"\xff")
+
+
+@pytest.fixture
+def leased() -> Session:
+    session = world.session()
+    session.shared.moves.is_leased = True
+    return session
+
+
+def lapse(session: Session, *, is_current: bool = True) -> None:
+    session.shared.moves.lapse()
+    session.shared.moves.is_current = lambda: is_current
+
+
+def begin_to_move(session: Session) -> None:
+    session.shared.use_keyring(MOVING)
+    moves = session.shared.moves
+    moves.follow("nhs", FIRST)
+    moves.begin_to_follow()
+    session.move_began()
+    moves.follow("nhs", ALL_OPEN)
+
+
+PROTECTED: list[dict[str, Any]] = [
+    find("ann"),
+    insert("ann"),
+    {"find": "patients", "filter": {"_id": 1}},
+    {"aggregate": "patients", "pipeline": [], "cursor": {}},
+    {"getMore": Int64(5), "collection": "patients"},
+    END,
+]
+
+
+@pytest.mark.parametrize("body", PROTECTED, ids=lambda body: str(next(iter(body))))
+def test_nothing_that_relies_on_where_values_are_is_sent_without_a_lease(
+    leased: Session, body: dict[str, Any]
+) -> None:
+    lapse(leased, is_current=False)
+    assert waits(sent(leased, body))
+    assert waits(leased.frontier_moved()[1:])
+    lapse(leased)
+    assert next(iter(asked(leased.frontier_moved()))) == next(iter(body))
+
+
+def test_all_else_is_sent(leased: Session) -> None:
+    lapse(leased, is_current=False)
+    passing: list[dict[str, Any]] = [{"ping": 1}, {"killCursors": "wards", "cursors": []}]
+    for number, body in enumerate(passing, 1):
+        assert next(iter(asked(sent(leased, body, number)))) == next(iter(body))
+
+
+def test_a_command_that_has_waited_too_long_is_told_to_try_again(leased: Session) -> None:
+    lapse(leased, is_current=False)
+    assert waits(sent(leased, find("ann")))
+    assert leased.tick(100.0) == []
+    answer = body_of(written(leased.tick(100.0 + leased.shared.settings.key_wait_s), ToClient))
+    assert (answer["ok"], answer["code"]) == (0.0, RETRY)
+
+
+def test_what_is_under_way_relies_on_the_lease_until_its_reply(leased: Session) -> None:
+    assert not leased.relies_on_lease
+    sent(leased, find("ann"))
+    assert leased.relies_on_lease
+    leased.server_data(reply(cursor(0)))
+    assert not leased.relies_on_lease
+    sent(leased, {"ping": 1}, 2)
+    assert not leased.relies_on_lease
+
+
+def test_what_a_connection_leaves_behind_holds_the_lease_for_a_while(leased: Session) -> None:
+    moves = leased.shared.moves
+    sent(leased, insert("ann"))
+    leased.client_eof()
+    assert not moves.is_idle
+    moves.tick(GRACE_S)
+    assert moves.is_idle
+
+
+@pytest.mark.parametrize("end", ["commitTransaction", "abortTransaction"])
+def test_a_transaction_is_known_before_anything_moves(leased: Session, end: str) -> None:
+    sent(leased, {**insert("ann"), **TRANSACTION, "startTransaction": True})
+    leased.server_data(reply({"ok": 1.0, "n": 1}))
+    assert not leased.shared.moves.is_idle
+    begin_to_move(leased)
+    assert acknowledged(leased) is None
+    assert next(iter(asked(sent(leased, {end: 1, **TRANSACTION}, 2)))) == end
+    assert acknowledged(leased) is None
+    leased.server_data(reply({"ok": 1.0}, 2))
+    assert acknowledged(leased) == ALL_OPEN.generation
+    assert leased.shared.moves.is_idle
+
+
+def test_one_whose_lease_lapsed_is_aborted_and_not_committed(leased: Session) -> None:
+    sent(leased, {**insert("ann"), **TRANSACTION, "startTransaction": True})
+    leased.server_data(reply({"ok": 1.0, "n": 1}))
+    lapse(leased)
+    assert "abortTransaction" in asked(sent(leased, END, 2))
+    answer = body_of(written(leased.server_data(reply({"ok": 1.0}, 2)), ToClient))
+    assert (answer["ok"], answer["code"]) == (0.0, RETRY)
+
+
+def test_one_that_another_process_began_is_committed(leased: Session) -> None:
+    """A move waits for the lease of that process until the server has ended its transactions."""
+    assert "commitTransaction" in asked(sent(leased, END))
+
+
+@pytest.mark.parametrize("is_marked", [False, True])
+def test_a_cursor_of_before_a_move_is_not_read_on_after_it(leased: Session, *, is_marked: bool) -> None:
+    moves = leased.shared.moves
+    if is_marked:
+        moves.mark_cursors(60.0)
+    sent(leased, find("ann"))
+    namespace = body_of(written(leased.server_data(reply(cursor(5))), ToClient))["cursor"]["ns"]
+    assert (namespace != "clinic.patients") is is_marked
+    moves.mark_cursors(60.0)
+    more = sent(leased, {"getMore": Int64(5), "collection": namespace.removeprefix("clinic.")}, 2)
+    if is_marked:
+        assert "getMore" in body_of(written(more, ToServer))
+    else:
+        assert body_of(written(more, ToClient))["code"] == OUTDATED
