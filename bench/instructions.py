@@ -32,6 +32,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.audit_writer.ring import make_memory
 from sealwire.proxy.server.audit_writer.sink import RingAudit, RingEnds, Shell
 from sealwire.proxy.server.connections.recorder import LineRecorder
+from sealwire.proxy.server.frontiers.feed import steady_clock
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
 from sealwire.proxy.session.effects import Begun, Done
@@ -57,10 +58,11 @@ def main() -> int:
     parser.add_argument("workload", choices=COUNTS)
     parser.add_argument("--keep", type=Path, metavar="FILE", help="keep the counts, for callgrind_annotate")
     parser.add_argument("--audit", action="store_true", help="with commands on record, as by audit.commands")
+    parser.add_argument("--leased", action="store_true", help="with frontiers followed, while nothing moves")
     parser.add_argument("--drive", type=int, metavar="N", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.drive:
-        _drive(arguments.workload, arguments.drive, on_record=arguments.audit)
+        _drive(arguments.workload, arguments.drive, arguments)
         return 0
     problem = _missing()
     if problem:
@@ -69,7 +71,7 @@ def main() -> int:
     count = COUNTS[arguments.workload]
     with tempfile.TemporaryDirectory() as folder:
         kept = arguments.keep or Path(folder) / "counts"
-        more = ("--audit",) if arguments.audit else ()
+        more = tuple(f"--{name}" for name in ("audit", "leased") if getattr(arguments, name))
         few = _counted(arguments.workload, 1, Path(folder) / "few", more)
         many = _counted(arguments.workload, 1 + count, kept, more)
     sys.stdout.write(f"{arguments.workload}: {(many - few) // count:,} instructions an operation\n")
@@ -98,12 +100,16 @@ def _counted(workload: str, count: int, out: Path, more: tuple[str, ...]) -> int
     return int(found[1])
 
 
-def _drive(workload: str, count: int, *, on_record: bool) -> None:
+def _drive(workload: str, count: int, options: argparse.Namespace) -> None:
     """One conversation of `count` operations, after what has to be known before the first one."""
     with tempfile.TemporaryDirectory() as folder:
         keyring = make_keyring(Path(folder), generate_encoded_kek())
-    audit = CommandAudit(CommandScope.PROTECTED) if on_record else None
+    audit = CommandAudit(CommandScope.PROTECTED) if options.audit else None
     session = make_session(keyring, load_bench_policy(), audit)
+    if options.leased:
+        session.shared.moves.is_leased = True
+        valid_until_s = steady_clock() + 3600
+        session.shared.moves.is_current = lambda: steady_clock() < valid_until_s
     request = all_workloads(_POOL)[workload].requests[0]
     reply = _replies(keyring)[workload]()
     with _recording() as record:

@@ -23,6 +23,8 @@ from sealwire.proxy.session.replies import (
     FAILURES,
     LOAD_BALANCER,
     LOAD_BALANCER_SUPPORT_MISMATCH,
+    RETRIED,
+    TRANSACTION_LOST,
 )
 from sealwire.proxy.session.rewriting.left_out import MAX_BULK_BYTES
 from sealwire.proxy.session.states import TRANSITIONS, State
@@ -81,11 +83,18 @@ def _write_errors() -> str:
 
 
 def _failures() -> str:
-    rows = [f"| {code} {name} | {text} |" for (code, name), text in dict.fromkeys(FAILURES.values())]
+    failures = dict.fromkeys((*FAILURES.values(), TRANSACTION_LOST))
+    retried = sorted({text for error, (_, text) in FAILURES.items() if error in RETRIED})
+    rows = [f"| {code} {name} | {text} |" for (code, name), text in failures]
     return (
         "## Values that cannot be read or written\n\nThe whole reply is withheld: a part of it would be a "
         "wrong answer. The texts are fixed, so that they tell an attacker nothing.\n\n"
-        "| code | errmsg |\n|---|---|\n" + "\n".join(rows) + "\n"
+        "| code | errmsg |\n|---|---|\n" + "\n".join(rows) + "\n\n"
+        "A command with one of these texts was not sent, so drivers may try it again. In a transaction the "
+        "error has the label `TransientTransactionError`. The error of a retryable write outside of one has "
+        "`RetryableWriteError`. Others have no label:\n\n" + "".join(f"- {text}\n" for text in retried) + "\n"
+        "A commit with code 251 has `TransientTransactionError` if the server has said that the transaction "
+        "is aborted. `withTransaction` then runs it again.\n"
     )
 
 

@@ -18,7 +18,7 @@ from sealwire.proxy.server.bounded_http import ARRIVAL_S, BoundedHead, BoundedSe
 from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontiers.feed import Following
-from sealwire.proxy.server.health import HealthView, is_ready
+from sealwire.proxy.server.health import HealthView, is_ready, status_of
 from sealwire.proxy.server.observability.audit import Keeping
 from sealwire.proxy.server.page.answers import MAX_FORM_BYTES, PageCall
 from sealwire.proxy.server.page.door import PageDoor
@@ -96,7 +96,7 @@ def _readiness(health: HealthView) -> dict[str, object]:
     `audit` where there is an audit log, with `audit_trouble` while something keeps it from being written, and
     `upstream` while a server is down.
     """
-    said: dict[str, object] = {"status": health.phase.value, "keyring": health.keyring.value}
+    said: dict[str, object] = {"status": status_of(health), "keyring": health.keyring.value}
     if health.frontier is not Following.OFF:
         said["frontier"] = health.frontier.value
     if health.contexts is not StoreReach.OFF:

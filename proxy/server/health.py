@@ -91,7 +91,17 @@ def is_ready(health: HealthView) -> bool:
         and health.keyring is not Freshness.EXPIRED
         and health.audit is not Keeping.FULL
         and health.reach is not Reachable.DOWN
+        and health.frontier is not Following.LOST
     )
+
+
+def status_of(health: HealthView) -> str:
+    """`ready` if clients are served, else why not: the phase, `stuck`, or `not-ready` for the rest."""
+    if is_ready(health):
+        return Phase.READY.value
+    if not health.alive:
+        return "stuck"
+    return "not-ready" if health.phase is Phase.READY else health.phase.value
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """The replies that the proxy writes itself: MongoDB command errors, and which error answers what.
 
-No reply carries a retry label: a driver must not try again what a policy denies.
+What a policy denies carries no retry label: a driver must not try it again. A command that was not sent,
+because a class moves or a key cannot be looked up, carries the label by which drivers do (`RETRIED`).
 """
 
 from typing import Final
@@ -25,6 +26,7 @@ TYPE_MISMATCH: Final = (14, "TypeMismatch")
 OBJECT_TOO_LARGE: Final = (10334, "BSONObjectTooLarge")
 AUTHENTICATION_FAILED: Final = (18, "AuthenticationFailed")
 CURSOR_NOT_FOUND: Final = (43, "CursorNotFound")
+NO_SUCH_TRANSACTION: Final = (251, "NoSuchTransaction")
 EXCEEDED_TIME_LIMIT: Final = (262, "ExceededTimeLimit")
 KEY_NOT_FOUND: Final = (211, "KeyNotFound")
 LOAD_BALANCER_SUPPORT_MISMATCH: Final = (354, "LoadBalancerSupportMismatch")
@@ -97,6 +99,15 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
     UnsupportedValue: (TYPE_MISMATCH, "Sealwire cannot encrypt a value of this type or length"),
 }
 
+RETRIED: Final = frozenset({ContextsMissing, CursorOutdated, FrontierLost, LeaseAwaited, WindowMet})
+"""Failures for which a command was not sent, and which pass by themselves."""
+
+# Drivers try a commit again for EXCEEDED_TIME_LIMIT, whatever its labels are, and begin nothing anew.
+TRANSACTION_LOST: Final = (
+    NO_SUCH_TRANSACTION,
+    "a field moves to another key, and this transaction was aborted for that; run it again",
+)
+
 CERTIFICATE_LOGIN: Final = (
     "Sealwire cannot pass on a login with MONGODB-X509, and has no identity on the server for this "
     "connection's certificate and the user that is named; log in with SCRAM-SHA-256 or another mechanism, or "
@@ -134,15 +145,41 @@ def refusal_body(refusal: Refusal) -> bytes:
     return error_body((code.code, code.code_name), refusal.message)
 
 
-def failure_body(error: Exception) -> bytes:
+def failure_body(error: Exception, labels: tuple[str, ...] = ()) -> bytes:
     """The command error that answers a failure listed in FAILURES. Raises KeyError for any other."""
     code, text = FAILURES[type(error)]
-    return error_body(code, text)
+    return error_body(code, text, labels)
 
 
-def error_body(code: tuple[int, str], message: str) -> bytes:
-    """`{ok: 0, errmsg, code, codeName}`; the message is made printable and bounded."""
-    return encode({"ok": 0.0, "errmsg": error_text(message), "code": code[0], "codeName": code[1]})
+def retry_labels(error: Exception, message: bytes, body: int) -> tuple[str, ...]:
+    """By which labels a driver tries again a command that was not sent: its transaction, or this write.
+
+    A retryable write has a number and is in no transaction; the server has never seen the number, so that it
+    is carried out once. Raises BsonError. Cost: O(elements of the body).
+    """
+    if type(error) not in RETRIED:
+        return ()
+    names = (b"commitTransaction", b"autocommit", b"txnNumber")
+    commit, autocommit, number = (find_element(message, body, name) for name in names)
+    if commit is not None:
+        return ("UnknownTransactionCommitResult",)  # an earlier try of it may have been carried out
+    if autocommit is not None:
+        return ("TransientTransactionError",)
+    return () if number is None else ("RetryableWriteError",)
+
+
+def abandoned_body(*, is_aborted: bool) -> bytes:
+    """The error of a commit in whose place the transaction was aborted; drivers run that again as a whole.
+
+    Without `is_aborted` the server has not said so, and may have committed it before: nobody runs it again.
+    """
+    return error_body(*TRANSACTION_LOST, ("TransientTransactionError",) if is_aborted else ())
+
+
+def error_body(code: tuple[int, str], message: str, labels: tuple[str, ...] = ()) -> bytes:
+    """`{ok: 0, errmsg, code, codeName}`; the message is made printable and bounded. `errorLabels` if any."""
+    fields = {"ok": 0.0, "errmsg": error_text(message), "code": code[0], "codeName": code[1]}
+    return encode({**fields, "errorLabels": list(labels)} if labels else fields)
 
 
 def error_text(message: str) -> str:
@@ -159,6 +196,12 @@ def is_ok(message: bytes, body: int) -> bool:
     """Whether a server's reply says that the command was carried out. Raises BsonError."""
     ok = find_element(message, body, b"ok")
     return ok is not None and ok.kind in _OK_KINDS and is_true(ok.kind, message[ok.value : ok.end])
+
+
+def has_code(message: bytes, body: int, code: int) -> bool:
+    """Whether a server's error has this code. Raises BsonError."""
+    found = find_element(message, body, b"code")
+    return found is not None and found.kind == kinds.INT and int32_at(message, found.value) == code
 
 
 def code_text(message: bytes, body: int) -> str:

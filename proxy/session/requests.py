@@ -126,12 +126,11 @@ class AwaitedRequests:
         """
         return next((each for each in self._requests if each not in self._streams), None)
 
-    def adopt(self, hold: Callable[[], Hold]) -> None:
+    def adopt(self, adopted: Callable[[Hold | None], Hold]) -> None:
         """Let each command whose reply is opened have a hold, besides what it has: a move begins."""
         for request in {id(each): each for each in self._requests.values()}.values():
             if request.kind is RequestKind.COMMAND and request.reveals:
-                more = hold()
-                request.hold = more if request.hold is None else request.hold.joined(more)
+                request.hold = adopted(request.hold)
 
     @property
     def reveals(self) -> bool:

@@ -36,7 +36,8 @@ def healthcheck(config_path: Path) -> None:
     finally:
         connection.close()
     if status != http.HTTPStatus.OK:
-        raise NotReady(StartReason.NOT_READY, f"{address}: not ready", "it is starting, draining or stuck")
+        hint = "it is starting, draining or stuck, or lacks what it needs: GET /readyz says which"
+        raise NotReady(StartReason.NOT_READY, f"{address}: not ready", hint)
     click.echo("ready")
 
 

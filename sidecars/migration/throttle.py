@@ -1,21 +1,23 @@
 """Gives way to the application: a job works a share of the time, less of it where the server becomes slower.
 
-The measure is a small read of this process. Its median right after batches is compared with its median while
-the job rests: before it begins, and at the end of each rest. So what is judged is what the job itself does to
-the server, and not that the application has more or less to do than when the job began. While the first is
-more than SLOWER times the second the share shrinks; else it grows again, slowly.
+The measure is a small read of this process. What it takes right after batches is compared with what it takes
+while the job rests: before it begins, and at the end of each rest. So what is judged is what the job itself
+does to the server, and not that the application has more or less to do than when the job began. While the
+first is more than SLOWER times the second the share shrinks; else it grows again, slowly.
+
+Of both the lower quartile counts. If the processor is busy, a process that has just worked waits longer for it
+than one that has slept; a median would show that in place of the server.
 """
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from statistics import median
+from collections.abc import Callable, Iterable
 
 SLOWER = 1.2
 """With 1.3 an application's own medians came to 1.0 to 1.4 times those at rest, with this to 1.0 to 1.2."""
 NOISE_S = 0.0002
-"""What a median may be above the other in any case: reads of less than a millisecond vary by as much."""
+"""What one may be above the other in any case: reads of less than a millisecond vary by as much."""
 LEAST_SHARE = 0.05
 MAX_LAG_S = 10.0
 
@@ -51,17 +53,18 @@ class Throttle:
         self._at_work: deque[float] = deque(maxlen=_PROBES_AT_WORK)
         self._at_rest: deque[float] = deque(self._measures(_PROBES_AT_REST), maxlen=_PROBES_AT_REST)
 
-    def after(self, busy_s: float) -> None:
+    def after(self, busy_s: float, rested_s: float = 0.0) -> None:
         """Wait as long as the share says after a batch that took `busy_s`, and longer while members lag.
 
+        `rested_s` is how long the worker waited for others meanwhile, and asked nothing of the server.
         Workers rest together: who comes while another one rests has that long rested already.
         """
         came = self._clock()
         with self._lock:
-            rested_s = self._clock() - came
+            rested_s += self._clock() - came
             self._at_work.extend(self._measures(_PROBES_A_BATCH))
-            rest = median(self._at_rest)
-            if median(self._at_work) > max(rest * SLOWER, rest + NOISE_S):
+            rest = _lower_quartile(self._at_rest)
+            if _lower_quartile(self._at_work) > max(rest * SLOWER, rest + NOISE_S):
                 self.share = max(min(LEAST_SHARE, self._most), self.share * _SHRINK)
             else:
                 self.share = min(self._most, self.share + _GROW)
@@ -80,3 +83,8 @@ class Throttle:
         before = self._clock()
         self._probe()
         return self._clock() - before
+
+
+def _lower_quartile(seconds: Iterable[float]) -> float:
+    ordered = sorted(seconds)
+    return ordered[len(ordered) // 4]

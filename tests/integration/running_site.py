@@ -1,8 +1,11 @@
 """A proxy in a process of its own, before a server that asks nobody to log in, and its clients."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from pymongo import MongoClient
 
@@ -92,6 +95,16 @@ def site_at(
         uri.write_text(frontier_uri)
         config["frontier"] = {"uri_file": uri.name}
     return Site(folder, config, create_authority(folder / "authority"), environ)
+
+
+def readiness(proxy: Running) -> Document:
+    """What /readyz says, also with 503."""
+    try:
+        with urlopen(f"http://{proxy.admin}/readyz", timeout=15.0) as answer:
+            return dict(json.load(answer))
+    except HTTPError as error:
+        with error:
+            return dict(json.load(error))
 
 
 def client_of(proxy: Running) -> MongoClient[Document]:

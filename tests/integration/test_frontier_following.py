@@ -1,7 +1,5 @@
 """Proxies follow a move on a real server: they acknowledge, lapse, come back, and leave."""
 
-import json
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +20,7 @@ from sealwire.proxy.session.moving.moves import Moves
 from sealwire.testbed.database import DatabaseProcess
 from tests.faults.scene import until
 from tests.integration.conftest import Document
-from tests.integration.running_site import client_of, new_site
+from tests.integration.running_site import client_of, new_site, readiness
 from tests.proxy.server.frontiers.server import (
     CLASS,
     CLASS_ID,
@@ -33,7 +31,7 @@ from tests.proxy.server.frontiers.server import (
     Clock,
     document,
 )
-from tests.proxy.server.site import Running, serving
+from tests.proxy.server.site import serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("asynchronous_driver")]
 
@@ -124,12 +122,6 @@ async def test_two_processes_follow_one_lapses_and_comes_back(job: Job) -> None:
         for process in (one, other):
             await process.feed.__aexit__()
     assert [lease.acknowledged for lease in job.leases()] == [{CLASS_ID: OPEN.generation}]
-
-
-def readiness(proxy: Running) -> Document:
-    with urllib.request.urlopen(f"http://{proxy.admin}/readyz", timeout=DEADLINE_S) as answer:
-        found: Document = json.loads(answer.read())
-    return found
 
 
 def test_a_proxy_with_workers_follows_a_rotation_and_leaves(

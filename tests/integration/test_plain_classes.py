@@ -1,8 +1,6 @@
 """A class that is in clear, half taken in, encrypted, and half given back: the same answers throughout."""
 
-import json
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,8 +21,8 @@ from sealwire.keys.keyring.turning import activate, rotate
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.wire import kinds
 from tests.integration.conftest import Document
-from tests.integration.running_site import client_of, new_environ, site_at
-from tests.proxy.server.site import Running, Site, serving
+from tests.integration.running_site import client_of, new_environ, readiness, site_at
+from tests.proxy.server.site import Site, serving
 
 pytestmark = pytest.mark.integration
 
@@ -114,12 +112,6 @@ def until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.05)
-
-
-def readiness(proxy: Running) -> Document:
-    with urllib.request.urlopen(f"http://{proxy.admin}/readyz", timeout=DEADLINE_S) as answer:
-        found: Document = json.loads(answer.read())
-    return found
 
 
 class Move:

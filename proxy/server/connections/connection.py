@@ -64,7 +64,7 @@ class Connection(Carrier):
     def server_connected(self, transport: asyncio.Transport) -> None:
         """The session starts."""
         tune(transport)
-        self.server = Pipe(transport)
+        self.server = Pipe(transport, is_fenced=self._services.fences_servers)
         if self._route.reach is not None:
             self._route.reach.reached()
         if self.state is not State.CONNECTING:

@@ -87,7 +87,12 @@ class Lifetime(ABC):
         peer, is_busy = self._recorder.peer, self.is_busy
         say_closed(self._services, close, self.number, peer, is_busy=is_busy)
         self.client.close()
-        if self.server is not None:
+        if self.server is None:
+            return
+        if is_busy and self._services.fences_servers and self.server.has_unsent:
+            # Nobody waits for the reply, and what a flush sends may arrive when it is not waited for either.
+            self.server.abort()
+        else:
             self.server.close()
 
     def _abort_if_late(self, now_s: float) -> None:

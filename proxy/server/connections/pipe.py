@@ -6,8 +6,12 @@ whole and keep the room for it as long as the connection lasts.
 
 import asyncio
 import socket
+import struct
+from contextlib import suppress
 from enum import Flag, auto
 from typing import Final
+
+from sealwire.keys.frontier.record import IN_FLIGHT_S
 
 # Above this much unsent data the other side is no longer read. One message may exceed it, as a whole.
 WRITE_HIGH_BYTES = 256 * 1024
@@ -16,6 +20,10 @@ PIECE_BYTES = 128 * 1024
 
 # Pieces of larger data are copies, so that memory is freed as the peer reads and not with its last byte.
 SHARED_BYTES = 1024 * 1024
+
+# Linux only, 0 elsewhere: there only the kernel's own patience ends what no peer acknowledges.
+_USER_TIMEOUT: Final[int] = getattr(socket, "TCP_USER_TIMEOUT", 0)
+_DROP_UNSENT: Final = struct.pack("ii", 1, 0)  # l_onoff, l_linger
 
 
 class Hold(Flag):
@@ -41,10 +49,16 @@ _NAMES: Final = tuple(
 class Pipe:
     """One transport, what holds its reading, what arrived during a hold, and what it has yet to send."""
 
-    __slots__ = ("_closing", "_unsent", "ended", "full", "held", "lost", "stash", "transport")
+    __slots__ = ("_closing", "_is_fenced", "_unsent", "ended", "full", "held", "lost", "stash", "transport")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, *, is_fenced: bool = False) -> None:
+        """With `is_fenced` nothing that was written arrives long after it was, or after `abort`.
+
+        What the peer's kernel does not acknowledge within `IN_FLIGHT_S` ends the connection, and so does a
+        peer that reads nothing for so long while there is more to send.
+        """
         self.transport = transport
+        self._is_fenced = is_fenced
         # A list, though it is taken from in front: it is short, and an empty deque has 600 bytes.
         self._unsent: list[bytes | memoryview] = []
         self.full = False
@@ -56,6 +70,8 @@ class Pipe:
         self.stash: list[bytes] = []
         self._closing = False
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        if is_fenced and _USER_TIMEOUT:
+            self._set_option(socket.IPPROTO_TCP, _USER_TIMEOUT, int(IN_FLIGHT_S * 1000))
 
     @property
     def is_behind(self) -> bool:
@@ -116,9 +132,17 @@ class Pipe:
             self.transport.close()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close at once. A fenced peer gets a reset, and nothing that its kernel has not got yet."""
         self._unsent.clear()
+        if self._is_fenced and not self.lost:
+            self._set_option(socket.SOL_SOCKET, socket.SO_LINGER, _DROP_UNSENT)
         self.transport.abort()
+
+    def _set_option(self, level: int, option: int, value: int | bytes) -> None:
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:  # TLS has none any more once the connection below it is lost
+            with suppress(OSError):
+                sock.setsockopt(level, option, value)
 
     def hold(self, reason: Hold) -> None:
         """Read no more until every reason is released."""

@@ -74,6 +74,8 @@ class Services:
     audit: AuditSink
     limits: Limits
     poll: BusyPoll
+    fences_servers: bool = False
+    """Whether nothing that was sent to a server may reach it late: classes that move are followed."""
     contexts: ContextFeed | None = None
     """Finds keys of contexts; None where there is no store of them."""
     stranger_met: Callable[[], None] = _no_matter

@@ -171,6 +171,7 @@ class FrontierFeed:
             )
         if self._classes.withheld - withheld:
             self._classes.has_begun = True  # what is under way was planned by another policy
+            self._moves.adopt_lasting()
         self._classes.withheld = withheld
         self._wake.set()
 
@@ -331,7 +332,6 @@ class FrontierFeed:
         self._metrics.frontiers.show(follows=self._follows, figures=figures)
         if self._classes.has_begun:
             self._classes.has_begun = False
-            self._moves.begin_to_follow()
             for connection in tuple(self._live):
                 connection.move_began()
         if self._classes.has_changed:

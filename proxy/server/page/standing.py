@@ -209,6 +209,8 @@ def _why_not(seen: SeenNow) -> Iterator[str]:
         yield "the keys are too old"
     if health.audit is Keeping.FULL:
         yield "the audit log takes no more"
+    if health.frontier is Following.LOST:
+        yield "a class that moves is refused"
 
 
 def _to_do(seen: SeenNow) -> Iterator[str]:

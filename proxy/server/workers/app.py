@@ -157,6 +157,7 @@ class Proxy:
                 audit=audit,
                 limits=config.limits,
                 poll=BusyPoll(loop.call_soon, config.busy_poll_us / 1e6),
+                fences_servers=self._loaded.frontier_uri is not None,
                 contexts=contexts,
                 stranger_met=self.stranger_met.set,
             )

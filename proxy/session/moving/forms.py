@@ -115,7 +115,7 @@ class Forms:
         """Whether the value there has its new form; it is noted as named. Raises WindowMet, FrontierLost."""
         uses = self._moves.classes[class_name]
         if uses is None:
-            raise FrontierLost
+            raise self._moves.unknown()
         form = uses.frontier.form(position)
         if form is Form.MOVING:
             raise WindowMet

@@ -8,7 +8,7 @@ from sealwire.keys.frontier.uses import CursorOutdated, TransactionLost, WindowM
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.moving.moves import Hold, Moves
-from sealwire.proxy.session.moving.touched import touched
+from sealwire.proxy.session.moving.touched import is_stream, touched
 from sealwire.proxy.session.replies import is_ok
 from sealwire.wire import kinds
 from sealwire.wire.int32 import int32_at
@@ -27,6 +27,7 @@ _REJECTED: Final = frozenset(
 Any other may come from a router that has given up waiting. Source: MongoDB's error_codes.yml.
 """
 _WRITING: Final = (b"$out\0", b"$merge\0")
+_FILTER: Final = b"$match\0"
 
 _FIRST_LOCATION: Final = 15_000
 """Codes from here on name the place of a check in the server's source."""
@@ -69,6 +70,8 @@ def held_by(  # noqa: PLR0913 - one for each thing that says it
     hold = moves.begin(touched(plan, policy, moves.classes, named))
     hold.transaction = transaction
     hold.outlasts_errors = any(stage in plan.buf for stage in _WRITING)
+    hold.is_stream = is_stream(plan)
+    hold.names_nothing = hold.is_stream and _FILTER not in plan.buf
     return hold
 
 
@@ -94,6 +97,10 @@ def _gone_on_with(
     if moves.cursors.is_lost(cursor_id) or moves.transactions.is_lost(transaction):
         raise CursorOutdated
     hold = moves.cursors.take(cursor_id)
+    if hold is not None and hold.is_outdated:
+        hold.end()
+        moves.cursors.lose_one(cursor_id)
+        raise CursorOutdated
     if hold is not None or moves.transactions.has(transaction):
         return hold
     if not is_marked and moves.have_begun:

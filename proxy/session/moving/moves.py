@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, final
 
 from sealwire.keys.frontier.frontier import Frontier, Position
-from sealwire.keys.frontier.uses import FrontierLost, UseId, Uses, WindowMet
+from sealwire.keys.frontier.uses import FrontierLost, LeaseAwaited, UseId, Uses, WindowMet
 
 GRACE_S: Final = 10.0
 """For a command whose reply was not awaited to the end."""
@@ -32,7 +32,16 @@ Touched = Mapping[str, Iterable[Position] | None]
 class Hold:
     """The uses of one command, until they are over."""
 
-    __slots__ = ("_uses", "epoch", "is_brief", "outlasts_errors", "transaction")
+    __slots__ = (
+        "_uses",
+        "epoch",
+        "is_brief",
+        "is_outdated",
+        "is_stream",
+        "names_nothing",
+        "outlasts_errors",
+        "transaction",
+    )
 
     def __init__(self, uses: list[tuple[Uses, UseId]], epoch: int, *, is_brief: bool = False) -> None:
         self._uses = uses
@@ -45,6 +54,12 @@ class Hold:
         with an aggregation that writes."""
         self.transaction = b""
         """The transaction with which it ends; empty outside of one."""
+        self.is_stream = False
+        """Whether it is of a change stream, which drivers open again by themselves."""
+        self.names_nothing = False
+        """Whether it is of a change stream without a filter, which no move of any class concerns."""
+        self.is_outdated = False
+        """Whether a class began to move under its change stream, which may filter by a form of before."""
 
     @property
     def is_empty(self) -> bool:
@@ -57,6 +72,11 @@ class Hold:
         joined = Hold(self._uses + other._uses, min(self.epoch, other.epoch), is_brief=is_brief)
         joined.transaction = self.transaction or other.transaction
         return joined
+
+    def take_in(self, uses: list[tuple[Uses, UseId]]) -> None:
+        """Hold these as well, as long as the others: a class has begun to move."""
+        self._uses = self._uses + uses
+        self.is_outdated = self.is_stream
 
     def end(self) -> None:
         """They are over. A second time changes nothing."""
@@ -89,11 +109,6 @@ class Outlasting:
         self._lost[key] = self._now_s
         self._end(key)
 
-    def adopt(self, hold: Callable[[], Hold]) -> None:
-        """Give each that is kept one hold more. Cost: O(kept)."""
-        for key, (kept, seen_at_s) in tuple(self._kept.items()):
-            self._kept[key] = kept.joined(hold()), seen_at_s
-
     def keep(self, key: bytes, hold: Hold) -> None:
         """Until it is taken. Where the key has a hold already, both last."""
         present = self._kept.get(key)
@@ -113,6 +128,10 @@ class Outlasting:
     def has(self, key: bytes) -> bool:
         """Whether a hold is kept under this key."""
         return key in self._kept
+
+    def holds(self) -> tuple[Hold, ...]:
+        """All that are kept."""
+        return tuple(hold for hold, _ in self._kept.values())
 
     def take(self, key: bytes) -> Hold | None:
         """The hold under this key, which is the caller's from now on."""
@@ -159,7 +178,7 @@ class Moves:
         self.classes: dict[str, Uses | None] = {}
         """Empty while nothing moves, which is what the data path asks. None: the frontier is not known."""
         self.is_leased = False
-        """Whether frontiers are followed: then nothing that relies on where values are is sent without a lease."""
+        """Whether frontiers are followed: what relies on where values are is then sent under a lease only."""
         self.is_current: Callable[[], bool] = lambda: True
         """Whether the lease stands right now: a process that was stopped has not noticed yet."""
         self.cursors = Outlasting(MAX_CURSOR_S)
@@ -179,6 +198,7 @@ class Moves:
         uses = self.classes.get(class_name)
         if uses is None:
             self.classes[class_name] = Uses(frontier)
+            self.adopt_lasting()
         else:
             uses.observe(frontier)
 
@@ -211,24 +231,38 @@ class Moves:
             use = None if uses is None else uses.begin(positions)
             if uses is None or use is None:
                 Hold(held, self._epoch).end()
-                raise FrontierLost if uses is None else WindowMet
+                raise self.unknown() if uses is None else WindowMet()
             held.append((uses, use))
         return Hold(held, self._epoch)
+
+    def unknown(self) -> FrontierLost | LeaseAwaited:
+        """What a command meets that uses a class of which nobody knows how far it has moved."""
+        return FrontierLost() if self.is_current() else LeaseAwaited()
 
     @property
     def is_idle(self) -> bool:
         """Whether the server can be at work on nothing that was sent under this lease or an earlier one."""
         return self.transactions.is_idle and self._leaving.is_idle
 
-    def begin_to_follow(self) -> None:
+    def adopt_lasting(self) -> None:
         """A class is followed that was not: what outlasts its command may use any value of it."""
-        for outlasting in (self.transactions, self._leaving):
-            outlasting.adopt(self.adopt)
+        for outlasting in (self.cursors, self.transactions, self._leaving):
+            for hold in outlasting.holds():
+                self.adopt(hold)
 
-    def adopt(self) -> Hold:
-        """What is under way when a class is first followed may use any value of it."""
-        known = [uses for uses in self.classes.values() if uses is not None]
-        return Hold([(uses, uses.adopt()) for uses in known], self._epoch, is_brief=True)
+    def adopt(self, hold: Hold | None = None) -> Hold:
+        """What is under way when a class is first followed may use any value of it.
+
+        `hold` is what it has already: it holds more from now on. Without one its cursor has no mark, and is
+        outdated with the first window; so what is returned then ends with the reply.
+        """
+        if hold is not None and hold.names_nothing:
+            return hold
+        uses = [(each, each.adopt()) for each in self.classes.values() if each is not None]
+        if hold is None:
+            return Hold(uses, self._epoch, is_brief=True)
+        hold.take_in(uses)
+        return hold
 
     @property
     def have_begun(self) -> bool:
@@ -239,11 +273,11 @@ class Moves:
 
     @property
     def marks_cursors(self) -> bool:
-        """Whether cursors get a mark: while classes move, and until those are gone that were opened before."""
+        """Whether cursors get a mark: while classes move, and until all that were opened before are gone."""
         return bool(self.classes) or self._now_s < self._marks_until_s
 
     def mark_cursors(self, for_s: float) -> None:
-        """Values have moved: cursors without a mark may have been opened before that, for so long from now."""
+        """Values have moved: for so long from now a cursor without a mark may have been opened before."""
         self._marks_until_s = max(self._marks_until_s, self._now_s + for_s)
 
     def leave(self, hold: Hold) -> None:
@@ -271,7 +305,7 @@ class Moves:
             hold.end()
 
     def tick(self, now_s: float) -> None:
-        """About once a second: give up what has surely ended. The clock goes on while the process is stopped."""
+        """About once a second: give up what has ended. The clock goes on while the process is stopped."""
         self._now_s = now_s
         for outlasting in (self.cursors, self.transactions, self._leaving):
             outlasting.tick(now_s)

@@ -41,7 +41,7 @@ def touched(
     """
     if not plan.protected:
         return {}
-    if plan.command == _STREAMING and _is_stream(plan.buf):
+    if is_stream(plan):
         return {name: named[name] for name in moving if name in named}
     node = policy.covered(plan.namespace)
     if node is None or not (plan.command == _STORING or plan.command in _FILTERING):
@@ -52,12 +52,14 @@ def touched(
     return {name: named[name] for name in moving if name in named}
 
 
-def _is_stream(message: bytes) -> bool:
+def is_stream(plan: Plan) -> bool:
     """Whether it is a change stream that compares at most with what it names.
 
     One lasts for days. It shows documents as they are, so it does not rely on which form that is.
     """
-    found = _OPERATOR.findall(message)
+    if plan.command != _STREAMING:
+        return False
+    found = _OPERATOR.findall(plan.buf)
     return b"changeStream" in found and _ONE_BY_ONE.union((b"changeStream", b"match")).issuperset(found)
 
 

@@ -199,8 +199,7 @@ class ClientSide(Side):
             raise Refusal(Reason.ENVELOPE)
         unanswered = parsed.flags & MORE_TO_COME
         shared = conversation.shared
-        settings, keyring, known = shared.settings, shared.keyring, shared.passing
-        moves = shared.moves
+        settings, keyring, known, moves = shared.settings, shared.keyring, shared.passing, shared.moves
         is_moving = bool(moves.classes)
         forms = Forms(moves, keyring) if is_moving or keyring.plaintext_classes else None
         is_planned = is_moving or (settings.audit is not None and settings.audits_passing)
@@ -233,8 +232,6 @@ class ClientSide(Side):
             rights=rights,
         )
         effects = [] if rights is None else judged(conversation, rights, stated, plan, opened)
-        if is_moving and plan.protected:
-            self._require_lease()
         rewritten = apply_plan(plan, shared, settled, forms)
         label = command_label(plan.command)
         count = _COMMAND_COUNTS[label]
@@ -275,12 +272,7 @@ class ClientSide(Side):
         request = Request(RequestKind.HELLO, "hello", "")
         return [self._send_on(hello, None if parsed.flags & MORE_TO_COME else request)]
 
-    def _require_lease(self) -> None:
-        """Raises LeaseAwaited."""
-        if not self._conversation.shared.moves.is_current():
-            raise LeaseAwaited
-
-    def _hold_up(  # noqa: PLR0913, PLR0917 - what a command is
+    def _hold_up(
         self, forms: Forms | None, plan: Plan, parsed: OpMsg, name: bytes, opened: Opened, request: Request
     ) -> None:
         """Note what a command uses of classes that move, or may once they do, and of transactions.
@@ -290,8 +282,9 @@ class ClientSide(Side):
         shared = self._conversation.shared
         moves = shared.moves
         is_in_transaction = plan.buf.find(_AUTOCOMMIT) >= 0
-        if plan.protected or opened is not Opened.NO or (is_in_transaction and name in ENDING):
-            self._require_lease()
+        relies = plan.protected or opened is not Opened.NO or (is_in_transaction and name in ENDING)
+        if relies and not moves.is_current():
+            raise LeaseAwaited
         if not (is_in_transaction or moves.marks_cursors):
             return
         if name != b"getMore" or opened is not Opened.NO:

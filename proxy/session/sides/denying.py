@@ -57,7 +57,7 @@ def failed(conversation: Conversation, failure: Exception, message: bytes, parse
     elif isinstance(failure, BalancerMismatch):
         body = replies.mismatch_body()
     else:
-        body = replies.failure_body(failure)
+        body = replies.failure_body(failure, replies.retry_labels(failure, message, parsed.body))
     audit = Audit("refused", namespace, command, type(failure).__name__)
     effects = denied(conversation, audit, body, message, parsed)
     if isinstance(failure, CertificateLogin):

@@ -1,8 +1,8 @@
 """What a client is told in answer to handshakes and logins, and of the members of a replica set."""
 
 from collections.abc import Callable
+from typing import Final
 
-from sealwire.keys.frontier.uses import FrontierLost
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Audit, CloseReason, Count, Counter, Effect, StrangerMet, ToClient
@@ -15,6 +15,9 @@ from sealwire.proxy.session.sides.server_errors import counted_errors
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import response_to_of
 from sealwire.wire.op_msg import OpMsg, refresh_checksum
+
+_GONE: Final = replies.NO_SUCH_TRANSACTION[0]
+"""The server's answer to the abort of a transaction that it has aborted itself."""
 
 
 def handshake_reply(
@@ -35,8 +38,8 @@ def handshake_reply(
         done = on_record.of_reply(conversation.shared, request, message, parsed)
         return [*done, ToClient(refresh_checksum(rewritten)), *counted_errors(request, message, body)]
     if request.kind is RequestKind.ABORT:
-        # whatever the server says of it: the transaction was not committed
-        error = replies.failure_body(FrontierLost())
+        is_aborted = replies.is_ok(message, body) or replies.has_code(message, body, _GONE)
+        error = replies.abandoned_body(is_aborted=is_aborted)
         return [ToClient(replies.command_error(conversation.new_id(), response_to_of(message), error))]
     reply: list[Effect] = [ToClient(message)]
     if is_yes(message, body):

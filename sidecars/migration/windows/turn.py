@@ -57,8 +57,8 @@ class Stores:
 class TurnPace:
     """How a turn goes about it."""
 
-    rest: Callable[[float], None] = lambda _busy_s: None
-    """Waits after a window, at which the job worked so many seconds; it waits for the proxies besides."""
+    rest: Callable[[float, float], None] = lambda _busy_s, _waited_s: None
+    """Waits after a window, at which the job worked so many seconds, and waited so many for the proxies."""
     tell: Callable[[Job], None] = lambda _job: None
     """Sees the job each time that it was written down."""
     waiting: Callable[[Sequence[Lease], float], None] = lambda _leases, _waited_s: None
@@ -149,7 +149,7 @@ class Turn:
                         self._values.unindex()
                     self._note(self.job.stopped(_STANDING[wish], _now()))
                     return
-                self._pace.rest(self._pace.clock() - began - self._waited_s)
+                self._pace.rest(self._pace.clock() - began - self._waited_s, self._waited_s)
             self._finish(frontier)
         except Stuck as stuck:
             self._note(self.job.stopped(Standing.REFUSED, _now(), stuck.left))

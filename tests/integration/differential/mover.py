@@ -172,8 +172,8 @@ def _move(site: MovedSite, client: Client, class_name: str, chance: random.Rando
         raise RuntimeError(f"{class_name} is {done.standing.value}: {[each.why for each in done.refusal]}")
 
 
-def _rest(chance: random.Random) -> Callable[[float], None]:
-    return lambda _busy_s: time.sleep(chance.random() * LONGEST_REST_S)
+def _rest(chance: random.Random) -> Callable[[float, float], None]:
+    return lambda _busy_s, _waited_s: time.sleep(chance.random() * LONGEST_REST_S)
 
 
 def _mark_begun(site: MovedSite, class_name: str) -> None:

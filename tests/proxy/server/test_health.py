@@ -6,10 +6,11 @@ import pytest
 
 from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontiers.feed import Following
-from sealwire.proxy.server.health import STUCK_AFTER_S, Health, JointHealth, Phase
+from sealwire.proxy.server.health import STUCK_AFTER_S, Health, JointHealth, Phase, is_ready, status_of
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping
 from sealwire.proxy.server.observability.plaintext import MAX_SHOWN
+from sealwire.proxy.server.observability.reach import Reachable
 
 NOW_S = 1000.0
 
@@ -86,6 +87,32 @@ def test_a_class_that_any_worker_has_in_clear_is_shown_once() -> None:
 )
 def test_one_worker_without_a_frontier_shows(workers: tuple[Following, ...], expected: Following) -> None:
     assert of(*(replace(a_loop(), frontier=following) for following in workers)).frontier is expected
+
+
+@pytest.mark.parametrize(
+    ("health", "status"),
+    [
+        (a_loop(), "ready"),
+        (a_loop(Phase.STARTING), "starting"),
+        (a_loop(Phase.DRAINING), "draining"),
+        (a_loop(silent_s=STUCK_AFTER_S), "stuck"),
+        (a_loop(keyring=Freshness.STALE), "ready"),
+        (a_loop(keyring=Freshness.EXPIRED), "not-ready"),
+        (replace(a_loop(), frontier=Following.FOLLOWS), "ready"),
+        (replace(a_loop(), frontier=Following.LOST), "not-ready"),
+        (replace(a_loop(), audit=Keeping.FULL), "not-ready"),
+        (replace(a_loop(), reach=Reachable.DOWN), "not-ready"),
+    ],
+)
+def test_what_is_said_agrees_with_whether_clients_are_served(health: Health, status: str) -> None:
+    assert status_of(health) == status
+    assert is_ready(health) is (status == "ready")
+
+
+def test_one_worker_that_refuses_a_class_makes_all_unready() -> None:
+    """A client may come to any worker."""
+    lost = replace(a_loop(), frontier=Following.LOST)
+    assert not is_ready(of(a_loop(), lost))
 
 
 def test_the_worst_that_a_worker_says_of_audit_lines_counts() -> None:

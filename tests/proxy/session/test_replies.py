@@ -14,10 +14,13 @@ from sealwire.crypto.errors import (
     UnsupportedValue,
     ValueReason,
 )
+from sealwire.keys.contexts.cache import ContextKeysMissing, ContextsMissing
 from sealwire.keys.errors import KeyDestroyed, KeysReason, UnknownKey
+from sealwire.keys.frontier.uses import CursorOutdated, FrontierLost, WindowMet
 from sealwire.policies.errors import ErrorCode, Reason, Refusal
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.effects import Audit, ToClient
+from sealwire.wire.op_msg import parse_op_msg
 from tests.proxy.session.world import body_of, command, decoded, session
 from tests.wire.corpus import document, element, string
 
@@ -53,6 +56,26 @@ def test_every_reason_of_a_refusal_has_its_error(reason: Reason) -> None:
 def test_every_failure_has_its_error(error: Exception, code: int, name: str) -> None:
     fields = error_of(replies.failure_body(error))
     assert (fields["code"], fields["codeName"]) == (code, name)
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_retried"),
+    [
+        (ContextsMissing([]), True),
+        (WindowMet(), True),
+        (FrontierLost(), True),
+        (CursorOutdated(), True),
+        # the server has carried out what these are about
+        (ContextKeysMissing(bytes(16)), False),
+        (DecryptionFailed(), False),
+        (UnknownKey(KeysReason.VERSION_UNKNOWN, "m", "", (1, 2)), False),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_only_what_was_not_sent_and_passes_is_tried_again(failure: Exception, *, is_retried: bool) -> None:
+    message = command({"insert": "patients", "txnNumber": 1, "$db": "clinic"})
+    labels = replies.retry_labels(failure, message, parse_op_msg(message).body)
+    assert labels == (("RetryableWriteError",) if is_retried else ())
 
 
 def test_a_forged_envelope_and_a_wrong_key_read_alike() -> None:

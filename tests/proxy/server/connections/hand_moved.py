@@ -27,6 +27,8 @@ class HandMoved:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.is_closed = self.is_aborted = False
+        self.unsent = 0
+        self.options: dict[tuple[int, int], int | bytes] = {}
 
     def write(self, data: bytes) -> None:
         assert not self.is_closed
@@ -45,13 +47,14 @@ class HandMoved:
         """Its buffer never fills."""
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unsent
 
     def get_extra_info(self, name: str) -> object:
         return self if name == "socket" else None
 
-    def setsockopt(self, *_options: int) -> None:
+    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
         """The socket's options mean nothing here."""
+        self.options[level, option] = value
 
     def pause_reading(self) -> None:
         """Nothing reads by itself."""

@@ -16,6 +16,7 @@ from sealwire.audit.log import LogPace
 from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.connections.pipe import Hold
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
+from sealwire.proxy.server.frontiers import feed
 from sealwire.proxy.server.observability.audit import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat, SafeFormatter
 from sealwire.proxy.server.observability.metrics import Metrics
@@ -123,6 +124,43 @@ async def test_so_is_one_that_goes_while_the_server_has_not_accepted_for_long(
     assert scene.reach.is_doubted is is_doubted
     scene.connection.client_lost()
     assert not scene.services.live
+
+
+@pytest.mark.parametrize(
+    ("fences", "idle", "unsent", "is_aborted"),
+    [
+        (True, False, 7, True),
+        (True, False, 0, False),
+        (True, True, 7, False),
+        (False, False, 7, False),
+    ],
+)
+async def test_a_command_that_is_not_sent_yet_goes_with_its_client_where_classes_are_followed(
+    *, fences: bool, idle: bool, unsent: int, is_aborted: bool
+) -> None:
+    """Else a flush may send it when nobody counts it as under way any more."""
+    session = Scripted()
+    scene = Scene(session)
+    scene.services.fences_servers = fences
+    async with scene:
+        session.idle, scene.server.unsent = idle, unsent
+        scene.end_client()
+        assert scene.server.is_closed
+        assert scene.server.is_aborted is is_aborted
+        option = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        assert (option in scene.server.options, option in scene.client.options) == (fences, False)
+
+
+@pytest.mark.parametrize("follows", [False, True])
+async def test_connections_to_servers_are_fenced_where_the_configuration_follows_classes(
+    monkeypatch: pytest.MonkeyPatch, *, follows: bool
+) -> None:
+    monkeypatch.setattr(feed, "FIRST_READ_S", 0.01)
+    async with fake_server() as server:
+        uri = f"mongodb://{LOOPBACK}:{free_port()}" if follows else None
+        loaded = replace(make_loaded(make_config(server.port)), frontier_uri=uri)
+        async with running(loaded, FakeSessions()) as proxy:
+            assert proxy.services.fences_servers is follows
 
 
 class Passing(Scripted):

@@ -1,12 +1,19 @@
 """One transport: large data goes out in pieces, in order, and takes no more room than what is yet to go."""
 
 import asyncio
+import fcntl
+import socket
 import ssl
+import struct
+import termios
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import pytest
+import uvloop
 
+from sealwire.keys.frontier.record import IN_FLIGHT_S
 from sealwire.proxy.server.config.settings import ListenTls, TlsMode
 from sealwire.proxy.server.connections.pipe import PIECE_BYTES, SHARED_BYTES, WRITE_HIGH_BYTES, Hold, Pipe
 from sealwire.proxy.server.tls import listen_side
@@ -26,13 +33,14 @@ MOST_IN_TRANSPORT = WRITE_HIGH_BYTES + 2 * PIECE_BYTES
 class Sending(asyncio.Protocol):
     """A server's end that drives a Pipe as a connection does."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_fenced: bool = False) -> None:
         self.pipe: Pipe
+        self.is_fenced = is_fenced
         self.made = asyncio.Event()
         self.lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.pipe = Pipe(cast(asyncio.Transport, transport))
+        self.pipe = Pipe(cast(asyncio.Transport, transport), is_fenced=self.is_fenced)
         self.made.set()
 
     def pause_writing(self) -> None:
@@ -46,7 +54,7 @@ class Sending(asyncio.Protocol):
 
 
 async def connected(
-    folder: Path, tls: bool
+    folder: Path, tls: bool, *, is_fenced: bool = False
 ) -> tuple[asyncio.Server, Sending, asyncio.StreamReader, asyncio.StreamWriter]:
     """A sending end, and a client that reads nothing until it is asked to."""
     server_context: ssl.SSLContext | None = None
@@ -56,7 +64,7 @@ async def connected(
         issued = authority.issue("proxy")
         server_context = listen_side(ListenTls(TlsMode.TLS, issued.certificate, issued.key)).context
         context = client_context(authority)
-    sending = Sending()
+    sending = Sending(is_fenced=is_fenced)
     server = await asyncio.get_running_loop().create_server(lambda: sending, LOOPBACK, 0, ssl=server_context)
     name = {} if context is None else {"server_hostname": "localhost"}
     reader, writer = await soon(
@@ -124,6 +132,62 @@ async def test_an_abort_sends_nothing_more(tmp_path: Path) -> None:
     await soon(sending.lost.wait())
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await soon(reader.readexactly(len(LARGE)))
+    writer.close()
+    server.close()
+
+
+async def read_all(reader: asyncio.StreamReader) -> tuple[int, bool]:
+    """How much there is to read, and whether a reset ends it."""
+    count = 0
+    try:
+        while data := await soon(reader.read(64 * 1024)):
+            count += len(data)
+    except ConnectionResetError:
+        return count, True
+    return count, False
+
+
+def in_kernel(pipe: Pipe) -> int:
+    """How much the peer's kernel has not acknowledged."""
+    answer = fcntl.ioctl(pipe.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    return int(struct.unpack("i", answer)[0])
+
+
+async def abort_in_flight(folder: Path, tls: bool, is_fenced: bool) -> None:
+    """The kernel holds what its peer does not take; a fenced pipe takes it back."""
+    server, sending, reader, writer = await connected(folder, tls, is_fenced=is_fenced)
+    sock = sending.pipe.transport.get_extra_info("socket")
+    limit_ms = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    assert limit_ms == (IN_FLIGHT_S * 1000 if is_fenced else 0)
+    sending.pipe.write(LARGE)
+    await asyncio.sleep(0.1)
+    unacknowledged = in_kernel(sending.pipe)
+    assert unacknowledged > 0
+    sending.pipe.abort()
+    await soon(sending.lost.wait())
+    count, was_reset = await read_all(reader)
+    assert was_reset == is_fenced
+    if is_fenced:
+        assert count <= len(LARGE) - unacknowledged
+    writer.close()
+    server.close()
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("is_fenced", [False, True])
+def test_an_abort_of_a_fenced_pipe_takes_back_what_the_kernel_has_not_sent(
+    tmp_path: Path, *, loop: Callable[[], asyncio.AbstractEventLoop], tls: bool, is_fenced: bool
+) -> None:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(abort_in_flight(tmp_path, tls, is_fenced))
+
+
+async def test_a_fenced_pipe_that_closes_sends_everything(tmp_path: Path) -> None:
+    server, sending, reader, writer = await connected(tmp_path, tls=False, is_fenced=True)
+    sending.pipe.write(LARGE)
+    sending.pipe.close()
+    assert await read_all(reader) == (len(LARGE), False)
     writer.close()
     server.close()
 

@@ -70,6 +70,7 @@ def test_a_proxy_that_serves_is_ready(tmp_path: Path) -> None:
         (replace(a_health(), phase=Phase.DRAINING), "draining"),
         (replace(a_health(), keyring=Freshness.EXPIRED), "the keys are too old"),
         (replace(a_health(), audit=Keeping.FULL), "the audit log takes no more"),
+        (replace(a_health(), frontier=Following.LOST), "a class that moves is refused"),
         (replace(a_health(), clock=lambda: 100.0), "an event loop is stuck"),
     ],
 )

@@ -35,6 +35,7 @@ from sealwire.proxy.server.errors import (
     UpstreamUnavailable,
 )
 from sealwire.proxy.server.findings import LOGIN_WANTED, NO_ACCESS_CONTROL
+from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import AuditSettings, Keeping, Origin, WhenFull
@@ -427,8 +428,15 @@ async def test_the_admin_address_tells_health_readiness_and_metrics() -> None:
         assert (status, json.loads(body)) == (200, said | {"keyring": "stale"})
         proxy.health.keyring = Freshness.EXPIRED
         status, body = await ask(address, "/readyz")
-        assert (status, json.loads(body)) == (503, said | {"keyring": "expired"})
+        unready = said | {"status": "not-ready"}
+        assert (status, json.loads(body)) == (503, unready | {"keyring": "expired"})
         proxy.health.keyring = Freshness.FRESH
+        proxy.health.frontier = Following.LOST
+        status, body = await ask(address, "/readyz")
+        assert (status, json.loads(body)) == (503, unready | {"frontier": "lost"})
+        proxy.health.frontier = Following.FOLLOWS
+        status, body = await ask(address, "/readyz")
+        assert (status, json.loads(body)) == (200, said | {"frontier": "ok"})
         proxy.health.phase = Phase.DRAINING
         assert (await ask(address, "/readyz"))[0] == 503
         proxy.health.clock = lambda: proxy.health.beat_at + 3600

@@ -26,7 +26,7 @@ from tests.proxy.session.world import body_of, command, data_key, envelope, repl
 
 LOW, MIDDLE, HIGH = sorted(("ann", "bob", "cat"), key=lambda name: envelope("nhs", name))
 CLASS_ID = world.class_id_of("nhs")
-RETRY, OUTDATED, KEY_NOT_FOUND = 262, 43, 211
+RETRY, OUTDATED, KEY_NOT_FOUND, ABORTED = 262, 43, 211, 251
 
 KEYRING = Keyring(
     [
@@ -227,6 +227,35 @@ def test_what_was_sent_before_a_class_is_followed_holds_its_first_window_up() ->
     assert acknowledged(session) == OPEN_AT_MIDDLE.generation
 
 
+TRANSIENT, RETRYABLE = ["TransientTransactionError"], ["RetryableWriteError"]
+NUMBERED = {"lsid": {"id": "a session"}, "txnNumber": Int64(4)}
+
+
+@pytest.mark.parametrize(
+    ("more", "labels"),
+    [
+        ({}, None),
+        (NUMBERED, RETRYABLE),
+        ({**NUMBERED, "autocommit": False}, TRANSIENT),
+        ({**NUMBERED, "autocommit": False, "startTransaction": True}, TRANSIENT),
+    ],
+    ids=["alone", "retryable", "in-transaction", "first-of-transaction"],
+)
+@pytest.mark.parametrize("is_known", [True, False], ids=["window", "lost"])
+def test_what_was_not_sent_has_the_label_by_which_drivers_try_again(
+    moving: Session, *, is_known: bool, more: dict[str, Any], labels: list[str] | None
+) -> None:
+    if is_known:
+        assert waits(sent(moving, {**insert(MIDDLE), **more}))
+        assert moving.tick(100.0) == []
+        effects = moving.tick(100.0 + moving.shared.settings.key_wait_s)
+    else:
+        moving.shared.moves.lose("nhs")
+        effects = sent(moving, {**insert(MIDDLE), **more})
+    answer = body_of(written(effects, ToClient))
+    assert (answer["code"], answer.get("errorLabels")) == (RETRY, labels)
+
+
 def test_a_lease_that_ran_out_unnoticed_is_no_lease(moving: Session) -> None:
     moving.shared.moves.is_current = lambda: False
     assert waits(sent(moving, find(LOW)))
@@ -343,7 +372,7 @@ def test_a_transaction_is_not_committed_where_the_lease_ran_out_under_a_statemen
     other = Session(moving.shared, Topology(world.OWN_ADDRESS))
     said = other.client_data(command({"commitTransaction": 1, **TRANSACTION, "$db": "admin"}))
     assert next(iter(asked(said))) == "abortTransaction"
-    assert body_of(written(other.server_data(reply({"ok": 1.0})), ToClient))["code"] == RETRY
+    assert body_of(written(other.server_data(reply({"ok": 1.0})), ToClient))["code"] == ABORTED
 
 
 def test_a_client_that_breaks_the_protocol_holds_nothing_up_for_ever(moving: Session) -> None:
@@ -373,6 +402,76 @@ def test_a_change_stream_uses_the_values_that_it_names(moving: Session) -> None:
     assert waits(sent(moving, {"aggregate": "patients", "pipeline": [STREAM, named], "cursor": {}}))
 
 
+FIRST_OF_VISITS = Frontier(world.class_id_of("visits"), 1, 2)
+MORE = {"getMore": Int64(77), "collection": "patients"}
+
+
+def visits_told(session: Session) -> int | None:
+    uses = session.shared.moves.classes["visits"]
+    assert uses is not None
+    return uses.acknowledged()
+
+
+def begin_second_move(session: Session) -> None:
+    session.shared.moves.follow("visits", FIRST_OF_VISITS)
+    session.move_began()
+
+
+@pytest.mark.parametrize("is_under_way", [True, False], ids=["under-way", "between"])
+def test_a_change_stream_without_a_filter_does_not_hold_a_second_class_up(
+    moving: Session, *, is_under_way: bool
+) -> None:
+    sent(moving, {"aggregate": "patients", "pipeline": [STREAM], "cursor": {}})
+    moving.server_data(reply(cursor(77)))
+    if is_under_way:
+        sent(moving, MORE, 2)
+    begin_second_move(moving)
+    if is_under_way:
+        moving.server_data(reply(cursor(77, "nextBatch"), 2))
+    moving.shared.moves.follow("visits", FIRST_OF_VISITS.opened(AFTER_ALL))
+    assert visits_told(moving) == 2
+    assert written(sent(moving, MORE, 3), ToServer)
+    assert (acknowledged(moving), visits_told(moving)) == (OPEN_AT_MIDDLE.generation, 2)
+
+
+@pytest.mark.parametrize("is_under_way", [True, False], ids=["under-way", "between"])
+def test_one_with_a_filter_is_opened_again_where_a_second_class_begins_to_move(
+    moving: Session, *, is_under_way: bool
+) -> None:
+    """Its filter may have a form of before; until its driver has heard of that, nothing moves."""
+    plain = {"$match": {"fullDocument.visits": 3}}
+    sent(moving, {"aggregate": "patients", "pipeline": [STREAM, plain], "cursor": {}})
+    moving.server_data(reply(cursor(77)))
+    if is_under_way:
+        sent(moving, MORE, 2)
+    begin_second_move(moving)
+    moving.shared.moves.follow("visits", FIRST_OF_VISITS.opened(AFTER_ALL))
+    if is_under_way:
+        moving.server_data(reply(cursor(77, "nextBatch"), 2))
+    assert visits_told(moving) is None
+    for number in (3, 4):
+        assert body_of(written(sent(moving, MORE, number), ToClient))["code"] == OUTDATED
+        assert visits_told(moving) == 2
+
+
+@pytest.mark.parametrize("is_under_way", [True, False], ids=["under-way", "between"])
+def test_any_other_cursor_holds_a_second_class_up_until_it_ends(
+    moving: Session, *, is_under_way: bool
+) -> None:
+    sent(moving, find(LOW, batchSize=1))
+    moving.server_data(reply(cursor(77)))
+    if is_under_way:
+        sent(moving, MORE, 2)
+    begin_second_move(moving)
+    moving.shared.moves.follow("visits", FIRST_OF_VISITS.opened(AFTER_ALL))
+    if is_under_way:
+        moving.server_data(reply(cursor(77, "nextBatch"), 2))
+    assert visits_told(moving) is None
+    assert written(sent(moving, MORE, 3), ToServer)
+    moving.server_data(reply(cursor(0, "nextBatch"), 3))
+    assert visits_told(moving) == 2
+
+
 def test_a_lost_lease_ends_what_relied_on_it(moving: Session) -> None:
     moves = moving.shared.moves
     moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
@@ -385,14 +484,26 @@ def test_a_lost_lease_ends_what_relied_on_it(moving: Session) -> None:
     abort = asked(sent(moving, {"commitTransaction": 1, "writeConcern": {"w": 1}, **TRANSACTION}, 3))
     assert abort == {"abortTransaction": 1, "writeConcern": {"w": 1}, **TRANSACTION, "$db": "clinic"}
     commit = body_of(written(moving.server_data(reply({"ok": 1.0}, 3)), ToClient))
-    assert (commit["ok"], commit["code"]) == (0.0, RETRY)
+    assert (commit["ok"], commit["code"]) == (0.0, ABORTED)
+    assert commit["errorLabels"] == TRANSIENT
     more = sent(moving, {"getMore": Int64(77), "collection": "patients"}, 4)
     assert body_of(written(more, ToClient))["code"] == OUTDATED
     assert acknowledged(moving) == 9
 
 
-@pytest.mark.parametrize("said", [{"ok": 1.0}, {"ok": 0.0, "code": 251}, {}])
-def test_a_commit_that_is_refused_leaves_no_transaction_open(moving: Session, said: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("said", "labels"),
+    [
+        ({"ok": 1.0}, TRANSIENT),
+        ({"ok": 0.0, "code": 251}, TRANSIENT),
+        # committed before, for all that is known: whoever runs it again does so twice
+        ({"ok": 0.0, "code": 256}, None),
+        ({}, None),
+    ],
+)
+def test_a_commit_that_is_refused_leaves_no_transaction_open(
+    moving: Session, said: dict[str, Any], labels: list[str] | None
+) -> None:
     moves = moving.shared.moves
     moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
     sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
@@ -403,7 +514,8 @@ def test_a_commit_that_is_refused_leaves_no_transaction_open(moving: Session, sa
         assert Audit("refused", "", "commitTransaction", "FrontierLost") in effects
         assert next(iter(asked(effects))) == "abortTransaction"
         answer = moving.server_data(reply(said, request_id))
-        assert body_of(written(answer, ToClient))["code"] == RETRY
+        error = body_of(written(answer, ToClient))
+        assert (error["code"], error.get("errorLabels")) == (ABORTED, labels)
         assert response_to_of(written(answer, ToClient)) == request_id
     assert not moving.relies_on_lease
 

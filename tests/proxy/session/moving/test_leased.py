@@ -1,11 +1,11 @@
-"""Sessions of a process that follows frontiers, while nothing moves: what needs a lease, and what is remembered."""
+"""Sessions where frontiers are followed, while nothing moves: what needs a lease, and what is remembered."""
 
 from typing import Any
 
 import pytest
 from bson import Int64
 
-from sealwire.keys.frontier.frontier import Frontier, Window
+from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import ToClient, ToServer
@@ -16,7 +16,7 @@ from tests.proxy.session.moving.talk import acknowledged, asked, cursor, find, i
 from tests.proxy.session.world import body_of, data_key, reply, written
 
 CLASS_ID = world.class_id_of("nhs")
-RETRY, OUTDATED = 262, 43
+RETRY, OUTDATED, ABORTED = 262, 43, 251
 TRANSACTION: dict[str, Any] = {
     "lsid": {"id": "a session"},
     "txnNumber": Int64(4),
@@ -50,7 +50,6 @@ def begin_to_move(session: Session) -> None:
     session.shared.use_keyring(MOVING)
     moves = session.shared.moves
     moves.follow("nhs", FIRST)
-    moves.begin_to_follow()
     session.move_began()
     moves.follow("nhs", ALL_OPEN)
 
@@ -130,7 +129,16 @@ def test_one_whose_lease_lapsed_is_aborted_and_not_committed(leased: Session) ->
     lapse(leased)
     assert "abortTransaction" in asked(sent(leased, END, 2))
     answer = body_of(written(leased.server_data(reply({"ok": 1.0}, 2)), ToClient))
-    assert (answer["ok"], answer["code"]) == (0.0, RETRY)
+    assert (answer["code"], answer["errorLabels"]) == (ABORTED, ["TransientTransactionError"])
+
+
+def test_a_commit_that_was_not_sent_is_tried_again_alone(leased: Session) -> None:
+    """An earlier try of it may have been carried out, so the whole transaction must not run again."""
+    lapse(leased, is_current=False)
+    sent(leased, END)
+    leased.tick(100.0)
+    answer = body_of(written(leased.tick(100.0 + leased.shared.settings.key_wait_s), ToClient))
+    assert (answer["code"], answer["errorLabels"]) == (RETRY, ["UnknownTransactionCommitResult"])
 
 
 def test_one_that_another_process_began_is_committed(leased: Session) -> None:

@@ -135,7 +135,6 @@ def test_a_transaction_that_is_open_when_a_class_is_first_followed_may_have_stor
     moves.keep_for(hold, b"")
     moves.leave(moves.begin({}))
     moves.follow("a", QUIET)
-    moves.begin_to_follow()
     moves.follow("a", OPEN)
     moves.tick(GRACE_S)
     assert acknowledged(moves) is None
@@ -148,14 +147,13 @@ def test_a_transaction_that_is_open_when_a_class_is_first_followed_may_have_stor
 
 def test_cursors_without_a_mark_are_older_for_a_while_after_a_move(moves: Moves) -> None:
     moves.forget("a")
-    assert not (moves.marks_cursors or moves.have_begun)
+    assert (moves.marks_cursors, moves.have_begun) == (False, False)
     moves.tick(100.0)
     moves.mark_cursors(60.0)
     moves.mark_cursors(-5.0)
-    assert moves.marks_cursors
-    assert moves.have_begun
+    assert (moves.marks_cursors, moves.have_begun) == (True, True)
     moves.tick(160.0)
-    assert not (moves.marks_cursors or moves.have_begun)
+    assert (moves.marks_cursors, moves.have_begun) == (False, False)
 
 
 def test_whether_anything_has_moved(moves: Moves) -> None:

@@ -116,7 +116,7 @@ def test_a_job_rests_after_its_work_and_not_after_what_it_waited_for(monkeypatch
 
     send = world.values.update
     world.values.update = update  # type: ignore[method-assign]
-    world.live(pace=TurnPace(rests.append, waiting=wait, clock=lambda: now_s))
+    world.live(pace=TurnPace(lambda busy_s, _: rests.append(busy_s), waiting=wait, clock=lambda: now_s))
     assert {round(each, 3) for each in waited} == {0.0, 0.5}
     assert 0.0 < max(rests) < 0.1
 
