@@ -5,7 +5,7 @@ while the job rests: before it begins, and at the end of each rest. So what is j
 does to the server, and not that the application has more or less to do than when the job began. While the
 first is more than SLOWER times the second the share shrinks; else it grows again, slowly.
 
-Of both the lower quartile counts. If the processor is busy, a process that has just worked waits longer for it
+The lower quartile of each counts: on a busy processor, a process that has just worked waits longer for it
 than one that has slept; a median would show that in place of the server.
 """
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import ceil
 from typing import Final, NamedTuple
 
 from sealwire.keys.errors import DamagedFile, KeysReason
@@ -24,19 +25,21 @@ from sealwire.sidecars.migration.windows.server import Values, batches
 from sealwire.sidecars.raw_documents import identity_of
 from sealwire.wire.errors import BsonError
 
-FIRST_DOCUMENTS: Final = 200
+FIRST_DOCUMENTS: Final = 50
 _FEWEST, _MOST = 20, 5_000
 OPEN_S: Final = 0.2
 """How long a window is to be open, with what proxies take to let it go: the application waits for it."""
 LEAST_MOVING_S: Final = 0.075
 """How long it moves at least, however slowly they let it go."""
 _POLLS_S = (0.005, 0.01, 0.01, 0.02, 0.02, 0.05, 0.1, 0.2)
-"""Between two looks at the leases. A proxy that follows a move renews its own about every 50 ms."""
+"""Between two looks at the leases. A proxy that follows a move renews its own about every 20 ms."""
 PATIENCE_S = (0.15, 0.15, 0.3, 0.6, 1.2, 2.0)
 """A window that is not let go for so long is withdrawn: the application waits for it, perhaps with what holds
 it up. The more often in a row, the longer: a class that is always in use has to move as well."""
 _LOOK_S: Final = 2.0
 """How long to wait for proxies while no window is open, before the job is noted again."""
+_LARGER, _SMALLER = 1.5, 0.5
+"""By how much the next window may differ: updates take now longer and now shorter."""
 _BETWEEN_S = (0.1, 0.3, 1.0, 2.0, 5.0, 10.0)
 """Before a window is tried again that was withdrawn."""
 _STANDING = {Wish.PAUSE: Standing.PAUSED, Wish.ABORT: Standing.ABORTED}
@@ -316,9 +319,9 @@ class Turn:
     def _adapt(self, documents: int, moving_s: float, asked_s: float) -> None:
         """Choose how many documents the next window is to have, by how long this one was open."""
         may_move_s = max(OPEN_S - asked_s, LEAST_MOVING_S)
-        factor = min(2.0, max(0.5, may_move_s / moving_s)) if moving_s > 0 else 2.0
+        factor = min(_LARGER, max(_SMALLER, may_move_s / moving_s)) if moving_s > 0 else _LARGER
         if factor < 1 or documents * 2 >= self._wanted:
-            self._wanted = min(self._most, max(_FEWEST, int(self._wanted * factor)))
+            self._wanted = min(self._most, max(_FEWEST, ceil(self._wanted * factor)))
 
     # ------------------------------------------------------------------------------------- after the windows
 
