@@ -19,6 +19,9 @@ SLOWER = 1.2
 NOISE_S = 0.0002
 """What one may be above the other in any case: reads of less than a millisecond vary by as much."""
 LEAST_SHARE = 0.05
+LEAST_SHARE_OF_WINDOWS = 0.4
+"""Of a class that moves by windows: a window is short, and commands that waited for it go on at its end, which
+slows the reads that are timed there."""
 MAX_LAG_S = 10.0
 
 _PROBES_AT_REST = 21
@@ -40,11 +43,14 @@ class Throttle:
         most: float,
         clock: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], None] = time.sleep,
+        *,
+        least: float = LEAST_SHARE,
     ) -> None:
-        """`probe` is the small read; `most` the largest share of time, above 0 to 1."""
+        """`probe` is the small read; `most` the largest share of time, above 0 to 1, `least` the smallest."""
         self._probe = probe
         self._lag_s = lag_s
         self._most = most
+        self._least = min(least, most)
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
@@ -65,7 +71,7 @@ class Throttle:
             self._at_work.extend(self._measures(_PROBES_A_BATCH))
             rest = _lower_quartile(self._at_rest)
             if _lower_quartile(self._at_work) > max(rest * SLOWER, rest + NOISE_S):
-                self.share = max(min(LEAST_SHARE, self._most), self.share * _SHRINK)
+                self.share = max(self._least, self.share * _SHRINK)
             else:
                 self.share = min(self._most, self.share + _GROW)
             wait_s = min(_LONGEST_WAIT_S, busy_s * (1 / self.share - 1)) - rested_s

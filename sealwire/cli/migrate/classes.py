@@ -34,7 +34,7 @@ from sealwire.sidecars.migration.ledger import Ledger, Wish
 from sealwire.sidecars.migration.moves import Direction, class_at, refuse_contexts
 from sealwire.sidecars.migration.planning import RIGHTS
 from sealwire.sidecars.migration.server import lag_s
-from sealwire.sidecars.migration.throttle import Throttle
+from sealwire.sidecars.migration.throttle import LEAST_SHARE_OF_WINDOWS, Throttle
 from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers, transaction_lifetime_s
 from sealwire.sidecars.migration.windows.obstacles import refuse_class_obstacles
 from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths, moves_of_paths
@@ -168,7 +168,12 @@ class ClassMove:
                 lambda: self._places(client),
                 workers=effort.workers or WINDOW_WORKERS,
             )
-            throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
+            throttle = Throttle(
+                lambda: ledger.load(job.name),
+                lambda: lag_s(client),
+                effort.share,
+                least=LEAST_SHARE_OF_WINDOWS,
+            )
             shown = Shown(job, seat, transaction_s, tell)
             pace = TurnPace(throttle.after, shown.job, shown.waiting, quiet_s)
             stores = Stores(values, frontiers, ledger, contexts)

@@ -27,7 +27,7 @@ from sealwire.wire.errors import BsonError
 
 FIRST_DOCUMENTS: Final = 50
 _FEWEST, _MOST = 20, 5_000
-OPEN_S: Final = 0.2
+OPEN_S: Final = 0.15
 """How long a window is to be open, with what proxies take to let it go: the application waits for it."""
 LEAST_MOVING_S: Final = 0.075
 """How long it moves at least, however slowly they let it go."""
