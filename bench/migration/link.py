@@ -62,6 +62,10 @@ class Link:
     def index(self, _places: Sequence[ClassPaths]) -> None:
         """As `Values.index`: the process has them from the beginning."""
 
+    def walked(self, _places: Sequence[ClassPaths]) -> frozenset[bytes]:
+        """As `Values.walked`: there is no such index."""
+        return frozenset()
+
     def unindex(self) -> None:
         """As `Values.unindex`."""
 

@@ -8,7 +8,7 @@ be withdrawn: when what is under way does not end, because it waits for somethin
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -82,6 +82,12 @@ class Frontier:
     window: Window = Window(BEFORE_ALL, BEFORE_ALL)
     is_moving: bool = False
     """Whether values of the window may have their new form already."""
+    walked: frozenset[bytes] | None = frozenset()
+    """The first fields of the indexes in which a path of the class stands beside others; None: not known.
+
+    A scan of such an index, which a condition or a sort of its first field leads to, may miss a document or
+    meet it twice while a value of it moves.
+    """
 
     def __post_init__(self) -> None:
         """Raises ValueError for numbers that no frontier has."""
@@ -108,6 +114,10 @@ class Frontier:
         if position < self.window.start:
             return Form.NEW
         return Form.MOVING if self.window.holds(position) else Form.OLD
+
+    def walks_more_than(self, other: "Frontier") -> bool:
+        """Whether an index is walked that was not, for all that `other` knew."""
+        return other.walked is not None and (self.walked is None or not self.walked <= other.walked)
 
     def opened(self, end: Position) -> "Frontier":
         """The next one: its window reaches from where the last one closed to `end`.
@@ -137,5 +147,4 @@ class Frontier:
         return self._next(Window(self.window.start, self.window.start))
 
     def _next(self, window: Window, *, is_moving: bool = False) -> "Frontier":
-        following = self.generation + 1
-        return Frontier(self.class_id, self.old_version, self.new_version, following, window, is_moving)
+        return replace(self, generation=self.generation + 1, window=window, is_moving=is_moving)

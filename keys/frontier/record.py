@@ -1,6 +1,7 @@
 """The frontier and the leases as documents on the server, where the job and all proxies read them.
 
-    sealwire.frontiers  {_id: class id, old, new, generation, moving, sealed: where the window lies,
+    sealwire.frontiers  {_id: class id, old, new, generation, moving,
+                         sealed: where the window lies, and what is walked,
                          transaction_s: how long a transaction may last, by what the job was told}
     sealwire.leases     {_id: UUID of a proxy, renewed: the server's time, place: where it listens,
                          acknowledged: {"class id": generation}, seen: {"class id": generation}}
@@ -45,7 +46,9 @@ FORGOTTEN_S: Final = 86_400.0
 _DOMAIN: Final = b"sealwire frontier"
 _MAX_GENERATION: Final = 2**63 - 1
 _LENGTH_BYTES: Final = 4
-_MAX_SEALED_BYTES: Final = 2 * (MAX_VALUE_BYTES + 64)
+MAX_WALKED_BYTES: Final = 1 << 15
+"""Of more names it is said that they are not known."""
+_MAX_SEALED_BYTES: Final = 2 * (MAX_VALUE_BYTES + 64) + MAX_WALKED_BYTES
 
 
 def frontier_document(
@@ -60,7 +63,7 @@ def frontier_document(
         "generation": Int64(frontier.generation),
         "moving": frontier.is_moving,
         "transaction_s": transaction_s,
-        "sealed": Binary(cipher.seal(_DOMAIN, head, _inside(frontier.window))),
+        "sealed": Binary(cipher.seal(_DOMAIN, head, _inside(frontier))),
     }
 
 
@@ -81,7 +84,7 @@ def parse_frontier(document: Mapping[str, Any], cipher: ValueCipher) -> Frontier
     except DecryptionFailed:
         raise _damaged(KeysReason.TAMPERED) from None
     try:
-        return Frontier(class_id, old, new, generation, _window(inside), is_moving)
+        return Frontier(class_id, old, new, generation, *_parsed(inside, is_moving=is_moving))
     except ValueError:
         raise _damaged(KeysReason.SCHEMA) from None
 
@@ -127,13 +130,27 @@ def _head(numbers: tuple[int, ...], is_moving: bool) -> bytes:
     return b"".join(number.to_bytes(8, "big") for number in numbers) + bytes((is_moving,))
 
 
-def _inside(window: Window) -> bytes:
-    return len(window.start).to_bytes(_LENGTH_BYTES, "big") + window.start + window.end
+def _inside(frontier: Frontier) -> bytes:
+    """Both ends of the window, each behind its length; then a NUL before each walked field, and one more."""
+    ends = (frontier.window.start, frontier.window.end)
+    window = b"".join(len(end).to_bytes(_LENGTH_BYTES, "big") + end for end in ends)
+    walked = frontier.walked
+    if walked is None or sum(map(len, walked)) + len(walked) > MAX_WALKED_BYTES:
+        return window
+    return window + b"".join(b"\0" + name for name in sorted(walked)) + b"\0"
 
 
-def _window(inside: bytes) -> Window:
-    end_of_start = _LENGTH_BYTES + int.from_bytes(inside[:_LENGTH_BYTES], "big")
-    return Window(inside[_LENGTH_BYTES:end_of_start], inside[end_of_start:])
+def _parsed(inside: bytes, *, is_moving: bool) -> tuple[Window, bool, frozenset[bytes] | None]:
+    """Raises ValueError."""
+    ends, at = [], 0
+    for _ in range(2):
+        start = at + _LENGTH_BYTES
+        at = start + int.from_bytes(inside[at:start], "big")
+        ends.append(inside[start:at])
+    if at > len(inside):
+        raise ValueError("the ends of a window are cut off")
+    rest = inside[at:]
+    return Window(*ends), is_moving, frozenset(filter(None, rest.split(b"\0"))) if rest else None
 
 
 def _damaged(reason: KeysReason) -> DamagedFile:

@@ -258,3 +258,18 @@ def _equal_to(buf: bytes, condition: Element, *, seeds: bool) -> bytes | None:
 
 def _unusable(path: bytes, what: str) -> Refusal:
     return Refusal(Reason.CONTEXT, path=path.decode("utf-8", "replace"), rule=what)
+
+
+def stored_context(per: bytes, namespace: str, path: str, raw: bytes, holder: int) -> bytes | None:
+    """The context of a value that is stored at a covered path; None where its document does not say one.
+
+    `holder` is where in `raw` the document begins that holds the value.
+    Raises BsonError. Cost: O(elements on the way to the field)
+    """
+    if per == PER_DATABASE:
+        return database_context(namespace.partition(".")[0])
+    place, field = context_field(per, path)
+    try:
+        return fixed_in_document(raw, holder if place else 0, [field]).get(field)
+    except Refusal:
+        return None

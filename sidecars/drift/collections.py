@@ -8,6 +8,7 @@ from pymongo.errors import PyMongoError
 from sealwire.sidecars.covered import CoveredCollection
 from sealwire.sidecars.direct import Client, documents_of, failure
 from sealwire.sidecars.drift.condition import Keys
+from sealwire.sidecars.drift.contexts import ContextJudge
 from sealwire.sidecars.drift.scan import Census, PathReport
 from sealwire.wire.errors import BsonError
 
@@ -33,9 +34,14 @@ class CollectionReport:
 
 
 def read_collection(
-    client: Client, found: CoveredCollection, keys: Keys, sample: int | None, progress: Callable[[int], None]
+    client: Client,
+    found: CoveredCollection,
+    keys: Keys,
+    sample: int | None,
+    progress: Callable[[int], None],
+    contexts: ContextJudge | None = None,
 ) -> CollectionReport:
-    """Read all documents, or a random `sample` of them; `progress` is told of each.
+    """Read all documents, or a random `sample` of them; `progress` is told of each. `contexts` as `Census`.
 
     A view holds nothing of its own, and is skipped. What the server refuses becomes a report, so that the
     other collections are read; so does a document that is none.
@@ -43,7 +49,7 @@ def read_collection(
     if not found.exists or found.kind == "view":
         why = "a view holds nothing of its own" if found.exists else "does not exist"
         return CollectionReport(found.namespace, 0, (), why)
-    census = Census(found.tree, keys)
+    census = Census(found.tree, keys, found.namespace, contexts)
     skipped = ""
     try:
         for raw in documents_of(client, found.namespace, sample):

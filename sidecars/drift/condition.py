@@ -1,7 +1,7 @@
 """In what condition one stored value is, judged by its envelope's header and the keyring's record."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from sealwire.crypto.envelope import MARKER, EnvelopeMode, is_of_context, parse_any_header
@@ -22,9 +22,14 @@ class Condition(Enum):
     PROTECTED = "protected"
     """An envelope of the path's class, mode and newest key; also of a key that the class borrows."""
     OLDER_KEY = "older-key"
-    """The same of an older key, which still opens it; or of the class's own where each context has one."""
+    """The same of an older key, which still opens it; or of the class's own where each context has one.
+    If the class is deterministic, only while it moves to a pending key."""
     IN_CLEAR = "in-clear"
     """A value in clear of a class that the keyring has in clear, or moves from there or to there."""
+    LEFT_BEHIND = "left-behind"
+    """As `older-key`, of a deterministic class that does not move: equality does not find it."""
+    OTHER_CONTEXT = "other-context"
+    """An envelope of the key of another context than its document's; it opens all the same."""
     PLAINTEXT = "plaintext"
     OTHER_CLASS = "other-class"
     """An envelope of another class of the keyring, or of the other mode: it equals nothing here."""
@@ -52,6 +57,10 @@ class Keys:
     """By what envelopes name: borrowed versions are those of their lenders."""
     in_clear: frozenset[str] = frozenset()
     """The classes whose active or pending version is plaintext."""
+    newest: Mapping[str, int] = field(default_factory=dict)
+    """By class its pending version, else its active one."""
+    moving: frozenset[str] = frozenset()
+    """The classes that have a pending version."""
 
     @classmethod
     def of(cls, record: KeyringRecord) -> "Keys":
@@ -70,18 +79,28 @@ class Keys:
                 for key in entry.keys
                 if key.is_plaintext and key.state in (KeyState.ACTIVE, KeyState.PENDING)
             ),
+            # in rising version: a pending one comes last
+            newest={
+                entry.name: key.version
+                for entry in record.classes
+                for key in entry.keys
+                if key.state in (KeyState.ACTIVE, KeyState.PENDING)
+            },
+            moving=frozenset(
+                entry.name for entry in record.classes for key in entry.keys if key.state is KeyState.PENDING
+            ),
         )
 
-    def judge(self, kind: int, value: bytes, field: FieldClass) -> Condition:
-        """The condition of a value of BSON type `kind` where `field` is expected. Cost: O(1)."""
+    def judge(self, kind: int, value: bytes, field_class: FieldClass) -> Condition:
+        """The condition of a value of BSON type `kind` where `field_class` is expected. Cost: O(1)."""
         if kind != kinds.BIN_DATA or not value.startswith(MARKER, _LENGTH_BYTES):
-            is_right = field.mode is Mode.DETERMINISTIC and field.name in self.in_clear
+            is_right = field_class.mode is Mode.DETERMINISTIC and field_class.name in self.in_clear
             return Condition.IN_CLEAR if is_right else Condition.PLAINTEXT
         try:
             header = parse_any_header(value[_LENGTH_BYTES + 1 :])
         except InvalidEnvelope:
             return Condition.DAMAGED
-        entry, is_mode = self.classes.get(field.name), header.mode is _MODES[field.mode]
+        entry, is_mode = self.classes.get(field_class.name), header.mode is _MODES[field_class.mode]
         if is_of_context(value, _LENGTH_BYTES + 1):
             # whether its key is there, only the store of context keys says
             is_ours = entry is not None and header.class_id == entry.class_id and is_mode
@@ -97,5 +116,7 @@ class Keys:
             return Condition.DESTROYED_KEY
         if state is KeyState.RETIRED:
             return Condition.RETIRED_KEY
-        is_newest = version == entry.keys[-1].version and field.per is None
-        return Condition.PROTECTED if is_newest else Condition.OLDER_KEY
+        if version == self.newest.get(field_class.name) and field_class.per is None:
+            return Condition.PROTECTED
+        is_left = field_class.mode is Mode.DETERMINISTIC and field_class.name not in self.moving
+        return Condition.LEFT_BEHIND if is_left else Condition.OLDER_KEY

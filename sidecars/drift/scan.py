@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from sealwire.policies.file.schema import FieldClass, PathNode, leaves
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.drift.condition import Condition, Keys
+from sealwire.sidecars.drift.contexts import ContextJudge
 
 _MAX_NAMES = 512
 """Field names that are remembered beside each covered name, for hints."""
@@ -40,7 +41,12 @@ class _Tally:
 class Census:
     """The counts of one collection while its documents are read."""
 
-    def __init__(self, tree: PathNode, keys: Keys) -> None:
+    def __init__(
+        self, tree: PathNode, keys: Keys, namespace: str = "", contexts: ContextJudge | None = None
+    ) -> None:
+        """`contexts` judges the envelopes of contexts; None: each is taken for its document's."""
+        self._namespace = namespace
+        self._contexts = contexts
         self.documents = 0
         self._tree = tree
         self._keys = keys
@@ -57,6 +63,8 @@ class Census:
             present.add(walk.node.path)
             if walk.is_value:
                 condition = self._keys.judge(walk.kind, raw[walk.value : walk.end], walk.leaf)
+                if condition is Condition.PROTECTED and self._contexts is not None:
+                    condition = self._contexts.judge(self._namespace, walk, raw)
                 self._tallies[walk.node.path].values[condition] += 1
         for path in present:
             self._tallies[path].documents += 1

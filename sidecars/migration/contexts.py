@@ -13,7 +13,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import PER_DATABASE, PathNode, PolicySet, context_field
 from sealwire.policies.file.stored import StoredValues
-from sealwire.policies.planning.contexts import database_context, element_at, fixed_in_document
+from sealwire.policies.planning.contexts import element_at, stored_context
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 
@@ -46,13 +46,7 @@ def context_at(per: bytes, namespace: str, spot: ValueSpot) -> bytes | None:
 
     As `plan_stored_document` has it. Raises BsonError. Cost: O(elements on the way to the field)
     """
-    if per == PER_DATABASE:
-        return database_context(namespace.partition(".")[0])
-    place, path = context_field(per, spot.path)
-    try:
-        return fixed_in_document(spot.raw, spot.holder if place else 0, [path]).get(path)
-    except Refusal:
-        return None
+    return stored_context(per, namespace, spot.path, spot.raw, spot.holder)
 
 
 class JobContexts:

@@ -25,6 +25,7 @@ class MigrationReason(Enum):
     UNANSWERED = "unanswered"
     LIFETIME = "lifetime"
     EARLIER_WORKER = "earlier-worker"
+    STILL_NEEDED = "still-needed"
 
 
 class MigrationError(SidecarError[MigrationReason]):

@@ -48,6 +48,7 @@ class Left(Enum):
     OTHER_CLASS = "other-class"
     """An envelope of another class, or of the deterministic mode."""
     UNKNOWN_KEY = "unknown-key"
+    RETIRED_KEY = "retired-key"
     DESTROYED_KEY = "destroyed-key"
     NO_CONTEXT = "no-context"
     """Its class has a key for each context, and the document, or the sub-document, does not say which."""

@@ -70,6 +70,8 @@ class PathCounts:
     """Whether that version is plaintext."""
     is_moving: bool = False
     """Whether its class has a pending version."""
+    was_plaintext: bool = False
+    """Whether an older version of it is plaintext."""
     documents: int = 0
     """Those that have a value there."""
     plaintext: int = 0
@@ -89,6 +91,15 @@ class PathCounts:
         """Envelopes of any version but the newest, and those of the class's own key."""
         older = sum(count for version, count in self.versions.items() if version != self.newest)
         return older + self.class_key
+
+    @property
+    def left_behind(self) -> int:
+        """Values of a deterministic class that does not move which `repair` would move, or name."""
+        if self.mode is not Mode.DETERMINISTIC or self.is_moving:
+            return 0
+        if self.is_plaintext:
+            return self.versions.total() + self.class_key
+        return self.older + (self.to_encrypt if self.was_plaintext else 0)
 
     @property
     def encrypted(self) -> int:
@@ -155,7 +166,10 @@ def _counts(node: PathNode, field_class: FieldClass, newest: Newest) -> PathCoun
     name = field_class.name
     version = newest.versions.get(name, 0)
     is_plaintext, is_moving = name in newest.plaintext, name in newest.moving
-    return PathCounts(node.path, name, field_class.mode, version, is_plaintext, is_moving)
+    entry = newest.classes.get(name)
+    older = () if entry is None else (key for key in entry.keys if key.version != version)
+    was_plaintext = any(key.is_plaintext and key.state.decrypts for key in older)
+    return PathCounts(node.path, name, field_class.mode, version, is_plaintext, is_moving, was_plaintext)
 
 
 def _count(

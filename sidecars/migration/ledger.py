@@ -19,7 +19,7 @@ from pymongo.errors import DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
 from sealwire.crypto.cipher import ValueCipher
-from sealwire.keys.errors import KeysError
+from sealwire.keys.errors import KeyDestroyed, KeyRetired, KeysError
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.sidecars.direct import Client
 from sealwire.sidecars.migration.errors import (
@@ -84,10 +84,12 @@ class Ledger:
             raise MigrationRefused(MigrationReason.TAKEN, text, "try again") from None
 
     def jobs(self) -> list[Job]:
-        """All of them, the newest first. Raises JobDamaged."""
-        return sorted(
-            (self._job(found) for found in self._jobs.find({})), key=lambda job: job.created, reverse=True
-        )
+        """All of them, the newest first, but for those of keys that open nothing any more. Raises JobDamaged.
+
+        Who writes there can delete a job as well as name such a key.
+        """
+        found = [self._job(each) for each in self._jobs.find({}) if not self._has_ended_key(each)]
+        return sorted(found, key=lambda job: job.created, reverse=True)
 
     def load(self, name: str) -> tuple[Job, Wish]:
         """A job, and what is wished of it. Raises JobMissing, JobDamaged."""
@@ -133,6 +135,17 @@ class Ledger:
         if job.name != found["_id"] or job.revision != found.get("revision"):
             raise _tampered(str(found["_id"]))
         return job
+
+    def _has_ended_key(self, found: Stored) -> bool:
+        """Whether the key of its tag is retired or destroyed, which says nothing of the document."""
+        try:
+            class_id, version, _ = found["tag"]
+            self._keyring.cipher_by_id(class_id, version)
+        except (KeyRetired, KeyDestroyed):
+            return True
+        except (KeysError, KeyError, ValueError, TypeError):
+            return False
+        return False
 
     def _wish(self, found: Stored) -> Wish:
         name, wish = str(found["_id"]), str(found.get("wish"))

@@ -22,6 +22,8 @@ class Direction(Enum):
     """Envelopes of older keys to such of the active one."""
     DECRYPT = "decrypt"
     """Envelopes to plaintext."""
+    REPAIR = "repair"
+    """Values of other versions of a deterministic class to its active one."""
 
 
 @dataclass(frozen=True, slots=True)

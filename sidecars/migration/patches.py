@@ -64,6 +64,8 @@ class Patch:
     values: int
     """How many values it moves."""
     problems: tuple[Problem, ...]
+    paths: tuple[str, ...] = ()
+    """The covered paths of these values, each once."""
 
 
 def patch_of(raw: bytes, tree: PathNode, choose: NewForm, fields: Mapping[str, bytes] = _NO_FIELDS) -> Patch:
@@ -109,7 +111,7 @@ def patch_of(raw: bytes, tree: PathNode, choose: NewForm, fields: Mapping[str, b
     if len(raw) + growth > MAX_DOCUMENT_BYTES or len(update) > MAX_UPDATE_BYTES:
         problems += [Problem(path, Left.TOO_LARGE) for path in dict.fromkeys(paths)]
         return Patch(identity, b"", 0, tuple(problems))
-    return Patch(identity, update, len(news), tuple(problems))
+    return Patch(identity, update, len(news), tuple(problems), tuple(dict.fromkeys(paths)))
 
 
 def _condition(place: bytes, old: Form) -> bytes:

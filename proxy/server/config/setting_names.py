@@ -16,7 +16,7 @@ from sealwire.keys.keyring.store import Place, VaultDocument, parse_place
 from sealwire.keys.providers import ProviderKind, ProviderSettings, parse_provider
 from sealwire.keys.vault.settings import OPTIONS, PATH_OPTIONS, VaultSettings, vault_settings
 from sealwire.proxy.server.audit_writer.destinations import parse_copy
-from sealwire.proxy.server.config.settings import CacheSettings, KeySettings
+from sealwire.proxy.server.config.settings import KNOWN_VARIABLES, CacheSettings, KeySettings
 from sealwire.proxy.server.observability.audit import AuditSettings, WhenFull
 from sealwire.proxy.session.auditing.settings import CommandScope
 
@@ -108,6 +108,11 @@ def read_kek(node: Node, path: ToPath) -> ProviderSettings:
     every = tuple(dict.fromkeys(key for known in keys.values() for key in known))
     complaints = Complaints()
     entries = node.entries(("provider",), every, complaints)
+    whole = entries.get("provider")
+    if whole is not None and isinstance(whole.value, str) and ":" in whole.value:
+        settings = complaints.read(lambda: _whole(whole, entries, path), UNREAD_KEK)
+        complaints.check()
+        return settings
     provider = ""
     with complaints.gathered():
         provider = entries["provider"].choice(tuple(keys)) if "provider" in entries else ""
@@ -119,6 +124,31 @@ def read_kek(node: Node, path: ToPath) -> ProviderSettings:
     settings = complaints.read(lambda: _provider(provider, node, entries, path), UNREAD_KEK)
     complaints.check()
     return settings
+
+
+def _whole(setting: Node, entries: Mapping[str, Node], path: ToPath) -> ProviderSettings:
+    """A setting as commands have it, such as `vault:transit/NAME`; in the variable it stands for the section.
+
+    Raises SourceError.
+    """
+    others = {key: each for key, each in entries.items() if each is not setting}
+    if setting.filename in KNOWN_VARIABLES:
+        others = {key: each for key, each in others.items() if each.filename in KNOWN_VARIABLES}
+    kek = _parsed(setting, others.get("passphrase_file"), path)
+    own = ("passphrase_file",) if kek.kind is ProviderKind.KEY_FILE else ()
+    refuse_leftovers(others, tuple(key for key in others if key not in own), "where `provider` says it all")
+    return kek
+
+
+def _parsed(setting: Node, passphrase_file: Node | None, path: ToPath) -> ProviderSettings:
+    """What `parse_provider` says, with absolute paths. Raises SourceError."""
+    try:
+        kek = parse_provider(setting.text(), None if passphrase_file is None else path(passphrase_file))
+    except KeySettingError as error:
+        raise setting.error(str(error), error.hint) from None
+    if kek.kind is not ProviderKind.KEY_FILE:
+        return kek
+    return replace(kek, location=str(path(replace(setting, value=kek.location))))
 
 
 def _provider(provider: str, node: Node, entries: Mapping[str, Node], path: ToPath) -> ProviderSettings:
@@ -169,17 +199,10 @@ def read_keys(node: Node | None, path: ToPath, *, remote: bool) -> KeySettings:
 
 def _read_cache(node: Node, path: ToPath) -> CacheSettings:
     entries = node.entries(("path", "kek"), ("passphrase_file", "max_age_s"))
-    passphrase_file = path(entries["passphrase_file"]) if "passphrase_file" in entries else None
     setting = entries["kek"]
-    try:
-        kek = parse_provider(setting.text(), passphrase_file)
-    except KeySettingError as error:
-        raise setting.error(str(error), error.hint) from None
+    kek = _parsed(setting, entries.get("passphrase_file"), path)
     if kek.kind.is_remote:
         raise setting.error("a cache under a remote key is of no use", "write env:VARIABLE or file:PATH")
-    if kek.kind is ProviderKind.KEY_FILE:
-        location = path(Node(setting.filename, setting.line, setting.column, kek.location))
-        kek = ProviderSettings(kek.kind, str(location), passphrase_file)
     if "max_age_s" in entries:
         return CacheSettings(path(entries["path"]), kek, entries["max_age_s"].number(1, _YEAR_S))
     return CacheSettings(path(entries["path"]), kek)

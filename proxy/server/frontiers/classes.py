@@ -82,7 +82,7 @@ class FollowedClasses:
         known = self._moves.classes.get(name)
         if known is None or known.frontier.generation < frontier.generation:
             self.has_changed = True
-        self.has_begun = self.has_begun or known is None
+        self.has_begun |= known is None or frontier.walks_more_than(known.frontier)
         self._moves.follow(name, frontier)
         if self.lost.pop(name, Loss.NO_LEASE) is not Loss.NO_LEASE:
             note(_log, logging.INFO, "class is followed again", class_name=name)

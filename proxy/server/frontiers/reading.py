@@ -52,7 +52,7 @@ class PendingClass(NamedTuple):
     @property
     def first(self) -> Frontier:
         """The frontier while nothing has moved and none is written down."""
-        return Frontier(self.new.class_id, self.old.key_version, self.new.key_version)
+        return Frontier(self.new.class_id, self.old.key_version, self.new.key_version, walked=None)
 
     @property
     def key(self) -> tuple[int, int]:

@@ -67,7 +67,7 @@ def held_by(  # noqa: PLR0913 - one for each thing that says it
         return None
     if transaction and not moves.transactions.has_room_for(transaction):
         raise WindowMet
-    hold = moves.begin(touched(plan, policy, moves.classes, named))
+    hold = moves.begin(touched(plan, policy, moves.classes, named, moves.walks))
     hold.transaction = transaction
     hold.outlasts_errors = any(stage in plan.buf for stage in _WRITING)
     hold.is_stream = is_stream(plan)

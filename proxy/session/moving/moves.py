@@ -7,6 +7,7 @@ reply says nothing of what the server still does: its use is kept for `GRACE_S`,
 transaction may last. What is never seen to end is given up when the server has long done so itself.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, final
 
@@ -196,11 +197,13 @@ class Moves:
     def follow(self, class_name: str, frontier: Frontier) -> None:
         """A frontier was read, under a lease that stands."""
         uses = self.classes.get(class_name)
+        is_new = uses is None or frontier.walks_more_than(uses.frontier)
         if uses is None:
             self.classes[class_name] = Uses(frontier)
-            self.adopt_lasting()
         else:
             uses.observe(frontier)
+        if is_new:
+            self.adopt_lasting()
 
     def lose(self, class_name: str) -> None:
         """Nobody knows where its values are: nothing that may have used them counts any more."""
@@ -264,6 +267,17 @@ class Moves:
         hold.take_in(uses)
         return hold
 
+    def walks(self, class_name: str, message: bytes) -> bool:
+        """Whether a command may lead the server along an index beside whose first field values move.
+
+        It does not for a class that is lost, whose values it does not name: it is served. Cost: O(message).
+        """
+        uses = self.classes[class_name]
+        if uses is None or uses.frontier.is_over:
+            return False
+        walked = uses.frontier.walked
+        return walked is None or any(_names(message, name.rpartition(b".")[2]) for name in walked)
+
     @property
     def have_begun(self) -> bool:
         """Whether a value may have moved since a cursor was opened that has no mark."""
@@ -309,3 +323,8 @@ class Moves:
         self._now_s = now_s
         for outlasting in (self.cursors, self.transactions, self._leaving):
             outlasting.tick(now_s)
+
+
+def _names(message: bytes, field: bytes) -> bool:
+    """Whether an element may have this name, or one that ends so: a string's content stands behind a NUL."""
+    return re.search(rb"[^\0]" + re.escape(field) + rb"\0", message) is not None

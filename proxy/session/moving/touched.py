@@ -2,12 +2,14 @@
 
 A command that names its values one by one uses these: what it stores, and what a filter asks for equality. A
 change stream is like a filter. Any other command uses any value: an aggregation, a negation, an expression, a
-copy inside the server, a walk along an index. A command that is not known to name its values is taken for one
-that does not. It waits for windows that it might have passed, and its answer is right.
+copy inside the server, a walk along an index. So does one that names its values, or none, and may lead the
+server along an index in which other values move (`Frontier.walked`): it would miss documents, or meet them
+twice. A command that is not known to name its values is taken for one that does not. It waits for windows
+that it might have passed, and its answer is right.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from sealwire.keys.frontier.frontier import Position
@@ -33,10 +35,15 @@ _OTHERS: Final = (b"hint\0", b"min\0", b"max\0", b"let\0", b"\4u\0", b"\4update\
 
 
 def touched(
-    plan: Plan, policy: PolicySet, moving: Iterable[str], named: Mapping[str, frozenset[Position] | None]
+    plan: Plan,
+    policy: PolicySet,
+    moving: Iterable[str],
+    named: Mapping[str, frozenset[Position] | None],
+    walks: Callable[[str, bytes], bool],
 ) -> dict[str, frozenset[Position] | None]:
     """By moving class: the positions that the command names, None for any; no class that it does not touch.
 
+    walks: whether a message may lead the server along an index in which values of a class move
     Cost: O(message), and O(paths) of its collection. Raises nothing.
     """
     if not plan.protected:
@@ -47,9 +54,13 @@ def touched(
     if node is None or not (plan.command == _STORING or plan.command in _FILTERING):
         return dict.fromkeys(moving)
     classes = {leaf.leaf.name for leaf in leaves(node) if leaf.leaf is not None}
-    if plan.command in _FILTERING and _is_wide(plan.buf):
-        return dict.fromkeys(name for name in moving if name in classes)
-    return {name: named[name] for name in moving if name in named}
+    if plan.command == _STORING:
+        return {name: named[name] for name in moving if name in named}
+    here = [name for name in moving if name in classes]
+    if _is_wide(plan.buf):
+        return dict.fromkeys(here)
+    found = {name: named[name] for name in moving if name in named}
+    return found | dict.fromkeys(name for name in here if walks(name, plan.buf))
 
 
 def is_stream(plan: Plan) -> bool:

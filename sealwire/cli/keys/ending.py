@@ -11,14 +11,17 @@ import click
 
 from sealwire.cli.keys.lent import require_unnamed
 from sealwire.cli.keys.options import Interval, policy_option
+from sealwire.cli.keys.sweep import require_no_value
 from sealwire.cli.options.common import Decorator, declare, settings
 from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option, open_keyring_store
+from sealwire.cli.options.server import server_options
 from sealwire.cli.output import Manner, manner_options, question_console, show_table
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeysReason, UnknownKey
 from sealwire.keys.keyring import ending
 from sealwire.keys.keyring.data_key import DataKey
-from sealwire.keys.keyring.file import read_record
+from sealwire.keys.keyring.file import open_record, read_record
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import KeyRecord, format_time
 from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.keyring.turning import change_version
@@ -55,20 +58,33 @@ def _subject_options() -> Decorator:
 @click.command()
 @_subject_options()
 @click.option("--undo", is_flag=True, help="Let a retired key decrypt again.")
+@click.option(
+    "--no-sweep",
+    is_flag=True,
+    help="Do not look for values that need the key: only if the data of CLASS is gone.",
+)
 @policy_option
+@server_options
 @manner_options
-def retire(subject: Subject, policy: Path | None, manner: Manner, *, undo: bool) -> None:
+def retire(
+    *, subject: Subject, undo: bool, no_sweep: bool, policy: Path | None, uri: str, manner: Manner
+) -> None:
     """Let version VERSION of CLASS open nothing any more, to see whether something still needs it.
 
     Only a decrypt-only key can be retired, and only a retired one destroyed. It is kept: a read that needs it
     fails, says so in the log, and works again after --undo.
+
+    --policy says whether CLASS is deterministic. If it is, every document of the collections that the policy
+    covers is read first, and the key is not retired while a value needs it: equality would not find that
+    value any more. `sealwire migrate repair` moves such values.
 
     A key that CLASS borrows is retired for CLASS only: its lender goes on with it. It may be the active one,
     once --policy, which every Sealwire has loaded, names CLASS no more. CLASS encrypts nothing again then.
 
     \b
     Examples:
-      sealwire keys retire nhs_number 1 --keyring keyring.json
+      sealwire keys retire nhs_number 1 --policy policy.yaml --keyring keyring.json --uri-file server.uri
+      sealwire keys retire notes 1 --policy policy.yaml --keyring keyring.json --yes
       sealwire keys retire nhs_number 1 --keyring keyring.json --undo
       sealwire keys retire nhs_intake 2 --policy policy.yaml --keyring keyring.json
     """
@@ -77,6 +93,8 @@ def retire(subject: Subject, policy: Path | None, manner: Manner, *, undo: bool)
         require_unnamed(key, policy)
         return ending.retire(key)
 
+    if not undo and not no_sweep:
+        _look_for_values(subject, policy, uri)
     question = "What it encrypted can then not be read, until --undo; what is borrowed, its lender opens"
     _take(subject, ending.take_back if undo else step, manner, question="" if undo else question)
 
@@ -122,6 +140,19 @@ def destroy(
         _require_typed(f"{subject.class_name}:{subject.version}", confirm)
     question = f"It may then be destroyed after {format_time(now + wait)}"
     _take(subject, partial(ending.announce, now=now, wait=wait), manner, question=question)
+
+
+def _look_for_values(subject: Subject, policy: Path | None, uri: str) -> None:
+    """See that the key may be retired, and that nothing needs it. Raises as `require_no_value`."""
+    providers = Providers()
+    store = open_keyring_store(subject.keyring, providers)
+    _find(subject, store)
+    keys = open_record(read_record(store), subject.kek.open(providers), store)
+    named = subject.class_name, subject.version
+    key = next(each for each in keys if (each.class_name, each.version) == named)
+    require_unnamed(key, policy)
+    ending.retire(key)
+    require_no_value(key, Keyring(keys), policy, uri)
 
 
 def _require_typed(wanted: str, given: str | None) -> None:

@@ -16,6 +16,7 @@ _MODULES = {
     "plan": ("plan", "verify"),
     "rehearse": ("rehearse",),
     "begin": ("encrypt", "reencrypt", "decrypt"),
+    "repair": ("repair",),
     "jobs": ("status", "pause", "resume", "abort", "forget-worker"),
 }
 

@@ -20,6 +20,7 @@ from sealwire.policies.file.schema import FieldClass
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.sidecars.migration.windows.moving import Versions
+from sealwire.sidecars.migration.windows.strays import Strays
 
 
 class _Pair(NamedTuple):
@@ -60,7 +61,10 @@ class ClassKeys:
             ClassVersion(keyring.cipher_by_id(key.class_id, key.version), key.is_plaintext)
             for key in (old, new)
         ]
-        return Versions.of_class(made[0], made[1], self._field_class)
+        # the key of a context outlives versions: what the class's own key made is named before a move begins
+        is_keyed = self._field_class.per is not None and old != new
+        strays = None if is_keyed else Strays(self._keys, self._field_class, made)
+        return Versions.of_class(made[0], made[1], self._field_class, strays)
 
     def prepare(self, direction: Direction, *, dry_run: bool) -> None:
         """See that the class can begin to move in a direction, and give it the version for it.
@@ -94,7 +98,10 @@ class ClassKeys:
         if direction is Direction.REENCRYPT:
             text = "no key of the class is pending: its values have nowhere to move to"
             raise MigrationRefused(
-                MigrationReason.NOTHING, text, "make one first: sealwire keys rotate CLASS"
+                MigrationReason.NOTHING,
+                text,
+                "make one first: sealwire keys rotate CLASS; if verify counts older values, sealwire migrate "
+                "repair POLICY CLASS moves them",
             )
         if active is None:
             return
@@ -120,6 +127,20 @@ class ClassKeys:
         else:
             text = "no version of the class is pending: its values have nowhere to move to"
             raise MigrationRefused(MigrationReason.NOTHING, text, "abort the job, and begin a new one")
+
+    def stay(self) -> None:
+        """Take the active version for a repair. Raises MigrationRefused OTHER_MOVE; UnknownKey."""
+        active, pending = self._of(KeyState.ACTIVE), self._of(KeyState.PENDING)
+        if active is None:
+            self.keyring.cipher_for(self._class_name)
+            raise ValueError("the keyring has an active key that it does not list")
+        if pending is not None:
+            name = self._class_name
+            text = f"class {name} has a pending version {pending.version}: a move takes other versions along"
+            command = _Pair(active, pending).direction.value
+            hint = f"let it end first: sealwire migrate {command} POLICY {name}"
+            raise MigrationRefused(MigrationReason.OTHER_MOVE, text, hint)
+        self._pair = _Pair(active, active)
 
     def wait_for_age(self, age_s: float) -> None:
         """Wait until the new version is so old that every proxy has loaded it, whether it follows or not."""

@@ -105,7 +105,7 @@ class ClassMove:
                 return job
             keys.wait_for_age(delay_s)
             ledger = Ledger(client, keys.keyring)
-            with _registered(client, keys, job) as seat:
+            with registered(client, keys, job) as seat:
                 ledger.create(job)
                 return self._carry_on(client, ledger, keys, job, seat, effort, delay_s)
 
@@ -126,7 +126,7 @@ class ClassMove:
                 return job
             ledger = Ledger(client, keys.keyring)
             job = job.stopped(Standing.RUNNING, _now())
-            with _registered(client, keys, job) as seat:
+            with registered(client, keys, job) as seat:
                 ledger.ask(job.name, Wish.RUN)
                 ledger.save(job)
                 return self._carry_on(client, ledger, keys, job, seat, effort, delay_s)
@@ -237,7 +237,7 @@ class ClassMove:
         return keys
 
 
-def _registered(client: Client, keys: ClassKeys, job: Job) -> AbstractContextManager[Seat]:
+def registered(client: Client, keys: ClassKeys, job: Job) -> AbstractContextManager[Seat]:
     """The registration of this process, before it reads anything that it goes by. Raises as `at_work`."""
     new = keys.versions.new.cipher
     return Workers(client).at_work(job, new.class_id, new.key_version)

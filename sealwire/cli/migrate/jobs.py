@@ -21,6 +21,7 @@ from sealwire.cli.migrate.options import (
     open_keyring,
     show_left,
 )
+from sealwire.cli.migrate.repair import ClassRepair
 from sealwire.cli.migrate.way_back import ways
 from sealwire.cli.options.common import json_option
 from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option
@@ -33,7 +34,7 @@ from sealwire.sidecars.migration.contexts import fields_of
 from sealwire.sidecars.migration.errors import JobTaken, MigrationReason
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger, Wish
-from sealwire.sidecars.migration.moves import check_moves
+from sealwire.sidecars.migration.moves import Direction, check_moves
 from sealwire.sidecars.migration.planning import RIGHTS, refuse_obstacles
 from sealwire.sidecars.migration.windows.workers import Worker, Workers
 
@@ -234,7 +235,8 @@ def resume(  # noqa: PLR0913 - one parameter an option
         found, _ = ledger.load(job)
         class_name = class_of(policies, found)
         if class_name is not None:
-            move = ClassMove(policies, class_name, found.direction, keyring, kek, uri)
+            make = ClassRepair if found.direction is Direction.REPAIR else ClassMove
+            move = make(policies, class_name, found.direction, keyring, kek, uri)
             finish(move.resume(found, delay_s, effort, dry_run=manner.dry_run), manner)
         if not found.standing.is_over:
             check_moves(policies, found.direction, found.moves)

@@ -126,7 +126,8 @@ def verify(
     """See that every value of the covered paths is of the newest key; by counts per version and path.
 
     With a PATH that POLICY does not cover, see that no envelope is left there, as after `decrypt`. Reads
-    every document. Exit code 1 when something is left.
+    every document. Exit code 1 when something is left. For a deterministic class that does not move it names
+    the command that repairs it.
 
     \b
     Examples:
@@ -150,12 +151,18 @@ def verify(
                         MigrationReason.NOT_COVERED, text, "sealwire policy check lists them"
                     )
             sound = all(each.is_newest for each in _paths(found))
+    repairs = [
+        f"sealwire migrate repair POLICY {name}"
+        for name in dict.fromkeys(each.class_name for each in _paths(found) if each.left_behind)
+    ]
     if as_json:
         rows = [_document(_Found(each, "")) for each in found]
-        print_json({"holds": sound, "collections": rows})
+        print_json({"holds": sound, "repair": repairs, "collections": rows})
     else:
         show_table(_COLUMNS, (row for each in found for row in _rows(_Found(each, ""))))
         click.echo("nothing of another form is left" if sound else "values of another form are left")
+        for command in repairs:
+            click.echo(f"equality finds a value of the newest version only; to move the others: {command}")
     damaged = any(each.damaged for each in found)
     sys.exit(0 if sound and not damaged else EX_NO)
 
@@ -224,6 +231,7 @@ def _path_document(found: _Found, each: PathCounts) -> dict[str, Any]:
         "class_key": each.class_key,
         "versions": {str(version): count for version, count in sorted(each.versions.items())},
         "newest_version": each.newest or None,
+        "left_behind": each.left_behind,
         "other": each.other,
         "to_encrypt": found.about(each.to_encrypt),
     }

@@ -1,7 +1,8 @@
 """`sealwire policy drift`: where stored values are not what the policy says."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,24 @@ import click
 
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options.common import json_option
-from sealwire.cli.options.keys import keyring_option, open_keyring_store
+from sealwire.cli.options.keys import (
+    KekOptions,
+    contexts_option,
+    kek_options,
+    keyring_option,
+    open_keyring_store,
+)
 from sealwire.cli.options.policies import policy_argument, read_policy
 from sealwire.cli.options.server import required_uri, server_options
 from sealwire.cli.output import document_count_bar, print_json, show_table
-from sealwire.keys.keyring.file import read_record
+from sealwire.keys.keyring.file import load_keyring, read_record
+from sealwire.keys.keyring.store import parse_place
 from sealwire.keys.providers import Providers
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected, size_of
 from sealwire.sidecars.drift.collections import RIGHTS, CollectionReport, read_collection
 from sealwire.sidecars.drift.condition import Condition, Keys
+from sealwire.sidecars.drift.contexts import ContextJudge
 from sealwire.sidecars.drift.scan import PathReport
 
 _COLUMNS = ("collection", "path", "class", "documents", "values", "look at")
@@ -34,13 +43,28 @@ _COLUMNS = ("collection", "path", "class", "documents", "values", "look at")
     metavar="N",
     help="Read N random documents of each collection, not all.",
 )
+@contexts_option("The store of the keys of contexts, to see that each envelope is of its document's.")
+@kek_options
 @json_option
-def drift(policy: Path, keyring: str, uri: str, sample: int | None, as_json: bool) -> None:
+def drift(  # noqa: PLR0913 - one parameter an option
+    *,
+    policy: Path,
+    keyring: str,
+    uri: str,
+    sample: int | None,
+    contexts: str | None,
+    kek: KekOptions,
+    as_json: bool,
+) -> None:
     """Read what is stored, and say where it is not what POLICY and the keyring say.
 
     It finds values in plaintext, envelopes of unknown or destroyed keys or of another class, and covered
     paths that no document has, with the nearest name: a misspelt path covers nothing. It reads the server
     past Sealwire and decrypts nothing. It needs no key-encryption key, and shows no value.
+
+    A value of an older key is `left-behind` if its class is deterministic and does not move: equality does
+    not find it, and the command that moves it is named. With --contexts it finds envelopes that somebody
+    copied into a document of another context. Only for that it needs the key-encryption key.
 
     Exit code 1 when a value is not as it should be, or a collection could not be read.
 
@@ -51,23 +75,42 @@ def drift(policy: Path, keyring: str, uri: str, sample: int | None, as_json: boo
       sealwire policy drift policy.yaml --keyring keyring.json --uri-file server.uri --json
     """
     policies = read_policy(policy)
-    keys = Keys.of(read_record(open_keyring_store(keyring, Providers())))
-    with connected(required_uri(uri), RIGHTS) as client:
+    providers = Providers()
+    store = open_keyring_store(keyring, providers)
+    keys = Keys.of(read_record(store))
+    with ExitStack() as stack:
+        client = stack.enter_context(connected(required_uri(uri), RIGHTS))
+        judge = None
+        if contexts is not None:
+            opened = stack.enter_context(
+                closing(providers.context_store(parse_place(contexts), create=False))
+            )
+            judge = ContextJudge(opened, load_keyring(store, kek.open(providers)))
         reports = []
         for found in covered_collections(client, policies):
             size = size_of(client, found.namespace)
             with document_count_bar(found.namespace, min(size, sample or size)) as progress:
-                reports.append(read_collection(client, found, keys, sample, progress))
+                reports.append(read_collection(client, found, keys, sample, progress, judge))
+    repairs = _repairs(reports)
     if as_json:
-        print_json({"sample": sample, "collections": [_document(report) for report in reports]})
+        documents = [_document(report) for report in reports]
+        print_json({"sample": sample, "repair": repairs, "collections": documents})
     else:
         show_table(_COLUMNS, (row for report in reports for row in _rows(report)))
+        for command in repairs:
+            click.echo(f"equality finds a value of the newest version only; to move the others: {command}")
     sys.exit(EX_NO if any(_needs_somebody(report) for report in reports) else 0)
 
 
 def _needs_somebody(report: CollectionReport) -> bool:
     """What does not exist, or is a view, holds nothing that could be wrong."""
     return not report.is_sound and bool(report.paths)
+
+
+def _repairs(reports: Iterable[CollectionReport]) -> list[str]:
+    """The commands that move what older keys of deterministic classes have left behind."""
+    paths = [path for report in reports for path in report.paths if path.values.get(Condition.LEFT_BEHIND)]
+    return [f"sealwire migrate repair POLICY {name}" for name in dict.fromkeys(p.class_name for p in paths)]
 
 
 def _document(report: CollectionReport) -> dict[str, Any]:

@@ -135,7 +135,8 @@ class MongoFrontiers:
         found = self._found()
         earlier = None if found is None else self._earlier(found)
         generation = 1 if earlier is None else earlier + 1
-        frontier = Frontier(self._new.class_id, self._old.key_version, self._new.key_version, generation)
+        versions = self._old.key_version, self._new.key_version
+        frontier = Frontier(self._new.class_id, *versions, generation, walked=None)
         if earlier is not None:
             self.save(frontier)
             return frontier

@@ -47,6 +47,28 @@ def drop_indexes(client: Client, places: Iterable[ClassPaths], class_id: int) ->
                 client.get_database(database).command(command, codec_options=_DECODED)
 
 
+def walked_fields(client: Client, places: Iterable[ClassPaths]) -> frozenset[bytes] | None:
+    """The first fields of the indexes in which one of the paths stands behind another field.
+
+    None if the first field of one may be any, as in a wildcard index. Raises what the driver raises.
+    """
+    found = set()
+    for where in places:
+        for index in _listed(client, where.namespace):
+            first, *others = index["key"]
+            if not any(_leads_to(field, path) for field in others for path in where.paths):
+                continue
+            if "$**" in first:
+                return None
+            found.add(str(first).encode())
+    return frozenset(found)
+
+
+def _leads_to(field: str, path: str) -> bool:
+    """Whether an index on `field` may hold what is stored at `path`."""
+    return "$**" in field or field == path or path.startswith(field + ".") or field.startswith(path + ".")
+
+
 def _prefix(class_id: int) -> str:
     return f"sealwire_move_{class_id}_"
 

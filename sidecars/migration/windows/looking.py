@@ -9,7 +9,7 @@ from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot, context_at, spot_of
 from sealwire.sidecars.migration.forms import ContextCiphers, Form, InCollection, Left, header_of
 from sealwire.sidecars.migration.patches import Problem, patch_of
-from sealwire.sidecars.migration.windows.moving import WHOLE, Versions, new_forms
+from sealwire.sidecars.migration.windows.moving import Versions, swept_forms
 from sealwire.sidecars.migration.windows.paths import ClassPaths
 
 _LARGE: Final = 256 << 10
@@ -27,6 +27,15 @@ class Seen(NamedTuple):
 
 
 _NOTHING: Final = Seen()
+
+
+class _Value(NamedTuple):
+    """What one value is."""
+
+    is_old: bool = False
+    is_new: bool = False
+    why: Left | None = None
+    """Why somebody has to look."""
 
 
 class _StandIn:
@@ -48,7 +57,7 @@ def _ciphers(versions: Versions, contexts: JobContexts | None) -> ContextCiphers
     """Raises ValueError where nothing opens the envelopes of contexts."""
     if versions.per is None:
         return None
-    if versions.old.is_plaintext:
+    if not versions.new.is_plaintext:
         return _StandIn()
     if contexts is None:
         raise ValueError("a class with a key for each context, and no store of them")
@@ -64,8 +73,10 @@ class FirstLook:
         self._class_id = versions.new.cipher.class_id
         self._old, self._new = versions.order(versions.old), versions.order(versions.new)
         self._within = _ciphers(versions, contexts)
-        self._choose = new_forms(versions, WHOLE, self._within)
+        self._choose = swept_forms(versions, self._within)
         self._fields = versions.fields
+        self._strays = versions.strays
+        self._is_repair = versions.is_repair
         self._is_typed = versions.old.is_plaintext
         self._is_to_be_clear = versions.new.is_plaintext
         self._is_single = versions.old.is_plaintext and versions.domain is not None
@@ -76,34 +87,54 @@ class FirstLook:
 
         Raises BsonError. Cost: O(bytes); of a large document, one encryption for each value
         """
-        if not (self._old.may_be_in(raw) or self._new.may_be_in(raw)):
+        strays = self._strays
+        if not (
+            self._old.may_be_in(raw)
+            or self._new.may_be_in(raw)
+            or (strays is not None and strays.may_be_in(raw))
+        ):
             return _NOTHING
         has_old = has_new = False
         problems: dict[Problem, None] = {}
         walk = StoredValues(raw, where.tree)
         while walk.next_value():
-            kind, value = walk.kind, raw[walk.value : walk.end]
-            if self._old.place(kind, value) is not None:
-                has_old = True
-                in_array = self._is_single and walk.place.count(b".") != walk.node.path.count(".")
-                if in_array or not walk.is_addressable() or not walk.is_found_by_path():
-                    problems[Problem(walk.node.path, Left.NOT_ADDRESSABLE)] = None
-                elif self._is_typed and not self._says_context(walk, raw, where.namespace):
-                    problems[Problem(walk.node.path, Left.NO_CONTEXT)] = None
-                elif self._lacks_key(value):
-                    problems[Problem(walk.node.path, Left.UNKNOWN_KEY)] = None
-            elif self._is_to_be_clear and self._is_of_class_key(kind, value):
-                problems[Problem(walk.node.path, Left.OTHER_CLASS)] = None
-            elif self._new.place(kind, value) is not None or self._is_of_class_key(kind, value):
-                has_new = True
-                if self._is_to_be_clear:
-                    problems[Problem(walk.node.path, Left.IN_CLEAR)] = None
-            elif self._is_typed and self._choose(kind, value, spot_of(walk, raw)) is Left.WRONG_TYPE:
-                problems[Problem(walk.node.path, Left.WRONG_TYPE)] = None
+            found = self._look(walk, raw, where.namespace)
+            has_old |= found.is_old
+            has_new |= found.is_new
+            if found.why is not None:
+                problems[Problem(walk.node.path, found.why)] = None
         if has_old and len(raw) >= _LARGE:
             patch = patch_of(raw, where.tree, self._choose, self._fields)
             problems |= {each: None for each in patch.problems if each.why is Left.TOO_LARGE}
         return Seen(has_old, has_new, tuple(problems))
+
+    def _look(self, walk: StoredValues, raw: bytes, namespace: str) -> _Value:
+        """At the value at which the walk is."""
+        kind, value = walk.kind, raw[walk.value : walk.end]
+        if self._strays is not None and self._strays.holds(kind, value):
+            # the last sweep moves it, and needs no search to find it
+            return _Value(is_old=True, why=None if walk.is_addressable() else Left.NOT_ADDRESSABLE)
+        if self._is_repair:
+            return _Value()
+        if self._old.place(kind, value) is not None:
+            return _Value(is_old=True, why=self._why_old_stays(walk, raw, namespace))
+        is_of_class_key = self._is_of_class_key(kind, value)
+        if self._is_to_be_clear and is_of_class_key:
+            return _Value(why=Left.OTHER_CLASS)
+        if self._new.place(kind, value) is not None or is_of_class_key:
+            return _Value(is_new=True, why=Left.IN_CLEAR if self._is_to_be_clear else None)
+        if self._is_typed and self._choose(kind, value, spot_of(walk, raw)) is Left.WRONG_TYPE:
+            return _Value(why=Left.WRONG_TYPE)
+        return _Value()
+
+    def _why_old_stays(self, walk: StoredValues, raw: bytes, namespace: str) -> Left | None:
+        """Why an old form could not be moved; None where it can."""
+        in_array = self._is_single and walk.place.count(b".") != walk.node.path.count(".")
+        if in_array or not walk.is_addressable() or not walk.is_found_by_path():
+            return Left.NOT_ADDRESSABLE
+        if self._is_typed and not self._says_context(walk, raw, namespace):
+            return Left.NO_CONTEXT
+        return Left.UNKNOWN_KEY if self._lacks_key(raw[walk.value : walk.end]) else None
 
     def _says_context(self, walk: StoredValues, raw: bytes, namespace: str) -> bool:
         return self._per is None or context_at(self._per, namespace, spot_of(walk, raw)) is not None

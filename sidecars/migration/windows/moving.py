@@ -32,6 +32,7 @@ from sealwire.sidecars.migration.windows.paths import ClassPaths
 from sealwire.sidecars.migration.windows.places import EnvelopeOrder
 from sealwire.sidecars.migration.windows.plaintext import PlaintextOrder
 from sealwire.sidecars.migration.windows.server import Values, batches
+from sealwire.sidecars.migration.windows.strays import Strays
 from sealwire.sidecars.raw_documents import identity_of
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
@@ -68,13 +69,23 @@ class Versions(NamedTuple):
     class_name: str = ""
     per: bytes | None = None
     """What its contexts depend on, where each has a key, which the form has that is no plaintext."""
+    strays: Strays | None = None
+    """What earlier versions have left behind; None: it is not looked for."""
 
     @classmethod
-    def of_class(cls, old: ClassVersion, new: ClassVersion, field_class: FieldClass) -> "Versions":
+    def of_class(
+        cls, old: ClassVersion, new: ClassVersion, field_class: FieldClass, strays: Strays | None = None
+    ) -> "Versions":
         """Those of a deterministic class. Raises ValueError for another one, which declares no type."""
         if field_class.value_type is None:
             raise ValueError("a deterministic class declares a type")
-        return cls(old, new, field_class.value_type, field_class.domain, field_class.name, field_class.per)
+        name, per = field_class.name, field_class.per
+        return cls(old, new, field_class.value_type, field_class.domain, name, per, strays)
+
+    @property
+    def is_repair(self) -> bool:
+        """Whether both are one: only what earlier versions have left behind gets another form."""
+        return self.old == self.new
 
     @property
     def fields(self) -> dict[str, bytes]:
@@ -82,7 +93,8 @@ class Versions(NamedTuple):
 
         An envelope says by itself which context's it is.
         """
-        is_said = self.old.is_plaintext and self.per not in (None, PER_DATABASE)
+        is_said = (self.old.is_plaintext or self.is_repair) and not self.new.is_plaintext
+        is_said = is_said and self.per not in (None, PER_DATABASE)
         return {self.class_name: self.per} if is_said and self.per is not None else {}
 
     def order(self, version: ClassVersion) -> Order:
@@ -118,8 +130,42 @@ class Tally:
 
 NO_VALUE: Final = frozenset({Left.WRONG_TYPE, Left.NO_CONTEXT})
 """Why what lies in clear is no value of its class, though nothing is wrong with its bytes."""
-_STAY: Final = NO_VALUE | {Left.DAMAGED, Left.DESTROYED_KEY}
+_STAY: Final = NO_VALUE | {Left.DAMAGED, Left.DESTROYED_KEY, Left.RETIRED_KEY}
 """Why a value may stay as it is: the frontier says nothing of it, or nobody may ask for it any more."""
+_DUPLICATE_KEY: Final = 11000
+
+
+def swept_forms(versions: Versions, within: ContextCiphers | None = None) -> NewForm:
+    """The new form of all that a class has, also of what other versions have left behind; as `new_forms`."""
+    strays = versions.strays
+    choose = _nothing if versions.is_repair else new_forms(versions, WHOLE, within)
+    if strays is None:
+        return choose
+
+    def choose_any(kind: int, value: bytes, spot: ValueSpot) -> Form | Left | None:
+        if not strays.holds(kind, value):
+            return choose(kind, value, spot)
+        inside = strays.opened(kind, value, within)
+        return inside if isinstance(inside, Left) else _stored(versions, inside, spot, within)
+
+    return choose_any
+
+
+def _nothing(_kind: int, _value: bytes, _spot: ValueSpot) -> None:
+    """All stays as it is."""
+
+
+def _stored(versions: Versions, inside: Form, spot: ValueSpot, within: ContextCiphers | None) -> Form | Left:
+    """The new form of a value, under the key of its context if it has one."""
+    try:
+        if within is None or versions.new.is_plaintext:
+            return versions.new.stored(*inside)
+        cipher = within.cipher_at(spot)
+        if isinstance(cipher, Left):
+            return cipher
+        return kinds.BIN_DATA, binary(cipher.encrypt_deterministically(*inside))
+    except UnsupportedValue:
+        return Left.TOO_LARGE
 
 
 def new_forms(versions: Versions, window: Window, within: ContextCiphers | None = None) -> NewForm:
@@ -156,7 +202,7 @@ def _from_envelopes(versions: Versions, window: Window, opened: Callable[[bytes]
 
 
 def _from_plaintext(versions: Versions, window: Window, within: ContextCiphers | None) -> NewForm:
-    new, value_type = versions.new, versions.value_type
+    value_type = versions.value_type
 
     def choose(kind: int, value: bytes, spot: ValueSpot) -> Form | Left | None:
         header = header_of(kind, value)
@@ -167,15 +213,7 @@ def _from_plaintext(versions: Versions, window: Window, within: ContextCiphers |
             return Left.WRONG_TYPE
         if not window.holds(position_of_plaintext(value_type.kind, found)):
             return None
-        try:
-            if within is None:
-                return new.stored(value_type.kind, found)
-            cipher = within.cipher_at(spot)
-            if isinstance(cipher, Left):
-                return cipher
-            return kinds.BIN_DATA, binary(cipher.encrypt_deterministically(value_type.kind, found))
-        except UnsupportedValue:
-            return Left.TOO_LARGE
+        return _stored(versions, (value_type.kind, found), spot, within)
 
     return choose
 
@@ -202,6 +240,9 @@ class WindowMover:
         self._clock = clock
         self._confirm: Callable[[], None] = lambda: None
         self._confirmed_at = -inf
+        self._is_sweep = False
+        self._stays = _STAY if versions.per is not None else _STAY | {Left.UNKNOWN_KEY}
+        """An envelope of a context whose key is nowhere would be missed."""
 
     def prepare(self, places: Iterable[ClassPaths], documents: Mapping[str, Sequence[bytes]]) -> None:
         """Make the updates of documents that are known already, before the window is opened. Raises Stuck."""
@@ -223,17 +264,28 @@ class WindowMover:
             self._send(namespace, patches)
         self._until_none_is_left(self._found)
 
-    def sweep(self, confirm: Callable[[], None]) -> None:
-        """The same by reading all documents of all collections. Raises as `move`."""
-        self._confirm = confirm
-        self._until_none_is_left(lambda where: [self._values.all(where.namespace)])
+    def sweep(self, confirm: Callable[[], None], step: Callable[[int], None] = lambda _read: None) -> None:
+        """The same by reading all documents of all collections, also for what earlier versions left behind.
 
-    def _until_none_is_left(self, read: Callable[[ClassPaths], Iterable[Iterator[bytes]]]) -> None:
+        A document that a unique index keeps from its new form is left and named. `step` is told of each
+        batch, of how many documents it was. Raises as `move`, and what `step` raises.
+        """
+        self._is_sweep = True
+        self._confirm = confirm
+        self._until_none_is_left(lambda where: [self._values.all(where.namespace)], step)
+
+    def _until_none_is_left(
+        self,
+        read: Callable[[ClassPaths], Iterable[Iterator[bytes]]],
+        step: Callable[[int], None] = lambda _read: None,
+    ) -> None:
         for _ in range(_PASSES_OF_CONTEXTS if self._versions.fields else _PASSES):
             self._confirm_now()
             self.tally.left.clear()
             self.tally.reported.clear()
-            found = sum(self._pass(where, each) for where in self._values.places() for each in read(where))
+            found = sum(
+                self._pass(where, each, step) for where in self._values.places() for each in read(where)
+            )
             if not found:
                 return
         raise Stuck([LeftValue("", "", b"", Left.CONTENDED)])
@@ -248,27 +300,27 @@ class WindowMover:
             for within in self._ranges:
                 yield self._values.between(where.namespace, path, within)
 
-    def _pass(self, where: ClassPaths, documents: Iterator[bytes]) -> int:
-        """How many of the documents had something to move."""
+    def _pass(self, where: ClassPaths, documents: Iterator[bytes], step: Callable[[int], None]) -> int:
+        """How many of the documents had something to move, and were not left."""
         count = 0
         for batch in batches(documents):
             patches = self._patches(where, batch)
-            self._send(where.namespace, patches)
-            count += len(patches)
+            refused = self._send(where.namespace, patches)
+            count += len(patches) - (self._leave_refused(where, batch, refused) if refused else 0)
+            step(len(batch))
         return count
 
     def _patches(self, where: ClassPaths, raws: Sequence[bytes]) -> list[Patch]:
         patches: dict[bytes, Patch] = {}
         stuck: list[LeftValue] = []
-        within = self._within(where, raws)
-        choose = new_forms(self._versions, self._window, within)
+        choose = self._choice(where, raws)
         for raw in raws:
             patch = self._patch(where, raw, choose)
             if patch.update:
                 patches[patch.identity] = patch
             for each in patch.problems:
                 left = LeftValue(where.namespace, each.path, patch.identity, each.why)
-                if each.why in _STAY:
+                if each.why in self._stays or self._versions.is_repair:
                     self.tally.leave(left)
                 else:
                     stuck.append(left)
@@ -276,11 +328,17 @@ class WindowMover:
             raise Stuck(stuck)
         return list(patches.values())
 
+    def _choice(self, where: ClassPaths, raws: Sequence[bytes]) -> NewForm:
+        within = self._within(where, raws)
+        if self._is_sweep:
+            return swept_forms(self._versions, within)
+        return new_forms(self._versions, self._window, within)
+
     def _within(self, where: ClassPaths, raws: Sequence[bytes]) -> InCollection | None:
         """With the keys of all contexts of these documents; new ones are made for plaintext, in one write."""
         if self._contexts is None:
             return None
-        if self._versions.old.is_plaintext:
+        if not self._versions.new.is_plaintext:
             self._contexts.prepare(where.namespace, raws, self._versions.class_name)
         else:
             self._contexts.prepare_opening(raws, where.tree)
@@ -292,17 +350,55 @@ class WindowMover:
         except BsonError:
             return Patch(identity_of(raw), b"", 0, (Problem("", Left.DAMAGED),))
 
-    def _send(self, namespace: str, patches: Sequence[Patch]) -> None:
-        """One whose document was changed since it was read does nothing; the next pass finds what is left."""
+    def _send(self, namespace: str, patches: Sequence[Patch]) -> list[tuple[Patch, int]]:
+        """Those that the server refused and that may be left, with its codes. Raises Stuck for others.
+
+        One whose document was changed since it was read does nothing; the next pass finds what is left.
+        """
+        refused: list[tuple[Patch, int]] = []
         for chunk in chunks(patches):
             if self._clock() - self._confirmed_at > IN_FLIGHT_S:
                 self._confirm_now()
             written = self._values.update(namespace, [patch.update for patch in chunk])
-            if written.errors:
-                codes = [(chunk[index].identity, code) for index, code in written.errors]
+            errors = [(chunk[index], code) for index, code in written.errors]
+            stuck = [each for each in errors if not self._may_be_refused(each[1])]
+            if stuck:
                 raise Stuck(
-                    [LeftValue(namespace, "", identity, Left.SERVER, code) for identity, code in codes]
+                    [LeftValue(namespace, "", patch.identity, Left.SERVER, code) for patch, code in stuck]
                 )
+            refused += errors
             self.tally.documents += written.matched
             self.tally.values += sum(patch.values for patch in chunk) * written.matched // len(chunk)
-            self.tally.races += len(chunk) - written.matched
+            self.tally.races += len(chunk) - written.matched - len(errors)
+        return refused
+
+    def _may_be_refused(self, code: int) -> bool:
+        return self._is_sweep and (code == _DUPLICATE_KEY or self._versions.is_repair)
+
+    def _leave_refused(
+        self, where: ClassPaths, raws: Sequence[bytes], refused: Sequence[tuple[Patch, int]]
+    ) -> int:
+        """Try the paths of these documents one by one, and name those that stay; how many have any."""
+        found = {identity_of(raw): raw for raw in raws}
+        choose = self._choice(where, [found[patch.identity] for patch, _ in refused])
+        count = 0
+        for patch, code in refused:
+            staying = [(path, code) for path in patch.paths]
+            if len(patch.paths) > 1:
+                raw = found[patch.identity]
+                single = [(path, self._patch(where, raw, _only(path, choose))) for path in patch.paths]
+                staying = [
+                    (path, again)
+                    for path, one in single
+                    if one.update
+                    for _, again in self._send(where.namespace, [one])
+                ]
+            for path, why in staying:
+                self.tally.leave(LeftValue(where.namespace, path, patch.identity, Left.SERVER, why))
+            count += bool(staying)
+        return count
+
+
+def _only(path: str, choose: NewForm) -> NewForm:
+    """The same for the values of one path."""
+    return lambda kind, value, spot: choose(kind, value, spot) if spot.path == path else None

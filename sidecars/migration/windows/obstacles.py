@@ -21,7 +21,7 @@ def refuse_class_obstacles(
     for where in places:
         why = unfit(client, where.namespace)
         has_strings = field_class.value_type is ValueType.STRING or field_class.per is not None
-        if not why and direction is not Direction.REENCRYPT and has_strings:
+        if not why and direction in (Direction.ENCRYPT, Direction.DECRYPT) and has_strings:
             why = collated(client, where.namespace)
         why = why or split_by(client, where.namespace, where.paths)
         if why:

@@ -11,7 +11,7 @@ from pymongo.read_concern import ReadConcern
 from sealwire.sidecars.direct import RAW, Client
 from sealwire.sidecars.migration.server import MongoDocuments, Written
 from sealwire.sidecars.migration.windows.bounds import bounded, keeps_bounds
-from sealwire.sidecars.migration.windows.indexes import drop_indexes, make_indexes
+from sealwire.sidecars.migration.windows.indexes import drop_indexes, make_indexes, walked_fields
 from sealwire.sidecars.migration.windows.order import Range
 from sealwire.sidecars.migration.windows.paths import ClassPaths
 
@@ -29,6 +29,9 @@ class Values(Protocol):
 
     def index(self, places: Sequence[ClassPaths]) -> None:
         """See that ranges of each path are found without reading all of its collection."""
+
+    def walked(self, places: Sequence[ClassPaths]) -> frozenset[bytes] | None:
+        """What `Frontier.walked` says, by the indexes that are there now."""
 
     def unindex(self) -> None:
         """Take away what `index` made."""
@@ -62,7 +65,8 @@ class MongoValues:
         `workers` is by how many connections updates go at once.
         """
         self._class_id = class_id
-        self._in_bounds = keeps_bounds(client)
+        self._in_bounds = False
+        """Known once ranges are to be read; what reads whole collections only has no need of it."""
         self._indexes: dict[tuple[str, str], str] = {}
         self._client = client
         self._session = session
@@ -76,7 +80,12 @@ class MongoValues:
 
     def index(self, places: Sequence[ClassPaths]) -> None:
         """As `Values.index`. Raises what the driver raises."""
+        self._in_bounds = self._in_bounds or keeps_bounds(self._client)
         self._indexes = make_indexes(self._client, places, self._class_id, alone=self._in_bounds)
+
+    def walked(self, places: Sequence[ClassPaths]) -> frozenset[bytes] | None:
+        """As `Values.walked`. Raises what the driver raises. Cost: one listing a collection."""
+        return walked_fields(self._client, places)
 
     def unindex(self) -> None:
         """As `Values.unindex`. Raises what the driver raises."""

@@ -271,7 +271,7 @@ class Turn:
             self._values.index(places)
             self._indexed = places
         chosen = self._chooser.choose(places, frontier.window.start, self._wanted)
-        opened = frontier.opened(chosen.end)
+        opened = replace(frontier.opened(chosen.end), walked=self._values.walked(places))
         mover = self._mover(opened.window)
         mover.prepare(places, chosen.documents)
         return opened, mover

@@ -1,12 +1,17 @@
 """Whether the move of a class to its pending version has begun, or somebody is about to begin it."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from bson.codec_options import CodecOptions
+from pymongo.client_session import ClientSession
 from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
 
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.frontier.record import DATABASE, FRONTIERS
+from sealwire.keys.frontier.frontier import AFTER_ALL, Window
+from sealwire.keys.frontier.record import DATABASE, FRONTIERS, frontier_document, parse_frontier
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.sidecars.direct import Client
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
@@ -29,14 +34,18 @@ def pending_version(keyring: Keyring, class_name: str) -> int:
     return pending.key_version
 
 
-def require_unbegun(client: Client, keyring: Keyring, class_name: str, version: int) -> None:
+def require_unbegun(
+    client: Client, keyring: Keyring, class_name: str, version: int, but: str = ""
+) -> Mapping[str, Any] | None:
     """See that no frontier of a move to `version` stands on the server, and no job for it that is not over.
 
+    `but` is the name of a job that may be there. Returns the frontier's document, as it is.
     Raises:  MigrationRefused OTHER_MOVE; JobDamaged; what the driver raises
     Cost:    two queries
     """
     for job in Ledger(client, keyring).jobs():
-        if not job.standing.is_over and any(move.class_name == class_name for move in job.moves):
+        is_ours = job.name == but
+        if not is_ours and not job.standing.is_over and any(m.class_name == class_name for m in job.moves):
             text = f"job {job.name} moves class {class_name}, and is not over"
             hint = f"sealwire migrate abort {job.name}, if it has moved nothing yet"
             raise MigrationRefused(MigrationReason.OTHER_MOVE, text, hint)
@@ -47,10 +56,62 @@ def require_unbegun(client: Client, keyring: Keyring, class_name: str, version: 
         text = f"the move of class {class_name} to version {version} has begun"
         hint = "let it end: sealwire migrate status shows the job; what has moved needs the key"
         raise MigrationRefused(MigrationReason.OTHER_MOVE, text, hint)
+    return found
+
+
+class Standstill:
+    """That a class does not move, and reads that miss nothing which was written before."""
+
+    def __init__(
+        self, client: Client, session: ClientSession, keyring: Keyring, class_name: str, job: str = ""
+    ) -> None:
+        """`session` is causally consistent, and the reads' own. `job` is the one at work, if there is one."""
+        self._client = client
+        self._session = session
+        self._keyring = keyring
+        self._class_name = class_name
+        self._job = job
+
+    def require(self) -> Mapping[str, Any] | None:
+        """As `require_unbegun`, for a move away from the active version."""
+        active = self._keyring.cipher_for(self._class_name)
+        return require_unbegun(
+            self._client, self._keyring, self._class_name, active.key_version + 1, self._job
+        )
+
+    def confirm(self) -> None:
+        """The same, behind a write that a majority has: what was written before is seen by later reads."""
+        class_id = self._keyring.cipher_for(self._class_name).class_id
+        touch = {"$currentDate": {"confirmed": True}}
+        _frontiers(self._client).update_one({"_id": class_id}, touch, session=self._session)
+        self.require()
+
+    def end_frontier(self) -> None:
+        """Close the frontier of a move to the active version that is not over: a restore has put it back.
+
+        All values have the active version's form by now, so it says nothing any more; the next rotation would
+        stop at it. Raises DamagedFile where it was not written with this keyring.
+        """
+        found, active = self.require(), self._keyring.cipher_for(self._class_name)
+        if found is None or found.get("new") != active.key_version:
+            return
+        frontier = parse_frontier(found, active)
+        if not frontier.is_over:
+            over = replace(
+                frontier,
+                generation=frontier.generation + 1,
+                window=Window(AFTER_ALL, AFTER_ALL),
+                is_moving=False,
+            )
+            mine = {"_id": frontier.class_id, "generation": frontier.generation}
+            _frontiers(self._client).replace_one(mine, frontier_document(over, active), session=self._session)
 
 
 def _frontiers(client: Client) -> Documents:
     collection = client.get_database(DATABASE).get_collection(
-        FRONTIERS, codec_options=_DECODED, read_concern=ReadConcern("majority")
+        FRONTIERS,
+        codec_options=_DECODED,
+        read_concern=ReadConcern("majority"),
+        write_concern=WriteConcern("majority"),
     )
     return cast(Documents, collection)

@@ -16,6 +16,7 @@ from tests.cli.runs import Run
 def keyring(run: Run, policy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Its class `notes` was rotated once."""
     monkeypatch.setenv("SEALWIRE_KEYRING", "k.json")
+    monkeypatch.setenv("SEALWIRE_POLICY", str(policy))
     assert run("create", "--policy", policy).code == 0
     assert run("rotate", "notes", "--policy", policy).code == 0
     return Path("k.json")

@@ -25,6 +25,21 @@ from tests.sidecars.migration.windows.doubles import MemoryValues, reached
 pytestmark = pytest.mark.integration
 
 
+def test_the_walked_fields_are_those_of_the_indexes_that_the_server_has_now(rotating: Clinic) -> None:
+    where = class_paths(load_policy(POLICY.encode(), "policy"), [PATIENTS], NHS)
+    with (
+        rotating.database.connect() as plain,
+        connected(rotating.database.uri()) as client,
+        client.start_session(causal_consistency=True) as session,
+    ):
+        values = MongoValues(client, session, 7, lambda: where)
+        assert values.walked(where) == frozenset()
+        plain["clinic"]["patients"].create_index([("ward", 1), (NHS, 1)])
+        plain["clinic"]["patients"].create_index([("bed", 1), ("ward", 1)])
+        assert values.walked(where) == frozenset({b"ward"})
+        plain["clinic"]["patients"].drop_indexes()
+
+
 @pytest.mark.parametrize("is_indexed", [False, True])
 def test_ranges_miss_nothing_on_the_server_nor_in_its_double(rotating: Clinic, *, is_indexed: bool) -> None:
     chance = random.Random(3)

@@ -1,5 +1,6 @@
 """Frontiers and leases as documents."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -94,11 +95,23 @@ def test_each_field_has_to_be_there(missing: str) -> None:
 
 def test_a_sealed_window_that_is_none_is_refused() -> None:
     head = b"".join(number.to_bytes(8, "big") for number in (7, 1, 2, 9)) + b"\1"
-    for inside in (b"\0\0\0\1zlow", b"\0\0\0\3low"):
+    cut_off = b"\0\0\0\3low\0\0\0\4mid"
+    for inside in (b"\0\0\0\1z\0\0\0\3low", b"\0\0\0\3low\0\0\0\3low", cut_off, b"\0\0\0\3low"):
         sealed = CIPHER.seal(b"sealwire frontier", head, inside)
         with pytest.raises(DamagedFile) as caught:
             parse_frontier(stored() | {"sealed": sealed}, CIPHER)
         assert caught.value.reason is KeysReason.SCHEMA
+
+
+@pytest.mark.parametrize("walked", [None, frozenset(), frozenset({b"ward", b"a.b"})])
+def test_what_is_walked_is_written_down(walked: frozenset[bytes] | None) -> None:
+    frontier = replace(FRONTIER, walked=walked)
+    assert parse_frontier(frontier_document(frontier, CIPHER), CIPHER) == frontier
+
+
+def test_of_too_many_names_none_is_said_to_be_known() -> None:
+    frontier = replace(FRONTIER, walked=frozenset(b"%06d" % number for number in range(8000)))
+    assert parse_frontier(frontier_document(frontier, CIPHER), CIPHER).walked is None
 
 
 def test_nothing_of_where_a_window_lies_stands_in_clear() -> None:

@@ -19,7 +19,7 @@ FIELD = FieldClass("nhs", Mode.DETERMINISTIC, ValueType.STRING)
     ("value", "condition"),
     [
         (envelope(), Condition.PROTECTED),
-        (envelope(version=2), Condition.OLDER_KEY),
+        (envelope(version=2), Condition.LEFT_BEHIND),
         (envelope(version=1), Condition.DESTROYED_KEY),
         (envelope(version=4), Condition.UNKNOWN_KEY),
         (envelope(class_id=12), Condition.UNKNOWN_KEY),
@@ -54,7 +54,43 @@ def test_a_retired_key_is_told_apart_from_one_that_opens_and_one_that_is_gone() 
 
 def test_the_class_s_own_key_is_an_older_one_where_each_context_has_one() -> None:
     keyed = FieldClass("nhs", Mode.DETERMINISTIC, ValueType.STRING, per=b"tenant")
-    assert KEYS.judge(kinds.BIN_DATA, stored(envelope()), keyed) is Condition.OLDER_KEY
+    assert KEYS.judge(kinds.BIN_DATA, stored(envelope()), keyed) is Condition.LEFT_BEHIND
+
+
+@pytest.mark.parametrize(
+    ("mode", "newest", "expected"),
+    [
+        (
+            Mode.DETERMINISTIC,
+            KeyState.ACTIVE,
+            [Condition.LEFT_BEHIND, Condition.LEFT_BEHIND, Condition.PROTECTED],
+        ),
+        # while it moves, what the frontier has not passed is where it should be
+        (
+            Mode.DETERMINISTIC,
+            KeyState.PENDING,
+            [Condition.OLDER_KEY, Condition.OLDER_KEY, Condition.PROTECTED],
+        ),
+        # a key that was cancelled is none that values move to
+        (
+            Mode.DETERMINISTIC,
+            KeyState.RETIRED,
+            [Condition.LEFT_BEHIND, Condition.PROTECTED, Condition.RETIRED_KEY],
+        ),
+        (Mode.RANDOM, KeyState.ACTIVE, [Condition.OLDER_KEY, Condition.OLDER_KEY, Condition.PROTECTED]),
+    ],
+)
+def test_what_an_older_key_encrypted_is_left_behind_in_a_deterministic_class_that_does_not_move(
+    mode: Mode, newest: KeyState, expected: list[Condition]
+) -> None:
+    second = KeyState.DECRYPT_ONLY if newest is KeyState.ACTIVE else KeyState.ACTIVE
+    states = (KeyState.DECRYPT_ONLY, second, newest)
+    versions = tuple(KeyRecord(number + 1, state, NOW, b"w") for number, state in enumerate(states))
+    keys = Keys.of(KeyringRecord(1, "local:0", b"m", (ClassRecord("nhs", 7, versions),), bytes(32), NOW))
+    kind = EnvelopeMode.RANDOM if mode is Mode.RANDOM else EnvelopeMode.DETERMINISTIC
+    field_class = FieldClass("nhs", mode, ValueType.STRING)
+    found = [stored(envelope(version=version, mode=kind)) for version in (1, 2, 3)]
+    assert [keys.judge(kinds.BIN_DATA, each, field_class) for each in found] == expected
 
 
 def test_a_class_without_a_key_has_no_envelope() -> None:
@@ -120,7 +156,7 @@ def test_an_envelope_of_a_borrowed_key_is_right_in_both_classes() -> None:
     assert [judge(name) for name in ("nhs", "in", "left", "x")] == [
         Condition.PROTECTED,
         Condition.PROTECTED,
-        Condition.OLDER_KEY,
+        Condition.LEFT_BEHIND,
         Condition.OTHER_CLASS,
     ]
     assert judge("left", envelope(8, 2)) is Condition.PROTECTED

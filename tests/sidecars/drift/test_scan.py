@@ -33,7 +33,7 @@ def test_values_are_counted_by_path_and_condition() -> None:
         {"nhs": envelope(version=2)},
         {},
     )
-    nhs = {Condition.PROTECTED: 1, Condition.PLAINTEXT: 1, Condition.OLDER_KEY: 1}
+    nhs = {Condition.PROTECTED: 1, Condition.PLAINTEXT: 1, Condition.LEFT_BEHIND: 1}
     assert found["nhs"] == PathReport("nhs", "nhs", 3, nhs)
     assert found["notes"] == PathReport("notes", "notes", 2, {Condition.PROTECTED: 1})
     assert (found["nhs"].is_sound, found["notes"].is_sound) == (False, True)

@@ -22,6 +22,8 @@ from tests.keys.samples import NOW
 
 Document = dict[str, Any]
 
+RANDOM = (Direction.ENCRYPT, Direction.REENCRYPT, Direction.DECRYPT)
+"""The directions in which values of random classes move."""
 NAMESPACE = "clinic.patients"
 NOTES, LETTERS, NHS = 8, 9, 7
 _NAMES = {NOTES: "notes", LETTERS: "letters", NHS: "nhs"}

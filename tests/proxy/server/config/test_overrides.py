@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.providers import ProviderKind, ProviderSettings
+from sealwire.keys.providers import ProviderKind, ProviderSettings, parse_provider
 from sealwire.proxy.server.config.reader import variables_unread
 from sealwire.proxy.server.config.settings import (
     KEYS,
@@ -95,6 +95,52 @@ def test_the_environment_can_turn_tls_on_and_choose_another_provider() -> None:
     assert config.upstream_tls == UpstreamTls(TlsMode.TLS)
     assert config.kek == ProviderSettings(ProviderKind.KEY_FILE, "/run/kek.json")
     assert parse(SHORT, {"SEALWIRE_KEK_VARIABLE": "OTHER"}).kek.location == "OTHER"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "env:OUR_KEY",
+        "file:/k.json",
+        "vault:transit/x",
+        "vault:kv/t/x",
+        "aws:alias/a",
+        "gcp:a/b",
+        "pkcs11:o=a",
+    ],
+)
+@pytest.mark.parametrize("section", ["provider: environment", "provider: file, path: p, passphrase_file: f"])
+def test_the_provider_of_commands_replaces_the_section(setting: str, section: str) -> None:
+    environ = {"SEALWIRE_KEK_PROVIDER": setting, "VAULT_ADDR": "https://v:8200", "VAULT_TOKEN": "t"}
+    config = parse(SHORT.replace("provider: environment", section), environ)
+    assert config.kek == parse_provider(setting)
+
+
+def test_a_passphrase_file_stands_beside_a_key_file() -> None:
+    environ = {"SEALWIRE_KEK_PROVIDER": "file:k", "SEALWIRE_KEK_PASSPHRASE_FILE": "/p"}
+    config = parse(SHORT, environ)
+    assert config.kek == ProviderSettings(ProviderKind.KEY_FILE, str(FOLDER / "k"), Path("/p"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "more"),
+    [
+        ("vault:transit", {}),
+        ("vaults:transit/x", {}),
+        ("env:", {}),
+        ("vault:transit/x", {"SEALWIRE_KEK_NAME": "y"}),
+        ("aws:alias/a", {"SEALWIRE_KEK_PASSPHRASE_FILE": "/p"}),
+    ],
+)
+def test_one_that_is_not_understood_or_says_two_things_is_refused(setting: str, more: dict[str, str]) -> None:
+    environ = {"SEALWIRE_KEK_PROVIDER": setting, "VAULT_ADDR": "https://v:8200", "VAULT_TOKEN": "t", **more}
+    assert error_of(SHORT, environ).filename in environ
+
+
+def test_the_file_may_have_the_provider_of_commands_and_nothing_beside_it() -> None:
+    text = SHORT.replace("provider: environment", "provider: 'aws:alias/a'")
+    assert parse(text).kek == ProviderSettings(ProviderKind.AWS_KMS, "alias/a")
+    assert error_of(text.replace("'aws:alias/a'", "'aws:alias/a', name: b")).filename not in KNOWN_VARIABLES
 
 
 def test_an_override_makes_sections_that_the_file_leaves_out() -> None:

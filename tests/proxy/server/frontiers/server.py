@@ -63,7 +63,7 @@ JOINING = Keyring(
     ]
 )
 
-FIRST = Frontier(CLASS_ID, 1, 2)
+FIRST = Frontier(CLASS_ID, 1, 2, walked=None)
 OPEN = Frontier(CLASS_ID, 1, 2, 2, Window(BEFORE_ALL, b"\0m"))
 CLOSED = Frontier(CLASS_ID, 1, 2, 4, Window(b"\0m", b"\0m"))
 OVER = Frontier(CLASS_ID, 1, 2, 7, Window(AFTER_ALL, AFTER_ALL))

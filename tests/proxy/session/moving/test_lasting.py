@@ -1,5 +1,6 @@
 """Sessions while a class moves to another key: the form they send, what waits, and what holds a window up."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -400,6 +401,48 @@ def test_a_change_stream_lasts_and_holds_nothing_up(moving: Session) -> None:
 def test_a_change_stream_uses_the_values_that_it_names(moving: Session) -> None:
     named = {"$match": {"fullDocument.nhs_number": MIDDLE}}
     assert waits(sent(moving, {"aggregate": "patients", "pipeline": [STREAM, named], "cursor": {}}))
+
+
+OF_WARD = {"find": "patients", "filter": {"ward": "A", "address.zip": 1}}
+
+
+@pytest.mark.parametrize("walked", [None, {b"ward"}, {b"x", b"address.zip"}])
+@pytest.mark.parametrize("body", [OF_WARD, find(LOW, sort={"ward": 1, "zip": 1})], ids=["others", "named"])
+def test_a_walk_along_an_index_in_which_values_move_waits_for_the_window(
+    moving: Session, walked: set[bytes] | None, body: dict[str, Any]
+) -> None:
+    """By such an index the server may miss a document, or meet it twice."""
+    known = None if walked is None else frozenset(walked)
+    moving.shared.moves.follow("nhs", replace(OPEN_AT_MIDDLE, generation=3, walked=known))
+    assert waits(sent(moving, body))
+    moving.shared.moves.follow("nhs", replace(OPEN_AT_MIDDLE.closed(), generation=4, walked=known))
+    assert written(moving.frontier_moved(), ToServer)
+
+
+def test_a_walk_along_another_index_passes(moving: Session) -> None:
+    moving.shared.moves.follow("nhs", replace(OPEN_AT_MIDDLE, generation=3, walked=frozenset({b"clinic"})))
+    assert written(sent(moving, OF_WARD), ToServer)
+    assert acknowledged(moving) == 3
+
+
+def test_what_is_under_way_holds_up_once_an_index_has_come(moving: Session) -> None:
+    sent(moving, {**OF_WARD, "batchSize": 1})
+    moving.server_data(reply(cursor(77)))
+    sent(moving, OF_WARD, 2)
+    moving.shared.moves.follow("nhs", replace(OPEN_AT_MIDDLE, generation=3, walked=frozenset({b"ward"})))
+    moving.move_began()
+    assert acknowledged(moving) is None
+    moving.server_data(reply(cursor(0), 2))
+    assert acknowledged(moving) is None
+    sent(moving, {"getMore": Int64(77), "collection": "patients"}, 3)
+    moving.server_data(reply(cursor(0, "nextBatch"), 3))
+    assert acknowledged(moving) == 3
+
+
+def test_other_commands_pass_while_a_class_that_is_walked_is_lost(moving: Session) -> None:
+    moving.shared.moves.follow("nhs", replace(OPEN_AT_MIDDLE, generation=3, walked=None))
+    moving.shared.moves.lose("nhs")
+    assert written(sent(moving, OF_WARD), ToServer)
 
 
 FIRST_OF_VISITS = Frontier(world.class_id_of("visits"), 1, 2)

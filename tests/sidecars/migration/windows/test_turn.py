@@ -74,6 +74,13 @@ def test_all_values_of_all_paths_move_in_windows(
     assert len(world.frontiers.history) > 20
 
 
+def test_every_window_says_which_indexes_are_walked() -> None:
+    world = World(clinic(), ())
+    world.live()
+    frontiers = world.frontiers.history
+    assert {each.walked for each in frontiers if each.has_begun} == {frozenset({b"ward"})}
+
+
 def names_of(leases: Sequence[Lease]) -> tuple[str, ...]:
     return tuple(lease.proxy for lease in leases)
 

@@ -1,0 +1,176 @@
+"""`sealwire migrate repair`: what other versions of a deterministic class have left behind."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from sealwire.cli.migrate.class_keys import ClassKeys
+from sealwire.cli.migrate.classes import ClassMove, is_deterministic, places_of, registered
+from sealwire.cli.migrate.options import (
+    Effort,
+    effort_options,
+    finish_all,
+    open_keyring,
+    progress_bar,
+    require_contexts,
+)
+from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option
+from sealwire.cli.options.policies import policy_argument, read_policy
+from sealwire.cli.options.server import required_uri, server_options
+from sealwire.cli.output import Manner, manner_options
+from sealwire.cli.signals import ended_in_order
+from sealwire.crypto import selftest
+from sealwire.policies.file.schema import PolicySet
+from sealwire.sidecars.direct import Client, connected, size_of
+from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.migration.job import Job, Standing
+from sealwire.sidecars.migration.ledger import Ledger, Wish
+from sealwire.sidecars.migration.moves import Direction
+from sealwire.sidecars.migration.planning import RIGHTS
+from sealwire.sidecars.migration.runner import Pace
+from sealwire.sidecars.migration.server import lag_s
+from sealwire.sidecars.migration.throttle import Throttle
+from sealwire.sidecars.migration.windows.repairing import Repair, would_repair
+from sealwire.sidecars.migration.windows.server import MongoValues
+from sealwire.sidecars.migration.windows.unbegun import Standstill
+
+
+class ClassRepair(ClassMove):
+    """The repair of one class. Its job keeps others from moving the same paths."""
+
+    __slots__ = ()
+
+    def begin(self, delay_s: float, effort: Effort, *, dry_run: bool) -> Job:
+        """As `ClassMove.begin`; there is nothing that proxies would have to load. Raises as `stay`."""
+        del delay_s
+        require_contexts(effort, self.policies, [self.class_name])
+        keys = self._keys()
+        keys.stay()
+        with connected(required_uri(self.uri), RIGHTS) as client:
+            job = self._new_job(client)
+            self._refuse_obstacles(client)
+            if dry_run:
+                return self._work(client, keys, job, effort, dry_run=True)
+            size = sum(size_of(client, where.namespace) for where in self._places(client))
+            job = replace(job, expected=size)
+            Ledger(client, keys.keyring).create(job)
+            return self._work(client, keys, job, effort, dry_run=False)
+
+    def resume(self, job: Job, delay_s: float, effort: Effort, *, dry_run: bool) -> Job:
+        """As `ClassMove.resume`. It begins anew: what is repaired is found no more."""
+        del delay_s
+        if job.standing.is_over or dry_run:
+            return job
+        require_contexts(effort, self.policies, [self.class_name])
+        keys = self._keys()
+        keys.stay()
+        with connected(required_uri(self.uri), RIGHTS) as client:
+            self._check(job)
+            self._refuse_obstacles(client)
+            ledger = Ledger(client, keys.keyring)
+            job = job.stopped(Standing.RUNNING, _now())
+            ledger.ask(job.name, Wish.RUN)
+            ledger.save(job)
+            return self._work(client, keys, job, effort, dry_run=False)
+
+    def _work(self, client: Client, keys: ClassKeys, job: Job, effort: Effort, *, dry_run: bool) -> Job:
+        ledger = Ledger(client, keys.keyring)
+        versions = keys.versions
+        with (
+            self._contexts(keys, effort) as contexts,
+            client.start_session(causal_consistency=True) as session,
+            ended_in_order(),
+        ):
+            still = Standstill(client, session, keys.keyring, self.class_name, job.name)
+            class_id = versions.new.cipher.class_id
+            values = MongoValues(
+                client, session, class_id, lambda: self._places(client), workers=effort.workers or 1
+            )
+            if dry_run:
+                still.require()
+                return would_repair(job, values, versions, contexts)
+            throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
+            with registered(client, keys, job), progress_bar(job, self.class_name) as tell:
+                pace = Pace(throttle.after, tell)
+                done = Repair(job, versions, values, still.confirm, ledger, pace, contexts).run()
+            if done.standing is Standing.DONE:
+                still.end_frontier()
+            return done
+
+
+def _classes(policies: PolicySet, class_name: str | None, places: tuple[str, KekOptions, str]) -> list[str]:
+    """The class that is named, or those that are stored anywhere, encrypted or in clear, and do not move.
+
+    Raises MigrationRefused NOT_COVERED, NOTHING.
+    """
+    if class_name is not None:
+        if not is_deterministic(policies, class_name):
+            text = f"{class_name} is no deterministic class of the policy"
+            hint = "values of a random class may be of any version: sealwire migrate reencrypt POLICY CLASS"
+            raise MigrationRefused(MigrationReason.NOT_COVERED, text, hint)
+        return [class_name]
+    keyring_place, kek, uri = places
+    keyring = open_keyring(keyring_place, kek)
+    with connected(required_uri(uri), RIGHTS) as client:
+        found = [
+            name
+            for name in keyring.active_classes
+            if is_deterministic(policies, name)
+            and name not in keyring.pending_classes
+            and places_of(client, policies, name)
+        ]
+    if not found:
+        text = "no deterministic class that is stored anywhere is without a pending key"
+        raise MigrationRefused(MigrationReason.NOTHING, text, "let the moves end: sealwire migrate status")
+    return found
+
+
+@click.command()
+@policy_argument
+@click.argument("class_name", metavar="[CLASS]", required=False)
+@keyring_option
+@kek_options
+@server_options
+@effort_options
+@manner_options
+def repair(  # noqa: PLR0913 - one parameter an option
+    *,
+    policy: Path,
+    class_name: str | None,
+    keyring: str,
+    kek: KekOptions,
+    uri: str,
+    effort: Effort,
+    manner: Manner,
+) -> None:
+    """Move what other versions of deterministic classes have left behind to the version that is right.
+
+    Equality finds a value of a deterministic class in one form only. Values in the form of another version
+    are there after a restore of older data, or when a move has missed them. `verify` counts them. This
+    command reads every document of CLASS, or of each deterministic class that has no pending key, and gives
+    such a value the form of the active version. The application may run: an update is done only if the value
+    is still the one that was read. It may be repeated.
+
+    A document that a unique index keeps from it has a value that another document has too. It is named by id
+    and path, and so is a value whose key is retired, destroyed or unknown: exit code 1.
+
+    \b
+    Examples:
+      sealwire migrate repair policy.yaml --keyring keyring.json --uri-file server.uri --dry-run
+      sealwire migrate repair policy.yaml nhs_number --keyring keyring.json --uri-file server.uri
+      sealwire migrate repair policy.yaml nhs_number --keyring keyring.json --uri-file server.uri --json
+    """
+    selftest.run()
+    policies = read_policy(policy)
+    places = keyring, kek, uri
+    jobs = [
+        ClassRepair(policies, name, Direction.REPAIR, *places).begin(0, effort, dry_run=manner.dry_run)
+        for name in _classes(policies, class_name, places)
+    ]
+    finish_all(jobs, manner)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)

@@ -1,0 +1,142 @@
+"""Values of a deterministic class that have a version which is neither of those of a move.
+
+An earlier move or a backup has left them behind. No proxy looks for them by equality, and no order of forms
+has a place for them, so only a search that reads every document finds them.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from sealwire.crypto.envelope import (
+    SUBTYPE,
+    EnvelopeHeader,
+    EnvelopeMode,
+    is_of_context,
+    serialize_header,
+)
+from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
+from sealwire.keys.errors import KeyDestroyed, KeyRetired, UnknownKey
+from sealwire.keys.frontier.versions import ClassVersion
+from sealwire.keys.keyring.data_key import DataKey, KeyIds
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.file.schema import FieldClass
+from sealwire.policies.file.stored import StoredValues
+from sealwire.sidecars.migration.forms import CONTENT, ContextCiphers, Form, Left, class_value, header_of
+from sealwire.sidecars.migration.windows.paths import ClassPaths
+from sealwire.wire import kinds
+from sealwire.wire.errors import BsonError
+
+_CLASS_BYTES: Final = 8
+"""Magic, format, mode and class id: how the envelopes of a class's own keys begin."""
+_LENGTH_BYTES: Final = 4
+"""They stand before the subtype of a BSON Binary."""
+_VERSION_BYTES: Final = 12
+"""The same with the key version."""
+
+
+def marker_of(ids: KeyIds) -> bytes:
+    """How an envelope of a key begins inside a BSON Binary: with the subtype."""
+    header = EnvelopeHeader(EnvelopeMode.DETERMINISTIC, *ids, kinds.STRING)
+    return bytes((SUBTYPE,)) + serialize_header(header)[:_VERSION_BYTES]
+
+
+class Strays:
+    """The versions of one class, as its keyring has them, but for those that are right."""
+
+    def __init__(
+        self, keys: Iterable[DataKey], field_class: FieldClass, right: Iterable[ClassVersion]
+    ) -> None:
+        """`keys` are those of a whole keyring; `right` the versions whose forms are none of these."""
+        keys, right = tuple(keys), tuple(right)
+        mine = [key for key in keys if key.class_name == field_class.name]
+        self._keyring = Keyring(keys)
+        self._field_class = field_class
+        self._class_id = mine[0].class_id
+        self._borrowed = {key.lender for key in mine if key.lender is not None}
+        self._right = {KeyIds(*each.cipher.named) for each in right if not each.is_plaintext}
+        self._are_contexts_right = not all(each.is_plaintext for each in right)
+        self._has_plaintext = any(key.is_plaintext and key.state.decrypts for key in mine) and not any(
+            each.is_plaintext for each in right
+        )
+        ids = (KeyIds(self._class_id, 1), *self._borrowed)
+        self._markers = tuple({marker_of(each)[: 1 + _CLASS_BYTES] for each in ids})
+
+    def may_be_in(self, raw: bytes) -> bool:
+        """Whether a document has to be looked through for them; False is certain."""
+        if self._has_plaintext or not self._are_contexts_right:
+            return True
+        return any(marker in raw for marker in self._markers)
+
+    def holds(self, kind: int, value: bytes) -> bool:
+        """Whether a value at a path of the class is one of them. Cost: O(1), in clear O(bytes)."""
+        header = header_of(kind, value)
+        if header is None:
+            return self._has_plaintext and _in_clear(self._field_class, kind, value) is not None
+        if isinstance(header, Left) or header.mode is not EnvelopeMode.DETERMINISTIC:
+            return False
+        if is_of_context(value, CONTENT):
+            return header.class_id == self._class_id and not self._are_contexts_right
+        ids = KeyIds(header.class_id, header.key_version)
+        if ids in self._right:
+            return self._field_class.per is not None
+        return ids.class_id == self._class_id or ids in self._borrowed
+
+    def opened(self, kind: int, value: bytes, within: ContextCiphers | None = None) -> Form | Left:
+        """What one of them holds, or why nobody opens it. `within` a collection, as `new_forms` has it."""
+        if header_of(kind, value) is None:
+            found = _in_clear(self._field_class, kind, value)
+            return Left.WRONG_TYPE if found is None else (self._kind, found)
+        if within is not None and is_of_context(value, CONTENT):
+            return within.opened(value)
+        try:
+            return self._keyring.open_envelope(value, CONTENT, len(value))
+        except KeyRetired:
+            return Left.RETIRED_KEY
+        except KeyDestroyed:
+            return Left.DESTROYED_KEY
+        except UnknownKey:
+            return Left.UNKNOWN_KEY
+        except (InvalidEnvelope, DecryptionFailed):
+            return Left.DAMAGED
+
+    @property
+    def _kind(self) -> int:
+        value_type = self._field_class.value_type
+        if value_type is None:
+            raise ValueError("a deterministic class declares a type")
+        return value_type.kind
+
+
+def needs_key(key: DataKey, field_class: FieldClass, where: ClassPaths | None) -> Callable[[bytes], bool]:
+    """Whether a document has a value of a version of a class; `where` the class is in its collection.
+
+    What a key made is found at any path. A version that is borrowed, or plaintext, means something at the
+    paths of its class only. A damaged document counts. Cost of a call: O(bytes)
+    """
+    marker = marker_of(key.lender or key.ids)
+    if key.lender is None and not key.is_plaintext:
+        return lambda raw: marker in raw
+
+    def needs(raw: bytes) -> bool:
+        if where is None or not (key.is_plaintext or marker in raw):
+            return False
+        walk = StoredValues(raw, where.tree)
+        try:
+            while walk.next_value():
+                kind, value = walk.kind, raw[walk.value : walk.end]
+                if key.is_plaintext:
+                    if _in_clear(field_class, kind, value) is not None:
+                        return True
+                elif value.startswith(marker, _LENGTH_BYTES):
+                    return True
+        except BsonError:
+            return True
+        return False
+
+    return needs
+
+
+def _in_clear(field_class: FieldClass, kind: int, value: bytes) -> bytes | None:
+    if field_class.value_type is None:
+        return None
+    return class_value(kind, value, field_class.value_type, field_class.domain)

@@ -1,0 +1,802 @@
+"""What outlives a lease: proxies stop, die and start while a class moves, and clocks, messages and
+transactions run on. All orders of these steps are tried.
+
+`model.py` beside it checks how windows and uses interleave. It ends everything that a proxy does when the
+proxy's lease lapses. This model has time instead, and only one value and one window. Its clock ticks.
+Whatever has a limit may last through the last tick of it:
+
+    a proxy relies on its lease   while at most LEASE ticks have passed since it sent the renewal
+    a message is carried out      until it is IN_FLIGHT old, then it is dropped
+    a transaction stays open      until it is LIFETIME old, then the server aborts it
+    a lease matters to the job    until it is OUTLIVED old, or was given back
+
+A `World` says what clients do and which faults come, each once and at any moment. A `Weakness` takes one rule
+away. `Explorer.explore` raises WrongAnswer, with the steps that lead to it, in these cases: a client gets a
+wrong answer, an old form is left, or a state is reached from which the move and the clients cannot end.
+
+Simplified: a proxy that runs well renews in time; it loads the keyring when it renews; the renewal and the
+reading of the frontier are one step; a proxy whose client is done holds nothing up. Each client has one
+operation, and proxy 0 is the only one that fails. All clocks run at one rate. Not in it: cursors, change
+streams, windows that are withdrawn, routers, and a second class.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum, auto
+from typing import Final, NamedTuple, TypeVar
+
+LEASE: Final = 1
+IN_FLIGHT: Final = 1
+LIFETIME: Final = 3
+"""Longer than the other two together, as it is on a server."""
+OUTLIVED: Final = LEASE + IN_FLIGHT + LIFETIME
+GONE: Final = OUTLIVED + 1
+"""Ages stop here: what is so old does not matter."""
+NONE: Final = -1
+LOST: Final = -2
+"""What was read cannot be believed."""
+T = TypeVar("T")
+
+MAX_STATES: Final = 2_000_000
+
+# Generations of the frontier: 0 is no document, then four for each move.
+FIRST, OPENED, MOVING, OVER = 1, 2, 3, 4
+# Stages of the keyring: three for each move.
+QUIET, PENDING, BEGUN = 0, 1, 2
+
+
+class Weakness(Enum):
+    """A rule that is not kept."""
+
+    SENDS_WITHOUT_A_LEASE = auto()
+    """While its keyring has no pending version, a proxy does not ask whether its lease stands."""
+    FORGETS_EARLIER_TRANSACTIONS = auto()
+    """A transaction that began before the class was followed is no use."""
+    IGNORES_LEASES_EARLY = auto()
+    """The job waits for LEASE and IN_FLIGHT, and not for transactions."""
+    GIVES_BACK_A_BUSY_LEASE = auto()
+    """A proxy that ends gives its lease back unless something is under way on a class that it follows."""
+    COMMITS_WHAT_IT_LOST = auto()
+    """A proxy forgets which transactions it lost, and commits before it notices that its lease lapsed."""
+    READS_THE_TIME_LATER = auto()
+    """The job reads the leases, and the time in a later step."""
+    MESSAGES_LAST = auto()
+    """What was sent may be carried out at any later time."""
+    BEGINS_WITHOUT_THE_KEYRING = auto()
+    """The keyring does not say that the move has begun."""
+    IGNORES_NEWER_VERSIONS = auto()
+    """A proxy passes over a frontier that names a version which its keyring does not have."""
+    FORGETS_WHAT_WAS_SEEN = auto()
+    """Nobody compares the frontier with what other processes have seen."""
+    KEEPS_WHAT_IT_WROTE = auto()
+    """A job does not tell what it wrote, so that only proxies say what was seen."""
+    NAMES_NO_DATABASE = auto()
+    """The keyring says that a move has begun, and not in which database `sealwire`."""
+    OPENS_AT_ONCE = auto()
+    """The job opens the first window as soon as every lease that it sees lets it."""
+    OVERWRITES = auto()
+    """The job writes the frontier without a look at what stands there."""
+    TURNS_BACK_EARLY = auto()
+    """A move the other way does not wait for the workers of the move before."""
+
+
+class Fault(Enum):
+    """What goes wrong once, at any moment. Proxy 0 is the one that fails."""
+
+    KILL = auto()
+    END = auto()
+    """It is asked to end."""
+    STOP = auto()
+    """It stands still, and goes on at any later moment."""
+    LAPSE = auto()
+    """It cannot renew its lease for a while, and can do everything else."""
+    RESTART = auto()
+    """A dead one starts again, with the keyring as it is."""
+    RESTART_OLD = auto()
+    """A dead one starts again, with a copy of the keyring that is older and stays so."""
+    STOP_JOB = auto()
+    """The job stands still; another one goes on, and later the first one, too."""
+    LOSE_FRONTIER = auto()
+    LOSE_DATABASE = auto()
+    """All of `sealwire`."""
+    PUT_FRONTIER_BACK = auto()
+    """To the first one of its move."""
+    PUT_DATABASE_BACK = auto()
+    """All of `sealwire`: no lease of a proxy that runs is in it."""
+
+
+_GOING_BACK: Final = frozenset(
+    {Fault.LOSE_FRONTIER, Fault.LOSE_DATABASE, Fault.PUT_FRONTIER_BACK, Fault.PUT_DATABASE_BACK}
+)
+
+_REPLACING: Final = frozenset({Fault.LOSE_DATABASE, Fault.PUT_DATABASE_BACK})
+
+
+class Op(IntEnum):
+    """What a client does."""
+
+    IDLE = auto()
+    INSERT = auto()
+    FIND = auto()
+    TRANSACTION = auto()
+    """An insert, and later its commit."""
+
+
+class Phase(IntEnum):
+    """How far a client is."""
+
+    TO_DO = auto()
+    SENT = auto()
+    OPEN = auto()
+    COMMITTING = auto()
+    DONE = auto()
+
+
+class Status(IntEnum):
+    """Of a proxy, or of a job."""
+
+    RUNNING = auto()
+    ALONE = auto()
+    """It does not reach its lease."""
+    STOPPED = auto()
+    DEAD = auto()
+
+
+class Client(NamedTuple):
+    """Client n uses proxy n, and any for a commit when that does not run."""
+
+    op: Op
+    phase: Phase = Phase.TO_DO
+    form: int = NONE
+    via: int = NONE
+    """The proxy that sent what is in flight."""
+    sent: int = NONE
+    """The age of what is in flight."""
+    opened: int = NONE
+    """The age of its transaction, while the server has it."""
+    is_known: bool = False
+    """Its proxy counts the transaction as a use."""
+    is_lost: bool = False
+    """Its proxy remembers that it lost the transaction."""
+    is_cut: bool = False
+    """Its connection has gone, so that it sees no answer."""
+
+
+class Proxy(NamedTuple):
+    """One process, and the lease that it holds."""
+
+    status: Status = Status.RUNNING
+    stage: int = 0
+    """Of its keyring."""
+    is_copy: bool = False
+    """Its keyring stays as it is."""
+    age: int = NONE
+    """Of its lease; NONE: it has none."""
+    acknowledged: int = 0
+    known: int = NONE
+    """The generation that was read under this lease; NONE, LOST."""
+    seen: int = 0
+    """The highest generation that this process has read."""
+    is_listed: bool = True
+    """Whether its lease is on the server still."""
+
+
+class Job(NamedTuple):
+    """One process that moves the class."""
+
+    status: Status = Status.RUNNING
+    generation: int = NONE
+    """Of the frontier that it wrote or read last."""
+    move: int = 0
+    youngest: int = NONE
+    """The age of the youngest lease that lets no window go, as it was read; GONE: none. NONE: not read.
+    Before the first window, how long ago the first frontier was written."""
+    database: int = 0
+    """That in which it began."""
+    is_updating: bool = False
+    """It has read a document of the old form, and is about to change exactly that one."""
+
+
+class State(NamedTuple):
+    """Everything, at one moment."""
+
+    documents: int
+    """A bit for each form: a unique index takes each once."""
+    proxies: tuple[Proxy, ...]
+    clients: tuple[Client, ...]
+    jobs: tuple[Job, ...]
+    faults: tuple[Fault, ...]
+    """Those that may still come."""
+    frontier: int = 0
+    stage: int = 0
+    """Of the keyring at its place."""
+    database: int = 0
+    """It counts how often all of `sealwire` was replaced."""
+    named: int = NONE
+    """The database that the keyring names for the move that has begun."""
+    told: int = 0
+    """The highest generation that any lease says its process has seen."""
+    orphans: tuple[tuple[int, int], ...] = ()
+    """Age and acknowledged generation of leases that were not given back."""
+
+    def with_proxy(self, number: int, proxy: Proxy) -> "State":
+        return self._replace(proxies=_with(self.proxies, number, proxy))
+
+    def with_client(self, number: int, client: Client) -> "State":
+        return self._replace(clients=_with(self.clients, number, client))
+
+    def with_job(self, number: int, job: Job) -> "State":
+        return self._replace(jobs=_with(self.jobs, number, job))
+
+    def with_orphan(self, proxy: Proxy) -> "State":
+        """The lease of this proxy stays on the server until it is too old."""
+        if proxy.age in (NONE, GONE) or not proxy.is_listed:
+            return self
+        return self._replace(orphans=_youngest({*self.orphans, (proxy.age, proxy.acknowledged)}))
+
+
+Step = tuple[str, State]
+
+
+class WrongAnswer(AssertionError):
+    """Something that cannot be seen without a move, and the steps to it."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Where it begins."""
+
+    ops: tuple[Op, ...]
+    faults: tuple[Fault, ...] = ()
+    is_there: bool = False
+    """Whether the value is stored."""
+    moves: int = 1
+    """Two: there and back. The third version has the first one's form, as plaintext has."""
+    delays: bool = True
+    """Whether messages may be under way while time passes."""
+    is_down: bool = False
+    """Whether proxy 0 does not run at first."""
+    may_refuse: bool = False
+    """Whether a fault makes it right that the class is refused until an operator comes."""
+
+    def first(self) -> State:
+        """Every proxy has a lease, and nothing moves."""
+        proxies = tuple(Proxy(age=0, known=0) for _ in self.ops)
+        if self.is_down:
+            proxies = (Proxy(Status.DEAD), *proxies[1:])
+        return State(
+            documents=int(self.is_there),
+            proxies=proxies,
+            clients=tuple(Client(op, Phase.DONE if op is Op.IDLE else Phase.TO_DO) for op in self.ops),
+            jobs=(Job(), Job(Status.DEAD)) if Fault.STOP_JOB in self.faults else (Job(),),
+            faults=self.faults,
+        )
+
+
+@dataclass
+class Explorer:
+    """Walks through all states, those first that take the fewest steps."""
+
+    world: World
+    weaknesses: frozenset[Weakness] = frozenset()
+    _numbers: dict[State, int] = field(default_factory=dict, init=False)
+    _before: list[tuple[int, str]] = field(default_factory=list, init=False)
+    """By a state's number, that of the one from which it was reached first, and the step."""
+
+    def explore(self) -> int:
+        """How many states there are. Raises WrongAnswer."""
+        _, first = _relieved(("", self.world.first()))
+        self._numbers[first] = 0
+        self._before.append((NONE, ""))
+        waiting = deque([first])
+        leads_to: list[list[int]] = [[]]
+        ends: list[int] = []
+        number = -1
+        while waiting:
+            state = waiting.popleft()
+            number += 1
+            self._check(state)
+            if self._is_end(state):
+                ends.append(number)
+                continue
+            for label, following in map(_relieved, self._steps(state)):
+                known = self._numbers.setdefault(following, len(self._before))
+                if known == len(self._before):
+                    self._before.append((number, label))
+                    leads_to.append([])
+                    waiting.append(following)
+                leads_to[known].append(number)
+            if len(self._before) > MAX_STATES:
+                raise OverflowError("too many states")
+        if not self.world.may_refuse:
+            self._check_that_it_can_end(ends, leads_to)
+        return len(self._before)
+
+    def _check_that_it_can_end(self, ends: list[int], leads_to: list[list[int]]) -> None:
+        can_end = set(ends)
+        waiting = deque(ends)
+        while waiting:
+            for earlier in leads_to[waiting.popleft()]:
+                if earlier not in can_end:
+                    can_end.add(earlier)
+                    waiting.append(earlier)
+        for state, number in self._numbers.items():
+            if number not in can_end:
+                self._fail(state, "everybody waits for somebody")
+
+    def _is_end(self, state: State) -> bool:
+        """The moves are over, and every client that has a proxy has its answer."""
+        if any(job.status is not Status.DEAD for job in state.jobs):
+            return False
+        return state.stage == 3 * self.world.moves and all(
+            client.phase is Phase.DONE
+            or (client.phase is Phase.TO_DO and state.proxies[number].status is Status.DEAD)
+            for number, client in enumerate(state.clients)
+        )
+
+    def _check(self, state: State) -> None:
+        if state.documents == _bit(0) | _bit(1):
+            self._fail(state, "two documents have the value")
+        move, within = divmod(state.stage, 3)
+        if within == QUIET and state.documents and state.documents != _bit(_form(move)):
+            self._fail(state, "a form that is not valid any more is left")
+
+    def _fail(self, state: State, text: str, *last: str) -> None:
+        steps = list(last)
+        at, label = self._before[self._numbers[state]]
+        while at != NONE:
+            steps.insert(0, label)
+            at, label = self._before[at]
+        raise WrongAnswer(f"{text}: " + "; ".join(steps))
+
+    def _keeps(self, weakness: Weakness) -> bool:
+        return weakness not in self.weaknesses
+
+    def _steps(self, state: State) -> Iterator[Step]:
+        for number, client in enumerate(state.clients):
+            if client.phase is not Phase.DONE:
+                yield from self._client(state, number, client)
+        for number, proxy in enumerate(state.proxies):
+            yield from self._proxy(state, number, proxy)
+        yield from self._operator(state)
+        for number, job in enumerate(state.jobs):
+            if job.status is Status.RUNNING:
+                yield from self._job(state, number, job)
+        for fault in state.faults:
+            spent = state._replace(faults=tuple(each for each in state.faults if each is not fault))
+            yield from self._fault(spent, fault)
+        yield "tick", self._tick(state)
+
+    # ------------------------------------------------------------------------------------------- the clients
+
+    def _client(self, state: State, number: int, client: Client) -> Iterator[Step]:
+        """Its next step at its proxy, or that of the server with what was sent for it."""
+        name = f"client {number}"
+        home = state.proxies[number]
+        if client.phase is Phase.TO_DO:
+            form = self._form_for(home) if _acts(home) else None
+            if form is not None:
+                is_known = client.op is Op.TRANSACTION and (
+                    self._keeps(Weakness.FORGETS_EARLIER_TRANSACTIONS) or home.stage % 3 != QUIET
+                )
+                sent = client._replace(phase=Phase.SENT, form=form, via=number, sent=0, is_known=is_known)
+                yield f"{name} sends {client.op.name} of form {form}", state.with_client(number, sent)
+        elif client.phase is Phase.SENT:
+            yield from self._carried_out(state, number, client)
+        elif client.phase is Phase.COMMITTING and client.sent != NONE:
+            done = state.with_client(number, _done(client))
+            yield f"{name}'s commit arrives", done._replace(documents=state.documents | _bit(client.form))
+        if client.opened != NONE and not client.is_cut and client.phase is not Phase.SENT:
+            yield from self._commits(state, number, client)
+
+    def _carried_out(self, state: State, number: int, client: Client) -> Iterator[Step]:
+        label = f"the server carries out {client.op.name} of client {number}"
+        is_found = bool(state.documents & _bit(client.form))
+        done = state.with_client(number, _done(client))
+        if client.op is Op.FIND:
+            if state.documents and not is_found and not client.is_cut:
+                self._fail(state, "a search has missed a document", label)
+            yield label, done
+            return
+        is_locked = any(
+            other.opened != NONE and other.form == client.form
+            for each, other in enumerate(state.clients)
+            if each != number
+        )
+        if is_found or (is_locked and client.op is Op.TRANSACTION):
+            yield label, done
+        elif client.op is Op.TRANSACTION:
+            opened = client._replace(phase=Phase.OPEN, via=NONE, sent=NONE, opened=0)
+            yield label, state.with_client(number, opened)
+        elif not is_locked:
+            yield label, done._replace(documents=state.documents | _bit(client.form))
+
+    def _commits(self, state: State, number: int, client: Client) -> Iterator[Step]:
+        """Its driver sends the commit, or sends it once more elsewhere when its proxy does not answer."""
+        is_home_up = _acts(state.proxies[number])
+        for via, proxy in enumerate(state.proxies):
+            if not _acts(proxy) or (is_home_up and via != number) or client.via == via:
+                continue
+            label = f"client {number} commits through proxy {via}"
+            if via == number and self._refuses_commit(proxy, client):
+                yield f"{label}, which aborts", state.with_client(number, _done(client))
+                continue
+            sent = client._replace(phase=Phase.COMMITTING, via=via, sent=0)
+            yield label, state.with_client(number, sent)
+
+    def _refuses_commit(self, proxy: Proxy, client: Client) -> bool:
+        if client.is_lost:
+            return True
+        return client.is_known and self._keeps(Weakness.COMMITS_WHAT_IT_LOST) and not _is_current(proxy)
+
+    # ------------------------------------------------------------------------------------------- the proxies
+
+    def _form_for(self, proxy: Proxy) -> int | None:
+        """The form that a command gets; None: it is not sent now."""
+        is_followed = proxy.stage % 3 != QUIET
+        if not _is_current(proxy) or proxy.known < 0:
+            is_asked = is_followed or self._keeps(Weakness.SENDS_WITHOUT_A_LEASE)
+            if is_asked or proxy.known == LOST:
+                return None
+        return self._judged(proxy.stage, max(proxy.known, 0))
+
+    def _judged(self, stage: int, generation: int) -> int | None:
+        """The valid form, by the keyring and the frontier; None: refused, or the value moves now."""
+        active, within = divmod(stage, 3)
+        version = _version(generation)
+        if version > active + (within != QUIET):
+            return None if self._keeps(Weakness.IGNORES_NEWER_VERSIONS) else _form(active)
+        if version <= active:
+            return None if within == BEGUN else _form(active)
+        phase = _phase(generation)
+        if phase in (OPENED, MOVING):
+            return None
+        return _form(active + (phase == OVER))
+
+    def _proxy(self, state: State, number: int, proxy: Proxy) -> Iterator[Step]:
+        name = f"proxy {number}"
+        if proxy.status in (Status.STOPPED, Status.ALONE):
+            yield f"{name} goes on", state.with_proxy(number, proxy._replace(status=Status.RUNNING))
+        if not _acts(proxy) or state.clients[number].phase is Phase.DONE:
+            return
+        if proxy.age != NONE and (not _is_current(proxy) or not proxy.is_listed):
+            yield f"{name} starts over", self._started_over(state, number, proxy)
+        elif proxy.status is Status.RUNNING:
+            yield f"{name} renews and reads {state.frontier}", self._renewed(state, number, proxy)
+
+    def _started_over(self, state: State, number: int, proxy: Proxy) -> State:
+        """Under another name; what relied on the old lease is cut."""
+        state = self._losing(state.with_orphan(proxy), number)
+        fresh = proxy._replace(age=NONE, acknowledged=0, known=NONE, is_listed=True)
+        return state.with_proxy(number, fresh)
+
+    def _losing(self, state: State, number: int) -> State:
+        client = state.clients[number]
+        if client.phase is Phase.DONE:
+            return state
+        is_cut = client.is_cut or client.phase is Phase.SENT
+        lost = client._replace(is_cut=is_cut, is_known=False, is_lost=client.is_lost or client.is_known)
+        return state.with_client(number, lost)
+
+    def _renewed(self, state: State, number: int, proxy: Proxy) -> State:
+        """It tells what it knows, loads the keyring, and reads the frontier."""
+        acknowledged = self._acknowledged(state, number, proxy)
+        if not proxy.is_copy:
+            proxy = proxy._replace(stage=state.stage)
+        told = max(state.told, proxy.seen) if self._remembers else 0
+        after = state._replace(told=told)
+        generation = state.frontier
+        active, within = divmod(proxy.stage, 3)
+        known, seen = generation, max(proxy.seen, generation) if self._goes_back else 0
+        went_back = within != QUIET and _version(proxy.seen) > active and generation < proxy.seen
+        if self._remembers and _version(max(told, seen)) > active and generation < max(told, seen):
+            went_back = True
+        if within == BEGUN and not self._is_named(state):
+            went_back = True
+        if went_back:
+            known = LOST
+            after = self._losing(after, number)
+        if within == QUIET and not self._keeps(Weakness.COMMITS_WHAT_IT_LOST):
+            # what was lost is remembered only while the class moves
+            after = after.with_client(number, after.clients[number]._replace(is_lost=False))
+        renewed = proxy._replace(age=0, acknowledged=acknowledged, known=known, seen=seen)
+        return after.with_proxy(number, renewed)
+
+    @property
+    def _goes_back(self) -> bool:
+        """Whether a frontier can be older than what was read before; else nobody has to remember it."""
+        return not self._keeps(Weakness.OVERWRITES) or not _GOING_BACK.isdisjoint(self.world.faults)
+
+    @property
+    def _remembers(self) -> bool:
+        return self._goes_back and self._keeps(Weakness.FORGETS_WHAT_WAS_SEEN)
+
+    def _is_named(self, state: State) -> bool:
+        return state.named == state.database or not self._keeps(Weakness.NAMES_NO_DATABASE)
+
+    def _acknowledged(self, state: State, number: int, proxy: Proxy) -> int:
+        active, within = divmod(proxy.stage, 3)
+        if within == QUIET or proxy.known < 0:
+            return 0
+        version = _version(proxy.known)
+        if version <= active:
+            return 4 * active + FIRST if within == PENDING else 0
+        if version > active + 1:
+            return 0
+        is_open = _phase(proxy.known) in (OPENED, MOVING)
+        return proxy.acknowledged if is_open and self._has_uses(state, number) else proxy.known
+
+    def _has_uses(self, state: State, number: int) -> bool:
+        client = state.clients[number]
+        return client.is_known or (client.phase is Phase.SENT and not client.is_cut)
+
+    # ----------------------------------------------------------------------------------------------- the job
+
+    def _operator(self, state: State) -> Iterator[Step]:
+        move, within = divmod(state.stage, 3)
+        if within == QUIET and move < self.world.moves:
+            yield "the operator rotates", state._replace(stage=state.stage + 1)
+        for number, job in enumerate(state.jobs):
+            if job.status is Status.STOPPED:
+                running = job._replace(status=Status.RUNNING)
+                yield f"job {number} goes on", state.with_job(number, running)
+            elif job.status is Status.DEAD and within != QUIET and not _is_at_work(state):
+                yield f"job {number} is started", state.with_job(number, Job(move=move))
+
+    def _job(self, state: State, number: int, job: Job) -> Iterator[Step]:
+        name = f"job {number}"
+        if job.is_updating:
+            yield f"{name} moves the value", self._updated(state, number, job)
+            return
+        phase = _phase(job.generation)
+        if job.generation == NONE:
+            yield from self._begins(state, number, job)
+        elif phase == FIRST:
+            is_to_note = self._keeps(Weakness.BEGINS_WITHOUT_THE_KEYRING)
+            if is_to_note and state.stage == 3 * job.move + PENDING:
+                noted = state._replace(stage=state.stage + 1, named=job.database)
+                yield f"{name} notes in the keyring that it begins", noted
+            elif job.youngest > OUTLIVED or not self._waits:
+                yield from self._saves(state, number, job)
+        elif job.generation == 4 * job.move:
+            yield from self._saves(state, number, job)
+        elif phase == OPENED:
+            yield from self._asks(state, number, job)
+        else:
+            yield from self._looks(state, number, job)
+
+    def _begins(self, state: State, number: int, job: Job) -> Iterator[Step]:
+        """It goes on where a frontier says, or writes the first one when all proxies have the new version."""
+        name = f"job {number}"
+        if state.stage // 3 != job.move or state.stage % 3 == QUIET:
+            yield f"{name} has nothing to do", state.with_job(number, Job(Status.DEAD))
+            return
+        job = job._replace(database=state.database)
+        if self._remembers and state.frontier < state.told and _version(state.told) > job.move:
+            yield f"{name} refuses an older frontier", state.with_job(number, Job(Status.DEAD))
+        elif state.stage % 3 == BEGUN and not self._is_named(state):
+            yield f"{name} finds another database", state.with_job(number, Job(Status.DEAD))
+        elif _version(state.frontier) == job.move + 1:
+            waited = 0 if _phase(state.frontier) == FIRST and self._waits else NONE
+            loaded = job._replace(generation=state.frontier, youngest=waited)
+            yield f"{name} reads frontier {state.frontier}", state.with_job(number, loaded)
+        elif state.stage % 3 == BEGUN or state.documents & _bit(_form(job.move + 1)):
+            yield f"{name} finds no frontier", state.with_job(number, Job(Status.DEAD))
+        elif self._may_begin(state, number, job):
+            begins = job._replace(generation=4 * job.move)
+            yield f"{name} begins", state.with_job(number, begins)
+
+    def _may_begin(self, state: State, number: int, job: Job) -> bool:
+        if self._keeps(Weakness.TURNS_BACK_EARLY) and any(
+            other.move < job.move and other.status is not Status.DEAD for other in state.jobs
+        ):
+            return False
+        return self._youngest(state, 4 * job.move + FIRST) > self._limit
+
+    @property
+    def _waits(self) -> bool:
+        """Whether the first window waits until no lease that is missing can matter."""
+        return self._keeps(Weakness.OPENS_AT_ONCE) and not _REPLACING.isdisjoint(self.world.faults)
+
+    @property
+    def _limit(self) -> int:
+        return OUTLIVED if self._keeps(Weakness.IGNORES_LEASES_EARLY) else LEASE + IN_FLIGHT
+
+    def _youngest(self, state: State, generation: int) -> int:
+        """The age of the youngest lease that does not acknowledge the generation."""
+        ages = [proxy.age for proxy in state.proxies if _holds_up(proxy, generation)]
+        ages += [age for age, acknowledged in state.orphans if acknowledged < generation]
+        return min(ages, default=GONE)
+
+    def _asks(self, state: State, number: int, job: Job) -> Iterator[Step]:
+        """It reads the leases; the time too, or in a later step."""
+        if job.youngest > self._limit:
+            yield from self._saves(state, number, job)
+            return
+        youngest = self._youngest(state, job.generation)
+        is_at_once = self._keeps(Weakness.READS_THE_TIME_LATER)
+        if youngest > self._limit or not is_at_once:
+            asked = job._replace(youngest=youngest)
+            yield f"job {number} reads the leases", state.with_job(number, asked)
+
+    def _looks(self, state: State, number: int, job: Job) -> Iterator[Step]:
+        """It sees that the frontier still stands there, and looks for the old form."""
+        name = f"job {number}"
+        if not self._is_as_written(state, job):
+            yield f"{name} finds another frontier", state.with_job(number, Job(Status.DEAD))
+        elif state.documents & _bit(_form(job.move)):
+            yield f"{name} finds the value", state.with_job(number, job._replace(is_updating=True))
+        elif _phase(job.generation) == MOVING:
+            yield from self._saves(state, number, job)
+        else:
+            ended = state.with_job(number, Job(Status.DEAD))
+            stage = max(state.stage, 3 * (job.move + 1))
+            yield f"{name} activates the version", ended._replace(stage=stage)
+
+    def _updated(self, state: State, number: int, job: Job) -> State:
+        """By exactly the bytes of the old form."""
+        after = state.with_job(number, job._replace(is_updating=False))
+        old, new = _bit(_form(job.move)), _bit(_form(job.move + 1))
+        return after._replace(documents=state.documents & ~old | new) if state.documents & old else after
+
+    def _is_as_written(self, state: State, job: Job) -> bool:
+        if state.database != job.database and self._keeps(Weakness.NAMES_NO_DATABASE):
+            return False
+        return state.frontier == job.generation or not self._keeps(Weakness.OVERWRITES)
+
+    def _saves(self, state: State, number: int, job: Job) -> Iterator[Step]:
+        if not self._is_as_written(state, job):
+            yield f"job {number} finds another frontier", state.with_job(number, Job(Status.DEAD))
+            return
+        following = job.generation + 1
+        if self._remembers and self._keeps(Weakness.KEEPS_WHAT_IT_WROTE):
+            # its own lease says so, before it goes on
+            state = state._replace(told=max(state.told, job.generation))
+        waited = 0 if _phase(following) == FIRST and self._waits else NONE
+        saved = state.with_job(number, job._replace(generation=following, youngest=waited))
+        yield f"job {number} writes frontier {following}", saved._replace(frontier=following)
+
+    # ------------------------------------------------------------------------------------------------ faults
+
+    def _fault(self, state: State, fault: Fault) -> Iterator[Step]:
+        proxy = state.proxies[0]
+        label = fault.name
+        if fault in (Fault.STOP, Fault.LAPSE) and proxy.status is Status.RUNNING:
+            status = Status.STOPPED if fault is Fault.STOP else Status.ALONE
+            yield label, state.with_proxy(0, proxy._replace(status=status))
+        elif fault in (Fault.KILL, Fault.END) and proxy.status is Status.RUNNING:
+            is_given_back = fault is Fault.END and not self._leaves_its_lease(state, proxy)
+            after = state if is_given_back else state.with_orphan(proxy)
+            lost = self._losing(after, 0)
+            client = lost.clients[0]
+            # a process that ends remembers nothing
+            forgotten = lost.with_client(0, client._replace(is_lost=False))
+            yield label, forgotten.with_proxy(0, Proxy(Status.DEAD))
+        elif fault is Fault.RESTART and proxy.status is Status.DEAD:
+            yield label, state.with_proxy(0, Proxy(stage=state.stage))
+        elif fault is Fault.RESTART_OLD and proxy.status is Status.DEAD:
+            for stage in range(state.stage):
+                copy = Proxy(stage=stage, is_copy=True)
+                yield f"{label} with stage {stage}", state.with_proxy(0, copy)
+        elif fault is Fault.STOP_JOB and state.jobs[0].status is Status.RUNNING:
+            yield label, state.with_job(0, state.jobs[0]._replace(status=Status.STOPPED))
+        elif state.frontier or fault is Fault.LOSE_DATABASE:
+            yield from self._loss(state, fault)
+
+    def _leaves_its_lease(self, state: State, proxy: Proxy) -> bool:
+        """Whether a proxy that is asked to end leaves its lease to run out."""
+        is_followed = proxy.stage % 3 != QUIET
+        client = state.clients[0]
+        is_busy = self._has_uses(state, 0) or client.sent != NONE
+        return is_busy and (is_followed or self._keeps(Weakness.GIVES_BACK_A_BUSY_LEASE))
+
+    def _loss(self, state: State, fault: Fault) -> Iterator[Step]:
+        """Of the frontier's document, alone or with all of its database."""
+        if fault in (Fault.LOSE_FRONTIER, Fault.LOSE_DATABASE):
+            frontier = 0
+        elif fault in (Fault.PUT_FRONTIER_BACK, Fault.PUT_DATABASE_BACK):
+            frontier = state.frontier - _phase(state.frontier) + FIRST
+        else:
+            return
+        after = state._replace(frontier=frontier)
+        if fault in (Fault.LOSE_DATABASE, Fault.PUT_DATABASE_BACK):
+            proxies = tuple(proxy._replace(is_listed=proxy.age == NONE) for proxy in state.proxies)
+            after = after._replace(proxies=proxies, orphans=(), told=0)
+            after = after._replace(database=state.database + 1)
+        yield fault.name, after
+
+    # -------------------------------------------------------------------------------------------------- time
+
+    def _tick(self, state: State) -> State:
+        proxies = tuple(map(_tired, state.proxies))
+        orphans = _youngest((age + 1, told) for age, told in state.orphans if age < OUTLIVED)
+        jobs = tuple(job._replace(youngest=_older(job.youngest)) for job in state.jobs)
+        clients = tuple(map(self._aged, state.clients))
+        return state._replace(proxies=proxies, orphans=orphans, jobs=jobs, clients=clients)
+
+    def _aged(self, client: Client) -> Client:
+        if client.opened == LIFETIME:
+            return _done(client)
+        if client.opened != NONE:
+            client = client._replace(opened=client.opened + 1)
+        if client.sent != NONE:
+            limit = IN_FLIGHT if self.world.delays else 0
+            if not self.world.delays or self._keeps(Weakness.MESSAGES_LAST):
+                client = client._replace(sent=client.sent + 1)
+            if client.sent > limit:
+                if client.opened == NONE:
+                    return _done(client)
+                client = client._replace(phase=Phase.OPEN, sent=NONE, via=NONE)
+        return client
+
+
+def _relieved(step: Step) -> Step:
+    """A proxy whose client is done holds nothing up: its lease would be renewed, and say so."""
+    label, state = step
+    for number, client in enumerate(state.clients):
+        proxy = state.proxies[number]
+        if client.phase is Phase.DONE and (proxy.age != NONE or proxy.known != NONE or proxy.stage):
+            state = state.with_proxy(number, Proxy(proxy.status))
+    return label, state
+
+
+def _with(those: tuple[T, ...], number: int, one: T) -> tuple[T, ...]:
+    return (*those[:number], one, *those[number + 1 :])
+
+
+def _bit(form: int) -> int:
+    return 1 << form
+
+
+def _form(version: int) -> int:
+    """The third version has the first one's form. Versions count from 0."""
+    return version % 2
+
+
+def _version(generation: int) -> int:
+    """That to which the frontier moves the class; 0 for none."""
+    return (generation + 3) // 4
+
+
+def _phase(generation: int) -> int:
+    return (generation - 1) % 4 + 1
+
+
+def _is_current(proxy: Proxy) -> bool:
+    return NONE < proxy.age <= LEASE
+
+
+def _is_at_work(state: State) -> bool:
+    return any(job.status is Status.RUNNING for job in state.jobs)
+
+
+def _acts(proxy: Proxy) -> bool:
+    return proxy.status in (Status.RUNNING, Status.ALONE)
+
+
+def _holds_up(proxy: Proxy, generation: int) -> bool:
+    return proxy.age != NONE and proxy.is_listed and proxy.acknowledged < generation
+
+
+def _tired(proxy: Proxy) -> Proxy:
+    """One that runs well renews in time."""
+    is_well = proxy.status is Status.RUNNING and proxy.age == 0 and proxy.is_listed
+    return proxy if is_well else proxy._replace(age=_older(proxy.age))
+
+
+def _older(age: int) -> int:
+    return age if age in (NONE, GONE) else age + 1
+
+
+def _done(client: Client) -> Client:
+    return Client(client.op, Phase.DONE)
+
+
+def _youngest(orphans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Without those that another one of no greater age and no later generation speaks for."""
+    kept: list[tuple[int, int]] = []
+    for age, acknowledged in sorted(set(orphans)):
+        if all(acknowledged < other for _, other in kept):
+            kept.append((age, acknowledged))
+    return tuple(kept)
