@@ -1,7 +1,8 @@
 """The frontier and the leases as documents on the server, where the job and all proxies read them.
 
     sealwire.frontiers  {_id: class id, old, new, generation, moving,
-                         sealed: where the window lies, and what is walked}
+                         sealed: where the window lies, and what is walked,
+                         transaction_s: how long a transaction may last, by what the job was told}
     sealwire.leases     {_id: UUID of a proxy, renewed: the server's time, place: where it listens,
                          acknowledged: {"class id": generation}, seen: {"class id": generation}}
 
@@ -13,6 +14,7 @@ moves, as whoever can write to the application's own collections can; no value i
 
 from collections.abc import Mapping
 from datetime import datetime
+from math import isnan
 from typing import Any, Final, NamedTuple
 
 from bson.binary import Binary
@@ -34,6 +36,9 @@ IN_FLIGHT_S: Final = 5.0
 """How long what a proxy has sent may wait for the server's kernel (TCP_USER_TIMEOUT)."""
 TRANSACTION_S: Final = 60.0
 """How long a transaction may last on a server that has no parameter for it (MongoDB's default)."""
+_LEAST_TRANSACTION_S: Final = 1.0
+MOST_TRANSACTION_S: Final = 86_400.0
+"""No move begins where transactions may last longer."""
 MAX_PLACE_CHARACTERS: Final = 255
 FORGOTTEN_S: Final = 86_400.0
 """After so long by the server's clock a lease is deleted, so that their number stays bounded."""
@@ -46,8 +51,10 @@ MAX_WALKED_BYTES: Final = 1 << 15
 _MAX_SEALED_BYTES: Final = 2 * (MAX_VALUE_BYTES + 64) + MAX_WALKED_BYTES
 
 
-def frontier_document(frontier: Frontier, cipher: ValueCipher) -> dict[str, Any]:
-    """What is stored; `cipher` is that of the new version."""
+def frontier_document(
+    frontier: Frontier, cipher: ValueCipher, transaction_s: float = TRANSACTION_S
+) -> dict[str, Any]:
+    """What is stored; `cipher` is that of the new version, `transaction_s` the server's limit."""
     head = _head(_numbers(frontier), frontier.is_moving)
     return {
         "_id": Int64(frontier.class_id),
@@ -55,6 +62,7 @@ def frontier_document(frontier: Frontier, cipher: ValueCipher) -> dict[str, Any]
         "new": Int64(frontier.new_version),
         "generation": Int64(frontier.generation),
         "moving": frontier.is_moving,
+        "transaction_s": transaction_s,
         "sealed": Binary(cipher.seal(_DOMAIN, head, _inside(frontier))),
     }
 
@@ -97,11 +105,14 @@ def stated_generation(document: Mapping[str, Any]) -> int:
 
 
 def stated_transaction_s(document: Mapping[str, Any]) -> float:
-    """How long a transaction may last on the server, in seconds, as the job was told."""
+    """How long a transaction may last, as a frontier's document says; TRANSACTION_S if it does not.
+
+    Nobody has authenticated it: it is a hint for how long to remember transactions.
+    """
     stated = document.get("transaction_s")
-    if not isinstance(stated, int | float) or isinstance(stated, bool) or not 0 < stated <= FORGOTTEN_S:
+    if not isinstance(stated, int | float) or isinstance(stated, bool) or isnan(stated):
         return TRANSACTION_S
-    return float(stated)
+    return min(max(float(stated), _LEAST_TRANSACTION_S), MOST_TRANSACTION_S)
 
 
 def _number(document: Mapping[str, Any], name: str) -> int:

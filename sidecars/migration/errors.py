@@ -23,6 +23,8 @@ class MigrationReason(Enum):
     TAKEN = "taken"
     NOT_CONFIRMED = "not-confirmed"
     UNANSWERED = "unanswered"
+    LIFETIME = "lifetime"
+    EARLIER_WORKER = "earlier-worker"
     STILL_NEEDED = "still-needed"
 
 

@@ -1,22 +1,27 @@
 """Gives way to the application: a job works a share of the time, less of it where the server becomes slower.
 
-The measure is a small read of this process. Its median right after batches is compared with its median while
-the job rests: before it begins, and at the end of each rest. So what is judged is what the job itself does to
-the server, and not that the application has more or less to do than when the job began. While the first is
-more than SLOWER times the second the share shrinks; else it grows again, slowly.
+The measure is a small read of this process. What it takes right after batches is compared with what it takes
+while the job rests: before it begins, and at the end of each rest. So what is judged is what the job itself
+does to the server, and not that the application has more or less to do than when the job began. While the
+first is more than SLOWER times the second the share shrinks; else it grows again, slowly.
+
+The lower quartile of each counts: on a busy processor, a process that has just worked waits longer for it
+than one that has slept; a median would show that in place of the server.
 """
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from statistics import median
+from collections.abc import Callable, Iterable
 
 SLOWER = 1.2
 """With 1.3 an application's own medians came to 1.0 to 1.4 times those at rest, with this to 1.0 to 1.2."""
 NOISE_S = 0.0002
-"""What a median may be above the other in any case: reads of less than a millisecond vary by as much."""
+"""What one may be above the other in any case: reads of less than a millisecond vary by as much."""
 LEAST_SHARE = 0.05
+LEAST_SHARE_OF_WINDOWS = 0.4
+"""Of a class that moves by windows: these are short, and commands that waited for one go on at its end, which
+slows the reads that are timed there."""
 MAX_LAG_S = 10.0
 
 _PROBES_AT_REST = 21
@@ -38,11 +43,14 @@ class Throttle:
         most: float,
         clock: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], None] = time.sleep,
+        *,
+        least: float = LEAST_SHARE,
     ) -> None:
-        """`probe` is the small read; `most` the largest share of time, above 0 to 1."""
+        """`probe` is the small read; `most` the largest share of time, above 0 to 1, `least` the smallest."""
         self._probe = probe
         self._lag_s = lag_s
         self._most = most
+        self._least = min(least, most)
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
@@ -51,18 +59,19 @@ class Throttle:
         self._at_work: deque[float] = deque(maxlen=_PROBES_AT_WORK)
         self._at_rest: deque[float] = deque(self._measures(_PROBES_AT_REST), maxlen=_PROBES_AT_REST)
 
-    def after(self, busy_s: float) -> None:
+    def after(self, busy_s: float, rested_s: float = 0.0) -> None:
         """Wait as long as the share says after a batch that took `busy_s`, and longer while members lag.
 
+        `rested_s` is how long the worker waited for others meanwhile, and asked nothing of the server.
         Workers rest together: who comes while another one rests has that long rested already.
         """
         came = self._clock()
         with self._lock:
-            rested_s = self._clock() - came
+            rested_s += self._clock() - came
             self._at_work.extend(self._measures(_PROBES_A_BATCH))
-            rest = median(self._at_rest)
-            if median(self._at_work) > max(rest * SLOWER, rest + NOISE_S):
-                self.share = max(min(LEAST_SHARE, self._most), self.share * _SHRINK)
+            rest = _lower_quartile(self._at_rest)
+            if _lower_quartile(self._at_work) > max(rest * SLOWER, rest + NOISE_S):
+                self.share = max(self._least, self.share * _SHRINK)
             else:
                 self.share = min(self._most, self.share + _GROW)
             wait_s = min(_LONGEST_WAIT_S, busy_s * (1 / self.share - 1)) - rested_s
@@ -80,3 +89,8 @@ class Throttle:
         before = self._clock()
         self._probe()
         return self._clock() - before
+
+
+def _lower_quartile(seconds: Iterable[float]) -> float:
+    ordered = sorted(seconds)
+    return ordered[len(ordered) // 4]

@@ -83,9 +83,16 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
-    """A server without users, for all tests of one file. Cost: 3 s."""
-    with secantus(tmp_path_factory.mktemp("database")) as process:
+def database(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[DatabaseProcess]:
+    """A server without users, for all tests of one file. Cost: 3 s.
+
+    A file that says TRANSACTIONS_S has one that ends transactions sooner: a move waits for a proxy that ended
+    until its transactions are over.
+    """
+    lifetime_s = getattr(request.module, "TRANSACTIONS_S", None)
+    with secantus(tmp_path_factory.mktemp("database"), transaction_s=lifetime_s) as process:
         yield process
 
 

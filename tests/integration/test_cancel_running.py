@@ -16,6 +16,9 @@ from tests.proxy.server.site import Running, Site, serving
 
 pytestmark = pytest.mark.integration
 
+TRANSACTIONS_S = 5
+"""How long they may last on the server of these tests."""
+
 
 def wait_for_keyring(proxy: Running) -> list[str]:
     """Until it has loaded a new one; what it logged meanwhile."""

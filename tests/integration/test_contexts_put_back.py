@@ -39,6 +39,9 @@ from tests.proxy.server.site import Site
 
 pytestmark = pytest.mark.integration
 
+TRANSACTIONS_S = 5
+"""How long they may last on the server of these tests."""
+
 AFTER_WINDOWS = 2
 """So many have moved when a process dies."""
 

@@ -34,6 +34,9 @@ from tests.proxy.server.site import Site, serving
 
 pytestmark = pytest.mark.integration
 
+TRANSACTIONS_S = 5
+"""How long they may last on the server of these tests."""
+
 RULES = """
 version: 1
 classes:

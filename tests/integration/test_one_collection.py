@@ -35,6 +35,9 @@ from tests.proxy.server.site import Running, Site, serving
 
 pytestmark = pytest.mark.integration
 
+TRANSACTIONS_S = 5
+"""How long they may last on the server of these tests."""
+
 LONGEST_S = 240.0
 SETTLED_S = 5.0
 """Several times as long as it is between two looks at the keyring."""

@@ -27,6 +27,9 @@ from tests.proxy.server.site import Site, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
+TRANSACTIONS_S = 5
+"""How long they may last on the server of these tests."""
+
 KILLS = 2
 PATIENCE_S = 120.0
 LONGEST_S = 600.0

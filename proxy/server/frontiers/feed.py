@@ -40,7 +40,7 @@ from sealwire.proxy.session.moving.moves import MAX_CURSOR_S, QUIET_TRANSACTION_
 
 _log = logging.getLogger("sealwire.server")
 
-MOVING_S: Final = 0.05
+MOVING_S: Final = 0.02
 PENDING_S: Final = 1.0
 QUIET_S: Final = 2.0
 RETRY_S: Final = 0.25

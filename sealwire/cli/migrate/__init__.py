@@ -17,7 +17,7 @@ _MODULES = {
     "rehearse": ("rehearse",),
     "begin": ("encrypt", "reencrypt", "decrypt"),
     "repair": ("repair",),
-    "jobs": ("status", "pause", "resume", "abort"),
+    "jobs": ("status", "pause", "resume", "abort", "forget-worker"),
 }
 
 

@@ -14,7 +14,7 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.file import open_record, read_record
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import KeyringStore
-from sealwire.keys.keyring.turning import activate, rotate
+from sealwire.keys.keyring.turning import activate, begin_move, rotate
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
@@ -149,6 +149,10 @@ class ClassKeys:
         if wait_s > 0:
             click.echo(f"waiting {wait_s:.0f} s: every Sealwire has to load the new version first", err=True)
             time.sleep(min(wait_s, age_s))
+
+    def mark_begun(self) -> None:
+        """Write down that data moves to the new version, so that nobody takes its key away."""
+        begin_move(self._store, self._kek, self._class_name, datetime.now(UTC))
 
     def activate(self) -> None:
         """Make the new version the active one; nothing where an earlier process has done it."""

@@ -6,7 +6,7 @@ All its values move together, by windows, whichever of the two versions is plain
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -20,6 +20,7 @@ from sealwire.cli.migrate.options import Effort, open_contexts, progress_bar, re
 from sealwire.cli.options.keys import KekOptions
 from sealwire.cli.options.server import required_uri
 from sealwire.cli.signals import ended_in_order
+from sealwire.keys.frontier.record import LEASE_S, Lease, outlived_s
 from sealwire.keys.frontier.versions import ClassVersion
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import covered_collections
@@ -33,13 +34,16 @@ from sealwire.sidecars.migration.ledger import Ledger, Wish
 from sealwire.sidecars.migration.moves import Direction, class_at, refuse_contexts
 from sealwire.sidecars.migration.planning import RIGHTS
 from sealwire.sidecars.migration.server import lag_s
-from sealwire.sidecars.migration.throttle import Throttle
-from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers
+from sealwire.sidecars.migration.throttle import LEAST_SHARE_OF_WINDOWS, Throttle
+from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers, transaction_lifetime_s
 from sealwire.sidecars.migration.windows.obstacles import refuse_class_obstacles
 from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths, moves_of_paths
 from sealwire.sidecars.migration.windows.server import MongoValues
 from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
+from sealwire.sidecars.migration.windows.workers import Seat, Workers
 
+WINDOW_WORKERS: Final = 2
+"""Connections by which the values of a window are written, unless the operator says otherwise."""
 _TOLD_EACH_S: Final = 5.0
 _LONG_S: Final = 1.0
 """A shorter wait for proxies is as it should be, and nobody is told."""
@@ -93,6 +97,7 @@ class ClassMove:
         with connected(required_uri(self.uri), RIGHTS) as client:
             job = self._new_job(client)
             self._refuse_obstacles(client)
+            transaction_lifetime_s(client, effort.transaction_s)
             judged = versions_to_judge(keys.keyring, self.class_name, self.direction)
             self._definitions(client, keys, judged, effort).check()
             keys.prepare(self.direction, dry_run=dry_run)
@@ -100,8 +105,9 @@ class ClassMove:
                 return job
             keys.wait_for_age(delay_s)
             ledger = Ledger(client, keys.keyring)
-            ledger.create(job)
-            return self._carry_on(client, ledger, keys, job, effort, delay_s)
+            with registered(client, keys, job) as seat:
+                ledger.create(job)
+                return self._carry_on(client, ledger, keys, job, seat, effort, delay_s)
 
     def resume(self, job: Job, delay_s: float, effort: Effort, *, dry_run: bool) -> Job:
         """Go on with a job; the job as it then is."""
@@ -114,17 +120,26 @@ class ClassMove:
         with connected(required_uri(self.uri), RIGHTS) as client:
             self._check(job)
             self._refuse_obstacles(client)
+            transaction_lifetime_s(client, effort.transaction_s)
             self._definitions(client, keys, keys.versions[:2], effort).check()
             if dry_run:
                 return job
             ledger = Ledger(client, keys.keyring)
             job = job.stopped(Standing.RUNNING, _now())
-            ledger.ask(job.name, Wish.RUN)
-            ledger.save(job)
-            return self._carry_on(client, ledger, keys, job, effort, delay_s)
+            with registered(client, keys, job) as seat:
+                ledger.ask(job.name, Wish.RUN)
+                ledger.save(job)
+                return self._carry_on(client, ledger, keys, job, seat, effort, delay_s)
 
-    def _carry_on(
-        self, client: Client, ledger: Ledger, keys: ClassKeys, job: Job, effort: Effort, quiet_s: float
+    def _carry_on(  # noqa: PLR0913, PLR0917 - one for each thing that it needs
+        self,
+        client: Client,
+        ledger: Ledger,
+        keys: ClassKeys,
+        job: Job,
+        seat: Seat,
+        effort: Effort,
+        quiet_s: float,
     ) -> Job:
         definitions = self._definitions(client, keys, keys.versions[:2], effort)
         definitions.widen()
@@ -133,23 +148,36 @@ class ClassMove:
             tell_changed(definitions.narrow())
             keys.activate()
 
-        throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
         versions = keys.versions
         ciphers = versions.old.cipher, versions.new.cipher
+        transaction_s = transaction_lifetime_s(client, effort.transaction_s)
         with (
             self._contexts(keys, effort) as contexts,
             client.start_session(causal_consistency=True) as session,
             ended_in_order(),
+            progress_bar(job, self.class_name) as tell,
         ):
-            frontiers = MongoFrontiers(client, session, ciphers, is_pending=keys.is_still_pending)
-            frontiers.forget_leases()
-            class_id = versions.new.cipher.class_id
-            values = MongoValues(
-                client, session, class_id, lambda: self._places(client), workers=effort.workers
+            frontiers = MongoFrontiers(
+                client, session, ciphers, is_pending=keys.is_still_pending, transaction_s=transaction_s
             )
-            with progress_bar(job) as tell:
-                pace = TurnPace(throttle.after, tell, _Waiting(), quiet_s)
-                return Turn(job, versions, Stores(values, frontiers, ledger, contexts), end, pace).run()
+            frontiers.forget_leases()
+            values = MongoValues(
+                client,
+                session,
+                ciphers[1].class_id,
+                lambda: self._places(client),
+                workers=effort.workers or WINDOW_WORKERS,
+            )
+            throttle = Throttle(
+                lambda: ledger.load(job.name),
+                lambda: lag_s(client),
+                effort.share,
+                least=LEAST_SHARE_OF_WINDOWS,
+            )
+            shown = Shown(job, seat, transaction_s, tell)
+            pace = TurnPace(throttle.after, shown.job, shown.waiting, quiet_s)
+            stores = Stores(values, frontiers, ledger, contexts)
+            return Turn(job, versions, stores, end, pace, keys.mark_begun).run()
 
     @contextmanager
     def _contexts(self, keys: ClassKeys, effort: Effort) -> Iterator[JobContexts | None]:
@@ -209,21 +237,66 @@ class ClassMove:
         return keys
 
 
-class _Waiting:
-    """Says now and then for which proxies the job waits long."""
+def registered(client: Client, keys: ClassKeys, job: Job) -> AbstractContextManager[Seat]:
+    """The registration of this process, before it reads anything that it goes by. Raises as `at_work`."""
+    new = keys.versions.new.cipher
+    return Workers(client).at_work(job, new.class_id, new.key_version)
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+
+class Shown:
+    """Shows how far a job is, and whom it waits for: on the terminal, and in its process's registration."""
+
+    def __init__(
+        self,
+        job: Job,
+        seat: Seat,
+        transaction_s: float,
+        tell: Callable[[Job], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`tell` moves the bar."""
+        self._seat = seat
+        self._transaction_s = transaction_s
+        self._tell = tell
         self._clock = clock
-        self._told_at = clock()
+        self._began_with, self._began_at = job.documents, clock()
+        self._rate = 0.0
+        self._told_at = self._noted_at = clock()
+        self._waits: tuple[str, ...] = ()
 
-    def __call__(self, proxies: Sequence[str], waited_s: float) -> None:
+    def job(self, job: Job) -> None:
+        """Sees the job each time that it was written down. Raises JobTaken; what the driver raises."""
+        self._tell(job)
+        self._rate = (job.documents - self._began_with) / max(self._clock() - self._began_at, 1.0)
+        self._note(())
+
+    def waiting(self, leases: Sequence[Lease], waited_s: float) -> None:
+        """Sees whom it waits for. Raises as `job`."""
+        if waited_s < _LONG_S:
+            return
+        waits = tuple(holder(lease, self._transaction_s) for lease in leases)
+        self._note(waits)
         now = self._clock()
-        if waited_s >= _LONG_S and now - self._told_at >= _TOLD_EACH_S:
+        if now - self._told_at >= _TOLD_EACH_S:
             self._told_at = now
-            click.echo(
-                f"waiting for proxies to follow the move, or to let a window go: {', '.join(proxies)}",
-                err=True,
-            )
+            what = "waiting for proxies to follow the move, or to let a window go"
+            click.echo(f"{what}: {'; '.join(waits)}", err=True)
+
+    def _note(self, waits: tuple[str, ...]) -> None:
+        now = self._clock()
+        if bool(waits) != bool(self._waits) or now - self._noted_at >= _TOLD_EACH_S:
+            self._waits, self._noted_at = waits, now
+            self._seat.show(waits, self._rate)
+
+
+def holder(lease: Lease, transaction_s: float) -> str:
+    """A proxy that a job waits for, as people know it; of one that has ended, how long it still counts."""
+    name = f"{lease.place} ({lease.proxy})" if lease.place else lease.proxy
+    age_s = (lease.read_at - lease.renewed).total_seconds()
+    if age_s <= LEASE_S:
+        return name
+    left_s = max(0.0, outlived_s(transaction_s) - age_s)
+    return f"{name}, which has ended or is cut off and did not give its lease back: for {left_s:.0f} s more"
 
 
 def _now() -> datetime:

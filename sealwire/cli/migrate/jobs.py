@@ -4,6 +4,7 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -35,8 +36,10 @@ from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger, Wish
 from sealwire.sidecars.migration.moves import Direction, check_moves
 from sealwire.sidecars.migration.planning import RIGHTS, refuse_obstacles
+from sealwire.sidecars.migration.windows.workers import Worker, Workers
 
-_COLUMNS = ("job", "state", "documents", "values moved", "left", "last note")
+_WORKER_COLUMNS = ("process", "job", "documents", "last seen", "waits for")
+_COLUMNS = ("job", "classes", "state", "documents", "values moved", "left", "last note")
 _TRIES = 10
 _BETWEEN_TRIES_S = 0.5
 
@@ -50,6 +53,7 @@ _BETWEEN_TRIES_S = 0.5
 def status(job: str | None, keyring: str, kek: KekOptions, uri: str, *, as_json: bool) -> None:
     """Show all jobs, or JOB and the values that it left.
 
+    Below them are the processes that work on deterministic classes, and the proxies that each waits for.
     `running` is also what a job says whose process was killed: its last note then is some time ago.
 
     \b
@@ -61,18 +65,65 @@ def status(job: str | None, keyring: str, kek: KekOptions, uri: str, *, as_json:
     with connected(required_uri(uri), RIGHTS) as client:
         ledger = Ledger(client, open_keyring(keyring, kek))
         jobs = ledger.jobs() if job is None else [ledger.load(job)[0]]
+        workers = [each for each in Workers(client).listed() if job in (None, each.job)]
     if as_json:
-        print_json({"jobs": [document_of(each) for each in jobs]})
+        print_json({"jobs": [document_of(each) for each in jobs], "workers": list(map(_worker, workers))})
         return
     show_table(_COLUMNS, map(_row, jobs))
+    if workers:
+        show_table(_WORKER_COLUMNS, map(_worker_row, workers))
     if job is not None:
         show_left(jobs[0].refusal or jobs[0].reported)
 
 
 def _row(job: Job) -> tuple[str, ...]:
     left = sum(job.left.values())
-    read = f"{job.read} of {max(job.expected, job.read)}"
-    return job.name, job.standing.value, read, str(job.values), str(left), f"{job.updated:%Y-%m-%d %H:%M:%SZ}"
+    of = max(job.expected, job.read)
+    read = f"{job.read} of {of}" + (f" ({100 * job.read // of} %)" if of else "")
+    classes = ", ".join(sorted({move.class_name for move in job.moves} - {""}))
+    noted = f"{job.updated:%Y-%m-%d %H:%M:%SZ}"
+    return job.name, classes, job.standing.value, read, str(job.values), str(left), noted
+
+
+def _worker_row(worker: Worker) -> tuple[str, ...]:
+    seen = f"{worker.silent_s:.0f} s ago"
+    return worker.place, worker.job, f"{worker.rate:.0f}/s", seen, "; ".join(worker.waits)
+
+
+def _worker(worker: Worker) -> dict[str, Any]:
+    return {
+        "host": worker.process.host,
+        "pid": worker.process.pid,
+        "job": worker.job,
+        "documents_s": round(worker.rate, 1),
+        "silent_s": round(worker.silent_s, 1),
+        "waits_for": list(worker.waits),
+    }
+
+
+@click.command()
+@click.argument("process", metavar="HOST:PID")
+@server_options
+@manner_options
+def forget_worker(process: str, uri: str, manner: Manner) -> None:
+    """Say that a process which moved values of a deterministic class has ended, and will not go on.
+
+    A process that was stopped for long could undo what a later move has done. So no later move begins while
+    it is registered; `status` lists such processes. Use this only if you know that the process is gone: its
+    machine is off, or its container was removed. A process that ended on this machine is noticed by itself.
+
+    \b
+    Example:
+      sealwire migrate forget-worker jobs-1:4711 --uri-file server.uri
+    """
+    host, _, pid = process.rpartition(":")
+    if not host or not pid.isdecimal():
+        raise click.BadParameter("write HOST:PID, as status does", param_hint="HOST:PID")
+    with connected(required_uri(uri), RIGHTS) as client:
+        found = Workers(client).forget(host, int(pid), dry_run=manner.dry_run)
+    text = "would be forgotten" if manner.dry_run else "forgotten"
+    jobs = ", ".join(each.job for each in found)
+    manner.answer(f"{process}: {text}, of {jobs}", {"workers": list(map(_worker, found))})
 
 
 @click.command()

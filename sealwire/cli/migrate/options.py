@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from sealwire.cli.exit_codes import EX_NO
@@ -18,6 +26,7 @@ from sealwire.cli.output import Manner, progress, show_table
 from sealwire.cli.signals import ended_in_order
 from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.errors import KeySettingError, KeysReason
+from sealwire.keys.frontier.record import MOST_TRANSACTION_S
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import parse_place
@@ -51,13 +60,16 @@ delay_option = click.option(
 class Effort:
     """How hard a job works, and what it may cost."""
 
-    workers: int
+    workers: int | None
+    """None: as many as are usual for what moves."""
     share: float
     batch: int
     contexts: str | None = None
     """The store of the keys of contexts."""
     accepted: tuple[str, ...] = ()
     """Indexes, validators and views that may lose their meaning."""
+    transaction_s: float | None = None
+    """How long a transaction may last on the server, if the operator says so."""
 
 
 effort_options = settings(
@@ -66,8 +78,8 @@ effort_options = settings(
     click.option(
         "--workers",
         type=click.IntRange(1, 16),
-        default=1,
-        show_default=True,
+        default=None,
+        show_default="1; 2 for a deterministic class",
         help="Ranges of _id that are worked through at once; of a deterministic class, connections by which "
         "the values of a window are written at once.",
     ),
@@ -92,6 +104,14 @@ effort_options = settings(
         multiple=True,
         metavar="NAME",
         help="An index, view or `validator` that may lose its meaning; plan names them. May be repeated.",
+    ),
+    click.option(
+        "--transaction-lifetime",
+        "transaction_s",
+        type=click.FloatRange(1, MOST_TRANSACTION_S),
+        metavar="SECONDS",
+        help="Of a deterministic class: how long a transaction may last. For a server that does not say so: "
+        "a mongos, or one that denies getParameter. What the server says counts if it is longer.",
     ),
 )
 
@@ -125,7 +145,7 @@ def carry_on(
             fields=fields_of(policies),
             narrow=lambda: tell_changed(definitions.narrow()),
         )
-        return runner.run(effort.workers)
+        return runner.run(effort.workers or 1)
 
 
 @contextmanager
@@ -238,9 +258,10 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(job: Job) -> Iterator[Callable[[Job], None]]:
-    """A bar over the documents that there were at the beginning, with rate and time left."""
-    text = TextColumn("{task.description}", markup=False)
-    with progress(text, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()) as bars:
-        task = bars.add_task(job.name, total=max(job.expected, job.read), completed=job.read)
+def progress_bar(job: Job, class_name: str = "") -> Iterator[Callable[[Job], None]]:
+    """A bar over the documents that there were at the beginning, with percentage, rate and time left."""
+    text, part = TextColumn("{task.description}", markup=False), TaskProgressColumn()
+    with progress(text, BarColumn(), part, MofNCompleteColumn(), _Rate(), TimeRemainingColumn()) as bars:
+        name = f"{job.name} {class_name}".rstrip()
+        task = bars.add_task(name, total=max(job.expected, job.read), completed=job.read)
         yield lambda now: bars.update(task, completed=now.read, total=max(now.expected, now.read))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from sealwire.cli.migrate.class_keys import ClassKeys
-from sealwire.cli.migrate.classes import ClassMove, is_deterministic, places_of
+from sealwire.cli.migrate.classes import ClassMove, is_deterministic, places_of, registered
 from sealwire.cli.migrate.options import (
     Effort,
     effort_options,
@@ -86,13 +86,13 @@ class ClassRepair(ClassMove):
             still = Standstill(client, session, keys.keyring, self.class_name, job.name)
             class_id = versions.new.cipher.class_id
             values = MongoValues(
-                client, session, class_id, lambda: self._places(client), workers=effort.workers
+                client, session, class_id, lambda: self._places(client), workers=effort.workers or 1
             )
             if dry_run:
                 still.require()
                 return would_repair(job, values, versions, contexts)
             throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
-            with progress_bar(job) as tell:
+            with registered(client, keys, job), progress_bar(job, self.class_name) as tell:
                 pace = Pace(throttle.after, tell)
                 done = Repair(job, versions, values, still.confirm, ledger, pace, contexts).run()
             if done.standing is Standing.DONE:

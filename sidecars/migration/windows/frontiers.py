@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from bson.codec_options import CodecOptions
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
-from pymongo.errors import ConnectionFailure, DuplicateKeyError
+from pymongo.database import Database
+from pymongo.errors import ConnectionFailure, DuplicateKeyError, OperationFailure
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -20,19 +21,26 @@ from sealwire.keys.frontier.record import (
     FORGOTTEN_S,
     FRONTIERS,
     LEASES,
+    MOST_TRANSACTION_S,
     TRANSACTION_S,
     Lease,
     frontier_document,
     leases_pipeline,
+    outlived_s,
     parse_frontier,
     parse_lease,
     stated_generation,
 )
-from sealwire.sidecars.direct import Client
+from sealwire.sidecars.direct import Client, failure
 from sealwire.sidecars.migration.errors import JobTaken, MigrationReason, MigrationRefused
 
 _DECODED = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC)
 _WAITS_S = (0.2, 1.0, 3.0, 10.0)
+_LIFETIME: Final = "transactionLifetimeLimitSeconds"
+_LIFETIME_OPTION: Final = "--transaction-lifetime SECONDS"
+_ROUTER: Final = "isdbgrid"
+_UNKNOWN: Final = frozenset({59, 72})
+"""CommandNotFound, InvalidOptions: the server has no such command, or no such parameter."""
 
 Documents = Collection[dict[str, Any]]
 
@@ -71,16 +79,19 @@ class MongoFrontiers:
         versions: tuple[ValueCipher, ValueCipher],
         sleep: Callable[[float], None] = time.sleep,
         is_pending: Callable[[], bool] = lambda: True,
+        transaction_s: float = TRANSACTION_S,
     ) -> None:
         """`session` is causally consistent; `versions` are the old one and the new one.
 
-        `is_pending` says whether the keyring, as it is now, still has the new one to move to.
+        is_pending:    says whether the keyring, as it is now, still has the new one to move to
+        transaction_s: how long a transaction may last on this server
         """
         self._client = client
         self._session = session
         self._old, self._new = versions
         self._sleep = sleep
         self._is_pending = is_pending
+        self._transaction_s = transaction_s
         database = client.get_database(DATABASE)
         options: dict[str, Any] = {
             "codec_options": _DECODED,
@@ -130,7 +141,7 @@ class MongoFrontiers:
             self.save(frontier)
             return frontier
         try:
-            self._frontiers.insert_one(frontier_document(frontier, self._new), session=self._session)
+            self._frontiers.insert_one(self._document(frontier), session=self._session)
         except DuplicateKeyError:
             raise _taken() from None
         return frontier
@@ -138,7 +149,7 @@ class MongoFrontiers:
     def save(self, frontier: Frontier) -> None:
         """As `Frontiers.save`."""
         last = {"_id": frontier.class_id, "generation": frontier.generation - 1}
-        document = frontier_document(frontier, self._new)
+        document = self._document(frontier)
         changed = self._patiently(
             lambda: self._frontiers.replace_one(last, document, session=self._session).matched_count
         )
@@ -161,7 +172,7 @@ class MongoFrontiers:
         pipeline = leases_pipeline()
         found = self._patiently(lambda: list(self._leases.aggregate(pipeline, session=self._session)))
         leases = map(parse_lease, found)
-        return [each for each in leases if each is not None and each.may_matter(TRANSACTION_S)]
+        return [each for each in leases if each is not None and each.may_matter(self._transaction_s)]
 
     def forget_leases(self) -> int:
         """Delete those that ran out long ago: of proxies that were killed, or were cut off. How many.
@@ -169,8 +180,12 @@ class MongoFrontiers:
         A proxy whose lease has gone begins again under another name, as one whose lease has run out does.
         Raises what the driver raises. Cost: two commands.
         """
-        ended = {"renewed": {"$lt": self._now() - timedelta(seconds=FORGOTTEN_S)}}
+        age_s = max(FORGOTTEN_S, outlived_s(self._transaction_s))
+        ended = {"renewed": {"$lt": self._now() - timedelta(seconds=age_s)}}
         return self._patiently(lambda: self._leases.delete_many(ended).deleted_count)
+
+    def _document(self, frontier: Frontier) -> dict[str, Any]:
+        return frontier_document(frontier, self._new, self._transaction_s)
 
     def _now(self) -> datetime:
         admin = self._client.get_database("admin", _DECODED)
@@ -206,6 +221,44 @@ class MongoFrontiers:
             except ConnectionFailure:
                 self._sleep(wait_s)
         return attempt()
+
+
+def transaction_lifetime_s(client: Client, named: float | None) -> float:
+    """How long a transaction may last on a server, in seconds; the longer one if one is `named` as well.
+
+    Raises MigrationRefused LIFETIME if nobody can say, or if it is longer than a day. Cost: two commands.
+    """
+    admin = client.get_database("admin", _DECODED)
+    is_router = admin.command("hello", codec_options=_DECODED).get("msg") == _ROUTER
+    asked = None if is_router else _asked_lifetime_s(admin, named)
+    known = [each for each in (named, asked) if each is not None]
+    if not known:
+        text = "a mongos does not say how long a transaction may last on its shards"
+        raise MigrationRefused(MigrationReason.LIFETIME, text, f"name the longest: {_LIFETIME_OPTION}")
+    if max(known) > MOST_TRANSACTION_S:
+        text = "transactions may last longer than a day on this server, and a move waits for twice as long"
+        raise MigrationRefused(MigrationReason.LIFETIME, text, "lower transactionLifetimeLimitSeconds first")
+    return max(known)
+
+
+def _asked_lifetime_s(admin: Database[Any], named: float | None) -> float | None:
+    try:
+        said = admin.command({"getParameter": 1, _LIFETIME: 1}, codec_options=_DECODED).get(_LIFETIME)
+    except OperationFailure as error:
+        if error.code in _UNKNOWN:
+            said = None
+        elif named is not None:
+            return None
+        else:
+            text = f"the server does not say how long a transaction may last: {failure(error)}"
+            hint = (
+                "grant the right getParameter on the cluster, as the roles clusterMonitor and hostManager "
+                f"have it; or name the lifetime: {_LIFETIME_OPTION}"
+            )
+            raise MigrationRefused(MigrationReason.LIFETIME, text, hint) from None
+    if isinstance(said, int | float) and not isinstance(said, bool) and said > 0:
+        return float(said)
+    return TRANSACTION_S if named is None else None
 
 
 def _cancelled(hint: str) -> MigrationRefused:

@@ -1,12 +1,16 @@
 """Gives the values of an open window their new form, all those of a document at once, until none is left."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from math import inf
 from typing import Final, NamedTuple
 
 from sealwire.crypto.envelope import binary
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Window, position_of
+from sealwire.keys.frontier.record import IN_FLIGHT_S
 from sealwire.keys.frontier.versions import ClassVersion, position_of_plaintext
 from sealwire.policies.file.ranges import RangeDomain
 from sealwire.policies.file.schema import PER_DATABASE, FieldClass, ValueType
@@ -33,6 +37,7 @@ from sealwire.sidecars.raw_documents import identity_of
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 
+_steady = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 _CONTENT: Final = 5
 """A BSON Binary is an int32 length and the subtype, then the content."""
 WHOLE: Final = Window(BEFORE_ALL, AFTER_ALL)
@@ -217,9 +222,14 @@ class WindowMover:
     """Moves the values of one window. Every method may be repeated: what is moved is found no more."""
 
     def __init__(
-        self, values: Values, versions: Versions, window: Window, contexts: JobContexts | None = None
+        self,
+        values: Values,
+        versions: Versions,
+        window: Window,
+        contexts: JobContexts | None = None,
+        clock: Callable[[], float] = _steady,
     ) -> None:
-        """`contexts`: their keys, where the class has one for each."""
+        """`contexts`: their keys, if the class has one for each. `clock` goes on while a machine sleeps."""
         self.tally = Tally()
         self._values = values
         self._versions = versions
@@ -227,6 +237,9 @@ class WindowMover:
         self._contexts = contexts
         self._ranges = tuple(versions.order(versions.old).ranges(window.start, window.end))
         self._prepared: dict[str, list[Patch]] = {}
+        self._clock = clock
+        self._confirm: Callable[[], None] = lambda: None
+        self._confirmed_at = -inf
         self._is_sweep = False
         self._stays = _STAY if versions.per is not None else _STAY | {Left.UNKNOWN_KEY}
         """An envelope of a context whose key is nowhere would be missed."""
@@ -236,14 +249,20 @@ class WindowMover:
         for where in places:
             self._prepared[where.namespace] = self._patches(where, documents.get(where.namespace, ()))
 
+    def begin(self) -> None:
+        """The frontier is about to be written, which confirms it as well."""
+        self._confirmed_at = self._clock()
+
     def move(self, confirm: Callable[[], None]) -> None:
         """Move all of an open window that every proxy has let go; `confirm` is `Frontiers.confirm`.
 
+        No update is sent more than IN_FLIGHT_S after that: this process may have been stopped meanwhile.
         Raises:  Stuck, JobTaken, ServerFailed, and what the driver raises
         """
+        self._confirm = confirm
         for namespace, patches in self._prepared.items():
             self._send(namespace, patches)
-        self._until_none_is_left(confirm, self._found)
+        self._until_none_is_left(self._found)
 
     def sweep(self, confirm: Callable[[], None], step: Callable[[int], None] = lambda _read: None) -> None:
         """The same by reading all documents of all collections, also for what earlier versions left behind.
@@ -252,16 +271,16 @@ class WindowMover:
         batch, of how many documents it was. Raises as `move`, and what `step` raises.
         """
         self._is_sweep = True
-        self._until_none_is_left(confirm, lambda where: [self._values.all(where.namespace)], step)
+        self._confirm = confirm
+        self._until_none_is_left(lambda where: [self._values.all(where.namespace)], step)
 
     def _until_none_is_left(
         self,
-        confirm: Callable[[], None],
         read: Callable[[ClassPaths], Iterable[Iterator[bytes]]],
         step: Callable[[int], None] = lambda _read: None,
     ) -> None:
         for _ in range(_PASSES_OF_CONTEXTS if self._versions.fields else _PASSES):
-            confirm()
+            self._confirm_now()
             self.tally.left.clear()
             self.tally.reported.clear()
             found = sum(
@@ -270,6 +289,11 @@ class WindowMover:
             if not found:
                 return
         raise Stuck([LeftValue("", "", b"", Left.CONTENDED)])
+
+    def _confirm_now(self) -> None:
+        began = self._clock()
+        self._confirm()
+        self._confirmed_at = began
 
     def _found(self, where: ClassPaths) -> Iterator[Iterator[bytes]]:
         for path in where.paths:
@@ -333,6 +357,8 @@ class WindowMover:
         """
         refused: list[tuple[Patch, int]] = []
         for chunk in chunks(patches):
+            if self._clock() - self._confirmed_at > IN_FLIGHT_S:
+                self._confirm_now()
             written = self._values.update(namespace, [patch.update for patch in chunk])
             errors = [(chunk[index], code) for index, code in written.errors]
             stuck = [each for each in errors if not self._may_be_refused(each[1])]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import ceil
 from typing import Final, NamedTuple
 
 from sealwire.keys.errors import DamagedFile, KeysReason
@@ -24,16 +25,22 @@ from sealwire.sidecars.migration.windows.server import Values, batches
 from sealwire.sidecars.raw_documents import identity_of
 from sealwire.wire.errors import BsonError
 
-FIRST_DOCUMENTS: Final = 200
+FIRST_DOCUMENTS: Final = 50
 _FEWEST, _MOST = 20, 5_000
-WINDOW_S: Final = 0.075
-"""How long a window is to move: so long the application waits for the values in it."""
-_POLLS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-"""Between two looks at the leases. A proxy that follows a move renews its own about every 50 ms."""
-HELD_UP_S: Final = 2.0
+OPEN_S: Final = 0.15
+"""How long a window is to be open, with what proxies take to let it go: the application waits for it."""
+LEAST_MOVING_S: Final = 0.075
+"""How long it moves at least, however slowly they let it go."""
+_POLLS_S = (0.005, 0.01, 0.01, 0.02, 0.02, 0.05, 0.1, 0.2)
+"""Between two looks at the leases. A proxy that follows a move renews its own about every 20 ms."""
+PATIENCE_S = (0.15, 0.15, 0.3, 0.6, 1.2, 2.0)
 """A window that is not let go for so long is withdrawn: the application waits for it, perhaps with what holds
-it up."""
-_BETWEEN_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+it up. The more often in a row, the longer: a class that is always in use has to move as well."""
+_LOOK_S: Final = 2.0
+"""How long to wait for proxies while no window is open, before the job is noted again."""
+_LARGER, _SMALLER = 1.5, 0.5
+"""By how much the next window may differ: updates take now longer and now shorter."""
+_BETWEEN_S = (0.1, 0.3, 1.0, 2.0, 5.0, 10.0)
 """Before a window is tried again that was withdrawn."""
 _STANDING = {Wish.PAUSE: Standing.PAUSED, Wish.ABORT: Standing.ABORTED}
 
@@ -53,16 +60,16 @@ class Stores:
 class TurnPace:
     """How a turn goes about it."""
 
-    rest: Callable[[float], None] = lambda _busy_s: None
-    """Waits after a window, at which the job worked so many seconds; it waits for the proxies besides."""
+    rest: Callable[[float, float], None] = lambda _busy_s, _waited_s: None
+    """Waits after a window, at which the job worked so many seconds, and waited so many for the proxies."""
     tell: Callable[[Job], None] = lambda _job: None
     """Sees the job each time that it was written down."""
-    waiting: Callable[[Sequence[str], float], None] = lambda _proxies, _waited_s: None
-    """Sees which proxies the job waits for, and for how long already, at each look."""
+    waiting: Callable[[Sequence[Lease], float], None] = lambda _leases, _waited_s: None
+    """Sees the leases that the job waits for, and for how long already, at each look."""
     quiet_s: float = 0.0
     """How long to wait before the first window, once every proxy follows."""
     most: int | None = None
-    """How many documents a window has at most, about; None: as many as move in `WINDOW_S`."""
+    """How many documents a window has at most, about; None: as many as move while it may be open."""
     clock: Callable[[], float] = time.perf_counter
 
 
@@ -90,8 +97,14 @@ class Turn:
         stores: Stores,
         activate: Callable[[], None],
         pace: TurnPace = _AT_ONCE,
+        mark_begun: Callable[[], object] = lambda: None,
     ) -> None:
-        """`activate` makes the new version the active one; it may be called again where that is done."""
+        """Both may be called again where that is done.
+
+        activate:   makes the new version the active one
+        mark_begun: writes into the keyring that values move; called while the first frontier is there, and no
+                    window was opened
+        """
         self.job = job
         self._versions = versions
         self._values = stores.values
@@ -99,6 +112,7 @@ class Turn:
         self._notes = stores.notes
         self._contexts = stores.contexts
         self._activate = activate
+        self._mark_begun = mark_begun
         self._pace = pace
         self._chooser = Chooser(stores.values, versions.order(versions.old))
         self._most = _MOST if pace.most is None else pace.most
@@ -138,7 +152,7 @@ class Turn:
                         self._values.unindex()
                     self._note(self.job.stopped(_STANDING[wish], _now()))
                     return
-                self._pace.rest(self._pace.clock() - began - self._waited_s)
+                self._pace.rest(self._pace.clock() - began - self._waited_s, self._waited_s)
             self._finish(frontier)
         except Stuck as stuck:
             self._note(self.job.stopped(Standing.REFUSED, _now(), stuck.left))
@@ -163,6 +177,7 @@ class Turn:
         noted = replace(self.job.noted(_now()), expected=self.job.read + first.old)
         self._note(replace(noted, reported=first.in_clear or noted.reported))
         if not frontier.has_begun:
+            self._mark_begun()
             # what a proxy did before it followed may use any value
             self._until_all(_has_let_go(frontier))
             self._stopped.wait(self._pace.quiet_s)
@@ -177,7 +192,7 @@ class Turn:
         """Wait for every proxy, as long as it takes and `check` raises nothing. False where a signal came."""
         while not self._stopped.is_set():
             check()
-            if self._wait_for_all(is_ready):
+            if self._wait_for_all(is_ready, _LOOK_S):
                 return True
         return False
 
@@ -223,25 +238,34 @@ class Turn:
     # ------------------------------------------------------------------------------------------- one window
 
     def _window(self, frontier: Frontier) -> tuple[Frontier, Tally]:
-        """The frontier once the next window, or the open one, is closed or withdrawn."""
-        mover = None
+        """The frontier once the next window, or the open one, is closed or withdrawn.
+
+        It stays as it is while a proxy has not heard that no window is open: it may have ended.
+        """
+        opened_at = self._pace.clock()
         if frontier.window.is_empty:
-            frontier, mover = self._open(frontier)
+            # chosen while proxies hear that the last one has closed, and what may use any value has its turn
+            opened, mover = self._prepare(frontier)
+            if not self._is_let_go(frontier, _LOOK_S):
+                return frontier, Tally()
+            opened_at = self._pace.clock()
+            frontier = self._saved(opened)
+        else:
+            mover = self._mover(frontier.window)
         if not frontier.is_moving:
-            if not self._is_let_go(frontier):
+            if not self._is_let_go(frontier, PATIENCE_S[min(self._withdrawals, len(PATIENCE_S) - 1)]):
                 return self._withdraw(frontier), Tally()
+            mover.begin()
             frontier = self._saved(frontier.moving())
-        mover = mover or self._mover(frontier.window)
-        began = self._pace.clock()
+        let_go_at = self._pace.clock()
         mover.move(lambda: self._frontiers.confirm(frontier))
         closed = self._saved(frontier.closed())
-        self._adapt(mover.tally.documents, self._pace.clock() - began)
+        self._adapt(mover.tally.documents, self._pace.clock() - let_go_at, let_go_at - opened_at)
         self._withdrawals = 0
-        # what may use any value has waited for this window: it has its turn before the next one opens
-        self._is_let_go(closed)
         return closed, mover.tally
 
-    def _open(self, frontier: Frontier) -> tuple[Frontier, WindowMover]:
+    def _prepare(self, frontier: Frontier) -> tuple[Frontier, WindowMover]:
+        """The next window, which is not written yet, with the updates of documents that it holds now."""
         places = self._values.places()
         if places != self._indexed:
             self._values.index(places)
@@ -250,39 +274,41 @@ class Turn:
         opened = replace(frontier.opened(chosen.end), walked=self._values.walked(places))
         mover = self._mover(opened.window)
         mover.prepare(places, chosen.documents)
-        return self._saved(opened), mover
+        return opened, mover
 
     def _mover(self, window: Window) -> WindowMover:
         return WindowMover(self._values, self._versions, window, self._contexts)
 
-    def _is_let_go(self, frontier: Frontier) -> bool:
+    def _is_let_go(self, frontier: Frontier, patience_s: float) -> bool:
         """Whether every proxy has seen it and relies on no value of its window, after some waiting."""
-        return self._wait_for_all(_has_let_go(frontier))
+        return self._wait_for_all(_has_let_go(frontier), patience_s)
 
-    def _wait_for_all(self, is_ready: Callable[[Lease], bool]) -> bool:
-        """Whether every proxy is, after `HELD_UP_S` at most."""
+    def _wait_for_all(self, is_ready: Callable[[Lease], bool], patience_s: float) -> bool:
+        """Whether every proxy is, after so long at most."""
         began = self._pace.clock()
-        are_ready = self._look_at_leases(is_ready, began)
+        are_ready = self._look_at_leases(is_ready, began, patience_s)
         self._waited_s += self._pace.clock() - began
         return are_ready
 
-    def _look_at_leases(self, is_ready: Callable[[Lease], bool], began: float) -> bool:
+    def _look_at_leases(self, is_ready: Callable[[Lease], bool], began: float, patience_s: float) -> bool:
         polls = iter(_POLLS_S)
         poll_s = 0.0
         while True:
-            holding = [lease.proxy for lease in self._frontiers.leases() if not is_ready(lease)]
+            holding = [lease for lease in self._frontiers.leases() if not is_ready(lease)]
             if not holding:
                 return True
             waited_s = self._pace.clock() - began
             self._pace.waiting(holding, waited_s)
             poll_s = next(polls, poll_s)
-            if waited_s > HELD_UP_S or self._stopped.wait(poll_s):
+            if waited_s >= patience_s or self._stopped.wait(min(poll_s, patience_s - waited_s)):
                 return False
 
     def _withdraw(self, frontier: Frontier) -> Frontier:
         """Take the window back, so that what waits for it goes on; wait before the next one."""
         withdrawn = self._saved(frontier.withdrawn())
-        self._stopped.wait(_BETWEEN_S[min(self._withdrawals, len(_BETWEEN_S) - 1)])
+        between_s = _BETWEEN_S[min(self._withdrawals, len(_BETWEEN_S) - 1)]
+        self._stopped.wait(between_s)
+        self._waited_s += between_s
         self._withdrawals += 1
         return withdrawn
 
@@ -290,10 +316,12 @@ class Turn:
         self._frontiers.save(frontier)
         return frontier
 
-    def _adapt(self, documents: int, busy_s: float) -> None:
-        factor = min(2.0, max(0.5, WINDOW_S / busy_s)) if busy_s > 0 else 2.0
+    def _adapt(self, documents: int, moving_s: float, asked_s: float) -> None:
+        """Choose how many documents the next window is to have, by how long this one was open."""
+        may_move_s = max(OPEN_S - asked_s, LEAST_MOVING_S)
+        factor = min(_LARGER, max(_SMALLER, may_move_s / moving_s)) if moving_s > 0 else _LARGER
         if factor < 1 or documents * 2 >= self._wanted:
-            self._wanted = min(self._most, max(_FEWEST, int(self._wanted * factor)))
+            self._wanted = min(self._most, max(_FEWEST, ceil(self._wanted * factor)))
 
     # ------------------------------------------------------------------------------------- after the windows
 

@@ -1,18 +1,38 @@
-"""When an operator hears of proxies that hold windows up."""
+"""What an operator hears of proxies that hold windows up, and what others see of a process."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sealwire.cli.migrate.classes import _Waiting
+from sealwire.cli.migrate.classes import Shown, holder
+from sealwire.keys.frontier.record import LEASE_S, Lease, outlived_s
+from sealwire.sidecars.migration.windows.workers import Seat
+from tests.sidecars.migration.windows.doubles import job
+
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
+LEASES = [Lease(name, NOW, NOW, {}) for name in ("one", "two")]
+
+
+class NotedSeat(Seat):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[Sequence[str], float]] = []
+
+    def show(self, waits: Sequence[str], rate: float) -> None:
+        self.shown.append((waits, rate))
 
 
 def told(capsys: pytest.CaptureFixture[str], looks: list[tuple[float, float]]) -> int:
     """How often; each look is a time, and for how long the window is waited for by then."""
-    times = iter([0.0, *(at for at, _ in looks)])
-    waiting = _Waiting(lambda: next(times))
-    for _, waited_s in looks:
-        waiting(["one", "two"], waited_s)
+    now_s = 0.0
+    shown = Shown(job(), NotedSeat(), 60.0, lambda _job: None, lambda: now_s)
+    for at, waited_s in looks:
+        now_s = at
+        shown.waiting(LEASES, waited_s)
     said = capsys.readouterr().err
-    assert said.count("one, two") == said.count("\n")
+    assert said.count("one; two") == said.count("\n")
     return said.count("\n")
 
 
@@ -24,3 +44,26 @@ def test_a_long_wait_is_told_now_and_then(capsys: pytest.CaptureFixture[str]) ->
     assert told(capsys, [(4.0, 1.5)]) == 0
     assert told(capsys, [(5.0, 1.0)]) == 1
     assert told(capsys, [(float(at), 1.5) for at in range(14)]) == 2
+
+
+def test_a_proxy_that_ended_is_named_with_how_long_it_still_counts() -> None:
+    here = Lease("a1", NOW, NOW, {}, {}, "ward-2:27018")
+    assert holder(here, 60.0) == "ward-2:27018 (a1)"
+    assert holder(here._replace(place=""), 60.0) == "a1"
+    late = here._replace(read_at=NOW + timedelta(seconds=LEASE_S + 20))
+    said = holder(late, 60.0)
+    assert said.startswith("ward-2:27018 (a1), which has ended")
+    assert f"{outlived_s(60.0) - LEASE_S - 20:.0f} s" in said
+
+
+def test_others_see_at_once_whom_a_job_waits_for_and_when_it_goes_on() -> None:
+    seat, now_s = NotedSeat(), 0.0
+    begun = job()
+    shown = Shown(begun, seat, 60.0, lambda _job: None, lambda: now_s)
+    shown.waiting(LEASES, 1.0)
+    shown.waiting(LEASES, 1.1)
+    assert seat.shown == [(("one", "two"), 0.0)]
+    now_s = 2.0
+    shown.job(begun.noted(NOW))
+    assert seat.shown[-1] == ((), 0.0)
+    assert len(seat.shown) == 2

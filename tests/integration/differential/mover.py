@@ -21,7 +21,7 @@ from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.file import open_record, read_record
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.keys.keyring.turning import activate
+from sealwire.keys.keyring.turning import activate, begin_move
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
@@ -32,7 +32,7 @@ from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.moves import Direction, moves_of
 from sealwire.sidecars.migration.runner import Runner, within_contexts
 from sealwire.sidecars.migration.server import MongoDocuments
-from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers
+from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers, transaction_lifetime_s
 from sealwire.sidecars.migration.windows.moving import Versions
 from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths
 from sealwire.sidecars.migration.windows.server import MongoValues
@@ -155,24 +155,29 @@ def _move(site: MovedSite, client: Client, class_name: str, chance: random.Rando
         client.start_session(causal_consistency=True) as session,
     ):
         values = _WithoutIndexes(client, session, pending.class_id, places)
-        frontiers = _Lingering(client, session, ciphers)
+        frontiers = _Lingering(client, session, ciphers, transaction_s=transaction_lifetime_s(client, None))
         frontiers.linger_s = site.linger_s
         contexts = None if versions.per is None else JobContexts(store, keyring, policies)
         stores = Stores(values, frontiers, _Unwritten(), contexts)
         pace = TurnPace(_rest(chance), most=MOST_IN_WINDOW)
-        done = Turn(job, versions, stores, partial(_activate, site, class_name), pace).run()
+        ends = partial(_activate, site, class_name), pace, partial(_mark_begun, site, class_name)
+        done = Turn(job, versions, stores, *ends).run()
         looks = 1
         while {each.why for each in done.refusal} == {Left.NOT_ADDRESSABLE} and looks < MOST_LOOKS:
             # a sequence has just made such a document, and ends with it: the next one drops the collection
             time.sleep(LONGEST_REST_S)
-            done = Turn(job, versions, stores, partial(_activate, site, class_name), pace).run()
+            done = Turn(job, versions, stores, *ends).run()
             looks += 1
     if done.standing is not Standing.DONE:
         raise RuntimeError(f"{class_name} is {done.standing.value}: {[each.why for each in done.refusal]}")
 
 
-def _rest(chance: random.Random) -> Callable[[float], None]:
-    return lambda _busy_s: time.sleep(chance.random() * LONGEST_REST_S)
+def _rest(chance: random.Random) -> Callable[[float, float], None]:
+    return lambda _busy_s, _waited_s: time.sleep(chance.random() * LONGEST_REST_S)
+
+
+def _mark_begun(site: MovedSite, class_name: str) -> None:
+    begin_move(site.keyring, site.open_kek(), class_name, datetime.now(UTC))
 
 
 def _activate(site: MovedSite, class_name: str) -> None:

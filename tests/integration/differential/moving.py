@@ -42,6 +42,8 @@ SETTLE_S = 1.5
 SILENT_MS = 60_000
 """After so long without an answer a client gives up: what waits has to come to an end."""
 LINGER_S = 0.5
+TRANSACTIONS_S = 5
+"""How long transactions may last: a move waits for a lease that a busy proxy has lost until they are over."""
 KILLS = 3
 """In one round of moves, so that it ends."""
 SECOND_ROUND_S = 180
@@ -111,7 +113,7 @@ def moving_site(
     policy = folder / "policy.yaml"
     policy.write_text(_with_ballast(rules, keyed) if has_ballast else rules)
     contexts = folder / "contexts.db"
-    with secantus(folder) as database:
+    with secantus(folder, transaction_s=TRANSACTIONS_S) as database:
         uri_file = folder / "frontier.uri"
         uri_file.touch(0o600)
         uri_file.write_text(database.uri())

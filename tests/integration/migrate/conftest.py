@@ -10,6 +10,17 @@ from sealwire.sidecars.migration import throttle
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.migrate import in_clear, numbers, patients
 from tests.integration.migrate.clinics import Clinic, new_clinic
+from tests.support.secantus import secantus
+
+TRANSACTIONS_S = 2
+"""How long transactions may last here: a move waits for a proxy that ended until they are over."""
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
+    """A server without users, for all tests of one file. Cost: 3 s."""
+    with secantus(tmp_path_factory.mktemp("database"), transaction_s=TRANSACTIONS_S) as process:
+        yield process
 
 
 @pytest.fixture

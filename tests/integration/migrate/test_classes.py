@@ -1,5 +1,6 @@
 """`sealwire migrate reencrypt` of a deterministic class on a server, with proxies that a test stands for."""
 
+import json
 import random
 import signal
 import time
@@ -122,9 +123,12 @@ def test_a_proxy_that_holds_windows_up_is_named_and_outlived(rotating: Clinic) -
             output = next(line for line in process.stdout if WAITING in line)
             assert process.poll() is None
             assert {parse_header(bytes(each)).key_version for each in envelopes(client)} == {1}
+            (worker,) = json.loads(rotating.migrate("status", "--json").stdout)["workers"]
+            assert worker["waits_for"] == [next(iter(proxies.stubborn))]
             proxies.names.remove(proxies.names[0])
-            process.stdout.read()
+            more = process.stdout.read()
         assert process.returncode == 0
+        assert f"{next(iter(proxies.stubborn))}, which has ended" in more
         assert next(iter(proxies.stubborn)) in output
         assert_moved(rotating, client, names)
 

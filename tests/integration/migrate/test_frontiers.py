@@ -9,7 +9,7 @@ from pymongo import MongoClient
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import DamagedFile
-from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES
+from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES, TRANSACTION_S, outlived_s
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.migration.errors import JobTaken
@@ -79,18 +79,20 @@ def test_a_move_begins_where_the_class_s_key_turned_since_the_last_one(rotating:
                 frontiers.load()
 
 
-def test_only_leases_that_stand_are_asked(rotating: Clinic) -> None:
+def test_only_leases_that_may_matter_are_asked(rotating: Clinic) -> None:
     with frontiers_of(rotating) as (plain, frontiers):
         now = datetime.now(UTC)
+        over = now - timedelta(seconds=outlived_s(TRANSACTION_S))
         plain[DATABASE][LEASES].insert_many(
             [
                 {"_id": "stands", "renewed": now, "acknowledged": {"1": 3}},
-                {"_id": "ran out", "renewed": now - timedelta(seconds=60), "acknowledged": {"1": 9}},
+                {"_id": "ran out", "renewed": over + timedelta(seconds=30), "acknowledged": {"1": 9}},
+                {"_id": "over", "renewed": over, "acknowledged": {"1": 9}},
                 {"_id": "is none"},
             ]
         )
         found = frontiers().leases()
-        assert [(each.proxy, each.acknowledged) for each in found] == [("stands", {1: 3})]
+        assert {each.proxy: each.acknowledged for each in found} == {"stands": {1: 3}, "ran out": {1: 9}}
 
 
 def test_leases_that_ran_out_long_ago_are_forgotten(rotating: Clinic) -> None:

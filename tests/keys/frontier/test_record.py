@@ -14,11 +14,13 @@ from sealwire.keys.frontier.frontier import AFTER_ALL, Frontier, Window
 from sealwire.keys.frontier.record import (
     IN_FLIGHT_S,
     LEASE_S,
+    TRANSACTION_S,
     Lease,
     frontier_document,
     outlived_s,
     parse_frontier,
     parse_lease,
+    stated_transaction_s,
 )
 
 CIPHER = ValueCipher(bytes(range(64)), 7, 2)
@@ -162,3 +164,17 @@ def test_a_lease_matters_until_its_transactions_are_over(transaction_s: float) -
     assert not Lease("a", NOW, last, {}).may_matter(transaction_s)
     assert Lease("a", NOW, last - timedelta(seconds=0.001), {}).may_matter(transaction_s)
     assert outlived_s(transaction_s) > LEASE_S + IN_FLIGHT_S + transaction_s
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [(5, 5.0), (0.5, 1.0), (10**9, 86_400.0), (-3.0, 1.0), (float("inf"), 86_400.0)]
+    + [(each, TRANSACTION_S) for each in ("9", True, None, float("nan"), [9])],
+)
+def test_the_stated_lifetime_of_transactions_is_a_bounded_hint(stated: object, expected: float) -> None:
+    assert stated_transaction_s(stored() | {"transaction_s": stated}) == expected
+
+
+def test_a_frontier_states_how_long_transactions_may_last() -> None:
+    assert stated_transaction_s(frontier_document(FRONTIER, CIPHER, 90.0)) == 90.0
+    assert stated_transaction_s({}) == stated_transaction_s(stored()) == TRANSACTION_S

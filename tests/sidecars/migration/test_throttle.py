@@ -137,3 +137,29 @@ def test_workers_rest_together() -> None:
     throttle.after(1.0)
     first.join()
     assert waits == [1.0]
+
+
+def test_what_was_waited_for_others_counts_as_rest() -> None:
+    world = World()
+    throttle = world.throttle(0.25)
+    throttle.after(1.0, 2.0)
+    throttle.after(1.0, 3.5)
+    assert world.waits == [1.0]
+
+
+def test_no_share_is_below_the_least_one() -> None:
+    world = World()
+    throttle = Throttle(world.probe, lambda: None, 1.0, lambda: world.now, world.sleep, least=0.4)
+    world.latency_s = 0.1
+    for _ in range(30):
+        world.work(throttle, 0.1)
+    assert throttle.share == 0.4
+
+
+def test_a_few_slow_reads_are_no_slower_server() -> None:
+    world = World()
+    throttle = world.throttle()
+    for number in range(30):
+        world.latency_s = 0.010 if number % 3 else 0.1
+        world.work(throttle, 0.1)
+    assert throttle.share == 1.0

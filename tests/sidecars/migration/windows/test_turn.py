@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier
+from sealwire.keys.frontier.record import Lease
 from sealwire.sidecars.migration.errors import JobTaken, MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import Job, Standing
@@ -80,6 +81,10 @@ def test_every_window_says_which_indexes_are_walked() -> None:
     assert {each.walked for each in frontiers if each.has_begun} == {frozenset({b"ward"})}
 
 
+def names_of(leases: Sequence[Lease]) -> tuple[str, ...]:
+    return tuple(lease.proxy for lease in leases)
+
+
 def test_a_window_waits_for_every_lease_that_stands() -> None:
     slow, away = FollowingProxy("slow", slowness=3), FollowingProxy("away", stands=False, slowness=10**9)
     world = World(clinic(), [FollowingProxy("quick"), slow, away])
@@ -94,18 +99,19 @@ def test_a_window_waits_for_every_lease_that_stands() -> None:
 
     world.values.update = update  # type: ignore[method-assign]
     before = texts(world.values.documents())
-    world.live(pace=TurnPace(waiting=lambda proxies, _waited_s: held.append(tuple(proxies))))
+    world.live(pace=TurnPace(waiting=lambda leases, _waited_s: held.append(names_of(leases))))
     assert_moved(world, before)
     assert set(held) == {("slow",)}
 
 
-def test_a_job_rests_after_its_work_and_not_after_what_it_waited_for() -> None:
+def test_a_job_rests_after_its_work_and_not_after_what_it_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "PATIENCE_S", (2.0,))
     world = World(clinic(), [FollowingProxy("slow", slowness=3)])
     now_s = 0.0
     waited: list[float] = []
     rests: list[float] = []
 
-    def wait(_proxies: Sequence[str], waited_s: float) -> None:
+    def wait(_leases: Sequence[Lease], waited_s: float) -> None:
         nonlocal now_s
         now_s += 0.5
         waited.append(waited_s)
@@ -117,16 +123,16 @@ def test_a_job_rests_after_its_work_and_not_after_what_it_waited_for() -> None:
 
     send = world.values.update
     world.values.update = update  # type: ignore[method-assign]
-    world.live(pace=TurnPace(rests.append, waiting=wait, clock=lambda: now_s))
+    world.live(pace=TurnPace(lambda busy_s, _: rests.append(busy_s), waiting=wait, clock=lambda: now_s))
     assert {round(each, 3) for each in waited} == {0.0, 0.5}
     assert 0.0 < max(rests) < 0.1
 
 
 def test_a_window_that_is_not_let_go_is_withdrawn_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "HELD_UP_S", 2.5)
+    monkeypatch.setattr(turns, "PATIENCE_S", (1.5, 2.5))
     monkeypatch.setattr(turns, "_BETWEEN_S", (0.0,))
     ticks = itertools.count()
-    world = World(clinic(), [HoldingProxy("cursor", slowness=12)])
+    world = World(clinic(), [HoldingProxy("cursor", slowness=20)])
     before = texts(world.values.documents())
     world.live(pace=TurnPace(clock=lambda: float(next(ticks))))
     assert_moved(world, before)
@@ -138,10 +144,75 @@ def test_a_window_that_is_not_let_go_is_withdrawn_and_tried_again(monkeypatch: p
     assert len(withdrawn) > 2
 
 
+class EndedProxy(FollowingProxy):
+    """Hears of the first window, and of nothing more for a number of looks."""
+
+    def look(self, frontier: Frontier) -> None:
+        self.slowness -= 1
+        if frontier.generation <= 2 or self.slowness <= 0:
+            self.acknowledged = {frontier.class_id: frontier.generation}
+
+
+def test_no_window_is_opened_while_a_proxy_has_not_heard_that_none_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "PATIENCE_S", (1.5,))
+    monkeypatch.setattr(turns, "_BETWEEN_S", (0.0,))
+    monkeypatch.setattr(turns, "_LOOK_S", 3.0)
+    ticks = itertools.count()
+    ended = EndedProxy("ended", slowness=60)
+    world = World(clinic(), [ended])
+    noted: list[int] = []
+    before = texts(world.values.documents())
+
+    def tell(_job: Job) -> None:
+        if ended.slowness > 0:
+            noted.append(len(world.frontiers.history))
+
+    world.live(pace=TurnPace(tell=tell, clock=lambda: float(next(ticks))))
+    assert_moved(world, before)
+    # the first window has moved, and the job goes on noting: nobody waits for it
+    assert len(noted) > 5
+    assert set(noted) == {1, 4}
+    assert world.frontiers.history[noted[-1] - 1].window.is_empty
+
+
+def test_patience_rises_while_windows_are_withdrawn_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "_BETWEEN_S", (0.0,))
+    now_s = 0.0
+    longest: list[float] = []
+
+    def wait(_leases: Sequence[Lease], waited_s: float) -> None:
+        nonlocal now_s
+        now_s += 0.05
+        if waited_s == 0.0:
+            longest.append(0.0)
+        longest[-1] = waited_s
+
+    world = World(clinic(), [HoldingProxy("cursor", slowness=100)])
+    world.live(pace=TurnPace(waiting=wait, clock=lambda: now_s))
+    assert longest[:5] == pytest.approx([0.15, 0.15, 0.3, 0.6, 1.2], abs=0.051)
+
+
+def test_a_move_is_marked_as_begun_between_its_first_frontier_and_its_first_window() -> None:
+    world = World(clinic())
+    world.live()
+    assert world.marked_at == [1]
+    again = World(clinic())
+    with pytest.raises(Death):
+        again.live(dies_at=12)
+    assert again.frontiers.frontier is not None
+    assert again.frontiers.frontier.has_begun
+    again.live()
+    assert again.marked_at == [1]
+
+
 def interrupted(world: World) -> Job:
     """The job after a signal that comes while it waits for proxies."""
 
-    def interrupt(_proxies: Sequence[str], _waited_s: float) -> None:
+    def interrupt(_leases: Sequence[Lease], _waited_s: float) -> None:
         turn._stopped.set()
 
     stores = Stores(world.values, world.frontiers, world.notes)
@@ -177,7 +248,7 @@ def test_no_frontier_names_a_version_that_a_proxy_has_not_loaded(late: Following
         return begin()
 
     world.frontiers.begin = begin_later  # type: ignore[method-assign]
-    world.live(pace=TurnPace(waiting=lambda proxies, _waited_s: waited.append(tuple(proxies))))
+    world.live(pace=TurnPace(waiting=lambda leases, _waited_s: waited.append(names_of(leases))))
     assert world.frontiers.frontier is not None
     assert world.frontiers.frontier.is_over
 
@@ -185,7 +256,6 @@ def test_no_frontier_names_a_version_that_a_proxy_has_not_loaded(late: Following
 def test_a_key_that_is_cancelled_while_proxies_are_waited_for_ends_the_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(turns, "HELD_UP_S", 2.5)
     ticks = itertools.count()
     world = World(clinic(), [FollowingProxy("without it", slowness=10**9)])
     world.frontiers.cancelled_after = 3

@@ -64,6 +64,8 @@ class World:
         self.frontiers = MemoryFrontiers(self.fate, proxies)
         self.notes = MemoryNotes(job(versions, wrong_type), self.fate)
         self.activated = 0
+        self.marked_at: list[int] = []
+        """How many frontiers were written each time that the move was marked as begun."""
 
     def live(self, dies_at: int | None = None, pace: TurnPace | None = None) -> Job:
         """One process, from what is written down. Raises Death."""
@@ -72,7 +74,15 @@ class World:
         for server in self.values.servers.values():
             server.fate = self.fate
         stores = Stores(self.values, self.frontiers, self.notes)
-        return Turn(self.notes.job, self.versions, stores, self._activate, pace or TurnPace()).run()
+        pace = pace or TurnPace()
+        return Turn(self.notes.job, self.versions, stores, self._activate, pace, self._mark_begun).run()
+
+    def _mark_begun(self) -> None:
+        self.fate.step()
+        frontier = self.frontiers.frontier
+        assert frontier is not None
+        assert not frontier.has_begun
+        self.marked_at.append(len(self.frontiers.history))
 
     def _activate(self) -> None:
         self.fate.step()
