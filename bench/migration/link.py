@@ -159,6 +159,10 @@ class KeptFrontier:
         if self.load() != frontier:
             raise RuntimeError("another frontier than was written")
 
+    def place(self) -> str:
+        """As `Frontiers.place`."""
+        return "ab" * 16
+
     def leases(self) -> list[Lease]:
         """As `Frontiers.leases`."""
         has_seen = time.perf_counter() - self._saved_at >= FOLLOWS_S

@@ -313,6 +313,10 @@ class _UnwrittenFrontiers:
     def confirm(self, _frontier: Frontier) -> None:
         """Each write waits for a majority, and nobody else writes there."""
 
+    def place(self) -> str:
+        """Nowhere."""
+        return ""
+
     def leases(self) -> list[Lease]:
         """None."""
         return []

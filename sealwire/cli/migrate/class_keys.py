@@ -150,9 +150,14 @@ class ClassKeys:
             click.echo(f"waiting {wait_s:.0f} s: every Sealwire has to load the new version first", err=True)
             time.sleep(min(wait_s, age_s))
 
-    def mark_begun(self) -> None:
-        """Write down that data moves to the new version, so that nobody takes its key away."""
-        begin_move(self._store, self._kek, self._class_name, datetime.now(UTC))
+    @property
+    def begun_in(self) -> str:
+        """The place of the frontier by the keyring, if data may have begun to move to the new version."""
+        return self._chosen.new.begun_in
+
+    def mark_begun(self, place: str) -> None:
+        """Write down that data moves to the new version, and where its frontier is."""
+        begin_move(self._store, self._kek, self._class_name, place, datetime.now(UTC))
 
     def activate(self) -> None:
         """Make the new version the active one; nothing where an earlier process has done it."""

@@ -158,7 +158,12 @@ class ClassMove:
             progress_bar(job, self.class_name) as tell,
         ):
             frontiers = MongoFrontiers(
-                client, session, ciphers, is_pending=keys.is_still_pending, transaction_s=transaction_s
+                client,
+                session,
+                ciphers,
+                is_pending=keys.is_still_pending,
+                transaction_s=transaction_s,
+                begun_in=keys.begun_in,
             )
             frontiers.forget_leases()
             values = MongoValues(

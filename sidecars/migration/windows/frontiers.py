@@ -4,8 +4,10 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol, TypeVar, cast
+from uuid import uuid4
 
 from bson.codec_options import CodecOptions
+from bson.int64 import Int64
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
@@ -29,6 +31,7 @@ from sealwire.keys.frontier.record import (
     outlived_s,
     parse_frontier,
     parse_lease,
+    place_of,
     stated_generation,
 )
 from sealwire.sidecars.direct import Client, failure
@@ -68,6 +71,9 @@ class Frontiers(Protocol):
     def leases(self) -> list[Lease]:
         """Those that stand by the server's clock."""
 
+    def place(self) -> str:
+        """Where frontiers are; see `turning.begin_move`."""
+
 
 class MongoFrontiers:
     """Those of one server."""
@@ -77,21 +83,26 @@ class MongoFrontiers:
         client: Client,
         session: ClientSession,
         versions: tuple[ValueCipher, ValueCipher],
-        sleep: Callable[[float], None] = time.sleep,
         is_pending: Callable[[], bool] = lambda: True,
         transaction_s: float = TRANSACTION_S,
+        begun_in: str = "",
     ) -> None:
         """`session` is causally consistent; `versions` are the old one and the new one.
 
         is_pending:    says whether the keyring, as it is now, still has the new one to move to
         transaction_s: how long a transaction may last on this server
+        begun_in:      the place of the frontier by the keyring, if data may have begun to move
         """
         self._client = client
         self._session = session
         self._old, self._new = versions
-        self._sleep = sleep
         self._is_pending = is_pending
         self._transaction_s = transaction_s
+        self._begun_in = begun_in
+        self._place = ""
+        self._name = str(uuid4())
+        self._is_alone = False
+        """Whether no proxy tells what this process has written."""
         database = client.get_database(DATABASE)
         options: dict[str, Any] = {
             "codec_options": _DECODED,
@@ -105,8 +116,15 @@ class MongoFrontiers:
         """As `Frontiers.load`."""
         found = self._found()
         if found is None or self._earlier(found) is not None:
+            if self._begun_in:
+                raise _put_back("the frontier of a move that has begun is missing")
             return None
         frontier = parse_frontier(found, self._new)
+        self._place = self.place()
+        if self._begun_in not in ("", self._place):
+            raise _put_back("the database sealwire is not the one in which the move began")
+        if frontier.generation < self._seen():
+            raise _put_back("the frontier is older than what a process has read")
         if frontier.old_version != self._old.key_version:
             text = "the frontier begins at another version of the key than the keyring's active one"
             raise DamagedFile(KeysReason.SCHEMA, text, "use the keyring with which the move began")
@@ -125,6 +143,7 @@ class MongoFrontiers:
         """
         self.expect_pending()
         frontier = self._first()
+        self._place = self.place()
         if not self._is_pending():
             raise _cancelled(
                 "sealwire keys cancel CLASS --undo, and resume the job: it has moved nothing yet"
@@ -148,6 +167,8 @@ class MongoFrontiers:
 
     def save(self, frontier: Frontier) -> None:
         """As `Frontiers.save`."""
+        if frontier.is_moving and self.place() != self._place:
+            raise _put_back("the database sealwire is not the one in which the move began")
         last = {"_id": frontier.class_id, "generation": frontier.generation - 1}
         document = self._document(frontier)
         changed = self._patiently(
@@ -156,6 +177,8 @@ class MongoFrontiers:
         # a try whose answer was lost may have written it
         if not changed and self.load() != frontier:
             raise _taken()
+        if frontier.is_moving and self._is_alone:
+            self._tell(frontier.generation)
 
     def confirm(self, frontier: Frontier) -> None:
         """As `Frontiers.confirm`."""
@@ -169,10 +192,35 @@ class MongoFrontiers:
 
     def leases(self) -> list[Lease]:
         """As `Frontiers.leases`. They are read after the frontier was written, in its session."""
-        pipeline = leases_pipeline()
+        of_proxies: dict[str, Any] = {"$match": {"job": {"$ne": True}}}
+        found = [each for each in self._told(of_proxies) if each.may_matter(self._transaction_s)]
+        self._is_alone = not found
+        return found
+
+    def place(self) -> str:
+        """As `Frontiers.place`."""
+        wanted = {"name": FRONTIERS}
+        database = self._client.get_database(DATABASE, _DECODED)
+        listed = self._patiently(lambda: list(database.list_collections(self._session, wanted)))
+        return place_of(listed[0]) if listed else ""
+
+    def _told(self, chosen: dict[str, Any]) -> list[Lease]:
+        pipeline = [chosen, *leases_pipeline()]
         found = self._patiently(lambda: list(self._leases.aggregate(pipeline, session=self._session)))
-        leases = map(parse_lease, found)
-        return [each for each in leases if each is not None and each.may_matter(self._transaction_s)]
+        return [each for each in map(parse_lease, found) if each is not None]
+
+    def _seen(self) -> int:
+        """The newest generation that any process has read or written, by what they tell."""
+        class_id = self._new.class_id
+        return max((each.seen.get(class_id, 0) for each in self._told({"$match": {}})), default=0)
+
+    def _tell(self, generation: int) -> None:
+        """Say before values move what was written: no proxy says that it has read it, and a copy may come."""
+        seen = {str(self._new.class_id): Int64(generation)}
+        said = {"$set": {"job": True, "acknowledged": {}, "seen": seen}, "$currentDate": {"renewed": True}}
+        self._patiently(
+            lambda: self._leases.update_one({"_id": self._name}, said, upsert=True, session=self._session)
+        )
 
     def forget_leases(self) -> int:
         """Delete those that ran out long ago: of proxies that were killed, or were cut off. How many.
@@ -219,7 +267,7 @@ class MongoFrontiers:
             try:
                 return attempt()
             except ConnectionFailure:
-                self._sleep(wait_s)
+                time.sleep(wait_s)
         return attempt()
 
 
@@ -264,6 +312,11 @@ def _asked_lifetime_s(admin: Database[Any], named: float | None) -> float | None
 def _cancelled(hint: str) -> MigrationRefused:
     text = "the version that the class is to move to is not pending any more: somebody has cancelled it"
     return MigrationRefused(MigrationReason.NOTHING, text, hint)
+
+
+def _put_back(text: str) -> DamagedFile:
+    hint = "bring the database sealwire back as it was; a copy of before does not know what has moved since"
+    return DamagedFile(KeysReason.ROLLED_BACK, text, hint)
 
 
 def _taken() -> JobTaken:

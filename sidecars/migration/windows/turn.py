@@ -97,12 +97,12 @@ class Turn:
         stores: Stores,
         activate: Callable[[], None],
         pace: TurnPace = _AT_ONCE,
-        mark_begun: Callable[[], object] = lambda: None,
+        mark_begun: Callable[[str], object] = lambda _place: None,
     ) -> None:
         """Both may be called again where that is done.
 
         activate:   makes the new version the active one
-        mark_begun: writes into the keyring that values move; called while the first frontier is there, and no
+        mark_begun: writes into the keyring that values move, and the frontiers' place; called while the first frontier is there, and no
                     window was opened
         """
         self.job = job
@@ -177,7 +177,7 @@ class Turn:
         noted = replace(self.job.noted(_now()), expected=self.job.read + first.old)
         self._note(replace(noted, reported=first.in_clear or noted.reported))
         if not frontier.has_begun:
-            self._mark_begun()
+            self._mark_begun(self._frontiers.place())
             # what a proxy did before it followed may use any value
             self._until_all(_has_let_go(frontier))
             self._stopped.wait(self._pace.quiet_s)

@@ -176,8 +176,8 @@ def _rest(chance: random.Random) -> Callable[[float, float], None]:
     return lambda _busy_s, _waited_s: time.sleep(chance.random() * LONGEST_REST_S)
 
 
-def _mark_begun(site: MovedSite, class_name: str) -> None:
-    begin_move(site.keyring, site.open_kek(), class_name, datetime.now(UTC))
+def _mark_begun(site: MovedSite, class_name: str, place: str) -> None:
+    begin_move(site.keyring, site.open_kek(), class_name, place, datetime.now(UTC))
 
 
 def _activate(site: MovedSite, class_name: str) -> None:

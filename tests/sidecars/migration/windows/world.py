@@ -77,8 +77,9 @@ class World:
         pace = pace or TurnPace()
         return Turn(self.notes.job, self.versions, stores, self._activate, pace, self._mark_begun).run()
 
-    def _mark_begun(self) -> None:
+    def _mark_begun(self, place: str) -> None:
         self.fate.step()
+        assert place == self.frontiers.place()
         frontier = self.frontiers.frontier
         assert frontier is not None
         assert not frontier.has_begun
