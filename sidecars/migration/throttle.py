@@ -1,23 +1,21 @@
 """Gives way to the application: a job works a share of the time, less of it where the server becomes slower.
 
-The measure is a small read of this process. What it takes right after batches is compared with what it takes
-while the job rests: before it begins, and at the end of each rest. So what is judged is what the job itself
-does to the server, and not that the application has more or less to do than when the job began. While the
-first is more than SLOWER times the second the share shrinks; else it grows again, slowly.
-
-The lower quartile of each counts: on a busy processor, a process that has just worked waits longer for it
-than one that has slept; a median would show that in place of the server.
+The measure is a small read of this process. Its median right after batches is compared with its median while
+the job rests: before it begins, and at the end of each rest. So what is judged is what the job itself does to
+the server, and not that the application has more or less to do than when the job began. While the first is
+more than SLOWER times the second the share shrinks; else it grows again, slowly.
 """
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from statistics import median
 
 SLOWER = 1.2
 """With 1.3 an application's own medians came to 1.0 to 1.4 times those at rest, with this to 1.0 to 1.2."""
 NOISE_S = 0.0002
-"""What one may be above the other in any case: reads of less than a millisecond vary by as much."""
+"""What a median may be above the other in any case: reads of less than a millisecond vary by as much."""
 LEAST_SHARE = 0.05
 LEAST_SHARE_OF_WINDOWS = 0.4
 """Of a class that moves by windows: these are short, and commands that waited for one go on at its end, which
@@ -69,8 +67,8 @@ class Throttle:
         with self._lock:
             rested_s += self._clock() - came
             self._at_work.extend(self._measures(_PROBES_A_BATCH))
-            rest = _lower_quartile(self._at_rest)
-            if _lower_quartile(self._at_work) > max(rest * SLOWER, rest + NOISE_S):
+            rest = median(self._at_rest)
+            if median(self._at_work) > max(rest * SLOWER, rest + NOISE_S):
                 self.share = max(self._least, self.share * _SHRINK)
             else:
                 self.share = min(self._most, self.share + _GROW)
@@ -89,8 +87,3 @@ class Throttle:
         before = self._clock()
         self._probe()
         return self._clock() - before
-
-
-def _lower_quartile(seconds: Iterable[float]) -> float:
-    ordered = sorted(seconds)
-    return ordered[len(ordered) // 4]

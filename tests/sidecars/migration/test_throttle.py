@@ -154,12 +154,3 @@ def test_no_share_is_below_the_least_one() -> None:
     for _ in range(30):
         world.work(throttle, 0.1)
     assert throttle.share == 0.4
-
-
-def test_a_few_slow_reads_are_no_slower_server() -> None:
-    world = World()
-    throttle = world.throttle()
-    for number in range(30):
-        world.latency_s = 0.010 if number % 3 else 0.1
-        world.work(throttle, 0.1)
-    assert throttle.share == 1.0
