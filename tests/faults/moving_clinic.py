@@ -112,7 +112,8 @@ class MovingClinic:
         """`sealwire migrate` with these words, in a process that ends with the block."""
         line = [sys.executable, "-m", "sealwire", "migrate", *words, "--json"]
         options: dict[str, Any] = {"env": self.environ, "cwd": self.folder, "text": True}
-        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **options) as process:
+        log = (self.folder / "jobs.log").open("a")
+        with log, subprocess.Popen(line, stdout=subprocess.PIPE, stderr=log, **options) as process:
             killer = threading.Timer(_JOB_S, process.kill)
             killer.start()
             try:
@@ -125,11 +126,11 @@ class MovingClinic:
         """The job that moves the class from key to key, after the least of settling."""
         return self.job("reencrypt", "policy.yaml", NHS, "--settle", "3")
 
-    def status(self) -> list[Document]:
-        """The jobs, as `migrate status` tells of them."""
+    def status(self) -> list[Document] | None:
+        """The jobs, as `migrate status` tells of them; None where it does not."""
         with self.job("status") as process:
             said, _ = process.communicate(timeout=PATIENCE_S)
-        return list(json.loads(said)["jobs"]) if process.returncode == 0 else []
+        return list(json.loads(said)["jobs"]) if process.returncode == 0 else None
 
     def versions(self) -> set[int]:
         """Under which versions of the key numbers lie in clinic.patients; 0: in clear."""

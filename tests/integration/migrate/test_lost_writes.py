@@ -114,6 +114,32 @@ def test_a_transaction_that_began_before_its_class_moved(tmp_path: Path) -> None
         assert_nothing_lost(clinic, committed=committed)
 
 
+def test_a_transaction_reads_from_before_its_class_moved(tmp_path: Path) -> None:
+    """Its first command names no value, and fixes what all its commands see."""
+    with (
+        secantus(tmp_path) as database,
+        filled(database, tmp_path) as clinic,
+        clinic.a.client() as client,
+        client.start_session() as session,
+    ):
+        patients = client["clinic"]["patients"]
+        session.start_transaction()
+        assert patients.find_one({"_id": 0}, session=session)
+        clinic.rotate()
+        with clinic.moving() as job:
+            with suppress(subprocess.TimeoutExpired):
+                job.wait(15)
+            try:
+                assert patients.count_documents(_by(1), session=session) == 1
+                assert patients.update_one(_by(2), {"$inc": {"times": 1}}, session=session).matched_count == 1
+            except PyMongoError as error:
+                if not error.has_error_label("TransientTransactionError"):
+                    raise
+            session.abort_transaction()
+            assert ended(job) == 0
+        assert_nothing_lost(clinic)
+
+
 @pytest.mark.parametrize(
     ("end", "by"), [("killed", "a"), ("killed", "b"), ("ended", "a"), ("ended", "b"), ("stopped", "a")]
 )
