@@ -36,6 +36,8 @@ PLACES = (
 WARDS = 4
 KNOWN = 12
 """How many documents a ward asks about; it makes others for those that it gives up."""
+PAUSE_S = 0.05
+"""Of a client between two operations, so that the server has time for the job."""
 CLIENT: dict[str, Any] = {
     "retryWrites": False,
     "retryReads": False,
@@ -128,6 +130,7 @@ class Ward:
                 self._ask(self._insert)
             else:
                 self._ask(self._chance.choice(_OPERATIONS).__get__(self))
+            ending.wait(self._chance.uniform(0, 2 * PAUSE_S))
         for client in self._clients:
             client.close()
 
@@ -199,8 +202,8 @@ class Ward:
         for times in range(2):
             done = client["clinic"]["patients"].update_one({NHS: patient.number}, change, upsert=True)
             _expect(done.matched_count, times)
-        self._retire()
         self._patients[patient.identity] = patient
+        self._delete(client)
 
     def _insert_again(self, client: Any) -> None:
         patient = self._one()
@@ -231,6 +234,7 @@ class Ward:
     def _transaction(self, client: Any) -> None:
         one, other = self._one(), self._one()
         number, changed, attempts = one.number, self._new_number(), 0
+        visits = one.visits[number]
 
         def change(session: Any) -> None:
             nonlocal attempts
@@ -245,6 +249,8 @@ class Ward:
                 _expect(now and now[NHS], changed)
                 raise UnsureError("committed before")
             _expect(done.matched_count, 1, "to update")
+            gone = database["visits"].delete_many({"patient": number}, session=session)
+            _expect(gone.deleted_count, visits, "visits to delete")
             database["visits"].insert_one({"patient": changed}, session=session)
             if other is not one:
                 found = database["patients"].count_documents({NHS: other.number}, session=session)
@@ -253,7 +259,7 @@ class Ward:
         with client.start_session() as session:
             session.with_transaction(change, read_concern=ReadConcern("snapshot"))
         one.number = changed
-        one.visits[changed] += 1
+        one.visits = Counter({changed: 1})
 
     def _group(self, client: Any) -> None:
         self._touched = list(self._patients.values())
@@ -282,15 +288,17 @@ class Ward:
         found = [each["_id"] for each in claims.find({NHS: number})]
         _expect((len(found), found == [identity]), (1, is_mine))
 
-    def _retire(self) -> None:
-        """Leave one out, so that there is room for another one."""
-        if len(self._patients) >= KNOWN:
-            self._patients.pop(self._chance.choice(list(self._patients)))
+    def _delete(self, client: Any) -> None:
+        """One of those that are known, in whose place there is another one."""
+        patient = self._one()
+        done = client["clinic"]["patients"].delete_one({NHS: patient.number})
+        _expect(done.deleted_count, 1, "to delete")
+        del self._patients[patient.identity]
 
 
 _OPERATIONS: tuple[Callable[..., None], ...] = (
     Ward._find, Ward._find_in, Ward._update, Ward._upsert, Ward._insert_again, Ward._find_and_update,
-    Ward._array, Ward._transaction, Ward._group, Ward._join, Ward._claim, Ward._claim,
+    Ward._array, Ward._transaction, Ward._group, Ward._join, Ward._claim,
 )  # fmt: skip
 
 
@@ -353,7 +361,7 @@ class Disturber:
 
     def work(self, ending: threading.Event) -> None:
         """Two things, and then a pause in which a move can go on: it waits for what a dead proxy began."""
-        while not ending.wait(self._chance.uniform(10, 35)):
+        while not ending.wait(self._chance.uniform(8, 28)):
             for _ in range(2):
                 act = self._chance.choice(_DISTURBANCES)
                 self._tally.note(self._tally.disturbed, act.__name__.strip("_"))
