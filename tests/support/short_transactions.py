@@ -60,8 +60,10 @@ def main(lifetime_s: int, arguments: list[str]) -> int:
     server.SecantusDBServer.__init__.__kwdefaults__["transaction_lifetime_seconds"] = float(lifetime_s)
     server.SecantusDBServer.start = start
     serverparams.ServerParams.snapshot = lambda self: {**changed(self), PARAMETER: lifetime_s}
-    # its time runs from its beginning, used or not
-    transactions.Transaction.last_use = property(lambda self: self.started_at, lambda _self, _now: None)
+    # the time runs from a transaction's beginning, used or not
+    aged = {"last_use": property(lambda self: self.started_at, lambda _self, _now: None)}
+    for name, measured in aged.items():
+        setattr(transactions.Transaction, name, measured)
     return int(cli.main(arguments))
 
 
