@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 ENDS_WITHIN_S = 10.0
 """How long the thread that accepts may take to notice that it is over."""
@@ -37,10 +38,24 @@ def clear_sky(data: bytes) -> Iterator[bytes]:
 class Relay:
     """Forwards every connection to one upstream; one thread a direction."""
 
-    def __init__(self, upstream: tuple[str, int], host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        upstream: tuple[str, int],
+        host: str = "127.0.0.1",
+        *,
+        piece_bytes: int = 65536,
+        buffer_bytes: int | None = None,
+        is_recording: bool = True,
+    ) -> None:
+        """`piece_bytes` are read at once, and the kernel takes about `buffer_bytes` more: while a relay is
+        frozen the rest waits with who sent it. One that runs for long should not record."""
         self.upstream = upstream
         """Where new connections lead."""
         self._listener = socket.create_server((host, 0), backlog=512)
+        if buffer_bytes is not None:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+        self._piece_bytes = piece_bytes
+        self._is_recording = is_recording
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self.to_server = bytearray()
@@ -105,7 +120,8 @@ class Relay:
             with self._lock:
                 self._open |= {client, server}
             sent = bytearray()
-            self.connections.append(sent)
+            if self._is_recording:
+                self.connections.append(sent)
             threading.Thread(target=self._carry, args=(client, server, sent), daemon=True).start()
 
     def _carry(self, client: socket.socket, server: socket.socket, sent: bytearray) -> None:
@@ -122,11 +138,12 @@ class Relay:
     def _pump(self, source: socket.socket, sink: socket.socket, records: tuple[bytearray, ...]) -> None:
         to_server = records[0] is self.to_server
         try:
-            while data := source.recv(65536):
+            while data := source.recv(self._piece_bytes):
                 for piece in self.weather(data):
                     self._flowing.wait()
                     passing, is_last = self._until_the_cut(piece, to_server=to_server)
-                    _append(records, passing)
+                    if self._is_recording:
+                        _append(records, passing)
                     sink.sendall(passing)
                     if is_last:
                         self.cut()
@@ -157,10 +174,10 @@ def _append(records: tuple[bytearray, ...], data: bytes) -> None:
 
 
 @contextmanager
-def relay(upstream: str) -> Iterator[Relay]:
-    """A relay to `host:port`, closed at the end of the block."""
+def relay(upstream: str, **options: Any) -> Iterator[Relay]:
+    """A relay to `host:port` with these options of `Relay`, closed at the end of the block."""
     host, _, port = upstream.rpartition(":")
-    running = Relay((host, int(port)))
+    running = Relay((host, int(port)), **options)
     try:
         yield running
     finally:

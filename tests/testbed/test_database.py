@@ -1,5 +1,6 @@
 """The database server as a process: real ones, with and without TLS and SCRAM."""
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
 from sealwire.testbed.errors import TestbedError, TestbedReason
 from sealwire.testbed.mongo_server import User, connection_string
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
+from tests.support.short_transactions import PARAMETER, short_transactions
 
 
 def test_a_connection_string_escapes_user_and_names_the_authority() -> None:
@@ -97,3 +99,19 @@ def test_with_mutual_tls_a_client_needs_a_certificate(tmp_path: Path) -> None:
         without: MongoClient[dict[str, object]] = MongoClient(server.uri(), serverSelectionTimeoutMS=300)
         with without as client, pytest.raises(ServerSelectionTimeoutError):
             client.admin.command("hello")
+
+
+@pytest.mark.integration
+def test_a_transaction_ends_at_its_age_also_while_it_is_used(tmp_path: Path) -> None:
+    with short_transactions(tmp_path, 1) as server, server.connect() as client:
+        said = client.admin.command({"getParameter": 1, PARAMETER: 1})
+        assert said[PARAMETER] == 1
+        with client.start_session() as session:
+            session.start_transaction()
+            client.clinic.patients.insert_one({"_id": 1}, session=session)
+            uses = (client.clinic.patients.find_one(session=session) for _ in itertools.count())
+            with pytest.raises(OperationFailure) as caught:
+                all(uses)
+            assert caught.value.code == 251
+            assert caught.value.has_error_label("TransientTransactionError")
+        assert client.clinic.patients.count_documents({}) == 0

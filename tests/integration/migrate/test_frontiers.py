@@ -1,5 +1,6 @@
 """The frontier of a class, and the leases of proxies, as they lie on a server."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,8 +18,11 @@ from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers
 from tests.integration.conftest import Document
 from tests.integration.migrate.clinics import Clinic
 from tests.integration.migrate.numbers import NHS
+from tests.support.relay import relay
 
 pytestmark = pytest.mark.integration
+
+_LATE_S = 4.0
 
 
 @contextmanager
@@ -93,6 +97,31 @@ def test_only_leases_that_may_matter_are_asked(rotating: Clinic) -> None:
         )
         found = frontiers().leases()
         assert {each.proxy: each.acknowledged for each in found} == {"stands": {1: 3}, "ran out": {1: 9}}
+
+
+def test_a_late_answer_makes_no_lease_look_older(rotating: Clinic) -> None:
+    """A lease is judged by the server's time at which it was read."""
+
+    def late(data: bytes) -> Iterator[bytes]:
+        time.sleep(_LATE_S if b"firstBatch" in data else 0)
+        yield data
+
+    with (
+        frontiers_of(rotating) as (plain, _),
+        relay(rotating.database.address) as line,
+        connected(f"mongodb://{line.address}/?directConnection=true") as client,
+        client.start_session(causal_consistency=True) as session,
+    ):
+        keyring = load_keyring(rotating.keyring, rotating.kek)
+        new = keyring.pending_cipher_for(NHS)
+        assert new is not None
+        asked = MongoFrontiers(client, session, (keyring.cipher_for(NHS), new))
+        assert asked.leases() == []
+        still_s = _LATE_S / 2
+        renewed = datetime.now(UTC) - timedelta(seconds=outlived_s(TRANSACTION_S) - still_s)
+        plain[DATABASE][LEASES].insert_one({"_id": "stands", "renewed": renewed, "acknowledged": {}})
+        line.weather = late
+        assert [each.proxy for each in asked.leases()] == ["stands"]
 
 
 def test_leases_that_ran_out_long_ago_are_forgotten(rotating: Clinic) -> None:
