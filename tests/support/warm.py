@@ -60,7 +60,6 @@ class WarmProcess(subprocess.Popen[Any]):
             os.close(writing)
             self._close_pipe_fds(*fds)  # type: ignore[attr-defined]
         (self.pid,) = _INT.unpack(self._told.read(_INT.size))
-        self._child_created = True
 
     def _try_wait(self, flags: int) -> tuple[int, int]:
         if self._told is None:
