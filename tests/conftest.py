@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 from sealwire import core_is_compiled
 from tests.support import time_left
+from tests.support.longest import longest_first
 
 CORE = "compiled" if core_is_compiled() else "plain"
 
@@ -42,7 +44,8 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where a run has only so long, other slow tests come first each time."""
+    """The longest files come first; where a run has only so long, other slow tests each time."""
+    items[:] = longest_first(items, str(Path(__file__).parent))
     if (end := time_left.until(os.environ)) is not None:
         items[:] = time_left.rotated(items, int(end))
 

@@ -108,13 +108,14 @@ def started(
     """
     child = Child(command, log, environment)
     try:
-        child.wait_until(lambda: _accepts(port), Path(command[0]).name)
+        child.wait_until(lambda: accepts(port), Path(command[0]).name)
         yield Started(port, child.pid)
     finally:
         child.stop()
 
 
-def _accepts(port: int) -> bool:
+def accepts(port: int) -> bool:
+    """Whether something on this machine listens on `port`."""
     try:
         socket.create_connection((LOOPBACK, port), timeout=1).close()
     except OSError:

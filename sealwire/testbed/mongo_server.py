@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from sealwire.testbed.child import Arguments, Child
+from sealwire.testbed.child import Arguments, Child, accepts
 from sealwire.testbed.errors import TestbedError, TestbedReason
 from sealwire.testbed.ports import LOOPBACK, free_port
 
@@ -107,6 +107,9 @@ class MongoServer(ABC):
                 return
 
     def _answers(self) -> bool:
+        # cheap, and again at once: the driver waits half a second after a refused connection
+        if not accepts(self.port):
+            return False
         try:
             with self.connect(serverSelectionTimeoutMS=300) as client:
                 client.admin.command("hello")

@@ -2,11 +2,12 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import warm
 
 pytestmark = pytest.mark.integration
 
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.integration
 def test_every_step_of_the_backups_story_holds(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sealwire", "demo", "backup", "--patients", "100", "--json"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = warm.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     story = json.loads(done.stdout)
     assert story["holds"] is True

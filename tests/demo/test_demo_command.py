@@ -12,6 +12,7 @@ import pytest
 from pymongo import MongoClient
 
 from sealwire.crypto.envelope import SUBTYPE
+from tests.support import warm
 
 pytestmark = pytest.mark.integration
 
@@ -20,7 +21,7 @@ DEMO = [sys.executable, "-m", "sealwire", "demo", "--patients", "150"]
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:
     environment = os.environ | {"TMPDIR": str(folder)}
-    return subprocess.Popen(
+    return warm.WarmProcess(
         [*DEMO, *options], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 

@@ -2,13 +2,13 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from sealwire.demo.governance_story import PAGES
+from tests.support import warm
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -17,7 +17,7 @@ def test_every_claim_holds_and_no_page_shows_a_patient(tmp_path: Path) -> None:
     pages, temporary = tmp_path / "pages", tmp_path / "tmp"
     temporary.mkdir()
     command = [sys.executable, "-m", "sealwire", "demo", "governance", "--patients", "120"]
-    done = subprocess.run(
+    done = warm.run(
         [*command, "--pages", str(pages), "--json"],
         env=os.environ | {"TMPDIR": str(temporary)},
         capture_output=True,

@@ -2,11 +2,12 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import warm
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -14,7 +15,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 def test_a_clinic_is_taken_in_and_given_back_while_it_works(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sealwire", "demo", "migration", "--patients", "100", "--json"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = warm.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     story = json.loads(done.stdout)
     assert story["holds"] is True

@@ -11,7 +11,7 @@ import pytest
 from tests.faults.moving_chaos import run
 from tests.faults.moving_clinic import NHS, ended, moving_clinic
 from tests.faults.scene import faulty
-from tests.support.short_transactions import short_transactions
+from tests.support.secantus import secantus
 
 pytestmark = [*faulty, pytest.mark.slow(minutes=10)]
 
@@ -24,7 +24,7 @@ SHOWN = 10
 
 def test_no_write_is_lost_whatever_breaks(tmp_path: Path) -> None:
     with (
-        short_transactions(tmp_path, LIFETIME_S) as database,
+        secantus(tmp_path, transaction_s=LIFETIME_S) as database,
         moving_clinic(database, tmp_path, plaintext=[NHS], workers=2, is_recording=False) as clinic,
     ):
         tally = run(clinic, SECONDS, SEED)

@@ -1,15 +1,18 @@
 """For the tests of this folder: a database with Sealwire before it, Vault servers, certificates."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from sealwire.testbed import child, proxy_process
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
@@ -17,6 +20,7 @@ from tests.integration.outside.chosen import chosen, drop, named, prefixed, stan
 from tests.integration.tls_verify_command import AUTHORITY
 from tests.integration.vault_command import Command, ReadyVault
 from tests.sidecars.tls_check.certificates import Odd, make
+from tests.support import warm
 from tests.support.debian_programs import require_program
 from tests.support.openbao import RaftServer
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
@@ -55,6 +59,16 @@ def empty_outside() -> None:
     if outside is not None:
         with MongoClient[Document](outside.server.uri) as client:
             assert drop(client, outside.prefix) == []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm_proxies() -> Iterator[None]:
+    """The test bed's proxies, and the commands that make their keys, need not import anything either."""
+    processes = SimpleNamespace(**{**vars(subprocess), "Popen": warm.WarmProcess, "run": warm.run})
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (child, proxy_process):
+            patch.setattr(module, "subprocess", processes)
+        yield
 
 
 @pytest.fixture(scope="session")

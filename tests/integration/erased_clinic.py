@@ -21,6 +21,7 @@ from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
 from tests.integration.running_site import client_of, new_environ, site_at
 from tests.proxy.server.site import Site, serving
+from tests.support import warm
 
 ANNE, BILL = "943 476 5919", "401 023 2137"
 RULES = """
@@ -87,7 +88,7 @@ class Clinic:
         self, *words: str, stdin: str = f"{ANNE}\n", **environ: str
     ) -> "subprocess.CompletedProcess[str]":
         """A command as an operator gives it."""
-        return subprocess.run(
+        return warm.run(
             [sys.executable, "-m", "sealwire", *words],
             env=self.environ,
             cwd=self.site.folder,

@@ -3,7 +3,6 @@
 import json
 import os
 import struct
-import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
@@ -34,6 +33,7 @@ from tests.proxy.server.page.pages import (
     nothing_seen,
     some_watched,
 )
+from tests.support import warm
 from tests.support.audit_log import until_refusals
 from tests.support.doc_commands import run_document
 from tests.support.secantus import secantus
@@ -81,7 +81,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             folder / "token",
             folder,
         ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
+        done = warm.run(command, capture_output=True, text=True, timeout=180, check=True)
     if os.environ.get("SEALWIRE_PICTURE") == "1":
         PICTURE.write_bytes(with_text((folder / "top.png").read_bytes(), ", ".join(titles(folder))))
     found: dict[str, Any] = json.loads(done.stdout)
@@ -179,7 +179,7 @@ def test_the_page_of_a_proxy_shows_what_it_does_and_no_value(
                 patients.find_one({"nhs_number": {"$regex": MARKER}})
             client["clinic"]["patients"].find_one({"nhs_number": MARKER})
             until_refusals(tmp_path / "audit.jsonl", 1)
-            subprocess.run(watch, check=True, capture_output=True, timeout=60)
+            warm.run(watch, check=True, capture_output=True, timeout=60)
             page = run_document(PAGE, tmp_path, "look", at)
     assert MARKER not in page
     for said in ("ready: clients are served", "clinic.patients", "pattern", "policy explain", "active"):

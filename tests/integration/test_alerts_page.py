@@ -1,7 +1,6 @@
 """The commands of docs/operations/alerts.md, on the log of a proxy whose client has taken what it could."""
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pymongo.errors import OperationFailure
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.build_context import ROOT
 from tests.integration.outside.chosen import own_server
+from tests.support import warm
 from tests.support.doc_commands import run_document
 from tests.support.secantus import secantus
 
@@ -40,7 +40,7 @@ def files(tmp_path: Path) -> Path:
     """A folder with the keys of the audit log, a policy and a file of rules."""
     run_document(AUDIT_PAGE, tmp_path, "key")
     command = [sys.executable, "-m", "sealwire", "audit", "create-key", "--subjects-key", "subjects.key"]
-    subprocess.run(command, cwd=tmp_path, check=True)
+    warm.run(command, cwd=tmp_path, check=True)
     (tmp_path / "policy.yaml").write_text(POLICY)
     audit = {"path": "audit.jsonl", "key": "audit.key.pub", "checkpoints": "elsewhere"}
     document = {"version": 1, "audit": {key: str(tmp_path / name) for key, name in audit.items()}}
@@ -77,7 +77,7 @@ def watching(folder: Path) -> Iterator[Path]:
     """A watch beside the proxy; where it writes."""
     said = folder / "said.jsonl"
     command = [sys.executable, "-m", "sealwire", "watch", str(folder / "alerts.yaml")]
-    with said.open("wb") as file, subprocess.Popen(command, stdout=file) as process:
+    with said.open("wb") as file, warm.WarmProcess(command, stdout=file) as process:
         try:
             while b'"watching"' not in said.read_bytes():
                 assert process.poll() is None
@@ -135,7 +135,7 @@ def test_the_page_works_from_the_alert_to_the_end_of_the_incident(files: Path) -
         refused(client)
         list(client["clinic"]["patients"].find({}))
     command = [sys.executable, "-m", "sealwire", "watch", str(files / "alerts.yaml"), "--once"]
-    once = subprocess.run(command, capture_output=True, check=False)
+    once = warm.run(command, capture_output=True, check=False)
     assert once.returncode == 1
     said = run_document(PAGE, files, "incident")
     assert "i1: closed" in said

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.outside.chosen import own_server
 from tests.proxy.session.world import value_bytes
+from tests.support import warm
 from tests.support.audit_log import until_written
 from tests.support.secantus import secantus
 
@@ -186,7 +186,7 @@ def test_who_saw_a_person_is_listed_with_linked_documents(
         folder = log.path.parent
         arguments = ["audit", "subject", str(log.path), "--policy", str(folder / "policy.yaml"), "--json"]
         arguments += ["--subjects-key", str(folder / "subjects.key"), *options]
-        done = subprocess.run(
+        done = warm.run(
             [sys.executable, "-m", "sealwire", *arguments],
             input=f"{ANN}\n",
             capture_output=True,

@@ -19,6 +19,7 @@ from pymongo import MongoClient
 
 from sealwire.keys.kek.environment import generate_encoded_kek
 from sealwire.testbed.database import DatabaseProcess
+from tests.support import warm
 from tests.support.memory import peak_memory
 from tests.support.secantus import ROOT, secantus
 
@@ -45,7 +46,7 @@ class Desk:
     def start(self, *arguments: str, **more: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "sealwire", "backup", *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(
+        return warm.WarmProcess(
             command, env=self.environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, **more
         )
 

@@ -1,6 +1,5 @@
 """A pending key is taken back while proxies run that have loaded it: none of them notices more than that."""
 
-import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from sealwire.keys.keyring.turning import rotate
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.running_site import NHS, client_of, moving_site, new_site
 from tests.proxy.server.site import Running, Site, serving
+from tests.support import warm
 
 pytestmark = pytest.mark.integration
 
@@ -32,7 +32,7 @@ def wait_for_keyring(proxy: Running) -> list[str]:
 
 def cancel(site: Site) -> None:
     line = [sys.executable, "-m", "sealwire", "keys", "cancel", NHS]
-    done = subprocess.run(
+    done = warm.run(
         line, env=site.environ, cwd=site.folder, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr

@@ -131,7 +131,8 @@ def test_a_holder_of_a_certificate_is_logged_in_as_the_configuration_says(
 @pytest.mark.usefixtures("asynchronous_driver")
 async def test_the_asynchronous_driver_is_logged_in_as_well(place: Place) -> None:
     async with AsyncMongoClient(place.proxy.uri(), **place.options("ward-3")) as client:
-        assert await client["clinic"]["patients"].count_documents({}) >= 0
+        said = (await client["admin"].command("connectionStatus"))["authInfo"]["authenticatedUsers"]
+        assert [each["user"] for each in said] == [CLINIC.name]
 
 
 def test_the_driver_may_name_the_subject_that_it_has(place: Place) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.build_context import ROOT as PROJECT
 from tests.integration.outside.chosen import own_server
+from tests.support import warm
 from tests.support.doc_commands import run_document
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
 
@@ -48,11 +48,11 @@ class Place:
     def sealwire(self, *words: str, **environ: str) -> str:
         """Run a command to its good end."""
         command = [sys.executable, "-m", "sealwire", *words]
-        done = subprocess.run(
+        done = warm.run(
             command, cwd=self.folder, env=os.environ | environ, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr + done.stdout
-        return done.stdout
+        return str(done.stdout)
 
     def report(self, *words: str) -> tuple[int, dict[str, Any]]:
         """Exit code and document of a report."""
@@ -66,7 +66,7 @@ class Place:
             "--json",
             *words,
         ]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        done = warm.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
         return done.returncode, json.loads(done.stdout)
 
     def settings(self, **changed: Any) -> None:
@@ -197,5 +197,5 @@ def test_a_report_that_was_edited_is_not_believed(place: Place) -> None:
         "--key",
         "audit.key.pub",
     ]
-    done = subprocess.run(command, cwd=place.folder, capture_output=True, text=True, check=False)
+    done = warm.run(command, cwd=place.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 78

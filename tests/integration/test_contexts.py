@@ -22,6 +22,7 @@ from tests.faults.scene import until
 from tests.integration.conftest import Document
 from tests.integration.running_site import client_of, new_environ, site_at
 from tests.proxy.server.site import Site, serving
+from tests.support import warm
 
 pytestmark = pytest.mark.integration
 
@@ -117,7 +118,7 @@ def test_two_workers_that_make_the_same_first_keys_agree(clients: list[MongoClie
 def keys(site: Site, *words: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
     line = [sys.executable, "-m", "sealwire", "keys", *words, "--contexts", "contexts.db"]
     line += ["--keyring", "keyring.json"]
-    return subprocess.run(
+    return warm.run(
         line, env=site.environ, cwd=site.folder, input=stdin, capture_output=True, text=True, check=False
     )
 
@@ -179,7 +180,7 @@ def migrate(site: Site, database: DatabaseProcess, *words: str) -> dict[str, Any
     line = [sys.executable, "-m", "sealwire", "migrate", *words, "--keyring", "keyring.json", "--json"]
     line += ["--contexts", "contexts.db"]
     environ = site.environ | {"SEALWIRE_SERVER_URI": database.uri()}
-    done = subprocess.run(line, env=environ, cwd=site.folder, capture_output=True, text=True, check=False)
+    done = warm.run(line, env=environ, cwd=site.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 

@@ -1,7 +1,6 @@
 """Jobs where each sub-document says its context, beside an application that moves elements about."""
 
 import json
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
 from tests.integration.running_site import client_of, new_environ, site_at
 from tests.proxy.server.site import Site, serving
+from tests.support import warm
 
 pytestmark = pytest.mark.integration
 
@@ -44,9 +44,7 @@ class Ward(NamedTuple):
         """What a command says; `encrypt` and such know the store of the keys of contexts."""
         line = [sys.executable, "-m", "sealwire", *words, "--json"]
         environ = self.site.environ | {"SEALWIRE_SERVER_URI": self.uri}
-        done = subprocess.run(
-            line, env=environ, cwd=self.site.folder, capture_output=True, text=True, check=False
-        )
+        done = warm.run(line, env=environ, cwd=self.site.folder, capture_output=True, text=True, check=False)
         assert done.returncode == code, (done.stdout, done.stderr)
         return dict(json.loads(done.stdout))
 

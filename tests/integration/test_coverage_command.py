@@ -16,6 +16,7 @@ from sealwire.testbed.database import DatabaseProcess
 from tests.build_context import ROOT
 from tests.integration.outside.chosen import own_server
 from tests.sidecars.drift.samples import envelope
+from tests.support import warm
 from tests.support.doc_commands import run_document
 from tests.support.secantus import secantus
 
@@ -48,7 +49,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProce
 def run(database: DatabaseProcess, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     (folder / "policy.yaml").write_text(POLICY)
     command = [sys.executable, "-m", "sealwire", "policy", "coverage", "policy.yaml", "--uri", database.uri()]
-    done = subprocess.run([*command, *options], cwd=folder, text=True, capture_output=True, check=False)
+    done = warm.run([*command, *options], cwd=folder, text=True, capture_output=True, check=False)
     assert "Traceback" not in done.stderr
     assert NUMBER not in done.stdout + done.stderr
     assert MAIL not in done.stdout + done.stderr

@@ -20,6 +20,7 @@ from sealwire.keys.private_file import writer_lock
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.erased_clinic import ANNE, BILL, COUNTS, Clinic, clinic_at, only
 from tests.integration.outside.chosen import own_server
+from tests.support import warm
 
 pytestmark = [pytest.mark.integration, own_server("it starts proxies of its own")]
 
@@ -135,8 +136,8 @@ def test_both_persons_at_once_are_erased_one_after_the_other(clinic: Clinic) -> 
 def test_killed_at_any_moment_it_goes_on(clinic: Clinic, way: str) -> None:
     before = only(clinic.stored(), 2)
     words = ["-m", "sealwire", "erase", "run", "policy.yaml", "--yes", "--receipt", "receipt", way, "--shred"]
-    for wait_s in (0.5, 0.7, 0.8, 0.9, 1.0):
-        process = subprocess.Popen(
+    for wait_s in (0.05, 0.1, 0.2, 0.3, 0.4):
+        process = warm.WarmProcess(
             [sys.executable, *words],
             env=clinic.environ,
             cwd=clinic.site.folder,

@@ -1,7 +1,6 @@
 """The store of context keys moves while a proxy has the old one open: no context gets two keys."""
 
 import json
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.running_site import client_of, new_environ, site_at
 from tests.proxy.server.site import Site, serving
+from tests.support import warm
 
 pytestmark = pytest.mark.integration
 
@@ -49,7 +49,7 @@ def again(action: Callable[[], Any]) -> None:
 def move(site: Site) -> dict[str, Any]:
     line = [sys.executable, "-m", "sealwire", "keys", "move-contexts", "--json"]
     line += ["--contexts", "contexts.db", "--to", "new.db"]
-    done = subprocess.run(
+    done = warm.run(
         line, env=site.environ, cwd=site.folder, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr

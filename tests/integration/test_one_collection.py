@@ -32,6 +32,7 @@ from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
 from tests.integration.running_site import client_of, new_environ, site_at
 from tests.proxy.server.site import Running, Site, serving
+from tests.support import warm
 
 pytestmark = pytest.mark.integration
 
@@ -233,7 +234,7 @@ def leave(site: Site, policy: str, proxies: tuple[Running, ...], direct: MongoCl
     use_policy(site, use, proxies[:1])
     words = ("decrypt", policy, "nhs_out", "--confirm", "nhs_out", "--settle", "4", "--json")
     line = [sys.executable, "-m", "sealwire", "migrate", *words]
-    with subprocess.Popen(line, env=site.environ, stdout=subprocess.PIPE, text=True) as process:
+    with warm.WarmProcess(line, env=site.environ, stdout=subprocess.PIPE, text=True) as process:
         try:
             time.sleep(8)
             assert process.poll() is None

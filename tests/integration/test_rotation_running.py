@@ -24,6 +24,7 @@ from tests.integration.conftest import Document
 from tests.integration.rotating_clinic import FIXED, NHS, VISITS, Application, fill, number_of
 from tests.integration.running_site import client_of, moving_site
 from tests.proxy.server.site import Site, serving
+from tests.support import warm
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -55,7 +56,7 @@ def site(database: DatabaseProcess, tmp_path: Path) -> Site:
 
 def migrate(site: Site, *words: str) -> "subprocess.Popen[str]":
     line = [sys.executable, "-m", "sealwire", "migrate", *words, "--json"]
-    return subprocess.Popen(line, env=site.environ, cwd=site.folder, stdout=subprocess.PIPE, text=True)
+    return warm.WarmProcess(line, env=site.environ, cwd=site.folder, stdout=subprocess.PIPE, text=True)
 
 
 def job_of(site: Site) -> dict[str, Any]:

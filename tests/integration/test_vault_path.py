@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from sealwire.testbed.ports import free_port
 from tests.build_context import ROOT
 from tests.integration.conftest import Document
 from tests.integration.vault_command import Command
+from tests.support import warm
 from tests.support.openbao import RaftServer
 from tests.support.secantus import secantus
 
@@ -41,7 +41,7 @@ def test_the_quickstart_goes_from_bao_server_to_an_encrypted_insert(tmp_path: Pa
     names = ("VAULT_PORT", "CLUSTER_PORT", "DATABASE_PORT", "PROXY_PORT", "ADMIN_PORT")
     environ = {name: str(free_port()) for name in names}
     folder = tmp_path / "quickstart"
-    done = subprocess.run(
+    done = warm.run(
         [ROOT / "deploy" / "vault" / "quickstart.sh", folder],
         env={
             **environ,
@@ -135,7 +135,7 @@ def create_keyring(command: Command, rotation: dict[str, str]) -> None:
     """Data keys for the policy, made by who may wrap them."""
     (command.folder / "policy.yaml").write_text(POLICY)
     place = ["--keyring", "vault:secret/sealwire/keyring", "--kek", "vault:transit/sealwire-proxy"]
-    subprocess.run(
+    warm.run(
         [sys.executable, "-m", "sealwire", "keys", "create", *place, "--policy", "policy.yaml"],
         cwd=command.folder,
         env={**os.environ, **command.environ, **rotation},

@@ -22,6 +22,7 @@ from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import POLICY, Document
 from tests.proxy.server.site import Running, Site, serving
+from tests.support import warm
 from tests.support.measuring import measuring
 from tests.support.openbao import RaftServer, enable_kv, raft_server
 
@@ -53,7 +54,7 @@ def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaftServer]:
 
 def sealwire(bao: RaftServer, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """A command as an administrator gives it, with Vault's own variables."""
-    return subprocess.run(
+    return warm.run(
         [sys.executable, "-m", "sealwire", *arguments],
         env=measuring()
         | {

@@ -12,6 +12,7 @@ import pytest
 from sealwire.sidecars.detection.alerts import Alerts
 from sealwire.sidecars.detection.state_file import StateFile
 from tests.sidecars.detection.logs import append, line, source
+from tests.support import warm
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +26,7 @@ def test_a_watch_that_is_killed_counts_each_line_once(tmp_path: Path) -> None:
     written, chance = 0, random.Random(7)
     command = [sys.executable, "-m", "sealwire", "watch", str(config)]
     for _ in range(KILLS):
-        with said.open("ab") as file, subprocess.Popen(command, stdout=file) as process:
+        with said.open("ab") as file, warm.WarmProcess(command, stdout=file) as process:
             until = time.monotonic() + chance.uniform(1.0, 2.5)
             while time.monotonic() < until:
                 lines = [
@@ -35,7 +36,7 @@ def test_a_watch_that_is_killed_counts_each_line_once(tmp_path: Path) -> None:
                 append(tmp_path, lines)
                 written += 1
             process.kill()
-    done = subprocess.run([*command, "--once"], stdout=subprocess.PIPE, check=True)
+    done = warm.run([*command, "--once"], stdout=subprocess.PIPE, check=True)
     with said.open("ab") as file:
         file.write(done.stdout)
     state = StateFile(tmp_path / "watch.sqlite")

@@ -9,8 +9,6 @@ is over sooner.
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +31,6 @@ class ShortTransactions(DatabaseProcess):
         _, *rest = super().arguments()
         # -P: a module beside this one has the server's name
         return [sys.executable, "-P", Path(__file__), str(self.lifetime_s), *rest]
-
-
-@contextmanager
-def short_transactions(folder: Path, lifetime_s: int) -> Iterator[ShortTransactions]:
-    """As `secantus`, without users and TLS: a running server under `folder`, which ends with the block."""
-    with ShortTransactions(DatabaseOptions(folder / "database"), lifetime_s) as database:
-        yield database
 
 
 def main(lifetime_s: int, arguments: list[str]) -> int:

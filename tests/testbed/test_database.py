@@ -14,7 +14,7 @@ from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
 from sealwire.testbed.errors import TestbedError, TestbedReason
 from sealwire.testbed.mongo_server import User, connection_string
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
-from tests.support.short_transactions import PARAMETER, short_transactions
+from tests.support.short_transactions import PARAMETER
 
 
 def test_a_connection_string_escapes_user_and_names_the_authority() -> None:
@@ -103,7 +103,7 @@ def test_with_mutual_tls_a_client_needs_a_certificate(tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_a_transaction_ends_at_its_age_also_while_it_is_used(tmp_path: Path) -> None:
-    with short_transactions(tmp_path, 1) as server, server.connect() as client:
+    with secantus(tmp_path, transaction_s=1) as server, server.connect() as client:
         said = client.admin.command({"getParameter": 1, PARAMETER: 1})
         assert said[PARAMETER] == 1
         with client.start_session() as session:

@@ -102,8 +102,8 @@ class Turn:
         """Both may be called again where that is done.
 
         activate:   makes the new version the active one
-        mark_begun: writes into the keyring that values move, and the frontiers' place; called while the first frontier is there, and no
-                    window was opened
+        mark_begun: writes into the keyring that values move, and the frontiers' place; called while the first
+                    frontier is there, and no window was opened
         """
         self.job = job
         self._versions = versions

@@ -1,7 +1,6 @@
 """A key for each tenant, kept in Vault, through the proxies of two hosts: values, shredding, an outage."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from tests.integration.conftest import Document
 from tests.integration.contexts_in_vault.asking import documented_policy
 from tests.integration.running_site import client_of, new_environ, site_at
 from tests.proxy.server.site import Site, serving
+from tests.support import warm
 from tests.support.openbao import make_token
 
 pytestmark = pytest.mark.integration
@@ -75,7 +75,7 @@ def command(site: Site, *words: str, code: int = 0, **more: str) -> Any:
     """What a command prints as JSON."""
     line = [sys.executable, "-m", "sealwire", *words, "--contexts", STORE, "--keyring", "keyring.json"]
     environ = site.environ | more
-    done = subprocess.run(
+    done = warm.run(
         line, env=environ, cwd=site.folder, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == code, done.stderr

@@ -27,6 +27,7 @@ from sealwire.sidecars.migration.errors import MigrationError
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.conftest import Document
+from tests.support import warm
 from tests.support.measuring import measuring
 
 SECRET = "never shown anywhere"
@@ -93,7 +94,7 @@ class Clinic:
     def start(self, *words: str) -> Iterator[subprocess.Popen[str]]:
         """The same as a process of its own; waited for, and killed where the test has failed, or lasts."""
         line = [sys.executable, "-m", "sealwire", "migrate", *words]
-        with subprocess.Popen(
+        with warm.WarmProcess(
             line, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
             killer = threading.Timer(_LONGEST_S, process.kill)

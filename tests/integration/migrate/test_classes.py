@@ -193,7 +193,7 @@ def test_a_dry_run_moves_nothing(rotating: Clinic) -> None:
 def test_a_young_key_is_waited_for(rotating: Clinic) -> None:
     with rotating.database.connect() as client:
         fill(rotating, client, 3)
-        done = rotating.migrate(*reencryption(rotating, settle_s=3))
+        done = rotating.migrate(*reencryption(rotating, settle_s=1))
         assert done.exit_code == 0
         made = next(key.created for key in rotating.data_keys() if key.version == 2)
-        assert datetime.now(UTC) - made >= timedelta(seconds=3)
+        assert datetime.now(UTC) - made >= timedelta(seconds=1)

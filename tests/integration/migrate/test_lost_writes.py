@@ -39,7 +39,6 @@ from tests.faults.moving_clinic import (
 from tests.faults.scene import faulty, until
 from tests.support.relay import relay
 from tests.support.secantus import secantus
-from tests.support.short_transactions import short_transactions
 
 pytestmark = [*faulty, pytest.mark.slow(minutes=8)]
 
@@ -146,7 +145,7 @@ def test_a_transaction_reads_from_before_its_class_moved(tmp_path: Path) -> None
 def test_a_proxy_that_ends_with_a_transaction_open(tmp_path: Path, end: str, by: str) -> None:
     """The driver tries its commit again, at the same proxy or at another one."""
     with (
-        short_transactions(tmp_path, LIFETIME_S) as database,
+        secantus(tmp_path, transaction_s=LIFETIME_S) as database,
         filled(database, tmp_path) as clinic,
         relay(clinic.a.address) as front,
         MongoClient[Document](f"mongodb://{front.address}/?directConnection=true") as client,
@@ -177,7 +176,7 @@ def test_a_proxy_that_ends_with_a_transaction_open(tmp_path: Path, end: str, by:
 
 def test_a_proxy_that_was_stopped_while_nothing_moved(tmp_path: Path) -> None:
     with (
-        short_transactions(tmp_path, 2) as database,
+        secantus(tmp_path, transaction_s=2) as database,
         filled(database, tmp_path) as clinic,
         ExitStack() as opened,
         ThreadPoolExecutor(WAITING) as pool,
@@ -245,7 +244,7 @@ def test_an_update_that_waits_in_a_socket_behind_a_partition(tmp_path: Path) -> 
     """Its connection is reset before the class has moved, so that it is never carried out."""
     narrow = {"piece_bytes": 1024, "buffer_bytes": 1024}
     with (
-        short_transactions(tmp_path, 2) as database,
+        secantus(tmp_path, transaction_s=2) as database,
         filled(database, tmp_path, **narrow) as clinic,
         clinic.a.client(retryWrites=False) as client,
         ThreadPoolExecutor(1) as pool,
@@ -273,7 +272,7 @@ def test_an_update_that_waits_in_a_socket_behind_a_partition(tmp_path: Path) -> 
 def test_an_old_keyring_where_the_frontier_cannot_be_reached(tmp_path: Path, *, is_fresh: bool) -> None:
     """The server of `frontier.uri_file` is away from one proxy, which has the keyring of before the move."""
     with (
-        short_transactions(tmp_path, 2) as database,
+        secantus(tmp_path, transaction_s=2) as database,
         relay(database.address) as away,
         filled(database, tmp_path) as clinic,
     ):
@@ -300,7 +299,7 @@ def test_an_old_keyring_where_the_frontier_cannot_be_reached(tmp_path: Path, *, 
 
 def test_an_old_keyring_is_refused(tmp_path: Path) -> None:
     """Of a proxy that sees the database in which the frontiers lie."""
-    with short_transactions(tmp_path, 2) as database, filled(database, tmp_path) as clinic:
+    with secantus(tmp_path, transaction_s=2) as database, filled(database, tmp_path) as clinic:
         clinic.a.stop()
         clinic.a.keyring = tmp_path / "old.json"
         shutil.copy(clinic.keyring, clinic.a.keyring)

@@ -23,6 +23,7 @@ from sealwire.wire.header import request_id_of
 from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import build_op_msg
 from tests.proxy.server.harness import DEADLINE_S, LOOPBACK, POLICY, UNAUTHORIZED, is_hello
+from tests.support import warm
 from tests.support.measuring import measuring
 
 
@@ -46,7 +47,7 @@ class Site:
 
     def serve(self, *more: str) -> subprocess.CompletedProcess[str]:
         """Run until it ends by itself."""
-        return subprocess.run(
+        return warm.run(
             [*self.command(), *more],
             env=self.environ,
             capture_output=True,
@@ -111,7 +112,7 @@ class Running:
 @contextmanager
 def serving(site: Site, longest_s: float = 120.0) -> Iterator[Running]:
     """A proxy in a process of its own; ended with the block whatever happens, and after so long at most."""
-    process = subprocess.Popen(site.command(), env=site.environ, stderr=subprocess.PIPE, text=True)
+    process = warm.WarmProcess(site.command(), env=site.environ, stderr=subprocess.PIPE, text=True)
     killer = threading.Timer(longest_s, process.kill)
     killer.start()
     try:

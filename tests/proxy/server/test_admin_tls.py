@@ -3,7 +3,6 @@
 import http.client
 import signal
 import ssl
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from sealwire.testbed.certificates import Authority, Issued
 from tests.proxy.server.page.pages import TOKEN, a_token
 from tests.proxy.server.site import Running, Site, hello_thread, make_site, serving
+from tests.support import warm
 
 pytestmark = pytest.mark.integration
 
@@ -55,7 +55,7 @@ def asked(
 def is_healthy(site: Site, proxy: Running) -> bool:
     check = [sys.executable, "-m", "sealwire", "healthcheck", "--config", str(site.folder / "sealwire.yaml")]
     environ = site.environ | {"SEALWIRE_ADMIN_ADDRESS": proxy.admin}
-    return subprocess.run(check, env=environ, capture_output=True, check=False).returncode == 0
+    return warm.run(check, env=environ, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -18,6 +18,7 @@ from pymongo.collection import Collection
 from sealwire.testbed.database import DatabaseProcess
 from tests.proxy.server.harness import DEADLINE_S, POLICY
 from tests.proxy.server.site import Running, Site, make_site, serving
+from tests.support import warm
 from tests.support.secantus import secantus
 
 pytestmark = pytest.mark.integration
@@ -122,9 +123,7 @@ def test_a_new_class_needs_its_key_first(site: Site, raw: Collection[Document]) 
             "--policy",
             str(site.folder / "policy.yaml"),
         ]
-        subprocess.run(
-            [sys.executable, "-m", "sealwire", *keys], env=site.environ, check=True, capture_output=True
-        )
+        warm.run([sys.executable, "-m", "sealwire", *keys], env=site.environ, check=True, capture_output=True)
         assert reload(site, proxy, WITH_NOTES)["event"] == LOADED
         client.clinic.patients.insert_one({"_id": 1, "notes": "private"})
         assert client.clinic.patients.find_one() == {"_id": 1, "notes": "private"}
@@ -155,7 +154,7 @@ def test_what_comes_during_the_start_is_neither_lost_nor_the_end(site: Site) -> 
 
 def _events_of_a_start_with_a_signal(site: Site) -> list[str]:
     """What is logged up to a reload that was asked for early; nothing where it was no longer early."""
-    process = subprocess.Popen(site.command(), env=site.environ, stderr=subprocess.PIPE, text=True)
+    process = warm.WarmProcess(site.command(), env=site.environ, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
         with process.stderr:

@@ -3,7 +3,6 @@
 import json
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.ports import free_port
 from tests.proxy.server.harness import LOOPBACK, POLICY
 from tests.proxy.server.site import Site, hello_thread, make_site, serving
+from tests.support import warm
 
 pytestmark = pytest.mark.integration
 
@@ -200,7 +200,7 @@ def test_it_serves_answers_the_health_check_reloads_and_drains(site: Site) -> No
         config = str(site.folder / "sealwire.yaml")
         check = [sys.executable, "-m", "sealwire", "healthcheck", "--config", config]
         site.environ["SEALWIRE_ADMIN_ADDRESS"] = proxy.admin
-        healthy = subprocess.run(check, env=site.environ, capture_output=True, text=True, check=False)
+        healthy = warm.run(check, env=site.environ, capture_output=True, text=True, check=False)
         assert (healthy.returncode, healthy.stdout) == (0, "ready\n")
         proxy.process.send_signal(signal.SIGHUP)
         assert [next(proxy.said)["event"] for _ in range(2)] == ["policy loaded", "certificates loaded"]
@@ -209,7 +209,7 @@ def test_it_serves_answers_the_health_check_reloads_and_drains(site: Site) -> No
             proxy.process.send_signal(signal.SIGTERM)
             assert [line["event"] for line in proxy.said][-1] == "stopped"
             assert proxy.process.wait(30) == 0
-        assert subprocess.run(check, env=site.environ, capture_output=True, check=False).returncode == 69
+        assert warm.run(check, env=site.environ, capture_output=True, check=False).returncode == 69
 
 
 def test_the_help_shows_signals_exit_codes_and_examples() -> None:

@@ -13,6 +13,7 @@ import pytest
 from sealwire.proxy.server.doctor.diagnosis import Grade, tried
 from sealwire.proxy.server.doctor.whole import examine
 from tests.proxy.server.site import Site, hello_thread, make_site
+from tests.support import warm
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_a_configuration_that_cannot_be_read_ends_it_there(site: Site) -> None:
 def test_the_command_says_what_to_do_and_ends_with_1_where_something_is_wrong(site: Site) -> None:
     def run(*more: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "sealwire", "doctor", "--config", str(site.write()), *more]
-        return subprocess.run(command, env=site.environ, capture_output=True, text=True, check=False)
+        return warm.run(command, env=site.environ, capture_output=True, text=True, check=False)
 
     done = run()
     assert (done.returncode, done.stderr) == (0, "")
