@@ -35,6 +35,10 @@ class TransactionLost(FrontierLost):
     """The same, of what a transaction has done: it cannot be committed."""
 
 
+class SnapshotOutdated(Exception):
+    """A value has moved since a transaction began, which still reads the form of before."""
+
+
 class CursorOutdated(Exception):
     """A cursor was opened before values moved: it cannot be read on and answer rightly."""
 

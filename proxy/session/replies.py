@@ -11,7 +11,13 @@ from bson import encode
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
 from sealwire.keys.contexts.cache import ContextKeysMissing, ContextsMissing
 from sealwire.keys.errors import ContextShredded, KeyDestroyed, KeyRetired, UnknownKey
-from sealwire.keys.frontier.uses import CursorOutdated, FrontierLost, LeaseAwaited, WindowMet
+from sealwire.keys.frontier.uses import (
+    CursorOutdated,
+    FrontierLost,
+    LeaseAwaited,
+    SnapshotOutdated,
+    WindowMet,
+)
 from sealwire.policies.errors import ErrorCode, Refusal
 from sealwire.policies.planning.numbers import is_true
 from sealwire.wire import kinds
@@ -26,6 +32,7 @@ TYPE_MISMATCH: Final = (14, "TypeMismatch")
 OBJECT_TOO_LARGE: Final = (10334, "BSONObjectTooLarge")
 AUTHENTICATION_FAILED: Final = (18, "AuthenticationFailed")
 CURSOR_NOT_FOUND: Final = (43, "CursorNotFound")
+SNAPSHOT_UNAVAILABLE: Final = (246, "SnapshotUnavailable")
 NO_SUCH_TRANSACTION: Final = (251, "NoSuchTransaction")
 EXCEEDED_TIME_LIMIT: Final = (262, "ExceededTimeLimit")
 KEY_NOT_FOUND: Final = (211, "KeyNotFound")
@@ -78,6 +85,10 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
         EXCEEDED_TIME_LIMIT,
         "a field moves to another key, and this command waited too long for that; try again",
     ),
+    SnapshotOutdated: (
+        SNAPSHOT_UNAVAILABLE,
+        "a field has moved to another key since this transaction began; run it again",
+    ),
     LeaseAwaited: (
         EXCEEDED_TIME_LIMIT,
         "Sealwire cannot see at the moment whether a field moves to another key; try again",
@@ -99,7 +110,9 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
     UnsupportedValue: (TYPE_MISMATCH, "Sealwire cannot encrypt a value of this type or length"),
 }
 
-RETRIED: Final = frozenset({ContextsMissing, CursorOutdated, FrontierLost, LeaseAwaited, WindowMet})
+RETRIED: Final = frozenset(
+    {ContextsMissing, CursorOutdated, FrontierLost, LeaseAwaited, SnapshotOutdated, WindowMet}
+)
 """Failures for which a command was not sent, and which pass by themselves."""
 
 # Drivers try a commit again for EXCEEDED_TIME_LIMIT, whatever its labels are, and begin nothing anew.

@@ -127,9 +127,10 @@ class AwaitedRequests:
         return next((each for each in self._requests if each not in self._streams), None)
 
     def adopt(self, adopted: Callable[[Hold | None], Hold]) -> None:
-        """Let each command whose reply is opened have a hold, besides what it has: a move begins."""
+        """A move begins: commands whose reply is opened, or in a transaction, have a hold from now on."""
         for request in {id(each): each for each in self._requests.values()}.values():
-            if request.kind is RequestKind.COMMAND and request.reveals:
+            is_held = request.reveals or request.hold is not None
+            if request.kind is RequestKind.COMMAND and is_held:
                 request.hold = adopted(request.hold)
 
     @property

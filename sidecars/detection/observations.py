@@ -18,7 +18,7 @@ NO_KEY: Final = frozenset({"UnknownKey", "KeyRetired", "KeyDestroyed"})
 HARMLESS: Final = frozenset(
     {
         *("ContextsMissing", "ContextKeysMissing", "ContextShredded"),
-        *("CursorOutdated", "FrontierLost", "LeaseAwaited", "WindowMet"),
+        *("CursorOutdated", "FrontierLost", "LeaseAwaited", "SnapshotOutdated", "WindowMet"),
     }
 )
 """Those that pass by themselves, or follow from an erasure: no sign of anything."""

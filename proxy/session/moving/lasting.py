@@ -48,7 +48,7 @@ def held_by(  # noqa: PLR0913 - one for each thing that says it
     `named`: by moving class, the positions of the values that it names, as `Forms.named` has them.
     `is_marked`: whether it goes on with a cursor that was opened while classes moved. What belongs to a
     transaction is held until that ends. Raises WindowMet, FrontierLost,
-    TransactionLost, CursorOutdated, BsonError. Cost: O(message).
+    TransactionLost, SnapshotOutdated, CursorOutdated, BsonError. Cost: O(message).
     """
     transaction = _transaction(plan.buf, body)
     if name in ENDING:
@@ -63,12 +63,19 @@ def held_by(  # noqa: PLR0913 - one for each thing that says it
         return _joined(moves, _killed(plan.buf, body))
     if name == b"getMore":
         return _gone_on_with(moves, plan.buf, body, transaction, is_marked=is_marked)
-    if not plan.protected:
+    if not plan.protected and not transaction:
         return None
-    if transaction and not moves.transactions.has_room_for(transaction):
-        raise WindowMet
-    hold = moves.begin(touched(plan, policy, moves.classes, named, moves.walks))
-    hold.transaction = transaction
+    uses = touched(plan, policy, moves.classes, named, moves.walks)
+    snapshot = None
+    if transaction:
+        if not moves.transactions.has_room_for(transaction):
+            raise WindowMet
+        begins = find_element(plan.buf, body, b"startTransaction") is not None
+        snapshot = moves.snapshot(transaction, begins=begins)
+        if plan.protected:
+            moves.expect_in(snapshot, uses)
+    hold = moves.begin(uses)
+    hold.transaction, hold.snapshot = transaction, snapshot
     hold.outlasts_errors = any(stage in plan.buf for stage in _WRITING)
     hold.is_stream = is_stream(plan)
     hold.names_nothing = hold.is_stream and _FILTER not in plan.buf

@@ -9,10 +9,17 @@ transaction may last. What is never seen to end is given up when the server has 
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
-from sealwire.keys.frontier.frontier import Frontier, Position
-from sealwire.keys.frontier.uses import FrontierLost, LeaseAwaited, UseId, Uses, WindowMet
+from sealwire.keys.frontier.frontier import BEFORE_ALL, Frontier, Position, Window
+from sealwire.keys.frontier.uses import (
+    FrontierLost,
+    LeaseAwaited,
+    SnapshotOutdated,
+    UseId,
+    Uses,
+    WindowMet,
+)
 
 GRACE_S: Final = 10.0
 """For a command whose reply was not awaited to the end."""
@@ -29,6 +36,15 @@ Touched = Mapping[str, Iterable[Position] | None]
 """By class: the values that a command uses, None for any."""
 
 
+class Snapshot(NamedTuple):
+    """What a transaction reads: documents as they were when its first command was sent."""
+
+    starts: Mapping[str, Position]
+    """By class that moved then, up to where it had."""
+    moves_over: int
+    """How many moves were over."""
+
+
 @final
 class Hold:
     """The uses of one command, until they are over."""
@@ -41,6 +57,7 @@ class Hold:
         "is_stream",
         "names_nothing",
         "outlasts_errors",
+        "snapshot",
         "transaction",
     )
 
@@ -55,6 +72,8 @@ class Hold:
         with an aggregation that writes."""
         self.transaction = b""
         """The transaction with which it ends; empty outside of one."""
+        self.snapshot: Snapshot | None = None
+        """What that reads, once its first command was sent."""
         self.is_stream = False
         """Whether it is of a change stream, which drivers open again by themselves."""
         self.names_nothing = False
@@ -72,6 +91,7 @@ class Hold:
         is_brief = self.is_brief and other.is_brief
         joined = Hold(self._uses + other._uses, min(self.epoch, other.epoch), is_brief=is_brief)
         joined.transaction = self.transaction or other.transaction
+        joined.snapshot = other.snapshot or self.snapshot
         return joined
 
     def take_in(self, uses: list[tuple[Uses, UseId]]) -> None:
@@ -126,6 +146,11 @@ class Outlasting:
         """Whether one more can be kept."""
         return key in self._kept or len(self._kept) < _MAX_KEPT
 
+    def find(self, key: bytes) -> Hold | None:
+        """The hold under this key, which stays."""
+        kept = self._kept.get(key)
+        return None if kept is None else kept[0]
+
     def has(self, key: bytes) -> bool:
         """Whether a hold is kept under this key."""
         return key in self._kept
@@ -167,7 +192,9 @@ class Moves:
         "_leaving",
         "_left",
         "_marks_until_s",
+        "_moves_over",
         "_now_s",
+        "_snapshots_until_s",
         "classes",
         "cursors",
         "is_current",
@@ -189,7 +216,8 @@ class Moves:
         self._leaving = Outlasting(GRACE_S)
         self._left = 0
         self._epoch = 0
-        self._now_s = self._marks_until_s = 0.0
+        self._now_s = self._marks_until_s = self._snapshots_until_s = 0.0
+        self._moves_over = 0
 
     def __repr__(self) -> str:
         return f"Moves(classes={len(self.classes)})"
@@ -220,8 +248,11 @@ class Moves:
             outlasting.lose()
 
     def forget(self, class_name: str) -> None:
-        """The move is over, and the keyring says so."""
-        self.classes.pop(class_name, None)
+        """The move is over, and the keyring says so; or nothing moved, and nothing will."""
+        uses = self.classes.pop(class_name, None)
+        if uses is None or uses.frontier.has_begun:
+            self._moves_over += 1
+            self._snapshots_until_s = self._now_s + self.transactions.limit_s
 
     def begin(self, touched: Touched) -> Hold:
         """The uses of a command that is about to be sent; an empty hold where it touches nothing that moves.
@@ -237,6 +268,30 @@ class Moves:
                 raise self.unknown() if uses is None else WindowMet()
             held.append((uses, use))
         return Hold(held, self._epoch)
+
+    def snapshot(self, transaction: bytes, *, begins: bool) -> Snapshot:
+        """What the next command of a transaction reads; `begins`: it is the first one.
+
+        Raises SnapshotOutdated for one that began by another process, if values may have moved since.
+        """
+        kept = self.transactions.find(transaction)
+        if kept is not None and kept.snapshot is not None:
+            return kept.snapshot
+        starts = {name: uses.frontier.window.start for name, uses in self.classes.items() if uses is not None}
+        if not begins and (any(starts.values()) or self._now_s < self._snapshots_until_s):
+            raise SnapshotOutdated
+        return Snapshot(starts, self._moves_over)
+
+    def expect_in(self, snapshot: Snapshot, touched: Touched) -> None:
+        """See that values have the form in a snapshot that they have now. Raises SnapshotOutdated."""
+        if snapshot.moves_over != self._moves_over:
+            raise SnapshotOutdated
+        for class_name, positions in touched.items():
+            uses = self.classes[class_name]
+            if uses is not None:
+                moved = Window(snapshot.starts.get(class_name, BEFORE_ALL), uses.frontier.window.start)
+                if moved.meets(positions):
+                    raise SnapshotOutdated
 
     def unknown(self) -> FrontierLost | LeaseAwaited:
         """What a command meets that uses a class of which nobody knows how far it has moved."""

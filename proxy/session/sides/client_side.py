@@ -202,7 +202,11 @@ class ClientSide(Side):
         settings, keyring, known, moves = shared.settings, shared.keyring, shared.passing, shared.moves
         is_moving = bool(moves.classes)
         forms = Forms(moves, keyring) if is_moving or keyring.plaintext_classes else None
-        is_planned = is_moving or (settings.audit is not None and settings.audits_passing)
+        is_planned = (
+            is_moving
+            or (settings.audit is not None and settings.audits_passing)
+            or (moves.is_leased and message.find(_AUTOCOMMIT) >= 0)
+        )
         target = None if is_planned else target_of(message, parsed.body, known.planned)
         if target is not None:
             passing = known.get(target)
@@ -277,7 +281,7 @@ class ClientSide(Side):
     ) -> None:
         """Note what a command uses of classes that move, or may once they do, and of transactions.
 
-        Raises WindowMet, FrontierLost, TransactionLost, CursorOutdated: it is not sent.
+        Raises WindowMet, FrontierLost, TransactionLost, SnapshotOutdated, CursorOutdated: it is not sent.
         """
         shared = self._conversation.shared
         moves = shared.moves

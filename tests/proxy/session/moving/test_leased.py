@@ -1,11 +1,12 @@
 """Sessions where frontiers are followed, while nothing moves: what needs a lease, and what is remembered."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from bson import Int64
 
-from sealwire.keys.frontier.frontier import Frontier
+from sealwire.keys.frontier.frontier import AFTER_ALL, Frontier, Window, position_of
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import ToClient, ToServer
@@ -13,10 +14,10 @@ from sealwire.proxy.session.moving.moves import GRACE_S
 from sealwire.proxy.session.session import Session
 from tests.proxy.session import world
 from tests.proxy.session.moving.talk import acknowledged, asked, cursor, find, insert, sent, waits
-from tests.proxy.session.world import body_of, data_key, reply, written
+from tests.proxy.session.world import body_of, data_key, envelope, reply, written
 
 CLASS_ID = world.class_id_of("nhs")
-RETRY, OUTDATED, ABORTED = 262, 43, 251
+RETRY, OUTDATED, ABORTED, OUTDATED_SNAPSHOT = 262, 43, 251, 246
 TRANSACTION: dict[str, Any] = {
     "lsid": {"id": "a session"},
     "txnNumber": Int64(4),
@@ -130,6 +131,66 @@ def test_one_whose_lease_lapsed_is_aborted_and_not_committed(leased: Session) ->
     assert "abortTransaction" in asked(sent(leased, END, 2))
     answer = body_of(written(leased.server_data(reply({"ok": 1.0}, 2)), ToClient))
     assert (answer["code"], answer["errorLabels"]) == (ABORTED, ["TransientTransactionError"])
+
+
+def begin_transaction(session: Session, body: dict[str, Any]) -> None:
+    sent(session, {**body, **TRANSACTION, "startTransaction": True})
+    session.server_data(reply({"ok": 1.0, "n": 1, "cursor": {"id": Int64(0), "ns": "c.d", "firstBatch": []}}))
+
+
+def windows(session: Session) -> tuple[str, str]:
+    """The class moves, and the value of the first name has moved."""
+    first, last = sorted(("ann", "bob"), key=lambda name: envelope("nhs", name))
+    session.shared.use_keyring(MOVING)
+    session.shared.moves.follow("nhs", replace(FIRST, generation=2, walked=frozenset()))
+    return first, last
+
+
+def move_up_to(session: Session, name: str, generation: int) -> None:
+    place = position_of(envelope("nhs", name))
+    session.shared.moves.follow("nhs", Frontier(CLASS_ID, 1, 2, generation, Window(place, place)))
+
+
+@pytest.mark.parametrize(
+    "first", [{"find": "patients", "filter": {"_id": 1}}, {"insert": "wards", "documents": [{}]}]
+)
+def test_a_transaction_does_not_ask_for_a_form_that_its_snapshot_lacks(
+    leased: Session, first: dict[str, Any]
+) -> None:
+    """Its first command fixes what the server reads for it, whatever that command is."""
+    low, high = windows(leased)
+    begin_transaction(leased, first)
+    move_up_to(leased, high, 5)
+    assert "find" in asked(sent(leased, {**find(high), **TRANSACTION}, 2))
+    leased.server_data(reply(cursor(0), 2))
+    for number, body in enumerate((find(low), {"distinct": "patients", "key": "nhs_number"}), 3):
+        answer = body_of(written(sent(leased, {**body, **TRANSACTION}, number), ToClient))
+        assert (answer["code"], answer["errorLabels"]) == (OUTDATED_SNAPSHOT, ["TransientTransactionError"])
+
+
+def test_a_transaction_that_began_after_a_value_moved_asks_for_its_new_form(leased: Session) -> None:
+    low, high = windows(leased)
+    move_up_to(leased, high, 5)
+    begin_transaction(leased, {"find": "patients", "filter": {"_id": 1}})
+    assert "find" in asked(sent(leased, {**find(low), **TRANSACTION}, 2))
+
+
+def test_a_transaction_that_is_open_over_the_end_of_a_move_is_run_again(leased: Session) -> None:
+    windows(leased)
+    begin_transaction(leased, {"find": "patients", "filter": {"_id": 1}})
+    leased.shared.moves.follow("nhs", Frontier(CLASS_ID, 1, 2, 9, Window(AFTER_ALL, AFTER_ALL)))
+    leased.shared.moves.forget("nhs")
+    answer = body_of(written(sent(leased, {**find("ann"), **TRANSACTION}, 2), ToClient))
+    assert answer["code"] == OUTDATED_SNAPSHOT
+
+
+def test_one_of_another_process_is_not_gone_on_with_once_values_have_moved(leased: Session) -> None:
+    low, _ = windows(leased)
+    assert "find" in asked(sent(leased, {**find(low), **TRANSACTION}))
+    leased.server_data(reply(cursor(0)))
+    other = {**TRANSACTION, "txnNumber": Int64(9)}
+    move_up_to(leased, low, 5)
+    assert body_of(written(sent(leased, {**find("ann"), **other}, 2), ToClient))["code"] == OUTDATED_SNAPSHOT
 
 
 def test_a_commit_that_was_not_sent_is_tried_again_alone(leased: Session) -> None:
