@@ -48,7 +48,7 @@ WAITING = 24
 LOADED_S = 2.5
 """Every proxy has loaded the keyring by then."""
 LATE: Document = {"_id": "late", NHS: number_of(1000)}
-LIFETIME_S = 40
+LIFETIME_S = 27
 """Of a transaction that a test leaves open for less."""
 
 
