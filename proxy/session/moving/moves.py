@@ -32,7 +32,7 @@ QUIET_TRANSACTION_S: Final = 86_400.0
 """While nothing moves nobody has asked the server how long it grants one."""
 _MAX_KEPT: Final = 65_536
 _FOLDED: Final = b"\0"
-"""The key of all that were too many; no transaction has one so short."""
+"""The key of one hold for many commands; nothing else has one so short."""
 
 Touched = Mapping[str, Iterable[Position] | None]
 """By class: the values that a command uses, None for any."""
@@ -382,6 +382,10 @@ class Moves:
             return
         self._left += 1
         self._leaving.keep(self._left.to_bytes(8, "big"), hold)
+
+    def leave_unanswered(self) -> None:
+        """A command was sent before anything moves, and no reply will come; one hold is for all such."""
+        self._leaving.keep(_FOLDED, Hold([], self._epoch))
 
     def keep_for(self, hold: Hold, cursor_id: bytes) -> None:
         """The command was carried out; `cursor_id` is empty where it leaves no cursor open."""

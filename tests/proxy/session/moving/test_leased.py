@@ -9,13 +9,15 @@ from bson import Int64, Timestamp
 from sealwire.keys.frontier.frontier import AFTER_ALL, Frontier, Window, position_of
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.session.effects import ToClient, ToServer
+from sealwire.proxy.session.effects import LongToClient, ToClient, ToServer
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.moving.moves import GRACE_S, MAX_TRANSACTION_S, QUIET_TRANSACTION_S
 from sealwire.proxy.session.session import Session
+from sealwire.wire.long_message import PART_BYTES
+from sealwire.wire.op_msg import MORE_TO_COME
 from tests.proxy.session import world
 from tests.proxy.session.moving.talk import acknowledged, asked, cursor, find, insert, sent, waits
-from tests.proxy.session.world import body_of, data_key, envelope, reply, written
+from tests.proxy.session.world import body_of, data_key, envelope, reply, sealed, written
 
 CLASS_ID = world.class_id_of("nhs")
 RETRY, OUTDATED, ABORTED, OUTDATED_SNAPSHOT = 262, 43, 251, 246
@@ -271,6 +273,28 @@ def test_one_of_another_process_goes_on_once_none_of_before_the_move_can_be_open
     assert body_of(written(sent(leased, command), ToClient))["code"] == OUTDATED_SNAPSHOT
     moves.tick(MAX_TRANSACTION_S)
     assert "find" in asked(sent(leased, command, 2))
+
+
+def test_a_move_that_begins_while_a_long_reply_arrives_waits_for_its_end(leased: Session) -> None:
+    documents = [{"nhs_number": sealed("nhs", "ann"), "pad": "p" * 800}] * 1500
+    stream = reply({"cursor": {"firstBatch": documents, "id": Int64(0), "ns": "clinic.patients"}, "ok": 1.0})
+    sent(leased, find("ann"))
+    leased.server_data(stream[: 3 * PART_BYTES])
+    begin_to_move(leased)
+    assert acknowledged(leased) is None
+    assert any(isinstance(effect, LongToClient) for effect in leased.server_data(stream[3 * PART_BYTES :]))
+    assert acknowledged(leased) == ALL_OPEN.generation
+
+
+def test_a_write_without_an_answer_is_known_for_a_while_before_anything_moves(leased: Session) -> None:
+    moves = leased.shared.moves
+    for number in range(1, 4):
+        sent(leased, {**insert("ann"), "writeConcern": {"w": 0}}, number, flags=MORE_TO_COME)
+    begin_to_move(leased)
+    assert acknowledged(leased) is None
+    moves.tick(GRACE_S)
+    assert acknowledged(leased) == ALL_OPEN.generation
+    assert moves.is_idle
 
 
 AT_A_TIME: dict[str, Any] = {"readConcern": {"level": "snapshot", "atClusterTime": Timestamp(5, 1)}}
