@@ -31,6 +31,8 @@ MAX_TRANSACTION_S: Final = 120.0
 QUIET_TRANSACTION_S: Final = 86_400.0
 """While nothing moves nobody has asked the server how long it grants one."""
 _MAX_KEPT: Final = 65_536
+_SWEEP_S: Final = 1.0
+"""The clock is told each time that frontiers are read, some hundred times a second."""
 _FOLDED: Final = b"\0"
 """The key of one hold for many commands; nothing else has one so short."""
 
@@ -120,11 +122,11 @@ class Hold:
 class Outlasting:
     """Holds that outlast their command, by what ends them; each is given up `limit_s` after its last sign."""
 
-    __slots__ = ("_kept", "_lost", "_now_s", "limit_s")
+    __slots__ = ("_kept", "_lost", "_now_s", "_swept_at_s", "limit_s")
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
-        self._now_s = 0.0
+        self._now_s = self._swept_at_s = 0.0
         self._kept: dict[bytes, tuple[Hold, float]] = {}
         self._lost: dict[bytes, float] = {}
 
@@ -191,8 +193,11 @@ class Outlasting:
             self.lose_one(key)
 
     def tick(self, now_s: float) -> None:
-        """The monotonic clock."""
+        """The monotonic clock, at any time. Cost: O(kept) once in `_SWEEP_S`."""
         self._now_s = now_s
+        if now_s - self._swept_at_s < _SWEEP_S:
+            return
+        self._swept_at_s = now_s
         for key, (_, seen_at_s) in tuple(self._kept.items()):
             if now_s - seen_at_s >= self.limit_s:
                 self._end(key)
@@ -409,7 +414,7 @@ class Moves:
             hold.end()
 
     def tick(self, now_s: float) -> None:
-        """About once a second: give up what has ended. The clock goes on while the process is stopped."""
+        """At any time: give up what has ended. The clock goes on while the process is stopped."""
         self._now_s = now_s
         self._committing.limit_s = self.transactions.limit_s
         for outlasting in (self.cursors, self.transactions, self._committing, self._leaving):
