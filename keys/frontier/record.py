@@ -206,13 +206,19 @@ def parse_lease(document: Mapping[str, Any]) -> Lease | None:
         return None
     seen, place = document.get("seen"), document.get("place")
     return Lease(
-        str(document.get("_id")),
+        _shown(document.get("_id")),
         renewed,
         read_at,
         _generations(told),
         _seen(seen) if isinstance(seen, Mapping) else {},
-        place[:MAX_PLACE_CHARACTERS] if isinstance(place, str) and place.isprintable() else "",
+        "" if place is None else _shown(place),
     )
+
+
+def _shown(said: object) -> str:
+    """What people read of it: whoever wrote it may mean their terminal."""
+    text = str(said)[:MAX_PLACE_CHARACTERS]
+    return text if text.isprintable() else "?"
 
 
 def named_seen(seen: Mapping[tuple[int, int], int]) -> dict[str, Int64]:
