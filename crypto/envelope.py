@@ -37,6 +37,8 @@ HEADER_BYTES: Final = 13
 KEY_ID_BYTES: Final = 16
 CONTEXT_HEADER_BYTES: Final = HEADER_BYTES + KEY_ID_BYTES
 FORMAT_OFFSET: Final = 2
+TYPE_OFFSET: Final = 12
+"""The bytes before it are those of every value that one version of a deterministic class makes."""
 _CLASS_ID: Final = 4
 _CLASS_ID_END: Final = 8
 NONCE_BYTES: Final = 16

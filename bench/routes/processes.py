@@ -39,12 +39,12 @@ def peak_kib(pid: int) -> int:
 
 
 def resident_of(pid: int) -> int:
-    """Resident KiB of one process without its descendants."""
+    """Resident KiB of one process without its descendants; 0 if it has ended and nobody has collected it."""
     return _status(pid, "VmRSS")
 
 
 def peak_of(pid: int) -> int:
-    """The highest resident KiB of one process without its descendants, since its start or `reset_peak`."""
+    """The highest resident KiB of one process alone, since its start or `reset_peak`; 0 as `resident_of`."""
     return _status(pid, "VmHWM")
 
 
@@ -58,4 +58,6 @@ def _status(pid: int, key: str) -> int:
     for line in (_PROC / str(pid) / "status").read_text().splitlines():
         if line.startswith(f"{key}:"):
             return int(line.split()[1])
+        if line.startswith("State:") and line.split()[1] == "Z":
+            return 0
     raise ValueError(f"{key} is not among what the kernel tells of a process")

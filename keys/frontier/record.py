@@ -49,7 +49,7 @@ _MAX_GENERATION: Final = 2**63 - 1
 _LENGTH_BYTES: Final = 4
 _PAIR: Final = 2
 MAX_WALKED_BYTES: Final = 1 << 15
-"""Of more names it is said that they are not known."""
+"""If the names are longer together, the frontier says that they are not known."""
 _MAX_SEALED_BYTES: Final = 2 * (MAX_VALUE_BYTES + 64) + MAX_WALKED_BYTES
 
 

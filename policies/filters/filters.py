@@ -38,7 +38,7 @@ from sealwire.policies.planning.arguments import (
 from sealwire.policies.planning.contexts import NO_FIELDS, fixed_in_filter
 from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.numbers import whole_number
-from sealwire.policies.planning.plan import Place, Use
+from sealwire.policies.planning.plan import FormPlace, Use
 from sealwire.policies.planning.rules import Rule, encrypted, family, never, passed
 from sealwire.policies.planning.values import match, match_range
 from sealwire.policies.planning.walk import Walk
@@ -198,7 +198,9 @@ def _field(walk: Walk, element: Element) -> None:
             contexts.fixed = before
 
 
-def plan_condition(walk: Walk, element: Element, target: PathNode, place: Place = Place.CONDITION) -> None:
+def plan_condition(
+    walk: Walk, element: Element, target: PathNode, place: FormPlace = FormPlace.CONDITION
+) -> None:
     """Cover one condition on a covered path: operators, or a value, which stands at `place`.
 
     Raises Refusal, BsonError.
@@ -221,7 +223,7 @@ def _operators(walk: Walk, start: int) -> None:
             raise refusal.within(operator_name(element)) from None
 
 
-def _equal(walk: Walk, element: Element, target: PathNode, place: Place = Place.ALONE) -> None:
+def _equal(walk: Walk, element: Element, target: PathNode, place: FormPlace = FormPlace.ALONE) -> None:
     """Equality with `target`: a leaf's value, or a whole sub-document that may hold covered fields."""
     if element.kind == kinds.REGEX and target.leaf is not None:
         raise Refusal(Reason.PATTERN, path=target.path)
@@ -232,7 +234,7 @@ def _equal(walk: Walk, element: Element, target: PathNode, place: Place = Place.
 
 
 def _compare(walk: Walk, element: Element) -> None:
-    _equal(walk, element, walk.node, Place.CONDITION)
+    _equal(walk, element, walk.node, FormPlace.CONDITION)
 
 
 def _range(walk: Walk, element: Element) -> None:
@@ -258,7 +260,7 @@ def _in(walk: Walk, element: Element) -> None:
         if is_operator_document(walk.buf, item):
             rule = f"operators inside {operator_name(element)}"
             raise Refusal(Reason.SHAPE, path=walk.node.path, rule=rule)
-        _equal(inner, item, walk.node, Place.ITEM)
+        _equal(inner, item, walk.node, FormPlace.ITEM)
 
 
 def _all(walk: Walk, element: Element) -> None:

@@ -29,7 +29,7 @@ class Use(Enum):
     """Both: it stands in an upsert's filter, whose equalities the server stores as well."""
 
 
-class Place(Enum):
+class FormPlace(Enum):
     """Where a value stands: whether older forms of the same value may stand beside it.
 
     A key version makes one form of a value. A filter that names those of older versions as well finds what a
@@ -63,7 +63,7 @@ class ValueEdit:
         value: bytes | None,
         parents: tuple[int, ...],
         context: ContextUse | None = None,
-        place: Place = Place.ALONE,
+        place: FormPlace = FormPlace.ALONE,
     ) -> None:
         self.element: Final = element
         self.node: Final = node

@@ -8,7 +8,7 @@ from sealwire.policies.planning.budget import ENVELOPE_BYTES, LISTED_BYTES
 from sealwire.policies.planning.contexts import ContextUse, unfixed
 from sealwire.policies.planning.demands import demand_filter, demand_write
 from sealwire.policies.planning.draft import Draft
-from sealwire.policies.planning.plan import Place, RangeEdit, Replacement, Use, ValueEdit
+from sealwire.policies.planning.plan import FormPlace, RangeEdit, Replacement, Use, ValueEdit
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
@@ -55,7 +55,7 @@ def store(walk: Walk, element: Element, node: PathNode) -> None:
     _add(walk, element, node, Use.STORE, value)
 
 
-def match(walk: Walk, element: Element, node: PathNode, place: Place = Place.ALONE) -> None:
+def match(walk: Walk, element: Element, node: PathNode, place: FormPlace = FormPlace.ALONE) -> None:
     """Cover a value that stored values at `node` are compared with; null stays as it is.
 
     A value whose type the class cannot hold equals nothing stored there: it is encrypted as it is and
@@ -207,7 +207,7 @@ def _add(
     node: PathNode,
     use: Use,
     value: bytes | None,
-    place: Place = Place.ALONE,
+    place: FormPlace = FormPlace.ALONE,
 ) -> None:
     field_class = _leaf_class(node)
     kind = element.kind

@@ -23,7 +23,7 @@ from sealwire.policies.planning.arguments import (
 from sealwire.policies.planning.demands import demand_write
 from sealwire.policies.planning.documents import plan_document, plan_value
 from sealwire.policies.planning.numbers import whole_number
-from sealwire.policies.planning.plan import Place, Use
+from sealwire.policies.planning.plan import FormPlace, Use
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.planning.trees import same_values
 from sealwire.policies.planning.values import match, put, tell_apart
@@ -235,7 +235,7 @@ def _pulled(walk: Walk, operator: Element, argument: Element) -> None:
     del operator
     walk, target = walk.to(Use.FIND), walk.node
     if argument.kind != kinds.OBJECT or is_operator_condition(walk.buf, argument):
-        plan_condition(walk, argument, target, Place.ELEMENT)
+        plan_condition(walk, argument, target, FormPlace.ELEMENT)
     elif target.leaf is not None:
         # the server takes a document for conditions on fields, not for a value
         raise Refusal(Reason.BELOW_ENCRYPTED, path=target.path, rule="$pull")
@@ -251,7 +251,7 @@ def _pull_all(walk: Walk, operator: Element, argument: Element) -> None:
     inner, items = walk.to(Use.FIND).items(argument)
     for item in items:
         if walk.node.leaf is not None and item.kind != kinds.ARRAY:
-            match(inner, item, walk.node, Place.ITEM)
+            match(inner, item, walk.node, FormPlace.ITEM)
         else:
             plan_value(inner, item, walk.node)
 

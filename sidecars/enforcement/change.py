@@ -12,9 +12,12 @@ from sealwire.policies.file.schema import leaves
 from sealwire.sidecars.covered import CoveredCollection, Validation
 from sealwire.sidecars.direct import Client, failure
 from sealwire.sidecars.enforcement.validators import (
+    Headers,
+    Rules,
     SchemaTooLarge,
     combine,
-    covering_schema,
+    covering_rules,
+    enforces_versions,
     take_apart,
 )
 
@@ -43,6 +46,8 @@ class Options:
     action: str | None = None
     create: bool = False
     allow_existing: bool = False
+    headers: Headers = field(default_factory=dict)
+    """For the classes whose values have to be of the active version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,33 +82,42 @@ def plan_install(client: Client, found: CoveredCollection, options: Options) -> 
     if found.kind != "collection":
         return Change(found.namespace, Outcome.SKIPPED, f"a {found.kind} takes no validator")
     try:
-        schema = covering_schema(found.tree)
+        rules = covering_rules(found.tree, options.headers)
     except SchemaTooLarge:
         return Change(found.namespace, Outcome.FAILED, "its covered paths are too deep for one validator")
     ours = take_apart(found.validation.validator)
-    wanted = _wanted(found, schema, ours or found.validation, options)
+    wanted = _wanted(found, rules, ours or found.validation, options)
     if not found.exists:
         return Change(found.namespace, Outcome.CREATED, command=_command("create", found, wanted))
     if ours is not None and _same(wanted, found.validation):
         return Change(found.namespace, Outcome.ALREADY, _weakness(wanted))
     try:
-        plaintext = count_plaintext(client, found)
+        plaintext = count_plaintext(client, found, options.headers)
     except PyMongoError as error:
         return Change(found.namespace, Outcome.FAILED, f"cannot be counted: {failure(error)}")
     if plaintext and not options.allow_existing and (wanted.level, wanted.action) == ("strict", "error"):
         reason = "holds plaintext, so later updates would fail; encrypt it first, or --allow-existing"
+        if options.headers:
+            reason = (
+                "holds values that are no envelopes of the active version, so later updates would fail; "
+                "migrate encrypt or repair first, or --allow-existing"
+            )
         return Change(found.namespace, Outcome.FAILED, reason, plaintext)
     outcome = Outcome.INSTALLED if ours is None else Outcome.REPLACED
-    return Change(found.namespace, outcome, _weakness(wanted), plaintext, _command("collMod", found, wanted))
+    reason = _weakness(wanted)
+    if not reason and enforces_versions(found.validation) and not enforces_versions(wanted):
+        reason = "lets values of other versions pass from now on"
+    return Change(found.namespace, outcome, reason, plaintext, _command("collMod", found, wanted))
 
 
-def count_plaintext(client: Client, found: CoveredCollection) -> dict[str, int]:
+def count_plaintext(client: Client, found: CoveredCollection, headers: Headers) -> dict[str, int]:
     """How many documents the validator would reject, by covered path. Raises PyMongoError."""
     database, _, name = found.namespace.partition(".")
     collection = client.get_database(database).get_collection(name)
 
     def rejected(only: str | None) -> int:
-        return collection.count_documents({"$nor": [{"$jsonSchema": covering_schema(found.tree, only)}]})
+        schema, conditions = covering_rules(found.tree, headers, only)
+        return collection.count_documents({"$or": [{"$nor": [{"$jsonSchema": schema}]}, *conditions]})
 
     if not rejected(None):
         return {}
@@ -122,13 +136,12 @@ def carry_out(client: Client, change: Change) -> Change:
     return change
 
 
-def _wanted(
-    found: CoveredCollection, schema: dict[str, Any], former: Validation, options: Options
-) -> Validation:
+def _wanted(found: CoveredCollection, rules: Rules, former: Validation, options: Options) -> Validation:
     # a collection with a validator goes on as its owner chose: ours must not make theirs stricter
     kept = found.validation if found.validation.validator else Validation()
+    schema, conditions = rules
     level, action = options.level or kept.level or "strict", options.action or kept.action or "error"
-    return Validation(combine(schema, former), level, action)
+    return Validation(combine(schema, former, conditions), level, action)
 
 
 def _same(wanted: Validation, now: Validation) -> bool:

@@ -18,8 +18,8 @@ NOISE_S = 0.0002
 """What a median may be above the other in any case: reads of less than a millisecond vary by as much."""
 LEAST_SHARE = 0.05
 LEAST_SHARE_OF_WINDOWS = 0.4
-"""Of a class that moves by windows: these are short, and commands that waited for one go on at its end, which
-slows the reads that are timed there."""
+"""The share of a class that moves by windows. Commands that waited for a window go on at its end, which slows
+the reads that are timed there."""
 MAX_LAG_S = 10.0
 
 _PROBES_AT_REST = 21

@@ -13,7 +13,7 @@ from sealwire.keys.errors import KeysReason, UnsafeFile
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.frontier.record import Lease, leases_pipeline, parse_frontier, parse_lease
 from sealwire.proxy.server.errors import FileProblem, StartReason
-from sealwire.proxy.server.frontiers.lease import Told
+from sealwire.proxy.server.frontiers.lease import Renewal
 from sealwire.proxy.server.frontiers.store import FrontierStore, ServerStore, StoreProblem, read_uri
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
@@ -108,8 +108,8 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 async def test_a_lease_is_made_renewed_and_deleted(server: Beside) -> None:
     store = server.store()
     try:
-        first = await store.renew(Told("a"), is_first=True)
-        second = await store.renew(Told("a", {CLASS_ID: 2, OTHER_ID: 2**62}), is_first=False)
+        first = await store.renew(Renewal("a"), is_first=True)
+        second = await store.renew(Renewal("a", {CLASS_ID: 2, OTHER_ID: 2**62}), is_first=False)
         assert first is not None
         assert second is not None
         assert first <= second
@@ -117,7 +117,7 @@ async def test_a_lease_is_made_renewed_and_deleted(server: Beside) -> None:
         lease = server.leases()["a"]
         assert lease.acknowledged == {CLASS_ID: 2, OTHER_ID: 2**62}
         assert lease.renewed == second
-        await store.renew(Told("a"), is_first=False)
+        await store.renew(Renewal("a"), is_first=False)
         assert server.leases()["a"].acknowledged == {}
         await store.end_lease("a")
         assert "a" not in server.leases()
@@ -131,8 +131,8 @@ async def test_what_any_process_has_seen_is_the_newest_that_a_lease_says(server:
     try:
         assert await store.place() == ""
         assert await store.seen() == {}
-        await store.renew(Told("a", {}, {(CLASS_ID, 2): 2**62, (OTHER_ID, 1): 3}), is_first=True)
-        await store.renew(Told("b", {}, {(CLASS_ID, 2): 5, (CLASS_ID, 1): 9}), is_first=True)
+        await store.renew(Renewal("a", {}, {(CLASS_ID, 2): 2**62, (OTHER_ID, 1): 3}), is_first=True)
+        await store.renew(Renewal("b", {}, {(CLASS_ID, 2): 5, (CLASS_ID, 1): 9}), is_first=True)
         newest = {(CLASS_ID, 1): 9, (CLASS_ID, 2): 2**62, (OTHER_ID, 1): 3}
         assert await store.seen() == newest
         for proxy in ("a", "b"):
@@ -145,7 +145,7 @@ async def test_what_any_process_has_seen_is_the_newest_that_a_lease_says(server:
 async def test_only_the_first_renewal_makes_a_lease(server: Beside) -> None:
     store = server.store()
     try:
-        assert await store.renew(Told("gone"), is_first=False) is None
+        assert await store.renew(Renewal("gone"), is_first=False) is None
         assert "gone" not in server.leases()
     finally:
         await store.close()
@@ -154,15 +154,15 @@ async def test_only_the_first_renewal_makes_a_lease(server: Beside) -> None:
 async def test_the_frontiers_of_the_wanted_classes_are_read(server: Beside) -> None:
     store = server.store()
     try:
-        await store.renew(Told("b"), is_first=True)
+        await store.renew(Renewal("b"), is_first=True)
         assert await store.frontiers([9]) == {}
         assert await store.frontiers([]) == {}
         server.put(OPEN)
-        await store.renew(Told("b"), is_first=False)
+        await store.renew(Renewal("b"), is_first=False)
         found = await store.frontiers([CLASS_ID, 9])
         assert parse_frontier(found[CLASS_ID], cipher(2)) == OPEN
         server.put(CLOSED)
-        await store.renew(Told("b"), is_first=False)
+        await store.renew(Renewal("b"), is_first=False)
         (again,) = (await store.frontiers([CLASS_ID])).values()
         assert parse_frontier(again, cipher(2)) == CLOSED
         assert await store.frontiers([OTHER_ID]) == {}
@@ -178,7 +178,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> ServerStore:
 
 async def test_a_server_that_is_away_is_one_problem_without_a_password(nobody: ServerStore) -> None:
     for asking in (
-        nobody.renew(Told("a"), is_first=True),
+        nobody.renew(Renewal("a"), is_first=True),
         nobody.frontiers([1]),
         nobody.seen(),
         nobody.end_lease("a"),
@@ -194,7 +194,7 @@ async def test_a_refusal_is_named(tmp_path: Path) -> None:
     with secantus(tmp_path, users=USERS) as process:
         store = ServerStore(process.uri(CLINIC))
         with pytest.raises(StoreProblem, match=r"^the server says \w+$"):
-            await store.renew(Told("a"), is_first=True)
+            await store.renew(Renewal("a"), is_first=True)
         await store.close()
 
 

@@ -30,7 +30,7 @@ from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.frontier.record import stated_transaction_s
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.frontiers.classes import FollowedClasses
-from sealwire.proxy.server.frontiers.lease import OwnLease, Told
+from sealwire.proxy.server.frontiers.lease import OwnLease, Renewal
 from sealwire.proxy.server.frontiers.reading import Loss, Others, class_ids, judge, moves_of, unnamed
 from sealwire.proxy.server.frontiers.store import Document, FrontierStore, StoreProblem
 from sealwire.proxy.server.observability.logs import note
@@ -227,7 +227,7 @@ class FrontierFeed:
         self.check()
         proxy, keyring, sent_at_s = self._lease.proxy, self._keyring, self._clock()
         acknowledged = self._classes.acknowledged(self._lease.told)
-        told = Told(proxy, acknowledged, dict(self._classes.seen))
+        told = Renewal(proxy, acknowledged, dict(self._classes.seen))
         try:
             renewed = await store.renew(told, is_first=not self._lease.is_registered)
             self.check()  # it may have run out meanwhile, and commands have met that

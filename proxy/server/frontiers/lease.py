@@ -8,7 +8,7 @@ from uuid import uuid4
 from sealwire.keys.frontier.record import LEASE_S
 
 
-class Told(NamedTuple):
+class Renewal(NamedTuple):
     """What a renewal tells the server."""
 
     proxy: str

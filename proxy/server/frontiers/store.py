@@ -26,7 +26,7 @@ from sealwire.keys.frontier.record import (
 )
 from sealwire.keys.private_file import read_private
 from sealwire.proxy.server.errors import FileProblem, StartReason
-from sealwire.proxy.server.frontiers.lease import Told
+from sealwire.proxy.server.frontiers.lease import Renewal
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -47,7 +47,7 @@ class StoreProblem(Exception):
 class FrontierStore(Protocol):
     """What the feed needs of the server. Every method raises StoreProblem."""
 
-    async def renew(self, told: Told, *, is_first: bool) -> datetime | None:
+    async def renew(self, told: Renewal, *, is_first: bool) -> datetime | None:
         """Renew the lease that `told` names; `is_first`: make it.
 
         The server's time of this, aware; None where there is no such lease any more.
@@ -116,7 +116,7 @@ class ServerStore:
     def __repr__(self) -> str:
         return "ServerStore()"
 
-    async def renew(self, told: Told, *, is_first: bool) -> datetime | None:
+    async def renew(self, told: Renewal, *, is_first: bool) -> datetime | None:
         """See FrontierStore."""
         from pymongo import ReturnDocument  # noqa: PLC0415 - see read_uri
 

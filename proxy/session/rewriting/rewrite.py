@@ -13,7 +13,7 @@ from sealwire.keys.frontier.versions import StoredForm
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode
-from sealwire.policies.planning.plan import Place, Plan, RangeEdit, Replacement, ValueEdit
+from sealwire.policies.planning.plan import FormPlace, Plan, RangeEdit, Replacement, ValueEdit
 from sealwire.proxy.session.auditing.tally import SentTally
 from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.moving.forms import Forms
@@ -39,7 +39,7 @@ MAX_COMMAND_BYTES: Final = 16 * 1024 * 1024 + 16 * 1024
 _ABOVE_DOCUMENTS: Final = 2
 
 MAX_MORE_BYTES: Final = 1 << 20
-"""Of older forms in one command: some 20,000. Values behind that are looked for in their valid form alone."""
+"""One command has so many bytes of older forms, some 20,000. Later values are looked for in one form."""
 
 # The operator that takes a list, and those beside which it would be in its document twice.
 _LISTING: Final = {
@@ -193,7 +193,7 @@ class _SeveralForms:
 
         Raises as `apply_plan`. Cost: one AES-SIV call a form.
         """
-        if isinstance(planned, RangeEdit) or planned.place is Place.ALONE:
+        if isinstance(planned, RangeEdit) or planned.place is FormPlace.ALONE:
             return None
         ciphers = self._ciphers(planned)
         if not ciphers or self._left <= 0:
@@ -203,14 +203,14 @@ class _SeveralForms:
         if beside and any(other.name in beside for other in elements(message, planned.parents[-1])):
             return None
         forms = self._of(planned, ciphers)
-        if planned.place is Place.ITEM:
+        if planned.place is FormPlace.ITEM:
             self._items.setdefault(planned.parents, []).extend(forms[1:])
-        if planned.place is Place.ITEM or len(forms) == 1:
+        if planned.place is FormPlace.ITEM or len(forms) == 1:
             return _put(message, planned, *forms[0])
         listed = b"\x04%b\0%b" % (operator, _array(forms))
         if beside:
             return Edit(element.start, element.end, listed, planned.parents)
-        if planned.place is Place.ELEMENT:
+        if planned.place is FormPlace.ELEMENT:
             listed += _NO_ARRAY
         return _put(message, planned, kinds.OBJECT, _enclosed(listed))
 

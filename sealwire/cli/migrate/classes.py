@@ -40,7 +40,7 @@ from sealwire.sidecars.migration.windows.obstacles import refuse_class_obstacles
 from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths, moves_of_paths
 from sealwire.sidecars.migration.windows.server import MongoValues
 from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
-from sealwire.sidecars.migration.windows.workers import Seat, Workers
+from sealwire.sidecars.migration.windows.workers import Registration, Workers
 
 WINDOW_WORKERS: Final = 2
 """Connections by which the values of a window are written, unless the operator says otherwise."""
@@ -137,7 +137,7 @@ class ClassMove:
         ledger: Ledger,
         keys: ClassKeys,
         job: Job,
-        seat: Seat,
+        seat: Registration,
         effort: Effort,
         quiet_s: float,
     ) -> Job:
@@ -179,7 +179,7 @@ class ClassMove:
                 effort.share,
                 least=LEAST_SHARE_OF_WINDOWS,
             )
-            shown = Shown(job, seat, transaction_s, tell)
+            shown = ShownMove(job, seat, transaction_s, tell)
             pace = TurnPace(throttle.after, shown.job, shown.waiting, quiet_s)
             stores = Stores(values, frontiers, ledger, contexts)
             return Turn(job, versions, stores, end, pace, keys.mark_begun).run()
@@ -242,19 +242,19 @@ class ClassMove:
         return keys
 
 
-def registered(client: Client, keys: ClassKeys, job: Job) -> AbstractContextManager[Seat]:
+def registered(client: Client, keys: ClassKeys, job: Job) -> AbstractContextManager[Registration]:
     """The registration of this process, before it reads anything that it goes by. Raises as `at_work`."""
     new = keys.versions.new.cipher
     return Workers(client).at_work(job, new.class_id, new.key_version)
 
 
-class Shown:
+class ShownMove:
     """Shows how far a job is, and whom it waits for: on the terminal, and in its process's registration."""
 
     def __init__(
         self,
         job: Job,
-        seat: Seat,
+        seat: Registration,
         transaction_s: float,
         tell: Callable[[Job], None],
         clock: Callable[[], float] = time.monotonic,

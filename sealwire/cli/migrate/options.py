@@ -61,7 +61,7 @@ class Effort:
     """How hard a job works, and what it may cost."""
 
     workers: int | None
-    """None: as many as are usual for what moves."""
+    """How many connections write; None: as many as are usual for what moves."""
     share: float
     batch: int
     contexts: str | None = None

@@ -17,14 +17,20 @@ from sealwire.keys.providers import DEFAULT_PROVIDER, ProviderKind, Providers, f
 
 KEK_FORMS = "env:VARIABLE|file:PATH|vault:MOUNT/NAME|aws:KEY|azure:URL|gcp:KEY|pkcs11:URI"
 
-keyring_option = click.option(
-    "--keyring",
-    metavar="PATH|vault:MOUNT/PATH",
-    envvar="SEALWIRE_KEYRING",
-    show_envvar=True,
-    required=True,
-    help="The keyring: a file, or a document in Vault (KV version 2).",
-)
+
+def _keyring_option(*, required: bool) -> Decorator:
+    return click.option(
+        "--keyring",
+        metavar="PATH|vault:MOUNT/PATH",
+        envvar="SEALWIRE_KEYRING",
+        show_envvar=True,
+        required=required,
+        help="The keyring: a file, or a document in Vault (KV version 2).",
+    )
+
+
+keyring_option = _keyring_option(required=True)
+optional_keyring_option = _keyring_option(required=False)
 passphrase_file_option = click.option(
     "--passphrase-file",
     type=PATH,

@@ -82,7 +82,8 @@ class Standstill:
     def confirm(self) -> None:
         """The same, behind a write that a majority has: what was written before is seen by later reads."""
         class_id = self._keyring.cipher_for(self._class_name).class_id
-        touch = {"$currentDate": {"confirmed": True}}
+        # proxies take `confirmed` for the time until which values moved, and only a job moves some
+        touch = {"$currentDate": {"confirmed" if self._job else "swept": True}}
         _frontiers(self._client).update_one({"_id": class_id}, touch, session=self._session)
         self.require()
 

@@ -92,7 +92,7 @@ class Worker(NamedTuple):
         return mine != theirs and (self.class_id == other.class_id or bool(self.paths & other.paths))
 
 
-class Seat:
+class Registration:
     """The registration of this process."""
 
     def __init__(self, workers: Collection[dict[str, Any]], name: str) -> None:
@@ -121,7 +121,7 @@ class Workers:
         self._client = client
 
     @contextmanager
-    def at_work(self, job: Job, class_id: int, new_version: int) -> Iterator[Seat]:
+    def at_work(self, job: Job, class_id: int, new_version: int) -> Iterator[Registration]:
         """Register this process until the block is left; what the driver raised there leaves it registered.
 
         Raises MigrationRefused EARLIER_WORKER while a process of another move of these values may go on.
@@ -133,7 +133,7 @@ class Workers:
             with self._client.start_session(causal_consistency=True) as session:
                 self._workers.update_one({"_id": mine.name}, written, upsert=True, session=session)
                 self._refuse_others(mine, session)
-            yield Seat(self._workers, mine.name)
+            yield Registration(self._workers, mine.name)
         except PyMongoError:
             # what was sent and not answered may still be on its way
             raise

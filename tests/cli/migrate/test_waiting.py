@@ -5,16 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sealwire.cli.migrate.classes import Shown, holder
+from sealwire.cli.migrate.classes import ShownMove, holder
 from sealwire.keys.frontier.record import LEASE_S, Lease, outlived_s
-from sealwire.sidecars.migration.windows.workers import Seat
+from sealwire.sidecars.migration.windows.workers import Registration
 from tests.sidecars.migration.windows.doubles import job
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 LEASES = [Lease(name, NOW, NOW, {}) for name in ("one", "two")]
 
 
-class NotedSeat(Seat):
+class NotedSeat(Registration):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class NotedSeat(Seat):
 def told(capsys: pytest.CaptureFixture[str], looks: list[tuple[float, float]]) -> int:
     """How often; each look is a time, and for how long the window is waited for by then."""
     now_s = 0.0
-    shown = Shown(job(), NotedSeat(), 60.0, lambda _job: None, lambda: now_s)
+    shown = ShownMove(job(), NotedSeat(), 60.0, lambda _job: None, lambda: now_s)
     for at, waited_s in looks:
         now_s = at
         shown.waiting(LEASES, waited_s)
@@ -59,7 +59,7 @@ def test_a_proxy_that_ended_is_named_with_how_long_it_still_counts() -> None:
 def test_others_see_at_once_whom_a_job_waits_for_and_when_it_goes_on() -> None:
     seat, now_s = NotedSeat(), 0.0
     begun = job()
-    shown = Shown(begun, seat, 60.0, lambda _job: None, lambda: now_s)
+    shown = ShownMove(begun, seat, 60.0, lambda _job: None, lambda: now_s)
     shown.waiting(LEASES, 1.0)
     shown.waiting(LEASES, 1.1)
     assert seat.shown == [(("one", "two"), 0.0)]

@@ -10,7 +10,7 @@ from bson.dbref import DBRef
 from bson.raw_bson import RawBSONDocument
 
 from sealwire.policies.errors import Reason
-from sealwire.policies.planning.plan import Place
+from sealwire.policies.planning.plan import FormPlace
 from tests.policies.support import covered, plan_of, planned, reason, value_edits
 
 Filter = dict[str, Any]
@@ -354,7 +354,7 @@ def test_branches_in_a_condition_on_a_field_are_refused(name: str) -> None:
     assert covered({"find": "patients", "filter": {"ward": {"$elemMatch": branches}}}) == []
 
 
-def places(command: dict[str, Any]) -> list[Place]:
+def places(command: dict[str, Any]) -> list[FormPlace]:
     """Where each value of a command stands."""
     return [edit.place for edit in value_edits(plan_of(command))]
 
@@ -362,24 +362,24 @@ def places(command: dict[str, Any]) -> list[Place]:
 @pytest.mark.parametrize(
     ("filter_", "expected"),
     [
-        ({"nhs_number": "a"}, Place.CONDITION),
-        ({"nhs_number": {"$eq": "a"}}, Place.CONDITION),
-        ({"nhs_number": {"$not": {"$ne": "a"}}}, Place.CONDITION),
-        ({"contacts": {"$elemMatch": {"phone": "a"}}}, Place.CONDITION),
-        ({"nhs_number": {"$in": ["a"]}}, Place.ITEM),
-        ({"tags": {"$elemMatch": {"$nin": ["a"]}}}, Place.ITEM),
-        ({"tags": ["a"]}, Place.ALONE),
-        ({"tags": {"$in": [["a"]]}}, Place.ALONE),
-        ({"tags": {"$all": ["a"]}}, Place.ALONE),
-        ({"contacts": {"phone": "a"}}, Place.ALONE),
-        ({"$expr": {"$eq": ["$nhs_number", "a"]}}, Place.ALONE),
+        ({"nhs_number": "a"}, FormPlace.CONDITION),
+        ({"nhs_number": {"$eq": "a"}}, FormPlace.CONDITION),
+        ({"nhs_number": {"$not": {"$ne": "a"}}}, FormPlace.CONDITION),
+        ({"contacts": {"$elemMatch": {"phone": "a"}}}, FormPlace.CONDITION),
+        ({"nhs_number": {"$in": ["a"]}}, FormPlace.ITEM),
+        ({"tags": {"$elemMatch": {"$nin": ["a"]}}}, FormPlace.ITEM),
+        ({"tags": ["a"]}, FormPlace.ALONE),
+        ({"tags": {"$in": [["a"]]}}, FormPlace.ALONE),
+        ({"tags": {"$all": ["a"]}}, FormPlace.ALONE),
+        ({"contacts": {"phone": "a"}}, FormPlace.ALONE),
+        ({"$expr": {"$eq": ["$nhs_number", "a"]}}, FormPlace.ALONE),
     ],
 )
-def test_a_value_that_a_list_may_replace_is_told_from_others(filter_: Filter, expected: Place) -> None:
+def test_a_value_that_a_list_may_replace_is_told_from_others(filter_: Filter, expected: FormPlace) -> None:
     assert places(find(filter_)) == [expected]
-    assert places({**find(filter_), "min": {"a": 1}}) == [Place.ALONE]
+    assert places({**find(filter_), "min": {"a": 1}}) == [FormPlace.ALONE]
     upsert = {"q": filter_, "u": {"$set": {"a": 1}}, "upsert": True}
-    assert places({"update": "patients", "updates": [upsert]}) == [Place.ALONE]
-    for options, place in ({"upsert": False}, expected), ({"upsert": False, "hint": "a_1"}, Place.ALONE):
+    assert places({"update": "patients", "updates": [upsert]}) == [FormPlace.ALONE]
+    for options, place in ({"upsert": False}, expected), ({"upsert": False, "hint": "a_1"}, FormPlace.ALONE):
         assert places({"update": "patients", "updates": [upsert | options]}) == [place]
-    assert places({"create": "patients", "validator": filter_}) == [Place.ALONE]
+    assert places({"create": "patients", "validator": filter_}) == [FormPlace.ALONE]

@@ -109,3 +109,16 @@ def test_what_the_server_refuses_is_a_failed_outcome() -> None:
     server = FakeServer()
     assert carry_out(server.client, change) == change
     assert server.commands == [("clinic", change.command)]
+
+
+def test_a_validator_that_insists_on_a_version_is_loosened_with_a_word_about_it() -> None:
+    strict = Options(headers={"nhs": b"SW\x01\x01" + bytes(7) + b"\x02"})
+    refused = install(installed(), 1, 1, options=strict)
+    assert (refused.outcome, bool(refused.reason)) == (Outcome.FAILED, True)
+    command = install(installed(), 0, options=strict).command
+    assert command is not None
+    insisting = replace(PATIENTS, validation=Validation(command["validator"], "strict", "error"))
+    assert install(insisting, options=strict).outcome is Outcome.ALREADY
+    loosened = install(insisting, 0)
+    assert (loosened.outcome, "versions" in loosened.reason) == (Outcome.REPLACED, True)
+    assert plan_removal(insisting).outcome is Outcome.REMOVED

@@ -1,6 +1,6 @@
 """The validator against a checker of its own, evaluated by a database server's matcher."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -17,11 +17,14 @@ from sealwire.sidecars.covered import Validation
 from sealwire.sidecars.enforcement.validators import (
     LEAF_ARRAYS,
     MARK,
+    MAX_CONDITIONS,
     Enforced,
     SchemaTooLarge,
     combine,
+    covering_rules,
     covering_schema,
     enforced,
+    enforces_versions,
     take_apart,
 )
 from tests.policies.support import plan_of, seal
@@ -57,11 +60,16 @@ def accepts(root: PathNode, document: Mapping[str, Any], only: str | None = None
 class Checker:
     """Walks a document along the policy's paths, by the rules of the documentation, not of the schema."""
 
-    def __init__(self, root: PathNode, document: Mapping[str, Any]) -> None:
+    def __init__(
+        self, root: PathNode, document: Mapping[str, Any], header: bytes = b"", names: int = 1
+    ) -> None:
         self.plaintext = False
+        self.other_version = False
+        """Whether there is a deterministic value that does not begin with the header."""
+        self._header = header
         self.deep = False
         """Whether there is structure below the depths that the schema follows."""
-        self._document(root, document, root.depth, 1)
+        self._document(root, document, root.depth, names)
 
     def _document(self, node: PathNode, document: Mapping[str, Any], arrays: int, names: int) -> None:
         for name, value in document.items():
@@ -87,8 +95,33 @@ class Checker:
             self.deep |= above == LEAF_ARRAYS
             for item in value:
                 self._leaf(item, above + 1, follow=True)
-        elif value is not None and not isinstance(value, Binary):
+        elif isinstance(value, Binary):
+            self.other_version |= follow and not value.startswith(self._header)
+        elif value is not None:
             self.plaintext = True
+
+
+def header(class_id: int, version: int) -> bytes:
+    return b"SW\x01\x01" + class_id.to_bytes(4, "big") + version.to_bytes(4, "big")
+
+
+ACTIVE = {"det": header(5, 6)}
+NOW, OTHER_TYPE = (Binary(ACTIVE["det"] + bytes((kind,)) + b" and so on", 0x80) for kind in (2, 16))
+# fewer bits, more bits, both; too short; another class, mode or format; none of ours
+OTHERS = [
+    *(Binary(header(5, version) + b"\x02 and so on", 0x80) for version in (4, 7, 5, 1 << 24 | 6)),
+    *(Binary(ACTIVE["det"][:length], 0x80) for length in (0, 4, 11)),
+    Binary(header(4, 6) + b"\x02 and so on", 0x80),
+    Binary(ACTIVE["det"].replace(b"\x01\x01", b"\x01\x02") + b"\x02 and so on", 0x80),
+    Binary(ACTIVE["det"].replace(b"\x01\x01", b"\x02\x01") + b"\x02 and so on", 0x80),
+    Binary(b" " + ACTIVE["det"], 0),
+]
+
+
+def keeps(root: PathNode, document: Mapping[str, Any]) -> bool:
+    """Whether a server that insists on the active version would let the document in."""
+    schema, conditions = covering_rules(root, ACTIVE)
+    return bool(matches(document, combine(schema, Validation(), conditions)))
 
 
 _SCALARS = st.one_of(
@@ -119,6 +152,59 @@ def test_the_schema_rejects_exactly_plaintext_and_what_is_too_deep(
         assert not accepts(root, document)
     elif not found.deep:
         assert accepts(root, document)
+
+
+_ENVELOPES = st.one_of(st.sampled_from([NOW, NOW, NOW, OTHER_TYPE, None]), st.sampled_from(OTHERS))
+_VERSIONS = st.recursive(
+    _ENVELOPES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["a", "b", "c", "0"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(TREES), st.dictionaries(_NAMES, _VERSIONS, max_size=4))
+@example(TREES[1], {"a": [{"b": NOW}, {"b": [NOW, OTHERS[0]]}], "b": [[[[NOW, OTHERS[1]]]]]})
+@example(TREES[1], {"a": [[{"b": NOW}, {"b": [[OTHERS[2]]]}], {"b": NOW}]})
+@example(TREES[2], {"a": [{"b": [[{"c": NOW}, {"c": OTHERS[0]}]]}]})
+@example(TREES[2], {"a": [[[{"b": {"c": OTHERS[0]}}]]]})
+@example(TREES[1], {"a": [{"b": OTHERS[0], "c": NOW}, {"b": OTHERS[1]}]})
+def test_with_versions_it_rejects_exactly_what_the_active_one_did_not_make(
+    root: PathNode, document: dict[str, Any]
+) -> None:
+    found = Checker(root, document, ACTIVE["det"], names=0)
+    if found.plaintext or found.other_version:
+        assert not keeps(root, document)
+    elif not found.deep:
+        assert keeps(root, document)
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda value: {"b": value},
+        lambda value: {"b": [NOW, value]},
+        lambda value: {"b": [[NOW], [[[value]]]]},
+        lambda value: {"a": {"b": value}},
+        lambda value: {"a": [{"b": NOW}, {"b": value}, {"b": [NOW]}]},
+        lambda value: {"a": [{"b": [NOW, NOW]}, {"b": [NOW, value]}]},
+        lambda value: {"a": [[{"b": NOW}], [{"b": [[value]]}]]},
+        lambda value: {"0": {"a": {"b": value}}},
+    ],
+)
+def test_no_place_hides_a_value_of_another_version(place: Callable[[Any], Any], other: Binary) -> None:
+    assert accepts(TREES[1], place(other))
+    assert not keeps(TREES[1], place(other))
+    if "0" not in place(NOW):
+        assert keeps(TREES[1], place(NOW))
+
+
+def test_a_random_class_has_no_version_that_is_right() -> None:
+    assert covering_rules(TREES[1], {}) == (covering_schema(TREES[1]), ())
+    assert covering_rules(tree("b: ran"), ACTIVE) == (covering_schema(tree("b: ran")), ())
+    assert keeps(TREES[1], {"a": {"c": OTHERS[0], "b": NOW}})
 
 
 _UNSEALED_NAMES = st.sampled_from(["a", "b", "c", "0", "17", "x"])
@@ -195,8 +281,19 @@ def test_one_path_can_be_looked_at_by_itself() -> None:
     assert accepts(prefixes, {"a": "plain"}, "ab")
 
 
+def test_more_conditions_than_fit_are_refused() -> None:
+    fields = [f"f{number}: det" for number in range(MAX_CONDITIONS // 8 + 1)]
+    assert covering_rules(tree(*fields[1:]), ACTIVE)
+    with pytest.raises(SchemaTooLarge):
+        covering_rules(tree(*fields), ACTIVE)
+
+
+DEEP = covering_rules(tree("a.b.c.d.e: det"), ACTIVE)
+
+
 def test_a_tree_that_is_too_deep_is_refused_before_its_schema_is_written_out() -> None:
     assert len(encode(covering_schema(tree("a.b.c.d.e: det")))) < 1_500_000
+    assert len(encode(combine(covering_schema(tree("b: det")), Validation(), DEEP[1]))) < 1_500_000
     with pytest.raises(SchemaTooLarge):
         covering_schema(tree("a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q.r.s.t: det"))
 
@@ -211,8 +308,10 @@ FORMERS = (
 
 
 @pytest.mark.parametrize("former", FORMERS)
-def test_what_was_combined_can_be_taken_apart(former: Validation) -> None:
-    combined = combine(covering_schema(TREES[0]), former)
+@pytest.mark.parametrize("headers", [{}, ACTIVE])
+def test_what_was_combined_can_be_taken_apart(former: Validation, headers: dict[str, bytes]) -> None:
+    schema, conditions = covering_rules(TREES[0], headers)
+    combined = combine(schema, former, conditions)
     assert take_apart(combined) == former
     assert not matches({"a": "plain", "age": 6, "x": 1, "y": 2}, combined)
 
@@ -255,6 +354,19 @@ def test_a_validator_of_ours_is_known_by_the_policy_that_it_was_made_for(former:
     assert enforced(Validation(ours, "moderate", "error"), TREES[0]) is Enforced.AS_POLICY
     for other in (TREES[1], None):
         assert enforced(Validation(ours), other) is Enforced.OTHERWISE
+
+
+@pytest.mark.parametrize("former", OWNERS)
+def test_a_validator_says_whether_it_insists_on_a_version(former: Mapping[str, Any]) -> None:
+    schema, conditions = covering_rules(TREES[0], ACTIVE)
+    ours = decode(encode(combine(schema, Validation(former or None), conditions)))
+    assert enforces_versions(Validation(ours))
+    assert enforced(Validation(ours), TREES[0]) is Enforced.AS_POLICY
+    assert enforced(Validation(ours), TREES[1]) is Enforced.OTHERWISE
+    for idle in (Validation(ours, "off"), Validation(ours, "strict", "warn")):
+        assert not enforces_versions(idle)
+    for other in (combine(covering_schema(TREES[0]), Validation(former or None)), former, None):
+        assert not enforces_versions(Validation(other))
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,10 @@ import socket
 import ssl
 import struct
 import termios
-from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import pytest
-import uvloop
 
 from sealwire.keys.frontier.record import IN_FLIGHT_S
 from sealwire.proxy.server.config.settings import ListenTls, TlsMode
@@ -153,9 +151,13 @@ def in_kernel(pipe: Pipe) -> int:
     return int(struct.unpack("i", answer)[0])
 
 
-async def abort_in_flight(folder: Path, tls: bool, is_fenced: bool) -> None:
-    """The kernel holds what its peer does not take; a fenced pipe takes it back."""
-    server, sending, reader, writer = await connected(folder, tls, is_fenced=is_fenced)
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("is_fenced", [False, True])
+async def test_an_abort_of_a_fenced_pipe_takes_back_what_the_kernel_has_not_sent(
+    tmp_path: Path, *, tls: bool, is_fenced: bool
+) -> None:
+    """The kernel holds what its peer does not take."""
+    server, sending, reader, writer = await connected(tmp_path, tls, is_fenced=is_fenced)
     sock = sending.pipe.transport.get_extra_info("socket")
     limit_ms = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
     assert limit_ms == (IN_FLIGHT_S * 1000 if is_fenced else 0)
@@ -171,16 +173,6 @@ async def abort_in_flight(folder: Path, tls: bool, is_fenced: bool) -> None:
         assert count <= len(LARGE) - unacknowledged
     writer.close()
     server.close()
-
-
-@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("is_fenced", [False, True])
-def test_an_abort_of_a_fenced_pipe_takes_back_what_the_kernel_has_not_sent(
-    tmp_path: Path, *, loop: Callable[[], asyncio.AbstractEventLoop], tls: bool, is_fenced: bool
-) -> None:
-    with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(abort_in_flight(tmp_path, tls, is_fenced))
 
 
 async def test_a_fenced_pipe_that_closes_sends_everything(tmp_path: Path) -> None:

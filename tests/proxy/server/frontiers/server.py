@@ -10,7 +10,7 @@ from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier, Win
 from sealwire.keys.frontier.record import frontier_document
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.server.frontiers.lease import Told
+from sealwire.proxy.server.frontiers.lease import Renewal
 from sealwire.proxy.server.frontiers.store import Document, StoreProblem
 from tests.keys.samples import NOW
 
@@ -116,7 +116,7 @@ class MemoryStore:
     meanwhile: Callable[[str], None] = lambda _name: None
     """Called with the name of each question before it is answered."""
 
-    async def renew(self, told: Told, *, is_first: bool) -> datetime | None:
+    async def renew(self, told: Renewal, *, is_first: bool) -> datetime | None:
         self._ask("renew")
         if told.proxy not in self.server.leases and not is_first:
             return None
