@@ -4,7 +4,8 @@
                          sealed: where the window lies, and what is walked,
                          transaction_s: how long a transaction may last, by what the job was told}
     sealwire.leases     {_id: UUID of a proxy, renewed: the server's time, place: where it listens,
-                         acknowledged: {"class id": generation}, seen: {"class id": generation}}
+                         acknowledged: {"class id": generation},
+                         seen: {"class id-new version": generation}}
 
 A frontier is sealed under the class's new key: only a holder of the keyring can write one, and only one can
 read where its window lies, which may be a value in clear. An older one is genuine as well: who has seen a
@@ -46,6 +47,7 @@ FORGOTTEN_S: Final = 86_400.0
 _DOMAIN: Final = b"sealwire frontier"
 _MAX_GENERATION: Final = 2**63 - 1
 _LENGTH_BYTES: Final = 4
+_PAIR: Final = 2
 MAX_WALKED_BYTES: Final = 1 << 15
 """If the names are longer together, the frontier says that they are not known."""
 _MAX_SEALED_BYTES: Final = 2 * (MAX_VALUE_BYTES + 64) + MAX_WALKED_BYTES
@@ -172,8 +174,8 @@ class Lease(NamedTuple):
     """By the same clock, when the server began to read it: a later time would make it look older."""
     acknowledged: Mapping[int, int]
     """By class id: the newest generation whose window may move for all it does."""
-    seen: Mapping[int, int] = {}
-    """By class id: the newest generation that its process has read, under this lease or an earlier one."""
+    seen: Mapping[tuple[int, int], int] = {}
+    """By class id and new version: the newest generation that its process has read, under any lease."""
     place: str = ""
     """Where it listens, for people."""
 
@@ -204,18 +206,43 @@ def parse_lease(document: Mapping[str, Any]) -> Lease | None:
         return None
     seen, place = document.get("seen"), document.get("place")
     return Lease(
-        str(document.get("_id")),
+        _shown(document.get("_id")),
         renewed,
         read_at,
         _generations(told),
-        _generations(seen) if isinstance(seen, Mapping) else {},
-        place[:MAX_PLACE_CHARACTERS] if isinstance(place, str) and place.isprintable() else "",
+        _seen(seen) if isinstance(seen, Mapping) else {},
+        "" if place is None else _shown(place),
     )
+
+
+def _shown(said: object) -> str:
+    """What people read of it: whoever wrote it may mean their terminal."""
+    text = str(said)[:MAX_PLACE_CHARACTERS]
+    return text if text.isprintable() else "?"
+
+
+def named_seen(seen: Mapping[tuple[int, int], int]) -> dict[str, Int64]:
+    """The same as a lease's document has it."""
+    return {f"{class_id}-{version}": Int64(each) for (class_id, version), each in seen.items()}
+
+
+def _seen(told: Mapping[str, Any]) -> dict[tuple[int, int], int]:
+    parts = {name: name.split("-") for name in told}
+    pairs = {name: part for name, part in parts.items() if len(part) == _PAIR and all(map(_is_number, part))}
+    return {
+        (int(class_id), int(version)): int(told[name])
+        for name, (class_id, version) in pairs.items()
+        if type(told[name]) in (int, Int64)
+    }
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _generations(told: Mapping[str, Any]) -> dict[int, int]:
     return {
         int(name): int(value)
         for name, value in told.items()
-        if name.isascii() and name.isdigit() and type(value) in (int, Int64)
+        if _is_number(name) and type(value) in (int, Int64)
     }

@@ -259,7 +259,7 @@ class Conversation:
     def end(self, reason: CloseReason, detail: str = "") -> Close:
         """The session is over. What its commands use may go on at the server."""
         moves = self.shared.moves
-        if moves.is_leased and self.awaited.reveals:
+        if moves.is_leased and self.awaited.has_unheld:
             moves.leave(moves.adopt())
         for hold in self.awaited.holds():
             moves.leave(hold)

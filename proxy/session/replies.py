@@ -87,7 +87,7 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
     ),
     SnapshotOutdated: (
         SNAPSHOT_UNAVAILABLE,
-        "a field has moved to another key since this transaction began; run it again",
+        "a field has moved to another key since this transaction or snapshot began; run it again",
     ),
     LeaseAwaited: (
         EXCEEDED_TIME_LIMIT,

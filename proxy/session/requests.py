@@ -138,6 +138,14 @@ class AwaitedRequests:
         """Whether a command whose reply is opened is under way."""
         return any(each.kind is RequestKind.COMMAND and each.reveals for each in self._requests.values())
 
+    @property
+    def has_unheld(self) -> bool:
+        """Whether one of them was sent before anything moved, so that nobody noted what it uses."""
+        requests = self._requests.values()
+        return any(
+            each.kind is RequestKind.COMMAND and each.reveals and each.hold is None for each in requests
+        )
+
     def holds(self) -> Iterator[Hold]:
         """What the commands use of classes that move."""
         return (request.hold for request in self._requests.values() if request.hold is not None)

@@ -131,9 +131,10 @@ async def test_what_any_process_has_seen_is_the_newest_that_a_lease_says(server:
     try:
         assert await store.place() == ""
         assert await store.seen() == {}
-        await store.renew(Renewal("a", {}, {CLASS_ID: 2**62, OTHER_ID: 3}), is_first=True)
-        await store.renew(Renewal("b", {}, {CLASS_ID: 5}), is_first=True)
-        assert await store.seen() == {CLASS_ID: 2**62, OTHER_ID: 3}
+        await store.renew(Renewal("a", {}, {(CLASS_ID, 2): 2**62, (OTHER_ID, 1): 3}), is_first=True)
+        await store.renew(Renewal("b", {}, {(CLASS_ID, 2): 5, (CLASS_ID, 1): 9}), is_first=True)
+        newest = {(CLASS_ID, 1): 9, (CLASS_ID, 2): 2**62, (OTHER_ID, 1): 3}
+        assert await store.seen() == newest
         for proxy in ("a", "b"):
             await store.end_lease(proxy)
         assert await store.seen() == {}

@@ -46,14 +46,6 @@ class FollowedClasses:
         return self._moves.is_idle and all(uses is not None and uses.is_idle for uses in classes)
 
     @property
-    def newest(self) -> dict[int, int]:
-        """By class id: the highest generation that was read."""
-        found: dict[int, int] = {}
-        for (class_id, _), generation in self.seen.items():
-            found[class_id] = max(generation, found.get(class_id, 0))
-        return found
-
-    @property
     def is_moving(self) -> bool:
         """Whether data of a class moves now, as far as is known."""
         return any(

@@ -227,9 +227,10 @@ class FrontierFeed:
         self.check()
         proxy, keyring, sent_at_s = self._lease.proxy, self._keyring, self._clock()
         acknowledged = self._classes.acknowledged(self._lease.told)
-        told = Renewal(proxy, acknowledged, self._classes.newest)
+        told = Renewal(proxy, acknowledged, dict(self._classes.seen))
         try:
             renewed = await store.renew(told, is_first=not self._lease.is_registered)
+            self.check()  # it may have run out meanwhile, and commands have met that
             if proxy != self._lease.proxy:
                 return
             if not self._lease.renew(renewed, acknowledged, sent_at_s):
@@ -266,8 +267,11 @@ class FrontierFeed:
             moved = document.get("confirmed")
             if isinstance(moved, datetime) and now is not None:
                 self._moves.mark_cursors(MAX_CURSOR_S - (now - moved).total_seconds())
+        stated = {number: stated_transaction_s(each) for number, each in documents.items()}
+        if stated:
+            self._moves.granted_s = 2 * max(stated.values())
         moving = {move.new.class_id for move in moves_of(self._keyring).values()}
-        granted = [stated_transaction_s(each) for number, each in documents.items() if number in moving]
+        granted = [limit_s for number, limit_s in stated.items() if number in moving]
         self._moves.transactions.limit_s = 2 * max(granted) if granted else QUIET_TRANSACTION_S
 
     def _take(self, documents: Mapping[int, Document]) -> None:

@@ -15,8 +15,8 @@ class Renewal(NamedTuple):
     """The lease's name."""
     acknowledged: Mapping[int, int] = {}
     """By class id, the newest generation whose window may move for all this process does."""
-    seen: Mapping[int, int] = {}
-    """By class id, the newest generation that this process has read, under any lease."""
+    seen: Mapping[tuple[int, int], int] = {}
+    """By class id and new version, the newest generation that this process has read, under any lease."""
 
 
 @final

@@ -22,8 +22,8 @@ class Others(NamedTuple):
 
     place: str = ""
     """The UUID of their collection in hexadecimal digits; empty if there is none."""
-    seen: Mapping[int, int] = {}
-    """By class id: the highest generation that any process says it has read."""
+    seen: Mapping[tuple[int, int], int] = {}
+    """The same of all processes, as they say."""
 
 
 class Loss(Enum):
@@ -139,10 +139,10 @@ def _is_copy(move: PendingClass, document: Mapping[str, Any] | None, others: Oth
     """Whether a document was put back: into another collection, or while a later one has been seen."""
     if move.begun_in not in ("", others.place):
         return True
+    if document is None or document.get("new") != move.new.key_version:
+        return move.key in others.seen
     try:
-        return (0 if document is None else stated_generation(document)) < others.seen.get(
-            move.new.class_id, 0
-        )
+        return stated_generation(document) < others.seen.get(move.key, 0)
     except DamagedFile:
         return True
 

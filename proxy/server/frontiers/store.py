@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from bson.errors import BSONError
 from bson.int64 import Int64
 
-from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES, leases_pipeline, parse_lease, place_of
+from sealwire.keys.frontier.record import (
+    DATABASE,
+    FRONTIERS,
+    LEASES,
+    leases_pipeline,
+    named_seen,
+    parse_lease,
+    place_of,
+)
 from sealwire.keys.private_file import read_private
 from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.server.frontiers.lease import Renewal
@@ -45,8 +53,8 @@ class FrontierStore(Protocol):
         The server's time of this, aware; None where there is no such lease any more.
         """
 
-    async def seen(self) -> dict[int, int]:
-        """By class id, the newest generation that any process has read, by the leases that are there."""
+    async def seen(self) -> dict[tuple[int, int], int]:
+        """By class id and new version, the newest generation that any process has read, by their leases."""
 
     async def frontiers(self, class_ids: Sequence[int]) -> dict[int, Document]:
         """The documents of these classes, by class id; as they were when the lease was renewed, or newer."""
@@ -112,7 +120,11 @@ class ServerStore:
         """See FrontierStore."""
         from pymongo import ReturnDocument  # noqa: PLC0415 - see read_uri
 
-        said = {"acknowledged": _named(told.acknowledged), "seen": _named(told.seen), "place": self._place}
+        said = {
+            "acknowledged": _named(told.acknowledged),
+            "seen": named_seen(told.seen),
+            "place": self._place,
+        }
         update = {"$currentDate": {"renewed": True}, "$set": said}
         async with _asking():
             leases = await self._collection(LEASES)
@@ -137,9 +149,9 @@ class ServerStore:
             found = collection.find(wanted, session=self._session)
             return {document["_id"]: document async for document in found}
 
-    async def seen(self) -> dict[int, int]:
+    async def seen(self) -> dict[tuple[int, int], int]:
         """See FrontierStore. Cost: one read of all leases, of which those of a day are there."""
-        newest: dict[int, int] = {}
+        newest: dict[tuple[int, int], int] = {}
         async with _asking():
             leases = await self._collection(LEASES)
             found = await leases.aggregate(
@@ -147,8 +159,8 @@ class ServerStore:
             )
             async for document in found:
                 lease = parse_lease(document)
-                for class_id, generation in ({} if lease is None else lease.seen).items():
-                    newest[class_id] = max(generation, newest.get(class_id, 0))
+                for key, generation in ({} if lease is None else lease.seen).items():
+                    newest[key] = max(generation, newest.get(key, 0))
         return newest
 
     async def place(self) -> str:

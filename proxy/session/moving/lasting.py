@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from sealwire.keys.frontier.frontier import Position
-from sealwire.keys.frontier.uses import CursorOutdated, TransactionLost, WindowMet
+from sealwire.keys.frontier.uses import CursorOutdated, SnapshotOutdated, TransactionLost
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.moving.moves import Hold, Moves
@@ -54,10 +54,11 @@ def held_by(  # noqa: PLR0913 - one for each thing that says it
     if name in ENDING:
         if moves.transactions.is_lost(transaction) and name == b"commitTransaction":
             raise TransactionLost
-        hold = moves.transactions.take(transaction)
+        hold = moves.take_transaction(transaction)
         if hold is not None:
             hold.transaction = b""
             hold.outlasts_errors = name == b"commitTransaction"
+            hold.commits = transaction if hold.outlasts_errors else b""
         return hold
     if name == b"killCursors":
         return _joined(moves, _killed(plan.buf, body))
@@ -65,11 +66,11 @@ def held_by(  # noqa: PLR0913 - one for each thing that says it
         return _gone_on_with(moves, plan.buf, body, transaction, is_marked=is_marked)
     if not plan.protected and not transaction:
         return None
+    if plan.protected and moves.have_begun and _reads_at_a_time(plan.buf, body):
+        raise SnapshotOutdated
     uses = touched(plan, policy, moves.classes, named, moves.walks)
     snapshot = None
     if transaction:
-        if not moves.transactions.has_room_for(transaction):
-            raise WindowMet
         begins = find_element(plan.buf, body, b"startTransaction") is not None
         snapshot = moves.snapshot(transaction, begins=begins)
         if plan.protected:
@@ -86,12 +87,16 @@ def answered(moves: Moves, hold: Hold, message: bytes, body: int) -> None:
     """The last reply to the command of `hold` is here. Raises BsonError."""
     if is_ok(message, body):
         moves.keep_for(hold, _open_cursor(message, body))
-    elif not hold.outlasts_errors and _is_rejected(message, body):
+        return
+    is_rejected = _is_rejected(message, body)
+    if is_rejected and not hold.outlasts_errors:
         hold.end()
-    else:
-        # a statement's error ends its transaction
-        hold.transaction = b""
-        moves.leave(hold)
+        return
+    # a statement's error ends its transaction; and a commit's, where it says so
+    hold.transaction = b""
+    if is_rejected:
+        hold.commits = b""
+    moves.leave(hold)
 
 
 def _gone_on_with(
@@ -127,6 +132,14 @@ def _transaction(message: bytes, body: int) -> bytes:
     if flag is None or number is None or session is None or flag.kind != kinds.BOOL or message[flag.value]:
         return b""
     return message[number.value : number.end] + message[session.value : session.end]
+
+
+def _reads_at_a_time(message: bytes, body: int) -> bool:
+    """Whether the server shows documents as they were then: values that have moved have their old form."""
+    concern = find_element(message, body, b"readConcern")
+    if concern is None or concern.kind != kinds.OBJECT:
+        return False
+    return find_element(message, concern.value, b"atClusterTime") is not None
 
 
 def _killed(message: bytes, body: int) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ transaction may last. What is never seen to end is given up when the server has 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, final
 
 from sealwire.keys.frontier.frontier import BEFORE_ALL, Frontier, Position, Window
@@ -31,6 +31,10 @@ MAX_TRANSACTION_S: Final = 120.0
 QUIET_TRANSACTION_S: Final = 86_400.0
 """While nothing moves nobody has asked the server how long it grants one."""
 _MAX_KEPT: Final = 65_536
+_SWEEP_S: Final = 1.0
+"""The clock is told each time that frontiers are read, some hundred times a second."""
+_FOLDED: Final = b"\0"
+"""The key of one hold for many commands; nothing else has one so short."""
 
 Touched = Mapping[str, Iterable[Position] | None]
 """By class: the values that a command uses, None for any."""
@@ -51,6 +55,7 @@ class Hold:
 
     __slots__ = (
         "_uses",
+        "commits",
         "epoch",
         "is_brief",
         "is_outdated",
@@ -72,6 +77,8 @@ class Hold:
         with an aggregation that writes."""
         self.transaction = b""
         """The transaction with which it ends; empty outside of one."""
+        self.commits = b""
+        """The transaction that its command commits; empty for all others."""
         self.snapshot: Snapshot | None = None
         """What that reads, once its first command was sent."""
         self.is_stream = False
@@ -85,6 +92,11 @@ class Hold:
     def is_empty(self) -> bool:
         """Whether it holds nothing up."""
         return not self._uses
+
+    @property
+    def uses(self) -> Sequence[tuple[Uses, UseId]]:
+        """What it holds up."""
+        return self._uses
 
     def joined(self, other: "Hold") -> "Hold":
         """Both, to be ended together."""
@@ -110,11 +122,11 @@ class Hold:
 class Outlasting:
     """Holds that outlast their command, by what ends them; each is given up `limit_s` after its last sign."""
 
-    __slots__ = ("_kept", "_lost", "_now_s", "limit_s")
+    __slots__ = ("_kept", "_lost", "_now_s", "_swept_at_s", "limit_s")
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
-        self._now_s = 0.0
+        self._now_s = self._swept_at_s = 0.0
         self._kept: dict[bytes, tuple[Hold, float]] = {}
         self._lost: dict[bytes, float] = {}
 
@@ -142,9 +154,15 @@ class Outlasting:
         """Whether none is kept."""
         return not self._kept
 
-    def has_room_for(self, key: bytes) -> bool:
-        """Whether one more can be kept."""
-        return key in self._kept or len(self._kept) < _MAX_KEPT
+    def fold(self) -> None:
+        """Where there are too many, keep one hold for all: it is given up when the last of them would be.
+
+        So memory stays bounded, and none is forgotten. Cost: O(kept), once in `_MAX_KEPT` holds.
+        """
+        if len(self._kept) < _MAX_KEPT:
+            return
+        uses = [use for hold in self.holds() for use in hold.uses]
+        self._kept = {_FOLDED: (Hold(uses, min(hold.epoch for hold in self.holds())), self._now_s)}
 
     def find(self, key: bytes) -> Hold | None:
         """The hold under this key, which stays."""
@@ -175,8 +193,11 @@ class Outlasting:
             self.lose_one(key)
 
     def tick(self, now_s: float) -> None:
-        """The monotonic clock."""
+        """The monotonic clock, at any time. Cost: O(kept) once in `_SWEEP_S`."""
         self._now_s = now_s
+        if now_s - self._swept_at_s < _SWEEP_S:
+            return
+        self._swept_at_s = now_s
         for key, (_, seen_at_s) in tuple(self._kept.items()):
             if now_s - seen_at_s >= self.limit_s:
                 self._end(key)
@@ -188,6 +209,7 @@ class Moves:
     """See the module. All methods are for the sessions' thread."""
 
     __slots__ = (
+        "_committing",
         "_epoch",
         "_leaving",
         "_left",
@@ -197,6 +219,7 @@ class Moves:
         "_snapshots_until_s",
         "classes",
         "cursors",
+        "granted_s",
         "is_current",
         "is_leased",
         "transactions",
@@ -213,6 +236,10 @@ class Moves:
         """By cursor id, as the reply has it."""
         self.transactions = Outlasting(MAX_TRANSACTION_S)
         """By session id and transaction number, as the command has them."""
+        self.granted_s = MAX_TRANSACTION_S
+        """How long one may last by the last that was heard of the server, whether a class moves or not."""
+        self._committing = Outlasting(MAX_TRANSACTION_S)
+        """Transactions whose commit has no certain answer: it may be tried again, and may never have come."""
         self._leaving = Outlasting(GRACE_S)
         self._left = 0
         self._epoch = 0
@@ -252,7 +279,7 @@ class Moves:
         uses = self.classes.pop(class_name, None)
         if uses is None or uses.frontier.has_begun:
             self._moves_over += 1
-            self._snapshots_until_s = self._now_s + self.transactions.limit_s
+            self._snapshots_until_s = self._now_s + self.granted_s
 
     def begin(self, touched: Touched) -> Hold:
         """The uses of a command that is about to be sent; an empty hold where it touches nothing that moves.
@@ -300,11 +327,11 @@ class Moves:
     @property
     def is_idle(self) -> bool:
         """Whether the server can be at work on nothing that was sent under this lease or an earlier one."""
-        return self.transactions.is_idle and self._leaving.is_idle
+        return all(each.is_idle for each in (self.transactions, self._committing, self._leaving))
 
     def adopt_lasting(self) -> None:
         """A class is followed that was not: what outlasts its command may use any value of it."""
-        for outlasting in (self.cursors, self.transactions, self._leaving):
+        for outlasting in (self.cursors, self.transactions, self._committing, self._leaving):
             for hold in outlasting.holds():
                 self.adopt(hold)
 
@@ -354,8 +381,16 @@ class Moves:
         if hold.transaction:
             self._keep_transaction(hold)
             return
+        if hold.commits:
+            self._committing.fold()
+            self._committing.keep(hold.commits, hold)
+            return
         self._left += 1
         self._leaving.keep(self._left.to_bytes(8, "big"), hold)
+
+    def leave_unanswered(self) -> None:
+        """A command was sent before anything moves, and no reply will come; one hold is for all such."""
+        self._leaving.keep(_FOLDED, Hold([], self._epoch))
 
     def keep_for(self, hold: Hold, cursor_id: bytes) -> None:
         """The command was carried out; `cursor_id` is empty where it leaves no cursor open."""
@@ -366,17 +401,23 @@ class Moves:
         else:
             hold.end()
 
+    def take_transaction(self, transaction: bytes) -> Hold | None:
+        """What a transaction holds up, also where its commit is tried again; the caller's from now on."""
+        return self.transactions.take(transaction) or self._committing.take(transaction)
+
     def _keep_transaction(self, hold: Hold) -> None:
         if hold.epoch == self._epoch:
+            self.transactions.fold()
             self.transactions.keep(hold.transaction, hold)
         else:
             self.transactions.lose_one(hold.transaction)
             hold.end()
 
     def tick(self, now_s: float) -> None:
-        """About once a second: give up what has ended. The clock goes on while the process is stopped."""
+        """At any time: give up what has ended. The clock goes on while the process is stopped."""
         self._now_s = now_s
-        for outlasting in (self.cursors, self.transactions, self._leaving):
+        self._committing.limit_s = self.transactions.limit_s
+        for outlasting in (self.cursors, self.transactions, self._committing, self._leaving):
             outlasting.tick(now_s)
 
 

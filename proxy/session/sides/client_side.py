@@ -290,6 +290,8 @@ class ClientSide(Side):
         if relies and not moves.is_current():
             raise LeaseAwaited
         if not (is_in_transaction or moves.marks_cursors):
+            if plan.protected and parsed.flags & MORE_TO_COME:
+                moves.leave_unanswered()
             return
         if name != b"getMore" or opened is not Opened.NO:
             named = {} if forms is None else forms.named

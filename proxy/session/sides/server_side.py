@@ -282,6 +282,8 @@ class ServerSide(Side):
             self._searched()
         more_to_come = has_more_to_come(message)
         request = self._answered(message.head, more_to_come=more_to_come)
+        if request.hold is not None and not more_to_come:
+            request.hold.end()  # a move began while the reply arrived; its cursor has no mark
         if sum(map(len, pieces)) > MAX_CLIENT_MESSAGE_BYTES:
             failure = replies.ReplyTooLong()
         if failure is not None:

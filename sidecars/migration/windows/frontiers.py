@@ -7,7 +7,6 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from uuid import uuid4
 
 from bson.codec_options import CodecOptions
-from bson.int64 import Int64
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
@@ -28,6 +27,7 @@ from sealwire.keys.frontier.record import (
     Lease,
     frontier_document,
     leases_pipeline,
+    named_seen,
     outlived_s,
     parse_frontier,
     parse_lease,
@@ -210,13 +210,13 @@ class MongoFrontiers:
         return [each for each in map(parse_lease, found) if each is not None]
 
     def _seen(self) -> int:
-        """The newest generation that any process has read or written, by what they tell."""
-        class_id = self._new.class_id
-        return max((each.seen.get(class_id, 0) for each in self._told({"$match": {}})), default=0)
+        """The newest generation of this move that any process has read or written, by what they tell."""
+        move = self._new.class_id, self._new.key_version
+        return max((each.seen.get(move, 0) for each in self._told({"$match": {}})), default=0)
 
     def _tell(self, generation: int) -> None:
         """Say before values move what was written: no proxy says that it has read it, and a copy may come."""
-        seen = {str(self._new.class_id): Int64(generation)}
+        seen = named_seen({(self._new.class_id, self._new.key_version): generation})
         said = {"$set": {"job": True, "acknowledged": {}, "seen": seen}, "$currentDate": {"renewed": True}}
         self._patiently(
             lambda: self._leases.update_one({"_id": self._name}, said, upsert=True, session=self._session)

@@ -148,11 +148,13 @@ def test_a_lease_is_read_without_trust() -> None:
     times = {"renewed": NOW, "read_at": LATER}
     document = decode(encode({"_id": "a proxy", **times, "acknowledged": told}), aware)
     assert parse_lease(document) == Lease("a proxy", NOW, LATER, {7: 9, 8: 1})
+    seen = {"7-2": 4, "7": 1, "7-x": 1, "7-2-3": 1, "8-1": "a"}
     full = decode(
-        encode({"_id": "a", **times, "acknowledged": {}, "seen": {"7": 4}, "place": "ward:27017"}), aware
+        encode({"_id": "a", **times, "acknowledged": {}, "seen": seen, "place": "ward:27017"}), aware
     )
-    assert parse_lease(full) == Lease("a", NOW, LATER, {}, {7: 4}, "ward:27017")
-    assert parse_lease({**full, "seen": 3, "place": "two\nlines"}) == Lease("a", NOW, LATER, {})
+    assert parse_lease(full) == Lease("a", NOW, LATER, {}, {(7, 2): 4}, "ward:27017")
+    assert parse_lease({**full, "seen": 3, "place": "two\nlines"}) == Lease("a", NOW, LATER, {}, {}, "?")
+    assert parse_lease({**times, "_id": "\x1b[2J", "acknowledged": {}}) == Lease("?", NOW, LATER, {})
     assert parse_lease({**times, "_id": "a", "renewed": 3, "acknowledged": {}}) is None
     assert parse_lease({"_id": "a", "renewed": NOW, "acknowledged": {}}) is None
     assert parse_lease({"_id": "a", **times}) is None

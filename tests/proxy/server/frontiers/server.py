@@ -35,13 +35,12 @@ MOVING_KEYS = [
     OTHER_KEY,
 ]
 MOVING = Keyring(MOVING_KEYS)
-MOVED = Keyring(
-    [
-        data_key(CLASS, CLASS_ID, 1, KeyState.DECRYPT_ONLY),
-        data_key(CLASS, CLASS_ID, 2, KeyState.ACTIVE),
-        OTHER_KEY,
-    ]
-)
+MOVED_KEYS = [
+    data_key(CLASS, CLASS_ID, 1, KeyState.DECRYPT_ONLY),
+    data_key(CLASS, CLASS_ID, 2, KeyState.ACTIVE),
+    OTHER_KEY,
+]
+MOVED = Keyring(MOVED_KEYS)
 BOTH_MOVING = Keyring(
     [
         *MOVING_KEYS[:2],
@@ -95,7 +94,7 @@ class MemoryServer:
 
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     leases: dict[str, tuple[datetime, dict[int, int]]] = field(default_factory=dict)
-    seen: dict[str, Mapping[int, int]] = field(default_factory=dict)
+    seen: dict[str, Mapping[tuple[int, int], int]] = field(default_factory=dict)
     place: str = ""
     documents: dict[int, Document] = field(default_factory=dict)
 
@@ -125,12 +124,12 @@ class MemoryStore:
         self.server.seen[told.proxy] = dict(told.seen)
         return self.server.now
 
-    async def seen(self) -> dict[int, int]:
+    async def seen(self) -> dict[tuple[int, int], int]:
         self._ask("seen")
-        newest: dict[int, int] = {}
+        newest: dict[tuple[int, int], int] = {}
         for proxy in self.server.leases:
-            for class_id, generation in self.server.seen.get(proxy, {}).items():
-                newest[class_id] = max(generation, newest.get(class_id, 0))
+            for key, generation in self.server.seen.get(proxy, {}).items():
+                newest[key] = max(generation, newest.get(key, 0))
         return newest
 
     async def frontiers(self, class_ids: Sequence[int]) -> dict[int, Document]:

@@ -8,6 +8,7 @@ import pytest
 
 from sealwire.keys.frontier.frontier import Form, Frontier
 from sealwire.keys.frontier.record import LEASE_S
+from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.frontiers.feed import (
     MOVING_S,
@@ -27,6 +28,7 @@ from tests.proxy.server.frontiers.server import (
     INSIDE,
     LEAVING,
     MOVED,
+    MOVED_KEYS,
     MOVING,
     MOVING_KEYS,
     OPEN,
@@ -34,6 +36,7 @@ from tests.proxy.server.frontiers.server import (
     OTHER_ID,
     OVER,
     QUIET,
+    data_key,
     document,
 )
 from tests.proxy.server.harness import soon, until
@@ -90,6 +93,32 @@ async def test_the_place_of_frontiers_is_looked_at_again_when_a_move_has_begun_b
     await bench.rounds(2)
     assert bench.known() is None
     assert bench.feed.following is Following.LOST
+
+
+async def test_a_database_that_is_lost_between_two_moves_keeps_no_later_one_from_beginning() -> None:
+    """What was read of the earlier move says nothing of the next."""
+    bench = await following(MOVING, OVER)
+    bench.feed.use_keyring(MOVED)
+    await bench.rounds(2)
+    bench.server.leases.clear()
+    bench.server.documents.clear()
+    await bench.rounds(2)
+    first, second, other = MOVED_KEYS
+    third = data_key(CLASS, CLASS_ID, 3, KeyState.PENDING)
+    bench.feed.use_keyring(Keyring([first, second, third, other]))
+    await bench.rounds(2)
+    assert bench.known() == Frontier(CLASS_ID, 2, 3, walked=None)
+    assert list(bench.told.values()) == [{CLASS_ID: 1}]
+
+
+async def test_a_lease_that_runs_out_while_it_is_renewed_is_lost() -> None:
+    """A command that met that waits until it hears of the next one."""
+    bench = await following()
+    assert bench.store is not None
+    bench.clock.now_s += LEASE_S - 1
+    bench.store.meanwhile = lambda name: bench.later(2.0 if name == "renew" else 0.0)
+    await bench.rounds()
+    assert (bench.connection.lost, bench.feed.following) == (1, Following.LOST)
 
 
 async def test_moves_hear_at_once_of_a_lease_that_has_run_out() -> None:

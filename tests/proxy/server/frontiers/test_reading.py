@@ -35,14 +35,19 @@ PLACE = "0123456789abcdef" * 2
 
 
 def judged(
-    keyring: Keyring, found: dict[str, Any] | None, seen: int = 0, elsewhere: int = 0, place: str = ""
+    keyring: Keyring,
+    found: dict[str, Any] | None,
+    seen: int = 0,
+    elsewhere: int = 0,
+    place: str = "",
+    version: int = 2,
 ) -> Frontier | Loss | None:
     documents = {} if found is None else {CLASS_ID: found}
     answers = judge(
         keyring,
         documents,
         {KEY: seen} if seen else {},
-        Others(place, {CLASS_ID: elsewhere} if elsewhere else {}),
+        Others(place, {(CLASS_ID, version): elsewhere} if elsewhere else {}),
     )
     assert set(answers) <= {CLASS}
     return answers.get(CLASS)
@@ -88,8 +93,9 @@ def test_one_that_is_older_than_what_any_process_has_read_is_not_believed() -> N
     assert judged(MOVING, document(OPEN), elsewhere=OPEN.generation + 1) is Loss.WENT_BACK
     assert judged(MOVING, None, elsewhere=1) is Loss.WENT_BACK
     earlier = document(replace(OPEN, old_version=1)) | {"new": 1}
-    assert judged(MOVING, earlier, elsewhere=OPEN.generation) == FIRST
-    assert judged(MOVING, earlier, elsewhere=OPEN.generation + 1) is Loss.WENT_BACK
+    assert judged(MOVING, earlier, elsewhere=OPEN.generation, version=1) == FIRST
+    assert judged(MOVING, earlier, elsewhere=OPEN.generation) is Loss.WENT_BACK
+    assert judged(MOVING, None, elsewhere=9, version=1) == FIRST
     assert judged(QUIET, None, elsewhere=9) is None
 
 

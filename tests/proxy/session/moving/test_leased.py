@@ -4,17 +4,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from bson import Int64
+from bson import Int64, Timestamp
 
 from sealwire.keys.frontier.frontier import AFTER_ALL, Frontier, Window, position_of
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.session.effects import ToClient, ToServer
-from sealwire.proxy.session.moving.moves import GRACE_S
+from sealwire.proxy.session.effects import LongToClient, ToClient, ToServer
+from sealwire.proxy.session.login.handshake import Topology
+from sealwire.proxy.session.moving.moves import GRACE_S, MAX_TRANSACTION_S, QUIET_TRANSACTION_S
 from sealwire.proxy.session.session import Session
+from sealwire.wire.long_message import PART_BYTES
+from sealwire.wire.op_msg import MORE_TO_COME
 from tests.proxy.session import world
 from tests.proxy.session.moving.talk import acknowledged, asked, cursor, find, insert, sent, waits
-from tests.proxy.session.world import body_of, data_key, envelope, reply, written
+from tests.proxy.session.world import body_of, data_key, envelope, reply, sealed, written
 
 CLASS_ID = world.class_id_of("nhs")
 RETRY, OUTDATED, ABORTED, OUTDATED_SNAPSHOT = 262, 43, 251, 246
@@ -221,3 +224,106 @@ def test_a_cursor_of_before_a_move_is_not_read_on_after_it(leased: Session, *, i
         assert "getMore" in body_of(written(more, ToServer))
     else:
         assert body_of(written(more, ToClient))["code"] == OUTDATED
+
+
+def test_a_commit_that_may_never_have_come_is_held_as_long_as_its_transaction_lasts(leased: Session) -> None:
+    begin_transaction(leased, insert("ann"))
+    begin_to_move(leased)
+    moves = leased.shared.moves
+    sent(leased, END, 2)
+    leased.client_eof()
+    moves.tick(MAX_TRANSACTION_S - 1)
+    assert acknowledged(leased) is None
+    again = Session(leased.shared, Topology(world.OWN_ADDRESS))
+    assert "commitTransaction" in asked(sent(again, END))
+    again.server_data(reply({"ok": 0.0, "code": 91}))
+    assert acknowledged(leased) is None
+    assert "commitTransaction" in asked(sent(again, END, 2))
+    again.server_data(reply({"ok": 1.0}, 2))
+    assert acknowledged(leased) == ALL_OPEN.generation
+    assert moves.is_idle
+
+
+def test_transactions_that_nobody_sees_end_keep_no_other_from_beginning(
+    leased: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those whose commit goes through another process."""
+    monkeypatch.setattr("sealwire.proxy.session.moving.moves._MAX_KEPT", 3)
+    moves = leased.shared.moves
+    for number in range(1, 9):
+        named = {**TRANSACTION, "txnNumber": Int64(number), "startTransaction": True}
+        assert "insert" in asked(sent(leased, {**insert("ann"), **named}, number))
+        leased.server_data(reply({"ok": 1.0, "n": 1}, number))
+        assert len(moves.transactions.holds()) <= 3
+    begin_to_move(leased)
+    assert acknowledged(leased) is None
+    moves.tick(MAX_TRANSACTION_S)
+    assert acknowledged(leased) == ALL_OPEN.generation
+
+
+def test_one_of_another_process_goes_on_once_none_of_before_the_move_can_be_open(leased: Session) -> None:
+    """Even while nobody knows how long the server would let one last now."""
+    moves = leased.shared.moves
+    moves.transactions.limit_s = QUIET_TRANSACTION_S
+    begin_to_move(leased)
+    moves.lose("nhs")
+    moves.forget("nhs")
+    moves.tick(MAX_TRANSACTION_S - 1)
+    command = {**find("ann"), **TRANSACTION}
+    assert body_of(written(sent(leased, command), ToClient))["code"] == OUTDATED_SNAPSHOT
+    moves.tick(MAX_TRANSACTION_S)
+    assert "find" in asked(sent(leased, command, 2))
+
+
+def test_a_move_that_begins_while_a_long_reply_arrives_waits_for_its_end(leased: Session) -> None:
+    documents = [{"nhs_number": sealed("nhs", "ann"), "pad": "p" * 800}] * 1500
+    stream = reply({"cursor": {"firstBatch": documents, "id": Int64(0), "ns": "clinic.patients"}, "ok": 1.0})
+    sent(leased, find("ann"))
+    leased.server_data(stream[: 3 * PART_BYTES])
+    begin_to_move(leased)
+    assert acknowledged(leased) is None
+    assert any(isinstance(effect, LongToClient) for effect in leased.server_data(stream[3 * PART_BYTES :]))
+    assert acknowledged(leased) == ALL_OPEN.generation
+
+
+def test_a_write_without_an_answer_is_known_for_a_while_before_anything_moves(leased: Session) -> None:
+    moves = leased.shared.moves
+    for number in range(1, 4):
+        sent(leased, {**insert("ann"), "writeConcern": {"w": 0}}, number, flags=MORE_TO_COME)
+    begin_to_move(leased)
+    assert acknowledged(leased) is None
+    moves.tick(GRACE_S)
+    assert acknowledged(leased) == ALL_OPEN.generation
+    assert moves.is_idle
+
+
+AT_A_TIME: dict[str, Any] = {"readConcern": {"level": "snapshot", "atClusterTime": Timestamp(5, 1)}}
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_what_reads_at_a_time_of_before_is_refused_once_values_have_moved(
+    leased: Session, *, is_over: bool
+) -> None:
+    low, _ = windows(leased)
+    assert "find" in asked(sent(leased, {**find(low), **AT_A_TIME}))
+    leased.server_data(reply(cursor(0)))
+    move_up_to(leased, low, 5)
+    if is_over:
+        leased.shared.moves.mark_cursors(60.0)
+        leased.shared.moves.forget("nhs")
+    answer = body_of(written(sent(leased, {**find(low), **AT_A_TIME}, 2), ToClient))
+    assert (answer["code"], answer.get("errorLabels")) == (OUTDATED_SNAPSHOT, None)
+    latest = {**find(low), "readConcern": {"level": "snapshot"}}
+    assert "find" in asked(sent(leased, latest, 3))
+
+
+def test_a_connection_that_breaks_holds_up_what_its_command_named_and_no_more(leased: Session) -> None:
+    low, high = windows(leased)
+    sent(leased, find(high))
+    leased.client_eof()
+    low_place, high_place = (position_of(envelope("nhs", name)) for name in (low, high))
+    moves = leased.shared.moves
+    moves.follow("nhs", Frontier(CLASS_ID, 1, 2, 3, Window(low_place, high_place)))
+    assert acknowledged(leased) == 3
+    moves.follow("nhs", Frontier(CLASS_ID, 1, 2, 4, Window(high_place, AFTER_ALL)))
+    assert acknowledged(leased) is None

@@ -85,7 +85,7 @@ def test_what_was_left_is_waited_for_a_while(moves: Moves) -> None:
     for _ in range(2):
         moves.leave(moves.begin({"a": None}))
     moves.follow("a", OPEN)
-    moves.tick(GRACE_S - 0.1)
+    moves.tick(GRACE_S - 1)
     assert acknowledged(moves) is None
     moves.tick(GRACE_S)
     assert acknowledged(moves) == OPEN.generation
