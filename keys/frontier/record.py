@@ -56,7 +56,7 @@ _MAX_SEALED_BYTES: Final = 2 * (MAX_VALUE_BYTES + 64) + MAX_WALKED_BYTES
 def frontier_document(
     frontier: Frontier, cipher: ValueCipher, transaction_s: float = TRANSACTION_S
 ) -> dict[str, Any]:
-    """What is stored; `cipher` is that of the new version, `transaction_s` the server's limit."""
+    """The document that is stored; `cipher` is the new version's, `transaction_s` the server's limit."""
     head = _head(_numbers(frontier), frontier.is_moving)
     return {
         "_id": Int64(frontier.class_id),
@@ -216,7 +216,7 @@ def parse_lease(document: Mapping[str, Any]) -> Lease | None:
 
 
 def _shown(said: object) -> str:
-    """What people read of it: whoever wrote it may mean their terminal."""
+    """The text as people see it: its writer may aim at their terminal."""
     text = str(said)[:MAX_PLACE_CHARACTERS]
     return text if text.isprintable() else "?"
 

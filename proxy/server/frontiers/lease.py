@@ -9,7 +9,7 @@ from sealwire.keys.frontier.record import LEASE_S
 
 
 class Renewal(NamedTuple):
-    """What a renewal tells the server."""
+    """The content of a lease that is renewed."""
 
     proxy: str
     """The lease's name."""

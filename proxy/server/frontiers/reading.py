@@ -18,7 +18,7 @@ Seen = Mapping[tuple[int, int], int]
 
 
 class Others(NamedTuple):
-    """What the rest of the database `sealwire` says of the documents."""
+    """The rest of the database `sealwire`, as far as it tells copies of documents from the documents."""
 
     place: str = ""
     """The UUID of their collection in hexadecimal digits; empty if there is none."""

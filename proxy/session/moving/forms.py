@@ -78,7 +78,7 @@ class Forms:
         return self._sent(new.stored(kind, value), is_clear=new.is_plaintext)
 
     def other_ciphers(self, class_name: str) -> list[ValueCipher]:
-        """What makes envelopes of a class that is not settled, or made them. Raises UnknownKey."""
+        """The ciphers of a class that is not settled, old ones included. Raises UnknownKey."""
         new = pending_version_of(self._keyring, class_name) if self.is_moving(class_name) else None
         versions = self._version(class_name), new
         found = [each.cipher for each in versions if each is not None and not each.is_plaintext]

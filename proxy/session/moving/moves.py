@@ -4,7 +4,7 @@ A use ends with the reply to its command. Where that leaves a cursor open it end
 transaction with that. Transactions are known from their first command on, also while nothing moves: one that
 is open when a class is first followed may have stored any of its values. A connection that breaks before a
 reply says nothing of what the server still does: its use is kept for `GRACE_S`, or for as long as a
-transaction may last. What is never seen to end is given up when the server has long done so itself.
+transaction may last. A use that is never seen to end is given up when the server has long done so itself.
 """
 
 import re
@@ -41,7 +41,7 @@ Touched = Mapping[str, Iterable[Position] | None]
 
 
 class Snapshot(NamedTuple):
-    """What a transaction reads: documents as they were when its first command was sent."""
+    """The documents that a transaction reads: as they were when its first command was sent."""
 
     starts: Mapping[str, Position]
     """By class that moved then, up to where it had."""
@@ -80,7 +80,7 @@ class Hold:
         self.commits = b""
         """The transaction that its command commits; empty for all others."""
         self.snapshot: Snapshot | None = None
-        """What that reads, once its first command was sent."""
+        """The snapshot that it reads, once its first command was sent."""
         self.is_stream = False
         """Whether it is of a change stream, which drivers open again by themselves."""
         self.names_nothing = False
@@ -95,7 +95,7 @@ class Hold:
 
     @property
     def uses(self) -> Sequence[tuple[Uses, UseId]]:
-        """What it holds up."""
+        """Its uses."""
         return self._uses
 
     def joined(self, other: "Hold") -> "Hold":
@@ -138,7 +138,7 @@ class Outlasting:
         return key in self._lost
 
     def lose_one(self, key: bytes) -> None:
-        """What is under this key counts no longer."""
+        """The hold under this key counts no longer."""
         self._lost[key] = self._now_s
         self._end(key)
 
@@ -297,7 +297,7 @@ class Moves:
         return Hold(held, self._epoch)
 
     def snapshot(self, transaction: bytes, *, begins: bool) -> Snapshot:
-        """What the next command of a transaction reads; `begins`: it is the first one.
+        """The snapshot for the next command of a transaction; `begins`: it is the first one.
 
         Raises SnapshotOutdated for one that began by another process, if values may have moved since.
         """
@@ -321,7 +321,7 @@ class Moves:
                     raise SnapshotOutdated
 
     def unknown(self) -> FrontierLost | LeaseAwaited:
-        """What a command meets that uses a class of which nobody knows how far it has moved."""
+        """The error for a command on a class of which nobody knows how far it has moved."""
         return FrontierLost() if self.is_current() else LeaseAwaited()
 
     @property
@@ -336,7 +336,7 @@ class Moves:
                 self.adopt(hold)
 
     def adopt(self, hold: Hold | None = None) -> Hold:
-        """What is under way when a class is first followed may use any value of it.
+        """A command that is under way when a class is first followed may use any value of it.
 
         `hold` is what it has already: it holds more from now on. Without one its cursor has no mark, and is
         outdated with the first window; so what is returned then ends with the reply.
@@ -402,7 +402,7 @@ class Moves:
             hold.end()
 
     def take_transaction(self, transaction: bytes) -> Hold | None:
-        """What a transaction holds up, also where its commit is tried again; the caller's from now on."""
+        """The hold of a transaction, also if its commit is tried again; it is the caller's from now on."""
         return self.transactions.take(transaction) or self._committing.take(transaction)
 
     def _keep_transaction(self, hold: Hold) -> None:

@@ -215,7 +215,7 @@ class _SeveralForms:
         return _put(message, planned, kinds.OBJECT, _enclosed(listed))
 
     def appended(self) -> list[Edit]:
-        """What is put at the ends of lists, after all edits."""
+        """The edits that append to lists, after all others."""
         found = []
         for parents, forms in self._items.items():
             start = parents[-1]
@@ -225,7 +225,7 @@ class _SeveralForms:
         return found
 
     def _ciphers(self, planned: ValueEdit) -> Sequence[ValueCipher]:
-        """What makes the other forms of a value; none if it can have no other."""
+        """The ciphers that make the other forms of a value; none if it can have no other."""
         field_class = planned.field_class
         can_be_stored = planned.value is not None or field_class.stores(planned.kind)
         if field_class.mode is not Mode.DETERMINISTIC or field_class.per is not None or not can_be_stored:

@@ -111,7 +111,7 @@ effort_options = settings(
         type=click.FloatRange(1, MOST_TRANSACTION_S),
         metavar="SECONDS",
         help="Of a deterministic class: how long a transaction may last. For a server that does not say so: "
-        "a mongos, or one that denies getParameter. What the server says counts if it is longer.",
+        "a mongos, or one that denies getParameter. The longer of both counts.",
     ),
 )
 

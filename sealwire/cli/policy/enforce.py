@@ -35,7 +35,7 @@ from sealwire.sidecars.migration.windows.unbegun import require_unbegun
 
 @dataclass(frozen=True, slots=True)
 class Enforcement:
-    """What to install; without options, what was installed is to be removed."""
+    """The wish of a command: options to install, or none to remove what was installed."""
 
     options: Options | None
     versions: bool = False
@@ -171,7 +171,7 @@ def _versioned(policies: PolicySet) -> Iterable[FieldClass]:
 
 
 def _headers(policies: PolicySet, keyring: Keyring) -> dict[str, bytes]:
-    """What every stored value begins with, by class. Raises KeySettingError KEY_STATE; UnknownKey."""
+    """By class, how every stored value begins. Raises KeySettingError KEY_STATE; UnknownKey."""
     headers = {}
     for found in _versioned(policies):
         cipher = keyring.cipher_for(found.name)

@@ -30,7 +30,7 @@ _NOTHING: Final = Seen()
 
 
 class _Value(NamedTuple):
-    """What one value is."""
+    """One value, and its version."""
 
     is_old: bool = False
     is_new: bool = False

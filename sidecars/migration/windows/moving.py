@@ -70,7 +70,7 @@ class Versions(NamedTuple):
     per: bytes | None = None
     """What its contexts depend on, where each has a key, which the form has that is no plaintext."""
     strays: Strays | None = None
-    """What earlier versions have left behind; None: it is not looked for."""
+    """Values that earlier versions have left behind; None: they are not looked for."""
 
     @classmethod
     def of_class(

@@ -82,7 +82,7 @@ class Strays:
         return ids.class_id == self._class_id or ids in self._borrowed
 
     def opened(self, kind: int, value: bytes, within: ContextCiphers | None = None) -> Form | Left:
-        """What one of them holds, or why nobody opens it. `within` a collection, as `new_forms` has it."""
+        """The value of one of them, or why nobody opens it. `within` a collection, as `new_forms` has it."""
         if header_of(kind, value) is None:
             found = _in_clear(self._field_class, kind, value)
             return Left.WRONG_TYPE if found is None else (self._kind, found)

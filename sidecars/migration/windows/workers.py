@@ -198,7 +198,7 @@ def _document(worker: Worker) -> dict[str, Any]:
 
 
 def _parse(document: Mapping[str, Any]) -> Worker | None:
-    """None for a document that is none. Whoever can write there can take it away as well."""
+    """None for a document that is none. A writer of such a document could delete it as well."""
     try:
         seen, read_at = document["seen"], document["read_at"]
         if not (isinstance(seen, datetime) and isinstance(read_at, datetime)):
