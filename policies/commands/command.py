@@ -40,7 +40,7 @@ _FINDING: Final = frozenset(
 )
 """Commands whose filters may name several forms of a value. Definitions are stored, with the newest alone."""
 
-_ALONG_INDEX: Final = (b"hint", b"min", b"max")
+_ALONG_INDEX: Final = frozenset({b"hint", b"min", b"max"})
 """With these, an equality says where in an index the documents lie, and in which order they come."""
 
 Statement = Callable[[Walk, int], None]
@@ -102,9 +102,8 @@ class Command:
 
     def over(self, node: PathNode) -> Walk:
         """The walk among the body's elements, which speak of documents with these covered paths."""
-        use = Use.MATCH
-        if self.name in _FINDING and not any(name in self.arguments for name in _ALONG_INDEX):
-            use = Use.FIND
+        finds = self.name in _FINDING and _ALONG_INDEX.isdisjoint(self.arguments)
+        use = Use.FIND if finds else Use.MATCH
         return Walk(self.draft, node, self.parents, use)
 
     @property
