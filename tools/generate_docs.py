@@ -90,10 +90,14 @@ def _failures() -> str:
         "## Values that cannot be read or written\n\nThe whole reply is withheld: a part of it would be a "
         "wrong answer. The texts are fixed, so that they tell an attacker nothing.\n\n"
         "| code | errmsg |\n|---|---|\n" + "\n".join(rows) + "\n\n"
-        "A command with one of these texts was not sent, so drivers may try it again. In a transaction the "
-        "error has the label `TransientTransactionError`, and the error of its commit "
-        "`UnknownTransactionCommitResult`. The error of a retryable write outside of one has "
-        "`RetryableWriteError`. Others have no label:\n\n" + "".join(f"- {text}\n" for text in retried) + "\n"
+        "Commands that fail with these texts were not sent, so drivers may try them again:\n\n"
+        + "".join(f"- {text}\n" for text in retried)
+        + "\nThe label of such an error depends on the command:\n\n"
+        "| command | label |\n|---|---|\n"
+        "| a command in a transaction | `TransientTransactionError` |\n"
+        "| the commit of a transaction | `UnknownTransactionCommitResult` |\n"
+        "| a retryable write outside of a transaction | `RetryableWriteError` |\n"
+        "| any other | none |\n\n"
         "A commit with code 251 has `TransientTransactionError` if the server has said that the transaction "
         "is aborted. `withTransaction` then runs it again.\n"
     )
