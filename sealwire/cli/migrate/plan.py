@@ -162,7 +162,9 @@ def verify(
         show_table(_COLUMNS, (row for each in found for row in _rows(_Found(each, ""))))
         click.echo("nothing of another form is left" if sound else "values of another form are left")
         for command in repairs:
-            click.echo(f"equality finds a value of the newest version only; to move the others: {command}")
+            click.echo(
+                f"joins and unique indexes know the newest version only; to move other values: {command}"
+            )
     damaged = any(each.damaged for each in found)
     sys.exit(0 if sound and not damaged else EX_NO)
 

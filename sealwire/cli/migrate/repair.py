@@ -147,9 +147,9 @@ def repair(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Move what other versions of deterministic classes have left behind to the version that is right.
 
-    Equality finds a value of a deterministic class in one form only. Values in the form of another version
-    are there after a restore of older data, or when a move has missed them. `verify` counts them. This
-    command reads every document of CLASS, or of each deterministic class that has no pending key, and gives
+    Joins, groups and unique indexes know a value of a deterministic class in one form. Values of another
+    version are there after a restore of older data, or when a move has missed them. `verify` counts them.
+    This command reads every document of CLASS, or of each deterministic class that has no pending key, and gives
     such a value the form of the active version. The application may run: an update is done only if the value
     is still the one that was read. It may be repeated.
 

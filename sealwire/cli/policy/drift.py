@@ -98,7 +98,9 @@ def drift(  # noqa: PLR0913 - one parameter an option
     else:
         show_table(_COLUMNS, (row for report in reports for row in _rows(report)))
         for command in repairs:
-            click.echo(f"equality finds a value of the newest version only; to move the others: {command}")
+            click.echo(
+                f"joins and unique indexes know the newest version only; to move other values: {command}"
+            )
     sys.exit(EX_NO if any(_needs_somebody(report) for report in reports) else 0)
 
 
