@@ -149,9 +149,9 @@ def repair(  # noqa: PLR0913 - one parameter an option
 
     Joins, groups and unique indexes know a value of a deterministic class in one form. Values of another
     version are there after a restore of older data, or when a move has missed them. `verify` counts them.
-    This command reads every document of CLASS, or of each deterministic class that has no pending key, and gives
-    such a value the form of the active version. The application may run: an update is done only if the value
-    is still the one that was read. It may be repeated.
+    This command reads every document of CLASS, or of each deterministic class that has no pending key, and
+    gives such a value the form of the active version. The application may run: an update is done only if the
+    value is still the one that was read. It may be repeated.
 
     A document that a unique index keeps from it has a value that another document has too. It is named by id
     and path, and so is a value whose key is retired, destroyed or unknown: exit code 1.
