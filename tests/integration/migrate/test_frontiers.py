@@ -9,7 +9,7 @@ import pytest
 from pymongo import MongoClient
 
 from sealwire.crypto.cipher import ValueCipher
-from sealwire.keys.errors import DamagedFile
+from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES, TRANSACTION_S, outlived_s
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.direct import connected
@@ -26,8 +26,8 @@ _LATE_S = 4.0
 
 
 @contextmanager
-def frontiers_of(clinic: Clinic) -> Iterator[tuple[MongoClient[Document], Callable[[], MongoFrontiers]]]:
-    """A client of the server, and what makes one more process that moves the class."""
+def frontiers_of(clinic: Clinic) -> Iterator[tuple[MongoClient[Document], Callable[..., MongoFrontiers]]]:
+    """A client of the server, and what makes one more process that moves the class; see `begun_in`."""
     keyring = load_keyring(clinic.keyring, clinic.kek)
     old, new = keyring.cipher_for(NHS), keyring.pending_cipher_for(NHS)
     assert new is not None
@@ -37,7 +37,7 @@ def frontiers_of(clinic: Clinic) -> Iterator[tuple[MongoClient[Document], Callab
         connected(clinic.database.uri()) as client,
         client.start_session(causal_consistency=True) as session,
     ):
-        yield plain, lambda: MongoFrontiers(client, session, ciphers)
+        yield plain, lambda begun_in="": MongoFrontiers(client, session, ciphers, begun_in=begun_in)
 
 
 def test_a_frontier_that_another_process_or_nobody_of_ours_wrote(rotating: Clinic) -> None:
@@ -64,6 +64,47 @@ def test_a_frontier_that_another_process_or_nobody_of_ours_wrote(rotating: Clini
         documents.update_one({}, {"$set": {"moving": False, "new": opened.old_version}})
         with pytest.raises(DamagedFile):
             first.load()
+
+
+def test_a_job_goes_on_by_the_frontiers_that_the_keyring_names(rotating: Clinic) -> None:
+    with frontiers_of(rotating) as (plain, frontiers):
+        first = frontiers()
+        assert first.place() == ""
+        begun = first.begin()
+        place = first.place()
+        assert frontiers(place).load() == begun
+        with pytest.raises(DamagedFile) as caught:
+            frontiers(place[::-1]).load()
+        assert caught.value.reason is KeysReason.ROLLED_BACK
+        (found,) = plain[DATABASE][FRONTIERS].find()
+        plain[DATABASE].drop_collection(FRONTIERS)
+        with pytest.raises(DamagedFile) as caught:
+            frontiers(place).load()
+        assert caught.value.reason is KeysReason.ROLLED_BACK
+        # as a dump is put back, in the middle of the work of a process
+        plain[DATABASE][FRONTIERS].insert_one(found)
+        first.save(begun.opened(b"\0\0\0\x30"))
+        with pytest.raises(DamagedFile) as caught:
+            first.save(begun.opened(b"\0\0\0\x30").moving())
+        assert caught.value.reason is KeysReason.ROLLED_BACK
+
+
+def test_what_was_written_is_told_before_values_move_if_no_proxy_would(rotating: Clinic) -> None:
+    with frontiers_of(rotating) as (plain, frontiers):
+        first = frontiers()
+        begun = first.begin()
+        assert first.leases() == []
+        (found,) = plain[DATABASE][FRONTIERS].find()
+        opened = begun.opened(b"\0\0\0\x30")
+        first.save(opened)
+        assert plain[DATABASE][LEASES].count_documents({}) == 0
+        first.save(opened.moving())
+        assert first.leases() == []
+        assert frontiers().load() == opened.moving()
+        plain[DATABASE][FRONTIERS].replace_one({}, found)
+        with pytest.raises(DamagedFile) as caught:
+            frontiers().load()
+        assert caught.value.reason is KeysReason.ROLLED_BACK
 
 
 def test_a_move_begins_where_the_class_s_key_turned_since_the_last_one(rotating: Clinic) -> None:
