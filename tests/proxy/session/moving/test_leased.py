@@ -244,6 +244,7 @@ def test_a_commit_that_may_never_have_come_is_held_as_long_as_its_transaction_la
     assert moves.is_idle
 
 
+@pytest.mark.plain_core("its limit is part of the compiled code")
 def test_transactions_that_nobody_sees_end_keep_no_other_from_beginning(
     leased: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
