@@ -262,7 +262,8 @@ def _alerts(stage: GovernanceStage, rule: str) -> list[dict[str, Any]]:
 
 def _signed_lines(stage: GovernanceStage) -> int:
     """For how many lines the last checkpoint vouches: each has that number in a line of its own."""
-    text = (stage.folder / "audit.jsonl.checkpoints").read_text(encoding="utf-8")
+    checkpoints = stage.folder / "audit.jsonl.checkpoints"
+    text = checkpoints.read_text(encoding="utf-8") if checkpoints.exists() else ""
     return max((int(line) for line in text.splitlines() if line.isdigit()), default=0)
 
 
