@@ -134,14 +134,14 @@ class Races:
         self._patiently(lambda: _inserted(rows, value))
         until = time.monotonic() + self._transaction_s
         while time.monotonic() < until and self._side(value) is not Side.BEFORE:
-            assert self._patiently(lambda: rows.count_documents({FIELD: value})) == 1, "a value is lost"
+            assert self._patiently(lambda: rows.count_documents(_by_one_form(value))) == 1, "a value is lost"
         return True
 
     def _counted(self, rows: Rows, value: str) -> bool:
         """Found from the moment on in which it was found first."""
         until, found = time.monotonic() + self._transaction_s, 0
         while time.monotonic() < until:
-            now = self._patiently(lambda: rows.count_documents({FIELD: value}))
+            now = self._patiently(lambda: rows.count_documents(_by_one_form(value)))
             assert now >= found, "a value is lost"
             found = now
         return False
@@ -201,6 +201,11 @@ def _stored(value: str) -> tuple[int, bytes]:
     element = find_element(raw, 0, b"v")
     assert element is not None
     return element.kind, raw[element.value : element.end]
+
+
+def _by_one_form(value: str) -> Document:
+    """A filter that names the valid form alone: by others it would find a value without waiting."""
+    return {FIELD: {"$all": [value]}}
 
 
 def _inserted(rows: Rows, value: str) -> bool:
