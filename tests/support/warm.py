@@ -27,6 +27,8 @@ from typing import IO, Any, Final, NoReturn
 
 SEALWIRE: Final = (sys.executable, "-m", "sealwire")
 _INT: Final = struct.Struct("=i")
+_OTHER_CODE: Final = frozenset({"COVERAGE_PROCESS_START", "PYTHONPATH"})
+"""Variables by which a process runs other code than has been imported."""
 
 
 class WarmProcess(subprocess.Popen[Any]):
@@ -39,7 +41,8 @@ class WarmProcess(subprocess.Popen[Any]):
         _, preexec, _, passed, cwd, env, _, _, shell, *rest = more
         fds, new_session = rest[:6], rest[-2]
         words = list(map(str, arguments)) if not isinstance(arguments, str) else []
-        unusual = preexec or passed or shell or "COVERAGE_PROCESS_START" in (env or os.environ)
+        environ = os.environ if env is None else env
+        unusual = preexec or passed or shell or not _OTHER_CODE.isdisjoint(environ)
         if unusual or tuple(words[:3]) != SEALWIRE:
             super()._execute_child(arguments, *more)  # type: ignore[misc]
             return
