@@ -86,7 +86,7 @@ class Ledger:
     def jobs(self) -> list[Job]:
         """All of them, the newest first, but for those of keys that open nothing any more. Raises JobDamaged.
 
-        Who writes there can delete a job as well as name such a key.
+        A writer of such a document could delete a job as well.
         """
         found = [self._job(each) for each in self._jobs.find({}) if not self._has_ended_key(each)]
         return sorted(found, key=lambda job: job.created, reverse=True)

@@ -32,7 +32,7 @@ def require_no_value(key: DataKey, keyring: Keyring, policy: Path | None, uri: s
     Cost:    reads every document of the covered collections
     """
     if policy is None:
-        text = f"whether class {key.class_name} is deterministic stands in the policy, and none was given"
+        text = f"the policy says whether class {key.class_name} is deterministic, and none was given"
         hint = "give --policy; or --no-sweep, if the data of the class is gone"
         raise KeySettingError(KeysReason.POLICY, text, hint)
     policies = read_policy(policy)

@@ -9,6 +9,7 @@ from typing import Final
 
 from sealwire.crypto.envelope import (
     SUBTYPE,
+    TYPE_OFFSET,
     EnvelopeHeader,
     EnvelopeMode,
     is_of_context,
@@ -30,14 +31,12 @@ _CLASS_BYTES: Final = 8
 """Magic, format, mode and class id: how the envelopes of a class's own keys begin."""
 _LENGTH_BYTES: Final = 4
 """They stand before the subtype of a BSON Binary."""
-_VERSION_BYTES: Final = 12
-"""The same with the key version."""
 
 
 def marker_of(ids: KeyIds) -> bytes:
     """How an envelope of a key begins inside a BSON Binary: with the subtype."""
     header = EnvelopeHeader(EnvelopeMode.DETERMINISTIC, *ids, kinds.STRING)
-    return bytes((SUBTYPE,)) + serialize_header(header)[:_VERSION_BYTES]
+    return bytes((SUBTYPE,)) + serialize_header(header)[:TYPE_OFFSET]
 
 
 class Strays:
