@@ -5,20 +5,25 @@ what that does. `dry_run` does all of it but the writing. Proxies see the change
 again: after `keys.refresh_s`, or at once when they meet a key that they do not have.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from sealwire.crypto.envelope import MAX_ID
-from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
+from sealwire.keys.errors import KeyringBusy, KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.kek.kek import KeyEncryptionKey
 from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key, whole_seconds
 from sealwire.keys.keyring.file import change_keys
 from sealwire.keys.keyring.record import MAX_VERSIONS
 from sealwire.keys.keyring.states import KeyEvent, move
 from sealwire.keys.keyring.store import KeyringStore
+
+_WAITS_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Between the tries of a job while somebody else writes the keyring: jobs of two classes may end together."""
 
 
 def rotate(
@@ -68,6 +73,7 @@ def begin_move(
     To be called once its first frontier is on the server, and before its first window opens. `place` is the
     UUID of the collection of frontiers in hexadecimal digits: a copy that is put back is another collection.
     From then on a proxy refuses the class when it finds no frontier there, and the key cannot be cancelled.
+    Waits about 3 s for somebody else who writes the keyring.
 
     Raises UnknownKey CLASS_UNKNOWN; KeySettingError KEY_STATE: nothing is pending, or by another place.
     """
@@ -84,7 +90,7 @@ def begin_move(
             )
         return (*older, replace(pending, begun_in=place))
 
-    return _change_class(keyring, kek, class_name, change, now, dry_run=False)[-1]
+    return _patiently(lambda: _change_class(keyring, kek, class_name, change, now, dry_run=False))[-1]
 
 
 def activate(
@@ -95,7 +101,7 @@ def activate(
     *,
     dry_run: bool = False,
 ) -> DataKey:
-    """Make the pending key of a class its active one, once all of its data has moved.
+    """Make the pending key of a class its active one, once all of its data has moved; waits as `begin_move`.
 
     Raises UnknownKey CLASS_UNKNOWN; KeySettingError KEY_STATE: nothing is pending.
     """
@@ -104,7 +110,7 @@ def activate(
         *older, pending = versions
         return (*_replaced(older), move(pending, KeyEvent.ACTIVATED))
 
-    return _change_class(place, kek, class_name, change, now, dry_run=dry_run)[-1]
+    return _patiently(lambda: _change_class(place, kek, class_name, change, now, dry_run=dry_run))[-1]
 
 
 def cancel(
@@ -208,6 +214,15 @@ def _change_class(
 
     change_keys(place, kek, change_all, now, dry_run=dry_run)
     return changed
+
+
+def _patiently(change: Callable[[], tuple[DataKey, ...]]) -> tuple[DataKey, ...]:
+    for wait_s in _WAITS_S:
+        try:
+            return change()
+        except KeyringBusy:
+            time.sleep(wait_s)
+    return change()
 
 
 def _replaced(versions: Sequence[DataKey]) -> tuple[DataKey, ...]:

@@ -32,7 +32,13 @@ _DUPLICATE = ("keyPattern", "keyValue")
 MOST_TRIES = 6
 """Of one command while classes move: each waits some seconds already, in the proxy."""
 
-_MOVING = {43: "a field has begun to move", 262: "a field moves to another key"}
+_MOVES = "a field moves to another key"
+_MOVING: dict[int, tuple[str, ...]] = {
+    43: ("a field has begun to move",),
+    246: ("a field has moved to another key",),
+    251: (_MOVES,),
+    262: (_MOVES, "Sealwire cannot see at the moment whether a field moves"),
+}
 """By code, how the texts begin of what may be sent again: a driver or its user does so."""
 
 T = TypeVar("T")
@@ -69,8 +75,8 @@ class TryAgain(Exception):
 
 def is_of_a_move(error: OperationFailure) -> bool:
     """Whether a command fails only because classes move."""
-    begin = _MOVING.get(error.code or 0)
-    return begin is not None and str((error.details or {}).get("errmsg", "")).startswith(begin)
+    text = str((error.details or {}).get("errmsg", ""))
+    return text.startswith(_MOVING.get(error.code or 0, ()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sealwire.keys.errors import KeysError, KeySettingError, KeysReason, UnknownKey
+from sealwire.keys.errors import KeyringBusy, KeysError, KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.keyring import turning
 from sealwire.keys.keyring.borrowing import borrow
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.ending import announce, cancel, destroy, retire, take_back
 from sealwire.keys.keyring.file import create_keyring, load_keyring, open_record, read_record, seal_record
 from sealwire.keys.keyring.record import serialize_record
+from sealwire.keys.keyring.store import FileStore
 from sealwire.keys.keyring.turning import activate, change_version, rotate
 from tests.keys.samples import NOW, local_kek
 
@@ -272,6 +273,45 @@ def test_a_move_that_has_begun_is_written_down_and_not_cancelled(path: Path) -> 
     with pytest.raises(KeySettingError) as caught:
         turning.begin_move(path, KEK, "nhs", PLACE, LATER)
     assert reason_of(caught) is KeysReason.KEY_STATE
+
+
+class Busy(FileStore):
+    """A keyring that another job changes just before it is replaced, so many times."""
+
+    def __init__(self, path: Path, changes: int) -> None:
+        super().__init__(path)
+        self.changes = changes
+
+    def replace(self, old: bytes, new: bytes) -> None:
+        if self.changes > 0:
+            self.changes -= 1
+            (path := Path(str(self))).write_bytes(serialize_record(seal_record(keys_of(path), 9, KEK, LATER)))
+        super().replace(old, new)
+
+
+@pytest.mark.parametrize("step", ["begin", "end"])
+def test_a_job_waits_for_others_that_write_the_keyring(
+    path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    rotate(path, KEK, {"nhs": True}, LATER)
+
+    def take(busy: Busy) -> None:
+        if step == "begin":
+            turning.begin_move(busy, KEK, "nhs", PLACE, LATER)
+        else:
+            activate(busy, KEK, "nhs", LATER)
+
+    take(Busy(path, 3))
+    assert len(waits) == 3
+    if step == "begin":
+        assert load_keyring(path, KEK).begun == {"nhs": PLACE}
+    else:
+        assert states(path) == ["decrypt-only", "active"]
+    rotate(path, KEK, {"first": True}, LATER)
+    with pytest.raises(KeyringBusy):
+        turning.begin_move(Busy(path, 99), KEK, "first", PLACE, LATER)
 
 
 def test_only_a_pending_key_is_cancelled_and_only_a_cancelled_one_renewed(path: Path) -> None:
