@@ -2,7 +2,8 @@
 
 A round is: renew the lease, with what is acknowledged; then read the frontiers; then let them count. Whoever
 moves data reads the leases after it wrote a frontier, so it waits for this process, or this process has read
-that frontier.
+that frontier. While a class moves, most rounds only read, under the lease that stands: they have nothing to
+tell, and a renewal is a write.
 
 Theory of operation. `keys.frontier` has the construction, tests/keys/frontier its model.
 
@@ -223,20 +224,17 @@ class FrontierFeed:
             await within(self._wake.wait(), self.pause_s())
 
     async def round(self, store: FrontierStore) -> None:
-        """Renew, read, and let it count. Raises nothing that a server can cause. Cost: two round trips."""
+        """Renew if that is due, read, and let it count. Raises nothing that a server can cause.
+
+        Cost: two round trips, one of them a write; or one
+        """
         self.check()
-        proxy, keyring, sent_at_s = self._lease.proxy, self._keyring, self._clock()
-        acknowledged = self._classes.acknowledged(self._lease.told)
-        told = Renewal(proxy, acknowledged, dict(self._classes.seen))
+        proxy, keyring, renewed = self._lease.proxy, self._keyring, None
         try:
-            renewed = await store.renew(told, is_first=not self._lease.is_registered)
-            self.check()  # it may have run out meanwhile, and commands have met that
-            if proxy != self._lease.proxy:
-                return
-            if not self._lease.renew(renewed, acknowledged, sent_at_s):
-                self._start_over()
-                return
-            self._set_alarm()
+            if self._lease.is_due(self._to_tell(), self._clock()):
+                renewed = await self._renew(store)
+                if renewed is None:
+                    return
             documents = await store.frontiers(class_ids(keyring))
             if not self._follows or set(keyring.begun.values()) - {self._others.place}:
                 self._others = Others(await store.place(), await store.seen())
@@ -251,18 +249,38 @@ class FrontierFeed:
             self._remember_moves(documents, renewed)
             self._take(documents)
 
+    async def _renew(self, store: FrontierStore) -> datetime | None:
+        """The server's time of it; None where what was known cannot be relied on. Raises StoreProblem."""
+        told, sent_at_s = self._to_tell(), self._clock()
+        renewed = await store.renew(told, is_first=not self._lease.is_registered)
+        self.check()  # it may have run out meanwhile, and commands have met that
+        if told.proxy != self._lease.proxy:
+            return None
+        if not self._lease.renew(renewed, told, sent_at_s):
+            self._start_over()
+            return None
+        self._set_alarm()
+        return renewed
+
+    def _to_tell(self) -> Renewal:
+        acknowledged = self._classes.acknowledged(self._lease.told.acknowledged)
+        return Renewal(self._lease.proxy, acknowledged, dict(self._classes.seen))
+
     def pause_s(self) -> float:
         """How long to wait for the next round, unless something happens."""
         if self._problem or not self._follows:
             return RETRY_S
-        if self._classes.acknowledged(self._lease.told) != self._lease.told:
+        if self._to_tell() != self._lease.told:
             return 0.0
         if self._classes.is_moving:
             return MOVING_S
         return PENDING_S if self._classes.names else QUIET_S
 
     def _remember_moves(self, documents: Mapping[int, Document], now: datetime | None) -> None:
-        """For how long cursors and transactions may go on that began before; `now` by the server's clock."""
+        """For how long cursors and transactions may go on that began before; `now` by the server's clock.
+
+        Where that is not known, the next renewal says it.
+        """
         for document in documents.values():
             moved = document.get("confirmed")
             if isinstance(moved, datetime) and now is not None:

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple, final
+from typing import Final, NamedTuple, final
 from uuid import uuid4
 
 from sealwire.keys.frontier.record import LEASE_S
+
+RENEW_S: Final = 0.5
+"""After so long a lease is renewed that has nothing else to tell."""
 
 
 class Renewal(NamedTuple):
@@ -31,12 +34,16 @@ class OwnLease:
         self.proxy = str(uuid4())
         self.is_registered = False
         """Whether it is on the server."""
-        self.told: dict[int, int] = {}
-        """By class id, what the server was told last."""
+        self.told = Renewal(self.proxy)
+        """What the server was told last."""
         self.valid_until_s = 0.0
         self._renewed: datetime | None = None
 
-    def renew(self, renewed: datetime | None, told: dict[int, int], sent_at_s: float) -> bool:
+    def is_due(self, told: Renewal, now_s: float) -> bool:
+        """Whether to renew it now: it has something else to tell, or was renewed a while ago."""
+        return not self.is_registered or told != self.told or now_s >= self.valid_until_s - LEASE_S + RENEW_S
+
+    def renew(self, renewed: datetime | None, told: Renewal, sent_at_s: float) -> bool:
         """The server's answer to a renewal that was sent then. False: the lease is not to be relied on.
 
         That is so where the document has gone, and where by the server's clock it had run out in between: the

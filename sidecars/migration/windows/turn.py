@@ -32,7 +32,7 @@ OPEN_S: Final = 0.15
 LEAST_MOVING_S: Final = 0.075
 """How long it moves at least, however slowly they let it go."""
 _POLLS_S = (0.005, 0.01, 0.01, 0.02, 0.02, 0.05, 0.1, 0.2)
-"""Between two looks at the leases. A proxy that follows a move renews its own about every 20 ms."""
+"""Between two looks at the leases. A proxy that follows a move reads the frontier about every 20 ms."""
 PATIENCE_S = (0.15, 0.15, 0.3, 0.6, 1.2, 2.0)
 """A window that is not let go for so long is withdrawn: the application waits for it, perhaps with what holds
 it up. The more often in a row, the longer: a class that is always in use has to move as well."""

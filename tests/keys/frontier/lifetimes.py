@@ -14,9 +14,9 @@ A `World` says what clients do and which faults come, each once and at any momen
 away. `Explorer.explore` raises WrongAnswer, with the steps that lead to it, in these cases: a client gets a
 wrong answer, an old form is left, or a state is reached from which the move and the clients cannot end.
 
-Simplified: a proxy that runs well renews in time; it loads the keyring when it renews; the renewal and the
-reading of the frontier are one step; a proxy whose client is done holds nothing up. Each client has one
-operation, and proxy 0 is the only one that fails. All clocks run at one rate. Not in it: cursors, change
+Simplified: a proxy that runs well renews in time; it loads the keyring when it renews; a renewal and the
+reading of the frontier behind it are one step; a proxy whose client is done holds nothing up. Each client has
+one operation, and proxy 0 is the only one that fails. All clocks run at one rate. Not in it: cursors, change
 streams, windows that are withdrawn, routers, and a second class.
 """
 
@@ -464,6 +464,8 @@ class Explorer:
             yield f"{name} starts over", self._started_over(state, number, proxy)
         elif proxy.status is Status.RUNNING:
             yield f"{name} renews and reads {state.frontier}", self._renewed(state, number, proxy)
+        if proxy.status is Status.RUNNING and proxy.age != NONE and _is_current(proxy):
+            yield f"{name} reads {state.frontier}", self._read(state, number, proxy, state.told)
 
     def _started_over(self, state: State, number: int, proxy: Proxy) -> State:
         """Under another name; what relied on the old lease is cut."""
@@ -485,7 +487,12 @@ class Explorer:
         if not proxy.is_copy:
             proxy = proxy._replace(stage=state.stage)
         told = max(state.told, proxy.seen) if self._remembers else 0
-        after = state._replace(told=told)
+        renewed = proxy._replace(age=0, acknowledged=acknowledged)
+        return self._read(state._replace(told=told), number, renewed, told)
+
+    def _read(self, state: State, number: int, proxy: Proxy, told: int) -> State:
+        """It reads the frontier, under the lease that stands."""
+        after = state
         generation = state.frontier
         active, within = divmod(proxy.stage, 3)
         known, seen = generation, max(proxy.seen, generation) if self._goes_back else 0
@@ -500,8 +507,7 @@ class Explorer:
         if within == QUIET and not self._keeps(Weakness.COMMITS_WHAT_IT_LOST):
             # what was lost is remembered only while the class moves
             after = after.with_client(number, after.clients[number]._replace(is_lost=False))
-        renewed = proxy._replace(age=0, acknowledged=acknowledged, known=known, seen=seen)
-        return after.with_proxy(number, renewed)
+        return after.with_proxy(number, proxy._replace(known=known, seen=seen))
 
     @property
     def _goes_back(self) -> bool:

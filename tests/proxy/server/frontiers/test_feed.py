@@ -18,6 +18,7 @@ from sealwire.proxy.server.frontiers.feed import (
     Following,
     steady_clock,
 )
+from sealwire.proxy.server.frontiers.lease import RENEW_S
 from tests.proxy.server.frontiers.bench import Bench, following
 from tests.proxy.server.frontiers.server import (
     BOTH_MOVING,
@@ -46,6 +47,24 @@ async def test_it_registers_before_it_reads() -> None:
     bench = await following()
     assert bench.store is not None
     assert bench.store.asked[:2] == ["renew", "frontiers"]
+
+
+async def test_between_renewals_it_only_reads_while_a_class_moves_and_has_something_to_tell_at_once() -> None:
+    bench = await following(MOVING, CLOSED)
+    assert bench.store is not None
+    bench.store.asked.clear()
+    await bench.rounds(3)
+    assert bench.store.asked == ["frontiers"] * 3
+    bench.server.put(replace(CLOSED, generation=CLOSED.generation + 2))
+    await bench.rounds()
+    assert bench.feed.pause_s() == 0.0
+    bench.store.asked.clear()
+    await bench.rounds(2)
+    assert bench.store.asked == ["renew", "frontiers", "frontiers"]
+    bench.later(RENEW_S)
+    bench.store.asked.clear()
+    await bench.rounds(2)
+    assert bench.store.asked == ["renew", "frontiers", "frontiers"]
 
 
 async def test_a_class_is_lost_until_the_frontier_was_read() -> None:
@@ -90,6 +109,7 @@ async def test_the_place_of_frontiers_is_looked_at_again_when_a_move_has_begun_b
     assert bench.known() == FIRST
     bench.server.place = "cd" * 16
     del bench.server.leases[next(iter(bench.server.leases))]  # it was put back with all of its database
+    bench.later(RENEW_S)
     await bench.rounds(2)
     assert bench.known() is None
     assert bench.feed.following is Following.LOST
@@ -102,6 +122,7 @@ async def test_a_database_that_is_lost_between_two_moves_keeps_no_later_one_from
     await bench.rounds(2)
     bench.server.leases.clear()
     bench.server.documents.clear()
+    bench.later(RENEW_S)
     await bench.rounds(2)
     first, second, other = MOVED_KEYS
     third = data_key(CLASS, CLASS_ID, 3, KeyState.PENDING)

@@ -5,6 +5,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.frontiers.feed import (
     Following,
 )
+from sealwire.proxy.server.frontiers.lease import RENEW_S
 from tests.proxy.server.frontiers.bench import following
 from tests.proxy.server.frontiers.server import (
     CLASS,
@@ -43,6 +44,7 @@ async def test_a_lease_lasts_from_the_moment_before_its_renewal() -> None:
     bench = await following(MOVING, OPEN)
     assert bench.store is not None
     bench.store.meanwhile = lambda name: bench.later(LEASE_S - 1) if name == "renew" else None
+    bench.later(RENEW_S)
     await bench.rounds()
     bench.store.meanwhile = lambda _name: None
     assert bench.known() == OPEN
@@ -71,6 +73,7 @@ async def test_a_renewal_that_ends_after_the_lapse_is_not_taken_up() -> None:
             bench.feed.check()
 
     bench.store.meanwhile = lapse
+    bench.later(RENEW_S)
     await bench.rounds()
     assert bench.store.asked[-1] == "renew"
     assert bench.known() is None
@@ -89,6 +92,7 @@ async def test_a_lease_that_was_deleted_is_not_made_again() -> None:
     bench = await following(MOVING, OPEN)
     (first,) = bench.told
     bench.server.leases.clear()
+    bench.later(RENEW_S)
     await bench.rounds()
     assert (bench.known(), bench.told) == (None, {})
     await bench.rounds()
@@ -99,6 +103,7 @@ async def test_a_lease_that_was_deleted_is_not_made_again() -> None:
 async def test_the_servers_clock_counts_where_the_own_stood_still() -> None:
     bench = await following(MOVING, OPEN)
     bench.server.later(LEASE_S)
+    bench.later(RENEW_S)
     await bench.rounds()
     assert (bench.known(), bench.connection.lost) == (None, 1)
 
