@@ -40,9 +40,6 @@ _FINDING: Final = frozenset(
 )
 """Commands whose filters may name several forms of a value. Definitions are stored, with the newest alone."""
 
-_ALONG_INDEX: Final = frozenset({b"hint", b"min", b"max"})
-"""With these, an equality says where in an index the documents lie, and in which order they come."""
-
 Statement = Callable[[Walk, int], None]
 """Plan the document at an offset; the walk is among the documents."""
 
@@ -102,8 +99,10 @@ class Command:
 
     def over(self, node: PathNode) -> Walk:
         """The walk among the body's elements, which speak of documents with these covered paths."""
-        finds = self.name in _FINDING and _ALONG_INDEX.isdisjoint(self.arguments)
-        use = Use.FIND if finds else Use.MATCH
+        found = self.arguments
+        # with these, an equality says where in an index the documents lie, and in which order they come
+        along_index = b"hint" in found or b"min" in found or b"max" in found
+        use = Use.MATCH if along_index or self.name not in _FINDING else Use.FIND
         return Walk(self.draft, node, self.parents, use)
 
     @property
