@@ -51,7 +51,7 @@ def store(walk: Walk, element: Element, node: PathNode) -> None:
         value = _coerced(walk.buf, element, field_class)
         if value is None:
             raise wrong_type(node)
-        _check_zero(walk.buf, element, node, field_class)
+        _check_zero(walk.buf, element, node)
     _add(walk, element, node, Use.STORE, value)
 
 
@@ -86,7 +86,7 @@ def match(walk: Walk, element: Element, node: PathNode, place: FormPlace = FormP
                 raise wrong_type(node)
             validate_value(walk.buf, element)
         elif walk.use is Use.SEED:
-            _check_zero(walk.buf, element, node, field_class)
+            _check_zero(walk.buf, element, node)
     note_comparison(walk.draft, node)
     _add(walk, element, node, Use.MATCH, value, place)
 
@@ -187,11 +187,9 @@ def _check_random(buf: bytes, element: Element, node: PathNode) -> None:
         raise Refusal(Reason.TYPE, path=node.path, rule="an empty timestamp")
 
 
-def _check_zero(buf: bytes, element: Element, node: PathNode, field_class: FieldClass) -> None:
-    """Refuse to store a double that would come back as another: -0.0 has the ciphertext of 0.0."""
-    if field_class.value_type is ValueType.DOUBLE and is_negative_zero(
-        element.kind, buf[element.value : element.end]
-    ):
+def _check_zero(buf: bytes, element: Element, node: PathNode) -> None:
+    """Refuse to store a number that would come back as another: -0.0 becomes the 0 that it equals."""
+    if is_negative_zero(element.kind, buf[element.value : element.end]):
         raise Refusal(Reason.TYPE, path=node.path, rule="-0.0")
 
 

@@ -173,7 +173,7 @@ class AwaitedRequests:
         return self._requests.get(request_id)
 
     def answer(self, response_to: int, reply_id: int, *, more_to_come: bool) -> Request | None:
-        """The request that a reply answers, or None when there is none.
+        """The request that a reply answers, or None when there is none, or when the next one would answer two.
 
         In an exhaust stream each reply answers the one before it (OP_MSG, exhaustAllowed); a server that
         keeps naming the first request is understood as well. Cost: O(1).
@@ -186,6 +186,8 @@ class AwaitedRequests:
             self._streams.pop(other, None)
             self._requests.pop(other, None)
         if more_to_come:
+            if reply_id in self._requests:
+                return None
             self._requests[response_to] = self._requests[reply_id] = request
             self._streams[response_to] = reply_id
             self._streams[reply_id] = response_to

@@ -238,7 +238,7 @@ def class_value(
     """
     if header_of(kind, value) is not None:
         return None
-    if value_type is ValueType.DOUBLE and is_negative_zero(kind, value):
+    if is_negative_zero(kind, value):
         return None  # it would come back as 0.0
     found = coerce(kind, value, value_type)
     if found is None or domain is None or domain.holds(read_stored(value_type.kind, found)):

@@ -40,6 +40,12 @@ def test_a_reply_to_nobody_leaves_what_is_awaited() -> None:
     assert awaited.answer(1, 90, more_to_come=False) is requests[1]
 
 
+def test_a_stream_takes_no_id_of_another_request() -> None:
+    awaited, requests = awaiting(1, 2)
+    assert awaited.answer(1, 2, more_to_come=True) is None
+    assert awaited.find(2) is requests[2]
+
+
 @pytest.mark.parametrize("chained", [True, False])
 def test_a_stream_remembers_two_ids_at_most_and_forgets_both_at_its_end(chained: bool) -> None:
     awaited, requests = awaiting(1, 2)
