@@ -50,9 +50,15 @@ def plan_document(walk: Walk, start: int, node: PathNode) -> None:
             if kind in (kinds.OBJECT, kinds.ARRAY, kinds.JAVASCRIPT_WITH_SCOPE, kinds.BOOL, kinds.BIN_DATA):
                 # of these, not all is known once their extent is
                 validate_value(walk.buf, cursor.element(name))
-            if has_dot(name) and node.child(name.split(b".", 1)[0]) is not None:
-                # it reads like a covered path and is none: stored as a name, no path would reach it
+            if has_dot(name) and _reads_like_path(name, node):
+                # stored as a name, no path would reach it
                 raise Refusal(Reason.SHAPE, path=node.path, rule="a field name with a dot")
+
+
+def _reads_like_path(name: bytes, node: PathNode) -> bool:
+    """Whether a name with dots begins as a covered path does, behind indexes."""
+    first = next((part for part in name.split(b".") if not is_transparent(part)), None)
+    return first is not None and node.child(first) is not None
 
 
 def plan_value(walk: Walk, element: Element, node: PathNode) -> None:
