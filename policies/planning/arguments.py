@@ -119,5 +119,11 @@ def text_of(buf: bytes, part: Element) -> bytes:
 
 
 def string_of(buf: bytes, element: Element) -> str:
-    """A string element's text; a name that is not UTF-8 keeps its bytes as surrogates and matches nothing."""
-    return string_bytes(buf, element).decode("utf-8", "surrogateescape")
+    """A name that is a string element; what is not UTF-8 keeps its bytes as surrogates and matches nothing.
+
+    Raises Refusal(SHAPE) for one with NUL in it: a server that reads it to there would take another.
+    """
+    name = string_bytes(buf, element)
+    if b"\0" in name:
+        raise Refusal(Reason.SHAPE, rule="a name with NUL in it")
+    return name.decode("utf-8", "surrogateescape")

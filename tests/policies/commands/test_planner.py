@@ -99,6 +99,25 @@ def test_a_command_needs_a_name_and_a_database() -> None:
         assert caught.value.reason is Reason.SHAPE
 
 
+NUL: list[dict[str, Any]] = [
+    {"find": "wards\0", "$db": "clinic"},
+    {"find": "patients\0x", "$db": "clinic"},
+    {"find": "wards", "$db": "clinic\0x"},
+    {"aggregate": "wards", "pipeline": [{"$unionWith": "a\0b"}], "cursor": {}, "$db": "clinic"},
+    {"aggregate": "wards", "pipeline": [{"$out": {"db": "a\0", "coll": "b"}}], "cursor": {}, "$db": "clinic"},
+    {"bulkWrite": 1, "ops": [], "nsInfo": [{"ns": "clinic.wards\0"}], "$db": "admin"},
+    {"renameCollection": "clinic.wards\0", "to": "clinic.x", "$db": "admin"},
+]
+
+
+@pytest.mark.parametrize("command", NUL)
+def test_a_name_with_nul_in_it_is_refused_wherever_it_stands(command: dict[str, Any]) -> None:
+    """A server that reads a name to its NUL would take another collection than Sealwire has judged."""
+    with pytest.raises(Refusal) as caught:
+        plan_command(POLICY, encode(command), 0)
+    assert caught.value.reason is Reason.SHAPE
+
+
 @pytest.mark.parametrize("twice", [{"find": "patients"}, {"filter": {}}, {"$db": "other"}, {"unheardOf": 1}])
 def test_an_argument_that_stands_twice_is_refused_on_any_collection(twice: dict[str, Any]) -> None:
     first, second = encode({"find": "wards", "filter": {}, "unheardOf": 1, "$db": "clinic"}), encode(twice)
