@@ -173,7 +173,7 @@ class AwaitedRequests:
         return self._requests.get(request_id)
 
     def answer(self, response_to: int, reply_id: int, *, more_to_come: bool) -> Request | None:
-        """The request that a reply answers, or None when there is none, or when the next one would answer two.
+        """The request that a reply answers; None when there is none, or the next one would answer two.
 
         In an exhaust stream each reply answers the one before it (OP_MSG, exhaustAllowed); a server that
         keeps naming the first request is understood as well. Cost: O(1).

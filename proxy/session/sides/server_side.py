@@ -35,6 +35,7 @@ from sealwire.proxy.session.sides.handshake_replies import handshake_reply, hell
 from sealwire.proxy.session.sides.on_record import LongOpening
 from sealwire.proxy.session.sides.server_errors import counted_errors
 from sealwire.proxy.session.write_errors import duplicates
+from sealwire.proxy.session.write_errors.printed import without_envelopes
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
 from sealwire.wire.header import MSG, OpCode, op_code_of, request_id_of, response_to_of
@@ -150,12 +151,22 @@ class ServerSide(Side):
             return self._withheld(failure, response_to, request, more_to_come=more_to_come)
         if request.kind is not RequestKind.COMMAND:
             return handshake_reply(self._conversation, request, message, parsed)
-        effects = self._to_client(ToClient(revealed), opened)
-        effects += counted_errors(request, message, parsed.body)
+        return self._passed_on(request, message, parsed, ToClient(revealed), opened)
+
+    def _passed_on(
+        self, request: Request, message: bytes, parsed: OpMsg, reply: ToClient, opened: int
+    ) -> list[Effect]:
+        """`reply` is what the client gets of `message`. Raises BsonError."""
+        conversation = self._conversation
+        errors = counted_errors(request, message, parsed.body)
+        if errors and conversation.entitled.roles is not None:
+            reply = ToClient(without_envelopes(reply.data))
+        effects = self._to_client(reply, opened)
+        effects += errors
         if request.audited is not None:
             shared = conversation.shared
             is_raw = conversation.entitled.rights(request.stated) is not None or request.errors is not None
-            shown = message if is_raw or shared.keyring.partly_plaintext else revealed
+            shown = message if is_raw or shared.keyring.partly_plaintext else reply.data
             effects = on_record.of_reply(shared, request, shown, parsed) + effects
         return effects if request.look is None else effects + self._plaintext(request.look, message, parsed)
 
