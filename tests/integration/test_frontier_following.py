@@ -151,7 +151,7 @@ def test_a_proxy_that_cannot_follow_says_so(database: DatabaseProcess, job: Job,
     kek = EnvironmentKek(environ=site.environ)
     rotate(site.keyring, kek, {CLASS: True}, datetime.now(UTC))
     with serving(site) as proxy:
-        refused = proxy.events["class is refused while it moves"]
+        refused = proxy.events["class is refused"]
         assert (refused["class_name"], refused["reason"]) == (CLASS, "no-setting")
         assert readiness(proxy)["frontier"] == "lost"
         assert job.leases() == []

@@ -134,7 +134,7 @@ class Metrics:
         )
         self.frontiers = FrontierFigures(self.registry)
         self.frontier_lost = self._gauge(
-            "frontier_lost", "1 while there is no lease, or a class that moves is refused"
+            "frontier_lost", "1 while there is no lease, or a class that moves or has moved is refused"
         )
         self.certificate_reloads = self._counter("certificate_reloads", "Certificate reloads", "outcome")
         self.reloads = self._counter("reloads", "Reloads of the whole configuration", "outcome")

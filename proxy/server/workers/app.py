@@ -227,7 +227,7 @@ class Proxy:
         """Put everything in place in one step of the loop, so that no connection sees half of it."""
         before = self.config
         if self._in_force.renew(renewed):
-            self.frontiers.use_policy(self.policy.rules.used_classes)
+            self.frontiers.use_policy(self.policy.rules.covering)
             for connection in tuple(self.services.live):
                 connection.settings_changed()
         config = self.config
@@ -304,7 +304,7 @@ class Proxy:
         store = None if uri is None else ServerStore(uri, self._place())
         live = self.services.live
         self.frontiers = FrontierFeed(self.shared.moves, live, keys.load_anew, self.metrics, store)
-        self.frontiers.use_policy(self.policy.rules.used_classes)
+        self.frontiers.use_policy(self.policy.rules.covering)
         self.frontiers.use_keyring(keys.keyring)
         return self.frontiers
 
