@@ -20,7 +20,13 @@ from sealwire.proxy.server.config.reader import parse_config
 from sealwire.proxy.server.discovery.port_map import read_map
 from sealwire.sidecars.detection.rules_file import load_watch_settings
 from tests.build_context import ROOT
-from tests.test_deploy_kubernetes import RESTRICTED, STANDALONE, VERSIONS, validated
+from tests.test_deploy_kubernetes import (
+    RESTRICTED,
+    STANDALONE,
+    VERSIONS,
+    assert_only_readiness_asks_readyz,
+    validated,
+)
 from tests.test_deploy_kubernetes import objects as plain_objects
 from tools.tool_venv import deploy_python
 
@@ -162,6 +168,12 @@ def test_the_configuration_is_read_and_its_files_are_mounted(case: str) -> None:
         "readinessProbe",
         "livenessProbe",
     }
+
+
+@EACH
+def test_only_readiness_asks_whether_the_proxy_serves(case: str) -> None:
+    containers = {each["name"]: each for each in pods(case)["template"]["spec"]["containers"]}
+    assert_only_readiness_asks_readyz(containers["sealwire"])
 
 
 @EACH

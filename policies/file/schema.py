@@ -330,6 +330,12 @@ class PolicySet:
         trees = (*self.collections.values(), *(tree for _, tree in self.patterns))
         return frozenset(node.leaf.name for tree in trees for node in leaves(tree) if node.leaf is not None)
 
+    @property
+    def covering(self) -> tuple[FieldClass, ...]:
+        """The same themselves, in file order."""
+        used = self.used_classes
+        return tuple(each for name, each in self.classes.items() if name in used)
+
 
 def belongs_to_server(namespace: str) -> bool:
     """Whether a collection is one of MongoDB's own, which no policy can protect."""

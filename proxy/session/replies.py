@@ -79,7 +79,7 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
     ),
     FrontierLost: (
         EXCEEDED_TIME_LIMIT,
-        "a field moves to another key, and Sealwire does not know how far that has come; try again",
+        "a field moves, or has moved, to another key, and Sealwire does not know how far; try again",
     ),
     WindowMet: (
         EXCEEDED_TIME_LIMIT,

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.frontier.record import LEASE_S, Lease, frontier_document, leases_pipeline, parse_lease
 from sealwire.keys.kek.environment import EnvironmentKek
 from sealwire.keys.keyring.source import KeyringSource
 from sealwire.keys.keyring.store import FileStore
-from sealwire.keys.keyring.turning import rotate
+from sealwire.keys.keyring.turning import activate, rotate
 from sealwire.proxy.server.frontiers.feed import FrontierFeed
 from sealwire.proxy.server.frontiers.store import ServerStore
 from sealwire.proxy.server.observability.metrics import Metrics
@@ -151,7 +152,24 @@ def test_a_proxy_that_cannot_follow_says_so(database: DatabaseProcess, job: Job,
     kek = EnvironmentKek(environ=site.environ)
     rotate(site.keyring, kek, {CLASS: True}, datetime.now(UTC))
     with serving(site) as proxy:
-        refused = proxy.events["class is refused while it moves"]
+        refused = proxy.events["class is refused"]
         assert (refused["class_name"], refused["reason"]) == (CLASS, "no-setting")
         assert readiness(proxy)["frontier"] == "lost"
         assert job.leases() == []
+
+
+def test_a_proxy_that_cannot_follow_refuses_a_class_that_has_moved(
+    database: DatabaseProcess, job: Job, tmp_path: Path
+) -> None:
+    site = new_site(database, tmp_path)
+    kek = EnvironmentKek(environ=site.environ)
+    rotate(site.keyring, kek, {CLASS: True}, datetime.now(UTC))
+    activate(site.keyring, kek, CLASS, datetime.now(UTC))
+    with serving(site) as proxy, client_of(proxy) as client:
+        patients = client["clinic"]["patients"]
+        assert readiness(proxy)["frontier"] == "lost"
+        with pytest.raises(OperationFailure) as failed:
+            patients.find_one({CLASS: "943 476 5919"})
+        assert failed.value.code == 262
+        client["clinic"]["wards"].insert_one({"ward": "A"})
+        assert client["clinic"]["wards"].count_documents({}) == 1

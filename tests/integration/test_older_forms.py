@@ -42,7 +42,7 @@ class Clinic(NamedTuple):
 @pytest.fixture
 def clinic(database: DatabaseProcess, tmp_path: Path) -> Iterator[Clinic]:
     """Version 2 is active, and one patient has version 1."""
-    site = new_site(database, tmp_path, RULES)
+    site = new_site(database, tmp_path, RULES, frontier_uri=database.uri())
     kek = EnvironmentKek(environ=site.environ)
     rotate(site.keyring, kek, {NHS: True}, datetime.now(UTC))
     activate(site.keyring, kek, NHS, datetime.now(UTC))

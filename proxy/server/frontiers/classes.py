@@ -1,7 +1,7 @@
 """The classes that move, as this process follows them: which are known or lost, and what is acknowledged."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import final
 
 from sealwire.keys.frontier.frontier import Frontier
@@ -94,7 +94,7 @@ class FollowedClasses:
         elif self.lost.get(name) is not loss:
             self.lost[name] = loss
             fields = {"class_name": name, "reason": loss.value, "hint": HINTS[loss]}
-            note(_log, logging.ERROR, "class is refused while it moves", **fields)
+            note(_log, logging.ERROR, "class is refused", **fields)
 
     def lose_all(self) -> None:
         """There is no lease."""
@@ -108,7 +108,7 @@ class FollowedClasses:
         self.lost.pop(name, None)
         self.has_changed = True
 
-    def forget_all_but(self, names: Mapping[str, object]) -> None:
+    def forget_all_but(self, names: Collection[str]) -> None:
         """The others do not move."""
         for name in self.names:
             if name not in names:

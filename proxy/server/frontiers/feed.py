@@ -30,9 +30,18 @@ from typing import Final, Protocol
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.frontier.record import stated_transaction_s
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.file.schema import FieldClass
 from sealwire.proxy.server.frontiers.classes import FollowedClasses
 from sealwire.proxy.server.frontiers.lease import OwnLease, Renewal
-from sealwire.proxy.server.frontiers.reading import Loss, Others, class_ids, judge, moves_of, unnamed
+from sealwire.proxy.server.frontiers.reading import (
+    Loss,
+    Others,
+    class_ids,
+    judge,
+    moves_of,
+    unfollowed,
+    unnamed,
+)
 from sealwire.proxy.server.frontiers.store import Document, FrontierStore, StoreProblem
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
@@ -62,7 +71,7 @@ class Following(Enum):
     """Nothing is set, and nothing moves."""
     FOLLOWS = "ok"
     LOST = "lost"
-    """There is no lease, or a class that moves is refused."""
+    """There is no lease, or a class that moves or has moved is refused."""
 
 
 class Follower(Protocol):
@@ -90,7 +99,7 @@ class FrontierFeed:
         store: FrontierStore | None,
         clock: Callable[[], float] = steady_clock,
     ) -> None:
-        """Without a `store` nothing is followed, and each class that moves is lost.
+        """Without a `store` nothing is followed, and each class that moves or has moved is lost.
 
         live:      the connections that are open at any time
         load_keys: loads the keyring again
@@ -107,7 +116,7 @@ class FrontierFeed:
         self._store = store
         self._clock = clock
         self._keyring = Keyring([])
-        self._class_names: frozenset[str] = frozenset()
+        self._covered: tuple[FieldClass, ...] = ()
         self._lease = OwnLease()
         self._follows = False
         """Whether the frontiers were read under the lease that is held."""
@@ -146,25 +155,32 @@ class FrontierFeed:
                 self._start_over()  # the keys were gone for a while
             if self._follows:
                 self._classes.follow(name, move.first, is_written=False)
-            else:
-                self._classes.lose(name, Loss.NO_LEASE if self._store is not None else Loss.NO_SETTING)
-        if self._store is None:
-            self._classes.forget_all_but(pending)
+            elif self._store is not None:
+                self._classes.lose(name, Loss.NO_LEASE)
+        self._refuse_unfollowed()
         self._withhold()
         self._tell_sessions()
 
-    def use_policy(self, class_names: Iterable[str]) -> None:
+    def use_policy(self, classes: Iterable[FieldClass]) -> None:
         """The classes that have a path in the policy of sessions, in the very step in which it counts."""
-        self._class_names = frozenset(class_names)
+        self._covered = tuple(classes)
+        self._refuse_unfollowed()
         self._withhold()
         self._tell_sessions()
+
+    def _refuse_unfollowed(self) -> None:
+        if self._store is None:
+            refused = unfollowed(self._keyring, self._covered)
+            self._classes.forget_all_but(refused)
+            for name in sorted(refused):
+                self._classes.lose(name, Loss.NO_SETTING)
 
     def _withhold(self) -> None:
         """Let no window move of a class whose values this process may take for those of another one.
 
         That is so where one path leaves a class, or joins it, and this process has not heard of it.
         """
-        withheld = unnamed(self._keyring, self._class_names)
+        withheld = unnamed(self._keyring, frozenset(each.name for each in self._covered))
         for name in withheld - self._classes.withheld:
             hint = "give its paths the class in the policy, and reload: nothing moves before"
             note(

@@ -3,7 +3,7 @@
 A class without an answer does not move: it has no pending key, and no document speaks of a newer one.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
@@ -12,6 +12,7 @@ from sealwire.keys.errors import DamagedFile
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.frontier.record import parse_frontier, stated_generation
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.file.schema import FieldClass, Mode
 
 Seen = Mapping[tuple[int, int], int]
 """By class id and new version: the highest generation that this process has read."""
@@ -38,7 +39,7 @@ class Loss(Enum):
 
 
 HINTS: Final[Mapping[Loss, str]] = {
-    Loss.NO_SETTING: "set frontier.uri_file, and restart",
+    Loss.NO_SETTING: "its values move, or have moved once: set frontier.uri_file, and restart",
     Loss.NO_LEASE: "it goes on by itself once the frontier was read",
     Loss.NEWER_KEY: "the keyring is loaded again; if that brings no newer key, this proxy has an old copy",
     Loss.DAMAGED: "find out who wrote the document; sealwire migrate status shows how far the move came",
@@ -93,6 +94,25 @@ def unnamed(keyring: Keyring, class_names: Collection[str]) -> frozenset[str]:
         if name not in class_names and not sharing.isdisjoint(class_names):
             found.add(name)
     return frozenset(found)
+
+
+def unfollowed(keyring: Keyring, classes: Iterable[FieldClass]) -> frozenset[str]:
+    """The classes that a process without a server to ask refuses: those that move, and each of `classes` that
+    has moved. With an older copy of the keyring it would go on with the form of before, and nobody would see.
+
+    A cancelled version was never active. The key of a class with a key for each context turns without a move,
+    so only plaintext tells of one. Raises nothing. Cost: O(keys)
+    """
+    turned = {name for name in keyring.active_classes if keyring.cipher_for(name).key_version > 1}
+    in_clear = {key.class_name for key in keyring.listed if key.is_plaintext}
+    moved = {
+        each.name
+        for each in classes
+        if each.mode is Mode.DETERMINISTIC
+        and each.name in turned
+        and (each.per is None or each.name in in_clear)
+    }
+    return frozenset((*moved, *keyring.pending_classes))
 
 
 def judge(

@@ -133,6 +133,9 @@ class Metrics:
             "Values in replies that were shown as null, because their context's key is gone",
         )
         self.frontiers = FrontierFigures(self.registry)
+        self.frontier_lost = self._gauge(
+            "frontier_lost", "1 while there is no lease, or a class that moves or has moved is refused"
+        )
         self.certificate_reloads = self._counter("certificate_reloads", "Certificate reloads", "outcome")
         self.reloads = self._counter("reloads", "Reloads of the whole configuration", "outcome")
         self._policy_info = self._gauge("policy_info", "Constant 1; the label is the policy", "digest")
@@ -142,7 +145,7 @@ class Metrics:
         self.audit_copy_failures = self._counter(
             "audit_copy_failures", "Times that audit lines could not be handed to a copy"
         )
-        self.ready = self._gauge("ready", "1 while the proxy accepts connections")
+        self.ready = self._gauge("ready", "1 while clients are served, as /readyz says")
         self.certificate_expiry = self._gauge(
             "certificate_expiry_timestamp_seconds", "End of the certificate's life, Unix time", "side"
         )

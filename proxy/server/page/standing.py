@@ -34,9 +34,9 @@ _KEYRING = {
     Freshness.EXPIRED: Mark("expired: too old to be used", Tone.ACT),
 }
 _FRONTIER = {
-    Following.OFF: Mark("not followed: no class may move", Tone.FINE),
+    Following.OFF: Mark("not followed: a class that moves, or has moved, would be refused", Tone.FINE),
     Following.FOLLOWS: Mark("followed", Tone.FINE),
-    Following.LOST: Mark("lost: a class that moves is refused", Tone.ACT),
+    Following.LOST: Mark("lost: no lease, or a class is refused", Tone.ACT),
 }
 _CONTEXTS = {
     StoreReach.OFF: Mark("none", Tone.FINE),
@@ -210,7 +210,7 @@ def _why_not(seen: SeenNow) -> Iterator[str]:
     if health.audit is Keeping.FULL:
         yield "the audit log takes no more"
     if health.frontier is Following.LOST:
-        yield "a class that moves is refused"
+        yield "there is no lease, or a class is refused"
 
 
 def _to_do(seen: SeenNow) -> Iterator[str]:

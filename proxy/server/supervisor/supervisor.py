@@ -20,7 +20,7 @@ from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
 from sealwire.proxy.server.config.restart_keys import changed, effective
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.errors import ServerError, StartReason, WorkersFailed
-from sealwire.proxy.server.health import Health, JointHealth, Phase
+from sealwire.proxy.server.health import Health, JointHealth, Phase, is_ready
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.page.panels import WatchReader
@@ -72,7 +72,12 @@ class SupervisorMetrics:
         ProcessCollector(registry=self.registry)
         configured = Gauge("sealwire_workers", "Worker processes configured", registry=self.registry)
         configured.set(workers)
-        self.ready = Gauge("sealwire_workers_ready", "Workers that accept clients", registry=self.registry)
+        self.workers_ready = Gauge(
+            "sealwire_workers_ready", "Workers that accept clients", registry=self.registry
+        )
+        self.ready = Gauge(
+            "sealwire_ready", "1 while clients are served, as /readyz says", registry=self.registry
+        )
         self.exits = Counter(
             "sealwire_worker_exits", "Workers that ended before their time", ["how"], registry=self.registry
         )
@@ -206,7 +211,8 @@ class Supervisor:
         return asyncio.run_coroutine_threadsafe(self._asked.facts(), self._loop).result(PAGE_S)
 
     def _own_figures(self) -> tuple[Family, ...]:
-        self.metrics.ready.set(self._roster.ready)
+        self.metrics.workers_ready.set(self._roster.ready)
+        self.metrics.ready.set(is_ready(self._health))
         return families_of(self.metrics.registry)
 
     async def _tick(self) -> None:

@@ -35,9 +35,9 @@ from sealwire.proxy.server.connections.sessions import SessionMaker
 from sealwire.proxy.server.context_feed import ContextFeed
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import warn
-from sealwire.proxy.server.frontiers.feed import FrontierFeed
+from sealwire.proxy.server.frontiers.feed import Following, FrontierFeed
 from sealwire.proxy.server.frontiers.store import ServerStore
-from sealwire.proxy.server.health import Health, Phase
+from sealwire.proxy.server.health import Health, Phase, is_ready
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
@@ -82,6 +82,8 @@ class Proxy:
         """With a `seat` it is one of several workers: they share ports, and the supervisor has the admin."""
         self.metrics = Metrics()
         self.health = Health()
+        self.metrics.ready.set_function(lambda: is_ready(self.health))
+        self.metrics.frontier_lost.set_function(lambda: self.health.frontier is Following.LOST)
         self.ready = asyncio.Event()
         self.services: Services
         self.frontiers: FrontierFeed
@@ -225,7 +227,7 @@ class Proxy:
         """Put everything in place in one step of the loop, so that no connection sees half of it."""
         before = self.config
         if self._in_force.renew(renewed):
-            self.frontiers.use_policy(self.policy.rules.used_classes)
+            self.frontiers.use_policy(self.policy.rules.covering)
             for connection in tuple(self.services.live):
                 connection.settings_changed()
         config = self.config
@@ -282,7 +284,6 @@ class Proxy:
             "started", version=__version__, policy=self.health.policy, generation=generation
         )
         self.health.phase = Phase.READY
-        self.metrics.ready.set(1)
         self.ready.set()
         note(_log, logging.INFO, "ready" if self._seat is None else "worker ready")
 
@@ -303,7 +304,7 @@ class Proxy:
         store = None if uri is None else ServerStore(uri, self._place())
         live = self.services.live
         self.frontiers = FrontierFeed(self.shared.moves, live, keys.load_anew, self.metrics, store)
-        self.frontiers.use_policy(self.policy.rules.used_classes)
+        self.frontiers.use_policy(self.policy.rules.covering)
         self.frontiers.use_keyring(keys.keyring)
         return self.frontiers
 
@@ -315,7 +316,6 @@ class Proxy:
     async def _drain(self) -> None:
         services = self.services
         self.health.phase = Phase.DRAINING
-        self.metrics.ready.set(0)
         services.draining = True
         note(_log, logging.INFO, "draining", connections=len(services.live))
         await self.members.close()

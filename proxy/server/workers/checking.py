@@ -10,6 +10,7 @@ from sealwire.proxy.server.audit_writer.keeper import check_audit
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.discovery.monitor import find_once
 from sealwire.proxy.server.findings import Finding, findings, plaintext_findings
+from sealwire.proxy.server.frontiers.reading import HINTS, Loss, unfollowed
 from sealwire.proxy.server.observability.audit import command_audit
 from sealwire.proxy.server.workers.announce import certificate_findings, role_findings
 from sealwire.proxy.server.workers.open_files import open_file_findings
@@ -28,6 +29,7 @@ def check(loaded: Loaded) -> Iterator[Finding]:
     yield from key_findings(loaded)
     yield from loaded.identities.findings
     yield from clear_findings(loaded)
+    yield from unfollowed_findings(loaded)
     yield from role_findings(loaded.policy.rules, config)
     yield from open_file_findings(_connections_of_one(config))
     if config.discovery is None:
@@ -65,6 +67,21 @@ def clear_findings(loaded: Loaded) -> list[Finding]:
             {"class_name": name},
         )
         for name in sorted(in_clear)
+    ]
+
+
+def unfollowed_findings(loaded: Loaded) -> list[Finding]:
+    """The classes that are refused without `frontier.uri_file`."""
+    if loaded.frontier_uri is not None:
+        return []
+    return [
+        Finding(
+            "class is refused",
+            f"class {name} is refused without frontier.uri_file",
+            HINTS[Loss.NO_SETTING],
+            {"class_name": name},
+        )
+        for name in sorted(unfollowed(loaded.first.keyring, loaded.policy.rules.covering))
     ]
 
 

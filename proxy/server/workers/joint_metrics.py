@@ -22,12 +22,14 @@ class Rule(Enum):
     SUM = "sum"
     HIGHEST = "highest"
     LOWEST = "lowest"
+    FIRST = "first"
+    """What the supervisor says, whose figures come first."""
 
 
 # Counters and histograms are added up; each gauge says here what it means for all (a test compares).
 GAUGES = {
     "sealwire_client_connections": Rule.SUM,
-    "sealwire_ready": Rule.HIGHEST,
+    "sealwire_ready": Rule.FIRST,
     "sealwire_keyring_age_seconds": Rule.HIGHEST,
     "sealwire_keyring_expired": Rule.HIGHEST,
     "sealwire_key_age_seconds": Rule.HIGHEST,
@@ -35,6 +37,7 @@ GAUGES = {
     "sealwire_context_keys": Rule.SUM,
     "sealwire_context_store_away": Rule.HIGHEST,
     "sealwire_frontier_lease": Rule.LOWEST,
+    "sealwire_frontier_lost": Rule.HIGHEST,
     "sealwire_frontier_generation": Rule.LOWEST,
     "sealwire_frontier_waited_for": Rule.SUM,
     "sealwire_certificate_expiry_timestamp_seconds": Rule.LOWEST,
@@ -160,3 +163,5 @@ def _with(rule: Rule, one: float, other: float) -> float:
             return max(one, other)
         case Rule.LOWEST:
             return min(one, other)
+        case Rule.FIRST:
+            return one

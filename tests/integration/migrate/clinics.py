@@ -110,11 +110,15 @@ class Clinic:
     @contextmanager
     def proxy(self) -> Iterator[MongoClient[Document]]:
         """Sealwire with the policy and keyring of now, and an application's connection."""
+        uri = self.folder / "frontier.uri"
+        uri.touch(0o600)
+        uri.write_text(self.database.uri())
         options = ProxyOptions(
             self.folder,
             self.policy_file,
             self.database.address,
             access_control=False,
+            settings={"frontier": {"uri_file": str(uri)}},
             kek=self.environ["SEALWIRE_KEK"],
         )
         with ProxyProcess(options) as proxy, MongoClient[Document](proxy.uri()) as client:

@@ -10,6 +10,7 @@ from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier, Win
 from sealwire.keys.frontier.record import frontier_document
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.file.schema import FieldClass, Mode, ValueType
 from sealwire.proxy.server.frontiers.lease import Renewal
 from sealwire.proxy.server.frontiers.store import Document, StoreProblem
 from tests.keys.samples import NOW
@@ -25,6 +26,11 @@ def data_key(
 ) -> DataKey:
     material = bytes((class_id, version)) * 32
     return DataKey(name, class_id, version, state, NOW, material, is_plaintext=is_plaintext)
+
+
+def covered(name: str, mode: Mode = Mode.DETERMINISTIC, per: bytes | None = None) -> FieldClass:
+    """A class of a policy with a path."""
+    return FieldClass(name, mode, ValueType.STRING if mode is Mode.DETERMINISTIC else None, per=per)
 
 
 OTHER_KEY = data_key(OTHER, OTHER_ID, 1, KeyState.ACTIVE)

@@ -37,6 +37,7 @@ from tests.proxy.server.frontiers.server import (
     OTHER_ID,
     OVER,
     QUIET,
+    covered,
     data_key,
     document,
 )
@@ -179,19 +180,19 @@ async def test_no_window_moves_while_the_policy_does_not_name_the_class_that_lea
 ) -> None:
     """It may take the values of the one for those of the other."""
     bench = Bench()
-    bench.feed.use_policy(["lender"])
+    bench.feed.use_policy([covered("lender")])
     bench.feed.use_keyring(LEAVING)
     await bench.rounds(3)
     (told,) = bench.told.values()
     assert told == {}
     assert [each.message for each in caplog.records].count("policy has no path of a class that moves") == 1
     began = bench.connection.began
-    bench.feed.use_policy(["lender", CLASS])
+    bench.feed.use_policy([covered("lender"), covered(CLASS)])
     assert bench.connection.began == began + 1  # what is under way may use any value
     await bench.rounds(2)
     (told,) = bench.told.values()
     assert told == {CLASS_ID: 1}
-    bench.feed.use_policy(["lender"])
+    bench.feed.use_policy([covered("lender")])
     await bench.rounds(2)
     (told,) = bench.told.values()
     assert told == {}
@@ -286,9 +287,33 @@ def test_without_a_server_every_class_that_moves_is_lost(caplog: pytest.LogCaptu
     assert (bench.feed.following, bench.moves.classes) == (Following.OFF, {})
     bench.feed.use_keyring(MOVING)
     assert (bench.feed.following, bench.moves.classes) == (Following.LOST, {CLASS: None})
-    assert "class is refused while it moves" in caplog.text
+    assert "class is refused" in caplog.text
     bench.feed.use_keyring(MOVED)
+    assert (bench.feed.following, bench.moves.classes) == (Following.OFF, {})  # no path has the class
+
+
+def test_without_a_server_a_class_that_has_moved_stays_lost(caplog: pytest.LogCaptureFixture) -> None:
+    """Else an older copy of the keyring would not be noticed where nobody sees frontiers."""
+    bench = Bench(store=None)
+    bench.feed.use_policy([covered(CLASS), covered(OTHER)])
+    bench.feed.use_keyring(QUIET)
     assert (bench.feed.following, bench.moves.classes) == (Following.OFF, {})
+    for keyring in (MOVING, MOVED):
+        bench.feed.use_keyring(keyring)
+        assert (bench.feed.following, bench.moves.classes) == (Following.LOST, {CLASS: None})
+    assert [each.message for each in caplog.records].count("class is refused") == 1
+    bench.feed.use_policy([covered(OTHER)])
+    assert (bench.feed.following, bench.moves.classes) == (Following.OFF, {})
+    bench.feed.use_policy([covered(CLASS)])
+    assert (bench.feed.following, bench.moves.classes) == (Following.LOST, {CLASS: None})
+
+
+async def test_with_a_server_a_class_that_has_moved_is_served() -> None:
+    bench = Bench()
+    bench.feed.use_policy([covered(CLASS)])
+    bench.feed.use_keyring(MOVED)
+    await bench.rounds(2)
+    assert (bench.feed.following, bench.moves.classes) == (Following.FOLLOWS, {})
 
 
 async def test_it_runs_by_itself_and_gives_its_lease_back() -> None:

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from sealwire.keys.frontier.frontier import Frontier
-from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.data_key import KeyIds, KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.server.frontiers.reading import HINTS, Loss, Others, class_ids, judge, unnamed
+from sealwire.policies.file.schema import Mode
+from sealwire.proxy.server.frontiers.reading import HINTS, Loss, Others, class_ids, judge, unfollowed, unnamed
 from tests.proxy.server.frontiers.server import (
     BOTH_MOVING,
     CLASS,
@@ -26,6 +27,7 @@ from tests.proxy.server.frontiers.server import (
     OTHER_KEY,
     OVER,
     QUIET,
+    covered,
     data_key,
     document,
 )
@@ -170,3 +172,69 @@ def test_a_class_is_unnamed_where_the_policy_has_only_the_class_with_the_same_ke
             assert unnamed(keyring, names) == frozenset()
     assert unnamed(MOVING, {OTHER}) == frozenset()
     assert unnamed(QUIET, {OTHER}) == frozenset()
+
+
+ACTIVE, OLD, RETIRED, GONE = KeyState.ACTIVE, KeyState.DECRYPT_ONLY, KeyState.RETIRED, KeyState.DESTROYED
+
+
+def versions(*states: KeyState, in_clear: int = 0) -> Keyring:
+    """A class with versions in these states; `in_clear` is the number of one that is plaintext."""
+    keys = [
+        data_key(CLASS, CLASS_ID, number, ACTIVE, is_plaintext=number == in_clear)
+        for number in range(1, len(states) + 1)
+    ]
+    return Keyring(
+        replace(key, state=state, material=None if state is GONE else key.material)
+        for key, state in zip(keys, states, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("keyring", "is_refused"),
+    [
+        (versions(ACTIVE), False),
+        (versions(ACTIVE, in_clear=1), False),
+        (versions(ACTIVE, RETIRED), False),  # cancelled
+        (versions(ACTIVE, KeyState.PENDING), True),
+        (versions(OLD, ACTIVE), True),
+        (versions(OLD, ACTIVE, in_clear=1), True),
+        (versions(OLD, ACTIVE, in_clear=2), True),
+        (versions(RETIRED, ACTIVE), True),
+        (versions(GONE, ACTIVE), True),
+        (versions(OLD, RETIRED, ACTIVE), True),
+        (versions(OLD, ACTIVE, RETIRED), True),
+        (versions(RETIRED), False),
+    ],
+)
+def test_a_class_that_moves_or_has_moved_needs_a_lease(keyring: Keyring, is_refused: bool) -> None:
+    assert unfollowed(keyring, [covered(CLASS), covered(OTHER)]) == ({CLASS} if is_refused else set())
+
+
+def test_a_random_class_turns_without_a_lease() -> None:
+    assert unfollowed(versions(OLD, ACTIVE), [covered(CLASS, Mode.RANDOM)]) == set()
+
+
+def test_a_class_with_a_key_for_each_context_has_moved_if_it_was_or_is_in_clear() -> None:
+    classes = [covered(CLASS, per=b"patient")]
+    assert unfollowed(versions(OLD, ACTIVE), classes) == set()
+    assert unfollowed(versions(OLD, ACTIVE, in_clear=1), classes) == {CLASS}
+    assert unfollowed(versions(OLD, ACTIVE, in_clear=2), classes) == {CLASS}
+    assert unfollowed(versions(ACTIVE, in_clear=1), classes) == set()
+
+
+def test_a_class_that_moved_to_a_key_of_another_one_needs_a_lease() -> None:
+    assert unfollowed(JOINING, []) == {CLASS}
+    moved = Keyring(
+        [
+            data_key("lender", 9, 1, ACTIVE),
+            data_key(CLASS, CLASS_ID, 1, OLD),
+            replace(
+                data_key("lender", 9, 1, ACTIVE),
+                class_name=CLASS,
+                class_id=CLASS_ID,
+                version=2,
+                lender=KeyIds(9, 1),
+            ),
+        ]
+    )
+    assert unfollowed(moved, [covered(CLASS), covered("lender")]) == {CLASS}

@@ -70,7 +70,7 @@ def test_a_proxy_that_serves_is_ready(tmp_path: Path) -> None:
         (replace(a_health(), phase=Phase.DRAINING), "draining"),
         (replace(a_health(), keyring=Freshness.EXPIRED), "the keys are too old"),
         (replace(a_health(), audit=Keeping.FULL), "the audit log takes no more"),
-        (replace(a_health(), frontier=Following.LOST), "a class that moves is refused"),
+        (replace(a_health(), frontier=Following.LOST), "there is no lease, or a class is refused"),
         (replace(a_health(), clock=lambda: 100.0), "an event loop is stuck"),
     ],
 )
@@ -98,7 +98,7 @@ def test_what_needs_somebody_is_said_first(tmp_path: Path) -> None:
     said = " ".join(panel.texts)
     assert "phone" in said
     assert "Make room" in said
-    assert marks(panel)["Moves of classes"] == Mark("lost: a class that moves is refused", Tone.ACT)
+    assert marks(panel)["Moves of classes"] == Mark("lost: no lease, or a class is refused", Tone.ACT)
 
 
 def test_classes_in_clear_and_plaintext_stand_out(tmp_path: Path) -> None:

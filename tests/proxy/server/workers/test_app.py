@@ -434,9 +434,15 @@ async def test_the_admin_address_tells_health_readiness_and_metrics() -> None:
         proxy.health.frontier = Following.LOST
         status, body = await ask(address, "/readyz")
         assert (status, json.loads(body)) == (503, unready | {"frontier": "lost"})
+        _, page = await ask(address, "/metrics")
+        assert b"sealwire_ready 0.0\n" in page
+        assert b"sealwire_frontier_lost 1.0\n" in page
         proxy.health.frontier = Following.FOLLOWS
         status, body = await ask(address, "/readyz")
         assert (status, json.loads(body)) == (200, said | {"frontier": "ok"})
+        _, page = await ask(address, "/metrics")
+        assert b"sealwire_ready 1.0\n" in page
+        assert b"sealwire_frontier_lost 0.0\n" in page
         proxy.health.phase = Phase.DRAINING
         assert (await ask(address, "/readyz"))[0] == 503
         proxy.health.clock = lambda: proxy.health.beat_at + 3600

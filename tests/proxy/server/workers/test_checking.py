@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.keyring.turning import activate, rotate
 from tests.proxy.server.config_texts import EVERYWHERE
 from tests.proxy.server.site import Site, hello_thread, make_site, serving
 
@@ -53,6 +55,21 @@ def test_a_certificate_near_its_end_is_a_warning(site: Site) -> None:
     issued = site.authority.issue("proxy", ("proxy.test",), valid_until=soon)
     assert str(issued.certificate) == site.config["listen"]["tls"]["certificate"]
     assert set(warned(site)) == {"no TLS on this side", "the certificate expires soon"}
+
+
+def test_a_class_that_has_moved_is_refused_without_a_lease(site: Site) -> None:
+    kek = EnvironmentKek(environ=site.environ)
+    rotate(site.keyring, kek, {"nhs_number": True}, datetime.now(UTC))
+    activate(site.keyring, kek, "nhs_number", datetime.now(UTC))
+    assert "nhs_number" in str(warned(site)["class is refused"]["problem"])
+    with serving(site) as proxy:
+        refused = proxy.events["class is refused"]
+        assert (refused["class_name"], refused["reason"]) == ("nhs_number", "no-setting")
+    uri = site.folder / "frontier.uri"
+    uri.touch(0o600)
+    uri.write_text("mongodb://127.0.0.1:1")
+    site.config["frontier"] = {"uri_file": uri.name}
+    assert "class is refused" not in warned(site)
 
 
 def test_json_is_about_check(site: Site) -> None:

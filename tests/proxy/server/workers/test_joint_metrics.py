@@ -54,17 +54,29 @@ def test_a_label_that_one_worker_alone_has_is_there() -> None:
 
 def test_the_worst_counts_where_a_sum_would_mean_nothing() -> None:
     one, other = a_worker(), a_worker()
-    for metrics, age_s, expiry, ready in ((one, 5.0, 2000.0, 1), (other, 70.0, 1000.0, 0)):
+    for metrics, age_s, expiry, lost in ((one, 5.0, 2000.0, 1), (other, 70.0, 1000.0, 0)):
         metrics.keyring_age.set(age_s)
         metrics.show_policy("0", ["nhs"])
         metrics.key_ages.made = {"nhs": datetime.now(UTC) - timedelta(days=age_s)}
         metrics.certificate_expiry.labels("listen").set(expiry)
-        metrics.ready.set(ready)
+        metrics.frontier_lost.set(lost)
     page = page_of(one, other)
     assert value(page, "sealwire_keyring_age_seconds") == 70
     assert value(page, "sealwire_certificate_expiry_timestamp_seconds", side="listen") == 1000
     assert value(page, "sealwire_key_age_seconds", **{"class": "nhs"}) >= 70 * 86_400
-    assert value(page, "sealwire_ready") == 1
+    assert value(page, "sealwire_frontier_lost") == 1
+
+
+@pytest.mark.parametrize("is_ready", [True, False])
+def test_the_supervisor_says_whether_the_proxy_is_ready(is_ready: bool) -> None:
+    """One worker may serve while another has no lease: /readyz decides, and the supervisor answers it."""
+    joint, own = JointMetrics(), SupervisorMetrics(2)
+    for number, its_own in enumerate((0, 1), 1):
+        worker = a_worker()
+        worker.ready.set(its_own)
+        joint.heard(number, families_of(worker.registry))
+    own.ready.set(is_ready)
+    assert value(joint.render(families_of(own.registry)), "sealwire_ready") == is_ready
 
 
 def test_what_an_ended_worker_counted_stays_and_what_it_measured_does_not() -> None:
