@@ -109,7 +109,8 @@ def test_a_value_of_another_type_than_declared_is_refused_by_its_path(
 @pytest.mark.parametrize(
     "document",
     [
-        *({"address.postcode": "x"}, {"contacts.0.phone": "x"}, {"deep": {"a.b": "x"}}, {"nhs_number.x": "y"}),
+        *({"address.postcode": "x"}, {"contacts.0.phone": "x"}),
+        *({"deep": {"a.b": "x"}}, {"nhs_number.x": "y"}),
         *({"0.nhs_number": "x"}, {"contacts": [{"0.phone": "x"}]}, {"contacts": [{"$x.phone": "x"}]}),
         *({"contacts": [{"0.$.phone": ["x"]}]}, {"0.1.address.city": "x"}),
     ],
