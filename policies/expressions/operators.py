@@ -114,7 +114,6 @@ OPERATORS: Final[dict[bytes, Operator]] = {
         {dateString format? timezone? onError? onNull?}: dateFromString
         {year month? day? hour? minute? second? millisecond? timezone?} \
            | {isoWeekYear isoWeek? isoDayOfWeek? hour? minute? second? millisecond? timezone?}: dateFromParts
-        {input to onError? onNull? format? byteOrder? base?}: convert
         {input n}: maxN minN
         {input method}: median
         {input p method}: percentile
@@ -125,5 +124,9 @@ OPERATORS: Final[dict[bytes, Operator]] = {
         x: toHashedIndexKey
         """,
         refused(choices.infer_computed, Reason.COMPUTE),
+    ),
+    **operators(
+        "{input to onError? onNull? format? byteOrder? base?}: convert",
+        refused(choices.infer_converted, Reason.COMPUTE, "never to binary data, on any field"),
     ),
 }

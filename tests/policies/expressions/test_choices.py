@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from bson import encode
+from bson import Decimal128, Int64, encode
 from bson.raw_bson import RawBSONDocument
 
 from sealwire.policies.errors import Reason
@@ -25,6 +25,31 @@ def yields(expression: Any, then: Any) -> dict[str, Any]:
 
 def test_a_constant_compared_with_a_field_is_for_matching() -> None:
     assert planned(where({"$eq": ["$nhs_number", "a"]})) == [("nhs_number", "nhs", "match", "a")]
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        *("binData", 5, 5.0, Int64(5), Decimal128("5"), {"type": "binData", "subtype": 128}, {"type": "$t"}),
+        *(
+            "$to",
+            {"$concat": ["bin", "Data"]},
+            {"$literal": "binData"},
+            {"$literal": 5},
+            {"$add": [2, 3]},
+            True,
+        ),
+    ],
+)
+def test_nothing_is_converted_to_binary_data(to: Any) -> None:
+    """Replies about a protected collection are opened: who has an envelope as text would read its value."""
+    assert reason(where({"$convert": {"input": "$x", "to": to}})) is Reason.COMPUTE
+
+
+@pytest.mark.parametrize("to", ["string", "int", 2, 16, 19.0, {"$literal": "date"}])
+def test_other_types_are_converted_to_if_nothing_is_covered(to: Any) -> None:
+    assert planned(where({"$convert": {"input": "$x", "to": to, "onError": None}})) == []
+    assert reason(where({"$convert": {"input": "$nhs_number", "to": to}})) is Reason.COMPUTE
 
 
 @pytest.mark.parametrize(
