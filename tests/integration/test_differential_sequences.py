@@ -72,7 +72,7 @@ def test_an_older_version_in_the_keyring_changes_no_answer(record_property: Reco
     run(chosen_seed(3), FEW_EXAMPLES // 2, FEW_EXAMPLES // 4, record_property, "--older")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=5)
 def test_the_same_answers_or_refusals_many_times(record_property: Record) -> None:
     """Every operator and stage of the support matrix that is said to work was answered, and compared."""
     seed = chosen_seed(random.SystemRandom().randrange(10**9))
