@@ -32,7 +32,7 @@ LEAST_SHARE = 0.7
 COMPLETE = 25_000
 """So many sequences have every operator, answered; of fewer a rare one may have been drawn by none."""
 MAY_BE_MISSING = 15
-"""Of 4,000 sequences one to four were missing in four runs: by chance more than five in one of about 15."""
+"""Of 4,000 sequences one to four were missing in four runs, of 1,000 ten in one. `.ci/run` draws 1,500."""
 Record = Callable[[str, object], None]
 
 NOT_GENERATED = {
