@@ -10,11 +10,10 @@ import pytest
 from tests.faults.scene import WITHIN_S, Scene, faulty, scene, until
 from tests.proxy.session.world import command, legacy_query
 from tests.support.relay import Relay
-from tests.support.skips import takes_samples
 
 pytestmark = faulty
 
-EVERY = [17, pytest.param(5 if takes_samples() else 2, marks=pytest.mark.slow)]
+EVERY = [17, pytest.param(2, marks=pytest.mark.slow)]
 """Every so many bytes a cut; test_every_cut.py cuts the session itself at each."""
 RESET = struct.pack("ii", 1, 0)
 
