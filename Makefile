@@ -72,7 +72,7 @@ mutation: $(INSTALLED)  ## put faults into the core and see whether tests notice
 # because it would have ended later.
 MUTANTS_UNTIL := $(if $(SEALWIRE_TESTS_UNTIL),--until $(SEALWIRE_TESTS_UNTIL))
 SLOW_AND_MUTANTS := mkdir -p build; \
-    nice -n 5 $(BIN)/python tools/mutation.py --sample $(or $(SEALWIRE_MUTANTS),300) --seed 7 --processes 1 $(MUTANTS_UNTIL) > build/mutation.log & \
+    nice -n 5 $(BIN)/python tools/mutation.py --sample 300 $(if $(SEALWIRE_MUTANTS),--first $(SEALWIRE_MUTANTS)) --seed 7 --processes 1 $(MUTANTS_UNTIL) > build/mutation.log & \
     mutants=$$!; $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m slow; slow=$$?; wait $$mutants; tried=$$?; cat build/mutation.log; \
     exit $$((slow ? slow : tried))
 

@@ -213,5 +213,5 @@ def test_a_part_of_a_sample_fails_only_where_the_whole_would_and_says_what_is_mi
     assert (status, f"{100 - most} more" in text, " 0.0 % noticed" in text) == (0, True, True)
     assert verdict([Fate.SURVIVED] * (most + 1), 100)[1] == 1
     text, status = verdict([], 300)
-    assert (status, "no mutant (no time was left for 300 more)" in text) == (0, True)
+    assert (status, "no mutant (300 more were left out)" in text) == (0, True)
     assert verdict([], 0) == ("no mutant", 0)

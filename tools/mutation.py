@@ -11,7 +11,7 @@ function that has the fault, and of those inside it. What runs at import is impo
 tests of its room run; so do they for a function that ran at import too, if no test noticed the exchange.
 
 With `--until`, in seconds since 1970, no mutant begins after that, and no room that would be measured only by
-then; the others are counted as noticed.
+then; the others are counted as noticed. So are those beyond the `--first` ones.
 
 tests/mutation.toml lists the mutants that no test can notice, with the reason. The exit status is 1 when
 fewer than LEAST percent of the others are noticed.
@@ -343,6 +343,7 @@ def judged_in_parallel(mutants: Sequence[Mutant], processes: int, until: float) 
 def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--sample", type=int, help="how many mutants to draw; all without it")
+    parser.add_argument("--first", type=int, help="how many of these to try; the others count as noticed")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--room", choices=ROOMS, action="append")
     parser.add_argument("--processes", type=int, default=PROCESSES)
@@ -361,7 +362,8 @@ def main() -> int:
     print(f"mutation: seed {seed}, {count} of {len(open_to_tests)} mutants", flush=True)
     begun = time.monotonic()
     in_time = time.time() < arguments.until
-    judged = [*judged_in_parallel(drawn, arguments.processes, arguments.until)] if in_time else []
+    tried = drawn[: arguments.first]
+    judged = [*judged_in_parallel(tried, arguments.processes, arguments.until)] if in_time else []
     text, status = verdict([each.fate for each in judged], count)
     print(f"mutation: seed {seed}, {text}, {time.monotonic() - begun:.0f} s")
     return status
@@ -370,11 +372,11 @@ def main() -> int:
 def verdict(fates: Sequence[Fate], drawn: int) -> tuple[str, int]:
     """What the sample says, and the exit status.
 
-    Mutants that no time was left for count as noticed: a part of a sample fails only where the whole would.
+    Mutants that were left out count as noticed: a part of a sample fails only where the whole would.
     """
     survived = fates.count(Fate.SURVIVED)
     status = int(100 * (drawn - survived) < LEAST * drawn)
-    late = f" (no time was left for {drawn - len(fates)} more)" if len(fates) < drawn else ""
+    late = f" ({drawn - len(fates)} more were left out)" if len(fates) < drawn else ""
     if not fates:
         return f"no mutant{late}", status
     counts = ", ".join(f"{fates.count(fate)} {fate.name.lower().replace('_', ' ')}" for fate in Fate)
