@@ -2,7 +2,11 @@
 
 import gc
 import importlib
+import math
+import time
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import Any
@@ -10,8 +14,22 @@ from typing import Any
 import pytest
 
 from tests.build_context import ROOT
+from tools import mutation
 from tools.mutants import Mutant, compiled, mutants_of
-from tools.mutation import LEAST, LIST, ROOMS, TESTS, Fate, equivalents, jobs_of, room_of, targets, verdict
+from tools.mutation import (
+    LEAST,
+    LIST,
+    ROOMS,
+    TESTS,
+    Fate,
+    Judged,
+    equivalents,
+    jobs_of,
+    judged_in_parallel,
+    room_of,
+    targets,
+    verdict,
+)
 from tools.reach import Reach, in_turn
 
 MODULE = "wire/op_msg.py"
@@ -131,6 +149,50 @@ def test_a_part_is_of_one_room() -> None:
     assert all(len({room_of(mutant.module) for mutant in part}) == 1 for part in parts)
 
 
+class AtOnce:
+    """A pool that does its work when it is asked to."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __enter__(self) -> "AtOnce":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(work(*arguments))
+        return done
+
+
+@pytest.mark.parametrize(
+    ("left_s", "told"),
+    [
+        (math.inf, ["measure wire", "judge wire", "judge wire", "measure crypto", "judge crypto"]),
+        (mutation.MEASURING_S / 2, []),
+    ],
+)
+def test_a_room_is_measured_when_the_mutants_of_the_one_before_are_judged(
+    monkeypatch: pytest.MonkeyPatch, left_s: float, told: list[str]
+) -> None:
+    found: list[str] = []
+
+    def judge(part: list[Mutant], *_: object) -> list[Judged]:
+        found.append(f"judge {room_of(part[0].module)}")
+        return [Judged(each, Fate.KILLED, 0.0) for each in part]
+
+    monkeypatch.setattr(mutation, "ProcessPoolExecutor", AtOnce)
+    monkeypatch.setattr(mutation, "reach_of", lambda room: found.append(f"measure {room}"))
+    monkeypatch.setattr(mutation, "judge", judge)
+    monkeypatch.setattr(mutation, "PART", 2)
+    mutants = [*FOUND[:3], *mutants_of("crypto/errors.py")[:1]]
+    judged = list(judged_in_parallel(mutants, 1, time.time() + left_s))
+    assert found == told
+    assert [each.mutant for each in judged] == (mutants if told else [])
+
+
 def test_the_list_holds_mutants_that_exist_each_with_a_reason() -> None:
     listed = equivalents(LIST.read_text(encoding="utf-8"))
     existing = {mutant.key for module in {key[0] for key in listed} for mutant in mutants_of(module)}
@@ -151,5 +213,5 @@ def test_a_part_of_a_sample_fails_only_where_the_whole_would_and_says_what_is_mi
     assert (status, f"{100 - most} more" in text, " 0.0 % noticed" in text) == (0, True, True)
     assert verdict([Fate.SURVIVED] * (most + 1), 100)[1] == 1
     text, status = verdict([], 300)
-    assert (status, "no mutant (no time was left for 300 more)" in text) == (0, True)
+    assert (status, "no mutant (300 more were left out)" in text) == (0, True)
     assert verdict([], 0) == ("no mutant", 0)

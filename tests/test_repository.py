@@ -58,10 +58,11 @@ def test_the_ci_script_checks_then_tests() -> None:
     assert os.access(script, os.X_OK)
     assert "set -euo pipefail" in text
     assert re.findall(r"^(?:[A-Z_]+=\S+ )?make (\S+)", text, re.MULTILINE) == [
+        "setup",
+        "wheels",
         "check",
         "docs",
         "test",
-        "wheels",
         "test-compiled",
         "test-slow",
     ]

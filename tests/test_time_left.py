@@ -37,8 +37,9 @@ def test_longer(dear):
 """
 
 
-def of(path: str, name: str, slow: bool = True) -> Any:
-    return SimpleNamespace(path=path, name=name, get_closest_marker=lambda mark: mark if slow else None)
+def of(path: str, name: str, slow: bool = True, **declared: float) -> Any:
+    mark = SimpleNamespace(kwargs=declared) if slow else None
+    return SimpleNamespace(path=path, name=name, get_closest_marker=lambda _: mark)
 
 
 TESTS = [of("a", "1"), of("a", "2"), of("b", "3"), of("b", "quick", slow=False), of("c", "4")]
@@ -47,6 +48,13 @@ TESTS = [of("a", "1"), of("a", "2"), of("b", "3"), of("b", "quick", slow=False),
 @pytest.mark.parametrize(("drawn", "order"), [(0, "1234"), (1, "3412"), (2, "4123"), (3, "1234")])
 def test_each_module_of_slow_tests_comes_first_in_its_turn(drawn: int, order: str) -> None:
     assert [test.name for test in rotated(TESTS, drawn)] == ["quick", *order]
+
+
+@pytest.mark.parametrize(("drawn", "order"), [(0, "5674812"), (1, "5674128"), (2, "5674812")])
+def test_modules_that_say_how_long_they_take_come_first_the_longest_before(drawn: int, order: str) -> None:
+    long = [of("x", "4", minutes=7), of("y", "5", minutes=4), of("y", "6"), of("y", "7", minutes=4)]
+    tests = [of("z", "8"), *long, of("a", "1"), of("a", "2")]
+    assert "".join(test.name for test in rotated(tests, drawn)) == order
 
 
 def test_without_slow_tests_all_stay_where_they_are() -> None:
@@ -68,7 +76,7 @@ def run_in(folder: Path, end: float) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(("minutes", "late"), [(4, ["test_slow", "test_longer"]), (15, ["test_longer"])])
+@pytest.mark.parametrize(("minutes", "late"), [(1, ["test_slow", "test_longer"]), (15, ["test_longer"])])
 def test_a_slow_test_that_would_end_too_late_is_left_out_and_named_and_nothing_is_made_for_it(
     tmp_path: Path, minutes: int, late: list[str]
 ) -> None:

@@ -10,7 +10,8 @@ A process collects the tests once for PART mutants. For each it forks, and the c
 function that has the fault, and of those inside it. What runs at import is imported anew instead, and all
 tests of its room run; so do they for a function that ran at import too, if no test noticed the exchange.
 
-With `--until`, in seconds since 1970, no mutant begins after that; the others are counted as noticed.
+With `--until`, in seconds since 1970, no mutant begins after that, and no room that would be measured only by
+then; the others are counted as noticed. So are those beyond the `--first` ones.
 
 tests/mutation.toml lists the mutants that no test can notice, with the reason. The exit status is 1 when
 fewer than LEAST percent of the others are noticed.
@@ -31,7 +32,7 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
@@ -39,6 +40,7 @@ from itertools import takewhile
 from multiprocessing import get_context
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
+from typing import Any
 
 import pytest
 
@@ -68,6 +70,8 @@ WALL_LIMIT_S = 300
 """One that waits for what never comes uses no processor time."""
 MEMORY_LIMIT = 4 << 30
 PROCESSES = 2
+MEASURING_S = 90
+"""What a room's tests take to be measured, on a processor of their own."""
 PART = 60
 """Mutants for which the tests are collected once."""
 
@@ -314,22 +318,32 @@ def jobs_of(mutants: Sequence[Mutant]) -> dict[str, list[list[Mutant]]]:
 
 
 def judged_in_parallel(mutants: Sequence[Mutant], processes: int, until: float) -> Iterator[Judged]:
-    """Each mutant's end, as its part is done."""
+    """Each mutant's end, as its part is done. A room is measured when nothing that was measured is left."""
     jobs = jobs_of(mutants)
+    rooms, parts = [*jobs], list[tuple[list[Mutant], Reach]]()
+    running: dict[Future[Any], str] = {}
     with ProcessPoolExecutor(processes, get_context("spawn"), max_tasks_per_child=1) as pool:
-        measuring = {pool.submit(reach_of, room): room for room in jobs}
-        parts: list[Future[list[Judged]]] = []
-        for measured in as_completed(measuring):
-            parts += [
-                pool.submit(judge, part, measured.result(), until) for part in jobs[measuring[measured]]
-            ]
-        for judged in as_completed(parts):
-            yield from judged.result()
+        while True:
+            while len(running) < processes and (parts or (rooms and time.time() + MEASURING_S < until)):
+                if parts:
+                    running[pool.submit(judge, *parts.pop(0), until)] = ""
+                else:
+                    room = rooms.pop(0)
+                    running[pool.submit(reach_of, room)] = room
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for each in done:
+                if room := running.pop(each):
+                    parts += [(part, each.result()) for part in jobs[room]]
+                else:
+                    yield from each.result()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--sample", type=int, help="how many mutants to draw; all without it")
+    parser.add_argument("--first", type=int, help="how many of these to try; the others count as noticed")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--room", choices=ROOMS, action="append")
     parser.add_argument("--processes", type=int, default=PROCESSES)
@@ -348,7 +362,8 @@ def main() -> int:
     print(f"mutation: seed {seed}, {count} of {len(open_to_tests)} mutants", flush=True)
     begun = time.monotonic()
     in_time = time.time() < arguments.until
-    judged = [*judged_in_parallel(drawn, arguments.processes, arguments.until)] if in_time else []
+    tried = drawn[: arguments.first]
+    judged = [*judged_in_parallel(tried, arguments.processes, arguments.until)] if in_time else []
     text, status = verdict([each.fate for each in judged], count)
     print(f"mutation: seed {seed}, {text}, {time.monotonic() - begun:.0f} s")
     return status
@@ -357,11 +372,11 @@ def main() -> int:
 def verdict(fates: Sequence[Fate], drawn: int) -> tuple[str, int]:
     """What the sample says, and the exit status.
 
-    Mutants that no time was left for count as noticed: a part of a sample fails only where the whole would.
+    Mutants that were left out count as noticed: a part of a sample fails only where the whole would.
     """
     survived = fates.count(Fate.SURVIVED)
     status = int(100 * (drawn - survived) < LEAST * drawn)
-    late = f" (no time was left for {drawn - len(fates)} more)" if len(fates) < drawn else ""
+    late = f" ({drawn - len(fates)} more were left out)" if len(fates) < drawn else ""
     if not fates:
         return f"no mutant{late}", status
     counts = ", ".join(f"{fates.count(fate)} {fate.name.lower().replace('_', ' ')}" for fate in Fate)

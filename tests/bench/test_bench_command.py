@@ -24,7 +24,7 @@ def test_it_lists_its_parts_and_targets() -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.slow
+@pytest.mark.slow(minutes=6)
 def test_every_target_is_measured_and_every_part_runs() -> None:
     before = set(report.RESULTS.glob("*"))
     done = bench("bench", "--tiny")

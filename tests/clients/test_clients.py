@@ -5,7 +5,7 @@ import pytest
 from tests.clients.harness import Client, Ways, check, parameters
 from tests.clients.table import SLOW
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow(minutes=3)]
 
 
 @pytest.mark.parametrize("client", parameters(SLOW))

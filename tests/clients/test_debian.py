@@ -5,7 +5,7 @@ import pytest
 from tests.clients.debian import CLIENTS, java_client, older_login
 from tests.clients.harness import Client, Ways, check, parameters
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow(minutes=4)]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ RESULTS = """\
 
 
 @pytest.mark.integration
-@pytest.mark.slow
+@pytest.mark.slow(minutes=4)
 def test_a_sample_has_the_outcomes_that_it_has_directly(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

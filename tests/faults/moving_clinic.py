@@ -40,6 +40,7 @@ collections:
 """
 CANNOT_WAIT = 262
 """The code of a command that is refused while its class moves."""
+PATIENTS = 60
 PATIENCE_S = 240.0
 _JOB_S = 900.0
 
@@ -149,6 +150,17 @@ def ended(process: "subprocess.Popen[str]", within_s: float = PATIENCE_S) -> int
     return process.returncode
 
 
+def fill(client: MongoClient[Document]) -> None:
+    patients = client["clinic"]["patients"]
+    patients.create_index(NHS, unique=True)
+    patients.insert_many({"_id": each, NHS: number_of(each)} for each in range(PATIENTS))
+
+
+def by_number(patient: int) -> Document:
+    """The filter that finds a patient."""
+    return {NHS: number_of(patient)}
+
+
 def lost(door: Door) -> list[object]:
     """The patients that are readable by _id, and not found by their number, or of whom a second is stored."""
     with door.client() as client:
@@ -224,3 +236,22 @@ def _door(folder: Path, name: str, kek: str, line: Relay, workers: int) -> Door:
     door.lead_frontier_to(line.address)
     door.keyring = folder / "keyring.json"
     return door
+
+
+@contextmanager
+def filled(database: Any, folder: Path, **options: Any) -> Iterator[MovingClinic]:
+    """A clinic with its patients."""
+    with moving_clinic(database, folder, **options) as clinic:
+        with clinic.b.client() as client:
+            fill(client)
+        yield clinic
+
+
+def assert_nothing_lost(clinic: MovingClinic, *, committed: bool | None = None) -> None:
+    """`committed`: whether the one patient of a transaction has to be there."""
+    for door in (clinic.b, clinic.a):
+        assert lost(door) == []
+    assert clinic.versions() == {2}
+    with clinic.b.client() as client:
+        found = client["clinic"]["patients"].count_documents({})
+    assert found == PATIENTS + (committed is True)

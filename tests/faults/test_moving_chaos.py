@@ -13,7 +13,7 @@ from tests.faults.moving_clinic import NHS, ended, moving_clinic
 from tests.faults.scene import faulty
 from tests.support.secantus import secantus
 
-pytestmark = [*faulty, pytest.mark.slow(minutes=10)]
+pytestmark = [*faulty, pytest.mark.slow(minutes=4)]
 
 SECONDS = float(os.environ.get("SEALWIRE_CHAOS_SECONDS", "600"))
 SEED = int(os.environ.get("SEALWIRE_CHAOS_SEED", "25"))

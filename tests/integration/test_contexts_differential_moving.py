@@ -113,7 +113,7 @@ def test_answers_are_those_of_plaintext(
     run(tmp_path, FEW, record_property)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=5)
 def test_answers_are_those_of_plaintext_many_times(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

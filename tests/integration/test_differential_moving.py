@@ -71,7 +71,7 @@ def test_the_same_answers_while_classes_move(record_property: Record) -> None:
     assert tally.refused_statements > FEW_EXAMPLES / 20
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=5)
 def test_the_same_answers_while_classes_move_many_times(record_property: Record) -> None:
     tally = run(chosen_seed(random.SystemRandom().randrange(10**9)), MANY_EXAMPLES, PART, record_property)
     answered = {kind for kind, outcome in tally.outcomes if outcome is Outcome.ANSWERED}

@@ -51,7 +51,7 @@ def test_a_replica_set_with_logins_and_tls(tmp_path: Path) -> None:
     assert sum(row["not_applicable"].values()) < 5
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=4)
 @pytest.mark.parametrize("replica_set", [True, False])
 def test_every_part(tmp_path: Path, replica_set: bool) -> None:
     with secantus(tmp_path, replica_set=replica_set) as server:

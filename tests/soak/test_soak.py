@@ -39,7 +39,7 @@ def test_the_plot_is_drawn(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.slow
+@pytest.mark.slow(minutes=3)
 @own_server("it starts a server of its own")
 @pytest.mark.usefixtures("asynchronous_driver")
 def test_nothing_fails_and_nothing_grows(

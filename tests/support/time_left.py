@@ -1,11 +1,13 @@
 """Where a run has only so long: slow tests that would end later are left out, and the run names them.
 
-`SEALWIRE_TESTS_UNTIL` has the time, in seconds since 1970. `.ci/run` sets it, to end within an hour on a slow
-machine too; without it every test runs. Each run begins with another module, so that all have their turn.
-A test that needs longer than others there says so: `@pytest.mark.slow(minutes=20)`.
+`SEALWIRE_TESTS_UNTIL` has the time, in seconds since 1970. `.ci/run` sets it, to end within 35 minutes on a
+slow machine too; without it every test runs. A test that needs longer than others there says so:
+`@pytest.mark.slow(minutes=20)`. Modules that say so come first, since a long one that begins last lets the
+other processes wait. Each run begins the others with another module, so that all have their turn.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 
 VARIABLE = "SEALWIRE_TESTS_UNTIL"
 NO_TIME_LEFT = f"no time is left ({VARIABLE})"
-MINUTES = 5
+MINUTES = 2
 """What the others need on a slow machine, at the sizes that `.ci/run` asks for."""
 
 
@@ -28,19 +30,31 @@ def is_slow(test: Any) -> bool:
 
 
 def rotated(tests: Sequence[Any], drawn: int) -> list[Any]:
-    """The tests in their order, but the slow ones last: from one module on, then those before it."""
-    slow = [test for test in tests if is_slow(test)]
+    """The tests in their order, but the slow ones last: from one module on, then those before it.
+
+    Before them those of the modules that need the longest, all their tests together.
+    """
+    minutes: dict[Any, float] = defaultdict(float)
+    for test in tests:
+        minutes[test.path] += _declared(test, 0)
+    long = [test for test in tests if is_slow(test) and minutes[test.path]]
+    long.sort(key=lambda test: -minutes[test.path])
+    slow = [test for test in tests if is_slow(test) and not minutes[test.path]]
     modules = list(dict.fromkeys(test.path for test in slow))
     chosen = modules[drawn % len(modules)] if modules else None
     first = next((index for index, test in enumerate(slow) if test.path == chosen), 0)
-    return [*(test for test in tests if not is_slow(test)), *slow[first:], *slow[:first]]
+    return [*(test for test in tests if not is_slow(test)), *long, *slow[first:], *slow[:first]]
 
 
 def leave_out_when_late(test: Any, end: float) -> None:
     """Skip a slow test that is about to begin, if there is less time than it needs."""
-    mark = test.get_closest_marker("slow")
-    if mark and time.time() + 60 * mark.kwargs.get("minutes", MINUTES) > end:
+    if is_slow(test) and time.time() + 60 * _declared(test, MINUTES) > end:
         pytest.skip(NO_TIME_LEFT)
+
+
+def _declared(test: Any, otherwise: float) -> float:
+    mark = test.get_closest_marker("slow")
+    return float(mark.kwargs.get("minutes", otherwise)) if mark else 0.0
 
 
 def left_out(reports: Iterable[Any]) -> list[str]:

@@ -14,12 +14,14 @@ import pytest
 from tests.integration.luks_vm.guest.stage import MARKER
 from tests.integration.luks_vm.root_image import build_payload, build_root, require_tools
 from tests.integration.luks_vm.virtual_machine import StageResult, VirtualMachine
+from tests.support.skips import skip_in_samples
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow(minutes=20)]
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[VirtualMachine]:
+    skip_in_samples("a virtual machine that is emulated")
     require_tools()
     kernel, root = build_root()
     payload = tmp_path / "payload.img"

@@ -1,20 +1,18 @@
 """No write that was acknowledged is lost while a class moves to another key, whatever stops or is cut off.
 
 Lost means: readable by _id, not found by its value, and the unique index takes a second one. A command may
-wait or fail instead.
+wait or fail instead. Tests of transactions are in test_lost_transactions.py.
 """
 
 import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from bson.binary import Binary
@@ -23,15 +21,17 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from sealwire.keys.frontier.record import DATABASE, FRONTIERS
 from sealwire.testbed.errors import TestbedError
-from sealwire.testbed.ports import LOOPBACK
 from tests.faults.moving_clinic import (
     NHS,
     PATIENCE_S,
+    PATIENTS,
     POLICY,
     Document,
     Door,
-    MovingClinic,
+    assert_nothing_lost,
+    by_number,
     ended,
+    filled,
     lost,
     moving_clinic,
     number_of,
@@ -40,135 +40,13 @@ from tests.faults.scene import faulty, until
 from tests.support.relay import relay
 from tests.support.secantus import secantus
 
-pytestmark = [*faulty, pytest.mark.slow(minutes=8)]
+pytestmark = [*faulty, pytest.mark.slow(minutes=3)]
 
-PATIENTS = 60
 WAITING = 24
 """Commands at a time, as those in the sockets of a proxy that is stopped."""
 LOADED_S = 2.5
 """Every proxy has loaded the keyring by then."""
 LATE: Document = {"_id": "late", NHS: number_of(1000)}
-LIFETIME_S = 27
-"""Of a transaction that a test leaves open for less."""
-
-
-def fill(client: MongoClient[Document]) -> None:
-    patients = client["clinic"]["patients"]
-    patients.create_index(NHS, unique=True)
-    patients.insert_many({"_id": each, NHS: number_of(each)} for each in range(PATIENTS))
-
-
-@contextmanager
-def filled(database: Any, folder: Path, **options: Any) -> Iterator[MovingClinic]:
-    """A clinic with its patients."""
-    with moving_clinic(database, folder, **options) as clinic:
-        with clinic.b.client() as client:
-            fill(client)
-        yield clinic
-
-
-def is_committed(session: Any) -> bool:
-    """Whether a commit is acknowledged. A refusal has the label with which drivers run it all again."""
-    deadline_s = time.monotonic() + 60
-    while True:
-        try:
-            session.commit_transaction()
-        except PyMongoError as error:
-            if error.has_error_label("TransientTransactionError"):
-                return False
-            if not error.has_error_label("UnknownTransactionCommitResult") or time.monotonic() > deadline_s:
-                raise
-            time.sleep(0.5)
-        else:
-            return True
-
-
-def assert_nothing_lost(clinic: MovingClinic, *, committed: bool | None = None) -> None:
-    """`committed`: whether the one patient of a transaction has to be there."""
-    for door in (clinic.b, clinic.a):
-        assert lost(door) == []
-    assert clinic.versions() == {2}
-    with clinic.b.client() as client:
-        found = client["clinic"]["patients"].count_documents({})
-    assert found == PATIENTS + (committed is True)
-
-
-# -- transactions --------------------------------------------------------------------------------------------
-
-
-def test_a_transaction_that_began_before_its_class_moved(tmp_path: Path) -> None:
-    with (
-        secantus(tmp_path) as database,
-        filled(database, tmp_path) as clinic,
-        clinic.a.client() as client,
-        client.start_session() as session,
-    ):
-        session.start_transaction()
-        client["clinic"]["patients"].insert_one(LATE, session=session)
-        clinic.rotate()
-        with clinic.moving() as job:
-            time.sleep(8)
-            committed = is_committed(session)
-            assert ended(job) == 0
-        assert_nothing_lost(clinic, committed=committed)
-
-
-def test_a_transaction_reads_from_before_its_class_moved(tmp_path: Path) -> None:
-    """Its first command names no value, and fixes what all its commands see."""
-    with (
-        secantus(tmp_path) as database,
-        filled(database, tmp_path) as clinic,
-        clinic.a.client() as client,
-        client.start_session() as session,
-    ):
-        patients = client["clinic"]["patients"]
-        session.start_transaction()
-        assert patients.find_one({"_id": 0}, session=session)
-        clinic.rotate()
-        with clinic.moving() as job:
-            with suppress(subprocess.TimeoutExpired):
-                job.wait(15)
-            try:
-                assert patients.count_documents(_by(1), session=session) == 1
-                assert patients.update_one(_by(2), {"$inc": {"times": 1}}, session=session).matched_count == 1
-            except PyMongoError as error:
-                if not error.has_error_label("TransientTransactionError"):
-                    raise
-            session.abort_transaction()
-            assert ended(job) == 0
-        assert_nothing_lost(clinic)
-
-
-@pytest.mark.parametrize(
-    ("end", "by"), [("killed", "a"), ("killed", "b"), ("ended", "a"), ("ended", "b"), ("stopped", "a")]
-)
-def test_a_proxy_that_ends_with_a_transaction_open(tmp_path: Path, end: str, by: str) -> None:
-    """The driver tries its commit again, at the same proxy or at another one."""
-    with (
-        secantus(tmp_path, transaction_s=LIFETIME_S) as database,
-        filled(database, tmp_path) as clinic,
-        relay(clinic.a.address) as front,
-        MongoClient[Document](f"mongodb://{front.address}/?directConnection=true") as client,
-        client.start_session() as session,
-    ):
-        clinic.rotate()
-        time.sleep(LOADED_S)
-        session.start_transaction()
-        client["clinic"]["patients"].insert_one(LATE, session=session)
-        with clinic.moving() as job:
-            if end == "stopped":
-                clinic.a.signal(signal.SIGSTOP)
-                time.sleep(23)
-                clinic.a.signal(signal.SIGCONT)
-            else:
-                clinic.a.crash() if end == "killed" else clinic.a.stop()
-                with suppress(subprocess.TimeoutExpired):
-                    job.wait(15)
-                clinic.a.start()
-                front.upstream = (LOOPBACK, getattr(clinic, by).port)
-            committed = is_committed(session)
-            assert ended(job) == 0
-        assert_nothing_lost(clinic, committed=committed)
 
 
 # -- what waits in sockets ---------------------------------------------------------------------------------
@@ -197,19 +75,21 @@ def test_a_proxy_that_was_stopped_while_nothing_moved(tmp_path: Path) -> None:
 def find(client: MongoClient[Document], patient: int) -> str:
     """Whether the answer is right, wrong or none."""
     return said(
-        lambda: [each["_id"] for each in client["clinic"]["patients"].find(_by(patient))] == [patient]
+        lambda: [each["_id"] for each in client["clinic"]["patients"].find(by_number(patient))] == [patient]
     )
 
 
 def update(client: MongoClient[Document], patient: int) -> str:
     change = {"$inc": {"times": 1}}
-    return said(lambda: client["clinic"]["patients"].update_one(_by(patient), change).matched_count == 1)
+    return said(
+        lambda: client["clinic"]["patients"].update_one(by_number(patient), change).matched_count == 1
+    )
 
 
 def insert_again(client: MongoClient[Document], patient: int) -> str:
     def is_refused() -> bool:
         try:
-            client["clinic"]["patients"].insert_one({"_id": f"again {patient}", **_by(patient)})
+            client["clinic"]["patients"].insert_one({"_id": f"again {patient}", **by_number(patient)})
         except DuplicateKeyError:
             return True
         return False
@@ -218,10 +98,6 @@ def insert_again(client: MongoClient[Document], patient: int) -> str:
 
 
 _QUESTIONS: tuple[Callable[[MongoClient[Document], int], str], ...] = (find, update, insert_again)
-
-
-def _by(patient: int) -> Document:
-    return {NHS: number_of(patient)}
 
 
 def said(ask: Callable[[], bool]) -> str:
@@ -252,7 +128,7 @@ def test_an_update_that_waits_in_a_socket_behind_a_partition(tmp_path: Path) -> 
         patients = client["clinic"]["patients"]
         clinic.rotate()
         time.sleep(LOADED_S)
-        patients.find_one(_by(1))
+        patients.find_one(by_number(1))
         clinic.a.line.freeze()
         # more than the line takes, and less than the kernel holds
         change = {"$set": {NHS: LATE[NHS], "letter": "x" * 50_000}}

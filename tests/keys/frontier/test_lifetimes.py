@@ -90,7 +90,7 @@ def test_every_answer_is_right_whatever_outlives_a_lease(world: World) -> None:
     assert Explorer(world).explore() > 50
 
 
-@pytest.mark.slow(minutes=2)
+@pytest.mark.slow
 @pytest.mark.parametrize("world", LARGER, ids=named)
 def test_every_answer_is_right_with_more_at_once(world: World) -> None:
     assert Explorer(world).explore() > 1000

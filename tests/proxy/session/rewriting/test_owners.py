@@ -31,6 +31,7 @@ from tests.policies.taint.owned_commands import OwnedCase, draw_owned
 from tests.policies.taint.owners import POLICY
 from tests.policies.taint.values import encoded, shown
 from tests.strategies import made_op_msg
+from tests.support.skips import takes_samples
 
 KEYRING = Keyring(
     DataKey(name, number, 1, KeyState.ACTIVE, NOW, bytes([number]) * 64)
@@ -98,7 +99,7 @@ def envelopes(value: Any) -> Iterator[bytes]:
             yield from envelopes(inner)
 
 
-EXAMPLES, MANY_EXAMPLES = 10_000, 200_000
+EXAMPLES, MANY_EXAMPLES = 10_000, 40_000 if takes_samples() else 200_000
 
 
 @pytest.fixture
