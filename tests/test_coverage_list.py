@@ -16,10 +16,10 @@ from tools.coverage_run import (
     homeless,
     judge,
     list_text,
+    measured_tests,
     mirror,
     read_list,
     source_modules,
-    measured_tests,
 )
 
 

@@ -11,7 +11,7 @@ run as in `make test`, at full speed. `--every` measures them too, for `--write`
     python tools/coverage_run.py [arguments of pytest]          # measure, then judge
     python tools/coverage_run.py --every [arguments of pytest]  # the same with all test modules
     python tools/coverage_run.py --judge                        # what was measured last
-    python tools/coverage_run.py --write                        # and write tests/coverage.toml as it has to be
+    python tools/coverage_run.py --write                        # and write tests/coverage.toml anew
 """
 
 import os
