@@ -42,10 +42,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if expected != CORE:
         raise pytest.UsageError(f"SEALWIRE_CORE asks for the {expected} core, and this is the {CORE} one")
     if (measuring := _measuring()) is not None:
-        from tools.coverage_run import measured_tests
-
         _import_everything()
         if START in os.environ:
+            from tools.coverage_run import measured_tests
+
             session.config.stash[MEASUREMENT] = Measurement(measuring, measured_tests(os.environ))
 
 
