@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, settings
 from sealwire import core_is_compiled
 from tests.support import time_left
 from tests.support.longest import longest_first
-from tests.support.measuring import START, Measurement
+from tests.support.measuring import START, Measurement, measured_tests
 
 CORE = "compiled" if core_is_compiled() else "plain"
 MEASUREMENT = pytest.StashKey[Measurement]()
@@ -44,8 +44,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if (measuring := _measuring()) is not None:
         _import_everything()
         if START in os.environ:
-            from tools.coverage_run import measured_tests
-
             session.config.stash[MEASUREMENT] = Measurement(measuring, measured_tests(os.environ))
 
 

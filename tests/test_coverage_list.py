@@ -6,7 +6,7 @@ from unittest.mock import Mock, call
 
 import pytest
 
-from tests.support.measuring import START, Measurement, measuring, unmeasured
+from tests.support.measuring import START, Measurement, measured_tests, measuring, unmeasured
 from tools.coverage_run import (
     EVERY,
     LIST,
@@ -16,7 +16,6 @@ from tools.coverage_run import (
     homeless,
     judge,
     list_text,
-    measured_tests,
     mirror,
     read_list,
     source_modules,

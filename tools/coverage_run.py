@@ -113,15 +113,6 @@ def list_text(listed: Mapping[str, Listed]) -> str:
     return _HEAD + "".join(lines)
 
 
-def measured_tests(environ: Mapping[str, str]) -> frozenset[str] | None:
-    """The test modules that are some module's own, or that could be by their names; None: all of them."""
-    if EVERY in environ:
-        return None
-    listed = read_list(read(LIST))
-    mirrors = frozenset(map(mirror, source_modules()))
-    return mirrors.union(*(row.tests for row in listed.values()))
-
-
 def homeless(listed: Mapping[str, Listed], modules: Iterable[str]) -> list[str]:
     """What is wrong with the list before anything is measured: no tests, or names that are gone."""
     known = list(modules)

@@ -1,7 +1,7 @@
 """What `make coverage` measures: in this process, and in those that a test starts."""
 
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -13,6 +13,16 @@ _NAMES: Final = (START, "SEALWIRE_ROOT", "PYTEST_CURRENT_TEST")
 def measuring() -> dict[str, str]:
     """The variables for a process that is started without the others; none where nothing is measured."""
     return {name: os.environ[name] for name in _NAMES if name in os.environ}
+
+
+def measured_tests(environ: Mapping[str, str]) -> frozenset[str] | None:
+    """The test modules that are some module's own, or that could be by their names; None: all of them."""
+    from tools.coverage_run import EVERY, LIST, mirror, read, read_list, source_modules
+
+    if EVERY in environ:
+        return None
+    mirrors = frozenset(map(mirror, source_modules()))
+    return mirrors.union(*(row.tests for row in read_list(read(LIST)).values()))
 
 
 @contextmanager
