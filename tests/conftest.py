@@ -15,8 +15,10 @@ from hypothesis import HealthCheck, Phase, settings
 from sealwire import core_is_compiled
 from tests.support import time_left
 from tests.support.longest import longest_first
+from tests.support.measuring import START, Measurement, measured_tests
 
 CORE = "compiled" if core_is_compiled() else "plain"
+MEASUREMENT = pytest.StashKey[Measurement]()
 
 # No verdict may hang on how busy the machine is: neither a deadline nor the speed of generating inputs.
 settings.register_profile(
@@ -34,13 +36,15 @@ settings.register_profile(
 settings.load_profile("sealwire")
 
 
-def pytest_sessionstart() -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
     """A run that was meant for one core must not pass on the other."""
     expected = os.environ.get("SEALWIRE_CORE") or CORE
     if expected != CORE:
         raise pytest.UsageError(f"SEALWIRE_CORE asks for the {expected} core, and this is the {CORE} one")
-    if _measuring() is not None:
+    if (measuring := _measuring()) is not None:
         _import_everything()
+        if START in os.environ:
+            session.config.stash[MEASUREMENT] = Measurement(measuring, measured_tests(os.environ))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,10 +61,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         time_left.leave_out_when_late(item, end)
 
 
-def pytest_runtest_logstart(nodeid: str) -> None:
-    """Where `make coverage` measures, note which test module runs."""
-    if (measuring := _measuring()) is not None:
-        measuring.switch_context(nodeid.partition("::")[0])
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """Where `make coverage` measures, say which test module runs."""
+    if (measurement := item.config.stash.get(MEASUREMENT, None)) is not None:
+        measurement.begin(item.nodeid.partition("::")[0])
 
 
 @pytest.fixture

@@ -1,8 +1,14 @@
 """Every source module has its tests, and the list of those that are tested elsewhere is right."""
 
+import os
+from collections.abc import Mapping
+from unittest.mock import Mock, call
+
 import pytest
 
+from tests.support.measuring import START, Measurement, measured_tests, measuring, unmeasured
 from tools.coverage_run import (
+    EVERY,
     LIST,
     OWN,
     SWAY,
@@ -63,3 +69,47 @@ def test_a_module_without_tests_and_a_name_without_module_are_found() -> None:
     problems = homeless({"wire/gone.py": Listed()}, ["wire/untested.py"])
     assert len(problems) == 2
     assert homeless({"wire/untested.py": Listed(why="it declares names")}, ["wire/untested.py"]) == []
+
+
+def test_own_tests_are_measured_and_no_others() -> None:
+    measured = measured_tests({})
+    assert measured is not None
+    assert {"tests/wire/test_splice.py", "tests/integration/test_softhsm.py"} <= measured
+    assert "tests/test_coverage_list.py" not in measured
+    assert measured_tests({EVERY: "1"}) is None
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
+    monkeypatch.setenv(START, "pyproject.toml")
+    return os.environ
+
+
+def test_it_rests_while_other_tests_run_and_so_do_their_processes(started: Mapping[str, str]) -> None:
+    coverage, seen = Mock(), []
+    measurement = Measurement(coverage, {"own.py", "next.py"})
+    for module in ("own.py", "other.py", "third.py", "next.py", "next.py"):
+        measurement.begin(module)
+        seen.append(START in measuring())
+    assert seen == [True, False, False, True, True]
+    switch = call.switch_context
+    assert coverage.mock_calls == [
+        switch("own.py"),
+        call.stop(),
+        call.start(),
+        switch("next.py"),
+        switch("next.py"),
+    ]
+    assert started[START] == "pyproject.toml"
+
+
+def test_all_of_them_are_measured_where_that_is_asked_for(started: Mapping[str, str]) -> None:
+    coverage = Mock()
+    Measurement(coverage, None).begin("other.py")
+    assert coverage.mock_calls == [call.switch_context("other.py")]
+
+
+def test_what_is_shared_is_not_measured(started: Mapping[str, str]) -> None:
+    with unmeasured():
+        assert START not in started
+    assert started[START] == "pyproject.toml"

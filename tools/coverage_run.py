@@ -1,13 +1,17 @@
 """Run the tests with coverage, print the table, and hold every module to its threshold.
 
-All tests together cover TOTAL percent of lines and branches. Every source module is covered for OWN percent
-by its own tests: those of the test module that mirrors it (tests/wire/test_splice.py: wire/splice.py), or
-those that tests/coverage.toml names. That file also has the modules with less, each with its figure, which
-may neither fall nor be lower than it could be. What runs at import counts for every test module.
+Every source module is covered for OWN percent of lines and branches by its own tests: those of the test
+module that mirrors it (tests/wire/test_splice.py: wire/splice.py), or those that tests/coverage.toml names.
+That file also has the modules with less, each with its figure, which may neither fall nor be lower than it
+could be. What runs at import counts for every test module.
 
-    python tools/coverage_run.py [arguments of pytest]      # measure, then judge
-    python tools/coverage_run.py --judge                    # what was measured last
-    python tools/coverage_run.py --write                    # and write tests/coverage.toml as it has to be
+Only test modules that are some module's own are measured, and together they cover TOTAL percent. The others
+run as in `make test`, at full speed. `--every` measures them too, for `--write` to choose from.
+
+    python tools/coverage_run.py [arguments of pytest]          # measure, then judge
+    python tools/coverage_run.py --every [arguments of pytest]  # the same with all test modules
+    python tools/coverage_run.py --judge                        # what was measured last
+    python tools/coverage_run.py --write                        # and write tests/coverage.toml anew
 """
 
 import os
@@ -35,6 +39,8 @@ SWAY = 6
 and which of two events comes first differs between machines."""
 HOMES = 3
 """How many test modules may be a module's own."""
+EVERY = "SEALWIRE_MEASURE_EVERY"
+"""The variable with which all test modules are measured."""
 
 # They drive everything and test no module.
 _DECLARATIONS = "declares names, types or tables, and runs whole at import"
@@ -182,7 +188,7 @@ def write_list(measured: Measured) -> None:
     LIST.write_text(list_text({name: row for name, row in rows.items() if row}), encoding="utf-8")
 
 
-def measure(arguments: list[str]) -> int:
+def measure(arguments: list[str], *, every: bool) -> int:
     """Run the tests, and bring together what every process has measured. The exit status is pytest's."""
     shutil.rmtree(DATA, ignore_errors=True)
     DATA.mkdir(parents=True)
@@ -190,6 +196,7 @@ def measure(arguments: list[str]) -> int:
         "COVERAGE_PROCESS_START": str(ROOT / "pyproject.toml"),
         "SEALWIRE_ROOT": str(ROOT),
     }
+    environ |= {EVERY: "1"} if every else {}
     command = [
         sys.executable,
         "-m",
@@ -232,7 +239,8 @@ def main() -> int:
     os.environ["SEALWIRE_ROOT"] = str(ROOT)
     arguments = sys.argv[1:]
     judging = arguments in (["--judge"], ["--write"])
-    status = 0 if judging else measure(arguments)
+    every = arguments[:1] == ["--every"]
+    status = 0 if judging else measure(arguments[every:], every=every)
     measured = Measured()
     if arguments == ["--write"]:
         write_list(measured)

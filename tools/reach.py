@@ -50,7 +50,7 @@ class Reach:
 
 
 class _Switch:
-    """A pytest plugin: a line's context is the test that runs it. To tests/conftest.py it is the module."""
+    """A pytest plugin: a line's context is the test that runs it. In `make coverage` it is the module."""
 
     def __init__(self, measuring: Coverage) -> None:
         self._measuring = measuring

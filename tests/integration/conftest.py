@@ -22,6 +22,7 @@ from tests.integration.vault_command import Command, ReadyVault
 from tests.sidecars.tls_check.certificates import Odd, make
 from tests.support import warm
 from tests.support.debian_programs import require_program
+from tests.support.measuring import unmeasured
 from tests.support.openbao import RaftServer
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
 
@@ -88,8 +89,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             authority.issue("sealwire"),
             authority.certificate_file,
         )
+        with unmeasured():  # it would be measured for whichever test came first
+            proxy = ProxyProcess(options)
         with (
-            ProxyProcess(options) as proxy,
+            proxy,
             database.connect(ROOT) as direct,
             MongoClient[Document](proxy.uri(CLINIC, "clinic")) as client,
         ):

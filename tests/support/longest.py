@@ -8,14 +8,22 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 LONGEST: Final = (
+    "integration/test_differential_moving.py",
+    "integration/test_differential_sequences.py",
+    "integration/test_contexts_differential_moving.py",
     "integration/test_differential_malformed.py",
     "integration/test_erase.py",
     "integration/migrate/test_classes.py",
+    "integration/test_one_collection.py",
+    "demo/test_demo_backup.py",
+    "demo/test_demo_command.py",
     "integration/test_vault_proxy.py",
     "integration/test_backup_commands.py",
     "proxy/server/test_workers.py",
     "integration/test_backup_round_trip.py",
     "integration/migrate/test_plaintext.py",
+    "integration/test_queries.py",
+    "integration/test_erase_page.py",
     "integration/test_contexts_beside.py",
     "integration/test_compliance_page.py",
     "integration/test_contexts.py",
@@ -33,10 +41,18 @@ LONGEST: Final = (
     "integration/test_backup_interrupted.py",
     "integration/test_clinic_https.py",
     "integration/test_vault_setup.py",
+    "integration/test_differential.py",
+    "integration/test_vault_path.py",
+    "integration/test_luks_page.py",
     "integration/contexts_in_vault/test_store.py",
     "integration/test_admin_page.py",
     "integration/test_tls_verify.py",
+    "sidecars/migration/windows/test_turn.py",
     "proxy/session/test_properties.py",
+    "test_packaging.py",
+    "test_monitoring.py",
+    "test_glossary.py",
+    "test_docs_site.py",
 )
 """Below `tests`, by what each takes; `pytest --durations=0` says that. The others take less than 20 s."""
 

@@ -11,6 +11,7 @@ from tempfile import mkdtemp
 from sealwire.testbed.certificates import Authority
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, ServerTls
 from sealwire.testbed.mongo_server import User
+from tests.support.measuring import unmeasured
 from tests.support.short_transactions import ShortTransactions
 
 ROOT = User("root", "root password: 100% ?", (("root", "admin"),))
@@ -47,7 +48,8 @@ def secantus(
     database = (
         DatabaseProcess(options) if transaction_s is None else ShortTransactions(options, transaction_s)
     )
-    database.start()
+    with unmeasured():
+        database.start()
     try:
         yield database
     finally:
@@ -60,5 +62,6 @@ def _with_users(users: tuple[User, ...], replica_set: bool) -> Path:
     folder = Path(mkdtemp(prefix="secantus-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     options = DatabaseOptions(folder / "database", users, replica_set=replica_set)
-    DatabaseProcess(options).create_users()
+    with unmeasured():
+        DatabaseProcess(options).create_users()
     return options.storage

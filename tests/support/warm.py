@@ -2,7 +2,7 @@
 
 A command needs a third of a second of processor time for its imports, and the tests run some two thousand.
 Such a process differs from `python -m sealwire` in one thing: /proc shows the environment and command line of
-its parent. Tests of those start Python themselves, and so does `make coverage`.
+its parent. Tests of those start Python themselves.
 """
 
 import atexit
@@ -25,10 +25,16 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
+import coverage
+
 SEALWIRE: Final = (sys.executable, "-m", "sealwire")
 _INT: Final = struct.Struct("=i")
-_OTHER_CODE: Final = frozenset({"COVERAGE_PROCESS_START", "PYTHONPATH"})
+_OTHER_CODE: Final = frozenset({"PYTHONPATH"})
 """Variables by which a process runs other code than has been imported."""
+
+
+_MEASURED: Final = "COVERAGE_PROCESS_START"
+"""The variable with which a process measures what it runs, as from the beginning of any Python process."""
 
 
 class WarmProcess(subprocess.Popen[Any]):
@@ -121,7 +127,11 @@ class _Nursery:
         with theirs:
             # by its path, and not from the root: `sealwire` is the installed one, as for a command
             command = [sys.executable, "-P", __file__, str(theirs.fileno())]
-            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
+            # what it imports is not measured: that counts already
+            environ = {name: text for name, text in os.environ.items() if name != _MEASURED}
+            self._process = subprocess.Popen(
+                command, env=environ, pass_fds=[theirs.fileno()], start_new_session=True
+            )
 
     def order(self, order: Mapping[str, Any], fds: list[int]) -> None:
         text = json.dumps(order).encode()
@@ -192,6 +202,8 @@ def _become(order: dict[str, Any], fds: list[int]) -> None:
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.argv = ["sealwire", *order["words"]]
+    if _MEASURED in os.environ:
+        coverage.process_startup(force=True)
 
 
 def _end(code: object) -> NoReturn:

@@ -127,7 +127,10 @@ async def test_what_is_put_in_is_written_signed_and_whole_at_the_end(tmp_path: P
     assert not Path(f"/proc/{pid}").exists()
 
 
-async def test_a_writer_that_is_killed_again_and_again_leaves_nothing_out(tmp_path: Path) -> None:
+async def test_a_writer_that_is_killed_again_and_again_leaves_nothing_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "FIRST_PAUSE_S", 0.02)
     async with writing(tmp_path, 2) as running:
         killed = set[int]()
         for _ in range(4):
