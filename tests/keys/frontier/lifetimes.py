@@ -75,6 +75,8 @@ class Weakness(Enum):
     """The keyring says that a move has begun, and not in which database `sealwire`."""
     OPENS_AT_ONCE = auto()
     """The job opens the first window as soon as every lease that it sees lets it."""
+    BELIEVES_A_COPY = auto()
+    """The job believes for how long no lease was lost, although the database was put back."""
     OVERWRITES = auto()
     """The job writes the frontier without a look at what stands there."""
     TURNS_BACK_EARLY = auto()
@@ -101,7 +103,7 @@ class Fault(Enum):
     LOSE_DATABASE = auto()
     """All of `sealwire`."""
     PUT_FRONTIER_BACK = auto()
-    """To the first one of its move."""
+    """To the first one of its move, if there is one."""
     PUT_DATABASE_BACK = auto()
     """All of `sealwire`: no lease of a proxy that runs is in it."""
 
@@ -109,7 +111,6 @@ class Fault(Enum):
 _GOING_BACK: Final = frozenset(
     {Fault.LOSE_FRONTIER, Fault.LOSE_DATABASE, Fault.PUT_FRONTIER_BACK, Fault.PUT_DATABASE_BACK}
 )
-
 _REPLACING: Final = frozenset({Fault.LOSE_DATABASE, Fault.PUT_DATABASE_BACK})
 
 
@@ -190,8 +191,7 @@ class Job(NamedTuple):
     """Of the frontier that it wrote or read last."""
     move: int = 0
     youngest: int = NONE
-    """The age of the youngest lease that lets no window go, as it was read; GONE: none. NONE: not read.
-    Before the first window, how long ago the first frontier was written."""
+    """The age of the youngest lease that lets no window go, as it was read; GONE: none. NONE: not read."""
     database: int = 0
     """That in which it began."""
     is_updating: bool = False
@@ -213,6 +213,8 @@ class State(NamedTuple):
     """Of the keyring at its place."""
     database: int = 0
     """It counts how often all of `sealwire` was replaced."""
+    stands: int = GONE
+    """For how long no lease was lost with the database, as the database says; NONE: it does not."""
     named: int = NONE
     """The database that the keyring names for the move that has begun."""
     told: int = 0
@@ -557,8 +559,10 @@ class Explorer:
             if is_to_note and state.stage == 3 * job.move + PENDING:
                 noted = state._replace(stage=state.stage + 1, named=job.database)
                 yield f"{name} notes in the keyring that it begins", noted
-            elif job.youngest > OUTLIVED or not self._waits:
+            elif state.stands > OUTLIVED or not self._keeps(Weakness.OPENS_AT_ONCE):
                 yield from self._saves(state, number, job)
+            elif state.stands == NONE:
+                yield f"{name} notes that the leases are new", state._replace(stands=0)
         elif job.generation == 4 * job.move:
             yield from self._saves(state, number, job)
         elif phase == OPENED:
@@ -578,8 +582,7 @@ class Explorer:
         elif state.stage % 3 == BEGUN and not self._is_named(state):
             yield f"{name} finds another database", state.with_job(number, Job(Status.DEAD))
         elif _version(state.frontier) == job.move + 1:
-            waited = 0 if _phase(state.frontier) == FIRST and self._waits else NONE
-            loaded = job._replace(generation=state.frontier, youngest=waited)
+            loaded = job._replace(generation=state.frontier)
             yield f"{name} reads frontier {state.frontier}", state.with_job(number, loaded)
         elif state.stage % 3 == BEGUN or state.documents & _bit(_form(job.move + 1)):
             yield f"{name} finds no frontier", state.with_job(number, Job(Status.DEAD))
@@ -593,11 +596,6 @@ class Explorer:
         ):
             return False
         return self._youngest(state, 4 * job.move + FIRST) > self._limit
-
-    @property
-    def _waits(self) -> bool:
-        """Whether the first window waits until no lease that is missing can matter."""
-        return self._keeps(Weakness.OPENS_AT_ONCE) and not _REPLACING.isdisjoint(self.world.faults)
 
     @property
     def _limit(self) -> int:
@@ -653,8 +651,7 @@ class Explorer:
         if self._remembers and self._keeps(Weakness.KEEPS_WHAT_IT_WROTE):
             # its own lease says so, before it goes on
             state = state._replace(told=max(state.told, job.generation))
-        waited = 0 if _phase(following) == FIRST and self._waits else NONE
-        saved = state.with_job(number, job._replace(generation=following, youngest=waited))
+        saved = state.with_job(number, job._replace(generation=following, youngest=NONE))
         yield f"job {number} writes frontier {following}", saved._replace(frontier=following)
 
     # ------------------------------------------------------------------------------------------------ faults
@@ -681,7 +678,7 @@ class Explorer:
                 yield f"{label} with stage {stage}", state.with_proxy(0, copy)
         elif fault is Fault.STOP_JOB and state.jobs[0].status is Status.RUNNING:
             yield label, state.with_job(0, state.jobs[0]._replace(status=Status.STOPPED))
-        elif state.frontier or fault is Fault.LOSE_DATABASE:
+        elif state.frontier or fault in _REPLACING:
             yield from self._loss(state, fault)
 
     def _leaves_its_lease(self, state: State, proxy: Proxy) -> bool:
@@ -696,14 +693,16 @@ class Explorer:
         if fault in (Fault.LOSE_FRONTIER, Fault.LOSE_DATABASE):
             frontier = 0
         elif fault in (Fault.PUT_FRONTIER_BACK, Fault.PUT_DATABASE_BACK):
-            frontier = state.frontier - _phase(state.frontier) + FIRST
+            frontier = state.frontier and state.frontier - _phase(state.frontier) + FIRST
         else:
             return
         after = state._replace(frontier=frontier)
-        if fault in (Fault.LOSE_DATABASE, Fault.PUT_DATABASE_BACK):
+        if fault in _REPLACING:
             proxies = tuple(proxy._replace(is_listed=proxy.age == NONE) for proxy in state.proxies)
             after = after._replace(proxies=proxies, orphans=(), told=0)
             after = after._replace(database=state.database + 1)
+            if fault is Fault.LOSE_DATABASE or self._keeps(Weakness.BELIEVES_A_COPY):
+                after = after._replace(stands=NONE)
         yield fault.name, after
 
     # -------------------------------------------------------------------------------------------------- time
@@ -713,7 +712,8 @@ class Explorer:
         orphans = _youngest((age + 1, told) for age, told in state.orphans if age < OUTLIVED)
         jobs = tuple(job._replace(youngest=_older(job.youngest)) for job in state.jobs)
         clients = tuple(map(self._aged, state.clients))
-        return state._replace(proxies=proxies, orphans=orphans, jobs=jobs, clients=clients)
+        stands = _older(state.stands)
+        return state._replace(proxies=proxies, orphans=orphans, jobs=jobs, clients=clients, stands=stands)
 
     def _aged(self, client: Client) -> Client:
         if client.opened == LIFETIME:

@@ -42,6 +42,7 @@ BREAKS: Final[Mapping[Weakness, World]] = {
     Weakness.KEEPS_WHAT_IT_WROTE: of(FOUND, Fault.RESTART, Fault.PUT_FRONTIER_BACK),
     Weakness.NAMES_NO_DATABASE: of(FOUND, Fault.RESTART, Fault.PUT_DATABASE_BACK),
     Weakness.OPENS_AT_ONCE: of(FOUND, Fault.LOSE_DATABASE),
+    Weakness.BELIEVES_A_COPY: of(FOUND, Fault.PUT_DATABASE_BACK),
     Weakness.OVERWRITES: of(FOUND, Fault.STOP_JOB, Fault.RESTART),
     Weakness.TURNS_BACK_EARLY: of(FOUND, Fault.STOP_JOB, moves=2),
 }
