@@ -31,7 +31,7 @@ from sealwire.keys.keyring.turning import rotate
 from sealwire.keys.private_file import create_private
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.migration.ledger import Ledger
-from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
+from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, vouch_for_leases
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 
 REST_S: Final = 8.0
@@ -132,6 +132,7 @@ class Place:
         self.environ["SEALWIRE_SERVER_URI"] = self.uri
         self.client = stack.enter_context(connected(self.uri))
         with database.connect() as plain:
+            vouch_for_leases(plain)
             stored = plain[DATABASE][COLLECTION]
             for name in DETERMINISTIC:
                 stored.create_index(name, unique=True)

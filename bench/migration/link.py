@@ -163,6 +163,10 @@ class KeptFrontier:
         """As `Frontiers.place`."""
         return "ab" * 16
 
+    def missing_s(self) -> float:
+        """As `Frontiers.missing_s`: none is missing."""
+        return 0.0
+
     def leases(self) -> list[Lease]:
         """As `Frontiers.leases`."""
         has_seen = time.perf_counter() - self._saved_at >= FOLLOWS_S

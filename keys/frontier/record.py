@@ -6,6 +6,7 @@
     sealwire.leases     {_id: UUID of a proxy, renewed: the server's time, place: where it listens,
                          acknowledged: {"class id": generation},
                          seen: {"class id-new version": generation}}
+                        {_id: "stands", place: UUID of this very collection, since: the server's time}
 
 A frontier is sealed under the class's new key: only a holder of the keyring can write one, and only one can
 read where its window lies, which may be a value in clear. An older one is genuine as well: who has seen a
@@ -30,6 +31,8 @@ from sealwire.keys.frontier.frontier import Frontier, Window
 DATABASE: Final = "sealwire"
 FRONTIERS: Final = "frontiers"
 LEASES: Final = "leases"
+STANDS: Final = "stands"
+"""The id of the document that says for how long no lease can have been lost with its collection."""
 
 LEASE_S: Final = 10.0
 """How long a proxy may rely on a frontier after it began to renew its lease, by its own steady clock."""

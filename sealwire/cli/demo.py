@@ -111,7 +111,9 @@ def migration(patients: int, seed: int, as_json: bool) -> None:
     """Encrypt a clinic in plaintext while it works, change a key, shred a patient, and decrypt it again.
 
     With OpenBao as the keeper of the key. An application asks and writes all the while, and its answers are
-    compared with those of a twin in plaintext. Exit code 65 when something that is shown did not hold.
+    compared with those of a twin in plaintext. The server is new, so the first move would wait 135 s for
+    proxies of before; the demo notes on the server that there were none. Exit code 65 when something that is
+    shown did not hold.
 
     \b
     Examples:

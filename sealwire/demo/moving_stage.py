@@ -11,12 +11,12 @@ from pymongo import MongoClient
 
 from sealwire.demo.dataset import Dataset
 from sealwire.demo.stage import CLINIC, Announce, Stage, start_databases
-from sealwire.testbed.database import DatabaseProcess
+from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from sealwire.testbed.mongo_server import User
 from sealwire.testbed.openbao import OpenBao, dev_server
 from sealwire.testbed.proxy_process import ProxyProcess
 
-MOVING_SETUP_STEPS: Final = 5
+MOVING_SETUP_STEPS: Final = 6
 KEK_NAME: Final = "sealwire"
 
 POLICY: Final = """\
@@ -74,6 +74,9 @@ def build_moving(folder: Path, patients: int, seed: int, announce: Announce) -> 
         announce("filling both in plaintext")
         for database in (parts.plain, parts.guarded):
             _fill(database, parts.administrator, parts.dataset)
+        announce("noting that no proxy was at this new server before, so that no job waits for one")
+        with parts.guarded.connect(parts.administrator) as client:
+            vouch_for_leases(client)
         server_uri = _written(folder / "server.uri", parts.guarded.uri(parts.administrator))
         token = _written(folder / "vault-token", bao.root_token)
         settings: dict[str, object] = {

@@ -6,11 +6,13 @@ it that listens on loopback only, then the server is started again with it.
 
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pymongo import MongoClient
 
+from sealwire.keys.frontier.record import DATABASE, LEASES, STANDS, place_of
 from sealwire.testbed.child import Arguments
 from sealwire.testbed.errors import TestbedError, TestbedReason
 from sealwire.testbed.mongo_server import MongoServer, User
@@ -89,6 +91,18 @@ class DatabaseProcess(MongoServer):
             if options.tls.require_client_certificate:
                 arguments += ["--tls-ca-file", options.tls.authority, "--tls-require-client-cert"]
         return arguments
+
+
+def vouch_for_leases(client: MongoClient[dict[str, Any]]) -> None:
+    """Say that no lease of a proxy was lost at this server, which is new.
+
+    Otherwise a job that moves a deterministic class waits until a lost lease cannot matter any more.
+    """
+    leases = client[DATABASE][LEASES]
+    stands = {"_id": STANDS, "since": datetime(2000, 1, 1, tzinfo=UTC)}
+    leases.replace_one({"_id": STANDS}, stands, upsert=True)
+    (listed,) = client[DATABASE].list_collections(filter={"name": LEASES})
+    leases.update_one({"_id": STANDS}, {"$set": {"place": place_of(listed)}})
 
 
 def server_program() -> Path:

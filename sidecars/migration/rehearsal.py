@@ -320,3 +320,7 @@ class _UnwrittenFrontiers:
     def leases(self) -> list[Lease]:
         """None."""
         return []
+
+    def missing_s(self) -> float:
+        """None is missing."""
+        return 0.0

@@ -7,7 +7,7 @@ import pytest
 
 from sealwire.demo.desk import desks_at_work
 from sealwire.demo.inspection import count_stored
-from sealwire.demo.moving_stage import KEK_NAME, POLICY, build_moving
+from sealwire.demo.moving_stage import KEK_NAME, MOVING_SETUP_STEPS, POLICY, build_moving
 from sealwire.policies.file.loader import load_policy
 
 pytestmark = pytest.mark.integration
@@ -32,4 +32,4 @@ def test_both_databases_hold_the_same_plaintext(tmp_path: Path) -> None:
             assert desks.compared >= 20
             assert desks.different() == []
             assert desks.guarded.period(0).failed == 0
-    assert len(told) == 5
+    assert len(told) == MOVING_SETUP_STEPS

@@ -23,7 +23,7 @@ from sealwire.crypto.envelope import SUBTYPE, parse_header
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.keys.keyring.turning import rotate
-from sealwire.testbed.database import DatabaseProcess
+from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from sealwire.testbed.ports import LOOPBACK
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.support.measuring import measuring
@@ -123,9 +123,9 @@ class MovingClinic:
                 killer.cancel()
                 process.kill()
 
-    def moving(self) -> Any:
+    def moving(self, *, settle_s: int = 3) -> Any:
         """The job that moves the class from key to key, after the least of settling."""
-        return self.job("reencrypt", "policy.yaml", NHS, "--settle", "3")
+        return self.job("reencrypt", "policy.yaml", NHS, "--settle", str(settle_s))
 
     def status(self) -> list[Document] | None:
         """The jobs, as `migrate status` tells of them; None where it does not."""
@@ -212,6 +212,7 @@ def moving_clinic(
         folder / "keyring.json", EnvironmentKek(environ=environ), classes, datetime.now(UTC), plaintext
     )
     with ExitStack() as opened:
+        vouch_for_leases(opened.enter_context(database.connect()))
         doors = []
         for name, count in (("a", 1), ("b", workers)):
             line = opened.enter_context(relay(database.address, **line_options))

@@ -12,7 +12,7 @@ from pymongo import MongoClient
 from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.certificates import create_authority
-from sealwire.testbed.database import DatabaseProcess
+from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from tests.integration.conftest import Document
 from tests.proxy.server.site import Running, Site
 from tests.support.measuring import measuring
@@ -54,6 +54,8 @@ def moving_site(
     database: DatabaseProcess, folder: Path, *, is_plaintext: bool = False, refresh_s: int = 1
 ) -> Site:
     """One of which the class is moved by commands, in two collections; `environ` has what these need."""
+    with database.connect() as client:
+        vouch_for_leases(client)
     uri = database.uri()
     more: dict[str, Any] = {"is_plaintext": is_plaintext, "refresh_s": refresh_s}
     site = new_site(database, folder, TWO_COLLECTIONS, frontier_uri=uri, **more)

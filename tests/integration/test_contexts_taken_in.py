@@ -27,7 +27,7 @@ from sealwire.keys.kek.environment import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.sidecars.migration import throttle
 from sealwire.sidecars.migration.errors import MigrationError, MigrationReason
-from sealwire.testbed.database import DatabaseProcess
+from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from tests.integration.conftest import Document
 from tests.integration.running_site import client_of, new_environ, site_at
 from tests.proxy.server.site import Site, serving
@@ -71,6 +71,7 @@ def clients_of(site: Site, database: DatabaseProcess) -> Iterator[Clients]:
         direct = stack.enter_context(MongoClient[Document](database.uri()))
         for name in ("clinic", "sealwire"):
             direct.drop_database(name)
+        vouch_for_leases(direct)
         first, second = (
             stack.enter_context(client_of(stack.enter_context(serving(site, LONGEST_S)))) for _ in range(2)
         )

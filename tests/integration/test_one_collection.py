@@ -28,7 +28,7 @@ from sealwire.keys.errors import KeysReason
 from sealwire.keys.kek.environment import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.sidecars.migration import throttle
-from sealwire.testbed.database import DatabaseProcess
+from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from tests.integration.conftest import Document
 from tests.integration.running_site import client_of, new_environ, site_at
 from tests.proxy.server.site import Running, Site, serving
@@ -128,8 +128,9 @@ def site(database: DatabaseProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "SEALWIRE_POLICY": str(made.folder / "policy.yaml"),
         "COLUMNS": "400",
     }
-    yield made
     with database.connect() as client:
+        vouch_for_leases(client)
+        yield made
         for name in ("clinic", "sealwire"):
             client.drop_database(name)
 

@@ -300,7 +300,9 @@ class FrontierFeed:
         for document in documents.values():
             moved = document.get("confirmed")
             if isinstance(moved, datetime) and now is not None:
-                self._moves.mark_cursors(MAX_CURSOR_S - (now - moved).total_seconds())
+                age_s = (now - moved).total_seconds()
+                self._moves.mark_cursors(MAX_CURSOR_S - age_s)
+                self._moves.mark_snapshots(2 * stated_transaction_s(document) - age_s)
         stated = {number: stated_transaction_s(each) for number, each in documents.items()}
         if stated:
             self._moves.granted_s = 2 * max(stated.values())

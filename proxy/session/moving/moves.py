@@ -279,7 +279,7 @@ class Moves:
         uses = self.classes.pop(class_name, None)
         if uses is None or uses.frontier.has_begun:
             self._moves_over += 1
-            self._snapshots_until_s = self._now_s + self.granted_s
+            self.mark_snapshots(self.granted_s)
 
     def begin(self, touched: Touched) -> Hold:
         """The uses of a command that is about to be sent; an empty hold where it touches nothing that moves.
@@ -375,6 +375,10 @@ class Moves:
     def mark_cursors(self, for_s: float) -> None:
         """Values have moved: for so long from now a cursor without a mark may have been opened before."""
         self._marks_until_s = max(self._marks_until_s, self._now_s + for_s)
+
+    def mark_snapshots(self, for_s: float) -> None:
+        """Values have moved: for so long from now a transaction may read documents of before."""
+        self._snapshots_until_s = max(self._snapshots_until_s, self._now_s + for_s)
 
     def leave(self, hold: Hold) -> None:
         """No good reply is seen: the server may be at work for a while, or a transaction go on."""

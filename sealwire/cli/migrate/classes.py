@@ -47,6 +47,7 @@ WINDOW_WORKERS: Final = 2
 _TOLD_EACH_S: Final = 5.0
 _LONG_S: Final = 1.0
 """A shorter wait for proxies is as it should be, and nobody is told."""
+_MISSING: Final = "leases of proxies may be missing, as sealwire.leases is new"
 
 
 def is_deterministic(policies: PolicySet, class_name: str) -> bool:
@@ -180,7 +181,7 @@ class ClassMove:
                 least=LEAST_SHARE_OF_WINDOWS,
             )
             shown = ShownMove(job, seat, transaction_s, tell)
-            pace = TurnPace(throttle.after, shown.job, shown.waiting, quiet_s)
+            pace = TurnPace(throttle.after, shown.job, shown.waiting, shown.missing, quiet_s)
             stores = Stores(values, frontiers, ledger, contexts)
             return Turn(job, versions, stores, end, pace, keys.mark_begun).run()
 
@@ -286,6 +287,12 @@ class ShownMove:
             self._told_at = now
             what = "waiting for proxies to follow the move, or to let a window go"
             click.echo(f"{what}: {'; '.join(waits)}", err=True)
+
+    def missing(self, left_s: float) -> None:
+        """Sees for how long it waits for leases that may be missing. Raises as `job`."""
+        if not self._waits:
+            click.echo(f"waiting {left_s:.0f} s: {_MISSING}", err=True)
+        self._note((f"{_MISSING}: for {left_s:.0f} s more",))
 
     def _note(self, waits: tuple[str, ...]) -> None:
         now = self._clock()

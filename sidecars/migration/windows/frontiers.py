@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar, cast
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ from sealwire.keys.frontier.record import (
     FRONTIERS,
     LEASES,
     MOST_TRANSACTION_S,
+    STANDS,
     TRANSACTION_S,
     Lease,
     frontier_document,
@@ -70,6 +72,9 @@ class Frontiers(Protocol):
 
     def leases(self) -> list[Lease]:
         """Those that stand by the server's clock."""
+
+    def missing_s(self) -> float:
+        """For how many seconds more a lease may matter that was lost with its collection; 0 or less: none."""
 
     def place(self) -> str:
         """Where frontiers are; see `turning.begin_move`."""
@@ -197,9 +202,29 @@ class MongoFrontiers:
         self._is_alone = not found
         return found
 
+    def missing_s(self) -> float:
+        """As `Frontiers.missing_s`; what was lost before nobody knows, so it counts from the first call.
+
+        A collection that was dropped and made again, or put back, is another one: so it counts anew.
+        """
+        wanted = {"_id": STANDS, "place": self._uuid_of(LEASES), "since": {"$type": "date"}}
+        pipeline: list[dict[str, Any]] = [{"$match": wanted}, *leases_pipeline()]
+        stand = self._patiently(lambda: list(self._leases.aggregate(pipeline, session=self._session)))
+        for each in stand:
+            age_s: float = (each["read_at"] - each["since"]).total_seconds()
+            if age_s >= 0:
+                return outlived_s(self._transaction_s) - age_s
+        for _ in range(2):  # the first one makes the collection, which has no UUID before
+            said = {"$set": {"place": self._uuid_of(LEASES)}, "$currentDate": {"since": True}}
+            self._patiently(partial(self._say, STANDS, said))
+        return outlived_s(self._transaction_s)
+
     def place(self) -> str:
         """As `Frontiers.place`."""
-        wanted = {"name": FRONTIERS}
+        return self._uuid_of(FRONTIERS)
+
+    def _uuid_of(self, collection: str) -> str:
+        wanted = {"name": collection}
         database = self._client.get_database(DATABASE, _DECODED)
         listed = self._patiently(lambda: list(database.list_collections(self._session, wanted)))
         return place_of(listed[0]) if listed else ""
@@ -218,9 +243,10 @@ class MongoFrontiers:
         """Say before values move what was written: no proxy says that it has read it, and a copy may come."""
         seen = named_seen({(self._new.class_id, self._new.key_version): generation})
         said = {"$set": {"job": True, "acknowledged": {}, "seen": seen}, "$currentDate": {"renewed": True}}
-        self._patiently(
-            lambda: self._leases.update_one({"_id": self._name}, said, upsert=True, session=self._session)
-        )
+        self._patiently(lambda: self._say(self._name, said))
+
+    def _say(self, name: str, said: Mapping[str, Any]) -> None:
+        self._leases.update_one({"_id": name}, said, upsert=True, session=self._session)
 
     def forget_leases(self) -> int:
         """Delete those that ran out long ago: of proxies that were killed, or were cut off. How many.

@@ -66,6 +66,8 @@ class TurnPace:
     """Sees the job each time that it was written down."""
     waiting: Callable[[Sequence[Lease], float], None] = lambda _leases, _waited_s: None
     """Sees the leases that the job waits for, and for how long already, at each look."""
+    missing: Callable[[float], None] = lambda _left_s: None
+    """Sees for how many seconds more the job waits for leases that may be missing, at each look."""
     quiet_s: float = 0.0
     """How long to wait before the first window, once every proxy follows."""
     most: int | None = None
@@ -164,6 +166,7 @@ class Turn:
         frontier = self._frontiers.load()
         if frontier is not None and frontier.is_over:
             return frontier
+        self._frontiers.missing_s()  # counts from here at the latest
         places = self._values.places()
         has_begun = frontier is not None or self.job.documents > 0
         first = self._look_through(places, has_begun=has_begun)
@@ -181,7 +184,14 @@ class Turn:
             # what a proxy did before it followed may use any value
             self._until_all(_has_let_go(frontier))
             self._stopped.wait(self._pace.quiet_s)
+            self._outwait_missing()
         return frontier
+
+    def _outwait_missing(self) -> None:
+        """Wait until no lease that was lost with its collection can matter, or a signal comes."""
+        while not self._stopped.is_set() and (left_s := self._frontiers.missing_s()) > 0:
+            self._pace.missing(left_s)
+            self._stopped.wait(min(left_s, _LOOK_S))
 
     def _knows(self, lease: Lease) -> bool:
         """Whether a proxy has the new version: without it, it refuses the class once a frontier is there."""

@@ -56,6 +56,18 @@ def test_a_proxy_that_ended_is_named_with_how_long_it_still_counts() -> None:
     assert f"{outlived_s(60.0) - LEASE_S - 20:.0f} s" in said
 
 
+def test_a_wait_for_lost_leases_is_told_once_and_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    seat, now_s = NotedSeat(), 0.0
+    shown = ShownMove(job(), seat, 60.0, lambda _job: None, lambda: now_s)
+    for now_s in (0.0, 2.0, 4.0, 6.0):
+        shown.missing(135.0 - now_s)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "135 s" in said
+    assert [len(waits) for waits, _ in seat.shown] == [1, 1]
+    assert "129 s" in seat.shown[-1][0][0]
+
+
 def test_others_see_at_once_whom_a_job_waits_for_and_when_it_goes_on() -> None:
     seat, now_s = NotedSeat(), 0.0
     begun = job()

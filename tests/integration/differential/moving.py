@@ -24,6 +24,7 @@ from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.turning import rotate
 from sealwire.policies.file.loader import load_policy
+from sealwire.testbed.database import vouch_for_leases
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.differential.broken_proxy import BrokenProxy, Rule
 from tests.integration.differential.forms import StoredForms
@@ -134,6 +135,7 @@ def moving_site(
             MongoClient[Document](first.uri(), socketTimeoutMS=SILENT_MS) as client,
             MongoClient[Document](second.uri(), socketTimeoutMS=SILENT_MS) as other,
         ):
+            vouch_for_leases(direct)
             if has_ballast:
                 _fill(client)
             linger_s = 0.0 if broken is None else LINGER_S

@@ -24,7 +24,7 @@ from sealwire.keys.keyring.file import create_keyring, open_record, read_record
 from sealwire.keys.keyring.turning import rotate
 from sealwire.sidecars.errors import DirectError
 from sealwire.sidecars.migration.errors import MigrationError
-from sealwire.testbed.database import DatabaseProcess
+from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.conftest import Document
 from tests.support import warm
@@ -144,6 +144,8 @@ def new_clinic(
     clinic = Clinic(database, folder, environ, policy)
     clinic.policy()
     create_keyring(clinic.keyring, clinic.kek, classes, datetime.now(UTC), plaintext=plaintext)
+    with database.connect() as client:
+        vouch_for_leases(client)
     yield clinic
     with database.connect() as client:
         for name in ("clinic", DATABASE):

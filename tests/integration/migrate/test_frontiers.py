@@ -10,7 +10,7 @@ from pymongo import MongoClient
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import DamagedFile, KeysReason
-from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES, TRANSACTION_S, outlived_s
+from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES, STANDS, TRANSACTION_S, outlived_s
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.migration.errors import JobTaken
@@ -97,7 +97,8 @@ def test_what_was_written_is_told_before_values_move_if_no_proxy_would(rotating:
         (found,) = plain[DATABASE][FRONTIERS].find()
         opened = begun.opened(b"\0\0\0\x30")
         first.save(opened)
-        assert plain[DATABASE][LEASES].count_documents({}) == 0
+        told = {"_id": {"$ne": STANDS}}
+        assert plain[DATABASE][LEASES].count_documents(told) == 0
         first.save(opened.moving())
         assert first.leases() == []
         assert frontiers().load() == opened.moving()
@@ -130,14 +131,14 @@ def test_only_leases_that_may_matter_are_asked(rotating: Clinic) -> None:
         over = now - timedelta(seconds=outlived_s(TRANSACTION_S))
         plain[DATABASE][LEASES].insert_many(
             [
-                {"_id": "stands", "renewed": now, "acknowledged": {"1": 3}},
+                {"_id": "new", "renewed": now, "acknowledged": {"1": 3}},
                 {"_id": "ran out", "renewed": over + timedelta(seconds=30), "acknowledged": {"1": 9}},
                 {"_id": "over", "renewed": over, "acknowledged": {"1": 9}},
                 {"_id": "is none"},
             ]
         )
         found = frontiers().leases()
-        assert {each.proxy: each.acknowledged for each in found} == {"stands": {1: 3}, "ran out": {1: 9}}
+        assert {each.proxy: each.acknowledged for each in found} == {"new": {1: 3}, "ran out": {1: 9}}
 
 
 def test_a_late_answer_makes_no_lease_look_older(rotating: Clinic) -> None:
@@ -160,15 +161,47 @@ def test_a_late_answer_makes_no_lease_look_older(rotating: Clinic) -> None:
         assert asked.leases() == []
         still_s = _LATE_S / 2
         renewed = datetime.now(UTC) - timedelta(seconds=outlived_s(TRANSACTION_S) - still_s)
-        plain[DATABASE][LEASES].insert_one({"_id": "stands", "renewed": renewed, "acknowledged": {}})
+        plain[DATABASE][LEASES].insert_one({"_id": "young", "renewed": renewed, "acknowledged": {}})
         line.weather = late
-        assert [each.proxy for each in asked.leases()] == ["stands"]
+        assert [each.proxy for each in asked.leases()] == ["young"]
+
+
+def test_a_lost_lease_counts_from_when_the_leases_were_last_made_anew(rotating: Clinic) -> None:
+    whole_s = outlived_s(TRANSACTION_S)
+    with frontiers_of(rotating) as (plain, frontiers):
+        leases = plain[DATABASE][LEASES]
+        ours = {"_id": STANDS}
+        assert frontiers().missing_s() < 0
+        stands = leases.find_one(ours)
+        assert stands is not None
+
+        def is_new() -> bool:
+            """Whether it counts from now, and goes on to."""
+            left_s = [frontiers().missing_s() for _ in range(2)]
+            return left_s[0] == whole_s > left_s[1] > 0
+
+        leases.drop()
+        assert is_new()
+        # put back from a dump, with what was said of the earlier one
+        leases.drop()
+        leases.insert_one(stands)
+        assert is_new()
+        plain.drop_database(DATABASE)
+        assert is_new()
+        for since in ("2000-01-01", datetime.now(UTC) + timedelta(hours=1)):
+            leases.update_one(ours, {"$set": {"since": since}})
+            assert is_new()
+        leases.delete_many({})
+        assert is_new()
+        leases.update_one(ours, {"$set": {"since": datetime.now(UTC) - timedelta(seconds=whole_s)}})
+        assert frontiers().missing_s() <= 0
+        assert frontiers().leases() == []
 
 
 def test_leases_that_ran_out_long_ago_are_forgotten(rotating: Clinic) -> None:
     with frontiers_of(rotating) as (plain, frontiers):
         now = datetime.now(UTC)
-        ages = {"stands": 0, "ran out": 60, "yesterday": 86_300, "killed": 86_500, "long dead": 9_000_000}
+        ages = {"new": 0, "ran out": 60, "yesterday": 86_300, "killed": 86_500, "long dead": 9_000_000}
         plain[DATABASE][LEASES].insert_many(
             [{"_id": name, "renewed": now - timedelta(seconds=age)} for name, age in ages.items()]
             + [{"_id": "is none"}, {"_id": "is none either", "renewed": 5}]
@@ -176,4 +209,4 @@ def test_leases_that_ran_out_long_ago_are_forgotten(rotating: Clinic) -> None:
         asked = frontiers()
         assert [asked.forget_leases(), asked.forget_leases()] == [2, 0]
         left = {each["_id"] for each in plain[DATABASE][LEASES].find()}
-        assert left == {"stands", "ran out", "yesterday", "is none", "is none either"}
+        assert left == {STANDS, "new", "ran out", "yesterday", "is none", "is none either"}

@@ -52,10 +52,13 @@ LATE: Document = {"_id": "late", NHS: number_of(1000)}
 # -- what waits in sockets ---------------------------------------------------------------------------------
 
 
-def test_a_proxy_that_was_stopped_while_nothing_moved(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loses_leases", [False, True])
+def test_a_proxy_that_was_stopped_while_nothing_moved(tmp_path: Path, *, loses_leases: bool) -> None:
+    """Also if the job cannot know of its lease, and would be done before that has run out."""
     with (
         secantus(tmp_path, transaction_s=2) as database,
         filled(database, tmp_path) as clinic,
+        database.connect() as raw,
         ExitStack() as opened,
         ThreadPoolExecutor(WAITING) as pool,
     ):
@@ -65,9 +68,14 @@ def test_a_proxy_that_was_stopped_while_nothing_moved(tmp_path: Path) -> None:
         clinic.a.signal(signal.SIGSTOP)
         asked = [pool.submit(_QUESTIONS[n % 3], client, n) for n, client in enumerate(clients)]
         clinic.rotate()
-        with clinic.moving() as job:
+        if loses_leases:
+            clinic.b.stop()
+            raw.drop_database(DATABASE)
+        with clinic.moving(settle_s=0 if loses_leases else 3) as job:
             assert ended(job) == 0
         clinic.a.signal(signal.SIGCONT)
+        if loses_leases:
+            clinic.b.start()
         assert "wrong" not in Counter(each.result(60) for each in asked)
         assert_nothing_lost(clinic)
 

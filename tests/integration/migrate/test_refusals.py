@@ -121,7 +121,7 @@ def test_a_keyring_without_the_class_moves_nothing(clinic: Clinic, stored: Any) 
     create_keyring(clinic.keyring, clinic.kek, ["nhs_number"], datetime.now(UTC))
     assert isinstance(clinic.refused("encrypt", clinic.policy()), UnknownKey)
     with clinic.database.connect() as client:
-        assert client["sealwire"].list_collection_names() == []
+        assert client["sealwire"].list_collection_names() == ["leases"]
 
 
 def test_a_refusal_is_one_error_with_an_exit_code(clinic: Clinic, stored: Any) -> None:

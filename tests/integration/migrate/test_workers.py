@@ -10,7 +10,7 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.errors import AutoReconnect
 
-from sealwire.keys.frontier.record import DATABASE
+from sealwire.keys.frontier.record import DATABASE, STANDS
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.errors import DirectError
@@ -43,7 +43,7 @@ def kill_in_the_middle(clinic: Clinic, client: MongoClient[Document]) -> None:
             wait_for_frontier(client)
             process.send_signal(signal.SIGKILL)
             process.wait(30)
-        client[DATABASE]["leases"].delete_many({})
+        client[DATABASE]["leases"].delete_many({"_id": {"$ne": STANDS}})
 
 
 def status(clinic: Clinic) -> list[dict[str, Any]]:

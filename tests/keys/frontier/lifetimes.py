@@ -16,8 +16,8 @@ wrong answer, an old form is left, or a state is reached from which the move and
 
 Simplified: a proxy that runs well renews in time; it loads the keyring when it renews; a renewal and the
 reading of the frontier behind it are one step; a proxy whose client is done holds nothing up. Each client has
-one operation, and proxy 0 is the only one that fails. All clocks run at one rate. Not in it: cursors, change
-streams, windows that are withdrawn, routers, and a second class.
+one operation or transaction, and proxy 0 is the only one that fails. All clocks run at one rate. Not in it:
+cursors, change streams, windows that are withdrawn, routers, and a second class.
 """
 
 from collections import deque
@@ -75,6 +75,14 @@ class Weakness(Enum):
     """The keyring says that a move has begun, and not in which database `sealwire`."""
     OPENS_AT_ONCE = auto()
     """The job opens the first window as soon as every lease that it sees lets it."""
+    BELIEVES_A_COPY = auto()
+    """The job believes for how long no lease was lost, although the database was put back."""
+    READS_WHAT_WAS = auto()
+    """A transaction asks for a form that came after its first command."""
+    FORGETS_RECENT_MOVES = auto()
+    """A new process lets a transaction go on that it did not begin, however recently values have moved."""
+    ENDS_WITH_AN_ERROR = auto()
+    """A transaction holds nothing up once its commit has got no answer."""
     OVERWRITES = auto()
     """The job writes the frontier without a look at what stands there."""
     TURNS_BACK_EARLY = auto()
@@ -91,6 +99,9 @@ class Fault(Enum):
     """It stands still, and goes on at any later moment."""
     LAPSE = auto()
     """It cannot renew its lease for a while, and can do everything else."""
+    BREAK = auto()
+    """Its connection to the server breaks while a commit is under way, which arrives later or never. The
+    driver sends the commit again, through either proxy. A server that has it already does nothing then."""
     RESTART = auto()
     """A dead one starts again, with the keyring as it is."""
     RESTART_OLD = auto()
@@ -101,7 +112,7 @@ class Fault(Enum):
     LOSE_DATABASE = auto()
     """All of `sealwire`."""
     PUT_FRONTIER_BACK = auto()
-    """To the first one of its move."""
+    """To the first one of its move, if there is one."""
     PUT_DATABASE_BACK = auto()
     """All of `sealwire`: no lease of a proxy that runs is in it."""
 
@@ -109,7 +120,6 @@ class Fault(Enum):
 _GOING_BACK: Final = frozenset(
     {Fault.LOSE_FRONTIER, Fault.LOSE_DATABASE, Fault.PUT_FRONTIER_BACK, Fault.PUT_DATABASE_BACK}
 )
-
 _REPLACING: Final = frozenset({Fault.LOSE_DATABASE, Fault.PUT_DATABASE_BACK})
 
 
@@ -121,6 +131,8 @@ class Op(IntEnum):
     FIND = auto()
     TRANSACTION = auto()
     """An insert, and later its commit."""
+    SNAPSHOT = auto()
+    """A transaction of two commands: one that names no value, and later a search."""
 
 
 class Phase(IntEnum):
@@ -161,6 +173,10 @@ class Client(NamedTuple):
     """Its proxy remembers that it lost the transaction."""
     is_cut: bool = False
     """Its connection has gone, so that it sees no answer."""
+    begun_at: int = NONE
+    """The version whose form was valid at its transaction's first command, as its proxy remembers."""
+    read: int = 0
+    """The documents that its transaction reads."""
 
 
 class Proxy(NamedTuple):
@@ -190,8 +206,7 @@ class Job(NamedTuple):
     """Of the frontier that it wrote or read last."""
     move: int = 0
     youngest: int = NONE
-    """The age of the youngest lease that lets no window go, as it was read; GONE: none. NONE: not read.
-    Before the first window, how long ago the first frontier was written."""
+    """The age of the youngest lease that lets no window go, as it was read; GONE: none. NONE: not read."""
     database: int = 0
     """That in which it began."""
     is_updating: bool = False
@@ -213,6 +228,10 @@ class State(NamedTuple):
     """Of the keyring at its place."""
     database: int = 0
     """It counts how often all of `sealwire` was replaced."""
+    stands: int = GONE
+    """For how long no lease was lost with the database, as the database says; NONE: it does not."""
+    moved: int = GONE
+    """How long ago the value moved, if a client's transaction reads."""
     named: int = NONE
     """The database that the keyring names for the move that has begun."""
     told: int = 0
@@ -376,7 +395,11 @@ class Explorer:
         home = state.proxies[number]
         if client.phase is Phase.TO_DO:
             form = self._form_for(home) if _acts(home) else None
-            if form is not None:
+            if client.op is Op.SNAPSHOT:
+                if _acts(home):
+                    sent = client._replace(phase=Phase.SENT, via=number, sent=0, begun_at=_reached(home))
+                    yield f"{name} begins a transaction", state.with_client(number, sent)
+            elif form is not None:
                 is_known = client.op is Op.TRANSACTION and (
                     self._keeps(Weakness.FORGETS_EARLIER_TRANSACTIONS) or home.stage % 3 != QUIET
                 )
@@ -388,14 +411,43 @@ class Explorer:
             done = state.with_client(number, _done(client))
             yield f"{name}'s commit arrives", done._replace(documents=state.documents | _bit(client.form))
         if client.opened != NONE and not client.is_cut and client.phase is not Phase.SENT:
-            yield from self._commits(state, number, client)
+            if client.op is Op.SNAPSHOT:
+                yield from self._searches(state, number, client)
+            else:
+                yield from self._commits(state, number, client)
+
+    def _searches(self, state: State, number: int, client: Client) -> Iterator[Step]:
+        """In the snapshot of its transaction, by the form that is valid now."""
+        home = state.proxies[number]
+        form = self._form_for(home) if _acts(home) else None
+        if form is None:
+            return
+        if self._lacks(state, home, client):
+            yield f"client {number} runs its transaction again", state.with_client(number, _done(client))
+            return
+        sent = client._replace(phase=Phase.SENT, form=form, via=number, sent=0)
+        yield f"client {number} searches for form {form}", state.with_client(number, sent)
+
+    def _lacks(self, state: State, home: Proxy, client: Client) -> bool:
+        """Whether the transaction may read documents from before the form that is valid now."""
+        if not self._keeps(Weakness.READS_WHAT_WAS):
+            return False
+        if client.begun_at != NONE:
+            return client.begun_at != _reached(home)
+        is_recent = state.moved <= LIFETIME and self._keeps(Weakness.FORGETS_RECENT_MOVES)
+        return is_recent or _reached(home) > home.stage // 3
 
     def _carried_out(self, state: State, number: int, client: Client) -> Iterator[Step]:
         label = f"the server carries out {client.op.name} of client {number}"
-        is_found = bool(state.documents & _bit(client.form))
+        is_found = bool(state.documents & _bit(client.form)) if client.form != NONE else False
         done = state.with_client(number, _done(client))
-        if client.op is Op.FIND:
-            if state.documents and not is_found and not client.is_cut:
+        if client.op is Op.SNAPSHOT and client.form == NONE:
+            opened = client._replace(phase=Phase.OPEN, via=NONE, sent=NONE, opened=0, read=state.documents)
+            yield label, state.with_client(number, opened)
+            return
+        if client.op in (Op.FIND, Op.SNAPSHOT):
+            stored = client.read if client.op is Op.SNAPSHOT else state.documents
+            if stored and not stored & _bit(client.form) and not client.is_cut:
                 self._fail(state, "a search has missed a document", label)
             yield label, done
             return
@@ -413,10 +465,11 @@ class Explorer:
             yield label, done._replace(documents=state.documents | _bit(client.form))
 
     def _commits(self, state: State, number: int, client: Client) -> Iterator[Step]:
-        """Its driver sends the commit, or sends it once more elsewhere when its proxy does not answer."""
-        is_home_up = _acts(state.proxies[number])
+        """Its driver sends the commit, and again if that fails; elsewhere if its proxy does not answer."""
+        has_failed = client.phase is Phase.COMMITTING and client.via == NONE
+        may_leave = has_failed or not _acts(state.proxies[number])
         for via, proxy in enumerate(state.proxies):
-            if not _acts(proxy) or (is_home_up and via != number) or client.via == via:
+            if not _acts(proxy) or (via != number and not may_leave) or client.via == via:
                 continue
             label = f"client {number} commits through proxy {via}"
             if via == number and self._refuses_commit(proxy, client):
@@ -478,7 +531,8 @@ class Explorer:
         if client.phase is Phase.DONE:
             return state
         is_cut = client.is_cut or client.phase is Phase.SENT
-        lost = client._replace(is_cut=is_cut, is_known=False, is_lost=client.is_lost or client.is_known)
+        is_lost = client.is_lost or client.is_known
+        lost = client._replace(is_cut=is_cut, is_known=False, is_lost=is_lost, begun_at=NONE)
         return state.with_client(number, lost)
 
     def _renewed(self, state: State, number: int, proxy: Proxy) -> State:
@@ -535,7 +589,7 @@ class Explorer:
 
     def _has_uses(self, state: State, number: int) -> bool:
         client = state.clients[number]
-        return client.is_known or (client.phase is Phase.SENT and not client.is_cut)
+        return client.is_known or (client.phase is Phase.SENT and client.form != NONE and not client.is_cut)
 
     # ----------------------------------------------------------------------------------------------- the job
 
@@ -563,8 +617,10 @@ class Explorer:
             if is_to_note and state.stage == 3 * job.move + PENDING:
                 noted = state._replace(stage=state.stage + 1, named=job.database)
                 yield f"{name} notes in the keyring that it begins", noted
-            elif job.youngest > OUTLIVED or not self._waits:
+            elif state.stands > OUTLIVED or not self._keeps(Weakness.OPENS_AT_ONCE):
                 yield from self._saves(state, number, job)
+            elif state.stands == NONE:
+                yield f"{name} notes that the leases are new", state._replace(stands=0)
         elif job.generation == 4 * job.move:
             yield from self._saves(state, number, job)
         elif phase == OPENED:
@@ -584,8 +640,7 @@ class Explorer:
         elif state.stage % 3 == BEGUN and not self._is_named(state):
             yield f"{name} finds another database", state.with_job(number, Job(Status.DEAD))
         elif _version(state.frontier) == job.move + 1:
-            waited = 0 if _phase(state.frontier) == FIRST and self._waits else NONE
-            loaded = job._replace(generation=state.frontier, youngest=waited)
+            loaded = job._replace(generation=state.frontier)
             yield f"{name} reads frontier {state.frontier}", state.with_job(number, loaded)
         elif state.stage % 3 == BEGUN or state.documents & _bit(_form(job.move + 1)):
             yield f"{name} finds no frontier", state.with_job(number, Job(Status.DEAD))
@@ -599,11 +654,6 @@ class Explorer:
         ):
             return False
         return self._youngest(state, 4 * job.move + FIRST) > self._limit
-
-    @property
-    def _waits(self) -> bool:
-        """Whether the first window waits until no lease that is missing can matter."""
-        return self._keeps(Weakness.OPENS_AT_ONCE) and not _REPLACING.isdisjoint(self.world.faults)
 
     @property
     def _limit(self) -> int:
@@ -644,7 +694,10 @@ class Explorer:
         """By exactly the bytes of the old form."""
         after = state.with_job(number, job._replace(is_updating=False))
         old, new = _bit(_form(job.move)), _bit(_form(job.move + 1))
-        return after._replace(documents=state.documents & ~old | new) if state.documents & old else after
+        if not state.documents & old:
+            return after
+        moved = 0 if Op.SNAPSHOT in self.world.ops else GONE
+        return after._replace(documents=state.documents & ~old | new, moved=moved)
 
     def _is_as_written(self, state: State, job: Job) -> bool:
         if state.database != job.database and self._keeps(Weakness.NAMES_NO_DATABASE):
@@ -659,8 +712,7 @@ class Explorer:
         if self._remembers and self._keeps(Weakness.KEEPS_WHAT_IT_WROTE):
             # its own lease says so, before it goes on
             state = state._replace(told=max(state.told, job.generation))
-        waited = 0 if _phase(following) == FIRST and self._waits else NONE
-        saved = state.with_job(number, job._replace(generation=following, youngest=waited))
+        saved = state.with_job(number, job._replace(generation=following, youngest=NONE))
         yield f"job {number} writes frontier {following}", saved._replace(frontier=following)
 
     # ------------------------------------------------------------------------------------------------ faults
@@ -685,16 +737,25 @@ class Explorer:
             for stage in range(state.stage):
                 copy = Proxy(stage=stage, is_copy=True)
                 yield f"{label} with stage {stage}", state.with_proxy(0, copy)
+        elif fault is Fault.BREAK and state.clients[0].phase is Phase.COMMITTING:
+            yield from self._broken(state, state.clients[0])
         elif fault is Fault.STOP_JOB and state.jobs[0].status is Status.RUNNING:
             yield label, state.with_job(0, state.jobs[0]._replace(status=Status.STOPPED))
-        elif state.frontier or fault is Fault.LOSE_DATABASE:
+        elif state.frontier or fault in _REPLACING:
             yield from self._loss(state, fault)
+
+    def _broken(self, state: State, client: Client) -> Iterator[Step]:
+        """The proxy does not know whether the commit arrives."""
+        keeps = client.is_known and self._keeps(Weakness.ENDS_WITH_AN_ERROR)
+        unsure = client._replace(is_known=keeps, via=NONE)
+        yield "BREAK: the commit is late", state.with_client(0, unsure)
+        yield "BREAK: the commit does not arrive", state.with_client(0, unsure._replace(sent=NONE))
 
     def _leaves_its_lease(self, state: State, proxy: Proxy) -> bool:
         """Whether a proxy that is asked to end leaves its lease to run out."""
         is_followed = proxy.stage % 3 != QUIET
         client = state.clients[0]
-        is_busy = self._has_uses(state, 0) or client.sent != NONE
+        is_busy = self._has_uses(state, 0) or client.sent != NONE or client.begun_at != NONE
         return is_busy and (is_followed or self._keeps(Weakness.GIVES_BACK_A_BUSY_LEASE))
 
     def _loss(self, state: State, fault: Fault) -> Iterator[Step]:
@@ -702,14 +763,16 @@ class Explorer:
         if fault in (Fault.LOSE_FRONTIER, Fault.LOSE_DATABASE):
             frontier = 0
         elif fault in (Fault.PUT_FRONTIER_BACK, Fault.PUT_DATABASE_BACK):
-            frontier = state.frontier - _phase(state.frontier) + FIRST
+            frontier = state.frontier and state.frontier - _phase(state.frontier) + FIRST
         else:
             return
         after = state._replace(frontier=frontier)
-        if fault in (Fault.LOSE_DATABASE, Fault.PUT_DATABASE_BACK):
+        if fault in _REPLACING:
             proxies = tuple(proxy._replace(is_listed=proxy.age == NONE) for proxy in state.proxies)
             after = after._replace(proxies=proxies, orphans=(), told=0)
             after = after._replace(database=state.database + 1)
+            if fault is Fault.LOSE_DATABASE or self._keeps(Weakness.BELIEVES_A_COPY):
+                after = after._replace(stands=NONE)
         yield fault.name, after
 
     # -------------------------------------------------------------------------------------------------- time
@@ -719,7 +782,9 @@ class Explorer:
         orphans = _youngest((age + 1, told) for age, told in state.orphans if age < OUTLIVED)
         jobs = tuple(job._replace(youngest=_older(job.youngest)) for job in state.jobs)
         clients = tuple(map(self._aged, state.clients))
-        return state._replace(proxies=proxies, orphans=orphans, jobs=jobs, clients=clients)
+        stands, moved = _older(state.stands), GONE if state.moved >= LIFETIME + 1 else _older(state.moved)
+        after = state._replace(proxies=proxies, orphans=orphans, jobs=jobs, clients=clients)
+        return after._replace(stands=stands, moved=moved)
 
     def _aged(self, client: Client) -> Client:
         if client.opened == LIFETIME:
@@ -767,6 +832,13 @@ def _version(generation: int) -> int:
 
 def _phase(generation: int) -> int:
     return (generation - 1) % 4 + 1
+
+
+def _reached(proxy: Proxy) -> int:
+    """The version whose form is valid, or was before the window that is open, as far as a proxy knows."""
+    active = proxy.stage // 3
+    is_over = proxy.known > 0 and _version(proxy.known) > active and _phase(proxy.known) == OVER
+    return active + is_over
 
 
 def _is_current(proxy: Proxy) -> bool:

@@ -10,6 +10,7 @@ from tests.keys.frontier.lifetimes import Explorer, Fault, Op, Weakness, World, 
 FOUND: Final = World((Op.FIND, Op.IDLE), is_there=True)
 COMMITTED: Final = World((Op.TRANSACTION, Op.IDLE))
 INSERTED: Final = World((Op.INSERT, Op.IDLE), is_there=True)
+READ: Final = World((Op.SNAPSHOT, Op.IDLE), is_there=True)
 
 
 def of(ops: World, *faults: Fault, moves: int = 1, delays: bool = True) -> World:
@@ -42,6 +43,10 @@ BREAKS: Final[Mapping[Weakness, World]] = {
     Weakness.KEEPS_WHAT_IT_WROTE: of(FOUND, Fault.RESTART, Fault.PUT_FRONTIER_BACK),
     Weakness.NAMES_NO_DATABASE: of(FOUND, Fault.RESTART, Fault.PUT_DATABASE_BACK),
     Weakness.OPENS_AT_ONCE: of(FOUND, Fault.LOSE_DATABASE),
+    Weakness.BELIEVES_A_COPY: of(FOUND, Fault.PUT_DATABASE_BACK),
+    Weakness.READS_WHAT_WAS: of(READ),
+    Weakness.FORGETS_RECENT_MOVES: of(READ, Fault.KILL, Fault.RESTART),
+    Weakness.ENDS_WITH_AN_ERROR: of(COMMITTED, Fault.BREAK),
     Weakness.OVERWRITES: of(FOUND, Fault.STOP_JOB, Fault.RESTART),
     Weakness.TURNS_BACK_EARLY: of(FOUND, Fault.STOP_JOB, moves=2),
 }
@@ -70,6 +75,10 @@ LARGER: Final = (
     of(COMMITTED, Fault.LAPSE, Fault.STOP),
     of(COMMITTED, Fault.STOP, Fault.KILL),
     of(COMMITTED, Fault.KILL, Fault.RESTART),
+    *(of(COMMITTED, Fault.BREAK, fault) for fault in (Fault.KILL, Fault.END, Fault.STOP, Fault.LAPSE)),
+    of(World((Op.TRANSACTION, Op.TRANSACTION)), Fault.BREAK),
+    *(of(READ, fault) for fault in (Fault.STOP, Fault.END, Fault.LAPSE)),
+    of(READ, moves=2),
     of(COMMITTED, Fault.STOP_JOB),
     of(COMMITTED, Fault.LOSE_DATABASE),
     of(FOUND, Fault.KILL, Fault.RESTART, Fault.LOSE_FRONTIER),

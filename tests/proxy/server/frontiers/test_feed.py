@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from sealwire.keys.frontier.frontier import Form, Frontier
 from sealwire.keys.frontier.record import LEASE_S
+from sealwire.keys.frontier.uses import SnapshotOutdated
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.frontiers.feed import (
@@ -395,3 +397,23 @@ async def test_an_unused_event_loop_is_not_kept_busy() -> None:
         assert bench.store is not None
         await asyncio.sleep(0.1)
         assert bench.store.asked == ["renew", "frontiers", "place", "seen"]
+
+
+async def test_a_new_process_knows_how_recently_values_have_moved() -> None:
+    """A transaction that another process began may read documents of before."""
+    bench = Bench()
+    bench.feed.use_keyring(MOVED)
+    moved = {"confirmed": bench.server.now - timedelta(seconds=30), "transaction_s": 60.0}
+    bench.server.documents[CLASS_ID] = document(OVER) | moved
+    await bench.rounds()
+    assert bench.moves.classes == {}
+    bench.moves.snapshot(b"own", begins=True)
+    with pytest.raises(SnapshotOutdated):
+        bench.moves.snapshot(b"another's", begins=False)
+    bench.later(2 * 60.0 - 30 - 1)
+    bench.feed.check()
+    with pytest.raises(SnapshotOutdated):
+        bench.moves.snapshot(b"another's", begins=False)
+    bench.later(1)
+    bench.feed.check()
+    bench.moves.snapshot(b"another's", begins=False)

@@ -238,6 +238,9 @@ class MemoryFrontiers:
         self.history: list[Frontier] = []
         self.cancelled_after = 10**9
         """How many times the key is found pending."""
+        self.missing: Iterator[float] = iter(())
+        """For how long a lost lease may matter, at each look."""
+        self.missing_asked = 0
 
     @property
     def frontier(self) -> Frontier | None:
@@ -273,6 +276,10 @@ class MemoryFrontiers:
 
     def place(self) -> str:
         return "ab" * 16
+
+    def missing_s(self) -> float:
+        self.missing_asked += 1
+        return next(self.missing, 0.0)
 
     def leases(self) -> list[Lease]:
         for proxy in self.proxies:

@@ -229,6 +229,32 @@ def test_a_signal_withdraws_a_window_that_does_not_move() -> None:
     assert frontier.window.is_empty
 
 
+def test_no_window_opens_while_a_lease_that_was_lost_may_matter() -> None:
+    world = World(clinic(), [FollowingProxy("quick")])
+    world.frontiers.missing = iter([9.0, 0.002, 0.001])
+    told: list[tuple[float, int]] = []
+    world.live(pace=TurnPace(missing=lambda left_s: told.append((left_s, len(world.frontiers.history)))))
+    # the first look, before all documents are read, lets the time count
+    assert told == [(0.002, 1), (0.001, 1)]
+    assert world.frontiers.missing_asked == 4
+    assert world.frontiers.frontier is not None
+    assert world.frontiers.frontier.is_over
+
+
+def test_a_signal_ends_the_wait_for_lost_leases_before_a_window_opens() -> None:
+    world = World(clinic())
+    world.frontiers.missing = itertools.repeat(9.0)
+    stores = Stores(world.values, world.frontiers, world.notes)
+    pace = TurnPace(missing=lambda _left_s: turn._stopped.set())
+    turn = Turn(job(), VERSIONS, stores, lambda: None, pace)
+    assert turn.run().standing is Standing.PAUSED
+    assert [each.generation for each in world.frontiers.history] == [1]
+    world.frontiers.missing = iter(())
+    world.live()
+    assert world.frontiers.frontier is not None
+    assert world.frontiers.frontier.is_over
+
+
 class LateProxy(FollowingProxy):
     """Acknowledges the end of an earlier move for a number of looks: it has not loaded the new version."""
 
