@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,6 +48,11 @@ def both_ways(folder: Path, rules: str, *, older: bool = False) -> Iterator[Runn
             for name in loaded.class_names:
                 rotate(found.proxy.keyring, kek, {name: False}, datetime.now(UTC))
             found.proxy.stop()
+            # what has moved once is refused without a look at the frontiers
+            (uri_file := folder / "frontier.uri").touch(0o600)
+            uri_file.write_text(found.database.uri())
+            settings = {"frontier": {"uri_file": str(uri_file)}}
+            found.proxy.options = replace(found.proxy.options, settings=settings)
             found.proxy.start()
             client = stack.enter_context(MongoClient[Document](found.proxy.uri()))
         keyring = load_keyring(found.proxy.keyring, kek)
