@@ -65,6 +65,8 @@ _MODIFIED_OPTIONS: Final[dict[bytes, Shape]] = {
     b"keyPattern": _DOCUMENT,
 }
 
+_UNIQUE: Final = frozenset({b"unique", b"prepareUnique"})
+
 
 def create_indexes(command: Command, walk: Walk) -> None:
     """Ordinary and hashed indexes work on ciphertext; text, geo, TTL and wildcard ones cannot."""
@@ -80,26 +82,37 @@ def _index(command: Command, walk: Walk, start: int) -> None:
     if key is None:
         raise Refusal(Reason.SHAPE, rule="createIndexes")
     _check_options(walk.buf, parts, command.arguments[command.name], _INDEX_OPTIONS)
-    covered: PathNode | None = None
-    for field in elements(command.buf, document_of(key, key)):
-        covered = indexed_field(walk, field, parts.get(b"wildcardProjection")) or covered
+    covered = _judge_fields(walk, parts, key)
     _refuse_weights(walk, given(parts, b"weights"))
     lifetime = given(parts, b"expireAfterSeconds")
     if lifetime is not None:
         # on any field: the server deletes the documents, with all that they hold
         demand_delete(walk.draft, walk.node)
-    if covered is not None:
-        if lifetime is not None:
+        if covered is not None:
             raise Refusal(Reason.INDEX, path=covered.path, rule=operator_name(lifetime))
-        note_comparison(command.draft, covered)
-        if is_given(command.buf, parts.get(b"unique")):
-            check_unique(command.buf, document_of(key, key), walk.node)
     own_collation, partial = given(parts, b"collation"), given(parts, b"partialFilterExpression")
     if own_collation is not None:
         collation(walk, own_collation)
     if partial is not None:
         plan_filter_argument(walk, partial)
     command.draft.check_collation(covered.path if covered is not None else "")
+
+
+def _judge_fields(walk: Walk, parts: dict[bytes, Element], key: Element) -> PathNode | None:
+    """A covered field of an index that is defined or changed; None: it has none. Raises Refusal, BsonError.
+
+    `parts` are its options, `key` is its pattern. An index that is unique, or that is to be, tells by its
+    errors which values are equal.
+    """
+    covered: PathNode | None = None
+    for field in elements(walk.buf, document_of(key, key)):
+        found = indexed_field(walk, field, parts.get(b"wildcardProjection"))
+        if found is not None:
+            covered = found
+            note_comparison(walk.draft, found)
+    if covered is not None and any(is_given(walk.buf, parts.get(name)) for name in _UNIQUE):
+        check_unique(walk.buf, document_of(key, key), walk.node)
+    return covered
 
 
 def check_unique(buf: bytes, key: int, tree: PathNode) -> None:
@@ -211,17 +224,19 @@ _TIME_SERIES: Final[Shape] = shaped(
 def _modified_index(walk: Walk, argument: Element) -> None:
     parts = named_parts(walk.buf, document_of(argument, argument))
     _check_options(walk.buf, parts, argument, _MODIFIED_OPTIONS)
-    if b"expireAfterSeconds" not in parts:
+    demand_definition(walk.draft, walk.node)
+    expires = b"expireAfterSeconds" in parts
+    if expires:
+        demand_delete(walk.draft, walk.node)
+    elif _UNIQUE.isdisjoint(parts):
         return
-    demand_delete(walk.draft, walk.node)
     pattern = parts.get(b"keyPattern")
     if pattern is None:
         # which fields an index has does not show in its name
-        raise Refusal(Reason.INDEX, path=walk.node.path, rule="expireAfterSeconds without keyPattern")
-    for field in elements(walk.buf, document_of(pattern, pattern)):
-        covered = follow(walk.node, field.name)
-        if covered is not None:
-            raise Refusal(Reason.INDEX, path=covered.path, rule="expireAfterSeconds")
+        raise Refusal(Reason.INDEX, path=walk.node.path, rule="an option of an index without keyPattern")
+    covered = _judge_fields(walk, parts, pattern)
+    if covered is not None and expires:
+        raise Refusal(Reason.INDEX, path=covered.path, rule="expireAfterSeconds")
 
 
 def _losing(walk: Walk, argument: Element) -> None:

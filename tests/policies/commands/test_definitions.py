@@ -143,6 +143,15 @@ def test_indexes_that_cannot_work_are_refused(command: dict[str, Any], expected:
         ({"collMod": "patients", "index": {"keyPattern": {"seen": 1}, "expireAfterSeconds": 5}}, []),
         ({"collMod": "patients", "index": {"keyPattern": {"born": 1}, "hidden": True}}, []),
         ({"collMod": "patients", "index": {"name": "x", "hidden": True}}, []),
+        (
+            {
+                "collMod": "patients",
+                "index": {"keyPattern": {"nhs_number": 1}, "unique": True},
+                "dryRun": True,
+            },
+            [],
+        ),
+        ({"collMod": "patients", "index": {"keyPattern": {"x": 1}, "prepareUnique": True}}, []),
     ],
 )
 def test_collections_are_made_with_their_validator_covered(
@@ -171,6 +180,11 @@ def test_collections_are_made_with_their_validator_covered(
             {"collMod": "patients", "index": {"keyPattern": {"born": 1}, "expireAfterSeconds": 5}},
             Reason.INDEX,
         ),
+        *(
+            ({"collMod": "patients", "index": {"name": "x", option: value}}, Reason.INDEX)
+            for option, value in (("unique", True), ("prepareUnique", True), ("prepareUnique", False))
+        ),
+        ({"collMod": "patients", "index": {"keyPattern": {"notes": 1}, "unique": True}}, Reason.INDEX),
         ({"create": "view", "viewOn": "patients", "pipeline": [{"$sort": {"born": 1}}]}, Reason.SORT),
         (
             {"create": "view", "viewOn": "patients", "pipeline": [], "collation": {"locale": "en"}},

@@ -88,11 +88,29 @@ def test_who_may_not_filter_by_a_class_may_not_shard_by_it(name: str) -> None:
 @pytest.mark.parametrize(
     "asked",
     [
+        {"collMod": "patients", "index": {"keyPattern": {"nhs_number": 1}, "unique": True}, "dryRun": True},
+        {"collMod": "patients", "index": {"keyPattern": {"x": 1, "nhs_number": 1}, "prepareUnique": True}},
+        {"createIndexes": "patients", "indexes": [{"key": {"nhs_number": 1, "tags": 1}, "name": "i"}]},
+    ],
+)
+def test_who_may_not_filter_by_a_class_may_not_index_it(asked: dict[str, Any]) -> None:
+    """An index that is to be unique names equal documents, and `dryRun` changes nothing."""
+    others = ClassAccess(DENIED, filters=True, writes=True)
+    rights = Rights(("r",), {"nhs": ClassAccess(DENIED, writes=True)}, others, deletes=True)
+    with pytest.raises(Refusal) as caught:
+        planned_with(rights, asked)
+    assert (caught.value.reason, caught.value.path) == (Reason.ROLE, "nhs_number")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
         {"dropIndexes": "patients", "index": "nhs_number_1"},
         {"deleteIndexes": "patients", "index": "*"},
         {"collMod": "patients", "validator": {}},
         {"collMod": "patients", "validationLevel": "off"},
         {"collMod": "patients", "validationAction": "warn"},
+        {"collMod": "patients", "index": {"keyPattern": {"nhs_number": 1}, "hidden": True}},
     ],
 )
 def test_what_keeps_values_unique_and_encrypted_is_not_taken_away_by_who_only_reads(

@@ -237,6 +237,15 @@ def test_a_unique_index_names_the_field_as_well() -> None:
     assert refusal_of(made({"ssn": 1}), POLICY).reason is Reason.CONTEXT
 
 
+@pytest.mark.parametrize("option", ["unique", "prepareUnique"])
+def test_an_index_that_becomes_unique_names_the_field_as_well(option: str) -> None:
+    def changed(key: dict[str, int]) -> Command:
+        return {"collMod": "people", "index": {"keyPattern": key, option: True}, "dryRun": True}
+
+    assert contexts(changed({"tenant": 1, "ssn": 1})) == []
+    assert refusal_of(changed({"ssn": 1}), POLICY).reason is Reason.CONTEXT
+
+
 def test_a_collection_of_a_database_keeps_it() -> None:
     command = {"renameCollection": "tenant_1.people", "to": "tenant_2.people", "$db": "admin"}
     assert refusal_of(command, POLICY).reason is Reason.NAMESPACE
