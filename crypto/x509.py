@@ -1,12 +1,19 @@
 """What there is to know about a certificate: from when and until when it is valid, and whose it is."""
 
 from datetime import datetime
-from typing import Final, NamedTuple
+from hashlib import sha256
+from typing import Final, NamedTuple, NewType
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-MAX_SUBJECT: Final = 256
+MAX_SUBJECT: Final = 4096
+"""Characters of a subject that names somebody: whoever holds a certificate decides what is looked through."""
+MAX_LINE: Final = 256
+_HASH_CHARACTERS: Final = 16
+
+SubjectLine = NewType("SubjectLine", str)
+"""A subject as lines of logs have it. It may be cut, so nothing is decided by it."""
 
 
 class InvalidCertificate(Exception):
@@ -61,15 +68,17 @@ _KNOWN_NAMES: Final = {"emailAddress": NameOID.EMAIL_ADDRESS, "E": NameOID.EMAIL
 def subject_spellings(der: bytes) -> tuple[str, ...]:
     """Whose a certificate is, whole, in the spellings that may be meant; the first is RFC 4514's.
 
-    Two certificates have the same first one only if they have the same subject. Raises InvalidCertificate.
-    Cost: some 60 us.
+    Two certificates have the same first one only if they have the same subject. Raises InvalidCertificate,
+    also for a subject of more than MAX_SUBJECT characters. Cost: some 60 us.
     """
     try:
         subject = x509.load_der_x509_certificate(der).subject
-        found = (subject.rfc4514_string(names) for names in _SPELLINGS)
-        return tuple(dict.fromkeys(found))
+        found = tuple(dict.fromkeys(subject.rfc4514_string(names) for names in _SPELLINGS))
     except ValueError:
         raise InvalidCertificate("no certificate in DER form") from None
+    if any(len(spelling) > MAX_SUBJECT for spelling in found):
+        raise InvalidCertificate("a subject without end")
+    return found
 
 
 def subject_of_pem(pem: bytes) -> str:
@@ -91,13 +100,13 @@ def read_subject(text: str) -> str:
     return name.rfc4514_string()
 
 
-def certificate_subject(der: bytes) -> str:
-    """Whose a certificate is, as RFC 4514 writes it, in one line of 256 printable characters at most.
+def subject_line(subject: str) -> SubjectLine:
+    """A subject in one line of MAX_LINE printable characters at most.
 
-    Raises InvalidCertificate. Cost: some 50 us.
+    One that is cut, or has other characters, ends in a hash of the whole: two subjects are never one line.
     """
-    try:
-        text = x509.load_der_x509_certificate(der).subject.rfc4514_string()
-    except ValueError:
-        raise InvalidCertificate("no certificate in DER form") from None
-    return "".join(char if char.isprintable() else "?" for char in text[:MAX_SUBJECT])
+    shown = "".join(char if char.isprintable() else "?" for char in subject)
+    if shown == subject and len(subject) <= MAX_LINE:
+        return SubjectLine(subject)
+    end = f"...{sha256(subject.encode()).hexdigest()[:_HASH_CHARACTERS]}"
+    return SubjectLine(shown[: MAX_LINE - len(end)] + end)

@@ -109,7 +109,7 @@ class Session:
     def certified(self, subject: str, certified: Certified = NOT_CERTIFIED) -> None:
         """The client has proved that it holds a certificate with this subject; before anything else.
 
-        `subject` is for roles and lines of logs, `certified` for logins.
+        `subject` is the whole one, for roles; `certified` is for logins.
         """
         self._conversation.entitled.use_certificate(subject)
         self._conversation.certified = certified

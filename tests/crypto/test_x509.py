@@ -11,12 +11,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from sealwire.crypto.x509 import (
+    MAX_LINE,
     MAX_SUBJECT,
     InvalidCertificate,
     Validity,
-    certificate_subject,
     certificate_validity,
     read_subject,
+    subject_line,
     subject_of_pem,
     subject_spellings,
 )
@@ -48,24 +49,43 @@ def der_of(folder: Path, name: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "subject"), [("ward-3", "CN=ward-3"), ("a, b", "CN=a\\, b"), ("a\nb\u202ec", "CN=a?b?c")]
+    ("name", "subject", "line"),
+    [
+        ("ward-3", "CN=ward-3", "CN=ward-3"),
+        ("a, b", "CN=a\\, b", "CN=a\\, b"),
+        ("a\nb\u202ec", "CN=a\nb\u202ec", "CN=a?b?c...f07b5e06b4aee5e9"),
+    ],
 )
-def test_the_subject_is_one_line(tmp_path: Path, name: str, subject: str) -> None:
-    assert certificate_subject(der_of(tmp_path, name)) == subject
+def test_a_subject_is_whole_and_its_line_is_printable(
+    tmp_path: Path, name: str, subject: str, line: str
+) -> None:
+    assert subject_spellings(der_of(tmp_path, name)) == (subject,)
+    assert subject_line(subject) == line
 
 
-def test_a_long_subject_is_cut() -> None:
-    name = x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "o" * 60)] * 9)
-    key = ec.generate_private_key(ec.SECP256R1())
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 7, STARTS, ENDS)
-    found = certificate_subject(builder.sign(key, SHA256()).public_bytes(Encoding.DER))
-    assert found == name.rfc4514_string()[:MAX_SUBJECT]
+def test_the_line_of_a_long_subject_is_cut_and_no_other_subjects_line() -> None:
+    exact, one, two = "a" * MAX_LINE, "a" * MAX_LINE + "b", "a" * MAX_LINE + "c"
+    assert subject_line(exact) == exact
+    assert len(subject_line(one)) == len(subject_line(two)) == MAX_LINE
+    assert subject_line(one)[:230] == one[:230]
+    assert len({subject_line(each) for each in (exact, one, two, subject_line(one)[:-1])}) == 4
+
+
+def test_a_subject_without_end_names_nobody() -> None:
+    def of(units: int) -> bytes:
+        unit = x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "a" * 60)
+        return signed(x509.Name([unit] * units)).public_bytes(Encoding.DER)
+
+    (longest,) = subject_spellings(of(MAX_SUBJECT // 64))
+    assert len(longest) == MAX_SUBJECT - 1
+    with pytest.raises(InvalidCertificate):
+        subject_spellings(of(MAX_SUBJECT // 64 + 1))
 
 
 @pytest.mark.parametrize("der", [b"", b"text", b"\x30\x03\x02\x01\x01"])
 def test_bytes_that_are_no_certificate_have_no_subject(der: bytes) -> None:
     with pytest.raises(InvalidCertificate):
-        certificate_subject(der)
+        subject_spellings(der)
 
 
 def signed(name: x509.Name) -> x509.Certificate:
@@ -85,7 +105,7 @@ def test_a_subject_is_whole_and_in_the_spellings_of_the_rfc_and_of_openssl() -> 
     )
     certificate = signed(name)
     first, second = subject_spellings(certificate.public_bytes(Encoding.DER))
-    assert len(first) > MAX_SUBJECT
+    assert len(first) > MAX_LINE
     assert first.startswith(f"1.2.840.113549.1.9.1=a\\,b@c,OU={long}5,")
     assert second.startswith("emailAddress=a\\,b@c,OU=")
     assert read_subject(first) == read_subject(second) == first
@@ -98,9 +118,10 @@ def test_subjects_that_differ_behind_the_end_of_a_line_are_two() -> None:
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, end), *units])
         return signed(name).public_bytes(Encoding.DER)
 
-    one, two = of("one"), of("two")
-    assert certificate_subject(one) == certificate_subject(two)
-    assert subject_spellings(one) != subject_spellings(two)
+    (one,), (two,) = subject_spellings(of("one")), subject_spellings(of("two"))
+    assert one[:MAX_LINE] == two[:MAX_LINE]
+    assert one != two
+    assert subject_line(one) != subject_line(two)
 
 
 @pytest.mark.parametrize("text", ["", "ward-3", "CN=a,,", "CN", "=a", "nonsense=a"])

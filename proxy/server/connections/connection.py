@@ -15,7 +15,7 @@ from typing import Final, final
 from sealwire.proxy.server.connections.carrying import Carrier
 from sealwire.proxy.server.connections.lifetime import State
 from sealwire.proxy.server.connections.pipe import Hold, Pipe, tune
-from sealwire.proxy.server.connections.recorder import names_of, subject_of
+from sealwire.proxy.server.connections.recorder import names_of
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.errors import UpstreamUnavailable
 from sealwire.proxy.server.observability.logs import note
@@ -72,7 +72,7 @@ class Connection(Carrier):
             return
         try:
             self._session = self._route.new_session()
-            subject = subject_of(self.client.transport)
+            subject = next(iter(self._certified.names), "")
             if subject:
                 self._session.certified(subject, self._certified)
         except Exception as error:  # noqa: BLE001 - see _bug

@@ -5,7 +5,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import final
 
-from sealwire.crypto.x509 import InvalidCertificate, certificate_subject, subject_spellings
+from sealwire.crypto.x509 import InvalidCertificate, SubjectLine, subject_line, subject_spellings
 from sealwire.proxy.server.connections.failed_logins import is_of_nobody
 from sealwire.proxy.server.connections.services import Services
 from sealwire.proxy.server.observability.audit import Origin
@@ -65,25 +65,27 @@ class LineRecorder:
 
 
 def names_of(transport: asyncio.Transport) -> tuple[str, ...]:
-    """The same, whole, in the spellings that a login may use; none where nothing readable was shown."""
-    tls = transport.get_extra_info("ssl_object")
-    shown = None if tls is None else tls.getpeercert(binary_form=True)
+    """The subject of the certificate that the client has shown, and which was verified: whole, in the
+    spellings that a login may use; none where nothing readable was shown.
+    """
+    shown = _shown(transport)
     try:
         return subject_spellings(shown) if shown else ()
-    except InvalidCertificate:
+    except InvalidCertificate:  # another library has verified it, and reads more than this one
         return ()
 
 
-def subject_of(transport: asyncio.Transport) -> str:
-    """The subject of the certificate that the client has shown, and which was verified; empty for none."""
+def subject_of(transport: asyncio.Transport) -> SubjectLine:
+    """The same for a line of a log; empty where none was shown."""
+    names = names_of(transport)
+    if names:
+        return subject_line(names[0])
+    return SubjectLine("unreadable" if _shown(transport) else "")
+
+
+def _shown(transport: asyncio.Transport) -> bytes | None:
     tls = transport.get_extra_info("ssl_object")
-    shown = None if tls is None else tls.getpeercert(binary_form=True)
-    if not shown:
-        return ""
-    try:
-        return certificate_subject(shown)
-    except InvalidCertificate:  # another library has verified it, and reads more than this one
-        return "unreadable"
+    return None if tls is None else tls.getpeercert(binary_form=True)
 
 
 def peer_name(address: object) -> str:

@@ -4,11 +4,16 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import Name, NameAttribute
+from cryptography.x509.oid import NameOID
 
+from sealwire.crypto.x509 import MAX_LINE
 from sealwire.proxy.server.connections.recorder import LineRecorder, Unrecorded, names_of, subject_of
 from sealwire.proxy.session.effects import Audit, Begun, Done, PlaintextMet
 from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.records import UNANSWERED, CommandRecord
+from tests.crypto.test_x509 import signed
 
 REFUSED = Audit("refused", "clinic.patients", "find", "range", "nhs_number")
 
@@ -113,6 +118,18 @@ def test_plaintext_is_on_record_when_the_metrics_say_so(told: Audit | None) -> N
 def test_a_certificate_that_cannot_be_read_names_nobody(der: bytes | None, subject: str) -> None:
     assert subject_of(cast(Any, Transport(der))) == subject
     assert names_of(cast(Any, Transport(der))) == ()
+
+
+def test_who_a_client_is_does_not_end_with_the_line_of_a_log() -> None:
+    """What follows the part that a log shows may say of which organization somebody is."""
+    unit = NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "a" * 60)
+    one, two = (
+        signed(Name([NameAttribute(NameOID.ORGANIZATION_NAME, end), *[unit] * 6])).public_bytes(Encoding.DER)
+        for end in ("Clinic", "Supplier")
+    )
+    ((one_name,), (two_name,)) = (names_of(cast(Any, Transport(each))) for each in (one, two))
+    assert (one_name[:MAX_LINE], one_name[-9:]) == (two_name[:MAX_LINE], ",O=Clinic")
+    assert subject_of(cast(Any, Transport(one))) != subject_of(cast(Any, Transport(two)))
 
 
 def test_a_client_without_an_address_is_unknown() -> None:
