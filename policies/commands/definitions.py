@@ -224,12 +224,13 @@ _TIME_SERIES: Final[Shape] = shaped(
 def _modified_index(walk: Walk, argument: Element) -> None:
     parts = named_parts(walk.buf, document_of(argument, argument))
     _check_options(walk.buf, parts, argument, _MODIFIED_OPTIONS)
-    demand_definition(walk.draft, walk.node)
     expires = b"expireAfterSeconds" in parts
     if expires:
         demand_delete(walk.draft, walk.node)
     elif _UNIQUE.isdisjoint(parts):
         return
+    else:
+        demand_definition(walk.draft, walk.node)
     pattern = parts.get(b"keyPattern")
     if pattern is None:
         # which fields an index has does not show in its name

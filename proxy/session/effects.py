@@ -5,7 +5,7 @@ Those that carry short messages or count are made for each message. They are not
 instructions of a find-one. Nobody changes one all the same.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import final
 
@@ -142,8 +142,8 @@ class Audit:
     """The roles that count."""
     count: int = 1
     """How often it happened; the line says the last time."""
-    users: tuple[str, ...] | None = None
-    """Who has sent the command, where that is known better than by who is there now; as `Caller` has them."""
+    users: tuple[str, ...] | None = field(default=None, compare=False)
+    """Who it is about, as `Caller` has them. The session says it where it is not known better."""
 
 
 @final

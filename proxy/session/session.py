@@ -13,11 +13,12 @@ of one read may become more than memory has room for: what a side is `behind` wi
 (GoOn).
 """
 
+from dataclasses import replace
 from typing import final
 
 from sealwire.proxy.session.compression import MAX_STEP_BYTES, Compression
 from sealwire.proxy.session.conversation import Conversation, Side, WindowWait
-from sealwire.proxy.session.effects import CloseReason, Count, Counter, Effect, GoOn, PauseClient
+from sealwire.proxy.session.effects import Audit, CloseReason, Count, Counter, Effect, GoOn, PauseClient
 from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.login.identities import NOT_CERTIFIED, Certified
@@ -223,6 +224,7 @@ class Session:
                 effects = compression.packed(effects)
         except ProtocolError as error:
             return self._broken(side, error)
+        self._name_users(effects)
         after = self._states.messages
         if after is not before:
             if after is State.OPEN:
@@ -232,6 +234,12 @@ class Session:
         if self._states.stay is State.DRAINING and self.idle:
             effects += self._close(CloseReason.DRAINED)
         return effects
+
+    def _name_users(self, effects: list[Effect]) -> None:
+        """Say whom lines are about: with the next message a login may begin, before anybody writes them."""
+        for place, effect in enumerate(effects):
+            if isinstance(effect, Audit) and effect.users is None:
+                effects[place] = replace(effect, users=self._conversation.caller.users)
 
     def _is_put_off(self, side: Side, message: bytes | LongMessage) -> bool:
         """Whether a message is not handled now: it comes again, as it is, or the session has ended."""

@@ -110,7 +110,7 @@ def test_who_may_not_filter_by_a_class_may_not_index_it(asked: dict[str, Any]) -
         {"collMod": "patients", "validator": {}},
         {"collMod": "patients", "validationLevel": "off"},
         {"collMod": "patients", "validationAction": "warn"},
-        {"collMod": "patients", "index": {"keyPattern": {"nhs_number": 1}, "hidden": True}},
+        {"collMod": "patients", "index": {"keyPattern": {"x": 1}, "prepareUnique": False}},
     ],
 )
 def test_what_keeps_values_unique_and_encrypted_is_not_taken_away_by_who_only_reads(

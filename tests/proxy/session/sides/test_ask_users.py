@@ -89,6 +89,23 @@ def test_a_refusal_after_a_login_is_that_users() -> None:
     assert wire.callers == ("ann@admin",)
 
 
+def test_lines_are_about_who_sent_the_command_whatever_comes_in_the_same_bytes() -> None:
+    wire = Wire()
+    wire.log_in()
+    wire.send(REFUSED)
+    together = [*(command(REFUSED, number) for number in range(50, 53)), command(START, 60)]
+    effects = wire.session.client_data(b"".join(together))
+    assert wire.callers == ()
+    found = [each for each in effects if isinstance(each, Audit)]
+    assert [each.users for each in found] == [("ann@admin",)] * 3
+
+
+def test_a_refusal_before_any_login_is_nobodys() -> None:
+    talk = session(login_required=False)
+    (line,) = [each for each in talk.client_data(command(REFUSED)) if isinstance(each, Audit)]
+    assert line.users == ()
+
+
 def test_nobody_is_asked_where_the_server_asks_for_no_login() -> None:
     wire = Wire(login_required=False)
     wire.send(FIND)
