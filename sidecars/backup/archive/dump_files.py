@@ -19,7 +19,6 @@ from sealwire.sidecars.backup.sealed.key_slots import Identity
 from sealwire.sidecars.backup.sealed.reader import SealedReader, begin_reading, open_backup
 from sealwire.sidecars.backup.stores.store import Store
 
-_BUFFER_BYTES = 1 << 20
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
 
 
@@ -103,7 +102,7 @@ def ungzipped(stream: Readable) -> Readable:
 
 def _members(stream: Readable) -> Iterator[DumpFile]:
     try:
-        for path, content in members(stream, _BUFFER_BYTES):
+        for path, content in members(stream):
             if content is not None:
                 yield DumpFile(path.removeprefix("./"), content)
     except tarfile.TarError:

@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import IO, cast
+from typing import IO, Final, cast
 
 from sealwire.sidecars.backup.archive.blocks import Readable, cut_counted
 from sealwire.sidecars.backup.archive.names import DATA
@@ -26,6 +26,10 @@ _FILE_MODE = 0o600
 # More does not stay in the processor's cache, and takes twice as long.
 _READ_BYTES = 1 << 18
 _HINT = "restore another backup"
+MAX_HEADERS_BYTES: Final = 1 << 17
+"""The headers of one member, all together. tarfile keeps them, and whoever has a backup's public key can make
+some; a path may have 4,096 bytes."""
+_SKIPPED_BYTES: Final = 1 << 16
 
 
 class TarWriter:
@@ -72,14 +76,62 @@ class Observed:
     """How many BSON documents a `.bson` file is made of."""
 
 
-def members(stream: Readable, buffer_bytes: int) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """Path and content of each member, None for what is no regular file. Raises tarfile.TarError."""
-    # tarfile asks a stream for nothing but read(), whatever its type says
-    with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|", bufsize=buffer_bytes) as tar:
-        for entry in tar:
-            # tarfile keeps every entry, for seeking back, which a stream cannot
-            tar.members = []  # type: ignore[attr-defined]
+class _Forward:
+    """A stream as the file that tarfile asks for. It is only read forward, and little of it for headers."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self._position = 0
+        self.left: int | None = MAX_HEADERS_BYTES
+        """How much may be read for headers; None while a member's content is."""
+
+    def tell(self) -> int:
+        """How much was read or skipped."""
+        return self._position
+
+    def seek(self, offset: int) -> int:
+        """Skip what is before `offset`. Raises tarfile.StreamError for what has gone."""
+        if offset < self._position:
+            raise tarfile.StreamError("a stream cannot go back")
+        while self._position < offset and self._take(min(offset - self._position, _SKIPPED_BYTES)):
+            pass
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        """So many bytes, fewer only at the end. Raises tarfile.ReadError where headers have no end."""
+        if self.left is not None:
+            self.left -= size
+            if self.left < 0:
+                raise tarfile.ReadError("headers without end")
+        pieces = []
+        while size > 0 and (piece := self._take(size)):
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
+
+    def _take(self, size: int) -> bytes:
+        piece = self._stream.read(size)
+        self._position += len(piece)
+        return piece
+
+
+def members(stream: Readable) -> Iterator[tuple[str, IO[bytes] | None]]:
+    """Path and content of each member, None for what is no regular file. Raises tarfile.TarError.
+
+    Cost: memory of MAX_HEADERS_BYTES, whatever the stream says
+    """
+    forward = _Forward(stream)
+    with tarfile.open(fileobj=cast(IO[bytes], forward), mode="r:") as tar:
+        while (entry := tar.next()) is not None:
+            if entry.issparse():
+                raise tarfile.ReadError("a sparse member: a few bytes stand for any number")
+            # tarfile keeps every entry, for seeking back, and what is said for all of them
+            tar.members, tar.pax_headers = [], {}  # type: ignore[attr-defined]
+            forward.left = None
             yield entry.name, tar.extractfile(entry) if entry.isreg() else None
+            forward.left = MAX_HEADERS_BYTES
+    while stream.read(_SKIPPED_BYTES):
+        pass  # what compressed it checks itself at its end
 
 
 def read_archive(
@@ -94,7 +146,7 @@ def read_archive(
     manifest: Manifest | None = None
     damaged = BackupDamaged(BackupReason.ARCHIVE, f"{where} does not hold the tar of a dump", _HINT)
     try:
-        for path, file in members(source, _READ_BYTES):
+        for path, file in members(source):
             if file is None or path in files or manifest is not None or len(files) >= MAX_MEMBERS:
                 raise damaged
             if path == MANIFEST_MEMBER:
