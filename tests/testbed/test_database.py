@@ -8,9 +8,10 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
+from sealwire.keys.frontier.record import DATABASE, LEASES, STANDS, place_of
 from sealwire.testbed import database
 from sealwire.testbed.certificates import create_authority
-from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
+from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, vouch_for_leases
 from sealwire.testbed.errors import TestbedError, TestbedReason
 from sealwire.testbed.mongo_server import User, connection_string
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
@@ -115,3 +116,17 @@ def test_a_transaction_ends_at_its_age_also_while_it_is_used(tmp_path: Path) -> 
             assert caught.value.code == 251
             assert caught.value.has_error_label("TransientTransactionError")
         assert client.clinic.patients.count_documents({}) == 0
+
+
+@pytest.mark.integration
+def test_what_is_said_of_leases_names_their_very_collection_also_once_it_is_another(tmp_path: Path) -> None:
+    with secantus(tmp_path) as server, server.connect() as client:
+        leases, places = client[DATABASE][LEASES], set()
+        for _ in range(2):
+            vouch_for_leases(client)
+            (said,) = leases.find()
+            (listed,) = client[DATABASE].list_collections(filter={"name": LEASES})
+            assert (said["_id"], said["place"]) == (STANDS, place_of(listed))
+            places.add(said["place"])
+            leases.drop()
+    assert len(places) == 2
