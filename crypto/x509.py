@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 MAX_SUBJECT: Final = 4096
-"""Characters of a subject that names somebody: whoever holds a certificate decides what is looked through."""
+"""Characters. A longer subject names nobody, because its holder chooses it, and roles search it."""
 MAX_LINE: Final = 256
 _HASH_CHARACTERS: Final = 16
 
@@ -103,10 +103,11 @@ def read_subject(text: str) -> str:
 def subject_line(subject: str) -> SubjectLine:
     """A subject in one line of MAX_LINE printable characters at most.
 
-    One that is cut, or has other characters, ends in a hash of the whole: two subjects are never one line.
+    A subject that is cut, or has other characters, ends in a semicolon and a hash of the whole. RFC 4514
+    escapes semicolons, so no other subject is that line.
     """
     shown = "".join(char if char.isprintable() else "?" for char in subject)
     if shown == subject and len(subject) <= MAX_LINE:
         return SubjectLine(subject)
-    end = f"...{sha256(subject.encode()).hexdigest()[:_HASH_CHARACTERS]}"
+    end = f"...;{sha256(subject.encode()).hexdigest()[:_HASH_CHARACTERS]}"
     return SubjectLine(shown[: MAX_LINE - len(end)] + end)

@@ -3,7 +3,7 @@
 Every source module is covered for OWN percent of lines and branches by its own tests: those of the test
 module that mirrors it (tests/wire/test_splice.py: wire/splice.py), or those that tests/coverage.toml names.
 That file also has the modules with less, each with its figure, which may neither fall nor be lower than it
-could be. What runs at import counts for every test module.
+could be. Code that runs at import counts for every test module.
 
 Only test modules that are some module's own are measured, and together they cover TOTAL percent. The others
 run as in `make test`, at full speed. `--every` measures them too, for `--write` to choose from.

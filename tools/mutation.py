@@ -71,7 +71,7 @@ WALL_LIMIT_S = 300
 MEMORY_LIMIT = 4 << 30
 PROCESSES = 2
 MEASURING_S = 90
-"""What a room's tests take to be measured, on a processor of their own."""
+"""Seconds that it takes to measure the tests of one room, on a processor of their own."""
 PART = 60
 """Mutants for which the tests are collected once."""
 

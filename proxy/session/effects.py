@@ -143,7 +143,7 @@ class Audit:
     count: int = 1
     """How often it happened; the line says the last time."""
     users: tuple[str, ...] | None = field(default=None, compare=False)
-    """Who it is about, as `Caller` has them. The session says it where it is not known better."""
+    """The users that the line is about, as `Caller` has them. The session fills in None before it returns."""
 
 
 @final

@@ -247,8 +247,9 @@ class FrontierFeed:
         self.check()
         proxy, keyring, renewed = self._lease.proxy, self._keyring, None
         try:
-            if self._lease.is_due(self._to_tell(), self._clock()):
-                renewed = await self._renew(store)
+            told = self._to_tell()
+            if self._lease.is_due(told, self._clock()):
+                renewed = await self._renew(store, told)
                 if renewed is None:
                     return
             documents = await store.frontiers(class_ids(keyring))
@@ -265,9 +266,9 @@ class FrontierFeed:
             self._remember_moves(documents, renewed)
             self._take(documents)
 
-    async def _renew(self, store: FrontierStore) -> datetime | None:
+    async def _renew(self, store: FrontierStore, told: Renewal) -> datetime | None:
         """The server's time of it; None where what was known cannot be relied on. Raises StoreProblem."""
-        told, sent_at_s = self._to_tell(), self._clock()
+        sent_at_s = self._clock()
         renewed = await store.renew(told, is_first=not self._lease.is_registered)
         self.check()  # it may have run out meanwhile, and commands have met that
         if told.proxy != self._lease.proxy:

@@ -35,7 +35,7 @@ class OwnLease:
         self.is_registered = False
         """Whether it is on the server."""
         self.told = Renewal(self.proxy)
-        """What the server was told last."""
+        """The content of the last renewal that the server has answered."""
         self.valid_until_s = 0.0
         self._renewed: datetime | None = None
 

@@ -23,7 +23,7 @@ class Rule(Enum):
     HIGHEST = "highest"
     LOWEST = "lowest"
     FIRST = "first"
-    """What the supervisor says, whose figures come first."""
+    """The supervisor's own figure, which comes first."""
 
 
 # Counters and histograms are added up; each gauge says here what it means for all (a test compares).

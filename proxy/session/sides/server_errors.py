@@ -22,7 +22,7 @@ _MAX_LOOKED_FIELDS: Final = 64
 
 _OK_KINDS: Final = (kinds.DOUBLE, kinds.INT, kinds.LONG, kinds.BOOL)
 
-_CURSOR: Final = b"\x03cursor\0"
+CURSOR: Final = b"\x03cursor\0"
 _N: Final = b"\x10n\0"
 _OK: Final = b"\x01ok\0\0\0\0\0\0\0\xf0\x3f"
 _WRITE_ERRORS: Final = b"writeErrors"
@@ -39,7 +39,7 @@ def counted_errors(request: Request, message: bytes, body: int) -> tuple[Count, 
     Errors of single writes count once for their command. A reply that is no BSON is no error: it passes.
     Cost: one comparison for a find, two searches in a write's reply, 64 fields at most for any other.
     """
-    if message.startswith(_CURSOR, body + 4) and request.command != _BULK_WRITE:
+    if message.startswith(CURSOR, body + 4) and request.command != _BULK_WRITE:
         return _NONE
     if message.startswith(_N, body + 4) and _all_written(message, body):
         return _NONE

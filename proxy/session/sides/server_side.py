@@ -33,13 +33,13 @@ from sealwire.proxy.session.sides import ask_users, certificate_login, look_up, 
 from sealwire.proxy.session.sides.entitlement import opener_for, shown_reply
 from sealwire.proxy.session.sides.handshake_replies import handshake_reply, hello_reply
 from sealwire.proxy.session.sides.on_record import LongOpening
-from sealwire.proxy.session.sides.server_errors import counted_errors
+from sealwire.proxy.session.sides.server_errors import CURSOR, counted_errors
 from sealwire.proxy.session.write_errors import duplicates
 from sealwire.proxy.session.write_errors.printed import without_envelopes
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
 from sealwire.wire.header import MSG, OpCode, op_code_of, request_id_of, response_to_of
-from sealwire.wire.long_message import LongMessage
+from sealwire.wire.long_message import HEAD_BYTES, LongMessage
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg
 from sealwire.wire.op_query import parse_op_reply
 
@@ -257,9 +257,11 @@ class ServerSide(Side):
             return None
         rights = self._conversation.entitled.rights(request.stated)
         if rights is not None and (
-            rights.documents_per_hour is not None or self._conversation.shared.keyring.partly_plaintext
+            rights.documents_per_hour is not None
+            or self._conversation.shared.keyring.partly_plaintext
+            or not message.parts[0].startswith(CURSOR, HEAD_BYTES)
         ):
-            return None  # its documents are counted, or it is withheld
+            return None  # its documents are counted, or it is withheld, or it may be an error with texts
         if request.audited is not None and not request.reveals:
             return None
         return request if is_plain(message) else None

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from sealwire.wire import kinds
+from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import parse_op_msg, refresh_checksum
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
@@ -40,11 +41,13 @@ def without_envelopes(message: bytes) -> bytes:
 def _strings(
     message: bytes, start: int, parents: tuple[int, ...]
 ) -> Iterator[tuple[Element, tuple[int, ...]]]:
-    """All strings of a document, each with the lengths above it; deeper ones than a server nests are none."""
+    """All strings of a document, each with the lengths above it. Raises BsonError."""
     for element in elements(message, start):
         if element.kind == kinds.STRING:
             yield element, parents
-        elif element.kind in (kinds.OBJECT, kinds.ARRAY) and len(parents) <= MAX_DEPTH:
+        elif element.kind in (kinds.OBJECT, kinds.ARRAY):
+            if len(parents) > MAX_DEPTH:
+                raise BsonError(WireReason.BSON_DEPTH, element.value)
             yield from _strings(message, element.value, (*parents, element.value))
 
 

@@ -121,7 +121,7 @@ def test_a_certificate_that_cannot_be_read_names_nobody(der: bytes | None, subje
 
 
 def test_who_a_client_is_does_not_end_with_the_line_of_a_log() -> None:
-    """What follows the part that a log shows may say of which organization somebody is."""
+    """The end of a subject may name the organization, and a log may cut that off."""
     unit = NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "a" * 60)
     one, two = (
         signed(Name([NameAttribute(NameOID.ORGANIZATION_NAME, end), *[unit] * 6])).public_bytes(Encoding.DER)

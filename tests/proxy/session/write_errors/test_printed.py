@@ -11,6 +11,7 @@ from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import CONTEXT_FORMAT, FORMAT, MAGIC
 from sealwire.proxy.session.effects import ToClient
 from sealwire.proxy.session.write_errors.printed import without_envelopes
+from sealwire.wire.long_message import LONG_BYTES
 from tests.proxy.session.role_world import asked, session_as
 from tests.proxy.session.world import body_of, command, material, reply, session, value_bytes, written
 
@@ -48,6 +49,20 @@ def test_errors_of_statements_show_none() -> None:
     cursor = {"id": 0, "firstBatch": [row], "ns": "admin.$cmd.bulkWrite"}
     found = told("CN=doctor", BULK, {"cursor": cursor, "nErrors": 1, "nInserted": 0, "ok": 1.0})
     assert [each["errmsg"] for each in found["cursor"]["firstBatch"]] == [LEFT]
+
+
+def test_a_long_reply_shows_none_either() -> None:
+    """A delete may have as many errors as statements."""
+    talk = session_as("CN=doctor")
+    asked(talk, {"delete": "patients", "deletes": [{"q": {"_id": 1}, "limit": 1}]})
+    errors = [{"index": place, "code": 28, "errmsg": PRINTED} for place in range(LONG_BYTES // len(PRINTED))]
+    whole = reply({"n": 0, "writeErrors": errors, "ok": 1.0})
+    assert len(whole) > LONG_BYTES
+    effects = [
+        each for at in range(0, len(whole), 50_000) for each in talk.server_data(whole[at : at + 50_000])
+    ]
+    found = body_of(written(effects, ToClient))
+    assert {each["errmsg"] for each in found["writeErrors"]} == {LEFT}
 
 
 def test_what_is_no_error_and_what_has_no_roles_stays_as_it_is() -> None:
