@@ -50,7 +50,8 @@ def test_too_few_and_foreign_and_misspelt_shares_are_refused() -> None:
     refusal([shares[0], shares[0], shares[0]])
     refusal([*shares[:2], others[2]])
     words = shares[1].split()
-    for wrong in ([*words[:-1], "academic"], words[:-1], [*words[:4], "xyzzy", *words[5:]], []):
+    another = "acid" if words[-1] == "academic" else "academic"
+    for wrong in ([*words[:-1], another], words[:-1], [*words[:4], "xyzzy", *words[5:]], []):
         refusal([shares[0], " ".join(wrong), shares[2]])
         refusal([" ".join(wrong), shares[0], shares[2]])
 
