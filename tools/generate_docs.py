@@ -45,6 +45,7 @@ _CLOSES = {
     CloseReason.SERVER_EOF: "the server closed its connection; drivers see a network error and retry. "
     "A warning where a command was under way",
     CloseReason.CLIENT_PROTOCOL: "the client broke the wire protocol",
+    CloseReason.CLIENT_SILENT: "the client sent no whole message within ten seconds",
     CloseReason.SERVER_PROTOCOL: "the server broke the wire protocol, or streamed what does not decrypt",
     CloseReason.REFUSED_UNACKNOWLEDGED: "a write without acknowledgement was refused: no reply can say so",
     CloseReason.KEYS_UNAVAILABLE: "a reply needs a key, and the keyring could not be read in time",

@@ -71,6 +71,11 @@ class Framer:
         apart = 0 if self.arriving is None else self.arriving.arrived
         return apart if self._partial is None else apart + self._partial.tell()
 
+    @property
+    def has_given(self) -> bool:
+        """Whether a whole message has come."""
+        return self._consumed > 0
+
     def accept(self, max_message_bytes: int) -> None:
         """Take messages of up to this length from the next one on."""
         self.max_message_bytes = max_message_bytes

@@ -45,6 +45,7 @@ class Session:
         "_held",
         "_keys_since_s",
         "_server",
+        "_silent_since_s",
         "_states",
         "_window_since_s",
         "shared",
@@ -59,6 +60,7 @@ class Session:
         self._server = ServerSide(self._conversation, Framer(longest, long_messages=True))
         self._held: list[tuple[Side, bytes | LongMessage]] = []
         self._keys_since_s: float | None = None
+        self._silent_since_s: float | None = None
         self._window_since_s: float | None = None
 
     @property
@@ -147,7 +149,11 @@ class Session:
 
     def tick(self, now_s: float) -> list[Effect]:
         """The clock, about once a second; any steady clock will do."""
-        limit_s = self.shared.settings.key_wait_s
+        settings = self.shared.settings
+        self._silent_since_s = _since(self._silent_since_s, now_s, holds=not self._client.framer.has_given)
+        if self._silent_since_s is not None and now_s - self._silent_since_s >= settings.first_message_s:
+            return self._close(CloseReason.CLIENT_SILENT)
+        limit_s = settings.key_wait_s
         for_keys = self._states.messages in _WAITING
         self._keys_since_s = _since(self._keys_since_s, now_s, holds=for_keys)
         # all of its waits for one command: between them it may look for keys and views again

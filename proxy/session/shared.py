@@ -43,6 +43,8 @@ class SessionSettings:
     policy: PolicySet
     max_message_bytes: int = MAX_MESSAGE_BYTES
     key_wait_s: float = 10.0
+    first_message_s: float = 10.0
+    """How long a client may take for its first message; drivers send it at once."""
     login_required: bool = True
     """Whether the server has access control: before a login only handshake and authentication pass."""
     reveal: Reveal = Reveal.PROTECTED

@@ -227,3 +227,13 @@ class TestAccept:
 
 def test_the_longest_message_is_that_of_mongod() -> None:
     assert MAX_MESSAGE_BYTES == 48_000_000
+
+
+def test_a_framer_says_whether_a_whole_message_has_come() -> None:
+    data, framer = _message(20), Framer()
+    for chunk in (data[:3], data[3:19], data[19:]):
+        assert not framer.has_given
+        framer.feed(chunk)
+    assert framer.has_given
+    framer.feed(data[:5])
+    assert framer.has_given

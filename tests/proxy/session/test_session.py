@@ -278,6 +278,18 @@ class TestEnds:
         play >> keys_loaded(ROTATED)
 
 
+class TestSilence:
+    def test_a_client_that_sends_no_whole_message_is_closed(self, play: Playbook) -> None:
+        play >> tick(100.0) >> client(command(FIND, 1)[:-1]) >> tick(109.9)
+        play >> tick(110.0) << close(CloseReason.CLIENT_SILENT)
+        play >> tick(500.0)
+
+    def test_one_that_has_said_something_may_be_silent(self, play: Playbook) -> None:
+        play >> tick(100.0) >> tick(105.0)
+        asked(play, 1)
+        play >> tick(110.0) >> tick(9_000.0)
+
+
 class TestReplies:
     @pytest.mark.parametrize("response_to", [0, 2, -1])
     def test_a_reply_that_nobody_awaits_closes(self, play: Playbook, response_to: int) -> None:
