@@ -42,8 +42,6 @@ from sealwire.sidecars.migration.windows.server import MongoValues
 from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
 from sealwire.sidecars.migration.windows.workers import Registration, Workers
 
-WINDOW_WORKERS: Final = 2
-"""Connections by which the values of a window are written, unless the operator says otherwise."""
 _TOLD_EACH_S: Final = 5.0
 _LONG_S: Final = 1.0
 """A shorter wait for proxies is as it should be, and nobody is told."""
@@ -167,13 +165,7 @@ class ClassMove:
                 begun_in=keys.begun_in,
             )
             frontiers.forget_leases()
-            values = MongoValues(
-                client,
-                session,
-                ciphers[1].class_id,
-                lambda: self._places(client),
-                workers=effort.workers or WINDOW_WORKERS,
-            )
+            values = MongoValues(client, session, ciphers[1].class_id, lambda: self._places(client))
             throttle = Throttle(
                 lambda: ledger.load(job.name),
                 lambda: lag_s(client),

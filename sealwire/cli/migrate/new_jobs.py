@@ -81,7 +81,7 @@ class NewJobs:
                 if move.class_name:
                     keyring.cipher_for(move.class_name)
             ledger = Ledger(client, keyring)
-            job = make_job(client, self.direction, moves, self.wrong_type, self.effort.workers or 1)
+            job = make_job(client, self.direction, moves, self.wrong_type, self.effort.workers)
             if not self.manner.dry_run:
                 ledger.create(job)
                 job = carry_on(client, ledger, keyring, job, self.effort, self.policies)

@@ -60,8 +60,8 @@ delay_option = click.option(
 class Effort:
     """How hard a job works, and what it may cost."""
 
-    workers: int | None
-    """How many connections write; None: as many as are usual for what moves."""
+    workers: int
+    """How many ranges of `_id` are worked through at once; a deterministic class has one."""
     share: float
     batch: int
     contexts: str | None = None
@@ -78,10 +78,9 @@ effort_options = settings(
     click.option(
         "--workers",
         type=click.IntRange(1, 16),
-        default=None,
-        show_default="1; 2 for a deterministic class",
-        help="Ranges of _id that are worked through at once; of a deterministic class, connections by which "
-        "the values of a window are written at once.",
+        default=1,
+        show_default=True,
+        help="Ranges of _id that are worked through at once. A deterministic class has one.",
     ),
     click.option(
         "--share",
@@ -145,7 +144,7 @@ def carry_on(
             fields=fields_of(policies),
             narrow=lambda: tell_changed(definitions.narrow()),
         )
-        return runner.run(effort.workers or 1)
+        return runner.run(effort.workers)
 
 
 @contextmanager

@@ -85,9 +85,7 @@ class ClassRepair(ClassMove):
         ):
             still = Standstill(client, session, keys.keyring, self.class_name, job.name)
             class_id = versions.new.cipher.class_id
-            values = MongoValues(
-                client, session, class_id, lambda: self._places(client), workers=effort.workers or 1
-            )
+            values = MongoValues(client, session, class_id, lambda: self._places(client))
             if dry_run:
                 still.require()
                 return would_repair(job, values, versions, contexts)

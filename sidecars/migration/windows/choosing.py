@@ -68,6 +68,11 @@ class Chooser:
             if is_cut or len(met) * 2 >= wanted or end == AFTER_ALL:
                 break
             begin, end = end, self._reach.further(end)
+        if len(met) > wanted:
+            # each path gave as many as are wanted of all together, and so did each try
+            in_order = sorted(each.place for each in met.values())
+            end = min(end, self._end_behind(in_order[: wanted + 1]))
+            met = {key: each for key, each in met.items() if each.place < end}
         self._reach.learn(end, [each.place for each in met.values()])
         documents: dict[str, list[bytes]] = {}
         for (namespace, _), each in met.items():
@@ -90,11 +95,15 @@ class Chooser:
     def _cut(self, found: _Found, places: list[Position]) -> None:
         if all(one <= other for one, other in pairwise(places)):
             # the last place may go on in documents that were not read; the one before it does not
-            last = places[-1] if places[-1] > places[0] else self._order.after(places[-1])
+            last = self._end_behind(places)
             found.cut = last if found.cut is None else min(found.cut, last)
         else:
             middle = self._order.after(sorted(places)[len(places) // 2])
             found.middle = middle if found.middle is None else min(found.middle, middle)
+
+    def _end_behind(self, places: list[Position]) -> Position:
+        """Where the last of these begins, which are in order; behind it where all are one."""
+        return places[-1] if places[-1] > places[0] else self._order.after(places[-1])
 
     def _read_path(
         self, where: ClassPaths, path: str, bounds: tuple[Position, Position], wanted: int

@@ -1,8 +1,7 @@
 """The server whose values move: searches by ranges of values, whole collections, and updates."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
@@ -17,8 +16,6 @@ from sealwire.sidecars.migration.windows.paths import ClassPaths
 
 BATCH_DOCUMENTS = 500
 BATCH_BYTES = 8 << 20
-_FEWEST_UPDATES: Final = 10
-"""Fewer are not divided among connections."""
 
 
 class Values(Protocol):
@@ -58,12 +55,8 @@ class MongoValues:
         session: ClientSession,
         class_id: int,
         places: Callable[[], list[ClassPaths]],
-        workers: int = 1,
     ) -> None:
-        """`session` is the one that the frontier is written in; `places` finds what `Values.places` gives.
-
-        `workers` is by how many connections updates go at once.
-        """
+        """`session` is the one that the frontier is written in; `places` finds what `Values.places` gives."""
         self._class_id = class_id
         self._in_bounds = False
         """Known once ranges are to be read; what reads whole collections only has no need of it."""
@@ -72,7 +65,6 @@ class MongoValues:
         self._session = session
         self._places = places
         self._documents = MongoDocuments(client)
-        self._workers = workers
 
     def places(self) -> list[ClassPaths]:
         """As `Values.places`."""
@@ -104,19 +96,8 @@ class MongoValues:
         return self._find(namespace, {})
 
     def update(self, namespace: str, updates: Sequence[bytes]) -> Written:
-        """As `Values.update`. Raises ServerFailed, and what the driver raises, once all parts are over."""
-        size = max(_FEWEST_UPDATES, -(-len(updates) // self._workers))
-        parts = [updates[start : start + size] for start in range(0, len(updates), size)]
-        if len(parts) <= 1:
-            return self._documents.update(namespace, updates)
-        with ThreadPoolExecutor(len(parts), "window") as pool:
-            written = list(pool.map(lambda part: self._documents.update(namespace, part), parts))
-        errors = [
-            (number * size + index, code)
-            for number, each in enumerate(written)
-            for index, code in each.errors
-        ]
-        return Written(sum(each.matched for each in written), tuple(errors))
+        """As `Values.update`. Raises ServerFailed, and what the driver raises."""
+        return self._documents.update(namespace, updates)
 
     def _find(
         self, namespace: str, chosen: dict[str, Any], options: Mapping[str, Any] | None = None

@@ -106,10 +106,7 @@ def test_a_server_is_tried_before_its_bounds_are_relied_on(rotating: Clinic) -> 
         assert not [name for name in plain[DATABASE].list_collection_names() if name.startswith("tried_")]
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_updates_by_several_connections_are_counted_and_their_faults_named(
-    rotating: Clinic, workers: int
-) -> None:
+def test_updates_are_counted_and_their_faults_named(rotating: Clinic) -> None:
     with (
         rotating.database.connect() as plain,
         connected(rotating.database.uri()) as client,
@@ -118,7 +115,7 @@ def test_updates_by_several_connections_are_counted_and_their_faults_named(
         patients = plain["clinic"]["patients"]
         patients.create_index("value", unique=True)
         patients.insert_many({"_id": number, "value": number} for number in range(60))
-        values = MongoValues(client, session, 7, list, workers=workers)
+        values = MongoValues(client, session, 7, list)
         # all but two to values that nobody has; 41 is not there any more, and 25 would be a second 1000
         news = {number: 1000 + number for number in range(60)} | {25: 1000}
         patients.update_one({"_id": 41}, {"$set": {"value": -1}})

@@ -506,6 +506,20 @@ def test_a_first_window_that_was_cut_too_short_is_made_longer() -> None:
         assert 10 <= sum(map(len, chosen.documents.values())) <= 60
 
 
+def test_a_window_holds_as_many_of_all_paths_together_as_are_wanted() -> None:
+    names = [f"{number:09d}" for number in range(60)]
+    visits = [{"_id": number, "who": sealed(name)} for number, name in enumerate(names)]
+    patients = [{"_id": number, "nhs": sealed(name)} for number, name in enumerate(names)]
+    values = MemoryValues({PATIENTS: patients, VISITS: visits}, Fate())
+    chooser, start, counts = Chooser(values, VERSIONS.order(VERSIONS.old)), BEFORE_ALL, []
+    while start != AFTER_ALL:
+        chosen = chooser.choose(values.places(), start, 20)
+        counts.append(sum(map(len, chosen.documents.values())))
+        start = chosen.end
+    assert sum(counts) == 120
+    assert max(counts) <= 20
+
+
 def test_long_values_that_share_their_beginning_move_together() -> None:
     long = [f"{'é' * 400}{number:04d}" for number in range(30)]
     visits = [{"_id": number, "who": text} for number, text in enumerate([*long, "a", "ö", "é" * 255])]
