@@ -35,6 +35,8 @@ def test_a_refusal_is_of_the_policy_and_a_failure_is_not() -> None:
 
 
 FIND = {"find": "patients", "filter": {"nhs_number": {"$gt": "943"}}, "$db": "clinic"}
+INSERT = {"insert": "patients", "documents": [{"nhs_number": 5}], "$db": "clinic"}
+"""Its one document is refused, so that nothing of it is sent."""
 UNKNOWN = {"9434765919": 1, "$db": "clinic"}
 
 
@@ -42,10 +44,11 @@ UNKNOWN = {"9434765919": 1, "$db": "clinic"}
     ("body", "settings", "counter", "label"),
     [
         (FIND, {}, Counter.COMMANDS_REFUSED, "find"),
+        (INSERT, {}, Counter.COMMANDS_REFUSED, "insert"),
         (UNKNOWN, {}, Counter.COMMANDS_REFUSED, OTHER),
         (FIND, {"login_required": True}, Counter.COMMANDS_FAILED, "find"),
     ],
-    ids=["refused", "unknown", "no login"],
+    ids=["refused", "no statement left", "unknown", "no login"],
 )
 def test_a_command_that_is_not_sent_is_counted_once_by_name_and_outcome(
     body: dict[str, Any], settings: dict[str, Any], counter: Counter, label: str
