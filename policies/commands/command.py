@@ -158,7 +158,7 @@ class Command:
         """The array and the sequences of that name."""
         argument = self.arguments.get(name)
         if argument is not None:
-            inside = (document_of(item, argument) for item in array_items(self.buf, argument))
+            inside = [document_of(item, argument) for item in array_items(self.buf, argument)]
             yield walk.inside(argument.value), inside
         for sequence in self.sequences:
             if sequence.identifier == name:

@@ -1,6 +1,6 @@
 """Where the planner stands in a command. Rules are `handler(walk, element)`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final, final
 
 from mypy_extensions import mypyc_attr
@@ -130,10 +130,10 @@ class Walk:
         """The walk in an array argument, and its items. Raises Refusal(SHAPE) where it is none."""
         return self.inside(argument.value), array_items(self.buf, argument)
 
-    def documents(self, argument: Element) -> tuple["Walk", Iterator[int]]:
-        """The same for an array of documents: their offsets, each found as it is taken."""
+    def documents(self, argument: Element) -> tuple["Walk", list[int]]:
+        """The same for an array of documents: their offsets. Raises Refusal(SHAPE) where an item is none."""
         inner, items = self.items(argument)
-        return inner, (document_of(item, argument) for item in items)
+        return inner, [document_of(item, argument) for item in items]
 
     def variable(self, name: bytes) -> PathNode | Constant | None:
         """What `$$name` means here; None where nothing has bound it."""

@@ -177,6 +177,16 @@ def test_commands_as_drivers_send_them_are_covered(
         ({"insert": "patients", "documents": {"nhs_number": "a"}}, Reason.SHAPE),
         ({"insert": "patients", "documents": None}, Reason.SHAPE),
         ({"insert": "patients", "documents": ["a"]}, Reason.SHAPE),
+        # what is no document is found before any is planned, on the plain core as on the compiled one
+        ({"insert": "patients", "documents": [{"nhs_number": 5}, "a"]}, Reason.SHAPE),
+        ({"delete": "patients", "deletes": [{"q": {"nhs_number": {"$gt": "a"}}}, "a"]}, Reason.SHAPE),
+        (
+            {
+                "find": "patients",
+                "filter": {"contacts": {"$elemMatch": {"$or": [{"phone": {"$gt": "a"}}, "a"]}}},
+            },
+            Reason.SHAPE,
+        ),
         ({"update": "patients", "updates": [{"q": {}, "u": {}, "unheardOf": 1}]}, Reason.SHAPE),
         ({"update": "patients", "updates": [{"q": {}, "u": {}, "sort": {"visits": 1}}]}, Reason.SORT),
         ({"update": "patients", "updates": [{"q": {"$where": "1"}, "u": {}}]}, Reason.JAVASCRIPT),
