@@ -304,6 +304,7 @@ class Proxy:
         store = None if uri is None else ServerStore(uri, self._place())
         live = self.services.live
         self.frontiers = FrontierFeed(self.shared.moves, live, keys.load_anew, self.metrics, store)
+        self.frontiers.contexts = self.services.contexts
         self.frontiers.use_policy(self.policy.rules.covering)
         self.frontiers.use_keyring(keys.keyring)
         return self.frontiers
