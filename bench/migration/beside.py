@@ -31,15 +31,13 @@ from sealwire.keys.keyring.turning import rotate
 from sealwire.keys.private_file import create_private
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.migration.ledger import Ledger
-from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, vouch_for_leases
+from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, first_move, vouch_for_leases
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 
 REST_S: Final = 8.0
 PAUSE_S: Final = 0.005
 """Between an answer and the next question of the application."""
 WORKERS: Final = "2"
-_SETTLE_S: Final = "3"
-"""Longer than a proxy goes without loading its keyring here."""
 _POLL_S: Final = 0.25
 _LONGEST_S: Final = 900.0
 _FIND, _UPDATE = "find-one", "update-one"
@@ -170,6 +168,7 @@ def measure_beside(folder: Path, count: int, tell: Tell) -> list[Noticed]:
         tell("loading the server")
         place = Place(stack, folder, count)
         client: MongoClient[dict[str, Any]] = stack.enter_context(MongoClient(place.proxy.uri()))
+        plain: MongoClient[dict[str, Any]] = stack.enter_context(MongoClient(place.uri))
         numbers = [each["nhs_number"] for each in client[DATABASE][COLLECTION].find()]
         application = Application(client, numbers)
         with application.at_work():
@@ -181,7 +180,8 @@ def measure_beside(folder: Path, count: int, tell: Tell) -> list[Noticed]:
                 now, to_plaintext = datetime.now(UTC), verb == "decrypt"
                 rotate(place.keyring, place.kek, {name: True}, now, to_plaintext=to_plaintext)
                 tell(f"{verb} {name}, beside an application")
-                words = [verb, str(place.policy), name, "--settle", _SETTLE_S]
+                words = [verb, str(place.policy), name]
+                words += first_move(plain, 1) if verb == "reencrypt" else ()
                 words += ["--confirm", name] if to_plaintext else []
                 found.append(_noticed(f"{verb} {name}", place, application, words))
         return found

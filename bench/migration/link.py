@@ -163,7 +163,7 @@ class KeptFrontier:
         """As `Frontiers.place`."""
         return "ab" * 16
 
-    def missing_s(self) -> float:
+    def missing_s(self, _counted: Sequence[str] | None = None, /) -> float:
         """As `Frontiers.missing_s`: none is missing."""
         return 0.0
 

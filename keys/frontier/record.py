@@ -6,7 +6,8 @@
     sealwire.leases     {_id: UUID of a proxy, renewed: the server's time, place: where it listens,
                          acknowledged: {"class id": generation},
                          seen: {"class id-new version": generation}}
-                        {_id: "stands", place: UUID of this very collection, since: the server's time}
+                        {_id: "stands", place: UUID of this very collection, since: the server's time,
+                         counted: the addresses that a first move has counted}
 
 A frontier is sealed under the class's new key: only a holder of the keyring can write one, and only one can
 read where its window lies, which may be a value in clear. An older one is genuine as well: who has seen a
@@ -14,7 +15,7 @@ later one does not go back. A lease is not authenticated. Who forges one can mak
 moves, as whoever can write to the application's own collections can; no value is shown by it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from math import isnan
 from typing import Any, Final, NamedTuple
@@ -33,6 +34,8 @@ FRONTIERS: Final = "frontiers"
 LEASES: Final = "leases"
 STANDS: Final = "stands"
 """The id of the document that says for how long no lease can have been lost with its collection."""
+NOBODY: Final = "nobody"
+"""In place of addresses, in that document, if a first move has counted none."""
 
 LEASE_S: Final = 10.0
 """How long a proxy may rely on a frontier after it began to renew its lease, by its own steady clock."""
@@ -51,6 +54,8 @@ _DOMAIN: Final = b"sealwire frontier"
 _MAX_GENERATION: Final = 2**63 - 1
 _LENGTH_BYTES: Final = 4
 _PAIR: Final = 2
+_PROCESS: Final = ", process "
+"""In the place of a lease, between its address and the process id."""
 MAX_WALKED_BYTES: Final = 1 << 15
 """If the names are longer together, the frontier says that they are not known."""
 _MAX_SEALED_BYTES: Final = 2 * (MAX_VALUE_BYTES + 64) + MAX_WALKED_BYTES
@@ -185,6 +190,26 @@ class Lease(NamedTuple):
     def may_matter(self, transaction_s: float) -> bool:
         """Whether what its proxy began under it may still be carried out; see `outlived_s`."""
         return (self.read_at - self.renewed).total_seconds() < outlived_s(transaction_s)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its proxy may have relied on it when it was read."""
+        return (self.read_at - self.renewed).total_seconds() <= LEASE_S
+
+    @property
+    def address(self) -> str:
+        """Host and listeners, which the workers of one Sealwire share; its own name if it says no place."""
+        return self.place.partition(_PROCESS)[0] or self.proxy
+
+
+def addresses_of(leases: Iterable[Lease]) -> list[str]:
+    """The addresses of those that are current, each once, in order."""
+    return sorted({lease.address for lease in leases if lease.is_current})
+
+
+def process_place(host: str, listening: Sequence[str], process: int) -> str:
+    """The place of a process, as its lease says it."""
+    return f"{host} ({', '.join(listening)}){_PROCESS}{process}"
 
 
 def place_of(listed: Mapping[str, Any]) -> str:

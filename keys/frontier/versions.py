@@ -25,6 +25,17 @@ _BITS: Final = struct.Struct("<Q")
 _ORDERED: Final = struct.Struct(">Q")
 
 
+def has_moved(keyring: Keyring, class_name: str, *, is_keyed: bool) -> bool:
+    """Whether data of a deterministic class has moved to another version once, by this copy of the keyring.
+
+    A cancelled version was never active. The key of a class with a key for each context (`is_keyed`) turns
+    without a move, so only plaintext tells of one. Raises nothing. Cost: O(keys)
+    """
+    if class_name not in keyring.active_classes or keyring.cipher_for(class_name).key_version == 1:
+        return False
+    return not is_keyed or any(key.is_plaintext for key in keyring.listed if key.class_name == class_name)
+
+
 class StoredForm(NamedTuple):
     """A value as it stands in a document."""
 

@@ -95,6 +95,9 @@ class ContextFeed:
         self._mark = opened.mark
         self.reach = StoreReach.ANSWERS if opened.unavailable is None else StoreReach.AWAY
         self._looking = False
+        self._looks = self._wanted = 0
+        self.looked = 0
+        """The number of the newest look that was answered; see `look_again`."""
         self._due_at = clock()
         self._looked_at = clock()
         self._heard_at = clock()
@@ -158,6 +161,11 @@ class ContextFeed:
             self._mark = mark if self._mark is None else min(mark, self._mark)
         return found
 
+    def look_again(self) -> int:
+        """Look for destroyed keys with the next tick; the number of this look, which begins after now."""
+        self._wanted = self._looks + 1
+        return self._wanted
+
     def use_settings(self, settings: KeySettings) -> None:
         """Other times count from now on."""
         self._settings = settings
@@ -166,8 +174,9 @@ class ContextFeed:
     def tick(self) -> None:
         """About once a second: look for destroyed keys where that is due, give up keys that are too old."""
         now = self._clock()
-        if not self._looking and now >= self._due_at:
+        if not self._looking and (now >= self._due_at or self._looks < self._wanted):
             self._looking = True
+            self._looks += 1
             spawn(self._look(), "look for destroyed keys")
         max_age_s = self._settings.max_age_s
         if max_age_s is not None and now - self._heard_at > max_age_s and len(self._cache):
@@ -195,6 +204,7 @@ class ContextFeed:
                 note(_log, logging.INFO, "the store of context keys answers again")
             self.reach = StoreReach.ANSWERS
             self._heard_at = began_at
+            self.looked = self._looks
             self._due_at = began_at + self._settings.refresh_s
         self._looking = False
 

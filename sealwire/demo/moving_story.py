@@ -16,11 +16,10 @@ from sealwire.demo.moving_stage import POLICY, MovingStage
 from sealwire.demo.operator import DemoOperator, StepFailed
 from sealwire.demo.story import Check
 from sealwire.policies.file.loader import load_policy
+from sealwire.testbed.database import first_move
 from sealwire.testbed.errors import TestbedError, TestbedReason
 
 MOVING_STEPS: Final = 7
-_GIVEN_S: Final = "3"
-"""Longer than this stage's `keys.refresh_s`, and than anything of the application lasts."""
 _AT_LEAST: Final = 40
 """Questions that the desk has to have asked before the next step."""
 _WITHIN_S: Final = 20.0
@@ -65,14 +64,14 @@ class _Operator:
 
 def take_in(operator: _Operator) -> None:
     """Everything that the policy covers, deterministic classes included."""
-    operator.run("migrate", "encrypt", str(operator.stage.policy), "--settle", _GIVEN_S)
+    operator.run("migrate", "encrypt", str(operator.stage.policy), "--proxies", "1")
 
 
 def turn_key(operator: _Operator) -> None:
     """A new key for the NHS numbers, and all of them moved to it."""
     policy = str(operator.stage.policy)
     operator.run("keys", "rotate", "nhs_number", "--policy", policy)
-    operator.run("migrate", "reencrypt", policy, "nhs_number", "--settle", _GIVEN_S)
+    operator.run("migrate", "reencrypt", policy, "nhs_number")
 
 
 def shred(operator: _Operator) -> None:
@@ -95,7 +94,7 @@ def give_back(operator: _Operator) -> None:
         arguments = ("clinic.patients", path, "--confirm", "clinic.patients")
         operator.run("migrate", "decrypt", policy, *arguments, codes=codes)
     for name in ("nhs_number", "postcode"):
-        operator.run("migrate", "decrypt", policy, name, "--confirm", name, "--settle", _GIVEN_S)
+        operator.run("migrate", "decrypt", policy, name, "--confirm", name)
 
 
 _STEPS: Final[tuple[tuple[str, Callable[[_Operator], None]], ...]] = (
@@ -122,6 +121,8 @@ def tell_moving(stage: MovingStage, announce: Callable[[str], None]) -> MovingSt
         raise TestbedError(TestbedReason.DIED, text, hint) from None
     announce("starting Sealwire")
     stage.proxy.start()
+    with stage.guarded.connect(stage.administrator) as client:
+        first_move(client, 1)
     chapters: list[Chapter] = []
     failure = ""
     patients = stage.dataset.patients_file

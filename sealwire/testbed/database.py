@@ -5,18 +5,31 @@ it that listens on loopback only, then the server is started again with it.
 """
 
 import sys
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pymongo import MongoClient
 
-from sealwire.keys.frontier.record import DATABASE, LEASES, STANDS, place_of
+from sealwire.keys.frontier.record import (
+    DATABASE,
+    LEASES,
+    NOBODY,
+    STANDS,
+    addresses_of,
+    leases_pipeline,
+    parse_lease,
+    place_of,
+)
 from sealwire.testbed.child import Arguments
 from sealwire.testbed.errors import TestbedError, TestbedReason
 from sealwire.testbed.mongo_server import MongoServer, User
 from sealwire.testbed.ports import LOOPBACK
+
+_LEASES_S: Final = 10.0
+"""A proxy that has started has a lease; that of one which was killed counts for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +112,32 @@ def vouch_for_leases(client: MongoClient[dict[str, Any]]) -> None:
     Otherwise a job that moves a deterministic class waits until a lost lease cannot matter any more.
     """
     leases = client[DATABASE][LEASES]
-    stands = {"_id": STANDS, "since": datetime(2000, 1, 1, tzinfo=UTC)}
+    stands = {"_id": STANDS, "since": datetime(2000, 1, 1, tzinfo=UTC), "counted": [NOBODY]}
     leases.replace_one({"_id": STANDS}, stands, upsert=True)
     (listed,) = client[DATABASE].list_collections(filter={"name": LEASES})
     leases.update_one({"_id": STANDS}, {"$set": {"place": place_of(listed)}})
+
+
+def first_move(client: MongoClient[dict[str, Any]], proxies: int) -> tuple[str, str]:
+    """The option for the first move of a class, once so many Sealwires have a lease; they are vouched for.
+
+    Otherwise the job waits until nothing can matter that they began before they had one.
+    Raises:  TestbedError (SILENT)
+    """
+    leases = client[DATABASE][LEASES]
+    until = time.monotonic() + _LEASES_S
+    while True:
+        found = map(parse_lease, leases.aggregate(leases_pipeline()))
+        addresses = addresses_of(each for each in found if each is not None)
+        if len(addresses) == proxies:
+            break
+        if time.monotonic() > until:
+            text = f"{len(addresses)} of {proxies} proxies have a lease"
+            raise TestbedError(TestbedReason.SILENT, text, "do all of them have frontier.uri_file?")
+        time.sleep(0.1)
+    vouched = {"$addToSet": {"counted": {"$each": addresses}}}
+    leases.update_one({"_id": STANDS}, vouched)
+    return "--proxies", str(proxies)
 
 
 def server_program() -> Path:

@@ -24,6 +24,7 @@ class MigrationReason(Enum):
     NOT_CONFIRMED = "not-confirmed"
     UNANSWERED = "unanswered"
     LIFETIME = "lifetime"
+    PROXIES = "proxies"
     EARLIER_WORKER = "earlier-worker"
     STILL_NEEDED = "still-needed"
 

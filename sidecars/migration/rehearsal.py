@@ -321,6 +321,6 @@ class _UnwrittenFrontiers:
         """None."""
         return []
 
-    def missing_s(self) -> float:
+    def missing_s(self, _counted: Sequence[str] | None = None, /) -> float:
         """None is missing."""
         return 0.0

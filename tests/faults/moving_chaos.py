@@ -411,7 +411,6 @@ _DISTURBANCES: tuple[Callable[[Disturber, Door], None], ...] = (
 )  # fmt: skip
 
 MOVES = ("encrypt", "reencrypt", "reencrypt", "decrypt")
-_SETTLE = ("--settle", "3")
 
 
 class Mover:
@@ -421,12 +420,15 @@ class Mover:
         self._clinic = clinic
         self._tally = tally
         self._disturber = disturber
+        self._first: tuple[str, ...] = ("--proxies", "2")
+        """For the first move of all."""
 
     def move(self, direction: str, within_s: float) -> None:
         """One move to its end, with as many processes as it takes. Raises TimeoutError."""
         if direction == "reencrypt":
             self._clinic.rotate()
-        words = [direction, "policy.yaml", NHS, *_SETTLE]
+        first, self._first = self._first, ()
+        words = [direction, "policy.yaml", NHS, *first]
         words += ["--confirm", NHS] if direction == "decrypt" else []
         known = {each["job"] for each in self._jobs()}
         until = time.monotonic() + within_s
@@ -436,7 +438,7 @@ class Mover:
                 raise TimeoutError(f"the move does not end: {direction}")
             begun = [each["job"] for each in self._jobs() if each["job"] not in known]
             if begun:
-                words = ["resume", "policy.yaml", begun[0], *_SETTLE]
+                words = ["resume", "policy.yaml", begun[0], *first]
             time.sleep(0.5)
         self._tally.note(self._tally.moved, direction)
 

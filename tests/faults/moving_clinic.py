@@ -22,8 +22,8 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from sealwire.crypto.envelope import SUBTYPE, parse_header
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.file import create_keyring
-from sealwire.keys.keyring.turning import rotate
-from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
+from sealwire.keys.keyring.turning import activate, rotate
+from sealwire.testbed.database import DatabaseProcess, first_move, vouch_for_leases
 from sealwire.testbed.ports import LOOPBACK
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.support.measuring import measuring
@@ -123,9 +123,9 @@ class MovingClinic:
                 killer.cancel()
                 process.kill()
 
-    def moving(self, *, settle_s: int = 3) -> Any:
-        """The job that moves the class from key to key, after the least of settling."""
-        return self.job("reencrypt", "policy.yaml", NHS, "--settle", str(settle_s))
+    def moving(self) -> Any:
+        """The job that moves the class from key to key."""
+        return self.job("reencrypt", "policy.yaml", NHS)
 
     def status(self) -> list[Document] | None:
         """The jobs, as `migrate status` tells of them; None where it does not."""
@@ -203,7 +203,10 @@ def moving_clinic(
     workers: int = 1,
     **line_options: Any,
 ) -> Iterator[MovingClinic]:
-    """Both proxies before this server, `b` with so many workers. Cost: 5 s."""
+    """Both proxies before this server, `b` with so many workers. Cost: 5 s.
+
+    A class that is encrypted has moved once by its keyring, so that a job needs no number of proxies.
+    """
     kek = generate_encoded_kek()
     environ = measuring() | {"PATH": os.environ["PATH"], DEFAULT_VARIABLE: kek}
     environ |= {"SEALWIRE_KEYRING": str(folder / "keyring.json"), "SEALWIRE_SERVER_URI": database.uri()}
@@ -211,14 +214,21 @@ def moving_clinic(
     create_keyring(
         folder / "keyring.json", EnvironmentKek(environ=environ), classes, datetime.now(UTC), plaintext
     )
+    clinic_kek = EnvironmentKek(environ=environ)
+    now = datetime.now(UTC)
+    for name in set(classes) - set(plaintext):
+        rotate(folder / "keyring.json", clinic_kek, {name: True}, now)
+        activate(folder / "keyring.json", clinic_kek, name, now)
     with ExitStack() as opened:
-        vouch_for_leases(opened.enter_context(database.connect()))
+        raw = opened.enter_context(database.connect())
+        vouch_for_leases(raw)
         doors = []
         for name, count in (("a", 1), ("b", workers)):
             line = opened.enter_context(relay(database.address, **line_options))
             doors.append(_door(folder, name, kek, line, count))
             opened.callback(doors[-1].stop)
             doors[-1].start()
+        first_move(raw, len(doors))
         yield MovingClinic(folder, database, doors[0], doors[1], environ)
 
 
@@ -252,7 +262,7 @@ def assert_nothing_lost(clinic: MovingClinic, *, committed: bool | None = None) 
     """`committed`: whether the one patient of a transaction has to be there."""
     for door in (clinic.b, clinic.a):
         assert lost(door) == []
-    assert clinic.versions() == {2}
+    assert clinic.versions() == {3}
     with clinic.b.client() as client:
         found = client["clinic"]["patients"].count_documents({})
     assert found == PATIENTS + (committed is True)

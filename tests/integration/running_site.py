@@ -11,6 +11,7 @@ from pymongo import MongoClient
 
 from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.file import create_keyring
+from sealwire.testbed import database as databases
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from tests.integration.conftest import Document
@@ -61,6 +62,15 @@ def moving_site(
     site = new_site(database, folder, TWO_COLLECTIONS, frontier_uri=uri, **more)
     site.environ |= {"SEALWIRE_KEYRING": str(site.keyring), "SEALWIRE_SERVER_URI": uri}
     return site
+
+
+def first_move(site: Site) -> tuple[str, str]:
+    """The option for the first move of a class, while proxies of this site run.
+
+    All of them listen on port 0 of one host, by their configuration: they are one address.
+    """
+    with MongoClient[Document](site.environ["SEALWIRE_SERVER_URI"]) as client:
+        return databases.first_move(client, 1)
 
 
 def new_environ() -> dict[str, str]:

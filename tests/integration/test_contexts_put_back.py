@@ -25,6 +25,7 @@ from sealwire.sidecars.migration.windows import turn as turn_module
 from sealwire.sidecars.migration.windows.turn import Turn
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
+from tests.integration.running_site import first_move
 from tests.integration.test_contexts_taken_in import (
     Application,
     Clients,
@@ -60,7 +61,7 @@ def clients(site: Site, database: DatabaseProcess) -> Iterator[Clients]:
 def line_of(site: Site, class_name: str, *words: str) -> list[str]:
     contexts = ("--contexts", str(site.folder / "contexts.db"))
     line = ["decrypt", str(site.folder / "policy.yaml"), class_name, *contexts, "--confirm", class_name]
-    return [*line, "--settle", "4", "--json", *words]
+    return [*line, *first_move(site), "--json", *words]
 
 
 def put_back(site: Site, class_name: str, *words: str, code: int = 0) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def test_every_answer_is_right_while_classes_with_contexts_are_put_back(
     contexts = ("--contexts", str(site.folder / "contexts.db"))
     with application.at_work():
         job = dies_half_way(site, "code", monkeypatch)
-        resumed = migrate(site, "resume", job, *contexts, "--settle", "4", "--json")
+        resumed = migrate(site, "resume", job, *contexts, "--json")
         assert json.loads(resumed.stdout)["state"] == "done"
         assert put_back(site, "mark")["state"] == "done"
         time.sleep(1.5)  # both proxies load the keyring in which the classes are in clear
@@ -162,7 +163,7 @@ def test_what_stands_in_the_way_is_said_before_anything_moves(site: Site, client
     words = [word for word in line_of(site, "code") if "contexts" not in word]
     lacking = CliRunner().invoke(command, words, env=site.environ)
     assert refused(lacking) is KeysReason.CONTEXTS
-    whole = ["decrypt", str(site.folder / "policy.yaml"), "--confirm", "everything", "--settle", "0"]
+    whole = ["decrypt", str(site.folder / "policy.yaml"), "--confirm", "everything", *first_move(site)]
     assert refused(CliRunner().invoke(command, whole, env=site.environ)) is KeysReason.CONTEXTS
     assert load_keyring(site.keyring, EnvironmentKek(environ=site.environ)).pending_classes == ()
     people.create_index("code", unique=True)

@@ -29,7 +29,7 @@ from sealwire.sidecars.migration import throttle
 from sealwire.sidecars.migration.errors import MigrationError, MigrationReason
 from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from tests.integration.conftest import Document
-from tests.integration.running_site import client_of, new_environ, site_at
+from tests.integration.running_site import client_of, first_move, new_environ, site_at
 from tests.proxy.server.site import Site, serving
 
 pytestmark = pytest.mark.integration
@@ -98,7 +98,8 @@ def migrate(site: Site, verb: str, *words: str, code: int = 0) -> Result:
 
 def taken_in(site: Site, class_name: str, *words: str, code: int = 0) -> dict[str, Any]:
     contexts = ("--contexts", str(site.folder / "contexts.db"))
-    done = migrate(site, "encrypt", class_name, *contexts, "--settle", "4", "--json", *words, code=code)
+    words = words if "--proxies" in words else (*words, *first_move(site))
+    done = migrate(site, "encrypt", class_name, *contexts, "--json", *words, code=code)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -276,6 +277,7 @@ def test_what_stands_in_the_way_is_said_before_anything_moves(site: Site, databa
     with MongoClient[Document](database.uri()) as direct:
         for name in ("clinic", "sealwire"):
             direct.drop_database(name)
+        vouch_for_leases(direct)
         people = direct["clinic"]["people"]
         people.insert_many([{"_id": 1, "tenant": 1, "code": "a"}, {"_id": 2, "code": "b"}])
         people.create_index("code", unique=True)
@@ -286,12 +288,12 @@ def test_what_stands_in_the_way_is_said_before_anything_moves(site: Site, databa
         (rehearsed,) = json.loads(migrate(site, "rehearse", "--json", code=1).stdout)["jobs"]
         assert [(each["path"], each["reason"]) for each in rehearsed["left"]] == [("code", "no-context")]
         assert rehearsed["values"] == 1
-        pace = ("--settle", "0")
+        alone = ("--proxies", "0")
         lacking = CliRunner().invoke(
-            command, ["encrypt", str(site.folder / "policy.yaml"), "code", *pace], env=site.environ
+            command, ["encrypt", str(site.folder / "policy.yaml"), "code", *alone], env=site.environ
         )
         assert refused(lacking) is KeysReason.CONTEXTS
-        stopped = taken_in(site, "code", "--accept", "code_1", *pace, code=1)
+        stopped = taken_in(site, "code", "--accept", "code_1", *alone, code=1)
         assert (stopped["state"], [each["reason"] for each in stopped["refusal"]]) == (
             "refused",
             ["no-context"],
@@ -299,13 +301,13 @@ def test_what_stands_in_the_way_is_said_before_anything_moves(site: Site, databa
         assert {each["code"] for each in people.find()} == {"a", "b"}
         ended = CliRunner().invoke(command, ["abort", stopped["job"]], env=site.environ)
         assert ended.exit_code == 0, ended.output
-        words = ("--accept", "code_1", "--wrong-type", "skip", *pace)
+        words = ("--accept", "code_1", "--wrong-type", "skip", *alone)
         done = taken_in(site, "code", *words, code=1)
         assert (done["state"], done["values"]) == ("done", 1)
         assert [(each["document"], each["reason"]) for each in done["reported"]] == [("2", "no-context")]
-        line = ["reencrypt", str(site.folder / "policy.yaml"), "code", *pace]
+        line = ["reencrypt", str(site.folder / "policy.yaml"), "code", *alone]
         again = CliRunner().invoke(command, line, env=site.environ)
         assert refused(again) is MigrationReason.CONTEXTS
         direct["clinic"].create_collection("wards", collation={"locale": "fr", "strength": 2})
-        line = ["encrypt", str(site.folder / "policy.yaml"), "mark", *pace, "--contexts", "contexts.db"]
+        line = ["encrypt", str(site.folder / "policy.yaml"), "mark", *alone, "--contexts", "contexts.db"]
         assert refused(CliRunner().invoke(command, line, env=site.environ)) is MigrationReason.OBSTACLE

@@ -30,7 +30,7 @@ from sealwire.keys.keyring.file import create_keyring
 from sealwire.sidecars.migration import throttle
 from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from tests.integration.conftest import Document
-from tests.integration.running_site import client_of, new_environ, site_at
+from tests.integration.running_site import client_of, first_move, new_environ, site_at
 from tests.proxy.server.site import Running, Site, serving
 from tests.support import warm
 
@@ -220,7 +220,7 @@ def join(site: Site, policy: str) -> None:
     typed(site, "keys", "rotate", "nhs", "--dry-run")
     typed(site, "keys", "rotate", "nhs_intake", "--onto", "nhs")
     typed(site, "keys", "rotate", "nhs", "--dry-run", refused=KeysReason.LENT)
-    job = json.loads(typed(site, "migrate", "encrypt", policy, "nhs_intake", "--settle", "4", "--json"))
+    job = json.loads(typed(site, "migrate", "encrypt", policy, "nhs_intake", *first_move(site), "--json"))
     assert (job["state"], job["left"]) == ("done", [])
     time.sleep(SETTLED_S)  # both proxies load the keyring in which the borrowed version is active
     typed(site, "migrate", "verify", policy)
@@ -233,7 +233,7 @@ def leave(site: Site, policy: str, proxies: tuple[Running, ...], direct: MongoCl
     (site.folder / "policy.yaml").write_text(use)
     typed(site, "keys", "create", "nhs_out", "--sharing", "nhs", "--policy", policy)
     use_policy(site, use, proxies[:1])
-    words = ("decrypt", policy, "nhs_out", "--confirm", "nhs_out", "--settle", "4", "--json")
+    words = ("decrypt", policy, "nhs_out", "--confirm", "nhs_out", *first_move(site), "--json")
     line = [sys.executable, "-m", "sealwire", "migrate", *words]
     with warm.WarmProcess(line, env=site.environ, stdout=subprocess.PIPE, text=True) as process:
         try:

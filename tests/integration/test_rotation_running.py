@@ -22,7 +22,7 @@ from sealwire.keys.keyring.turning import rotate
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
 from tests.integration.rotating_clinic import FIXED, NHS, VISITS, Application, fill, number_of
-from tests.integration.running_site import client_of, moving_site
+from tests.integration.running_site import client_of, first_move, moving_site
 from tests.proxy.server.site import Site, serving
 from tests.support import warm
 
@@ -37,7 +37,7 @@ LONGEST_S = 600.0
 CANNOT_WAIT = 262
 """The code for a command that has waited for a window as long as one may."""
 LATE_S = 8
-"""Far longer than the settling that the job is given."""
+"""Far longer than the job takes to ask for the leases."""
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,7 @@ def versions(client: MongoClient[Document]) -> set[int]:
 def move_with_kills(site: Site) -> int:
     """Work on the move to its end, killed again and again; how often it was killed in the middle."""
     chance = random.Random(5)
-    pace = ["--settle", "4", "--share", "0.5"]
+    pace = [*first_move(site), "--share", "0.5"]
     words, killed = ["reencrypt", "policy.yaml", NHS, *pace], 0
     while killed < 2 * KILLS:
         with migrate(site, *words) as process:
@@ -109,7 +109,7 @@ def test_a_move_waits_for_a_proxy_that_loads_the_new_key_late(
         with application.at_work():
             time.sleep(0.5)
             rotate(site.keyring, EnvironmentKek(environ=site.environ), {NHS: True}, datetime.now(UTC))
-            with migrate(site, "reencrypt", "policy.yaml", NHS, "--settle", "1") as process:
+            with migrate(site, "reencrypt", "policy.yaml", NHS, *first_move(site)) as process:
                 said, _ = process.communicate(timeout=PATIENCE_S)
             assert process.returncode == 0, said
         assert (application.wrong, application.failed) == ([], [])

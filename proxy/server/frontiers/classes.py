@@ -53,11 +53,14 @@ class FollowedClasses:
             for uses in self.followed.values()
         )
 
-    def acknowledged(self, before: Mapping[int, int]) -> dict[int, int]:
-        """By class id, what may be told. Where something meets a window it stays as it was `before`."""
+    def acknowledged(self, before: Mapping[int, int], unready: Collection[str] = ()) -> dict[int, int]:
+        """By class id, what may be told: nothing of those that are `unready`.
+
+        Where something meets a window it stays as it was `before`.
+        """
         told: dict[int, int] = {}
         for name, uses in self.followed.items():
-            if name in self.withheld:
+            if name in self.withheld or name in unready:
                 continue
             class_id = uses.frontier.class_id
             generation = uses.acknowledged()

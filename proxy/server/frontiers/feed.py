@@ -36,6 +36,7 @@ from sealwire.proxy.server.frontiers.lease import OwnLease, Renewal
 from sealwire.proxy.server.frontiers.reading import (
     Loss,
     Others,
+    PendingClass,
     class_ids,
     judge,
     moves_of,
@@ -87,6 +88,17 @@ class Follower(Protocol):
         """`Moves` has lost what it knew: cut what is under way and relies on it."""
 
 
+class ContextLooks(Protocol):
+    """What the feed needs of a `ContextFeed`."""
+
+    @property
+    def looked(self) -> int:
+        """The number of the newest look for destroyed keys that was answered."""
+
+    def look_again(self) -> int:
+        """Look soon; the number of this look."""
+
+
 class FrontierFeed:
     """Keeps one `Moves` true. All methods are for the event loop's thread."""
 
@@ -115,6 +127,10 @@ class FrontierFeed:
         self._metrics = metrics
         self._store = store
         self._clock = clock
+        self.contexts: ContextLooks | None = None
+        """Finds keys of contexts, if there are such."""
+        self._looks: dict[tuple[int, int], int] = {}
+        """By class id and pending version, the first look for destroyed keys since it was loaded."""
         self._keyring = Keyring([])
         self._covered: tuple[FieldClass, ...] = ()
         self._lease = OwnLease()
@@ -141,6 +157,7 @@ class FrontierFeed:
         self.check()
         self._keyring = keyring
         pending = moves_of(keyring)
+        self._look_for_destroyed(pending)
         for name, uses in self._classes.followed.items():
             move, frontier = pending.get(name), uses.frontier
             if move is None or move.new.key_version != frontier.new_version:
@@ -191,6 +208,25 @@ class FrontierFeed:
             self._moves.adopt_lasting()
         self._classes.withheld = withheld
         self._wake.set()
+
+    def _look_for_destroyed(self, pending: Mapping[str, PendingClass]) -> None:
+        """No key of a context is destroyed from now on: a look shows all that this process may still have."""
+        if self.contexts is not None:
+            before = self._looks
+            new = {each.key for each in pending.values()} - before.keys()
+            number = self.contexts.look_again() if new else 0
+            self._looks = {each.key: before.get(each.key, number) for each in pending.values()}
+
+    def _unlooked(self) -> frozenset[str]:
+        """The classes with a key for each context of which this process may still have a destroyed one."""
+        if self.contexts is None:
+            return frozenset()
+        looked, keyed = self.contexts.looked, {each.name for each in self._covered if each.per is not None}
+        return frozenset(
+            name
+            for name, move in moves_of(self._keyring).items()
+            if name in keyed and self._looks[move.key] > looked
+        )
 
     def _is_current(self) -> bool:
         """Whether what `Moves` knows can be relied on at this very moment. Cost: one reading of the clock."""
@@ -280,7 +316,7 @@ class FrontierFeed:
         return renewed
 
     def _to_tell(self) -> Renewal:
-        acknowledged = self._classes.acknowledged(self._lease.told.acknowledged)
+        acknowledged = self._classes.acknowledged(self._lease.told.acknowledged, self._unlooked())
         return Renewal(self._lease.proxy, acknowledged, dict(self._classes.seen))
 
     def pause_s(self) -> float:

@@ -11,6 +11,7 @@ from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import DamagedFile
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.frontier.record import parse_frontier, stated_generation
+from sealwire.keys.frontier.versions import has_moved
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, Mode
 
@@ -100,17 +101,12 @@ def unfollowed(keyring: Keyring, classes: Iterable[FieldClass]) -> frozenset[str
     """The classes that a process without a server to ask refuses: those that move, and each of `classes` that
     has moved. With an older copy of the keyring it would go on with the form of before, and nobody would see.
 
-    A cancelled version was never active. The key of a class with a key for each context turns without a move,
-    so only plaintext tells of one. Raises nothing. Cost: O(keys)
+    Raises nothing. Cost: O(classes x keys)
     """
-    turned = {name for name in keyring.active_classes if keyring.cipher_for(name).key_version > 1}
-    in_clear = {key.class_name for key in keyring.listed if key.is_plaintext}
     moved = {
         each.name
         for each in classes
-        if each.mode is Mode.DETERMINISTIC
-        and each.name in turned
-        and (each.per is None or each.name in in_clear)
+        if each.mode is Mode.DETERMINISTIC and has_moved(keyring, each.name, is_keyed=each.per is not None)
     }
     return frozenset((*moved, *keyring.pending_classes))
 

@@ -23,6 +23,7 @@ import uvloop
 from sealwire import __version__
 from sealwire.files.errors import SourceError
 from sealwire.keys.contexts.cache import ContextCache
+from sealwire.keys.frontier.record import process_place
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.admin import AdminServer
 from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
@@ -304,14 +305,19 @@ class Proxy:
         store = None if uri is None else ServerStore(uri, self._place())
         live = self.services.live
         self.frontiers = FrontierFeed(self.shared.moves, live, keys.load_anew, self.metrics, store)
+        self.frontiers.contexts = self.services.contexts
         self.frontiers.use_policy(self.policy.rules.covering)
         self.frontiers.use_keyring(keys.keyring)
         return self.frontiers
 
     def _place(self) -> str:
         """Where this process is found, for people who wait for it."""
-        listening = [str(member.listen) for member in self.config.members[:_FEW]]
-        return f"{socket.gethostname()} ({', '.join(listening) or 'followed servers'}), process {os.getpid()}"
+        config, discovery = self.config, self.config.discovery
+        # the same for each worker: members that are followed come and go meanwhile
+        listening = [str(member.listen) for member in config.members[:_FEW]]
+        if discovery is not None:
+            listening = [str(Address(discovery.listen, discovery.first_port))]
+        return process_place(socket.gethostname(), listening, os.getpid())
 
     async def _drain(self) -> None:
         services = self.services

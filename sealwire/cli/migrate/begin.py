@@ -7,7 +7,7 @@ import click
 
 from sealwire.cli.migrate.classes import is_deterministic
 from sealwire.cli.migrate.new_jobs import NewJobs, Step, confirm
-from sealwire.cli.migrate.options import Effort, delay_option, effort_options
+from sealwire.cli.migrate.options import Effort, effort_options, proxies_option
 from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option
 from sealwire.cli.options.policies import policy_argument, read_policy
 from sealwire.cli.options.server import server_options
@@ -46,7 +46,7 @@ _EVERYTHING = "everything"
 @kek_options
 @server_options
 @_wrong_type_option
-@delay_option
+@proxies_option
 @effort_options
 @manner_options
 def encrypt(  # noqa: PLR0913 - one parameter an option
@@ -58,7 +58,7 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
     kek: KekOptions,
     uri: str,
     wrong_type: str,
-    delay_s: float,
+    proxies: int | None,
     effort: Effort,
     manner: Manner,
 ) -> None:
@@ -69,7 +69,8 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
     server has to use POLICY already.
 
     A deterministic class gets a pending key, if it has none, and its values move to it in windows, each of
-    which every Sealwire lets go first. At the end the key becomes active.
+    which every Sealwire lets go first. At the end the key becomes active. The first move of a class needs the
+    number of Sealwires.
 
     \b
     Examples:
@@ -77,11 +78,11 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
       sealwire migrate encrypt policy.yaml clinic.patients notes --keyring keyring.json \\
           --uri-file server.uri --workers 4 --share 0.5
       sealwire migrate encrypt policy.yaml nhs_number --keyring keyring.json --uri-file server.uri \\
-          --wrong-type skip --json
+          --proxies 2 --wrong-type skip --json
     """
     policies = read_policy(policy)
     begin = NewJobs(
-        policies, Direction.ENCRYPT, WrongType(wrong_type), delay_s, effort, (keyring, kek, uri), manner
+        policies, Direction.ENCRYPT, WrongType(wrong_type), proxies, effort, (keyring, kek, uri), manner
     )
     if what is None:
         begin.run(begin.encrypt_all())
@@ -104,7 +105,7 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
 @keyring_option
 @kek_options
 @server_options
-@delay_option
+@proxies_option
 @effort_options
 @manner_options
 def reencrypt(  # noqa: PLR0913 - one parameter an option
@@ -114,7 +115,7 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
     keyring: str,
     kek: KekOptions,
     uri: str,
-    delay_s: float,
+    proxies: int | None,
     effort: Effort,
     manner: Manner,
 ) -> None:
@@ -137,7 +138,7 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
 
     policies = read_policy(policy)
     begin = NewJobs(
-        policies, Direction.REENCRYPT, WrongType.SKIP, delay_s, effort, (keyring, kek, uri), manner
+        policies, Direction.REENCRYPT, WrongType.SKIP, proxies, effort, (keyring, kek, uri), manner
     )
     if is_deterministic(policies, class_name):
         begin.run([lambda: begin.one_class(class_name)])
@@ -151,7 +152,7 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
 @keyring_option
 @kek_options
 @server_options
-@delay_option
+@proxies_option
 @effort_options
 @_in_clear_option
 @click.option("--confirm", "given", metavar="NAME", help="The answer to the question, for scripts.")
@@ -164,7 +165,7 @@ def decrypt(  # noqa: PLR0913 - one parameter an option
     keyring: str,
     kek: KekOptions,
     uri: str,
-    delay_s: float,
+    proxies: int | None,
     effort: Effort,
     in_clear: str,
     given: str | None,
@@ -190,7 +191,7 @@ def decrypt(  # noqa: PLR0913 - one parameter an option
     policies = read_policy(policy)
     places = keyring, kek, uri
     of_clear = WrongType.SKIP if path is not None else WrongType(in_clear)
-    begin = NewJobs(policies, Direction.DECRYPT, of_clear, delay_s, effort, places, manner)
+    begin = NewJobs(policies, Direction.DECRYPT, of_clear, proxies, effort, places, manner)
     if path is None:
         begin.run(_class_decryptions(begin, policies, what, given))
 

@@ -1,8 +1,7 @@
 """Between which versions of its keyring a deterministic class moves, in each direction."""
 
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import click
@@ -141,14 +140,6 @@ class ClassKeys:
             hint = f"let it end first: sealwire migrate {command} POLICY {name}"
             raise MigrationRefused(MigrationReason.OTHER_MOVE, text, hint)
         self._pair = _Pair(active, active)
-
-    def wait_for_age(self, age_s: float) -> None:
-        """Wait until the new version is so old that every proxy has loaded it, whether it follows or not."""
-        created = self._chosen.new.created
-        wait_s = (created + timedelta(seconds=age_s) - datetime.now(UTC)).total_seconds()
-        if wait_s > 0:
-            click.echo(f"waiting {wait_s:.0f} s: every Sealwire has to load the new version first", err=True)
-            time.sleep(min(wait_s, age_s))
 
     @property
     def begun_in(self) -> str:

@@ -21,7 +21,8 @@ from sealwire.cli.options.keys import KekOptions
 from sealwire.cli.options.server import required_uri
 from sealwire.cli.signals import ended_in_order
 from sealwire.keys.frontier.record import LEASE_S, Lease, outlived_s
-from sealwire.keys.frontier.versions import ClassVersion
+from sealwire.keys.frontier.versions import ClassVersion, has_moved
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
@@ -35,7 +36,11 @@ from sealwire.sidecars.migration.moves import Direction, class_at, refuse_contex
 from sealwire.sidecars.migration.planning import RIGHTS
 from sealwire.sidecars.migration.server import lag_s
 from sealwire.sidecars.migration.throttle import LEAST_SHARE_OF_WINDOWS, Throttle
-from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers, transaction_lifetime_s
+from sealwire.sidecars.migration.windows.frontiers import (
+    MongoFrontiers,
+    leased_addresses,
+    transaction_lifetime_s,
+)
 from sealwire.sidecars.migration.windows.obstacles import refuse_class_obstacles
 from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths, moves_of_paths
 from sealwire.sidecars.migration.windows.server import MongoValues
@@ -68,6 +73,23 @@ def places_of(client: Client, policies: PolicySet, class_name: str) -> list[Clas
     return class_paths(policies, names, class_name)
 
 
+def require_count(client: Client, keyring: Keyring, field_class: FieldClass, proxies: int | None) -> None:
+    """See that the first move of a class knows how many Sealwires there are: a later one needs no number.
+
+    A Sealwire without `frontier.uri_file` refuses a class that has moved. Raises MigrationRefused PROXIES.
+    """
+    name = field_class.name
+    has_begun = name in keyring.begun or has_moved(keyring, name, is_keyed=field_class.per is not None)
+    if proxies is None and not has_begun:
+        text = f"class {name} has never moved: a Sealwire without frontier.uri_file would not notice its move"
+        seen = ", ".join(leased_addresses(client)) or "none"
+        hint = (
+            "see that every Sealwire of the site has frontier.uri_file, count their addresses, and add "
+            f"--proxies N; workers behind one address are one; addresses with a lease now: {seen}"
+        )
+        raise MigrationRefused(MigrationReason.PROXIES, text, hint)
+
+
 def refuse_encrypting(wrong_type: WrongType) -> None:
     """Values of a wrong type cannot go into a deterministic class. Raises MigrationRefused WRONG_TYPE."""
     if wrong_type is WrongType.ENCRYPT:
@@ -88,7 +110,7 @@ class ClassMove:
     uri: str
     wrong_type: WrongType = WrongType.SKIP
 
-    def begin(self, delay_s: float, effort: Effort, *, dry_run: bool) -> Job:
+    def begin(self, proxies: int | None, effort: Effort, *, dry_run: bool) -> Job:
         """Make a job and work on it; the job as it then is."""
         refuse_encrypting(self.wrong_type)
         require_contexts(effort, self.policies, [self.class_name])
@@ -99,16 +121,17 @@ class ClassMove:
             transaction_lifetime_s(client, effort.transaction_s)
             judged = versions_to_judge(keys.keyring, self.class_name, self.direction)
             self._definitions(client, keys, judged, effort).check()
-            keys.prepare(self.direction, dry_run=dry_run)
+            keys.prepare(self.direction, dry_run=True)
+            require_count(client, keys.keyring, self._field_class, proxies)
             if dry_run:
                 return job
-            keys.wait_for_age(delay_s)
+            keys.prepare(self.direction, dry_run=False)
             ledger = Ledger(client, keys.keyring)
             with registered(client, keys, job) as seat:
                 ledger.create(job)
-                return self._carry_on(client, ledger, keys, job, seat, effort, delay_s)
+                return self._carry_on(client, ledger, keys, job, seat, effort, proxies)
 
-    def resume(self, job: Job, delay_s: float, effort: Effort, *, dry_run: bool) -> Job:
+    def resume(self, job: Job, proxies: int | None, effort: Effort, *, dry_run: bool) -> Job:
         """Go on with a job; the job as it then is."""
         if job.standing.is_over:
             return job
@@ -121,6 +144,7 @@ class ClassMove:
             self._refuse_obstacles(client)
             transaction_lifetime_s(client, effort.transaction_s)
             self._definitions(client, keys, keys.versions[:2], effort).check()
+            require_count(client, keys.keyring, self._field_class, proxies)
             if dry_run:
                 return job
             ledger = Ledger(client, keys.keyring)
@@ -128,7 +152,7 @@ class ClassMove:
             with registered(client, keys, job) as seat:
                 ledger.ask(job.name, Wish.RUN)
                 ledger.save(job)
-                return self._carry_on(client, ledger, keys, job, seat, effort, delay_s)
+                return self._carry_on(client, ledger, keys, job, seat, effort, proxies)
 
     def _carry_on(  # noqa: PLR0913, PLR0917 - one for each thing that it needs
         self,
@@ -138,7 +162,7 @@ class ClassMove:
         job: Job,
         seat: Registration,
         effort: Effort,
-        quiet_s: float,
+        proxies: int | None,
     ) -> Job:
         definitions = self._definitions(client, keys, keys.versions[:2], effort)
         definitions.widen()
@@ -173,7 +197,14 @@ class ClassMove:
                 least=LEAST_SHARE_OF_WINDOWS,
             )
             shown = ShownMove(job, seat, transaction_s, tell)
-            pace = TurnPace(throttle.after, shown.job, shown.waiting, shown.missing, quiet_s)
+            pace = TurnPace(
+                throttle.after,
+                shown.job,
+                shown.waiting,
+                shown.missing,
+                proxies=proxies,
+                counted=shown.counted,
+            )
             stores = Stores(values, frontiers, ledger, contexts)
             return Turn(job, versions, stores, end, pace, keys.mark_begun).run()
 
@@ -270,21 +301,31 @@ class ShownMove:
 
     def waiting(self, leases: Sequence[Lease], waited_s: float) -> None:
         """Sees whom it waits for. Raises as `job`."""
-        if waited_s < _LONG_S:
-            return
         waits = tuple(holder(lease, self._transaction_s) for lease in leases)
-        self._note(waits)
-        now = self._clock()
-        if now - self._told_at >= _TOLD_EACH_S:
-            self._told_at = now
-            what = "waiting for proxies to follow the move, or to let a window go"
-            click.echo(f"{what}: {'; '.join(waits)}", err=True)
+        self._wait(waits, "waiting for proxies to follow the move, or to let a window go", waited_s)
+
+    def counted(self, addresses: Sequence[str], proxies: int, waited_s: float) -> None:
+        """Sees which proxies have a lease, if they are not as many as there are. Raises as `job`."""
+        if len(addresses) < proxies:
+            text = f"{len(addresses)} of {proxies} proxies have a lease"
+        else:
+            text = f"{len(addresses)} proxies have leases, and --proxies says {proxies}"
+        self._wait((f"{text}: {', '.join(addresses) or 'none'}",), "waiting", waited_s)
 
     def missing(self, left_s: float) -> None:
         """Sees for how long it waits for leases that may be missing. Raises as `job`."""
         if not self._waits:
             click.echo(f"waiting {left_s:.0f} s: {_MISSING}", err=True)
         self._note((f"{_MISSING}: for {left_s:.0f} s more",))
+
+    def _wait(self, waits: tuple[str, ...], what: str, waited_s: float) -> None:
+        if waited_s < _LONG_S:
+            return
+        self._note(waits)
+        now = self._clock()
+        if now - self._told_at >= _TOLD_EACH_S:
+            self._told_at = now
+            click.echo(f"{what}: {'; '.join(waits)}", err=True)
 
     def _note(self, waits: tuple[str, ...]) -> None:
         now = self._clock()

@@ -14,11 +14,11 @@ from sealwire.cli.migrate.enforced import refuse_enforced
 from sealwire.cli.migrate.options import (
     Effort,
     carry_on,
-    delay_option,
     document_of,
     effort_options,
     finish,
     open_keyring,
+    proxies_option,
     show_left,
 )
 from sealwire.cli.migrate.repair import ClassRepair
@@ -203,7 +203,7 @@ def _aborted(ledger: Ledger, name: str) -> Job:
 @keyring_option
 @kek_options
 @server_options
-@delay_option
+@proxies_option
 @effort_options
 @manner_options
 def resume(  # noqa: PLR0913 - one parameter an option
@@ -213,7 +213,7 @@ def resume(  # noqa: PLR0913 - one parameter an option
     keyring: str,
     kek: KekOptions,
     uri: str,
-    delay_s: float,
+    proxies: int | None,
     effort: Effort,
     manner: Manner,
 ) -> None:
@@ -237,7 +237,7 @@ def resume(  # noqa: PLR0913 - one parameter an option
         if class_name is not None:
             make = ClassRepair if found.direction is Direction.REPAIR else ClassMove
             move = make(policies, class_name, found.direction, keyring, kek, uri)
-            finish(move.resume(found, delay_s, effort, dry_run=manner.dry_run), manner)
+            finish(move.resume(found, proxies, effort, dry_run=manner.dry_run), manner)
         if not found.standing.is_over:
             check_moves(policies, found.direction, found.moves)
             refuse_obstacles(client, found.moves, fields_of(policies))

@@ -7,7 +7,13 @@ from typing import NoReturn
 
 import click
 
-from sealwire.cli.migrate.classes import ClassMove, is_deterministic, places_of, refuse_encrypting
+from sealwire.cli.migrate.classes import (
+    ClassMove,
+    is_deterministic,
+    places_of,
+    refuse_encrypting,
+    require_count,
+)
 from sealwire.cli.migrate.definitions import conversions_of
 from sealwire.cli.migrate.enforced import refuse_enforced
 from sealwire.cli.migrate.options import Effort, carry_on, finish_all, open_keyring, require_contexts
@@ -47,7 +53,7 @@ class NewJobs:
     policies: PolicySet
     direction: Direction
     wrong_type: WrongType
-    delay_s: float
+    proxies: int | None
     effort: Effort
     places: tuple[str, KekOptions, str]
     """The keyring, its KEK, the server."""
@@ -91,12 +97,12 @@ class NewJobs:
         """The same of one deterministic class. Raises MigrationRefused CONTEXTS."""
         refuse_contexts(self.policies, class_name, self.direction)
         move = ClassMove(self.policies, class_name, self.direction, *self.places, self.wrong_type)
-        return move.begin(self.delay_s, self.effort, dry_run=self.manner.dry_run)
+        return move.begin(self.proxies, self.effort, dry_run=self.manner.dry_run)
 
     def encrypt_all(self) -> Sequence[Step]:
         """First all paths of random classes, then each deterministic class in clear that is stored anywhere.
 
-        Raises MigrationRefused WRONG_TYPE, and what the driver raises.
+        Raises MigrationRefused WRONG_TYPE, PROXIES, and what the driver raises.
         """
         classes = self._stored(in_clear=True)
         if classes:
@@ -114,7 +120,7 @@ class NewJobs:
     def decrypt_all(self) -> tuple[Sequence[Step], Sequence[str]]:
         """Each deterministic class that is not in clear, and their names.
 
-        Raises MigrationRefused NOTHING; KeySettingError CONTEXTS, before any of them moves.
+        Raises MigrationRefused NOTHING, PROXIES; KeySettingError CONTEXTS, before any of them moves.
         """
         classes = self._stored(in_clear=False)
         if not classes:
@@ -135,8 +141,11 @@ class NewJobs:
         plain = set(keyring.plaintext_classes)
         names = [name for name in keyring.active_classes if (name in plain) is in_clear]
         with connected(required_uri(uri), RIGHTS) as client:
-            return [
+            found = [
                 name
                 for name in names
                 if is_deterministic(self.policies, name) and places_of(client, self.policies, name)
             ]
+            for name in found:  # before the first of them moves
+                require_count(client, keyring, self.policies.classes[name], self.proxies)
+            return found

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import click
 from rich.progress import (
@@ -41,18 +41,12 @@ from sealwire.sidecars.migration.runner import BATCH_DOCUMENTS, Pace, Runner, Wi
 from sealwire.sidecars.migration.server import MongoDocuments, lag_s
 from sealwire.sidecars.migration.throttle import Throttle
 
-DELAY_S: Final = 90.0
-"""Longer than a proxy goes without loading its keyring (keys.refresh_s), and than a transaction lasts."""
-
-delay_option = click.option(
-    "--settle",
-    "delay_s",
-    type=click.FloatRange(0),
-    default=DELAY_S,
-    show_default=True,
-    metavar="SECONDS",
-    help="Of a deterministic class: how long every Sealwire is given, to load the new version and to end "
-    "what it began before.",
+proxies_option = click.option(
+    "--proxies",
+    type=click.IntRange(0),
+    metavar="N",
+    help="For the first move of a deterministic class: how many Sealwires the site has, all of them with "
+    "frontier.uri_file. Workers behind one address are one. Nothing moves before so many have a lease.",
 )
 
 

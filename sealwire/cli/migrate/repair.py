@@ -42,9 +42,9 @@ class ClassRepair(ClassMove):
 
     __slots__ = ()
 
-    def begin(self, delay_s: float, effort: Effort, *, dry_run: bool) -> Job:
-        """As `ClassMove.begin`; there is nothing that proxies would have to load. Raises as `stay`."""
-        del delay_s
+    def begin(self, proxies: int | None, effort: Effort, *, dry_run: bool) -> Job:
+        """As `ClassMove.begin`; no proxy has to follow. Raises as `stay`."""
+        del proxies
         require_contexts(effort, self.policies, [self.class_name])
         keys = self._keys()
         keys.stay()
@@ -58,9 +58,9 @@ class ClassRepair(ClassMove):
             Ledger(client, keys.keyring).create(job)
             return self._work(client, keys, job, effort, dry_run=False)
 
-    def resume(self, job: Job, delay_s: float, effort: Effort, *, dry_run: bool) -> Job:
+    def resume(self, job: Job, proxies: int | None, effort: Effort, *, dry_run: bool) -> Job:
         """As `ClassMove.resume`. It begins anew: what is repaired is found no more."""
-        del delay_s
+        del proxies
         if job.standing.is_over or dry_run:
             return job
         require_contexts(effort, self.policies, [self.class_name])
@@ -164,7 +164,7 @@ def repair(  # noqa: PLR0913 - one parameter an option
     policies = read_policy(policy)
     places = keyring, kek, uri
     jobs = [
-        ClassRepair(policies, name, Direction.REPAIR, *places).begin(0, effort, dry_run=manner.dry_run)
+        ClassRepair(policies, name, Direction.REPAIR, *places).begin(None, effort, dry_run=manner.dry_run)
         for name in _classes(policies, class_name, places)
     ]
     finish_all(jobs, manner)

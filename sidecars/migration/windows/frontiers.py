@@ -1,13 +1,14 @@
 """The frontier of one class on the server, and the leases of the proxies that follow it."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar, cast
 from uuid import uuid4
 
 from bson.codec_options import CodecOptions
+from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
@@ -24,9 +25,11 @@ from sealwire.keys.frontier.record import (
     FRONTIERS,
     LEASES,
     MOST_TRANSACTION_S,
+    NOBODY,
     STANDS,
     TRANSACTION_S,
     Lease,
+    addresses_of,
     frontier_document,
     leases_pipeline,
     named_seen,
@@ -46,6 +49,7 @@ _LIFETIME_OPTION: Final = "--transaction-lifetime SECONDS"
 _ROUTER: Final = "isdbgrid"
 _UNKNOWN: Final = frozenset({59, 72})
 """CommandNotFound, InvalidOptions: the server has no such command, or no such parameter."""
+_OF_PROXIES: Final[dict[str, Any]] = {"$match": {"job": {"$ne": True}}}
 
 Documents = Collection[dict[str, Any]]
 
@@ -73,8 +77,12 @@ class Frontiers(Protocol):
     def leases(self) -> list[Lease]:
         """Those that stand by the server's clock."""
 
-    def missing_s(self) -> float:
-        """For how many seconds more a lease may matter that was lost with its collection; 0 or less: none."""
+    def missing_s(self, counted: Sequence[str] | None = None, /) -> float:
+        """For how many seconds more something may matter of which no lease tells; 0 or less: nothing.
+
+        That is a lease which was lost with its collection; and what a Sealwire began before it had a lease,
+        at one of the addresses that a first move has `counted`.
+        """
 
     def place(self) -> str:
         """Where frontiers are; see `turning.begin_move`."""
@@ -197,17 +205,20 @@ class MongoFrontiers:
 
     def leases(self) -> list[Lease]:
         """As `Frontiers.leases`. They are read after the frontier was written, in its session."""
-        of_proxies: dict[str, Any] = {"$match": {"job": {"$ne": True}}}
-        found = [each for each in self._told(of_proxies) if each.may_matter(self._transaction_s)]
+        found = [each for each in self._told(_OF_PROXIES) if each.may_matter(self._transaction_s)]
         self._is_alone = not found
         return found
 
-    def missing_s(self) -> float:
+    def missing_s(self, counted: Sequence[str] | None = None, /) -> float:
         """As `Frontiers.missing_s`; what was lost before nobody knows, so it counts from the first call.
 
-        A collection that was dropped and made again, or put back, is another one: so it counts anew.
+        A collection that was dropped and made again, or put back, is another one: so it counts anew. It does
+        for addresses as well that were never counted before.
         """
-        wanted = {"_id": STANDS, "place": self._uuid_of(LEASES), "since": {"$type": "date"}}
+        wanted: dict[str, Any] = {"_id": STANDS, "place": self._uuid_of(LEASES), "since": {"$type": "date"}}
+        names = [] if counted is None else sorted(counted) or [NOBODY]
+        if names:
+            wanted["counted"] = {"$all": names}
         pipeline: list[dict[str, Any]] = [{"$match": wanted}, *leases_pipeline()]
         stand = self._patiently(lambda: list(self._leases.aggregate(pipeline, session=self._session)))
         for each in stand:
@@ -215,7 +226,11 @@ class MongoFrontiers:
             if age_s >= 0:
                 return outlived_s(self._transaction_s) - age_s
         for _ in range(2):  # the first one makes the collection, which has no UUID before
-            said = {"$set": {"place": self._uuid_of(LEASES)}, "$currentDate": {"since": True}}
+            said: dict[str, Any] = {
+                "$set": {"place": self._uuid_of(LEASES)},
+                "$currentDate": {"since": True},
+                "$addToSet": {"counted": {"$each": names}},
+            }
             self._patiently(partial(self._say, STANDS, said))
         return outlived_s(self._transaction_s)
 
@@ -295,6 +310,13 @@ class MongoFrontiers:
             except ConnectionFailure:
                 time.sleep(wait_s)
         return attempt()
+
+
+def leased_addresses(client: MongoClient[Any]) -> list[str]:
+    """The addresses of the Sealwires that have a lease now. Raises what the driver raises. Cost: one read."""
+    leases = client.get_database(DATABASE, _DECODED).get_collection(LEASES)
+    found = map(parse_lease, leases.aggregate([_OF_PROXIES, *leases_pipeline()]))
+    return addresses_of(each for each in found if each is not None)
 
 
 def transaction_lifetime_s(client: Client, named: float | None) -> float:

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import ceil
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
 from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.frontier.frontier import FIRST_GENERATION, Frontier, Window
-from sealwire.keys.frontier.record import Lease
+from sealwire.keys.frontier.record import Lease, addresses_of
 from sealwire.sidecars.migration.contexts import JobContexts
 from sealwire.sidecars.migration.forms import Left, WrongType
 from sealwire.sidecars.migration.job import MAX_REPORTED, Job, LeftValue, Standing, short
@@ -36,6 +36,8 @@ _POLLS_S = (0.005, 0.01, 0.01, 0.02, 0.02, 0.05, 0.1, 0.2)
 PATIENCE_S = (0.15, 0.15, 0.3, 0.6, 1.2, 2.0)
 """A window that is not let go for so long is withdrawn: the application waits for it, perhaps with what holds
 it up. The more often in a row, the longer: a class that is always in use has to move as well."""
+_COUNTED_EACH_S: Final = 0.2
+"""Between two looks at how many proxies have a lease."""
 _LOOK_S: Final = 2.0
 """How long to wait for proxies while no window is open, before the job is noted again."""
 _LARGER, _SMALLER = 1.5, 0.5
@@ -68,8 +70,10 @@ class TurnPace:
     """Sees the leases that the job waits for, and for how long already, at each look."""
     missing: Callable[[float], None] = lambda _left_s: None
     """Sees for how many seconds more the job waits for leases that may be missing, at each look."""
-    quiet_s: float = 0.0
-    """How long to wait before the first window, once every proxy follows."""
+    proxies: int | None = None
+    """How many addresses must have a lease before anything moves; None: as many as there are."""
+    counted: Callable[[Sequence[str], int, float], None] = lambda _addresses, _proxies, _waited_s: None
+    """Sees the addresses that have a lease while they are not so many, and for how long already."""
     most: int | None = None
     """How many documents a window has at most, about; None: as many as move while it may be open."""
     clock: Callable[[], float] = time.perf_counter
@@ -87,6 +91,28 @@ class _Looked(NamedTuple):
     """Documents with a new one."""
     in_clear: tuple[LeftValue, ...]
     """Values in clear that may stay, the first MAX_REPORTED, where nothing has moved yet."""
+
+
+@final
+class ProxyCount:
+    """Counts the Sealwires of a site by their leases."""
+
+    def __init__(self) -> None:
+        self.addresses: tuple[str, ...] = ()
+        """The addresses at which a Sealwire has a lease."""
+        self._together: dict[str, datetime] | None = None
+
+    def is_steady(self, leases: Sequence[Lease]) -> bool:
+        """Whether all of these were renewed after they were first seen together.
+
+        The lease of a proxy that has ended looks current for a while, beside that of its successor.
+        """
+        self.addresses = tuple(addresses_of(leases))
+        renewed = {lease.proxy: lease.renewed for lease in leases}
+        if self._together is None or renewed.keys() != self._together.keys():
+            self._together = renewed
+            return False
+        return all(renewed[name] > before for name, before in self._together.items())
 
 
 class Turn:
@@ -174,16 +200,17 @@ class Turn:
             # what lies in clear before anything has moved was written past Sealwire
             if first.new and (has_begun or not self._versions.new.is_plaintext):
                 raise _without_frontier()
-            if not self._until_all(self._knows, self._frontiers.expect_pending):
+            if not self._until_counted(self._knows):
                 return None
             frontier = self._frontiers.begin()
+        elif not frontier.has_begun and not self._until_counted(_has_let_go(frontier)):
+            return None
         noted = replace(self.job.noted(_now()), expected=self.job.read + first.old)
         self._note(replace(noted, reported=first.in_clear or noted.reported))
         if not frontier.has_begun:
             self._mark_begun(self._frontiers.place())
             # what a proxy did before it followed may use any value
             self._until_all(_has_let_go(frontier))
-            self._stopped.wait(self._pace.quiet_s)
             self._outwait_missing()
         return frontier
 
@@ -197,6 +224,26 @@ class Turn:
         """Whether a proxy has the new version: without it, it refuses the class once a frontier is there."""
         class_id = self._versions.new.cipher.class_id
         return lease.acknowledged.get(class_id) == FIRST_GENERATION
+
+    def _until_counted(self, is_ready: Callable[[Lease], bool]) -> bool:
+        """Wait for every proxy, and until there are as many as the pace says. False where a signal came."""
+        began, wanted, count = self._pace.clock(), self._pace.proxies, ProxyCount()
+        while self._until_all(is_ready, self._frontiers.expect_pending):
+            if wanted is None:
+                return True
+            leases = self._frontiers.leases()
+            ended = [lease for lease in leases if not lease.is_current]
+            is_steady = count.is_steady(leases)
+            waited_s = self._pace.clock() - began
+            if len(count.addresses) != wanted:
+                self._pace.counted(count.addresses, wanted, waited_s)
+            elif ended:
+                self._pace.waiting(ended, waited_s)
+            elif is_steady and all(map(is_ready, leases)):
+                self._frontiers.missing_s(count.addresses)  # counts from here for those that are new
+                return True
+            self._stopped.wait(_COUNTED_EACH_S)
+        return False
 
     def _until_all(self, is_ready: Callable[[Lease], bool], check: Callable[[], None] = lambda: None) -> bool:
         """Wait for every proxy, as long as it takes and `check` raises nothing. False where a signal came."""

@@ -68,6 +68,24 @@ def test_a_wait_for_lost_leases_is_told_once_and_noted(capsys: pytest.CaptureFix
     assert "129 s" in seat.shown[-1][0][0]
 
 
+@pytest.mark.parametrize(
+    ("proxies", "said"),
+    [
+        (3, "2 of 3 proxies have a lease: a:27018, b:27018"),
+        (1, "2 proxies have leases, and --proxies says 1: a:27018, b:27018"),
+    ],
+)
+def test_a_count_that_does_not_fit_is_told_and_noted(
+    capsys: pytest.CaptureFixture[str], proxies: int, said: str
+) -> None:
+    seat, now_s = NotedSeat(), 0.0
+    shown = ShownMove(job(), seat, 60.0, lambda _job: None, lambda: now_s)
+    for now_s in (0.5, 1.0, 5.0):
+        shown.counted(("a:27018", "b:27018"), proxies, now_s)
+    assert capsys.readouterr().err == f"waiting: {said}\n"
+    assert seat.shown[0] == ((said,), 0.0)
+
+
 def test_others_see_at_once_whom_a_job_waits_for_and_when_it_goes_on() -> None:
     seat, now_s = NotedSeat(), 0.0
     begun = job()

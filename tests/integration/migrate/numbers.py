@@ -23,9 +23,9 @@ NHS = "nhs_number"
 PATIENTS = "clinic.patients"
 
 
-def reencryption(clinic: Clinic, *, settle_s: int = 0) -> list[str]:
-    """What an operator types for the class to move."""
-    return ["reencrypt", str(clinic.policy_file), NHS, "--settle", str(settle_s)]
+def reencryption(clinic: Clinic, *, proxies: int = 0) -> list[str]:
+    """What an operator types for the class to move; there are so many Sealwires."""
+    return ["reencrypt", str(clinic.policy_file), NHS, "--proxies", str(proxies)]
 
 
 def sealed(keyring: Keyring, value: str, *, new: bool = False) -> Binary:

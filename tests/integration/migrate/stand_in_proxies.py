@@ -6,6 +6,7 @@ import uuid
 from sealwire.keys.frontier.frontier import FIRST_GENERATION
 from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES, parse_frontier
 from sealwire.keys.keyring.file import load_keyring
+from sealwire.testbed.database import first_move
 from tests.integration.migrate.clinics import Clinic
 from tests.integration.migrate.numbers import NHS
 
@@ -27,6 +28,8 @@ class StandInProxies:
 
     def __enter__(self) -> "StandInProxies":
         self._thread.start()
+        with self._clinic.database.connect() as client:
+            first_move(client, len(self.names))
         return self
 
     def __exit__(self, *_: object) -> None:

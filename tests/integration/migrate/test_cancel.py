@@ -143,7 +143,7 @@ def test_a_job_whose_key_is_cancelled_before_it_has_begun_moves_nothing(
         assert {parse_header(bytes(each)).key_version for each in envelopes(client)} == {1}
         assert cancel(rotating, "--undo").exit_code == 0
         (job,) = rotating.jobs()
-        resumed = rotating.job("resume", str(rotating.policy_file), job["job"], "--settle", "0")
+        resumed = rotating.job("resume", str(rotating.policy_file), job["job"], "--proxies", "0")
         assert resumed["state"] == "done"
 
 

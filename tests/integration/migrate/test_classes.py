@@ -5,7 +5,6 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from pymongo import MongoClient
@@ -33,7 +32,7 @@ WAITING = "waiting for proxies to follow the move, or to let a window go"
 def test_a_class_moves_in_two_collections_with_proxies_that_follow(rotating: Clinic) -> None:
     with rotating.database.connect() as client, StandInProxies(rotating) as proxies:
         names = fill(rotating, client, DOCUMENTS)
-        job = rotating.job(*reencryption(rotating))
+        job = rotating.job(*reencryption(rotating, proxies=2))
         assert (job["state"], job["left"]) == ("done", [])
         assert job["values"] == 4 * DOCUMENTS
         assert_moved(rotating, client, names)
@@ -62,7 +61,7 @@ def test_a_killed_process_is_resumed_at_any_window(rotating: Clinic) -> None:
     chance = random.Random(5)
     with rotating.database.connect() as client, StandInProxies(rotating):
         names = fill(rotating, client, 150)
-        words = reencryption(rotating)
+        words = reencryption(rotating, proxies=2)
         for _ in range(3):
             with rotating.start(*words) as process:
                 wait_for_frontier(client)
@@ -133,7 +132,7 @@ def test_a_proxy_that_holds_windows_up_is_named_and_outlived(rotating: Clinic) -
     with rotating.database.connect() as client, StandInProxies(rotating) as proxies:
         names = fill(rotating, client, 30)
         proxies.stubborn.add(proxies.names[0])
-        with rotating.start(*reencryption(rotating)) as process:
+        with rotating.start(*reencryption(rotating, proxies=2)) as process:
             assert process.stdout is not None
             output = next(line for line in process.stdout if WAITING in line)
             assert process.poll() is None
@@ -205,10 +204,46 @@ def test_a_dry_run_moves_nothing(rotating: Clinic) -> None:
         assert client[DATABASE].list_collection_names() == ["leases"]
 
 
-def test_a_young_key_is_waited_for(rotating: Clinic) -> None:
+def test_a_first_move_needs_the_number_of_proxies_and_a_later_one_does_not(rotating: Clinic) -> None:
+    words = reencryption(rotating)[:-2]
     with rotating.database.connect() as client:
         fill(rotating, client, 3)
-        done = rotating.migrate(*reencryption(rotating, settle_s=1))
-        assert done.exit_code == 0
-        made = next(key.created for key in rotating.data_keys() if key.version == 2)
-        assert datetime.now(UTC) - made >= timedelta(seconds=1)
+        with StandInProxies(rotating) as proxies:
+            for more in ((), ("--dry-run",)):
+                refused = rotating.refused(*words, *more)
+                assert refused.reason is MigrationReason.PROXIES
+                assert all(name in refused.hint for name in ("--proxies", *proxies.names))
+            assert rotating.jobs() == []
+            assert client[DATABASE].list_collection_names() == ["leases"]
+            assert rotating.job(*words, "--proxies", "2")["state"] == "done"
+            rotating.rotate(NHS, pending=True)
+            assert rotating.job(*words, "--dry-run")["state"] == "running"
+
+
+def test_a_first_move_in_clear_makes_no_version_without_the_number_of_proxies(clear: Clinic) -> None:
+    for words in (("encrypt", clear.policy(), NHS), ("encrypt", clear.policy())):
+        with clear.database.connect() as client:
+            client["clinic"]["patients"].insert_one({NHS: "1"})
+        assert clear.refused(*words).reason is MigrationReason.PROXIES
+    assert {key.version for key in clear.data_keys()} == {1}
+    assert clear.jobs() == []
+
+
+def test_a_first_move_waits_for_proxies_that_are_missing_and_says_so(rotating: Clinic) -> None:
+    with rotating.database.connect() as client, StandInProxies(rotating) as proxies:
+        names = fill(rotating, client, 3)
+        with rotating.start(*reencryption(rotating, proxies=3)) as process:
+            assert process.stdout is not None
+            said = next(line for line in process.stdout if "2 of 3 proxies have a lease" in line)
+            assert all(name in said for name in proxies.names)
+            (worker,) = json.loads(rotating.migrate("status", "--json").stdout)["workers"]
+            assert worker["waits_for"][0].startswith("2 of 3 proxies have a lease: ")
+            assert client[DATABASE][FRONTIERS].find_one({}) is None
+            process.send_signal(signal.SIGTERM)
+            process.communicate()
+        (job,) = rotating.jobs()
+        assert job["state"] == "paused"
+        resume = ("resume", str(rotating.policy_file), job["job"])
+        assert rotating.refused(*resume).reason is MigrationReason.PROXIES
+        assert rotating.job(*resume, "--proxies", "2")["state"] == "done"
+        assert_moved(rotating, client, names)

@@ -40,7 +40,7 @@ def encrypted(
 
 
 def decryption(clinic: Clinic) -> list[str]:
-    return ["decrypt", str(clinic.policy_file), NHS, "--settle", "0", "--confirm", NHS]
+    return ["decrypt", str(clinic.policy_file), NHS, "--proxies", "0", "--confirm", NHS]
 
 
 def stored(client: MongoClient[Document]) -> list[Any]:
@@ -60,7 +60,7 @@ def test_they_are_named_before_anything_moves_and_the_job_goes_on_once_they_are_
     assert sum(isinstance(each, str) for each in stored(client)) == 2
     client["clinic"]["patients"].delete_one({"_id": "odd"})
     client["clinic"]["visits"].delete_one({"_id": 77})
-    done = clinic.job("resume", str(clinic.policy_file), job["job"], "--settle", "0")
+    done = clinic.job("resume", str(clinic.policy_file), job["job"], "--proxies", "0")
     assert (done["state"], done["refusal"]) == ("done", [])
     assert all(isinstance(each, str) for each in stored(client))
 

@@ -82,7 +82,7 @@ def test_no_move_begins_or_goes_on_while_versions_are_enforced(rotating: Clinic)
         enforce(rotating, "--versions")
         rotating.rotate(NHS, pending=True)
         stopped = rotating.refused(*reencryption(rotating))
-        back = rotating.refused("decrypt", rotating.policy(), NHS, "--confirm", NHS, "--settle", "0")
+        back = rotating.refused("decrypt", rotating.policy(), NHS, "--confirm", NHS, "--proxies", "0")
         assert stopped.reason is back.reason is MigrationReason.OBSTACLE
         assert "--versions" in stopped.hint
         loosened = enforce(rotating)
@@ -101,7 +101,7 @@ def test_a_copy_of_an_older_keyring_enforces_nothing(clinic: Clinic, stored: Any
     copy = clinic.folder / "copy.json"
     shutil.copy(clinic.keyring, copy)
     clinic.rotate(NHS, pending=True)
-    assert clinic.job("reencrypt", clinic.policy(), NHS, "--settle", "0")["state"] == "done"
+    assert clinic.job(*reencryption(clinic))["state"] == "done"
     stale = enforce(clinic, "--versions", "--keyring", str(copy))
     assert refusal(stale) is MigrationReason.OTHER_MOVE
     assert outcomes(enforce(clinic, "--versions"))[PATIENTS] == "installed"

@@ -198,6 +198,22 @@ def test_a_lost_lease_counts_from_when_the_leases_were_last_made_anew(rotating: 
         assert frontiers().leases() == []
 
 
+def test_what_began_without_a_lease_counts_from_when_its_address_was_counted(rotating: Clinic) -> None:
+    whole_s = outlived_s(TRANSACTION_S)
+    with frontiers_of(rotating) as (plain, frontiers):
+        leases = plain[DATABASE][LEASES]
+        for counted in (["a"], ["b", "a"]):
+            assert frontiers().missing_s() < whole_s
+            assert frontiers().missing_s(counted) == whole_s
+            assert 0 < frontiers().missing_s(counted) <= whole_s
+            past = datetime.now(UTC) - timedelta(seconds=whole_s)
+            leases.update_one({"_id": STANDS}, {"$set": {"since": past}})
+            assert frontiers().missing_s(counted) <= 0
+        assert frontiers().missing_s(["b"]) <= 0
+        leases.update_one({"_id": STANDS}, {"$set": {"counted": []}})
+        assert frontiers().missing_s([]) == whole_s
+
+
 def test_leases_that_ran_out_long_ago_are_forgotten(rotating: Clinic) -> None:
     with frontiers_of(rotating) as (plain, frontiers):
         now = datetime.now(UTC)

@@ -25,7 +25,7 @@ from tests.integration.migrate.in_clear import CLEAR, NHS, OTHERS, fill, name_of
 
 pytestmark = pytest.mark.integration
 
-AT_ONCE = ("--settle", "0")
+ALONE = ("--proxies", "0")
 
 
 def decoded(clinic: Clinic, client: MongoClient[Document]) -> tuple[Any, Any, set[int]]:
@@ -77,7 +77,7 @@ def test_a_class_is_encrypted_and_put_back(clear: Clinic) -> None:
     policy = clear.policy()
     with clear.database.connect() as client:
         fill(client, 120)
-        job = clear.job("encrypt", policy, NHS, *AT_ONCE)
+        job = clear.job("encrypt", policy, NHS, *ALONE)
         assert (job["direction"], job["state"], job["values"]) == ("encrypt", "done", 480)
         assert_same(clear, client, 120, {2})
         assert_nothing_in_clear(client)
@@ -88,11 +88,11 @@ def test_a_class_is_encrypted_and_put_back(clear: Clinic) -> None:
             client["clinic"]["patients"].insert_one(
                 {NHS: client["clinic"]["patients"].find_one({"_id": 3})[NHS]}  # type: ignore[index]
             )
-        job = clear.job("decrypt", policy, NHS, "--confirm", NHS, *AT_ONCE)
+        job = clear.job("decrypt", policy, NHS, "--confirm", NHS, *ALONE)
         assert (job["direction"], job["state"], job["values"]) == ("decrypt", "done", 480)
         assert_same(clear, client, 120, set())
         assert states(clear)[-1] == (KeyState.ACTIVE, True)
-        assert clear.job("encrypt", policy, NHS, *AT_ONCE)["values"] == 480
+        assert clear.job("encrypt", policy, NHS, *ALONE)["values"] == 480
         assert_same(clear, client, 120, {4})
 
 
@@ -102,7 +102,7 @@ def test_everything_is_encrypted_and_all_classes_are_put_back(clear: Clinic) -> 
         fill(client, 40)
         done = clear.migrate("verify", policy, "--json")
         assert (done.exit_code, state_of(done.stdout)) == (0, "in clear")
-        jobs = clear.job("encrypt", policy, *AT_ONCE)["jobs"]
+        jobs = clear.job("encrypt", policy, *ALONE)["jobs"]
         assert [each["state"] for each in jobs] == ["done"] * 9
         assert_same(clear, client, 40, {2})
         types = {
@@ -114,7 +114,7 @@ def test_everything_is_encrypted_and_all_classes_are_put_back(clear: Clinic) -> 
         assert types == {kinds.BIN_DATA}
         done = clear.migrate("verify", policy, "--json")
         assert (done.exit_code, state_of(done.stdout)) == (0, "encrypted")
-        jobs = clear.job("decrypt", policy, "--confirm", "everything", *AT_ONCE)["jobs"]
+        jobs = clear.job("decrypt", policy, "--confirm", "everything", *ALONE)["jobs"]
         assert [each["state"] for each in jobs] == ["done"] * len(CLEAR)
         assert_same(clear, client, 40, set())
         assert {states(clear, name)[-1] for name in OTHERS} == {(KeyState.ACTIVE, True)}
@@ -145,10 +145,10 @@ def test_a_killed_job_is_resumed(clear: Clinic, direction: str) -> None:
     policy = clear.policy()
     with clear.database.connect() as client:
         fill(client, 100)
-        words = ["encrypt", policy, NHS, *AT_ONCE]
+        words = ["encrypt", policy, NHS, *ALONE]
         if direction == "decrypt":
             clear.job(*words)
-            words = ["decrypt", policy, NHS, "--confirm", NHS, *AT_ONCE]
+            words = ["decrypt", policy, NHS, "--confirm", NHS, *ALONE]
         for _ in range(2):
             stood = place_of_frontier(client)
             with clear.start(*words) as process:
@@ -163,7 +163,7 @@ def test_a_killed_job_is_resumed(clear: Clinic, direction: str) -> None:
             jobs = [each for each in clear.jobs() if each["job"].startswith(direction)]
             if any(each["state"] == "done" for each in jobs):
                 break  # it was quicker than the signal
-            words = ["resume", policy, jobs[0]["job"], *AT_ONCE] if jobs else words
+            words = ["resume", policy, jobs[0]["job"], *ALONE] if jobs else words
         else:
             clear.job(*words)
         assert_same(clear, client, 100, {2} if direction == "encrypt" else set())
@@ -175,16 +175,16 @@ def test_values_of_a_wrong_type_stop_it_or_stay(clear: Clinic) -> None:
     with clear.database.connect() as client:
         fill(client, 5)
         client["clinic"]["patients"].insert_one({"_id": "odd", NHS: 5})
-        refused = clear.refused("encrypt", policy, NHS, "--wrong-type", "encrypt", *AT_ONCE)
+        refused = clear.refused("encrypt", policy, NHS, "--wrong-type", "encrypt", *ALONE)
         assert refused.reason is MigrationReason.WRONG_TYPE
-        job = clear.job("encrypt", policy, NHS, *AT_ONCE, code=1)
+        job = clear.job("encrypt", policy, NHS, *ALONE, code=1)
         assert job["state"] == "refused"
         assert [(each["path"], each["document"], each["reason"]) for each in job["refusal"]] == [
             (NHS, "'odd'", "wrong-type")
         ]
         assert decoded(clear, client)[2] == set()
         assert clear.migrate("abort", job["job"]).exit_code == 0
-        job = clear.job("encrypt", policy, NHS, "--wrong-type", "skip", *AT_ONCE, code=1)
+        job = clear.job("encrypt", policy, NHS, "--wrong-type", "skip", *ALONE, code=1)
         assert (job["state"], job["values"]) == ("done", 20)
         assert job["left"] == [
             {"namespace": "clinic.patients", "path": NHS, "reason": "wrong-type", "values": 1}
@@ -206,7 +206,7 @@ def test_what_does_not_fit_the_keyring_is_refused(clear: Clinic) -> None:
         }
         for words, reason in asked.items():
             assert (clear.refused(*words).reason, words) == (reason, words)
-        clear.job("encrypt", policy, NHS, *AT_ONCE)
+        clear.job("encrypt", policy, NHS, *ALONE)
         assert clear.refused("encrypt", policy, NHS).reason is MigrationReason.NOTHING
         done = clear.migrate("decrypt", policy, NHS, typed="another\n")
         assert isinstance(done.exception, DecryptNotConfirmed)
@@ -214,10 +214,10 @@ def test_what_does_not_fit_the_keyring_is_refused(clear: Clinic) -> None:
         clear.rotate(NHS, pending=True)
         for words in (("encrypt", policy, NHS), ("decrypt", policy, NHS, "--confirm", NHS)):
             assert clear.refused(*words).reason is MigrationReason.OTHER_MOVE
-        assert clear.job("reencrypt", policy, NHS, *AT_ONCE)["state"] == "done"
+        assert clear.job("reencrypt", policy, NHS, *ALONE)["state"] == "done"
         rotate(clear.keyring, clear.kek, {NHS: True}, datetime.now(UTC), to_plaintext=True)
         assert clear.refused("reencrypt", policy, NHS).reason is MigrationReason.OTHER_MOVE
-        assert clear.job("decrypt", policy, NHS, "--confirm", NHS, *AT_ONCE)["state"] == "done"
+        assert clear.job("decrypt", policy, NHS, "--confirm", NHS, *ALONE)["state"] == "done"
 
 
 def test_a_collection_that_compares_strings_in_another_way_is_refused(clear: Clinic) -> None:
@@ -235,8 +235,8 @@ def test_a_collection_that_compares_strings_in_another_way_is_refused(clear: Cli
 def test_a_dry_run_makes_no_key(clear: Clinic) -> None:
     with clear.database.connect() as client:
         fill(client, 2)
-        assert clear.job("encrypt", clear.policy(), NHS, "--dry-run")["values"] == 0
-        jobs = clear.job("encrypt", clear.policy(), "--dry-run")["jobs"]
+        assert clear.job("encrypt", clear.policy(), NHS, "--dry-run", *ALONE)["values"] == 0
+        jobs = clear.job("encrypt", clear.policy(), "--dry-run", *ALONE)["jobs"]
         assert len(jobs) == 9
         assert states(clear) == [(KeyState.ACTIVE, True)]
         assert client[DATABASE].list_collection_names() == ["leases"]

@@ -148,11 +148,11 @@ collections:
         borrow(clinic.keyring, clinic.kek, ("intake", "nhs"), datetime.now(UTC))
         with database.connect() as client:
             client["clinic"]["intake"].insert_one({"patient": SECRET})
-            refused = clinic.refused("encrypt", clinic.policy(unlike), "intake", "--settle", "0")
+            refused = clinic.refused("encrypt", clinic.policy(unlike), "intake", "--proxies", "0")
             assert refused.reason is MigrationReason.UNLIKE
             assert refused.hint
             client["clinic"]["patients"].insert_one({"nhs": None})
-            assert clinic.job("encrypt", clinic.policy(), "intake", "--settle", "0")["state"] == "done"
+            assert clinic.job("encrypt", clinic.policy(), "intake", "--proxies", "0")["state"] == "done"
             (stored,) = client["clinic"]["intake"].find()
         keyring = load_keyring(clinic.keyring, clinic.kek)
         nhs = keyring.cipher_for("nhs")
@@ -175,7 +175,7 @@ def test_nothing_is_decrypted_that_the_server_would_reject(clinic: Clinic, store
     policy = clinic.policy()
     clinic.job("encrypt", policy)
     enforce(clinic, policy)
-    number_back = ("nhs_number", "--confirm", "nhs_number", "--settle", "0")
+    number_back = ("nhs_number", "--confirm", "nhs_number", "--proxies", "0")
     number = clinic.refused("decrypt", policy, *number_back)
     less = clinic.policy(LESS)
     notes = ("decrypt", less, PATIENTS, "notes", "--confirm", PATIENTS)

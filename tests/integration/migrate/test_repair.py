@@ -127,7 +127,7 @@ def test_a_move_takes_other_versions_along_and_leaves_what_collides(
         clinic.rotate(NHS, pending=True)
         words = reencryption(clinic)
     else:
-        words = ["decrypt", str(clinic.policy_file), NHS, "--settle", "0", "--confirm", NHS]
+        words = ["decrypt", str(clinic.policy_file), NHS, "--proxies", "0", "--confirm", NHS]
     done = clinic.job(*words, code=1)
     assert done["state"] == "done"
     assert [(each["document"], each["path"], each["code"]) for each in done["reported"]] == [
@@ -218,7 +218,7 @@ def test_plaintext_of_a_version_that_was_plaintext_is_moved(taken_in: Clinic) ->
         patients = client["clinic"]["patients"]
         patients.insert_many({"_id": each, NHS: f"{each}"} for each in range(5))
         policy = str(taken_in.policy_file)
-        assert taken_in.job("encrypt", policy, NHS, "--settle", "0")["state"] == "done"
+        assert taken_in.job("encrypt", policy, NHS, "--proxies", "0")["state"] == "done"
         patients.insert_many([{"_id": 98, NHS: "98"}, {"_id": 99, NHS: 99}])
         done = taken_in.job("repair", policy, NHS)
         assert (done["values"], patients.find_one({"_id": 98})) == (
@@ -226,7 +226,7 @@ def test_plaintext_of_a_version_that_was_plaintext_is_moved(taken_in: Clinic) ->
             {"_id": 98, NHS: stored(taken_in, "98", 2)},
         )
         # and back: the envelopes that a restore brings are put in clear
-        assert taken_in.job("decrypt", policy, NHS, "--settle", "0", "--confirm", NHS)["state"] == "done"
+        assert taken_in.job("decrypt", policy, NHS, "--proxies", "0", "--confirm", NHS)["state"] == "done"
         patients.insert_one({"_id": 97, NHS: stored(taken_in, "97", 2)})
         assert taken_in.job("repair", policy, NHS)["values"] == 1
         assert patients.find_one({"_id": 97}) == {"_id": 97, NHS: "97"}
@@ -301,7 +301,7 @@ def test_a_version_that_was_plaintext_is_not_retired_while_a_value_lies_in_clear
     with taken_in.database.connect() as client:
         patients = client["clinic"]["patients"]
         patients.insert_many({"_id": each, NHS: f"{each}"} for each in range(5))
-        assert taken_in.job("encrypt", str(taken_in.policy_file), NHS, "--settle", "0")["state"] == "done"
+        assert taken_in.job("encrypt", str(taken_in.policy_file), NHS, "--proxies", "0")["state"] == "done"
         patients.insert_one({"_id": 99, "kin": {NHS: "in clear"}})
         refused = retire(taken_in, 1)
         assert isinstance(refused, MigrationRefused)

@@ -39,7 +39,7 @@ def registered(rotating: Clinic) -> Iterator[Collection[Document]]:
 def kill_in_the_middle(clinic: Clinic, client: MongoClient[Document]) -> None:
     with StandInProxies(clinic) as proxies:
         proxies.stubborn.update(proxies.names)
-        with clinic.start(*reencryption(clinic)) as process:
+        with clinic.start(*reencryption(clinic, proxies=2)) as process:
             wait_for_frontier(client)
             process.send_signal(signal.SIGKILL)
             process.wait(30)
@@ -65,7 +65,7 @@ def test_a_killed_process_does_not_hinder_its_own_job(
     assert (worker["host"], worker["pid"]) == ("jobs-1", 4711)
     assert "jobs-1:4711" in rotating.migrate("status").stdout
     name = rotating.jobs()[0]["job"]
-    assert rotating.job("resume", str(rotating.policy_file), name, "--settle", "0")["state"] == "done"
+    assert rotating.job("resume", str(rotating.policy_file), name, "--proxies", "0")["state"] == "done"
 
 
 def test_a_later_move_waits_for_the_operator_s_word(
@@ -74,7 +74,7 @@ def test_a_later_move_waits_for_the_operator_s_word(
     kill_in_the_middle(rotating, registered.database.client)
     registered.update_many({}, {"$set": ELSEWHERE})
     name = rotating.jobs()[0]["job"]
-    rotating.job("resume", str(rotating.policy_file), name, "--settle", "0")
+    rotating.job("resume", str(rotating.policy_file), name, "--proxies", "0")
     rotating.rotate(NHS, pending=True)
     refused = rotating.refused(*reencryption(rotating))
     assert refused.reason is MigrationReason.EARLIER_WORKER

@@ -20,6 +20,7 @@ from sealwire.keys.frontier.record import (
     outlived_s,
     parse_frontier,
     parse_lease,
+    process_place,
     stated_transaction_s,
 )
 
@@ -158,6 +159,20 @@ def test_a_lease_is_read_without_trust() -> None:
     assert parse_lease({**times, "_id": "a", "renewed": 3, "acknowledged": {}}) is None
     assert parse_lease({"_id": "a", "renewed": NOW, "acknowledged": {}}) is None
     assert parse_lease({"_id": "a", **times}) is None
+
+
+def test_the_workers_of_one_sealwire_share_an_address() -> None:
+    one, other = (process_place("ward-2", ["10.0.0.5:27018", "[::]:27019"], number) for number in (7, 8))
+    assert one != other
+    leases = [Lease("a", NOW, NOW, {}, {}, place) for place in (one, other)]
+    assert {lease.address for lease in leases} == {"ward-2 (10.0.0.5:27018, [::]:27019)"}
+    assert Lease("a", NOW, NOW, {}).address == "a"
+
+
+def test_a_lease_is_current_as_long_as_its_proxy_may_rely_on_it() -> None:
+    last = NOW + timedelta(seconds=LEASE_S)
+    assert Lease("a", NOW, last, {}).is_current
+    assert not Lease("a", NOW, last + timedelta(seconds=0.001), {}).is_current
 
 
 @pytest.mark.parametrize("transaction_s", [2.0, 60.0])

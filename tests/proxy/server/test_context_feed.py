@@ -271,3 +271,31 @@ async def test_a_class_that_is_in_clear_by_now_needs_no_key_and_others_get_their
     world.keys.keyring = before
     await world.find("a")
     assert world.known == [False, True]
+
+
+async def test_a_look_that_is_asked_for_begins_later_and_does_not_wait_for_its_time(world: World) -> None:
+    await world.find("a")
+    world.feed.tick()
+    asked = world.feed.look_again()
+    await world.tick()
+    assert 0 < world.feed.looked < asked
+    world.shred("a")
+    assert len(world.cache) == 1
+    await world.tick()
+    assert world.feed.looked == asked
+    assert len(world.cache) == 0
+    await world.tick()
+    assert world.feed.looked == asked
+
+
+async def test_a_look_that_the_store_does_not_answer_does_not_count(world: World) -> None:
+    wanted = world.feed.look_again()
+    world.store.error = AWAY
+    await world.tick()
+    assert world.feed.looked < wanted
+    world.store.error = None
+    await world.tick()
+    assert world.feed.looked < wanted
+    world.clock.now += 5.0
+    await world.tick()
+    assert world.feed.looked >= wanted

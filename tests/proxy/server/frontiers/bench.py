@@ -82,6 +82,17 @@ class Bench:
         return None if uses is None else uses.frontier
 
 
+class Looks:
+    """A store of the keys of contexts, in which somebody looks when the test says so."""
+
+    def __init__(self) -> None:
+        self.wanted = self.looked = 0
+
+    def look_again(self) -> int:
+        self.wanted += 1
+        return self.wanted
+
+
 async def following(keyring: Keyring = MOVING, *frontiers: Frontier) -> Bench:
     """A bench after its first rounds."""
     bench = Bench()

@@ -6,7 +6,7 @@ from sealwire.proxy.server.frontiers.feed import (
     Following,
 )
 from sealwire.proxy.server.frontiers.lease import RENEW_S
-from tests.proxy.server.frontiers.bench import following
+from tests.proxy.server.frontiers.bench import Bench, Looks, following
 from tests.proxy.server.frontiers.server import (
     CLASS,
     CLASS_ID,
@@ -15,7 +15,9 @@ from tests.proxy.server.frontiers.server import (
     INSIDE,
     MOVING,
     OPEN,
+    OTHER,
     QUIET,
+    covered,
 )
 from tests.proxy.server.harness import until
 
@@ -192,3 +194,46 @@ async def test_nor_one_whose_move_has_been_written_down() -> None:
     bench.feed.use_keyring(QUIET)
     await bench.rounds(2)
     assert bench.moves.classes == {CLASS: None}
+
+
+def keyed_bench() -> tuple[Bench, Looks]:
+    bench, looks = Bench(), Looks()
+    bench.feed.contexts = looks
+    bench.feed.use_policy([covered(CLASS, per=b"tenant"), covered(OTHER)])
+    bench.feed.use_keyring(QUIET)
+    return bench, looks
+
+
+async def test_a_version_is_acknowledged_after_a_look_for_destroyed_keys_that_began_later() -> None:
+    bench, looks = keyed_bench()
+    await bench.rounds(2)
+    assert looks.wanted == 0
+    bench.feed.use_keyring(MOVING)
+    await bench.rounds(2)
+    assert looks.wanted == 1
+    assert list(bench.told.values()) == [{}]
+    looks.looked = 1
+    assert bench.feed.pause_s() == 0.0
+    await bench.rounds()
+    assert list(bench.told.values()) == [{CLASS_ID: FIRST.generation}]
+    bench.feed.use_keyring(MOVING)
+    assert looks.wanted == 1
+
+
+async def test_a_process_that_starts_looks_before_it_acknowledges_a_version() -> None:
+    bench, looks = keyed_bench()
+    bench.feed.use_keyring(MOVING)
+    bench.server.put(FIRST)
+    await bench.rounds(2)
+    assert list(bench.told.values()) == [{}]
+    looks.looked = looks.wanted
+    await bench.rounds()
+    assert list(bench.told.values()) == [{CLASS_ID: FIRST.generation}]
+
+
+async def test_a_class_without_keys_for_contexts_waits_for_no_look() -> None:
+    bench, _looks = keyed_bench()
+    bench.feed.use_policy([covered(CLASS), covered(OTHER, per=b"tenant")])
+    bench.feed.use_keyring(MOVING)
+    await bench.rounds(2)
+    assert list(bench.told.values()) == [{CLASS_ID: FIRST.generation}]

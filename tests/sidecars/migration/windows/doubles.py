@@ -205,6 +205,9 @@ class FollowingProxy:
     slowness: int = 1
     stands: bool = True
     acknowledged: dict[int, int] = field(default_factory=dict)
+    place: str = ""
+    renewed: datetime | None = None
+    """When its lease was renewed for the last time; None: now."""
     _looks: int = 0
 
     def look(self, frontier: Frontier) -> None:
@@ -241,6 +244,8 @@ class MemoryFrontiers:
         self.missing: Iterator[float] = iter(())
         """For how long a lost lease may matter, at each look."""
         self.missing_asked = 0
+        self.counted: list[tuple[str, ...]] = []
+        """The addresses of each count that was complete."""
 
     @property
     def frontier(self) -> Frontier | None:
@@ -277,15 +282,22 @@ class MemoryFrontiers:
     def place(self) -> str:
         return "ab" * 16
 
-    def missing_s(self) -> float:
+    def missing_s(self, counted: Sequence[str] | None = None, /) -> float:
         self.missing_asked += 1
+        if counted is not None:
+            assert self.frontier is None or not self.frontier.has_begun
+            self.counted.append(tuple(counted))
         return next(self.missing, 0.0)
 
     def leases(self) -> list[Lease]:
         for proxy in self.proxies:
             proxy.look(self.frontier or _FIRST)
         now = datetime.now(UTC)
-        return [Lease(each.name, now, now, dict(each.acknowledged)) for each in self.proxies if each.stands]
+        return [
+            Lease(each.name, each.renewed or now, now, dict(each.acknowledged), {}, each.place)
+            for each in self.proxies
+            if each.stands
+        ]
 
     def _are_all_let_go(self, frontier: Frontier) -> bool:
         told = [each.acknowledged.get(CLASS_ID, 0) for each in self.proxies if each.stands]

@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier
-from sealwire.keys.frontier.record import Lease
+from sealwire.keys.frontier.record import LEASE_S, Lease
 from sealwire.sidecars.migration.errors import JobTaken, MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import Job, Standing
@@ -253,6 +254,73 @@ def test_a_signal_ends_the_wait_for_lost_leases_before_a_window_opens() -> None:
     world.live()
     assert world.frontiers.frontier is not None
     assert world.frontiers.frontier.is_over
+
+
+def test_a_first_move_begins_when_as_many_addresses_have_a_lease_as_there_are() -> None:
+    """Workers behind one address are one; the third Sealwire starts later."""
+    places = ("a (:27018), process 1", "a (:27018), process 2", "b (:27018), process 1")
+    late = FollowingProxy("late", stands=False, place="b (:27019), process 1")
+    world = World(clinic(), [*(FollowingProxy(each, place=each) for each in places), late])
+    told: list[tuple[tuple[str, ...], int]] = []
+
+    def count(addresses: Sequence[str], proxies: int, _waited_s: float) -> None:
+        assert world.frontiers.frontier is None
+        told.append((tuple(addresses), proxies))
+        late.stands = len(told) == 2
+
+    world.live(pace=TurnPace(proxies=3, counted=count))
+    assert told == [(("a (:27018)", "b (:27018)"), 3)] * 2
+    assert world.frontiers.counted == [("a (:27018)", "b (:27018)", "b (:27019)")]
+    assert world.activated == 1
+
+
+def test_a_first_move_does_not_begin_while_there_are_more_than_were_counted() -> None:
+    world = World(clinic(), [FollowingProxy("a"), FollowingProxy("b")])
+    told: list[tuple[str, ...]] = []
+
+    def count(addresses: Sequence[str], _proxies: int, _waited_s: float) -> None:
+        told.append(tuple(addresses))
+        turn._stopped.set()
+
+    stores = Stores(world.values, world.frontiers, world.notes)
+    turn = Turn(job(), VERSIONS, stores, lambda: None, TurnPace(proxies=1, counted=count))
+    assert turn.run().standing is Standing.PAUSED
+    assert told == [("a", "b")]
+    assert world.frontiers.frontier is None
+    assert world.frontiers.counted == []
+
+
+@pytest.mark.parametrize("age_s", [1.0, LEASE_S + 1.0])
+def test_a_proxy_that_has_ended_is_not_counted_for_one_that_is_missing(age_s: float) -> None:
+    """Its last lease looks current for a while, beside that of its successor at another address."""
+    ended = FollowingProxy("ended", renewed=datetime.now(UTC) - timedelta(seconds=age_s))
+    world = World(clinic(), [ended, FollowingProxy("a"), FollowingProxy("b", stands=False)])
+    looks = 0
+    read = world.frontiers.leases
+
+    def leases() -> list[Lease]:
+        nonlocal looks
+        looks += 1
+        assert looks < 12 or not ended.stands
+        if looks == 10:
+            ended.stands, world.frontiers.proxies[2].stands = False, True
+        return read()
+
+    world.frontiers.leases = leases  # type: ignore[method-assign]
+    world.live(pace=TurnPace(proxies=2))
+    assert world.frontiers.counted == [("a", "b")]
+
+
+def test_a_move_that_was_left_before_its_first_window_counts_again() -> None:
+    world = World(clinic(), [FollowingProxy("a")])
+    with pytest.raises(Death):
+        world.live(dies_at=3, pace=TurnPace(proxies=1))
+    frontier = world.frontiers.frontier
+    assert frontier is not None
+    assert not frontier.has_begun
+    world.live(pace=TurnPace(proxies=1))
+    assert world.frontiers.counted == [("a",)] * 2
+    assert world.activated == 1
 
 
 class LateProxy(FollowingProxy):
