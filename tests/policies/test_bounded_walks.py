@@ -263,6 +263,7 @@ def test_a_pipeline_has_as_many_stages_as_a_server_takes_at_all_levels() -> None
     assert reason(update(*[{"$set": {"nhs_number": "a"}}] * (most + 1))) is Reason.WORK
 
 
+@pytest.mark.plain_core(reason="replaces a constant of the core")
 def test_views_and_attempts_share_the_budget_of_their_command(monkeypatch: pytest.MonkeyPatch) -> None:
     catalog = ViewCatalog(POLICY)
     for name in "vw":
