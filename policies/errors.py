@@ -31,6 +31,7 @@ class Reason(Enum):
     SHAPE = "shape"
     OPCODE = "opcode"
     TOO_LARGE = "too-large"
+    WORK = "work"
     ROLE = "role"
 
 
@@ -184,6 +185,12 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
         ErrorCode.OBJECT_TOO_LARGE,
         "the document is larger than the server accepts once its covered fields are encrypted",
         "split the document, or send fewer documents in one batch",
+    ),
+    Reason.WORK: (
+        ErrorCode.NOT_IMPLEMENTED,
+        "following covered fields through this command takes more work than one command may take",
+        "use fewer stages, put fewer copies of whole documents into fields, or keep only the fields that are "
+        "needed ($project) before documents are joined",
     ),
     Reason.ROLE: (
         ErrorCode.UNAUTHORIZED,

@@ -39,7 +39,7 @@ def _path(walk: Walk, part: Element, result: PathNode) -> PathNode:
     """The tree after the distance, or the place that was found, is put at a path; a key must be in clear."""
     path = text_of(walk.buf, part)
     if part.name != b"key":
-        return assign_path(result, path, NOTHING)
+        return assign_path(result, path, NOTHING, walk.draft.work)
     found = follow(walk.node, path)
     if found is not None:
         raise Refusal(Reason.OPERATOR, path=found.path, rule="$geoNear")

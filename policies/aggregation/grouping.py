@@ -44,7 +44,7 @@ def group(walk: Walk, stage: Element) -> PathNode:
         else:
             check_field_name(element.name, stage)
             fields[element.name] = infer_accumulated(inner, element)
-    return replaced(walk.node, document_node(fields), names_of(fields))
+    return replaced(walk.node, document_node(fields), walk.draft.work, names_of(fields))
 
 
 def sort_by_count(walk: Walk, stage: Element) -> PathNode:
@@ -53,7 +53,7 @@ def sort_by_count(walk: Walk, stage: Element) -> PathNode:
     if not is_path and not is_operator_document(walk.buf, stage):
         raise Refusal(Reason.SHAPE, rule="$sortByCount")
     counted = document_node({b"_id": infer_key(walk, stage)})
-    return replaced(walk.node, counted, names_of((b"_id", b"count")))
+    return replaced(walk.node, counted, walk.draft.work, names_of((b"_id", b"count")))
 
 
 def bucket(walk: Walk, stage: Element) -> PathNode:
@@ -74,7 +74,7 @@ def bucket(walk: Walk, stage: Element) -> PathNode:
             text_of(walk.buf, part)
         else:
             infer_plain(inner, part)
-    return replaced(walk.node, document_node(fields), names_of(fields))
+    return replaced(walk.node, document_node(fields), walk.draft.work, names_of(fields))
 
 
 def set_window_fields(walk: Walk, stage: Element) -> PathNode:
@@ -82,7 +82,8 @@ def set_window_fields(walk: Walk, stage: Element) -> PathNode:
     inner, parts = walk.parts(stage)
     plan_partitions(inner, parts)
     below, fields = inner.parts(parts[b"output"])
-    return assign_paths(walk.node, [(name, _window_field(below, part)) for name, part in fields.items()])
+    added = [(name, _window_field(below, part)) for name, part in fields.items()]
+    return assign_paths(walk.node, added, walk.draft.work)
 
 
 def plan_partitions(walk: Walk, parts: dict[bytes, Element]) -> None:
@@ -136,7 +137,8 @@ def fill(walk: Walk, stage: Element) -> PathNode:
     plan_partitions(inner, parts)
     below, fields = inner.parts(parts[b"output"])
     filled = [(name, _filled(below, field)) for name, field in fields.items()]
-    return assign_paths(walk.node, [(name, value) for name, value in filled if value is not None])
+    known = [(name, value) for name, value in filled if value is not None]
+    return assign_paths(walk.node, known, walk.draft.work)
 
 
 def _filled(walk: Walk, field: Element) -> PathNode | None:
@@ -150,7 +152,7 @@ def _filled(walk: Walk, field: Element) -> PathNode | None:
             raise Refusal(Reason.COMPUTE, path=target.path, rule="$fill")
         if target.is_gone or (target.is_doubtful and not value.covers):
             return value
-        if (target.covers or value.covers) and not same_values(target, value):
+        if (target.covers or value.covers) and not same_values(target, value, walk.draft.work):
             raise Refusal(Reason.COMPUTE, path=(target if target.covers else value).path, rule="$fill")
     elif how.keys() != {b"method"} or how[b"method"].kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="$fill")

@@ -54,7 +54,8 @@ def graph_lookup(walk: Walk, stage: Element) -> PathNode:
     if b"maxDepth" in parts:
         at_least(walk.buf, parts[b"maxDepth"], 0)
     if b"depthField" in parts:
-        foreign = assign_path(foreign, field_path(walk.buf, parts[b"depthField"]), NOTHING)
+        depth = field_path(walk.buf, parts[b"depthField"])
+        foreign = assign_path(foreign, depth, NOTHING, walk.draft.work)
     return _joined(walk, parts, foreign)
 
 
@@ -65,7 +66,7 @@ def union_with(walk: Walk, stage: Element) -> PathNode:
         inner, parts = walk.parts(stage)
         if b"pipeline" in parts:
             foreign = plan_pipeline(inner.at(foreign), parts[b"pipeline"])
-    return either(walk.node, foreign)
+    return either(walk.node, foreign, walk.draft.work)
 
 
 def _foreign_tree(walk: Walk, stage: Element) -> PathNode:
@@ -88,7 +89,7 @@ def _check_join(walk: Walk, left: PathNode, right: PathNode, stage: Element) -> 
         return
     if left.is_gone or right.is_gone:
         return  # what is not there equals null and nothing else
-    if left.holds_random or right.holds_random or not same_values(left, right):
+    if left.holds_random or right.holds_random or not same_values(left, right, walk.draft.work):
         raise Refusal(Reason.JOIN, path=(left if left.covers else right).path, rule=operator_name(stage))
     note_comparison(walk.draft, left if left.covers else right)
 
@@ -101,5 +102,5 @@ def _joined(walk: Walk, parts: Mapping[bytes, Element], foreign: PathNode) -> Pa
     above, dot, _ = name.partition(b".")
     if dot and above in node.children and not node.children[above].is_gone:
         # what becomes of a sub-document or an array that is there already is the server's affair
-        return assign_path(node, above, OPAQUE)
-    return assign_path(node, name, placed(foreign))
+        return assign_path(node, above, OPAQUE, walk.draft.work)
+    return assign_path(node, name, placed(foreign), walk.draft.work)

@@ -7,12 +7,13 @@ policy has it: the same classes at the same paths, and nothing covered beside.
 from sealwire.policies.aggregation.accumulators import tell_apart_by
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.choices import variables_of
-from sealwire.policies.file.schema import NOTHING, PathNode, leaves
+from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import check_nested, one_or_more, operator_name, text_of
+from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.demands import demand_write
 from sealwire.policies.planning.namespaces import named_namespace
 from sealwire.policies.planning.plan import Use
-from sealwire.policies.planning.trees import is_in_clear, present, same_values
+from sealwire.policies.planning.trees import each_node, is_in_clear, present, same_values
 from sealwire.policies.planning.walk import Walk
 from sealwire.policies.updates.update_pipelines import plan_update_pipeline
 from sealwire.wire import kinds
@@ -63,7 +64,8 @@ def _check_target(walk: Walk, stage: Element) -> None:
     A path that is covered there and not here may hold a plain value: it would be stored in clear.
     """
     tree = _target(walk, stage)
-    if not _fits(walk.node, tree) or _may_be_several(walk.node, tree):
+    work = walk.draft.work
+    if not _fits(walk.node, tree, work) or _may_be_several(walk.node, tree, work):
         raise Refusal(Reason.TARGET, path=walk.node.path, rule=operator_name(stage))
 
 
@@ -74,21 +76,22 @@ def _target(walk: Walk, stage: Element) -> PathNode:
         raise Refusal(Reason.SHAPE, rule=operator_name(stage))
     tree = walk.around.tree(target)
     demand_write(walk.draft, tree)
-    for leaf in leaves(tree) if walk.draft.contexts is not None else ():
+    for leaf in each_node(tree, walk.draft.work) if walk.draft.contexts is not None else ():
         if leaf.leaf is not None and leaf.leaf.per is not None:
             # the documents that are written may say another context, or come into another database
             raise Refusal(Reason.CONTEXT, path=leaf.path, rule=operator_name(stage))
     return tree
 
 
-def _fits(node: PathNode, target: PathNode) -> bool:
+def _fits(node: PathNode, target: PathNode, work: Work) -> bool:
     """Whether documents are as the target's policy wants them: what it covers is covered alike, or not there.
 
     Behind numbers nothing is known to be gone, so there everything must be the same.
     """
+    work.visit(1 + len(node.children) + len(target.children))
     is_whole = node.leaf is not None or target.leaf is not None or (node.opaque and not node.absent)
     if is_whole or node.behind_number is not None:
-        return same_values(present(node), target)
+        return same_values(present(node, work), target, work)
     for name in node.children.keys() | target.children.keys():
         found, wanted = node.child(name), target.child(name)
         if found is None:
@@ -96,13 +99,14 @@ def _fits(node: PathNode, target: PathNode) -> bool:
         if wanted is None:
             if not is_in_clear(found):
                 return False
-        elif not found.is_gone and not _fits(found, wanted):
+        elif not found.is_gone and not _fits(found, wanted, work):
             return False
     return True
 
 
-def _may_be_several(node: PathNode, target: PathNode) -> bool:
+def _may_be_several(node: PathNode, target: PathNode, work: Work) -> bool:
     """Whether a value was moved that ranges at the target rely on to be single: it may be in an array now."""
+    work.visit(1 + len(target.children))
     if node.absent:
         return False
     if target.leaf is not None:
@@ -110,7 +114,7 @@ def _may_be_several(node: PathNode, target: PathNode) -> bool:
     if node.moved:
         return target.is_ranged
     return any(
-        _may_be_several(node.children[name], below)
+        _may_be_several(node.children[name], below, work)
         for name, below in target.children.items()
         if name in node.children
     )

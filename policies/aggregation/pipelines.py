@@ -9,7 +9,7 @@ from typing import Final
 
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import PER_DATABASE, PathNode, leaves
+from sealwire.policies.file.schema import PER_DATABASE, PathNode
 from sealwire.policies.planning.arguments import (
     array_items,
     check_nested,
@@ -17,8 +17,10 @@ from sealwire.policies.planning.arguments import (
     only_element,
     operator_name,
 )
+from sealwire.policies.planning.budget import check_stages
 from sealwire.policies.planning.namespaces import foreign_namespaces
 from sealwire.policies.planning.signatures import check_arguments
+from sealwire.policies.planning.trees import each_node
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire.raw_bson import Element
 
@@ -43,7 +45,10 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
     is_written = False
     contexts = None if walk.pipelines else walk.draft.contexts
     is_stored = contexts is not None
-    for item in array_items(walk.buf, pipeline):
+    items = array_items(walk.buf, pipeline)
+    walk.draft.stages += len(items)
+    check_stages(walk.draft.stages)
+    for item in items:
         start = document_of(item, pipeline)
         stage = only_element(walk.buf, start, "a stage")
         if is_written or (stage.name in _WRITING and walk.pipelines):
@@ -79,7 +84,7 @@ def _check_databases(walk: Walk, stage: Element) -> None:
     for namespace in foreign_namespaces(walk.draft, stage, own):
         if namespace[0] == own:
             continue
-        for leaf in leaves(walk.around.tree(namespace)):
+        for leaf in each_node(walk.around.tree(namespace), walk.draft.work):
             if leaf.leaf is not None and leaf.leaf.per == PER_DATABASE:
                 raise Refusal(Reason.CONTEXT, path=leaf.path, rule=operator_name(stage))
 

@@ -21,6 +21,7 @@ from sealwire.policies.planning.arguments import (
     only_element,
     operator_name,
 )
+from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.numbers import FLAGS, is_true, whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -96,27 +97,29 @@ def plan_project_stage(walk: Walk, argument: Element) -> PathNode:
             fields.computed.append((path, assigned_value(inner, element)))
     node = walk.node
     if not fields.is_inclusion:
-        node = drop_paths(node, fields.excluded)
+        node = drop_paths(node, fields.excluded, walk.draft.work)
     else:
-        node = _including(node, fields.included if b"_id" in fields.excluded else [b"_id", *fields.included])
-    return assign_paths(node, fields.computed)
+        kept = fields.included if b"_id" in fields.excluded else [b"_id", *fields.included]
+        node = _including(node, kept, walk.draft.work)
+    return assign_paths(node, fields.computed, walk.draft.work)
 
 
-def _including(node: PathNode, paths: Iterable[bytes]) -> PathNode:
+def _including(node: PathNode, paths: Iterable[bytes], work: Work) -> PathNode:
     """The tree after all but these paths are gone. Cost: O(children + paths) a level."""
+    work.visit(1 + len(node.children))
     below = _by_first_name(paths)
     if any(map(is_transparent, below)):
         return node  # below a number lies whatever lies here
     children = {
-        name: _kept(child, below[name]) if name in below else replace(child, absent=True)
+        name: _kept(child, below[name], work) if name in below else child.as_absent()
         for name, child in node.children.items()
     }
     return replace(node, children=children)
 
 
-def _kept(node: PathNode, paths: list[bytes]) -> PathNode:
+def _kept(node: PathNode, paths: list[bytes], work: Work) -> PathNode:
     """What is left of a node of which these paths are kept; an empty one is the whole of it."""
-    return node if b"" in paths or not node.children else _including(node, paths)
+    return node if b"" in paths or not node.children else _including(node, paths, work)
 
 
 def _is_array_operator(buf: bytes, element: Element) -> bool:

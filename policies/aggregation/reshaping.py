@@ -9,6 +9,7 @@ from sealwire.policies.expressions.interpreter import infer
 from sealwire.policies.file.paths import bounded, follow, is_transparent
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import REFERENCE, is_document_literal
+from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.trees import beside, doubtful
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -36,24 +37,24 @@ def assigned_value(walk: Walk, element: Element) -> PathNode | None:
     return None if is_of_every_class(walk.buf, element) else value
 
 
-def assign_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
+def assign_path(node: PathNode, path: bytes, value: PathNode, work: Work) -> PathNode:
     """The tree after a stage has set the field at `path` to `value`; see `assign_paths`."""
-    return assign_paths(node, [(path, value)])
+    return assign_paths(node, [(path, value)], work)
 
 
-def drop_paths(node: PathNode, paths: Iterable[bytes]) -> PathNode:
+def drop_paths(node: PathNode, paths: Iterable[bytes], work: Work) -> PathNode:
     """The tree after a stage has taken these fields away; see `assign_paths`."""
-    return _changed(node, _branches(node, [(path, None) for path in paths], is_putting=False))
+    return _changed(node, _branches(node, [(path, None) for path in paths], is_putting=False), work)
 
 
-def assign_paths(node: PathNode, assignments: Iterable[Assignment]) -> PathNode:
+def assign_paths(node: PathNode, assignments: Iterable[Assignment], work: Work) -> PathNode:
     """The tree after one stage has set all these fields.
 
     A path below a covered field is refused: in plaintext there may be a document whose other parts stay, and
     what is put there in clear would lie where the policy has ciphertext. So is a path that contains another.
     Raises Refusal. Cost: O(children + parts of the paths).
     """
-    return _changed(node, _branches(node, assignments, is_putting=True))
+    return _changed(node, _branches(node, assignments, is_putting=True), work)
 
 
 def _branches(node: PathNode, assignments: Iterable[Assignment], *, is_putting: bool) -> _Branch:
@@ -79,13 +80,14 @@ def _branches(node: PathNode, assignments: Iterable[Assignment], *, is_putting: 
     return root
 
 
-def _changed(node: PathNode, branch: _Branch) -> PathNode:
+def _changed(node: PathNode, branch: _Branch, work: Work) -> PathNode:
     """The tree of a document after its fields were set."""
+    work.visit(1 + len(node.children))
     children = dict(node.children)
     is_changed = False
     for name, below in branch.below.items():
         child = node.child(name)
-        left = _assigned(child, below)
+        left = _assigned(child, below, work)
         if left is None and node.opaque and below.value is not None:
             left = NOTHING  # of the other fields nothing is known; of this one it is
         if left is child:
@@ -98,21 +100,21 @@ def _changed(node: PathNode, branch: _Branch) -> PathNode:
     return bounded(node.changed(children)) if is_changed else node
 
 
-def _assigned(child: PathNode | None, branch: _Branch) -> PathNode | None:
+def _assigned(child: PathNode | None, branch: _Branch, work: Work) -> PathNode | None:
     """What is at a name of the document after the assignments at and below it; None when it is in clear."""
     if branch.is_end:
         if branch.value is None:
-            return child and replace(child, absent=True)
+            return child and child.as_absent()
         value = branch.value
         if child is not None and (child.children or (child.opaque and value.children)):
             # of what the sub-document held, nobody knows whether the new one has it
-            value = replaced(child, value)
+            value = replaced(child, value, work)
         return value if value.covers else None
     covered = _covered(branch)
     if covered is not None:
         # below a dotted path it is known only that something is covered
         return PathNode(covered.path, opaque=True)
-    return child and _without(child, branch)
+    return child and _without(child, branch, work)
 
 
 def _covered(branch: _Branch) -> PathNode | None:
@@ -122,12 +124,13 @@ def _covered(branch: _Branch) -> PathNode | None:
     return next((found for found in map(_covered, branch.below.values()) if found is not None), None)
 
 
-def _without(node: PathNode, branch: _Branch) -> PathNode:
+def _without(node: PathNode, branch: _Branch, work: Work) -> PathNode:
     """The tree of a sub-document after values in clear were put into it, or fields taken away."""
+    work.visit(1 + len(node.children))
     children = dict(node.children)
     if node.is_gone:
         # what is put into it brings it back, but nothing of what it held
-        children = {name: replace(child, absent=True) for name, child in children.items()}
+        children = {name: child.as_absent() for name, child in children.items()}
         node = replace(node, children=children, absent=False)
     is_changed = False
     for name, below in branch.below.items():
@@ -136,9 +139,9 @@ def _without(node: PathNode, branch: _Branch) -> PathNode:
             continue
         is_changed = True
         if not below.is_end:
-            children[name] = _without(child, below)
+            children[name] = _without(child, below, work)
         elif below.value is None:
-            children[name] = replace(child, absent=True)
+            children[name] = child.as_absent()
         else:
             del children[name]
     return node.changed(children) if is_changed else node
@@ -190,15 +193,16 @@ def written_names(buf: bytes, element: Element) -> Names:
     return Names(merged, others)
 
 
-def replaced(old: PathNode, new: PathNode, known: Names = _ANY) -> PathNode:
+def replaced(old: PathNode, new: PathNode, work: Work, known: Names = _ANY) -> PathNode:
     """The tree `new` of documents that a stage has made in place of those with the tree `old`.
 
     A constant that is compared with a covered name of the old ones may be meant for what was there. Where the
     new ones have no such field it is covered, and matches nothing; where they may have one in clear it is
-    refused; where they are known to have one, the name means that. Cost: O(size of both).
+    refused; where they are known to have one, the name means that. Raises Refusal(WORK).
     """
     if not old.covers or new.leaf is not None or new.opaque:
         return new
+    work.visit(1 + len(old.children) + len(new.children) + len(known.names))
     if old.opaque:
         # any name may be one that was covered, except for those that are known now
         named = {name: new.children.get(name, NOTHING) for name in known.names}
@@ -211,14 +215,14 @@ def replaced(old: PathNode, new: PathNode, known: Names = _ANY) -> PathNode:
         if name in known.names:
             below = known.names[name]
             if below is not None and child.leaf is None and not child.opaque:
-                left = replaced(child, there or NOTHING, below)
+                left = replaced(child, there or NOTHING, work, below)
         elif known.others:
-            left = beside(there or NOTHING, child)
+            left = beside(there or NOTHING, child, work)
         elif is_numbered:
             # behind a number in a path may be a field of this name
             left = doubtful(child.path)
         else:
-            left = replace(child, absent=True)
+            left = child.as_absent()
         if left is not None and left.covers:
             children[name] = left
     return bounded(replace(new, path=new.path or old.path, children=children))

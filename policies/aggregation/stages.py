@@ -3,7 +3,6 @@
 Here are the handlers that need a few lines; grouping, joins, outputs and the like have modules of their own.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -50,7 +49,7 @@ from sealwire.policies.planning.rules import (
     refused,
     signed,
 )
-from sealwire.policies.planning.trees import OPAQUE, document_node, placed, whole_inside
+from sealwire.policies.planning.trees import OPAQUE, document_node, each_node, placed, whole_inside
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -63,7 +62,8 @@ def _match(walk: Walk, stage: Element) -> PathNode:
 
 def _add_fields(walk: Walk, stage: Element) -> PathNode:
     inner, parts = walk.parts(stage)
-    return assign_paths(walk.node, [(name, _added(inner, part)) for name, part in parts.items()])
+    added = [(name, _added(inner, part)) for name, part in parts.items()]
+    return assign_paths(walk.node, added, walk.draft.work)
 
 
 def _added(walk: Walk, element: Element) -> PathNode | None:
@@ -96,7 +96,7 @@ def _unset(walk: Walk, stage: Element) -> PathNode:
     paths = [field_path(walk.buf, name) for name in one_or_more(walk.buf, stage)]
     if not paths:
         raise Refusal(Reason.SHAPE, rule="$unset")
-    return drop_paths(walk.node, paths)
+    return drop_paths(walk.node, paths, walk.draft.work)
 
 
 def _sort(walk: Walk, stage: Element) -> PathNode:
@@ -112,7 +112,8 @@ def _unwind(walk: Walk, stage: Element) -> PathNode:
     if b"preserveNullAndEmptyArrays" in parts:
         typed(kinds.BOOL)(walk.buf, parts[b"preserveNullAndEmptyArrays"], stage)
     if b"includeArrayIndex" in parts:
-        node = assign_path(node, field_path(walk.buf, parts[b"includeArrayIndex"]), NOTHING)
+        index = field_path(walk.buf, parts[b"includeArrayIndex"])
+        node = assign_path(node, index, NOTHING, walk.draft.work)
     if target is not None and target.is_random and not target.absent:
         raise Refusal(Reason.COMPUTE, path=target.path, rule="$unwind")
     return node
@@ -131,13 +132,13 @@ def _sample(walk: Walk, stage: Element) -> PathNode:
 
 def _server_stage(walk: Walk, stage: Element) -> PathNode:
     """Stages that read no documents: nothing is known of theirs but what is in clear."""
-    return replaced(walk.node, first_documents(walk.draft, stage))
+    return replaced(walk.node, first_documents(walk.draft, stage), walk.draft.work)
 
 
 def _count(walk: Walk, stage: Element) -> PathNode:
     name = text_of(walk.buf, stage)
     check_field_name(name, stage)
-    return replaced(walk.node, NOTHING, names_of([name]))
+    return replaced(walk.node, NOTHING, walk.draft.work, names_of([name]))
 
 
 def _replace_root(walk: Walk, stage: Element) -> PathNode:
@@ -147,7 +148,7 @@ def _replace_root(walk: Walk, stage: Element) -> PathNode:
     root = infer(walk, stage)
     if root.leaf is not None or (root.opaque and not root.absent):
         raise Refusal(Reason.COMPUTE, path=root.path, rule="$replaceRoot")
-    return replaced(walk.node, root, written_names(walk.buf, stage))
+    return replaced(walk.node, root, walk.draft.work, written_names(walk.buf, stage))
 
 
 def _facet(walk: Walk, stage: Element) -> PathNode:
@@ -158,13 +159,13 @@ def _facet(walk: Walk, stage: Element) -> PathNode:
         found[name] = placed(plan_pipeline(inner, part))
     if not found:
         raise Refusal(Reason.SHAPE, rule="$facet")
-    return replaced(walk.node, document_node(found), names_of(found))
+    return replaced(walk.node, document_node(found), walk.draft.work, names_of(found))
 
 
 def _change_stream(walk: Walk, stage: Element) -> PathNode:
     """What comes before it are the documents that change; what comes behind it are the events."""
     check_options(walk.buf, stage, stage)
-    return replaced(walk.node, events_of(walk.node), EVENT_FIELDS)
+    return replaced(walk.node, events_of(walk.node), walk.draft.work, EVENT_FIELDS)
 
 
 def _split(walk: Walk, stage: Element) -> PathNode:
@@ -182,21 +183,13 @@ def _redact(walk: Walk, stage: Element) -> PathNode:
     if walk.buf.find(b"$$DESCEND", stage.start, stage.end) < 0:
         infer_plain(walk, stage)
         return node
-    whole = whole_inside(node)
+    whole = whole_inside(node, walk.draft.work)
     if whole is not None:
         raise Refusal(Reason.COMPUTE, path=whole.path, rule="$$DESCEND")
-    everywhere = dict.fromkeys(_names_of(node), replace(OPAQUE, path=node.path))
+    names = [name for each in each_node(node, walk.draft.work, behind=True) for name in each.children]
+    everywhere = dict.fromkeys(names, replace(OPAQUE, path=node.path))
     infer_plain(walk.at(PathNode(node.path, everywhere)), stage)
     return node
-
-
-def _names_of(node: PathNode) -> Iterator[bytes]:
-    """Every name that stands anywhere in a tree."""
-    for name, child in node.children.items():
-        yield name
-        yield from _names_of(child)
-    if node.behind_number is not None:
-        yield from _names_of(node.behind_number)
 
 
 def _documents(walk: Walk, stage: Element) -> PathNode:
@@ -204,7 +197,7 @@ def _documents(walk: Walk, stage: Element) -> PathNode:
     made = infer(walk, stage)
     if made.leaf is not None or made.opaque:
         raise Refusal(Reason.COMPUTE, path=made.path, rule="$documents")
-    return replaced(walk.node, made)
+    return replaced(walk.node, made, walk.draft.work)
 
 
 STAGES: Final[dict[bytes, Rule[Infer]]] = {

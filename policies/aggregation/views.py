@@ -16,6 +16,7 @@ from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import readable
+from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.surroundings import Surroundings
@@ -64,10 +65,12 @@ UNSEEN: Final = View("", b"\5\0\0\0\0")
 class ViewCatalog:
     """What the server has said of names for the command that is being planned. One for each session."""
 
-    __slots__ = ("_collections", "_open", "_policies", "_told", "_trees")
+    __slots__ = ("_collections", "_open", "_policies", "_told", "_trees", "work")
 
     def __init__(self, policies: PolicySet) -> None:
         self._policies = policies
+        self.work: Final = Work()
+        """What planning the command has taken, also before the server was asked, and for its views."""
         self._told: dict[str, View | None] = {}
         self._trees: dict[str, PathNode] = {}
         """What views yield, by name. Views that name each other twice would else be followed 2^20 times."""
@@ -102,7 +105,8 @@ class ViewCatalog:
             self._collections.add(namespace)
 
     def clear(self) -> None:
-        """The command that asked has been planned."""
+        """The command has been planned."""
+        self.work.clear()
         if self._told:
             self._told.clear()
             self._trees.clear()
@@ -151,7 +155,7 @@ class ViewCatalog:
         def covered(namespace: str) -> PathNode | None:
             return self._covered(namespace, depth + 1)
 
-        draft = Draft(view.definition, TABLES)
+        draft = Draft(view.definition, TABLES, work=self.work)
         try:
             pipeline = next(elements(view.definition, 0))
             base = covered(f"{database}.{view.on}") or NOTHING

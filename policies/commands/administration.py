@@ -107,7 +107,8 @@ def rename_collection(command: Command) -> None:
     source, target = nodes
     if source is None and target is None:
         return
-    if source is None or target is None or not same_values(source, target) or _leaves(source, named):
+    is_alike = source is not None and target is not None and same_values(source, target, command.draft.work)
+    if source is None or target is None or not is_alike or _leaves(source, named):
         path = readable(named[0] if source is not None else named[1])
         raise Refusal(Reason.NAMESPACE, path=path, rule="renameCollection")
     command.draft.reach()

@@ -35,6 +35,7 @@ from sealwire.policies.commands.sharding import SHARDING_COMMANDS
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import document_of, named_parts, printable, readable, string_of
+from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.demands import demand_definition, demand_delete, demand_role
 from sealwire.policies.planning.draft import Draft
@@ -92,6 +93,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     settler: Settler | None = None,
     refused: Refused | None = None,
     rights: Rights | None = None,
+    work: Work | None = None,
 ) -> Plan:
     """Decide what must happen to the command whose document lies at `body` in `buf`.
 
@@ -99,10 +101,11 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     empty when the command may pass as it is. `covered` knows views as well (`ViewCatalog.covered`); without
     it, what is no protected collection is read as it is. `settler` is given the edits of documents whenever
     they are many. `refused` is told of statements of a write that are refused, and the plan is for nothing
-    then. `rights` are those of the client, where the policy has roles.
+    then. `rights` are those of the client, where the policy has roles. `work` has what earlier attempts and
+    views of the same command have taken.
     Raises Refusal, BsonError, and what the three callables raise. Cost: O(elements walked).
     """
-    draft = Draft(buf, TABLES, settler)
+    draft = Draft(buf, TABLES, settler, work)
     draft.rights = rights
     arguments = draft.arguments = named_parts(buf, body)
     database = arguments.get(b"$db")
@@ -147,12 +150,17 @@ def _check_role(command: Command) -> None:
     shows what the server knows, and is not opened, needs none. Neither does ending a cursor: drivers do it
     without the comment that says the purpose.
     """
+    _check_any_role(command)
     draft = command.draft
-    if (draft.reveals or draft.others_documents) and command.name not in _WITHOUT_ROLE:
-        demand_role(draft)
     if command.name == b"dropDatabase":
         for node in command.policies.in_reach(command.database):
             demand_delete(draft, node)
+
+
+def _check_any_role(command: Command) -> None:
+    draft = command.draft
+    if (draft.reveals or draft.others_documents) and command.name not in _WITHOUT_ROLE:
+        demand_role(draft)
 
 
 def _dispatch(command: Command) -> None:
@@ -187,6 +195,7 @@ def _dispatch(command: Command) -> None:
         _unprotected(command, collection)
         return
     draft.protected = True
+    _check_any_role(command)  # before anything of a pipeline is followed
     rule = COMMANDS.get(command.name)
     if rule is None:
         raise Refusal(Reason.COMMAND, path=draft.namespace, rule=draft.command)

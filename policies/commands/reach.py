@@ -1,7 +1,6 @@
 """What a command reaches beside the collection that its first argument names, or when it names none."""
 
 from collections.abc import Iterator
-from functools import reduce
 
 from sealwire.policies.commands.command import Command
 from sealwire.policies.errors import Reason, Refusal
@@ -87,7 +86,10 @@ def watched(command: Command) -> PathNode | None:
         namespace = _chosen(command.buf, chosen, None if cluster else command.database)
         if namespace is not None:
             return policies.covered(namespace) or NOTHING
-    return reduce(either, policies.in_reach(None if cluster else command.database), NOTHING)
+    found = NOTHING
+    for tree in policies.in_reach(None if cluster else command.database):
+        found = either(found, tree, command.draft.work)
+    return found
 
 
 def _chosen(buf: bytes, stage: Element, database: str | None) -> str | None:

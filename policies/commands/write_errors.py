@@ -44,8 +44,8 @@ CODES: Final[dict[Reason, int]] = {
 }
 """The reasons that are about one statement, and the codes of their write errors.
 
-RANGE_SIZE and TOO_LARGE are not: they guard budgets of the whole command. Neither is SHAPE, because a server
-that cannot read one statement answers with an error of the command as well.
+RANGE_SIZE, TOO_LARGE and WORK are not: they guard budgets of the whole command. Neither is SHAPE, because a
+server that cannot read one statement answers with an error of the command as well.
 """
 
 MAX_STATEMENTS: Final = 100_000

@@ -8,7 +8,7 @@ from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.arguments import check_nested, named_parts, operator_name
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements, string_bytes
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
 
 Place = tuple[Walk, Element]
 """An argument, and the walk at the place where it stands."""
@@ -25,26 +25,32 @@ def arguments_of(walk: Walk, operator: Element) -> list[Place]:
 
 
 def written(walk: Walk, argument: Element) -> Place | None:
-    """A constant, without `$literal` around it; None for what the server computes. Raises BsonError.
+    """A constant, without `$literal` around it; None for what the server computes.
 
-    Cost: O(bytes).
+    Raises Refusal(SHAPE), BsonError. Cost: O(bytes) of a constant; else O(bytes) before the first operator,
+    so that operators inside each other are not read again at each level.
     """
-    check_nested(walk.buf, argument)  # bounds the depth too
     if argument.kind == kinds.OBJECT:
         inside = list(elements(walk.buf, argument.value))
         if len(inside) == 1 and inside[0].name == b"$literal":
+            check_nested(walk.buf, argument)
             return walk.inside(argument.value), inside[0]
-    return (walk, argument) if _is_written(walk.buf, argument) else None
+    if not _is_written(walk.buf, argument, 0):
+        return None
+    check_nested(walk.buf, argument)
+    return walk, argument
 
 
-def _is_written(buf: bytes, element: Element) -> bool:
+def _is_written(buf: bytes, element: Element, depth: int) -> bool:
+    if depth > MAX_DEPTH:
+        raise Refusal(Reason.SHAPE, rule="nesting")
     if element.kind == kinds.STRING:
         return buf[element.value + 4] != _DOLLAR
     if element.kind == kinds.ARRAY:
-        return all(_is_written(buf, item) for item in elements(buf, element.value))
+        return all(_is_written(buf, item, depth + 1) for item in elements(buf, element.value))
     if element.kind == kinds.OBJECT:
         return all(
-            not name.startswith(b"$") and not has_dot(name) and _is_written(buf, item)
+            not name.startswith(b"$") and not has_dot(name) and _is_written(buf, item, depth + 1)
             for name, item in named_parts(buf, element.value).items()
         )
     return True

@@ -50,7 +50,7 @@ def infer_concatenation(walk: Walk, operator: Element) -> PathNode:
         for place, array in arguments_of(walk, operator)
         if not _adds_nothing(place, array)
     ]
-    return merge(nodes)
+    return merge(nodes, walk.draft.work)
 
 
 def _adds_nothing(walk: Walk, array: Element) -> bool:
@@ -116,7 +116,7 @@ def infer_zipped(walk: Walk, operator: Element) -> PathNode:
         filling = infer(inner, parts[b"defaults"])
         for node in (filling, *nodes):
             refuse_covered(node, operator)
-    return merge(nodes)
+    return merge(nodes, walk.draft.work)
 
 
 def infer_shape(walk: Walk, operator: Element) -> PathNode:

@@ -60,14 +60,14 @@ def infer_choice(walk: Walk, operator: Element) -> PathNode:
     found = [(place, node) for place, node in found if not is_of_every_class(walk.buf, place[1])]
     covered = next((node for _, node in found if node.covers), None)
     if covered is not None and _can_join(covered):
-        alike = all(same_values(node, covered) for _, node in found if node.covers)
+        alike = all(same_values(node, covered, walk.draft.work) for _, node in found if node.covers)
         constants = [_constant_of(covered, *place) for place, node in found if not node.covers]
         joined = [place for place in constants if place is not None]
         if alike and len(joined) == len(constants):
             for inner, value in joined:
                 store(inner, value, covered)
-            return merge([node for _, node in found if node.covers])
-    return merge([node for _, node in found])
+            return merge([node for _, node in found if node.covers], walk.draft.work)
+    return merge([node for _, node in found], walk.draft.work)
 
 
 def _can_join(node: PathNode) -> bool:
@@ -143,7 +143,7 @@ def infer_equality(walk: Walk, operator: Element) -> PathNode:
             reason = Reason.RANDOM_EQUALITY if is_known else Reason.COMPUTE
             raise Refusal(reason, path=node.path, rule=rule)
     if len(covered) == 2:
-        if not same_values(*nodes):
+        if not same_values(*nodes, walk.draft.work):
             raise Refusal(Reason.COMPUTE, path=nodes[0].path, rule=rule)
         note_comparison(walk.draft, nodes[0])
         return NOTHING

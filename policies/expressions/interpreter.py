@@ -66,7 +66,7 @@ def infer(walk: Walk, element: Element) -> PathNode:
         return _reference(walk, element)
     if element.kind == kinds.ARRAY:
         inner = walk.inside(element.value)
-        return merge([infer(inner, item) for item in elements(walk.buf, element.value)])
+        return merge([infer(inner, item) for item in elements(walk.buf, element.value)], walk.draft.work)
     if element.kind != kinds.OBJECT:
         return NOTHING
     inner = walk.inside(element.value)
@@ -128,7 +128,15 @@ def infer_unknown(walk: Walk, operator: Element) -> PathNode:
 
     So nothing in it may refer to what is covered, nor be a name of it. Raises Refusal(OPERATOR).
     """
-    if _names_covered(walk, operator) or infer(walk, operator).covers:
+    draft = walk.draft
+    known = draft.unnamed
+    is_known = known is not None and known[0] is walk.node and known[1] <= operator.start < known[2]
+    if not is_known and _names_covered(walk, operator):
+        raise Refusal(Reason.OPERATOR, rule=operator_name(operator))
+    if not is_known:
+        # of operators inside this one, the same has been found out
+        draft.unnamed = (walk.node, operator.start, operator.end)
+    if infer(walk, operator).covers:
         raise Refusal(Reason.OPERATOR, rule=operator_name(operator))
     return NOTHING
 
@@ -227,7 +235,7 @@ def _check_reference(walk: Walk, element: Element, target: PathNode) -> None:
     if target.leaf is not None and cover_reference(walk, element, target, stores=True):
         return
     name, _, path = text[2:].partition(b".") if text.startswith(b"$$") else (b"ROOT", b".", text[1:])
-    if not same_values(found, target) or (name not in _DOCUMENT and target.is_ranged):
+    if not same_values(found, target, walk.draft.work) or (name not in _DOCUMENT and target.is_ranged):
         # what a variable holds may be several values
         raise computed(target, element)
     if _is_whole(target) and (name not in _DOCUMENT or has_dot(path)):
@@ -266,7 +274,7 @@ def _check_operator(walk: Walk, element: Element, target: PathNode) -> None:
     # what the operators without a check of their own yield may be an array of the class's values
     check_single(operator, target, several=True)
     found = infer(walk, element)
-    if _is_whole(target) or target.is_ranged or not same_values(found, target):
+    if _is_whole(target) or target.is_ranged or not same_values(found, target, walk.draft.work):
         raise computed(target, operator)
 
 

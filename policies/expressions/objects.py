@@ -8,6 +8,7 @@ from sealwire.policies.expressions.interpreter import check_results, computed, i
 from sealwire.policies.file.paths import has_dot, is_transparent
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import is_document_literal, operator_name
+from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.trees import OPAQUE, document_node, either, placed
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -21,7 +22,7 @@ def infer_merged(walk: Walk, operator: Element) -> PathNode:
         node = infer(place, argument)
         if node.leaf is not None or node.opaque:
             raise Refusal(Reason.COMPUTE, path=node.path, rule=operator_name(operator))
-        merged.put_over(node, _literal_names(walk.buf, argument))
+        merged.put_over(node, _literal_names(walk.buf, argument), walk.draft.work)
     return merged.node()
 
 
@@ -46,23 +47,27 @@ class _Merged:
         self._path = ""
         self._is_numbered = False
 
-    def put_over(self, node: PathNode, literal: set[bytes] | None) -> None:
+    def put_over(self, node: PathNode, literal: set[bytes] | None, work: Work) -> None:
         """Put a document's fields over the others'; `literal` names them, None where any may be there.
 
         What a document of unknown fields may have changed, another one may change without a difference. So
         only uncertain fields are looked at again. Cost: O(its fields and these), over many documents linear.
         """
         right, fields, names = node.children, self._fields, self._names
+        work.visit(1 + len(right) + (len(self._uncertain) if literal is None else 0))
         for name in sorted(right.keys() | self._uncertain if literal is None else literal):
             there = right.get(name, NOTHING)
             if names is None or name in names:
-                there = either(fields.get(name, NOTHING), there)
+                there = either(fields.get(name, NOTHING), there, work)
             fields[name] = there
         if literal is None:
             self._uncertain = set(right)
         else:
             self._uncertain |= literal
-        self._names = None if names is None or literal is None else names | literal
+        if names is None or literal is None:
+            self._names = None
+        else:
+            names |= literal
         is_numbered = node.behind_number is not None
         self._is_numbered = (
             self._is_numbered or is_numbered or any(map(is_transparent, [*right, *(literal or ())]))

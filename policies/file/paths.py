@@ -1,6 +1,5 @@
 """Follow a dotted path through the covered paths of a document, as MongoDB would follow it through arrays."""
 
-from dataclasses import replace
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
@@ -84,4 +83,4 @@ def follow(node: PathNode, path: bytes) -> PathNode | None:
         moved = moved or current.moved
     if not current.covers:
         return None
-    return replace(current, moved=True) if moved and not current.moved else current
+    return current.as_moved() if moved else current

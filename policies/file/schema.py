@@ -137,6 +137,8 @@ class PathNode:
     """
     moved: bool = False
     """Whether a stage has put this here from elsewhere: one value may have become several, in an array."""
+    _as_moved: "PathNode | None" = field(default=None, init=False, compare=False, repr=False)
+    _as_absent: "PathNode | None" = field(default=None, init=False, compare=False, repr=False)
     _by_name: dict[bytes, "PathNode"] = field(init=False, compare=False, repr=False)
     """The children once more: a compiled core finds them here without a call. Saves 6 % of an insert."""
     covers: bool = field(init=False, compare=False, repr=False)
@@ -145,6 +147,10 @@ class PathNode:
     """Whether a pipeline has changed this node or one below it, so that numbers lead elsewhere than names."""
     rearranged: bool = field(init=False, compare=False, repr=False)
     """Whether this node or one below it was moved."""
+    is_ranged: bool = field(init=False, compare=False, repr=False)
+    """Whether a class with a range lies here or below."""
+    shows: bool = field(init=False, compare=False, repr=False)
+    """Whether ciphertext can be at or below this node where it is there: nothing absent counts below it."""
     holds_random: bool = field(init=False, compare=False, repr=False)
     """Whether a value at this node can hold ciphertext that does not compare equal to itself."""
     size: int = field(init=False, compare=False, repr=False)
@@ -166,6 +172,11 @@ class PathNode:
         rearranged = self.moved or any(child.rearranged for child in below)
         object.__setattr__(self, "rearranged", rearranged)
         object.__setattr__(self, "holds_random", random and not self.absent)
+        ranged = self.leaf is not None and self.leaf.domain is not None
+        object.__setattr__(self, "is_ranged", ranged or any(child.is_ranged for child in below))
+        shown = any(child.shows and not child.absent for child in below)
+        hidden = self.behind_number is not None and self.behind_number.shows
+        object.__setattr__(self, "shows", self.leaf is not None or self.opaque or shown or hidden)
         object.__setattr__(self, "size", 1 + sum(child.size for child in below))
         object.__setattr__(self, "depth", max((1 + child.depth for child in below), default=0))
 
@@ -173,11 +184,6 @@ class PathNode:
     def is_random(self) -> bool:
         """Whether a value here is encrypted as a whole, or may be: to the server an array of it is none."""
         return self.opaque or (self.leaf is not None and self.leaf.mode is Mode.RANDOM)
-
-    @property
-    def is_ranged(self) -> bool:
-        """Whether a class with a range lies here or below. Cost: O(size)."""
-        return any(node.leaf is not None and node.leaf.domain is not None for node in leaves(self))
 
     @property
     def is_gone(self) -> bool:
@@ -192,6 +198,25 @@ class PathNode:
     def child(self, name: bytes) -> "PathNode | None":
         """The child of this name, if there is one. Cost: one look-up."""
         return self._by_name.get(name)
+
+    def as_moved(self) -> "PathNode":
+        """This node as it is once a stage has put it elsewhere: always the same one, so that walks know it.
+
+        Cost: O(children) the first time, then O(1).
+        """
+        if self.moved:
+            return self
+        if self._as_moved is None:
+            object.__setattr__(self, "_as_moved", replace(self, moved=True))
+        return self._as_moved or self
+
+    def as_absent(self) -> "PathNode":
+        """This node once a stage has taken away what was here. As `as_moved`."""
+        if self.absent:
+            return self
+        if self._as_absent is None:
+            object.__setattr__(self, "_as_absent", replace(self, absent=True))
+        return self._as_absent or self
 
     def changed(self, children: dict[bytes, "PathNode"]) -> "PathNode":
         """This node after a pipeline stage has put other fields in place of its own."""

@@ -10,28 +10,32 @@ from collections.abc import Iterator
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.draft import Draft
+from sealwire.policies.planning.trees import each_node
 from sealwire.policies.roles.access import ClassAccess
 from sealwire.policies.roles.rights import Rights
 
 
 def demand_filter(draft: Draft, node: PathNode) -> None:
-    """Values at or below a node are compared. Raises Refusal(ROLE). Cost: O(the node's size)."""
+    """Values at or below a node are compared. Raises Refusal(ROLE, WORK).
+
+    Cost: O(different nodes there), once for the same node.
+    """
     rights = draft.rights
-    if rights is not None and not all(each.filters for each in _accesses_at(rights, node)):
+    if rights is not None and not _may(draft, rights, node, "filter"):
         raise Refusal(Reason.ROLE, path=node.path, rule="filtering")
 
 
 def demand_write(draft: Draft, node: PathNode) -> None:
     """Values at or below a node are written, replaced or taken away. Raises Refusal(ROLE). Cost: as above."""
     rights = draft.rights
-    if rights is not None and not _may_write(rights, node):
+    if rights is not None and not _may(draft, rights, node, "write"):
         raise Refusal(Reason.ROLE, path=node.path, rule="writing")
 
 
 def demand_delete(draft: Draft, tree: PathNode) -> None:
     """Documents with these covered paths are deleted, and their values with them. Raises Refusal(ROLE)."""
     rights = draft.rights
-    if rights is not None and not rights.deletes and not _may_write(rights, tree):
+    if rights is not None and not rights.deletes and not _may(draft, rights, tree, "write"):
         raise Refusal(Reason.ROLE, path=tree.path or draft.namespace, rule="deleting")
 
 
@@ -42,7 +46,7 @@ def demand_definition(draft: Draft, tree: PathNode) -> None:
     to the same end. Raises Refusal(ROLE).
     """
     rights = draft.rights
-    if rights is not None and not rights.deletes and not _may_write(rights, tree):
+    if rights is not None and not rights.deletes and not _may(draft, rights, tree, "write"):
         raise Refusal(Reason.ROLE, path=tree.path or draft.namespace, rule="changing what is defined")
 
 
@@ -53,28 +57,23 @@ def demand_role(draft: Draft) -> None:
         raise Refusal(Reason.ROLE, path=draft.namespace, rule=f"{draft.command} without {rights.lacks}")
 
 
-def _may_write(rights: Rights, node: PathNode) -> bool:
-    return all(each.writes for each in _accesses_at(rights, node))
+def _may(draft: Draft, rights: Rights, node: PathNode, what: str) -> bool:
+    """Whether the client may write, or filter by, the values of all classes at and below a node."""
+    known = draft.work.known(what, node, node)
+    if known is None:
+        accesses = _accesses_at(draft, rights, node)
+        known = all(each.writes if what == "write" else each.filters for each in accesses)
+        draft.work.learn(what, node, node, known)
+    return known is True
 
 
-def _accesses_at(rights: Rights, node: PathNode) -> Iterator[ClassAccess]:
+def _accesses_at(draft: Draft, rights: Rights, node: PathNode) -> Iterator[ClassAccess]:
     """What may be done with the classes at and below a node, behind numbers too.
 
     Where nobody knows which ones are there, with every class.
-
-    A pipeline can make a tree in which a node stands many times: each is looked at once.
     """
-    seen: set[int] = set()
-    left = [node]
-    while left:
-        each = left.pop()
-        if id(each) in seen or not each.covers:
-            continue
-        seen.add(id(each))
+    for each in each_node(node, draft.work, behind=True):
         if each.leaf is not None:
             yield rights.access(each.leaf.name)
         elif each.opaque:
             yield from rights.every_access
-        left.extend(each.children.values())
-        if each.behind_number is not None:
-            left.append(each.behind_number)

@@ -5,7 +5,8 @@ from typing import final
 from mypy_extensions import mypyc_attr
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.planning.budget import Budget
+from sealwire.policies.file.schema import PathNode
+from sealwire.policies.planning.budget import Budget, Work
 from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, Settler, ValueEdit
 from sealwire.policies.planning.rules import Tables
@@ -42,15 +43,26 @@ class Draft:
         "rights",
         "settled",
         "settler",
+        "stages",
         "tables",
+        "unnamed",
+        "work",
     )
 
-    def __init__(self, buf: bytes, tables: Tables, settler: Settler | None = None) -> None:
+    def __init__(
+        self, buf: bytes, tables: Tables, settler: Settler | None = None, work: Work | None = None
+    ) -> None:
         self.buf = buf
         self.tables = tables
         self.settler = settler
         self.settled = 0
         self.budget = Budget()
+        self.work = work or Work()
+        """What its walks over trees have taken, those of views and of earlier attempts included."""
+        self.stages = 0
+        """How many stages its pipeline has, at all levels."""
+        self.unnamed: tuple[PathNode, int, int] | None = None
+        """A part of the message in which nothing reads like a path that this node covers."""
         self.arguments: dict[bytes, Element] = {}
         """The elements of the command by name."""
         self.command = ""

@@ -1,10 +1,15 @@
-"""Trees of covered paths: what two of them have in common, and how they make one."""
+"""Trees of covered paths: what two of them have in common, and how they make one.
 
-from collections.abc import Mapping
+A pipeline can make trees in which one node stands at many paths. Walks that go deeper than one level take
+`work`: each visit is counted, and what is known of the same nodes is not found out again.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from sealwire.policies.file.paths import bounded, is_transparent
 from sealwire.policies.file.schema import NOTHING, PathNode
+from sealwire.policies.planning.budget import Work
 
 OPAQUE = PathNode("", opaque=True)
 
@@ -25,44 +30,107 @@ def doubtful(path: str) -> PathNode:
     return PathNode(path, opaque=True, absent=True)
 
 
-def merge(nodes: list[PathNode]) -> PathNode:
-    """What a value is that may be any of these: one class if all agree, else opaque."""
+def each_node(
+    node: PathNode, work: Work, *, behind: bool = False, only_present: bool = False
+) -> Iterator[PathNode]:
+    """Each node of a tree once, also when it stands at several paths; `behind`: those behind numbers too.
+
+    Raises Refusal(WORK). Cost: O(its different nodes).
+    """
+    seen: set[int] = set()
+    left = [node]
+    while left:
+        each = left.pop()
+        if id(each) in seen or (only_present and each.absent):
+            continue
+        seen.add(id(each))
+        yield each
+        work.visit(len(each.children))
+        if behind and each.behind_number is not None:
+            left.append(each.behind_number)
+        left.extend(reversed(list(each.children.values())))
+
+
+def merge(nodes: list[PathNode], work: Work) -> PathNode:
+    """What a value is that may be any of these: one class if all agree, else opaque. Raises Refusal(WORK)."""
     covered = [node for node in nodes if node.covers]
     if not covered:
         return NOTHING
     first = covered[0]
-    if len(covered) == len(nodes) and all(same_values(first, node) for node in covered):
-        return first if all(_same_absence(first, node) for node in covered) else _as_present(first)
+    if len(covered) == len(nodes) and all(same_values(first, node, work) for node in covered):
+        is_alike = all(_same_absence(first, node, work) for node in covered)
+        return first if is_alike else _as_present(first, work)
     return PathNode(first.path, opaque=True, absent=all(node.absent for node in covered))
 
 
-def same_values(left: PathNode, right: PathNode) -> bool:
-    """Whether two trees hold the same classes at the same paths, those behind numbers included."""
+def same_values(left: PathNode, right: PathNode, work: Work) -> bool:
+    """Whether two trees hold the same classes at the same paths, those behind numbers included.
+
+    Raises Refusal(WORK). Cost: O(pairs of different nodes), once for the same two.
+    """
+    return _agrees(left, right, work, "values", _same_values_here)
+
+
+def _same_absence(left: PathNode, right: PathNode, work: Work) -> bool:
+    """Whether of two trees with the same values the same is absent."""
+    return _agrees(left, right, work, "absence", _same_absence_here)
+
+
+def _agrees(
+    left: PathNode, right: PathNode, work: Work, walk: str, agrees: Callable[[PathNode, PathNode, Work], bool]
+) -> bool:
     if left is right:
         return True
+    known = work.known(walk, left, right)
+    if known is None:
+        work.visit(1 + len(left.children))
+        known = agrees(left, right, work)
+        work.learn(walk, left, right, known)
+    return known is True
+
+
+def _same_values_here(left: PathNode, right: PathNode, work: Work) -> bool:
     if left.leaf != right.leaf or left.opaque != right.opaque:
         return False
     if left.children.keys() != right.children.keys():
         return False
-    if not all(same_values(node, right.children[name]) for name, node in left.children.items()):
+    if not all(same_values(node, right.children[name], work) for name, node in left.children.items()):
         return False
     if left.behind_number is None and right.behind_number is None:
         return True
-    return same_values(left.behind_number or left, right.behind_number or right)
+    return same_values(left.behind_number or left, right.behind_number or right, work)
 
 
-def _same_absence(left: PathNode, right: PathNode) -> bool:
-    """Whether of two trees with the same values the same is absent."""
-    if left is right:
-        return True
+def _same_absence_here(left: PathNode, right: PathNode, work: Work) -> bool:
     if left.absent != right.absent:
         return False
-    return all(_same_absence(node, right.children[name]) for name, node in left.children.items())
+    return all(_same_absence(node, right.children[name], work) for name, node in left.children.items())
 
 
-def _as_present(node: PathNode) -> PathNode:
+def _made(
+    left: PathNode,
+    right: PathNode,
+    work: Work,
+    walk: str,
+    make: Callable[[PathNode, PathNode, Work], PathNode],
+) -> PathNode:
+    """What a walk makes of two trees: the same tree for the same two. Raises Refusal(WORK)."""
+    known = work.known(walk, left, right)
+    if isinstance(known, PathNode):
+        return known
+    work.visit(1 + len(left.children) + (0 if left is right else len(right.children)))
+    made = make(left, right, work)
+    work.learn(walk, left, right, made)
+    return made
+
+
+def _as_present(node: PathNode, work: Work) -> PathNode:
     """The tree in which ciphertext may be wherever there is a class."""
-    children = {name: _as_present(child) for name, child in node.children.items()}
+    return _made(node, node, work, "as present", _as_present_here)
+
+
+def _as_present_here(node: PathNode, _: PathNode, work: Work) -> PathNode:
+    children = {name: _as_present(child, work) for name, child in node.children.items()}
     return replace(node, children=children, absent=False)
 
 
@@ -74,75 +142,86 @@ def placed(node: PathNode) -> PathNode:
     """
     if node.reshaped:
         return replace(OPAQUE, path=node.path)
-    return node if node.moved else replace(node, moved=True)
+    return node.as_moved()
 
 
-def present(node: PathNode) -> PathNode:
-    """The tree without what is absent: of where ciphertext can be. Cost: O(its size)."""
-    children = {name: present(child) for name, child in node.children.items() if not child.absent}
-    behind = None if node.behind_number is None else present(node.behind_number)
+def present(node: PathNode, work: Work) -> PathNode:
+    """The tree without what is absent: of where ciphertext can be. Raises Refusal(WORK)."""
+    return _made(node, node, work, "present", _present_here)
+
+
+def _present_here(node: PathNode, _: PathNode, work: Work) -> PathNode:
+    children = {name: present(child, work) for name, child in node.children.items() if not child.absent}
+    behind = None if node.behind_number is None else present(node.behind_number, work)
     left = {name: child for name, child in children.items() if child.covers}
     # with nothing there, it does not matter what a policy says of fields with a number for a name
     return replace(node, children=left, behind_number=behind if behind and behind.covers else None)
 
 
-def whole_inside(node: PathNode) -> PathNode | None:
+def whole_inside(node: PathNode, work: Work) -> PathNode | None:
     """A node at or below this one where a value may be encrypted that is, or holds, documents or arrays.
 
-    Deterministic classes hold none: these cover an array element by element. Cost: O(size).
+    Deterministic classes hold none: these cover an array element by element. Raises Refusal(WORK).
+    Cost: O(its different nodes).
     """
-    if node.absent:
-        return None
-    if node.is_random:
-        return node
-    below = [*node.children.values()]
-    if node.behind_number is not None:
-        below.append(node.behind_number)
-    return next((found for found in map(whole_inside, below) if found is not None), None)
+    found = each_node(node, work, behind=True, only_present=True)
+    return next((each for each in found if each.is_random), None)
 
 
 def is_in_clear(node: PathNode) -> bool:
-    """Whether no ciphertext can be at or below a node. Cost: O(its size)."""
-    return node.absent or not present(node).covers
+    """Whether no ciphertext can be at or below a node. Cost: O(1)."""
+    return node.absent or not node.shows
 
 
-def either(left: PathNode, right: PathNode) -> PathNode:
+def either(left: PathNode, right: PathNode, work: Work) -> PathNode:
     """The tree of documents that are of one kind or of the other.
 
-    Where the two differ, in class or in being covered at all, the result is opaque.
+    Where the two differ, in class or in being covered at all, the result is opaque. Raises Refusal(WORK).
+    Cost: O(pairs of different nodes), once for the same two.
     """
-    if same_values(left, right) and _same_absence(left, right):
-        return left if left.moved or not (left.rearranged or right.rearranged) else replace(left, moved=True)
+    if left is right:
+        return left.as_moved() if left.rearranged else left
+    return _made(left, right, work, "either", _either_here)
+
+
+def _either_here(left: PathNode, right: PathNode, work: Work) -> PathNode:
+    if same_values(left, right, work) and _same_absence(left, right, work):
+        return left.as_moved() if left.rearranged or right.rearranged else left
     if left.is_gone or right.is_gone:
-        return beside(right, left) if left.is_gone else beside(left, right)
+        return beside(right, left, work) if left.is_gone else beside(left, right, work)
     covered = left if left.covers else right
     names = left.children.keys() | right.children.keys()
     if left.leaf or right.leaf or left.opaque or right.opaque or any(map(is_transparent, names)):
         # a number may be an index in the one and a field's name in the other
         return PathNode(covered.path, opaque=True, absent=is_in_clear(left) and is_in_clear(right))
     children = {
-        name: either(left.children.get(name, NOTHING), right.children.get(name, NOTHING))
+        name: either(left.children.get(name, NOTHING), right.children.get(name, NOTHING), work)
         for name in sorted(names)
     }
     behind = None
     if left.behind_number is not None or right.behind_number is not None:
-        behind = either(left.behind_number or left, right.behind_number or right)
+        behind = either(left.behind_number or left, right.behind_number or right, work)
     moved = left.moved or right.moved
     return bounded(PathNode(covered.path, children, behind_number=behind, moved=moved))
 
 
-def beside(there: PathNode, gone: PathNode) -> PathNode:
+def beside(there: PathNode, gone: PathNode, work: Work) -> PathNode:
     """The tree `there`, where constants may also be meant for what `gone` was, of which nothing is left.
 
-    Such a constant is covered where ciphertext can be, and doubtful where values in clear can be.
+    Such a constant is covered where ciphertext can be, and doubtful where values in clear can be. Raises
+    Refusal(WORK).
     """
     if there.leaf is not None or there.opaque:
         return there
+    return _made(there, gone, work, "beside", _beside_here)
+
+
+def _beside_here(there: PathNode, gone: PathNode, work: Work) -> PathNode:
     names = there.children.keys() | gone.children.keys()
     if gone.leaf is not None or gone.opaque or any(map(is_transparent, names)):
         return PathNode(gone.path, opaque=True, absent=is_in_clear(there))
     children = dict(there.children)
     for name, child in gone.children.items():
-        children[name] = beside(there.children.get(name, NOTHING), child)
-    behind = None if there.behind_number is None else beside(there.behind_number, gone)
+        children[name] = beside(there.children.get(name, NOTHING), child, work)
+    behind = None if there.behind_number is None else beside(there.behind_number, gone, work)
     return bounded(replace(there, path=there.path or gone.path, children=children, behind_number=behind))

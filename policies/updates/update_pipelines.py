@@ -21,6 +21,7 @@ from sealwire.policies.planning.arguments import (
     operator_name,
     text_of,
 )
+from sealwire.policies.planning.budget import check_stages
 from sealwire.policies.planning.demands import demand_write
 from sealwire.policies.planning.numbers import FLAGS
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed
@@ -33,8 +34,9 @@ def plan_update_pipeline(walk: Walk, pipeline: Element) -> None:
 
     Raises Refusal, BsonError. Cost: O(elements).
     """
-    inner, starts = walk.documents(pipeline)
-    for start in starts:
+    inner, items = walk.items(pipeline)
+    check_stages(len(items))
+    for start in (document_of(item, pipeline) for item in items):
         stage = only_element(walk.buf, start, "a stage")
         rule = STAGES.get(stage.name)
         if rule is None:

@@ -159,7 +159,7 @@ def _rename(walk: Walk, operator: Element) -> None:
             raise Refusal(Reason.CONTEXT, path=covered.path, rule=operator_name(operator))
         numbered = any(map(is_transparent, (*argument.name.split(b"."), *new_path.split(b"."))))
         # a field whose name is a number may be anything that an element of an array may be
-        if source is None or target is None or not same_values(source, target) or numbered:
+        if source is None or target is None or not same_values(source, target, walk.draft.work) or numbered:
             raise Refusal(Reason.OPERATOR, path=covered.path, rule=operator_name(operator))
 
 

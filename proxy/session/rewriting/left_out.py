@@ -16,6 +16,7 @@ from sealwire.policies.commands.write_errors import CODES, STATEMENTS, RefusedSt
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.planning.arguments import named_parts
+from sealwire.policies.planning.budget import Work
 from sealwire.policies.roles.rights import Rights
 from sealwire.proxy.session.write_errors.merging import WriteErrors
 from sealwire.wire import kinds
@@ -49,6 +50,7 @@ def leave_out(  # noqa: PLR0913, PLR0917 - what planning needs
     policy: PolicySet,
     covered: Callable[[str], PathNode | None],
     rights: Rights | None = None,
+    work: Work | None = None,
 ) -> LeftOut:
     """The command without what is refused of it. Raises the refusal where it stands for all of it, and
     whatever planning raises. Cost: as planning.
@@ -74,6 +76,7 @@ def leave_out(  # noqa: PLR0913, PLR0917 - what planning needs
         covered=covered,
         refused=judged.note,
         rights=rights,
+        work=work,
     )
     if not judged.found:
         raise refusal

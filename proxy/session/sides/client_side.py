@@ -164,7 +164,7 @@ class ClientSide(Side):
         policy = conversation.shared.settings.policy
         sequences = _document_sequences(message, parsed)
         rights = conversation.entitled.rights(stated_in(message, parsed.body))
-        left_out = leave_out(refusal, message, parsed, sequences, policy, views.covered, rights)
+        left_out = leave_out(refusal, message, parsed, sequences, policy, views.covered, rights, views.work)
         command, namespace = described(message, parsed)
         reasons = Tally(each.reason.value for _, each in left_out.refused)
         effects: list[Effect] = [
@@ -234,6 +234,7 @@ class ClientSide(Side):
             conversation.views.covered,
             None if settled is None else settled.take,
             rights=rights,
+            work=conversation.views.work,
         )
         effects = [] if rights is None else judged(conversation, rights, stated, plan, opened)
         rewritten = apply_plan(plan, shared, settled, forms)

@@ -103,7 +103,8 @@ def other_names(
             return None
 
     with suppress(Refusal, BsonError):
-        plan_command(conversation.shared.settings.policy, message, body, sequences=sequences, covered=note)
+        policy, work = conversation.shared.settings.policy, conversation.views.work
+        plan_command(policy, message, body, sequences=sequences, covered=note, work=work)
     found.pop(namespace, None)
     return list(found)
 

@@ -39,6 +39,7 @@ class ViewPaths:
 
     def covered(self, namespace: str) -> PathNode | None:
         """The paths that move of what is read under a name; None when nothing does."""
+        self._catalog.work.clear()  # each view may take what a command may
         try:
             return self._catalog.covered(namespace)
         except NamespaceUnknown:

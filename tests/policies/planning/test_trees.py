@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from sealwire.policies.file.schema import NOTHING, PathNode
+from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.trees import (
     beside,
     document_node,
@@ -40,7 +41,7 @@ from tests.policies.tree_text import CLASSES, Shape, node, shown
 def test_beside_what_is_there_stays_what_constants_may_have_been_meant_for(
     there: Shape, gone: Shape, expected: str
 ) -> None:
-    assert shown(beside(node(there), node(gone))) == expected
+    assert shown(beside(node(there), node(gone), Work())) == expected
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_beside_what_is_there_stays_what_constants_may_have_been_meant_for(
     ],
 )
 def test_either_of_two_documents(left: Shape, right: Shape, expected: str) -> None:
-    assert shown(either(node(left), node(right))) == expected
+    assert shown(either(node(left), node(right), Work())) == expected
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_either_of_two_documents(left: Shape, right: Shape, expected: str) -> No
     ],
 )
 def test_a_value_that_may_be_any_of_several(shapes: list[Shape], expected: str) -> None:
-    assert shown(merge([node(shape) for shape in shapes])) == expected
+    assert shown(merge([node(shape) for shape in shapes], Work())) == expected
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_a_value_that_may_be_any_of_several(shapes: list[Shape], expected: str) 
 def test_trees_that_hold_the_same_classes_at_the_same_paths(
     left: Shape, right: Shape, expected: bool
 ) -> None:
-    assert same_values(node(left), node(right)) is expected
+    assert same_values(node(left), node(right), Work()) is expected
 
 
 @pytest.mark.parametrize(
@@ -153,8 +154,8 @@ def test_what_is_there_of_a_tree(
     shape: Shape, left: str, whole: str | None, clear: bool, elsewhere: str
 ) -> None:
     tree = node(shape)
-    assert shown(present(tree)) == left
-    assert shown(whole_inside(tree)) == str(whole)
+    assert shown(present(tree, Work())) == left
+    assert shown(whole_inside(tree, Work())) == str(whole)
     assert is_in_clear(tree) is clear
     assert shown(placed(tree)) == elsewhere
 
@@ -178,10 +179,14 @@ def test_a_document_of_fields(children: dict[str, Any], expected: str) -> None:
 
 def test_what_is_opaque_keeps_the_path_that_it_is_known_by() -> None:
     covered, clear = PathNode("p", leaf=CLASSES["k"]), PathNode("q")
-    for made in (merge([clear, covered]), either(clear, covered), either(covered, clear)):
+    for made in (
+        merge([clear, covered], Work()),
+        either(clear, covered, Work()),
+        either(covered, clear, Work()),
+    ):
         assert (made.path, made.opaque) == ("p", True)
     assert document_node({b"a": covered, b"1": clear}).path == "p"
     assert placed(PathNode("p", {b"a": covered}, behind_number=covered)).path == "p"
-    assert beside(clear, covered).path == "p"
-    assert beside(PathNode("", {b"a": covered}), PathNode("z", {b"b": covered})).path == "z"
-    assert beside(PathNode("y", {b"a": covered}), PathNode("z", {b"b": covered})).path == "y"
+    assert beside(clear, covered, Work()).path == "p"
+    assert beside(PathNode("", {b"a": covered}), PathNode("z", {b"b": covered}), Work()).path == "z"
+    assert beside(PathNode("y", {b"a": covered}), PathNode("z", {b"b": covered}), Work()).path == "y"
