@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.draft import Draft
+from sealwire.policies.planning.trees import covered_nodes
 from sealwire.policies.roles.access import ClassAccess
 from sealwire.policies.roles.rights import Rights
 
@@ -61,20 +62,9 @@ def _accesses_at(rights: Rights, node: PathNode) -> Iterator[ClassAccess]:
     """What may be done with the classes at and below a node, behind numbers too.
 
     Where nobody knows which ones are there, with every class.
-
-    A pipeline can make a tree in which a node stands many times: each is looked at once.
     """
-    seen: set[int] = set()
-    left = [node]
-    while left:
-        each = left.pop()
-        if id(each) in seen or not each.covers:
-            continue
-        seen.add(id(each))
+    for each in covered_nodes(node):
         if each.leaf is not None:
             yield rights.access(each.leaf.name)
-        elif each.opaque:
+        else:
             yield from rights.every_access
-        left.extend(each.children.values())
-        if each.behind_number is not None:
-            left.append(each.behind_number)

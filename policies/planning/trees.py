@@ -1,6 +1,6 @@
 """Trees of covered paths: what two of them have in common, and how they make one."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from sealwire.policies.file.paths import bounded, is_transparent
@@ -23,6 +23,25 @@ def document_node(
 def doubtful(path: str) -> PathNode:
     """Where a value in clear may be, or none, and where constants may be meant for what was there before."""
     return PathNode(path, opaque=True, absent=True)
+
+
+def covered_nodes(node: PathNode) -> Iterator[PathNode]:
+    """Every leaf and opaque node at or below a node, behind numbers too. Cost: O(the node's size).
+
+    A pipeline can make a tree in which a node stands many times: each is yielded once.
+    """
+    seen: set[int] = set()
+    left = [node]
+    while left:
+        each = left.pop()
+        if id(each) in seen or not each.covers:
+            continue
+        seen.add(id(each))
+        if each.leaf is not None or each.opaque:
+            yield each
+        left.extend(each.children.values())
+        if each.behind_number is not None:
+            left.append(each.behind_number)
 
 
 def merge(nodes: list[PathNode]) -> PathNode:
