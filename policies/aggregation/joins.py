@@ -24,7 +24,7 @@ from sealwire.policies.planning.arguments import (
     operator_name,
     text_of,
 )
-from sealwire.policies.planning.contexts import NO_FIELDS, Source
+from sealwire.policies.planning.contexts import NO_FIELDS, KnownContexts
 from sealwire.policies.planning.namespaces import named_namespace
 from sealwire.policies.planning.trees import OPAQUE, either, is_in_clear, placed, same_values
 from sealwire.policies.planning.values import note_comparison, note_equality
@@ -83,7 +83,7 @@ def union_with(walk: Walk, stage: Element) -> PathNode:
     return either(walk.node, foreign)
 
 
-def _foreign_tree(walk: Walk, stage: Element) -> tuple[PathNode, Source | None]:
+def _foreign_tree(walk: Walk, stage: Element) -> tuple[PathNode, KnownContexts | None]:
     """The covered paths of the collection that is read, and in which contexts its values are.
 
     Without a collection the pipeline makes the documents.
@@ -93,7 +93,7 @@ def _foreign_tree(walk: Walk, stage: Element) -> tuple[PathNode, Source | None]:
     if walk.draft.contexts is None:
         return tree, None
     is_stored = named is not None and walk.around.stored(".".join(named)) is tree
-    return tree, Source(tree, is_stored=is_stored)
+    return tree, KnownContexts(tree, is_stored=is_stored)
 
 
 def _unnamed(walk: Walk, stage: Element) -> PathNode:
@@ -102,7 +102,7 @@ def _unnamed(walk: Walk, stage: Element) -> PathNode:
     raise Refusal(Reason.SHAPE, rule=operator_name(stage))
 
 
-def _narrow_by_leading(walk: Walk, source: Source | None, pipeline: Element | None) -> None:
+def _narrow_by_leading(walk: Walk, source: KnownContexts | None, pipeline: Element | None) -> None:
     """What a pipeline begins with, before any stage that counts documents, holds for a join as well."""
     if source is None or pipeline is None or pipeline.kind != kinds.ARRAY:
         return
@@ -113,7 +113,7 @@ def _narrow_by_leading(walk: Walk, source: Source | None, pipeline: Element | No
         source.narrow(walk.buf, stage.value)
 
 
-def _yielded(walk: Walk, foreign: PathNode, pipeline: Element, source: Source | None) -> PathNode:
+def _yielded(walk: Walk, foreign: PathNode, pipeline: Element, source: KnownContexts | None) -> PathNode:
     """What a pipeline makes of the foreign documents, beside which it may have variables."""
     contexts = walk.draft.contexts
     if contexts is None or source is None:
@@ -127,7 +127,7 @@ def _yielded(walk: Walk, foreign: PathNode, pipeline: Element, source: Source | 
     return yielded
 
 
-def _take(walk: Walk, source: Source | None, *, apart: bool = False) -> None:
+def _take(walk: Walk, source: KnownContexts | None, *, apart: bool = False) -> None:
     """The foreign documents come in."""
     if walk.draft.contexts is not None and source is not None:
         walk.draft.contexts.source.take(source, apart=apart)
@@ -137,7 +137,9 @@ def _field(walk: Walk, node: PathNode, part: Element) -> PathNode:
     return follow(node, text_of(walk.buf, part)) or NOTHING
 
 
-def _check_join(walk: Walk, left: PathNode, right: PathNode, stage: Element, source: Source | None) -> None:
+def _check_join(
+    walk: Walk, left: PathNode, right: PathNode, stage: Element, source: KnownContexts | None
+) -> None:
     """Both in clear, or the same deterministic classes at the same paths, and in one context.
 
     Raises Refusal(JOIN, CONTEXT).

@@ -18,7 +18,7 @@ from sealwire.policies.planning.arguments import (
     only_element,
     operator_name,
 )
-from sealwire.policies.planning.contexts import NO_FIELDS, Source
+from sealwire.policies.planning.contexts import NO_FIELDS, KnownContexts
 from sealwire.policies.planning.namespaces import foreign_namespaces
 from sealwire.policies.planning.signatures import check_arguments
 from sealwire.policies.planning.trees import covered_nodes
@@ -74,7 +74,7 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
     return node
 
 
-def _passed(buf: bytes, source: Source, stage: Element) -> None:
+def _passed(buf: bytes, source: KnownContexts, stage: Element) -> None:
     """What is known of contexts behind a stage."""
     source.keyed = NO_FIELDS
     if stage.name not in _AS_STORED and not (stage.name == b"$unwind" and _adds_nothing(buf, stage)):

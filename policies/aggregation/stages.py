@@ -39,7 +39,7 @@ from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.filters.filters import plan_filter_argument
 from sealwire.policies.planning.arguments import is_document_literal, named_parts, one_or_more, text_of
-from sealwire.policies.planning.contexts import Source
+from sealwire.policies.planning.contexts import KnownContexts
 from sealwire.policies.planning.rules import (
     Infer,
     Rule,
@@ -156,7 +156,7 @@ def _facet(walk: Walk, stage: Element) -> PathNode:
     found: dict[bytes, PathNode] = {}
     contexts = walk.draft.contexts
     source = None if contexts is None else contexts.source
-    yielded: list[Source] = []
+    yielded: list[KnownContexts] = []
     for name, part in parts.items():
         check_field_name(name, stage)
         if contexts is not None and source is not None:

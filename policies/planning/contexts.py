@@ -59,7 +59,7 @@ class ContextUse:
 
 
 @final
-class Source:
+class KnownContexts:
     """In which contexts the values are that documents at one place of a command have, for comparing them."""
 
     __slots__ = ("fields", "is_intact", "keyed", "known")
@@ -84,9 +84,9 @@ class Source:
                 self.known.setdefault(each.leaf.name, _EACH)
                 self.fields[each.leaf.name] = field
 
-    def copied(self) -> "Source":
+    def copied(self) -> "KnownContexts":
         """The same, for stages that leave this one as it is."""
-        copy = Source(NOTHING, is_stored=self.is_intact)
+        copy = KnownContexts(NOTHING, is_stored=self.is_intact)
         copy.known, copy.fields, copy.keyed = self.known.copy(), self.fields, self.keyed
         return copy
 
@@ -99,7 +99,7 @@ class Source:
             if self.known[name] == _EACH and field in said:
                 self.known[name] = said[field]
 
-    def take(self, other: "Source", *, apart: bool = False) -> None:
+    def take(self, other: "KnownContexts", *, apart: bool = False) -> None:
         """Values of other documents come in: `apart` as documents of their own, else beside those here."""
         for name, theirs in other.known.items():
             found = None if theirs == _EACH and not apart else theirs
@@ -143,17 +143,17 @@ class Contexts:
         """Whether the server compares with the command's values later as well: then their contexts need keys
         now, or it would compare with what equals nothing."""
         self._read = (NOTHING, False)
-        self._source: Source | None = None
+        self._source: KnownContexts | None = None
 
     @property
-    def source(self) -> Source:
+    def source(self) -> KnownContexts:
         """The documents at hand. Cost: O(1), and once O(size of their tree)."""
         if self._source is None:
-            self._source = Source(self._read[0], is_stored=self._read[1])
+            self._source = KnownContexts(self._read[0], is_stored=self._read[1])
         return self._source
 
     @source.setter
-    def source(self, source: Source) -> None:
+    def source(self, source: KnownContexts) -> None:
         self._source = source
 
     def read(self, node: PathNode, *, is_stored: bool) -> None:
