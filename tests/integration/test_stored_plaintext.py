@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sealwire.proxy.server.doctor.diagnosis import Grade
+from sealwire.proxy.server.doctor.whole import examine
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.running_site import NHS, client_of, new_site
 from tests.proxy.server.site import Site, serving
@@ -43,6 +45,8 @@ def test_values_in_clear_keep_a_proxy_from_starting(site: Site, database: Databa
         assert NUMBER not in done.stdout + done.stderr
     told = json.loads(site.serve("--check", "--json").stdout)
     assert told["errors"][0]["reason"] == "plaintext-stored"
+    examined = {each.about: each for each in examine(site.write(), site.environ)}
+    assert (examined["servers"].grade, examined["servers"].reason) == (Grade.WRONG, "plaintext-stored")
     accept(site)
     with serving(site) as proxy, client_of(proxy) as client:
         assert client["clinic"]["patients"].find_one({NHS: NUMBER}) is None
