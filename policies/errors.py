@@ -112,7 +112,8 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
         ErrorCode.BAD_VALUE,
         "the class has a key for each value of another field, and here that is not known, or would change",
         "give that field in each stored document, as a string, whole number, ObjectId or binary; fix it by "
-        "equality in the same filter, of a sub-document in the same $elemMatch; and do not change it",
+        "equality in the same filter, of a sub-document in the same $elemMatch; do not change it; and "
+        "compare stored values with each other behind a $match that fixes it, or with the field in the key",
     ),
     Reason.ENVELOPE: (
         ErrorCode.BAD_VALUE,

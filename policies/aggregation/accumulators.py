@@ -13,13 +13,20 @@ from sealwire.policies.expressions.choices import infer_nothing
 from sealwire.policies.expressions.interpreter import infer, infer_number, infer_plain, infer_unknown
 from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import NOTHING, PathNode
-from sealwire.policies.planning.arguments import document_of, only_element, operator_name, text_of
+from sealwire.policies.planning.arguments import (
+    document_of,
+    is_document_literal,
+    only_element,
+    operator_name,
+    text_of,
+)
+from sealwire.policies.planning.contexts import NO_FIELDS
 from sealwire.policies.planning.rules import Infer, Rule, never, passed, refused, signed
 from sealwire.policies.planning.signatures import check_arguments
 from sealwire.policies.planning.values import tell_apart
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element
+from sealwire.wire.raw_bson import Element, elements, string_bytes
 
 
 def infer_key(walk: Walk, element: Element) -> PathNode:
@@ -27,16 +34,29 @@ def infer_key(walk: Walk, element: Element) -> PathNode:
     key = infer(walk, element)
     if not key.absent:
         # where it is, no ciphertext is there, and constants beside it were refused or covered
-        tell_apart(walk, key, operator_name(element))
+        tell_apart(walk, key, operator_name(element), fields_in_key(walk, element))
     return key
 
 
+def fields_in_key(walk: Walk, key: Element) -> frozenset[bytes]:
+    """The fields of documents that a key holds as they are: `"$field"`, by itself or beside others."""
+    if walk.draft.contexts is None:
+        return NO_FIELDS
+    parts = elements(walk.buf, key.value) if is_document_literal(walk.buf, key) else (key,)
+    texts = [string_bytes(walk.buf, part) for part in parts]
+    return frozenset(text[1:] for text in texts if text.startswith(b"$"))
+
+
 def tell_apart_by(walk: Walk, names: list[Element], rule: str) -> None:
-    """Documents are told apart by the fields of these names. Raises Refusal(RANDOM_EQUALITY, SHAPE)."""
-    for name in names:
-        found = follow(walk.node, text_of(walk.buf, name))
+    """Documents are told apart by the fields of these names.
+
+    Raises Refusal(RANDOM_EQUALITY, CONTEXT, SHAPE).
+    """
+    keyed = frozenset(text_of(walk.buf, name) for name in names)
+    for name in sorted(keyed):
+        found = follow(walk.node, name)
         if found is not None:
-            tell_apart(walk, found, rule)
+            tell_apart(walk, found, rule, keyed)
 
 
 def infer_accumulated(walk: Walk, field: Element) -> PathNode:

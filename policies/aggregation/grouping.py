@@ -8,6 +8,7 @@ from typing import Final
 
 from sealwire.policies.aggregation.accumulators import (
     apply_accumulator,
+    fields_in_key,
     infer_accumulated,
     infer_key,
     tell_apart_by,
@@ -38,6 +39,8 @@ def group(walk: Walk, stage: Element) -> PathNode:
     """`{_id: expression, field: {$accumulator: expression}}`."""
     inner, parts = walk.parts(stage)
     fields: dict[bytes, PathNode] = {}
+    if b"_id" in parts:
+        _gathered_by(walk, fields_in_key(walk, parts[b"_id"]))
     for element in parts.values():
         if element.name == b"_id":
             fields[b"_id"] = infer_key(inner, element)
@@ -45,6 +48,12 @@ def group(walk: Walk, stage: Element) -> PathNode:
             check_field_name(element.name, stage)
             fields[element.name] = infer_accumulated(inner, element)
     return replaced(walk.node, document_node(fields), walk.draft.work, names_of(fields))
+
+
+def _gathered_by(walk: Walk, keyed: frozenset[bytes]) -> None:
+    """What the stage's accumulators gather is of documents that have the same in these fields."""
+    if walk.draft.contexts is not None:
+        walk.draft.contexts.source.keyed = keyed
 
 
 def sort_by_count(walk: Walk, stage: Element) -> PathNode:
@@ -90,6 +99,7 @@ def plan_partitions(walk: Walk, parts: dict[bytes, Element]) -> None:
     """What documents are told apart by, and which fields in clear order them. Raises Refusal."""
     if b"partitionBy" in parts:
         infer_key(walk, parts[b"partitionBy"])
+        _gathered_by(walk, fields_in_key(walk, parts[b"partitionBy"]))
     if b"partitionByFields" in parts:
         names = array_items(walk.buf, parts[b"partitionByFields"])
         tell_apart_by(walk, names, "partitionByFields")

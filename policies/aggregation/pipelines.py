@@ -14,14 +14,17 @@ from sealwire.policies.planning.arguments import (
     array_items,
     check_nested,
     document_of,
+    named_parts,
     only_element,
     operator_name,
 )
 from sealwire.policies.planning.budget import check_stages
+from sealwire.policies.planning.contexts import NO_FIELDS, KnownContexts
 from sealwire.policies.planning.namespaces import foreign_namespaces
 from sealwire.policies.planning.signatures import check_arguments
 from sealwire.policies.planning.trees import each_node
 from sealwire.policies.planning.walk import Walk
+from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
 
 # mongod allows 20 pipelines inside each other (kMaxSubPipelineViewDepth), views counted.
@@ -29,6 +32,12 @@ _MAX_NESTED_PIPELINES: Final = 20
 
 _AS_STORED: Final = frozenset(b"$match $limit $skip $sample $sort".split())
 """Stages that choose documents and leave them as they are stored."""
+
+_OF_ONE: Final = _AS_STORED | frozenset(
+    b"""$project $addFields $set $unset $unwind $replaceRoot $replaceWith $redact $count $geoNear $out $merge
+    $changeStream $changeStreamSplitLargeEvent $lookup $graphLookup $unionWith""".split()
+)
+"""Stages whose documents have values of one document each; what joins bring in, these say themselves."""
 
 _WRITING: Final = frozenset({b"$out", b"$merge"})
 
@@ -43,8 +52,10 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
     inner = walk.in_pipeline(pipeline.value)
     node = walk.node
     is_written = False
-    contexts = None if walk.pipelines else walk.draft.contexts
-    is_stored = contexts is not None
+    contexts = walk.draft.contexts
+    is_stored = contexts is not None and not walk.pipelines
+    if contexts is not None and not walk.pipelines:
+        contexts.read(node, is_stored=False)
     items = array_items(walk.buf, pipeline)
     walk.draft.stages += len(items)
     check_stages(walk.draft.stages)
@@ -57,10 +68,28 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
         if contexts is not None:
             is_stored = is_stored and stage.name in _AS_STORED
             contexts.is_as_stored = is_stored
+            if stage.name == b"$match" and stage.kind == kinds.OBJECT:
+                contexts.source.narrow(walk.buf, stage.value)
         node = _plan_stage(inner.within(start, node), stage)
+        if contexts is not None:
+            _passed(walk.buf, contexts.source, stage)
     if contexts is not None:
         contexts.is_as_stored = False
     return node
+
+
+def _passed(buf: bytes, source: KnownContexts, stage: Element) -> None:
+    """What is known of contexts behind a stage."""
+    source.keyed = NO_FIELDS
+    if stage.name not in _AS_STORED and not (stage.name == b"$unwind" and _adds_nothing(buf, stage)):
+        source.is_intact = False
+    if stage.name not in _OF_ONE:
+        source.mix()
+
+
+def _adds_nothing(buf: bytes, unwind: Element) -> bool:
+    """Whether an `$unwind` puts no number into a field. Of a single value, as a context is, it leaves it."""
+    return unwind.kind != kinds.OBJECT or b"includeArrayIndex" not in named_parts(buf, unwind.value)
 
 
 def _plan_stage(walk: Walk, stage: Element) -> PathNode:

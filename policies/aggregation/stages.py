@@ -38,6 +38,7 @@ from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.filters.filters import plan_filter_argument
 from sealwire.policies.planning.arguments import is_document_literal, named_parts, one_or_more, text_of
+from sealwire.policies.planning.contexts import KnownContexts
 from sealwire.policies.planning.rules import (
     Infer,
     Rule,
@@ -154,9 +155,19 @@ def _replace_root(walk: Walk, stage: Element) -> PathNode:
 def _facet(walk: Walk, stage: Element) -> PathNode:
     inner, parts = walk.parts(stage)
     found: dict[bytes, PathNode] = {}
+    contexts = walk.draft.contexts
+    source = None if contexts is None else contexts.source
+    yielded: list[KnownContexts] = []
     for name, part in parts.items():
         check_field_name(name, stage)
+        if contexts is not None and source is not None:
+            contexts.source = source.copied()
+            yielded.append(contexts.source)
         found[name] = placed(plan_pipeline(inner, part))
+    if contexts is not None and source is not None:
+        contexts.source = source
+        for each in yielded:
+            source.take(each)
     if not found:
         raise Refusal(Reason.SHAPE, rule="$facet")
     return replaced(walk.node, document_node(found), walk.draft.work, names_of(found))

@@ -7,7 +7,7 @@ another user. A view that was made before the command came is therefore known, w
 way (ADR 23). Names that the policy declares plain are not asked about.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, final
 
 from sealwire.policies.aggregation.pipelines import plan_pipeline
@@ -17,6 +17,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import readable
 from sealwire.policies.planning.budget import Work
+from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.surroundings import Surroundings
@@ -144,7 +145,9 @@ class ViewCatalog:
                 return OPAQUE
             self._open.add(namespace)
             try:
-                tree = self._trees[namespace] = self._yielded(database, view, depth)
+                yielded = self._yielded(database, view, depth)
+                # never the very tree of a collection, which says that documents are as they are stored
+                tree = self._trees[namespace] = replace(yielded)
             finally:
                 self._open.discard(namespace)
         return tree if tree.covers else None
@@ -159,7 +162,10 @@ class ViewCatalog:
         try:
             pipeline = next(elements(view.definition, 0))
             base = covered(f"{database}.{view.on}") or NOTHING
-            around = Surroundings(covered, database)
+            around = Surroundings(covered, database, self._policies.covered)
+            if self._policies.has_contexts:
+                draft.contexts = Contexts(database, draft.work)
+                draft.contexts.read(base, is_stored=self._policies.covered(f"{database}.{view.on}") is base)
             return plan_pipeline(Walk(draft, base, (0,), Use.MATCH, around=around), pipeline)
         except (Refusal, BsonError, StopIteration):
             return OPAQUE

@@ -177,6 +177,9 @@ def _define_view(command: Command) -> None:
     else:
         on = name_in(command, viewed)
         node = NOTHING if on is None else command.reached(command.namespace(on)) or NOTHING
+        if command.draft.contexts is not None and on is not None:
+            is_stored = command.policies.covered(command.namespace(on)) is node
+            command.draft.contexts.read(node, is_stored=is_stored)
     if pipeline is None:
         _keep_pipeline(command, node)
     elif node.covers or protected_in_pipeline(command) is not None:

@@ -119,7 +119,7 @@ class Command:
     @property
     def surroundings(self) -> Surroundings:
         """What its pipelines may refer to."""
-        return Surroundings(self.reached, self.database)
+        return Surroundings(self.reached, self.database, self.policies.covered)
 
     def reached(self, namespace: str) -> PathNode | None:
         """The covered paths of a collection, a view or a collection of the server's own; None for no such.

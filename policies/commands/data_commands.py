@@ -118,6 +118,9 @@ def _distinct(command: Command, walk: Walk) -> None:
     key = command.arguments.get(b"key")
     if key is None:
         raise Refusal(Reason.SHAPE, rule="distinct")
+    query = command.arguments.get(b"query")
+    if walk.draft.contexts is not None and query is not None and query.kind == kinds.OBJECT:
+        walk.draft.contexts.source.narrow(walk.buf, query.value)
     tell_apart_by(walk, [key], "distinct")
 
 

@@ -124,7 +124,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     command.refused = refused
     draft.command = _TEXTS.get(command.name) or printable(command.name)
     if policies.has_contexts:
-        draft.contexts = Contexts(command.database)
+        draft.contexts = Contexts(command.database, draft.work)
         is_stream = command.name == b"aggregate" and first_stage(command) == b"$changeStream"
         draft.contexts.is_kept = is_stream or command.name in DEFINITION_COMMANDS or b"tailable" in arguments
     if not policies.protects_anything:

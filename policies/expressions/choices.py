@@ -32,7 +32,7 @@ from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.signatures import check_names, signature_of
 from sealwire.policies.planning.trees import merge, same_values
-from sealwire.policies.planning.values import note_comparison, store
+from sealwire.policies.planning.values import note_equality, store
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, string_bytes
@@ -145,7 +145,7 @@ def infer_equality(walk: Walk, operator: Element) -> PathNode:
     if len(covered) == 2:
         if not same_values(*nodes, walk.draft.work):
             raise Refusal(Reason.COMPUTE, path=nodes[0].path, rule=rule)
-        note_comparison(walk.draft, nodes[0])
+        note_equality(walk.draft, nodes[0], rule)
         return NOTHING
     if covered[0].leaf is None:
         # a document in an expression is computed field by field

@@ -14,7 +14,7 @@ from sealwire.policies.expressions.interpreter import infer, infer_number
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import operator_name
 from sealwire.policies.planning.rules import Infer
-from sealwire.policies.planning.values import note_comparison
+from sealwire.policies.planning.values import note_equality
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -47,7 +47,7 @@ def _compare(compared: _Compared, operator: Element) -> PathNode:
         reason = Reason.RANDOM_EQUALITY if covered.leaf else Reason.COMPUTE
         raise Refusal(reason, path=covered.path, rule=rule)
     for (walk, argument), node in compared:
-        note_comparison(walk.draft, covered)
+        note_equality(walk.draft, covered, rule)
         if not node.covers:
             match_constant(walk, argument, covered, rule)
         elif node.leaf != covered.leaf:

@@ -115,14 +115,14 @@ def _field_class(name: str, node: Node) -> FieldClass:
     if not _CLASS_NAME.fullmatch(name):
         hint = "letters, digits, _ - . and at most 63 characters"
         complaints.add(node.error(f"'{name}' is not a class name", hint))
-    entries = node.entries(["mode"], ["type", "range", "key"], complaints)
+    entries = node.entries(["mode"], ["type", "range", "key", "accept_plaintext"], complaints)
     mode: Mode | None = None
     with complaints.gathered():
         mode = Mode(entries["mode"].choice([mode.value for mode in Mode])) if "mode" in entries else None
     value_type: ValueType | None = None
     domain: RangeDomain | None = None
     if mode is Mode.RANDOM:
-        for key in ("type", "range"):
+        for key in ("type", "range", "accept_plaintext"):
             if key in entries:
                 complaints.add(entries[key].error(f"a random class has no {key}", f"remove `{key}`"))
     else:
@@ -135,8 +135,11 @@ def _field_class(name: str, node: Node) -> FieldClass:
                 entries["key"].error("a class with a range has one key", "remove `key`, or `range`")
             )
     per = complaints.read(lambda: _per(entries), None)
+    accepts = complaints.read(
+        lambda: "accept_plaintext" in entries and entries["accept_plaintext"].boolean(), False
+    )
     complaints.check()  # raises where there is no mode
-    return FieldClass(name, mode or Mode.RANDOM, value_type, domain, per)
+    return FieldClass(name, mode or Mode.RANDOM, value_type, domain, per, accepts)
 
 
 def _value_type(node: Node, entries: Mapping[str, Node], *, is_needed: bool) -> ValueType | None:

@@ -91,6 +91,8 @@ class FieldClass:
     """What each context is, where each has a key of its own: the path of a field of the same document that
     is stored in clear, behind BESIDE one of the same sub-document, or PER_DATABASE. None: the class has one
     key."""
+    accepts_plaintext: bool = field(default=False, compare=False)
+    """Whether values may be stored in clear that no filter finds: the operator knows of them."""
 
     kind: int = field(init=False, compare=False, repr=False)
     """The BSON type of `value_type`; 0, which no value has, without one."""

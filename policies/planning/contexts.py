@@ -14,6 +14,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import is_transparent, parts_of
 from sealwire.policies.file.schema import (
     BESIDE,
+    NOTHING,
     PER_DATABASE,
     ContextField,
     FieldClass,
@@ -23,6 +24,8 @@ from sealwire.policies.file.schema import (
     context_fields,
 )
 from sealwire.policies.planning.arguments import array_items, document_of, is_operator_document
+from sealwire.policies.planning.budget import Work
+from sealwire.policies.planning.trees import each_node
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
 
@@ -33,6 +36,9 @@ _DATABASE_KIND: Final = b"$"
 
 NO_FIELDS: Final[frozenset[bytes]] = frozenset()
 _NOTHING_FIXED: Final[dict[ContextField, bytes]] = {}
+
+_EACH: Final = b""
+"""In place of a context: each document has one, which all its values of the class are in."""
 
 
 @final
@@ -54,12 +60,83 @@ class ContextUse:
 
 
 @final
+class KnownContexts:
+    """In which contexts the values are that documents at one place of a command have, for comparing them."""
+
+    __slots__ = ("fields", "is_intact", "keyed", "known")
+
+    def __init__(self, *, is_stored: bool) -> None:
+        self.known: dict[str, bytes | None] = {}
+        """By class: the one context of all its values, _EACH, or None where a document may have several."""
+        self.fields: dict[str, bytes] = {}
+        """By class: the field of the whole document that says its context."""
+        self.is_intact = is_stored
+        """Whether these fields are as they are stored."""
+        self.keyed = NO_FIELDS
+        """Fields by which the documents are told apart that are gathered just now."""
+
+    @classmethod
+    def behind(cls, node: PathNode, work: Work, *, is_stored: bool) -> "KnownContexts":
+        """What is known of documents with this tree. Raises Refusal(WORK). Cost: O(its different nodes)."""
+        found = cls(is_stored=is_stored)
+        for each in each_node(node, work, behind=True):
+            per = None if each.leaf is None else each.leaf.per
+            if each.leaf is None or per is None or per == PER_DATABASE:
+                continue
+            place, field = context_field(per, each.path)
+            if place or not is_stored:
+                found.known[each.leaf.name] = None
+            else:
+                found.known.setdefault(each.leaf.name, _EACH)
+                found.fields[each.leaf.name] = field
+        return found
+
+    def copied(self) -> "KnownContexts":
+        """The same, for stages that leave this one as it is."""
+        copy = KnownContexts(is_stored=self.is_intact)
+        copy.known, copy.fields, copy.keyed = self.known.copy(), self.fields, self.keyed
+        return copy
+
+    def narrow(self, buf: bytes, start: int) -> None:
+        """Only what the filter at `start` lets through is read. Raises and costs as `fixed_in_filter`."""
+        if not self.is_intact or not self.fields:
+            return
+        said = fixed_in_filter(buf, start, frozenset(self.fields.values()))
+        for name, field in self.fields.items():
+            if self.known[name] == _EACH and field in said:
+                self.known[name] = said[field]
+
+    def take(self, other: "KnownContexts", *, apart: bool = False) -> None:
+        """Values of other documents come in: `apart` as documents of their own, else beside those here."""
+        for name, theirs in other.known.items():
+            found = None if theirs == _EACH and not apart else theirs
+            self.known[name] = found if self.known.get(name, found) == found else None
+
+    def mix(self) -> None:
+        """Each document may have values of several from here on."""
+        for name, context in self.known.items():
+            if context == _EACH:
+                self.known[name] = None
+
+
+@final
 class Contexts:
     """What is known of contexts while a command is planned. One for each draft."""
 
-    __slots__ = ("database", "elements", "fields", "fixed", "is_as_stored", "is_kept")
+    __slots__ = (
+        "_read",
+        "_source",
+        "_work",
+        "database",
+        "elements",
+        "fields",
+        "fixed",
+        "is_as_stored",
+        "is_kept",
+    )
 
-    def __init__(self, database: str) -> None:
+    def __init__(self, database: str, work: Work) -> None:
+        self._work = work
         self.database = database
         """The one whose documents are spoken of."""
         self.fields: dict[str, frozenset[bytes]] = {}
@@ -74,12 +151,32 @@ class Contexts:
         self.is_kept = False
         """Whether the server compares with the command's values later as well: then their contexts need keys
         now, or it would compare with what equals nothing."""
+        self._read = (NOTHING, False)
+        self._source: KnownContexts | None = None
+
+    @property
+    def source(self) -> KnownContexts:
+        """The documents at hand. Cost: O(1), and once O(size of their tree)."""
+        if self._source is None:
+            self._source = KnownContexts.behind(self._read[0], self._work, is_stored=self._read[1])
+        return self._source
+
+    @source.setter
+    def source(self, source: KnownContexts) -> None:
+        self._source = source
+
+    def read(self, node: PathNode, *, is_stored: bool) -> None:
+        """What follows reads documents with this tree, which is no longer that of stored ones, or is."""
+        if self._read[0] is not node or is_stored:
+            self._read = (node, is_stored)
+            self._source = None
 
     def over(self, namespace: str, node: PathNode) -> None:
         """The command, or what follows of it, is about stored documents of a collection."""
         self.database = namespace.partition(".")[0]
         self.fields = context_fields(node)
         self.fixed = _NOTHING_FIXED
+        self.read(node, is_stored=True)
 
     def over_several(self) -> None:
         """What follows is about collections of several databases at once."""
@@ -91,14 +188,44 @@ class Contexts:
         is_stored = is_stored or self.is_kept
         per = field_class.per or b""
         if per == PER_DATABASE:
-            if not self.database or belongs_to_server(f"{self.database}.x"):
-                raise Refusal(Reason.CONTEXT, path=node.path, rule="in no database of its own")
+            self._check_database(node)
             return ContextUse(database_context(self.database), is_stored)
         found = self.fixed.get(context_field(per, node.path))
         if found is None or (not self.is_as_stored and per.startswith(BESIDE)):
             # what has been computed may come from another place than its tree says
             raise unfixed(per, node)
         return ContextUse(found, is_stored)
+
+    def _check_database(self, node: PathNode) -> None:
+        if not self.database or belongs_to_server(f"{self.database}.x"):
+            raise Refusal(Reason.CONTEXT, path=node.path, rule="in no database of its own")
+
+    def check_equality(self, node: PathNode, rule: str, keyed: frozenset[bytes] | None) -> bool:
+        """Values at a node are compared with each other: those of one class have to be in one context.
+
+        Equal ones of two contexts have different ciphertext. Within a document (`keyed` is None) it is that
+        document's; across documents it is fixed before, or `keyed`, the fields by which they are told apart
+        as well, has the one that says it. Returns whether that rests on a comparison of contexts, which a
+        collation would widen. Raises Refusal(CONTEXT). Cost: O(the node's size)
+        """
+        is_compared = False
+        for each in each_node(node, self._work, behind=True):
+            per = None if each.leaf is None or each.absent else each.leaf.per
+            if per is None or each.leaf is None:
+                continue
+            if per == PER_DATABASE:
+                self._check_database(each)
+                continue
+            source = self.source
+            name = each.leaf.name
+            found = source.known.get(name)
+            is_one = found is not None
+            if keyed is not None and found == _EACH:
+                is_one = source.is_intact and source.fields[name] in keyed | source.keyed
+            if not is_one:
+                raise unfixed(per, each, f"{rule} ")
+            is_compared = is_compared or keyed is not None or found != _EACH
+        return is_compared
 
     def holds(self, place: str) -> bool:
         """Whether each sub-document at a place says contexts, or has them fixed, for itself."""
@@ -144,9 +271,10 @@ class Contexts:
         return any(value[0] == kinds.STRING for value in fixed)
 
 
-def unfixed(path: bytes, node: PathNode) -> Refusal:
+def unfixed(path: bytes, node: PathNode, what: str = "") -> Refusal:
     """The refusal of a value whose context is not known."""
-    return Refusal(Reason.CONTEXT, path=node.path, rule=f"without '{path.decode('utf-8', 'replace')}'")
+    rule = f"{what}without '{path.decode('utf-8', 'replace')}'"
+    return Refusal(Reason.CONTEXT, path=node.path, rule=rule)
 
 
 def database_context(database: str) -> bytes:

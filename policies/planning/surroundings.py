@@ -48,6 +48,11 @@ class ForeignNames:
             yield namespace
 
 
+def _nothing(namespace: str) -> PathNode | None:
+    del namespace
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """The collections and views that a command can name, and the database in which it runs."""
@@ -55,6 +60,9 @@ class Surroundings:
     covered: Callable[[str], PathNode | None]
     """The covered paths of what is read under a name, of a collection or a view; None when nothing is."""
     database: str
+    stored: Callable[[str], PathNode | None] = _nothing
+    """The same of a collection by the policy alone. What is read under a name is stored as it is there if
+    both are the very same tree."""
 
     def tree(self, namespace: Namespace) -> PathNode:
         """The covered paths of a collection that a stage names; empty when it is not protected."""
@@ -64,11 +72,6 @@ class Surroundings:
         """The first of some namespaces that is protected."""
         names = (".".join(namespace) for namespace in namespaces)
         return next((name for name in names if self.covered(name) is not None), None)
-
-
-def _nothing(namespace: str) -> PathNode | None:
-    del namespace
-    return None
 
 
 NO_SURROUNDINGS: Final = Surroundings(_nothing, "")

@@ -136,12 +136,26 @@ def note_comparison(draft: Draft, node: PathNode) -> None:
         draft.compares = True
 
 
-def tell_apart(walk: Walk, node: PathNode, rule: str) -> None:
-    """Note that values at a node are told apart by equality. Raises Refusal(RANDOM_EQUALITY)."""
+def note_equality(draft: Draft, node: PathNode, rule: str, keyed: frozenset[bytes] | None = None) -> None:
+    """Note that stored values at a node are compared with each other, and not with constants.
+
+    Within a document, or across documents with `keyed`: see `Contexts.check_equality`. Raises
+    Refusal(ROLE, CONTEXT).
+    """
+    note_comparison(draft, node)
+    if draft.contexts is not None and draft.contexts.check_equality(node, rule, keyed):
+        draft.compares = True
+
+
+def tell_apart(walk: Walk, node: PathNode, rule: str, keyed: frozenset[bytes]) -> None:
+    """Note that documents are told apart by the values at a node, and by the fields `keyed`.
+
+    Raises Refusal(RANDOM_EQUALITY, ROLE, CONTEXT).
+    """
     if node.holds_random:
         raise Refusal(Reason.RANDOM_EQUALITY, path=node.path, rule=rule)
     if node.covers:
-        note_comparison(walk.draft, node)
+        note_equality(walk.draft, node, rule, keyed)
 
 
 def in_array(walk: Walk, array: Element) -> Walk:

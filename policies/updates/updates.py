@@ -26,7 +26,7 @@ from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.plan import FormPlace, Use
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.planning.trees import same_values
-from sealwire.policies.planning.values import match, put, tell_apart
+from sealwire.policies.planning.values import match, note_comparison, put
 from sealwire.policies.planning.walk import Walk
 from sealwire.policies.updates.paths import arrays_in, identifiers_of, plan_array_filters, target_of
 from sealwire.policies.updates.update_pipelines import plan_update_pipeline
@@ -167,7 +167,9 @@ def _push(walk: Walk, operator: Element, argument: Element) -> None:
     """The value that is added, or the `$each` values and the modifiers beside them."""
     if operator.name == b"$addToSet":
         # an element with random ciphertext equals no stored one: the set would grow duplicates
-        tell_apart(walk, walk.node, "$addToSet")
+        if walk.node.holds_random:
+            raise Refusal(Reason.RANDOM_EQUALITY, path=walk.node.path, rule="$addToSet")
+        note_comparison(walk.draft, walk.node)
     walk = walk.in_arrays(1)
     if not _has_each(walk.buf, operator, argument):
         plan_value(walk, argument, walk.node)

@@ -18,6 +18,7 @@ class StartReason(Enum):
     KEYRING_INCOMPLETE = "keyring-incomplete"
     MEMBER_WITHOUT_LISTENER = "member-without-listener"
     ACCESS_CONTROL_MISSING = "access-control-missing"
+    PLAINTEXT_STORED = "plaintext-stored"
     UPSTREAM_UNRESOLVED = "upstream-unresolved"
     UPSTREAM_REFUSED = "upstream-refused"
     UPSTREAM_TIMEOUT = "upstream-timeout"
@@ -68,6 +69,10 @@ class TopologyProblem(ServerError):
 
 class AccessProblem(ServerError):
     """The server asks for no login, and the configuration says that it does."""
+
+
+class PlaintextStored(ServerError):
+    """A class is encrypted, and the server still has values of it in clear."""
 
 
 class ListenProblem(ServerError):

@@ -101,7 +101,7 @@ def _explained(upstream: Upstream) -> Iterator[None]:
 async def _access_of(probe: "ProbeProtocol", limits: Limits) -> AccessControl | None:
     """What the server says to a command that needs a login. Raises nothing: hello was answered before."""
     try:
-        reply = _document_of(await probe.ask(_NEEDS_LOGIN, limits.connect_s))
+        reply = document_of(await probe.ask(_NEEDS_LOGIN, limits.connect_s))
     except (OSError, ProtocolError, bson.errors.BSONError, ValueError):  # TimeoutError is an OSError
         return None
     if reply.get("ok") == 1:
@@ -169,14 +169,15 @@ class ProbeProtocol(asyncio.Protocol):
         self._transport.close()
 
 
-def _document_of(message: bytes) -> dict[str, Any]:
+def document_of(message: bytes) -> dict[str, Any]:
+    """The body of a message. Raises ProtocolError, BSONError."""
     body = parse_op_msg(message).body
     length = int.from_bytes(message[body : body + 4], "little")
     return bson.decode(message[body : body + length])
 
 
 def _read_hello(message: bytes) -> Hello:
-    reply = _document_of(message)
+    reply = document_of(message)
     if reply.get("ok") != 1:
         raise ValueError
     lists = [reply.get(name, []) for name in ("hosts", "passives", "arbiters")]

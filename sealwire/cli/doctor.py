@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from sealwire.cli.exit_codes import EX_NO, described, exit_code
-from sealwire.cli.options.common import config_option, json_option
+from sealwire.cli.options.common import config_option, json_option, server_uri_option
 from sealwire.cli.output import print_json
 from sealwire.proxy.server.doctor.diagnosis import Diagnosis, Grade
 from sealwire.proxy.server.doctor.whole import examine
@@ -18,8 +18,9 @@ from sealwire.proxy.server.doctor.whole import examine
 
 @click.command(name="doctor")
 @config_option("The configuration to look at, with all that it names.")
+@server_uri_option
 @json_option
-def doctor(config_path: Path, as_json: bool) -> None:
+def doctor(config_path: Path, uri_file: Path | None, as_json: bool) -> None:
     """Look at this host and at a configuration, and say what to do.
 
     Run it as the proxy's user and with the environment of its unit. It goes on where `serve --check` ends
@@ -40,7 +41,7 @@ def doctor(config_path: Path, as_json: bool) -> None:
     logging.disable()  # everything that would be logged is a diagnosis
     found: list[Diagnosis] = []
     try:
-        found.extend(examine(config_path, os.environ))
+        found.extend(examine(config_path, os.environ, uri_file))
     except Exception as error:
         code = exit_code(error)
         if as_json and code is not None:

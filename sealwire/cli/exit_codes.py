@@ -60,6 +60,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     server.KeyringIncomplete: EX_DATAERR,
     server.TopologyProblem: EX_CONFIG,
     server.AccessProblem: EX_CONFIG,
+    server.PlaintextStored: EX_CONFIG,
     server.TracesUnavailable: EX_CONFIG,
     server.ListenProblem: EX_OSERR,
     server.UpstreamUnavailable: EX_UNAVAILABLE,

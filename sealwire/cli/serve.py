@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sealwire.cli.fatal import fatal_as_logged, is_json
-from sealwire.cli.options.common import config_option, json_option
+from sealwire.cli.options.common import config_option, json_option, server_uri_option
 from sealwire.cli.serve_check import check_start, show_finding
 from sealwire.files.errors import SourceError
 from sealwire.proxy.server.config.reader import load_config, reload_config
@@ -28,9 +28,10 @@ from sealwire.proxy.session.session import Session
 @click.command(name="serve")
 @config_option("The configuration file; docs/configuration.md explains its keys.")
 @click.option("--check", is_flag=True, help="Validate everything, ask the servers, bind nothing, and exit.")
+@server_uri_option
 @json_option
 @click.option("--worker", "number", type=int, hidden=True, help="For the supervisor: run as this worker.")
-def command(config_path: Path, check: bool, as_json: bool, number: int | None) -> None:
+def command(config_path: Path, check: bool, uri_file: Path | None, as_json: bool, number: int | None) -> None:
     """Run the proxy.
 
     \b
@@ -52,12 +53,15 @@ def command(config_path: Path, check: bool, as_json: bool, number: int | None) -
       sealwire serve --config /etc/sealwire/sealwire.yaml
       sealwire serve --check
       sealwire serve --check --json
+      sealwire serve --check --uri-file server.uri
       SEALWIRE_LOG_LEVEL=debug sealwire serve
     """
+    if uri_file is not None and not check:
+        raise click.UsageError("--uri-file is for --check; a proxy looks with frontier.uri_file")
     if as_json and not check:
         raise click.UsageError("--json is about what --check finds")
     if check:
-        check_start(config_path, _read_watch, as_json=as_json)
+        check_start(config_path, _read_watch, uri_file, as_json=as_json)
         return
     with fatal_as_logged(config_path, os.environ, worker=number):
         _serve(config_path, number)

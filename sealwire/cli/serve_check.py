@@ -18,7 +18,9 @@ from sealwire.proxy.server.workers import checking
 from sealwire.proxy.server.workers.start import load
 
 
-def check_start(config_path: Path, watch: WatchReader, *, as_json: bool) -> None:
+def check_start(
+    config_path: Path, watch: WatchReader, uri_file: Path | None = None, *, as_json: bool
+) -> None:
     """Say what `serve` would warn of, then `ok` or the error that would end it.
 
     Warnings are on standard error, so that `ok` stands alone. For programs there is one document on standard
@@ -35,7 +37,8 @@ def check_start(config_path: Path, watch: WatchReader, *, as_json: bool) -> None
     try:
         config = load_telling(config_path, os.environ, tell)
         configure(config.log_level, config.log_format)
-        tell(checking.check(load(config, partial(reload_config, config_path, os.environ), watch=watch)))
+        loaded = load(config, partial(reload_config, config_path, os.environ), watch=watch)
+        tell(checking.check(loaded, uri_file))
     except Exception as error:
         code = exit_code(error)
         if as_json and code is not None:

@@ -19,8 +19,10 @@ from sealwire.proxy.server.workers.start import Loaded, load
 _FIRST = "look at it again when what is wrong above is mended"
 
 
-def examine(path: Path, environ: Mapping[str, str]) -> Iterator[Diagnosis]:
+def examine(path: Path, environ: Mapping[str, str], uri_file: Path | None = None) -> Iterator[Diagnosis]:
     """The host, then the configuration at `path` and all that it names, the servers last.
+
+    `uri_file` names a user who may look for plaintext that is stored.
 
     Raises nothing that a start ends with. Cost: that of a start; each server is connected to once.
     """
@@ -45,7 +47,7 @@ def examine(path: Path, environ: Mapping[str, str]) -> Iterator[Diagnosis]:
     yield from look_at_ports(config)
     yield from look_at_room(config)
     yield from _look_at_audit(config.audit)
-    yield from _look_at_parts(config, environ)
+    yield from _look_at_parts(config, environ, uri_file)
 
 
 def _look_at_audit(settings: AuditSettings | None) -> Sequence[Diagnosis]:
@@ -63,7 +65,7 @@ def _look_at_audit(settings: AuditSettings | None) -> Sequence[Diagnosis]:
     return tried("audit log", look)
 
 
-def _look_at_parts(config: Config, environ: Mapping[str, str]) -> Iterator[Diagnosis]:
+def _look_at_parts(config: Config, environ: Mapping[str, str], uri_file: Path | None) -> Iterator[Diagnosis]:
     """Policy and certificates, each by itself, then the keys, which need them, then the servers."""
     parts = [
         *tried("policy", lambda: f"{len(read_policy(config.policy).rules.classes)} classes"),
@@ -84,7 +86,7 @@ def _look_at_parts(config: Config, environ: Mapping[str, str]) -> Iterator[Diagn
 
     yield from tried("keys", keys)
     if loaded:
-        yield from _look_at_servers(loaded[0])
+        yield from _look_at_servers(loaded[0], uri_file)
     else:
         yield unseen("servers", _FIRST)
 
@@ -93,7 +95,7 @@ def _tls_text(not_after: object) -> str:
     return "none named" if not_after is None else f"good until {not_after}"
 
 
-def _look_at_servers(loaded: Loaded) -> Iterator[Diagnosis]:
+def _look_at_servers(loaded: Loaded, uri_file: Path | None) -> Iterator[Diagnosis]:
     """What `serve --check` finds. Whether the audit log can be written has been said."""
     config = loaded.config
     seeds = [] if config.discovery is None else [str(config.discovery.seeds)]
@@ -102,7 +104,7 @@ def _look_at_servers(loaded: Loaded) -> Iterator[Diagnosis]:
     found: list[Finding] = []
 
     def servers() -> str:
-        found.extend(check(replace(loaded, config=replace(config, audit=None))))
+        found.extend(check(replace(loaded, config=replace(config, audit=None)), uri_file))
         return f"{where}: answer {secured}" if config.probe else f"{where}: not asked, as upstream.probe says"
 
     yield from tried("servers", servers)

@@ -63,7 +63,7 @@ from sealwire.proxy.server.workers.open_files import allow_connections
 from sealwire.proxy.server.workers.own_audit import open_audit
 from sealwire.proxy.server.workers.pulse import Pulse
 from sealwire.proxy.server.workers.reload import Reload, ReloadRefused, Renewed, note_refused
-from sealwire.proxy.server.workers.start import Loaded, Probed, make_upstreams, probe
+from sealwire.proxy.server.workers.start import Loaded, Probed, probe_data
 from sealwire.proxy.server.workers.worker_channel import Seat
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.shared import Shared
@@ -142,7 +142,7 @@ class Proxy:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._loop_exception)
         config = await self.members.find(self.config, self._loaded.upstream.context)
-        self._probed = await probe(config, make_upstreams(config, self._loaded.upstream))
+        self._probed = await probe_data(config, self._loaded)
         audit, self._writer = await open_audit(config, self._seat, self.metrics, self._audit_has_room)
         try:
             keys = KeyFeed(
@@ -208,7 +208,8 @@ class Proxy:
         await self.ready.wait()
         services = self.services
         try:
-            renewed = await Reload(self._loaded.reread, services.keys, self.metrics).renew(self.config)
+            reload = Reload(self._loaded.reread, services.keys, self.metrics, self._loaded.frontier_uri)
+            renewed = await reload.renew(self.config, self.policy)
             await self.members.require_usable(renewed.config, renewed.upstream.context)
         except (SourceError, ServerError, ReloadRefused) as error:
             self.metrics.reloads.labels("failed").inc()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import uvloop
 
@@ -11,20 +12,23 @@ from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.discovery.monitor import find_once
 from sealwire.proxy.server.findings import Finding, findings, plaintext_findings
 from sealwire.proxy.server.frontiers.reading import HINTS, Loss, unfollowed
+from sealwire.proxy.server.frontiers.store import read_uri
 from sealwire.proxy.server.observability.audit import command_audit
 from sealwire.proxy.server.workers.announce import certificate_findings, role_findings
 from sealwire.proxy.server.workers.open_files import open_file_findings
-from sealwire.proxy.server.workers.start import Loaded, Probed, key_findings, make_upstreams, probe
+from sealwire.proxy.server.workers.start import Loaded, Probed, key_findings, probe_data
 
 
-def check(loaded: Loaded) -> Iterator[Finding]:
+def check(loaded: Loaded, uri_file: Path | None = None) -> Iterator[Finding]:
     """What `serve` would warn of: first what files tell, then what the servers say. Nothing is bound.
 
     What shows only while a proxy runs is not among it: a frontier that cannot be followed, plaintext that is
-    met. What `findings.load_telling` tells is not repeated. Raises ServerError; AuditError and KeysError for
-    what the section `audit` names; then what was found before has been given.
+    met. What `findings.load_telling` tells is not repeated. `uri_file` has a user who may look for plaintext
+    that is stored. Raises ServerError; AuditError and KeysError for what the section `audit` names; then what
+    was found before has been given.
     """
     config = loaded.config
+    uri = None if uri_file is None else read_uri(uri_file)
     yield from plaintext_findings(config)
     yield from key_findings(loaded)
     yield from loaded.identities.findings
@@ -40,7 +44,7 @@ def check(loaded: Loaded) -> Iterator[Finding]:
 
     async def ask() -> tuple[Config, tuple[Finding, ...], Probed]:
         found, of_members = await find_once(config, loaded.upstream.context)
-        return found, of_members, await probe(found, make_upstreams(found, loaded.upstream))
+        return found, of_members, await probe_data(found, loaded, uri)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         found, of_members, probed = runner.run(ask())

@@ -22,6 +22,7 @@ from sealwire.proxy.server.identities import NO_LOADED_IDENTITIES, LoadedIdentit
 from sealwire.proxy.server.key_feed import Freshness, KeyFeed
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.stored_plaintext import stored_findings
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side, upstream_side
 from sealwire.proxy.server.workers.start import (
     ReadConfig,
@@ -69,13 +70,15 @@ class Renewed:
 class Reload:
     """Reads everything again for one proxy; `renew` does it once."""
 
-    def __init__(self, reread: ReadConfig, keys: KeyFeed, metrics: Metrics) -> None:
+    def __init__(self, reread: ReadConfig, keys: KeyFeed, metrics: Metrics, uri: str | None) -> None:
+        """`uri` is that of frontier.uri_file."""
+        self._uri = uri
         self._reread = reread
         self._keys = keys
         self._metrics = metrics
 
-    async def renew(self, now: Config) -> Renewed:
-        """What is to count in place of what `now` describes.
+    async def renew(self, now: Config, policy: PolicyFile) -> Renewed:
+        """What is to count in place of what `now` describes, and of `policy`.
 
         Raises: SourceError, ServerError, ReloadRefused
         Cost:   one load of the keyring; up to two seconds after another one
@@ -83,11 +86,19 @@ class Reload:
         read, renewed = await asyncio.to_thread(self._read, now)
         await self._check_keys(renewed)
         findings = await _ask_servers(now, renewed)
+        if renewed.policy.sha256 != policy.sha256:
+            findings = (*findings, *await self._look_for_plaintext(renewed))
         if await asyncio.to_thread(self._is_different, read, renewed):
             raise ReloadRefused(
                 "configuration or policy changed while they were read", "reload again once they are written"
             )
         return replace(renewed, findings=findings)
+
+    async def _look_for_plaintext(self, renewed: Renewed) -> list[Finding]:
+        """Raises PlaintextStored: certificates do not wait for that, a policy does."""
+        config, rules = renewed.config, renewed.policy.rules
+        upstreams = make_upstreams(config, renewed.upstream)
+        return await stored_findings(config, rules, self._keys.keyring, upstreams, self._uri)
 
     def _read(self, now: Config) -> tuple[Config, Renewed]:
         read = self._reread()

@@ -28,6 +28,7 @@ from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.traces import require_library
 from sealwire.proxy.server.page.panels import WatchReader
 from sealwire.proxy.server.probe import Hello, ask_hello
+from sealwire.proxy.server.stored_plaintext import stored_findings
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side, upstream_side
 from sealwire.proxy.server.topology import topologies
 from sealwire.proxy.server.upstream import Upstream
@@ -240,3 +241,16 @@ async def probe(config: Config, upstreams: Sequence[Upstream]) -> Probed:
     found += compare_access(config.access_control, (hello.access for hello in hellos))
     told = [] if config.discovery is not None else topologies(config.members, hellos)
     return Probed(tuple(told), tuple(found))
+
+
+async def probe_data(config: Config, loaded: Loaded, uri: str | None = None) -> Probed:
+    """As `probe`, and whether plaintext is stored where the policy has ciphertext.
+
+    `uri` is whom to ask as, in place of frontier.uri_file. Raises PlaintextStored, and what `probe` raises.
+    """
+    upstreams = make_upstreams(config, loaded.upstream)
+    probed = await probe(config, upstreams)
+    asked = uri or loaded.frontier_uri
+    rules, keyring = loaded.policy.rules, loaded.first.keyring
+    found = await stored_findings(config, rules, keyring, upstreams, asked)
+    return replace(probed, findings=(*probed.findings, *found))

@@ -16,6 +16,11 @@ PRESENT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
+server_uri_option = click.option(
+    "--uri-file",
+    type=PATH,
+    help="A file with a connection string to the server itself, to look for stored plaintext as its user.",
+)
 yes_option = click.option("--yes", is_flag=True, help="Do not ask before changing the server.")
 
 

@@ -11,6 +11,8 @@ from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.aggregation.views import NamespaceUnknown, View, ViewCatalog
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet
+from sealwire.policies.planning.budget import Work
+from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.surroundings import Surroundings
@@ -32,6 +34,7 @@ class ViewPaths:
 
     def __init__(self, policies: PolicySet, database: str, views: Mapping[str, tuple[str, Pipeline]]) -> None:
         """`policies` cover what moves and nothing else; `views` are all of the database, by name."""
+        self._policies = policies
         self._database = database
         self._catalog = ViewCatalog(policies)
         for name, (on, pipeline) in views.items():
@@ -58,12 +61,23 @@ class ViewPaths:
             for stage in leading
         ]
         rest = list(pipeline[len(leading) :])
-        what = self._lost(base, rest, was_clear=way.change.was_clear)
+        contexts = self._contexts(on, base, leading) if self._policies.has_contexts else None
+        what = self._lost(base, rest, contexts, was_clear=way.change.was_clear)
         if what:
             way.lose("", what)
         return [*out, *rest]
 
-    def _lost(self, base: PathNode, rest: Pipeline, *, was_clear: bool) -> str:
+    def _contexts(self, on: str, base: PathNode, leading: Pipeline) -> Contexts:
+        """In which contexts the values are behind the leading stages."""
+        contexts = Contexts(self._database, Work())
+        is_stored = self._policies.covered(f"{self._database}.{on}") is base
+        contexts.read(base, is_stored=is_stored and not any("$unwind" in stage for stage in leading))
+        for stage in leading:
+            if "$match" in stage:
+                contexts.source.narrow(bson.encode(stage["$match"]), 0)
+        return contexts
+
+    def _lost(self, base: PathNode, rest: Pipeline, contexts: Contexts | None, *, was_clear: bool) -> str:
         """Why stages that stay as they are lose their meaning; empty where they keep it."""
         if not rest:
             return ""
@@ -71,7 +85,8 @@ class ViewPaths:
             return "a constant behind its leading stages" if _holds_envelope(rest) else ""
         encoded = bson.encode({"pipeline": rest})
         draft = Draft(encoded, TABLES)
-        around = Surroundings(self.covered, self._database)
+        draft.contexts = contexts
+        around = Surroundings(self.covered, self._database, self._policies.covered)
         try:
             plan_pipeline(Walk(draft, base, (0,), Use.MATCH, around=around), next(elements(encoded, 0)))
         except Refusal as refusal:

@@ -220,14 +220,6 @@ def test_a_pipeline_that_may_have_changed_it_is_refused(pipeline: list[Any]) -> 
     assert refusal_of(command, POLICY).reason is Reason.CONTEXT
 
 
-def test_values_of_a_class_are_grouped_and_joined_as_before() -> None:
-    pipeline = [
-        {"$lookup": {"from": "people", "localField": "ssn", "foreignField": "ssn", "as": "same"}},
-        {"$group": {"_id": "$ssn", "n": {"$sum": 1}}},
-    ]
-    assert contexts({"aggregate": "people", "pipeline": pipeline, "cursor": {}}) == []
-
-
 def test_a_unique_index_names_the_field_as_well() -> None:
     def made(key: dict[str, int]) -> Command:
         return {"createIndexes": "people", "indexes": [{"key": key, "name": "i", "unique": True}]}

@@ -26,6 +26,8 @@ pytestmark = pytest.mark.integration
 Document = dict[str, Any]
 
 WIDER = POLICY + b"    phone: nhs_number\n"
+ACCEPTED = WIDER.replace(b"type: string}", b"type: string, accept_plaintext: true}")
+"""The same, where values of the field may be stored in clear."""
 WITH_NOTES = POLICY.replace(b"collections:", b"  notes: {mode: random}\ncollections:") + b"    notes: notes\n"
 ELSEWHERE = POLICY.replace(b"clinic.patients", b"clinic.doctors")
 REFUSED = "reload refused, nothing changed"
@@ -82,10 +84,11 @@ def test_a_new_field_is_ciphertext_from_the_reload_on(site: Site, raw: Collectio
     with serving(site) as proxy, connect(proxy) as client:
         patients = client.clinic.patients
         patients.insert_one({"_id": 1, "nhs_number": "1", "phone": "0151"})
-        assert reload(site, proxy, WIDER)["event"] == LOADED
+        assert reload(site, proxy, WIDER)["event"] == REFUSED
+        assert reload(site, proxy, ACCEPTED)["event"] == LOADED
         patients.insert_one({"_id": 2, "nhs_number": "2", "phone": "0152"})
         assert patients.find_one({"phone": "0152"}, {"_id": 0, "phone": 1}) == {"phone": "0152"}
-        assert readiness(proxy)["policy"] == shown(WIDER)
+        assert readiness(proxy)["policy"] == shown(ACCEPTED)
     stored = {document["_id"]: document["phone"] for document in raw.find()}
     assert stored[1] == "0151"
     assert isinstance(stored[2], Binary)

@@ -189,7 +189,7 @@ def test_check_validates_everything_and_binds_nothing(site: Site) -> None:
         site.config["listen"]["address"] = f"{LOOPBACK}:{taken.getsockname()[1]}"
         done = site.serve("--check")
     assert done.returncode == 0
-    assert done.stderr.count("warning") == 1  # the side without TLS
+    assert done.stderr.count("warning") == 2  # the side without TLS, and that nobody may look for plaintext
     assert done.stdout.startswith("ok")
     server_down(site)
     assert site.serve("--check").returncode == 69

@@ -1,12 +1,18 @@
 """Definitions are widened before a move and narrowed after it, whatever ends a step; and go back."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from sealwire.sidecars.migration.definitions.constants import ClassChange
+from sealwire.policies.file.schema import PathNode, PolicySet
+from sealwire.sidecars.migration.definitions.constants import ClassChange, Width
 from sealwire.sidecars.migration.definitions.conversions import Conversions
 from sealwire.sidecars.migration.definitions.judging import WIDE_PREFIX, Judgement
 from sealwire.sidecars.migration.definitions.records import MemoryRecords, opened, sealed
+from sealwire.sidecars.migration.definitions.schemas import Way
 from sealwire.sidecars.migration.definitions.server import Definition, DefinitionKind
+from sealwire.sidecars.migration.definitions.views import ViewPaths
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from tests.sidecars.migration.definitions.samples import (
     CIPHER,
@@ -16,6 +22,7 @@ from tests.sidecars.migration.definitions.samples import (
     KEYRING,
     MOVED,
     MOVED_NOTES,
+    NAME,
     PATIENTS,
     RESEALING,
     SHOWING,
@@ -223,3 +230,24 @@ def test_forms_are_kept_sealed_and_only_their_key_opens_them() -> None:
     assert opened(document, KEYRING) == forms
     assert opened({**document, "_id": "another"}, KEYRING) is None
     assert opened({**document, "version": 9}, KEYRING) is None
+
+
+@pytest.mark.parametrize(
+    ("stages", "is_lost"),
+    [
+        ([{"$group": {"_id": "$name"}}], True),
+        ([{"$match": {"ward": {"$gt": 5}}}, {"$group": {"_id": "$name"}}], True),
+        ([{"$unwind": {"path": "$x", "includeArrayIndex": "ward"}}, {"$sortByCount": "$name"}], True),
+        ([{"$match": {"ward": 5}}, {"$group": {"_id": "$name"}}], False),
+        ([{"$sort": {"x": 1}}, {"$group": {"_id": {"w": "$ward", "n": "$name"}}}], False),
+    ],
+    ids=repr,
+)
+def test_a_view_that_compares_values_of_several_contexts_is_lost(
+    stages: list[dict[str, Any]], is_lost: bool
+) -> None:
+    name = replace(NAME, per=b"ward")
+    policies = PolicySet({"name": name}, {PATIENTS: PathNode("", {b"name": PathNode("name", leaf=name)})})
+    paths, way = ViewPaths(policies, "clinic", {}), Way(ENCRYPTING, Width.NEW)
+    paths.converted("patients", stages, way)
+    assert bool(way.lost) == is_lost
