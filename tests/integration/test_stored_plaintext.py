@@ -1,6 +1,7 @@
 """A database that holds plaintext already, and a policy whose class begins encrypted: refused, or said."""
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -58,6 +59,19 @@ def test_a_database_with_ciphertext_only_is_served_again(site: Site, database: D
     with serving(site) as proxy, client_of(proxy) as client:
         assert "stored plaintext was not looked for" not in proxy.events
         assert client["clinic"]["patients"].count_documents({NHS: NUMBER}) == 1
+
+
+def test_a_worker_is_replaced_whatever_was_stored_past_the_proxy(
+    site: Site, database: DatabaseProcess
+) -> None:
+    site.config["workers"] = 2
+    with serving(site) as proxy:
+        fill(database)
+        pid = proxy.process.pid
+        victim = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
+        os.kill(int(victim), signal.SIGKILL)
+        assert "worker ready" in (line["event"] for line in proxy.said)
+        assert proxy.process.poll() is None
 
 
 def test_a_user_of_the_operator_looks_where_the_proxy_has_none(site: Site, database: DatabaseProcess) -> None:

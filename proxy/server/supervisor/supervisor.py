@@ -102,6 +102,8 @@ class Supervisor:
         self._reloads = OneAtATime(self._reload, "reload")
         self._processes = WorkerProcesses(command)
         self._roster = Roster(config.workers, config.limits.drain_s)
+        self._seated: set[int] = set()
+        """The numbers of workers that were ready once."""
         self._health = JointHealth(Health(beat_at=time.monotonic()))
         self._ports = MemberPorts(self._use_members, self._processes.tell_all)
         self._asked = AskedWorkers(lambda: tuple(self._health.workers), self._processes.tell)
@@ -265,7 +267,8 @@ class Supervisor:
         def seat() -> Seat:
             ports = self._ports
             members = ports.members if ports.are_followed else ()
-            return Seat(number, self._config.workers, ports.numeric, ring, members, ports.left_out)
+            again = number in self._seated
+            return Seat(number, self._config.workers, ports.numeric, ring, members, ports.left_out, again)
 
         return await self._processes.start(number, ring, seat)
 
@@ -305,6 +308,7 @@ class Supervisor:
             down=beat.down,
         )
         if beat.phase is Phase.READY:
+            self._seated.add(number)
             self._carry_out(self._roster.became_ready(number, now_s))
 
     def _worker_ended(self, number: int, code: int) -> None:

@@ -142,7 +142,8 @@ class Proxy:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._loop_exception)
         config = await self.members.find(self.config, self._loaded.upstream.context)
-        self._probed = await probe_data(config, self._loaded)
+        is_successor = self._seat is not None and self._seat.is_successor
+        self._probed = await probe_data(config, self._loaded, is_asked=not is_successor)
         audit, self._writer = await open_audit(config, self._seat, self.metrics, self._audit_has_room)
         try:
             keys = KeyFeed(

@@ -243,13 +243,17 @@ async def probe(config: Config, upstreams: Sequence[Upstream]) -> Probed:
     return Probed(tuple(told), tuple(found))
 
 
-async def probe_data(config: Config, loaded: Loaded, uri: str | None = None) -> Probed:
-    """As `probe`, and whether plaintext is stored where the policy has ciphertext.
+async def probe_data(
+    config: Config, loaded: Loaded, uri: str | None = None, *, is_asked: bool = True
+) -> Probed:
+    """As `probe`, and if it `is_asked` whether plaintext is stored where the policy has ciphertext.
 
     `uri` is whom to ask as, in place of frontier.uri_file. Raises PlaintextStored, and what `probe` raises.
     """
     upstreams = make_upstreams(config, loaded.upstream)
     probed = await probe(config, upstreams)
+    if not is_asked:
+        return probed
     asked = uri or loaded.frontier_uri
     rules, keyring = loaded.policy.rules, loaded.first.keyring
     found = await stored_findings(config, rules, keyring, upstreams, asked)

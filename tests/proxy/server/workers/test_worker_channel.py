@@ -44,6 +44,7 @@ messages = st.one_of(
         st.integers(),
         st.lists(st.lists(addresses).map(tuple)).map(tuple),
         left_out=st.lists(addresses).map(tuple),
+        is_successor=st.booleans(),
     ),
     st.builds(
         Members,
