@@ -24,6 +24,8 @@ class _Branch:
 
     value: PathNode | None = None
     is_end: bool = False
+    puts: bool = False
+    """Whether any of it is a value other than null or nothing."""
     below: dict[bytes, "_Branch"] = field(default_factory=dict)
 
 
@@ -73,6 +75,7 @@ def _branches(node: PathNode, assignments: Iterable[Assignment], *, is_putting: 
             if branch.is_end:
                 raise Refusal(Reason.SHAPE, path=node.path, rule="a path below another of the same stage")
             branch = branch.below.setdefault(part, _Branch())
+            branch.puts = branch.puts or value is not None
         if branch.is_end or branch.below:
             raise Refusal(Reason.SHAPE, path=node.path, rule="a path above another of the same stage")
         branch.is_end, branch.value = True, value
@@ -81,6 +84,7 @@ def _branches(node: PathNode, assignments: Iterable[Assignment], *, is_putting: 
 
 def _changed(node: PathNode, branch: _Branch) -> PathNode:
     """The tree of a document after its fields were set."""
+    node = _mixed_below(node, branch)
     children = dict(node.children)
     is_changed = False
     for name, below in branch.below.items():
@@ -98,6 +102,18 @@ def _changed(node: PathNode, branch: _Branch) -> PathNode:
     return bounded(node.changed(children)) if is_changed else node
 
 
+def _mixed_below(node: PathNode, branch: _Branch) -> PathNode:
+    """The same tree, where nothing is pure into which a value is put. Paths lead in it where they led."""
+    mixed: dict[bytes, PathNode] = {}
+    for name, below in branch.below.items():
+        child = node.child(name)
+        if child is not None and below.puts and not below.is_end:
+            changed = _mixed_below(child.mixed(), below)
+            if changed is not child:
+                mixed[name] = changed
+    return replace(node, children={**node.children, **mixed}) if mixed else node
+
+
 def _assigned(child: PathNode | None, branch: _Branch) -> PathNode | None:
     """What is at a name of the document after the assignments at and below it; None when it is in clear."""
     if branch.is_end:
@@ -110,9 +126,24 @@ def _assigned(child: PathNode | None, branch: _Branch) -> PathNode | None:
         return value if value.covers else None
     covered = _covered(branch)
     if covered is not None:
-        # below a dotted path it is known only that something is covered
-        return PathNode(covered.path, opaque=True)
+        # below a dotted path it is known only that something is covered, and by its names where that is
+        return PathNode(covered.path, opaque=True, within=_opened(child, branch))
     return child and _without(child, branch)
+
+
+def _opened(child: PathNode | None, branch: _Branch) -> PathNode | None:
+    """The tree for opening of a sub-document after the assignments below it; None when it is not known."""
+    if child is not None and child.absent:
+        child = None
+    if child is not None and child.opaque:
+        return None
+    children = {} if child is None else dict(child.children)
+    for name, below in branch.below.items():
+        there = children.pop(name, None)
+        value = below.value if below.is_end else _opened(there, below)
+        if value is not None:
+            children[name] = value
+    return PathNode("" if child is None else child.path, children)
 
 
 def _covered(branch: _Branch) -> PathNode | None:

@@ -246,11 +246,15 @@ def _find_and_modify(command: Command, walk: Walk) -> None:
     _plan_statement(walk, command.arguments, _FIND_AND_MODIFY)
 
 
+def _pipeline(walk: Walk, argument: Element) -> None:
+    walk.draft.yields = plan_pipeline(walk, argument)
+
+
 _AGGREGATE: Final = {
     **GENERIC,
     **plain_arguments("aggregate cursor explain allowDiskUse bypassDocumentValidation"),
     b"hint": hint,
-    b"pipeline": plan_pipeline,
+    b"pipeline": _pipeline,
     b"collation": collation,
     b"let": constants,
 }

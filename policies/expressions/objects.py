@@ -107,8 +107,8 @@ def infer_pairs(walk: Walk, operator: Element) -> PathNode:
         raise Refusal(Reason.COMPUTE, path=node.path, rule="$objectToArray")
     if not node.covers:
         return NOTHING
-    value = replace(OPAQUE, path=node.path)
-    return PathNode(node.path, {b"v": value})
+    value = replace(OPAQUE, path=node.path, pure=node.pure)
+    return PathNode(node.path, {b"v": value}, pure=node.pure)
 
 
 def infer_from_pairs(walk: Walk, operator: Element) -> PathNode:
@@ -120,4 +120,4 @@ def infer_from_pairs(walk: Walk, operator: Element) -> PathNode:
     if node.leaf is not None or node.opaque or b"k" in node.children:
         # a name that is ciphertext no document can have
         raise Refusal(Reason.COMPUTE, path=node.path, rule="$arrayToObject")
-    return replace(OPAQUE, path=node.path)
+    return replace(OPAQUE, path=node.path, pure=node.pure)

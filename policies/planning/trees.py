@@ -16,7 +16,8 @@ def document_node(
     covered = {name: node for name, node in children.items() if node.covers}
     if covered and (is_numbered or any(name.isdigit() for name in children)):
         # in a path this number would be an index, and lead past the field
-        return replace(OPAQUE, path=next(iter(covered.values())).path)
+        path = next(iter(covered.values())).path
+        return PathNode(path, opaque=True, within=bounded(PathNode(path, covered)))
     return bounded(PathNode(path, covered)) if covered else NOTHING
 
 
@@ -32,6 +33,7 @@ def merge(nodes: list[PathNode]) -> PathNode:
         return NOTHING
     first = covered[0]
     if len(covered) == len(nodes) and all(same_values(first, node) for node in covered):
+        first = _as_pure_as(first, covered[1:])
         return first if all(_same_absence(first, node) for node in covered) else _as_present(first)
     return PathNode(first.path, opaque=True, absent=all(node.absent for node in covered))
 
@@ -60,6 +62,14 @@ def _same_absence(left: PathNode, right: PathNode) -> bool:
     return all(_same_absence(node, right.children[name]) for name, node in left.children.items())
 
 
+def _as_pure_as(node: PathNode, others: list[PathNode]) -> PathNode:
+    """A node that may be any of these, which have the same values. Cost: O(size)."""
+    if all(other is node or (node.pure and other.pure) for other in others):
+        return node
+    children = {name: _as_pure_as(child, [NOTHING]) for name, child in node.children.items()}
+    return replace(node, children=children, pure=False, within=None)
+
+
 def _as_present(node: PathNode) -> PathNode:
     """The tree in which ciphertext may be wherever there is a class."""
     children = {name: _as_present(child) for name, child in node.children.items()}
@@ -73,7 +83,7 @@ def placed(node: PathNode) -> PathNode:
     lead to different things: it is opaque there.
     """
     if node.reshaped:
-        return replace(OPAQUE, path=node.path)
+        return PathNode(node.path, opaque=True, pure=node.pure, within=node.within or node)
     return node if node.moved else replace(node, moved=True)
 
 
@@ -112,6 +122,7 @@ def either(left: PathNode, right: PathNode) -> PathNode:
     Where the two differ, in class or in being covered at all, the result is opaque.
     """
     if same_values(left, right) and _same_absence(left, right):
+        left = _as_pure_as(left, [right])
         return left if left.moved or not (left.rearranged or right.rearranged) else replace(left, moved=True)
     if left.is_gone or right.is_gone:
         return beside(right, left) if left.is_gone else beside(left, right)

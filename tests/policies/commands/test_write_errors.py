@@ -119,7 +119,7 @@ def test_no_server_takes_more_statements() -> None:
 def test_budgets_shapes_and_other_names_are_about_the_command() -> None:
     about_commands = {
         *(Reason.SHAPE, Reason.ENVELOPE, Reason.TOO_LARGE, Reason.RANGE_SIZE, Reason.NAMESPACE),
-        *(Reason.UNSEEN, Reason.COMMAND, Reason.OPCODE, Reason.TARGET, Reason.JOIN),
+        *(Reason.UNSEEN, Reason.COMMAND, Reason.OPCODE, Reason.TARGET, Reason.JOIN, Reason.MIXED),
     }
     assert about_commands == set(Reason) - CODES.keys()
     assert CODES[Reason.TYPE] == CODES[Reason.GRID] == 121
