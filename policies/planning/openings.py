@@ -43,7 +43,7 @@ def openings_of(tree: PathNode) -> Openings:
 
 
 def opening_of(node: PathNode, *, is_unknown: bool = False) -> Openings:
-    """The same for values at one path; with `is_unknown`, what is not known is not opened, and not refused."""
+    """The same for values at one path; with `is_unknown`, what is not known stays closed instead."""
     if node.absent or not node.covers:
         return CLOSED
     if node.pure or node.leaf is not None:
