@@ -51,6 +51,8 @@ def request_for(  # noqa: PLR0913, PLR0917 - what a command is, and what became 
     marks = opened is Opened.BY_MARK or (plan.reveals and settings.policy.covered(plan.namespace) is None)
     if plan.opens is not None:
         opens = plan.opens
+    elif opened is Opened.BY_NAME:
+        opens = conversation.shared.at_paths.of_get_more(plan.buf, body)
     marks = marks or opens is not None
     if settings.reveal is Reveal.EVERYWHERE:
         reveals, marks, opens = True, False, None

@@ -177,6 +177,8 @@ class ServerSide(Side):
         if request.errors is not None:
             message = request.errors.merge(message, parsed.body)
             parsed = parse_op_msg(message)
+        if request.opens is not None:
+            shared.at_paths.note(message, parsed.body, request.opens)
         if request.marks:
             class_name = shared.settings.policy.class_names[0]
             message = cursors.mark(message, parsed.body, shared.keyring, class_name, request.opens)

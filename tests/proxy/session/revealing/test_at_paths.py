@@ -167,6 +167,19 @@ def test_nobody_changes_the_paths_of_a_cursor(change: Any) -> None:
     play.finish()
 
 
+def test_a_protected_name_without_the_mark_opens_no_more() -> None:
+    play, collection = joined("patients")
+    assert collection.startswith("patients.$sealwire.")
+    more = command({"getMore": Int64(CURSOR), "collection": "patients", "$db": "clinic"}, 2)
+    play >> client(more) << to_server(more)
+    (answer, *_) = play.session.server_data(
+        batch("nextBatch", "clinic.patients", is_opened=False, response_to=2)
+    )
+    assert isinstance(answer, ToClient)
+    (document,) = body_of(answer.data)["cursor"]["nextBatch"]
+    assert document == {"copied": SEALED, "z": [{"nhs_number": SEALED}]}
+
+
 def test_a_mark_says_where_replies_are_opened() -> None:
     _, collection = joined("copy")
     message = command({"getMore": Int64(CURSOR), "collection": collection, "$db": "clinic"})
