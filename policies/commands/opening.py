@@ -32,7 +32,12 @@ def settle_openings(command: Command, node: PathNode) -> None:
     """
     draft = command.draft
     tree = draft.yields or node
-    if not draft.reveals or draft.others or (tree.pure and not draft.makes_unknown):
+    if (
+        draft.opens is not None
+        or not draft.reveals
+        or draft.others
+        or (tree.pure and not draft.makes_unknown)
+    ):
         return
     name = command.name
     if name == b"aggregate":

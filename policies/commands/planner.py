@@ -202,7 +202,7 @@ def _dispatch(command: Command) -> None:
         draft.contexts.over(namespace, node)
     rule.handler(command, command.over(node))
     draft.check_collation(node.path)
-    if draft.reveals and (draft.yields is not None or draft.makes_unknown or not node.pure):
+    if draft.makes_unknown or not node.pure:
         settle_openings(command, node)
 
 
@@ -303,7 +303,6 @@ def _without_collection(command: Command) -> None:
         node = NOTHING
     if node is not None:
         aggregate(command, command.over(node))
-        settle_openings(command, node)
 
 
 def _check_sequences(command: Command) -> None:

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.arguments import written
+from sealwire.policies.expressions.arguments import converts_plainly, written
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.arguments import document_of, is_document_literal, named_parts, printable
 from sealwire.policies.planning.plan import Use
@@ -72,7 +72,7 @@ def _reads_document(buf: bytes, element: Element, depth: int) -> bool:
     return False
 
 
-_MAKING_BYTES: Final = frozenset(b"$convert $function $accumulator".split())
+_JAVASCRIPT: Final = frozenset({b"$function", b"$accumulator"})
 
 
 def _makes_unknown(walk: Walk, element: Element) -> bool:
@@ -84,7 +84,8 @@ def _makes_unknown(walk: Walk, element: Element) -> bool:
         return False
     return any(
         (item.name.startswith(b"$") and item.name not in walk.draft.tables.operators)
-        or item.name in _MAKING_BYTES
+        or item.name in _JAVASCRIPT
+        or (item.name == b"$convert" and not converts_plainly(walk, item))
         or (item.name != b"$literal" and _makes_unknown(walk, item))
         for item in elements(walk.buf, element.value)
     )

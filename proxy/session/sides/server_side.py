@@ -28,7 +28,7 @@ from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import has_more_to_come, is_plain
 from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
-from sealwire.proxy.session.revealing.reveal import OpenEnvelope, context_keys_in
+from sealwire.proxy.session.revealing.reveal import OpenEnvelope, context_keys_in, reveal
 from sealwire.proxy.session.sides import ask_users, certificate_login, look_up, on_record
 from sealwire.proxy.session.sides.entitlement import opener_for, reveal_for, shown_reply
 from sealwire.proxy.session.sides.handshake_replies import handshake_reply, hello_reply
@@ -177,9 +177,9 @@ class ServerSide(Side):
         if request.errors is not None:
             message = request.errors.merge(message, parsed.body)
             parsed = parse_op_msg(message)
-        if request.opens is not None:
-            shared.at_paths.note(message, parsed.body, request.opens)
         if request.marks:
+            if request.opens is not None:
+                shared.at_paths.note(message, parsed.body, request.opens)
             class_name = shared.settings.policy.class_names[0]
             message = cursors.mark(message, parsed.body, shared.keyring, class_name, request.opens)
             parsed = parse_op_msg(message)
@@ -189,6 +189,8 @@ class ServerSide(Side):
             revealed, opened = shown_reply(self._conversation, request, message, parsed)
         elif message.find(MARKER) < 0:
             return message, 0
+        elif request.opens is None:
+            revealed, opened = reveal(message, parsed, shared.open_envelope)
         else:
             revealed, opened = reveal_for(shared, request, message, parsed, shared.open_envelope)
         if opened and request.command in duplicates.COMMANDS:

@@ -315,3 +315,13 @@ def test_events_without_their_namespace_are_refused(stage: Stage) -> None:
 def test_events_of_one_protected_collection_are_opened_everywhere() -> None:
     for on, chosen in (("patients", []), (1, [{"$match": {"ns.coll": "patients"}}])):
         assert opened(STREAM, *chosen, {"$set": {"x": 1}}, on=on) is None
+
+
+@pytest.mark.parametrize("value", [{"$unheardOf": "U1cB"}, {"$convert": BINARY}])
+def test_no_update_stores_what_may_be_bytes(value: Any) -> None:
+    update = {"q": {}, "u": [{"$set": {"unheard": "$$v"}}]}
+    with pytest.raises(Refusal) as caught:
+        plan_of({"update": "patients", "updates": [update], "let": {"v": value}})
+    assert caught.value.reason is Reason.OPERATOR
+    number = {"$convert": {"input": "5", "to": "int"}}
+    assert plan_of({"update": "patients", "updates": [update], "let": {"v": number}}).protected
