@@ -29,7 +29,7 @@ from sealwire.policies.commands.hint_arguments import (
     hint,
     refuse_hint_on_one,
 )
-from sealwire.policies.commands.opening import settle_openings
+from sealwire.policies.commands.opening import note_explained, note_openings
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import bind_constants, cover_constants
 from sealwire.policies.filters.filters import plan_stored_filter
@@ -266,7 +266,9 @@ def aggregate(command: Command, walk: Walk) -> None:
     """A pipeline over documents with the walk's covered paths. Raises Refusal, BsonError."""
     apply_arguments(walk.reading(command.surroundings), command.arguments, _AGGREGATE)
     aggregate_hint(command, walk)
-    settle_openings(command, walk.node)
+    note_openings(command, walk.node)
+    if b"explain" in command.arguments:
+        note_explained(command)
 
 
 DATA_COMMANDS: dict[bytes, Rule[Handler]] = {

@@ -25,7 +25,7 @@ _OF_EVENTS = frozenset(b"$changeStream $match $redact".split())
 """Stages that leave an event's `ns` as the server wrote it, whatever their arguments."""
 
 
-def settle_openings(command: Command, node: PathNode) -> None:
+def note_openings(command: Command, node: PathNode) -> None:
     """Note where the reply is opened to a command that was planned over documents with the tree `node`.
 
     The draft has what its pipeline yields. Raises Refusal(MIXED) if that is not known. Cost: O(size).
@@ -56,6 +56,23 @@ def settle_openings(command: Command, node: PathNode) -> None:
         draft.opens = _of_values(command, node)
     elif not node.pure:
         draft.opens = CLOSED  # there are no documents in it; errors may print some
+
+
+def note_explained(command: Command) -> None:
+    """Note where the explanation of a planned command is opened: nowhere, if it rests on a view.
+
+    It shows the view's definition, which may have been made past Sealwire with ciphertext in it.
+    """
+    if command.draft.reveals and _rests_on_views(command):
+        command.draft.opens = CLOSED
+
+
+def _rests_on_views(command: Command) -> bool:
+    collection, draft = command.collection, command.draft
+    if collection is None or draft.opens is not None or draft.has_views:
+        return True
+    node = command.policies.covered(command.namespace(collection))
+    return node is None or command.covered(command.namespace(collection)) is not node
 
 
 def _of_values(command: Command, node: PathNode) -> Openings:

@@ -29,7 +29,7 @@ from sealwire.policies.commands.command import (
 )
 from sealwire.policies.commands.data_commands import DATA_COMMANDS, SEQUENCES, aggregate
 from sealwire.policies.commands.definitions import DEFINITION_COMMANDS
-from sealwire.policies.commands.opening import settle_openings
+from sealwire.policies.commands.opening import note_explained, note_openings
 from sealwire.policies.commands.passed_commands import PASSED_COMMANDS
 from sealwire.policies.commands.reach import first_stage, protected_in_pipeline, refuse_writing_views, watched
 from sealwire.policies.commands.sharding import SHARDING_COMMANDS
@@ -39,7 +39,6 @@ from sealwire.policies.planning.arguments import document_of, named_parts, print
 from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.demands import demand_definition, demand_delete, demand_role
 from sealwire.policies.planning.draft import Draft
-from sealwire.policies.planning.openings import CLOSED
 from sealwire.policies.planning.plan import Plan, Settler
 from sealwire.policies.planning.rules import Rule, encrypted, passed
 from sealwire.policies.planning.walk import Parents
@@ -203,7 +202,7 @@ def _dispatch(command: Command) -> None:
     rule.handler(command, command.over(node))
     draft.check_collation(node.path)
     if draft.makes_unknown or not node.pure:
-        settle_openings(command, node)
+        note_openings(command, node)
 
 
 def _beside_policy(command: Command, namespace: str) -> PathNode | None:
@@ -268,21 +267,10 @@ def _explain(command: Command) -> None:
         command.draft, command.policies, command.covered, command.database, start, parents, arguments
     )
     _dispatch(nested)
-    if command.draft.reveals and _rests_on_views(nested):
-        # a view's definition may have been made past Sealwire, with ciphertext in it
-        command.draft.opens = CLOSED
+    note_explained(nested)
     if command.draft.protected:
         apply_arguments(command.over(NOTHING), command.arguments, _EXPLAIN)
     command.draft.command = f"explain {printable(nested.name)}"
-
-
-def _rests_on_views(command: Command) -> bool:
-    """Whether anything that an explained command reads is no collection of the policy."""
-    collection, draft = command.collection, command.draft
-    if collection is None or draft.opens is not None or draft.has_views:
-        return True
-    node = command.policies.covered(command.namespace(collection))
-    return node is None or command.covered(command.namespace(collection)) is not node
 
 
 def _without_collection(command: Command) -> None:

@@ -96,7 +96,9 @@ def infer_field(walk: Walk, operator: Element) -> PathNode:
     is_name = constant is not None and constant[1].kind == kinds.STRING
     if not is_name or is_transparent(text) or has_dot(text) or source.leaf is not None:
         raise Refusal(Reason.COMPUTE, path=source.path or walk.node.path, rule="$getField")
-    return placed(source if source.opaque else source.children.get(text, NOTHING))
+    if source.opaque:
+        return placed(replace(source, within=None))  # that is of the whole
+    return placed(source.children.get(text, NOTHING))
 
 
 def infer_pairs(walk: Walk, operator: Element) -> PathNode:

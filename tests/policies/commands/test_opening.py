@@ -135,6 +135,8 @@ def test_protected_documents_are_opened_and_what_is_beside_them_is_not(
         ([PATIENTS, {"$set": {"z.unheard": "$copied"}}], "z.unheard"),
         ([PATIENTS, {"$set": {"z.address.unheard": "$copied"}}], "z.address.unheard"),
         ([PATIENTS, {"$set": {"z": "$copied"}}], "z"),
+        ([lookup(as_="a.z"), {"$set": {"x": {"$getField": {"field": "c", "input": "$a"}}}}], "x"),
+        ([lookup(as_="a.z"), {"$set": {"x": "$a.c"}}], "x"),
         ([lookup(as_="a.z"), {"$set": {"a.z.unheard": "$copied"}}], "a.z.unheard"),
         ([PATIENTS, {"$unset": "z"}, {"$set": {"z": {"nhs_number": "$copied"}}}], "z.nhs_number"),
         ([PATIENTS, {"$project": {"z.nhs_number": "$copied"}}], "z.nhs_number"),
@@ -262,6 +264,9 @@ def test_values_of_a_mixed_view_are_opened_by_their_path() -> None:
 def test_an_explained_view_is_not_opened() -> None:
     find = {"find": "v", "filter": {}}
     assert on_view({"explain": find}, {"$match": {"x": STOLEN}}).opens is CLOSED
+    aggregate = {"aggregate": "v", "pipeline": [], "explain": True}
+    assert on_view(aggregate, {"$match": {"x": STOLEN}}).opens is CLOSED
+    assert opened(on="patients", explain=True) is None
     assert plan_of({"explain": {"find": "patients", "filter": {"nhs_number": "1"}}}).opens is None
 
 
