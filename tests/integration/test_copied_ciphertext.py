@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 from bson.binary import Binary
+from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+from sealwire.testbed.mongo_server import User
 from tests.integration.conftest import Document, Stack
+from tests.integration.outside.chosen import named
 
 pytestmark = pytest.mark.integration
 
@@ -71,6 +74,31 @@ def test_no_join_into_a_protected_collection_opens_a_copy(clean: Stack, pipeline
         return
     assert found
     assert not any(map(_is_shown, found))
+
+
+def test_a_user_of_another_database_does_not_open_what_was_stolen(clean: Stack) -> None:
+    stack = _prepared(clean)
+    database = named("tenant_public")
+    thief = User("thief", "thief's password", (("readWrite", database),))
+    roles = [{"role": role, "db": on} for role, on in thief.roles]
+    stack.direct.admin.command("createUser", thief.name, pwd=thief.password, roles=roles)
+    try:
+        (sealed,) = (each["nhs_number"] for each in stack.raw.patients.find())
+        stack.direct[database].copy.insert_one({"_id": 1, "ward": 3, "nhs_number": sealed})
+        with MongoClient[Document](stack.proxy.uri(thief, database)) as client:
+            public = client[database]
+            public.patients.insert_one({"_id": 1, "nhs_number": "1", "ward": 3})
+            with pytest.raises(OperationFailure):
+                public.client[named("clinic")].patients.find_one()
+            unset = {"localField": "none", "foreignField": "zz", "from": "patients", "as": "z"}
+            (found,) = public.copy.aggregate([{"$lookup": unset}, {"$unset": "z"}])
+            assert found == {"_id": 1, "ward": 3, "nhs_number": sealed}
+            (found,) = public.patients.aggregate([{"$lookup": {**JOIN, "from": "copy"}}])
+            assert found["nhs_number"] == "1"
+            assert found["z"] == [{"_id": 1, "ward": 3, "nhs_number": sealed}]
+    finally:
+        stack.direct.admin.command("dropUser", thief.name)
+        stack.direct.drop_database(database)
 
 
 def test_the_protected_documents_of_a_join_are_opened_in_every_batch(clean: Stack) -> None:
