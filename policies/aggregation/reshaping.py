@@ -135,7 +135,7 @@ def _opened(child: PathNode | None, branch: _Branch) -> PathNode | None:
     """The tree for opening of a sub-document after the assignments below it; None when it is not known."""
     if child is not None and child.absent:
         child = None
-    if child is not None and child.opaque:
+    if (child is not None and child.opaque) or any(name.isdigit() for name in branch.below):
         return None
     children = {} if child is None else dict(child.children)
     for name, below in branch.below.items():
@@ -143,7 +143,8 @@ def _opened(child: PathNode | None, branch: _Branch) -> PathNode | None:
         value = below.value if below.is_end else _opened(there, below)
         if value is not None:
             children[name] = value
-    return PathNode("" if child is None else child.path, children)
+    # what is not known may be an array, in which a server may leave something as it is stored
+    return PathNode("" if child is None else child.path, children, single=child is None or child.single)
 
 
 def _covered(branch: _Branch) -> PathNode | None:

@@ -16,17 +16,23 @@ from sealwire.policies.file.schema import PathNode
 class Openings:
     """One step of the paths at which a reply's documents are opened. Paths lead through arrays."""
 
-    __slots__ = ("below", "whole")
+    __slots__ = ("below", "single", "whole")
 
-    def __init__(self, below: Mapping[bytes, "Openings"], *, whole: bool = False) -> None:
+    def __init__(
+        self, below: Mapping[bytes, "Openings"], *, whole: bool = False, single: bool = False
+    ) -> None:
         self.below: Final = below
         self.whole: Final = whole
         """Whether everything here and below is opened."""
+        self.single: Final = single
+        """Whether only a document is opened by this, and no array of documents."""
 
 
 WHOLE: Final = Openings({}, whole=True)
 CLOSED: Final = Openings({})
 """Nothing is opened."""
+
+_SINGLE: Final = b"!"
 
 BY_NAMESPACE: Final = Openings({})
 """Events of a change stream over many collections: those whose `ns` is protected are opened."""
@@ -51,7 +57,7 @@ def opening_of(node: PathNode, *, is_unknown: bool = False) -> Openings:
     below = _below(node, is_unknown=is_unknown)
     if node.opaque and not below and not is_unknown:
         raise Refusal(Reason.MIXED, path=node.path)
-    return Openings(below)
+    return Openings(below, single=(node.within or node).single)
 
 
 def _below(node: PathNode, *, is_unknown: bool) -> dict[bytes, Openings]:
@@ -62,7 +68,7 @@ def _below(node: PathNode, *, is_unknown: bool) -> dict[bytes, Openings]:
 
 
 def as_text(openings: Openings) -> bytes:
-    """Openings in hexadecimal digits, dots and commas: one item for each path that is opened whole."""
+    """Openings in hexadecimal digits, dots and marks: one item for each path that is opened whole."""
     if openings is BY_NAMESPACE:
         return b"ns"
     return b",".join(_paths(openings, b""))
@@ -71,8 +77,10 @@ def as_text(openings: Openings) -> bytes:
 def _paths(openings: Openings, prefix: bytes) -> list[bytes]:
     if openings.whole:
         return [prefix]
-    below = ((prefix + b"." + name.hex().encode(), opened) for name, opened in openings.below.items())
-    return [path for name, opened in below for path in _paths(opened, name)]
+    found: list[bytes] = []
+    for name, opened in openings.below.items():
+        found += _paths(opened, b"%b.%b%b" % (prefix, name.hex().encode(), _SINGLE if opened.single else b""))
+    return found
 
 
 def from_text(text: bytes) -> Openings:
@@ -82,10 +90,14 @@ def from_text(text: bytes) -> Openings:
     return _read([path.split(b".")[1:] for path in text.split(b",")] if text else [])
 
 
-def _read(paths: list[list[bytes]]) -> Openings:
+def _read(paths: list[list[bytes]], *, single: bool = False) -> Openings:
     if any(not path for path in paths):
         return WHOLE
     below: dict[bytes, list[list[bytes]]] = {}
     for first, *rest in paths:
-        below.setdefault(bytes.fromhex(first.decode("ascii")), []).append(rest)
-    return Openings({name: _read(rests) for name, rests in below.items()})
+        below.setdefault(first, []).append(rest)
+    opened: dict[bytes, Openings] = {}
+    for text, rests in below.items():
+        name = bytes.fromhex(text.removesuffix(_SINGLE).decode("ascii"))
+        opened[name] = _read(rests, single=text.endswith(_SINGLE))
+    return Openings(opened, single=single)

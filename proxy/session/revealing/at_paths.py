@@ -117,6 +117,8 @@ def _add(buf: bytes, value: Element, openings: Openings, found: list[tuple[int, 
     if depth > MAX_DEPTH:
         raise BsonError(WireReason.BSON_DEPTH, value.start)
     if value.kind == kinds.ARRAY:
+        if openings.single:
+            return
         for item in elements(buf, value.value):
             _add(buf, item, openings, found, depth + 1)
         return

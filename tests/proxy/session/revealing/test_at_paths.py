@@ -49,6 +49,13 @@ def test_envelopes_are_opened_at_the_paths_and_below_them_through_arrays() -> No
     assert found == {**stored, **opened}
 
 
+def test_what_counts_for_a_document_does_not_for_an_array() -> None:
+    single = Openings({b"a": Openings({b"z": WHOLE}, single=True)})
+    assert from_text(as_text(single)).below[b"a"].single
+    for value, opened in (({"z": SEALED}, {"z": NHS}), ([{"z": SEALED}], [{"z": SEALED}])):
+        assert shown({"a": value}, single) == {"a": opened}
+
+
 def test_a_field_that_is_there_twice_is_not_opened() -> None:
     once = element(kinds.OBJECT, b"z", document(element(kinds.BIN_DATA, b"nhs", value_bytes(SEALED)[1])))
     for fields, opened in ((once, 1), (once + once, 0)):
@@ -92,7 +99,7 @@ def test_events_are_opened_if_their_collection_is_protected() -> None:
 def test_openings_survive_their_text(openings: Openings) -> None:
     text = as_text(openings)
     assert as_text(from_text(text)) == text
-    assert set(text) <= set(b"0123456789abcdef.,")
+    assert set(text) <= set(b"0123456789abcdef.,!")
     assert from_text(as_text(BY_NAMESPACE)) is BY_NAMESPACE
 
 
