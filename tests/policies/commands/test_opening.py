@@ -129,6 +129,25 @@ def test_protected_documents_are_opened_and_what_is_beside_them_is_not(
 
 
 @pytest.mark.parametrize(
+    ("stage", "is_single"),
+    [
+        (lookup(as_="a.z"), True),
+        ({"$set": {"a.z": "$p"}}, True),
+        ({"$set": {"a": {"z": "$p"}}}, True),
+        ({"$set": {"a": [{"z": "$p"}]}}, False),
+        ({"$group": {"_id": 1, "a": {"$push": {"z": "$p"}}}}, False),
+    ],
+)
+def test_below_a_field_that_may_have_been_an_array_only_documents_are_opened(
+    stage: Stage, is_single: bool
+) -> None:
+    plan = plan_of({"aggregate": "copy", "pipeline": [lookup(as_="p"), stage], "cursor": {}})
+    assert plan.opens is not None
+    assert plan.opens.below[b"a"].single is is_single
+    assert plan.opens.below[b"a"].below[b"z"].whole
+
+
+@pytest.mark.parametrize(
     ("stages", "closed"),
     [
         ([PATIENTS, {"$set": {"z.nhs_number": "$copied"}}], "z.nhs_number"),
@@ -174,6 +193,8 @@ def test_what_comes_from_elsewhere_is_not_opened_where_protected_documents_are(
         [PATIENTS, {"$set": {"x": {"$cond": ["$ward", "$z", "$copied"]}}}],
         [PATIENTS, {"$set": {"x": {"$concatArrays": ["$z", "$copied"]}}}],
         [PATIENTS, {"$set": {"x": {"$objectToArray": "$$ROOT"}}}],
+        [PATIENTS, {"$setWindowFields": {"output": {"a.b": {"$push": "$z"}}}}],
+        [PATIENTS, {"$set": {"a.5": "$z"}}],
     ],
 )
 def test_a_field_that_may_be_of_either_kind_is_refused(stages: list[Stage]) -> None:
