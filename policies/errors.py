@@ -27,6 +27,7 @@ class Reason(Enum):
     NAMESPACE = "namespace"
     JOIN = "join"
     TARGET = "target"
+    MIXED = "mixed"
     UNSEEN = "unseen"
     SHAPE = "shape"
     OPCODE = "opcode"
@@ -160,6 +161,11 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
         ErrorCode.NOT_IMPLEMENTED,
         "only fields of one deterministic class can be joined, or fields that are both in clear",
         "give both fields the same deterministic class in the policy, or join in the application",
+    ),
+    Reason.MIXED: (
+        ErrorCode.NOT_IMPLEMENTED,
+        "in the reply, what was copied into a collection without a policy could pass for encrypted values",
+        "keep the protected documents in a field of their own, or give the other collection a policy",
     ),
     Reason.TARGET: (
         ErrorCode.NOT_IMPLEMENTED,

@@ -4,6 +4,7 @@ Documents are told apart by equality of a key, which equal ciphertext keeps, and
 A value that `$fill` carries on keeps its class; one that it computes, or puts in, must be what lies there.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from sealwire.policies.aggregation.accumulators import (
@@ -29,7 +30,7 @@ from sealwire.policies.file.quantities import NUMERIC
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import array_items, is_operator_document, text_of
 from sealwire.policies.planning.signatures import check_names, signature_of
-from sealwire.policies.planning.trees import document_node, same_values
+from sealwire.policies.planning.trees import OPAQUE, document_node, same_values
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, string_bytes
@@ -114,7 +115,9 @@ def _window_field(walk: Walk, field: Element) -> PathNode:
         _check_window(inner, window)
     if len(parts) != 1:
         raise Refusal(Reason.SHAPE, rule="a window function")
-    return apply_accumulator(inner, next(iter(parts.values())))
+    found = apply_accumulator(inner, next(iter(parts.values())))
+    # servers differ in whether a dotted name is a path, or the name of one more field
+    return replace(OPAQUE, path=found.path) if found.covers and b"." in field.name else found
 
 
 _WINDOW: Final = signature_of("{documents?} | {range unit?}").named

@@ -5,6 +5,7 @@ rows (`stages.STAGES`) come with the walk. A stage without a row may see documen
 only.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES
@@ -39,6 +40,11 @@ _OF_ONE: Final = _AS_STORED | frozenset(
 )
 """Stages whose documents have values of one document each; what joins bring in, these say themselves."""
 
+_REPLACING: Final = frozenset({b"$replaceRoot", b"$replaceWith"})
+
+_MARKER: Final = b"\x80SW"
+"""How an envelope begins, with the subtype of its binary."""
+
 _WRITING: Final = frozenset({b"$out", b"$merge"})
 
 
@@ -51,6 +57,8 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
         raise Refusal(Reason.SHAPE, rule="nesting")
     inner = walk.in_pipeline(pipeline.value)
     node = walk.node
+    is_pure = node.pure
+    mixed = walk.variables.mixed if is_pure and walk.variables is not None else set[bytes]()
     is_written = False
     contexts = walk.draft.contexts
     is_stored = contexts is not None and not walk.pipelines
@@ -70,12 +78,36 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
             contexts.is_as_stored = is_stored
             if stage.name == b"$match" and stage.kind == kinds.OBJECT:
                 contexts.source.narrow(walk.buf, stage.value)
-        node = _plan_stage(inner.within(start, node), stage)
+        at = inner.within(start, node)
+        node = _plan_stage(at, stage)
+        is_kept = is_pure and _stays_pure(at, stage, mixed)
+        is_pure = is_kept or (stage.name in _REPLACING and node.pure)
+        node = node if node.pure == is_pure else replace(node, pure=is_pure)
         if contexts is not None:
             _passed(walk.buf, contexts.source, stage)
     if contexts is not None:
         contexts.is_as_stored = False
-    return node
+    return replace(node, pure=False) if node.pure and walk.draft.makes_unknown else node
+
+
+def _stays_pure(walk: Walk, stage: Element, mixed: set[bytes]) -> bool:
+    """Whether nothing but protected documents can be behind a stage if nothing else is before it.
+
+    `mixed`: the variables whose values may come from elsewhere. What a view's definition has in ciphertext
+    stands in it past Sealwire. A stage that passed unread may have made anything. Cost: O(names, bytes).
+    """
+    if stage.name in _AS_STORED:
+        return True
+    if not walk.node.covers:
+        return False
+    buf, start, end = walk.buf, stage.start, stage.end
+    made = [b"$documents\0", _MARKER, *(b"$$" + name for name in mixed)]
+    if any(buf.find(each, start, end) >= 0 for each in made):
+        return False
+    return all(
+        walk.around.tree(namespace).pure
+        for namespace in foreign_namespaces(walk.draft, stage, walk.around.database)
+    )
 
 
 def _passed(buf: bytes, source: KnownContexts, stage: Element) -> None:

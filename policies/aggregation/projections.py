@@ -44,6 +44,14 @@ def plan_projection(walk: Walk, argument: Element) -> None:
                 infer(inner, element)
 
 
+def computes(walk: Walk, argument: Element) -> bool:
+    """Whether a projection that was planned has expressions, and so puts values where it names paths."""
+    return any(
+        element.kind not in FLAGS and not _is_array_operator(walk.buf, element)
+        for _, element, _ in _fields(walk, document_of(argument, argument))
+    )
+
+
 def _fields(walk: Walk, start: int, prefix: bytes = b"") -> Iterator[tuple[Walk, Element, bytes]]:
     """What a projection says, field by field: the walk among them, the value, and the path it is for.
 

@@ -25,6 +25,8 @@ class _Branch:
 
     value: PathNode | None = None
     is_end: bool = False
+    puts: bool = False
+    """Whether any of it is a value other than null or nothing."""
     below: dict[bytes, "_Branch"] = field(default_factory=dict)
 
 
@@ -74,6 +76,7 @@ def _branches(node: PathNode, assignments: Iterable[Assignment], *, is_putting: 
             if branch.is_end:
                 raise Refusal(Reason.SHAPE, path=node.path, rule="a path below another of the same stage")
             branch = branch.below.setdefault(part, _Branch())
+            branch.puts = branch.puts or value is not None
         if branch.is_end or branch.below:
             raise Refusal(Reason.SHAPE, path=node.path, rule="a path above another of the same stage")
         branch.is_end, branch.value = True, value
@@ -83,6 +86,7 @@ def _branches(node: PathNode, assignments: Iterable[Assignment], *, is_putting: 
 def _changed(node: PathNode, branch: _Branch, work: Work) -> PathNode:
     """The tree of a document after its fields were set."""
     work.visit(1 + len(node.children))
+    node = _mixed_below(node, branch)
     children = dict(node.children)
     is_changed = False
     for name, below in branch.below.items():
@@ -100,6 +104,18 @@ def _changed(node: PathNode, branch: _Branch, work: Work) -> PathNode:
     return bounded(node.changed(children)) if is_changed else node
 
 
+def _mixed_below(node: PathNode, branch: _Branch) -> PathNode:
+    """The same tree, where nothing is pure into which a value is put. Paths lead in it where they led."""
+    mixed: dict[bytes, PathNode] = {}
+    for name, below in branch.below.items():
+        child = node.child(name)
+        if child is not None and below.puts and not below.is_end:
+            changed = _mixed_below(child.mixed(), below)
+            if changed is not child:
+                mixed[name] = changed
+    return replace(node, children={**node.children, **mixed}) if mixed else node
+
+
 def _assigned(child: PathNode | None, branch: _Branch, work: Work) -> PathNode | None:
     """What is at a name of the document after the assignments at and below it; None when it is in clear."""
     if branch.is_end:
@@ -112,9 +128,29 @@ def _assigned(child: PathNode | None, branch: _Branch, work: Work) -> PathNode |
         return value if value.covers else None
     covered = _covered(branch)
     if covered is not None:
-        # below a dotted path it is known only that something is covered
-        return PathNode(covered.path, opaque=True)
+        # below a dotted path it is known only that something is covered, and by its names where that is
+        return PathNode(covered.path, opaque=True, within=_opened(child, branch, work))
     return child and _without(child, branch, work)
+
+
+def _opened(child: PathNode | None, branch: _Branch, work: Work) -> PathNode | None:
+    """The tree for opening of a sub-document after the assignments below it; None when it is not known.
+
+    Raises Refusal(WORK).
+    """
+    work.visit(1 + (0 if child is None else len(child.children)))
+    if child is not None and child.absent:
+        child = None
+    if (child is not None and child.opaque) or any(name.isdigit() for name in branch.below):
+        return None
+    children = {} if child is None else dict(child.children)
+    for name, below in branch.below.items():
+        there = children.pop(name, None)
+        value = below.value if below.is_end else _opened(there, below, work)
+        if value is not None:
+            children[name] = value
+    # what is not known may be an array, in which a server may leave something as it is stored
+    return PathNode("" if child is None else child.path, children, single=child is None or child.single)
 
 
 def _covered(branch: _Branch) -> PathNode | None:

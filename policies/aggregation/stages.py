@@ -71,10 +71,24 @@ def _added(walk: Walk, element: Element) -> PathNode | None:
     """What is at a field after `$addFields`, for `assign_paths`."""
     value = assigned_value(walk, element)
     old = follow(walk.node, element.name)
-    if old is None or not is_document_literal(walk.buf, element):
+    if not is_document_literal(walk.buf, element):
         return value
+    if old is None:
+        # an array that is there is not replaced: the literal goes into each document in it
+        return value and _single(walk.buf, element, value)
     _refuse_below_random(walk.buf, element, old)
     return PathNode(old.path, opaque=True) if old.leaf is None else value
+
+
+def _single(buf: bytes, literal: Element, value: PathNode) -> PathNode:
+    """The tree of a document that is written out, which may be put into one that is there already."""
+    if value.opaque or not value.covers:
+        return value
+    children = dict(value.children)
+    for part in elements(buf, literal.value):
+        if part.name in children and is_document_literal(buf, part):
+            children[part.name] = _single(buf, part, children[part.name])
+    return replace(value, children=children, single=True)
 
 
 def _refuse_below_random(buf: bytes, literal: Element, old: PathNode) -> None:

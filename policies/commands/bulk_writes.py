@@ -29,6 +29,7 @@ from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import check_nested, document_of, named_parts, readable
 from sealwire.policies.planning.documents import plan_stored_document
 from sealwire.policies.planning.numbers import is_given, whole_number
+from sealwire.policies.planning.openings import CLOSED
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -65,6 +66,8 @@ def bulk_write(command: Command) -> None:
     if None in targets:
         raise Refusal(Reason.SHAPE, rule="nsInfo")
     command.draft.protected = True
+    if len(protected) < len(targets):
+        command.draft.opens = CLOSED  # an error may print a document of a collection without a policy
     command.draft.namespace = readable(protected[0].namespace)
     walk = command.over(NOTHING)
     apply_arguments(walk, command.arguments, {command.name: unread, **_ARGUMENTS})

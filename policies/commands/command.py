@@ -133,7 +133,9 @@ class Command:
                 self.draft.others = self.draft.others_documents = True
             return node
         node = self.covered(namespace)
-        self.draft.reveals = self.draft.reveals or node is not None
+        if node is not None:
+            self.draft.reveals = True
+            self.draft.has_views = self.draft.has_views or node is not self.policies.covered(namespace)
         return node
 
     def documents(self, walk: Walk, name: bytes) -> Iterator[tuple[Walk, int]]:

@@ -29,6 +29,7 @@ from sealwire.policies.commands.hint_arguments import (
     hint,
     refuse_hint_on_one,
 )
+from sealwire.policies.commands.opening import note_explained, note_openings
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import bind_constants, cover_constants
 from sealwire.policies.filters.filters import plan_stored_filter
@@ -249,11 +250,15 @@ def _find_and_modify(command: Command, walk: Walk) -> None:
     _plan_statement(walk, command.arguments, _FIND_AND_MODIFY)
 
 
+def _pipeline(walk: Walk, argument: Element) -> None:
+    walk.draft.yields = plan_pipeline(walk, argument)
+
+
 _AGGREGATE: Final = {
     **GENERIC,
     **plain_arguments("aggregate cursor explain allowDiskUse bypassDocumentValidation"),
     b"hint": hint,
-    b"pipeline": plan_pipeline,
+    b"pipeline": _pipeline,
     b"collation": collation,
     b"let": constants,
 }
@@ -264,6 +269,9 @@ def aggregate(command: Command, walk: Walk) -> None:
     """A pipeline over documents with the walk's covered paths. Raises Refusal, BsonError."""
     apply_arguments(walk.reading(command.surroundings), command.arguments, _AGGREGATE)
     aggregate_hint(command, walk)
+    note_openings(command, walk.node)
+    if b"explain" in command.arguments:
+        note_explained(command)
 
 
 DATA_COMMANDS: dict[bytes, Rule[Handler]] = {

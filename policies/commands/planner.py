@@ -29,6 +29,7 @@ from sealwire.policies.commands.command import (
 )
 from sealwire.policies.commands.data_commands import DATA_COMMANDS, SEQUENCES, aggregate
 from sealwire.policies.commands.definitions import DEFINITION_COMMANDS
+from sealwire.policies.commands.opening import note_explained, note_openings
 from sealwire.policies.commands.passed_commands import PASSED_COMMANDS
 from sealwire.policies.commands.reach import first_stage, protected_in_pipeline, refuse_writing_views, watched
 from sealwire.policies.commands.sharding import SHARDING_COMMANDS
@@ -209,6 +210,8 @@ def _dispatch(command: Command) -> None:
         draft.contexts.over(namespace, node)
     rule.handler(command, command.over(node))
     draft.check_collation(node.path)
+    if draft.makes_unknown or not node.pure:
+        note_openings(command, node)
 
 
 def _beside_policy(command: Command, namespace: str) -> PathNode | None:
@@ -273,6 +276,7 @@ def _explain(command: Command) -> None:
         command.draft, command.policies, command.covered, command.database, start, parents, arguments
     )
     _dispatch(nested)
+    note_explained(nested)
     if command.draft.protected:
         apply_arguments(command.over(NOTHING), command.arguments, _EXPLAIN)
     command.draft.command = f"explain {printable(nested.name)}"

@@ -4,8 +4,10 @@ from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import has_dot
+from sealwire.policies.file.quantities import NUMERIC
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.arguments import check_nested, named_parts, operator_name
+from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
@@ -69,6 +71,17 @@ def known_value(walk: Walk, argument: Element) -> Element | None:
     if first is None or not first.name.startswith(b"$"):
         return argument
     return first if first.name == b"$literal" else None
+
+
+def converts_plainly(walk: Walk, operator: Element) -> bool:
+    """Whether a `$convert` is to a type that is written out and not binary."""
+    to = named_parts(walk.buf, operator.value).get(b"to") if operator.kind == kinds.OBJECT else None
+    target = None if to is None else known_value(walk, to)
+    if target is None:
+        return False
+    if target.kind == kinds.STRING:
+        return string_bytes(walk.buf, target) != b"binData"
+    return target.kind in NUMERIC and whole_number(walk.buf, target) != kinds.BIN_DATA
 
 
 def is_null(walk: Walk, argument: Element) -> bool:

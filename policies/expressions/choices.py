@@ -10,15 +10,14 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.arguments import (
     Place,
     arguments_of,
+    converts_plainly,
     is_null,
     is_of_every_class,
-    known_value,
     refuse_covered,
     written,
 )
 from sealwire.policies.expressions.constants import is_variable_name, match_constant
 from sealwire.policies.expressions.interpreter import check_single, infer, infer_plain, results_of
-from sealwire.policies.file.quantities import NUMERIC
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import (
     array_items,
@@ -29,13 +28,12 @@ from sealwire.policies.planning.arguments import (
     printable,
 )
 from sealwire.policies.planning.documents import plan_value
-from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.signatures import check_names, signature_of
 from sealwire.policies.planning.trees import merge, same_values
 from sealwire.policies.planning.values import note_equality, store
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, string_bytes
+from sealwire.wire.raw_bson import Element
 
 _BRANCH: Final = signature_of("{case then}").named
 
@@ -173,16 +171,9 @@ def infer_computed(walk: Walk, operator: Element) -> PathNode:
 
 def infer_converted(walk: Walk, operator: Element) -> PathNode:
     """`$convert`, to a type that is written out and not binary: of text a client could make an envelope."""
-    target = known_value(walk, named_parts(walk.buf, operator.value)[b"to"])
-    if target is None or not _is_plain_type(walk.buf, target):
+    if not converts_plainly(walk, operator):
         raise Refusal(Reason.COMPUTE, rule="$convert to binary data, or to a type that is not written out")
     return infer_computed(walk, operator)
-
-
-def _is_plain_type(buf: bytes, target: Element) -> bool:
-    if target.kind == kinds.STRING:
-        return string_bytes(buf, target) != b"binData"
-    return target.kind in NUMERIC and whole_number(buf, target) != kinds.BIN_DATA
 
 
 def infer_nothing(walk: Walk, operator: Element) -> PathNode:

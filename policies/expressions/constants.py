@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.arguments import written
+from sealwire.policies.expressions.arguments import converts_plainly, written
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.arguments import document_of, is_document_literal, named_parts, printable
 from sealwire.policies.planning.plan import Use
@@ -44,8 +44,10 @@ def bind_constants(walk: Walk, argument: Element | None, *, literal: bool = Fals
             raise Refusal(Reason.SHAPE, rule=f"a variable {printable(name)}")
         if walk.variable(name) is not None:
             raise Refusal(Reason.SHAPE, rule=f"a variable {printable(name)} twice")
-        if not literal and _reads_document(walk.buf, element, 0):
-            raise Refusal(Reason.SHAPE, rule="let with a field")
+        if not literal:
+            if _reads_document(walk.buf, element, 0):
+                raise Refusal(Reason.SHAPE, rule="let with a field")
+            walk.draft.makes_unknown |= _makes_unknown(walk, element)
         constants[name] = Constant(element, parents, literal=literal)
     return walk.binding({}, constants) if constants else walk
 
@@ -68,6 +70,25 @@ def _reads_document(buf: bytes, element: Element, depth: int) -> bool:
         if _reads_document(buf, item, depth + 1):
             return True
     return False
+
+
+_JAVASCRIPT: Final = frozenset({b"$function", b"$accumulator"})
+
+
+def _makes_unknown(walk: Walk, element: Element) -> bool:
+    """Whether an operator in a value, which nobody plans, may make what looks like an envelope.
+
+    The value has been walked before, so it is no deeper than is allowed.
+    """
+    if element.kind not in (kinds.OBJECT, kinds.ARRAY):
+        return False
+    return any(
+        (item.name.startswith(b"$") and item.name not in walk.draft.tables.operators)
+        or item.name in _JAVASCRIPT
+        or (item.name == b"$convert" and not converts_plainly(walk, item))
+        or (item.name != b"$literal" and _makes_unknown(walk, item))
+        for item in elements(walk.buf, element.value)
+    )
 
 
 def _has_input(buf: bytes, operator: Element) -> bool:

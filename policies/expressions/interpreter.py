@@ -7,12 +7,13 @@ same rows (`operators.OPERATORS`), which come with the walk, so that an operator
 a stage, a pipeline update and a view.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.arguments import Place, arguments_of, known_value, refuse_covered, written
 from sealwire.policies.expressions.constants import cover_reference
-from sealwire.policies.file.paths import follow, has_dot, is_transparent
+from sealwire.policies.file.paths import follow, has_dot, is_transparent, parts_of
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import (
     REFERENCE,
@@ -26,7 +27,7 @@ from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.rules import Operator
 from sealwire.policies.planning.signatures import check_arguments
-from sealwire.policies.planning.trees import document_node, merge, placed, same_values
+from sealwire.policies.planning.trees import OPAQUE, document_node, merge, placed, same_values
 from sealwire.policies.planning.values import store
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -105,11 +106,24 @@ def _field_of(node: PathNode, path: bytes) -> PathNode:
     """What a path leads to. Raises Refusal(SHAPE) for one that MongoDB does not take, such as `a..b`."""
     found = follow(node, path)
     if found is not None:
-        return found
+        # in an expression a number is a field's name, and an unprotected document may have one
+        return replace(OPAQUE, path=found.path) if _is_beside(node, path) else found
     for part in path.split(b"."):
         if not part or (part.startswith(b"$") and part not in REFERENCE) or b"\0" in part:
             raise Refusal(Reason.SHAPE, rule="a path with an empty or an odd name")
     return NOTHING
+
+
+def _is_beside(node: PathNode, path: bytes) -> bool:
+    """Whether a path has a number at a place where documents of unprotected collections can be."""
+    at: PathNode | None = node
+    for part in parts_of(path):
+        if at is not None and at.pure:
+            return False
+        if is_transparent(part):
+            return True
+        at = None if at is None else at.child(part)
+    return False
 
 
 def operator_row(walk: Walk, operator: Element) -> Operator | None:
@@ -138,6 +152,7 @@ def infer_unknown(walk: Walk, operator: Element) -> PathNode:
         draft.unnamed = (walk.node, operator.start, operator.end)
     if infer(walk, operator).covers:
         raise Refusal(Reason.OPERATOR, rule=operator_name(operator))
+    walk.draft.makes_unknown = True
     return NOTHING
 
 

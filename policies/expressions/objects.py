@@ -101,7 +101,9 @@ def infer_field(walk: Walk, operator: Element) -> PathNode:
     is_name = constant is not None and constant[1].kind == kinds.STRING
     if not is_name or is_transparent(text) or has_dot(text) or source.leaf is not None:
         raise Refusal(Reason.COMPUTE, path=source.path or walk.node.path, rule="$getField")
-    return placed(source if source.opaque else source.children.get(text, NOTHING))
+    if source.opaque:
+        return placed(replace(source, within=None))  # that is of the whole
+    return placed(source.children.get(text, NOTHING))
 
 
 def infer_pairs(walk: Walk, operator: Element) -> PathNode:
@@ -112,8 +114,8 @@ def infer_pairs(walk: Walk, operator: Element) -> PathNode:
         raise Refusal(Reason.COMPUTE, path=node.path, rule="$objectToArray")
     if not node.covers:
         return NOTHING
-    value = replace(OPAQUE, path=node.path)
-    return PathNode(node.path, {b"v": value})
+    value = replace(OPAQUE, path=node.path, pure=node.pure)
+    return PathNode(node.path, {b"v": value}, pure=node.pure)
 
 
 def infer_from_pairs(walk: Walk, operator: Element) -> PathNode:
@@ -125,4 +127,4 @@ def infer_from_pairs(walk: Walk, operator: Element) -> PathNode:
     if node.leaf is not None or node.opaque or b"k" in node.children:
         # a name that is ciphertext no document can have
         raise Refusal(Reason.COMPUTE, path=node.path, rule="$arrayToObject")
-    return replace(OPAQUE, path=node.path)
+    return replace(OPAQUE, path=node.path, pure=node.pure)

@@ -262,12 +262,13 @@ def _branch(prefix: tuple[bytes, ...], leaves: Mapping[tuple[bytes, ...], FieldC
     """The tree of the paths in `leaves`, all of which begin with `prefix`. Cost: O(parts of all paths)."""
     path = b".".join(prefix).decode()
     if prefix in leaves:
-        return PathNode(path, leaf=leaves[prefix])
+        return PathNode(path, leaf=leaves[prefix], pure=True)
     depth = len(prefix)
     below: dict[bytes, dict[tuple[bytes, ...], FieldClass]] = {}
     for parts, field_class in leaves.items():
         below.setdefault(parts[depth], {})[parts] = field_class
-    return PathNode(path, {name: _branch((*prefix, name), found) for name, found in below.items()})
+    children = {name: _branch((*prefix, name), found) for name, found in below.items()}
+    return PathNode(path, children, pure=True)
 
 
 def _unclear_contexts(

@@ -1,5 +1,6 @@
 """Follow a dotted path through the covered paths of a document, as MongoDB would follow it through arrays."""
 
+from dataclasses import replace
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
@@ -64,7 +65,7 @@ def follow(node: PathNode, path: bytes) -> PathNode | None:
         if current.opaque:
             child = current.child(part)
             if child is None:
-                return current
+                return current if current.within is None else replace(current, within=None)
             current = child
             continue
         if current.leaf is not None:

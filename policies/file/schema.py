@@ -141,6 +141,13 @@ class PathNode:
     """Whether a stage has put this here from elsewhere: one value may have become several, in an array."""
     _as_moved: "PathNode | None" = field(default=None, init=False, compare=False, repr=False)
     _as_absent: "PathNode | None" = field(default=None, init=False, compare=False, repr=False)
+    pure: bool = field(default=False, compare=False, repr=False)
+    """Whether everything at and below this node comes from documents of protected collections: a reply may be
+    opened here whatever lies here. A leaf is exact, and may be opened without it."""
+    within: "PathNode | None" = field(default=None, compare=False, repr=False)
+    """What an opaque node is made of, where that is known: replies are opened by it, nothing is compared."""
+    single: bool = field(default=False, compare=False, repr=False)
+    """In such a tree: whether a node counts for a document, and not for those of an array."""
     _by_name: dict[bytes, "PathNode"] = field(init=False, compare=False, repr=False)
     """The children once more: a compiled core finds them here without a call. Saves 6 % of an insert."""
     covers: bool = field(init=False, compare=False, repr=False)
@@ -196,6 +203,10 @@ class PathNode:
     def is_doubtful(self) -> bool:
         """Whether a value in clear may be here, or none, and constants may be meant for what was here."""
         return self.absent and self.opaque
+
+    def mixed(self) -> "PathNode":
+        """This node after something that may come from an unprotected document was put below it."""
+        return replace(self, pure=False, within=None) if self.pure or self.within is not None else self
 
     def child(self, name: bytes) -> "PathNode | None":
         """The child of this name, if there is one. Cost: one look-up."""

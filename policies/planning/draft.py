@@ -8,6 +8,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.budget import Budget, Work
 from sealwire.policies.planning.contexts import Contexts
+from sealwire.policies.planning.openings import Openings
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, Settler, ValueEdit
 from sealwire.policies.planning.rules import Tables
 from sealwire.policies.planning.surroundings import ForeignNames
@@ -33,8 +34,11 @@ class Draft:
         "contexts",
         "edits",
         "foreign",
+        "has_views",
+        "makes_unknown",
         "mentions",
         "namespace",
+        "opens",
         "others",
         "others_documents",
         "protected",
@@ -47,6 +51,7 @@ class Draft:
         "tables",
         "unnamed",
         "work",
+        "yields",
     )
 
     def __init__(
@@ -69,6 +74,14 @@ class Draft:
         self.namespace = ""
         self.protected = False
         self.reveals = False
+        self.opens: Openings | None = None
+        """Where envelopes in its reply are opened; None: everywhere."""
+        self.yields: PathNode | None = None
+        """The covered paths of what its pipeline yields; None without one."""
+        self.has_views = False
+        """Whether its pipeline reaches something that is no collection of the policy, but a view on one."""
+        self.makes_unknown = False
+        """Whether an operator that nobody knows is in it: what that yields may look like an envelope."""
         self.others = False
         """Whether it reads what shows other people's commands: what the server keeps for itself."""
         self.others_documents = False
@@ -129,4 +142,5 @@ class Draft:
             self.replacements,
             self.settled,
             self.others,
+            self.opens,
         )

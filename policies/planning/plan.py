@@ -13,6 +13,7 @@ from mypy_extensions import mypyc_attr
 
 from sealwire.policies.file.schema import FieldClass, PathNode
 from sealwire.policies.planning.contexts import ContextUse
+from sealwire.policies.planning.openings import Openings
 from sealwire.wire.raw_bson import Element
 
 
@@ -151,6 +152,7 @@ class Plan:
         "command",
         "edits",
         "namespace",
+        "opens",
         "protected",
         "replacements",
         "reveals",
@@ -170,6 +172,7 @@ class Plan:
         replacements: list[Replacement],
         settled: int,
         shows_others: bool = False,
+        opens: Openings | None = None,
     ) -> None:
         self.buf: Final = buf
         """The message that was planned; all offsets lie in it."""
@@ -187,6 +190,8 @@ class Plan:
         """How many edits a settler has taken."""
         self.shows_others: Final = shows_others
         """Whether it shows other people's commands and documents: what the server keeps for itself."""
+        self.opens: Final = opens
+        """Where in its reply envelopes are opened; None: everywhere."""
 
     @property
     def values(self) -> int:

@@ -21,7 +21,8 @@ def document_node(
     covered = {name: node for name, node in children.items() if node.covers}
     if covered and (is_numbered or any(name.isdigit() for name in children)):
         # in a path this number would be an index, and lead past the field
-        return replace(OPAQUE, path=next(iter(covered.values())).path)
+        path = next(iter(covered.values())).path
+        return PathNode(path, opaque=True, within=bounded(PathNode(path, covered)))
     return bounded(PathNode(path, covered)) if covered else NOTHING
 
 
@@ -58,6 +59,7 @@ def merge(nodes: list[PathNode], work: Work) -> PathNode:
         return NOTHING
     first = covered[0]
     if len(covered) == len(nodes) and all(same_values(first, node, work) for node in covered):
+        first = _as_pure_as(first, covered[1:], work)
         is_alike = all(_same_absence(first, node, work) for node in covered)
         return first if is_alike else _as_present(first, work)
     return PathNode(first.path, opaque=True, absent=all(node.absent for node in covered))
@@ -124,6 +126,20 @@ def _made(
     return made
 
 
+def _as_pure_as(node: PathNode, others: list[PathNode], work: Work) -> PathNode:
+    """A node that may be any of these, which have the same values. Raises Refusal(WORK)."""
+    if all(other is node or (node.pure and other.pure) for other in others):
+        return node
+    return _made(node, node, work, "mixed", _mixed_here)
+
+
+def _mixed_here(node: PathNode, _: PathNode, work: Work) -> PathNode:
+    children = {
+        name: _made(child, child, work, "mixed", _mixed_here) for name, child in node.children.items()
+    }
+    return replace(node, children=children, pure=False, within=None)
+
+
 def _as_present(node: PathNode, work: Work) -> PathNode:
     """The tree in which ciphertext may be wherever there is a class."""
     return _made(node, node, work, "as present", _as_present_here)
@@ -141,7 +157,7 @@ def placed(node: PathNode) -> PathNode:
     lead to different things: it is opaque there.
     """
     if node.reshaped:
-        return replace(OPAQUE, path=node.path)
+        return PathNode(node.path, opaque=True, pure=node.pure, within=node.within or node)
     return node.as_moved()
 
 
@@ -186,6 +202,7 @@ def either(left: PathNode, right: PathNode, work: Work) -> PathNode:
 
 def _either_here(left: PathNode, right: PathNode, work: Work) -> PathNode:
     if same_values(left, right, work) and _same_absence(left, right, work):
+        left = _as_pure_as(left, [right], work)
         return left.as_moved() if left.rearranged or right.rearranged else left
     if left.is_gone or right.is_gone:
         return beside(right, left, work) if left.is_gone else beside(left, right, work)

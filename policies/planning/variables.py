@@ -49,6 +49,16 @@ class Variables:
         self.covered: Final[PathNode | None] = inner or (None if outer is None else outer.covered)
         """Something covered that is bound here or around it."""
 
+    @property
+    def mixed(self) -> set[bytes]:
+        """The names of those whose values may come from unprotected documents. Cost: O(bindings)."""
+        found: set[bytes] = set()
+        at: Variables | None = self
+        while at is not None:
+            found.update(name for name, node in at._bound.items() if not node.pure)
+            at = at._outer
+        return found
+
     def find(self, name: bytes) -> "PathNode | Constant | None":
         """What a name means here. Cost: O(bindings around it), which are no more than levels."""
         at: Variables | None = self

@@ -42,6 +42,9 @@ def plan_update_pipeline(walk: Walk, pipeline: Element) -> None:
         if rule is None:
             raise Refusal(Reason.STAGE, rule=operator_name(stage))
         rule.handler(inner.inside(start), stage)
+    if walk.draft.makes_unknown:
+        # what it makes may look like an envelope, and is stored where every reply is opened
+        raise Refusal(Reason.OPERATOR, path=walk.node.path, rule="an operator that nobody knows")
 
 
 def _assign(walk: Walk, stage: Element) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, final
 
+from sealwire.policies.planning.openings import Openings
 from sealwire.proxy.session.auditing.commands import AuditedCommand
 from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated
 from sealwire.proxy.session.moving.moves import Hold
@@ -51,6 +52,8 @@ class Request:
     """Whether a cursor in the reply has to bring back that its replies are opened (`revealing.cursors`)."""
     errors: WriteErrors | None
     """The errors of the statements that were left out of it."""
+    opens: Openings | None
+    """Where these are opened; None: everywhere."""
     look: Look | None
     """By what plaintext is looked for in the reply; None: it is not looked for."""
     hold: Hold | None
@@ -75,6 +78,7 @@ class Request:
         reveals: bool = False,
         marks: bool = False,
         errors: WriteErrors | None = None,
+        opens: Openings | None = None,
         look: Look | None = None,
         hold: Hold | None = None,
         stated: Stated = NOTHING_STATED,
@@ -85,6 +89,7 @@ class Request:
         self.reveals = reveals
         self.marks = marks
         self.errors = errors
+        self.opens = opens
         self.look = look
         self.hold = hold
         self.stated = stated

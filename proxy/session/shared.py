@@ -19,6 +19,7 @@ from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.login.identities import Identities
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.passing import PassingCommands
+from sealwire.proxy.session.revealing.at_paths import CursorsAtPaths
 from sealwire.proxy.session.revealing.documents_read import DocumentsRead
 from sealwire.proxy.session.revealing.plaintext import PlaintextWatch
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
@@ -79,6 +80,7 @@ class Shared:
     """What all sessions of one process share; see the module."""
 
     __slots__ = (
+        "at_paths",
         "auditor",
         "contexts",
         "grids",
@@ -108,6 +110,8 @@ class Shared:
         """Classes that move to another key, as far as this process knows."""
         self.plaintext = PlaintextWatch()
         """In which replies plaintext is looked for."""
+        self.at_paths = CursorsAtPaths()
+        """Which cursors on protected collections are opened at some paths only."""
         self.reads = DocumentsRead()
         """How many documents clients were shown whose roles have a limit."""
         self.watch: CommandWatch | None = None

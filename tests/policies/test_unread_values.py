@@ -63,7 +63,7 @@ PLACES: dict[str, Callable[[Any], Command]] = {
     "$literal in an update": lambda value: update([{"$set": {"x": {"$literal": value}}}]),
     "a constant in an update": lambda value: update([{"$set": {"x": [value]}}]),
     "a stage out of reach": lambda value: run(
-        {"$match": {"x": value}}, {"$unionWith": "patients"}, on="wards"
+        {"$match": {"x": value}}, {"$lookup": {"from": "patients", "pipeline": [], "as": "z"}}, on="wards"
     ),
     "$merge": lambda value: run(
         {"$project": {"ward": 1}},

@@ -8,6 +8,8 @@ namespace gets a mark there, which the `getMore` brings back:
     clinic.report  ->  clinic.report.$sealwire.CCCCCCCCVVVVVVVVTTTT...
 
 with a class id, a key version and a tag under that key over the id and the namespace, in hexadecimal digits.
+If replies are not opened everywhere, the paths at which they are follow (`planning.openings.as_text`), and
+the tag is over these too: so whoever reads on opens no more than the first reply did.
 Nobody without the key can make one, and one that was given to a cursor fits no other. The server never sees a
 mark.
 Source: Find, getMore and killCursors commands (driver specifications): a getMore takes its namespace from the
@@ -24,6 +26,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.arguments import printable
+from sealwire.policies.planning.openings import Openings, as_text, from_text
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import refresh_checksum
 from sealwire.wire.raw_bson import Element, find_element, string_bytes
@@ -33,6 +36,8 @@ MARK: Final = b".$sealwire."
 CURSOR_COMMANDS: Final = {b"getMore": b"collection", b"killCursors": b"killCursors"}
 """Commands that bring a namespace back, and the argument that has its collection."""
 
+# What stands before the paths at which replies are opened.
+_PATHS: Final = b"-"
 _DOMAIN: Final = b"sealwire cursor"
 # Class id and key version.
 _IDS_BYTES: Final = 8
@@ -46,7 +51,9 @@ class Opened(Enum):
     BY_MARK = "by-mark"
 
 
-def mark(message: bytes, body: int, keyring: Keyring, class_name: str) -> bytes:
+def mark(
+    message: bytes, body: int, keyring: Keyring, class_name: str, openings: Openings | None = None
+) -> bytes:
     """A reply whose cursor's namespace is marked under the key of a class; itself when no cursor is open.
 
     Raises BsonError, UnknownKey. Cost: O(elements of body and cursor).
@@ -62,16 +69,18 @@ def mark(message: bytes, body: int, keyring: Keyring, class_name: str) -> bytes:
         return message
     namespace = string_bytes(message, name)
     cipher = keyring.cipher_for(class_name)
-    tag = cipher.tag(_DOMAIN, cursor_id + namespace)
+    end = b"" if openings is None else _PATHS + as_text(openings)
+    tag = cipher.tag(_DOMAIN, cursor_id + namespace + _separated(end))
     ids = b"%08x%08x" % (cipher.class_id, cipher.key_version)
-    edit = _renamed(name, namespace + MARK + ids + tag.hex().encode(), (0, body, cursor.value))
+    edit = _renamed(name, namespace + MARK + ids + tag.hex().encode() + end, (0, body, cursor.value))
     return refresh_checksum(splice(message, [edit]))
 
 
 def unmark(
     message: bytes, body: int, name: bytes, keyring: Keyring, policies: Iterable[PolicySet]
-) -> tuple[bytes, Opened]:
-    """A `getMore` or `killCursors` as the server knows it, and whether the replies of its cursor are opened.
+) -> tuple[bytes, Opened, Openings | None]:
+    """A `getMore` or `killCursors` as the server knows it, whether the replies of its cursor are opened, and
+    where: None is everywhere.
 
     The server refuses a `getMore` whose namespace is not its cursor's, so a name of a protected collection,
     by the policy that counts or by one that did, is as good as a mark. Raises BsonError; Refusal for a mark
@@ -79,23 +88,25 @@ def unmark(
     """
     target = find_element(message, body, CURSOR_COMMANDS[name])
     if target is None or target.kind != kinds.STRING:
-        return message, Opened.NO
+        return message, Opened.NO, None
     database = find_element(message, body, b"$db")
     if database is None or database.kind != kinds.STRING:
-        return message, Opened.NO
+        return message, Opened.NO, None
     start = string_bytes(message, database) + b"."
     collection, found, proof = string_bytes(message, target).rpartition(MARK)
     if not found:
         namespace = (start + proof).decode("utf-8", "surrogateescape")
         is_protected = any(policy.covered(namespace) is not None for policy in policies)
-        return message, Opened.BY_NAME if is_protected else Opened.NO
+        return message, Opened.BY_NAME if is_protected else Opened.NO, None
     number = find_element(message, body, b"getMore")
-    opened = Opened.NO
+    opened, openings = Opened.NO, None
     if number is not None and number.kind == kinds.LONG:
         cursor_id = message[number.value : number.end]
-        if _is_genuine(cursor_id + start + collection, proof, keyring):
-            opened = Opened.BY_MARK
-    return refresh_checksum(splice(message, [_renamed(target, collection, (0, body))])), opened
+        digits, has_paths, paths = proof.partition(_PATHS)
+        marked = cursor_id + start + collection + _separated(has_paths + paths)
+        if _is_genuine(marked, digits, keyring):
+            opened, openings = Opened.BY_MARK, from_text(paths) if has_paths else None
+    return refresh_checksum(splice(message, [_renamed(target, collection, (0, body))])), opened, openings
 
 
 def namespace_of(message: bytes, body: int) -> str:
@@ -110,6 +121,11 @@ def namespace_of(message: bytes, body: int) -> str:
         if part is not None and part.kind == kinds.STRING
     ]
     return ".".join(texts) if len(texts) == len(parts) else ""
+
+
+def _separated(paths: bytes) -> bytes:
+    """What a tag is over behind a namespace, which has no NUL."""
+    return b"\0" + paths if paths else b""
 
 
 def _is_genuine(marked: bytes, proof: bytes, keyring: Keyring) -> bool:

@@ -1,6 +1,7 @@
 """What the reply to a command will need: the request that waits for it."""
 
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.planning.openings import Openings
 from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
@@ -22,12 +23,14 @@ def request_for(  # noqa: PLR0913, PLR0917 - what a command is, and what became 
     body: int,
     label: str,
     opened: Opened,
+    opens: Openings | None,
     errors: WriteErrors | None,
 ) -> Request:
     """What the reply to a planned command needs: what it answers, and whether its envelopes are opened.
 
     A step of a login, and a logout, make it unknown who is there. `body`: where the command begins in the
-    plan's message; `label`: the command as it is counted; `errors`: of statements that were left out of it.
+    plan's message; `opens`: where replies of a cursor that is read on are opened; `label`: the command as it
+    is counted; `errors`: of statements that were left out of it.
     Raises Refusal, BsonError. Cost: some 1 us.
     """
     if name in LOGIN_COMMANDS:
@@ -46,8 +49,13 @@ def request_for(  # noqa: PLR0913, PLR0917 - what a command is, and what became 
     namespace = replies.one_line(plan.namespace) if label != OTHER or plan.protected else ""
     reveals = plan.reveals or opened is not Opened.NO or errors is not None
     marks = opened is Opened.BY_MARK or (plan.reveals and settings.policy.covered(plan.namespace) is None)
+    if plan.opens is not None:
+        opens = plan.opens
+    elif opened is Opened.BY_NAME:
+        opens = conversation.shared.at_paths.of_get_more(plan.buf, body)
+    marks = marks or opens is not None
     if settings.reveal is Reveal.EVERYWHERE:
-        reveals, marks = True, False
+        reveals, marks, opens = True, False, None
     look: Look | None = None
     watch = conversation.shared.plaintext
     if plan.protected and name in SHOWING_COMMANDS and not conversation.views.consulted:
@@ -62,6 +70,7 @@ def request_for(  # noqa: PLR0913, PLR0917 - what a command is, and what became 
         reveals=reveals,
         marks=marks,
         errors=errors,
+        opens=opens,
         look=look,
     )
     request.users = conversation.caller.users

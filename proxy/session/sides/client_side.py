@@ -218,9 +218,9 @@ class ClientSide(Side):
         if name in HELLO_COMMANDS:
             return self._hello(message, parsed)
         check_login(message, parsed.body, name)
-        opened = Opened.NO
+        opened, opens = Opened.NO, None
         if name in cursors.CURSOR_COMMANDS:
-            message, opened = cursors.unmark(message, parsed.body, name, keyring, settings.policies)
+            message, opened, opens = cursors.unmark(message, parsed.body, name, keyring, settings.policies)
             parsed = parse_op_msg(message)
         stated, rights = self._entitled(message, parsed)
         tally = None if settings.audit is None else shared.auditor.tally(settings.audit, settings.policy)
@@ -240,7 +240,7 @@ class ClientSide(Side):
         rewritten = apply_plan(plan, shared, settled, forms)
         label = command_label(plan.command)
         count = _COMMAND_COUNTS[label]
-        request = request_for(conversation, plan, name, parsed.body, label, opened, errors)
+        request = request_for(conversation, plan, name, parsed.body, label, opened, opens, errors)
         if rights is not None:
             request.stated = stated
             request.client = conversation.entitled.client
@@ -297,6 +297,10 @@ class ClientSide(Side):
         if name != b"getMore" or opened is not Opened.NO:
             named = {} if forms is None else forms.named
             is_marked = opened is Opened.BY_MARK
+            if request.opens is not None and name == b"getMore":
+                # on a protected name it has a mark whether classes moved or not
+                namespace = cursors.namespace_of(plan.buf, parsed.body)
+                is_marked = is_marked and shared.settings.policy.covered(namespace) is None
             request.hold = held_by(
                 moves, plan, parsed.body, name, named, shared.settings.policy, is_marked=is_marked
             )

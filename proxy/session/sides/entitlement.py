@@ -15,6 +15,7 @@ from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Audit, Count, Counter, Effect
 from sealwire.proxy.session.login.stated import Stated
 from sealwire.proxy.session.requests import Request
+from sealwire.proxy.session.revealing.at_paths import AtPaths
 from sealwire.proxy.session.revealing.cursors import Opened
 from sealwire.proxy.session.revealing.documents_read import documents_in
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal
@@ -82,7 +83,7 @@ def shown_reply(
     if message.find(MARKER) >= 0:
         # a write shows values in errors only, whose code its client needs
         shown = Shown(rights, shared.keyring.classes_of, shared.open_envelope, masks_denied=is_write)
-        revealed, opened = reveal(message, parsed, shown.open_envelope)
+        revealed, opened = reveal_for(shared, request, message, parsed, shown.open_envelope)
         values = shown.most_of_a_class
     limit = _share_of(rights, shared)
     if limit is not None:
@@ -91,6 +92,17 @@ def shown_reply(
         client = request.client or conversation.entitled.client
         shared.reads.take(_counted_as(client, rights), documents, limit)
     return revealed, opened
+
+
+def reveal_for(
+    shared: Shared, request: Request, message: bytes, parsed: OpMsg, open_envelope: OpenEnvelope
+) -> tuple[bytes, int]:
+    """As `reveal`, at the places where the reply to a request is opened."""
+    if request.opens is None:
+        return reveal(message, parsed, open_envelope)
+    at_paths = AtPaths(message, parsed.body, request.opens, shared.settings.policy, open_envelope)
+    revealed, met = reveal(message, parsed, at_paths.open_envelope)
+    return (revealed, met - at_paths.kept) if met > at_paths.kept else (message, 0)
 
 
 def opener_for(conversation: Conversation, rights: Rights | None) -> OpenEnvelope:

@@ -30,7 +30,7 @@ from sealwire.proxy.session.revealing.long_reply import has_more_to_come, is_pla
 from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope, context_keys_in, reveal
 from sealwire.proxy.session.sides import ask_users, certificate_login, look_up, on_record
-from sealwire.proxy.session.sides.entitlement import opener_for, shown_reply
+from sealwire.proxy.session.sides.entitlement import opener_for, reveal_for, shown_reply
 from sealwire.proxy.session.sides.handshake_replies import handshake_reply, hello_reply
 from sealwire.proxy.session.sides.on_record import LongOpening
 from sealwire.proxy.session.sides.server_errors import CURSOR, counted_errors
@@ -166,6 +166,7 @@ class ServerSide(Side):
         if request.audited is not None:
             shared = conversation.shared
             is_raw = conversation.entitled.rights(request.stated) is not None or request.errors is not None
+            is_raw = is_raw or request.opens is not None
             shown = message if is_raw or shared.keyring.partly_plaintext else reply.data
             effects = on_record.of_reply(shared, request, shown, parsed) + effects
         return effects if request.look is None else effects + self._plaintext(request.look, message, parsed)
@@ -177,8 +178,10 @@ class ServerSide(Side):
             message = request.errors.merge(message, parsed.body)
             parsed = parse_op_msg(message)
         if request.marks:
+            if request.opens is not None:
+                shared.at_paths.note(message, parsed.body, request.opens)
             class_name = shared.settings.policy.class_names[0]
-            message = cursors.mark(message, parsed.body, shared.keyring, class_name)
+            message = cursors.mark(message, parsed.body, shared.keyring, class_name, request.opens)
             parsed = parse_op_msg(message)
         if request.audited is not None:
             shared.keyring.opened.clear()
@@ -186,8 +189,10 @@ class ServerSide(Side):
             revealed, opened = shown_reply(self._conversation, request, message, parsed)
         elif message.find(MARKER) < 0:
             return message, 0
-        else:
+        elif request.opens is None:
             revealed, opened = reveal(message, parsed, shared.open_envelope)
+        else:
+            revealed, opened = reveal_for(shared, request, message, parsed, shared.open_envelope)
         if opened and request.command in duplicates.COMMANDS:
             revealed = duplicates.name_in_clear(message, parsed.body, revealed)
         return revealed, opened
@@ -252,7 +257,7 @@ class ServerSide(Side):
         """The request that a long message answers, if the answer can be read in parts."""
         request = self._conversation.awaited.find(response_to_of(message.head))
         if request is None or request.kind is not RequestKind.COMMAND or request.marks:
-            return None
+            return None  # also one that is opened at some paths only, which has a mark
         if request.hold is not None or request.errors is not None or request.command in duplicates.WRITES:
             return None
         rights = self._conversation.entitled.rights(request.stated)

@@ -48,7 +48,7 @@ def test_what_any_collection_covers_is_forwarded_only(first: Stage, path: str, a
     whole = f"{above}.{path}"
     assert reason(watch(first, {"$match": {whole: "943"}})) is Reason.COMPUTE
     assert reason(watch(first, {"$set": {"x": f"${above}"}}, {"$match": {whole: "943"}})) is Reason.COMPUTE
-    assert covered(watch(first, {"$project": {whole: 1, "x": f"${whole}"}})) == []
+    assert covered(watch(first, {"$project": {whole: 1, "x": f"${whole}", "ns": 1}})) == []
 
 
 def test_patterns_are_in_reach_of_their_databases() -> None:
@@ -107,5 +107,6 @@ def test_options_that_the_server_takes_pass() -> None:
         "startAtOperationTime": None,
     }
     split: Stage = {"$changeStreamSplitLargeEvent": {}}
-    assert covered(watch({"$changeStream": options}, split)) == []
+    assert covered(watch({"$changeStream": options})) == []
+    assert covered(watch(DATABASE, {"$match": {"ns.coll": "patients"}}, split)) == []
     assert reason(watch(DATABASE, {"$changeStreamSplitLargeEvent": {"x": "943"}})) is Reason.SHAPE

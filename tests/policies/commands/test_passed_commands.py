@@ -32,6 +32,8 @@ UNKNOWN: list[Command] = [
     {"explain": {"unheardOf": 1}},
 ]
 
+LOOKUP: dict[str, Any] = {"$lookup": {"from": "patients", "pipeline": [], "as": "z"}}
+
 
 @pytest.mark.parametrize("command", UNKNOWN)
 @pytest.mark.parametrize("database", ["clinic", "other", "admin"])
@@ -130,7 +132,7 @@ RAW: list[Any] = [True, 1, {}, "false"]
         {"listIndexes": "patients"},
         {"createIndexes": "patients", "indexes": []},
         {"create": "patients"},
-        {"aggregate": "wards", "pipeline": [{"$unionWith": "patients"}], "cursor": {}},
+        {"aggregate": "wards", "pipeline": [LOOKUP], "cursor": {}},
         {"explain": {"find": "patients"}},
     ],
 )

@@ -35,6 +35,8 @@ from tests.proxy.session.world import (
     written,
 )
 
+LOOKUP: dict[str, Any] = {"$lookup": {"from": "patients", "pipeline": [], "as": "z"}}
+
 
 def test_each_class_is_shown_as_the_role_says() -> None:
     secret = sealed_randomly("secret", "a note")
@@ -79,7 +81,7 @@ def test_an_index_on_what_one_may_filter_by_may_be_hinted(hint: Any) -> None:
     [
         FIND,
         {"insert": "patients", "documents": [{"_id": 1}]},
-        {"aggregate": "wards", "pipeline": [{"$unionWith": "patients"}], "cursor": {}, "$db": "clinic"},
+        {"aggregate": "wards", "pipeline": [LOOKUP], "cursor": {}, "$db": "clinic"},
         {"getMore": Int64(5), "collection": "patients"},
         {"explain": FIND},
         {"aggregate": 1, "pipeline": [{"$changeStream": {}}], "cursor": {}},

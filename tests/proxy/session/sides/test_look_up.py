@@ -114,7 +114,7 @@ def test_a_command_that_leads_to_names_without_end_is_refused(play: Playbook) ->
 
 def joining(count: int, request_id: int = 70, **more: Any) -> bytes:
     """A command that leads to `count` names that nobody knows."""
-    stages = [{"$unionWith": f"n{number}"} for number in range(count)]
+    stages = [*({"$unionWith": f"n{number}"} for number in range(count)), {"$count": "n"}]
     body = {"aggregate": "patients", "pipeline": stages, "cursor": {}, "$db": "clinic", **more}
     return command(body, request_id)
 
