@@ -19,6 +19,7 @@ from sealwire.policies.planning.arguments import (
 )
 from sealwire.policies.planning.namespaces import foreign_namespaces
 from sealwire.policies.planning.signatures import check_arguments
+from sealwire.policies.planning.trees import is_in_clear
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire.raw_bson import Element
 
@@ -55,6 +56,9 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
         node = _plan_stage(inner.within(start, node), stage)
     if contexts is not None:
         contexts.is_as_stored = False
+    if not walk.pipelines:
+        walk.draft.yields = node
+        walk.draft.others_shown = not is_in_clear(node)
     return node
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.draft import Draft
-from sealwire.policies.roles.access import ClassAccess
+from sealwire.policies.roles.access import ClassAccess, Level
 from sealwire.policies.roles.rights import Rights
 
 
@@ -19,6 +19,19 @@ def demand_filter(draft: Draft, node: PathNode) -> None:
     rights = draft.rights
     if rights is not None and not all(each.filters for each in _accesses_at(rights, node)):
         raise Refusal(Reason.ROLE, path=node.path, rule="filtering")
+
+
+def demand_result(draft: Draft, node: PathNode) -> None:
+    """An expression compares values at or below a node. In a filter its result chooses documents.
+
+    Elsewhere the client is shown a result for each document, which takes the right to read the values in
+    clear. Raises Refusal(ROLE). Cost: O(the node's size).
+    """
+    rights = draft.rights
+    if rights is None or draft.filters:
+        return
+    if not all(each.read.level is Level.CLEAR for each in _accesses_at(rights, node)):
+        raise Refusal(Reason.ROLE, path=node.path, rule="the result of a comparison")
 
 
 def demand_write(draft: Draft, node: PathNode) -> None:

@@ -5,6 +5,7 @@ from typing import final
 from mypy_extensions import mypyc_attr
 
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.budget import Budget
 from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, Settler, ValueEdit
@@ -29,13 +30,16 @@ class Draft:
         "collated",
         "command",
         "compares",
+        "comparisons",
         "contexts",
         "edits",
+        "filters",
         "foreign",
         "mentions",
         "namespace",
         "others",
         "others_documents",
+        "others_shown",
         "protected",
         "replacements",
         "reveals",
@@ -43,6 +47,7 @@ class Draft:
         "settled",
         "settler",
         "tables",
+        "yields",
     )
 
     def __init__(self, buf: bytes, tables: Tables, settler: Settler | None = None) -> None:
@@ -61,6 +66,14 @@ class Draft:
         """Whether it reads what shows other people's commands: what the server keeps for itself."""
         self.others_documents = False
         """Whether these are kept as documents: the profiler's, the oplog, and their like."""
+        self.others_shown = True
+        """Whether what it yields may hold values of theirs; counts only if it reads such."""
+        self.yields: PathNode | None = None
+        """The covered paths of what its pipeline yields; None without one."""
+        self.comparisons = 0
+        """How many constants of the client are compared with stored values, where the policy has roles."""
+        self.filters = 0
+        """In how many filters the planner is: what an expression yields there chooses documents."""
         self.edits: list[ValueEdit | RangeEdit] = []
         self.replacements: list[Replacement] = []
         self.collated = False
@@ -116,5 +129,7 @@ class Draft:
             self.edits,
             self.replacements,
             self.settled,
-            self.others,
+            self.others and self.others_shown,
+            self.comparisons,
+            self.yields,
         )

@@ -149,6 +149,7 @@ class Plan:
         "arguments",
         "buf",
         "command",
+        "comparisons",
         "edits",
         "namespace",
         "protected",
@@ -156,6 +157,7 @@ class Plan:
         "reveals",
         "settled",
         "shows_others",
+        "yields",
     )
 
     def __init__(  # noqa: PLR0913, PLR0917 - one for each command
@@ -170,6 +172,8 @@ class Plan:
         replacements: list[Replacement],
         settled: int,
         shows_others: bool = False,
+        comparisons: int = 0,
+        yields: PathNode | None = None,
     ) -> None:
         self.buf: Final = buf
         """The message that was planned; all offsets lie in it."""
@@ -187,6 +191,10 @@ class Plan:
         """How many edits a settler has taken."""
         self.shows_others: Final = shows_others
         """Whether it shows other people's commands and documents: what the server keeps for itself."""
+        self.comparisons: Final = comparisons
+        """How many constants it compares stored values with; counted only where the policy has roles."""
+        self.yields: Final = yields
+        """The covered paths of the documents that its pipeline yields; None without one."""
 
     @property
     def values(self) -> int:

@@ -19,7 +19,7 @@ from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.login.identities import Identities
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.passing import PassingCommands
-from sealwire.proxy.session.revealing.documents_read import DocumentsRead
+from sealwire.proxy.session.revealing.documents_read import HourlyCount, ReadCursors
 from sealwire.proxy.session.revealing.plaintext import PlaintextWatch
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.proxy.session.watch import CommandWatch
@@ -80,6 +80,7 @@ class Shared:
 
     __slots__ = (
         "auditor",
+        "comparisons",
         "contexts",
         "grids",
         "keyring",
@@ -87,6 +88,7 @@ class Shared:
         "open_envelope",
         "passing",
         "plaintext",
+        "read_cursors",
         "reads",
         "settings",
         "watch",
@@ -108,8 +110,12 @@ class Shared:
         """Classes that move to another key, as far as this process knows."""
         self.plaintext = PlaintextWatch()
         """In which replies plaintext is looked for."""
-        self.reads = DocumentsRead()
+        self.reads = HourlyCount()
         """How many documents clients were shown whose roles have a limit."""
+        self.comparisons = HourlyCount()
+        """How many constants they had compared with stored values."""
+        self.read_cursors = ReadCursors()
+        """What the open cursors of clients with roles show."""
         self.watch: CommandWatch | None = None
         """Takes notes of commands while somebody asks."""
         self.auditor = CommandAuditor()
