@@ -121,8 +121,12 @@ def test_the_result_of_a_comparison_is_for_who_reads_in_clear(stage: dict[str, A
     assert written(asked(session_as("CN=doctor"), body), ToServer)
 
 
-def test_a_projection_shows_no_result_of_a_comparison() -> None:
-    body = {**FIND, "projection": {"x": {"$eq": ["$nhs_number", NHS]}}}
+@pytest.mark.parametrize(
+    "projection", [{"x": {"$eq": ["$nhs_number", NHS]}}, {"tags": {"$elemMatch": {"$eq": NHS}}}]
+)
+def test_a_projection_shows_no_result_of_a_comparison(projection: dict[str, Any]) -> None:
+    body = {**FIND, "projection": projection}
+    assert written(asked(session_as("CN=doctor"), body), ToServer)
     assert is_denied(shown(session_as("CN=clerk"), body, batch()))
 
 
