@@ -22,6 +22,7 @@ from sealwire.policies.planning.arguments import (
     operator_name,
 )
 from sealwire.policies.planning.budget import Work
+from sealwire.policies.planning.demands import demand_result
 from sealwire.policies.planning.numbers import FLAGS, is_true, whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -156,7 +157,10 @@ def _array_operator(walk: Walk, element: Element, path: bytes) -> None:
         check_nested(walk.buf, operator)
         refuse_misplaced(walk.buf, operator)
     else:
+        before = walk.draft.comparisons
         plan_elem_match(walk.within(element.value, target), operator)
+        if walk.draft.comparisons > before:
+            demand_result(walk.draft, target)  # which element it shows is the result
 
 
 def _slice(buf: bytes, operator: Element, target: PathNode | None) -> None:

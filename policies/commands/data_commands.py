@@ -40,6 +40,7 @@ from sealwire.policies.planning.documents import plan_stored_document
 from sealwire.policies.planning.numbers import is_given
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.rules import Rule, encrypted, family
+from sealwire.policies.planning.trees import is_in_clear
 from sealwire.policies.planning.walk import Walk
 from sealwire.policies.updates.in_context import plan_update_in_context
 from sealwire.policies.updates.updates import plan_update
@@ -251,7 +252,9 @@ def _find_and_modify(command: Command, walk: Walk) -> None:
 
 
 def _pipeline(walk: Walk, argument: Element) -> None:
-    walk.draft.yields = plan_pipeline(walk, argument)
+    draft = walk.draft
+    draft.yields = plan_pipeline(walk, argument)
+    draft.others_shown = not is_in_clear(draft.yields)
 
 
 _AGGREGATE: Final = {

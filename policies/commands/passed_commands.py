@@ -37,8 +37,14 @@ def _unread(command: Command) -> None:
 _FLAGS: Final = frozenset({b"currentOp", b"$all", b"$ownOps", b"$truncateOps", *GENERIC})
 
 
+def _log(command: Command) -> None:
+    """The server's log has slow commands of everybody."""
+    command.draft.others = True
+
+
 def _current_op(command: Command) -> None:
     """Its other arguments are a filter on what everybody's commands say. Raises Refusal."""
+    command.draft.others = True
     for name, argument in command.arguments.items():
         if name in _FLAGS:
             continue
@@ -105,7 +111,7 @@ PASSED_COMMANDS: Final[dict[bytes, Rule[Handler]]] = {
         """hello isMaster ismaster saslStart saslContinue authenticate logout getnonce
         startSession refreshSessions endSessions killSessions killAllSessions killAllSessionsByPattern
         abortTransaction commitTransaction getMore killOp
-        ping buildInfo buildinfo whatsmyuri connectionStatus hostInfo hostinfo getCmdLineOpts getLog logRotate
+        ping buildInfo buildinfo whatsmyuri connectionStatus hostInfo hostinfo getCmdLineOpts logRotate
         listCommands listDatabases features getLastError getlasterror getPrevError getpreverror
         resetError reseterror forceerror availableQueryOptions validateDBMetadata
         serverStatus top dbStats dbstats dbHash dbhash connPoolStats connPoolSync shardConnPoolStats lockInfo
@@ -129,6 +135,7 @@ PASSED_COMMANDS: Final[dict[bytes, Rule[Handler]]] = {
         commitShardRemoval transitionFromDedicatedConfigServer transitionToDedicatedConfigServer""",
         passed(_unread),
     ),
+    b"getLog": passed(_log),
     b"currentOp": passed(_current_op, "by what holds no value of anybody's command"),
     **family(
         "profile setProfilingFilterGlobally", passed(_profile, "`filter` by what holds no value of a command")

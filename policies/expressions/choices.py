@@ -27,6 +27,7 @@ from sealwire.policies.planning.arguments import (
     operator_name,
     printable,
 )
+from sealwire.policies.planning.demands import demand_result
 from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.signatures import check_names, signature_of
 from sealwire.policies.planning.trees import merge, same_values
@@ -144,12 +145,14 @@ def infer_equality(walk: Walk, operator: Element) -> PathNode:
         if not same_values(*nodes, walk.draft.work):
             raise Refusal(Reason.COMPUTE, path=nodes[0].path, rule=rule)
         note_equality(walk.draft, nodes[0], rule)
+        demand_result(walk.draft, nodes[0])
         return NOTHING
     if covered[0].leaf is None:
         # a document in an expression is computed field by field
         raise Refusal(Reason.COMPUTE, path=covered[0].path, rule=rule)
     place, constant = right if nodes[0].covers else left
     match_constant(place, constant, covered[0], rule)
+    demand_result(walk.draft, covered[0])
     return NOTHING
 
 

@@ -13,6 +13,7 @@ from sealwire.policies.expressions.constants import match_constant
 from sealwire.policies.expressions.interpreter import infer, infer_number
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import operator_name
+from sealwire.policies.planning.demands import demand_result
 from sealwire.policies.planning.rules import Infer
 from sealwire.policies.planning.values import note_equality
 from sealwire.policies.planning.walk import Walk
@@ -48,6 +49,7 @@ def _compare(compared: _Compared, operator: Element) -> PathNode:
         raise Refusal(reason, path=covered.path, rule=rule)
     for (walk, argument), node in compared:
         note_equality(walk.draft, covered, rule)
+        demand_result(walk.draft, covered)
         if not node.covers:
             match_constant(walk, argument, covered, rule)
         elif node.leaf != covered.leaf:

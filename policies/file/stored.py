@@ -132,6 +132,16 @@ class StoredValues:
         return False
 
     @property
+    def start(self) -> int:
+        """Where the element of the present value begins, with its type."""
+        return self._levels[-1].cursor.start
+
+    @property
+    def parents(self) -> tuple[int, ...]:
+        """Where the documents and arrays around the present value begin, outermost first."""
+        return tuple(level.start for level in self._levels)
+
+    @property
     def place(self) -> bytes:
         """Where in the document the present value is, as an update names it: `items.3.secret`."""
         return _joined(self._levels)

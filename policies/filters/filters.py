@@ -55,6 +55,15 @@ def plan_filter(walk: Walk, start: int) -> None:
 
     Raises Refusal, BsonError. Cost: O(elements).
     """
+    draft = walk.draft
+    draft.filters += 1
+    try:
+        _plan_filter(walk, start)
+    finally:
+        draft.filters -= 1
+
+
+def _plan_filter(walk: Walk, start: int) -> None:
     contexts = walk.draft.contexts
     if contexts is None or not contexts.is_as_stored:
         _conjunction(walk, start)

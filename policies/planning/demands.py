@@ -5,13 +5,14 @@ Without roles in the policy a draft has no rights to ask for, and nothing is loo
 envelopes, in replies.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.trees import each_node
-from sealwire.policies.roles.access import ClassAccess
+from sealwire.policies.roles.access import ClassAccess, Level
 from sealwire.policies.roles.rights import Rights
 
 
@@ -23,6 +24,19 @@ def demand_filter(draft: Draft, node: PathNode) -> None:
     rights = draft.rights
     if rights is not None and not _may(draft, rights, node, "filter"):
         raise Refusal(Reason.ROLE, path=node.path, rule="filtering")
+
+
+def demand_result(draft: Draft, node: PathNode) -> None:
+    """An expression compares values at or below a node. In a filter its result chooses documents.
+
+    Elsewhere the client is shown a result for each document, which takes the right to read the values in
+    clear. Raises Refusal(ROLE). Cost: as above.
+    """
+    rights = draft.rights
+    if rights is None or draft.filters:
+        return
+    if not _may(draft, rights, node, "read"):
+        raise Refusal(Reason.ROLE, path=node.path, rule="the result of a comparison")
 
 
 def demand_write(draft: Draft, node: PathNode) -> None:
@@ -57,12 +71,18 @@ def demand_role(draft: Draft) -> None:
         raise Refusal(Reason.ROLE, path=draft.namespace, rule=f"{draft.command} without {rights.lacks}")
 
 
+_RIGHTS: Final[dict[str, Callable[[ClassAccess], bool]]] = {
+    "read": lambda access: access.read.level is Level.CLEAR,
+    "write": lambda access: access.writes,
+    "filter": lambda access: access.filters,
+}
+
+
 def _may(draft: Draft, rights: Rights, node: PathNode, what: str) -> bool:
-    """Whether the client may write, or filter by, the values of all classes at and below a node."""
+    """Whether the client may do so with the values of all classes at and below a node."""
     known = draft.work.known(what, node, node)
     if known is None:
-        accesses = _accesses_at(draft, rights, node)
-        known = all(each.writes if what == "write" else each.filters for each in accesses)
+        known = all(map(_RIGHTS[what], _accesses_at(draft, rights, node)))
         draft.work.learn(what, node, node, known)
     return known is True
 

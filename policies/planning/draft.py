@@ -31,8 +31,10 @@ class Draft:
         "collated",
         "command",
         "compares",
+        "comparisons",
         "contexts",
         "edits",
+        "filters",
         "foreign",
         "has_views",
         "makes_unknown",
@@ -41,6 +43,7 @@ class Draft:
         "opens",
         "others",
         "others_documents",
+        "others_shown",
         "protected",
         "replacements",
         "reveals",
@@ -86,6 +89,12 @@ class Draft:
         """Whether it reads what shows other people's commands: what the server keeps for itself."""
         self.others_documents = False
         """Whether these are kept as documents: the profiler's, the oplog, and their like."""
+        self.others_shown = True
+        """Whether what it yields may hold values of theirs; counts only if it reads such."""
+        self.comparisons = 0
+        """How many constants of the client are compared with stored values, where the policy has roles."""
+        self.filters = 0
+        """In how many filters the planner is: what an expression yields there chooses documents."""
         self.edits: list[ValueEdit | RangeEdit] = []
         self.replacements: list[Replacement] = []
         self.collated = False
@@ -141,6 +150,8 @@ class Draft:
             self.edits,
             self.replacements,
             self.settled,
-            self.others,
+            self.others and self.others_shown,
             self.opens,
+            self.comparisons,
+            self.yields,
         )

@@ -150,6 +150,7 @@ class Plan:
         "arguments",
         "buf",
         "command",
+        "comparisons",
         "edits",
         "namespace",
         "opens",
@@ -158,6 +159,7 @@ class Plan:
         "reveals",
         "settled",
         "shows_others",
+        "yields",
     )
 
     def __init__(  # noqa: PLR0913, PLR0917 - one for each command
@@ -173,6 +175,8 @@ class Plan:
         settled: int,
         shows_others: bool = False,
         opens: Openings | None = None,
+        comparisons: int = 0,
+        yields: PathNode | None = None,
     ) -> None:
         self.buf: Final = buf
         """The message that was planned; all offsets lie in it."""
@@ -192,6 +196,10 @@ class Plan:
         """Whether it shows other people's commands and documents: what the server keeps for itself."""
         self.opens: Final = opens
         """Where in its reply envelopes are opened; None: everywhere."""
+        self.comparisons: Final = comparisons
+        """How many constants it compares stored values with; counted only where the policy has roles."""
+        self.yields: Final = yields
+        """The covered paths of the documents that its pipeline yields; None without one."""
 
     @property
     def values(self) -> int:

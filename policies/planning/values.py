@@ -112,6 +112,7 @@ def match_range(walk: Walk, conditions: list[Element], node: PathNode, *, is_amo
     draft = walk.draft
     draft.budget.spend(LISTED_BYTES * len(found), len(found))
     note_comparison(draft, node)
+    draft.comparisons += len(conditions)
     draft.edits.append(RangeEdit(conditions, node, field_class, found, walk.parents, is_among))
     draft.replacements.extend(Replacement(item, walk.parents) for item in conditions[1:])
 
@@ -226,6 +227,8 @@ def _add(
     size = element.end - element.value if value is None else len(value)
     draft = walk.draft
     draft.budget.spend(ENVELOPE_BYTES + size)
+    if draft.rights is not None and not (use is Use.STORE and walk.use is Use.STORE):
+        draft.comparisons += 1
     if value is not None and field_class.kind:
         kind = field_class.kind
     if field_class.domain is not None and (use is Use.STORE or walk.use is Use.SEED):

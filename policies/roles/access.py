@@ -25,6 +25,7 @@ class Mask(Enum):
     OUTWARD = "outward"
     INITIALS = "initials"
     FIXED = "fixed"
+    """No part: all others show one."""
 
 
 @dataclass(frozen=True, slots=True)

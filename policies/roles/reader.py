@@ -12,7 +12,7 @@ from sealwire.policies.roles.role import NamedUser, Role, Roles, Wildcards
 OTHERS: Final = "*"
 """Stands for the classes that a role does not name."""
 
-MAX_DOCUMENTS_PER_HOUR: Final = 10**9
+MAX_PER_HOUR: Final = 10**9
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 _LEVELS: Final = {"clear": CLEAR, "ciphertext": Disclosure(Level.CIPHERTEXT), "denied": DENIED}
@@ -51,6 +51,7 @@ def _role(name: str, node: Node, classes: Collection[str] | None) -> Role:
             "require_certificate",
             "purposes",
             "documents_per_hour",
+            "comparisons_per_hour",
             "break_glass",
             "delete",
         ],
@@ -65,10 +66,6 @@ def _role(name: str, node: Node, classes: Collection[str] | None) -> Role:
     with complaints.gathered():
         if "classes" in entries:
             access, others = _classes(entries["classes"], classes)
-    limit: int | None = None
-    with complaints.gathered():
-        if "documents_per_hour" in entries:
-            limit = entries["documents_per_hour"].integer(1, MAX_DOCUMENTS_PER_HOUR)
     role = Role(
         name,
         users,
@@ -77,7 +74,8 @@ def _role(name: str, node: Node, classes: Collection[str] | None) -> Role:
         others,
         needs_certificate=_flag(entries, "require_certificate", complaints),
         purposes=_listed(entries, "purposes", _purpose, complaints),
-        documents_per_hour=limit,
+        documents_per_hour=_limit(entries, "documents_per_hour", complaints),
+        comparisons_per_hour=_limit(entries, "comparisons_per_hour", complaints),
         break_glass=_flag(entries, "break_glass", complaints),
         deletes=_flag(entries, "delete", complaints),
     )
@@ -98,6 +96,12 @@ def _listed(
             with complaints.gathered():
                 found.append(read(item))
     return tuple(found)
+
+
+def _limit(entries: Mapping[str, Node], key: str, complaints: Complaints) -> int | None:
+    if key not in entries:
+        return None
+    return complaints.read(lambda: entries[key].integer(1, MAX_PER_HOUR), otherwise=1)
 
 
 def _flag(entries: Mapping[str, Node], key: str, complaints: Complaints) -> bool:

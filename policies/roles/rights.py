@@ -13,6 +13,7 @@ class Rights:
     __slots__ = (
         "_by_class",
         "_others",
+        "comparisons_per_hour",
         "deletes",
         "documents_per_hour",
         "is_glass_broken",
@@ -28,6 +29,7 @@ class Rights:
         *,
         deletes: bool = False,
         documents_per_hour: int | None = None,
+        comparisons_per_hour: int | None = None,
         is_glass_broken: bool = False,
         lacks: str = "a role",
     ) -> None:
@@ -39,6 +41,8 @@ class Rights:
         """Whether documents may be deleted whatever classes they have."""
         self.documents_per_hour: Final = documents_per_hour
         """How many a client with these roles is shown; None where one of them has no limit."""
+        self.comparisons_per_hour: Final = comparisons_per_hour
+        """How many of its constants may be compared with stored values; None as above."""
         self.is_glass_broken: Final = is_glass_broken
         """Whether a role counts only because the command gives a reason for it."""
         self.lacks: Final = lacks

@@ -78,8 +78,14 @@ class Role:
     purposes: tuple[str, ...] = ()
     """A command has to state one of these, where any are listed."""
     documents_per_hour: int | None = None
+    comparisons_per_hour: int | None = None
     break_glass: bool = False
     deletes: bool = False
+
+    @property
+    def filters(self) -> bool:
+        """Whether it allows to compare values of some class."""
+        return any(each.filters for each in (*self.classes.values(), self.others))
 
     def access(self, class_name: str) -> ClassAccess:
         """What it allows with a class."""
@@ -120,6 +126,11 @@ class Roles:
     class_names: tuple[str, ...] = ()
     """The classes that some role names."""
 
+    @property
+    def has_limits(self) -> bool:
+        """Whether some role has a limit for an hour, of which each proxy grants the whole."""
+        return any(each.documents_per_hour or each.comparisons_per_hour for each in self.roles)
+
     def rights(self, claim: Claim) -> Rights:
         """What the roles that count give together: of each class the most. Cost: O(roles * classes)."""
         found = [(role, role.lacks(claim)) for role in self.roles]
@@ -135,20 +146,22 @@ class Roles:
             by_class,
             _together([role.others for role in counting]),
             deletes=any(role.deletes for role in counting),
-            documents_per_hour=_limit_of(counting),
+            documents_per_hour=_limit_of([(each, each.documents_per_hour) for each in counting]),
+            comparisons_per_hour=_limit_of(
+                [(each, each.comparisons_per_hour) for each in counting if each.filters]
+            ),
             is_glass_broken=any(role.break_glass for role in counting),
             lacks="",
         )
 
 
-def _limit_of(counting: list[Role]) -> int | None:
+def _limit_of(limited: list[tuple[Role, int | None]]) -> int | None:
     """The highest, none where a role has none; of roles by broken glass the lowest, where one has any."""
-    limited = [(each.break_glass, each.documents_per_hour) for each in counting]
-    by_glass = [limit for is_by_glass, limit in limited if is_by_glass and limit is not None]
+    by_glass = [limit for role, limit in limited if role.break_glass and limit is not None]
     if by_glass:
         return min(by_glass)
     limits = [limit for _, limit in limited if limit is not None]
-    return max(limits) if len(limits) == len(counting) else None
+    return max(limits) if limits and len(limits) == len(limited) else None
 
 
 def _together(several: list[ClassAccess]) -> ClassAccess:

@@ -61,6 +61,12 @@ def _of_class(role: Role, name: str, access: ClassAccess, kind: int) -> Iterator
             where,
             "who writes a guess and reads its ciphertext can compare it",
         )
+    if level is Level.MASKED and mask is not Mask.FIXED and access.filters and not role.comparisons_per_hour:
+        yield Weakness(
+            "mask-without-limit",
+            where,
+            f"`{mask.value}` shows a part, and filters find the rest; set `comparisons_per_hour`",
+        )
     if level is Level.MASKED and kind and mask in _FITS and kind not in _FITS[mask]:
         yield Weakness("mask-without-part", where, f"`{mask.value}` shows no part of values of this type")
 

@@ -10,6 +10,7 @@ from sealwire.proxy.session.auditing.commands import AuditedCommand
 from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated
 from sealwire.proxy.session.moving.moves import Hold
 from sealwire.proxy.session.records import CommandRecord
+from sealwire.proxy.session.revealing.documents_read import UNKNOWN, ReplyDocuments
 from sealwire.proxy.session.revealing.plaintext import Look
 from sealwire.proxy.session.write_errors.merging import WriteErrors
 
@@ -63,6 +64,8 @@ class Request:
     client: str
     """As whose the documents of its reply count, where it was planned for one client; else as whose it is
     by then."""
+    documents: ReplyDocuments
+    """What its client's roles have to know of the documents that are shown."""
     users: tuple[str, ...] | None
     """Who has sent it, for lines of logs: a login or logout may follow before the reply is here. None where
     it is awaited for everybody who sends the same."""
@@ -94,6 +97,7 @@ class Request:
         self.hold = hold
         self.stated = stated
         self.client = ""
+        self.documents = UNKNOWN
         self.users = None
         self.audited = None
 

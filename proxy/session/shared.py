@@ -20,7 +20,7 @@ from sealwire.proxy.session.login.identities import Identities
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.passing import PassingCommands
 from sealwire.proxy.session.revealing.at_paths import CursorsAtPaths
-from sealwire.proxy.session.revealing.documents_read import DocumentsRead
+from sealwire.proxy.session.revealing.documents_read import HourlyCount, ReadCursors
 from sealwire.proxy.session.revealing.plaintext import PlaintextWatch
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.proxy.session.watch import CommandWatch
@@ -82,6 +82,7 @@ class Shared:
     __slots__ = (
         "at_paths",
         "auditor",
+        "comparisons",
         "contexts",
         "grids",
         "keyring",
@@ -89,6 +90,7 @@ class Shared:
         "open_envelope",
         "passing",
         "plaintext",
+        "read_cursors",
         "reads",
         "settings",
         "watch",
@@ -112,8 +114,12 @@ class Shared:
         """In which replies plaintext is looked for."""
         self.at_paths = CursorsAtPaths()
         """Which cursors on protected collections are opened at some paths only."""
-        self.reads = DocumentsRead()
+        self.reads = HourlyCount()
         """How many documents clients were shown whose roles have a limit."""
+        self.comparisons = HourlyCount()
+        """How many constants they had compared with stored values."""
+        self.read_cursors = ReadCursors()
+        """What the open cursors of clients with roles show."""
         self.watch: CommandWatch | None = None
         """Takes notes of commands while somebody asks."""
         self.auditor = CommandAuditor()

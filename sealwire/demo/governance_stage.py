@@ -55,6 +55,7 @@ roles:
   clerk:
     users: ["clerk@admin"]
     purposes: [direct-care]
+    comparisons_per_hour: 200
     classes:
       nhs_number: {read: {mask: last4}, filter: true}
       mrn: {read: clear, filter: true}

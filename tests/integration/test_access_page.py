@@ -15,6 +15,7 @@ ROLES = """
 roles:
   clerk:
     users: [reception@admin]
+    comparisons_per_hour: 200
     classes: {nhs: {read: {mask: last4}, filter: true}}
   clinician:
     users: [doctor@admin]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.errors import KekUnavailable, KeysError, KeySettingError, KeysReason
 from sealwire.keys.kek.key_file import create_key_file
 from sealwire.keys.kek.local_wrap import LocalKek
@@ -129,6 +130,10 @@ def test_a_store_of_context_keys_is_a_file_or_lies_in_vault(tmp_path: Path) -> N
     store = providers.context_store(tmp_path / "contexts.db", create=True)
     store.close()
     assert str(store) == str(tmp_path / "contexts.db")
+    assert isinstance(store, SqliteContextStore)
+    assert not store._for_move
+    with pytest.raises(KekUnavailable):
+        providers.context_store(VaultDocument("secret", "contexts"), create=False)
     with pytest.raises(KeysError) as caught:
         providers.context_store(VaultDocument("secret", "contexts"), create=True)
     assert (type(caught.value), caught.value.reason) == (KekUnavailable, KeysReason.CONTEXTS)

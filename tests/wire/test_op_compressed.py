@@ -49,6 +49,28 @@ def test_what_would_not_be_shorter_stays() -> None:
     assert compress(dense, ALL[0]) is dense
 
 
+class Fixed:
+    """Makes any content so many bytes."""
+
+    name, number = "fixed", 2
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def inflate(self, data: bytes, size: int) -> bytes:
+        raise NotImplementedError
+
+    def compress(self, data: bytes) -> bytes:
+        return bytes(self._size)
+
+
+@pytest.mark.parametrize(("saved", "is_sent"), [(1, True), (0, False), (-1, False)])
+def test_one_byte_less_is_worth_it_and_the_same_is_not(saved: int, is_sent: bool) -> None:
+    sent = compress(PING, Fixed(len(PING) - 25 - saved))
+    assert (sent is not PING) is is_sent
+    assert len(sent) == len(PING) - (saved if is_sent else 0)
+
+
 PAYLOAD = packed(PING, NUMBERS["zlib"])[25:]
 
 

@@ -61,6 +61,7 @@ class Pulse:
             services.look()
             shared.plaintext.next_second()
             shared.reads.next_second()
+            shared.comparisons.next_second()
             for connection in tuple(services.live):
                 connection.tick(now_s)
             trimmer.tick(now_s, services.changes)

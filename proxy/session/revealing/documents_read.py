@@ -1,34 +1,90 @@
-"""How many documents each client was shown in the last hour, where its roles have a limit.
+"""How much each client has had in the last hour, where its roles have a limit, and what counts as a document.
 
 Counted by this process alone: where several workers serve, each grants its share of the limit. An hour is 60
 minutes as the shell's ticks count them, the one that runs included: a process too busy to tick makes it
 longer.
+
+A reply counts as its documents, if each of these is one document of the collection. If a pipeline or view may
+have gathered many into one, what is in their arrays counts.
 """
 
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
+from sealwire.policies.file.schema import PathNode
+from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.replies import TooManyDocuments
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import elements, find_element
+from sealwire.wire.errors import BsonError, WireReason
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, find_element
 
 MINUTES: Final = 60
 _MINUTE_S: Final = 60
 MAX_CLIENTS: Final = 100_000
 """More than these are forgotten, oldest first: they come from the server's list of users."""
 
+MAX_CURSORS: Final = 4096
+
 _BATCHES: Final = (b"firstBatch", b"nextBatch")
+_CONTAINERS: Final = frozenset({kinds.OBJECT, kinds.ARRAY})
+_APART: Final = frozenset(
+    b"""$match $project $addFields $set $unset $sort $limit $skip $sample $unwind $redact $replaceRoot
+    $replaceWith $count $sortByCount""".split()
+)
+"""Stages that yield no document made of several, nor bring others in."""
+
+
+class ReplyDocuments(NamedTuple):
+    """What is known of the documents that the replies to a command show."""
+
+    tree: PathNode | None = None
+    """Their covered paths; None if nothing is known to be covered."""
+    gathers: bool = True
+    """Whether one of them may hold what many documents had."""
+
+
+UNKNOWN: Final = ReplyDocuments()
 
 
 @final
-class DocumentsRead:
-    """One for all sessions of a process."""
+class ReadCursors:
+    """What is known of the cursors of clients with roles; one for all sessions of a process."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, ReplyDocuments] = {}
+        """By the cursor's id; the oldest go first."""
+
+    def of(self, cursor_id: bytes) -> ReplyDocuments | None:
+        """What was noted when its first documents were shown, if that was in this process."""
+        return self._known.get(cursor_id)
+
+    def note(self, buf: bytes, body: int, reading: ReplyDocuments) -> None:
+        """A reply is shown: remember its cursor, if that stays open. Raises BsonError."""
+        cursor = find_element(buf, body, b"cursor")
+        if cursor is None or cursor.kind != kinds.OBJECT:
+            return
+        number = find_element(buf, cursor.value, b"id")
+        if number is None or number.kind != kinds.LONG:
+            return
+        cursor_id = buf[number.value : number.end]
+        if any(cursor_id):
+            self._known.pop(cursor_id, None)
+            if len(self._known) >= MAX_CURSORS:
+                del self._known[next(iter(self._known))]
+            self._known[cursor_id] = reading
+
+
+@final
+class HourlyCount:
+    """What is counted of each client; one for all sessions of a process."""
 
     __slots__ = ("_by_client", "_seconds")
 
     def __init__(self) -> None:
         self._seconds = 0
         self._by_client: dict[str, dict[int, int]] = {}
-        """By client: documents by the minute in which they were shown."""
+        """By client: how many by the minute."""
 
     def next_second(self) -> None:
         """Another second has begun."""
@@ -41,14 +97,14 @@ class DocumentsRead:
                     del self._by_client[client]
 
     def of_last_hour(self, client: str) -> int:
-        """How many documents a client was shown."""
+        """How many a client has had."""
         return sum(self._by_client.get(client, {}).values())
 
-    def take(self, client: str, documents: int, limit: int) -> None:
-        """A client is about to be shown some. Raises TooManyDocuments, and then they do not count."""
-        if not documents:
+    def take(self, client: str, amount: int, limit: int) -> None:
+        """A client is about to have so many more. Raises TooManyDocuments, and then they do not count."""
+        if not amount:
             return
-        if self.of_last_hour(client) + documents > limit:
+        if self.of_last_hour(client) + amount > limit:
             raise TooManyDocuments
         minutes = self._by_client.get(client)
         if minutes is None:
@@ -56,21 +112,52 @@ class DocumentsRead:
                 del self._by_client[next(iter(self._by_client))]
             minutes = self._by_client[client] = {}
         minute = self._seconds // _MINUTE_S
-        minutes[minute] = minutes.get(minute, 0) + documents
+        minutes[minute] = minutes.get(minute, 0) + amount
 
 
-def documents_in(buf: bytes, body: int) -> int:
-    """How many documents, or distinct values, a reply shows. Raises BsonError. Cost: O(documents)."""
+def gathers(plan: Plan) -> bool:
+    """Whether a pipeline may put several documents into one. Raises BsonError. Cost: O(elements)."""
+    pipeline = plan.arguments.get(b"pipeline")
+    if pipeline is None or pipeline.kind != kinds.ARRAY:
+        return True
+    return not all(
+        stage.kind == kinds.OBJECT and all(part.name in _APART for part in elements(plan.buf, stage.value))
+        for stage in elements(plan.buf, pipeline.value)
+    )
+
+
+def documents_in(buf: bytes, body: int, *, gathered: bool) -> int:
+    """How many documents, or distinct values, a reply shows. With `gathered`, what is in their arrays counts.
+
+    Raises BsonError. Cost: O(documents), with `gathered` O(elements).
+    """
     cursor = find_element(buf, body, b"cursor")
     if cursor is not None and cursor.kind == kinds.OBJECT:
         batches = (find_element(buf, cursor.value, name) for name in _BATCHES)
-        return sum(_count(buf, batch.value) for batch in batches if batch and batch.kind == kinds.ARRAY)
+        return sum(
+            _count(buf, batch.value, gathered=gathered)
+            for batch in batches
+            if batch and batch.kind == kinds.ARRAY
+        )
     values = find_element(buf, body, b"values")
     if values is not None and values.kind == kinds.ARRAY:
-        return _count(buf, values.value)
+        return _count(buf, values.value, gathered=False)
     value = find_element(buf, body, b"value")
     return 1 if value is not None and value.kind == kinds.OBJECT else 0
 
 
-def _count(buf: bytes, array: int) -> int:
-    return sum(1 for _ in elements(buf, array))
+def _count(buf: bytes, array: int, *, gathered: bool) -> int:
+    return sum(_gathered_in(buf, each, 0) if gathered else 1 for each in elements(buf, array))
+
+
+def _gathered_in(buf: bytes, element: Element, depth: int) -> int:
+    """One, or as many as the arrays at and below an element have items, if these are more."""
+    if element.kind not in _CONTAINERS:
+        return 1
+    if depth > MAX_DEPTH:
+        raise BsonError(WireReason.BSON_DEPTH, element.start)
+    is_array = element.kind == kinds.ARRAY
+    inner = (each for each in elements(buf, element.value) if is_array or each.kind in _CONTAINERS)
+    counts = [_gathered_in(buf, each, depth + 1) for each in inner]
+    # fields side by side are of one document, as long as none of them is an array of several
+    return max(1, sum(counts) if is_array else sum(count for count in counts if count > 1))

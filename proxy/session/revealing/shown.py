@@ -2,18 +2,51 @@
 
 What class a value is of, its envelope says. So a field that was renamed, projected, joined, grouped or put
 into an error is shown as it would be where the policy names it.
+
+Plaintext where ciphertext belongs says nothing of the kind. It is recognised by the path at which it stands.
 """
 
 from collections.abc import Callable
 from typing import Final, final
 
 from sealwire.crypto.envelope import class_id_of
+from sealwire.policies.file.schema import PathNode
+from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.roles.access import Disclosure, Level, Mask
 from sealwire.policies.roles.masks import masked
 from sealwire.policies.roles.rights import Rights
 from sealwire.proxy.session.replies import ReadDenied
+from sealwire.proxy.session.revealing.plaintext import is_encrypted
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire import kinds
+from sealwire.wire.op_msg import refresh_checksum
+from sealwire.wire.splice import Edit, splice
+
+
+def withhold_plaintext(message: bytes, body: int, tree: PathNode, rights: Rights) -> bytes:
+    """A reply whose plaintext at covered paths is shown as far as the rights go: in clear, or as a mask.
+
+    `tree` has the covered paths of the documents, or of the distinct values, in it. Raises ReadDenied for a
+    class of which the client sees nothing, or ciphertext, which is not there; BsonError. Cost: O(elements on
+    the way to covered paths).
+    """
+    batches = PathNode("", {b"firstBatch": tree, b"nextBatch": tree})
+    walk = StoredValues(message, PathNode("", {b"cursor": batches, b"value": tree, b"values": tree}), body)
+    edits: list[Edit] = []
+    while walk.next_value():
+        disclosure = rights.access(walk.leaf.name).read
+        if disclosure.level is Level.CLEAR:
+            continue
+        if walk.kind == kinds.BIN_DATA and is_encrypted(message, walk.value):
+            continue
+        if disclosure.level is not Level.MASKED:
+            raise ReadDenied
+        kind, value = masked(disclosure.mask, walk.kind, message[walk.value : walk.end])
+        parents = (0, *walk.parents)
+        edits.append(Edit(walk.start, walk.start + 1, bytes((kind,)), parents))
+        edits.append(Edit(walk.value, walk.end, value, parents))
+    return refresh_checksum(splice(message, edits)) if edits else message
+
 
 # A BSON Binary's length and subtype, before the envelope.
 _BINARY_HEAD_BYTES: Final = 5

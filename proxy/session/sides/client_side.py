@@ -52,7 +52,7 @@ from sealwire.proxy.session.rewriting.rewrite import Settled, apply_plan
 from sealwire.proxy.session.sides import ask_users, certificate_login, look_up, on_record
 from sealwire.proxy.session.sides.awaiting import request_for
 from sealwire.proxy.session.sides.denying import denials, denied, described, failed, refused
-from sealwire.proxy.session.sides.entitlement import judged
+from sealwire.proxy.session.sides.entitlement import count_comparisons, judged, note_client
 from sealwire.proxy.session.write_errors.merging import WriteErrors
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
@@ -242,8 +242,8 @@ class ClientSide(Side):
         count = _COMMAND_COUNTS[label]
         request = request_for(conversation, plan, name, parsed.body, label, opened, opens, errors)
         if rights is not None:
-            request.stated = stated
-            request.client = conversation.entitled.client
+            count_comparisons(conversation, rights, plan)
+            note_client(conversation, stated, plan, parsed.body, request)
         if is_moving or moves.is_leased:
             self._hold_up(forms, plan, parsed, name, opened, request)
         effects.append(count)

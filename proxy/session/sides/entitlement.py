@@ -8,6 +8,7 @@ from typing import Final
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.paths import follow
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.roles.rights import Rights
 from sealwire.proxy.session import replies
@@ -16,12 +17,13 @@ from sealwire.proxy.session.effects import Audit, Count, Counter, Effect
 from sealwire.proxy.session.login.stated import Stated
 from sealwire.proxy.session.requests import Request
 from sealwire.proxy.session.revealing.at_paths import AtPaths
-from sealwire.proxy.session.revealing.cursors import Opened
-from sealwire.proxy.session.revealing.documents_read import documents_in
+from sealwire.proxy.session.revealing.cursors import Opened, namespace_of
+from sealwire.proxy.session.revealing.documents_read import UNKNOWN, ReplyDocuments, documents_in, gathers
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal
-from sealwire.proxy.session.revealing.shown import Shown
+from sealwire.proxy.session.revealing.shown import Shown, withhold_plaintext
 from sealwire.proxy.session.shared import Reveal, Shared
-from sealwire.wire.op_msg import OpMsg
+from sealwire.wire.op_msg import OpMsg, parse_op_msg
+from sealwire.wire.raw_bson import string_bytes
 
 
 def judged(
@@ -35,9 +37,10 @@ def judged(
     if ((plan.protected and plan.reveals) or is_read_on) and plan.command != "killCursors":
         _check_reach(conversation, rights, plan)
     shared = conversation.shared
-    if plan.shows_others and plan.command != "killCursors" and not _shows_what_is_in_clear(rights, shared):
+    is_shown = plan.shows_others and plan.command != "killCursors"
+    if is_shown and not rights.sees_in_clear(shared.settings.policy.classes):
         # what other people write and ask for stands as it is in the profiler's collection and the oplog
-        raise Refusal(Reason.ROLE, path=plan.namespace, rule="a class in clear")
+        raise Refusal(Reason.ROLE, path=plan.namespace, rule="what shows the commands of others")
     may_read = plan.reveals or is_read_on or shared.settings.reveal is Reveal.EVERYWHERE
     if not rights.is_glass_broken or not may_read:
         return []
@@ -52,6 +55,50 @@ def judged(
     return [Count(Counter.GLASS_BROKEN), record]
 
 
+def count_comparisons(conversation: Conversation, rights: Rights, plan: Plan) -> None:
+    """A command that goes to the server compares stored values. Raises Refusal(ROLE) above the limit."""
+    shared = conversation.shared
+    limit = _share_of(rights.comparisons_per_hour, shared)
+    if limit is None:
+        return
+    client = _counted_as(conversation.entitled.client, rights)
+    try:
+        shared.comparisons.take(client, plan.comparisons, limit)
+    except replies.TooManyDocuments:
+        raise Refusal(Reason.ROLE, path=plan.namespace, rule="more comparisons in this hour") from None
+
+
+def note_client(conversation: Conversation, stated: Stated, plan: Plan, body: int, request: Request) -> None:
+    """What is to be known of a client with roles when the reply comes. Raises BsonError."""
+    request.stated = stated
+    request.client = conversation.entitled.client
+    request.documents = _documents_of(conversation, plan, body)
+
+
+def _documents_of(conversation: Conversation, plan: Plan, body: int) -> ReplyDocuments:
+    policy, views = conversation.shared.settings.policy, conversation.views
+    number = plan.arguments.get(b"getMore")
+    if plan.command == "getMore" and number is not None:
+        known = conversation.shared.read_cursors.of(plan.buf[number.value : number.end])
+        return known or ReplyDocuments(policy.covered(namespace_of(plan.buf, body)))
+    if not (plan.protected or plan.reveals):
+        return UNKNOWN
+    own = policy.covered(plan.namespace)
+    if plan.command == "aggregate":
+        is_view = own is None or views.covered(plan.namespace) is not own
+        return ReplyDocuments(plan.yields, is_view or gathers(plan))
+    if plan.command in {"findAndModify", "findandmodify"}:
+        return ReplyDocuments(own, gathers=False)
+    if plan.command not in {"find", "distinct"}:
+        return UNKNOWN
+    tree = views.covered(plan.namespace)
+    is_view = own is None or tree is not own
+    key = plan.arguments.get(b"key")
+    if plan.command == "distinct" and tree is not None and key is not None:
+        tree = follow(tree, string_bytes(plan.buf, key))
+    return ReplyDocuments(tree, is_view)
+
+
 def _check_reach(conversation: Conversation, rights: Rights, plan: Plan) -> None:
     """What the command reaches is protected. Raises Refusal(ROLE)."""
     if rights.is_empty:
@@ -59,7 +106,7 @@ def _check_reach(conversation: Conversation, rights: Rights, plan: Plan) -> None
     shared = conversation.shared
     if not _shows_what_is_in_clear(rights, shared):
         raise Refusal(Reason.ROLE, path=plan.namespace, rule="a class in clear")
-    limit = _share_of(rights, shared)
+    limit = _share_of(rights.documents_per_hour, shared)
     client = _counted_as(conversation.entitled.client, rights)
     if limit is not None and shared.reads.of_last_hour(client) >= limit:
         raise Refusal(Reason.ROLE, path=plan.namespace, rule="more documents in this hour")
@@ -79,15 +126,23 @@ def shown_reply(
     if not _shows_what_is_in_clear(rights, shared):
         raise replies.ReadDenied
     is_write = request.command in _WRITES
+    known = request.documents
+    shared.read_cursors.note(message, parsed.body, known)
+    if known.tree is not None and not rights.sees_in_clear(shared.settings.policy.classes):
+        message = withhold_plaintext(message, parsed.body, known.tree, rights)
+        parsed = parse_op_msg(message)
     revealed, opened, values = message, 0, 0
     if message.find(MARKER) >= 0:
         # a write shows values in errors only, whose code its client needs
         shown = Shown(rights, shared.keyring.classes_of, shared.open_envelope, masks_denied=is_write)
         revealed, opened = reveal_for(shared, request, message, parsed, shown.open_envelope)
         values = shown.most_of_a_class
-    limit = _share_of(rights, shared)
+    limit = _share_of(rights.documents_per_hour, shared)
     if limit is not None:
-        documents = values if is_write else max(documents_in(message, parsed.body), values)
+        documents = values
+        if not is_write:
+            documents = documents_in(message, parsed.body, gathered=known.gathers)
+            documents = max(documents, values) if known.gathers else documents
         # a step of a login may have been sent since, which makes the client another until it is known
         client = request.client or conversation.entitled.client
         shared.reads.take(_counted_as(client, rights), documents, limit)
@@ -123,10 +178,9 @@ def _shows_what_is_in_clear(rights: Rights, shared: Shared) -> bool:
     return not in_clear or rights.sees_in_clear(in_clear.intersection(shared.settings.policy.classes))
 
 
-def _share_of(rights: Rights, shared: Shared) -> int | None:
-    """How many documents an hour this process shows to a client with these rights; None: without a limit.
+def _share_of(limit: int | None, shared: Shared) -> int | None:
+    """How much of an hour's limit this process grants; None: there is no limit.
 
-    Together the workers show no more than the limit, or one document each where that is less.
+    Together the workers grant no more than the limit, or one each where that is less.
     """
-    limit = rights.documents_per_hour
     return None if limit is None else max(1, limit // shared.settings.workers)

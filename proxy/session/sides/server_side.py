@@ -264,9 +264,10 @@ class ServerSide(Side):
         if rights is not None and (
             rights.documents_per_hour is not None
             or self._conversation.shared.keyring.partly_plaintext
+            or not rights.sees_in_clear(self._conversation.shared.settings.policy.classes)
             or not message.parts[0].startswith(CURSOR, HEAD_BYTES)
         ):
-            return None  # its documents are counted, or it is withheld, or it may be an error with texts
+            return None  # its documents are counted, or what it shows is looked at, or it may be an error
         if request.audited is not None and not request.reveals:
             return None
         return request if is_plain(message) else None

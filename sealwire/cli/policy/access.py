@@ -95,6 +95,7 @@ def _show_rights(policies: PolicySet, rights: Rights, *, as_json: bool, passes: 
             "lacks": rights.lacks,
             "delete": rights.deletes,
             "documents_per_hour": rights.documents_per_hour,
+            "comparisons_per_hour": rights.comparisons_per_hour,
             "breaks_glass": rights.is_glass_broken,
             "classes": [dict(zip(_COLUMNS, row, strict=True)) for row in rows],
         }
@@ -108,6 +109,8 @@ def _show_rights(policies: PolicySet, rights: Rights, *, as_json: bool, passes: 
     show_table(_COLUMNS, rows, title=f"roles: {', '.join(rights.roles)}")
     if rights.documents_per_hour is not None:
         click.echo(f"{rights.documents_per_hour} documents an hour")
+    if rights.comparisons_per_hour is not None:
+        click.echo(f"{rights.comparisons_per_hour} comparisons an hour")
     if rights.deletes:
         click.echo("deletes documents whatever they hold")
     if rights.is_glass_broken:

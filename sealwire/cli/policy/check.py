@@ -50,12 +50,15 @@ def lint_policy(policy: Path, as_json: bool, strict: bool) -> None:
     Example:
       sealwire policy lint policy.yaml --strict
     """
-    findings = lint(read_policy(policy))
+    policies = read_policy(policy)
+    findings = lint(policies)
     if as_json:
         click.echo(json.dumps([{"rule": f.rule, "where": f.where, "message": f.message} for f in findings]))
     else:
         for finding in findings:
             click.echo(f"{finding.where}: {finding.message} [{finding.rule}]")
+        if policies.roles is not None and policies.roles.has_limits:
+            click.echo("note: each proxy grants the whole of a role's limit; divide it by their number")
         click.echo(f"{policy}: {len(findings)} findings")
     if findings and strict:
         sys.exit(EX_NO)

@@ -13,6 +13,7 @@ roles:
   clerk:
     users: [reception@admin]
     documents_per_hour: 2000
+    comparisons_per_hour: 100
     classes:
       nhs: {read: {mask: last4}, filter: true}
       ward: {read: clear}
@@ -45,6 +46,7 @@ def test_rights_are_shown_by_class(roles: Path, run: Run) -> None:
         "lacks": "",
         "delete": False,
         "documents_per_hour": 2000,
+        "comparisons_per_hour": 100,
         "breaks_glass": False,
         "classes": [
             {"class": "nhs", "read": "masked (last4)", "filter": "yes", "write": "no"},
@@ -55,6 +57,7 @@ def test_rights_are_shown_by_class(roles: Path, run: Run) -> None:
     shown = run("access", roles, *CLERK).out
     assert "roles: clerk" in shown
     assert "2000 documents an hour" in shown
+    assert "100 comparisons an hour" in shown
 
 
 def test_a_command_that_would_pass(roles: Path, run: Run) -> None:

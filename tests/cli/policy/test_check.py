@@ -59,6 +59,17 @@ def test_lint_warns_and_fails_only_when_told_to(policy: Path, run: Run) -> None:
     assert run("lint", policy, "--strict").code == 0
 
 
+def test_lint_says_that_each_proxy_grants_the_whole_of_a_limit(policy: Path, run: Run) -> None:
+    role = "roles: {desk: {users: [a@b], %s, classes: {'*': {read: clear}}}}\n"
+    policy.write_text(POLICY.replace("ward: ward", "room: ward") + role % "delete: true")
+    assert "each proxy" not in run("lint", policy).out
+    policy.write_text(POLICY.replace("ward: ward", "room: ward") + role % "documents_per_hour: 9")
+    result = run("lint", policy, "--strict")
+    assert result.code == 0
+    assert "each proxy" in result.out
+    assert json.loads(run("lint", policy, "--json").out) == []
+
+
 MISTAKEN = """\
 version: 1
 clases:

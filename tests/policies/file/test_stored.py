@@ -95,6 +95,14 @@ def test_the_walk_stops_wherever_a_covered_path_is_met() -> None:
     ]
 
 
+def test_the_walk_says_where_an_element_and_what_is_around_it_begin() -> None:
+    raw = bson.encode({"x": 1, "visits": [{"text": "a"}]})
+    walk = StoredValues(raw, TREE)
+    assert walk.next_value()
+    assert raw[walk.start : walk.value] == b"\x02text\0"
+    assert [raw[start] for start in walk.parents] == [len(raw), len(raw) - 20, len(raw) - 28]
+
+
 def test_names_that_are_not_covered_are_told() -> None:
     told: list[tuple[str, bytes]] = []
     raw = bson.encode({"a": 1, "notes": {"b": 2}, "visits": [{"c": 3, "0": {"d": 4}}], "7": 5})

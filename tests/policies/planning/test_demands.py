@@ -11,12 +11,13 @@ from sealwire.policies.planning.demands import (
     demand_definition,
     demand_delete,
     demand_filter,
+    demand_result,
     demand_role,
     demand_write,
 )
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.trees import OPAQUE
-from sealwire.policies.roles.access import DENIED, ClassAccess
+from sealwire.policies.roles.access import CLEAR, DENIED, ClassAccess
 from sealwire.policies.roles.rights import Rights
 
 A, B = (FieldClass(name, Mode.DETERMINISTIC, ValueType.STRING) for name in "ab")
@@ -32,7 +33,9 @@ def draft(rights: Rights | None) -> Draft:
     return found
 
 
-@pytest.mark.parametrize("demand", [demand_filter, demand_write, demand_delete, demand_definition])
+@pytest.mark.parametrize(
+    "demand", [demand_filter, demand_result, demand_write, demand_delete, demand_definition]
+)
 def test_without_roles_nothing_is_demanded(demand: Any) -> None:
     demand(draft(None), OPAQUE)
 
@@ -49,6 +52,16 @@ def test_every_class_at_and_below_a_node_counts(demand: Any, node: PathNode) -> 
 @pytest.mark.parametrize("demand", [demand_filter, demand_write, demand_delete, demand_definition])
 def test_what_is_not_covered_needs_nothing(demand: Any) -> None:
     demand(draft(Rights(("r",))), PathNode("free"))
+
+
+def test_the_result_of_a_comparison_needs_the_right_to_read_outside_of_filters() -> None:
+    found = draft(Rights(("r",), {"a": ClassAccess(CLEAR), "b": ALL_OF_B}))
+    demand_result(found, LEAF_A)
+    with pytest.raises(Refusal) as caught:
+        demand_result(found, BOTH)
+    assert caught.value.reason is Reason.ROLE
+    found.filters = 1
+    demand_result(found, BOTH)
 
 
 def test_who_may_delete_needs_no_right_to_write() -> None:

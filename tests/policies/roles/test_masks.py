@@ -58,6 +58,11 @@ def as_python(kind: int, value: bytes) -> Any:
         (Mask.INITIALS, "9434765919", FIXED),
         (Mask.INITIALS, "one two three four five six seven", FIXED),
         (Mask.INITIALS, "", FIXED),
+        (Mask.FIXED, "Jane Maria Smith", FIXED),
+        (Mask.FIXED, "SW1A 1AA", FIXED),
+        (Mask.FIXED, 12345678, FIXED),
+        (Mask.INITIALS, 12345678, FIXED),
+        (Mask.OUTWARD, 12345678, FIXED),
     ],
 )
 def test_a_mask_shows_a_part_of_what_it_fits(mask: Mask, value: Any, expected: str) -> None:

@@ -33,6 +33,7 @@ roles:
     require_certificate: true
     purposes: [direct-care]
     documents_per_hour: 2000
+    comparisons_per_hour: 100
     break_glass: true
     delete: true
     classes:
@@ -48,6 +49,7 @@ roles:
     assert role.others == ClassAccess(Disclosure(Level.CIPHERTEXT), writes=True)
     assert (role.needs_certificate, role.break_glass, role.deletes) == (True, True, True)
     assert (role.purposes, role.documents_per_hour) == (("direct-care",), 2000)
+    assert role.comparisons_per_hour == 100
     assert [each.match("desk_3@clinic") for each in role.users] == [False, True]
     assert role.certificates.texts == ("CN=desk,*",)
 
@@ -75,6 +77,10 @@ def test_what_a_role_does_not_say_it_does_not_allow() -> None:
         ("roles: {r: {users: [a@b], classes: {nhs: {filter: 1}}}}", "expected true or false"),
         ("roles: {r: {users: [a@b], classes: {nhs: {reads: clear}}}}", "unknown key 'reads'"),
         ("roles: {r: {users: [a@b], documents_per_hour: 0, classes: {nhs: {}}}}", "expected a whole number"),
+        (
+            "roles: {r: {users: [a@b], comparisons_per_hour: 0, classes: {nhs: {}}}}",
+            "expected a whole number",
+        ),
         ("roles: {r: {users: [a@b], purposes: ['a;b'], classes: {nhs: {}}}}", "not a purpose"),
         ("roles: {r: {users: [a@b], purposes: [' a'], classes: {nhs: {}}}}", "not a purpose"),
         ("roles: {'no name': {users: [a@b], classes: {nhs: {}}}}", "is not a role's name"),

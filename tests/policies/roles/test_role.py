@@ -142,6 +142,21 @@ def test_a_role_without_a_limit_has_none_for_all() -> None:
     assert rights.documents_per_hour is None
 
 
+def test_only_roles_that_allow_to_compare_count_for_the_limit_of_comparisons() -> None:
+    compares = {"nhs": ClassAccess(CLEAR, filters=True)}
+    limited = replace(role("a", "ann@admin"), classes=compares, comparisons_per_hour=5)
+    other = replace(limited, name="b", comparisons_per_hour=7)
+    free = replace(limited, name="c", comparisons_per_hour=None)
+
+    def limit(*roles: Role) -> int | None:
+        return Roles(roles, ("nhs",)).rights(Claim(("ann@admin",))).comparisons_per_hour
+
+    assert limit(limited, role("r", "ann@admin")) == 5
+    assert limit(limited, other) == 7
+    assert limit(limited, free) is None
+    assert limit(role("r", "ann@admin")) is None
+
+
 def test_a_broken_glass_has_the_limit_of_its_own_role() -> None:
     unlimited, limited = role("a", "ann@admin"), replace(role("b", "ann@admin"), documents_per_hour=2000)
     glass = replace(role("g", "ann@admin"), break_glass=True, documents_per_hour=50)

@@ -43,6 +43,15 @@ def found(roles: str) -> list[tuple[str, str]]:
             [("write-tells-equality", "r nhs")],
         ),
         ("r: {users: [a@b], classes: {nhs: {read: ciphertext, write: true, filter: true}}}", []),
+        (
+            "r: {users: [a@b], classes: {nhs: {read: {mask: last4}, filter: true}}}",
+            [("mask-without-limit", "r nhs")],
+        ),
+        (
+            "r: {users: [a@b], comparisons_per_hour: 9, classes: {nhs: {read: {mask: last4}, filter: true}}}",
+            [],
+        ),
+        ("r: {users: [a@b], classes: {nhs: {read: {mask: fixed}, filter: true}}}", []),
         ("r: {users: [a@b], classes: {notes: {read: ciphertext, write: true}}}", []),
         ("r: {users: [a@b], classes: {born: {read: {mask: last4}}}}", [("mask-without-part", "r born")]),
         ("r: {users: [a@b], classes: {visits: {read: {mask: year}}}}", [("mask-without-part", "r visits")]),

@@ -6,7 +6,7 @@ from bson.binary import Binary
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import CloseReason, Counter
-from sealwire.proxy.session.shared import Reveal
+from sealwire.proxy.session.shared import Reveal, SessionSettings
 from sealwire.proxy.session.sides.server_side import MAX_ASKED_KEYS
 from sealwire.proxy.session.states import IllegalTransition
 from tests.proxy.session.playbook import (
@@ -36,6 +36,7 @@ from tests.proxy.session.world import (
     reply,
     sealed,
     session,
+    session_of,
 )
 
 FIND = {"find": "patients", "$db": "clinic"}
@@ -322,3 +323,21 @@ class TestReplies:
             << error(238, "NotImplemented")
         )
         asked(play, 1)
+
+
+def test_a_session_streams_until_the_last_reply_of_an_exhaust_cursor() -> None:
+    talk = session_of(SessionSettings(POLICY, login_required=False), KEYRING)
+    talk.client_data(command({"find": "patients", "filter": {}, "$db": "clinic"}, 1))
+    assert not talk.is_streaming
+    talk.server_data(reply({"ok": 1.0}, 1, 50, flags=MORE_TO_COME))
+    assert talk.is_streaming
+    talk.server_data(reply({"ok": 1.0}, 50, 51))
+    assert not talk.is_streaming
+
+
+def test_the_next_command_has_all_its_searches_for_contexts() -> None:
+    conversation = session_of(SessionSettings(POLICY, login_required=False), KEYRING)._conversation
+    assert conversation.context_searches == 0
+    conversation.context_searches = 3
+    conversation.command_done()
+    assert conversation.context_searches == 0

@@ -7,11 +7,13 @@ from typing import Any
 
 import bson
 import pytest
+from bson.int64 import Int64
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
+from sealwire.proxy.session.auditing.commands import MAX_CURSORS
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
 from sealwire.proxy.session.auditing.subjects import SubjectPolicy
 from sealwire.proxy.session.effects import (
@@ -474,3 +476,13 @@ def test_what_is_read_is_what_the_metric_counts(documents: list[list[str]], is_l
     )
     read = [each.result.read for each in effects if isinstance(each, Done)]
     assert sum(sum(each.values()) for each in read) == counted == sum(map(len, documents))
+
+
+def test_cursors_are_not_remembered_without_end() -> None:
+    talk = session()
+    for number in range(1, MAX_CURSORS + 2):
+        talk.client_data(command(FIND, number))
+        opened = {"cursor": {"firstBatch": [], "id": Int64(number), "ns": "clinic.patients"}, "ok": 1.0}
+        talk.server_data(reply(opened, number))
+    assert MAX_CURSORS == 4096
+    assert len(talk.shared.auditor._cursors) == MAX_CURSORS

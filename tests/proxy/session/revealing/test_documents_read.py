@@ -8,11 +8,18 @@ from bson.int64 import Int64
 
 from sealwire.proxy.session.replies import TooManyDocuments
 from sealwire.proxy.session.revealing import documents_read
-from sealwire.proxy.session.revealing.documents_read import DocumentsRead, documents_in
+from sealwire.proxy.session.revealing.documents_read import (
+    HourlyCount,
+    ReadCursors,
+    ReplyDocuments,
+    documents_in,
+)
+from sealwire.wire.errors import BsonError
+from sealwire.wire.raw_bson import MAX_DEPTH
 
 
 def test_no_more_than_the_limit_in_an_hour() -> None:
-    reads = DocumentsRead()
+    reads = HourlyCount()
     reads.take("ann", 3, 5)
     with pytest.raises(TooManyDocuments):
         reads.take("ann", 3, 5)
@@ -22,7 +29,7 @@ def test_no_more_than_the_limit_in_an_hour() -> None:
 
 
 def test_what_was_shown_an_hour_ago_counts_no_more() -> None:
-    reads = DocumentsRead()
+    reads = HourlyCount()
     reads.take("ann", 3, 5)
     for _ in range(1800):
         reads.next_second()
@@ -38,7 +45,7 @@ def test_what_was_shown_an_hour_ago_counts_no_more() -> None:
 
 
 def test_no_documents_are_no_reason_to_remember_anybody() -> None:
-    reads = DocumentsRead()
+    reads = HourlyCount()
     reads.take("ann", 0, 0)
     assert reads.of_last_hour("ann") == 0
 
@@ -46,7 +53,7 @@ def test_no_documents_are_no_reason_to_remember_anybody() -> None:
 @pytest.mark.plain_core(reason="replaces a constant of the core")
 def test_clients_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents_read, "MAX_CLIENTS", 2)
-    reads = DocumentsRead()
+    reads = HourlyCount()
     for name in ("ann", "bob", "eve"):
         reads.take(name, 1, 5)
     assert [reads.of_last_hour(name) for name in ("ann", "bob", "eve")] == [0, 1, 1]
@@ -66,4 +73,60 @@ def test_clients_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_documents_of_a_reply(body: dict[str, Any], count: int) -> None:
-    assert documents_in(encode(body), 0) == count
+    assert documents_in(encode(body), 0, gathered=False) == count
+
+
+@pytest.mark.parametrize(
+    ("document", "count"),
+    [
+        ({}, 1),
+        ({"a": 1, "b": {"c": 2}}, 1),
+        ({"a": [1, 2, 3]}, 3),
+        ({"a": []}, 1),
+        ({"a": [{"x": [1, 2]}, {"x": []}, 5]}, 4),
+        ({"a": [1, 2], "b": {"c": [1, 2, 3]}, "d": [1]}, 5),
+        ({"a": [[1, 2], [3, 4]]}, 4),
+    ],
+)
+def test_what_is_gathered_in_a_document_counts_by_the_items_of_its_arrays(
+    document: dict[str, Any], count: int
+) -> None:
+    body = {"cursor": {"firstBatch": [document], "id": Int64(0), "ns": "a.b"}}
+    assert documents_in(encode(body), 0, gathered=True) == count
+    assert documents_in(encode(body), 0, gathered=False) == 1
+
+
+def _nested(levels: int) -> bytes:
+    document = encode({})
+    for _ in range(levels):
+        document = (len(document) + 8).to_bytes(4, "little") + b"\x04a\0" + document + b"\0"
+    return document
+
+
+def test_a_reply_is_gone_into_as_deep_as_servers_nest() -> None:
+    for levels, is_fine in ((MAX_DEPTH - 5, True), (MAX_DEPTH + 5, False)):
+        values = _nested(levels)
+        batch = (len(values) + 8).to_bytes(4, "little") + b"\x03a\0" + values + b"\0"
+        cursor = (len(batch) + 17).to_bytes(4, "little") + b"\x04firstBatch\0" + batch + b"\0"
+        body = (len(cursor) + 13).to_bytes(4, "little") + b"\x03cursor\0" + cursor + b"\0"
+        if is_fine:
+            assert documents_in(body, 0, gathered=True) == 1
+            continue
+        with pytest.raises(BsonError):
+            documents_in(body, 0, gathered=True)
+
+
+@pytest.mark.plain_core(reason="replaces a constant of the core")
+def test_cursors_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents_read, "MAX_CURSORS", 2)
+    cursors = ReadCursors()
+    ids = [bytes([number]) + bytes(7) for number in range(4)]
+    for number in range(4):
+        body = {"cursor": {"firstBatch": [], "id": Int64(number), "ns": "a.b"}}
+        cursors.note(encode(body), 0, ReplyDocuments(None, gathers=False))
+    assert [cursors.of(each) is not None for each in ids] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("body", [{}, {"cursor": 5}, {"cursor": {}}, {"cursor": {"id": 5}}])
+def test_a_reply_without_a_cursor_is_nothing_to_remember(body: dict[str, Any]) -> None:
+    ReadCursors().note(encode(body), 0, ReplyDocuments())

@@ -61,6 +61,85 @@ def test_no_other_name_gives_a_way_round(document: dict[str, Any]) -> None:
     assert "****5919" in str(answer)
 
 
+@pytest.mark.parametrize(
+    ("body", "answer", "seen"),
+    [
+        (FIND, batch({"nhs_number": NHS}), {"nhs_number": "****5919"}),
+        (
+            FIND,
+            batch({"born": BORN, "nhs_number": [NHS, None]}),
+            {"born": "1950", "nhs_number": ["****5919", None]},
+        ),
+        (
+            {"aggregate": "patients", "pipeline": [{"$project": {"x": "$nhs_number"}}], "cursor": {}},
+            batch({"x": NHS}),
+            {"x": "****5919"},
+        ),
+        (FIND, batch({"visits": 7, "ward": NHS}), {"visits": 7, "ward": NHS}),
+    ],
+)
+def test_plaintext_at_a_covered_path_is_masked(body: Any, answer: Any, seen: Any) -> None:
+    assert first(shown(session_as("CN=clerk"), body, answer)) == seen
+
+
+def test_plaintext_among_distinct_values_is_masked() -> None:
+    body = {"distinct": "patients", "key": "nhs_number"}
+    answer = {"values": [NHS, sealed("nhs", NHS)], "ok": 1.0}
+    assert shown(session_as("CN=clerk"), body, answer)["values"] == ["****5919", "****5919"]
+
+
+def test_plaintext_in_a_later_batch_is_masked() -> None:
+    more = {"getMore": Int64(7), "collection": "patients"}
+    reading = {"nextBatch": [{"nhs_number": NHS}], "id": Int64(7), "ns": "clinic.patients"}
+    answer = shown(session_as("CN=clerk"), more, {"cursor": reading, "ok": 1.0})
+    assert answer["cursor"]["nextBatch"] == [{"nhs_number": "****5919"}]
+
+
+def test_plaintext_in_a_long_reply_is_masked() -> None:
+    answer = batch(*[{"nhs_number": NHS, "pad": "x" * 300_000, "born": sealed("born", BORN)}] * 6)
+    documents = shown(session_as("CN=clerk"), FIND, answer)["cursor"]["firstBatch"]
+    assert [(each["nhs_number"], each["born"]) for each in documents] == [("****5919", "1950")] * 6
+
+
+@pytest.mark.parametrize("document", [{"smoker": True}, {"weight": 70.5}])
+def test_plaintext_of_a_class_without_a_part_to_show_withholds_the_reply(document: Any) -> None:
+    assert is_denied(shown(session_as("CN=clerk"), FIND, batch(document)))
+    assert first(shown(session_as("CN=doctor"), FIND, batch(document))) == document
+
+
+COMPARED: tuple[dict[str, Any], ...] = (
+    {"$project": {"x": {"$eq": ["$nhs_number", NHS]}}},
+    {"$set": {"x": {"$in": ["$nhs_number", [NHS]]}}},
+    {"$addFields": {"x": {"$indexOfArray": [["1", "2"], "$nhs_number"]}}},
+    {"$group": {"_id": None, "x": {"$push": {"$ne": ["$nhs_number", NHS]}}}},
+    {"$redact": {"$cond": [{"$eq": ["$nhs_number", NHS]}, "$$KEEP", "$$PRUNE"]}},
+)
+
+
+@pytest.mark.parametrize("stage", COMPARED)
+def test_the_result_of_a_comparison_is_for_who_reads_in_clear(stage: dict[str, Any]) -> None:
+    body = {"aggregate": "patients", "pipeline": [stage], "cursor": {}}
+    assert is_denied(shown(session_as("CN=clerk"), body, batch()))
+    assert written(asked(session_as("CN=doctor"), body), ToServer)
+
+
+@pytest.mark.parametrize(
+    "projection", [{"x": {"$eq": ["$nhs_number", NHS]}}, {"tags": {"$elemMatch": {"$eq": NHS}}}]
+)
+def test_a_projection_shows_no_result_of_a_comparison(projection: dict[str, Any]) -> None:
+    body = {**FIND, "projection": projection}
+    assert written(asked(session_as("CN=doctor"), body), ToServer)
+    assert is_denied(shown(session_as("CN=clerk"), body, batch()))
+
+
+@pytest.mark.parametrize(
+    "stage", [{"$match": {"$expr": {"$eq": ["$nhs_number", NHS]}}}, {"$group": {"_id": "$nhs_number"}}]
+)
+def test_filters_and_groups_need_the_right_to_filter_only(stage: dict[str, Any]) -> None:
+    body = {"aggregate": "patients", "pipeline": [stage], "cursor": {}}
+    assert written(asked(session_as("CN=clerk"), body), ToServer)
+
+
 def test_a_reply_with_a_denied_value_is_withheld_as_a_whole() -> None:
     talk = session_as("CN=clerk")
     asked(talk, FIND)
@@ -305,15 +384,25 @@ SERVERS_OWN: tuple[dict[str, Any], ...] = (
     {"find": "system.profile", "$db": "clinic"},
     {"find": "oplog.rs", "$db": "local"},
     {"aggregate": 1, "pipeline": [{"$currentOp": {}}], "cursor": {}, "$db": "admin"},
+    {"currentOp": 1, "$db": "admin"},
+    {"getLog": "global", "$db": "admin"},
 )
 
 
-@pytest.mark.parametrize("command", SERVERS_OWN[:2])
-def test_what_the_server_keeps_of_everybodys_commands_is_for_those_who_have_a_role(
-    command: dict[str, Any],
-) -> None:
+@pytest.mark.parametrize("command", SERVERS_OWN)
+def test_only_who_reads_every_class_in_clear_is_shown_everybodys_commands(command: dict[str, Any]) -> None:
     assert is_denied(shown(session_as(""), command, batch()))
-    assert not is_denied(shown(session_as("CN=clerk"), command, batch()))
+    assert is_denied(shown(session_as("CN=clerk"), command, batch()))
+    assert not is_denied(shown(session_as("CN=doctor"), command, batch()))
+
+
+@pytest.mark.parametrize(
+    "stage", [{"$group": {"_id": "$op", "n": {"$sum": 1}}}, {"$replaceWith": {"op": "$op", "ns": "$ns"}}]
+)
+def test_what_shows_nothing_of_everybodys_commands_but_their_kind_needs_no_role(stage: Any) -> None:
+    pipeline = [{"$currentOp": {}}, stage]
+    body = {"aggregate": 1, "pipeline": pipeline, "cursor": {}, "$db": "admin"}
+    assert written(asked(session_as(""), body), ToServer)
 
 
 @pytest.mark.parametrize("command", SERVERS_OWN)
@@ -374,7 +463,6 @@ def test_an_envelope_of_an_unknown_class_is_not_shown() -> None:
     "body",
     [
         {"listCollections": 1},
-        {"aggregate": 1, "pipeline": [{"$currentOp": {}}], "cursor": {}, "$db": "admin"},
         {"dbStats": 1},
         {"killCursors": "patients", "cursors": [Int64(5)]},
         {"connectionStatus": 1},

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from bson.int64 import Int64
 
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.effects import Audit, Count, Counter, ToClient, ToServer
@@ -87,12 +88,95 @@ def test_each_worker_grants_its_share_of_the_limit() -> None:
     assert not is_denied(shown(talk, find, batch(*[STORED] * 2), 2))
 
 
+def aggregated(*pipeline: dict[str, Any]) -> dict[str, Any]:
+    return {"aggregate": "patients", "pipeline": pipeline, "cursor": {}, "comment": "purpose=research"}
+
+
+PUSHED = aggregated({"$group": {"_id": None, "all": {"$push": "$$ROOT"}}})
+
+
 def test_documents_gathered_into_one_count_each() -> None:
     talk = session_as("CN=researcher")
-    find = {**FIND, "comment": "purpose=research"}
-    assert is_denied(shown(talk, find, batch({"all": [STORED] * 6})))
-    assert is_denied(shown(talk, find, batch({"all": [sealed("nhs", NHS)] * 6}), 2))
-    assert not is_denied(shown(talk, find, batch({"all": [STORED] * 5}), 3))
+    assert is_denied(shown(talk, PUSHED, batch({"all": [STORED] * 6})))
+    assert is_denied(shown(talk, PUSHED, batch({"all": [sealed("nhs", NHS)] * 6}), 2))
+    assert is_denied(shown(talk, PUSHED, batch({"all": [True] * 6}), 3))
+    assert not is_denied(shown(talk, PUSHED, batch({"all": [STORED] * 5}), 4))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {**FIND, "comment": "purpose=research"},
+        aggregated({"$match": {"_id": 1}}, {"$project": {"relatives": 1}}),
+    ],
+)
+def test_one_document_is_one_however_many_values_it_has(body: dict[str, Any]) -> None:
+    talk = session_as("CN=researcher")
+    person = {"relatives": [sealed("nhs", NHS)] * 12}
+    assert not is_denied(shown(talk, body, batch(*[person] * 5)))
+    assert is_denied(shown(talk, body, batch(person), 2))
+
+
+@pytest.mark.parametrize(
+    ("body", "is_shown"), [({**FIND, "comment": "purpose=research"}, True), (PUSHED, False)]
+)
+def test_later_batches_count_as_the_first_one_does(body: dict[str, Any], is_shown: bool) -> None:
+    talk = session_as("CN=researcher")
+    opened = batch()
+    opened["cursor"]["id"] = Int64(7)
+    shown(talk, body, opened)
+    more = {"getMore": Int64(7), "collection": "patients", "comment": "purpose=research"}
+    reading = {"nextBatch": [{"all": [sealed("nhs", NHS)] * 6}], "id": Int64(7), "ns": "clinic.patients"}
+    answer = shown(talk, more, {"cursor": reading, "ok": 1.0}, 2)
+    assert is_denied(answer) is not is_shown
+
+
+def test_a_cursor_that_another_process_opened_may_gather() -> None:
+    talk = session_as("CN=researcher")
+    more = {"getMore": Int64(7), "collection": "patients", "comment": "purpose=research"}
+    reading = {"nextBatch": [{"all": [sealed("nhs", NHS)] * 6}], "id": Int64(7), "ns": "clinic.patients"}
+    assert is_denied(shown(talk, more, {"cursor": reading, "ok": 1.0}))
+
+
+COMPARING = load_policy(
+    POLICY_TEXT
+    + b"""
+roles:
+  clerk:
+    certificates: ["CN=c"]
+    comparisons_per_hour: 4
+    classes: {"*": {read: {mask: last4}, filter: true}}
+""",
+    "p",
+)
+
+
+def test_no_more_constants_than_the_limit_are_compared_in_an_hour() -> None:
+    talk = session_as("CN=c", COMPARING)
+    three = {"find": "patients", "filter": {"nhs_number": {"$in": ["1", "2", "3"]}}}
+    one = {"count": "patients", "query": {"$expr": {"$eq": ["$nhs_number", NHS]}}}
+    assert written(asked(talk, three), ToServer)
+    refused = shown(talk, three, batch(), 2)
+    assert "more comparisons in this hour" in refused["errmsg"]
+    assert is_denied(refused)
+    assert written(asked(talk, one, 3), ToServer)
+    assert is_denied(shown(talk, one, batch(), 4))
+    assert written(asked(talk, {"find": "patients", "filter": {"nhs_number": None}}, 5), ToServer)
+    for _ in range(3600):
+        talk.shared.comparisons.next_second()
+    assert written(asked(talk, three, 6), ToServer)
+
+
+def test_a_command_with_more_constants_than_the_limit_is_refused() -> None:
+    days = [str(number) for number in range(5)]
+    body = {"find": "patients", "filter": {"nhs_number": {"$nin": days}}}
+    assert is_denied(shown(session_as("CN=c", COMPARING), body, batch()))
+
+
+def test_each_worker_grants_its_share_of_the_comparisons() -> None:
+    talk = session_as("CN=c", COMPARING, workers=2)
+    body = {"find": "patients", "filter": {"nhs_number": {"$in": ["1", "2", "3"]}}}
+    assert is_denied(shown(talk, body, batch()))
 
 
 def test_of_a_long_reply_documents_are_counted_too() -> None:
