@@ -87,6 +87,7 @@ class Shared:
         "open_envelope",
         "passing",
         "plaintext",
+        "probe_mark",
         "reads",
         "settings",
         "watch",
@@ -110,6 +111,8 @@ class Shared:
         """In which replies plaintext is looked for."""
         self.reads = DocumentsRead()
         """How many documents clients were shown whose roles have a limit."""
+        self.probe_mark = b""
+        """What is in a hello by which this proxy looks for servers; empty: nothing is looked for."""
         self.watch: CommandWatch | None = None
         """Takes notes of commands while somebody asks."""
         self.auditor = CommandAuditor()

@@ -50,6 +50,8 @@ class Seat:
     """Where servers are followed: those of the listeners, in their order."""
     left_out: tuple[Address, ...] = ()
     """As of `Members`."""
+    mark: str = ""
+    """As of `probe.OwnMark`: that of the supervisor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,7 @@ def _value(state: Phase | Freshness | Following | Keeping | StoreReach | Reachab
 
 
 def _seat(fields: Any) -> Seat:
-    number, workers, listeners, ring, members, left_out = fields
+    number, workers, listeners, ring, members, left_out, mark = fields
     return Seat(
         int(number),
         int(workers),
@@ -178,6 +180,7 @@ def _seat(fields: Any) -> Seat:
         None if ring is None else RingEnds(*(int(each) for each in ring)),
         _member_list(members),
         _addresses(left_out),
+        str(mark),
     )
 
 
