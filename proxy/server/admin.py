@@ -167,8 +167,10 @@ class _Handler(BaseHTTPRequestHandler):
         """All there is to say, or the status alone under a name that is not ours.
 
         A site whose own name leads here would read it all in a visitor's browser. A probe needs no more.
+        Browsers always send a name.
         """
-        if is_known_host(self.headers.get("Host", ""), self.hosts):
+        host = self.headers.get("Host")
+        if host is None or is_known_host(host, self.hosts):
             return _readiness(self.health)
         return {"status": status_of(self.health)}
 
