@@ -21,7 +21,7 @@ from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import HealthView, is_ready, status_of
 from sealwire.proxy.server.observability.audit import Keeping
 from sealwire.proxy.server.page.answers import MAX_FORM_BYTES, PageCall
-from sealwire.proxy.server.page.door import PageDoor
+from sealwire.proxy.server.page.door import PageDoor, is_known_host
 from sealwire.proxy.server.ports import bind
 from sealwire.proxy.server.tls import NO_TLS, TlsSide
 
@@ -48,13 +48,14 @@ class AdminServer:
         page: Page,
         tls: TlsSide = NO_TLS,
         door: PageDoor | None = None,
+        hosts: frozenset[str] = frozenset(),
     ) -> None:
-        """Bind; raises ListenProblem."""
+        """Bind; raises ListenProblem. `hosts`: names by which the address is known."""
         sock, *others = bind(address)
         for other in others:
             other.close()
         sock.setblocking(True)
-        handler = type("Handler", (_Handler,), {"health": health, "page": page, "door": door})
+        handler = type("Handler", (_Handler,), {"health": health, "page": page, "door": door, "hosts": hosts})
         self._server = BoundedServer(sock.getsockname()[:2], handler, bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = sock
@@ -126,6 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
     health: ClassVar[HealthView]
     page: ClassVar[Page]
     door: ClassVar[PageDoor | None]
+    hosts: ClassVar[frozenset[str]]
     timeout = ARRIVAL_S
     protocol_version = "HTTP/1.0"  # no keep-alive: no thread waits for a next request
     server_version = "sealwire"
@@ -154,12 +156,23 @@ class _Handler(BaseHTTPRequestHandler):
             case "/healthz":
                 self._say(self.health.alive, {"status": "ok" if self.health.alive else "stuck"})
             case "/readyz":
-                self._say(is_ready(self.health), _readiness(self.health))
+                self._say(is_ready(self.health), self._readiness())
             case "/metrics":
                 self._metrics()
             case _:
                 if not self._is_for_page():
                     self._send(HTTPStatus.NOT_FOUND, "text/plain", self._paths())
+
+    def _readiness(self) -> Mapping[str, object]:
+        """All there is to say, or the status alone under a name that is not ours.
+
+        A site whose own name leads here would read it all in a visitor's browser. A probe needs no more.
+        Browsers always send a name.
+        """
+        host = self.headers.get("Host")
+        if host is None or is_known_host(host, self.hosts):
+            return _readiness(self.health)
+        return {"status": status_of(self.health)}
 
     def _is_for_page(self, form: bytes = b"") -> bool:
         """Answer for the page, if it is asked for."""

@@ -1,8 +1,9 @@
 """The standard library's HTTP server with bounds: nobody keeps it busy, and nobody keeps others out.
 
 A connection is cut after REQUEST_S whatever it does, its handshake included. A request's head has a few
-kilobytes. There are so many connections at a time and no more, and fewer from one address: who opens many
-and says nothing does not keep a probe from its answer.
+kilobytes. There are so many connections at a time and no more, and fewer from one address. A further one ends
+the oldest, of the address that has most: a client that opens many and says nothing does not keep a probe from
+its answer.
 """
 
 import logging
@@ -31,28 +32,47 @@ MAX_FROM_ONE: Final = 16
 """From one address."""
 
 
+MAX_THREADS: Final = 2 * MAX_CONNECTIONS
+"""With those of connections that were cut, and have not ended yet."""
+
+
 @final
 class ConnectionPlaces:
-    """Who has how many connections. All methods are for any thread."""
+    """Which connections have a place, and how many have not ended. All methods are for any thread."""
 
     def __init__(self) -> None:
-        self._taken: Counter[str] = Counter()
+        self._taken: dict[socket.socket, str] = {}
+        """From which address each is, the oldest first."""
+        self._running = 0
         self._lock = threading.Lock()
 
-    def take(self, host: str) -> bool:
-        """Take a place for a connection from `host`; False where there is none."""
+    def take(self, host: str, connection: socket.socket) -> bool:
+        """Take a place for a connection from `host`; an older one may be cut for it.
+
+        False where too many have not ended. Cost: O(places).
+        """
         with self._lock:
-            if self._taken[host] >= MAX_FROM_ONE or self._taken.total() >= MAX_CONNECTIONS:
+            if self._running >= MAX_THREADS:
                 return False
-            self._taken[host] += 1
+            counts = Counter(self._taken.values())
+            if counts[host] >= MAX_FROM_ONE:
+                self._cut_oldest(host)
+            elif len(self._taken) >= MAX_CONNECTIONS:
+                self._cut_oldest(counts.most_common(1)[0][0])
+            self._taken[connection] = host
+            self._running += 1
             return True
 
-    def give_back(self, host: str) -> None:
+    def give_back(self, connection: socket.socket) -> None:
         """The connection has ended."""
         with self._lock:
-            self._taken[host] -= 1
-            # what is left has to be what is open: addresses come and go without end
-            self._taken += Counter()
+            self._taken.pop(connection, None)
+            self._running -= 1
+
+    def _cut_oldest(self, host: str) -> None:
+        oldest = next(each for each, owner in self._taken.items() if owner == host)
+        del self._taken[oldest]
+        _cut(oldest)
 
 
 class BoundedServer(ThreadingHTTPServer):
@@ -67,13 +87,13 @@ class BoundedServer(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Begin a thread for the connection if there is a place; else it is closed."""
-        if not self._places.take(client_address[0]):
+        if not self._places.take(client_address[0], request):
             self.shutdown_request(request)
             return
         try:
             super().process_request(request, client_address)
         except BaseException:
-            self._places.give_back(client_address[0])
+            self._places.give_back(request)
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -85,7 +105,7 @@ class BoundedServer(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             end.cancel()
-            self._places.give_back(client_address[0])
+            self._places.give_back(request)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Shake hands first, where there is TLS. Raises OSError."""

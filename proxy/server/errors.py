@@ -28,6 +28,7 @@ class StartReason(Enum):
     UPSTREAM_CLOSED = "upstream-closed"
     UPSTREAM_PROTOCOL = "upstream-protocol"
     UPSTREAM_OTHER_SET = "upstream-other-set"
+    UPSTREAM_ITSELF = "upstream-itself"
     UPSTREAM_MIXED = "upstream-mixed"
     NOT_READY = "not-ready"
     WORKERS_FAILED = "workers-failed"

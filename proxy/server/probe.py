@@ -6,6 +6,8 @@ client metadata cannot be set twice.
 """
 
 import asyncio
+import platform
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,9 +15,11 @@ from typing import Any, Final, cast
 
 import bson
 
-from sealwire.proxy.server.config.settings import AccessControl, Limits
+from sealwire import __version__
+from sealwire.proxy.server.config.settings import AccessControl, Address, Limits
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.upstream import Upstream
+from sealwire.proxy.session.replies import OWN_PROBE
 from sealwire.wire.errors import ProtocolError
 from sealwire.wire.framing import Framer
 from sealwire.wire.header import response_to_of
@@ -25,6 +29,27 @@ from sealwire.wire.op_msg import build_op_msg, parse_op_msg
 MAX_REPLY_BYTES = 256 * 1024
 
 _HELLO: Final[Mapping[str, Any]] = {"hello": 1, "$db": "admin"}
+
+MARK_BYTES: Final = 16
+
+
+class OwnMark:
+    """By what the listeners of this proxy recognise its own probes. All of its processes have one."""
+
+    def __init__(self) -> None:
+        self.text = secrets.token_hex(MARK_BYTES)
+
+    @property
+    def client(self) -> Mapping[str, Any]:
+        """What a probe says of itself, once on each connection."""
+        return {
+            "application": {"name": f"sealwire probe {self.text}"},
+            "driver": {"name": "sealwire", "version": __version__},
+            "os": {"type": platform.system()},
+        }
+
+
+own_mark: Final = OwnMark()
 
 # It needs a login wherever there is access control, and changes nothing. The filter keeps the answer short.
 _NEEDS_LOGIN: Final[Mapping[str, Any]] = {
@@ -69,8 +94,12 @@ async def ask_again(probe: "ProbeProtocol", upstream: Upstream, limits: Limits) 
 
     `access` is asked for until an answer tells: it changes with a restart only, which ends the connection.
     """
+    question = _HELLO if probe.is_introduced else {**_HELLO, "client": own_mark.client}
     with _explained(upstream):
-        hello = _read_hello(await probe.ask(_HELLO, limits.connect_s))
+        message = await probe.ask(question, limits.connect_s)
+        if document_of(message).get("codeName") == OWN_PROBE:
+            raise itself(upstream.address)
+        hello = _read_hello(message)
         if probe.access is None:
             probe.access = await _access_of(probe, limits)
     return replace(hello, access=probe.access)
@@ -83,6 +112,15 @@ async def ask_hello(upstream: Upstream, limits: Limits) -> Hello:
         return await ask_again(probe, upstream, limits)
     finally:
         probe.close()
+
+
+def itself(server: Address) -> UpstreamUnavailable:
+    """A server that is this proxy."""
+    return UpstreamUnavailable(
+        StartReason.UPSTREAM_ITSELF,
+        f"server {server}: it is this proxy itself",
+        "correct the name in rs.conf() or upstream.uri, or what it resolves to",
+    )
 
 
 @contextmanager
@@ -119,6 +157,16 @@ class ProbeProtocol(asyncio.Protocol):
         self._request_id = 0
         self.access: AccessControl | None = None
         """What the server has said of logins on this connection."""
+
+    @property
+    def is_introduced(self) -> bool:
+        """Whether it has said what it is, which no client may say twice."""
+        return self._request_id > 0
+
+    @property
+    def peer(self) -> Address:
+        """The numeric address that it is connected to."""
+        return Address(*self._transport.get_extra_info("peername")[:2])
 
     @property
     def is_closing(self) -> bool:

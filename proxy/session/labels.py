@@ -11,7 +11,7 @@ from sealwire.proxy.session import replies
 from sealwire.proxy.session.compression import compressed_label
 from sealwire.proxy.session.login.access import LoginNeeded
 from sealwire.proxy.session.login.authentication import CertificateLogin
-from sealwire.proxy.session.login.handshake import BalancerMismatch
+from sealwire.proxy.session.login.handshake import BalancerMismatch, OwnProbe
 from sealwire.wire.compressors import COMPRESSOR_NAMES
 from sealwire.wire.errors import WireReason
 
@@ -24,6 +24,7 @@ FAILURES: Final[tuple[type[Exception], ...]] = (
     LoginNeeded,
     CertificateLogin,
     BalancerMismatch,
+    OwnProbe,
     *replies.FAILURES,
 )
 """Why a command cannot be carried out although the policy allows it."""

@@ -236,6 +236,15 @@ def legacy_error(request_id: int, response_to: int) -> bytes:
     return build_op_reply(request_id, response_to, error_body(UNSUPPORTED_OP_QUERY, text))
 
 
+OWN_PROBE: Final = "SealwireProbe"
+"""The name of the error that answers a proxy's own probe."""
+
+
+def own_probe_body() -> bytes:
+    """The error to this proxy's own probe."""
+    return encode({"ok": 0.0, "errmsg": "this is the proxy that asks", "code": 20, "codeName": OWN_PROBE})
+
+
 def mismatch_body() -> bytes:
     """The error to a handshake of a driver that does not know of the load balancer, as mongos gives it."""
     return error_body(LOAD_BALANCER_SUPPORT_MISMATCH, LOAD_BALANCER)

@@ -70,6 +70,16 @@ class Session:
         return self._conversation.awaited.idle and not self._held and not is_behind
 
     @property
+    def is_silent(self) -> bool:
+        """Whether the client has sent no whole message."""
+        return not self._client.framer.has_given
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether the server asks for a login, and the client has none."""
+        return not self._conversation.let_in
+
+    @property
     def oldest_awaited(self) -> int | None:
         """The id of the request that has waited longest for its reply; None where none waits."""
         return self._conversation.awaited.oldest

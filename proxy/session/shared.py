@@ -90,6 +90,7 @@ class Shared:
         "open_envelope",
         "passing",
         "plaintext",
+        "probe_mark",
         "read_cursors",
         "reads",
         "settings",
@@ -120,6 +121,8 @@ class Shared:
         """How many constants they had compared with stored values."""
         self.read_cursors = ReadCursors()
         """What the open cursors of clients with roles show."""
+        self.probe_mark = b""
+        """What is in a hello by which this proxy looks for servers; empty: nothing is looked for."""
         self.watch: CommandWatch | None = None
         """Takes notes of commands while somebody asks."""
         self.auditor = CommandAuditor()

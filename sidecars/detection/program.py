@@ -5,13 +5,11 @@ import os
 import signal
 import subprocess
 from contextlib import suppress
-from typing import Any, Final, final
+from typing import Any, final
 
+from sealwire.files.child_environment import child_environment
 from sealwire.sidecars.detection.errors import DeliveryFailed, DetectionReason
 from sealwire.sidecars.detection.rules_file import ProgramSettings
-
-_PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
-"""Variables that the command gets; others may hold what opens keys."""
 
 
 @final
@@ -26,14 +24,13 @@ class ProgramChannel:
     def tell(self, alert: dict[str, Any]) -> None:
         """Run it, and wait. Raises DeliveryFailed where it does not end with 0, or not in time."""
         text = json.dumps(alert, sort_keys=True).encode() + b"\n"
-        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         try:
             process = subprocess.Popen(  # noqa: S603 - the operator's own words, and no shell
                 self._settings.words,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=environment,
+                env=child_environment(),
                 start_new_session=True,
             )
         except OSError as error:

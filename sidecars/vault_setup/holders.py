@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sealwire.files.child_environment import child_environment
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason, UnusableSetting
 
 _AGE_RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{50,2000}")
@@ -82,7 +83,12 @@ def seal_for(recipient: str, secret: str) -> bytes:
     command = [program, "--armor", "--recipient", recipient]
     try:
         done = subprocess.run(  # noqa: S603 - the program found on the path, a checked recipient
-            command, input=secret.encode(), capture_output=True, check=True, timeout=_AGE_TIMEOUT_S
+            command,
+            input=secret.encode(),
+            capture_output=True,
+            check=True,
+            timeout=_AGE_TIMEOUT_S,
+            env=child_environment(),
         )
         encrypted = done.stdout
     except (OSError, subprocess.SubprocessError):

@@ -35,7 +35,16 @@ def read_discovery(
         raise advertised.error("clients cannot connect to a wildcard address", hint)
     file = path_of(listen["ports_file"]) if "ports_file" in listen else None
     beat = upstream["heartbeat_s"].number(0.1, _DAY_S) if "heartbeat_s" in upstream else _HEARTBEAT_S
-    return Discovery(seeds, host, _host(advertised), ports.start, ports.stop - 1, beat, file)
+    domains = tuple(map(_domain, upstream["domains"].items())) if "domains" in upstream else ()
+    return Discovery(seeds, host, _host(advertised), ports.start, ports.stop - 1, beat, file, domains)
+
+
+def _domain(node: Node) -> str:
+    """A domain, or a host, in lower case."""
+    host = _host(node).lower()
+    if host in WILDCARD_HOSTS:
+        raise node.error("expected a domain", "write db.example.org, or the address of a host")
+    return host
 
 
 def _ports(node: Node) -> range:

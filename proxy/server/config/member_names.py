@@ -29,7 +29,7 @@ def read_sides(
         return section("listen", (), ("load_balanced", *wire)), section("upstream", (), common)
     if "upstream" in top and isinstance(top["upstream"].value, Mapping) and "uri" in top["upstream"].value:
         listen = section("listen", ("address", "ports"), ("advertise", "ports_file", "load_balanced", *wire))
-        return listen, section("upstream", ("uri",), ("heartbeat_s", *common))
+        return listen, section("upstream", ("uri",), ("heartbeat_s", "domains", *common))
     listen = section("listen", ("address",), ("advertise", "load_balanced", *wire))
     return listen, section("upstream", ("address",), common)
 

@@ -128,6 +128,8 @@ class Discovery:
     """How often the servers are asked who belongs to them."""
     ports_file: Path | None = None
     """Where it is written down which member has which port; None: by name, anew at each start."""
+    domains: tuple[str, ...] = ()
+    """Members that are no seeds have to be in one of these domains; empty: every domain is allowed."""
 
     @property
     def ports(self) -> range:

@@ -17,7 +17,8 @@ from enum import Enum, auto
 
 from sealwire.proxy.server.connections.closing import has_lingered, say_closed
 from sealwire.proxy.server.connections.pipe import Pipe
-from sealwire.proxy.server.connections.recorder import LineRecorder, Unrecorded
+from sealwire.proxy.server.connections.places import ClientStage
+from sealwire.proxy.server.connections.recorder import LineRecorder, Unrecorded, host_of
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.observability.logs import note
@@ -54,6 +55,7 @@ class Lifetime(ABC):
         """When it began to close, or a peer's end began to wait for what came before it."""
         self._recorder = LineRecorder(services, transport, self.number)
         self._route = route
+        self.host = host_of(transport.get_extra_info("peername"))
         self._connecting: asyncio.Task[None] | None = None
 
     @property
@@ -65,6 +67,15 @@ class Lifetime(ABC):
     def is_busy(self) -> bool:
         """Whether a command awaits its reply."""
         return self._session is not None and not self._session.idle
+
+    @property
+    def standing(self) -> ClientStage:
+        """How far the client has got."""
+        if self.state in (State.CLOSING, State.CLOSED):
+            return ClientStage.ENDING
+        if self._session is None or self._session.is_silent:
+            return ClientStage.SILENT
+        return ClientStage.ANONYMOUS if self._session.is_anonymous else ClientStage.KNOWN
 
     def abort(self) -> None:
         """Cut both connections at once, without a flush."""

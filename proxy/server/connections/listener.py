@@ -16,7 +16,8 @@ from typing import cast
 from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.connections.connection import Connection
 from sealwire.proxy.server.connections.pipe import tune
-from sealwire.proxy.server.connections.recorder import peer_name
+from sealwire.proxy.server.connections.places import one_to_end
+from sealwire.proxy.server.connections.recorder import host_of, peer_name
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.tasks import opened, spawn
 
@@ -83,7 +84,8 @@ class Listener:
         self._sockets = sockets
         self._context = context
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._welcoming: set[asyncio.Task[None]] = set()
+        self._welcoming: dict[asyncio.Task[None], None] = {}
+        """Handshakes, the oldest first."""
 
     @property
     def addresses(self) -> list[Address]:
@@ -131,25 +133,40 @@ class Listener:
             loop = asyncio.get_running_loop()
             self._pauses[sock] = loop.call_later(ACCEPT_PAUSE_S, self._accept_from, sock)
             return
-        if len(self._services.live) + len(self._welcoming) >= self._services.limits.connections:
+        if not self._has_place(host_of(address)):
             self._reject("limit", "limits.connections is reached", address)
             accepted.close()
             return
         accepted.setblocking(False)
         self._services.metrics.accepted.inc()
         task = spawn(self._welcome(accepted, address), "handshake")
-        self._welcoming.add(task)
+        self._welcoming[task] = None
         task.add_done_callback(partial(self._welcomed, accepted))
 
+    def _has_place(self, host: str) -> bool:
+        """Whether a client from `host` may come; another one may be ended for it."""
+        live, most = self._services.live, self._services.limits.connections
+        if len(live) + len(self._welcoming) < most:
+            return True
+        if len(self._welcoming) > most // 2:
+            next(iter(self._welcoming)).cancel()
+            return True
+        ending = one_to_end(live, host, most // 2)
+        if ending is None:
+            return False
+        self._services.metrics.rejected.labels("limit").inc()
+        ending.abort()
+        return True
+
     def _welcomed(self, accepted: socket.socket, task: asyncio.Task[None]) -> None:
-        self._welcoming.discard(task)
+        self._welcoming.pop(task, None)
         if task.cancelled():
             accepted.close()  # the task may never have begun
 
     def _greeted(self, task: asyncio.Task[None] | None) -> None:
         """The connection counts as open now; counted as arriving too, it would take the place of another."""
         if task is not None:
-            self._welcoming.discard(task)
+            self._welcoming.pop(task, None)
 
     async def _welcome(self, accepted: socket.socket, address: object) -> None:
         loop = asyncio.get_running_loop()

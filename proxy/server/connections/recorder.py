@@ -88,6 +88,11 @@ def _shown(transport: asyncio.Transport) -> bytes | None:
     return None if tls is None else tls.getpeercert(binary_form=True)
 
 
+def host_of(address: object) -> str:
+    """The host of a socket's address; empty where it is gone."""
+    return str(address[0]) if isinstance(address, tuple) else ""
+
+
 def peer_name(address: object) -> str:
     """A client's address for a line of a log; `address` as a socket names its peer."""
     return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unknown"

@@ -10,6 +10,7 @@ from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.failed_logins import FailedLogins
 from sealwire.proxy.server.connections.pipe import Pipe
+from sealwire.proxy.server.connections.places import ClientStage
 from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.connections.timing import CommandTimer
 from sealwire.proxy.server.context_feed import ContextFeed
@@ -27,6 +28,13 @@ class OpenConnection(Protocol):
     """What the proxy tells each connection that is open, and asks it."""
 
     client: Pipe
+    number: int
+    host: str
+    """The client's address."""
+
+    @property
+    def standing(self) -> ClientStage:
+        """How far the client has got."""
 
     @property
     def is_busy(self) -> bool:

@@ -40,6 +40,14 @@ class SessionCore(Protocol):
         """Whether no command awaits its reply."""
 
     @property
+    def is_silent(self) -> bool:
+        """Whether the client has sent no whole message."""
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether the server asks for a login, and the client has none."""
+
+    @property
     def oldest_awaited(self) -> int | None:
         """The id of the request that has waited longest for its reply; None where none waits."""
 

@@ -8,9 +8,12 @@ listener yet.
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
+from sealwire.proxy.server.config.seeds import address_of
 from sealwire.proxy.server.config.settings import Address, Discovery, Seeds
+from sealwire.proxy.server.discovery.admission import refused
 from sealwire.proxy.server.discovery.fitness import Answer, UnfitMember, judged, require_usable
 from sealwire.proxy.server.discovery.foreign import foreign_finding, require_one_kind
 from sealwire.proxy.server.discovery.layout import PortLayout, layout_of
@@ -61,6 +64,12 @@ class MemberFinder:
         self._view: ClusterView | None = None
         self._ports = PortMap()
         self._unfit: dict[Address, ServerError] = {}
+        self._heard: set[Address] = set()
+        """Members that have answered."""
+        self._silences: dict[Address, UpstreamUnavailable] = {}
+        """Why those that never have did not the last time."""
+        self._refused: dict[str, Finding] = {}
+        """Whom servers have named last, and who may be no member."""
         self._foreign: dict[Address, Finding] = {}
         self._troubles: dict[str, Finding] = {}
         """What else went wrong in the last round, by event."""
@@ -77,13 +86,14 @@ class MemberFinder:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What an operator should know of the last round."""
-        return (*self.layout.findings, *self._foreign.values(), *self._troubles.values())
+        others = (*self._refused.values(), *self._foreign.values(), *self._troubles.values())
+        return (*self.layout.findings, *others)
 
     @property
     def is_lacking(self) -> bool:
         """Whether servers go on to name somebody who has no listener, and is known."""
         layout = self.layout
-        return bool(layout.withheld or layout.unfit or self._troubles)
+        return bool(layout.withheld or layout.unfit or self._refused or self._troubles)
 
     async def first(self) -> PortLayout:
         """Look for the servers. Raises UpstreamUnavailable, TopologyProblem, AccessProblem, FileProblem."""
@@ -124,7 +134,7 @@ class MemberFinder:
     async def _ask(self) -> dict[Address, Answer]:
         """Who answers what: those that are known, and those that were just named."""
         answers = await self._ask_known()
-        hellos = _hellos(answers)
+        hellos = self._admitted(_hellos(answers))
         self._view = view = view_of(self._seeds.addresses, self._seeds.set_name, hellos, self._view)
         if view is not None:
             self._judge_seeds(view, hellos)
@@ -133,8 +143,36 @@ class MemberFinder:
                 # nobody is told of a member before it was asked; what it says of others is for the next round
                 answers |= await self._watch.ask(view.members)
         self._unfit = judged(self._unfit, answers, self._watch.wanted)
+        self._note_heard(answers)
         self.unanswered = tuple(each for each, answer in answers.items() if not isinstance(answer, Hello))
         return answers
+
+    def _admitted(self, hellos: Mapping[Address, Hello]) -> dict[Address, Hello]:
+        """The answers without the names of servers that may be no members."""
+        named = {name for hello in hellos.values() for name in hello.members}
+        seeds = self._seeds.addresses
+        found = {
+            name: finding
+            for name in sorted(named)
+            if (server := address_of(name)) is not None
+            and (finding := refused(server, self._settings, seeds)) is not None
+        }
+        if hellos:
+            self._refused = dict(sorted(found.items()))
+        kept = {
+            server: replace(hello, members=tuple(name for name in hello.members if name not in found))
+            for server, hello in hellos.items()
+        }
+        return kept if found else dict(hellos)
+
+    def _note_heard(self, answers: Mapping[Address, Answer]) -> None:
+        members = () if self._view is None else self._view.members
+        self._heard = self._heard.union(_hellos(answers)).intersection(members)
+        for server, answer in answers.items():
+            if isinstance(answer, UpstreamUnavailable):
+                self._silences[server] = answer
+        silent = set(members) - self._heard
+        self._silences = {server: why for server, why in self._silences.items() if server in silent}
 
     async def _ask_known(self) -> dict[Address, Answer]:
         # of mongos servers all seeds are asked: what is found to be something else has to stay known as that
@@ -168,6 +206,9 @@ class MemberFinder:
         """Why there is no deployment."""
         if down := [answer for answer in answers.values() if isinstance(answer, UpstreamUnavailable)]:
             return down[-1]
+        if self._refused:
+            finding = next(iter(self._refused.values()))
+            return TopologyProblem(StartReason.UPSTREAM_OTHER_SET, finding.problem, finding.hint)
         name = self._seeds.set_name
         wanted = f"replica set {name}" if name else "replica set or mongos"
         return TopologyProblem(
@@ -202,7 +243,7 @@ class MemberFinder:
         unfit = [
             UnfitMember(member, error.reason, str(error), error.hint)
             for member in view.members
-            if (error := self._unfit.get(member)) is not None
+            if (error := self._unfit.get(member) or self._silences.get(member)) is not None
         ]
         # a port that could not be written down is not given, and that is said: the range has it nevertheless
         unwritten = self._given(view).ports.keys() - self._ports.ports.keys()

@@ -2,11 +2,13 @@
 
 One that may not be used is left out until it answers as it should: no listener, no client is told of it, and
 nothing is sent there but the next question. It does not keep the others from being served. One that does not
-answer at all is another matter: it may be restarting, and what was known of it before still counts.
+answer at all is another matter: it may be restarting, and what was known of it before still counts. One that
+has never answered is left out too, since anybody's address may have been named.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from sealwire.proxy.server.config.settings import AccessControl, Address
 from sealwire.proxy.server.errors import AccessProblem, ServerError, StartReason, UpstreamUnavailable
@@ -15,6 +17,10 @@ from sealwire.proxy.server.probe import Hello
 
 Answer = Hello | UpstreamUnavailable
 """What a server said, or why it said nothing."""
+
+
+_SPEAKS_AGAINST: Final = (StartReason.UPSTREAM_TLS_VERIFY, StartReason.UPSTREAM_ITSELF)
+"""Why there was no answer, if that says that the server may not be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ def unfit_of(server: Address, answer: Answer, wanted: AccessControl) -> ServerEr
     Without an answer there is nothing that speaks against it: None.
     """
     if isinstance(answer, UpstreamUnavailable):
-        return answer if answer.reason is StartReason.UPSTREAM_TLS_VERIFY else None
+        return answer if answer.reason in _SPEAKS_AGAINST else None
     try:
         compare_access(wanted, [answer.access], f"server {server}")
     except AccessProblem as error:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from sealwire.proxy.server.config.settings import AccessControl, Address, Config
+from sealwire.proxy.server.discovery.admission import is_own
 from sealwire.proxy.server.discovery.fitness import Answer
 from sealwire.proxy.server.errors import UpstreamUnavailable
-from sealwire.proxy.server.probe import Hello, ProbeProtocol, ask_again, open_probe
+from sealwire.proxy.server.probe import Hello, ProbeProtocol, ask_again, itself, open_probe
 from sealwire.proxy.server.upstream import Upstream
 
 # One that is frozen must not keep the others from being heard for long. The first time there is as much as
@@ -70,6 +71,8 @@ class Watch:
         self._probes.pop(server, None)
         probe = await open_probe(upstream)
         try:
+            if is_own(probe.peer, config):
+                raise itself(server)
             hello = await ask_again(probe, upstream, limits)
         except BaseException:
             probe.close()

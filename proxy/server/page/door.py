@@ -82,9 +82,7 @@ class PageDoor:
         """`token` is None where only certificates count; `watch` reads what `admin.page.watch` names."""
         self._health, self._feed, self._token, self._watch = health, feed, token, watch
         self._is_tls = config.admin_tls.certificate is not None
-        named = () if config.admin_page.name is None else (config.admin_page.name,)
-        self._hosts = frozenset(("localhost", config.admin.host.lower(), *named))
-        """Names by which browsers may reach the page, whatever the port: tunnels have others."""
+        self._hosts = known_hosts(config)
         self._hour = LastHour(feed.render)
         self._visits, self._tries = Visits(), Tries()
         self._cookie = "__Host-sealwire" if self._is_tls else "sealwire"
@@ -106,7 +104,7 @@ class PageDoor:
         """What to send; None for a path that is none of the page's."""
         if call.path not in ("/", PAGE, LOGIN, LOGOUT):
             return None
-        if not self._is_our_name(call.headers.get("host", "")):
+        if not is_known_host(call.headers.get("host", ""), self._hosts):
             text = "The page is not known by this name. Set admin.page.name to it, if it is right."
             return self._message(HTTPStatus.MISDIRECTED_REQUEST, "Another name", text)
         match call.method, call.path:
@@ -123,15 +121,6 @@ class PageDoor:
             case _:
                 text = "This path takes another method."
                 return self._message(HTTPStatus.METHOD_NOT_ALLOWED, "Not allowed", text)
-
-    def _is_our_name(self, header: str) -> bool:
-        """Whether a Host header is a name of ours, or a numeric address, which nobody can point elsewhere."""
-        host = header.lower()
-        if host.startswith("["):
-            numeric, _, rest = host[1:].partition("]")
-            return _is_numeric(numeric) and not rest.strip(":0123456789")
-        host = host.partition(":")[0]
-        return host in self._hosts or _is_numeric(host)
 
     # -- who is let in ---------------------------------------------------------------------------------------
 
@@ -252,6 +241,22 @@ class PageDoor:
     def _message(self, status: HTTPStatus, title: str, text: str, headers: Headers = ()) -> PageAnswer:
         html = render(_FOLDER, "message.html.j2", title=f"Sealwire: {title}", text=text)
         return html_answer(status, html, headers)
+
+
+def known_hosts(config: Config) -> frozenset[str]:
+    """Names by which browsers may reach the admin address, whatever the port: tunnels have others."""
+    named = () if config.admin_page.name is None else (config.admin_page.name,)
+    return frozenset(("localhost", config.admin.host.lower(), *named))
+
+
+def is_known_host(header: str, hosts: frozenset[str]) -> bool:
+    """Whether a Host header is one of `hosts`, or a numeric address, which nobody can point elsewhere."""
+    host = header.lower()
+    if host.startswith("["):
+        numeric, _, rest = host[1:].partition("]")
+        return _is_numeric(numeric) and not rest.strip(":0123456789")
+    host = host.partition(":")[0]
+    return host in hosts or _is_numeric(host)
 
 
 def _is_numeric(host: str) -> bool:

@@ -24,6 +24,7 @@ from sealwire.proxy.server.health import Health, JointHealth, Phase, is_ready
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.page.panels import WatchReader
+from sealwire.proxy.server.probe import own_mark
 from sealwire.proxy.server.supervisor.asking import AskedWorkers
 from sealwire.proxy.server.supervisor.member_ports import MemberPorts
 from sealwire.proxy.server.supervisor.processes import WorkerCommand, WorkerProcesses
@@ -267,8 +268,9 @@ class Supervisor:
         def seat() -> Seat:
             ports = self._ports
             members = ports.members if ports.are_followed else ()
+            where = ports.numeric, ring, members, ports.left_out
             again = number in self._seated
-            return Seat(number, self._config.workers, ports.numeric, ring, members, ports.left_out, again)
+            return Seat(number, self._config.workers, *where, own_mark.text, again)
 
         return await self._processes.start(number, ring, seat)
 

@@ -14,7 +14,7 @@ from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.health import HealthView
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.page.access import Token
-from sealwire.proxy.server.page.door import PageDoor, PageFeed
+from sealwire.proxy.server.page.door import PageDoor, PageFeed, known_hosts
 from sealwire.proxy.server.page.facts import PageFacts, facts_of
 from sealwire.proxy.server.page.panels import WatchReader
 from sealwire.proxy.server.tls import TlsSide, listen_side
@@ -111,4 +111,4 @@ def make_admin(
     door = None
     if token is not None or config.admin_tls.client_ca is not None:
         door = PageDoor(config, health, feed, token, watch)
-    return AdminServer(config.admin, health, feed, tls, door)
+    return AdminServer(config.admin, health, feed, tls, door, known_hosts(config))

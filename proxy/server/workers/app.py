@@ -42,6 +42,7 @@ from sealwire.proxy.server.health import Health, Phase, is_ready
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.probe import own_mark
 from sealwire.proxy.server.reaching import ServerWatch
 from sealwire.proxy.server.tasks import OneAtATime, spawn, within
 from sealwire.proxy.server.tls import TlsSide
@@ -92,6 +93,8 @@ class Proxy:
         self._in_force = InForce(loaded)
         self._new_session = new_session
         self._seat = seat
+        if seat is not None and seat.mark:
+            own_mark.text = seat.mark
         self._listeners = CommandListeners(self.metrics)
         self._stopping = asyncio.Event()
         self.stranger_met = asyncio.Event()
@@ -152,6 +155,7 @@ class Proxy:
             opened = self._loaded.contexts
             cache = None if opened is None else ContextCache()
             shared = self._in_force.share(keys.keyring, cache)
+            shared.probe_mark = own_mark.text.encode()
             contexts = None
             if opened is not None and cache is not None:
                 contexts = ContextFeed(opened, cache, keys, config.keys, self.metrics)

@@ -50,6 +50,8 @@ class Seat:
     """Where servers are followed: those of the listeners, in their order."""
     left_out: tuple[Address, ...] = ()
     """As of `Members`."""
+    mark: str = ""
+    """As of `probe.OwnMark`: that of the supervisor."""
     is_successor: bool = False
     """Whether a worker of this number was ready before. What served until now is not refused again."""
 
@@ -172,7 +174,7 @@ def _value(state: Phase | Freshness | Following | Keeping | StoreReach | Reachab
 
 
 def _seat(fields: Any) -> Seat:
-    number, workers, listeners, ring, members, left_out, is_successor = fields
+    number, workers, listeners, ring, members, left_out, mark, is_successor = fields
     return Seat(
         int(number),
         int(workers),
@@ -180,6 +182,7 @@ def _seat(fields: Any) -> Seat:
         None if ring is None else RingEnds(*(int(each) for each in ring)),
         _member_list(members),
         _addresses(left_out),
+        str(mark),
         bool(is_successor),
     )
 

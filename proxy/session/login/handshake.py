@@ -80,6 +80,10 @@ class Topology:
         return name in self.members or name.lower() in self.members
 
 
+class OwnProbe(Exception):
+    """The hello is one of this proxy's probes, which look for servers: it has reached itself."""
+
+
 class BalancerMismatch(Exception):
     """A client that knows of no load balancer came through one: its cursors could end up anywhere."""
 

@@ -37,7 +37,7 @@ from sealwire.proxy.session.labels import (
 )
 from sealwire.proxy.session.login.access import OPEN_COMMANDS, LoginNeeded, UsersUnknown
 from sealwire.proxy.session.login.authentication import check_login
-from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, BalancerMismatch
+from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, BalancerMismatch, OwnProbe
 from sealwire.proxy.session.login.legacy import COMMAND_SUFFIX, LEGACY_COMMANDS
 from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
 from sealwire.proxy.session.moving.abandoned import abort_of
@@ -271,6 +271,9 @@ class ClientSide(Side):
         if parsed.sequences:
             # no handshake has one, and nobody would look into it
             raise Refusal(Reason.SHAPE, rule="this document sequence")
+        mark = self._conversation.shared.probe_mark
+        if mark and message.find(mark, parsed.body) >= 0:
+            raise OwnProbe
         hello = refresh_checksum(self._conversation.hello_request(message, parsed.body))
         ask_users.introduced(self._conversation, message, parsed.body)
         certificate_login.speculated(self._conversation, message, parsed.body)

@@ -9,7 +9,7 @@ from sealwire.proxy.session.effects import Audit, CloseReason, Count, Counter, E
 from sealwire.proxy.session.labels import COUNTED_COMMANDS, command_label, is_policy_reason
 from sealwire.proxy.session.login.access import LoginNeeded
 from sealwire.proxy.session.login.authentication import CertificateLogin
-from sealwire.proxy.session.login.handshake import BalancerMismatch
+from sealwire.proxy.session.login.handshake import BalancerMismatch, OwnProbe
 from sealwire.proxy.session.login.mechanisms import CERTIFICATE
 from sealwire.proxy.session.login.stated import stated_in
 from sealwire.proxy.session.revealing import cursors
@@ -56,6 +56,8 @@ def failed(conversation: Conversation, failure: Exception, message: bytes, parse
         body = replies.error_body(replies.AUTHENTICATION_FAILED, replies.CERTIFICATE_LOGIN)
     elif isinstance(failure, BalancerMismatch):
         body = replies.mismatch_body()
+    elif isinstance(failure, OwnProbe):
+        body = replies.own_probe_body()
     else:
         body = replies.failure_body(failure, replies.retry_labels(failure, message, parsed.body))
     audit = Audit("refused", namespace, command, type(failure).__name__)

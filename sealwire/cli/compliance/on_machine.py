@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sealwire.cli.audit.options import moment_of
 from sealwire.cli.compliance.deployment import Deployment, NotSetUp, judged
+from sealwire.files.child_environment import child_environment
 from sealwire.sidecars.backup.keeping.catalog import read_catalog
 from sealwire.sidecars.backup.keeping.transition import DEFAULT_DAYS, check_transition
 from sealwire.sidecars.backup.stores.open_store import open_store
@@ -27,6 +28,11 @@ from sealwire.sidecars.tls_check.verify import Settings, Watcher, verify_targets
 _DRILL = ("backup restore", "--drill")
 _MOST_LOG_BYTES = 256 << 20
 _MOST_LINE_BYTES = 1 << 20
+_OF_PIP_AUDIT = (
+    *("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy"),
+    *("VIRTUAL_ENV", "PYTHONPATH", "XDG_CACHE_HOME"),
+)
+"""Variables that pip-audit needs: a way to PyPI, and what is installed."""
 _AUDIT_TIMEOUT_S = 300
 # Staff and machines, not patients: who logged in from where is what a log is for.
 _EXPECTED = frozenset({Personal.IP_ADDRESS, Personal.PHONE})
@@ -179,6 +185,7 @@ def versions(_deployment: Deployment) -> ComplianceFinding:
             capture_output=True,
             check=False,
             timeout=_AUDIT_TIMEOUT_S,
+            env=child_environment(*_OF_PIP_AUDIT),
         )
     except subprocess.TimeoutExpired:
         return judged(ComplianceCheck.VERSIONS, ["pip-audit did not end in time"], [], "it asks PyPI")

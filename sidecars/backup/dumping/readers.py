@@ -10,6 +10,7 @@ from typing import Any
 from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure, PyMongoError
 
+from sealwire.files.child_environment import child_environment
 from sealwire.sidecars.backup.archive.blocks import cut
 from sealwire.sidecars.backup.archive.metadata import DECODED
 from sealwire.sidecars.backup.errors import BackupReason, SourceFailed
@@ -98,6 +99,7 @@ class MongodumpReader:
                 stdout=subprocess.PIPE,
                 # what it says there can quote the connection string
                 stderr=subprocess.DEVNULL,
+                env=child_environment(),
                 pass_fds=(descriptor,),
             )
         finished = False
@@ -141,7 +143,12 @@ def _version(program: str) -> str:
     """The first word that looks like a version. Raises SourceFailed DUMPER"""
     try:
         done = subprocess.run(  # noqa: S603 - the program that was found on the path
-            [program, "--version"], capture_output=True, timeout=_VERSION_WITHIN_S, check=True, text=True
+            [program, "--version"],
+            capture_output=True,
+            timeout=_VERSION_WITHIN_S,
+            check=True,
+            text=True,
+            env=child_environment(),
         )
         line = done.stdout.splitlines()[0]
         return line.split("version:")[1].strip()[:64]

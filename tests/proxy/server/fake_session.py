@@ -22,6 +22,7 @@ class FakeSession:
         self.settings: list[SessionSettings] = [shared.settings]
         """The first, then those of reloads."""
         self.idle = True
+        self.is_silent = self.is_anonymous = False
         self.oldest_awaited: int | None = None
         self.caller = Caller()
         self.uses = False

@@ -1,6 +1,7 @@
 """The admin address with the page: over TLS, by token, by certificate, and with clients that mean no good."""
 
 import http.client
+import json
 import socket
 import ssl
 from collections.abc import Iterator
@@ -12,9 +13,15 @@ import pytest
 
 from sealwire.proxy.server import bounded_http
 from sealwire.proxy.server.admin import AdminServer
-from sealwire.proxy.server.bounded_http import MAX_CONNECTIONS, MAX_FROM_ONE, MAX_HEAD_BYTES, ConnectionPlaces
+from sealwire.proxy.server.bounded_http import (
+    MAX_CONNECTIONS,
+    MAX_FROM_ONE,
+    MAX_HEAD_BYTES,
+    MAX_THREADS,
+    ConnectionPlaces,
+)
 from sealwire.proxy.server.config.settings import Address, ListenTls, TlsMode
-from sealwire.proxy.server.page.door import LOGIN, PAGE
+from sealwire.proxy.server.page.door import LOGIN, PAGE, known_hosts
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side
 from sealwire.testbed.certificates import Authority, Issued, create_authority
 from tests.proxy.server.page.pages import TOKEN, FixedFeed, a_config, a_door, a_health
@@ -180,25 +187,66 @@ def test_a_slow_client_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             assert client.recv(1) == b""
 
 
-def test_connections_beyond_the_bound_are_closed_and_the_others_served(tmp_path: Path) -> None:
+def test_idle_connections_do_not_keep_a_probe_of_the_same_address_from_its_answer(tmp_path: Path) -> None:
     with serving(tmp_path) as server, ExitStack() as stack:
         idle = [
             stack.enter_context(socket.create_connection(server.address, timeout=10))
-            for _ in range(MAX_FROM_ONE + 1)
+            for _ in range(MAX_FROM_ONE)
         ]
-        assert idle[-1].recv(1) == b""
-        idle[0].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
-        assert idle[0].recv(15) == b"HTTP/1.0 200 OK"
+        assert ask(server, "/healthz")[0] == 200
+        assert idle[0].recv(1) == b""
+        idle[-1].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert idle[-1].recv(15) == b"HTTP/1.0 200 OK"
 
 
-def test_one_address_leaves_places_to_others_and_all_are_given_back() -> None:
-    places = ConnectionPlaces()
-    assert [places.take("10.0.0.1") for _ in range(MAX_FROM_ONE + 1)] == [True] * MAX_FROM_ONE + [False]
-    others = [f"10.0.1.{number}" for number in range(MAX_CONNECTIONS)]
-    taken = [host for host in others if places.take(host)]
-    assert len(taken) == MAX_CONNECTIONS - MAX_FROM_ONE
-    places.give_back("10.0.0.1")
-    assert places.take("10.0.2.1")
-    for host in (*taken, *["10.0.0.1"] * (MAX_FROM_ONE - 1), "10.0.2.1"):
-        places.give_back(host)
-    assert not places._taken
+class Cut(socket.socket):
+    """Notes that it was shut down."""
+
+    def __init__(self, cut: list["Cut"]) -> None:
+        super().__init__()
+        self.list = cut
+
+    def shutdown(self, how: int) -> None:
+        del how
+        self.list.append(self)
+
+
+def test_a_connection_beyond_the_bounds_ends_the_oldest_of_the_address_that_has_most() -> None:
+    places, cut = ConnectionPlaces(), list[Cut]()
+    with ExitStack() as stack:
+
+        def take(host: str) -> Cut | None:
+            connection = stack.enter_context(Cut(cut))
+            return connection if places.take(host, connection) else None
+
+        greedy = [take("10.0.0.1") for _ in range(MAX_FROM_ONE + 1)]
+        assert cut == greedy[:1]
+        others = [take(f"10.0.1.{number}") for number in range(MAX_CONNECTIONS - MAX_FROM_ONE + 1)]
+        assert cut == greedy[:2]
+        assert None not in (*greedy, *others)
+        more = [take("10.0.2.1") for _ in range(MAX_THREADS - len(greedy) - len(others))]
+        assert (None in more, take("10.0.3.1")) == (False, None)
+        for connection in (*greedy, *others, *more):
+            assert connection is not None
+            places.give_back(connection)
+        assert not places._taken
+        assert take("10.0.3.1") is not None
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1:1", True), ("[::1]", True), ("localhost", True), ("evil.example", False), ("", False)],
+)
+def test_details_of_readiness_are_told_under_a_known_name_only(
+    tmp_path: Path, host: str, *, expected: bool
+) -> None:
+    config = a_config(tmp_path)
+    hosts = known_hosts(config)
+    server = AdminServer(Address("127.0.0.1", 0), a_health(), FixedFeed(config), hosts=hosts)
+    server.start()
+    try:
+        status, _, body = ask(server, "/readyz", Host=host)
+    finally:
+        server.close()
+    assert (status, "keyring" in json.loads(body)) == (200, expected)
+    assert json.loads(body)["status"] == "ready"

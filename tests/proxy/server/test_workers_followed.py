@@ -165,3 +165,16 @@ def test_check_says_what_keeps_it_from_starting(tmp_path: Path) -> None:
         site.config["upstream"]["uri"] = played.uri
         site.config["listen"]["ports_file"] = "missing/ports.json"
         assert site.serve("--check").returncode == site.serve().returncode != 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_member_that_leads_back_to_the_proxy_has_no_listener(tmp_path: Path, workers: int) -> None:
+    ports = free_ports(3)
+    with played_set("") as played:
+        site = site_before(played, tmp_path, ports)
+        site.config["workers"] = workers
+        with serving(site) as proxy:
+            name = played.add(PlayedServer(f"{LOOPBACK}:{ports[0]}")).name
+            assert said(proxy, "member is left out", reason="upstream-itself")["upstream"] == name
+            assert all_tell(ports[0], [f"{LOOPBACK}:{ports[0]}"])
+            assert is_refused(ports[1])

@@ -282,6 +282,7 @@ class TestEnds:
 class TestSilence:
     def test_a_client_that_sends_no_whole_message_is_closed(self, play: Playbook) -> None:
         play >> tick(100.0) >> client(command(FIND, 1)[:-1]) >> tick(109.9)
+        assert play.session.is_silent
         play >> tick(110.0) << close(CloseReason.CLIENT_SILENT)
         play >> tick(500.0)
 

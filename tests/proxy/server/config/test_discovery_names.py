@@ -22,6 +22,13 @@ def test_a_range_and_where_to_look() -> None:
     assert (config.members, list(config.discovery.ports)) == ((), [27018, 27019, 27020])
 
 
+def test_domains_of_members_are_names_in_lower_case() -> None:
+    text = FOLLOWED.replace("upstream: {", 'upstream: {domains: [Example.ORG, "10.0.0.7", "[::1]"], ')
+    discovery = parse(text).discovery
+    assert discovery is not None
+    assert discovery.domains == ("example.org", "10.0.0.7", "::1")
+
+
 def test_where_ports_are_written_down_starts_at_the_files_folder() -> None:
     text = FOLLOWED.replace("ports:", "ports_file: ports.json, ports:")
     discovery = parse(text).discovery
@@ -57,6 +64,10 @@ def test_a_variable_gives_another_range_and_other_seeds() -> None:
         ("advertise: proxy.example, ", ""),
         ('ports: "27018-27020", ', ""),
         ("uri:", "probe: false, uri:"),
+        ("uri:", "domains: [example.org:27017], uri:"),
+        ("uri:", 'domains: ["."], uri:'),
+        ("uri:", 'domains: ["::"], uri:'),
+        ("uri:", "domains: example.org, uri:"),
         ("uri:", 'address: "a:1", uri:'),
         ("uri:", "heartbeat_s: 0, uri:"),
         ("policy:", "members: []\npolicy:"),

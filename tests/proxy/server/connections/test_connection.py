@@ -385,6 +385,27 @@ async def test_a_client_above_the_limit_is_turned_away() -> None:
         assert proxy.services.changes == 2
 
 
+async def test_a_client_that_has_said_nothing_makes_room_for_a_newcomer() -> None:
+    limits, sessions = Limits(connections=2, drain_s=5), FakeSessions()
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port, limits=limits)), sessions) as proxy,
+        client_of(proxy) as (first, _),
+    ):
+        await server.accepted()
+        async with client_of(proxy) as (second, second_writer):
+            await server.accepted()
+            sessions.made[0].is_silent = True
+            async with client_of(proxy) as (_, writer):
+                reader_of_third, writer_of_third = await server.accepted()
+                assert await soon(first.read()) == b""
+                for each in (writer, second_writer):
+                    each.write(b"here")
+                assert await soon(reader_of_third.readexactly(4)) == b"here"
+                writer_of_third.close()
+            assert not second.at_eof()
+
+
 async def test_clients_that_come_at_once_have_all_places_up_to_the_limit() -> None:
     count = 40
     async with (

@@ -23,7 +23,7 @@ from sealwire.proxy.server.errors import (
     TopologyProblem,
     UpstreamUnavailable,
 )
-from sealwire.proxy.server.probe import Hello
+from sealwire.proxy.server.probe import Hello, itself
 from tests.proxy.server.harness import make_config, soon, until
 
 A, B, C = (Address(f"m{number}", 27017) for number in range(3))
@@ -97,7 +97,46 @@ async def test_a_member_that_is_just_named_is_asked_before_clients_are_told_of_i
     await finder.first()
     watch.answers = {A: PRIMARY, B: OPEN, C: DOWN}
     assert await finder.round()
-    assert (set(finder.layout.names), finder.layout.left_out) == ({str(A), str(C)}, (B,))
+    assert (set(finder.layout.names), finder.layout.left_out) == ({str(A)}, (B, C))
+
+
+async def test_a_member_has_no_listener_before_its_first_answer_and_keeps_it_without_another() -> None:
+    finder, watch, _ = finder_of({A: PRIMARY, B: DOWN, C: SECONDARY}, A)
+    layout = await finder.first()
+    assert (set(layout.names), layout.left_out) == ({str(A), str(C)}, (B,))
+    assert events_of(finder) == ["member is left out"]
+    watch.answers[B] = SECONDARY
+    assert await finder.round()
+    assert [member.listen.port for member in finder.layout.members] == [100, 101, 102]
+    watch.answers[B] = DOWN
+    assert not await finder.round()
+    assert set(finder.layout.names) == set(NAMES)
+
+
+async def test_a_member_that_is_the_proxy_itself_is_left_out() -> None:
+    finder, watch, _ = finder_of({A: PRIMARY, B: SECONDARY, C: SECONDARY}, A)
+    await finder.first()
+    watch.answers[B] = itself(B)
+    assert await finder.round()
+    assert finder.layout.left_out == (B,)
+    assert [finding.fields["reason"] for finding in finder.findings] == ["upstream-itself"]
+    watch.answers[B] = DOWN
+    assert not await finder.round()
+
+
+async def test_a_name_that_may_be_no_member_is_told_of_and_asked_nothing() -> None:
+    here = Address("127.0.0.1", 9216)
+    finder, watch, _ = finder_of({A: replace(PRIMARY, members=(*NAMES, str(here))), B: SECONDARY}, A)
+    await finder.first()
+    assert finder.members == (A, B, C)
+    assert events_of(finder) == ["member is left out", "named server is no member"]
+    assert finder.is_lacking
+    assert not any(here in asked for asked in watch.asked)
+    finder, *_ = finder_of({A: replace(PRIMARY, members=(str(here),))}, A)
+    with pytest.raises(TopologyProblem) as caught:
+        await finder.first()
+    assert caught.value.reason is StartReason.UPSTREAM_OTHER_SET
+    assert str(here) in str(caught.value)
 
 
 async def test_without_a_member_that_may_be_used_there_is_no_start() -> None:

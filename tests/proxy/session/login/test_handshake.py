@@ -314,6 +314,17 @@ def test_a_client_that_knows_of_no_balancer_is_turned_away(said: dict[str, Any])
     play.finish()
 
 
+def test_the_proxys_own_probe_is_answered_and_goes_no_further() -> None:
+    play = behind_a_balancer()
+    play.session.shared.probe_mark = b"0123456789abcdef"
+    application = {"name": "sealwire probe 0123456789abcdef"}
+    play >> client(command({"hello": 1, "client": {"application": application}, "$db": "admin"}))
+    play << audit("refused", "", "hello", "OwnProbe") << error(20, "SealwireProbe")
+    other = command({**BALANCED, "client": {"application": {"name": "sealwire probe 0123"}}}, 2)
+    play >> client(other) << to_server(other)
+    play.finish()
+
+
 def test_an_old_hello_is_turned_away_in_its_own_opcode() -> None:
     answer = written(behind_a_balancer().session.client_data(legacy_query({"isMaster": 1})), ToClient)
     assert answer[8:16] == bytes([1, 0, 0, 0, 1, 0, 0, 0])
