@@ -47,7 +47,11 @@ def policy() -> Document:
     kinds = dict.fromkeys(("nhs_number", "mrn", "postcode", "text"), "string") | {"date_of_birth": "date"}
     return {
         "version": 1,
-        "classes": {name: {"mode": "deterministic", "type": kind} for name, kind in kinds.items()},
+        # recorded answers have a document for every question, also for one about plaintext
+        "classes": {
+            name: {"mode": "deterministic", "type": kind, "accept_plaintext": True}
+            for name, kind in kinds.items()
+        },
         "collections": {f"{DATABASE}.{name}": dict(rules) for name, rules in collections.items()},
         # not declared, each command on it would be preceded by a question to the server (ADR 23)
         "plain": [f"{DATABASE}.wards"],

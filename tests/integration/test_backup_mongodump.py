@@ -82,10 +82,8 @@ def test_at_a_snapshot_the_driver_reads(
     assert not fake.exists()
 
 
-def test_a_mongodump_that_fails_half_way_makes_no_backup(
-    filled: Stack, tmp_path: Path, fake: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FAKE_MONGODUMP_FAILS", "patients")
+def test_a_mongodump_that_fails_half_way_makes_no_backup(filled: Stack, tmp_path: Path, fake: Path) -> None:
+    fake.with_suffix(".fails").write_text("patients")
     with pytest.raises(SourceFailed) as caught:
         dumped(filled, tmp_path, ReaderChoice.MONGODUMP)
     assert caught.value.reason is BackupReason.DUMPER

@@ -36,7 +36,8 @@ def main() -> None:
     if list(settings) != ["uri"] or not settings["uri"].startswith("mongodb://"):
         sys.exit(65)
     _note(values["db"] + "." + values["collection"], settings["uri"])
-    if values["collection"] == os.environ.get("FAKE_MONGODUMP_FAILS"):
+    fails = Path(__file__).with_suffix(".fails")
+    if fails.exists() and values["collection"] == fails.read_text():
         sys.stdout.buffer.write(b"\x05\0\0\0\0")
         sys.exit(1)
     raw = CodecOptions(document_class=RawBSONDocument)

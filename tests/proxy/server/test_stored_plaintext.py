@@ -1,6 +1,5 @@
 """Which questions a start asks about stored plaintext, and what it makes of the answers."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -80,17 +79,17 @@ class Server:
         yield self.ask
 
 
-def look(server: Server, monkeypatch: pytest.MonkeyPatch, policy: bytes = POLICY) -> list[Finding]:
+async def look(server: Server, monkeypatch: pytest.MonkeyPatch, policy: bytes = POLICY) -> list[Finding]:
     monkeypatch.setattr(stored_plaintext, "_asking", server.asking)
     settings = config()
     upstreams = make_upstreams(settings, NO_TLS)
     rules = load_policy(policy, "policy.yaml")
-    return asyncio.run(stored_findings(settings, rules, keyring(), upstreams, None))
+    return await stored_findings(settings, rules, keyring(), upstreams, None)
 
 
-def test_each_path_of_an_encrypted_class_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_path_of_an_encrypted_class_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server()
-    assert look(server, monkeypatch) == []
+    assert await look(server, monkeypatch) == []
     asked = [(database, command["find"], command["filter"]) for database, command in server.asked]
     assert asked == [
         ("clinic", "patients", {"nhs": {"$type": ["string"]}}),
@@ -103,50 +102,52 @@ def test_each_path_of_an_encrypted_class_is_asked_once(monkeypatch: pytest.Monke
         assert command["projection"]["_id"] == 0
 
 
-def test_a_value_that_is_found_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_value_that_is_found_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server({"kin.nhs": {"ok": 1, "cursor": {"id": 0, "firstBatch": [{}]}}})
     with pytest.raises(PlaintextStored) as refused:
-        look(server, monkeypatch)
+        await look(server, monkeypatch)
     assert refused.value.reason is StartReason.PLAINTEXT_STORED
     assert "clinic.patients kin.nhs" in str(refused.value)
 
 
-def test_a_path_that_cannot_be_asked_is_said_and_the_others_are_asked(
+async def test_a_path_that_cannot_be_asked_is_said_and_the_others_are_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server = Server({"nhs": {"ok": 0, "code": 13}})
-    (found,) = look(server, monkeypatch)
+    (found,) = await look(server, monkeypatch)
     assert found.event == "stored plaintext was not looked for"
     assert found.fields == {"paths": 1}
     assert len(server.asked) == 3
 
 
-def test_a_pattern_stands_for_the_collections_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pattern_stands_for_the_collections_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server()
-    assert look(server, monkeypatch, PATTERN) == []
+    assert await look(server, monkeypatch, PATTERN) == []
     finds = [(database, command["find"]) for database, command in server.asked if "find" in command]
     assert finds == [("tenant_1", "patients"), ("tenant_2", "patients")]
     refusing = Server({"tenant_2": {"ok": 0, "code": 13}})
-    assert [each.fields for each in look(refusing, monkeypatch, PATTERN)] == [{"paths": 1}]
+    assert [each.fields for each in await look(refusing, monkeypatch, PATTERN)] == [{"paths": 1}]
 
 
-def test_binary_data_cannot_be_told_from_ciphertext_by_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_binary_data_cannot_be_told_from_ciphertext(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     server = Server()
-    assert [each.fields for each in look(server, monkeypatch, BINARY)] == [{"paths": 1}]
+    assert [each.fields for each in await look(server, monkeypatch, BINARY)] == [{"paths": 1}]
     assert server.asked == []
 
 
-def test_nobody_is_asked_without_a_user_or_where_nothing_is_to_be_asked() -> None:
-    def found(settings: Config) -> list[Finding]:
+async def test_nobody_is_asked_without_a_user_or_where_nothing_is_to_be_asked() -> None:
+    async def found(settings: Config) -> list[Finding]:
         rules = load_policy(POLICY, "policy.yaml")
         upstreams = make_upstreams(settings, NO_TLS)
-        return asyncio.run(stored_findings(settings, rules, keyring(), upstreams, None))
+        return await stored_findings(settings, rules, keyring(), upstreams, None)
 
     required = config(AccessControl.REQUIRED)
-    assert [each.fields for each in found(required)] == [{"paths": 3}]
-    assert found(replace(required, probe=False)) == []
+    assert [each.fields for each in await found(required)] == [{"paths": 3}]
+    assert await found(replace(required, probe=False)) == []
     # a server that is not there is said as well, and no error
-    assert [each.fields for each in found(config())] == [{"paths": 3}]
+    assert [each.fields for each in await found(config())] == [{"paths": 3}]
 
 
 def test_a_random_class_accepts_plaintext_anyway() -> None:
