@@ -52,7 +52,7 @@ def group(walk: Walk, stage: Element) -> PathNode:
 
 
 def _gathered_by(walk: Walk, keyed: frozenset[bytes]) -> None:
-    """What the stage's accumulators gather is of documents that have the same in these fields."""
+    """The stage's accumulators gather documents that have equal values in these fields."""
     if walk.draft.contexts is not None:
         walk.draft.contexts.source.keyed = keyed
 

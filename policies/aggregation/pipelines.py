@@ -111,7 +111,7 @@ def _stays_pure(walk: Walk, stage: Element, mixed: set[bytes]) -> bool:
 
 
 def _passed(buf: bytes, source: KnownContexts, stage: Element) -> None:
-    """What is known of contexts behind a stage."""
+    """Bring what is known of contexts to what holds behind a stage."""
     source.keyed = NO_FIELDS
     if stage.name not in _AS_STORED and not (stage.name == b"$unwind" and _adds_nothing(buf, stage)):
         source.is_intact = False

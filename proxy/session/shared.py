@@ -13,14 +13,16 @@ from sealwire.keys.contexts.cache import ContextCache
 from sealwire.keys.contexts.opener import Opener
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PolicySet
+from sealwire.policies.planning.openings import Openings
 from sealwire.proxy.session.auditing.commands import CommandAuditor
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
 from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.login.identities import Identities
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.passing import PassingCommands
-from sealwire.proxy.session.revealing.at_paths import CursorsAtPaths
-from sealwire.proxy.session.revealing.documents_read import HourlyCount, ReadCursors
+from sealwire.proxy.session.revealing import at_paths, documents_read
+from sealwire.proxy.session.revealing.cursors import OpenCursors
+from sealwire.proxy.session.revealing.documents_read import HourlyCount, ReplyDocuments
 from sealwire.proxy.session.revealing.plaintext import PlaintextWatch
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.proxy.session.watch import CommandWatch
@@ -113,13 +115,14 @@ class Shared:
         """Classes that move to another key, as far as this process knows."""
         self.plaintext = PlaintextWatch()
         """In which replies plaintext is looked for."""
-        self.at_paths = CursorsAtPaths()
-        """Which cursors on protected collections are opened at some paths only."""
+        self.at_paths = OpenCursors[Openings](at_paths.MAX_CURSORS)
+        """Which cursors on protected collections are opened at some paths only. Their marks say it too, but a
+        client may leave the mark out."""
         self.reads = HourlyCount()
         """How many documents clients were shown whose roles have a limit."""
         self.comparisons = HourlyCount()
         """How many constants they had compared with stored values."""
-        self.read_cursors = ReadCursors()
+        self.read_cursors = OpenCursors[ReplyDocuments](documents_read.MAX_CURSORS)
         """What the open cursors of clients with roles show."""
         self.probe_mark = b""
         """What is in a hello by which this proxy looks for servers; empty: nothing is looked for."""

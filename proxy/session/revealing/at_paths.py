@@ -13,44 +13,12 @@ from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, find_element, string_bytes
 
 MAX_CURSORS: Final = 65_536
-"""More than these are forgotten, oldest first; servers have fewer open."""
+"""Servers have fewer open. Of one that is forgotten only its mark says where it is opened."""
 
 _BATCHES: Final = (b"firstBatch", b"nextBatch")
 
 # A BSON Binary's length and subtype, before the envelope.
 _BINARY_HEAD_BYTES: Final = 5
-
-
-@final
-class CursorsAtPaths:
-    """Where replies are opened of cursors on protected collections that show others' documents as well.
-
-    Their marks say it too. But a `getMore` without a mark is opened by its name, and a client may leave the
-    mark out. Known to one process: for all sessions, and until more cursors than the limit have come.
-    """
-
-    __slots__ = ("_openings",)
-
-    def __init__(self) -> None:
-        self._openings: dict[bytes, Openings] = {}
-
-    def note(self, message: bytes, body: int, openings: Openings) -> None:
-        """A reply that is opened there may leave a cursor open. Raises BsonError."""
-        cursor = find_element(message, body, b"cursor")
-        if cursor is None or cursor.kind != kinds.OBJECT:
-            return
-        number = find_element(message, cursor.value, b"id")
-        if number is not None and any(message[number.value : number.end]):
-            if len(self._openings) >= MAX_CURSORS:
-                del self._openings[next(iter(self._openings))]
-            self._openings[message[number.value : number.end]] = openings
-
-    def of_get_more(self, message: bytes, body: int) -> Openings | None:
-        """Where replies to a `getMore` are opened; None when its cursor is not known. Raises BsonError."""
-        if not self._openings:
-            return None
-        number = find_element(message, body, b"getMore")
-        return None if number is None else self._openings.get(message[number.value : number.end])
 
 
 @final

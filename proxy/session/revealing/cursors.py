@@ -19,7 +19,7 @@ reply.
 from collections.abc import Iterable
 from enum import Enum
 from hmac import compare_digest
-from typing import Final
+from typing import Final, Generic, TypeVar, final
 
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
@@ -49,6 +49,47 @@ class Opened(Enum):
     NO = "no"
     BY_NAME = "by-name"
     BY_MARK = "by-mark"
+
+
+T = TypeVar("T")
+
+
+@final
+class OpenCursors(Generic[T]):
+    """What is known of cursors that replies have left open; one for all sessions of a process."""
+
+    __slots__ = ("_known", "_most")
+
+    def __init__(self, most: int) -> None:
+        """The oldest are forgotten where there are more than `most`."""
+        self._known: dict[bytes, T] = {}
+        self._most = most
+
+    def note(self, buf: bytes, body: int, known: T) -> None:
+        """A reply may leave a cursor open. Raises BsonError."""
+        cursor = find_element(buf, body, b"cursor")
+        if cursor is None or cursor.kind != kinds.OBJECT:
+            return
+        number = find_element(buf, cursor.value, b"id")
+        if number is None or number.kind != kinds.LONG:
+            return
+        cursor_id = buf[number.value : number.end]
+        if any(cursor_id):
+            self._known.pop(cursor_id, None)
+            if len(self._known) >= self._most:
+                del self._known[next(iter(self._known))]
+            self._known[cursor_id] = known
+
+    def of_get_more(self, buf: bytes, body: int) -> T | None:
+        """What is known of the cursor of a `getMore`; None where nothing is. Raises BsonError."""
+        if not self._known:
+            return None
+        number = find_element(buf, body, b"getMore")
+        return None if number is None else self._known.get(buf[number.value : number.end])
+
+    def forget(self) -> None:
+        """Nothing is known any more."""
+        self._known.clear()
 
 
 def mark(

@@ -46,36 +46,6 @@ UNKNOWN: Final = ReplyDocuments()
 
 
 @final
-class ReadCursors:
-    """What is known of the cursors of clients with roles; one for all sessions of a process."""
-
-    __slots__ = ("_known",)
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, ReplyDocuments] = {}
-        """By the cursor's id; the oldest go first."""
-
-    def of(self, cursor_id: bytes) -> ReplyDocuments | None:
-        """What was noted when its first documents were shown, if that was in this process."""
-        return self._known.get(cursor_id)
-
-    def note(self, buf: bytes, body: int, reading: ReplyDocuments) -> None:
-        """A reply is shown: remember its cursor, if that stays open. Raises BsonError."""
-        cursor = find_element(buf, body, b"cursor")
-        if cursor is None or cursor.kind != kinds.OBJECT:
-            return
-        number = find_element(buf, cursor.value, b"id")
-        if number is None or number.kind != kinds.LONG:
-            return
-        cursor_id = buf[number.value : number.end]
-        if any(cursor_id):
-            self._known.pop(cursor_id, None)
-            if len(self._known) >= MAX_CURSORS:
-                del self._known[next(iter(self._known))]
-            self._known[cursor_id] = reading
-
-
-@final
 class HourlyCount:
     """What is counted of each client; one for all sessions of a process."""
 

@@ -16,9 +16,10 @@ from sealwire.crypto.envelope import MARKER
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.plan import Plan
+from sealwire.proxy.session.revealing.cursors import OpenCursors
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
-from sealwire.wire.raw_bson import Element, elements, find_element
+from sealwire.wire.raw_bson import Element, elements
 
 REPLIES_FOR_ONE_LOOK: Final = 256
 """With 64, looking took 0.9 % of a find-one's instructions (`bench.instructions`); this takes a quarter."""
@@ -74,8 +75,8 @@ class PlaintextWatch:
     def __init__(self) -> None:
         self._turns: dict[str, _Turn] = {}
         """By namespace, since the second began."""
-        self._cursors: dict[bytes, str] = {}
-        """Namespaces of cursors whose documents come as they are, by id; the oldest go first."""
+        self._cursors = OpenCursors[str](MAX_CURSORS)
+        """Namespaces of cursors whose documents come as they are."""
 
     def next_second(self) -> None:
         """Another second has begun: the next reply of each namespace is looked at."""
@@ -84,7 +85,7 @@ class PlaintextWatch:
     def forget(self) -> None:
         """Another policy counts."""
         self._turns.clear()
-        self._cursors.clear()
+        self._cursors.forget()
 
     def look_for(self, policy: PolicySet, namespace: str, name: bytes, plan: Plan) -> Look | None:
         """By what the reply to a command is looked at; None: it is not.
@@ -102,10 +103,7 @@ class PlaintextWatch:
 
     def look_for_more(self, policy: PolicySet, buf: bytes, body: int) -> Look | None:
         """As `look_for`, for a `getMore`: its cursor is one whose first documents were looked at."""
-        if not self._cursors:
-            return None
-        number = find_element(buf, body, b"getMore")
-        namespace = None if number is None else self._cursors.get(buf[number.value : number.end])
+        namespace = self._cursors.of_get_more(buf, body)
         if namespace is None or self._due(namespace) is None:
             return None
         tree = policy.covered(namespace)
@@ -127,17 +125,7 @@ class PlaintextWatch:
 
     def follow(self, buf: bytes, body: int, namespace: str) -> None:
         """Remember the cursor of a reply that was looked at, if it stays open. Raises BsonError."""
-        cursor = find_element(buf, body, b"cursor")
-        if cursor is None or cursor.kind != kinds.OBJECT:
-            return
-        number = find_element(buf, cursor.value, b"id")
-        if number is None or number.kind != kinds.LONG:
-            return
-        cursor_id = buf[number.value : number.end]
-        if any(cursor_id):
-            if len(self._cursors) >= MAX_CURSORS:
-                del self._cursors[next(iter(self._cursors))]
-            self._cursors[cursor_id] = namespace
+        self._cursors.note(buf, body, namespace)
 
 
 def shows_own_documents(name: bytes, buf: bytes, arguments: dict[bytes, Element]) -> bool:

@@ -77,9 +77,8 @@ def note_client(conversation: Conversation, stated: Stated, plan: Plan, body: in
 
 def _documents_of(conversation: Conversation, plan: Plan, body: int) -> ReplyDocuments:
     policy, views = conversation.shared.settings.policy, conversation.views
-    number = plan.arguments.get(b"getMore")
-    if plan.command == "getMore" and number is not None:
-        known = conversation.shared.read_cursors.of(plan.buf[number.value : number.end])
+    if plan.command == "getMore":
+        known = conversation.shared.read_cursors.of_get_more(plan.buf, body)
         return known or ReplyDocuments(policy.covered(namespace_of(plan.buf, body)))
     if not (plan.protected or plan.reveals):
         return UNKNOWN

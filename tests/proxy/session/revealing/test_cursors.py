@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from bson import Int64
+from bson import Int64, encode
 
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
@@ -193,3 +193,21 @@ def test_a_get_more_is_named_for_a_log_without_its_mark() -> None:
 def test_a_get_more_without_a_database_is_refused_and_names_no_cursor(play: Playbook, body: Any) -> None:
     play >> client(command({"getMore": Int64(CURSOR), "collection": "patients", **body}))
     play << audit("refused", "", "getMore", "shape") << error(2, "BadValue")
+
+
+def test_open_cursors_are_not_remembered_without_end() -> None:
+    known = cursors.OpenCursors[str](2)
+    for number in (1, 2, 3, 2):
+        body = {"cursor": {"firstBatch": [], "id": Int64(number), "ns": "a.b"}}
+        known.note(encode(body), 0, f"cursor {number}")
+    found = [known.of_get_more(encode({"getMore": Int64(number)}), 0) for number in range(4)]
+    assert found == [None, None, "cursor 2", "cursor 3"]
+    known.forget()
+    assert known.of_get_more(encode({"getMore": Int64(3)}), 0) is None
+
+
+@pytest.mark.parametrize("body", [{}, {"cursor": 5}, {"cursor": {}}, {"cursor": {"id": 5}}])
+def test_a_reply_without_a_cursor_is_nothing_to_remember(body: dict[str, Any]) -> None:
+    known = cursors.OpenCursors[str](2)
+    known.note(encode(body), 0, "cursor")
+    assert known.of_get_more(encode({"getMore": Int64(5)}), 0) is None

@@ -10,8 +10,6 @@ from sealwire.proxy.session.replies import TooManyDocuments
 from sealwire.proxy.session.revealing import documents_read
 from sealwire.proxy.session.revealing.documents_read import (
     HourlyCount,
-    ReadCursors,
-    ReplyDocuments,
     documents_in,
 )
 from sealwire.wire.errors import BsonError
@@ -114,19 +112,3 @@ def test_a_reply_is_gone_into_as_deep_as_servers_nest() -> None:
             continue
         with pytest.raises(BsonError):
             documents_in(body, 0, gathered=True)
-
-
-@pytest.mark.plain_core(reason="replaces a constant of the core")
-def test_cursors_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents_read, "MAX_CURSORS", 2)
-    cursors = ReadCursors()
-    ids = [bytes([number]) + bytes(7) for number in range(4)]
-    for number in range(4):
-        body = {"cursor": {"firstBatch": [], "id": Int64(number), "ns": "a.b"}}
-        cursors.note(encode(body), 0, ReplyDocuments(None, gathers=False))
-    assert [cursors.of(each) is not None for each in ids] == [False, False, True, True]
-
-
-@pytest.mark.parametrize("body", [{}, {"cursor": 5}, {"cursor": {}}, {"cursor": {"id": 5}}])
-def test_a_reply_without_a_cursor_is_nothing_to_remember(body: dict[str, Any]) -> None:
-    ReadCursors().note(encode(body), 0, ReplyDocuments())

@@ -383,8 +383,8 @@ def test_nothing_grows_without_end() -> None:
     assert len(watch._turns) == 1
     for number in range(MAX_CURSORS + 1):
         watch.follow(bson.encode({"cursor": {"id": Int64(number + 1)}}), 0, "a.b")
-    assert len(watch._cursors) == MAX_CURSORS
-    assert bson.encode({"": Int64(1)})[6:14] not in watch._cursors
+    more = [bson.encode({"getMore": Int64(number + 1)}) for number in range(MAX_CURSORS + 1)]
+    assert [watch._cursors.of_get_more(each, 0) for each in more] == [None] + ["a.b"] * MAX_CURSORS
 
 
 def test_the_effect_has_no_value() -> None:
