@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 from sealwire.keys.frontier.record import DATABASE, LEASES, STANDS, place_of
 from sealwire.testbed import database
 from sealwire.testbed.certificates import create_authority
-from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, vouch_for_leases
+from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, first_move, vouch_for_leases
 from sealwire.testbed.errors import TestbedError, TestbedReason
 from sealwire.testbed.mongo_server import User, connection_string
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
@@ -60,6 +60,20 @@ def test_with_scram_only_known_users_get_in(tmp_path: Path) -> None:
         with server.connect() as client, pytest.raises(OperationFailure) as caught:
             client.clinic.patients.find_one()
         assert caught.value.code == 13
+
+
+@pytest.mark.integration
+def test_users_are_made_in_a_new_storage_before_it_is_guarded(tmp_path: Path) -> None:
+    process = DatabaseProcess(DatabaseOptions(tmp_path / "database", USERS))
+    try:
+        process.start()
+        with process.connect(CLINIC) as client:
+            assert client.clinic.patients.find_one() is None
+        with process.connect() as client, pytest.raises(OperationFailure) as caught:
+            client.clinic.patients.find_one()
+        assert caught.value.code == 13
+    finally:
+        process.kill()
 
 
 @pytest.mark.integration
@@ -130,3 +144,23 @@ def test_what_is_said_of_leases_names_their_very_collection_also_once_it_is_anot
             places.add(said["place"])
             leases.drop()
     assert len(places) == 2
+
+
+@pytest.mark.integration
+def test_a_first_move_waits_for_the_leases_of_all_and_vouches_for_their_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_LEASES_S", 0.2)
+    with secantus(tmp_path) as server, server.connect() as client:
+        vouch_for_leases(client)
+        leases = client[DATABASE][LEASES]
+        with pytest.raises(TestbedError) as caught:
+            first_move(client, 1)
+        assert caught.value.reason is TestbedReason.SILENT
+        told = {"$currentDate": {"renewed": True}, "$set": {"acknowledged": {}, "place": "ward (h:1) process 7"}}
+        leases.update_one({"_id": "lease"}, told, upsert=True)
+        assert first_move(client, 1) == ("--proxies", "1")
+        said = leases.find_one({"_id": STANDS})
+        assert said is not None
+        assert "lease" not in said["counted"]
+        assert any(each.startswith("ward (h:1)") for each in said["counted"])
