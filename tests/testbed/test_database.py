@@ -157,8 +157,9 @@ def test_a_first_move_waits_for_the_leases_of_all_and_vouches_for_their_addresse
         with pytest.raises(TestbedError) as caught:
             first_move(client, 1)
         assert caught.value.reason is TestbedReason.SILENT
-        told = {"$currentDate": {"renewed": True}, "$set": {"acknowledged": {}, "place": "ward (h:1) process 7"}}
-        leases.update_one({"_id": "lease"}, told, upsert=True)
+        told = {"acknowledged": {}, "place": "ward (h:1) process 7"}
+        renewed = {"$currentDate": {"renewed": True}, "$set": told}
+        leases.update_one({"_id": "lease"}, renewed, upsert=True)
         assert first_move(client, 1) == ("--proxies", "1")
         said = leases.find_one({"_id": STANDS})
         assert said is not None
