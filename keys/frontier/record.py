@@ -34,8 +34,7 @@ FRONTIERS: Final = "frontiers"
 LEASES: Final = "leases"
 STANDS: Final = "stands"
 """The id of the document that says for how long no lease can have been lost with its collection."""
-NOBODY: Final = "nobody"
-"""In place of addresses, in that document, if a first move has counted none."""
+_NOBODY: Final = "nobody"
 
 LEASE_S: Final = 10.0
 """How long a proxy may rely on a frontier after it began to renew its lease, by its own steady clock."""
@@ -205,6 +204,11 @@ class Lease(NamedTuple):
 def addresses_of(leases: Iterable[Lease]) -> list[str]:
     """The addresses of those that are current, each once, in order."""
     return sorted({lease.address for lease in leases if lease.is_current})
+
+
+def counted_names(class_id: int, version: int, addresses: Iterable[str]) -> list[str]:
+    """What the document STANDS lists once these addresses were counted for the first move to this version."""
+    return [f"{class_id}-{version} {address}" for address in sorted(addresses) or [_NOBODY]]
 
 
 def process_place(host: str, listening: Sequence[str], process: int) -> str:

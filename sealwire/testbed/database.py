@@ -4,8 +4,10 @@ SecantusDB has no localhost exception: where authentication is on, the users are
 it that listens on loopback only, then the server is started again with it.
 """
 
+import itertools
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +18,9 @@ from pymongo import MongoClient
 from sealwire.keys.frontier.record import (
     DATABASE,
     LEASES,
-    NOBODY,
     STANDS,
     addresses_of,
+    counted_names,
     leases_pipeline,
     parse_lease,
     place_of,
@@ -28,6 +30,8 @@ from sealwire.testbed.errors import TestbedError, TestbedReason
 from sealwire.testbed.mongo_server import MongoServer, User
 from sealwire.testbed.ports import LOOPBACK
 
+_CLASSES: Final = range(1, 17)
+_VERSIONS: Final = range(1, 5)
 _LEASES_S: Final = 10.0
 """A proxy that has started has a lease; that of one which was killed counts for so long."""
 
@@ -112,7 +116,7 @@ def vouch_for_leases(client: MongoClient[dict[str, Any]]) -> None:
     Otherwise a job that moves a deterministic class waits until a lost lease cannot matter any more.
     """
     leases = client[DATABASE][LEASES]
-    stands = {"_id": STANDS, "since": datetime(2000, 1, 1, tzinfo=UTC), "counted": [NOBODY]}
+    stands = {"_id": STANDS, "since": datetime(2000, 1, 1, tzinfo=UTC), "counted": _vouched([])}
     leases.replace_one({"_id": STANDS}, stands, upsert=True)
     (listed,) = client[DATABASE].list_collections(filter={"name": LEASES})
     leases.update_one({"_id": STANDS}, {"$set": {"place": place_of(listed)}})
@@ -135,9 +139,15 @@ def first_move(client: MongoClient[dict[str, Any]], proxies: int) -> tuple[str, 
             text = f"{len(addresses)} of {proxies} proxies have a lease"
             raise TestbedError(TestbedReason.SILENT, text, "do all of them have frontier.uri_file?")
         time.sleep(0.1)
-    vouched = {"$addToSet": {"counted": {"$each": addresses}}}
+    vouched = {"$addToSet": {"counted": {"$each": _vouched(addresses)}}}
     leases.update_one({"_id": STANDS}, vouched)
     return "--proxies", str(proxies)
+
+
+def _vouched(addresses: Sequence[str]) -> list[str]:
+    """As if they had been counted long ago for each early move of the first classes."""
+    moves = itertools.product(_CLASSES, _VERSIONS)
+    return [name for move in moves for name in counted_names(*move, addresses)]
 
 
 def server_program() -> Path:

@@ -66,7 +66,7 @@ class MongoDocuments:
             command["max"] = RawBSONDocument(document(end))
         if not start and not end:
             command["sort"] = _BY_ID
-        return self._patiently(lambda: self._bounded(database, command, limit))
+        return patiently(lambda: self._bounded(database, command, limit), self._sleep)
 
     def _bounded(self, database: str, command: dict[str, Any], limit: int) -> tuple[list[bytes], bool]:
         found: list[bytes] = []
@@ -86,7 +86,7 @@ class MongoDocuments:
         values = b"".join(b"%c%d\0%b" % (each[0], index, each[5:]) for index, each in enumerate(identities))
         chosen = RawBSONDocument(document(b"\x03_id\0" + document(b"\x04$in\0" + document(values))))
         collection = self._client.get_database(database, RAW).get_collection(name)
-        return self._patiently(lambda: [bytes(each.raw) for each in collection.find(chosen)])
+        return patiently(lambda: [bytes(each.raw) for each in collection.find(chosen)], self._sleep)
 
     def update(self, namespace: str, updates: Sequence[bytes]) -> Written:
         """As `Documents.update`. Raises ServerFailed where they are not known to be durable."""
@@ -98,9 +98,8 @@ class MongoDocuments:
             "writeConcern": {"w": "majority"},
         }
         # Repeating is safe: what was done already finds other values than it names
-        reply = self._patiently(
-            lambda: self._client.get_database(database).command(command, codec_options=_DECODED)
-        )
+        target = self._client.get_database(database)
+        reply = patiently(lambda: target.command(command, codec_options=_DECODED), self._sleep)
         if reply.get("writeConcernError"):
             text = "the server did not say that a majority of its members has the changes"
             raise ServerFailed(
@@ -109,13 +108,18 @@ class MongoDocuments:
         errors = reply.get("writeErrors", ())
         return Written(int(reply["n"]), tuple((int(each["index"]), int(each["code"])) for each in errors))
 
-    def _patiently(self, attempt: Callable[[], T]) -> T:
-        for wait_s in _WAITS_S:
-            try:
-                return attempt()
-            except ConnectionFailure:
-                self._sleep(wait_s)
-        return attempt()
+
+def patiently(attempt: Callable[[], T], sleep: Callable[[float], None] = time.sleep) -> T:
+    """What the attempt returns. It is repeated for 14 s while the connection fails, which has to be safe.
+
+    Raises:  ConnectionFailure of the last try; what else the attempt raises
+    """
+    for wait_s in _WAITS_S:
+        try:
+            return attempt()
+        except ConnectionFailure:
+            sleep(wait_s)
+    return attempt()
 
 
 def lag_s(client: Client) -> float | None:

@@ -50,7 +50,7 @@ from sealwire.sidecars.migration.windows.workers import Registration, Workers
 _TOLD_EACH_S: Final = 5.0
 _LONG_S: Final = 1.0
 """A shorter wait for proxies is as it should be, and nobody is told."""
-_MISSING: Final = "leases of proxies may be missing, as sealwire.leases is new"
+_MISSING: Final = "what a proxy without a lease began may still be carried out"
 
 
 def is_deterministic(policies: PolicySet, class_name: str) -> bool:
@@ -313,7 +313,7 @@ class ShownMove:
         self._wait((f"{text}: {', '.join(addresses) or 'none'}",), "waiting", waited_s)
 
     def missing(self, left_s: float) -> None:
-        """Sees for how long it waits for leases that may be missing. Raises as `job`."""
+        """Sees for how long something may matter of which no lease tells. Raises as `job`."""
         if not self._waits:
             click.echo(f"waiting {left_s:.0f} s: {_MISSING}", err=True)
         self._note((f"{_MISSING}: for {left_s:.0f} s more",))

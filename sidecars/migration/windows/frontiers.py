@@ -1,10 +1,9 @@
 """The frontier of one class on the server, and the leases of the proxies that follow it."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, cast
 from uuid import uuid4
 
 from bson.codec_options import CodecOptions
@@ -12,7 +11,7 @@ from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import ConnectionFailure, DuplicateKeyError, OperationFailure
+from pymongo.errors import DuplicateKeyError, OperationFailure
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -25,11 +24,11 @@ from sealwire.keys.frontier.record import (
     FRONTIERS,
     LEASES,
     MOST_TRANSACTION_S,
-    NOBODY,
     STANDS,
     TRANSACTION_S,
     Lease,
     addresses_of,
+    counted_names,
     frontier_document,
     leases_pipeline,
     named_seen,
@@ -41,9 +40,9 @@ from sealwire.keys.frontier.record import (
 )
 from sealwire.sidecars.direct import Client, failure
 from sealwire.sidecars.migration.errors import JobTaken, MigrationReason, MigrationRefused
+from sealwire.sidecars.migration.server import patiently
 
 _DECODED = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC)
-_WAITS_S = (0.2, 1.0, 3.0, 10.0)
 _LIFETIME: Final = "transactionLifetimeLimitSeconds"
 _LIFETIME_OPTION: Final = "--transaction-lifetime SECONDS"
 _ROUTER: Final = "isdbgrid"
@@ -52,8 +51,6 @@ _UNKNOWN: Final = frozenset({59, 72})
 _OF_PROXIES: Final[dict[str, Any]] = {"$match": {"job": {"$ne": True}}}
 
 Documents = Collection[dict[str, Any]]
-
-T = TypeVar("T")
 
 
 class Frontiers(Protocol):
@@ -80,8 +77,8 @@ class Frontiers(Protocol):
     def missing_s(self, counted: Sequence[str] | None = None, /) -> float:
         """For how many seconds more something may matter of which no lease tells; 0 or less: nothing.
 
-        That is a lease which was lost with its collection; and what a Sealwire began before it had a lease,
-        at one of the addresses that a first move has `counted`.
+        That is a lease which was lost with its collection. For a first move, it is also what a Sealwire
+        without a lease began before the `counted` addresses were all that there are.
         """
 
     def place(self) -> str:
@@ -184,7 +181,7 @@ class MongoFrontiers:
             raise _put_back("the database sealwire is not the one in which the move began")
         last = {"_id": frontier.class_id, "generation": frontier.generation - 1}
         document = self._document(frontier)
-        changed = self._patiently(
+        changed = patiently(
             lambda: self._frontiers.replace_one(last, document, session=self._session).matched_count
         )
         # a try whose answer was lost may have written it
@@ -197,7 +194,7 @@ class MongoFrontiers:
         """As `Frontiers.confirm`."""
         mine = {"_id": frontier.class_id, "generation": frontier.generation}
         touch = {"$currentDate": {"confirmed": True}}
-        changed = self._patiently(
+        changed = patiently(
             lambda: self._frontiers.update_one(mine, touch, session=self._session).matched_count
         )
         if not changed:
@@ -213,14 +210,15 @@ class MongoFrontiers:
         """As `Frontiers.missing_s`; what was lost before nobody knows, so it counts from the first call.
 
         A collection that was dropped and made again, or put back, is another one: so it counts anew. It does
-        for addresses as well that were never counted before.
+        as well when an address is counted that was not yet counted for this move.
         """
         wanted: dict[str, Any] = {"_id": STANDS, "place": self._uuid_of(LEASES), "since": {"$type": "date"}}
-        names = [] if counted is None else sorted(counted) or [NOBODY]
+        move = self._new.class_id, self._new.key_version
+        names = [] if counted is None else counted_names(*move, counted)
         if names:
             wanted["counted"] = {"$all": names}
         pipeline: list[dict[str, Any]] = [{"$match": wanted}, *leases_pipeline()]
-        stand = self._patiently(lambda: list(self._leases.aggregate(pipeline, session=self._session)))
+        stand = patiently(lambda: list(self._leases.aggregate(pipeline, session=self._session)))
         for each in stand:
             age_s: float = (each["read_at"] - each["since"]).total_seconds()
             if age_s >= 0:
@@ -231,7 +229,7 @@ class MongoFrontiers:
                 "$currentDate": {"since": True},
                 "$addToSet": {"counted": {"$each": names}},
             }
-            self._patiently(partial(self._say, STANDS, said))
+            patiently(partial(self._say, STANDS, said))
         return outlived_s(self._transaction_s)
 
     def place(self) -> str:
@@ -241,12 +239,12 @@ class MongoFrontiers:
     def _uuid_of(self, collection: str) -> str:
         wanted = {"name": collection}
         database = self._client.get_database(DATABASE, _DECODED)
-        listed = self._patiently(lambda: list(database.list_collections(self._session, wanted)))
+        listed = patiently(lambda: list(database.list_collections(self._session, wanted)))
         return place_of(listed[0]) if listed else ""
 
     def _told(self, chosen: dict[str, Any]) -> list[Lease]:
         pipeline = [chosen, *leases_pipeline()]
-        found = self._patiently(lambda: list(self._leases.aggregate(pipeline, session=self._session)))
+        found = patiently(lambda: list(self._leases.aggregate(pipeline, session=self._session)))
         return [each for each in map(parse_lease, found) if each is not None]
 
     def _seen(self) -> int:
@@ -258,7 +256,7 @@ class MongoFrontiers:
         """Say before values move what was written: no proxy says that it has read it, and a copy may come."""
         seen = named_seen({(self._new.class_id, self._new.key_version): generation})
         said = {"$set": {"job": True, "acknowledged": {}, "seen": seen}, "$currentDate": {"renewed": True}}
-        self._patiently(lambda: self._say(self._name, said))
+        patiently(lambda: self._say(self._name, said))
 
     def _say(self, name: str, said: Mapping[str, Any]) -> None:
         self._leases.update_one({"_id": name}, said, upsert=True, session=self._session)
@@ -271,19 +269,19 @@ class MongoFrontiers:
         """
         age_s = max(FORGOTTEN_S, outlived_s(self._transaction_s))
         ended = {"renewed": {"$lt": self._now() - timedelta(seconds=age_s)}}
-        return self._patiently(lambda: self._leases.delete_many(ended).deleted_count)
+        return patiently(lambda: self._leases.delete_many(ended).deleted_count)
 
     def _document(self, frontier: Frontier) -> dict[str, Any]:
         return frontier_document(frontier, self._new, self._transaction_s)
 
     def _now(self) -> datetime:
         admin = self._client.get_database("admin", _DECODED)
-        now: datetime = self._patiently(lambda: admin.command("hello", codec_options=_DECODED))["localTime"]
+        now: datetime = patiently(lambda: admin.command("hello", codec_options=_DECODED))["localTime"]
         return now
 
     def _found(self) -> Mapping[str, Any] | None:
         mine = {"_id": self._new.class_id}
-        return self._patiently(lambda: self._frontiers.find_one(mine, session=self._session))
+        return patiently(lambda: self._frontiers.find_one(mine, session=self._session))
 
     def _earlier(self, found: Mapping[str, Any]) -> int | None:
         """The generation of the frontier of an earlier move, where that is what was found.
@@ -302,14 +300,6 @@ class MongoFrontiers:
             text = "the move of an earlier rotation of this class is not over, and its key is active"
             raise DamagedFile(KeysReason.SCHEMA, text, "use the keyring with which that move began")
         return earlier.generation
-
-    def _patiently(self, attempt: Callable[[], T]) -> T:
-        for wait_s in _WAITS_S:
-            try:
-                return attempt()
-            except ConnectionFailure:
-                time.sleep(wait_s)
-        return attempt()
 
 
 def leased_addresses(client: MongoClient[Any]) -> list[str]:

@@ -10,7 +10,15 @@ from pymongo import MongoClient
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import DamagedFile, KeysReason
-from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES, STANDS, TRANSACTION_S, outlived_s
+from sealwire.keys.frontier.record import (
+    DATABASE,
+    FRONTIERS,
+    LEASES,
+    STANDS,
+    TRANSACTION_S,
+    counted_names,
+    outlived_s,
+)
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.migration.errors import JobTaken
@@ -198,7 +206,7 @@ def test_a_lost_lease_counts_from_when_the_leases_were_last_made_anew(rotating: 
         assert frontiers().leases() == []
 
 
-def test_what_began_without_a_lease_counts_from_when_its_address_was_counted(rotating: Clinic) -> None:
+def test_what_began_without_a_lease_counts_from_when_all_were_counted_for_the_move(rotating: Clinic) -> None:
     whole_s = outlived_s(TRANSACTION_S)
     with frontiers_of(rotating) as (plain, frontiers):
         leases = plain[DATABASE][LEASES]
@@ -210,8 +218,13 @@ def test_what_began_without_a_lease_counts_from_when_its_address_was_counted(rot
             leases.update_one({"_id": STANDS}, {"$set": {"since": past}})
             assert frontiers().missing_s(counted) <= 0
         assert frontiers().missing_s(["b"]) <= 0
-        leases.update_one({"_id": STANDS}, {"$set": {"counted": []}})
         assert frontiers().missing_s([]) == whole_s
+        moved = load_keyring(rotating.keyring, rotating.kek).cipher_for(NHS)
+        others = counted_names(moved.class_id, moved.key_version, ["b"])
+        past = datetime.now(UTC) - timedelta(seconds=whole_s)
+        leases.update_one({"_id": STANDS}, {"$set": {"counted": others, "since": past}})
+        assert frontiers().missing_s() <= 0
+        assert frontiers().missing_s(["b"]) == whole_s
 
 
 def test_leases_that_ran_out_long_ago_are_forgotten(rotating: Clinic) -> None:

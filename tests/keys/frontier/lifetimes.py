@@ -18,6 +18,9 @@ Simplified: a proxy that runs well renews in time; it loads the keyring when it 
 reading of the frontier behind it are one step; a proxy whose client is done holds nothing up. Each client has
 one operation or transaction, and proxy 0 is the only one that fails. All clocks run at one rate. Not in it:
 cursors, change streams, windows that are withdrawn, routers, and a second class.
+
+Proxy 0 may be without `frontier.uri_file`: it has no lease and reads no frontier. The operator knows how many
+proxies run when the job counts them; from then on none comes that has neither the setting nor the newer key.
 """
 
 from collections import deque
@@ -44,6 +47,7 @@ MAX_STATES: Final = 2_000_000
 FIRST, OPENED, MOVING, OVER = 1, 2, 3, 4
 # Stages of the keyring: three for each move.
 QUIET, PENDING, BEGUN = 0, 1, 2
+_STAGES: Final = 3
 
 
 class Weakness(Enum):
@@ -87,6 +91,16 @@ class Weakness(Enum):
     """The job writes the frontier without a look at what stands there."""
     TURNS_BACK_EARLY = auto()
     """A move the other way does not wait for the workers of the move before."""
+    SERVES_WHAT_IS_PENDING = auto()
+    """A proxy without `frontier.uri_file` serves a class that has a pending version."""
+    SERVES_WHAT_MOVED = auto()
+    """It serves a class that has moved before."""
+    COUNTS_NOBODY = auto()
+    """The first move begins when every lease that there is lets it."""
+    COUNTS_WHAT_ENDED = auto()
+    """The lease of a proxy that has ended counts while it is current."""
+    OPENS_AFTER_THE_COUNT = auto()
+    """The first move does not wait for what a proxy without a lease left behind before the count."""
 
 
 class Fault(Enum):
@@ -106,6 +120,8 @@ class Fault(Enum):
     """A dead one starts again, with the keyring as it is."""
     RESTART_OLD = auto()
     """A dead one starts again, with a copy of the keyring that is older and stays so."""
+    RESTART_WITHOUT = auto()
+    """A dead one starts again at another address, without `frontier.uri_file`. Its keyring may be a copy."""
     STOP_JOB = auto()
     """The job stands still; another one goes on, and later the first one, too."""
     LOSE_FRONTIER = auto()
@@ -196,6 +212,8 @@ class Proxy(NamedTuple):
     """The highest generation that this process has read."""
     is_listed: bool = True
     """Whether its lease is on the server still."""
+    has_frontier: bool = True
+    """Whether it has `frontier.uri_file`."""
 
 
 class Job(NamedTuple):
@@ -211,6 +229,8 @@ class Job(NamedTuple):
     """That in which it began."""
     is_updating: bool = False
     """It has read a document of the old form, and is about to change exactly that one."""
+    unrenewed: int = NONE
+    """A bit for each lease that it saw together with the others, and that was not renewed since."""
 
 
 class State(NamedTuple):
@@ -238,6 +258,10 @@ class State(NamedTuple):
     """The highest generation that any lease says its process has seen."""
     orphans: tuple[tuple[int, int], ...] = ()
     """Age and acknowledged generation of leases that were not given back."""
+    former: int = NONE
+    """The age of the lease that proxy 0 had at its former address; NONE: nobody takes it for current."""
+    counted: int = NONE
+    """How long ago the proxies were counted for the first move."""
 
     def with_proxy(self, number: int, proxy: Proxy) -> "State":
         return self._replace(proxies=_with(self.proxies, number, proxy))
@@ -278,12 +302,20 @@ class World:
     """Whether proxy 0 does not run at first."""
     may_refuse: bool = False
     """Whether a fault makes it right that the class is refused until an operator comes."""
+    is_first: bool = False
+    """Whether the class has never moved before, so that proxies are counted."""
+    is_without: bool = False
+    """Whether proxy 0 has no `frontier.uri_file` at first."""
+    is_surprised: bool = False
+    """Whether a proxy without it may come after the count, with a keyring in which the class never moved."""
 
     def first(self) -> State:
         """Every proxy has a lease, and nothing moves."""
         proxies = tuple(Proxy(age=0, known=0) for _ in self.ops)
         if self.is_down:
             proxies = (Proxy(Status.DEAD), *proxies[1:])
+        if self.is_without:
+            proxies = (Proxy(has_frontier=False), *proxies[1:])
         return State(
             documents=int(self.is_there),
             proxies=proxies,
@@ -400,8 +432,10 @@ class Explorer:
                     sent = client._replace(phase=Phase.SENT, via=number, sent=0, begun_at=_reached(home))
                     yield f"{name} begins a transaction", state.with_client(number, sent)
             elif form is not None:
-                is_known = client.op is Op.TRANSACTION and (
-                    self._keeps(Weakness.FORGETS_EARLIER_TRANSACTIONS) or home.stage % 3 != QUIET
+                is_known = (
+                    client.op is Op.TRANSACTION
+                    and home.has_frontier
+                    and (self._keeps(Weakness.FORGETS_EARLIER_TRANSACTIONS) or home.stage % 3 != QUIET)
                 )
                 sent = client._replace(phase=Phase.SENT, form=form, via=number, sent=0, is_known=is_known)
                 yield f"{name} sends {client.op.name} of form {form}", state.with_client(number, sent)
@@ -488,6 +522,12 @@ class Explorer:
     def _form_for(self, proxy: Proxy) -> int | None:
         """The form that a command gets; None: it is not sent now."""
         is_followed = proxy.stage % 3 != QUIET
+        if not proxy.has_frontier:
+            has_moved = proxy.stage >= _STAGES or not self.world.is_first
+            is_refused = is_followed and self._keeps(Weakness.SERVES_WHAT_IS_PENDING)
+            if is_refused or (has_moved and self._keeps(Weakness.SERVES_WHAT_MOVED)):
+                return None
+            return _form(proxy.stage // _STAGES)
         if not _is_current(proxy) or proxy.known < 0:
             is_asked = is_followed or self._keeps(Weakness.SENDS_WITHOUT_A_LEASE)
             if is_asked or proxy.known == LOST:
@@ -512,6 +552,10 @@ class Explorer:
         if proxy.status in (Status.STOPPED, Status.ALONE):
             yield f"{name} goes on", state.with_proxy(number, proxy._replace(status=Status.RUNNING))
         if not _acts(proxy) or state.clients[number].phase is Phase.DONE:
+            return
+        if not proxy.has_frontier:
+            if not proxy.is_copy and proxy.stage != state.stage:
+                yield f"{name} loads the keyring", state.with_proxy(number, proxy._replace(stage=state.stage))
             return
         if proxy.age != NONE and (not _is_current(proxy) or not proxy.is_listed):
             yield f"{name} starts over", self._started_over(state, number, proxy)
@@ -542,7 +586,8 @@ class Explorer:
             proxy = proxy._replace(stage=state.stage)
         told = max(state.told, proxy.seen) if self._remembers else 0
         renewed = proxy._replace(age=0, acknowledged=acknowledged)
-        return self._read(state._replace(told=told), number, renewed, told)
+        jobs = tuple(_seeing_renewed(job, number) for job in state.jobs)
+        return self._read(state._replace(told=told, jobs=jobs), number, renewed, told)
 
     def _read(self, state: State, number: int, proxy: Proxy, told: int) -> State:
         """It reads the frontier, under the lease that stands."""
@@ -617,7 +662,7 @@ class Explorer:
             if is_to_note and state.stage == 3 * job.move + PENDING:
                 noted = state._replace(stage=state.stage + 1, named=job.database)
                 yield f"{name} notes in the keyring that it begins", noted
-            elif state.stands > OUTLIVED or not self._keeps(Weakness.OPENS_AT_ONCE):
+            elif self._may_open(state, job):
                 yield from self._saves(state, number, job)
             elif state.stands == NONE:
                 yield f"{name} notes that the leases are new", state._replace(stands=0)
@@ -645,8 +690,15 @@ class Explorer:
         elif state.stage % 3 == BEGUN or state.documents & _bit(_form(job.move + 1)):
             yield f"{name} finds no frontier", state.with_job(number, Job(Status.DEAD))
         elif self._may_begin(state, number, job):
-            begins = job._replace(generation=4 * job.move)
-            yield f"{name} begins", state.with_job(number, begins)
+            begins = state.with_job(number, job._replace(generation=4 * job.move, unrenewed=NONE))
+            if not self._is_first(job):
+                yield f"{name} begins", begins
+                return
+            begins = begins._replace(counted=0)
+            if self._keeps(Weakness.COUNTS_NOBODY):
+                yield from self._counts(state, number, job, begins)
+            else:
+                yield f"{name} begins", begins
 
     def _may_begin(self, state: State, number: int, job: Job) -> bool:
         if self._keeps(Weakness.TURNS_BACK_EARLY) and any(
@@ -654,6 +706,41 @@ class Explorer:
         ):
             return False
         return self._youngest(state, 4 * job.move + FIRST) > self._limit
+
+    def _is_first(self, job: Job) -> bool:
+        return self.world.is_first and job.move == 0
+
+    def _counts(self, state: State, number: int, job: Job, begins: State) -> Iterator[Step]:
+        """It sees as many leases together as there are proxies, and later that all of them were renewed."""
+        leases = self._current_leases(state)
+        there = sum(proxy.status is not Status.DEAD for proxy in state.proxies)
+        if job.unrenewed != NONE and (leases.bit_count() != there or job.unrenewed & ~leases):
+            yield f"job {number} counts anew", state.with_job(number, job._replace(unrenewed=NONE))
+        elif leases.bit_count() != there:
+            return
+        elif job.unrenewed == 0 or not self._keeps(Weakness.COUNTS_WHAT_ENDED):
+            yield f"job {number} has counted {there} and begins", begins
+        elif job.unrenewed == NONE:
+            idle = sum(_bit(at) for at, client in enumerate(state.clients) if client.phase is Phase.DONE)
+            together = job._replace(unrenewed=leases & ~idle)
+            yield f"job {number} sees {there} leases", state.with_job(number, together)
+
+    def _current_leases(self, state: State) -> int:
+        """A bit for each address. A proxy that runs and whose client is done renews, and nothing says so."""
+        is_there = state.former != NONE
+        leases = _bit(len(state.proxies)) if is_there else 0
+        for number, proxy in enumerate(state.proxies):
+            is_idle = state.clients[number].phase is Phase.DONE and proxy.status is Status.RUNNING
+            if proxy.has_frontier and (is_idle or (_is_current(proxy) and proxy.is_listed)):
+                leases |= _bit(number)
+        return leases
+
+    def _may_open(self, state: State, job: Job) -> bool:
+        """Whether nothing can matter any more of which no lease tells."""
+        is_waiting = state.stands <= OUTLIVED and self._keeps(Weakness.OPENS_AT_ONCE)
+        if not self._is_first(job) or not self._keeps(Weakness.OPENS_AFTER_THE_COUNT):
+            return not is_waiting
+        return not is_waiting and state.counted > OUTLIVED
 
     @property
     def _limit(self) -> int:
@@ -737,12 +824,24 @@ class Explorer:
             for stage in range(state.stage):
                 copy = Proxy(stage=stage, is_copy=True)
                 yield f"{label} with stage {stage}", state.with_proxy(0, copy)
+        elif fault is Fault.RESTART_WITHOUT and proxy.status is Status.DEAD:
+            yield from self._restarted_without(state)
         elif fault is Fault.BREAK and state.clients[0].phase is Phase.COMMITTING:
             yield from self._broken(state, state.clients[0])
         elif fault is Fault.STOP_JOB and state.jobs[0].status is Status.RUNNING:
             yield label, state.with_job(0, state.jobs[0]._replace(status=Status.STOPPED))
         elif state.frontier or fault in _REPLACING:
             yield from self._loss(state, fault)
+
+    def _restarted_without(self, state: State) -> Iterator[Step]:
+        """With the keyring as it is, or as it was. Its lease stays behind, at its former address."""
+        is_counted = state.counted != NONE or any(job.unrenewed != NONE for job in state.jobs)
+        is_known = self.world.is_first and is_counted and not self.world.is_surprised
+        ages = [age for age, acknowledged in state.orphans if acknowledged >= FIRST and age <= LEASE]
+        left = state._replace(former=min(ages, default=NONE))
+        for stage in range(PENDING if is_known else QUIET, state.stage + 1):
+            fresh = Proxy(stage=stage, is_copy=stage < state.stage, has_frontier=False)
+            yield f"RESTART_WITHOUT with stage {stage}", left.with_proxy(0, fresh)
 
     def _broken(self, state: State, client: Client) -> Iterator[Step]:
         """The proxy does not know whether the commit arrives."""
@@ -784,7 +883,8 @@ class Explorer:
         clients = tuple(map(self._aged, state.clients))
         stands, moved = _older(state.stands), GONE if state.moved >= LIFETIME + 1 else _older(state.moved)
         after = state._replace(proxies=proxies, orphans=orphans, jobs=jobs, clients=clients)
-        return after._replace(stands=stands, moved=moved)
+        former = _older(state.former) if state.former < LEASE else NONE
+        return after._replace(stands=stands, moved=moved, former=former, counted=_older(state.counted))
 
     def _aged(self, client: Client) -> Client:
         if client.opened == LIFETIME:
@@ -808,8 +908,12 @@ def _relieved(step: Step) -> Step:
     for number, client in enumerate(state.clients):
         proxy = state.proxies[number]
         if client.phase is Phase.DONE and (proxy.age != NONE or proxy.known != NONE or proxy.stage):
-            state = state.with_proxy(number, Proxy(proxy.status))
+            state = state.with_proxy(number, Proxy(proxy.status, has_frontier=proxy.has_frontier))
     return label, state
+
+
+def _seeing_renewed(job: Job, number: int) -> Job:
+    return job if job.unrenewed in (NONE, 0) else job._replace(unrenewed=job.unrenewed & ~_bit(number))
 
 
 def _with(those: tuple[T, ...], number: int, one: T) -> tuple[T, ...]:
