@@ -1,6 +1,9 @@
 """Why a command is denied, with which error code, and what to do instead."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import Enum
+from typing import Final
 
 
 class Reason(Enum):
@@ -34,17 +37,28 @@ class Reason(Enum):
     TOO_LARGE = "too-large"
     WORK = "work"
     ROLE = "role"
+    UNKNOWN_COMMAND = "unknown-command"
+    UNKNOWN_OPERATOR = "unknown-operator"
+    UNKNOWN_MODIFIER = "unknown-modifier"
+    UNKNOWN_STAGE = "unknown-stage"
+    UNKNOWN_EXPRESSION = "unknown-expression"
+    UNKNOWN_ACCUMULATOR = "unknown-accumulator"
 
 
 class ErrorCode(Enum):
     """The MongoDB error codes that a refusal answers with, and their code names."""
 
     BAD_VALUE = (2, "BadValue")
+    FAILED_TO_PARSE = (9, "FailedToParse")
     UNAUTHORIZED = (13, "Unauthorized")
     TYPE_MISMATCH = (14, "TypeMismatch")
+    COMMAND_NOT_FOUND = (59, "CommandNotFound")
+    INVALID_PIPELINE_OPERATOR = (168, "InvalidPipelineOperator")
     NOT_IMPLEMENTED = (238, "NotImplemented")
     COMMAND_NOT_SUPPORTED = (115, "CommandNotSupported")
     OBJECT_TOO_LARGE = (10334, "BSONObjectTooLarge")
+    UNKNOWN_GROUP_OPERATOR = (15952, "Location15952")
+    UNRECOGNIZED_STAGE = (40324, "Location40324")
 
     @property
     def code(self) -> int:
@@ -56,6 +70,8 @@ class ErrorCode(Enum):
         """The name that stands beside the number in a reply."""
         return self.value[1]
 
+
+_CHECK_NAME: Final = "compare the name with MongoDB's manual"
 
 # For each reason: the error code, what was denied, and what to do instead.
 EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
@@ -205,6 +221,25 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
         "leave covered fields out of the command, or ask who keeps the policy's `roles`; where a role asks "
         "for a purpose or a reason, state it in the command's comment",
     ),
+    # The texts of a server, which a quoted name follows.
+    Reason.UNKNOWN_COMMAND: (
+        ErrorCode.COMMAND_NOT_FOUND,
+        "no such command",
+        f"{_CHECK_NAME}; `allow_commands` in the policy lets a command of a newer server pass",
+    ),
+    Reason.UNKNOWN_OPERATOR: (ErrorCode.BAD_VALUE, "unknown operator", _CHECK_NAME),
+    Reason.UNKNOWN_MODIFIER: (ErrorCode.FAILED_TO_PARSE, "unknown modifier", _CHECK_NAME),
+    Reason.UNKNOWN_STAGE: (ErrorCode.UNRECOGNIZED_STAGE, "unrecognized pipeline stage name", _CHECK_NAME),
+    Reason.UNKNOWN_EXPRESSION: (
+        ErrorCode.INVALID_PIPELINE_OPERATOR,
+        "unrecognized expression",
+        _CHECK_NAME,
+    ),
+    Reason.UNKNOWN_ACCUMULATOR: (
+        ErrorCode.UNKNOWN_GROUP_OPERATOR,
+        "unknown group operator",
+        _CHECK_NAME,
+    ),
 }
 
 
@@ -214,7 +249,15 @@ class Refusal(Exception):
     Carries the policy path or operator that was in the way, never a value.
     """
 
-    def __init__(self, reason: Reason, *, path: str = "", rule: str = "", wanted: str = "") -> None:
+    def __init__(
+        self,
+        reason: Reason,
+        *,
+        path: str = "",
+        rule: str = "",
+        wanted: str = "",
+        known: Iterable[Iterable[bytes]] | None = None,
+    ) -> None:
         super().__init__(reason.value)
         self.reason = reason
         self.path = path
@@ -222,6 +265,8 @@ class Refusal(Exception):
         """The operator, or what else was written; else the command, as `within` fills it in."""
         self.wanted = wanted
         """What the policy says that the path takes, in words."""
+        self.known = known
+        """If nobody knows the name in `rule`: tables of those that somebody knows."""
 
     def within(self, rule: str) -> "Refusal":
         """The refusal itself, with what it happened in where nothing nearer is named."""
@@ -236,11 +281,27 @@ class Refusal(Exception):
 
     @property
     def message(self) -> str:
-        """One line: path, operator, what was denied, what to do instead."""
+        """One line: path, operator, what was denied, what to do instead.
+
+        Cost: O(1); if nobody knows the name, half a millisecond to find a similar one.
+        """
         _, denied, instead = EXPLANATIONS[self.reason]
+        rule = self.rule
+        if self.known is not None:
+            denied, rule = f"{denied}: '{rule}'{self._meant(self.known)}", ""
         if self.wanted:
             denied = f"{denied} ({self.wanted})"
-        where = " ".join(part for part in (self.rule, f"on '{self.path}'" if self.path else "") if part)
+        where = " ".join(part for part in (rule, f"on '{self.path}'" if self.path else "") if part)
         return (
             f"Sealwire refused {where + ': ' if where else 'this: '}{denied}; {instead} [{self.reason.value}]"
         )
+
+    def _meant(self, known: Iterable[Iterable[bytes]]) -> str:
+        """Which of the known names was meant, perhaps."""
+        names = [name.decode() for table in known for name in table]
+        similar = get_close_matches(self.rule, names, 1, _SIMILAR)
+        return f" (did you mean '{similar[0]}'?)" if similar else ""
+
+
+_SIMILAR: Final = 0.7
+"""How much of two names has to agree: `fnd` and `find` do by 0.86, `foo` and `find` by 0.29."""

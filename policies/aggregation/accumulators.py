@@ -69,7 +69,7 @@ def apply_accumulator(walk: Walk, operator: Element) -> PathNode:
     """What an accumulator yields. Raises Refusal, BsonError."""
     rule = ACCUMULATORS.get(operator.name)
     if rule is None:
-        return infer_unknown(walk, operator)
+        return infer_unknown(walk, operator, ACCUMULATORS)
     check_arguments(walk.buf, operator, rule.signature)
     return rule.handler(walk, operator)
 

@@ -21,6 +21,7 @@ from sealwire.policies.planning.arguments import (
 )
 from sealwire.policies.planning.budget import check_stages
 from sealwire.policies.planning.contexts import NO_FIELDS, KnownContexts
+from sealwire.policies.planning.known_names import without_row
 from sealwire.policies.planning.namespaces import foreign_namespaces
 from sealwire.policies.planning.signatures import check_arguments
 from sealwire.policies.planning.trees import each_node
@@ -134,7 +135,9 @@ def _plan_stage(walk: Walk, stage: Element) -> PathNode:
         return walk.node
     rule = walk.draft.tables.stages.get(stage.name)
     if rule is None:
-        raise Refusal(Reason.STAGE, path=in_reach or "", rule=operator_name(stage))
+        known = walk.draft.tables.stages
+        unknown, path = Reason.UNKNOWN_STAGE, in_reach or ""
+        raise without_row(stage.name, unknown, known, reason=Reason.STAGE, path=path)
     check_arguments(walk.buf, stage, rule.signature)
     return rule.handler(walk, stage)
 

@@ -24,6 +24,7 @@ from sealwire.policies.planning.arguments import (
 from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.demands import demand_result
 from sealwire.policies.planning.numbers import FLAGS, is_true, whole_number
+from sealwire.policies.planning.trees import OPAQUE
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -104,17 +105,24 @@ def plan_project_stage(walk: Walk, argument: Element) -> PathNode:
             fields.is_mixed = True  # it is empty
         else:
             fields.computed.append((path, assigned_value(inner, element)))
-    node = walk.node
+    work = walk.draft.work
     if not fields.is_inclusion:
-        node = drop_paths(node, fields.excluded, walk.draft.work)
-    else:
-        kept = fields.included if b"_id" in fields.excluded else [b"_id", *fields.included]
-        node = _including(node, kept, walk.draft.work)
-    return assign_paths(node, fields.computed, walk.draft.work)
+        return assign_paths(drop_paths(walk.node, fields.excluded, work), fields.computed, work)
+    kept = fields.included if b"_id" in fields.excluded else [b"_id", *fields.included]
+    left = _including(walk.node, kept, work)
+    node = assign_paths(left, fields.computed, work)
+    if left is walk.node or not node.is_doubtful:
+        return node
+    # the documents are new, and none of their names is a number: nothing is hidden behind one
+    return replace(node, behind_number=None)
 
 
 def _including(node: PathNode, paths: Iterable[bytes], work: Work) -> PathNode:
-    """The tree after all but these paths are gone. Cost: O(children + paths) a level."""
+    """The tree after all but these paths are gone. Cost: O(children + paths) a level.
+
+    An opaque node keeps what these paths name, and nothing else. It stays doubtful: a constant that is
+    compared with another name may be meant for what was there.
+    """
     work.visit(1 + len(node.children))
     below = _by_first_name(paths)
     if any(map(is_transparent, below)):
@@ -123,7 +131,11 @@ def _including(node: PathNode, paths: Iterable[bytes], work: Work) -> PathNode:
         name: _kept(child, below[name], work) if name in below else child.as_absent()
         for name, child in node.children.items()
     }
-    return replace(node, children=children)
+    if not node.opaque:
+        return replace(node, children=children)
+    unknown = replace(OPAQUE, path=node.path, pure=node.pure)
+    kept = {name: children.get(name, unknown) for name in below}
+    return replace(node, children=children | kept, absent=True, behind_number=None)
 
 
 def _kept(node: PathNode, paths: list[bytes], work: Work) -> PathNode:

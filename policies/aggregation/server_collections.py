@@ -9,7 +9,7 @@ from typing import Final
 
 from sealwire.policies.aggregation.server_stages import showing
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import PathNode, PolicySet
+from sealwire.policies.file.schema import SERVER_DATABASES, PathNode, PolicySet
 from sealwire.policies.planning.arguments import readable
 from sealwire.policies.planning.trees import OPAQUE
 
@@ -21,7 +21,7 @@ _OPLOG: Final = showing(
 )
 
 PROFILE: Final = showing(
-    """op ns ts millis micros durationMillis cpuNanos appName client user allUsers effectiveUsers runBy
+    """_id op ns ts millis micros durationMillis cpuNanos appName client user allUsers effectiveUsers runBy
     opid lsid cursorid cursorExhausted hasSortStage usedDisk fromMultiPlanner fromPlanCache replanned
     replanReason keysExamined docsExamined nMatched nModified ninserted ndeleted nupserted nUpserted upsert
     fastmod fastmodinsert nmoved keysInserted keysDeleted prepareReadConflicts writeConflicts numYield
@@ -33,6 +33,16 @@ PROFILE: Final = showing(
     command.collection command.lsid"""
 )
 """What the profiler writes down of a command."""
+
+_REACHING: Final = dict.fromkeys((b"pipeline", b"let", b"ops", b"explain"), OPAQUE)
+"""Arguments of a command that can speak of documents in another database, by `$merge` or `$out`."""
+
+_COMMAND: Final = PathNode("", _REACHING)
+
+_PROFILE_ELSEWHERE: Final = PathNode(
+    "", {**PROFILE.children, b"command": _COMMAND, b"originatingCommand": _COMMAND}, opaque=True
+)
+"""The same in a database without a protected collection: other arguments hold no covered value there."""
 
 _CONFIG: Final[dict[str, PathNode | None]] = {
     "image_collection": showing("_id ts txnNum imageKind invalidated"),
@@ -69,7 +79,8 @@ def server_documents(policies: PolicySet, namespace: str) -> PathNode | None:
     refuse_buckets(policies, namespace)
     database, _, collection = namespace.partition(".")
     if collection == "system.profile":
-        return PROFILE
+        is_near = database in SERVER_DATABASES or policies.protects_database(database)
+        return PROFILE if is_near else _PROFILE_ELSEWHERE
     if database == "config":
         return _CONFIG.get(collection, OPAQUE)
     if database == "local" and collection.startswith(("oplog.", "temp", "initial_sync")):

@@ -57,7 +57,7 @@ _STAGES: dict[bytes, tuple[Shape, PathNode]] = {
             "allUsers idleConnections idleCursors idleSessions localOps backtrace targetAllNodes truncateOps"
         ),
         showing(
-            """type host shard desc connectionId client client_s mongos appName clientMetadata active
+            """_id type host shard desc connectionId client client_s mongos appName clientMetadata active
             currentOpTime effectiveUsers runBy threaded opid lsid secs_running microsecs_running op ns
             redacted isFromUserConnection planSummary queryFramework queryHash queryShapeHash planCacheKey
             planCacheShapeHash prepareReadConflicts writeConflicts prepareConflictDurationMillis numYields

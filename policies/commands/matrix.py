@@ -29,14 +29,14 @@ class Family:
     rules: Mapping[bytes, Rule[Callable[..., object]]]
 
 
-_REFUSED = "any other is refused [{}]"
-_WHOLE = "any other is refused on the whole collection [{}]"
+_REFUSED = "any other is refused [{}], also if nobody knows the name [{}]"
+_WHOLE = "any other is refused on the whole collection [{}], also if nobody knows the name [{}]"
 
 MATRIX: tuple[Family, ...] = (
     Family(
         "command",
         "Commands that name a protected collection",
-        _REFUSED.format("command"),
+        _REFUSED.format("command", "unknown-command"),
         {**COMMANDS, **WHOLE_NAMES},
     ),
     Family(
@@ -49,20 +49,47 @@ MATRIX: tuple[Family, ...] = (
         "passed",
         "Commands that carry no value of a document",
         "those of the two tables above pass where they reach no protected collection; any other is refused "
-        "on any namespace [command] while the policy protects anything, unless its `allow_commands` names it",
+        "on any namespace [command, unknown-command] while the policy protects anything, unless its "
+        "`allow_commands` names it",
         PASSED_COMMANDS,
     ),
-    Family("condition", "Filters: conditions on a field", _REFUSED.format("operator"), FILTER_OPERATORS),
-    Family("filter", "Filters: operators in place of a field", _WHOLE.format("operator"), TOP_LEVEL),
-    Family("update", "Updates", _WHOLE.format("operator"), UPDATE_OPERATORS),
-    Family("push", "Updates: modifiers of `$push`", _REFUSED.format("operator"), PUSH_MODIFIERS),
-    Family("update stage", "Updates: stages of a pipeline update", _WHOLE.format("stage"), UPDATE_STAGES),
+    Family(
+        "condition",
+        "Filters: conditions on a field",
+        _REFUSED.format("operator", "unknown-operator"),
+        FILTER_OPERATORS,
+    ),
+    Family(
+        "filter",
+        "Filters: operators in place of a field",
+        _WHOLE.format("operator", "unknown-operator"),
+        TOP_LEVEL,
+    ),
+    Family("update", "Updates", _WHOLE.format("operator", "unknown-modifier"), UPDATE_OPERATORS),
+    Family(
+        "push",
+        "Updates: modifiers of `$push`",
+        _REFUSED.format("operator", "unknown-operator"),
+        PUSH_MODIFIERS,
+    ),
+    Family(
+        "update stage",
+        "Updates: stages of a pipeline update",
+        _WHOLE.format("stage", "unknown-stage"),
+        UPDATE_STAGES,
+    ),
     Family(
         "stage",
         "Aggregation stages",
-        "any other passes where no covered field can reach it, and is refused elsewhere [stage]",
+        "any other passes where no covered field can reach it, and is refused elsewhere "
+        "[stage, unknown-stage]",
         STAGES,
     ),
-    Family("accumulator", "Accumulators and window functions", _WHOLE.format("operator"), ACCUMULATORS),
-    Family("expression", "Expressions", _WHOLE.format("operator"), EXPRESSIONS),
+    Family(
+        "accumulator",
+        "Accumulators and window functions",
+        _WHOLE.format("operator", "unknown-accumulator"),
+        ACCUMULATORS,
+    ),
+    Family("expression", "Expressions", _WHOLE.format("operator", "unknown-expression"), EXPRESSIONS),
 )

@@ -13,7 +13,7 @@ from sealwire.policies.commands.command import GENERIC, Command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import PathNode
-from sealwire.policies.filters.filters import plan_filter
+from sealwire.policies.filters.filters import plan_filter, unlisted_operator
 from sealwire.policies.filters.operands import BRANCHES
 from sealwire.policies.planning.arguments import (
     array_items,
@@ -52,7 +52,7 @@ def _current_op(command: Command) -> None:
             for branch in array_items(command.buf, argument):
                 plan_filter(command.over(CURRENT_OP), document_of(branch, argument))
         elif name.startswith(b"$"):
-            raise Refusal(Reason.OPERATOR, rule=operator_name(argument))
+            raise unlisted_operator(argument)
         elif follow(CURRENT_OP, name) is not None:
             raise Refusal(Reason.COMPUTE, path=operator_name(argument), rule="currentOp")
         else:

@@ -40,6 +40,7 @@ from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.demands import demand_definition, demand_delete, demand_role
 from sealwire.policies.planning.draft import Draft
+from sealwire.policies.planning.known_names import without_row
 from sealwire.policies.planning.plan import Plan, Settler
 from sealwire.policies.planning.rules import Rule, encrypted, passed
 from sealwire.policies.planning.walk import Parents
@@ -80,6 +81,8 @@ _WITHOUT_ROLE: Final = frozenset(PASSED_COMMANDS) | {b"killCursors"}
 
 _DROPPING: Final = frozenset(b"drop convertToCapped".split())
 _UNINDEXING: Final = frozenset(b"dropIndexes deleteIndexes".split())
+
+_EXPLAINING: Final = frozenset({b"explain"})
 
 _TEXTS: Final = {name: name.decode() for name in KNOWN_COMMANDS}
 
@@ -199,7 +202,7 @@ def _dispatch(command: Command) -> None:
     _check_any_role(command)  # before anything of a pipeline is followed
     rule = COMMANDS.get(command.name)
     if rule is None:
-        raise Refusal(Reason.COMMAND, path=draft.namespace, rule=draft.command)
+        raise _without_row(command, draft.namespace)
     _check_sequences(command)
     if command.name in _DROPPING:
         demand_delete(draft, node)
@@ -244,7 +247,7 @@ def _unprotected(command: Command, collection: str) -> None:
         sharding = SHARDING_COMMANDS.get(command.name)
         rule = sharding or ADMINISTRATION.get(command.name)
         if rule is None:
-            raise Refusal(Reason.COMMAND, path=readable(collection), rule=command.draft.command)
+            raise _without_row(command, readable(collection))
         rule.handler(command, command.over(NOTHING if sharding is None else node))
     elif command.name not in _WITHOUT_PROTECTION:
         _refuse_unknown(command)
@@ -253,7 +256,13 @@ def _unprotected(command: Command, collection: str) -> None:
 def _refuse_unknown(command: Command) -> None:
     """What a command does that nobody knows here, only the operator can say."""
     if command.name not in command.policies.allowed_commands:
-        raise Refusal(Reason.COMMAND, rule=command.draft.command)
+        raise _without_row(command)
+
+
+def _without_row(command: Command, path: str = "") -> Refusal:
+    """The refusal of a command that has no row for what it names."""
+    tables = (COMMANDS, WHOLE_NAMES, PASSED_COMMANDS, BEYOND_TARGET, _EXPLAINING)
+    return without_row(command.name, Reason.UNKNOWN_COMMAND, *tables, reason=Reason.COMMAND, path=path)
 
 
 _EXPLAIN: Final = {**GENERIC, b"explain": planned_apart, b"verbosity": unread}

@@ -39,6 +39,10 @@ CODES: Final[dict[Reason, int]] = {
             Reason.PIPELINE_UPDATE,
             Reason.JAVASCRIPT,
             Reason.ROLE,
+            Reason.UNKNOWN_OPERATOR,
+            Reason.UNKNOWN_MODIFIER,
+            Reason.UNKNOWN_STAGE,
+            Reason.UNKNOWN_EXPRESSION,
         )
     },
 }
@@ -70,6 +74,8 @@ class RefusedStatements:
         """
         if refusal.reason not in CODES or place >= MAX_STATEMENTS:
             raise refusal
+        if self.found:
+            refusal.known = None  # the first error says what may have been meant: finding that takes long
         # its traceback would keep everything alive that was planned
         self.found.append((place, refusal.with_traceback(None)))
         return not self._ordered

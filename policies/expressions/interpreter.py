@@ -7,6 +7,7 @@ same rows (`operators.OPERATORS`), which come with the walk, so that an operator
 a stage, a pipeline update and a view.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Final
 
@@ -24,6 +25,7 @@ from sealwire.policies.planning.arguments import (
     operator_name,
 )
 from sealwire.policies.planning.documents import plan_value
+from sealwire.policies.planning.known_names import without_row
 from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.rules import Operator
 from sealwire.policies.planning.signatures import check_arguments
@@ -137,23 +139,32 @@ def operator_row(walk: Walk, operator: Element) -> Operator | None:
     return row
 
 
-def infer_unknown(walk: Walk, operator: Element) -> PathNode:
+def infer_unknown(walk: Walk, operator: Element, accumulators: Collection[bytes] | None = None) -> PathNode:
     """An operator without a row computes on plain values, or the server does not know it and says so.
 
-    So nothing in it may refer to what is covered, nor be a name of it. Raises Refusal(OPERATOR).
+    So nothing in it may refer to what is covered, nor be a name of it. `accumulators` are the names that it
+    may have instead if it is to gather. Raises Refusal(OPERATOR, UNKNOWN_EXPRESSION, UNKNOWN_ACCUMULATOR).
     """
     draft = walk.draft
     known = draft.unnamed
     is_known = known is not None and known[0] is walk.node and known[1] <= operator.start < known[2]
     if not is_known and _names_covered(walk, operator):
-        raise Refusal(Reason.OPERATOR, rule=operator_name(operator))
+        raise _without_row(walk, operator, accumulators)
     if not is_known:
         # of operators inside this one, the same has been found out
         draft.unnamed = (walk.node, operator.start, operator.end)
     if infer(walk, operator).covers:
-        raise Refusal(Reason.OPERATOR, rule=operator_name(operator))
+        raise _without_row(walk, operator, accumulators)
     walk.draft.makes_unknown = True
     return NOTHING
+
+
+def _without_row(
+    walk: Walk, operator: Element, accumulators: Collection[bytes] | None = None, path: str = ""
+) -> Refusal:
+    rows = walk.draft.tables.operators if accumulators is None else accumulators
+    unknown = Reason.UNKNOWN_EXPRESSION if accumulators is None else Reason.UNKNOWN_ACCUMULATOR
+    return without_row(operator.name, unknown, rows, reason=Reason.OPERATOR, path=path)
 
 
 def _names_covered(walk: Walk, element: Element) -> bool:
@@ -281,7 +292,7 @@ def _check_operator(walk: Walk, element: Element, target: PathNode) -> None:
     row = operator_row(walk, operator)
     inner = walk.inside(element.value)
     if row is None:
-        raise Refusal(Reason.OPERATOR, path=target.path, rule=operator_name(operator))
+        raise _without_row(walk, operator, path=target.path)
     check_single(operator, target, several=False)
     if row.check is not None:
         row.check(inner, operator, target)

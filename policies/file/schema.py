@@ -18,8 +18,8 @@ _MAX_REMEMBERED_NAMESPACES: Final = 4096
 # No server has a longer one; a client may write 20 MB where a name belongs.
 _LONGEST_NAMESPACE: Final = 255
 
-_SERVER_DATABASES: Final = frozenset({"admin", "config", "local"})
-
+SERVER_DATABASES: Final = frozenset({"admin", "config", "local"})
+"""Databases that hold what every server keeps for itself."""
 
 PER_DATABASE: Final = b"$database"
 """A class with this for `FieldClass.per` has a key for each database."""
@@ -184,6 +184,8 @@ class PathNode:
         ranged = self.leaf is not None and self.leaf.domain is not None
         object.__setattr__(self, "is_ranged", ranged or any(child.is_ranged for child in below))
         shown = any(child.shows and not child.absent for child in below)
+        if self.is_doubtful and shown:
+            object.__setattr__(self, "absent", False)  # a stage has put ciphertext below it
         hidden = self.behind_number is not None and self.behind_number.shows
         object.__setattr__(self, "shows", self.leaf is not None or self.opaque or shown or hidden)
         object.__setattr__(self, "size", 1 + sum(child.size for child in below))
@@ -224,11 +226,12 @@ class PathNode:
         return self._as_moved or self
 
     def as_absent(self) -> "PathNode":
-        """This node once a stage has taken away what was here. As `as_moved`."""
+        """This node once a stage has taken away what was here. As `as_moved`, of all that is below it."""
         if self.absent:
             return self
         if self._as_absent is None:
-            object.__setattr__(self, "_as_absent", replace(self, absent=True))
+            below = self.children if not self.opaque else {n: c.as_absent() for n, c in self._by_name.items()}
+            object.__setattr__(self, "_as_absent", replace(self, children=below, absent=True))
         return self._as_absent or self
 
     def changed(self, children: dict[bytes, "PathNode"]) -> "PathNode":
@@ -378,7 +381,7 @@ class PolicySet:
 def belongs_to_server(namespace: str) -> bool:
     """Whether a collection is one of MongoDB's own, which no policy can protect."""
     database, _, collection = namespace.partition(".")
-    return database in _SERVER_DATABASES or collection.startswith("system.")
+    return database in SERVER_DATABASES or collection.startswith("system.")
 
 
 def matches(pattern: str, namespace: str) -> bool:

@@ -37,6 +37,7 @@ from sealwire.policies.planning.arguments import (
 )
 from sealwire.policies.planning.contexts import NO_FIELDS, fixed_in_filter
 from sealwire.policies.planning.documents import plan_value
+from sealwire.policies.planning.known_names import without_row
 from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.plan import FormPlace, Use
 from sealwire.policies.planning.rules import Rule, encrypted, family, never, passed
@@ -152,8 +153,15 @@ def _element_conditions(walk: Walk, start: int) -> None:
 def _top_level(walk: Walk, element: Element) -> None:
     rule = TOP_LEVEL.get(element.name)
     if rule is None:
-        raise Refusal(Reason.OPERATOR, rule=operator_name(element))
+        raise unlisted_operator(element)
     rule.handler(walk, element)
+
+
+def unlisted_operator(element: Element, path: str = "") -> Refusal:
+    """The refusal of an operator of filters that has no row where it stands."""
+    return without_row(
+        element.name, Reason.UNKNOWN_OPERATOR, OPERATORS, TOP_LEVEL, reason=Reason.OPERATOR, path=path
+    )
 
 
 def _branches(walk: Walk, element: Element) -> None:
@@ -225,7 +233,7 @@ def _operators(walk: Walk, start: int) -> None:
     for element in elements(walk.buf, start):
         rule = OPERATORS.get(element.name)
         if rule is None:
-            raise Refusal(Reason.OPERATOR, path=walk.node.path, rule=operator_name(element))
+            raise unlisted_operator(element, walk.node.path)
         try:
             rule.handler(walk, element)
         except Refusal as refusal:

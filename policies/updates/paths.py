@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow, is_transparent, parts_of
 from sealwire.policies.file.schema import PathNode
-from sealwire.policies.filters.filters import plan_condition
+from sealwire.policies.filters.filters import plan_condition, unlisted_operator
 from sealwire.policies.filters.operands import BRANCHES, pass_condition
-from sealwire.policies.planning.arguments import document_of, operator_name
+from sealwire.policies.planning.arguments import document_of
 from sealwire.policies.planning.contexts import NO_FIELDS, Contexts, fixed_in_filter
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -136,7 +136,7 @@ def _array_filter(walk: Walk, start: int, known: _Identified, said: dict[bytes, 
             _array_filters(inner, element, known, said)
             continue
         if element.name.startswith(b"$"):
-            raise Refusal(Reason.OPERATOR, rule=operator_name(element))
+            raise unlisted_operator(element)
         identifier, _, path = element.name.partition(b".")
         if identifier not in known.nodes:
             # the server would refuse it too, but it would have read the value

@@ -23,6 +23,7 @@ from sealwire.policies.planning.arguments import (
 )
 from sealwire.policies.planning.budget import check_stages
 from sealwire.policies.planning.demands import demand_write
+from sealwire.policies.planning.known_names import without_row
 from sealwire.policies.planning.numbers import FLAGS
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed
 from sealwire.policies.planning.walk import Walk
@@ -40,7 +41,8 @@ def plan_update_pipeline(walk: Walk, pipeline: Element) -> None:
         stage = only_element(walk.buf, start, "a stage")
         rule = STAGES.get(stage.name)
         if rule is None:
-            raise Refusal(Reason.STAGE, rule=operator_name(stage))
+            known = walk.draft.tables.stages
+            raise without_row(stage.name, Reason.UNKNOWN_STAGE, known, reason=Reason.STAGE)
         rule.handler(inner.inside(start), stage)
     if walk.draft.makes_unknown:
         # what it makes may look like an envelope, and is stored where every reply is opened

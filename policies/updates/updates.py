@@ -22,6 +22,7 @@ from sealwire.policies.planning.arguments import (
 )
 from sealwire.policies.planning.demands import demand_write
 from sealwire.policies.planning.documents import plan_document, plan_value
+from sealwire.policies.planning.known_names import without_row
 from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.plan import FormPlace, Use
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
@@ -71,11 +72,11 @@ def plan_update(walk: Walk, element: Element, array_filters: Element | None = No
 def _check_unknown(walk: Walk, operator: Element) -> None:
     """An operator without a row: the server says that it does not know it, if nothing in it is covered.
 
-    Raises Refusal(OPERATOR).
+    Raises Refusal(OPERATOR, UNKNOWN_MODIFIER).
     """
     is_operator = operator.name.startswith(b"$") and operator.kind == kinds.OBJECT
     if not is_operator or any(target_of(walk, part.name) for part in elements(walk.buf, operator.value)):
-        raise Refusal(Reason.OPERATOR, rule=operator_name(operator))
+        raise without_row(operator.name, Reason.UNKNOWN_MODIFIER, OPERATORS, reason=Reason.OPERATOR)
     check_nested(walk.buf, operator)
 
 
@@ -178,7 +179,8 @@ def _push(walk: Walk, operator: Element, argument: Element) -> None:
     for name, modifier in named_parts(walk.buf, argument.value).items():
         rule = PUSH_MODIFIERS.get(name)
         if rule is None or (operator.name != b"$push" and name != b"$each"):
-            raise Refusal(Reason.OPERATOR, path=walk.node.path, rule=operator_name(modifier))
+            unknown, path = Reason.UNKNOWN_OPERATOR, walk.node.path
+            raise without_row(name, unknown, PUSH_MODIFIERS, reason=Reason.OPERATOR, path=path)
         rule.handler(inner, modifier)
 
 

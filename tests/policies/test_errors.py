@@ -27,6 +27,12 @@ ANSWERS = {
     Reason.SHAPE: BAD_VALUE,
     Reason.OPCODE: (115, "CommandNotSupported"),
     Reason.TOO_LARGE: (10334, "BSONObjectTooLarge"),
+    Reason.UNKNOWN_COMMAND: (59, "CommandNotFound"),
+    Reason.UNKNOWN_OPERATOR: BAD_VALUE,
+    Reason.UNKNOWN_MODIFIER: (9, "FailedToParse"),
+    Reason.UNKNOWN_STAGE: (40324, "Location40324"),
+    Reason.UNKNOWN_EXPRESSION: (168, "InvalidPipelineOperator"),
+    Reason.UNKNOWN_ACCUMULATOR: (15952, "Location15952"),
 }
 """What is not here is NotImplemented."""
 
@@ -50,6 +56,24 @@ def test_a_message_names_the_place_that_is_known_and_the_reason(path: str, rule:
     message = Refusal(Reason.OPERATOR, path=path, rule=rule).message
     assert message.startswith(f"Sealwire refused {where}: ")
     assert message.endswith(" [operator]")
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "said"),
+    [
+        ("fnd", [b"count", b"find"], ": no such command: 'fnd' (did you mean 'find'?); "),
+        ("zzz", [b"count", b"find"], ": no such command: 'zzz'; "),
+        ("fnd", [], ": no such command: 'fnd'; "),
+    ],
+)
+def test_a_message_says_what_an_unknown_name_may_have_been_meant_for(
+    name: str, known: list[bytes], said: str
+) -> None:
+    refusal = Refusal(Reason.UNKNOWN_COMMAND, rule=name, known=([], known))
+    assert refusal.message.startswith("Sealwire refused this" + said)
+    assert Refusal(Reason.UNKNOWN_COMMAND, rule=name, path="a.b", known=()).message.startswith(
+        "Sealwire refused on 'a.b': no such command: "
+    )
 
 
 RANGED = load_policy(

@@ -1,5 +1,7 @@
 """Answer a command with an error of ours: what was refused or failed, on record and counted."""
 
+from typing import Final
+
 from sealwire.policies.commands.planner import KNOWN_COMMANDS, NAMING_COMMANDS
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import printable
@@ -18,6 +20,8 @@ from sealwire.wire.header import request_id_of
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg
 from sealwire.wire.raw_bson import elements, string_bytes
 
+_ABOUT_COMMANDS: Final = frozenset({Reason.COMMAND, Reason.UNKNOWN_COMMAND})
+
 
 def refused(conversation: Conversation, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
     """A command that the policy, or the client's role, does not allow."""
@@ -27,7 +31,7 @@ def refused(conversation: Conversation, refusal: Refusal, message: bytes, parsed
         # what stands in the way is that nobody knows what the name is
         refusal = Refusal(Reason.UNSEEN, path=printable(unseen.encode("utf-8", "replace")), rule=command)
     path = replies.one_line(refusal.path)
-    if refusal.reason is Reason.COMMAND and command not in COUNTED_COMMANDS:
+    if refusal.reason in _ABOUT_COMMANDS and command not in COUNTED_COMMANDS:
         # the path is the namespace that the command names, if its first argument is a name at all
         path = path if path in conversation.shared.settings.policy.collections else ""
     stated = stated_in(message, parsed.body)

@@ -78,7 +78,7 @@ def test_a_window_is_over_a_partition_by_equality() -> None:
         (gather({"$topN": {"sortBy": {"age": 1}, "output": "$name", "n": "$visits"}}), Reason.COMPUTE),
         (gather({"$top": {"sortBy": {"age": 1}, "into": "$name"}}), Reason.SHAPE),
         (gather({"$median": {"input": "$visits", "method": "approximate"}}), Reason.COMPUTE),
-        (gather({"$unheardOf": "$nhs_number"}), Reason.OPERATOR),
+        (gather({"$unheardOf": "$nhs_number"}), Reason.UNKNOWN_ACCUMULATOR),
         (gather({"$mergeObjects": "$nhs_number"}), Reason.COMPUTE),
         (gather({"$mergeObjects": {"$ifNull": ["$address", "$contacts"]}}), Reason.COMPUTE),
         (gather({"$concatArrays": "$notes"}), Reason.COMPUTE),

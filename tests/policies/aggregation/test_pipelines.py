@@ -155,7 +155,7 @@ def test_covered_paths_are_followed(stages: list[Stage], edits: list[tuple[str, 
             Reason.SORT,
         ),
         ({"$group": {"_id": 1, "x": {"$accumulator": {}}}}, Reason.JAVASCRIPT),
-        ({"$group": {"_id": 1, "x": {"$unheardOf": "$nhs_number"}}}, Reason.OPERATOR),
+        ({"$group": {"_id": 1, "x": {"$unheardOf": "$nhs_number"}}}, Reason.UNKNOWN_ACCUMULATOR),
         ({"$group": {"_id": 1, "x": {}}}, Reason.SHAPE),
         ({"$group": {"_id": 1, "x": {"$first": "$name", "$sum": 1}}}, Reason.SHAPE),
         ({"$group": {"_id": 1, "x": 5}}, Reason.SHAPE),
@@ -177,8 +177,9 @@ def test_covered_paths_are_followed(stages: list[Stage], edits: list[tuple[str, 
         ({"$facet": []}, Reason.SHAPE),
         *(
             ({name: {}}, Reason.STAGE)
-            for name in (*("$searchMeta", "$vectorSearch", "$search", "$unheardOf"),)
+            for name in (*("$searchMeta", "$vectorSearch", "$search", "$backupCursor", "$_internalX"),)
         ),
+        ({"$unheardOf": {}}, Reason.UNKNOWN_STAGE),
         ({"$set": {"0": 1}}, Reason.STAGE),
         ({"$replaceWith": {"0": 1, "n": "$nhs_number"}}, Reason.COMPUTE),
         ({}, Reason.SHAPE),

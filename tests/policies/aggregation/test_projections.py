@@ -83,7 +83,7 @@ def test_constants_in_a_projection_are_covered(projection: Any, edits: list[tupl
         ({"a": {"b": {"$toUpper": "$nhs_number"}}}, Reason.COMPUTE),
         ({"x": {"$slice": ["$notes", 1]}}, Reason.COMPUTE),
         ({"x": {"$getField": "$name"}}, Reason.COMPUTE),
-        ({"x": {"$unheardOf": "nhs_number"}}, Reason.OPERATOR),
+        ({"x": {"$unheardOf": "nhs_number"}}, Reason.UNKNOWN_EXPRESSION),
         ({"notes.x": 1}, Reason.BELOW_ENCRYPTED),
         ({"contacts": {"note": {"x": 0}}}, Reason.BELOW_ENCRYPTED),
         (["nhs_number"], Reason.SHAPE),

@@ -25,6 +25,10 @@ def run(on: Any, *stages: Any, database: str = "clinic") -> Command:
         {"distinct": "oplog.rs", "key": "ns", "$db": "local"},
         {"explain": {**OPLOG, "filter": WATCHED}, "$db": "local"},
         {**PROFILER, "filter": {"millis": {"$gt": 5}, "command.find": "patients"}, "sort": {"ts": -1}},
+        # no collection of this database is protected, so no command on one holds a covered value
+        {**PROFILER, "filter": {"command.comment": "foo"}, "$db": "other"},
+        {**PROFILER, "filter": {"command.filter.nhs_number": "a"}, "$db": "other"},
+        {**PROFILER, "filter": {"originatingCommand.comment": "foo"}, "$db": "other"},
         run(
             "system.profile",
             {"$match": {"op": "query"}},
@@ -65,7 +69,18 @@ def test_what_is_known_to_be_clear_is_searched_and_the_reply_stays_closed(comman
         {"find": "temp_oplog_buffer", "filter": {"entry.o.nhs_number": "a"}, "$db": "local"},
         {**PROFILER, "filter": {"command.filter.nhs_number": "a"}},
         {**PROFILER, "filter": {"command.update.$set.nhs_number": "a"}},
-        {**PROFILER, "filter": {"command.filter.nhs_number": "a"}, "$db": "other"},
+        *(
+            {**PROFILER, "filter": {path: "a"}, "$db": "other"}
+            for path in (
+                # by these a command in another database can reach a protected collection
+                *(f"command.{name}.x" for name in ("pipeline", "let", "ops", "explain")),
+                *("originatingCommand.pipeline.0.$merge.let.x", "errMsg", "execStats.x", "unheardOf"),
+            )
+        ),
+        *(
+            {**PROFILER, "filter": {"command.filter.nhs_number": "a"}, "$db": database}
+            for database in ("admin", "config", "local", "tenant_5")
+        ),
         run("system.profile", {"$match": {"command.filter.nhs_number": "a"}}),
         run("system.profile", {"$project": {"x": "$command.filter"}}, {"$match": {"x.nhs_number": "a"}}),
         {"find": "system.views", "filter": {"pipeline.0.$match.nhs_number": "a"}},

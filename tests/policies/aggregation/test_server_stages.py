@@ -11,7 +11,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow
 from sealwire.policies.planning.draft import Draft
 from sealwire.wire.raw_bson import elements
-from tests.policies.support import covered, reason
+from tests.policies.support import covered, plan_of, reason
 
 Stage = dict[str, Any]
 
@@ -124,3 +124,90 @@ def test_what_is_known_to_be_in_clear_is_followed_below_what_is_not() -> None:
     found = follow(node, b"cursor.originatingCommand")
     assert found is not None
     assert found.opaque
+
+
+ELSEWHERE: Stage = {"$merge": {"into": {"db": "mon", "coll": "ops"}}}
+PROJECTED: Stage = {"$project": {"_id": 0, "op": 1, "ns": 1}}
+WHOLE_COMMAND: Stage = {"$replaceWith": {"c": "$command"}}
+
+
+def written(*stages: Stage, into: Stage = ELSEWHERE) -> dict[str, Any]:
+    """An aggregate on the server's operations that writes what the stages leave."""
+    return {"aggregate": 1, "pipeline": [{"$currentOp": {}}, *stages, into], "cursor": {}, "$db": "admin"}
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        [PROJECTED],
+        [{"$match": {"op": "query"}}, {"$project": {"op": 1, "ns": 1}}],
+        [{"$project": {"op": "$op", "when": "$$NOW", "from": {"$literal": "ward"}}}],
+        [{"$project": {"_id": 0, "command.find": 1, "cursor": {"cursorId": 1}}}],
+        [{"$project": {"op": 1, "cursor.x": {"$literal": 1}}}],
+        [{"$project": {"op": 1, "command": 1}}, PROJECTED],
+        [{"$project": {"op": 1, "c": "$command"}}, {"$match": {"op": "query"}}, PROJECTED],
+        [{"$facet": {"a": [PROJECTED]}}],
+        [{"$group": {"_id": "$op"}}],
+        [{"$replaceWith": {"op": "$op"}}],
+    ],
+)
+@pytest.mark.parametrize("into", [ELSEWHERE, {"$out": {"db": "mon", "coll": "ops"}}])
+def test_what_is_known_to_be_in_clear_may_be_written_elsewhere(stages: list[Stage], into: Stage) -> None:
+    plan = plan_of(written(*stages, into=into))
+    assert (plan.edits, plan.reveals) == ([], False)
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        [],
+        [{"$project": {"op": 1, "command": 1}}],
+        [{"$project": {"op": 1, "cursor": 1}}],
+        [{"$project": {"op": 1, "cursor.originatingCommand": 1}}],
+        [{"$project": {"op": 1, "unheardOf": 1}}],
+        [{"$project": {"op": 1, "0": 1}}],
+        [{"$project": {"command": 0}}],
+        [{"$project": {"op": {"$ifNull": ["$op", "$command"]}}}],
+        [{"$project": {"op": 1, "c": "$command"}}, {"$project": {"x": "$$ROOT"}}],
+        [PROJECTED, {"$unionWith": "system.profile"}],
+        [{"$group": {"_id": "$op", "c": {"$push": "$command"}}}],
+        [WHOLE_COMMAND],
+        [WHOLE_COMMAND, {"$replaceWith": {"x": "$$ROOT"}}],
+        [WHOLE_COMMAND, {"$addFields": {"x": "$$ROOT"}}, {"$project": {"x": 1}}],
+        [WHOLE_COMMAND, {"$group": {"_id": 1, "x": {"$push": "$$ROOT"}}}],
+        [WHOLE_COMMAND, {"$facet": {"x": []}}],
+    ],
+)
+def test_what_may_hold_the_values_of_somebodys_command_is_not_written(stages: list[Stage]) -> None:
+    assert reason(written(*stages)) is Reason.TARGET
+
+
+def test_nothing_of_the_servers_own_is_written_into_a_protected_collection() -> None:
+    into = {"$merge": {"into": {"db": "clinic", "coll": "patients"}}}
+    assert reason(written(PROJECTED, into=into)) is Reason.TARGET
+
+
+@pytest.mark.parametrize(
+    ("stages", "expected"),
+    [
+        ([PROJECTED, {"$match": {"command.filter.nhs_number": "943"}}], Reason.COMPUTE),
+        ([PROJECTED, {"$match": {"unheardOf": "943"}}], Reason.COMPUTE),
+        ([{"$project": {"op": 1, "cursor": 1}}, {"$sort": {"cursor": 1}}], Reason.SORT),
+        ([WHOLE_COMMAND, {"$project": {"x": "$$ROOT"}}, {"$sort": {"x": 1}}], Reason.SORT),
+    ],
+)
+def test_a_projection_opens_no_way_to_compare_or_order(stages: list[Stage], expected: Reason) -> None:
+    assert reason(run({"$currentOp": {}}, *stages)) is expected
+
+
+@pytest.mark.parametrize(
+    ("stages", "shown"),
+    [
+        ([PROJECTED], False),
+        ([{"$project": {"op": 1, "command": 1}}], True),
+        ([WHOLE_COMMAND], True),
+        ([WHOLE_COMMAND, {"$project": {"x": "$$ROOT"}}], True),
+    ],
+)
+def test_a_plan_says_whether_others_commands_are_shown(stages: list[Stage], shown: bool) -> None:
+    assert plan_of(run({"$currentOp": {}}, *stages)).shows_others is shown

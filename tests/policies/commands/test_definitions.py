@@ -309,10 +309,15 @@ def test_administration_of_a_protected_collection_passes(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["planCacheSetFilter", "godinsert", "filemd5", "createSearchIndexes", "unheardOf", "clone2"],
+    ["planCacheSetFilter", "godinsert", "filemd5", "createSearchIndexes", "_isSelf"],
 )
-def test_an_unknown_command_on_a_protected_collection_is_refused(name: str) -> None:
+def test_an_unsafe_command_on_a_protected_collection_is_refused(name: str) -> None:
     assert reason({name: "patients"}) is Reason.COMMAND
+
+
+@pytest.mark.parametrize("name", ["unheardOf", "clone2", "fnd"])
+def test_an_unknown_command_on_a_protected_collection_is_refused(name: str) -> None:
+    assert reason({name: "patients"}) is Reason.UNKNOWN_COMMAND
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_budgets_shapes_and_other_names_are_about_the_command() -> None:
     about_commands = {
         *(Reason.SHAPE, Reason.ENVELOPE, Reason.TOO_LARGE, Reason.RANGE_SIZE, Reason.WORK),
         *(Reason.UNSEEN, Reason.COMMAND, Reason.OPCODE, Reason.TARGET, Reason.JOIN, Reason.NAMESPACE),
-        Reason.MIXED,
+        *(Reason.MIXED, Reason.UNKNOWN_COMMAND, Reason.UNKNOWN_ACCUMULATOR),
     }
     assert about_commands == set(Reason) - CODES.keys()
     assert CODES[Reason.TYPE] == CODES[Reason.GRID] == 121

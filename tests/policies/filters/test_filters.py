@@ -157,11 +157,13 @@ def test_what_compares_no_covered_value_passes_as_it_is(filter_: Filter) -> None
         ({"notes": {"$type": "string"}}, Reason.OPERATOR),
         *(
             ({"address": {name: {}}}, Reason.OPERATOR)
-            for name in ("$geoWithin", "$geoIntersects", "$near", "$nearSphere", "$unheardOf")
+            for name in ("$geoWithin", "$geoIntersects", "$near", "$nearSphere", "$box", "$and")
         ),
-        ({"nhs_number": {"$eq": "a", "$unheardOf": 1}}, Reason.OPERATOR),
+        ({"address": {"$unheardOf": {}}}, Reason.UNKNOWN_OPERATOR),
+        ({"address": {"$substr": {}}}, Reason.UNKNOWN_OPERATOR),
+        ({"nhs_number": {"$eq": "a", "$unheardOf": 1}}, Reason.UNKNOWN_OPERATOR),
         ({"$text": {"$search": "x"}}, Reason.OPERATOR),
-        ({"$unheardOf": 1}, Reason.OPERATOR),
+        ({"$unheardOf": 1}, Reason.UNKNOWN_OPERATOR),
         ({"$where": "this.name == 1"}, Reason.JAVASCRIPT),
         ({"$or": [{"$where": "1"}]}, Reason.JAVASCRIPT),
         ({"notes": "a"}, Reason.RANDOM_EQUALITY),
@@ -299,7 +301,7 @@ def test_a_value_may_have_any_names() -> None:
 
 def test_a_reference_needs_both_its_names() -> None:
     for incomplete in ({"$ref": "x"}, {"$id": 1}, {"$db": "x"}):
-        assert reason(find({"nhs_number": incomplete})) is Reason.OPERATOR
+        assert reason(find({"nhs_number": incomplete})) is Reason.UNKNOWN_OPERATOR
     whole = SON([("$id", 1), ("$ref", "x")])
     assert covered(find({"nhs_number": {"$in": [whole]}})) == [("nhs_number", DBRef("x", 1))]
 

@@ -59,7 +59,7 @@ def test_an_identifier_of_two_arrays_is_refused(change: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("j", Reason.SHAPE), ("", Reason.SHAPE), ("ii", Reason.SHAPE), ("$[i]", Reason.OPERATOR)],
+    [("j", Reason.SHAPE), ("", Reason.SHAPE), ("ii", Reason.SHAPE), ("$[i]", Reason.UNKNOWN_OPERATOR)],
 )
 def test_a_filter_for_an_array_that_no_path_names_is_refused(name: str, expected: Reason) -> None:
     assert reason(update({"$set": {"contacts.$[i].kind": 1}}, {name: "a"})) is expected

@@ -186,7 +186,7 @@ def test_a_sealed_pipeline_is_the_one_that_was_sent_but_for_its_covered_constant
         ({"$set": {"nhs_number": {"$cond": ["$nhs_number", "a", "b"]}}}, Reason.COMPUTE),
         ({"$set": {"nhs_number": {"$cond": [{"$eq": ["$nhs_number", "$$v"]}, "a", "b"]}}}, Reason.COMPUTE),
         ({"$set": {"tags": {"$slice": ["$tags", "$visits"]}}}, Reason.COMPUTE),
-        ({"$set": {"nhs_number": {"$unheardOf": "a"}}}, Reason.OPERATOR),
+        ({"$set": {"nhs_number": {"$unheardOf": "a"}}}, Reason.UNKNOWN_EXPRESSION),
         ({"$set": {"nhs_number": {"$function": {}}}}, Reason.JAVASCRIPT),
         # shapes
         ({"$match": {"nhs_number": "a"}}, Reason.STAGE),

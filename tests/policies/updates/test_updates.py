@@ -146,9 +146,9 @@ def test_what_writes_no_covered_value_passes_as_it_is(change: Any) -> None:
         ({"$rename": {"address": "x"}}, Reason.OPERATOR),
         ({"$rename": {"x": 5}}, Reason.SHAPE),
         ({"$rename": {"x": "nhs_number.y"}}, Reason.BELOW_ENCRYPTED),
-        ({"$unheardOf": {"x": 1, "nhs_number": 1}}, Reason.OPERATOR),
-        ({"$unheardOf": "x"}, Reason.OPERATOR),
-        ({"$set": {"x": 1}, "y": 2}, Reason.OPERATOR),
+        ({"$unheardOf": {"x": 1, "nhs_number": 1}}, Reason.UNKNOWN_MODIFIER),
+        ({"$unheardOf": "x"}, Reason.UNKNOWN_MODIFIER),
+        ({"$set": {"x": 1}, "y": 2}, Reason.UNKNOWN_MODIFIER),
         ({"$set": 5}, Reason.SHAPE),
         ("a", Reason.SHAPE),
         ({"$set": {"nhs_number": 5}}, Reason.TYPE),
@@ -170,7 +170,7 @@ def test_what_writes_no_covered_value_passes_as_it_is(change: Any) -> None:
         ({"$pull": {"contacts": {"note": "a"}}}, Reason.RANDOM_EQUALITY),
         ({"$push": {"tags": {"$each": ["a"], "$sort": 1}}}, Reason.SORT),
         ({"$push": {"contacts": {"$each": [], "$sort": {"phone": 1}}}}, Reason.SORT),
-        ({"$push": {"tags": {"$each": ["a"], "$unheardOf": 1}}}, Reason.OPERATOR),
+        ({"$push": {"tags": {"$each": ["a"], "$unheardOf": 1}}}, Reason.UNKNOWN_OPERATOR),
         ({"$addToSet": {"tags": {"$each": ["a"], "$slice": 1}}}, Reason.OPERATOR),
         ({"$push": {"tags": {"$each": "a"}}}, Reason.SHAPE),
         ({"$pullAll": {"tags": "a"}}, Reason.SHAPE),
@@ -296,8 +296,8 @@ def test_modifiers_without_each_are_a_value(change: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"$push": {"tags": SON([("a", 1), ("$each", ["b"])])}}, Reason.OPERATOR),
-        ({"$push": {"tags": {"$each": ["b"], "$unheardOf": 1}}}, Reason.OPERATOR),
+        ({"$push": {"tags": SON([("a", 1), ("$each", ["b"])])}}, Reason.UNKNOWN_OPERATOR),
+        ({"$push": {"tags": {"$each": ["b"], "$unheardOf": 1}}}, Reason.UNKNOWN_OPERATOR),
         ({"$push": {"tags": {"$each": "secret", "$slice": 1}}}, Reason.SHAPE),
         ({"$push": {"tags": {"$each": ["b"], "$slice": "secret"}}}, Reason.SHAPE),
         ({"$push": {"tags": {"$each": ["b"], "$slice": 0.5}}}, Reason.SHAPE),
@@ -395,7 +395,7 @@ def test_an_upsert_that_is_no_canonical_decimal_is_refused() -> None:
 def test_operators_behind_a_plain_name_are_fields_of_the_replacement() -> None:
     replacement = SON([("name", "x"), ("$set", {"nhs_number": "a"})])
     assert covered(update(replacement)) == [("nhs_number", "a")]
-    assert reason(update(SON([("$set", {"nhs_number": "a"}), ("name", "x")]))) is Reason.OPERATOR
+    assert reason(update(SON([("$set", {"nhs_number": "a"}), ("name", "x")]))) is Reason.UNKNOWN_MODIFIER
 
 
 def test_a_path_and_its_parent_are_covered_both() -> None:

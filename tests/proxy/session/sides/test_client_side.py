@@ -91,13 +91,23 @@ def test_a_command_that_leads_to_too_many_names_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("first", "path"), [("patients", "clinic.patients"), ("943 476 5919", "")])
-def test_an_unknown_command_leaves_a_name_on_record_only_if_that_is_a_collections(
-    first: str, path: str
+@pytest.mark.parametrize(("name", "reason"), [("peek", "unknown-command"), ("godinsert", "command")])
+def test_a_command_without_a_row_leaves_a_name_on_record_only_if_that_is_a_collections(
+    name: str, reason: str, first: str, path: str
 ) -> None:
-    effects = session().client_data(command({"peek": first, "$db": "clinic"}))
+    effects = session().client_data(command({name: first, "$db": "clinic"}))
     (refused,) = [each for each in effects if isinstance(each, Audit)]
-    assert (refused.command, refused.reason, refused.namespace) == ("other", "command", "")
+    assert (refused.command, refused.reason, refused.namespace) == ("other", reason, "")
     assert refused.path == path
+
+
+def test_an_unknown_name_is_answered_as_by_a_server_and_without_a_label_for_drivers() -> None:
+    told = body_of(
+        written(session().client_data(command({"fnd": "x", "txnNumber": 1, "$db": "clinic"})), ToClient)
+    )
+    assert (told["code"], told["codeName"]) == (59, "CommandNotFound")
+    assert "no such command: 'fnd' (did you mean 'find'?)" in told["errmsg"]
+    assert "errorLabels" not in told
 
 
 def test_statements_that_are_refused_are_left_out() -> None:
