@@ -142,6 +142,11 @@ class Session:
         """Whether the answer to a command under way depends on where values of classes are."""
         return self._conversation.awaited.reveals or any(self._conversation.awaited.holds())
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether a command under way relies on that, and the lease has run out."""
+        return self.relies_on_lease and not self.shared.moves.is_current()
+
     def move_began(self) -> None:
         """A class is followed from now on: what was sent before may use any of its values."""
         self._conversation.awaited.adopt(self.shared.moves.adopt)
