@@ -75,7 +75,7 @@ class Server(Upstream):
         self.transport = Transport()
         self.protocol: ServerProtocol
 
-    def way_for(self, _names: tuple[str, ...]) -> UpstreamWay:
+    def way_for(self, _names: tuple[str, ...], _issuer: str) -> UpstreamWay:
         return UpstreamWay(None)
 
     async def connect_for(self, events: Any, _failed: object, way: UpstreamWay | None = None) -> None:

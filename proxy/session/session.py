@@ -124,7 +124,7 @@ class Session:
 
         `subject` is the whole one, for roles; `certified` is for logins.
         """
-        self._conversation.entitled.use_certificate(subject)
+        self._conversation.entitled.use_certificate(subject, certified.issuer)
         self._conversation.certified = certified
 
     @property

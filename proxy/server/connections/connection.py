@@ -15,7 +15,7 @@ from typing import Final, final
 from sealwire.proxy.server.connections.carrying import Carrier
 from sealwire.proxy.server.connections.lifetime import State
 from sealwire.proxy.server.connections.pipe import Hold, Pipe, tune
-from sealwire.proxy.server.connections.recorder import names_of
+from sealwire.proxy.server.connections.recorder import names_of, signer_of
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.errors import UpstreamUnavailable
 from sealwire.proxy.server.observability.logs import note
@@ -34,8 +34,8 @@ class Connection(Carrier):
 
     def __init__(self, services: Services, route: Route, transport: asyncio.Transport) -> None:
         super().__init__(services, route, transport)
-        names = names_of(transport)
-        way = route.upstream.way_for(names)
+        names, issuer = names_of(transport), signer_of(transport)
+        way = route.upstream.way_for(names, issuer)
         self._oldest: int | None = None
         """The request that had waited longest when the clock was looked at last."""
         self._silent_since_s = services.clock()
@@ -46,7 +46,7 @@ class Connection(Carrier):
             self._session = route.new_session()
             subject = next(iter(names), "")
             if subject:
-                self._session.certified(subject, Certified(names, way.presented))
+                self._session.certified(subject, Certified(names, way.presented, issuer))
         except Exception as error:  # noqa: BLE001 - see _bug
             self._bug(error)
             return

@@ -72,7 +72,7 @@ class AtOnce(Upstream):
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    def way_for(self, _names: tuple[str, ...]) -> UpstreamWay:
+    def way_for(self, _names: tuple[str, ...], _issuer: str) -> UpstreamWay:
         return UpstreamWay(None)
 
     async def connect_for(self, events: Any, failed: Any, way: UpstreamWay | None = None) -> None:
