@@ -81,6 +81,17 @@ def subject_spellings(der: bytes) -> tuple[str, ...]:
     return found
 
 
+def issuer_of(der: bytes) -> str:
+    """Who has signed a certificate, by the name as RFC 4514 writes it.
+
+    Raises InvalidCertificate. Cost: some 60 us.
+    """
+    try:
+        return x509.load_der_x509_certificate(der).issuer.rfc4514_string()
+    except ValueError:
+        raise InvalidCertificate("no certificate in DER form") from None
+
+
 def subject_of_pem(pem: bytes) -> str:
     """Whose the first certificate in `pem` is, as `read_subject` writes it. Raises InvalidCertificate."""
     try:

@@ -75,7 +75,7 @@ class Server(Upstream):
         self.transport = Transport()
         self.protocol: ServerProtocol
 
-    def way_for(self, _names: tuple[str, ...]) -> UpstreamWay:
+    def way_for(self, _names: tuple[str, ...], _issuer: str) -> UpstreamWay:
         return UpstreamWay(None)
 
     async def connect_for(self, events: Any, _failed: object, way: UpstreamWay | None = None) -> None:
@@ -118,7 +118,8 @@ async def find_and_reply() -> tuple[list[Step], Transport, Transport]:
     services = Services(cast(Any, None), metrics, LogAudit(), Limits(), BusyPoll(lambda _: None, 0.0))
     protocol = ClientProtocol(services, Route(server, session), lambda: None)
     protocol.connection_made(cast(asyncio.BaseTransport, client))
-    await asyncio.sleep(0)  # the connection to the server is a task
+    protocol.data_received(command({"ping": 1, "$db": "admin"}, 99))
+    await asyncio.sleep(0)  # what is sent first opens the connection to the server, in a task
     called = traced(lambda: protocol.data_received(FIND))
     called += traced(lambda: server.protocol.data_received(FOUND))
     return called, client, server.transport

@@ -48,6 +48,7 @@ def _role(name: str, node: Node, classes: Collection[str] | None) -> Role:
         [
             "users",
             "certificates",
+            "issuer",
             "require_certificate",
             "purposes",
             "documents_per_hour",
@@ -78,6 +79,7 @@ def _role(name: str, node: Node, classes: Collection[str] | None) -> Role:
         comparisons_per_hour=_limit(entries, "comparisons_per_hour", complaints),
         break_glass=_flag(entries, "break_glass", complaints),
         deletes=_flag(entries, "delete", complaints),
+        issuer=_issuer(entries, complaints),
     )
     complaints.check()
     return role
@@ -96,6 +98,17 @@ def _listed(
             with complaints.gathered():
                 found.append(read(item))
     return tuple(found)
+
+
+def _issuer(entries: Mapping[str, Node], complaints: Complaints) -> str:
+    """Empty without one."""
+    if "issuer" not in entries:
+        return ""
+    node = entries["issuer"]
+    if "certificates" not in entries and "require_certificate" not in entries:
+        hint = "list `certificates`, or set `require_certificate: true`"
+        complaints.add(node.error("no certificate that it could have signed", hint))
+    return complaints.read(node.text, otherwise="")
 
 
 def _limit(entries: Mapping[str, Node], key: str, complaints: Complaints) -> int | None:

@@ -28,6 +28,8 @@ class Claim:
     purpose: str = ""
     has_reason: bool = False
     """Whether it gives a reason for breaking the glass."""
+    issuer: str = ""
+    """Who has signed the certificate (RFC 4514)."""
 
 
 @final
@@ -81,6 +83,8 @@ class Role:
     comparisons_per_hour: int | None = None
     break_glass: bool = False
     deletes: bool = False
+    issuer: str = ""
+    """Certificates count only if this authority has signed them; empty: whoever has."""
 
     @property
     def filters(self) -> bool:
@@ -101,8 +105,10 @@ class Role:
     def lacks(self, claim: Claim) -> str | None:
         """What a client would need for it to count: empty when it counts, None where it is not its own."""
         has_user = any(each.match(user) for each in self.users for user in claim.users)
-        is_certified = bool(claim.certificate) and (
-            not self.certificates or self.certificates.match(claim.certificate)
+        is_certified = (
+            bool(claim.certificate)
+            and (not self.certificates or self.certificates.match(claim.certificate))
+            and self.issuer in {"", claim.issuer}
         )
         if self.needs_certificate:
             if self.users and not has_user:

@@ -89,4 +89,4 @@ def _contradictions(roles: tuple[Role, ...]) -> Iterator[Weakness]:
 
 def _names(role: Role) -> set[str]:
     users = {f"{each.name.texts[0]}@{each.database.texts[0]}" for each in role.users}
-    return users | set(role.certificates.texts)
+    return users | {f"{text};{role.issuer}" for text in role.certificates.texts}

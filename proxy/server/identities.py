@@ -23,6 +23,7 @@ from sealwire.proxy.server.tls import upstream_side
 from sealwire.proxy.server.upstream import UpstreamWay
 from sealwire.proxy.session.login.identities import (
     CertificateIdentity,
+    Holder,
     Identities,
     ScramIdentity,
     UpstreamIdentity,
@@ -34,10 +35,10 @@ _MAX_PASSWORD_BYTES: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class LoadedIdentities:
-    """By the subjects of clients' certificates."""
+    """By the certificates of clients."""
 
     identities: Identities = field(default_factory=dict)
-    ways: Mapping[str, UpstreamWay] = field(default_factory=dict)
+    ways: Mapping[Holder, UpstreamWay] = field(default_factory=dict)
     """How the connection to the server is opened, where it shows a certificate of its own."""
     findings: tuple[Finding, ...] = ()
     """Certificates that are near their end."""
@@ -49,12 +50,12 @@ NO_LOADED_IDENTITIES: Final = LoadedIdentities()
 def load_identities(config: Config, environ: Mapping[str, str] | None = None) -> LoadedIdentities:
     """Raises FileProblem, PermissionProblem. Blocks."""
     environ = os.environ if environ is None else environ
-    identities: dict[str, UpstreamIdentity] = {}
-    ways: dict[str, UpstreamWay] = {}
+    identities: dict[Holder, UpstreamIdentity] = {}
+    ways: dict[Holder, UpstreamWay] = {}
     found: list[Finding] = []
     for settings in config.identities:
         if settings.certificate is None:
-            identities[settings.subject] = _user(settings, environ)
+            identities[settings.holder] = _user(settings, environ)
             continue
         tls = replace(config.upstream_tls, certificate=settings.certificate, key=settings.key)
         shown = upstream_side(tls)
@@ -64,8 +65,8 @@ def load_identities(config: Config, environ: Mapping[str, str] | None = None) ->
             raise FileProblem(
                 StartReason.BAD_PEM, f"{settings.certificate}: has changed while it was read", "try again"
             ) from None
-        identities[settings.subject] = identity
-        ways[settings.subject] = UpstreamWay(shown.context, identity)
+        identities[settings.holder] = identity
+        ways[settings.holder] = UpstreamWay(shown.context, identity)
         if shown.warning:
             fields = {"certificate": str(settings.certificate)}
             found.append(Finding(shown.warning, "it is one of `upstream.identities`", "renew it", fields))

@@ -10,7 +10,7 @@ from typing import Protocol, cast
 from sealwire.proxy.server.config.settings import Address, Limits
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.tasks import opened
-from sealwire.proxy.session.login.identities import CertificateIdentity
+from sealwire.proxy.session.login.identities import CertificateIdentity, Holder, entry_of
 
 
 class ServerEvents(Protocol):
@@ -86,7 +86,7 @@ class Upstream:
         limits: Limits,
         context: ssl.SSLContext | None,
         server_name: str | None = None,
-        ways: Mapping[str, UpstreamWay] | None = None,
+        ways: Mapping[Holder, UpstreamWay] | None = None,
     ) -> None:
         self.address = address
         self.use(limits, context, server_name, ways)
@@ -96,20 +96,20 @@ class Upstream:
         limits: Limits,
         context: ssl.SSLContext | None,
         server_name: str | None = None,
-        ways: Mapping[str, UpstreamWay] | None = None,
+        ways: Mapping[Holder, UpstreamWay] | None = None,
     ) -> None:
         """Open connections in this way from now on; those that are open stay as they are.
 
-        `ways` are those of clients that have shown a certificate, by its subject.
+        `ways` are those of clients that have shown a certificate.
         """
         self._limits = limits
         self._usual = UpstreamWay(context)
         self._server_name = server_name
         self._ways = ways or {}
 
-    def way_for(self, names: tuple[str, ...]) -> UpstreamWay:
-        """How a connection is opened for a client whose certificate has this subject, in its spellings."""
-        return self._ways.get(names[0], self._usual) if names else self._usual
+    def way_for(self, names: tuple[str, ...], issuer: str) -> UpstreamWay:
+        """How a connection is opened for a client with such a certificate; arguments as of `entry_of`."""
+        return entry_of(self._ways, names, issuer) or self._usual
 
     async def connect_for(
         self,

@@ -27,8 +27,8 @@ from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import COMPRESSED, MSG, op_code_of, request_id_of, response_to_of
 from sealwire.wire.long_message import LongMessage
 from sealwire.wire.op_compressed import compress, compressor_of, inflate
-from sealwire.wire.op_msg import MORE_TO_COME, parse_op_msg
-from sealwire.wire.raw_bson import Cursor
+from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg
+from sealwire.wire.raw_bson import Cursor, find_element
 
 LOGINS: Final = frozenset(
     b"""saslStart saslContinue getnonce authenticate createUser updateUser copydb copydbgetnonce
@@ -38,7 +38,7 @@ LOGINS: Final = frozenset(
 compresses one is cut off; no driver does."""
 NEVER_COMPRESSED: Final = LOGINS | {b"hello", b"isMaster", b"ismaster"}
 """What goes to the server as it is. Node's driver compresses a later `hello` in some versions, and servers
-take that: so does this proxy."""
+take that: so does this proxy, unless a login begins with it."""
 
 MAX_STEP_BYTES: Final = 1 << 20
 """When so much has come out of the messages of one step, the others wait for the next. What a few thousand
@@ -109,10 +109,10 @@ class Compression:
         inflated = inflate(message, compressor, max_message_bytes)
         self.inflated_bytes += len(inflated)
         self._count("client", "received", compressor)
-        name, flags = _command_of(inflated)
-        if name in LOGINS:
+        parsed = parse_op_msg(inflated)
+        if _is_login(inflated, parsed):
             raise ProtocolError(WireReason.COMPRESSED_LOGIN, 0)
-        if not flags & MORE_TO_COME:
+        if not parsed.flags & MORE_TO_COME:
             if len(self._requests) >= _MAX_REQUESTS:
                 self._requests.clear()
             self._requests[request_id_of(inflated)] = compressor
@@ -164,7 +164,7 @@ class Compression:
         return self._compressed("client", message, compressor)
 
     def _request(self, message: bytes, compressor: Compressor) -> bytes:
-        if op_code_of(message) != MSG or _command_of(message)[0] in NEVER_COMPRESSED:
+        if op_code_of(message) != MSG or _command_of(message, parse_op_msg(message)) in NEVER_COMPRESSED:
             return message
         return self._compressed("server", message, compressor)
 
@@ -185,11 +185,18 @@ def compressed_label(peer: str, direction: str, compressor: str) -> str:
     return f"{peer} {direction} {compressor}"
 
 
-def _command_of(message: bytes) -> tuple[bytes, int]:
-    """The name of the command in an OP_MSG, and the flags. Raises ProtocolError."""
-    parsed = parse_op_msg(message)
+def _command_of(message: bytes, parsed: OpMsg) -> bytes:
+    """The name of the command in an OP_MSG. Raises BsonError."""
     cursor = Cursor(message, parsed.body)
-    return (cursor.name if cursor.advance() else b""), parsed.flags
+    return cursor.name if cursor.advance() else b""
+
+
+def _is_login(message: bytes, parsed: OpMsg) -> bool:
+    """Whether a login may begin or go on with a command. Raises BsonError."""
+    name = _command_of(message, parsed)
+    if name in NEVER_COMPRESSED and name not in LOGINS:
+        return find_element(message, parsed.body, b"speculativeAuthenticate") is not None
+    return name in LOGINS
 
 
 def _joined(pieces: list[bytes]) -> bytes:

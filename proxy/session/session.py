@@ -124,7 +124,7 @@ class Session:
 
         `subject` is the whole one, for roles; `certified` is for logins.
         """
-        self._conversation.entitled.use_certificate(subject)
+        self._conversation.entitled.use_certificate(subject, certified.issuer)
         self._conversation.certified = certified
 
     @property
@@ -141,6 +141,11 @@ class Session:
     def relies_on_lease(self) -> bool:
         """Whether the answer to a command under way depends on where values of classes are."""
         return self._conversation.awaited.reveals or any(self._conversation.awaited.holds())
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether a command under way relies on that, and the lease has run out."""
+        return self.relies_on_lease and not self.shared.moves.is_current()
 
     def move_began(self) -> None:
         """A class is followed from now on: what was sent before may use any of its values."""

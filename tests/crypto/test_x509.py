@@ -16,6 +16,7 @@ from sealwire.crypto.x509 import (
     InvalidCertificate,
     Validity,
     certificate_validity,
+    issuer_of,
     read_subject,
     subject_line,
     subject_of_pem,
@@ -90,6 +91,12 @@ def test_a_subject_without_end_names_nobody() -> None:
 def test_bytes_that_are_no_certificate_have_no_subject(der: bytes) -> None:
     with pytest.raises(InvalidCertificate):
         subject_spellings(der)
+    with pytest.raises(InvalidCertificate):
+        issuer_of(der)
+
+
+def test_an_issuer_is_whole_and_as_the_rfc_writes_it(tmp_path: Path) -> None:
+    assert issuer_of(der_of(tmp_path, "ward-3")) == "CN=Sealwire demo authority"
 
 
 def signed(name: x509.Name) -> x509.Certificate:

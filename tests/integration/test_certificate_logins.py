@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import OperationFailure
 
@@ -27,6 +29,7 @@ classes: {nhs: {mode: deterministic, type: string}}
 collections: {clinic.patients: {nhs_number: nhs}}
 """
 NHS = "943 476 5919"
+ISSUER = "CN=Sealwire demo authority"
 AUTHENTICATION_FAILED = 18
 
 
@@ -51,7 +54,7 @@ class Place:
 
     def __init__(self, proxy: Ward, authority: Authority, audit: Path) -> None:
         self.proxy, self.authority, self.audit = proxy, authority, audit
-        names = ("ward-3", "ward-4", "ward-5", "ward-6")
+        names = ("ward-3", "ward-4", "ward-5", "ward-6", "ward-7", "ward-8")
         self.certificates = {name: authority.issue(name, client=True).combined for name in names}
 
     def options(self, name: str | None, **more: Any) -> dict[str, Any]:
@@ -101,13 +104,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             {"subject": "CN=ward-3", "user": CLINIC.name, "password_file": str(password)},
             {"subject": "CN=ward-4", "certificate": str(app.certificate), "key": str(app.key)},
             {"subject": "CN=ward-5", "user": CLINIC.name, "password_file": str(wrong)},
+            {"subject": "CN=ward-7", "issuer": ISSUER, "user": CLINIC.name, "password_file": str(password)},
+            {"subject": "CN=ward-8", "issuer": "CN=x", "user": CLINIC.name, "password_file": str(password)},
         ]
         with proxy:
             yield Place(proxy, authority, audit)
 
 
 @pytest.mark.parametrize(
-    ("name", "user"), [("ward-3", f"{CLINIC.name}@admin"), ("ward-4", "CN=ward-app@$external")]
+    ("name", "user"),
+    [
+        ("ward-3", f"{CLINIC.name}@admin"),
+        ("ward-4", "CN=ward-app@$external"),
+        ("ward-7", f"{CLINIC.name}@admin"),
+    ],
 )
 def test_a_holder_of_a_certificate_is_logged_in_as_the_configuration_says(
     place: Place, name: str, user: str
@@ -125,7 +135,9 @@ def test_a_holder_of_a_certificate_is_logged_in_as_the_configuration_says(
             patients.find_one({"nhs_number": {"$regex": "^9"}})
     line = place.last_refusal(f"CN={name}")
     assert line["user"] == user
-    assert {each["user"] for each in place.lines("login") if each["certificate"] == f"CN={name}"} == {user}
+    logins = [each for each in place.lines("login") if each["certificate"] == f"CN={name}"]
+    shown = x509.load_pem_x509_certificate(place.certificates[name].read_bytes()).fingerprint(SHA256())
+    assert {(each["user"], each["fingerprint"]) for each in logins} == {(user, shown.hex())}
 
 
 @pytest.mark.usefixtures("asynchronous_driver")
@@ -146,6 +158,7 @@ def test_the_driver_may_name_the_subject_that_it_has(place: Place) -> None:
         ("ward-3", "CN=ward-4"),  # the certificate of one, the name of another
         ("ward-3", CLINIC.name),
         ("ward-6", None),  # no identity
+        ("ward-8", None),  # its identity is of another authority
         ("ward-6", "CN=ward-3"),
         (None, None),  # no certificate
         (None, "CN=ward-3"),

@@ -1,6 +1,7 @@
 """The list `upstream.identities`: as whom clients are logged in that have shown a certificate."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -25,33 +26,38 @@ def read_identities(
     for item in node.items():
         with complaints.gathered():
             identity = _identity(item, path, upstream)
-            if any(identity.subject == other.subject for other in found):
-                raise item.error("two identities for one subject", "keep one of them")
+            if any(identity.holder == other.holder for other in found):
+                raise item.error("two identities for one subject", "keep one of them, or add the `issuer`")
             found.append(identity)
     complaints.check()
     return tuple(found)
 
 
 def _identity(node: Node, path: Callable[[Node], Path], upstream: UpstreamTls) -> IdentitySettings:
-    entries = node.entries(("subject",), ("user", *_OF_USERS, "certificate", "key"))
-    try:
-        subject = read_subject(entries["subject"].text())
-    except InvalidCertificate:
-        raise entries["subject"].error(
-            "no subject of a certificate", "write it as `openssl x509 -noout -subject -nameopt RFC2253` does"
-        ) from None
+    entries = node.entries(("subject",), ("issuer", "user", *_OF_USERS, "certificate", "key"))
+    subject = _name(entries, "subject")
+    issuer = _name(entries, "issuer") if "issuer" in entries else ""
     if ("user" in entries) == ("certificate" in entries):
         raise node.error(
             "an identity is either a user or a certificate",
             "give `user` with its password, or `certificate` with `key`",
         )
     if "user" in entries:
-        return _user(node, entries, path, subject)
+        return replace(_user(node, entries, path, subject), issuer=issuer)
     _refuse(entries, _OF_USERS, "with `certificate`")
     if upstream.mode is not TlsMode.TLS:
         raise entries["certificate"].error("no certificate without TLS", "set `upstream.tls`, or name a user")
     key = path(entries["key"]) if "key" in entries else None
-    return IdentitySettings(subject, certificate=path(entries["certificate"]), key=key)
+    return IdentitySettings(subject, certificate=path(entries["certificate"]), key=key, issuer=issuer)
+
+
+def _name(entries: Mapping[str, Node], key: str) -> str:
+    try:
+        return read_subject(entries[key].text())
+    except InvalidCertificate:
+        raise entries[key].error(
+            f"no {key} of a certificate", f"write it as `openssl x509 -noout -{key} -nameopt RFC2253` does"
+        ) from None
 
 
 def _user(

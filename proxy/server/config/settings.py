@@ -15,6 +15,7 @@ from sealwire.keys.providers import ProviderSettings
 from sealwire.keys.vault.settings import VaultSettings
 from sealwire.proxy.server.observability.audit import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat
+from sealwire.proxy.session.login.identities import Holder
 from sealwire.proxy.session.login.scram import ScramHash
 from sealwire.proxy.session.shared import Reveal
 from sealwire.wire.compressors import DEFAULT_ZLIB_LEVEL
@@ -72,7 +73,7 @@ class UpstreamTls:
 
 @dataclass(frozen=True, slots=True)
 class IdentitySettings:
-    """As whom clients are logged in that show a certificate with this subject: a user, or a certificate's."""
+    """As whom clients are logged in that show such a certificate: a user, or a certificate's."""
 
     subject: str
     """As `crypto.x509.read_subject` writes it."""
@@ -84,6 +85,13 @@ class IdentitySettings:
     certificate: Path | None = None
     """What the proxy shows the server instead; without it there is a user."""
     key: Path | None = None
+    issuer: str = ""
+    """Written likewise; empty: any authority that is verified."""
+
+    @property
+    def holder(self) -> Holder:
+        """Whose certificate it is about."""
+        return Holder(self.subject, self.issuer)
 
 
 @dataclass(frozen=True, slots=True)

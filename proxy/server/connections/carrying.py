@@ -12,6 +12,7 @@ a form that Python has deprecated. What waits calls back, as `KeyFeed.load_for` 
 """
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import assert_never
@@ -51,6 +52,8 @@ class Carrier(Lifetime):
         self._poll = services.poll
         self._timer: CommandTimer | None = None
         """It runs while the client's last message is timed."""
+        self._unsent: list[bytes] = []
+        """What the server is sent as soon as its connection stands: what came of one read of the client."""
 
     # -- what arrives ----------------------------------------------------------------------------------------
 
@@ -105,8 +108,8 @@ class Carrier(Lifetime):
             self._close(Close(reason, "transport lost"))
 
     def _is_deaf(self) -> bool:
-        """Whether what arrives must wait: there is no session yet, or it waits for keys."""
-        return self._awaits_keys or self.state is State.CONNECTING
+        """Whether what arrives must wait: for keys, or until the server connection stands."""
+        return self._awaits_keys or self._is_connecting
 
     def _is_held_back(self) -> bool:
         """Whether the client waits for room in the audit."""
@@ -158,24 +161,25 @@ class Carrier(Lifetime):
 
     def _carry_out(self, effects: list[Effect]) -> None:
         server = self.server
-        if server is None:
-            raise RuntimeError("effects before the server connection stands")
         for effect in effects:
             match effect:
                 case ToServer():
                     self._counts.to_server_bytes += len(effect.data)
-                    server.write(effect.data)
+                    if server is None:
+                        self._send_later([effect.data])
+                    else:
+                        server.write(effect.data)
                 case ToClient():
                     self._counts.to_client_bytes += len(effect.data)
                     self.client.write(effect.data)
                 case LongToServer() | LongToClient():
-                    self._write_pieces(effect, server)
+                    self._write_pieces(effect)
                 case Count():
                     self._counts.add(effect)
                 case NeedKeys():
                     self._fetch_keys(effect)
                 case PauseClient() | GoOn():
-                    self._pause(server, effect)
+                    self._pause(effect)
                 case Audit() | Begun() | Done():
                     self._recorder.report(effect, self._caller)
                 case PlaintextMet() | StrangerMet():
@@ -185,16 +189,29 @@ class Carrier(Lifetime):
                 case _:
                     assert_never(effect)
 
-    def _write_pieces(self, effect: LongToServer | LongToClient, server: Pipe) -> None:
+    def _send_later(self, pieces: list[bytes]) -> None:
+        """Send these once the server connection stands, and open it. The client is not read meanwhile."""
+        self._unsent += pieces
+        if not self._is_connecting:
+            self._connect()
+
+    @abstractmethod
+    def _connect(self) -> None:
+        """Open the server connection."""
+
+    def _write_pieces(self, effect: LongToServer | LongToClient) -> None:
         size = sum(map(len, effect.pieces))
         if isinstance(effect, LongToServer):
             self._counts.to_server_bytes += size
-            server.write_pieces(effect.pieces)
+            if self.server is None:
+                self._send_later(effect.pieces)
+            else:
+                self.server.write_pieces(effect.pieces)
         else:
             self._counts.to_client_bytes += size
             self.client.write_pieces(effect.pieces)
 
-    def _pause(self, server: Pipe, effect: PauseClient | GoOn) -> None:
+    def _pause(self, effect: PauseClient | GoOn) -> None:
         """Read no more from a peer, or again."""
         if isinstance(effect, PauseClient):
             change = self.client.hold if effect.paused else self.client.release
@@ -203,18 +220,20 @@ class Carrier(Lifetime):
                 asyncio.get_running_loop().call_soon(self._hear_ends)
             return
         # what it has sent waits for the next turn of the loop
-        (self.client if effect.from_client else server).hold(Hold.BEHIND)
+        if (pipe := self.client if effect.from_client else self.server) is not None:
+            pipe.hold(Hold.BEHIND)
         asyncio.get_running_loop().call_soon(self._catch_up)
 
     def _catch_up(self) -> None:
         """Handle more of what was put off, where there is room for what comes of it."""
         session, server = self._session, self.server
         for pipe in (self.client, server):
-            if pipe is None or not pipe.held & Hold.BEHIND or session is None or server is None:
+            if pipe is None or not pipe.held & Hold.BEHIND or session is None:
                 continue
             is_client = pipe is self.client
             # as with reading: a server that does not read must stay able to send replies
-            if self.client.full or (is_client and server.full) or self._awaits_keys:
+            is_full = self.client.full or (is_client and server is not None and server.full)
+            if is_full or self._is_deaf():
                 continue
             if self._is_held_back() if is_client else self._is_stream_held():
                 continue
@@ -250,12 +269,12 @@ class Carrier(Lifetime):
         self._catch_up()
 
     def _resume(self, reason: Hold) -> None:
-        """Hand over what arrived during a hold, then read again; stop where a step asks for keys."""
+        """Hand over what arrived during a hold, then read again; stop where a step has to wait."""
         for pipe, feed in ((self.client, self.client_data), (self.server, self.server_data)):
             if pipe is None or self._awaits_keys:
                 continue
             pipe.lift(reason)
-            while pipe.stash and not self._awaits_keys:
+            while pipe.stash and not self._is_deaf():
                 if self._is_held_back() if pipe is self.client else self._is_stream_held():
                     break
                 feed(pipe.stash.pop(0))

@@ -15,7 +15,7 @@ from typing import Final, final
 from sealwire.proxy.server.connections.carrying import Carrier
 from sealwire.proxy.server.connections.lifetime import State
 from sealwire.proxy.server.connections.pipe import Hold, Pipe, tune
-from sealwire.proxy.server.connections.recorder import names_of
+from sealwire.proxy.server.connections.recorder import names_of, signer_of
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.errors import UpstreamUnavailable
 from sealwire.proxy.server.observability.logs import note
@@ -34,20 +34,33 @@ class Connection(Carrier):
 
     def __init__(self, services: Services, route: Route, transport: asyncio.Transport) -> None:
         super().__init__(services, route, transport)
-        names = names_of(transport)
-        way = route.upstream.way_for(names)
-        self._certified = Certified(names, way.presented)
+        names, issuer = names_of(transport), signer_of(transport)
+        way = route.upstream.way_for(names, issuer)
         self._oldest: int | None = None
         """The request that had waited longest when the clock was looked at last."""
         self._silent_since_s = services.clock()
+        self._way = way
         services.live.add(self)
         services.metrics.connections.inc()
-        self.client.hold(Hold.CONNECTING)
-        self._connecting = spawn(
-            route.upstream.connect_for(self, self._unreachable, way), f"connect {self.number}"
-        )
+        try:
+            self._session = route.new_session()
+            subject = next(iter(names), "")
+            if subject:
+                self._session.certified(subject, Certified(names, way.presented, issuer))
+        except Exception as error:  # noqa: BLE001 - see _bug
+            self._bug(error)
+            return
+        note(_log, logging.DEBUG, "connection opened", connection=self.number, client=self._recorder.peer)
 
     # -- opening ---------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        """Open the server connection, now that there is something to send."""
+        self._is_connecting = True
+        self._silent_since_s = self._services.clock()
+        self.client.hold(Hold.CONNECTING)
+        opening = self._route.upstream.connect_for(self, self._unreachable, self._way)
+        self._connecting = spawn(opening, f"connect {self.number}")
 
     def _unreachable(self, error: UpstreamUnavailable) -> None:
         self._services.metrics.upstream_failures.labels(error.reason.value).inc()
@@ -62,32 +75,35 @@ class Connection(Carrier):
         self.abort()
 
     def server_connected(self, transport: asyncio.Transport) -> None:
-        """The session starts."""
+        """Send what waits for it."""
         tune(transport)
-        self.server = Pipe(transport, is_fenced=self._services.fences_servers)
+        server = self.server = Pipe(transport, is_fenced=self._services.fences_servers)
         if self._route.reach is not None:
             self._route.reach.reached()
-        if self.state is not State.CONNECTING:
+        self._is_connecting = False
+        session = self._session
+        if self.state is not State.OPEN or session is None:
             transport.abort()
             return
-        try:
-            self._session = self._route.new_session()
-            subject = next(iter(self._certified.names), "")
-            if subject:
-                self._session.certified(subject, self._certified)
-        except Exception as error:  # noqa: BLE001 - see _bug
-            self._bug(error)
+        if session.is_outdated:
+            # a driver sees a network error, and retries
+            self.abort()
             return
-        self.state = State.OPEN
-        note(_log, logging.DEBUG, "connection opened", connection=self.number, client=self._recorder.peer)
+        # what holds both sides may have begun before there was this one
+        for reason in (Hold.KEYS, Hold.CLIENT_FULL):
+            if self.client.held & reason:
+                server.hold(reason)
+        server.write_pieces(self._unsent)
+        self.client.lift(Hold.CONNECTING)
         self._resume(Hold.CONNECTING)
+        self._catch_up()
 
     # -- what the client's transport says --------------------------------------------------------------------
 
     def client_eof(self) -> None:
         """The client sends nothing more."""
         self._doubt_if_given_up()
-        if self.state is State.CONNECTING:
+        if self._is_connecting:
             self.abort()
         else:
             self._ended(self.client)
@@ -155,7 +171,8 @@ class Connection(Carrier):
         if self.state is State.CLOSING or is_held_up:
             self._abort_if_late(now_s)
         elif self._session is not None:
-            self._doubt_if_silent(self._session.oldest_awaited, now_s)
+            if self.server is not None:
+                self._doubt_if_silent(self._session.oldest_awaited, now_s)
             self._run(partial(self._session.tick, now_s))
 
     def _doubt_if_given_up(self) -> None:
@@ -163,7 +180,7 @@ class Connection(Carrier):
         reach, session = self._route.reach, self._session
         if reach is None or self.client.ended:
             return
-        if self.state is State.CONNECTING:
+        if self._is_connecting:
             if self._services.clock() - self._silent_since_s >= _SOON_S:
                 reach.doubt()
         elif self.state is State.OPEN and session is not None and session.oldest_awaited is not None:

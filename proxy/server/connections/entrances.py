@@ -19,6 +19,7 @@ from sealwire.proxy.server.observability.reach import ServerReach
 from sealwire.proxy.server.tasks import spawn
 from sealwire.proxy.server.upstream import Upstream, UpstreamWay
 from sealwire.proxy.session.login.handshake import Topology
+from sealwire.proxy.session.login.identities import Holder
 
 _log = logging.getLogger("sealwire.server")
 
@@ -46,7 +47,7 @@ class Entrances:
         new_session: Callable[[Topology], SessionCore],
         listen: ssl.SSLContext | None,
         upstream: ssl.SSLContext | None,
-        ways: Mapping[str, UpstreamWay] | None = None,
+        ways: Mapping[Holder, UpstreamWay] | None = None,
     ) -> None:
         """`ways`: as of `Upstream`."""
         self._services = services
@@ -131,7 +132,7 @@ class Entrances:
             entrance.listener.use_context(context)
 
     def use_upstream(
-        self, config: Config, context: ssl.SSLContext | None, ways: Mapping[str, UpstreamWay] | None = None
+        self, config: Config, context: ssl.SSLContext | None, ways: Mapping[Holder, UpstreamWay] | None = None
     ) -> None:
         """Connect to servers in this way from now on."""
         self._upstream = context

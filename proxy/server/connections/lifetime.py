@@ -1,9 +1,9 @@
 """How far one connection is, what it consists of, and how it ends.
 
-Theory of operation. A connection walks CONNECTING -> OPEN -> CLOSING -> CLOSED and never back.
+Theory of operation. A connection walks OPEN -> CLOSING -> CLOSED and never back.
 
-    CONNECTING  the client stands, the server connection is being opened; the client is not read
-    OPEN        bytes go to the session, its effects are carried out in order
+    OPEN        bytes go to the session, its effects are carried out in order. The server connection is opened
+                when the session has something to send there; the client is not read until it stands
     CLOSING     both transports flush and close; whatever still arrives is dropped. `tick` aborts what has
                 not closed in time (`closing`), so a peer that never reads cannot keep memory
     CLOSED      both transports have ended; the connection is forgotten
@@ -31,7 +31,6 @@ _log = logging.getLogger("sealwire.server")
 class State(Enum):
     """Where a connection is on its way."""
 
-    CONNECTING = auto()
     OPEN = auto()
     CLOSING = auto()
     CLOSED = auto()
@@ -43,8 +42,8 @@ class Lifetime(ABC):
     def __init__(self, services: Services, route: Route, transport: asyncio.Transport) -> None:
         services.numbered += 1
         # First what every message needs, so that it lies together.
-        self.state = State.CONNECTING
-        self._awaits_keys = False
+        self.state = State.OPEN
+        self._awaits_keys = self._is_connecting = False
         self._session: SessionCore | None = None
         self.client = Pipe(transport)
         self.server: Pipe | None = None
@@ -99,6 +98,10 @@ class Lifetime(ABC):
         say_closed(self._services, close, self.number, peer, is_busy=is_busy)
         self.client.close()
         if self.server is None:
+            # what was to be sent goes with its client
+            if self._connecting is not None:
+                self._connecting.cancel()
+                self._is_connecting = False
             return
         if is_busy and self._services.fences_servers and self.server.has_unsent:
             # Nobody waits for the reply, and what a flush sends may arrive when it is not waited for either.

@@ -16,7 +16,7 @@ from typing import cast
 from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.connections.connection import Connection
 from sealwire.proxy.server.connections.pipe import tune
-from sealwire.proxy.server.connections.places import one_to_end
+from sealwire.proxy.server.connections.places import has_kept_place, one_to_end
 from sealwire.proxy.server.connections.recorder import host_of, peer_name
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.tasks import opened, spawn
@@ -84,8 +84,8 @@ class Listener:
         self._sockets = sockets
         self._context = context
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._welcoming: dict[asyncio.Task[None], None] = {}
-        """Handshakes, the oldest first."""
+        self._welcoming: dict[asyncio.Task[None], str] = {}
+        """Handshakes, the oldest first, each with the client's address."""
 
     @property
     def addresses(self) -> list[Address]:
@@ -133,14 +133,15 @@ class Listener:
             loop = asyncio.get_running_loop()
             self._pauses[sock] = loop.call_later(ACCEPT_PAUSE_S, self._accept_from, sock)
             return
-        if not self._has_place(host_of(address)):
+        host = host_of(address)
+        if not self._has_place(host):
             self._reject("limit", "limits.connections is reached", address)
             accepted.close()
             return
         accepted.setblocking(False)
         self._services.metrics.accepted.inc()
         task = spawn(self._welcome(accepted, address), "handshake")
-        self._welcoming[task] = None
+        self._welcoming[task] = host
         task.add_done_callback(partial(self._welcomed, accepted))
 
     def _has_place(self, host: str) -> bool:
@@ -153,7 +154,7 @@ class Listener:
             return True
         ending = one_to_end(live, host, most // 2)
         if ending is None:
-            return False
+            return has_kept_place([each.host for each in live] + list(self._welcoming.values()), host, most)
         self._services.metrics.rejected.labels("limit").inc()
         ending.abort()
         return True

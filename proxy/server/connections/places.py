@@ -4,10 +4,13 @@ Clients that are logged in keep theirs. Drivers send `hello` at once, and so a c
 message is idle or slow. Monitors of drivers never log in: connections without a login have half of the
 places, and only beyond that one of them gives way, of the address that has the most. So an address that opens
 connections without end meets the limit by itself.
+
+One address can still have all places with clients that are logged in, as behind a load balancer. When nobody
+gives way there are some places more, for addresses that have few.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from typing import Protocol
 
@@ -59,3 +62,17 @@ def one_to_end(placed: Iterable[Placed], host: str, most: int) -> Placed | None:
         return None
     # the newest: older ones are monitors that a client relies on
     return max((each for each in anonymous if each.host == greedy), key=lambda each: each.number)
+
+
+def kept_places(most: int) -> int:
+    """How many places there are beyond `most`, for addresses that have fewer than that."""
+    return most // 10
+
+
+def has_kept_place(taken: Sequence[str], host: str, most: int) -> bool:
+    """Whether a client from `host` may come beyond `most`. `taken` has the address of each that has a place.
+
+    Cost: O(taken).
+    """
+    kept = kept_places(most)
+    return len(taken) < most + kept and taken.count(host) < kept

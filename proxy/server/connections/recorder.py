@@ -2,10 +2,17 @@
 
 import asyncio
 from dataclasses import replace
+from hashlib import sha256
 from time import perf_counter
 from typing import final
 
-from sealwire.crypto.x509 import InvalidCertificate, SubjectLine, subject_line, subject_spellings
+from sealwire.crypto.x509 import (
+    InvalidCertificate,
+    SubjectLine,
+    issuer_of,
+    subject_line,
+    subject_spellings,
+)
 from sealwire.proxy.server.connections.failed_logins import is_of_nobody
 from sealwire.proxy.server.connections.services import Services
 from sealwire.proxy.server.observability.audit import Origin
@@ -44,6 +51,8 @@ class LineRecorder:
                 # a step of a login, or a logout, was sent after the command
                 caller = replace(caller, users=users)
             origin = self._whence(caller)
+            if isinstance(record, Audit) and record.event == "login":
+                origin = replace(origin, fingerprint=fingerprint_of(self._transport))
             if isinstance(record, Audit) and is_of_nobody(record):
                 is_taken = self._services.failed_logins.write(record, origin)
             else:
@@ -73,6 +82,21 @@ def names_of(transport: asyncio.Transport) -> tuple[str, ...]:
         return subject_spellings(shown) if shown else ()
     except InvalidCertificate:  # another library has verified it, and reads more than this one
         return ()
+
+
+def signer_of(transport: asyncio.Transport) -> str:
+    """The name of the authority that has signed it, likewise; empty where none was shown."""
+    shown = _shown(transport)
+    try:
+        return issuer_of(shown) if shown else ""
+    except InvalidCertificate:
+        return ""
+
+
+def fingerprint_of(transport: asyncio.Transport) -> str:
+    """The SHA-256 of the certificate in hexadecimal digits; empty where none was shown."""
+    shown = _shown(transport)
+    return sha256(shown).hexdigest() if shown else ""
 
 
 def subject_of(transport: asyncio.Transport) -> SubjectLine:

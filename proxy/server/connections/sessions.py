@@ -66,6 +66,10 @@ class SessionCore(Protocol):
     def relies_on_lease(self) -> bool:
         """Whether the answer to a command under way depends on where values of classes are."""
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether a command under way relies on that, and it is not known any more."""
+
     def move_began(self) -> None:
         """A class that moves is followed from now on."""
 

@@ -63,6 +63,8 @@ class Origin:
     """The subject of the certificate that the client has proved to hold, as RFC 4514 writes it."""
     caller: Caller = field(default_factory=Caller)
     """What the server says of the login, and the client of itself."""
+    fingerprint: str = ""
+    """The SHA-256 of the certificate; with a login."""
 
     @cached_property
     def fields(self) -> Mapping[str, str | int]:
@@ -71,6 +73,7 @@ class Origin:
         named = {
             "user": " ".join(caller.users),
             "certificate": self.certificate,
+            "fingerprint": self.fingerprint,
             "application": caller.application,
             "driver": caller.driver,
         }

@@ -37,15 +37,16 @@ class Entitled:
         self._claim = replace(self._claim, users=users)
         self._known.clear()
 
-    def use_certificate(self, subject: str) -> None:
-        """The client has proved that it holds a certificate with this subject."""
-        self._claim = replace(self._claim, certificate=subject)
+    def use_certificate(self, subject: str, issuer: str = "") -> None:
+        """The client has proved that it holds a certificate with this subject, signed by `issuer`."""
+        self._claim = replace(self._claim, certificate=subject, issuer=issuer)
         self._known.clear()
 
     @property
     def client(self) -> str:
         """By what the client is told from others: its users, without any its certificate."""
-        return " ".join(self._claim.users) or self._claim.certificate
+        claim = self._claim
+        return " ".join(claim.users) or f"{claim.certificate};{claim.issuer}".rstrip(";")
 
     def rights(self, stated: Stated) -> Rights | None:
         """What counts for a command; None where the policy has no roles. The same object, while nothing

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple, TypeVar
 
 from sealwire.proxy.session.login.scram import ScramSecret
 
@@ -27,8 +27,31 @@ class CertificateIdentity:
 
 UpstreamIdentity = ScramIdentity | CertificateIdentity
 
-Identities = Mapping[str, UpstreamIdentity]
-"""By the exact subject of the client's certificate."""
+
+class Holder(NamedTuple):
+    """Whose certificate a client shows, as the configuration names it."""
+
+    subject: str
+    issuer: str = ""
+    """Who has signed it; empty: any authority that is verified."""
+
+
+Identities = Mapping[Holder, UpstreamIdentity]
+"""By the exact names in the client's certificate."""
+
+T = TypeVar("T")
+
+
+def entry_of(entries: Mapping[Holder, T], names: tuple[str, ...], issuer: str) -> T | None:
+    """The entry for a certificate: the one that names its subject and its issuer, else its subject alone.
+
+    `names` has the subject in its spellings. The first counts; without any there is no entry.
+    """
+    if not names:
+        return None
+    found = entries.get(Holder(names[0], issuer))
+    return entries.get(Holder(names[0])) if found is None else found
+
 
 NO_IDENTITIES: Final[Identities] = {}
 
@@ -42,10 +65,12 @@ class Certified:
     `Identities` has."""
     presented: UpstreamIdentity | None = None
     """As whom the connection to the server was opened; with a CertificateIdentity, by its certificate."""
+    issuer: str = ""
+    """Who has signed it, in the first of these spellings."""
 
     def identity(self, identities: Identities) -> UpstreamIdentity | None:
         """As whom a login counts now; None without one, or where the connection shows another certificate."""
-        found = identities.get(self.names[0]) if self.names else None
+        found = entry_of(identities, self.names, self.issuer)
         if isinstance(found, CertificateIdentity) and found != self.presented:
             return None
         return found

@@ -29,6 +29,7 @@ _COLUMNS = ("class", "read", "filter", "write")
 @click.argument("source", metavar="[COMMAND]", required=False)
 @click.option("--as", "users", multiple=True, metavar="USER@DATABASE", help="Who has logged in.")
 @click.option("--certificate", default="", help="The subject of a verified certificate, such as CN=desk.")
+@click.option("--issuer", default="", help="The authority that has signed it, such as CN=Clinic CA.")
 @click.option("--purpose", default="", help="The purpose that the command states.")
 @click.option("--break-glass", "glass", default="", help="The reason that the command gives.")
 @click.option("--db", "database", help="Database, when the command has no $db.")
@@ -38,6 +39,7 @@ def access(  # noqa: PLR0913, PLR0917 - one for each option
     source: str | None,
     users: tuple[str, ...],
     certificate: str,
+    issuer: str,
     purpose: str,
     glass: str,
     database: str | None,
@@ -66,7 +68,7 @@ def access(  # noqa: PLR0913, PLR0917 - one for each option
     try:
         stated = NOTHING_STATED if encoded is None else stated_in(encoded, 0)
         stated = Stated(purpose or stated.purpose, glass or stated.glass)
-        claim = Claim(users, certificate, stated.purpose, bool(stated.glass.strip()))
+        claim = Claim(users, certificate, stated.purpose, bool(stated.glass.strip()), issuer)
         rights = policies.roles.rights(claim)
         if encoded is not None:
             plan_command(policies, encoded, 0, rights=rights)

@@ -24,11 +24,13 @@ roles:
     classes: {"*": {read: clear}}
   researcher:
     certificates: ["CN=lab"]
+    issuer: CN=Clinic CA
     purposes: [research]
     classes: {ward: {read: ciphertext, filter: true, write: true}}
 """
 FIND = '{"find": "patients", "filter": {"nhs_number": "9434765919"}}'
 CLERK = ("--as", "reception@admin")
+LAB = ("--certificate", "CN=lab", "--issuer", "CN=Clinic CA")
 
 
 @pytest.fixture
@@ -99,10 +101,12 @@ def test_the_glass_is_broken_by_an_option_or_by_the_commands_comment(roles: Path
 
 
 def test_a_certificate_and_a_purpose_may_be_what_is_missing(roles: Path, run: Run) -> None:
-    result = run("access", roles, "--certificate", "CN=lab", "--json")
+    result = run("access", roles, *LAB[:2], "--issuer", "CN=Supplier CA", "--json")
+    assert (result.code, json.loads(result.out)["lacks"]) == (1, "a role")
+    result = run("access", roles, *LAB, "--json")
     assert (result.code, json.loads(result.out)["lacks"]) == (1, "a purpose")
-    assert "without a purpose no role counts" in run("access", roles, "--certificate", "CN=lab").out
-    found = run("access", roles, "--certificate", "CN=lab", "--purpose", "research", "--json")
+    assert "without a purpose no role counts" in run("access", roles, *LAB).out
+    found = run("access", roles, *LAB, "--purpose", "research", "--json")
     assert json.loads(found.out)["classes"][1] == {
         "class": "ward",
         "read": "ciphertext",

@@ -83,6 +83,8 @@ def test_what_a_role_does_not_say_it_does_not_allow() -> None:
         ),
         ("roles: {r: {users: [a@b], purposes: ['a;b'], classes: {nhs: {}}}}", "not a purpose"),
         ("roles: {r: {users: [a@b], purposes: [' a'], classes: {nhs: {}}}}", "not a purpose"),
+        ("roles: {r: {certificates: [a], issuer: '', classes: {nhs: {}}}}", "expected a non-empty string"),
+        ("roles: {r: {users: [a@b], issuer: CN=x, classes: {nhs: {}}}}", "no certificate that it could"),
         ("roles: {'no name': {users: [a@b], classes: {nhs: {}}}}", "is not a role's name"),
     ],
 )
@@ -90,3 +92,9 @@ def test_what_cannot_be_meant_is_an_error_with_its_place(text: str, problem: str
     with pytest.raises(SourceError, match=problem) as caught:
         roles_in(text)
     assert caught.value.line > 1
+
+
+def test_an_authority_may_be_named_for_certificates() -> None:
+    for certificates in ("certificates: ['CN=a']", "users: [a@b], require_certificate: true"):
+        roles = roles_in(f"roles: {{r: {{{certificates}, issuer: CN=Clinic CA, classes: {{nhs: {{}}}}}}}}")
+        assert [role.issuer for role in roles.roles] == ["CN=Clinic CA"]

@@ -78,6 +78,22 @@ def test_a_certificate_may_be_wanted_whatever_its_subject() -> None:
     assert certified.lacks(Claim(("ann@admin",), "CN=anybody")) == ""
 
 
+@pytest.mark.parametrize("needs_certificate", [True, False])
+def test_a_certificate_of_another_authority_does_not_count(*, needs_certificate: bool) -> None:
+    certified = role("r", certificates=("CN=ward-3",))
+    certified = replace(certified, needs_certificate=needs_certificate, issuer="CN=Clinic CA")
+    lacking = [
+        certified.lacks(Claim((), "CN=ward-3", issuer=issuer)) for issuer in ("CN=Clinic CA", "CN=x", "")
+    ]
+    assert lacking == ["", None, None]
+
+
+def test_a_certificate_that_is_wanted_may_have_to_be_of_one_authority() -> None:
+    certified = replace(role("r", "ann@admin"), needs_certificate=True, issuer="CN=Clinic CA")
+    assert certified.lacks(Claim(("ann@admin",), "CN=x", issuer="CN=Supplier CA")) == "a certificate"
+    assert certified.lacks(Claim(("ann@admin",), "CN=x", issuer="CN=Clinic CA")) == ""
+
+
 def test_no_certificate_is_not_a_certificate_with_any_subject() -> None:
     assert role("r", certificates=("*",)).lacks(Claim()) is None
     assert role("r", certificates=("*",)).lacks(Claim(certificate="CN=x")) == ""

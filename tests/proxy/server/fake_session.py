@@ -25,7 +25,7 @@ class FakeSession:
         self.is_silent = self.is_anonymous = False
         self.oldest_awaited: int | None = None
         self.caller = Caller()
-        self.uses = False
+        self.uses = self.is_outdated = False
         self.is_streaming = False
         self.certificates: list[str] = []
         """The subjects that it was told of."""

@@ -221,6 +221,14 @@ async def fake_server(context: ssl.SSLContext | None = None) -> AsyncIterator[Fa
         await server.hang_up_all()
 
 
+async def reached(server: FakeServer, client: Stream) -> Stream:
+    """The server connection of a client, which something that the client says has opened."""
+    client[1].write(b"opening")
+    stream = await server.accepted()
+    assert await soon(stream[0].readexactly(7)) == b"opening"
+    return stream
+
+
 async def exchange(server: FakeServer, client: Stream, question: bytes, answer: bytes) -> None:
     """What a new client says reaches the server, and what that answers the client, both unchanged."""
     reader, writer = client

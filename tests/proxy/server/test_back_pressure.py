@@ -22,6 +22,7 @@ from tests.proxy.server.harness import (
     make_config,
     make_loaded,
     only_connection,
+    reached,
     running,
     soon,
     until,
@@ -44,9 +45,10 @@ async def test_a_client_that_does_not_read_stops_the_reading_of_both_sides() -> 
     async with (
         fake_server() as server,
         running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-        client_of(proxy) as (reader, _),
+        client_of(proxy) as client,
     ):
-        _, server_writer = await server.accepted()
+        reader, _ = client
+        _, server_writer = await reached(server, client)
         server_writer.write(bytes(FLOOD_BYTES))
         connection = only_connection(proxy)
         await until(lambda: connection.server is not None and bool(connection.server.held))
@@ -66,7 +68,7 @@ async def test_a_server_that_does_not_read_stops_the_client_but_can_still_send()
         running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
         client_of(proxy) as (reader, writer),
     ):
-        server_reader, server_writer = await server.accepted()
+        server_reader, server_writer = await reached(server, (reader, writer))
         writer.write(bytes(FLOOD_BYTES))
         connection = only_connection(proxy)
         await until(lambda: Hold.SERVER_FULL in connection.client.held)
@@ -90,7 +92,6 @@ async def test_replies_of_the_proxy_itself_do_not_pile_up_for_a_client_that_does
         running(make_loaded(make_config(server.port)), sessions) as proxy,
         client_of(proxy) as (_, writer),
     ):
-        await server.accepted()
         connection = only_connection(proxy)
         writer.write(b"?")
         await until(lambda: Hold.CLIENT_FULL in connection.client.held)
@@ -107,7 +108,6 @@ async def test_a_peer_that_never_reads_is_cut_when_it_has_lingered_too_long() ->
         running(make_loaded(make_config(server.port)), sessions) as proxy,
         client_of(proxy) as (_, writer),
     ):
-        await server.accepted()
         connection = only_connection(proxy)
         writer.write(b"!")
         await until(lambda: connection.state is State.CLOSING)
@@ -129,9 +129,10 @@ async def test_a_stream_waits_for_room_in_the_audit_and_a_single_reply_does_not(
     async with (
         fake_server() as server,
         running(make_loaded(make_config(server.port)), sessions) as proxy,
-        client_of(proxy) as (reader, _),
+        client_of(proxy) as client,
     ):
-        _, server_writer = await server.accepted()
+        reader, _ = client
+        _, server_writer = await reached(server, client)
         connection = only_connection(proxy)
         await until(lambda: connection.state is State.OPEN)
         pressed = PressedAudit()
@@ -166,7 +167,6 @@ async def test_what_was_put_off_goes_on_while_somebody_reads() -> None:
         running(make_loaded(make_config(server.port)), sessions) as proxy,
         client_of(proxy) as (reader, writer),
     ):
-        await server.accepted()
         connection = only_connection(proxy)
         await until(lambda: connection.state is State.OPEN)
         connection.client.full = True

@@ -18,6 +18,7 @@ from tests.proxy.server.harness import (
     make_config,
     make_loaded,
     only_connection,
+    reached,
     soon,
     until,
 )
@@ -32,10 +33,10 @@ async def test_a_drain_closes_idle_connections_waits_for_busy_ones_and_takes_no_
         proxy = Proxy(make_loaded(make_config(server.port)), sessions)
         serving = asyncio.get_running_loop().create_task(proxy.run())
         await soon(proxy.ready.wait())
-        async with client_of(proxy) as (idle, _), client_of(proxy) as (busy, _):
-            await server.accepted()
-            _, busy_server = await server.accepted()
+        async with client_of(proxy) as (idle, _), client_of(proxy) as client:
+            busy, _ = client
             await until(lambda: len(sessions.made) == 2)
+            _, busy_server = await reached(server, client)
             sessions.made[1].idle = False
             address = proxy.addresses[0]
             proxy.stop()
@@ -61,7 +62,6 @@ async def test_a_drain_ends_by_its_limit_or_at_once_by_a_second_stop(
         serving = asyncio.get_running_loop().create_task(proxy.run())
         await soon(proxy.ready.wait())
         async with client_of(proxy) as (reader, _):
-            await server.accepted()
             await until(lambda: bool(sessions.made))
             sessions.made[0].idle = False
             proxy.stop()
@@ -80,7 +80,7 @@ async def test_a_drain_does_not_wait_for_an_idle_tls_client_that_never_reads(tmp
         serving = asyncio.get_running_loop().create_task(proxy.run())
         await soon(proxy.ready.wait())
         async with client_of(proxy, client_context(authority)) as (_, writer):
-            await server.accepted()
+            await until(lambda: bool(proxy.services.live))
             connection = only_connection(proxy)
             writer.transport.pause_reading()  # type: ignore[attr-defined]
             proxy.stop()

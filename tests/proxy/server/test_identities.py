@@ -10,12 +10,15 @@ import pytest
 from sealwire.proxy.server.config.settings import Config, IdentitySettings, TlsMode, UpstreamTls
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, ServerError, StartReason
 from sealwire.proxy.server.identities import load_identities
-from sealwire.proxy.session.login.identities import CertificateIdentity, ScramIdentity
+from sealwire.proxy.session.login.identities import CertificateIdentity, Holder, ScramIdentity
 from sealwire.proxy.session.login.scram import ScramHash
 from sealwire.testbed.certificates import Authority, create_authority
 from tests.proxy.server.harness import make_config
 
 SALT = b"salt" * 4
+
+
+HOLDER = Holder("CN=a")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def test_a_password_comes_from_a_file_or_the_environment_and_is_the_same(tmp_pat
     file = password_file(tmp_path, b"p\xc3\xa4ss word\r\n")
     found = []
     for where in (user(password_file=file), user(password_variable="P")):
-        identity = load_identities(config(where), {"P": "päss word"}).identities["CN=a"]
+        identity = load_identities(config(where), {"P": "päss word"}).identities[HOLDER]
         assert isinstance(identity, ScramIdentity)
         assert (identity.user, identity.database) == ("app", "admin")
         assert "ss word" not in repr(identity)
@@ -56,7 +59,7 @@ def test_sha_1_takes_mongodbs_digest_and_sha_256_the_prepared_text() -> None:
         found = []
         for text in ("I\u00adX", "IX"):  # a soft hyphen is mapped to nothing (RFC 4013)
             settings = user(password_variable="P", mechanism=mechanism)
-            identity = load_identities(config(settings), {"P": text}).identities["CN=a"]
+            identity = load_identities(config(settings), {"P": text}).identities[HOLDER]
             assert isinstance(identity, ScramIdentity)
             found.append(identity.secret.salted(SALT, 4096))
         assert (found[0] == found[1]) is same
@@ -86,8 +89,8 @@ def test_a_certificate_is_shown_on_a_way_of_its_own(authority: Authority) -> Non
     issued = authority.issue("app", client=True)
     settings = IdentitySettings("CN=a", certificate=issued.certificate, key=issued.key)
     loaded = load_identities(config(settings, authority=authority))
-    assert loaded.identities == {"CN=a": CertificateIdentity("CN=app")}
-    way = loaded.ways["CN=a"]
+    assert loaded.identities == {HOLDER: CertificateIdentity("CN=app")}
+    way = loaded.ways[HOLDER]
     assert way.presented == CertificateIdentity("CN=app")
     assert isinstance(way.context, ssl.SSLContext)
     assert loaded.findings == ()
@@ -111,3 +114,13 @@ def test_a_key_that_others_may_read_or_of_another_certificate_is_refused(authori
         load_identities(
             config(IdentitySettings("CN=a", certificate=one.certificate, key=one.key), authority=authority)
         )
+
+
+def test_the_same_subject_of_two_authorities_is_two_persons() -> None:
+    clinic = user(password_variable="P", issuer="CN=Clinic CA", user="ward")
+    supplier = user(password_variable="P", issuer="CN=Supplier CA", user="stock")
+    found = load_identities(config(clinic, supplier), {"P": "p"}).identities
+    assert {holder.issuer: getattr(identity, "user", "") for holder, identity in found.items()} == {
+        "CN=Clinic CA": "ward",
+        "CN=Supplier CA": "stock",
+    }

@@ -21,6 +21,7 @@ from tests.proxy.server.harness import (
     hello_server,
     make_config,
     make_loaded,
+    reached,
     running,
     soon,
     until,
@@ -39,6 +40,7 @@ async def test_a_client_that_cannot_be_served_shows_that_the_server_is_down(
     async with running(make_loaded(make_config(port)), FakeSessions()) as proxy:
         async with client_of(proxy) as (reader, writer):
             peer = "{}:{}".format(*writer.get_extra_info("sockname"))
+            writer.write(b"hello")
             assert await soon(reader.read()) == b""
         await until(lambda: bool(proxy.health.down))
         assert proxy._admin is not None
@@ -71,9 +73,10 @@ async def test_a_server_whose_connections_end_is_looked_at() -> None:
     async with (
         fake_server() as server,
         running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-        client_of(proxy) as (reader, _),
+        client_of(proxy) as client,
     ):
-        _, server_writer = await server.accepted()
+        reader, _ = client
+        _, server_writer = await reached(server, client)
         await until(lambda: proxy.metrics.reach.servers[0].opened == 1)
         server_writer.transport.abort()
         assert await soon(reader.read()) == b""
@@ -90,16 +93,18 @@ async def test_a_server_that_accepts_and_answers_nothing_is_down_however_many_cl
     async with (
         fake_server() as server,
         running(make_loaded(make_config(server.port, limits=limits)), sessions) as proxy,
-        client_of(proxy),
+        client_of(proxy) as (_, writer),
     ):
         (reach,) = proxy.metrics.reach.servers
-        await until(lambda: bool(sessions.made))
+        writer.write(b"x")
+        await until(lambda: reach.opened == 1)
         assert reach.is_up
         sessions.made[0].oldest_awaited = 7
         await until(lambda: not reach.is_up)
         for count in (2, 3):
-            async with client_of(proxy):
-                await until(lambda: len(sessions.made) == count)  # noqa: B023 - called at once
+            async with client_of(proxy) as (_, another):
+                another.write(b"x")
+                await until(lambda: reach.opened == count)  # noqa: B023 - called at once
                 assert not reach.is_up
         await until(lambda: proxy.health.down != ())
         assert (reach.opened, reach.returns) == (3, 0)
@@ -116,10 +121,11 @@ async def test_a_server_that_works_on_something_long_is_asked_and_stays_up(
     async with (
         hello_server(HELLO, other=UNAUTHORIZED) as port,
         running(make_loaded(make_config(port, limits=limits)), sessions) as proxy,
-        client_of(proxy),
+        client_of(proxy) as (_, writer),
     ):
         (reach,) = proxy.metrics.reach.servers
-        await until(lambda: bool(sessions.made))
+        writer.write(b"x")
+        await until(lambda: reach.opened == 1)
         sessions.made[0].oldest_awaited = 7
         await until(lambda: reach.is_doubted)
         await until(lambda: not reach.is_doubted)

@@ -19,6 +19,7 @@ from tests.proxy.server.harness import (
     POLICY,
     client_of,
     fake_server,
+    until,
 )
 from tests.proxy.server.reload_place import (
     BROKEN,
@@ -114,7 +115,7 @@ async def test_what_is_wrong_changes_nothing_and_is_said_once(
         async with fake_server() as server:
             place, sessions = place_for(server.port, tmp_path), FakeSessions()
             async with place.proxy(sessions) as proxy, client_of(proxy):
-                await server.accepted()
+                await until(lambda: bool(sessions.made))
                 limits = proxy.services.limits
                 place.change(limits=Limits(7))
                 harm(place)

@@ -26,6 +26,7 @@ from tests.proxy.server.harness import (
     make_config,
     make_loaded,
     policy_file,
+    reached,
     running,
     soon,
     until,
@@ -241,8 +242,9 @@ async def test_reloaded_certificates_serve_new_connections_and_open_ones_stay(
         config = make_config(server.port, listen_tls=serving(issued))
         config = replace(config, policy=policy_file(tmp_path))
         async with running(make_loaded(config, known_keys), FakeSessions()) as proxy:
-            async with client_of(proxy, client_context(authority)) as (reader, before):
-                _, server_writer = await server.accepted()
+            async with client_of(proxy, client_context(authority)) as client:
+                reader, before = client
+                _, server_writer = await reached(server, client)
                 authority.issue("proxy")  # over the same files
                 proxy.reload()
                 await until(lambda: proxy.metrics.value("sealwire_reloads_total", outcome="loaded") == 1)

@@ -19,6 +19,7 @@ from tests.proxy.server.harness import (
     make_config,
     make_loaded,
     only_connection,
+    reached,
     running,
     soon,
     until,
@@ -46,7 +47,7 @@ async def test_both_sides_wait_while_keys_are_loaded_and_what_arrived_then_comes
         running(make_loaded(make_config(server.port), load), sessions) as proxy,
         client_of(proxy) as (reader, writer),
     ):
-        server_reader, server_writer = await server.accepted()
+        server_reader, server_writer = await reached(server, (reader, writer))
         connection = only_connection(proxy)
         writer.write(b"k")
         await until(lambda: Hold.KEYS in connection.client.held)
@@ -72,7 +73,6 @@ async def test_the_session_is_told_when_keys_cannot_be_loaded() -> None:
         running(make_loaded(make_config(server.port), load), sessions) as proxy,
         client_of(proxy) as (reader, writer),
     ):
-        await server.accepted()
         writer.write(b"k")
         assert await soon(reader.readexactly(7)) == b"no keys"
         assert proxy.services.keys.freshness is Freshness.STALE
@@ -93,7 +93,6 @@ async def test_a_client_that_goes_while_keys_are_loaded_gets_no_answer() -> None
         running(make_loaded(make_config(server.port), load), sessions) as proxy,
         client_of(proxy) as (_, writer),
     ):
-        await server.accepted()
         writer.write(b"k")
         connection = only_connection(proxy)
         await until(lambda: Hold.KEYS in connection.client.held)

@@ -171,6 +171,15 @@ def test_a_client_that_compresses_a_login_is_cut_off(name: bytes) -> None:
     assert not data_of(effects, ToServer)
 
 
+@pytest.mark.parametrize("name", sorted(NEVER_COMPRESSED - LOGINS))
+def test_so_is_one_that_compresses_a_hello_with_which_a_login_begins(name: bytes) -> None:
+    speculation = {"saslStart": 1, "mechanism": "SCRAM-SHA-256", "payload": b"n,,n=u,r=x", "db": "admin"}
+    body = {name.decode(): 1, "speculativeAuthenticate": speculation, "$db": "admin"}
+    effects = talking(ALL, ALL).client_data(packed(command(body), 2))
+    assert effects[-1] == Close(CloseReason.CLIENT_PROTOCOL, "compressed-login at byte 0")
+    assert not data_of(effects, ToServer)
+
+
 def test_a_later_hello_may_be_compressed() -> None:
     talk = talking(ALL, (ZLIB,))
     hello = {**HELLO, "comment": TEXT}

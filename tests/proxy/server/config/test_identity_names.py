@@ -4,6 +4,7 @@ import pytest
 
 from sealwire.files.errors import SourceError
 from sealwire.proxy.server.config.settings import IdentitySettings
+from sealwire.proxy.session.login.identities import Holder
 from sealwire.proxy.session.login.scram import ScramHash
 from tests.proxy.server.config_texts import FOLDER, SHORT, parse
 
@@ -52,6 +53,16 @@ def test_a_subject_has_one_spelling_within(written: str, subject: str) -> None:
     assert parse(source).identities[0].subject == subject
 
 
+def test_the_same_subject_may_have_an_identity_for_each_authority() -> None:
+    where = "user: b, password_file: c"
+    first, second = "issuer: 'emailAddress=a@b,CN=x'", "issuer: 'CN=y'"
+    source = text(f"[{{subject: 'CN=a', {first}, {where}}}, {{subject: 'CN=a', {second}, {where}}}]")
+    assert [each.holder for each in parse(source).identities] == [
+        Holder("CN=a", "1.2.840.113549.1.9.1=a@b,CN=x"),
+        Holder("CN=a", "CN=y"),
+    ]
+
+
 @pytest.mark.parametrize(
     "identities",
     [
@@ -66,6 +77,10 @@ def test_a_subject_has_one_spelling_within(written: str, subject: str) -> None:
         "[{subject: 'ward-3', user: b, password_file: c}]",
         "[{subject: '', user: b, password_file: c}]",
         "[{user: b, password_file: c}]",
+        "[{subject: 'CN=a', issuer: '', user: b, password_file: c}]",
+        "[{subject: 'CN=a', issuer: 'Clinic CA', user: b, password_file: c}]",
+        "[{subject: 'CN=a', issuer: 'CN=x', user: b, password_file: c}, "
+        "{subject: 'CN=a', issuer: 'CN=x', user: d, password_file: c}]",
         "[{subject: 'CN=a', user: b, password_file: c}, {subject: 'CN=a', user: d, password_file: c}]",
     ],
 )

@@ -64,17 +64,20 @@ class HandMoved:
 
 
 class AtOnce(Upstream):
-    """A server that is reached at once, or missed."""
+    """A server that is reached at once, or missed; `may_answer` holds that up."""
 
     def __init__(self, error: UpstreamUnavailable | None) -> None:
         self.transport = HandMoved()
         self.error = error
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
-    def way_for(self, _names: tuple[str, ...]) -> UpstreamWay:
+    def way_for(self, _names: tuple[str, ...], _issuer: str) -> UpstreamWay:
         return UpstreamWay(None)
 
     async def connect_for(self, events: Any, failed: Any, way: UpstreamWay | None = None) -> None:
         del way
+        await self.may_answer.wait()
         if self.error is None:
             events.server_connected(self.transport)
         else:
@@ -104,19 +107,22 @@ class Scene:
         talk: SessionCore,
         error: UpstreamUnavailable | None = None,
         metrics: Metrics | None = None,
+        make: Callable[[], SessionCore] | None = None,
     ) -> None:
         self.keys = Keys()
         self.now_s, self.bugs = 100.0, 0
-        self.make: Callable[[], SessionCore] = lambda: talk
         self.services = make_services(self.keys, metrics or Metrics())
         self.services.clock = lambda: self.now_s
         self.upstream, self.client = AtOnce(error), HandMoved()
         transport = cast(asyncio.Transport, self.client)
         self.reach = ServerReach("a:1")
-        route = Route(self.upstream, lambda: self.make(), self.reach)  # noqa: PLW0108 - it may change
+        route = Route(self.upstream, make or (lambda: talk), self.reach)
         self.connection = Connection(self.services, route, transport)
 
     async def __aenter__(self) -> "Scene":
+        """The server connection stands, as after the client's first message."""
+        if not self.client.is_aborted:
+            self.connection._connect()
         await turns()
         return self
 

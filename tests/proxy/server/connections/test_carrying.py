@@ -14,8 +14,18 @@ from sealwire.proxy.server.config.settings import TlsMode, UpstreamTls
 from sealwire.proxy.server.connections.closing import CLOSE_LINGER_S
 from sealwire.proxy.server.connections.lifetime import State
 from sealwire.proxy.server.connections.pipe import Hold
+from sealwire.proxy.server.connections.places import ClientStage
 from sealwire.proxy.server.connections.sessions import SessionCore
-from sealwire.proxy.session.effects import Effect, GoOn, NeedKeys, PauseClient, ToClient, ToServer
+from sealwire.proxy.session.effects import (
+    Close,
+    CloseReason,
+    Effect,
+    GoOn,
+    NeedKeys,
+    PauseClient,
+    ToClient,
+    ToServer,
+)
 from sealwire.testbed.certificates import create_authority
 from sealwire.wire.compressors import Zlib
 from tests.compressed_messages import ZLIB, packed, unpacked
@@ -220,3 +230,135 @@ async def test_ends_of_both_leave_nothing_behind() -> None:
             assert scene.connection.state is State.CLOSED
             # whatever comes late finds nobody
             scene.keys.done()
+
+
+def unopened(**script: list[Effect]) -> Scene:
+    """A client whose server has not accepted yet, and does once `may_answer` is set."""
+    scene = Scene(Scripted(**script))
+    scene.upstream.may_answer.clear()
+    return scene
+
+
+async def opened(scene: Scene) -> None:
+    """The server accepts."""
+    scene.upstream.may_answer.set()
+    await turns()
+
+
+async def over(scene: Scene) -> None:
+    """Both go, and nothing of them stays."""
+    scene.end_client()
+    scene.end_server()
+    await turns()
+    assert not scene.services.live
+    assert scene.services.metrics.value("sealwire_bugs_total") == 0
+
+
+async def test_a_client_whose_message_is_not_whole_has_no_server_connection() -> None:
+    scene = Scene(session())
+    hello = command({"hello": 1, "$db": "admin"}, 1)
+    scene.connection.client_data(hello[:-1])
+    await turns()
+    assert scene.connection.server is None
+    assert scene.connection.standing is ClientStage.SILENT
+    scene.connection.client_data(hello[-1:])
+    await turns()
+    assert scene.server.written == [hello]
+    await over(scene)
+
+
+async def test_neither_has_one_that_is_refused_before_its_login_or_breaks_the_protocol() -> None:
+    scene = Scene(session(login_required=True))
+    scene.connection.client_data(command({"find": "patients", "$db": "clinic"}, 1))
+    scene.connection.client_data(b"GET / HTTP/1.1\r\n\r\n")
+    await turns()
+    assert len(scene.client.written) == 1
+    assert scene.client.is_closed
+    assert scene.connection.server is None
+    scene.connection.client_lost()
+    assert not scene.services.live
+
+
+async def test_a_client_that_goes_without_a_word_is_counted() -> None:
+    scene = Scene(Scripted())
+    scene.connection.client_eof()
+    scene.connection.client_lost()
+    closed = {"reason": "client-eof"}
+    assert scene.services.metrics.value("sealwire_connections_closed_total", **closed) == 1
+    assert not scene.services.live
+
+
+async def test_what_a_client_sends_while_its_server_connection_is_opened_comes_after() -> None:
+    scene = unopened()
+    scene.connection.client_data(b"first")
+    scene.connection.client_data(b"second")
+    await turns()
+    assert scene.connection.client.held is Hold.CONNECTING
+    await opened(scene)
+    assert scene.server.written == [b"first", b"second"]
+    assert not scene.connection.client.held
+    await over(scene)
+
+
+@pytest.mark.parametrize("keys_first", [True, False])
+async def test_keys_may_be_awaited_while_the_server_connection_is_opened(*, keys_first: bool) -> None:
+    scene = unopened(first=[ToServer(b"hello"), NeedKeys(((1, 1),))])
+    scene.connection.client_data(b"first")
+    scene.connection.client_data(b"second")
+    await turns()
+    if keys_first:
+        scene.keys.done()
+        assert scene.client.written == [b"no keys"]
+        await opened(scene)
+    else:
+        await opened(scene)
+        assert scene.connection.server is not None
+        assert scene.connection.server.held is Hold.KEYS
+        assert scene.server.written == [b"hello"]
+        scene.keys.done()
+    assert scene.server.written == [b"hello", b"second"]
+    assert scene.connection.server is not None
+    assert not scene.connection.client.held | scene.connection.server.held
+    await over(scene)
+
+
+async def test_a_client_that_does_not_read_meanwhile_holds_its_server_from_the_first_byte_on() -> None:
+    scene = unopened(first=[ToServer(b"hello"), ToClient(b"refused")])
+    scene.connection.client_data(b"first")
+    scene.connection.client_full()
+    await opened(scene)
+    assert scene.connection.server is not None
+    assert scene.connection.server.held is Hold.CLIENT_FULL
+    scene.connection.client_writable()
+    assert not scene.connection.server.held
+    await over(scene)
+
+
+async def test_what_is_put_off_is_handled_without_a_server_connection() -> None:
+    scene = unopened(many=[ToClient(b"refused"), GoOn(True)])
+    scene.connection.client_data(b"many")
+    await opened(scene)
+    assert scene.server.written == [b"late"]
+    await over(scene)
+
+
+async def test_a_session_that_ends_needs_no_server_any_more() -> None:
+    bye: list[Effect] = [ToServer(b"hello"), ToClient(b"bye"), Close(CloseReason.CLIENT_PROTOCOL)]
+    scene = unopened(first=bye)
+    scene.connection.client_data(b"first")
+    assert (scene.client.written, scene.client.is_closed) == ([b"bye"], True)
+    await opened(scene)
+    assert scene.connection.server is None
+    assert not scene.client.is_aborted
+    await over(scene)
+
+
+async def test_nothing_is_sent_under_a_lease_that_ran_out_meanwhile() -> None:
+    talk = Scripted()
+    scene = Scene(talk)
+    scene.connection.client_data(b"insert")
+    talk.is_outdated = True
+    await turns()
+    assert scene.server.written == []
+    assert scene.client.is_aborted
+    await over(scene)

@@ -14,6 +14,7 @@ from bench.messages import message
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
 from sealwire.proxy.server.config.settings import Limits
+from sealwire.proxy.server.connections import listener
 from sealwire.proxy.server.connections.pipe import Hold
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.frontiers import feed
@@ -44,6 +45,7 @@ from tests.proxy.server.harness import (
     hello_server,
     make_config,
     make_loaded,
+    reached,
     running,
     soon,
     until,
@@ -119,6 +121,7 @@ async def test_so_is_one_that_goes_while_the_server_has_not_accepted_for_long(
     waited_s: float, *, is_doubted: bool
 ) -> None:
     scene = Scene(Scripted())
+    scene.connection.client_data(b"hello")
     scene.now_s += waited_s
     scene.connection.client_eof()
     assert scene.reach.is_doubted is is_doubted
@@ -206,14 +209,14 @@ async def test_each_client_gets_a_server_connection_of_its_own() -> None:
     async with (
         fake_server() as server,
         running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-        client_of(proxy) as (first, _),
-        client_of(proxy) as (second, _),
+        client_of(proxy) as first,
+        client_of(proxy) as second,
     ):
-        for _ in range(2):
-            _, server_writer = await server.accepted()
+        for client in (first, second):
+            _, server_writer = await reached(server, client)
             server_writer.write(b"x")
-        assert await soon(first.readexactly(1)) == b"x"
-        assert await soon(second.readexactly(1)) == b"x"
+            assert await soon(client[0].readexactly(1)) == b"x"
+        assert server.connections == 2
         assert proxy.metrics.value("sealwire_client_connections") == 2
 
 
@@ -222,9 +225,9 @@ async def test_the_server_connection_is_closed_when_the_client_goes() -> None:
     async with (
         fake_server() as server,
         running(make_loaded(make_config(server.port)), sessions) as proxy,
-        client_of(proxy) as (_, writer),
+        client_of(proxy) as (reader, writer),
     ):
-        server_reader, _ = await server.accepted()
+        server_reader, _ = await reached(server, (reader, writer))
         writer.close()
         assert await soon(server_reader.read()) == b""
         await until(lambda: not proxy.services.live)
@@ -259,7 +262,9 @@ async def test_a_client_that_is_reset_is_forgotten() -> None:
         running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
     ):
         raw = socket.create_connection(proxy.addresses[0])
+        raw.sendall(b"x")
         server_reader, _ = await server.accepted()
+        assert await soon(server_reader.readexactly(1)) == b"x"
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         raw.close()
         assert await soon(server_reader.read()) == b""
@@ -271,14 +276,16 @@ async def test_the_client_is_closed_when_the_server_goes_in_mid_message_and_the_
         fake_server() as server,
         running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
     ):
-        async with client_of(proxy) as (reader, _):
-            _, server_writer = await server.accepted()
+        async with client_of(proxy) as client:
+            reader, _ = client
+            _, server_writer = await reached(server, client)
             server_writer.write(b"half a mess")
             assert await soon(reader.readexactly(11)) == b"half a mess"
             await hang_up(server_writer)
             assert await soon(reader.read()) == b""
-        async with client_of(proxy) as (reader, _):
-            _, server_writer = await server.accepted()
+        async with client_of(proxy) as client:
+            reader, _ = client
+            _, server_writer = await reached(server, client)
             server_writer.write(b"again")
             assert await soon(reader.readexactly(5)) == b"again"
         assert proxy.metrics.value("sealwire_bugs_total") == 0
@@ -286,7 +293,8 @@ async def test_the_client_is_closed_when_the_server_goes_in_mid_message_and_the_
 
 async def test_a_client_is_closed_when_the_server_cannot_be_reached() -> None:
     async with running(make_loaded(make_config(free_port())), FakeSessions()) as proxy:
-        async with client_of(proxy) as (reader, _):
+        async with client_of(proxy) as (reader, writer):
+            writer.write(b"hello")
             assert await soon(reader.read()) == b""
         reason = {"reason": "upstream-refused"}
         assert proxy.metrics.value("sealwire_upstream_connect_failures_total", **reason) == 1
@@ -304,11 +312,12 @@ async def test_an_exception_from_the_core_cuts_that_connection_only_and_shows_no
     async with (
         fake_server() as server,
         running(make_loaded(make_config(server.port)), sessions) as proxy,
-        client_of(proxy) as (other_reader, _),
+        client_of(proxy) as other,
     ):
-        _, other_server = await server.accepted()
+        other_reader, _ = other
+        _, other_server = await reached(server, other)
         async with client_of(proxy) as (reader, writer):
-            server_reader, _ = await server.accepted()
+            server_reader, _ = await reached(server, (reader, writer))
             writer.write(b"!")
             assert await soon(reader.read()) == b""
             assert await soon(server_reader.read()) == b""
@@ -330,7 +339,7 @@ async def test_a_close_flushes_what_was_written_before() -> None:
         running(make_loaded(make_config(server.port)), sessions) as proxy,
         client_of(proxy) as (reader, writer),
     ):
-        server_reader, _ = await server.accepted()
+        server_reader, _ = await reached(server, (reader, writer))
         writer.write(b"!")
         assert len(await soon(reader.read(-1))) == size
         assert await soon(server_reader.read()) == b"bye"
@@ -350,7 +359,6 @@ async def test_counts_reach_the_metrics() -> None:
         running(make_loaded(make_config(server.port)), sessions) as proxy,
         client_of(proxy) as (reader, writer),
     ):
-        await server.accepted()
         writer.write(b"!")
         await soon(reader.readexactly(1))
         assert proxy.metrics.value("sealwire_commands_total", command="find", outcome="sent") == 1
@@ -364,7 +372,6 @@ async def test_sessions_hear_the_clock() -> None:
         running(make_loaded(make_config(server.port)), sessions) as proxy,
         client_of(proxy),
     ):
-        await server.accepted()
         await until(lambda: bool(sessions.made) and "tick" in sessions.made[0].calls)
         assert proxy.health.alive
 
@@ -374,9 +381,9 @@ async def test_a_client_above_the_limit_is_turned_away() -> None:
     async with (
         fake_server() as server,
         running(make_loaded(make_config(server.port, limits=limits)), FakeSessions()) as proxy,
-        client_of(proxy),
+        client_of(proxy) as client,
     ):
-        await server.accepted()
+        await reached(server, client)
         async with client_of(proxy) as (reader, _):
             assert await soon(reader.read()) == b""
         assert proxy.metrics.value("sealwire_connections_rejected_total", reason="limit") == 1
@@ -392,18 +399,44 @@ async def test_a_client_that_has_said_nothing_makes_room_for_a_newcomer() -> Non
         running(make_loaded(make_config(server.port, limits=limits)), sessions) as proxy,
         client_of(proxy) as (first, _),
     ):
-        await server.accepted()
-        async with client_of(proxy) as (second, second_writer):
-            await server.accepted()
-            sessions.made[0].is_silent = True
-            async with client_of(proxy) as (_, writer):
-                reader_of_third, writer_of_third = await server.accepted()
+        await until(lambda: bool(sessions.made))
+        sessions.made[0].is_silent = True
+        async with client_of(proxy) as second:
+            await reached(server, second)
+            async with client_of(proxy) as third:
+                await reached(server, third)
                 assert await soon(first.read()) == b""
-                for each in (writer, second_writer):
-                    each.write(b"here")
-                assert await soon(reader_of_third.readexactly(4)) == b"here"
-                writer_of_third.close()
-            assert not second.at_eof()
+            assert not second[0].at_eof()
+
+
+async def test_clients_that_say_nothing_have_no_connection_to_the_server() -> None:
+    sessions = FakeSessions()
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), sessions) as proxy,
+        client_of(proxy),
+        client_of(proxy) as client,
+    ):
+        await until(lambda: len(proxy.services.live) == 2)
+        await reached(server, client)
+        assert server.connections == 1
+
+
+async def test_when_one_address_has_all_places_others_still_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = Limits(connections=10, drain_s=5)
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port, limits=limits)), FakeSessions()) as proxy,
+        AsyncExitStack() as stack,
+    ):
+        for _ in range(10):
+            await stack.enter_async_context(client_of(proxy))
+        await until(lambda: len(proxy.services.live) == 10)
+        async with client_of(proxy) as (reader, _):
+            assert await soon(reader.read()) == b""
+        monkeypatch.setattr(listener, "host_of", lambda _address: "192.0.2.7")
+        async with client_of(proxy) as client:
+            await reached(server, client)
 
 
 async def test_clients_that_come_at_once_have_all_places_up_to_the_limit() -> None:
@@ -416,8 +449,7 @@ async def test_clients_that_come_at_once_have_all_places_up_to_the_limit() -> No
         AsyncExitStack() as stack,
     ):
         await asyncio.gather(*(stack.enter_async_context(client_of(proxy)) for _ in range(count)))
-        for _ in range(count):
-            await server.accepted()
+        await until(lambda: len(proxy.services.live) == count)
         assert proxy.metrics.value("sealwire_connections_rejected_total", reason="limit") == 0
 
 
@@ -426,7 +458,8 @@ async def test_a_client_that_goes_before_the_server_answers_is_forgotten() -> No
     with socket.create_server((LOOPBACK, 0)) as silent:
         config = make_config(silent.getsockname()[1])
         async with running(make_loaded(config), FakeSessions()) as proxy:
-            async with client_of(proxy):
+            async with client_of(proxy) as (_, writer):
+                writer.write(b"x")
                 await until(lambda: len(proxy.services.live) == 1)
             await until(lambda: not proxy.services.live)
 
@@ -486,6 +519,7 @@ async def test_a_server_that_is_missed_is_down_and_its_client_is_cut() -> None:
 
 async def test_a_client_that_goes_while_its_server_is_being_reached_needs_none() -> None:
     scene = Scene(Scripted())
+    scene.connection.client_data(b"hello")
     scene.connection.client_eof()
     assert scene.client.is_aborted
     scene.connection.client_lost()
@@ -506,12 +540,11 @@ async def test_a_server_that_is_reached_too_late_is_let_go() -> None:
 
 
 async def test_a_session_that_cannot_be_made_cuts_its_connection() -> None:
-    scene = Scene(Scripted())
+    scene = Scene(Scripted(), make=cast(Any, bug))
     scene.bugs = 1
-    scene.make = cast(Any, bug)
     async with scene:
         assert scene.client.is_aborted
-        assert scene.server.is_aborted
+        assert scene.connection.server is None
 
 
 async def test_a_server_that_does_not_read_holds_its_client_until_it_does() -> None:

@@ -4,12 +4,19 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Name, NameAttribute
 from cryptography.x509.oid import NameOID
 
 from sealwire.crypto.x509 import MAX_LINE
-from sealwire.proxy.server.connections.recorder import LineRecorder, Unrecorded, names_of, subject_of
+from sealwire.proxy.server.connections.recorder import (
+    LineRecorder,
+    Unrecorded,
+    names_of,
+    signer_of,
+    subject_of,
+)
 from sealwire.proxy.session.effects import Audit, Begun, Done, PlaintextMet
 from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.records import UNANSWERED, CommandRecord
@@ -45,9 +52,9 @@ class Sink:
         return len(self.lines) <= self._room
 
 
-def recorder(sink: Sink, plaintext: Any = None) -> LineRecorder:
+def recorder(sink: Sink, plaintext: Any = None, der: bytes | None = None) -> LineRecorder:
     services = SimpleNamespace(audit=sink, metrics=SimpleNamespace(plaintext=plaintext))
-    return LineRecorder(cast(Any, services), cast(Any, Transport()), 3)
+    return LineRecorder(cast(Any, services), cast(Any, Transport(der)), 3)
 
 
 def test_a_line_says_whose_session_it_was_and_a_login_changes_that() -> None:
@@ -118,6 +125,22 @@ def test_plaintext_is_on_record_when_the_metrics_say_so(told: Audit | None) -> N
 def test_a_certificate_that_cannot_be_read_names_nobody(der: bytes | None, subject: str) -> None:
     assert subject_of(cast(Any, Transport(der))) == subject
     assert names_of(cast(Any, Transport(der))) == ()
+    assert signer_of(cast(Any, Transport(der))) == ""
+
+
+def test_a_login_says_which_certificate_it_was() -> None:
+    """Two authorities may give the same name to two persons."""
+    name = Name([NameAttribute(NameOID.COMMON_NAME, "ward-3")])
+    for certificate in (signed(name), signed(name)):
+        sink = Sink(9)
+        found = recorder(sink, der=certificate.public_bytes(Encoding.DER))
+        for record in (Audit("login", "", ""), REFUSED):
+            found.report(record, Caller())
+        said = [origin.fields.get("fingerprint") for _, origin in sink.lines]
+        assert said == [certificate.fingerprint(SHA256()).hex(), None]
+    nobody = Sink(9)
+    recorder(nobody).report(Audit("login", "", ""), Caller())
+    assert "fingerprint" not in nobody.lines[0][1].fields
 
 
 def test_who_a_client_is_does_not_end_with_the_line_of_a_log() -> None:

@@ -296,7 +296,6 @@ async def test_audit_effects_become_lines_of_a_private_file(tmp_path: Path) -> N
             running(loaded, FakeSessions({b"!": lambda: effects})) as proxy,
             client_of(proxy) as (reader, writer),
         ):
-            await server.accepted()
             writer.write(b"!")
             await soon(reader.readexactly(1))
     lines = [dict(read_line(line).fields) for line in file.read_bytes().splitlines(keepends=True)]
@@ -376,7 +375,6 @@ async def test_what_cannot_be_recorded_does_not_happen() -> None:
         client_of(proxy) as (reader, writer),
     ):
         proxy.services.audit = FullAudit()
-        await server.accepted()
         writer.write(b"!")
         with suppress(ConnectionResetError):
             assert await soon(reader.read()) == b""

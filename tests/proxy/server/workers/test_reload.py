@@ -53,7 +53,7 @@ async def test_a_changed_policy_counts_for_open_and_for_new_sessions(tmp_path: P
     async with fake_server() as server:
         place, sessions = place_for(server.port, tmp_path), FakeSessions()
         async with place.proxy(sessions) as proxy, client_of(proxy):
-            await server.accepted()
+            await until(lambda: bool(sessions.made))
             assert policy_info(proxy) == {shown(POLICY): 1.0}
             place.write(WIDER)
             await reloaded(proxy)
@@ -64,7 +64,7 @@ async def test_a_changed_policy_counts_for_open_and_for_new_sessions(tmp_path: P
             assert policy_info(proxy) == {shown(WIDER): 1.0}
             assert proxy.health.policies == (shown(WIDER),)
             async with client_of(proxy):
-                await server.accepted()
+                await until(lambda: len(sessions.made) == 2)
                 assert sessions.made[1].settings == [second]
 
 
@@ -87,21 +87,21 @@ async def test_a_connection_that_is_being_opened_during_a_reload_gets_the_new_po
                 await connect(protocol, way)
 
             entered(proxy).connect = later  # type: ignore[method-assign]
-            async with client_of(proxy):
-                await until(lambda: bool(proxy.services.live))
+            async with client_of(proxy) as (_, writer):
+                writer.write(b"x")
+                await until(lambda: bool(proxy.services.live) and only_connection(proxy)._is_connecting)
                 place.write(WIDER)
                 await reloaded(proxy)
                 may_connect.set()
                 await server.accepted()
-                await until(lambda: bool(sessions.made))
-                assert [covers(settings, b"phone") for settings in sessions.made[0].settings] == [True]
+                assert [covers(each, b"phone") for each in sessions.made[0].settings] == [False, True]
 
 
 async def test_nothing_new_leaves_the_sessions_what_they_know(tmp_path: Path) -> None:
     async with fake_server() as server:
         place, sessions = place_for(server.port, tmp_path), FakeSessions()
         async with place.proxy(sessions) as proxy, client_of(proxy):
-            await server.accepted()
+            await until(lambda: bool(sessions.made))
             await reloaded(proxy)
             place.change(limits=Limits(7, 1.0, 2.0, 3.0))
             await reloaded(proxy)
@@ -167,7 +167,7 @@ async def test_what_needs_a_restart_is_named_and_the_rest_counts(
             await reloaded(proxy)
             assert proxy.shared.settings.reveal is Reveal.EVERYWHERE
             async with client_of(proxy):
-                await server.accepted()
+                await until(lambda: bool(sessions.made))
     (said,) = records(caplog, "new values wait for a restart, the old ones count")
     assert said == {"keys": "admin.address, workers"}
     assert len(records(caplog, REVEALED_EVERYWHERE.event)) == 1
@@ -196,7 +196,7 @@ async def test_a_storm_of_signals_becomes_one_reload_and_one_more(tmp_path: Path
     async with fake_server() as server:
         place, sessions = place_for(server.port, tmp_path), FakeSessions()
         async with place.proxy(sessions) as proxy, client_of(proxy):
-            await server.accepted()
+            await until(lambda: bool(sessions.made))
             may_read, reading = threading.Event(), threading.Event()
 
             def wait() -> None:
@@ -229,7 +229,7 @@ async def test_a_reload_that_is_overtaken_by_a_drain_changes_nothing(
     async with fake_server() as server:
         place, sessions = place_for(server.port, tmp_path), FakeSessions()
         async with place.proxy(sessions) as proxy, client_of(proxy):
-            await server.accepted()
+            await until(lambda: bool(sessions.made))
             may_read = threading.Event()
 
             def wait() -> None:
@@ -273,7 +273,6 @@ async def test_a_session_that_waits_for_keys_is_told_and_still_gets_its_answer(t
             return place.keyring
 
         async with place.proxy(sessions) as proxy, client_of(proxy) as (reader, writer):
-            await server.accepted()
             place.load = load
             writer.write(b"k")
             await until(lambda: proxy.services.keys.loading)
@@ -302,9 +301,9 @@ async def test_a_session_that_cannot_take_the_new_policy_is_cut_and_the_others_g
     async with fake_server() as server:
         place, sessions = place_for(server.port, tmp_path), FakeSessions()
         async with place.proxy(sessions) as proxy, client_of(proxy) as bad:
-            await server.accepted()
+            await until(lambda: len(sessions.made) == 1)
             async with client_of(proxy):
-                await server.accepted()
+                await until(lambda: len(sessions.made) == 2)
                 sessions.made[0].settings_changed = fail  # type: ignore[method-assign]
                 place.write(WIDER)
                 await reloaded(proxy)

@@ -46,6 +46,13 @@ def test_a_certificate_stays_through_logins() -> None:
     assert entitled.client == "CN=ann"
 
 
+def test_the_same_subject_of_two_authorities_is_told_apart() -> None:
+    one, two = Entitled(ROLES), Entitled(ROLES)
+    one.use_certificate("CN=ann", "CN=Clinic CA")
+    two.use_certificate("CN=ann", "CN=Supplier CA")
+    assert one.client != two.client
+
+
 def test_another_policy_counts_at_once() -> None:
     entitled = Entitled(ROLES)
     entitled.use_users(("ann@admin",))

@@ -98,7 +98,12 @@ def test_what_is_under_way_relies_on_the_lease_until_its_reply(leased: Session) 
     assert not leased.relies_on_lease
     sent(leased, find("ann"))
     assert leased.relies_on_lease
+    assert not leased.is_outdated
+    lapse(leased, is_current=False)
+    assert leased.is_outdated
     leased.server_data(reply(cursor(0)))
+    assert not leased.is_outdated
+    lapse(leased)
     assert not leased.relies_on_lease
     sent(leased, {"ping": 1}, 2)
     assert not leased.relies_on_lease

@@ -21,6 +21,7 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.login.identities import (
     CertificateIdentity,
     Certified,
+    Holder,
     ScramIdentity,
     UpstreamIdentity,
 )
@@ -56,7 +57,7 @@ class Talk:
     """A client with a certificate, a session, and a server that knows the password `pencil`."""
 
     def __init__(self, identity: UpstreamIdentity | None, *, shown: UpstreamIdentity | None = None) -> None:
-        identities = {} if identity is None else {SUBJECT: identity}
+        identities = {} if identity is None else {Holder(SUBJECT): identity}
         self.session: Session = session_of(SessionSettings(POLICY, identities=identities))
         self.session.certified("CN=ward-3,O=Clinic", Certified((SUBJECT, f"other={SUBJECT}"), shown))
         self.effects: list[Effect] = []
@@ -360,7 +361,7 @@ def test_what_came_of_a_login_answers_no_later_one() -> None:
 def test_a_password_that_was_changed_counts_from_the_next_login_on() -> None:
     talk = Talk(SCRAM)
     other = ScramIdentity("other", "users", ScramSecret(ScramHash.SHA_256, b"pencil"))
-    use_settings(talk.session, SessionSettings(POLICY, identities={SUBJECT: other}))
+    use_settings(talk.session, SessionSettings(POLICY, identities={Holder(SUBJECT): other}))
     talk.client(command(EXPLICIT))
     assert bytes(talk.question()["payload"]).startswith(b"n,,n=other,")
 
