@@ -64,6 +64,7 @@ def test_a_subject_has_one_spelling_within(written: str, subject: str) -> None:
         "[{subject: 'CN=a', certificate: d, password_file: c}]",
         "[{subject: 'CN=a', certificate: d, database: c}]",
         "[{subject: 'ward-3', user: b, password_file: c}]",
+        "[{subject: 'CN=ward-3,2.5.4.45=#0001', user: b, password_file: c}]",
         "[{subject: '', user: b, password_file: c}]",
         "[{user: b, password_file: c}]",
         "[{subject: 'CN=a', user: b, password_file: c}, {subject: 'CN=a', user: d, password_file: c}]",
