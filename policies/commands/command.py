@@ -101,7 +101,8 @@ class Command:
         """The walk among the body's elements, which speak of documents with these covered paths."""
         found = self.arguments
         # with these, an equality says where in an index the documents lie, and in which order they come
-        along_index = b"hint" in found or b"min" in found or b"max" in found
+        hinted = b"hint" in found and self.name != b"count"  # of which there is only how many they are
+        along_index = hinted or b"min" in found or b"max" in found
         use = Use.MATCH if along_index or self.name not in _FINDING else Use.FIND
         return Walk(self.draft, node, self.parents, use)
 
