@@ -43,8 +43,8 @@ _FINDING: Final = frozenset(
 Statement = Callable[[Walk, int], None]
 """Plan the document at an offset; the walk is among the documents."""
 
-Refused = Callable[[int, Refusal], bool]
-"""Take note of a statement's place and why it is refused; see `write_errors.RefusedStatements.note`."""
+Refused = Callable[[int, int, Refusal], bool]
+"""Take note of a statement's place, its offset and why it is refused: see `write_errors`."""
 
 
 @final
@@ -180,7 +180,7 @@ class Command:
             try:
                 statement(among, start)
             except Refusal as refusal:
-                if not refused(place, refusal.within(draft.command)):
+                if not refused(place, start, refusal.within(draft.command)):
                     return
                 draft.collated = draft.compares = False
             del draft.edits[edits:]
