@@ -1,5 +1,6 @@
 """What there is to know about a certificate: from when and until when it is valid, and whose it is."""
 
+import re
 from datetime import datetime
 from hashlib import sha256
 from typing import Final, NamedTuple, NewType
@@ -100,12 +101,21 @@ def subject_of_pem(pem: bytes) -> str:
         raise InvalidCertificate("no certificate in PEM form") from None
 
 
+_HEXADECIMAL: Final = re.compile(r"(?:\A|[,+])[^=,+]*=\s*#")
+"""A value by its encoding. It is written in one way here and in another by OpenSSL, and read as a text."""
+
+
 def read_subject(text: str) -> str:
-    """A subject that somebody wrote, as `subject_spellings` has it first. Raises InvalidCertificate."""
+    """A subject that somebody wrote, as `subject_spellings` has it first. Raises InvalidCertificate.
+
+    A BIT STRING is no text, so no subject that has one can be written.
+    """
     try:
         name = x509.Name.from_rfc4514_string(text, _KNOWN_NAMES)
     except ValueError:
         raise InvalidCertificate("no subject in the form of RFC 4514") from None
+    if _HEXADECIMAL.search(text) or name.get_attributes_for_oid(NameOID.X500_UNIQUE_IDENTIFIER):
+        raise InvalidCertificate("a value that is no text")
     if not name.rdns:
         raise InvalidCertificate("an empty subject")
     return name.rfc4514_string()

@@ -122,8 +122,8 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
     ),
     Reason.TYPE: (
         ErrorCode.TYPE_MISMATCH,
-        "the value's type is not the one that the policy declares for this class",
-        "send the declared type, or change the class in the policy",
+        "the class of this path does not store this value, or no value of its type",
+        "send a value of the declared type, or change the class in the policy",
     ),
     Reason.CONTEXT: (
         ErrorCode.BAD_VALUE,

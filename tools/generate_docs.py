@@ -78,6 +78,9 @@ def _write_errors() -> str:
         "those of the server. When nothing is left to send, Sealwire answers at once.\n\n"
         f"- code {VALIDATION_FAILED}, as of a validator: {failed}\n"
         f"- the code of the table above: {others}\n\n"
+        "`shape` is a write error in `insert`, `update` and `delete` only, and only if the statement has the "
+        "parts that drivers send, each in its type. A server cannot read a command with other parts: it "
+        "writes nothing, and neither does Sealwire.\n\n"
         "The whole command is refused for every other reason, in a transaction, when it is unacknowledged, "
         f"and when it is a `bulkWrite` of more than {MAX_BULK_BYTES >> 20} MiB or with a `batchSize`.\n"
     )

@@ -19,6 +19,7 @@ from sealwire.policies.filters.filters import plan_filter_argument
 from sealwire.policies.planning.arguments import (
     array_items,
     document_of,
+    given,
     named_parts,
     only_element,
     operator_name,
@@ -42,7 +43,8 @@ def lookup(walk: Walk, stage: Element) -> PathNode:
         local = _field(walk, walk.node, parts[b"localField"])
         _check_join(walk, local, _field(walk, foreign, parts[b"foreignField"]), stage, source)
     if b"pipeline" in parts:
-        variables = variables_of(inner, parts[b"let"]) if b"let" in parts else {}
+        bound = given(parts, b"let")  # older servers refuse null, newer ones take it for no `let`
+        variables = {} if bound is None else variables_of(inner, bound)
         foreign = _yielded(inner.binding(variables), foreign, parts[b"pipeline"], source)
     _take(walk, source)
     return _joined(walk, parts, foreign)

@@ -23,7 +23,7 @@ from sealwire.policies.planning.arguments import (
 )
 from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.demands import demand_result
-from sealwire.policies.planning.numbers import FLAGS, is_true, whole_number
+from sealwire.policies.planning.numbers import FLAGS, is_true
 from sealwire.policies.planning.trees import OPAQUE
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -163,7 +163,7 @@ def _array_operator(walk: Walk, element: Element, path: bytes) -> None:
     if target is not None and target.is_random:
         raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=operator_name(operator))
     if operator.name == b"$slice":
-        _slice(walk.buf, operator, target)
+        _check_slice(walk.buf, operator)
     elif target is None:
         document_of(operator, operator)
         check_nested(walk.buf, operator)
@@ -175,17 +175,15 @@ def _array_operator(walk: Walk, element: Element, path: bytes) -> None:
             demand_result(walk.draft, target)  # which element it shows is the result
 
 
-def _slice(buf: bytes, operator: Element, target: PathNode | None) -> None:
-    """How many elements are shown, or how many are left out first: numbers, whole on a covered path."""
-    is_pair = operator.kind == kinds.ARRAY
-    numbers = array_items(buf, operator) if is_pair else [operator]
-    if target is None:
-        if any(number.kind not in NUMERIC for number in numbers):
-            raise Refusal(Reason.SHAPE, rule="$slice")
-        return
-    shown = [whole_number(buf, number) for number in numbers]
-    if is_pair and (len(shown) != 2 or shown[1] <= 0):
-        raise Refusal(Reason.SHAPE, path=target.path, rule="$slice")
+def _check_slice(buf: bytes, operator: Element) -> None:
+    """How many elements are shown, or how many are left out first: numbers. The server rounds fractions.
+
+    Where it takes several numbers for an expression, that is an error of its own, because none is an array.
+    Raises Refusal(SHAPE). Source: `attemptToParseFindSlice`.
+    """
+    numbers = array_items(buf, operator) if operator.kind == kinds.ARRAY else [operator]
+    if any(number.kind not in NUMERIC for number in numbers):
+        raise Refusal(Reason.SHAPE, rule="$slice")
 
 
 def _by_first_name(paths: Iterable[bytes]) -> dict[bytes, list[bytes]]:

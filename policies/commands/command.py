@@ -43,8 +43,8 @@ _FINDING: Final = frozenset(
 Statement = Callable[[Walk, int], None]
 """Plan the document at an offset; the walk is among the documents."""
 
-Refused = Callable[[int, Refusal], bool]
-"""Take note of a statement's place and why it is refused; see `write_errors.RefusedStatements.note`."""
+Refused = Callable[[int, int, Refusal], bool]
+"""Take note of a statement's place, its offset and why it is refused: see `write_errors`."""
 
 
 @final
@@ -101,7 +101,8 @@ class Command:
         """The walk among the body's elements, which speak of documents with these covered paths."""
         found = self.arguments
         # with these, an equality says where in an index the documents lie, and in which order they come
-        along_index = b"hint" in found or b"min" in found or b"max" in found
+        hinted = b"hint" in found and self.name != b"count"  # of which there is only how many they are
+        along_index = hinted or b"min" in found or b"max" in found
         use = Use.MATCH if along_index or self.name not in _FINDING else Use.FIND
         return Walk(self.draft, node, self.parents, use)
 
@@ -179,7 +180,7 @@ class Command:
             try:
                 statement(among, start)
             except Refusal as refusal:
-                if not refused(place, refusal.within(draft.command)):
+                if not refused(place, start, refusal.within(draft.command)):
                     return
                 draft.collated = draft.compares = False
             del draft.edits[edits:]

@@ -9,7 +9,6 @@ from sealwire.policies.aggregation.stage_arguments import (
     TEXT,
     Shape,
     check_shapes,
-    each,
     shaped,
     typed,
     unless_null,
@@ -48,6 +47,15 @@ _FLAG: Final[Shape] = unless_null(FLAG)
 _TEXT: Final[Shape] = unless_null(TEXT)
 _DOCUMENT: Final[Shape] = unless_null(typed(kinds.OBJECT))
 
+
+def _flags(buf: bytes, argument: Element, named: Element) -> None:
+    """Fields that are kept or left out, and fields of sub-documents. Raises Refusal(SHAPE)."""
+    for field in elements(buf, document_of(argument, named)):
+        if field.name.startswith(b"$"):
+            raise Refusal(Reason.SHAPE, rule=f"{operator_name(named)} with {operator_name(field)}")
+        (_flags if field.kind == kinds.OBJECT else FLAG)(buf, field, named)
+
+
 _INDEX_OPTIONS: Final[dict[bytes, Shape]] = {
     **dict.fromkeys(
         b"""v unique sparse background hidden expireAfterSeconds prepareUnique dropDups clustered bits min max
@@ -57,7 +65,7 @@ _INDEX_OPTIONS: Final[dict[bytes, Shape]] = {
     **dict.fromkeys(b"name ns default_language language_override".split(), _TEXT),
     **dict.fromkeys(b"key weights collation partialFilterExpression".split(), _DOCUMENT),
     b"storageEngine": unless_null(shaped({b"wiredTiger": shaped({b"configString": TEXT})})),
-    b"wildcardProjection": unless_null(each(kinds.OBJECT, FLAG)),
+    b"wildcardProjection": unless_null(_flags),
 }
 _MODIFIED_OPTIONS: Final[dict[bytes, Shape]] = {
     **dict.fromkeys(b"hidden unique prepareUnique expireAfterSeconds".split(), _FLAG),

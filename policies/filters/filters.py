@@ -199,7 +199,8 @@ def _field(walk: Walk, element: Element) -> None:
     if is_below_scalars(walk.node, element.name):
         operator = only_exists(walk.buf, element)
         if operator is not None:
-            exists(walk, operator)  # no document is stored there, in plaintext or as ciphertext
+            # no document is stored there, in plaintext or as ciphertext
+            exists(walk.inside(element.value), operator)
             return
     target = follow(walk.node, element.name)
     contexts = walk.draft.contexts

@@ -143,11 +143,12 @@ def only_exists(buf: bytes, element: Element) -> Element | None:
 def exists(walk: Walk, element: Element) -> None:
     """`$exists` is answered from whether a value is there, which encryption keeps.
 
-    The server takes any value for true or false; one that could be a stored value has no business there.
+    The server takes any value for true or false. One that could be a stored value is not sent: what it stands
+    for is put in its place. Raises Refusal(SHAPE) for a decimal that is not canonical.
     """
+    flag = is_true(element.kind, walk.buf[element.value : element.end])
     if element.kind not in FLAGS and element.kind != kinds.NULL:
-        raise Refusal(Reason.SHAPE, path=walk.node.path, rule="$exists of what is neither true nor false")
-    is_true(element.kind, walk.buf[element.value : element.end])  # refuses what has no certain meaning
+        put(walk, element, kinds.BOOL, bytes((flag,)))
 
 
 def comment(walk: Walk, element: Element) -> None:

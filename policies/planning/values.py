@@ -1,7 +1,10 @@
 """Cover single values: what may be stored at a covered path, and what may be compared with it."""
 
+import math
+
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.coercion import coerce, is_negative_zero
+from sealwire.policies.file.quantities import NUMERIC, read_number
 from sealwire.policies.file.ranges import RangeDomain, find_positions, read_stored
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, ValueType
 from sealwire.policies.planning.budget import ENVELOPE_BYTES, LISTED_BYTES
@@ -50,7 +53,7 @@ def store(walk: Walk, element: Element, node: PathNode) -> None:
     else:
         value = _coerced(walk.buf, element, field_class)
         if value is None:
-            raise wrong_type(node)
+            raise _without_equal(walk.buf, element, node)
         _check_zero(walk.buf, element, node)
     _add(walk, element, node, Use.STORE, value)
 
@@ -83,7 +86,7 @@ def match(walk: Walk, element: Element, node: PathNode, place: FormPlace = FormP
         value = _coerced(walk.buf, element, field_class)
         if value is None:
             if walk.use is Use.SEED:
-                raise wrong_type(node)
+                raise _without_equal(walk.buf, element, node)
             validate_value(walk.buf, element)
         elif walk.use is Use.SEED:
             _check_zero(walk.buf, element, node)
@@ -188,6 +191,16 @@ def wrong_type(node: PathNode) -> Refusal:
     return Refusal(Reason.TYPE, path=node.path, wanted=f"declared: {declared.value}")
 
 
+def _without_equal(buf: bytes, element: Element, node: PathNode) -> Refusal:
+    """The refusal of a value that equals no value which the class of a path stores."""
+    refusal = wrong_type(node)
+    number = read_number(element.kind, buf[element.value : element.end]) if element.kind in NUMERIC else 0
+    if math.isnan(number) and _leaf_class(node).value_type is ValueType.DOUBLE:
+        refusal.rule = "NaN"
+        refusal.wanted += "; NaN has many encodings that are equal, and their ciphertexts would differ"
+    return refusal
+
+
 def _is_unstorable(kind: int) -> bool:
     return kind in (kinds.UNDEFINED, kinds.MIN_KEY, kinds.MAX_KEY)
 
@@ -205,7 +218,8 @@ def _check_random(buf: bytes, element: Element, node: PathNode) -> None:
 def _check_zero(buf: bytes, element: Element, node: PathNode) -> None:
     """Refuse to store a number that would come back as another: -0.0 becomes the 0 that it equals."""
     if is_negative_zero(element.kind, buf[element.value : element.end]):
-        raise Refusal(Reason.TYPE, path=node.path, rule="-0.0")
+        wanted = "-0.0 would come back as the 0 that it equals"
+        raise Refusal(Reason.TYPE, path=node.path, rule="-0.0", wanted=wanted)
 
 
 def _coerced(buf: bytes, element: Element, field_class: FieldClass) -> bytes | None:

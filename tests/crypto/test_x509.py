@@ -135,10 +135,21 @@ def test_subjects_that_differ_behind_the_end_of_a_line_are_two() -> None:
     assert subject_line(one) != subject_line(two)
 
 
-@pytest.mark.parametrize("text", ["", "ward-3", "CN=a,,", "CN", "=a", "nonsense=a"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2.5.4.45=#0001", "CN=a,2.5.4.45=ab", "CN=#616263", "O=b,CN= #0c0161", "O=b+CN=#61"),
+        *("", "ward-3", "CN=a,,", "CN", "=a", "nonsense=a"),
+    ],
+)
 def test_what_is_no_subject_is_refused(text: str) -> None:
     with pytest.raises(InvalidCertificate):
         read_subject(text)
+
+
+@pytest.mark.parametrize("text", ["CN=\\#a", "CN=a#b", "CN=a=#b"])
+def test_a_number_sign_in_a_text_is_read(text: str) -> None:
+    assert read_subject(text) == text
 
 
 def test_bytes_that_are_no_certificate_have_no_spelling() -> None:

@@ -62,6 +62,15 @@ def test_what_cannot_be_read_is_refused_by_its_place(source: bytes, line: int, c
     assert str(error).startswith(f"file.yaml:{line}:{column}: ")
 
 
+@pytest.mark.parametrize("written", ["1:30", "-1:00", "12:30:59.5", "0:" + "59:" * 60_000 + "1"])
+def test_numbers_to_the_base_of_sixty_are_texts(written: str) -> None:
+    root = parse_yaml(f"a: {written}\n12:3: 0x10\n".encode(), "file.yaml", "docs/x.md").mapping()
+    assert root["a"].text() == written
+    assert root["12:3"].integer(16, 16) == 16
+    with pytest.raises(SourceError):
+        parse_yaml(f"!!float {written}".encode(), "file.yaml", "docs/x.md").number(0, 90)
+
+
 def test_an_alias_is_refused_at_its_anchor() -> None:
     error = error_of(b"x: 1\na: &n [1]\nb: *n\n")
     assert (error.line, error.hint) == (2, "write it out")

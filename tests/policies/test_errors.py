@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from bson import encode
+from bson import Decimal128, encode
 
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import EXPLANATIONS, ErrorCode, Reason, Refusal
@@ -108,6 +108,10 @@ collections:
             "insert on 'nhs_number'",
             "declared: string",
         ),
+        ({"insert": "patients", "documents": [{"ratio": float("nan")}]}, "NaN on 'ratio'", "many encodings"),
+        ({"insert": "patients", "documents": [{"ratio": Decimal128("NaN")}]}, "NaN on 'ratio'", "double;"),
+        ({"insert": "patients", "documents": [{"ratio": -0.0}]}, "-0.0 on 'ratio'", "as the 0 that"),
+        ({"insert": "patients", "documents": [{"big": float("nan")}]}, "insert on 'big'", "declared: long"),
         (
             {"insert": "people", "documents": [{"born": datetime(1970, 1, 1, 12, tzinfo=UTC)}]},
             "insert on 'born'",

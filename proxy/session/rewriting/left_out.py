@@ -67,7 +67,7 @@ def leave_out(  # noqa: PLR0913, PLR0917 - what planning needs
         or (name == b"bulkWrite" and not _is_answered_at_once(message, arguments))
     ):
         raise refusal
-    judged = RefusedStatements(ordered=ordered)
+    judged = RefusedStatements(name, message, ordered=ordered)
     plan_command(
         policy,
         message,

@@ -153,6 +153,7 @@ def test_variables_of_a_lookup_keep_their_classes() -> None:
     forwarded = by_pipeline("wards", {"$project": {"n": "$$n"}}, let=let)
     assert covered(run(forwarded)) == []
     assert reason(run(forwarded, {"$match": {"z.n": "a"}})) is Reason.COMPUTE
+    assert covered(run(by_pipeline("wards", let=None))) == []
     nested = by_pipeline("wards", by_pipeline("appointments", SAME), let=let)
     assert covered(run(nested)) == []
     whole = by_pipeline("wards", {"$project": {"n": "$$p.address.postcode"}}, let={"p": "$$ROOT"})

@@ -56,6 +56,10 @@ def test_indexes_that_work_on_ciphertext_pass(command: dict[str, Any]) -> None:
         {"storageEngine": {"wiredTiger": {"nhs_number": "secret"}}},
         {"storageEngine": {"wiredTiger": {"configString": ["secret"]}}},
         {"wildcardProjection": {"name": "secret"}},
+        {"wildcardProjection": {"name": {"first": "secret"}}},
+        {"wildcardProjection": {"name": {"first": ["secret"]}}},
+        {"wildcardProjection": {"name": {"$concat": 1}}},
+        {"wildcardProjection": {"$name": {"first": 1}}},
         {"default_language": {"nhs_number": "secret"}},
         {"bits": "secret"},
         {"hidden": ["secret"]},
@@ -82,11 +86,16 @@ def test_options_that_an_index_has_pass() -> None:
     "projection",
     [
         {"age": 1, "address.city": 1},
+        {"age": 1, "address": {"city": 1, "street": {"name": True}}},
+        {
+            **dict.fromkeys([path for path in COVERED_PATHS if "." not in path], 0),
+            **{"address": {"postcode": 0}, "contacts": {"phone": 0, "note": 0}, "deep": {"a": {"b": 0}}},
+        },
         dict.fromkeys([path.split(".")[0] for path in COVERED_PATHS], 0),
         dict.fromkeys(COVERED_PATHS, 0),
     ],
 )
-def test_a_wildcard_index_works_where_it_sees_no_covered_field(projection: dict[str, int]) -> None:
+def test_a_wildcard_index_works_where_it_sees_no_covered_field(projection: dict[str, Any]) -> None:
     assert covered(index({"$**": 1}, wildcardProjection=projection)) == []
 
 
@@ -110,6 +119,8 @@ def test_a_partial_index_has_its_filter_covered() -> None:
         (index({"$**": "text"}), Reason.INDEX),
         (index({"address.$**": 1}), Reason.INDEX),
         (index({"$**": 1}, wildcardProjection={"address": 1}), Reason.INDEX),
+        (index({"$**": 1}, wildcardProjection={"address": {"postcode": 1}}), Reason.INDEX),
+        (index({"$**": 1}, wildcardProjection={"address": {"city": 0}}), Reason.INDEX),
         (index({"$**": 1}, wildcardProjection={"nhs_number": 0}), Reason.INDEX),
         (index({"$**": 1}, wildcardProjection={"age": 1, "nhs_number": 0}), Reason.INDEX),
         (index({"address.$**": 1}, wildcardProjection={"age": 1}), Reason.INDEX),

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from bson import encode
+from bson.raw_bson import RawBSONDocument
 
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.commands.write_errors import CODES, MAX_STATEMENTS, STATEMENTS, RefusedStatements
@@ -16,8 +17,8 @@ WITH_MENTION = {"q": {}, "u": [{"$set": {"nhs_number": "$$number"}}], "c": {"num
 
 
 def refused(command: dict[str, Any], *, ordered: bool = False) -> list[tuple[int, Reason]]:
-    judged = RefusedStatements(ordered=ordered)
     body = encode({**command, "$db": "admin" if "bulkWrite" in command else "clinic"})
+    judged = RefusedStatements(next(iter(command)).encode(), body, ordered=ordered)
     plan_command(POLICY, body, 0, refused=judged.note)
     return [(place, refusal.reason) for place, refusal in judged.found]
 
@@ -28,6 +29,10 @@ def insert(*documents: Any) -> dict[str, Any]:
 
 def update(*statements: Any) -> dict[str, Any]:
     return {"update": "patients", "updates": list(statements)}
+
+
+def delete(*statements: Any) -> dict[str, Any]:
+    return {"delete": "patients", "deletes": list(statements)}
 
 
 def bulk(*ops: Any) -> dict[str, Any]:
@@ -83,11 +88,48 @@ def test_each_statement_is_judged_by_itself(command: dict[str, Any], found: list
     assert refused(command, ordered=True) == found[:1]
 
 
+UNREADABLE: list[dict[str, Any]] = [
+    *({"unheard": 1}, {"q": 5}, {"u": 5}, {"u": [5]}, {"arrayFilters": [5]}, {"limit": 1}, {"multi": "x"}),
+    *({"hint": 5}, {"collation": 5}, {"c": []}, {"upsert": 1}, {"sort": "x"}),
+]
+"""Parts with which no server reads an update."""
+TWICE = RawBSONDocument(encode({"q": {}, "u": {"$set": 5}, "w": {}}).replace(b"\3w\0", b"\3q\0"))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        {"q": {}, "u": {"$set": 5}},
+        {"q": {"$and": 5}, "u": {"$set": {"x": 1}}},
+        {"q": {"tags": {"$in": "a"}}, "u": [{"$set": {"x": 1}}], "multi": True, "upsert": False},
+        {"q": {}, "u": {"$set": {"tags.$[t]": "a"}}, "arrayFilters": [{"t": {"$in": 5}}], "hint": "a_1"},
+        {"q": {}, "u": [{"$set": {"x": 1}, "$unset": "y"}], "c": {"a": 1}, "collation": {"locale": "simple"}},
+    ],
+)
+def test_a_statement_that_only_says_what_cannot_be_is_judged_by_itself(statement: dict[str, Any]) -> None:
+    good = {"q": GOOD, "u": {"$set": GOOD}}
+    assert refused(update(good, statement, good, statement)) == [(1, Reason.SHAPE), (3, Reason.SHAPE)]
+    assert refused(update(good, statement, good, statement), ordered=True) == [(1, Reason.SHAPE)]
+
+
+def test_shapes_of_documents_and_of_deletes_are_judged_by_themselves() -> None:
+    assert refused(insert(GOOD, {"deep.a": 1}, BAD)) == [(1, Reason.SHAPE), (2, Reason.TYPE)]
+    deletes = [{"q": {"$and": 5}, "limit": 0}, {"q": {}, "limit": 1, "hint": {"nhs_number": 1.5}}]
+    assert refused(delete(*deletes)) == [(0, Reason.SHAPE), (1, Reason.SHAPE)]
+
+
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        (insert(BAD, {"deep.a": 1}), Reason.SHAPE),
-        (update({"q": {}, "u": {"$set": BAD}}, {"q": {}, "u": {}, "unheard": 1}), Reason.SHAPE),
+        *(
+            (update({"q": {}, "u": {"$set": BAD}}, {"q": {}, "u": {"$set": 5}, **more}), Reason.SHAPE)
+            for more in UNREADABLE
+        ),
+        (update({"q": {}, "u": {"$set": BAD}}, {"u": {"$set": 5}}), Reason.SHAPE),
+        (update({"q": {}, "u": {"$set": BAD}}, TWICE), Reason.SHAPE),
+        (delete({"q": {"$and": 5}, "limit": 1.0}), Reason.SHAPE),
+        (delete({"q": {"$and": 5}}), Reason.SHAPE),
+        (bulk({"insert": 1, "document": {"deep.a": 1}}), Reason.SHAPE),
         ({**update({"q": {}, "u": {"$set": BAD}}), "let": {"a": "$x"}}, Reason.SHAPE),
         (bulk({"insert": 1, "document": BAD}, {"insert": 7, "document": GOOD}), Reason.SHAPE),
     ],
@@ -110,15 +152,15 @@ def test_a_collation_counts_for_its_own_statement_only_after_a_refused_one_too()
 
 
 def test_no_server_takes_more_statements() -> None:
-    judged = RefusedStatements(ordered=False)
-    assert judged.note(MAX_STATEMENTS - 1, Refusal(Reason.TYPE))
+    judged = RefusedStatements(b"insert", encode({}), ordered=False)
+    assert judged.note(MAX_STATEMENTS - 1, 0, Refusal(Reason.TYPE))
     with pytest.raises(Refusal):
-        judged.note(MAX_STATEMENTS, Refusal(Reason.TYPE))
+        judged.note(MAX_STATEMENTS, 0, Refusal(Reason.TYPE))
 
 
-def test_budgets_shapes_and_other_names_are_about_the_command() -> None:
+def test_budgets_and_other_names_are_about_the_command() -> None:
     about_commands = {
-        *(Reason.SHAPE, Reason.ENVELOPE, Reason.TOO_LARGE, Reason.RANGE_SIZE, Reason.WORK),
+        *(Reason.ENVELOPE, Reason.TOO_LARGE, Reason.RANGE_SIZE, Reason.WORK),
         *(Reason.UNSEEN, Reason.COMMAND, Reason.OPCODE, Reason.TARGET, Reason.JOIN, Reason.NAMESPACE),
         *(Reason.MIXED, Reason.UNKNOWN_COMMAND, Reason.UNKNOWN_ACCUMULATOR),
     }

@@ -1,14 +1,16 @@
 """Operands without covered values: what `$type` is asked in place of a type that is stored as ciphertext."""
 
+import re
 from typing import Any
 
 import pytest
-from bson import Int64, decode
+from bson import Decimal128, Int64, MinKey, ObjectId, decode, encode
 
+from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason
 from sealwire.policies.planning.plan import Plan
 from sealwire.wire.splice import Edit, splice
-from tests.policies.support import plan_of, reason
+from tests.policies.support import POLICY, plan_of, reason
 
 NEVER = -1
 BINARY = 5
@@ -143,9 +145,25 @@ def test_exists_takes_flags_and_null(flag: Any) -> None:
     assert plan_of({"find": "patients", "filter": {"nhs_number": {"$exists": flag}}}).edits == []
 
 
-@pytest.mark.parametrize("flag", ["943", "", {}, [], b"x"])
-def test_exists_takes_nothing_that_could_be_a_value(flag: Any) -> None:
-    assert reason({"find": "patients", "filter": {"nhs_number": {"$exists": flag}}}) is Reason.SHAPE
+ANYTHING = ["943", "", {}, {"a": "943"}, [], ["943"], b"x", ObjectId(), MinKey(), re.compile("943")]
+
+
+@pytest.mark.parametrize("flag", ANYTHING)
+@pytest.mark.parametrize("path", ["nhs_number", "nhs_number.x", "notes", "contacts.phone", "contacts"])
+def test_exists_sends_true_in_place_of_what_could_be_a_value(path: str, flag: Any) -> None:
+    command = {"find": "patients", "filter": {path: {"$exists": flag}}}
+    assert decode(replaced(plan_of(command)))["filter"] == {path: {"$exists": True}}
+
+
+def test_exists_sends_false_for_undefined() -> None:
+    command = encode({"find": "patients", "filter": {"nhs_number": {"$exists": None}}, "$db": "clinic"})
+    plan = plan_command(POLICY, command.replace(b"\x0a$exists", b"\x06$exists"), 0)
+    assert decode(replaced(plan))["filter"] == {"nhs_number": {"$exists": False}}
+
+
+def test_exists_of_a_decimal_that_is_not_canonical_is_refused() -> None:
+    odd = Decimal128.from_bid(bytes(15) + b"\x6c")
+    assert reason({"find": "patients", "filter": {"nhs_number": {"$exists": odd}}}) is Reason.SHAPE
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from bson import SON, Decimal128, Int64
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.roles.access import DENIED, ClassAccess
 from sealwire.policies.roles.rights import Rights
-from tests.policies.support import covered, plan_message, planned, planned_with, reason
+from tests.policies.support import covered, plan_message, plan_of, planned, planned_with, reason
 
 
 def update(change: Any, **more: Any) -> dict[str, Any]:
@@ -344,13 +344,18 @@ def test_numbers_of_every_type_say_where(change: Any) -> None:
     [
         ([{"t": {"$nin": [{"$gt": "a"}]}}], Reason.SHAPE),
         ([{"c.phone": {"$in": [{"$eq": "a"}]}}], Reason.SHAPE),
-        ([{"t": {"$exists": "secret"}}], Reason.SHAPE),
         ([{"c.kind": {"$elemMatch": {"$expr": {"$eq": ["$nhs_number", "secret"]}}}}], Reason.OPERATOR),
     ],
 )
 def test_array_filters_are_read_as_filters_are(conditions: Any, expected: Reason) -> None:
     change = {"$set": {"tags.$[t]": "a", "contacts.$[c].phone": "b"}}
     assert reason(update(change, arrayFilters=conditions)) is expected
+
+
+def test_an_array_filter_with_exists_sends_no_value() -> None:
+    command = update({"$set": {"tags.$[t]": "a"}}, arrayFilters=[{"t": {"$exists": "secret"}}])
+    (sent,) = plan_of(command).replacements
+    assert sent.data == b"\x08$exists\0\1"
 
 
 def test_an_empty_document_in_an_array_filter_is_a_value() -> None:

@@ -75,6 +75,7 @@ def test_the_same_subject_may_have_an_identity_for_each_authority() -> None:
         "[{subject: 'CN=a', certificate: d, password_file: c}]",
         "[{subject: 'CN=a', certificate: d, database: c}]",
         "[{subject: 'ward-3', user: b, password_file: c}]",
+        "[{subject: 'CN=ward-3,2.5.4.45=#0001', user: b, password_file: c}]",
         "[{subject: '', user: b, password_file: c}]",
         "[{user: b, password_file: c}]",
         "[{subject: 'CN=a', issuer: '', user: b, password_file: c}]",

@@ -112,6 +112,19 @@ def test_updates_and_deletes_have_write_errors_too() -> None:
     assert body_of(written(effects, ToClient))["nModified"] == 0
 
 
+def test_a_statement_that_makes_no_sense_is_left_out_of_an_unordered_command() -> None:
+    documents = [GOOD[0], {"nhs_number.x": 1}, BAD, *GOOD[1:]]
+    talk = session()
+    message = written(talk.client_data(insert(documents, in_body=True, ordered=False)), ToServer)
+    assert message == insert(stored(GOOD), in_body=True, ordered=False)
+    found = body_of(written(talk.server_data(reply({"n": len(GOOD), "ok": 1.0})), ToClient))
+    assert brief(found["writeErrors"]) == [refused(1, 2), refused(2)]
+    statements = [{"q": {}, "u": {"$set": 5}}, {"q": {"_id": 7}, "u": {"$set": {"x": 1}}}]
+    body = {"update": "patients", "ordered": False, "$db": "clinic"}
+    message = written(session().client_data(command(body, after={"updates": statements})), ToServer)
+    assert message == command(body, after={"updates": statements[1:]})
+
+
 OPS: list[dict[str, Any]] = [
     {"insert": 0, "document": {"visits": MARK}},
     {"insert": 0, "document": {"_id": 1}},
@@ -191,6 +204,7 @@ def test_results_that_come_later_end_the_session(play: Playbook) -> None:
 
 
 LONG = {"_id": 5, "text": "x" * LONG_BYTES}
+UNREADABLE: dict[str, Any] = {"q": {}, "u": {"$set": {"visits": MARK}}, "unheard": 1}
 
 
 @pytest.mark.parametrize(
@@ -198,7 +212,7 @@ LONG = {"_id": 5, "text": "x" * LONG_BYTES}
     [
         (insert([*GOOD, BAD], in_body=True, txnNumber=Int64(1), autocommit=False), 14),
         (insert([*GOOD, BAD], in_body=True, ordered=1), 14),
-        (insert([BAD, {"nhs_number.x": 1}], in_body=True, ordered=False), 2),
+        (command({"update": "patients", "updates": [UNREADABLE], "ordered": False, "$db": "clinic"}), 2),
         (insert([BAD], in_body=True, unheard=1), 2),
         (bulk(OPS, in_body=True, cursor={"batchSize": 1}), 14),
         (bulk([*OPS, {"insert": 1, "document": LONG}], in_body=False), 14),
