@@ -32,6 +32,7 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.labels import (
     COMMAND_LABELS,
     FAILURES,
+    NAME_UNKNOWN,
     OTHER,
     command_label,
 )
@@ -121,8 +122,9 @@ class ClientSide(Side):
         if unanswered is not None:
             # the command waited for an answer, and the server could give none
             command, namespace = described(message, parsed)
-            audit = Audit("refused", namespace, command, "NamespaceUnknown")
-            effects = denied(conversation, audit, unanswered, message, parsed)
+            audit = Audit("refused", namespace, command, NAME_UNKNOWN)
+            body = replies.unanswered_body(unanswered, message, parsed.body)
+            effects = denied(conversation, audit, body, message, parsed)
             conversation.command_done()
             return effects
         try:
