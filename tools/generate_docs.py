@@ -109,7 +109,7 @@ def _failures() -> str:
         "| the server's code | the client's error |\n|---|---|\n"
         f"| one for which drivers try again: {passing} | the server's, with the label of the table above |\n"
         "| one about the user, its rate, the name or the API | the server's |\n"
-        "| another one that passes, such as 43, 50, 112, 251 | code 262, with the label of the table above |\n"
+        "| another one that passes, such as 43, 50, 112, 251 | code 262, with that label |\n"
         "| any other | code 1 |\n"
     )
 

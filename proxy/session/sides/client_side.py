@@ -65,6 +65,8 @@ from sealwire.wire.raw_bson import Cursor, elements
 
 _AUTOCOMMIT: Final = b"\x08autocommit\0"
 """Every command of a transaction has it."""
+_OF_ONE_NAME: Final = frozenset(b"find count distinct update delete findAndModify findandmodify".split())
+"""Commands that lead to other names only through the definition of a view."""
 _COMMAND_COUNTS: Final = {label: Count(Counter.COMMANDS, label=label) for label in COMMAND_LABELS}
 
 
@@ -329,7 +331,7 @@ class ClientSide(Side):
         """Ask the server what names are; the message comes again when it has answered."""
         views = self._conversation.views
         wanted = [namespace]
-        if len(message) <= LONG_BYTES:
+        if len(message) <= LONG_BYTES and next(elements(message, parsed.body)).name not in _OF_ONE_NAME:
             sequences = _document_sequences(message, parsed)
             wanted += look_up.other_names(self._conversation, namespace, message, parsed.body, sequences)
         if len(wanted) > views.room:

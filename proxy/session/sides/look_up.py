@@ -153,13 +153,10 @@ def _question(request_id: int, asked: LookUp) -> bytes:
 
 def _is_denied(message: bytes, body: int) -> bool:
     """Whether it failed because the user may not do that."""
+    if replies.is_ok(message, body):
+        return False
     code = find_element(message, body, b"code")
-    return (
-        not replies.is_ok(message, body)
-        and code is not None
-        and code.kind == kinds.INT
-        and int32_at(message, code.value) in _DENIED
-    )
+    return code is not None and code.kind == kinds.INT and int32_at(message, code.value) in _DENIED
 
 
 def _is_whole(message: bytes, body: int) -> bool:
