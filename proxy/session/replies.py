@@ -121,7 +121,7 @@ RETRYABLE: Final = frozenset({6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 1
 Source: Retryable Reads and Retryable Writes (driver specifications).
 """
 
-_PASSING: Final = frozenset({24, 43, 46, 50, 112, 175, 225, 237, 239, 246, 251, 267, 11601})
+_SHORT_LIVED: Final = frozenset({24, 43, 46, 50, 112, 175, 225, 237, 239, 246, 251, 267, 11601})
 """Codes of locks, transactions, cursors and deadlines that our question met, and not the client's command."""
 
 _OF_THE_CLIENT: Final = frozenset({18, 73, 322, 323, 391, 462})
@@ -214,7 +214,7 @@ def unanswered_body(said: bytes, message: bytes, body: int) -> bytes:
     code = 0 if found is None or found.kind != kinds.INT else int32_at(said, found.value)
     if code in RETRYABLE:
         return _labelled(said, unsent_labels(message, body))
-    if code in _PASSING:
+    if code in _SHORT_LIVED:
         return error_body(*NAME_NOT_TOLD, unsent_labels(message, body))
     if code in _OF_THE_CLIENT:
         return said
