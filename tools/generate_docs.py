@@ -23,7 +23,9 @@ from sealwire.proxy.session.replies import (
     FAILURES,
     LOAD_BALANCER,
     LOAD_BALANCER_SUPPORT_MISMATCH,
+    NAME_NOT_TOLD,
     RETRIED,
+    RETRYABLE,
     TRANSACTION_LOST,
 )
 from sealwire.proxy.session.rewriting.left_out import MAX_BULK_BYTES
@@ -87,8 +89,9 @@ def _write_errors() -> str:
 
 
 def _failures() -> str:
-    failures = dict.fromkeys((*FAILURES.values(), TRANSACTION_LOST))
-    retried = sorted({text for error, (_, text) in FAILURES.items() if error in RETRIED})
+    failures = dict.fromkeys((*FAILURES.values(), NAME_NOT_TOLD, TRANSACTION_LOST))
+    retried = sorted({text for error, (_, text) in FAILURES.items() if error in RETRIED} | {NAME_NOT_TOLD[1]})
+    passing = ", ".join(map(str, sorted(RETRYABLE)))
     rows = [f"| {code} {name} | {text} |" for (code, name), text in failures]
     return (
         "## Values that cannot be read or written\n\nThe whole reply is withheld: a part of it would be a "
@@ -103,7 +106,14 @@ def _failures() -> str:
         "| a retryable write outside of a transaction | `RetryableWriteError` |\n"
         "| any other | none |\n\n"
         "A commit with code 251 has `TransientTransactionError` if the server has said that the transaction "
-        "is aborted. `withTransaction` then runs it again.\n"
+        "is aborted. `withTransaction` then runs it again.\n\n"
+        "Before some commands Sealwire asks the server whether a name is a view. If the server answers with "
+        "an error, the command is not sent, and the client gets:\n\n"
+        "| the server's code | the client's error |\n|---|---|\n"
+        f"| one for which drivers try again: {passing} | the server's, with the label of the table above |\n"
+        "| one about the user, its rate, the name or the API | the server's |\n"
+        "| another one that passes, such as 43, 50, 112, 251 | code 262, with that label |\n"
+        "| any other | code 1 |\n"
     )
 
 

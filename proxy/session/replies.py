@@ -24,7 +24,7 @@ from sealwire.wire import kinds
 from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import build_op_msg
 from sealwire.wire.op_query import build_op_reply
-from sealwire.wire.raw_bson import find_element
+from sealwire.wire.raw_bson import elements, find_element
 
 INTERNAL_ERROR: Final = (1, "InternalError")
 UNAUTHORIZED: Final = (13, "Unauthorized")
@@ -115,6 +115,26 @@ RETRIED: Final = frozenset(
 )
 """Failures for which a command was not sent, and which pass by themselves."""
 
+RETRYABLE: Final = frozenset({6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
+"""Codes for which drivers try a read or a numbered write again, on this server or another one.
+
+Source: Retryable Reads and Retryable Writes (driver specifications).
+"""
+
+_SHORT_LIVED: Final = frozenset({24, 43, 46, 50, 112, 175, 225, 237, 239, 246, 251, 267, 11601})
+"""Codes of locks, transactions, cursors and deadlines that our question met, and not the client's command."""
+
+_OF_THE_CLIENT: Final = frozenset({18, 73, 322, 323, 391, 462})
+"""Codes about the user, its rate, the name and the API: the client's command would have met them as well."""
+
+NAME_NOT_TOLD: Final = (
+    EXCEEDED_TIME_LIMIT,
+    "the server could not say at the moment whether this name is a view; try again",
+)
+_NAME_NEVER_TOLD: Final = "the server did not say whether this name is a view"
+
+_LABELS: Final = b"errorLabels"
+
 # Drivers try a commit again for EXCEEDED_TIME_LIMIT, whatever its labels are, and begin nothing anew.
 TRANSACTION_LOST: Final = (
     NO_SUCH_TRANSACTION,
@@ -165,13 +185,16 @@ def failure_body(error: Exception, labels: tuple[str, ...] = ()) -> bytes:
 
 
 def retry_labels(error: Exception, message: bytes, body: int) -> tuple[str, ...]:
+    """By which labels a driver tries a failed command again. Raises and costs as `unsent_labels`."""
+    return unsent_labels(message, body) if type(error) in RETRIED else ()
+
+
+def unsent_labels(message: bytes, body: int) -> tuple[str, ...]:
     """By which labels a driver tries again a command that was not sent: its transaction, or this write.
 
     A retryable write has a number and is in no transaction; the server has never seen the number, so that it
     is carried out once. Raises BsonError. Cost: O(elements of the body).
     """
-    if type(error) not in RETRIED:
-        return ()
     names = (b"commitTransaction", b"autocommit", b"txnNumber")
     commit, autocommit, number = (find_element(message, body, name) for name in names)
     if commit is not None:
@@ -179,6 +202,32 @@ def retry_labels(error: Exception, message: bytes, body: int) -> tuple[str, ...]
     if autocommit is not None:
         return ("TransientTransactionError",)
     return () if number is None else ("RetryableWriteError",)
+
+
+def unanswered_body(said: bytes, message: bytes, body: int) -> bytes:
+    """The error of a command that was not sent, because the server answered our question with `said`.
+
+    An error that the command itself could have met stays as it is, with the command's labels if it passes by
+    itself. Any other is replaced: its code would mean something else to the client. Raises BsonError.
+    """
+    found = find_element(said, 0, b"code")
+    code = 0 if found is None or found.kind != kinds.INT else int32_at(said, found.value)
+    if code in RETRYABLE:
+        return _labelled(said, unsent_labels(message, body))
+    if code in _SHORT_LIVED:
+        return error_body(*NAME_NOT_TOLD, unsent_labels(message, body))
+    if code in _OF_THE_CLIENT:
+        return said
+    return error_body(INTERNAL_ERROR, f"{_NAME_NEVER_TOLD} ({code_text(said, 0)})")
+
+
+def _labelled(said: bytes, labels: tuple[str, ...]) -> bytes:
+    """An error of the server, with these labels in place of its own if there are any. Raises BsonError."""
+    if not labels:
+        return said
+    kept = b"".join(said[each.start : each.end] for each in elements(said, 0) if each.name != _LABELS)
+    added = encode({_LABELS.decode(): list(labels)})[4:]
+    return (len(kept) + len(added) + 4).to_bytes(4, "little") + kept + added
 
 
 def abandoned_body(*, is_aborted: bool) -> bytes:

@@ -1,9 +1,13 @@
-"""A driver tries again what Sealwire did not send while a class moves, and it is carried out exactly once."""
+"""A driver tries again what Sealwire did not send, and it is carried out exactly once.
+
+Sealwire does not send a command while a class moves, or while the server does not say what its name is.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +23,8 @@ from sealwire.keys.keyring.source import FirstKeyring
 from sealwire.proxy.server.config.settings import AccessControl
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.session.session import Session
-from sealwire.testbed.database import DatabaseProcess
+from sealwire.testbed.child import Arguments
+from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
 from tests.integration.conftest import Document
 from tests.proxy.server.harness import make_config, make_loaded, running
 from tests.support.secantus import secantus
@@ -127,3 +132,60 @@ async def test_a_transaction_is_run_again_as_a_whole(proxy: Proxy, lost_with: st
     assert await asyncio.to_thread(run) == 1
     numbers = [number for name, number in listener.tried if name == "insert"]
     assert len(set(numbers)) == 2
+
+
+class WithFailPoints(DatabaseProcess):
+    """A server that fails as it is told."""
+
+    def arguments(self) -> Arguments:
+        """Raises:  TestbedError (PROGRAM_MISSING)"""
+        return [*super().arguments(), "--enable-test-commands"]
+
+
+@pytest.fixture
+async def failing(tmp_path: Path) -> AsyncIterator[tuple[Proxy, MongoClient[Document]]]:
+    """A proxy before such a server, and the server."""
+    database = WithFailPoints(DatabaseOptions(tmp_path / "database"))
+    await asyncio.to_thread(database.start)
+    try:
+        config = make_config(int(database.address.rpartition(":")[2]))
+        loaded = make_loaded(replace(config, access_control=AccessControl.NONE))
+        with database.connect() as client:
+            async with running(loaded, Session) as proxy:
+                yield proxy, client
+    finally:
+        await asyncio.to_thread(database.kill)
+
+
+@pytest.mark.parametrize("code", [6, 43, 50, 112, 251, 262])
+async def test_what_waits_for_a_name_is_tried_again(
+    failing: tuple[Proxy, MongoClient[Document]], code: int
+) -> None:
+    proxy, direct = failing
+
+    def fail_once() -> None:
+        data = {"failCommands": ["listCollections"], "errorCode": code}
+        direct.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=data)
+
+    def run() -> tuple[int, int]:
+        host, port = proxy.addresses[0]
+        with MongoClient[Document](host, port, directConnection=True) as client:
+            unlisted = client.clinic.unlisted
+            unlisted.insert_one({"_id": 1, "n": 0})
+            fail_once()
+            assert unlisted.find_one({"n": 0}) is not None
+            fail_once()
+            unlisted.update_one({"n": 0}, {"$inc": {"n": 1}})
+            runs = 0
+
+            def work(session: ClientSession) -> None:
+                nonlocal runs
+                runs += 1
+                unlisted.update_one({"_id": 1}, {"$inc": {"n": 1}}, session=session)
+
+            fail_once()
+            with client.start_session() as session:
+                session.with_transaction(work)
+            return unlisted.find({}).next()["n"], runs
+
+    assert await asyncio.to_thread(run) == (2, 2)

@@ -36,6 +36,10 @@ MARK: Final = b".$sealwire."
 CURSOR_COMMANDS: Final = {b"getMore": b"collection", b"killCursors": b"killCursors"}
 """Commands that bring a namespace back, and the argument that has its collection."""
 
+LISTING: Final = "$cmd.listCollections"
+"""The collection in the name of a cursor over collections, which no other cursor has."""
+_LISTING: Final = LISTING.encode()
+
 # What stands before the paths at which replies are opened.
 _PATHS: Final = b"-"
 _DOMAIN: Final = b"sealwire cursor"
@@ -123,8 +127,9 @@ def unmark(
     """A `getMore` or `killCursors` as the server knows it, whether the replies of its cursor are opened, and
     where: None is everywhere.
 
-    The server refuses a `getMore` whose namespace is not its cursor's, so a name of a protected collection,
-    by the policy that counts or by one that did, is as good as a mark. Raises BsonError; Refusal for a mark
+    The server refuses a `getMore` whose namespace is not its cursor's. So the name of a protected collection,
+    by the policy that counts or by one that did, is as good as a mark; so is that of the list of collections
+    in a database that has one. Raises BsonError; Refusal for a mark
     under a key that is not there.
     """
     target = find_element(message, body, CURSOR_COMMANDS[name])
@@ -137,7 +142,12 @@ def unmark(
     collection, found, proof = string_bytes(message, target).rpartition(MARK)
     if not found:
         namespace = (start + proof).decode("utf-8", "surrogateescape")
-        is_protected = any(policy.covered(namespace) is not None for policy in policies)
+        is_protected = any(
+            policy.protects_database(namespace[: -len(LISTING) - 1])
+            if proof == _LISTING
+            else policy.covered(namespace) is not None
+            for policy in policies
+        )
         return message, Opened.BY_NAME if is_protected else Opened.NO, None
     number = find_element(message, body, b"getMore")
     opened, openings = Opened.NO, None

@@ -1,5 +1,7 @@
 """What the reply to a command will need: the request that waits for it."""
 
+from typing import Final
+
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.openings import Openings
 from sealwire.policies.planning.plan import Plan
@@ -14,6 +16,9 @@ from sealwire.proxy.session.revealing.cursors import Opened
 from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, Look
 from sealwire.proxy.session.shared import Reveal
 from sealwire.proxy.session.write_errors.merging import WriteErrors
+
+# The name of its cursor is that of no collection, and says what it yields.
+_LISTING: Final = "listCollections"
 
 
 def request_for(  # noqa: PLR0913, PLR0917 - what a command is, and what became of it
@@ -48,7 +53,8 @@ def request_for(  # noqa: PLR0913, PLR0917 - what a command is, and what became 
     # of a command that nobody knows, the first argument may be anything, and not a name
     namespace = replies.one_line(plan.namespace) if label != OTHER or plan.protected else ""
     reveals = plan.reveals or opened is not Opened.NO or errors is not None
-    marks = opened is Opened.BY_MARK or (plan.reveals and settings.policy.covered(plan.namespace) is None)
+    says_so = plan.command == _LISTING or settings.policy.covered(plan.namespace) is not None
+    marks = opened is Opened.BY_MARK or (plan.reveals and not says_so)
     if plan.opens is not None:
         opens = plan.opens
     elif opened is Opened.BY_NAME:

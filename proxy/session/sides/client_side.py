@@ -32,6 +32,7 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.labels import (
     COMMAND_LABELS,
     FAILURES,
+    NAME_UNKNOWN,
     OTHER,
     command_label,
 )
@@ -64,6 +65,8 @@ from sealwire.wire.raw_bson import Cursor, elements
 
 _AUTOCOMMIT: Final = b"\x08autocommit\0"
 """Every command of a transaction has it."""
+_OF_ONE_NAME: Final = frozenset(b"find count distinct update delete findAndModify findandmodify".split())
+"""Commands that lead to other names only through the definition of a view."""
 _COMMAND_COUNTS: Final = {label: Count(Counter.COMMANDS, label=label) for label in COMMAND_LABELS}
 
 
@@ -121,8 +124,9 @@ class ClientSide(Side):
         if unanswered is not None:
             # the command waited for an answer, and the server could give none
             command, namespace = described(message, parsed)
-            audit = Audit("refused", namespace, command, "NamespaceUnknown")
-            effects = denied(conversation, audit, unanswered, message, parsed)
+            audit = Audit("refused", namespace, command, NAME_UNKNOWN)
+            body = replies.unanswered_body(unanswered, message, parsed.body)
+            effects = denied(conversation, audit, body, message, parsed)
             conversation.command_done()
             return effects
         try:
@@ -327,7 +331,7 @@ class ClientSide(Side):
         """Ask the server what names are; the message comes again when it has answered."""
         views = self._conversation.views
         wanted = [namespace]
-        if len(message) <= LONG_BYTES:
+        if len(message) <= LONG_BYTES and next(elements(message, parsed.body)).name not in _OF_ONE_NAME:
             sequences = _document_sequences(message, parsed)
             wanted += look_up.other_names(self._conversation, namespace, message, parsed.body, sequences)
         if len(wanted) > views.room:

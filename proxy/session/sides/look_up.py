@@ -7,6 +7,7 @@ that is not listed there may be anything: it is taken for a view of which nothin
 What is learned counts for the command that waits for it, and for nothing else (`policies.aggregation.views`).
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final
@@ -128,6 +129,7 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
         for name, namespace in zip(asked.names, asked.namespaces, strict=True):
             conversation.views.learn(namespace, told.get(name, None if is_whole else UNSEEN))
     else:
+        deque(elements(message, parsed.body), maxlen=0)  # if it is malformed, that is the server's fault
         size = int32_at(message, parsed.body)
         conversation.unanswered = message[parsed.body : parsed.body + size]
     conversation.states.happened(Event.ANSWERED)
@@ -151,13 +153,10 @@ def _question(request_id: int, asked: LookUp) -> bytes:
 
 def _is_denied(message: bytes, body: int) -> bool:
     """Whether it failed because the user may not do that."""
+    if replies.is_ok(message, body):
+        return False
     code = find_element(message, body, b"code")
-    return (
-        not replies.is_ok(message, body)
-        and code is not None
-        and code.kind == kinds.INT
-        and int32_at(message, code.value) in _DENIED
-    )
+    return code is not None and code.kind == kinds.INT and int32_at(message, code.value) in _DENIED
 
 
 def _is_whole(message: bytes, body: int) -> bool:

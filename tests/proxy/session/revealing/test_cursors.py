@@ -120,6 +120,26 @@ def test_a_cursor_of_a_protected_collection_needs_no_mark(play: Playbook) -> Non
     play << to_client(batch("nextBatch", "clinic.patients", NHS, response_to=2))
 
 
+def test_a_list_of_collections_keeps_its_name_and_is_read_on_by_any_connection(play: Playbook) -> None:
+    listing = command({"listCollections": 1, "cursor": {"batchSize": 1}, "$db": "clinic"})
+    play >> client(listing) << to_server(listing)
+    play >> server(batch("firstBatch", "clinic.$cmd.listCollections", SEALED))
+    play << to_client(batch("firstBatch", "clinic.$cmd.listCollections", NHS))
+    other = Playbook(session())
+    message = get_more("$cmd.listCollections")
+    other >> client(message) << to_server(message)
+    other >> server(batch("nextBatch", "clinic.$cmd.listCollections", SEALED, response_to=2))
+    other << to_client(batch("nextBatch", "clinic.$cmd.listCollections", NHS, response_to=2))
+    other.finish()
+
+
+def test_a_list_of_collections_is_not_opened_where_none_is_protected(play: Playbook) -> None:
+    message = get_more("$cmd.listCollections", database="elsewhere")
+    play >> client(message) << to_server(message)
+    answer = batch("nextBatch", "elsewhere.$cmd.listCollections", SEALED, response_to=2)
+    play >> server(answer) << to_client(answer)
+
+
 def test_a_cursor_of_an_unprotected_collection_yields_what_is_there(play: Playbook) -> None:
     play >> client(get_more("wards")) << to_server(get_more("wards"))
     answer = batch("nextBatch", "clinic.wards", SEALED, response_to=2)

@@ -6,7 +6,8 @@ import pytest
 from bson import Int64, encode
 
 from sealwire.policies.aggregation.views import MAX_NAMES, UNREADABLE, View
-from sealwire.proxy.session.effects import CloseReason
+from sealwire.proxy.session import replies
+from sealwire.proxy.session.effects import CloseReason, ToClient
 from sealwire.proxy.session.requests import MAX_AWAITED
 from sealwire.proxy.session.sides import look_up
 from sealwire.wire.long_message import LONG_BYTES
@@ -23,7 +24,8 @@ from tests.proxy.session.playbook import (
     to_client,
     to_server,
 )
-from tests.proxy.session.world import command, reply, sealed, session
+from tests.proxy.session.world import body_of, command, reply, sealed, session
+from tests.wire.corpus import document, element
 
 NHS = "943 476 5919"
 SEALED = sealed("nhs", NHS)
@@ -228,6 +230,69 @@ def test_where_the_server_fails_the_command_gets_its_error(play: Playbook) -> No
     play << audit("refused", "clinic.shown", "find", "NamespaceUnknown")
     play << error(11602, "InterruptedDueToReplStateChange", 70)
     play >> client(command(find(), 71)) << pause(True) << to_server(asked("shown", 3))
+
+
+NUMBERED = {"lsid": {"id": "a session"}, "txnNumber": Int64(4)}
+IN_TRANSACTION = {**NUMBERED, "autocommit": False}
+PASSES = "ExceededTimeLimit"
+
+
+def unanswered(play: Playbook, body: dict[str, Any], failure: dict[str, Any]) -> dict[str, Any]:
+    """What a client is told of `body` when the server answers the question about its name with `failure`."""
+    play >> client(command(body, 70)) << pause(True) << to_server(asked("shown", 1))
+    *_, answer = play.session.server_data(reply({"ok": 0.0, "errmsg": "at work", **failure}, 1))
+    assert isinstance(answer, ToClient)
+    return body_of(answer.data)
+
+
+def update(**more: Any) -> dict[str, Any]:
+    return {"update": "shown", "updates": [{"q": {}, "u": {"$set": {"x": 1}}}], **more, "$db": "clinic"}
+
+
+@pytest.mark.parametrize(
+    ("body", "labels"),
+    [
+        (find(), None),
+        (update(), None),
+        (update(**NUMBERED), ["RetryableWriteError"]),
+        ({**find(), **IN_TRANSACTION}, ["TransientTransactionError"]),
+        (update(**IN_TRANSACTION), ["TransientTransactionError"]),
+    ],
+    ids=["read", "write", "numbered write", "read in a transaction", "write in a transaction"],
+)
+@pytest.mark.parametrize(
+    ("code", "told_code", "name"),
+    [
+        *((code, code, "Name") for code in sorted(replies.RETRYABLE)),
+        *((code, 262, PASSES) for code in (43, 50, 112, 251)),
+    ],
+)
+def test_an_error_that_passes_has_the_labels_of_the_command(
+    play: Playbook, body: dict[str, Any], labels: list[str] | None, code: int, told_code: int, name: str
+) -> None:
+    said = unanswered(play, body, {"code": code, "codeName": "Name", "errorLabels": ["Other"]})
+    own = ["Other"] if code == told_code else None
+    assert (said["ok"], said["code"], said["codeName"]) == (0.0, told_code, name)
+    assert said.get("errorLabels") == (labels or own)
+
+
+@pytest.mark.parametrize("code", [18, 73, 322, 323, 391, 462])
+def test_an_error_about_the_client_stays_as_it_is(play: Playbook, code: int) -> None:
+    failure = {"code": code, "codeName": "Name", "errorLabels": ["Other"]}
+    said = unanswered(play, {**find(), **IN_TRANSACTION}, failure)
+    assert said == {"ok": 0.0, "errmsg": "at work", **failure}
+
+
+@pytest.mark.parametrize("failure", [{"code": 26}, {"code": 11000}, {"code": Int64(6)}, {"code": "6"}, {}])
+def test_an_error_that_would_mean_something_else_is_internal(play: Playbook, failure: dict[str, Any]) -> None:
+    said = unanswered(play, {**find(), **IN_TRANSACTION}, failure)
+    assert (said["code"], said["codeName"], said.get("errorLabels")) == (1, "InternalError", None)
+
+
+def test_an_error_that_is_malformed_is_the_servers_fault(play: Playbook) -> None:
+    play >> client(command(find(), 70)) << pause(True) << to_server(asked("shown", 1))
+    said = document(element(1, b"ok", bytes(8)), element(16, b"code", b"\6\0\0\0"), b"\x7f")
+    play >> server(build_op_msg(9, 1, said)) << close(CloseReason.SERVER_PROTOCOL)
 
 
 def test_a_definition_that_cannot_be_followed_leaves_a_view_that_can_only_be_read(play: Playbook) -> None:
