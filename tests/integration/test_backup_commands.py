@@ -171,7 +171,7 @@ def test_a_signed_backup_is_restored_and_an_unsigned_one_is_refused(
     assert key.verification.fingerprint in done.stdout
     assert desk.direct.signed.one.count_documents({}) == DOCUMENTS
     desk.direct.drop_database("signed")
-    assert desk.run("delete", "signed", "--yes").returncode == 0
+    assert desk.run("delete", "signed", "--yes", "--even-last").returncode == 0
 
 
 def test_drop_asks_for_the_databases_name_first(desk: Desk, backup: str) -> None:
