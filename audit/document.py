@@ -20,10 +20,24 @@ MAX_DOCUMENT_BYTES: Final = 16 << 20
 def sign_document(form: str, content: Mapping[str, Any], key: SigningKey) -> bytes:
     """The file of a document of this form. Raises ValueError for what has no canonical form: a number with
     a fraction, a name that is not ASCII."""
+    document = {"form": form, **content}
+    return (canonical({"document": document, "signature": signature_of(form, content, key)}) + "\n").encode()
+
+
+def signature_of(form: str, content: Mapping[str, Any], key: SigningKey) -> str:
+    """The signature alone, for a file that stores the content in its own way. Raises as `sign_document`."""
     text = canonical({"form": form, **content})
-    note = key.sign(text + "\n").decode()
-    signature = note.removeprefix(text + "\n\n").rstrip("\n")
-    return (canonical({"document": json.loads(text), "signature": signature}) + "\n").encode()
+    return key.sign(text + "\n").decode().removeprefix(text + "\n\n").rstrip("\n")
+
+
+def is_signed(form: str, content: Mapping[str, Any], signature: str, key: VerificationKey) -> bool:
+    """Whether `key` made this signature of a document of this form. Raises as `sign_document`."""
+    text = canonical({"form": form, **content})
+    try:
+        note = f"{text}\n\n{signature}\n".encode()
+    except UnicodeEncodeError:
+        return False
+    return open_note(note, key) == text + "\n"
 
 
 def open_document(raw: bytes, form: str, key: VerificationKey, name: str) -> Mapping[str, Any]:
@@ -31,11 +45,10 @@ def open_document(raw: bytes, form: str, key: VerificationKey, name: str) -> Map
     try:
         whole: Any = json.loads(raw) if len(raw) <= MAX_DOCUMENT_BYTES else None
         content, signature = whole["document"], whole["signature"]
-        text = canonical(content)
-        is_genuine = open_note(f"{text}\n\n{signature}\n".encode(), key) == text + "\n"
-    except (ValueError, TypeError, KeyError, RecursionError):
+        is_genuine = content.get("form") == form and is_signed(form, content, signature, key)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         is_genuine = False
-    if not is_genuine or content.get("form") != form:
+    if not is_genuine:
         raise AuditFileProblem(
             AuditReason.NOT_SIGNED,
             f"{name} is no {form} that this key has signed",

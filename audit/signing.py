@@ -39,6 +39,11 @@ class VerificationKey:
         """Four bytes, to find the signature by; they prove nothing."""
         return sha256(self.name.encode() + b"\n" + _ED25519 + self.public).digest()[:_ID_BYTES]
 
+    @property
+    def fingerprint(self) -> str:
+        """What `sha256sum` prints for the key's file, 64 hexadecimal digits."""
+        return sha256(f"{self}\n".encode()).hexdigest()
+
     def __str__(self) -> str:
         return f"{self.name}+{self.key_id.hex()}+{b64encode(_ED25519 + self.public).decode()}"
 
@@ -91,7 +96,7 @@ def read_verification_key(written: bytes) -> VerificationKey:
     """The key that `str` has written. Raises AuditKeyProblem KEY."""
     text = _one_line(written)
     if text.startswith(_PRIVATE):
-        raise _malformed("this is the key that signs: it belongs to the proxy alone")
+        raise _malformed("this is the key that signs: it belongs to the signer alone")
     name, key_id, public = _parts(text)
     key = VerificationKey(name, public)
     if key.key_id != key_id:
@@ -155,5 +160,7 @@ def _parts(text: str) -> tuple[str, bytes, bytes]:
 
 def _malformed(why: str) -> AuditKeyProblem:
     return AuditKeyProblem(
-        AuditReason.KEY, f"this is no key of an audit log: {why}", "sealwire audit create-key makes a pair"
+        AuditReason.KEY,
+        f"this is no key that signs or verifies: {why}",
+        "sealwire audit create-key makes a pair",
     )

@@ -40,7 +40,7 @@ FORMAT_OFFSET: Final = 2
 TYPE_OFFSET: Final = 12
 """The bytes before it are those of every value that one version of a deterministic class makes."""
 _CLASS_ID: Final = 4
-_CLASS_ID_END: Final = 8
+CLASS_ID_END: Final = 8
 NONCE_BYTES: Final = 16
 SIV_BYTES: Final = 16
 KEY_BYTES: Final = 64
@@ -139,7 +139,7 @@ def parse_header(envelope: bytes) -> EnvelopeHeader:
 def parse_context_header(envelope: bytes) -> tuple[EnvelopeHeader, bytes]:
     """The header of an envelope of format 2, and the id of the key of its context; checked likewise."""
     header = _parsed(envelope, CONTEXT_FORMAT, KEY_ID_BYTES)
-    return header, envelope[HEADER_BYTES:CONTEXT_HEADER_BYTES]
+    return header, key_id_of(envelope, 0)
 
 
 def is_of_context(envelope: bytes, start: int = 0) -> bool:
@@ -150,7 +150,12 @@ def is_of_context(envelope: bytes, start: int = 0) -> bool:
 
 def class_id_of(buf: bytes, start: int) -> int:
     """The class id of the envelope of either format that begins at `start`, unchecked. Cost: O(1)."""
-    return int.from_bytes(buf[start + _CLASS_ID : start + _CLASS_ID_END], "big")
+    return int.from_bytes(buf[start + _CLASS_ID : start + CLASS_ID_END], "big")
+
+
+def key_id_of(buf: bytes, start: int) -> bytes:
+    """The id of the key of the envelope of format 2 that begins at `start`, unchecked. Cost: O(1)."""
+    return buf[start + HEADER_BYTES : start + CONTEXT_HEADER_BYTES]
 
 
 def parse_any_header(envelope: bytes) -> EnvelopeHeader:

@@ -37,6 +37,7 @@ PUBLIC_BYTES = 32
 # The encapsulated key and the tag of AES-GCM.
 OVERHEAD_BYTES = 32 + 16
 
+_KEY_ID_PREFIX = "x25519:"
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
@@ -139,10 +140,15 @@ def load_private_key(path: Path, passphrase: str) -> PrivateKey:
     return PrivateKey(box.open(passphrase, filename))
 
 
+def is_public(key_id: str) -> bool:
+    """Whether this is the id of a key pair, so that everyone with its public half can wrap for it."""
+    return key_id.startswith(_KEY_ID_PREFIX)
+
+
 def _key_id(public: bytes) -> str:
     digest = Hash(SHA256())
     digest.update(public)
-    return f"x25519:{digest.finalize()[:16].hex()}"
+    return f"{_KEY_ID_PREFIX}{digest.finalize()[:16].hex()}"
 
 
 def _serialize_public(key: PublicKey) -> bytes:

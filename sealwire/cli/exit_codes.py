@@ -77,6 +77,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     backup.BackupKept: EX_NOPERM,
     backup.BackupDamaged: EX_DATAERR,
     backup.BackupKeyDenied: EX_NOPERM,
+    backup.BackupUnsigned: EX_DATAERR,
     backup.BackupIncomplete: EX_DATAERR,
     backup.StoreUnavailable: EX_UNAVAILABLE,
     backup.SourceFailed: EX_UNAVAILABLE,

@@ -4,7 +4,7 @@ Owns: the file format `NAME.tar.gz.enc` and its sidecar `NAME.tar.gz.enc.json`, 
 backups.
 
     stores      where they are kept: directories, buckets
-    sealed      the format: header, key slots, chunks, sidecar, manifest
+    sealed      the format: header, key slots, chunks, sidecar, manifest, signature
     archive     the files of a dump: their names, what stands in them, how they are written and read
     dumping     from a server into a backup
     keeping     listing, verifying, rekeying, scheduling, pruning; the transition from plaintext backups
@@ -16,6 +16,6 @@ gives the file its name. Reading: `sealed.reader.SealedReader` returns no byte t
 `archive.survey.survey` says what is in it, `restoring.plan.plan` where it goes, and
 `restoring.restore.Restore` puts it there and compares.
 
-May not import: wire, policies, proxy, asyncio. Of the rooms it uses keys and crypto.
+May not import: wire, policies, proxy, asyncio. Of the rooms it uses audit, keys and crypto.
 Specifications: docs/format/backup.md (normative); Hoang, Reyhanitabar, Rogaway and Vizar 2015; RFC 9180.
 """

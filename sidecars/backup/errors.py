@@ -36,6 +36,8 @@ class BackupReason(Enum):
     # keys
     KEY_OTHER = "key-other"
     NO_KEY = "no-key"
+    UNSIGNED = "unsigned"
+    SIGNATURE = "signature"
     # inside and manifest differ
     MEMBER_MISSING = "member-missing"
     MEMBER_UNKNOWN = "member-unknown"
@@ -87,6 +89,10 @@ class BackupDamaged(BackupError):
 
 class BackupKeyDenied(BackupError):
     """None of the given keys opens this backup."""
+
+
+class BackupUnsigned(BackupError):
+    """A backup is not signed by a key that the caller trusts, or would lose its signature."""
 
 
 class BackupIncomplete(BackupError):

@@ -4,7 +4,7 @@ A key is tied to its context by a tag that only a holder of the class's key can 
 no key of a context.
 """
 
-from sealwire.crypto.envelope import HEADER_BYTES, KEY_ID_BYTES
+from sealwire.crypto.envelope import key_id_of
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.contexts.wrapping import tag_of
@@ -13,8 +13,8 @@ from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.contexts import stored_context
 from sealwire.sidecars.drift.condition import Condition
 
-_START = 5 + HEADER_BYTES
-"""A BSON Binary is an int32 length and the subtype, then the header; the id of the key follows."""
+_CONTENT = 5
+"""Behind the length and the subtype of a BSON Binary."""
 _MAX_KNOWN = 100_000
 
 
@@ -40,7 +40,7 @@ class ContextJudge:
         context = stored_context(leaf.per, namespace, walk.node.path, raw, walk.holder)
         if context is None:
             return Condition.OTHER_CONTEXT
-        key = raw[walk.value + _START : walk.value + _START + KEY_ID_BYTES], leaf.name, context
+        key = key_id_of(raw, walk.value + _CONTENT), leaf.name, context
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= _MAX_KNOWN:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.audit.document import open_document, sign_document
+from sealwire.audit.document import is_signed, open_document, sign_document, signature_of
 from sealwire.audit.errors import AuditFileProblem, AuditReason
 from sealwire.audit.signing import make_key
 
@@ -21,6 +21,18 @@ def test_a_document_says_what_was_signed_and_is_plain_json() -> None:
     raw = sign_document(FORM, CONTENT, KEY)
     assert open_document(raw, FORM, KEY.verification, "r.json") == {"form": FORM, **CONTENT}
     assert json.loads(raw)["document"]["who"] == "5e1f"
+
+
+def test_a_signature_alone_is_of_one_form_content_and_key() -> None:
+    signature = signature_of(FORM, CONTENT, KEY)
+    assert is_signed(FORM, dict(reversed(CONTENT.items())), signature, KEY.verification)
+    for form, content, said, key in (
+        ("sealwire-report", CONTENT, signature, KEY),
+        (FORM, CONTENT | {"ok": False}, signature, KEY),
+        (FORM, CONTENT, signature, OTHER),
+        (FORM, CONTENT, "\ud800", KEY),
+    ):
+        assert not is_signed(form, content, said, key.verification)
 
 
 def test_white_space_and_order_change_nothing() -> None:

@@ -1,5 +1,7 @@
 """Keys and notes: the published example, and what is no key and no signature."""
 
+from hashlib import sha256
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +27,10 @@ def test_the_published_example() -> None:
     assert key.written() == PRIVATE
     assert key.sign(TEXT) == NOTE
     assert open_note(NOTE, KEY) == TEXT
+
+
+def test_a_fingerprint_is_the_checksum_of_the_keys_file() -> None:
+    assert KEY.fingerprint == sha256(PUBLIC.encode() + b"\n").hexdigest()
 
 
 def test_the_private_half_is_not_shown() -> None:

@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
+from sealwire.audit.signing import make_key
 from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.keys.private_file import create_private, create_public
 from sealwire.testbed.database import DatabaseProcess
 from tests.support import warm
 from tests.support.memory import peak_memory
@@ -140,6 +142,36 @@ def test_a_dry_run_changes_nothing(desk: Desk, backup: str) -> None:
     assert done.returncode == 78
     assert desk.names() == before
     assert "dry" not in desk.direct.list_database_names()
+
+
+def test_a_signed_backup_is_restored_and_an_unsigned_one_is_refused(
+    desk: Desk, backup: str, tmp_path: Path
+) -> None:
+    key = make_key("clinic.example/backups", bytes(32))
+    create_private(tmp_path / "key", key.written())
+    create_public(tmp_path / "key.pub", f"{key.verification}\n".encode())
+    timer = Desk(
+        desk.process,
+        desk.direct,
+        desk.folder,
+        desk.environment | {"SEALWIRE_BACKUP_SIGN_WITH": f"{tmp_path}/key"},
+    )
+    done = timer.run("create", "signed", "--only", "clinic.one", "--json")
+    assert json.loads(done.stdout)["signed_by"] == key.verification.fingerprint
+    assert json.loads(desk.run("verify", backup, "--json").stdout)["sound"][0]["signed_by"] is None
+
+    restore = ("--rename", "clinic=signed", "--signed-by", f"{tmp_path}/key.pub", "--only", "clinic.one")
+    refused = desk.run("restore", backup, *restore, "--no-verify-first")
+    assert refused.returncode == 65
+    assert "signed" not in desk.direct.list_database_names()
+    planned = json.loads(desk.run("restore", "signed", *restore, "--dry-run", "--json").stdout)
+    assert (planned["signed_by"], planned["writer"]) == (key.verification.fingerprint, "signer")
+    done = desk.run("restore", "signed", *restore)
+    assert done.returncode == 0
+    assert key.verification.fingerprint in done.stdout
+    assert desk.direct.signed.one.count_documents({}) == DOCUMENTS
+    desk.direct.drop_database("signed")
+    assert desk.run("delete", "signed", "--yes", "--even-last").returncode == 0
 
 
 def test_drop_asks_for_the_databases_name_first(desk: Desk, backup: str) -> None:

@@ -9,6 +9,7 @@ from time import monotonic
 
 import click
 
+from sealwire.audit.signing import SigningKey
 from sealwire.cli.backup.options import KeyOptions, new_store_option, writing_options
 from sealwire.cli.options.common import PRESENT_FILE, dry_run_option, json_option
 from sealwire.cli.options.server import required_uri, server_options
@@ -100,6 +101,7 @@ def create(  # noqa: PLR0913 - one parameter an option
       sealwire backup create clinic-1 --uri-file /etc/sealwire/uri --recipient file:backup-kek --only clinic
       sealwire backup create --uri-file /etc/sealwire/uri --store s3://backups/clinic \\
           --recipient public:backup.pub --policy policy.yaml --keyring keyring.json --json
+      sealwire backup create --recipient public:backup.pub --sign-with /etc/sealwire/backup-signing.key
     """
     if not dry_run:
         write_first_run(metrics_file, "backup", datetime.now(UTC))
@@ -115,14 +117,15 @@ def create(  # noqa: PLR0913 - one parameter an option
         key_ids=() if keyring is None else _key_ids(keyring),
     )
     recipients = keys.recipients()  # also for a dry run: a key that is not there is found by it
+    signing_key = keys.signing_key()
     name = name or f"backup-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     with ended_in_order(), connected(uri, RIGHTS) as client:
         if dry_run:
             _show_plan(name, store.address, namespaces(client, only), as_json=as_json)
             return
-        with create_backup(store, name, recipients) as sink, _bar(name) as tell:
+        with create_backup(store, name, recipients, sign_with=signing_key) as sink, _bar(name) as tell:
             dumped = dump(client, sink, options, tell)
-    _show(name, store.address, dumped, as_json=as_json)
+    _show(name, store.address, dumped, signing_key, as_json=as_json)
     if metrics_file is not None:
         write_success(metrics_file, "backup", datetime.now(UTC), monotonic() - began_s)
 
@@ -155,12 +158,14 @@ def _show_plan(name: str, store: str, found: list[tuple[str, str]], *, as_json: 
     click.echo(f"{name}: {len(found)} collections and views would be backed up to {store}")
 
 
-def _show(name: str, store: str, dumped: Dumped, *, as_json: bool) -> None:
+def _show(name: str, store: str, dumped: Dumped, signing_key: SigningKey | None, *, as_json: bool) -> None:
     manifest, contents = dumped.manifest, dumped.contents
+    signer = None if signing_key is None else signing_key.verification
     lines = (
         f"{name}: {manifest.documents:,} documents of {len(manifest.namespaces)} collections and views, "
         f"{manifest.size / 1e6:,.1f} MB before compression, in {store}",
         f"consistency: {manifest.consistency.value}, read by {manifest.dumper}",
+        *([] if signer is None else [f"signed by {signer.name}, key {signer.fingerprint}"]),
         *(f"note: {note}" for note in contents.notes),
     )
     document = {
@@ -171,6 +176,7 @@ def _show(name: str, store: str, dumped: Dumped, *, as_json: bool) -> None:
         "consistency": manifest.consistency.value,
         "dumper": manifest.dumper,
         "server_version": manifest.server_version,
+        "signed_by": None if signer is None else signer.fingerprint,
         "collections": [
             {
                 "namespace": found.namespace,

@@ -9,8 +9,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from sealwire.audit.files import load_signing_key, load_verification_key
+from sealwire.audit.signing import SigningKey, VerificationKey
 from sealwire.cli.exit_codes import exit_code, show_error
-from sealwire.cli.options.common import settings
+from sealwire.cli.options.common import PATH, settings
 from sealwire.cli.options.keys import ask_passphrase, open_kek, passphrase_file_option
 from sealwire.keys.errors import KeysError
 from sealwire.keys.kek.key_pair import load_private_key, load_public_key
@@ -56,6 +58,21 @@ _key_option = click.option(
     multiple=True,
     help="What opens the backups: a private key, or a key-encryption key of any provider. May be repeated.",
 )
+_sign_option = click.option(
+    "--sign-with",
+    type=PATH,
+    envvar="SEALWIRE_BACKUP_SIGN_WITH",
+    show_envvar=True,
+    help="Sign what is written with this key of `sealwire audit create-key`.",
+)
+_signed_by_option = click.option(
+    "--signed-by",
+    type=PATH,
+    envvar="SEALWIRE_BACKUP_SIGNED_BY",
+    show_envvar=True,
+    multiple=True,
+    help="Refuse what is not signed by this public key. May be repeated: one of them has to have signed.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +82,8 @@ class KeyOptions:
     recipient_settings: Sequence[str] = ()
     key_settings: Sequence[str] = ()
     passphrase_file: Path | None = None
+    sign_with: Path | None = None
+    signed_by: Sequence[Path] = ()
     providers: Providers = field(default_factory=Providers)
     """One for both, so that they share one connection to Vault."""
 
@@ -78,6 +97,14 @@ class KeyOptions:
         Raises as `load_private_key` and `Providers.kek` do.
         """
         return [self._identity(setting) for setting in self.key_settings]
+
+    def signing_key(self) -> SigningKey | None:
+        """What `--sign-with` names. Raises as `load_signing_key` does."""
+        return None if self.sign_with is None else load_signing_key(self.sign_with)
+
+    def signers(self) -> list[VerificationKey]:
+        """What `--signed-by` names. Raises as `load_verification_key` does."""
+        return [load_verification_key(path) for path in self.signed_by]
 
     def _recipient(self, setting: str) -> Recipient:
         kind, _, path = setting.partition(":")
@@ -102,9 +129,17 @@ class KeyOptions:
 
 
 # Each gives the command `keys: KeyOptions`.
-writing_options = settings("keys", KeyOptions, _recipient_option, passphrase_file_option)
-reading_options = settings("keys", KeyOptions, _key_option, passphrase_file_option)
-rekeying_options = settings("keys", KeyOptions, _key_option, _recipient_option, passphrase_file_option)
+writing_options = settings("keys", KeyOptions, _recipient_option, passphrase_file_option, _sign_option)
+reading_options = settings("keys", KeyOptions, _key_option, passphrase_file_option, _signed_by_option)
+rekeying_options = settings(
+    "keys",
+    KeyOptions,
+    _key_option,
+    _recipient_option,
+    passphrase_file_option,
+    _signed_by_option,
+    _sign_option,
+)
 
 keep_options = tuple(
     click.option(f"--keep-{name}", name, metavar="N", type=click.IntRange(min=0), default=0, help=what)

@@ -31,18 +31,22 @@ def rekey(
     old key, which opens it where the sidecar is lost; so keep that key until those backups are pruned.
 
     After a key was seen by others, give --reencrypt: each backup NAME is copied to NAME-r1 under a fresh key,
-    read back, and removed. Room for the largest backup is needed.
+    read back, and removed. Room for the largest backup is needed. A signature survives wrapping anew;
+    --reencrypt needs --sign-with for a signed backup, and signs none that the key has not signed before.
 
     \b
     Examples:
       sealwire backup rekey --key env:OLD_KEK --recipient env:NEW_KEK --dry-run
       sealwire backup rekey --key env:OLD_KEK --recipient env:NEW_KEK
       sealwire backup rekey --reencrypt --key private:seen-key --recipient public:new-key.pub
+      sealwire backup rekey --reencrypt --key private:seen-key --recipient public:new-key.pub \\
+          --signed-by backup-signing.key.pub --sign-with new-signing.key
     """
     selftest.run()
     entries = choose(read_catalog(store), names)
     identities = keys.identities()
     recipients = keys.recipients()
+    signers, signing_key = keys.signers(), keys.signing_key()
     failures = Failures()
     rows = []
     for entry in entries:
@@ -50,9 +54,11 @@ def rekey(
             if dry_run:
                 done = plan_rekey(entry, recipients, anew=anew)
             elif anew:
-                done = reencrypt(store, entry.name, identities, recipients, progress)
+                done = reencrypt(
+                    store, entry.name, identities, recipients, progress, signers, sign_with=signing_key
+                )
             else:
-                done = rewrap(store, entry.name, identities, recipients)
+                done = rewrap(store, entry.name, identities, recipients, signers)
             opens = not dry_run or any(identity.id in done.before for identity in identities)
             rows.append(asdict(done) | {"key_given": opens})
             if not as_json:

@@ -11,7 +11,14 @@ import click
 from rich.console import Console
 
 from sealwire.cli.backup.options import KeyOptions, reading_options, store_option
-from sealwire.cli.backup.restoring import RestoreChoices, finish, progress, restore_into, restoring_options
+from sealwire.cli.backup.restoring import (
+    RestoreChoices,
+    finish,
+    origin_of,
+    progress,
+    restore_into,
+    restoring_options,
+)
 from sealwire.cli.options.common import PATH
 from sealwire.cli.options.server import refuse_typed_password, server_options
 from sealwire.cli.output import progress_bar
@@ -66,7 +73,8 @@ def restore(  # noqa: PLR0913 - one parameter an option
 
     The whole backup is authenticated before anything is written. Nothing on the server is replaced without
     --drop. A restore that was broken off goes on when the same command is run again. Exit code 65 when
-    something is not as in the backup.
+    something is not as in the backup. With --signed-by, only a backup that this key has signed is restored;
+    without it, everyone who has a public key of yours can have written it.
 
     \b
     Examples:
@@ -74,6 +82,7 @@ def restore(  # noqa: PLR0913 - one parameter an option
       sealwire backup restore clinic-1 --key private:backup-key --rename clinic=clinic_copy
       sealwire backup restore clinic-1 --key private:backup-key --only clinic.patients --drop
       sealwire backup restore clinic-1 --key private:backup-key --drill --json
+      sealwire backup restore clinic-1 --key private:backup-key --signed-by backup-signing.key.pub
     """
     if is_drill and (choices.rename or choices.drop or choices.users or choices.dry_run):
         raise click.UsageError("--drill takes none of --rename, --drop, --users and --dry-run")
@@ -83,11 +92,13 @@ def restore(  # noqa: PLR0913 - one parameter an option
     refuse_typed_password("drill_uri", drill_uri)
     selftest.run()
     entry = read_catalog(store).find(name)
-    identities = keys.identities()
+    identities, signers = keys.identities(), keys.signers()
     if not (no_verify_first or choices.dry_run):
         with ended_in_order(), progress_bar(f"verifying {name}", entry.dump_size) as done:
-            verify_backup(store, name, identities, datetime.now(UTC), done)
-    files = open_sealed(store, name, identities)
+            verify_backup(store, name, identities, datetime.now(UTC), done, signers)
+    files = open_sealed(store, name, identities, signers)
+    if not choices.as_json:
+        click.echo(f"{name}: {files.origin}")
     if is_drill:
         _drill(files, drill_uri, choices, entry.manifest, metrics_file)
     else:
@@ -112,7 +123,7 @@ def _drill(
     if metrics_file is not None and report.restored.holds:
         write_success(metrics_file, "restore_drill", datetime.now(UTC), report.seconds)
     more = {"drill": True, "server_version": report.server_version, "seconds": round(report.seconds, 3)}
-    finish(report.restored, as_json=choices.as_json, more=more)
+    finish(report.restored, as_json=choices.as_json, more=more | origin_of(files))
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def restore_into(
         restore = Restore(client, files, found, chosen)
         if choices.dry_run:
             occupied = [planned.target for planned in restore.occupied()]
-            show_plan(chosen, occupied, as_json=choices.as_json)
+            show_plan(chosen, occupied, as_json=choices.as_json, more=origin_of(files))
             return
         purpose = restore.purpose()
         path = choices.journal or default_path(purpose)
@@ -87,7 +87,12 @@ def restore_into(
             with progress(chosen, manifest) as tell:
                 report = restore.run(journal, tell)
             journal.remove()
-    finish(report, as_json=choices.as_json)
+    finish(report, as_json=choices.as_json, more=origin_of(files))
+
+
+def origin_of(files: DumpFiles) -> dict[str, Any]:
+    """Who can have written a sealed backup, for programs; empty for a plain dump."""
+    return {} if files.origin is None else files.origin.to_json()
 
 
 def finish(report: RestoreReport, *, as_json: bool, more: dict[str, Any] | None = None) -> None:
@@ -130,13 +135,15 @@ def progress(chosen: RestorePlan, manifest: Manifest | None) -> Iterator[Callabl
         yield tell
 
 
-def show_plan(chosen: RestorePlan, occupied: list[str], *, as_json: bool) -> None:
+def show_plan(
+    chosen: RestorePlan, occupied: list[str], *, as_json: bool, more: dict[str, Any] | None = None
+) -> None:
     """What would go where, and what is in the way."""
     rows = [(planned.source, planned.target, planned.part) for planned in chosen.collections]
     if as_json:
         collections = [{"source": source, "target": target, "what": part} for source, target, part in rows]
         document = {"dry_run": True, "collections": collections, "left_out": _rows(chosen.left_out)}
-        print_json(document | {"occupied": occupied})
+        print_json((more or {}) | document | {"occupied": occupied})
         return
     show_table(("from the backup", "to the server", "what"), rows)
     _show_left_out(chosen.left_out)

@@ -37,17 +37,18 @@ def command(name: str, directory: Path, store: Store, keys: KeyOptions, dry_run:
     """
     selftest.run()
     entry = read_catalog(store).find(name)
-    identities = keys.identities()
+    identities, signers = keys.identities(), keys.signers()
     if dry_run:
         require_new(directory)
     with ended_in_order(), progress_bar(name, entry.dump_size) as done:
-        found = verify_backup(store, name, identities, datetime.now(UTC), done)
+        found = verify_backup(store, name, identities, datetime.now(UTC), done, signers)
     document = {"name": name, "directory": str(directory), "bytes": found.manifest.size}
+    document |= found.origin.to_json()
     if dry_run:
-        text = f"{name}: sound; {found.manifest.size:,} bytes would be written to {directory}"
+        text = f"{name}: sound, {found.origin}; {found.manifest.size:,} bytes would be written to {directory}"
         answer(text, {"dry_run": True, **document}, as_json=as_json)
         return
-    with ended_in_order(), open_backup(store, name, identities) as source:
+    with ended_in_order(), open_backup(store, name, identities, signers) as source:
         files = unpack(source, directory)
     whole = {"dry_run": False, **document, "files": files}
-    answer(f"{name}: {files} files in {directory}", whole, as_json=as_json)
+    answer(f"{name}: {files} files in {directory}; {found.origin}", whole, as_json=as_json)

@@ -24,22 +24,24 @@ def verify(names: tuple[str, ...], latest: bool, store: Store, keys: KeyOptions,
     """Read backups to their authenticated end, and hold every file against the manifest.
 
     All of the store, or only those named. What is sound is noted in its sidecar, where prune looks; a lost
-    sidecar is written again. Exit code 65 when one of them is damaged, after all have been read.
+    sidecar is written again. Exit code 65 when one of them is damaged, after all have been read. A sound
+    backup is not proof of who wrote it: everyone who has a public key can make one. --signed-by proves it.
 
     \b
     Examples:
       sealwire backup verify --key private:backup-key
       sealwire backup verify clinic-20261125T031500Z --key env:SEALWIRE_BACKUP_KEK
       sealwire backup verify --latest --store s3://clinic-backups/mongodb --key private:backup-key --json
+      sealwire backup verify --key private:backup-key --signed-by backup-signing.key.pub
     """
     selftest.run()
     entries = choose(read_catalog(store), names)
-    identities = keys.identities()
+    identities, signers = keys.identities(), keys.signers()
     failures = Failures()
     rows = []
     for entry in entries[-1:] if latest else entries:
         with failures.collect(entry.name), progress_bar(entry.name, entry.dump_size) as progress:
-            found = verify_backup(store, entry.name, identities, datetime.now(UTC), progress)
+            found = verify_backup(store, entry.name, identities, datetime.now(UTC), progress, signers)
             rows.append(_row(found))
             if not as_json:
                 click.echo(_line(found))
@@ -56,6 +58,7 @@ def _row(found: Verification) -> dict[str, Any]:
         "bytes": found.manifest.size,
         "recorded": found.recorded,
         "sidecar_rebuilt": found.rebuilt,
+        **found.origin.to_json(),
     }
 
 
@@ -63,4 +66,4 @@ def _line(found: Verification) -> str:
     documents, files = found.manifest.documents, len(found.manifest.members)
     rebuilt = "; sidecar written again" if found.rebuilt else ""
     unrecorded = "" if found.recorded else "; not noted: the store cannot be written"
-    return f"{found.name}: sound, {documents} documents in {files} files{rebuilt}{unrecorded}"
+    return f"{found.name}: sound, {documents} documents in {files} files{rebuilt}{unrecorded}; {found.origin}"

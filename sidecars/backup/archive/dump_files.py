@@ -11,12 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
+from sealwire.audit.signing import VerificationKey
 from sealwire.sidecars.backup.archive.blocks import Readable
 from sealwire.sidecars.backup.archive.names import METADATA
 from sealwire.sidecars.backup.archive.tar import members
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupMissing, BackupReason, BackupSettingError
 from sealwire.sidecars.backup.sealed.key_slots import Identity
 from sealwire.sidecars.backup.sealed.reader import SealedReader, begin_reading, open_backup
+from sealwire.sidecars.backup.sealed.signature import BackupOrigin
 from sealwire.sidecars.backup.stores.store import Store
 
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
@@ -40,14 +42,22 @@ class DumpFiles:
     """Every regular file. Raises BackupDamaged, BackupMissing, StoreUnavailable."""
     sealed: bool = False
     """Whether it is a backup of ours: authenticated, all metadata before any document."""
+    origin: BackupOrigin | None = None
+    """Who can have written a sealed backup; a plain dump says nothing of that."""
 
 
-def open_sealed(store: Store, name: str, identities: Sequence[Identity]) -> DumpFiles:
+def open_sealed(
+    store: Store, name: str, identities: Sequence[Identity], signed_by: Sequence[VerificationKey] = ()
+) -> DumpFiles:
     """The backup `name`, opened anew for each walk. Raises as `open_backup` does."""
-    backup = begin_reading(store, name, identities)
+    backup = begin_reading(store, name, identities, signed_by)
     backup.stream.close()
     identity = hashlib.sha256(backup.header.backup_id).hexdigest()
-    return DumpFiles(identity, lambda: walk_sealed(open_backup(store, name, identities)), sealed=True)
+
+    def walk() -> Iterator[DumpFile]:
+        return walk_sealed(open_backup(store, name, identities, signed_by))
+
+    return DumpFiles(identity, walk, sealed=True, origin=backup.origin)
 
 
 def open_plain(path: Path) -> DumpFiles:

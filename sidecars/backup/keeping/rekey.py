@@ -11,7 +11,14 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupExists, BackupMissing, BackupReason
+from sealwire.audit.signing import SigningKey, VerificationKey
+from sealwire.sidecars.backup.errors import (
+    BackupDamaged,
+    BackupExists,
+    BackupMissing,
+    BackupReason,
+    BackupUnsigned,
+)
 from sealwire.sidecars.backup.keeping.catalog import Entry
 from sealwire.sidecars.backup.sealed.chunk_io import ChunkReader, CountedStream
 from sealwire.sidecars.backup.sealed.header import read_header
@@ -46,16 +53,21 @@ def plan_rekey(entry: Entry, recipients: Sequence[Recipient], *, anew: bool) -> 
 
 
 def rewrap(
-    store: Store, name: str, identities: Sequence[Identity], recipients: Sequence[Recipient]
+    store: Store,
+    name: str,
+    identities: Sequence[Identity],
+    recipients: Sequence[Recipient],
+    signed_by: Sequence[VerificationKey] = (),
 ) -> Rekeyed:
     """Wrap the data key of `name` for `recipients`, who take the place of all that the sidecar names.
 
     The payload is not touched; the slots in its header stay, and count only when the sidecar is lost. Whoever
-    had a key before may have kept the data key: this is for rotation, `reencrypt` is for compromise.
+    had a key before may have kept the data key: this is for rotation, `reencrypt` is for compromise. A
+    signature stays valid, because it covers the payload.
     Raises:  what `open_backup` raises; BackupMissing SIDECAR_MISSING; BackupSettingError RECIPIENT
     Cost:    reads and writes some kilobytes
     """
-    backup = begin_reading(store, name, identities)
+    backup = begin_reading(store, name, identities, signed_by)
     with closing(backup.stream):
         sidecar = _require_sidecar(backup)
     slots = backup.keys.wrap_for(recipients)
@@ -63,17 +75,21 @@ def rewrap(
     return Rekeyed(name, None, _ids(sidecar), tuple(slot.key_id for slot in slots))
 
 
-def reencrypt(
+def reencrypt(  # noqa: PLR0913 - what opens and what is written
     store: Store,
     name: str,
     identities: Sequence[Identity],
     recipients: Sequence[Recipient],
     progress: Callable[[int], None] = lambda _: None,
+    signed_by: Sequence[VerificationKey] = (),
+    *,
+    sign_with: SigningKey | None = None,
 ) -> Rekeyed:
     """Copy `name` under a fresh data key to its successor (`NAME-r1`, then `-r2`), then remove `name`.
 
-    Stopped at any point, `name` is whole, or its successor is; run again, it says what is in the way.
-    Raises:  what `open_backup` and `begin_backup` raise; BackupMissing SIDECAR_MISSING;
+    Stopped at any point, `name` is whole, or its successor is; run again, it says what is in the way. Only a
+    backup that one of `signed_by` has signed, or `sign_with` itself, is signed again.
+    Raises:  what `open_backup` and `begin_backup` raise; BackupMissing SIDECAR_MISSING; BackupUnsigned;
              BackupExists for a successor that an earlier run left, which has to be verified by hand
     Cost:    reads the payload once, writes and reads the new one
     """
@@ -81,10 +97,15 @@ def reencrypt(
     if store.exists(payload_key(target)):
         hint = f"sealwire backup verify {target}; if it is sound, delete {payload_key(name)} and its sidecar"
         raise BackupExists(BackupReason.EXISTS, f"{payload_key(target)} exists already", hint)
-    backup = begin_reading(store, name, identities)
+    if sign_with is not None and not signed_by:
+        signed_by = (sign_with.verification,)
+    backup = begin_reading(store, name, identities, signed_by)
     with closing(backup.stream):
         sidecar = _require_sidecar(backup)
-        new = begin_backup(store, target, recipients)
+        if sidecar.signature is not None and sign_with is None:
+            text = f"{name} is signed, and a copy under a new data key needs a new signature"
+            raise BackupUnsigned(BackupReason.UNSIGNED, text, "give --sign-with")
+        new = begin_backup(store, target, recipients, sign_with=sign_with)
         try:
             digest = _copy(backup, new, progress)
             written = new.commit(sidecar.manifest, sidecar.verified)

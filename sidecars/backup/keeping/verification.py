@@ -4,12 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from sealwire.audit.signing import VerificationKey
 from sealwire.sidecars.backup.archive.tar import Observed, read_archive
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupIncomplete, BackupReason, StoreUnavailable
 from sealwire.sidecars.backup.sealed.key_slots import BackupKeys, Identity
 from sealwire.sidecars.backup.sealed.manifest import Manifest
 from sealwire.sidecars.backup.sealed.reader import OpenBackup, SealedReader, begin_reading, read_sidecar
 from sealwire.sidecars.backup.sealed.sidecar import Sidecar, seal_sidecar
+from sealwire.sidecars.backup.sealed.signature import BackupOrigin
 from sealwire.sidecars.backup.stores.store import Store, payload_key, sidecar_key
 
 _HINT = "restore another backup; this one was written wrongly"
@@ -25,6 +27,7 @@ class Verification:
     """Whether the sidecar says so now. False for a store that may not be written."""
     rebuilt: bool
     """Whether the sidecar was missing and has been written again."""
+    origin: BackupOrigin
 
 
 def verify_backup(
@@ -33,6 +36,7 @@ def verify_backup(
     identities: Sequence[Identity],
     now: datetime,
     progress: Callable[[int], None] = lambda _: None,
+    signed_by: Sequence[VerificationKey] = (),
 ) -> Verification:
     """Decrypt and check the whole backup, and note the time in its sidecar.
 
@@ -41,7 +45,7 @@ def verify_backup(
     Raises:  what `open_backup` raises; BackupDamaged; BackupIncomplete
     Cost:    reads everything once; 200 to 500 MB of dump a second. Memory: 20 MB
     """
-    backup = begin_reading(store, name, identities)
+    backup = begin_reading(store, name, identities, signed_by)
     try:
         with SealedReader(backup) as reader:
             manifest = _check(reader, name, progress)
@@ -56,7 +60,7 @@ def verify_backup(
         recorded = _replace(store, name, backup.keys, sidecar)
     else:
         recorded = _record(store, backup, now)
-    return Verification(name, manifest, recorded, rebuilt and recorded)
+    return Verification(name, manifest, recorded, rebuilt and recorded, backup.origin)
 
 
 def _check(reader: SealedReader, name: str, progress: Callable[[int], None]) -> Manifest:

@@ -47,6 +47,11 @@ class UncheckedHeader:
     untagged: bytes
     tag: bytes
 
+    @property
+    def sha256(self) -> str:
+        """Checksum of the header, tag included, which commits to the slots and the data key."""
+        return sha256(self.untagged + self.tag).hexdigest()
+
     def authenticate(self, keys: BackupKeys, where: str) -> None:
         """Raises BackupDamaged HEADER."""
         if not hmac.compare_digest(self.tag, _tag(keys, self.untagged)):

@@ -101,8 +101,8 @@ class BackupKeys(Unpicklable):
 
 def unwrap_slots(
     slots: Sequence[KeySlot], backup_id: bytes, identities: Sequence[Identity], where: str
-) -> BackupKeys:
-    """The keys of the first slot that one of `identities` is named in.
+) -> tuple[BackupKeys, KeySlot]:
+    """The first slot that one of `identities` is named in, and the keys that it wraps.
 
     Raises:  BackupKeyDenied NO_KEY, KEY_OTHER; BackupDamaged HEADER; what a provider raises
     """
@@ -112,7 +112,7 @@ def unwrap_slots(
     for slot in slots:
         for identity in identities:
             if identity.id == slot.key_id:
-                return _unwrap(slot, backup_id, identity, where)
+                return _unwrap(slot, backup_id, identity, where), slot
     text = f"{where} is not encrypted for the given key"
     raise BackupKeyDenied(BackupReason.KEY_OTHER, text, f"it opens with: {names}")
 

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from sealwire.audit.signing import VerificationKey
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupMissing, BackupReason
 from sealwire.sidecars.backup.sealed.chunk_io import ChunkReader, CountedStream, Gunzipped
 from sealwire.sidecars.backup.sealed.header import UncheckedHeader, read_header
 from sealwire.sidecars.backup.sealed.key_slots import BackupKeys, Identity, unwrap_slots
 from sealwire.sidecars.backup.sealed.sidecar import MAX_SIDECAR_BYTES, RawSidecar, Sidecar, parse_sidecar
+from sealwire.sidecars.backup.sealed.signature import BackupOrigin, origin_of
 from sealwire.sidecars.backup.stores.store import Store, payload_key, read_small, sidecar_key
 
 _HINT = "restore another backup, and find out what happened to this one"
@@ -25,6 +27,8 @@ class OpenBackup:
     sidecar: Sidecar | None
     stream: CountedStream
     chunks: ChunkReader
+    origin: BackupOrigin
+    """Who can have written it. That the payload is the signed one is known after `check_end`."""
 
     def check_end(self) -> None:
         """After the last chunk: the file is as long as its sidecar says. Raises BackupDamaged."""
@@ -79,17 +83,22 @@ class SealedReader:
         self._backup.check_end()
 
 
-def open_backup(store: Store, name: str, identities: Sequence[Identity]) -> SealedReader:
+def open_backup(
+    store: Store, name: str, identities: Sequence[Identity], signed_by: Sequence[VerificationKey] = ()
+) -> SealedReader:
     """Open the backup `name` with one of `identities`; use it in a `with` block.
 
     The sidecar's slots count, so that a recipient who was taken out by rekey stays out; without a sidecar the
-    header's own do.
-    Raises:  BackupMissing; BackupDamaged; BackupKeyDenied; StoreUnavailable; what a provider raises
+    header's own do. If `signed_by` names keys, one of them has to have signed the backup.
+    Raises:  BackupMissing; BackupDamaged; BackupKeyDenied; BackupUnsigned; StoreUnavailable; what a provider
+             raises
     """
-    return SealedReader(begin_reading(store, name, identities))
+    return SealedReader(begin_reading(store, name, identities, signed_by))
 
 
-def begin_reading(store: Store, name: str, identities: Sequence[Identity]) -> OpenBackup:
+def begin_reading(
+    store: Store, name: str, identities: Sequence[Identity], signed_by: Sequence[VerificationKey] = ()
+) -> OpenBackup:
     """Header and sidecar, found genuine and to belong together. The caller closes `stream`.
 
     Raises:  as `open_backup` does
@@ -104,12 +113,14 @@ def begin_reading(store: Store, name: str, identities: Sequence[Identity]) -> Op
             hint = "one of the two was replaced; move the sidecar away to open the payload by itself"
             raise BackupDamaged(BackupReason.SIDECAR_OTHER, text, hint)
         slots = header.slots if raw is None else raw.sidecar.slots
-        keys = unwrap_slots(slots, header.backup_id, identities, key)
+        keys, slot = unwrap_slots(slots, header.backup_id, identities, key)
         header.authenticate(keys, key)
         if raw is not None:
             raw.authenticate(keys, sidecar_key(name))
+        sidecar = None if raw is None else raw.sidecar
+        origin = origin_of(name, header, sidecar, slot, signed_by)
         chunks = ChunkReader(stream, keys.payload_key(header.tag), header.chunk_bytes, key)
-        return OpenBackup(name, keys, header, None if raw is None else raw.sidecar, stream, chunks)
+        return OpenBackup(name, keys, header, sidecar, stream, chunks, origin)
     except BaseException:
         stream.close()
         raise

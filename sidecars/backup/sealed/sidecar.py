@@ -1,7 +1,8 @@
 """The file beside a backup, `NAME.tar.gz.enc.json`: what is inside, its length, and the current slots.
 
 It can be read by anyone and is authenticated by the data key, so only an identity of the backup can tell that
-it is genuine. Re-wrapping replaces this small file and nothing else; its slots go before the header's.
+it is genuine. Re-wrapping replaces this small file and nothing else; its slots go before the header's. The
+sidecar of a signed backup has a signature and version 2. Without one it has version 1, as it always had.
 """
 
 import hmac
@@ -24,7 +25,7 @@ from sealwire.sidecars.backup.sealed.key_slots import (
 from sealwire.sidecars.backup.sealed.manifest import MAX_MANIFEST_BYTES, MAX_NUMBER, SHA256, Manifest
 
 FORMAT_NAME = "sealwire-backup-sidecar"
-FORMAT_VERSION = 1
+FORMAT_VERSION, SIGNED_VERSION = 1, 2
 MAC_BYTES = 32
 MAX_SIDECAR_BYTES = MAX_MANIFEST_BYTES * 2
 
@@ -43,6 +44,8 @@ class Sidecar:
     verified: datetime | None
     """When it was last read to the end and found sound; None after a failure, and before."""
     manifest: Manifest
+    signature: str | None = None
+    """By who wrote the backup, as `signature.signed` makes it; None for an unsigned one."""
 
 
 def seal_sidecar(sidecar: Sidecar, keys: BackupKeys) -> bytes:
@@ -68,7 +71,7 @@ def parse_sidecar(raw: bytes, where: str) -> RawSidecar:
     """Raises BackupDamaged SIDECAR; nothing is authenticated yet."""
     try:
         fields = strict_json.parse(raw, where)
-        fields.format(FORMAT_NAME, FORMAT_VERSION)
+        version = fields.format(FORMAT_NAME, SIGNED_VERSION, oldest=FORMAT_VERSION)
         verified = fields.optional_text("verified")
         sidecar = Sidecar(
             backup_id=fields.binary("id", BACKUP_ID_BYTES, BACKUP_ID_BYTES),
@@ -77,6 +80,7 @@ def parse_sidecar(raw: bytes, where: str) -> RawSidecar:
             payload_sha256=fields.text("payload_sha256"),
             verified=None if verified is None else manifests.parse_time(verified),
             manifest=manifests.from_fields(fields.object("manifest")),
+            signature=fields.text("signature") if version == SIGNED_VERSION else None,
         )
         mac = fields.binary("mac", MAC_BYTES, MAC_BYTES)
         fields.done()
@@ -90,15 +94,17 @@ def parse_sidecar(raw: bytes, where: str) -> RawSidecar:
 
 
 def _to_json(sidecar: Sidecar) -> dict[str, Any]:
+    signature = {} if sidecar.signature is None else {"signature": sidecar.signature}
     return {
         "format": FORMAT_NAME,
-        "version": FORMAT_VERSION,
+        "version": SIGNED_VERSION if signature else FORMAT_VERSION,
         "id": strict_json.encode(sidecar.backup_id),
         "slots": slots_to_json(sidecar.slots),
         "payload_bytes": sidecar.payload_bytes,
         "payload_sha256": sidecar.payload_sha256,
         "verified": None if sidecar.verified is None else manifests.format_time(sidecar.verified),
         "manifest": manifests.to_json(sidecar.manifest),
+        **signature,
     }
 
 

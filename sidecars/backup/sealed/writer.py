@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Self
 
+from sealwire.audit.signing import SigningKey
 from sealwire.sidecars.backup.errors import BackupExists, BackupReason
 from sealwire.sidecars.backup.sealed.chunk_io import ChunkWriter, gzipped
 from sealwire.sidecars.backup.sealed.header import DEFAULT_CHUNK_BYTES, seal_header
 from sealwire.sidecars.backup.sealed.key_slots import BackupKeys, KeySlot, Recipient
 from sealwire.sidecars.backup.sealed.manifest import Manifest
 from sealwire.sidecars.backup.sealed.sidecar import Sidecar, seal_sidecar
+from sealwire.sidecars.backup.sealed.signature import signed
 from sealwire.sidecars.backup.stores.store import Store, Upload, payload_key, sidecar_key
 
 
@@ -25,6 +28,8 @@ class NewBackup:
     slots: tuple[KeySlot, ...]
     upload: Upload
     chunks: ChunkWriter
+    header_sha256: str
+    sign_with: SigningKey | None
 
     def commit(self, manifest: Manifest, verified: datetime | None = None) -> Sidecar:
         """Seal the last chunk, then the sidecar, then the name: a backup that is there has both.
@@ -38,15 +43,21 @@ class NewBackup:
             raise BackupExists(BackupReason.EXISTS, text, "choose another name")
         chunks = self.chunks
         sidecar = Sidecar(self.keys.backup_id, self.slots, chunks.size, chunks.sha256, verified, manifest)
+        if self.sign_with is not None:
+            sidecar = signed(sidecar, self.name, self.header_sha256, self.sign_with)
         self.store.replace_small(sidecar_key(self.name), seal_sidecar(sidecar, self.keys))
         self.upload.commit()
         return sidecar
 
 
 def begin_backup(
-    store: Store, name: str, recipients: Sequence[Recipient], chunk_bytes: int = DEFAULT_CHUNK_BYTES
+    store: Store,
+    name: str,
+    recipients: Sequence[Recipient],
+    chunk_bytes: int = DEFAULT_CHUNK_BYTES,
+    sign_with: SigningKey | None = None,
 ) -> NewBackup:
-    """A fresh data key, wrapped for `recipients`, and the header in the store.
+    """A fresh data key, wrapped for `recipients`, and the header in the store. Unsigned without a key.
 
     Raises:  BackupSettingError NAME, RECIPIENT; BackupExists; StoreUnavailable; what a provider raises
     """
@@ -59,7 +70,7 @@ def begin_backup(
     except BaseException:
         upload.abort()
         raise
-    return NewBackup(store, name, keys, slots, upload, chunks)
+    return NewBackup(store, name, keys, slots, upload, chunks, sha256(header).hexdigest(), sign_with)
 
 
 class SealedWriter:
@@ -117,7 +128,11 @@ class SealedWriter:
 
 
 def create_backup(
-    store: Store, name: str, recipients: Sequence[Recipient], chunk_bytes: int = DEFAULT_CHUNK_BYTES
+    store: Store,
+    name: str,
+    recipients: Sequence[Recipient],
+    chunk_bytes: int = DEFAULT_CHUNK_BYTES,
+    sign_with: SigningKey | None = None,
 ) -> SealedWriter:
     """Start the backup `name`; use it in a `with` block. Raises as `begin_backup` does."""
-    return SealedWriter(begin_backup(store, name, recipients, chunk_bytes))
+    return SealedWriter(begin_backup(store, name, recipients, chunk_bytes, sign_with))

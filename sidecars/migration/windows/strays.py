@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from sealwire.crypto.envelope import (
+    CLASS_ID_END,
     SUBTYPE,
     TYPE_OFFSET,
     EnvelopeHeader,
@@ -27,8 +28,6 @@ from sealwire.sidecars.migration.windows.paths import ClassPaths
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 
-_CLASS_BYTES: Final = 8
-"""Magic, format, mode and class id: how the envelopes of a class's own keys begin."""
 _LENGTH_BYTES: Final = 4
 """They stand before the subtype of a BSON Binary."""
 
@@ -58,7 +57,8 @@ class Strays:
             each.is_plaintext for each in right
         )
         ids = (KeyIds(self._class_id, 1), *self._borrowed)
-        self._markers = tuple({marker_of(each)[: 1 + _CLASS_BYTES] for each in ids})
+        # the subtype, and all of the header up to the class id, whichever key of the class it was
+        self._markers = tuple({marker_of(each)[: 1 + CLASS_ID_END] for each in ids})
 
     def may_be_in(self, raw: bytes) -> bool:
         """Whether a document has to be looked through for them; False is certain."""

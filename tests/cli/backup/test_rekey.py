@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
+from sealwire.keys.private_file import create_private
 from tests.cli.runs import Run
-from tests.sidecars.backup.samples import KEK, OTHER_KEK, local, seal
+from tests.sidecars.backup.samples import KEK, OTHER_KEK, SIGNING, local, seal
 
 
 def test_rekey_shows_first_and_then_does_it(run: Run, store: Path) -> None:
@@ -41,3 +42,22 @@ def test_rekey_can_encrypt_anew(run: Run, store: Path) -> None:
     assert outcome.out.startswith("b -> b-r1: ")
     assert run("verify", "b-r1", "--key", "env:NEW_KEK").code == 0
     assert not (store / "b.tar.gz.enc").exists()
+
+
+def test_rekey_keeps_a_signature_and_does_not_sign_what_was_unsigned(
+    run: Run, store: Path, tmp_path: Path
+) -> None:
+    create_private(tmp_path / "signing", SIGNING.written())
+    (tmp_path / "signing.pub").write_text(f"{SIGNING.verification}\n")
+    seal(local(store), "plain")
+    seal(local(store), "signed", sign_with=SIGNING)
+    keys = ("--key", "env:OLD_KEK", "--recipient", "env:NEW_KEK")
+    check = ("--key", "env:NEW_KEK", "--signed-by", "signing.pub")
+    assert run("rekey", "signed", *keys).code == 0
+    assert run("verify", "signed", *check).code == 0
+    keys = ("--reencrypt", "--recipient", "env:OLD_KEK", "--key")
+    assert run("rekey", "signed", *keys, "env:NEW_KEK").code == 65
+    assert run("rekey", "signed", *keys, "env:NEW_KEK", "--sign-with", "signing").code == 0
+    assert run("verify", "signed-r1", "--key", "env:OLD_KEK", "--signed-by", "signing.pub").code == 0
+    assert run("rekey", "plain", *keys, "env:OLD_KEK", "--sign-with", "signing").code == 65
+    assert (store / "plain.tar.gz.enc").exists()

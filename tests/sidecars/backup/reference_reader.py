@@ -6,6 +6,7 @@ import json
 import zlib
 from hashlib import sha256, sha512
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 
 
@@ -56,3 +57,19 @@ def sidecar_mac(sidecar: dict[str, object], data_key: bytes) -> bytes:
     key = hkdf(sha256, data_key, backup_id, b"sealwire backup 1: sidecar", 32)
     rest = {name: value for name, value in sidecar.items() if name != "mac"}
     return hmac.digest(key, json.dumps(rest, indent=1).encode() + b"\n", sha256)
+
+
+def check_signature(payload: bytes, sidecar: dict[str, object], name: str, public: bytes) -> None:
+    """Raises InvalidSignature unless `public` signed the backup `name`."""
+    end = 12 + int.from_bytes(payload[8:12], "big") + 32
+    manifest = json.dumps(sidecar["manifest"], indent=1).encode() + b"\n"
+    covered = {
+        "form": "sealwire-backup-signature",
+        "header_sha256": sha256(payload[:end]).hexdigest(),
+        "manifest_sha256": sha256(manifest).hexdigest(),
+        "name": name,
+        "payload_sha256": sha256(payload).hexdigest(),
+    }
+    text = json.dumps(covered, separators=(",", ":")) + "\n"
+    signature = base64.b64decode(str(sidecar["signature"]).rpartition(" ")[2])[4:]
+    Ed25519PublicKey.from_public_bytes(public).verify(signature, text.encode())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import bson
 
+from sealwire.audit.signing import SigningKey, make_key
 from sealwire.keys.kek.key_pair import PrivateKey
 from sealwire.keys.kek.local_wrap import LocalKek
 from sealwire.sidecars.backup.sealed.key_slots import Recipient
@@ -21,6 +22,7 @@ from tests.keys.samples import KEK_A, KEK_B, NOW
 KEK = LocalKek(KEK_A)
 OTHER_KEK = LocalKek(KEK_B)
 PRIVATE = PrivateKey(bytes(range(32)))
+SIGNING = make_key("clinic.example/backups", bytes(range(32)))
 
 SMALL_CHUNK = 64
 
@@ -80,10 +82,11 @@ def seal(
     recipients: Sequence[Recipient] = (KEK,),
     created: datetime = NOW,
     chunk_bytes: int = SMALL_CHUNK,
+    sign_with: SigningKey | None = None,
 ) -> Manifest:
     """A sound backup of DUMP in `store`."""
     tar, manifest = make_dump(created=created)
-    with create_backup(store, name, recipients, chunk_bytes) as writer:
+    with create_backup(store, name, recipients, chunk_bytes, sign_with) as writer:
         writer.write(tar)
         writer.commit(manifest)
     return manifest

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 
+from sealwire.audit.signing import read_verification_key
 from sealwire.keys.kek.key_pair import PrivateKey
 from sealwire.keys.kek.local_wrap import LocalKek
+from sealwire.sidecars.backup.errors import BackupUnsigned
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.key_slots import Identity
 from sealwire.sidecars.backup.sealed.reader import open_backup
@@ -17,20 +20,24 @@ from sealwire.sidecars.backup.stores.local_store import LocalStore
 from tests.build_context import ROOT
 from tests.keys.samples import NOW
 from tests.sidecars.backup import reference_reader
-from tests.sidecars.backup.make_backup_vectors import TARGET
+from tests.sidecars.backup.make_backup_vectors import SIGNED_TARGET, TARGET
 from tests.sidecars.backup.samples import KEK, local, make_dump, seal
 
 FROZEN_SHA256 = "6a4d54f239a07d6a9eb7490a7a26c3a39747f1e8781df5ccdd70747442b0978d"
+SIGNED_SHA256 = "0991ae78a54308f2fbd55295350e36efc6fa24b3e85d0b926a4624334f20b50b"
 FILE = json.loads(TARGET.read_bytes())
+SIGNED = json.loads(SIGNED_TARGET.read_bytes())
+SIGNER = read_verification_key(SIGNED["verification_key"].encode())
 KEK_BYTES = bytes.fromhex(FILE["kek"])
 PAGE = ROOT / "docs" / "format" / "backup.md"
 
 
 def test_the_vectors_are_frozen() -> None:
     assert hashlib.sha256(TARGET.read_bytes()).hexdigest() == FROZEN_SHA256
+    assert hashlib.sha256(SIGNED_TARGET.read_bytes()).hexdigest() == SIGNED_SHA256
 
 
-@pytest.fixture(params=FILE["vectors"], ids=lambda vector: str(vector["title"]))
+@pytest.fixture(params=[*FILE["vectors"], *SIGNED["vectors"]], ids=lambda vector: str(vector["title"]))
 def vector(request: pytest.FixtureRequest) -> dict[str, Any]:
     content = request.param
     assert isinstance(content, dict)
@@ -49,6 +56,19 @@ def test_a_released_backup_opens(vector: dict[str, Any], tmp_path: Path) -> None
             assert hashlib.sha256(reader.read()).hexdigest() == vector["tar_sha256"]
             reader.finish()
         assert verify_backup(store, "b", [identity], NOW).recorded
+    if vector in SIGNED["vectors"]:
+        assert verify_backup(store, "b", identities, NOW, signed_by=[SIGNER]).origin.signed_by == SIGNER
+    else:
+        with pytest.raises(BackupUnsigned):
+            verify_backup(store, "b", identities, NOW, signed_by=[SIGNER])
+
+
+@pytest.mark.parametrize("vector", SIGNED["vectors"])
+def test_a_signature_is_what_the_page_says(vector: dict[str, Any]) -> None:
+    payload, sidecar = base64.b64decode(vector["payload"]), json.loads(base64.b64decode(vector["sidecar"]))
+    reference_reader.check_signature(payload, sidecar, "b", SIGNER.public)
+    with pytest.raises(InvalidSignature):
+        reference_reader.check_signature(payload, sidecar, "c", SIGNER.public)
 
 
 def test_a_reader_written_from_the_page_opens_it(vector: dict[str, Any]) -> None:
