@@ -120,3 +120,15 @@ def test_what_a_view_cannot_answer_is_refused(
     with pytest.raises(OperationFailure) as caught:
         clinic.create_collection("sorted", viewOn="patients", pipeline=[{"$sort": {"nhs_number": 1}}])
     assert caught.value.code == 238
+
+
+def test_definitions_are_opened_in_every_batch_of_a_list_of_collections(
+    stack: Stack, databases: tuple[Database[Document], Database[Document]]
+) -> None:
+    for name, (on, pipeline) in VIEWS.items():
+        stack.clinic.command("create", name, viewOn=on, pipeline=pipeline)
+    listed = stack.clinic.command("listCollections", cursor={"batchSize": 1})["cursor"]
+    assert (bool(listed["id"]), listed["ns"]) == (True, f"{stack.clinic.name}.$cmd.listCollections")
+    found = {each["name"]: each for each in stack.clinic.list_collections(cursor={"batchSize": 1})}
+    assert found["seen"]["options"]["pipeline"] == VIEWS["seen"][1]
+    assert found["nested"]["options"]["pipeline"] == VIEWS["nested"][1]

@@ -4,6 +4,7 @@ import struct
 from typing import Any
 
 import pytest
+from bson import Int64, encode
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -139,3 +140,38 @@ def test_the_legacy_error_is_an_op_reply_with_one_document() -> None:
     size, request_id, response_to, op_code = struct.unpack_from("<iiii", message)
     assert (size, request_id, response_to, op_code) == (len(message), 3, 4, 1)
     assert error_of(message[36:])["code"] == 352
+
+
+NUMBERED = {"txnNumber": 1}
+
+
+@pytest.mark.parametrize(
+    ("command_name", "more", "labels"),
+    [
+        ("find", {}, ()),
+        ("update", NUMBERED, ("RetryableWriteError",)),
+        ("find", {**NUMBERED, "autocommit": False}, ("TransientTransactionError",)),
+        ("commitTransaction", {**NUMBERED, "autocommit": False}, ("UnknownTransactionCommitResult",)),
+    ],
+)
+def test_a_command_that_was_not_sent_has_its_own_label(
+    command_name: str, more: dict[str, Any], labels: tuple[str, ...]
+) -> None:
+    message = command({command_name: 1, **more, "$db": "clinic"})
+    assert replies.unsent_labels(message, parse_op_msg(message).body) == labels
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [(11602, 11602), (43, 262), (112, 262), (322, 322), (26, 1), (Int64(6), 1), (None, 1)],
+)
+@pytest.mark.parametrize("in_transaction", [True, False])
+def test_an_error_of_our_question_is_told_as_one_of_the_command(
+    *, code: Any, told: int, in_transaction: bool
+) -> None:
+    message = command({"find": "a", **({"autocommit": False} if in_transaction else {}), "$db": "clinic"})
+    said = {"ok": 0.0, "errorLabels": ["Other"], "errmsg": "x", **({} if code is None else {"code": code})}
+    body = decoded(replies.unanswered_body(encode(said), message, parse_op_msg(message).body))
+    own = ["Other"] if code == told else None
+    labels = ["TransientTransactionError"] if in_transaction and told in {262, 11602} else own
+    assert (body["code"], body.get("errorLabels")) == (told, labels)
