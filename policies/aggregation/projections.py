@@ -179,7 +179,7 @@ def _check_slice(buf: bytes, operator: Element) -> None:
     """How many elements are shown, or how many are left out first: numbers. The server rounds fractions.
 
     Where it takes several numbers for an expression, that is an error of its own, because none is an array.
-    Raises Refusal(SHAPE). Source: `attemptToParseFindSlice`.
+    Raises Refusal(SHAPE).
     """
     numbers = array_items(buf, operator) if operator.kind == kinds.ARRAY else [operator]
     if any(number.kind not in NUMERIC for number in numbers):
