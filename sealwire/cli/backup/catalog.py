@@ -84,8 +84,9 @@ def _row(entry: Entry) -> dict[str, Any]:
 def prune_backups(policy: RetentionPolicy, store: Store, dry_run: bool, as_json: bool) -> None:
     """Remove the backups that no rule keeps, and what writers that died left behind.
 
-    Never removed: the newest verified backup, the newest of all while none is verified, and what cannot be
-    read. Days, weeks and months without a backup do not count. Needs no key.
+    A day, week or month is represented by its newest verified backup, or by its newest one if none is
+    verified. Never removed: the newest backup, the newest verified one, and what cannot be read. Days, weeks
+    and months without a backup do not count. Needs no key.
 
     \b
     Examples:
