@@ -2,7 +2,7 @@
 
 A verified backup stands for its day, week or month in preference to a newer one that nobody has verified.
 Weeks and months count when they are over: the running one is kept beside them, so that "24 months" are 24
-calendar months and not 23 and some days. The others are pruned, and with them what writers that died left behind.
+calendar months and not 23 and some days. The others are pruned, and with them what dead writers left behind.
 """
 
 from collections.abc import Sequence
