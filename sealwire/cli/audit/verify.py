@@ -43,8 +43,9 @@ def verify_command(  # noqa: PLR0913 - one parameter an option
     key_path: Path | None,
     chain_only: bool,
     others: tuple[Path, ...],
-    archived: bool,
     max_age: timedelta | None,
+    *,
+    archived: bool,
     as_json: bool,
 ) -> None:
     """Read the audit log at LOG, with all files it was renamed to, and say what was changed and where.

@@ -36,13 +36,14 @@ def list_backups(store: Store, as_json: bool) -> None:
         orphans = [orphan.key for orphan in catalog.orphans]
         print_json({"authenticated": False, "backups": rows, "orphans": orphans})
         return
-    columns = ("name", "created", "size", "documents", "verified", "problem")
+    columns = ("name", "created", "size", "documents", "consistency", "verified", "problem")
     cells = [
         (
             entry.name,
             f"{entry.created:%Y-%m-%d %H:%M}",
             decimal(entry.size),
             row.get("documents", "?"),
+            row.get("consistency", "?"),
             (row.get("verified") or "no").partition("T")[0],
             row["problem"] or "",
         )
