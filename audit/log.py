@@ -43,6 +43,8 @@ class LogPace:
     checkpoint_lines: int = 1000
     checkpoint_s: float = 60.0
     file_bytes: int = 32 << 20
+    quiet_s: float = 43_200.0
+    """A log without new lines is signed again after so long: nothing was cut off its end until then."""
 
 
 def now_utc() -> datetime:
@@ -66,7 +68,8 @@ class AuditLog:
         self._lock = open_file(place.path.with_name(place.path.name + ".lock"), os.O_RDWR)
         self._signed = 0
         """How many lines the last checkpoint that this process knows of vouches for."""
-        self._signed_at = clock()
+        self._signed_at = self._written_at = clock()
+        """When signing was last due, and when a checkpoint was last written, or the log was opened."""
         try:
             with self._locked():
                 last = self._last_checkpoint()
@@ -106,12 +109,13 @@ class AuditLog:
         return self._tail.size - self._signed >= self._pace.checkpoint_lines
 
     def sign(self) -> None:
-        """Write a checkpoint of all lines so far, where one is missing. Raises as `append`."""
+        """Write a checkpoint of all lines so far, where one is missing or old. Raises as `append`."""
         self._signed_at = self._clock()
+        quiet_s = (self._signed_at - self._written_at).total_seconds()
         if self._key is not None:
             with self._locked():
                 self._reach(None)
-                if self._tail.size > self._signed:
+                if self._tail.size > self._signed or quiet_s >= self._pace.quiet_s:
                     self._sign()
 
     def close(self) -> None:
@@ -264,7 +268,7 @@ class AuditLog:
         note = sign_checkpoint(Checkpoint(tree.size, tree.root(), now), self._key)
         for path in self._place.checkpoints:
             append_whole(path, note)
-        self._signed, self._signed_at = tree.size, now
+        self._signed, self._signed_at, self._written_at = tree.size, now, now
 
     def _last_checkpoint(self) -> Checkpoint | None:
         """The furthest that stands in a file of checkpoints and is signed by our key."""

@@ -87,7 +87,7 @@ class LogReport:
 
 
 def read_checkpoints(paths: Iterable[Path], key: VerificationKey, report: LogReport) -> dict[int, Checkpoint]:
-    """The checkpoints of these files, by size; what is wrong with them goes into `report`.
+    """The newest checkpoint of each size in these files; what is wrong with them goes into `report`.
 
     A file that is missing is an empty one. Raises AuditFileProblem. Cost: 100 us a checkpoint.
     """
@@ -98,9 +98,11 @@ def read_checkpoints(paths: Iterable[Path], key: VerificationKey, report: LogRep
             checkpoint = open_checkpoint(note, key)
             if checkpoint is None:
                 report.add(FlawKind.BAD_CHECKPOINT, Spot(path, line))
-            elif known.setdefault(checkpoint.size, checkpoint).root != checkpoint.root:
+            elif (same := known.setdefault(checkpoint.size, checkpoint)).root != checkpoint.root:
                 detail = f"another one says something else of the first {checkpoint.size} lines"
                 report.add(FlawKind.BAD_CHECKPOINT, Spot(path, line), detail)
+            elif same.time < checkpoint.time:
+                known[checkpoint.size] = checkpoint
             line += note.count(b"\n")
     report.checkpoints = len(known)
     if not known:

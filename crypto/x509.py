@@ -1,7 +1,7 @@
 """What there is to know about a certificate: from when and until when it is valid, and whose it is."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final, NamedTuple, NewType
 
@@ -26,6 +26,27 @@ class Validity(NamedTuple):
 
     not_before: datetime
     not_after: datetime
+
+
+_ALWAYS: Final = Validity(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+_BLOCK: Final = re.compile(
+    rb"-----BEGIN (?:X509 )?CERTIFICATE-----.*?-----END (?:X509 )?CERTIFICATE-----", re.DOTALL
+)
+
+
+def bundle_validities(pem: bytes) -> tuple[Validity, ...]:
+    """When each certificate in `pem` is valid, in the order of the file.
+
+    A certificate that cannot be read counts as always valid: OpenSSL, which accepts more, judges it.
+    """
+    return tuple(_validity_or_always(block) for block in _BLOCK.findall(pem))
+
+
+def _validity_or_always(pem: bytes) -> Validity:
+    try:
+        return certificate_validity(pem)
+    except InvalidCertificate:
+        return _ALWAYS
 
 
 def certificate_validity(pem: bytes) -> Validity:

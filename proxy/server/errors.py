@@ -12,6 +12,8 @@ class StartReason(Enum):
     KEY_ENCRYPTED = "key-encrypted"
     KEY_MISMATCH = "key-mismatch"
     BAD_PEM = "bad-pem"
+    CERTIFICATE_EXPIRED = "certificate-expired"
+    CERTIFICATE_NOT_YET_VALID = "certificate-not-yet-valid"
     BAD_URI = "bad-uri"
     PORT_IN_USE = "port-in-use"
     ADDRESS_UNUSABLE = "address-unusable"

@@ -1,18 +1,25 @@
 """TLS contexts for both sides: TLS 1.2 or newer, forward-secret AEAD suites, names verified.
 
 Contexts are never changed once they are in use. A reload builds new ones from the files and swaps them only
-when all that it reads is well: connections that are open keep theirs, so nothing is dropped.
+when all that it reads is well: connections that are open keep theirs, so nothing is dropped. A certificate
+out of its time is not well, because no peer accepts it.
 """
 
 import os
 import ssl
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from sealwire.crypto.x509 import InvalidCertificate, certificate_names, certificate_validity
+from sealwire.crypto.x509 import (
+    InvalidCertificate,
+    Validity,
+    bundle_validities,
+    certificate_names,
+    certificate_validity,
+)
 from sealwire.proxy.server.config.settings import ListenTls, TlsMode, UpstreamTls
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
 
@@ -33,7 +40,9 @@ class TlsSide:
     names: tuple[str, ...] = ()
     """The hosts that its certificate is for."""
     warning: str = ""
-    """A certificate that is expired, not yet valid or near its end; empty otherwise."""
+    """A certificate that is near its end; empty otherwise."""
+    authority_warning: str = ""
+    """An authority that counts no more, or authorities that are all near their end; empty otherwise."""
 
 
 NO_TLS: Final = TlsSide(None)
@@ -45,11 +54,13 @@ def listen_side(settings: ListenTls) -> TlsSide:
         return NO_TLS
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _harden(context, settings.minimum)
+    authorities = ""
     if settings.client_ca is not None:
-        _load_authorities(context, settings.client_ca)
+        authorities = _valid_authorities(_load_authorities(context, settings.client_ca), settings.client_ca)
         required = settings.require_client_certificate
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
-    return _with_certificate(context, settings.certificate, settings.key)
+    side = _with_certificate(context, settings.certificate, settings.key)
+    return replace(side, authority_warning=authorities)
 
 
 def upstream_side(settings: UpstreamTls) -> TlsSide:
@@ -58,11 +69,13 @@ def upstream_side(settings: UpstreamTls) -> TlsSide:
         return NO_TLS
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
     _harden(context, settings.minimum)
+    authorities = ""
     if settings.ca is None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     else:
-        _load_authorities(context, settings.ca)
-    return _with_certificate(context, settings.certificate, settings.key)
+        authorities = _valid_authorities(_load_authorities(context, settings.ca), settings.ca)
+    side = _with_certificate(context, settings.certificate, settings.key)
+    return replace(side, authority_warning=authorities)
 
 
 def pinned_context(certificate: Path) -> ssl.SSLContext:
@@ -112,22 +125,53 @@ def _with_certificate(context: ssl.SSLContext, certificate: Path | None, key: Pa
             ) from None
         raise _bad_pem(key, "private key") from None
     now = datetime.now(UTC)
-    if validity.not_after <= now:
-        warning = "the certificate has expired"
-    elif validity.not_before > now:
-        warning = "the certificate is not valid yet"
-    else:
-        warning = "the certificate expires soon" if validity.not_after - now < EXPIRY_WARNING else ""
+    _require_valid(validity, certificate, now)
+    warning = "the certificate expires soon" if validity.not_after - now < EXPIRY_WARNING else ""
     return TlsSide(context, validity.not_after, names, warning)
 
 
-def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
+def _require_valid(validity: Validity, path: Path, now: datetime) -> None:
+    """Raises FileProblem."""
+    if validity.not_after < now:
+        raise FileProblem(
+            StartReason.CERTIFICATE_EXPIRED,
+            f"{path}: the certificate has expired: its last moment was {validity.not_after.isoformat()}",
+            "put a renewed one in its place; a proxy that runs keeps what it has until a reload succeeds",
+        )
+    if validity.not_before > now:
+        raise FileProblem(
+            StartReason.CERTIFICATE_NOT_YET_VALID,
+            f"{path}: the certificate is not valid before {validity.not_before.isoformat()}",
+            "look at the clock of this host; else keep the certificate of before until then",
+        )
+
+
+def _valid_authorities(pem: bytes, path: Path) -> str:
+    """The warning about a file of authorities. Raises FileProblem if none of them is valid now.
+
+    One that has expired is no error while others are valid: bundles keep old ones beside the new.
+    """
+    now = datetime.now(UTC)
+    found = bundle_validities(pem)
+    valid = [each for each in found if each.not_before <= now <= each.not_after]
+    if not found:  # a form that is not known here: OpenSSL has read it
+        return ""
+    if not valid:
+        _require_valid(max(found, key=lambda each: each.not_after), path, now)
+    if any(each.not_after < now for each in found):
+        return "an authority has expired"
+    soon = all(each.not_after - now < EXPIRY_WARNING for each in valid)
+    return "the authorities expire soon" if soon else ""
+
+
+def _load_authorities(context: ssl.SSLContext, path: Path) -> bytes:
     pem = _read(path)
     try:
         # Bundles carry names in UTF-8 as comments, which OpenSSL's text interface does not take.
         context.load_verify_locations(cadata=pem.decode("ascii", "ignore"))
     except (ssl.SSLError, ValueError):  # ValueError: an empty file
         raise _bad_pem(path, "certificate authority") from None
+    return pem
 
 
 def _bad_pem(path: Path, what: str) -> FileProblem:

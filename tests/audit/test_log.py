@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,21 @@ def test_a_checkpoint_is_due_by_lines_and_by_the_clock(tmp_path: Path) -> None:
     clock.forward(-3600)
     log.tick()
     assert report(tmp_path).signed == 5
+    log.close()
+
+
+def test_a_log_without_new_lines_is_signed_again_after_a_while(tmp_path: Path) -> None:
+    clock = Clock()
+    log = opened(tmp_path, LogPace(checkpoint_s=60, quiet_s=3600), clock)
+    log.append([event(0)])
+    log.sign()
+    clock.forward(3599)
+    log.tick()
+    assert report(tmp_path).signed_at == clock.now - timedelta(seconds=3599)
+    clock.forward(60)
+    log.tick()
+    said = report(tmp_path)
+    assert (said.signed, said.signed_at, said.is_whole) == (2, clock.now, True)
     log.close()
 
 

@@ -15,6 +15,7 @@ from sealwire.crypto.x509 import (
     MAX_SUBJECT,
     InvalidCertificate,
     Validity,
+    bundle_validities,
     certificate_validity,
     issuer_of,
     read_subject,
@@ -41,6 +42,17 @@ def test_the_first_certificate_counts(tmp_path: Path) -> None:
 def test_what_holds_no_certificate_is_refused(pem: bytes) -> None:
     with pytest.raises(InvalidCertificate):
         certificate_validity(pem)
+
+
+def test_each_certificate_of_a_bundle_has_its_own_life(tmp_path: Path) -> None:
+    authority = create_authority(tmp_path)
+    one = authority.issue("one", valid_from=STARTS, valid_until=ENDS).certificate.read_bytes()
+    two = authority.issue("two", valid_from=STARTS, valid_until=ENDS.replace(day=5)).certificate.read_bytes()
+    odd = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    lives = bundle_validities(b"# \xc3\xa9\n" + one + odd + two)
+    assert (lives[0], lives[2]) == (Validity(STARTS, ENDS), Validity(STARTS, ENDS.replace(day=5)))
+    assert lives[1].not_before < STARTS < ENDS < lives[1].not_after
+    assert bundle_validities(b"text") == ()
 
 
 def der_of(folder: Path, name: str) -> bytes:

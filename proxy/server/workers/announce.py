@@ -109,9 +109,13 @@ def show_certificates(listen: TlsSide, upstream: TlsSide, config: Config, metric
 
 
 def certificate_findings(listen: TlsSide, upstream: TlsSide, config: Config) -> list[Finding]:
-    """Certificates that are near their end, or that do not name a host which clients are told."""
+    """Certificates and authorities near their end; hosts that clients are told and no certificate names."""
     found = []
-    for name, side in (("listen", listen), ("upstream", upstream)):
+    for name, side, authorities in (("listen", listen, "client_ca"), ("upstream", upstream, "ca")):
+        if side.authority_warning:
+            problem = f"{side.authority_warning}: {name}.tls.{authorities}"
+            hint = "put the authority that follows it into the file, take out what has expired, and reload"
+            found.append(Finding(side.authority_warning, problem, hint, {"side": name}))
         if side.not_after is not None and side.warning:
             end = side.not_after.isoformat()
             problem = f"{side.warning}: {name}.tls.certificate, whose last moment is {end}"

@@ -1,6 +1,7 @@
 """`sealwire audit verify`: whether an audit log is as it was written, and where it is not."""
 
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from sealwire.audit.files import LogPlace, files_to_verify, load_verification_ke
 from sealwire.audit.verification import Flaw, LogReport, read_checkpoints, verify
 from sealwire.cli.audit.options import existing_files, log_argument
 from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.keys.options import Interval
 from sealwire.cli.options.common import PATH, json_option
 from sealwire.cli.output import print_json, progress_bar, show_table
 
@@ -26,12 +28,23 @@ from sealwire.cli.output import print_json, progress_bar, show_table
     help="Another file of checkpoints, beside LOG.checkpoints. May be given more than once.",
 )
 @click.option("--archived", is_flag=True, help="Older files than those beside LOG need not be there.")
+@click.option(
+    "--max-age",
+    type=Interval(),
+    metavar="2d|never",
+    # twice the longest audit.checkpoint_s; without new lines a proxy signs twice a day
+    default="2d",
+    show_default=True,
+    help="How old the newest checkpoint may be. `never` for a log that nobody writes to any more.",
+)
 @json_option
-def verify_command(
+def verify_command(  # noqa: PLR0913 - one parameter an option
     log: Path,
     key_path: Path | None,
     chain_only: bool,
     others: tuple[Path, ...],
+    max_age: timedelta | None,
+    *,
     archived: bool,
     as_json: bool,
 ) -> None:
@@ -41,10 +54,14 @@ def verify_command(
     when anything is found. What was written after the last checkpoint is fixed by the chain alone: the answer
     says how many lines that are.
 
+    Exit code 1 also when the newest checkpoint is older than --max-age: then nothing is signed any more, no
+    proxy runs, or the end of the log was cut off together with its checkpoints.
+
     \b
     Examples:
       sealwire audit verify /var/log/sealwire/audit.jsonl --key audit.key.pub
       sealwire audit verify audit.jsonl --key audit.key.pub --checkpoints /mnt/worm/clinic.checkpoints --json
+      sealwire audit verify evidence/audit.jsonl --key audit.key.pub --max-age never
       sealwire audit verify audit.jsonl --chain-only
     """
     if chain_only == (key_path is not None):
@@ -62,11 +79,16 @@ def verify_command(
     size = sum(each.stat().st_size for each in files)
     with progress_bar("reading", size) as progress:
         verify(files, checkpoints, report, progress, archived=archived)
+    age = None if report.signed_at is None else datetime.now(UTC) - report.signed_at
+    is_stale = age is not None and max_age is not None and age > max_age
     if as_json:
-        print_json(_document(report, files))
+        print_json(_document(report, files, age, is_stale=is_stale))
     else:
         _show(report, files, chain_only=chain_only)
-    sys.exit(0 if report.is_whole else EX_NO)
+        if is_stale and age is not None:
+            old = f"{age.days} days" if age.days else f"{age.seconds // 3600} hours"
+            click.echo(f"the newest checkpoint is {old} old, more than --max-age allows")
+    sys.exit(0 if report.is_whole and not is_stale else EX_NO)
 
 
 def _show(report: LogReport, files: list[Path], *, chain_only: bool) -> None:
@@ -90,7 +112,9 @@ def _place(flaw: Flaw) -> str:
     return "" if spot.path is None else f"{spot.path.name}:{spot.line}"
 
 
-def _document(report: LogReport, files: list[Path]) -> dict[str, Any]:
+def _document(
+    report: LogReport, files: list[Path], age: timedelta | None, *, is_stale: bool
+) -> dict[str, Any]:
     return {
         "whole": report.is_whole,
         "files": [str(each) for each in files],
@@ -98,6 +122,8 @@ def _document(report: LogReport, files: list[Path]) -> dict[str, Any]:
         "read": report.read,
         "signed": report.signed,
         "signed_at": None if report.signed_at is None else report.signed_at.isoformat(),
+        "signed_age_s": None if age is None else round(age.total_seconds()),
+        "stale": is_stale,
         "checkpoints": report.checkpoints,
         "flaws": [
             {

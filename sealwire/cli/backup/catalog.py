@@ -36,13 +36,14 @@ def list_backups(store: Store, as_json: bool) -> None:
         orphans = [orphan.key for orphan in catalog.orphans]
         print_json({"authenticated": False, "backups": rows, "orphans": orphans})
         return
-    columns = ("name", "created", "size", "documents", "verified", "problem")
+    columns = ("name", "created", "size", "documents", "consistency", "verified", "problem")
     cells = [
         (
             entry.name,
             f"{entry.created:%Y-%m-%d %H:%M}",
             decimal(entry.size),
             row.get("documents", "?"),
+            row.get("consistency", "?"),
             (row.get("verified") or "no").partition("T")[0],
             row["problem"] or "",
         )
@@ -84,8 +85,9 @@ def _row(entry: Entry) -> dict[str, Any]:
 def prune_backups(policy: RetentionPolicy, store: Store, dry_run: bool, as_json: bool) -> None:
     """Remove the backups that no rule keeps, and what writers that died left behind.
 
-    Never removed: the newest verified backup, the newest of all while none is verified, and what cannot be
-    read. Days, weeks and months without a backup do not count. Needs no key.
+    A day, week or month is represented by its newest verified backup, or by its newest one if none is
+    verified. Never removed: the newest backup, the newest verified one, and what cannot be read. Days, weeks
+    and months without a backup do not count. Needs no key.
 
     \b
     Examples:

@@ -145,9 +145,9 @@ keep_options = tuple(
     click.option(f"--keep-{name}", name, metavar="N", type=click.IntRange(min=0), default=0, help=what)
     for name, what in (
         ("last", "The newest N."),
-        ("daily", "The newest of each of N days."),
-        ("weekly", "The newest of each of N weeks."),
-        ("monthly", "The newest of each of N months."),
+        ("daily", "One of each of N days."),
+        ("weekly", "One of each of N full weeks, and of the newest week."),
+        ("monthly", "One of each of N full months, and of the newest month."),
     )
 )
 # Gives the command `policy: RetentionPolicy`; BackupSettingError where nothing would be kept.

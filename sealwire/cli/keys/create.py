@@ -1,7 +1,8 @@
 """`sealwire keys create` and `create-kek`: data keys, and the key that wraps them."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -66,8 +67,8 @@ def create(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Make a key for each CLASS, and the keyring if there is none.
 
-    A class named here must not have a key yet; a class of --policy that has one keeps it, so the command may
-    be run again after every change of the policy.
+    A class named here must not have a key yet, and must be in --policy if that is given; a class of --policy
+    that has a key keeps it, so the command may be run again after every change of the policy.
 
     A class that begins in clear is stored as it is until `sealwire migrate encrypt` takes it in. A random
     class needs no such beginning: plaintext beside its envelopes is read as it is.
@@ -96,6 +97,8 @@ def create(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError("give --policy" if plaintext_all else "name a class, or give --policy")
     classes = {} if policy is None else read_policy(policy).classes
     wanted = tuple(classes)
+    if policy is not None:
+        _require_declared(class_names, wanted)
     in_clear = _in_clear(classes, plaintext, every=plaintext_all)
     selftest.run()
     providers = Providers()
@@ -127,6 +130,18 @@ def _create_borrowed(keyring: str, kek: KekOptions, names: tuple[str, str]) -> N
     made = create_borrowed(store, kek.open(providers), names, datetime.now(UTC))
     lent = shown_key_of(made.lender, read_record(store).names)
     click.echo(f"{store}: created key {names[0]}, id {made.class_id}, version {made.version}{lent}")
+
+
+def _require_declared(named: Iterable[str], declared: Sequence[str]) -> None:
+    """Raises KeySettingError POLICY for a class that the policy lacks: nothing would be encrypted with it."""
+    for name in named:
+        if name not in declared:
+            close = get_close_matches(name, declared, 1)
+            raise KeySettingError(
+                KeysReason.POLICY,
+                f"the policy has no class {name}",
+                f"did you mean {close[0]}?" if close else "declare the class in the policy first",
+            )
 
 
 def _in_clear(classes: Mapping[str, FieldClass], named: Collection[str], *, every: bool) -> frozenset[str]:

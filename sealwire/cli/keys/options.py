@@ -9,12 +9,12 @@ import click
 from sealwire.cli.options.common import PRESENT_FILE, settings
 from sealwire.keys.keyring.schedule import KeySchedule
 
-_INTERVAL = re.compile(r"([0-9]{1,5})([dw])", re.ASCII)
-_UNITS = {"d": timedelta(days=1), "w": timedelta(weeks=1)}
+_INTERVAL = re.compile(r"([0-9]{1,5})([hdw])", re.ASCII)
+_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
 class Interval(click.ParamType[timedelta | None]):
-    """Days or weeks, as `90d` or `13w`; the value is a timedelta, or None for `never`."""
+    """Hours, days or weeks, as `12h`, `90d` or `13w`; the value is a timedelta, or None for `never`."""
 
     name = "interval"
 
@@ -27,7 +27,7 @@ class Interval(click.ParamType[timedelta | None]):
             return None
         found = _INTERVAL.fullmatch(value)
         if found is None:
-            self.fail("write days or weeks, such as 90d or 13w, or never", param, ctx)
+            self.fail("write hours, days or weeks, such as 12h, 90d or 13w, or never", param, ctx)
         return int(found[1]) * _UNITS[found[2]]
 
 

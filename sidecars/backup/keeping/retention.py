@@ -1,6 +1,8 @@
-"""Which backups to keep: the newest of each day, week and month, and the last good one whatever happens.
+"""Which backups to keep: one of each day, week and month, and the last good one whatever happens.
 
-The others are pruned, and with them what writers that died left behind.
+A verified backup stands for its day, week or month in preference to a newer one that nobody has verified.
+Weeks and months count when they are over: the running one is kept beside them, so that "24 months" are 24
+calendar months and not 23 and some days. The others are pruned, and with them what dead writers left behind.
 """
 
 from collections.abc import Sequence
@@ -22,7 +24,9 @@ class RetentionPolicy:
     last: int = 0
     daily: int = 0
     weekly: int = 0
+    """Full weeks, beside the newest week that has a backup."""
     monthly: int = 0
+    """Full months, beside the newest month that has a backup."""
 
     def __post_init__(self) -> None:
         """Raises BackupSettingError RETENTION: a policy that keeps nothing is a mistake."""
@@ -37,8 +41,16 @@ def kept_until(created: datetime, policy: RetentionPolicy) -> datetime:
 
     The rules count backups, not days: where fewer are made, it stays for longer.
     """
-    days = max(policy.last, policy.daily, 7 * policy.weekly, 31 * policy.monthly)
-    return created + timedelta(days=days)
+    ends = [created + timedelta(days=max(policy.last, policy.daily))]
+    midnight = created.replace(hour=0, minute=0, second=0, microsecond=0)
+    # a day more: it goes when the first backup of the next week or month is there
+    if policy.weekly:
+        monday = midnight - timedelta(days=created.weekday())
+        ends.append(monday + timedelta(weeks=policy.weekly + 1, days=1))
+    if policy.monthly:
+        years, month = divmod(created.month - 1 + policy.monthly + 1, 12)
+        ends.append(midnight.replace(created.year + years, month + 1, 2))
+    return max(ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +69,8 @@ class Decision:
 def decide(entries: Sequence[Entry], policy: RetentionPolicy) -> tuple[Decision, ...]:
     """A decision for each entry, oldest first.
 
-    Kept whatever the policy says: the newest backup that was verified; the newest of all while none was; and
-    every backup whose sidecar cannot be read, for nothing is known of it.
+    Kept whatever the policy says: the newest backup, for nobody may have had time to verify it; the newest
+    that was verified; and every backup whose sidecar cannot be read, for nothing is known of it.
     """
     known = [entry for entry in entries if entry.sidecar is not None and entry.problem is None]
     newest_first = sorted(known, key=lambda entry: (entry.created, entry.name), reverse=True)
@@ -71,19 +83,27 @@ def decide(entries: Sequence[Entry], policy: RetentionPolicy) -> tuple[Decision,
     # entries of one period have the same time as it writes it; `%G-%V` is the ISO week
     for label, count, period in (
         ("daily", policy.daily, "%Y-%m-%d"),
-        ("weekly", policy.weekly, "%G-%V"),
-        ("monthly", policy.monthly, "%Y-%m"),
+        ("weekly", policy.weekly and policy.weekly + 1, "%G-%V"),
+        ("monthly", policy.monthly and policy.monthly + 1, "%Y-%m"),
     ):
-        newest: dict[str, Entry] = {}
+        best: dict[str, Entry] = {}
         for entry in newest_first:
-            newest.setdefault(entry.created.strftime(period), entry)
-        for entry in list(newest.values())[:count]:
+            found = best.setdefault(entry.created.strftime(period), entry)
+            if _is_verified(entry) and not _is_verified(found):
+                best[entry.created.strftime(period)] = entry
+        for entry in list(best.values())[:count]:
             reasons[entry.name].append(label)
     last = last_good(known)
     if last is not None:
         reasons[last.entry.name] += last.reasons
+        if not reasons[newest_first[0].name]:
+            reasons[newest_first[0].name].append("newest")
     oldest_first = sorted(entries, key=lambda entry: (entry.created, entry.name))
     return tuple(Decision(entry, tuple(reasons[entry.name])) for entry in oldest_first)
+
+
+def _is_verified(entry: Entry) -> bool:
+    return entry.sidecar is not None and entry.sidecar.verified is not None
 
 
 def last_good(entries: Sequence[Entry]) -> Decision | None:
@@ -93,7 +113,7 @@ def last_good(entries: Sequence[Entry]) -> Decision | None:
     known = [entry for entry in entries if entry.sidecar is not None and entry.problem is None]
     newest_first = sorted(known, key=lambda entry: (entry.created, entry.name), reverse=True)
     for entry in newest_first:
-        if entry.sidecar is not None and entry.sidecar.verified:
+        if _is_verified(entry):
             return Decision(entry, ("last verified",))
     return Decision(newest_first[0], ("newest, none is verified",)) if newest_first else None
 

@@ -1,15 +1,17 @@
 """`sealwire audit verify`: what it says, and with which exit code."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from sealwire.audit.log import LogPace
-from tests.audit.logs import KEY, written
+from tests.audit.logs import KEY, Clock, event, opened, written
 from tests.cli.runs import Run
 
-WITH_KEY = ("verify", "audit.log", "--key", "key.pub", "--checkpoints", "elsewhere.checkpoints")
+KEPT = ("verify", "audit.log", "--key", "key.pub", "--checkpoints", "elsewhere.checkpoints")
+WITH_KEY = (*KEPT, "--max-age", "never")
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +27,31 @@ def test_a_whole_log(run: Run, tmp_path: Path) -> None:
     said = json.loads(run(*WITH_KEY, "--json").out)
     assert (said["whole"], said["lines"], said["signed"], said["flaws"]) == (True, *[said["read"]] * 2, [])
     assert len(said["files"]) > 1
+
+
+@pytest.mark.parametrize(
+    ("more", "hours", "code"),
+    [
+        ((), 47, 0),
+        ((), 49, 1),
+        (("--max-age", "1h"), 2, 1),
+        (("--max-age", "1w"), 49, 0),
+        (("--max-age", "never"), 1000, 0),
+    ],
+)
+def test_a_log_that_was_not_signed_of_late_is_stale(
+    run: Run, tmp_path: Path, more: tuple[str, ...], hours: int, code: int
+) -> None:
+    log = opened(tmp_path, clock=Clock(datetime.now(UTC) - timedelta(hours=hours)))
+    log.append([event(0)])
+    log.sign()
+    log.close()
+    outcome = run(*KEPT, *more)
+    assert outcome.code == code
+    assert ("--max-age" in outcome.out) is bool(code)
+    said = json.loads(run(*KEPT, *more, "--json").out)
+    assert (said["whole"], said["stale"], said["flaws"]) == (True, bool(code), [])
+    assert said["signed_age_s"] // 3600 == hours
 
 
 def test_an_edited_line_is_named(run: Run, tmp_path: Path) -> None:

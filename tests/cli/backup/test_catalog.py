@@ -21,6 +21,7 @@ def test_the_list_shows_what_there_is(run: Run, store: Path) -> None:
     outcome = run("list")
     assert outcome.code == 0
     assert "one" in outcome.out
+    assert rows["one"]["consistency"] in outcome.out
     assert f"{KEK.id} opens 1 of 2" in outcome.out
 
 

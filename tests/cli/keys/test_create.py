@@ -78,6 +78,23 @@ def test_a_class_that_has_a_key_does_not_begin_in_clear_again(run: Run, policy: 
     assert plaintext_of("k.json") == {"nhs_number": False, "notes": False}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("nhs_nunber",), "did you mean nhs_number?"),
+        (("notes", "zzz"), "declare the class"),
+        (("--plaintext", "note"), "did you mean notes?"),
+    ],
+)
+def test_a_class_that_the_policy_lacks_gets_no_key(
+    run: Run, policy: Path, arguments: tuple[str, ...], hint: str
+) -> None:
+    refused = run("create", "--keyring", "k.json", "--policy", policy, *arguments)
+    assert refused.code == 78
+    assert hint in refused.err
+    assert not Path("k.json").exists()
+
+
 def test_a_random_class_needs_no_beginning_in_clear(run: Run, policy: Path) -> None:
     refused = run("create", "--keyring", "k.json", "--policy", policy, "--plaintext", "notes")
     assert refused.code != 0

@@ -13,12 +13,13 @@ from sealwire.cli.keys.options import Interval
     [
         ("90d", timedelta(days=90)),
         ("13w", timedelta(days=91)),
+        ("36h", timedelta(hours=36)),
         ("0d", timedelta(0)),
         ("99999d", timedelta(days=99_999)),
         ("never", None),
     ],
 )
-def test_days_and_weeks_are_read(text: str, expected: timedelta | None) -> None:
+def test_hours_days_and_weeks_are_read(text: str, expected: timedelta | None) -> None:
     assert Interval().convert(text, None, None) == expected
 
 

@@ -256,20 +256,34 @@ async def test_reloaded_certificates_serve_new_connections_and_open_ones_stay(
             assert proxy.metrics.value("sealwire_certificate_expiry_timestamp_seconds", side="listen") > 0
 
 
+def unreadable(authority: Authority) -> None:
+    (authority.folder / "proxy.crt").write_text("no certificate")
+
+
+def out_of_time(authority: Authority) -> None:
+    now = datetime.now(UTC)
+    authority.issue("proxy", valid_from=now - timedelta(days=9), valid_until=now - timedelta(days=1))
+
+
 @pytest.mark.integration
+@pytest.mark.parametrize("harm", [unreadable, out_of_time])
 async def test_a_reload_that_fails_keeps_the_certificates_of_before(
-    authority: Authority, tmp_path: Path
+    authority: Authority, tmp_path: Path, harm: Callable[[Authority], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     issued = authority.issue("proxy")
     async with fake_server() as server:
         config = make_config(server.port, listen_tls=serving(issued))
         config = replace(config, policy=policy_file(tmp_path))
         async with running(make_loaded(config, known_keys), FakeSessions()) as proxy:
-            issued.certificate.write_text("no certificate")
+            async with client_of(proxy, client_context(authority)) as (_, writer):
+                before = serial(writer)
+            harm(authority)
             proxy.reload()
             await until(lambda: proxy.metrics.value("sealwire_reloads_total", outcome="failed") == 1)
             async with client_of(proxy, client_context(authority)) as (_, writer):
-                assert serial(writer)
+                assert serial(writer) == before
+            refused = [each for each in caplog.records if each.message.startswith("reload refused")]
+            assert [each.levelname for each in refused] == ["ERROR"]
             assert proxy.metrics.value("sealwire_certificate_reloads_total", outcome="failed") == 1
 
 

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -119,18 +120,77 @@ def test_every_suite_of_tls_1_2_is_ephemeral_and_authenticated() -> None:
     assert all(suite["aead"] and suite["name"].startswith("ECDHE-") for suite in suites)
 
 
-@pytest.mark.parametrize(
-    ("starts", "ends", "word"),
-    [(-9, -1, "expired"), (1, 90, "not valid yet"), (-1, 5, "soon"), (-1, 90, "")],
-)
-def test_a_certificate_out_of_its_time_is_warned_of(
-    authority: Authority, starts: int, ends: int, word: str
+def days(number: int) -> datetime:
+    return datetime.now(UTC) + timedelta(days=number)
+
+
+@pytest.mark.parametrize(("ends", "is_warned_of"), [(5, True), (90, False)])
+def test_a_certificate_near_its_end_is_warned_of(
+    authority: Authority, ends: int, *, is_warned_of: bool
 ) -> None:
-    now = datetime.now(UTC)
-    issued = authority.issue(
-        "proxy", valid_from=now + timedelta(days=starts), valid_until=now + timedelta(days=ends)
-    )
-    side = listen_side(serving(issued))
+    side = listen_side(serving(authority.issue("proxy", valid_until=days(ends))))
     assert side.not_after is not None
-    assert word in side.warning
-    assert bool(word) == bool(side.warning)
+    assert bool(side.warning) is is_warned_of
+    assert not side.authority_warning
+
+
+OUT_OF_TIME = [
+    (-9, -1, StartReason.CERTIFICATE_EXPIRED),
+    (1, 90, StartReason.CERTIFICATE_NOT_YET_VALID),
+]
+
+
+@pytest.mark.parametrize(("starts", "ends", "reason"), OUT_OF_TIME)
+def test_a_certificate_out_of_its_time_is_refused_on_both_sides(
+    authority: Authority, starts: int, ends: int, reason: StartReason
+) -> None:
+    issued = authority.issue("proxy", valid_from=days(starts), valid_until=days(ends))
+    inner = UpstreamTls(TlsMode.TLS, authority.certificate_file, issued.certificate, issued.key)
+    for load in (partial(listen_side, serving(issued)), partial(upstream_side, inner)):
+        with pytest.raises(FileProblem) as caught:
+            load()
+        assert caught.value.reason is reason
+        assert str(issued.certificate) in str(caught.value)
+        assert caught.value.hint
+
+
+def bundle(authority: Authority, *lives: tuple[int, int]) -> Path:
+    file = authority.folder / "bundle.crt"
+    issued = [
+        authority.issue(f"ca{number}", valid_from=days(starts), valid_until=days(ends))
+        for number, (starts, ends) in enumerate(lives)
+    ]
+    file.write_bytes(b"".join(each.certificate.read_bytes() for each in issued))
+    return file
+
+
+@pytest.mark.parametrize(("starts", "ends", "reason"), OUT_OF_TIME)
+def test_authorities_of_which_none_is_valid_are_refused_on_both_sides(
+    authority: Authority, starts: int, ends: int, reason: StartReason
+) -> None:
+    file, issued = bundle(authority, (starts, ends - 1), (starts, ends)), authority.issue("proxy")
+    outer, inner = serving(issued, client_ca=file), UpstreamTls(TlsMode.TLS, file)
+    for load in (partial(listen_side, outer), partial(upstream_side, inner)):
+        with pytest.raises(FileProblem) as caught:
+            load()
+        assert caught.value.reason is reason
+        assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lives", "word"),
+    [
+        (((-9, -1), (-1, 90)), "expired"),
+        (((-1, 5), (-1, 6)), "soon"),
+        (((-1, 5), (-1, 90)), ""),
+        (((-1, 5), (1, 90)), "soon"),
+    ],
+)
+def test_authorities_near_their_end_or_past_it_are_warned_of(
+    authority: Authority, lives: tuple[tuple[int, int], ...], word: str
+) -> None:
+    file, issued = bundle(authority, *lives), authority.issue("proxy")
+    outer, inner = listen_side(serving(issued, client_ca=file)), upstream_side(UpstreamTls(TlsMode.TLS, file))
+    for side in (outer, inner):
+        assert word in side.authority_warning
+        assert bool(word) is bool(side.authority_warning)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,14 @@ def test_each_fault_is_named_and_hides_no_other(site: Site) -> None:
     assert wrong == {"policy's file", "certificates for clients", "audit log"}
     assert found["keys and servers"] is Grade.UNSEEN
     assert found["policy"] is Grade.GOOD
+
+
+def test_an_expired_certificate_is_wrong(site: Site) -> None:
+    now = datetime.now(UTC)
+    site.authority.issue("proxy", valid_from=now - timedelta(days=9), valid_until=now - timedelta(days=1))
+    (found,) = (each for each in examine(site.write(), site.environ) if each.grade is Grade.WRONG)
+    assert (found.about, found.reason) == ("certificates for clients", "certificate-expired")
+    assert found.hint
 
 
 def test_a_wrong_key_and_a_server_that_is_away(site: Site) -> None:

@@ -46,3 +46,10 @@ def test_both_certificates_have_an_end() -> None:
     old = TlsSide(None, END, (host,), "the certificate expires soon")
     found = certificate_findings(old, old, CONFIG)
     assert [finding.fields["side"] for finding in found] == ["listen", "upstream"]
+
+
+def test_both_files_of_authorities_have_an_end() -> None:
+    old = TlsSide(None, authority_warning="an authority has expired")
+    found = certificate_findings(old, old, CONFIG)
+    assert [finding.fields["side"] for finding in found] == ["listen", "upstream"]
+    assert all(finding.hint for finding in found)

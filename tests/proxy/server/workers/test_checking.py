@@ -61,6 +61,17 @@ def test_a_certificate_near_its_end_is_a_warning(site: Site) -> None:
     assert set(warned(site)) == {"no TLS on this side", "the certificate expires soon", UNASKED}
 
 
+def test_an_expired_certificate_is_refused(site: Site) -> None:
+    now = datetime.now(UTC)
+    site.authority.issue(
+        "proxy", ("proxy.test",), valid_from=now - timedelta(days=9), valid_until=now - timedelta(days=1)
+    )
+    for arguments in (("--check", "--json"), ()):
+        done = site.serve(*arguments)
+        assert done.returncode == 78
+        assert "has expired" in done.stderr + done.stdout
+
+
 def test_a_class_that_has_moved_is_refused_without_a_lease(site: Site) -> None:
     kek = EnvironmentKek(environ=site.environ)
     rotate(site.keyring, kek, {"nhs_number": True}, datetime.now(UTC))

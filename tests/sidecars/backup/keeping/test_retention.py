@@ -48,9 +48,30 @@ def test_days_weeks_and_months_keep_their_newest() -> None:
     assert kept(entries, RetentionPolicy(last=2)) == entries[-2:]
     assert kept(entries, RetentionPolicy(daily=3)) == [entries[index] for index in (-5, -3, -1)]
     weekly = kept(entries, RetentionPolicy(weekly=3))
-    assert [item.created.isoweekday() for item in weekly] == [7, 7, 4]
+    assert [item.created.isoweekday() for item in weekly] == [7, 7, 7, 4]
     monthly = kept(entries, RetentionPolicy(monthly=12))
     assert [(item.created.month, item.created.day) for item in monthly] == [(1, 31), (2, 28), (3, 5)]
+
+
+def test_24_months_are_24_calendar_months() -> None:
+    entries = [entry(day, verified=True) for day in range(1000)]
+    end_of_january = entries[26]
+    last_day = datetime(2028, 1, 31, 3, tzinfo=UTC)
+    policy = RetentionPolicy(monthly=24)
+    there = [each for each in entries if each.created <= last_day]
+    assert kept(there, policy)[0] == end_of_january
+    assert kept(entries[: len(there) + 1], policy)[0].created.month == 2
+
+
+def test_a_verified_one_is_kept_rather_than_a_newer_one_of_the_same_period() -> None:
+    verified = (0, 8, 9, 15)
+    entries = [entry(day, verified=day in verified) for day in range(17)]
+    assert [each.created for each in kept(entries, RetentionPolicy(weekly=9))] == [
+        START + timedelta(days=day) for day in (0, 9, 15, 16)
+    ]
+    newest = decide(entries, RetentionPolicy(weekly=9))[-1]
+    assert newest.reasons == ("newest",)
+    assert kept([entry(0), entry(0.5)], RetentionPolicy(daily=1)) == [entry(0.5)]
 
 
 def test_the_last_verified_one_stays_whatever_the_policy_says() -> None:
@@ -84,7 +105,9 @@ def test_something_good_is_always_kept(
     good = [item for item in entries if item.sidecar is not None and item.sidecar.verified is not None]
     newest = max(good or entries, key=lambda item: item.created)
     assert newest in left
-    assert len(left) <= sum(numbers) + 1
+    assert max(entries, key=lambda item: item.created) in left
+    running = sum(number > 0 for number in numbers[2:])
+    assert len(left) <= sum(numbers) + running + 2
 
 
 @pytest.mark.parametrize("numbers", [(0, 0, 0, 0), (1, -1, 0, 0)])
@@ -143,6 +166,7 @@ def test_the_catalog_says_what_is_wrong_without_a_key(tmp_path: Path) -> None:
         RetentionPolicy(last=3),
         RetentionPolicy(daily=5),
         RetentionPolicy(weekly=2),
+        RetentionPolicy(monthly=1),
         RetentionPolicy(monthly=2),
         RetentionPolicy(last=2, daily=9, weekly=1),
     ],
