@@ -48,9 +48,15 @@ class ErasureNote:
     """Ids of keys that are to be destroyed, with their classes."""
     shared: Mapping[str, int] = field(default_factory=dict)
     """Those that are to be changed and stay, because they are also another person's."""
+    undecided: int = 0
+    """Covered values of such documents that stay, for nobody can tell whose they are."""
 
     def with_more(
-        self, found: Mapping[str, int], meant: Mapping[str, int], shared: Mapping[str, int]
+        self,
+        found: Mapping[str, int],
+        meant: Mapping[str, int],
+        shared: Mapping[str, int],
+        undecided: int = 0,
     ) -> "ErasureNote":
         """The same, where a later look has found more than was known."""
         return replace(
@@ -58,6 +64,7 @@ class ErasureNote:
             found=_most(self.found, found),
             meant=_most(self.meant, meant),
             shared=_most(self.shared, shared),
+            undecided=max(self.undecided, undecided),
         )
 
 
@@ -84,6 +91,7 @@ class ErasureJournal:
         rows = [Fields(row, str(self.path)) for row in fields.sequence("collections", _MAX_ROWS)]
         found = {row.text("namespace"): row for row in rows}
         keys = [Fields(row, str(self.path)) for row in fields.sequence("keys", _MAX_ROWS)]
+        undecided = fields.integer("undecided", 0, _MOST) if fields.has("undecided") else 0
         fields.done()
         if noted != order:
             raise ErasureRefused(
@@ -98,6 +106,7 @@ class ErasureJournal:
             {name: row.integer("meant", 0, _MOST) for name, row in found.items()},
             {row.binary("key_id", 16, 16): row.text("class") for row in keys},
             {name: row.integer("shared", 0, _MOST) for name, row in found.items() if row.has("shared")},
+            undecided,
         )
 
     def save(self, note: ErasureNote) -> None:
@@ -114,6 +123,7 @@ class ErasureJournal:
                 | ({"shared": note.shared[name]} if name in note.shared else {})
                 for name, count in note.found.items()
             ],
+            "undecided": note.undecided,
             "keys": [{"class": name, "key_id": encode(key_id)} for key_id, name in note.keys.items()],
         }
         replace_private(self.path, sealed(self.key, FORMAT, content))

@@ -22,7 +22,7 @@ from sealwire.wire.raw_bson import elements
 _NO_LINK_VALUES: Final = frozenset({kinds.NULL, kinds.UNDEFINED, kinds.REGEX, kinds.MIN_KEY, kinds.MAX_KEY})
 
 
-class Removed(NamedTuple):
+class RemovedPart(NamedTuple):
     """A part that a deletion takes out."""
 
     place: bytes
@@ -45,7 +45,7 @@ class SharedParts:
     others_keys: frozenset[bytes]
     """Ids of keys of contexts that values have which are not the person's."""
     _covered: tuple[tuple[bytes, FieldClass], ...] = field(repr=False)
-    _removed: tuple[Removed, ...] = field(repr=False)
+    _removed: tuple[RemovedPart, ...] = field(repr=False)
     _conditions: bytes = field(repr=False)
 
     def emptied(self, choose: Choose) -> Emptied | None:
@@ -168,11 +168,11 @@ class _Removing:
         self._others = sorted(each for each, is_own in at.items() if not is_own)
         self.can_name_all = True
 
-    def parts(self) -> Iterator[Removed]:
+    def parts(self) -> Iterator[RemovedPart]:
         """All of them; the `_id` stays."""
         return self._inside(kinds.OBJECT, 0, b"", is_own=self._said.get(0) == {True})
 
-    def _inside(self, kind: int, start: int, place: bytes, *, is_own: bool) -> Iterator[Removed]:
+    def _inside(self, kind: int, start: int, place: bytes, *, is_own: bool) -> Iterator[RemovedPart]:
         is_array = kind == kinds.ARRAY
         items = list(elements(self._raw, start))
         names = Counter(item.name for item in items)
@@ -190,7 +190,7 @@ class _Removing:
                 self.can_name_all = False
             inner = b"%b.%b" % (place, name) if place else name
             if not has_others and (is_its or not is_nested):
-                yield Removed(inner, is_array)
+                yield RemovedPart(inner, is_array)
             elif is_nested:
                 yield from self._inside(item.kind, item.value, inner, is_own=is_its)
 

@@ -86,7 +86,9 @@ class ErasureRun:
             noted = ErasureNote(self._order, format_time(now), keys=self._keys(findings))
         else:
             noted = replace(noted, keys={**noted.keys, **self._keys(findings)})
-        return noted.with_more(findings.counts(), self._meant(findings), self._partly(findings)), findings
+        undecided = sum(parts.undecided for _, _, parts in findings.shared())
+        partly = self._partly(findings)
+        return noted.with_more(findings.counts(), self._meant(findings), partly, undecided), findings
 
     def not_allowed(self, findings: Findings) -> list[tuple[str, FoundDocument, SharedParts]]:
         """The shared documents that would be changed, and of which the operator has not said yes."""

@@ -138,28 +138,30 @@ class PersonSearch:
                         for raw in self.matching(each.namespace, one_of(path.encode(), batch)):
                             run.note_named(each.namespace, raw)
         run.follow_all(followed or {})
-        run.settle()
+        run.note_waiting()
         run.follow_all({})
         return run.findings
 
     def not_searched(self) -> list[str]:
-        """What was not looked through: forms and spellings of the identifier, and files of GridFS.
+        """What was not looked through: forms and spellings of the identifier, and parts of GridFS.
 
-        A collection of GridFS counts as looked through if it has a covered identifier, or a link.
-        Raises what the driver raises. Cost: a list of collections for each database of the policy.
+        A collection of GridFS is looked through as any other, if it has a covered identifier or a link. Names
+        of files never are. Raises what the driver raises. Cost: a list of collections for each database.
         """
         named, name = list(self.forms.not_searched), self.subjects.class_name
         if self.policies.classes[name].value_type is ValueType.STRING:
             named.append(f"{name}: spellings other than the {1 + len(self.aliases)} that were looked for")
-        sources = {each.source.namespace for each in self.subjects.links}
         covered = covered_collections(self.client, self.policies)
-        searched = sources | {each.namespace for each in covered if self._identifier_paths(each.tree)}
-        for database in sorted({each.namespace.partition(".")[0] for each in covered}):
+        searched = {each.namespace for each in covered if self._identifier_paths(each.tree)}
+        searched |= {each.source.namespace for each in self.subjects.links}
+        for database in sorted({each.partition(".")[0] for each in searched}):
             found = self.client.get_database(database, RAW).list_collection_names()
             for bucket in sorted(each.removesuffix(".files") for each in found if each.endswith(".files")):
                 if f"{bucket}.chunks" in found:
-                    parts = (f"{database}.{bucket}.files", f"{database}.{bucket}.chunks")
-                    named += [f"{each}: GridFS" for each in parts if each not in searched]
+                    files, chunks = f"{database}.{bucket}.files", f"{database}.{bucket}.chunks"
+                    named.append(f"{files}: GridFS names of files")
+                    named += [f"{files}: GridFS metadata"] if files not in searched else []
+                    named += [f"{chunks}: GridFS contents"] if chunks not in searched else []
         return named
 
     def matching(self, namespace: str, condition: bytes) -> Iterator[bytes]:
@@ -258,7 +260,7 @@ class _Run:
                 )
 
     def note_named(self, namespace: str, raw: bytes) -> None:
-        """Note a document that has the identifier, or leave it to `settle` if a link begins there.
+        """Note a document that has the identifier, or leave it to `note_waiting` if a link begins there.
 
         Raises as `note`.
         """
@@ -267,7 +269,7 @@ class _Run:
         else:
             self._waiting[namespace][identity_of(raw)] = None
 
-    def settle(self) -> None:
+    def note_waiting(self) -> None:
         """Note the documents with the identifier to which no link has led. Raises as `note`.
 
         Cost: two queries for 500 documents.

@@ -248,6 +248,7 @@ def _write_receipt(
         "finished": format_time(datetime.now(UTC)),
         "by": operator_at_host(),
         "collections": _document(result.note)["collections"],
+        "undecided": result.note.undecided,
         "keys": [asdict(each) for each in result.keys],
         "looked_again": result.looked_again,
         "not_searched": search.not_searched(),
