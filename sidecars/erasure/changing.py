@@ -73,13 +73,13 @@ class Changer:
         """Those that may not have a null where it was put."""
         changes = [(each, changed(each.shared)) for each in batch if each.shared is not None]
         meant = [(each, change) for each, change in changes if change is not None]
-        errors = self._write(
-            namespace,
-            [
-                UpdateOne(_filter(each, change.conditions), RawBSONDocument(change.update))
-                for each, change in meant
-            ],
-        )
+        if not meant:
+            return []
+        operations = [
+            UpdateOne(_filter(each, change.conditions), RawBSONDocument(change.update))
+            for each, change in meant
+        ]
+        errors = self._write(namespace, operations)
         return [meant[index][0] for index, code in errors if code in _BY_NULLS]
 
     def _overwrite(self, namespace: str, batch: Sequence[FoundDocument]) -> None:

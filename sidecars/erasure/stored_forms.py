@@ -41,7 +41,7 @@ class IdentifierForms:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_known", frozenset(self.forms))
 
-    def __contains__(self, value: Value) -> bool:
+    def __contains__(self, value: object) -> bool:
         return value in self._known
 
     def batches(self, size: int) -> Iterator[tuple[Value, ...]]:

@@ -240,9 +240,9 @@ def test_a_record_of_somebody_else_keeps_all_that_is_his(server: Server, way: Er
     after = server.stored()
     bill, was = after["patients"][-1], before["patients"][-1]
     nulls = {"nhs": None, "note": None, "town": "Ely"}
-    anne = {"seen": [was["seen"][0], None]} if way is ErasureWay.DELETE else {"kin": nulls}
+    anne: dict[str, Any] = {"seen": [was["seen"][0], None]}
     if way is ErasureWay.OVERWRITE:
-        anne["seen"] = [was["seen"][0], nulls]
+        anne = {"kin": nulls, "seen": [was["seen"][0], nulls]}
     assert bill == {name: was[name] for name in ("_id", "nhs", "owner", "note")} | anne
     for name in ("letters", "visits", "results"):
         assert after[name][-(len(before[name]) // 2) :] == before[name][-(len(before[name]) // 2) :]
@@ -309,6 +309,17 @@ def test_a_key_that_another_has_in_a_shared_document_is_not_shredded(server: Ser
         server.erase(shreds=True, allows_shared=True)
     assert caught.value.reason is ErasureReason.SHARED
     assert server.stored() == before
+
+
+def test_what_was_not_looked_through_is_named(server: Server) -> None:
+    for name in ("fs.files", "fs.chunks", "no.files"):
+        server.db[name].insert_one({"_id": 1})
+    assert server.search().not_searched() == [
+        "nhs: spellings other than the 1 that were looked for",
+        "erased.fs.files: GridFS names of files",
+        "erased.fs.files: GridFS metadata",
+        "erased.fs.chunks: GridFS contents",
+    ]
 
 
 def test_a_view_is_passed_over_and_refused_where_a_link_begins(server: Server) -> None:
