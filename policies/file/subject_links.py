@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from sealwire.files.errors import Complaints
 from sealwire.files.yaml_source import Node
@@ -9,6 +10,9 @@ from sealwire.policies.file.identifiers import identifiers
 from sealwire.policies.file.paths import is_transparent
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, belongs_to_server
 from sealwire.policies.file.subjects import Link, LinkEnd, Subjects
+
+_GRIDFS: Final = frozenset({"files", "chunks"})
+"""How the names of GridFS collections end: `fs.files`, `fs.chunks`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +114,25 @@ def _is_covered(tree: PathNode, path: str) -> bool:
 
 
 def _place(text: str, node: Node, declared: Declared) -> LinkEnd:
-    """`database.collection.path`; the collection's name may have dots where the policy names it."""
-    exact = (name for name in declared.namespaces if not is_pattern(name))
-    known = [name for name in exact if text.startswith(f"{name}.")]
-    namespace = max(known, key=len) if known else ".".join(text.split(".")[:2])
-    path = text.removeprefix(namespace).removeprefix(".")
+    """`database.collection.path`; the collection's name may have dots where the policy names it.
+
+    `database.collection:path` says where any name ends. Without it, a name that reads like one of GridFS is
+    an error: `clinic.fs.files.metadata` may be a path of `clinic.fs`, or of `clinic.fs.files`.
+    """
+    namespace, colon, path = text.partition(":")
+    if not colon:
+        exact = (name for name in declared.namespaces if not is_pattern(name))
+        known = [name for name in exact if text.startswith(f"{name}.")]
+        namespace = max(known, key=len) if known else ".".join(text.split(".")[:2])
+        path = text.removeprefix(namespace).removeprefix(".")
+        first, _, rest = path.partition(".")
+        if not known and first in _GRIDFS and rest:
+            raise node.error(
+                f"'{text}' may be a place of {namespace} or of {namespace}.{first}",
+                f"write {namespace}.{first}:{rest} or {namespace}:{path}",
+            )
     parts = path.split(".")
-    if belongs_to_server(namespace) or "*" in namespace:
+    if belongs_to_server(namespace) or "*" in namespace or not all(namespace.partition(".")[::2]):
         raise node.error(f"'{text}' is not a place that a link can have", "name one collection")
     if not all(part and not part.startswith("$") and not is_transparent(part.encode()) for part in parts):
         raise node.error(f"'{text}' is not a place", "write `database.collection.path`")

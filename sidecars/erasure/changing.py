@@ -1,5 +1,7 @@
 """Deletes or overwrites documents that were found, those that others lead to first.
 
+A document that is also another person's stays, and only this person's parts of it go.
+
 Each change names why the document was found: one that was given to somebody else meanwhile stays as it is.
 What the server refuses stays too, and the next look finds it.
 """
@@ -19,7 +21,8 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import NOTHING, PolicySet
 from sealwire.sidecars.direct import Client
 from sealwire.sidecars.erasure.errors import ErasureFailed, ErasureReason
-from sealwire.sidecars.erasure.overwriting import Choose, Replacements, emptied, null_of
+from sealwire.sidecars.erasure.overwriting import Choose, Emptied, Replacements, emptied, null_of
+from sealwire.sidecars.erasure.ownership import SharedParts
 from sealwire.sidecars.erasure.search import Findings, FoundDocument, PersonSearch
 from sealwire.sidecars.raw_documents import document, identity_of, one_of
 
@@ -34,7 +37,7 @@ class ErasureWay(Enum):
 
     DELETE = "delete"
     OVERWRITE = "overwrite"
-    """Their covered values go, they stay."""
+    """They stay, without their covered values."""
 
 
 class Changer:
@@ -53,11 +56,31 @@ class Changer:
         Cost: a command for 200 documents, and to overwrite, a query for them.
         """
         for namespace, batch in _in_order(findings):
+            whole = [each for each in batch if each.shared is None]
+            shared = [each for each in batch if each.shared is not None]
             if way is ErasureWay.DELETE:
-                self._write(namespace, [DeleteOne(_filter(each)) for each in batch])
+                self._write(namespace, [DeleteOne(_filter(each)) for each in whole])
+                self._write_parts(namespace, shared, lambda parts: parts.removed())
             else:
-                self._overwrite(namespace, batch)
+                self._overwrite(namespace, whole)
+                refused = self._write_parts(namespace, shared, lambda parts: parts.emptied(null_of))
+                self._write_parts(namespace, refused, lambda parts: parts.emptied(self.replacements.choose))
             tell(len(batch))
+
+    def _write_parts(
+        self, namespace: str, batch: Sequence[FoundDocument], changed: Callable[[SharedParts], Emptied | None]
+    ) -> list[FoundDocument]:
+        """Those that may not have a null where it was put."""
+        changes = [(each, changed(each.shared)) for each in batch if each.shared is not None]
+        meant = [(each, change) for each, change in changes if change is not None]
+        if not meant:
+            return []
+        operations = [
+            UpdateOne(_filter(each, change.conditions), RawBSONDocument(change.update))
+            for each, change in meant
+        ]
+        errors = self._write(namespace, operations)
+        return [meant[index][0] for index, code in errors if code in _BY_NULLS]
 
     def _overwrite(self, namespace: str, batch: Sequence[FoundDocument]) -> None:
         refused = self._emptied(namespace, batch, null_of)

@@ -6,7 +6,7 @@ documents are found again, for what leads to a document is erased after it.
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,11 +46,25 @@ class ErasureNote:
     """Those of them that are to be changed."""
     keys: Mapping[bytes, str] = field(default_factory=dict)
     """Ids of keys that are to be destroyed, with their classes."""
+    shared: Mapping[str, int] = field(default_factory=dict)
+    """Those that are to be changed and stay, because they are also another person's."""
+    undecided: int = 0
+    """Covered values of such documents that stay, for nobody can tell whose they are."""
 
-    def with_more(self, found: Mapping[str, int], meant: Mapping[str, int]) -> "ErasureNote":
+    def with_more(
+        self,
+        found: Mapping[str, int],
+        meant: Mapping[str, int],
+        shared: Mapping[str, int],
+        undecided: int = 0,
+    ) -> "ErasureNote":
         """The same, where a later look has found more than was known."""
-        return ErasureNote(
-            self.order, self.begun, _most(self.found, found), _most(self.meant, meant), self.keys
+        return replace(
+            self,
+            found=_most(self.found, found),
+            meant=_most(self.meant, meant),
+            shared=_most(self.shared, shared),
+            undecided=max(self.undecided, undecided),
         )
 
 
@@ -77,6 +91,7 @@ class ErasureJournal:
         rows = [Fields(row, str(self.path)) for row in fields.sequence("collections", _MAX_ROWS)]
         found = {row.text("namespace"): row for row in rows}
         keys = [Fields(row, str(self.path)) for row in fields.sequence("keys", _MAX_ROWS)]
+        undecided = fields.integer("undecided", 0, _MOST) if fields.has("undecided") else 0
         fields.done()
         if noted != order:
             raise ErasureRefused(
@@ -90,6 +105,8 @@ class ErasureJournal:
             {name: row.integer("found", 0, _MOST) for name, row in found.items()},
             {name: row.integer("meant", 0, _MOST) for name, row in found.items()},
             {row.binary("key_id", 16, 16): row.text("class") for row in keys},
+            {name: row.integer("shared", 0, _MOST) for name, row in found.items() if row.has("shared")},
+            undecided,
         )
 
     def save(self, note: ErasureNote) -> None:
@@ -103,8 +120,10 @@ class ErasureJournal:
             "begun": note.begun,
             "collections": [
                 {"namespace": name, "found": count, "meant": note.meant.get(name, 0)}
+                | ({"shared": note.shared[name]} if name in note.shared else {})
                 for name, count in note.found.items()
             ],
+            "undecided": note.undecided,
             "keys": [{"class": name, "key_id": encode(key_id)} for key_id, name in note.keys.items()],
         }
         replace_private(self.path, sealed(self.key, FORMAT, content))

@@ -54,6 +54,8 @@ class KeyShredder:
                 raise _shared(f"a key of class {class_name} is that of a whole database")
             said = findings.contexts.get(key_id, set())
             contexts = [each for each in said if each is not None]
+            if any(key_id in parts.others_keys for _, _, parts in findings.shared()):
+                raise _shared(f"another person has values under the same key of class {class_name}")
             if len(contexts) != len(said):
                 raise _shared(f"documents do not say whose keys of class {class_name} they have")
             for each in collections:

@@ -26,12 +26,12 @@ Choose = Callable[[FieldClass], Value]
 
 @dataclass(frozen=True, slots=True)
 class Emptied:
-    """A change of one document. The bytes hold ciphertext, and no value in clear."""
+    """A change of one document. The bytes hold ciphertext, and no value in clear that the filter lacks."""
 
     conditions: bytes
     """Elements of a filter: what stood there."""
     update: bytes
-    """The document `{$set: ...}`."""
+    """The document `{$set: ...}`; of a deletion in part, `$unset` as well."""
 
 
 def emptied(raw: bytes, tree: PathNode, choose: Choose) -> Emptied | None:
@@ -48,14 +48,22 @@ def emptied(raw: bytes, tree: PathNode, choose: Choose) -> Emptied | None:
         if not walk.is_addressable():
             continue
         place, value, new = walk.place, raw[walk.value : walk.end], choose(walk.leaf)
-        still = element(kinds.INT, b"$type", walk.kind.to_bytes(4, "little"))
-        if is_envelope(walk.kind, value):
-            still = element(walk.kind, b"$eq", value)
-        conditions.append(element(kinds.OBJECT, place, document(still)))
+        conditions.append(still_there(place, walk.kind, value))
         news.append(element(new[0], place, new[1]))
     if not news:
         return None
     return Emptied(b"".join(conditions), document(element(kinds.OBJECT, b"$set", document(*news))))
+
+
+def still_there(place: bytes, kind: int, value: bytes, *, is_known: bool = False) -> bytes:
+    """An element of a filter: what was read stands at a place.
+
+    A value in clear is known by its type alone, unless the filter names it anyway (`is_known`).
+    """
+    still = element(kinds.INT, b"$type", kind.to_bytes(4, "little"))
+    if is_known or is_envelope(kind, value):
+        still = element(kind, b"$eq", value)
+    return element(kinds.OBJECT, place, document(still))
 
 
 def null_of(_field_class: FieldClass) -> Value:

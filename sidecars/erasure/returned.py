@@ -59,10 +59,9 @@ def find_returned(
                     if walk.leaf.name != subjects.class_name:
                         continue
                     value = walk.kind, raw[walk.value : walk.end]
-                    pseudonym = persons.pseudonym(*value)
-                    if pseudonym is not None:
-                        theirs.add(pseudonym)
-                    elif not persons.is_gone(*value):
+                    pseudonyms = persons.pseudonyms(*value)
+                    theirs.update(pseudonyms)
+                    if not pseudonyms and not persons.is_gone(*value):
                         is_read = False
                 unread += not is_read
                 for pseudonym in theirs.intersection(wanted):

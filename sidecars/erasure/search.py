@@ -1,10 +1,12 @@
 """Finds the documents of a person: those with the identifier, and those that lead to them along links.
 
 A value that is looked for along a link has to be the person's alone: where a document of somebody else has it
-too, nobody can say whose the linked documents are, and the search is refused.
+too, nobody can say whose the linked documents are, and the search is refused. A document that is also about
+another person leads nowhere, unless the document itself is this person's (`ownership`).
 """
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -13,17 +15,17 @@ from pymongo import ReadPreference
 from pymongo.collation import Collation
 
 from sealwire.policies.errors import Refusal
-from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, context_field, leaves
+from sealwire.policies.file.quantities import NUMERIC, read_number
+from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, ValueType, context_field, leaves
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.file.subjects import Link, Subjects
 from sealwire.policies.planning.contexts import element_at
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import RAW, Client
 from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
+from sealwire.sidecars.erasure.ownership import Ownership, SharedParts, located
 from sealwire.sidecars.erasure.stored_forms import IdentifierForms, Persons, key_id_of
 from sealwire.sidecars.raw_documents import Value, document, identity_of, one_of
-from sealwire.wire import kinds
-from sealwire.wire.raw_bson import elements
 
 MAX_DOCUMENTS: Final = 1_000_000
 """So many documents are no one person's. One takes some 500 bytes of memory here."""
@@ -31,8 +33,6 @@ _BATCH: Final = 500
 """Values of one filter."""
 _SIMPLE: Final = Collation("simple")
 """A collection's own collation would find other persons, whose identifiers differ in case."""
-
-_NO_LINK_VALUES: Final = frozenset({kinds.NULL, kinds.UNDEFINED, kinds.REGEX, kinds.MIN_KEY, kinds.MAX_KEY})
 
 
 class FoundDocument(NamedTuple):
@@ -45,9 +45,19 @@ class FoundDocument(NamedTuple):
     level: int
     """How many links it is away from the identifier."""
     values: int
-    """Covered values that are not null."""
-    is_shared: bool
-    """Whether it is also another person's."""
+    """Covered values of this person that are not null."""
+    shared: SharedParts | None = None
+    """What is this person's, if the document is also about another."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is also another person's."""
+        return self.shared is not None
+
+    @property
+    def leads(self) -> bool:
+        """Whether links from it lead to documents of this person."""
+        return self.shared is None or self.shared.leads
 
     def __repr__(self) -> str:
         return f"FoundDocument(level={self.level}, values={self.values}, is_shared={self.is_shared})"
@@ -75,10 +85,12 @@ class Findings:
         """How many documents there are."""
         return sum(map(len, self.documents.values()))
 
-    @property
-    def shared(self) -> int:
-        """How many of them are also another person's."""
-        return sum(each.is_shared for found in self.documents.values() for each in found.values())
+    def shared(self) -> Iterator[tuple[str, FoundDocument, SharedParts]]:
+        """Those that are also another person's, with their namespaces, by name."""
+        for namespace, found in sorted(self.documents.items()):
+            for each in found.values():
+                if each.shared is not None:
+                    yield namespace, each, each.shared
 
     def counts(self) -> dict[str, int]:
         """How many documents each collection has, by name."""
@@ -87,6 +99,11 @@ class Findings:
     def has(self, namespace: str, identity: bytes) -> bool:
         """Whether a document is among them."""
         return identity in self.documents.get(namespace, ())
+
+    def leads(self, namespace: str, identity: bytes) -> bool:
+        """Whether a document is among them, and links from it lead to documents of this person."""
+        found = self.documents.get(namespace, {}).get(identity)
+        return found is not None and found.leads
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +117,8 @@ class PersonSearch:
     persons: Persons
     pseudonym: str
     """The person's own."""
+    aliases: frozenset[str] = frozenset()
+    """Those of other spellings of the identifier."""
 
     def find(
         self, followed: Mapping[Link, Iterable[Value]] | None = None, replaced: Container[Value] = ()
@@ -117,9 +136,33 @@ class PersonSearch:
                 for path in self._identifier_paths(each.tree):
                     for batch in self.forms.batches(_BATCH):
                         for raw in self.matching(each.namespace, one_of(path.encode(), batch)):
-                            run.note(each.namespace, raw, None)
+                            run.note_named(each.namespace, raw)
         run.follow_all(followed or {})
+        run.note_waiting()
+        run.follow_all({})
         return run.findings
+
+    def not_searched(self) -> list[str]:
+        """What was not looked through: forms and spellings of the identifier, and parts of GridFS.
+
+        A collection of GridFS is looked through as any other, if it has a covered identifier or a link. Names
+        of files never are. Raises what the driver raises. Cost: a list of collections for each database.
+        """
+        named, name = list(self.forms.not_searched), self.subjects.class_name
+        if self.policies.classes[name].value_type is ValueType.STRING:
+            named.append(f"{name}: spellings other than the {1 + len(self.aliases)} that were looked for")
+        covered = covered_collections(self.client, self.policies)
+        searched = {each.namespace for each in covered if self._identifier_paths(each.tree)}
+        searched |= {each.source.namespace for each in self.subjects.links}
+        for database in sorted({each.partition(".")[0] for each in searched}):
+            found = self.client.get_database(database, RAW).list_collection_names()
+            for bucket in sorted(each.removesuffix(".files") for each in found if each.endswith(".files")):
+                if f"{bucket}.chunks" in found:
+                    files, chunks = f"{database}.{bucket}.files", f"{database}.{bucket}.chunks"
+                    named.append(f"{files}: GridFS names of files")
+                    named += [f"{files}: GridFS metadata"] if files not in searched else []
+                    named += [f"{chunks}: GridFS contents"] if chunks not in searched else []
+        return named
 
     def matching(self, namespace: str, condition: bytes) -> Iterator[bytes]:
         """The documents that a filter of one element finds, as the primary has them."""
@@ -160,6 +203,8 @@ class _Run:
         self._search = search
         self._replaced = replaced
         self._is_new = is_new
+        self._waiting: dict[str, dict[bytes, None]] = defaultdict(dict)
+        """Documents with the identifier whose link may lead to somebody else, by namespace and identity."""
         self.findings = Findings()
 
     def follow_all(self, followed: Mapping[Link, Iterable[Value]]) -> None:
@@ -182,10 +227,12 @@ class _Run:
     def _values_of(self, link: Link, level: int) -> Iterator[Value]:
         """The values that lead from the documents of one level to others along a link."""
         found = self.findings.documents.get(link.target.namespace, {})
-        identities = [_value_of(each.identity) for each in found.values() if each.level == level]
+        leading = [each for each in found.values() if each.level == level and each.leads]
         if link.target.path == "_id":
-            yield from identities
+            yield from (_value_of(each.identity) for each in leading)
             return
+        is_top = "." not in link.target.path  # what is deeper may be in another person's part
+        identities = [_value_of(each.identity) for each in leading if is_top or not each.is_shared]
         for start in range(0, len(identities), _BATCH):
             condition = one_of(b"_id", identities[start : start + _BATCH])
             for raw in self._search.matching(link.target.namespace, condition):
@@ -205,39 +252,82 @@ class _Run:
 
     def _refuse_shared(self, link: Link, values: Iterable[Value]) -> None:
         for raw in self._search.matching(link.target.namespace, one_of(link.target.path.encode(), values)):
-            if not self.findings.has(link.target.namespace, identity_of(raw)):
+            if not self.findings.leads(link.target.namespace, identity_of(raw)):
                 raise ErasureRefused(
                     ErasureReason.SHARED,
                     f"documents of several persons have the same value of {link.target}",
                     "let the link of the policy lead to a path whose values are unique, such as _id",
                 )
 
-    def note(self, namespace: str, raw: bytes, step: _Step | None) -> None:
-        """Note a document that was found. Raises ErasureRefused TOO_MANY, BsonError."""
+    def note_named(self, namespace: str, raw: bytes) -> None:
+        """Note a document that has the identifier, or leave it to `note_waiting` if a link begins there.
+
+        Raises as `note`.
+        """
+        if self._search.subjects.link_of(namespace) is None:
+            self.note(namespace, raw, None)
+        else:
+            self._waiting[namespace][identity_of(raw)] = None
+
+    def note_waiting(self) -> None:
+        """Note the documents with the identifier to which no link has led. Raises as `note`.
+
+        Cost: two queries for 500 documents.
+        """
+        for namespace, waiting in self._waiting.items():
+            link = self._search.subjects.link_of(namespace)
+            left = [_value_of(each) for each in waiting if not self.findings.has(namespace, each)]
+            for start in range(0, len(left), _BATCH):
+                condition = one_of(b"_id", left[start : start + _BATCH])
+                found = list(self._search.matching(namespace, condition))
+                others = set() if link is None else self._others(link, found)
+                for raw in found:
+                    self.note(namespace, raw, None, others)
+
+    def _others(self, link: Link, found: Iterable[bytes]) -> set[object]:
+        """The values of a link in these documents that lead to documents of other persons."""
+        wanted = {value for raw in found for value in values_at(raw, link.source.path)}
+        others: set[object] = set()
+        if wanted:
+            target = link.target
+            for raw in self._search.matching(target.namespace, one_of(target.path.encode(), wanted)):
+                if not self.findings.leads(target.namespace, identity_of(raw)):
+                    others.update(map(_compared, values_at(raw, target.path)))
+        return others
+
+    def note(
+        self, namespace: str, raw: bytes, step: _Step | None, others: Container[object] = frozenset()
+    ) -> None:
+        """Note a document that was found; link values that are in `others` lead to other persons.
+
+        Raises ErasureRefused TOO_MANY, BsonError.
+        """
         identity = identity_of(raw)
         if self.findings.has(namespace, identity):
             return
         if self.findings.size >= MAX_DOCUMENTS:
             text = f"more than {MAX_DOCUMENTS} documents are found"
             raise ErasureRefused(ErasureReason.TOO_MANY, text, "see whether the value identifies one person")
-        reason, is_shared, values = b"", False, 0
-        walk = StoredValues(raw, self._search.policies.covered(namespace) or NOTHING)
+        search = self._search
+        tree, link = search.policies.covered(namespace) or NOTHING, search.subjects.link_of(namespace)
+        owned = Ownership(raw, tree, search.subjects.class_name, self._whose)
+        if link is not None:
+            owned.led_by(link.source.path, _leads_to(raw, link.source.path, step, others))
+        reason, values = b"", 0
+        walk = StoredValues(raw, tree)
         while walk.next_value():
             value = walk.kind, raw[walk.value : walk.end]
-            if value in self._replaced:
+            if value in self._replaced or not owned.is_mine(walk):
                 continue
             values += 1
             self._note_key(value, walk, raw)
-            if walk.leaf.name == self._search.subjects.class_name:
-                if self._is_own(value):
-                    reason = reason or one_of(walk.node.path.encode(), [value])
-                else:
-                    is_shared = is_shared or not self._search.persons.is_gone(*value)
+            if walk.leaf.name == search.subjects.class_name and not reason and self._whose(value):
+                reason = one_of(walk.node.path.encode(), [value])
         if step is not None:
             led = list(values_at(raw, step.path))
             reason = one_of(step.path.encode(), [each for each in led if each in step.values][:1] or led[:1])
-            is_shared = is_shared or (len(led) > 1 and not step.values.issuperset(led))
-        found = FoundDocument(identity, reason, 0 if step is None else step.level, values, is_shared)
+        shared = owned.parts(search.forms) if owned.is_shared else None
+        found = FoundDocument(identity, reason, 0 if step is None else step.level, values, shared)
         self.findings.documents.setdefault(namespace, {})[identity] = found
 
     def _note_key(self, value: Value, walk: StoredValues, raw: bytes) -> None:
@@ -254,32 +344,40 @@ class _Run:
         said = None if found is None else (found.kind, raw[found.value : found.end])
         self.findings.contexts.setdefault(key_id, set()).add(said)
 
-    def _is_own(self, value: Value) -> bool:
-        """Whether an identifier is this person's; another person's is noted."""
+    def _whose(self, value: Value) -> bool | None:
+        """Whether an identifier is this person's; None: nobody's. Another person's is noted."""
+        if value in self._replaced:
+            return None
         if value in self._search.forms:
             return True
         pseudonym = self._search.persons.pseudonym(*value)
-        if pseudonym is not None and pseudonym != self._search.pseudonym:
-            self.findings.others.add(pseudonym)
-        return pseudonym == self._search.pseudonym
+        if pseudonym is None:
+            return None if self._search.persons.is_gone(*value) else False
+        if pseudonym in {self._search.pseudonym, *self._search.aliases}:
+            return True
+        self.findings.others.add(pseudonym)
+        return False
+
+
+def _leads_to(
+    raw: bytes, path: str, step: _Step | None, others: Container[object]
+) -> Callable[[Value], bool | None]:
+    """What says of a link's value whether it leads to the person; None: to nobody."""
+    if step is None:
+        return lambda value: False if _compared(value) in others else None
+    if len(list(values_at(raw, path))) == 1:
+        return lambda _: True  # as the server compares, 1 and 1.0 are the same
+    return step.values.__contains__
 
 
 def values_at(raw: bytes, path: str) -> Iterator[Value]:
     """The values of a document that a link may lead along: no nulls, through arrays. Cost: O(elements)."""
-    yield from _values_below(raw, kinds.OBJECT, 0, len(raw), path.encode().split(b"."))
+    return (value for _, value in located(raw, path))
 
 
-def _values_below(raw: bytes, kind: int, start: int, end: int, parts: list[bytes]) -> Iterator[Value]:
-    if kind == kinds.ARRAY:
-        for item in elements(raw, start):
-            yield from _values_below(raw, item.kind, item.value, item.end, parts)
-    elif not parts:
-        if kind not in _NO_LINK_VALUES:
-            yield kind, raw[start:end]
-    elif kind == kinds.OBJECT:
-        for item in elements(raw, start):
-            if item.name == parts[0]:
-                yield from _values_below(raw, item.kind, item.value, item.end, parts[1:])
+def _compared(value: Value) -> object:
+    """What is equal for values that the server takes for equal."""
+    return read_number(*value) if value[0] in NUMERIC else value
 
 
 def _value_of(identity: bytes) -> Value:

@@ -4,7 +4,7 @@ In clear it is looked for only where its class may rightly be stored in clear: a
 log. A class with a key for each context has one form for each of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, final
 
@@ -21,6 +21,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.coercion import coerce
 from sealwire.policies.file.schema import FieldClass
 from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
+from sealwire.sidecars.erasure.spellings import spellings
 from sealwire.sidecars.raw_documents import Value
 from sealwire.wire import kinds
 
@@ -40,7 +41,7 @@ class IdentifierForms:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_known", frozenset(self.forms))
 
-    def __contains__(self, value: Value) -> bool:
+    def __contains__(self, value: object) -> bool:
         return value in self._known
 
     def batches(self, size: int) -> Iterator[tuple[Value, ...]]:
@@ -52,7 +53,7 @@ class IdentifierForms:
 def stored_forms(
     identifier: Identifier, field_class: FieldClass, keyring: Keyring, contexts: ContextStore | None
 ) -> IdentifierForms:
-    """Every form that the keyring and the store of context keys can make.
+    """Every form that the keyring and the store of context keys can make, in every known spelling.
 
     Raises UnknownKey where the keyring has not the class; ErasureRefused CONTEXTS where the class has keys
     for contexts and their store is not given; what the store raises. Cost: 20 us a version or context.
@@ -60,8 +61,9 @@ def stored_forms(
     name = field_class.name
     forms: list[Value] = []
     not_searched: list[str] = []
+    written = spellings(identifier)
     if name in keyring.partly_plaintext:
-        forms.append((identifier.kind, identifier.value))
+        forms += [(each.kind, each.value) for each in written]
     newest = keyring.pending_cipher_for(name) or keyring.cipher_for(name)
     for version in range(1, newest.key_version + 1):
         try:
@@ -72,7 +74,7 @@ def stored_forms(
         except (UnknownKey, KeyDestroyed):
             continue  # what it encrypted, nobody can read
         if field_class.per is None and not keyring.is_plaintext(cipher):
-            forms.append(_stored(cipher.encrypt_deterministically(*identifier)))
+            forms += [_stored(cipher.encrypt_deterministically(*each)) for each in written]
     if field_class.per is not None:
         if contexts is None:
             raise ErasureRefused(
@@ -80,19 +82,19 @@ def stored_forms(
                 f"class {name} has a key for each context",
                 "name their store: --contexts PATH|vault:MOUNT/PATH",
             )
-        forms += _in_contexts(identifier, newest.class_id, keyring, contexts)
+        forms += _in_contexts(written, newest.class_id, keyring, contexts)
     return IdentifierForms(tuple(forms), tuple(not_searched))
 
 
 def _in_contexts(
-    identifier: Identifier, class_id: int, keyring: Keyring, contexts: ContextStore
+    written: Sequence[Identifier], class_id: int, keyring: Keyring, contexts: ContextStore
 ) -> Iterator[Value]:
     for row in every_row(contexts, class_id):
         if row.is_destroyed or is_class_row(row):
             continue
         key = unwrap(row, keyring.cipher_by_id(class_id, row.wrap_version))
         cipher = ContextCipher(key, class_id, row.key_id)
-        yield _stored(cipher.encrypt_deterministically(*identifier))
+        yield from (_stored(cipher.encrypt_deterministically(*each)) for each in written)
 
 
 def _stored(envelope: bytes) -> Value:
@@ -132,14 +134,20 @@ class Persons:
 
     def pseudonym(self, kind: int, value: bytes) -> str | None:
         """None for what does not open, or is no value of the class. Raises what the store raises."""
+        return next(iter(self.pseudonyms(kind, value)), None)
+
+    def pseudonyms(self, kind: int, value: bytes) -> tuple[str, ...]:
+        """Those of all spellings, that of the value first. Empty, and raises, as `pseudonym`."""
         declared = self._class.value_type
         if is_envelope(kind, value):
             try:
                 kind, value = self._opened(value)
             except (InvalidEnvelope, DecryptionFailed, UnknownKey, KeyDestroyed):
-                return None
+                return ()
         found = None if declared is None else coerce(kind, value, declared)
-        return None if found is None else self._key.pseudonym(Identifier(self._class.kind, found))
+        if found is None:
+            return ()
+        return tuple(map(self._key.pseudonym, spellings(Identifier(self._class.kind, found))))
 
     def is_gone(self, kind: int, value: bytes) -> bool:
         """Whether a value is nobody's any more: its key was destroyed. Raises what the store raises."""

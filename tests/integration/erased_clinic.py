@@ -31,7 +31,7 @@ classes:
   notes: {mode: random, key: {per: patient}}
   phone: {mode: random}
 collections:
-  clinic.patients: {nhs_number: nhs, phones: phone}
+  clinic.patients: {nhs_number: nhs, phones: phone, kin.nhs: nhs, kin.phone: phone}
   "clinic*.appointments": {who.nhs: nhs, reason: phone}
   clinic.letters: {text: notes}
 subjects:

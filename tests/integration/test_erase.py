@@ -110,6 +110,82 @@ def test_a_dry_run_says_what_would_be_done(clinic: Clinic) -> None:
     assert not list(clinic.site.folder.glob("receipt*"))
 
 
+def test_shared_documents_are_named_and_asked_for_each(clinic: Clinic) -> None:
+    kin = {"nhs": ANNE, "phone": "5"}
+    patients = clinic.client["clinic"]["patients"]
+    patients.update_one({"_id": 2}, {"$set": {"kin": kin}})
+    before = clinic.stored()
+    outcome = clinic.erase("--delete", "--dry-run", "--json")
+    assert outcome.returncode == 0, outcome.stderr
+    said = json.loads(outcome.stdout)
+    name = "clinic.patients:2"
+    (shared,) = said["shared_documents"]
+    assert shared == {
+        "document": name,
+        "paths": ["kin.nhs", "kin.phone"],
+        "undecided": 0,
+        "followed": False,
+    }
+    (row,) = (each for each in said["collections"] if each["namespace"] == "clinic.patients")
+    assert (row["found"], row["erased"], row["shared"]) == (2, 1, 1)
+    assert name in clinic.erase("--delete", "--dry-run").stdout
+    assert clinic.erase("--delete").returncode == 78
+    assert clinic.erase("--delete", "--shared-document", "clinic.patients:1").returncode == 2
+    assert clinic.stored() == before
+    outcome = clinic.erase("--delete", "--shared-document", name)
+    assert outcome.returncode == 0, outcome.stderr
+    bill = patients.find_one({"_id": 2})
+    assert bill == {"_id": 2, "nhs_number": BILL, "phones": ["1", "2"], "ward": "B"}
+    left = clinic.stored()
+    assert {name: left[name] for name in COUNTS if name != "clinic.patients"} == {
+        name: found for name, found in only(before, 2).items() if name != "clinic.patients"
+    }
+    (row,) = (each for each in clinic.receipt()["collections"] if each["namespace"] == "clinic.patients")
+    assert (row["erased"], row["shared"]) == (1, 1)
+    assert clinic.receipt()["undecided"] == 0
+
+
+def test_other_spellings_of_the_number_are_found_and_held(clinic: Clinic) -> None:
+    compact = ANNE.replace(" ", "")
+    found = clinic.run("erase", "find", "policy.yaml", "--json", stdin=f"{compact}\n")
+    assert found.returncode == 0, found.stderr
+    said = json.loads(found.stdout)
+    assert {row["namespace"]: row["documents"] for row in said["collections"]} == COUNTS
+    assert not any(row["shared"] for row in said["collections"])
+    assert any("spellings" in each for each in said["not_searched"])
+    assert clinic.run("hold", "place", "policy.yaml", "--case", "QB-1").returncode == 0
+    assert clinic.erase("--delete", stdin=f"{compact}\n").returncode == 77
+    assert clinic.run("hold", "release", "1").returncode == 0
+    patient = clinic.direct["clinic"]["patients"].find_one({"_id": 1})
+    assert patient is not None
+    assert clinic.erase("--delete", stdin=f"{compact}\n").returncode == 0
+    clinic.direct["clinic"]["patients"].insert_one(patient)
+    words = ("erase", "check", "policy.yaml", "receipt", "--key", "audit.key.pub")
+    assert clinic.run(*words, stdin="").returncode == 1
+
+
+def test_gridfs_is_looked_through_or_named(clinic: Clinic) -> None:
+    clinic.client["clinic"]["fs.files"].insert_one({"_id": 7, "metadata": {"patient_id": 1}})
+    clinic.client["clinic"]["fs.chunks"].insert_one({"files_id": 7, "n": 0})
+    named = json.loads(clinic.run("erase", "find", "policy.yaml", "--json").stdout)["not_searched"]
+    unnamed = {"clinic.fs.files: GridFS metadata", "clinic.fs.chunks: GridFS contents"}
+    assert unnamed | {"clinic.fs.files: GridFS names of files"} < set(named)
+    policy = clinic.site.folder / "policy.yaml"
+    links = (
+        "  links:\n    clinic.fs.files:metadata.patient_id: clinic.patients._id\n"
+        "    clinic.fs.chunks:files_id: clinic.fs.files:_id\n"
+    )
+    policy.write_text(policy.read_text().replace("  links:\n", links))
+    outcome = clinic.erase("--delete")
+    assert outcome.returncode == 0, outcome.stderr
+    receipt = clinic.receipt()
+    gone = {row["namespace"]: row["erased"] for row in receipt["collections"]}
+    assert gone == COUNTS | {"clinic.fs.files": 1, "clinic.fs.chunks": 1}
+    assert not unnamed.intersection(receipt["not_searched"])
+    assert "clinic.fs.files: GridFS names of files" in receipt["not_searched"]
+    assert not clinic.direct["clinic"]["fs.chunks"].count_documents({})
+
+
 def test_of_two_at_once_the_second_one_is_told_so(clinic: Clinic) -> None:
     before = clinic.stored()
     with writer_lock(clinic.site.folder / "holds.json"):

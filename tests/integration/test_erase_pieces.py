@@ -51,7 +51,8 @@ classes:
   notes: {mode: random, key: {per: owner}}
   ward: {mode: random, key: {per: $database}}
 collections:
-  erased.patients: {nhs: nhs, note: notes}
+  erased.patients: {nhs: nhs, note: notes, kin.nhs: nhs, kin.note: notes, seen.nhs: nhs, seen.note: notes}
+  erased.visits: {companions.nhs: nhs}
   erased.letters: {text: notes}
   erased.wards: {nhs: nhs, name: ward}
 subjects:
@@ -132,7 +133,7 @@ class Server:
             shredder=shredder(self.client, POLICIES, looking, self.contexts) if shreds else None,
             journal=ErasureJournal(self.folder / "journal", KEY),
             holds=holds,
-            allows_shared=allows_shared,
+            allowed=None if allows_shared else (),
         )
 
     def erase(self, way: ErasureWay | None = ErasureWay.DELETE, **more: Any) -> ErasureResult:
@@ -197,7 +198,12 @@ def test_documents_of_two_persons_stay_unless_they_are_asked_for(server: Server)
     fill(server)
     server.db["patients"].insert_one({"_id": 9, "nhs": [nhs(BILL), nhs(ANNE)]})
     server.db["visits"].insert_one({"_id": 99, "patient": [1, 2]})
+    server.db["visits"].insert_one({"_id": 90, "patient": 9})
     before = server.stored()
+    erasure = server.erasure()
+    _, findings = erasure.plan(NOW)
+    asked = [(namespace, parts.paths) for namespace, _, parts in erasure.not_allowed(findings)]
+    assert sorted(asked) == [("erased.patients", ("nhs",)), ("erased.visits", ("patient",))]
     with pytest.raises(ErasureRefused) as caught:
         server.erase()
     assert caught.value.reason is ErasureReason.SHARED
@@ -206,8 +212,114 @@ def test_documents_of_two_persons_stay_unless_they_are_asked_for(server: Server)
     with pytest.raises(SubjectHeld):
         server.erase(allows_shared=True, holds=[hold])
     assert server.stored() == before
+    result = server.erase(allows_shared=True)
+    assert (result.is_done, result.note.shared) == (True, {"erased.patients": 1, "erased.visits": 1})
+    assert server.db["patients"].find_one({"_id": 9}) == {"_id": 9, "nhs": [nhs(BILL), None]}
+    assert server.db["visits"].find_one({"_id": 99}) == {"_id": 99, "patient": [None, 2]}
+    more = {"erased.patients": 2, "erased.visits": 5}
+    assert server.counts(BILL) == COUNTS | more
+
+
+def named_in_bills_record(server: Server) -> None:
+    """Bill's record names Anne as his kin, and among those whom he has seen."""
+    fill(server)
+    about_anne = {"nhs": nhs(ANNE), "note": server.note(2), "town": "Ely"}
+    about_bill = {"nhs": nhs(BILL), "note": server.note(2)}
+    server.db["patients"].update_one(
+        {"_id": 2}, {"$set": {"kin": about_anne, "seen": [about_bill, about_anne]}}
+    )
+
+
+@pytest.mark.parametrize("way", list(ErasureWay))
+def test_a_record_of_somebody_else_keeps_all_that_is_his(server: Server, way: ErasureWay) -> None:
+    named_in_bills_record(server)
+    before = server.stored()
+    result = server.erase(way, allows_shared=True)
+    assert result.is_done
+    assert result.note.shared == {"erased.patients": 1}
+    after = server.stored()
+    bill, was = after["patients"][-1], before["patients"][-1]
+    nulls = {"nhs": None, "note": None, "town": "Ely"}
+    anne: dict[str, Any] = {"seen": [was["seen"][0], None]}
+    if way is ErasureWay.OVERWRITE:
+        anne = {"kin": nulls, "seen": [was["seen"][0], nulls]}
+    assert bill == {name: was[name] for name in ("_id", "nhs", "owner", "note")} | anne
+    for name in ("letters", "visits", "results"):
+        assert after[name][-(len(before[name]) // 2) :] == before[name][-(len(before[name]) // 2) :]
+    assert server.counts() == {}
+
+
+@pytest.mark.parametrize("way", list(ErasureWay))
+def test_ones_own_record_goes_and_leaves_what_is_somebody_elses(server: Server, way: ErasureWay) -> None:
+    fill(server)
+    kin = {"nhs": nhs(BILL), "note": server.note(2)}
+    server.db["patients"].update_one({"_id": 1}, {"$set": {"kin": kin, "ward": "B"}})
+    was = server.stored()["patients"][0]
+    assert server.erase(way, allows_shared=True).is_done
+    left = server.stored()["patients"][0]
+    if way is ErasureWay.DELETE:
+        assert left == {"_id": 1, "kin": kin}
+        assert server.counts(BILL) == COUNTS | {"erased.patients": 2}
+    else:
+        assert left == was | {"nhs": None, "note": None}
+    assert not server.db["letters"].count_documents({"owner": 1, "text": {"$ne": None}})
+
+
+def test_values_of_which_nobody_can_tell_whose_they_are_stay_and_are_counted(server: Server) -> None:
+    fill(server)
+    server.db["patients"].insert_one({"_id": 9, "nhs": [nhs(BILL), nhs(ANNE)], "note": server.note(9)})
+    was = server.stored()["patients"][-1]
+    ((namespace, _, parts),) = server.search().find().shared()
+    assert (namespace, parts.paths, parts.undecided) == ("erased.patients", ("nhs",), 1)
+    assert server.erase(ErasureWay.OVERWRITE, allows_shared=True).is_done
+    assert server.stored()["patients"][-1] == was | {"nhs": [nhs(BILL), None]}
+
+
+def test_a_linked_document_that_names_the_person_is_still_the_others(server: Server) -> None:
+    fill(server)
+    companions = [{"nhs": nhs(ANNE)}]
+    server.db["visits"].update_one({"_id": 20}, {"$set": {"companions": companions, "at": 5}})
+    server.db["visits"].update_one({"_id": 10}, {"$set": {"companions": companions}})
+    assert server.counts() == COUNTS | {"erased.visits": 4}
+    with pytest.raises(ErasureRefused) as caught:
+        server.erase()
+    assert caught.value.reason is ErasureReason.SHARED
     assert server.erase(allows_shared=True).is_done
+    assert server.db["visits"].find_one({"_id": 20}) == {
+        "_id": 20,
+        "patient": 2,
+        "companions": [None],
+        "at": 5,
+    }
     assert server.counts(BILL) == COUNTS
+
+
+def test_a_document_with_the_identifier_whose_link_leads_nowhere_is_the_persons(server: Server) -> None:
+    server.db["visits"].insert_one({"_id": 5, "patient": 77, "companions": {"nhs": nhs(ANNE)}})
+    server.db["results"].insert_one({"_id": 6, "visit": 5})
+    assert server.counts() == {"erased.visits": 1, "erased.results": 1}
+    assert server.erase().is_done
+    assert all(not found for found in server.stored().values())
+
+
+def test_a_key_that_another_has_in_a_shared_document_is_not_shredded(server: Server) -> None:
+    named_in_bills_record(server)
+    before = server.stored()
+    with pytest.raises(ErasureRefused) as caught:
+        server.erase(shreds=True, allows_shared=True)
+    assert caught.value.reason is ErasureReason.SHARED
+    assert server.stored() == before
+
+
+def test_what_was_not_looked_through_is_named(server: Server) -> None:
+    for name in ("fs.files", "fs.chunks", "no.files"):
+        server.db[name].insert_one({"_id": 1})
+    assert server.search().not_searched() == [
+        "nhs: spellings other than the 1 that were looked for",
+        "erased.fs.files: GridFS names of files",
+        "erased.fs.files: GridFS metadata",
+        "erased.fs.chunks: GridFS contents",
+    ]
 
 
 def test_a_view_is_passed_over_and_refused_where_a_link_begins(server: Server) -> None:

@@ -39,7 +39,7 @@ def find(person: PersonOptions, kek: KekOptions, uri: str, *, ids: bool, as_json
                 "no document has this identifier",
                 "check how it is written: Sealwire compares it as it is stored",
             )
-        not_searched = search.forms.not_searched
+        not_searched = search.not_searched()
         pseudonym = search.pseudonym
     rows = [_row(findings, namespace, with_ids=ids) for namespace in findings.counts()]
     if as_json:

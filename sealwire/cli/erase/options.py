@@ -31,6 +31,7 @@ from sealwire.policies.file.subjects import Subjects
 from sealwire.proxy.server.config.reader import read_named_file
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.erasure.search import PersonSearch
+from sealwire.sidecars.erasure.spellings import spellings
 from sealwire.sidecars.erasure.stored_forms import Persons, stored_forms
 
 RIGHTS: Final = "the user needs readWrite and listCollections on the policy's databases"
@@ -60,8 +61,10 @@ class OpenSite:
         """What looks for a person. Raises as `stored_forms`."""
         field_class = self.policies.classes[self.subjects.class_name]
         forms = stored_forms(identifier, field_class, self.keyring, self.contexts)
-        pseudonym = self.key.pseudonym(identifier)
-        return PersonSearch(self.client, self.policies, self.subjects, forms, self.persons, pseudonym)
+        pseudonym, *others = map(self.key.pseudonym, spellings(identifier))
+        return PersonSearch(
+            self.client, self.policies, self.subjects, forms, self.persons, pseudonym, frozenset(others)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """`sealwire erase run`: delete or overwrite a person's documents, destroy his keys, and write a receipt."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import bson
 import click
 
 from sealwire.audit.document import sign_document
@@ -31,8 +32,10 @@ from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
 from sealwire.sidecars.erasure.holds import load_holds
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder
 from sealwire.sidecars.erasure.key_shredding import KeyShredder
-from sealwire.sidecars.erasure.running import ErasureResult, ErasureRun
-from sealwire.sidecars.erasure.search import PersonSearch
+from sealwire.sidecars.erasure.ownership import SharedParts
+from sealwire.sidecars.erasure.running import DocumentName, ErasureResult, ErasureRun
+from sealwire.sidecars.erasure.search import Findings, FoundDocument, PersonSearch
+from sealwire.sidecars.raw_documents import document
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class ErasureWish:
     overwrite: bool
     shred: bool
     with_shared: bool
+    shared_documents: tuple[str, ...]
     holds: Path
     audit_key: Path
     receipt: Path
@@ -76,7 +80,18 @@ _wish_options = settings(
     click.option("--delete", is_flag=True, help="Delete the documents."),
     click.option("--overwrite", is_flag=True, help="Keep them, with null for each covered value."),
     click.option("--shred", is_flag=True, help="Destroy the keys that only this person's values have."),
-    click.option("--with-shared", is_flag=True, help="Also documents that are another person's as well."),
+    click.option(
+        "--with-shared",
+        is_flag=True,
+        help="Take this person out of every document that is also another's; what is the other's stays.",
+    ),
+    click.option(
+        "--shared-document",
+        "shared_documents",
+        metavar="NAMESPACE:ID",
+        multiple=True,
+        help="The same for one document, as --dry-run names it. Repeat it for more.",
+    ),
     holds_option,
     click.option(
         "--audit-key",
@@ -126,14 +141,23 @@ def run(
     signing_key = load_signing_key(wish.audit_key)
     with person.asked(kek, uri) as (site, search), writer_lock(wish.holds):
         order = ErasureOrder(search.pseudonym, way, wish.shred, site.policy_hash)
-        erasure, journal = _prepared(site, search, order, wish)
+        allowed: set[DocumentName] = set()
+        erasure, journal = _prepared(site, search, order, wish, None if wish.with_shared else allowed)
         note, findings = erasure.plan(datetime.now(UTC))
         _backups(wish, note)  # a store that does not answer is told of before anything is erased
+        shared = list(map(_shared, findings.shared()))
         if manner.dry_run:
-            manner.answer("\n".join(_lines(note, "would be erased")), _document(note))
+            lines = [*_lines(note, "would be erased"), *map(_shared_line, shared)]
+            lines += [f"not searched: {each}" for each in search.not_searched()]
+            more = {"shared_documents": shared, "not_searched": search.not_searched()}
+            manner.answer("\n".join(lines), _document(note) | more)
             return
+        allowed.update(_named(wish, findings))
         if not yes:
             show_table(("collection", "documents"), note.found.items(), question_console())
+            for each in erasure.not_allowed(findings):
+                click.confirm(f"{_shared_line(_shared(each))}. Take this person out?", abort=True, err=True)
+                allowed.add((each[0], each[1].identity))
             click.confirm(_question(order, note), abort=True, err=True)
         record_event("erasure-begun", _said(note))
         with ended_in_order(), document_count_bar("erasing", sum(note.meant.values())) as tell:
@@ -147,7 +171,11 @@ def run(
 
 
 def _prepared(
-    site: OpenSite, search: PersonSearch, order: ErasureOrder, wish: ErasureWish
+    site: OpenSite,
+    search: PersonSearch,
+    order: ErasureOrder,
+    wish: ErasureWish,
+    allowed: Set[DocumentName] | None,
 ) -> tuple[ErasureRun, ErasureJournal]:
     shredder = None
     if wish.shred:
@@ -163,9 +191,39 @@ def _prepared(
         shredder=shredder,
         journal=journal,
         holds=load_holds(wish.holds, site.key),
-        allows_shared=wish.with_shared,
+        allowed=allowed,
     )
     return erasure, journal
+
+
+def _name_of(namespace: str, found: FoundDocument) -> str:
+    return f"{namespace}:{bson.decode(document(found.identity))['_id']!r}"
+
+
+def _named(wish: ErasureWish, findings: Findings) -> Iterator[DocumentName]:
+    """The documents that --shared-document names; a usage error for one that is none of them."""
+    shared = {_name_of(name, found): (name, found.identity) for name, found, _ in findings.shared()}
+    for each in wish.shared_documents:
+        if each not in shared:
+            raise click.UsageError("--shared-document names a document that is none of the shared ones")
+        yield shared[each]
+
+
+def _shared(each: tuple[str, FoundDocument, SharedParts]) -> dict[str, Any]:
+    namespace, found, parts = each
+    return {
+        "document": _name_of(namespace, found),
+        "paths": list(parts.paths),
+        "undecided": parts.undecided,
+        "followed": parts.leads,
+    }
+
+
+def _shared_line(row: Mapping[str, Any]) -> str:
+    line = f"{row['document']} is also another person's: {', '.join(row['paths']) or 'nothing'} would go"
+    if row["undecided"]:
+        line += f"; {row['undecided']} values stay, of which the document does not say whose they are"
+    return line
 
 
 def _backups(wish: ErasureWish, note: ErasureNote) -> list[dict[str, Any]] | None:
@@ -190,9 +248,10 @@ def _write_receipt(
         "finished": format_time(datetime.now(UTC)),
         "by": operator_at_host(),
         "collections": _document(result.note)["collections"],
+        "undecided": result.note.undecided,
         "keys": [asdict(each) for each in result.keys],
         "looked_again": result.looked_again,
-        "not_searched": list(search.forms.not_searched),
+        "not_searched": search.not_searched(),
     }
     if backups is not None:
         content["backups"] = backups
@@ -217,15 +276,27 @@ def _document(note: ErasureNote) -> dict[str, Any]:
     return {
         "subject": note.order.subject,
         "collections": [
-            {"namespace": name, "found": count, "erased": note.meant.get(name, 0)}
+            {
+                "namespace": name,
+                "found": count,
+                "erased": _whole(note, name),
+                "shared": note.shared.get(name, 0),
+            }
             for name, count in note.found.items()
         ],
         "keys": len(note.keys),
     }
 
 
+def _whole(note: ErasureNote, namespace: str) -> int:
+    return note.meant.get(namespace, 0) - note.shared.get(namespace, 0)
+
+
 def _lines(note: ErasureNote, what: str) -> list[str]:
-    lines = [f"{name}: {note.meant.get(name, 0)} of {count} {what}" for name, count in note.found.items()]
+    lines = [
+        f"{name}: {_whole(note, name)} of {count} {what} whole, {note.shared.get(name, 0)} in part"
+        for name, count in note.found.items()
+    ]
     return [*lines, f"keys: {len(note.keys)}"] if note.keys else lines
 
 
@@ -239,10 +310,10 @@ def _question(order: ErasureOrder, note: ErasureNote) -> str:
 def _tell(
     result: ErasureResult, wish: ErasureWish, backups: Sequence[Mapping[str, Any]] | None, manner: Manner
 ) -> None:
-    document = _document(result.note) | {"remaining": result.remaining, "backups": backups}
+    said = _document(result.note) | {"remaining": result.remaining, "backups": backups}
     lines = _lines(result.note, "erased")
     if result.is_done:
-        document["receipt"] = str(wish.receipt)
+        said["receipt"] = str(wish.receipt)
         lines.append(f"the receipt is {wish.receipt}")
         lines += [_backup_line(each) for each in backups or ()]
     else:
@@ -250,7 +321,7 @@ def _tell(
         lines.append(
             "run the same command again; see which rule of the server, or which program, is in the way"
         )
-    manner.answer("\n".join(lines), document)
+    manner.answer("\n".join(lines), said)
     if not result.is_done:
         sys.exit(EX_NO)
 

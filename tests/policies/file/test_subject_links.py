@@ -52,9 +52,33 @@ def test_links_lead_to_an_identifier_directly_or_by_another_link() -> None:
     )
 
 
+def test_a_colon_ends_the_name_of_a_collection_with_dots() -> None:
+    policy = read("""subjects:
+  class: nhs
+  links:
+    clinic.fs.files:metadata.patient_id: clinic.patients:_id
+    clinic.fs.chunks:files_id: clinic.fs.files:_id
+    clinic.scans:files.patient_id: clinic.patients._id
+""")
+    assert policy.subjects is not None
+    assert [str(each.source) for each in policy.subjects.links] == [
+        "clinic.fs.files.metadata.patient_id",
+        "clinic.fs.chunks.files_id",
+        "clinic.scans.files.patient_id",
+    ]
+    assert [each.source.namespace for each in policy.subjects.links] == [
+        "clinic.fs.files",
+        "clinic.fs.chunks",
+        "clinic.scans",
+    ]
+
+
 @pytest.mark.parametrize(
     "section",
     [
+        "{class: nhs, links: {clinic.fs.files.metadata.patient_id: clinic.patients._id}}",
+        "{class: nhs, links: {'clinic.fs.files:': clinic.patients._id}}",
+        "{class: nhs, links: {'clinic:fs.files': clinic.patients._id}}",
         "{class: nobody}",
         "{class: notes}",
         "{links: {}}",

@@ -11,7 +11,9 @@ from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, Erasu
 
 KEY = PseudonymKey(bytes(range(32)))
 ORDER = ErasureOrder("a" * 32, "delete", True, "c" * 64)
-NOTE = ErasureNote(ORDER, "2026-11-27T09:30:00Z", {"clinic.a": 3}, {"clinic.a": 2}, {bytes(16): "notes"})
+NOTE = ErasureNote(
+    ORDER, "2026-11-27T09:30:00Z", {"clinic.a": 3}, {"clinic.a": 2}, {bytes(16): "notes"}, {"clinic.a": 1}, 2
+)
 
 
 def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -52,6 +54,8 @@ def test_an_edit_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_later_look_adds_and_takes_nothing_away() -> None:
-    more = NOTE.with_more({"clinic.a": 1, "clinic.b": 5}, {"clinic.b": 4})
+    more = NOTE.with_more({"clinic.a": 1, "clinic.b": 5}, {"clinic.b": 4}, {"clinic.b": 3}, 5)
     assert more.found == {"clinic.a": 3, "clinic.b": 5}
     assert more.meant == {"clinic.a": 2, "clinic.b": 4}
+    assert more.undecided == 5
+    assert more.shared == {"clinic.a": 1, "clinic.b": 3}
