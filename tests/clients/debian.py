@@ -26,7 +26,7 @@ TRUST_PASSWORD: Final = "only certificates"
 
 _JARS: Final = Path("/usr/share/java/mongo-java-driver.jar")
 _BUILD_WITHIN_S: Final = 1500
-_REFUSED: Final = {"prefix": "pattern", "unknown command": "command"}
+_REFUSED: Final = {"prefix": "pattern", "unknown command": "unknown-command"}
 
 
 def older_login(ways: Ways) -> None:

@@ -42,7 +42,7 @@ FAST = (
         "pymongo",
         "Python",
         lambda: [sys.executable, program("with_pymongo.py")],
-        refused={"prefix": "pattern", "unknown command": "command"},
+        refused={"prefix": "pattern", "unknown command": "unknown-command"},
     ),
 )
 """Cheap enough for `make test`."""

@@ -74,7 +74,7 @@ def test_rules_are_changed_and_turned_off() -> None:
         ("rules: {out-of-hours: }", "4:22"),
         ('rules: {out-of-hours: {from: "09:00"}}', "4:23"),
         ('rules: {out-of-hours: {from: "19:00", to: "07:00"}}', "4:43"),
-        ('rules: {out-of-hours: {from: 10:00, to: "19:00"}}', "4:30"),
+        ('rules: {out-of-hours: {from: 1000, to: "19:00"}}', "4:30"),
         ('rules: {out-of-hours: {from: "7:00", to: "19:00"}}', "4:30"),
         ('rules: {out-of-hours: {from: "07:00", to: "19:00", days: []}}', "4:58"),
         ('rules: {out-of-hours: {from: "07:00", to: "19:00", zone: Mars/North}}', "4:58"),
