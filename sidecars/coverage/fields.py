@@ -22,7 +22,7 @@ LEAST_SHARE: Final = 0.6
 _SHARES: Final[Mapping[Personal, float]] = {Personal.NAME: 0.3}
 """A list of given names has no more than some of them."""
 _LEAST_VALUES: Final[Mapping[Personal, int]] = {Personal.NATIONAL_NUMBER: 3}
-"""One random number in twelve is a national number of some country."""
+"""One random number of eleven digits in twenty is a national number of some country."""
 LEAST_TEXTS: Final = 0.02
 """So much of a path's texts, and two of them, have to contain personal data: one may be a slip."""
 _MAX_DEPTH: Final = 100

@@ -230,7 +230,6 @@ _NATIONAL: Final[Mapping[str, re.Pattern[str]]] = {
     "stdnum.bg.egn": re.compile(r"[0-9]{10}"),
     "stdnum.br.cpf": re.compile(r"[0-9]{11}"),
     "stdnum.ch.ssn": re.compile(r"756[0-9]{10}"),
-    "stdnum.cn.ric": re.compile(r"[0-9]{17}[0-9X]"),
     "stdnum.de.idnr": re.compile(r"[0-9]{11}"),
     "stdnum.ee.ik": re.compile(r"[0-9]{11}"),
     "stdnum.es.dni": re.compile(r"[0-9]{8}[A-Z]"),
@@ -247,11 +246,12 @@ _NATIONAL: Final[Mapping[str, re.Pattern[str]]] = {
     "stdnum.tr.tckimlik": re.compile(r"[1-9][0-9]{10}"),
     "stdnum.za.idnr": re.compile(r"[0-9]{13}"),
 }
-"""Modules of python-stdnum that accept at most one random number in fifty, and the length that each needs.
+"""Modules of python-stdnum that chance rarely passes, and the form that each needs: a date, two check digits,
+letters or a prefix. Each accepts less than one random number of digits in fifty.
 
 Numbers with one check digit and no date (BSN, SIN, Aadhaar) are known by their field's name only.
 """
-_LONGEST_NATIONAL: Final = 18
+_LONGEST_NATIONAL: Final = 16
 _ICD_10: Final = re.compile(r"[A-Z][0-9][0-9AB]\.[0-9A-Z]{1,4}")
 _STREET: Final = re.compile(
     r"\b[0-9]{1,4}[A-Za-z]?,? (?:[A-Z][\w'-]+ ){1,3}"
@@ -343,7 +343,7 @@ _IN_TEXTS: Final[Mapping[Personal, re.Pattern[str]]] = {
 }
 """What a text may contain, and what it looks like before its check digits are judged."""
 _MOST_CANDIDATES: Final = 20
-"""Of one kind in one text."""
+"""The most candidates of one kind in one text that are judged."""
 
 
 def held_in(value: object) -> dict[Personal, bool]:

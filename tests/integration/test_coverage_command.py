@@ -90,6 +90,18 @@ def test_the_table_shows_what_needs_somebody_or_all(database: DatabaseProcess, t
     assert "ward" in run(database, tmp_path, "--all").stdout
 
 
+def test_texts_that_were_searched_in_part_are_shown(database: DatabaseProcess, tmp_path: Path) -> None:
+    with MongoClient[Any](database.uri()) as client:
+        client["long"]["letters"].insert_one({"text": "x" * 5000})
+    try:
+        assert "1 texts were" in run(database, tmp_path, "--db", "long").stdout
+        answer = json.loads(run(database, tmp_path, "--db", "long", "--json").stdout)
+    finally:
+        with MongoClient[Any](database.uri()) as client:
+            client.drop_database("long")
+    assert answer["collections"][0]["long_texts"] == 1
+
+
 def test_a_database_that_is_well_covered_is_no_finding(database: DatabaseProcess, tmp_path: Path) -> None:
     done = run(database, tmp_path, "--db", "empty")
     assert (done.returncode, "no collections" in done.stdout) == (0, True)
