@@ -9,7 +9,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
-from sealwire.policies.file.schema import PolicySet, belongs_to_server
+from sealwire.policies.file.schema import SERVER_DATABASES, PolicySet, belongs_to_server
 from sealwire.sidecars.coverage.fields import FieldCounts, FieldReport
 from sealwire.sidecars.direct import RAW, Client, documents_of, failure
 
@@ -29,12 +29,19 @@ class CollectionFields:
     fields: tuple[FieldReport, ...]
     problem: str = ""
     """Why it was not read to its end, or not all of its fields are here."""
+    long_texts: int = 0
+    """Texts of which only the beginning was searched."""
 
 
 def databases_of(policies: PolicySet) -> list[str]:
     """The databases that a policy names, by name; those that it means by a pattern are not among them."""
     named = [*policies.collections, *(pattern for pattern, _ in policies.patterns)]
     return sorted({name for name, _, _ in (each.partition(".") for each in named) if "*" not in name})
+
+
+def databases_on(client: Client) -> list[str]:
+    """Every database but MongoDB's own, by name. Raises what the driver raises."""
+    return sorted(set(client.list_database_names()) - SERVER_DATABASES)
 
 
 def namespaces_in(client: Client, databases: Iterable[str]) -> list[str]:
@@ -66,5 +73,7 @@ def read_fields(
     except (BSONError, RecursionError):
         problem = "not read to its end: a document is damaged"
     if fields.is_cut and not problem:
-        problem = "it has more paths than are counted: its fields' names may be data"
-    return CollectionFields(namespace, fields.documents, tuple(fields.report()), problem)
+        problem = (
+            "it has more paths, or values in a document, than are counted: its fields' names may be data"
+        )
+    return CollectionFields(namespace, fields.documents, tuple(fields.report()), problem, fields.long_texts)

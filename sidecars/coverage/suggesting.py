@@ -17,17 +17,23 @@ _CLASSES: Final[Mapping[Personal, tuple[str, bool]]] = {
     Personal.EMAIL: ("email", True),
     Personal.NHS_NUMBER: ("nhs_number", True),
     Personal.NATIONAL_INSURANCE: ("national_insurance", True),
+    Personal.NATIONAL_NUMBER: ("national_number", True),
     Personal.IBAN: ("iban", True),
     Personal.CARD: ("card", False),
     Personal.PHONE: ("phone", True),
     Personal.POSTCODE: ("postcode", False),
     Personal.IP_ADDRESS: ("ip_address", False),
     Personal.BIRTH_DATE: ("birth_date", False),
+    Personal.SPECIAL: ("special_category", False),
+    Personal.HEALTH: ("health", False),
+    Personal.PERSON_NUMBER: ("person_number", True),
     Personal.NAME: ("person_name", False),
     Personal.ADDRESS: ("address", False),
-    Personal.HEALTH: ("health", False),
+    Personal.TRAIT: ("trait", False),
 }
 """The name of a class, and whether such a field is usually searched by equality: identifiers are."""
+_FREE_TEXT: Final = ("free_text", False)
+"""A text is not searched by equality for what it contains."""
 
 
 def suggested(found: Iterable[CollectionFields]) -> str:
@@ -45,7 +51,7 @@ def suggested(found: Iterable[CollectionFields]) -> str:
             if not _can_be_covered(field.path):
                 left.append(f"# {each.namespace} {field.path!r} looks personal, and no policy can cover it\n")
                 continue
-            name, is_searched = _CLASSES[field.kind]
+            name, is_searched = _FREE_TEXT if field.in_text else _CLASSES[field.kind]
             settings = {"mode": "random"}
             if is_searched and field.value_type:
                 settings = {"mode": "deterministic", "type": field.value_type}

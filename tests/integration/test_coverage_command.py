@@ -12,6 +12,7 @@ from pymongo import MongoClient
 
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import AuditLog, LogPace
+from sealwire.policies.file.loader import load_policy
 from sealwire.testbed.database import DatabaseProcess
 from tests.build_context import ROOT
 from tests.integration.outside.chosen import own_server
@@ -37,7 +38,12 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProce
         with MongoClient[Any](database.uri()) as client:
             clinic = client["clinic"]
             clinic["patients"].insert_many(
-                {"nhs_number": envelope() if number else NUMBER, "email": MAIL, "ward": "north"}
+                {
+                    "nhs_number": envelope() if number else NUMBER,
+                    "email": MAIL,
+                    "ward": "north",
+                    "note": f"{number}: NHS {NUMBER}",
+                }
                 for number in range(10)
             )
             clinic["visits"].insert_many({"patient": {"nhs": NUMBER}, "at": number} for number in range(30))
@@ -46,8 +52,10 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProce
         yield database
 
 
-def run(database: DatabaseProcess, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    (folder / "policy.yaml").write_text(POLICY)
+def run(
+    database: DatabaseProcess, folder: Path, *options: str, policy: str = POLICY
+) -> subprocess.CompletedProcess[str]:
+    (folder / "policy.yaml").write_text(policy)
     command = [sys.executable, "-m", "sealwire", "policy", "coverage", "policy.yaml", "--uri", database.uri()]
     done = warm.run([*command, *options], cwd=folder, text=True, capture_output=True, check=False)
     assert "Traceback" not in done.stderr
@@ -65,6 +73,7 @@ def test_every_field_is_judged(database: DatabaseProcess, tmp_path: Path) -> Non
     assert (patients["nhs_number"]["cover"], patients["nhs_number"]["share"]) == ("plaintext", 0.1)
     assert (patients["email"]["cover"], patients["email"]["looks_like"]) == ("personal", "email")
     assert patients["ward"]["cover"] == "other"
+    assert (patients["note"]["looks_like"], patients["note"]["in_text"]) == ("nhs-number", True)
     visits = {field["path"]: field for field in found["clinic.visits"]["fields"]}
     assert visits["patient.nhs"]["looks_like"] == "nhs-number"
     assert found["clinic.visits"]["documents"] == 30
@@ -79,6 +88,18 @@ def test_a_sample_and_another_database(database: DatabaseProcess, tmp_path: Path
 def test_the_table_shows_what_needs_somebody_or_all(database: DatabaseProcess, tmp_path: Path) -> None:
     assert "ward" not in run(database, tmp_path).stdout
     assert "ward" in run(database, tmp_path, "--all").stdout
+
+
+def test_texts_that_were_searched_in_part_are_shown(database: DatabaseProcess, tmp_path: Path) -> None:
+    with MongoClient[Any](database.uri()) as client:
+        client["long"]["letters"].insert_one({"text": "x" * 5000})
+    try:
+        assert "1 texts were" in run(database, tmp_path, "--db", "long").stdout
+        answer = json.loads(run(database, tmp_path, "--db", "long", "--json").stdout)
+    finally:
+        with MongoClient[Any](database.uri()) as client:
+            client.drop_database("long")
+    assert answer["collections"][0]["long_texts"] == 1
 
 
 def test_a_database_that_is_well_covered_is_no_finding(database: DatabaseProcess, tmp_path: Path) -> None:
@@ -117,6 +138,23 @@ def test_fields_that_nobody_reads_are_listed(database: DatabaseProcess, tmp_path
     # a view, or a join, that has shown values of the class
     assert covered({"namespace": "clinic.seen", "read": {"nhs": 1}})["never_read_since"] is None
     assert "not read since" in run_page(database, tmp_path, other)
+
+
+@pytest.mark.parametrize("text", ["", "version: 1\n", "version: 1\nclasses: {}\ncollections: {}\n"])
+def test_suggest_begins_from_an_empty_policy(database: DatabaseProcess, tmp_path: Path, text: str) -> None:
+    done = run(database, tmp_path, "--suggest", policy=text)
+    assert done.returncode == 1
+    policies = load_policy(f"version: 1\n{done.stdout}".encode(), "suggested")
+    # every database is read
+    assert set(policies.collections) == {"clinic.patients", "clinic.visits", "other.people"}
+    assert set(policies.classes) == {"email", "free_text", "nhs_number"}
+
+
+@pytest.mark.parametrize("text", ["version: 2\n", "classes: [", "version: 1\nclases: {}\n", "[]"])
+def test_a_policy_that_is_wrong_is_not_taken_for_an_empty_one(
+    database: DatabaseProcess, tmp_path: Path, text: str
+) -> None:
+    assert run(database, tmp_path, policy=text).returncode == 78
 
 
 def run_page(database: DatabaseProcess, folder: Path, line: dict[str, Any]) -> str:

@@ -6,22 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 
 from sealwire.cli.audit.options import lines_of
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options.common import PATH, json_option
-from sealwire.cli.options.policies import policy_argument, read_policy
+from sealwire.cli.options.policies import policy_argument
 from sealwire.cli.options.server import required_uri, server_options
 from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.cli.policy.never_read import ReadClasses
+from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
+from sealwire.proxy.server.config.reader import read_named_file
 from sealwire.proxy.session.replies import one_line
 from sealwire.sidecars.coverage.fields import Cover, FieldReport
-from sealwire.sidecars.coverage.likely import require_libraries
+from sealwire.sidecars.coverage.likely import MAX_SEARCHED, require_libraries
 from sealwire.sidecars.coverage.reading import (
     RIGHTS,
     CollectionFields,
     databases_of,
+    databases_on,
     namespaces_in,
     read_fields,
 )
@@ -29,6 +33,8 @@ from sealwire.sidecars.coverage.suggesting import suggested
 from sealwire.sidecars.direct import connected, size_of
 
 _COLUMNS = ("collection", "path", "is", "values", "look like")
+_SECTIONS = ("classes", "collections")
+_BEGUN = {"version", *_SECTIONS}
 _NEEDS_SOMEBODY = (Cover.PLAINTEXT, Cover.PERSONAL)
 
 
@@ -36,7 +42,10 @@ _NEEDS_SOMEBODY = (Cover.PLAINTEXT, Cover.PERSONAL)
 @policy_argument
 @server_options
 @click.option(
-    "--db", "databases", multiple=True, help="A database to read. Default: those that POLICY names."
+    "--db",
+    "databases",
+    multiple=True,
+    help="A database to read. Default: those that POLICY names; all if POLICY has no collections.",
 )
 @click.option(
     "--sample",
@@ -73,10 +82,11 @@ def coverage(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Read what is stored, and say of every field whether POLICY covers it, and what it looks like if not.
 
-    Identifiers are told by their check digits (NHS number, card, IBAN), by their form (e-mail address,
-    postcode, National Insurance number, IP address) and by numbering plans (phone); names, addresses, dates
-    of birth and health data by the field's name. Six in ten of a field's values have to agree. It reads the
-    server past Sealwire and decrypts nothing; no value is shown. It needs the extra `coverage`.
+    Identifiers are known by check digits, by their form and by numbering plans, also inside texts. Persons
+    are known by given names; addresses, dates of birth, health data and special categories by the field's
+    name. Six in ten of a field's values have to agree, or one in fifty of its texts contain an identifier.
+    POLICY may be empty. The command reads the server past Sealwire and decrypts nothing; no value is shown.
+    It needs the extra `coverage`.
 
     Exit code 1 when a covered field has values in clear, or one that is not covered looks personal.
 
@@ -88,12 +98,15 @@ def coverage(  # noqa: PLR0913 - one parameter an option
       sealwire policy coverage policy.yaml --uri-file server.uri --audit /var/log/sealwire/audit.jsonl
     """
     require_libraries()
-    policies = read_policy(policy)
+    policies = _policy_or_none(policy)
     read = None if audit_log is None else ReadClasses(lines_of(audit_log), policies)
     with connected(required_uri(uri), RIGHTS) as client:
+        databases = databases or tuple(databases_of(policies))
+        if not databases and not policies.collections and not policies.patterns:
+            databases = tuple(databases_on(client))
         found = [
             _read(client, namespace, policies, sample or None)
-            for namespace in namespaces_in(client, databases or databases_of(policies))
+            for namespace in namespaces_in(client, databases)
         ]
     shown = [field for each in found for field in each.fields if field.cover in _NEEDS_SOMEBODY]
     if suggest:
@@ -105,6 +118,25 @@ def coverage(  # noqa: PLR0913 - one parameter an option
         if not shown:
             click.echo("no field needs somebody" if found else "there are no collections to read: give --db")
     sys.exit(EX_NO if shown or any(each.problem for each in found) else 0)
+
+
+def _policy_or_none(path: Path) -> PolicySet:
+    """A policy, or one that covers nothing if the file has no classes and no collections yet.
+
+    Raises SourceError, FileProblem, PermissionProblem.
+    """
+    source = read_named_file(path, "the policy")
+    try:
+        document = yaml.safe_load(source)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        document = ...  # the reader says what is wrong with it, and where
+    is_begun = document is None or (
+        isinstance(document, dict)
+        and document.keys() <= _BEGUN
+        and document.get("version", 1) == 1
+        and not any(map(document.get, _SECTIONS))
+    )
+    return PolicySet({}, {}) if is_begun else load_policy(source, str(path))
 
 
 def _read(client: Any, namespace: str, policies: PolicySet, sample: int | None) -> CollectionFields:
@@ -120,6 +152,9 @@ def _is_never_read(found: CollectionFields, field: FieldReport, read: ReadClasse
 def _rows(found: CollectionFields, read: ReadClasses | None, *, show_all: bool) -> Iterator[tuple[str, ...]]:
     if found.problem:
         yield found.namespace, "", found.problem, "", ""
+    if found.long_texts:
+        said = f"{found.long_texts} texts were searched in their first {MAX_SEARCHED} characters only"
+        yield found.namespace, "", said, "", ""
     for field in found.fields:
         never = _is_never_read(found, field, read)
         if never and read is not None:
@@ -139,7 +174,9 @@ def _rows(found: CollectionFields, read: ReadClasses | None, *, show_all: bool) 
 def _looks(field: FieldReport) -> str:
     if field.cover is Cover.PLAINTEXT:
         return f"{field.share:.0%} in clear"
-    return "" if field.kind is None else f"{field.kind.value} ({field.share:.0%})"
+    if field.kind is None:
+        return ""
+    return f"{field.kind.value}{' in text' if field.in_text else ''} ({field.share:.0%})"
 
 
 def _document(found: CollectionFields, read: ReadClasses | None) -> dict[str, Any]:
@@ -147,6 +184,7 @@ def _document(found: CollectionFields, read: ReadClasses | None) -> dict[str, An
         "namespace": found.namespace,
         "documents": found.documents,
         "problem": found.problem or None,
+        "long_texts": found.long_texts,
         "fields": [
             {
                 "path": field.path,
@@ -155,6 +193,7 @@ def _document(found: CollectionFields, read: ReadClasses | None) -> dict[str, An
                 "values": field.values,
                 "looks_like": None if field.kind is None else field.kind.name.lower().replace("_", "-"),
                 "share": round(field.share, 3),
+                "in_text": field.in_text,
                 "never_read_since": read.since if read and _is_never_read(found, field, read) else None,
             }
             for field in found.fields

@@ -99,7 +99,14 @@ PERSONAL: Mapping[str, tuple[Personal, Maker]] = {
     "street": (Personal.ADDRESS, lambda c: f"{c.randrange(1, 200)} {c.choice(_LAST)} Road"),
     "diagnosis": (Personal.HEALTH, lambda c: c.choice(("asthma", "type 2 diabetes", "fracture of wrist"))),
     "allergies": (Personal.HEALTH, lambda c: [c.choice(("penicillin", "latex", "peanut"))]),
-    # what nothing tells: neither its form nor its name says what it is
+    "icd10": (Personal.HEALTH, lambda c: f"{c.choice('ABCDEFGHJ')}{_digits(c, 2)}.{c.randrange(10)}"),
+    "hospital_number": (Personal.PERSON_NUMBER, lambda c: f"H{_digits(c, 7)}"),
+    "letter": (
+        Personal.NHS_NUMBER,
+        lambda c: f"Re {c.choice(_WORDS)} stay, NHS No. {spaced(nhs_number(c), 3, 6)}.",
+    ),
+    "home": (Personal.ADDRESS, lambda c: f"{c.randrange(1, 200)} {c.choice(('High', 'Mill'))} Street, Leeds"),
+    # names are known if enough of them are usual
     "notes": (Personal.HEALTH, lambda c: f"seen by {c.choice(_FIRST)}, {c.choice(_WORDS)}"),
     "name": (Personal.NAME, lambda c: f"{c.choice(_FIRST)} {c.choice(_LAST)}"),
 }
@@ -108,7 +115,7 @@ OTHER: Mapping[str, Maker] = {
     "_id": lambda c: ObjectId(bytes(c.randrange(256) for _ in range(12))),
     "order_number": lambda c: _digits(c, 10),
     "barcode": lambda c: _digits(c, 13),
-    "hospital_number": lambda c: f"H{_digits(c, 7)}",
+    "stock_number": lambda c: f"H{_digits(c, 7)}",
     "count": lambda c: c.randrange(1000),
     "epoch": lambda c: Int64(1_700_000_000 + c.randrange(10**8)),
     "epoch_ms": lambda c: Int64(1_700_000_000_000 + c.randrange(10**11)),
@@ -116,7 +123,8 @@ OTHER: Mapping[str, Maker] = {
     "price_text": lambda c: f"{c.randrange(1000)}.{_digits(c, 2)}",
     "version": lambda c: f"{c.randrange(9)}.{c.randrange(20)}.{c.randrange(99)}",
     "sku": lambda c: f"{c.choice(_WORDS)[:3].upper()}-{_digits(c, 5)}",
-    "icd10": lambda c: f"{c.choice('ABCDEFGHJ')}{_digits(c, 2)}.{c.randrange(10)}",
+    "shelf": lambda c: f"{c.choice('ABCDEFGHJ')}{_digits(c, 2)}",
+    "log": lambda c: f"order {_digits(c, 10)} of batch {_digits(c, 13)} left on 2025-0{c.randrange(1, 9)}-11",
     "ward": lambda c: c.choice(_WORDS),
     "clinic_name": lambda c: f"{c.choice(_WORDS)} clinic",
     "file_name": lambda c: f"{c.choice(_WORDS)}_{c.randrange(99)}.pdf",

@@ -7,8 +7,15 @@ import pytest
 from bson import Binary, Int64
 
 from sealwire.policies.file.loader import load_policy
-from sealwire.sidecars.coverage.fields import MAX_PATHS, Cover, FieldCounts, FieldReport, is_envelope
-from sealwire.sidecars.coverage.likely import Personal
+from sealwire.sidecars.coverage.fields import (
+    MAX_PATHS,
+    MAX_VALUES,
+    Cover,
+    FieldCounts,
+    FieldReport,
+    is_envelope,
+)
+from sealwire.sidecars.coverage.likely import MAX_SEARCHED, Personal
 from tests.sidecars.drift.samples import envelope
 
 POLICY = load_policy(
@@ -69,6 +76,59 @@ def test_six_in_ten_have_to_agree() -> None:
 def test_the_first_kind_that_fits_counts() -> None:
     found = reports({"patient_name": "ann@nhs.net"}, {"patient_name": "bob@nhs.net"})
     assert found["patient_name"].kind is Personal.EMAIL
+
+
+def test_one_text_in_fifty_that_contains_an_identifier_is_enough() -> None:
+    enough, fewer = (
+        reports(
+            *({"note": "write to ann@nhs.example"} for _ in range(right)),
+            *({"note": "the ward is closed today"} for _ in range(100 - right)),
+        )["note"]
+        for right in (2, 1)
+    )
+    assert enough == FieldReport(
+        "note", Cover.PERSONAL, 100, "", Personal.EMAIL, "string", 0.02, in_text=True
+    )
+    assert fewer.cover is Cover.OTHER
+
+
+def test_a_text_alone_can_be_the_finding() -> None:
+    assert reports({"note": "NHS No. 943 476 5919"})["note"].in_text
+
+
+def test_valid_numbers_among_many_invalid_ones_are_chance() -> None:
+    found = reports(
+        *({"note": "order 943 476 5919 left"} for _ in range(10)),
+        *({"note": "order 943 476 5918 left"} for _ in range(90)),
+    )
+    assert found["note"].cover is Cover.OTHER
+
+
+def test_three_in_ten_usual_given_names_are_names_of_persons() -> None:
+    three, two = (
+        reports(*({"who": "Anna Xu"} for _ in range(right)), *({"who": "Xu Qi"} for _ in range(10 - right)))
+        for right in (3, 2)
+    )
+    assert three["who"].kind is Personal.NAME
+    assert two["who"].cover is Cover.OTHER
+
+
+def test_a_national_number_needs_three_values() -> None:
+    values = [{"x": "44051401359"}, {"x": "60031317915"}, {"x": "77011745176"}]
+    assert reports(*values)["x"].kind is Personal.NATIONAL_NUMBER
+    assert reports(*values[:2])["x"].cover is Cover.OTHER
+
+
+def test_a_document_with_too_many_values_is_cut_and_so_are_long_texts() -> None:
+    fields = FieldCounts(None)
+    fields.read({"list": [1] * (MAX_VALUES + 1), "mail": "ann@nhs.example"})
+    assert [each.values for each in fields.report()] == [MAX_VALUES]
+    assert fields.is_cut
+    whole = FieldCounts(None)
+    whole.read({"list": [1] * (MAX_VALUES - 1), "text": "x" * MAX_SEARCHED})
+    assert (whole.is_cut, whole.long_texts) == (False, 0)
+    whole.read({"text": "x" * (MAX_SEARCHED + 1)})
+    assert whole.long_texts == 1
 
 
 @pytest.mark.parametrize(

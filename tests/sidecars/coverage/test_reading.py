@@ -11,7 +11,14 @@ from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.coverage.fields import MAX_PATHS, Cover
-from sealwire.sidecars.coverage.reading import CollectionFields, databases_of, namespaces_in, read_fields
+from sealwire.sidecars.coverage.likely import MAX_SEARCHED
+from sealwire.sidecars.coverage.reading import (
+    CollectionFields,
+    databases_of,
+    databases_on,
+    namespaces_in,
+    read_fields,
+)
 
 POLICY = load_policy(
     b"""
@@ -48,6 +55,9 @@ class Server:
 
     def list_collections(self) -> Iterator[RawBSONDocument]:
         yield from (RawBSONDocument(each) for each in self.sent)
+
+    def list_database_names(self) -> list[str]:
+        return ["wards", "admin", "clinic", "config", "local"]
 
     @contextmanager
     def aggregate(self, pipeline: Any) -> Iterator[Iterator[Raw]]:
@@ -111,6 +121,16 @@ def test_views_and_what_belongs_to_the_server_are_not_read() -> None:
     ]
     server: Any = Server([bson.encode(each) for each in listed])
     assert namespaces_in(server, ["clinic"]) == ["clinic.bare", "clinic.patients"]
+
+
+def test_texts_that_were_searched_in_part_are_counted() -> None:
+    found, _ = read(Server([bson.encode({"note": "x" * (MAX_SEARCHED + 1)})]))
+    assert (found.long_texts, found.problem) == (1, "")
+
+
+def test_all_databases_but_those_of_the_server() -> None:
+    server: Any = Server([])
+    assert databases_on(server) == ["clinic", "wards"]
 
 
 def test_the_databases_that_a_policy_names_outright() -> None:

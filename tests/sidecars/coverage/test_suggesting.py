@@ -48,6 +48,12 @@ def test_a_type_that_no_class_has_gets_a_random_one() -> None:
     assert load_policy(f"version: 1\n{text}".encode(), "suggested").classes["phone"].mode is Mode.RANDOM
 
 
+def test_a_text_gets_a_class_of_its_own() -> None:
+    field = FieldReport("note", Cover.PERSONAL, 9, "", Personal.NHS_NUMBER, "string", 0.1, in_text=True)
+    policies = load_policy(f"version: 1\n{suggested([of('a.b', field)])}".encode(), "suggested")
+    assert {name: each.mode for name, each in policies.classes.items()} == {"free_text": Mode.RANDOM}
+
+
 def test_what_no_policy_can_name_is_a_comment() -> None:
     paths = ("_id", "_id.x", "a.0.b", "a.$b", "a..b", "")
     text = suggested([of("a.b", *(personal(path, Personal.EMAIL) for path in paths))])
