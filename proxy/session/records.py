@@ -39,6 +39,12 @@ class CommandRecord:
     role: str
     users: tuple[str, ...]
     """Who has sent it, as `Caller` has them: a login or logout may follow before the reply is here."""
+    act: str
+    """Why it is on record whatever it names: a value of `Act`; empty: for another reason."""
+    database: str
+    """Of an act that names no collection."""
+    target: str
+    """Whom or what an act is about besides: a user, a role, the new name of a collection."""
     begun_s: float
     """When it was sent, by the clock of the shell, which alone has one and sets it."""
 
@@ -54,6 +60,9 @@ class CommandRecord:
         glass: str = "",
         role: str = "",
         users: tuple[str, ...] = (),
+        act: str = "",
+        database: str = "",
+        target: str = "",
     ) -> None:
         self.namespace = namespace
         self.command = command
@@ -64,6 +73,9 @@ class CommandRecord:
         self.glass = glass
         self.role = role
         self.users = users
+        self.act = act
+        self.database = database
+        self.target = target
         self.begun_s = 0.0
 
 

@@ -110,6 +110,12 @@ def _write_facts(out: RecordBytes, done: Done, now_s: float) -> None:
         out.number(b"documents\0", result.documents)
     if result.unknown:
         out.number(b"subjects_unknown\0", result.unknown)
+    if record.act:
+        out.text(b"act\0", record.act)
+    if record.database:
+        out.text(b"database\0", record.database)
+    if record.target:
+        out.text(b"target\0", record.target)
     if record.role:
         out.text(b"role\0", record.role)
     if record.glass:

@@ -2,8 +2,11 @@
 
 from typing import Final, final
 
+from sealwire.policies.commands.planner import ACTS
 from sealwire.policies.file.schema import PathNode, PolicySet
+from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Plan
+from sealwire.policies.planning.rules import Act
 from sealwire.proxy.session.auditing.answers import Answer
 from sealwire.proxy.session.auditing.named import note_linked
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope, Pseudonym
@@ -16,6 +19,7 @@ from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, shows_o
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import OpMsg
+from sealwire.wire.raw_bson import string_bytes
 
 MAX_CURSORS: Final = 4096
 """How many open cursors are remembered with where their documents say whose they are."""
@@ -138,8 +142,10 @@ class CommandAuditor:
         self._subjects = None
         self._cursors.clear()
 
-    def tally(self, settings: CommandAudit, policy: PolicySet) -> SentTally:
-        """What counts the values of one command."""
+    def tally(self, settings: CommandAudit, policy: PolicySet, name: bytes) -> SentTally | None:
+        """What counts the values of one command; None: it is not on record, whatever it is about."""
+        if settings.scope is CommandScope.REFUSED and name not in ACTS:
+            return None
         if settings.pseudonym is None or policy.subjects is None:
             return SentTally()
         return SentTally(policy.subjects.class_name, settings.pseudonym)
@@ -161,8 +167,10 @@ class CommandAuditor:
         """
         plan, name, body = command.plan, command.name, command.parsed.body
         is_more = name == b"getMore"
-        is_certain = settings.scope is CommandScope.ALL or (plan.protected and not is_more)
-        if settings.scope is CommandScope.WRITES and not (plan.protected and _writes(name, plan.buf)):
+        act = ACTS.get(name)
+        is_certain = act is not None or settings.scope is CommandScope.ALL or (plan.protected and not is_more)
+        is_written = plan.protected and _writes(name, plan.buf)
+        if settings.scope is CommandScope.WRITES and act is None and not is_written:
             return None
         if not is_certain and not reveals:
             return None
@@ -200,6 +208,8 @@ class CommandAuditor:
             role=command.roles,
             users=command.users,
         )
+        if act is not None:
+            _describe_act(record, act, plan, name)
         return AuditedCommand(
             record,
             paths=paths,
@@ -247,6 +257,24 @@ class CommandAuditor:
         if self._subjects is None or self._subjects.policy is not policy:
             self._subjects = SubjectPolicy(policy)
         return self._subjects.paths_of(namespace)
+
+
+def _describe_act(record: CommandRecord, act: Act, plan: Plan, name: bytes) -> None:
+    """Say of what database an act is, and about whom. Nothing else of it is read: `pwd` is among the rest.
+
+    Raises BsonError.
+    """
+    record.act = act.value
+    if record.namespace:
+        record.target = _text(plan, b"to")
+    else:
+        record.database, record.target = _text(plan, b"$db"), _text(plan, name)
+
+
+def _text(plan: Plan, name: bytes) -> str:
+    argument = plan.arguments.get(name)
+    is_text = argument is not None and argument.kind == kinds.STRING
+    return printable(string_bytes(plan.buf, argument)) if is_text and argument is not None else ""
 
 
 def _shows_own(command: Sent) -> bool:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.auditing.commands import MAX_CURSORS
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
 from sealwire.proxy.session.auditing.subjects import SubjectPolicy
@@ -426,6 +427,72 @@ def test_which_commands_have_a_line_is_a_setting() -> None:
         CommandScope.PROTECTED: [0, 1, 1],
         CommandScope.WRITES: [0, 0, 1],
     }
+
+
+ACT_CASES: list[tuple[dict[str, Any], str, str, str, str]] = [
+    ({"dropDatabase": 1, "$db": "clinic"}, "destruction", "", "clinic", ""),
+    ({"drop": "wards", "$db": "other"}, "destruction", "other.wards", "", ""),
+    ({"drop": "patients", "$db": "clinic"}, "destruction", "clinic.patients", "", ""),
+    ({"convertToCapped": "wards", "size": 9, "$db": "other"}, "destruction", "other.wards", "", ""),
+    (
+        {"renameCollection": "other.wards", "to": "other.rooms", "dropTarget": True, "$db": "admin"},
+        *("destruction", "other.wards", "", "other.rooms"),
+    ),
+    ({"collMod": "wards", "validator": {}, "$db": "other"}, "administration", "other.wards", "", ""),
+    ({"dropIndexes": "wards", "index": "*", "$db": "other"}, "administration", "other.wards", "", ""),
+    (
+        {"createUser": "eve", "pwd": "hunter2", "roles": ["root"], "$db": "admin"},
+        *("administration", "", "admin", "eve"),
+    ),
+    ({"updateUser": "eve", "pwd": "hunter2", "$db": "clinic"}, "administration", "", "clinic", "eve"),
+    ({"grantRolesToUser": "eve", "roles": ["root"], "$db": "clinic"}, "administration", "", "clinic", "eve"),
+    ({"revokeRolesFromUser": "bob", "roles": ["read"], "$db": "a"}, "administration", "", "a", "bob"),
+    ({"dropUser": "bob", "$db": "a"}, "administration", "", "a", "bob"),
+    ({"createRole": "all", "privileges": [], "roles": [], "$db": "a"}, "administration", "", "a", "all"),
+    ({"profile": 2, "$db": "clinic"}, "administration", "", "clinic", ""),
+    ({"setParameter": 1, "logLevel": 5, "$db": "admin"}, "administration", "", "admin", ""),
+]
+
+
+@pytest.mark.parametrize("scope", list(CommandScope))
+@pytest.mark.parametrize(("body", "act", "namespace", "database", "target"), ACT_CASES)
+def test_destruction_and_administration_are_always_on_record(
+    body: dict[str, Any], act: str, namespace: str, database: str, target: str, scope: CommandScope
+) -> None:
+    record, result = asked(session(scope), body, {"ok": 1.0})
+    assert (record.act, record.command) == (act, next(iter(body)))
+    assert (record.namespace, record.database, record.target) == (namespace, database, target)
+    assert result == CommandResult(CommandOutcome.OK)
+    told = [getattr(record, name) for name in CommandRecord.__slots__]
+    assert "hunter2" not in repr(told)
+
+
+def test_an_act_that_fails_or_is_never_answered_is_on_record_too() -> None:
+    drop = {"dropDatabase": 1, "$db": "clinic"}
+    _, result = asked(session(), drop, {"ok": 0.0, "code": 13, "errmsg": "no"})
+    assert (result.outcome, result.reason) == (CommandOutcome.FAILED, "code 13")
+    played = session(CommandScope.REFUSED)
+    played.client_data(command({"shutdown": 1, "$db": "admin"}))
+    assert [(each.command, each.act) for each in played.unanswered()] == [("shutdown", "administration")]
+
+
+def test_acts_are_on_record_where_the_policy_protects_nothing() -> None:
+    audit = CommandAudit(CommandScope.PROTECTED)
+    bare = SessionSettings(PolicySet({}, {}), login_required=False, audit=audit)
+    for body, namespace, database in (
+        ({"dropDatabase": 1, "$db": "clinic"}, "", "clinic"),
+        ({"drop": "wards", "$db": "clinic"}, "clinic.wards", ""),
+        ({"renameCollection": "clinic.wards", "to": "clinic.rooms", "$db": "admin"}, "clinic.wards", ""),
+    ):
+        record, _ = asked(world.session_of(bare, KEYRING), body, {"ok": 1})
+        assert (record.act, record.namespace, record.database) == ("destruction", namespace, database)
+
+
+def test_what_is_no_act_has_no_line_where_only_refusals_have() -> None:
+    for body in (FIND, {"ping": 1, "$db": "admin"}, {"usersInfo": 1, "$db": "admin"}):
+        played = session(CommandScope.REFUSED)
+        sent = played.client_data(command(body)) + played.server_data(reply({"ok": 1}))
+        assert not any(isinstance(each, Begun | Done) for each in sent)
 
 
 def test_a_command_whose_reply_names_members_has_a_line_where_all_have() -> None:
