@@ -42,7 +42,7 @@ class CommandRecord:
     act: str
     """Why it is on record whatever it names: a value of `Act`; empty: for another reason."""
     database: str
-    """Of an act that names no collection."""
+    """Where an act belongs that names no collection."""
     target: str
     """Whom or what an act is about besides: a user, a role, the new name of a collection."""
     begun_s: float
@@ -95,8 +95,12 @@ class CommandResult:
     """The pseudonyms of the persons whose documents were shown."""
     unknown: int
     """How many of the documents are of persons whom nobody can tell."""
+    affected: int
+    """How many documents a write has stored, matched or deleted, as the server says: `n`."""
+    modified: int
+    """How many of them an update has changed: `nModified`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one for each field
         self,
         outcome: CommandOutcome,
         reason: str = "",
@@ -104,6 +108,8 @@ class CommandResult:
         documents: int = 0,
         subjects: tuple[str, ...] = (),
         unknown: int = 0,
+        affected: int = 0,
+        modified: int = 0,
     ) -> None:
         self.outcome = outcome
         self.reason = reason
@@ -111,6 +117,8 @@ class CommandResult:
         self.documents = documents
         self.subjects = subjects
         self.unknown = unknown
+        self.affected = affected
+        self.modified = modified
 
 
 UNANSWERED = CommandResult(CommandOutcome.UNANSWERED)

@@ -108,6 +108,10 @@ def _write_facts(out: RecordBytes, done: Done, now_s: float) -> None:
         out.text(b"reason\0", result.reason)
     if result.documents:
         out.number(b"documents\0", result.documents)
+    if result.affected:
+        out.number(b"affected\0", result.affected)
+    if result.modified:
+        out.number(b"modified\0", result.modified)
     if result.unknown:
         out.number(b"subjects_unknown\0", result.unknown)
     if record.act:

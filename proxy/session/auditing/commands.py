@@ -28,6 +28,8 @@ _WRITING: Final = frozenset(
     b"insert update delete findAndModify findandmodify bulkWrite create drop renameCollection collMod "
     b"createIndexes dropIndexes".split()
 )
+_COUNTING: Final = frozenset(b"insert update delete findAndModify findandmodify bulkWrite".split())
+"""Writes whose replies say how many documents they are about."""
 _WRITING_STAGES: Final = (b"$out\0", b"$merge\0")
 _SHOWING: Final = SHOWING_COMMANDS | {b"getMore", b"distinct"}
 
@@ -66,6 +68,7 @@ class AuditedCommand:
     """A command on record that awaits its reply."""
 
     __slots__ = (
+        "_is_counted",
         "_pseudonym",
         "_shows",
         "cursor_id",
@@ -89,6 +92,7 @@ class AuditedCommand:
         pseudonym: Pseudonym | None,
         is_certain: bool,
         shows: bool,
+        is_counted: bool,
     ) -> None:
         self.record = record
         self.paths = paths
@@ -104,13 +108,15 @@ class AuditedCommand:
         """Whether it has a line whatever the reply shows."""
         self._pseudonym = pseudonym
         self._shows = shows
+        self._is_counted = is_counted
 
     def answer(self, open_envelope: OpenEnvelope, in_clear: frozenset[str]) -> Answer:
         """What reads one reply to it, opened or not; with classes `in_clear` it has to be not opened."""
         if not self._shows:
-            return Answer(None)
+            return Answer(None, is_write=self._is_counted)
         clear = InClear(self.tree, in_clear) if in_clear and self.tree is not None else None
-        return Answer(DocumentsShown(self.paths, self._pseudonym, open_envelope, clear))
+        shown = DocumentsShown(self.paths, self._pseudonym, open_envelope, clear)
+        return Answer(shown, is_write=self._is_counted)
 
 
 @final
@@ -220,6 +226,7 @@ class CommandAuditor:
             pseudonym=None if policy.subjects is None else settings.pseudonym,
             is_certain=is_certain,
             shows=name in _SHOWING,
+            is_counted=name in _COUNTING,
         )
 
     def answered(self, command: AuditedCommand, answer: Answer, read: dict[str, int]) -> CommandResult | None:
@@ -237,13 +244,16 @@ class CommandAuditor:
             self._cursors.pop(command.cursor_id, None)
         if not (command.is_certain or read or documents or outcome is not CommandOutcome.OK):
             return None
+        affected, modified = answer.affected, answer.modified
         if shown is None:
-            return CommandResult(outcome, answer.reason, read)
+            return CommandResult(outcome, answer.reason, read, affected=affected, modified=modified)
         if shown.read:
             for name, amount in shown.read.items():
                 read[name] = read.get(name, 0) + amount
         persons = tuple(shown.subjects) if shown.subjects else ()
-        return CommandResult(outcome, answer.reason, read, documents, persons, shown.unknown)
+        return CommandResult(
+            outcome, answer.reason, read, documents, persons, shown.unknown, affected, modified
+        )
 
     def _remember(self, cursor_id: bytes, command: AuditedCommand) -> None:
         if cursor_id not in self._cursors:

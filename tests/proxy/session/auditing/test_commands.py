@@ -101,7 +101,36 @@ def test_an_insert_counts_what_it_stores_and_names_whose_it_is() -> None:
     record, result = asked(session(), insert, {"n": 2, "ok": 1})
     assert record.written == {"nhs": 3, "visits": 1}
     assert record.subjects == (person("1"), person("2"))
-    assert result == CommandResult(CommandOutcome.OK)
+    assert result == CommandResult(CommandOutcome.OK, affected=2)
+
+
+MANY = {"q": {}, "u": {"$set": {"visits": 2}}, "multi": True}
+BULK = {"bulkWrite": 1, "nsInfo": [{"ns": "clinic.patients"}], "ops": [{"delete": 0, "filter": {}}]}
+REMOVAL = {"findAndModify": "patients", "query": {}, "remove": True}
+WRITES: list[tuple[dict[str, Any], dict[str, Any], int, int]] = [
+    ({"update": "patients", "updates": [MANY]}, {"n": 2004, "nModified": 2001}, 2004, 2001),
+    ({"update": "patients", "updates": [MANY]}, {"n": Int64(2004), "nModified": Int64(7)}, 2004, 7),
+    ({"delete": "patients", "deletes": [{"q": {}, "limit": 0}]}, {"n": 2004}, 2004, 0),
+    ({"insert": "patients", "documents": [{"visits": 1}]}, {"n": 1}, 1, 0),
+    (REMOVAL, {"lastErrorObject": {"n": 1}, "value": {"_id": 3}}, 1, 0),
+    (REMOVAL, {"lastErrorObject": {"n": 0, "updatedExisting": False}, "value": None}, 0, 0),
+    (
+        {**BULK, "$db": "admin"},
+        {"nInserted": 1, "nMatched": 5, "nModified": 4, "nUpserted": 2, "nDeleted": 30, "nErrors": 0},
+        *(38, 4),
+    ),
+    ({"update": "patients", "updates": [MANY]}, {"n": Int64(2**63 - 1), "nModified": 1.0}, 1 << 48, 0),
+    ({"count": "patients", "query": {}}, {"n": 2004}, 0, 0),
+    ({"delete": "patients", "deletes": [{"q": {}, "limit": 0}]}, {"n": -3}, 0, 0),
+]
+
+
+@pytest.mark.parametrize(("body", "answer", "affected", "modified"), WRITES)
+def test_a_write_says_how_many_documents_it_was_about(
+    body: dict[str, Any], answer: dict[str, Any], affected: int, modified: int
+) -> None:
+    _, result = asked(session(), {**body, "$db": body.get("$db", "clinic")}, {**answer, "ok": 1.0})
+    assert (result.affected, result.modified) == (affected, modified)
 
 
 def test_an_upsert_compares_by_its_filter_and_stores_by_its_update() -> None:
