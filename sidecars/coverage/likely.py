@@ -15,6 +15,7 @@ from importlib import import_module
 from ipaddress import ip_address
 from typing import Any, Final
 
+from sealwire.policies.roles.screening import EMAIL, NATIONAL_INSURANCE, POSTCODE
 from sealwire.sidecars.coverage.errors import CoverageReason, LibraryMissing
 
 MAX_TEXT: Final = 256
@@ -38,15 +39,6 @@ class Personal(Enum):
     HEALTH = "health data"
 
 
-_EMAIL: Final = re.compile(r"[^@\s,;<>]{1,64}@[^@\s,;<>.]+(?:\.[^@\s,;<>.]+)+")
-_POSTCODE: Final = re.compile(
-    r"(?:GIR ?0AA|(?:[A-PR-UWYZ][0-9][0-9A-HJKPSTUW]?|[A-PR-UWYZ][A-HK-Y][0-9][0-9ABEHMNPRVWXY]?)"
-    r" ?[0-9][ABD-HJLNP-UW-Z]{2})",
-    re.IGNORECASE,
-)
-_NATIONAL_INSURANCE: Final = re.compile(
-    r"(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?(?:[0-9]{2} ?){3}[A-D]", re.IGNORECASE
-)
 _PHONE: Final = re.compile(r"[+(]?[0-9][0-9 ().-]{8,18}[0-9]")
 _DIGITS: Final = re.compile(r"[0-9][0-9 -]{8,30}[0-9]")
 _DATE: Final = re.compile(
@@ -128,13 +120,13 @@ def _is_ip_address(text: str) -> bool:
 
 
 _VALUES: Final[Mapping[Personal, Callable[[str], bool]]] = {
-    Personal.EMAIL: lambda text: bool(_EMAIL.fullmatch(text)),
+    Personal.EMAIL: lambda text: bool(EMAIL.fullmatch(text)),
     Personal.NHS_NUMBER: _is_nhs_number,
-    Personal.NATIONAL_INSURANCE: lambda text: bool(_NATIONAL_INSURANCE.fullmatch(text)),
+    Personal.NATIONAL_INSURANCE: lambda text: bool(NATIONAL_INSURANCE.fullmatch(text)),
     Personal.IBAN: _is_iban,
     Personal.CARD: _is_card,
     Personal.PHONE: _is_phone,
-    Personal.POSTCODE: lambda text: bool(_POSTCODE.fullmatch(text)),
+    Personal.POSTCODE: lambda text: bool(POSTCODE.fullmatch(text)),
     Personal.IP_ADDRESS: _is_ip_address,
 }
 

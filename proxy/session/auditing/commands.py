@@ -7,12 +7,13 @@ from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.planning.rules import Act
+from sealwire.policies.roles.screening import screened
 from sealwire.proxy.session.auditing.answers import Answer
 from sealwire.proxy.session.auditing.named import note_linked
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope, Pseudonym
 from sealwire.proxy.session.auditing.subjects import DocumentsShown, InClear, SubjectPaths, SubjectPolicy
 from sealwire.proxy.session.auditing.tally import SentTally
-from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_by
+from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, on_record, stated_by
 from sealwire.proxy.session.records import CommandOutcome, CommandRecord, CommandResult
 from sealwire.proxy.session.revealing.cursors import namespace_of
 from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, shows_own_documents
@@ -23,6 +24,8 @@ from sealwire.wire.raw_bson import string_bytes
 
 MAX_CURSORS: Final = 4096
 """How many open cursors are remembered with where their documents say whose they are."""
+
+_MAX_TARGET: Final = 64
 
 _WRITING: Final = frozenset(
     b"insert update delete findAndModify findandmodify bulkWrite create drop renameCollection collMod "
@@ -203,14 +206,15 @@ class CommandAuditor:
             else:
                 paths = None
         tally.note(plan.buf, plan.edits)
+        said = on_record(stated, policy.roles)
         record = CommandRecord(
             namespace,
             plan.command,
             written=tally.written,
             filtered=tally.filtered,
             subjects=tuple(tally.subjects) if tally.subjects else (),
-            purpose=stated.purpose,
-            glass=stated.glass,
+            purpose=said.purpose,
+            glass=said.glass,
             role=command.roles,
             users=command.users,
         )
@@ -283,8 +287,9 @@ def _describe_act(record: CommandRecord, act: Act, plan: Plan, name: bytes) -> N
 
 def _text(plan: Plan, name: bytes) -> str:
     argument = plan.arguments.get(name)
-    is_text = argument is not None and argument.kind == kinds.STRING
-    return printable(string_bytes(plan.buf, argument)) if is_text and argument is not None else ""
+    if argument is None or argument.kind != kinds.STRING:
+        return ""
+    return screened(printable(string_bytes(plan.buf, argument)), _MAX_TARGET, has_names=False)
 
 
 def _shows_own(command: Sent) -> bool:

@@ -18,6 +18,7 @@ from sealwire.proxy.session.auditing.commands import MAX_CURSORS
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
 from sealwire.proxy.session.auditing.subjects import SubjectPolicy
 from sealwire.proxy.session.effects import (
+    Audit,
     Begun,
     Count,
     Counter,
@@ -93,6 +94,20 @@ def test_a_find_counts_what_it_compares_and_what_is_opened_for_it() -> None:
     assert (record.filtered, record.written) == ({"nhs": 1}, {})
     assert record.subjects == (person("943"),)
     assert result == CommandResult(CommandOutcome.OK, "", {"nhs": 2, "secret": 2}, 2, (person("943"),), 0)
+
+
+def test_a_stated_purpose_is_screened_in_every_line() -> None:
+    comment = "purpose=Ann Smith 943 476 5919; breakGlass=ann@nhs.example fell"
+    record, _ = asked(session(), {**FIND, "comment": comment}, batch())
+    assert (record.purpose, record.glass) == ("[masked] [masked] [masked]", "[masked] fell")
+    refused = {**FIND, "filter": {"nhs_number": {"$regex": "9"}}, "comment": comment}
+    (audit,) = (each for each in session().client_data(command(refused)) if isinstance(each, Audit))
+    assert (audit.purpose, audit.glass) == (record.purpose, record.glass)
+
+
+def test_whom_an_act_is_about_is_screened() -> None:
+    record, _ = asked(session(), {"dropUser": "Ann 943 476 5919", "$db": "clinic"}, {"ok": 1})
+    assert record.target == "[masked] [masked]"
 
 
 def test_an_insert_counts_what_it_stores_and_names_whose_it_is() -> None:
