@@ -99,6 +99,8 @@ class CommandResult:
     """How many documents a write has stored, matched or deleted, as the server says: `n`."""
     modified: int
     """How many of them an update has changed: `nModified`."""
+    deleted: int
+    """How many of them bulkWrite has deleted: `nDeleted`."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - one for each field
         self,
@@ -110,6 +112,7 @@ class CommandResult:
         unknown: int = 0,
         affected: int = 0,
         modified: int = 0,
+        deleted: int = 0,
     ) -> None:
         self.outcome = outcome
         self.reason = reason
@@ -119,6 +122,7 @@ class CommandResult:
         self.unknown = unknown
         self.affected = affected
         self.modified = modified
+        self.deleted = deleted
 
 
 UNANSWERED = CommandResult(CommandOutcome.UNANSWERED)

@@ -40,6 +40,7 @@ class Answer:
         "_statement",
         "affected",
         "cursor_id",
+        "deleted",
         "modified",
         "shown",
     )
@@ -49,7 +50,7 @@ class Answer:
         statement. `is_write`: the reply says how many documents were written."""
         self.shown = shown
         self._is_write = is_write
-        self.affected = self.modified = 0
+        self.affected = self.modified = self.deleted = 0
         self.cursor_id = b""
         """The cursor that the reply leaves open."""
         self._is_ok = False
@@ -121,8 +122,10 @@ class Answer:
         amount = int.from_bytes(cursor.buf[cursor.value : cursor.end], "little", signed=True)
         if cursor.is_named(b"nModified"):
             self.modified += _bounded(amount)
-        else:
-            self.affected += _bounded(amount)
+            return
+        self.affected += _bounded(amount)
+        if cursor.is_named(b"nDeleted"):
+            self.deleted += _bounded(amount)
 
     def _container(self, cursor: Cursor, kind: int) -> None:
         """What a document or array of the body shows."""

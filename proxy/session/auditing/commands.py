@@ -248,16 +248,14 @@ class CommandAuditor:
             self._cursors.pop(command.cursor_id, None)
         if not (command.is_certain or read or documents or outcome is not CommandOutcome.OK):
             return None
-        affected, modified = answer.affected, answer.modified
+        counts = answer.affected, answer.modified, answer.deleted
         if shown is None:
-            return CommandResult(outcome, answer.reason, read, affected=affected, modified=modified)
+            return CommandResult(outcome, answer.reason, read, 0, (), 0, *counts)
         if shown.read:
             for name, amount in shown.read.items():
                 read[name] = read.get(name, 0) + amount
         persons = tuple(shown.subjects) if shown.subjects else ()
-        return CommandResult(
-            outcome, answer.reason, read, documents, persons, shown.unknown, affected, modified
-        )
+        return CommandResult(outcome, answer.reason, read, documents, persons, shown.unknown, *counts)
 
     def _remember(self, cursor_id: bytes, command: AuditedCommand) -> None:
         if cursor_id not in self._cursors:

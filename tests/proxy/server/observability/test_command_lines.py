@@ -61,8 +61,8 @@ def test_an_act_says_of_which_database_and_about_whom() -> None:
 
 def test_a_write_says_how_many_documents_it_was_about() -> None:
     write = CommandRecord("a.b", "update", written={}, filtered={})
-    said = line_of(Done(write, CommandResult(CommandOutcome.OK, affected=9, modified=7)), 9.0)
-    assert (said["affected"], said["modified"]) == (9, 7)
+    said = line_of(Done(write, CommandResult(CommandOutcome.OK, affected=9, modified=7, deleted=2)), 9.0)
+    assert (said["affected"], said["modified"], said["deleted"]) == (9, 7, 2)
 
 
 def test_what_is_empty_is_left_out() -> None:

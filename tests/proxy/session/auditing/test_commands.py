@@ -146,6 +146,7 @@ def test_a_write_says_how_many_documents_it_was_about(
 ) -> None:
     _, result = asked(session(), {**body, "$db": body.get("$db", "clinic")}, {**answer, "ok": 1.0})
     assert (result.affected, result.modified) == (affected, modified)
+    assert result.deleted == answer.get("nDeleted", 0)
 
 
 def test_an_upsert_compares_by_its_filter_and_stores_by_its_update() -> None:
