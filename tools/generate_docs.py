@@ -16,6 +16,7 @@ from sealwire.keys.keyring.states import FIRST_STATES, KEY_MOVES
 from sealwire.policies.commands.matrix import MATRIX, Family
 from sealwire.policies.commands.write_errors import CODES, VALIDATION_FAILED
 from sealwire.policies.errors import EXPLANATIONS
+from sealwire.policies.planning.rules import Rule
 from sealwire.proxy.session.effects import CloseReason
 from sealwire.proxy.session.replies import (
     AUTHENTICATION_FAILED,
@@ -167,7 +168,7 @@ What touches no covered field works as it does without Sealwire. On covered fiel
 def _family(family: Family) -> str:
     rows = [
         f"| `{name.decode()}` | {rule.verdict.value} | "
-        f"{f'[{rule.reason.value}]' if rule.reason else ''} | {rule.note} |"
+        f"{f'[{rule.reason.value}]' if rule.reason else ''} | {_note(rule)} |"
         for name, rule in sorted(family.rules.items(), key=lambda item: item[0].lower())
     ]
     return (
@@ -175,6 +176,11 @@ def _family(family: Family) -> str:
         + "\n".join(rows)
         + f"\n\nNames that are not listed: {family.others}.\n"
     )
+
+
+def _note(rule: Rule[Callable[..., object]]) -> str:
+    recorded = "" if rule.act is None else f"always on record ({rule.act.value})"
+    return "; ".join(each for each in (rule.note, recorded) if each)
 
 
 def render_errors() -> str:

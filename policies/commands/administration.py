@@ -20,7 +20,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PER_DATABASE, PathNode, belongs_to_server, leaves
 from sealwire.policies.planning.arguments import given, named_parts, operator_name, readable
 from sealwire.policies.planning.demands import demand_delete
-from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
+from sealwire.policies.planning.rules import Act, Rule, acts, encrypted, family, passed, refused
 from sealwire.policies.planning.trees import OPAQUE, same_values
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -49,14 +49,16 @@ def _refuse_command(command: Command, walk: Walk) -> None:
 
 ADMINISTRATION: dict[bytes, Rule[Callable[[Command, Walk], None]]] = {
     **family(
-        """listIndexes dropIndexes deleteIndexes drop collStats collstats dataSize datasize validate compact
-        reIndex killCursors planCacheClear planCacheClearFilters planCacheListFilters convertToCapped
+        """listIndexes collStats collstats dataSize datasize validate compact
+        reIndex killCursors planCacheClear planCacheClearFilters planCacheListFilters
         balancerCollectionStatus abortReshardCollection commitReshardCollection cleanupReshardCollection
         unshardCollection abortUnshardCollection moveCollection cleanupOrphaned checkMetadataConsistency
         setAllowMigrations configureQueryAnalyzer setIndexCommitQuorum dropSearchIndex abortMoveCollection
         configureCollectionBalancing flushRouterConfig flushrouterconfig getShardVersion""",
         passed(_administer, "without a query"),
     ),
+    **acts(Act.DESTRUCTION, family("drop convertToCapped", passed(_administer, "without a query"))),
+    **acts(Act.ADMINISTRATION, family("dropIndexes deleteIndexes", passed(_administer, "without a query"))),
     **family(
         """planCacheSetFilter filemd5 split splitVector moveChunk mergeChunks mergeAllChunksOnShard
         movechunk moveRange medianKey setShardVersion clearJumboFlag updateZoneKeyRange createSearchIndexes
@@ -105,6 +107,7 @@ def rename_collection(command: Command) -> None:
         nodes.append(command.policies.covered(namespace))
         named.append(namespace)
     source, target = nodes
+    command.draft.namespace = readable(named[0])
     if source is None and target is None:
         return
     is_alike = source is not None and target is not None and same_values(source, target, command.draft.work)
@@ -112,7 +115,6 @@ def rename_collection(command: Command) -> None:
         path = readable(named[0] if source is not None else named[1])
         raise Refusal(Reason.NAMESPACE, path=path, rule="renameCollection")
     command.draft.reach()
-    command.draft.namespace = readable(named[0])
     demand_delete(command.draft, target)
     known = plain_arguments("renameCollection to dropTarget stayTemp")
     apply_arguments(command.over(NOTHING), command.arguments, {**GENERIC, **known})

@@ -36,7 +36,7 @@ from sealwire.policies.planning.arguments import (
 )
 from sealwire.policies.planning.demands import demand_definition, demand_delete
 from sealwire.policies.planning.numbers import is_given, whole_number
-from sealwire.policies.planning.rules import Rule, encrypted, family
+from sealwire.policies.planning.rules import Act, Rule, acts, encrypted
 from sealwire.policies.planning.values import note_comparison
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -291,5 +291,6 @@ _DEFINITIONS: Final = {b"create": _DEFINED, b"collMod": _MODIFIED}
 
 DEFINITION_COMMANDS: dict[bytes, Rule[Callable[[Command, Walk], None]]] = {
     b"createIndexes": encrypted(create_indexes, "no text, geo, TTL or wildcard index; no random class"),
-    **family("create collMod", encrypted(create, "validators as filters; no views")),
+    b"create": encrypted(create, "validators as filters; no views"),
+    **acts(Act.ADMINISTRATION, {b"collMod": encrypted(create, "validators as filters; no views")}),
 }

@@ -22,7 +22,7 @@ from sealwire.policies.planning.arguments import (
     named_parts,
     operator_name,
 )
-from sealwire.policies.planning.rules import Rule, family, passed
+from sealwire.policies.planning.rules import Act, Rule, acts, family, passed
 from sealwire.policies.planning.trees import OPAQUE
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
@@ -111,37 +111,50 @@ PASSED_COMMANDS: Final[dict[bytes, Rule[Handler]]] = {
         """hello isMaster ismaster saslStart saslContinue authenticate logout getnonce
         startSession refreshSessions endSessions killSessions killAllSessions killAllSessionsByPattern
         abortTransaction commitTransaction getMore killOp
-        ping buildInfo buildinfo whatsmyuri connectionStatus hostInfo hostinfo getCmdLineOpts logRotate
+        ping buildInfo buildinfo whatsmyuri connectionStatus hostInfo hostinfo getCmdLineOpts
         listCommands listDatabases features getLastError getlasterror getPrevError getpreverror
         resetError reseterror forceerror availableQueryOptions validateDBMetadata
         serverStatus top dbStats dbstats dbHash dbhash connPoolStats connPoolSync shardConnPoolStats lockInfo
         netstat getDiagnosticData driverOIDCTest oidcListKeys oidcRefreshKeys
         atlasVersion atlasHello getFreeMonitoringStatus setFreeMonitoring
-        getParameter setParameter getClusterParameter getDefaultRWConcern
-        setDefaultRWConcern setFeatureCompatibilityVersion getAuditConfig setUserWriteBlockMode
-        dropDatabase dropConnections fsync fsyncUnlock autoCompact rotateCertificates shutdown
-
-        createUser updateUser dropUser dropAllUsersFromDatabase usersInfo grantRolesToUser
-        revokeRolesFromUser createRole updateRole dropRole dropAllRolesFromDatabase rolesInfo grantRolesToRole
-        revokeRolesFromRole grantPrivilegesToRole revokePrivilegesFromRole invalidateUserCache
-        _mergeAuthzCollections
-
+        getParameter getClusterParameter getDefaultRWConcern getAuditConfig
+        dropConnections fsync fsyncUnlock autoCompact usersInfo rolesInfo invalidateUserCache
         replSetAbortPrimaryCatchUp replSetFreeze replSetGetConfig replSetGetRBID replSetGetStatus
-        replSetInitiate replSetMaintenance replSetReconfig replSetResizeOplog replSetStepDown replSetStepUp
-        replSetSyncFrom
-        addShard addshard addShardToZone balancerStart balancerStatus balancerStop enableSharding
-        enablesharding getShardMap isdbgrid isdbGrid listShards listshards movePrimary moveprimary removeShard
-        removeshard removeShardFromZone shardingState startShardDraining stopShardDraining
-        commitShardRemoval transitionFromDedicatedConfigServer transitionToDedicatedConfigServer""",
+        replSetMaintenance replSetStepDown replSetStepUp replSetSyncFrom
+        balancerStart balancerStatus balancerStop getShardMap isdbgrid isdbGrid listShards listshards
+        shardingState""",
         passed(_unread),
+    ),
+    **acts(Act.DESTRUCTION, family("dropDatabase", passed(_unread))),
+    **acts(
+        Act.ADMINISTRATION,
+        family(
+            """createUser updateUser dropUser dropAllUsersFromDatabase grantRolesToUser
+            revokeRolesFromUser createRole updateRole dropRole dropAllRolesFromDatabase grantRolesToRole
+            revokeRolesFromRole grantPrivilegesToRole revokePrivilegesFromRole _mergeAuthzCollections
+
+            setParameter setDefaultRWConcern setFeatureCompatibilityVersion setUserWriteBlockMode
+            logRotate rotateCertificates shutdown
+            replSetInitiate replSetReconfig replSetResizeOplog
+            addShard addshard addShardToZone enableSharding enablesharding movePrimary moveprimary removeShard
+            removeshard removeShardFromZone startShardDraining stopShardDraining commitShardRemoval
+            transitionFromDedicatedConfigServer transitionToDedicatedConfigServer""",
+            passed(_unread),
+        ),
     ),
     b"getLog": passed(_log),
     b"currentOp": passed(_current_op, "by what holds no value of anybody's command"),
-    **family(
-        "profile setProfilingFilterGlobally", passed(_profile, "`filter` by what holds no value of a command")
+    **acts(
+        Act.ADMINISTRATION,
+        {
+            **family(
+                "profile setProfilingFilterGlobally",
+                passed(_profile, "`filter` by what holds no value of a command"),
+            ),
+            b"setAuditConfig": passed(_audit, "`filter` by what holds no value of a command"),
+            b"setClusterParameter": passed(_cluster_parameter, "other than `querySettings`"),
+        },
     ),
-    b"setAuditConfig": passed(_audit, "`filter` by what holds no value of a command"),
-    b"setClusterParameter": passed(_cluster_parameter, "other than `querySettings`"),
     b"listCollections": passed(_list_collections, "`filter` by no constant of a validator or view"),
 }
 """None of them names a collection in its first argument, whatever stands there."""

@@ -42,7 +42,7 @@ from sealwire.policies.planning.demands import demand_definition, demand_delete,
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.known_names import without_row
 from sealwire.policies.planning.plan import Plan, Settler
-from sealwire.policies.planning.rules import Rule, encrypted, passed
+from sealwire.policies.planning.rules import Act, Rule, acts, encrypted, passed
 from sealwire.policies.planning.walk import Parents
 from sealwire.policies.roles.rights import Rights
 from sealwire.wire import kinds
@@ -54,7 +54,10 @@ COMMANDS: Final = DATA_COMMANDS | DEFINITION_COMMANDS | SHARDING_COMMANDS | ADMI
 
 WHOLE_NAMES: Final[dict[bytes, Rule[Callable[[Command], None]]]] = {
     b"bulkWrite": encrypted(bulk_write, "each operation for its collection"),
-    b"renameCollection": passed(rename_collection, "between the same classes at the same paths"),
+    **acts(
+        Act.DESTRUCTION,
+        {b"renameCollection": passed(rename_collection, "between the same classes at the same paths")},
+    ),
 }
 """Commands that name their collections in full; they run on the admin database."""
 
@@ -72,6 +75,14 @@ NAMING_COMMANDS: Final = frozenset(COMMANDS) | frozenset(WHOLE_NAMES)
 
 KNOWN_COMMANDS: Final = NAMING_COMMANDS | frozenset(PASSED_COMMANDS)
 """Commands whose names are safe in logs and metrics."""
+
+ACTS: Final[dict[bytes, Act]] = {
+    name: rule.act
+    for table in (COMMANDS, WHOLE_NAMES, PASSED_COMMANDS)
+    for name, rule in table.items()
+    if rule.act is not None
+}
+"""Commands that are always on record, and why."""
 
 _WITHOUT_PROTECTION: Final = frozenset(COMMANDS) | frozenset(BEYOND_TARGET)
 """Commands that may name a collection without protection; what else they reach is checked before."""
@@ -133,7 +144,9 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
         draft.contexts.is_kept = is_stream or command.name in DEFINITION_COMMANDS or b"tailable" in arguments
     if not policies.protects_anything:
         collection = None if command.name in PASSED_COMMANDS else command.collection
-        draft.namespace = "" if collection is None else readable(command.namespace(collection))
+        if collection is not None:
+            is_whole = command.name in WHOLE_NAMES
+            draft.namespace = readable(collection if is_whole else command.namespace(collection))
         return draft.plan()
     try:
         _dispatch(command)

@@ -33,6 +33,15 @@ class Verdict(Enum):
     """Ciphertext cannot give the right answer."""
 
 
+class Act(Enum):
+    """Why a command is on record whatever it names and whatever the settings say."""
+
+    ADMINISTRATION = "administration"
+    """It changes who may do what, or what the server does for everybody."""
+    DESTRUCTION = "destruction"
+    """It takes away whole collections, or may."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule(Generic[H_co]):
     """One row: a handler, and what it does on covered paths. Elsewhere every operation passes."""
@@ -45,6 +54,8 @@ class Rule(Generic[H_co]):
     """For the reader of the matrix: the condition under which the verdict holds."""
     signature: Signature | None = None
     """The arguments that an expression operator, an accumulator or a stage takes."""
+    act: Act | None = None
+    """Why the command is always on record; None: it is where the settings say so."""
 
 
 R = TypeVar("R", bound=Rule[Callable[..., object]])
@@ -79,6 +90,11 @@ def family(names: str, rule: Rule[H]) -> dict[bytes, Rule[H]]:
     return dict.fromkeys(names.encode().split(), rule)
 
 
+def acts(act: Act, rules: Mapping[bytes, Rule[H]]) -> dict[bytes, Rule[H]]:
+    """The same rows, of commands that are always on record."""
+    return {name: replace(rule, act=act) for name, rule in rules.items()}
+
+
 def signed(notation: str, rule: R) -> dict[bytes, R]:
     """The same row for the names in a notation of signatures (`signatures_in`), each with its own."""
     return {name: replace(rule, signature=signature) for name, signature in signatures_in(notation).items()}
@@ -107,7 +123,7 @@ def operators(
     notation: str, rule: Rule[Infer], *, check: Check | None = None, results: Results | None = None
 ) -> dict[bytes, Operator]:
     """The same row for the operators in a notation of signatures."""
-    row = Operator(rule.verdict, rule.handler, rule.reason, rule.note, None, check, results)
+    row = Operator(rule.verdict, rule.handler, rule.reason, rule.note, check=check, results=results)
     return signed(notation, row)
 
 

@@ -39,6 +39,12 @@ class CommandRecord:
     role: str
     users: tuple[str, ...]
     """Who has sent it, as `Caller` has them: a login or logout may follow before the reply is here."""
+    act: str
+    """Why it is on record whatever it names: a value of `Act`; empty: for another reason."""
+    database: str
+    """Where an act belongs that names no collection."""
+    target: str
+    """Whom or what an act is about besides: a user, a role, the new name of a collection."""
     begun_s: float
     """When it was sent, by the clock of the shell, which alone has one and sets it."""
 
@@ -54,6 +60,9 @@ class CommandRecord:
         glass: str = "",
         role: str = "",
         users: tuple[str, ...] = (),
+        act: str = "",
+        database: str = "",
+        target: str = "",
     ) -> None:
         self.namespace = namespace
         self.command = command
@@ -64,6 +73,9 @@ class CommandRecord:
         self.glass = glass
         self.role = role
         self.users = users
+        self.act = act
+        self.database = database
+        self.target = target
         self.begun_s = 0.0
 
 
@@ -83,8 +95,14 @@ class CommandResult:
     """The pseudonyms of the persons whose documents were shown."""
     unknown: int
     """How many of the documents are of persons whom nobody can tell."""
+    affected: int
+    """How many documents a write has stored, matched or deleted, as the server says: `n`."""
+    modified: int
+    """How many of them an update has changed: `nModified`."""
+    deleted: int
+    """How many of them bulkWrite has deleted: `nDeleted`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one for each field
         self,
         outcome: CommandOutcome,
         reason: str = "",
@@ -92,6 +110,9 @@ class CommandResult:
         documents: int = 0,
         subjects: tuple[str, ...] = (),
         unknown: int = 0,
+        affected: int = 0,
+        modified: int = 0,
+        deleted: int = 0,
     ) -> None:
         self.outcome = outcome
         self.reason = reason
@@ -99,6 +120,9 @@ class CommandResult:
         self.documents = documents
         self.subjects = subjects
         self.unknown = unknown
+        self.affected = affected
+        self.modified = modified
+        self.deleted = deleted
 
 
 UNANSWERED = CommandResult(CommandOutcome.UNANSWERED)

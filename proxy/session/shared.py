@@ -67,9 +67,9 @@ class SessionSettings:
     @property
     def audits_passing(self) -> bool:
         """Whether commands on what the policy does not cover are on record too, or may be."""
-        return self.audit is not None and (
-            self.audit.scope is CommandScope.ALL or self.reveal is Reveal.EVERYWHERE
-        )
+        if self.audit is None or self.audit.scope is CommandScope.REFUSED:
+            return False
+        return self.audit.scope is CommandScope.ALL or self.reveal is Reveal.EVERYWHERE
 
     @property
     def policies(self) -> tuple[PolicySet, ...]:

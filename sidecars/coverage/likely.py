@@ -18,6 +18,7 @@ from ipaddress import ip_address
 from itertools import islice
 from typing import Any, Final
 
+from sealwire.policies.roles.screening import EMAIL, NATIONAL_INSURANCE, POSTCODE
 from sealwire.sidecars.coverage.errors import CoverageReason, LibraryMissing
 
 MAX_TEXT: Final = 256
@@ -49,15 +50,6 @@ class Personal(Enum):
     TRAIT = "characteristic of a person"
 
 
-_EMAIL: Final = re.compile(r"[^@\s,;<>]{1,64}@[^@\s,;<>.]+(?:\.[^@\s,;<>.]+)+")
-_POSTCODE: Final = re.compile(
-    r"(?:GIR ?0AA|(?:[A-PR-UWYZ][0-9][0-9A-HJKPSTUW]?|[A-PR-UWYZ][A-HK-Y][0-9][0-9ABEHMNPRVWXY]?)"
-    r" ?[0-9][ABD-HJLNP-UW-Z]{2})",
-    re.IGNORECASE,
-)
-_NATIONAL_INSURANCE: Final = re.compile(
-    r"(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?(?:[0-9]{2} ?){3}[A-D]", re.IGNORECASE
-)
 _PHONE: Final = re.compile(r"[+(]?[0-9][0-9 ().-]{8,18}[0-9]")
 _DIGITS: Final = re.compile(r"[0-9][0-9 -]{8,30}[0-9]")
 _DATE: Final = re.compile(
@@ -308,13 +300,13 @@ def _is_ip_address(text: str) -> bool:
 
 
 _VALUES: Final[Mapping[Personal, Callable[[str], bool]]] = {
-    Personal.EMAIL: lambda text: bool(_EMAIL.fullmatch(text)),
+    Personal.EMAIL: lambda text: bool(EMAIL.fullmatch(text)),
     Personal.NHS_NUMBER: _is_nhs_number,
-    Personal.NATIONAL_INSURANCE: lambda text: bool(_NATIONAL_INSURANCE.fullmatch(text)),
+    Personal.NATIONAL_INSURANCE: lambda text: bool(NATIONAL_INSURANCE.fullmatch(text)),
     Personal.IBAN: _is_iban,
     Personal.CARD: _is_card,
     Personal.PHONE: _is_phone,
-    Personal.POSTCODE: lambda text: bool(_POSTCODE.fullmatch(text)),
+    Personal.POSTCODE: lambda text: bool(POSTCODE.fullmatch(text)),
     Personal.NATIONAL_NUMBER: _is_national,
     Personal.IP_ADDRESS: _is_ip_address,
     Personal.HEALTH: _is_health_code,
@@ -331,13 +323,13 @@ _IN_TEXTS: Final[Mapping[Personal, re.Pattern[str]]] = {
         r"(?<![\w.+%-])[\w.+%'-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,6}\.[A-Za-z]{2,}"
     ),
     Personal.NHS_NUMBER: re.compile(rf"{_BEFORE}[0-9]{{3}}([ -]?)[0-9]{{3}}\1[0-9]{{4}}{_AFTER}"),
-    Personal.NATIONAL_INSURANCE: re.compile(rf"{_BEFORE}{_NATIONAL_INSURANCE.pattern}{_AFTER}"),
+    Personal.NATIONAL_INSURANCE: re.compile(rf"{_BEFORE}{NATIONAL_INSURANCE.pattern}{_AFTER}"),
     Personal.IBAN: re.compile(
         rf"{_BEFORE}[A-Z]{{2}}[0-9]{{2}}(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,3}})?{_AFTER}"
     ),
     Personal.CARD: re.compile(rf"{_BEFORE}[3-6][0-9]{{3}}(?:[ -]?[0-9]){{9,15}}{_AFTER}"),
     Personal.PHONE: re.compile(rf"{_BEFORE}(?:[+(][0-9]|0)[0-9 ().-]{{8,18}}[0-9]{_AFTER}"),
-    Personal.POSTCODE: re.compile(rf"{_BEFORE}{_POSTCODE.pattern}{_AFTER}"),
+    Personal.POSTCODE: re.compile(rf"{_BEFORE}{POSTCODE.pattern}{_AFTER}"),
     Personal.NATIONAL_NUMBER: re.compile(rf"{_BEFORE}[0-9A-Z](?:[0-9A-Z]|[./-](?=[0-9A-Z])){{7,19}}{_AFTER}"),
     Personal.ADDRESS: _STREET,
 }

@@ -116,16 +116,18 @@ class Alerts:
                 cause.amount,
             ),
         )
-        for channel in self._channels:
+        channels = () if rule.urgency is Urgency.LEARNING else self._channels
+        for channel in channels:
             self._state.run("INSERT INTO deliveries VALUES (?, ?, 0, 'waiting')", number, channel)
         return number
 
     def _fold(self, rule: DetectionRule, about: str, cause: Cause, bucket: int) -> bool:
         """Make it a part of an alert that was raised not long ago."""
         found = self._state.rows(
+            # an alert that nobody was told of takes in no other kind
             """SELECT number, told FROM alerts WHERE rule = ? AND about = ? AND begun > ?
-                ORDER BY number DESC LIMIT 1""",
-            *(rule.name.value, about, bucket - rule.cool_down_s // BUCKET_S),
+                AND (urgency != 'learning' OR ? = 'learning') ORDER BY number DESC LIMIT 1""",
+            *(rule.name.value, about, bucket - rule.cool_down_s // BUCKET_S, rule.urgency.value),
         )
         if not found or cause.amount >= found[0][1] * WORSE:
             return False

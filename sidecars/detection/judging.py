@@ -6,7 +6,7 @@ its alerts, or it has neither, and the next one reads the line again.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, final
 
@@ -17,13 +17,21 @@ from sealwire.sidecars.detection.alerts import Alerts, Cause
 from sealwire.sidecars.detection.errors import DetectionReason, StateDamaged
 from sealwire.sidecars.detection.log_clock import ClockState, LogClock, moment_of
 from sealwire.sidecars.detection.observations import Rules, address_of, observe, who
-from sealwire.sidecars.detection.rules import ALWAYS_ON, RuleName
+from sealwire.sidecars.detection.rules import (
+    ALWAYS_ON,
+    BUCKET_S,
+    DAY_S,
+    DetectionRule,
+    RuleName,
+    Urgency,
+)
 from sealwire.sidecars.detection.state_file import StateFile
 from sealwire.sidecars.detection.usual import Usual
 from sealwire.sidecars.detection.windows import Windows
 
 _PLACE: Final = "place"
 _CLOCK: Final = "clock"
+_BEGUN: Final = "begun"
 _PRUNE_EVERY: Final = 10
 """Minutes of the log."""
 
@@ -52,6 +60,7 @@ class Judge:
         self._windows = Windows(state, self._usual)
         self._alerts = Alerts(state, channels)
         self._clock = LogClock(_read_clock(state))
+        self._begun = _read_begun(state)
         self._pruned = self._clock.bucket
         self._raised: list[int] = []
 
@@ -88,6 +97,9 @@ class Judge:
         moment = moment_of(fields.get("time"))
         kept = self._clock.state
         jump = self._clock.advance(moment, now.wall, now.monotonic, is_live=is_live)
+        if self._begun is None:
+            self._begun = self._clock.bucket
+            self._state.keep(_BEGUN, str(self._begun))
         if self._clock.bucket != before:
             # what stands open belongs to the minute before
             after, self._clock.state = self._clock.state, kept
@@ -133,10 +145,18 @@ class Judge:
 
     def _raise(self, name: RuleName, cause: Cause, now: datetime) -> None:
         rule = self._rules.get(name)
+        if rule is not None and self._is_beginning(rule, cause):
+            rule = replace(rule, urgency=Urgency.LEARNING)
         if rule is not None and (name in ALWAYS_ON or not self._is_learning):
             number = self._alerts.raise_alert(rule, cause, self._clock.bucket, now)
             if number is not None:
                 self._raised.append(number)
+
+    def _is_beginning(self, rule: DetectionRule, cause: Cause) -> bool:
+        """Whether an alert rests on what is usual, which nobody knows yet. From `at_most` on it does not."""
+        if rule.past is None or cause.amount >= rule.past.at_most or self._begun is None:
+            return False
+        return self._clock.bucket - self._begun < rule.learn_s // BUCKET_S
 
 
 def read_place(state: StateFile) -> LogPosition | None:
@@ -146,6 +166,18 @@ def read_place(state: StateFile) -> LogPosition | None:
         return None
     try:
         return read_position(text)
+    except ValueError:
+        raise _damaged() from None
+
+
+def _read_begun(state: StateFile) -> int | None:
+    """The minute of the first line; of a state that does not say it, that of the first day with amounts."""
+    text = state.fact(_BEGUN)
+    if text is None:
+        first = state.rows("SELECT min(day) FROM days")[0][0]
+        return None if first is None else int(first) * DAY_S // BUCKET_S
+    try:
+        return int(text)
     except ValueError:
         raise _damaged() from None
 

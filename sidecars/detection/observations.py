@@ -23,6 +23,13 @@ HARMLESS: Final = frozenset(
 )
 """Those that pass by themselves, or follow from an erasure: no sign of anything."""
 
+_WRITES: Final = (RuleName.BULK_WRITE, RuleName.BULK_WRITE_DAY, RuleName.BULK_WRITE_BY_ADDRESS)
+_DELETES: Final = (RuleName.BULK_DELETE, RuleName.BULK_DELETE_DAY, RuleName.BULK_DELETE_BY_ADDRESS)
+_BY_ADDRESS: Final = frozenset(
+    {RuleName.SUBJECTS_BY_ADDRESS, RuleName.BULK_WRITE_BY_ADDRESS, RuleName.BULK_DELETE_BY_ADDRESS}
+)
+_ACTS: Final = {"destruction": RuleName.DESTRUCTION, "administration": RuleName.ADMINISTRATION}
+
 Fields = Mapping[str, object]
 Rules = Mapping[RuleName, DetectionRule]
 About = tuple[tuple[str, str], ...]
@@ -126,16 +133,37 @@ def _command(fields: Fields, rules: Rules, moment: datetime | None) -> Iterator[
     if rule is not None and documents:
         # values of a class that is stored in clear are not counted by class
         yield Observation(rule, (("user", user),), documents)
-    rule = rules.get(RuleName.SUBJECTS)
+    by_user, by_address = (("user", user),), (("address", address_of(fields)),)
     people, unknown = subjects_of(fields), number_of(fields, "subjects_unknown")
-    if rule is not None and (people or unknown):
-        # whose subject nobody can tell may each be another one: who leaves the identifier out is counted too
-        yield Observation(rule, (("user", user),), unknown, people)
+    for name in (RuleName.SUBJECTS, RuleName.SUBJECTS_DAY, RuleName.SUBJECTS_BY_ADDRESS):
+        rule = rules.get(name)
+        if rule is not None and (people or unknown):
+            # whose subject nobody can tell may each be another one: who leaves the identifier out counts too
+            yield Observation(rule, by_address if name in _BY_ADDRESS else by_user, unknown, people)
+    for name, amount in _written(fields).items():
+        rule = rules.get(name)
+        if rule is not None and amount:
+            yield Observation(rule, by_address if name in _BY_ADDRESS else by_user, amount)
+    rule = rules.get(_ACTS[_text(fields, "act")]) if _text(fields, "act") in _ACTS else None
+    if rule is not None:
+        where = _text(fields, "namespace") or _text(fields, "database")
+        yield Observation(rule, (("namespace", where), *by_user), 1, detail=_text(fields, "command"))
     rule = rules.get(RuleName.OUT_OF_HOURS)
     if rule is not None and rule.hours is not None and read and not is_within(rule.hours, moment):
         yield Observation(rule, (("user", user),), sum(read.values()))
     if breaks_glass(fields):
         yield from _glass(fields, rules)
+
+
+def _written(fields: Fields) -> dict[RuleName, int]:
+    """The rules for which a write counts, and for how many documents.
+
+    An update that changes nothing is no alteration, so what it matched does not count.
+    """
+    command, affected = _text(fields, "command"), number_of(fields, "affected")
+    deleted = affected if command == "delete" else number_of(fields, "deleted")
+    written = number_of(fields, "modified") if command == "update" else max(0, affected - deleted)
+    return dict.fromkeys(_WRITES, written) | dict.fromkeys(_DELETES, deleted)
 
 
 def breaks_glass(fields: Fields) -> bool:

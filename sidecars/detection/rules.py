@@ -18,6 +18,16 @@ class RuleName(Enum):
     BULK_LOOKUP = "bulk-lookup"
     BULK_DOCUMENTS = "bulk-documents"
     SUBJECTS = "subjects"
+    SUBJECTS_DAY = "subjects-day"
+    SUBJECTS_BY_ADDRESS = "subjects-by-address"
+    BULK_WRITE = "bulk-write"
+    BULK_WRITE_DAY = "bulk-write-day"
+    BULK_WRITE_BY_ADDRESS = "bulk-write-by-address"
+    BULK_DELETE = "bulk-delete"
+    BULK_DELETE_DAY = "bulk-delete-day"
+    BULK_DELETE_BY_ADDRESS = "bulk-delete-by-address"
+    DESTRUCTION = "destruction"
+    ADMINISTRATION = "administration"
     REFUSED = "refused"
     FAILED_LOGINS = "failed-logins"
     UNDECRYPTABLE = "undecryptable"
@@ -35,6 +45,8 @@ class RuleName(Enum):
 class Urgency(Enum):
     """How soon somebody should look at an alert."""
 
+    LEARNING = "learning"
+    """Nobody is told: what is usual is not known yet. No rule has it of itself."""
     NOTICE = "notice"
     WARNING = "warning"
     CRITICAL = "critical"
@@ -78,7 +90,8 @@ class DetectionRule:
     past: OwnPast | None = None
     hours: Hours | None = None
     learn_s: int = 0
-    """For so long after a user was first seen his addresses are learnt."""
+    """For so long after a user was first seen his addresses are learnt. A rule with a `past` raises LEARNING
+    alerts for so long after the first line."""
 
     def threshold(self, class_name: str | None, user: str | None) -> int:
         """From how many on it is an alert, for values of this class and this user."""
@@ -92,6 +105,8 @@ def _rule(name: RuleName, at_least: int, minutes: int, urgency: Urgency, **more:
 
 _NOTICE, _WARNING, _CRITICAL = Urgency.NOTICE, Urgency.WARNING, Urgency.CRITICAL
 DAY_S: Final = 86_400
+_DAY: Final = DAY_S // 60
+_LEARN_S: Final = 3 * DAY_S
 
 DEFAULTS: Final[Mapping[RuleName, DetectionRule]] = {
     rule.name: rule
@@ -99,7 +114,17 @@ DEFAULTS: Final[Mapping[RuleName, DetectionRule]] = {
         _rule(RuleName.BULK_READ, 1000, 10, _CRITICAL),
         _rule(RuleName.BULK_LOOKUP, 2000, 10, _WARNING),
         _rule(RuleName.BULK_DOCUMENTS, 5000, 10, _WARNING),
-        _rule(RuleName.SUBJECTS, 50, 60, _CRITICAL, past=OwnPast(3.0, 1000)),
+        _rule(RuleName.SUBJECTS, 50, 60, _CRITICAL, past=OwnPast(3.0, 1000), learn_s=_LEARN_S),
+        _rule(RuleName.SUBJECTS_DAY, 150, _DAY, _CRITICAL, past=OwnPast(3.0, 3000), learn_s=_LEARN_S),
+        _rule(RuleName.SUBJECTS_BY_ADDRESS, 200, 60, _WARNING, past=OwnPast(3.0, 5000), learn_s=_LEARN_S),
+        _rule(RuleName.BULK_WRITE, 2000, 60, _WARNING),
+        _rule(RuleName.BULK_WRITE_DAY, 5000, _DAY, _WARNING),
+        _rule(RuleName.BULK_WRITE_BY_ADDRESS, 5000, 60, _WARNING),
+        _rule(RuleName.BULK_DELETE, 200, 60, _CRITICAL),
+        _rule(RuleName.BULK_DELETE_DAY, 500, _DAY, _CRITICAL),
+        _rule(RuleName.BULK_DELETE_BY_ADDRESS, 500, 60, _CRITICAL),
+        _rule(RuleName.DESTRUCTION, 1, 60, _WARNING),
+        _rule(RuleName.ADMINISTRATION, 1, 60, _NOTICE),
         _rule(RuleName.REFUSED, 20, 10, _WARNING),
         _rule(RuleName.FAILED_LOGINS, 10, 10, _WARNING),
         _rule(RuleName.UNDECRYPTABLE, 5, 10, _CRITICAL),
@@ -126,6 +151,16 @@ MEANINGS: Final[Mapping[RuleName, str]] = {
     RuleName.BULK_LOOKUP: "values of a class that a user's filters compared with",
     RuleName.BULK_DOCUMENTS: "documents that a user was shown",
     RuleName.SUBJECTS: "people whose documents a user was shown",
+    RuleName.SUBJECTS_DAY: "people whose documents a user was shown in a day",
+    RuleName.SUBJECTS_BY_ADDRESS: "people whose documents were shown to one address",
+    RuleName.BULK_WRITE: "documents that a user stored or changed",
+    RuleName.BULK_WRITE_DAY: "documents that a user stored or changed in a day",
+    RuleName.BULK_WRITE_BY_ADDRESS: "documents that were stored or changed from one address",
+    RuleName.BULK_DELETE: "documents that a user deleted",
+    RuleName.BULK_DELETE_DAY: "documents that a user deleted in a day",
+    RuleName.BULK_DELETE_BY_ADDRESS: "documents that were deleted from one address",
+    RuleName.DESTRUCTION: "a user dropped or renamed a collection or a database",
+    RuleName.ADMINISTRATION: "a user changed users, roles or settings of the server",
     RuleName.REFUSED: "commands of a user that were refused",
     RuleName.FAILED_LOGINS: "logins from an address that failed",
     RuleName.UNDECRYPTABLE: "replies that could not be decrypted",

@@ -39,6 +39,11 @@ _BY_CLASS: Final = frozenset({RuleName.BULK_READ, RuleName.BULK_LOOKUP})
 _BY_USER: Final = _BY_CLASS | {
     RuleName.BULK_DOCUMENTS,
     RuleName.SUBJECTS,
+    RuleName.SUBJECTS_DAY,
+    RuleName.BULK_WRITE,
+    RuleName.BULK_WRITE_DAY,
+    RuleName.BULK_DELETE,
+    RuleName.BULK_DELETE_DAY,
     RuleName.REFUSED,
     RuleName.OUT_OF_HOURS,
 }
@@ -165,7 +170,7 @@ def _rule(default: DetectionRule, node: Node) -> DetectionRule:
     if "cool_down_s" in entries:
         rule = replace(rule, cool_down_s=_cool_down(entries["cool_down_s"], rule.window_s))
     if "urgency" in entries:
-        word = entries["urgency"].choice([each.value for each in Urgency])
+        word = entries["urgency"].choice([each.value for each in Urgency if each is not Urgency.LEARNING])
         rule = replace(rule, urgency=Urgency(word))
     if "learn_days" in entries:
         rule = replace(rule, learn_s=entries["learn_days"].integer(1, _MAX_LEARN_DAYS) * DAY_S)

@@ -10,7 +10,7 @@ from typing import Final, final
 
 from sealwire.sidecars.detection.alerts import Cause, about_text
 from sealwire.sidecars.detection.observations import About, Observation
-from sealwire.sidecars.detection.rules import BUCKET_S, DAY_S, DetectionRule
+from sealwire.sidecars.detection.rules import BUCKET_S, DAY_S, DetectionRule, RuleName
 from sealwire.sidecars.detection.state_file import StateFile
 from sealwire.sidecars.detection.usual import Usual
 
@@ -77,11 +77,13 @@ class Windows:
             user = dict(about).get("user")
             threshold = rule.threshold(tally.class_name, user)
             if rule.past is not None:
+                # each rule has its own usual amounts; those of SUBJECTS have the name that they always had
+                usual = text if rule.name is RuleName.SUBJECTS else f"{name} {text}"
                 if user not in rule.users:
-                    threshold = self._usual.threshold(text, bucket, rule, rule.past)
+                    threshold = self._usual.threshold(usual, bucket, rule, rule.past)
                 most = max(threshold, rule.past.at_most) * _PEOPLE_FACTOR
                 amount += self._people(text, bucket, since, tally.people, most)
-                self._usual.learn(text, bucket, min(amount, threshold))
+                self._usual.learn(usual, bucket, min(amount, threshold))
             if amount >= threshold:
                 cause = Cause(about, amount, threshold, tally.first, tally.last, tally.line, tally.detail)
                 yield Crossing(rule, cause)

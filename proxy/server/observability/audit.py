@@ -141,9 +141,11 @@ class LogAudit:
     trouble = ""
 
     def write(self, record: Audit | Done, origin: Origin) -> bool:
-        """Log at level info; commands that were carried out are not logged."""
+        """Log at level info; of commands that were carried out, acts alone are logged."""
         if isinstance(record, Audit):
             note(_log, logging.INFO, record.event, **fields_of(record, origin))
+        elif record.record.act:
+            note(_log, logging.INFO, "command", **_fields_of_act(record, origin))
         return True
 
     def say(self, event: str, **fields: str | int) -> None:
@@ -156,15 +158,31 @@ class LogAudit:
         """Nothing to close."""
 
 
-def command_audit(settings: AuditSettings | None) -> CommandAudit | None:
-    """What sessions are told of the commands that are on record.
+def command_audit(settings: AuditSettings | None) -> CommandAudit:
+    """What sessions are told of the commands that are on record; without an audit log acts are.
 
     Raises AuditKeyProblem and KeysError for the file of the key of pseudonyms.
     """
     if settings is None or settings.commands is CommandScope.REFUSED:
-        return None
+        return CommandAudit(CommandScope.REFUSED)
     key = None if settings.subjects_key is None else load_pseudonym_key(settings.subjects_key)
     return CommandAudit(settings.commands, None if key is None else key.name_of)
+
+
+def _fields_of_act(done: Done, origin: Origin) -> dict[str, str | int]:
+    """The fields of an act for the proxy's own log, which is no audit log and has no times of commands."""
+    record, result = done.record, done.result
+    named = {
+        "act": record.act,
+        "namespace": record.namespace,
+        "database": record.database,
+        "command": record.command,
+        "target": record.target,
+        "outcome": result.outcome.value,
+        "reason": result.reason,
+        "role": record.role,
+    }
+    return {**origin.fields, **{key: value for key, value in named.items() if value}}
 
 
 def fields_of(record: Audit, origin: Origin) -> dict[str, str | int]:

@@ -9,7 +9,7 @@ from typing import Final, final
 
 from sealwire.proxy.server.observability.record_bytes import RecordBytes
 from sealwire.proxy.session.effects import Done
-from sealwire.proxy.session.records import CommandRecord
+from sealwire.proxy.session.records import CommandRecord, CommandResult
 
 MAX_SUBJECTS: Final = 1000
 """In one line: 35 of the 64 KiB that a line may have."""
@@ -106,16 +106,33 @@ def _write_facts(out: RecordBytes, done: Done, now_s: float) -> None:
     out.text(b"outcome\0", result.outcome)
     if result.reason:
         out.text(b"reason\0", result.reason)
-    if result.documents:
-        out.number(b"documents\0", result.documents)
-    if result.unknown:
-        out.number(b"subjects_unknown\0", result.unknown)
+    _write_documents(out, result)
+    if record.act:
+        out.text(b"act\0", record.act)
+    if record.database:
+        out.text(b"database\0", record.database)
+    if record.target:
+        out.text(b"target\0", record.target)
     if record.role:
         out.text(b"role\0", record.role)
     if record.glass:
         out.text(b"glass\0", record.glass)
     if record.begun_s:
         out.number(b"us\0", max(0, int((now_s - record.begun_s) * _US)))
+
+
+def _write_documents(out: RecordBytes, result: CommandResult) -> None:
+    """How many documents were shown, or written."""
+    if result.documents:
+        out.number(b"documents\0", result.documents)
+    if result.affected:
+        out.number(b"affected\0", result.affected)
+    if result.modified:
+        out.number(b"modified\0", result.modified)
+    if result.deleted:
+        out.number(b"deleted\0", result.deleted)
+    if result.unknown:
+        out.number(b"subjects_unknown\0", result.unknown)
 
 
 def _write_values(

@@ -19,6 +19,11 @@ _VALUES_PLACE: Final = (b"values",)
 _OK_KINDS: Final = frozenset({kinds.DOUBLE, kinds.INT, kinds.LONG, kinds.BOOL})
 _ONE: Final = b"\0\0\0\0\0\0\xf0\x3f"
 """What servers write for `ok`."""
+_COUNTS: Final = frozenset({b"n", b"nInserted", b"nMatched", b"nUpserted", b"nDeleted", b"nModified"})
+"""How many documents a write is about: the first of most commands, the others of bulkWrite; updates have the
+last as well."""
+_MOST_DOCUMENTS: Final = 1 << 48
+_WHOLE_KINDS: Final = frozenset({kinds.INT, kinds.LONG})
 _NO_CURSOR: Final = bytes(8)
 _NOT_READ: Final = "reply"
 """The reason where a reply cannot be read to its end."""
@@ -28,12 +33,24 @@ _NOT_READ: Final = "reply"
 class Answer:
     """What one reply says, in the order in which it does."""
 
-    __slots__ = ("_code", "_is_ok", "_statement", "cursor_id", "shown")
+    __slots__ = (
+        "_code",
+        "_is_ok",
+        "_is_write",
+        "_statement",
+        "affected",
+        "cursor_id",
+        "deleted",
+        "modified",
+        "shown",
+    )
 
-    def __init__(self, shown: DocumentsShown | None) -> None:
+    def __init__(self, shown: DocumentsShown | None, *, is_write: bool = False) -> None:
         """`shown` takes the documents; None for commands that show none, and that have a document for each
-        statement."""
+        statement. `is_write`: the reply says how many documents were written."""
         self.shown = shown
+        self._is_write = is_write
+        self.affected = self.modified = self.deleted = 0
         self.cursor_id = b""
         """The cursor that the reply leaves open."""
         self._is_ok = False
@@ -92,11 +109,23 @@ class Answer:
                 self._is_ok = (kind == kinds.DOUBLE and value == _ONE) or (
                     kind in _OK_KINDS and is_true(kind, value)
                 )
+            elif self._is_write and kind in _WHOLE_KINDS and cursor.name in _COUNTS:
+                self._count(cursor)
             elif cursor.is_named(b"code"):
                 if kind == kinds.INT:
                     self._code = f"code {int32_at(buf, cursor.value)}"
             elif cursor.is_named(b"nErrors") and any(buf[cursor.value : cursor.end]):
                 self._statement = "statements"
+
+    def _count(self, cursor: Cursor) -> None:
+        """How many documents a write says it is about."""
+        amount = int.from_bytes(cursor.buf[cursor.value : cursor.end], "little", signed=True)
+        if cursor.is_named(b"nModified"):
+            self.modified += _bounded(amount)
+            return
+        self.affected += _bounded(amount)
+        if cursor.is_named(b"nDeleted"):
+            self.deleted += _bounded(amount)
 
     def _container(self, cursor: Cursor, kind: int) -> None:
         """What a document or array of the body shows."""
@@ -104,6 +133,11 @@ class Answer:
         if kind == kinds.OBJECT:
             if cursor.is_named(b"cursor"):
                 self._cursor(Cursor(buf, start))
+            elif self._is_write and cursor.is_named(b"lastErrorObject"):
+                n = Cursor(buf, start)
+                while n.advance():
+                    if n.kind in _WHOLE_KINDS and n.is_named(b"n"):
+                        self._count(n)
             elif self.shown is not None and cursor.is_named(b"value"):
                 self.shown.document(buf, start)
         elif cursor.is_named(b"writeErrors"):
@@ -123,6 +157,11 @@ class Answer:
             elif kind == kinds.LONG and cursor.is_named(b"id"):
                 cursor_id = buf[cursor.value : cursor.end]
                 self.cursor_id = b"" if cursor_id == _NO_CURSOR else cursor_id
+
+
+def _bounded(amount: int) -> int:
+    """A number of documents that a line of the log can hold, even if several are added up."""
+    return max(0, min(amount, _MOST_DOCUMENTS))
 
 
 def _first_code(buf: bytes, errors: int) -> str:

@@ -2,28 +2,37 @@
 
 from typing import Final, final
 
+from sealwire.policies.commands.planner import ACTS
 from sealwire.policies.file.schema import PathNode, PolicySet
+from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Plan
+from sealwire.policies.planning.rules import Act
+from sealwire.policies.roles.screening import screened
 from sealwire.proxy.session.auditing.answers import Answer
 from sealwire.proxy.session.auditing.named import note_linked
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope, Pseudonym
 from sealwire.proxy.session.auditing.subjects import DocumentsShown, InClear, SubjectPaths, SubjectPolicy
 from sealwire.proxy.session.auditing.tally import SentTally
-from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_by
+from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, on_record, stated_by
 from sealwire.proxy.session.records import CommandOutcome, CommandRecord, CommandResult
 from sealwire.proxy.session.revealing.cursors import namespace_of
 from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, shows_own_documents
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import OpMsg
+from sealwire.wire.raw_bson import string_bytes
 
 MAX_CURSORS: Final = 4096
 """How many open cursors are remembered with where their documents say whose they are."""
+
+_MAX_TARGET: Final = 64
 
 _WRITING: Final = frozenset(
     b"insert update delete findAndModify findandmodify bulkWrite create drop renameCollection collMod "
     b"createIndexes dropIndexes".split()
 )
+_COUNTING: Final = frozenset(b"insert update delete findAndModify findandmodify bulkWrite".split())
+"""Writes whose replies say how many documents they are about."""
 _WRITING_STAGES: Final = (b"$out\0", b"$merge\0")
 _SHOWING: Final = SHOWING_COMMANDS | {b"getMore", b"distinct"}
 
@@ -62,6 +71,7 @@ class AuditedCommand:
     """A command on record that awaits its reply."""
 
     __slots__ = (
+        "_is_counted",
         "_pseudonym",
         "_shows",
         "cursor_id",
@@ -85,6 +95,7 @@ class AuditedCommand:
         pseudonym: Pseudonym | None,
         is_certain: bool,
         shows: bool,
+        is_counted: bool,
     ) -> None:
         self.record = record
         self.paths = paths
@@ -100,13 +111,15 @@ class AuditedCommand:
         """Whether it has a line whatever the reply shows."""
         self._pseudonym = pseudonym
         self._shows = shows
+        self._is_counted = is_counted
 
     def answer(self, open_envelope: OpenEnvelope, in_clear: frozenset[str]) -> Answer:
         """What reads one reply to it, opened or not; with classes `in_clear` it has to be not opened."""
         if not self._shows:
-            return Answer(None)
+            return Answer(None, is_write=self._is_counted)
         clear = InClear(self.tree, in_clear) if in_clear and self.tree is not None else None
-        return Answer(DocumentsShown(self.paths, self._pseudonym, open_envelope, clear))
+        shown = DocumentsShown(self.paths, self._pseudonym, open_envelope, clear)
+        return Answer(shown, is_write=self._is_counted)
 
 
 @final
@@ -138,8 +151,10 @@ class CommandAuditor:
         self._subjects = None
         self._cursors.clear()
 
-    def tally(self, settings: CommandAudit, policy: PolicySet) -> SentTally:
-        """What counts the values of one command."""
+    def tally(self, settings: CommandAudit, policy: PolicySet, name: bytes) -> SentTally | None:
+        """What counts the values of one command; None: it is not on record, whatever it is about."""
+        if settings.scope is CommandScope.REFUSED and name not in ACTS:
+            return None
         if settings.pseudonym is None or policy.subjects is None:
             return SentTally()
         return SentTally(policy.subjects.class_name, settings.pseudonym)
@@ -161,8 +176,10 @@ class CommandAuditor:
         """
         plan, name, body = command.plan, command.name, command.parsed.body
         is_more = name == b"getMore"
-        is_certain = settings.scope is CommandScope.ALL or (plan.protected and not is_more)
-        if settings.scope is CommandScope.WRITES and not (plan.protected and _writes(name, plan.buf)):
+        act = ACTS.get(name)
+        is_certain = act is not None or settings.scope is CommandScope.ALL or (plan.protected and not is_more)
+        is_written = plan.protected and _writes(name, plan.buf)
+        if settings.scope is CommandScope.WRITES and act is None and not is_written:
             return None
         if not is_certain and not reveals:
             return None
@@ -189,17 +206,20 @@ class CommandAuditor:
             else:
                 paths = None
         tally.note(plan.buf, plan.edits)
+        said = on_record(stated, policy.roles)
         record = CommandRecord(
             namespace,
             plan.command,
             written=tally.written,
             filtered=tally.filtered,
             subjects=tuple(tally.subjects) if tally.subjects else (),
-            purpose=stated.purpose,
-            glass=stated.glass,
+            purpose=said.purpose,
+            glass=said.glass,
             role=command.roles,
             users=command.users,
         )
+        if act is not None:
+            _describe_act(record, act, plan, name)
         return AuditedCommand(
             record,
             paths=paths,
@@ -210,6 +230,7 @@ class CommandAuditor:
             pseudonym=None if policy.subjects is None else settings.pseudonym,
             is_certain=is_certain,
             shows=name in _SHOWING,
+            is_counted=name in _COUNTING,
         )
 
     def answered(self, command: AuditedCommand, answer: Answer, read: dict[str, int]) -> CommandResult | None:
@@ -227,13 +248,14 @@ class CommandAuditor:
             self._cursors.pop(command.cursor_id, None)
         if not (command.is_certain or read or documents or outcome is not CommandOutcome.OK):
             return None
+        counts = answer.affected, answer.modified, answer.deleted
         if shown is None:
-            return CommandResult(outcome, answer.reason, read)
+            return CommandResult(outcome, answer.reason, read, 0, (), 0, *counts)
         if shown.read:
             for name, amount in shown.read.items():
                 read[name] = read.get(name, 0) + amount
         persons = tuple(shown.subjects) if shown.subjects else ()
-        return CommandResult(outcome, answer.reason, read, documents, persons, shown.unknown)
+        return CommandResult(outcome, answer.reason, read, documents, persons, shown.unknown, *counts)
 
     def _remember(self, cursor_id: bytes, command: AuditedCommand) -> None:
         if cursor_id not in self._cursors:
@@ -247,6 +269,25 @@ class CommandAuditor:
         if self._subjects is None or self._subjects.policy is not policy:
             self._subjects = SubjectPolicy(policy)
         return self._subjects.paths_of(namespace)
+
+
+def _describe_act(record: CommandRecord, act: Act, plan: Plan, name: bytes) -> None:
+    """Say of what database an act is, and about whom. Nothing else of it is read: `pwd` is among the rest.
+
+    Raises BsonError.
+    """
+    record.act = act.value
+    if record.namespace:
+        record.target = _text(plan, b"to")
+    else:
+        record.database, record.target = _text(plan, b"$db"), _text(plan, name)
+
+
+def _text(plan: Plan, name: bytes) -> str:
+    argument = plan.arguments.get(name)
+    if argument is None or argument.kind != kinds.STRING:
+        return ""
+    return screened(printable(string_bytes(plan.buf, argument)), _MAX_TARGET, has_names=False)
 
 
 def _shows_own(command: Sent) -> bool:

@@ -21,7 +21,7 @@ class CommandScope(Enum):
     WRITES = "writes"
     """Protected ones that write."""
     REFUSED = "refused"
-    """Only what is refused."""
+    """Only what is refused, and acts (`policies.planning.rules.Act`), which always have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,5 @@ class CommandAudit:
     """What configuration says to sessions of the commands that are carried out."""
 
     scope: CommandScope
-    """Not REFUSED: then there is no such object."""
     pseudonym: Pseudonym | None = None
     """What names persons; without it no line says whose documents were shown."""

@@ -9,6 +9,7 @@ Source: Handshake (driver specifications); MongoDB manual, `connectionStatus`.
 from dataclasses import dataclass
 from typing import Final
 
+from sealwire.policies.roles.screening import screened
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import elements, find_element, string_bytes
 
@@ -34,7 +35,7 @@ class Caller:
 
 
 def described(message: bytes, hello: int) -> tuple[str, str]:
-    """Application and driver as a handshake names them, empty where it does not.
+    """Application and driver as a handshake names them, screened; empty where it does not.
 
     Raises BsonError. Cost: O(bytes of the hello).
     """
@@ -75,7 +76,9 @@ def _user_part(message: bytes, start: int, name: bytes) -> str:
 
 
 def _text(message: bytes, start: int, name: bytes) -> str:
-    return _printable(_string(message, start, name)[:_MAX_NAME_BYTES])
+    """What the client says of itself. Beyond the limit a number could be cut, and so not be seen as one."""
+    text = _printable(_string(message, start, name)[: 2 * _MAX_NAME_BYTES])
+    return screened(text, _MAX_NAME_BYTES, has_names=False)
 
 
 def _string(message: bytes, start: int, name: bytes) -> bytes:

@@ -12,11 +12,15 @@ Source: MongoDB manual, `comment` of `find`, `aggregate`, `update` and the other
 from dataclasses import dataclass
 from typing import Final
 
+from sealwire.policies.roles.role import Roles
+from sealwire.policies.roles.screening import screened
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
 
 MAX_PURPOSE_CHARACTERS: Final = 64
 MAX_REASON_CHARACTERS: Final = 256
+_MAX_SHOWN_PURPOSE: Final = 32
+_MAX_SHOWN_REASON: Final = 128
 
 _PURPOSE: Final = b"purpose"
 _GLASS: Final = b"breakGlass"
@@ -24,7 +28,7 @@ _GLASS: Final = b"breakGlass"
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """Both are safe for one line of a log."""
+    """Both are printable, and the client's own words: for a log, `on_record` screens them."""
 
     purpose: str = ""
     glass: str = ""
@@ -32,6 +36,16 @@ class Stated:
 
 
 NOTHING_STATED: Final = Stated()
+
+
+def on_record(stated: Stated, roles: Roles | None) -> Stated:
+    """What a log says of it: a purpose that a role lists as it is; other text screened and cut shorter."""
+    if stated is NOTHING_STATED:
+        return stated
+    purpose = stated.purpose
+    if roles is None or not any(purpose in each.purposes for each in roles.roles):
+        purpose = screened(purpose, _MAX_SHOWN_PURPOSE)
+    return Stated(purpose, screened(stated.glass, _MAX_SHOWN_REASON))
 
 
 def stated_in(message: bytes, body: int) -> Stated:

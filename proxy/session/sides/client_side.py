@@ -227,7 +227,9 @@ class ClientSide(Side):
             message, opened, opens = cursors.unmark(message, parsed.body, name, keyring, settings.policies)
             parsed = parse_op_msg(message)
         stated, rights = self._entitled(message, parsed)
-        tally = None if settings.audit is None else shared.auditor.tally(settings.audit, settings.policy)
+        tally = (
+            None if settings.audit is None else shared.auditor.tally(settings.audit, settings.policy, name)
+        )
         settled = Settled(shared, forms, tally) if len(message) > LONG_BYTES else None
         plan = plan_command(
             settings.policy,

@@ -13,7 +13,7 @@ from sealwire.proxy.session.login.access import LoginNeeded
 from sealwire.proxy.session.login.authentication import CertificateLogin
 from sealwire.proxy.session.login.handshake import BalancerMismatch, OwnProbe
 from sealwire.proxy.session.login.mechanisms import CERTIFICATE
-from sealwire.proxy.session.login.stated import stated_in
+from sealwire.proxy.session.login.stated import on_record, stated_in
 from sealwire.proxy.session.revealing import cursors
 from sealwire.wire import kinds
 from sealwire.wire.header import request_id_of
@@ -36,14 +36,15 @@ def refused(conversation: Conversation, refusal: Refusal, message: bytes, parsed
         path = path if path in conversation.shared.settings.policy.collections else ""
     stated = stated_in(message, parsed.body)
     rights = conversation.entitled.rights(stated)
+    shown = on_record(stated, conversation.entitled.roles)
     audit = Audit(
         "refused",
         namespace,
         command,
         refusal.reason.value,
         path,
-        stated.purpose,
-        stated.glass,
+        shown.purpose,
+        shown.glass,
         "" if rights is None else ",".join(rights.roles),
     )
     return denied(conversation, audit, replies.refusal_body(refusal), message, parsed)

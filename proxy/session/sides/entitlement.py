@@ -14,7 +14,7 @@ from sealwire.policies.roles.rights import Rights
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Audit, Count, Counter, Effect
-from sealwire.proxy.session.login.stated import Stated
+from sealwire.proxy.session.login.stated import Stated, on_record
 from sealwire.proxy.session.requests import Request
 from sealwire.proxy.session.revealing.at_paths import AtPaths
 from sealwire.proxy.session.revealing.cursors import Opened, namespace_of
@@ -44,12 +44,13 @@ def judged(
     may_read = plan.reveals or is_read_on or shared.settings.reveal is Reveal.EVERYWHERE
     if not rights.is_glass_broken or not may_read:
         return []
+    said = on_record(stated, shared.settings.policy.roles)
     record = Audit(
         "break-glass",
         replies.one_line(plan.namespace),
         plan.command,
-        purpose=stated.purpose,
-        glass=stated.glass,
+        purpose=said.purpose,
+        glass=said.glass,
         role=",".join(rights.roles),
     )
     return [Count(Counter.GLASS_BROKEN), record]

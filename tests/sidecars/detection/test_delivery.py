@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from sealwire.sidecars.detection import delivery
 from sealwire.sidecars.detection.alerts import Alerts, Cause
 from sealwire.sidecars.detection.delivery import MAX_ATTEMPTS, Courier, LogChannel, deliver, wait_after
-from sealwire.sidecars.detection.rules import DEFAULTS, RuleName
+from sealwire.sidecars.detection.rules import DEFAULTS, RuleName, Urgency
 from sealwire.sidecars.detection.state_file import StateFile
 from tests.sidecars.detection.logs import START, Told
 
@@ -26,6 +27,18 @@ def kept(folder: Path, alerts: int, *channels: str) -> StateFile:
 
 def nothing(_document: dict[str, Any]) -> None:
     pass
+
+
+def test_nobody_is_told_of_what_is_still_learnt_and_it_takes_in_no_alarm(tmp_path: Path) -> None:
+    state = StateFile(tmp_path / "watch.sqlite")
+    rule, cause = DEFAULTS[RuleName.SUBJECTS], Cause((("user", "ann@admin"),), 1, 1, "", "", 0)
+    alerts = Alerts(state, ["one"])
+    assert alerts.raise_alert(replace(rule, urgency=Urgency.LEARNING), cause, 0, START) == 1
+    assert alerts.untold() == {}
+    assert alerts.raise_alert(replace(rule, urgency=Urgency.LEARNING), cause, 0, START) is None
+    assert alerts.raise_alert(rule, cause, 0, START) == 2
+    assert alerts.untold() == {"one": {"waiting": 1}}
+    state.close()
 
 
 def test_each_channel_is_told_once_of_each(tmp_path: Path) -> None:

@@ -80,6 +80,14 @@ def test_classes_have_thresholds_of_their_own(tmp_path: Path) -> None:
     assert names(judged(tmp_path, [shows(0, 50), line(0, read={"birthday": 50})], rules)) == ["bulk-read"]
 
 
+def writes(minutes: float, command: str, user: str = "ann@admin", **more: Any) -> dict[str, Any]:
+    return line(minutes, user=user, command=command, **more)
+
+
+def of_people(minutes: float, first: int, many: int, user: str = "ann@admin") -> dict[str, Any]:
+    return line(minutes, user=user, subjects=[person(each) for each in range(first, first + many)])
+
+
 CASES: list[tuple[str, Lines]] = [
     ("bulk-lookup", [line(0, filtered={"nhs_number": 2000})]),
     ("bulk-documents", [line(0, documents=5000)]),
@@ -95,6 +103,19 @@ CASES: list[tuple[str, Lines]] = [
     ("break-glass", [line(0, glass="unconscious"), line(0, "break-glass", reason="unconscious")]),
     ("subjects", [line(each / 10, subjects=[person(each)]) for each in range(50)]),
     ("subjects", [line(0, subjects_unknown=50)]),
+    ("bulk-write", [writes(each, "update", affected=1000, modified=500) for each in range(4)]),
+    ("bulk-write", [writes(each, "insert", affected=500) for each in range(4)]),
+    ("bulk-write", [writes(0, "bulkWrite", affected=2000, modified=1)]),
+    ("bulk-write-day", [writes(each * 120, "insert", affected=1000) for each in range(5)]),
+    ("bulk-delete", [writes(each, "delete", affected=50) for each in range(4)]),
+    ("bulk-delete", [writes(0, "bulkWrite", affected=300, deleted=200)]),
+    ("bulk-delete-day", [writes(each * 120, "delete", affected=100) for each in range(5)]),
+    ("bulk-delete-by-address", [writes(1, "delete", f"u{each}", affected=50) for each in range(10)]),
+    ("bulk-write-by-address", [writes(1, "insert", f"u{each}", affected=500) for each in range(10)]),
+    ("subjects-by-address", [of_people(1, each * 10, 10, f"u{each}") for each in range(20)]),
+    ("subjects-day", [of_people(each * 70, each * 30, 30) for each in range(5)]),
+    ("destruction", [writes(0, "dropDatabase", act="destruction", database="clinic")]),
+    ("administration", [writes(0, "createUser", act="administration", database="admin", target="eve")]),
     ("out-of-hours", [shows(14 * 60, 50)]),
     ("out-of-hours", [shows(5 * DAY, 50)]),
     ("out-of-hours", [{"event": "command", "user": "ann@admin", "read": {"nhs_number": 50}}]),
@@ -114,6 +135,42 @@ def test_a_reason_that_is_only_stated_breaks_no_glass_where_there_are_roles(
     tmp_path: Path, event: str, found: list[str]
 ) -> None:
     assert names(judged(tmp_path, [line(0, event, glass="unconscious", role="clerk")])) == found
+
+
+def test_an_update_that_changes_nothing_is_no_bulk_write(tmp_path: Path) -> None:
+    assert judged(tmp_path, [writes(0, "update", affected=100_000)]) == []
+
+
+def test_an_act_is_told_with_its_place_and_command(tmp_path: Path) -> None:
+    lines = [writes(0, "dropDatabase", act="destruction", database="clinic")]
+    (alert,) = judged(tmp_path, lines)
+    assert (dict(alert.about), alert.detail) == ({"namespace": "clinic", "user": "ann@admin"}, "dropDatabase")
+
+
+def test_alerts_that_need_what_is_usual_are_marked_while_it_is_learnt(tmp_path: Path) -> None:
+    lines = [of_people(0, 0, 50), of_people(2 * DAY, 100, 50), of_people(3 * DAY, 200, 50)]
+    assert [(each.rule.value, each.urgency.value) for each in judged(tmp_path, lines)] == [
+        *(("subjects", "learning"), ("subjects", "learning"), ("subjects", "critical")),
+    ]
+
+
+def test_what_is_an_alert_whatever_is_usual_is_one_while_it_is_learnt_too(tmp_path: Path) -> None:
+    lines = [of_people(0, 0, 50), of_people(5, 50, 950)]
+    found = [(each.rule.value, each.urgency.value) for each in judged(tmp_path, lines)]
+    assert ("subjects", "learning") in found
+    assert ("subjects", "critical") in found
+
+
+def test_rules_that_need_nothing_usual_alarm_from_the_first_line_on(tmp_path: Path) -> None:
+    found = judged(tmp_path, [writes(0, "delete", affected=2004)])
+    assert {each.rule.value for each in found} == {"bulk-delete", "bulk-delete-day", "bulk-delete-by-address"}
+    assert {each.urgency.value for each in found} == {"critical"}
+
+
+def test_how_long_is_learnt_is_a_setting(tmp_path: Path) -> None:
+    lines = [line(0), of_people(DAY, 0, 50)]
+    (alert,) = judged(tmp_path, lines, "subjects: {learn_days: 1}")
+    assert alert.urgency.value == "critical"
 
 
 def test_the_same_people_count_once(tmp_path: Path) -> None:

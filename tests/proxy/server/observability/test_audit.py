@@ -59,15 +59,28 @@ def test_commands_are_not_in_the_proxys_own_log(caplog: pytest.LogCaptureFixture
     assert not caplog.records
 
 
+def test_acts_are_in_the_proxys_own_log_where_there_is_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    record = CommandRecord("", "dropUser", written={}, filtered={}, act="administration", database="admin")
+    record.target = "bob"
+    origin = Origin("127.0.0.1:5", 7, "", Caller(("ann@admin",)))
+    assert LogAudit().write(Done(record, UNANSWERED), origin)
+    (logged,) = caplog.records
+    assert (logged.name, logged.getMessage()) == ("sealwire.audit", "command")
+    assert vars(logged)["fields"] == NOBODY | {
+        **{"act": "administration", "database": "admin", "command": "dropUser", "target": "bob"},
+        **{"outcome": "unanswered", "user": "ann@admin"},
+    }
+
+
 def test_what_sessions_are_told_of_commands(tmp_path: Path) -> None:
     chosen = AuditSettings(LogPlace(tmp_path / "audit.jsonl"), None, LogPace())
-    assert command_audit(None) is None
-    assert command_audit(replace(chosen, commands=CommandScope.REFUSED)) is None
+    assert command_audit(None) == CommandAudit(CommandScope.REFUSED)
+    assert command_audit(replace(chosen, commands=CommandScope.REFUSED)) == command_audit(None)
     assert command_audit(chosen) == CommandAudit(CommandScope.PROTECTED)
     key = tmp_path / "subjects.key"
     create_private(key, PseudonymKey(bytes(32)).written())
     told = command_audit(replace(chosen, subjects_key=key))
-    assert told is not None
     assert told.pseudonym is not None
     assert told.pseudonym("", 2, b"943") == PseudonymKey(bytes(32)).pseudonym(Identifier(2, b"943"))
     assert told.pseudonym("clinic.patients._id", 2, b"943") != told.pseudonym("", 2, b"943")

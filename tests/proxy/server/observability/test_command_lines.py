@@ -50,6 +50,21 @@ def test_a_line_says_what_there_is_to_say_and_no_more() -> None:
     }
 
 
+def test_an_act_says_of_which_database_and_about_whom() -> None:
+    act = CommandRecord("", "createUser", written={}, filtered={}, act="administration", database="admin")
+    act.target = "eve"
+    assert line_of(Done(act, CommandResult(CommandOutcome.OK)), 9.0) == {
+        **{"event": "command", "command": "createUser", "outcome": "ok", "act": "administration"},
+        **{"database": "admin", "target": "eve"},
+    }
+
+
+def test_a_write_says_how_many_documents_it_was_about() -> None:
+    write = CommandRecord("a.b", "update", written={}, filtered={})
+    said = line_of(Done(write, CommandResult(CommandOutcome.OK, affected=9, modified=7, deleted=2)), 9.0)
+    assert (said["affected"], said["modified"], said["deleted"]) == (9, 7, 2)
+
+
 def test_what_is_empty_is_left_out() -> None:
     plain = CommandRecord("a.b", "insert", written={}, filtered={})
     said = {"event": "command", "namespace": "a.b", "command": "insert", "outcome": "unanswered"}

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.auditing.commands import MAX_CURSORS
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
 from sealwire.proxy.session.auditing.subjects import SubjectPolicy
 from sealwire.proxy.session.effects import (
+    Audit,
     Begun,
     Count,
     Counter,
@@ -94,13 +96,57 @@ def test_a_find_counts_what_it_compares_and_what_is_opened_for_it() -> None:
     assert result == CommandResult(CommandOutcome.OK, "", {"nhs": 2, "secret": 2}, 2, (person("943"),), 0)
 
 
+def test_a_stated_purpose_is_screened_in_every_line() -> None:
+    comment = "purpose=Ann Smith 943 476 5919; breakGlass=ann@nhs.example fell"
+    record, _ = asked(session(), {**FIND, "comment": comment}, batch())
+    assert (record.purpose, record.glass) == ("[masked] [masked] [masked]", "[masked] fell")
+    refused = {**FIND, "filter": {"nhs_number": {"$regex": "9"}}, "comment": comment}
+    (audit,) = (each for each in session().client_data(command(refused)) if isinstance(each, Audit))
+    assert (audit.purpose, audit.glass) == (record.purpose, record.glass)
+
+
+def test_whom_an_act_is_about_is_screened() -> None:
+    record, _ = asked(session(), {"dropUser": "Ann 943 476 5919", "$db": "clinic"}, {"ok": 1})
+    assert record.target == "[masked] [masked]"
+
+
 def test_an_insert_counts_what_it_stores_and_names_whose_it_is() -> None:
     documents = [{"nhs_number": "1", "visits": 3}, {"nhs_number": "2", "tags": ["1"]}]
     insert = {"insert": "patients", "documents": documents, "$db": "clinic"}
     record, result = asked(session(), insert, {"n": 2, "ok": 1})
     assert record.written == {"nhs": 3, "visits": 1}
     assert record.subjects == (person("1"), person("2"))
-    assert result == CommandResult(CommandOutcome.OK)
+    assert result == CommandResult(CommandOutcome.OK, affected=2)
+
+
+MANY = {"q": {}, "u": {"$set": {"visits": 2}}, "multi": True}
+BULK = {"bulkWrite": 1, "nsInfo": [{"ns": "clinic.patients"}], "ops": [{"delete": 0, "filter": {}}]}
+REMOVAL = {"findAndModify": "patients", "query": {}, "remove": True}
+WRITES: list[tuple[dict[str, Any], dict[str, Any], int, int]] = [
+    ({"update": "patients", "updates": [MANY]}, {"n": 2004, "nModified": 2001}, 2004, 2001),
+    ({"update": "patients", "updates": [MANY]}, {"n": Int64(2004), "nModified": Int64(7)}, 2004, 7),
+    ({"delete": "patients", "deletes": [{"q": {}, "limit": 0}]}, {"n": 2004}, 2004, 0),
+    ({"insert": "patients", "documents": [{"visits": 1}]}, {"n": 1}, 1, 0),
+    (REMOVAL, {"lastErrorObject": {"n": 1}, "value": {"_id": 3}}, 1, 0),
+    (REMOVAL, {"lastErrorObject": {"n": 0, "updatedExisting": False}, "value": None}, 0, 0),
+    (
+        {**BULK, "$db": "admin"},
+        {"nInserted": 1, "nMatched": 5, "nModified": 4, "nUpserted": 2, "nDeleted": 30, "nErrors": 0},
+        *(38, 4),
+    ),
+    ({"update": "patients", "updates": [MANY]}, {"n": Int64(2**63 - 1), "nModified": 1.0}, 1 << 48, 0),
+    ({"count": "patients", "query": {}}, {"n": 2004}, 0, 0),
+    ({"delete": "patients", "deletes": [{"q": {}, "limit": 0}]}, {"n": -3}, 0, 0),
+]
+
+
+@pytest.mark.parametrize(("body", "answer", "affected", "modified"), WRITES)
+def test_a_write_says_how_many_documents_it_was_about(
+    body: dict[str, Any], answer: dict[str, Any], affected: int, modified: int
+) -> None:
+    _, result = asked(session(), {**body, "$db": body.get("$db", "clinic")}, {**answer, "ok": 1.0})
+    assert (result.affected, result.modified) == (affected, modified)
+    assert result.deleted == answer.get("nDeleted", 0)
 
 
 def test_an_upsert_compares_by_its_filter_and_stores_by_its_update() -> None:
@@ -426,6 +472,72 @@ def test_which_commands_have_a_line_is_a_setting() -> None:
         CommandScope.PROTECTED: [0, 1, 1],
         CommandScope.WRITES: [0, 0, 1],
     }
+
+
+ACT_CASES: list[tuple[dict[str, Any], str, str, str, str]] = [
+    ({"dropDatabase": 1, "$db": "clinic"}, "destruction", "", "clinic", ""),
+    ({"drop": "wards", "$db": "other"}, "destruction", "other.wards", "", ""),
+    ({"drop": "patients", "$db": "clinic"}, "destruction", "clinic.patients", "", ""),
+    ({"convertToCapped": "wards", "size": 9, "$db": "other"}, "destruction", "other.wards", "", ""),
+    (
+        {"renameCollection": "other.wards", "to": "other.rooms", "dropTarget": True, "$db": "admin"},
+        *("destruction", "other.wards", "", "other.rooms"),
+    ),
+    ({"collMod": "wards", "validator": {}, "$db": "other"}, "administration", "other.wards", "", ""),
+    ({"dropIndexes": "wards", "index": "*", "$db": "other"}, "administration", "other.wards", "", ""),
+    (
+        {"createUser": "eve", "pwd": "hunter2", "roles": ["root"], "$db": "admin"},
+        *("administration", "", "admin", "eve"),
+    ),
+    ({"updateUser": "eve", "pwd": "hunter2", "$db": "clinic"}, "administration", "", "clinic", "eve"),
+    ({"grantRolesToUser": "eve", "roles": ["root"], "$db": "clinic"}, "administration", "", "clinic", "eve"),
+    ({"revokeRolesFromUser": "bob", "roles": ["read"], "$db": "a"}, "administration", "", "a", "bob"),
+    ({"dropUser": "bob", "$db": "a"}, "administration", "", "a", "bob"),
+    ({"createRole": "all", "privileges": [], "roles": [], "$db": "a"}, "administration", "", "a", "all"),
+    ({"profile": 2, "$db": "clinic"}, "administration", "", "clinic", ""),
+    ({"setParameter": 1, "logLevel": 5, "$db": "admin"}, "administration", "", "admin", ""),
+]
+
+
+@pytest.mark.parametrize("scope", list(CommandScope))
+@pytest.mark.parametrize(("body", "act", "namespace", "database", "target"), ACT_CASES)
+def test_destruction_and_administration_are_always_on_record(
+    body: dict[str, Any], act: str, namespace: str, database: str, target: str, scope: CommandScope
+) -> None:
+    record, result = asked(session(scope), body, {"ok": 1.0})
+    assert (record.act, record.command) == (act, next(iter(body)))
+    assert (record.namespace, record.database, record.target) == (namespace, database, target)
+    assert result == CommandResult(CommandOutcome.OK)
+    told = [getattr(record, name) for name in CommandRecord.__slots__]
+    assert "hunter2" not in repr(told)
+
+
+def test_an_act_that_fails_or_is_never_answered_is_on_record_too() -> None:
+    drop = {"dropDatabase": 1, "$db": "clinic"}
+    _, result = asked(session(), drop, {"ok": 0.0, "code": 13, "errmsg": "no"})
+    assert (result.outcome, result.reason) == (CommandOutcome.FAILED, "code 13")
+    played = session(CommandScope.REFUSED)
+    played.client_data(command({"shutdown": 1, "$db": "admin"}))
+    assert [(each.command, each.act) for each in played.unanswered()] == [("shutdown", "administration")]
+
+
+def test_acts_are_on_record_where_the_policy_protects_nothing() -> None:
+    audit = CommandAudit(CommandScope.PROTECTED)
+    bare = SessionSettings(PolicySet({}, {}), login_required=False, audit=audit)
+    for body, namespace, database in (
+        ({"dropDatabase": 1, "$db": "clinic"}, "", "clinic"),
+        ({"drop": "wards", "$db": "clinic"}, "clinic.wards", ""),
+        ({"renameCollection": "clinic.wards", "to": "clinic.rooms", "$db": "admin"}, "clinic.wards", ""),
+    ):
+        record, _ = asked(world.session_of(bare, KEYRING), body, {"ok": 1})
+        assert (record.act, record.namespace, record.database) == ("destruction", namespace, database)
+
+
+def test_what_is_no_act_has_no_line_where_only_refusals_have() -> None:
+    for body in (FIND, {"ping": 1, "$db": "admin"}, {"usersInfo": 1, "$db": "admin"}):
+        played = session(CommandScope.REFUSED)
+        sent = played.client_data(command(body)) + played.server_data(reply({"ok": 1}))
+        assert not any(isinstance(each, Begun | Done) for each in sent)
 
 
 def test_a_command_whose_reply_names_members_has_a_line_where_all_have() -> None:

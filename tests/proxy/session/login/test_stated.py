@@ -7,11 +7,14 @@ from bson import encode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealwire.policies.roles.access import ClassAccess, Disclosure, Level
+from sealwire.policies.roles.role import Role, Roles, Wildcards
 from sealwire.proxy.session.login.stated import (
     MAX_PURPOSE_CHARACTERS,
     MAX_REASON_CHARACTERS,
     NOTHING_STATED,
     Stated,
+    on_record,
     stated_in,
 )
 
@@ -58,3 +61,22 @@ def test_what_is_stated_fits_into_one_line_of_a_log(purpose: str, reason: str) -
 def test_what_is_too_long_is_cut() -> None:
     said = stated({"sealwire": {"purpose": "ä" * 1000, "breakGlass": "€" * 1000}})
     assert said == Stated("ä" * MAX_PURPOSE_CHARACTERS, "€" * MAX_REASON_CHARACTERS)
+
+
+def listing(*purposes: str) -> Roles:
+    everything = ClassAccess(Disclosure(Level.MASKED))
+    return Roles((Role("r", (), Wildcards(()), {}, everything, purposes=purposes),))
+
+
+def test_a_listed_purpose_stands_in_a_log_as_it_is_and_another_is_screened() -> None:
+    listed = "Direct Care 2026-11-30"
+    said = Stated(listed, "Ann Smith fell")
+    assert on_record(said, listing("x", listed)) == Stated(listed, "[masked] fell")
+    for roles in (None, listing("x")):
+        assert on_record(said, roles).purpose == "[masked] [masked] [masked]"
+    assert on_record(NOTHING_STATED, None) is NOTHING_STATED
+
+
+def test_text_that_is_not_listed_is_cut() -> None:
+    said = on_record(Stated("p" * 64, "g" * 256), None)
+    assert said == Stated("p" * 32 + "…", "g" * 128 + "…")
