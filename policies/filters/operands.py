@@ -7,7 +7,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.quantities import INT, NUMERIC
 from sealwire.policies.file.schema import PathNode, ValueType
 from sealwire.policies.planning.arguments import check_nested, is_operator_document, operator_name
-from sealwire.policies.planning.numbers import FLAGS, is_true, whole_number
+from sealwire.policies.planning.numbers import is_true, whole_number
 from sealwire.policies.planning.values import put
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -147,7 +147,7 @@ def exists(walk: Walk, element: Element) -> None:
     for is put in its place. Raises Refusal(SHAPE) for a decimal that is not canonical.
     """
     flag = is_true(element.kind, walk.buf[element.value : element.end])
-    if element.kind not in FLAGS and element.kind != kinds.NULL:
+    if element.kind not in (kinds.BOOL, kinds.NULL):
         put(walk, element, kinds.BOOL, bytes((flag,)))
 
 

@@ -112,7 +112,8 @@ class PauseClient:
 class GoOn:
     """Stop reading from one peer, and call `go_on` when its messages have somewhere to go, again and again.
 
-    Some of them were received and not handled yet: a little data may become a lot when it is inflated.
+    Some of them were received and not handled yet: a little data may become a lot when it is inflated or its
+    ranges become lists.
     """
 
     from_client: bool

@@ -24,6 +24,7 @@ from sealwire.proxy.session.conversation import Conversation, LookUp
 from sealwire.proxy.session.effects import Effect, PauseClient, ToServer
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.states import Event
+from sealwire.proxy.session.write_errors.printed import without_envelopes
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import request_id_of, response_to_of
@@ -130,8 +131,8 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
             conversation.views.learn(namespace, told.get(name, None if is_whole else UNSEEN))
     else:
         deque(elements(message, parsed.body), maxlen=0)  # if it is malformed, that is the server's fault
-        size = int32_at(message, parsed.body)
-        conversation.unanswered = message[parsed.body : parsed.body + size]
+        said = message if conversation.entitled.roles is None else without_envelopes(message)
+        conversation.unanswered = said[parsed.body : parsed.body + int32_at(said, parsed.body)]
     conversation.states.happened(Event.ANSWERED)
     return [PauseClient(False)]
 

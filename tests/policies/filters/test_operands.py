@@ -140,9 +140,18 @@ def test_number_stands_for_four_types(path: str, more: list[int]) -> None:
     assert asked(path, ["number", "null"]) == [*NUMBERS, *more, 10]
 
 
-@pytest.mark.parametrize("flag", [0, 1, True, False, 0.0, Int64(1), None])
+@pytest.mark.parametrize("flag", [True, False, None])
 def test_exists_takes_flags_and_null(flag: Any) -> None:
-    assert plan_of({"find": "patients", "filter": {"nhs_number": {"$exists": flag}}}).edits == []
+    plan = plan_of({"find": "patients", "filter": {"nhs_number": {"$exists": flag}}})
+    assert (plan.edits, plan.replacements) == ([], [])
+
+
+@pytest.mark.parametrize("number", [0, 1, 0.0, Int64(1), 943, -943.5, Decimal128("943")])
+@pytest.mark.parametrize("path", ["visits", "visits.x", "big", "ratio", "notes"])
+def test_exists_sends_a_flag_in_place_of_a_number(path: str, number: Any) -> None:
+    command = {"find": "patients", "filter": {path: {"$exists": number}}}
+    flag = decode(replaced(plan_of(command)))["filter"][path]["$exists"]
+    assert flag is (number != 0)
 
 
 ANYTHING = ["943", "", {}, {"a": "943"}, [], ["943"], b"x", ObjectId(), MinKey(), re.compile("943")]

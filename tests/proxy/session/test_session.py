@@ -5,10 +5,14 @@ from bson.binary import Binary
 
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.session.effects import CloseReason, Counter
+from sealwire.policies.file.loader import load_policy
+from sealwire.proxy.session.compression import MAX_STEP_BYTES
+from sealwire.proxy.session.effects import CloseReason, Counter, LongToServer, ToServer
 from sealwire.proxy.session.shared import Reveal, SessionSettings
 from sealwire.proxy.session.sides.server_side import MAX_ASKED_KEYS
 from sealwire.proxy.session.states import IllegalTransition
+from sealwire.wire.header import request_id_of
+from tests.proxy.session.compressing import steps
 from tests.proxy.session.playbook import (
     Input,
     Playbook,
@@ -33,6 +37,7 @@ from tests.proxy.session.world import (
     class_id_of,
     command,
     data_key,
+    load_keys,
     reply,
     sealed,
     session,
@@ -86,12 +91,10 @@ class TestWaitingForKeys:
 
     def test_what_arrives_meanwhile_is_held_and_handled_in_order(self, play: Playbook) -> None:
         asked(play, 1, 2) >> server(reply(NEW, 1), reply(PLAIN, 2)) << need_keys((NHS_ID, 2))
-        play >> client(command(FIND, 3))
-        play >> server(reply(PLAIN, 3))
-        play >> client(command(FIND, 4), command(FIND, 5))
+        play >> client(command(FIND, 3), command(FIND, 4))
         play >> keys_loaded(ROTATED)
-        play << to_client(reply(PLAIN, 1)) << to_client(reply(PLAIN, 2)) << to_server(command(FIND, 3))
-        play << to_client(reply(PLAIN, 3)) << to_server(command(FIND, 4)) << to_server(command(FIND, 5))
+        play << to_client(reply(PLAIN, 1)) << to_client(reply(PLAIN, 2))
+        play << to_server(command(FIND, 3)) << to_server(command(FIND, 4))
 
     @pytest.mark.parametrize("keyring", [None, KEYRING])
     def test_without_the_key_the_reply_is_withheld_and_the_connection_lives_on(
@@ -342,3 +345,34 @@ def test_the_next_command_has_all_its_searches_for_contexts() -> None:
     conversation.context_searches = 3
     conversation.command_done()
     assert conversation.context_searches == 0
+
+
+_RANGED = load_policy(
+    b"version: 1\nclasses:\n  visits: {mode: deterministic, type: int, range: {from: 0, to: 20000}}\n"
+    b"collections:\n  clinic.patients: {visits: visits}\n",
+    "policy.yaml",
+)
+
+
+@pytest.mark.parametrize("awaits_keys", [False, True])
+def test_what_many_ranges_of_one_read_become_is_not_in_memory_at_once(*, awaits_keys: bool) -> None:
+    talk = session_of(SessionSettings(_RANGED, login_required=False), Keyring([data_key("visits")]))
+    ranged = {"find": "patients", "filter": {"visits": {"$gte": 0}}, "$db": "clinic"}
+    read = b"".join(command(ranged, number) for number in range(1, 9))
+    if awaits_keys:
+        talk.client_data(command(FIND, 20))
+        talk.server_data(reply({"a": sealed("visits", 1, version=2)}, 20))
+        assert talk.client_data(read) == []
+        effects = load_keys(talk, None)
+    else:
+        effects = talk.client_data(read)
+    found = steps(talk, effects)
+    sent = [[each for each in step if isinstance(each, ToServer | LongToServer)] for step in found]
+    assert max(map(len, sent)) <= 2
+    whole = [
+        b"".join(each.pieces) if isinstance(each, LongToServer) else each.data
+        for step in sent
+        for each in step
+    ]
+    assert [request_id_of(data) for data in whole] == list(range(1, 9))
+    assert min(map(len, whole)) > MAX_STEP_BYTES // 2

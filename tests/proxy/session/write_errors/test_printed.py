@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import CONTEXT_FORMAT, FORMAT, MAGIC
-from sealwire.proxy.session.effects import ToClient
+from sealwire.proxy.session.effects import ToClient, ToServer
 from sealwire.proxy.session.write_errors.printed import without_envelopes
+from sealwire.wire.header import request_id_of
 from sealwire.wire.long_message import LONG_BYTES
 from tests.proxy.session.role_world import asked, session_as
 from tests.proxy.session.world import body_of, command, material, reply, session, value_bytes, written
@@ -39,6 +40,16 @@ def test_a_commands_error_shows_none(certificate: str) -> None:
     found = told(certificate, {"find": "patients", "filter": {"_id": 1}}, error)
     assert (found["errmsg"], found["code"]) == (LEFT, 40228)
     assert found["errInfo"] == {"details": [{"reason": LEFT}]}
+
+
+@pytest.mark.parametrize("code", [91, 18])
+def test_the_error_to_a_question_of_ours_shows_none(code: int) -> None:
+    talk = session_as("CN=clerk")
+    sent = written(talk.client_data(command({"find": "shown", "filter": {}, "$db": "clinic"}, 70)), ToServer)
+    assert "listCollections" in body_of(sent)
+    error = {"ok": 0.0, "errmsg": PRINTED, "code": code}
+    effects = talk.server_data(reply(error, request_id_of(sent)))
+    assert body_of(written(effects, ToClient)) == {**error, "errmsg": LEFT}
 
 
 def test_errors_of_statements_show_none() -> None:
