@@ -58,7 +58,7 @@ class RunningProxies:
     admin: tuple[str, ...]
     """As URLs without a path."""
     certificate: Path | None
-    """Of addresses with `https`."""
+    """What addresses with `https` have to show."""
 
 
 @dataclass(frozen=True, slots=True)
