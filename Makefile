@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-backup demo-migration demo-governance test compiled wheels sbom test-compiled coverage mutation test-slow clients driver-suite test-image test-server check docs format lock \
+.PHONY: help setup demo demo-backup demo-migration demo-governance test check-claims compiled wheels sbom test-compiled coverage mutation test-slow clients driver-suite test-image test-server check docs format lock \
     bench soak clean
 
 # What the compiled core can break: the modules that setup.py compiles, by their own tests, and whole conversations, by the
@@ -78,6 +78,9 @@ SLOW_AND_MUTANTS := mkdir -p build; \
 
 test-slow: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests that take half a minute and more, or install packages
 	$(if $(ARGS),$(BIN)/pytest -m slow $(ARGS),@$(SLOW_AND_MUTANTS))
+
+check-claims: $(INSTALLED)  ## break what rows of the compliance page claim, and see that their tests fail (ARGS=D7)
+	$(BIN)/python tools/claims.py $(ARGS)
 
 # Each client's program directly and through Sealwire; docs/clients.json and the README's table are written from it.
 clients: $(INSTALLED) $(NODE_INSTALLED)  ## run unchanged clients both ways and write the README's table of them

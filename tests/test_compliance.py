@@ -173,6 +173,26 @@ def test_every_document_that_is_asked_for_is_there(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "section", "named"),
+    [
+        ("ENCRYPTION_OPERATIONS.md", "A quarter", ("sealwire keys status", "operations/keys.md")),
+        ("ENCRYPTION_OPERATIONS.md", "Layer 3: backups", ("restore-drill.md", "sealwire backup unpack")),
+        ("ENCRYPTION_OPERATIONS.md", "Layer 5: keys", ("operations/keys.md", "sealwire keys rewrap")),
+        ("INCIDENT_RESPONSE.md", "The first hour", ("sealwire incident open", "sealwire audit verify")),
+        ("INCIDENT_RESPONSE.md", "Seventy-two hours", ("72",)),
+        ("INCIDENT_RESPONSE.md", "Templates", ("ICO",)),
+    ],
+)
+def test_a_section_says_how_what_is_asked_for_is_done(
+    name: str, section: str, named: tuple[str, ...]
+) -> None:
+    text = (DOCS / name).read_text(encoding="utf-8")
+    found = re.search(rf"^(##+) {re.escape(section)}\n(.*?)(?=^##? |\Z)", text, re.M | re.S)
+    assert found is not None
+    assert [each for each in named if each not in found[2]] == []
+
+
+@pytest.mark.parametrize(
     "cell",
     [
         "`wire/test_gone.py::test_x`",

@@ -48,6 +48,11 @@ class Wildcards:
     def __bool__(self) -> bool:
         return bool(self.texts)
 
+    @property
+    def match_all(self) -> bool:
+        """Whether one of them is every name."""
+        return any(not text.strip("*") for text in self.texts)
+
     def match(self, name: str) -> bool:
         """Whether one of them is this name. Cost: O(patterns)."""
         return any(pattern.fullmatch(name) for pattern in self._found)

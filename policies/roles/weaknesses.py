@@ -41,7 +41,7 @@ def _of_role(role: Role) -> Iterator[Weakness]:
     given = (*role.classes.values(), role.others)
     if not role.deletes and not any(each.filters or each.writes or each.read.level for each in given):
         yield Weakness("role-gives-nothing", role.name, "who has it may do no more than without it")
-    is_open = any(set(each.name.texts) | set(each.database.texts) == {"*"} for each in role.users)
+    is_open = any(each.name.match_all and each.database.match_all for each in role.users)
     if is_open and not role.needs_certificate:
         yield Weakness("role-for-everybody", role.name, "everybody who can log in has it")
     if role.break_glass and not role.documents_per_hour:

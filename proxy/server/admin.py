@@ -114,6 +114,8 @@ def _readiness(health: HealthView) -> dict[str, object]:
         said["plaintext"] = plaintext
     if health.in_clear:
         said["in_clear"] = health.in_clear
+    if health.provider:
+        said["provider"] = health.provider
     if health.audit is not Keeping.OFF:
         said["audit"] = health.audit.value
     if health.down:

@@ -67,6 +67,10 @@ class HealthView(Protocol):
         """The classes that are stored in clear, sorted."""
 
     @property
+    def provider(self) -> str:
+        """What kind of provider has the key-encryption key; empty before the admin address is bound."""
+
+    @property
     def audit(self) -> Keeping:
         """Whether audit lines are in the audit log."""
 
@@ -119,6 +123,8 @@ class Health:
     """Namespaces and paths where plaintext was met, as `PlaintextCounts.shown` says."""
     in_clear: tuple[str, ...] = ()
     """The classes that are stored in clear, as `ClearClasses.shown` says."""
+    provider: str = ""
+    """The kind of provider of the key-encryption key. A change of it needs a restart."""
     audit: Keeping = Keeping.OFF
     audit_trouble: str = ""
     """What keeps audit lines from being written, as `AuditSink.trouble` says."""
@@ -197,6 +203,11 @@ class JointHealth:
     def in_clear(self) -> tuple[str, ...]:
         """Those of all workers, each once; for a moment of a change they may differ."""
         return tuple(sorted({name for worker in tuple(self.workers.values()) for name in worker.in_clear}))
+
+    @property
+    def provider(self) -> str:
+        """The supervisor's: workers have the configuration that it began with."""
+        return self.own.provider
 
     @property
     def audit(self) -> Keeping:

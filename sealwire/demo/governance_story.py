@@ -202,7 +202,7 @@ def compliance(stage: GovernanceStage) -> Seen:
         for each in report["findings"]
         if each["outcome"] == "fail"
     ]
-    shown = [("report", f"{report['passed']} rows pass, {report['failed']} fail")]
+    shown = [("verdict", report["verdict"])]
     shown += [("fails", each) for each in failed]
     return shown, report["failed"] == 0, "signed, with evidence for each row"
 

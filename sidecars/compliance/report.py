@@ -9,7 +9,7 @@ from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFind
 from sealwire.sidecars.compliance.requirements import REQUIREMENTS, Duty, Requirement
 
 FORM: Final = "sealwire-compliance-report"
-FORM_VERSION: Final = 1
+FORM_VERSION: Final = 2
 ATTESTED_FOR: Final = timedelta(days=366)
 """How long somebody's word counts."""
 
@@ -21,6 +21,10 @@ class Attestation:
     on: date
     by: str
     reference: str = ""
+
+    def counts_on(self, day: date) -> bool:
+        """Whether it was given by then, and within ATTESTED_FOR."""
+        return timedelta() <= day - self.on <= ATTESTED_FOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +56,18 @@ class ReportRow:
 
     @property
     def outcome(self) -> ComplianceOutcome:
-        """The worst of all; NOT_APPLICABLE where nothing applies."""
-        found = {each.outcome for each in self.findings} | {each.outcome for each in self.duties}
-        return next(
-            worst
-            for worst in (ComplianceOutcome.FAIL, ComplianceOutcome.PASS, ComplianceOutcome.NOT_APPLICABLE)
-            if worst in found
-        )
+        """FAIL if anything fails, PASS if everything passes.
+
+        NOT_LOOKED_AT if no check looked at anything: somebody's word is not a look. Otherwise PARTLY.
+        """
+        seen = [each.outcome for each in self.findings]
+        found = {*seen, *(each.outcome for each in self.duties)}
+        if ComplianceOutcome.FAIL in found:
+            return ComplianceOutcome.FAIL
+        if found == {ComplianceOutcome.PASS}:
+            return ComplianceOutcome.PASS
+        is_unseen = all(each.is_unseen for each in seen)
+        return ComplianceOutcome.NOT_LOOKED_AT if is_unseen else ComplianceOutcome.PARTLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,21 @@ class ComplianceReport:
     def count(self, outcome: ComplianceOutcome) -> int:
         """How many rows turned out so."""
         return sum(row.outcome is outcome for row in self.rows)
+
+    @property
+    def verdict(self) -> str:
+        """The whole report in a line, with how many rows did not pass and why."""
+        failed, partly, unseen = map(
+            self.count,
+            (ComplianceOutcome.FAIL, ComplianceOutcome.PARTLY, ComplianceOutcome.NOT_LOOKED_AT),
+        )
+        word = "fails" if failed else "partly" if partly or unseen else "passes"
+        return f"{word} ({failed} of {len(self.rows)} failed, {partly} partly, {unseen} not looked at)"
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """The databases and collections that were not looked at."""
+        return tuple(dict.fromkeys(name for each in self.findings for name in each.unseen))
 
     @property
     def findings(self) -> tuple[ComplianceFinding, ...]:
@@ -102,7 +126,7 @@ def make_report(
 
 
 def _state(duty: Duty, word: Attestation | None, today: date) -> DutyState:
-    counts = word is not None and timedelta() <= today - word.on <= ATTESTED_FOR
+    counts = word is not None and word.counts_on(today)
     return DutyState(duty, word, ComplianceOutcome.PASS if counts else ComplianceOutcome.FAIL)
 
 
@@ -110,12 +134,15 @@ def document_of(report: ComplianceReport) -> dict[str, Any]:
     """The report for programs, to be signed."""
     return {
         "version": FORM_VERSION,
+        "verdict": report.verdict,
         "name": report.name,
         "made": report.made.isoformat(timespec="seconds"),
         "versions": dict(report.versions),
         "passed": report.count(ComplianceOutcome.PASS),
         "failed": report.count(ComplianceOutcome.FAIL),
-        "not_applicable": report.count(ComplianceOutcome.NOT_APPLICABLE),
+        "partly": report.count(ComplianceOutcome.PARTLY),
+        "not_looked_at": report.count(ComplianceOutcome.NOT_LOOKED_AT),
+        "unseen": list(report.unseen),
         "rows": [_row(row) for row in report.rows],
         "findings": [
             {

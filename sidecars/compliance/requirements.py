@@ -71,9 +71,11 @@ REQUIREMENTS: Final = (
         (
             ComplianceCheck.AT_REST,
             ComplianceCheck.FIELDS,
+            ComplianceCheck.SCOPE,
             ComplianceCheck.BACKUPS,
             ComplianceCheck.KEYS,
             ComplianceCheck.KEY_PROVIDER,
+            ComplianceCheck.RUNNING_POLICY,
         ),
     ),
     Requirement(
@@ -98,6 +100,7 @@ REQUIREMENTS: Final = (
         (
             ComplianceCheck.SERVER_LOGIN,
             ComplianceCheck.ROLES,
+            ComplianceCheck.RUNNING_POLICY,
             ComplianceCheck.AUDIT_COMMANDS,
             ComplianceCheck.AUDIT_CHAIN,
         ),
@@ -107,7 +110,7 @@ REQUIREMENTS: Final = (
         Framework.UK_GDPR,
         "Articles 5(1)(c), 25",
         "Data minimisation",
-        (ComplianceCheck.MINIMISATION,),
+        (ComplianceCheck.MINIMISATION, ComplianceCheck.SCOPE),
         (Duty.RECORDS, Duty.DPIA),
     ),
     Requirement(
@@ -141,7 +144,7 @@ REQUIREMENTS: Final = (
         Framework.CALDICOTT,
         "Principle 2",
         "Use it only when it is necessary",
-        (ComplianceCheck.MINIMISATION, ComplianceCheck.FIELDS),
+        (ComplianceCheck.MINIMISATION, ComplianceCheck.FIELDS, ComplianceCheck.SCOPE),
         (Duty.DPIA,),
     ),
     Requirement(
@@ -149,14 +152,19 @@ REQUIREMENTS: Final = (
         Framework.CALDICOTT,
         "Principle 3",
         "Use the minimum that is necessary",
-        (ComplianceCheck.ROLES,),
+        (ComplianceCheck.ROLES, ComplianceCheck.RUNNING_POLICY),
     ),
     Requirement(
         "caldicott-4",
         Framework.CALDICOTT,
         "Principle 4",
         "Access on a need-to-know basis",
-        (ComplianceCheck.ROLES, ComplianceCheck.SERVER_LOGIN, ComplianceCheck.AUDIT_COMMANDS),
+        (
+            ComplianceCheck.ROLES,
+            ComplianceCheck.RUNNING_POLICY,
+            ComplianceCheck.SERVER_LOGIN,
+            ComplianceCheck.AUDIT_COMMANDS,
+        ),
     ),
     Requirement(
         "caldicott-5",
@@ -195,7 +203,12 @@ REQUIREMENTS: Final = (
         Framework.DSPT,
         "B3.a",
         "Understanding data: what there is, where, and who has it",
-        (ComplianceCheck.MINIMISATION, ComplianceCheck.FIELDS, ComplianceCheck.AUDIT_COMMANDS),
+        (
+            ComplianceCheck.MINIMISATION,
+            ComplianceCheck.FIELDS,
+            ComplianceCheck.SCOPE,
+            ComplianceCheck.AUDIT_COMMANDS,
+        ),
         (Duty.RECORDS,),
     ),
     Requirement(
@@ -213,9 +226,11 @@ REQUIREMENTS: Final = (
         (
             ComplianceCheck.AT_REST,
             ComplianceCheck.FIELDS,
+            ComplianceCheck.SCOPE,
             ComplianceCheck.BACKUPS,
             ComplianceCheck.RESTORE,
             ComplianceCheck.KEY_PROVIDER,
+            ComplianceCheck.RUNNING_POLICY,
         ),
     ),
     Requirement("dspt-b3d", Framework.DSPT, "B3.d", "Mobile data", (), (Duty.DEVICES,)),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sealwire.files.yaml_source import Node, parse_yaml
 from sealwire.sidecars.compliance.finding import ComplianceCheck
@@ -51,6 +52,24 @@ class AuditPlaces:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningProxies:
+    """The admin addresses that say what the proxies run with."""
+
+    admin: tuple[str, ...]
+    """As URLs without a path."""
+    certificate: Path | None
+    """What addresses with `https` have to show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """Why a check does not apply, and who says so."""
+
+    reason: str
+    word: Attestation
+
+
+@dataclass(frozen=True, slots=True)
 class ComplianceSettings:
     """Sections that are missing are None: their checks fail, and say so."""
 
@@ -67,8 +86,8 @@ class ComplianceSettings:
     logs: tuple[Path, ...]
     watch: Path | None
     """The file of `sealwire watch`."""
-    not_applicable: Mapping[ComplianceCheck, str] = field(default_factory=dict)
-    """Why a check does not apply."""
+    proxies: RunningProxies | None = None
+    not_applicable: Mapping[ComplianceCheck, Exemption] = field(default_factory=dict)
     attested: Mapping[Duty, Attestation] = field(default_factory=dict)
 
 
@@ -80,7 +99,10 @@ def read_compliance(source: bytes, path: Path) -> ComplianceSettings:
     folder = path.parent
     top = parse_yaml(source, str(path), MANUAL).entries(
         ["version", "name", "proxy"],
-        ["server", "at_rest", "tls", "backups", "audit", "logs", "watch", "not_applicable", "attested"],
+        [
+            *("server", "at_rest", "tls", "backups", "audit", "logs", "watch", "proxies"),
+            *("not_applicable", "attested"),
+        ],
     )
     top["version"].integer(1, 1)
     server = top["server"].entries(["uri_file"], ["sample"]) if "server" in top else {}
@@ -95,6 +117,7 @@ def read_compliance(source: bytes, path: Path) -> ComplianceSettings:
         audit=_audit(folder, top["audit"]) if "audit" in top else None,
         logs=tuple(folder / each.text() for each in top["logs"].items()) if "logs" in top else (),
         watch=_path(folder, top, "watch"),
+        proxies=_proxies(folder, top["proxies"]) if "proxies" in top else None,
         not_applicable=_not_applicable(top["not_applicable"]) if "not_applicable" in top else {},
         attested=_attested(top["attested"]) if "attested" in top else {},
     )
@@ -136,9 +159,36 @@ def _audit(folder: Path, node: Node) -> AuditPlaces:
     return AuditPlaces(folder / entries["key"].text(), tuple(folder / each.text() for each in others))
 
 
-def _not_applicable(node: Node) -> Mapping[ComplianceCheck, str]:
-    names = [check.value for check in ComplianceCheck]
-    return {ComplianceCheck(name): why.text() for name, why in node.entries([], names).items()}
+def _proxies(folder: Path, node: Node) -> RunningProxies:
+    entries = node.entries(["admin"], ["certificate"])
+    nodes = entries["admin"].items()
+    if not nodes:
+        raise entries["admin"].error("no addresses", "list the admin address of each proxy")
+    found = RunningProxies(tuple(map(_admin_url, nodes)), _path(folder, entries, "certificate"))
+    if found.certificate is None and any(url.startswith("https:") for url in found.admin):
+        raise node.error("https without a certificate", "name `admin.tls.certificate` as `certificate`")
+    return found
+
+
+def _admin_url(node: Node) -> str:
+    text = node.text()
+    try:
+        url = urlsplit(text)
+        is_right = url.scheme in ("http", "https") and url.hostname and url.port and not url.path.strip("/")
+    except ValueError:
+        is_right = False
+    if not is_right:
+        raise node.error("not an admin address", "write http://HOST:PORT or https://HOST:PORT")
+    return text.rstrip("/")
+
+
+def _not_applicable(node: Node) -> Mapping[ComplianceCheck, Exemption]:
+    found: dict[ComplianceCheck, Exemption] = {}
+    for name, said in node.entries([], [check.value for check in ComplianceCheck]).items():
+        entries = said.entries(["reason", "date", "by"])
+        word = Attestation(entries["date"].day(), entries["by"].text())
+        found[ComplianceCheck(name)] = Exemption(entries["reason"].text(), word)
+    return found
 
 
 def _attested(node: Node) -> Mapping[Duty, Attestation]:

@@ -17,13 +17,15 @@ _LENGTH_BYTES = 4
 
 
 class Condition(Enum):
-    """What a stored value is. All but the first three need somebody."""
+    """What a stored value is. All but the first three need an operator's attention."""
 
     PROTECTED = "protected"
     """An envelope of the path's class, mode and newest key; also of a key that the class borrows."""
     OLDER_KEY = "older-key"
     """The same of an older key, which still opens it; or of the class's own where each context has one.
     If the class is deterministic, only while it moves to a pending key."""
+    DECLARED = "declared-in-clear"
+    """As `in-clear`, of a class that the policy declares with `accept_plaintext`."""
     IN_CLEAR = "in-clear"
     """A value in clear of a class that the keyring has in clear, or moves from there or to there."""
     LEFT_BEHIND = "left-behind"
@@ -45,7 +47,7 @@ class Condition(Enum):
     @property
     def is_sound(self) -> bool:
         """Whether nothing has to be done."""
-        return self in (Condition.PROTECTED, Condition.OLDER_KEY, Condition.IN_CLEAR)
+        return self in (Condition.PROTECTED, Condition.OLDER_KEY, Condition.DECLARED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,9 @@ class Keys:
     def judge(self, kind: int, value: bytes, field_class: FieldClass) -> Condition:
         """The condition of a value of BSON type `kind` where `field_class` is expected. Cost: O(1)."""
         if kind != kinds.BIN_DATA or not value.startswith(MARKER, _LENGTH_BYTES):
-            is_right = field_class.mode is Mode.DETERMINISTIC and field_class.name in self.in_clear
-            return Condition.IN_CLEAR if is_right else Condition.PLAINTEXT
+            if field_class.mode is not Mode.DETERMINISTIC or field_class.name not in self.in_clear:
+                return Condition.PLAINTEXT
+            return Condition.DECLARED if field_class.accepts_plaintext else Condition.IN_CLEAR
         try:
             header = parse_any_header(value[_LENGTH_BYTES + 1 :])
         except InvalidEnvelope:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -287,10 +288,17 @@ def test_a_drill_reports_and_leaves_nothing(desk: Desk, backup: str, tmp_path: P
     environment = desk.environment | {"TMPDIR": str(tmp_path)}
     elsewhere = Desk(desk.process, desk.direct, desk.folder, environment)
     figures = desk.folder / "drill.prom"
+    began = time.monotonic()
     done = elsewhere.run("restore", backup, "--drill", "--metrics-file", str(figures), "--json")
-    assert "sealwire_restore_drill_last_success_timestamp_seconds" in figures.read_text(encoding="utf-8")
+    took_s = time.monotonic() - began
+    said = figures.read_text(encoding="utf-8")
+    assert "sealwire_restore_drill_last_success_timestamp_seconds" in said
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
+    assert 0 < report["seconds"] < took_s
+    duration = re.search(r"^sealwire_restore_drill_last_duration_seconds (\S+)$", said, re.M)
+    assert duration is not None
+    assert float(duration[1]) == pytest.approx(report["seconds"], abs=0.001)
     assert report["holds"] is True
     assert {row["outcome"] for row in report["collections"]} == {"restored"}
     assert sum(row["documents"] for row in report["collections"]) == 2 * DOCUMENTS

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pymongo import MongoClient
 
+from sealwire.keys.keyring.file import create_keyring
+from sealwire.sidecars.compliance.finding import ComplianceCheck
 from sealwire.sidecars.compliance.requirements import Duty
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.build_context import ROOT as PROJECT
 from tests.integration.outside.chosen import own_server
+from tests.keys.samples import local_kek
 from tests.support import warm
 from tests.support.doc_commands import run_document
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
@@ -44,6 +48,8 @@ class Place:
     """Where the deployment's files are."""
 
     folder: Path
+    asked: list[dict[str, Any]]
+    """Two reports made while the proxy ran: with the policy that it has, and with another in the file."""
 
     def sealwire(self, *words: str, **environ: str) -> str:
         """Run a command to its good end."""
@@ -87,17 +93,24 @@ class Place:
                 "key-provider": "the key of a test",
                 "versions": "a test asks nobody outside",
             },
-        }
+        } | changed
         # quoted dates are texts
-        attested = ", ".join(f"{duty.value}: {{date: {today}, by: the test}}" for duty in Duty)
-        text = json.dumps(every | changed, indent=1).removesuffix("\n}")
-        (self.folder / "compliance.yaml").write_text(f'{text},\n "attested": {{{attested}}}\n}}\n')
+        word = f"date: {today}, by: the test"
+        attested = ", ".join(f"{duty.value}: {{{word}}}" for duty in Duty)
+        exempt = ", ".join(
+            f"{name}: {{{word}, reason: {json.dumps(why)}}}"
+            for name, why in every.pop("not_applicable").items()
+        )
+        text = json.dumps(every, indent=1).removesuffix("\n}")
+        (self.folder / "compliance.yaml").write_text(
+            f'{text},\n "attested": {{{attested}}},\n "not_applicable": {{{exempt}}}\n}}\n'
+        )
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("compliance")
-    found = Place(folder)
+    found = Place(folder, [])
     found.sealwire(
         "audit", "create-key", "audit.key", "--name", "clinic.example", "--subjects-key", "subjects.key"
     )
@@ -124,8 +137,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             (folder / "server.uri").touch(mode=0o600)
             (folder / "server.uri").write_text(database.uri(ROOT))
             _back_up(found, database.uri(ROOT))
+            _ask(found, proxy)
         # the proxy has ended, and signed all that is in the log
         yield found
+
+
+def _ask(place: Place, proxy: ProxyProcess) -> None:
+    place.settings(
+        proxies={"admin": [f"http://127.0.0.1:{proxy.admin_port}"]},
+        not_applicable={"versions": "a test asks nobody"},
+    )
+    place.asked.append(place.report()[1])
+    (place.folder / "policy.yaml").write_text(POLICY + "# another\n")
+    place.asked.append(place.report()[1])
+    (place.folder / "policy.yaml").write_text(POLICY)
 
 
 def _back_up(place: Place, uri: str) -> None:
@@ -149,7 +174,7 @@ def test_the_page_reports_that_all_is_well(place: Place) -> None:
     place.settings()
     place.sealwire("watch", "alerts.yaml", "--learn")
     shown = run_document(PAGE, place.folder, "report")
-    assert "0 failed" in shown
+    assert "verdict: partly (0 of 21 failed, " in shown
     page = (place.folder / "report.html").read_text()
     assert "Compliance of clinic.example" in page
     changed = run_document(PAGE, place.folder, "baseline")
@@ -180,6 +205,54 @@ def test_an_edited_log_and_plaintext_in_the_database_are_found(place: Place) -> 
     failed = {check for check, outcome in outcomes(document).items() if outcome == "fail"}
     assert (code, failed) == (1, {"audit-chain", "fields", "minimisation"})
     assert NHS not in json.dumps(document)
+
+
+def test_what_the_policy_does_not_name_is_listed_as_not_looked_at(place: Place) -> None:
+    place.settings()
+    with MongoClient[Any]((place.folder / "server.uri").read_text()) as raw:
+        raw["billing"]["accounts"].insert_one({"nhs_number": NHS})
+        raw["clinic"]["rooms"].insert_one({"floor": 1})
+        code, document = place.report()
+        raw.drop_database("billing")
+        raw["clinic"].drop_collection("rooms")
+    assert (code, document["unseen"]) == (0, ["billing", "clinic.rooms"])
+    assert outcomes(document)["scope"] == "partly"
+    rows = {row["id"]: row["outcome"] for row in document["rows"]}
+    assert (rows["gdpr-minimisation"], rows["dspt-b3a"]) == ("partly", "partly")
+
+
+def test_the_running_proxy_is_asked_and_not_the_file(place: Place) -> None:
+    same, other = map(outcomes, place.asked)
+    assert (same["running-policy"], other["running-policy"]) == ("pass", "fail")
+    evidence = {each["check"]: each["evidence"] for each in place.asked[0]["findings"]}
+    assert evidence["key-provider"][1].endswith(": the key-encryption key is in an environment variable")
+
+
+def test_an_open_deployment_says_so_on_the_first_line(place: Place, tmp_path: Path) -> None:
+    """Patients in clear, a role for everybody, an empty log, and a word for everything else."""
+    policy = POLICY.replace(f"{CLINIC.name}@*", "*@*")
+    for name, text in (("policy.yaml", policy), ("audit.jsonl", "")):
+        (tmp_path / name).write_text(text)
+    create_keyring(tmp_path / "keyring.json", local_kek(), ["nhs"], datetime.now(UTC), plaintext=["nhs"])
+    config = (place.folder / "proxy" / "sealwire.yaml").read_text()
+    looked = ("fields", "minimisation", "scope", "roles", "audit-commands")
+    settings = yaml.safe_load(config) | {"policy": "policy.yaml", "keyring": "keyring.json"}
+    settings["audit"] = {"path": "audit.jsonl"}
+    (tmp_path / "sealwire.yaml").write_text(json.dumps(settings))
+    place.settings(
+        proxy=str(tmp_path / "sealwire.yaml"),
+        not_applicable={each.value: "x" for each in ComplianceCheck if each.value not in looked},
+    )
+    with MongoClient[Any]((place.folder / "server.uri").read_text()) as raw:
+        kept = raw["clinic"]["patients"].find_one({})
+        raw["clinic"]["patients"].replace_one({}, {"nhs_number": NHS})
+        code, document = place.report("--key", "audit.key", "--output", "open.json")
+        raw["clinic"]["patients"].replace_one({}, kept or {})
+    found = outcomes(document)
+    assert (code, {name for name in looked if found[name] == "fail"}) == (1, {*looked} - {"scope"})
+    words = [sys.executable, "-m", "sealwire", "compliance", "verify", "open.json", "--key", "audit.key.pub"]
+    done = warm.run(words, cwd=place.folder, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("verdict: fails (")
 
 
 def test_a_report_that_was_edited_is_not_believed(place: Place) -> None:

@@ -89,6 +89,25 @@ def test_another_keyring_knows_none_of_the_keys(clean: Stack, tmp_path: Path) ->
     assert paths(result)["nhs_number"]["values"]["unknown-key"] == 1
 
 
+@pytest.mark.parametrize(("is_declared", "code"), [(False, 1), (True, 0)])
+def test_a_class_in_clear_is_drift_unless_the_policy_declares_it(
+    clean: Stack, tmp_path: Path, is_declared: bool, code: int
+) -> None:
+    clean.raw["patients"].insert_one({"nhs_number": NHS})
+    create_keyring(tmp_path / "keyring.json", local_kek(), ["nhs"], datetime.now(UTC), plaintext=["nhs"])
+    said = ", accept_plaintext: true" if is_declared else ""
+    (tmp_path / "policy.yaml").write_text(
+        f"version: 1\nclasses: {{nhs: {{mode: deterministic, type: string{said}}}}}\n"
+        f"collections: {{{named('clinic.patients')}: {{nhs_number: nhs}}}}\n"
+    )
+    words = ["drift", str(tmp_path / "policy.yaml"), "--keyring", str(tmp_path / "keyring.json"), "--json"]
+    result = CliRunner().invoke(command, words, env={"SEALWIRE_SERVER_URI": clean.database.uri(ROOT)})
+    assert result.exit_code == code
+    assert json.loads(result.stdout)["in_clear"] == ([] if is_declared else ["nhs"])
+    name = "declared-in-clear" if is_declared else "in-clear"
+    assert paths(result)["nhs_number"]["values"][name] == 1
+
+
 def test_a_sample_reads_no_more_than_it_says(clean: Stack) -> None:
     clean.clinic["patients"].insert_many([{"nhs_number": f"{number}"} for number in range(20)])
     result = run(clean, "--json", "--sample", "5")

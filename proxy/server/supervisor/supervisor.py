@@ -105,7 +105,7 @@ class Supervisor:
         self._roster = Roster(config.workers, config.limits.drain_s)
         self._seated: set[int] = set()
         """The numbers of workers that were ready once."""
-        self._health = JointHealth(Health(beat_at=time.monotonic()))
+        self._health = JointHealth(Health(beat_at=time.monotonic(), provider=config.kek.kind.value))
         self._ports = MemberPorts(self._use_members, self._processes.tell_all)
         self._asked = AskedWorkers(lambda: tuple(self._health.workers), self._processes.tell)
         self._audit_writer: WriterKeeper | None = None

@@ -268,6 +268,7 @@ class Proxy:
         seat = self._seat
         if seat is None:
             loaded = self._loaded
+            self.health.provider = config.kek.kind.value
             self._admin = make_admin(config, self.health, OwnFeed(self), loaded.admin_files, loaded.watch)
         new_session = partial(self._new_session, self.shared)
         contexts = self._loaded.listen.context, self._loaded.upstream.context

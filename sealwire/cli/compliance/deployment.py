@@ -1,17 +1,18 @@
 """What the checks of a deployment share: its settings, and what these lead to, each read once."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
 from sealwire.audit.files import files_of
 from sealwire.cli.audit.options import lines_in
 from sealwire.cli.exit_codes import exit_code
-from sealwire.cli.options.policies import read_policy
 from sealwire.keys.keyring.file import read_record
 from sealwire.keys.keyring.record import KeyringRecord
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PolicySet
+from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
 from sealwire.proxy.server.config.reader import load_config
 from sealwire.proxy.server.config.settings import Config
 from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding, ComplianceOutcome
@@ -35,9 +36,14 @@ class Deployment:
         return load_config(self.settings.proxy, self._environ)
 
     @cached_property
+    def policy_file(self) -> PolicyFile:
+        """The policy's file, with its hash."""
+        return read_policy(self.config.policy)
+
+    @property
     def policy(self) -> PolicySet:
         """The policy that the proxy reads."""
-        return read_policy(self.config.policy)
+        return self.policy_file.rules
 
     @cached_property
     def keyring(self) -> KeyringRecord:
@@ -66,9 +72,15 @@ Look = Callable[[Deployment], ComplianceFinding]
 
 def looked(check: ComplianceCheck, look: Look, deployment: Deployment) -> ComplianceFinding:
     """The finding of a check; what cannot be looked at has failed."""
-    why = deployment.settings.not_applicable.get(check)
-    if why is not None:
-        return ComplianceFinding(check, ComplianceOutcome.NOT_APPLICABLE, (why,))
+    exempt = deployment.settings.not_applicable.get(check)
+    if exempt is not None:
+        said = f"{exempt.reason} (said on {exempt.word.on.isoformat()} by {exempt.word.by})"
+        if exempt.word.counts_on(datetime.now(UTC).date()):
+            return ComplianceFinding(check, ComplianceOutcome.NOT_APPLICABLE, (said,))
+        hint = "a word counts for a year: look again, or give a new date"
+        return ComplianceFinding(
+            check, ComplianceOutcome.FAIL, (f"{said}, which does not count today",), hint
+        )
     try:
         return look(deployment)
     except NotSetUp as missing:
@@ -87,8 +99,11 @@ def looked(check: ComplianceCheck, look: Look, deployment: Deployment) -> Compli
         )
 
 
-def judged(check: ComplianceCheck, bad: list[str], good: list[str], hint: str = "") -> ComplianceFinding:
-    """FAIL with what is bad, where anything is; else PASS with what is good."""
-    if bad:
-        return ComplianceFinding(check, ComplianceOutcome.FAIL, (*bad, *good), hint)
+def judged(
+    check: ComplianceCheck, bad: list[str], good: list[str], hint: str = "", doubts: Sequence[str] = ()
+) -> ComplianceFinding:
+    """FAIL if anything is bad, else PARTLY if there are doubts, else PASS."""
+    if bad or doubts:
+        outcome = ComplianceOutcome.FAIL if bad else ComplianceOutcome.PARTLY
+        return ComplianceFinding(check, outcome, (*bad, *doubts, *good), hint)
     return ComplianceFinding(check, ComplianceOutcome.PASS, tuple(good))

@@ -1,5 +1,6 @@
 """Checks of the audit log, and of whoever watches it."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 from sealwire.audit.files import files_to_verify, load_verification_key
@@ -17,6 +18,7 @@ from sealwire.sidecars.detection.state_file import StateFile
 
 _SIGNED_WITHIN = timedelta(days=1)
 _MOST_SHOWN = 10
+_EMPTY = "the audit log is empty: nothing is on record"
 _FOLLOWS_WITHIN = 1000
 """Lines that a watch may be behind, while it reads."""
 
@@ -48,8 +50,15 @@ def audit_commands(deployment: Deployment) -> ComplianceFinding:
     scope = _audit(deployment).commands
     is_enough = scope in (CommandScope.ALL, CommandScope.PROTECTED)
     said = [f"audit.commands is {scope.value}"]
-    hint = "set audit.commands to protected"
-    return judged(ComplianceCheck.AUDIT_COMMANDS, [] if is_enough else said, said if is_enough else [], hint)
+    events = Counter(str(line.get("event")) for line in deployment.audit_lines())
+    bad = ([] if is_enough else said) + ([] if events else [_EMPTY])
+    good = said if is_enough else []
+    doubts = []
+    if events["command"]:
+        good.append(f"{events['command']} commands are on record")
+    elif events:
+        doubts = ["the audit log has no command yet: nothing shows that they are recorded"]
+    return judged(ComplianceCheck.AUDIT_COMMANDS, bad, good, "set audit.commands to protected", doubts)
 
 
 def pseudonyms(deployment: Deployment) -> ComplianceFinding:
@@ -59,6 +68,8 @@ def pseudonyms(deployment: Deployment) -> ComplianceFinding:
         bad.append("the policy has no section `subjects`: nobody can tell whose documents were read")
     if _audit(deployment).subjects_key is None:
         bad.append("audit.subjects_key is not set: no person is on record")
+    elif not any(True for _ in deployment.audit_lines()):
+        bad.append(_EMPTY)
     else:
         good.append("persons are on record by a keyed hash")
     return judged(
@@ -91,7 +102,7 @@ def detection(deployment: Deployment) -> ComplianceFinding:
     finally:
         state.close()
     lines = sum(1 for _ in deployment.audit_lines())
-    (good if lines - read <= _FOLLOWS_WITHIN else bad).append(f"{read} of {lines} lines were read")
+    (good if lines and lines - read <= _FOLLOWS_WITHIN else bad).append(f"{read} of {lines} lines were read")
     bad += [f"incident {each} is past its 72 hours" for each in late]
     bad += [f"{channel} was not told of alerts" for channel in untold]
     return judged(ComplianceCheck.DETECTION, bad, good, "sealwire watch (docs/operations/alerts.md)")

@@ -6,7 +6,7 @@ from typing import Final
 
 from sealwire.cli.compliance.deployment import Deployment, judged
 from sealwire.keys.keyring.schedule import KeySchedule, due_chores
-from sealwire.keys.providers import ProviderKind
+from sealwire.policies.roles.access import Level
 from sealwire.policies.roles.role import Role
 from sealwire.proxy.server.config.settings import AccessControl, TlsMode
 from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding
@@ -47,19 +47,6 @@ def keys(deployment: Deployment) -> ComplianceFinding:
     return judged(ComplianceCheck.KEYS, bad, good, "sealwire keys status says what is due")
 
 
-def key_provider(deployment: Deployment) -> ComplianceFinding:
-    """Where the key-encryption key is."""
-    kind = deployment.config.kek.kind
-    bad = ["the key-encryption key is in an environment variable"] if kind is ProviderKind.ENVIRONMENT else []
-    good = [] if bad else [f"provider: {kind.value}"]
-    return judged(
-        ComplianceCheck.KEY_PROVIDER,
-        bad,
-        good,
-        "sealwire keys rewrap --to moves it to Vault, a KMS or a token",
-    )
-
-
 def erasure(deployment: Deployment) -> ComplianceFinding:
     """Whose data documents are."""
     subjects = deployment.policy.subjects
@@ -71,12 +58,30 @@ def erasure(deployment: Deployment) -> ComplianceFinding:
 
 
 def roles(deployment: Deployment) -> ComplianceFinding:
-    """Who may see what."""
+    """Who may see what, and whether anything is shown to everybody who can log in."""
     found = deployment.policy.roles
     if found is None:
         return judged(ComplianceCheck.ROLES, ["the policy has no section `roles`"], [], _ROLES_HINT)
     good = [f"{len(found.roles)} roles: {', '.join(role.name for role in found.roles)}"]
-    return judged(ComplianceCheck.ROLES, [], good)
+    open_roles = [role for role in found.roles if _is_for_everybody(role)]
+    shown = [
+        name
+        for name in deployment.policy.class_names
+        if any(role.access(name).read.level is Level.CLEAR for role in open_roles)
+    ]
+    if not shown:
+        return judged(ComplianceCheck.ROLES, [], good)
+    given_by = ", ".join(role.name for role in open_roles)
+    is_all = len(shown) == len(deployment.policy.class_names)
+    said = [f"every user sees {'every class' if is_all else ', '.join(shown)} in clear: {given_by}"]
+    hint = "name the users of each role: docs/operations/access.md"
+    return judged(ComplianceCheck.ROLES, said if is_all else [], good, hint, doubts=[] if is_all else said)
+
+
+def _is_for_everybody(role: Role) -> bool:
+    """Whether every user of some database has it, without a reason and whatever the certificate."""
+    is_certified = role.needs_certificate and bool(role.certificates) and not role.certificates.match_all
+    return any(each.name.match_all for each in role.users) and not role.break_glass and not is_certified
 
 
 def purposes(deployment: Deployment) -> ComplianceFinding:

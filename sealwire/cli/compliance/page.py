@@ -12,11 +12,14 @@ from sealwire.sidecars.compliance.requirements import Framework
 def page_of(report: ComplianceReport, changes: Sequence[ReportChange], signed: bytes) -> ReportPage:
     """`signed` is the file of the signed report; its hash ties the page to it."""
     facts: list[tuple[str, str | int]] = [
+        ("Verdict", report.verdict),
         ("Deployment", report.name),
         ("Made", report.made.isoformat(timespec="seconds")),
         ("Passed", report.count(ComplianceOutcome.PASS)),
         ("Failed", report.count(ComplianceOutcome.FAIL)),
-        ("Not applicable", report.count(ComplianceOutcome.NOT_APPLICABLE)),
+        ("Partly", report.count(ComplianceOutcome.PARTLY)),
+        ("Not looked at", report.count(ComplianceOutcome.NOT_LOOKED_AT)),
+        ("Databases and collections that were not looked at", len(report.unseen)),
         *report.versions.items(),
     ]
     if signed:
@@ -29,6 +32,9 @@ def page_of(report: ComplianceReport, changes: Sequence[ReportChange], signed: b
         ("check", "outcome", "evidence", "next step"), [_check(each) for each in report.findings]
     )
     sections.append(PageSection("Checks", tables=(checks,)))
+    if report.unseen:
+        names = PageTable.of(("database or collection",), [(name,) for name in report.unseen])
+        sections.append(PageSection("Not looked at", tables=(names,)))
     return ReportPage(f"Compliance of {report.name}", tuple(facts), tuple(sections))
 
 
@@ -47,5 +53,5 @@ def _row(row: ReportRow) -> tuple[str, ...]:
 
 def _check(finding: ComplianceFinding) -> tuple[str, ...]:
     evidence = "; ".join(finding.evidence)
-    hint = finding.hint if finding.outcome is ComplianceOutcome.FAIL else ""
+    hint = "" if finding.outcome is ComplianceOutcome.PASS else finding.hint
     return f"{finding.check.value}: {finding.check.question}", finding.outcome.value, evidence, hint or "-"

@@ -16,7 +16,7 @@ from sealwire import __version__
 from sealwire.audit.document import open_document, sign_document
 from sealwire.audit.files import load_signing_key
 from sealwire.audit.signing import SigningKey
-from sealwire.cli.compliance import in_audit, in_settings, on_machine, on_server
+from sealwire.cli.compliance import in_audit, in_settings, on_machine, on_proxies, on_server
 from sealwire.cli.compliance.deployment import Deployment, Look, looked
 from sealwire.cli.compliance.page import page_of
 from sealwire.cli.exit_codes import EX_NO
@@ -41,11 +41,13 @@ LOOKS: Mapping[ComplianceCheck, Look] = {
     ComplianceCheck.IN_TRANSIT: on_machine.in_transit,
     ComplianceCheck.PROXY_TLS: in_settings.proxy_tls,
     ComplianceCheck.FIELDS: on_server.fields,
+    ComplianceCheck.SCOPE: on_server.scope,
     ComplianceCheck.MINIMISATION: on_server.minimisation,
     ComplianceCheck.BACKUPS: on_machine.backups,
     ComplianceCheck.RESTORE: on_machine.restore,
     ComplianceCheck.KEYS: in_settings.keys,
-    ComplianceCheck.KEY_PROVIDER: in_settings.key_provider,
+    ComplianceCheck.KEY_PROVIDER: on_proxies.key_provider,
+    ComplianceCheck.RUNNING_POLICY: on_proxies.running_policy,
     ComplianceCheck.SERVER_LOGIN: in_settings.server_login,
     ComplianceCheck.ROLES: in_settings.roles,
     ComplianceCheck.PURPOSES: in_settings.purposes,
@@ -83,8 +85,9 @@ class Outputs:
 def report(settings_path: Path, baseline: Path | None, outputs: Outputs) -> None:
     """Check the deployment that SETTINGS describes, and report row by row.
 
-    Each row of UK GDPR, the Caldicott Principles and DSPT (CAF-aligned outcome B3) passes, fails or does not
-    apply, with evidence. What cannot be looked at fails. It changes nothing and shows no value. What no
+    The first line is the verdict. Each row of UK GDPR, the Caldicott Principles and DSPT (CAF-aligned outcome
+    B3) passes, partly passes, fails or was not looked at, with evidence. What cannot be looked at fails; a
+    row of which a check was not looked at is "partly" at best. It changes nothing and shows no value. What no
     program can see, somebody attests in SETTINGS, for a year (docs/operations/compliance.md). Run it on the
     database's machine as root, so that it can see what the database has open.
 
@@ -148,10 +151,12 @@ def _write(
         (row.requirement.framework.value, row.requirement.source, row.requirement.title, row.outcome.value)
         for row in report.rows
     ]
+    click.echo(f"verdict: {report.verdict}")
     show_table(("asked by", "where", "what", "outcome"), rows)
     for finding in report.findings:
-        if finding.outcome is ComplianceOutcome.FAIL:
-            click.echo(f"{finding.check.value}: {'; '.join(finding.evidence)}")
+        if finding.outcome is not ComplianceOutcome.PASS:
+            outcome, said = finding.outcome.value, "; ".join(finding.evidence)
+            click.echo(f"{finding.check.value}: {outcome}: {said}")
             if finding.hint:
                 click.echo(f"  next: {finding.hint}")
     for duty in {each.duty: each for row in report.rows for each in row.duties}.values():
@@ -159,7 +164,3 @@ def _write(
             click.echo(f"{duty.duty.value}: {duty.text}")
     for change in changes:
         click.echo(f"changed: {change.what} was {change.before}, is {change.after}")
-    click.echo(
-        f"{report.count(ComplianceOutcome.PASS)} passed, {report.count(ComplianceOutcome.FAIL)} failed, "
-        f"{report.count(ComplianceOutcome.NOT_APPLICABLE)} not applicable"
-    )

@@ -18,7 +18,9 @@ from sealwire.sidecars.compliance.report import FORM
 @click.option("--key", type=PRESENT_FILE, required=True, help="audit.key.pub of `sealwire audit create-key`.")
 @json_option
 def verify(path: Path, key: Path, as_json: bool) -> None:
-    """Say whose deployment the signed report at REPORT is of, when it was made and how it turned out.
+    """Say the verdict of the signed report at REPORT, whose deployment it is of and when it was made.
+
+    Exit code 0 says that the report is what was signed, and nothing of the verdict.
 
     Exit code 78 when it is not what was signed.
 
@@ -27,8 +29,6 @@ def verify(path: Path, key: Path, as_json: bool) -> None:
       sealwire compliance verify today.json --key audit.key.pub
     """
     document = open_document(read_named_file(path, "the report"), FORM, load_verification_key(key), str(path))
-    text = (
-        f"{document['name']}, made {document['made']}: {document['passed']} passed, "
-        f"{document['failed']} failed, {document['not_applicable']} not applicable"
-    )
+    verdict = document.get("verdict", "none: the report is of a version without verdicts")
+    text = f"verdict: {verdict}; {document['name']}, made {document['made']}"
     answer(one_line(text, 1024), dict(document), as_json=as_json)

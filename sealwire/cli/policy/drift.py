@@ -58,12 +58,14 @@ def drift(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Read what is stored, and say where it is not what POLICY and the keyring say.
 
-    It finds values in plaintext, envelopes of unknown or destroyed keys or of another class, and covered
-    paths that no document has, with the nearest name: a misspelt path covers nothing. It reads the server
-    past Sealwire and decrypts nothing. It needs no key-encryption key, and shows no value.
+    It finds values in plaintext, also of classes that are stored in clear, envelopes of unknown or destroyed
+    keys or of another class, and covered paths that no document has, with the nearest name: a misspelt path
+    covers nothing. It reads the server past Sealwire and decrypts nothing. It needs no key-encryption key,
+    and shows no value.
 
     A value of an older key is `left-behind` if its class is deterministic and does not move: equality does
-    not find it, and the command that moves it is named. With --contexts it finds envelopes that somebody
+    not find it, and the command that moves it is named. Values of a class that is in clear count as right
+    only if POLICY says `accept_plaintext: true` for it. With --contexts it finds envelopes that somebody
     copied into a document of another context. Only for that it needs the key-encryption key.
 
     Exit code 1 when a value is not as it should be, or a collection could not be read.
@@ -94,12 +96,18 @@ def drift(  # noqa: PLR0913 - one parameter an option
     repairs = _repairs(reports)
     if as_json:
         documents = [_document(report) for report in reports]
-        print_json({"sample": sample, "repair": repairs, "collections": documents})
+        in_clear = _classes_with(reports, Condition.IN_CLEAR)
+        print_json({"sample": sample, "repair": repairs, "in_clear": in_clear, "collections": documents})
     else:
         show_table(_COLUMNS, (row for report in reports for row in _rows(report)))
         for command in repairs:
             click.echo(
                 f"joins and unique indexes know the newest version only; to move other values: {command}"
+            )
+        for name in _classes_with(reports, Condition.IN_CLEAR):
+            click.echo(
+                f"class {name} is stored in clear; to encrypt it: sealwire migrate encrypt POLICY {name}; "
+                "if it is to stay so: accept_plaintext: true"
             )
     sys.exit(EX_NO if any(_needs_somebody(report) for report in reports) else 0)
 
@@ -111,8 +119,14 @@ def _needs_somebody(report: CollectionReport) -> bool:
 
 def _repairs(reports: Iterable[CollectionReport]) -> list[str]:
     """The commands that move what older keys of deterministic classes have left behind."""
-    paths = [path for report in reports for path in report.paths if path.values.get(Condition.LEFT_BEHIND)]
-    return [f"sealwire migrate repair POLICY {name}" for name in dict.fromkeys(p.class_name for p in paths)]
+    names = _classes_with(reports, Condition.LEFT_BEHIND)
+    return [f"sealwire migrate repair POLICY {name}" for name in names]
+
+
+def _classes_with(reports: Iterable[CollectionReport], condition: Condition) -> list[str]:
+    """The classes of which a value is in this condition, each once."""
+    paths = [path for report in reports for path in report.paths if path.values.get(condition)]
+    return list(dict.fromkeys(path.class_name for path in paths))
 
 
 def _document(report: CollectionReport) -> dict[str, Any]:

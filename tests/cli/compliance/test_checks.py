@@ -12,7 +12,7 @@ import pytest
 
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import AuditLog, LogPace
-from sealwire.cli.compliance import in_audit, in_settings, on_machine, on_server
+from sealwire.cli.compliance import in_audit, in_settings, on_machine, on_proxies, on_server
 from sealwire.cli.compliance.deployment import Deployment, Look, looked
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding, ComplianceOutcome
@@ -67,7 +67,7 @@ def failed(found: ComplianceFinding) -> str:
     [
         (in_settings.proxy_tls, "listen.tls.mode is plaintext; upstream.tls.mode is plaintext"),
         (in_settings.server_login, "upstream.access_control is none"),
-        (in_settings.key_provider, "the key-encryption key is in an environment variable"),
+        (on_proxies.key_provider, "the key-encryption key is in an environment variable"),
         (in_settings.roles, "the policy has no section `roles`"),
         (in_settings.purposes, "the policy has no section `roles`"),
         (in_settings.erasure, "the policy has no section `subjects`"),
@@ -124,8 +124,79 @@ def test_what_does_not_apply_is_not_looked_at(deploy: Deploy) -> None:
     def never(_deployment: Deployment) -> ComplianceFinding:
         raise AssertionError
 
-    found = looked(ComplianceCheck.AT_REST, never, deploy(more="not_applicable: {at-rest: 'contract 7'}\n"))
-    assert (found.outcome, found.evidence) == (ComplianceOutcome.NOT_APPLICABLE, ("contract 7",))
+    today = datetime.now(UTC).date().isoformat()
+    found = looked(ComplianceCheck.AT_REST, never, deploy(more=exempt(today)))
+    said = f"contract 7 (said on {today} by the IAO)"
+    assert (found.outcome, found.evidence) == (ComplianceOutcome.NOT_APPLICABLE, (said,))
+
+
+@pytest.mark.parametrize("days", [-367, 2])
+def test_a_word_that_is_old_or_of_a_later_day_exempts_nothing(deploy: Deploy, days: int) -> None:
+    on = (datetime.now(UTC) + timedelta(days=days)).date().isoformat()
+    found = looked(ComplianceCheck.AT_REST, on_machine.at_rest, deploy(more=exempt(on)))
+    assert found.outcome is ComplianceOutcome.FAIL
+    assert on in found.evidence[0]
+
+
+def exempt(on: str) -> str:
+    return f"not_applicable: {{at-rest: {{reason: contract 7, date: {on}, by: the IAO}}}}\n"
+
+
+OPEN_ROLE = 'roles: {all: {users: ["*@%s"], %s classes: {%s: {read: %s, filter: true, write: true}}}}\n'
+
+
+@pytest.mark.parametrize(
+    ("role", "outcome"),
+    [
+        (("*", "", "'*'", "clear"), ComplianceOutcome.FAIL),
+        (("clinic", "", "nhs", "clear"), ComplianceOutcome.FAIL),
+        (("*", "purposes: [care],", "nhs", "clear"), ComplianceOutcome.FAIL),
+        (("*", "require_certificate: true,", "nhs", "clear"), ComplianceOutcome.FAIL),
+        (("*", "certificates: [CN=w], require_certificate: true,", "nhs", "clear"), ComplianceOutcome.PASS),
+        (("*", "break_glass: true,", "nhs", "clear"), ComplianceOutcome.PASS),
+        (("*", "", "nhs", "ciphertext"), ComplianceOutcome.PASS),
+    ],
+)
+def test_a_role_for_everybody_that_shows_every_class_fails(
+    deploy: Deploy, role: tuple[str, ...], outcome: ComplianceOutcome
+) -> None:
+    assert in_settings.roles(deploy(policy=OPEN_ROLE % role)).outcome is outcome
+
+
+def test_a_role_for_everybody_that_shows_some_classes_is_named(deploy: Deploy) -> None:
+    deployment = deploy(policy=OPEN_ROLE % ("*", "", "nhs", "clear"))
+    policy = deployment.settings.proxy.with_name("policy.yaml")
+    policy.write_text(policy.read_text().replace("classes: {nhs", "classes: {mrn: {mode: random}, nhs", 1))
+    found = in_settings.roles(deployment)
+    assert found.outcome is ComplianceOutcome.PARTLY
+    assert found.evidence[0] == "every user sees nhs in clear: all"
+
+
+AUDITED = "audit: {path: audit.jsonl}\n"
+
+
+def record(path: Path, *lines: dict[str, Any]) -> None:
+    """Append lines as a proxy does."""
+    log = AuditLog(LogPlace(path), None, LogPace())
+    log.append(list(lines))
+    log.close()
+
+
+@pytest.mark.parametrize("look", [in_audit.audit_commands, in_audit.pseudonyms])
+def test_a_log_in_which_nothing_is_on_record_fails(deploy: Deploy, tmp_path: Path, look: Look) -> None:
+    (tmp_path / "subjects.key").touch(mode=0o600)
+    (tmp_path / "subjects.key").write_text("00" * 32)
+    config = "audit: {path: audit.jsonl, subjects_key: subjects.key}\n"
+    deployment = deploy(config, policy="subjects: {class: nhs}\n")
+    (tmp_path / "audit.jsonl").touch()
+    assert "the audit log is empty" in failed(look(deployment))
+    record(tmp_path / "audit.jsonl", {"event": "command"})
+    assert look(deployment).outcome is ComplianceOutcome.PASS
+
+
+def test_a_log_without_a_command_shows_not_that_they_are_recorded(deploy: Deploy, tmp_path: Path) -> None:
+    record(tmp_path / "audit.jsonl", {"event": "started"})
+    assert in_audit.audit_commands(deploy(AUDITED)).outcome is ComplianceOutcome.PARTLY
 
 
 @pytest.mark.parametrize(
@@ -192,27 +263,25 @@ def test_a_log_of_names_counts_and_times_passes(deploy: Deploy, tmp_path: Path) 
 def test_a_drill_that_is_on_record_counts_for_a_time(
     deploy: Deploy, tmp_path: Path, age: int, outcome: ComplianceOutcome
 ) -> None:
-    log = AuditLog(LogPlace(tmp_path / "audit.jsonl"), None, LogPace())
     ended: dict[str, Any] = {"event": "command-ended", "command": "backup restore"}
     when = (datetime.now(UTC) - timedelta(days=age)).isoformat()
-    log.append(
-        [
-            {**ended, "options": ["--drill"], "exit": 65, "time": datetime.now(UTC).isoformat()},
-            {**ended, "options": ["--only"], "exit": 0, "time": datetime.now(UTC).isoformat()},
-            # what somebody edited has no moment, and is no drill
-            {**ended, "options": ["--drill"], "exit": 0, "time": "tomorrow"},
-            {**ended, "options": ["--drill"], "exit": 0, "time": "2999-01-01T00:00:00"},
-            {**ended, "options": ["--drill", "--key"], "exit": 0, "time": when},
-        ]
+    record(
+        tmp_path / "audit.jsonl",
+        {**ended, "options": ["--drill"], "exit": 65, "time": datetime.now(UTC).isoformat()},
+        {**ended, "options": ["--only"], "exit": 0, "time": datetime.now(UTC).isoformat()},
+        # what somebody edited has no moment, and is no drill
+        {**ended, "options": ["--drill"], "exit": 0, "time": "tomorrow"},
+        {**ended, "options": ["--drill"], "exit": 0, "time": "2999-01-01T00:00:00"},
+        {**ended, "options": ["--drill", "--key"], "exit": 0, "time": when},
     )
-    log.close()
     deployment = deploy("audit: {path: audit.jsonl}\n", more="backups: {store: x, drill_days: 31}\n")
     found = on_machine.restore(deployment)
     assert found.outcome is outcome
     assert when[:10] in found.evidence[0]
 
 
-def test_only_the_scope_of_protected_commands_or_more_is_enough(deploy: Deploy) -> None:
+def test_only_the_scope_of_protected_commands_or_more_is_enough(deploy: Deploy, tmp_path: Path) -> None:
+    record(tmp_path / "a", {"event": "command"})
     for scope, outcome in (
         ("all", ComplianceOutcome.PASS),
         ("protected", ComplianceOutcome.PASS),

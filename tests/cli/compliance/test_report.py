@@ -30,9 +30,11 @@ def folder(tmp_path: Path) -> Path:
         "version": 1,
         "name": "clinic.example",
         "proxy": "sealwire.yaml",
-        "not_applicable": dict.fromkeys(left_out, "a test"),
     }
-    (tmp_path / "compliance.yaml").write_text(json.dumps(settings))
+    said = f"{{reason: a test, date: {datetime.now(UTC).date().isoformat()}, by: the test}}"
+    exempt = ", ".join(f"{name}: {said}" for name in left_out)  # quoted dates are texts
+    text = json.dumps(settings).removesuffix("}")
+    (tmp_path / "compliance.yaml").write_text(f'{text}, "not_applicable": {{{exempt}}}}}')
     key = make_key("clinic.example", bytes(32))
     for name, content in (("audit.key", key.written()), ("audit.key.pub", f"{key.verification}\n".encode())):
         (tmp_path / name).touch(mode=0o600)
@@ -48,7 +50,8 @@ def run(folder: Path, *words: str) -> Result:
 def test_a_failing_row_is_shown_with_evidence_and_next_step(folder: Path) -> None:
     done = run(folder, "report", "compliance.yaml")
     assert done.exit_code == 1
-    assert "key-provider: the key-encryption key is in an environment variable" in done.output
+    assert done.output.splitlines()[0].startswith("verdict: fails (")
+    assert "key-provider: fail: the key-encryption key is in an environment variable" in done.output
     assert "next: sealwire keys rewrap" in done.output
     assert "nobody has attested it" in done.output
 
@@ -59,13 +62,14 @@ def test_a_report_is_signed_and_an_earlier_one_compared(folder: Path) -> None:
     assert "clinic.example" in (folder / "first.html").read_text()
     shown = run(folder, "verify", "first.json", "--key", "audit.key.pub")
     assert shown.exit_code == 0
+    assert shown.output.startswith("verdict: fails (")
     assert "clinic.example, made" in shown.output
     (folder / "sealwire.yaml").write_text(CONFIG.replace("environment", "aws, name: x"))
     compared = ("report", "compliance.yaml", "--key", "audit.key", "--baseline", "first.json")
     document = json.loads(run(folder, *compared, "--json").stdout)
-    assert ["key-provider", "fail", "pass"] in document["changed"]
+    assert ["key-provider", "fail", "not looked at"] in document["changed"]
     assert len(document["rows"]) == len(REQUIREMENTS)
-    assert "changed: key-provider was fail, is pass" in run(folder, *compared).output
+    assert "changed: key-provider was fail, is not looked at" in run(folder, *compared).output
 
 
 @pytest.mark.parametrize("words", [("--output", "x.json"), ("--baseline", "compliance.yaml")])

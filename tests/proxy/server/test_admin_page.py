@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -242,11 +243,13 @@ def test_details_of_readiness_are_told_under_a_known_name_only(
 ) -> None:
     config = a_config(tmp_path)
     hosts = known_hosts(config)
-    server = AdminServer(Address("127.0.0.1", 0), a_health(), FixedFeed(config), hosts=hosts)
+    health = replace(a_health(), provider="vault")
+    server = AdminServer(Address("127.0.0.1", 0), health, FixedFeed(config), hosts=hosts)
     server.start()
     try:
         status, _, body = ask(server, "/readyz", Host=host)
     finally:
         server.close()
     assert (status, "keyring" in json.loads(body)) == (200, expected)
+    assert json.loads(body).get("provider") == ("vault" if expected else None)
     assert json.loads(body)["status"] == "ready"

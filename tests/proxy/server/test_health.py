@@ -70,6 +70,10 @@ def test_plaintext_that_any_worker_met_is_shown_once_and_bounded() -> None:
     assert of(*many).plaintext == tuple((f"t{number:02}.a", "c") for number in range(MAX_SHOWN))
 
 
+def test_the_provider_is_that_of_the_supervisor() -> None:
+    assert of(a_loop(), own=replace(a_loop(), provider="vault")).provider == "vault"
+
+
 def test_a_class_that_any_worker_has_in_clear_is_shown_once() -> None:
     one, other = (replace(a_loop(), in_clear=names) for names in (("b",), ("a", "b")))
     assert of().in_clear == ()

@@ -1,6 +1,7 @@
 """Tests for sealwire.sidecars.compliance.report."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -71,16 +72,56 @@ def test_a_word_counts_for_a_year_and_not_before_it_was_given(on: date, outcome:
     assert row.outcome is outcome
 
 
-def test_a_row_does_not_apply_where_nothing_in_it_does() -> None:
-    made = report(
-        {
-            ComplianceCheck.IN_TRANSIT: ComplianceOutcome.NOT_APPLICABLE,
-            ComplianceCheck.PROXY_TLS: ComplianceOutcome.NOT_APPLICABLE,
-        }
-    )
+@pytest.mark.parametrize("unseen", [ComplianceOutcome.NOT_APPLICABLE, ComplianceOutcome.NOT_LOOKED_AT])
+def test_a_row_with_a_check_that_was_not_looked_at_does_not_pass(unseen: ComplianceOutcome) -> None:
+    made = report({ComplianceCheck.IN_TRANSIT: unseen, ComplianceCheck.PROXY_TLS: unseen})
     outcomes = {row.requirement.id: row.outcome for row in made.rows}
-    assert outcomes["dspt-b3b"] is ComplianceOutcome.NOT_APPLICABLE
-    assert outcomes["caldicott-6"] is ComplianceOutcome.PASS
+    assert outcomes["dspt-b3b"] is ComplianceOutcome.NOT_LOOKED_AT
+    assert outcomes["caldicott-6"] is ComplianceOutcome.PARTLY
+    assert outcomes["caldicott-5"] is ComplianceOutcome.PASS
+
+
+def test_a_word_does_not_stand_for_a_look() -> None:
+    made = report({ComplianceCheck.PURPOSES: ComplianceOutcome.NOT_APPLICABLE})
+    row = next(row for row in made.rows if row.requirement.id == "caldicott-1")
+    assert row.duties
+    assert row.outcome is ComplianceOutcome.NOT_LOOKED_AT
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "verdict"),
+    [
+        ({}, "passes (0 of 21 failed, 0 partly, 0 not looked at)"),
+        ({ComplianceCheck.VERSIONS: ComplianceOutcome.PARTLY}, "partly (0 of 21 failed, 1 partly, 0 not"),
+        (
+            dict.fromkeys(ComplianceCheck, ComplianceOutcome.NOT_APPLICABLE),
+            "partly (0 of 21 failed, 0 partly, 19 not looked at)",
+        ),
+        (
+            {
+                ComplianceCheck.VERSIONS: ComplianceOutcome.FAIL,
+                ComplianceCheck.ERASURE: ComplianceOutcome.NOT_APPLICABLE,
+            },
+            "fails (1 of 21 failed, 0 partly, 2 not looked at)",
+        ),
+    ],
+)
+def test_the_verdict_is_no_better_than_the_worst_row(
+    outcomes: Mapping[ComplianceCheck, ComplianceOutcome], verdict: str
+) -> None:
+    made = report(outcomes)
+    assert made.verdict.startswith(verdict)
+    assert document_of(made)["verdict"] == made.verdict
+
+
+def test_what_was_not_looked_at_is_listed_once() -> None:
+    seen = ComplianceFinding(
+        ComplianceCheck.SCOPE, ComplianceOutcome.PARTLY, ("two",), unseen=("billing", "clinic.wards")
+    )
+    found = {check: replace(seen, check=check, unseen=()) for check in ComplianceCheck}
+    found[ComplianceCheck.SCOPE] = seen
+    made = make_report("clinic.example", NOW, {}, found, ALL_ATTESTED)
+    assert document_of(made)["unseen"] == ["billing", "clinic.wards"]
 
 
 def test_the_document_has_a_canonical_form_and_every_row() -> None:

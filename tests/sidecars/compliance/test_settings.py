@@ -9,7 +9,7 @@ from sealwire.files.errors import SourceError
 from sealwire.sidecars.compliance.finding import ComplianceCheck
 from sealwire.sidecars.compliance.report import Attestation
 from sealwire.sidecars.compliance.requirements import Duty
-from sealwire.sidecars.compliance.settings import AtRest, read_compliance
+from sealwire.sidecars.compliance.settings import AtRest, Exemption, RunningProxies, read_compliance
 
 HEAD = "version: 1\nname: clinic.example\nproxy: sealwire.yaml\n"
 PATH = Path("/etc/sealwire/compliance.yaml")
@@ -34,7 +34,8 @@ backups: {store: /backups, hours: 30, plaintext: /old, since: 2026-11-01, drill_
 audit: {key: audit.key.pub, checkpoints: [/mnt/worm/c]}
 logs: [proxy.log]
 watch: alerts.yaml
-not_applicable: {at-rest: "the provider's disks, certificate 7"}
+proxies: {admin: ["http://127.0.0.1:9464", "https://[::1]:9465/"], certificate: admin.crt}
+not_applicable: {at-rest: {reason: "the provider's disks, certificate 7", date: 2026-10-02, by: IAO}}
 attested:
   dpia: {date: 2026-10-01, by: Caldicott Guardian, reference: IG-12}
 """
@@ -49,7 +50,10 @@ attested:
     assert (found.backups.hours, found.backups.plaintext, found.backups.drill_days) == (30, Path("/old"), 31)
     assert found.audit is not None
     assert found.audit.checkpoints == (Path("/mnt/worm/c"),)
-    assert found.not_applicable == {ComplianceCheck.AT_REST: "the provider's disks, certificate 7"}
+    exempt = Exemption("the provider's disks, certificate 7", Attestation(date(2026, 10, 2), "IAO"))
+    assert found.not_applicable == {ComplianceCheck.AT_REST: exempt}
+    urls = ("http://127.0.0.1:9464", "https://[::1]:9465")
+    assert found.proxies == RunningProxies(urls, Path("/etc/sealwire/admin.crt"))
     assert found.attested == {Duty.DPIA: Attestation(date(2026, 10, 1), "Caldicott Guardian", "IG-12")}
 
 
@@ -61,8 +65,15 @@ attested:
         (HEAD + "attested: {dpias: {date: 2026-10-01, by: x}}\n", 4),
         (HEAD + "attested: {dpia: {by: x}}\n", 4),
         (HEAD + "attested: {dpia: {date: yesterday, by: x}}\n", 4),
-        (HEAD + "not_applicable: {at-rest: ''}\n", 4),
-        (HEAD + "not_applicable: {luks: x}\n", 4),
+        (HEAD + "not_applicable: {at-rest: x}\n", 4),
+        (HEAD + "not_applicable: {at-rest: {reason: x, by: y}}\n", 4),
+        (HEAD + "not_applicable: {at-rest: {reason: x, date: 2026-10-01}}\n", 4),
+        (HEAD + "not_applicable: {at-rest: {date: 2026-10-01, by: y}}\n", 4),
+        (HEAD + "not_applicable: {luks: {reason: x, date: 2026-10-01, by: y}}\n", 4),
+        (HEAD + "proxies: {admin: []}\n", 4),
+        (HEAD + 'proxies: {admin: ["127.0.0.1:9464"]}\n', 4),
+        (HEAD + 'proxies: {admin: ["http://x:port"]}\n', 4),
+        (HEAD + 'proxies: {admin: ["https://x:1"]}\n', 4),
         (HEAD + "tls: {targets: []}\n", 4),
         (HEAD + "backups: {store: x, plaintext: y}\n", 4),
         (HEAD + "backups: {store: x, hours: 0}\n", 4),

@@ -1,5 +1,7 @@
 """The condition of one stored value."""
 
+from dataclasses import replace
+
 import pytest
 from bson.binary import Binary
 
@@ -100,7 +102,16 @@ def test_a_class_without_a_key_has_no_envelope() -> None:
 
 def test_only_ciphertext_that_opens_is_sound() -> None:
     sound = {each for each in Condition if each.is_sound}
-    assert sound == {Condition.PROTECTED, Condition.OLDER_KEY, Condition.IN_CLEAR}
+    assert sound == {Condition.PROTECTED, Condition.OLDER_KEY, Condition.DECLARED}
+
+
+def test_a_class_in_clear_is_sound_only_if_the_policy_declares_it() -> None:
+    keys = replace(KEYS, in_clear=frozenset({"nhs"}))
+    declared = replace(FIELD, accepts_plaintext=True)
+    found = [keys.judge(kinds.STRING, b"x", each) for each in (FIELD, declared)]
+    assert found == [Condition.IN_CLEAR, Condition.DECLARED]
+    # what the policy says of a class that is encrypted in the keyring makes no plaintext right
+    assert KEYS.judge(kinds.STRING, b"x", declared) is Condition.PLAINTEXT
 
 
 @pytest.mark.parametrize(
