@@ -107,7 +107,9 @@ _FORMS: Final[Mapping[Personal, re.Pattern[str]]] = {
     Personal.NAME: re.compile(rf"{_WORDS.pattern}$"),
     Personal.PHONE: re.compile(r"[+(]?[0-9][0-9 ()./-]{5,18}[0-9]$"),
     Personal.PERSON_NUMBER: re.compile(r"(?=.*[0-9])[A-Za-z0-9][A-Za-z0-9 ./-]{2,18}[A-Za-z0-9]$"),
-    Personal.ADDRESS: re.compile(r"(?=.*\w)(?!(?:home|work|billing|postal|true|false)$)", re.IGNORECASE),
+    Personal.ADDRESS: re.compile(
+        r"(?=.*\w)(?!(?:home|work|billing|postal|true|false)$|.*[:@]|[0-9]+(?:\.[0-9]+){2})", re.IGNORECASE
+    ),
 }
 """What begins a value of a field with such a name; of other kinds a letter is enough."""
 _GIVEN: Final = frozenset(

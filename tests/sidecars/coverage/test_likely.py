@@ -108,6 +108,8 @@ def test_a_yes_or_no_can_be_a_special_category(name: str) -> None:
         ("ip_address", "x"),
         ("macAddress", "aa:bb"),
         ("address.type", "home"),
+        ("address", "127.0.0.1:27017"),
+        ("address", "db.example:27017"),
         ("patient_id", "5f0e9d1c2b3a495867abcdef"),
         ("patient_id", "none"),
         ("policy", "a"),
