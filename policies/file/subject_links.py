@@ -121,7 +121,8 @@ def _place(text: str, node: Node, declared: Declared) -> LinkEnd:
     """
     namespace, colon, path = text.partition(":")
     if not colon:
-        exact = (name for name in declared.namespaces if not is_pattern(name))
+        # one without a dot is told of where it stands
+        exact = (name for name in declared.namespaces if "." in name and not is_pattern(name))
         known = [name for name in exact if text.startswith(f"{name}.")]
         namespace = max(known, key=len) if known else ".".join(text.split(".")[:2])
         path = text.removeprefix(namespace).removeprefix(".")
