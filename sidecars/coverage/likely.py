@@ -91,7 +91,7 @@ _NAMES: Final[Mapping[Personal, re.Pattern[str]]] = {
     ),
     Personal.PHONE: re.compile(r"phone|_tel_|telefon|telefoon|mobile_|_mobil_|_cell_|_fax_|_handy_"),
     Personal.TRAIT: re.compile(
-        r"gender|_sex_|_sexe_|geschlecht|_plec_|marital|civil_?stat|familienstand|nationalit|citizenship"
+        r"marital|civil_?stat|familienstand|nationalit|citizenship"
         r"|_occupation_|employer|_salary_|_income_"
     ),
 }
