@@ -197,7 +197,8 @@ def _without_equal(buf: bytes, element: Element, node: PathNode) -> Refusal:
     number = read_number(element.kind, buf[element.value : element.end]) if element.kind in NUMERIC else 0
     if math.isnan(number) and _leaf_class(node).value_type is ValueType.DOUBLE:
         refusal.rule = "NaN"
-        refusal.wanted += "; NaN has many encodings that are equal, and their ciphertexts would differ"
+        why = "NaN has many encodings that are equal, and their ciphertexts would differ"
+        refusal.wanted = f"{refusal.wanted}; {why}"
     return refusal
 
 
