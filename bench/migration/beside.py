@@ -130,7 +130,7 @@ class Place:
         self.environ["SEALWIRE_SERVER_URI"] = self.uri
         self.client = stack.enter_context(connected(self.uri))
         with database.connect() as plain:
-            vouch_for_leases(plain)
+            vouch_for_leases(plain, self.keyring)
             stored = plain[DATABASE][COLLECTION]
             for name in DETERMINISTIC:
                 stored.create_index(name, unique=True)
@@ -181,7 +181,7 @@ def measure_beside(folder: Path, count: int, tell: Tell) -> list[Noticed]:
                 rotate(place.keyring, place.kek, {name: True}, now, to_plaintext=to_plaintext)
                 tell(f"{verb} {name}, beside an application")
                 words = [verb, str(place.policy), name]
-                words += first_move(plain, 1) if verb == "reencrypt" else ()
+                words += first_move(plain, 1, place.keyring) if verb == "reencrypt" else ()
                 words += ["--confirm", name] if to_plaintext else []
                 found.append(_noticed(f"{verb} {name}", place, application, words))
         return found

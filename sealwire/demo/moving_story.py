@@ -122,7 +122,7 @@ def tell_moving(stage: MovingStage, announce: Callable[[str], None]) -> MovingSt
     announce("starting Sealwire")
     stage.proxy.start()
     with stage.guarded.connect(stage.administrator) as client:
-        first_move(client, 1)
+        first_move(client, 1, stage.proxy.keyring)
     chapters: list[Chapter] = []
     failure = ""
     patients = stage.dataset.patients_file

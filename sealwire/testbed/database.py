@@ -25,13 +25,14 @@ from sealwire.keys.frontier.record import (
     parse_lease,
     place_of,
 )
+from sealwire.keys.keyring.file import read_record
 from sealwire.testbed.child import Arguments
 from sealwire.testbed.errors import TestbedError, TestbedReason
 from sealwire.testbed.mongo_server import MongoServer, User
 from sealwire.testbed.ports import LOOPBACK
 
-_CLASSES: Final = range(1, 17)
-_VERSIONS: Final = range(1, 5)
+_VERSIONS: Final = range(1, 6)
+"""Those to which a test or a demo moves a class."""
 _LEASES_S: Final = 10.0
 """A proxy that has started has a lease; that of one which was killed counts for so long."""
 
@@ -110,23 +111,25 @@ class DatabaseProcess(MongoServer):
         return arguments
 
 
-def vouch_for_leases(client: MongoClient[dict[str, Any]]) -> None:
-    """Say that no lease of a proxy was lost at this server, which is new.
+def vouch_for_leases(client: MongoClient[dict[str, Any]], keyring: Path | None = None) -> None:
+    """Say that no lease of a proxy was lost at this server, which is new, and that no proxy runs.
 
-    Otherwise a job that moves a deterministic class waits until a lost lease cannot matter any more.
+    Otherwise a job that moves a deterministic class waits until a lost lease cannot matter any more. Jobs
+    with `--proxies 0` do not wait either for classes of the `keyring`. Raises as `read_record`
     """
     leases = client[DATABASE][LEASES]
-    stands = {"_id": STANDS, "since": datetime(2000, 1, 1, tzinfo=UTC), "counted": _vouched([])}
+    stands = {"_id": STANDS, "since": datetime(2000, 1, 1, tzinfo=UTC), "counted": _vouched(keyring, [])}
     leases.replace_one({"_id": STANDS}, stands, upsert=True)
     (listed,) = client[DATABASE].list_collections(filter={"name": LEASES})
     leases.update_one({"_id": STANDS}, {"$set": {"place": place_of(listed)}})
 
 
-def first_move(client: MongoClient[dict[str, Any]], proxies: int) -> tuple[str, str]:
+def first_move(client: MongoClient[dict[str, Any]], proxies: int, keyring: Path | None) -> tuple[str, str]:
     """The option for the first move of a class, once so many Sealwires have a lease; they are vouched for.
 
-    Otherwise the job waits until nothing can matter that they began before they had one.
-    Raises:  TestbedError (SILENT)
+    Otherwise the job waits until nothing can matter that was begun before they were counted. That is so for
+    classes of the `keyring`.
+    Raises:  TestbedError (SILENT); as `read_record`
     """
     leases = client[DATABASE][LEASES]
     until = time.monotonic() + _LEASES_S
@@ -139,14 +142,15 @@ def first_move(client: MongoClient[dict[str, Any]], proxies: int) -> tuple[str, 
             text = f"{len(addresses)} of {proxies} proxies have a lease"
             raise TestbedError(TestbedReason.SILENT, text, "do all of them have frontier.uri_file?")
         time.sleep(0.1)
-    vouched = {"$addToSet": {"counted": {"$each": _vouched(addresses)}}}
+    vouched = {"$addToSet": {"counted": {"$each": _vouched(keyring, addresses)}}}
     leases.update_one({"_id": STANDS}, vouched)
     return "--proxies", str(proxies)
 
 
-def _vouched(addresses: Sequence[str]) -> list[str]:
-    """As if they had been counted long ago for each early move of the first classes."""
-    moves = itertools.product(_CLASSES, _VERSIONS)
+def _vouched(keyring: Path | None, addresses: Sequence[str]) -> list[str]:
+    """As if they had been counted long ago for the early moves of each class."""
+    class_ids = [] if keyring is None else list(read_record(keyring).names)
+    moves = itertools.product(class_ids, _VERSIONS)
     return [name for move in moves for name in counted_names(*move, addresses)]
 
 

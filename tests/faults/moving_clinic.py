@@ -221,14 +221,14 @@ def moving_clinic(
         activate(folder / "keyring.json", clinic_kek, name, now)
     with ExitStack() as opened:
         raw = opened.enter_context(database.connect())
-        vouch_for_leases(raw)
+        vouch_for_leases(raw, folder / "keyring.json")
         doors = []
         for name, count in (("a", 1), ("b", workers)):
             line = opened.enter_context(relay(database.address, **line_options))
             doors.append(_door(folder, name, kek, line, count))
             opened.callback(doors[-1].stop)
             doors[-1].start()
-        first_move(raw, len(doors))
+        first_move(raw, len(doors), folder / "keyring.json")
         yield MovingClinic(folder, database, doors[0], doors[1], environ)
 
 

@@ -55,12 +55,12 @@ def moving_site(
     database: DatabaseProcess, folder: Path, *, is_plaintext: bool = False, refresh_s: int = 1
 ) -> Site:
     """One of which the class is moved by commands, in two collections; `environ` has what these need."""
-    with database.connect() as client:
-        vouch_for_leases(client)
     uri = database.uri()
     more: dict[str, Any] = {"is_plaintext": is_plaintext, "refresh_s": refresh_s}
     site = new_site(database, folder, TWO_COLLECTIONS, frontier_uri=uri, **more)
     site.environ |= {"SEALWIRE_KEYRING": str(site.keyring), "SEALWIRE_SERVER_URI": uri}
+    with database.connect() as client:
+        vouch_for_leases(client, site.keyring)
     return site
 
 
@@ -70,7 +70,7 @@ def first_move(site: Site) -> tuple[str, str]:
     All of them listen on port 0 of one host, by their configuration: they are one address.
     """
     with MongoClient[Document](site.environ["SEALWIRE_SERVER_URI"]) as client:
-        return databases.first_move(client, 1)
+        return databases.first_move(client, 1, site.keyring)
 
 
 def new_environ() -> dict[str, str]:

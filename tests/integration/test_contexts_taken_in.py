@@ -71,7 +71,7 @@ def clients_of(site: Site, database: DatabaseProcess) -> Iterator[Clients]:
         direct = stack.enter_context(MongoClient[Document](database.uri()))
         for name in ("clinic", "sealwire"):
             direct.drop_database(name)
-        vouch_for_leases(direct)
+        vouch_for_leases(direct, site.keyring)
         first, second = (
             stack.enter_context(client_of(stack.enter_context(serving(site, LONGEST_S)))) for _ in range(2)
         )
@@ -277,7 +277,7 @@ def test_what_stands_in_the_way_is_said_before_anything_moves(site: Site, databa
     with MongoClient[Document](database.uri()) as direct:
         for name in ("clinic", "sealwire"):
             direct.drop_database(name)
-        vouch_for_leases(direct)
+        vouch_for_leases(direct, site.keyring)
         people = direct["clinic"]["people"]
         people.insert_many([{"_id": 1, "tenant": 1, "code": "a"}, {"_id": 2, "code": "b"}])
         people.create_index("code", unique=True)

@@ -129,7 +129,7 @@ def site(database: DatabaseProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "COLUMNS": "400",
     }
     with database.connect() as client:
-        vouch_for_leases(client)
+        vouch_for_leases(client, made.keyring)
         yield made
         for name in ("clinic", "sealwire"):
             client.drop_database(name)
@@ -250,7 +250,8 @@ def leave(site: Site, policy: str, proxies: tuple[Running, ...], direct: MongoCl
     typed(site, "keys", "retire", "nhs_out", "1", "--yes")
     typed(site, "keys", "rotate", "nhs", "--dry-run")
     typed(site, "migrate", "verify", policy)
-    typed(site, "policy", "drift", policy)
+    drift = CliRunner().invoke(sealwire, ["policy", "drift", policy, "--json"], env=site.environ)
+    assert (drift.exit_code, json.loads(drift.stdout)["in_clear"]) == (1, ["nhs_out"])
 
 
 def assert_joined(direct: MongoClient[Document], patients: dict[Any, Any]) -> None:

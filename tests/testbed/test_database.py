@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
 from sealwire.keys.frontier.record import DATABASE, LEASES, STANDS, counted_names, place_of
+from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek, generate_encoded_kek
+from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed import database
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, first_move, vouch_for_leases
@@ -151,16 +154,21 @@ def test_a_first_move_waits_for_the_leases_of_all_and_vouches_for_their_addresse
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "_LEASES_S", 0.2)
+    keyring, kek = (
+        tmp_path / "keyring.json",
+        EnvironmentKek(environ={DEFAULT_VARIABLE: generate_encoded_kek()}),
+    )
+    made = create_keyring(keyring, kek, ["a"], datetime.now(UTC))
     with secantus(tmp_path) as server, server.connect() as client:
         vouch_for_leases(client)
         leases = client[DATABASE][LEASES]
         with pytest.raises(TestbedError) as caught:
-            first_move(client, 1)
+            first_move(client, 1, keyring)
         assert caught.value.reason is TestbedReason.SILENT
         told = {"acknowledged": {}, "place": "ward (h:1), process 7"}
         renewed = {"$currentDate": {"renewed": True}, "$set": told}
         leases.update_one({"_id": "lease"}, renewed, upsert=True)
-        assert first_move(client, 1) == ("--proxies", "1")
+        assert first_move(client, 1, keyring) == ("--proxies", "1")
         said = leases.find_one({"_id": STANDS})
         assert said is not None
-        assert set(counted_names(2, 2, ["ward (h:1)"])) <= set(said["counted"])
+        assert set(counted_names(made.cipher_for("a").class_id, 2, ["ward (h:1)"])) <= set(said["counted"])

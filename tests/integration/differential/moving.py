@@ -135,7 +135,7 @@ def moving_site(
             MongoClient[Document](first.uri(), socketTimeoutMS=SILENT_MS) as client,
             MongoClient[Document](second.uri(), socketTimeoutMS=SILENT_MS) as other,
         ):
-            vouch_for_leases(direct)
+            vouch_for_leases(direct, first.keyring)
             if has_ballast:
                 _fill(client)
             linger_s = 0.0 if broken is None else LINGER_S

@@ -145,7 +145,7 @@ def new_clinic(
     clinic.policy()
     create_keyring(clinic.keyring, clinic.kek, classes, datetime.now(UTC), plaintext=plaintext)
     with database.connect() as client:
-        vouch_for_leases(client)
+        vouch_for_leases(client, clinic.keyring)
     yield clinic
     with database.connect() as client:
         for name in ("clinic", DATABASE):

@@ -29,7 +29,7 @@ class StandInProxies:
     def __enter__(self) -> "StandInProxies":
         self._thread.start()
         with self._clinic.database.connect() as client:
-            first_move(client, len(self.names))
+            first_move(client, len(self.names), self._clinic.keyring)
         return self
 
     def __exit__(self, *_: object) -> None:

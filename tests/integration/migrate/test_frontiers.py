@@ -218,6 +218,7 @@ def test_what_began_without_a_lease_counts_from_when_all_were_counted_for_the_mo
             leases.update_one({"_id": STANDS}, {"$set": {"since": past}})
             assert frontiers().missing_s(counted) <= 0
         assert frontiers().missing_s(["b"]) <= 0
+        leases.update_one({"_id": STANDS}, {"$set": {"counted": []}})
         assert frontiers().missing_s([]) == whole_s
         moved = load_keyring(rotating.keyring, rotating.kek).cipher_for(NHS)
         others = counted_names(moved.class_id, moved.key_version, ["b"])

@@ -404,7 +404,7 @@ async def test_the_admin_address_tells_health_readiness_and_metrics() -> None:
         address = proxy._admin.address
         assert await ask(address, "/healthz") == (200, b'{"status": "ok"}\n')
         shown = sha256(POLICY).hexdigest()[:12]
-        said = {"status": "ready", "keyring": "ok", "policy": shown}
+        said = {"status": "ready", "keyring": "ok", "policy": shown, "provider": "env"}
         status, body = await ask(address, "/readyz?probe=1")
         assert (status, json.loads(body)) == (200, said)
         status, page = await ask(address, "/metrics")
