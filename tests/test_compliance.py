@@ -57,10 +57,11 @@ def rows_of(text: str) -> list[Row]:
 
 def gone_from(row: Row) -> list[str]:
     """What a row names for tests that are none of this repository."""
-    return [code for code in CODE.findall(row.tests) if not _is_test(code)]
+    return [code for code in CODE.findall(row.tests) if not is_test(code)]
 
 
-def _is_test(code: str) -> bool:
+def is_test(code: str) -> bool:
+    """Whether `path/test_x.py::test_y` or `path/test_x.py::Class::test_y` is a test of this repository."""
     named = TEST.match(code)
     path = ROOT / "tests" / named[1] if named else None
     if named is None or path is None or not path.is_file():
