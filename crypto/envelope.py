@@ -139,7 +139,7 @@ def parse_header(envelope: bytes) -> EnvelopeHeader:
 def parse_context_header(envelope: bytes) -> tuple[EnvelopeHeader, bytes]:
     """The header of an envelope of format 2, and the id of the key of its context; checked likewise."""
     header = _parsed(envelope, CONTEXT_FORMAT, KEY_ID_BYTES)
-    return header, key_id_of(envelope, 0)
+    return header, context_key_id(envelope, 0)
 
 
 def is_of_context(envelope: bytes, start: int = 0) -> bool:
@@ -153,8 +153,8 @@ def class_id_of(buf: bytes, start: int) -> int:
     return int.from_bytes(buf[start + _CLASS_ID : start + CLASS_ID_END], "big")
 
 
-def key_id_of(buf: bytes, start: int) -> bytes:
-    """The id of the key of the envelope of format 2 that begins at `start`, unchecked. Cost: O(1)."""
+def context_key_id(buf: bytes, start: int) -> bytes:
+    """The id of the key of a context, of the envelope that begins at `start`, unchecked. Cost: O(1)."""
     return buf[start + HEADER_BYTES : start + CONTEXT_HEADER_BYTES]
 
 

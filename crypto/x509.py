@@ -104,7 +104,7 @@ def subject_spellings(der: bytes) -> tuple[str, ...]:
 
 
 def issuer_of(der: bytes) -> str:
-    """Who has signed a certificate, by the name as RFC 4514 writes it.
+    """The issuer of a certificate, with its name as RFC 4514 writes it.
 
     Raises InvalidCertificate. Cost: some 60 us.
     """

@@ -297,7 +297,7 @@ class Refusal(Exception):
         )
 
     def _meant(self, known: Iterable[Iterable[bytes]]) -> str:
-        """Which of the known names was meant, perhaps."""
+        """The most similar of the known names as a question; empty if none is similar."""
         names = [name.decode() for table in known for name in table]
         similar = get_close_matches(self.rule, names, 1, _SIMILAR)
         return f" (did you mean '{similar[0]}'?)" if similar else ""

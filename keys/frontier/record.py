@@ -7,7 +7,7 @@
                          acknowledged: {"class id": generation},
                          seen: {"class id-new version": generation}}
                         {_id: "stands", place: UUID of this very collection, since: the server's time,
-                         counted: the addresses that a first move has counted}
+                         counted: which addresses were counted for which first move}
 
 A frontier is sealed under the class's new key: only a holder of the keyring can write one, and only one can
 read where its window lies, which may be a value in clear. An older one is genuine as well: who has seen a
@@ -207,7 +207,7 @@ def addresses_of(leases: Iterable[Lease]) -> list[str]:
 
 
 def counted_names(class_id: int, version: int, addresses: Iterable[str]) -> list[str]:
-    """What the document STANDS lists once these addresses were counted for the first move to this version."""
+    """The entries of `counted` that say: these addresses were counted for the first move to this version."""
     return [f"{class_id}-{version} {address}" for address in sorted(addresses) or [_NOBODY]]
 
 

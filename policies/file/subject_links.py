@@ -121,7 +121,7 @@ def _place(text: str, node: Node, declared: Declared) -> LinkEnd:
     """
     namespace, colon, path = text.partition(":")
     if not colon:
-        # one without a dot is told of where it stands
+        # a name without a dot is an error that is reported where the name is declared
         exact = (name for name in declared.namespaces if "." in name and not is_pattern(name))
         known = [name for name in exact if text.startswith(f"{name}.")]
         namespace = max(known, key=len) if known else ".".join(text.split(".")[:2])

@@ -1,7 +1,8 @@
-"""Which names MongoDB knows: those that have a row of their own, and those of its manual that have none.
+"""Tells names that MongoDB knows from names that nobody knows.
 
-A name that is known and has no row is unsafe: its refusal says why. A name that nobody knows is most likely
-misspelt. Its refusal has the code and the text that a server would answer with. Neither is sent.
+MongoDB knows the names that have a row in our tables, and the names below, which have none. A known name
+without a row is unsafe, and its refusal says why. An unknown name is most likely misspelt. Its refusal has
+the code and the text of a server. Neither is sent.
 """
 
 from collections.abc import Collection

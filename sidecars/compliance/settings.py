@@ -56,7 +56,7 @@ class RunningProxies:
     """The admin addresses that say what the proxies run with."""
 
     admin: tuple[str, ...]
-    """As URLs without a path."""
+    """URLs of a host and a port alone: they are shown in the report."""
     certificate: Path | None
     """What addresses with `https` have to show."""
 
@@ -174,7 +174,8 @@ def _admin_url(node: Node) -> str:
     text = node.text()
     try:
         url = urlsplit(text)
-        is_right = url.scheme in ("http", "https") and url.hostname and url.port and not url.path.strip("/")
+        is_place = url.netloc.rpartition("@")[1] == "" and url.port and url.hostname
+        is_right = is_place and url.scheme in ("http", "https") and text.rstrip("/").endswith(url.netloc)
     except ValueError:
         is_right = False
     if not is_right:

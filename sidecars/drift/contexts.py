@@ -4,7 +4,7 @@ A key is tied to its context by a tag that only a holder of the class's key can 
 no key of a context.
 """
 
-from sealwire.crypto.envelope import key_id_of
+from sealwire.crypto.envelope import context_key_id
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.contexts.wrapping import tag_of
@@ -40,7 +40,7 @@ class ContextJudge:
         context = stored_context(leaf.per, namespace, walk.node.path, raw, walk.holder)
         if context is None:
             return Condition.OTHER_CONTEXT
-        key = key_id_of(raw, walk.value + _CONTENT), leaf.name, context
+        key = context_key_id(raw, walk.value + _CONTENT), leaf.name, context
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= _MAX_KNOWN:

@@ -58,7 +58,7 @@ class Fixed:
         self._size = size
 
     def inflate(self, data: bytes, size: int) -> bytes:
-        raise NotImplementedError
+        raise AssertionError("nothing is inflated in these tests")
 
     def compress(self, data: bytes) -> bytes:
         return bytes(self._size)

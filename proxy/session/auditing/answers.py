@@ -121,11 +121,11 @@ class Answer:
         """How many documents a write says it is about."""
         amount = int.from_bytes(cursor.buf[cursor.value : cursor.end], "little", signed=True)
         if cursor.is_named(b"nModified"):
-            self.modified += _bounded(amount)
+            self.modified = _bounded(self.modified, amount)
             return
-        self.affected += _bounded(amount)
+        self.affected = _bounded(self.affected, amount)
         if cursor.is_named(b"nDeleted"):
-            self.deleted += _bounded(amount)
+            self.deleted = _bounded(self.deleted, amount)
 
     def _container(self, cursor: Cursor, kind: int) -> None:
         """What a document or array of the body shows."""
@@ -159,9 +159,9 @@ class Answer:
                 self.cursor_id = b"" if cursor_id == _NO_CURSOR else cursor_id
 
 
-def _bounded(amount: int) -> int:
-    """A number of documents that a line of the log can hold, even if several are added up."""
-    return max(0, min(amount, _MOST_DOCUMENTS))
+def _bounded(before: int, amount: int) -> int:
+    """The sum, as far as a line of the log can hold it: a server may name many amounts, and any."""
+    return min(before + max(0, amount), _MOST_DOCUMENTS)
 
 
 def _first_code(buf: bytes, errors: int) -> str:

@@ -1,9 +1,14 @@
 """What the checks of a deployment share: its settings, and what these lead to, each read once."""
 
+import http.client
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 from sealwire.audit.files import files_of
 from sealwire.cli.audit.options import lines_in
@@ -15,12 +20,56 @@ from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
 from sealwire.proxy.server.config.reader import load_config
 from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.tls import pinned_context
 from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding, ComplianceOutcome
-from sealwire.sidecars.compliance.settings import MANUAL, ComplianceSettings
+from sealwire.sidecars.compliance.settings import MANUAL, ComplianceSettings, RunningProxies
+
+_TIMEOUT_S: Final = 5.0
+_MOST_BYTES: Final = 1 << 20
+"""So much of an answer is read at most."""
 
 
 class NotSetUp(Exception):
     """A check needs something that the settings do not have. `str()` is what to add."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningProxy:
+    """What one proxy says of itself; empty texts are what it does not say."""
+
+    url: str
+    policy: str = ""
+    """The beginning of its policy's hash; `mixed` while its workers have several."""
+    provider: str = ""
+    problem: str = ""
+    """Why it says nothing."""
+
+
+def ask_proxies(proxies: RunningProxies) -> list[RunningProxy]:
+    """What each says at /readyz, ready or not. Raises FileProblem, PermissionProblem for the certificate."""
+    return [_ask(url, proxies) for url in proxies.admin]
+
+
+def _ask(url: str, proxies: RunningProxies) -> RunningProxy:
+    place = urlsplit(url)
+    host, port = place.hostname or "", place.port
+    if place.scheme == "https" and proxies.certificate is not None:
+        context = pinned_context(proxies.certificate)
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+            host, port, timeout=_TIMEOUT_S, context=context
+        )
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", "/readyz")
+        said = json.loads(connection.getresponse().read(_MOST_BYTES))
+    except (OSError, http.client.HTTPException, ValueError, RecursionError):
+        return RunningProxy(url, problem="no answer that a proxy gives")
+    finally:
+        connection.close()
+    if not isinstance(said, dict) or "policy" not in said or "provider" not in said:
+        return RunningProxy(url, problem="it does not say its policy and provider: ask by a numeric address")
+    return RunningProxy(url, str(said["policy"])[:64], str(said["provider"])[:64])
 
 
 class Deployment:
@@ -44,6 +93,12 @@ class Deployment:
     def policy(self) -> PolicySet:
         """The policy that the proxy reads."""
         return self.policy_file.rules
+
+    @cached_property
+    def running(self) -> list[RunningProxy] | None:
+        """What the running proxies say of themselves; None if no admin address is given."""
+        proxies = self.settings.proxies
+        return None if proxies is None else ask_proxies(proxies)
 
     @cached_property
     def keyring(self) -> KeyringRecord:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from sealwire.cli.compliance.deployment import Deployment
-from sealwire.cli.compliance.on_proxies import RunningProxy, ask_proxies, key_provider, running_policy
+from sealwire.cli.compliance.deployment import Deployment, RunningProxy, ask_proxies
+from sealwire.cli.compliance.on_proxies import key_provider, running_policy
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.sidecars.compliance.finding import ComplianceOutcome
 from sealwire.sidecars.compliance.settings import RunningProxies, read_compliance
@@ -72,6 +72,7 @@ def test_proxies_that_run_with_what_the_files_say_pass(tmp_path: Path, said: dic
     said["127.0.0.1:9464"] = ready()
     deployment = deployed(tmp_path, IN_AWS)
     assert running_policy(deployment).outcome is ComplianceOutcome.PASS
+    said.clear()  # each proxy is asked once for all checks
     assert key_provider(deployment).outcome is ComplianceOutcome.PASS
 
 
@@ -121,7 +122,7 @@ def test_https_is_asked_with_the_certificate_of_the_settings(
             pass
 
     monkeypatch.setattr(http.client, "HTTPSConnection", Secure)
-    monkeypatch.setattr("sealwire.cli.compliance.on_proxies.pinned_context", lambda path: path)
+    monkeypatch.setattr("sealwire.cli.compliance.deployment.pinned_context", lambda path: path)
     url = "https://[::1]:9464"
     found = ask_proxies(RunningProxies((url,), tmp_path / "admin.crt"))
     assert found == [RunningProxy(url, problem="no answer that a proxy gives")]

@@ -6,7 +6,8 @@ from typing import Final
 
 import pytest
 
-from tests.keys.frontier.lifetimes import Explorer, Fault, Op, Weakness, World, WrongAnswer
+from tests.keys.frontier.lifetime_states import Fault, Op, Weakness, World, WrongAnswer
+from tests.keys.frontier.lifetimes import Explorer
 
 FOUND: Final = World((Op.FIND, Op.IDLE), is_there=True)
 COMMITTED: Final = World((Op.TRANSACTION, Op.IDLE))

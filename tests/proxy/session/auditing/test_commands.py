@@ -135,6 +135,11 @@ WRITES: list[tuple[dict[str, Any], dict[str, Any], int, int]] = [
         *(38, 4),
     ),
     ({"update": "patients", "updates": [MANY]}, {"n": Int64(2**63 - 1), "nModified": 1.0}, 1 << 48, 0),
+    (
+        {**BULK, "$db": "admin"},
+        {"nInserted": Int64(2**62), "nMatched": Int64(2**62), "nModified": Int64(2**62)},
+        *(1 << 48, 1 << 48),
+    ),
     ({"count": "patients", "query": {}}, {"n": 2004}, 0, 0),
     ({"delete": "patients", "deletes": [{"q": {}, "limit": 0}]}, {"n": -3}, 0, 0),
 ]
