@@ -199,22 +199,12 @@ class ServerStore:
         """See LimitStore."""
         from pymongo import UpdateOne  # noqa: PLC0415 - see read_uri
 
-        updates = [
-            UpdateOne(
-                {"_id": f"{each.process} {each.who} {each.bucket}"},
-                {
-                    "$set": {
-                        "process": each.process,
-                        "who": each.who,
-                        "bucket": Int64(each.bucket),
-                        "amount": Int64(each.amount),
-                    },
-                    "$currentDate": {"changed": True},
-                },
-                upsert=True,
-            )
-            for each in grants
-        ]
+        updates = []
+        for each in grants:
+            said = each._asdict()
+            del said["changed"]  # the server's clock says it
+            place = {"_id": f"{each.process} {each.who} {each.bucket}"}
+            updates.append(UpdateOne(place, {"$set": said, "$currentDate": {"changed": True}}, upsert=True))
         async with _asking():
             limits = await self._collection(LIMITS)
             if not self._deletes_grants:
