@@ -139,7 +139,7 @@ class Roles:
 
     @property
     def has_limits(self) -> bool:
-        """Whether some role has a limit for an hour, of which each proxy grants the whole."""
+        """Whether some role has a limit for an hour, of which a proxy without a store grants the whole."""
         return any(each.documents_per_hour or each.comparisons_per_hour for each in self.roles)
 
     def rights(self, claim: Claim) -> Rights:

@@ -120,7 +120,7 @@ class Shared:
         client may leave the mark out."""
         self.reads = HourlyCount()
         """How many documents clients were shown whose roles have a limit."""
-        self.comparisons = HourlyCount()
+        self.comparisons = HourlyCount("comparisons")
         """How many constants they had compared with stored values."""
         self.read_cursors = OpenCursors[ReplyDocuments](documents_read.MAX_CURSORS)
         """What the open cursors of clients with roles show."""

@@ -14,7 +14,13 @@ from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.frontier.record import Lease, leases_pipeline, parse_frontier, parse_lease
 from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.server.frontiers.lease import Renewal
-from sealwire.proxy.server.frontiers.store import FrontierStore, ServerStore, StoreProblem, read_uri
+from sealwire.proxy.server.frontiers.store import (
+    FrontierStore,
+    Granted,
+    ServerStore,
+    StoreProblem,
+    read_uri,
+)
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
 from tests.proxy.server.frontiers.server import (
@@ -170,6 +176,30 @@ async def test_the_frontiers_of_the_wanted_classes_are_read(server: Beside) -> N
         await store.close()
 
 
+@pytest.mark.parametrize("server", ["replica set", "standalone"], indirect=True)
+async def test_what_processes_granted_is_replaced_and_read_by_the_others(server: OnServer) -> None:
+    store, limits = ServerStore(f"mongodb://{server.process.address}/"), server.client["sealwire"]["limits"]
+    try:
+        assert await store.granted("a", None) == []
+        await store.report([Granted("a", "ann", 7, 2), Granted("a", "bob", 7, 1)])
+        (ann,) = [each for each in await store.granted("b", None) if each.who == "ann"]
+        assert (ann.process, ann.bucket, ann.amount) == ("a", 7, 2)
+        await store.report([Granted("a", "ann", 7, 5), Granted("b", "ann", 7, 2**40)])
+        (again,) = await store.granted("a", None)
+        assert (again.process, again.amount) == ("b", 2**40)
+        assert again.changed is not None
+        assert abs(again.changed - server.now) < MINUTE
+        assert sorted(each.amount for each in await store.granted("c", None)) == [1, 5, 2**40]
+        assert await store.granted("a", again.changed + MINUTE) == []
+        limits.insert_many([{**ann._asdict(), name: "x"} for name in ("bucket", "amount", "changed")])
+        limits.insert_many([{**ann._asdict(), "amount": amount} for amount in (-1, 2**62)])
+        assert len(await store.granted("c", None)) == 3
+        assert "expireAfterSeconds" in str(limits.index_information())
+    finally:
+        limits.drop()
+        await store.close()
+
+
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> ServerStore:
     monkeypatch.setattr("sealwire.proxy.server.frontiers.store.OPERATION_S", 0.2)
@@ -182,6 +212,8 @@ async def test_a_server_that_is_away_is_one_problem_without_a_password(nobody: S
         nobody.frontiers([1]),
         nobody.seen(),
         nobody.end_lease("a"),
+        nobody.report([Granted("a", "ann", 7, 2)]),
+        nobody.granted("a", None),
     ):
         with pytest.raises(StoreProblem, match=r"^no answer: \w+$") as raised:
             await asking

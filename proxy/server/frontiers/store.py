@@ -1,4 +1,4 @@
-"""The database `sealwire` on the server, as a process that follows frontiers uses it: lease and frontiers.
+"""The database `sealwire` on the server, as a process uses it: its lease, frontiers, and granted limits.
 
 Order is what counts. `frontiers` sees everything that was written before the last `renew` took effect: both
 go to the primary, in one causally consistent session, with majority concerns where it is in a replica set.
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from bson.errors import BSONError
 from bson.int64 import Int64
@@ -19,6 +19,7 @@ from sealwire.keys.frontier.record import (
     DATABASE,
     FRONTIERS,
     LEASES,
+    LIMITS,
     leases_pipeline,
     named_seen,
     parse_lease,
@@ -38,10 +39,27 @@ MAX_URI_BYTES: Final = 65_536
 OPERATION_S: Final = 3.0
 """Three that fail fit into one lease."""
 _MOST_LEASES: Final = 10_000
+_MOST_GRANTS: Final = 100_000
+"""The newest of so many are read at a time."""
+_GRANTS_KEPT_S: Final = 7200
+"""Then the server deletes them: nothing granted in them is of the last hour."""
+_MAX_AMOUNT: Final = 2**62
 
 
 class StoreProblem(Exception):
     """The server could not be asked. The text has no value and no address."""
+
+
+class Granted(NamedTuple):
+    """How much of a limit one process has granted one user in one span of time."""
+
+    process: str
+    who: str
+    """A pseudonym."""
+    bucket: int
+    amount: int
+    changed: datetime | None = None
+    """When that was reported, by the server's clock; None if it is yet to be."""
 
 
 class FrontierStore(Protocol):
@@ -112,6 +130,7 @@ class ServerStore:
         self._place = place
         self._session: AsyncClientSession | None = None
         self._is_set: bool | None = None
+        self._deletes_grants = False
 
     def __repr__(self) -> str:
         return "ServerStore()"
@@ -176,6 +195,37 @@ class ServerStore:
         async with _asking():
             await (await self._collection(LEASES)).delete_one({"_id": proxy})
 
+    async def report(self, grants: Sequence[Granted]) -> None:
+        """See LimitStore."""
+        from pymongo import UpdateOne  # noqa: PLC0415 - see read_uri
+
+        updates = []
+        for each in grants:
+            said = each._asdict()
+            del said["changed"]  # the server's clock says it
+            place = {"_id": f"{each.process} {each.who} {each.bucket}"}
+            updates.append(UpdateOne(place, {"$set": said, "$currentDate": {"changed": True}}, upsert=True))
+        async with _asking():
+            limits = await self._collection(LIMITS)
+            if not self._deletes_grants:
+                await limits.create_index("changed", expireAfterSeconds=_GRANTS_KEPT_S)
+                self._deletes_grants = True
+            await limits.bulk_write(updates, ordered=False)
+
+    async def granted(self, besides: str, since: datetime | None) -> list[Granted]:
+        """See LimitStore."""
+        from pymongo.read_concern import ReadConcern  # noqa: PLC0415 - see read_uri
+
+        wanted: dict[str, Any] = {"process": {"$ne": besides}}
+        if since is not None:
+            wanted["changed"] = {"$gte": since}
+        async with _asking():
+            # what a majority does not have yet was granted all the same
+            limits = (await self._collection(LIMITS)).with_options(read_concern=ReadConcern("local"))
+            found = limits.find(wanted).sort("changed", -1).limit(_MOST_GRANTS)
+            parsed = [_parse_granted(document) async for document in found]
+        return [each for each in parsed if each is not None]
+
     async def close(self) -> None:
         """See FrontierStore."""
         await self._client.close()
@@ -190,6 +240,16 @@ class ServerStore:
         level, w = ("majority", "majority") if self._is_set else (None, 1)
         database = self._client[DATABASE]
         return database.get_collection(name, read_concern=ReadConcern(level), write_concern=WriteConcern(w))
+
+
+def _parse_granted(document: Document) -> Granted | None:
+    """None for a document that Sealwire has not written."""
+    process, who, bucket, amount, changed = (document.get(name) for name in Granted._fields)
+    if not (isinstance(process, str) and isinstance(who, str) and isinstance(changed, datetime)):
+        return None
+    if not (isinstance(bucket, int) and isinstance(amount, int) and 0 <= amount < _MAX_AMOUNT):
+        return None
+    return Granted(process, who, int(bucket), int(amount), changed)
 
 
 def _named(generations: Mapping[int, int]) -> dict[str, Int64]:

@@ -40,6 +40,7 @@ from sealwire.proxy.server.frontiers.feed import Following, FrontierFeed
 from sealwire.proxy.server.frontiers.store import ServerStore
 from sealwire.proxy.server.health import Health, Phase, is_ready
 from sealwire.proxy.server.key_feed import KeyFeed
+from sealwire.proxy.server.limit_feed import LimitFeed
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.probe import own_mark
@@ -172,7 +173,10 @@ class Proxy:
             self._listeners.use(config, shared, self.services)
             self._pulse = Pulse(self.health, self.services, shared, self._servers)
             self._pulse.begin()
-            async with self._followed_frontiers():
+            uri = self._loaded.frontier_uri
+            store = None if uri is None else ServerStore(uri, self._place())
+            limits = LimitFeed(shared, store, self.metrics)
+            async with self._followed_frontiers(store), limits:
                 self._bind()
                 self._announce()
                 ticking = spawn(self._pulse.run(self.frontiers), "tick")
@@ -307,10 +311,8 @@ class Proxy:
         self.shared.use_keyring(keyring)
         self.frontiers.use_keyring(keyring)
 
-    def _followed_frontiers(self) -> FrontierFeed:
-        uri, keys = self._loaded.frontier_uri, self.services.keys
-        store = None if uri is None else ServerStore(uri, self._place())
-        live = self.services.live
+    def _followed_frontiers(self, store: ServerStore | None) -> FrontierFeed:
+        keys, live = self.services.keys, self.services.live
         self.frontiers = FrontierFeed(self.shared.moves, live, keys.load_anew, self.metrics, store)
         self.frontiers.contexts = self.services.contexts
         self.frontiers.use_policy(self.policy.rules.covering)

@@ -1,13 +1,16 @@
 """How much each client has had in the last hour, where its roles have a limit, and what counts as a document.
 
-Counted by this process alone: where several workers serve, each grants its share of the limit. An hour is 60
-minutes as the shell's ticks count them, the one that runs included: a process too busy to tick makes it
-longer.
+Each process counts what it grants itself: where several workers serve, each grants its share of the limit. If
+the shell has a store that processes share, it says what the others have granted (`elsewhere`), and both count
+against the whole limit. An hour is 60 minutes as the shell's ticks count them, the one that runs included: a
+process too busy to tick makes it longer.
 
 A reply counts as its documents, if each of these is one document of the collection. If a pipeline or view may
 have gathered many into one, what is in their arrays counts.
 """
 
+from collections.abc import Mapping
+from hashlib import sha256
 from typing import Final, NamedTuple, final
 
 from sealwire.policies.file.schema import PathNode
@@ -23,6 +26,8 @@ MAX_CLIENTS: Final = 100_000
 """More than these are forgotten, oldest first: they come from the server's list of users."""
 
 MAX_CURSORS: Final = 4096
+
+_PSEUDONYM_DIGITS: Final = 32
 
 _BATCHES: Final = (b"firstBatch", b"nextBatch")
 _CONTAINERS: Final = frozenset({kinds.OBJECT, kinds.ARRAY})
@@ -49,9 +54,15 @@ UNKNOWN: Final = ReplyDocuments()
 class HourlyCount:
     """What is counted of each client; one for all sessions of a process."""
 
-    __slots__ = ("_by_client", "_seconds")
+    __slots__ = ("_by_client", "_seconds", "elsewhere", "kind", "unreported")
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str = "documents") -> None:
+        self.kind: Final = kind
+        """What is counted."""
+        self.elsewhere: Mapping[str, int] = {}
+        """By `pseudonym`, how many other processes have granted in the last hour, as far as that is known."""
+        self.unreported: dict[str, int] | None = None
+        """By client, what was granted since somebody last took this away; None if nobody does."""
         self._seconds = 0
         self._by_client: dict[str, dict[int, int]] = {}
         """By client: how many by the minute."""
@@ -67,14 +78,25 @@ class HourlyCount:
                     del self._by_client[client]
 
     def of_last_hour(self, client: str) -> int:
-        """How many a client has had."""
+        """How many a client has had from this process."""
         return sum(self._by_client.get(client, {}).values())
 
-    def take(self, client: str, amount: int, limit: int) -> None:
+    def left(self, client: str, limit: int, workers: int = 1) -> int:
+        """How many more a client may have of `limit`, which so many workers share; none if not positive.
+
+        Together the workers grant no more than the limit, or one each where that is less.
+        """
+        own = self.of_last_hour(client)
+        left = max(1, limit // workers) - own
+        if self.elsewhere:
+            left = min(left, limit - own - self.elsewhere.get(pseudonym(self.kind, client), 0))
+        return left
+
+    def take(self, client: str, amount: int, limit: int, workers: int = 1) -> None:
         """A client is about to have so many more. Raises TooManyDocuments, and then they do not count."""
         if not amount:
             return
-        if self.of_last_hour(client) + amount > limit:
+        if amount > self.left(client, limit, workers):
             raise TooManyDocuments
         minutes = self._by_client.get(client)
         if minutes is None:
@@ -83,6 +105,16 @@ class HourlyCount:
             minutes = self._by_client[client] = {}
         minute = self._seconds // _MINUTE_S
         minutes[minute] = minutes.get(minute, 0) + amount
+        if self.unreported is not None:
+            self.unreported[client] = self.unreported.get(client, 0) + amount
+
+
+def pseudonym(kind: str, client: str) -> str:
+    """Under which name other processes learn what a client was granted of this kind.
+
+    It hides no name from a reader who can guess it. Cost: one hash.
+    """
+    return sha256(f"sealwire limit {kind} {client}".encode()).hexdigest()[:_PSEUDONYM_DIGITS]
 
 
 def gathers(plan: Plan) -> bool:

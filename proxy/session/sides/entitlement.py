@@ -59,12 +59,12 @@ def judged(
 def count_comparisons(conversation: Conversation, rights: Rights, plan: Plan) -> None:
     """A command that goes to the server compares stored values. Raises Refusal(ROLE) above the limit."""
     shared = conversation.shared
-    limit = _share_of(rights.comparisons_per_hour, shared)
+    limit = rights.comparisons_per_hour
     if limit is None:
         return
     client = _counted_as(conversation.entitled.client, rights)
     try:
-        shared.comparisons.take(client, plan.comparisons, limit)
+        shared.comparisons.take(client, plan.comparisons, limit, shared.settings.workers)
     except replies.TooManyDocuments:
         raise Refusal(Reason.ROLE, path=plan.namespace, rule="more comparisons in this hour") from None
 
@@ -106,9 +106,9 @@ def _check_reach(conversation: Conversation, rights: Rights, plan: Plan) -> None
     shared = conversation.shared
     if not _shows_what_is_in_clear(rights, shared):
         raise Refusal(Reason.ROLE, path=plan.namespace, rule="a class in clear")
-    limit = _share_of(rights.documents_per_hour, shared)
+    limit = rights.documents_per_hour
     client = _counted_as(conversation.entitled.client, rights)
-    if limit is not None and shared.reads.of_last_hour(client) >= limit:
+    if limit is not None and shared.reads.left(client, limit, shared.settings.workers) <= 0:
         raise Refusal(Reason.ROLE, path=plan.namespace, rule="more documents in this hour")
 
 
@@ -137,7 +137,7 @@ def shown_reply(
         shown = Shown(rights, shared.keyring.classes_of, shared.open_envelope, masks_denied=is_write)
         revealed, opened = reveal_for(shared, request, message, parsed, shown.open_envelope)
         values = shown.most_of_a_class
-    limit = _share_of(rights.documents_per_hour, shared)
+    limit = rights.documents_per_hour
     if limit is not None:
         documents = values
         if not is_write:
@@ -145,7 +145,7 @@ def shown_reply(
             documents = max(documents, values) if known.gathers else documents
         # a step of a login may have been sent since, which makes the client another until it is known
         client = request.client or conversation.entitled.client
-        shared.reads.take(_counted_as(client, rights), documents, limit)
+        shared.reads.take(_counted_as(client, rights), documents, limit, shared.settings.workers)
     return revealed, opened
 
 
@@ -176,11 +176,3 @@ def _shows_what_is_in_clear(rights: Rights, shared: Shared) -> bool:
     in_clear = shared.keyring.partly_plaintext
     # not `&`, which makes a set with these keys, and no frozenset
     return not in_clear or rights.sees_in_clear(in_clear.intersection(shared.settings.policy.classes))
-
-
-def _share_of(limit: int | None, shared: Shared) -> int | None:
-    """How much of an hour's limit this process grants; None: there is no limit.
-
-    Together the workers grant no more than the limit, or one each where that is less.
-    """
-    return None if limit is None else max(1, limit // shared.settings.workers)

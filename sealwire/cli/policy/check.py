@@ -58,7 +58,10 @@ def lint_policy(policy: Path, as_json: bool, strict: bool) -> None:
         for finding in findings:
             click.echo(f"{finding.where}: {finding.message} [{finding.rule}]")
         if policies.roles is not None and policies.roles.has_limits:
-            click.echo("note: each proxy grants the whole of a role's limit; divide it by their number")
+            click.echo(
+                "note: each proxy grants the whole of a role's limit, unless it has frontier.uri_file; "
+                "divide the limit by their number"
+            )
         click.echo(f"{policy}: {len(findings)} findings")
     if findings and strict:
         sys.exit(EX_NO)

@@ -11,6 +11,7 @@ from sealwire.proxy.session.revealing import documents_read
 from sealwire.proxy.session.revealing.documents_read import (
     HourlyCount,
     documents_in,
+    pseudonym,
 )
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import MAX_DEPTH
@@ -40,6 +41,38 @@ def test_what_was_shown_an_hour_ago_counts_no_more() -> None:
     for _ in range(1800):
         reads.next_second()
     assert reads.of_last_hour("ann") == 0
+
+
+def test_what_other_processes_granted_counts_against_the_whole_limit() -> None:
+    reads = HourlyCount()
+    assert (reads.left("ann", 10, 2), reads.left("ann", 1, 2)) == (5, 1)
+    reads.elsewhere = {pseudonym("documents", "ann"): 7, pseudonym("comparisons", "bob"): 9}
+    assert (reads.left("ann", 10), reads.left("ann", 10, 2), reads.left("ann", 40, 2)) == (3, 3, 20)
+    assert reads.left("bob", 10) == 10
+    reads.take("ann", 2, 10)
+    with pytest.raises(TooManyDocuments):
+        reads.take("ann", 2, 10)
+    assert (reads.left("ann", 10), reads.of_last_hour("ann"), reads.left("ann", 5)) == (1, 2, -4)
+
+
+def test_what_was_granted_is_kept_for_a_report_if_somebody_takes_it() -> None:
+    reads = HourlyCount()
+    reads.take("ann", 2, 10)
+    assert reads.unreported is None
+    reads.unreported = {}
+    for amount in (2, 3):
+        reads.take("ann", amount, 10)
+    with pytest.raises(TooManyDocuments):
+        reads.take("bob", 11, 10)
+    assert reads.unreported == {"ann": 5}
+
+
+def test_a_pseudonym_is_of_one_user_and_one_kind_of_limit() -> None:
+    names = {
+        pseudonym(kind, client) for kind in ("documents", "comparisons") for client in ("ann@a", "bob@a")
+    }
+    assert len(names) == 4
+    assert not any("ann" in name for name in names)
 
 
 def test_no_documents_are_no_reason_to_remember_anybody() -> None:

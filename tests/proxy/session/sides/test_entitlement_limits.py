@@ -7,6 +7,7 @@ from bson.int64 import Int64
 
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.effects import Audit, Count, Counter, ToClient, ToServer
+from sealwire.proxy.session.revealing.documents_read import pseudonym
 from sealwire.proxy.session.shared import Reveal
 from sealwire.wire.header import request_id_of
 from tests.proxy.session.role_world import (
@@ -62,6 +63,15 @@ def test_no_more_documents_than_the_limit_are_shown_in_an_hour() -> None:
     for _ in range(3600):
         talk.shared.reads.next_second()
     assert not is_denied(shown(talk, find, batch(STORED), 5))
+
+
+def test_documents_that_another_process_has_shown_count() -> None:
+    talk = session_as("CN=researcher")
+    find = {**FIND, "comment": "purpose=research"}
+    talk.shared.reads.elsewhere = {pseudonym("documents", "CN=researcher"): 3}
+    assert is_denied(shown(talk, find, batch(*[STORED] * 3)))
+    assert not is_denied(shown(talk, find, batch(*[STORED] * 2), 2))
+    assert "more documents in this hour" in shown(talk, find, batch(), 3)["errmsg"]
 
 
 def test_documents_count_as_those_of_who_asked_whatever_login_is_sent_before_the_reply() -> None:
