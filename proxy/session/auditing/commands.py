@@ -282,7 +282,13 @@ class CommandAuditor:
             return None
         subjects, plan = self._subjects_of(policy), command.plan
         note_named(
-            *(plan.buf, command.parsed, command.name, namespace, subjects, settings.pseudonym, tally),
+            plan.buf,
+            command.parsed,
+            command.name,
+            namespace,
+            subjects,
+            settings.pseudonym,
+            tally,
             is_write=is_written,
         )
         return subjects.paths_of(namespace)

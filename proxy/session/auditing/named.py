@@ -21,7 +21,7 @@ from sealwire.wire.op_msg import OpMsg, sequence_documents
 from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
 
 MAX_IDS: Final = 1000
-"""Of one command; a statement that names further ones counts as one that names nobody."""
+"""How many `_id`s one command may name; a statement with further ones counts as one that names nobody."""
 
 _FILTERS: Final = {
     b"find": b"filter",

@@ -224,7 +224,7 @@ def _ids_of_one(log: Path) -> set[tuple[str, str]]:
 
 
 def _unknown_writing(line: Mapping[str, object]) -> int | None:
-    """Of how many documents a write does not say whose they are, at most; None: it is no such write.
+    """How many documents a write reached without saying whose they are, at most; None: it is no such write.
 
     Lines from before there was `unnamed` are told by what they lack.
     """

@@ -188,6 +188,14 @@ def test_linked_documents_without_covered_fields_say_whose_they_are_each_time() 
     assert found[1].subjects == ids(PATIENTS, 8)
 
 
+def test_inserts_of_linked_documents_are_on_record_each_time() -> None:
+    asked = session()
+    for n in range(3):
+        found = played(asked, {"insert": "letters", "documents": [{"patient": n}]}, {"n": 1})
+        assert found is not None
+        assert found[0].subjects == ids(PATIENTS, n)
+
+
 def test_other_commands_without_covered_fields_are_not_on_record() -> None:
     bodies: list[dict[str, Any]] = [
         {"find": "others", "filter": {"_id": 1}},
