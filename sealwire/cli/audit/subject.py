@@ -74,7 +74,7 @@ class Sighting:
     type=PATH,
     envvar="SEALWIRE_THROUGH_URI_FILE",
     show_envvar=True,
-    help="A file with the connection string of Sealwire, to look up which linked documents are the person's.",
+    help="A file with the connection string of Sealwire, to look up which documents are the person's.",
 )
 @days_option
 @html_option
