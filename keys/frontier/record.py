@@ -7,13 +7,9 @@
                          acknowledged: {"class id": generation},
                          seen: {"class id-new version": generation}}
                         {_id: "stands", place: UUID of this very collection, since: the server's time,
-<<<<<<< HEAD
                          counted: which addresses were counted for which first move}
-=======
-                         counted: the addresses that a first move has counted}
     sealwire.limits     {process: UUID, who: pseudonym of a user and a kind of limit, bucket: ten minutes,
                          amount: granted in these, changed: the server's time}; see proxy.server.limit_feed
->>>>>>> limits
 
 A frontier is sealed under the class's new key: only a holder of the keyring can write one, and only one can
 read where its window lies, which may be a value in clear. An older one is genuine as well: who has seen a

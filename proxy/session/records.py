@@ -34,6 +34,10 @@ class CommandRecord:
     """By class: how many values stored ones are compared with; a range is one."""
     subjects: tuple[str, ...]
     """The pseudonyms of the persons whom it names, in a filter or as an identifier of what it stores."""
+    ids: tuple[str, ...]
+    """Pseudonyms of the documents that it names by their `_id`."""
+    unnamed: int
+    """How many of its statements write documents of persons whom nobody can tell."""
     purpose: str
     glass: str
     role: str
@@ -56,6 +60,8 @@ class CommandRecord:
         written: dict[str, int],
         filtered: dict[str, int],
         subjects: tuple[str, ...] = (),
+        ids: tuple[str, ...] = (),
+        unnamed: int = 0,
         purpose: str = "",
         glass: str = "",
         role: str = "",
@@ -69,6 +75,8 @@ class CommandRecord:
         self.written = written
         self.filtered = filtered
         self.subjects = subjects
+        self.ids = ids
+        self.unnamed = unnamed
         self.purpose = purpose
         self.glass = glass
         self.role = role

@@ -22,7 +22,7 @@ from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.outside.chosen import own_server
 from tests.proxy.session.world import value_bytes
 from tests.support import warm
-from tests.support.audit_log import until_written
+from tests.support.audit_log import lines_of, until_written
 from tests.support.secantus import secantus
 
 pytestmark = [pytest.mark.integration, own_server("it has one of its own")]
@@ -37,7 +37,9 @@ collections:
   clinic.visits: {report: notes}
 subjects:
   class: nhs
-  links: {clinic.visits.patient_id: clinic.patients._id}
+  links:
+    clinic.visits.patient_id: clinic.patients._id
+    clinic.letters.patient_id: clinic.patients._id
 """
 MARKER = "MARKER-"
 KEY = PseudonymKey(bytes(range(32)))
@@ -59,8 +61,7 @@ class Log:
 
     def new(self) -> list[dict[str, Any]]:
         until_written(self.path, self._client, "nhs_number")
-        lines = [json.loads(line) for line in self.path.read_bytes().splitlines()]
-        found = [line for line in lines if line["event"] == "command"]
+        found = lines_of(self.path, "command")
         new, self._seen = found[self._seen :], len(found)
         return new
 
@@ -88,7 +89,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MongoCli
 @pytest.fixture
 def client(running: tuple[MongoClient[Any], Log]) -> MongoClient[Any]:
     client, log = running
-    for name in ("patients", "visits"):
+    for name in ("patients", "visits", "letters"):
         client["clinic"][name].drop()
     documents = [{"_id": n, "nhs_number": who, "notes": MARKER} for n, who in ((1, ANN), (2, BOB))]
     client["clinic"]["patients"].insert_many(documents)
@@ -179,28 +180,53 @@ def test_who_saw_a_person_is_listed_with_linked_documents(
     client["clinic"]["visits"].insert_many([{"patient_id": n, "report": MARKER} for n in (1, 2)])
     client["clinic"]["visits"].find_one({"patient_id": 1}, comment="purpose=direct-care")
     client["clinic"]["visits"].find_one({"patient_id": 2}, comment="purpose=research")
-    through = tmp_path / "through"
-    create_private(through, log.proxy.uri().encode())
-
-    def listed(*options: str) -> list[dict[str, Any]]:
-        folder = log.path.parent
-        arguments = ["audit", "subject", str(log.path), "--policy", str(folder / "policy.yaml"), "--json"]
-        arguments += ["--subjects-key", str(folder / "subjects.key"), *options]
-        done = warm.run(
-            [sys.executable, "-m", "sealwire", *arguments],
-            input=f"{ANN}\n",
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        lines: list[dict[str, Any]] = json.loads(done.stdout)["lines"]
-        return lines
-
-    assert not [each for each in listed() if each["namespace"] == "clinic.visits"]
-    seen = [each for each in listed("--through-file", str(through)) if each["namespace"] == "clinic.visits"]
-    assert [each["purpose"] for each in seen][-1:] == ["direct-care"]
-    assert "research" not in {each["purpose"] for each in seen}
+    client["clinic"]["letters"].insert_many([{"_id": n, "patient_id": n} for n in (1, 2)])
+    client["clinic"]["letters"].update_one({"_id": 1}, {"$set": {"x": 1}}, comment="purpose=letter")
+    client["clinic"]["letters"].update_one({"_id": 2}, {"$set": {"x": 1}}, comment="purpose=research")
+    client["clinic"]["patients"].update_one({"_id": 1}, {"$set": {"x": 1}}, comment="purpose=by-id")
+    client["clinic"]["patients"].update_many({"x": 1}, {"$set": {"x": 2}}, comment="purpose=blind")
+    lines = log.new()
+    assert all(line.get("subjects") or line.get("ids") or line.get("unnamed") for line in lines)
+    through = ("--through-file", str(tmp_path / "through"))
+    create_private(tmp_path / "through", log.proxy.uri().encode())
+    known = listed(log)
+    assert not [each for each in known["lines"] if each["namespace"] == "clinic.visits"]
+    assert {"clinic.visits", "clinic.letters"} <= set(known["not_covered"])
+    asked = listed(log, *through)
+    purposes = [each["purpose"] for each in asked["lines"]]
+    stated = [each for each in purposes if each not in ("", "subject-report")]
+    assert stated[-3:] == ["direct-care", "letter", "by-id"]
+    assert "research" not in purposes
+    assert [each.partition(" ")[0] for each in asked["not_covered"]] == ["clinic.letters"]
+    assert asked["writes_of_unknown_persons"] >= 1
     assert log.new()[-1]["purpose"] == "subject-report"
+
+
+def test_a_document_that_was_deleted_by_its_id_is_still_the_persons(
+    client: MongoClient[Any], log: Log
+) -> None:
+    client["clinic"]["patients"].find_one({"_id": 1})
+    client["clinic"]["patients"].delete_one({"_id": 1}, comment="purpose=removal")
+    client["clinic"]["patients"].delete_one({"_id": 2}, comment="purpose=other")
+    log.new()
+    purposes = [each["purpose"] for each in listed(log)["lines"]]
+    assert (purposes[-1], "other" in purposes) == ("removal", False)
+
+
+def listed(log: Log, *options: str) -> dict[str, Any]:
+    """What `sealwire audit subject` says of one person."""
+    folder = log.path.parent
+    arguments = ["audit", "subject", str(log.path), "--policy", str(folder / "policy.yaml"), "--json"]
+    arguments += ["--subjects-key", str(folder / "subjects.key"), *options]
+    done = warm.run(
+        [sys.executable, "-m", "sealwire", *arguments],
+        input=f"{ANN}\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def test_the_identifier_is_not_sent_past_sealwire(database: DatabaseProcess) -> None:

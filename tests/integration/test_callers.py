@@ -1,6 +1,5 @@
 """A refused command is on record with who sent it: the login that the server confirmed, the certificate."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from sealwire.audit.verification import LogReport, verify
 from sealwire.testbed.certificates import Authority, Issued, create_authority
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.outside.chosen import own_server
-from tests.support.audit_log import until_refusals
+from tests.support.audit_log import lines_of, until_refusals
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
 
 pytestmark = [pytest.mark.integration, own_server("it has users and certificates of its own")]
@@ -62,8 +61,7 @@ class Place:
 
     def lines(self, event: str = "") -> list[dict[str, Any]]:
         """The lines of this event, or all."""
-        lines = [json.loads(line) for line in self.audit.read_text().splitlines()]
-        return [line for line in lines if event in ("", line["event"])]
+        return lines_of(self.audit, event)
 
     def _refusals(self) -> list[dict[str, Any]]:
         return self.lines("refused")

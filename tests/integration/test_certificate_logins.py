@@ -1,6 +1,5 @@
 """MONGODB-X509 with the real driver: the holder of a certificate is whom the configuration says."""
 
-import json
 import os
 import signal
 import time
@@ -19,6 +18,7 @@ from pymongo.errors import OperationFailure
 from sealwire.testbed.certificates import Authority, Issued, create_authority
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.outside.chosen import own_server
+from tests.support.audit_log import lines_of
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
 
 pytestmark = [pytest.mark.integration, own_server("it has users and certificates of its own")]
@@ -74,8 +74,7 @@ class Place:
             time.sleep(0.05)
 
     def lines(self, event: str) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.audit.read_text().splitlines()]
-        return [line for line in lines if line["event"] == event]
+        return lines_of(self.audit, event)
 
 
 @pytest.fixture(scope="module")

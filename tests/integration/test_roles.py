@@ -1,6 +1,5 @@
 """Roles before a real server with users: who has logged in decides, and what a command states."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from sealwire.testbed.certificates import Issued, create_authority
 from sealwire.testbed.proxy_process import ProxyOptions
 from tests.integration.outside.chosen import own_server
 from tests.integration.test_callers import Knowing
-from tests.support.audit_log import until_written
+from tests.support.audit_log import lines_of, until_written
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
 
 pytestmark = [pytest.mark.integration, own_server("it has users and certificates of its own")]
@@ -67,8 +66,7 @@ class Ward:
         """The audit lines of this event, when the writer has come by."""
         with self.client(ROOT) as root:
             until_written(self.audit, root, "nhs_number")
-        found = [json.loads(line) for line in self.audit.read_text().splitlines()]
-        return [line for line in found if line["event"] == event]
+        return lines_of(self.audit, event)
 
 
 @pytest.fixture(scope="module")

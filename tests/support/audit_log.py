@@ -1,5 +1,6 @@
 """The audit log of a proxy that runs: its writer is another process, some milliseconds behind."""
 
+import json
 import time
 import uuid
 from pathlib import Path
@@ -14,14 +15,25 @@ _REFUSED = b'"event":"refused"'
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
 
 
+def lines_of(path: Path, event: str = "") -> list[dict[str, Any]]:
+    """The lines of this event, or all, as far as they are whole: the writer may be within the last one."""
+    lines = [json.loads(line) for line in _whole(path).splitlines()]
+    return [line for line in lines if event in ("", line["event"])]
+
+
 def until_refusals(path: Path, count: int) -> None:
     """Return when so many refusals are in the log."""
     _until(path, _REFUSED, count)
 
 
+def _whole(path: Path) -> bytes:
+    """The log up to the end of its last whole line."""
+    return path.read_bytes().rpartition(b"\n")[0]
+
+
 def _until(path: Path, text: bytes, count: int) -> None:
     end_s = time.monotonic() + _DEADLINE_S
-    while path.read_bytes().count(text) < count:
+    while _whole(path).count(text) < count:
         assert time.monotonic() < end_s, "the audit writer has not come by"
         time.sleep(0.002)
 

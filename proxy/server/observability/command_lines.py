@@ -21,6 +21,7 @@ _COUNT_BYTES: Final = 20
 """What a count takes besides the name of its class: 16 digits, or 8 bytes."""
 _PERSON_BYTES: Final = 10
 """What a person takes besides the pseudonym."""
+_PSEUDONYM_CHARACTERS: Final = 32
 _US: Final = 1_000_000
 
 
@@ -50,7 +51,8 @@ def shares_of(done: Done, persons: Sequence[str]) -> list[Share]:
     takes MAX_SHARE_BYTES and has MAX_SUBJECTS persons, at most. Cost: O(classes + persons).
     """
     shares = [Share()]
-    room = MAX_SHARE_BYTES
+    # what the first line says of documents; there are never so many that it has no room for them
+    room = MAX_SHARE_BYTES - len(done.record.ids) * (_PSEUDONYM_CHARACTERS + _PERSON_BYTES)
     used = (done.result.read, done.record.written, done.record.filtered)
     for name in dict.fromkeys(chain.from_iterable(used)):
         size = sum(len(name) + _COUNT_BYTES for counts in used if name in counts)
@@ -107,6 +109,10 @@ def _write_facts(out: RecordBytes, done: Done, now_s: float) -> None:
     if result.reason:
         out.text(b"reason\0", result.reason)
     _write_documents(out, result)
+    if record.ids:
+        out.texts(b"ids\0", record.ids)
+    if record.unnamed:
+        out.number(b"unnamed\0", record.unnamed)
     if record.act:
         out.text(b"act\0", record.act)
     if record.database:

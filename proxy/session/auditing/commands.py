@@ -9,7 +9,7 @@ from sealwire.policies.planning.plan import Plan
 from sealwire.policies.planning.rules import Act
 from sealwire.policies.roles.screening import screened
 from sealwire.proxy.session.auditing.answers import Answer
-from sealwire.proxy.session.auditing.named import note_linked
+from sealwire.proxy.session.auditing.named import linked_target, note_named
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope, Pseudonym
 from sealwire.proxy.session.auditing.subjects import DocumentsShown, InClear, SubjectPaths, SubjectPolicy
 from sealwire.proxy.session.auditing.tally import SentTally
@@ -126,9 +126,10 @@ class AuditedCommand:
 class OpenCursor:
     """What further reads of a cursor need of the command that has opened it: nothing that grows with that."""
 
-    __slots__ = ("paths", "stated", "tree", "users")
+    __slots__ = ("is_certain", "paths", "stated", "tree", "users")
 
     def __init__(self, command: AuditedCommand) -> None:
+        self.is_certain = command.is_certain
         self.paths = command.paths
         self.tree = command.tree
         self.stated = command.stated
@@ -174,14 +175,17 @@ class CommandAuditor:
         `reveals`: envelopes in its reply are opened; `is_own`: what it reaches is a collection, and no view.
         Raises BsonError. Cost: some 2 us.
         """
-        plan, name, body = command.plan, command.name, command.parsed.body
+        plan, name = command.plan, command.name
         is_more = name == b"getMore"
         act = ACTS.get(name)
-        is_certain = act is not None or settings.scope is CommandScope.ALL or (plan.protected and not is_more)
-        is_written = plan.protected and _writes(name, plan.buf)
+        opening = self._cursors.get(_cursor_of(plan)) if is_more else None
+        linked = "" if plan.protected or is_more else self._linked(settings, policy, command)
+        is_about = plan.protected or bool(linked)
+        is_certain = act is not None or settings.scope is CommandScope.ALL or (is_about and not is_more)
+        is_written = is_about and _writes(name, plan.buf)
         if settings.scope is CommandScope.WRITES and act is None and not is_written:
             return None
-        if not is_certain and not reveals:
+        if not is_certain and not reveals and (opening is None or not opening.is_certain):
             return None
         stated = command.stated
         if stated is NOTHING_STATED:
@@ -189,19 +193,16 @@ class CommandAuditor:
         cursor_id, paths, tree, namespace = b"", None, None, command.namespace
         if is_more:
             # its first argument is a number
-            namespace = namespace_of(plan.buf, body)
+            namespace = namespace_of(plan.buf, command.parsed.body)
             cursor_id = _cursor_of(plan)
-            opening = self._cursors.get(cursor_id)
             if opening is not None:
                 paths, tree = opening.paths, opening.tree
                 if stated is NOTHING_STATED and opening.users == command.users:
                     stated = opening.stated
-        elif is_own and plan.protected:
-            if settings.pseudonym is not None:
-                paths = self._paths_of(policy, plan.namespace)
-                if paths is not None and paths.link:
-                    note_linked(plan.buf, command.parsed, name, paths, settings.pseudonym, tally.subjects)
-            if _shows_own(command):
+        elif linked or (plan.protected and (is_own or name in _COUNTING)):  # nobody writes to a view
+            namespace = linked or namespace
+            paths = self._note(settings, policy, tally, command, linked or plan.namespace, is_written)
+            if (is_own or linked) and _shows_own(command):
                 tree = policy.covered(plan.namespace)
             else:
                 paths = None
@@ -213,6 +214,8 @@ class CommandAuditor:
             written=tally.written,
             filtered=tally.filtered,
             subjects=tuple(tally.subjects) if tally.subjects else (),
+            ids=tuple(tally.ids) if tally.ids else (),
+            unnamed=tally.unnamed,
             purpose=said.purpose,
             glass=said.glass,
             role=command.roles,
@@ -265,10 +268,47 @@ class CommandAuditor:
             return  # it is remembered by what opened it
         self._cursors[cursor_id] = OpenCursor(command)
 
-    def _paths_of(self, policy: PolicySet, namespace: str) -> SubjectPaths | None:
+    def _note(
+        self,
+        settings: CommandAudit,
+        policy: PolicySet,
+        tally: SentTally,
+        command: Sent,
+        namespace: str,
+        is_written: bool,
+    ) -> SubjectPaths | None:
+        """Note whom a command names; where documents of its collection say whose they are."""
+        if settings.pseudonym is None or policy.subjects is None:
+            return None
+        subjects, plan = self._subjects_of(policy), command.plan
+        note_named(
+            plan.buf,
+            command.parsed,
+            command.name,
+            namespace,
+            subjects,
+            settings.pseudonym,
+            tally,
+            is_write=is_written,
+        )
+        return subjects.paths_of(namespace)
+
+    def _linked(self, settings: CommandAudit, policy: PolicySet, command: Sent) -> str:
+        """The collection that a command reaches, if the policy covers none of its fields and a link makes its
+        documents somebody's; empty: it is no such command.
+        """
+        if settings.pseudonym is None or policy.subjects is None or not policy.subjects.links:
+            return ""
+        subjects, namespace = self._subjects_of(policy), command.plan.namespace
+        if command.name == b"bulkWrite":
+            return linked_target(command.plan.buf, command.parsed, subjects)
+        paths = subjects.paths_of(namespace) if namespace else None
+        return namespace if paths is not None and paths.link else ""
+
+    def _subjects_of(self, policy: PolicySet) -> SubjectPolicy:
         if self._subjects is None or self._subjects.policy is not policy:
             self._subjects = SubjectPolicy(policy)
-        return self._subjects.paths_of(namespace)
+        return self._subjects
 
 
 def _describe_act(record: CommandRecord, act: Act, plan: Plan, name: bytes) -> None:

@@ -41,14 +41,16 @@ _LINKING: Final = FieldClass("link", Mode.DETERMINISTIC, None)
 class SubjectPaths:
     """Where the documents of one collection say whose they are."""
 
-    __slots__ = ("_tree", "domain", "link")
+    __slots__ = ("_tree", "domain", "identifiers", "link")
 
-    def __init__(self, tree: PathNode, domain: str, link: bytes = b"") -> None:
-        self._tree = tree
+    def __init__(self, paths: list[str], domain: str, *, is_link: bool = False) -> None:
+        self._tree = _tree(paths)
+        names = [path.encode("utf-8", "surrogateescape") for path in paths]
         self.domain = domain
         """What their values are, as a Pseudonym takes it."""
-        self.link = link
+        self.link = names[0] if is_link else b""
         """The one path, where it leads to another collection; empty where there are identifiers."""
+        self.identifiers = frozenset() if is_link else frozenset(names)
 
     def look(
         self,
@@ -73,6 +75,13 @@ class SubjectPaths:
         except _UNREADABLE:  # what is wrong with a reply, others say
             return said
         return said
+
+    def says(self, buf: bytes, start: int) -> bool:
+        """Whether the document at `start` says whose it is, in clear. Cost: O(elements on the way)."""
+        try:
+            return StoredValues(buf, self._tree, start).next_value()
+        except BsonError:
+            return False
 
 
 @final
@@ -105,12 +114,11 @@ def _paths_of(policy: PolicySet, namespace: str) -> SubjectPaths | None:
     if node is not None:
         paths = identifiers(subjects, node)
         if paths:
-            return SubjectPaths(_tree(list(paths)), IDENTIFIER)
+            return SubjectPaths(list(paths), IDENTIFIER)
     link = subjects.link_of(namespace)
     if link is None:
         return None
-    path = link.source.path
-    return SubjectPaths(_tree([path]), str(link.target), path.encode("utf-8", "surrogateescape"))
+    return SubjectPaths([link.source.path], str(link.target), is_link=True)
 
 
 def _tree(paths: list[str], path: str = "") -> PathNode:

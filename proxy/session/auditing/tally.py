@@ -11,7 +11,7 @@ from sealwire.proxy.session.auditing.settings import IDENTIFIER, Pseudonym
 class SentTally:
     """What one command stores and compares."""
 
-    __slots__ = ("_class_name", "_pseudonym", "filtered", "subjects", "written")
+    __slots__ = ("_class_name", "_pseudonym", "filtered", "ids", "subjects", "unnamed", "written")
 
     def __init__(self, class_name: str = "", pseudonym: Pseudonym | None = None) -> None:
         """`class_name`: the class whose values identify persons, where there is a way to name these."""
@@ -21,6 +21,10 @@ class SentTally:
         self.filtered: dict[str, int] = {}
         self.subjects: dict[str, None] = {}
         """The pseudonyms of the persons whom it names, in the order in which it does."""
+        self.ids: dict[str, None] = {}
+        """Those of the documents that it names by their `_id`."""
+        self.unnamed = 0
+        """How many of its statements write documents of persons whom nobody can tell."""
 
     def note(self, message: bytes, edits: Sequence[ValueEdit | RangeEdit]) -> None:
         """Count edits of a plan; their values lie in `message`. Cost: O(edits)."""

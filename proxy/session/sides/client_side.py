@@ -258,7 +258,7 @@ class ClientSide(Side):
         if plan.edits or plan.settled:
             in_clear = 0 if forms is None else forms.in_clear
             effects.append(Count(Counter.VALUES_ENCRYPTED, plan.values - in_clear))
-        passes_always = not plan.protected and not conversation.views.consulted
+        passes_always = not plan.protected and not conversation.views.consulted and request.audited is None
         if target is not None and passes_always and stated is NOTHING_STATED:
             request.client, request.users = "", None  # from now on it is awaited for everybody
             known.remember(target, request, count)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import click
@@ -28,6 +28,8 @@ _NOBODY = "-"
 _DAY = len("2026-11-27")
 _SECOND = len("2026-11-27T10:00:00")
 _MAX_BARS = 20
+_COUNTED = frozenset({"insert", "update", "delete", "findAndModify", "findandmodify", "bulkWrite"})
+_AS_FOREIGN = "{} where a pipeline of another collection, or a view, reads it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Sighting:
     type=PATH,
     envvar="SEALWIRE_THROUGH_URI_FILE",
     show_envvar=True,
-    help="A file with the connection string of Sealwire, to look up which linked documents are the person's.",
+    help="A file with the connection string of Sealwire, to look up which documents are the person's.",
 )
 @days_option
 @html_option
@@ -91,8 +93,8 @@ def subject(  # noqa: PLR0913, PLR0917 - one for each option
     The identifier is asked for, or is a line of standard input; it is never an argument. Nothing is
     verified: `sealwire audit verify` does that.
 
-    Lines about linked documents name what the link leads to. With --through-file Sealwire is asked which of
-    these are the person's, and that is on record too; without it they are not covered.
+    Lines about linked documents name what the link leads to, and others an _id. With --through-file Sealwire
+    is asked which of these are the person's, and that is on record too; without it, what the log alone says.
 
     \b
     Examples:
@@ -105,58 +107,142 @@ def subject(  # noqa: PLR0913, PLR0917 - one for each option
     key = load_pseudonym_key(subjects_key)
     person = ask_identifier(policies)
     names = {key.pseudonym(person)}
-    if through_file is not None and subjects.links:
+    if through_file is not None:
         with connected(read_uri(through_file), is_through=True) as client:
             names |= linked_names(client, policies, subjects, person, key).keys()
-    not_covered = (
-        [] if through_file is not None else sorted({each.source.namespace for each in subjects.links})
-    )
-    unread, unknown, further = 0, 0, FurtherLines()
-    found: list[Sighting] = []
+    linked = sorted({each.source.namespace for each in subjects.links})
+    gaps = _Gaps([] if through_file is not None else linked, [], _ids_of_one(log))
+    if through_file is not None:
+        gaps.only_as_themselves = [each for each in linked if policies.covered(each) is None]
+    names = gaps.further_names(names)
+    unread, found = 0, list[Sighting]()
     for line in lines_of(log):
         if line is None:
             unread += 1
         elif days.have(line):
-            unknown += number_of(line, "subjects_unknown")
-            further.note(line)
+            gaps.note(line, names)
             if _is_about(line, names):
                 found.append(_sighting(line))
     if html is not None:
-        write_page(html, _page(found, log, days, _remarks(not_covered, unknown, further.missing)))
+        write_page(html, _page(found, log, days, gaps.remarks()))
     if as_json:
-        document = {"lines": [asdict(each) for each in found], "not_covered": not_covered}
-        document["lines_missing"] = further.missing
-        print_json({**document, "documents_of_unknown_persons": unknown, "unreadable": unread})
+        print_json({"lines": [asdict(each) for each in found], **gaps.document(), "unreadable": unread})
         return
     time, *others = _COLUMNS
     show_table([Column(time, min_width=_DAY), *others], (map(shown, each.cells) for each in found))
-    for text in _remarks(not_covered, unknown, further.missing):
+    for text in gaps.remarks():
         click.echo(text)
     if unread:
         click.echo(f"{unread} lines cannot be read: sealwire audit verify says where")
 
 
-def _remarks(not_covered: Collection[str], unknown: int, missing: int) -> list[str]:
+@dataclass(slots=True)
+class _Gaps:
     """What the list does not say."""
-    said = []
-    if not_covered:
-        said.append(
-            f"not covered: linked documents of {', '.join(not_covered)} (--through-file looks them up)"
-        )
-    if unknown:
-        said.append(f"{unknown} documents were shown of which the log cannot say whose they are")
-    if missing:
-        said.append(
-            f"{missing} lines are missing, of commands that have several: whom they name, nobody can say"
-        )
-    return said
+
+    linked: list[str]
+    """Collections of linked documents that nobody was asked about."""
+    only_as_themselves: list[str]
+    """Others without covered fields: where another collection's pipeline reads them, nobody notices it."""
+    tied: set[tuple[str, str]]
+    """Pseudonyms of documents, and of the persons whose they are, as lines about one document say it."""
+    shown: int = 0
+    writes: int = 0
+    written: int = 0
+    by_id: set[str] = field(default_factory=set)
+    further: FurtherLines = field(default_factory=FurtherLines)
+
+    def further_names(self, names: Collection[str]) -> set[str]:
+        """The names, and those of documents that belong to them."""
+        found = set(names)
+        while new := {document for document, person in self.tied if person in found} - found:
+            found |= new
+        return found
+
+    def note(self, line: Mapping[str, object], names: Collection[str]) -> None:
+        """Count what a line does not say of whom it is about."""
+        self.further.note(line)
+        self.shown += number_of(line, "subjects_unknown")
+        written = _unknown_writing(line)
+        if written is not None:
+            self.writes += 1
+            self.written += written
+        if not _texts(line, "subjects"):
+            self.by_id.update(each for each in _texts(line, "ids") if each not in names)
+
+    def document(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "not_covered": sorted({*self.linked, *map(_AS_FOREIGN.format, self.only_as_themselves)}),
+            "lines_missing": self.further.missing,
+            "documents_of_unknown_persons": self.shown,
+            "writes_of_unknown_persons": self.writes,
+            "documents_written_of_unknown_persons": self.written,
+            "documents_known_by_id_only": self._untied(),
+        }
+
+    def _untied(self) -> int:
+        return len(self.by_id - {document for document, _ in self.tied})
+
+    def remarks(self) -> list[str]:
+        """For people."""
+        said = []
+        if self.linked:
+            named = ", ".join(self.linked)
+            said.append(f"not covered: linked documents of {named} (--through-file looks them up)")
+        said += [f"not covered: {_AS_FOREIGN.format(each)}" for each in self.only_as_themselves]
+        if self.shown:
+            said.append(f"{self.shown} documents were shown of which the log cannot say whose they are")
+        if self.writes:
+            said.append(
+                f"{self.writes} writes reached documents of which the log cannot say whose they are: "
+                f"{self.written} documents at most, besides whole collections"
+            )
+        if untied := self._untied():
+            said.append(
+                f"{untied} documents are named by an _id that the log ties to nobody "
+                "(--through-file looks up those that the person still has)"
+            )
+        if missing := self.further.missing:
+            said.append(
+                f"{missing} lines are missing, of commands that have several: whom they name, nobody can say"
+            )
+        return said
+
+
+def _ids_of_one(log: Path) -> set[tuple[str, str]]:
+    """Which document is whose, by lines about one: it stays known when the document is gone."""
+    tied = set()
+    for line in lines_of(log):
+        if line is None or number_of(line, "subjects_unknown"):
+            continue
+        ids, persons = _texts(line, "ids"), _texts(line, "subjects")
+        is_stored = _text(line, "command") == "insert" and number_of(line, "affected") == 1
+        if len(ids) == len(persons) == 1 and (is_stored or number_of(line, "documents") == 1):
+            tied.add((ids[0], persons[0]))
+    return tied
+
+
+def _unknown_writing(line: Mapping[str, object]) -> int | None:
+    """How many documents a write reached without saying whose they are, at most; None: it is no such write.
+
+    Lines from before there was `unnamed` are told by what they lack.
+    """
+    if _text(line, "act") == "destruction":
+        return 0
+    command, is_counted = _text(line, "command"), _text(line, "command") in _COUNTED
+    says_nothing = is_counted and "part" not in line and not (_texts(line, "subjects") or _texts(line, "ids"))
+    if not (number_of(line, "unnamed") or says_nothing):
+        return None
+    shown = number_of(line, "documents") if command.lower() == "findandmodify" else 0
+    written = max(0, number_of(line, "affected") - shown)
+    return None if is_counted and not written and _text(line, "outcome") == "ok" else written
 
 
 def _is_about(line: Mapping[str, object], names: Collection[str]) -> bool:
-    listed = line.get("subjects")
-    if isinstance(listed, list) and any(each in names for each in listed if isinstance(each, str)):
-        return True
-    return line.get("subject") in names
+    return line.get("subject") in names or any(
+        each in names for each in (*_texts(line, "subjects"), *_texts(line, "ids"))
+    )
 
 
 def _sighting(line: Mapping[str, object]) -> Sighting:
@@ -197,6 +283,11 @@ def _page(found: list[Sighting], log: Path, days: Days, remarks: list[str]) -> R
 def _text(line: Mapping[str, object], name: str) -> str:
     value = line.get(name)
     return value if isinstance(value, str) else ""
+
+
+def _texts(line: Mapping[str, object], name: str) -> list[str]:
+    value = line.get(name)
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
 def _classes(value: object) -> tuple[str, ...]:

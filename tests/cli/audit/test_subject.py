@@ -78,6 +78,65 @@ def test_lines_about_a_person_say_who_when_and_why(run: Run) -> None:
     assert (found["documents_of_unknown_persons"], found["not_covered"]) == (3, ["clinic.visits"])
 
 
+def test_documents_by_their_id_are_a_persons_if_a_line_about_one_says_so(run: Run, tmp_path: Path) -> None:
+    def written(first: list[dict[str, Any]]) -> dict[str, Any]:
+        log = opened(tmp_path, LogPace(file_bytes=100_000))
+        for each in first:
+            log.append([each])
+        log.close()
+        found: dict[str, Any] = json.loads(asked(run, "--json", "--since", "2026-11-05").out)
+        return found
+
+    removal = line(6, command="delete", ids=["d1"], affected=1)
+    known = line(5, ids=["d1"], documents=1, subjects=[person(ANN)])
+    linked = line(5, command="insert", ids=["d2"], affected=1, subjects=["d1"])
+    not_told = [
+        line(5, ids=["d3"], documents=1, subjects=[person(ANN)], subjects_unknown=1),
+        line(5, ids=["d3"], documents=1, subjects=[person(ANN), person(BOB)]),
+        line(5, ids=["d3", "d4"], documents=1, subjects=[person(ANN)]),
+        line(5, command="update", ids=["d3"], affected=1, subjects=[person(ANN)]),
+        line(5, command="insert", ids=["d3"], affected=2, subjects=[person(ANN)]),
+        line(7, command="update", ids=["d3"], affected=1),
+        line(7, command="update", ids=["d2"], affected=1),
+    ]
+    found = written([known | {"time": "2026-11-01T00:00:00.000+00:00"}, removal, linked, *not_told])
+    assert [each["time"][9] for each in found["lines"]] == ["6", *"555555", "7"]
+    assert (found["documents_known_by_id_only"], found["writes_of_unknown_persons"]) == (1, 0)
+    assert "1 documents are named by an _id" in asked(run).out
+
+
+WRITE = {"affected": 2, "subjects": [person(BOB)]}
+UNKNOWN_WRITES: list[tuple[dict[str, Any], int, int]] = [
+    (line(5, command="update", unnamed=1, affected=2), 1, 2),
+    (line(5, command="update", unnamed=1, **WRITE), 1, 2),
+    (line(5, command="update", unnamed=1, affected=0), 0, 0),
+    (line(5, command="update", unnamed=1) | {"outcome": "unanswered"}, 1, 0),
+    (line(5, command="delete", **WRITE), 0, 0),
+    (line(5, command="delete", ids=["d1"], affected=2), 0, 0),
+    (line(5, command="delete", affected=2), 1, 2),
+    (line(5, command="insert", part=2), 0, 0),
+    (line(5, command="findAndModify", unnamed=1, affected=1, documents=1, subjects=[person(BOB)]), 0, 0),
+    (line(5, command="findAndModify", unnamed=1, affected=1), 1, 1),
+    (line(5, command="aggregate", unnamed=1), 1, 0),
+    (line(5, command="aggregate"), 0, 0),
+    (line(5, command="drop", act="destruction"), 1, 0),
+]
+
+
+@pytest.mark.parametrize(("write", "writes", "documents"), UNKNOWN_WRITES)
+def test_writes_that_name_nobody_count(
+    run: Run, tmp_path: Path, write: dict[str, Any], writes: int, documents: int
+) -> None:
+    before = json.loads(asked(run, "--json").out)
+    log = opened(tmp_path, LogPace(file_bytes=100_000))
+    log.append([write])
+    log.close()
+    found = json.loads(asked(run, "--json").out)
+    named = ("writes_of_unknown_persons", "documents_written_of_unknown_persons")
+    assert [found[each] - before[each] for each in named] == [writes, documents]
+    assert ("writes reached documents" in asked(run).out) == bool(writes or before[named[0]])
+
+
 def test_another_person_and_other_days(run: Run) -> None:
     assert len(json.loads(asked(run, "--json", stdin=BOB).out)["lines"]) == 2
     assert len(json.loads(asked(run, "--json", "--since", "2026-11-03").out)["lines"]) == 3

@@ -71,6 +71,16 @@ def test_what_is_empty_is_left_out() -> None:
     assert line_of(Done(plain, UNANSWERED), 9.0) == said
 
 
+def test_ids_take_room_of_the_first_line_alone() -> None:
+    persons, keys = (tuple(f"{kind}{number:031x}" for number in range(1000)) for kind in "ab")
+    sent = CommandRecord("a.b", "delete", written={}, filtered={}, subjects=persons, ids=keys, unnamed=3)
+    lines = lines_of(Done(sent, CommandResult(CommandOutcome.OK, affected=1003)))
+    assert (lines[0]["ids"], lines[0]["unnamed"]) == (list(keys), 3)
+    assert not any("ids" in line or "unnamed" in line for line in lines[1:])
+    assert [person for line in lines for person in line.get("subjects", ())] == list(persons)
+    assert all(len(write_line(1, FIRST_PREVIOUS, line)) < MAX_LINE_BYTES for line in lines)
+
+
 def lines_of(done: Done) -> list[dict[str, Any]]:
     shares = shares_of(done, persons_of(done))
     found = []

@@ -5,15 +5,12 @@ from typing import Any
 import bson
 from bson.binary import Binary
 
-from sealwire.policies.file.schema import FieldClass, Mode, PathNode
 from sealwire.proxy.session.auditing.subjects import SubjectPaths
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire import kinds
 from tests.proxy.session.world import KEYRING, sealed
 
-PATHS = SubjectPaths(
-    PathNode("", {b"id": PathNode("id", leaf=FieldClass("link", Mode.DETERMINISTIC, None))}), "d"
-)
+PATHS = SubjectPaths(["id"], "d")
 
 
 def named(path: str, kind: int, value: bytes) -> str:
