@@ -32,6 +32,13 @@ CONTEXT_FORMAT: Final = 2
 # As an envelope begins inside a BSON Binary: the subtype byte, then the magic. Looked for with `find`: to
 # `in`, bytes are a number first, and the exception that this ends in takes longer than the search.
 MARKER: Final = bytes((SUBTYPE,)) + MAGIC
+_CONTEXT_MARKER: Final = MARKER + bytes((CONTEXT_FORMAT,))
+
+BINARY_HEAD: Final = 5
+"""So many bytes of a BSON Binary's value stand before the envelope: an int32 length and the subtype."""
+_STRING: Final = 0x02
+_BINARY: Final = 0x05
+"""BSON types."""
 
 HEADER_BYTES: Final = 13
 KEY_ID_BYTES: Final = 16
@@ -93,6 +100,11 @@ def binary(envelope: bytes) -> bytes:
     return out.getvalue()
 
 
+def is_envelope(kind: int, buf: bytes, value: int = 0) -> bool:
+    """Whether the BSON value of this type at `value` begins like an envelope. Cost: O(1)."""
+    return kind == _BINARY and buf.startswith(MARKER, value + BINARY_HEAD - 1)
+
+
 def write_binary(out: BytesWriter, envelope: bytes) -> None:
     """Write the value bytes of a BSON Binary that holds `envelope`. Cost: one copy."""
     write_i32_le(out, len(envelope))
@@ -110,6 +122,25 @@ def associated_data(header: bytes, nonce: bytes | None = None) -> list[bytes]:
     Source:  RFC 5297 section 3: a nonce is the last part.
     """
     return [header] if nonce is None else [header, nonce]
+
+
+def beginning(class_id: int, key_version: int) -> bytes:
+    """The 12 bytes with which all envelopes of one version of a deterministic class begin.
+
+    Raises InvalidEnvelope as `serialize_header`.
+    """
+    header = EnvelopeHeader(EnvelopeMode.DETERMINISTIC, class_id, key_version, _STRING)
+    return serialize_header(header)[:TYPE_OFFSET]
+
+
+def marker_of_class(class_id: int) -> bytes:
+    """How an envelope of any version of a deterministic class begins in a BSON Binary: with the subtype."""
+    return bytes((SUBTYPE,)) + beginning(class_id, 1)[:CLASS_ID_END]
+
+
+def of_no_key() -> bytes:
+    """A well-formed envelope that no key opens."""
+    return beginning(1, 1) + bytes((_STRING,)) + bytes(2 * SIV_BYTES)
 
 
 def serialize_header(header: EnvelopeHeader) -> bytes:
@@ -156,6 +187,18 @@ def class_id_of(buf: bytes, start: int) -> int:
 def context_key_id(buf: bytes, start: int) -> bytes:
     """The id of the key of a context, of the envelope that begins at `start`, unchecked. Cost: O(1)."""
     return buf[start + HEADER_BYTES : start + CONTEXT_HEADER_BYTES]
+
+
+def context_keys_in(buf: bytes) -> list[bytes]:
+    """What may be ids of keys in envelopes of format 2, as they lie in `buf`. Cost: a search."""
+    found: list[bytes] = []
+    at = buf.find(_CONTEXT_MARKER)
+    while at >= 0:
+        key_id = context_key_id(buf, at + 1)
+        if len(key_id) == KEY_ID_BYTES:
+            found.append(key_id)
+        at = buf.find(_CONTEXT_MARKER, at + 1)
+    return found
 
 
 def parse_any_header(envelope: bytes) -> EnvelopeHeader:

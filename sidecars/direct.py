@@ -13,7 +13,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from sealwire.crypto.envelope import FORMAT, MAGIC, SUBTYPE, EnvelopeMode
+from sealwire.crypto.envelope import SUBTYPE, of_no_key
 from sealwire.sidecars.errors import DirectReason, ServerDenied, ServerUnreachable, UnusableUri
 
 Client = MongoClient[RawBSONDocument]
@@ -24,18 +24,10 @@ RAW = CodecOptions(document_class=RawBSONDocument)
 SERVER_TIMEOUT_MS = 10_000
 DEFAULT_DENIED_HINT = "log in as a user whose roles allow it"
 
-_BSON_STRING = 0x02
 _BAD_VALUE = 2
 
-# A well-formed envelope of no key. A server ignores it in a comment, Sealwire refuses it from a client (G4).
-_PROBE = Binary(
-    MAGIC
-    + bytes((FORMAT, EnvelopeMode.DETERMINISTIC))
-    + b"\0\0\0\1\0\0\0\1"
-    + bytes((_BSON_STRING,))
-    + bytes(32),
-    SUBTYPE,
-)
+_PROBE = Binary(of_no_key(), SUBTYPE)
+"""A server ignores it in a comment, Sealwire refuses it from a client (G4)."""
 
 
 @contextmanager

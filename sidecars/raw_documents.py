@@ -1,10 +1,13 @@
-"""Documents put together as bytes, for tools that hand stored values to a server exactly as it has them.
+"""Stored values as bytes, and documents made of them, for tools that hand them to a server as it has them.
 
 No driver decodes and encodes all types without loss: deprecated ones, strings that are no UTF-8, names twice.
 """
 
 from collections.abc import Iterable
 
+from bson.binary import Binary
+
+from sealwire.crypto.envelope import MAGIC, SUBTYPE
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import find_element
 
@@ -31,6 +34,11 @@ def array(values: Iterable[Value]) -> bytes:
 def one_of(name: bytes, values: Iterable[Value]) -> bytes:
     """The element `{name: {$in: values}}` of a filter: no value is taken for an operator."""
     return element(kinds.OBJECT, name, document(element(kinds.ARRAY, b"$in", array(values))))
+
+
+def is_envelope_value(value: object) -> bool:
+    """Whether a value as a driver decodes it begins like an envelope. Nothing is opened."""
+    return isinstance(value, Binary) and value.subtype == SUBTYPE and value.startswith(MAGIC)
 
 
 def identity_of(raw: bytes) -> bytes:

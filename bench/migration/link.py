@@ -11,6 +11,7 @@ from typing import Any, Final
 from bench.migration.held import Wanted, serve
 from bench.migration.subject import NAMESPACE, policies
 from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.envelope import BINARY_HEAD
 from sealwire.keys.frontier.frontier import FIRST_GENERATION, Frontier
 from sealwire.keys.frontier.record import Lease, frontier_document, parse_frontier
 from sealwire.sidecars.migration.job import Job, serialize
@@ -19,7 +20,6 @@ from sealwire.sidecars.migration.server import Written
 from sealwire.sidecars.migration.windows.order import Range
 from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths
 
-_CONTENT: Final = 5
 """A BSON Binary is an int32 length and the subtype, then the content."""
 FOLLOWS_S: Final = 0.05
 """How often a proxy looks at a frontier while a class moves."""
@@ -71,7 +71,7 @@ class Link:
 
     def between(self, _namespace: str, path: str, within: Range) -> Iterator[bytes]:
         """As `Values.between`, page by page as a cursor reads; of ranges of envelopes."""
-        low, last = (None if form is None else form.data[_CONTENT:] for form in (within.low, within.last))
+        low, last = (None if form is None else form.data[BINARY_HEAD:] for form in (within.low, within.last))
         behind = None
         while True:
             raws, behind = self.ask("between", path, low, last, behind)

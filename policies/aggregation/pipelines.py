@@ -8,6 +8,7 @@ only.
 from dataclasses import replace
 from typing import Final
 
+from sealwire.crypto.envelope import MARKER
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PER_DATABASE, PathNode
@@ -42,9 +43,6 @@ _OF_ONE: Final = _AS_STORED | frozenset(
 """Stages whose documents have values of one document each; what joins bring in, these say themselves."""
 
 _REPLACING: Final = frozenset({b"$replaceRoot", b"$replaceWith"})
-
-_MARKER: Final = b"\x80SW"
-"""How an envelope begins, with the subtype of its binary."""
 
 _WRITING: Final = frozenset({b"$out", b"$merge"})
 
@@ -102,7 +100,7 @@ def _stays_pure(walk: Walk, stage: Element, mixed: set[bytes]) -> bool:
     if not walk.node.covers:
         return False
     buf, start, end = walk.buf, stage.start, stage.end
-    made = [b"$documents\0", _MARKER, *(b"$$" + name for name in mixed)]
+    made = [b"$documents\0", MARKER, *(b"$$" + name for name in mixed)]
     if any(buf.find(each, start, end) >= 0 for each in made):
         return False
     return all(

@@ -7,11 +7,11 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Final
 
-from bson import Binary, Int64
+from bson import Int64
 
-from sealwire.crypto.envelope import SUBTYPE
 from sealwire.policies.file.schema import FieldClass, PathNode
 from sealwire.sidecars.coverage.likely import MAX_SEARCHED, Personal, held_in, looks_of
+from sealwire.sidecars.raw_documents import is_envelope_value
 
 MAX_PATHS: Final = 5000
 """The most paths of one collection. Documents that are maps, a field for each person, have no end of them."""
@@ -26,7 +26,6 @@ _LEAST_VALUES: Final[Mapping[Personal, int]] = {Personal.NATIONAL_NUMBER: 3}
 LEAST_TEXTS: Final = 0.02
 """So much of a path's texts, and two of them, have to contain personal data: one may be a slip."""
 _MAX_DEPTH: Final = 100
-_MARK: Final = b"SW"
 
 
 class Cover(Enum):
@@ -123,7 +122,7 @@ class FieldCounts:
                     continue
                 tally = self._tallies[path] = _Tally()
             tally.values += 1
-            if is_envelope(value):
+            if is_envelope_value(value):
                 tally.encrypted += 1
             elif self.class_at(path) is None:
                 tally.look(value, path)
@@ -168,11 +167,6 @@ def _type_of(value: object) -> str:
     # a long is an int of its own class in Python, and a bool is an int
     by_class = {str: "string", Int64: "long", int: "int", datetime: "date"}
     return by_class.get(type(value), "")
-
-
-def is_envelope(value: object) -> bool:
-    """Whether a value is one that Sealwire stored, as its first bytes tell. Nothing is opened."""
-    return isinstance(value, Binary) and value.subtype == SUBTYPE and value.startswith(_MARK)
 
 
 def _values(value: object, path: str, depth: int) -> Iterator[tuple[str, object]]:

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from sealwire.crypto.envelope import MARKER, EnvelopeMode, is_of_context, parse_any_header
+from sealwire.crypto.envelope import BINARY_HEAD, EnvelopeMode, is_envelope, is_of_context, parse_any_header
 from sealwire.crypto.errors import InvalidEnvelope
 from sealwire.keys.keyring.data_key import KeyIds, KeyState
 from sealwire.keys.keyring.record import ClassRecord, KeyringRecord
 from sealwire.policies.file.schema import FieldClass, Mode
-from sealwire.wire import kinds
 
 _MODES = {Mode.DETERMINISTIC: EnvelopeMode.DETERMINISTIC, Mode.RANDOM: EnvelopeMode.RANDOM}
 _LENGTH_BYTES = 4
@@ -95,16 +94,16 @@ class Keys:
 
     def judge(self, kind: int, value: bytes, field_class: FieldClass) -> Condition:
         """The condition of a value of BSON type `kind` where `field_class` is expected. Cost: O(1)."""
-        if kind != kinds.BIN_DATA or not value.startswith(MARKER, _LENGTH_BYTES):
+        if not is_envelope(kind, value):
             if field_class.mode is not Mode.DETERMINISTIC or field_class.name not in self.in_clear:
                 return Condition.PLAINTEXT
             return Condition.DECLARED if field_class.accepts_plaintext else Condition.IN_CLEAR
         try:
-            header = parse_any_header(value[_LENGTH_BYTES + 1 :])
+            header = parse_any_header(value[BINARY_HEAD:])
         except InvalidEnvelope:
             return Condition.DAMAGED
         entry, is_mode = self.classes.get(field_class.name), header.mode is _MODES[field_class.mode]
-        if is_of_context(value, _LENGTH_BYTES + 1):
+        if is_of_context(value, BINARY_HEAD):
             # whether its key is there, only the store of context keys says
             is_ours = entry is not None and header.class_id == entry.class_id and is_mode
             return Condition.PROTECTED if is_ours else Condition.OTHER_CLASS

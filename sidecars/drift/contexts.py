@@ -4,7 +4,7 @@ A key is tied to its context by a tag that only a holder of the class's key can 
 no key of a context.
 """
 
-from sealwire.crypto.envelope import context_key_id
+from sealwire.crypto.envelope import BINARY_HEAD, context_key_id
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.contexts.wrapping import tag_of
@@ -13,7 +13,6 @@ from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.contexts import stored_context
 from sealwire.sidecars.drift.condition import Condition
 
-_CONTENT = 5
 """Behind the length and the subtype of a BSON Binary."""
 _MAX_KNOWN = 100_000
 
@@ -40,7 +39,7 @@ class ContextJudge:
         context = stored_context(leaf.per, namespace, walk.node.path, raw, walk.holder)
         if context is None:
             return Condition.OTHER_CONTEXT
-        key = context_key_id(raw, walk.value + _CONTENT), leaf.name, context
+        key = context_key_id(raw, walk.value + BINARY_HEAD), leaf.name, context
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= _MAX_KNOWN:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from secrets import randbits, token_bytes, token_hex
 from typing import Final
 
-from sealwire.crypto.envelope import binary
+from sealwire.crypto.envelope import binary, is_envelope
 from sealwire.keys.errors import KeysError
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, PathNode, ValueType
 from sealwire.policies.file.stored import StoredValues
-from sealwire.sidecars.erasure.stored_forms import is_envelope
 from sealwire.sidecars.raw_documents import Value, document, element
 from sealwire.wire import kinds
 

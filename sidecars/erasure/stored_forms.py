@@ -6,11 +6,11 @@ log. A class with a key for each context has one form for each of them.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, final
+from typing import final
 
 from sealwire.audit.pseudonyms import Identifier, PseudonymKey
 from sealwire.crypto.context_cipher import ContextCipher
-from sealwire.crypto.envelope import MARKER, SUBTYPE, binary, is_of_context, parse_context_header
+from sealwire.crypto.envelope import BINARY_HEAD, binary, is_envelope, is_of_context, parse_context_header
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.contexts.cache import DESTROYED_VALUE, ContextCache, ContextKeysMissing
 from sealwire.keys.contexts.resolver import Resolver
@@ -24,9 +24,6 @@ from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
 from sealwire.sidecars.erasure.spellings import spellings
 from sealwire.sidecars.raw_documents import Value
 from sealwire.wire import kinds
-
-CONTENT: Final = 5
-"""A BSON Binary is an int32 length and the subtype, then the content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +100,12 @@ def _stored(envelope: bytes) -> Value:
 
 def key_id_of(kind: int, value: bytes) -> bytes | None:
     """The id of the key of a context that a stored value was encrypted with; None for any other value."""
-    if not is_envelope(kind, value) or not is_of_context(value, CONTENT):
+    if not is_envelope(kind, value) or not is_of_context(value, BINARY_HEAD):
         return None
     try:
-        return parse_context_header(value[CONTENT:])[1]
+        return parse_context_header(value[BINARY_HEAD:])[1]
     except InvalidEnvelope:
         return None
-
-
-def is_envelope(kind: int, value: bytes) -> bool:
-    """Whether a stored value begins like an envelope."""
-    return kind == kinds.BIN_DATA and value[CONTENT - 1] == SUBTYPE and value.startswith(MARKER, CONTENT - 1)
 
 
 @final
@@ -161,10 +153,10 @@ class Persons:
             return False
 
     def _opened(self, value: bytes) -> tuple[int, bytes]:
-        if self._resolver is None or not is_of_context(value, CONTENT):
-            return self._keyring.open_envelope(value, CONTENT, len(value))
+        if self._resolver is None or not is_of_context(value, BINARY_HEAD):
+            return self._keyring.open_envelope(value, BINARY_HEAD, len(value))
         try:
-            return self._cache.open(value[CONTENT:])
+            return self._cache.open(value[BINARY_HEAD:])
         except ContextKeysMissing as missing:
             self._cache.put(self._resolver.find(self._keyring, (), [missing.key_id]))
-        return self._cache.open(value[CONTENT:])
+        return self._cache.open(value[BINARY_HEAD:])

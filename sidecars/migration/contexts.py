@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from sealwire.crypto.context_cipher import ContextCipher
-from sealwire.crypto.envelope import HEADER_BYTES, KEY_ID_BYTES, MARKER, is_of_context
+from sealwire.crypto.envelope import BINARY_HEAD, KEY_ID_BYTES, context_key_id, is_envelope, is_of_context
 from sealwire.keys.contexts.cache import ContextCache, ContextKeysMissing, ContextWanted
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.store import ContextStore
@@ -17,7 +17,6 @@ from sealwire.policies.planning.contexts import element_at, stored_context
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 
-_CONTENT = 5
 """A BSON Binary is an int32 length and the subtype, then the content."""
 
 
@@ -179,11 +178,10 @@ def _key_ids(raw: bytes, tree: PathNode) -> Iterator[bytes]:
     """The ids of the keys that envelopes of contexts at covered paths name."""
     walk = StoredValues(raw, tree)
     while walk.next_value():
-        start = walk.value + _CONTENT + HEADER_BYTES
-        if _has_its_key(walk.kind, raw, walk.value) and start + KEY_ID_BYTES <= walk.end:
-            yield raw[start : start + KEY_ID_BYTES]
+        key_id = context_key_id(raw[: walk.end], walk.value + BINARY_HEAD)
+        if _has_its_key(walk.kind, raw, walk.value) and len(key_id) == KEY_ID_BYTES:
+            yield key_id
 
 
 def _has_its_key(kind: int, raw: bytes, value: int) -> bool:
-    is_envelope = kind == kinds.BIN_DATA and raw.startswith(MARKER, value + _CONTENT - 1)
-    return is_envelope and is_of_context(raw, value + _CONTENT)
+    return is_envelope(kind, raw, value) and is_of_context(raw, value + BINARY_HEAD)

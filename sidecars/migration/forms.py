@@ -7,11 +7,13 @@ from typing import Protocol
 
 from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.crypto.envelope import (
+    BINARY_HEAD,
     ENCRYPTABLE_TYPES,
     MARKER,
     EnvelopeHeader,
     EnvelopeMode,
     binary,
+    is_envelope,
     is_of_context,
     parse_any_header,
 )
@@ -28,9 +30,6 @@ from sealwire.sidecars.migration.moves import Direction
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, elements
 
-CONTENT = 5
-"""A BSON Binary is an int32 length and the subtype, then the content."""
-_LENGTH_BYTES = 4
 _CSFLE_SUBTYPE = 6
 _CONTAINERS = (kinds.OBJECT, kinds.ARRAY)
 
@@ -112,7 +111,7 @@ class InCollection:
     def opened(self, value: bytes) -> Form | Left:
         """As `ContextCiphers`. Raises as `JobContexts.open`."""
         try:
-            opened = self.contexts.open(value[CONTENT:])
+            opened = self.contexts.open(value[BINARY_HEAD:])
         except UnknownKey:
             return Left.UNKNOWN_KEY
         except KeyDestroyed:
@@ -140,10 +139,10 @@ def new_form(
 
 def header_of(kind: int, value: bytes) -> EnvelopeHeader | Left | None:
     """The envelope's header; None for plaintext."""
-    if kind != kinds.BIN_DATA or not value.startswith(MARKER, _LENGTH_BYTES):
+    if not is_envelope(kind, value):
         return None
     try:
-        return parse_any_header(value[CONTENT:])
+        return parse_any_header(value[BINARY_HEAD:])
     except InvalidEnvelope:
         return Left.DAMAGED
 
@@ -178,7 +177,7 @@ class _Forms:
     def _knows(self, header: EnvelopeHeader, value: bytes) -> bool:
         """Whether the keyring has an envelope's key; of the key of a context, whether it has its class."""
         keyring = self.keyring
-        if not is_of_context(value, CONTENT):
+        if not is_of_context(value, BINARY_HEAD):
             return keyring.knows(*header[1:3])
         return any(keyring.cipher_for(name).class_id == header.class_id for name in keyring.active_classes)
 
@@ -202,7 +201,7 @@ class _Forms:
         if header.class_id != cipher.class_id or header.mode is not EnvelopeMode.RANDOM:
             return Left.OTHER_CLASS
         is_keyed = self.within is not None and self.within.contexts.is_keyed(spot.class_name)
-        if is_of_context(value, CONTENT) if is_keyed else header.key_version == cipher.key_version:
+        if is_of_context(value, BINARY_HEAD) if is_keyed else header.key_version == cipher.key_version:
             return None  # data keeps the key of its context
         opened = self._opened(value)
         if isinstance(opened, Left):
@@ -216,10 +215,10 @@ class _Forms:
         return self._opened(value) if header.mode is EnvelopeMode.RANDOM else Left.OTHER_CLASS
 
     def _opened(self, value: bytes) -> Form | Left:
-        if self.within is not None and is_of_context(value, CONTENT):
+        if self.within is not None and is_of_context(value, BINARY_HEAD):
             return self.within.opened(value)
         try:
-            return self.keyring.open_envelope(value, CONTENT, len(value))
+            return self.keyring.open_envelope(value, BINARY_HEAD, len(value))
         except UnknownKey:
             return Left.UNKNOWN_KEY
         except KeyDestroyed:
@@ -254,7 +253,7 @@ def has_wrong_type(kind: int, value: bytes) -> bool:
 
 
 def _is_csfle(kind: int, value: bytes) -> bool:
-    return kind == kinds.BIN_DATA and value[_LENGTH_BYTES] == _CSFLE_SUBTYPE
+    return kind == kinds.BIN_DATA and value[BINARY_HEAD - 1] == _CSFLE_SUBTYPE
 
 
 def _holds_envelope(container: bytes, depth: int) -> bool:
@@ -265,6 +264,6 @@ def _holds_envelope(container: bytes, depth: int) -> bool:
         value = container[element.value : element.end]
         if element.kind in _CONTAINERS and _holds_envelope(value, depth + 1):
             return True
-        if element.kind == kinds.BIN_DATA and value.startswith(MARKER, _LENGTH_BYTES):
+        if is_envelope(element.kind, value):
             return True
     return False

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from sealwire.crypto.envelope import EnvelopeHeader, EnvelopeMode, is_of_context
+from sealwire.crypto.envelope import BINARY_HEAD, EnvelopeHeader, EnvelopeMode, is_of_context
 from sealwire.keys.keyring.data_key import KeyIds, KeyState
 from sealwire.keys.keyring.record import ClassRecord, KeyringRecord
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, leaves
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.direct import RAW, Client
 from sealwire.sidecars.migration.contexts import context_at, spot_of
-from sealwire.sidecars.migration.forms import CONTENT, Left, class_value, has_wrong_type, header_of
+from sealwire.sidecars.migration.forms import Left, class_value, has_wrong_type, header_of
 from sealwire.wire.errors import BsonError
 
 _MODES = {Mode.DETERMINISTIC: EnvelopeMode.DETERMINISTIC, Mode.RANDOM: EnvelopeMode.RANDOM}
@@ -193,7 +193,7 @@ def _count(
         version = None if isinstance(header, Left) else _version_of(header, field_class, newest)
         if version is None:
             here.other += 1
-        elif is_of_context(value, CONTENT):
+        elif is_of_context(value, BINARY_HEAD):
             here.versions[here.newest] += 1  # data keeps the key of its context
         elif field_class.per is not None:
             here.class_key += 1

@@ -19,9 +19,14 @@ from sealwire.crypto.envelope import (
     EnvelopeHeader,
     EnvelopeMode,
     associated_data,
+    beginning,
     binary,
     context_header,
+    context_keys_in,
+    is_envelope,
     is_of_context,
+    marker_of_class,
+    of_no_key,
     parse_header,
     serialize_header,
     write_binary,
@@ -54,6 +59,38 @@ def test_a_header_has_the_layout_that_the_format_document_draws() -> None:
 def test_the_marker_is_the_subtype_and_the_magic() -> None:
     assert MARKER == b"\x80SW"
     assert SUBTYPE == 0x80
+
+
+@given(header=headers, before=st.binary(max_size=5))
+def test_an_envelope_is_known_where_it_lies(header: EnvelopeHeader, before: bytes) -> None:
+    stored = before + binary(serialize_header(header))
+    assert is_envelope(5, stored, len(before))
+    assert not is_envelope(2, stored, len(before))
+    assert not is_envelope(5, stored[: len(before) + 6], len(before))
+    assert not is_envelope(5, stored.replace(MARKER, b"\0SW", 1), len(before))
+
+
+@given(header=headers)
+def test_all_envelopes_of_one_version_begin_alike(header: EnvelopeHeader) -> None:
+    mode, class_id, version, _ = header
+    of_mode = serialize_header(header._replace(mode=EnvelopeMode.DETERMINISTIC))
+    assert of_mode.startswith(beginning(class_id, version))
+    assert MARKER[:1] + of_mode[:8] == marker_of_class(class_id)
+    assert serialize_header(header).startswith(beginning(class_id, version)) == (mode == 1)
+    with pytest.raises(InvalidEnvelope):
+        beginning(0, version)
+
+
+def test_an_envelope_of_no_key_is_well_formed() -> None:
+    assert parse_header(of_no_key()) == (EnvelopeMode.DETERMINISTIC, 1, 1, 2)
+
+
+def test_the_ids_of_keys_of_contexts_are_found_wherever_they_lie() -> None:
+    ids = [bytes((number,)) * KEY_ID_BYTES for number in (1, 2)]
+    stored = [binary(context_header(EnvelopeMode.DETERMINISTIC, 1, key_id, 2)) for key_id in ids]
+    assert context_keys_in(b"x".join(stored)) == ids
+    assert context_keys_in(stored[0] + binary(serialize_header(HEADER))) == ids[:1]
+    assert context_keys_in(stored[0][:-1]) == []
 
 
 @given(header=headers)

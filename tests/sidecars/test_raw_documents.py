@@ -2,9 +2,11 @@
 
 import bson
 import pytest
+from bson import Binary
 
-from sealwire.sidecars.raw_documents import array, document, element, identity_of, one_of
+from sealwire.sidecars.raw_documents import array, document, element, identity_of, is_envelope_value, one_of
 from sealwire.wire import kinds
+from tests.sidecars.drift.samples import envelope
 
 ONE = (kinds.INT, b"\1\0\0\0")
 TEXT = (kinds.STRING, b"\2\0\0\0x\0")
@@ -21,3 +23,10 @@ def test_the_element_that_names_a_document() -> None:
     assert identity_of(bson.encode({"a": 1, "_id": 5})) == element(kinds.INT, b"_id", b"\5\0\0\0")
     with pytest.raises(ValueError, match="without _id"):
         identity_of(bson.encode({"a": 1}))
+
+
+def test_an_envelope_among_decoded_values() -> None:
+    assert is_envelope_value(envelope())
+    assert not is_envelope_value(Binary(bytes(envelope()), 0))
+    assert not is_envelope_value(Binary(b"x", 0x80))
+    assert not is_envelope_value(bytes(envelope()))

@@ -6,7 +6,7 @@ from, and the documents count as nobody's. Source of the paths: `policies.file.s
 
 from typing import Final, final
 
-from sealwire.crypto.envelope import MARKER
+from sealwire.crypto.envelope import BINARY_HEAD, is_envelope
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.contexts.cache import ContextKeysMissing
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
@@ -28,10 +28,6 @@ _LONGEST_NAMESPACE: Final = 255
 _UNREADABLE: Final = (
     *(BsonError, InvalidEnvelope, DecryptionFailed, KeyDestroyed, UnknownKey, ContextKeysMissing),
 )
-
-# A BSON Binary is an int32 length, the subtype, where a marker begins, and the content.
-_SUBTYPE_OFFSET: Final = 4
-_CONTENT_OFFSET: Final = 5
 
 _LINKING: Final = FieldClass("link", Mode.DETERMINISTIC, None)
 """Stands at the end of a path that is walked like that of a class: through arrays, to each value."""
@@ -66,10 +62,10 @@ class SubjectPaths:
             walk = StoredValues(buf, self._tree, start)
             while walk.next_value():
                 kind, value = walk.kind, buf[walk.value : walk.end]
-                if kind == kinds.BIN_DATA and value.startswith(MARKER, _SUBTYPE_OFFSET):
+                if is_envelope(kind, value):
                     if open_envelope is None:
                         continue
-                    kind, value = open_envelope(value, _CONTENT_OFFSET, len(value))
+                    kind, value = open_envelope(value, BINARY_HEAD, len(value))
                 found[pseudonym(self.domain, kind, value)] = None
                 said = True
         except _UNREADABLE:  # what is wrong with a reply, others say

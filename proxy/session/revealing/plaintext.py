@@ -12,7 +12,7 @@ where a value comes from. Replies of more than 1 MiB, which are handled in parts
 from contextlib import suppress
 from typing import Final, NamedTuple, final
 
-from sealwire.crypto.envelope import MARKER
+from sealwire.crypto.envelope import BINARY_HEAD, is_envelope
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.plan import Plan
@@ -42,8 +42,6 @@ _SAME_SHAPE: Final = frozenset(b"$match $sort $limit $skip $sample".split())
 _BATCHES: Final = frozenset({b"firstBatch", b"nextBatch"})
 
 # A BSON Binary is an int32 length, the subtype, where a marker begins, and the content.
-_SUBTYPE_OFFSET: Final = 4
-_MARKER_END: Final = 7
 _OF_MONGODB: Final = 6
 """The subtype of values that MongoDB's own client-side encryption wrote."""
 
@@ -204,5 +202,4 @@ def _look_at_document(
 
 def is_encrypted(buf: bytes, binary: int) -> bool:
     """Whether the BSON Binary at `binary` is an envelope, or a value of MongoDB's own encryption."""
-    subtype = binary + _SUBTYPE_OFFSET
-    return buf[subtype] == _OF_MONGODB or buf[subtype : binary + _MARKER_END] == MARKER
+    return buf[binary + BINARY_HEAD - 1] == _OF_MONGODB or is_envelope(kinds.BIN_DATA, buf, binary)

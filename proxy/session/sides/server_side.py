@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import Final, final
 
-from sealwire.crypto.envelope import MARKER
+from sealwire.crypto.envelope import MARKER, context_keys_in
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.contexts.cache import ContextKeysMissing
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
@@ -28,7 +28,7 @@ from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import has_more_to_come, is_plain
 from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
-from sealwire.proxy.session.revealing.reveal import OpenEnvelope, context_keys_in, reveal
+from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal
 from sealwire.proxy.session.sides import ask_users, certificate_login, look_up, on_record
 from sealwire.proxy.session.sides.entitlement import opener_for, reveal_for, shown_reply
 from sealwire.proxy.session.sides.handshake_replies import handshake_reply, hello_reply

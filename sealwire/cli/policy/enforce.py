@@ -13,7 +13,7 @@ from sealwire.cli.options.keys import KekOptions, kek_options, open_keyring_stor
 from sealwire.cli.options.policies import policy_argument, read_policy
 from sealwire.cli.output import Manner, manner_options, question_console, show_table, with_bar
 from sealwire.crypto import selftest
-from sealwire.crypto.envelope import TYPE_OFFSET, EnvelopeHeader, EnvelopeMode, serialize_header
+from sealwire.crypto.envelope import beginning
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.keyring import Keyring
@@ -179,8 +179,7 @@ def _headers(policies: PolicySet, keyring: Keyring) -> dict[str, bytes]:
             text = f"class {found.name} has a pending key, or is in clear: its values have no one version"
             hint = "let the move end first (sealwire migrate status), or enforce without --versions"
             raise KeySettingError(KeysReason.KEY_STATE, text, hint)
-        header = EnvelopeHeader(EnvelopeMode.DETERMINISTIC, *cipher.named, found.kind)
-        headers[found.name] = serialize_header(header)[:TYPE_OFFSET]
+        headers[found.name] = beginning(*cipher.named)
     return headers
 
 

@@ -7,26 +7,22 @@ from os import urandom
 from typing import Any, Final
 
 import bson
-from bson.binary import Binary
 
 from sealwire.crypto.cipher import ValueCipher
-from sealwire.crypto.envelope import KEY_BYTES
+from sealwire.crypto.envelope import BINARY_HEAD, KEY_BYTES, is_envelope
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
 from sealwire.keys.errors import KeysError
 from sealwire.keys.frontier.versions import ClassVersion
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.coercion import coerce
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
-from sealwire.sidecars.migration.forms import header_of
 from sealwire.sidecars.raw_documents import document
-from sealwire.wire import kinds
 from sealwire.wire.raw_bson import elements
 
 BINARY: Final = "binData"
 EMPTY_TYPES: Final = frozenset({"null", "undefined", "missing"})
 """What stays in clear, by the names of `$type`."""
 
-_CONTENT: Final = 5
 _NUMBERS: Final = frozenset({"int", "long", "double", "decimal", "number"})
 _BY_CODE: Final = {
     1: "double", 2: "string", 3: "object", 4: "array", 5: BINARY, 6: "undefined", 7: "objectId", 8: "bool",
@@ -99,16 +95,15 @@ class ClassChange:
 
     def _plain(self, kind: int, data: bytes, leaf: FieldClass) -> tuple[int, bytes] | None:
         """A constant's type and bytes in clear; None where it is no value of the class in its old form."""
-        is_envelope = kind == kinds.BIN_DATA and header_of(kind, data) is not None
         if self.was_clear:
-            if is_envelope:
+            if is_envelope(kind, data):
                 return None
             coerced = None if leaf.value_type is None else coerce(kind, data, leaf.value_type)
             return None if coerced is None else (leaf.kind, coerced)
-        if not is_envelope:
+        if not is_envelope(kind, data):
             return None
         try:
-            return self.keyring.open_envelope(data, _CONTENT, len(data))
+            return self.keyring.open_envelope(data, BINARY_HEAD, len(data))
         except (InvalidEnvelope, DecryptionFailed, KeysError):
             raise Lost("an envelope that does not open") from None
 
@@ -160,14 +155,6 @@ def both(old: Iterable[Any], new: Iterable[Any]) -> list[Any]:
             seen.add(key)
             found.append(each)
     return found
-
-
-def is_envelope(value: Any) -> bool:
-    """Whether a value begins like an envelope, of whichever class."""
-    if not isinstance(value, Binary):
-        return False
-    data = len(value).to_bytes(4, "little") + bytes((value.subtype,)) + bytes(value)
-    return header_of(kinds.BIN_DATA, data) is not None
 
 
 def _once(names: Iterable[str]) -> list[str]:

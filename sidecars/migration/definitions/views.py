@@ -17,9 +17,9 @@ from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.surroundings import Surroundings
 from sealwire.policies.planning.walk import Walk
-from sealwire.sidecars.migration.definitions.constants import is_envelope
 from sealwire.sidecars.migration.definitions.filters import convert_filter
 from sealwire.sidecars.migration.definitions.schemas import Way
+from sealwire.sidecars.raw_documents import is_envelope_value
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import elements
 
@@ -102,4 +102,4 @@ def _holds_envelope(value: Any) -> bool:
         return any(map(_holds_envelope, value.values()))
     if isinstance(value, list):
         return any(map(_holds_envelope, value))
-    return is_envelope(value)
+    return is_envelope_value(value)

@@ -7,7 +7,7 @@ from functools import partial
 from math import inf
 from typing import Final, NamedTuple
 
-from sealwire.crypto.envelope import binary
+from sealwire.crypto.envelope import BINARY_HEAD, binary
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Window, position_of
 from sealwire.keys.frontier.record import IN_FLIGHT_S
@@ -38,7 +38,6 @@ from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 
 _steady = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-_CONTENT: Final = 5
 """A BSON Binary is an int32 length and the subtype, then the content."""
 WHOLE: Final = Window(BEFORE_ALL, AFTER_ALL)
 _PASSES: Final = 16
@@ -180,7 +179,7 @@ def new_forms(versions: Versions, window: Window, within: ContextCiphers | None 
 
     def opened(value: bytes) -> Form | Left:
         try:
-            return old.decrypt(value[_CONTENT:])
+            return old.decrypt(value[BINARY_HEAD:])
         except (InvalidEnvelope, DecryptionFailed):
             return Left.DAMAGED
 
@@ -193,7 +192,7 @@ def _from_envelopes(versions: Versions, window: Window, opened: Callable[[bytes]
     def choose(kind: int, value: bytes, _spot: ValueSpot) -> Form | Left | None:
         if order.place(kind, value) is None:
             return None
-        if not window.holds(position_of(value[_CONTENT:])):
+        if not window.holds(position_of(value[BINARY_HEAD:])):
             return None
         inside = opened(value)
         return inside if isinstance(inside, Left) else new.stored(*inside)

@@ -14,27 +14,24 @@ from typing import Final, NamedTuple
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import (
+    BINARY_HEAD,
     KEY_ID_BYTES,
     OVERHEAD_BYTES,
     SUBTYPE,
-    EnvelopeHeader,
+    TYPE_OFFSET,
     EnvelopeMode,
+    beginning,
     binary,
     context_header,
-    serialize_header,
 )
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position
 from sealwire.keys.frontier.versions import StoredForm
 from sealwire.sidecars.migration.windows.order import Range, Reach, ReadingOn
 from sealwire.wire import kinds
 
-_PREFIX_BYTES: Final = 12
-"""Magic, format, mode, class id and key version: what the old forms of a class have in common."""
 _KEY_BYTES: Final = 9
 """BSON type and half of the SIV: no two values are known to share it, and where two do they move together."""
 _LENGTH_BYTES: Final = 4
-_CONTENT: Final = 5
-"""A BSON Binary is an int32 length and the subtype, then the content."""
 
 SHORTEST: Final = OVERHEAD_BYTES[EnvelopeMode.DETERMINISTIC] + 1
 LONG: Final = 1 << 20
@@ -75,14 +72,13 @@ class EnvelopeOrder:
     @classmethod
     def of(cls, old: ValueCipher) -> "EnvelopeOrder":
         """Those that `old` makes."""
-        header = EnvelopeHeader(EnvelopeMode.DETERMINISTIC, *old.named, kinds.STRING)
-        return cls(serialize_header(header)[:_PREFIX_BYTES])
+        return cls(beginning(*old.named))
 
     @classmethod
     def of_contexts(cls, class_id: int) -> "EnvelopeOrder":
         """Those of format 2: the id of the context's key stands between the BSON type and the SIV."""
         header = context_header(EnvelopeMode.DETERMINISTIC, class_id, bytes(KEY_ID_BYTES), kinds.STRING)
-        return cls(header[:_PREFIX_BYTES], _KEY_BYTES + KEY_ID_BYTES, SHORTEST + KEY_ID_BYTES, False)
+        return cls(header[:TYPE_OFFSET], _KEY_BYTES + KEY_ID_BYTES, SHORTEST + KEY_ID_BYTES, False)
 
     @property
     def marker(self) -> bytes:
@@ -97,8 +93,8 @@ class EnvelopeOrder:
         """As `Order.place`: the beginning of the envelope's position."""
         if kind != kinds.BIN_DATA or not value.startswith(self.marker, _LENGTH_BYTES):
             return None
-        content = value[_CONTENT : _CONTENT + self._key_end].ljust(self._key_end, b"\0")
-        return (len(value) - _CONTENT).to_bytes(_LENGTH_BYTES, "big") + content
+        content = value[BINARY_HEAD : BINARY_HEAD + self._key_end].ljust(self._key_end, b"\0")
+        return (len(value) - BINARY_HEAD).to_bytes(_LENGTH_BYTES, "big") + content
 
     def after(self, place: Position) -> Position:
         """As `Order.after`."""
@@ -114,7 +110,7 @@ class EnvelopeOrder:
         """The place of a position that `position` or `place` made."""
         if position in (BEFORE_ALL, AFTER_ALL):
             return FIRST if position == BEFORE_ALL else LAST
-        key = position[_LENGTH_BYTES + _PREFIX_BYTES : _LENGTH_BYTES + self._key_end]
+        key = position[_LENGTH_BYTES + TYPE_OFFSET : _LENGTH_BYTES + self._key_end]
         return Place(int.from_bytes(position[:_LENGTH_BYTES], "big"), int.from_bytes(key, "big"))
 
     def ranges(self, start: Position, end: Position) -> Iterator[Range]:
@@ -135,7 +131,7 @@ class EnvelopeOrder:
 
     @property
     def _key_end(self) -> int:
-        return _PREFIX_BYTES + self.key_bytes
+        return TYPE_OFFSET + self.key_bytes
 
     def _ranges(self, start: Place, end: Place) -> Iterator[Range]:
         if end <= start:

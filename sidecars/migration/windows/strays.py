@@ -5,16 +5,14 @@ has a place for them, so only a search that reads every document finds them.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Final
 
 from sealwire.crypto.envelope import (
-    CLASS_ID_END,
-    SUBTYPE,
-    TYPE_OFFSET,
-    EnvelopeHeader,
+    BINARY_HEAD,
     EnvelopeMode,
+    beginning,
+    is_envelope,
     is_of_context,
-    serialize_header,
+    marker_of_class,
 )
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import KeyDestroyed, KeyRetired, UnknownKey
@@ -23,19 +21,9 @@ from sealwire.keys.keyring.data_key import DataKey, KeyIds
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass
 from sealwire.policies.file.stored import StoredValues
-from sealwire.sidecars.migration.forms import CONTENT, ContextCiphers, Form, Left, class_value, header_of
+from sealwire.sidecars.migration.forms import ContextCiphers, Form, Left, class_value, header_of
 from sealwire.sidecars.migration.windows.paths import ClassPaths
-from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
-
-_LENGTH_BYTES: Final = 4
-"""They stand before the subtype of a BSON Binary."""
-
-
-def marker_of(ids: KeyIds) -> bytes:
-    """How an envelope of a key begins inside a BSON Binary: with the subtype."""
-    header = EnvelopeHeader(EnvelopeMode.DETERMINISTIC, *ids, kinds.STRING)
-    return bytes((SUBTYPE,)) + serialize_header(header)[:TYPE_OFFSET]
 
 
 class Strays:
@@ -57,8 +45,7 @@ class Strays:
             each.is_plaintext for each in right
         )
         ids = (KeyIds(self._class_id, 1), *self._borrowed)
-        # the subtype, and all of the header up to the class id, whichever key of the class it was
-        self._markers = tuple({marker_of(each)[: 1 + CLASS_ID_END] for each in ids})
+        self._markers = tuple({marker_of_class(each.class_id) for each in ids})
 
     def may_be_in(self, raw: bytes) -> bool:
         """Whether a document has to be looked through for them; False is certain."""
@@ -73,7 +60,7 @@ class Strays:
             return self._has_plaintext and _in_clear(self._field_class, kind, value) is not None
         if isinstance(header, Left) or header.mode is not EnvelopeMode.DETERMINISTIC:
             return False
-        if is_of_context(value, CONTENT):
+        if is_of_context(value, BINARY_HEAD):
             return header.class_id == self._class_id and not self._are_contexts_right
         ids = KeyIds(header.class_id, header.key_version)
         if ids in self._right:
@@ -85,10 +72,10 @@ class Strays:
         if header_of(kind, value) is None:
             found = _in_clear(self._field_class, kind, value)
             return Left.WRONG_TYPE if found is None else (self._kind, found)
-        if within is not None and is_of_context(value, CONTENT):
+        if within is not None and is_of_context(value, BINARY_HEAD):
             return within.opened(value)
         try:
-            return self._keyring.open_envelope(value, CONTENT, len(value))
+            return self._keyring.open_envelope(value, BINARY_HEAD, len(value))
         except KeyRetired:
             return Left.RETIRED_KEY
         except KeyDestroyed:
@@ -112,7 +99,7 @@ def needs_key(key: DataKey, field_class: FieldClass, where: ClassPaths | None) -
     What a key made is found at any path. A version that is borrowed, or plaintext, means something at the
     paths of its class only. A damaged document counts. Cost of a call: O(bytes)
     """
-    marker = marker_of(key.lender or key.ids)
+    marker = beginning(*(key.lender or key.ids))
     if key.lender is None and not key.is_plaintext:
         return lambda raw: marker in raw
 
@@ -126,7 +113,7 @@ def needs_key(key: DataKey, field_class: FieldClass, where: ClassPaths | None) -
                 if key.is_plaintext:
                     if _in_clear(field_class, kind, value) is not None:
                         return True
-                elif value.startswith(marker, _LENGTH_BYTES):
+                elif is_envelope(kind, value) and value.startswith(marker, BINARY_HEAD):
                     return True
         except BsonError:
             return True

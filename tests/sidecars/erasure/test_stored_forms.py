@@ -10,7 +10,7 @@ import pytest
 
 from sealwire.audit.pseudonyms import Identifier, PseudonymKey
 from sealwire.crypto.context_cipher import ContextCipher
-from sealwire.crypto.envelope import binary
+from sealwire.crypto.envelope import binary, is_envelope
 from sealwire.keys.contexts import shredding
 from sealwire.keys.contexts.cache import ContextWanted
 from sealwire.keys.contexts.resolver import Resolver
@@ -19,7 +19,7 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PER_DATABASE, FieldClass, Mode, ValueType
 from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
-from sealwire.sidecars.erasure.stored_forms import Persons, is_envelope, key_id_of, stored_forms
+from sealwire.sidecars.erasure.stored_forms import Persons, key_id_of, stored_forms
 from sealwire.sidecars.raw_documents import Value
 from sealwire.wire import kinds
 from tests.keys.samples import NOW
