@@ -8,7 +8,6 @@ only.
 from dataclasses import replace
 from typing import Final
 
-from sealwire.crypto.envelope import MARKER
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PER_DATABASE, PathNode
@@ -41,6 +40,9 @@ _OF_ONE: Final = _AS_STORED | frozenset(
     $changeStream $changeStreamSplitLargeEvent $lookup $graphLookup $unionWith""".split()
 )
 """Stages whose documents have values of one document each; what joins bring in, these say themselves."""
+
+MARKER: Final = b"\x80SW"
+"""How an envelope begins, with the subtype of its binary. This room has no keys, and does not ask `crypto`."""
 
 _REPLACING: Final = frozenset({b"$replaceRoot", b"$replaceWith"})
 
