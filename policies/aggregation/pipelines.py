@@ -42,7 +42,7 @@ _OF_ONE: Final = _AS_STORED | frozenset(
 """Stages whose documents have values of one document each; what joins bring in, these say themselves."""
 
 MARKER: Final = b"\x80SW"
-"""How an envelope begins, with the subtype of its binary. This room has no keys, and does not ask `crypto`."""
+"""How an envelope begins, with the subtype of its binary. This room imports nothing of `crypto`."""
 
 _REPLACING: Final = frozenset({b"$replaceRoot", b"$replaceWith"})
 
