@@ -29,7 +29,9 @@ def test_the_page_says_how_many_rows_have_a_fault() -> None:
     page = (ROOT / "docs" / "ENCRYPTION_COMPLIANCE.md").read_text(encoding="utf-8")
     said = re.search(r"\*\*(\d+) of (\d+)\*\* rows", page)
     assert said is not None
-    assert (int(said[1]), int(said[2])) == (len({claim.row for claim in CLAIMS}), len(ROWS))
+    # the others are an organisation's, and name no test
+    testable = [row for row in ROWS if CODE.findall(row.tests)]
+    assert (int(said[1]), int(said[2])) == (len({claim.row for claim in CLAIMS}), len(testable))
 
 
 @pytest.mark.parametrize(("codes", "count"), [((0, FAILED), 0), ((0, 0), 1), ((0, 4), 1), ((1,), 1)])
