@@ -112,6 +112,25 @@ def test_a_class_waits_while_something_else_moves(due: Clinic) -> None:
         assert calendar(due, "--proxies", "0")[NHS]["outcome"] == "done"
 
 
+def test_a_job_is_taken_over_once_its_process_has_said_nothing_for_long(
+    due: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--proxies", "0", *WHOLE_DAY)
+    monkeypatch.setattr(QuietHours, "has", lambda *_: True)
+    with due.database.connect() as client, connected(due.database.uri()) as direct:
+        fill(due, client, 5)
+        with monkeypatch.context() as patched:
+            patched.setattr(QuietHours, "left", lambda *_: timedelta(0))
+            name = calendar(due, *words)[NHS]["job"]["job"]
+        job, _ = Ledger(direct, load_keyring(due.keyring, due.kek)).load(name)
+        (pending,) = (key for key in due.data_keys() if key.state is KeyState.PENDING)
+        with Workers(direct).at_work(job, pending.class_id, pending.version):
+            assert calendar(due, *words)[NHS]["outcome"] == "waits"
+            monkeypatch.setattr("sealwire.cli.keys.calendar._SILENT_S", 0)
+            done = calendar(due, *words)[NHS]
+    assert (done["outcome"], done["job"]["job"]) == ("done", name)
+
+
 @pytest.mark.parametrize("words", [(), ("--proxies", "2")])
 def test_no_key_is_made_before_the_sealwires_are_counted(due: Clinic, words: tuple[str, ...]) -> None:
     with due.database.connect() as client:
