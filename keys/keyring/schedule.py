@@ -1,16 +1,16 @@
 """What the calendar asks for: wrap the keyring anew, rotate a class, finish what was begun.
 
 Two intervals. The keyring is wrapped anew every 90 days, which touches no data and cannot go wrong half-way.
-Data keys are rotated only where an interval is set: after a deterministic class got a new key its data has to
-be moved, and somebody has to want that. A class in clear has no key to rotate, and one that borrows a key has
-none of its own. What has been due for `GRACE` is overdue.
+Data keys are rotated only where an interval is set, for a class or for all: after a deterministic class got
+a new key its data has to be moved, and somebody has to want that. A class in clear has no key to rotate, and
+one that borrows a key has none of its own. What has been due for `GRACE` is overdue.
 
 A keyring of the first format does not say when it was wrapped. That was not before its newest key was made.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, time, timedelta
 from enum import Enum
 
 from sealwire.keys.keyring.data_key import KeyState
@@ -47,6 +47,40 @@ class KeySchedule:
 
     rewrap_every: timedelta | None = QUARTER
     rotate_every: timedelta | None = None
+    of_classes: Mapping[str, timedelta] = field(default_factory=dict)
+    """Classes with an interval of their own, which goes before `rotate_every`."""
+
+    def rotation_due(self, entry: ClassRecord) -> datetime | None:
+        """When the active key of a class is too old; None if it never is, or if another is pending already.
+
+        A class in clear has no key, and one that borrows has none of its own.
+        """
+        active, every = _in_state(entry, KeyState.ACTIVE), self.of_classes.get(entry.name, self.rotate_every)
+        has_own = active is not None and not active.is_plaintext and not active.lender
+        if not has_own or every is None or _in_state(entry, KeyState.PENDING) is not None:
+            return None
+        return None if active is None else active.created + every
+
+
+@dataclass(frozen=True, slots=True)
+class QuietHours:
+    """A part of each day, by the clock of this machine; it may end on the next day."""
+
+    begin: time
+    end: time
+
+    def has(self, now: datetime) -> bool:
+        """Whether `now` lies in it; its end does not."""
+        at = now.astimezone().time()
+        if self.begin < self.end:
+            return self.begin <= at < self.end
+        return at >= self.begin or at < self.end
+
+    def left(self, now: datetime) -> timedelta:
+        """How long it goes on after `now`, which lies in it. A change to or from summer time counts."""
+        local = now.astimezone()
+        day = local.date() if local.time() < self.end else local.date() + timedelta(days=1)
+        return datetime.combine(day, self.end).astimezone() - local
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +148,10 @@ def _of_class(
     if pending is not None:
         chore = Chore.DECRYPT if pending.is_plaintext else Chore.ENCRYPT if is_clear else Chore.REENCRYPT
         yield from _after(chore, pending.created, timedelta(0), now, entry.name, pending.version)
-    elif active is not None and not (is_clear or active.lender) and (wanted is None or entry.name in wanted):
-        yield from _after(
-            Chore.ROTATE, active.created, schedule.rotate_every, now, entry.name, active.version
-        )
+    elif active is not None and (wanted is None or entry.name in wanted):
+        due = schedule.rotation_due(entry)
+        if due is not None:
+            yield from _after(Chore.ROTATE, due, timedelta(0), now, entry.name, active.version)
     for key in entry.keys:
         if key.destroy_after is not None and key.destroy_after <= now:
             # never overdue: that a key is kept harms nobody's data

@@ -14,6 +14,7 @@ from sealwire.policies.file.schema import (
     Mode,
     PathNode,
     PolicySet,
+    Rotation,
     ValueType,
     belongs_to_server,
     context_field,
@@ -115,7 +116,7 @@ def _field_class(name: str, node: Node) -> FieldClass:
     if not _CLASS_NAME.fullmatch(name):
         hint = "letters, digits, _ - . and at most 63 characters"
         complaints.add(node.error(f"'{name}' is not a class name", hint))
-    entries = node.entries(["mode"], ["type", "range", "key", "accept_plaintext"], complaints)
+    entries = node.entries(["mode"], ["type", "range", "key", "accept_plaintext", "rotate"], complaints)
     mode: Mode | None = None
     with complaints.gathered():
         mode = Mode(entries["mode"].choice([mode.value for mode in Mode])) if "mode" in entries else None
@@ -138,8 +139,15 @@ def _field_class(name: str, node: Node) -> FieldClass:
     accepts = complaints.read(
         lambda: "accept_plaintext" in entries and entries["accept_plaintext"].boolean(), False
     )
+    rotation = complaints.read(lambda: _rotation(entries), None)
     complaints.check()  # raises where there is no mode
-    return FieldClass(name, mode or Mode.RANDOM, value_type, domain, per, accepts)
+    return FieldClass(name, mode or Mode.RANDOM, value_type, domain, per, accepts, rotation)
+
+
+def _rotation(entries: Mapping[str, Node]) -> Rotation | None:
+    if "rotate" not in entries:
+        return None
+    return Rotation(entries["rotate"].choice([each.value for each in Rotation]))
 
 
 def _value_type(node: Node, entries: Mapping[str, Node], *, is_needed: bool) -> ValueType | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from enum import Enum
 from fnmatch import fnmatchcase
 from types import MappingProxyType
@@ -77,6 +78,26 @@ _ONE_ENCODING: Final = frozenset(
 )
 
 
+class Rotation(Enum):
+    """How often a class gets a new key."""
+
+    MONTHLY = "monthly"
+    QUARTERLY = "quarterly"
+    YEARLY = "yearly"
+
+    @property
+    def every(self) -> timedelta:
+        """How old the key may become that encrypts."""
+        return _ROTATED_EVERY[self]
+
+
+_ROTATED_EVERY: Final = {
+    Rotation.MONTHLY: timedelta(days=30),
+    Rotation.QUARTERLY: timedelta(days=90),
+    Rotation.YEARLY: timedelta(days=365),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class FieldClass:
     """One key and one equality domain. Fields of the same class compare equal, others never do."""
@@ -93,6 +114,8 @@ class FieldClass:
     key."""
     accepts_plaintext: bool = field(default=False, compare=False)
     """Whether values may be stored in clear that no filter finds: the operator knows of them."""
+    rotation: Rotation | None = field(default=None, compare=False)
+    """How often its key is rotated, which the calendar of keys reads. None: the policy does not say."""
 
     kind: int = field(init=False, compare=False, repr=False)
     """The BSON type of `value_type`; 0, which no value has, without one."""

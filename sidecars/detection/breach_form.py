@@ -43,6 +43,8 @@ class BreachReport:
         text = f"{least}{len(collected.subjects)} people, by their pseudonyms"
         if collected.unknown:
             text += f"; besides, {collected.unknown} documents were shown of which the log cannot tell whose"
+        if collected.unnamed:
+            text += f"; and {collected.unnamed} writes that name nobody"
         if missing:
             text += f"; {missing} lines are missing, of commands that have several"
             text += ", and nobody can say whom they name"
@@ -107,6 +109,7 @@ class BreachReport:
                 "distinct": len(collected.subjects),
                 "more": collected.is_more,
                 "unknown_documents": collected.unknown,
+                "unnamed_writes": collected.unnamed,
                 "lines_missing": collected.further.missing,
                 "pseudonyms": sorted(collected.subjects),
             },

@@ -131,6 +131,8 @@ class Collected:
     documents: int = 0
     unknown: int = 0
     """Documents of which nobody can tell whose they are."""
+    unnamed: int = 0
+    """Writes that name nobody: statements, and documents of inserts."""
     first: str = ""
     last: str = ""
     last_line: int = -1
@@ -160,6 +162,7 @@ class Collected:
         self.first, self.last = min(self.first or time, time), max(self.last, time)
         self.documents += documents
         self.unknown += number_of(fields, "subjects_unknown")
+        self.unnamed += number_of(fields, "unnamed")
         for each in subjects_of(fields):
             if len(self.subjects) < MAX_SUBJECTS or each in self.subjects:
                 self.subjects.add(each)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from sealwire.cli.compliance.deployment import Deployment, judged
+from sealwire.cli.keys.options import with_policy
 from sealwire.keys.keyring.schedule import KeySchedule, due_chores
 from sealwire.policies.roles.access import Level
 from sealwire.policies.roles.role import Role
@@ -41,7 +42,8 @@ def server_login(deployment: Deployment) -> ComplianceFinding:
 def keys(deployment: Deployment) -> ComplianceFinding:
     """The calendar of keys."""
     record, now = deployment.keyring, datetime.now(UTC)
-    chores = due_chores(record, KeySchedule(), now, deployment.policy.class_names)
+    schedule = with_policy(KeySchedule(), deployment.policy)
+    chores = due_chores(record, schedule, now, deployment.policy.class_names)
     bad = [f"overdue: {chore.command}" for chore in chores if chore.overdue]
     good = [f"{len(record.classes)} classes, generation {record.generation} of the keyring"]
     return judged(ComplianceCheck.KEYS, bad, good, "sealwire keys status says what is due")

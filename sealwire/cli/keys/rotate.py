@@ -1,16 +1,28 @@
 """`sealwire keys rotate`: new keys for classes, by name or by the calendar."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
 
+from sealwire.cli.keys.calendar import (
+    Calendar,
+    CalendarOptions,
+    ClassRotation,
+    RotationOutcome,
+    calendar_options,
+    exit_code_after,
+    pends_when_rotated,
+)
 from sealwire.cli.keys.lent import key_of, require_alike, shown_key_of
-from sealwire.cli.keys.options import policy_option, schedule_options
+from sealwire.cli.keys.options import policy_option, schedule_options, with_policy
 from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option, open_keyring_store
 from sealwire.cli.options.policies import read_policy
+from sealwire.cli.options.server import server_options
 from sealwire.cli.output import Manner, manner_options
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason
@@ -20,7 +32,7 @@ from sealwire.keys.keyring.borrowing import borrow
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.file import read_record, rewrap
 from sealwire.keys.keyring.record import KeyringRecord
-from sealwire.keys.keyring.schedule import Chore, KeySchedule, due_chores
+from sealwire.keys.keyring.schedule import Chore, DueChore, KeySchedule, due_chores
 from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import Mode, PolicySet
@@ -34,6 +46,8 @@ from sealwire.policies.file.schema import Mode, PolicySet
 @keyring_option
 @kek_options
 @schedule_options
+@server_options
+@calendar_options
 @manner_options
 def rotate(  # noqa: PLR0913 - one parameter an option
     class_names: tuple[str, ...],
@@ -43,6 +57,8 @@ def rotate(  # noqa: PLR0913 - one parameter an option
     schedule: KeySchedule,
     manner: Manner,
     *,
+    uri: str,
+    options: CalendarOptions,
     onto: str | None,
     due: bool,
 ) -> None:
@@ -55,7 +71,10 @@ def rotate(  # noqa: PLR0913 - one parameter an option
     With --onto, the one CLASS gets no key of its own: its data is to move to the key that LENDER has, so that
     its paths can then take LENDER's class in the policy. --policy has to declare both alike.
 
-    --due wraps the keyring anew if that is due, and rotates classes that are, if --rotate-every is set.
+    --due wraps the keyring anew if that is due, and rotates classes that are, by `rotate` in the policy or by
+    --rotate-every. If the policy says `rotate` of a deterministic class, its data moves as well, on the
+    server that --uri-file names. With --quiet, classes wait for these hours, and a move pauses at their end;
+    the next run goes on with it. --proxies, --share and the server matter to such moves only.
 
     \b
     Examples:
@@ -64,11 +83,15 @@ def rotate(  # noqa: PLR0913 - one parameter an option
       sealwire keys rotate nhs_intake --onto nhs_number --policy policy.yaml --keyring keyring.json
       sealwire keys rotate --due --keyring keyring.json --json
       sealwire keys rotate --due --rotate-every 365d --policy policy.yaml --keyring keyring.json
+      sealwire keys rotate --due --quiet 01:00-05:00 --uri-file server.uri --proxies 3 --share 0.5 \\
+          --policy policy.yaml --keyring keyring.json
     """
     if bool(class_names) == due:
         raise click.UsageError("name a class, or give --due, and not both")
     if onto is not None and len(class_names) != 1:
         raise click.UsageError("--onto takes one CLASS")
+    if options.quiet is not None and not due:
+        raise click.UsageError("--quiet is for --due")
     selftest.run()
     policies = None if policy is None else read_policy(policy)
     providers = Providers()
@@ -78,19 +101,35 @@ def rotate(  # noqa: PLR0913 - one parameter an option
         require_alike(policy, class_names[0], onto)
         _borrow(store, kek.open(providers), (class_names[0], onto), now, manner)
         return
-    work = _named(class_names, policies)
     # whoever forges the record to delay something is found out when the keyring is opened
-    if due:
-        work = _on_the_calendar(read_record(store), schedule, now, policies)
-    else:
-        _refuse_in_clear(work.classes, read_record(store), policies)
-    made: Sequence[DataKey] = ()
+    record, write = read_record(store), partial(_write, store, lambda: kek.open(providers), now, manner)
+    if not due:
+        work = _named(class_names, policies)
+        _refuse_in_clear(work.classes, record, policies)
+        _show(str(store), work, write(work), manner)
+        return
+    names = None if policies is None else policies.class_names
+    chores = due_chores(record, with_policy(schedule, policies), now, names)
+    calendar = Calendar(policies, keyring, kek, uri, options, manner)
+    with calendar.beside_no_erasure(calendar.plan(record, chores, now)) as planned:
+        work = _on_the_calendar(chores, planned, policies)
+        made = write(work)
+        rotations = calendar.carry_out(planned, made)
+    lines = [each.line(options.share) for each in rotations]
+    _show(str(store), work, made, manner, (lines, [each.document for each in rotations]))
+    sys.exit(exit_code_after(rotations))
+
+
+def _write(
+    store: KeyringStore, kek: Callable[[], KeyEncryptionKey], now: datetime, manner: Manner, work: "_Work"
+) -> Sequence[DataKey]:
+    """The keys that were made; where there is nothing to do, the KEK is not needed."""
     if work.classes:
-        made = turning.rotate(store, kek.open(providers), work.classes, now, dry_run=manner.dry_run)
-    elif work.wrap:
-        opened = kek.open(providers)
+        return turning.rotate(store, kek(), work.classes, now, dry_run=manner.dry_run)
+    if work.wrap:
+        opened = kek()
         rewrap(store, opened, opened, now, dry_run=manner.dry_run)
-    _show(str(store), work, made, manner)
+    return ()
 
 
 def _borrow(
@@ -126,17 +165,15 @@ def _named(class_names: Iterable[str], policies: PolicySet | None) -> _Work:
 
 
 def _on_the_calendar(
-    record: KeyringRecord, schedule: KeySchedule, now: datetime, policies: PolicySet | None
+    chores: Iterable[DueChore], rotations: Iterable[ClassRotation], policies: PolicySet | None
 ) -> _Work:
-    """A class that lends its key cannot turn, and must not keep the others from it: it is left."""
-    chores = due_chores(record, schedule, now, None if policies is None else policies.class_names)
-    rotated = [
-        each for each in chores if each.chore is Chore.ROTATE and each.class_name not in record.lenders
-    ]
-    named = _named((each.class_name for each in rotated), policies)
-    wrapped = [each for each in chores if each.chore is Chore.REWRAP]
-    left = [each.command for each in chores if each not in rotated and each not in wrapped]
-    return _Work(named.classes, bool(rotated or wrapped), left)
+    """What is to be done to the keyring at once; the classes whose data moves as well get their key then."""
+    planned = [each for each in rotations if each.outcome is RotationOutcome.PLANNED]
+    named = _named((each.chore.class_name for each in planned if not each.moves), policies)
+    ours = [each.chore for each in rotations if each.outcome is not RotationOutcome.LEFT]
+    is_wrap_due = any(each.chore is Chore.REWRAP for each in chores)
+    left = [each.command for each in chores if each not in ours and each.chore is not Chore.REWRAP]
+    return _Work(named.classes, bool(named.classes) or is_wrap_due, left)
 
 
 def _is_deterministic(policies: PolicySet | None, name: str) -> bool:
@@ -154,8 +191,7 @@ def _is_deterministic(policies: PolicySet | None, name: str) -> bool:
             f"the policy has no class {name}",
             "give the policy that the proxies use; a class that it does not have needs no new key",
         )
-    # with a key for each context, the class's own wraps these and encrypts no value: nothing has to move
-    return found.mode is not Mode.RANDOM and found.per is None
+    return pends_when_rotated(found)
 
 
 def _refuse_in_clear(classes: Mapping[str, bool], record: KeyringRecord, policies: PolicySet | None) -> None:
@@ -173,14 +209,22 @@ def _refuse_in_clear(classes: Mapping[str, bool], record: KeyringRecord, policie
             )
 
 
-def _show(place: str, work: _Work, made: Sequence[DataKey], manner: Manner) -> None:
-    """What was done, and what somebody has to do next."""
+def _show(
+    place: str,
+    work: _Work,
+    made: Sequence[DataKey],
+    manner: Manner,
+    planned: tuple[Sequence[str], Sequence[Mapping[str, object]]] | None = None,
+) -> None:
+    """What was done, and what somebody has to do next; `planned` is what the calendar says of classes."""
     follow = [turning.moving_command(key.class_name) for key in made if key.state is KeyState.PENDING]
     next_steps = [*follow, *work.left]
     done = "would be" if manner.dry_run else "is"
     lines = [f"{place}: version {key.version} of {key.class_name} {done} {key.state.value}" for key in made]
     if not made:
         lines = [f"{place}: {done} wrapped anew" if work.wrap else f"{place}: nothing to wrap or rotate"]
+    more = {} if planned is None else {"plan": planned[1]}
+    lines += () if planned is None else planned[0]
     lines += [f"next: {step}" for step in next_steps]
     keys = [{"class": key.class_name, "version": key.version, "state": key.state.value} for key in made]
-    manner.answer("\n".join(lines), {"rewrapped": work.wrap, "keys": keys, "next": next_steps})
+    manner.answer("\n".join(lines), {"rewrapped": work.wrap, "keys": keys, **more, "next": next_steps})

@@ -10,7 +10,7 @@ import click
 
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.keys.lent import key_of, shown_key_of
-from sealwire.cli.keys.options import policy_option, schedule_options
+from sealwire.cli.keys.options import policy_option, schedule_options, with_policy
 from sealwire.cli.keys.show import shown_state
 from sealwire.cli.options.common import json_option
 from sealwire.cli.options.keys import keyring_option, open_keyring_store
@@ -49,12 +49,15 @@ def status(keyring: str, policy: Path | None, schedule: KeySchedule, *, as_json:
     """
     record = read_record(open_keyring_store(keyring, Providers()))
     policies = None if policy is None else read_policy(policy)
+    schedule = with_policy(schedule, policies)
     now = datetime.now(UTC)
     chores = due_chores(record, schedule, now, None if policies is None else policies.class_names)
     uses = {} if policies is None else _uses(policies)
     overdue = any(chore.overdue for chore in chores)
     if as_json:
-        print_json({**_document(record, uses, chores, now), "overdue": overdue})
+        document = _document(record, uses, chores, now)
+        rotations = {name: format_time(due) for name, due in _rotations(record, schedule, policies)}
+        print_json({**document, "rotations": rotations, "overdue": overdue})
     else:
         show_table(_COLUMNS, _rows(record, uses, chores, now))
         age = _days(now - wrapped_at(record, now))
@@ -63,7 +66,20 @@ def status(keyring: str, policy: Path | None, schedule: KeySchedule, *, as_json:
         )
         for chore in chores:
             click.echo(f"{_when(chore)}: {chore.command}")
+        for name, due in _rotations(record, schedule, policies):
+            if due > now:
+                click.echo(f"due on {due:%Y-%m-%d}: sealwire keys rotate {name}")
     sys.exit(EX_NO if overdue else 0)
+
+
+def _rotations(
+    record: KeyringRecord, schedule: KeySchedule, policies: PolicySet | None
+) -> Iterator[tuple[str, datetime]]:
+    """The classes in use that get a new key from time to time, and when each is due."""
+    for entry in record.classes:
+        due = schedule.rotation_due(entry)
+        if due is not None and (policies is None or entry.name in policies.classes):
+            yield entry.name, due
 
 
 def _uses(policies: PolicySet) -> Uses:

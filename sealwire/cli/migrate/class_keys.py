@@ -65,17 +65,20 @@ class ClassKeys:
         strays = None if is_keyed else Strays(self._keys, self._field_class, made)
         return Versions.of_class(made[0], made[1], self._field_class, strays)
 
-    def prepare(self, direction: Direction, *, dry_run: bool) -> None:
+    def prepare(self, direction: Direction, *, rotates: bool = False, dry_run: bool) -> None:
         """See that the class can begin to move in a direction, and give it the version for it.
 
-        To or from plaintext that is one write of the keyring; `reencrypt` finds the key that a rotation made.
+        To or from plaintext that is one write of the keyring; `reencrypt` finds the key that a rotation made,
+        or makes it with `rotates`.
         Raises MigrationRefused NOTHING, OTHER_MOVE, and as `turning.rotate` does.
         """
         active, pending = self._of(KeyState.ACTIVE), self._of(KeyState.PENDING)
         if active is not None and pending is not None:
             self._pair = _fitting(_Pair(active, pending), direction)
             return
-        self._refuse_what_is_done(direction, active)
+        has_key = active is not None and not active.is_plaintext
+        if not (rotates and has_key and direction is Direction.REENCRYPT):
+            self._refuse_what_is_done(direction, active)
         to_plaintext = direction is Direction.DECRYPT
         (made,) = rotate(
             self._store,

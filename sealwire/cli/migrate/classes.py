@@ -4,6 +4,7 @@ All its values move together, by windows, whichever of the two versions is plain
 """
 
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -90,6 +91,19 @@ def require_count(client: Client, keyring: Keyring, field_class: FieldClass, pro
         raise MigrationRefused(MigrationReason.PROXIES, text, hint)
 
 
+def require_leases(client: Client, proxies: int | None) -> None:
+    """See that as many addresses have a lease as there are Sealwires, before a timer makes a pending key.
+
+    A Sealwire without a lease refuses the class from then on, and nobody looks on. Raises MigrationRefused
+    PROXIES.
+    """
+    seen = leased_addresses(client)
+    if proxies is not None and len(seen) != proxies:
+        text = f"{len(seen)} addresses have a lease now, and --proxies says {proxies}"
+        hint = f"start those that are missing, or mend --proxies; with a lease: {', '.join(seen) or 'none'}"
+        raise MigrationRefused(MigrationReason.PROXIES, text, hint)
+
+
 def refuse_encrypting(wrong_type: WrongType) -> None:
     """Values of a wrong type cannot go into a deterministic class. Raises MigrationRefused WRONG_TYPE."""
     if wrong_type is WrongType.ENCRYPT:
@@ -109,6 +123,8 @@ class ClassMove:
     kek: KekOptions
     uri: str
     wrong_type: WrongType = WrongType.SKIP
+    rotates: bool = False
+    """Whether a re-encryption makes the key that it moves to, if none is pending, as the calendar asks."""
 
     def begin(self, proxies: int | None, effort: Effort, *, dry_run: bool) -> Job:
         """Make a job and work on it; the job as it then is."""
@@ -121,11 +137,13 @@ class ClassMove:
             transaction_lifetime_s(client, effort.transaction_s)
             judged = versions_to_judge(keys.keyring, self.class_name, self.direction)
             self._definitions(client, keys, judged, effort).check()
-            keys.prepare(self.direction, dry_run=True)
+            keys.prepare(self.direction, rotates=self.rotates, dry_run=True)
             require_count(client, keys.keyring, self._field_class, proxies)
+            if self.rotates:
+                require_leases(client, proxies)
             if dry_run:
                 return job
-            keys.prepare(self.direction, dry_run=False)
+            keys.prepare(self.direction, rotates=self.rotates, dry_run=False)
             ledger = Ledger(client, keys.keyring)
             with registered(client, keys, job) as seat:
                 ledger.create(job)
@@ -206,7 +224,9 @@ class ClassMove:
                 counted=shown.counted,
             )
             stores = Stores(values, frontiers, ledger, contexts)
-            return Turn(job, versions, stores, end, pace, keys.mark_begun).run()
+            turn = Turn(job, versions, stores, end, pace, keys.mark_begun)
+            with _stopped_at(effort.until, turn.stop):
+                return turn.run()
 
     @contextmanager
     def _contexts(self, keys: ClassKeys, effort: Effort) -> Iterator[JobContexts | None]:
@@ -264,6 +284,21 @@ class ClassMove:
             hint = "both have to be deterministic, of one type and range, and without keys for contexts"
             raise MigrationRefused(MigrationReason.UNLIKE, text, hint)
         return keys
+
+
+@contextmanager
+def _stopped_at(until: datetime | None, stop: Callable[[], None]) -> Iterator[None]:
+    """Calls `stop` at a time, or never if the block is left before."""
+    if until is None:
+        yield
+        return
+    timer = threading.Timer(max(0.0, (until - datetime.now(UTC)).total_seconds()), stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def registered(client: Client, keys: ClassKeys, job: Job) -> AbstractContextManager[Registration]:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NoReturn
 
 import click
@@ -54,18 +55,35 @@ proxies_option = click.option(
 class Effort:
     """How hard a job works, and what it may cost."""
 
-    workers: int
+    workers: int = 1
     """How many ranges of `_id` are worked through at once; a deterministic class has one."""
-    share: float
-    batch: int
+    share: float = 1.0
+    batch: int = BATCH_DOCUMENTS
     contexts: str | None = None
     """The store of the keys of contexts."""
     accepted: tuple[str, ...] = ()
     """Indexes, validators and views that may lose their meaning."""
     transaction_s: float | None = None
     """How long a transaction may last on the server, if the operator says so."""
+    until: datetime | None = None
+    """When the move of a deterministic class pauses, if it is not over."""
 
 
+share_option = click.option(
+    "--share",
+    type=click.FloatRange(0.01, 1.0),
+    default=1.0,
+    show_default=True,
+    help="The most of its time that a worker works; less where the server becomes slower.",
+)
+lifetime_option = click.option(
+    "--transaction-lifetime",
+    "transaction_s",
+    type=click.FloatRange(1, MOST_TRANSACTION_S),
+    metavar="SECONDS",
+    help="Of a deterministic class: how long a transaction may last. For a server that does not say so: "
+    "a mongos, or one that denies getParameter. The longer of both counts.",
+)
 effort_options = settings(
     "effort",
     Effort,
@@ -76,13 +94,7 @@ effort_options = settings(
         show_default=True,
         help="Ranges of _id that are worked through at once. A deterministic class has one.",
     ),
-    click.option(
-        "--share",
-        type=click.FloatRange(0.01, 1.0),
-        default=1.0,
-        show_default=True,
-        help="The most of its time that a worker works; less where the server becomes slower.",
-    ),
+    share_option,
     click.option(
         "--batch",
         type=click.IntRange(1, 10_000),
@@ -98,14 +110,7 @@ effort_options = settings(
         metavar="NAME",
         help="An index, view or `validator` that may lose its meaning; plan names them. May be repeated.",
     ),
-    click.option(
-        "--transaction-lifetime",
-        "transaction_s",
-        type=click.FloatRange(1, MOST_TRANSACTION_S),
-        metavar="SECONDS",
-        help="Of a deterministic class: how long a transaction may last. For a server that does not say so: "
-        "a mongos, or one that denies getParameter. The longer of both counts.",
-    ),
+    lifetime_option,
 )
 
 

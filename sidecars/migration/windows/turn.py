@@ -152,6 +152,10 @@ class Turn:
         """For the proxies, since the last window."""
         self._stopped = threading.Event()
 
+    def stop(self) -> None:
+        """Let `run` end as a signal does, and note the job as paused. From any thread."""
+        self._stopped.set()
+
     def run(self) -> Job:
         """Work until the class has moved, or the job is refused, paused or aborted; the job as it then is.
 

@@ -88,7 +88,7 @@ def test_a_timer_that_comes_too_early_writes_nothing_and_needs_no_kek(
     monkeypatch.delenv("SEALWIRE_KEK")
     done = run("rotate", "--due", "--json")
     assert done.code == 0
-    assert json.loads(done.out) == {"dry_run": False, "rewrapped": False, "keys": [], "next": []}
+    assert json.loads(done.out) == {"dry_run": False, "rewrapped": False, "keys": [], "plan": [], "next": []}
     assert keyring.read_bytes() == content
     assert "nothing" in run("rotate", "--due").out
 

@@ -132,8 +132,12 @@ def new_clinic(
     policy: str,
     classes: Sequence[str],
     plaintext: Sequence[str] = (),
+    created: datetime | None = None,
 ) -> Iterator[Clinic]:
-    """One with new keys, `plaintext` of these classes in clear; its databases are dropped at the end."""
+    """One with new keys, `plaintext` of these classes in clear; its databases are dropped at the end.
+
+    The keys were `created` then, or now.
+    """
     environ = measuring() | {
         "PATH": os.environ["PATH"],
         "COLUMNS": "400",
@@ -143,7 +147,8 @@ def new_clinic(
     }
     clinic = Clinic(database, folder, environ, policy)
     clinic.policy()
-    create_keyring(clinic.keyring, clinic.kek, classes, datetime.now(UTC), plaintext=plaintext)
+    made = created or datetime.now(UTC)
+    create_keyring(clinic.keyring, clinic.kek, classes, made, plaintext=plaintext)
     with database.connect() as client:
         vouch_for_leases(client, clinic.keyring)
     yield clinic

@@ -1,13 +1,23 @@
 """What the calendar asks for, and when it is overdue."""
 
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+from time import tzset
 
 import pytest
 
-from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.data_key import KeyIds, KeyState
 from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord
-from sealwire.keys.keyring.schedule import GRACE, Chore, DueChore, KeySchedule, due_chores, wrapped_at
+from sealwire.keys.keyring.schedule import (
+    GRACE,
+    Chore,
+    DueChore,
+    KeySchedule,
+    QuietHours,
+    due_chores,
+    wrapped_at,
+)
 from tests.keys.samples import NOW
 
 DAY = timedelta(days=1)
@@ -121,3 +131,78 @@ def test_each_chore_has_a_command() -> None:
         Chore.DECRYPT: "sealwire migrate decrypt POLICY nhs",
         Chore.DESTROY: "sealwire keys destroy nhs 2",
     }
+
+
+def test_an_interval_of_a_class_goes_before_that_of_all() -> None:
+    monthly = KeySchedule(None, 365 * DAY, {"nhs": 30 * DAY})
+    assert due_chores(ONE, monthly, NOW + 30 * DAY - SECOND) == ()
+    (due,) = due_chores(ONE, monthly, NOW + 30 * DAY)
+    assert due == DueChore(Chore.ROTATE, NOW + 30 * DAY, False, "nhs", 1)
+    assert due_chores(ONE, KeySchedule(None, None, {"notes": 30 * DAY}), NOW + 9999 * DAY) == ()
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        (replace(key(1, KeyState.ACTIVE), is_plaintext=True),),
+        (replace(key(1, KeyState.ACTIVE), lender=KeyIds(2, 1)),),
+        (key(1, KeyState.ACTIVE), key(2, KeyState.PENDING)),
+        (key(1, KeyState.DECRYPT_ONLY),),
+    ],
+)
+def test_a_class_without_a_key_of_its_own_or_with_a_pending_one_is_never_to_be_rotated(
+    keys: tuple[KeyRecord, ...],
+) -> None:
+    assert YEARLY.rotation_due(ClassRecord("nhs", 1, keys)) is None
+
+
+def test_when_a_class_is_to_be_rotated_is_known_before() -> None:
+    assert YEARLY.rotation_due(ONE.classes[0]) == NOW + 365 * DAY
+    assert KeySchedule().rotation_due(ONE.classes[0]) is None
+
+
+@pytest.fixture
+def in_london(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock is changed at 2026-03-29 01:00 UTC, from 01:00 to 02:00."""
+    monkeypatch.setenv("TZ", "Europe/London")
+    tzset()
+    yield
+    monkeypatch.undo()
+    tzset()
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("now", "has", "left"),
+    [
+        ("2026-07-01 21:59", False, None),
+        ("2026-07-01 22:00", True, "05:00"),
+        ("2026-07-02 02:59", True, "00:01"),
+        ("2026-07-02 03:00", False, None),
+        ("2026-01-01 22:59", False, None),
+        ("2026-01-01 23:00", True, "05:00"),
+        ("2026-03-28 23:00", True, "04:00"),
+    ],
+)
+def test_quiet_hours_are_local_and_may_cross_midnight(
+    in_london: None, now: str, has: bool, left: str | None
+) -> None:
+    quiet = QuietHours(time(23), time(4))
+    assert quiet.has(utc(now)) is has
+    if left is not None:
+        hours, minutes = map(int, left.split(":"))
+        assert quiet.left(utc(now)) == timedelta(hours=hours, minutes=minutes)
+
+
+def test_quiet_hours_of_one_night_end_on_the_same_day(in_london: None) -> None:
+    quiet = QuietHours(time(1), time(5))
+    assert [quiet.has(utc(f"2026-01-01 {hour}")) for hour in ("00:59", "01:00", "04:59", "05:00")] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert quiet.left(utc("2026-01-01 04:30")) == timedelta(minutes=30)

@@ -1,10 +1,12 @@
 """Policy files: what is accepted, and that every complaint names its place and mostly a way out."""
 
+from datetime import timedelta
+
 import pytest
 
 from sealwire.files.errors import SourceError
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.file.schema import Mode, PathNode, ValueType
+from sealwire.policies.file.schema import Mode, PathNode, Rotation, ValueType
 from tests.build_context import ROOT
 
 DESIGN = b"""\
@@ -84,6 +86,8 @@ def test_paths_of_field_names_are_accepted(path: str) -> None:
         (policy_with("{mode: deterministic, type: decimal}"), 2, 42, True),
         (policy_with("{mode: deterministic, type: object}"), 2, 42, True),
         (policy_with("{mode: random, type: string}"), 2, 35, True),
+        (policy_with("{mode: random, rotate: weekly}"), 2, 37, True),
+        (policy_with("{mode: random, rotate: 90}"), 2, 37, True),
         (policy_with("{mode: random, range: {}}"), 2, 36, True),
         (b"version: 1\nclasses: {1a: {mode: random}}\ncollections: {}\n", 2, 15, True),
         (b"version: 1\nclasses: {" + b"a" * 64 + b": {mode: random}}\ncollections: {}\n", 2, 77, True),
@@ -325,3 +329,14 @@ roles: 7
     with pytest.raises(SourceError) as caught:
         load_policy(text.encode(), "policy.yaml")
     assert [each.line for each in (caught.value, *caught.value.others)] == [4, 5]
+
+
+@pytest.mark.parametrize(("word", "days"), [("monthly", 30), ("quarterly", 90), ("yearly", 365)])
+@pytest.mark.parametrize("mode", ["mode: random", "mode: deterministic, type: string"])
+def test_a_class_says_how_often_it_gets_a_new_key(mode: str, word: str, days: int) -> None:
+    found = load_policy(policy_with(f"{{{mode}, rotate: {word}}}"), "p").classes["a"]
+    assert found.rotation is Rotation(word)
+    assert found.rotation.every == timedelta(days=days)
+    plain = load_policy(policy_with(f"{{{mode}}}"), "p").classes["a"]
+    assert plain.rotation is None
+    assert plain == found  # what encrypts is the same

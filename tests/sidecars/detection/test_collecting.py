@@ -79,6 +79,17 @@ def test_all_lines_of_a_time_are_counted(tmp_path: Path) -> None:
     require_whole(evidence)
 
 
+def test_writes_that_name_nobody_are_in_the_figures_of_the_form(tmp_path: Path) -> None:
+    append(tmp_path, lines())
+    assert "name nobody" not in report(collected(tmp_path)).people
+    append(tmp_path, [line(5, command="update", unnamed=2, affected=7), line(6, command="delete", unnamed=1)])
+    evidence = collected(tmp_path)
+    assert evidence.collected.unnamed == 3
+    found = report(evidence)
+    assert "and 3 writes that name nobody" in breach_form(found)
+    assert found.document()["subjects"]["unnamed_writes"] == 3
+
+
 def test_only_lines_of_the_users_or_addresses_count(tmp_path: Path) -> None:
     append(tmp_path, lines())
     bob = Scope(ALL.since, ALL.until, frozenset({"bob@admin"}))
