@@ -37,9 +37,12 @@ def test_a_fault_under_which_no_test_fails_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codes: Sequence[int], count: int
 ) -> None:
     (tmp_path / "a.py").write_text("as long as this\n")
-    seen, left = [], list(codes)
+    seen: list[str] = []
+    left = list(codes)
 
-    def run(root: Path, tests: Sequence[str]) -> int:
+    def run(root: Path, tests: Sequence[str], *, is_broken: bool) -> int:
+        assert tests == [CLAIM.test]
+        assert is_broken == bool(seen)
         seen.append((root / "a.py").read_text())
         return left.pop(0)
 
