@@ -1,9 +1,9 @@
 """Break what each row of the compliance page claims, and look whether the test that the row names notices.
 
 Each row of tests/claims.toml is a small fault: a text of one file, and what takes its place. The files are
-copied to a folder of their own. There all named tests have to pass together without a fault. Then each fault is
-put in alone, and its test has to fail. Rows of the page without a fault are counted, because nobody has shown
-that their tests can fail.
+copied to a folder of their own. There all named tests have to pass together without a fault. Then each fault
+is put in alone, and its test has to fail. Rows of the page without a fault are counted, because nobody has
+shown that their tests can fail.
 """
 
 import os
@@ -73,8 +73,8 @@ def run_tests(root: Path, tests: Sequence[str], *, is_broken: bool) -> int:
     # the same examples with the fault as without it, and the first that fails is enough
     words.append("--hypothesis-profile=mutants")
     command = [sys.executable, "-m", "pytest", *words, *(f"tests/{test}" for test in tests)]
-    # The copy's modules come before those that are installed. Every run uses the byte code of the sound files,
-    # which halves its time; no byte code of a fault outlives it.
+    # The copy's modules come before those that are installed. Every run uses the byte code of the sound
+    # files, which halves its time; no byte code of a fault outlives it.
     environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1" if is_broken else ""}
     limit = _TIMEOUT_S + _EACH_S * len(tests)
     try:
