@@ -29,7 +29,9 @@ def test_the_page_says_how_many_rows_have_a_fault() -> None:
     page = (ROOT / "docs" / "ENCRYPTION_COMPLIANCE.md").read_text(encoding="utf-8")
     said = re.search(r"\*\*(\d+) of (\d+)\*\* rows", page)
     assert said is not None
-    assert (int(said[1]), int(said[2])) == (len({claim.row for claim in CLAIMS}), len(ROWS))
+    # the others are an organisation's, and name no test
+    testable = [row for row in ROWS if CODE.findall(row.tests)]
+    assert (int(said[1]), int(said[2])) == (len({claim.row for claim in CLAIMS}), len(testable))
 
 
 @pytest.mark.parametrize(("codes", "count"), [((0, FAILED), 0), ((0, 0), 1), ((0, 4), 1), ((1,), 1)])
@@ -68,7 +70,7 @@ def test_the_copy_is_what_runs(tmp_path: Path) -> None:
     assert len(unnoticed([replace(claim, after=f"{claim.before}  # the same")], tmp_path)) == 1
 
 
-@pytest.mark.slow(minutes=12)
+@pytest.mark.slow(minutes=25)
 def test_every_fault_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["claims.py"])
     assert claims.main() == 0

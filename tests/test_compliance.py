@@ -179,6 +179,7 @@ def test_every_document_that_is_asked_for_is_there(name: str) -> None:
         ("ENCRYPTION_OPERATIONS.md", "A quarter", ("sealwire keys status", "operations/keys.md")),
         ("ENCRYPTION_OPERATIONS.md", "Layer 3: backups", ("restore-drill.md", "sealwire backup unpack")),
         ("ENCRYPTION_OPERATIONS.md", "Layer 5: keys", ("operations/keys.md", "sealwire keys rewrap")),
+        ("operations/luks.md", "Set up", ("sealwire luks plan", "sealwire luks setup", "/etc/crypttab")),
         ("INCIDENT_RESPONSE.md", "The first hour", ("sealwire incident open", "sealwire audit verify")),
         ("INCIDENT_RESPONSE.md", "Seventy-two hours", ("72",)),
         ("INCIDENT_RESPONSE.md", "Templates", ("ICO",)),

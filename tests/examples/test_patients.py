@@ -38,6 +38,7 @@ def test_one_seed_gives_the_same_patients_and_another_gives_others() -> None:
 def test_the_policy_covers_fields_that_the_patients_have() -> None:
     collections = yaml.safe_load(POLICY_FILE.read_bytes())["collections"]
     assert set(collections) == {"clinic.patients", "clinic.appointments"}
+    assert {"nhs_number", "mrn", "postcode", "date_of_birth"} <= set(collections["clinic.patients"])
     documents: list[dict[str, Any]] = [dict(patient) for patient in PATIENTS]
     assert all(values_at(documents, path) for path in collections["clinic.patients"])
     assert values_at(documents, "contacts.phone") > len(documents)

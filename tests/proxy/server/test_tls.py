@@ -152,7 +152,7 @@ async def test_a_client_that_speaks_plaintext_to_a_tls_listener_is_refused(autho
 class Nobody:
     """Takes what a server protocol reports."""
 
-    def server_connected(self, transport: object) -> None: ...
+    def server_connected(self, transport: asyncio.Transport) -> None: ...
     def server_data(self, data: bytes) -> None: ...
     def server_eof(self) -> None: ...
     def server_lost(self) -> None: ...
@@ -201,10 +201,17 @@ def tls_upstream(authority: Authority, port: int, server_name: str | None = None
     return Upstream(Address(LOOPBACK, port), Limits(), side.context, server_name)
 
 
+class HangsUp(Nobody):
+    """A connection that should not be there ends at once, so that the test fails and does not wait for it."""
+
+    def server_connected(self, transport: asyncio.Transport) -> None:
+        transport.abort()
+
+
 async def bad_server(authority: Authority, database: ssl.SSLContext, reason: StartReason) -> None:
     async with fake_server(database) as server:
         with pytest.raises(UpstreamUnavailable) as caught:
-            await soon(tls_upstream(authority, server.port).connect(lambda: ServerProtocol(Nobody())))
+            await soon(tls_upstream(authority, server.port).connect(lambda: ServerProtocol(HangsUp())))
     assert caught.value.reason is reason
     assert caught.value.hint
 

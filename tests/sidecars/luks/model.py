@@ -184,8 +184,8 @@ class Model(FilesInMemory):
             if volume is not None and self.read(Path(key_file)) in volume.slots.values():
                 self.mappings["mongodb"] = str(self.device)
         if "fstab" in self.units and "mongodb" in self.mappings:
-            point = self.units["fstab"].split()[1]
-            if self.node(point) is not None:
+            source, point = self.units["fstab"].split()[:2]
+            if source == "/dev/mapper/mongodb" and self.node(point) is not None:
                 self.mounts[point] = "mongodb"
 
     def start_service(self) -> None:

@@ -1,9 +1,14 @@
 """Writer and reader together, on a directory: what goes in comes out, and nothing else ever does."""
 
+import hashlib
 import io
+import json
 import queue
 import random
+import re
 import tarfile
+import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +25,7 @@ from sealwire.sidecars.backup.errors import (
     BackupSettingError,
 )
 from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
-from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER
+from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER, format_time
 from sealwire.sidecars.backup.sealed.reader import open_backup
 from sealwire.sidecars.backup.sealed.writer import create_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
@@ -115,10 +120,24 @@ def test_a_block_that_came_late_is_not_taken_for_the_end(
             assert caught.value.reason is BackupReason.COMPRESSION
 
 
+def inflated(data: bytes) -> bytes:
+    """What gzip would give back, from each place in `data` that looks like its beginning."""
+    found = bytearray()
+    for begin in re.finditer(rb"\x1f\x8b\x08", data):
+        gzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        with suppress(zlib.error):
+            for at in range(begin.start(), len(data)):
+                found += gzip.decompress(data[at : at + 1])
+    return bytes(found)
+
+
 def test_no_word_of_the_content_is_in_the_files(store: LocalStore, tmp_path: Path) -> None:
-    seal(store)
+    seal(store, chunk_bytes=1 << 20)
     payload = (tmp_path / PAYLOAD).read_bytes()
-    assert not any(word in payload for word in (b"clinic", b"patients", b"text"))
+    # compressed alone it would not show the words either
+    for data in (payload, inflated(payload)):
+        assert not any(word in data for word in (b"clinic", b"patients", b"text"))
+    assert b"clinic" in inflated(b"head" + zlib.compress(make_dump()[0], wbits=zlib.MAX_WBITS | 16))
 
 
 def test_two_backups_of_the_same_share_nothing_but_the_form(store: LocalStore, tmp_path: Path) -> None:
@@ -221,6 +240,35 @@ def test_another_key_is_told_which_key_it_would_be(store: LocalStore) -> None:
     with pytest.raises(BackupKeyDenied) as caught:
         open_backup(store, "b", [])
     assert caught.value.reason is BackupReason.NO_KEY
+
+
+class Guess:
+    """Says that it is the key of a backup, and has another one."""
+
+    id = KEK.id
+
+    def unwrap(self, _wrapped: bytes, _associated_data: bytes, /) -> bytes:
+        return bytes(32)
+
+
+def test_nothing_opens_with_a_data_key_that_was_guessed(store: LocalStore, tmp_path: Path) -> None:
+    seal(store)
+    for _ in range(2):
+        error = refusal(store, Guess())
+        assert isinstance(error, BackupDamaged)
+        assert error.reason is BackupReason.HEADER
+        (tmp_path / SIDECAR).unlink(missing_ok=True)
+
+
+def test_time_size_and_checksum_are_beside_it(store: LocalStore, tmp_path: Path) -> None:
+    manifest = seal(store)
+    payload = (tmp_path / PAYLOAD).read_bytes()
+    beside = json.loads((tmp_path / SIDECAR).read_bytes())
+    assert (beside["payload_bytes"], beside["payload_sha256"]) == (
+        len(payload),
+        hashlib.sha256(payload).hexdigest(),
+    )
+    assert beside["manifest"]["created"] == format_time(manifest.created)
 
 
 def test_a_backup_that_is_not_there_is_missing(store: LocalStore) -> None:
