@@ -39,9 +39,12 @@ def test_a_fault_under_which_no_test_fails_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codes: Sequence[int], count: int
 ) -> None:
     (tmp_path / "a.py").write_text("as long as this\n")
-    seen, left = [], list(codes)
+    seen: list[str] = []
+    left = list(codes)
 
-    def run(root: Path, tests: Sequence[str]) -> int:
+    def run(root: Path, tests: Sequence[str], *, is_broken: bool) -> int:
+        assert tests == [CLAIM.test]
+        assert is_broken == bool(seen)
         seen.append((root / "a.py").read_text())
         return left.pop(0)
 
@@ -67,7 +70,7 @@ def test_the_copy_is_what_runs(tmp_path: Path) -> None:
     assert len(unnoticed([replace(claim, after=f"{claim.before}  # the same")], tmp_path)) == 1
 
 
-@pytest.mark.slow(minutes=12)
+@pytest.mark.slow(minutes=25)
 def test_every_fault_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["claims.py"])
     assert claims.main() == 0

@@ -10,6 +10,8 @@ import pytest
 
 from sealwire.cli.exit_codes import EX_CONFIG, EX_UNAVAILABLE
 from sealwire.cli.serve_check import check_start
+from sealwire.crypto import selftest
+from sealwire.crypto.errors import SelfTestFailed
 from sealwire.files.errors import SourceError
 from sealwire.keys.errors import KeysError
 from sealwire.proxy.server.errors import FileProblem, UpstreamUnavailable
@@ -112,3 +114,12 @@ def test_ok_says_whether_a_server_was_asked(
     document = json.loads(capsys.readouterr().out)
     assert (document["ok"], document["servers_answered"], document["exit_code"]) == (True, probe, 0)
     assert document["errors"] == []
+
+
+def test_a_start_proves_the_cipher(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise SelfTestFailed("AES-256-SIV")
+
+    monkeypatch.setattr(selftest, "run", broken)
+    with pytest.raises(SelfTestFailed):
+        check_start(site.write(), unwatched, as_json=False)

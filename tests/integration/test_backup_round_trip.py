@@ -20,8 +20,9 @@ from sealwire.sidecars.backup.errors import (
 )
 from sealwire.sidecars.backup.restoring.drill import drill
 from sealwire.sidecars.backup.restoring.journal import opened
-from sealwire.sidecars.backup.restoring.plan import plan
+from sealwire.sidecars.backup.restoring.plan import Planned, plan
 from sealwire.sidecars.backup.restoring.restore import Outcome, Restore
+from sealwire.sidecars.backup.restoring.server import RestoreServer
 from sealwire.sidecars.backup.sealed.reader import open_backup
 from sealwire.sidecars.backup.sealed.writer import create_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
@@ -235,6 +236,24 @@ def test_a_drill_compares_and_leaves_an_empty_server(
         with pytest.raises(TargetOccupied):
             drill(client, files, survey(files))
         assert direct.mine.things.count_documents({}) == 1
+
+
+def test_a_drill_notices_what_its_server_lost(
+    store: LocalStore, dumped: Dumped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = sealed(store)
+    insert = RestoreServer.insert
+
+    def lose(server: RestoreServer, planned: Planned, name: str, data: bytes, *, in_doubt: bool) -> None:
+        kept = data if name != "long" else data[int.from_bytes(data[:4], "little") :]
+        insert(server, planned, name, kept, in_doubt=in_doubt)
+
+    monkeypatch.setattr(RestoreServer, "insert", lose)
+    with secantus(tmp_path) as process, connected(process.uri()) as client:
+        report = drill(client, files, survey(files)).restored
+    assert not report.holds
+    different = {each.source for each in report.collections if each.outcome is Outcome.DIFFERENT}
+    assert different == {"clinic.long"}
 
 
 def test_a_backup_is_read_through_sealwire_under_another_name_that_the_policy_covers(
