@@ -41,7 +41,13 @@ _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MOST_JOBS: Final = 1000
 _BY_CLASS: Final = frozenset({RuleName.BULK_READ, RuleName.BULK_LOOKUP, RuleName.OPENED, RuleName.OPENED_DAY})
 _NOT_FOR_JOBS: Final = frozenset(
-    {RuleName.REFUSED, RuleName.BULK_DELETE, RuleName.BULK_DELETE_DAY, RuleName.BULK_DELETE_BY_ADDRESS}
+    {
+        RuleName.REFUSED,
+        RuleName.OUT_OF_HOURS,
+        RuleName.BULK_DELETE,
+        RuleName.BULK_DELETE_DAY,
+        RuleName.BULK_DELETE_BY_ADDRESS,
+    }
 )
 _BY_USER: Final = _BY_CLASS | {
     RuleName.BULK_DOCUMENTS,
@@ -164,11 +170,17 @@ def _with_jobs(
     rules: dict[RuleName, DetectionRule], jobs: Mapping[str, int]
 ) -> dict[RuleName, DetectionRule]:
     """The rules; those for reading and writing have the thresholds of jobs. A rule's own users win."""
-    counting = (_BY_USER | BY_ADDRESS) - _NOT_FOR_JOBS if jobs else frozenset()
-    return {
+    if not jobs:
+        return rules
+    counting = (_BY_USER | BY_ADDRESS) - _NOT_FOR_JOBS
+    found = {
         name: replace(rule, users={**jobs, **rule.users}) if name in counting else rule
         for name, rule in rules.items()
     }
+    hours = found.get(NEEDS_HOURS)
+    if hours is not None:  # jobs work at night
+        found[NEEDS_HOURS] = replace(hours, users={**dict.fromkeys(jobs, _MOST), **hours.users})
+    return found
 
 
 def _name(word: str, node: Node) -> RuleName:

@@ -29,12 +29,14 @@ def test_a_rule_that_is_only_named_has_its_defaults() -> None:
 
 def test_jobs_have_their_bound_in_the_rules_for_reading_and_writing() -> None:
     head = HEAD + "jobs: {report: 7}\nrules:\n  subjects: {users: {report: 9}}\n  share: {sizes: {a.b: 50}}\n"
+    head += '  out-of-hours: {from: "07:00", to: "19:00"}\n'
     said = parse_watch_settings(head.encode(), "alerts.yaml").rules
     assert said[RuleName.BULK_READ].threshold("nhs_number", "report") == 7
     assert said[RuleName.SUBJECTS].threshold(None, "report") == 9
     assert said[RuleName.SUBJECTS_BY_ADDRESS].users == {"report": 7}
     assert not said[RuleName.BULK_DELETE].users
     assert not said[RuleName.REFUSED].users
+    assert said[RuleName.OUT_OF_HOURS].threshold(None, "report") > 10**6
     share = said[RuleName.SHARE]
     assert [share.threshold(None, None, each) for each in ("a.b", "a.c")] == [10, 20]
     assert share.threshold(None, "report", "a.b") == 7
