@@ -127,7 +127,7 @@ DEFAULTS: Final[Mapping[RuleName, DetectionRule]] = {
         _rule(RuleName.BULK_DOCUMENTS, 5000, 10, _WARNING),
         _rule(RuleName.SUBJECTS, 80, 60, _CRITICAL, past=OwnPast(3.0, 1000), learn_s=_LEARN_S),
         _rule(RuleName.SUBJECTS_DAY, 250, _DAY, _CRITICAL, past=OwnPast(3.0, 3000), learn_s=_LEARN_S),
-        _rule(RuleName.SUBJECTS_BY_ADDRESS, 200, 60, _WARNING, past=OwnPast(3.0, 5000), learn_s=_LEARN_S),
+        _rule(RuleName.SUBJECTS_BY_ADDRESS, 300, 60, _WARNING, past=OwnPast(3.0, 5000), learn_s=_LEARN_S),
         _rule(RuleName.OPENED, 200, 60, _CRITICAL, past=OwnPast(3.0, 2000), learn_s=_LEARN_S),
         _rule(RuleName.OPENED_DAY, 600, _DAY, _CRITICAL, past=OwnPast(3.0, 6000), learn_s=_LEARN_S),
         _rule(RuleName.GATHERED, 500, 60, _CRITICAL, past=OwnPast(3.0, 2000), learn_s=_LEARN_S),

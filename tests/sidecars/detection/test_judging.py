@@ -115,7 +115,7 @@ CASES: list[tuple[str, Lines]] = [
     ("bulk-delete-day", [writes(each * 120, "delete", affected=100) for each in range(5)]),
     ("bulk-delete-by-address", [writes(1, "delete", f"u{each}", affected=50) for each in range(10)]),
     ("bulk-write-by-address", [writes(1, "insert", f"u{each}", affected=500) for each in range(10)]),
-    ("subjects-by-address", [of_people(1, each * 10, 10, f"u{each}") for each in range(20)]),
+    ("subjects-by-address", [of_people(1, each * 15, 15, f"u{each}") for each in range(20)]),
     ("subjects-day", [of_people(each * 70, each * 50, 50) for each in range(5)]),
     ("destruction", [writes(0, "dropDatabase", act="destruction", database="clinic")]),
     ("administration", [writes(0, "createUser", act="administration", database="admin", target="eve")]),

@@ -36,13 +36,6 @@ def test_jobs_that_nobody_named_are_what_alarms(tmp_path: Path) -> None:
     assert users == {"report@clinic", "invoices@clinic"}
 
 
-@pytest.mark.slow(minutes=10)
-@pytest.mark.integration
-def test_three_hundred_people_raise_at_most_seven(tmp_path: Path) -> None:
-    found = weeks_of(tmp_path, 300, 1)
-    assert found.false.total() <= 7, found.false
-
-
 def at(hours: float, user: str = "doctor1@clinic", place: str = "10.3.1.1", **fields: Any) -> dict[str, Any]:
     """So many hours after the Monday that follows the weeks."""
     return line_of(DAYS * 24 + hours, user, place, **fields)

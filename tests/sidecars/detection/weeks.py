@@ -1,6 +1,6 @@
 """What a watch says of the weeks of a made-up clinic.
 
-python -m tests.sidecars.detection.weeks 5 40 300    # the figures, for clinics of so many people
+python -m tests.sidecars.detection.weeks 5 40    # the figures, for clinics of so many people
 """
 
 import sys
