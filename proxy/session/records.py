@@ -109,6 +109,10 @@ class CommandResult:
     """How many of them an update has changed: `nModified`."""
     deleted: int
     """How many of them bulkWrite has deleted: `nDeleted`."""
+    opened: dict[str, int] | None
+    """By class: how many distinct values were opened in documents that are put together; None: in no such."""
+    gathered: int
+    """How many elements arrays in such documents have."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - one for each field
         self,
@@ -131,6 +135,8 @@ class CommandResult:
         self.affected = affected
         self.modified = modified
         self.deleted = deleted
+        self.opened = None
+        self.gathered = 0
 
 
 UNANSWERED = CommandResult(CommandOutcome.UNANSWERED)

@@ -130,7 +130,8 @@ class Judge:
         self._raise(RuleName.AUDIT_GAP, cause, now.wall)
 
     def _flush(self, now: Now) -> None:
-        for crossing in self._windows.flush(self._clock.bucket):
+        bucket = self._clock.bucket
+        for crossing in self._windows.flush(bucket, bucket if self._begun is None else self._begun):
             self._raise(crossing.rule.name, crossing.cause, now.wall)
 
     def _prune(self, now: Now) -> None:

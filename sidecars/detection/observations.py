@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sealwire.sidecars.detection.rules import DetectionRule, Hours, RuleName
+from sealwire.sidecars.detection.rules import BY_ADDRESS, DetectionRule, Hours, RuleName
 
 MAX_TEXT: Final = 256
 """Characters of a name; users and clients choose some of them."""
@@ -25,9 +25,6 @@ HARMLESS: Final = frozenset(
 
 _WRITES: Final = (RuleName.BULK_WRITE, RuleName.BULK_WRITE_DAY, RuleName.BULK_WRITE_BY_ADDRESS)
 _DELETES: Final = (RuleName.BULK_DELETE, RuleName.BULK_DELETE_DAY, RuleName.BULK_DELETE_BY_ADDRESS)
-_BY_ADDRESS: Final = frozenset(
-    {RuleName.SUBJECTS_BY_ADDRESS, RuleName.BULK_WRITE_BY_ADDRESS, RuleName.BULK_DELETE_BY_ADDRESS}
-)
 _ACTS: Final = {"destruction": RuleName.DESTRUCTION, "administration": RuleName.ADMINISTRATION}
 
 Fields = Mapping[str, object]
@@ -122,8 +119,13 @@ def observe(fields: Fields, rules: Rules, moment: datetime | None) -> Iterator[O
 
 def _command(fields: Fields, rules: Rules, moment: datetime | None) -> Iterator[Observation]:
     user = who(fields)
-    read = amounts(fields, "read")
-    for name, by_class in ((RuleName.BULK_READ, read), (RuleName.BULK_LOOKUP, amounts(fields, "filtered"))):
+    read, opened = amounts(fields, "read"), amounts(fields, "opened")
+    for name, by_class in (
+        (RuleName.BULK_READ, read),
+        (RuleName.BULK_LOOKUP, amounts(fields, "filtered")),
+        (RuleName.OPENED, opened),
+        (RuleName.OPENED_DAY, opened),
+    ):
         rule = rules.get(name)
         if rule is not None:
             for class_name, amount in by_class.items():
@@ -133,17 +135,18 @@ def _command(fields: Fields, rules: Rules, moment: datetime | None) -> Iterator[
     if rule is not None and documents:
         # values of a class that is stored in clear are not counted by class
         yield Observation(rule, (("user", user),), documents)
+    yield from _gathered(fields, rules, user)
     by_user, by_address = (("user", user),), (("address", address_of(fields)),)
     people, unknown = subjects_of(fields), number_of(fields, "subjects_unknown")
     for name in (RuleName.SUBJECTS, RuleName.SUBJECTS_DAY, RuleName.SUBJECTS_BY_ADDRESS):
         rule = rules.get(name)
-        if rule is not None and (people or unknown):
+        if rule is not None and (people or unknown) and not (name in BY_ADDRESS and user in rule.users):
             # whose subject nobody can tell may each be another one: who leaves the identifier out counts too
-            yield Observation(rule, by_address if name in _BY_ADDRESS else by_user, unknown, people)
+            yield Observation(rule, by_address if name in BY_ADDRESS else by_user, unknown, people)
     for name, amount in _written(fields).items():
         rule = rules.get(name)
-        if rule is not None and amount:
-            yield Observation(rule, by_address if name in _BY_ADDRESS else by_user, amount)
+        if rule is not None and amount and not (name in BY_ADDRESS and user in rule.users):
+            yield Observation(rule, by_address if name in BY_ADDRESS else by_user, amount)
     rule = rules.get(_ACTS[_text(fields, "act")]) if _text(fields, "act") in _ACTS else None
     if rule is not None:
         where = _text(fields, "namespace") or _text(fields, "database")
@@ -153,6 +156,22 @@ def _command(fields: Fields, rules: Rules, moment: datetime | None) -> Iterator[
         yield Observation(rule, (("user", user),), sum(read.values()))
     if breaks_glass(fields):
         yield from _glass(fields, rules)
+
+
+def _gathered(fields: Fields, rules: Rules, user: str) -> Iterator[Observation]:
+    """What one document shows of many, and how much of a collection a user was shown."""
+    gathered, namespace = number_of(fields, "gathered"), _text(fields, "namespace")
+    rule = rules.get(RuleName.GATHERED)
+    if rule is not None and gathered:
+        yield Observation(rule, (("user", user),), gathered)
+    rule = rules.get(RuleName.SHARE)
+    if rule is not None and namespace in rule.sizes:
+        people, unknown = subjects_of(fields), number_of(fields, "subjects_unknown")
+        if not (people or unknown):  # nobody looks whose they are
+            unknown = number_of(fields, "documents")
+        if people or unknown or gathered:
+            about = (("namespace", namespace), ("user", user))
+            yield Observation(rule, about, max(unknown, gathered), people)
 
 
 def _written(fields: Fields) -> dict[RuleName, int]:

@@ -20,6 +20,10 @@ class RuleName(Enum):
     SUBJECTS = "subjects"
     SUBJECTS_DAY = "subjects-day"
     SUBJECTS_BY_ADDRESS = "subjects-by-address"
+    OPENED = "opened"
+    OPENED_DAY = "opened-day"
+    GATHERED = "gathered"
+    SHARE = "share"
     BULK_WRITE = "bulk-write"
     BULK_WRITE_DAY = "bulk-write-day"
     BULK_WRITE_BY_ADDRESS = "bulk-write-by-address"
@@ -86,16 +90,23 @@ class DetectionRule:
     classes: Mapping[str, int] = field(default_factory=dict)
     """Thresholds of classes that have their own."""
     users: Mapping[str, int] = field(default_factory=dict)
-    """Thresholds of users that have their own, whatever the class and their past."""
+    """Thresholds of users that have their own, whatever the class and their past. What these users do has no
+    part in sums by address."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """How many documents collections have, as the operator says. Then `at_least` is a percentage."""
     past: OwnPast | None = None
     hours: Hours | None = None
     learn_s: int = 0
     """For so long after a user was first seen his addresses are learnt. A rule with a `past` raises LEARNING
     alerts for so long after the first line."""
 
-    def threshold(self, class_name: str | None, user: str | None) -> int:
-        """From how many on it is an alert, for values of this class and this user."""
-        return self.users.get(user or "", self.classes.get(class_name or "", self.at_least))
+    def threshold(self, class_name: str | None, user: str | None, namespace: str | None = None) -> int:
+        """From how many on it is an alert, for values of this class, this user and this collection."""
+        at_least = self.at_least
+        size = self.sizes.get(namespace or "")
+        if size is not None:
+            at_least = max(1, size * at_least // 100)
+        return self.users.get(user or "", self.classes.get(class_name or "", at_least))
 
 
 def _rule(name: RuleName, at_least: int, minutes: int, urgency: Urgency, **more: object) -> DetectionRule:
@@ -106,7 +117,7 @@ def _rule(name: RuleName, at_least: int, minutes: int, urgency: Urgency, **more:
 _NOTICE, _WARNING, _CRITICAL = Urgency.NOTICE, Urgency.WARNING, Urgency.CRITICAL
 DAY_S: Final = 86_400
 _DAY: Final = DAY_S // 60
-_LEARN_S: Final = 3 * DAY_S
+_LEARN_S: Final = 7 * DAY_S
 
 DEFAULTS: Final[Mapping[RuleName, DetectionRule]] = {
     rule.name: rule
@@ -114,9 +125,13 @@ DEFAULTS: Final[Mapping[RuleName, DetectionRule]] = {
         _rule(RuleName.BULK_READ, 1000, 10, _CRITICAL),
         _rule(RuleName.BULK_LOOKUP, 2000, 10, _WARNING),
         _rule(RuleName.BULK_DOCUMENTS, 5000, 10, _WARNING),
-        _rule(RuleName.SUBJECTS, 50, 60, _CRITICAL, past=OwnPast(3.0, 1000), learn_s=_LEARN_S),
-        _rule(RuleName.SUBJECTS_DAY, 150, _DAY, _CRITICAL, past=OwnPast(3.0, 3000), learn_s=_LEARN_S),
-        _rule(RuleName.SUBJECTS_BY_ADDRESS, 200, 60, _WARNING, past=OwnPast(3.0, 5000), learn_s=_LEARN_S),
+        _rule(RuleName.SUBJECTS, 80, 60, _CRITICAL, past=OwnPast(3.0, 1000), learn_s=_LEARN_S),
+        _rule(RuleName.SUBJECTS_DAY, 250, _DAY, _CRITICAL, past=OwnPast(3.0, 3000), learn_s=_LEARN_S),
+        _rule(RuleName.SUBJECTS_BY_ADDRESS, 300, 60, _WARNING, past=OwnPast(3.0, 5000), learn_s=_LEARN_S),
+        _rule(RuleName.OPENED, 200, 60, _CRITICAL, past=OwnPast(3.0, 2000), learn_s=_LEARN_S),
+        _rule(RuleName.OPENED_DAY, 600, _DAY, _CRITICAL, past=OwnPast(3.0, 6000), learn_s=_LEARN_S),
+        _rule(RuleName.GATHERED, 500, 60, _CRITICAL, past=OwnPast(3.0, 2000), learn_s=_LEARN_S),
+        _rule(RuleName.SHARE, 20, _DAY, _CRITICAL),
         _rule(RuleName.BULK_WRITE, 2000, 60, _WARNING),
         _rule(RuleName.BULK_WRITE_DAY, 5000, _DAY, _WARNING),
         _rule(RuleName.BULK_WRITE_BY_ADDRESS, 5000, 60, _WARNING),
@@ -130,8 +145,8 @@ DEFAULTS: Final[Mapping[RuleName, DetectionRule]] = {
         _rule(RuleName.UNDECRYPTABLE, 5, 10, _CRITICAL),
         _rule(RuleName.UNKNOWN_KEYS, 1, 60, _CRITICAL),
         _rule(RuleName.PLAINTEXT, 1, 60, _WARNING),
-        _rule(RuleName.NEW_ADDRESS, 1, 60, _NOTICE, learn_s=7 * DAY_S),
-        _rule(RuleName.OUT_OF_HOURS, 50, 60, _WARNING),
+        _rule(RuleName.NEW_ADDRESS, 1, 60, _NOTICE, learn_s=14 * DAY_S),
+        _rule(RuleName.OUT_OF_HOURS, 200, 60, _WARNING),
         _rule(RuleName.BREAK_GLASS, 1, 1, _WARNING),
         _rule(RuleName.AUDIT_GAP, 1, 1, _CRITICAL),
         _rule(RuleName.CLOCK, 1, 1, _WARNING),
@@ -146,6 +161,18 @@ ALWAYS_ON: Final = frozenset({RuleName.AUDIT_GAP, RuleName.CLOCK, RuleName.LIMIT
 NEEDS_HOURS: Final = RuleName.OUT_OF_HOURS
 """Off where the file has no hours for it."""
 
+NEEDS_SIZES: Final = RuleName.SHARE
+"""Off where the file does not say how many documents a collection has: no line of the log says that."""
+
+BY_ADDRESS: Final = frozenset(
+    {RuleName.SUBJECTS_BY_ADDRESS, RuleName.BULK_WRITE_BY_ADDRESS, RuleName.BULK_DELETE_BY_ADDRESS}
+)
+
+COUNTS_PEOPLE: Final = frozenset(
+    {RuleName.SUBJECTS, RuleName.SUBJECTS_DAY, RuleName.SUBJECTS_BY_ADDRESS, RuleName.SHARE}
+)
+"""Rules for which a person counts once in a window."""
+
 MEANINGS: Final[Mapping[RuleName, str]] = {
     RuleName.BULK_READ: "values of a class that a user was shown",
     RuleName.BULK_LOOKUP: "values of a class that a user's filters compared with",
@@ -153,6 +180,10 @@ MEANINGS: Final[Mapping[RuleName, str]] = {
     RuleName.SUBJECTS: "people whose documents a user was shown",
     RuleName.SUBJECTS_DAY: "people whose documents a user was shown in a day",
     RuleName.SUBJECTS_BY_ADDRESS: "people whose documents were shown to one address",
+    RuleName.OPENED: "distinct values of a class that grouped or joined documents showed a user",
+    RuleName.OPENED_DAY: "distinct values of a class that grouped or joined documents showed a user in a day",
+    RuleName.GATHERED: "elements of arrays in grouped or joined documents that a user was shown",
+    RuleName.SHARE: "a large share of a collection that a user was shown in a day",
     RuleName.BULK_WRITE: "documents that a user stored or changed",
     RuleName.BULK_WRITE_DAY: "documents that a user stored or changed in a day",
     RuleName.BULK_WRITE_BY_ADDRESS: "documents that were stored or changed from one address",

@@ -16,9 +16,11 @@ from sealwire.sidecars.detection.errors import DetectionReason, UnusableWatchFil
 from sealwire.sidecars.detection.rules import (
     ALWAYS_ON,
     BUCKET_S,
+    BY_ADDRESS,
     DAY_S,
     DEFAULTS,
     NEEDS_HOURS,
+    NEEDS_SIZES,
     DetectionRule,
     Hours,
     OwnPast,
@@ -28,6 +30,7 @@ from sealwire.sidecars.detection.rules import (
 
 MANUAL: Final = "docs/operations/alerts.md"
 _MOST: Final = 10**9
+_ALL: Final = 100
 _MAX_WINDOW_S: Final = DAY_S
 _MAX_COOL_DOWN_S: Final = 30 * DAY_S
 _MAX_TIMEOUT_S: Final = 60
@@ -35,11 +38,23 @@ _MAX_LEARN_DAYS: Final = 90
 _MAX_WORDS: Final = 64
 _TIME: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_BY_CLASS: Final = frozenset({RuleName.BULK_READ, RuleName.BULK_LOOKUP})
+_MOST_JOBS: Final = 1000
+_BY_CLASS: Final = frozenset({RuleName.BULK_READ, RuleName.BULK_LOOKUP, RuleName.OPENED, RuleName.OPENED_DAY})
+_NOT_FOR_JOBS: Final = frozenset(
+    {
+        RuleName.REFUSED,
+        RuleName.OUT_OF_HOURS,
+        RuleName.BULK_DELETE,
+        RuleName.BULK_DELETE_DAY,
+        RuleName.BULK_DELETE_BY_ADDRESS,
+    }
+)
 _BY_USER: Final = _BY_CLASS | {
     RuleName.BULK_DOCUMENTS,
     RuleName.SUBJECTS,
     RuleName.SUBJECTS_DAY,
+    RuleName.GATHERED,
+    RuleName.SHARE,
     RuleName.BULK_WRITE,
     RuleName.BULK_WRITE_DAY,
     RuleName.BULK_DELETE,
@@ -97,7 +112,9 @@ def load_watch_settings(path: Path) -> WatchSettings:
 
 def parse_watch_settings(source: bytes, filename: str) -> WatchSettings:
     """The settings in `source`; `filename` is for messages. Raises SourceError."""
-    root = parse_yaml(source, filename, MANUAL).entries(["version", "audit", "state"], ["rules", "tell"])
+    root = parse_yaml(source, filename, MANUAL).entries(
+        ["version", "audit", "state"], ["rules", "jobs", "tell"]
+    )
     root["version"].integer(1, 1)
     audit = root["audit"].entries(["path"], ["key", "checkpoints", "verify_every_s"])
     tell = root["tell"].entries([], ["log", "webhook", "command"]) if "tell" in root else {}
@@ -107,7 +124,7 @@ def parse_watch_settings(source: bytes, filename: str) -> WatchSettings:
         key=_path(audit["key"]) if "key" in audit else None,
         verify_every_s=_often(audit),
         state=_path(root["state"]),
-        rules=_rules(root["rules"].mapping()) if "rules" in root else _rules({}),
+        rules=_with_jobs(_rules(root["rules"].mapping() if "rules" in root else {}), _jobs(root)),
         is_logged=tell["log"].boolean() if "log" in tell else True,
         webhook=_webhook(tell["webhook"]) if "webhook" in tell else None,
         program=_program(tell["command"]) if "command" in tell else None,
@@ -125,7 +142,7 @@ def _path(node: Node) -> Path:
 def _rules(given: Mapping[str, Node]) -> dict[RuleName, DetectionRule]:
     """All rules that count: the defaults, as far as the file does not change them."""
     rules = dict(DEFAULTS)
-    del rules[NEEDS_HOURS]
+    del rules[NEEDS_HOURS], rules[NEEDS_SIZES]
     for word, node in given.items():
         name = _name(word, node)
         if node.value is False:
@@ -139,6 +156,31 @@ def _rules(given: Mapping[str, Node]) -> dict[RuleName, DetectionRule]:
         else:
             rules[name] = _rule(DEFAULTS[name], node)
     return rules
+
+
+def _jobs(root: Mapping[str, Node]) -> dict[str, int]:
+    """The accounts that no person uses, and how much of anything is too much for each."""
+    given = root["jobs"].mapping() if "jobs" in root else {}
+    if len(given) > _MOST_JOBS:
+        raise root["jobs"].error(f"more than {_MOST_JOBS} jobs", "name those that read much")
+    return {name: node.integer(1, _MOST) for name, node in given.items()}
+
+
+def _with_jobs(
+    rules: dict[RuleName, DetectionRule], jobs: Mapping[str, int]
+) -> dict[RuleName, DetectionRule]:
+    """The rules; those for reading and writing have the thresholds of jobs. A rule's own users win."""
+    if not jobs:
+        return rules
+    counting = (_BY_USER | BY_ADDRESS) - _NOT_FOR_JOBS
+    found = {
+        name: replace(rule, users={**jobs, **rule.users}) if name in counting else rule
+        for name, rule in rules.items()
+    }
+    hours = found.get(NEEDS_HOURS)
+    if hours is not None:  # jobs work at night
+        found[NEEDS_HOURS] = replace(hours, users={**dict.fromkeys(jobs, _MOST), **hours.users})
+    return found
 
 
 def _name(word: str, node: Node) -> RuleName:
@@ -160,6 +202,8 @@ def _rule(default: DetectionRule, node: Node) -> DetectionRule:
         optional.append("learn_days")
     if default.name is NEEDS_HOURS:
         optional += ["from", "to", "days", "zone"]
+    if default.name is NEEDS_SIZES:
+        optional.append("sizes")
     entries = node.entries([], optional)
     rule = default
     if "window_s" in entries:
@@ -189,7 +233,18 @@ def _complete(rule: DetectionRule, entries: Mapping[str, Node], node: Node) -> D
         rule = replace(rule, past=_past(rule, rule.past, entries, node))
     if rule.name is NEEDS_HOURS:
         rule = replace(rule, hours=_hours(entries, node))
+    if rule.name is NEEDS_SIZES:
+        rule = replace(rule, sizes=_sizes(rule, entries, node))
     return rule
+
+
+def _sizes(rule: DetectionRule, entries: Mapping[str, Node], node: Node) -> dict[str, int]:
+    """How many documents collections have: no line of the log says that."""
+    if "sizes" not in entries:
+        raise node.error("no collection's size is known", "add `sizes: {clinic.patients: 20000}`")
+    if rule.at_least > _ALL:
+        raise node.error(f"at_least is {rule.at_least}", "it is a percentage here: 100 at most")
+    return {name: each.integer(1, _MOST) for name, each in entries["sizes"].mapping().items()}
 
 
 def _window(node: Node) -> int:

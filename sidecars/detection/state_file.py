@@ -31,6 +31,7 @@ CREATE TABLE addresses (user TEXT, address TEXT, since INTEGER NOT NULL, last IN
     PRIMARY KEY (user, address)) WITHOUT ROWID;
 CREATE INDEX addresses_by_last ON addresses (last);
 CREATE INDEX addresses_by_since ON addresses (user, since);
+CREATE INDEX addresses_by_address ON addresses (address, since);
 CREATE TABLE alerts (number INTEGER PRIMARY KEY AUTOINCREMENT, rule TEXT NOT NULL, about TEXT NOT NULL,
     urgency TEXT NOT NULL, begun INTEGER NOT NULL, first TEXT NOT NULL, last TEXT NOT NULL,
     amount INTEGER NOT NULL, threshold INTEGER NOT NULL, times INTEGER NOT NULL, line INTEGER NOT NULL,

@@ -12,6 +12,8 @@ from sealwire.sidecars.detection.state_file import StateFile
 PAST_DAYS: Final = 28
 FEWEST_DAYS: Final = 3
 """With fewer days of his own a user has nothing usual yet, and the rule's own threshold counts."""
+ROAMING: Final = 2
+"""Whoever has come from so many addresses goes from one workstation to another."""
 MAX_ADDRESSES: Final = 200_000
 """Pairs of user and address; beyond that those that were not seen for longest are forgotten."""
 _MOST_SEEN: Final = 50_000
@@ -44,7 +46,10 @@ class Usual:
         self._state.run(statement, user, bucket // _BUCKETS_A_DAY, people)
 
     def comes_from(self, user: str, address: str, bucket: int, rule: DetectionRule) -> bool:
-        """Whether a user comes from a new address, after the time in which his addresses are learnt."""
+        """Whether a user comes from a new address, after the time in which his addresses are learnt.
+
+        For one who roams, an address from which others have come for half that time is not new.
+        """
         today = bucket // _BUCKETS_A_DAY
         if self._seen_today.get((user, address)) == today:
             return False
@@ -55,11 +60,20 @@ class Usual:
         is_known = bool(self._state.rows(known, user, address))
         # by the index: a user may come from as many addresses as are kept
         first = self._state.rows("SELECT min(since) FROM addresses WHERE user = ?", user)[0][0]
+        learn = rule.learn_s // BUCKET_S
+        is_told = first is not None and not is_known and bucket - first >= learn
+        if is_told and self._roams(user):
+            others = "SELECT 1 FROM addresses WHERE address = ? AND since <= ? LIMIT 1"
+            is_told = not self._state.rows(others, address, bucket - learn // 2)
         self._state.run(
             "INSERT INTO addresses VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET last = excluded.last",
             *(user, address, bucket, bucket),
         )
-        return first is not None and not is_known and bucket - first >= rule.learn_s // BUCKET_S
+        return is_told
+
+    def _roams(self, user: str) -> bool:
+        some = "SELECT 1 FROM addresses WHERE user = ? LIMIT ?"
+        return len(self._state.rows(some, user, ROAMING)) == ROAMING
 
     def prune(self, bucket: int) -> int:
         """Drop old days, and addresses that are too many: how many of these."""

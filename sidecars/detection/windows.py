@@ -10,7 +10,7 @@ from typing import Final, final
 
 from sealwire.sidecars.detection.alerts import Cause, about_text
 from sealwire.sidecars.detection.observations import About, Observation
-from sealwire.sidecars.detection.rules import BUCKET_S, DAY_S, DetectionRule, RuleName
+from sealwire.sidecars.detection.rules import BUCKET_S, COUNTS_PEOPLE, DAY_S, DetectionRule, RuleName
 from sealwire.sidecars.detection.state_file import StateFile
 from sealwire.sidecars.detection.usual import Usual
 
@@ -61,8 +61,9 @@ class Windows:
         tally.first = tally.first or time
         tally.last, tally.line = time, line
 
-    def flush(self, bucket: int) -> Iterator[Crossing]:
-        """Write the open minute, which is `bucket`, and say what has come to its threshold.
+    def flush(self, bucket: int, begun: int) -> Iterator[Crossing]:
+        """Write the open minute, which is `bucket`, and say what has come to its threshold. All is usual that
+        is below `at_most` while it is learnt, from `begun` on.
 
         Cost: 20 us each.
         """
@@ -74,16 +75,19 @@ class Windows:
                 self._add_sum(name, text, bucket, tally.amount)
             select = "SELECT coalesce(sum(amount), 0) FROM sums WHERE rule = ? AND about = ? AND bucket > ?"
             amount = int(self._state.rows(select, name, text, since)[0][0])
-            user = dict(about).get("user")
-            threshold = rule.threshold(tally.class_name, user)
+            names = dict(about)
+            user = names.get("user")
+            threshold = rule.threshold(tally.class_name, user, names.get("namespace"))
+            most = threshold if rule.past is None else max(threshold, rule.past.at_most)
+            if rule.name in COUNTS_PEOPLE:
+                amount += self._people(text, bucket, since, tally.people, most * _PEOPLE_FACTOR)
             if rule.past is not None:
                 # each rule has its own usual amounts; those of SUBJECTS have the name that they always had
                 usual = text if rule.name is RuleName.SUBJECTS else f"{name} {text}"
                 if user not in rule.users:
                     threshold = self._usual.threshold(usual, bucket, rule, rule.past)
-                most = max(threshold, rule.past.at_most) * _PEOPLE_FACTOR
-                amount += self._people(text, bucket, since, tally.people, most)
-                self._usual.learn(usual, bucket, min(amount, threshold))
+                is_learnt = bucket - begun < rule.learn_s // BUCKET_S
+                self._usual.learn(usual, bucket, min(amount, rule.past.at_most if is_learnt else threshold))
             if amount >= threshold:
                 cause = Cause(about, amount, threshold, tally.first, tally.last, tally.line, tally.detail)
                 yield Crossing(rule, cause)

@@ -23,19 +23,26 @@ _PERSON_BYTES: Final = 10
 """What a person takes besides the pseudonym."""
 _PSEUDONYM_CHARACTERS: Final = 32
 _US: Final = 1_000_000
+_NONE: Final[dict[str, int]] = {}
 
 
 @final
 class Share:
     """What one of several lines says of the values and persons of a command."""
 
-    __slots__ = ("filtered", "persons", "read", "written")
+    __slots__ = ("filtered", "opened", "persons", "read", "written")
 
     def __init__(self) -> None:
         self.read: dict[str, int] = {}
+        self.opened: dict[str, int] = {}
         self.written: dict[str, int] = {}
         self.filtered: dict[str, int] = {}
         self.persons: list[str] = []
+
+    @property
+    def counts(self) -> tuple[dict[str, int], ...]:
+        """By class, in the order in which a command has them."""
+        return self.read, self.opened, self.written, self.filtered
 
 
 def persons_of(done: Done) -> list[str]:
@@ -53,7 +60,7 @@ def shares_of(done: Done, persons: Sequence[str]) -> list[Share]:
     shares = [Share()]
     # what the first line says of documents; there are never so many that it has no room for them
     room = MAX_SHARE_BYTES - len(done.record.ids) * (_PSEUDONYM_CHARACTERS + _PERSON_BYTES)
-    used = (done.result.read, done.record.written, done.record.filtered)
+    used = (done.result.read, done.result.opened or _NONE, done.record.written, done.record.filtered)
     for name in dict.fromkeys(chain.from_iterable(used)):
         size = sum(len(name) + _COUNT_BYTES for counts in used if name in counts)
         if size > room:
@@ -61,7 +68,7 @@ def shares_of(done: Done, persons: Sequence[str]) -> list[Share]:
             room = MAX_SHARE_BYTES
         room -= size
         share = shares[-1]
-        for counts, part in zip(used, (share.read, share.written, share.filtered), strict=True):
+        for counts, part in zip(used, share.counts, strict=True):
             if name in counts:
                 part[name] = counts[name]
     for person in persons:
@@ -82,7 +89,7 @@ def write_command(out: RecordBytes, done: Done, now_s: float, persons: Sequence[
     """
     record, result = done.record, done.result
     _write_facts(out, done, now_s)
-    _write_values(out, result.read, record.written, record.filtered, persons)
+    _write_values(out, (result.read, result.opened or _NONE, record.written, record.filtered), persons)
 
 
 def write_share(out: RecordBytes, done: Done, now_s: float, shares: Sequence[Share], part: int) -> None:
@@ -98,7 +105,7 @@ def write_share(out: RecordBytes, done: Done, now_s: float, shares: Sequence[Sha
         _write_head(out, done.record)
         out.number(b"part\0", part)
     share = shares[part - 1]
-    _write_values(out, share.read, share.written, share.filtered, share.persons)
+    _write_values(out, share.counts, share.persons)
 
 
 def _write_facts(out: RecordBytes, done: Done, now_s: float) -> None:
@@ -137,20 +144,19 @@ def _write_documents(out: RecordBytes, result: CommandResult) -> None:
         out.number(b"modified\0", result.modified)
     if result.deleted:
         out.number(b"deleted\0", result.deleted)
+    if result.gathered:
+        out.number(b"gathered\0", result.gathered)
     if result.unknown:
         out.number(b"subjects_unknown\0", result.unknown)
 
 
-def _write_values(
-    out: RecordBytes,
-    read: dict[str, int],
-    written: dict[str, int],
-    filtered: dict[str, int],
-    persons: Sequence[str],
-) -> None:
+def _write_values(out: RecordBytes, counts: tuple[dict[str, int], ...], persons: Sequence[str]) -> None:
     """Values by class, and whose they are."""
+    read, opened, written, filtered = counts
     if read:
         out.counts(b"read\0", read)
+    if opened:
+        out.counts(b"opened\0", opened)
     if written:
         out.counts(b"written\0", written)
     if filtered:

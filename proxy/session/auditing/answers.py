@@ -85,6 +85,9 @@ class Answer:
             elif place == _VALUES_PLACE:
                 if self.shown is not None:
                     self.shown.values(buf, 0)
+            elif place[:2] in _BATCH_PLACES:
+                if self.shown is not None:
+                    self.shown.part(buf, len(place) - 3)
             elif place == (b"cursor",):
                 self._cursor(Cursor(buf, 0))
             elif not place:

@@ -1,5 +1,6 @@
 """Which commands are on record, and the record of each: one for what is sent, one result for each reply."""
 
+from collections.abc import Mapping
 from typing import Final, final
 
 from sealwire.policies.commands.planner import ACTS
@@ -9,6 +10,7 @@ from sealwire.policies.planning.plan import Plan
 from sealwire.policies.planning.rules import Act
 from sealwire.policies.roles.screening import screened
 from sealwire.proxy.session.auditing.answers import Answer
+from sealwire.proxy.session.auditing.gathered import Gathered
 from sealwire.proxy.session.auditing.named import linked_target, note_named
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope, Pseudonym
 from sealwire.proxy.session.auditing.subjects import DocumentsShown, InClear, SubjectPaths, SubjectPolicy
@@ -75,6 +77,7 @@ class AuditedCommand:
         "_pseudonym",
         "_shows",
         "cursor_id",
+        "gathers",
         "is_certain",
         "paths",
         "record",
@@ -96,6 +99,7 @@ class AuditedCommand:
         is_certain: bool,
         shows: bool,
         is_counted: bool,
+        gathers: bool,
     ) -> None:
         self.record = record
         self.paths = paths
@@ -112,13 +116,21 @@ class AuditedCommand:
         self._pseudonym = pseudonym
         self._shows = shows
         self._is_counted = is_counted
+        self.gathers = gathers
+        """Whether one document that it shows may hold parts of many: its replies are read not opened."""
 
-    def answer(self, open_envelope: OpenEnvelope, in_clear: frozenset[str]) -> Answer:
-        """What reads one reply to it, opened or not; with classes `in_clear` it has to be not opened."""
+    def answer(
+        self, open_envelope: OpenEnvelope, in_clear: frozenset[str], names: Mapping[int, str]
+    ) -> Answer:
+        """What reads one reply to it, opened or not; with classes `in_clear` it has to be not opened.
+
+        `names`: of the classes, by their ids.
+        """
         if not self._shows:
             return Answer(None, is_write=self._is_counted)
         clear = InClear(self.tree, in_clear) if in_clear and self.tree is not None else None
-        shown = DocumentsShown(self.paths, self._pseudonym, open_envelope, clear)
+        gathered = Gathered(names) if self.gathers else None
+        shown = DocumentsShown(self.paths, self._pseudonym, open_envelope, clear, gathered)
         return Answer(shown, is_write=self._is_counted)
 
 
@@ -126,9 +138,10 @@ class AuditedCommand:
 class OpenCursor:
     """What further reads of a cursor need of the command that has opened it: nothing that grows with that."""
 
-    __slots__ = ("is_certain", "paths", "stated", "tree", "users")
+    __slots__ = ("gathers", "is_certain", "paths", "stated", "tree", "users")
 
     def __init__(self, command: AuditedCommand) -> None:
+        self.gathers = command.gathers
         self.is_certain = command.is_certain
         self.paths = command.paths
         self.tree = command.tree
@@ -191,11 +204,13 @@ class CommandAuditor:
         if stated is NOTHING_STATED:
             stated = stated_by(plan.buf, plan.arguments.get(b"comment"))
         cursor_id, paths, tree, namespace = b"", None, None, command.namespace
+        gathers = name in _SHOWING and (reveals or is_about)
         if is_more:
             # its first argument is a number
             namespace = namespace_of(plan.buf, command.parsed.body)
             cursor_id = _cursor_of(plan)
             if opening is not None:
+                gathers = opening.gathers
                 paths, tree = opening.paths, opening.tree
                 if stated is NOTHING_STATED and opening.users == command.users:
                     stated = opening.stated
@@ -203,7 +218,7 @@ class CommandAuditor:
             namespace = linked or namespace
             paths = self._note(settings, policy, tally, command, linked or plan.namespace, is_written)
             if (is_own or linked) and _shows_own(command):
-                tree = policy.covered(plan.namespace)
+                tree, gathers = policy.covered(plan.namespace), False
             else:
                 paths = None
         tally.note(plan.buf, plan.edits)
@@ -234,6 +249,7 @@ class CommandAuditor:
             is_certain=is_certain,
             shows=name in _SHOWING,
             is_counted=name in _COUNTING,
+            gathers=gathers,
         )
 
     def answered(self, command: AuditedCommand, answer: Answer, read: dict[str, int]) -> CommandResult | None:
@@ -258,7 +274,10 @@ class CommandAuditor:
             for name, amount in shown.read.items():
                 read[name] = read.get(name, 0) + amount
         persons = tuple(shown.subjects) if shown.subjects else ()
-        return CommandResult(outcome, answer.reason, read, documents, persons, shown.unknown, *counts)
+        result = CommandResult(outcome, answer.reason, read, documents, persons, shown.unknown, *counts)
+        if shown.gathered is not None:
+            result.opened, result.gathered = shown.gathered.opened(read), shown.gathered.elements
+        return result
 
     def _remember(self, cursor_id: bytes, command: AuditedCommand) -> None:
         if cursor_id not in self._cursors:

@@ -13,6 +13,7 @@ from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.policies.file.identifiers import identifiers
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet
 from sealwire.policies.file.stored import StoredValues
+from sealwire.proxy.session.auditing.gathered import Gathered
 from sealwire.proxy.session.auditing.settings import IDENTIFIER, Pseudonym
 from sealwire.proxy.session.revealing.plaintext import is_encrypted
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
@@ -160,7 +161,17 @@ class InClear:
 class DocumentsShown:
     """The documents of one reply: how many, and whose."""
 
-    __slots__ = ("_clear", "_open", "_paths", "_pseudonym", "documents", "read", "subjects", "unknown")
+    __slots__ = (
+        "_clear",
+        "_open",
+        "_paths",
+        "_pseudonym",
+        "documents",
+        "gathered",
+        "read",
+        "subjects",
+        "unknown",
+    )
 
     def __init__(
         self,
@@ -168,8 +179,11 @@ class DocumentsShown:
         pseudonym: Pseudonym | None,
         open_envelope: OpenEnvelope,
         clear: InClear | None,
+        gathered: Gathered | None = None,
     ) -> None:
-        """`open_envelope` opens identifiers in documents as the server sent them."""
+        """`open_envelope` opens identifiers in documents as the server sent them. `gathered`: what counts
+        documents that do not come as the collection has them."""
+        self.gathered = gathered
         self._clear = clear
         self.read: dict[str, int] = {}
         """By class, how many values there were that rightly are in clear."""
@@ -189,6 +203,8 @@ class DocumentsShown:
 
     def values(self, buf: bytes, start: int) -> None:
         """The distinct values in the array at `start`, each for a document. Raises BsonError."""
+        if self.gathered is not None:
+            self.gathered.look(buf, start)
         cursor = Cursor(buf, start)
         while cursor.advance():
             self.not_looked_at()
@@ -196,6 +212,8 @@ class DocumentsShown:
     def document(self, buf: bytes, start: int) -> None:
         """One more."""
         self.documents += 1
+        if self.gathered is not None:
+            self.gathered.look(buf, start)
         if self._clear is not None:
             self._clear.count(buf, start, self.read)
         if self._pseudonym is not None and (
@@ -203,6 +221,11 @@ class DocumentsShown:
             or not self._paths.look(buf, start, self._pseudonym, self._open, self.subjects)
         ):
             self.unknown += 1
+
+    def part(self, buf: bytes, depth: int) -> None:
+        """Some elements of a container in a long document, `depth` levels below it."""
+        if self.gathered is not None:
+            self.gathered.run(buf, depth)
 
     def not_looked_at(self) -> None:
         """One that is not looked at: it is too long, or no document."""

@@ -49,14 +49,16 @@ def of_reply(shared: Shared, request: Request, shown: bytes, parsed: OpMsg) -> l
     """What is told of a whole reply, of which the keyring has counted what was opened.
 
     `shown`: as the client sees it; as the server sent it where the client does not see all values, where some
-    are in clear, and where it has errors of statements that were left out, which are on record already.
+    are in clear, where its documents are put together, and where it has errors of statements that were left
+    out, which are on record already.
     """
     command = request.audited
     if command is None:
         return []
     # before anything else is opened: the identifiers of persons do not count
     read = shared.keyring.opened.take() if request.reveals else {}
-    answer = command.answer(shared.open_envelope, shared.keyring.partly_plaintext)
+    keyring = shared.keyring
+    answer = command.answer(shared.open_envelope, keyring.partly_plaintext, keyring.class_names_by_id)
     if not parsed.sequences:
         answer.body(shown, parsed.body)
     return _of_answer(shared, command, answer, read)
@@ -87,7 +89,10 @@ class LongOpening:
         self._command = command = request.audited
         self._answer = None
         if command is not None:
-            self._answer = command.answer(self._open_envelope, shared.keyring.partly_plaintext)
+            keyring = shared.keyring
+            names = keyring.class_names_by_id
+            self._answer = command.answer(self._open_envelope, keyring.partly_plaintext, names)
+            self.is_raw = is_raw or command.gathers
         self._read: dict[str, int] = {}
         """By class, what was opened in the runs so far."""
         self.reply = LongReply(message, reader=None if command is None else self)

@@ -166,7 +166,7 @@ class ServerSide(Side):
         if request.audited is not None:
             shared = conversation.shared
             is_raw = conversation.entitled.rights(request.stated) is not None or request.errors is not None
-            is_raw = is_raw or request.opens is not None
+            is_raw = is_raw or request.opens is not None or request.audited.gathers
             shown = message if is_raw or shared.keyring.partly_plaintext else reply.data
             effects = on_record.of_reply(shared, request, shown, parsed) + effects
         return effects if request.look is None else effects + self._plaintext(request.look, message, parsed)

@@ -35,12 +35,12 @@ def append(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
     log.close()
 
 
-def settings(folder: Path, rules: str = "", tell: str = "") -> WatchSettings:
+def settings(folder: Path, rules: str = "", tell: str = "", jobs: str = "") -> WatchSettings:
     """Settings for the log in `folder`."""
-    return parse_watch_settings(source(folder, rules, tell), "alerts.yaml")
+    return parse_watch_settings(source(folder, rules, tell, jobs), "alerts.yaml")
 
 
-def source(folder: Path, rules: str = "", tell: str = "") -> bytes:
+def source(folder: Path, rules: str = "", tell: str = "", jobs: str = "") -> bytes:
     """A file of rules for the log in `folder`."""
     where = place(folder)
     key = folder / "audit.key.pub"
@@ -50,6 +50,8 @@ def source(folder: Path, rules: str = "", tell: str = "") -> bytes:
     text += f"state: {folder / 'watch.sqlite'}\n"
     if rules:
         text += f"rules:\n  {rules}\n"
+    if jobs:
+        text += f"jobs: {{{jobs}}}\n"
     if tell:
         text += f"tell:\n  {tell}\n"
     return text.encode()
@@ -87,11 +89,11 @@ class Told:
 
 
 def judged(
-    folder: Path, lines: Iterable[dict[str, Any]], rules: str = "", at_once: int = 5000
+    folder: Path, lines: Iterable[dict[str, Any]], rules: str = "", at_once: int = 5000, jobs: str = ""
 ) -> list[Alert]:
     """The alerts of these lines, oldest first."""
     append(folder, list(lines))
-    said = settings(folder, rules)
+    said = settings(folder, rules, jobs=jobs)
     state = StateFile(said.state)
     follower = LogFollower(said.place, KEY.verification, read_place(state))
     judge = Judge(state, said.rules, ())

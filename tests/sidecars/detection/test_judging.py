@@ -101,8 +101,11 @@ CASES: list[tuple[str, Lines]] = [
     ("unknown-keys", [line(0, "undecryptable", reason="KeyRetired")]),
     ("plaintext", [line(0, "plaintext", namespace="clinic.patients", path="nhs_number")]),
     ("break-glass", [line(0, glass="unconscious"), line(0, "break-glass", reason="unconscious")]),
-    ("subjects", [line(each / 10, subjects=[person(each)]) for each in range(50)]),
-    ("subjects", [line(0, subjects_unknown=50)]),
+    ("subjects", [line(each / 10, subjects=[person(each)]) for each in range(80)]),
+    ("subjects", [line(0, subjects_unknown=80)]),
+    ("opened", [line(each, documents=1, opened={"nhs_number": 100}) for each in range(2)]),
+    ("opened-day", [line(each * 90, documents=1, opened={"nhs_number": 100}) for each in range(6)]),
+    ("gathered", [line(0, documents=2, opened={"state": 2}, gathered=500)]),
     ("bulk-write", [writes(each, "update", affected=1000, modified=500) for each in range(4)]),
     ("bulk-write", [writes(each, "insert", affected=500) for each in range(4)]),
     ("bulk-write", [writes(0, "bulkWrite", affected=2000, modified=1)]),
@@ -112,13 +115,13 @@ CASES: list[tuple[str, Lines]] = [
     ("bulk-delete-day", [writes(each * 120, "delete", affected=100) for each in range(5)]),
     ("bulk-delete-by-address", [writes(1, "delete", f"u{each}", affected=50) for each in range(10)]),
     ("bulk-write-by-address", [writes(1, "insert", f"u{each}", affected=500) for each in range(10)]),
-    ("subjects-by-address", [of_people(1, each * 10, 10, f"u{each}") for each in range(20)]),
-    ("subjects-day", [of_people(each * 70, each * 30, 30) for each in range(5)]),
+    ("subjects-by-address", [of_people(1, each * 15, 15, f"u{each}") for each in range(20)]),
+    ("subjects-day", [of_people(each * 70, each * 50, 50) for each in range(5)]),
     ("destruction", [writes(0, "dropDatabase", act="destruction", database="clinic")]),
     ("administration", [writes(0, "createUser", act="administration", database="admin", target="eve")]),
-    ("out-of-hours", [shows(14 * 60, 50)]),
-    ("out-of-hours", [shows(5 * DAY, 50)]),
-    ("out-of-hours", [{"event": "command", "user": "ann@admin", "read": {"nhs_number": 50}}]),
+    ("out-of-hours", [shows(14 * 60, 200)]),
+    ("out-of-hours", [shows(5 * DAY, 200)]),
+    ("out-of-hours", [{"event": "command", "user": "ann@admin", "read": {"nhs_number": 200}}]),
     ("clock", [line(0, "refused"), line(-90, "refused")]),
     ("clock", [line(0, "refused"), line(100 * DAY, "refused")]),
 ]
@@ -148,14 +151,14 @@ def test_an_act_is_told_with_its_place_and_command(tmp_path: Path) -> None:
 
 
 def test_alerts_that_need_what_is_usual_are_marked_while_it_is_learnt(tmp_path: Path) -> None:
-    lines = [of_people(0, 0, 50), of_people(2 * DAY, 100, 50), of_people(3 * DAY, 200, 50)]
+    lines = [of_people(0, 0, 80), of_people(2 * DAY, 100, 80), of_people(7 * DAY, 200, 80)]
     assert [(each.rule.value, each.urgency.value) for each in judged(tmp_path, lines)] == [
         *(("subjects", "learning"), ("subjects", "learning"), ("subjects", "critical")),
     ]
 
 
 def test_what_is_an_alert_whatever_is_usual_is_one_while_it_is_learnt_too(tmp_path: Path) -> None:
-    lines = [of_people(0, 0, 50), of_people(5, 50, 950)]
+    lines = [of_people(0, 0, 80), of_people(5, 80, 920)]
     found = [(each.rule.value, each.urgency.value) for each in judged(tmp_path, lines)]
     assert ("subjects", "learning") in found
     assert ("subjects", "critical") in found
@@ -168,7 +171,7 @@ def test_rules_that_need_nothing_usual_alarm_from_the_first_line_on(tmp_path: Pa
 
 
 def test_how_long_is_learnt_is_a_setting(tmp_path: Path) -> None:
-    lines = [line(0), of_people(DAY, 0, 50)]
+    lines = [line(0), of_people(DAY, 0, 80)]
     (alert,) = judged(tmp_path, lines, "subjects: {learn_days: 1}")
     assert alert.urgency.value == "critical"
 
@@ -192,7 +195,8 @@ def test_what_is_usual_for_a_user_is_none_and_three_times_that_is(tmp_path: Path
 
 
 def test_a_user_may_have_a_threshold_of_his_own(tmp_path: Path) -> None:
-    rules = "subjects: {at_most: 50, users: {app@admin: 70}}\n  bulk-read: {users: {app@admin: 5000}}"
+    rules = "subjects: {at_least: 50, at_most: 50, users: {app@admin: 70}}\n"
+    rules += "  bulk-read: {users: {app@admin: 5000}}"
     lines = [line(each / 10, user="app@admin", subjects=[person(each)]) for each in range(69)]
     assert judged(tmp_path, [*lines, shows(7, 4999, "app@admin")], rules) == []
     (alert,) = judged(tmp_path, [line(8, user="app@admin", subjects=[person(99)])], rules)
@@ -213,13 +217,71 @@ def test_a_new_address_is_told_of_after_some_days(tmp_path: Path) -> None:
     lines = [
         line(0, "login"),
         line(10, "login", client="10.0.0.2:1"),
-        line(8 * DAY, "login", client="10.0.0.2:9"),
-        line(8 * DAY + 1, "login", user="bob@admin", client="10.0.0.3:1"),
-        line(8 * DAY + 2, "login", client="[2001:db8::1]:5"),
-        line(8 * DAY + 3, "login", client="[2001:db8::2]:5"),
+        line(15 * DAY, "login", client="10.0.0.2:9"),
+        line(15 * DAY + 1, "login", user="bob@admin", client="10.0.0.3:1"),
+        line(15 * DAY + 2, "login", client="[2001:db8::1]:5"),
+        line(15 * DAY + 3, "login", client="[2001:db8::2]:5"),
     ]
     (alert,) = judged(tmp_path, lines)
     assert dict(alert.about) == {"address": "2001:db8::/64", "user": "ann@admin"}
+
+
+@pytest.mark.parametrize(
+    ("own", "since", "found"),
+    [(2, 0, []), (1, 0, ["new-address"]), (2, 9 * DAY, ["new-address"])],
+    ids=["known to others", "goes nowhere", "new to others too"],
+)
+def test_whoever_roams_may_come_from_where_others_come_from(
+    tmp_path: Path, own: int, since: int, found: list[str]
+) -> None:
+    lines = [line(each, "login", client=f"10.0.0.{each}:1") for each in range(own)]
+    lines += [
+        line(since + 9, "login", user="bob@admin", client="10.0.0.9:1"),
+        line(15 * DAY, "login", client="10.0.0.9:1"),
+    ]
+    assert names(judged(tmp_path, lines)) == found
+
+
+def grouped(minutes: float, **more: Any) -> dict[str, Any]:
+    return line(minutes, command="aggregate", namespace="clinic.patients", **more)
+
+
+@pytest.mark.parametrize(
+    ("lines", "amounts"),
+    [
+        ([grouped(0, documents=2, subjects_unknown=2, gathered=60)], [60]),
+        ([grouped(each * 20, subjects=[person(1), person(each + 2)]) for each in range(59)], [60]),
+        ([grouped(each, documents=30) for each in range(2)], [60]),
+        ([grouped(each * 60, subjects=[person(1)]) for each in range(20)] * 3, []),
+        ([grouped(0, documents=59, subjects_unknown=59, gathered=59)], []),
+        ([line(0, documents=60, namespace="clinic.visits")], []),
+    ],
+    ids=["gathered", "people", "nobody looks", "one again and again", "less", "of no known size"],
+)
+def test_a_share_of_a_collection_is_one_if_its_size_is_said(
+    tmp_path: Path, lines: Lines, amounts: list[int]
+) -> None:
+    rules = "share: {sizes: {clinic.patients: 300}}\n  subjects-day: off"
+    found = judged(tmp_path, sorted(lines, key=lambda each: str(each["time"])), rules)
+    assert [alert.threshold for alert in found if alert.rule is RuleName.SHARE] == [60] * len(amounts)
+    assert names(found) == ["share"] * len(amounts)
+
+
+def test_what_a_job_does_has_a_bound_of_its_own_and_no_part_in_sums_by_address(tmp_path: Path) -> None:
+    jobs = "report@admin: 2000"
+    lines = [shows(0, 1999, "report@admin", subjects_unknown=1999), writes(1, "insert", affected=1)]
+    assert judged(tmp_path, lines, jobs=jobs) == []
+    lines = [shows(DAY + 5, 2000, "report@admin"), writes(DAY + 6, "delete", "report@admin", affected=500)]
+    found = judged(tmp_path, lines, jobs=jobs)
+    deleted = {"bulk-delete", "bulk-delete-day", "bulk-delete-by-address"}
+    assert set(names(found)) == {"bulk-read", "bulk-documents"} | deleted
+
+
+def test_amounts_in_the_learning_days_become_usual_up_to_the_bound(tmp_path: Path) -> None:
+    lines = [of_people(day * DAY, 0, 300) for day in range(5)]
+    found = judged(tmp_path, [*lines, of_people(8 * DAY, 0, 900), of_people(9 * DAY, 0, 901)])
+    told = [(each.rule.value, each.threshold) for each in found if each.urgency.value == "critical"]
+    assert sorted(told) == [("subjects", 901), ("subjects-day", 901)]
 
 
 def test_a_clock_set_back_opens_no_gap(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def parsed(rest: str = "") -> dict[RuleName, object]:
 
 
 def test_all_rules_count_but_the_one_that_needs_hours() -> None:
-    assert set(parsed()) == set(RuleName) - {RuleName.OUT_OF_HOURS}
+    assert set(parsed()) == set(RuleName) - {RuleName.OUT_OF_HOURS, RuleName.SHARE}
     assert parsed() == {name: DEFAULTS[name] for name in parsed()}
     assert set(MEANINGS) == set(DEFAULTS) == set(RuleName)
 
@@ -27,13 +27,28 @@ def test_a_rule_that_is_only_named_has_its_defaults() -> None:
     assert parsed("rules:\n  bulk-read:\n  subjects: {}\n") == parsed()
 
 
+def test_jobs_have_their_bound_in_the_rules_for_reading_and_writing() -> None:
+    head = HEAD + "jobs: {report: 7}\nrules:\n  subjects: {users: {report: 9}}\n  share: {sizes: {a.b: 50}}\n"
+    head += '  out-of-hours: {from: "07:00", to: "19:00"}\n'
+    said = parse_watch_settings(head.encode(), "alerts.yaml").rules
+    assert said[RuleName.BULK_READ].threshold("nhs_number", "report") == 7
+    assert said[RuleName.SUBJECTS].threshold(None, "report") == 9
+    assert said[RuleName.SUBJECTS_BY_ADDRESS].users == {"report": 7}
+    assert not said[RuleName.BULK_DELETE].users
+    assert not said[RuleName.REFUSED].users
+    assert said[RuleName.OUT_OF_HOURS].threshold(None, "report") > 10**6
+    share = said[RuleName.SHARE]
+    assert [share.threshold(None, None, each) for each in ("a.b", "a.c")] == [10, 20]
+    assert share.threshold(None, "report", "a.b") == 7
+
+
 def test_rules_are_changed_and_turned_off() -> None:
     said = parse_watch_settings(
         (
             HEAD + "rules:\n"
             "  bulk-read: {at_least: 5, window_s: 7200, urgency: notice, classes: {nhs_number: 2},"
             " users: {app: 9}}\n"
-            "  subjects: {factor: 2, at_most: 70}\n"
+            "  subjects: {at_least: 50, factor: 2, at_most: 70}\n"
             "  new-address: {learn_days: 3}\n"
             "  refused: off\n"
             '  out-of-hours: {from: "08:00", to: "18:30", days: [sat], zone: Europe/London}\n'
@@ -72,6 +87,10 @@ def test_rules_are_changed_and_turned_off() -> None:
         ("rules: {subjects: {at_least: 5000}}", "4:30"),
         ("rules: {audit-gap: off}", "4:20"),
         ("rules: {out-of-hours: }", "4:22"),
+        ("rules: {share: }", "4:15"),
+        ("rules: {share: {sizes: {a.b: 0}}}", "4:30"),
+        ("rules: {share: {at_least: 101, sizes: {a.b: 9}}}", "4:16"),
+        ("jobs: {report: all}", "4:16"),
         ('rules: {out-of-hours: {from: "09:00"}}', "4:23"),
         ('rules: {out-of-hours: {from: "19:00", to: "07:00"}}', "4:43"),
         ('rules: {out-of-hours: {from: 1000, to: "19:00"}}', "4:30"),

@@ -96,6 +96,47 @@ def test_a_find_counts_what_it_compares_and_what_is_opened_for_it() -> None:
     assert result == CommandResult(CommandOutcome.OK, "", {"nhs": 2, "secret": 2}, 2, (person("943"),), 0)
 
 
+GROUP = {"aggregate": "patients", "cursor": {}, "$db": "clinic"}
+
+
+def test_documents_that_are_put_together_say_what_they_show_of_others() -> None:
+    stages = [{"$group": {"_id": "$nhs_number", "who": {"$push": "$ward"}}}]
+    ann, bob = sealed("nhs", "1"), sealed("nhs", "2")
+    shown = [{"_id": each, "who": [{"name": "x"}] * 500, "again": [ann]} for each in (ann, bob)]
+    _, result = asked(session(), {**GROUP, "pipeline": stages}, batch(*shown))
+    assert (result.read, result.opened, result.gathered) == ({"nhs": 4}, {"nhs": 2}, 1002)
+    assert (result.documents, result.unknown) == (2, 2)
+
+
+def test_further_batches_and_distinct_say_it_too() -> None:
+    played, shown = session(), {"_id": sealed("nhs", "1"), "who": [1, 2, 3]}
+    stages = [{"$group": {"_id": "$nhs_number", "who": {"$push": "$ward"}}}]
+    asked(played, {**GROUP, "pipeline": stages}, batch(cursor=7))
+    more = {"getMore": Int64(7), "collection": "patients", "$db": "clinic"}
+    _, result = asked(played, more, batch(shown, name="nextBatch"))
+    assert (result.opened, result.gathered) == ({"nhs": 1}, 3)
+    distinct = {"distinct": "patients", "key": "nhs_number", "$db": "clinic"}
+    _, result = asked(session(), distinct, {"values": [sealed("nhs", each) for each in "123"], "ok": 1})
+    assert (result.opened, result.gathered) == ({"nhs": 3}, 0)
+
+
+def test_a_long_reply_that_is_put_together_counts_the_same() -> None:
+    ann = sealed("nhs", "1")
+    shown = {"_id": ann, "who": [{"name": "x" * 1000}] * 900, "again": [ann] * 20_000}
+    stages = [{"$group": {"_id": "$nhs_number", "who": {"$push": "$ward"}}}]
+    played = session()
+    played.client_data(command({**GROUP, "pipeline": stages}))
+    _, result = done(played.server_data(reply(batch(shown))))
+    assert (result.opened, result.gathered) == ({"nhs": 1}, 20_900)
+
+
+def test_documents_as_the_collection_has_them_are_not_looked_at_twice() -> None:
+    shown = {"_id": 1, "nhs_number": sealed("nhs", "943"), "sizes": [1, 2, 3]}
+    for body in (FIND, {**GROUP, "pipeline": [{"$match": {"ward": 1}}]}):
+        _, result = asked(session(), body, batch(shown, shown))
+        assert (result.read, result.opened, result.gathered) == ({"nhs": 2}, None, 0)
+
+
 def test_a_stated_purpose_is_screened_in_every_line() -> None:
     comment = "purpose=Ann Smith 943 476 5919; breakGlass=ann@nhs.example fell"
     record, _ = asked(session(), {**FIND, "comment": comment}, batch())
