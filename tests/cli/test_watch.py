@@ -35,7 +35,7 @@ def test_what_was_learnt_is_not_told(config: Path, run: Run) -> None:
 
 def test_it_says_whether_the_file_can_be_used(config: Path, run: Run) -> None:
     done = run("watch", config, "--check")
-    assert (done.code, done.out) == (0, "25 rules, 1 channels: can be used\n")
+    assert (done.code, done.out) == (0, "28 rules, 1 channels: can be used\n")
     config.write_bytes(source(config.parent, "bulk-read: {at_least: none}"))
     assert run("watch", config, "--check").code == 78
 

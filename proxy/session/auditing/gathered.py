@@ -8,18 +8,13 @@ several key versions or contexts, and those of a random class, count as often as
 from collections.abc import Mapping
 from typing import Final, final
 
-from sealwire.crypto.envelope import HEADER_BYTES, MARKER, class_id_of
+from sealwire.crypto.envelope import BINARY_HEAD, class_id_of, is_envelope
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import MAX_DEPTH, Cursor
 
 MAX_DISTINCT: Final = 10_000
 """So many values of a class are told apart in one reply; that number means as many or more."""
-
-# A BSON Binary is an int32 length, the subtype, where a marker begins, and the content.
-_SUBTYPE_OFFSET: Final = 4
-_MARKER_END: Final = 7
-_CONTENT_OFFSET: Final = 5
 
 
 @final
@@ -71,13 +66,13 @@ class Gathered:
             kind, value = cursor.kind, cursor.value
             if kind in (kinds.OBJECT, kinds.ARRAY):
                 self._walk(buf, value, kind == kinds.ARRAY, depth + 1)
-            elif kind == kinds.BIN_DATA and buf[value + _SUBTYPE_OFFSET : value + _MARKER_END] == MARKER:
-                self._envelope(buf, value + _CONTENT_OFFSET, cursor.end)
+            elif is_envelope(kind, buf, value):
+                self._envelope(buf, value + BINARY_HEAD, cursor.end)
 
     def _envelope(self, buf: bytes, start: int, end: int) -> None:
-        if end - start < HEADER_BYTES:
-            return
         class_id = class_id_of(buf, start)
+        if class_id not in self._names:  # a server that lies may send any number of them
+            return
         met = self._met.get(class_id)
         if met is None:
             met = self._met[class_id] = set()

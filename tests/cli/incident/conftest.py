@@ -16,7 +16,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "alerts.yaml"
     path.write_bytes(source(tmp_path))
     shown: dict[str, Any] = {"read": {"nhs_number": 1200}, "documents": 1200, "namespace": "clinic.patients"}
-    people = [f"{number:032x}" for number in range(60)]
+    people = [f"{number:032x}" for number in range(100)]
     append(tmp_path, [line(0, "login"), line(1, subjects=people, **shown), line(2, "refused", reason="role")])
     monkeypatch.setenv("SEALWIRE_WATCH_CONFIG", str(path))
     return path

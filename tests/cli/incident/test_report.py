@@ -22,7 +22,7 @@ def test_it_has_what_whose_and_by_whom(incident: str, run: Run, tmp_path: Path) 
     done = run("incident", "report", incident, "--html", page, "--form", form, "--json")
     said = json.loads(done.out)
     assert (done.code, said["proof"]["proved"]) == (0, True)
-    assert (said["subjects"]["distinct"], said["read"]) == (60, {"nhs_number": 1200})
+    assert (said["subjects"]["distinct"], said["read"]) == (100, {"nhs_number": 1200})
     assert said["scope"]["users"] == ["ann@admin"]
     assert "60 people" in form.read_text()
     assert "60 people" in page.read_text()
