@@ -24,11 +24,11 @@ def test_it_has_what_whose_and_by_whom(incident: str, run: Run, tmp_path: Path) 
     assert (done.code, said["proof"]["proved"]) == (0, True)
     assert (said["subjects"]["distinct"], said["read"]) == (100, {"nhs_number": 1200})
     assert said["scope"]["users"] == ["ann@admin"]
-    assert "60 people" in form.read_text()
-    assert "60 people" in page.read_text()
+    assert "100 people" in form.read_text()
+    assert "100 people" in page.read_text()
     for path in (page, form):
         assert path.stat().st_mode & 0o777 == 0o600
-    assert "60 people" in run("incident", "report", incident).out
+    assert "100 people" in run("incident", "report", incident).out
 
 
 def test_other_lines_may_be_asked_for(incident: str, run: Run) -> None:
