@@ -1,18 +1,15 @@
 """For the tests of this folder: a database with Sealwire before it, Vault servers, certificates."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from sealwire.testbed import child, proxy_process
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
@@ -68,10 +65,7 @@ def empty_outside() -> None:
 @pytest.fixture(scope="module", autouse=True)
 def warm_proxies() -> Iterator[None]:
     """The test bed's proxies, and the commands that make their keys, need not import anything either."""
-    processes = SimpleNamespace(**{**vars(subprocess), "Popen": warm.WarmProcess, "run": warm.run})
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (child, proxy_process):
-            patch.setattr(module, "subprocess", processes)
+    with warm.children():
         yield
 
 
