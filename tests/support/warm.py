@@ -148,13 +148,15 @@ def children() -> Iterator[None]:
     """What the test bed starts in this block, and the commands that make keys for it, need not import."""
     from sealwire.testbed import child, proxy_process
 
-    before = child.subprocess, proxy_process.subprocess
-    processes: Any = SimpleNamespace(**{**vars(subprocess), "Popen": WarmProcess, "run": run})
-    child.subprocess = proxy_process.subprocess = processes
+    beds: tuple[Any, ...] = (child, proxy_process)
+    before = [bed.subprocess for bed in beds]
+    for bed in beds:
+        bed.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": WarmProcess, "run": run})
     try:
         yield
     finally:
-        child.subprocess, proxy_process.subprocess = before
+        for bed, module in zip(beds, before, strict=True):
+            bed.subprocess = module
 
 
 @cache

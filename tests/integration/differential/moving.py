@@ -71,6 +71,7 @@ _BALLAST_VALUES: Mapping[str, tuple[Any, ...]] = {
 """By class, values that are there throughout: more than a sequence has, so that a move has many windows."""
 
 _PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload([work.__module__])
 
 
 @dataclass(frozen=True, slots=True)
