@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -86,10 +88,11 @@ def standing_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             authority.issue("sealwire"),
             authority.certificate_file,
         )
-        with unmeasured():  # it would be measured for whichever test came first
+        with unmeasured(), warm.children():  # it would be measured for whichever test came first
             proxy = ProxyProcess(options)
+            proxy.start()
         with (
-            proxy,
+            closing(SimpleNamespace(close=proxy.stop)),
             database.connect(ROOT) as direct,
             MongoClient[Document](proxy.uri(CLINIC, "clinic")) as client,
         ):
