@@ -43,6 +43,8 @@ TRANSACTIONS_S = 5
 LONGEST_S = 240.0
 TURNS = 5
 """How often each client asks everything while the proxies differ."""
+PAUSE_S = 0.02
+"""Between two times: the job and the proxies need the processor, too."""
 PATIENTS = 60
 OF_CLASS = "{mode: deterministic, type: string}"
 
@@ -105,6 +107,7 @@ class Application:
             except PyMongoError as error:
                 self.wrong.append(f"{type(error).__name__} {getattr(error, 'code', '')}")
             self.turns[place] += 1
+            self._stop.wait(PAUSE_S)
 
     def _ask(self, database: Any, patient: int, tag: str) -> None:
         number = number_of(patient)
