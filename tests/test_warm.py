@@ -121,7 +121,7 @@ def waiting(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, -15), (signal.SIGINT, 1), (signal.SIGKILL, -9)]
+    ("number", "code"), [(signal.SIGTERM, -15), (signal.SIGUSR1, -10), (signal.SIGKILL, -9)]
 )
 def test_a_shells_signal_ends_both(
     shell: dict[str, str], tmp_path: Path, number: signal.Signals, code: int
