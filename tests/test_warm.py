@@ -4,8 +4,10 @@ import json
 import os
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,70 @@ def test_it_reads_what_it_is_given(tmp_path: Path) -> None:
         out, _ = process.communicate(b'{"find": "patients", "$db": "clinic"}', timeout=60)
     assert process.returncode == 0
     assert json.loads(out)["namespace"] == "clinic.patients"
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> dict[str, str]:
+    """The environment of a shell that finds the forked `sealwire`."""
+    return {"PATH": f"{warm.launchers()}:{os.environ['PATH']}", "HOME": str(tmp_path), "COLUMNS": "60"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--version", "nonsense", "policy check missing.yaml", "policy check <(echo 'version: 2')"],
+)
+def test_a_shell_reads_the_same(shell: dict[str, str], tmp_path: Path, words: str) -> None:
+    real = Path(sys.executable).with_name("sealwire")
+    ended = [
+        subprocess.run(
+            ["bash", "-c", f"umask 077; {program} {words} > out; echo $?; stat -c %a out; cat out"],
+            env=shell,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for program in ("sealwire", real)
+    ]
+    assert (ended[0].stdout, ended[0].stderr) == (ended[1].stdout, ended[1].stderr)
+
+
+def test_what_it_makes_for_a_shell_has_the_shells_mask(shell: dict[str, str], tmp_path: Path) -> None:
+    for mask in ("022", "077"):
+        made = f"umask {mask}; sealwire config init --topology demo --output {mask}.yaml"
+        subprocess.run(["bash", "-c", made], env=shell, cwd=tmp_path, check=True)
+    modes = [(tmp_path / f"{mask}.yaml").stat().st_mode & 0o777 for mask in ("022", "077")]
+    assert modes == [0o644, 0o600]
+
+
+def waiting(pid: int) -> list[int]:
+    """The processes that read what a shell's command was to read, besides itself."""
+    place = Path(f"/proc/{pid}/fd/0").readlink()
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if int(each.name) not in (pid, os.getpid()) and (each / "fd" / "0").readlink() == place:
+                found.append(int(each.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, -15), (signal.SIGUSR1, -10), (signal.SIGKILL, -9)]
+)
+def test_a_shells_signal_ends_both(
+    shell: dict[str, str], tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    command = [str(warm.launchers() / "sealwire"), "policy", "explain", "policy.yaml", "-"]
+    pipe, deadline = subprocess.PIPE, time.monotonic() + 60
+    with subprocess.Popen(command, env=shell, cwd=tmp_path, stdin=pipe, stderr=pipe) as process:
+        while not waiting(process.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait(60) == code
+        process.communicate()  # it would wait for one that has the other end
+    assert time.monotonic() < deadline
 
 
 def test_any_other_program_is_started_as_ever() -> None:

@@ -20,6 +20,7 @@ from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.ports import LOOPBACK
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.outside.chosen import own_server
+from tests.support import warm
 from tests.support.relay import Relay, relay
 from tests.support.secantus import secantus
 
@@ -85,6 +86,7 @@ def scene(folder: Path, settings: Mapping[str, object] | None = None) -> Iterato
             folder / "sealwire", policy, line.address, access_control=False, settings=settings or {}
         )
         with (
+            warm.children(),
             ProxyProcess(options) as proxy,
             relay(proxy.address) as front,
             database.connect() as direct,

@@ -1,14 +1,13 @@
-"""A program that makes one backup, for tests that stop it. Arguments: DIRECTORY NAME [--steps].
+"""A program that makes one backup, for tests that stop it. Arguments: DIRECTORY NAME.
 
-With --steps it says `.` on standard output before and after each step that touches the store, and waits for a
-line on standard input, so that it can be killed at a chosen one. Exits 0 after the backup, else with the exit
-code of its error, whose reason it prints.
+Exits 0 after the backup, else with the exit code of its error, whose reason it prints.
 """
 
 import os
 import random
 import sys
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +27,29 @@ def noise_dump() -> tuple[Content, ...]:
     return (("clinic/patients.bson", documents(1, text), "clinic.patients", 1),)
 
 
-def say_and_wait() -> None:
-    sys.stdout.write(".")
-    sys.stdout.flush()
-    sys.stdin.readline()
+def make_in_steps(directory: str, name: str, line: "Connection[str, str]") -> None:
+    """The same in a process that is forked for it, which can be killed at a chosen step.
 
+    Before and after each step that touches the store it says so on `line`, and waits for an answer.
+    """
 
-def stepped(function: Callable[..., Any]) -> Callable[..., Any]:
-    def step(*arguments: Any, **options: Any) -> Any:
-        say_and_wait()
-        result = function(*arguments, **options)
-        say_and_wait()
-        return result
+    def stepped(function: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **options: Any) -> Any:
+            line.send("before")
+            line.recv()
+            result = function(*arguments, **options)
+            line.send("after")
+            line.recv()
+            return result
 
-    return step
+        return step
 
-
-def step_through_the_store() -> None:
-    """Stop at whatever can be seen from outside."""
+    # whatever can be seen from outside
     local_store.LocalUpload.__init__ = stepped(local_store.LocalUpload.__init__)  # type: ignore[method-assign]
     local_store.LocalUpload.write = stepped(local_store.LocalUpload.write)  # type: ignore[method-assign]
     os.fsync = stepped(os.fsync)
     Path.rename = stepped(Path.rename)  # type: ignore[method-assign]
+    sys.exit(main(directory, name))
 
 
 def main(directory: str, name: str) -> int:
@@ -66,6 +66,4 @@ def main(directory: str, name: str) -> int:
 
 
 if __name__ == "__main__":
-    if "--steps" in sys.argv:
-        step_through_the_store()
     sys.exit(main(sys.argv[1], sys.argv[2]))

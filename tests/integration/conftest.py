@@ -1,8 +1,8 @@
 """For the tests of this folder: a database with Sealwire before it, Vault servers, certificates."""
 
 import os
-import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +12,6 @@ import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from sealwire.testbed import child, proxy_process
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
@@ -68,10 +67,7 @@ def empty_outside() -> None:
 @pytest.fixture(scope="module", autouse=True)
 def warm_proxies() -> Iterator[None]:
     """The test bed's proxies, and the commands that make their keys, need not import anything either."""
-    processes = SimpleNamespace(**{**vars(subprocess), "Popen": warm.WarmProcess, "run": warm.run})
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (child, proxy_process):
-            patch.setattr(module, "subprocess", processes)
+    with warm.children():
         yield
 
 
@@ -92,10 +88,11 @@ def standing_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             authority.issue("sealwire"),
             authority.certificate_file,
         )
-        with unmeasured():  # it would be measured for whichever test came first
+        with unmeasured(), warm.children():  # it would be measured for whichever test came first
             proxy = ProxyProcess(options)
+            proxy.start()
         with (
-            proxy,
+            closing(SimpleNamespace(close=proxy.stop)),
             database.connect(ROOT) as direct,
             MongoClient[Document](proxy.uri(CLINIC, "clinic")) as client,
         ):

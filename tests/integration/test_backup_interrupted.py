@@ -2,8 +2,10 @@
 
 import random
 import resource
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,10 @@ from sealwire.cli.exit_codes import EX_UNAVAILABLE
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
 from tests.build_context import ROOT
-from tests.integration.backup_writer import SIZE
+from tests.integration.backup_writer import SIZE, make_in_steps
 from tests.keys.samples import NOW
 from tests.sidecars.backup.samples import KEK, seal
+from tests.support.forks import PROCESSES
 
 pytestmark = pytest.mark.integration
 
@@ -55,18 +58,20 @@ def finish(directory: Path) -> None:
 def run_steps(directory: Path, stop_after: int | None) -> int:
     """Let the writer take steps, and kill it at one; how many it took."""
     steps = 0
-    with subprocess.Popen(
-        [*COMMAND, str(directory), "new", "--steps"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as writer:
-        assert writer.stdin is not None
-        assert writer.stdout is not None
-        while writer.stdout.read(1) == b".":
+    ours, theirs = PROCESSES.Pipe()
+    writer = PROCESSES.Process(target=make_in_steps, args=(str(directory), "new", theirs))
+    writer.start()
+    theirs.close()
+    with ours, suppress(EOFError):
+        while ours.recv():
             steps += 1
             if steps == stop_after:
                 writer.kill()
                 break
-            writer.stdin.write(b"\n")
-            writer.stdin.flush()
+            ours.send("go on")
+    writer.join()
+    assert writer.exitcode == (0 if stop_after is None else -signal.SIGKILL)
+    writer.close()
     return steps
 
 

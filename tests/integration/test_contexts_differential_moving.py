@@ -28,7 +28,7 @@ from tests.policies.taint.owners import POLICY, RULES
 
 pytestmark = [pytest.mark.integration, own_server("it moves keys, and watches the database sealwire")]
 
-FEW, MANY = 300, int(os.environ.get("SEALWIRE_MOVING_SEQUENCES", "3000"))
+FEW, MANY = 100, int(os.environ.get("SEALWIRE_MOVING_SEQUENCES", "3000"))
 _OURS, _PLAIN, _ROWS = "clinic", "plain", "people"
 
 

@@ -1,6 +1,6 @@
 """Generated sequences by two proxies while classes move, to keys and plaintext: the same answers, or refused.
 
-The processes that move them are killed at random moments, and others go on. `make test` runs 600
+The processes that move them are killed at random moments, and others go on. `make test` runs 200
 sequences, `make test-slow` 20,000 others, or as many as `SEALWIRE_MOVING_SEQUENCES` says; `SEALWIRE_SEED`
 chooses others. How far the moves have come at a command is another matter in each run. Some of the classes
 have a key for each database.
@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from sealwire.sidecars.migration.contexts import JobContexts
 from tests.integration.differential.broken_proxy import Rule
 from tests.integration.differential.campaign import run_moving
 from tests.integration.differential.moving import moving_site
-from tests.integration.differential.processes import PART, run_parts
+from tests.integration.differential.processes import PART, run_here, run_parts
 from tests.integration.differential.races import CLASS, DATABASE, FIELD, KINDS, RACED, Races, Side
 from tests.integration.differential.sides import Outcome
 from tests.integration.differential.tally import Tally
@@ -30,7 +31,7 @@ from tests.integration.test_differential_sequences import LEAST_SHARE, chosen_se
 
 pytestmark = [pytest.mark.integration, own_server("it moves keys, and watches the database sealwire")]
 
-FEW_EXAMPLES, MANY_EXAMPLES = 600, int(os.environ.get("SEALWIRE_MOVING_SEQUENCES", "20000"))
+FEW_EXAMPLES, MANY_EXAMPLES = 200, int(os.environ.get("SEALWIRE_MOVING_SEQUENCES", "20000"))
 OFTEN = 60
 """A kind that was sent so often has been answered by one policy or another."""
 ONE_POLICY = 3
@@ -46,12 +47,9 @@ collections:
 """
 
 
-def run(seed: int, examples: int, part: int, record_property: Record) -> Tally:
-    """The figures of a run in which nothing differed; printed with the seed, whatever comes of it."""
-    record_property("summary", f"differential while classes move: {examples} sequences from seed {seed}")
-    tally, failed = run_parts(seed, examples, part, "--moving", "--to-clear")
+def check(tally: Tally, examples: int, record_property: Record) -> None:
+    """The figures of a run in which nothing differed."""
     record_property("summary", "\n".join(tally.table()))
-    assert not failed, "\n".join(f"--seed {part.seed} differs:\n{part.output}" for part in failed)
     assert tally.examples >= examples
     # else the sequences met no move, or none was alive to be killed
     assert tally.moves["kills"] > 0
@@ -63,17 +61,23 @@ def run(seed: int, examples: int, part: int, record_property: Record) -> Tally:
     assert tally.moves["values judged"] > examples / 100
     assert tally.moves["sequences cut short"] < examples / 5
     assert tally.share_answered > LEAST_SHARE
-    return tally
 
 
-def test_the_same_answers_while_classes_move(record_property: Record) -> None:
-    tally = run(chosen_seed(1), FEW_EXAMPLES, FEW_EXAMPLES // 2, record_property)
+def test_the_same_answers_while_classes_move(tmp_path: Path, record_property: Record) -> None:
+    seed = chosen_seed(1)
+    record_property("summary", f"differential while classes move: {FEW_EXAMPLES} sequences from seed {seed}")
+    tally = run_here(tmp_path, seed, FEW_EXAMPLES, partial(run_moving, to_clear=True))
+    check(tally, FEW_EXAMPLES, record_property)
     assert tally.refused_statements > FEW_EXAMPLES / 20
 
 
 @pytest.mark.slow(minutes=5)
 def test_the_same_answers_while_classes_move_many_times(record_property: Record) -> None:
-    tally = run(chosen_seed(random.SystemRandom().randrange(10**9)), MANY_EXAMPLES, PART, record_property)
+    seed = chosen_seed(random.SystemRandom().randrange(10**9))
+    record_property("summary", f"differential while classes move: {MANY_EXAMPLES} sequences from seed {seed}")
+    tally, failed = run_parts(seed, MANY_EXAMPLES, PART, "--moving", "--to-clear")
+    assert not failed, "\n".join(f"--seed {part.seed} differs:\n{part.output}" for part in failed)
+    check(tally, MANY_EXAMPLES, record_property)
     answered = {kind for kind, outcome in tally.outcomes if outcome is Outcome.ANSWERED}
     sent = Counter[str]()
     for (kind, _), count in tally.outcomes.items():

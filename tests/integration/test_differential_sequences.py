@@ -2,13 +2,14 @@
 
 An example is a whole sequence: documents in two collections under a generated policy, sometimes indexes or
 a view, then one to six commands or transactions, each compared, and the collections at the end. `make test`
-runs 500, always the same ones, and 300 while classes move (test_differential_moving); `make test-slow`
+runs 300, always the same ones, and 200 while classes move (test_differential_moving); `make test-slow`
 50,000 new ones, or as many as `SEALWIRE_SEQUENCES` says. `SEALWIRE_SEED` chooses others, or repeats a run.
 """
 
 import os
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,10 @@ import pytest
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES
 from sealwire.policies.commands.matrix import MATRIX
 from sealwire.policies.planning.rules import Verdict
-from tests.integration.differential.campaign import SHAPES, both_ways
+from tests.integration.differential.campaign import SHAPES, both_ways, run_campaign
 from tests.integration.differential.command import Command
 from tests.integration.differential.defects import UNKNOWN_TO_SERVER
-from tests.integration.differential.processes import PART, run_parts
+from tests.integration.differential.processes import PART, run_here, run_parts
 from tests.integration.differential.runner import Runner
 from tests.integration.differential.sequences import Sequence
 from tests.integration.differential.shapes import draw_shapes, policy_yaml
@@ -27,7 +28,7 @@ from tests.integration.differential.tally import Tally
 
 pytestmark = pytest.mark.integration
 
-FEW_EXAMPLES, MANY_EXAMPLES = 500, int(os.environ.get("SEALWIRE_SEQUENCES", "50000"))
+FEW_EXAMPLES, MANY_EXAMPLES = 300, int(os.environ.get("SEALWIRE_SEQUENCES", "50000"))
 LEAST_SHARE = 0.7
 COMPLETE = 25_000
 """So many sequences have every operator, answered; of fewer a rare one may have been drawn by none."""
@@ -51,32 +52,39 @@ def chosen_seed(otherwise: int) -> int:
     return int(os.environ.get("SEALWIRE_SEED", otherwise))
 
 
-def run(seed: int, examples: int, part: int, record_property: Record, *options: str) -> Tally:
-    """The figures of a run in which nothing differed; printed with the seed, whatever comes of it."""
-    record_property("summary", f"differential: {examples} sequences from seed {seed}")
-    tally, failed = run_parts(seed, examples, part, *options)
+def check(tally: Tally, examples: int, record_property: Record) -> None:
     record_property("summary", "\n".join(tally.table()))
-    assert not failed, "\n".join(f"--seed {part.seed} differs:\n{part.output}" for part in failed)
     assert tally.examples >= examples
     # a proxy that refuses everything would agree with everybody
     assert tally.share_answered > LEAST_SHARE
-    return tally
 
 
-def test_the_same_answers_or_refusals(record_property: Record) -> None:
-    tally = run(chosen_seed(1), FEW_EXAMPLES, FEW_EXAMPLES // 2, record_property)
+def test_the_same_answers_or_refusals(tmp_path: Path, record_property: Record) -> None:
+    seed = chosen_seed(1)
+    record_property("summary", f"differential: {FEW_EXAMPLES} sequences from seed {seed}")
+    tally = run_here(tmp_path, seed, FEW_EXAMPLES, run_campaign)
+    check(tally, FEW_EXAMPLES, record_property)
     assert tally.refused_statements > FEW_EXAMPLES / 20
 
 
-def test_an_older_version_in_the_keyring_changes_no_answer(record_property: Record) -> None:
-    run(chosen_seed(3), FEW_EXAMPLES // 2, FEW_EXAMPLES // 4, record_property, "--older")
+def test_an_older_version_in_the_keyring_changes_no_answer(tmp_path: Path, record_property: Record) -> None:
+    seed, examples = chosen_seed(3), FEW_EXAMPLES // 2
+    record_property("summary", f"differential: {examples} sequences from seed {seed}")
+    check(
+        run_here(tmp_path, seed, examples, partial(run_campaign, older=True)),
+        examples,
+        record_property,
+    )
 
 
 @pytest.mark.slow(minutes=5)
 def test_the_same_answers_or_refusals_many_times(record_property: Record) -> None:
     """Every operator and stage of the support matrix that is said to work was answered, and compared."""
     seed = chosen_seed(random.SystemRandom().randrange(10**9))
-    tally = run(seed, MANY_EXAMPLES, PART, record_property)
+    record_property("summary", f"differential: {MANY_EXAMPLES} sequences from seed {seed}")
+    tally, failed = run_parts(seed, MANY_EXAMPLES, PART)
+    assert not failed, "\n".join(f"--seed {part.seed} differs:\n{part.output}" for part in failed)
+    check(tally, MANY_EXAMPLES, record_property)
     promised = {
         name.decode()
         for family in MATRIX

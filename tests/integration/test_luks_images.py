@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from sealwire.sidecars.luks.migration import copying, preflight
 from sealwire.sidecars.luks.settings import Pbkdf
 from sealwire.sidecars.luks.volume import cryptsetup, header_file, headers, volume
 from tests.sidecars.luks.story import Silent
+from tests.support import warm
 from tests.support.debian import require_programs
 
 pytestmark = pytest.mark.integration
@@ -226,10 +226,14 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         secret_file = tmp_path / "secret"
         secret_file.touch(0o600)
         secret_file.write_text(secret)
-        program = [str(Path(sys.executable).with_name("sealwire")), "luks", *arguments]
         environment = os.environ | {"SEALWIRE_KEK": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}
-        return subprocess.run(
-            program, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        return warm.run(
+            [*warm.SEALWIRE, "luks", *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     return run

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import operator
 import random
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from sealwire.cli import sealwire
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.errors import KeysReason
 from sealwire.keys.kek.environment import EnvironmentKek
-from sealwire.keys.keyring.file import create_keyring
+from sealwire.keys.keyring.file import create_keyring, read_record
 from sealwire.sidecars.migration import throttle
 from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from tests.integration.conftest import Document
@@ -40,8 +41,10 @@ TRANSACTIONS_S = 5
 """How long they may last on the server of these tests."""
 
 LONGEST_S = 240.0
-SETTLED_S = 5.0
-"""Several times as long as it is between two looks at the keyring."""
+TURNS = 5
+"""How often each client asks everything while the proxies differ."""
+PAUSE_S = 0.02
+"""Between two times: the job and the proxies need the processor, too."""
 PATIENTS = 60
 OF_CLASS = "{mode: deterministic, type: string}"
 
@@ -69,6 +72,8 @@ class Application:
     clients: tuple[MongoClient[Document], MongoClient[Document]]
     wrong: list[str] = field(default_factory=list)
     asked: int = 0
+    turns: list[int] = field(default_factory=lambda: [0, 0])
+    """How often each client has asked everything."""
     _stop: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
@@ -84,6 +89,13 @@ class Application:
             for thread in threads:
                 thread.join()
 
+    def go_on(self) -> None:
+        """Wait until both have asked everything some more times."""
+        wanted, deadline = [turns + TURNS for turns in self.turns], time.monotonic() + 60
+        while any(map(operator.lt, self.turns, wanted)):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
     def _work(self, place: int) -> None:
         chance = random.Random(place)
         database = self.clients[place]["clinic"]
@@ -94,6 +106,8 @@ class Application:
                 self._ask(database, patient, tag)
             except PyMongoError as error:
                 self.wrong.append(f"{type(error).__name__} {getattr(error, 'code', '')}")
+            self.turns[place] += 1
+            self._stop.wait(PAUSE_S)
 
     def _ask(self, database: Any, patient: int, tag: str) -> None:
         number = number_of(patient)
@@ -144,7 +158,7 @@ def typed(site: Site, *words: str, refused: KeysReason | None = None) -> str:
     return done.stdout
 
 
-def use_policy(site: Site, text: str, proxies: tuple[Running, ...]) -> None:
+def use_policy(site: Site, text: str, proxies: Sequence[Running], application: Application) -> None:
     """One proxy after the other reads it: for a while they have different ones."""
     file = site.folder / "policy.yaml"
     file.write_text(text)
@@ -154,8 +168,21 @@ def use_policy(site: Site, text: str, proxies: tuple[Running, ...]) -> None:
         deadline = time.monotonic() + 20
         while shown_policy(proxy) != wanted:
             assert time.monotonic() < deadline
-            time.sleep(0.1)
-        time.sleep(1.0)
+            time.sleep(0.02)
+        application.go_on()
+
+
+def until_loaded(site: Site, proxies: Sequence[Running]) -> None:
+    """Wait until each proxy says that it has loaded the keyring of now."""
+    wanted = read_record(site.keyring).generation
+    for proxy in proxies:
+        next(line for line in proxy.said if line["event"] == "new keyring" and line["generation"] == wanted)
+
+
+def waits_for(site: Site) -> list[str]:
+    """Whom the one process that moves a class says to wait for."""
+    workers = json.loads(typed(site, "migrate", "status", "--json"))["workers"]
+    return [name for worker in workers for name in worker["waits_for"]]
 
 
 def shown_policy(proxy: Running) -> str:
@@ -198,55 +225,65 @@ def test_a_collection_joins_a_class_and_leaves_it(site: Site, database: Database
         patients = stored(direct, "patients", "nhs")
         assert all(map(is_envelope, patients.values()))
         assert not any(map(is_envelope, stored(direct, "intake", "patient").values()))
-        application = Application((one, two))
+        application, proxies = Application((one, two)), (first, second)
         with application.at_work():
-            join(site, policy)
+            join(site, policy, proxies)
             assert_joined(direct, patients)
             for client in (one, two):
                 with pytest.raises(OperationFailure):  # as between any two classes
                     joined(client)
-            use_policy(site, rules("nhs"), (first, second))
+            use_policy(site, rules("nhs"), proxies, application)
             for client in (one, two):
                 assert {at: n for at, n in joined(client).items() if n < 2} == {}
             typed(site, "keys", "retire", "nhs_intake", "2", "--yes")
             typed(site, "migrate", "verify", policy)
             typed(site, "policy", "drift", policy)
-            leave(site, policy, (first, second), direct)
+            leave(site, policy, proxies, direct, application)
         assert_left(direct, patients)
         assert (application.wrong, application.asked > 20) == ([], True)
 
 
-def join(site: Site, policy: str) -> None:
+def join(site: Site, policy: str, proxies: Sequence[Running]) -> None:
     typed(site, "keys", "rotate", "nhs", "--dry-run")
     typed(site, "keys", "rotate", "nhs_intake", "--onto", "nhs")
     typed(site, "keys", "rotate", "nhs", "--dry-run", refused=KeysReason.LENT)
     job = json.loads(typed(site, "migrate", "encrypt", policy, "nhs_intake", *first_move(site), "--json"))
     assert (job["state"], job["left"]) == ("done", [])
-    time.sleep(SETTLED_S)  # both proxies load the keyring in which the borrowed version is active
+    until_loaded(site, proxies)  # in which the borrowed version is active
     typed(site, "migrate", "verify", policy)
     typed(site, "policy", "drift", policy)
 
 
-def leave(site: Site, policy: str, proxies: tuple[Running, ...], direct: MongoClient[Document]) -> None:
+def leave(
+    site: Site,
+    policy: str,
+    proxies: Sequence[Running],
+    direct: MongoClient[Document],
+    application: Application,
+) -> None:
     """It begins too early, while the second proxy takes the values for those of the class that they leave."""
     use = rules("nhs", "nhs_out")
     (site.folder / "policy.yaml").write_text(use)
     typed(site, "keys", "create", "nhs_out", "--sharing", "nhs", "--policy", policy)
-    use_policy(site, use, proxies[:1])
+    use_policy(site, use, proxies[:1], application)
     words = ("decrypt", policy, "nhs_out", "--confirm", "nhs_out", *first_move(site), "--json")
     line = [sys.executable, "-m", "sealwire", "migrate", *words]
     with warm.WarmProcess(line, env=site.environ, stdout=subprocess.PIPE, text=True) as process:
         try:
-            time.sleep(8)
+            deadline = time.monotonic() + 60
+            while not waits_for(site):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            application.go_on()
             assert process.poll() is None
             assert all(is_envelope(each["patient"]) for each in direct["clinic"]["intake"].find())
-            use_policy(site, use, proxies[1:])
+            use_policy(site, use, proxies[1:], application)
             job = json.loads(process.communicate(timeout=180)[0])
         except BaseException:
             process.kill()
             raise
     assert (job["state"], job["left"]) == ("done", [])
-    time.sleep(SETTLED_S)
+    until_loaded(site, proxies)
     typed(site, "keys", "retire", "nhs_out", "1", "--yes")
     typed(site, "keys", "rotate", "nhs", "--dry-run")
     typed(site, "migrate", "verify", policy)

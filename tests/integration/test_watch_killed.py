@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,21 +21,26 @@ KILLS = 6
 PEOPLE = 40
 
 
+def lines_of(number: int) -> list[dict[str, Any]]:
+    """A line of each person."""
+    return [line(number / 1000, user=f"u{person}@admin", read={"nhs": 10}) for person in range(PEOPLE)]
+
+
 def test_a_watch_that_is_killed_counts_each_line_once(tmp_path: Path) -> None:
     config, said = tmp_path / "alerts.yaml", tmp_path / "said"
     config.write_bytes(source(tmp_path, "bulk-read: {at_least: 100}"))
     written, chance = 0, random.Random(7)
     command = [sys.executable, "-m", "sealwire", "watch", str(config)]
-    for _ in range(KILLS):
+    for killed in range(KILLS):
         with said.open("ab") as file, warm.WarmProcess(command, stdout=file) as process:
-            until = time.monotonic() + chance.uniform(1.0, 2.5)
-            while time.monotonic() < until:
-                lines = [
-                    line(written / 1000, user=f"u{person}@admin", read={"nhs": 10})
-                    for person in range(PEOPLE)
-                ]
-                append(tmp_path, lines)
+            deadline = time.monotonic() + 60
+            while said.read_bytes().count(b'"watching"') <= killed:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            for _ in range(chance.randrange(3, 15)):  # and then it is killed in the middle of some
+                append(tmp_path, lines_of(written))
                 written += 1
+                time.sleep(0.01)
             process.kill()
     done = warm.run([*command, "--once"], stdout=subprocess.PIPE, check=True)
     with said.open("ab") as file:

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import warm
+
 _BLOCK = re.compile(r"^(?P<indent> *)```sh test(?: (?P<name>[\w-]+))?\n(?P<body>.*?)^ *```$", re.M | re.S)
 _TIMEOUT_S = 300
 
@@ -52,8 +54,8 @@ def run_document(
 ) -> str:
     """Run the blocks called `name` of `page` in `folder`; what they printed, both streams together.
 
-    `sealwire` and the other programs of this environment are on the path. `environ` is added to a bare
-    environment: a document may not rely on variables that it does not set.
+    `sealwire`, which is forked (see `warm`), and the other programs of this environment are on the path.
+    `environ` is added to a bare environment: a document may not rely on variables that it does not set.
     Raises:  ValueError where the page has no such block; CommandFailed
     """
     blocks = [block for block in blocks_of(page.read_text(encoding="utf-8")) if block.name == name]
@@ -66,7 +68,7 @@ def run_document(
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=folder,
-        env={**_bare_environment(folder), **(environ or {})},
+        env=_with_launchers({**_bare_environment(folder), **(environ or {})}),
         input=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -79,6 +81,15 @@ def run_document(
     if done.returncode != 0:
         raise CommandFailed(reached, done.returncode, done.stdout)
     return done.stdout
+
+
+def _with_launchers(environ: Mapping[str, str]) -> dict[str, str]:
+    """The same, with the forked `sealwire` before the one of this environment, where that is on the path."""
+    programs = str(Path(sys.executable).parent)
+    places = environ["PATH"].split(os.pathsep)
+    if programs in places:
+        places.insert(places.index(programs), str(warm.launchers()))
+    return {**environ, "PATH": os.pathsep.join(places)}
 
 
 def _bare_environment(home: Path) -> dict[str, str]:

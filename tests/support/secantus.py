@@ -11,6 +11,7 @@ from tempfile import mkdtemp
 from sealwire.testbed.certificates import Authority
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, ServerTls
 from sealwire.testbed.mongo_server import User
+from tests.support import warm
 from tests.support.measuring import unmeasured
 from tests.support.short_transactions import ShortTransactions
 
@@ -48,7 +49,7 @@ def secantus(
     database = (
         DatabaseProcess(options) if transaction_s is None else ShortTransactions(options, transaction_s)
     )
-    with unmeasured():
+    with unmeasured(), warm.children():
         database.start()
     try:
         yield database
@@ -62,6 +63,6 @@ def _with_users(users: tuple[User, ...], replica_set: bool) -> Path:
     folder = Path(mkdtemp(prefix="secantus-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     options = DatabaseOptions(folder / "database", users, replica_set=replica_set)
-    with unmeasured():
+    with unmeasured(), warm.children():
         DatabaseProcess(options).create_users()
     return options.storage

@@ -1,8 +1,8 @@
-"""`sealwire` as a process of its own that imports nothing: it is forked from one that has imported it all.
+"""Processes that import nothing: each is forked from one that has imported it all.
 
-A command needs a third of a second of processor time for its imports, and the tests run some two thousand.
-Such a process differs from `python -m sealwire` in one thing: /proc shows the environment and command line of
-its parent. Tests of those start Python themselves.
+A command of Sealwire needs half a second of processor time for its imports, and the tests run some two
+thousand; the test server needs a fifth of a second. Such a process differs from `python -m sealwire` in one
+thing: /proc shows the environment and command line of its parent. Tests of those start Python themselves.
 """
 
 import atexit
@@ -13,32 +13,55 @@ import os
 import pkgutil
 import runpy
 import select
+import shlex
+import shutil
+import signal
 import socket
 import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from enum import Enum
 from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
+from types import ModuleType, SimpleNamespace
 from typing import IO, Any, Final, NoReturn
 
 import coverage
 
 SEALWIRE: Final = (sys.executable, "-m", "sealwire")
+_LAUNCHER: Final = Path(__file__).with_name("warm_launcher.py")
 _INT: Final = struct.Struct("=i")
 _OTHER_CODE: Final = frozenset({"PYTHONPATH"})
 """Variables by which a process runs other code than has been imported."""
-
-
 _MEASURED: Final = "COVERAGE_PROCESS_START"
 """The variable with which a process measures what it runs, as from the beginning of any Python process."""
 
 
+class Program(Enum):
+    """What is imported already. The value says how its command lines begin."""
+
+    SEALWIRE = SEALWIRE
+    SERVER = (str(Path(sys.executable).with_name("secantusd-py")),)
+    SHORT_TRANSACTIONS = (sys.executable, "-P", str(Path(__file__).with_name("short_transactions.py")))
+
+    @classmethod
+    def of(cls, words: list[str]) -> "Program | None":
+        """The program of a command line; None for any other."""
+        return next((each for each in cls if tuple(words[: len(each.value)]) == each.value), None)
+
+    @property
+    def imports(self) -> str:
+        """What it has imported."""
+        return "sealwire.cli" if self is Program.SEALWIRE else "secantus.cli"
+
+
 class WarmProcess(subprocess.Popen[Any]):
-    """`subprocess.Popen` of a command line that begins with `SEALWIRE`; any other is started as ever."""
+    """`subprocess.Popen` of a command line of a `Program`; any other is started as ever."""
 
     _told: IO[bytes] | None = None
 
@@ -49,13 +72,15 @@ class WarmProcess(subprocess.Popen[Any]):
         words = list(map(str, arguments)) if not isinstance(arguments, str) else []
         environ = os.environ if env is None else env
         unusual = preexec or passed or shell or not _OTHER_CODE.isdisjoint(environ)
-        if unusual or tuple(words[:3]) != SEALWIRE:
+        program = Program.of(words)
+        if unusual or program is None:
             super()._execute_child(arguments, *more)  # type: ignore[misc]
             return
         stdin, _, _, stdout, _, stderr = fds
         environ = dict(os.environ if env is None else env)
         order = {
-            "words": words[3:],
+            "program": program.name,
+            "words": words[len(program.value) :],
             "env": environ,
             "cwd": str(Path(cwd or ".").resolve()),
             "session": new_session,
@@ -64,7 +89,7 @@ class WarmProcess(subprocess.Popen[Any]):
         self._told = os.fdopen(reading, "rb", 0)
         try:
             given = [fd if fd >= 0 else number for number, fd in enumerate((stdin, stdout, stderr))]
-            _nursery().order(order, [*given, writing])
+            _nursery(program.imports).order(order, [*given, writing])
         finally:
             os.close(writing)
             self._close_pipe_fds(*fds)  # type: ignore[attr-defined]
@@ -118,22 +143,61 @@ def run(
     return done
 
 
+@contextmanager
+def children() -> Iterator[None]:
+    """What the test bed starts in this block, and the commands that make keys for it, need not import."""
+    from sealwire.testbed import child, proxy_process
+
+    beds: tuple[Any, ...] = (child, proxy_process)
+    before = [bed.subprocess for bed in beds]
+    for bed in beds:
+        bed.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": WarmProcess, "run": run})
+    try:
+        yield
+    finally:
+        for bed, module in zip(beds, before, strict=True):
+            bed.subprocess = module
+
+
+@cache
+def launchers() -> Path:
+    """A folder for the path of shells: the `sealwire` in it is forked too. Removed when this process ends."""
+    folder = Path(mkdtemp(prefix="warm-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    real = Path(sys.executable).with_name("sealwire")
+    door = _nursery(Program.SEALWIRE.imports).open_door(folder)
+    line = shlex.join(map(str, (sys.executable, "-IS", _LAUNCHER, real, door)))
+    (folder / "sealwire").write_text(f'#!/bin/sh\nexec {line} "$@"\n')
+    (folder / "sealwire").chmod(0o755)
+    return folder
+
+
 class _Nursery:
     """This side of the process that others are forked from."""
 
-    def __init__(self) -> None:
+    def __init__(self, imports: str) -> None:
         self._line, theirs = socket.socketpair()
         self._lock = threading.Lock()
         with theirs:
             # by its path, and not from the root: `sealwire` is the installed one, as for a command
-            command = [sys.executable, "-P", __file__, str(theirs.fileno())]
+            command = [sys.executable, "-P", __file__, imports, str(theirs.fileno())]
             # what it imports is not measured: that counts already
             environ = {name: text for name, text in os.environ.items() if name != _MEASURED}
+            environ |= {"OPENBLAS_NUM_THREADS": "1"}  # the server imports it, and no thread may run at a fork
             self._process = subprocess.Popen(
                 command, env=environ, pass_fds=[theirs.fileno()], start_new_session=True
             )
 
-    def order(self, order: Mapping[str, Any], fds: list[int]) -> None:
+    def open_door(self, folder: Path) -> Path:
+        """Where others than this process can order, too."""
+        place = folder / "door"
+        with socket.socket(socket.AF_UNIX) as door:
+            door.bind(str(place))
+            door.listen(64)
+            self.order(None, [door.fileno()])
+        return place
+
+    def order(self, order: Mapping[str, Any] | None, fds: list[int]) -> None:
         text = json.dumps(order).encode()
         with self._lock:
             socket.send_fds(self._line, [_INT.pack(len(text))], fds)
@@ -145,28 +209,36 @@ class _Nursery:
 
 
 @cache
-def _nursery() -> _Nursery:
-    nursery = _Nursery()
+def _nursery(imports: str) -> _Nursery:
+    nursery = _Nursery(imports)
     atexit.register(nursery.close)
     return nursery
 
 
 def _serve(line: socket.socket) -> tuple[dict[str, Any], list[int]]:
     """Returns in each process that is to become a command: with its order, and its standard streams."""
+    door: list[socket.socket] = []
     while True:
-        head, fds, _, _ = socket.recv_fds(line, _INT.size, 4)
-        if not head:
+        (ready, *_), _, _ = select.select([line, *door], [], [])
+        asking = line if ready is line else ready.accept()[0]
+        head, fds, _, _ = socket.recv_fds(asking, _INT.size, 4)
+        if not head and asking is line:
             _reap()
             sys.exit(0)
-        (size,) = _INT.unpack(head)
-        text = line.recv(size, socket.MSG_WAITALL)
+        text = asking.recv(_INT.unpack(head)[0], socket.MSG_WAITALL) if head else b""
         _reap()
-        if os.fork() == 0:
-            line.close()
-            _watch(fds.pop())
-            return json.loads(text), fds
+        order = json.loads(text) if text else None
+        if order is None and asking is line:
+            door.append(socket.socket(fileno=fds.pop()))
+        elif order is not None and os.fork() == 0:
+            for each in (line, asking, *door):
+                each.close()
+            _watch(fds.pop(), is_bound=asking is not line)
+            return order, fds
         for fd in fds:
             os.close(fd)
+        if asking is not line:
+            asking.close()
 
 
 def _reap() -> None:
@@ -175,16 +247,26 @@ def _reap() -> None:
             pass
 
 
-def _watch(told: int) -> None:
-    """Returns in a child of this process. This one tells the child's number, and how it ended."""
+def _watch(told: int, *, is_bound: bool) -> None:
+    """Returns in a child of this process. This one tells the child's number, and how it ended.
+
+    is_bound: the child is killed where nobody waits any more for how it ends
+    """
     pid = os.fork()
     if pid == 0:
         os.close(told)
         return
     os.closerange(0, told)
     os.closerange(told + 1, 256)
-    os.write(told, _INT.pack(pid))
-    os.write(told, _INT.pack(os.waitpid(pid, 0)[1]))
+    with suppress(BrokenPipeError):
+        os.write(told, _INT.pack(pid))
+        if is_bound:
+            waiting = select.poll()
+            waiting.register(os.pidfd_open(pid), select.POLLIN)
+            waiting.register(told, 0)
+            if any(fd == told for fd, _ in waiting.poll()):
+                os.kill(pid, signal.SIGKILL)
+        os.write(told, _INT.pack(os.waitpid(pid, 0)[1]))
     os._exit(0)
 
 
@@ -195,6 +277,8 @@ def _become(order: dict[str, Any], fds: list[int]) -> None:
         os.dup2(fd, number)
         os.close(fd)
     os.chdir(order["cwd"])
+    if "umask" in order:
+        os.umask(order["umask"])
     os.environ.clear()
     os.environ.update(order["env"])
     time.tzset()
@@ -217,16 +301,36 @@ def _end(code: object) -> NoReturn:
     os._exit(code & 0xFF if isinstance(code, int) else int(code is not None))
 
 
-def _main() -> None:
-    import sealwire.cli
-
-    for module in pkgutil.walk_packages(sealwire.cli.__path__, "sealwire.cli."):
+def _import(name: str) -> ModuleType:
+    """The package, with every module of it, or the server's with what else its programs import."""
+    package = importlib.import_module(name)
+    for module in pkgutil.walk_packages(getattr(package, "__path__", ()), f"{name}."):
         importlib.import_module(module.name)
+    if name == Program.SHORT_TRANSACTIONS.imports:
+        runpy.run_path(Program.SHORT_TRANSACTIONS.value[-1])
+    return package
+
+
+def _run(package: ModuleType, program: str | None) -> None:
+    """As its command does, by `sys.argv`; None: that of the path."""
+    if program is None:
+        package.main()
+    elif program == Program.SEALWIRE.name:
+        runpy.run_module("sealwire", run_name="__main__", alter_sys=True)
+    elif program == Program.SERVER.name:
+        sys.exit(package.main(sys.argv[1:]))
+    else:
+        main = runpy.run_path(Program[program].value[-1])["main"]
+        sys.exit(main(int(sys.argv[1]), sys.argv[2:]))
+
+
+def _main() -> None:
+    package = _import(sys.argv[1])
     gc.freeze()
-    order, fds = _serve(socket.socket(fileno=int(sys.argv[1])))
+    order, fds = _serve(socket.socket(fileno=int(sys.argv[2])))
     _become(order, fds)
     try:
-        runpy.run_module("sealwire", run_name="__main__", alter_sys=True)
+        _run(package, order["program"])
     except SystemExit as error:
         _end(error.code)
     except BaseException:  # noqa: BLE001 - the interpreter would print it, and end

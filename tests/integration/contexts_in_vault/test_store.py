@@ -48,6 +48,8 @@ WAIT = timedelta(days=1)
 class TestVaultContextStore(ContextStoreContract):
     """See the contract."""
 
+    many = 200  # it asks for 64 at once, each a request
+
 
 # --- many writers
 

@@ -1,6 +1,5 @@
 """A server with two proxies before it, and classes that move from key to key while sequences run."""
 
-import multiprocessing
 import random
 import threading
 import time
@@ -33,6 +32,7 @@ from tests.integration.differential.opening import ContextOpener
 from tests.integration.differential.runner import Runner
 from tests.integration.differential.shapes import CLASSES, Shape, policy_yaml
 from tests.integration.differential.values import Document
+from tests.support.forks import PROCESSES
 from tests.support.secantus import secantus
 
 SHAPES = 4
@@ -69,8 +69,6 @@ _BALLAST_VALUES: Mapping[str, tuple[Any, ...]] = {
     **{"flag": (True, False), "blob": tuple(map(bytes, _NUMBERS))},
 }
 """By class, values that are there throughout: more than a sequence has, so that a move has many windows."""
-
-_PROCESSES = multiprocessing.get_context("forkserver")
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,9 +292,11 @@ class Moves:
 
     def _work(self, names: tuple[str, ...], is_killed: bool) -> None:
         """One process: to its end, or until it is killed, or the campaign is over."""
-        process = _PROCESSES.Process(target=work, args=(self._site, names, self._chance.randrange(1 << 30)))
+        process = PROCESSES.Process(target=work, args=(self._site, names, self._chance.randrange(1 << 30)))
         process.start()
-        until = time.monotonic() + (0.3 + 4 * self._chance.random() if is_killed else 1e9)
+        # the first one has not ended by then, however quick the machine is
+        most_s = 4 if self.counted["kills"] else 1
+        until = time.monotonic() + (0.3 + most_s * self._chance.random() if is_killed else 1e9)
         while process.is_alive() and time.monotonic() < until and not self._stop.is_set():
             process.join(0.05)
         if process.is_alive():

@@ -1,6 +1,7 @@
 """Proxies that a test stands for."""
 
 import threading
+import time
 import uuid
 
 from sealwire.keys.frontier.frontier import FIRST_GENERATION
@@ -10,11 +11,15 @@ from sealwire.testbed.database import first_move
 from tests.integration.migrate.clinics import Clinic
 from tests.integration.migrate.numbers import NHS
 
+_LOOK_S = 0.02
+_RENEWED_S = 0.1
+
 
 class StandInProxies:
     """Leases that are renewed, and acknowledge what the frontier says once they have seen it.
 
-    Stubborn ones acknowledge the pending key, and no window.
+    They look as often as real ones, and write where there is news, or else from time to time. Stubborn ones
+    acknowledge the pending key, and no window.
     """
 
     def __init__(self, clinic: Clinic, count: int = 2) -> None:
@@ -39,7 +44,8 @@ class StandInProxies:
     def _run(self) -> None:
         assert self._cipher is not None
         with self._clinic.database.connect() as client:
-            while not self._stopped.wait(0.01):
+            wrote_at, wrote = -_RENEWED_S, ""
+            while not self._stopped.wait(_LOOK_S):
                 found = client[DATABASE][FRONTIERS].find_one({"_id": self._cipher.class_id})
                 begun = {str(self._cipher.class_id): FIRST_GENERATION}
                 known = begun
@@ -47,8 +53,11 @@ class StandInProxies:
                     frontier = parse_frontier(found, self._cipher)
                     self.windows.add(frontier.generation)
                     known = {str(frontier.class_id): frontier.generation}
-                for name in self.names:
-                    told = begun if name in self.stubborn else known
+                told_by = {name: begun if name in self.stubborn else known for name in self.names}
+                if str(told_by) == wrote and time.monotonic() < wrote_at + _RENEWED_S:
+                    continue
+                wrote_at, wrote = time.monotonic(), str(told_by)
+                for name, told in told_by.items():
                     client[DATABASE][LEASES].update_one(
                         {"_id": name},
                         {"$currentDate": {"renewed": True}, "$set": {"acknowledged": told}},

@@ -25,7 +25,7 @@ from tests.integration.migrate.stand_in_proxies import StandInProxies
 
 pytestmark = pytest.mark.integration
 
-DOCUMENTS = 1000
+DOCUMENTS = 400
 WAITING = "waiting for proxies to follow the move, or to let a window go"
 
 
@@ -99,7 +99,7 @@ def assert_one_valid_form(clinic: Clinic, client: MongoClient[Document]) -> None
 def test_an_aborted_move_says_what_leads_on_and_that_is_right(rotating: Clinic) -> None:
     with rotating.database.connect() as client:
         names = fill(rotating, client, DOCUMENTS)
-        with rotating.start(*reencryption(rotating), "--share", "0.2") as process:
+        with rotating.start(*reencryption(rotating), "--share", "0.05") as process:
             wait_for_frontier(client)
             name = rotating.jobs()[0]["job"]
             aborted = rotating.job("abort", name)

@@ -18,6 +18,9 @@ def row(number: int, class_id: int = 1, tag: bytes | None = None) -> ContextRow:
 class ContextStoreContract:
     """A subclass has a fixture `store`: one in which nothing lies yet."""
 
+    many = 2000
+    """More rows than a store asks for at once."""
+
     def test_nothing_is_found_at_first(self, store: ContextStore) -> None:
         assert store.find(1, [bytes(16)]) == store.find_ids([bytes(16)]) == []
         assert store.rows(1, b"", 10) == []
@@ -30,9 +33,9 @@ class ContextStoreContract:
         assert store.find_ids([rows[2].key_id, bytes(16)]) == [rows[2]]
 
     def test_more_are_found_than_a_statement_takes(self, store: ContextStore) -> None:
-        ids = [number.to_bytes(16, "big") for number in range(2000)]
+        ids = [number.to_bytes(16, "big") for number in range(self.many)]
         store.create([row(7), *(replace(row(1), key_id=each, tag=each[::-1]) for each in ids[1:])])
-        assert len(store.find_ids(ids)) == 1999
+        assert len(store.find_ids(ids)) == self.many - 1
 
     def test_the_first_key_of_a_context_stands(self, store: ContextStore) -> None:
         first, second = row(1), replace(row(2), tag=row(1).tag)
