@@ -54,6 +54,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items[:] = time_left.rotated(items, int(end))
 
 
+def pytest_collection_finish() -> None:
+    """What is there now stays until the end: no collection of garbage has to walk through it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before anything is made for the test."""
