@@ -33,7 +33,7 @@ PANEL_TYPES = {"row", "stat", "timeseries"}
 
 def promtool(*words: str | Path) -> None:
     program = require_program("promtool", "promtool", "--version")
-    done = subprocess.run([program, *words], check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([program, *words], check=False, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

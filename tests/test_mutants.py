@@ -120,7 +120,9 @@ def test_a_fault_is_put_into_the_functions_too_that_one_made_at_import() -> None
         for each in mutants_of("policies/updates/updates.py")
         if (each.function, each.after) == ("_on_arrays", "if not walk.node.is_random:")
     ]
+    gc.unfreeze()
     living = [each for each in gc.get_objects() if type(each) is FunctionType]
+    gc.freeze()
     found = targets(mutant, living)
     assert {each.__qualname__ for each, _ in found} == {"_on_arrays", "_on_arrays.<locals>.handle"}
     assert all(each.__code__.co_code != code.co_code for each, code in found if "handle" in each.__qualname__)

@@ -275,6 +275,7 @@ def judge(mutants: Sequence[Mutant], reach: Reach, until: float) -> list[Judged]
         return judged
 
     def serve(items: list[pytest.Item]) -> None:
+        gc.unfreeze()  # what tests/conftest.py froze is not among the objects
         functions = [each for each in gc.get_objects() if type(each) is FunctionType]
         gc.freeze()
         for mutant in takewhile(lambda _: time.time() < until, mutants):

@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
+from bench import contexts
 from bench.contexts import measure
 
 
-def test_every_figure_is_measured(tmp_path: Path) -> None:
+def test_every_figure_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contexts, "_SINGLE", 200)
+    monkeypatch.setattr(contexts, "_USES", 2000)
     found = measure(tmp_path / "contexts.db", 300)
     assert len(found) == 9
     # the others may be too small to show

@@ -2,13 +2,24 @@
 
 import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sealwire.cli import main
+from sealwire.keys.kek.passphrase_box import DEFAULT_SCRYPT
 from tests.cli.runs import Outcome, Run
-from tests.keys.samples import PASSPHRASE
+from tests.keys.samples import CHEAP_SCRYPT, PASSPHRASE
+
+
+@pytest.fixture(autouse=True)
+def cheap_passphrases() -> Iterator[None]:
+    """A command makes and opens what a passphrase protects in a millisecond; tests/keys has the real cost."""
+    usual = DEFAULT_SCRYPT.n
+    object.__setattr__(DEFAULT_SCRYPT, "n", CHEAP_SCRYPT.n)
+    yield
+    object.__setattr__(DEFAULT_SCRYPT, "n", usual)
 
 
 @pytest.fixture

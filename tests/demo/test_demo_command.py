@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ def test_a_signal_in_the_middle_stops_everything_and_removes_the_folder(tmp_path
     try:
         while len(children_in(tmp_path)) < 2:
             assert process.poll() is None
+            time.sleep(0.05)
         process.send_signal(number)
         process.send_signal(signal.SIGINT)  # somebody is impatient
         _, errors = process.communicate(timeout=90)

@@ -103,21 +103,32 @@ def test_a_shape_is_command_and_collection() -> None:
     assert shape(command(1, {"ping": 1})) == shape(command(1, {"ping": 1.0}))
 
 
-@pytest.mark.parametrize("tls", [False, True])
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "tls"])
+def ground(prepared: Prepared, request: pytest.FixtureRequest) -> Iterator[Ground]:
+    """The canned servers, for all routes."""
+    with ExitStack() as stack:
+        yield start_canned(stack, prepared, tls=request.param)
+
+
+@pytest.fixture(scope="module")
+def load_generator() -> Iterator[Load]:
+    with Load(2) as generator:
+        yield generator
+
+
 @pytest.mark.parametrize("name", [DIRECT, FORWARDER, NGINX, HAPROXY, SEALWIRE])
 def test_every_route_answers_as_the_server_does_and_carries_load(
-    prepared: Prepared, name: str, tls: bool
+    prepared: Prepared, ground: Ground, load_generator: Load, name: str
 ) -> None:
     with ExitStack() as stack:
-        ground = start_canned(stack, prepared, tls=tls)
         routes, missing = start_routes(stack, ground, (name,))
         if missing:
             skip_or_fail(missing[name])
         for workload in (UNPROTECTED, FIND_ONE, INSERT_ONE, FIND_100):
             verify(routes[name], prepared.recording, workload)
-        load_generator = stack.enter_context(Load(2))
         load_generator.open(routes[name], 5)
         sample = load_generator.run(routes[name], prepared.recording.file(FIND_ONE), SLICE_S)
+        load_generator.close(routes[name])
     assert sample[Metric.OPERATIONS] > 0
     assert sample[Metric.P50] <= sample[Metric.P99]
     assert (Metric.CPU in sample) is (name != DIRECT)

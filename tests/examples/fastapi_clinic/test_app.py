@@ -6,12 +6,14 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from pymongo import MongoClient
 
 from sealwire.examples.fastapi_clinic.app import create_app
@@ -62,10 +64,16 @@ def stored(clinic: Clinic) -> Iterator[MongoClient[dict[str, Any]]]:
         yield client
 
 
+@cache
+def made_app(uri: str) -> FastAPI:
+    """Made once for each server: its routes take longer than most tests."""
+    return create_app(uri)
+
+
 @asynccontextmanager
 async def service(uri: str) -> AsyncIterator[httpx.AsyncClient]:
     """The service in this process, started and stopped as a web server does it."""
-    app = create_app(uri)
+    app = made_app(uri)
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
@@ -227,7 +235,7 @@ async def test_without_a_database_it_is_alive_and_not_ready(clinic: Clinic, tmp_
             # a driver that gives up so early may not have its server at once
             async with asyncio.timeout(20):
                 while (await client.get("/health/ready")).json() != {"status": "ready"}:
-                    pass
+                    await asyncio.sleep(0.02)
             database.stop()
             said = [await client.get(f"/health/{name}") for name in ("live", "ready")]
             search = await client.post("/patients/search", json={}, headers=PURPOSE)

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -23,6 +22,7 @@ from sealwire.audit.verification import LogReport, verify
 from sealwire.wire.op_msg import build_op_msg
 from tests.proxy.server.harness import DEADLINE_S, LOOPBACK, POLICY
 from tests.proxy.server.site import Running, Site, hello_thread, make_site, serving
+from tests.support import warm
 
 pytestmark = pytest.mark.integration
 
@@ -363,18 +363,8 @@ def test_the_workers_share_the_limit_of_connections(site: Site) -> None:
 
 
 def test_the_workers_option_is_not_for_people(site: Site) -> None:
-    done = subprocess.run(
-        [*site.command(), "--worker", "1"],
-        env=site.environ,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = site.serve("--worker", "1")
     assert done.returncode == 2
     assert "supervisor" in done.stderr
-    shown = subprocess.run(
-        [sys.executable, "-m", "sealwire", "serve", "--help"], capture_output=True, text=True, check=True
-    )
+    shown = warm.run([*warm.SEALWIRE, "serve", "--help"], capture_output=True, text=True, check=True)
     assert "--worker" not in shown.stdout

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ def test_one_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> Non
     number = int(pid.read_text())
     while is_running(number):
         # it is killed, and may need a moment to be gone
-        pass
+        time.sleep(0.01)
 
 
 def is_running(number: int) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import bson
@@ -129,6 +130,24 @@ def form_of(value: Any) -> StoredForm | None:
     return StoredForm(raw[4], raw[7:-1])
 
 
+def compared(form: StoredForm, by_bytes: bool) -> Any:
+    """As the server compares values of types that compare."""
+    if form.kind == kinds.BIN_DATA:
+        length, subtype, content = form.data[3::-1], form.data[4], form.data[5:]
+        return content if by_bytes else (length, subtype, content)
+    if form.kind in (kinds.STRING, kinds.SYMBOL):
+        return form.data[4:-1]
+    value = bson.decode(document(b"%cv\0%b" % (form.kind, form.data)))["v"]
+    return value.to_decimal() if isinstance(value, Decimal128) else value
+
+
+@lru_cache(maxsize=4096)
+def _keys(raw: bytes, path: str, types: frozenset[int], by_bytes: bool) -> tuple[Any, ...]:
+    """What an index of the path has for a document. Each is asked for hundreds of times in a move."""
+    forms = (form_of(each) for each in reached(bson.decode(raw), path))
+    return tuple(compared(each, by_bytes) for each in forms if each is not None and each.kind in types)
+
+
 class MemoryValues:
     """Collections whose ranges are in the order of MongoDB, or with `by_bytes` in that of the bytes alone."""
 
@@ -164,11 +183,11 @@ class MemoryValues:
         self.indexes.clear()
 
     def between(self, namespace: str, path: str, within: Range) -> Iterator[bytes]:
-        low, last, behind = (None if each is None else self._key(each) for each in within[1:])
+        low, last, behind = (None if each is None else compared(each, self._by_bytes) for each in within[1:])
+        types = frozenset(within.types)
         found = []
         for raw in self.servers[namespace].raws.values():
-            forms = [form_of(each) for each in reached(bson.decode(raw), path)]
-            keys = [self._key(each) for each in forms if each is not None and each.kind in within.types]
+            keys = _keys(raw, path, types, self._by_bytes)
             above = [key for key in keys if low is None or key >= low]
             # both bounds may be met by different elements, as in MongoDB
             below = [key for key in keys if last is None or key <= last]
@@ -179,16 +198,6 @@ class MemoryValues:
             found.sort()
         for _, raw in found:
             yield raw
-
-    def _key(self, form: StoredForm) -> Any:
-        """As the server compares values of types that compare."""
-        if form.kind == kinds.BIN_DATA:
-            length, subtype, content = form.data[3::-1], form.data[4], form.data[5:]
-            return content if self._by_bytes else (length, subtype, content)
-        if form.kind in (kinds.STRING, kinds.SYMBOL):
-            return form.data[4:-1]
-        value = bson.decode(document(b"%cv\0%b" % (form.kind, form.data)))["v"]
-        return value.to_decimal() if isinstance(value, Decimal128) else value
 
     def all(self, namespace: str) -> Iterator[bytes]:
         yield from list(self.servers[namespace].raws.values())

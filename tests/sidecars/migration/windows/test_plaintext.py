@@ -20,8 +20,7 @@ from sealwire.sidecars.migration.forms import class_value
 from sealwire.sidecars.migration.windows.order import Range
 from sealwire.sidecars.migration.windows.plaintext import LONG, PlaintextOrder
 from sealwire.wire import kinds
-from tests.sidecars.migration.doubles import Fate
-from tests.sidecars.migration.windows.doubles import MemoryValues, form_of, sealed
+from tests.sidecars.migration.windows.doubles import compared, form_of, sealed
 
 _DATES = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)).map(
     lambda date: date.replace(microsecond=date.microsecond // 1000 * 1000)
@@ -89,17 +88,16 @@ def test_ranges_hold_every_value_that_lies_between(value_type: ValueType, data: 
         return
     found = list(order.ranges(start, end))
     for by_bytes in (False, True):
-        values = MemoryValues({}, Fate(), by_bytes=by_bytes)
-        holding = [each for each in found if holds(values, each, stored(value))]
+        holding = [each for each in found if holds(each, stored(value), by_bytes=by_bytes)]
         assert holding
         assert by_bytes or len(holding) == 1
 
 
-def holds(values: MemoryValues, within: Range, form: StoredForm) -> bool:
+def holds(within: Range, form: StoredForm, *, by_bytes: bool) -> bool:
     if form.kind not in within.types:
         return False
-    key = values._key(form)
-    low, last, behind = (None if each is None else values._key(each) for each in within[1:])
+    key = compared(form, by_bytes)
+    low, last, behind = (None if each is None else compared(each, by_bytes) for each in within[1:])
     is_below = key <= last if last is not None else behind is None or key < behind
     return (low is None or key >= low) and is_below
 
@@ -180,7 +178,7 @@ def test_equal_numbers_stand_at_one_place(value: Any) -> None:
     order = PlaintextOrder(ValueType.INT)
     assert place(order, value) == place(order, 5)
     (within,) = order.ranges(place(order, 5), order.after(place(order, 5)))
-    assert holds(MemoryValues({}, Fate()), within, stored(value))
+    assert holds(within, stored(value), by_bytes=False)
 
 
 def test_a_symbol_is_a_string_to_the_server() -> None:
