@@ -70,7 +70,7 @@ def test_the_copy_is_what_runs(tmp_path: Path) -> None:
     assert len(unnoticed([replace(claim, after=f"{claim.before}  # the same")], tmp_path)) == 1
 
 
-@pytest.mark.slow(minutes=25)
+@pytest.mark.slow(minutes=8)
 def test_every_fault_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["claims.py"])
     assert claims.main() == 0

@@ -175,6 +175,7 @@ def utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
+@pytest.mark.usefixtures("in_london")
 @pytest.mark.parametrize(
     ("now", "has", "left"),
     [
@@ -187,9 +188,7 @@ def utc(text: str) -> datetime:
         ("2026-03-28 23:00", True, "04:00"),
     ],
 )
-def test_quiet_hours_are_local_and_may_cross_midnight(
-    in_london: None, now: str, has: bool, left: str | None
-) -> None:
+def test_quiet_hours_are_local_and_may_cross_midnight(now: str, has: bool, left: str | None) -> None:
     quiet = QuietHours(time(23), time(4))
     assert quiet.has(utc(now)) is has
     if left is not None:
@@ -197,7 +196,8 @@ def test_quiet_hours_are_local_and_may_cross_midnight(
         assert quiet.left(utc(now)) == timedelta(hours=hours, minutes=minutes)
 
 
-def test_quiet_hours_of_one_night_end_on_the_same_day(in_london: None) -> None:
+@pytest.mark.usefixtures("in_london")
+def test_quiet_hours_of_one_night_end_on_the_same_day() -> None:
     quiet = QuietHours(time(1), time(5))
     assert [quiet.has(utc(f"2026-01-01 {hour}")) for hour in ("00:59", "01:00", "04:59", "05:00")] == [
         False,
