@@ -32,7 +32,6 @@ COMPILED = (
     "proxy/session/*.py",
     "proxy/session/*/*.py",
     "keys/keyring/keyring.py",
-    "keys/keyring/opened.py",
     "proxy/server/audit_writer/ring.py",
     "proxy/server/audit_writer/sink.py",
     "proxy/server/connections/busy_poll.py",

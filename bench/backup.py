@@ -30,12 +30,12 @@ from bench.report.machine import describe_machine
 from bench.report.report import RESULTS
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.kek.environment import generate_encoded_kek
-from sealwire.keys.kek.local_wrap import LocalKek
+from sealwire.keys.kek.kek import LocalKek
 from sealwire.sidecars.backup.archive.blocks import Block, cut, gather
-from sealwire.sidecars.backup.archive.digest import ContentDigest, digest
-from sealwire.sidecars.backup.archive.names import part_path
+from sealwire.sidecars.backup.archive.contents import ContentDigest, digest
+from sealwire.sidecars.backup.archive.metadata import part_path
 from sealwire.sidecars.backup.archive.tar import TarWriter
-from sealwire.sidecars.backup.dumping.parallel import produced
+from sealwire.sidecars.backup.dumping.readers import produced
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.manifest import Consistency, Manifest
 from sealwire.sidecars.backup.sealed.writer import create_backup

@@ -29,8 +29,8 @@ from sealwire.proxy.session.effects import Effect, LongToClient, LongToServer, T
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings, Shared
+from sealwire.testbed.child import LOOPBACK
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
-from sealwire.testbed.ports import LOOPBACK
 from sealwire.wire.header import OpCode
 
 REQUESTS, PLAIN, ENCRYPTED = "requests", "plain", "encrypted"

@@ -15,7 +15,7 @@ import pymongo
 import pytest
 
 from sealwire.keys.kek.environment import generate_encoded_kek
-from sealwire.testbed.ports import free_port
+from sealwire.testbed.child import free_port
 from tests.image import Buildah, limits
 from tests.support.debian import require_programs
 from tests.support.secantus import secantus

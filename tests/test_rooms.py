@@ -193,7 +193,7 @@ def test_the_walk_through_a_room_exists_step_by_step(room: str) -> None:
 
 
 def test_a_name_that_a_walk_no_longer_finds_is_reported() -> None:
-    there = "`framing.Framer.feed` `policies.commands.planner.plan_command` `wire.int32` `os.urandom`"
+    there = "`framing.Framer.feed` `policies.commands.planner.plan_command` `wire.kinds` `os.urandom`"
     found = unresolved(walk_steps(f"{there} `framing.gone` `none.f`", "wire"), ROOT)
     assert found == ["wire/framing.py:gone", "wire/none.py:f"]
 

@@ -18,8 +18,8 @@ from typing import Final, final
 
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import HEADER_BYTES
-from sealwire.wire.int32 import int32_at
 from sealwire.wire.long_message import LONG_BYTES, PART_BYTES, LongMessage
+from sealwire.wire.raw_bson import int32_at
 
 # maxMessageSizeBytes of every mongod since 2.6; a client that keeps to its hello reply never sends more.
 MAX_MESSAGE_BYTES: Final = 48_000_000

@@ -5,7 +5,7 @@ from enum import IntEnum
 from typing import Final
 
 from sealwire.wire.errors import ProtocolError, WireReason
-from sealwire.wire.int32 import int32_at
+from sealwire.wire.raw_bson import int32_at
 
 HEADER_BYTES: Final = 16
 

@@ -26,7 +26,7 @@ from sealwire.wire.header import (
     require_message,
     response_to_of,
 )
-from sealwire.wire.int32 import int32_at
+from sealwire.wire.raw_bson import int32_at
 
 _SIZE: Final = HEADER_BYTES + 4
 _COMPRESSOR: Final = _SIZE + 4

@@ -13,14 +13,12 @@ import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple, final
 
+import google_crc32c
 from mypy_extensions import mypyc_attr
 
-from sealwire.wire.crc32c import crc32c
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import HEADER_BYTES, MSG, OpCode, build_header, op_code_of, require_message
-from sealwire.wire.int32 import int32_at
-from sealwire.wire.nul import find_nul
-from sealwire.wire.raw_bson import MIN_DOCUMENT_BYTES, document_end, elements
+from sealwire.wire.raw_bson import MIN_DOCUMENT_BYTES, document_end, elements, find_nul, int32_at
 
 # The low 16 flag bits are required: a peer that does not know one must refuse the message. These are all of
 # them. A high one, such as 1 << 16 (exhaustAllowed), passes.
@@ -39,6 +37,22 @@ _SMALLEST_BYTES: Final = _SECTIONS + 1 + MIN_DOCUMENT_BYTES
 _UNKNOWN_REQUIRED: Final = 0xFFFF & ~(CHECKSUM_PRESENT | MORE_TO_COME)
 
 _uint32: Final = struct.Struct("<I")
+
+
+# CRC-32C (Castagnoli), the checksum that ends an OP_MSG when its `checksum_present` flag bit is set.
+
+
+def crc32c(data: bytes) -> int:
+    """CRC-32C of `data` as an unsigned 32-bit integer.
+
+    Takes `bytes` only: the C extension accepts neither memoryview nor bytearray, so a caller that
+    checks a part of a message pays one copy of that part.
+    Cost:   O(n); 0.2 us for 200 B, 1.6 us for 16 kB, 0.3 ms for 1 MiB (about 4 GB/s, one EPYC core,
+            google-crc32c 1.9 with its C extension; its fallback in pure Python warns when imported).
+    Source: RFC 3720 appendix B.4; OP_MSG (driver specifications), "checksum".
+    """
+    value: int = google_crc32c.value(data)
+    return value
 
 
 class Sequence(NamedTuple):

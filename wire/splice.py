@@ -6,7 +6,7 @@ from typing import Final, final
 from librt.strings import BytesWriter, write_i32_le
 from mypy_extensions import mypyc_attr
 
-from sealwire.wire.int32 import int32_at
+from sealwire.wire.raw_bson import int32_at
 
 # Pieces up to this much are joined at once, which is the fastest way for the messages that nearly all are.
 JOINED_BYTES: Final = 1 << 20

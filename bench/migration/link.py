@@ -17,8 +17,7 @@ from sealwire.keys.frontier.record import Lease, frontier_document, parse_fronti
 from sealwire.sidecars.migration.job import Job, serialize
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.server import Written
-from sealwire.sidecars.migration.windows.order import Range
-from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths
+from sealwire.sidecars.migration.windows.order import ClassPaths, Range, class_paths
 
 """A BSON Binary is an int32 length and the subtype, then the content."""
 FOLLOWS_S: Final = 0.05

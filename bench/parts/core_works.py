@@ -34,8 +34,8 @@ from bench.workloads import BATCH, insert_request
 from sealwire.keys.kek.environment import generate_encoded_kek
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import Effect, ToClient, ToServer
-from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents
+from sealwire.wire.raw_bson import int32_at
 
 DECRYPT_100, ENCRYPT_1000, DECRYPT_WIDE = "decrypt-100", "encrypt-1000", "decrypt-1500-fields"
 COMPARED = (DECRYPT_100, ENCRYPT_1000, DECRYPT_WIDE)

@@ -22,7 +22,7 @@ from bench.report.figures import Case, Metric, Results, Sample, Tell, take_turns
 from bench.routes.processes import peak_kib, reset_peak, resident_kib
 from bench.routes.routes import SEALWIRE, Route, connected, start_routes
 from bench.workloads import FIND_ONE, command, insert_request
-from sealwire.testbed.ports import LOOPBACK
+from sealwire.testbed.child import LOOPBACK
 from sealwire.wire.op_msg import build_op_msg
 
 PART = "memory"

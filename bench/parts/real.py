@@ -23,9 +23,8 @@ from bench.workloads import FIND_ONE, INSERT_ONE
 from sealwire.keys.kek.environment import generate_encoded_kek
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.testbed.certificates import create_authority
-from sealwire.testbed.child import Started
+from sealwire.testbed.child import LOOPBACK, Started
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, ServerTls
-from sealwire.testbed.ports import LOOPBACK
 
 _BENCH = Path(__file__).resolve().parents[1]
 NODE = _BENCH.parent / "tests" / "node"

@@ -24,7 +24,7 @@ from bench.routes.load import Meter, Used, sample_of
 from bench.routes.routes import DIRECT, SEALWIRE, Route
 from bench.workloads import FIND_100, FIND_ONE, INSERT_ONE, UPDATE_ONE, find_group, find_one, update_one
 from sealwire.proxy.session.session import Session
-from sealwire.testbed.ports import LOOPBACK
+from sealwire.testbed.child import LOOPBACK
 from sealwire.wire.header import request_id_of
 
 PART = "server"

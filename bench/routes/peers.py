@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sealwire.testbed.certificates import Issued
-from sealwire.testbed.child import Started, started
-from sealwire.testbed.ports import LOOPBACK, free_port
+from sealwire.testbed.child import LOOPBACK, Started, free_port, started
 from tools.debian_programs import find_file, find_program, library_environment
 
 _HAPROXY_LIBRARIES = ("liblua5.4-0", "libopentracing-c-wrapper0t64", "libopentracing1", "libjemalloc2")

@@ -11,8 +11,7 @@ from pathlib import Path
 from bench.dataset import write_policy
 from bench.routes.peers import Material, haproxy, nginx
 from sealwire.testbed.certificates import Authority
-from sealwire.testbed.child import Started, started
-from sealwire.testbed.ports import LOOPBACK, free_port
+from sealwire.testbed.child import LOOPBACK, Started, free_port, started
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 
 DIRECT, FORWARDER, NGINX, HAPROXY = "direct", "forwarder", "nginx", "haproxy"

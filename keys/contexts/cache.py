@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, final
 
 from sealwire.crypto.context_cipher import ContextCipher
-from sealwire.crypto.envelope import parse_context_header
+from sealwire.crypto.envelope import class_id_of, is_of_context, parse_context_header
 from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys.errors import ContextShredded, KeysReason, UnknownKey
+from sealwire.keys.keyring.keyring import Keyring
 
 DEFAULT_BOUND: Final = 100_000
 """Keys at hand; one takes some 500 bytes."""
@@ -37,22 +38,6 @@ class ContextWanted(NamedTuple):
 
     def __repr__(self) -> str:
         return f"ContextWanted({self.class_name!r}, is_stored={self.is_stored})"
-
-
-class ContextsMissing(Exception):
-    """A command needs keys that are not at hand."""
-
-    def __init__(self, wanted: Sequence[ContextWanted]) -> None:
-        super().__init__(len(wanted))
-        self.wanted = tuple(wanted)
-
-
-class ContextKeysMissing(Exception):
-    """A reply needs keys that are not at hand: the first of them."""
-
-    def __init__(self, key_id: bytes) -> None:
-        super().__init__()
-        self.key_id = key_id
 
 
 class FoundKey(NamedTuple):
@@ -235,3 +220,43 @@ class ContextCache(Unpicklable):
             if len(self._ready) > _READY:
                 self._ready.popitem(last=False)[1].cipher = None
         return entry.cipher
+
+
+# Opens envelopes of both formats: with the keyring, and with the keys of contexts that are at hand.
+
+
+@final
+class Opener(Unpicklable):
+    """What a `Keyring` opens, and what its contexts' keys open."""
+
+    def __init__(self, keyring: Keyring, contexts: ContextCache) -> None:
+        self._keyring = keyring
+        self._contexts = contexts
+
+    def __repr__(self) -> str:
+        return f"Opener({self._keyring!r}, {self._contexts!r})"
+
+    def open_envelope(self, buf: bytes, start: int, end: int) -> tuple[int, bytes]:
+        """As `Keyring.open_envelope`; raises as `ContextCache.open` besides."""
+        if is_of_context(buf, start):
+            opened = self._contexts.open(buf[start:end])
+            counts = self._keyring.opened
+            counts.add(counts.of(class_id_of(buf, start)))
+            return opened
+        return self._keyring.open_envelope(buf, start, end)
+
+
+class ContextsMissing(Exception):
+    """A command needs keys that are not at hand."""
+
+    def __init__(self, wanted: Sequence[ContextWanted]) -> None:
+        super().__init__(len(wanted))
+        self.wanted = tuple(wanted)
+
+
+class ContextKeysMissing(Exception):
+    """A reply needs keys that are not at hand: the first of them."""
+
+    def __init__(self, key_id: bytes) -> None:
+        super().__init__()
+        self.key_id = key_id

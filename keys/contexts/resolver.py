@@ -6,8 +6,7 @@ from datetime import datetime
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys.contexts.cache import ContextWanted, Found, FoundKey
-from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
-from sealwire.keys.contexts.store import ContextStore
+from sealwire.keys.contexts.store import CLASS_TAG, ContextRow, ContextStore
 from sealwire.keys.contexts.wrapping import is_class_row, new_row, tag_of, unwrap, utc_now, wrapping_cipher
 from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.keyring.keyring import Keyring

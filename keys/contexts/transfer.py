@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from secrets import token_hex
 
-from sealwire.keys.contexts.mark import MarkKind, StoreMark
-from sealwire.keys.contexts.row import ContextRow
-from sealwire.keys.contexts.store import ContextStore, every_row
+from sealwire.keys.contexts.store import ContextRow, ContextStore, MarkKind, StoreMark, every_row
 from sealwire.keys.errors import AlreadyExists, KeyringBusy, KeySettingError, KeysReason
 
 _BATCH = 500

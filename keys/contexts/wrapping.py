@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import KEY_BYTES, KEY_ID_BYTES
 from sealwire.crypto.errors import DecryptionFailed
-from sealwire.keys.contexts.row import CLASS_TAG, TAG_BYTES, ContextRow
+from sealwire.keys.contexts.store import CLASS_TAG, TAG_BYTES, ContextRow
 from sealwire.keys.errors import DamagedFile, KeysReason, UnknownKey
 from sealwire.keys.keyring.data_key import whole_seconds
 from sealwire.keys.keyring.keyring import Keyring

@@ -24,8 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_ds
 
 from sealwire.keys.errors import KeySettingError, KeysReason, UnwrapFailed
 from sealwire.keys.kek.azure_vault import VERSION_BYTES, AzureVault, GcmParts, KeyVersion, unfit
-from sealwire.keys.kek.local_wrap import KEK_BYTES, LocalKek
-from sealwire.keys.kek.remote import RemoteKek
+from sealwire.keys.kek.kek import KEK_BYTES, LocalKek, RemoteKek
 
 SIGNER_SUFFIX = "-signing"
 _HOST = r"[a-z0-9][a-z0-9-]{1,22}[a-z0-9]\.(?:vault|managedhsm)\.(?:azure\.net|azure\.cn|usgovcloudapi\.net)"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.kek.local_wrap import KEK_BYTES, LocalKek, looks_random
+from sealwire.keys.kek.kek import KEK_BYTES, LocalKek, looks_random
 
 DEFAULT_VARIABLE = "SEALWIRE_KEK"
 _HINT = "set it to the key that wraps the keyring; an export opens without it: sealwire keys import"

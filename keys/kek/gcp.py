@@ -25,6 +25,7 @@ from google.auth.exceptions import GoogleAuthError, TransportError
 from google.auth.transport.requests import Request
 
 from sealwire.keys.errors import KeysError, KeySettingError, KeysReason
+from sealwire.keys.kek.kek import MAX_SERVICE_BYTES, RemoteKek
 from sealwire.keys.kek.key_service import (
     CONNECT_S,
     NOT_NOW_S,
@@ -35,7 +36,6 @@ from sealwire.keys.kek.key_service import (
     pause_of,
     silence,
 )
-from sealwire.keys.kek.remote import MAX_SERVICE_BYTES, RemoteKek
 
 _ADDRESS = "https://cloudkms.googleapis.com/v1/"
 _SCOPE = "https://www.googleapis.com/auth/cloudkms"

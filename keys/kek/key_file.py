@@ -10,9 +10,8 @@ import os
 from pathlib import Path
 
 from sealwire.keys import strict_json
-from sealwire.keys.kek.kek import Purpose
-from sealwire.keys.kek.local_wrap import KEK_BYTES, LocalKek
-from sealwire.keys.kek.passphrase_box import DEFAULT_SCRYPT, PassphraseBox, ScryptParameters, read_box, seal
+from sealwire.keys.kek.kek import KEK_BYTES, LocalKek, Purpose
+from sealwire.keys.kek.passphrase import DEFAULT_SCRYPT, PassphraseBox, ScryptParameters, read_box, seal
 from sealwire.keys.private_file import create_private, read_private, writer_lock
 
 FORMAT_NAME = "sealwire-key-file"

@@ -18,9 +18,8 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys import strict_json
 from sealwire.keys.errors import UnwrapFailed
-from sealwire.keys.kek.kek import Purpose
-from sealwire.keys.kek.local_wrap import MAX_KEY_BYTES
-from sealwire.keys.kek.passphrase_box import DEFAULT_SCRYPT, PassphraseBox, ScryptParameters, read_box, seal
+from sealwire.keys.kek.kek import MAX_KEY_BYTES, Purpose
+from sealwire.keys.kek.passphrase import DEFAULT_SCRYPT, PassphraseBox, ScryptParameters, read_box, seal
 from sealwire.keys.private_file import (
     create_private,
     create_public,

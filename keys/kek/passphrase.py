@@ -3,10 +3,18 @@
 import os
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from sealwire.keys.errors import KeySettingError, KeysReason
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from sealwire.keys import strict_json
+from sealwire.keys.errors import DamagedFile, KekDenied, KekUnavailable, KeySettingError, KeysReason
+from sealwire.keys.kek.kek import SIV_BYTES, Purpose, wrap_associated_data
 from sealwire.keys.private_file import read_private
 
 DEFAULT_VARIABLE = "SEALWIRE_PASSPHRASE"
@@ -16,6 +24,140 @@ MIN_DIFFERENT_CHARACTERS = 8
 MAX_BYTES = 4096
 
 _HINT = f"take at least {MIN_CHARACTERS} characters: five or more random words, or a password generator"
+
+
+# ----------------- a short secret under a passphrase: what a key file and a private-key file have in common
+#
+# scrypt (RFC 7914) makes a 64-byte AES-256-SIV key of the passphrase; under it the secret is wrapped,
+# with its id and the scrypt parameters as associated data. Nothing in the file can be changed without the
+# passphrase.
+
+SALT_BYTES = 32
+SECRET_BYTES = 32
+
+_MIN_N, _MAX_N = 1 << 10, 1 << 20
+_MAX_R = _MAX_P = 16
+# 128 * n * r bytes: a file from elsewhere must not be able to exhaust the machine before it is refused.
+_MAX_MEMORY_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class ScryptParameters:
+    """Cost of one guess. The default takes 128 MiB and about 0.4 s on the reference machine.
+
+    n = 2**17, r = 8, p = 1 is the strongest of the settings that OWASP's password storage guide recommends.
+    """
+
+    n: int = 1 << 17
+    r: int = 8
+    p: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises KeySettingError SCRYPT_PARAMETERS outside the bounds that this release reads."""
+        is_power = self.n & (self.n - 1) == 0
+        in_range = _MIN_N <= self.n <= _MAX_N and 1 <= self.r <= _MAX_R and 1 <= self.p <= _MAX_P
+        if not (is_power and in_range and 128 * self.n * self.r <= _MAX_MEMORY_BYTES):
+            raise KeySettingError(KeysReason.SCRYPT_PARAMETERS, "scrypt parameters are out of bounds")
+
+
+DEFAULT_SCRYPT = ScryptParameters()
+
+
+@dataclass(frozen=True, slots=True)
+class PassphraseBox:
+    """What stands in the file; all of it may be seen by anyone without giving the secret away."""
+
+    purpose: Purpose
+    secret_id: str
+    parameters: ScryptParameters
+    salt: bytes
+    wrapped: bytes
+
+    def open(self, passphrase: str, where: str) -> bytes:
+        """The secret. `where` names the file in messages.
+
+        Raises:  KekDenied PASSPHRASE_WRONG, which an altered file cannot be told apart from
+                 KeySettingError PASSPHRASE_MISSING; KekUnavailable MEMORY
+        Cost:    one scrypt
+        """
+        siv = AESSIV(_derive(normalize(passphrase), self.salt, self.parameters))
+        bound = _associated_data(self.purpose, self.secret_id, self.parameters, self.salt)
+        try:
+            return siv.decrypt(self.wrapped, [bound])
+        except InvalidTag:
+            raise KekDenied(
+                KeysReason.PASSPHRASE_WRONG,
+                f"wrong passphrase for {where}, or the file was altered",
+                "check the passphrase; if it is right, restore the file from a backup",
+            ) from None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields `scrypt` and `wrapped`, as they stand in a file."""
+        return {
+            "scrypt": {
+                "n": self.parameters.n,
+                "r": self.parameters.r,
+                "p": self.parameters.p,
+                "salt": strict_json.encode(self.salt),
+            },
+            "wrapped": strict_json.encode(self.wrapped),
+        }
+
+
+def seal(
+    purpose: Purpose, secret_id: str, secret: bytes, passphrase: str, parameters: ScryptParameters
+) -> PassphraseBox:
+    """Wrap the 32 bytes of `secret`. Cost: one scrypt.
+
+    Raises KeySettingError PASSPHRASE_WEAK, PASSPHRASE_MISSING; KekUnavailable MEMORY; ValueError (length).
+    """
+    if len(secret) != SECRET_BYTES:
+        raise ValueError(f"the secret is {SECRET_BYTES} bytes long")
+    check_strength(passphrase)
+    salt = os.urandom(SALT_BYTES)
+    siv = AESSIV(_derive(normalize(passphrase), salt, parameters))
+    wrapped = siv.encrypt(secret, [_associated_data(purpose, secret_id, parameters, salt)])
+    return PassphraseBox(purpose, secret_id, parameters, salt, wrapped)
+
+
+def read_box(fields: strict_json.Fields, purpose: Purpose, secret_id: str, where: str) -> PassphraseBox:
+    """Take `scrypt` and `wrapped` from a file's fields. Raises DamagedFile SCHEMA, SCRYPT_PARAMETERS."""
+    scrypt = fields.object("scrypt")
+    numbers = (
+        scrypt.integer("n", _MIN_N, _MAX_N),
+        scrypt.integer("r", 1, _MAX_R),
+        scrypt.integer("p", 1, _MAX_P),
+    )
+    salt = scrypt.binary("salt", SALT_BYTES, SALT_BYTES)
+    scrypt.done()
+    wrapped = fields.binary("wrapped", SECRET_BYTES + SIV_BYTES, SECRET_BYTES + SIV_BYTES)
+    try:
+        parameters = ScryptParameters(*numbers)
+    except KeySettingError as error:
+        raise DamagedFile(error.reason, f"{where}: {error}", "restore the file from a backup") from None
+    return PassphraseBox(purpose, secret_id, parameters, salt, wrapped)
+
+
+def _derive(passphrase: bytes, salt: bytes, parameters: ScryptParameters) -> bytes:
+    try:
+        return Scrypt(salt=salt, length=64, n=parameters.n, r=parameters.r, p=parameters.p).derive(passphrase)
+    except MemoryError:
+        raise KekUnavailable(
+            KeysReason.MEMORY,
+            f"scrypt needs {128 * parameters.n * parameters.r >> 20} MiB of memory",
+            "give the process more memory; it is needed at start only",
+        ) from None
+
+
+def _associated_data(purpose: Purpose, secret_id: str, parameters: ScryptParameters, salt: bytes) -> bytes:
+    numbers = (parameters.n, parameters.r, parameters.p)
+    return wrap_associated_data(
+        purpose,
+        secret_id.encode("ascii"),
+        b"scrypt",
+        *(number.to_bytes(4, "big") for number in numbers),
+        salt,
+    )
 
 
 def normalize(text: str) -> bytes:

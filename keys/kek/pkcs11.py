@@ -30,8 +30,8 @@ from sealwire.keys.errors import (
     KeysReason,
     UnwrapFailed,
 )
+from sealwire.keys.kek.kek import RemoteKek
 from sealwire.keys.kek.passphrase import read_passphrase_file
-from sealwire.keys.kek.remote import RemoteKek
 
 PIN_VARIABLE = "SEALWIRE_PKCS11_PIN"
 _NONCE_BYTES = 12

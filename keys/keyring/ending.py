@@ -10,9 +10,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.keyring.data_key import DataKey, KeyState, whole_seconds
+from sealwire.keys.keyring.data_key import DataKey, KeyEvent, KeyState, move, whole_seconds
 from sealwire.keys.keyring.record import format_time
-from sealwire.keys.keyring.states import KeyEvent, move
 
 DEFAULT_WAIT = timedelta(days=30)
 """Whatever runs once a month has then missed a key that it still needs."""

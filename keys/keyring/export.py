@@ -15,9 +15,8 @@ from typing import Any
 
 from sealwire.keys import strict_json
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose
-from sealwire.keys.kek.local_wrap import KEK_BYTES, LocalKek
-from sealwire.keys.kek.passphrase_box import DEFAULT_SCRYPT, PassphraseBox, ScryptParameters, read_box, seal
+from sealwire.keys.kek.kek import KEK_BYTES, KeyEncryptionKey, LocalKek, Purpose
+from sealwire.keys.kek.passphrase import DEFAULT_SCRYPT, PassphraseBox, ScryptParameters, read_box, seal
 from sealwire.keys.keyring.data_key import DataKey
 from sealwire.keys.keyring.file import open_record, seal_record
 from sealwire.keys.keyring.record import MAX_FILE_BYTES, KeyringRecord, parse_record, serialize_record

@@ -16,10 +16,9 @@ from typing import Final
 from sealwire.crypto.envelope import MAX_ID
 from sealwire.keys.errors import KeyringBusy, KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.kek.kek import KeyEncryptionKey
-from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key, whole_seconds
+from sealwire.keys.keyring.data_key import DataKey, KeyEvent, KeyState, generate_data_key, move, whole_seconds
 from sealwire.keys.keyring.file import change_keys
 from sealwire.keys.keyring.record import MAX_VERSIONS
-from sealwire.keys.keyring.states import KeyEvent, move
 from sealwire.keys.keyring.store import KeyringStore
 
 _WAITS_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)

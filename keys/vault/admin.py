@@ -32,7 +32,7 @@ class Wrapped(Unpicklable):
 
 
 class VaultAdmin(Unpicklable):
-    """The verbs of `sealwire.sidecars.vault_setup.server.Server`. Paths are those below /v1/.
+    """The verbs of `sealwire.sidecars.vault_setup.resource.Server`. Paths are those below /v1/.
 
     Every method raises KekUnavailable, KekDenied and KeySettingError as `VaultConnection.call` does;
     KeySettingError VAULT_REQUEST for what the server does not take.

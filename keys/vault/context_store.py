@@ -22,15 +22,28 @@ from typing import TypeVar
 from hvac import Client
 
 from sealwire.crypto.unpicklable import Unpicklable
-from sealwire.keys.contexts.mark import StoreMark, closed, require_usable
-from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
-from sealwire.keys.contexts.store import ContextCount
+from sealwire.keys.contexts.store import (
+    CLASS_TAG,
+    ContextCount,
+    ContextRow,
+    StoreMark,
+    closed,
+    require_usable,
+)
 from sealwire.keys.errors import KekDenied, KekUnavailable, KeysError, KeySettingError, KeysReason
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.vault.at_once import at_once
 from sealwire.keys.vault.connection import VaultConnection
-from sealwire.keys.vault.context_documents import FINDING, KEEPING, SHARDS, ContextDocuments
-from sealwire.keys.vault.destroyed_log import READ_AT_ONCE, DestroyedLog, EntryState, Told
+from sealwire.keys.vault.context_documents import (
+    FINDING,
+    KEEPING,
+    READ_AT_ONCE,
+    SHARDS,
+    ContextDocuments,
+    DestroyedLog,
+    EntryState,
+    Told,
+)
 from sealwire.keys.vault.kv_document import (
     VersionMoved,
     destroy_versions,

@@ -10,7 +10,7 @@ from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.filters.filters import plan_filter_argument
 from sealwire.policies.planning.arguments import check_nested, operator_name, text_of
-from sealwire.policies.planning.numbers import FLAGS
+from sealwire.policies.planning.values import FLAGS
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes

@@ -4,7 +4,7 @@ The server writes what reaches it, past the proxy. So the documents must be encr
 policy has it: the same classes at the same paths, and nothing covered beside.
 """
 
-from sealwire.policies.aggregation.accumulators import tell_apart_by
+from sealwire.policies.aggregation.grouping import tell_apart_by
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.choices import variables_of
 from sealwire.policies.file.schema import NOTHING, PathNode

@@ -13,6 +13,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PER_DATABASE, PathNode
 from sealwire.policies.planning.arguments import (
     array_items,
+    check_arguments,
     check_nested,
     document_of,
     named_parts,
@@ -21,9 +22,8 @@ from sealwire.policies.planning.arguments import (
 )
 from sealwire.policies.planning.budget import check_stages
 from sealwire.policies.planning.contexts import NO_FIELDS, KnownContexts
-from sealwire.policies.planning.known_names import without_row
 from sealwire.policies.planning.namespaces import foreign_namespaces
-from sealwire.policies.planning.signatures import check_arguments
+from sealwire.policies.planning.rules import without_row
 from sealwire.policies.planning.trees import each_node
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds

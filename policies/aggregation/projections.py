@@ -23,8 +23,8 @@ from sealwire.policies.planning.arguments import (
 )
 from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.demands import demand_result
-from sealwire.policies.planning.numbers import FLAGS, is_true
 from sealwire.policies.planning.trees import OPAQUE
+from sealwire.policies.planning.values import FLAGS, is_true
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements

@@ -11,14 +11,15 @@ from sealwire.policies.file.paths import follow
 from sealwire.policies.file.quantities import NUMERIC
 from sealwire.policies.planning.arguments import (
     array_items,
+    check_names,
     document_of,
     named_parts,
     only_element,
     operator_name,
+    signature_of,
     text_of,
 )
-from sealwire.policies.planning.numbers import FLAGS, whole_number
-from sealwire.policies.planning.signatures import check_names, signature_of
+from sealwire.policies.planning.values import FLAGS, whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes

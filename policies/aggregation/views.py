@@ -11,16 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Final, final
 
 from sealwire.policies.aggregation.pipelines import plan_pipeline
-from sealwire.policies.aggregation.server_collections import server_documents
+from sealwire.policies.aggregation.server_stages import server_documents
 from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import readable
 from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.contexts import Contexts
-from sealwire.policies.planning.draft import Draft
+from sealwire.policies.planning.draft import Draft, Surroundings
 from sealwire.policies.planning.plan import Use
-from sealwire.policies.planning.surroundings import Surroundings
 from sealwire.policies.planning.trees import OPAQUE
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire.errors import BsonError

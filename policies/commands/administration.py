@@ -6,7 +6,7 @@ A view's pipeline is covered like any over what the view reads.
 from collections.abc import Callable
 
 from sealwire.policies.aggregation.pipelines import plan_pipeline
-from sealwire.policies.aggregation.server_collections import refuse_buckets
+from sealwire.policies.aggregation.server_stages import refuse_buckets
 from sealwire.policies.commands.command import (
     GENERIC,
     Command,

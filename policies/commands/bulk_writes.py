@@ -28,9 +28,9 @@ from sealwire.policies.expressions.constants import bind_constants, cover_consta
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import check_nested, document_of, named_parts, readable
 from sealwire.policies.planning.documents import plan_stored_document
-from sealwire.policies.planning.numbers import is_given, whole_number
 from sealwire.policies.planning.openings import CLOSED
 from sealwire.policies.planning.plan import Use
+from sealwire.policies.planning.values import is_given, whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements

@@ -6,7 +6,7 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
-from sealwire.policies.aggregation.server_collections import server_documents
+from sealwire.policies.aggregation.server_stages import server_documents
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import (
@@ -17,9 +17,8 @@ from sealwire.policies.planning.arguments import (
     operator_name,
     string_of,
 )
-from sealwire.policies.planning.draft import SETTLED_EDITS, Draft
+from sealwire.policies.planning.draft import SETTLED_EDITS, Draft, Surroundings
 from sealwire.policies.planning.plan import Use
-from sealwire.policies.planning.surroundings import Surroundings
 from sealwire.policies.planning.walk import Parents, Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements

@@ -35,9 +35,8 @@ from sealwire.policies.planning.arguments import (
     string_of,
 )
 from sealwire.policies.planning.demands import demand_definition, demand_delete
-from sealwire.policies.planning.numbers import is_given, whole_number
 from sealwire.policies.planning.rules import Act, Rule, acts, encrypted
-from sealwire.policies.planning.values import note_comparison
+from sealwire.policies.planning.values import is_given, note_comparison, whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sealwire.policies.aggregation.accumulators import ACCUMULATORS
+from sealwire.policies.aggregation.grouping import ACCUMULATORS
 from sealwire.policies.aggregation.stages import STAGES
 from sealwire.policies.commands.administration import BEYOND_TARGET
 from sealwire.policies.commands.passed_commands import PASSED_COMMANDS

@@ -14,8 +14,8 @@ from sealwire.policies.planning.arguments import (
     operator_name,
     text_of,
 )
-from sealwire.policies.planning.numbers import FLAGS, is_true
 from sealwire.policies.planning.openings import BY_NAMESPACE, CLOSED, Openings, opening_of, openings_of
+from sealwire.policies.planning.values import FLAGS, is_true
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 

@@ -7,8 +7,7 @@ a server may bring one that reads and writes documents by another way than the k
 from collections.abc import Callable
 from typing import Final
 
-from sealwire.policies.aggregation.server_collections import PROFILE
-from sealwire.policies.aggregation.server_stages import CURRENT_OP, showing
+from sealwire.policies.aggregation.server_stages import CURRENT_OP, PROFILE, showing
 from sealwire.policies.commands.command import GENERIC, Command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow

@@ -8,8 +8,7 @@ that protects nothing refuses nothing.
 from collections.abc import Callable
 from typing import Final
 
-from sealwire.policies.aggregation.server_collections import refuse_buckets
-from sealwire.policies.aggregation.server_stages import OTHERS_COMMANDS, SERVER_STAGES
+from sealwire.policies.aggregation.server_stages import OTHERS_COMMANDS, SERVER_STAGES, refuse_buckets
 from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.commands.administration import (
     ADMINISTRATION,
@@ -20,34 +19,107 @@ from sealwire.policies.commands.administration import (
 from sealwire.policies.commands.bulk_writes import bulk_write
 from sealwire.policies.commands.command import (
     GENERIC,
+    Argument,
     Command,
     DocumentSequence,
     Refused,
     apply_arguments,
+    plain_arguments,
     planned_apart,
     unread,
 )
+from sealwire.policies.commands.command import collation as plan_collation
 from sealwire.policies.commands.data_commands import DATA_COMMANDS, SEQUENCES, aggregate
-from sealwire.policies.commands.definitions import DEFINITION_COMMANDS
+from sealwire.policies.commands.definitions import DEFINITION_COMMANDS, check_unique, indexed_field
 from sealwire.policies.commands.opening import note_explained, note_openings
 from sealwire.policies.commands.passed_commands import PASSED_COMMANDS
 from sealwire.policies.commands.reach import first_stage, protected_in_pipeline, refuse_writing_views, watched
-from sealwire.policies.commands.sharding import SHARDING_COMMANDS
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
-from sealwire.policies.planning.arguments import document_of, named_parts, printable, readable, string_of
+from sealwire.policies.planning.arguments import (
+    document_of,
+    given,
+    named_parts,
+    operator_name,
+    printable,
+    readable,
+    string_of,
+)
 from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.demands import demand_definition, demand_delete, demand_role
 from sealwire.policies.planning.draft import Draft
-from sealwire.policies.planning.known_names import without_row
 from sealwire.policies.planning.plan import Plan, Settler
-from sealwire.policies.planning.rules import Act, Rule, acts, encrypted, passed
-from sealwire.policies.planning.walk import Parents
-from sealwire.policies.roles.rights import Rights
+from sealwire.policies.planning.rules import Act, Rule, acts, encrypted, family, passed, without_row
+from sealwire.policies.planning.values import is_given, note_comparison
+from sealwire.policies.planning.walk import Parents, Walk
+from sealwire.policies.roles.role import Rights
 from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
 
 _NUMBERS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE})
+
+
+# ---------------------------------- commands that choose by which fields a collection is split among shards
+#
+# A shard key on a deterministic class sends a document where its ciphertext lies. Equal values have one
+# ciphertext, so a query by equality finds the shard, under a hashed key and under a ranged one. The order
+# of ciphertext says nothing of values: zones and split points are refused. A random class has no
+# equality.
+
+
+def _shard(command: Command, walk: Walk) -> None:
+    """The fields of the key are told apart by equality, so each demands what an index on it does.
+
+    Raises Refusal(INDEX, SHAPE, ROLE, CONTEXT, COLLATION).
+    """
+    command.refuse_sequences()
+    apply_arguments(walk, command.arguments, {command.name: _named, **_ARGUMENTS})
+    key = given(command.arguments, b"key")
+    if key is None:
+        return
+    covered: PathNode | None = None
+    start = document_of(key, key)
+    for field in elements(walk.buf, start):
+        here = indexed_field(walk, field, None)
+        if here is not None:
+            note_comparison(walk.draft, here)
+            covered = here
+    if covered is not None and is_given(walk.buf, command.arguments.get(b"unique")):
+        check_unique(walk.buf, start, walk.node)
+    walk.draft.check_collation("" if covered is None else covered.path)
+
+
+def _named(walk: Walk, argument: Element) -> None:
+    """The collection's name, which the planner has read."""
+    del walk, argument
+
+
+def _value(walk: Walk, argument: Element) -> None:
+    """Anything but a document or list, in which bounds in the order of values might stand."""
+    if argument.kind in (kinds.OBJECT, kinds.ARRAY):
+        raise Refusal(Reason.SHAPE, path=walk.node.path, rule=operator_name(argument))
+
+
+_ARGUMENTS: dict[bytes, Argument] = {
+    **GENERIC,
+    **plain_arguments("key"),
+    b"collation": plan_collation,
+    **dict.fromkeys(
+        b"""unique numInitialChunks presplitHashedZones enforceUniquenessCheck implicitlyCreateIndex dataShard
+        isFromCreateUnsplittableCollection unsplittable registerExistingShardKeyIndex force
+        reshardingUUID forceRedistribution performVerification provenance relaxed
+        demoMode reshardingMinimumOperationDurationMillis
+        sampleSize sampleRate keyCharacteristics readWriteDistribution""".split(),
+        _value,
+    ),
+}
+
+SHARDING_COMMANDS: dict[bytes, Rule[Callable[[Command, Walk], None]]] = family(
+    "shardCollection shardcollection reshardCollection refineCollectionShardKey analyzeShardKey",
+    passed(_shard, "hashed or ranged by ciphertext; no random class, no zones, no split points"),
+)
+"""Commands with a shard key."""
 
 COMMANDS: Final = DATA_COMMANDS | DEFINITION_COMMANDS | SHARDING_COMMANDS | ADMINISTRATION
 """Those that may name a protected collection; any other that does is refused."""

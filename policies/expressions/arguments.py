@@ -7,7 +7,7 @@ from sealwire.policies.file.paths import has_dot
 from sealwire.policies.file.quantities import NUMERIC
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.arguments import check_nested, named_parts, operator_name
-from sealwire.policies.planning.numbers import whole_number
+from sealwire.policies.planning.values import whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes

@@ -21,15 +21,16 @@ from sealwire.policies.expressions.interpreter import check_single, infer, infer
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import (
     array_items,
+    check_names,
     check_nested,
     document_of,
     named_parts,
     operator_name,
     printable,
+    signature_of,
 )
 from sealwire.policies.planning.demands import demand_result
 from sealwire.policies.planning.documents import plan_value
-from sealwire.policies.planning.signatures import check_names, signature_of
 from sealwire.policies.planning.trees import merge, same_values
 from sealwire.policies.planning.values import note_equality, store
 from sealwire.policies.planning.walk import Walk

@@ -18,6 +18,7 @@ from sealwire.policies.file.paths import follow, has_dot, is_transparent, parts_
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import (
     REFERENCE,
+    check_arguments,
     check_nested,
     first_name,
     named_parts,
@@ -25,12 +26,9 @@ from sealwire.policies.planning.arguments import (
     operator_name,
 )
 from sealwire.policies.planning.documents import plan_value
-from sealwire.policies.planning.known_names import without_row
-from sealwire.policies.planning.numbers import whole_number
-from sealwire.policies.planning.rules import Operator
-from sealwire.policies.planning.signatures import check_arguments
+from sealwire.policies.planning.rules import Operator, without_row
 from sealwire.policies.planning.trees import OPAQUE, document_node, merge, placed, same_values
-from sealwire.policies.planning.values import store
+from sealwire.policies.planning.values import store, whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes

@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import PathNode
+from sealwire.policies.file.schema import PathNode, leaves
+from sealwire.policies.file.subjects import Subjects
 
 # A pipeline can double a tree with every stage ({a: "$$ROOT", b: "$$ROOT"}): past these bounds, which no
 # application comes near, it is refused rather than followed.
@@ -12,6 +13,18 @@ _MAX_TREE_NODES: Final = 20_000
 _MAX_TREE_DEPTH: Final = 100
 
 _DOT: Final = ord(".")
+
+
+# -------------------------------------------------- at which paths of a collection values identify a person
+#
+# Apart from `subject_links`, which reads the policy file: the session asks this, and knows no YAML.
+
+
+def identifiers(subjects: Subjects, tree: PathNode) -> tuple[str, ...]:
+    """The paths below `tree` whose values identify a person. Cost: O(paths)."""
+    return tuple(
+        node.path for node in leaves(tree) if node.leaf is not None and node.leaf.name == subjects.class_name
+    )
 
 
 def is_transparent(part: bytes) -> bool:

@@ -6,8 +6,7 @@ from typing import Final
 
 from sealwire.files.errors import Complaints
 from sealwire.files.yaml_source import Node
-from sealwire.policies.file.identifiers import identifiers
-from sealwire.policies.file.paths import is_transparent
+from sealwire.policies.file.paths import identifiers, is_transparent
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, belongs_to_server
 from sealwire.policies.file.subjects import Link, LinkEnd, Subjects
 

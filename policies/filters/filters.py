@@ -37,11 +37,9 @@ from sealwire.policies.planning.arguments import (
 )
 from sealwire.policies.planning.contexts import NO_FIELDS, fixed_in_filter
 from sealwire.policies.planning.documents import plan_value
-from sealwire.policies.planning.known_names import without_row
-from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.plan import FormPlace, Use
-from sealwire.policies.planning.rules import Rule, encrypted, family, never, passed
-from sealwire.policies.planning.values import match, match_range
+from sealwire.policies.planning.rules import Rule, encrypted, family, never, passed, without_row
+from sealwire.policies.planning.values import match, match_range, whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements

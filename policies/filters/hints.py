@@ -17,7 +17,7 @@ from sealwire.policies.file.quantities import NUMERIC
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.operands import BRANCHES
 from sealwire.policies.planning.arguments import first_name, is_operator_document, only_element
-from sealwire.policies.planning.numbers import whole_number
+from sealwire.policies.planning.values import whole_number
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
 

@@ -10,7 +10,7 @@ from typing import Final
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow, has_dot
 from sealwire.policies.planning.arguments import check_nested, one_or_more, operator_name, text_of
-from sealwire.policies.planning.numbers import whole_number
+from sealwire.policies.planning.values import whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element

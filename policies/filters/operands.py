@@ -7,8 +7,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.quantities import INT, NUMERIC
 from sealwire.policies.file.schema import PathNode, ValueType
 from sealwire.policies.planning.arguments import check_nested, is_operator_document, operator_name
-from sealwire.policies.planning.numbers import is_true, whole_number
-from sealwire.policies.planning.values import put
+from sealwire.policies.planning.values import is_true, put, whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes

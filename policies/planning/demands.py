@@ -12,8 +12,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.trees import each_node
-from sealwire.policies.roles.access import ClassAccess, Level
-from sealwire.policies.roles.rights import Rights
+from sealwire.policies.roles.role import ClassAccess, Level, Rights
 
 
 def demand_filter(draft: Draft, node: PathNode) -> None:

@@ -8,9 +8,8 @@ from mypy_extensions import mypyc_attr
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.arguments import array_items, document_of, named_parts
-from sealwire.policies.planning.draft import Draft
+from sealwire.policies.planning.draft import NO_SURROUNDINGS, Draft, Surroundings
 from sealwire.policies.planning.plan import Use
-from sealwire.policies.planning.surroundings import NO_SURROUNDINGS, Surroundings
 from sealwire.policies.planning.variables import Constant, Variables
 from sealwire.wire.raw_bson import MAX_DEPTH, Element
 

@@ -19,7 +19,7 @@ import re
 import struct
 from typing import Final
 
-from sealwire.policies.roles.access import Mask
+from sealwire.policies.roles.role import Mask
 from sealwire.wire import kinds
 
 FIXED: Final = "***"

@@ -6,8 +6,19 @@ from typing import Final, TypeVar
 
 from sealwire.files.errors import Complaints
 from sealwire.files.yaml_source import Node
-from sealwire.policies.roles.access import CLEAR, DENIED, NO_ACCESS, ClassAccess, Disclosure, Level, Mask
-from sealwire.policies.roles.role import NamedUser, Role, Roles, Wildcards
+from sealwire.policies.roles.role import (
+    CLEAR,
+    DENIED,
+    NO_ACCESS,
+    ClassAccess,
+    Disclosure,
+    Level,
+    Mask,
+    NamedUser,
+    Role,
+    Roles,
+    Wildcards,
+)
 
 OTHERS: Final = "*"
 """Stands for the classes that a role does not name."""

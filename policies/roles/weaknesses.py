@@ -3,8 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from sealwire.policies.roles.access import ClassAccess, Level, Mask
-from sealwire.policies.roles.role import Role, Roles
+from sealwire.policies.roles.role import ClassAccess, Level, Mask, Role, Roles
 from sealwire.wire import kinds
 
 _FITS: Final[Mapping[Mask, Collection[int]]] = {

@@ -23,9 +23,8 @@ from sealwire.policies.planning.arguments import (
 )
 from sealwire.policies.planning.budget import check_stages
 from sealwire.policies.planning.demands import demand_write
-from sealwire.policies.planning.known_names import without_row
-from sealwire.policies.planning.numbers import FLAGS
-from sealwire.policies.planning.rules import Rule, encrypted, family, passed
+from sealwire.policies.planning.rules import Rule, encrypted, family, passed, without_row
+from sealwire.policies.planning.values import FLAGS
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire.raw_bson import Element
 

@@ -20,8 +20,7 @@ from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import HealthView, is_ready, status_of
 from sealwire.proxy.server.observability.audit import Keeping
-from sealwire.proxy.server.page.answers import MAX_FORM_BYTES, PageCall
-from sealwire.proxy.server.page.door import PageDoor, is_known_host
+from sealwire.proxy.server.page.door import MAX_FORM_BYTES, PageCall, PageDoor, is_known_host
 from sealwire.proxy.server.ports import bind
 from sealwire.proxy.server.tls import NO_TLS, TlsSide
 

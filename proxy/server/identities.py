@@ -21,7 +21,7 @@ from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.server.findings import Finding
 from sealwire.proxy.server.tls import upstream_side
 from sealwire.proxy.server.upstream import UpstreamWay
-from sealwire.proxy.session.login.identities import (
+from sealwire.proxy.session.login.caller import (
     CertificateIdentity,
     Holder,
     Identities,

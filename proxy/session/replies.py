@@ -19,12 +19,11 @@ from sealwire.keys.frontier.uses import (
     WindowMet,
 )
 from sealwire.policies.errors import ErrorCode, Refusal
-from sealwire.policies.planning.numbers import is_true
+from sealwire.policies.planning.values import is_true
 from sealwire.wire import kinds
-from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import build_op_msg
 from sealwire.wire.op_query import build_op_reply
-from sealwire.wire.raw_bson import elements, find_element
+from sealwire.wire.raw_bson import elements, find_element, int32_at
 
 INTERNAL_ERROR: Final = (1, "InternalError")
 UNAUTHORIZED: Final = (13, "Unauthorized")

@@ -30,9 +30,8 @@ from sealwire.proxy.session.effects import (
     PauseClient,
     ToServer,
 )
-from sealwire.proxy.session.login.caller import Caller
+from sealwire.proxy.session.login.caller import NOT_CERTIFIED, Caller, Certified
 from sealwire.proxy.session.login.handshake import Topology
-from sealwire.proxy.session.login.identities import NOT_CERTIFIED, Certified
 from sealwire.proxy.session.records import CommandRecord
 from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.sides.client_side import ClientSide

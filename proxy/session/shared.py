@@ -7,19 +7,20 @@ on the keys alone, and goes with them. All sessions of a process run in one thre
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import final
+from typing import Final, final
 
-from sealwire.keys.contexts.cache import ContextCache
-from sealwire.keys.contexts.opener import Opener
+from sealwire.keys.contexts.cache import ContextCache, Opener
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.commands.passage import Target
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.openings import Openings
 from sealwire.proxy.session.auditing.commands import CommandAuditor
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
+from sealwire.proxy.session.effects import Count
 from sealwire.proxy.session.grids import Grids
-from sealwire.proxy.session.login.identities import Identities
+from sealwire.proxy.session.login.caller import Identities
 from sealwire.proxy.session.moving.moves import Moves
-from sealwire.proxy.session.passing import PassingCommands
+from sealwire.proxy.session.requests import Request
 from sealwire.proxy.session.revealing import at_paths, documents_read
 from sealwire.proxy.session.revealing.cursors import OpenCursors
 from sealwire.proxy.session.revealing.documents_read import HourlyCount, ReplyDocuments
@@ -28,6 +29,41 @@ from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.proxy.session.watch import CommandWatch
 from sealwire.wire.compressors import Compressor
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
+
+# ----------------------------- the memory of commands that pass: what to count, and what their replies need
+
+# Names come from clients; an application that reads collections without end must not make this grow.
+_MAX_REMEMBERED: Final = 4096
+# A namespace of 255 bytes, which no server has longer, and what is around it.
+_LONGEST_TARGET: Final = 512
+
+
+@final
+class PassingCommands:
+    """Targets of which the planner has said that their commands pass; shared by all sessions of a policy.
+
+    Only what rests on the policy alone is remembered, and a policy never changes. What the server has said of
+    a name counts once, for one command, and is no reason to remember anything.
+    """
+
+    __slots__ = ("_known", "planned")
+
+    def __init__(self, planned: frozenset[bytes] = frozenset()) -> None:
+        self.planned = planned
+        """Names of collections whose commands are most likely planned: not looked for here."""
+        self._known: dict[Target, tuple[Request, Count]] = {}
+
+    def get(self, target: Target) -> tuple[Request, Count] | None:
+        """What a command on this target is awaited and counted as, when it may pass. Cost: O(1)."""
+        return self._known.get(target)
+
+    def remember(self, target: Target, request: Request, count: Count) -> None:
+        """The planner let a command on `target` pass untouched, and asked nobody for it."""
+        if len(target) > _LONGEST_TARGET:
+            return
+        if len(self._known) >= _MAX_REMEMBERED:
+            self._known.clear()
+        self._known[target] = request, count
 
 
 class Reveal(Enum):

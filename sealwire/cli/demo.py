@@ -18,9 +18,8 @@ from sealwire.cli.options.common import Decorator, json_option
 from sealwire.cli.signals import ended_in_order
 from sealwire.demo import render
 from sealwire.demo.backup_story import BACKUP_STEPS, tell_backup, write_policy
-from sealwire.demo.governance_render import show_governance
 from sealwire.demo.governance_stage import GOVERNANCE_SETUP_STEPS, build_governance
-from sealwire.demo.governance_story import GOVERNANCE_STEPS, keep_pages, tell_governance
+from sealwire.demo.governance_story import GOVERNANCE_STEPS, keep_pages, show_governance, tell_governance
 from sealwire.demo.moving_stage import MOVING_SETUP_STEPS, build_moving
 from sealwire.demo.moving_story import MOVING_STEPS, tell_moving
 from sealwire.demo.stage import SETUP_STEPS, Announce, build

@@ -12,8 +12,7 @@ import click
 from sealwire.cli.exit_codes import EX_NO, described, exit_code
 from sealwire.cli.options.common import config_option, json_option, server_uri_option
 from sealwire.cli.output import print_json
-from sealwire.proxy.server.doctor.diagnosis import Diagnosis, Grade
-from sealwire.proxy.server.doctor.whole import examine
+from sealwire.proxy.server.doctor.diagnosis import Diagnosis, Grade, examine
 
 
 @click.command(name="doctor")

@@ -1,13 +1,111 @@
 """`sealwire manual`: a page for `man` of every command."""
 
+import inspect
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from sealwire.cli.man_pages import man_pages
+from sealwire import __version__
 from sealwire.cli.options.common import PATH
 from sealwire.proxy.server.errors import FileProblem, StartReason
+
+# -------------------- manual pages of the command line, made from what `--help` shows: one for each command
+#
+# Source: man(7), of groff. click-man makes such pages too, but sees no command that is found when it is
+# called.
+
+_PREFORMATTED = "\b"
+
+
+@dataclass(frozen=True, slots=True)
+class ManPage:
+    """One page: the name of its file, and its text in roff."""
+
+    filename: str
+    text: str
+
+
+def man_pages(root: click.Command, name: str) -> Iterator[ManPage]:
+    """The page of `root` and of every command below it. Cost: the import of all of them, about a second."""
+    yield from _pages(root, click.Context(root, info_name=name))
+
+
+def _pages(command: click.Command, context: click.Context) -> Iterator[ManPage]:
+    below = _commands(command, context)
+    yield ManPage(f"{_page_name(context)}.1", "\n".join(_lines(command, context, below)) + "\n")
+    for each in below:
+        yield from _pages(each.command, each)
+
+
+def _commands(command: click.Command, context: click.Context) -> list[click.Context]:
+    if not isinstance(command, click.Group):
+        return []
+    found = ((name, command.get_command(context, name)) for name in command.list_commands(context))
+    return [
+        click.Context(each, info_name=name, parent=context)
+        for name, each in found
+        if each is not None and not each.hidden
+    ]
+
+
+def _lines(command: click.Command, context: click.Context, below: list[click.Context]) -> Iterator[str]:
+    page = _page_name(context)
+    yield f'.TH "{_text(page.upper())}" 1 "" "Sealwire {__version__}" "Sealwire"'
+    yield from (".SH NAME", f"{_text(page)} \\- {_text(_short(command))}")
+    yield from (".SH SYNOPSIS", f".B {_text(context.command_path)}")
+    yield _text(" ".join(command.collect_usage_pieces(context)))
+    yield ".SH DESCRIPTION"
+    yield from _paragraphs(command.help or "")
+    records = [
+        record
+        for parameter in command.get_params(context)
+        if (record := parameter.get_help_record(context)) is not None
+    ]
+    yield from _list("OPTIONS", records)
+    yield from _list("COMMANDS", [(each.command_path, _short(each.command)) for each in below])
+    if command.epilog:
+        yield ".SH NOTES"
+        yield from _paragraphs(command.epilog)
+    others = [*below, *([] if context.parent is None else [context.parent])]
+    if others:
+        yield ".SH SEE ALSO"
+        yield ", ".join(f"{_text(_page_name(each))}(1)" for each in others)
+
+
+def _list(title: str, rows: list[tuple[str, str]]) -> Iterator[str]:
+    if rows:
+        yield f".SH {title}"
+    for names, text in rows:
+        yield from (".TP", f".B {_text(names)}", _text(" ".join(text.split())) or "\\&")
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    for number, paragraph in enumerate(inspect.cleandoc(text).split("\n\n")):
+        if number:
+            yield ".PP"
+        if paragraph.startswith(_PREFORMATTED):
+            yield ".nf"
+            yield from map(_text, paragraph.removeprefix(_PREFORMATTED).strip("\n").splitlines())
+            yield ".fi"
+        else:
+            yield from map(_text, paragraph.splitlines())
+
+
+def _page_name(context: click.Context) -> str:
+    return context.command_path.replace(" ", "-")
+
+
+def _short(command: click.Command) -> str:
+    return " ".join(command.get_short_help_str(200).split())
+
+
+def _text(line: str) -> str:
+    """A line that roff prints as it is: no escape, and no request at its beginning."""
+    escaped = line.replace("\\", "\\e").replace("-", "\\-").replace('"', "\\(dq")
+    return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 
 
 @click.command(name="manual")

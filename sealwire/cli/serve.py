@@ -1,28 +1,169 @@
 """`sealwire serve`: run the proxy in the foreground until SIGTERM."""
 
+import logging
 import os
+import re
 import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import click
 
-from sealwire.cli.fatal import fatal_as_logged, is_json
+from sealwire.cli.exit_codes import described, exit_code
 from sealwire.cli.options.common import config_option, json_option, server_uri_option
-from sealwire.cli.serve_check import check_start, show_finding
+from sealwire.cli.output import print_json
 from sealwire.files.errors import SourceError
 from sealwire.proxy.server.config.reader import load_config, reload_config
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import Finding, load_telling, warn
-from sealwire.proxy.server.observability.logs import configure
-from sealwire.proxy.server.page.panels import WatchedNow
+from sealwire.proxy.server.observability.logs import LogFormat, configure, note
+from sealwire.proxy.server.observability.outcries import log_outcries
+from sealwire.proxy.server.page.panels import WatchedNow, WatchReader
 from sealwire.proxy.server.supervisor import supervisor
-from sealwire.proxy.server.workers import app, worker
+from sealwire.proxy.server.workers import app, checking, worker
 from sealwire.proxy.server.workers.hangup import hold_reload
 from sealwire.proxy.server.workers.start import load
 from sealwire.proxy.server.workers.worker_channel import ChannelError
 from sealwire.proxy.session.session import Session
+
+# `sealwire serve --check`: what a start would say, at once for people, in one document for programs.
+
+
+def check_start(
+    config_path: Path, watch: WatchReader, uri_file: Path | None = None, *, as_json: bool
+) -> None:
+    """Say what `serve` would warn of, then `ok` or the error that would end it.
+
+    Warnings are on standard error, so that `ok` stands alone. For programs there is one document on standard
+    output, with an error too, which is raised as well. Raises what a start ends with.
+    """
+    found: list[Finding] = []
+
+    def tell(findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            found.append(finding)
+            if not as_json:
+                show_finding(finding)
+
+    try:
+        config = load_telling(config_path, os.environ, tell)
+        configure(config.log_level, config.log_format)
+        loaded = load(config, partial(reload_config, config_path, os.environ), watch=watch)
+        tell(checking.check(loaded, uri_file))
+    except Exception as error:
+        code = exit_code(error)
+        if as_json and code is not None:
+            _print(found, errors=described(error), code=code)
+        raise
+    if as_json:
+        _print(found, answered=config.probe)
+    elif config.probe:
+        click.echo("ok: configuration, policy, keyring, certificates and servers")
+    else:
+        click.echo(
+            "ok: configuration, policy, keyring and certificates; no server was asked (upstream.probe)"
+        )
+
+
+def show_finding(finding: Finding) -> None:
+    """Two lines, as an error has."""
+    click.echo(f"sealwire: warning: {finding.problem}", err=True)
+    click.echo(f"sealwire: hint: {finding.hint}", err=True)
+
+
+def _print(
+    found: Sequence[Finding],
+    *,
+    answered: bool = False,
+    errors: Sequence[Mapping[str, str | None]] = (),
+    code: int = 0,
+) -> None:
+    """`answered`: whether servers were asked, and have answered."""
+    warnings = [asdict(finding) for finding in found]
+    ended = {"servers_answered": answered, "errors": list(errors), "exit_code": code}
+    print_json({"ok": code == 0, "warnings": warnings, **ended})
+
+
+# What keeps the proxy from starting, or ends it, as a line of its log: JSON where the log is JSON.
+#
+# The configuration may be what is wrong, so its format is looked for in the text of the file and not
+# read. A bug is a line of the log in either format: what Python would print has the text of the
+# exception.
+
+_log = logging.getLogger("sealwire.server")
+
+VARIABLE: Final = "SEALWIRE_LOG_FORMAT"
+MAX_LOOKED_AT_BYTES: Final = 1 << 20
+
+# In any spelling of YAML: a block of lines, braces in it, or braces around everything as in JSON.
+_SECTION: Final = re.compile(r"""(["']?)log\1[ \t]*:""")
+_JSON: Final = re.compile(r"""(?:^|[{,])[ \t]*(["']?)format\1[ \t]*:[ \t]*["']?json\b""")
+_JSON_IN_BRACES: Final = re.compile(
+    r"""[{,]\s*(["']?)log\1\s*:\s*\{(?:[^{}]*?,)?\s*(["']?)format\2\s*:\s*["']?json\b"""
+)
+
+
+@contextmanager
+def fatal_as_logged(config: Path, environ: Mapping[str, str], worker: int | None = None) -> Iterator[None]:
+    """Log what is raised, and exit with its code, where the log is JSON; else raise it as it is.
+
+    A bug is logged in either format, without its text, and has exit code 1.
+    """
+    log_format = LogFormat.JSON if is_json(config, environ) else LogFormat.TEXT
+    configure("info", log_format, worker=worker)
+    log_outcries()
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise  # how the command was called, and no trouble of the proxy
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
+            note(_log, logging.CRITICAL, "bug: the proxy ended", error)
+            sys.exit(1)
+        if log_format is LogFormat.TEXT:
+            raise
+        for each in (error, *getattr(error, "others", ())):
+            fields = {"problem": str(each), "hint": str(getattr(each, "hint", ""))}
+            said = {name: value for name, value in fields.items() if value}
+            note(_log, logging.CRITICAL, "the proxy cannot run", exit_code=code, **said)
+        sys.exit(code)
+
+
+def is_json(config: Path, environ: Mapping[str, str]) -> bool:
+    """Whether the log is JSON, as far as variable and file can be made out."""
+    said = environ.get(VARIABLE, "")
+    if said:
+        return said == LogFormat.JSON.value
+    try:
+        with config.open("rb") as file:
+            text = file.read(MAX_LOOKED_AT_BYTES).decode("utf-8-sig", "replace")
+    except OSError:
+        return False
+    return _says_json(text)
+
+
+def _says_json(text: str) -> bool:
+    """Whether the section of the log names the format. Line by line: one pattern for all of it takes twice as
+    long with each comment.
+    """
+    lines = [line.partition("#")[0] for line in text.splitlines()]
+    whole = "\n".join(lines)
+    if whole.lstrip().startswith("{"):
+        return _JSON_IN_BRACES.search(whole) is not None
+    is_inside = False
+    for line in lines:
+        section = _SECTION.match(line)
+        if line[:1].strip():
+            is_inside = section is not None
+        if is_inside and _JSON.search(line[section.end() :] if section else line):
+            return True
+    return False
 
 
 @click.command(name="serve")

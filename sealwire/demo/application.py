@@ -11,7 +11,7 @@ from typing import Any
 from bson import json_util
 
 from sealwire.demo.dataset import Dataset
-from sealwire.demo.layout import CLINIC_APP
+from sealwire.demo.stage import CLINIC_APP
 from sealwire.testbed.errors import TestbedError, TestbedReason
 
 URI_VARIABLE = "MONGODB_URI"

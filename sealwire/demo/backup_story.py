@@ -17,9 +17,7 @@ from pymongo import MongoClient
 from sealwire.demo.application import run_application
 from sealwire.demo.file_scan import covered_texts, scan_folder
 from sealwire.demo.inspection import find_patient
-from sealwire.demo.layout import POLICY_FILE
-from sealwire.demo.operator import DemoOperator, StepFailed
-from sealwire.demo.stage import CLINIC, Announce, Stage
+from sealwire.demo.stage import CLINIC, POLICY_FILE, Announce, DemoOperator, Stage, StepFailed
 from sealwire.demo.story import Check, shown_patient
 
 BACKUP_STEPS = 8

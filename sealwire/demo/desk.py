@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sealwire.demo.application import URI_VARIABLE
-from sealwire.demo.layout import DESK_APP
+from sealwire.demo.stage import DESK_APP
 from sealwire.testbed.errors import TestbedError, TestbedReason
 
 _END_S: Final = 20.0

@@ -13,8 +13,7 @@ from typing import Any, Final
 from pymongo import MongoClient
 
 from sealwire.demo.dataset import Dataset, make_dataset
-from sealwire.demo.operator import DemoOperator
-from sealwire.demo.stage import CLINIC, Announce
+from sealwire.demo.stage import CLINIC, Announce, DemoOperator
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE
 from sealwire.sidecars.compliance.finding import ComplianceCheck
 from sealwire.sidecars.compliance.requirements import Duty

@@ -13,7 +13,7 @@ from sealwire.demo.desk import Desks, Period, desks_at_work
 from sealwire.demo.file_scan import covered_texts, scan_folder
 from sealwire.demo.inspection import Stored, count_stored
 from sealwire.demo.moving_stage import POLICY, MovingStage
-from sealwire.demo.operator import DemoOperator, StepFailed
+from sealwire.demo.stage import DemoOperator, StepFailed
 from sealwire.demo.story import Check
 from sealwire.policies.file.loader import load_policy
 from sealwire.testbed.database import first_move

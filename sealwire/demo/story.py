@@ -10,8 +10,7 @@ from sealwire.demo import inspection
 from sealwire.demo.application import AppStep, run_application
 from sealwire.demo.file_scan import Scan, covered_texts, scan_folder, total
 from sealwire.demo.inspection import Document, Refused, SearchPlan, Stored
-from sealwire.demo.layout import POLICY_FILE
-from sealwire.demo.stage import Announce, Stage
+from sealwire.demo.stage import POLICY_FILE, Announce, Stage
 from sealwire.examples.clinic_app import STEPS, lookup_visits
 from sealwire.examples.patients import Patient
 from sealwire.policies.file.loader import load_policy

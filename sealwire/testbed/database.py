@@ -26,10 +26,9 @@ from sealwire.keys.frontier.record import (
     place_of,
 )
 from sealwire.keys.keyring.file import read_record
-from sealwire.testbed.child import Arguments
+from sealwire.testbed.child import LOOPBACK, Arguments
 from sealwire.testbed.errors import TestbedError, TestbedReason
 from sealwire.testbed.mongo_server import MongoServer, User
-from sealwire.testbed.ports import LOOPBACK
 
 _VERSIONS: Final = range(1, 6)
 """Those to which a test or a demo moves a class."""

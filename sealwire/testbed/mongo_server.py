@@ -10,9 +10,8 @@ from urllib.parse import quote, urlencode
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from sealwire.testbed.child import Arguments, Child, accepts
+from sealwire.testbed.child import LOOPBACK, Arguments, Child, accepts, free_port
 from sealwire.testbed.errors import TestbedError, TestbedReason
-from sealwire.testbed.ports import LOOPBACK, free_port
 
 START_ATTEMPTS = 3
 

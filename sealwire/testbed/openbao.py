@@ -15,9 +15,8 @@ from typing import Any
 
 import hvac
 
-from sealwire.testbed.child import Child
+from sealwire.testbed.child import Child, free_port
 from sealwire.testbed.errors import TestbedError, TestbedReason
-from sealwire.testbed.ports import free_port
 
 _START_WITHIN_S = 30.0
 

@@ -17,10 +17,9 @@ import yaml
 
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE, generate_encoded_kek
 from sealwire.testbed.certificates import Issued
-from sealwire.testbed.child import Arguments
+from sealwire.testbed.child import LOOPBACK, Arguments, free_port
 from sealwire.testbed.errors import TestbedError, TestbedReason
 from sealwire.testbed.mongo_server import MongoServer
-from sealwire.testbed.ports import LOOPBACK, free_port
 
 _RELOAD_S: Final = 20.0
 

@@ -1,16 +1,33 @@
 """Reads documents as they are stored, and counts the condition of every covered value by its path."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
+from pymongo.errors import PyMongoError
+
+from sealwire.crypto.envelope import BINARY_HEAD, context_key_id
+from sealwire.keys.contexts.resolver import Resolver
+from sealwire.keys.contexts.store import ContextStore
+from sealwire.keys.contexts.wrapping import tag_of
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, PathNode, leaves
 from sealwire.policies.file.stored import StoredValues
+from sealwire.policies.planning.contexts import stored_context
+from sealwire.sidecars.covered import CoveredCollection
+from sealwire.sidecars.direct import Client, documents_of, failure
 from sealwire.sidecars.drift.condition import Condition, Keys
-from sealwire.sidecars.drift.contexts import ContextJudge
+from sealwire.wire.errors import BsonError
 
 _MAX_NAMES = 512
 """Field names that are remembered beside each covered name, for hints."""
+
+
+# ------------------------------------------ reads the covered collections of a server, each as it is stored
+
+RIGHTS = "log in as a user that may list collections and read them (read)"
+"""The hint where the server denies something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +47,101 @@ class PathReport:
     def is_sound(self) -> bool:
         """Whether every value is ciphertext that the class opens."""
         return all(condition.is_sound for condition in self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionReport:
+    """What one collection holds."""
+
+    namespace: str
+    documents: int
+    """Documents that were read."""
+    paths: tuple[PathReport, ...]
+    skipped: str = ""
+    """Why it was not read, or not to its end."""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it was read, and every value in it is ciphertext that its class opens."""
+        return not self.skipped and all(path.is_sound for path in self.paths)
+
+
+class ContextJudge:
+    """Judges the envelopes of one server, and remembers which key is whose."""
+
+    def __init__(self, store: ContextStore, keyring: Keyring) -> None:
+        """`keyring` has the keys of the classes, which open what makes the tags."""
+        self._store = store
+        self._resolver = Resolver(store)
+        self._keyring = keyring
+        self._known: dict[tuple[bytes, str, bytes], Condition] = {}
+
+    def judge(self, namespace: str, walk: StoredValues, raw: bytes) -> Condition:
+        """The condition of the envelope of a context at which a walk through a document is.
+
+        Raises:  BsonError, what the store raises, UnknownKey, KeyDestroyed
+        Cost:    one query of the store for each key, once
+        """
+        leaf = walk.leaf
+        if leaf.per is None:
+            return Condition.PROTECTED
+        context = stored_context(leaf.per, namespace, walk.node.path, raw, walk.holder)
+        if context is None:
+            return Condition.OTHER_CONTEXT
+        key = context_key_id(raw, walk.value + BINARY_HEAD), leaf.name, context
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            found = self._known[key] = self._look_up(*key)
+        return found
+
+    def _look_up(self, key_id: bytes, class_name: str, context: bytes) -> Condition:
+        row = next(iter(self._store.find_ids([key_id])), None)
+        tag_key = self._resolver.tag_key(self._keyring, class_name)
+        if row is None or tag_key is None:
+            return Condition.UNKNOWN_KEY
+        if row.tag is None:
+            return Condition.PROTECTED  # destroyed: whose it was, nobody can say any more
+        return Condition.PROTECTED if row.tag == tag_of(tag_key, context) else Condition.OTHER_CONTEXT
+
+
+def read_collection(
+    client: Client,
+    found: CoveredCollection,
+    keys: Keys,
+    sample: int | None,
+    progress: Callable[[int], None],
+    contexts: ContextJudge | None = None,
+) -> CollectionReport:
+    """Read all documents, or a random `sample` of them; `progress` is told of each. `contexts` as `Census`.
+
+    A view holds nothing of its own, and is skipped. What the server refuses becomes a report, so that the
+    other collections are read; so does a document that is none.
+    """
+    if not found.exists or found.kind == "view":
+        why = "a view holds nothing of its own" if found.exists else "does not exist"
+        return CollectionReport(found.namespace, 0, (), why)
+    census = Census(found.tree, keys, found.namespace, contexts)
+    skipped = ""
+    try:
+        for raw in documents_of(client, found.namespace, sample):
+            census.read(raw)
+            progress(1)
+    except PyMongoError as error:
+        skipped = f"not read to its end: {failure(error)}"
+    except BsonError as error:
+        skipped = f"not read to its end: a document is damaged ({error.reason.value})"
+    return CollectionReport(found.namespace, census.documents, tuple(census.report()), skipped)
+
+
+# Whether an envelope has the key of its own document's context, as the store of context keys says.
+#
+# A key is tied to its context by a tag that only a holder of the class's key can make. No value is
+# opened, and no key of a context.
+
+"""Behind the length and the subtype of a BSON Binary."""
+_MAX_KNOWN = 100_000
 
 
 @dataclass(slots=True)

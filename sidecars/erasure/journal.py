@@ -4,6 +4,7 @@ It is a file beside the receipt, sealed with the key of pseudonyms, and holds no
 documents are found again, for what leads to a document is erased after it.
 """
 
+import hmac
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -11,14 +12,46 @@ from pathlib import Path
 from typing import Any, Final
 
 from sealwire.audit.pseudonyms import PseudonymKey
-from sealwire.keys.private_file import replace_private
+from sealwire.keys import strict_json
+from sealwire.keys.private_file import read_private, replace_private
 from sealwire.keys.strict_json import Fields, encode
-from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
-from sealwire.sidecars.erasure.sealed_json import read_sealed, sealed
+from sealwire.sidecars.erasure.errors import ErasureDamaged, ErasureReason, ErasureRefused
 
 FORMAT: Final = "sealwire-erasure-journal"
 _MOST: Final = 2**53
 _MAX_ROWS: Final = 1_000_000
+
+
+# A JSON file that only a holder of the key of pseudonyms can write: holds, and how far an erasure is.
+
+_MAX_BYTES: Final = 16 << 20
+_SEAL: Final = "seal"
+_SEAL_BYTES: Final = 32
+
+
+def sealed(key: PseudonymKey, form: str, content: Mapping[str, Any]) -> bytes:
+    """The bytes of a file of this form. Cost: O(content)."""
+    plain = {"format": form, "version": 1, **content}
+    seal = key.seal(form, strict_json.serialize(plain))
+    return strict_json.serialize({**plain, _SEAL: strict_json.encode(seal)})
+
+
+def read_sealed(path: Path, key: PseudonymKey, form: str) -> strict_json.Fields:
+    """What such a file holds, without its seal. An older copy of it is genuine too.
+
+    Raises KeysError as `read_private` and `strict_json.parse`; ErasureDamaged where somebody else wrote it.
+    """
+    raw = read_private(path, _MAX_BYTES)
+    fields = strict_json.parse(raw, str(path))
+    fields.format(form, 1)
+    seal = fields.binary(_SEAL, _SEAL_BYTES, _SEAL_BYTES)
+    # the seal is the last field of what was serialised, so what stands before it is what it was made of
+    content = raw.rpartition(b',\n "' + _SEAL.encode() + b'"')[0] + b"\n}\n"
+    if not hmac.compare_digest(seal, key.seal(form, content)):
+        text = f"{path} was not written with this key of pseudonyms, or was changed"
+        hint = "give the key that it was made with, or restore the file from a backup"
+        raise ErasureDamaged(ErasureReason.DAMAGED, text, hint)
+    return fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ from sealwire.sidecars.migration.planning import make_job
 from sealwire.sidecars.migration.runner import Runner, within_contexts
 from sealwire.sidecars.migration.server import MongoDocuments
 from sealwire.sidecars.migration.windows.moving import Versions
-from sealwire.sidecars.migration.windows.paths import class_paths, moves_of_paths
+from sealwire.sidecars.migration.windows.order import class_paths, moves_of_paths
 from sealwire.sidecars.migration.windows.server import MongoValues, batches
 from sealwire.sidecars.migration.windows.turn import Stores, Turn
 

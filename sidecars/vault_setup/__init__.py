@@ -11,6 +11,6 @@ Nothing is remembered between runs: the server's state is the only state. `initi
 `hand_over` are the way from an empty server to an unsealed one, `credentials` gives a role's login away
 inside a wrapping token, `rotation` changes the period or rotates now, `removal` is the rollback.
 
-May not import: hvac, requests, wire, policies, proxy. Servers are reached through `server.Server`, which
+May not import: hvac, requests, wire, policies, proxy. Servers are reached through `resource.Server`, which
 sealwire.keys.vault.admin implements.
 """

@@ -8,7 +8,7 @@ from sealwire.keys.errors import KeysError, KeySettingError
 from sealwire.keys.vault.admin import Wrapped, unwrap
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.sidecars.vault_setup.errors import SET_UP_FIRST, ServerState, SetupReason, UnusableSetting
-from sealwire.sidecars.vault_setup.server import Server
+from sealwire.sidecars.vault_setup.resource import Server
 from sealwire.sidecars.vault_setup.settings import AppRole, Role, SetupSettings
 
 # Of one role, for `logins`. Revoking has no bound: it ends all that the server lists.

@@ -14,7 +14,7 @@ from sealwire.keys.errors import KekDenied
 from sealwire.keys.vault.seal import SealStatus
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, ServerState, SetupReason, UnusableSetting
 from sealwire.sidecars.vault_setup.holders import Holders, seal_for
-from sealwire.sidecars.vault_setup.server import Seal
+from sealwire.sidecars.vault_setup.resource import Seal
 
 MAX_SHARES = 16
 

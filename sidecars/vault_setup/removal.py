@@ -11,8 +11,7 @@ from typing import Any
 
 from sealwire.sidecars.vault_setup.desired import MARK, resources
 from sealwire.sidecars.vault_setup.plan import look
-from sealwire.sidecars.vault_setup.resource import Kind, Resource
-from sealwire.sidecars.vault_setup.server import Server
+from sealwire.sidecars.vault_setup.resource import Kind, Resource, Server
 from sealwire.sidecars.vault_setup.settings import SetupSettings
 
 _HOLDS = "holds something else"

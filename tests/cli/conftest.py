@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.cli import main
-from sealwire.keys.kek.passphrase_box import DEFAULT_SCRYPT
+from sealwire.keys.kek.passphrase import DEFAULT_SCRYPT
 from tests.cli.runs import Outcome, Run
 from tests.keys.samples import CHEAP_SCRYPT, PASSPHRASE
 

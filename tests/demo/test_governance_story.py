@@ -7,9 +7,15 @@ import pytest
 from rich.console import Console
 
 from sealwire.demo import governance_story
-from sealwire.demo.governance_render import show_governance
-from sealwire.demo.governance_story import GOVERNANCE_STEPS, PAGES, STEPS, keep_pages, tell_governance
-from sealwire.demo.operator import StepFailed
+from sealwire.demo.governance_story import (
+    GOVERNANCE_STEPS,
+    PAGES,
+    STEPS,
+    keep_pages,
+    show_governance,
+    tell_governance,
+)
+from sealwire.demo.stage import StepFailed
 
 
 class Typist:

@@ -14,7 +14,7 @@ import pytest
 from bson import json_util
 from pymongo import AsyncMongoClient, MongoClient
 
-from sealwire.demo.layout import CLINIC_APP
+from sealwire.demo.stage import CLINIC_APP
 from sealwire.examples import clinic_app, clinic_app_async
 from sealwire.examples.patients import generate_appointments, generate_patients, write_lines
 from sealwire.testbed.database import DatabaseProcess

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from bson import encode, json_util
 
-from sealwire.demo.layout import POLICY_FILE
+from sealwire.demo.stage import POLICY_FILE
 from sealwire.examples import nhs_number
 from sealwire.examples.patients import Patient, generate_appointments, generate_patients, write_lines
 

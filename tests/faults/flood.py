@@ -14,7 +14,7 @@ import bson
 import pytest
 
 from sealwire.proxy.session.login.scram import NONCE_BYTES, ScramExchange, ScramSecret
-from sealwire.testbed.ports import LOOPBACK
+from sealwire.testbed.child import LOOPBACK
 from sealwire.wire.op_msg import build_op_msg
 from tests.proxy.server.harness import UNAUTHORIZED
 from tests.proxy.session.world import body_of, reply

@@ -23,8 +23,8 @@ from sealwire.crypto.envelope import SUBTYPE, parse_header
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.keys.keyring.turning import activate, rotate
+from sealwire.testbed.child import LOOPBACK
 from sealwire.testbed.database import DatabaseProcess, first_move, vouch_for_leases
-from sealwire.testbed.ports import LOOPBACK
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.support.measuring import measuring
 from tests.support.relay import Relay, relay

@@ -16,8 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect
 
+from sealwire.testbed.child import LOOPBACK
 from sealwire.testbed.database import DatabaseProcess
-from sealwire.testbed.ports import LOOPBACK
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.outside.chosen import own_server
 from tests.support import warm

@@ -19,7 +19,7 @@ from sealwire.audit.files import files_of
 from sealwire.audit.line import read_line
 from sealwire.audit.verification import LogReport, verify
 from sealwire.testbed.certificates import Authority, create_authority
-from sealwire.testbed.ports import LOOPBACK
+from sealwire.testbed.child import LOOPBACK
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.faults.scene import POLICY_TEXT, Document, faulty, figure, open_files, until
 from tests.faults.small_disk import small_disk

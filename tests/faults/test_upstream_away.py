@@ -14,7 +14,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, NetworkTimeout
 
-from sealwire.testbed.ports import LOOPBACK
+from sealwire.testbed.child import LOOPBACK
 from tests.faults.scene import Document, Scene, answers, faulty, freeze, scene, until
 from tests.support.relay import Relay, clear_sky, drizzle, relay
 from tests.support.secantus import secantus

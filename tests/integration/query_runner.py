@@ -17,7 +17,7 @@ from typing import Any
 from bson import decode, decode_all
 from bson.json_util import loads
 
-from sealwire.demo.layout import POLICY_FILE
+from sealwire.demo.stage import POLICY_FILE
 from sealwire.keys.keyring.file import read_record
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess

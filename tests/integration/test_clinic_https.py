@@ -14,9 +14,8 @@ import httpx
 import pytest
 
 from sealwire.testbed.certificates import create_authority
-from sealwire.testbed.child import started
+from sealwire.testbed.child import LOOPBACK, free_port, started
 from sealwire.testbed.database import DatabaseProcess
-from sealwire.testbed.ports import LOOPBACK, free_port
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.build_context import ROOT
 from tests.examples.fastapi_clinic.day import NUMBERS, PURPOSE, patient, spend

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.errors import KekDenied, KekUnavailable
-from sealwire.keys.kek.local_wrap import LocalKek
+from sealwire.keys.kek.kek import LocalKek
 from sealwire.keys.keyring.cache import KeyringCache
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.keys.keyring.source import KeyringSource

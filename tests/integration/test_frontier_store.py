@@ -13,10 +13,10 @@ from sealwire.keys.errors import KeysReason, UnsafeFile
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.frontier.record import Lease, leases_pipeline, parse_frontier, parse_lease
 from sealwire.proxy.server.errors import FileProblem, StartReason
-from sealwire.proxy.server.frontiers.lease import Renewal
 from sealwire.proxy.server.frontiers.store import (
     FrontierStore,
     Granted,
+    Renewal,
     ServerStore,
     StoreProblem,
     read_uri,

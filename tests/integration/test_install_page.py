@@ -13,8 +13,8 @@ import yaml
 
 from sealwire.proxy.server.config.reader import parse_config
 from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.child import free_port
 from sealwire.testbed.database import DatabaseProcess
-from sealwire.testbed.ports import free_port
 from tests.build_context import ROOT
 from tests.support.debian_programs import require_program
 from tests.support.doc_commands import blocks_of, run_document

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.kek.local_wrap import LocalKek
+from sealwire.keys.kek.kek import LocalKek
 from sealwire.sidecars import luks
 from sealwire.sidecars.luks.errors import (
     CommandFailed,
@@ -20,10 +20,9 @@ from sealwire.sidecars.luks.errors import (
     VerificationFailed,
 )
 from sealwire.sidecars.luks.machine import device
-from sealwire.sidecars.luks.machine.device import mounted_source
+from sealwire.sidecars.luks.machine.device import differences, manifest, mounted_source
 from sealwire.sidecars.luks.machine.linux import LinuxMachine
-from sealwire.sidecars.luks.machine.tree import differences, manifest
-from sealwire.sidecars.luks.migration import copying, preflight
+from sealwire.sidecars.luks.migration import data_steps, preflight
 from sealwire.sidecars.luks.settings import Pbkdf
 from sealwire.sidecars.luks.volume import cryptsetup, header_file, headers, volume
 from tests.sidecars.luks.story import Silent
@@ -194,8 +193,8 @@ def test_a_copy_is_the_same_in_everything_also_after_it_was_cut_off(tmp_path: Pa
     target.mkdir()
     (target / "lost+found").mkdir()
     progress = Counting()
-    copying.copy_tree(MACHINE, source, target, progress, again=False)
-    copying.verify_tree(MACHINE, source, target, Silent())
+    data_steps.copy_tree(MACHINE, source, target, progress, again=False)
+    data_steps.verify_tree(MACHINE, source, target, Silent())
     assert (target / "a.wt").stat().st_nlink == 2
     assert (target / "lost+found").is_dir()
     assert progress.total > 0
@@ -205,9 +204,9 @@ def test_a_copy_is_the_same_in_everything_also_after_it_was_cut_off(tmp_path: Pa
     os.utime(target / "a.wt", ns=(times.st_atime_ns, times.st_mtime_ns))
     (target / "stray").touch()
     with pytest.raises(VerificationFailed) as caught:
-        copying.verify_tree(MACHINE, source, target, Silent())
+        data_steps.verify_tree(MACHINE, source, target, Silent())
     assert caught.value.reason is LuksReason.COPY_DIFFERS
-    copying.copy_tree(MACHINE, source, target, Silent(), again=True)
+    data_steps.copy_tree(MACHINE, source, target, Silent(), again=True)
     assert differences(manifest(source, progress.advance), manifest(target, progress.advance)) == []
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.proxy.server.doctor.diagnosis import Grade
-from sealwire.proxy.server.doctor.whole import examine
+from sealwire.proxy.server.doctor.diagnosis import Grade, examine
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.running_site import NHS, client_of, new_site
 from tests.proxy.server.site import Site, serving

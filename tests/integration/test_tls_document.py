@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.testbed.ports import free_port
+from sealwire.testbed.child import free_port
 from tests.build_context import ROOT
 from tests.support.debian_programs import require_program
 from tests.support.doc_commands import run_document

@@ -22,7 +22,7 @@ from sealwire.cli.tls import command
 from sealwire.sidecars.tls_check.errors import OutputProblem, TlsCheckReason
 from sealwire.sidecars.tls_check.report.metrics import TlsMetrics
 from sealwire.testbed.certificates import create_authority
-from sealwire.testbed.ports import free_port
+from sealwire.testbed.child import free_port
 from tests.integration.conftest import Stack
 from tests.integration.tls_verify_command import AUTHORITY, verify
 from tests.sidecars.tls_check.certificates import Made, Odd, make, make_authority, write_sha1

@@ -13,8 +13,8 @@ import pytest
 from sealwire.keys.errors import KekDenied, KekUnavailable, KeysError, KeySettingError, KeysReason
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.settings import vault_settings
+from sealwire.testbed.child import free_port
 from sealwire.testbed.openbao import OpenBao, dev_server
-from sealwire.testbed.ports import free_port
 from tests.support.openbao import RaftServer, enable_kv, make_token, raft_server
 
 pytestmark = pytest.mark.integration

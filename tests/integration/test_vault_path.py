@@ -13,9 +13,8 @@ from bson.binary import Binary
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from sealwire.testbed.child import Child
+from sealwire.testbed.child import Child, free_port
 from sealwire.testbed.openbao import bao_program
-from sealwire.testbed.ports import free_port
 from tests.build_context import ROOT
 from tests.integration.conftest import Document
 from tests.integration.vault_command import Command

@@ -6,8 +6,8 @@ import pytest
 
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.errors import KekUnavailable, KeysError, KeySettingError, KeysReason
+from sealwire.keys.kek.kek import LocalKek
 from sealwire.keys.kek.key_file import create_key_file
-from sealwire.keys.kek.local_wrap import LocalKek
 from sealwire.keys.keyring.store import FileStore, VaultDocument
 from sealwire.keys.providers import (
     DEFAULT_PROVIDER,

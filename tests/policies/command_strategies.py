@@ -7,7 +7,7 @@ from bson import Decimal128, Int64, Regex
 from bson.binary import Binary
 from hypothesis import strategies as st
 
-from sealwire.policies.aggregation.accumulators import ACCUMULATORS
+from sealwire.policies.aggregation.grouping import ACCUMULATORS
 from sealwire.policies.aggregation.stages import STAGES
 from sealwire.policies.expressions.operators import OPERATORS as EXPRESSIONS
 from sealwire.policies.filters.filters import OPERATORS as FILTER_OPERATORS

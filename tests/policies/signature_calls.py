@@ -6,8 +6,8 @@ from typing import Any
 from bson import encode
 from bson.raw_bson import RawBSONDocument
 
+from sealwire.policies.planning.arguments import Signature
 from sealwire.policies.planning.plan import Plan
-from sealwire.policies.planning.signatures import Signature
 
 _MANY = 5
 """More arguments than any operator takes that takes no number of them."""

@@ -14,7 +14,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Plan, ValueEdit
-from sealwire.policies.roles.rights import Rights
+from sealwire.policies.roles.role import Rights
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents
 from sealwire.wire.splice import Edit, splice
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from bson import encode
 
-from sealwire.policies.aggregation.accumulators import ACCUMULATORS
+from sealwire.policies.aggregation.grouping import ACCUMULATORS
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES
 from sealwire.policies.aggregation.stages import STAGES
 from sealwire.policies.aggregation.views import View, ViewCatalog
@@ -18,8 +18,8 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.operators import OPERATORS
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning import budget
-from sealwire.policies.planning.signatures import Signature
-from sealwire.policies.roles.rights import Rights
+from sealwire.policies.planning.arguments import Signature
+from sealwire.policies.roles.role import Rights
 from tests.policies.signature_calls import fitting
 from tests.policies.support import POLICY, Command, plan_of, reason
 from tests.policies.test_budgets import calls

@@ -12,8 +12,8 @@ from typing import Any
 from hvac.exceptions import InvalidRequest
 
 from sealwire.testbed.certificates import Authority, create_authority
+from sealwire.testbed.child import free_port
 from sealwire.testbed.openbao import OpenBao
-from sealwire.testbed.ports import free_port
 
 _UPGRADED_WITHIN_S = 30.0
 

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sealwire.testbed.child import started
-from sealwire.testbed.ports import LOOPBACK, free_port
+from sealwire.testbed.child import LOOPBACK, free_port, started
 from tests.support.debian_programs import require_program
 
 STRONG = ("-min_protocol", "TLSv1.2", "-cipher", "ECDHE+AESGCM:ECDHE+CHACHA20")

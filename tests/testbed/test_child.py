@@ -1,11 +1,13 @@
 """Child processes end when told, and what they printed can be read."""
 
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
-from sealwire.testbed.child import Child
+from sealwire.testbed import child
+from sealwire.testbed.child import LOOPBACK, MAX_HELD, Child, free_port
 from sealwire.testbed.errors import TestbedError, TestbedReason
 
 STUBBORN = """
@@ -74,3 +76,33 @@ def test_waiting_ends_when_it_answers_or_says_why_not(tmp_path: Path) -> None:
     with pytest.raises(TestbedError) as died:
         child.wait_until(lambda: False, "it")
     assert (silent.value.reason, died.value.reason) == (TestbedReason.SILENT, TestbedReason.DIED)
+
+
+def test_nobody_else_gets_it_and_a_client_is_refused() -> None:
+    port = free_port()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((LOOPBACK, port))
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind((LOOPBACK, port))
+
+
+def test_a_server_has_it_and_has_it_again() -> None:
+    port = free_port()
+    for _ in range(2):
+        with socket.create_server((LOOPBACK, port)), socket.create_connection((LOOPBACK, port)) as client:
+            assert client.getpeername() == (LOOPBACK, port)
+
+
+def test_two_processes_of_one_server_can_share_it() -> None:
+    port = free_port()
+    with (
+        socket.create_server((LOOPBACK, port), reuse_port=True),
+        socket.create_server((LOOPBACK, port), reuse_port=True),
+    ):
+        pass
+
+
+def test_so_many_are_held_and_no_more() -> None:
+    given = [free_port() for _ in range(MAX_HELD + 10)]
+    assert len(set(given[-MAX_HELD:])) == MAX_HELD
+    assert len(child._held) == MAX_HELD

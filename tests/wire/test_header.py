@@ -14,7 +14,7 @@ from sealwire.wire.header import (
     require_message,
     response_to_of,
 )
-from sealwire.wire.int32 import int32_at
+from sealwire.wire.raw_bson import int32_at
 
 _DUMP = bytes.fromhex("28000000 07000000 f9ffffff dd070000")
 

@@ -10,14 +10,16 @@ from bson.errors import InvalidBSON
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealwire.wire import raw_bson
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
-from sealwire.wire.int32 import int32_at
 from sealwire.wire.raw_bson import (
     MAX_DEPTH,
     Cursor,
     document_end,
     elements,
     find_element,
+    find_nul,
+    int32_at,
     scope_document,
     string_bytes,
     validate,
@@ -281,3 +283,29 @@ def test_the_walk_alone_refuses_a_scope_that_ends_before_its_value() -> None:
 def test_an_element_shows_where_it_lies_and_nothing_of_its_value() -> None:
     (found,) = elements(document(element(BsonType.STRING, b"name", string(b"secret"))), 0)
     assert repr(found) == "Element(kind=2, start=4, value=10, end=21)"
+
+
+@pytest.mark.parametrize(
+    ("buf", "start", "limit", "found"),
+    [
+        (b"", 0, 0, -1),
+        (b"\0", 0, 1, 0),
+        (b"\0", 1, 1, -1),
+        (b"name\0", 0, 5, 4),
+        (b"name\0", 0, 4, -1),
+        (b"\0a\0b", 1, 4, 2),
+        (b"a" * 300 + b"\0", 0, 301, 300),
+        (b"name", 1, 9, -1),
+    ],
+)
+def test_finds_the_first_one_before_the_limit(buf: bytes, start: int, limit: int, found: int) -> None:
+    assert find_nul(buf, start, limit) == found
+    assert raw_bson._scan(buf, start, limit) == found
+
+
+@given(st.binary(max_size=64).map(lambda raw: raw.replace(b"\x01", b"\0")), st.data())
+def test_answers_as_find_does(buf: bytes, data: st.DataObject) -> None:
+    limit = data.draw(st.integers(0, len(buf) + 2))
+    start = data.draw(st.integers(0, limit + 3))
+    assert find_nul(buf, start, limit) == buf.find(0, start, limit)
+    assert raw_bson._scan(buf, start, limit) == buf.find(0, start, limit)

@@ -19,7 +19,7 @@ from sealwire.audit.errors import AuditReason, NotAudited
 from sealwire.audit.files import load_signing_key, unusable
 from sealwire.audit.log import AuditLog
 from sealwire.proxy.server.audit_writer.destinations import parse_copy
-from sealwire.proxy.server.audit_writer.orders import WriterEnds, WriterOrders, write_orders
+from sealwire.proxy.server.audit_writer.records import WriterEnds, WriterOrders, write_orders
 from sealwire.proxy.server.audit_writer.ring import RingOutput, make_memory
 from sealwire.proxy.server.audit_writer.sink import RingEnds
 from sealwire.proxy.server.observability.audit import AuditSettings

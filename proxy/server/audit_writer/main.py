@@ -16,7 +16,7 @@ from typing import Final
 from sealwire.audit.files import load_signing_key
 from sealwire.audit.log import AuditLog
 from sealwire.proxy.server.audit_writer.copies import Copies, LogCopy
-from sealwire.proxy.server.audit_writer.orders import WriterOrders, read_log, read_orders
+from sealwire.proxy.server.audit_writer.records import WriterOrders, read_log, read_orders
 from sealwire.proxy.server.audit_writer.ring import RingOutput
 from sealwire.proxy.server.audit_writer.writer import AuditWriter
 from sealwire.proxy.server.observability.logs import configure, note

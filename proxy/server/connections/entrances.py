@@ -12,14 +12,14 @@ from sealwire.proxy.server.config.settings import Address, Config, Member
 from sealwire.proxy.server.connections.listener import Listener
 from sealwire.proxy.server.connections.services import OpenConnection, Route, Services
 from sealwire.proxy.server.connections.sessions import SessionCore
-from sealwire.proxy.server.discovery.layout import PortLayout
+from sealwire.proxy.server.discovery.view import PortLayout
 from sealwire.proxy.server.errors import ListenProblem
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.reach import ServerReach
 from sealwire.proxy.server.tasks import spawn
 from sealwire.proxy.server.upstream import Upstream, UpstreamWay
+from sealwire.proxy.session.login.caller import Holder
 from sealwire.proxy.session.login.handshake import Topology
-from sealwire.proxy.session.login.identities import Holder
 
 _log = logging.getLogger("sealwire.server")
 

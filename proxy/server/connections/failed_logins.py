@@ -13,8 +13,8 @@ from typing import Final, final
 
 from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.session.effects import Audit
-from sealwire.proxy.session.login.access import LoginNeeded
 from sealwire.proxy.session.login.authentication import CertificateLogin
+from sealwire.proxy.session.login.caller import LoginNeeded
 
 _EVENT: Final = "login-failed"
 _WITHOUT_LOGIN: Final = frozenset({LoginNeeded.__name__, CertificateLogin.__name__})

@@ -15,11 +15,9 @@ from sealwire.proxy.server.config.seeds import address_of
 from sealwire.proxy.server.config.settings import Address, Discovery, Seeds
 from sealwire.proxy.server.discovery.admission import refused
 from sealwire.proxy.server.discovery.fitness import Answer, UnfitMember, judged, require_usable
-from sealwire.proxy.server.discovery.foreign import foreign_finding, require_one_kind
-from sealwire.proxy.server.discovery.layout import PortLayout, layout_of
 from sealwire.proxy.server.discovery.port_map import PortMap, read_map, require_writable, write_map
 from sealwire.proxy.server.discovery.srv import LookUp, look_up, resolve
-from sealwire.proxy.server.discovery.view import ClusterKind, ClusterView, view_of
+from sealwire.proxy.server.discovery.view import ClusterKind, ClusterView, PortLayout, layout_of, view_of
 from sealwire.proxy.server.discovery.watch import Watch
 from sealwire.proxy.server.errors import (
     FileProblem,
@@ -36,6 +34,45 @@ from sealwire.proxy.server.probe import Hello
 RESOLVE_S: Final = 60.0
 
 _NOBODY: Final = "look at the names in upstream.uri; servers that start for the first time are in no set yet"
+
+
+# Servers that a seed names and that do not belong to the deployment, or are no longer what they were.
+
+_ONE_KIND: Final = "name mongos servers or members of one replica set in upstream.uri, not both"
+_RESTART: Final = "name it as rs.conf() does in upstream.uri, and restart: its set is followed from then on"
+
+
+def require_one_kind(hellos: Mapping[Address, Hello]) -> None:
+    """Seeds are mongos servers or members of a set. Raises TopologyProblem where they are mixed."""
+    routers = [server for server, hello in hellos.items() if hello.is_mongos]
+    members = [server for server, hello in hellos.items() if hello.set_name]
+    if routers and members:
+        raise TopologyProblem(
+            StartReason.UPSTREAM_MIXED,
+            f"server {routers[0]} is a mongos, and server {members[0]} a member of a replica set",
+            _ONE_KIND,
+        )
+
+
+def foreign_finding(server: Address, hello: Hello, view: ClusterView) -> Finding | None:
+    """What is wrong with an answer of a seed for a deployment as `view` has it; None: nothing."""
+    match view.kind:
+        case ClusterKind.SHARDED if hello.is_mongos:
+            return None
+        case ClusterKind.SHARDED:
+            problem = f"server {server} is no mongos, as the others are: it has no listener"
+        case ClusterKind.STANDALONE if hello.set_name:
+            problem = (
+                f"server {server} was a standalone one, and is a member of a replica set by another name"
+            )
+            return Finding("server has joined a replica set", problem, _RESTART, {"upstream": str(server)})
+        case ClusterKind.REPLICA_SET if hello.is_mongos:
+            problem = f"server {server} is a mongos, and the others are members of a replica set"
+        case ClusterKind.REPLICA_SET if hello.set_name not in ("", view.set_name):
+            problem = f"server {server} is a member of another replica set: it has no listener"
+        case _:
+            return None
+    return Finding("server does not belong to the others", problem, _ONE_KIND, {"upstream": str(server)})
 
 
 class MemberFinder:

@@ -32,7 +32,6 @@ from sealwire.keys.frontier.record import stated_transaction_s
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass
 from sealwire.proxy.server.frontiers.classes import FollowedClasses
-from sealwire.proxy.server.frontiers.lease import OwnLease, Renewal
 from sealwire.proxy.server.frontiers.reading import (
     Loss,
     Others,
@@ -43,7 +42,7 @@ from sealwire.proxy.server.frontiers.reading import (
     unfollowed,
     unnamed,
 )
-from sealwire.proxy.server.frontiers.store import Document, FrontierStore, StoreProblem
+from sealwire.proxy.server.frontiers.store import Document, FrontierStore, OwnLease, Renewal, StoreProblem
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tasks import spawn, within

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, final
+from uuid import uuid4
 
 from bson.errors import BSONError
 from bson.int64 import Int64
@@ -18,6 +19,7 @@ from bson.int64 import Int64
 from sealwire.keys.frontier.record import (
     DATABASE,
     FRONTIERS,
+    LEASE_S,
     LEASES,
     LIMITS,
     leases_pipeline,
@@ -27,7 +29,6 @@ from sealwire.keys.frontier.record import (
 )
 from sealwire.keys.private_file import read_private
 from sealwire.proxy.server.errors import FileProblem, StartReason
-from sealwire.proxy.server.frontiers.lease import Renewal
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -44,6 +45,64 @@ _MOST_GRANTS: Final = 100_000
 _GRANTS_KEPT_S: Final = 7200
 """Then the server deletes them: nothing granted in them is of the last hour."""
 _MAX_AMOUNT: Final = 2**62
+
+
+# ------------------------ the lease of this process: under which name, until when, and what it acknowledges
+
+RENEW_S: Final = 0.5
+"""After so long a lease is renewed that has nothing else to tell."""
+
+
+class Renewal(NamedTuple):
+    """The content of a lease that is renewed."""
+
+    proxy: str
+    """The lease's name."""
+    acknowledged: Mapping[int, int] = {}
+    """By class id, the newest generation whose window may move for all this process does."""
+    seen: Mapping[tuple[int, int], int] = {}
+    """By class id and new version, the newest generation that this process has read, under any lease."""
+
+
+@final
+class OwnLease:
+    """One name at a time. Times: seconds of a steady clock, and the server's."""
+
+    def __init__(self) -> None:
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Under a name that nobody had before, and with nothing acknowledged."""
+        self.proxy = str(uuid4())
+        self.is_registered = False
+        """Whether it is on the server."""
+        self.told = Renewal(self.proxy)
+        """The content of the last renewal that the server has answered."""
+        self.valid_until_s = 0.0
+        self._renewed: datetime | None = None
+
+    def is_due(self, told: Renewal, now_s: float) -> bool:
+        """Whether to renew it now: it has something else to tell, or was renewed a while ago."""
+        return not self.is_registered or told != self.told or now_s >= self.valid_until_s - LEASE_S + RENEW_S
+
+    def renew(self, renewed: datetime | None, told: Renewal, sent_at_s: float) -> bool:
+        """The server's answer to a renewal that was sent then. False: the lease is not to be relied on.
+
+        That is so where the document has gone, and where by the server's clock it had run out in between: the
+        own clock stood still, as that of a virtual machine does which is held up.
+        """
+        if renewed is None:
+            return False
+        before, self._renewed = self._renewed, renewed
+        if before is not None and (renewed - before).total_seconds() >= LEASE_S:
+            return False
+        self.is_registered, self.told = True, told
+        self.valid_until_s = sent_at_s + LEASE_S
+        return True
+
+    def has_run_out(self, now_s: float) -> bool:
+        """Whether it was held, and is so no longer."""
+        return self.is_registered and now_s >= self.valid_until_s
 
 
 class StoreProblem(Exception):

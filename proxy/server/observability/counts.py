@@ -7,7 +7,7 @@ is timed, and one look-up for each Count effect.
 from typing import Final, final
 
 from sealwire.proxy.session.effects import Count, Counter
-from sealwire.proxy.session.login.access import LOGIN_COMMANDS
+from sealwire.proxy.session.login.caller import LOGIN_COMMANDS
 from sealwire.proxy.session.login.handshake import HELLO_COMMANDS
 from sealwire.wire.header import COMPRESSED, MSG, op_code_of
 

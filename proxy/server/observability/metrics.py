@@ -1,7 +1,10 @@
 """Prometheus metrics in a registry of our own. Names and labels come from closed sets, never from data."""
 
+import logging
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Final, final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,26 +16,290 @@ from prometheus_client import (
 )
 from prometheus_client import Counter as PrometheusCounter
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from sealwire import __version__, core_is_compiled
 from sealwire.proxy.server.errors import StartReason
-from sealwire.proxy.server.observability.clear_classes import ClearClasses
-from sealwire.proxy.server.observability.core_figures import CoreCollector
 from sealwire.proxy.server.observability.counts import CoreCounts
-from sealwire.proxy.server.observability.durations import CommandTimes
-from sealwire.proxy.server.observability.holding import ConnectionFigures
+from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.plaintext import PlaintextCounts
 from sealwire.proxy.server.observability.reach import UpstreamReach
 from sealwire.proxy.server.observability.traces import SpanFigures
-from sealwire.proxy.session.effects import CloseReason
+from sealwire.proxy.session.effects import CloseReason, Counter
+from sealwire.proxy.session.login.authentication import MECHANISMS
+from sealwire.proxy.session.requests import (
+    COMMAND_LABELS,
+    COMPRESSED_LABELS,
+    PROTOCOL_LABELS,
+    REFUSAL_LABELS,
+    WITHHELD_LABELS,
+    WRITE_LABELS,
+)
 
 REJECTIONS = ("limit", "handshake")
 """Why a client is not served."""
 
 # The `_created` series double the page and nobody reads them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+# What connections are doing at the moment: commands under way, and whom is not read from and why.
+#
+# Counted about once a second by the event loop, and shown as it was then.
+
+HOLDS: Final = ("connecting", "keys", "client-full", "server-full", "look-up", "audit", "behind")
+"""Why a client is not read from, by the names of `connections.pipe.Hold`."""
+
+
+@final
+class ConnectionFigures(Collector):
+    """Written by the event loop alone, read by any thread."""
+
+    def __init__(self) -> None:
+        self._in_flight = 0
+        self._held: Mapping[str, int] = {}
+
+    def show(self, in_flight: int, holds: Iterable[str]) -> None:
+        """`holds`: one name for each reason for which a connection is held."""
+        counted = dict.fromkeys(HOLDS, 0)
+        for hold in holds:
+            counted[hold] = counted.get(hold, 0) + 1
+        self._in_flight, self._held = in_flight, counted
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Called by the registry, from any thread."""
+        text = "Connections on which a command awaits its reply"
+        yield GaugeMetricFamily("sealwire_commands_in_flight", text, self._in_flight)
+        text = "Connections whose client is not read from, by what they wait for"
+        family = GaugeMetricFamily("sealwire_connections_held", text, labels=["reason"])
+        held = self._held
+        for name in HOLDS:
+            family.add_metric([name], held.get(name, 0))
+        yield family
+
+
+# Which classes of the policy are stored in clear: logged when that begins and ends, and a gauge for each.
+#
+# A class is in clear while the active version of its key is plaintext: before it was taken in, and after
+# it was given back. That is right, and nobody should forget it.
+
+_log = logging.getLogger("sealwire.server")
+
+
+class ClearClasses(Collector):
+    """Written by the event loop alone, read by any thread."""
+
+    def __init__(self) -> None:
+        self._classes: frozenset[str] = frozenset()
+        self._next_steps: Mapping[str, str] = {}
+        """The classes that the keyring has in clear, each with the command that takes it in."""
+        self.shown: tuple[str, ...] = ()
+        """The classes that are in clear, in alphabetical order."""
+
+    def use_policy(self, classes: frozenset[str]) -> None:
+        """These classes count from now on."""
+        self._classes = classes
+        self._show()
+
+    def use_keyring(self, next_steps: Mapping[str, str]) -> None:
+        """Another keyring counts: its classes in clear, each with the command that takes it in."""
+        self._next_steps = next_steps
+        self._show()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """A figure for each class of the policy; called by the registry, from any thread."""
+        text = "1 while a class is stored in clear"
+        family = GaugeMetricFamily("sealwire_class_plaintext", text, labels=["class"])
+        shown = self.shown
+        for name in sorted(self._classes):
+            family.add_metric([name], name in shown)
+        yield family
+
+    def _show(self) -> None:
+        before, self.shown = self.shown, tuple(sorted(self._classes.intersection(self._next_steps)))
+        for name in self.shown:
+            if name not in before:
+                hint = f"{self._next_steps[name]} takes it in"
+                note(_log, logging.WARNING, "class is stored in clear", class_name=name, hint=hint)
+        for name in before:
+            if name in self._classes and name not in self.shown:
+                note(_log, logging.INFO, "class is encrypted", class_name=name)
+
+
+# How long commands take, and how much of it is Sealwire's own: two histograms, of one message in eight.
+#
+# A clock and a histogram for each command would be 1 % of a small find. One in eight gives the same
+# quantiles. What waits on purpose, such as a change stream, counts as it waits.
+
+BOUNDS_S: Final = (
+    *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+    *(1.0, 2.0, 5.0, 10.0),
+)
+"""Upper bounds of the buckets, in seconds; the last bucket has none."""
+
+ADDED_BOUNDS_S: Final = (
+    *(0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02),
+    *(0.05, 0.1, 0.5, 1.0, 10.0),
+)
+"""The same for what Sealwire itself takes, which is less."""
+
+
+@final
+class _Histogram:
+    """Sums by bucket. Written by the event loop alone, read by any thread."""
+
+    def __init__(self, name: str, text: str, bounds_s: tuple[float, ...]) -> None:
+        self._name = name
+        self._text = text
+        self._bounds_s = bounds_s
+        self._counts = [0] * (len(bounds_s) + 1)
+        self._sum_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        self._counts[bisect_left(self._bounds_s, seconds)] += 1
+        self._sum_s += seconds
+
+    def family(self) -> HistogramMetricFamily:
+        family = HistogramMetricFamily(self._name, self._text)
+        below = 0
+        buckets: list[tuple[str, float]] = []
+        for bound, count in zip((*map(str, self._bounds_s), "+Inf"), tuple(self._counts), strict=True):
+            below += count
+            buckets.append((bound, below))
+        family.add_metric([], buckets, self._sum_s)
+        return family
+
+
+@final
+class CommandTimes(Collector):
+    """Both histograms."""
+
+    def __init__(self) -> None:
+        text = "Time from a client's message to the reply, of one message in eight"
+        self._total = _Histogram("sealwire_command_duration_seconds", text, BOUNDS_S)
+        text = "The part of it that Sealwire took, and not the server, of one message in eight"
+        self._added = _Histogram("sealwire_command_added_duration_seconds", text, ADDED_BOUNDS_S)
+
+    def add(self, total_s: float, added_s: float) -> None:
+        """One reply that took so long, of which so much was Sealwire's own. Cost: a microsecond."""
+        self._total.add(total_s)
+        self._added.add(added_s)
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Called by the registry, from any thread."""
+        yield self._total.family()
+        yield self._added.family()
+
+
+# What sessions count, as the families of /metrics. Every label that can occur is there from the start, as
+# 0.
+#
+# A series that appears with its first event loses that event: `rate` and `increase` see no growth in it.
+
+_Sums = Mapping[tuple[Counter, str], int]
+
+_PLAIN: Final[dict[Counter, str]] = {
+    Counter.VALUES_ENCRYPTED: "Values encrypted",
+    Counter.VALUES_DECRYPTED: "Values decrypted",
+    Counter.LOOK_UPS: "Questions to the server of what a name is, each before a command",
+    Counter.GLASS_BROKEN: "Commands that ran because they gave a reason to break the glass",
+}
+"""Counters without a label."""
+
+_LABELLED: Final[dict[Counter, tuple[str, str, tuple[str, ...]]]] = {
+    Counter.SERVER_ERRORS: (
+        "Commands that the server answered with an error; logins are not among them",
+        "command",
+        COMMAND_LABELS,
+    ),
+    Counter.WRITE_ERRORS: (
+        "Commands that the server answered with errors of single writes",
+        "command",
+        WRITE_LABELS,
+    ),
+    Counter.REFUSALS: ("Commands and statements answered with an error of ours", "reason", REFUSAL_LABELS),
+    Counter.DECRYPTION_FAILURES: (
+        "Replies withheld because they do not decrypt",
+        "failure",
+        WITHHELD_LABELS,
+    ),
+    Counter.PROTOCOL_ERRORS: (
+        "Connections closed because a peer broke the protocol",
+        "reason",
+        PROTOCOL_LABELS,
+    ),
+}
+"""With one label, and all values of it."""
+
+OUTCOMES: Final = {
+    "sent": Counter.COMMANDS,
+    "refused": Counter.COMMANDS_REFUSED,
+    "failed": Counter.COMMANDS_FAILED,
+}
+"""What became of a command: it went to the server, the policy refused it, or Sealwire could not do it."""
+
+LOGIN_OUTCOMES: Final = {"success": Counter.LOGINS, "failure": Counter.LOGIN_FAILURES}
+
+
+class CoreCollector(Collector):
+    """Tells the registry what sessions and connections have counted; called from any thread."""
+
+    def __init__(self, counts: CoreCounts) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Everything that was counted. Cost: some milliseconds."""
+        sums = self._counts.sums()
+        text = "Commands received from clients, by what became of them; handshakes are not among them"
+        yield _by_outcome("commands", text, "command", COMMAND_LABELS, OUTCOMES, sums)
+        text = "Logins that the server has answered, by mechanism"
+        yield _by_outcome("authentications", text, "mechanism", MECHANISMS, LOGIN_OUTCOMES, sums)
+        for counter, text in _PLAIN.items():
+            family = CounterMetricFamily(f"sealwire_{counter.value}", text)
+            family.add_metric([], sum(total for (counted, _), total in sums.items() if counted is counter))
+            yield family
+        for counter, (text, label, values) in _LABELLED.items():
+            family = CounterMetricFamily(f"sealwire_{counter.value}", text, labels=[label])
+            for value in values:
+                family.add_metric([value], sums.get((counter, value), 0))
+            yield family
+        yield self._bytes()
+        yield _compressed(sums)
+
+    def _bytes(self) -> CounterMetricFamily:
+        counts = self._counts
+        text = "Bytes of the wire protocol, before TLS, by peer and direction as the proxy sees it"
+        family = CounterMetricFamily("sealwire_network_bytes", text, labels=["peer", "direction"])
+        family.add_metric(["client", "received"], counts.from_client_bytes)
+        family.add_metric(["client", "sent"], counts.to_client_bytes)
+        family.add_metric(["server", "received"], counts.from_server_bytes)
+        family.add_metric(["server", "sent"], counts.to_server_bytes)
+        return family
+
+
+def _by_outcome(
+    name: str,
+    text: str,
+    label: str,
+    values: tuple[str, ...],
+    outcomes: Mapping[str, Counter],
+    sums: _Sums,
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"sealwire_{name}", text, labels=[label, "outcome"])
+    for value in values:
+        for outcome, counter in outcomes.items():
+            family.add_metric([value, outcome], sums.get((counter, value), 0))
+    return family
+
+
+def _compressed(sums: _Sums) -> CounterMetricFamily:
+    text = "Messages that were compressed, by peer, direction as the proxy sees it, and compressor"
+    labels = ["peer", "direction", "compressor"]
+    family = CounterMetricFamily("sealwire_compressed_messages", text, labels=labels)
+    for label, values in COMPRESSED_LABELS.items():
+        family.add_metric(values, sums.get((Counter.COMPRESSED_MESSAGES, label), 0))
+    return family
 
 
 class KeyAges(Collector):

@@ -25,14 +25,13 @@ from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.page.panels import WatchReader
 from sealwire.proxy.server.probe import own_mark
-from sealwire.proxy.server.supervisor.asking import AskedWorkers
-from sealwire.proxy.server.supervisor.member_ports import MemberPorts
-from sealwire.proxy.server.supervisor.processes import WorkerCommand, WorkerProcesses
+from sealwire.proxy.server.supervisor.processes import AskedWorkers, WorkerCommand, WorkerProcesses
 from sealwire.proxy.server.supervisor.roster import (
     AllReady,
     Cut,
     Drain,
     Finish,
+    MemberPorts,
     Order,
     Outcome,
     Renew,

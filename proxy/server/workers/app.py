@@ -15,8 +15,10 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, final
 
 import uvloop
 
@@ -27,8 +29,9 @@ from sealwire.keys.frontier.record import process_place
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.admin import AdminServer
 from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
-from sealwire.proxy.server.config.policy_file import PolicyFile
-from sealwire.proxy.server.config.settings import Address, Config
+from sealwire.proxy.server.audit_writer.sink import RingAudit, Shell
+from sealwire.proxy.server.config.policy_file import PolicyFile, make_settings, put_first
+from sealwire.proxy.server.config.settings import Address, Config, Member
 from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.entrances import Entrances
 from sealwire.proxy.server.connections.services import Services
@@ -41,6 +44,7 @@ from sealwire.proxy.server.frontiers.store import ServerStore
 from sealwire.proxy.server.health import Health, Phase, is_ready
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.limit_feed import LimitFeed
+from sealwire.proxy.server.observability.audit import AuditSink, LogAudit, WhenFull, command_audit
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.probe import own_mark
@@ -56,17 +60,18 @@ from sealwire.proxy.server.workers.announce import (
     role_findings,
     show_certificates,
     show_policy,
+    warn_of_less,
 )
 from sealwire.proxy.server.workers.command_listeners import CommandListeners
 from sealwire.proxy.server.workers.hangup import take_reload
-from sealwire.proxy.server.workers.in_force import InForce
 from sealwire.proxy.server.workers.member_listeners import MemberListeners
 from sealwire.proxy.server.workers.open_files import allow_connections
-from sealwire.proxy.server.workers.own_audit import open_audit
 from sealwire.proxy.server.workers.pulse import Pulse
 from sealwire.proxy.server.workers.reload import Reload, ReloadRefused, Renewed, note_refused
 from sealwire.proxy.server.workers.start import Loaded, Probed, probe_data
 from sealwire.proxy.server.workers.worker_channel import Seat
+from sealwire.proxy.session.auditing.settings import CommandAudit
+from sealwire.proxy.session.login.caller import NO_IDENTITIES, Identities
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.shared import Shared
 
@@ -76,6 +81,93 @@ _log = logging.getLogger("sealwire.server")
 _ABORT_S = 1.0
 # A replica set has a listener for each member; people know a process by the first ones.
 _FEW = 3
+
+
+# Where one process puts its audit records: to its own audit writer, to the supervisor's, or into the log.
+
+
+async def open_audit(
+    config: Config, seat: Seat | None, metrics: Metrics, has_room: Callable[[], None]
+) -> tuple[AuditSink, WriterKeeper | None]:
+    """The sink, and who keeps the audit writer running where that is this process; the caller closes both.
+
+    `has_room` is called when what waits has become less. Raises AuditError, KeysError.
+    """
+    settings = config.audit
+    writer: WriterKeeper | None = None
+    if seat is not None:
+        ends = seat.ring
+    elif settings is not None:
+        writer = WriterKeeper(settings, 1, config.log_level, config.log_format)
+        await writer.start()
+        ends = writer.ends(1)
+    else:
+        ends = None
+    if ends is None:
+        return LogAudit(), writer
+    when_full = WhenFull.FAIL_CLOSED if settings is None else settings.when_full
+    shell = Shell(asyncio.get_running_loop().call_later, has_room)
+    always = {} if seat is None else {"worker": seat.number}
+    copies = () if settings is None else settings.copies
+    return RingAudit(ends, metrics, shell, when_full, always, copies), writer
+
+
+# What is in force in one process: configuration, policies and identities, and what sessions share of
+# them.
+#
+# A reload replaces all of it in one step of the event loop; members come and go in between.
+
+
+@final
+class InForce:
+    """Begins with what was loaded; `share` once, then `renew` at each reload. For one event loop."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.config: Config = loaded.config
+        self.policies: tuple[PolicyFile, ...] = (loaded.policy,)
+        """The one that counts, then those that counted before."""
+        self.shared: Shared
+        """What the sessions share; replaced in parts by reloads, by the key feed and by the frontier feed."""
+        self._first_identities = loaded.identities.identities
+        self._identities: Identities = NO_IDENTITIES
+        self._audited: CommandAudit | None = None
+
+    def share(self, keyring: Keyring, cache: ContextCache | None) -> Shared:
+        """Make what sessions share. Raises AuditError and KeysError for what the section `audit` names."""
+        self._audited = command_audit(self.config.audit)
+        self._identities = self._first_identities
+        settings = make_settings(self.config, self.policies, self._audited, self._identities)
+        self.shared = Shared(settings, keyring, cache)
+        return self.shared
+
+    def use_members(self, members: tuple[Member, ...]) -> Config:
+        """There are these members now; the configuration with them."""
+        self.config = replace(self.config, members=members)
+        return self.config
+
+    def renew(self, renewed: Renewed) -> bool:
+        """Let what was read count; whether sessions have other settings now.
+
+        Where nothing has changed for them they keep their settings, and with these the server's answers.
+        """
+        before = self.config
+        # servers may have come or gone meanwhile
+        config = self.config = replace(renewed.config, members=before.members)
+        policies, identities = put_first(renewed.policy, self.policies), renewed.identities.identities
+        is_same = policies[0] is self.policies[0] and _of_sessions(config) == _of_sessions(before)
+        if is_same and not identities and not self._identities:
+            return False
+        self._identities = identities
+        warn_of_less(self.policies[0].rules, policies[0].rules)
+        self.policies = policies
+        self.shared.use_settings(make_settings(config, policies, self._audited, identities))
+        return True
+
+
+def _of_sessions(config: Config) -> tuple[object, ...]:
+    """What `make_settings` takes from a configuration."""
+    compression = config.listen_compression, config.upstream_compression
+    return config.access_control, config.reveal, compression
 
 
 class Proxy:

@@ -15,8 +15,8 @@ from bson import ObjectId
 
 from sealwire.proxy.server.config.settings import Address, Config, Member
 from sealwire.proxy.server.connections.entrances import Entrances
-from sealwire.proxy.server.discovery.layout import PortLayout
 from sealwire.proxy.server.discovery.monitor import UpstreamMonitor
+from sealwire.proxy.server.discovery.view import PortLayout
 from sealwire.proxy.server.ports import PortRange, bind, bind_shared
 from sealwire.proxy.server.reaching import ServerWatch
 from sealwire.proxy.server.workers.announce import announce_addresses

@@ -15,10 +15,16 @@ from sealwire.keys.keyring.store import Place
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import Mode, PolicySet
 from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
-from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.config.settings import Config, Member
 from sealwire.proxy.server.context_feed import OpenContexts
 from sealwire.proxy.server.discovery.fitness import unfit_of
-from sealwire.proxy.server.errors import KeyringIncomplete, ServerError, StartReason, UpstreamUnavailable
+from sealwire.proxy.server.errors import (
+    KeyringIncomplete,
+    ServerError,
+    StartReason,
+    TopologyProblem,
+    UpstreamUnavailable,
+)
 from sealwire.proxy.server.findings import Finding, compare_access
 from sealwire.proxy.server.frontiers.reading import unnamed
 from sealwire.proxy.server.frontiers.store import read_uri
@@ -30,7 +36,6 @@ from sealwire.proxy.server.page.panels import WatchReader
 from sealwire.proxy.server.probe import Hello, ask_hello
 from sealwire.proxy.server.stored_plaintext import stored_findings
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side, upstream_side
-from sealwire.proxy.server.topology import topologies
 from sealwire.proxy.server.upstream import Upstream
 from sealwire.proxy.server.workers.admin_page import AdminFiles, admin_files
 from sealwire.proxy.session.login.handshake import Topology
@@ -39,6 +44,36 @@ _log = logging.getLogger("sealwire.server")
 
 ReadConfig = Callable[[], Config]
 """The configuration as its file and the environment have it now. Blocks; raises as `load_config` does."""
+
+
+# Which address stands for which: what the servers call themselves, and what clients are told instead.
+#
+# A member that drivers would be told of without a listener here could be reached only around the proxy:
+# they would connect to it directly and read and write ciphertext and plaintext side by side. So the proxy
+# does not start.
+
+
+def topologies(members: Sequence[Member], hellos: Sequence[Hello]) -> list[Topology]:
+    """What the sessions of each member's listener tell drivers, in order. Raises TopologyProblem.
+
+    One upstream and one host in its set are the same server, whatever that calls itself: a container names
+    itself by its own host name, which need not be the one we connect to.
+    """
+    named = list(dict.fromkeys(name for hello in hellos for name in hello.members))
+    if len(members) == 1 and len(named) <= 1:
+        return [Topology(str(members[0].advertise))]
+    # Host names are compared without case; the session looks up what the server says, as it says it.
+    advertised = {str(member.upstream).lower(): str(member.advertise) for member in members}
+    uncovered = [name for name in named if name.lower() not in advertised]
+    if uncovered:
+        raise TopologyProblem(
+            StartReason.MEMBER_WITHOUT_LISTENER,
+            f"no listener stands for the replica set members {', '.join(uncovered)}",
+            "list every member under `members:`, by the name that rs.conf() gives it",
+        )
+    names = {str(member.upstream): str(member.advertise) for member in members}
+    names |= {name: advertised[name.lower()] for name in named}
+    return [Topology(str(member.advertise), names) for member in members]
 
 
 @dataclass(frozen=True, slots=True)

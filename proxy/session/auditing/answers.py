@@ -6,13 +6,12 @@ see `revealing.long_reply`.
 
 from typing import Final, final
 
-from sealwire.policies.planning.numbers import is_true
+from sealwire.policies.planning.values import is_true
 from sealwire.proxy.session.auditing.subjects import DocumentsShown
 from sealwire.proxy.session.records import CommandOutcome
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
-from sealwire.wire.int32 import int32_at
-from sealwire.wire.raw_bson import Cursor, find_element
+from sealwire.wire.raw_bson import Cursor, find_element, int32_at
 
 _BATCH_PLACES: Final = frozenset({(b"cursor", b"firstBatch"), (b"cursor", b"nextBatch")})
 _VALUES_PLACE: Final = (b"values",)

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import belongs_to_server
-from sealwire.policies.planning.numbers import whole_number
+from sealwire.policies.planning.values import whole_number
 from sealwire.proxy.session.auditing.settings import Pseudonym
 from sealwire.proxy.session.auditing.subjects import SubjectPaths, SubjectPolicy
 from sealwire.proxy.session.auditing.tally import SentTally

@@ -10,7 +10,7 @@ from sealwire.crypto.envelope import BINARY_HEAD, is_envelope
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.contexts.cache import ContextKeysMissing
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
-from sealwire.policies.file.identifiers import identifiers
+from sealwire.policies.file.paths import identifiers
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet
 from sealwire.policies.file.stored import StoredValues
 from sealwire.proxy.session.auditing.gathered import Gathered

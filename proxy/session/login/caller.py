@@ -6,10 +6,14 @@ another. Application and driver are the client's own claim, from the `client` do
 Source: Handshake (driver specifications); MongoDB manual, `connectionStatus`.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeVar
 
 from sealwire.policies.roles.screening import screened
+from sealwire.proxy.session import replies
+from sealwire.proxy.session.login.handshake import HELLO_COMMANDS
+from sealwire.proxy.session.login.scram import ScramSecret
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import elements, find_element, string_bytes
 
@@ -19,6 +23,130 @@ _MAX_NAME_BYTES: Final = 64
 _MAX_USER_BYTES: Final = 1024
 """A longer name is shown as `?`. Cut short, it could be the name of another user."""
 _TOO_LONG: Final = "?"
+
+
+# ------------------------------- what may pass before the server has said yes to a login on this connection
+#
+# Until then nobody knows who is there, so nothing is planned for them that could cost much, and their
+# messages are short. MongoDB answers a few commands without a login; all others get the error that it
+# would give. Source: Authentication (driver specifications); MongoDB manual, "Self-Managed
+# Authentication".
+
+LOGIN_COMMANDS: Final = frozenset({b"saslStart", b"saslContinue"})
+
+OPEN_COMMANDS: Final = (
+    HELLO_COMMANDS
+    | LOGIN_COMMANDS
+    | frozenset(
+        b"""authenticate logout getnonce ping buildInfo buildinfo connectionStatus whatsmyuri listCommands
+        isdbgrid endSessions""".split()
+    )
+)
+"""What every server answers without a login."""
+
+
+class UsersUnknown(Exception):
+    """A command came before the server has said who has logged in; it is asked, and the command waits."""
+
+
+class LoginNeeded(Exception):
+    """A command came before a login; the session answers as the server would."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__("a command before a login")
+        self.command = command
+        """Its name, made printable."""
+
+
+def is_yes(message: bytes, body: int) -> bool:
+    """Whether a reply to `saslStart` or `saslContinue` ends a login with success. Raises BsonError."""
+    return replies.is_ok(message, body) and _is_done(message, body)
+
+
+def is_speculative_yes(message: bytes, hello: int) -> bool:
+    """Whether a hello's reply carries the end of a login that began with the hello. Raises BsonError."""
+    part = find_element(message, hello, b"speculativeAuthenticate")
+    return part is not None and part.kind == kinds.OBJECT and _is_done(message, part.value)
+
+
+def _is_done(message: bytes, document: int) -> bool:
+    done = find_element(message, document, b"done")
+    return done is not None and done.kind == kinds.BOOL and any(message[done.value : done.end])
+
+
+# As whom the proxy logs a client in that has shown a certificate: by subject, as the configuration says.
+
+
+@dataclass(frozen=True, slots=True)
+class ScramIdentity:
+    """A user with a password, which the proxy knows and the client does not."""
+
+    user: str
+    database: str
+    """Where the server keeps the user."""
+    secret: ScramSecret = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateIdentity:
+    """Whoever the server takes the holder of a certificate for, which the proxy shows it."""
+
+    subject: str
+    """The subject of that certificate."""
+
+
+UpstreamIdentity = ScramIdentity | CertificateIdentity
+
+
+class Holder(NamedTuple):
+    """Whose certificate a client shows, as the configuration names it."""
+
+    subject: str
+    issuer: str = ""
+    """Who has signed it; empty: any authority that is verified."""
+
+
+Identities = Mapping[Holder, UpstreamIdentity]
+"""By the exact names in the client's certificate."""
+
+T = TypeVar("T")
+
+
+def entry_of(entries: Mapping[Holder, T], names: tuple[str, ...], issuer: str) -> T | None:
+    """The entry for a certificate: the one that names its subject and its issuer, else its subject alone.
+
+    `names` has the subject in its spellings. The first counts; without any there is no entry.
+    """
+    if not names:
+        return None
+    found = entries.get(Holder(names[0], issuer))
+    return entries.get(Holder(names[0])) if found is None else found
+
+
+NO_IDENTITIES: Final[Identities] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """What a client has proved by its certificate, in the handshake before everything else."""
+
+    names: tuple[str, ...]
+    """The subject, exact, in the spellings that drivers and servers have for it; the first is what
+    `Identities` has."""
+    presented: UpstreamIdentity | None = None
+    """As whom the connection to the server was opened; with a CertificateIdentity, by its certificate."""
+    issuer: str = ""
+    """Who has signed it, in the first of these spellings."""
+
+    def identity(self, identities: Identities) -> UpstreamIdentity | None:
+        """As whom a login counts now; None without one, or where the connection shows another certificate."""
+        found = entry_of(identities, self.names, self.issuer)
+        if isinstance(found, CertificateIdentity) and found != self.presented:
+            return None
+        return found
+
+
+NOT_CERTIFIED: Final = Certified(())
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,10 @@ from typing import Final, final
 from bson.binary import Binary
 
 from sealwire.proxy.session import replies
-from sealwire.proxy.session.login.identities import ScramIdentity
+from sealwire.proxy.session.login.caller import ScramIdentity
 from sealwire.proxy.session.login.scram import ScramExchange, ScramFailed
 from sealwire.wire import kinds
-from sealwire.wire.int32 import int32_at
-from sealwire.wire.raw_bson import find_element
+from sealwire.wire.raw_bson import find_element, int32_at
 
 _MAX_PAYLOAD_BYTES: Final = 4096
 

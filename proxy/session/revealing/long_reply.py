@@ -21,10 +21,9 @@ from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal_element
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.header import HEADER_BYTES, MSG, op_code_of
-from sealwire.wire.int32 import int32_at
 from sealwire.wire.long_message import HEAD_BYTES, LongMessage, regrouped
 from sealwire.wire.op_msg import MORE_TO_COME
-from sealwire.wire.raw_bson import MAX_DEPTH, MIN_DOCUMENT_BYTES, value_end
+from sealwire.wire.raw_bson import MAX_DEPTH, MIN_DOCUMENT_BYTES, int32_at, value_end
 
 WINDOW_BYTES: Final = 256 * 1024
 """How much is opened at once: about what comes from a socket at once, so that what is made of a window fits

@@ -15,9 +15,8 @@ from mypy_extensions import mypyc_attr
 from sealwire.crypto.envelope import BINARY_HEAD, MARKER, is_envelope
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
-from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import OpMsg, refresh_checksum, sequence_documents
-from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, scope_document
+from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, int32_at, scope_document
 
 OpenEnvelope = Callable[[bytes, int, int], tuple[int, bytes]]
 """From a buffer and the extent of an envelope in it to its BSON type and value bytes.

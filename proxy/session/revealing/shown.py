@@ -12,9 +12,8 @@ from typing import Final, final
 from sealwire.crypto.envelope import class_id_of
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.file.stored import StoredValues
-from sealwire.policies.roles.access import Disclosure, Level, Mask
 from sealwire.policies.roles.masks import masked
-from sealwire.policies.roles.rights import Rights
+from sealwire.policies.roles.role import Disclosure, Level, Mask, Rights
 from sealwire.proxy.session.replies import ReadDenied
 from sealwire.proxy.session.revealing.plaintext import is_encrypted
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope

@@ -17,12 +17,11 @@ from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.planning.arguments import named_parts
 from sealwire.policies.planning.budget import Work
-from sealwire.policies.roles.rights import Rights
+from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session.write_errors.merging import WriteErrors
 from sealwire.wire import kinds
-from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import OpMsg, refresh_checksum
-from sealwire.wire.raw_bson import Element, elements
+from sealwire.wire.raw_bson import Element, elements, int32_at
 from sealwire.wire.splice import Edit, splice
 
 # The results of a `bulkWrite` of this length fit into one reply, whatever they are, so that all their places

@@ -25,9 +25,8 @@ from sealwire.proxy.session.rewriting.contexts import (
 )
 from sealwire.proxy.session.shared import Shared
 from sealwire.wire import kinds
-from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
-from sealwire.wire.raw_bson import Element, elements
+from sealwire.wire.raw_bson import Element, elements, int32_at
 from sealwire.wire.splice import Edit, resized, splice_in_pieces
 
 # maxBsonObjectSize of every MongoDB server, and the 16 KiB more that it allows a command around a document.

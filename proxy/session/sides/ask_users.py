@@ -10,8 +10,8 @@ from bson import encode
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Audit, Effect, PauseClient, ToServer
+from sealwire.proxy.session.login.authentication import mechanism_in
 from sealwire.proxy.session.login.caller import described, users_in
-from sealwire.proxy.session.login.mechanisms import mechanism_in
 from sealwire.proxy.session.requests import RequestKind
 from sealwire.proxy.session.sides.look_up import API_VERSION, asking
 from sealwire.proxy.session.states import Event

@@ -7,11 +7,10 @@ from sealwire.policies.planning.openings import Openings
 from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
-from sealwire.proxy.session.labels import OTHER
-from sealwire.proxy.session.login.access import LOGIN_COMMANDS
-from sealwire.proxy.session.login.mechanisms import mechanism_in
+from sealwire.proxy.session.login.authentication import mechanism_in
+from sealwire.proxy.session.login.caller import LOGIN_COMMANDS
 from sealwire.proxy.session.login.members import MEMBERS_COMMANDS, NAMING_MEMBERS, names_own_address
-from sealwire.proxy.session.requests import Request, RequestKind
+from sealwire.proxy.session.requests import OTHER, Request, RequestKind
 from sealwire.proxy.session.revealing.cursors import Opened
 from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, Look
 from sealwire.proxy.session.shared import Reveal

@@ -15,6 +15,7 @@ from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Audit, Count, Counter, Effect, PauseClient, ToClient, ToServer
 from sealwire.proxy.session.login.authentication import (
+    CERTIFICATE,
     CertificateLogin,
     answer_of,
     certificate_speculations,
@@ -22,9 +23,8 @@ from sealwire.proxy.session.login.authentication import (
     with_speculation,
     without_certificate_mechanism,
 )
+from sealwire.proxy.session.login.caller import ScramIdentity, UpstreamIdentity
 from sealwire.proxy.session.login.certificate_steps import CertificateSteps, NotLoggedIn, Question, ScramSteps
-from sealwire.proxy.session.login.identities import ScramIdentity, UpstreamIdentity
-from sealwire.proxy.session.login.mechanisms import CERTIFICATE
 from sealwire.proxy.session.login.scram import NONCE_BYTES
 from sealwire.proxy.session.requests import RequestKind
 from sealwire.proxy.session.sides.denying import failed

@@ -15,7 +15,7 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Plan
-from sealwire.policies.roles.rights import Rights
+from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, Side, WindowWait
 from sealwire.proxy.session.effects import (
@@ -29,22 +29,21 @@ from sealwire.proxy.session.effects import (
     ToClient,
     ToServer,
 )
-from sealwire.proxy.session.labels import (
+from sealwire.proxy.session.login.authentication import COMMAND_SUFFIX, LEGACY_COMMANDS, check_login
+from sealwire.proxy.session.login.caller import OPEN_COMMANDS, LoginNeeded, UsersUnknown
+from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, BalancerMismatch, OwnProbe
+from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
+from sealwire.proxy.session.moving.forms import Forms
+from sealwire.proxy.session.moving.lasting import ENDING, abort_of, held_by
+from sealwire.proxy.session.requests import (
     COMMAND_LABELS,
     FAILURES,
     NAME_UNKNOWN,
     OTHER,
+    Request,
+    RequestKind,
     command_label,
 )
-from sealwire.proxy.session.login.access import OPEN_COMMANDS, LoginNeeded, UsersUnknown
-from sealwire.proxy.session.login.authentication import check_login
-from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, BalancerMismatch, OwnProbe
-from sealwire.proxy.session.login.legacy import COMMAND_SUFFIX, LEGACY_COMMANDS
-from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
-from sealwire.proxy.session.moving.abandoned import abort_of
-from sealwire.proxy.session.moving.forms import Forms
-from sealwire.proxy.session.moving.lasting import ENDING, held_by
-from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.cursors import Opened
 from sealwire.proxy.session.revealing.reveal import holds_envelope

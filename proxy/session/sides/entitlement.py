@@ -10,7 +10,7 @@ from sealwire.crypto.envelope import MARKER
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow
 from sealwire.policies.planning.plan import Plan
-from sealwire.policies.roles.rights import Rights
+from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Audit, Count, Counter, Effect

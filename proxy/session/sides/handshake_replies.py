@@ -6,7 +6,7 @@ from typing import Final
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Audit, CloseReason, Count, Counter, Effect, StrangerMet, ToClient
-from sealwire.proxy.session.login.access import is_speculative_yes, is_yes
+from sealwire.proxy.session.login.caller import is_speculative_yes, is_yes
 from sealwire.proxy.session.login.handshake import UnknownMember, names_stranger
 from sealwire.proxy.session.login.members import rewrite_members
 from sealwire.proxy.session.requests import Request, RequestKind

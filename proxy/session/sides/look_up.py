@@ -24,13 +24,12 @@ from sealwire.proxy.session.conversation import Conversation, LookUp
 from sealwire.proxy.session.effects import Effect, PauseClient, ToServer
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.states import Event
-from sealwire.proxy.session.write_errors.printed import without_envelopes
+from sealwire.proxy.session.write_errors.merging import without_envelopes
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import request_id_of, response_to_of
-from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg
-from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
+from sealwire.wire.raw_bson import Element, elements, find_element, int32_at, string_bytes
 
 API_VERSION: Final = "apiVersion"
 _API_OPTIONS: Final = (API_VERSION.encode(), b"apiStrict", b"apiDeprecationErrors")

@@ -8,14 +8,12 @@ servers tell of errors of writes behind `ok`.
 
 from typing import Final
 
-from sealwire.policies.planning.numbers import is_true
+from sealwire.policies.planning.values import is_true
 from sealwire.proxy.session.effects import Count, Counter
-from sealwire.proxy.session.labels import command_label, write_label
-from sealwire.proxy.session.requests import Request
+from sealwire.proxy.session.requests import Request, command_label, write_label
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
-from sealwire.wire.int32 import int32_at
-from sealwire.wire.raw_bson import MIN_DOCUMENT_BYTES, Cursor
+from sealwire.wire.raw_bson import MIN_DOCUMENT_BYTES, Cursor, int32_at
 
 _MAX_LOOKED_FIELDS: Final = 64
 """So that no server keeps the loop busy with a reply of a million fields."""

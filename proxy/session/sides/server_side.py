@@ -8,7 +8,7 @@ from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.contexts.cache import ContextKeysMissing
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.policies.errors import Reason
-from sealwire.policies.roles.rights import Rights
+from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import (
@@ -35,7 +35,7 @@ from sealwire.proxy.session.sides.handshake_replies import handshake_reply, hell
 from sealwire.proxy.session.sides.on_record import LongOpening
 from sealwire.proxy.session.sides.server_errors import CURSOR, counted_errors
 from sealwire.proxy.session.write_errors import duplicates
-from sealwire.proxy.session.write_errors.printed import without_envelopes
+from sealwire.proxy.session.write_errors.merging import without_envelopes
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
 from sealwire.wire.header import MSG, OpCode, op_code_of, request_id_of, response_to_of

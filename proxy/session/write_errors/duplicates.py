@@ -13,9 +13,8 @@ from typing import Final, NamedTuple
 from sealwire.crypto.envelope import MARKER
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
-from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import parse_op_msg, refresh_checksum
-from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
+from sealwire.wire.raw_bson import Element, elements, find_element, int32_at, string_bytes
 from sealwire.wire.splice import Edit, splice
 
 WRITES: Final = frozenset(

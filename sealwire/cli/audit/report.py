@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from sealwire.cli.audit.options import Days, days_option, lines_of, log_argument, shown
-from sealwire.cli.html.options import html_option
-from sealwire.cli.html.page import PageSection, PageTable, ReportPage, write_page
+from sealwire.cli.html.page import PageSection, PageTable, ReportPage, html_option, write_page
 from sealwire.cli.html.plots import columns, rows
 from sealwire.cli.options.common import json_option
 from sealwire.cli.output import print_json, show_table

@@ -7,8 +7,7 @@ from typing import Final
 from sealwire.cli.compliance.deployment import Deployment, judged
 from sealwire.cli.keys.options import with_policy
 from sealwire.keys.keyring.schedule import KeySchedule, due_chores
-from sealwire.policies.roles.access import Level
-from sealwire.policies.roles.role import Role
+from sealwire.policies.roles.role import Level, Role
 from sealwire.proxy.server.config.settings import AccessControl, TlsMode
 from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding
 

@@ -11,7 +11,7 @@ from sealwire.sidecars.coverage.fields import Cover, FieldReport
 from sealwire.sidecars.coverage.likely import require_libraries
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.drift import collections
+from sealwire.sidecars.drift import scan
 from sealwire.sidecars.drift.condition import Condition, Keys
 from sealwire.sidecars.drift.scan import PathReport
 
@@ -26,11 +26,9 @@ def fields(deployment: Deployment) -> ComplianceFinding:
     doubts: list[str] = []
     good: list[str] = []
     values = 0
-    with connected(_uri(deployment), collections.RIGHTS) as client:
+    with connected(_uri(deployment), scan.RIGHTS) as client:
         for found in covered_collections(client, deployment.policy):
-            report = collections.read_collection(
-                client, found, keys, deployment.settings.sample, lambda _done: None
-            )
+            report = scan.read_collection(client, found, keys, deployment.settings.sample, lambda _done: None)
             for path in report.paths:
                 values += sum(path.values.values())
                 declared = path.values.get(Condition.DECLARED)

@@ -3,9 +3,10 @@
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,22 +19,23 @@ from sealwire.audit.files import load_signing_key
 from sealwire.audit.signing import SigningKey
 from sealwire.cli.compliance import in_audit, in_settings, on_machine, on_proxies, on_server
 from sealwire.cli.compliance.deployment import Deployment, Look, looked
-from sealwire.cli.compliance.page import page_of
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.html.page import write_page
+from sealwire.cli.html.page import PageSection, PageTable, ReportPage, write_page
 from sealwire.cli.options.common import PATH, PRESENT_FILE, json_option, settings
 from sealwire.cli.output import print_json, show_table, with_bar
 from sealwire.keys.private_file import replace_private
 from sealwire.proxy.server.config.reader import read_named_file
-from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceOutcome
+from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding, ComplianceOutcome
 from sealwire.sidecars.compliance.report import (
     FORM,
     ComplianceReport,
     ReportChange,
+    ReportRow,
     changed_since,
     document_of,
     make_report,
 )
+from sealwire.sidecars.compliance.requirements import Framework
 from sealwire.sidecars.compliance.settings import read_compliance
 
 LOOKS: Mapping[ComplianceCheck, Look] = {
@@ -59,6 +61,57 @@ LOOKS: Mapping[ComplianceCheck, Look] = {
     ComplianceCheck.ERASURE: in_settings.erasure,
     ComplianceCheck.VERSIONS: on_machine.versions,
 }
+
+
+# ---------------------------------------------------------------------------- a compliance report as a page
+
+
+def page_of(report: ComplianceReport, changes: Sequence[ReportChange], signed: bytes) -> ReportPage:
+    """`signed` is the file of the signed report; its hash ties the page to it."""
+    facts: list[tuple[str, str | int]] = [
+        ("Verdict", report.verdict),
+        ("Deployment", report.name),
+        ("Made", report.made.isoformat(timespec="seconds")),
+        ("Passed", report.count(ComplianceOutcome.PASS)),
+        ("Failed", report.count(ComplianceOutcome.FAIL)),
+        ("Partly", report.count(ComplianceOutcome.PARTLY)),
+        ("Not looked at", report.count(ComplianceOutcome.NOT_LOOKED_AT)),
+        ("Databases and collections that were not looked at", len(report.unseen)),
+        *report.versions.items(),
+    ]
+    if signed:
+        facts.append(("SHA-256 of the signed report", sha256(signed).hexdigest()))
+    sections = [_framework(report, framework) for framework in Framework]
+    if changes:
+        rows = [(each.what, each.before, each.after) for each in changes]
+        sections.insert(0, PageSection("Changed", tables=(PageTable.of(("what", "was", "is"), rows),)))
+    checks = PageTable.of(
+        ("check", "outcome", "evidence", "next step"), [_check(each) for each in report.findings]
+    )
+    sections.append(PageSection("Checks", tables=(checks,)))
+    if report.unseen:
+        names = PageTable.of(("database or collection",), [(name,) for name in report.unseen])
+        sections.append(PageSection("Not looked at", tables=(names,)))
+    return ReportPage(f"Compliance of {report.name}", tuple(facts), tuple(sections))
+
+
+def _framework(report: ComplianceReport, framework: Framework) -> PageSection:
+    rows = [row for row in report.rows if row.requirement.framework is framework]
+    columns = ("where", "what", "outcome", "shown by", "attested")
+    return PageSection(framework.value, tables=(PageTable.of(columns, [_row(row) for row in rows]),))
+
+
+def _row(row: ReportRow) -> tuple[str, ...]:
+    asked = row.requirement
+    shown = ", ".join(f"{each.check.value} ({each.outcome.value})" for each in row.findings)
+    attested = "; ".join(each.text for each in row.duties)
+    return asked.source, asked.title, row.outcome.value, shown or "-", attested or "-"
+
+
+def _check(finding: ComplianceFinding) -> tuple[str, ...]:
+    evidence = "; ".join(finding.evidence)
+    hint = "" if finding.outcome is ComplianceOutcome.PASS else finding.hint
+    return f"{finding.check.value}: {finding.check.question}", finding.outcome.value, evidence, hint or "-"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import click
 
 from sealwire.audit.files import load_verification_key
 from sealwire.cli.erase.options import PersonOptions, person_options
-from sealwire.cli.erase.receipts import key_option, read_receipt
+from sealwire.cli.erase.verify_receipt import key_option, read_receipt
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options.common import PRESENT_FILE, json_option
 from sealwire.cli.options.keys import KekOptions

@@ -31,8 +31,7 @@ from sealwire.policies.file.subjects import Subjects
 from sealwire.proxy.server.config.reader import read_named_file
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.erasure.search import PersonSearch
-from sealwire.sidecars.erasure.spellings import spellings
-from sealwire.sidecars.erasure.stored_forms import Persons, stored_forms
+from sealwire.sidecars.erasure.stored_forms import Persons, spellings, stored_forms
 
 RIGHTS: Final = "the user needs readWrite and listCollections on the policy's databases"
 

@@ -1,7 +1,7 @@
 """`sealwire erase run`: delete or overwrite a person's documents, destroy his keys, and write a receipt."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +14,10 @@ from sealwire.audit.document import sign_document
 from sealwire.audit.files import load_signing_key
 from sealwire.audit.signing import SigningKey
 from sealwire.cli.backup.options import keep_options
-from sealwire.cli.erase import receipts
-from sealwire.cli.erase.backups import backups_with
+from sealwire.cli.erase import verify_receipt
 from sealwire.cli.erase.options import OpenSite, PersonOptions, person_options
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.hold.options import holds_option
+from sealwire.cli.hold.holds import holds_option
 from sealwire.cli.options.common import PATH, settings, yes_option
 from sealwire.cli.options.keys import KekOptions
 from sealwire.cli.output import Manner, document_count_bar, manner_options, question_console, show_table
@@ -26,7 +25,9 @@ from sealwire.cli.recording import operator_at_host, record_event
 from sealwire.cli.signals import ended_in_order
 from sealwire.keys.keyring.record import format_time
 from sealwire.keys.private_file import create_public, require_free, writer_lock
-from sealwire.sidecars.backup.keeping.retention import RetentionPolicy
+from sealwire.sidecars.backup.keeping.catalog import Entry, read_catalog
+from sealwire.sidecars.backup.keeping.retention import RetentionPolicy, kept_until
+from sealwire.sidecars.backup.stores.open_store import open_store
 from sealwire.sidecars.erasure.changing import Changer, ErasureWay
 from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
 from sealwire.sidecars.erasure.holds import load_holds
@@ -36,6 +37,34 @@ from sealwire.sidecars.erasure.ownership import SharedParts
 from sealwire.sidecars.erasure.running import DocumentName, ErasureResult, ErasureRun
 from sealwire.sidecars.erasure.search import Findings, FoundDocument, PersonSearch
 from sealwire.sidecars.raw_documents import document
+
+# ------------------------------------------------- which backups still hold what was erased, and until when
+
+
+def backups_with(
+    address: str, namespaces: Collection[str], retention: RetentionPolicy | None, before: datetime
+) -> list[dict[str, Any]]:
+    """The backups of a store that were made before a time and hold, or may hold, one of these collections.
+
+    Raises BackupSettingError, StoreUnavailable. Cost: reads each sidecar of the store.
+    """
+    return [
+        _row(entry, retention)
+        for entry in read_catalog(open_store(address)).entries
+        if entry.created <= before
+        and (entry.manifest is None or not set(namespaces).isdisjoint(entry.manifest.namespaces))
+    ]
+
+
+def _row(entry: Entry, retention: RetentionPolicy | None) -> dict[str, Any]:
+    row = {
+        "name": entry.name,
+        "created": format_time(entry.created),
+        "holds": "unknown" if entry.manifest is None else "ciphertext",
+    }
+    if retention is not None:
+        row["until"] = format_time(kept_until(entry.created, retention))
+    return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +284,7 @@ def _write_receipt(
     }
     if backups is not None:
         content["backups"] = backups
-    create_public(wish.receipt, sign_document(receipts.FORM, content, signing_key))
+    create_public(wish.receipt, sign_document(verify_receipt.FORM, content, signing_key))
 
 
 def _ways(order: ErasureOrder) -> dict[str, bool]:

@@ -6,14 +6,24 @@ from pathlib import Path
 import click
 
 from sealwire.audit.pseudonyms import load_pseudonym_key
-from sealwire.cli.hold.options import holds_option
-from sealwire.cli.options.common import json_option
+from sealwire.cli.options.common import PATH, json_option
 from sealwire.cli.options.policies import policy_argument, read_policy
 from sealwire.cli.options.subjects import ask_identifier, subjects_key_option
 from sealwire.cli.output import Manner, manner_options, print_json, show_table
 from sealwire.cli.recording import operator_at_host, record_event
 from sealwire.sidecars.erasure import holds as files
 from sealwire.sidecars.erasure.holds import LegalHold, load_holds, row_of
+
+# --------------------------------------------------------------------- the option that says where holds are
+
+holds_option = click.option(
+    "--holds",
+    type=PATH,
+    envvar="SEALWIRE_HOLDS",
+    show_envvar=True,
+    required=True,
+    help="The file of legal holds; `sealwire hold create` makes one.",
+)
 
 
 @click.command()

@@ -8,12 +8,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import click
+
 from sealwire.cli.html.plots import Plot
+from sealwire.cli.options.common import PATH
 from sealwire.files.html.frame import render
 from sealwire.keys.private_file import replace_private
 
 _FOLDER = Path(__file__).parent
 _REPORT = "report.html.j2"
+
+
+# ----------------------------------------- the option of every command that writes its report as a page too
+
+html_option = click.option(
+    "--html", "html", type=PATH, help="Write the report to this file as well, as a page."
+)
 
 
 @dataclass(frozen=True, slots=True)

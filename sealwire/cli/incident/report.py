@@ -12,8 +12,7 @@ from sealwire.audit.files import files_to_verify, load_verification_key
 from sealwire.audit.verification import LogReport, read_checkpoints
 from sealwire.cli.audit.options import existing_files
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.html.options import html_option
-from sealwire.cli.html.page import PageSection, PageTable, ReportPage, write_page
+from sealwire.cli.html.page import PageSection, PageTable, ReportPage, html_option, write_page
 from sealwire.cli.html.plots import columns
 from sealwire.cli.incident.options import IncidentDesk, OpenIncidents, desk_options, incident_argument, moment
 from sealwire.cli.options.common import PATH, json_option, settings

@@ -1,18 +1,153 @@
 """`sealwire keys contexts` and `rewrap-contexts`: how many contexts have keys, and who wraps them."""
 
-import click
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 
-from sealwire.cli.keys.context_options import (
-    ClassOfContexts,
-    class_options,
-    context_argument,
-    read_context,
-    type_option,
+import bson
+import click
+from bson.binary import Binary, UuidRepresentation
+
+from sealwire.cli.options.common import Decorator, declare, settings
+from sealwire.cli.options.keys import (
+    KekOptions,
+    contexts_option,
+    kek_options,
+    keyring_option,
+    open_keyring_store,
 )
 from sealwire.cli.output import Manner, manner_options
+from sealwire.crypto import selftest
 from sealwire.keys.contexts import shredding
-from sealwire.keys.contexts.store import every_row
+from sealwire.keys.contexts.resolver import Resolver
+from sealwire.keys.contexts.store import ContextRow, ContextStore, every_row
 from sealwire.keys.contexts.wrapping import wrapping_cipher
+from sealwire.keys.errors import KeysReason, UnknownKey
+from sealwire.keys.keyring.file import load_keyring
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.store import parse_place
+from sealwire.keys.providers import Providers
+from sealwire.policies.planning.contexts import context_of, database_context
+from sealwire.wire.raw_bson import find_element
+
+# -------------------------- options that name one context of a class, and the store of the keys of contexts
+
+_TYPES = ("string", "int", "objectId", "uuid", "database")
+_FROM_STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassOfContexts:
+    """A class, its keyring and its store, opened when they are asked for."""
+
+    class_name: str
+    keyring: str
+    kek: KekOptions
+    contexts: str
+
+    @contextmanager
+    def opened(self) -> "Iterator[OpenClass]":
+        """Raises what opening a keyring and a store raises."""
+        selftest.run()
+        providers = Providers()
+        loaded = load_keyring(open_keyring_store(self.keyring, providers), self.kek.open(providers))
+        place = parse_place(self.contexts)
+        with closing(providers.context_store(place, create=False)) as store:
+            yield OpenClass(self.class_name, loaded, store, Resolver(store))
+
+
+@dataclass(frozen=True, slots=True)
+class OpenClass:
+    """The same, open. Holds keys."""
+
+    class_name: str
+    keyring: Keyring
+    store: ContextStore
+    resolver: Resolver
+
+    def __repr__(self) -> str:
+        return f"OpenClass({self.class_name!r})"
+
+    @property
+    def class_id(self) -> int:
+        """The number that stands for the class."""
+        return self.keyring.cipher_for(self.class_name).class_id
+
+    def tag_key(self) -> bytes:
+        """What makes tags and receipts. Raises UnknownKey CONTEXT_UNKNOWN."""
+        tag_key = self.resolver.tag_key(self.keyring, self.class_name)
+        if tag_key is None:
+            raise self._unknown("has no contexts")
+        return tag_key
+
+    def row_of(self, context: bytes) -> ContextRow:
+        """Raises UnknownKey CONTEXT_UNKNOWN, which does not show the context."""
+        row = self.resolver.row_of(self.keyring, self.class_name, context)
+        if row is None:
+            raise self._unknown("has no key for this context")
+        return row
+
+    def _unknown(self, what: str) -> UnknownKey:
+        return UnknownKey(
+            KeysReason.CONTEXT_UNKNOWN,
+            f"class {self.class_name} {what} in {self.store}",
+            "check the store, the value and its --type: 5 and '5' are two contexts",
+        )
+
+
+def class_options() -> Decorator:
+    """Gives the command `subject: ClassOfContexts`."""
+    taken = settings(
+        "subject",
+        ClassOfContexts,
+        click.argument("class_name", metavar="CLASS"),
+        keyring_option,
+        contexts_option("The store of the keys of contexts, as keys.contexts names it.", required=True),
+    )
+    return declare(kek_options, taken)
+
+
+context_argument = click.argument("context", metavar="[CONTEXT|-]", required=False)
+type_option = click.option(
+    "--type",
+    "context_type",
+    type=click.Choice(_TYPES),
+    default="string",
+    show_default=True,
+    help="The type of the context's field; `database` for a class with a key for each database.",
+)
+
+
+def read_context(text: str | None, context_type: str) -> bytes:
+    """The context that was named; `-` reads a line from stdin. Raises click.UsageError, without the value."""
+    if text == _FROM_STDIN:
+        text = sys.stdin.readline().rstrip("\n")
+    if not text:
+        raise click.UsageError("name a context, or - to read it from stdin")
+    if context_type == "database":
+        return database_context(text)
+    try:
+        document = bson.encode({"": _value(text, context_type)})
+    except (ValueError, bson.errors.BSONError, OverflowError):
+        raise click.UsageError(f"the context is no {context_type}") from None
+    element = find_element(document, 0, b"")
+    context = None if element is None else context_of(document, element)
+    if context is None:
+        raise click.UsageError(f"no context has the type {context_type}")
+    return context
+
+
+def _value(text: str, context_type: str) -> object:
+    """Raises ValueError, BSONError."""
+    if context_type == "int":
+        return bson.Int64(int(text))
+    if context_type == "objectId":
+        return bson.ObjectId(text)
+    if context_type == "uuid":
+        return Binary.from_uuid(uuid.UUID(text), UuidRepresentation.STANDARD)
+    return text
 
 
 @click.command()

@@ -1,7 +1,7 @@
 """`sealwire keys retire` and `destroy`: the end of an old key, and the way back."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -11,13 +11,13 @@ import click
 
 from sealwire.cli.keys.lent import require_unnamed
 from sealwire.cli.keys.options import Interval, policy_option
-from sealwire.cli.keys.sweep import require_no_value
 from sealwire.cli.options.common import Decorator, declare, settings
 from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option, open_keyring_store
-from sealwire.cli.options.server import server_options
-from sealwire.cli.output import Manner, manner_options, question_console, show_table
+from sealwire.cli.options.policies import read_policy
+from sealwire.cli.options.server import required_uri, server_options
+from sealwire.cli.output import Manner, document_count_bar, manner_options, question_console, show_table
 from sealwire.crypto import selftest
-from sealwire.keys.errors import KeysReason, UnknownKey
+from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.keyring import ending
 from sealwire.keys.keyring.data_key import DataKey
 from sealwire.keys.keyring.file import open_record, read_record
@@ -26,9 +26,91 @@ from sealwire.keys.keyring.record import KeyRecord, format_time
 from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.keyring.turning import change_version
 from sealwire.keys.providers import Providers
+from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
+from sealwire.sidecars.covered import covered_collections
+from sealwire.sidecars.direct import Client, connected, size_of
+from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.migration.forms import Left
+from sealwire.sidecars.migration.job import MAX_REPORTED, LeftValue
+from sealwire.sidecars.migration.windows.order import class_paths
+from sealwire.sidecars.migration.windows.server import MongoValues
+from sealwire.sidecars.migration.windows.strays import needs_key
+from sealwire.sidecars.migration.windows.unbegun import Standstill
+from sealwire.sidecars.raw_documents import identity_of
 
 _COLUMNS = ("class", "version", "state", "created")
 _COUNTS = "sealwire migrate verify says how many values still need it"
+
+
+# ---------------------------------------------- a look for the values that need a key, before it is retired
+
+_RIGHTS = "the user has to read the covered collections, and may read and write the database sealwire"
+
+
+def require_no_value(key: DataKey, keyring: Keyring, policy: Path | None, uri: str) -> None:
+    """See that no stored value of a deterministic class needs a key. A random class is not looked at.
+
+    Raises:  KeySettingError POLICY where nobody says whether the class is deterministic
+             MigrationRefused STILL_NEEDED, OTHER_MOVE; what the driver raises
+    Cost:    reads every document of the covered collections
+    """
+    if policy is None:
+        text = f"the policy says whether class {key.class_name} is deterministic, and none was given"
+        hint = "give --policy; or --no-sweep, if the data of the class is gone"
+        raise KeySettingError(KeysReason.POLICY, text, hint)
+    policies = read_policy(policy)
+    field_class = policies.classes.get(key.class_name)
+    if field_class is None:
+        if key.lender is not None:
+            return  # its lender opens what it made, and no path has the class
+        text = f"the policy has no class {key.class_name}, so it says not where its values are"
+        hint = "give the policy that has it; or --no-sweep, if the data of the class is gone"
+        raise KeySettingError(KeysReason.POLICY, text, hint)
+    if field_class.mode is not Mode.DETERMINISTIC:
+        return
+    with connected(required_uri(uri), _RIGHTS) as client:
+        found = _found(client, key, keyring, (policies, field_class))
+    if found:
+        rows = ((each.namespace, each.document_id) for each in found)
+        show_table(("collection", "document"), rows, question_console())
+        text = f"stored values need version {key.version} of class {key.class_name}"
+        hint = (
+            f"sealwire migrate repair POLICY {key.class_name} moves those at covered paths; "
+            "what is beside them, write anew or remove"
+        )
+        raise MigrationRefused(MigrationReason.STILL_NEEDED, text, hint)
+
+
+def _found(
+    client: Client, key: DataKey, keyring: Keyring, of: tuple[PolicySet, FieldClass]
+) -> Sequence[LeftValue]:
+    """The first documents that need a key."""
+    policies, field_class = of
+    covered = [each for each in covered_collections(client, policies) if each.exists and each.kind != "view"]
+    names = [each.namespace for each in covered]
+    places = {each.namespace: each for each in class_paths(policies, names, key.class_name)}
+    found: list[LeftValue] = []
+    with client.start_session(causal_consistency=True) as session:
+        still = Standstill(client, session, keyring, key.class_name)
+        values = MongoValues(client, session, key.class_id, lambda: list(places.values()))
+        still.confirm()
+        for name in names:
+            needs = needs_key(key, field_class, places.get(name))
+            with document_count_bar(name, size_of(client, name)) as progress:
+                found += _of_collection(values, name, needs, progress)
+        still.require()  # a move that began meanwhile may have been missed
+    return found[:MAX_REPORTED]
+
+
+def _of_collection(
+    values: MongoValues, namespace: str, needs: Callable[[bytes], bool], progress: Callable[[int], None]
+) -> Iterator[LeftValue]:
+    count = 0
+    for raw in values.all(namespace):
+        progress(1)
+        if count < MAX_REPORTED and needs(raw):
+            count += 1
+            yield LeftValue(namespace, "", identity_of(raw), Left.RETIRED_KEY)
 
 
 @dataclass(frozen=True, slots=True)

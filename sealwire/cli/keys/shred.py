@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.keys.context_options import (
+from sealwire.cli.keys.contexts import (
     ClassOfContexts,
     OpenClass,
     class_options,
@@ -20,8 +20,8 @@ from sealwire.cli.keys.options import Interval
 from sealwire.cli.options.common import PATH, PRESENT_FILE
 from sealwire.cli.output import Manner, manner_options
 from sealwire.keys.contexts import shredding
-from sealwire.keys.contexts.receipt import MAX_BYTES, check_receipt, parse_receipt, receipt_of
-from sealwire.keys.contexts.row import ContextRow
+from sealwire.keys.contexts.shredding import MAX_BYTES, check_receipt, parse_receipt, receipt_of
+from sealwire.keys.contexts.store import ContextRow
 from sealwire.keys.contexts.wrapping import tag_of
 from sealwire.keys.errors import DamagedFile, KeySettingError, KeysReason
 from sealwire.keys.keyring.ending import DEFAULT_WAIT, MINIMUM_WAIT

@@ -15,8 +15,12 @@ from typing import Final
 import click
 
 from sealwire.cli.migrate.class_keys import ClassKeys
-from sealwire.cli.migrate.definitions import class_conversions, tell_changed, versions_to_judge
-from sealwire.cli.migrate.enforced import refuse_enforced
+from sealwire.cli.migrate.definitions import (
+    class_conversions,
+    refuse_enforced,
+    tell_changed,
+    versions_to_judge,
+)
 from sealwire.cli.migrate.options import Effort, open_contexts, progress_bar, require_contexts
 from sealwire.cli.options.keys import KekOptions
 from sealwire.cli.options.server import required_uri
@@ -35,17 +39,17 @@ from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger, Wish
 from sealwire.sidecars.migration.moves import Direction, class_at, refuse_contexts
 from sealwire.sidecars.migration.planning import RIGHTS
+from sealwire.sidecars.migration.runner import LEAST_SHARE_OF_WINDOWS, Throttle
 from sealwire.sidecars.migration.server import lag_s
-from sealwire.sidecars.migration.throttle import LEAST_SHARE_OF_WINDOWS, Throttle
 from sealwire.sidecars.migration.windows.frontiers import (
     MongoFrontiers,
     leased_addresses,
     transaction_lifetime_s,
 )
-from sealwire.sidecars.migration.windows.obstacles import refuse_class_obstacles
-from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths, moves_of_paths
+from sealwire.sidecars.migration.windows.order import ClassPaths, class_paths, moves_of_paths
 from sealwire.sidecars.migration.windows.server import MongoValues
 from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
+from sealwire.sidecars.migration.windows.unbegun import refuse_class_obstacles
 from sealwire.sidecars.migration.windows.workers import Registration, Workers
 
 _TOLD_EACH_S: Final = 5.0

@@ -38,9 +38,15 @@ from sealwire.sidecars.migration.contexts import JobContexts, fields_of
 from sealwire.sidecars.migration.forms import new_form
 from sealwire.sidecars.migration.job import Job, LeftValue, Standing
 from sealwire.sidecars.migration.ledger import Ledger
-from sealwire.sidecars.migration.runner import BATCH_DOCUMENTS, Pace, Runner, Within, within_contexts
+from sealwire.sidecars.migration.runner import (
+    BATCH_DOCUMENTS,
+    Pace,
+    Runner,
+    Throttle,
+    Within,
+    within_contexts,
+)
 from sealwire.sidecars.migration.server import MongoDocuments, lag_s
-from sealwire.sidecars.migration.throttle import Throttle
 
 proxies_option = click.option(
     "--proxies",

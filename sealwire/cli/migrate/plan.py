@@ -23,8 +23,7 @@ from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.inspection import Inspection, Newest, PathCounts, inspect
 from sealwire.sidecars.migration.moves import class_at, tree_of
-from sealwire.sidecars.migration.planning import move_back, select, unfit
-from sealwire.sidecars.migration.shard_keys import foreseen_split
+from sealwire.sidecars.migration.planning import foreseen_split, move_back, select, unfit
 
 RIGHTS = "log in as a user that may list collections and read them (read)"
 

@@ -29,9 +29,8 @@ from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger, Wish
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.sidecars.migration.planning import RIGHTS
-from sealwire.sidecars.migration.runner import Pace
+from sealwire.sidecars.migration.runner import Pace, Throttle
 from sealwire.sidecars.migration.server import lag_s
-from sealwire.sidecars.migration.throttle import Throttle
 from sealwire.sidecars.migration.windows.repairing import Repair, would_repair
 from sealwire.sidecars.migration.windows.server import MongoValues
 from sealwire.sidecars.migration.windows.unbegun import Standstill

@@ -15,9 +15,7 @@ from sealwire.cli.policy.command_argument import encoded_command, invalid_comman
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.roles.access import Level
-from sealwire.policies.roles.rights import Rights
-from sealwire.policies.roles.role import Claim
+from sealwire.policies.roles.role import Claim, Level, Rights
 from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
 from sealwire.wire.errors import BsonError
 

@@ -25,10 +25,8 @@ from sealwire.keys.keyring.store import parse_place
 from sealwire.keys.providers import Providers
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected, size_of
-from sealwire.sidecars.drift.collections import RIGHTS, CollectionReport, read_collection
 from sealwire.sidecars.drift.condition import Condition, Keys
-from sealwire.sidecars.drift.contexts import ContextJudge
-from sealwire.sidecars.drift.scan import PathReport
+from sealwire.sidecars.drift.scan import RIGHTS, CollectionReport, ContextJudge, PathReport, read_collection
 
 _COLUMNS = ("collection", "path", "class", "documents", "values", "look at")
 

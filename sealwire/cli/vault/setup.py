@@ -14,9 +14,9 @@ from sealwire.cli.output import Manner, manner_options, print_json, question_con
 from sealwire.cli.vault.options import ServerOptions, names_options, server_options, wish_options
 from sealwire.sidecars.vault_setup import plan
 from sealwire.sidecars.vault_setup.credentials import Login, logins
+from sealwire.sidecars.vault_setup.desired import KeyAge, ages
 from sealwire.sidecars.vault_setup.initialise import require_unsealed
 from sealwire.sidecars.vault_setup.resource import AtMost, Difference, State, Step
-from sealwire.sidecars.vault_setup.rotation import KeyAge, ages
 from sealwire.sidecars.vault_setup.settings import SetupSettings, format_period
 
 

@@ -5,7 +5,7 @@ import click
 from sealwire.cli.options.common import yes_option
 from sealwire.cli.output import Manner, manner_options, question_console, show_table
 from sealwire.cli.vault.options import ServerOptions, names_options, server_options
-from sealwire.sidecars.vault_setup import rotation
+from sealwire.sidecars.vault_setup import desired
 from sealwire.sidecars.vault_setup.removal import Fate, Removal, carry_out, plan_removal
 from sealwire.sidecars.vault_setup.settings import SetupSettings, format_period, parse_period
 
@@ -40,14 +40,14 @@ def rotate_policy(
     period_s = None if period is None else parse_period(period)
     admin = server.admin()
     rows = []
-    for age in rotation.ages(admin, settings):
+    for age in desired.ages(admin, settings):
         if key is not None and age.name != f"{settings.prefix}-{key}":
             continue
         if not manner.dry_run:
             if period_s is not None:
-                rotation.set_period(admin, settings, age.name, period_s)
+                desired.set_period(admin, settings, age.name, period_s)
             if now:
-                rotation.rotate_now(admin, settings, age.name)
+                desired.rotate_now(admin, settings, age.name)
         period = format_period(age.period_s if period_s is None else period_s) or "never"
         rows.append({"key": age.name, "version": age.version + now, "rotation_period": period})
     title = "would become" if manner.dry_run else None

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from sealwire.sidecars.backup.archive.digest import document_ends, not_bson
+from sealwire.sidecars.backup.archive.contents import document_ends, not_bson
 
 BLOCK_BYTES = 8 << 20
 """A block ends with the document that reaches this; it can be larger by one reply of a server (16 MiB)."""

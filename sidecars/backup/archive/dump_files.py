@@ -13,7 +13,7 @@ from typing import IO, cast
 
 from sealwire.audit.signing import VerificationKey
 from sealwire.sidecars.backup.archive.blocks import Readable
-from sealwire.sidecars.backup.archive.names import METADATA
+from sealwire.sidecars.backup.archive.metadata import METADATA
 from sealwire.sidecars.backup.archive.tar import members
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupMissing, BackupReason, BackupSettingError
 from sealwire.sidecars.backup.sealed.key_slots import Identity

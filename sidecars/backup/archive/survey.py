@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sealwire.sidecars.backup.archive import contents, metadata, names
+from sealwire.sidecars.backup.archive import contents, metadata
 from sealwire.sidecars.backup.archive.blocks import BLOCK_BYTES, Readable, cut
 from sealwire.sidecars.backup.archive.contents import CONTENTS_MEMBER, Contents
 from sealwire.sidecars.backup.archive.dump_files import DumpFile, DumpFiles, ungzipped
-from sealwire.sidecars.backup.archive.metadata import CollectionMetadata, Kind
-from sealwire.sidecars.backup.archive.names import Content, FileName
+from sealwire.sidecars.backup.archive.metadata import CollectionMetadata, Content, FileName, Kind
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
 from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER
 
@@ -66,7 +65,7 @@ def survey(files: DumpFiles) -> Survey:
         key = FileKey(name.database, name.stem)
         if content is not None:
             found[key] = metadata.parse(content, name.database, name.collection)
-        elif key not in found and not name.collection.startswith(names.BUCKETS):
+        elif key not in found and not name.collection.startswith(metadata.BUCKETS):
             found[key] = CollectionMetadata(name.database, name.collection, Kind.COLLECTION, {}, ())
     if not found:
         raise BackupDamaged(BackupReason.ARCHIVE, "there is no collection in this dump", "check the path")
@@ -99,28 +98,28 @@ def pieces(files: DumpFiles, found: Survey) -> Iterator[Piece | Contents]:
 
 def owner_of(found: Survey, key: FileKey) -> tuple[CollectionMetadata | None, bool]:
     """Whose documents a file has, and whether they are the buckets of a time series."""
-    collection = names.FileName(key.database, key.stem, Content.DOCUMENTS).collection
-    if collection.startswith(names.BUCKETS):
-        owner = found.metadata_of(key.database, collection.removeprefix(names.BUCKETS))
+    collection = metadata.FileName(key.database, key.stem, Content.DOCUMENTS).collection
+    if collection.startswith(metadata.BUCKETS):
+        owner = found.metadata_of(key.database, collection.removeprefix(metadata.BUCKETS))
         if owner is not None and owner.kind is Kind.TIMESERIES:
             return owner, True
     return found.collections.get(key), False
 
 
 def _is_metadata(path: str) -> bool:
-    return path.removesuffix(".gz").endswith(names.METADATA)
+    return path.removesuffix(".gz").endswith(metadata.METADATA)
 
 
 def _level(paths: list[str]) -> int:
     """mongodump's files stand in a folder for each database; what is above was only packed with it."""
     # parts stand one deeper than other files
-    depths = [path.count("/") - (names.PARTS + "/" in path) for path in paths]
+    depths = [path.count("/") - (metadata.PARTS + "/" in path) for path in paths]
     return max(max(depths, default=1) - 1, 0)
 
 
 def _split(path: str, level: int) -> FileName | None:
     below = path.split("/", level)
-    return names.split_path(below[level]) if len(below) > level else None
+    return metadata.split_path(below[level]) if len(below) > level else None
 
 
 def _opened(file: DumpFile) -> Readable:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import IO, Final, cast
 
 from sealwire.sidecars.backup.archive.blocks import Readable, cut_counted
-from sealwire.sidecars.backup.archive.names import DATA
+from sealwire.sidecars.backup.archive.metadata import DATA
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
 from sealwire.sidecars.backup.sealed.manifest import (
     MANIFEST_MEMBER,

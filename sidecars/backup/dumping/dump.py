@@ -14,16 +14,20 @@ from enum import Enum
 from pymongo.errors import OperationFailure, PyMongoError
 
 from sealwire import __version__
-from sealwire.sidecars.backup.archive import contents, metadata, names
+from sealwire.sidecars.backup.archive import contents, metadata
 from sealwire.sidecars.backup.archive.blocks import BLOCK_BYTES, Block, gather
-from sealwire.sidecars.backup.archive.contents import CollectionContent, Contents
-from sealwire.sidecars.backup.archive.digest import ContentDigest, digest
+from sealwire.sidecars.backup.archive.contents import CollectionContent, ContentDigest, Contents, digest
 from sealwire.sidecars.backup.archive.metadata import CollectionMetadata, Kind
 from sealwire.sidecars.backup.archive.tar import TarWriter
 from sealwire.sidecars.backup.dumping import inventory, readers
 from sealwire.sidecars.backup.dumping.consistency import Reading, Wanted, obtained, reading
-from sealwire.sidecars.backup.dumping.parallel import produced
-from sealwire.sidecars.backup.dumping.readers import MONGODUMP, DriverReader, MongodumpReader, Reader
+from sealwire.sidecars.backup.dumping.readers import (
+    MONGODUMP,
+    DriverReader,
+    MongodumpReader,
+    Reader,
+    produced,
+)
 from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError, SourceFailed
 from sealwire.sidecars.backup.sealed.manifest import Manifest
 from sealwire.sidecars.backup.sealed.writer import SealedWriter
@@ -123,7 +127,7 @@ def _dump(
     with reading(client, options.consistency, tried_on) as way:
         reader = _reader(client, options, way)
         for described in found:
-            path = names.metadata_path(described.database, described.name)
+            path = metadata.metadata_path(described.database, described.name)
             tar.add(path, metadata.serialize(described), namespace=described.namespace)
         jobs = _jobs(client, found, way, notes)
 
@@ -223,7 +227,7 @@ def _jobs(client: Client, found: list[CollectionMetadata], way: Reading, notes: 
         stored_as = described.name
         if described.kind is Kind.TIMESERIES:
             if inventory.has_buckets(client, described.database, described.name):
-                stored_as = names.BUCKETS + described.name
+                stored_as = metadata.BUCKETS + described.name
             else:
                 notes.append(f"{described.namespace}: measurements, the server shows no buckets")
         in_snapshot = way.session is not None and _takes_snapshot(described)
@@ -264,8 +268,8 @@ def _documents(
 
 def _path(block: Block) -> str:
     if block.number == 1 and block.last:
-        return names.data_path(block.database, block.collection)
-    return names.part_path(block.database, block.collection, block.number)
+        return metadata.data_path(block.database, block.collection)
+    return metadata.part_path(block.database, block.collection, block.number)
 
 
 def _now() -> datetime:

@@ -5,8 +5,7 @@ from typing import Any
 
 from pymongo.errors import OperationFailure
 
-from sealwire.sidecars.backup.archive.metadata import DECODED, CollectionMetadata, from_server
-from sealwire.sidecars.backup.archive.names import BUCKETS
+from sealwire.sidecars.backup.archive.metadata import BUCKETS, DECODED, CollectionMetadata, from_server
 from sealwire.sidecars.direct import Client
 
 _NEVER_DUMPED = frozenset({"local", "config"})

@@ -13,10 +13,9 @@ from itertools import islice
 
 from pymongo.errors import OperationFailure, PyMongoError
 
-from sealwire.sidecars.backup.archive.contents import Contents
-from sealwire.sidecars.backup.archive.digest import ContentDigest, digest, split_documents
+from sealwire.sidecars.backup.archive.contents import ContentDigest, Contents, digest, split_documents
 from sealwire.sidecars.backup.archive.dump_files import DumpFiles
-from sealwire.sidecars.backup.archive.names import BUCKETS
+from sealwire.sidecars.backup.archive.metadata import BUCKETS
 from sealwire.sidecars.backup.archive.survey import Survey, owner_of, pieces
 from sealwire.sidecars.backup.dumping.readers import DriverReader
 from sealwire.sidecars.backup.errors import (

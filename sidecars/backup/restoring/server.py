@@ -9,7 +9,7 @@ from bson.son import SON
 from pymongo import WriteConcern
 from pymongo.errors import BulkWriteError, OperationFailure
 
-from sealwire.sidecars.backup.archive.digest import split_documents
+from sealwire.sidecars.backup.archive.contents import split_documents
 from sealwire.sidecars.backup.archive.metadata import DECODED
 from sealwire.sidecars.backup.errors import BackupReason, RestoreStopped
 from sealwire.sidecars.backup.restoring.plan import ROLES, USERS, Planned

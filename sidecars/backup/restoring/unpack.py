@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sealwire.sidecars.backup.archive.contents import CONTENTS_MEMBER
 from sealwire.sidecars.backup.archive.dump_files import walk_sealed
-from sealwire.sidecars.backup.archive.names import DATA, PARTS, Content, split_path
+from sealwire.sidecars.backup.archive.metadata import DATA, PARTS, Content, split_path
 from sealwire.sidecars.backup.errors import (
     BackupDamaged,
     BackupError,

@@ -12,6 +12,7 @@ from typing import IO
 
 from sealwire.keys.private_file import replace_private
 from sealwire.sidecars.luks.errors import CommandFailed, LuksReason
+from sealwire.sidecars.luks.machine.device import manifest, used_bytes
 from sealwire.sidecars.luks.machine.machine import (
     SECOND_SECRET,
     Completed,
@@ -20,7 +21,6 @@ from sealwire.sidecars.luks.machine.machine import (
     OpenFile,
     Progress,
 )
-from sealwire.sidecars.luks.machine.tree import manifest, used_bytes
 
 _SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Nothing of this process's own environment, which may hold a passphrase; and messages that do not change.

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from sealwire.keys.frontier.frontier import AFTER_ALL, Position
 from sealwire.policies.file.stored import StoredValues
-from sealwire.sidecars.migration.windows.order import Order
-from sealwire.sidecars.migration.windows.paths import ClassPaths
+from sealwire.sidecars.migration.windows.order import ClassPaths, Order
 from sealwire.sidecars.migration.windows.server import BATCH_BYTES, Values
 from sealwire.sidecars.raw_documents import identity_of
 

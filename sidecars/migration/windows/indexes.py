@@ -7,7 +7,7 @@ from bson.codec_options import CodecOptions
 from pymongo.errors import OperationFailure
 
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.migration.windows.paths import ClassPaths
+from sealwire.sidecars.migration.windows.order import ClassPaths
 
 _DECODED = CodecOptions[dict[str, Any]]()
 _WITHOUT_NAMESPACE = 26

@@ -10,7 +10,7 @@ from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot, context
 from sealwire.sidecars.migration.forms import ContextCiphers, Form, InCollection, Left, header_of
 from sealwire.sidecars.migration.patches import Problem, patch_of
 from sealwire.sidecars.migration.windows.moving import Versions, swept_forms
-from sealwire.sidecars.migration.windows.paths import ClassPaths
+from sealwire.sidecars.migration.windows.order import ClassPaths
 
 _LARGE: Final = 256 << 10
 """The update of a smaller document passes what a server takes only if its paths have hundreds of bytes."""

@@ -27,8 +27,7 @@ from sealwire.sidecars.migration.forms import (
 from sealwire.sidecars.migration.job import MAX_REPORTED, LeftValue
 from sealwire.sidecars.migration.patches import Patch, Problem, patch_of
 from sealwire.sidecars.migration.runner import chunks
-from sealwire.sidecars.migration.windows.order import Order
-from sealwire.sidecars.migration.windows.paths import ClassPaths
+from sealwire.sidecars.migration.windows.order import ClassPaths, Order
 from sealwire.sidecars.migration.windows.places import EnvelopeOrder
 from sealwire.sidecars.migration.windows.plaintext import PlaintextOrder
 from sealwire.sidecars.migration.windows.server import Values, batches

@@ -22,7 +22,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.migration.forms import ContextCiphers, Form, Left, class_value, header_of
-from sealwire.sidecars.migration.windows.paths import ClassPaths
+from sealwire.sidecars.migration.windows.order import ClassPaths
 from sealwire.wire.errors import BsonError
 
 

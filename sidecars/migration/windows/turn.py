@@ -20,7 +20,7 @@ from sealwire.sidecars.migration.windows.choosing import Chooser
 from sealwire.sidecars.migration.windows.frontiers import Frontiers
 from sealwire.sidecars.migration.windows.looking import FirstLook
 from sealwire.sidecars.migration.windows.moving import NO_VALUE, WHOLE, Stuck, Tally, Versions, WindowMover
-from sealwire.sidecars.migration.windows.paths import ClassPaths
+from sealwire.sidecars.migration.windows.order import ClassPaths
 from sealwire.sidecars.migration.windows.server import Values, batches
 from sealwire.sidecars.raw_documents import identity_of
 from sealwire.wire.errors import BsonError

@@ -1,6 +1,6 @@
 """Whether the move of a class to its pending version has begun, or somebody is about to begin it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -13,12 +13,37 @@ from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.frontier.frontier import AFTER_ALL, Window
 from sealwire.keys.frontier.record import DATABASE, FRONTIERS, frontier_document, parse_frontier
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.file.schema import FieldClass, ValueType
 from sealwire.sidecars.direct import Client
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.ledger import Ledger
+from sealwire.sidecars.migration.moves import Direction
+from sealwire.sidecars.migration.planning import collated, split_by, unfit
 from sealwire.sidecars.migration.windows.frontiers import Documents
+from sealwire.sidecars.migration.windows.order import ClassPaths
 
 _DECODED = CodecOptions[dict[str, Any]]()
+
+
+# ---------------------------- what keeps a deterministic class from moving, in the collections that have it
+
+
+def refuse_class_obstacles(
+    client: Client, places: Iterable[ClassPaths], direction: Direction, field_class: FieldClass
+) -> None:
+    """See that a class can move in all its collections.
+
+    Raises:  MigrationRefused OBSTACLE with the first one, and what the driver raises
+    """
+    for where in places:
+        why = unfit(client, where.namespace)
+        has_strings = field_class.value_type is ValueType.STRING or field_class.per is not None
+        if not why and direction in (Direction.ENCRYPT, Direction.DECRYPT) and has_strings:
+            why = collated(client, where.namespace)
+        why = why or split_by(client, where.namespace, where.paths)
+        if why:
+            hint = "sealwire migrate plan shows every collection"
+            raise MigrationRefused(MigrationReason.OBSTACLE, f"{where.namespace}: {why}", hint)
 
 
 def pending_version(keyring: Keyring, class_name: str) -> int:

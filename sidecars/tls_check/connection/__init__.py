@@ -2,7 +2,7 @@
 
 Owns: the bytes that travel (`stream.Stream`); ClientHellos of its own and the answers to them, from which
 versions, suites and groups are learnt (`client_hello.client_hello`, `server_answer.AnswerReader`,
-`groups.weak_groups`, `offers.accepted_versions`); real handshakes (`handshake.TlsStream`); one request of
+`offers.weak_groups`, `offers.accepted_versions`); real handshakes (`handshake.TlsStream`); one request of
 MongoDB or HTTP (`mongodb.ask_hello`, `http.get`).
 
 May not import: sidecars.tls_check.facts, sidecars.tls_check.verify, sidecars.tls_check.judging,

@@ -33,8 +33,7 @@ from bench.routes.routes import (
 from bench.routes.talker import Talker
 from bench.workloads import FIND_100, FIND_ONE, INSERT_ONE, UNPROTECTED
 from sealwire.crypto.envelope import MARKER
-from sealwire.testbed.child import Started
-from sealwire.testbed.ports import LOOPBACK
+from sealwire.testbed.child import LOOPBACK, Started
 from sealwire.wire.header import response_to_of
 from sealwire.wire.op_msg import build_op_msg
 from tests.support.skips import skip_or_fail

@@ -7,7 +7,7 @@ from bson import ObjectId
 from bson.int64 import Int64
 
 from sealwire.audit.pseudonyms import Identifier, PseudonymKey
-from sealwire.cli.audit.linked import PURPOSE, linked_names
+from sealwire.cli.audit.subject import PURPOSE, linked_names
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.direct import Client
 from tests.proxy.session.world import value_bytes

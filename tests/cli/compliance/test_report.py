@@ -1,7 +1,8 @@
 """Tests for sealwire.cli.compliance.report and verify: what is asked, written and answered."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ from click.testing import CliRunner, Result
 from sealwire.audit.errors import AuditFileProblem, AuditReason
 from sealwire.audit.signing import make_key
 from sealwire.cli.compliance import command
+from sealwire.cli.compliance.report import page_of
+from sealwire.cli.html.page import page_html
 from sealwire.keys.keyring.file import create_keyring
-from sealwire.sidecars.compliance.finding import ComplianceCheck
-from sealwire.sidecars.compliance.requirements import REQUIREMENTS
+from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding, ComplianceOutcome
+from sealwire.sidecars.compliance.report import Attestation, ComplianceReport, ReportChange, make_report
+from sealwire.sidecars.compliance.requirements import REQUIREMENTS, Duty
 from tests.cli.compliance.test_checks import CONFIG, POLICY
 from tests.keys.samples import local_kek
 
@@ -88,3 +92,39 @@ def test_a_report_that_was_edited_is_not_believed(folder: Path) -> None:
         error = run(folder, *words).exception
         assert isinstance(error, AuditFileProblem)
         assert error.reason is AuditReason.NOT_SIGNED
+
+
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+
+
+def report(failing: ComplianceCheck | None = None) -> ComplianceReport:
+    found = {
+        check: ComplianceFinding(
+            check,
+            ComplianceOutcome.FAIL if check is failing else ComplianceOutcome.PASS,
+            (f"seen <{check.value}>",),
+            "look there",
+        )
+        for check in ComplianceCheck
+    }
+    attested = {Duty.DPIA: Attestation(date(2026, 6, 1), "the board", "IG-12")}
+    return make_report("clinic.example", NOW, {"sealwire": "1.2"}, found, attested)
+
+
+def test_every_row_and_every_check_is_on_the_page() -> None:
+    made = report(ComplianceCheck.KEYS)
+    html = page_html(page_of(made, (), b""), NOW)
+    for row in made.rows:
+        assert row.requirement.source in html
+    assert html.count("seen &lt;") == len(ComplianceCheck)
+    assert html.count("look there") == 1
+    assert "attested on 2026-06-01 by the board (IG-12)" in html
+    assert "SHA-256" not in html
+
+
+def test_a_signed_report_and_changes_are_named() -> None:
+    changes = (ReportChange("keys", "pass", "fail"),)
+    page = page_of(report(), changes, b"signed")
+    assert ("SHA-256 of the signed report", sha256(b"signed").hexdigest()) in page.facts
+    assert page.sections[0].title == "Changed"
+    assert page.sections[0].tables[0].rows == (("keys", "pass", "fail"),)

@@ -1,17 +1,24 @@
 """`sealwire keys contexts` and `rewrap-contexts`: counts, keys wrapped anew, a context let in again."""
 
 import json
+import uuid
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import bson
+import click
 import pytest
+from bson.binary import Binary, UuidRepresentation
 
+from sealwire.cli.keys.contexts import read_context
 from sealwire.keys.contexts.cache import ContextWanted
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.kek.environment import EnvironmentKek
 from sealwire.keys.keyring.file import load_keyring
+from sealwire.policies.planning.contexts import context_of, database_context
+from sealwire.wire.raw_bson import elements
 from tests.cli.runs import Run
 
 Fill = Callable[..., None]
@@ -95,3 +102,32 @@ def test_mistakes_have_their_exit_codes(run: Run, fill: Fill) -> None:
     assert run("contexts", "other").code == 65
     assert run("contexts", "notes", "--readmit").code == 2
     assert run("contexts", "notes", "b", "--readmit").code == 65
+
+
+ID = uuid.UUID(int=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("5", "string", "5"),
+        ("5", "int", 5),
+        ("-5", "int", bson.Int64(-5)),
+        ("0" * 24, "objectId", bson.ObjectId(bytes(12))),
+        (str(ID), "uuid", Binary.from_uuid(ID, UuidRepresentation.STANDARD)),
+    ],
+)
+def test_it_is_read_by_its_type(text: str, kind: str, value: object) -> None:
+    document = bson.encode({"v": value})
+    assert read_context(text, kind) == context_of(document, next(elements(document, 0)))
+
+
+def test_a_database_is_named_as_it_is() -> None:
+    assert read_context("clinic", "database") == database_context("clinic")
+
+
+@pytest.mark.parametrize(("text", "kind"), [("9" * 30, "int"), ("secret", "uuid"), ("\udcff", "string")])
+def test_what_cannot_be_one_is_refused_and_not_shown(text: str, kind: str) -> None:
+    with pytest.raises(click.UsageError) as caught:
+        read_context(text, kind)
+    assert text not in str(caught.value)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.contexts.mark import MarkKind, StoreMark
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
+from sealwire.keys.contexts.store import MarkKind, StoreMark
 from sealwire.keys.errors import KekUnavailable
 from tests.cli.keys.test_contexts import Fill, counts, fill_store
 from tests.cli.runs import Run

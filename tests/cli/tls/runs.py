@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sealwire.cli.tls.show import show_report
+from sealwire.cli.tls.verify import show_report
 from sealwire.sidecars.tls_check.facts import EndpointFacts
 from sealwire.sidecars.tls_check.judging.rules import RuleSet
 from sealwire.sidecars.tls_check.report.report import make_report

@@ -4,8 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
-from sealwire.cli.tls.options import read_rules, read_targets
-from sealwire.cli.tls.verify import verify
+from sealwire.cli.tls.verify import read_rules, read_targets, verify
 from sealwire.sidecars.tls_check.connection.suites import Verdict
 from sealwire.sidecars.tls_check.judging.rules import RULES, RuleSet, Severity, Thresholds
 from sealwire.sidecars.tls_check.report.metrics import TlsMetrics

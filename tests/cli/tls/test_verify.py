@@ -1,11 +1,20 @@
 """`sealwire tls verify`: wrong usage and unusable files are said before anything is looked at."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sealwire.cli.exit_codes import exit_code
+from sealwire.cli.tls.verify import read_rules, read_targets
+from sealwire.files.errors import SourceError
+from sealwire.sidecars.tls_check.connection.stream import Trouble
+from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableTarget
+from sealwire.sidecars.tls_check.facts import EndpointFacts
+from sealwire.sidecars.tls_check.judging.rules import RULES, Severity, Thresholds
 from tests.cli.runs import Run
-from tests.cli.tls.runs import SECRET
+from tests.cli.tls.runs import SECRET, rules_file, shown
+from tests.sidecars.tls_check.samples import DATABASE, PRESENTED, WEB, certificate
 
 
 @pytest.mark.parametrize("change", ["no-such-rule=fail", "no-tls13=maybe", "no-tls13", "=fail"])
@@ -62,3 +71,70 @@ def test_a_file_of_a_connection_string_is_read_before_anything_is_looked_at(run:
 )
 def test_an_option_out_of_bounds_is_wrong_usage(run: Run, arguments: tuple[str, ...]) -> None:
     assert run("verify", "a.example:1", *arguments).code == 2
+
+
+def test_rules_come_from_the_file_and_then_from_the_command_line(tmp_path: Path) -> None:
+    text = "rules:\n  no-tls13: fail\n  hsts-missing: off\nthresholds:\n  expires_warn_days: 30\n"
+    rules = read_rules(rules_file(tmp_path, text), ("no-tls13=warn", "name-mismatch=off"))
+    assert rules.severity("no-tls13") is Severity.WARN
+    assert rules.severity("hsts-missing") is Severity.OFF
+    assert rules.severity("name-mismatch") is Severity.OFF
+    assert rules.severity("key-weak") is RULES["key-weak"].severity
+    assert rules.thresholds == Thresholds(expires_warn_days=30)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("rules:\n  no-such-rule: fail\n", 2),
+        ("rules:\n  no-tls13: maybe\n", 2),
+        ("rules:\n  no-tls13: true\n", 2),
+        ("thresholds:\n  hsts_days: -1\n", 2),
+        ("thresholds:\n  hsts_days: 99999\n", 2),
+        ("thresholds:\n  days: 1\n", 2),
+        ("other: 1\n", 1),
+        ("- a\n", 1),
+    ],
+)
+def test_a_mistake_in_the_rules_is_named_with_its_place(tmp_path: Path, text: str, line: int) -> None:
+    with pytest.raises(SourceError) as raised:
+        read_rules(rules_file(tmp_path, text), ())
+    assert raised.value.line == line
+
+
+def test_targets_come_from_the_command_line_and_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "targets.txt"
+    file.write_text(f"# the web\nhttps://clinic.example/\n\n  mongodb://u:{SECRET}@db.example/?tls=true \n")
+    targets = read_targets(("a.example:1",), file)
+    labels = [target.label for target in targets]
+    assert labels == ["a.example:1", "https://clinic.example:443/", "mongodb://db.example:27017/"]
+
+
+def test_no_target_at_all_is_an_error() -> None:
+    with pytest.raises(UnusableTarget) as raised:
+        read_targets((), None)
+    assert raised.value.reason is TlsCheckReason.NO_TARGETS
+    assert exit_code(raised.value) == 78
+
+
+def test_names_that_servers_chose_are_text_on_the_terminal() -> None:
+    odd = replace(PRESENTED, chain=(certificate(subject="[bold red]x[/nonsense]"),), distrust="[link=y]z")
+    text = shown(replace(DATABASE, presented=odd))
+    assert "[bold red]x[/nonsense]" in text
+    assert "[link=y]z" in text
+
+
+def test_the_name_of_a_rule_is_never_cut_for_rule_takes_it_whole() -> None:
+    accepted = replace(
+        DATABASE, plaintext=None, presented=replace(PRESENTED, chain=(certificate(must_staple=True),))
+    )
+    text = shown(accepted, width=40)
+    assert "must-staple-missing" in text
+
+
+def test_quiet_shows_only_what_is_wrong() -> None:
+    assert shown(DATABASE, quiet=True) == ""
+    broken = shown(DATABASE, EndpointFacts(WEB.endpoint, trouble=Trouble.REFUSED), quiet=True)
+    assert "unreachable" in broken
+    assert DATABASE.endpoint.label not in broken
+    assert DATABASE.endpoint.label in shown(DATABASE)

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from sealwire.keys.contexts import shredding
-from sealwire.keys.contexts.row import ContextRow
-from sealwire.keys.contexts.store import ContextStore
+from sealwire.keys.contexts.store import ContextRow, ContextStore
 from sealwire.keys.errors import KekUnavailable, KeysError, KeysReason
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.vault.connection import VaultConnection

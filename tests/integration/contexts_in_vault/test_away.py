@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from sealwire.keys.contexts import shredding
-from sealwire.keys.contexts.mark import MarkKind, StoreMark
+from sealwire.keys.contexts.store import MarkKind, StoreMark
 from sealwire.keys.errors import DamagedFile, KekDenied, KeySettingError, KeysReason
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.context_documents import ContextDocuments
 from sealwire.keys.vault.context_store import VaultContextStore
+from sealwire.testbed.child import free_port
 from sealwire.testbed.openbao import OpenBao
-from sealwire.testbed.ports import free_port
 from tests.integration.contexts_in_vault.asking import (
     as_root,
     connect,

@@ -13,17 +13,14 @@ import hvac
 import pytest
 
 from sealwire.keys.contexts import shredding, transfer
-from sealwire.keys.contexts.mark import MarkKind, StoreMark
 from sealwire.keys.contexts.resolver import Resolver
-from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
-from sealwire.keys.contexts.store import every_row
+from sealwire.keys.contexts.store import CLASS_TAG, ContextRow, MarkKind, StoreMark, every_row
 from sealwire.keys.errors import DamagedFile, KeySettingError, KeysReason
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.vault.connection import VaultConnection
-from sealwire.keys.vault.context_documents import ContextDocuments
+from sealwire.keys.vault.context_documents import ContextDocuments, DestroyedLog
 from sealwire.keys.vault.context_store import VaultContextStore
-from sealwire.keys.vault.destroyed_log import DestroyedLog
 from sealwire.keys.vault.kv_document import keep_newest_only, standing_versions
 from sealwire.testbed.openbao import OpenBao
 from tests.integration.contexts_in_vault.asking import (

@@ -34,7 +34,7 @@ from sealwire.sidecars.migration.runner import Runner, within_contexts
 from sealwire.sidecars.migration.server import MongoDocuments
 from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers, transaction_lifetime_s
 from sealwire.sidecars.migration.windows.moving import Versions
-from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths
+from sealwire.sidecars.migration.windows.order import ClassPaths, class_paths
 from sealwire.sidecars.migration.windows.server import MongoValues
 from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
 

@@ -14,7 +14,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from sealwire.testbed.ports import LOOPBACK
+from sealwire.testbed.child import LOOPBACK
 from tests.faults.moving_clinic import NHS, Document, assert_nothing_lost, by_number, ended, filled, number_of
 from tests.faults.scene import faulty
 from tests.support.relay import relay

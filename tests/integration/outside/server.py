@@ -11,9 +11,9 @@ from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from sealwire.sidecars.direct import connected
+from sealwire.testbed.child import LOOPBACK, free_port
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
 from sealwire.testbed.mongo_server import User
-from sealwire.testbed.ports import LOOPBACK, free_port
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 
 Document = dict[str, Any]

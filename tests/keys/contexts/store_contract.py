@@ -4,9 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
-from sealwire.keys.contexts.mark import MarkKind, StoreMark
-from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
-from sealwire.keys.contexts.store import ContextStore, every_row
+from sealwire.keys.contexts.store import CLASS_TAG, ContextRow, ContextStore, MarkKind, StoreMark, every_row
 from tests.keys.samples import NOW
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from sealwire.keys.contexts.cache import ContextCache, ContextKeysMissing, Found
-from sealwire.keys.contexts.opener import Opener
+from sealwire.keys.contexts.cache import ContextCache, ContextKeysMissing, Found, Opener
 from sealwire.keys.errors import KeysReason, UnknownKey
 from tests.keys.contexts.samples import keyring
 from tests.keys.contexts.test_cache import envelope, key

@@ -1,17 +1,28 @@
 """The end of a context's key, step by step, each with a way back but the last."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from sealwire.keys.contexts.resolver import Resolver
-from sealwire.keys.contexts.row import ContextRow
-from sealwire.keys.contexts.shredding import announce, cancel, readmit, rewrap, shred
+from sealwire.keys.contexts.shredding import (
+    announce,
+    cancel,
+    check_receipt,
+    parse_receipt,
+    readmit,
+    receipt_of,
+    rewrap,
+    shred,
+)
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
-from sealwire.keys.errors import KeyringBusy, KeySettingError, KeysReason
+from sealwire.keys.contexts.store import ContextRow
+from sealwire.keys.errors import DamagedFile, KeyringBusy, KeySettingError, KeysReason
 from tests.keys.contexts.samples import NOTES, keyring, wanted
+from tests.keys.contexts.store_contract import row
 from tests.keys.samples import NOW
 
 WEEK = timedelta(days=7)
@@ -90,3 +101,36 @@ def test_keys_are_wrapped_anew_and_stay_what_they_are(store: SqliteContextStore)
     after = Resolver(store).find(keyring(2), [wanted("b")])
     assert after.by_context["notes", b"b"] == before.by_context["notes", b"b"]
     assert store.count(NOTES).wrapped_by == {2: 2}
+
+
+KEY = bytes(range(64))
+GONE = replace(row(1), wrapped=None, destroyed=NOW)
+TEXT = receipt_of(GONE, "notes", "a@b", "s.db", {"key_in_row": False, "key_in_files": "no"}).serialize(KEY)
+
+
+def test_what_was_written_is_read_and_genuine() -> None:
+    receipt, tag = parse_receipt(TEXT, "r.json")
+    assert (receipt.class_name, receipt.key_id, receipt.by) == ("notes", GONE.key_id, "a@b")
+    check_receipt(receipt, tag, KEY, GONE, "r.json")
+    assert receipt.serialize(KEY) == TEXT
+
+
+@pytest.mark.parametrize("change", ["text", "key", "missing row", "live row", "another time"])
+def test_anything_else_is_refused(change: str) -> None:
+    text = TEXT.replace(b"a@b", b"c@d") if change == "text" else TEXT
+    receipt, tag = parse_receipt(text, "r.json")
+    standing = {
+        "missing row": None,
+        "live row": row(1),
+        "another time": replace(GONE, destroyed=NOW.replace(year=2025)),
+    }.get(change, GONE)
+    key = bytes(64) if change == "key" else KEY
+    with pytest.raises(DamagedFile) as caught:
+        check_receipt(receipt, tag, key, standing, "r.json")
+    assert caught.value.reason is KeysReason.TAMPERED
+
+
+@pytest.mark.parametrize("raw", [b"{}", b"nothing", TEXT.replace(b'"by"', b'"why"')])
+def test_what_is_no_receipt_is_said_to_be_none(raw: bytes) -> None:
+    with pytest.raises(DamagedFile):
+        parse_receipt(raw, "r.json")

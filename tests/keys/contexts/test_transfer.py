@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from sealwire.keys.contexts import transfer
-from sealwire.keys.contexts.mark import MarkKind, StoreMark
-from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
+from sealwire.keys.contexts.store import CLASS_TAG, ContextRow, MarkKind, StoreMark
 from sealwire.keys.errors import AlreadyExists, KekUnavailable, KeyringBusy, KeySettingError, KeysReason
 from tests.keys.contexts.store_contract import row
 from tests.keys.samples import NOW

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from sealwire.keys.contexts.row import CLASS_TAG
+from sealwire.keys.contexts.store import CLASS_TAG
 from sealwire.keys.contexts.wrapping import (
     is_class_row,
     new_row,

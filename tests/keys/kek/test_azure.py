@@ -20,7 +20,7 @@ from sealwire.keys.errors import (
     UnwrapFailed,
 )
 from sealwire.keys.kek.azure import AzureKek
-from sealwire.keys.kek.local_wrap import LocalKek
+from sealwire.keys.kek.kek import LocalKek
 from sealwire.keys.keyring.file import create_keyring, load_keyring
 from sealwire.keys.providers import Providers, parse_provider
 from tests.keys.kek.refusals import refused

@@ -4,7 +4,7 @@ import pytest
 
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek, generate_encoded_kek
-from sealwire.keys.kek.local_wrap import LocalKek
+from sealwire.keys.kek.kek import LocalKek
 from tests.keys.samples import KEK_A
 
 ENCODED = base64.b64encode(KEK_A).decode()

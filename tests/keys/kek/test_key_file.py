@@ -16,10 +16,10 @@ from sealwire.keys.errors import (
     KeySettingError,
     KeysReason,
 )
-from sealwire.keys.kek import passphrase_box
+from sealwire.keys.kek import passphrase
 from sealwire.keys.kek.kek import Purpose
 from sealwire.keys.kek.key_file import KeyFileKek, create_key_file
-from sealwire.keys.kek.passphrase_box import DEFAULT_SCRYPT, ScryptParameters, seal
+from sealwire.keys.kek.passphrase import DEFAULT_SCRYPT, ScryptParameters, seal
 from sealwire.keys.strict_json import encode
 from tests.keys.samples import CHEAP_SCRYPT, PASSPHRASE, edit_json
 
@@ -163,7 +163,7 @@ def test_too_little_memory_is_not_a_wrong_passphrase(path: Path, monkeypatch: py
     def exhausted(**_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(passphrase_box, "Scrypt", exhausted)
+    monkeypatch.setattr(passphrase, "Scrypt", exhausted)
     error = refusal(path)
     assert isinstance(error, KekUnavailable)
     assert error.reason is KeysReason.MEMORY

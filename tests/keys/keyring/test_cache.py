@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sealwire.keys.errors import DamagedFile, KekDenied, KeysError, KeySettingError, KeysReason
-from sealwire.keys.kek.local_wrap import LocalKek
+from sealwire.keys.kek.kek import LocalKek
 from sealwire.keys.keyring.cache import KeyringCache
 from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
 from sealwire.keys.strict_json import encode

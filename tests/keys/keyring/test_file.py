@@ -24,8 +24,7 @@ from sealwire.keys.errors import (
     KeySettingError,
     KeysReason,
 )
-from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, wrap_associated_data
-from sealwire.keys.kek.local_wrap import LocalKek
+from sealwire.keys.kek.kek import KeyEncryptionKey, LocalKek, Purpose, wrap_associated_data
 from sealwire.keys.keyring import file as keyring_file
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.file import (

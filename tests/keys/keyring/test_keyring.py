@@ -3,11 +3,13 @@ import pickle
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import KeyDestroyed, KeyRetired, KeysReason, UnknownKey
 from sealwire.keys.keyring.data_key import DataKey, KeyState
-from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.keyring import Keyring, OpenedValues
 from tests.keys.samples import NOW
 
 
@@ -184,3 +186,25 @@ def test_a_keyring_shows_counts_and_cannot_be_serialised() -> None:
     for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError):
             attempt(KEYRING)
+
+
+NAMES = {1: "nhs", 2: "phone"}
+
+
+@given(st.lists(st.integers(1, 3)), st.lists(st.integers(1, 3)))
+def test_what_was_taken_is_what_was_added_since(first: list[int], second: list[int]) -> None:
+    opened = OpenedValues(NAMES)
+    for ids in (first, second):
+        for each in ids:
+            opened.add(opened.of(each))
+        named = [NAMES.get(each, "id 3") for each in ids]
+        assert opened.take() == {name: named.count(name) for name in named}
+
+
+def test_what_was_cleared_is_not_taken() -> None:
+    opened = OpenedValues(NAMES)
+    opened.add(opened.of(1))
+    opened.clear()
+    opened.add(opened.of(2))
+    assert opened.take() == {"phone": 1}
+    assert opened.take() == {}

@@ -14,7 +14,7 @@ from sealwire.keys.errors import (
     KeySettingError,
     KeysReason,
 )
-from sealwire.keys.kek.local_wrap import LocalKek
+from sealwire.keys.kek.kek import LocalKek
 from sealwire.keys.keyring.cache import KeyringCache
 from sealwire.keys.keyring.file import add_classes, create_keyring
 from sealwire.keys.keyring.source import KeyringSource

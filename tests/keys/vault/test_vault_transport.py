@@ -5,8 +5,8 @@ import pytest
 import requests
 
 from sealwire.keys.errors import KeySettingError, KeysReason
+from sealwire.keys.vault.connection import BoundedBody, make_client, tls_context
 from sealwire.keys.vault.settings import AuthMethod, AuthSettings, VaultSettings
-from sealwire.keys.vault.transport import BoundedBody, make_client, tls_context
 from sealwire.testbed.certificates import create_authority
 
 TOKEN = AuthSettings(AuthMethod.TOKEN)

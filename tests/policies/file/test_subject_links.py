@@ -3,8 +3,8 @@
 import pytest
 
 from sealwire.files.errors import SourceError
-from sealwire.policies.file.identifiers import identifiers
 from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.paths import identifiers
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.file.subjects import Link, LinkEnd, Subjects
 

@@ -17,8 +17,7 @@ from sealwire.policies.planning.demands import (
 )
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.trees import OPAQUE
-from sealwire.policies.roles.access import CLEAR, DENIED, ClassAccess
-from sealwire.policies.roles.rights import Rights
+from sealwire.policies.roles.role import CLEAR, DENIED, ClassAccess, Rights
 
 A, B = (FieldClass(name, Mode.DETERMINISTIC, ValueType.STRING) for name in "ab")
 LEAF_A, LEAF_B = PathNode("x", leaf=A), PathNode("y", leaf=B)

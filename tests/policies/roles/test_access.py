@@ -2,7 +2,7 @@
 
 import pytest
 
-from sealwire.policies.roles.access import CLEAR, DENIED, ClassAccess, Disclosure, Level, Mask
+from sealwire.policies.roles.role import CLEAR, DENIED, ClassAccess, Disclosure, Level, Mask
 
 CIPHERTEXT, FIXED, LAST4 = (
     Disclosure(Level.CIPHERTEXT),

@@ -9,8 +9,8 @@ from bson.int64 import Int64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.policies.roles.access import Mask
 from sealwire.policies.roles.masks import FIXED, masked
+from sealwire.policies.roles.role import Mask
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import elements
 from tests.bson_types import BsonType

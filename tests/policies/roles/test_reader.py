@@ -4,8 +4,7 @@ import pytest
 
 from sealwire.files.errors import SourceError
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.roles.access import CLEAR, DENIED, NO_ACCESS, ClassAccess, Disclosure, Level, Mask
-from sealwire.policies.roles.role import Roles
+from sealwire.policies.roles.role import CLEAR, DENIED, NO_ACCESS, ClassAccess, Disclosure, Level, Mask, Roles
 
 HEAD = """
 version: 1

@@ -4,8 +4,21 @@ from dataclasses import replace
 
 import pytest
 
-from sealwire.policies.roles.access import CLEAR, NO_ACCESS, ClassAccess, Disclosure, Level, Mask
-from sealwire.policies.roles.role import Claim, NamedUser, Role, Roles, Wildcards
+from sealwire.policies.roles.role import (
+    CLEAR,
+    DENIED,
+    NO_ACCESS,
+    Claim,
+    ClassAccess,
+    Disclosure,
+    Level,
+    Mask,
+    NamedUser,
+    Rights,
+    Role,
+    Roles,
+    Wildcards,
+)
 
 SEES = {"nhs": ClassAccess(CLEAR)}
 NOBODY = Wildcards((), are_subjects=True)
@@ -203,3 +216,49 @@ def test_a_broken_glass_shows() -> None:
     roles = Roles((role("r", "ann@admin"), glass), ("nhs",))
     assert not roles.rights(Claim(("ann@admin",))).is_glass_broken
     assert roles.rights(Claim(("ann@admin",), has_reason=True)).is_glass_broken
+
+
+LAST4, YEAR = Disclosure(Level.MASKED, Mask.LAST4), Disclosure(Level.MASKED, Mask.YEAR)
+RIGHTS = Rights(
+    ("r",),
+    {
+        "clear": ClassAccess(CLEAR),
+        "last4": ClassAccess(LAST4),
+        "year": ClassAccess(YEAR),
+        "fixed": ClassAccess(Disclosure(Level.MASKED)),
+        "ciphertext": ClassAccess(Disclosure(Level.CIPHERTEXT)),
+    },
+)
+
+
+def test_a_class_that_is_not_named_is_denied() -> None:
+    assert RIGHTS.disclosure(["clear"]) == CLEAR
+    assert RIGHTS.disclosure(["another"]) == DENIED
+
+
+def test_of_classes_that_share_a_key_the_least_counts() -> None:
+    assert RIGHTS.disclosure(["clear", "last4"]) == LAST4
+    assert RIGHTS.disclosure(["last4", "clear"]) == LAST4
+    assert RIGHTS.disclosure(["last4", "ciphertext", "clear"]) == Disclosure(Level.CIPHERTEXT)
+    assert RIGHTS.disclosure(["clear", "another"]) == DENIED
+    assert RIGHTS.disclosure([]) == DENIED
+
+
+def test_of_two_masks_neither_is_used() -> None:
+    fixed = Disclosure(Level.MASKED, Mask.FIXED)
+    assert RIGHTS.disclosure(["last4", "year"]) == fixed
+    assert RIGHTS.disclosure(["last4", "fixed"]) == fixed
+    assert RIGHTS.disclosure(["fixed", "last4"]) == fixed
+    assert RIGHTS.disclosure(["last4", "last4"]) == LAST4
+
+
+def test_all_in_clear() -> None:
+    assert RIGHTS.sees_in_clear(["clear"])
+    assert RIGHTS.sees_in_clear([])
+    assert not RIGHTS.sees_in_clear(["clear", "last4"])
+
+
+def test_who_has_no_role() -> None:
+    assert Rights().is_empty
+    assert not RIGHTS.is_empty
+    assert Rights().lacks == "a role"

@@ -7,8 +7,7 @@ import pytest
 from bson import SON, Decimal128, Int64
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.roles.access import DENIED, ClassAccess
-from sealwire.policies.roles.rights import Rights
+from sealwire.policies.roles.role import DENIED, ClassAccess, Rights
 from tests.policies.support import covered, plan_message, plan_of, planned, planned_with, reason
 
 

@@ -33,8 +33,8 @@ from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.server.workers.start import Loaded
 from sealwire.proxy.server.workers.worker_channel import Seat
 from sealwire.wire.header import request_id_of
-from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import build_op_msg
+from sealwire.wire.raw_bson import int32_at
 
 DEADLINE_S = 30.0
 LOOPBACK = "127.0.0.1"

@@ -20,8 +20,8 @@ from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.certificates import LOCAL_NAMES, Authority, create_authority
 from sealwire.wire.header import request_id_of
-from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import build_op_msg
+from sealwire.wire.raw_bson import int32_at
 from tests.proxy.server.harness import DEADLINE_S, LOOPBACK, POLICY, UNAUTHORIZED, is_hello
 from tests.support import warm
 from tests.support.measuring import measuring

@@ -9,9 +9,9 @@ import pytest
 
 from sealwire.keys.contexts.cache import ContextCache
 from sealwire.keys.contexts.resolver import Resolver
-from sealwire.keys.contexts.row import ContextRow
 from sealwire.keys.contexts.shredding import announce, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
+from sealwire.keys.contexts.store import ContextRow
 from sealwire.keys.errors import KekUnavailable, KeysReason
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring

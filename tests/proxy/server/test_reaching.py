@@ -11,7 +11,7 @@ from sealwire.proxy.server.observability.reach import ServerReach
 from sealwire.proxy.server.reaching import ServerWatch
 from sealwire.proxy.server.upstream import Upstream
 from sealwire.proxy.server.workers import pulse
-from sealwire.testbed.ports import free_port
+from sealwire.testbed.child import free_port
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     LOOPBACK,

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from sealwire.cli import sealwire
 from sealwire.keys.kek.environment import generate_encoded_kek
 from sealwire.testbed.certificates import create_authority
-from sealwire.testbed.ports import free_port
+from sealwire.testbed.child import free_port
 from tests.proxy.server.harness import LOOPBACK, POLICY
 from tests.proxy.server.site import Site, hello_thread, make_site, serving
 from tests.support import warm

@@ -23,7 +23,7 @@ from sealwire.proxy.session.effects import (
     ToClient,
     ToServer,
 )
-from sealwire.proxy.session.labels import COMPRESSED_LABELS
+from sealwire.proxy.session.requests import COMPRESSED_LABELS
 from sealwire.wire.compressors import COMPRESSOR_NAMES, Compressor, Zlib
 from sealwire.wire.errors import WireReason
 from sealwire.wire.long_message import LONG_BYTES

@@ -3,8 +3,8 @@
 import pytest
 
 from sealwire.proxy.session.effects import Count, Counter
-from sealwire.proxy.session.passing import PassingCommands
 from sealwire.proxy.session.requests import Request, RequestKind
+from sealwire.proxy.session.shared import PassingCommands
 from tests.policies.support import target
 
 TARGET = target("find", "wards", "stats")
@@ -21,7 +21,7 @@ def test_what_is_remembered_is_found_by_all_three_names() -> None:
 
 @pytest.mark.plain_core(reason="replaces a constant")
 def test_names_without_end_do_not_make_it_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sealwire.proxy.session.passing._MAX_REMEMBERED", 2)
+    monkeypatch.setattr("sealwire.proxy.session.shared._MAX_REMEMBERED", 2)
     passing = PassingCommands()
     for number in range(5):
         passing.remember(target("find", f"{number}", "stats"), *KEPT)

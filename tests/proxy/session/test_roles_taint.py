@@ -20,9 +20,18 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Plan
-from sealwire.policies.roles.access import CLEAR, DENIED, ClassAccess, Disclosure, Level, Mask
-from sealwire.policies.roles.rights import Rights
-from sealwire.policies.roles.role import Role, Roles, Wildcards
+from sealwire.policies.roles.role import (
+    CLEAR,
+    DENIED,
+    ClassAccess,
+    Disclosure,
+    Level,
+    Mask,
+    Rights,
+    Role,
+    Roles,
+    Wildcards,
+)
 from sealwire.proxy.session.effects import ToClient, ToServer
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.session import Session

@@ -10,8 +10,8 @@ from pathlib import Path
 import bson
 
 from sealwire.audit.signing import SigningKey, make_key
+from sealwire.keys.kek.kek import LocalKek
 from sealwire.keys.kek.key_pair import PrivateKey
-from sealwire.keys.kek.local_wrap import LocalKek
 from sealwire.sidecars.backup.sealed.key_slots import Recipient
 from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER, Consistency, Manifest, Member, serialize
 from sealwire.sidecars.backup.sealed.writer import create_backup

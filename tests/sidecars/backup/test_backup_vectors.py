@@ -10,8 +10,8 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 
 from sealwire.audit.signing import read_verification_key
+from sealwire.keys.kek.kek import LocalKek
 from sealwire.keys.kek.key_pair import PrivateKey
-from sealwire.keys.kek.local_wrap import LocalKek
 from sealwire.sidecars.backup.errors import BackupUnsigned
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.key_slots import Identity

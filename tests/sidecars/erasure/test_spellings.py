@@ -4,7 +4,7 @@ import bson
 import pytest
 
 from sealwire.audit.pseudonyms import Identifier
-from sealwire.sidecars.erasure.spellings import spellings
+from sealwire.sidecars.erasure.stored_forms import spellings
 from sealwire.wire import kinds
 
 

@@ -10,9 +10,9 @@ import pytest
 from bson.binary import Binary
 
 from sealwire.crypto.envelope import SUBTYPE, parse_context_header
-from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
 from sealwire.keys.contexts.shredding import announce, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
+from sealwire.keys.contexts.store import CLASS_TAG, ContextRow
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot, fields_of
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused

@@ -6,10 +6,10 @@ import pytest
 
 from sealwire.keys.errors import KeySettingError
 from sealwire.sidecars.vault_setup.credentials import issue, logins, revoke, role_id_of
+from sealwire.sidecars.vault_setup.desired import ages, rotate_now, set_period
 from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason, UnusableSetting, VaultSetupError
 from sealwire.sidecars.vault_setup.removal import Fate, carry_out, plan_removal
 from sealwire.sidecars.vault_setup.resource import Kind
-from sealwire.sidecars.vault_setup.rotation import ages, rotate_now, set_period
 from sealwire.sidecars.vault_setup.settings import QUARTER_S, Kubernetes, Role, SetupSettings
 from tests.sidecars.vault_setup.fake_server import MADE_AT, FakeServer, set_up
 

@@ -1,10 +1,24 @@
 """Records on their way: what comes out is a line's fields, whatever went in."""
 
+from pathlib import Path
+
 import bson
 import pytest
 
+from sealwire.audit.files import LogPlace
 from sealwire.audit.line import read_line, write_line
-from sealwire.proxy.server.audit_writer.records import read_record, write_record
+from sealwire.audit.log import LogPace
+from sealwire.proxy.server.audit_writer.destinations import parse_copy
+from sealwire.proxy.server.audit_writer.records import (
+    WriterEnds,
+    WriterOrders,
+    read_log,
+    read_orders,
+    read_record,
+    write_orders,
+    write_record,
+)
+from sealwire.proxy.server.observability.logs import LogFormat
 
 FIELDS = {"event": "command", "read": {"nhs": 2**40}, "subjects": ["a" * 32], "documents": 3, "glass": True}
 
@@ -31,3 +45,20 @@ def test_what_has_no_form_is_refused_without_being_quoted() -> None:
 def test_bytes_that_are_no_record_are_refused(record: bytes) -> None:
     with pytest.raises(ValueError, match=r"^\w+$"):
         read_record(record)
+
+
+@pytest.mark.parametrize("path", [None, Path("/mnt/a b/ü")])
+def test_orders_are_read_as_they_were_written(path: Path | None) -> None:
+    place = LogPlace(Path("/var/log/audit.jsonl"), path)
+    copies = (parse_copy("stdout"), parse_copy("syslog:udp:[::1]:514"))
+    ends = (WriterEnds(3, 4), WriterEnds(5, 6))
+    orders = WriterOrders(place, path, LogPace(7, 8.5, 9), ends, copies, "debug", LogFormat.JSON)
+    assert read_orders(write_orders(orders)) == orders
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"log": ["loud", "text"]}', '{"log": [1, "text"]}', '{"log": "x"}']
+)
+def test_orders_that_do_not_say_how_to_log_are_told_of_in_json(text: str) -> None:
+    assert read_log(text) == ("info", LogFormat.JSON)
+    assert read_log('{"log": ["debug", "text"]}') == ("DEBUG", LogFormat.TEXT)

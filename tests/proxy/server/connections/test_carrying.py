@@ -11,8 +11,7 @@ import pytest
 from bson import Int64
 
 from sealwire.proxy.server.config.settings import TlsMode, UpstreamTls
-from sealwire.proxy.server.connections.closing import CLOSE_LINGER_S
-from sealwire.proxy.server.connections.lifetime import State
+from sealwire.proxy.server.connections.lifetime import CLOSE_LINGER_S, State
 from sealwire.proxy.server.connections.pipe import Hold
 from sealwire.proxy.server.connections.places import ClientStage
 from sealwire.proxy.server.connections.sessions import SessionCore

@@ -33,7 +33,7 @@ from sealwire.proxy.session.effects import (
 )
 from sealwire.proxy.session.records import CommandRecord
 from sealwire.proxy.session.session import Session
-from sealwire.testbed.ports import free_port
+from sealwire.testbed.child import free_port
 from tests.proxy.server.connections.hand_moved import HandMoved, Scene, Scripted, turns
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (

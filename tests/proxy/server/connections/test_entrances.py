@@ -20,7 +20,7 @@ from sealwire.proxy.server.config.settings import (
     TlsMode,
     UpstreamTls,
 )
-from sealwire.proxy.server.discovery.layout import PortLayout
+from sealwire.proxy.server.discovery.view import PortLayout
 from sealwire.proxy.server.errors import ListenProblem
 from sealwire.proxy.server.observability.reach import Reachable
 from sealwire.proxy.server.workers import pulse

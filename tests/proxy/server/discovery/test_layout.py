@@ -2,8 +2,8 @@
 
 from sealwire.proxy.server.config.settings import Address, Discovery, Member, Seeds
 from sealwire.proxy.server.discovery.fitness import UnfitMember
-from sealwire.proxy.server.discovery.layout import PortLayout, layout_of
 from sealwire.proxy.server.discovery.port_map import PortMap
+from sealwire.proxy.server.discovery.view import PortLayout, layout_of
 from sealwire.proxy.server.errors import StartReason
 
 A, B = Address("m0", 27017), Address("m1", 27017)

@@ -11,8 +11,7 @@ from sealwire.keys.frontier.record import frontier_document
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
-from sealwire.proxy.server.frontiers.lease import Renewal
-from sealwire.proxy.server.frontiers.store import Document, StoreProblem
+from sealwire.proxy.server.frontiers.store import Document, Renewal, StoreProblem
 from tests.keys.samples import NOW
 
 CLASS = "nhs_number"

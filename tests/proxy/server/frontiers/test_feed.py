@@ -20,7 +20,7 @@ from sealwire.proxy.server.frontiers.feed import (
     Following,
     steady_clock,
 )
-from sealwire.proxy.server.frontiers.lease import RENEW_S
+from sealwire.proxy.server.frontiers.store import RENEW_S
 from tests.proxy.server.frontiers.bench import Bench, following
 from tests.proxy.server.frontiers.server import (
     BOTH_MOVING,

@@ -5,7 +5,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.frontiers.feed import (
     Following,
 )
-from sealwire.proxy.server.frontiers.lease import RENEW_S
+from sealwire.proxy.server.frontiers.store import RENEW_S
 from tests.proxy.server.frontiers.bench import Bench, Looks, following
 from tests.proxy.server.frontiers.server import (
     CLASS,

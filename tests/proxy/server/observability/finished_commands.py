@@ -4,8 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from sealwire.proxy.server.observability.finished import FinishedCommand
-from sealwire.proxy.session.login.trace_parent import TraceParent
-from sealwire.proxy.session.watch import CommandNote
+from sealwire.proxy.session.watch import CommandNote, TraceParent
 
 PARENT = TraceParent(0x4BF92F3577B34DA6A3CE929D0E0E4736, 0x00F067AA0BA902B7, is_sampled=True)
 NOTE = CommandNote("find", "clinic.patients", 0.001, 0.002, 1, PARENT)

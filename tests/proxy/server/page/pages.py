@@ -17,8 +17,7 @@ from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import AuditSettings, Keeping
 from sealwire.proxy.server.page.access import Token
-from sealwire.proxy.server.page.answers import PageCall
-from sealwire.proxy.server.page.door import PageDoor
+from sealwire.proxy.server.page.door import PageCall, PageDoor
 from sealwire.proxy.server.page.facts import PageFacts, facts_of
 from sealwire.proxy.server.page.panels import SeenNow, WatchedAlert, WatchedIncident, WatchedNow
 from sealwire.proxy.server.page.readings import LastHour, Readings

@@ -12,8 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealwire.proxy.server.page import door as door_module
-from sealwire.proxy.server.page.answers import MAX_FORM_BYTES, PageAnswer, PageCall
-from sealwire.proxy.server.page.door import LOGIN, LOGOUT, PAGE, PageDoor
+from sealwire.proxy.server.page.door import (
+    LOGIN,
+    LOGOUT,
+    MAX_FORM_BYTES,
+    PAGE,
+    PageAnswer,
+    PageCall,
+    PageDoor,
+)
 from sealwire.proxy.server.page.facts import CoveredField, PageFacts
 from tests.proxy.server.page.pages import METRICS, TOKEN, FixedFeed, a_config, a_door, a_health, a_token, call
 

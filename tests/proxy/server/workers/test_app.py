@@ -41,7 +41,7 @@ from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import AuditSettings, Keeping, Origin, WhenFull
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.session.effects import Audit, Done, Effect, ToClient
-from sealwire.testbed.ports import free_port
+from sealwire.testbed.child import free_port
 from sealwire.wire.op_msg import build_op_msg
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from bson.binary import Binary
 
+from sealwire.proxy.session.login.caller import ScramIdentity
 from sealwire.proxy.session.login.certificate_steps import CertificateSteps, NotLoggedIn, ScramSteps
-from sealwire.proxy.session.login.identities import ScramIdentity
 from sealwire.proxy.session.login.scram import NONCE_BYTES, ScramHash, ScramSecret
 from tests.proxy.session.world import encoded
 

@@ -6,7 +6,7 @@ import pytest
 from bson import Binary
 
 from sealwire.proxy.session.effects import Count, Counter
-from sealwire.proxy.session.login.mechanisms import MECHANISMS, OTHER, mechanism_in
+from sealwire.proxy.session.login.authentication import MECHANISMS, OTHER, mechanism_in
 from tests.proxy.session.world import command, encoded, reply, session
 
 NO = {"ok": 0.0, "code": 18, "codeName": "AuthenticationFailed"}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.proxy.session.login.handshake import Topology
-from sealwire.proxy.session.login.member_texts import STRANGER, MemberTexts
+from sealwire.proxy.session.login.members import STRANGER, MemberTexts
 
 MEMBERS = {
     "mongo-a.clinic.test:27017": "proxy.test:1",

@@ -17,8 +17,7 @@ from sealwire.proxy.session.effects import (
     ToServer,
 )
 from sealwire.proxy.session.login.handshake import Topology
-from sealwire.proxy.session.login.member_texts import STRANGER
-from sealwire.proxy.session.login.members import names_own_address, rewrite_members
+from sealwire.proxy.session.login.members import STRANGER, names_own_address, rewrite_members
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings, Shared
 from tests.proxy.session.world import KEYRING, POLICY, command, decoded, reply, sections

@@ -7,8 +7,7 @@ from bson import encode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.policies.roles.access import ClassAccess, Disclosure, Level
-from sealwire.policies.roles.role import Role, Roles, Wildcards
+from sealwire.policies.roles.role import ClassAccess, Disclosure, Level, Role, Roles, Wildcards
 from sealwire.proxy.session.login.stated import (
     MAX_PURPOSE_CHARACTERS,
     MAX_REASON_CHARACTERS,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sealwire.proxy.session.login.trace_parent import TraceParent, trace_parent_in
+from sealwire.proxy.session.watch import TraceParent, trace_parent_in
 from tests.proxy.session.world import encoded
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

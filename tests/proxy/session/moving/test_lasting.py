@@ -4,11 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from bson import Int64
+from bson import Binary, Int64, Timestamp, encode
 
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier, Position, Window, position_of
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.effects import (
     Audit,
     Close,
@@ -18,9 +20,11 @@ from sealwire.proxy.session.effects import (
     ToServer,
 )
 from sealwire.proxy.session.login.handshake import Topology
+from sealwire.proxy.session.moving.lasting import abort_of, touched
 from sealwire.proxy.session.moving.moves import GRACE_S, MAX_TRANSACTION_S
 from sealwire.proxy.session.session import Session
 from sealwire.wire.header import request_id_of, response_to_of
+from sealwire.wire.op_msg import parse_op_msg
 from tests.proxy.session import world
 from tests.proxy.session.moving.talk import acknowledged, asked, cursor, find, insert, sent, waits
 from tests.proxy.session.world import body_of, command, data_key, envelope, reply, sealed, written
@@ -646,3 +650,87 @@ def test_nothing_is_asked_once_the_move_is_over(moving: Session) -> None:
     assert asked(sent(moving, find(MIDDLE)))["filter"] == {"nhs_number": sealed("nhs", MIDDLE)}
     moving.server_data(reply(cursor(0)))
     assert not moving.relies_on_lease
+
+
+REST: dict[str, Any] = {
+    "lsid": {"id": Binary(bytes(16), 4)},
+    "txnNumber": Int64(7),
+    "autocommit": False,
+    "$clusterTime": {"clusterTime": Timestamp(1, 2)},
+    "$db": "admin",
+}
+
+
+@pytest.mark.parametrize("flags", [0, 1 << 16])
+def test_all_but_the_name_stays_as_it_is(flags: int) -> None:
+    commit = command({"commitTransaction": 1, **REST}, 9, flags=flags)
+    abort = abort_of(commit, parse_op_msg(commit))
+    assert body_of(abort) == {"abortTransaction": 1, **REST}
+    assert request_id_of(abort) == 9
+    parsed = parse_op_msg(abort)
+    assert (parsed.flags, tuple(parsed.sequences)) == (0, ())
+
+
+POLICY = load_policy(
+    b"""
+version: 1
+classes:
+  a: {mode: deterministic, type: string}
+  b: {mode: deterministic, type: string}
+  c: {mode: deterministic, type: string}
+collections:
+  d.one: {x: a, y: b}
+  d.two: {x: c}
+""",
+    "policy.yaml",
+)
+NAMED = {"a": frozenset({b"p"})}
+MOVING = ("a", "b", "c")
+
+
+def plan(command: str, body: dict[str, object], namespace: str = "d.one", *, protected: bool = True) -> Plan:
+    return Plan(encode(body), {}, command, namespace, protected, protected, [], [], 0)
+
+
+def used(plan: Plan, walked: frozenset[str] = frozenset()) -> dict[str, frozenset[bytes] | None]:
+    """What a command touches; along an index of the classes in `walked` it may lead."""
+    return touched(plan, POLICY, MOVING, NAMED, lambda name, _: name in walked)
+
+
+@pytest.mark.parametrize("command", ["find", "count", "delete", "update", "findAndModify"])
+def test_a_command_that_walks_an_index_uses_any_value_of_a_class_that_moves_in_it(command: str) -> None:
+    asked = plan(command, {"filter": {"x": "?"}})
+    assert used(asked, frozenset({"b", "c"})) == {**NAMED, "b": None}  # `c` is elsewhere
+    assert used(asked, frozenset({"a"})) == {"a": None}
+
+
+def test_what_stores_only_walks_nothing() -> None:
+    assert used(plan("insert", {"documents": []}), frozenset(MOVING)) == NAMED
+
+
+def test_what_is_not_protected_touches_nothing() -> None:
+    assert used(plan("aggregate", {}, protected=False)) == {}
+
+
+@pytest.mark.parametrize("command", ["insert", "find", "count", "delete", "update", "findAndModify"])
+def test_a_command_that_names_its_values_uses_these(command: str) -> None:
+    assert used(plan(command, {"filter": {"x": "?"}})) == NAMED
+
+
+@pytest.mark.parametrize("command", ["aggregate", "distinct", "bulkWrite", "explain", "mapReduce", "other"])
+def test_any_other_command_uses_any_value_of_every_class(command: str) -> None:
+    assert used(plan(command, {})) == dict.fromkeys(MOVING)
+
+
+@pytest.mark.parametrize("name", ["$ne", "$somethingNew", "hint", "let"])
+def test_an_operator_that_is_not_known_to_name_values_uses_any_of_its_collection(name: str) -> None:
+    body: dict[str, object] = {"filter": {"x": {name: "?"}}}
+    assert used(plan("find", body)) == {"a": None, "b": None}
+
+
+def test_what_is_stored_is_not_read_for_operators() -> None:
+    assert used(plan("insert", {"documents": [{"$ne": 1}]})) == NAMED
+
+
+def test_a_name_that_is_no_collection_of_the_policy_may_be_a_view_of_any() -> None:
+    assert used(plan("find", {}, "d.view")) == dict.fromkeys(MOVING)

@@ -12,8 +12,7 @@ from sealwire.keys.errors import UnknownKey
 from sealwire.keys.keyring.data_key import KeyIds
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.roles.access import CLEAR, DENIED, ClassAccess, Disclosure, Level, Mask
-from sealwire.policies.roles.rights import Rights
+from sealwire.policies.roles.role import CLEAR, DENIED, ClassAccess, Disclosure, Level, Mask, Rights
 from sealwire.proxy.session.replies import ReadDenied
 from sealwire.proxy.session.revealing.reveal import reveal
 from sealwire.proxy.session.revealing.shown import Shown

@@ -18,7 +18,7 @@ from sealwire.proxy.session.effects import (
     ToClient,
     ToServer,
 )
-from sealwire.proxy.session.login.identities import (
+from sealwire.proxy.session.login.caller import (
     CertificateIdentity,
     Certified,
     Holder,

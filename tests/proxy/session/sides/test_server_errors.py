@@ -7,7 +7,7 @@ import pytest
 from bson.int64 import Int64
 
 from sealwire.proxy.session.effects import Count, Counter, Effect, ToClient
-from sealwire.proxy.session.labels import OTHER
+from sealwire.proxy.session.requests import OTHER
 from tests.proxy.session.world import command, reply, session
 from tests.wire.corpus import document, element
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.sidecars.backup.archive.blocks import cut, gather
-from sealwire.sidecars.backup.archive.digest import split_documents
+from sealwire.sidecars.backup.archive.contents import split_documents
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
 
 SIZES = st.lists(st.integers(0, 60), max_size=30)

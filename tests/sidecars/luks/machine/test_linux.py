@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from sealwire.sidecars.luks.errors import CommandFailed, LuksReason
+from sealwire.sidecars.luks.machine.device import differences, manifest
 from sealwire.sidecars.luks.machine.linux import LinuxMachine
 from sealwire.sidecars.luks.machine.machine import SECOND_SECRET
-from sealwire.sidecars.luks.machine.tree import differences, manifest
 
 MACHINE = LinuxMachine()
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.keys.errors import DamagedFile, KekDenied, KeysError
-from sealwire.keys.kek.local_wrap import LocalKek
+from sealwire.keys.kek.kek import LocalKek
 from sealwire.sidecars.luks.errors import LuksError, VerificationFailed
 from sealwire.sidecars.luks.volume import header_file
 

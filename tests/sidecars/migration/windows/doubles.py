@@ -22,8 +22,7 @@ from sealwire.sidecars.migration.job import Job
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.sidecars.migration.server import Written
 from sealwire.sidecars.migration.windows.moving import Versions
-from sealwire.sidecars.migration.windows.order import Range
-from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths, moves_of_paths
+from sealwire.sidecars.migration.windows.order import ClassPaths, Range, class_paths, moves_of_paths
 from sealwire.sidecars.raw_documents import document
 from sealwire.wire import kinds
 from tests.keys.samples import NOW

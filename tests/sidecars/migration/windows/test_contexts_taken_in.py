@@ -27,7 +27,7 @@ from sealwire.sidecars.migration.forms import Left, WrongType
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.sidecars.migration.windows.moving import Versions
-from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths, moves_of_paths
+from sealwire.sidecars.migration.windows.order import ClassPaths, class_paths, moves_of_paths
 from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import find_element

@@ -7,7 +7,7 @@ import pytest
 
 from sealwire.policies.file.schema import PathNode
 from sealwire.sidecars.migration.windows.indexes import walked_fields
-from sealwire.sidecars.migration.windows.paths import ClassPaths
+from sealwire.sidecars.migration.windows.order import ClassPaths
 
 PLACES = [ClassPaths("clinic.patients", PathNode(""), ("nhs", "kin.nhs"))]
 

@@ -8,8 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from sealwire.sidecars.tls_check.connection.client_hello import ProtocolVersion
-from sealwire.sidecars.tls_check.connection.groups import weak_groups
-from sealwire.sidecars.tls_check.connection.offers import accepted_versions
+from sealwire.sidecars.tls_check.connection.offers import accepted_versions, weak_groups
 from sealwire.sidecars.tls_check.connection.stream import StreamFailed, Trouble
 from sealwire.sidecars.tls_check.connection.suites import SUITES
 from tests.sidecars.tls_check.certificates import Key, Odd, make
