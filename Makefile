@@ -103,6 +103,7 @@ check: $(INSTALLED)  ## lint, format, types, import contracts, dead code, the lo
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/dead_code.py
+	$(BIN)/python -m tools.house_size
 	$(BIN)/python tools/lock.py --check
 	$(PIP) check
 	$(BIN)/python tools/tracked_files.py
