@@ -135,6 +135,7 @@ class Keyring:
         """What was opened, for who asks; see there."""
         self.listed = tuple(key.listed for key in keys)
         """Every key in the order of the keyring, for people to see; destroyed ones too."""
+        made = {key.ids: key.created for key in keys}
         for key in keys:
             if key.material is None:
                 self._destroyed.add((key.class_id, key.version))
@@ -151,7 +152,8 @@ class Keyring:
             if key.state is KeyState.ACTIVE:
                 self._active[key.class_name] = cipher
                 if not key.is_plaintext:
-                    self.created[key.class_name] = _made(keys, key)
+                    # a borrowed key is as old as its lender's
+                    self.created[key.class_name] = made.get(key.lender or key.ids, key.created)
             elif key.state is KeyState.PENDING:
                 self._pending[key.class_name] = cipher
         self.begun = {key.class_name: key.begun_in for key in keys if key.begun_in}
@@ -291,11 +293,6 @@ def _older(
         if key.state is KeyState.DECRYPT_ONLY and not key.is_plaintext:
             found[key.class_name] = (*found.get(key.class_name, ()), ciphers[key.ids])
     return found
-
-
-def _made(keys: Iterable[DataKey], key: DataKey) -> datetime:
-    """When a key was made; of a borrowed one, when its lender's was."""
-    return next((each.created for each in keys if each.ids == key.lender), key.created)
 
 
 def _sharing(keys: Iterable[DataKey]) -> dict[int, tuple[str, ...]]:
