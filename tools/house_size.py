@@ -16,7 +16,7 @@ from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
     "modules": 619,
-    "lines": 99_566,
+    "lines": 99_575,
     "modules of 50 lines or fewer": 49,
     "modules with one importer": 104,
     "modules that import the envelope": 43,

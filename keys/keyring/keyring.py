@@ -126,16 +126,15 @@ class Keyring:
         self._retired: dict[tuple[int, int], str] = {}
         self._destroyed: set[tuple[int, int]] = set()
         self._plaintext: set[tuple[int, int]] = set()
-        self.created: dict[str, datetime] = {}
-        """When the active key of each class that has one was made; none of a class that is in clear."""
         keys = tuple(keys)
+        self.created = _made(keys)
+        """When the active key of each class that has one was made; none of a class that is in clear."""
         self.class_names_by_id = {key.class_id: key.class_name for key in keys}
         """Whose envelopes have a class id. Those made with a borrowed key have the lender's."""
         self.opened = OpenedValues(self.class_names_by_id)
         """What was opened, for who asks; see there."""
         self.listed = tuple(key.listed for key in keys)
         """Every key in the order of the keyring, for people to see; destroyed ones too."""
-        made = {key.ids: key.created for key in keys}
         for key in keys:
             if key.material is None:
                 self._destroyed.add((key.class_id, key.version))
@@ -151,9 +150,6 @@ class Keyring:
                 self._by_header.update(_openings(cipher, self.opened.of(cipher.named[0])))
             if key.state is KeyState.ACTIVE:
                 self._active[key.class_name] = cipher
-                if not key.is_plaintext:
-                    # a borrowed key is as old as its lender's
-                    self.created[key.class_name] = made.get(key.lender or key.ids, key.created)
             elif key.state is KeyState.PENDING:
                 self._pending[key.class_name] = cipher
         self.begun = {key.class_name: key.begun_in for key in keys if key.begun_in}
@@ -293,6 +289,16 @@ def _older(
         if key.state is KeyState.DECRYPT_ONLY and not key.is_plaintext:
             found[key.class_name] = (*found.get(key.class_name, ()), ciphers[key.ids])
     return found
+
+
+def _made(keys: Iterable[DataKey]) -> dict[str, datetime]:
+    """When the active key of each class was made; of a borrowed one, when its lender's was."""
+    made = {key.ids: key.created for key in keys}
+    return {
+        key.class_name: made.get(key.lender or key.ids, key.created)
+        for key in keys
+        if key.state is KeyState.ACTIVE and key.material is not None and not key.is_plaintext
+    }
 
 
 def _sharing(keys: Iterable[DataKey]) -> dict[int, tuple[str, ...]]:

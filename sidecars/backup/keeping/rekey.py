@@ -105,13 +105,9 @@ def reencrypt(  # noqa: PLR0913 - what opens and what is written
         if sidecar.signature is not None and sign_with is None:
             text = f"{name} is signed, and a copy under a new data key needs a new signature"
             raise BackupUnsigned(BackupReason.UNSIGNED, text, "give --sign-with")
-        new = begin_backup(store, target, recipients, sign_with=sign_with)
-        try:
+        with begin_backup(store, target, recipients, sign_with=sign_with) as new:
             digest = _copy(backup, new, progress)
             written = new.commit(sidecar.manifest, sidecar.verified)
-        except BaseException:
-            new.upload.abort()
-            raise
     _read_back(store, new, written, digest)
     store.delete(payload_key(name))
     store.delete(sidecar_key(name))

@@ -1,7 +1,7 @@
 """From tar bytes to a sealed backup: gzip, chunks, header, and a name only when all of it is durable."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -50,14 +50,17 @@ class NewBackup:
         return sidecar
 
 
+@contextmanager
 def begin_backup(
     store: Store,
     name: str,
     recipients: Sequence[Recipient],
     chunk_bytes: int = DEFAULT_CHUNK_BYTES,
     sign_with: SigningKey | None = None,
-) -> NewBackup:
+) -> Iterator[NewBackup]:
     """A fresh data key, wrapped for `recipients`, and the header in the store. Unsigned without a key.
+
+    What is not committed when the block is left is removed, also where a signal comes as it begins.
 
     Raises:  BackupSettingError NAME, RECIPIENT; BackupExists; StoreUnavailable; what a provider raises
     """
@@ -67,10 +70,9 @@ def begin_backup(
     upload = store.begin(key)
     try:
         chunks = ChunkWriter(upload, header, keys.payload_key(tag), chunk_bytes)
-    except BaseException:
-        upload.abort()
-        raise
-    return NewBackup(store, name, keys, slots, upload, chunks, sha256(header).hexdigest(), sign_with)
+        yield NewBackup(store, name, keys, slots, upload, chunks, sha256(header).hexdigest(), sign_with)
+    finally:
+        upload.abort()  # of what is committed nothing is left to remove
 
 
 class SealedWriter:
@@ -127,12 +129,17 @@ class SealedWriter:
         self._backup.upload.abort()
 
 
+@contextmanager
 def create_backup(
     store: Store,
     name: str,
     recipients: Sequence[Recipient],
     chunk_bytes: int = DEFAULT_CHUNK_BYTES,
     sign_with: SigningKey | None = None,
-) -> SealedWriter:
-    """Start the backup `name`; use it in a `with` block. Raises as `begin_backup` does."""
-    return SealedWriter(begin_backup(store, name, recipients, chunk_bytes, sign_with))
+) -> Iterator[SealedWriter]:
+    """Start the backup `name`. Raises as `begin_backup` does."""
+    with (
+        begin_backup(store, name, recipients, chunk_bytes, sign_with) as backup,
+        SealedWriter(backup) as writer,
+    ):
+        yield writer

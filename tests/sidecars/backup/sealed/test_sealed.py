@@ -24,6 +24,7 @@ from sealwire.sidecars.backup.errors import (
     BackupReason,
     BackupSettingError,
 )
+from sealwire.sidecars.backup.sealed import writer as sealed_writer
 from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
 from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER, format_time
 from sealwire.sidecars.backup.sealed.reader import open_backup
@@ -187,8 +188,8 @@ def test_nothing_is_written_after_commit(store: LocalStore) -> None:
 
 def test_a_name_that_is_taken_is_refused_and_what_is_there_stays(store: LocalStore) -> None:
     seal(store)
-    with pytest.raises(BackupExists):
-        create_backup(store, "b", [OTHER_KEK])
+    with pytest.raises(BackupExists), create_backup(store, "b", [OTHER_KEK]):
+        pass
     assert read_all(store) == make_dump()[0]
 
 
@@ -197,12 +198,12 @@ def test_a_backup_that_came_from_elsewhere_meanwhile_keeps_its_sidecar(
 ) -> None:
     seal(store, "other")
     tar, manifest = make_dump()
-    writer = create_backup(store, "b", [OTHER_KEK])
-    writer.write(tar)
-    for suffix in ("tar.gz.enc", "tar.gz.enc.json"):
-        (tmp_path / f"other.{suffix}").rename(tmp_path / f"b.{suffix}")
-    with writer, pytest.raises(BackupExists):
-        writer.commit(manifest)
+    with create_backup(store, "b", [OTHER_KEK]) as writer:
+        writer.write(tar)
+        for suffix in ("tar.gz.enc", "tar.gz.enc.json"):
+            (tmp_path / f"other.{suffix}").rename(tmp_path / f"b.{suffix}")
+        with pytest.raises(BackupExists):
+            writer.commit(manifest)
     assert read_all(store) == tar
     assert not list(tmp_path.glob(".*.partial"))
 
@@ -210,8 +211,8 @@ def test_a_backup_that_came_from_elsewhere_meanwhile_keeps_its_sidecar(
 def test_two_writers_of_one_name_do_not_meet(store: LocalStore) -> None:
     tar, manifest = make_dump()
     with create_backup(store, "b", [KEK]) as writer:
-        with pytest.raises(BackupExists):
-            create_backup(store, "b", [KEK])
+        with pytest.raises(BackupExists), create_backup(store, "b", [KEK]):
+            pass
         writer.write(tar)
         writer.commit(manifest)
     assert read_all(store) == tar
@@ -219,15 +220,15 @@ def test_two_writers_of_one_name_do_not_meet(store: LocalStore) -> None:
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "../a", "a\n", "x" * 129, "ä"])
 def test_a_name_that_could_lead_elsewhere_is_refused(store: LocalStore, name: str) -> None:
-    with pytest.raises(BackupSettingError) as caught:
-        create_backup(store, name, [KEK])
+    with pytest.raises(BackupSettingError) as caught, create_backup(store, name, [KEK]):
+        pass
     assert caught.value.reason is BackupReason.NAME
 
 
 def test_recipients_are_needed_and_differ(store: LocalStore) -> None:
     for recipients in ([], [KEK, KEK]):
-        with pytest.raises(BackupSettingError) as caught:
-            create_backup(store, "b", recipients)
+        with pytest.raises(BackupSettingError) as caught, create_backup(store, "b", recipients):
+            pass
         assert caught.value.reason is BackupReason.RECIPIENT
 
 
@@ -240,6 +241,19 @@ def test_another_key_is_told_which_key_it_would_be(store: LocalStore) -> None:
     with pytest.raises(BackupKeyDenied) as caught:
         open_backup(store, "b", [])
     assert caught.value.reason is BackupReason.NO_KEY
+
+
+def test_a_signal_before_anything_was_written_leaves_nothing(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(_chunks: object) -> None:
+        assert list(tmp_path.iterdir())  # the header is there already
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sealed_writer, "gzipped", ended)
+    with pytest.raises(KeyboardInterrupt), create_backup(store, "b", [KEK]):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 class Guess:

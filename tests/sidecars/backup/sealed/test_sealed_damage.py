@@ -198,7 +198,7 @@ class TestSidecarDamage:
     "content", [b"no gzip", gzip.compress(make_dump()[0]) + b"more"], ids=["no gzip", "more behind it"]
 )
 def test_authentic_bytes_that_are_no_gzip_are_refused(store: LocalStore, content: bytes) -> None:
-    new = begin_backup(store, "b", [KEK])
-    new.chunks.write(content)
-    new.commit(make_manifest())
+    with begin_backup(store, "b", [KEK]) as new:
+        new.chunks.write(content)
+        new.commit(make_manifest())
     assert refusal(store).reason is BackupReason.COMPRESSION
