@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from sealwire.crypto.envelope import MARKER
 from tools.coverage_run import source_modules
 
@@ -34,6 +36,7 @@ def found_in(tree: ast.AST) -> Iterator[str]:
                 yield ast.unparse(node)
 
 
+@pytest.mark.plain_core(reason="reads the sources at the root")
 def test_no_other_room_says_where_the_parts_of_an_envelope_lie() -> None:
     found: dict[str, set[str]] = {}
     for module in source_modules():

@@ -25,6 +25,7 @@ def pipe(*, has_unsent: bool) -> Any:
     return SimpleNamespace(has_unsent=has_unsent)
 
 
+@pytest.mark.plain_core(reason="stands in for pipes, which a compiled function does not take")
 @pytest.mark.parametrize(
     ("draining", "unsent", "waited_s", "is_over"),
     [

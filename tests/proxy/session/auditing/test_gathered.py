@@ -4,8 +4,7 @@ import bson
 import pytest
 
 from sealwire.crypto.envelope import MARKER
-from sealwire.proxy.session.auditing import gathered
-from sealwire.proxy.session.auditing.gathered import Gathered
+from sealwire.proxy.session.auditing.gathered import MAX_DISTINCT, Gathered
 from tests.proxy.session.world import sealed, sealed_randomly
 
 NHS = sealed("nhs", "1")
@@ -24,11 +23,18 @@ def test_only_what_was_opened_counts_and_no_more_of_it() -> None:
     assert found.elements == 2
 
 
-def test_so_many_values_are_told_apart_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathered, "MAX_DISTINCT", 3)
+def test_so_many_values_are_told_apart_and_no_more() -> None:
+    found, many = Gathered(NAMES), MAX_DISTINCT + 5
+    unlike = [bson.Binary(NHS[:-4] + each.to_bytes(4, "big"), MARKER[0]) for each in range(many)]
+    found.look(bson.encode({"all": unlike}), 0)
+    assert found.opened({"nhs": many}) == {"nhs": MAX_DISTINCT}
+
+
+def test_of_classes_that_nobody_knows_nothing_is_kept() -> None:
     found = Gathered(NAMES)
-    found.look(bson.encode({"all": [sealed("nhs", str(each)) for each in range(9)]}), 0)
-    assert found.opened({"nhs": 9}) == {"nhs": 3}
+    other = NHS[:4] + (CLASS_ID ^ 1).to_bytes(4, "big") + NHS[8:]
+    found.look(bson.encode({"a": bson.Binary(other, MARKER[0])}), 0)
+    assert found.opened({"nhs": 1, "": 1}) == {}
 
 
 @pytest.mark.parametrize(
