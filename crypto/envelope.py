@@ -190,7 +190,7 @@ def context_key_id(buf: bytes, start: int) -> bytes:
 
 
 def context_keys_in(buf: bytes) -> list[bytes]:
-    """What may be ids of keys in envelopes of format 2, as they lie in `buf`. Cost: a search."""
+    """The key ids that envelopes of format 2 in `buf` seem to have, in order; unchecked. Cost: a search."""
     found: list[bytes] = []
     at = buf.find(_CONTEXT_MARKER)
     while at >= 0:

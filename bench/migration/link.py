@@ -19,7 +19,6 @@ from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.server import Written
 from sealwire.sidecars.migration.windows.order import ClassPaths, Range, class_paths
 
-"""A BSON Binary is an int32 length and the subtype, then the content."""
 FOLLOWS_S: Final = 0.05
 """How often a proxy looks at a frontier while a class moves."""
 

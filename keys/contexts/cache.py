@@ -227,7 +227,7 @@ class ContextCache(Unpicklable):
 
 @final
 class Opener(Unpicklable):
-    """What a `Keyring` opens, and what its contexts' keys open."""
+    """Opens the envelopes of a `Keyring`, and those of contexts."""
 
     def __init__(self, keyring: Keyring, contexts: ContextCache) -> None:
         self._keyring = keyring

@@ -21,7 +21,7 @@ class ContextRow:
     """The key of one context, wrapped. Shows ids, never material."""
 
     key_id: bytes
-    """16 random bytes, which stand in every envelope of the context and say nothing of it."""
+    """16 random bytes. Every envelope of the context has them, and they say nothing about it."""
     class_id: int
     tag: bytes | None = field(repr=False)
     """16 bytes that only a holder of the class's key can make of the context; CLASS_TAG for the class's own

@@ -140,7 +140,6 @@ def read_collection(
 # A key is tied to its context by a tag that only a holder of the class's key can make. No value is
 # opened, and no key of a context.
 
-"""Behind the length and the subtype of a BSON Binary."""
 _MAX_KNOWN = 100_000
 
 

@@ -17,8 +17,6 @@ from sealwire.policies.planning.contexts import element_at, stored_context
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 
-"""A BSON Binary is an int32 length and the subtype, then the content."""
-
 
 class ValueSpot(NamedTuple):
     """Where a value stands."""

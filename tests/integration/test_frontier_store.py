@@ -193,6 +193,7 @@ async def test_what_processes_granted_is_replaced_and_read_by_the_others(server:
         assert await store.granted("a", again.changed + MINUTE) == []
         limits.insert_many([{**ann._asdict(), name: "x"} for name in ("bucket", "amount", "changed")])
         limits.insert_many([{**ann._asdict(), "amount": amount} for amount in (-1, 2**62)])
+        limits.insert_many([{**ann._asdict(), name: "x" * 65} for name in ("process", "who")])
         assert len(await store.granted("c", None)) == 3
         assert "expireAfterSeconds" in str(limits.index_information())
     finally:

@@ -50,7 +50,6 @@ from sealwire.wire.compressors import (
 
 ToPath = Callable[[Node], Path]
 """Makes the path in a node absolute."""
-
 E = TypeVar("E", bound=Enum)
 
 _YEAR_S = 366 * 86_400.0

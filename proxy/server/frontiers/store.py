@@ -45,6 +45,8 @@ _MOST_GRANTS: Final = 100_000
 _GRANTS_KEPT_S: Final = 7200
 """Then the server deletes them: nothing granted in them is of the last hour."""
 _MAX_AMOUNT: Final = 2**62
+_MAX_NAME: Final = 64
+"""A process and a pseudonym have fewer characters."""
 
 
 # ------------------------ the lease of this process: under which name, until when, and what it acknowledges
@@ -305,6 +307,8 @@ def _parse_granted(document: Document) -> Granted | None:
     """None for a document that Sealwire has not written."""
     process, who, bucket, amount, changed = (document.get(name) for name in Granted._fields)
     if not (isinstance(process, str) and isinstance(who, str) and isinstance(changed, datetime)):
+        return None
+    if len(process) > _MAX_NAME or len(who) > _MAX_NAME:
         return None
     if not (isinstance(bucket, int) and isinstance(amount, int) and 0 <= amount < _MAX_AMOUNT):
         return None
