@@ -1,10 +1,12 @@
 """`sealwire` from a process that has imported it: as the program itself, in all that a test can see."""
 
+import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +19,7 @@ from tests.support.warm import SEALWIRE, WarmProcess
 
 pytestmark = pytest.mark.integration
 
+CLONE_NEWNET = 0x40000000
 POLICY = """
 version: 1
 classes: {nhs: {mode: deterministic, type: string}}
@@ -73,6 +76,26 @@ def test_it_reads_what_it_is_given(tmp_path: Path) -> None:
         out, _ = process.communicate(b'{"find": "patients", "$db": "clinic"}', timeout=60)
     assert process.returncode == 0
     assert json.loads(out)["namespace"] == "clinic.patients"
+
+
+def test_it_is_in_the_network_of_the_thread_that_starts_it(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a network of our own needs root")
+    places = []
+
+    def apart() -> None:
+        if ctypes.CDLL(None).unshare(CLONE_NEWNET) == 0:
+            places.append(Path("/proc/thread-self/ns/net").readlink())
+            with reading(tmp_path) as process:
+                places.append(Path(f"/proc/{process.pid}/ns/net").readlink())
+                process.kill()
+
+    thread = threading.Thread(target=apart)
+    thread.start()
+    thread.join()
+    if not places:
+        pytest.skip("this machine makes no networks")
+    assert places == [places[0]] * 2
 
 
 @pytest.fixture

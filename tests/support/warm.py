@@ -38,6 +38,9 @@ _LAUNCHER: Final = Path(__file__).with_name("warm_launcher.py")
 _INT: Final = struct.Struct("=i")
 _OTHER_CODE: Final = frozenset({"PYTHONPATH"})
 """Variables by which a process runs other code than has been imported."""
+_NETWORK: Final = Path("/proc/thread-self/ns/net")
+_HOME: Final = _NETWORK.readlink()
+"""Where forked processes live. A thread that is inside another network starts its processes there itself."""
 _MEASURED: Final = "COVERAGE_PROCESS_START"
 """The variable with which a process measures what it runs, as from the beginning of any Python process."""
 
@@ -71,7 +74,9 @@ class WarmProcess(subprocess.Popen[Any]):
         fds, new_session = rest[:6], rest[-2]
         words = list(map(str, arguments)) if not isinstance(arguments, str) else []
         environ = os.environ if env is None else env
-        unusual = preexec or passed or shell or not _OTHER_CODE.isdisjoint(environ)
+        unusual = (
+            preexec or passed or shell or not _OTHER_CODE.isdisjoint(environ) or _NETWORK.readlink() != _HOME
+        )
         program = Program.of(words)
         if unusual or program is None:
             super()._execute_child(arguments, *more)  # type: ignore[misc]
