@@ -118,7 +118,7 @@ format: $(INSTALLED)  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 # The compiled core where it can be compiled; CORE=plain measures the plain one.
-bench: $(INSTALLED) $(NODE_INSTALLED)  ## measure what the proxy costs (ARGS=--quick for less, CORE=plain)
+bench: $(INSTALLED)  ## measure what the proxy costs (ARGS=--quick for less, CORE=plain)
 	$(BIN)/python $(if $(filter plain,$(CORE)),-m,tools/compiled_tree.py --or-plain --run) bench $(ARGS)
 
 # As the benches: on the core that is installed elsewhere, where it can be compiled.

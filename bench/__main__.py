@@ -14,19 +14,16 @@ from rich.console import Console
 from bench.parts.canned import Prepared, measure_canned, prepare
 from bench.parts.core import measure_core
 from bench.parts.memory import measure_memory
-from bench.parts.real import measure_node, measure_pymongo, real_server
-from bench.parts.server import measure_server
+from bench.parts.real import measure_pymongo, measure_server, real_server
 from bench.report.extents import EXTENTS, FULL, QUICK, TINY, Extent
 from bench.report.figures import Results
 from bench.report.goals import GOALS
-from bench.report.machine import describe_machine
 from bench.report.plots import draw
-from bench.report.report import TITLES, Report, show, write
-from bench.routes.peers import versions
+from bench.report.report import TITLES, Report, describe_machine, show, write
+from bench.routes.routes import nginx_version
 from sealwire.testbed.errors import TestbedError
 
-PARTS = ("core", "canned", "canned-tls", "real", "node", "memory")
-REAL_PARTS = {"real", "node"}
+PARTS = ("core", "canned", "canned-tls", "memory", "real")
 
 _WIDTH = 150
 """The width of tables that go into a file."""
@@ -46,9 +43,9 @@ def main() -> int:
         extent = replace(
             extent, rounds=arguments.rounds, core_rounds=arguments.rounds, real_rounds=arguments.rounds
         )
-    machine = describe_machine() | {"peers": versions()}
+    machine = describe_machine() | {"peers": {"nginx": nginx_version()}}
     with tempfile.TemporaryDirectory(prefix="sealwire-bench-") as name, console.status("") as status:
-        run = Run(extent, Path(name), status.update, arguments.generators)
+        run = Run(extent, Path(name), status.update)
         run.parts(arguments.only or PARTS, real_tls=arguments.real_tls)
     machine |= {"libmongocrypt": run.libmongocrypt} if run.libmongocrypt else {}
     report = Report(machine, extent.name, run.results, run.seconds)
@@ -63,7 +60,7 @@ def main() -> int:
 class Run:
     """The parts of one run; what they share is made when the first one needs it."""
 
-    def __init__(self, extent: Extent, folder: Path, tell: Callable[[str], None], generators: int) -> None:
+    def __init__(self, extent: Extent, folder: Path, tell: Callable[[str], None]) -> None:
         self.results = Results()
         self.libmongocrypt: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
@@ -71,7 +68,6 @@ class Run:
         self._extent = extent
         self._folder = folder
         self._tell = tell
-        self._generators = generators
         self._prepared: Prepared | None = None
 
     def parts(self, names: Sequence[str], *, real_tls: bool) -> None:
@@ -81,16 +77,13 @@ class Run:
             "canned": partial(self._canned, tls=False),
             "canned-tls": partial(self._canned, tls=True),
             "memory": self._memory,
-            "real": partial(self._real, names, tls=real_tls),
+            "real": partial(self._real, tls=real_tls),
         }
-        chosen = {"real" if name in REAL_PARTS else name for name in names}
-        for name, step in steps.items():
-            if name not in chosen:
-                continue
+        for name in (part for part in PARTS if part in names):
             self._tell(name)
             started = time.monotonic()
             try:
-                step()
+                steps[name]()
             except (RuntimeError, OSError, EOFError, ValueError, TestbedError) as error:
                 self.failed = True
                 self.results.not_measured[name] = f"failed: {type(error).__name__}: {error}"
@@ -100,21 +93,16 @@ class Run:
         self.libmongocrypt = measure_core(self._extent, self.results)
 
     def _canned(self, *, tls: bool) -> None:
-        prepared, count = self._recorded(), self._generators
-        measure_canned(prepared, self._extent, self.results, self._tell, generators=count, tls=tls)
+        measure_canned(self._recorded(), self._extent, self.results, self._tell, tls=tls)
 
     def _memory(self) -> None:
         measure_memory(self._recorded(), self._extent, self.results, self._tell)
 
-    def _real(self, names: Sequence[str], *, tls: bool) -> None:
-        """Both drivers over one loaded server."""
+    def _real(self, *, tls: bool) -> None:
         with real_server(self._folder / "real", self._extent, tls=tls) as real:
-            if "real" in names:
-                measure_pymongo(real, self._extent, self.results, self._tell, tls=tls)
-                if not tls:
-                    measure_server(real, self._extent, self.results, self._tell)
-            if "node" in names:
-                measure_node(real, self._extent, self.results, self._tell, tls=tls)
+            measure_pymongo(real, self._extent, self.results, self._tell, tls=tls)
+            if not tls:
+                measure_server(real, self._extent, self.results, self._tell)
 
     def _recorded(self) -> Prepared:
         if self._prepared is None:
@@ -140,7 +128,6 @@ def _parse() -> argparse.Namespace:
         )
     parser.add_argument("--only", choices=PARTS, action="append", help="one part; may be repeated")
     parser.add_argument("--rounds", type=int, help="interleaved rounds, instead of the profile's")
-    parser.add_argument("--generators", type=int, default=1, help="processes that make load (default 1)")
     parser.add_argument("--real-tls", action="store_true", help="TLS on every connection of the real server")
     parser.add_argument("--list", action="store_true", help="list the parts and the targets, measure nothing")
     parser.add_argument("--no-file", action="store_true", help="write nothing to bench/results")

@@ -26,8 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.dataset import COVERED, documents
-from bench.report.machine import describe_machine
-from bench.report.report import RESULTS
+from bench.report.report import RESULTS, describe_machine
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.kek.environment import generate_encoded_kek
 from sealwire.keys.kek.kek import LocalKek

@@ -1,8 +1,8 @@
 """The documents that are measured, and the policy that covers them.
 
-Patients are flat, with four covered fields, in groups of 100. `fields_N` have twenty text fields of which the
-policy covers N. `sized_N` are patients with a text that fills them up to N KiB. `wide` documents have 1,500
-covered text fields. Values do not repeat where the kind of value allows it (there are only so many dates).
+Patients are flat, with four covered fields, in groups of 100. `sized` documents are patients with a text that
+fills them up to a KiB. `wide` documents have 1,500 covered text fields. Values do not repeat if the kind of
+value allows it (there are only so many dates).
 """
 
 import random
@@ -20,14 +20,11 @@ Document = dict[str, Any]
 DATABASE = "bench"
 COVERED = ("nhs_number", "mrn", "postcode", "date_of_birth")
 GROUP = 100
-FIELDS = tuple(f"field_{number:02}" for number in range(1, 21))
-COVERED_FIELDS = (0, 1, 4, 20)
-SIZES_KIB = (1, 16, 128, 1024)
 WIDE_FIELDS = tuple(f"key{number:04}" for number in range(1500))
 WARDS = 20
+SIZED_BYTES = 1 << 10
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz "
-
 
 LARGE_REPLIES = {"slow-reader": 1_000_000, "slow-reader-16mb": 16_000_000}
 """Collections whose every find has one reply of so many bytes, which is not read."""
@@ -36,13 +33,7 @@ LARGE_REPLIES = {"slow-reader": 1_000_000, "slow-reader-16mb": 16_000_000}
 def policy() -> Document:
     """The policy as the file holds it: everything deterministic, one class for each kind of value."""
     patients = {name: name for name in COVERED}
-    collections: dict[str, dict[str, str]] = dict.fromkeys(("patients", "arrivals", "cohorts"), patients)
-    for covered in COVERED_FIELDS:
-        # without a covered field in its documents, a collection is still protected by a rule
-        names = FIELDS[:covered] or ("not_there",)
-        collections |= {f"fields_{covered}": dict.fromkeys(names, "text")}
-    collections |= {f"sized_{size}": patients for size in SIZES_KIB}
-    collections |= dict.fromkeys(LARGE_REPLIES, patients)
+    collections = dict.fromkeys(("patients", "arrivals", "cohorts", "sized", *LARGE_REPLIES), patients)
     collections |= {"wide": dict.fromkeys(WIDE_FIELDS, "text")}
     kinds = dict.fromkeys(("nhs_number", "mrn", "postcode", "text"), "string") | {"date_of_birth": "date"}
     return {
@@ -81,22 +72,13 @@ def documents(seed: int) -> Iterator[Document]:
         }
 
 
-def field_documents(seed: int) -> Iterator[Document]:
-    """Documents with twenty texts of 12 characters, without end; `number` counts them."""
-    source = random.Random(seed)  # noqa: S311 - documents to measure with, not secrets
-    for number in count():
-        yield {"number": number} | {name: _text(source, 12) for name in FIELDS}
-
-
-def sized_documents(seed: int, kib: int) -> Iterator[Document]:
-    """Patients of about `kib` KiB each, without end; `number` counts them."""
+def sized_documents(seed: int) -> Iterator[Document]:
+    """Patients of about a KiB each, without end; `number` counts them."""
     source = random.Random(seed)  # noqa: S311 - documents to measure with, not secrets
     block = _text(source, 64 << 10)
     for number, patient in enumerate(documents(seed)):
-        wanted = max(0, (kib << 10) - 330)
         start = source.randrange(len(block) // 2)
-        history = (block[start:] * (wanted // (len(block) // 2) + 1))[:wanted]
-        yield {"number": number} | patient | {"history": history}
+        yield {"number": number} | patient | {"history": block[start : start + SIZED_BYTES - 330]}
 
 
 def wide_documents(seed: int) -> Iterator[Document]:

@@ -22,10 +22,19 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from bench.dataset import DATABASE, GROUP, Document, documents
-from bench.messages import REQUEST_ID, message
-from bench.parts.core_works import encrypted_reply
+from bench.parts.core import encrypted_reply
 from bench.recording import load_bench_policy, make_keyring, make_session
-from bench.workloads import BATCH, FIND_100, FIND_ONE, INSERT_MANY, UNPROTECTED, UPDATE_ONE, Pool
+from bench.workloads import (
+    BATCH,
+    FIND_100,
+    FIND_ONE,
+    INSERT_MANY,
+    REQUEST_ID,
+    UNPROTECTED,
+    UPDATE_ONE,
+    Pool,
+    message,
+)
 from bench.workloads import workloads as all_workloads
 from sealwire import core_is_compiled
 from sealwire.keys.kek.environment import generate_encoded_kek
@@ -42,7 +51,7 @@ from sealwire.proxy.session.login.caller import Caller
 
 COUNTS = {UNPROTECTED: 500, FIND_ONE: 500, UPDATE_ONE: 500, FIND_100: 10, INSERT_MANY: 2}
 """Operations that are counted: enough that what happens now and then does not show."""
-_POOL = Pool(singles=1, groups=1, batches=1, sized_kib=4)
+_POOL = Pool(singles=1, groups=1, batches=1)
 _ENTRIES = tuple(f"CPyPy_session___Session___{side}_data" for side in ("client", "server"))
 _RECORDING = "CPyPy_recorder___LineRecorder___report"
 _COLLECTED = re.compile(r"Collected : (\d+)")

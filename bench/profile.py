@@ -17,7 +17,7 @@ from bench.report.extents import CONNECTIONS, QUICK
 from bench.report.report import RESULTS
 from bench.routes.load import Load
 from bench.routes.routes import SEALWIRE, start_routes
-from bench.workloads import CORE_WORKLOADS, FIELD_WORKLOADS, SIZE_WORKLOADS
+from bench.workloads import CORE_WORKLOADS
 
 _RATE_HZ = 500
 _WARM_UP_S = 1.0
@@ -32,7 +32,7 @@ _PROCESS = re.compile(r"process \d+:&quot;.*?&quot;")
 def main() -> None:
     """Parse, drive, record."""
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__)
-    parser.add_argument("workload", choices=(*CORE_WORKLOADS, *FIELD_WORKLOADS, *SIZE_WORKLOADS))
+    parser.add_argument("workload", choices=CORE_WORKLOADS)
     parser.add_argument("--seconds", type=int, default=8, help="how long to sample (default 8)")
     parser.add_argument("--connections", type=int, default=CONNECTIONS, help="default 16")
     parser.add_argument("--tls", action="store_true", help="TLS on both sides")

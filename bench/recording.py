@@ -6,7 +6,7 @@ answers exactly what it would behind a running Sealwire.
 
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,9 +16,8 @@ from pathlib import Path
 import yaml
 from bson import encode
 
-from bench.dataset import Document, policy
-from bench.messages import REQUEST_ID, ask
-from bench.workloads import BATCH, Pool, Workload, command, insert_request, stored, workloads
+from bench.dataset import policy
+from bench.workloads import BATCH, REQUEST_ID, Pool, Workload, ask, command, insert_request, stored, workloads
 from sealwire.keys.kek.environment import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.keys.keyring.keyring import Keyring
@@ -34,7 +33,6 @@ from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
 from sealwire.wire.header import OpCode
 
 REQUESTS, PLAIN, ENCRYPTED = "requests", "plain", "encrypted"
-_LOADED_AT_ONCE_BYTES = 8 << 20
 Ask = Callable[[bytes], bytes]
 
 
@@ -106,8 +104,8 @@ def record(folder: Path, keyring: Keyring, pool: Pool) -> Recording:
 
 def _record_all(recording: Recording, pool: Pool, kind: str, ask_either: Ask, ask_plainly: Ask) -> None:
     for each in stored(pool):
-        for batch in _batches(each.contents):
-            ask_either(insert_request(batch, each.collection))
+        for start in range(0, len(each.contents), BATCH):
+            ask_either(insert_request(each.contents[start : start + BATCH], each.collection))
         index = {"key": {each.indexed: 1}, "name": each.indexed}
         if each.indexed != "_id":
             ask_either(command({"createIndexes": each.collection, "indexes": [index]}))
@@ -116,20 +114,6 @@ def _record_all(recording: Recording, pool: Pool, kind: str, ask_either: Ask, as
         recording.file(name, kind).write_bytes(replies)
     for name, request in _handshakes().items():
         recording.file(name, kind).write_bytes(ask_plainly(request))
-
-
-def _batches(contents: list[Document]) -> Iterator[list[Document]]:
-    """Inserts of a bounded size: some documents have a megabyte."""
-    batch: list[Document] = []
-    held = 0
-    for document in contents:
-        batch.append(document)
-        held += len(str(document.get("history", ""))) + 500
-        if held > _LOADED_AT_ONCE_BYTES or len(batch) == BATCH:
-            yield batch
-            batch, held = [], 0
-    if batch:
-        yield batch
 
 
 def _handshakes() -> dict[str, bytes]:

@@ -1,5 +1,6 @@
 """What is asked: the requests of each workload as drivers send them, and what has to be stored before."""
 
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -8,17 +9,13 @@ from itertools import islice
 from bson import ObjectId, encode
 
 from bench.dataset import (
-    COVERED_FIELDS,
     DATABASE,
     GROUP,
-    SIZES_KIB,
     WARDS,
     Document,
     documents,
-    field_documents,
-    sized_documents,
 )
-from bench.messages import message
+from sealwire.wire.op_msg import build_op_msg
 
 BATCH = 1_000
 PING, UNPROTECTED, FIND_ONE, INSERT_ONE, UPDATE_ONE = (
@@ -32,8 +29,6 @@ INSERT_MANY, FIND_100, GROUPING = "insert-1000", "find-100", "aggregate-group"
 MIXES = MIX_A, MIX_B, MIX_C = "mix-a", "mix-b", "mix-c"
 """YCSB's mixes: half reads and half updates; 95 % reads; only reads. Only drivers do them."""
 CORE_WORKLOADS = (PING, UNPROTECTED, FIND_ONE, INSERT_ONE, INSERT_MANY, UPDATE_ONE, FIND_100, GROUPING)
-FIELD_WORKLOADS = tuple(f"fields-{covered}" for covered in COVERED_FIELDS)
-SIZE_WORKLOADS = tuple(f"size-{size}k" for size in SIZES_KIB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +38,6 @@ class Pool:
     singles: int
     groups: int
     batches: int
-    sized_kib: int
-    """The KiB of all documents of one size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +64,6 @@ def stored(pool: Pool) -> Iterator[Stored]:
     yield Stored("patients", list(islice(documents(1), pool.singles)), "nhs_number")
     yield Stored("cohorts", list(islice(documents(2), pool.groups * GROUP)), "group")
     yield Stored("wards", [{"_id": number, "beds": number * 3} for number in range(WARDS)], "_id")
-    for covered in COVERED_FIELDS:
-        yield Stored(f"fields_{covered}", list(islice(field_documents(3), pool.singles // 4)), "number")
-    for size in SIZES_KIB:
-        count = sized_count(pool, size)
-        yield Stored(f"sized_{size}", list(islice(sized_documents(4, size), count)), "number")
-
-
-def sized_count(pool: Pool, kib: int) -> int:
-    """How many documents of one size there are."""
-    return max(4, min(pool.singles // 4, pool.sized_kib // kib))
 
 
 def workloads(pool: Pool) -> Mapping[str, Workload]:
@@ -96,11 +79,6 @@ def workloads(pool: Pool) -> Mapping[str, Workload]:
         Workload(INSERT_MANY, tuple(insert_request(islice(arrivals, BATCH)) for _ in range(pool.batches)), 1),
         Workload(FIND_100, tuple(_of_groups(pool.groups, partial(find_group, "cohorts"))), pool.groups),
         Workload(GROUPING, tuple(_of_groups(pool.groups, _group_by_postcode)), pool.groups),
-    ]
-    numbers = [{"number": number} for number in range(pool.singles // 4)]
-    made += [_reading(f"fields-{covered}", f"fields_{covered}", numbers) for covered in COVERED_FIELDS]
-    made += [
-        _reading(f"size-{size}k", f"sized_{size}", numbers[: sized_count(pool, size)]) for size in SIZES_KIB
     ]
     return {workload.name: workload for workload in made}
 
@@ -155,3 +133,39 @@ def _group_by_postcode(number: int) -> Document:
         {"$group": {"_id": "$postcode", "patients": {"$sum": 1}}},
     ]
     return {"aggregate": "cohorts", "pipeline": stages, "cursor": {}}
+
+
+REQUEST_ID = 7
+BODY = 21
+"""Where the document of a message with one section begins."""
+
+
+def message(body: Mapping[str, object], response_to: int = 0) -> bytes:
+    """A command, or a reply, as one message."""
+    return build_op_msg(REQUEST_ID, response_to, encode(body))
+
+
+def ask(connection: socket.socket, request: bytes) -> bytes:
+    """Send, and read the one answer. Raises EOFError when the other side closes."""
+    connection.sendall(request)
+    return read_message(connection)
+
+
+def read_message(connection: socket.socket) -> bytes:
+    """One whole message, where no other can follow. Raises EOFError when the other side closes."""
+    held = bytearray()
+    while len(held) < 4 or len(held) < int.from_bytes(held[:4], "little"):
+        data = connection.recv(1 << 18)
+        if not data:
+            raise EOFError("the server closed the connection")
+        held += data
+    return bytes(held)
+
+
+def split_messages(data: bytes) -> Iterator[bytes]:
+    """The messages that lie one after another."""
+    position = 0
+    while position < len(data):
+        length = int.from_bytes(data[position : position + 4], "little")
+        yield data[position : position + length]
+        position += length

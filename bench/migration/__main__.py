@@ -16,8 +16,7 @@ from rich.table import Table
 from bench.migration.alone import WORKS, Figures
 from bench.migration.beside import Noticed, measure_beside
 from bench.report.figures import Tell
-from bench.report.machine import describe_machine
-from bench.report.report import RESULTS
+from bench.report.report import RESULTS, describe_machine
 
 LEAST_DOCUMENTS_S: Final = 5_000
 MOST_PEAK_KIB: Final = 150 << 10

@@ -14,8 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from bench.migration.held import Wanted
-from bench.migration.link import KeptFrontier, KeptNotes, Link, linked
+from bench.migration.held import KeptFrontier, KeptNotes, Link, Wanted, linked
 from bench.migration.subject import DETERMINISTIC, FIELDS, NAMESPACE, RANDOM, keyring_of, policies
 from bench.routes.processes import peak_of, resident_of
 from sealwire.keys.frontier.versions import pending_version_of, version_of

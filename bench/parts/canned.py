@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 
 from bson import decode
 
-from bench.messages import BODY, ask, split_messages
 from bench.recording import ENCRYPTED, PLAIN, Recording, make_keyring, record
 from bench.report.extents import CONNECTIONS, Extent
 from bench.report.figures import Case, Results, Tell, take_slices
@@ -19,6 +18,7 @@ from bench.routes.load import Load
 from bench.routes.routes import (
     DIRECT,
     FORWARDER,
+    ROUTES,
     SEALWIRE,
     Ground,
     Route,
@@ -26,7 +26,7 @@ from bench.routes.routes import (
     module_server,
     start_routes,
 )
-from bench.workloads import FIND_ONE, GROUPING, UNPROTECTED
+from bench.workloads import BODY, FIND_ONE, GROUPING, UNPROTECTED, ask, split_messages
 from sealwire.crypto.envelope import MARKER
 from sealwire.keys.kek.environment import generate_encoded_kek
 from sealwire.keys.keyring.keyring import Keyring
@@ -34,7 +34,8 @@ from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.child import Started
 
 PART = "canned"
-_SHAPE_ROUTES = (DIRECT, FORWARDER, SEALWIRE)
+_COUNTED_ROUTES = (DIRECT, FORWARDER, SEALWIRE)
+"""Which of the routes are measured at other numbers of connections too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,12 @@ def prepare(folder: Path, extent: Extent) -> Prepared:
     return Prepared(folder, recording, keyring, folder / "keyring.json", kek)
 
 
-def measure_canned(
-    prepared: Prepared, extent: Extent, results: Results, tell: Tell, *, generators: int, tls: bool
-) -> None:
+def measure_canned(prepared: Prepared, extent: Extent, results: Results, tell: Tell, *, tls: bool) -> None:
     """All cases with or without TLS on both sides; adds to `results`."""
     with ExitStack() as stack:
-        load = stack.enter_context(Load(generators))
+        load = stack.enter_context(Load())
         ground = start_canned(stack, prepared, tls=tls)
-        routes, missing = start_routes(stack, ground, extent.canned_routes)
+        routes, missing = start_routes(stack, ground, ROUTES)
         results.not_measured |= {f"{PART} {name}": reason for name, reason in missing.items()}
         for case, names in _cases(extent, tls=tls):
             tell(str(case))
@@ -107,15 +106,13 @@ def _cases(extent: Extent, *, tls: bool) -> Iterator[tuple[Case, tuple[str, ...]
     """What is measured, and over which routes."""
     if tls:
         for name in extent.canned_tls:
-            yield Case(PART, name, CONNECTIONS, tls=True), extent.canned_routes
+            yield Case(PART, name, CONNECTIONS, tls=True), ROUTES
         return
     for name in extent.canned:
-        yield Case(PART, name, CONNECTIONS), extent.canned_routes
-    for name in extent.shapes:
-        yield Case(PART, name, CONNECTIONS), _SHAPE_ROUTES
+        yield Case(PART, name, CONNECTIONS), ROUTES
     for name in (UNPROTECTED, FIND_ONE):
         for connections in extent.connections:
-            yield Case(PART, name, connections), _SHAPE_ROUTES
+            yield Case(PART, name, connections), _COUNTED_ROUTES
 
 
 def _measure(

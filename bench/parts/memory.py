@@ -12,16 +12,15 @@ from itertools import islice
 
 from bson import decode, encode
 
-from bench.dataset import DATABASE, LARGE_REPLIES, Document, documents, sized_documents
-from bench.messages import BODY, REQUEST_ID, ask, split_messages
+from bench.dataset import DATABASE, LARGE_REPLIES, SIZED_BYTES, Document, documents, sized_documents
 from bench.parts.canned import Prepared, start_canned
-from bench.parts.core_works import encrypted_reply
+from bench.parts.core import encrypted_reply
 from bench.recording import ENCRYPTED, PLAIN, REQUESTS
 from bench.report.extents import Extent
 from bench.report.figures import Case, Metric, Results, Sample, Tell, take_turns
 from bench.routes.processes import peak_kib, reset_peak, resident_kib
 from bench.routes.routes import SEALWIRE, Route, connected, start_routes
-from bench.workloads import FIND_ONE, command, insert_request
+from bench.workloads import BODY, FIND_ONE, REQUEST_ID, ask, command, insert_request, split_messages
 from sealwire.testbed.child import LOOPBACK
 from sealwire.wire.op_msg import build_op_msg
 
@@ -30,9 +29,8 @@ IDLE, BATCH = "idle-connection", "insert-batch"
 BATCHES = {BATCH: "sized", f"{BATCH}-small": "patients"}
 """The documents of an insert: of 1 KiB, or of some 200 bytes, both with four covered fields."""
 _MIB = 1 << 20
-_DOCUMENT_BYTES = 1 << 10
 # With its four envelopes, and where it lies in an array.
-_STORED_BYTES = _DOCUMENT_BYTES + 50
+_STORED_BYTES = SIZED_BYTES + 50
 _WARM_UP_ASKED = 200
 _WARM_UP_CONNECTIONS = 20
 _RECEIVE_BUFFER_BYTES = 64 << 10
@@ -65,8 +63,8 @@ def measure_memory(prepared: Prepared, extent: Extent, results: Results, tell: T
 
 def _record_large_replies(prepared: Prepared, name: str, size: int) -> None:
     """A request and the one reply to it, as the canned server reads them."""
-    contents = list(islice(sized_documents(31, 1), size // _STORED_BYTES))
-    reply = encrypted_reply(prepared.keys, "sized_1", contents)
+    contents = list(islice(sized_documents(31), size // _STORED_BYTES))
+    reply = encrypted_reply(prepared.keys, "sized", contents)
     if len(reply) > size:
         raise RuntimeError(f"{name}: a reply of {len(reply)} bytes")
     recording = prepared.recording
@@ -133,7 +131,7 @@ def _insert_batch(prepared: Prepared, extent: Extent, name: str) -> Sample:
 
 def _insert_requests(kind: str, size: int, limit: int) -> Iterator[bytes]:
     """Inserts of documents with four covered fields: `size` bytes, each message within `limit`."""
-    contents = sized_documents(32, 1) if kind == "sized" else documents(32)
+    contents = sized_documents(32) if kind == "sized" else documents(32)
     left = size
     while left > 0:
         some: list[Document] = []
@@ -141,10 +139,10 @@ def _insert_requests(kind: str, size: int, limit: int) -> Iterator[bytes]:
         for document in contents:
             some.append(document)
             held += len(encode(document)) + 17
-            if held + 2 * _DOCUMENT_BYTES > min(limit, left):
+            if held + 2 * SIZED_BYTES > min(limit, left):
                 break
         yield insert_request(some)
-        left -= max(held, 2 * _DOCUMENT_BYTES)
+        left -= max(held, 2 * SIZED_BYTES)
 
 
 def _slow_reader(prepared: Prepared, extent: Extent, name: str) -> Sample:

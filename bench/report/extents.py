@@ -10,14 +10,11 @@ from bench.routes.routes import (
     DIRECT,
     FORWARDER,
     NGINX,
-    ROUTES,
     SEALWIRE,
-    SEALWIRE_2,
     SEALWIRE_POLLING,
 )
 from bench.workloads import (
     CORE_WORKLOADS,
-    FIELD_WORKLOADS,
     FIND_100,
     FIND_ONE,
     GROUPING,
@@ -25,7 +22,6 @@ from bench.workloads import (
     INSERT_ONE,
     MIXES,
     PING,
-    SIZE_WORKLOADS,
     UNPROTECTED,
     UPDATE_ONE,
     Pool,
@@ -35,7 +31,7 @@ CONNECTIONS = 16
 END_TO_END = (FIND_ONE, INSERT_ONE, FIND_100, UPDATE_ONE, *MIXES)
 """Operations whose overhead over a real server has a target."""
 FEW, MANY = 10, 1_000
-_REAL_ROUTES = (DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE, SEALWIRE_2, SEALWIRE_POLLING)
+_REAL_ROUTES = (DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE, SEALWIRE_POLLING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +42,8 @@ class Extent:
     pool: Pool
     rounds: int
     slice_s: float
-    canned_routes: tuple[str, ...]
     canned: tuple[str, ...]
     canned_tls: tuple[str, ...]
-    shapes: tuple[str, ...]
-    """Workloads of fields and sizes."""
     connections: tuple[int, ...]
     core_pool: int
     """Different replies of 100 documents, and as many values in the other works."""
@@ -58,7 +51,7 @@ class Extent:
     core_slice_s: float
     real_routes: tuple[str, ...]
     real_busy_routes: tuple[str, ...]
-    """The routes that are also asked with several threads, and by the Node.js driver."""
+    """The routes that are also asked with several threads."""
     real: tuple[str, ...]
     real_documents: int
     real_rounds: int
@@ -75,13 +68,11 @@ class Extent:
 
 FULL = Extent(
     name="full",
-    pool=Pool(singles=4096, groups=64, batches=24, sized_kib=16 << 10),
+    pool=Pool(singles=4096, groups=64, batches=24),
     rounds=7,
     slice_s=0.6,
-    canned_routes=ROUTES,
     canned=CORE_WORKLOADS,
     canned_tls=(UNPROTECTED, FIND_ONE, INSERT_ONE, FIND_100),
-    shapes=FIELD_WORKLOADS + SIZE_WORKLOADS,
     connections=(1, FEW, 100, MANY),
     core_pool=100,
     core_rounds=9,
@@ -103,13 +94,11 @@ FULL = Extent(
 QUICK = replace(
     FULL,
     name="quick",
-    pool=Pool(singles=4096, groups=32, batches=8, sized_kib=4 << 10),
+    pool=Pool(singles=4096, groups=32, batches=8),
     rounds=5,
     slice_s=0.4,
-    canned_routes=(DIRECT, FORWARDER, NGINX, SEALWIRE),
     canned=(UNPROTECTED, FIND_ONE, INSERT_ONE, FIND_100),
     canned_tls=(FIND_ONE,),
-    shapes=(),
     connections=(FEW, MANY),
     core_pool=50,
     core_rounds=5,
@@ -128,7 +117,7 @@ QUICK = replace(
 TINY = replace(
     FULL,
     name="tiny",
-    pool=Pool(singles=64, groups=2, batches=1, sized_kib=1 << 10),
+    pool=Pool(singles=64, groups=2, batches=1),
     rounds=1,
     slice_s=0.02,
     canned_tls=(FIND_ONE,),

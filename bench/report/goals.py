@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from bench.parts.core import PYMONGOCRYPT
-from bench.parts.core_works import DECRYPT_100, DECRYPT_WIDE, ENCRYPT_1000
+from bench.parts.core import DECRYPT_100, DECRYPT_WIDE, ENCRYPT_1000, PYMONGOCRYPT
 from bench.report.extents import CONNECTIONS, END_TO_END, FEW, MANY
 from bench.report.figures import Case, Metric, Results, Spread
 from bench.routes.routes import DIRECT, FORWARDER, NGINX, SEALWIRE, SEALWIRE_POLLING

@@ -1,4 +1,4 @@
-"""The figures as pictures (SVG): overhead by workload, throughput and processor time by connections."""
+"""The figures as pictures (SVG): overhead by workload, processor time by connections."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,10 +13,8 @@ from bench.routes.routes import (
     CLIENT_SIDE,
     DIRECT,
     FORWARDER,
-    HAPROXY,
     NGINX,
     SEALWIRE,
-    SEALWIRE_2,
     SEALWIRE_POLLING,
 )
 
@@ -25,9 +23,7 @@ COLOURS = {
     DIRECT: "#999999",
     FORWARDER: "#56B4E9",
     NGINX: "#009E73",
-    HAPROXY: "#F0E442",
     SEALWIRE: "#D55E00",
-    SEALWIRE_2: "#E69F00",
     SEALWIRE_POLLING: "#0072B2",
     CLIENT_SIDE: "#CC79A7",
 }
@@ -66,15 +62,7 @@ def _pictures(results: Results) -> dict[str, Callable[[], Figure | None]]:
             DIRECT,
             "Median latency by workload, direct = 1\n(real server, pymongo, one thread; left is better)",
         ),
-        "throughput-by-connections": lambda: _lines(
-            results, Metric.OPERATIONS, "operations a second", "Throughput by connections (recorded replies)"
-        ),
-        "cpu-by-connections": lambda: _lines(
-            results,
-            Metric.CPU,
-            "microseconds",
-            "Processor time an operation of what stands between (recorded replies)",
-        ),
+        "cpu-by-connections": lambda: _processor_time(results),
     }
 
 
@@ -109,7 +97,7 @@ def _bars(results: Results, cases: Sequence[Case], metric: Metric, base: str, ti
     return _finish(figure, axes, title)
 
 
-def _lines(results: Results, metric: Metric, unit: str, title: str) -> Figure | None:
+def _processor_time(results: Results) -> Figure | None:
     """One panel a workload, one line a route, over the number of connections."""
     cases = [case for case in results.cases() if case.part == "canned" and not case.tls]
     by_workload = {
@@ -124,7 +112,7 @@ def _lines(results: Results, metric: Metric, unit: str, title: str) -> Figure | 
     for axes, (name, points) in zip(panels, by_workload.items(), strict=True):
         for route, colour in COLOURS.items():
             line = [(count, results.find(case, route)) for count, case in points]
-            spreads = [(count, each.spread(metric)) for count, each in line if each is not None]
+            spreads = [(count, each.spread(Metric.CPU)) for count, each in line if each is not None]
             drawn = [(count, spread) for count, spread in spreads if spread is not None]
             # a line needs more than one point; some routes are measured at one number of connections only
             if len(drawn) > 1:
@@ -142,9 +130,9 @@ def _lines(results: Results, metric: Metric, unit: str, title: str) -> Figure | 
         axes.grid(alpha=0.3)
     # after the last line: the panels share the axis, and a limit set earlier would hold for all of them
     panels[0].set_ylim(bottom=0)
-    panels[0].set_ylabel(unit)
+    panels[0].set_ylabel("microseconds")
     panels[0].legend(frameon=False)
-    figure.suptitle(title)
+    figure.suptitle("Processor time an operation of what stands between (recorded replies)")
     figure.tight_layout()
     return figure
 

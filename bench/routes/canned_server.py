@@ -18,7 +18,7 @@ from typing import cast
 
 import uvloop
 
-from bench.messages import split_messages
+from bench.workloads import split_messages
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 2048

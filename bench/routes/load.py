@@ -1,16 +1,13 @@
-"""Drives the load generator's processes and turns what they count into samples."""
+"""Drives the load generator and turns what it counts into samples."""
 
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from bench.report.figures import Metric, Sample, percentile
-from bench.routes.processes import cpu_seconds, resident_kib
+from bench.routes.processes import Talker, cpu_seconds, resident_kib, unpack
 from bench.routes.routes import Route
-from bench.routes.talker import Answer, Talker, unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,51 +38,30 @@ class Meter:
         return {} if self._route.between is None else {Metric.RESIDENT: resident_kib(self._route.between)}
 
 
-class Load:
-    """One or several generator processes; a context manager."""
+class Load(Talker):
+    """The generator's process; a context manager."""
 
-    def __init__(self, processes: int = 1) -> None:
-        self._stack = ExitStack()
-        command = [sys.executable, "-m", "bench.routes.load_generator"]
-        self._talkers = [self._stack.enter_context(Talker(command)) for _ in range(processes)]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __init__(self) -> None:
+        super().__init__([sys.executable, "-m", "bench.routes.load_generator"])
 
     def open(self, route: Route, connections: int) -> None:
-        """Connect; the connections are shared out among the processes."""
-        count = len(self._talkers)
+        """Connect."""
         authority = None if route.authority is None else str(route.authority)
         order = {"do": "open", "name": route.name, "port": route.port, "authority": authority}
-        for number, talker in enumerate(self._talkers):
-            talker.ask(order | {"connections": len(range(number, connections, count))})
+        self.ask(order | {"connections": connections})
 
     def close(self, route: Route) -> None:
         """Disconnect."""
-        for talker in self._talkers:
-            talker.ask({"do": "close", "name": route.name})
+        self.ask({"do": "close", "name": route.name})
 
     def run(self, route: Route, requests: Path, seconds: float) -> Sample:
         """One slice."""
         meter = Meter(route)
-        answers = self._ask_all(
-            {"do": "run", "name": route.name, "requests": str(requests), "seconds": seconds}
-        )
-        latencies = [value for answer in answers for value in unpack(answer["latencies"])]
-        # a process that got no connection has nothing to say
-        answers = [answer for answer in answers if answer["latencies"]]
-        operations = len(latencies) + sum(answer["late"] for answer in answers)
-        used = meter.stop(operations, sum(answer["cpu_s"] for answer in answers))
-        taken = max(answer["seconds"] for answer in answers)
-        return {**sample_of(latencies, taken, used), **meter.resident()}
-
-    def _ask_all(self, order: dict[str, object]) -> list[Answer]:
-        for talker in self._talkers:
-            talker.say(order)
-        return [talker.hear() for talker in self._talkers]
+        order = {"do": "run", "name": route.name, "requests": str(requests), "seconds": seconds}
+        answer = self.ask(order)
+        latencies = unpack(answer["latencies"])
+        used = meter.stop(len(latencies) + answer["late"], answer["cpu_s"])
+        return {**sample_of(latencies, answer["seconds"], used), **meter.resident()}
 
 
 def sample_of(latencies: Sequence[float], seconds: float, used: Used) -> dict[Metric, float]:

@@ -2,7 +2,7 @@
 
     python -m bench.routes.load_generator
 
-It reads and answers lines (`bench.routes.talker`). Of a reply it reads only the length, except that the first
+It reads and answers lines (`Talker`). Of a reply it reads only the length, except that the first
 one on every connection of a run has to be ok.
 """
 
@@ -19,8 +19,8 @@ from typing import Any, cast
 import uvloop
 from bson import decode
 
-from bench.messages import BODY, split_messages
-from bench.routes.talker import pack, serve
+from bench.routes.processes import pack, serve
+from bench.workloads import BODY, split_messages
 
 LOOPBACK = "127.0.0.1"
 # Nothing that is measured takes longer; a route that stopped must not stop the bench.

@@ -1,7 +1,8 @@
-"""The ways to one server: direct, through bare forwarders of three makes, through Sealwire."""
+"""The ways to one server: direct, through bare forwarders of two makes, through Sealwire."""
 
 import socket
 import ssl
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,22 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.dataset import write_policy
-from bench.routes.peers import Material, haproxy, nginx
-from sealwire.testbed.certificates import Authority
+from sealwire.testbed.certificates import Authority, Issued
 from sealwire.testbed.child import LOOPBACK, Started, free_port, started
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from tools.debian_programs import find_file, find_program, library_environment
 
-DIRECT, FORWARDER, NGINX, HAPROXY = "direct", "forwarder", "nginx", "haproxy"
-SEALWIRE, SEALWIRE_2, SEALWIRE_POLLING = "sealwire", "sealwire-2", "sealwire-polling"
-CLIENT_SIDE = "client-side"
+DIRECT, FORWARDER, NGINX, CLIENT_SIDE = "direct", "forwarder", "nginx", "client-side"
+SEALWIRE, SEALWIRE_POLLING = "sealwire", "sealwire-polling"
 # What each is told beyond what all are told.
-SEALWIRES: Mapping[str, Mapping[str, object]] = {
-    SEALWIRE: {},
-    SEALWIRE_2: {"workers": 2},
-    SEALWIRE_POLLING: {"busy_poll_us": 2_000},
-}
-ROUTES = (DIRECT, FORWARDER, NGINX, HAPROXY, SEALWIRE, SEALWIRE_2)
+SEALWIRES: Mapping[str, Mapping[str, object]] = {SEALWIRE: {}, SEALWIRE_POLLING: {"busy_poll_us": 2_000}}
+ROUTES = (DIRECT, FORWARDER, NGINX, SEALWIRE)
 _SILENT_AFTER_S = 60.0
+_NATIVE_LIBMONGOCRYPT = ("libmongocrypt0", "libbson-1.0-0t64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ def connected(route: Route) -> Iterator[socket.socket]:
 
 
 def start_routes(
-    stack: ExitStack, ground: Ground, wanted: tuple[str, ...] = ROUTES
+    stack: ExitStack, ground: Ground, wanted: Sequence[str]
 ) -> tuple[dict[str, Route], dict[str, str]]:
     """Start what is wanted; gives the routes, and the reasons for those that cannot be had."""
     found: dict[str, Route] = {}
@@ -120,17 +117,68 @@ def start_sealwire(stack: ExitStack, ground: Ground, name: str) -> Started:
 
 
 def _forwarding(stack: ExitStack, ground: Ground, name: str) -> Started | str:
-    material = None
-    if ground.authority is not None:
-        material = Material(ground.authority.issue(name), ground.authority.certificate_file)
+    issued = None if ground.authority is None else ground.authority.issue(name)
     folder = ground.folder / name
     folder.mkdir(parents=True)
     upstream = ground.plain.port
     if name == NGINX:
-        return stack.enter_context(nginx(folder, upstream, material))
-    if name == HAPROXY:
-        return stack.enter_context(haproxy(folder, upstream, material))
-    files: list[str | Path] = []
-    if material is not None:
-        files = [material.issued.certificate, material.issued.key, material.authority]
+        return stack.enter_context(nginx(folder, upstream, issued, ground.trusted))
+    files = () if issued is None else (issued.certificate, issued.key, str(ground.trusted))
     return stack.enter_context(module_server("bench.routes.forwarder", folder, [str(upstream), *files]))
+
+
+@contextmanager
+def nginx(
+    folder: Path, upstream: int, issued: Issued | None, authority: Path | None
+) -> Iterator[Started | str]:
+    """nginx as a stream proxy with one worker, as in Debian; or the reason why there is none."""
+    program = _find_nginx()
+    module = None if program is None else find_file(program, "lib/nginx/modules/ngx_stream_module.so")
+    if program is None or module is None:
+        yield "neither on this machine nor to be had with apt: nginx, libnginx-mod-stream"
+        return
+    port = free_port()
+    client = server = ""
+    if issued is not None:
+        client = f"ssl_certificate {issued.certificate}; ssl_certificate_key {issued.key};"
+        server = (
+            f"proxy_ssl on; proxy_ssl_verify on; proxy_ssl_trusted_certificate {authority};"
+            " proxy_ssl_name localhost;"
+        )
+    config = folder / "nginx.conf"
+    config.write_text(
+        f"""load_module {module};
+daemon off; worker_processes 1; worker_rlimit_nofile 8192;
+pid {folder}/nginx.pid; error_log {folder}/error.log;
+events {{ worker_connections 4096; }}
+stream {{
+  server {{
+    listen {LOOPBACK}:{port} backlog=2048{" ssl" if issued else ""};
+    {client}
+    tcp_nodelay on; proxy_pass {LOOPBACK}:{upstream}; {server}
+  }}
+}}
+"""
+    )
+    command: list[str | Path] = [program, "-p", folder, "-c", config, "-e", folder / "error.log"]
+    with started(command, port, folder / "nginx.log", library_environment(program)) as running:
+        yield running
+
+
+def nginx_version() -> str:
+    """What nginx calls itself; empty if there is none."""
+    path = _find_nginx()
+    if path is None:
+        return ""
+    environment = dict(library_environment(path))
+    done = subprocess.run([path, "-v"], env=environment, capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).partition("\n")[0].strip()
+
+
+def _find_nginx() -> Path | None:
+    return find_program("nginx", "nginx", "libnginx-mod-stream")
+
+
+def native_libmongocrypt() -> Path | None:
+    """libmongocrypt as Debian builds it, with OpenSSL inside; PyPI's build calls back into Python instead."""
+    return find_program("libmongocrypt.so.0", *_NATIVE_LIBMONGOCRYPT)

@@ -1,35 +1,50 @@
 """The requests are those of drivers, differ from one another, and cover what they say."""
 
+import os
 from itertools import islice
 
+import pytest
 import yaml
-from bson import decode
+from bson import decode, encode
+from pymongocrypt.mongocrypt import MongoCryptOptions
+from pymongocrypt.synchronous.auto_encrypter import AutoEncrypter
 
 from bench.dataset import (
     COVERED,
-    COVERED_FIELDS,
-    SIZES_KIB,
+    SIZED_BYTES,
     documents,
     policy,
     sized_documents,
     wide_documents,
 )
-from bench.parts.core_worker import run
-from bench.parts.core_works import COMPARED, VALUES, Inputs, inputs
+from bench.parts.core import (
+    VALUES,
+    Inputs,
+    KeyVault,
+    UnexpectedRequest,
+    inputs,
+    pymongocrypt_works,
+    run,
+    sealwire_works,
+)
+from bench.pymongo_driver import zipfian
+from bench.report.figures import Metric
 from bench.routes.canned_server import shape
+from bench.routes.load import Used, sample_of
+from bench.routes.processes import pack, unpack
 from bench.workloads import BATCH, INSERT_MANY, INSERT_ONE, MIXES, Pool, stored, workloads
 from sealwire.policies.file.loader import load_policy
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents
 
-POOL = Pool(singles=32, groups=2, batches=2, sized_kib=64)
+POOL = Pool(singles=32, groups=2, batches=2)
 
 
 def test_the_policy_loads_and_covers_as_many_fields_as_it_says() -> None:
     loaded = load_policy(yaml.safe_dump(policy()).encode(), "policy.yaml")
     rules = policy()["collections"]
     assert set(loaded.class_names) == {*COVERED, "text"}
-    for covered in COVERED_FIELDS:
-        assert len(rules[f"bench.fields_{covered}"]) == max(1, covered)
+    assert set(rules["bench.patients"]) == set(COVERED)
+    assert len(rules["bench.wide"]) == 1500
     assert "bench.wards" not in rules
 
 
@@ -44,7 +59,7 @@ def test_every_request_of_a_workload_has_the_same_shape_and_no_other_workload_ha
 
 def test_requests_do_not_repeat_within_the_pool() -> None:
     made = workloads(POOL)
-    for name in (INSERT_ONE, "find-one", "update-one", "fields-4"):
+    for name in (INSERT_ONE, "find-one", "update-one"):
         assert len(set(made[name].requests)) == len(made[name].requests)
     assert len(made[INSERT_ONE].requests) == POOL.singles
 
@@ -64,12 +79,8 @@ def test_what_is_read_is_stored_before() -> None:
             assert collections[command.get("find") or command["aggregate"]] > 0
 
 
-def test_documents_have_about_the_size_that_they_are_named_for() -> None:
-    from bson import encode
-
-    for size in SIZES_KIB:
-        found = len(encode(next(sized_documents(1, size))))
-        assert abs(found - size * 1024) < 200
+def test_sized_documents_have_about_their_size() -> None:
+    assert abs(len(encode(next(sized_documents(1)))) - SIZED_BYTES) < 200
 
 
 def test_values_are_unique_where_the_kind_allows_it() -> None:
@@ -84,7 +95,6 @@ def test_the_core_gets_as_many_values_in_every_work() -> None:
     assert len(made.replies) * VALUES["decrypt-100"] == 12_000
     assert len(made.batches) * VALUES["encrypt-1000"] == 12_000
     assert len(made.wide) * VALUES["decrypt-1500-fields"] == 12_000
-    assert set(COMPARED) == set(VALUES)
 
 
 def test_a_work_is_done_until_its_time_is_over_and_at_least_twice() -> None:
@@ -94,3 +104,64 @@ def test_a_work_is_done_until_its_time_is_over_and_at_least_twice() -> None:
 
 def test_mixes_are_for_drivers_only() -> None:
     assert not set(MIXES) & set(workloads(POOL))
+
+
+def test_both_sides_do_every_work_that_is_compared() -> None:
+    made = inputs(1)
+    ours, theirs = sealwire_works(made), pymongocrypt_works(made)
+    assert set(theirs) == set(VALUES) <= set(ours)
+    assert all(work() > 0 for work in (*ours.values(), *theirs.values()))
+
+
+def test_a_libmongocrypt_that_would_encrypt_by_itself_is_stopped() -> None:
+    options = MongoCryptOptions({"local": {"key": os.urandom(96)}}, bypass_encryption=False)
+    encrypter = AutoEncrypter(KeyVault(), options)
+    try:
+        with pytest.raises(UnexpectedRequest):
+            encrypter.encrypt("clinic", encode({"find": "patients", "filter": {}, "$db": "clinic"}))
+    finally:
+        encrypter.close()
+
+
+def test_a_libmongocrypt_that_would_ask_a_key_service_is_stopped() -> None:
+    with pytest.raises(UnexpectedRequest):
+        KeyVault().kms_request(None)
+
+
+def test_figures_of_a_slice() -> None:
+    latencies = [0.001] * 98 + [0.002, 0.009]
+    sample = sample_of(latencies, 0.5, Used(operations=125, generator=0.1, server=0.2, between=0.05))
+    assert sample == {
+        Metric.OPERATIONS: 200.0,
+        Metric.P50: pytest.approx(1000.0),
+        Metric.P99: pytest.approx(9000.0),
+        Metric.GENERATOR_CPU: pytest.approx(800.0),
+        Metric.SERVER_CPU: pytest.approx(1600.0),
+        Metric.CPU: pytest.approx(400.0),
+    }
+
+
+def test_a_route_with_nothing_between_has_no_processor_time_between() -> None:
+    assert Metric.CPU not in sample_of([0.001], 1.0, Used(1, 0.1, 0.1, None))
+
+
+def test_a_slice_without_answers_is_no_figure() -> None:
+    with pytest.raises(RuntimeError):
+        sample_of([], 1.0, Used(1, 0.1, 0.1, None))
+
+
+def test_latencies_survive_the_pipe() -> None:
+    assert list(unpack(pack(unpack("")))) == []
+    assert unpack(pack(unpack("AACAPwAAAEA="))).tolist() == [1.0, 2.0]
+
+
+def test_zipfian_keys_are_few_and_far_between() -> None:
+    keys = zipfian(1000, seed=3)
+    drawn = [next(keys) for _ in range(20_000)]
+    counts = sorted((drawn.count(key) for key in set(drawn)), reverse=True)
+    assert all(0 <= key < 1000 for key in drawn)
+    # 1 / (sum of 1/n**0.99 for 1,000) is 0.13
+    assert counts[0] / len(drawn) == pytest.approx(0.13, abs=0.02)
+    assert sum(counts[:100]) / len(drawn) > 0.6
+    again = zipfian(1000, seed=3)
+    assert drawn[:50] == [next(again) for _ in range(50)]

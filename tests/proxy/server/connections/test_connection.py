@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from bench.messages import message
+from bench.workloads import message
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
 from sealwire.proxy.server.config.settings import Limits

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from bench.messages import message
+from bench.workloads import message
 from sealwire.proxy.server.observability.counts import CoreCounts
 
 FIND = message({"find": "patients", "filter": {"nhs_number": "9434765919"}})

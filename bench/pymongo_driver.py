@@ -2,10 +2,15 @@
 
 import os
 import random
+import sys
+import time
+from array import array
+from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import accumulate, cycle, islice
 from pathlib import Path
+from threading import Barrier, Thread
 from typing import Any
 
 from pymongo import MongoClient
@@ -14,7 +19,8 @@ from pymongo.encryption import ClientEncryption
 from pymongo.encryption_options import AutoEncryptionOpts
 
 from bench.dataset import COVERED, GROUP, WARDS, Document, documents
-from bench.parts.core_works import ALGORITHM
+from bench.parts.core import ALGORITHM
+from bench.routes.processes import pack, serve
 from bench.workloads import (
     BATCH,
     FIND_100,
@@ -29,7 +35,6 @@ from bench.workloads import (
     UNPROTECTED,
     UPDATE_ONE,
 )
-from bench.zipf import zipfian
 
 _SHARE_OF_READS = {MIX_A: 0.50, MIX_B: 0.95, MIX_C: 1.0}
 _LOADED_AT_ONCE = 500
@@ -160,3 +165,93 @@ def _group_by_postcode(patients: Collection[Document], group: int) -> None:
 
 def _tls(authority: str | None) -> dict[str, Any]:
     return {} if authority is None else {"tls": True, "tlsCAFile": str(Path(authority))}
+
+
+SKEW = 0.99
+"""YCSB's constant."""
+
+
+def zipfian(count: int, seed: int) -> Iterator[int]:
+    """Numbers below `count` without end; the n-th most frequent comes 1/n**0.99 as often as the first.
+
+    Which number is how frequent is shuffled, so that neighbours are not alike.
+    """
+    source = random.Random(seed)  # noqa: S311 - keys to measure with, not secrets
+    ranks = list(range(count))
+    source.shuffle(ranks)
+    sums = list(accumulate(1 / (rank + 1) ** SKEW for rank in range(count)))
+    while True:
+        yield ranks[min(count - 1, bisect(sums, source.random() * sums[-1]))]
+
+
+THREADS = 4
+
+
+class Driver:
+    """One client and its threads' operations."""
+
+    def __init__(self) -> None:
+        self._threads: list[Mapping[str, Operation]] = []
+
+    def start(  # noqa: PLR0913 - the fields of one message
+        self,
+        *,
+        uri: str,
+        authority: str | None,
+        database: str,
+        documents: int,
+        seed: int,
+        encrypting: bool,
+        loading: bool,
+    ) -> dict[str, Any]:
+        """Connect, and load where this is the first over this database."""
+        connected: Connected = (connect_encrypting if encrypting else connect)(uri, authority)
+        if loading:
+            load(connected, database, documents)
+        self._threads = [operations(connected, database, documents, seed, turn) for turn in range(THREADS)]
+        return {}
+
+    def run(self, operation: str, threads: int, seconds: float) -> dict[str, Any]:
+        """Do one operation again and again for `seconds`, each thread at least once."""
+        chosen = [each[operation] for each in self._threads[:threads]]
+        latencies: list[list[float]] = [[] for _ in chosen]
+        failed: list[BaseException] = []
+        barrier = Barrier(threads)
+
+        def work(act: Operation, taken: list[float]) -> None:
+            clock = time.perf_counter
+            try:
+                barrier.wait(10)
+                now = started = clock()
+                while now - started < seconds:
+                    began = now
+                    act()
+                    now = clock()
+                    taken.append(now - began)
+            except BaseException as error:  # noqa: BLE001 - told to the other side below
+                failed.append(error)
+
+        began, used = time.perf_counter(), time.process_time()
+        workers = [Thread(target=work, args=each) for each in zip(chosen, latencies, strict=True)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        if failed:
+            raise failed[0]
+        every = array("f", (value for taken in latencies for value in taken))
+        return {
+            "latencies": pack(every),
+            "seconds": time.perf_counter() - began,
+            "cpu_s": time.process_time() - used,
+        }
+
+
+def main() -> None:
+    """Serve lines until the input ends."""
+    driver = Driver()
+    serve(sys.stdin, sys.stdout, {"start": driver.start, "run": driver.run})
+
+
+if __name__ == "__main__":
+    main()

@@ -11,27 +11,23 @@ from pathlib import Path
 import pytest
 from bson import decode, encode
 
-from bench.messages import read_message, split_messages
 from bench.parts.canned import Prepared, prepare, start_canned, verify
 from bench.recording import ENCRYPTED, PLAIN
 from bench.report.extents import TINY
 from bench.report.figures import Metric
 from bench.routes.canned_server import load, shape
 from bench.routes.load import Load
-from bench.routes.processes import cpu_seconds, peak_kib, reset_peak, resident_kib, tree
+from bench.routes.processes import Talker, cpu_seconds, peak_kib, reset_peak, resident_kib, tree
 from bench.routes.routes import (
     DIRECT,
     FORWARDER,
-    HAPROXY,
-    NGINX,
-    SEALWIRE,
+    ROUTES,
     Ground,
     Route,
     module_server,
     start_routes,
 )
-from bench.routes.talker import Talker
-from bench.workloads import FIND_100, FIND_ONE, INSERT_ONE, UNPROTECTED
+from bench.workloads import FIND_100, FIND_ONE, INSERT_ONE, UNPROTECTED, read_message, split_messages
 from sealwire.crypto.envelope import MARKER
 from sealwire.testbed.child import LOOPBACK, Started
 from sealwire.wire.header import response_to_of
@@ -111,11 +107,11 @@ def ground(prepared: Prepared, request: pytest.FixtureRequest) -> Iterator[Groun
 
 @pytest.fixture(scope="module")
 def load_generator() -> Iterator[Load]:
-    with Load(2) as generator:
+    with Load() as generator:
         yield generator
 
 
-@pytest.mark.parametrize("name", [DIRECT, FORWARDER, NGINX, HAPROXY, SEALWIRE])
+@pytest.mark.parametrize("name", ROUTES)
 def test_every_route_answers_as_the_server_does_and_carries_load(
     prepared: Prepared, ground: Ground, load_generator: Load, name: str
 ) -> None:
@@ -230,15 +226,3 @@ def test_a_failed_operation_is_not_counted(tmp_path: Path) -> None:
         generator.open(route, 1)
         with pytest.raises(RuntimeError):
             generator.run(route, tmp_path / "bad.requests", 0.05)
-
-
-def test_more_processes_than_connections_are_no_harm(tmp_path: Path) -> None:
-    (tmp_path / "good.requests").write_bytes(command(1, {"find": "good"}))
-    (tmp_path / "good.plain").write_bytes(command(1, {"ok": 1.0}))
-    with (
-        module_server("bench.routes.canned_server", tmp_path, [tmp_path, PLAIN]) as server,
-        Load(3) as generator,
-    ):
-        route = Route(DIRECT, server.port, None, server.pid, None)
-        generator.open(route, 1)
-        assert generator.run(route, tmp_path / "good.requests", SLICE_S)[Metric.OPERATIONS] > 0

@@ -1,13 +1,19 @@
 """The server in memory does what a job asks of one, as a real one would."""
 
+import json
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import bson
 import pytest
 from bson.binary import Binary
 
+from bench.migration import beside
+from bench.migration.alone import WORKS
 from bench.migration.held import BATCH_DOCUMENTS, BinaryIndex, Entry, Held
-from bench.migration.subject import DETERMINISTIC, FIELDS, keyring_of, patients
+from bench.migration.subject import DETERMINISTIC, FIELDS, RANDOM, keyring_of, patients
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.sidecars.raw_documents import identity_of
 
@@ -76,3 +82,45 @@ def test_a_range_has_every_binary_between_its_ends_in_the_order_of_a_server(seed
     )
     everything = index.page(bytes(1), None, None)
     assert len(everything) == BATCH_DOCUMENTS
+
+
+ALONE = 700
+JOBS = {
+    "encrypt": ("encrypt random", ALONE * len(RANDOM)),
+    "reencrypt": ("reencrypt random", ALONE * len(RANDOM)),
+    "rotate": (f"reencrypt {DETERMINISTIC[0]}", ALONE),
+    "decrypt": (f"decrypt {DETERMINISTIC[0]}", ALONE),
+}
+
+
+@pytest.mark.parametrize("work", WORKS)
+def test_a_work_moves_every_value_and_is_measured(work: str) -> None:
+    line = [sys.executable, "-m", "bench.migration.alone", work, "--documents", str(ALONE)]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=120)
+    found = json.loads(done.stdout)
+    assert (found["work"], found["values"]) == JOBS[work]
+    assert found["documents"] == ALONE
+    assert found["cpu_s"] > 0
+    assert 0 < found["update_cpu_s"] <= found["server_cpu_s"]
+    assert 0 < found["idle_kib"] <= found["peak_kib"]
+
+
+BESIDE = 1500
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_an_application_is_measured_while_jobs_move_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beside, "REST_S", 1.0)
+    told: list[str] = []
+    found = beside.measure_beside(tmp_path, BESIDE, told.append)
+    turns = [f"{verb} {DETERMINISTIC[0]}" for verb in ("reencrypt", "decrypt", "encrypt")]
+    assert [each.work for each in found] == ["encrypt random", *turns]
+    assert len(told) == len(found) + 1
+    for each in found:
+        assert each.documents_s > 0
+        assert each.peak_kib > 0
+        assert each.questions > 0
+        assert set(each.ratio) == {"find-one", "update-one"}
