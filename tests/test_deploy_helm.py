@@ -28,7 +28,7 @@ from tests.test_deploy_kubernetes import (
     validated,
 )
 from tests.test_deploy_kubernetes import objects as plain_objects
-from tools.tool_venv import deploy_python
+from tools.sbom import deploy_python
 
 CHART = ROOT / "deploy" / "helm" / "sealwire"
 POLICY = plain_objects(STANDALONE)["ConfigMap"]["data"]["policy.yaml"]

@@ -5,11 +5,14 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator
+from graphlib import CycleError
 from pathlib import Path
 
 import pytest
 
 from tests.build_context import ROOT
+from tools import rooms
+from tools.rooms import floors_of, reduced
 
 ROOMS = (
     *(
@@ -241,3 +244,29 @@ def test_a_step_that_does_not_exist_is_reported(tmp_path: Path) -> None:
 def test_a_line_of_the_data_path_that_is_no_step_is_an_error() -> None:
     with pytest.raises(ValueError, match="not a step"):
         data_path_steps("```data-path\nand then magic\n```\n")
+
+
+def test_an_arrow_that_follows_from_others_is_left_out() -> None:
+    edges = {"cli": {"server", "keys", "crypto"}, "server": {"keys"}, "keys": {"crypto"}, "crypto": set()}
+    assert reduced(edges) == {"cli": {"server"}, "server": {"keys"}, "keys": {"crypto"}, "crypto": set()}
+
+
+def test_a_room_stands_below_the_lowest_that_imports_it() -> None:
+    edges: dict[str, set[str]] = {"a": {"b", "c"}, "b": {"c"}, "c": set(), "d": {"c"}}
+    assert floors_of(edges) == [["a", "d"], ["b"], ["c"]]
+
+
+def test_rooms_in_a_circle_are_an_error() -> None:
+    with pytest.raises(CycleError):
+        reduced({"a": {"b"}, "b": {"a"}})
+
+
+def test_the_committed_diagram_has_a_box_for_each_room() -> None:
+    text = (ROOT / "docs" / "ENCRYPTION_ARCHITECTURE.md").read_text(encoding="utf-8")
+    boxes = re.findall(r'^  (\S+)\["<b>([^<]+)</b>', text, re.MULTILINE)
+    assert boxes == [(name, name.replace(".", "/")) for name in rooms.ROOMS]
+    arrows = re.findall(r"^  (\S+) --> (\S+)$", text.partition("<!-- end of rooms -->")[0], re.MULTILINE)
+    assert {name for arrow in arrows for name in arrow} == set(rooms.ROOMS)
+    shown = {name.partition(".")[0] for name in rooms.ROOMS}
+    packages = {path.parent.name for path in (ROOT / "sealwire").glob("*/__init__.py")}
+    assert packages == shown

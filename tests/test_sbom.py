@@ -10,8 +10,7 @@ import pytest
 
 from tests.build_context import ROOT
 from tests.test_locks import pins
-from tools.sbom import write_sbom
-from tools.tool_venv import deploy_python
+from tools.sbom import deploy_python, write_sbom
 
 _VALIDATE = """
 import sys

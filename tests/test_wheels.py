@@ -14,7 +14,7 @@ from tests.build_context import ROOT
 from tests.support.skips import skip_in_samples, skip_or_fail
 from tools import compiled_tree, wheels
 from tools.compiled_tree import digest_of, missing_for_compiling
-from tools.tool_venv import deploy_python, install
+from tools.sbom import deploy_python, install
 
 
 def test_the_interpreters_are_cpythons_that_answer_and_have_headers(tmp_path: Path) -> None:

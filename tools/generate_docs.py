@@ -1,14 +1,17 @@
-"""Write pages, parts of pages and the picture of the rooms from the code; `--check` only compares.
+"""Write pages and parts of pages from the code; `--check` only compares.
 
 A part of a page lies between `<!-- generated: NAME -->` and `<!-- end of NAME -->`.
 """
 
+import json
 import re
 import sys
+import tomllib
 from collections.abc import Callable
 from functools import partial
 from inspect import getdoc, getsource
 from pathlib import Path
+from typing import Any
 
 from sealwire.cli.exit_codes import EXIT_CODES
 from sealwire.keys.keyring.data_key import FIRST_STATES, KEY_MOVES, KeyState
@@ -31,7 +34,6 @@ from sealwire.proxy.session.replies import (
 from sealwire.proxy.session.rewriting.left_out import MAX_BULK_BYTES
 from sealwire.proxy.session.states import TRANSITIONS, State
 from sealwire.wire.errors import WireReason
-from tools.clients_table import render_clients, render_driver_suite
 from tools.rooms import draw as draw_rooms
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -246,10 +248,48 @@ def _yes(answer: bool) -> str:
     return "yes" if answer else "no"
 
 
+RESULTS = DOCS / "clients.json"
+DIFFERENCES = DOCS.parent / "tests" / "clients" / "pymongo_differences.toml"
+
+_CLIENTS = "| client | language | version | direct = through Sealwire | notes |\n|---|---|---|---|---|\n"
+_SUITE = "| what | why | tests |\n|---|---|---|\n"
+
+
+def render_clients() -> str:
+    """One line for each client: how many steps saw the same, what was refused, what is absent."""
+    rows = json.loads(RESULTS.read_text(encoding="utf-8"))
+    rows.sort(key=lambda row: (row["language"], row["client"]))
+    return _CLIENTS + "\n".join(map(_client, rows))
+
+
+def _client(row: dict[str, Any]) -> str:
+    same, refused = row["same"], row["refused"]
+    notes = [f"{step}: refused, `{reason}`" for step, reason in sorted(refused.items())]
+    for why in dict.fromkeys(row["absent"].values()):
+        parts = ", ".join(part for part, reason in row["absent"].items() if reason == why)
+        notes.append(f"no {parts}: {why}")
+    notes += [] if row["compressors"] else ["not compressed"]
+    notes += [row["note"]] if row["note"] else []
+    steps = f"{len(same)} of {len(same) + len(refused)} steps"
+    return f"| {row['client']} | {row['language']} | {row['version']} | {steps} | {'; '.join(notes)} |"
+
+
+def render_driver_suite() -> str:
+    """What was run of the driver's own tests, and a line for each reason that outcomes differ."""
+    document = tomllib.loads(DIFFERENCES.read_text(encoding="utf-8"))
+    rows = "\n".join(map(_group, document["difference"]))
+    return f"{document['measured']['text'].strip()}\n\n{_SUITE}{rows}"
+
+
+def _group(group: dict[str, Any]) -> str:
+    tests = "<br>".join(f"`{test.removeprefix('test.')}`" for test in group["tests"])
+    return f"| {group['kind']} | {group['reason']} | {tests} |"
+
+
 _ARCHITECTURE, _KEYS, _README = "ENCRYPTION_ARCHITECTURE.md", "operations/keys.md", "../README.md"
 # Page -> its generated parts.
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
-    _ARCHITECTURE: {"session-states": render_states},
+    _ARCHITECTURE: {"rooms": draw_rooms, "session-states": render_states},
     _KEYS: {"key-states": render_key_states},
     _README: {"clients": render_clients},
     "compatibility.md": {"driver-suite": render_driver_suite},
@@ -296,7 +336,6 @@ PAGES: dict[str, Callable[[], str]] = {
     "commands.md": render_matrix,
     **{name: partial(render_parts, name) for name in PARTS},
     "adr/README.md": render_decisions,
-    "rooms.svg": draw_rooms,
 }
 
 

@@ -1,17 +1,13 @@
-"""Draws the rooms and their arrows as docs/rooms.svg, from the imports of the code.
+"""Draws the rooms and their arrows from the imports of the code, for docs/ENCRYPTION_ARCHITECTURE.md.
 
-An arrow says who imports whom. One that follows from others is left out: where a imports b and c, and b
+An arrow says who imports whom. An arrow that follows from others is left out: if a imports b and c, and b
 imports c, there is no arrow from a to c. Inside a box rooms that stand higher import those that stand lower.
-`python -m tools.generate_docs` writes the picture, and a test compares it.
+`python -m tools.generate_docs` writes the diagram, and a test compares it.
 """
 
 import ast
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from html import escape
-from itertools import pairwise, permutations
 from pathlib import Path
 
 import grimp
@@ -25,43 +21,8 @@ ROOMS = (
 Edges = dict[str, set[str]]
 """For each room the rooms that it imports."""
 
-LEAST_WIDTH, GAP_X, GAP_Y, MARGIN = 214, 26, 44, 14
-LINE, CHIP, PASSING_WIDTH = 15, 22, 8
-LETTER, SMALL_LETTER = 6.9, 6.6
-"""How wide a letter is, about: at most in a name, on the average in a text."""
-_STYLE = """
-text { font: 12px sans-serif; fill: #1f2933; } .name { font-weight: bold; font-size: 14px; }
-.room { fill: #f5f7fa; stroke: #52606d; } .sub { fill: #ffffff; stroke: #9aa5b1; }
-.sub-name { text-anchor: middle; } .arrow { fill: none; stroke: #3e7cb1; stroke-width: 1.6; }
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """A box: what it is for, and rows of the rooms inside it."""
-
-    name: str
-    purpose: str
-    inside: tuple[tuple[str, ...], ...]
-
-    @property
-    def width(self) -> int:
-        """In pixels: room for its widest row."""
-        return max([LEAST_WIDTH, *(16 + sum(map(_chip_width, row)) for row in self.inside)])
-
-    @property
-    def says(self) -> list[str]:
-        """Its purpose in lines."""
-        return textwrap.wrap(self.purpose, int((self.width - 16) / SMALL_LETTER))
-
-    @property
-    def height(self) -> int:
-        """In pixels."""
-        return 30 + LINE * len(self.says) + CHIP * len(self.inside) + (8 if self.inside else 0)
-
-
-def _chip_width(name: str) -> int:
-    return round(len(name) * LETTER) + 16
+_LETTERS = 34
+"""The longest line of what a room is for."""
 
 
 def imports_between(graph: grimp.ImportGraph, above: str, names: tuple[str, ...]) -> Edges:
@@ -119,131 +80,14 @@ def purpose_of(room: str) -> str:
 
 
 def draw() -> str:
-    """The picture of today's imports. Cost: 2 s"""
+    """A diagram of today's imports, for mermaid. Cost: 2 s"""
     graph = grimp.build_graph("sealwire", cache_dir=None)
-    rooms = {name: Room(name, purpose_of(name), rooms_inside(graph, f"sealwire.{name}")) for name in ROOMS}
-    return _svg(rooms, reduced(imports_between(graph, "sealwire", ROOMS)))
-
-
-# -- the layout ----------------------------------------------------------------------------------------------
-
-
-def _svg(rooms: Mapping[str, Room], edges: Edges) -> str:
-    floors, paths = _with_passages(floors_of(edges), edges)
-    places = _places(_ordered(floors, paths, rooms), rooms)
-    width = max(x + _width(name, rooms) for name, (x, _) in places.items()) + MARGIN
-    height = max(places[name][1] + room.height for name, room in rooms.items()) + MARGIN
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}" role="img">\n<title>The rooms and who imports whom</title>\n'
-        f"<style>{_STYLE}</style>\n"
-        '<marker id="end" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0 0L8 4L0 8z" fill="#3e7cb1"/></marker>\n<rect width="100%" height="100%" fill="#ffffff"/>'
-    )
-    arrows = [_arrow(path, places, rooms, paths) for path in paths]
-    boxes = [_box(room, *places[name]) for name, room in rooms.items()]
-    return "\n".join([head, *arrows, *boxes, "</svg>\n"])
-
-
-def _with_passages(floors: list[list[str]], edges: Edges) -> tuple[list[list[str]], list[list[str]]]:
-    """The floors with a free place wherever an arrow passes one, and each arrow as what it goes through."""
-    floors = [list(floor) for floor in floors]
-    floor_of = {name: number for number, floor in enumerate(floors) for name in floor}
-    paths = []
-    for name in edges:
-        for target in sorted(edges[name]):
-            path = [name]
-            for between in range(floor_of[name] + 1, floor_of[target]):
-                place = f"{name}>{target}@{between}"
-                floors[between].append(place)
-                path.append(place)
-            paths.append([*path, target])
-    return floors, paths
-
-
-def _ordered(floors: list[list[str]], paths: list[list[str]], rooms: Mapping[str, Room]) -> list[list[str]]:
-    """Each floor in the order that leaves the arrows shortest; two sweeps up and down find it."""
-    steps = [step for path in paths for step in pairwise(path)]
-
-    def length(order: list[list[str]]) -> int:
-        middle = {name: x + _width(name, rooms) // 2 for name, (x, _) in _places(order, rooms).items()}
-        return sum((middle[one] - middle[other]) ** 2 for one, other in steps)
-
-    order = [list(floor) for floor in floors]
-    numbers = range(len(order))
-    for number in [*numbers, *reversed(numbers)] * 2:
-        tried = (
-            [*order[:number], list(floor), *order[number + 1 :]] for floor in permutations(order[number])
-        )
-        order = min(tried, key=length)
-    return order
-
-
-def _width(name: str, rooms: Mapping[str, Room]) -> int:
-    return rooms[name].width if name in rooms else PASSING_WIDTH
-
-
-def _places(order: list[list[str]], rooms: Mapping[str, Room]) -> dict[str, tuple[int, int]]:
-    """The upper left corner of everything."""
-    widths = [sum(_width(name, rooms) + GAP_X for name in floor) - GAP_X for floor in order]
-    places: dict[str, tuple[int, int]] = {}
-    y = MARGIN
-    for floor, taken in zip(order, widths, strict=True):
-        x = MARGIN + (max(widths) - taken) // 2
-        for name in floor:
-            places[name] = (x, y)
-            x += _width(name, rooms) + GAP_X
-        y += max(rooms[name].height for name in floor if name in rooms) + GAP_Y
-    return places
-
-
-def _arrow(
-    path: list[str], places: Mapping[str, tuple[int, int]], rooms: Mapping[str, Room], paths: list[list[str]]
-) -> str:
-    """From the lower edge of a box, past the lower edge of its floor, to the upper edge of another."""
-    first, last = path[0], path[-1]
-    leaving = sorted((other for other in paths if other[0] == first), key=lambda other: places[other[1]][0])
-    coming = sorted((other for other in paths if other[-1] == last), key=lambda other: places[other[-2]][0])
-    lower = {
-        y: y + max(rooms[name].height for name, (_, other) in places.items() if other == y and name in rooms)
-        for _, y in places.values()
-    }
-    x, y = places[first]
-    x += rooms[first].width * (leaving.index(path) + 1) // (len(leaving) + 1)
-    parts = [f"M{x} {y + rooms[first].height}V{lower[y]}"]
-    for name in path[1:]:
-        to_x, to_y = places[name]
-        share = (coming.index(path) + 1) / (len(coming) + 1) if name == last else 0.5
-        to_x += int(_width(name, rooms) * share)
-        middle = (lower[y] + to_y) // 2
-        parts.append(f"C{x} {middle} {to_x} {middle} {to_x} {to_y - 2}")
-        if name != last:
-            parts.append(f"V{lower[to_y]}")
-        x, y = to_x, to_y
-    return f'<path class="arrow" d="{"".join(parts)}" marker-end="url(#end)"/>'
-
-
-def _box(room: Room, x: int, y: int) -> str:
-    lines = [
-        f'<rect class="room" x="{x}" y="{y}" width="{room.width}" height="{room.height}" rx="6"/>',
-        f'<text class="name" x="{x + 10}" y="{y + 20}">{escape(room.name.replace(".", "/"))}</text>',
-    ]
-    for number, text in enumerate(room.says):
-        lines.append(f'<text x="{x + 10}" y="{y + 36 + LINE * number}">{escape(text)}</text>')
-    top = y + 30 + LINE * len(room.says)
-    for number, row in enumerate(room.inside):
-        lines += _chips(row, x + 8, top + CHIP * number, room.width - 16)
-    return "\n".join(lines)
-
-
-def _chips(row: tuple[str, ...], x: int, y: int, width: int) -> list[str]:
-    spare = (width - sum(map(_chip_width, row))) // len(row)
-    lines = []
-    for name in row:
-        wide = _chip_width(name) + spare
-        lines.append(
-            f'<rect class="sub" x="{x + 1}" y="{y}" width="{wide - 2}" height="{CHIP - 4}" rx="4"/>'
-            f'<text class="sub-name" x="{x + wide // 2}" y="{y + 13}">{escape(name)}</text>'
-        )
-        x += wide
-    return lines
+    lines = ["```mermaid", "flowchart TB"]
+    for room in ROOMS:
+        rows = (" · ".join(row) for row in rooms_inside(graph, f"sealwire.{room}"))
+        says = textwrap.wrap(purpose_of(room), _LETTERS)
+        text = "<br>".join([f"<b>{room.replace('.', '/')}</b>", *says, *rows])
+        lines.append(f'  {room}["{text}"]')
+    for room, targets in reduced(imports_between(graph, "sealwire", ROOMS)).items():
+        lines += [f"  {room} --> {target}" for target in sorted(targets)]
+    return "\n".join([*lines, "```"])

@@ -36,8 +36,7 @@ from tools.compiled_tree import (
     stamp_wheel,
     tracked_files,
 )
-from tools.sbom import FILE, write_sbom
-from tools.tool_venv import deploy_python, install
+from tools.sbom import FILE, deploy_python, install, write_sbom
 
 WORK = ROOT / "build" / "wheel-work"
 SUMS = WHEELS / "SHA256SUMS"
