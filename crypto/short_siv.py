@@ -1,6 +1,7 @@
 """AES-256-SIV of short values, with everything made once that does not depend on the value.
 
-In use only in builds that ask for it: SEALWIRE_SHORT_SIV=1 (ADR 21). `sealwire --version` says so.
+In use only in builds that ask for it, SEALWIRE_SHORT_SIV=1, and not if a process has SEALWIRE_SHORT_SIV=0 in
+its environment (ADR 21). `sealwire --version` says so. docs/format/short-values.md argues for it.
 
 Most covered values are numbers, dates, codes and names: one to three blocks of AES. There the library's
 AES-SIV spends nearly all of its time on setting up what is the same for every value of one header. This
@@ -19,6 +20,7 @@ Source: RFC 5297 sections 2.4 to 2.7; RFC 4493 section 2.3.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final, NoReturn, final
 
 from cryptography.exceptions import InvalidTag
@@ -38,9 +40,9 @@ BLOCK_BYTES: Final = 16
 SHORT_BYTES: Final = 4 * BLOCK_BYTES
 """Up to here this is faster than the library: a block more costs a call here, and next to nothing there."""
 
-IS_IN_USE: Final = not __file__.endswith(".py")
-"""Whether values are sealed and opened by it: where this module is compiled, as SEALWIRE_SHORT_SIV=1 asks of
-a build. A plain one is slower than the library."""
+IS_IN_USE: Final = not __file__.endswith(".py") and os.environ.get("SEALWIRE_SHORT_SIV") != "0"
+"""Whether values are sealed and opened by it: if this module is compiled, as SEALWIRE_SHORT_SIV=1 asks of a
+build, and the environment does not turn it off. A plain one is slower than the library."""
 
 _BITS: Final = 128
 _ALL: Final = (1 << _BITS) - 1

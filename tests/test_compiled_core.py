@@ -48,6 +48,13 @@ def test_short_aes_siv_is_a_choice_of_the_build_and_of_a_compiled_core_only(
     assert "SEALWIRE_COMPILE=1" in done.stderr
 
 
+def test_short_aes_siv_is_turned_off_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-m", "sealwire", "--version"]
+    monkeypatch.setenv("SEALWIRE_SHORT_SIV", "0")
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.endswith(f", {CORE} core\n")
+
+
 def test_child_processes_run_the_same_core() -> None:
     command = [sys.executable, "-m", "sealwire", "--version"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -1,7 +1,11 @@
-"""The frozen vectors of format 1: what a release has once read, every later release reads."""
+"""The frozen vectors of format 1: what a release has once read, every later release reads.
+
+docs/format/envelope.md quotes some of them.
+"""
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,9 @@ FROZEN_SHA256 = "67585cabb58c0b39b90da1d97f8e8fe12b366a3871aecc3eb0569b8c1a582d1
 
 DOCUMENT = json.loads(PATH.read_bytes())
 VECTORS = DOCUMENT["vectors"]
+BY_ID = {vector["id"]: vector for vector in VECTORS}
+PAGE = (Path(__file__).parents[2] / "docs" / "format" / "envelope.md").read_text()
+QUOTED = re.findall(r"^Vector (\d+): .*?```\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE)
 CIPHERS = {
     (key["class_id"], key["key_version"]): ValueCipher(
         bytes.fromhex(key["key"]), key["class_id"], key["key_version"]
@@ -75,3 +82,20 @@ def test_a_good_vector_is_read_and_written_exactly(
         assert cipher.encrypt_randomly(vector["bson_type"], value) == envelope
     else:
         assert cipher.encrypt_deterministically(vector["bson_type"], value) == envelope
+
+
+def test_several_vectors_are_quoted() -> None:
+    assert len(QUOTED) >= 3
+
+
+@pytest.mark.parametrize(("number", "lines"), QUOTED)
+def test_a_quoted_vector_is_the_frozen_one(number: str, lines: str) -> None:
+    assert re.sub(r"\s", "", lines) == BY_ID[int(number)]["envelope"]
+
+
+@pytest.mark.parametrize(
+    ("number", "value"),
+    re.findall(r"^Vector (\d+): [^`]*`?[^`]*`? ?\(plaintext `([0-9a-f]+)`", PAGE, re.MULTILINE),
+)
+def test_a_quoted_plaintext_is_the_frozen_one(number: str, value: str) -> None:
+    assert BY_ID[int(number)]["value"] == value

@@ -1,6 +1,5 @@
 """The example applications on a real server: their results agree with what plain Python makes of the data."""
 
-import json
 import os
 import subprocess
 import sys
@@ -12,10 +11,10 @@ from typing import Any
 
 import pytest
 from bson import json_util
-from pymongo import AsyncMongoClient, MongoClient
+from pymongo import MongoClient
 
 from sealwire.demo.stage import CLINIC_APP
-from sealwire.examples import clinic_app, clinic_app_async
+from sealwire.examples import clinic_app
 from sealwire.examples.patients import generate_appointments, generate_patients, write_lines
 from sealwire.testbed.database import DatabaseProcess
 from tests.support.secantus import secantus
@@ -85,15 +84,3 @@ def test_as_a_program_it_prints_its_steps_and_gets_the_connection_string_from_th
     steps = [json_util.loads(line) for line in done.stdout.splitlines()]
     assert [step["step"] for step in steps] == [step.__name__ for step in clinic_app.STEPS]
     assert all(step["ms"] > 0 for step in steps)
-
-
-@pytest.mark.usefixtures("asynchronous_driver")
-async def test_the_asynchronous_reception_sees_whom_it_registered(uri: str) -> None:
-    async with AsyncMongoClient[dict[str, Any]](uri) as client:
-        result = await clinic_app_async.run(client)
-    assert result["names"] == ["Nia Lloyd", "Kwame Mensah", "Priya Sharma"]
-    assert result["changed"] == 2
-    assert result["notes"] == ["Shares a telephone."] * 2
-    assert result["numbers"] == ["9990000026", "9990000042"]
-    assert result["removed"] == 3
-    assert json.loads(json.dumps(result)) == result
