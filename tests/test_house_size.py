@@ -1,8 +1,10 @@
-"""The counts of the product's modules and lines, and their ceilings."""
+"""What is counted and looked for in the sources: modules and lines with their ceilings, and dead code."""
 
 import pytest
 
-from tools.house_size import CEILINGS, counts, judge, sources
+from tools import dead_code, house_size
+from tools.dead_code import KEPT, kept
+from tools.house_size import CEILINGS, counts, sources
 
 MODULES = {
     "crypto": '"""The room."""',
@@ -27,8 +29,27 @@ def test_each_count_is_what_it_says() -> None:
 
 @pytest.mark.parametrize(("found", "is_told"), [(100, False), (101, True), (98, False), (90, True)])
 def test_a_count_above_its_ceiling_or_far_below_is_an_error(found: int, is_told: bool) -> None:
-    assert bool(judge({"lines": found}, {"lines": 100})) is is_told
+    assert bool(house_size.judge({"lines": found}, {"lines": 100})) is is_told
 
 
 def test_the_product_fits() -> None:
-    assert judge(counts(sources()), CEILINGS) == []
+    assert house_size.judge(counts(sources()), CEILINGS) == []
+
+
+DEAD = ("forgotten", "wire/x.py:3: unused function forgotten")
+
+
+def test_dead_code_is_an_error_unless_the_list_has_its_name() -> None:
+    assert dead_code.judge([DEAD], {}) == [DEAD[1]]
+    assert dead_code.judge([DEAD], {"forgotten": "a library calls it"}) == []
+
+
+def test_a_name_that_need_not_be_listed_is_an_error() -> None:
+    (problem,) = dead_code.judge([DEAD], {"forgotten": "a library calls it", "used": "once"})
+    assert "used" in problem
+
+
+def test_every_name_of_the_list_has_a_reason() -> None:
+    reasons = kept(KEPT.read_text(encoding="utf-8"))
+    assert reasons
+    assert all(reasons.values())

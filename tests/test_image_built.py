@@ -20,7 +20,7 @@ from tests.image import Buildah, limits
 from tests.support.debian import require_programs
 from tests.support.secantus import secantus
 from tests.support.skips import skip_in_samples
-from tests.test_sbom import assert_valid
+from tests.test_wheels import assert_valid
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
 

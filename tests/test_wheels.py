@@ -1,20 +1,23 @@
 """`make wheels`: what it makes for which Python, and that installing it needs no compiler."""
 
 import hashlib
+import json
 import os
 import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.build_context import ROOT
 from tests.support.skips import skip_in_samples, skip_or_fail
+from tests.test_locks import pins
 from tools import compiled_tree, wheels
 from tools.compiled_tree import digest_of, missing_for_compiling
-from tools.sbom import deploy_python, install
+from tools.sbom import deploy_python, install, write_sbom
 
 
 def test_the_interpreters_are_cpythons_that_answer_and_have_headers(tmp_path: Path) -> None:
@@ -140,3 +143,58 @@ def test_installing_the_wheel_needs_no_compiler(
     assert done.stdout.endswith("compiled core, short AES-SIV\n")
     assert (venv / "share/man/man1/sealwire-serve.1").is_file()
     assert (venv / "share/bash-completion/completions/sealwire").is_file()
+
+
+_VALIDATE = """
+import sys
+from cyclonedx.schema import OutputFormat, SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(open(sys.argv[1]).read())
+sys.exit(0 if error is None else str(error))
+"""
+
+
+def assert_valid(file: Path) -> None:
+    command = [str(deploy_python()), "-c", _VALIDATE, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def sbom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sbom(tmp_path_factory.mktemp("sbom") / "sealwire.cdx.json")
+
+
+@pytest.mark.slow
+def test_cyclonedx_takes_it_and_would_not_take_another(sbom: Path, tmp_path: Path) -> None:
+    assert_valid(sbom)
+    document: dict[str, Any] = json.loads(sbom.read_text(encoding="utf-8"))
+    document["components"][0]["type"] = "sidecar"
+    (tmp_path / "wrong.json").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(AssertionError):
+        assert_valid(tmp_path / "wrong.json")
+
+
+@pytest.mark.slow
+def test_it_lists_what_the_lock_pins_with_every_hash(sbom: Path) -> None:
+    document = json.loads(sbom.read_text(encoding="utf-8"))
+    listed: dict[str, set[str]] = {}
+    for component in document["components"]:
+        listed.setdefault(component["name"], set()).add(component["version"])
+        assert component["purl"].startswith("pkg:pypi/")
+        assert any("hashes" in each for each in component["externalReferences"])
+    assert listed == pins("runtime")
+    assert document["metadata"]["component"]["name"] == "sealwire"
+
+
+@pytest.mark.slow
+def test_the_same_lock_gives_the_same_file(sbom: Path, tmp_path: Path) -> None:
+    assert write_sbom(tmp_path / "again.json").read_bytes() == sbom.read_bytes()
+
+
+@pytest.mark.slow
+def test_make_sbom_says_where_it_is() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.sbom"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "build/wheels/sealwire.cdx.json\n"
