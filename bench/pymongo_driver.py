@@ -6,7 +6,7 @@ import sys
 import time
 from array import array
 from bisect import bisect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, cycle, islice
 from pathlib import Path
@@ -34,12 +34,16 @@ from bench.workloads import (
     PING,
     UNPROTECTED,
     UPDATE_ONE,
+    group_by_postcode,
 )
 
 _SHARE_OF_READS = {MIX_A: 0.50, MIX_B: 0.95, MIX_C: 1.0}
 _LOADED_AT_ONCE = 500
 SEED = 11
 """The seed of the patients that are stored."""
+SKEW = 0.99
+"""YCSB's constant."""
+THREADS = 4
 Operation = Callable[[], object]
 Seal = Callable[[Document], Document]
 """Encrypts the covered values of a document or filter, where the application has to."""
@@ -155,20 +159,13 @@ def _find_group(patients: Collection[Document], group: int) -> None:
 
 
 def _group_by_postcode(patients: Collection[Document], group: int) -> None:
-    counting: Iterable[Document] = (
-        {"$match": {"group": group}},
-        {"$group": {"_id": "$postcode", "patients": {"$sum": 1}}},
-    )
-    if sum(each["patients"] for each in patients.aggregate(list(counting))) != GROUP:
+    counted = patients.aggregate(group_by_postcode(group)["pipeline"])
+    if sum(each["patients"] for each in counted) != GROUP:
         raise RuntimeError("not every document was counted")
 
 
 def _tls(authority: str | None) -> dict[str, Any]:
     return {} if authority is None else {"tls": True, "tlsCAFile": str(Path(authority))}
-
-
-SKEW = 0.99
-"""YCSB's constant."""
 
 
 def zipfian(count: int, seed: int) -> Iterator[int]:
@@ -182,9 +179,6 @@ def zipfian(count: int, seed: int) -> Iterator[int]:
     sums = list(accumulate(1 / (rank + 1) ** SKEW for rank in range(count)))
     while True:
         yield ranks[min(count - 1, bisect(sums, source.random() * sums[-1]))]
-
-
-THREADS = 4
 
 
 class Driver:

@@ -18,6 +18,9 @@ from bench.dataset import (
 from sealwire.wire.op_msg import build_op_msg
 
 BATCH = 1_000
+REQUEST_ID = 7
+BODY = 21
+"""Where the document of a message with one section begins."""
 PING, UNPROTECTED, FIND_ONE, INSERT_ONE, UPDATE_ONE = (
     "ping",
     "unprotected-find",
@@ -78,7 +81,7 @@ def workloads(pool: Pool) -> Mapping[str, Workload]:
         Workload(UPDATE_ONE, tuple(_updates(patients)), 1),
         Workload(INSERT_MANY, tuple(insert_request(islice(arrivals, BATCH)) for _ in range(pool.batches)), 1),
         Workload(FIND_100, tuple(_of_groups(pool.groups, partial(find_group, "cohorts"))), pool.groups),
-        Workload(GROUPING, tuple(_of_groups(pool.groups, _group_by_postcode)), pool.groups),
+        Workload(GROUPING, tuple(_of_groups(pool.groups, group_by_postcode)), pool.groups),
     ]
     return {workload.name: workload for workload in made}
 
@@ -127,17 +130,13 @@ def _of_groups(groups: int, make: Callable[[int], Document]) -> Iterator[bytes]:
     return (command(make(number)) for number in range(groups))
 
 
-def _group_by_postcode(number: int) -> Document:
+def group_by_postcode(number: int) -> Document:
+    """How many patients of a group have which postcode."""
     stages: list[Document] = [
         {"$match": {"group": number}},
         {"$group": {"_id": "$postcode", "patients": {"$sum": 1}}},
     ]
     return {"aggregate": "cohorts", "pipeline": stages, "cursor": {}}
-
-
-REQUEST_ID = 7
-BODY = 21
-"""Where the document of a message with one section begins."""
 
 
 def message(body: Mapping[str, object], response_to: int = 0) -> bytes:

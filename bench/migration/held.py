@@ -29,6 +29,8 @@ from sealwire.sidecars.migration.server import Written
 from sealwire.sidecars.migration.windows.order import ClassPaths, Range, class_paths
 
 BATCH_DOCUMENTS: Final = 500
+FOLLOWS_S: Final = 0.05
+"""How often a proxy looks at a frontier while a class moves."""
 _BUCKET_BYTES: Final = 15
 """Of a binary: the head of an envelope and two bytes that differ from value to value."""
 
@@ -158,10 +160,6 @@ def serve(connection: Connection, wanted: Wanted) -> None:
 def _number(identity: bytes) -> int:
     """Of the element `_id`, an int32: a type byte, its name with its end, four bytes."""
     return int.from_bytes(identity[5:], "little")
-
-
-FOLLOWS_S: Final = 0.05
-"""How often a proxy looks at a frontier while a class moves."""
 
 
 class Link:

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
@@ -41,6 +42,16 @@ from tools.debian_programs import library_environment
 
 PART = "core"
 PYMONGOCRYPT, NATIVE = "pymongocrypt", "pymongocrypt-openssl"
+DECRYPT_100, ENCRYPT_1000, DECRYPT_WIDE = "decrypt-100", "encrypt-1000", "decrypt-1500-fields"
+VALUES = {
+    DECRYPT_100: GROUP * len(COVERED),
+    ENCRYPT_1000: BATCH * len(COVERED),
+    DECRYPT_WIDE: len(WIDE_FIELDS),
+}
+"""How many values each work has that both libraries do."""
+ALGORITHM = "AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic"
+Work = Callable[[], float]
+"""Does one piece of work and gives the seconds that it took."""
 
 
 class Worker(Talker):
@@ -61,41 +72,20 @@ class Worker(Talker):
 
 def measure_core(extent: Extent, results: Results) -> dict[str, str]:
     """All works of all libraries in turns; adds to `results`, gives the versions of libmongocrypt."""
-    library = native_libmongocrypt()
-    native = None
-    if library is not None:
-        native = {**library_environment(library), "PYMONGOCRYPT_LIB": str(library)}
-    else:
-        results.not_measured[f"{PART} {NATIVE}"] = "libmongocrypt0 is not to be had with apt"
-    with Worker(SEALWIRE, extent.core_pool) as ours, Worker(PYMONGOCRYPT, extent.core_pool) as theirs:
-        libraries = {SEALWIRE: ours, PYMONGOCRYPT: theirs}
+    native, pool = native_libmongocrypt(), extent.core_pool
+    with ExitStack() as stack:
+        ours, theirs = (stack.enter_context(Worker(name, pool)) for name in (SEALWIRE, PYMONGOCRYPT))
+        others = {PYMONGOCRYPT: theirs}
         if native is None:
-            return _measure(extent, results, libraries)
-        with Worker(PYMONGOCRYPT, extent.core_pool, native) as other:
-            return _measure(extent, results, libraries | {NATIVE: other})
-
-
-def _measure(extent: Extent, results: Results, libraries: Mapping[str, Worker]) -> dict[str, str]:
-    for work in libraries[SEALWIRE].works:
-        runs = {
-            name: partial(library.run, work)
-            for name, library in libraries.items()
-            if work in VALUES or name == SEALWIRE
-        }
-        results.series += take_slices(Case(PART, work), runs, extent.core_slice_s, extent.core_rounds)
-    return {name: library.libmongocrypt for name, library in libraries.items() if name != SEALWIRE}
-
-
-DECRYPT_100, ENCRYPT_1000, DECRYPT_WIDE = "decrypt-100", "encrypt-1000", "decrypt-1500-fields"
-VALUES = {
-    DECRYPT_100: GROUP * len(COVERED),
-    ENCRYPT_1000: BATCH * len(COVERED),
-    DECRYPT_WIDE: len(WIDE_FIELDS),
-}
-"""How many values each work has that both libraries do."""
-ALGORITHM = "AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic"
-Work = Callable[[], float]
-"""Does one piece of work and gives the seconds that it took."""
+            results.not_measured[f"{PART} {NATIVE}"] = "apt does not give libmongocrypt0"
+        else:
+            environment = {**library_environment(native), "PYMONGOCRYPT_LIB": str(native)}
+            others[NATIVE] = stack.enter_context(Worker(PYMONGOCRYPT, pool, environment))
+        for work in ours.works:
+            workers = {SEALWIRE: ours} | (others if work in VALUES else {})
+            runs = {name: partial(worker.run, work) for name, worker in workers.items()}
+            results.series += take_slices(Case(PART, work), runs, extent.core_slice_s, extent.core_rounds)
+        return {name: worker.libmongocrypt for name, worker in others.items()}
 
 
 @dataclass(frozen=True, slots=True)

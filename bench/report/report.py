@@ -21,6 +21,7 @@ from bench.routes.routes import FORWARDER, SEALWIRE_POLLING
 from sealwire import core_name
 
 RESULTS = Path(__file__).parents[1] / "results"
+_PACKAGES = ("sealwire", "pymongo", "cryptography", "uvloop", "pymongocrypt", "SecantusDB")
 TITLES = {
     "core": "core: in process, one thread, no sockets",
     "canned": "canned: recorded replies, raw sockets; the upper bound of the relative overhead",
@@ -184,9 +185,6 @@ def _series_as_json(series: Series) -> dict[str, object]:
             {metric: round(value, 3) for metric, value in sample.items()} for sample in series.samples
         ],
     }
-
-
-_PACKAGES = ("sealwire", "pymongo", "cryptography", "uvloop", "pymongocrypt", "SecantusDB")
 
 
 def describe_machine() -> dict[str, object]:

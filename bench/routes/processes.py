@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
+_PROC = Path("/proc")
 Answer = dict[str, Any]
 
 
@@ -74,9 +75,6 @@ def unpack(text: str) -> "array[float]":
     latencies = array("f")
     latencies.frombytes(b64decode(text))
     return latencies
-
-
-_PROC = Path("/proc")
 
 
 def tree(pid: int) -> list[int]:
