@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sealwire import short_siv_is_in_use
+from sealwire import core_is_compiled, short_siv_is_in_use
 from sealwire.crypto.cipher import _checked
 from sealwire.crypto.errors import SelfTestFailed
 from sealwire.crypto.short_siv import SHORT_BYTES, ShortSiv, SivKey
@@ -121,6 +121,10 @@ def test_no_copy_leaves_the_process(secret: object) -> None:
         with pytest.raises(TypeError):
             attempt(secret)
     assert KEY.hex() not in repr(secret)
+
+
+def test_a_plain_core_does_not_use_it() -> None:
+    assert core_is_compiled() or not short_siv_is_in_use()
 
 
 @pytest.mark.parametrize("case", WYCHEPROOF, ids=lambda case: case["tcId"])
