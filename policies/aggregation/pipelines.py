@@ -20,12 +20,11 @@ from sealwire.policies.planning.arguments import (
     only_element,
     operator_name,
 )
-from sealwire.policies.planning.budget import check_stages
 from sealwire.policies.planning.contexts import NO_FIELDS, KnownContexts
 from sealwire.policies.planning.namespaces import foreign_namespaces
 from sealwire.policies.planning.rules import without_row
 from sealwire.policies.planning.trees import each_node
-from sealwire.policies.planning.walk import Walk
+from sealwire.policies.planning.walk import Walk, check_stages
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
 

@@ -16,12 +16,10 @@ from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import readable
-from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.contexts import Contexts
-from sealwire.policies.planning.draft import Draft, Surroundings
 from sealwire.policies.planning.plan import Use
-from sealwire.policies.planning.trees import OPAQUE
-from sealwire.policies.planning.walk import Walk
+from sealwire.policies.planning.trees import OPAQUE, Work
+from sealwire.policies.planning.walk import Draft, Surroundings, Walk
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import elements
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.quantities import INT, NUMERIC
+from sealwire.policies.file.ranges import INT, NUMERIC
 from sealwire.policies.file.schema import PathNode, ValueType
 from sealwire.policies.planning.arguments import check_nested, is_operator_document, operator_name
 from sealwire.policies.planning.values import is_true, put, whole_number

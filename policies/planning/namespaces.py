@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import named_parts, string_of
-from sealwire.policies.planning.draft import Draft, ForeignNames, Namespace
+from sealwire.policies.planning.walk import Draft, ForeignNames, Namespace
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
 

@@ -17,7 +17,7 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.ranges import MAX_MAX_VALUES
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.planning import budget
+from sealwire.policies.planning import walk
 from sealwire.wire.errors import BsonError
 from tests.policies.planning.test_contexts_beside import POLICY as CONTEXTS
 from tests.policies.range_policy import POLICY as RANGES
@@ -237,19 +237,19 @@ def _years(count: int) -> Command:
 
 def test_all_ranges_of_a_command_together_list_no_more_values_than_one_may_cost() -> None:
     assert len(plan_of(_years(34), RANGES).edits) == 34
-    assert budget.MAX_LISTED_VALUES // 7305 == 34
+    assert walk.MAX_LISTED_VALUES // 7305 == 34
     for count in (35, 150):
         assert refusal_of(_years(count), RANGES).reason is Reason.RANGE_SIZE
 
 
 def test_a_range_that_a_class_allows_is_within_the_budget_of_a_command() -> None:
-    assert MAX_MAX_VALUES <= budget.MAX_LISTED_VALUES
-    assert budget.MAX_LISTED_VALUES * budget.LISTED_BYTES <= budget.MAX_MADE_BYTES
+    assert MAX_MAX_VALUES <= walk.MAX_LISTED_VALUES
+    assert walk.MAX_LISTED_VALUES * walk.LISTED_BYTES <= walk.MAX_MADE_BYTES
 
 
 def test_a_plan_ends_where_no_message_could_carry_it(monkeypatch: pytest.MonkeyPatch) -> None:
     value = len(encode({"a": "a"})) - len(encode({"a": None}))
-    monkeypatch.setattr(budget, "MAX_MADE_BYTES", 3 * (budget.ENVELOPE_BYTES + value))
+    monkeypatch.setattr(walk, "MAX_MADE_BYTES", 3 * (walk.ENVELOPE_BYTES + value))
     assert len(plan_of({"insert": "patients", "documents": [{"tags": ["a"] * 3}]}).edits) == 3
     refusal = refusal_of({"insert": "patients", "documents": [{"tags": ["a"] * 4}]})
     assert refusal.reason is Reason.TOO_LARGE
@@ -257,9 +257,9 @@ def test_a_plan_ends_where_no_message_could_carry_it(monkeypatch: pytest.MonkeyP
 
 def test_the_budget_counts_no_byte_that_is_not_made() -> None:
     envelope = Binary(bytes(13 + 16), 0x80)
-    assert len(encode({"a": envelope})) - len(encode({"a": None})) == budget.ENVELOPE_BYTES
+    assert len(encode({"a": envelope})) - len(encode({"a": None})) == walk.ENVELOPE_BYTES
     listed = len(encode({"a": [Binary(bytes(13 + 16 + 4), 0x80)]})) - len(encode({"a": []}))
-    assert listed == budget.LISTED_BYTES
+    assert listed == walk.LISTED_BYTES
 
 
 @pytest.mark.parametrize("key", ["into", "from", "coll"])

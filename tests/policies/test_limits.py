@@ -13,7 +13,7 @@ from sealwire.policies.commands.write_errors import CODES, MAX_STATEMENTS
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import MAX_MENTIONS
 from sealwire.policies.file.ranges import DEFAULT_MAX_VALUES, MAX_MAX_VALUES
-from sealwire.policies.planning import budget
+from sealwire.policies.planning import walk
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import MAX_DEPTH
 from tests.policies.support import POLICY, Command, plan_of, reason, refusal_of
@@ -29,10 +29,10 @@ from tests.policies.support import POLICY, Command, plan_of, reason, refusal_of
         (DEFAULT_MAX_VALUES, 40_000),
         (MAX_MAX_VALUES, 200_000),
         # maxMessageSizeBytes of every MongoDB server
-        (budget.MAX_MADE_BYTES, 48_000_000),
-        (budget.MAX_LISTED_VALUES, 250_000),
-        (budget.ENVELOPE_BYTES, 34),
-        (budget.LISTED_BYTES, 41),
+        (walk.MAX_MADE_BYTES, 48_000_000),
+        (walk.MAX_LISTED_VALUES, 250_000),
+        (walk.ENVELOPE_BYTES, 34),
+        (walk.LISTED_BYTES, 41),
     ],
 )
 def test_a_limit_is_what_it_was(limit: int, number: int) -> None:
@@ -100,7 +100,7 @@ def test_the_values_that_were_handed_over_are_counted() -> None:
 
 
 def test_a_budget_is_spent_to_the_last_and_no_further() -> None:
-    listed, made = budget.Budget(), budget.Budget()
+    listed, made = walk.Budget(), walk.Budget()
     listed.spend(0, 249_999)
     listed.spend(0, 1)
     listed.spend(1)

@@ -12,17 +12,20 @@ from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.aggregation.views import NamespaceUnknown, View, ViewCatalog
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import NOTHING, FieldClass, PathNode, PolicySet, leaves
-from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.contexts import Contexts
-from sealwire.policies.planning.draft import Draft, Surroundings
 from sealwire.policies.planning.plan import Use
-from sealwire.policies.planning.walk import Walk
+from sealwire.policies.planning.trees import Work
+from sealwire.policies.planning.walk import Draft, Surroundings, Walk
 from sealwire.sidecars.migration.definitions.constants import ClassChange, Width
-from sealwire.sidecars.migration.definitions.filters import convert_filter, touches
+from sealwire.sidecars.migration.definitions.filters import Way, convert_filter, touches
 from sealwire.sidecars.migration.definitions.judging import WIDE_PREFIX, Judgement, is_ours, judge_index
-from sealwire.sidecars.migration.definitions.records import KeptForms, Records
-from sealwire.sidecars.migration.definitions.schemas import Way
-from sealwire.sidecars.migration.definitions.server import Definition, DefinitionKind, Definitions
+from sealwire.sidecars.migration.definitions.server import (
+    Definition,
+    DefinitionKind,
+    Definitions,
+    KeptForms,
+    Records,
+)
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.raw_documents import is_envelope_value
 from sealwire.wire.errors import BsonError

@@ -1,13 +1,214 @@
 """Filters of validators, partial indexes and views, for values in both forms or in the new one."""
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from sealwire.policies.errors import Refusal
-from sealwire.policies.file.paths import follow
-from sealwire.policies.file.schema import FieldClass, PathNode, leaves
-from sealwire.sidecars.migration.definitions.constants import EMPTY_TYPES, Lost, Width, both, type_name
-from sealwire.sidecars.migration.definitions.schemas import Way, convert_schema
+from sealwire.policies.file.schema import FieldClass, PathNode, follow, is_transparent, leaves
+from sealwire.sidecars.migration.definitions.constants import (
+    EMPTY_TYPES,
+    ClassChange,
+    Lost,
+    Width,
+    both,
+    type_name,
+)
+
+# ------------------------------------- $jsonSchema of a validator, for values in both forms or in the new one
+#
+# A schema is a conjunction of its keywords, so each group of them is converted for itself: where values
+# stand, what is said of the value itself becomes "this, or what it means for the other form". Forms have no
+# value in common, so that is exact below `not` and `oneOf` too, but for parts that have no meaning for the
+# new form: those are left out, and named. Source: MongoDB manual, "$jsonSchema".
+
+Schema = Mapping[str, Any]
+
+_REMARKS: Final = frozenset({"title", "description"})
+_TYPES: Final = ("bsonType", "type")
+_BRANCHES: Final = ("allOf", "anyOf", "oneOf")
+_COUNTS: Final = frozenset({"minItems", "maxItems", "uniqueItems"})
+_NUMBERED: Final = "0"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way through one definition: what changes, how wide it is to become, and what it loses."""
+
+    change: ClassChange
+    width: Width
+    lost: list[str] = field(default_factory=list)
+    is_strict: bool = False
+    """Below a negation: what is lost there takes the whole negation away."""
+
+    def lose(self, path: str, what: str) -> None:
+        """Note that a part has no meaning any more. Raises Lost below a negation."""
+        if self.is_strict:
+            raise Lost(what)
+        self.lost.append(f"{path}: {what}" if path else what)
+
+    def negated(self) -> "Way":
+        """The way below a negation."""
+        return replace(self, is_strict=True)
+
+
+def convert_schema(schema: Schema, node: PathNode, way: Way) -> dict[str, Any]:
+    """A schema for values at `node`, whose leaves are the paths that move. Raises Lost where it is strict."""
+    if node.leaf is not None:
+        return _Leaf(node.path, node.leaf, way).whole(schema)
+    out: dict[str, Any] = {}
+    for name, value in schema.items():
+        rule = _KEYWORDS.get(name)
+        try:
+            found = value if rule is None else rule(value, node, way, schema)
+        except Lost as lost:
+            way.lose(node.path, f"{name}: {lost.what}")
+            continue
+        out[name] = found
+    return out
+
+
+def child_of(node: PathNode, name: str) -> PathNode | None:
+    """What a field's name leads to from a node; None where nothing moves there."""
+    child = node.child(name.encode())
+    return node if child is None and is_transparent(name.encode()) else child
+
+
+def _properties(value: Any, node: PathNode, way: Way, _: Schema) -> Any:
+    return {name: _at(schema, child_of(node, name), way) for name, schema in value.items()}
+
+
+def _at(schema: Any, node: PathNode | None, way: Way) -> Any:
+    return schema if node is None or not isinstance(schema, Mapping) else convert_schema(schema, node, way)
+
+
+def _each(value: Any, node: PathNode, way: Way, _: Schema) -> Any:
+    return [_at(each, node, way) for each in value] if isinstance(value, list) else _at(value, node, way)
+
+
+def _negated(value: Any, node: PathNode, way: Way, schema: Schema) -> Any:
+    return _each(value, node, way.negated(), schema)
+
+
+def _patterns(value: Any, node: PathNode, way: Way, _: Schema) -> Any:
+    out = {}
+    for pattern, schema in value.items():
+        met = [child for name, child in node.children.items() if re.search(pattern, name.decode())]
+        if len(met) > 1:
+            raise Lost("one schema for several paths")
+        beside = node if re.search(pattern, _NUMBERED) else None
+        out[pattern] = _at(schema, met[0] if met else beside, way)
+    return out
+
+
+def _dependencies(value: Any, node: PathNode, way: Way, _: Schema) -> Any:
+    return {name: _at(each, node, way) for name, each in value.items()}
+
+
+def _additional(value: Any, node: PathNode, _: Way, schema: Schema) -> Any:
+    named = schema.get("properties") or {}
+    if isinstance(value, Mapping) and any(name.decode() not in named for name in node.children):
+        raise Lost("a schema for all fields without one of their own")
+    return value
+
+
+def _documents(value: Any, node: PathNode, _: Way, __: Schema) -> Any:
+    if any(isinstance(each, Mapping | list) for each in value):
+        raise Lost(f"documents with {node.path or 'covered'} values in them")
+    return value
+
+
+_Rule = Callable[[Any, PathNode, Way, Schema], Any]
+
+_KEYWORDS: Final[Mapping[str, _Rule]] = {
+    "properties": _properties,
+    "patternProperties": _patterns,
+    "additionalProperties": _additional,
+    "dependencies": _dependencies,
+    "items": _each,
+    "additionalItems": _each,
+    "allOf": _each,
+    "anyOf": _each,
+    "oneOf": _negated,
+    "not": _negated,
+    "enum": _documents,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """Schemas of the values at one path."""
+
+    path: str
+    leaf: FieldClass
+    way: Way
+
+    def whole(self, schema: Schema) -> dict[str, Any]:
+        """A schema for the value itself, or for the array of values."""
+        own = {name: value for name, value in schema.items() if not self._is_inner(name)}
+        groups = [self._own(own)]
+        for name in [name for name in schema if name not in own]:
+            try:
+                groups.append({name: self._inner(name, schema[name])})
+            except Lost as lost:
+                self.way.lose(self.path, f"{name}: {lost.what}")
+        groups = [group for group in groups if group]
+        names = [name for group in groups for name in group]
+        if len(names) == len(set(names)):
+            found = {name: value for group in groups for name, value in group.items()}
+            return dict(schema) if found == schema else found
+        return {"allOf": groups}
+
+    def _is_inner(self, name: str) -> bool:
+        return name in {*_BRANCHES, "not"} or (name in {"items", "additionalItems"} and not self._is_one)
+
+    @property
+    def _is_one(self) -> bool:
+        """Whether an array at the path is one value."""
+        return self.leaf.value_type is None
+
+    def _inner(self, name: str, value: Any) -> Any:
+        is_negation = name in {"not", "oneOf"}
+        if is_negation and self._is_one and not self.way.change.changes_nothing:
+            raise Lost("a negation, and one type stands for all in envelopes")
+        below = replace(self, way=self.way.negated()) if is_negation else self
+        if isinstance(value, list):
+            return [below.whole(each) for each in value]
+        return below.whole(value) if isinstance(value, Mapping) else value
+
+    def _own(self, schema: Schema) -> dict[str, Any]:
+        new: dict[str, Any] = {}
+        for name, value in schema.items():
+            try:
+                new.update(self._keyword(name, value))
+            except Lost as lost:
+                self.way.lose(self.path, lost.what)
+        if self.way.width is Width.NEW or new == schema:
+            return new
+        remarks = {name: value for name, value in schema.items() if name in _REMARKS}
+        first, second = (
+            {name: value for name, value in each.items() if name not in _REMARKS} for each in (schema, new)
+        )
+        return {**remarks, "anyOf": [first, second]}
+
+    def _keyword(self, name: str, value: Any) -> dict[str, Any]:
+        change = self.way.change
+        if name in _REMARKS or (name in _COUNTS and not self._is_one):
+            return {name: value}
+        if name in _TYPES:
+            old = [type_name(each) for each in (value if isinstance(value, list) else [value])]
+            types = change.types(value, self.leaf)
+            return {name: value} if types == old else {"bsonType": types[0] if len(types) == 1 else types}
+        if name == "enum":
+            return {name: both((), (change.renewed(each, self.leaf) for each in value))}
+        if not change.was_clear:
+            # it said nothing of envelopes, and says of values in clear again what it was made for
+            return {name: value}
+        raise Lost(f"{name} of $jsonSchema")
+
+
+# ----------------------------------------------------------- filters of validators, partial indexes and views
 
 Filter = Mapping[str, Any]
 

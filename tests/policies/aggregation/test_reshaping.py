@@ -15,7 +15,8 @@ from sealwire.policies.aggregation.reshaping import (
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, FieldClass, Mode, PathNode, ValueType
-from sealwire.policies.planning.budget import MAX_STAGES, Work
+from sealwire.policies.planning.trees import Work
+from sealwire.policies.planning.walk import MAX_STAGES
 from sealwire.wire.raw_bson import MAX_DEPTH
 from tests.policies.support import plan_of
 from tests.policies.tree_text import Shape, node, shown

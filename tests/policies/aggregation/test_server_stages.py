@@ -8,8 +8,8 @@ from bson import Binary, encode
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES, first_documents
 from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.paths import follow
-from sealwire.policies.planning.draft import Draft
+from sealwire.policies.file.schema import follow
+from sealwire.policies.planning.walk import Draft
 from sealwire.wire.raw_bson import elements
 from tests.policies.support import covered, plan_of, reason
 

@@ -3,8 +3,7 @@
 import pytest
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.paths import bounded, follow, is_below_scalars, is_transparent
-from sealwire.policies.file.schema import NOTHING, PathNode
+from sealwire.policies.file.schema import NOTHING, PathNode, bounded, follow, is_below_scalars, is_transparent
 from tests.policies.support import POLICY
 
 ROOT = POLICY.collections["clinic.patients"]

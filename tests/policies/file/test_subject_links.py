@@ -1,12 +1,10 @@
-"""Tests for sealwire.policies.file.subject_links."""
+"""Tests for sealwire.policies.file.loader."""
 
 import pytest
 
 from sealwire.files.errors import SourceError
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.file.paths import identifiers
-from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.file.subjects import Link, LinkEnd, Subjects
+from sealwire.policies.file.schema import Link, LinkEnd, PolicySet, Subjects, identifiers
 
 POLICY = """version: 1
 classes:

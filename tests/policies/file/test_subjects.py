@@ -1,6 +1,6 @@
-"""Tests for sealwire.policies.file.subjects."""
+"""Tests for sealwire.policies.file.schema."""
 
-from sealwire.policies.file.subjects import Link, LinkEnd, Subjects
+from sealwire.policies.file.schema import Link, LinkEnd, Subjects
 
 VISITS = Link(LinkEnd("clinic.visits", "patient_id"), LinkEnd("clinic.patients", "_id"))
 

@@ -6,7 +6,7 @@ import pytest
 from bson import encode
 
 from sealwire.policies.errors import Reason
-from sealwire.policies.filters.index_bounds import fixed_by_bounds
+from sealwire.policies.filters.hints import fixed_by_bounds
 from sealwire.wire.raw_bson import elements
 from tests.policies.support import covered, reason, refusal_of
 

@@ -7,7 +7,8 @@ import pytest
 from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, ValueType
-from sealwire.policies.planning.demands import (
+from sealwire.policies.planning.trees import OPAQUE
+from sealwire.policies.planning.values import (
     demand_definition,
     demand_delete,
     demand_filter,
@@ -15,8 +16,7 @@ from sealwire.policies.planning.demands import (
     demand_role,
     demand_write,
 )
-from sealwire.policies.planning.draft import Draft
-from sealwire.policies.planning.trees import OPAQUE
+from sealwire.policies.planning.walk import Draft
 from sealwire.policies.roles.role import CLEAR, DENIED, ClassAccess, Rights
 
 A, B = (FieldClass(name, Mode.DETERMINISTIC, ValueType.STRING) for name in "ab")

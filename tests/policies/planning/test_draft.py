@@ -3,7 +3,7 @@
 import pytest
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.planning.draft import ForeignNames
+from sealwire.policies.planning.walk import ForeignNames
 
 
 def names() -> ForeignNames:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.file.quantities import is_canonical, read_number
+from sealwire.policies.file.ranges import is_canonical, read_number
 from sealwire.policies.planning.values import is_true, whole_number
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason

@@ -11,9 +11,8 @@ from sealwire.policies.aggregation.pipelines import plan_pipeline
 from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet
-from sealwire.policies.planning.draft import Draft, Surroundings
 from sealwire.policies.planning.plan import Use
-from sealwire.policies.planning.walk import Walk
+from sealwire.policies.planning.walk import Draft, Surroundings, Walk
 from sealwire.wire.raw_bson import elements
 
 _CLASSES: Final = """

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sealwire.policies.errors import Reason
-from sealwire.policies.updates.paths import arrays_in
+from sealwire.policies.updates.updates import arrays_in
 from tests.policies.support import covered, reason
 
 
