@@ -103,7 +103,7 @@ def _foreign_tree(walk: Walk, stage: Element) -> tuple[PathNode, KnownContexts |
 
     Without a collection the pipeline makes the documents.
     """
-    named = named_namespace(walk.buf, stage, walk.around.database)
+    named = named_namespace(walk.draft, stage, walk.around.database)
     tree = _unnamed(walk, stage) if named is None else walk.around.tree(named)
     if walk.draft.contexts is None:
         return tree, None
@@ -245,7 +245,7 @@ def _check_target(walk: Walk, stage: Element) -> None:
 
 def _target(walk: Walk, stage: Element) -> PathNode:
     """The covered paths of the collection that is written to."""
-    target = named_namespace(walk.buf, stage, walk.around.database)
+    target = named_namespace(walk.draft, stage, walk.around.database)
     if target is None:
         raise Refusal(Reason.SHAPE, rule=operator_name(stage))
     tree = walk.around.tree(target)

@@ -47,15 +47,15 @@ from sealwire.policies.planning.arguments import (
 )
 from sealwire.policies.planning.contexts import KnownContexts
 from sealwire.policies.planning.rules import (
-    Infer,
-    Rule,
+    Conversion,
+    Stage,
     Tables,
+    Yields,
     encrypted,
-    family,
     never,
     passed,
     refused,
-    signed,
+    stages,
 )
 from sealwire.policies.planning.trees import OPAQUE, document_node, each_node, placed, whole_inside
 from sealwire.policies.planning.values import FLAGS
@@ -328,78 +328,108 @@ def _documents(walk: Walk, stage: Element) -> PathNode:
     return replaced(walk.node, made, walk.draft.work)
 
 
-STAGES: Final[dict[bytes, Rule[Infer]]] = {
-    b"$match": encrypted(_match, "see the filters"),
-    b"$project": encrypted(plan_project_stage, "see the expressions"),
-    **family("$addFields $set", encrypted(_add_fields, "see the expressions")),
-    b"$unset": passed(_unset),
-    b"$group": passed(grouping.group, "deterministic classes; see the accumulators"),
-    **signed("1: sortByCount", passed(grouping.sort_by_count, "deterministic classes")),
-    **signed(
+_STORED: Final = Yields.STORED
+_OF_ONE: Final = Yields.OF_ONE
+
+STAGES: Final[dict[bytes, Stage]] = {
+    **stages("$match", encrypted(_match, "see the filters", converted=Conversion.FILTERS), _STORED),
+    **stages("$project", encrypted(plan_project_stage, "see the expressions"), _OF_ONE),
+    **stages("$addFields $set", encrypted(_add_fields, "see the expressions"), _OF_ONE),
+    **stages("$unset", passed(_unset), _OF_ONE),
+    **stages("$group", passed(grouping.group, "deterministic classes; see the accumulators")),
+    **stages("1: sortByCount", passed(grouping.sort_by_count, "deterministic classes")),
+    **stages(
         """
         {groupBy boundaries default? output?}: bucket
         {groupBy buckets granularity? output?}: bucketAuto
         """,
         refused(grouping.bucket, Reason.COMPUTE, "passes by fields in clear"),
     ),
-    **signed(
+    **stages(
         "{partitionBy? sortBy? output}: setWindowFields",
         passed(grouping.set_window_fields, "partitions as `$group`, ordered by fields in clear"),
     ),
-    b"$sort": refused(_sort, Reason.SORT, "passes by fields in clear"),
-    **signed(
-        "x | {path includeArrayIndex? preserveNullAndEmptyArrays?}: unwind",
-        passed(_unwind, "deterministic classes"),
+    **stages(
+        "$sort",
+        refused(_sort, Reason.SORT, "passes by fields in clear", converted=Conversion.KEPT),
+        _STORED,
     ),
-    **signed("1: limit skip", passed(_limit)),
-    **signed("{size}: sample", passed(_sample)),
-    **signed("1: count", passed(_count)),
-    **signed("{newRoot}: replaceRoot\nx: replaceWith", encrypted(_replace_root, "see the expressions")),
-    **signed(
+    **stages(
+        "x | {path includeArrayIndex? preserveNullAndEmptyArrays?}: unwind",
+        passed(_unwind, "deterministic classes", converted=Conversion.KEPT),
+        _OF_ONE,
+    ),
+    **stages("1: limit skip", passed(_limit, converted=Conversion.KEPT), _STORED),
+    **stages("{size}: sample", passed(_sample, converted=Conversion.KEPT), _STORED),
+    **stages("1: count", passed(_count), _OF_ONE),
+    **stages(
+        "{newRoot}: replaceRoot\nx: replaceWith", encrypted(_replace_root, "see the expressions"), _OF_ONE
+    ),
+    **stages(
         "{partitionBy? sortBy? output} | {partitionByFields? sortBy? output}: fill",
         encrypted(
             grouping.fill, "partitions as `$group`, ordered by fields in clear; the last value of a class"
         ),
     ),
-    **signed(
+    **stages(
         "{field partitionByFields? range}: densify",
         passed(grouping.densify, "partitions as `$group`, by a field in clear"),
     ),
-    **signed(
+    **stages(
         "{near distanceField? key? query? includeLocs? spherical? maxDistance? minDistance? "
         "distanceMultiplier?}: geoNear",
         encrypted(geo_near, "by a field in clear; `query` as in filters"),
+        _OF_ONE,
     ),
-    b"$redact": encrypted(_redact, "with `$$DESCEND`: names fields in clear, and no random class is left"),
-    b"$facet": encrypted(_facet, "each pipeline for itself"),
-    b"$documents": passed(_documents),
-    **signed(
+    **stages(
+        "$redact",
+        encrypted(_redact, "with `$$DESCEND`: names fields in clear, and no random class is left"),
+        _OF_ONE,
+    ),
+    **stages("$facet", encrypted(_facet, "each pipeline for itself")),
+    **stages("$documents", passed(_documents)),
+    **stages(
         "{from? let? pipeline as} | {from? localField foreignField let? pipeline as} "
         "| {from localField foreignField as}: lookup",
         encrypted(lookup, "fields of one deterministic class, or in clear"),
+        _OF_ONE,
+        source=b"from",
     ),
-    **signed(
+    **stages(
         "{from startWith connectFromField connectToField as maxDepth? depthField? restrictSearchWithMatch?}"
         ": graphLookup",
         encrypted(graph_lookup, "fields of one deterministic class, or in clear"),
+        _OF_ONE,
+        source=b"from",
     ),
-    **signed(
-        "x | {coll? pipeline?}: unionWith", encrypted(union_with, "what both cover alike stays covered")
+    **stages(
+        "x | {coll? pipeline?}: unionWith",
+        encrypted(union_with, "what both cover alike stays covered"),
+        _OF_ONE,
+        source=b"coll",
     ),
-    **signed(
-        "x | {db? coll}: out", passed(out, "into the same classes at the same paths; else refused [target]")
+    **stages(
+        "x | {db? coll}: out",
+        passed(out, "into the same classes at the same paths; else refused [target]"),
+        _OF_ONE,
+        writes=True,
+        source=b"coll",
     ),
-    **signed(
+    **stages(
         "x | {into on? let? whenMatched? whenNotMatched?}: merge",
         encrypted(merge_into, "as `$out`; the pipeline of `whenMatched` as an update's"),
+        _OF_ONE,
+        writes=True,
+        source=b"into",
     ),
-    b"$changeStream": passed(_change_stream, "`$match` behind it as in documents"),
-    **signed("{}: changeStreamSplitLargeEvent", passed(_split)),
-    **family(
+    **stages("$changeStream", passed(_change_stream, "`$match` behind it as in documents"), _OF_ONE),
+    **stages("{}: changeStreamSplitLargeEvent", passed(_split), _OF_ONE),
+    **stages(
         "$search $searchMeta $vectorSearch $rankFusion $scoreFusion $listSearchIndexes", never(Reason.STAGE)
     ),
-    **dict.fromkeys(
-        SERVER_STAGES, passed(_server_stage, "commands, filters, keys and definitions can be forwarded only")
+    **stages(
+        b" ".join(SERVER_STAGES).decode(),
+        passed(_server_stage, "commands, filters, keys and definitions can be forwarded only"),
     ),
 }
 """A stage that is not here may see documents without covered fields only."""

@@ -497,3 +497,12 @@ MATRIX: tuple[Family, ...] = (
     ),
     Family("expression", "Expressions", _WHOLE.format("operator", "unknown-expression"), EXPRESSIONS),
 )
+
+
+def naming_operators() -> frozenset[bytes]:
+    """Operators of filters and updates that use the values that they name (`Rule.named`), and no other."""
+    rules = (table.rules for table in MATRIX if table.key in _FILTERS_AND_UPDATES)
+    return frozenset(name for each in rules for name, rule in each.items() if rule.named)
+
+
+_FILTERS_AND_UPDATES: Final = frozenset({"condition", "filter", "update", "push"})

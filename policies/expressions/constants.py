@@ -17,6 +17,7 @@ from sealwire.policies.planning.arguments import (
     printable,
 )
 from sealwire.policies.planning.plan import Use
+from sealwire.policies.planning.rules import Operator
 from sealwire.policies.planning.values import match, note_comparison, store, whole_number
 from sealwire.policies.planning.walk import Constant, Walk
 from sealwire.wire import kinds
@@ -192,9 +193,6 @@ def _reads_document(buf: bytes, element: Element, depth: int) -> bool:
     return False
 
 
-_JAVASCRIPT: Final = frozenset({b"$function", b"$accumulator"})
-
-
 def _makes_unknown(walk: Walk, element: Element) -> bool:
     """Whether an operator in a value, which nobody plans, may make what looks like an envelope.
 
@@ -203,12 +201,15 @@ def _makes_unknown(walk: Walk, element: Element) -> bool:
     if element.kind not in (kinds.OBJECT, kinds.ARRAY):
         return False
     return any(
-        (item.name.startswith(b"$") and item.name not in walk.draft.tables.operators)
-        or item.name in _JAVASCRIPT
+        (item.name.startswith(b"$") and _is_unread(walk.draft.tables.operators.get(item.name)))
         or (item.name == b"$convert" and not converts_plainly(walk, item))
         or (item.name != b"$literal" and _makes_unknown(walk, item))
         for item in elements(walk.buf, element.value)
     )
+
+
+def _is_unread(row: Operator | None) -> bool:
+    return row is None or row.reason is Reason.JAVASCRIPT
 
 
 def _has_input(buf: bytes, operator: Element) -> bool:

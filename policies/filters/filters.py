@@ -38,7 +38,7 @@ from sealwire.policies.planning.arguments import (
 )
 from sealwire.policies.planning.contexts import NO_FIELDS, fixed_in_filter
 from sealwire.policies.planning.plan import FormPlace, Use
-from sealwire.policies.planning.rules import Rule, encrypted, family, never, passed, without_row
+from sealwire.policies.planning.rules import Conversion, Rule, encrypted, family, never, passed, without_row
 from sealwire.policies.planning.values import match, match_range, plan_value, whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -279,11 +279,18 @@ def _expression(walk: Walk, element: Element) -> None:
 
 
 TOP_LEVEL: Final[dict[bytes, Rule[Handler]]] = {
-    **family("$and $or $nor", encrypted(_branches, "each condition for itself")),
-    b"$expr": encrypted(_expression, "see the expressions"),
-    **family("$comment $sampleRate $alwaysTrue $alwaysFalse", passed(no_document)),
+    **family(
+        "$and $or",
+        encrypted(_branches, "each condition for itself", named=True, converted=Conversion.FILTERS),
+    ),
+    b"$nor": encrypted(_branches, "each condition for itself", converted=Conversion.NO_FILTERS),
+    b"$expr": encrypted(_expression, "see the expressions", converted=Conversion.EXPRESSION),
+    b"$comment": passed(no_document, named=True, converted=Conversion.KEPT),
+    **family("$sampleRate $alwaysTrue $alwaysFalse", passed(no_document, converted=Conversion.KEPT)),
     b"$where": never(Reason.JAVASCRIPT),
-    b"$jsonSchema": passed(plan_schema, "where it says nothing of covered values"),
+    b"$jsonSchema": passed(
+        plan_schema, "where it says nothing of covered values", converted=Conversion.SCHEMA
+    ),
     b"$text": never(Reason.OPERATOR, "on any field of the collection"),
 }
 
@@ -442,22 +449,33 @@ def _refuse_on_random(walk: Walk, element: Element) -> None:
 
 
 OPERATORS: Final[dict[bytes, Rule[Handler]]] = {
-    **family("$eq $ne", encrypted(_compare)),
-    **family("$in $nin", encrypted(_in)),
-    b"$all": encrypted(_all),
-    b"$not": encrypted(_not, "of what is supported"),
-    b"$elemMatch": encrypted(plan_elem_match, "deterministic classes"),
+    b"$eq": encrypted(_compare, named=True, converted=Conversion.EQUAL),
+    b"$ne": encrypted(_compare, converted=Conversion.UNEQUAL),
+    b"$in": encrypted(_in, named=True, converted=Conversion.LISTED),
+    b"$nin": encrypted(_in, converted=Conversion.LISTED),
+    b"$all": encrypted(_all, named=True, converted=Conversion.EVERY),
+    b"$not": encrypted(_not, "of what is supported", converted=Conversion.NEGATED),
+    b"$elemMatch": encrypted(
+        plan_elem_match, "deterministic classes", named=True, converted=Conversion.ELEMENT
+    ),
     **family(
         "$gt $gte $lt $lte",
-        encrypted(_range, "classes with a `range`; `$gte` of the empty string; else refused [range]"),
+        encrypted(
+            _range,
+            "classes with a `range`; `$gte` of the empty string; else refused [range]",
+            named=True,
+        ),
     ),
-    b"$exists": passed(exists),
-    b"$comment": passed(comment),
-    b"$size": passed(_size, "deterministic classes"),
-    b"$type": passed(_type, "deterministic classes; of a random class only `null`"),
-    **family("$regex $options", never(Reason.PATTERN)),
+    b"$exists": passed(exists, converted=Conversion.KEPT),
+    b"$comment": passed(comment, named=True, converted=Conversion.KEPT),
+    b"$size": passed(_size, "deterministic classes", named=True, converted=Conversion.LENGTH),
+    b"$type": passed(
+        _type, "deterministic classes; of a random class only `null`", converted=Conversion.TYPES
+    ),
+    **family("$regex $options", never(Reason.PATTERN, named=True)),
+    **family("$mod $bitsAllSet $bitsAnySet", never(Reason.OPERATOR, named=True)),
     **family(
-        """$mod $bitsAllSet $bitsAllClear $bitsAnySet $bitsAnyClear
+        """$bitsAllClear $bitsAnyClear
         $geoWithin $geoIntersects $near $nearSphere $within $maxDistance $minDistance""",
         never(Reason.OPERATOR),
     ),

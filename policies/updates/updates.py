@@ -503,8 +503,8 @@ def _push_sort(walk: Walk, modifier: Element) -> None:
 
 
 PUSH_MODIFIERS: Final[dict[bytes, Rule[Handler]]] = {
-    b"$each": encrypted(_each),
-    **family("$position $slice", passed(_place)),
+    b"$each": encrypted(_each, named=True),
+    **family("$position $slice", passed(_place, named=True)),
     b"$sort": refused(_push_sort, Reason.SORT, "passes by fields that are not covered"),
 }
 
@@ -550,13 +550,16 @@ def _pop(walk: Walk, operator: Element, argument: Element) -> None:
 
 
 OPERATORS: Final[dict[bytes, Rule[Handler]]] = {
-    **family("$set $setOnInsert", encrypted(_on_covered(_set))),
-    b"$unset": passed(_on_covered(_unset)),
-    b"$push": encrypted(_on_arrays(_push), "deterministic classes, and sub-documents with covered fields"),
-    b"$addToSet": encrypted(_on_arrays(_push), "deterministic classes"),
-    b"$pull": encrypted(_pull, "deterministic classes"),
-    b"$pullAll": encrypted(_on_arrays(_pull_all), "deterministic classes"),
-    b"$pop": passed(_on_arrays(_pop), "deterministic classes"),
+    **family("$set $setOnInsert", encrypted(_on_covered(_set), named=True)),
+    b"$unset": passed(_on_covered(_unset), named=True),
+    b"$push": encrypted(
+        _on_arrays(_push), "deterministic classes, and sub-documents with covered fields", named=True
+    ),
+    b"$addToSet": encrypted(_on_arrays(_push), "deterministic classes", named=True),
+    b"$pull": encrypted(_pull, "deterministic classes", named=True),
+    b"$pullAll": encrypted(_on_arrays(_pull_all), "deterministic classes", named=True),
+    b"$pop": passed(_on_arrays(_pop), "deterministic classes", named=True),
     b"$rename": passed(_rename, "between paths with the same classes; else refused [operator]"),
-    **family("$inc $mul $min $max $bit $currentDate", refused(_on_covered(_uncovered_only), Reason.OPERATOR)),
+    **family("$inc $mul $currentDate", refused(_on_covered(_uncovered_only), Reason.OPERATOR, named=True)),
+    **family("$min $max $bit", refused(_on_covered(_uncovered_only), Reason.OPERATOR)),
 }

@@ -40,9 +40,6 @@ _Follow = Callable[[Way], Mapping[str, Any]]
 
 Pipeline = Sequence[Mapping[str, Any]]
 
-_LEADING: Final = frozenset({"$match", "$sort", "$limit", "$skip", "$unwind", "$sample"})
-"""Stages that leave documents as they are: what stands at a path before them stands there after them."""
-
 
 class ViewPaths:
     """Which paths that move a view's documents have, by its definition, also where it reads another view."""
@@ -70,7 +67,7 @@ class ViewPaths:
         compares is not known by a path. Cost: O(pipeline), an encryption or decryption for each constant.
         """
         base = self.covered(f"{self._database}.{on}") or NOTHING
-        leading = list(takewhile(lambda stage: next(iter(stage), "") in _LEADING, pipeline))
+        leading = list(takewhile(_leads, pipeline))
         out: list[Any] = [
             {"$match": convert_filter(stage["$match"], base, way)} if "$match" in stage else stage
             for stage in leading
@@ -110,6 +107,12 @@ class ViewPaths:
         except BsonError:
             return "a pipeline that cannot be read"
         return "a constant behind its leading stages" if draft.edits else ""
+
+
+def _leads(stage: Mapping[str, Any]) -> bool:
+    """Whether what stands at a path before a stage stands there after it."""
+    row = TABLES.stages.get(next(iter(stage), "").encode())
+    return row is not None and row.converted is not None
 
 
 def _holds_envelope(value: Any) -> bool:

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import FieldClass, PathNode, follow, is_transparent, leaves
+from sealwire.policies.filters.filters import OPERATORS, TOP_LEVEL
+from sealwire.policies.planning.rules import Conversion
 from sealwire.sidecars.migration.definitions.constants import (
     EMPTY_TYPES,
     ClassChange,
@@ -119,9 +121,9 @@ def _documents(value: Any, node: PathNode, _: Way, __: Schema) -> Any:
     return value
 
 
-_Rule = Callable[[Any, PathNode, Way, Schema], Any]
+_Keyword = Callable[[Any, PathNode, Way, Schema], Any]
 
-_KEYWORDS: Final[Mapping[str, _Rule]] = {
+_KEYWORDS: Final[Mapping[str, _Keyword]] = {
     "properties": _properties,
     "patternProperties": _patterns,
     "additionalProperties": _additional,
@@ -212,8 +214,10 @@ class _Leaf:
 
 Filter = Mapping[str, Any]
 
-_KEPT: Final = frozenset({"$exists", "$comment"})
-_OF_ARRAYS: Final = frozenset({"$size"})
+_KEPT_ABOVE: Final = frozenset({Conversion.KEPT, Conversion.LENGTH, Conversion.TYPES})
+"""Conditions that say the same of a document or an array that holds values, whatever their form."""
+
+_Rule = Callable[[str, Any, FieldClass, Way], dict[str, Any]]
 
 
 def convert_filter(chosen: Filter, node: PathNode, way: Way) -> dict[str, Any]:
@@ -232,18 +236,8 @@ def convert_filter(chosen: Filter, node: PathNode, way: Way) -> dict[str, Any]:
 
 
 def _part(name: str, value: Any, node: PathNode, way: Way) -> Any:
-    if name in {"$and", "$or"}:
-        return [convert_filter(each, node, way) for each in value]
-    if name == "$nor":
-        return [convert_filter(each, node, way.negated()) for each in value]
-    if name == "$jsonSchema":
-        return convert_schema(value, node, way)
-    if name == "$expr":
-        if names_a_path(value, node):
-            raise Lost("$expr with one of the paths")
-        return value
     if name.startswith("$"):
-        return value
+        return _top_level(name, value, node, way)
     try:
         target = follow(node, name.encode())
     except Refusal:
@@ -253,6 +247,28 @@ def _part(name: str, value: Any, node: PathNode, way: Way) -> Any:
     if target.leaf is not None:
         return _condition(value, target.leaf, way)
     return _above(value, target, way)
+
+
+def _top_level(name: str, value: Any, node: PathNode, way: Way) -> Any:
+    row = TOP_LEVEL.get(name.encode())
+    conversion = None if row is None else row.converted
+    if conversion is Conversion.FILTERS:
+        return [convert_filter(each, node, way) for each in value]
+    if conversion is Conversion.NO_FILTERS:
+        return [convert_filter(each, node, way.negated()) for each in value]
+    if conversion is Conversion.SCHEMA:
+        return convert_schema(value, node, way)
+    if conversion is None:
+        raise Lost(f"{name} in a filter")
+    if conversion is Conversion.EXPRESSION and names_a_path(value, node):
+        raise Lost(f"{name} with one of the paths")
+    return value
+
+
+def _conversion(name: str) -> Conversion | None:
+    """What becomes of a condition by its row; None where it has none, or cannot be converted."""
+    row = OPERATORS.get(name.encode())
+    return None if row is None else row.converted
 
 
 def is_operators(value: Any) -> bool:
@@ -268,11 +284,12 @@ def _above(value: Any, node: PathNode, way: Way) -> Any:
         return value
     out = {}
     for name, operand in value.items():
-        if name == "$elemMatch":
+        conversion = _conversion(name)
+        if conversion is Conversion.ELEMENT:
             out[name] = convert_filter(operand, node, way)
-        elif name == "$not":
+        elif conversion is Conversion.NEGATED:
             out[name] = _above(operand, node, way.negated())
-        elif name in {*_KEPT, *_OF_ARRAYS, "$type"}:
+        elif conversion in _KEPT_ABOVE:
             out[name] = operand
         else:
             raise Lost(f"{name} on what holds one of the paths")
@@ -289,78 +306,76 @@ def _condition(value: Any, leaf: FieldClass, way: Way) -> Any:
 def _operators(condition: Filter, leaf: FieldClass, way: Way) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, operand in condition.items():
-        rule = _RULES.get(name)
-        if name in _KEPT or (name in _OF_ARRAYS and leaf.value_type is not None):
+        conversion = _conversion(name)
+        rule = None if conversion is None else _RULES.get(conversion)
+        if conversion is Conversion.KEPT or (conversion is Conversion.LENGTH and leaf.value_type is not None):
             found = {name: operand}
         elif rule is None:
             raise Lost(f"{name} on the path")
         else:
-            found = rule(operand, leaf, way)
+            found = rule(name, operand, leaf, way)
         if out.keys() & found.keys():
             raise Lost("two lists of constants for one path")
         out |= found
     return out
 
 
-def _equality(single: str, several: str) -> Callable[[Any, FieldClass, Way], dict[str, Any]]:
-    def rule(operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
+def _equality(several: str) -> _Rule:
+    def rule(name: str, operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
         new = way.change.renewed(operand, leaf)
         if way.width is Width.NEW:
-            return {single: new}
+            return {name: new}
         found = both([operand], [new])
-        return {single: operand} if len(found) == 1 else {several: found}
+        return {name: operand} if len(found) == 1 else {several: found}
 
     return rule
 
 
-def _list(name: str) -> Callable[[Any, FieldClass, Way], dict[str, Any]]:
-    def rule(operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
-        new = [way.change.renewed(each, leaf) for each in operand]
-        return {name: new if way.width is Width.NEW else both(operand, new)}
-
-    return rule
+def _list(name: str, operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
+    new = [way.change.renewed(each, leaf) for each in operand]
+    return {name: new if way.width is Width.NEW else both(operand, new)}
 
 
-def _all(operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
+def _all(name: str, operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
     new = [way.change.renewed(each, leaf) for each in operand]
     if way.width is Width.WIDE and both(operand, new) != list(operand):
-        raise Lost("$all on the path")
-    return {"$all": new}
+        raise Lost(f"{name} on the path")
+    return {name: new}
 
 
-def _type(operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
+def _type(name: str, operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
     old = [type_name(each) for each in (operand if isinstance(operand, list) else [operand])]
     if leaf.value_type is None and way.is_strict and not EMPTY_TYPES.issuperset(old):
         raise Lost("a negation, and one type stands for all in envelopes")
     new = way.change.types(operand, leaf)
     if new == old:
-        return {"$type": operand}
+        return {name: operand}
     types = new if way.width is Width.NEW else both(old, new)
-    return {"$type": types[0] if len(types) == 1 else types}
+    return {name: types[0] if len(types) == 1 else types}
 
 
-def _not(operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
+def _not(name: str, operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
     if not isinstance(operand, Mapping):
         raise Lost("$regex on the path")
-    return {"$not": _operators(operand, leaf, way.negated())}
+    return {name: _operators(operand, leaf, way.negated())}
 
 
-def _elem_match(operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
+def _elem_match(name: str, operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
     if leaf.value_type is None or not is_operators(operand):
-        raise Lost("$elemMatch on the path")
-    return {"$elemMatch": _operators(operand, leaf, way)}
+        raise Lost(f"{name} on the path")
+    return {name: _operators(operand, leaf, way)}
 
 
-_RULES: Final[Mapping[str, Callable[[Any, FieldClass, Way], dict[str, Any]]]] = {
-    "$eq": _equality("$eq", "$in"),
-    "$ne": _equality("$ne", "$nin"),
-    "$in": _list("$in"),
-    "$nin": _list("$nin"),
-    "$all": _all,
-    "$type": _type,
-    "$not": _not,
-    "$elemMatch": _elem_match,
+_RULES: Final[Mapping[Conversion, _Rule]] = {
+    Conversion.EQUAL: _equality("$in"),
+    Conversion.UNEQUAL: _equality("$nin"),
+    Conversion.LISTED: _list,
+    Conversion.EVERY: _all,
+    Conversion.TYPES: _type,
+    Conversion.NEGATED: _not,
+    Conversion.ELEMENT: _elem_match,
 }
+"""Conditions on a path that moves."""
 
 
 def names_a_path(expression: Any, node: PathNode) -> bool:
