@@ -103,11 +103,11 @@ def _foreign_tree(walk: Walk, stage: Element) -> tuple[PathNode, KnownContexts |
 
     Without a collection the pipeline makes the documents.
     """
-    named = named_namespace(walk.draft, stage, walk.around.database)
-    tree = _unnamed(walk, stage) if named is None else walk.around.tree(named)
+    named = named_namespace(walk.draft, stage, walk.draft.around.database)
+    tree = _unnamed(walk, stage) if named is None else walk.draft.around.tree(named)
     if walk.draft.contexts is None:
         return tree, None
-    is_stored = named is not None and walk.around.stored(".".join(named)) is tree
+    is_stored = named is not None and walk.draft.around.stored(".".join(named)) is tree
     return tree, KnownContexts.behind(tree, walk.draft.work, is_stored=is_stored)
 
 
@@ -245,10 +245,10 @@ def _check_target(walk: Walk, stage: Element) -> None:
 
 def _target(walk: Walk, stage: Element) -> PathNode:
     """The covered paths of the collection that is written to."""
-    target = named_namespace(walk.draft, stage, walk.around.database)
+    target = named_namespace(walk.draft, stage, walk.draft.around.database)
     if target is None:
         raise Refusal(Reason.SHAPE, rule=operator_name(stage))
-    tree = walk.around.tree(target)
+    tree = walk.draft.around.tree(target)
     demand_write(walk.draft, tree)
     for leaf in each_node(tree, walk.draft.work) if walk.draft.contexts is not None else ():
         if leaf.leaf is not None and leaf.leaf.per is not None:

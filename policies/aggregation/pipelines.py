@@ -95,8 +95,8 @@ def _stays_pure(walk: Walk, stage: Element, mixed: set[bytes]) -> bool:
     if any(buf.find(each, start, end) >= 0 for each in made):
         return False
     return all(
-        walk.around.tree(namespace).pure
-        for namespace in foreign_namespaces(walk.draft, stage, walk.around.database)
+        walk.draft.around.tree(namespace).pure
+        for namespace in foreign_namespaces(walk.draft, stage, walk.draft.around.database)
     )
 
 
@@ -135,11 +135,11 @@ def _plan_stage(walk: Walk, stage: Element) -> PathNode:
 
 def _check_databases(walk: Walk, stage: Element) -> None:
     """Raises Refusal(CONTEXT) for a collection of another database, where that is the context of a class."""
-    own = walk.around.database
+    own = walk.draft.around.database
     for namespace in foreign_namespaces(walk.draft, stage, own):
         if namespace[0] == own:
             continue
-        for leaf in each_node(walk.around.tree(namespace), walk.draft.work):
+        for leaf in each_node(walk.draft.around.tree(namespace), walk.draft.work):
             if leaf.leaf is not None and leaf.leaf.per == PER_DATABASE:
                 raise Refusal(Reason.CONTEXT, path=leaf.path, rule=operator_name(stage))
 
@@ -150,4 +150,4 @@ def _in_reach(walk: Walk, stage: Element) -> str | None:
         return walk.node.path
     if walk.variables is not None and walk.variables.covered is not None:
         return walk.variables.covered.path
-    return walk.around.protected_in(foreign_namespaces(walk.draft, stage, walk.around.database))
+    return walk.draft.around.protected_in(foreign_namespaces(walk.draft, stage, walk.draft.around.database))

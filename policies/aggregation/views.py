@@ -159,10 +159,10 @@ class ViewCatalog:
         try:
             pipeline = next(elements(view.definition, 0))
             base = covered(f"{database}.{view.on}") or NOTHING
-            around = Surroundings(covered, database, self._policies.covered)
+            draft.around = Surroundings(covered, database, self._policies.covered)
             if self._policies.has_contexts:
                 draft.contexts = Contexts(database, draft.work)
                 draft.contexts.read(base, is_stored=self._policies.covered(f"{database}.{view.on}") is base)
-            return plan_pipeline(Walk(draft, base, (0,), Use.MATCH, around=around), pipeline)
+            return plan_pipeline(Walk(draft, base, (0,), Use.MATCH), pipeline)
         except (Refusal, BsonError, StopIteration):
             return OPAQUE

@@ -188,7 +188,8 @@ def _define_view(command: Command) -> None:
         _keep_pipeline(command, node)
     elif node.covers or protected_in_pipeline(command) is not None:
         command.draft.reach()
-        plan_pipeline(command.over(node).reading(command.surroundings), pipeline)
+        command.draft.around = command.surroundings
+        plan_pipeline(command.over(node), pipeline)
         _check_collation(command, node)
 
 

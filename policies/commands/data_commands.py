@@ -363,7 +363,8 @@ _AGGREGATE: Final = {
 @with_let
 def aggregate(command: Command, walk: Walk) -> None:
     """A pipeline over documents with the walk's covered paths. Raises Refusal, BsonError."""
-    apply_arguments(walk.reading(command.surroundings), command.arguments, _AGGREGATE)
+    command.draft.around = command.surroundings
+    apply_arguments(walk, command.arguments, _AGGREGATE)
     aggregate_hint(command, walk)
     note_openings(command, walk.node)
     if b"explain" in command.arguments:

@@ -217,6 +217,7 @@ class Draft:
 
     __slots__ = (
         "arguments",
+        "around",
         "budget",
         "buf",
         "collated",
@@ -256,6 +257,8 @@ class Draft:
         self.settler = settler
         self.settled = 0
         self.budget = Budget()
+        self.around = NO_SURROUNDINGS
+        """What its pipelines may refer to."""
         self.work = work or Work()
         """What its walks over trees have taken, those of views and of earlier attempts included."""
         self.stages = 0
@@ -264,8 +267,7 @@ class Draft:
         """A part of the message in which nothing reads like a path that this node covers."""
         self.arguments: dict[bytes, Element] = {}
         """The elements of the command by name."""
-        self.command = ""
-        self.namespace = ""
+        self.command = self.namespace = ""
         self.protected = False
         self.reveals = False
         self.opens: Openings | None = None
@@ -363,7 +365,7 @@ class Walk:
     is written into the `draft`, which all walks of a command share.
     """
 
-    __slots__ = ("around", "arrays", "buf", "draft", "node", "parents", "pipelines", "use", "variables")
+    __slots__ = ("arrays", "buf", "draft", "node", "parents", "pipelines", "use", "variables")
 
     def __init__(  # noqa: PLR0913, PLR0917 - one for each level; nobody else calls it
         self,
@@ -374,7 +376,6 @@ class Walk:
         variables: Variables | None = None,
         arrays: int = 0,
         pipelines: int = 0,
-        around: Surroundings = NO_SURROUNDINGS,
     ) -> None:
         self.draft: Final = draft
         self.buf: Final = draft.buf
@@ -387,8 +388,6 @@ class Walk:
         """How many arrays lie around the value."""
         self.pipelines: Final = pipelines
         """How many pipelines lie around the stage."""
-        self.around: Final = around
-        """What its pipelines may refer to."""
 
     def inside(self, start: int) -> "Walk":
         """One document or array further down: the one at `start`. Raises Refusal(SHAPE) at too many."""
@@ -399,63 +398,36 @@ class Walk:
         if len(self.parents) > MAX_DEPTH:
             raise Refusal(Reason.SHAPE, rule="nesting")
         parents = (*self.parents, start)
-        return Walk(
-            self.draft, node, parents, self.use, self.variables, self.arrays, self.pipelines, self.around
-        )
+        return Walk(self.draft, node, parents, self.use, self.variables, self.arrays, self.pipelines)
 
     def at(self, node: PathNode) -> "Walk":
         """The same place, with other covered paths."""
-        return Walk(
-            self.draft, node, self.parents, self.use, self.variables, self.arrays, self.pipelines, self.around
-        )
+        return Walk(self.draft, node, self.parents, self.use, self.variables, self.arrays, self.pipelines)
 
     def beneath(self, parents: Parents) -> "Walk":
         """Elsewhere in the message, with the same meaning of names: below these lengths."""
-        return Walk(
-            self.draft, self.node, parents, self.use, self.variables, self.arrays, self.pipelines, self.around
-        )
+        return Walk(self.draft, self.node, parents, self.use, self.variables, self.arrays, self.pipelines)
 
     def to(self, use: Use) -> "Walk":
         """The same place, with values that are for something else."""
-        return Walk(
-            self.draft, self.node, self.parents, use, self.variables, self.arrays, self.pipelines, self.around
-        )
+        return Walk(self.draft, self.node, self.parents, use, self.variables, self.arrays, self.pipelines)
 
     def in_arrays(self, count: int) -> "Walk":
         """The same place, with so many more arrays around the value."""
         arrays = self.arrays + count
-        return Walk(
-            self.draft, self.node, self.parents, self.use, self.variables, arrays, self.pipelines, self.around
-        )
+        return Walk(self.draft, self.node, self.parents, self.use, self.variables, arrays, self.pipelines)
 
     def binding(
         self, bound: Mapping[bytes, PathNode], constants: Mapping[bytes, Constant] | None = None
     ) -> "Walk":
         """The same place, with more variables. Cost: O(these), however many are bound already."""
         variables = Variables(bound, self.variables, constants)
-        return Walk(
-            self.draft, self.node, self.parents, self.use, variables, self.arrays, self.pipelines, self.around
-        )
-
-    def reading(self, around: Surroundings) -> "Walk":
-        """The same place, with what its pipelines may refer to."""
-        return Walk(
-            self.draft, self.node, self.parents, self.use, self.variables, self.arrays, self.pipelines, around
-        )
+        return Walk(self.draft, self.node, self.parents, self.use, variables, self.arrays, self.pipelines)
 
     def in_pipeline(self, start: int) -> "Walk":
         """In the pipeline at `start`. Raises Refusal(SHAPE) at too many levels."""
-        inner = self.inside(start)
-        return Walk(
-            self.draft,
-            self.node,
-            inner.parents,
-            self.use,
-            self.variables,
-            self.arrays,
-            self.pipelines + 1,
-            self.around,
-        )
+        parents, pipelines = self.inside(start).parents, self.pipelines + 1
+        return Walk(self.draft, self.node, parents, self.use, self.variables, self.arrays, pipelines)
 
     def parts(self, argument: Element) -> tuple["Walk", dict[bytes, Element]]:
         """The walk in a document argument, and its parts by name. Raises Refusal(SHAPE) where it is none."""

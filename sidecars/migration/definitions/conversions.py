@@ -98,9 +98,9 @@ class ViewPaths:
         encoded = bson.encode({"pipeline": rest})
         draft = Draft(encoded, TABLES)
         draft.contexts = contexts
-        around = Surroundings(self.covered, self._database, self._policies.covered)
+        draft.around = Surroundings(self.covered, self._database, self._policies.covered)
         try:
-            plan_pipeline(Walk(draft, base, (0,), Use.MATCH, around=around), next(elements(encoded, 0)))
+            plan_pipeline(Walk(draft, base, (0,), Use.MATCH), next(elements(encoded, 0)))
         except Refusal as refusal:
             rule = f" ({refusal.rule})" if refusal.rule else ""
             return f"what Sealwire refuses in a pipeline: {refusal.reason.value}{rule}"

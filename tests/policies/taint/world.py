@@ -150,7 +150,8 @@ def covering(policies: PolicySet) -> Callable[[str], PathNode | None]:
             draft = Draft(encode({"pipeline": stages}), TABLES)
             pipeline = next(elements(draft.buf, 0))
             base = covered(f"{database}.{on}") or NOTHING
-            walk = Walk(draft, base, (0,), Use.MATCH, around=Surroundings(covered, database))
+            draft.around = Surroundings(covered, database)
+            walk = Walk(draft, base, (0,), Use.MATCH)
             trees[name] = plan_pipeline(walk, pipeline)
         return trees[name]
 
