@@ -1,5 +1,7 @@
 """One row of an operator is what all read: planner, moves of values, stored definitions, matrix and docs."""
 
+from typing import Any
+
 import pytest
 
 from sealwire.policies.aggregation.stages import STAGES, TABLES
@@ -65,7 +67,7 @@ def test_an_update_operator_names_its_values_by_its_row(monkeypatch: pytest.Monk
 
 
 def test_a_stage_is_right_everywhere_by_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = [{"$thin": 3}, {"$match": {"name": "ann"}}]
+    pipeline: list[dict[str, Any]] = [{"$thin": 3}, {"$match": {"name": "ann"}}]
     way = Way(ENCRYPTING, Width.NEW)
     views = ViewPaths(MOVED, "clinic", {})
     assert views.converted("patients", pipeline, way) == pipeline
@@ -74,7 +76,8 @@ def test_a_stage_is_right_everywhere_by_its_row(monkeypatch: pytest.MonkeyPatch)
     way = Way(ENCRYPTING, Width.NEW)
     assert views.converted("patients", pipeline, way) == [pipeline[0], {"$match": {"name": form("ann")}}]
     assert way.lost == []
-    assert plan_of({"aggregate": "patients", "pipeline": [{"$thin": 3}], "cursor": {}, "$db": "clinic"})
+    plan = plan_of({"aggregate": "patients", "pipeline": [{"$thin": 3}], "cursor": {}, "$db": "clinic"})
+    assert plan.protected
     assert b"$thin" in Tables(EXPRESSIONS, STAGES).as_stored
     assert "`$thin`" in render_matrix()
 
