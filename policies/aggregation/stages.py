@@ -48,7 +48,7 @@ from sealwire.policies.planning.arguments import (
 from sealwire.policies.planning.contexts import KnownContexts
 from sealwire.policies.planning.rules import (
     Conversion,
-    Stage,
+    StageRow,
     Tables,
     Yields,
     encrypted,
@@ -331,7 +331,7 @@ def _documents(walk: Walk, stage: Element) -> PathNode:
 _STORED: Final = Yields.STORED
 _OF_ONE: Final = Yields.OF_ONE
 
-STAGES: Final[dict[bytes, Stage]] = {
+STAGES: Final[dict[bytes, StageRow]] = {
     **stages("$match", encrypted(_match, "see the filters", converted=Conversion.FILTERS), _STORED),
     **stages("$project", encrypted(plan_project_stage, "see the expressions"), _OF_ONE),
     **stages("$addFields $set", encrypted(_add_fields, "see the expressions"), _OF_ONE),

@@ -25,7 +25,7 @@ from sealwire.policies.planning.walk import SETTLED_EDITS, Draft, Parents, Surro
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Cursor, Element, elements
 
-# ------------------------------ a command whose fate is the same each time, recognised by its top level alone
+# ----------------------------- passage: a command whose fate is always the same, recognised by its top level
 #
 # What becomes of a `find` and its like on a collection that holds nothing covered depends on three names: the
 # command, the collection, the database. Once the planner has let one such command pass untouched, every later

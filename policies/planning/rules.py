@@ -249,7 +249,7 @@ class Yields(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Stage(Rule[Infer]):
+class StageRow(Rule[Infer]):
     """The row of an aggregation stage: its handler gives the covered paths of what it yields."""
 
     yields: Yields = Yields.MIXED
@@ -266,9 +266,9 @@ def stages(
     *,
     writes: bool = False,
     source: bytes | None = None,
-) -> dict[bytes, Stage]:
+) -> dict[bytes, StageRow]:
     """The same row for the stages in a notation of signatures, or of names alone (`family`)."""
-    row = Stage(
+    row = StageRow(
         rule.verdict, rule.handler, rule.reason, rule.note, converted=rule.converted,
         yields=yields, writes=writes, source=source,
     )  # fmt: skip
@@ -278,7 +278,7 @@ def stages(
 class Tables:
     """The rows that rules go back to for what lies inside: the planner hands them down."""
 
-    def __init__(self, operators: Mapping[bytes, Operator], stages: Mapping[bytes, Stage]) -> None:
+    def __init__(self, operators: Mapping[bytes, Operator], stages: Mapping[bytes, StageRow]) -> None:
         self.operators: Final = operators
         self.stages: Final = stages
         rows = stages.items()
