@@ -53,9 +53,7 @@ PLAIN = frozenset(
         "wire/compressors.py",  # calls libraries that do all the work, and that need not be there
         "policies/file/lint.py",  # these read the policy file, once
         "policies/file/loader.py",
-        "policies/file/subject_links.py",
         "policies/roles/reader.py",
-        "policies/commands/matrix.py",
         "policies/planning/rules.py",  # a generic dataclass with slots, which mypyc cannot make
     }
 )

@@ -5,7 +5,7 @@ Owns the rooms, from the bottom up: `file` (what the policy says), `planning` (p
 
 The walk: `file.loader.load_policy` -> `file.schema.PolicySet`; `commands.planner.plan_command` ->
 `filters`, `updates`, `aggregation` -> `planning.plan.Plan`, or an `errors.Refusal`. What an operator, stage
-or command does is a row of `planning.rules.Rule` in its family's table; `commands.matrix.MATRIX` gathers
+or command does is a row of `planning.rules.Rule` in its family's table; `commands.planner.MATRIX` gathers
 the tables, and docs/commands.md is printed from it.
 
 May not import: crypto, keys, proxy, asyncio, socket, ssl, time, logging; the loader takes bytes, not paths.

@@ -15,7 +15,7 @@ from typing import Any
 
 from sealwire.cli.exit_codes import EXIT_CODES
 from sealwire.keys.keyring.data_key import FIRST_STATES, KEY_MOVES, KeyState
-from sealwire.policies.commands.matrix import MATRIX, Family
+from sealwire.policies.commands.planner import MATRIX, Family
 from sealwire.policies.commands.write_errors import CODES, VALIDATION_FAILED
 from sealwire.policies.errors import EXPLANATIONS
 from sealwire.policies.planning.rules import Rule

@@ -16,12 +16,11 @@ from sealwire.policies.aggregation.stage_arguments import (
     plan_sort,
 )
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.arguments import array_of, is_of_every_class
 from sealwire.policies.expressions.choices import infer_nothing
+from sealwire.policies.expressions.constants import array_of, is_of_every_class
 from sealwire.policies.expressions.interpreter import infer, infer_number, infer_plain, infer_unknown
-from sealwire.policies.file.paths import follow
-from sealwire.policies.file.quantities import NUMERIC
-from sealwire.policies.file.schema import NOTHING, PathNode
+from sealwire.policies.file.ranges import NUMERIC
+from sealwire.policies.file.schema import NOTHING, PathNode, follow
 from sealwire.policies.planning.arguments import (
     array_items,
     check_arguments,
@@ -37,7 +36,7 @@ from sealwire.policies.planning.arguments import (
 from sealwire.policies.planning.contexts import NO_FIELDS
 from sealwire.policies.planning.rules import Infer, Rule, never, passed, refused, signed
 from sealwire.policies.planning.trees import OPAQUE, document_node, same_values
-from sealwire.policies.planning.values import tell_apart
+from sealwire.policies.planning.values import tell_apart, tell_apart_by
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
@@ -64,18 +63,6 @@ def fields_in_key(walk: Walk, key: Element) -> frozenset[bytes]:
     parts = elements(walk.buf, key.value) if is_document_literal(walk.buf, key) else (key,)
     texts = [string_bytes(walk.buf, part) for part in parts]
     return frozenset(text[1:] for text in texts if text.startswith(b"$"))
-
-
-def tell_apart_by(walk: Walk, names: list[Element], rule: str) -> None:
-    """Documents are told apart by the fields of these names.
-
-    Raises Refusal(RANDOM_EQUALITY, CONTEXT, SHAPE).
-    """
-    keyed = frozenset(text_of(walk.buf, name) for name in names)
-    for name in sorted(keyed):
-        found = follow(walk.node, name)
-        if found is not None:
-            tell_apart(walk, found, rule, keyed)
 
 
 def infer_accumulated(walk: Walk, field: Element) -> PathNode:

@@ -20,33 +20,21 @@ from sealwire.policies.planning.arguments import (
     only_element,
     operator_name,
 )
-from sealwire.policies.planning.budget import check_stages
 from sealwire.policies.planning.contexts import NO_FIELDS, KnownContexts
 from sealwire.policies.planning.namespaces import foreign_namespaces
 from sealwire.policies.planning.rules import without_row
 from sealwire.policies.planning.trees import each_node
-from sealwire.policies.planning.walk import Walk
+from sealwire.policies.planning.walk import Walk, check_stages
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
 
 # mongod allows 20 pipelines inside each other (kMaxSubPipelineViewDepth), views counted.
 _MAX_NESTED_PIPELINES: Final = 20
 
-_AS_STORED: Final = frozenset(b"$match $limit $skip $sample $sort".split())
-"""Stages that choose documents and leave them as they are stored."""
-
-_OF_ONE: Final = _AS_STORED | frozenset(
-    b"""$project $addFields $set $unset $unwind $replaceRoot $replaceWith $redact $count $geoNear $out $merge
-    $changeStream $changeStreamSplitLargeEvent $lookup $graphLookup $unionWith""".split()
-)
-"""Stages whose documents have values of one document each; what joins bring in, these say themselves."""
-
 MARKER: Final = b"\x80SW"
 """How an envelope begins, with the subtype of its binary. This room imports nothing of `crypto`."""
 
 _REPLACING: Final = frozenset({b"$replaceRoot", b"$replaceWith"})
-
-_WRITING: Final = frozenset({b"$out", b"$merge"})
 
 
 def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
@@ -60,6 +48,7 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
     node = walk.node
     is_pure = node.pure
     mixed = walk.variables.mixed if is_pure and walk.variables is not None else set[bytes]()
+    tables = walk.draft.tables
     is_written = False
     contexts = walk.draft.contexts
     is_stored = contexts is not None and not walk.pipelines
@@ -71,11 +60,11 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
     for item in items:
         start = document_of(item, pipeline)
         stage = only_element(walk.buf, start, "a stage")
-        if is_written or (stage.name in _WRITING and walk.pipelines):
+        if is_written or (stage.name in tables.writing and walk.pipelines):
             raise Refusal(Reason.SHAPE, rule="a stage that writes, and is not the last of all")
-        is_written = stage.name in _WRITING
+        is_written = stage.name in tables.writing
         if contexts is not None:
-            is_stored = is_stored and stage.name in _AS_STORED
+            is_stored = is_stored and stage.name in tables.as_stored
             contexts.is_as_stored = is_stored
             if stage.name == b"$match" and stage.kind == kinds.OBJECT:
                 contexts.source.narrow(walk.buf, stage.value)
@@ -85,7 +74,7 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
         is_pure = is_kept or (stage.name in _REPLACING and node.pure)
         node = node if node.pure == is_pure else replace(node, pure=is_pure)
         if contexts is not None:
-            _passed(walk.buf, contexts.source, stage)
+            _passed(walk, contexts.source, stage)
     if contexts is not None:
         contexts.is_as_stored = False
     return replace(node, pure=False) if node.pure and walk.draft.makes_unknown else node
@@ -97,7 +86,7 @@ def _stays_pure(walk: Walk, stage: Element, mixed: set[bytes]) -> bool:
     `mixed`: the variables whose values may come from elsewhere. What a view's definition has in ciphertext
     stands in it past Sealwire. A stage that passed unread may have made anything. Cost: O(names, bytes).
     """
-    if stage.name in _AS_STORED:
+    if stage.name in walk.draft.tables.as_stored:
         return True
     if not walk.node.covers:
         return False
@@ -106,17 +95,19 @@ def _stays_pure(walk: Walk, stage: Element, mixed: set[bytes]) -> bool:
     if any(buf.find(each, start, end) >= 0 for each in made):
         return False
     return all(
-        walk.around.tree(namespace).pure
-        for namespace in foreign_namespaces(walk.draft, stage, walk.around.database)
+        walk.draft.around.tree(namespace).pure
+        for namespace in foreign_namespaces(walk.draft, stage, walk.draft.around.database)
     )
 
 
-def _passed(buf: bytes, source: KnownContexts, stage: Element) -> None:
+def _passed(walk: Walk, source: KnownContexts, stage: Element) -> None:
     """Bring what is known of contexts to what holds behind a stage."""
     source.keyed = NO_FIELDS
-    if stage.name not in _AS_STORED and not (stage.name == b"$unwind" and _adds_nothing(buf, stage)):
+    tables = walk.draft.tables
+    leaves = stage.name in tables.as_stored or (stage.name == b"$unwind" and _adds_nothing(walk.buf, stage))
+    if not leaves:
         source.is_intact = False
-    if stage.name not in _OF_ONE:
+    if stage.name not in tables.of_one:
         source.mix()
 
 
@@ -144,11 +135,11 @@ def _plan_stage(walk: Walk, stage: Element) -> PathNode:
 
 def _check_databases(walk: Walk, stage: Element) -> None:
     """Raises Refusal(CONTEXT) for a collection of another database, where that is the context of a class."""
-    own = walk.around.database
+    own = walk.draft.around.database
     for namespace in foreign_namespaces(walk.draft, stage, own):
         if namespace[0] == own:
             continue
-        for leaf in each_node(walk.around.tree(namespace), walk.draft.work):
+        for leaf in each_node(walk.draft.around.tree(namespace), walk.draft.work):
             if leaf.leaf is not None and leaf.leaf.per == PER_DATABASE:
                 raise Refusal(Reason.CONTEXT, path=leaf.path, rule=operator_name(stage))
 
@@ -159,4 +150,4 @@ def _in_reach(walk: Walk, stage: Element) -> str | None:
         return walk.node.path
     if walk.variables is not None and walk.variables.covered is not None:
         return walk.variables.covered.path
-    return walk.around.protected_in(foreign_namespaces(walk.draft, stage, walk.around.database))
+    return walk.draft.around.protected_in(foreign_namespaces(walk.draft, stage, walk.draft.around.database))

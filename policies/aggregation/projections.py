@@ -1,15 +1,20 @@
 """What a projection keeps of the covered paths, in `find` and in `$project`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Final
 
-from sealwire.policies.aggregation.reshaping import Assignment, assign_paths, assigned_value, drop_paths
+from sealwire.policies.aggregation.reshaping import (
+    Assignment,
+    assign_paths,
+    assigned_value,
+    drop_paths,
+    is_array_operator,
+    projected_fields,
+)
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.interpreter import infer
-from sealwire.policies.file.paths import follow, is_transparent
-from sealwire.policies.file.quantities import NUMERIC
-from sealwire.policies.file.schema import PathNode
+from sealwire.policies.file.ranges import NUMERIC
+from sealwire.policies.file.schema import PathNode, follow, is_transparent
 from sealwire.policies.filters.filters import plan_elem_match
 from sealwire.policies.filters.operands import refuse_misplaced
 from sealwire.policies.planning.arguments import (
@@ -21,22 +26,17 @@ from sealwire.policies.planning.arguments import (
     only_element,
     operator_name,
 )
-from sealwire.policies.planning.budget import Work
-from sealwire.policies.planning.demands import demand_result
-from sealwire.policies.planning.trees import OPAQUE
-from sealwire.policies.planning.values import FLAGS, is_true
+from sealwire.policies.planning.trees import OPAQUE, Work
+from sealwire.policies.planning.values import FLAGS, demand_result, is_true
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements
-
-# What nested names may amount to: joined to every field inside, a longer one would cost its square.
-_MAX_PREFIX: Final = 1001
+from sealwire.wire.raw_bson import Element
 
 
 def plan_projection(walk: Walk, argument: Element) -> None:
     """Cover the projection document of a `find`, which knows `$slice` and `$elemMatch` of its own."""
-    for inner, element, path in _fields(walk, document_of(argument, argument)):
-        if _is_array_operator(walk.buf, element):
+    for inner, element, path in projected_fields(walk, document_of(argument, argument)):
+        if is_array_operator(walk.buf, element):
             _array_operator(inner, element, path)
         else:
             # a flag for what lies inside an encrypted value would be without effect, and what an expression
@@ -44,31 +44,6 @@ def plan_projection(walk: Walk, argument: Element) -> None:
             follow(walk.node, path)
             if element.kind not in FLAGS:
                 infer(inner, element)
-
-
-def computes(walk: Walk, argument: Element) -> bool:
-    """Whether a projection that was planned has expressions, and so puts values where it names paths."""
-    return any(
-        element.kind not in FLAGS and not _is_array_operator(walk.buf, element)
-        for _, element, _ in _fields(walk, document_of(argument, argument))
-    )
-
-
-def _fields(walk: Walk, start: int, prefix: bytes = b"") -> Iterator[tuple[Walk, Element, bytes]]:
-    """What a projection says, field by field: the walk among them, the value, and the path it is for.
-
-    A document of names is another way to write `{"path.name": value}`; an empty one is a value.
-    Raises Refusal(SHAPE) where names amount to no path any more.
-    """
-    if len(prefix) > _MAX_PREFIX:
-        raise Refusal(Reason.SHAPE, rule="nesting")
-    inner = walk.inside(start)
-    for element in elements(walk.buf, start):
-        path = prefix + element.name
-        if is_document_literal(walk.buf, element) and first_name(walk.buf, element.value):
-            yield from _fields(inner, element.value, path + b".")
-        else:
-            yield inner, element, path
 
 
 @dataclass(slots=True)
@@ -96,7 +71,7 @@ def plan_project_stage(walk: Walk, argument: Element) -> PathNode:
     """
     fields, start = _Fields(), document_of(argument, argument)
     fields.is_mixed = first_name(walk.buf, start) == b""
-    for inner, element, path in _fields(walk, start):
+    for inner, element, path in projected_fields(walk, start):
         if element.kind in FLAGS:
             follow(walk.node, path)
             is_kept = is_true(element.kind, walk.buf[element.value : element.end])
@@ -141,19 +116,6 @@ def _including(node: PathNode, paths: Iterable[bytes], work: Work) -> PathNode:
 def _kept(node: PathNode, paths: list[bytes], work: Work) -> PathNode:
     """What is left of a node of which these paths are kept; an empty one is the whole of it."""
     return node if b"" in paths or not node.children else _including(node, paths, work)
-
-
-def _is_array_operator(buf: bytes, element: Element) -> bool:
-    """`$slice` with numbers is a projection operator; with an array to slice it is an expression."""
-    if element.kind != kinds.OBJECT:
-        return False
-    operator = next(elements(buf, element.value), None)
-    if operator is None or operator.name not in (b"$slice", b"$elemMatch"):
-        return False
-    if operator.name == b"$slice" and operator.kind == kinds.ARRAY:
-        first = next(elements(buf, operator.value), None)
-        return first is not None and first.kind in NUMERIC
-    return True
 
 
 def _array_operator(walk: Walk, element: Element, path: bytes) -> None:

@@ -1,16 +1,17 @@
 """Trees after a stage has put fields in place of others, taken some away, or made new documents."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.arguments import is_of_every_class
+from sealwire.policies.expressions.constants import is_of_every_class
 from sealwire.policies.expressions.interpreter import infer
-from sealwire.policies.file.paths import bounded, follow, is_transparent
-from sealwire.policies.file.schema import NOTHING, PathNode
-from sealwire.policies.planning.arguments import REFERENCE, is_document_literal
-from sealwire.policies.planning.budget import Work
-from sealwire.policies.planning.trees import beside, doubtful
+from sealwire.policies.file.ranges import NUMERIC
+from sealwire.policies.file.schema import NOTHING, PathNode, bounded, follow, is_transparent
+from sealwire.policies.planning.arguments import REFERENCE, document_of, first_name, is_document_literal
+from sealwire.policies.planning.trees import Work, beside, doubtful
+from sealwire.policies.planning.values import FLAGS
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
@@ -262,3 +263,47 @@ def replaced(old: PathNode, new: PathNode, work: Work, known: Names = _ANY) -> P
         if left is not None and left.covers:
             children[name] = left
     return bounded(replace(new, path=new.path or old.path, children=children))
+
+
+# -------------------------------------------------------------- what a projection says, field by field
+
+# What nested names may amount to: joined to every field inside, a longer one would cost its square.
+_MAX_PREFIX: Final = 1001
+
+
+def computes(walk: Walk, argument: Element) -> bool:
+    """Whether a projection that was planned has expressions, and so puts values where it names paths."""
+    return any(
+        element.kind not in FLAGS and not is_array_operator(walk.buf, element)
+        for _, element, _ in projected_fields(walk, document_of(argument, argument))
+    )
+
+
+def projected_fields(walk: Walk, start: int, prefix: bytes = b"") -> Iterator[tuple[Walk, Element, bytes]]:
+    """What a projection says, field by field: the walk among them, the value, and the path it is for.
+
+    A document of names is another way to write `{"path.name": value}`; an empty one is a value.
+    Raises Refusal(SHAPE) where names amount to no path any more.
+    """
+    if len(prefix) > _MAX_PREFIX:
+        raise Refusal(Reason.SHAPE, rule="nesting")
+    inner = walk.inside(start)
+    for element in elements(walk.buf, start):
+        path = prefix + element.name
+        if is_document_literal(walk.buf, element) and first_name(walk.buf, element.value):
+            yield from projected_fields(inner, element.value, path + b".")
+        else:
+            yield inner, element, path
+
+
+def is_array_operator(buf: bytes, element: Element) -> bool:
+    """`$slice` with numbers is a projection operator; with an array to slice it is an expression."""
+    if element.kind != kinds.OBJECT:
+        return False
+    operator = next(elements(buf, element.value), None)
+    if operator is None or operator.name not in (b"$slice", b"$elemMatch"):
+        return False
+    if operator.name == b"$slice" and operator.kind == kinds.ARRAY:
+        first = next(elements(buf, operator.value), None)
+        return first is not None and first.kind in NUMERIC
+    return True

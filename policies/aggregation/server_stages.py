@@ -10,8 +10,8 @@ from sealwire.policies.aggregation.stage_arguments import FLAG, TEXT, Shape, eac
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, SERVER_DATABASES, PathNode, PolicySet
 from sealwire.policies.planning.arguments import readable
-from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.trees import OPAQUE
+from sealwire.policies.planning.walk import Draft
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.paths import follow
-from sealwire.policies.file.quantities import NUMERIC
+from sealwire.policies.file.ranges import NUMERIC
+from sealwire.policies.file.schema import follow
 from sealwire.policies.planning.arguments import (
     array_items,
     check_names,

@@ -7,10 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from sealwire.policies.aggregation import grouping
-from sealwire.policies.aggregation.events import EVENT_FIELDS, check_options, events_of
-from sealwire.policies.aggregation.geo_near import geo_near
-from sealwire.policies.aggregation.joins import graph_lookup, lookup, union_with
-from sealwire.policies.aggregation.outputs import merge_into, out
+from sealwire.policies.aggregation.joins import graph_lookup, lookup, merge_into, out, union_with
 from sealwire.policies.aggregation.pipelines import plan_pipeline
 from sealwire.policies.aggregation.projections import plan_project_stage
 from sealwire.policies.aggregation.reshaping import (
@@ -24,36 +21,142 @@ from sealwire.policies.aggregation.reshaping import (
 )
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES, first_documents
 from sealwire.policies.aggregation.stage_arguments import (
+    TEXT,
+    Shape,
     at_least,
     check_field_name,
     field_path,
     plan_sort,
     referred_path,
+    shaped,
     typed,
+    unless_null,
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.interpreter import infer, infer_plain
 from sealwire.policies.expressions.operators import OPERATORS
-from sealwire.policies.file.paths import follow
-from sealwire.policies.file.schema import NOTHING, PathNode
+from sealwire.policies.file.schema import NOTHING, PathNode, follow
 from sealwire.policies.filters.filters import plan_filter_argument
-from sealwire.policies.planning.arguments import is_document_literal, named_parts, one_or_more, text_of
+from sealwire.policies.planning.arguments import (
+    check_nested,
+    is_document_literal,
+    named_parts,
+    one_or_more,
+    operator_name,
+    text_of,
+)
 from sealwire.policies.planning.contexts import KnownContexts
 from sealwire.policies.planning.rules import (
-    Infer,
-    Rule,
+    Conversion,
+    StageRow,
     Tables,
+    Yields,
     encrypted,
-    family,
     never,
     passed,
     refused,
-    signed,
+    stages,
 )
 from sealwire.policies.planning.trees import OPAQUE, document_node, each_node, placed, whole_inside
+from sealwire.policies.planning.values import FLAGS
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements
+from sealwire.wire.raw_bson import Element, elements, string_bytes
+
+# --------------------------------- events of a change stream: where in them the documents of a collection lie
+
+_FIELDS: Final = b"""_id operationType clusterTime wallTime ns nsType to collectionUUID documentKey
+    fullDocument fullDocumentBeforeChange updateDescription operationDescription stateBeforeChange
+    lsid txnNumber splitEvent rawUpdateDescription""".split()
+
+EVENT_FIELDS: Final = names_of(_FIELDS)
+"""The fields of an event; servers have no others."""
+
+_TOKEN: Final[Shape] = shaped(
+    {
+        b"_data": unless_null(typed(kinds.STRING, kinds.BIN_DATA)),
+        b"_typeBits": unless_null(typed(kinds.BIN_DATA)),
+    }
+)
+check_options: Final[Shape] = shaped(
+    {
+        **dict.fromkeys((b"fullDocument", b"fullDocumentBeforeChange"), unless_null(TEXT)),
+        **dict.fromkeys((b"resumeAfter", b"startAfter"), _TOKEN),
+        b"startAtOperationTime": unless_null(typed(kinds.TIMESTAMP)),
+        **dict.fromkeys(
+            b"""allChangesForCluster showExpandedEvents showSystemEvents showMigrationEvents
+            showRawUpdateDescription matchCollectionUUIDForUpdateLookup""".split(),
+            unless_null(typed(kinds.BOOL)),
+        ),
+    }
+)
+"""The arguments of `$changeStream`: none of them is, or holds, a value."""
+
+
+def events_of(documents: PathNode) -> PathNode:
+    """The tree of the events of documents with this tree: whole ones, their key, and what was updated.
+
+    Fields that were updated may stand there under dotted names, which no path reaches: what a path reaches is
+    as in a document. A definition that was changed, such as an index or a validator, may hold constants.
+    """
+    if not documents.covers:
+        return NOTHING
+    children = {
+        **dict.fromkeys((b"fullDocument", b"fullDocumentBeforeChange", b"documentKey"), documents),
+        b"updateDescription": PathNode(documents.path, {b"updatedFields": documents}),
+        **dict.fromkeys((b"operationDescription", b"stateBeforeChange", b"rawUpdateDescription"), OPAQUE),
+    }
+    return PathNode(documents.path, children)
+
+
+# ------------------------------------------------ $geoNear: documents by their distance from a place in clear
+#
+# The place and the distances are numbers, or variables; what is anything else could be a covered value.
+
+_PATHS = frozenset(b"distanceField includeLocs key".split())
+
+
+def geo_near(walk: Walk, stage: Element) -> PathNode:
+    """`{near, distanceField, key, query, includeLocs, ...}`: `query` is a filter. Raises Refusal."""
+    inner, parts = walk.parts(stage)
+    result = walk.node
+    for name, part in parts.items():
+        check_nested(walk.buf, part)
+        if name == b"query":
+            plan_filter_argument(inner, part)
+        elif name in _PATHS:
+            result = _path(walk, part, result)
+        elif (name != b"near" or part.kind not in FLAGS) and _is_place(walk.buf, part):
+            infer_plain(inner, part)
+        else:
+            raise Refusal(Reason.SHAPE, rule=f"$geoNear with {operator_name(part)}")
+    return result
+
+
+def _path(walk: Walk, part: Element, result: PathNode) -> PathNode:
+    """The tree after the distance, or the place that was found, is put at a path; a key must be in clear."""
+    path = text_of(walk.buf, part)
+    if part.name != b"key":
+        return assign_path(result, path, NOTHING, walk.draft.work)
+    found = follow(walk.node, path)
+    if found is not None:
+        raise Refusal(Reason.OPERATOR, path=found.path, rule="$geoNear")
+    return result
+
+
+def _is_place(buf: bytes, part: Element) -> bool:
+    """A number, a variable, or an array or document of numbers, such as a GeoJSON point."""
+    if part.kind == kinds.STRING:
+        text = string_bytes(buf, part)
+        return text.startswith(b"$$") or (part.name == b"type" and text == b"Point")
+    if part.kind in (kinds.OBJECT, kinds.ARRAY):
+        return all(
+            inside.kind != kinds.OBJECT and _is_place(buf, inside) for inside in elements(buf, part.value)
+        )
+    return part.kind in FLAGS
+
+
+# ------------------------------------------------------------------------------- stages that need a few lines
 
 
 def _match(walk: Walk, stage: Element) -> PathNode:
@@ -225,78 +328,108 @@ def _documents(walk: Walk, stage: Element) -> PathNode:
     return replaced(walk.node, made, walk.draft.work)
 
 
-STAGES: Final[dict[bytes, Rule[Infer]]] = {
-    b"$match": encrypted(_match, "see the filters"),
-    b"$project": encrypted(plan_project_stage, "see the expressions"),
-    **family("$addFields $set", encrypted(_add_fields, "see the expressions")),
-    b"$unset": passed(_unset),
-    b"$group": passed(grouping.group, "deterministic classes; see the accumulators"),
-    **signed("1: sortByCount", passed(grouping.sort_by_count, "deterministic classes")),
-    **signed(
+_STORED: Final = Yields.STORED
+_OF_ONE: Final = Yields.OF_ONE
+
+STAGES: Final[dict[bytes, StageRow]] = {
+    **stages("$match", encrypted(_match, "see the filters", converted=Conversion.FILTERS), _STORED),
+    **stages("$project", encrypted(plan_project_stage, "see the expressions"), _OF_ONE),
+    **stages("$addFields $set", encrypted(_add_fields, "see the expressions"), _OF_ONE),
+    **stages("$unset", passed(_unset), _OF_ONE),
+    **stages("$group", passed(grouping.group, "deterministic classes; see the accumulators")),
+    **stages("1: sortByCount", passed(grouping.sort_by_count, "deterministic classes")),
+    **stages(
         """
         {groupBy boundaries default? output?}: bucket
         {groupBy buckets granularity? output?}: bucketAuto
         """,
         refused(grouping.bucket, Reason.COMPUTE, "passes by fields in clear"),
     ),
-    **signed(
+    **stages(
         "{partitionBy? sortBy? output}: setWindowFields",
         passed(grouping.set_window_fields, "partitions as `$group`, ordered by fields in clear"),
     ),
-    b"$sort": refused(_sort, Reason.SORT, "passes by fields in clear"),
-    **signed(
-        "x | {path includeArrayIndex? preserveNullAndEmptyArrays?}: unwind",
-        passed(_unwind, "deterministic classes"),
+    **stages(
+        "$sort",
+        refused(_sort, Reason.SORT, "passes by fields in clear", converted=Conversion.KEPT),
+        _STORED,
     ),
-    **signed("1: limit skip", passed(_limit)),
-    **signed("{size}: sample", passed(_sample)),
-    **signed("1: count", passed(_count)),
-    **signed("{newRoot}: replaceRoot\nx: replaceWith", encrypted(_replace_root, "see the expressions")),
-    **signed(
+    **stages(
+        "x | {path includeArrayIndex? preserveNullAndEmptyArrays?}: unwind",
+        passed(_unwind, "deterministic classes", converted=Conversion.KEPT),
+        _OF_ONE,
+    ),
+    **stages("1: limit skip", passed(_limit, converted=Conversion.KEPT), _STORED),
+    **stages("{size}: sample", passed(_sample, converted=Conversion.KEPT), _STORED),
+    **stages("1: count", passed(_count), _OF_ONE),
+    **stages(
+        "{newRoot}: replaceRoot\nx: replaceWith", encrypted(_replace_root, "see the expressions"), _OF_ONE
+    ),
+    **stages(
         "{partitionBy? sortBy? output} | {partitionByFields? sortBy? output}: fill",
         encrypted(
             grouping.fill, "partitions as `$group`, ordered by fields in clear; the last value of a class"
         ),
     ),
-    **signed(
+    **stages(
         "{field partitionByFields? range}: densify",
         passed(grouping.densify, "partitions as `$group`, by a field in clear"),
     ),
-    **signed(
+    **stages(
         "{near distanceField? key? query? includeLocs? spherical? maxDistance? minDistance? "
         "distanceMultiplier?}: geoNear",
         encrypted(geo_near, "by a field in clear; `query` as in filters"),
+        _OF_ONE,
     ),
-    b"$redact": encrypted(_redact, "with `$$DESCEND`: names fields in clear, and no random class is left"),
-    b"$facet": encrypted(_facet, "each pipeline for itself"),
-    b"$documents": passed(_documents),
-    **signed(
+    **stages(
+        "$redact",
+        encrypted(_redact, "with `$$DESCEND`: names fields in clear, and no random class is left"),
+        _OF_ONE,
+    ),
+    **stages("$facet", encrypted(_facet, "each pipeline for itself")),
+    **stages("$documents", passed(_documents)),
+    **stages(
         "{from? let? pipeline as} | {from? localField foreignField let? pipeline as} "
         "| {from localField foreignField as}: lookup",
         encrypted(lookup, "fields of one deterministic class, or in clear"),
+        _OF_ONE,
+        source=b"from",
     ),
-    **signed(
+    **stages(
         "{from startWith connectFromField connectToField as maxDepth? depthField? restrictSearchWithMatch?}"
         ": graphLookup",
         encrypted(graph_lookup, "fields of one deterministic class, or in clear"),
+        _OF_ONE,
+        source=b"from",
     ),
-    **signed(
-        "x | {coll? pipeline?}: unionWith", encrypted(union_with, "what both cover alike stays covered")
+    **stages(
+        "x | {coll? pipeline?}: unionWith",
+        encrypted(union_with, "what both cover alike stays covered"),
+        _OF_ONE,
+        source=b"coll",
     ),
-    **signed(
-        "x | {db? coll}: out", passed(out, "into the same classes at the same paths; else refused [target]")
+    **stages(
+        "x | {db? coll}: out",
+        passed(out, "into the same classes at the same paths; else refused [target]"),
+        _OF_ONE,
+        writes=True,
+        source=b"coll",
     ),
-    **signed(
+    **stages(
         "x | {into on? let? whenMatched? whenNotMatched?}: merge",
         encrypted(merge_into, "as `$out`; the pipeline of `whenMatched` as an update's"),
+        _OF_ONE,
+        writes=True,
+        source=b"into",
     ),
-    b"$changeStream": passed(_change_stream, "`$match` behind it as in documents"),
-    **signed("{}: changeStreamSplitLargeEvent", passed(_split)),
-    **family(
+    **stages("$changeStream", passed(_change_stream, "`$match` behind it as in documents"), _OF_ONE),
+    **stages("{}: changeStreamSplitLargeEvent", passed(_split), _OF_ONE),
+    **stages(
         "$search $searchMeta $vectorSearch $rankFusion $scoreFusion $listSearchIndexes", never(Reason.STAGE)
     ),
-    **dict.fromkeys(
-        SERVER_STAGES, passed(_server_stage, "commands, filters, keys and definitions can be forwarded only")
+    **stages(
+        b" ".join(SERVER_STAGES).decode(),
+        passed(_server_stage, "commands, filters, keys and definitions can be forwarded only"),
     ),
 }
 """A stage that is not here may see documents without covered fields only."""

@@ -16,12 +16,10 @@ from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import readable
-from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.contexts import Contexts
-from sealwire.policies.planning.draft import Draft, Surroundings
 from sealwire.policies.planning.plan import Use
-from sealwire.policies.planning.trees import OPAQUE
-from sealwire.policies.planning.walk import Walk
+from sealwire.policies.planning.trees import OPAQUE, Work
+from sealwire.policies.planning.walk import Draft, Surroundings, Walk
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import elements
 
@@ -161,10 +159,10 @@ class ViewCatalog:
         try:
             pipeline = next(elements(view.definition, 0))
             base = covered(f"{database}.{view.on}") or NOTHING
-            around = Surroundings(covered, database, self._policies.covered)
+            draft.around = Surroundings(covered, database, self._policies.covered)
             if self._policies.has_contexts:
                 draft.contexts = Contexts(database, draft.work)
                 draft.contexts.read(base, is_stored=self._policies.covered(f"{database}.{view.on}") is base)
-            return plan_pipeline(Walk(draft, base, (0,), Use.MATCH, around=around), pipeline)
+            return plan_pipeline(Walk(draft, base, (0,), Use.MATCH), pipeline)
         except (Refusal, BsonError, StopIteration):
             return OPAQUE

@@ -12,16 +12,18 @@ from sealwire.policies.commands.command import (
     Command,
     apply_arguments,
     collation,
+    name_in,
     plain_arguments,
+    protected_in_pipeline,
     raw_data,
+    refuse_writing_views,
 )
-from sealwire.policies.commands.reach import name_in, protected_in_pipeline, refuse_writing_views
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PER_DATABASE, PathNode, belongs_to_server, leaves
 from sealwire.policies.planning.arguments import given, named_parts, operator_name, readable
-from sealwire.policies.planning.demands import demand_delete
 from sealwire.policies.planning.rules import Act, Rule, acts, encrypted, family, passed, refused
 from sealwire.policies.planning.trees import OPAQUE, same_values
+from sealwire.policies.planning.values import demand_delete
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
@@ -186,7 +188,8 @@ def _define_view(command: Command) -> None:
         _keep_pipeline(command, node)
     elif node.covers or protected_in_pipeline(command) is not None:
         command.draft.reach()
-        plan_pipeline(command.over(node).reading(command.surroundings), pipeline)
+        command.draft.around = command.surroundings
+        plan_pipeline(command.over(node), pipeline)
         _check_collation(command, node)
 
 

@@ -23,8 +23,15 @@ from sealwire.policies.commands.command import (
     unread,
 )
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.paths import follow
-from sealwire.policies.file.schema import BESIDE, PER_DATABASE, PathNode, context_field, leaves, whole_path
+from sealwire.policies.file.schema import (
+    BESIDE,
+    PER_DATABASE,
+    PathNode,
+    context_field,
+    follow,
+    leaves,
+    whole_path,
+)
 from sealwire.policies.filters.filters import plan_filter_argument
 from sealwire.policies.planning.arguments import (
     check_nested,
@@ -34,9 +41,14 @@ from sealwire.policies.planning.arguments import (
     operator_name,
     string_of,
 )
-from sealwire.policies.planning.demands import demand_definition, demand_delete
 from sealwire.policies.planning.rules import Act, Rule, acts, encrypted
-from sealwire.policies.planning.values import is_given, note_comparison, whole_number
+from sealwire.policies.planning.values import (
+    demand_definition,
+    demand_delete,
+    is_given,
+    note_comparison,
+    whole_number,
+)
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes

@@ -1,11 +1,9 @@
 """Where the reply to a command is opened, if more than documents of protected collections can be in it."""
 
-from sealwire.policies.aggregation.projections import computes
-from sealwire.policies.commands.command import Command
-from sealwire.policies.commands.reach import first_stage
+from sealwire.policies.aggregation.reshaping import computes
+from sealwire.policies.commands.command import Command, first_stage
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.paths import follow, is_transparent, parts_of
-from sealwire.policies.file.schema import PathNode
+from sealwire.policies.file.schema import PathNode, follow, is_transparent, parts_of
 from sealwire.policies.planning.arguments import (
     array_items,
     document_of,
@@ -14,7 +12,7 @@ from sealwire.policies.planning.arguments import (
     operator_name,
     text_of,
 )
-from sealwire.policies.planning.openings import BY_NAMESPACE, CLOSED, Openings, opening_of, openings_of
+from sealwire.policies.planning.plan import BY_NAMESPACE, CLOSED, Openings, opening_of, openings_of
 from sealwire.policies.planning.values import FLAGS, is_true
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements

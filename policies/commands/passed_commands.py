@@ -10,8 +10,7 @@ from typing import Final
 from sealwire.policies.aggregation.server_stages import CURRENT_OP, PROFILE, showing
 from sealwire.policies.commands.command import GENERIC, Command
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.paths import follow
-from sealwire.policies.file.schema import PathNode
+from sealwire.policies.file.schema import PathNode, follow
 from sealwire.policies.filters.filters import plan_filter, unlisted_operator
 from sealwire.policies.filters.operands import BRANCHES
 from sealwire.policies.planning.arguments import (

@@ -5,18 +5,19 @@ not protected, it passes untouched if it is one of those that are known, or that
 that protects nothing refuses nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
+from sealwire.policies.aggregation.grouping import ACCUMULATORS
 from sealwire.policies.aggregation.server_stages import OTHERS_COMMANDS, SERVER_STAGES, refuse_buckets
-from sealwire.policies.aggregation.stages import TABLES
+from sealwire.policies.aggregation.stages import STAGES, TABLES
 from sealwire.policies.commands.administration import (
     ADMINISTRATION,
     BEYOND_TARGET,
     check_any_namespace,
     rename_collection,
 )
-from sealwire.policies.commands.bulk_writes import bulk_write
 from sealwire.policies.commands.command import (
     GENERIC,
     Argument,
@@ -24,18 +25,24 @@ from sealwire.policies.commands.command import (
     DocumentSequence,
     Refused,
     apply_arguments,
+    first_stage,
     plain_arguments,
     planned_apart,
+    protected_in_pipeline,
+    refuse_writing_views,
     unread,
+    watched,
 )
 from sealwire.policies.commands.command import collation as plan_collation
-from sealwire.policies.commands.data_commands import DATA_COMMANDS, SEQUENCES, aggregate
+from sealwire.policies.commands.data_commands import DATA_COMMANDS, SEQUENCES, aggregate, bulk_write
 from sealwire.policies.commands.definitions import DEFINITION_COMMANDS, check_unique, indexed_field
 from sealwire.policies.commands.opening import note_explained, note_openings
 from sealwire.policies.commands.passed_commands import PASSED_COMMANDS
-from sealwire.policies.commands.reach import first_stage, protected_in_pipeline, refuse_writing_views, watched
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.expressions.operators import OPERATORS as EXPRESSIONS
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
+from sealwire.policies.filters.filters import OPERATORS as FILTER_OPERATORS
+from sealwire.policies.filters.filters import TOP_LEVEL
 from sealwire.policies.planning.arguments import (
     document_of,
     given,
@@ -45,15 +52,22 @@ from sealwire.policies.planning.arguments import (
     readable,
     string_of,
 )
-from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.contexts import Contexts
-from sealwire.policies.planning.demands import demand_definition, demand_delete, demand_role
-from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.plan import Plan, Settler
 from sealwire.policies.planning.rules import Act, Rule, acts, encrypted, family, passed, without_row
-from sealwire.policies.planning.values import is_given, note_comparison
-from sealwire.policies.planning.walk import Parents, Walk
+from sealwire.policies.planning.trees import Work
+from sealwire.policies.planning.values import (
+    demand_definition,
+    demand_delete,
+    demand_role,
+    is_given,
+    note_comparison,
+)
+from sealwire.policies.planning.walk import Draft, Parents, Walk
 from sealwire.policies.roles.role import Rights
+from sealwire.policies.updates.update_pipelines import STAGES as UPDATE_STAGES
+from sealwire.policies.updates.updates import OPERATORS as UPDATE_OPERATORS
+from sealwire.policies.updates.updates import PUSH_MODIFIERS
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
@@ -402,3 +416,93 @@ def _check_sequences(command: Command) -> None:
             raise Refusal(Reason.SHAPE, rule="this document sequence")
         if sequence.identifier in command.arguments:
             raise Refusal(Reason.SHAPE, rule="an argument given twice")
+
+
+# -------------------------- the support matrix: every table of the room, in the order in which a reader looks
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One table: names of one kind, and the rule for each."""
+
+    key: str
+    """Names the family in tests."""
+    title: str
+    others: str
+    """What becomes of a name that has no row."""
+    rules: Mapping[bytes, Rule[Callable[..., object]]]
+
+
+_REFUSED = "any other is refused [{}], also if nobody knows the name [{}]"
+_WHOLE = "any other is refused on the whole collection [{}], also if nobody knows the name [{}]"
+
+MATRIX: tuple[Family, ...] = (
+    Family(
+        "command",
+        "Commands that name a protected collection",
+        _REFUSED.format("command", "unknown-command"),
+        {**COMMANDS, **WHOLE_NAMES},
+    ),
+    Family(
+        "beyond",
+        "Commands that may reach a protected collection which they do not name",
+        "see the next table; `explain` does what the command inside it does",
+        BEYOND_TARGET,
+    ),
+    Family(
+        "passed",
+        "Commands that carry no value of a document",
+        "those of the two tables above pass where they reach no protected collection; any other is refused "
+        "on any namespace [command, unknown-command] while the policy protects anything, unless its "
+        "`allow_commands` names it",
+        PASSED_COMMANDS,
+    ),
+    Family(
+        "condition",
+        "Filters: conditions on a field",
+        _REFUSED.format("operator", "unknown-operator"),
+        FILTER_OPERATORS,
+    ),
+    Family(
+        "filter",
+        "Filters: operators in place of a field",
+        _WHOLE.format("operator", "unknown-operator"),
+        TOP_LEVEL,
+    ),
+    Family("update", "Updates", _WHOLE.format("operator", "unknown-modifier"), UPDATE_OPERATORS),
+    Family(
+        "push",
+        "Updates: modifiers of `$push`",
+        _REFUSED.format("operator", "unknown-operator"),
+        PUSH_MODIFIERS,
+    ),
+    Family(
+        "update stage",
+        "Updates: stages of a pipeline update",
+        _WHOLE.format("stage", "unknown-stage"),
+        UPDATE_STAGES,
+    ),
+    Family(
+        "stage",
+        "Aggregation stages",
+        "any other passes where no covered field can reach it, and is refused elsewhere "
+        "[stage, unknown-stage]",
+        STAGES,
+    ),
+    Family(
+        "accumulator",
+        "Accumulators and window functions",
+        _WHOLE.format("operator", "unknown-accumulator"),
+        ACCUMULATORS,
+    ),
+    Family("expression", "Expressions", _WHOLE.format("operator", "unknown-expression"), EXPRESSIONS),
+)
+
+
+def naming_operators() -> frozenset[bytes]:
+    """Operators of filters and updates that use the values that they name (`Rule.named`), and no other."""
+    rules = (table.rules for table in MATRIX if table.key in _FILTERS_AND_UPDATES)
+    return frozenset(name for each in rules for name, rule in each.items() if rule.named)
+
+
+_FILTERS_AND_UPDATES: Final = frozenset({"condition", "filter", "update", "push"})

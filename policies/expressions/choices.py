@@ -7,16 +7,17 @@ them, so that the result is of the class whichever is chosen.
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.arguments import (
+from sealwire.policies.expressions.constants import (
     Place,
     arguments_of,
     converts_plainly,
     is_null,
     is_of_every_class,
+    is_variable_name,
+    match_constant,
     refuse_covered,
     written,
 )
-from sealwire.policies.expressions.constants import is_variable_name, match_constant
 from sealwire.policies.expressions.interpreter import check_single, infer, infer_plain, results_of
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import (
@@ -29,10 +30,8 @@ from sealwire.policies.planning.arguments import (
     printable,
     signature_of,
 )
-from sealwire.policies.planning.demands import demand_result
-from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.trees import merge, same_values
-from sealwire.policies.planning.values import note_equality, store
+from sealwire.policies.planning.values import demand_result, note_equality, plan_value, store
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element

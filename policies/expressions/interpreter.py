@@ -12,10 +12,15 @@ from dataclasses import replace
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.arguments import Place, arguments_of, known_value, refuse_covered, written
-from sealwire.policies.expressions.constants import cover_reference
-from sealwire.policies.file.paths import follow, has_dot, is_transparent, parts_of
-from sealwire.policies.file.schema import NOTHING, PathNode
+from sealwire.policies.expressions.constants import (
+    Place,
+    arguments_of,
+    cover_reference,
+    known_value,
+    refuse_covered,
+    written,
+)
+from sealwire.policies.file.schema import NOTHING, PathNode, follow, has_dot, is_transparent, parts_of
 from sealwire.policies.planning.arguments import (
     REFERENCE,
     check_arguments,
@@ -25,10 +30,9 @@ from sealwire.policies.planning.arguments import (
     only_element,
     operator_name,
 )
-from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.rules import Operator, without_row
 from sealwire.policies.planning.trees import OPAQUE, document_node, merge, placed, same_values
-from sealwire.policies.planning.values import store, whole_number
+from sealwire.policies.planning.values import plan_value, store, whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes

@@ -11,16 +11,17 @@ from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import choices, interpreter
-from sealwire.policies.expressions.arguments import (
+from sealwire.policies.expressions.constants import (
     Place,
     arguments_of,
     array_of,
     check_array,
     is_of_every_class,
+    is_variable_name,
+    match_constant,
     refuse_covered,
     written,
 )
-from sealwire.policies.expressions.constants import is_variable_name, match_constant
 from sealwire.policies.expressions.interpreter import (
     PENDING,
     check_results,
@@ -29,14 +30,11 @@ from sealwire.policies.expressions.interpreter import (
     infer_number,
     results_of,
 )
-from sealwire.policies.file.paths import has_dot, is_transparent
-from sealwire.policies.file.schema import NOTHING, PathNode
+from sealwire.policies.file.schema import NOTHING, PathNode, has_dot, is_transparent
 from sealwire.policies.planning.arguments import array_items, is_document_literal, operator_name
-from sealwire.policies.planning.budget import Work
-from sealwire.policies.planning.demands import demand_result
 from sealwire.policies.planning.rules import Infer, Operator, encrypted, never, operators, passed, refused
-from sealwire.policies.planning.trees import OPAQUE, document_node, either, merge, placed
-from sealwire.policies.planning.values import note_equality
+from sealwire.policies.planning.trees import OPAQUE, Work, document_node, either, merge, placed
+from sealwire.policies.planning.values import demand_result, note_equality
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes

@@ -6,7 +6,7 @@ what is written or compared is brought to it when that loses nothing.
 
 import math
 
-from sealwire.policies.file.quantities import DOUBLE, INT, LONG, NUMERIC, Number, read_number, whole
+from sealwire.policies.file.ranges import DOUBLE, INT, LONG, NUMERIC, Number, read_number, whole
 from sealwire.policies.file.schema import ValueType
 from sealwire.wire import kinds
 

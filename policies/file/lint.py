@@ -1,10 +1,12 @@
 """Warnings about a policy that is valid but weaker, or less useful, than its author may think."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from sealwire.policies.file.schema import Mode, PathNode, PolicySet, ValueType, leaves
-from sealwire.policies.roles.weaknesses import weaknesses
+from sealwire.policies.roles.role import ClassAccess, Level, Mask, Role, Roles
+from sealwire.wire import kinds
 
 # Names of fields that take few values. With few values an attacker who knows how often each occurs in the
 # population reads them off the frequencies of the ciphertexts (Naveed, Kamara, Wright, CCS 2015: sex, race
@@ -74,3 +76,90 @@ def _field(namespace: str, node: PathNode) -> Iterator[Finding]:
             where,
             "frequencies give the most common values away; use random mode unless you search by it",
         )
+
+
+# ------------------------------------------- roles that are weaker or less useful than their author may think
+
+_FITS: Final[Mapping[Mask, Collection[int]]] = {
+    Mask.LAST4: (kinds.STRING, kinds.INT, kinds.LONG),
+    Mask.YEAR: (kinds.DATE, kinds.STRING),
+    Mask.OUTWARD: (kinds.STRING,),
+    Mask.INITIALS: (kinds.STRING,),
+}
+"""The BSON types of which each mask shows a part."""
+
+
+class Weakness(NamedTuple):
+    """One of them."""
+
+    rule: str
+    where: str
+    """The role, and its class where it is about one."""
+    message: str
+
+
+def weaknesses(roles: Roles, class_kinds: Mapping[str, int]) -> Iterator[Weakness]:
+    """All, in the order of the roles. `class_kinds`: the BSON type of each deterministic class, 0 of others.
+
+    Cost: O(roles * roles + roles * classes).
+    """
+    for role in roles.roles:
+        yield from _of_role(role)
+        for name, kind in class_kinds.items():
+            yield from _of_class(role, name, role.access(name), kind)
+    yield from _contradictions(roles.roles)
+
+
+def _of_role(role: Role) -> Iterator[Weakness]:
+    given = (*role.classes.values(), role.others)
+    if not role.deletes and not any(each.filters or each.writes or each.read.level for each in given):
+        yield Weakness("role-gives-nothing", role.name, "who has it may do no more than without it")
+    is_open = any(each.name.match_all and each.database.match_all for each in role.users)
+    if is_open and not role.needs_certificate:
+        yield Weakness("role-for-everybody", role.name, "everybody who can log in has it")
+    if role.break_glass and not role.documents_per_hour:
+        yield Weakness(
+            "glass-without-limit", role.name, "one reason opens everything; set `documents_per_hour`"
+        )
+
+
+def _of_class(role: Role, name: str, access: ClassAccess, kind: int) -> Iterator[Weakness]:
+    where = f"{role.name} {name}"
+    level, mask = access.read.level, access.read.mask
+    if access.writes and level is Level.MASKED:
+        yield Weakness("mask-written-back", where, "an application that saves what it read writes the mask")
+    if access.writes and level is Level.CIPHERTEXT and kind and not access.filters:
+        yield Weakness(
+            "write-tells-equality",
+            where,
+            "who writes a guess and reads its ciphertext can compare it",
+        )
+    if level is Level.MASKED and mask is not Mask.FIXED and access.filters and not role.comparisons_per_hour:
+        yield Weakness(
+            "mask-without-limit",
+            where,
+            f"`{mask.value}` shows a part, and filters find the rest; set `comparisons_per_hour`",
+        )
+    if level is Level.MASKED and kind and mask in _FITS and kind not in _FITS[mask]:
+        yield Weakness("mask-without-part", where, f"`{mask.value}` shows no part of values of this type")
+
+
+def _contradictions(roles: tuple[Role, ...]) -> Iterator[Weakness]:
+    """Rights add up: what one role of a user denies by name, another one gives."""
+    for role in roles:
+        for other in roles:
+            if other is role or other.break_glass or not _names(role) & _names(other):
+                continue
+            for name, access in role.classes.items():
+                given = other.access(name).read
+                if access.read.level is Level.DENIED and given.level is not Level.DENIED:
+                    yield Weakness(
+                        "denied-and-given",
+                        f"{role.name} {name}",
+                        f"the role {other.name} of the same users gives it: rights add up",
+                    )
+
+
+def _names(role: Role) -> set[str]:
+    users = {f"{each.name.texts[0]}@{each.database.texts[0]}" for each in role.users}
+    return users | {f"{text};{role.issuer}" for text in role.certificates.texts}

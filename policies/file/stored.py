@@ -6,8 +6,7 @@ from typing import Final, NamedTuple, final
 
 from mypy_extensions import mypyc_attr
 
-from sealwire.policies.file.paths import is_transparent
-from sealwire.policies.file.schema import FieldClass, PathNode
+from sealwire.policies.file.schema import FieldClass, PathNode, is_transparent
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, document_end, elements
 

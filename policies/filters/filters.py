@@ -8,11 +8,9 @@ from collections.abc import Callable
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.arguments import arguments_of
+from sealwire.policies.expressions.constants import arguments_of
 from sealwire.policies.expressions.interpreter import infer_plain
-from sealwire.policies.file.paths import follow, is_below_scalars
-from sealwire.policies.file.schema import PathNode
-from sealwire.policies.filters.json_schema import plan_schema
+from sealwire.policies.file.schema import PathNode, follow, has_dot, is_below_scalars
 from sealwire.policies.filters.operands import (
     BRANCHES,
     comment,
@@ -28,21 +26,118 @@ from sealwire.policies.filters.operands import (
 )
 from sealwire.policies.planning.arguments import (
     array_items,
+    check_nested,
     document_of,
     first_name,
     is_operator_document,
     named_parts,
+    one_or_more,
     only_element,
     operator_name,
+    text_of,
 )
 from sealwire.policies.planning.contexts import NO_FIELDS, fixed_in_filter
-from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.plan import FormPlace, Use
-from sealwire.policies.planning.rules import Rule, encrypted, family, never, passed, without_row
-from sealwire.policies.planning.values import match, match_range, whole_number
+from sealwire.policies.planning.rules import Conversion, Rule, encrypted, family, never, passed, without_row
+from sealwire.policies.planning.values import match, match_range, plan_value, whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
+
+# ---------------------------------------------------------------------- $jsonSchema in filters and validators
+#
+# Whether a field is there, and how many there are, encryption keeps. What a schema says of a value's type or
+# content is passed on for fields in clear and refused for covered ones.
+
+
+def plan_schema(walk: Walk, element: Element) -> None:
+    """Check a schema for documents with the walk's covered paths. Raises Refusal, BsonError."""
+    inner, keywords = walk.parts(element)
+    for keyword in keywords.values():
+        rule = _KEYWORDS.get(keyword.name)
+        is_beyond = walk.node.opaque or (walk.node.leaf is not None and keyword.name not in _REMARKS)
+        if rule is None or is_beyond:
+            raise _covered(walk, keyword)
+        rule(inner, keyword)
+
+
+def _covered(walk: Walk, keyword: Element) -> Refusal:
+    return Refusal(Reason.OPERATOR, path=walk.node.path, rule=f"{operator_name(keyword)} of $jsonSchema")
+
+
+def _remark(walk: Walk, keyword: Element) -> None:
+    text_of(walk.buf, keyword)
+
+
+def _names(walk: Walk, keyword: Element) -> None:
+    """Names of fields or types, one or several: they speak of what is there."""
+    for item in one_or_more(walk.buf, keyword):
+        text_of(walk.buf, item)
+
+
+def _count(walk: Walk, keyword: Element) -> None:
+    whole_number(walk.buf, keyword)
+
+
+def _properties(walk: Walk, keyword: Element) -> None:
+    inner, schemas = walk.parts(keyword)
+    for name, schema in schemas.items():
+        child = follow(walk.node, name)
+        if child is None:
+            check_nested(walk.buf, schema)
+        elif has_dot(name):
+            # it reads like a covered path, and is a field's name to the server
+            raise Refusal(Reason.SHAPE, path=child.path, rule="a field name with a dot")
+        else:
+            plan_schema(inner.at(child), schema)
+
+
+def _dependencies(walk: Walk, keyword: Element) -> None:
+    """Names that have to be there as well, or schemas of the whole document."""
+    inner, dependencies = walk.parts(keyword)
+    for dependency in dependencies.values():
+        if dependency.kind == kinds.ARRAY:
+            _names(inner, dependency)
+        else:
+            plan_schema(inner, dependency)
+
+
+def _schemas(walk: Walk, keyword: Element) -> None:
+    inner, schemas = walk.items(keyword)
+    for schema in schemas:
+        plan_schema(inner, schema)
+
+
+def _items(walk: Walk, keyword: Element) -> None:
+    """One schema for all items, or one for each: paths see through arrays, so they are at the same node."""
+    if keyword.kind == kinds.ARRAY:
+        _schemas(walk, keyword)
+    elif keyword.kind != kinds.BOOL:
+        plan_schema(walk, keyword)
+
+
+def _flag(walk: Walk, keyword: Element) -> None:
+    """Whether there may be other names. A schema for them would be one for covered fields too."""
+    if keyword.kind != kinds.BOOL:
+        raise _covered(walk, keyword)
+
+
+_REMARKS: Final = frozenset({b"title", b"description"})
+
+_KEYWORDS: Final[dict[bytes, Callable[[Walk, Element], None]]] = {
+    **dict.fromkeys(_REMARKS, _remark),
+    **dict.fromkeys((b"required", b"bsonType", b"type"), _names),
+    **dict.fromkeys((b"minProperties", b"maxProperties", b"minItems", b"maxItems"), _count),
+    b"properties": _properties,
+    b"dependencies": _dependencies,
+    **dict.fromkeys((b"allOf", b"anyOf", b"oneOf"), _schemas),
+    b"not": plan_schema,
+    **dict.fromkeys((b"items", b"additionalItems"), _items),
+    b"additionalProperties": _flag,
+}
+
+
+# ---------------------------------------------------------------------------------------------------- filters
 
 _RANGE: Final = (b"$gt", b"$gte", b"$lt", b"$lte")
 
@@ -184,11 +279,18 @@ def _expression(walk: Walk, element: Element) -> None:
 
 
 TOP_LEVEL: Final[dict[bytes, Rule[Handler]]] = {
-    **family("$and $or $nor", encrypted(_branches, "each condition for itself")),
-    b"$expr": encrypted(_expression, "see the expressions"),
-    **family("$comment $sampleRate $alwaysTrue $alwaysFalse", passed(no_document)),
+    **family(
+        "$and $or",
+        encrypted(_branches, "each condition for itself", named=True, converted=Conversion.FILTERS),
+    ),
+    b"$nor": encrypted(_branches, "each condition for itself", converted=Conversion.NO_FILTERS),
+    b"$expr": encrypted(_expression, "see the expressions", converted=Conversion.EXPRESSION),
+    b"$comment": passed(no_document, named=True, converted=Conversion.KEPT),
+    **family("$sampleRate $alwaysTrue $alwaysFalse", passed(no_document, converted=Conversion.KEPT)),
     b"$where": never(Reason.JAVASCRIPT),
-    b"$jsonSchema": passed(plan_schema, "where it says nothing of covered values"),
+    b"$jsonSchema": passed(
+        plan_schema, "where it says nothing of covered values", converted=Conversion.SCHEMA
+    ),
     b"$text": never(Reason.OPERATOR, "on any field of the collection"),
 }
 
@@ -347,22 +449,33 @@ def _refuse_on_random(walk: Walk, element: Element) -> None:
 
 
 OPERATORS: Final[dict[bytes, Rule[Handler]]] = {
-    **family("$eq $ne", encrypted(_compare)),
-    **family("$in $nin", encrypted(_in)),
-    b"$all": encrypted(_all),
-    b"$not": encrypted(_not, "of what is supported"),
-    b"$elemMatch": encrypted(plan_elem_match, "deterministic classes"),
+    b"$eq": encrypted(_compare, named=True, converted=Conversion.EQUAL),
+    b"$ne": encrypted(_compare, converted=Conversion.UNEQUAL),
+    b"$in": encrypted(_in, named=True, converted=Conversion.LISTED),
+    b"$nin": encrypted(_in, converted=Conversion.LISTED),
+    b"$all": encrypted(_all, named=True, converted=Conversion.EVERY),
+    b"$not": encrypted(_not, "of what is supported", converted=Conversion.NEGATED),
+    b"$elemMatch": encrypted(
+        plan_elem_match, "deterministic classes", named=True, converted=Conversion.ELEMENT
+    ),
     **family(
         "$gt $gte $lt $lte",
-        encrypted(_range, "classes with a `range`; `$gte` of the empty string; else refused [range]"),
+        encrypted(
+            _range,
+            "classes with a `range`; `$gte` of the empty string; else refused [range]",
+            named=True,
+        ),
     ),
-    b"$exists": passed(exists),
-    b"$comment": passed(comment),
-    b"$size": passed(_size, "deterministic classes"),
-    b"$type": passed(_type, "deterministic classes; of a random class only `null`"),
-    **family("$regex $options", never(Reason.PATTERN)),
+    b"$exists": passed(exists, converted=Conversion.KEPT),
+    b"$comment": passed(comment, named=True, converted=Conversion.KEPT),
+    b"$size": passed(_size, "deterministic classes", named=True, converted=Conversion.LENGTH),
+    b"$type": passed(
+        _type, "deterministic classes; of a random class only `null`", converted=Conversion.TYPES
+    ),
+    **family("$regex $options", never(Reason.PATTERN, named=True)),
+    **family("$mod $bitsAllSet $bitsAnySet", never(Reason.OPERATOR, named=True)),
     **family(
-        """$mod $bitsAllSet $bitsAllClear $bitsAnySet $bitsAnyClear
+        """$bitsAllClear $bitsAnyClear
         $geoWithin $geoIntersects $near $nearSphere $within $maxDistance $minDistance""",
         never(Reason.OPERATOR),
     ),

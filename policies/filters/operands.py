@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.quantities import INT, NUMERIC
+from sealwire.policies.file.ranges import INT, NUMERIC
 from sealwire.policies.file.schema import PathNode, ValueType
 from sealwire.policies.planning.arguments import check_nested, is_operator_document, operator_name
 from sealwire.policies.planning.values import is_true, put, whole_number
@@ -22,13 +22,13 @@ _TYPE_NAMES: Final = b"""double string object array binData undefined objectId b
 _NUMBER: Final = 0
 """Stands for "number", which is four types."""
 _MIN_KEY: Final = -1
-_TYPES: Final = {
+TYPES: Final = {
     **{name: number for number, name in enumerate(_TYPE_NAMES, start=1)},
     b"maxKey": 127,
     b"minKey": _MIN_KEY,
     b"number": _NUMBER,
 }
-_TYPE_NUMBERS: Final = frozenset(_TYPES.values()) - {_NUMBER}
+_TYPE_NUMBERS: Final = frozenset(TYPES.values()) - {_NUMBER}
 _NUMBERS: Final = tuple(sorted(NUMERIC))
 
 
@@ -85,7 +85,7 @@ def misplaced(element: Element) -> Refusal:
 def type_number(walk: Walk, element: Element) -> int:
     """The type that an operand of `$type` names. Raises Refusal(SHAPE) for what names none."""
     if element.kind == kinds.STRING:
-        named = _TYPES.get(string_bytes(walk.buf, element))
+        named = TYPES.get(string_bytes(walk.buf, element))
         if named is not None:
             return named
     elif (number := whole_number(walk.buf, element)) in _TYPE_NUMBERS:

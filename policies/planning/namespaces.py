@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import named_parts, string_of
-from sealwire.policies.planning.draft import Draft, ForeignNames, Namespace
+from sealwire.policies.planning.walk import Draft, ForeignNames, Namespace
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
 
@@ -22,13 +22,14 @@ def foreign_namespaces(draft: Draft, element: Element, database: str) -> Iterato
     """
     found = draft.foreign
     if found is None or not found.spans(element.start, element.end):
-        found = draft.foreign = _search(draft.buf, element, database)
+        found = draft.foreign = _search(draft, element, database)
     return found.within(element.start, element.end)
 
 
-def _search(buf: bytes, element: Element, database: str) -> ForeignNames:
+def _search(draft: Draft, element: Element, database: str) -> ForeignNames:
+    buf, sources = draft.buf, draft.tables.sources
     found = ForeignNames(element.start, element.end)
-    if not any(buf.find(name, element.start, element.end) >= 0 for name in _ARGUMENTS):
+    if not any(buf.find(name, element.start, element.end) >= 0 for name in sources):
         return found
     open_parts = [iter((element,))]
     while open_parts:
@@ -36,7 +37,7 @@ def _search(buf: bytes, element: Element, database: str) -> ForeignNames:
         if part is None:
             open_parts.pop()
             continue
-        if part.name in _ARGUMENTS:
+        if part.name in sources:
             _add_named(buf, part, part.start, database, found, len(open_parts))
         if part.kind in (kinds.OBJECT, kinds.ARRAY):
             if len(open_parts) > MAX_DEPTH:
@@ -71,9 +72,9 @@ def _add_named(
         found.add(offset, None)
 
 
-def named_namespace(buf: bytes, stage: Element, database: str) -> Namespace | None:
+def named_namespace(draft: Draft, stage: Element, database: str) -> Namespace | None:
     """The collection that a stage itself names: as a string or `{db, coll}`, bare or in its argument."""
-    argument = _ARGUMENTS.get(stage.name)
+    buf, argument = draft.buf, draft.tables.sources.get(stage.name)
     target: Element | None = stage
     if stage.kind == kinds.OBJECT and argument != b"coll":
         target = named_parts(buf, stage.value).get(argument or b"")
@@ -89,13 +90,3 @@ def named_namespace(buf: bytes, stage: Element, database: str) -> Namespace | No
     if target is None or target.kind != kinds.STRING:
         return None
     return (database, string_of(buf, target))
-
-
-# Where each stage names a collection; `$unionWith` and `$out` have a `coll` of their own.
-_ARGUMENTS = {
-    b"$lookup": b"from",
-    b"$graphLookup": b"from",
-    b"$merge": b"into",
-    b"$unionWith": b"coll",
-    b"$out": b"coll",
-}

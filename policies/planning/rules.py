@@ -108,6 +108,38 @@ class Act(Enum):
     """It takes away whole collections, or may."""
 
 
+class Conversion(Enum):
+    """What becomes of an operator in a definition that the server stores, while values that it names move.
+
+    A definition is a view, a validator or a partial index. `sidecars.migration.definitions` converts it.
+    """
+
+    KEPT = "kept"
+    """It stays as it is: it asks neither for a value nor for its type, or leaves documents as they are."""
+    LENGTH = "length"
+    """It asks for the length of an array, which stays where elements are encrypted one by one."""
+    EQUAL = "equal"
+    """It names a value: of two forms, `$in` names both."""
+    UNEQUAL = "unequal"
+    """It names a value: of two forms, `$nin` names both."""
+    LISTED = "listed"
+    """It lists values, and both forms of each may be listed."""
+    EVERY = "every"
+    """It lists values that all have to be there, so it cannot hold for two forms at once."""
+    TYPES = "types"
+    """It names types."""
+    NEGATED = "negated"
+    """It negates the conditions in it."""
+    ELEMENT = "element"
+    """It holds conditions on an element, or a filter for it."""
+    FILTERS = "filters"
+    """It holds a filter, or several."""
+    NO_FILTERS = "no-filters"
+    """It negates the filters in it."""
+    SCHEMA = "schema"
+    EXPRESSION = "expression"
+
+
 @dataclass(frozen=True, slots=True)
 class Rule(Generic[H_co]):
     """One row: a handler, and what it does on covered paths. Elsewhere every operation passes."""
@@ -122,36 +154,48 @@ class Rule(Generic[H_co]):
     """The arguments that an expression operator, an accumulator or a stage takes."""
     act: Act | None = None
     """Why the command is always on record; None: it is where the settings say so."""
+    named: bool = False
+    """Whether it compares with the values that it names, or stores them, and uses no other of their class."""
+    converted: Conversion | None = None
+    """What becomes of it in a stored definition; None: it cannot be converted."""
 
 
 R = TypeVar("R", bound=Rule[Callable[..., object]])
 
 
-def encrypted(handler: H, note: str = "") -> Rule[H]:
+def encrypted(
+    handler: H, note: str = "", *, named: bool = False, converted: Conversion | None = None
+) -> Rule[H]:
     """It works, and its values are covered."""
-    return Rule(Verdict.ENCRYPTED, handler, None, note)
+    return Rule(Verdict.ENCRYPTED, handler, None, note, named=named, converted=converted)
 
 
-def passed(handler: H, note: str = "") -> Rule[H]:
+def passed(
+    handler: H, note: str = "", *, named: bool = False, converted: Conversion | None = None
+) -> Rule[H]:
     """It works as it stands."""
-    return Rule(Verdict.PASSED, handler, None, note)
+    return Rule(Verdict.PASSED, handler, None, note, named=named, converted=converted)
 
 
-def refused(handler: H, reason: Reason, note: str = "") -> Rule[H]:
+def refused(
+    handler: H, reason: Reason, note: str = "", *, named: bool = False, converted: Conversion | None = None
+) -> Rule[H]:
     """The handler raises a Refusal for this reason where a covered path is concerned."""
-    return Rule(Verdict.REFUSED, handler, reason, note)
+    return Rule(Verdict.REFUSED, handler, reason, note, named=named, converted=converted)
 
 
-def never(reason: Reason, note: str = "") -> Rule[Callable[["Walk", Element], NoReturn]]:
+def never(
+    reason: Reason, note: str = "", *, named: bool = False
+) -> Rule[Callable[["Walk", Element], NoReturn]]:
     """Refused for this reason wherever it stands with covered paths in reach."""
 
     def refuse(walk: "Walk", element: Element) -> NoReturn:
         raise Refusal(reason, path=walk.node.path, rule=operator_name(element))
 
-    return refused(refuse, reason, note)
+    return refused(refuse, reason, note, named=named)
 
 
-def family(names: str, rule: Rule[H]) -> dict[bytes, Rule[H]]:
+def family(names: str, rule: R) -> dict[bytes, R]:
     """The same row for several names, separated by white space."""
     return dict.fromkeys(names.encode().split(), rule)
 
@@ -193,9 +237,55 @@ def operators(
     return signed(notation, row)
 
 
+class Yields(Enum):
+    """What the documents behind a stage are, by those before it."""
+
+    STORED = "stored"
+    """Some of them, as they are."""
+    OF_ONE = "of-one"
+    """Each has values of one of them; what a join brings in, the join says itself."""
+    MIXED = "mixed"
+    """Each may have values of many."""
+
+
 @dataclass(frozen=True, slots=True)
+class StageRow(Rule[Infer]):
+    """The row of an aggregation stage: its handler gives the covered paths of what it yields."""
+
+    yields: Yields = Yields.MIXED
+    writes: bool = False
+    """Whether it writes its documents to a collection, so that it has to be the last of all."""
+    source: bytes | None = None
+    """The argument that names another collection, if one does."""
+
+
+def stages(
+    notation: str,
+    rule: Rule[Infer],
+    yields: Yields = Yields.MIXED,
+    *,
+    writes: bool = False,
+    source: bytes | None = None,
+) -> dict[bytes, StageRow]:
+    """The same row for the stages in a notation of signatures, or of names alone (`family`)."""
+    row = StageRow(
+        rule.verdict, rule.handler, rule.reason, rule.note, converted=rule.converted,
+        yields=yields, writes=writes, source=source,
+    )  # fmt: skip
+    return signed(notation, row) if ":" in notation else family(notation, row)
+
+
 class Tables:
     """The rows that rules go back to for what lies inside: the planner hands them down."""
 
-    operators: Mapping[bytes, Operator]
-    stages: Mapping[bytes, Rule[Infer]]
+    def __init__(self, operators: Mapping[bytes, Operator], stages: Mapping[bytes, StageRow]) -> None:
+        self.operators: Final = operators
+        self.stages: Final = stages
+        rows = stages.items()
+        self.as_stored: Final = frozenset(name for name, row in rows if row.yields is Yields.STORED)
+        """Stages that choose documents and leave them as they are stored."""
+        self.of_one: Final = frozenset(name for name, row in rows if row.yields is not Yields.MIXED)
+        """Stages whose documents have values of one document each."""
+        self.writing: Final = frozenset(name for name, row in rows if row.writes)
+        self.sources: Final = {name: row.source for name, row in rows if row.source is not None}
+        """Where stages name another collection."""

@@ -1,23 +1,130 @@
 """Cover single values: what may be stored at a covered path, and what may be compared with it."""
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.coercion import coerce, is_negative_zero
-from sealwire.policies.file.quantities import NUMERIC, is_canonical, read_number, whole
-from sealwire.policies.file.ranges import RangeDomain, find_positions, read_stored
-from sealwire.policies.file.schema import FieldClass, Mode, PathNode, ValueType
-from sealwire.policies.planning.arguments import operator_name
-from sealwire.policies.planning.budget import ENVELOPE_BYTES, LISTED_BYTES
-from sealwire.policies.planning.contexts import ContextUse, unfixed
-from sealwire.policies.planning.demands import demand_filter, demand_write
-from sealwire.policies.planning.draft import Draft
-from sealwire.policies.planning.plan import FormPlace, RangeEdit, Replacement, Use, ValueEdit
-from sealwire.policies.planning.walk import Walk
+from sealwire.policies.file.ranges import (
+    NUMERIC,
+    RangeDomain,
+    find_positions,
+    is_canonical,
+    read_number,
+    read_stored,
+    whole,
+)
+from sealwire.policies.file.schema import (
+    FieldClass,
+    Mode,
+    PathNode,
+    ValueType,
+    follow,
+    has_dot,
+    is_transparent,
+)
+from sealwire.policies.planning.arguments import operator_name, text_of
+from sealwire.policies.planning.contexts import Contexts, fixed_in_document, unfixed
+from sealwire.policies.planning.plan import ContextUse, FormPlace, RangeEdit, Replacement, Use, ValueEdit
+from sealwire.policies.planning.trees import each_node
+from sealwire.policies.planning.walk import ENVELOPE_BYTES, LISTED_BYTES, Draft, Walk
+from sealwire.policies.roles.role import ClassAccess, Level, Rights
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
-from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, validate_value
+from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, Element, elements, validate_value
+
+# ---------------------------- what a command demands of its client's rights, found where the planner finds it
+#
+# Without roles in the policy a draft has no rights to ask for, and nothing is looked at. Presence is no
+# value: `$exists`, null and the lengths of arrays demand nothing. What is shown of values is decided by
+# their envelopes, in replies.
+
+
+def demand_filter(draft: Draft, node: PathNode) -> None:
+    """Values at or below a node are compared. Raises Refusal(ROLE, WORK).
+
+    Cost: O(different nodes there), once for the same node.
+    """
+    rights = draft.rights
+    if rights is not None and not _may(draft, rights, node, "filter"):
+        raise Refusal(Reason.ROLE, path=node.path, rule="filtering")
+
+
+def demand_result(draft: Draft, node: PathNode) -> None:
+    """An expression compares values at or below a node. In a filter its result chooses documents.
+
+    Elsewhere the client is shown a result for each document, which takes the right to read the values in
+    clear. Raises Refusal(ROLE). Cost: as above.
+    """
+    rights = draft.rights
+    if rights is None or draft.filters:
+        return
+    if not _may(draft, rights, node, "read"):
+        raise Refusal(Reason.ROLE, path=node.path, rule="the result of a comparison")
+
+
+def demand_write(draft: Draft, node: PathNode) -> None:
+    """Values at or below a node are written, replaced or taken away. Raises Refusal(ROLE). Cost: as above."""
+    rights = draft.rights
+    if rights is not None and not _may(draft, rights, node, "write"):
+        raise Refusal(Reason.ROLE, path=node.path, rule="writing")
+
+
+def demand_delete(draft: Draft, tree: PathNode) -> None:
+    """Documents with these covered paths are deleted, and their values with them. Raises Refusal(ROLE)."""
+    rights = draft.rights
+    if rights is not None and not rights.deletes and not _may(draft, rights, tree, "write"):
+        raise Refusal(Reason.ROLE, path=tree.path or draft.namespace, rule="deleting")
+
+
+def demand_definition(draft: Draft, tree: PathNode) -> None:
+    """An index or a validator over documents with these covered paths is taken away or changed.
+
+    Either may be what keeps values unique, or plaintext out: whoever may write or delete them has other ways
+    to the same end. Raises Refusal(ROLE).
+    """
+    rights = draft.rights
+    if rights is not None and not rights.deletes and not _may(draft, rights, tree, "write"):
+        raise Refusal(Reason.ROLE, path=tree.path or draft.namespace, rule="changing what is defined")
+
+
+def demand_role(draft: Draft) -> None:
+    """A protected collection is reached. Raises Refusal(ROLE) for a client without a role."""
+    rights = draft.rights
+    if rights is not None and rights.is_empty:
+        raise Refusal(Reason.ROLE, path=draft.namespace, rule=f"{draft.command} without {rights.lacks}")
+
+
+_RIGHTS: Final[dict[str, Callable[[ClassAccess], bool]]] = {
+    "read": lambda access: access.read.level is Level.CLEAR,
+    "write": lambda access: access.writes,
+    "filter": lambda access: access.filters,
+}
+
+
+def _may(draft: Draft, rights: Rights, node: PathNode, what: str) -> bool:
+    """Whether the client may do so with the values of all classes at and below a node."""
+    known = draft.work.known(what, node, node)
+    if known is None:
+        known = all(map(_RIGHTS[what], _accesses_at(draft, rights, node)))
+        draft.work.learn(what, node, node, known)
+    return known is True
+
+
+def _accesses_at(draft: Draft, rights: Rights, node: PathNode) -> Iterator[ClassAccess]:
+    """What may be done with the classes at and below a node, behind numbers too.
+
+    Where nobody knows which ones are there, with every class.
+    """
+    for each in each_node(node, draft.work, behind=True):
+        if each.leaf is not None:
+            yield rights.access(each.leaf.name)
+        elif each.opaque:
+            yield from rights.every_access
+
+
+# ---------------------------------------------------------------------------------------------- single values
 
 # Numbers that decide what a command does: flags, counts, places, directions. They mean what the server
 # takes them for, or are refused.
@@ -208,6 +315,18 @@ def tell_apart(walk: Walk, node: PathNode, rule: str, keyed: frozenset[bytes]) -
         note_equality(walk.draft, node, rule, keyed)
 
 
+def tell_apart_by(walk: Walk, names: list[Element], rule: str) -> None:
+    """Documents are told apart by the fields of these names.
+
+    Raises Refusal(RANDOM_EQUALITY, CONTEXT, SHAPE).
+    """
+    keyed = frozenset(text_of(walk.buf, name) for name in names)
+    for name in sorted(keyed):
+        found = follow(walk.node, name)
+        if found is not None:
+            tell_apart(walk, found, rule, keyed)
+
+
 def in_array(walk: Walk, array: Element) -> Walk:
     """The walk among the items of an array of values. Raises BsonError(BSON_DEPTH)."""
     if len(walk.parents) > MAX_DEPTH:
@@ -326,3 +445,87 @@ def _leaf_class(node: PathNode) -> FieldClass:
     if node.leaf is None:
         raise Refusal(Reason.COMPUTE, path=node.path)
     return node.leaf
+
+
+# ---------------------------------- documents that are stored, or that stored sub-documents are compared with
+
+
+def plan_stored_document(walk: Walk, start: int) -> None:
+    """Cover the document at `start` that is stored as it is, and says its contexts itself.
+
+    Raises Refusal, BsonError. Cost: O(bytes).
+    """
+    contexts = walk.draft.contexts
+    if contexts is None:
+        plan_document(walk, start, walk.node)
+        return
+    before = contexts.fixed
+    said = fixed_in_document(walk.buf, start, contexts.fields.get("", ()))
+    contexts.fixed, contexts.is_as_stored = contexts.entered("", said), True
+    try:
+        plan_document(walk, start, walk.node)
+    finally:
+        contexts.fixed, contexts.is_as_stored = before, False
+
+
+def plan_document(walk: Walk, start: int, node: PathNode) -> None:
+    """Cover the document at `start`, whose covered paths are `node`'s children.
+
+    Every byte of the document is checked on the way, covered or not. Raises Refusal, BsonError.
+    Cost: O(bytes).
+    """
+    if len(walk.parents) > MAX_DEPTH:
+        raise BsonError(WireReason.BSON_DEPTH, start)
+    inner = walk.inside(start)
+    cursor = Cursor(walk.buf, start)
+    while cursor.advance():
+        kind, name = cursor.kind, cursor.name
+        child = node.child(name)
+        if child is not None:
+            plan_value(inner, cursor.element(name), child)
+        elif kind in (kinds.OBJECT, kinds.ARRAY) and is_transparent(name):
+            plan_value(inner, cursor.element(name), node)
+        else:
+            if kind in (kinds.OBJECT, kinds.ARRAY, kinds.JAVASCRIPT_WITH_SCOPE, kinds.BOOL, kinds.BIN_DATA):
+                # of these, not all is known once their extent is
+                validate_value(walk.buf, cursor.element(name))
+            if has_dot(name) and _reads_like_path(name, node):
+                # stored as a name, no path would reach it
+                raise Refusal(Reason.SHAPE, path=node.path, rule="a field name with a dot")
+
+
+def _reads_like_path(name: bytes, node: PathNode) -> bool:
+    """Whether a name with dots begins as a covered path does, behind indexes."""
+    first = next((part for part in name.split(b".") if not is_transparent(part)), None)
+    return first is not None and node.child(first) is not None
+
+
+def plan_value(walk: Walk, element: Element, node: PathNode) -> None:
+    """Cover one value at `node`: a leaf's value, or the covered fields inside a sub-document or array."""
+    if node.leaf is not None:
+        cover(walk, element, node)
+    elif node.opaque:
+        raise Refusal(Reason.COMPUTE, path=node.path)
+    elif element.kind == kinds.OBJECT:
+        contexts = walk.draft.contexts
+        if contexts is None or not contexts.holds(node.path):
+            plan_document(walk, element.value, node)
+        else:
+            _plan_in_place(walk, element.value, node, contexts)
+    elif element.kind == kinds.ARRAY:
+        inner = in_array(walk, element)
+        for item in elements(walk.buf, element.value):
+            plan_value(inner, item, node)
+    else:
+        validate_value(walk.buf, element)
+
+
+def _plan_in_place(walk: Walk, start: int, node: PathNode, contexts: Contexts) -> None:
+    """A sub-document that says contexts of the values that it holds itself."""
+    before = contexts.fixed
+    said = fixed_in_document(walk.buf, start, contexts.fields[node.path])
+    contexts.fixed = contexts.entered(node.path, said)
+    try:
+        plan_document(walk, start, node)
+    finally:
+        contexts.fixed = before

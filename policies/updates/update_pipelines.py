@@ -10,8 +10,7 @@ from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.interpreter import check, check_clear
-from sealwire.policies.file.paths import follow, is_transparent
-from sealwire.policies.file.schema import PathNode
+from sealwire.policies.file.schema import PathNode, follow, is_transparent
 from sealwire.policies.planning.arguments import (
     document_of,
     is_document_literal,
@@ -21,11 +20,9 @@ from sealwire.policies.planning.arguments import (
     operator_name,
     text_of,
 )
-from sealwire.policies.planning.budget import check_stages
-from sealwire.policies.planning.demands import demand_write
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, without_row
-from sealwire.policies.planning.values import FLAGS
-from sealwire.policies.planning.walk import Walk
+from sealwire.policies.planning.values import FLAGS, demand_write
+from sealwire.policies.planning.walk import Walk, check_stages
 from sealwire.wire.raw_bson import Element
 
 

@@ -7,7 +7,7 @@ from typing import Final, final
 
 from sealwire.policies.commands.planner import KNOWN_COMMANDS
 from sealwire.policies.errors import Reason
-from sealwire.policies.planning.openings import Openings
+from sealwire.policies.planning.plan import Openings
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.auditing.commands import AuditedCommand
 from sealwire.proxy.session.compression import compressed_label

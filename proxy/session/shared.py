@@ -11,9 +11,9 @@ from typing import Final, final
 
 from sealwire.keys.contexts.cache import ContextCache, Opener
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.policies.commands.passage import Target
+from sealwire.policies.commands.command import Target
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.planning.openings import Openings
+from sealwire.policies.planning.plan import Openings
 from sealwire.proxy.session.auditing.commands import CommandAuditor
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
 from sealwire.proxy.session.effects import Count

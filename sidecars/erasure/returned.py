@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from sealwire.policies.file.schema import PolicySet, leaves
+from sealwire.policies.file.schema import PolicySet, Subjects, leaves
 from sealwire.policies.file.stored import StoredValues
-from sealwire.policies.file.subjects import Subjects
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import RAW, Client
 from sealwire.sidecars.erasure.stored_forms import Persons

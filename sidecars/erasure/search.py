@@ -15,10 +15,18 @@ from pymongo import ReadPreference
 from pymongo.collation import Collation
 
 from sealwire.policies.errors import Refusal
-from sealwire.policies.file.quantities import NUMERIC, read_number
-from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, ValueType, context_field, leaves
+from sealwire.policies.file.ranges import NUMERIC, read_number
+from sealwire.policies.file.schema import (
+    NOTHING,
+    Link,
+    PathNode,
+    PolicySet,
+    Subjects,
+    ValueType,
+    context_field,
+    leaves,
+)
 from sealwire.policies.file.stored import StoredValues
-from sealwire.policies.file.subjects import Link, Subjects
 from sealwire.policies.planning.contexts import element_at
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import RAW, Client

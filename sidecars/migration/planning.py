@@ -10,8 +10,7 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
-from sealwire.policies.file.paths import is_transparent
-from sealwire.policies.file.schema import BESIDE, PolicySet
+from sealwire.policies.file.schema import BESIDE, PolicySet, is_transparent
 from sealwire.sidecars.covered import CoveredCollection
 from sealwire.sidecars.direct import RAW, Client
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused

@@ -32,8 +32,7 @@ from sealwire.sidecars.migration.contexts import JobContexts, fields_of
 from sealwire.sidecars.migration.definitions.constants import ClassChange
 from sealwire.sidecars.migration.definitions.conversions import Conversions, Judged
 from sealwire.sidecars.migration.definitions.judging import Judgement
-from sealwire.sidecars.migration.definitions.records import MemoryRecords
-from sealwire.sidecars.migration.definitions.server import Definition, MongoDefinitions
+from sealwire.sidecars.migration.definitions.server import Definition, MemoryRecords, MongoDefinitions
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import Left, WrongType, new_form
 from sealwire.sidecars.migration.job import Job, LeftValue

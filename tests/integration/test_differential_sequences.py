@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES
-from sealwire.policies.commands.matrix import MATRIX
+from sealwire.policies.commands.planner import MATRIX
 from sealwire.policies.planning.rules import Verdict
 from tests.integration.differential.campaign import SHAPES, both_ways, run_campaign
 from tests.integration.differential.command import Command

@@ -17,7 +17,7 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.operators import OPERATORS
 from sealwire.policies.file.schema import PathNode
-from sealwire.policies.planning import budget
+from sealwire.policies.planning import trees, walk
 from sealwire.policies.planning.arguments import Signature
 from sealwire.policies.roles.role import Rights
 from tests.policies.signature_calls import fitting
@@ -61,7 +61,7 @@ def work_of(command: Command, monkeypatch: pytest.MonkeyPatch) -> int:
 def within(command: Command, monkeypatch: pytest.MonkeyPatch) -> bool:
     size = len(encode(command))
     with monkeypatch.context() as patch:
-        patch.setattr(budget, "MAX_VISITS", _VISITS)
+        patch.setattr(trees, "MAX_VISITS", _VISITS)
         return work_of(command, patch) <= _FOR_A_BYTE * size + _FOR_A_VISIT * _VISITS
 
 
@@ -215,13 +215,13 @@ def test_short_commands_that_took_seconds_are_within_the_budget(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = FOUND[name]
-    limit = _FOR_A_BYTE * len(encode(command)) + _FOR_A_VISIT * budget.MAX_VISITS
+    limit = _FOR_A_BYTE * len(encode(command)) + _FOR_A_VISIT * trees.MAX_VISITS
     assert work_of(command, monkeypatch) <= limit
     assert within(command, monkeypatch)
 
 
-def visits_of(command: Command, work: budget.Work | None = None) -> int:
-    work = work or budget.Work()
+def visits_of(command: Command, work: trees.Work | None = None) -> int:
+    work = work or trees.Work()
     plan_command(POLICY, encode({**command, "$db": "clinic"}), 0, work=work)
     return work.visits
 
@@ -244,7 +244,7 @@ def visits_of(command: Command, work: budget.Work | None = None) -> int:
     ],
 )
 def test_large_honest_commands_take_a_small_part_of_the_budget(command: Command) -> None:
-    assert visits_of(command) <= budget.MAX_VISITS // 4
+    assert visits_of(command) <= trees.MAX_VISITS // 4
 
 
 def test_a_tree_that_is_combined_with_another_twice_is_walked_once() -> None:
@@ -254,7 +254,7 @@ def test_a_tree_that_is_combined_with_another_twice_is_walked_once() -> None:
 
 def test_a_pipeline_has_as_many_stages_as_a_server_takes_at_all_levels() -> None:
     match = {"$match": {"nhs_number": "a"}}
-    most = budget.MAX_STAGES
+    most = walk.MAX_STAGES
     assert len(plan_of(run(*[match] * most)).edits) == most
     assert reason(run(*[match] * (most + 1))) is Reason.WORK
     inner = {"$unionWith": {"coll": "patients", "pipeline": [match] * (most // 2)}}
@@ -270,7 +270,7 @@ def test_views_and_attempts_share_the_budget_of_their_command(monkeypatch: pytes
         definition = {"pipeline": [{"$set": {name: "$nhs_number"}}, *[DOUBLED] * 6, *[UNION] * 5]}
         catalog.learn(f"clinic.{name}", View("patients", encode(definition)))
     assert not tree(catalog, "v").opaque
-    monkeypatch.setattr(budget, "MAX_VISITS", catalog.work.visits * 3 // 2)
+    monkeypatch.setattr(trees, "MAX_VISITS", catalog.work.visits * 3 // 2)
     assert tree(catalog, "w").opaque  # nobody follows it any further
     with pytest.raises(Refusal) as caught:
         visits_of(run(DOUBLED), catalog.work)
@@ -288,7 +288,7 @@ def tree(catalog: ViewCatalog, name: str) -> PathNode:
 
 
 def test_a_user_without_a_role_is_refused_before_a_pipeline_is_followed() -> None:
-    work = budget.Work()
+    work = trees.Work()
     command = encode({**run(*[DOUBLED] * 9, *[UNION] * 100), "$db": "clinic"})
     with pytest.raises(Refusal) as caught:
         plan_command(POLICY, command, 0, rights=Rights(lacks="a role"), work=work)

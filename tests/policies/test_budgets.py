@@ -4,7 +4,7 @@ Work is counted in function calls, never in time.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from types import FrameType
@@ -12,13 +12,18 @@ from typing import Any
 
 import pytest
 from bson import Binary, encode
+from bson.raw_bson import RawBSONDocument
 
+from sealwire.policies.aggregation.views import MAX_NAMES, ViewCatalog
 from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.commands.write_errors import CODES, MAX_STATEMENTS
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.ranges import MAX_MAX_VALUES
+from sealwire.policies.expressions.constants import MAX_MENTIONS
+from sealwire.policies.file.ranges import DEFAULT_MAX_VALUES, MAX_MAX_VALUES
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.planning import budget
+from sealwire.policies.planning import walk
 from sealwire.wire.errors import BsonError
+from sealwire.wire.raw_bson import MAX_DEPTH
 from tests.policies.planning.test_contexts_beside import POLICY as CONTEXTS
 from tests.policies.range_policy import POLICY as RANGES
 from tests.policies.support import POLICY, Command, plan_of, reason, refusal_of
@@ -237,19 +242,19 @@ def _years(count: int) -> Command:
 
 def test_all_ranges_of_a_command_together_list_no_more_values_than_one_may_cost() -> None:
     assert len(plan_of(_years(34), RANGES).edits) == 34
-    assert budget.MAX_LISTED_VALUES // 7305 == 34
+    assert walk.MAX_LISTED_VALUES // 7305 == 34
     for count in (35, 150):
         assert refusal_of(_years(count), RANGES).reason is Reason.RANGE_SIZE
 
 
 def test_a_range_that_a_class_allows_is_within_the_budget_of_a_command() -> None:
-    assert MAX_MAX_VALUES <= budget.MAX_LISTED_VALUES
-    assert budget.MAX_LISTED_VALUES * budget.LISTED_BYTES <= budget.MAX_MADE_BYTES
+    assert MAX_MAX_VALUES <= walk.MAX_LISTED_VALUES
+    assert walk.MAX_LISTED_VALUES * walk.LISTED_BYTES <= walk.MAX_MADE_BYTES
 
 
 def test_a_plan_ends_where_no_message_could_carry_it(monkeypatch: pytest.MonkeyPatch) -> None:
     value = len(encode({"a": "a"})) - len(encode({"a": None}))
-    monkeypatch.setattr(budget, "MAX_MADE_BYTES", 3 * (budget.ENVELOPE_BYTES + value))
+    monkeypatch.setattr(walk, "MAX_MADE_BYTES", 3 * (walk.ENVELOPE_BYTES + value))
     assert len(plan_of({"insert": "patients", "documents": [{"tags": ["a"] * 3}]}).edits) == 3
     refusal = refusal_of({"insert": "patients", "documents": [{"tags": ["a"] * 4}]})
     assert refusal.reason is Reason.TOO_LARGE
@@ -257,9 +262,9 @@ def test_a_plan_ends_where_no_message_could_carry_it(monkeypatch: pytest.MonkeyP
 
 def test_the_budget_counts_no_byte_that_is_not_made() -> None:
     envelope = Binary(bytes(13 + 16), 0x80)
-    assert len(encode({"a": envelope})) - len(encode({"a": None})) == budget.ENVELOPE_BYTES
+    assert len(encode({"a": envelope})) - len(encode({"a": None})) == walk.ENVELOPE_BYTES
     listed = len(encode({"a": [Binary(bytes(13 + 16 + 4), 0x80)]})) - len(encode({"a": []}))
-    assert listed == budget.LISTED_BYTES
+    assert listed == walk.LISTED_BYTES
 
 
 @pytest.mark.parametrize("key", ["into", "from", "coll"])
@@ -271,3 +276,101 @@ def test_names_nested_without_end_are_refused(key: str) -> None:
     for _ in range(100):
         inner = {key: inner}
     assert reason(_run({"$merge": inner}, on="wards")) is Reason.SHAPE
+
+
+# ----------------------------------------------------------------------------------------------------- limits
+
+
+@pytest.mark.parametrize(
+    ("limit", "number"),
+    [
+        (MAX_NAMES, 64),
+        # maxWriteBatchSize of every MongoDB server
+        (MAX_STATEMENTS, 100_000),
+        (MAX_MENTIONS, 500_000),
+        (DEFAULT_MAX_VALUES, 40_000),
+        (MAX_MAX_VALUES, 200_000),
+        # maxMessageSizeBytes of every MongoDB server
+        (walk.MAX_MADE_BYTES, 48_000_000),
+        (walk.MAX_LISTED_VALUES, 250_000),
+        (walk.ENVELOPE_BYTES, 34),
+        (walk.LISTED_BYTES, 41),
+    ],
+)
+def test_a_limit_is_what_it_was(limit: int, number: int) -> None:
+    assert limit == number
+
+
+def test_a_write_error_has_the_number_of_a_failed_validation() -> None:
+    assert CODES[Reason.TYPE] == CODES[Reason.GRID] == 121
+
+
+def test_a_command_may_lead_to_so_many_names() -> None:
+    catalog = ViewCatalog(POLICY)
+    for number in range(64):
+        assert catalog.room == 64 - number
+        catalog.learn(f"clinic.v{number}", None)
+    assert catalog.room == 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "least"), [("$limit", 1), ("$skip", 0), ("$sample", 0)], ids=["$limit", "$skip", "$sample"]
+)
+def test_a_stage_takes_numbers_from_its_least_on(stage: str, least: int) -> None:
+    def run(number: int) -> Command:
+        argument = {"size": number} if stage == "$sample" else number
+        return {"aggregate": "patients", "pipeline": [{stage: argument}], "cursor": {}}
+
+    assert plan_of(run(least)).edits == []
+    assert reason(run(least - 1)) is Reason.SHAPE
+
+
+@pytest.mark.parametrize("key", ["into", "from", "coll"])
+def test_names_nested_deeper_than_python_could_follow_are_refused(key: str) -> None:
+    name = key.encode() + b"\0"
+    value = encode({"x": 1})
+    for _ in range(5000):
+        value = (len(value) + len(name) + 6).to_bytes(4, "little") + b"\x03" + name + value + b"\0"
+    command = {"aggregate": "wards", "pipeline": [{"$merge": RawBSONDocument(value)}], "cursor": {}}
+    with pytest.raises((Refusal, BsonError)):
+        plan_of(command)
+
+
+def test_a_constant_may_be_nested_as_deep_as_documents_and_no_deeper() -> None:
+    def finding(depth: int) -> Command:
+        value: Any = 1
+        for _ in range(depth):
+            value = [value]
+        return {"find": "patients", "filter": {}, "let": {"v": value}}
+
+    assert plan_of(finding(MAX_DEPTH)).edits == []
+    assert refusal_of(finding(MAX_DEPTH + 1)).rule == "nesting"
+
+
+def test_the_values_that_were_handed_over_are_counted() -> None:
+    handed: list[int] = []
+
+    def settler(_buf: bytes, edits: Sequence[object], *_: object) -> None:
+        handed.append(len(edits))
+
+    documents = [{"nhs_number": "a", "visits": 1}] * 3000
+    body = encode({"insert": "patients", "documents": documents, "$db": "clinic"})
+    plan = plan_command(POLICY, body, 0, settler=settler)
+    assert len(handed) == 5
+    assert plan.settled == sum(handed)
+    assert plan.settled + len(plan.edits) == 6000
+
+
+def test_a_budget_is_spent_to_the_last_and_no_further() -> None:
+    listed, made = walk.Budget(), walk.Budget()
+    listed.spend(0, 249_999)
+    listed.spend(0, 1)
+    listed.spend(1)
+    with pytest.raises(Refusal) as caught:
+        listed.spend(0, 1)
+    assert caught.value.reason is Reason.RANGE_SIZE
+    made.spend(47_999_999)
+    made.spend(1, 250_000)
+    with pytest.raises(Refusal) as caught:
+        made.spend(1)
+    assert caught.value.reason is Reason.TOO_LARGE

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealwire.policies.commands.administration import BEYOND_TARGET
-from sealwire.policies.commands.matrix import MATRIX
-from sealwire.policies.commands.planner import KNOWN_COMMANDS, plan_command
+from sealwire.policies.commands.planner import KNOWN_COMMANDS, MATRIX, plan_command
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.wire.errors import ProtocolError

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from bson import encode
 
-from sealwire.policies.commands.matrix import MATRIX
-from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.commands.planner import MATRIX, plan_command
 from sealwire.policies.errors import Refusal
 from tests.policies.commands.test_matrix import PROBES
 from tests.policies.support import POLICY, Command

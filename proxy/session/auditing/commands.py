@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, final
 
+from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.commands.planner import ACTS
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.planning.arguments import printable
@@ -35,7 +36,7 @@ _WRITING: Final = frozenset(
 )
 _COUNTING: Final = frozenset(b"insert update delete findAndModify findandmodify bulkWrite".split())
 """Writes whose replies say how many documents they are about."""
-_WRITING_STAGES: Final = (b"$out\0", b"$merge\0")
+_WRITING_STAGES: Final = tuple(stage + b"\0" for stage in TABLES.writing)
 _SHOWING: Final = SHOWING_COMMANDS | {b"getMore", b"distinct"}
 
 

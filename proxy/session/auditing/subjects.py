@@ -1,7 +1,7 @@
 """Whose documents a reply shows: their identifiers, or the values that lead to them, as pseudonyms.
 
 Only where documents come as the collection has them: elsewhere a path says nothing of where a value comes
-from, and the documents count as nobody's. Source of the paths: `policies.file.subjects`.
+from, and the documents count as nobody's. Source of the paths: `policies.file.schema`.
 """
 
 from typing import Final, final
@@ -10,8 +10,7 @@ from sealwire.crypto.envelope import BINARY_HEAD, is_envelope
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.contexts.cache import ContextKeysMissing
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
-from sealwire.policies.file.paths import identifiers
-from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, identifiers
 from sealwire.policies.file.stored import StoredValues
 from sealwire.proxy.session.auditing.gathered import Gathered
 from sealwire.proxy.session.auditing.settings import IDENTIFIER, Pseudonym

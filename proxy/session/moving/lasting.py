@@ -7,6 +7,8 @@ from typing import Final
 
 from sealwire.keys.frontier.frontier import Position
 from sealwire.keys.frontier.uses import CursorOutdated, SnapshotOutdated, TransactionLost
+from sealwire.policies.aggregation.stages import TABLES
+from sealwire.policies.commands.planner import naming_operators
 from sealwire.policies.file.schema import PolicySet, leaves
 from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.moving.moves import Hold, Moves
@@ -28,7 +30,7 @@ _REJECTED: Final = frozenset(
 
 Any other may come from a router that has given up waiting. Source: MongoDB's error_codes.yml.
 """
-_WRITING: Final = (b"$out\0", b"$merge\0")
+_WRITING: Final = tuple(stage + b"\0" for stage in TABLES.writing)
 _FILTER: Final = b"$match\0"
 
 _FIRST_LOCATION: Final = 15_000
@@ -72,12 +74,10 @@ _STREAMING: Final = "aggregate"
 _FILTERING: Final = frozenset({"find", "count", "delete", "update", "findAndModify"})
 
 # Names of operators, each with its NUL as in BSON. A string that looks like one only makes a command wait.
-_OPERATOR: Final = re.compile(rb"\$([A-Za-z]+)\0")
+_OPERATOR: Final = re.compile(rb"(\$[A-Za-z]+)\0")
 
-_ONE_BY_ONE: Final = frozenset(
-    b"eq in and or all elemMatch size mod regex options gt gte lt lte bitsAllSet bitsAnySet "
-    b"set setOnInsert unset push pull pullAll addToSet each position slice inc mul currentDate pop "
-    b"db comment meta natural readPreference clusterTime".split()
+_ONE_BY_ONE: Final = naming_operators() | frozenset(
+    b"$db $meta $natural $readPreference $clusterTime".split()
 )
 """Operators that compare with what they name, or store it; and the generic arguments."""
 
@@ -122,7 +122,7 @@ def is_stream(plan: Plan) -> bool:
     if plan.command != _STREAMING:
         return False
     found = _OPERATOR.findall(plan.buf)
-    return b"changeStream" in found and _ONE_BY_ONE.union((b"changeStream", b"match")).issuperset(found)
+    return b"$changeStream" in found and _ONE_BY_ONE.union((b"$changeStream", b"$match")).issuperset(found)
 
 
 def _is_wide(message: bytes) -> bool:

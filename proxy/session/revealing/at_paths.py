@@ -1,4 +1,4 @@
-"""Open a reply's envelopes only where its command's plan says so (`planning.openings`).
+"""Open a reply's envelopes only where its command's plan says so (`planning.plan`).
 
 What is elsewhere stays as it is, as in the reply of a collection without a policy.
 """
@@ -6,7 +6,7 @@ What is elsewhere stays as it is, as in the reply of a collection without a poli
 from typing import Final, final
 
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.planning.openings import BY_NAMESPACE, WHOLE, Openings
+from sealwire.policies.planning.plan import BY_NAMESPACE, WHOLE, Openings
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason

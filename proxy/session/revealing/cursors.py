@@ -8,7 +8,7 @@ namespace gets a mark there, which the `getMore` brings back:
     clinic.report  ->  clinic.report.$sealwire.CCCCCCCCVVVVVVVVTTTT...
 
 with a class id, a key version and a tag under that key over the id and the namespace, in hexadecimal digits.
-If replies are not opened everywhere, the paths at which they are follow (`planning.openings.as_text`), and
+If replies are not opened everywhere, the paths at which they are follow (`planning.plan.as_text`), and
 the tag is over these too: so whoever reads on opens no more than the first reply did.
 Nobody without the key can make one, and one that was given to a cursor fits no other. The server never sees a
 mark.
@@ -26,7 +26,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.arguments import printable
-from sealwire.policies.planning.openings import Openings, as_text, from_text
+from sealwire.policies.planning.plan import Openings, as_text, from_text
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import refresh_checksum
 from sealwire.wire.raw_bson import Element, find_element, string_bytes

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple, final
 
 from sealwire.crypto.envelope import BINARY_HEAD, is_envelope
+from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.plan import Plan
@@ -38,7 +39,6 @@ _ARGUMENTS: Final = {
 SHOWING_COMMANDS: Final = frozenset(_ARGUMENTS)
 
 _FLAGS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL, kinds.BOOL})
-_SAME_SHAPE: Final = frozenset(b"$match $sort $limit $skip $sample".split())
 _BATCHES: Final = frozenset({b"firstBatch", b"nextBatch"})
 
 # A BSON Binary is an int32 length, the subtype, where a marker begins, and the content.
@@ -144,7 +144,7 @@ def _keeps_shape(buf: bytes, pipeline: int) -> bool:
     """Whether every stage lets documents through as they are."""
     for stage in elements(buf, pipeline):
         if stage.kind != kinds.OBJECT or not all(
-            part.name in _SAME_SHAPE for part in elements(buf, stage.value)
+            part.name in TABLES.as_stored for part in elements(buf, stage.value)
         ):
             return False
     return True

@@ -3,8 +3,7 @@
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.planning.openings import Openings
-from sealwire.policies.planning.plan import Plan
+from sealwire.policies.planning.plan import Openings, Plan
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.login.authentication import mechanism_in

@@ -9,8 +9,7 @@ from sealwire.crypto.envelope import MARKER
 from sealwire.keys.contexts.cache import ContextsMissing
 from sealwire.keys.frontier.uses import FrontierLost, LeaseAwaited, TransactionLost, WindowMet
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
-from sealwire.policies.commands.command import DocumentSequence
-from sealwire.policies.commands.passage import target_of
+from sealwire.policies.commands.command import DocumentSequence, target_of
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import printable

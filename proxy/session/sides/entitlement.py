@@ -8,7 +8,7 @@ from typing import Final
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.paths import follow
+from sealwire.policies.file.schema import follow
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies

@@ -21,9 +21,7 @@ from sealwire.cli.options.policies import read_policy
 from sealwire.cli.options.server import read_uri
 from sealwire.cli.options.subjects import ask_identifier, subjects_key_option, subjects_of
 from sealwire.cli.output import print_json, show_table
-from sealwire.policies.file.paths import identifiers
-from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.file.subjects import LinkEnd, Subjects
+from sealwire.policies.file.schema import LinkEnd, PolicySet, Subjects, identifiers
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.detection.collecting import FurtherLines
 from sealwire.sidecars.detection.observations import number_of

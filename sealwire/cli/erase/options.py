@@ -26,8 +26,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import parse_place
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.file.subjects import Subjects
+from sealwire.policies.file.schema import PolicySet, Subjects
 from sealwire.proxy.server.config.reader import read_named_file
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.erasure.search import PersonSearch

@@ -15,8 +15,7 @@ from sealwire.sidecars.enforcement.validators import Enforced, enforced, enforce
 from sealwire.sidecars.migration.definitions.constants import ClassChange, stand_in_version
 from sealwire.sidecars.migration.definitions.conversions import Conversions, Judged
 from sealwire.sidecars.migration.definitions.judging import Judgement
-from sealwire.sidecars.migration.definitions.records import MemoryRecords, MongoRecords
-from sealwire.sidecars.migration.definitions.server import MongoDefinitions
+from sealwire.sidecars.migration.definitions.server import MemoryRecords, MongoDefinitions, MongoRecords
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.ledger import any_active
 from sealwire.sidecars.migration.moves import Direction, Move, tree_of

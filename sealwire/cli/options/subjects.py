@@ -14,8 +14,7 @@ from bson.binary import Binary, UuidRepresentation
 from sealwire.audit.pseudonyms import Identifier
 from sealwire.cli.options.common import PRESENT_FILE
 from sealwire.policies.file.coercion import coerce
-from sealwire.policies.file.schema import FieldClass, PolicySet, ValueType
-from sealwire.policies.file.subjects import Subjects
+from sealwire.policies.file.schema import FieldClass, PolicySet, Subjects, ValueType
 from sealwire.wire.raw_bson import find_element
 
 _MAX_CHARACTERS = 4096

@@ -16,6 +16,7 @@ from sealwire.keys.frontier.versions import ClassVersion
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.coercion import coerce
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
+from sealwire.policies.filters.operands import TYPES
 from sealwire.sidecars.raw_documents import document
 from sealwire.wire.raw_bson import elements
 
@@ -24,10 +25,7 @@ EMPTY_TYPES: Final = frozenset({"null", "undefined", "missing"})
 """What stays in clear, by the names of `$type`."""
 
 _NUMBERS: Final = frozenset({"int", "long", "double", "decimal", "number"})
-_BY_CODE: Final = {
-    1: "double", 2: "string", 3: "object", 4: "array", 5: BINARY, 6: "undefined", 7: "objectId", 8: "bool",
-    9: "date", 10: "null", 11: "regex", 16: "int", 17: "timestamp", 18: "long", 19: "decimal",
-}  # fmt: skip
+_BY_CODE: Final = {number: name.decode() for name, number in TYPES.items() if name != b"number"}
 _JSON_NAMES: Final = {"boolean": "bool"}
 
 

@@ -12,17 +12,20 @@ from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.aggregation.views import NamespaceUnknown, View, ViewCatalog
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import NOTHING, FieldClass, PathNode, PolicySet, leaves
-from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.contexts import Contexts
-from sealwire.policies.planning.draft import Draft, Surroundings
 from sealwire.policies.planning.plan import Use
-from sealwire.policies.planning.walk import Walk
+from sealwire.policies.planning.trees import Work
+from sealwire.policies.planning.walk import Draft, Surroundings, Walk
 from sealwire.sidecars.migration.definitions.constants import ClassChange, Width
-from sealwire.sidecars.migration.definitions.filters import convert_filter, touches
+from sealwire.sidecars.migration.definitions.filters import Way, convert_filter, touches
 from sealwire.sidecars.migration.definitions.judging import WIDE_PREFIX, Judgement, is_ours, judge_index
-from sealwire.sidecars.migration.definitions.records import KeptForms, Records
-from sealwire.sidecars.migration.definitions.schemas import Way
-from sealwire.sidecars.migration.definitions.server import Definition, DefinitionKind, Definitions
+from sealwire.sidecars.migration.definitions.server import (
+    Definition,
+    DefinitionKind,
+    Definitions,
+    KeptForms,
+    Records,
+)
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.raw_documents import is_envelope_value
 from sealwire.wire.errors import BsonError
@@ -36,9 +39,6 @@ _Follow = Callable[[Way], Mapping[str, Any]]
 # --------------------------------------- the pipeline of a view, for values in both forms or in the new one
 
 Pipeline = Sequence[Mapping[str, Any]]
-
-_LEADING: Final = frozenset({"$match", "$sort", "$limit", "$skip", "$unwind", "$sample"})
-"""Stages that leave documents as they are: what stands at a path before them stands there after them."""
 
 
 class ViewPaths:
@@ -67,7 +67,7 @@ class ViewPaths:
         compares is not known by a path. Cost: O(pipeline), an encryption or decryption for each constant.
         """
         base = self.covered(f"{self._database}.{on}") or NOTHING
-        leading = list(takewhile(lambda stage: next(iter(stage), "") in _LEADING, pipeline))
+        leading = list(takewhile(_leads, pipeline))
         out: list[Any] = [
             {"$match": convert_filter(stage["$match"], base, way)} if "$match" in stage else stage
             for stage in leading
@@ -98,15 +98,21 @@ class ViewPaths:
         encoded = bson.encode({"pipeline": rest})
         draft = Draft(encoded, TABLES)
         draft.contexts = contexts
-        around = Surroundings(self.covered, self._database, self._policies.covered)
+        draft.around = Surroundings(self.covered, self._database, self._policies.covered)
         try:
-            plan_pipeline(Walk(draft, base, (0,), Use.MATCH, around=around), next(elements(encoded, 0)))
+            plan_pipeline(Walk(draft, base, (0,), Use.MATCH), next(elements(encoded, 0)))
         except Refusal as refusal:
             rule = f" ({refusal.rule})" if refusal.rule else ""
             return f"what Sealwire refuses in a pipeline: {refusal.reason.value}{rule}"
         except BsonError:
             return "a pipeline that cannot be read"
         return "a constant behind its leading stages" if draft.edits else ""
+
+
+def _leads(stage: Mapping[str, Any]) -> bool:
+    """Whether what stands at a path before a stage stands there after it."""
+    row = TABLES.stages.get(next(iter(stage), "").encode())
+    return row is not None and row.converted is not None
 
 
 def _holds_envelope(value: Any) -> bool:

@@ -15,9 +15,10 @@ from sealwire.policies.aggregation.reshaping import (
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, FieldClass, Mode, PathNode, ValueType
-from sealwire.policies.planning.budget import MAX_STAGES, Work
+from sealwire.policies.planning.trees import Work
+from sealwire.policies.planning.walk import MAX_STAGES
 from sealwire.wire.raw_bson import MAX_DEPTH
-from tests.policies.support import plan_of
+from tests.policies.support import plan_of, reason
 from tests.policies.tree_text import Shape, node, shown
 
 NHS = PathNode("nhs", leaf=FieldClass("nhs", Mode.DETERMINISTIC, ValueType.STRING))
@@ -270,3 +271,30 @@ def test_the_work_grows_with_the_fields_of_a_stage(
     few = run(many // 4)
     # quadratic work would be sixteen times as much
     assert run(many) <= 5 * few
+
+
+# ---------------------------------------------------------------------- shapes that are unlike what is stored
+
+MOVED = {"$set": {"copy": "$nhs_number"}}
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        [MOVED, {"$group": {"_id": None, "all": {"$push": "$$ROOT"}}}, {"$match": {"all.0.copy": "943"}}],
+        [MOVED, {"$group": {"_id": None, "all": {"$push": "$$ROOT"}}}, {"$match": {"all.copy": "943"}}],
+        [MOVED, {"$facet": {"x": [{"$limit": 1}]}}, {"$match": {"x.0.copy": "943"}}],
+        [
+            {"$unset": "contacts.phone"},
+            {"$set": {"copy": "$contacts"}},
+            {"$match": {"copy.5.phone": "943"}},
+        ],
+        [{"$project": {"contacts.phone": 0}}, {"$match": {"contacts.5.phone": "a"}}],
+        [{"$set": {"contacts.phone": "$ward"}}, {"$match": {"contacts.0.phone": "Bob"}}],
+    ],
+)
+def test_where_a_number_may_lead_to_two_things_nothing_is_compared(stages: list[dict[str, Any]]) -> None:
+    assert reason({"aggregate": "patients", "pipeline": stages, "cursor": {}}) in (
+        Reason.COMPUTE,
+        Reason.STAGE,
+    )

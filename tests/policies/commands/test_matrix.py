@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sealwire.policies.commands.matrix import MATRIX
+from sealwire.policies.commands.planner import MATRIX
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.planning.rules import Verdict
 from tests.policies.mongodb_names import BY_FAMILY, COLLECTION_COMMANDS, OTHER_COMMANDS

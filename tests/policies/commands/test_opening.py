@@ -9,8 +9,7 @@ from bson.binary import Binary
 from sealwire.policies.aggregation.views import View, ViewCatalog
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.planning.openings import BY_NAMESPACE, CLOSED, Openings
-from sealwire.policies.planning.plan import Plan
+from sealwire.policies.planning.plan import BY_NAMESPACE, CLOSED, Openings, Plan
 from tests.policies.support import POLICY, plan_of
 
 Stage = dict[str, Any]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.policies.aggregation.views import ViewCatalog
-from sealwire.policies.commands.passage import TARGETED, target_of
+from sealwire.policies.commands.command import TARGETED, target_of
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Refusal
 from sealwire.wire.errors import BsonError

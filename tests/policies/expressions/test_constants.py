@@ -15,9 +15,8 @@ from sealwire.policies.expressions.constants import (
     cover_reference,
 )
 from sealwire.policies.file.schema import NOTHING
-from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.plan import Use
-from sealwire.policies.planning.walk import Walk
+from sealwire.policies.planning.walk import Draft, Walk
 from sealwire.wire.raw_bson import elements
 from tests.policies.support import POLICY, Command, covered, plan_of, planned, reason
 

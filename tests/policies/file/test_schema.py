@@ -6,18 +6,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import (
     NOTHING,
     FieldClass,
+    Link,
+    LinkEnd,
     Mode,
     PathNode,
     PolicySet,
+    Subjects,
     ValueType,
     belongs_to_server,
+    bounded,
+    follow,
+    is_below_scalars,
+    is_transparent,
     matches,
 )
 from tests.bson_types import BsonType
+from tests.policies.support import POLICY
 from tests.policies.tree_text import Shape, node, shown
 
 HEAD = b"version: 1\nclasses: {a: {mode: random}, b: {mode: deterministic, type: int}}\ncollections:\n"
@@ -227,3 +236,112 @@ def test_a_class_is_used_where_it_has_a_path_of_a_name_or_a_pattern() -> None:
     rules = HEAD + b"  clinic.patients: {x.y: a}\n"
     assert load_policy(rules, "f").used_classes == {"a"}
     assert load_policy(HEAD + b"  'clinic_*.patients': {x: b, z: a}\n", "f").used_classes == {"a", "b"}
+
+
+# ----------------------------------------------------------------------------------------------- dotted paths
+
+ROOT = POLICY.collections["clinic.patients"]
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        *((part, True) for part in (b"0", b"17", b"$", b"$[]", b"$[x]", b"$id")),
+        *((part, False) for part in (b"", b"-1", b"1a", b"a1", b"a$", "\N{ARABIC-INDIC DIGIT ONE}".encode())),
+    ],
+)
+def test_indexes_and_positions_stand_for_array_elements(part: bytes, expected: bool) -> None:
+    assert is_transparent(part) is expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        *(
+            (path, "nhs_number")
+            for path in ("nhs_number", "nhs_number.0", "nhs_number.$", "nhs_number.1.$[]")
+        ),
+        *((path, "address") for path in ("address", "address.0", "address.$[a]")),
+        *((path, "contacts.phone") for path in ("contacts.phone", "contacts.0.phone", "contacts.$.phone.3")),
+        *((path, "notes") for path in ("notes",)),
+        *((path, "deep.a") for path in ("deep.a", "deep.0.a", "deep.a.5", "deep.$[].a.$[x]")),
+        *(
+            (path, None)
+            for path in ("name", "", ".", "nhs", "address.city", "contacts.0.kind", "a.nhs_number")
+        ),
+        *((path, None) for path in ("address..postcode", ".nhs_number", "address.", "Nhs_number")),
+    ],
+)
+def test_a_path_leads_to_what_it_covers(path: str, expected: str | None) -> None:
+    found = follow(ROOT, path.encode())
+    assert (found.path if found else None) == expected
+
+
+@pytest.mark.parametrize(
+    "path", ["nhs_number.x", "notes.x", "notes.0", "notes.$", "nhs_number.0.x", "nhs_number."]
+)
+def test_no_path_leads_into_an_encrypted_value(path: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        follow(ROOT, path.encode())
+    assert caught.value.reason is Reason.BELOW_ENCRYPTED
+    assert caught.value.path == path.split(".", maxsplit=1)[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        *(
+            (path, True)
+            for path in ("nhs_number.x", "nhs_number.0.x", "address.postcode.x.y", "contacts.0.phone.x")
+        ),
+        *((path, True) for path in ("tags.$.x", "contacts.phone.0.x", "deep.a.b.c")),
+        *((path, False) for path in ("nhs_number", "nhs_number.0", "tags.$[]", "notes.x", "contacts.note.x")),
+        *(
+            (path, False)
+            for path in ("name", "name.x", "address.city", "address.city.postcode", "deep.a", "deep.x.b.c")
+        ),
+    ],
+)
+def test_a_path_leads_below_scalars_of_a_deterministic_class(path: str, expected: bool) -> None:
+    assert is_below_scalars(ROOT, path.encode()) is expected
+
+
+def test_anything_below_an_opaque_node_is_opaque() -> None:
+    opaque = PathNode("", {b"x": PathNode("x", opaque=True)})
+    found = follow(opaque, b"x.y.z")
+    assert found is not None
+    assert found.opaque
+    assert follow(NOTHING, b"x") is None
+
+
+def test_a_tree_past_the_bounds_is_refused() -> None:
+    deep = PathNode("", opaque=True)
+    for _ in range(100):
+        deep = bounded(PathNode("", {b"d": deep}))
+    with pytest.raises(Refusal):
+        bounded(PathNode("", {b"d": deep}))
+    leaf = PathNode("", opaque=True)
+    largest = PathNode("", {b"%d" % number: leaf for number in range(19_999)})
+    assert bounded(largest) is largest
+    with pytest.raises(Refusal):
+        bounded(PathNode("", {**largest.children, b"one more": leaf}))
+    wide = PathNode("", opaque=True)
+    for _ in range(13):
+        wide = bounded(PathNode("", {b"a": wide, b"b": wide}))
+    with pytest.raises(Refusal):
+        bounded(PathNode("", {b"a": wide, b"b": wide}))
+
+
+# ----------------------------------------------------------------------------------- whose data documents are
+
+VISITS = Link(LinkEnd("clinic.visits", "patient_id"), LinkEnd("clinic.patients", "_id"))
+
+
+def test_a_collection_has_the_link_that_begins_there() -> None:
+    subjects = Subjects("nhs", (VISITS,))
+    assert subjects.link_of("clinic.visits") == VISITS
+    assert subjects.link_of("clinic.patients") is None
+
+
+def test_a_place_is_written_as_the_policy_has_it() -> None:
+    assert str(VISITS.target) == "clinic.patients._id"

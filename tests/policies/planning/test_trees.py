@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from sealwire.policies.file.schema import NOTHING, PathNode
-from sealwire.policies.planning.budget import Work
 from sealwire.policies.planning.trees import (
+    Work,
     beside,
     document_node,
     either,

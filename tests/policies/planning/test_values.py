@@ -1,22 +1,40 @@
 """What may be stored in a deterministic class: only what is sound, and no zero of another sign."""
 
+import re
 import struct
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from bson import Decimal128, Int64, MinKey, ObjectId, Regex, encode
+from bson import Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp, encode
+from bson.binary import Binary
+from bson.raw_bson import RawBSONDocument
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.file.quantities import is_canonical, read_number
-from sealwire.policies.planning.values import is_true, whole_number
+from sealwire.policies.file.ranges import is_canonical, read_number
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, ValueType
+from sealwire.policies.planning.trees import OPAQUE
+from sealwire.policies.planning.values import (
+    demand_definition,
+    demand_delete,
+    demand_filter,
+    demand_result,
+    demand_role,
+    demand_write,
+    is_true,
+    whole_number,
+)
+from sealwire.policies.planning.walk import Draft
+from sealwire.policies.roles.role import CLEAR, DENIED, ClassAccess, Rights
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.raw_bson import Element, elements
-from tests.policies.support import plan_of, reason, value_edits
+from tests.policies.support import covered, plan_message, plan_of, planned, reason, value_edits
 
 ZEROS = [-0.0, Decimal128("-0"), Decimal128("-0E+3")]
 
@@ -199,3 +217,218 @@ def test_doubles_are_whole_where_they_are_integers_of_64_bits(number: float) -> 
         assert is_whole
         assert found == number
     assert is_true(kinds.DOUBLE, struct.pack("<d", number)) is (number != 0)
+
+
+# -------------------------------------------------------------- what a command demands of its client's rights
+
+A, B = (FieldClass(name, Mode.DETERMINISTIC, ValueType.STRING) for name in "ab")
+LEAF_A, LEAF_B = PathNode("x", leaf=A), PathNode("y", leaf=B)
+BOTH = PathNode("", {b"x": LEAF_A, b"y": LEAF_B})
+BEHIND = PathNode("z", behind_number=PathNode("z", {b"x": LEAF_A}))
+ALL_OF_B = ClassAccess(DENIED, filters=True, writes=True)
+
+
+def draft(rights: Rights | None) -> Draft:
+    found = Draft(b"", TABLES)
+    found.rights = rights
+    return found
+
+
+@pytest.mark.parametrize(
+    "demand", [demand_filter, demand_result, demand_write, demand_delete, demand_definition]
+)
+def test_without_roles_nothing_is_demanded(demand: Any) -> None:
+    demand(draft(None), OPAQUE)
+
+
+@pytest.mark.parametrize("demand", [demand_filter, demand_write, demand_delete, demand_definition])
+@pytest.mark.parametrize("node", [LEAF_A, BOTH, BEHIND, OPAQUE])
+def test_every_class_at_and_below_a_node_counts(demand: Any, node: PathNode) -> None:
+    with pytest.raises(Refusal) as caught:
+        demand(draft(Rights(("r",), {"b": ALL_OF_B})), node)
+    assert caught.value.reason is Reason.ROLE
+    demand(draft(Rights(("r",), {"b": ALL_OF_B})), LEAF_B)
+
+
+@pytest.mark.parametrize("demand", [demand_filter, demand_write, demand_delete, demand_definition])
+def test_what_is_not_covered_needs_nothing(demand: Any) -> None:
+    demand(draft(Rights(("r",))), PathNode("free"))
+
+
+def test_the_result_of_a_comparison_needs_the_right_to_read_outside_of_filters() -> None:
+    found = draft(Rights(("r",), {"a": ClassAccess(CLEAR), "b": ALL_OF_B}))
+    demand_result(found, LEAF_A)
+    with pytest.raises(Refusal) as caught:
+        demand_result(found, BOTH)
+    assert caught.value.reason is Reason.ROLE
+    found.filters = 1
+    demand_result(found, BOTH)
+
+
+def test_who_may_delete_needs_no_right_to_write() -> None:
+    demand_delete(draft(Rights(("r",), deletes=True)), BOTH)
+    demand_definition(draft(Rights(("r",), deletes=True)), BOTH)
+    with pytest.raises(Refusal):
+        demand_write(draft(Rights(("r",), deletes=True)), BOTH)
+
+
+def test_a_role_is_demanded_by_what_is_missing() -> None:
+    demand_role(draft(None))
+    demand_role(draft(Rights(("r",))))
+    with pytest.raises(Refusal) as caught:
+        demand_role(draft(Rights(lacks="a purpose")))
+    assert caught.value.rule.endswith("without a purpose")
+
+
+def test_a_node_that_stands_many_times_in_a_tree_is_looked_at_once() -> None:
+    node = PathNode("", {b"x": LEAF_B})
+    for _ in range(40):
+        node = PathNode("", {b"l": node, b"r": node})
+    demand_filter(draft(Rights(("r",), {"b": ALL_OF_B})), node)
+
+
+# -------------------------------------------------------------------------------------------------- documents
+
+
+def insert(*documents: Any) -> dict[str, Any]:
+    """An insert of these documents."""
+    return {"insert": "patients", "documents": list(documents)}
+
+
+def test_an_inserted_value_is_for_storing() -> None:
+    assert planned(insert({"nhs_number": "a"})) == [("nhs_number", "nhs", "store", "a")]
+
+
+@pytest.mark.parametrize(
+    ("document", "edits"),
+    [
+        ({"nhs_number": "a", "name": "x", "notes": "n"}, [("nhs_number", "a"), ("notes", "n")]),
+        ({"address": {"postcode": "a", "city": "x"}}, [("address.postcode", "a")]),
+        ({"address": [{"postcode": "a"}, {"postcode": "b"}]}, [("address.postcode", v) for v in "ab"]),
+        ({"contacts": [[{"phone": "a"}], {"phone": "b"}, 5]}, [("contacts.phone", v) for v in "ab"]),
+        ({"contacts": {"phone": "a"}}, [("contacts.phone", "a")]),
+        ({"contacts": {"0": {"phone": "a"}}}, [("contacts.phone", "a")]),
+        ({"deep": [{"a": [{"b": ["n", ["m"]]}]}]}, [("deep.a.b", "n"), ("deep.a.b", "m")]),
+        ({"tags": ["a", ["b", [None, "c"]]]}, [("tags", v) for v in "abc"]),
+        ({"notes": ["a", {"b": 1}]}, [("notes", ["a", {"b": 1}])]),
+        ({"notes": {"a": {"b": 1}}}, [("notes", {"a": {"b": 1}})]),
+        ({"notes": {}}, [("notes", {})]),
+        ({"notes": []}, [("notes", [])]),
+    ],
+)
+def test_covered_values_are_found(document: dict[str, Any], edits: list[tuple[str, Any]]) -> None:
+    assert covered(insert(document)) == edits
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"_id": {"nhs_number": "x"}},
+        {"nhs_number": None, "notes": None, "tags": None},
+        {"tags": [], "contacts": [], "address": {}},
+        {"tags": [None, [None]]},
+        {"address": "one line", "contacts": 5, "deep": {"a": "x"}},
+        {"address": {"city": "x", "Postcode": "x"}},
+        {"other": {"nhs_number": "x"}, "phone": "x"},
+        {"": "x", " nhs_number": "x"},
+        {"x.y": {"nhs_number": "x"}, "x.nhs_number": "x"},
+        {"any": [Code("f", {"a": 1}), MinKey(), MaxKey(), Timestamp(1, 2), ObjectId(), re.compile("x")]},
+    ],
+)
+def test_what_no_covered_path_reaches_stays_as_it_is(document: dict[str, Any]) -> None:
+    assert covered(insert(document)) == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("text", 5, Int64(5), 5.5, True, ObjectId(), b"bytes", Binary(b"x", 6), Regex("x", "i")),
+        *(Code("f"), Code("f", {"a": 1}), Timestamp(1, 2), {"a": [1]}, [1, {"a": 2}]),
+        datetime(2000, 1, 1, tzinfo=UTC).replace(tzinfo=None),
+    ],
+)
+def test_a_random_class_takes_a_value_of_any_type_as_a_whole(value: object) -> None:
+    assert covered(insert({"notes": value})) == [("notes", value)]
+
+
+@pytest.mark.parametrize("value", [MinKey(), MaxKey()])
+@pytest.mark.parametrize("path", ["notes", "nhs_number"])
+def test_values_that_are_only_bounds_cannot_be_stored(path: str, value: object) -> None:
+    assert reason(insert({path: value})) is Reason.TYPE
+
+
+def test_undefined_cannot_be_stored_on_a_covered_path() -> None:
+    document = RawBSONDocument(b"\x0c\0\0\0\x06notes\0\0")
+    assert reason(insert(document)) is Reason.TYPE
+
+
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        ({"nhs_number": 5}, "nhs_number"),
+        ({"nhs_number": {"x": 1}}, "nhs_number"),
+        ({"nhs_number": ["a", {"x": 1}]}, "nhs_number"),
+        ({"nhs_number": re.compile("a")}, "nhs_number"),
+        ({"contacts": [{"phone": "a"}, {"phone": 5}]}, "contacts.phone"),
+        ({"born": "2000-01-01"}, "born"),
+    ],
+)
+def test_a_value_of_another_type_than_declared_is_refused_by_its_path(
+    document: dict[str, Any], path: str
+) -> None:
+    with pytest.raises(Exception, match=Reason.TYPE.value) as caught:
+        plan_of(insert(document))
+    assert getattr(caught.value, "path", "") == path
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        *({"address.postcode": "x"}, {"contacts.0.phone": "x"}),
+        *({"deep": {"a.b": "x"}}, {"nhs_number.x": "y"}),
+        *({"0.nhs_number": "x"}, {"contacts": [{"0.phone": "x"}]}, {"contacts": [{"$x.phone": "x"}]}),
+        *({"contacts": [{"0.$.phone": ["x"]}]}, {"0.1.address.city": "x"}),
+    ],
+)
+def test_a_field_name_with_a_dot_that_reads_like_a_covered_path_is_refused(document: dict[str, Any]) -> None:
+    assert reason(insert(document)) is Reason.SHAPE
+
+
+def test_a_repeated_field_is_covered_each_time() -> None:
+    once, twice = encode({"nhs_number": "a"}), encode({"nhs_number": "b"})
+    both = (len(once) + len(twice) - 5).to_bytes(4, "little") + once[4:-1] + twice[4:]
+    assert covered(insert(RawBSONDocument(both))) == [("nhs_number", "a"), ("nhs_number", "b")]
+
+
+@pytest.mark.parametrize("path", ["name", "contacts", "tags", "notes"])
+def test_documents_nested_without_end_are_not_well_formed(path: str) -> None:
+    document = nested_arrays(path, 3000)
+    with pytest.raises(BsonError) as caught:
+        plan_of(insert(document))
+    assert caught.value.reason is WireReason.BSON_DEPTH
+    with pytest.raises(BsonError) as caught:
+        plan_message({"insert": "patients"}, {"documents": [document]})
+    assert caught.value.reason is WireReason.BSON_DEPTH
+
+
+@pytest.mark.parametrize("path", ["name", "contacts", "tags"])
+def test_values_to_compare_with_nested_without_end_are_not_well_formed(path: str) -> None:
+    with pytest.raises(BsonError) as caught:
+        plan_of({"find": "patients", "filter": nested_arrays(path, 3000)})
+    assert caught.value.reason is WireReason.BSON_DEPTH
+
+
+def nested_arrays(path: str, levels: int) -> Any:
+    """{path: [[[...]]]}, deeper than pymongo would encode."""
+    value = b"\x05\0\0\0\0"
+    for _ in range(levels):
+        value = (len(value) + 8).to_bytes(4, "little") + b"\x040\0" + value + b"\0"
+    size = len(value) + len(path) + 7
+    return RawBSONDocument(size.to_bytes(4, "little") + b"\x04" + path.encode() + b"\0" + value + b"\0")
+
+
+def test_uncovered_values_are_checked_as_well() -> None:
+    broken = RawBSONDocument(b"\x14\0\0\0\x03name\0\x09\0\0\0\x08x\0\x02\0\0")
+    with pytest.raises(BsonError):
+        plan_of(insert(broken))

@@ -262,3 +262,30 @@ def test_who_has_no_role() -> None:
     assert Rights().is_empty
     assert not RIGHTS.is_empty
     assert Rights().lacks == "a role"
+
+
+# ----------------------------------------------------------------------------------------------------- access
+
+CIPHERTEXT, FIXED, LAST_FOUR = (
+    Disclosure(Level.CIPHERTEXT),
+    Disclosure(Level.MASKED),
+    Disclosure(Level.MASKED, Mask.LAST4),
+)
+IN_ORDER = [DENIED, CIPHERTEXT, FIXED, LAST_FOUR, CLEAR]
+
+
+@pytest.mark.parametrize("place", range(len(IN_ORDER)))
+def test_levels_have_an_order(place: int) -> None:
+    shows_more = [IN_ORDER[place].shows_more_than(other) for other in IN_ORDER]
+    assert shows_more == [True] * place + [False] * (len(IN_ORDER) - place)
+
+
+def test_of_two_masks_that_show_a_part_the_first_stays() -> None:
+    year = Disclosure(Level.MASKED, Mask.YEAR)
+    assert ClassAccess(LAST_FOUR).joined(ClassAccess(year)).read == LAST_FOUR
+    assert ClassAccess(year).joined(ClassAccess(LAST_FOUR)).read == year
+
+
+def test_together_they_allow_what_either_does() -> None:
+    one, other = ClassAccess(DENIED, filters=True), ClassAccess(FIXED, writes=True)
+    assert one.joined(other) == other.joined(one) == ClassAccess(FIXED, filters=True, writes=True)

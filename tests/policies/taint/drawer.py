@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from random import Random
 from typing import Any, TypeVar
 
-from sealwire.policies.commands.matrix import MATRIX
+from sealwire.policies.commands.planner import MATRIX
 from tests.policies.taint.values import (
     CONSTANTS,
     MARKERS,

@@ -11,9 +11,8 @@ from sealwire.policies.aggregation.pipelines import plan_pipeline
 from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet
-from sealwire.policies.planning.draft import Draft, Surroundings
 from sealwire.policies.planning.plan import Use
-from sealwire.policies.planning.walk import Walk
+from sealwire.policies.planning.walk import Draft, Surroundings, Walk
 from sealwire.wire.raw_bson import elements
 
 _CLASSES: Final = """
@@ -151,7 +150,8 @@ def covering(policies: PolicySet) -> Callable[[str], PathNode | None]:
             draft = Draft(encode({"pipeline": stages}), TABLES)
             pipeline = next(elements(draft.buf, 0))
             base = covered(f"{database}.{on}") or NOTHING
-            walk = Walk(draft, base, (0,), Use.MATCH, around=Surroundings(covered, database))
+            draft.around = Surroundings(covered, database)
+            walk = Walk(draft, base, (0,), Use.MATCH)
             trees[name] = plan_pipeline(walk, pipeline)
         return trees[name]
 

@@ -4,10 +4,12 @@ import re
 from typing import Any
 
 import pytest
-from bson import SON, Decimal128, Int64
+from bson import SON, Decimal128, Int64, decode
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.roles.role import DENIED, ClassAccess, Rights
+from sealwire.policies.updates.updates import arrays_in
+from sealwire.wire.splice import Edit, splice
 from tests.policies.support import covered, plan_message, plan_of, planned, planned_with, reason
 
 
@@ -419,3 +421,122 @@ def test_who_replaces_a_document_writes_all_of_its_classes() -> None:
     with pytest.raises(Refusal) as caught:
         planned_with(of_one_class, update({"name": "y"}))
     assert caught.value.reason is Reason.ROLE
+
+
+# ----------------------------------------------------------------------------------------------------- $unset
+
+SECRET = "943 476 5919"
+
+
+def sent(operand: Any, path: str = "nhs_number") -> Any:
+    """What the server gets for an operand."""
+    command = {"update": "patients", "updates": [{"q": {}, "u": {"$unset": {path: operand}}}]}
+    plan = plan_of(command)
+    edits = [Edit(put.element.start, put.element.end, put.data, put.parents) for put in plan.replacements]
+    return decode(splice(plan.buf, edits))["updates"][0]["u"]["$unset"][path]
+
+
+@pytest.mark.parametrize("operand", [SECRET, 5, 1.5, Decimal128("1"), {"a": SECRET}, [SECRET], b"x"])
+def test_an_operand_that_could_be_a_value_goes_nowhere(operand: Any) -> None:
+    assert sent(operand) == ""
+    assert sent(operand, "address") == ""
+
+
+@pytest.mark.parametrize("operand", ["", 1, 0, 1.0, Int64(1), True, False, None])
+def test_what_people_write_there_stays_as_it_is(operand: Any) -> None:
+    assert sent(operand) == operand
+    assert type(sent(operand)) is type(operand)
+
+
+def test_an_operand_of_a_field_in_clear_stays() -> None:
+    assert sent(SECRET, "name") == SECRET
+
+
+# ------------------------------------------------------------------------------------------------------ paths
+
+
+def update_at(change: Any, *array_filters: Any) -> dict[str, Any]:
+    return {"update": "patients", "updates": [{"q": {}, "u": change, "arrayFilters": [*array_filters]}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "arrays"),
+    [(b"a", 0), (b"a.b", 0), (b"a.0", 1), (b"a.0.b.$", 2), (b"a.$[].b.$[x].1", 3), (b"a.-1.1a", 0)],
+)
+def test_arrays_are_counted_by_what_addresses_an_element(path: bytes, arrays: int) -> None:
+    assert arrays_in(path) == arrays
+
+
+@pytest.mark.parametrize(
+    ("change", "array_filter", "edits"),
+    [
+        ({"$set": {"contacts.$[c].kind": 1, "contacts.$[c].calls": 2}}, {"c.phone": "a"}, "contacts.phone"),
+        (
+            {"$set": {"contacts.$[c].kind": 1}, "$inc": {"contacts.$[c].n": 2}},
+            {"c.phone": "a"},
+            "contacts.phone",
+        ),
+        ({"$set": {"contacts.0.x.$[c].phone": 1, "tags.$[t]": "b"}}, {"t": "a"}, "tags"),
+        ({"$set": {"contacts.$[].kind": 1, "list.$[].x": 1, "tags.$[t]": "b"}}, {"t": "a"}, "tags"),
+        ({"$set": {"contacts.$[].kind": 1, "tags.$[t]": "b"}}, {"t": "a"}, "tags"),
+        ({"$set": {"x.$[c].phone": 1}}, {"c.phone": "a"}, None),
+        ({"$set": {"x.contacts.$[c].phone": 1}}, {"c.phone": "a"}, None),
+    ],
+)
+def test_an_identifier_stands_for_the_elements_of_one_array(
+    change: Any, array_filter: Any, edits: str | None
+) -> None:
+    found = [(path, value) for path, value in covered(update_at(change, array_filter)) if value == "a"]
+    assert found == ([(edits, "a")] if edits else [])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"$set": {"contacts.$[i].phone": "a", "tags.$[i]": "b"}},
+        {"$set": {"contacts.$[i].kind": 1, "list.$[i].x": 1}},
+        {"$set": {"contacts.$[i].kind": 1}, "$inc": {"list.$[i].x": 1}},
+        {"$set": {"contacts.$[long1].kind": 1, "list.$[long1].x": 1, "tags.$[i]": "a"}},
+    ],
+)
+def test_an_identifier_of_two_arrays_is_refused(change: Any) -> None:
+    assert reason(update_at(change, {"i": 1})) is Reason.SHAPE
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("j", Reason.SHAPE), ("", Reason.SHAPE), ("ii", Reason.SHAPE), ("$[i]", Reason.UNKNOWN_OPERATOR)],
+)
+def test_a_filter_for_an_array_that_no_path_names_is_refused(name: str, expected: Reason) -> None:
+    assert reason(update_at({"$set": {"contacts.$[i].kind": 1}}, {name: "a"})) is expected
+
+
+def test_every_name_of_a_rename_is_looked_at() -> None:
+    assert reason(update_at({"$rename": {"name": "other", "nhs_number": "name"}})) is Reason.OPERATOR
+
+
+@pytest.mark.parametrize(
+    ("operator", "plain", "value"),
+    [
+        *[(name, 1, 5) for name in ("$set", "$setOnInsert", "$push", "$addToSet")],
+        ("$pull", {"a": 1}, 5),
+        ("$pullAll", [1], [5]),
+    ],
+)
+def test_every_name_of_an_operator_is_looked_at(operator: str, plain: Any, value: Any) -> None:
+    change = {
+        operator: {
+            "list": plain,
+            "visits": value,
+            "other": plain,
+            "tags": ["x"] if operator == "$pullAll" else "x",
+        }
+    }
+    command = {"update": "patients", "updates": [{"q": {}, "u": change}]}
+    assert covered(command) == [("visits", 5), ("tags", "x")]
+
+
+@pytest.mark.parametrize("operator", ["$inc", "$mul", "$min", "$max", "$bit", "$currentDate", "$pop"])
+def test_every_name_of_an_operator_that_computes_is_looked_at(operator: str) -> None:
+    command = {"update": "patients", "updates": [{"q": {}, "u": {operator: {"list": 1, "notes": 1}}}]}
+    assert reason(command) in (Reason.OPERATOR, Reason.RANDOM_EQUALITY)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sealwire.policies.planning.draft import SETTLED_EDITS
+from sealwire.policies.planning.walk import SETTLED_EDITS
 from sealwire.proxy.session.effects import (
     Audit,
     Close,

@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from sealwire.audit.pseudonyms import PseudonymKey
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.policies.file.schema import Mode
-from sealwire.policies.file.subjects import Subjects
+from sealwire.policies.file.schema import Mode, Subjects
 from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
 from sealwire.proxy.session.effects import Audit, Begun, Done, ToClient, ToServer
 from sealwire.proxy.session.login.handshake import Topology

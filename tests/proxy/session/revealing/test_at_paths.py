@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from bson import Int64
 
-from sealwire.policies.planning.openings import BY_NAMESPACE, CLOSED, WHOLE, Openings, as_text, from_text
+from sealwire.policies.planning.plan import BY_NAMESPACE, CLOSED, WHOLE, Openings, as_text, from_text
 from sealwire.proxy.session.effects import ToClient
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.at_paths import AtPaths

@@ -19,7 +19,7 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.planning.draft import SETTLED_EDITS
+from sealwire.policies.planning.walk import SETTLED_EDITS
 from sealwire.proxy.session.effects import Effect, LongToServer, NeedKeys, ToClient, ToServer
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.rewriting.contexts import MAX_CONTEXTS

@@ -14,8 +14,8 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.planning.draft import SETTLED_EDITS
 from sealwire.policies.planning.plan import Plan, Settler
+from sealwire.policies.planning.walk import SETTLED_EDITS
 from sealwire.proxy.session.rewriting.rewrite import MAX_COMMAND_BYTES, Settled, apply_plan
 from sealwire.proxy.session.shared import SessionSettings, Shared
 from sealwire.wire.framing import MAX_MESSAGE_BYTES

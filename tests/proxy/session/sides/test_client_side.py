@@ -7,7 +7,7 @@ from bson.binary import Binary
 
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.policies.aggregation.views import MAX_NAMES
-from sealwire.policies.commands.passage import target_of
+from sealwire.policies.commands.command import target_of
 from sealwire.proxy.session.effects import Audit, CloseReason, Counter, LongToServer, ToClient, ToServer
 from sealwire.proxy.session.replies import AUTHENTICATION_FAILED
 from sealwire.proxy.session.shared import Reveal

@@ -8,10 +8,15 @@ import pytest
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.sidecars.migration.definitions.constants import ClassChange, Width
 from sealwire.sidecars.migration.definitions.conversions import Conversions, ViewPaths
+from sealwire.sidecars.migration.definitions.filters import Way
 from sealwire.sidecars.migration.definitions.judging import WIDE_PREFIX, Judgement
-from sealwire.sidecars.migration.definitions.records import MemoryRecords, opened, sealed
-from sealwire.sidecars.migration.definitions.schemas import Way
-from sealwire.sidecars.migration.definitions.server import Definition, DefinitionKind
+from sealwire.sidecars.migration.definitions.server import (
+    Definition,
+    DefinitionKind,
+    MemoryRecords,
+    opened,
+    sealed,
+)
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from tests.sidecars.migration.definitions.samples import (
     CIPHER,

@@ -6,8 +6,7 @@ import pytest
 
 from sealwire.policies.file.schema import PathNode
 from sealwire.sidecars.migration.definitions.constants import ClassChange, Width, both
-from sealwire.sidecars.migration.definitions.filters import convert_filter, names_a_path
-from sealwire.sidecars.migration.definitions.schemas import Way
+from sealwire.sidecars.migration.definitions.filters import Way, convert_filter, names_a_path
 from tests.sidecars.migration.definitions.samples import (
     ENCRYPTING,
     HIDING,

@@ -3,7 +3,7 @@
 import pytest
 
 from sealwire.sidecars.migration.definitions.constants import ClassChange, Width
-from sealwire.sidecars.migration.definitions.schemas import Way, convert_schema
+from sealwire.sidecars.migration.definitions.filters import Way, convert_schema
 from tests.sidecars.migration.definitions.samples import (
     DECRYPTING,
     ENCRYPTING,

@@ -1,0 +1,90 @@
+"""One row of an operator is what all read: planner, moves of values, stored definitions, matrix and docs."""
+
+from typing import Any
+
+import pytest
+
+from sealwire.policies.aggregation.stages import STAGES, TABLES
+from sealwire.policies.commands.planner import naming_operators
+from sealwire.policies.errors import Reason
+from sealwire.policies.expressions.operators import OPERATORS as EXPRESSIONS
+from sealwire.policies.filters.filters import OPERATORS, TOP_LEVEL
+from sealwire.policies.planning.rules import Tables
+from sealwire.policies.updates.updates import OPERATORS as UPDATES
+from sealwire.sidecars.migration.definitions.constants import Width
+from sealwire.sidecars.migration.definitions.conversions import ViewPaths
+from sealwire.sidecars.migration.definitions.filters import Way, convert_filter
+from tests.policies.support import covered, plan_of, reason
+from tests.sidecars.migration.definitions.samples import ENCRYPTING, MOVED, TREE, form
+from tools.generate_docs import render_matrix
+
+FIND = {"find": "patients", "$db": "clinic"}
+
+
+@pytest.fixture
+def same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A condition that nobody knows has the row of `$eq`."""
+    monkeypatch.setitem(OPERATORS, b"$same", OPERATORS[b"$eq"])
+
+
+def test_a_condition_without_a_row_is_known_to_nobody() -> None:
+    assert reason({**FIND, "filter": {"nhs_number": {"$same": "943"}}}) is Reason.UNKNOWN_OPERATOR
+    assert b"$same" not in naming_operators()
+    way = Way(ENCRYPTING, Width.NEW)
+    assert convert_filter({"name": {"$same": "ann"}}, TREE, way) == {}
+    assert way.lost == ["name: $same on the path"]
+    assert "`$same`" not in render_matrix()
+
+
+@pytest.mark.usefixtures("same")
+def test_a_condition_with_a_row_is_right_everywhere() -> None:
+    asked = covered({**FIND, "filter": {"nhs_number": {"$eq": "943"}}})
+    assert covered({**FIND, "filter": {"nhs_number": {"$same": "943"}}}) == asked
+    assert b"$same" in naming_operators()
+    way = Way(ENCRYPTING, Width.WIDE)
+    found = convert_filter({"name": {"$same": "ann"}}, TREE, way)
+    assert found == {"name": {"$in": ["ann", form("ann")]}}
+    assert way.lost == []
+    assert "`$same`" in render_matrix()
+
+
+def test_without_its_row_a_branch_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {"$or": [{"name": "ann"}]}
+    assert convert_filter(chosen, TREE, Way(ENCRYPTING, Width.NEW)) == {"$or": [{"name": form("ann")}]}
+    assert b"$or" in naming_operators()
+    monkeypatch.delitem(TOP_LEVEL, b"$or")
+    way = Way(ENCRYPTING, Width.NEW)
+    assert convert_filter(chosen, TREE, way) == {}
+    assert way.lost == ["$or in a filter"]
+    assert b"$or" not in naming_operators()
+
+
+def test_an_update_operator_names_its_values_by_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(UPDATES, b"$put", UPDATES[b"$set"])
+    monkeypatch.setitem(UPDATES, b"$raise", UPDATES[b"$max"])
+    assert b"$put" in naming_operators()
+    assert b"$raise" not in naming_operators()
+
+
+def test_a_stage_is_right_everywhere_by_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline: list[dict[str, Any]] = [{"$thin": 3}, {"$match": {"name": "ann"}}]
+    way = Way(ENCRYPTING, Width.NEW)
+    views = ViewPaths(MOVED, "clinic", {})
+    assert views.converted("patients", pipeline, way) == pipeline
+    assert len(way.lost) == 1
+    monkeypatch.setitem(STAGES, b"$thin", STAGES[b"$limit"])
+    way = Way(ENCRYPTING, Width.NEW)
+    assert views.converted("patients", pipeline, way) == [pipeline[0], {"$match": {"name": form("ann")}}]
+    assert way.lost == []
+    plan = plan_of({"aggregate": "patients", "pipeline": [{"$thin": 3}], "cursor": {}, "$db": "clinic"})
+    assert plan.protected
+    assert b"$thin" in Tables(EXPRESSIONS, STAGES).as_stored
+    assert "`$thin`" in render_matrix()
+
+
+def test_what_a_stage_writes_or_reads_elsewhere_stands_in_its_row() -> None:
+    assert TABLES.writing == {b"$out", b"$merge"}
+    assert TABLES.sources.keys() == {b"$lookup", b"$graphLookup", b"$unionWith", b"$out", b"$merge"}
+    assert TABLES.as_stored < TABLES.of_one
+    others = {name: row for name, row in STAGES.items() if name != b"$out"}
+    assert Tables(EXPRESSIONS, others).writing == {b"$merge"}
