@@ -28,8 +28,8 @@ from sealwire.proxy.session.replies import (
     RETRYABLE,
     TRANSACTION_LOST,
 )
-from sealwire.proxy.session.rewriting.left_out import MAX_BULK_BYTES
 from sealwire.proxy.session.states import TRANSITIONS, State
+from sealwire.proxy.session.write_errors import MAX_BULK_BYTES
 from sealwire.wire.errors import WireReason
 from tools.clients_table import render_clients, render_driver_suite
 from tools.rooms import draw as draw_rooms

@@ -12,8 +12,7 @@ from sealwire.policies.roles.role import Claim, Rights, Roles
 from sealwire.proxy.session.compression import Compression
 from sealwire.proxy.session.effects import Close, CloseReason, NeedKeys, PauseClient
 from sealwire.proxy.session.login.authentication import OTHER, LegacyQueries
-from sealwire.proxy.session.login.caller import NOT_CERTIFIED, Caller
-from sealwire.proxy.session.login.certificate_steps import LoginSteps
+from sealwire.proxy.session.login.caller import Caller, Stated
 from sealwire.proxy.session.login.handshake import (
     ACCEPTED_CLIENT_MESSAGE_BYTES,
     BalancerMismatch,
@@ -22,7 +21,7 @@ from sealwire.proxy.session.login.handshake import (
     prepare_hello,
     rewrite_hello,
 )
-from sealwire.proxy.session.login.stated import Stated
+from sealwire.proxy.session.login.identities import NOT_CERTIFIED, LoginSteps
 from sealwire.proxy.session.requests import AwaitedRequests
 from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.states import Event, States

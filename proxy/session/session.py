@@ -22,6 +22,7 @@ from sealwire.proxy.session.conversation import Conversation, Side, WindowWait
 from sealwire.proxy.session.effects import (
     Audit,
     CloseReason,
+    CommandRecord,
     Count,
     Counter,
     Effect,
@@ -30,9 +31,9 @@ from sealwire.proxy.session.effects import (
     PauseClient,
     ToServer,
 )
-from sealwire.proxy.session.login.caller import NOT_CERTIFIED, Caller, Certified
+from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import Topology
-from sealwire.proxy.session.records import CommandRecord
+from sealwire.proxy.session.login.identities import NOT_CERTIFIED, Certified
 from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.sides.client_side import ClientSide
 from sealwire.proxy.session.sides.server_side import ServerSide

@@ -14,6 +14,7 @@ from sealwire.policies.commands.passage import target_of
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import printable
+from sealwire.policies.planning.openings import Openings
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
@@ -29,10 +30,29 @@ from sealwire.proxy.session.effects import (
     ToClient,
     ToServer,
 )
-from sealwire.proxy.session.login.authentication import COMMAND_SUFFIX, LEGACY_COMMANDS, check_login
-from sealwire.proxy.session.login.caller import OPEN_COMMANDS, LoginNeeded, UsersUnknown
-from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, BalancerMismatch, OwnProbe
-from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
+from sealwire.proxy.session.login.authentication import (
+    COMMAND_SUFFIX,
+    LEGACY_COMMANDS,
+    check_login,
+    mechanism_in,
+)
+from sealwire.proxy.session.login.caller import (
+    LOGIN_COMMANDS,
+    NOTHING_STATED,
+    OPEN_COMMANDS,
+    LoginNeeded,
+    Stated,
+    UsersUnknown,
+    stated_in,
+)
+from sealwire.proxy.session.login.handshake import (
+    HELLO_COMMANDS,
+    MEMBERS_COMMANDS,
+    NAMING_MEMBERS,
+    BalancerMismatch,
+    OwnProbe,
+    names_own_address,
+)
 from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.moving.lasting import ENDING, abort_of, held_by
 from sealwire.proxy.session.requests import (
@@ -46,14 +66,14 @@ from sealwire.proxy.session.requests import (
 )
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.cursors import Opened
+from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, Look
 from sealwire.proxy.session.revealing.reveal import holds_envelope
-from sealwire.proxy.session.rewriting.left_out import leave_out
-from sealwire.proxy.session.rewriting.rewrite import Settled, apply_plan
-from sealwire.proxy.session.sides import ask_users, certificate_login, look_up, on_record
-from sealwire.proxy.session.sides.awaiting import request_for
+from sealwire.proxy.session.rewriting import Settled, apply_plan
+from sealwire.proxy.session.shared import Reveal
+from sealwire.proxy.session.sides import on_record, questions
 from sealwire.proxy.session.sides.denying import denials, denied, described, failed, refused
 from sealwire.proxy.session.sides.entitlement import count_comparisons, judged, note_client
-from sealwire.proxy.session.write_errors.merging import WriteErrors
+from sealwire.proxy.session.write_errors import WriteErrors, leave_out
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
 from sealwire.wire.header import MSG, OpCode, op_code_of, request_id_of
@@ -61,6 +81,78 @@ from sealwire.wire.long_message import LONG_BYTES
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg, refresh_checksum, sequence_documents
 from sealwire.wire.op_query import parse_op_query
 from sealwire.wire.raw_bson import Cursor, elements
+
+# The name of its cursor is that of no collection, and says what it yields.
+_LISTING: Final = "listCollections"
+
+
+def request_for(  # noqa: PLR0913, PLR0917 - what a command is, and what became of it
+    conversation: Conversation,
+    plan: Plan,
+    name: bytes,
+    body: int,
+    label: str,
+    opened: Opened,
+    opens: Openings | None,
+    errors: WriteErrors | None,
+) -> Request:
+    """What the reply to a planned command needs: what it answers, and whether its envelopes are opened.
+
+    A step of a login, and a logout, make it unknown who is there. `body`: where the command begins in the
+    plan's message; `opens`: where replies of a cursor that is read on are opened; `label`: the command as it
+    is counted; `errors`: of statements that were left out of it.
+    Raises Refusal, BsonError. Cost: some 1 us.
+    """
+    if name in LOGIN_COMMANDS:
+        if name == b"saslStart":
+            conversation.mechanism = mechanism_in(plan.buf, body)
+        conversation.forget_users()
+        return Request(RequestKind.LOGIN, plan.command, "")
+    if name in MEMBERS_COMMANDS:
+        return Request(RequestKind.MEMBERS, plan.command, "")
+    if name in NAMING_MEMBERS:
+        _check_members(conversation, plan.buf, body)
+    if name == b"logout":
+        conversation.log_out()
+    settings = conversation.shared.settings
+    # of a command that nobody knows, the first argument may be anything, and not a name
+    namespace = replies.one_line(plan.namespace) if label != OTHER or plan.protected else ""
+    reveals = plan.reveals or opened is not Opened.NO or errors is not None
+    says_so = plan.command == _LISTING or settings.policy.covered(plan.namespace) is not None
+    marks = opened is Opened.BY_MARK or (plan.reveals and not says_so)
+    if plan.opens is not None:
+        opens = plan.opens
+    elif opened is Opened.BY_NAME:
+        opens = conversation.shared.at_paths.of_get_more(plan.buf, body)
+    marks = marks or opens is not None
+    if settings.reveal is Reveal.EVERYWHERE:
+        reveals, marks, opens = True, False, None
+    look: Look | None = None
+    watch = conversation.shared.plaintext
+    if plan.protected and name in SHOWING_COMMANDS and not conversation.views.consulted:
+        # what rests on an answer of the server may be a view, which shows documents as it likes
+        look = watch.look_for(settings.policy, namespace, name, plan)
+    elif name == b"getMore" and opened is Opened.BY_NAME:
+        look = watch.look_for_more(settings.policy, plan.buf, body)
+    request = Request(
+        RequestKind.COMMAND,
+        plan.command,
+        namespace,
+        reveals=reveals,
+        marks=marks,
+        errors=errors,
+        opens=opens,
+        look=look,
+    )
+    request.users = conversation.caller.users
+    return request
+
+
+def _check_members(conversation: Conversation, message: bytes, body: int) -> None:
+    """Members that were told of the proxy's addresses would reach each other through it."""
+    if names_own_address(message, body, conversation.topology):
+        raise Refusal(Reason.COMMAND, rule="an address of Sealwire in place of a member's own")
+
 
 _AUTOCOMMIT: Final = b"\x08autocommit\0"
 """Every command of a transaction has it."""
@@ -113,8 +205,8 @@ class ClientSide(Side):
         except BalancerMismatch:
             answer = replies.legacy_mismatch(self._conversation.new_id(), request_id_of(message))
             return [*denials(BalancerMismatch.__name__, OTHER), ToClient(answer)]
-        ask_users.introduced(self._conversation, message, query.query)
-        certificate_login.speculated(self._conversation, message, query.query)
+        questions.introduced(self._conversation, message, query.query)
+        questions.speculated(self._conversation, message, query.query)
         return [self._send_on(hello, request)]
 
     def _op_msg(self, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -136,7 +228,7 @@ class ClientSide(Side):
         except NamespaceUnknown as unknown:
             return self._ask(unknown.namespace, message, parsed)
         except UsersUnknown:
-            return ask_users.ask(conversation, look_up.api_of(message, parsed.body))
+            return questions.ask_users(conversation, questions.api_of(message, parsed.body))
         except ContextsMissing as missing:
             asked = conversation.need_contexts(missing.wanted)
             if asked is not None:
@@ -151,7 +243,7 @@ class ClientSide(Side):
         except TransactionLost:
             effects = self._abandoned(message, parsed)
         except FAILURES as failure:
-            effects = certificate_login.failed_or_begun(conversation, failure, message, parsed)
+            effects = questions.failed_or_begun(conversation, failure, message, parsed)
         conversation.command_done()
         return effects
 
@@ -280,8 +372,8 @@ class ClientSide(Side):
         if mark and message.find(mark, parsed.body) >= 0:
             raise OwnProbe
         hello = refresh_checksum(self._conversation.hello_request(message, parsed.body))
-        ask_users.introduced(self._conversation, message, parsed.body)
-        certificate_login.speculated(self._conversation, message, parsed.body)
+        questions.introduced(self._conversation, message, parsed.body)
+        questions.speculated(self._conversation, message, parsed.body)
         request = Request(RequestKind.HELLO, "hello", "")
         return [self._send_on(hello, None if parsed.flags & MORE_TO_COME else request)]
 
@@ -334,13 +426,13 @@ class ClientSide(Side):
         wanted = [namespace]
         if len(message) <= LONG_BYTES and next(elements(message, parsed.body)).name not in _OF_ONE_NAME:
             sequences = _document_sequences(message, parsed)
-            wanted += look_up.other_names(self._conversation, namespace, message, parsed.body, sequences)
+            wanted += questions.other_names(self._conversation, namespace, message, parsed.body, sequences)
         if len(wanted) > views.room:
             views.clear()
             refusal = Refusal(Reason.TOO_LARGE, rule=f"a command that leads to more than {MAX_NAMES} names")
             return refused(self._conversation, refusal, message, parsed)
-        api = look_up.api_of(message, parsed.body)
-        question = look_up.ask(self._conversation, wanted, api)
+        api = questions.api_of(message, parsed.body)
+        question = questions.ask_names(self._conversation, wanted, api)
         return [Count(Counter.LOOK_UPS), PauseClient(True), question]
 
     def _send_on(
