@@ -18,7 +18,7 @@ from sealwire.policies.planning.openings import Openings
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
-from sealwire.proxy.session.conversation import Conversation, Side, WindowWait
+from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import (
     Audit,
     CloseReason,
@@ -26,6 +26,7 @@ from sealwire.proxy.session.effects import (
     Counter,
     Effect,
     LongToServer,
+    NeedKeys,
     PauseClient,
     ToClient,
     ToServer,
@@ -33,6 +34,8 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.login.authentication import (
     COMMAND_SUFFIX,
     LEGACY_COMMANDS,
+    LOGINS_BY_CERTIFICATE,
+    LegacyQueries,
     check_login,
     mechanism_in,
 )
@@ -46,6 +49,7 @@ from sealwire.proxy.session.login.caller import (
     stated_in,
 )
 from sealwire.proxy.session.login.handshake import (
+    ACCEPTED_CLIENT_MESSAGE_BYTES,
     HELLO_COMMANDS,
     MEMBERS_COMMANDS,
     NAMING_MEMBERS,
@@ -73,6 +77,7 @@ from sealwire.proxy.session.shared import Reveal
 from sealwire.proxy.session.sides import on_record, questions
 from sealwire.proxy.session.sides.denying import denials, denied, described, failed, refused
 from sealwire.proxy.session.sides.entitlement import count_comparisons, judged, note_client
+from sealwire.proxy.session.states import Event, State
 from sealwire.proxy.session.write_errors import WriteErrors, leave_out
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
@@ -154,6 +159,11 @@ def _check_members(conversation: Conversation, message: bytes, body: int) -> Non
         raise Refusal(Reason.COMMAND, rule="an address of Sealwire in place of a member's own")
 
 
+# Before a login. A hello with its metadata has some hundred bytes, a token some thousand.
+MAX_BYTES_BEFORE_LOGIN: Final = 64 * 1024
+
+_MAX_SEARCHES: Final = 3
+
 _AUTOCOMMIT: Final = b"\x08autocommit\0"
 """Every command of a transaction has it."""
 _OF_ONE_NAME: Final = frozenset(b"find count distinct update delete findAndModify findandmodify".split())
@@ -165,10 +175,19 @@ _COMMAND_COUNTS: Final = {label: Count(Counter.COMMANDS, label=label) for label 
 class ClientSide(Side):
     """Handles the client's messages, each whole."""
 
-    __slots__ = ()
+    __slots__ = ("_searches", "legacy")
 
-    def __init__(self, conversation: Conversation, framer: Framer) -> None:
+    def __init__(self, conversation: Conversation) -> None:
+        framer = Framer(_accepted_bytes(conversation))
         super().__init__(conversation, framer, CloseReason.CLIENT_PROTOCOL)
+        self.legacy = LegacyQueries()
+        """What the client has asked in legacy queries, and awaits."""
+        self._searches = 0
+        """How often in a row the keys of contexts were searched for on behalf of the command at hand."""
+
+    def judge_access(self) -> None:
+        """A login, or other rules, may let the client in or not: before that its messages are short."""
+        self.framer.accept(_accepted_bytes(self._conversation))
 
     def message(self, message: bytes) -> list[Effect]:
         """One whole message. Raises ProtocolError."""
@@ -177,7 +196,7 @@ class ClientSide(Side):
             parsed = parse_op_msg(message)
             watch = self._conversation.shared.watch
             if watch is not None:
-                watch.met(message, parsed.body, is_let_in=self._conversation.let_in)
+                watch.met(message, parsed.body, is_let_in=self._conversation.is_let_in)
             return self._op_msg(message, parsed)
         if op_code == OpCode.QUERY:
             return self._op_query(message)
@@ -197,7 +216,7 @@ class ClientSide(Side):
         if holds_envelope(message, [query.query]):
             raise BsonError(WireReason.BSON_VALUE, query.query)
         if name in LEGACY_COMMANDS:
-            converted = self._conversation.legacy.as_message(message, query)
+            converted = self.legacy.as_message(message, query)
             return self._op_msg(converted, parse_op_msg(converted))
         request = Request(RequestKind.LEGACY_HELLO, "hello", "")
         try:
@@ -206,7 +225,6 @@ class ClientSide(Side):
             answer = replies.legacy_mismatch(self._conversation.new_id(), request_id_of(message))
             return [*denials(BalancerMismatch.__name__, OTHER), ToClient(answer)]
         questions.introduced(self._conversation, message, query.query)
-        questions.speculated(self._conversation, message, query.query)
         return [self._send_on(hello, request)]
 
     def _op_msg(self, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -218,7 +236,7 @@ class ClientSide(Side):
             audit = Audit("refused", namespace, command, NAME_UNKNOWN)
             body = replies.unanswered_body(unanswered, message, parsed.body)
             effects = denied(conversation, audit, body, message, parsed)
-            conversation.command_done()
+            self._done()
             return effects
         try:
             try:
@@ -230,13 +248,15 @@ class ClientSide(Side):
         except UsersUnknown:
             return questions.ask_users(conversation, questions.api_of(message, parsed.body))
         except ContextsMissing as missing:
-            asked = conversation.need_contexts(missing.wanted)
-            if asked is not None:
-                return [asked]
+            # the last search is for keys that left the cache before the command was tried again
+            if self._searches < _MAX_SEARCHES:
+                self._searches += 1
+                conversation.states.happened(Event.KEY_MISSED)
+                return [NeedKeys((), contexts=tuple(missing.wanted))]
             effects = failed(conversation, missing, message, parsed)
         except WindowMet as window:
-            if conversation.window_wait is not WindowWait.OVER:
-                return [conversation.meet_window()]
+            if conversation.states.command is not State.OUT_OF_PATIENCE:
+                return [self._meet_window()]
             effects = failed(conversation, window, message, parsed)
         except Refusal as refusal:
             effects = refused(conversation, refusal, message, parsed)
@@ -244,8 +264,24 @@ class ClientSide(Side):
             effects = self._abandoned(message, parsed)
         except FAILURES as failure:
             effects = questions.failed_or_begun(conversation, failure, message, parsed)
-        conversation.command_done()
+        self._done()
         return effects
+
+    def _meet_window(self) -> PauseClient:
+        """The client's command waits until values that it uses have moved."""
+        # what was searched for was found, and may be forgotten until the command is tried again
+        self._searches = 0
+        self._conversation.views.clear()
+        self._conversation.states.happened(Event.WINDOW_MET)
+        return PauseClient(True)
+
+    def _done(self) -> None:
+        """The command at hand was sent on, or has its answer: the next one begins anew."""
+        states = self._conversation.states
+        if states.command is not State.UNHINDERED:
+            states.happened(Event.COMMAND_DONE)
+        self._conversation.views.clear()
+        self._searches = 0
 
     def _shortened(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
         """Send a write without the statements that are refused, whose errors come with the reply.
@@ -312,7 +348,8 @@ class ClientSide(Side):
         name = cursor.name if cursor.advance() else b""
         if name in HELLO_COMMANDS:
             return self._hello(message, parsed)
-        check_login(message, parsed.body, name)
+        if name in LOGINS_BY_CERTIFICATE:
+            check_login(message, parsed.body, name)
         opened, opens = Opened.NO, None
         if name in cursors.CURSOR_COMMANDS:
             message, opened, opens = cursors.unmark(message, parsed.body, name, keyring, settings.policies)
@@ -344,8 +381,7 @@ class ClientSide(Side):
         if is_moving or moves.is_leased:
             self._hold_up(forms, plan, parsed, name, opened, request)
         effects.append(count)
-        if tally is not None:
-            effects += on_record.of_command(conversation, tally, plan, name, parsed, request)
+        effects += on_record.of_command(conversation, tally, plan, name, parsed, request)
         if plan.edits or plan.settled:
             in_clear = 0 if forms is None else forms.in_clear
             effects.append(Count(Counter.VALUES_ENCRYPTED, plan.values - in_clear))
@@ -373,7 +409,6 @@ class ClientSide(Side):
             raise OwnProbe
         hello = refresh_checksum(self._conversation.hello_request(message, parsed.body))
         questions.introduced(self._conversation, message, parsed.body)
-        questions.speculated(self._conversation, message, parsed.body)
         request = Request(RequestKind.HELLO, "hello", "")
         return [self._send_on(hello, None if parsed.flags & MORE_TO_COME else request)]
 
@@ -416,7 +451,7 @@ class ClientSide(Side):
         name = cursor.name if cursor.advance() else b""
         if name in OPEN_COMMANDS:
             return
-        if not self._conversation.let_in:
+        if not self._conversation.is_let_in:
             raise LoginNeeded(printable(name))
         raise UsersUnknown
 
@@ -432,8 +467,7 @@ class ClientSide(Side):
             refusal = Refusal(Reason.TOO_LARGE, rule=f"a command that leads to more than {MAX_NAMES} names")
             return refused(self._conversation, refusal, message, parsed)
         api = questions.api_of(message, parsed.body)
-        question = questions.ask_names(self._conversation, wanted, api)
-        return [Count(Counter.LOOK_UPS), PauseClient(True), question]
+        return questions.ask_names(self._conversation, wanted, api)
 
     def _send_on(
         self, message: bytes, request: Request | None, pieces: Sequence[bytes] = ()
@@ -450,6 +484,12 @@ class ClientSide(Side):
                 raise ProtocolError(WireReason.REQUEST_ID, 4)
             self._conversation.awaited.add(request_id, request)
         return LongToServer(list(pieces)) if len(pieces) > 1 else ToServer(message)
+
+
+def _accepted_bytes(conversation: Conversation) -> int:
+    """The longest message that the client may send."""
+    longest = ACCEPTED_CLIENT_MESSAGE_BYTES if conversation.is_let_in else MAX_BYTES_BEFORE_LOGIN
+    return min(conversation.shared.settings.max_message_bytes, longest)
 
 
 def _documents(message: bytes, parsed: OpMsg) -> list[int]:

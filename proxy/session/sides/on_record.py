@@ -17,13 +17,22 @@ from sealwire.wire.op_msg import MORE_TO_COME, OpMsg
 
 
 def of_command(
-    conversation: Conversation, tally: SentTally, plan: Plan, name: bytes, parsed: OpMsg, request: Request
+    conversation: Conversation,
+    tally: SentTally | None,
+    plan: Plan,
+    name: bytes,
+    parsed: OpMsg,
+    request: Request,
 ) -> list[Effect]:
     """What is told of a command that is about to be sent; the request then knows what its replies need."""
     shared = conversation.shared
     audit = shared.settings.audit
     kind = request.kind
-    if audit is None or (kind is not RequestKind.COMMAND and kind is not RequestKind.MEMBERS):
+    if (
+        audit is None
+        or tally is None
+        or (kind is not RequestKind.COMMAND and kind is not RequestKind.MEMBERS)
+    ):
         return []
     rights = conversation.entitled.rights(request.stated)
     roles = "" if rights is None else ",".join(rights.roles)

@@ -1,4 +1,19 @@
-"""Our own questions to the server, on the client's own connection, while the client's command waits."""
+"""Our own questions to the server, on the client's own connection, while the client's command waits.
+
+What names are: `listCollections` tells a view's definition. A user who may not run it can still see the names
+that it may read and whether they are views (`authorizedCollections`): then a view is known to be one, and no
+more. A name that is not listed there may be anything: it is taken for a view of which nothing is known. What
+is learned counts for the command that waits for it, and for nothing else (`policies.aggregation.views`).
+
+Who has logged in: it is asked before the first command after each step of a login. The server handles the
+messages of a connection in order: so its answer is about the login under which it handles that command. A
+login whose steps cross other commands brings nobody another's name.
+
+A login by certificate: one question if the server sees the certificate that the proxy shows for this client,
+two or three with a user and his password. Then the command comes again, and is answered by what came of it.
+Only the connection of this client is logged in, and what the server says of its users counts for roles and
+audit, as after every other login.
+"""
 
 import secrets
 from collections import deque
@@ -14,7 +29,7 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.proxy.session import replies
-from sealwire.proxy.session.conversation import Conversation, LookUp
+from sealwire.proxy.session.conversation import Conversation, LoginByCertificate, LookUp
 from sealwire.proxy.session.effects import Audit, Count, Counter, Effect, PauseClient, ToClient, ToServer
 from sealwire.proxy.session.login.authentication import (
     CERTIFICATE,
@@ -57,19 +72,22 @@ _MAX_API_BYTES: Final = 16
 _DENIED: Final = frozenset({13, 8000})
 
 
-def ask_names(
-    conversation: Conversation, namespaces: Sequence[str], api: dict[str, object], *, names_only: bool = False
-) -> ToServer:
+def ask_names(conversation: Conversation, namespaces: Sequence[str], api: dict[str, object]) -> list[Effect]:
     """The question for names of one database; its answer is awaited.
 
     `api` are the options that say which API the client speaks. Raises ProtocolError when too much is awaited.
     """
-    request_id = asking(conversation, RequestKind.LOOK_UP, "listCollections")
     database = namespaces[0].partition(".")[0]
-    names = tuple(name.partition(".")[2] for name in namespaces)
-    conversation.look_up = LookUp(database, names, api, names_only)
-    conversation.states.happened(Event.ASKED)
-    return ToServer(_question(request_id, conversation.look_up))
+    conversation.look_up = LookUp(database, tuple(name.partition(".")[2] for name in namespaces), api)
+    return [Count(Counter.LOOK_UPS), PauseClient(True), _ask_names(conversation, Event.NAMES_ASKED)]
+
+
+def _ask_names(conversation: Conversation, event: Event) -> ToServer:
+    """The first question, or the second one."""
+    request_id = asking(conversation, RequestKind.LOOK_UP, "listCollections")
+    conversation.states.happened(event)
+    names_only = event is Event.NAMES_WITHHELD
+    return ToServer(_question(request_id, conversation.look_up, names_only=names_only))
 
 
 def asking(conversation: Conversation, kind: RequestKind, command: str) -> int:
@@ -130,28 +148,33 @@ def names_told(conversation: Conversation, message: bytes, parsed: OpMsg) -> lis
 
     Raises BsonError, ProtocolError.
     """
-    if parsed.flags & MORE_TO_COME:
-        raise ProtocolError(WireReason.RESPONSE_TO, 8)
-    conversation.awaited.answer(response_to_of(message), request_id_of(message), more_to_come=False)
-    asked = conversation.look_up
+    _take_answer(conversation, message, parsed)
+    asked, names_only = conversation.look_up, conversation.states.messages is State.ASKING_SHOWN_NAMES
     denied = _is_denied(message, parsed.body)
-    if denied and not asked.names_only:
-        return [ask_names(conversation, asked.namespaces, asked.api, names_only=True)]
+    if denied and not names_only:
+        return [_ask_names(conversation, Event.NAMES_WITHHELD)]
     if denied or replies.is_ok(message, parsed.body):
-        told = {} if denied else _names_in(message, parsed.body, names_only=asked.names_only)
+        told = {} if denied else _names_in(message, parsed.body, names_only=names_only)
         # what an answer leaves out is no such name only when the whole answer is here, and for all eyes
-        is_whole = not denied and not asked.names_only and _is_all_told(message, parsed.body)
+        is_whole = not denied and not names_only and _is_all_told(message, parsed.body)
         for name, namespace in zip(asked.names, asked.namespaces, strict=True):
             conversation.views.learn(namespace, told.get(name, None if is_whole else UNSEEN))
     else:
         deque(elements(message, parsed.body), maxlen=0)  # if it is malformed, that is the server's fault
         said = message if conversation.entitled.roles is None else without_envelopes(message)
         conversation.unanswered = said[parsed.body : parsed.body + int32_at(said, parsed.body)]
-    conversation.states.happened(Event.ANSWERED)
+    conversation.states.happened(Event.NAMES_TOLD)
     return [PauseClient(False)]
 
 
-def _question(request_id: int, asked: LookUp) -> bytes:
+def _take_answer(conversation: Conversation, message: bytes, parsed: OpMsg) -> None:
+    """The question that is open has its answer. Raises ProtocolError where more is to come."""
+    if parsed.flags & MORE_TO_COME:
+        raise ProtocolError(WireReason.RESPONSE_TO, 8)
+    conversation.awaited.answer(response_to_of(message), request_id_of(message), more_to_come=False)
+
+
+def _question(request_id: int, asked: LookUp, *, names_only: bool) -> bytes:
     """The command that asks for names."""
     sought: object = asked.names[0] if len(asked.names) == 1 else {"$in": list(asked.names)}
     command: dict[str, object] = {
@@ -161,7 +184,7 @@ def _question(request_id: int, asked: LookUp) -> bytes:
         # a secondary answers only those who say that it may
         "$readPreference": {"mode": "primaryPreferred"},
     }
-    if asked.names_only:
+    if names_only:
         command |= {"nameOnly": True, "authorizedCollections": True}
     return build_op_msg(request_id, 0, encode({**command, **asked.api, "$db": asked.database}))
 
@@ -230,34 +253,39 @@ def _text(message: bytes, element: Element) -> bytes:
     return string_bytes(message, element)
 
 
+def _version_of(api: dict[str, object]) -> dict[str, object]:
+    """No more of it: what is in no stable API must not be asked by a client that is strict about that."""
+    return {name: value for name, value in api.items() if name == API_VERSION}
+
+
 def introduced(conversation: Conversation, message: bytes, hello: int) -> None:
-    """A handshake goes to the server, and a login may begin with it. Raises BsonError."""
+    """A handshake goes to the server. A login may begin with it; one by certificate is taken out of it.
+
+    Raises BsonError.
+    """
     conversation.introduce(*described(message, hello))
     speculation = find_element(message, hello, b"speculativeAuthenticate")
     if speculation is not None:
         if speculation.kind == kinds.OBJECT:
             conversation.mechanism = mechanism_in(message, speculation.value)
         conversation.forget_users()
+    _speculated(conversation, message, hello)
 
 
 def ask_users(conversation: Conversation, api: dict[str, object]) -> list[Effect]:
     """The question; its answer is awaited. `api` and errors as of `ask_names`."""
     request_id = asking(conversation, RequestKind.USERS, "connectionStatus")
-    # the command is in no stable API, so a client that is strict about it must not make the question so
-    version = {name: value for name, value in api.items() if name == API_VERSION}
-    conversation.states.happened(Event.ASKED)
-    question = {"connectionStatus": 1, **version, "$db": "admin"}
+    conversation.states.happened(Event.USERS_ASKED)
+    question = {"connectionStatus": 1, **_version_of(api), "$db": "admin"}
     return [PauseClient(True), ToServer(build_op_msg(request_id, 0, encode(question)))]
 
 
 def users_told(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[Effect]:
     """The reply: the waiting command goes on, also where the server does not say. Raises as `names_told`."""
-    if parsed.flags & MORE_TO_COME:
-        raise ProtocolError(WireReason.RESPONSE_TO, 8)
-    conversation.awaited.answer(response_to_of(message), request_id_of(message), more_to_come=False)
+    _take_answer(conversation, message, parsed)
     said = users_in(message, parsed.body) if replies.is_ok(message, parsed.body) else ()
-    conversation.know_users(said)
-    conversation.states.happened(Event.ANSWERED)
+    conversation.states.happened(Event.USERS_TOLD)
+    conversation.name_users(said)
     effects: list[Effect] = [PauseClient(False)]
     return [Audit("login", "", ""), *effects] if said else effects
 
@@ -281,32 +309,32 @@ def _login(
     conversation: Conversation, failure: CertificateLogin, message: bytes, parsed: OpMsg
 ) -> list[Effect]:
     """A login by certificate, for the first time or again: ask the server, answer, or refuse."""
-    outcome, conversation.login_outcome = conversation.login_outcome, None
+    outcome = conversation.take_outcome()
     is_plain = not parsed.sequences and not parsed.flags & MORE_TO_COME
-    if not is_plain or not is_own_claim(message, parsed.body, b"$db", conversation.certified.names):
+    if not is_plain or not is_own_claim(
+        message, parsed.body, b"$db", conversation.by_certificate.certified.names
+    ):
         return failed(conversation, failure, message, parsed)
-    if outcome is not None:
-        return [_answer(conversation, message, parsed, is_yes=outcome)]
+    if outcome is not State.UNDECIDED:
+        return [_answer(conversation, message, parsed, is_yes=outcome is State.ACCEPTED)]
     identity = _identity(conversation)
     if identity is None:
         return failed(conversation, failure, message, parsed)
     return _begin(conversation, identity, api_of(message, parsed.body))
 
 
-def speculated(conversation: Conversation, message: bytes, hello: int) -> None:
-    """A hello goes to the server, and with it may begin a login by certificate, which is taken out of it.
-
-    Raises BsonError.
-    """
-    conversation.speculation = b""
-    conversation.login_outcome = None
+def _speculated(conversation: Conversation, message: bytes, hello: int) -> None:
+    """Note the command of a login by certificate that would begin with a hello. Raises BsonError."""
+    login = conversation.by_certificate
+    login.speculation = b""
+    conversation.take_outcome()
     if _identity(conversation) is None:
         return
     for each in certificate_speculations(message, hello):
-        names = conversation.certified.names
+        names = login.certified.names
         if each.kind == kinds.OBJECT and is_own_claim(message, each.value, b"db", names):
             first = next(elements(message, each.value), None)
-            conversation.speculation = b"" if first is None else first.name
+            login.speculation = b"" if first is None else first.name
 
 
 def before_hello_reply(conversation: Conversation) -> list[Effect]:
@@ -314,48 +342,49 @@ def before_hello_reply(conversation: Conversation) -> list[Effect]:
 
     Nothing where there is none to wait for. Raises ProtocolError when too much is awaited.
     """
-    identity = _identity(conversation)
-    if not conversation.speculation or conversation.login_outcome is not None or identity is None:
+    identity, login, states = _identity(conversation), conversation.by_certificate, conversation.states
+    if not login.speculation or states.certificate is not State.UNDECIDED or identity is None:
         return []
-    if conversation.states.messages is not State.OPEN:
+    if states.messages is not State.OPEN:
         # somebody waits for something else already; the driver will ask for its login by itself
-        conversation.speculation = b""
+        login.speculation = b""
         return []
     return _begin(conversation, identity, {})
 
 
 def hello_reply(conversation: Conversation, message: bytes, hello: int) -> bytes:
     """A hello's reply with what the client learns of logins by certificate. Raises BsonError."""
+    login = conversation.by_certificate
     if _identity(conversation) is None:
         message = without_certificate_mechanism(message, hello)
-    outcome, conversation.login_outcome = conversation.login_outcome, None
-    name, conversation.speculation = conversation.speculation, b""
-    if name and outcome:
-        return with_speculation(message, hello, name, conversation.certified.names[0])
+    outcome = conversation.take_outcome()
+    name, login.speculation = login.speculation, b""
+    if name and outcome is State.ACCEPTED:
+        return with_speculation(message, hello, name, login.certified.names[0])
     return message
 
 
 def login_answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[Effect]:
     """The server's answer to one of our questions. Raises ProtocolError, BsonError."""
-    steps = conversation.login_steps
-    if parsed.flags & MORE_TO_COME or steps is None:
+    _take_answer(conversation, message, parsed)
+    login = conversation.by_certificate
+    if login.steps is None:
         raise ProtocolError(WireReason.RESPONSE_TO, 8)
-    conversation.awaited.answer(response_to_of(message), request_id_of(message), more_to_come=False)
     try:
-        question = steps.after(message, parsed.body)
+        question = login.steps.after(message, parsed.body)
     except NotLoggedIn as failure:
-        return [*_lines_of_failure(conversation, failure), *_ended(conversation, is_yes=False)]
+        return [*_lines_of_failure(login, failure), *_ended(conversation, Event.LOGIN_REJECTED)]
     if question is not None:
         return [_ask(conversation, question)]
-    conversation.log_in()
-    conversation.has_failed_early = False
-    return [Count(Counter.LOGINS, label=CERTIFICATE), *_ended(conversation, is_yes=True)]
+    conversation.states.happened(Event.LOGGED_IN)
+    login.has_failed_early = False
+    return [Count(Counter.LOGINS, label=CERTIFICATE), *_ended(conversation, Event.LOGIN_ACCEPTED)]
 
 
-def _lines_of_failure(conversation: Conversation, failure: NotLoggedIn) -> list[Effect]:
+def _lines_of_failure(login: LoginByCertificate, failure: NotLoggedIn) -> list[Effect]:
     """What is said of a login that has failed, once: a driver asks again for the one of its handshake."""
-    is_early, is_known = bool(conversation.speculation), conversation.has_failed_early
-    conversation.has_failed_early = is_early
+    is_early, is_known = bool(login.speculation), login.has_failed_early
+    login.has_failed_early = is_early
     if is_known and not is_early:
         return []
     line = Audit("login-failed", "", _COMMAND, failure.why)
@@ -363,39 +392,39 @@ def _lines_of_failure(conversation: Conversation, failure: NotLoggedIn) -> list[
 
 
 def _identity(conversation: Conversation) -> UpstreamIdentity | None:
-    return conversation.certified.identity(conversation.shared.settings.identities)
+    return conversation.by_certificate.certified.identity(conversation.shared.settings.identities)
 
 
 def _begin(conversation: Conversation, identity: UpstreamIdentity, api: dict[str, object]) -> list[Effect]:
     """The first question. Who was there before is not there any more, whatever comes of it."""
     conversation.mechanism = CERTIFICATE
     conversation.log_out()
+    login = conversation.by_certificate
     if isinstance(identity, ScramIdentity):
-        conversation.login_steps = ScramSteps(identity, secrets.token_bytes(NONCE_BYTES))
+        login.steps = ScramSteps(identity, secrets.token_bytes(NONCE_BYTES))
     else:
-        conversation.login_steps = CertificateSteps()
-    conversation.login_api = {name: value for name, value in api.items() if name == API_VERSION}
-    return [PauseClient(True), _ask(conversation, conversation.login_steps.first())]
+        login.steps = CertificateSteps()
+    login.api = _version_of(api)
+    return [PauseClient(True), _ask(conversation, login.steps.first())]
 
 
 def _ask(conversation: Conversation, question: Question) -> ToServer:
     request_id = asking(conversation, RequestKind.CERTIFICATE_LOGIN, _COMMAND)
-    conversation.states.happened(Event.ASKED)
-    return ToServer(build_op_msg(request_id, 0, encode({**question, **conversation.login_api})))
+    conversation.states.happened(Event.LOGIN_ASKED)
+    return ToServer(build_op_msg(request_id, 0, encode({**question, **conversation.by_certificate.api})))
 
 
-def _ended(conversation: Conversation, *, is_yes: bool) -> list[Effect]:
+def _ended(conversation: Conversation, event: Event) -> list[Effect]:
     """What waits comes again, and finds this."""
-    conversation.login_steps = None
-    conversation.login_outcome = is_yes
-    conversation.states.happened(Event.ANSWERED)
+    conversation.by_certificate.steps = None
+    conversation.states.happened(event)
     return [PauseClient(False)]
 
 
 def _answer(conversation: Conversation, message: bytes, parsed: OpMsg, *, is_yes: bool) -> ToClient:
     if is_yes:
         name = next(elements(message, parsed.body)).name
-        body = encode(answer_of(name, conversation.certified.names[0]))
+        body = encode(answer_of(name, conversation.by_certificate.certified.names[0]))
     else:
         body = replies.error_body(replies.AUTHENTICATION_FAILED, replies.CERTIFICATE_NOT_TAKEN)
     return ToClient(replies.command_error(conversation.new_id(), request_id_of(message), body))

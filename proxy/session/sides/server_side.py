@@ -41,6 +41,7 @@ from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal
 from sealwire.proxy.session.sides import on_record, questions
 from sealwire.proxy.session.sides.entitlement import opener_for, reveal_for, shown_reply
 from sealwire.proxy.session.sides.on_record import LongOpening
+from sealwire.proxy.session.states import Event
 from sealwire.proxy.session.write_errors import (
     DUPLICATING,
     DUPLICATING_WRITES,
@@ -148,7 +149,7 @@ def handshake_reply(
         return [ToClient(replies.command_error(conversation.new_id(), response_to_of(message), error))]
     reply: list[Effect] = [ToClient(message)]
     if is_yes(message, body):
-        conversation.log_in()
+        conversation.states.happened(Event.LOGGED_IN)
         reply.append(Count(Counter.LOGINS, label=conversation.mechanism))
     if not replies.is_ok(message, body):
         failed = Audit("login-failed", "", request.command, replies.code_text(message, body))
@@ -174,7 +175,7 @@ def hello_reply(
         return [*strangers, conversation.end(CloseReason.TOPOLOGY, str(error))]
     reply: list[Effect] = [ToClient(rewritten), *strangers]
     if is_speculative_yes(message, document):
-        conversation.log_in()
+        conversation.states.happened(Event.LOGGED_IN)
         reply.append(Count(Counter.LOGINS, label=conversation.mechanism))
     return reply
 
@@ -212,7 +213,8 @@ class ServerSide(Side):
 
     __slots__ = ("_asked_contexts", "_asked_keys", "_rights", "_searches", "_unfinished")
 
-    def __init__(self, conversation: Conversation, framer: Framer) -> None:
+    def __init__(self, conversation: Conversation) -> None:
+        framer = Framer(conversation.shared.settings.max_message_bytes, long_messages=True)
         super().__init__(conversation, framer, CloseReason.SERVER_PROTOCOL)
         # A long reply that is still arriving, or waits for a key: it goes on where it stopped.
         self._unfinished: LongOpening | None = None
@@ -459,7 +461,8 @@ class ServerSide(Side):
         if key is None or key in self._asked_keys or len(self._asked_keys) >= MAX_ASKED_KEYS:
             return None
         self._asked_keys.add(key)
-        return self._conversation.need_key(key)
+        self._conversation.states.happened(Event.KEY_MISSED)
+        return NeedKeys((key,))
 
     def _ask_for_contexts(self, missing: ContextKeysMissing, message: bytes) -> NeedKeys | None:
         """Have the keys of contexts looked up; None where the search before this one was for the same."""
@@ -471,7 +474,8 @@ class ServerSide(Side):
         found = dict.fromkeys((missing.key_id, *context_keys_in(message)))
         wanted = [each for each in found if cache is not None and not cache.knows_id(each)]
         self._asked_contexts = frozenset(wanted[:MAX_ASKED_CONTEXTS])
-        return self._conversation.need_context_keys(wanted[:MAX_ASKED_CONTEXTS])
+        self._conversation.states.happened(Event.KEY_MISSED)
+        return NeedKeys((), context_keys=tuple(wanted[:MAX_ASKED_CONTEXTS]))
 
     def _searched(self) -> None:
         """The reply at hand needs no search any more."""

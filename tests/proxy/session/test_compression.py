@@ -13,7 +13,6 @@ from sealwire.proxy.session.compression import (
     NEVER_COMPRESSED,
     compressed_label,
 )
-from sealwire.proxy.session.conversation import MAX_BYTES_BEFORE_LOGIN
 from sealwire.proxy.session.effects import (
     Close,
     CloseReason,
@@ -29,6 +28,7 @@ from sealwire.proxy.session.effects import (
 )
 from sealwire.proxy.session.login.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES
 from sealwire.proxy.session.requests import COMPRESSED_LABELS
+from sealwire.proxy.session.sides.client_side import MAX_BYTES_BEFORE_LOGIN
 from sealwire.wire.compressors import COMPRESSOR_NAMES, Compressor, Zlib
 from sealwire.wire.errors import WireReason
 from sealwire.wire.long_message import LONG_BYTES

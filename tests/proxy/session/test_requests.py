@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from sealwire.policies.errors import Reason
 from sealwire.proxy.session import replies
-from sealwire.proxy.session.conversation import MAX_BYTES_BEFORE_LOGIN
 from sealwire.proxy.session.effects import (
     UNANSWERED,
     Audit,
@@ -46,6 +45,7 @@ from sealwire.proxy.session.requests import (
 )
 from sealwire.proxy.session.revealing.long_reply import WINDOW_BYTES
 from sealwire.proxy.session.rewriting import MAX_COMMAND_BYTES
+from sealwire.proxy.session.sides.client_side import MAX_BYTES_BEFORE_LOGIN
 from sealwire.proxy.session.sides.server_side import MAX_ASKED_KEYS
 from sealwire.proxy.session.write_errors import MAX_BULK_BYTES, MAX_TEXTS
 from tests.proxy.session.world import command, session

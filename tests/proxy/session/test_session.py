@@ -352,11 +352,11 @@ def test_a_session_streams_until_the_last_reply_of_an_exhaust_cursor() -> None:
 
 
 def test_the_next_command_has_all_its_searches_for_contexts() -> None:
-    conversation = session_of(SessionSettings(POLICY, login_required=False), KEYRING)._conversation
-    assert conversation.context_searches == 0
-    conversation.context_searches = 3
-    conversation.command_done()
-    assert conversation.context_searches == 0
+    side = session_of(SessionSettings(POLICY, login_required=False), KEYRING)._client
+    assert side._searches == 0
+    side._searches = 3
+    side.message(command({"ping": 1, "$db": "admin"}, 1))
+    assert side._searches == 0
 
 
 _RANGED = load_policy(

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.policies.roles.role import ClassAccess, Disclosure, Level, Role, Roles, Wildcards
-from sealwire.proxy.session.conversation import MAX_BYTES_BEFORE_LOGIN
 from sealwire.proxy.session.effects import CloseReason, ToServer
 from sealwire.proxy.session.login.caller import (
     MAX_PURPOSE_CHARACTERS,
@@ -35,6 +34,7 @@ from sealwire.proxy.session.login.identities import (
     UpstreamIdentity,
 )
 from sealwire.proxy.session.shared import SessionSettings
+from sealwire.proxy.session.sides.client_side import MAX_BYTES_BEFORE_LOGIN
 from sealwire.wire.errors import BsonError
 from sealwire.wire.header import request_id_of
 from tests.proxy.session.playbook import (
