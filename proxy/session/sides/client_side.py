@@ -1,4 +1,10 @@
-"""From the client: a handshake is prepared, a command is planned and sent on, or refused."""
+"""From the client: a handshake is prepared, a command is planned and sent on, or refused.
+
+The way of a command through `ClientSide`: `message` parses it; `_op_msg` answers it where it cannot go on, or
+lets it wait; `_command` asks whether the client is let in, whether the command may pass without a plan, what
+the client's roles allow, then plans it, puts envelopes in (`rewriting`), notes what its reply needs
+(`request_for`) and what it holds up, and puts it on record; `_send_on` waits for the reply.
+"""
 
 from collections import Counter as Tally
 from collections.abc import Sequence
@@ -10,7 +16,7 @@ from sealwire.keys.contexts.cache import ContextsMissing
 from sealwire.keys.frontier.uses import FrontierLost, LeaseAwaited, TransactionLost, WindowMet
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.commands.command import DocumentSequence
-from sealwire.policies.commands.passage import target_of
+from sealwire.policies.commands.passage import Target, target_of
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import printable
@@ -333,17 +339,11 @@ class ClientSide(Side):
         settings, keyring, known, moves = shared.settings, shared.keyring, shared.passing, shared.moves
         is_moving = bool(moves.classes)
         forms = Forms(moves, keyring) if is_moving or keyring.plaintext_classes else None
-        is_planned = (
-            is_moving
-            or (settings.audit is not None and settings.audits_passing)
-            or (moves.is_leased and message.find(_AUTOCOMMIT) >= 0)
-        )
-        target = None if is_planned else target_of(message, parsed.body, known.planned)
-        if target is not None:
-            passing = known.get(target)
-            if passing is not None:
-                request, count = passing
-                return [count, self._send_on(message, None if unanswered else request)]
+        target = None if is_moving else self._target(message, parsed.body)
+        passing = None if target is None else known.get(target)
+        if passing is not None:
+            request, count = passing
+            return [count, self._send_on(message, None if unanswered else request)]
         cursor = Cursor(message, parsed.body)
         name = cursor.name if cursor.advance() else b""
         if name in HELLO_COMMANDS:
@@ -381,7 +381,8 @@ class ClientSide(Side):
         if is_moving or moves.is_leased:
             self._hold_up(forms, plan, parsed, name, opened, request)
         effects.append(count)
-        effects += on_record.of_command(conversation, tally, plan, name, parsed, request)
+        if tally is not None:
+            effects += on_record.of_command(conversation, tally, plan, name, parsed, request)
         if plan.edits or plan.settled:
             in_clear = 0 if forms is None else forms.in_clear
             effects.append(Count(Counter.VALUES_ENCRYPTED, plan.values - in_clear))
@@ -391,6 +392,15 @@ class ClientSide(Side):
             known.remember(target, request, count)
         effects.append(self._send_on(rewritten[0], None if unanswered else request, rewritten))
         return effects
+
+    def _target(self, message: bytes, body: int) -> Target | None:
+        """By what a command is known that may pass without a plan; None if such are planned as well."""
+        shared = self._conversation.shared
+        if shared.settings.audit is not None and shared.settings.audits_passing:
+            return None
+        if shared.moves.is_leased and message.find(_AUTOCOMMIT) >= 0:
+            return None
+        return target_of(message, body, shared.passing.planned)
 
     def _entitled(self, message: bytes, parsed: OpMsg) -> tuple[Stated, Rights | None]:
         """What the client says of a command, where roles ask, and the rights that count for it."""

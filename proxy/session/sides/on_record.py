@@ -18,7 +18,7 @@ from sealwire.wire.op_msg import MORE_TO_COME, OpMsg
 
 def of_command(
     conversation: Conversation,
-    tally: SentTally | None,
+    tally: SentTally,
     plan: Plan,
     name: bytes,
     parsed: OpMsg,
@@ -28,11 +28,7 @@ def of_command(
     shared = conversation.shared
     audit = shared.settings.audit
     kind = request.kind
-    if (
-        audit is None
-        or tally is None
-        or (kind is not RequestKind.COMMAND and kind is not RequestKind.MEMBERS)
-    ):
+    if audit is None or (kind is not RequestKind.COMMAND and kind is not RequestKind.MEMBERS):
         return []
     rights = conversation.entitled.rights(request.stated)
     roles = "" if rights is None else ",".join(rights.roles)
