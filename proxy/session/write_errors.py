@@ -416,8 +416,7 @@ def _inside(message: bytes, array: Element | None, parents: tuple[int, ...]) -> 
 
 
 def _duplicate(message: bytes, start: int, parents: tuple[int, ...]) -> Iterator[_Duplicate]:
-    code = find_element(message, start, b"code")
-    if code is None or code.kind != kinds.INT or int32_at(message, code.value) not in _CODES:
+    if replies.code_of(message, start) not in _CODES:
         return
     text, key = (find_element(message, start, name) for name in (b"errmsg", b"keyValue"))
     if text is not None and text.kind == kinds.STRING and key is not None and key.kind == kinds.OBJECT:

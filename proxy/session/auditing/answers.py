@@ -13,11 +13,12 @@ from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.values import is_true
 from sealwire.proxy.session.auditing.subjects import Pseudonym, SubjectPaths
 from sealwire.proxy.session.effects import CommandOutcome
+from sealwire.proxy.session.replies import code_of
 from sealwire.proxy.session.revealing.plaintext import is_encrypted
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
-from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, find_element, int32_at
+from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, int32_at
 
 MAX_DISTINCT: Final = 10_000
 """So many values of a class are told apart in one reply; that number means as many or more."""
@@ -344,7 +345,6 @@ def _first_code(buf: bytes, errors: int) -> str:
     cursor = Cursor(buf, errors)
     while cursor.advance():
         if cursor.kind == kinds.OBJECT:
-            code = find_element(buf, cursor.value, b"code")
-            is_code = code is not None and code.kind == kinds.INT
-            return f"code {int32_at(buf, code.value)}" if is_code and code is not None else _NOT_READ
+            code = code_of(buf, cursor.value)
+            return _NOT_READ if code is None else f"code {code}"
     return ""

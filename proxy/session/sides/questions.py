@@ -191,10 +191,7 @@ def _question(request_id: int, asked: LookUp, *, names_only: bool) -> bytes:
 
 def _is_denied(message: bytes, body: int) -> bool:
     """Whether it failed because the user may not do that."""
-    if replies.is_ok(message, body):
-        return False
-    code = find_element(message, body, b"code")
-    return code is not None and code.kind == kinds.INT and int32_at(message, code.value) in _DENIED
+    return not replies.is_ok(message, body) and replies.code_of(message, body) in _DENIED
 
 
 def _is_all_told(message: bytes, body: int) -> bool:

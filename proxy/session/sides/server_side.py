@@ -144,7 +144,7 @@ def handshake_reply(
         done = on_record.of_reply(conversation.shared, request, message, parsed)
         return [*done, ToClient(refresh_checksum(rewritten)), *counted_errors(request, message, body)]
     if request.kind is RequestKind.ABORT:
-        is_aborted = replies.is_ok(message, body) or replies.has_code(message, body, _GONE)
+        is_aborted = replies.is_ok(message, body) or replies.code_of(message, body) == _GONE
         error = replies.abandoned_body(is_aborted=is_aborted)
         return [ToClient(replies.command_error(conversation.new_id(), response_to_of(message), error))]
     reply: list[Effect] = [ToClient(message)]
