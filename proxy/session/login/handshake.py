@@ -232,7 +232,7 @@ def _address_list(
     items = list(elements(message, element.value))
     if topology.withholds and not all(_is_known(message, item, topology) for item in items):
         names = [_name_in(message, item) for item in items if _is_known(message, item, topology)]
-        told = string_array([topology.advertised(name) for name in names])
+        told = encode({str(place): topology.advertised(name) for place, name in enumerate(names)})
         yield Edit(element.value, element.end, told, parents)
         return
     for item in items:
@@ -258,16 +258,6 @@ def string_edit(element: Element, text: str, parents: tuple[int, ...]) -> Edit:
     """Another string in place of the one that `element` is."""
     data = text.encode() + b"\0"
     return Edit(element.value, element.end, _int32(len(data)) + data, parents)
-
-
-def string_array(texts: list[str]) -> bytes:
-    """A BSON array of strings, without its name."""
-    parts = []
-    for place, text in enumerate(texts):
-        data = text.encode() + b"\0"
-        parts.append(bytes((kinds.STRING,)) + b"%d\0" % place + _int32(len(data)) + data)
-    inside = b"".join(parts) + b"\0"
-    return _int32(len(inside) + 4) + inside
 
 
 # ------------------------------------------------------- what else tells of members: status, configuration
