@@ -24,9 +24,8 @@ from sealwire.proxy.server.audit_writer.sink import RingAudit, Shell
 from sealwire.proxy.server.observability.audit import AuditSettings, Origin
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.session.effects import Done
+from sealwire.proxy.session.effects import CommandOutcome, CommandRecord, CommandResult, Done
 from sealwire.proxy.session.login.caller import Caller
-from sealwire.proxy.session.records import CommandOutcome, CommandRecord, CommandResult
 
 RECORD = Done(
     CommandRecord("clinic.patients", "find", written={}, filtered={"nhs_number": 1}),

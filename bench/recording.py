@@ -23,7 +23,7 @@ from sealwire.keys.keyring.file import create_keyring
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
-from sealwire.proxy.session.auditing.settings import CommandAudit
+from sealwire.proxy.session.auditing.subjects import CommandAudit
 from sealwire.proxy.session.effects import Effect, LongToClient, LongToServer, ToClient, ToServer
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.session import Session

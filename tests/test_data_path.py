@@ -25,6 +25,9 @@ from tests.test_rooms import ARCHITECTURE, data_path_steps
 
 pytestmark = pytest.mark.plain_core(reason="compiled functions are not seen by a profiler")
 
+MOST_FILES = 46
+"""So many files does a find pass through with its reply. Who makes them fewer lowers this."""
+
 NUMBER = "943 476 5919"
 FIND = command({"find": "patients", "filter": {"nhs_number": NUMBER}, "$db": "clinic"})
 FOUND = reply(
@@ -133,6 +136,14 @@ async def test_a_find_and_its_reply_take_the_path_of_the_architecture_page() -> 
     named = data_path_steps(ARCHITECTURE.read_text(encoding="utf-8"))
     assert named[0] == called[0]
     assert first_missing(named, called) is None
+
+
+async def test_the_architecture_page_names_every_file_that_a_find_and_its_reply_pass_through() -> None:
+    called, _, _ = await find_and_reply()
+    named = data_path_steps(ARCHITECTURE.read_text(encoding="utf-8"))
+    files = {path for path, _ in called}
+    assert {path for path, _ in named} == files
+    assert len(files) <= MOST_FILES
 
 
 async def test_another_order_and_a_function_that_is_not_called_are_noticed() -> None:

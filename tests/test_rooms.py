@@ -34,7 +34,7 @@ ROOMS = (
         for name in ("file", "planning", "expressions", "filters", "updates", "aggregation")
     ),
     *("policies/commands", "sidecars/enforcement", "sealwire/testbed"),
-    *(f"proxy/session/{name}" for name in ("sides", "login", "rewriting", "revealing", "write_errors")),
+    *(f"proxy/session/{name}" for name in ("sides", "login", "revealing")),
     *(
         f"proxy/server/{name}"
         for name in ("audit_writer", "config", "observability", "connections", "workers")

@@ -31,8 +31,9 @@ from sealwire.proxy.session.replies import (
     RETRYABLE,
     TRANSACTION_LOST,
 )
-from sealwire.proxy.session.rewriting.left_out import MAX_BULK_BYTES
+from sealwire.proxy.session.states import PARTS as SESSION_PARTS
 from sealwire.proxy.session.states import TRANSITIONS, State
+from sealwire.proxy.session.write_errors import MAX_BULK_BYTES
 from sealwire.wire.errors import WireReason
 from tools.rooms import draw as draw_rooms
 
@@ -195,17 +196,17 @@ def render_matrix() -> str:
 
 
 def render_states() -> str:
-    """The states of a session as two diagrams side by side, which is what the two are."""
-    stay = (State.STAYING, State.DRAINING)
-    rows = [
-        [row for row in TRANSITIONS if (row.before in stay) is about_stay] for about_stay in (False, True)
-    ]
+    """The states of a session as one diagram for each of its parts, which has one of them at a time."""
     regions = [
         "\n".join(
-            [f"  [*] --> {table[0].before.name}"]
-            + [f"  {row.before.name} --> {row.after.name}: {row.event.value}" for row in table]
+            [f"  [*] --> {states[0].name}"]
+            + [
+                f"  {row.before.name} --> {row.after.name}: {row.event.value}"
+                for row in TRANSITIONS
+                if row.before in states
+            ]
         )
-        for table in rows
+        for states in SESSION_PARTS.values()
     ]
     states = "\n".join(f"| `{state.name}` | {_said_of(State, state.name)} |" for state in State)
     diagrams = "\n\n".join(f"```mermaid\nstateDiagram-v2\n{region}\n```" for region in regions)

@@ -15,11 +15,11 @@ from typing import Final
 from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
-    "modules": 619,
+    "modules": 602,
     "lines": 99_575,
-    "modules of 50 lines or fewer": 49,
-    "modules with one importer": 104,
-    "modules that import the envelope": 43,
+    "modules of 50 lines or fewer": 46,
+    "modules with one importer": 98,
+    "modules that import the envelope": 41,
     "longest chain of imports": 40,
 }
 SLACK: Final = 1.02

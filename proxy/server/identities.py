@@ -21,14 +21,15 @@ from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.server.findings import Finding
 from sealwire.proxy.server.tls import upstream_side
 from sealwire.proxy.server.upstream import UpstreamWay
-from sealwire.proxy.session.login.caller import (
+from sealwire.proxy.session.login.identities import (
     CertificateIdentity,
     Holder,
     Identities,
+    ScramHash,
     ScramIdentity,
+    ScramSecret,
     UpstreamIdentity,
 )
-from sealwire.proxy.session.login.scram import ScramHash, ScramSecret
 
 _MAX_PASSWORD_BYTES: Final = 4096
 

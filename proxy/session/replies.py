@@ -209,8 +209,7 @@ def unanswered_body(said: bytes, message: bytes, body: int) -> bytes:
     An error that the command itself could have met stays as it is, with the command's labels if it passes by
     itself. Any other is replaced: its code would mean something else to the client. Raises BsonError.
     """
-    found = find_element(said, 0, b"code")
-    code = 0 if found is None or found.kind != kinds.INT else int32_at(said, found.value)
+    code = code_of(said, 0)
     if code in RETRYABLE:
         return _labelled(said, unsent_labels(message, body))
     if code in _SHORT_LIVED:
@@ -259,18 +258,16 @@ def is_ok(message: bytes, body: int) -> bool:
     return ok is not None and ok.kind in _OK_KINDS and is_true(ok.kind, message[ok.value : ok.end])
 
 
-def has_code(message: bytes, body: int, code: int) -> bool:
-    """Whether a server's error has this code. Raises BsonError."""
+def code_of(message: bytes, body: int) -> int | None:
+    """The code of a server's error; None without one. Raises BsonError."""
     found = find_element(message, body, b"code")
-    return found is not None and found.kind == kinds.INT and int32_at(message, found.value) == code
+    return int32_at(message, found.value) if found is not None and found.kind == kinds.INT else None
 
 
 def code_text(message: bytes, body: int) -> str:
     """The code of a server's error, for a line of a log; the server's own text may name a user."""
-    code = find_element(message, body, b"code")
-    if code is None or code.kind != kinds.INT:
-        return "no code"
-    return f"code {int32_at(message, code.value)}"
+    code = code_of(message, body)
+    return "no code" if code is None else f"code {code}"
 
 
 def command_error(request_id: int, response_to: int, body: bytes) -> bytes:

@@ -11,15 +11,14 @@ from sealwire.policies.planning.plan import Openings
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.auditing.commands import AuditedCommand
 from sealwire.proxy.session.compression import compressed_label
+from sealwire.proxy.session.effects import CommandRecord
 from sealwire.proxy.session.login.authentication import CertificateLogin
-from sealwire.proxy.session.login.caller import LoginNeeded
+from sealwire.proxy.session.login.caller import NOTHING_STATED, LoginNeeded, Stated
 from sealwire.proxy.session.login.handshake import BalancerMismatch, OwnProbe
-from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated
 from sealwire.proxy.session.moving.moves import Hold
-from sealwire.proxy.session.records import CommandRecord
 from sealwire.proxy.session.revealing.documents_read import UNKNOWN, ReplyDocuments
 from sealwire.proxy.session.revealing.plaintext import Look
-from sealwire.proxy.session.write_errors.merging import WriteErrors
+from sealwire.proxy.session.write_errors import WriteErrors
 from sealwire.wire.compressors import COMPRESSOR_NAMES
 from sealwire.wire.errors import WireReason
 

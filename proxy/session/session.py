@@ -18,10 +18,11 @@ from dataclasses import replace
 from typing import final
 
 from sealwire.proxy.session.compression import MAX_STEP_BYTES, Compression
-from sealwire.proxy.session.conversation import Conversation, Side, WindowWait
+from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import (
     Audit,
     CloseReason,
+    CommandRecord,
     Count,
     Counter,
     Effect,
@@ -30,19 +31,15 @@ from sealwire.proxy.session.effects import (
     PauseClient,
     ToServer,
 )
-from sealwire.proxy.session.login.caller import NOT_CERTIFIED, Caller, Certified
+from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import Topology
-from sealwire.proxy.session.records import CommandRecord
+from sealwire.proxy.session.login.identities import NOT_CERTIFIED, Certified
 from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.sides.client_side import ClientSide
 from sealwire.proxy.session.sides.server_side import ServerSide
 from sealwire.proxy.session.states import Event, State
 from sealwire.wire.errors import ProtocolError
-from sealwire.wire.framing import Framer
 from sealwire.wire.long_message import LongMessage
-
-_WAITING = (State.WAITING_FOR_KEYS, State.WAITING_FOR_BOTH)
-_CLIENT_WAITING = (State.LOOKING_UP, State.WAITING_FOR_WINDOW)
 
 
 @final
@@ -54,6 +51,7 @@ class Session:
         "_conversation",
         "_held",
         "_keys_since_s",
+        "_policy",
         "_server",
         "_silent_since_s",
         "_states",
@@ -65,9 +63,9 @@ class Session:
         self.shared = shared
         self._conversation = Conversation(shared, topology)
         self._states = self._conversation.states
-        self._client = ClientSide(self._conversation, self._conversation.client_framer)
-        longest = shared.settings.max_message_bytes
-        self._server = ServerSide(self._conversation, Framer(longest, long_messages=True))
+        self._client = ClientSide(self._conversation)
+        self._server = ServerSide(self._conversation)
+        self._policy = shared.settings.policy
         self._held: list[tuple[Side, bytes | LongMessage]] = []
         self._keys_since_s: float | None = None
         self._silent_since_s: float | None = None
@@ -87,7 +85,7 @@ class Session:
     @property
     def is_anonymous(self) -> bool:
         """Whether the server asks for a login, and the client has none."""
-        return not self._conversation.let_in
+        return not self._conversation.is_let_in
 
     @property
     def oldest_awaited(self) -> int | None:
@@ -135,7 +133,7 @@ class Session:
         `subject` is the whole one, for roles; `certified` is for logins.
         """
         self._conversation.entitled.use_certificate(subject, certified.issuer)
-        self._conversation.certified = certified
+        self._conversation.by_certificate.certified = certified
 
     @property
     def caller(self) -> Caller:
@@ -170,7 +168,11 @@ class Session:
 
     def settings_changed(self) -> None:
         """What is shared has other settings: they count from the next command on."""
-        self._conversation.settings_changed()
+        policy = self.shared.settings.policy
+        if policy is not self._policy:
+            self._policy = policy
+            self._conversation.use_policy(policy)
+        self._client.judge_access()
 
     def tick(self, now_s: float) -> list[Effect]:
         """The clock, about once a second; any steady clock will do."""
@@ -179,15 +181,15 @@ class Session:
         if self._silent_since_s is not None and now_s - self._silent_since_s >= settings.first_message_s:
             return self._close(CloseReason.CLIENT_SILENT)
         limit_s = settings.key_wait_s
-        for_keys = self._states.messages in _WAITING
+        for_keys = self._states.keys is State.KEYS_AWAITED
         self._keys_since_s = _since(self._keys_since_s, now_s, holds=for_keys)
         # all of its waits for one command: between them it may look for keys and views again
-        for_window = self._conversation.window_wait is WindowWait.GOES_ON
+        for_window = self._states.command is State.HINDERED
         self._window_since_s = _since(self._window_since_s, now_s, holds=for_window)
         if self._keys_since_s is not None and now_s - self._keys_since_s >= limit_s:
             return self._close(CloseReason.KEYS_UNAVAILABLE)
         if self._window_since_s is not None and now_s - self._window_since_s >= limit_s:
-            self._conversation.window_wait = WindowWait.OVER
+            self._states.happened(Event.PATIENCE_LOST)
             return self.frontier_moved()
         return []
 
@@ -230,12 +232,14 @@ class Session:
 
     def _look_at_arriving(self, message: LongMessage | None) -> None:
         """Some of a message has come, and not all. Only the server's are given in parts."""
-        if message is not None and self._states.messages not in _WAITING:
+        if message is not None and self._states.keys is State.KEYS_AT_HAND:
             self._server.arriving(message)
 
     def _message(self, side: Side, message: bytes | LongMessage) -> list[Effect]:
-        before = self._states.messages
-        if before is not State.OPEN and self._is_put_off(side, message):
+        states = self._states
+        before, login = states.messages, states.login
+        waits = before is not State.OPEN or states.keys is State.KEYS_AWAITED
+        if waits and self._is_put_off(side, message):
             return []
         compression = self._conversation.compression
         try:
@@ -247,20 +251,22 @@ class Session:
                 effects = self._client.message(message)
             else:
                 effects = self._server.message(message)
-            if len(self._conversation.legacy):
-                effects = self._conversation.legacy.answered(effects)
+            if self._client.legacy.asked:
+                effects = self._client.legacy.answered(effects)
             if compression is not None:
                 effects = compression.packed(effects)
         except ProtocolError as error:
             return self._broken(side, error)
         self._name_users(effects)
-        after = self._states.messages
-        if after is not before:
-            if after is State.OPEN:
-                effects += self._release()
-            elif after is not State.CLOSED:
-                self._held.append((side, message))
-        if self._states.stay is State.DRAINING and self.idle:
+        if states.login is not login:
+            self._client.judge_access()
+        after = states.messages
+        begins = before is State.OPEN and after is not State.OPEN and after is not State.CLOSED
+        if states.keys is State.KEYS_AWAITED or begins:
+            self._held.append((side, message))
+        elif after is State.OPEN and before is not State.OPEN:
+            effects += self._release()
+        if states.stay is State.DRAINING and self.idle:
             effects += self._close(CloseReason.DRAINED)
         return effects
 
@@ -272,11 +278,10 @@ class Session:
 
     def _is_put_off(self, side: Side, message: bytes | LongMessage) -> bool:
         """Whether a message is not handled now: it comes again, as it is, or the session has ended."""
-        state = self._states.messages
-        if state is State.CLOSED:
+        if self._states.messages is State.CLOSED:
             return True
-        if state in _CLIENT_WAITING and side is not self._client:
-            return False
+        if self._states.keys is State.KEYS_AT_HAND and side is not self._client:
+            return False  # the client's messages wait, and no others
         self._held.append((side, message))
         return True
 

@@ -5,23 +5,25 @@ is too old (`proxy.server.key_feed`). Nothing else here ages. What sessions reme
 on the keys alone, and goes with them. All sessions of a process run in one thread.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import Final, final
 
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.envelope import binary
 from sealwire.keys.contexts.cache import ContextCache, Opener
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.commands.command import Target
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Openings
 from sealwire.proxy.session.auditing.commands import CommandAuditor
-from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
+from sealwire.proxy.session.auditing.subjects import CommandAudit, CommandScope
 from sealwire.proxy.session.effects import Count
-from sealwire.proxy.session.grids import Grids
-from sealwire.proxy.session.login.caller import Identities
+from sealwire.proxy.session.login.identities import Identities
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.requests import Request
-from sealwire.proxy.session.revealing import at_paths, documents_read
 from sealwire.proxy.session.revealing.cursors import OpenCursors
 from sealwire.proxy.session.revealing.documents_read import HourlyCount, ReplyDocuments
 from sealwire.proxy.session.revealing.plaintext import PlaintextWatch
@@ -30,12 +32,46 @@ from sealwire.proxy.session.watch import CommandWatch
 from sealwire.wire.compressors import Compressor
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
 
+MAX_KEPT_VALUES: Final = 73_100
+"""Two centuries of days under one key: about 12 MB in all."""
+
+
+def _encrypted(cipher: ValueCipher, kind: int, value: bytes) -> bytes:
+    return binary(cipher.encrypt_deterministically(kind, value))
+
+
+@final
+class Grids:
+    """Ciphertexts of the values of ranges.
+
+    Ranges over the same years are asked again and again, and each value costs an AES-SIV call. These are
+    ciphertexts of whole grids, which say nothing about what is stored; see the threat model.
+    """
+
+    __slots__ = ("_clear", "encrypted")
+
+    def __init__(self) -> None:
+        kept = lru_cache(MAX_KEPT_VALUES)(_encrypted)
+        self.encrypted: Callable[[ValueCipher, int, bytes], bytes] = kept
+        """From a cipher, a BSON type and a value to a BSON Binary."""
+        self._clear = kept.cache_clear
+
+    def clear(self) -> None:
+        """Forget all of them, and with them the ciphers under which they lie."""
+        self._clear()
+
+
 # ----------------------------- the memory of commands that pass: what to count, and what their replies need
 
 # Names come from clients; an application that reads collections without end must not make this grow.
 _MAX_REMEMBERED: Final = 4096
 # A namespace of 255 bytes, which no server has longer, and what is around it.
 _LONGEST_TARGET: Final = 512
+
+_MAX_AT_PATHS: Final = 65_536
+"""Servers have fewer cursors open. Of one that is forgotten only its mark says where it is opened."""
+_MAX_READ: Final = 4096
+"""Cursors of clients with roles."""
 
 
 @final
@@ -151,14 +187,14 @@ class Shared:
         """Classes that move to another key, as far as this process knows."""
         self.plaintext = PlaintextWatch()
         """In which replies plaintext is looked for."""
-        self.at_paths = OpenCursors[Openings](at_paths.MAX_CURSORS)
+        self.at_paths = OpenCursors[Openings](_MAX_AT_PATHS)
         """Which cursors on protected collections are opened at some paths only. Their marks say it too, but a
         client may leave the mark out."""
         self.reads = HourlyCount()
         """How many documents clients were shown whose roles have a limit."""
         self.comparisons = HourlyCount("comparisons")
         """How many constants they had compared with stored values."""
-        self.read_cursors = OpenCursors[ReplyDocuments](documents_read.MAX_CURSORS)
+        self.read_cursors = OpenCursors[ReplyDocuments](_MAX_READ)
         """What the open cursors of clients with roles show."""
         self.probe_mark = b""
         """What is in a hello by which this proxy looks for servers; empty: nothing is looked for."""

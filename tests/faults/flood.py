@@ -13,7 +13,7 @@ from typing import Any
 import bson
 import pytest
 
-from sealwire.proxy.session.login.scram import NONCE_BYTES, ScramExchange, ScramSecret
+from sealwire.proxy.session.login.identities import NONCE_BYTES, ScramExchange, ScramSecret
 from sealwire.testbed.child import LOOPBACK
 from sealwire.wire.op_msg import build_op_msg
 from tests.proxy.server.harness import UNAUTHORIZED

@@ -37,8 +37,8 @@ from sealwire.proxy.server.config.settings import (
     UpstreamTls,
 )
 from sealwire.proxy.server.observability.audit import AuditSettings, WhenFull
-from sealwire.proxy.session.auditing.settings import CommandScope
-from sealwire.proxy.session.login.scram import ScramHash
+from sealwire.proxy.session.auditing.subjects import CommandScope
+from sealwire.proxy.session.login.identities import ScramHash
 from sealwire.wire.compressors import (
     COMPRESSOR_NAMES,
     ZLIB_LEVELS,

@@ -15,8 +15,7 @@ from sealwire.keys.providers import ProviderSettings
 from sealwire.keys.vault.settings import VaultSettings
 from sealwire.proxy.server.observability.audit import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat
-from sealwire.proxy.session.login.caller import Holder
-from sealwire.proxy.session.login.scram import ScramHash
+from sealwire.proxy.session.login.identities import Holder, ScramHash
 from sealwire.proxy.session.shared import Reveal
 from sealwire.wire.compressors import DEFAULT_ZLIB_LEVEL
 

@@ -20,7 +20,7 @@ from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.errors import UpstreamUnavailable
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.tasks import spawn
-from sealwire.proxy.session.login.caller import Certified
+from sealwire.proxy.session.login.identities import Certified
 
 _log = logging.getLogger("sealwire.server")
 

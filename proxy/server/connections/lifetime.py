@@ -23,9 +23,8 @@ from sealwire.proxy.server.connections.recorder import LineRecorder, Unrecorded,
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.observability.logs import Field, note
-from sealwire.proxy.session.effects import Close, CloseReason, Done
+from sealwire.proxy.session.effects import UNANSWERED, Close, CloseReason, Done
 from sealwire.proxy.session.login.handshake import UnknownMember
-from sealwire.proxy.session.records import UNANSWERED
 
 _log = logging.getLogger("sealwire.server")
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from sealwire.proxy.session.effects import Effect
-from sealwire.proxy.session.login.caller import Caller, Certified
+from sealwire.proxy.session.effects import CommandRecord, Effect
+from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import Topology
-from sealwire.proxy.session.records import CommandRecord
+from sealwire.proxy.session.login.identities import Certified
 from sealwire.proxy.session.shared import Shared
 
 

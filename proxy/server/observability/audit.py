@@ -18,7 +18,7 @@ from sealwire.audit.log import LogPace
 from sealwire.audit.pseudonyms import load_pseudonym_key
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.record_bytes import RecordBytes
-from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
+from sealwire.proxy.session.auditing.subjects import CommandAudit, CommandScope
 from sealwire.proxy.session.effects import Audit, Done
 from sealwire.proxy.session.login.caller import Caller
 

@@ -8,8 +8,7 @@ from itertools import chain
 from typing import Final, final
 
 from sealwire.proxy.server.observability.record_bytes import RecordBytes
-from sealwire.proxy.session.effects import Done
-from sealwire.proxy.session.records import CommandRecord, CommandResult
+from sealwire.proxy.session.effects import CommandRecord, CommandResult, Done
 
 MAX_SUBJECTS: Final = 1000
 """In one line: 35 of the 64 KiB that a line may have."""

@@ -70,8 +70,8 @@ from sealwire.proxy.server.workers.pulse import Pulse
 from sealwire.proxy.server.workers.reload import Reload, ReloadRefused, Renewed, note_refused
 from sealwire.proxy.server.workers.start import Loaded, Probed, probe_data
 from sealwire.proxy.server.workers.worker_channel import Seat
-from sealwire.proxy.session.auditing.settings import CommandAudit
-from sealwire.proxy.session.login.caller import NO_IDENTITIES, Identities
+from sealwire.proxy.session.auditing.subjects import CommandAudit
+from sealwire.proxy.session.login.identities import NO_IDENTITIES, Identities
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.shared import Shared
 

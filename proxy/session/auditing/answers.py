@@ -4,14 +4,188 @@ A reply in one piece is read in one pass over its body. A long one is read as it
 see `revealing.long_reply`.
 """
 
+from collections.abc import Mapping
 from typing import Final, final
 
+from sealwire.crypto.envelope import BINARY_HEAD, class_id_of, is_envelope
+from sealwire.policies.file.schema import PathNode
+from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.values import is_true
-from sealwire.proxy.session.auditing.subjects import DocumentsShown
-from sealwire.proxy.session.records import CommandOutcome
+from sealwire.proxy.session.auditing.subjects import Pseudonym, SubjectPaths
+from sealwire.proxy.session.effects import CommandOutcome
+from sealwire.proxy.session.replies import code_of
+from sealwire.proxy.session.revealing.plaintext import is_encrypted
+from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
-from sealwire.wire.raw_bson import Cursor, find_element, int32_at
+from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, int32_at
+
+MAX_DISTINCT: Final = 10_000
+"""So many values of a class are told apart in one reply; that number means as many or more."""
+
+
+@final
+class Gathered:
+    """What the documents of one reply show of others."""
+
+    __slots__ = ("_met", "_names", "elements")
+
+    def __init__(self, names: Mapping[int, str]) -> None:
+        """`names`: of the classes, by their ids."""
+        self._names = names
+        self._met: dict[int, set[int]] = {}
+        """By class id, hashes of envelopes: they hold no value, and are gone with the reply."""
+        self.elements = 0
+        """How many elements arrays have, at every depth."""
+
+    def look(self, buf: bytes, start: int, *, is_array: bool = False) -> None:
+        """Count what the document or array at `start` has, up to what is malformed. Cost: O(elements)."""
+        try:
+            self._walk(buf, start, is_array, 0)
+        except BsonError:
+            return
+
+    def run(self, buf: bytes, depth: int) -> None:
+        """As `look`, for some elements of a container that lies `depth` levels below a document."""
+        try:
+            first = Cursor(buf, 0)
+            is_array = depth > 0 and first.advance() and first.name.isdigit()
+        except BsonError:
+            return
+        self.look(buf, 0, is_array=is_array)
+
+    def opened(self, read: Mapping[str, int]) -> dict[str, int]:
+        """By class, how many distinct values there are among those that were opened, by `read`."""
+        found: dict[str, int] = {}
+        for class_id, met in self._met.items():
+            name = self._names.get(class_id, "")
+            if name in read:  # others stay closed
+                found[name] = min(read[name], found.get(name, 0) + len(met))
+        return found
+
+    def _walk(self, buf: bytes, start: int, is_array: bool, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            return
+        cursor = Cursor(buf, start)
+        while cursor.advance():
+            if is_array:
+                self.elements += 1
+            kind, value = cursor.kind, cursor.value
+            if kind in (kinds.OBJECT, kinds.ARRAY):
+                self._walk(buf, value, kind == kinds.ARRAY, depth + 1)
+            elif is_envelope(kind, buf, value):
+                self._envelope(buf, value + BINARY_HEAD, cursor.end)
+
+    def _envelope(self, buf: bytes, start: int, end: int) -> None:
+        class_id = class_id_of(buf, start)
+        if class_id not in self._names:  # a server that lies may send any number of them
+            return
+        met = self._met.get(class_id)
+        if met is None:
+            met = self._met[class_id] = set()
+        if len(met) < MAX_DISTINCT:
+            met.add(hash(buf[start:end]))
+
+
+@final
+class InClear:
+    """Classes whose values may rightly be stored in clear, in the documents of one collection."""
+
+    __slots__ = ("_classes", "_tree")
+
+    def __init__(self, tree: PathNode, classes: frozenset[str]) -> None:
+        self._tree = tree
+        self._classes = classes
+
+    def count(self, buf: bytes, start: int, found: dict[str, int]) -> None:
+        """Add the values in clear of the document at `start`, as the server sent it, by their class."""
+        try:
+            walk = StoredValues(buf, self._tree, start)
+            while walk.next_value():
+                name = walk.leaf.name
+                if name in self._classes and not (
+                    walk.kind == kinds.BIN_DATA and is_encrypted(buf, walk.value)
+                ):
+                    found[name] = found.get(name, 0) + 1
+        except BsonError:  # what is wrong with a reply, others say
+            return
+
+
+@final
+class DocumentsShown:
+    """The documents of one reply: how many, and whose."""
+
+    __slots__ = (
+        "_clear",
+        "_open",
+        "_paths",
+        "_pseudonym",
+        "documents",
+        "gathered",
+        "read",
+        "subjects",
+        "unknown",
+    )
+
+    def __init__(
+        self,
+        paths: SubjectPaths | None,
+        pseudonym: Pseudonym | None,
+        open_envelope: OpenEnvelope,
+        clear: InClear | None,
+        gathered: Gathered | None = None,
+    ) -> None:
+        """`open_envelope` opens identifiers in documents as the server sent them. `gathered`: what counts
+        documents that do not come as the collection has them."""
+        self.gathered = gathered
+        self._clear = clear
+        self.read: dict[str, int] = {}
+        """By class, how many values there were that rightly are in clear."""
+        self._open = open_envelope
+        self._paths = paths
+        self._pseudonym = pseudonym
+        self.documents = 0
+        self.subjects: dict[str, None] = {}
+        self.unknown = 0
+
+    def batch(self, buf: bytes, start: int) -> None:
+        """The documents in the array at `start`. Raises BsonError. Cost: O(documents)."""
+        cursor = Cursor(buf, start)
+        while cursor.advance():
+            if cursor.kind == kinds.OBJECT:
+                self.document(buf, cursor.value)
+
+    def values(self, buf: bytes, start: int) -> None:
+        """The distinct values in the array at `start`, each for a document. Raises BsonError."""
+        if self.gathered is not None:
+            self.gathered.look(buf, start)
+        cursor = Cursor(buf, start)
+        while cursor.advance():
+            self.not_looked_at()
+
+    def document(self, buf: bytes, start: int) -> None:
+        """One more."""
+        self.documents += 1
+        if self.gathered is not None:
+            self.gathered.look(buf, start)
+        if self._clear is not None:
+            self._clear.count(buf, start, self.read)
+        if self._pseudonym is not None and (
+            self._paths is None
+            or not self._paths.look(buf, start, self._pseudonym, self._open, self.subjects)
+        ):
+            self.unknown += 1
+
+    def part(self, buf: bytes, depth: int) -> None:
+        """Some elements of a container in a long document, `depth` levels below it."""
+        if self.gathered is not None:
+            self.gathered.run(buf, depth)
+
+    def not_looked_at(self) -> None:
+        """One that is not looked at: it is too long, or no document."""
+        self.documents += 1
+        self.unknown += self._pseudonym is not None
+
 
 _BATCH_PLACES: Final = frozenset({(b"cursor", b"firstBatch"), (b"cursor", b"nextBatch")})
 _VALUES_PLACE: Final = (b"values",)
@@ -171,7 +345,6 @@ def _first_code(buf: bytes, errors: int) -> str:
     cursor = Cursor(buf, errors)
     while cursor.advance():
         if cursor.kind == kinds.OBJECT:
-            code = find_element(buf, cursor.value, b"code")
-            is_code = code is not None and code.kind == kinds.INT
-            return f"code {int32_at(buf, code.value)}" if is_code and code is not None else _NOT_READ
+            code = code_of(buf, cursor.value)
+            return _NOT_READ if code is None else f"code {code}"
     return ""

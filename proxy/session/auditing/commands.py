@@ -10,14 +10,19 @@ from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.planning.rules import Act
 from sealwire.policies.roles.screening import screened
-from sealwire.proxy.session.auditing.answers import Answer
-from sealwire.proxy.session.auditing.gathered import Gathered
-from sealwire.proxy.session.auditing.named import linked_target, note_named
-from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope, Pseudonym
-from sealwire.proxy.session.auditing.subjects import DocumentsShown, InClear, SubjectPaths, SubjectPolicy
-from sealwire.proxy.session.auditing.tally import SentTally
-from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, on_record, stated_by
-from sealwire.proxy.session.records import CommandOutcome, CommandRecord, CommandResult
+from sealwire.proxy.session.auditing.answers import Answer, DocumentsShown, Gathered, InClear
+from sealwire.proxy.session.auditing.subjects import (
+    CommandAudit,
+    CommandScope,
+    Pseudonym,
+    SentTally,
+    SubjectPaths,
+    SubjectPolicy,
+    linked_target,
+    note_named,
+)
+from sealwire.proxy.session.effects import CommandOutcome, CommandRecord, CommandResult
+from sealwire.proxy.session.login.caller import NOTHING_STATED, Stated, on_record, stated_by
 from sealwire.proxy.session.revealing.cursors import namespace_of
 from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, shows_own_documents
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope

@@ -1,24 +1,90 @@
-"""Whose documents a reply shows: their identifiers, or the values that lead to them, as pseudonyms.
+"""Whom commands and documents are about: which persons are named, and how many values of each class.
 
-Only where documents come as the collection has them: elsewhere a path says nothing of where a value comes
-from, and the documents count as nobody's. Source of the paths: `policies.file.schema`.
+Paths say where documents have identifiers, or values that lead to them (`policies.file.schema`). Only where
+documents come as the collection has them: elsewhere a path says nothing of where a value comes from.
 """
 
-from typing import Final, final
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, NamedTuple, final
 
 from sealwire.crypto.envelope import BINARY_HEAD, is_envelope
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.contexts.cache import ContextKeysMissing
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, identifiers
+from sealwire.policies.errors import Refusal
+from sealwire.policies.file.paths import identifiers
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.file.stored import StoredValues
-from sealwire.proxy.session.auditing.gathered import Gathered
-from sealwire.proxy.session.auditing.settings import IDENTIFIER, Pseudonym
-from sealwire.proxy.session.revealing.plaintext import is_encrypted
+from sealwire.policies.planning.plan import RangeEdit, Use, ValueEdit
+from sealwire.policies.planning.values import whole_number
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
-from sealwire.wire.raw_bson import Cursor
+from sealwire.wire.op_msg import OpMsg, sequence_documents
+from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
+
+Pseudonym = Callable[[str, int, bytes], str]
+"""From what an identifier is, its BSON type and its value to the name of a person; as `audit.pseudonyms`."""
+
+IDENTIFIER: Final = ""
+"""What a value of the class that identifies persons is; of others it is the path to which a link leads."""
+
+
+class CommandScope(Enum):
+    """Which commands have a line in the audit log."""
+
+    ALL = "all"
+    PROTECTED = "protected"
+    """Those that reach what the policy covers, or are shown values that were encrypted."""
+    WRITES = "writes"
+    """Protected ones that write."""
+    REFUSED = "refused"
+    """Only what is refused, and acts (`policies.planning.rules.Act`), which always have one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandAudit:
+    """What configuration says to sessions of the commands that are carried out."""
+
+    scope: CommandScope
+    pseudonym: Pseudonym | None = None
+    """What names persons; without it no line says whose documents were shown."""
+
+
+@final
+class SentTally:
+    """What one command stores and compares."""
+
+    __slots__ = ("_class_name", "_pseudonym", "filtered", "ids", "subjects", "unnamed", "written")
+
+    def __init__(self, class_name: str = "", pseudonym: Pseudonym | None = None) -> None:
+        """`class_name`: the class whose values identify persons, where there is a way to name these."""
+        self._class_name = class_name
+        self._pseudonym = pseudonym
+        self.written: dict[str, int] = {}
+        self.filtered: dict[str, int] = {}
+        self.subjects: dict[str, None] = {}
+        """The pseudonyms of the persons whom it names, in the order in which it does."""
+        self.ids: dict[str, None] = {}
+        """Those of the documents that it names by their `_id`."""
+        self.unnamed = 0
+        """How many of its statements write documents of persons whom nobody can tell."""
+
+    def note(self, message: bytes, edits: Sequence[ValueEdit | RangeEdit]) -> None:
+        """Count edits of a plan; their values lie in `message`. Cost: O(edits)."""
+        for edit in edits:
+            name = edit.field_class.name
+            counts = self.filtered if edit.use is Use.MATCH else self.written
+            counts[name] = counts.get(name, 0) + 1
+            if name == self._class_name and self._pseudonym is not None and isinstance(edit, ValueEdit):
+                value = edit.value
+                if value is None:
+                    value = message[edit.element.value : edit.element.end]
+                self.subjects[self._pseudonym(IDENTIFIER, edit.kind, value)] = None
+
 
 # Names of collections come from the server and from clients, with patterns in a policy without end.
 _MAX_KNOWN: Final = 1024
@@ -132,101 +198,216 @@ def _tree(paths: list[str], path: str = "") -> PathNode:
     return PathNode(path, children)
 
 
-@final
-class InClear:
-    """Classes whose values may rightly be stored in clear, in the documents of one collection."""
+MAX_IDS: Final = 1000
+"""How many `_id`s one command may name; a statement with further ones counts as one that names nobody."""
 
-    __slots__ = ("_classes", "_tree")
+_FILTERS: Final = {
+    b"find": b"filter",
+    b"count": b"query",
+    b"distinct": b"query",
+    b"findAndModify": b"query",
+    b"findandmodify": b"query",
+}
+_STATEMENTS: Final = {b"insert": b"documents", b"update": b"updates", b"delete": b"deletes"}
+_ID: Final = b"_id"
+_EQUALITIES: Final = frozenset({b"$eq", b"$in"})
+_NO_VALUE: Final = frozenset({kinds.NULL, kinds.UNDEFINED, kinds.REGEX})
+_MAX_ANDS: Final = 8
+"""How deep `$and` is followed: what passes unplanned may be nested without end."""
 
-    def __init__(self, tree: PathNode, classes: frozenset[str]) -> None:
-        self._tree = tree
-        self._classes = classes
 
-    def count(self, buf: bytes, start: int, found: dict[str, int]) -> None:
-        """Add the values in clear of the document at `start`, as the server sent it, by their class."""
-        try:
-            walk = StoredValues(buf, self._tree, start)
-            while walk.next_value():
-                name = walk.leaf.name
-                if name in self._classes and not (
-                    walk.kind == kinds.BIN_DATA and is_encrypted(buf, walk.value)
-                ):
-                    found[name] = found.get(name, 0) + 1
-        except BsonError:  # what is wrong with a reply, others say
+class NamingPart(NamedTuple):
+    """A document that is stored, or a filter."""
+
+    namespace: str
+    start: int
+    """Where it begins; negative: a filter that is not there."""
+    is_filter: bool
+
+
+def note_named(  # noqa: PLR0913, PLR0917 - what a command is, and what is known of persons
+    message: bytes,
+    parsed: OpMsg,
+    name: bytes,
+    namespace: str,
+    subjects: SubjectPolicy,
+    pseudonym: Pseudonym,
+    tally: SentTally,
+    *,
+    is_write: bool,
+) -> None:
+    """Add to the tally whom the command `name` names, and how many statements of a write name nobody.
+
+    A message that nobody has validated may be unreadable: that names nobody. Cost: O(message).
+    """
+    try:
+        statements = list(_statements(message, parsed, name, namespace))
+        for each in statements:
+            paths = subjects.paths_of(each.namespace)
+            if paths is None and subjects.policy.covered(each.namespace) is None:
+                continue  # of bulkWrite: nothing there is anybody's
+            is_named = paths is not None and _note(message, each, paths, pseudonym, tally)
+            tally.unnamed += is_write and not is_named
+        if is_write and name == b"aggregate":
+            tally.unnamed += 1  # whose documents it stores elsewhere, only they say
+    except (BsonError, Refusal):
+        tally.unnamed += is_write
+
+
+def linked_target(message: bytes, parsed: OpMsg, subjects: SubjectPolicy) -> str:
+    """The first collection of a bulkWrite whose documents a link makes somebody's; empty: none."""
+    try:
+        for namespace in _targets(message, parsed):
+            paths = subjects.paths_of(namespace)
+            if paths is not None and paths.link:
+                return namespace
+    except BsonError:
+        return ""
+    return ""
+
+
+def _note(
+    message: bytes, statement: NamingPart, paths: SubjectPaths, pseudonym: Pseudonym, tally: SentTally
+) -> bool:
+    """Whether a statement says whose the documents are that it reaches, or which these are."""
+    if statement.is_filter:
+        return statement.start >= 0 and _note_filter(message, statement, paths, pseudonym, tally, 0)
+    if paths.link:
+        said = paths.look(message, statement.start, pseudonym, None, tally.subjects)
+    else:
+        said = paths.says(message, statement.start)  # the plan's edits name these
+    if said and tally.ids:
+        return True  # of many, the `_id` adds nothing; of one, it says whose the document with it is
+    found = find_element(message, statement.start, _ID)
+    has_id = found is not None and found.kind not in _NO_VALUE
+    if found is not None and has_id:
+        has_id = _note_ids(message, [found], statement.namespace, pseudonym, tally)
+    return said or has_id
+
+
+def _note_filter(
+    message: bytes,
+    statement: NamingPart,
+    paths: SubjectPaths,
+    pseudonym: Pseudonym,
+    tally: SentTally,
+    depth: int,
+) -> bool:
+    is_named = False
+    for part in elements(message, statement.start):
+        if part.name == b"$and" and part.kind == kinds.ARRAY and depth < _MAX_ANDS:
+            for each in elements(message, part.value):
+                if each.kind == kinds.OBJECT:
+                    inner = statement._replace(start=each.value)
+                    is_named |= _note_filter(message, inner, paths, pseudonym, tally, depth + 1)
+            continue
+        is_link = bool(paths.link) and part.name == paths.link
+        if not (is_link or part.name == _ID or part.name in paths.identifiers):
+            continue
+        values, is_bound = _equalities(message, part)
+        if is_link:
+            for each in values:
+                tally.subjects[pseudonym(paths.domain, each.kind, message[each.value : each.end])] = None
+        elif part.name == _ID and part.name not in paths.identifiers:
+            is_bound &= _note_ids(message, values, statement.namespace, pseudonym, tally)
+        is_named |= is_bound
+    return is_named
+
+
+def _note_ids(
+    message: bytes, values: list[Element], namespace: str, pseudonym: Pseudonym, tally: SentTally
+) -> bool:
+    """Whether all of them are kept."""
+    for each in values:
+        if len(tally.ids) >= MAX_IDS:
+            return False
+        tally.ids[pseudonym(f"{namespace}._id", each.kind, message[each.value : each.end])] = None
+    return True
+
+
+def _equalities(message: bytes, part: Element) -> tuple[list[Element], bool]:
+    """The values that a filter asks for at one path, and whether it asks for nothing else there."""
+    if part.kind != kinds.OBJECT:
+        is_value = part.kind not in _NO_VALUE and part.kind != kinds.ARRAY
+        return ([part], True) if is_value else ([], False)
+    conditions = list(elements(message, part.value))
+    if conditions and not conditions[0].name.startswith(b"$"):
+        return [part], True  # a document, of which all is compared
+    values: list[Element] = []
+    is_bound = False
+    for condition in conditions:
+        if condition.name not in _EQUALITIES:
+            continue
+        is_list = condition.kind == kinds.ARRAY and condition.name == b"$in"
+        asked = list(elements(message, condition.value)) if is_list else [condition]
+        found = [each for each in asked if each.kind not in _NO_VALUE and each.kind != kinds.ARRAY]
+        values += found
+        is_bound |= len(found) == len(asked)
+    return values, is_bound
+
+
+def _statements(message: bytes, parsed: OpMsg, name: bytes, namespace: str) -> Iterator[NamingPart]:
+    """The documents and filters of a command that may name persons."""
+    argument = _STATEMENTS.get(name)
+    if argument is not None:
+        for start in _documents(message, parsed, argument):
+            if name == b"insert":
+                yield NamingPart(namespace, start, False)
+            else:
+                yield _filter_in(message, start, b"q", namespace)
+    elif name in _FILTERS:
+        yield _filter_in(message, parsed.body, _FILTERS[name], namespace)
+    elif name == b"aggregate":
+        pipeline = find_element(message, parsed.body, b"pipeline")
+        if pipeline is None or pipeline.kind != kinds.ARRAY:
             return
+        first = next(elements(message, pipeline.value), None)
+        if first is not None and first.kind == kinds.OBJECT:
+            match = _filter_in(message, first.value, b"$match", namespace)
+            if match.start >= 0:
+                yield match
+    elif name == b"bulkWrite":
+        targets = list(_targets(message, parsed))
+        for start in _documents(message, parsed, b"ops"):
+            yield from _operation(message, start, targets)
 
 
-@final
-class DocumentsShown:
-    """The documents of one reply: how many, and whose."""
+def _operation(message: bytes, start: int, targets: list[str]) -> Iterator[NamingPart]:
+    """One of bulkWrite, whose first field says what it is and has the place of its collection."""
+    kind = next(elements(message, start), None)
+    index = -1 if kind is None else whole_number(message, kind)
+    if kind is None or not 0 <= index < len(targets):
+        return
+    if kind.name != b"insert":
+        yield _filter_in(message, start, b"filter", targets[index])
+        return
+    found = find_element(message, start, b"document")
+    if found is not None and found.kind == kinds.OBJECT:
+        yield NamingPart(targets[index], found.value, False)
 
-    __slots__ = (
-        "_clear",
-        "_open",
-        "_paths",
-        "_pseudonym",
-        "documents",
-        "gathered",
-        "read",
-        "subjects",
-        "unknown",
-    )
 
-    def __init__(
-        self,
-        paths: SubjectPaths | None,
-        pseudonym: Pseudonym | None,
-        open_envelope: OpenEnvelope,
-        clear: InClear | None,
-        gathered: Gathered | None = None,
-    ) -> None:
-        """`open_envelope` opens identifiers in documents as the server sent them. `gathered`: what counts
-        documents that do not come as the collection has them."""
-        self.gathered = gathered
-        self._clear = clear
-        self.read: dict[str, int] = {}
-        """By class, how many values there were that rightly are in clear."""
-        self._open = open_envelope
-        self._paths = paths
-        self._pseudonym = pseudonym
-        self.documents = 0
-        self.subjects: dict[str, None] = {}
-        self.unknown = 0
+def _targets(message: bytes, parsed: OpMsg) -> Iterator[str]:
+    """The collections of a bulkWrite, in their order; empty: no name."""
+    for start in _documents(message, parsed, b"nsInfo"):
+        found = find_element(message, start, b"ns")
+        name = b"" if found is None or found.kind != kinds.STRING else string_bytes(message, found)
+        namespace = name.decode("utf-8", "surrogateescape")
+        yield "" if belongs_to_server(namespace) else namespace
 
-    def batch(self, buf: bytes, start: int) -> None:
-        """The documents in the array at `start`. Raises BsonError. Cost: O(documents)."""
-        cursor = Cursor(buf, start)
-        while cursor.advance():
-            if cursor.kind == kinds.OBJECT:
-                self.document(buf, cursor.value)
 
-    def values(self, buf: bytes, start: int) -> None:
-        """The distinct values in the array at `start`, each for a document. Raises BsonError."""
-        if self.gathered is not None:
-            self.gathered.look(buf, start)
-        cursor = Cursor(buf, start)
-        while cursor.advance():
-            self.not_looked_at()
+def _documents(message: bytes, parsed: OpMsg, argument: bytes) -> list[int]:
+    """Where the documents of an argument begin, which is in the body or a sequence."""
+    starts: list[int] = []
+    for sequence in parsed.sequences:
+        if sequence.identifier == argument:
+            starts += sequence_documents(message, sequence)
+    inside = find_element(message, parsed.body, argument)
+    if inside is not None and inside.kind == kinds.ARRAY:
+        starts += [each.value for each in elements(message, inside.value) if each.kind == kinds.OBJECT]
+    return starts
 
-    def document(self, buf: bytes, start: int) -> None:
-        """One more."""
-        self.documents += 1
-        if self.gathered is not None:
-            self.gathered.look(buf, start)
-        if self._clear is not None:
-            self._clear.count(buf, start, self.read)
-        if self._pseudonym is not None and (
-            self._paths is None
-            or not self._paths.look(buf, start, self._pseudonym, self._open, self.subjects)
-        ):
-            self.unknown += 1
 
-    def part(self, buf: bytes, depth: int) -> None:
-        """Some elements of a container in a long document, `depth` levels below it."""
-        if self.gathered is not None:
-            self.gathered.run(buf, depth)
-
-    def not_looked_at(self) -> None:
-        """One that is not looked at: it is too long, or no document."""
-        self.documents += 1
-        self.unknown += self._pseudonym is not None
+def _filter_in(message: bytes, start: int, name: bytes, namespace: str) -> NamingPart:
+    found = find_element(message, start, name)
+    is_there = found is not None and found.kind == kinds.OBJECT
+    return NamingPart(namespace, found.value if found is not None and is_there else -1, True)

@@ -46,13 +46,11 @@ _MAX_ASKED: Final = 16
 class LegacyQueries:
     """The legacy queries of one client that await their reply."""
 
-    __slots__ = ("_asked",)
+    __slots__ = ("asked",)
 
     def __init__(self) -> None:
-        self._asked: dict[int, None] = {}
-
-    def __len__(self) -> int:
-        return len(self._asked)
+        self.asked: dict[int, None] = {}
+        """Their ids."""
 
     def as_message(self, message: bytes, query: OpQuery) -> bytes:
         """The OP_MSG that a query of one of LEGACY_COMMANDS stands for.
@@ -61,7 +59,7 @@ class LegacyQueries:
         """
         request_id = request_id_of(message)
         # one that had to wait comes again
-        is_full = len(self._asked) >= _MAX_ASKED and request_id not in self._asked
+        is_full = len(self.asked) >= _MAX_ASKED and request_id not in self.asked
         if query.flags & _EXHAUST or is_full:
             raise ProtocolError(WireReason.FLAGS, 16)
         database = query.namespace.removesuffix(COMMAND_SUFFIX) + b"\0"
@@ -69,7 +67,7 @@ class LegacyQueries:
         named = b"\x02$db\0" + len(database).to_bytes(4, "little") + database
         last = len(body) - 1
         body = splice(body, [Edit(last, last, named, (0,))])
-        self._asked[request_id] = None
+        self.asked[request_id] = None
         return build_op_msg(request_id, 0, body)
 
     def answered(self, effects: list[Effect]) -> list[Effect]:
@@ -79,9 +77,9 @@ class LegacyQueries:
     def _answer(self, effect: ToClient) -> ToClient:
         message = effect.data
         response_to = response_to_of(message)
-        if response_to not in self._asked or op_code_of(message) != MSG:
+        if response_to not in self.asked or op_code_of(message) != MSG:
             return effect
-        del self._asked[response_to]
+        del self.asked[response_to]
         parsed = parse_op_msg(message)
         if parsed.sequences:
             # no reply to one of these commands has any, and an OP_REPLY has no place for them
@@ -121,8 +119,14 @@ class CertificateLogin(Exception):
     hint = "log in with SCRAM-SHA-256, or another mechanism whose proof travels in messages"
 
 
+LOGINS_BY_CERTIFICATE: Final = frozenset({b"authenticate", b"saslStart"})
+"""The commands that may be one."""
+
+
 def check_login(message: bytes, body: int, name: bytes) -> None:
-    """Raises CertificateLogin when the command `name` at `body` is a login by certificate. Cost: O(1) mostly.
+    """Raises CertificateLogin when the command `name` at `body` is a login by certificate.
+
+    Cost: O(elements of `saslStart`).
 
     All of `authenticate` is one: no server since 4.0 knows another mechanism for it.
     """

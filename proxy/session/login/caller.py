@@ -4,18 +4,26 @@ Only the server's word counts for the users; it is asked after each login (`side
 read from what a client sends to log in: that may hold a password, and a client could begin one login and end
 another. Application and driver are the client's own claim, from the `client` document of its handshake.
 Source: Handshake (driver specifications); MongoDB manual, `connectionStatus`.
+
+A client also says something of a command in its `comment`: for what purpose it reads, and why it breaks the
+glass. An application that says nothing says so to nobody's harm; where a role asks for a purpose, its command
+is refused. A comment is the client's own claim. The server is sent it as it is, and may log it.
+
+    comment: {sealwire: {purpose: "direct-care", breakGlass: "patient unconscious"}}
+    comment: "purpose=direct-care; breakGlass=patient unconscious"
+
+Source: MongoDB manual, `comment` of `find`, `aggregate`, `update` and the others: any BSON type.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Final
 
+from sealwire.policies.roles.role import Roles
 from sealwire.policies.roles.screening import screened
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.login.handshake import HELLO_COMMANDS
-from sealwire.proxy.session.login.scram import ScramSecret
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import elements, find_element, string_bytes
+from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
 
 MAX_USERS: Final = 8
 """Servers before MongoDB 6.0 let one connection log in as several users, each of another database."""
@@ -60,93 +68,19 @@ class LoginNeeded(Exception):
 
 def is_yes(message: bytes, body: int) -> bool:
     """Whether a reply to `saslStart` or `saslContinue` ends a login with success. Raises BsonError."""
-    return replies.is_ok(message, body) and _is_done(message, body)
+    return replies.is_ok(message, body) and is_done(message, body)
 
 
 def is_speculative_yes(message: bytes, hello: int) -> bool:
     """Whether a hello's reply carries the end of a login that began with the hello. Raises BsonError."""
     part = find_element(message, hello, b"speculativeAuthenticate")
-    return part is not None and part.kind == kinds.OBJECT and _is_done(message, part.value)
+    return part is not None and part.kind == kinds.OBJECT and is_done(message, part.value)
 
 
-def _is_done(message: bytes, document: int) -> bool:
+def is_done(message: bytes, document: int) -> bool:
+    """Whether what answers a step of a login says that it was the last. Raises BsonError."""
     done = find_element(message, document, b"done")
     return done is not None and done.kind == kinds.BOOL and any(message[done.value : done.end])
-
-
-# As whom the proxy logs a client in that has shown a certificate: by subject, as the configuration says.
-
-
-@dataclass(frozen=True, slots=True)
-class ScramIdentity:
-    """A user with a password, which the proxy knows and the client does not."""
-
-    user: str
-    database: str
-    """Where the server keeps the user."""
-    secret: ScramSecret = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateIdentity:
-    """Whoever the server takes the holder of a certificate for, which the proxy shows it."""
-
-    subject: str
-    """The subject of that certificate."""
-
-
-UpstreamIdentity = ScramIdentity | CertificateIdentity
-
-
-class Holder(NamedTuple):
-    """Whose certificate a client shows, as the configuration names it."""
-
-    subject: str
-    issuer: str = ""
-    """Who has signed it; empty: any authority that is verified."""
-
-
-Identities = Mapping[Holder, UpstreamIdentity]
-"""By the exact names in the client's certificate."""
-
-T = TypeVar("T")
-
-
-def entry_of(entries: Mapping[Holder, T], names: tuple[str, ...], issuer: str) -> T | None:
-    """The entry for a certificate: the one that names its subject and its issuer, else its subject alone.
-
-    `names` has the subject in its spellings. The first counts; without any there is no entry.
-    """
-    if not names:
-        return None
-    found = entries.get(Holder(names[0], issuer))
-    return entries.get(Holder(names[0])) if found is None else found
-
-
-NO_IDENTITIES: Final[Identities] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Certified:
-    """What a client has proved by its certificate, in the handshake before everything else."""
-
-    names: tuple[str, ...]
-    """The subject, exact, in the spellings that drivers and servers have for it; the first is what
-    `Identities` has."""
-    presented: UpstreamIdentity | None = None
-    """As whom the connection to the server was opened; with a CertificateIdentity, by its certificate."""
-    issuer: str = ""
-    """Who has signed it, in the first of these spellings."""
-
-    def identity(self, identities: Identities) -> UpstreamIdentity | None:
-        """As whom a login counts now; None without one, or where the connection shows another certificate."""
-        found = entry_of(identities, self.names, self.issuer)
-        if isinstance(found, CertificateIdentity) and found != self.presented:
-            return None
-        return found
-
-
-NOT_CERTIFIED: Final = Certified(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +144,83 @@ def _text(message: bytes, start: int, name: bytes) -> str:
 
 
 def _string(message: bytes, start: int, name: bytes) -> bytes:
-    found = find_element(message, start, name)
-    return b"" if found is None or found.kind != kinds.STRING else string_bytes(message, found)
+    return _string_of(message, find_element(message, start, name))
+
+
+def _string_of(message: bytes, element: Element | None) -> bytes:
+    return b"" if element is None or element.kind != kinds.STRING else string_bytes(message, element)
 
 
 def _printable(name: bytes) -> str:
     return "".join(char if char.isprintable() else "?" for char in name.decode("utf-8", "replace"))
+
+
+# --------------------------------------------------------------------- what it says of a command in a comment
+
+MAX_PURPOSE_CHARACTERS: Final = 64
+MAX_REASON_CHARACTERS: Final = 256
+_MAX_SHOWN_PURPOSE: Final = 32
+_MAX_SHOWN_REASON: Final = 128
+
+_PURPOSE: Final = b"purpose"
+_GLASS: Final = b"breakGlass"
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """Both are printable, and the client's own words: for a log, `on_record` screens them."""
+
+    purpose: str = ""
+    glass: str = ""
+    """The reason for reading what the caller's own role does not show; empty: the glass stays whole."""
+
+
+NOTHING_STATED: Final = Stated()
+
+
+def on_record(stated: Stated, roles: Roles | None) -> Stated:
+    """What a log says of it: a purpose that a role lists as it is; other text screened and cut shorter."""
+    if stated is NOTHING_STATED:
+        return stated
+    purpose = stated.purpose
+    if roles is None or not any(purpose in each.purposes for each in roles.roles):
+        purpose = screened(purpose, _MAX_SHOWN_PURPOSE)
+    return Stated(purpose, screened(stated.glass, _MAX_SHOWN_REASON))
+
+
+def stated_in(message: bytes, body: int) -> Stated:
+    """What the comment of the command at `body` says. Raises BsonError. Cost: O(elements of the body)."""
+    return stated_by(message, find_element(message, body, b"comment"))
+
+
+def stated_by(message: bytes, comment: Element | None) -> Stated:
+    """What the comment of a command says. Raises BsonError. Cost: O(its elements)."""
+    if comment is None:
+        return NOTHING_STATED
+    if comment.kind == kinds.STRING:
+        return _of_text(string_bytes(message, comment))
+    if comment.kind != kinds.OBJECT:
+        return NOTHING_STATED
+    ours = find_element(message, comment.value, b"sealwire")
+    if ours is None or ours.kind != kinds.OBJECT:
+        return NOTHING_STATED
+    parts = {part.name: part for part in elements(message, ours.value)}
+    return _stated(*(_string_of(message, parts.get(name)) for name in (_PURPOSE, _GLASS)))
+
+
+def _of_text(text: bytes) -> Stated:
+    found: dict[bytes, bytes] = {}
+    for part in text[: 4 * (MAX_PURPOSE_CHARACTERS + MAX_REASON_CHARACTERS)].split(b";"):
+        name, _, value = part.partition(b"=")
+        found[name.strip()] = value.strip()
+    return _stated(found.get(_PURPOSE, b""), found.get(_GLASS, b""))
+
+
+def _stated(purpose: bytes, glass: bytes) -> Stated:
+    if not purpose and not glass:
+        return NOTHING_STATED
+    return Stated(_cut(purpose, MAX_PURPOSE_CHARACTERS), _cut(glass, MAX_REASON_CHARACTERS))
+
+
+def _cut(text: bytes, most: int) -> str:
+    return _printable(text[: 4 * most])[:most]

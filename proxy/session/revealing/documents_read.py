@@ -25,8 +25,6 @@ _MINUTE_S: Final = 60
 MAX_CLIENTS: Final = 100_000
 """More than these are forgotten, oldest first: they come from the server's list of users."""
 
-MAX_CURSORS: Final = 4096
-
 _PSEUDONYM_DIGITS: Final = 32
 
 _BATCHES: Final = (b"firstBatch", b"nextBatch")

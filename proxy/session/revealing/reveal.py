@@ -12,11 +12,28 @@ from typing import Final, final
 from librt.strings import BytesWriter
 from mypy_extensions import mypyc_attr
 
-from sealwire.crypto.envelope import BINARY_HEAD, MARKER, is_envelope
+from sealwire.crypto.envelope import BINARY_HEAD, MARKER, class_id_of, is_envelope
+from sealwire.policies.file.schema import PathNode, PolicySet
+from sealwire.policies.file.stored import StoredValues
+from sealwire.policies.planning.openings import BY_NAMESPACE, WHOLE, Openings
+from sealwire.policies.roles.masks import masked
+from sealwire.policies.roles.role import Disclosure, Level, Mask, Rights
+from sealwire.proxy.session.replies import ReadDenied
+from sealwire.proxy.session.revealing.plaintext import is_encrypted
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.op_msg import OpMsg, refresh_checksum, sequence_documents
-from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, int32_at, scope_document
+from sealwire.wire.raw_bson import (
+    MAX_DEPTH,
+    Cursor,
+    Element,
+    elements,
+    find_element,
+    int32_at,
+    scope_document,
+    string_bytes,
+)
+from sealwire.wire.splice import Edit, splice
 
 OpenEnvelope = Callable[[bytes, int, int], tuple[int, bytes]]
 """From a buffer and the extent of an envelope in it to its BSON type and value bytes.
@@ -178,3 +195,162 @@ class _Rewriter:
             self.resize(slot, value, growth)
             return growth
         return 0
+
+
+_BATCHES: Final = (b"firstBatch", b"nextBatch")
+
+
+@final
+class AtPaths:
+    """Opens the envelopes of one reply that lie where it is opened, and hands back the others."""
+
+    __slots__ = ("_ends", "_next", "_open", "kept")
+
+    def __init__(
+        self, buf: bytes, body: int, openings: Openings, policy: PolicySet, open_envelope: OpenEnvelope
+    ) -> None:
+        """`buf` has the reply whose body is there. Raises BsonError. Cost: O(elements on the paths)."""
+        self._open = open_envelope
+        self._ends = _parts(buf, body, openings, policy)
+        """The opened parts in rising order, each by its beginning and end."""
+        self._next = 0
+        self.kept = 0
+        """How many envelopes were not opened."""
+
+    def open_envelope(self, buf: bytes, start: int, end: int) -> tuple[int, bytes]:
+        """As `Keyring.open_envelope`. Envelopes come in rising order; after a failure, use another object."""
+        while self._next < len(self._ends) and self._ends[self._next][1] < end:
+            self._next += 1
+        if self._next < len(self._ends) and self._ends[self._next][0] < start:
+            return self._open(buf, start, end)
+        self.kept += 1
+        return kinds.BIN_DATA, buf[start - BINARY_HEAD : end]
+
+
+def _parts(buf: bytes, body: int, openings: Openings, policy: PolicySet) -> list[tuple[int, int]]:
+    """The parts of a reply's documents, or of its distinct values, that are opened."""
+    found: list[tuple[int, int]] = []
+    for part in elements(buf, body):
+        if part.name == b"values":
+            _add(buf, part, openings, found, 0)
+        elif part.name == b"cursor" and part.kind == kinds.OBJECT:
+            for batch in elements(buf, part.value):
+                if batch.name in _BATCHES and batch.kind == kinds.ARRAY:
+                    for document in elements(buf, batch.value):
+                        event = openings is BY_NAMESPACE and _is_protected(buf, document, policy)
+                        _add(buf, document, WHOLE if event else openings, found, 0)
+    return found
+
+
+def _is_protected(buf: bytes, event: Element, policy: PolicySet) -> bool:
+    """Whether an event is of a protected collection."""
+    if event.kind != kinds.OBJECT:
+        return False
+    namespace = find_element(buf, event.value, b"ns")
+    if namespace is None or namespace.kind != kinds.OBJECT:
+        return False
+    names = [find_element(buf, namespace.value, name) for name in (b"db", b"coll")]
+    texts = [string_bytes(buf, name).decode("utf-8", "surrogateescape") for name in names if name is not None]
+    return len(texts) == len(names) and policy.covered(".".join(texts)) is not None
+
+
+def _add(buf: bytes, value: Element, openings: Openings, found: list[tuple[int, int]], depth: int) -> None:
+    """Add the opened parts of a value, in rising order. A name that is there twice is not followed."""
+    if openings.whole:
+        found.append((value.value, value.end))
+        return
+    if not openings.below or value.kind not in (kinds.OBJECT, kinds.ARRAY):
+        return
+    if depth > MAX_DEPTH:
+        raise BsonError(WireReason.BSON_DEPTH, value.start)
+    if value.kind == kinds.ARRAY:
+        if openings.single:
+            return
+        for item in elements(buf, value.value):
+            _add(buf, item, openings, found, depth + 1)
+        return
+    named: dict[bytes, Element | None] = {}
+    for part in elements(buf, value.value):
+        if part.name in openings.below:
+            # the server has put what it knows into one of two; the other is as it was stored
+            named[part.name] = None if part.name in named else part
+    for name, single in named.items():
+        if single is not None:
+            _add(buf, single, openings.below[name], found, depth + 1)
+
+
+def withhold_plaintext(message: bytes, body: int, tree: PathNode, rights: Rights) -> bytes:
+    """A reply whose plaintext at covered paths is shown as far as the rights go: in clear, or as a mask.
+
+    `tree` has the covered paths of the documents, or of the distinct values, in it. Raises ReadDenied for a
+    class of which the client sees nothing, or ciphertext, which is not there; BsonError. Cost: O(elements on
+    the way to covered paths).
+    """
+    batches = PathNode("", {b"firstBatch": tree, b"nextBatch": tree})
+    walk = StoredValues(message, PathNode("", {b"cursor": batches, b"value": tree, b"values": tree}), body)
+    edits: list[Edit] = []
+    while walk.next_value():
+        disclosure = rights.access(walk.leaf.name).read
+        if disclosure.level is Level.CLEAR:
+            continue
+        if walk.kind == kinds.BIN_DATA and is_encrypted(message, walk.value):
+            continue
+        if disclosure.level is not Level.MASKED:
+            raise ReadDenied
+        kind, value = masked(disclosure.mask, walk.kind, message[walk.value : walk.end])
+        parents = (0, *walk.parents)
+        edits.append(Edit(walk.start, walk.start + 1, bytes((kind,)), parents))
+        edits.append(Edit(walk.value, walk.end, value, parents))
+    return refresh_checksum(splice(message, edits)) if edits else message
+
+
+@final
+class Shown:
+    """Opens envelopes for one client. Made anew for other rights, and for another keyring."""
+
+    __slots__ = ("_classes_of", "_counts", "_known", "_masks_denied", "_open", "rights")
+
+    def __init__(
+        self,
+        rights: Rights,
+        classes_of: Callable[[int], tuple[str, ...]],
+        open_envelope: OpenEnvelope,
+        *,
+        masks_denied: bool = False,
+    ) -> None:
+        """`classes_of`: the classes whose envelopes may have a class id. With `masks_denied` a denied value
+        is masked, and does not withhold the reply.
+        """
+        self.rights: Final = rights
+        self._masks_denied = masks_denied
+        self._counts: dict[int, int] = {}
+        self._classes_of = classes_of
+        self._open = open_envelope
+        self._known: dict[int, Disclosure] = {}
+
+    def open_envelope(self, buf: bytes, start: int, end: int) -> tuple[int, bytes]:
+        """As `Keyring.open_envelope`: what the client is shown. Raises ReadDenied, and as that."""
+        class_id = class_id_of(buf, start)
+        disclosure = self._known.get(class_id)
+        if disclosure is None:
+            names = self._classes_of(class_id)
+            if not names:
+                self._open(buf, start, end)  # says which key is wanted
+                raise ReadDenied
+            disclosure = self._known[class_id] = self.rights.disclosure(names)
+        self._counts[class_id] = self._counts.get(class_id, 0) + 1
+        level = disclosure.level
+        if level is Level.CLEAR:
+            return self._open(buf, start, end)
+        if level is Level.MASKED:
+            return masked(disclosure.mask, *self._open(buf, start, end))
+        if level is Level.CIPHERTEXT:
+            return kinds.BIN_DATA, buf[start - BINARY_HEAD : end]
+        if self._masks_denied:
+            return masked(Mask.FIXED, kinds.STRING, b"")
+        raise ReadDenied
+
+    @property
+    def most_of_a_class(self) -> int:
+        """How many values were met of the class of which there were most."""
+        return max(self._counts.values(), default=0)

@@ -1,4 +1,10 @@
-"""From the client: a handshake is prepared, a command is planned and sent on, or refused."""
+"""From the client: a handshake is prepared, a command is planned and sent on, or refused.
+
+The way of a command through `ClientSide`: `message` parses it; `_op_msg` answers it where it cannot go on, or
+lets it wait; `_command` asks whether the client is let in, whether the command may pass without a plan, what
+the client's roles allow, then plans it, puts envelopes in (`rewriting`), notes what its reply needs
+(`request_for`) and what it holds up, and puts it on record; `_send_on` waits for the reply.
+"""
 
 from collections import Counter as Tally
 from collections.abc import Sequence
@@ -10,13 +16,16 @@ from sealwire.keys.contexts.cache import ContextsMissing
 from sealwire.keys.frontier.uses import FrontierLost, LeaseAwaited, TransactionLost, WindowMet
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.commands.command import DocumentSequence, target_of
+from sealwire.policies.commands.command import DocumentSequence
+from sealwire.policies.commands.passage import Target, target_of
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import printable
+from sealwire.policies.planning.openings import Openings
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
-from sealwire.proxy.session.conversation import Conversation, Side, WindowWait
+from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import (
     Audit,
     CloseReason,
@@ -24,14 +33,37 @@ from sealwire.proxy.session.effects import (
     Counter,
     Effect,
     LongToServer,
+    NeedKeys,
     PauseClient,
     ToClient,
     ToServer,
 )
-from sealwire.proxy.session.login.authentication import COMMAND_SUFFIX, LEGACY_COMMANDS, check_login
-from sealwire.proxy.session.login.caller import OPEN_COMMANDS, LoginNeeded, UsersUnknown
-from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, BalancerMismatch, OwnProbe
-from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
+from sealwire.proxy.session.login.authentication import (
+    COMMAND_SUFFIX,
+    LEGACY_COMMANDS,
+    LOGINS_BY_CERTIFICATE,
+    LegacyQueries,
+    check_login,
+    mechanism_in,
+)
+from sealwire.proxy.session.login.caller import (
+    LOGIN_COMMANDS,
+    NOTHING_STATED,
+    OPEN_COMMANDS,
+    LoginNeeded,
+    Stated,
+    UsersUnknown,
+    stated_in,
+)
+from sealwire.proxy.session.login.handshake import (
+    ACCEPTED_CLIENT_MESSAGE_BYTES,
+    HELLO_COMMANDS,
+    MEMBERS_COMMANDS,
+    NAMING_MEMBERS,
+    BalancerMismatch,
+    OwnProbe,
+    names_own_address,
+)
 from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.moving.lasting import ENDING, abort_of, held_by
 from sealwire.proxy.session.requests import (
@@ -45,14 +77,15 @@ from sealwire.proxy.session.requests import (
 )
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.cursors import Opened
+from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, Look
 from sealwire.proxy.session.revealing.reveal import holds_envelope
-from sealwire.proxy.session.rewriting.left_out import leave_out
-from sealwire.proxy.session.rewriting.rewrite import Settled, apply_plan
-from sealwire.proxy.session.sides import ask_users, certificate_login, look_up, on_record
-from sealwire.proxy.session.sides.awaiting import request_for
+from sealwire.proxy.session.rewriting import Settled, apply_plan
+from sealwire.proxy.session.shared import Reveal
+from sealwire.proxy.session.sides import on_record, questions
 from sealwire.proxy.session.sides.denying import denials, denied, described, failed, refused
 from sealwire.proxy.session.sides.entitlement import count_comparisons, judged, note_client
-from sealwire.proxy.session.write_errors.merging import WriteErrors
+from sealwire.proxy.session.states import Event, State
+from sealwire.proxy.session.write_errors import WriteErrors, leave_out
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
 from sealwire.wire.header import MSG, OpCode, op_code_of, request_id_of
@@ -60,6 +93,83 @@ from sealwire.wire.long_message import LONG_BYTES
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg, refresh_checksum, sequence_documents
 from sealwire.wire.op_query import parse_op_query
 from sealwire.wire.raw_bson import Cursor, elements
+
+# The name of its cursor is that of no collection, and says what it yields.
+_LISTING: Final = "listCollections"
+
+
+def request_for(  # noqa: PLR0913, PLR0917 - what a command is, and what became of it
+    conversation: Conversation,
+    plan: Plan,
+    name: bytes,
+    body: int,
+    label: str,
+    opened: Opened,
+    opens: Openings | None,
+    errors: WriteErrors | None,
+) -> Request:
+    """What the reply to a planned command needs: what it answers, and whether its envelopes are opened.
+
+    A step of a login, and a logout, make it unknown who is there. `body`: where the command begins in the
+    plan's message; `opens`: where replies of a cursor that is read on are opened; `label`: the command as it
+    is counted; `errors`: of statements that were left out of it.
+    Raises Refusal, BsonError. Cost: some 1 us.
+    """
+    if name in LOGIN_COMMANDS:
+        if name == b"saslStart":
+            conversation.mechanism = mechanism_in(plan.buf, body)
+        conversation.forget_users()
+        return Request(RequestKind.LOGIN, plan.command, "")
+    if name in MEMBERS_COMMANDS:
+        return Request(RequestKind.MEMBERS, plan.command, "")
+    if name in NAMING_MEMBERS:
+        _check_members(conversation, plan.buf, body)
+    if name == b"logout":
+        conversation.log_out()
+    settings = conversation.shared.settings
+    # of a command that nobody knows, the first argument may be anything, and not a name
+    namespace = replies.one_line(plan.namespace) if label != OTHER or plan.protected else ""
+    reveals = plan.reveals or opened is not Opened.NO or errors is not None
+    says_so = plan.command == _LISTING or settings.policy.covered(plan.namespace) is not None
+    marks = opened is Opened.BY_MARK or (plan.reveals and not says_so)
+    if plan.opens is not None:
+        opens = plan.opens
+    elif opened is Opened.BY_NAME:
+        opens = conversation.shared.at_paths.of_get_more(plan.buf, body)
+    marks = marks or opens is not None
+    if settings.reveal is Reveal.EVERYWHERE:
+        reveals, marks, opens = True, False, None
+    look: Look | None = None
+    watch = conversation.shared.plaintext
+    if plan.protected and name in SHOWING_COMMANDS and not conversation.views.consulted:
+        # what rests on an answer of the server may be a view, which shows documents as it likes
+        look = watch.look_for(settings.policy, namespace, name, plan)
+    elif name == b"getMore" and opened is Opened.BY_NAME:
+        look = watch.look_for_more(settings.policy, plan.buf, body)
+    request = Request(
+        RequestKind.COMMAND,
+        plan.command,
+        namespace,
+        reveals=reveals,
+        marks=marks,
+        errors=errors,
+        opens=opens,
+        look=look,
+    )
+    request.users = conversation.caller.users
+    return request
+
+
+def _check_members(conversation: Conversation, message: bytes, body: int) -> None:
+    """Members that were told of the proxy's addresses would reach each other through it."""
+    if names_own_address(message, body, conversation.topology):
+        raise Refusal(Reason.COMMAND, rule="an address of Sealwire in place of a member's own")
+
+
+# Before a login. A hello with its metadata has some hundred bytes, a token some thousand.
+MAX_BYTES_BEFORE_LOGIN: Final = 64 * 1024
+
+_MAX_SEARCHES: Final = 3
 
 _AUTOCOMMIT: Final = b"\x08autocommit\0"
 """Every command of a transaction has it."""
@@ -72,10 +182,19 @@ _COMMAND_COUNTS: Final = {label: Count(Counter.COMMANDS, label=label) for label 
 class ClientSide(Side):
     """Handles the client's messages, each whole."""
 
-    __slots__ = ()
+    __slots__ = ("_searches", "legacy")
 
-    def __init__(self, conversation: Conversation, framer: Framer) -> None:
+    def __init__(self, conversation: Conversation) -> None:
+        framer = Framer(_accepted_bytes(conversation))
         super().__init__(conversation, framer, CloseReason.CLIENT_PROTOCOL)
+        self.legacy = LegacyQueries()
+        """What the client has asked in legacy queries, and awaits."""
+        self._searches = 0
+        """How often in a row the keys of contexts were searched for on behalf of the command at hand."""
+
+    def judge_access(self) -> None:
+        """A login, or other rules, may let the client in or not: before that its messages are short."""
+        self.framer.accept(_accepted_bytes(self._conversation))
 
     def message(self, message: bytes) -> list[Effect]:
         """One whole message. Raises ProtocolError."""
@@ -84,7 +203,7 @@ class ClientSide(Side):
             parsed = parse_op_msg(message)
             watch = self._conversation.shared.watch
             if watch is not None:
-                watch.met(message, parsed.body, is_let_in=self._conversation.let_in)
+                watch.met(message, parsed.body, is_let_in=self._conversation.is_let_in)
             return self._op_msg(message, parsed)
         if op_code == OpCode.QUERY:
             return self._op_query(message)
@@ -104,7 +223,7 @@ class ClientSide(Side):
         if holds_envelope(message, [query.query]):
             raise BsonError(WireReason.BSON_VALUE, query.query)
         if name in LEGACY_COMMANDS:
-            converted = self._conversation.legacy.as_message(message, query)
+            converted = self.legacy.as_message(message, query)
             return self._op_msg(converted, parse_op_msg(converted))
         request = Request(RequestKind.LEGACY_HELLO, "hello", "")
         try:
@@ -112,8 +231,7 @@ class ClientSide(Side):
         except BalancerMismatch:
             answer = replies.legacy_mismatch(self._conversation.new_id(), request_id_of(message))
             return [*denials(BalancerMismatch.__name__, OTHER), ToClient(answer)]
-        ask_users.introduced(self._conversation, message, query.query)
-        certificate_login.speculated(self._conversation, message, query.query)
+        questions.introduced(self._conversation, message, query.query)
         return [self._send_on(hello, request)]
 
     def _op_msg(self, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -125,7 +243,7 @@ class ClientSide(Side):
             audit = Audit("refused", namespace, command, NAME_UNKNOWN)
             body = replies.unanswered_body(unanswered, message, parsed.body)
             effects = denied(conversation, audit, body, message, parsed)
-            conversation.command_done()
+            self._done()
             return effects
         try:
             try:
@@ -135,24 +253,42 @@ class ClientSide(Side):
         except NamespaceUnknown as unknown:
             return self._ask(unknown.namespace, message, parsed)
         except UsersUnknown:
-            return ask_users.ask(conversation, look_up.api_of(message, parsed.body))
+            return questions.ask_users(conversation, questions.api_of(message, parsed.body))
         except ContextsMissing as missing:
-            asked = conversation.need_contexts(missing.wanted)
-            if asked is not None:
-                return [asked]
+            # the last search is for keys that left the cache before the command was tried again
+            if self._searches < _MAX_SEARCHES:
+                self._searches += 1
+                conversation.states.happened(Event.KEY_MISSED)
+                return [NeedKeys((), contexts=tuple(missing.wanted))]
             effects = failed(conversation, missing, message, parsed)
         except WindowMet as window:
-            if conversation.window_wait is not WindowWait.OVER:
-                return [conversation.meet_window()]
+            if conversation.states.command is not State.OUT_OF_PATIENCE:
+                return [self._meet_window()]
             effects = failed(conversation, window, message, parsed)
         except Refusal as refusal:
             effects = refused(conversation, refusal, message, parsed)
         except TransactionLost:
             effects = self._abandoned(message, parsed)
         except FAILURES as failure:
-            effects = certificate_login.failed_or_begun(conversation, failure, message, parsed)
-        conversation.command_done()
+            effects = questions.failed_or_begun(conversation, failure, message, parsed)
+        self._done()
         return effects
+
+    def _meet_window(self) -> PauseClient:
+        """The client's command waits until values that it uses have moved."""
+        # what was searched for was found, and may be forgotten until the command is tried again
+        self._searches = 0
+        self._conversation.views.clear()
+        self._conversation.states.happened(Event.WINDOW_MET)
+        return PauseClient(True)
+
+    def _done(self) -> None:
+        """The command at hand was sent on, or has its answer: the next one begins anew."""
+        states = self._conversation.states
+        if states.command is not State.UNHINDERED:
+            states.happened(Event.COMMAND_DONE)
+        self._conversation.views.clear()
+        self._searches = 0
 
     def _shortened(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
         """Send a write without the statements that are refused, whose errors come with the reply.
@@ -204,22 +340,17 @@ class ClientSide(Side):
         settings, keyring, known, moves = shared.settings, shared.keyring, shared.passing, shared.moves
         is_moving = bool(moves.classes)
         forms = Forms(moves, keyring) if is_moving or keyring.plaintext_classes else None
-        is_planned = (
-            is_moving
-            or (settings.audit is not None and settings.audits_passing)
-            or (moves.is_leased and message.find(_AUTOCOMMIT) >= 0)
-        )
-        target = None if is_planned else target_of(message, parsed.body, known.planned)
-        if target is not None:
-            passing = known.get(target)
-            if passing is not None:
-                request, count = passing
-                return [count, self._send_on(message, None if unanswered else request)]
+        target = None if is_moving else self._target(message, parsed.body)
+        passing = None if target is None else known.get(target)
+        if passing is not None:
+            request, count = passing
+            return [count, self._send_on(message, None if unanswered else request)]
         cursor = Cursor(message, parsed.body)
         name = cursor.name if cursor.advance() else b""
         if name in HELLO_COMMANDS:
             return self._hello(message, parsed)
-        check_login(message, parsed.body, name)
+        if name in LOGINS_BY_CERTIFICATE:
+            check_login(message, parsed.body, name)
         opened, opens = Opened.NO, None
         if name in cursors.CURSOR_COMMANDS:
             message, opened, opens = cursors.unmark(message, parsed.body, name, keyring, settings.policies)
@@ -263,6 +394,15 @@ class ClientSide(Side):
         effects.append(self._send_on(rewritten[0], None if unanswered else request, rewritten))
         return effects
 
+    def _target(self, message: bytes, body: int) -> Target | None:
+        """By what a command is known that may pass without a plan; None if such are planned as well."""
+        shared = self._conversation.shared
+        if shared.settings.audit is not None and shared.settings.audits_passing:
+            return None
+        if shared.moves.is_leased and message.find(_AUTOCOMMIT) >= 0:
+            return None
+        return target_of(message, body, shared.passing.planned)
+
     def _entitled(self, message: bytes, parsed: OpMsg) -> tuple[Stated, Rights | None]:
         """What the client says of a command, where roles ask, and the rights that count for it."""
         entitled = self._conversation.entitled
@@ -279,8 +419,7 @@ class ClientSide(Side):
         if mark and message.find(mark, parsed.body) >= 0:
             raise OwnProbe
         hello = refresh_checksum(self._conversation.hello_request(message, parsed.body))
-        ask_users.introduced(self._conversation, message, parsed.body)
-        certificate_login.speculated(self._conversation, message, parsed.body)
+        questions.introduced(self._conversation, message, parsed.body)
         request = Request(RequestKind.HELLO, "hello", "")
         return [self._send_on(hello, None if parsed.flags & MORE_TO_COME else request)]
 
@@ -323,7 +462,7 @@ class ClientSide(Side):
         name = cursor.name if cursor.advance() else b""
         if name in OPEN_COMMANDS:
             return
-        if not self._conversation.let_in:
+        if not self._conversation.is_let_in:
             raise LoginNeeded(printable(name))
         raise UsersUnknown
 
@@ -333,14 +472,13 @@ class ClientSide(Side):
         wanted = [namespace]
         if len(message) <= LONG_BYTES and next(elements(message, parsed.body)).name not in _OF_ONE_NAME:
             sequences = _document_sequences(message, parsed)
-            wanted += look_up.other_names(self._conversation, namespace, message, parsed.body, sequences)
+            wanted += questions.other_names(self._conversation, namespace, message, parsed.body, sequences)
         if len(wanted) > views.room:
             views.clear()
             refusal = Refusal(Reason.TOO_LARGE, rule=f"a command that leads to more than {MAX_NAMES} names")
             return refused(self._conversation, refusal, message, parsed)
-        api = look_up.api_of(message, parsed.body)
-        question = look_up.ask(self._conversation, wanted, api)
-        return [Count(Counter.LOOK_UPS), PauseClient(True), question]
+        api = questions.api_of(message, parsed.body)
+        return questions.ask_names(self._conversation, wanted, api)
 
     def _send_on(
         self, message: bytes, request: Request | None, pieces: Sequence[bytes] = ()
@@ -357,6 +495,12 @@ class ClientSide(Side):
                 raise ProtocolError(WireReason.REQUEST_ID, 4)
             self._conversation.awaited.add(request_id, request)
         return LongToServer(list(pieces)) if len(pieces) > 1 else ToServer(message)
+
+
+def _accepted_bytes(conversation: Conversation) -> int:
+    """The longest message that the client may send."""
+    longest = ACCEPTED_CLIENT_MESSAGE_BYTES if conversation.is_let_in else MAX_BYTES_BEFORE_LOGIN
+    return min(conversation.shared.settings.max_message_bytes, longest)
 
 
 def _documents(message: bytes, parsed: OpMsg) -> list[int]:

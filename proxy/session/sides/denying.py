@@ -9,9 +9,8 @@ from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Audit, CloseReason, Count, Counter, Effect, ToClient
 from sealwire.proxy.session.login.authentication import CERTIFICATE, CertificateLogin
-from sealwire.proxy.session.login.caller import LoginNeeded
+from sealwire.proxy.session.login.caller import LoginNeeded, on_record, stated_in
 from sealwire.proxy.session.login.handshake import BalancerMismatch, OwnProbe
-from sealwire.proxy.session.login.stated import on_record, stated_in
 from sealwire.proxy.session.requests import COUNTED_COMMANDS, command_label, is_policy_reason
 from sealwire.proxy.session.revealing import cursors
 from sealwire.wire import kinds

@@ -14,13 +14,11 @@ from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Audit, Count, Counter, Effect
-from sealwire.proxy.session.login.stated import Stated, on_record
+from sealwire.proxy.session.login.caller import Stated, on_record
 from sealwire.proxy.session.requests import Request
-from sealwire.proxy.session.revealing.at_paths import AtPaths
 from sealwire.proxy.session.revealing.cursors import Opened, namespace_of
 from sealwire.proxy.session.revealing.documents_read import UNKNOWN, ReplyDocuments, documents_in, gathers
-from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal
-from sealwire.proxy.session.revealing.shown import Shown, withhold_plaintext
+from sealwire.proxy.session.revealing.reveal import AtPaths, OpenEnvelope, Shown, reveal, withhold_plaintext
 from sealwire.proxy.session.shared import Reveal, Shared
 from sealwire.wire.op_msg import OpMsg, parse_op_msg
 from sealwire.wire.raw_bson import string_bytes

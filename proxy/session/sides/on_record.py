@@ -5,10 +5,9 @@ from typing import final
 from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.auditing.answers import Answer
 from sealwire.proxy.session.auditing.commands import AuditedCommand, Sent
-from sealwire.proxy.session.auditing.tally import SentTally
+from sealwire.proxy.session.auditing.subjects import SentTally
 from sealwire.proxy.session.conversation import Conversation
-from sealwire.proxy.session.effects import Begun, Done, Effect
-from sealwire.proxy.session.records import UNANSWERED, CommandOutcome, CommandResult
+from sealwire.proxy.session.effects import UNANSWERED, Begun, CommandOutcome, CommandResult, Done, Effect
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing.long_reply import LongReply
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
@@ -18,7 +17,12 @@ from sealwire.wire.op_msg import MORE_TO_COME, OpMsg
 
 
 def of_command(
-    conversation: Conversation, tally: SentTally, plan: Plan, name: bytes, parsed: OpMsg, request: Request
+    conversation: Conversation,
+    tally: SentTally,
+    plan: Plan,
+    name: bytes,
+    parsed: OpMsg,
+    request: Request,
 ) -> list[Effect]:
     """What is told of a command that is about to be sent; the request then knows what its replies need."""
     shared = conversation.shared

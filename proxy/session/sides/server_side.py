@@ -1,5 +1,6 @@
 """From the server: handshake replies get our addresses, envelopes are opened, other replies pass."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, final
 
@@ -8,6 +9,7 @@ from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.contexts.cache import ContextKeysMissing
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.policies.errors import Reason
+from sealwire.policies.planning.values import is_true
 from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, Side
@@ -20,28 +22,163 @@ from sealwire.proxy.session.effects import (
     LongToClient,
     NeedKeys,
     PlaintextMet,
+    StrangerMet,
     ToClient,
 )
-from sealwire.proxy.session.login.handshake import MAX_CLIENT_MESSAGE_BYTES
+from sealwire.proxy.session.login.caller import is_speculative_yes, is_yes
+from sealwire.proxy.session.login.handshake import (
+    MAX_CLIENT_MESSAGE_BYTES,
+    UnknownMember,
+    names_stranger,
+    rewrite_members,
+)
 from sealwire.proxy.session.moving.lasting import answered
-from sealwire.proxy.session.requests import Request, RequestKind
+from sealwire.proxy.session.requests import Request, RequestKind, command_label, write_label
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import has_more_to_come, is_plain
 from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal
-from sealwire.proxy.session.sides import ask_users, certificate_login, look_up, on_record
+from sealwire.proxy.session.sides import on_record, questions
 from sealwire.proxy.session.sides.entitlement import opener_for, reveal_for, shown_reply
-from sealwire.proxy.session.sides.handshake_replies import handshake_reply, hello_reply
 from sealwire.proxy.session.sides.on_record import LongOpening
-from sealwire.proxy.session.sides.server_errors import CURSOR, counted_errors
-from sealwire.proxy.session.write_errors import duplicates
-from sealwire.proxy.session.write_errors.merging import without_envelopes
+from sealwire.proxy.session.states import Event
+from sealwire.proxy.session.write_errors import (
+    DUPLICATING,
+    DUPLICATING_WRITES,
+    name_in_clear,
+    without_envelopes,
+)
+from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
 from sealwire.wire.header import MSG, OpCode, op_code_of, request_id_of, response_to_of
 from sealwire.wire.long_message import HEAD_BYTES, LongMessage
-from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg
+from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg, refresh_checksum
 from sealwire.wire.op_query import parse_op_reply
+from sealwire.wire.raw_bson import MIN_DOCUMENT_BYTES, Cursor, int32_at
+
+_MAX_LOOKED_FIELDS: Final = 64
+"""So that no server keeps the loop busy with a reply of a million fields."""
+
+_OK_KINDS: Final = (kinds.DOUBLE, kinds.INT, kinds.LONG, kinds.BOOL)
+
+CURSOR: Final = b"\x03cursor\0"
+_N: Final = b"\x10n\0"
+_OK: Final = b"\x01ok\0\0\0\0\0\0\0\xf0\x3f"
+_WRITE_ERRORS: Final = b"writeErrors"
+
+_NONE: Final[tuple[Count, ...]] = ()
+
+# Its reply begins with a cursor, over what became of each write.
+_BULK_WRITE: Final = "bulkWrite"
+
+
+def counted_errors(request: Request, message: bytes, body: int) -> tuple[Count, ...]:
+    """As what the server's reply to `request` counts; nothing where it is no error. Never raises.
+
+    Errors of single writes count once for their command. A reply that is no BSON is no error: it passes.
+    Cost: one comparison for a find, two searches in a write's reply, 64 fields at most for any other.
+    """
+    if message.startswith(CURSOR, body + 4) and request.command != _BULK_WRITE:
+        return _NONE
+    if message.startswith(_N, body + 4) and _all_written(message, body):
+        return _NONE
+    try:
+        counter = _counter(Cursor(message, body))
+    except BsonError:
+        return _NONE
+    if counter is None:
+        return _NONE
+    if counter is Counter.WRITE_ERRORS:
+        return (Count(counter, label=write_label(request.command)),)
+    return (Count(counter, label=command_label(request.command)),)
+
+
+def _all_written(message: bytes, body: int) -> bool:
+    """Whether a write's reply has no error in it for sure. Cost: O(length), by two searches for bytes."""
+    return message.find(_OK, body) >= 0 and message.find(_WRITE_ERRORS, body) < 0
+
+
+def _counter(field: Cursor) -> Counter | None:
+    """Raises BsonError."""
+    for _ in range(_MAX_LOOKED_FIELDS):
+        if not field.advance():
+            return None
+        if field.is_named(b"ok"):
+            value = field.buf[field.value : field.end]
+            if field.kind not in _OK_KINDS or not is_true(field.kind, value):
+                return Counter.SERVER_ERRORS
+        elif _are_write_errors(field):
+            return Counter.WRITE_ERRORS
+    return None
+
+
+def _are_write_errors(field: Cursor) -> bool:
+    """Whether a field tells of errors of writes. `bulkWrite` has only their number there."""
+    if field.is_named(b"writeErrors"):
+        return field.kind == kinds.ARRAY and field.end - field.value > MIN_DOCUMENT_BYTES
+    if field.is_named(b"nErrors"):
+        return field.kind == kinds.INT and int32_at(field.buf, field.value) > 0
+    return False
+
+
+_GONE: Final = replies.NO_SUCH_TRANSACTION[0]
+"""The server's answer to the abort of a transaction that it has aborted itself."""
+
+
+def handshake_reply(
+    conversation: Conversation, request: Request, message: bytes, parsed: OpMsg
+) -> list[Effect]:
+    """The reply to what is no ordinary command: a handshake, a step of a login, a question for members.
+
+    Raises ProtocolError, BsonError.
+    """
+    body = parsed.body
+    if request.kind is RequestKind.LEGACY_HELLO:
+        # answered in another opcode, it would reach the client with the members' own addresses
+        raise ProtocolError(WireReason.OPCODE, 12)
+    if request.kind is RequestKind.HELLO:
+        return hello_reply(conversation, message, body, refresh_checksum)
+    if request.kind is RequestKind.MEMBERS:
+        rewritten = rewrite_members(message, body, conversation.topology)
+        done = on_record.of_reply(conversation.shared, request, message, parsed)
+        return [*done, ToClient(refresh_checksum(rewritten)), *counted_errors(request, message, body)]
+    if request.kind is RequestKind.ABORT:
+        is_aborted = replies.is_ok(message, body) or replies.code_of(message, body) == _GONE
+        error = replies.abandoned_body(is_aborted=is_aborted)
+        return [ToClient(replies.command_error(conversation.new_id(), response_to_of(message), error))]
+    reply: list[Effect] = [ToClient(message)]
+    if is_yes(message, body):
+        conversation.states.happened(Event.LOGGED_IN)
+        reply.append(Count(Counter.LOGINS, label=conversation.mechanism))
+    if not replies.is_ok(message, body):
+        failed = Audit("login-failed", "", request.command, replies.code_text(message, body))
+        reply = [failed, Count(Counter.LOGIN_FAILURES, label=conversation.mechanism), *reply]
+    return reply
+
+
+def hello_reply(
+    conversation: Conversation, message: bytes, document: int, finish: Callable[[bytes], bytes]
+) -> list[Effect]:
+    """The reply to a hello, with our addresses, and with its `document` put right by `finish`.
+
+    A member without an address here ends the session. Raises BsonError.
+    """
+    topology = conversation.topology
+    strangers: list[Effect] = []
+    if topology.withholds and names_stranger(message, document, topology):
+        strangers.append(StrangerMet())
+    try:
+        told = questions.hello_reply(conversation, message, document)
+        rewritten = finish(conversation.hello_reply(told, document))
+    except UnknownMember as error:
+        return [*strangers, conversation.end(CloseReason.TOPOLOGY, str(error))]
+    reply: list[Effect] = [ToClient(rewritten), *strangers]
+    if is_speculative_yes(message, document):
+        conversation.states.happened(Event.LOGGED_IN)
+        reply.append(Count(Counter.LOGINS, label=conversation.mechanism))
+    return reply
+
 
 _DENIED: Final = (replies.ReadDenied, replies.TooManyDocuments)
 _UNREADABLE: Final = (
@@ -55,9 +192,9 @@ _UNREADABLE: Final = (
 
 # Who reads the answers to our own questions.
 _QUESTIONS: Final = {
-    RequestKind.LOOK_UP: look_up.answered,
-    RequestKind.USERS: ask_users.answered,
-    RequestKind.CERTIFICATE_LOGIN: certificate_login.answered,
+    RequestKind.LOOK_UP: questions.names_told,
+    RequestKind.USERS: questions.users_told,
+    RequestKind.CERTIFICATE_LOGIN: questions.login_answered,
 }
 
 # Rotations that one session lives through; a session that meets more unknown keys is shown made-up ones.
@@ -76,7 +213,8 @@ class ServerSide(Side):
 
     __slots__ = ("_asked_contexts", "_asked_keys", "_rights", "_searches", "_unfinished")
 
-    def __init__(self, conversation: Conversation, framer: Framer) -> None:
+    def __init__(self, conversation: Conversation) -> None:
+        framer = Framer(conversation.shared.settings.max_message_bytes, long_messages=True)
         super().__init__(conversation, framer, CloseReason.SERVER_PROTOCOL)
         # A long reply that is still arriving, or waits for a key: it goes on where it stopped.
         self._unfinished: LongOpening | None = None
@@ -110,7 +248,7 @@ class ServerSide(Side):
     def _login_begun(self, kind: RequestKind) -> list[Effect]:
         """Whether the reply to a request waits for a login that began with it. Raises ProtocolError."""
         if kind is RequestKind.HELLO or kind is RequestKind.LEGACY_HELLO:
-            return certificate_login.before_hello_reply(self._conversation)
+            return questions.before_hello_reply(self._conversation)
         return []
 
     def _ours(self, kind: RequestKind, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -193,8 +331,8 @@ class ServerSide(Side):
             revealed, opened = reveal(message, parsed, shared.open_envelope)
         else:
             revealed, opened = reveal_for(shared, request, message, parsed, shared.open_envelope)
-        if opened and request.command in duplicates.COMMANDS:
-            revealed = duplicates.name_in_clear(message, parsed.body, revealed)
+        if opened and request.command in DUPLICATING:
+            revealed = name_in_clear(message, parsed.body, revealed)
         return revealed, opened
 
     def _plaintext(self, look: Look, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -258,7 +396,7 @@ class ServerSide(Side):
         request = self._conversation.awaited.find(response_to_of(message.head))
         if request is None or request.kind is not RequestKind.COMMAND or request.marks:
             return None  # also one that is opened at some paths only, which has a mark
-        if request.hold is not None or request.errors is not None or request.command in duplicates.WRITES:
+        if request.hold is not None or request.errors is not None or request.command in DUPLICATING_WRITES:
             return None
         rights = self._conversation.entitled.rights(request.stated)
         if rights is not None and (
@@ -323,7 +461,8 @@ class ServerSide(Side):
         if key is None or key in self._asked_keys or len(self._asked_keys) >= MAX_ASKED_KEYS:
             return None
         self._asked_keys.add(key)
-        return self._conversation.need_key(key)
+        self._conversation.states.happened(Event.KEY_MISSED)
+        return NeedKeys((key,))
 
     def _ask_for_contexts(self, missing: ContextKeysMissing, message: bytes) -> NeedKeys | None:
         """Have the keys of contexts looked up; None where the search before this one was for the same."""
@@ -335,7 +474,8 @@ class ServerSide(Side):
         found = dict.fromkeys((missing.key_id, *context_keys_in(message)))
         wanted = [each for each in found if cache is not None and not cache.knows_id(each)]
         self._asked_contexts = frozenset(wanted[:MAX_ASKED_CONTEXTS])
-        return self._conversation.need_context_keys(wanted[:MAX_ASKED_CONTEXTS])
+        self._conversation.states.happened(Event.KEY_MISSED)
+        return NeedKeys((), context_keys=tuple(wanted[:MAX_ASKED_CONTEXTS]))
 
     def _searched(self) -> None:
         """The reply at hand needs no search any more."""

@@ -7,7 +7,7 @@ from sealwire.audit.files import files_to_verify, load_verification_key
 from sealwire.audit.verification import LogReport, Spot, read_checkpoints, verify
 from sealwire.cli.compliance.deployment import Deployment, NotSetUp, judged
 from sealwire.proxy.server.observability.audit import AuditSettings
-from sealwire.proxy.session.auditing.settings import CommandScope
+from sealwire.proxy.session.auditing.subjects import CommandScope
 from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding
 from sealwire.sidecars.detection.alerts import Alerts
 from sealwire.sidecars.detection.incident_book import IncidentBook

@@ -16,7 +16,7 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.roles.role import Claim, Level, Rights
-from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
+from sealwire.proxy.session.login.caller import NOTHING_STATED, Stated, stated_in
 from sealwire.wire.errors import BsonError
 
 _COLUMNS = ("class", "read", "filter", "write")

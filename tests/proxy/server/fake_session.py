@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.session.effects import Close, CloseReason, Effect, ToClient, ToServer
-from sealwire.proxy.session.login.caller import Caller, Certified
+from sealwire.proxy.session.effects import Close, CloseReason, CommandRecord, Effect, ToClient, ToServer
+from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import Topology
-from sealwire.proxy.session.records import CommandRecord
+from sealwire.proxy.session.login.identities import Certified
 from sealwire.proxy.session.shared import SessionSettings, Shared
 
 

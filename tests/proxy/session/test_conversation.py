@@ -2,7 +2,7 @@
 
 from sealwire.policies.roles.role import CLEAR, NO_ACCESS, ClassAccess, NamedUser, Role, Roles, Wildcards
 from sealwire.proxy.session.conversation import MAX_REMEMBERED, Entitled
-from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated
+from sealwire.proxy.session.login.caller import NOTHING_STATED, Stated
 
 ANN = NamedUser(Wildcards(("ann",)), Wildcards(("admin",)))
 NOBODY = Wildcards((), are_subjects=True)

@@ -1,13 +1,36 @@
 """Pairing replies with requests."""
 
-from typing import Any
+from dataclasses import FrozenInstanceError, fields, is_dataclass
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.policies.errors import Reason
-from sealwire.proxy.session.effects import Count, Counter
+from sealwire.proxy.session import replies
+from sealwire.proxy.session.effects import (
+    UNANSWERED,
+    Audit,
+    Begun,
+    Close,
+    CloseReason,
+    CommandRecord,
+    Count,
+    Counter,
+    Done,
+    Effect,
+    GoOn,
+    LongToClient,
+    LongToServer,
+    NeedKeys,
+    PauseClient,
+    PlaintextMet,
+    StrangerMet,
+    ToClient,
+    ToServer,
+)
+from sealwire.proxy.session.login.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES, MAX_CLIENT_MESSAGE_BYTES
 from sealwire.proxy.session.requests import (
     COMMAND_LABELS,
     FAILURES,
@@ -20,6 +43,11 @@ from sealwire.proxy.session.requests import (
     command_label,
     is_policy_reason,
 )
+from sealwire.proxy.session.revealing.long_reply import WINDOW_BYTES
+from sealwire.proxy.session.rewriting import MAX_COMMAND_BYTES
+from sealwire.proxy.session.sides.client_side import MAX_BYTES_BEFORE_LOGIN
+from sealwire.proxy.session.sides.server_side import MAX_ASKED_KEYS
+from sealwire.proxy.session.write_errors import MAX_BULK_BYTES, MAX_TEXTS
 from tests.proxy.session.world import command, session
 
 
@@ -169,3 +197,92 @@ def test_a_command_that_is_not_sent_is_counted_once_by_name_and_outcome(
     effects = session(**settings).client_data(command(body))
     counted = [each for each in effects if isinstance(each, Count) and each.counter is not Counter.REFUSALS]
     assert counted == [Count(counter, label=label)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "number"),
+    [
+        (MAX_BYTES_BEFORE_LOGIN, 65_536),
+        (MAX_CLIENT_MESSAGE_BYTES, 20_000_000),
+        (ACCEPTED_CLIENT_MESSAGE_BYTES, 21_048_576),
+        # BSONObjMaxInternalSize of every MongoDB server
+        (MAX_COMMAND_BYTES, 16_793_600),
+        (MAX_BULK_BYTES, 1_048_576),
+        (MAX_TEXTS, 1_048_576),
+        (WINDOW_BYTES, 262_144),
+        (MAX_AWAITED, 1024),
+        (MAX_ASKED_KEYS, 64),
+        (replies.MAX_NAME_CHARACTERS, 255),
+    ],
+)
+def test_a_limit_is_what_it_was(limit: int, number: int) -> None:
+    assert limit == number
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "name"),
+    [
+        (replies.INTERNAL_ERROR, 1, "InternalError"),
+        (replies.UNAUTHORIZED, 13, "Unauthorized"),
+        (replies.TYPE_MISMATCH, 14, "TypeMismatch"),
+        (replies.AUTHENTICATION_FAILED, 18, "AuthenticationFailed"),
+        (replies.KEY_NOT_FOUND, 211, "KeyNotFound"),
+        (replies.UNSUPPORTED_OP_QUERY, 352, "UnsupportedOpQueryCommand"),
+        (replies.OBJECT_TOO_LARGE, 10334, "BSONObjectTooLarge"),
+    ],
+)
+def test_an_error_has_the_server_s_number_and_name(error: tuple[int, str], code: int, name: str) -> None:
+    assert error == (code, name)
+
+
+MADE_OFTEN = ToServer | ToClient | Begun | Done | Count
+RECORD = CommandRecord("a.b", "find", written={}, filtered={})
+ONE_OF_EACH: list[Effect] = [
+    ToServer(b"x"),
+    ToClient(b"x"),
+    LongToServer([b"x"]),
+    LongToClient([b"x"]),
+    NeedKeys(((1, 2),)),
+    PauseClient(True),
+    GoOn(True),
+    Close(CloseReason.DRAINED),
+    Audit("refused", "a.b", "find"),
+    Begun(RECORD),
+    Done(RECORD, UNANSWERED),
+    Count(Counter.COMMANDS),
+    PlaintextMet("a.b", "c", 2),
+    StrangerMet(),
+]
+
+
+def test_the_union_has_these_members_and_no_other() -> None:
+    assert {type(effect) for effect in ONE_OF_EACH} == set(get_args(Effect))
+
+
+@pytest.mark.parametrize("effect", ONE_OF_EACH)
+def test_an_effect_is_a_value(effect: Effect) -> None:
+    assert is_dataclass(effect)
+    assert not hasattr(effect, "__dict__")
+    assert effect == type(effect)(*(getattr(effect, each.name) for each in fields(effect)))
+    assert effect != object()
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [each for each in ONE_OF_EACH if fields(each) and not isinstance(each, MADE_OFTEN)],
+)
+def test_all_but_those_made_for_each_message_are_frozen(effect: Effect) -> None:
+    name = fields(effect)[0].name
+    with pytest.raises(FrozenInstanceError):
+        setattr(effect, name, None)
+
+
+@pytest.mark.parametrize("names", [CloseReason, Counter])
+def test_the_names_are_distinct_and_fit_for_labels(names: type[CloseReason] | type[Counter]) -> None:
+    values = [str(member.value) for member in names]
+    assert len(set(values)) == len(values)
+    assert all(value.isascii() and value.islower() and " " not in value for value in values)
+
+
+def test_a_count_is_one_without_a_label() -> None:
+    assert Count(Counter.REFUSALS) == Count(Counter.REFUSALS, 1, "")

@@ -1,13 +1,21 @@
 """The life of a session: states, waiting for keys, drain, ends of stream, replies to nobody."""
 
+import gc
+import sys
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+from bson import Int64
 from bson.binary import Binary
 
+from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.compression import MAX_STEP_BYTES
-from sealwire.proxy.session.effects import CloseReason, Counter, LongToServer, ToServer
+from sealwire.proxy.session.effects import CloseReason, Counter, Effect, LongToServer, ToClient, ToServer
+from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import Reveal, SessionSettings
 from sealwire.proxy.session.sides.server_side import MAX_ASKED_KEYS
 from sealwire.proxy.session.states import IllegalTransition
@@ -34,14 +42,18 @@ from tests.proxy.session.playbook import (
 from tests.proxy.session.world import (
     KEYRING,
     POLICY,
+    POLICY_TEXT,
+    body_of,
     class_id_of,
     command,
     data_key,
     load_keys,
+    opened,
     reply,
     sealed,
     session,
     session_of,
+    use_settings,
 )
 
 FIND = {"find": "patients", "$db": "clinic"}
@@ -340,11 +352,11 @@ def test_a_session_streams_until_the_last_reply_of_an_exhaust_cursor() -> None:
 
 
 def test_the_next_command_has_all_its_searches_for_contexts() -> None:
-    conversation = session_of(SessionSettings(POLICY, login_required=False), KEYRING)._conversation
-    assert conversation.context_searches == 0
-    conversation.context_searches = 3
-    conversation.command_done()
-    assert conversation.context_searches == 0
+    side = session_of(SessionSettings(POLICY, login_required=False), KEYRING)._client
+    assert side._searches == 0
+    side._searches = 3
+    side.message(command({"ping": 1, "$db": "admin"}, 1))
+    assert side._searches == 0
 
 
 _RANGED = load_policy(
@@ -376,3 +388,137 @@ def test_what_many_ranges_of_one_read_become_is_not_in_memory_at_once(*, awaits_
     ]
     assert [request_id_of(data) for data in whole] == list(range(1, 9))
     assert min(map(len, whole)) > MAX_STEP_BYTES // 2
+
+
+WARM_UP, ROUNDS = 50, 1_000
+# What the interpreter itself keeps differs a little from one moment to the next.
+TOLERATED_BLOCKS = ROUNDS // 4
+
+FIND_CLOSED = {"find": "patients", "filter": {"nhs_number": "943 476 5919"}, "$db": "clinic"}
+INSERT = {
+    "insert": "patients",
+    "documents": [{"nhs_number": "1", "ward": 3}, {"nhs_number": "2"}],
+    "$db": "clinic",
+}
+UPDATE = {
+    "update": "patients",
+    "updates": [{"q": {"nhs_number": "1"}, "u": {"$set": {"nhs_number": "2"}}, "upsert": True}],
+    "$db": "clinic",
+}
+PIPELINE = {
+    "aggregate": "patients",
+    "pipeline": [{"$match": {"nhs_number": {"$in": ["1", "2"]}}}, {"$sort": {"ward": 1}}],
+    "cursor": {},
+    "$db": "clinic",
+}
+REFUSED = {"find": "patients", "filter": {"nhs_number": {"$regex": "^94"}}, "$db": "clinic"}
+ELSEWHERE = {"ping": 1, "$db": "admin"}
+CLEAR = {"ok": 1.0}
+TAMPERED = sealed("nhs", "x")[:-1] + b"\0"
+
+
+def exchange(core: Session, body: dict[str, Any], answer: dict[str, Any]) -> None:
+    assert isinstance(core.client_data(command(body))[-1], ToServer)
+    assert any(isinstance(effect, ToClient) for effect in core.server_data(reply(answer)))
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (FIND_CLOSED, {"cursor": {"firstBatch": [{"nhs_number": sealed("nhs", "943 476 5919")}]}, "ok": 1.0}),
+        (FIND_CLOSED, {"cursor": {"firstBatch": [{"nhs_number": Binary(TAMPERED, SUBTYPE)}]}, "ok": 1.0}),
+        (INSERT, CLEAR),
+        (UPDATE, CLEAR),
+        (PIPELINE, CLEAR),
+        (ELSEWHERE, CLEAR),
+    ],
+    ids=["find", "undecryptable", "insert", "update", "pipeline", "elsewhere"],
+)
+def test_an_answered_command(body: dict[str, Any], answer: dict[str, Any]) -> None:
+    core = session()
+    assert_nothing_grows(lambda: exchange(core, body, answer))
+
+
+def test_a_refused_command() -> None:
+    core = session()
+    assert any(isinstance(effect, ToClient) for effect in core.client_data(command(REFUSED)))
+    assert_nothing_grows(lambda: core.client_data(command(REFUSED)))
+
+
+def test_what_stays_is_noticed() -> None:
+    kept: list[bytes] = []
+    with pytest.raises(AssertionError):
+        assert_nothing_grows(lambda: kept.append(command(ELSEWHERE)))
+
+
+def test_a_session() -> None:
+    assert_nothing_grows(lambda: exchange(session(), ELSEWHERE, CLEAR))
+
+
+def assert_nothing_grows(step: Callable[[], object]) -> None:
+    for _ in range(WARM_UP):
+        step()
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for _ in range(ROUNDS):
+        step()
+    gc.collect()
+    assert sys.getallocatedblocks() - before < TOLERATED_BLOCKS
+
+
+NHS = "943 476 5919"
+FIND_WARDS = {"find": "wards", "filter": {"bed": NHS}, "$db": "clinic"}
+FIND_AGAIN = {"find": "patients", "filter": {"nhs_number": NHS}, "$db": "clinic"}
+MORE = {"getMore": Int64(5), "collection": "patients", "$db": "clinic"}
+
+
+def settings(text: bytes, *former: SessionSettings) -> SessionSettings:
+    policies = tuple(each.policy for each in former)
+    policy = load_policy(text, "policy.yaml")
+    return SessionSettings(policy, login_required=False, former=policies)
+
+
+OLD = settings(POLICY_TEXT)
+WIDER = settings(
+    POLICY_TEXT.replace(b"collections:\n", b"collections:\n  clinic.wards:\n    bed: nhs\n"), OLD
+)
+WITHOUT = settings(POLICY_TEXT.replace(b"clinic.patients", b"clinic.doctors"), OLD)
+OTHER_NAME = settings(POLICY_TEXT.replace(b"clinic.patients", b"other.patients"), OLD)
+
+
+def sent(effects: list[Effect]) -> list[bytes]:
+    return [effect.data for effect in effects if isinstance(effect, ToServer)]
+
+
+def batch(name: str, number: int, cursor: int) -> bytes:
+    inside = {"id": Int64(cursor), "ns": "clinic.patients", name: [{"nhs_number": sealed("nhs", NHS)}]}
+    return reply({"cursor": inside, "ok": 1.0}, number)
+
+
+def read(effects: list[Effect]) -> list[dict[str, Any]]:
+    return [body_of(effect.data)["cursor"] for effect in effects if isinstance(effect, ToClient)]
+
+
+def test_a_command_that_waits_for_an_answer_about_its_name_is_planned_by_the_new_policy() -> None:
+    session = session_of(OLD)
+    (question,) = sent(session.client_data(command(FIND_WARDS, 7)))
+    assert NHS.encode() not in question
+    use_settings(session, WIDER)
+    entry = {"name": "wards", "type": "collection"}
+    listed = {"id": Int64(0), "ns": "clinic.$cmd.listCollections", "firstBatch": [entry]}
+    number = int.from_bytes(question[4:8], "little")
+    (passed,) = sent(session.server_data(reply({"cursor": listed, "ok": 1.0}, number)))
+    assert NHS.encode() not in passed
+    assert opened(body_of(passed)["filter"]) == {"bed": NHS}
+
+
+@pytest.mark.parametrize("new", [WIDER, WITHOUT, OTHER_NAME], ids=["wider", "without", "elsewhere"])
+def test_replies_and_cursors_of_before_are_read(new: SessionSettings) -> None:
+    session = session_of(OLD)
+    session.client_data(command(FIND_AGAIN, 7))
+    use_settings(session, new)
+    (first,) = read(session.server_data(batch("firstBatch", 7, 5)))
+    assert first["firstBatch"] == [{"nhs_number": NHS}]
+    session.client_data(command(MORE, 8))
+    (more,) = read(session.server_data(batch("nextBatch", 8, 0)))
+    assert more["nextBatch"] == [{"nhs_number": NHS}]

@@ -1,20 +1,36 @@
 """What sessions share: what is remembered goes with what it rests on."""
 
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from random import Random
+from typing import Any
+
+import pytest
+from bson import Int64
+
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.errors import Reason
 from sealwire.policies.file.loader import load_policy
-from sealwire.proxy.session.grids import Grids
+from sealwire.proxy.session.effects import Audit, Count, Counter, Effect, PauseClient, ToClient, ToServer
 from sealwire.proxy.session.login.handshake import Topology
+from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.session import Session
-from sealwire.proxy.session.shared import SessionSettings, Shared
+from sealwire.proxy.session.shared import Grids, PassingCommands, SessionSettings, Shared
 from tests.policies.support import target
 from tests.proxy.session.world import (
     KEYRING,
     OWN_ADDRESS,
     POLICY,
     POLICY_TEXT,
+    body_of,
     command,
     data_key,
     envelope,
+    reply,
+    sealed,
+    session,
     value_bytes,
 )
 
@@ -66,3 +82,225 @@ def test_a_grid_holds_binaries_and_tells_ciphers_and_types_apart() -> None:
 
 def test_what_is_shared_shows_no_key() -> None:
     assert repr(Shared(SETTINGS, KEYRING)) == f"Shared({KEYRING!r})"
+
+
+PASSED = target("find", "wards", "stats")
+KEPT = Request(RequestKind.COMMAND, "find", "stats.wards"), Count(Counter.COMMANDS, label="find")
+
+
+def test_what_is_remembered_is_found_by_all_three_names() -> None:
+    passing = PassingCommands()
+    assert passing.get(PASSED) is None
+    passing.remember(PASSED, *KEPT)
+    assert passing.get(PASSED) == KEPT
+    assert passing.get(target("find", "wards", "other")) is None
+
+
+@pytest.mark.plain_core(reason="replaces a constant")
+def test_names_without_end_do_not_make_it_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sealwire.proxy.session.shared._MAX_REMEMBERED", 2)
+    passing = PassingCommands()
+    for number in range(5):
+        passing.remember(target("find", f"{number}", "stats"), *KEPT)
+    assert passing.get(target("find", "0", "stats")) is None
+    assert passing.get(target("find", "4", "stats")) == KEPT
+
+
+def test_a_name_that_no_server_has_is_not_remembered() -> None:
+    passing = PassingCommands()
+    passing.remember(target("find", "w" * 1000, "stats"), *KEPT)
+    assert passing.get(target("find", "w" * 1000, "stats")) is None
+    passing.remember(target("find", "w" * 200, "s" * 54), *KEPT)
+    assert passing.get(target("find", "w" * 200, "s" * 54)) == KEPT
+
+
+NHS = "943 476 5919"
+SEALED = sealed("nhs", NHS)
+NAMES = ("ann", "bob", "cat", "dan")
+SEED = int(os.environ.get("SEALWIRE_SEED", "1"))
+
+Definition = tuple[str, list[dict[str, Any]]]
+"""What a view reads, and its pipeline."""
+
+
+class Right(Enum):
+    """What a user may see of names."""
+
+    ALL = auto()
+    OWN = auto()
+    """Names that it may read, and whether they are views."""
+    NONE = auto()
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """The server's names: None for a collection, a definition for a view; absent names do not exist."""
+
+    names: dict[str, Definition | None] = field(default_factory=dict)
+
+    def shows_numbers_at(self, name: str, depth: int = 0) -> str:
+        """The path at which a name shows NHS numbers; empty when it shows none."""
+        if name == "patients":
+            return "nhs_number"
+        definition = self.names.get(name)
+        if definition is None or depth > len(NAMES):
+            return ""
+        shown = self.shows_numbers_at(definition[0], depth + 1)
+        renamed = definition[1] and shown == "nhs_number"
+        return "number" if renamed else shown
+
+    def answer(self, question: dict[str, Any], right: Right, may_read: set[str]) -> dict[str, Any]:
+        """The reply to `listCollections`."""
+        names_only = question.get("nameOnly", False)
+        if right is Right.NONE or (right is Right.OWN and not names_only):
+            return {"ok": 0.0, "errmsg": "not authorized", "code": 13, "codeName": "Unauthorized"}
+        sought = question["filter"]["name"]
+        wanted = [sought] if isinstance(sought, str) else sought["$in"]
+        visible = [name for name in wanted if name in self.names]
+        if names_only:
+            visible = [name for name in visible if name in may_read]
+        listed = [self._listed(name, names_only=names_only) for name in visible]
+        return {
+            "cursor": {"id": Int64(0), "ns": "clinic.$cmd.listCollections", "firstBatch": listed},
+            "ok": 1.0,
+        }
+
+    def _listed(self, name: str, *, names_only: bool) -> dict[str, Any]:
+        definition = self.names[name]
+        if definition is None:
+            return {"name": name, "type": "collection"}
+        options = {} if names_only else {"options": {"viewOn": definition[0], "pipeline": definition[1]}}
+        return {"name": name, "type": "view", **options}
+
+
+@dataclass(slots=True)
+class User:
+    """One connection of one user through one instance."""
+
+    session: Session
+    right: Right
+    may_read: set[str]
+    number: int = 0
+
+
+class World:
+    """A run: steps in an order that the seed decides."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.catalogue = Catalogue()
+        self.users = [self._user() for _ in range(4)]
+        self.outcomes: set[str] = set()
+
+    def _user(self) -> User:
+        right = self.random.choice(list(Right))
+        may_read = {name for name in NAMES if self.random.random() < 0.5}
+        return User(session(), right, may_read)
+
+    def change(self) -> None:
+        """Somebody creates, drops or replaces a name, past every session."""
+        name = self.random.choice(NAMES)
+        if self.random.random() < 0.3:
+            self.catalogue.names.pop(name, None)
+        elif self.random.random() < 0.2 and self.catalogue.names.get(name, ()) is None:
+            # only collections can be renamed; where a view was, there is one then
+            del self.catalogue.names[name]
+            self.catalogue.names[self.random.choice(NAMES)] = None
+        elif self.random.random() < 0.4:
+            self.catalogue.names[name] = None
+        else:
+            stages = [{"$project": {"number": "$nhs_number"}}] if self.random.random() < 0.5 else []
+            on = self.random.choice([*NAMES, "patients"])
+            self.catalogue.names[name] = (on, stages)
+
+    def read(self, user: User) -> None:
+        """One find with the number at the path where it may be shown, and all that follows from it."""
+        name = self.random.choice(NAMES)
+        path = self.random.choice(["nhs_number", "number"])
+        user.number += 1000
+        message = command({"find": name, "filter": {path: NHS}, "$db": "clinic"}, user.number)
+        shown_at: list[str] = []
+        effects = user.session.client_data(message)
+        while (question := _question(effects)) is not None:
+            # what happens before the server answers counts, what happens after it is concurrent
+            for _ in range(self.random.randrange(3)):
+                self.change()
+            shown_at.append(self.catalogue.shows_numbers_at(name))
+            answer = self.catalogue.answer(body_of(question), user.right, user.may_read)
+            effects = user.session.server_data(reply(answer, _request_id(question)))
+        self._judge(user, path, shown_at, effects, name)
+        if any(isinstance(effect, ToServer) for effect in effects):
+            user.session.server_data(reply({"ok": 1.0}, user.number))
+
+    def _judge(self, user: User, path: str, shown_at: list[str], effects: list[Effect], name: str) -> None:
+        sent = [effect.data for effect in effects if isinstance(effect, ToServer)]
+        refused = [effect for effect in effects if isinstance(effect, Audit)]
+        assert len(sent) + len(refused) == 1
+        assert shown_at, "nobody was asked"
+        if refused:
+            self.outcomes.add(refused[0].reason)
+            if refused[0].reason == Reason.UNSEEN.value:
+                assert user.right is not Right.ALL
+            return
+        (value,) = body_of(sent[0])["filter"].values()
+        # names may change between the questions about a view on a view: then either meaning is right
+        if set(shown_at) == {path}:
+            assert value == SEALED
+        elif shown_at == [""]:
+            assert value == NHS
+        self.outcomes.add("sealed" if value == SEALED else "plain")
+        if value == NHS and user.right is not Right.ALL:
+            assert name in user.may_read
+
+
+def _question(effects: list[Effect]) -> bytes | None:
+    for effect in effects:
+        if isinstance(effect, ToServer) and "listCollections" in body_of(effect.data):
+            return effect.data
+    assert not any(isinstance(effect, PauseClient) and effect.paused for effect in effects)
+    return None
+
+
+def _request_id(message: bytes) -> int:
+    return int.from_bytes(message[4:8], "little")
+
+
+def _worlds() -> Iterator[int]:
+    yield from range(SEED * 1000, SEED * 1000 + 150)
+
+
+@pytest.mark.parametrize("chunk", range(5))
+def test_whatever_others_do_a_covered_constant_leaves_as_ciphertext(chunk: int) -> None:
+    outcomes: set[str] = set()
+    for seed in list(_worlds())[chunk::5]:
+        world = World(seed)
+        for _ in range(40):
+            if world.random.random() < 0.3:
+                world.change()
+            else:
+                world.read(world.random.choice(world.users))
+        outcomes |= world.outcomes
+    assert outcomes >= {"sealed", "plain", Reason.UNSEEN.value}, f"seed {SEED}"
+
+
+def test_a_view_that_any_instance_makes_counts_for_the_next_command_of_every_other() -> None:
+    catalogue = Catalogue({"ann": None})
+    maker, reader = session(), session()
+    find = command({"find": "ann", "filter": {"nhs_number": NHS}, "$db": "clinic"}, 70)
+
+    def ask() -> bytes:
+        _, pause, question = reader.client_data(find)
+        assert pause == PauseClient(True)
+        assert isinstance(question, ToServer)
+        answer = reply(catalogue.answer(body_of(question.data), Right.ALL, set()), _request_id(question.data))
+        effects = reader.server_data(answer)
+        (sent,) = [effect.data for effect in effects if isinstance(effect, ToServer)]
+        reader.server_data(reply({"ok": 1.0}, 70))
+        return sent
+
+    assert ask() == find
+    create = command({"create": "ann", "viewOn": "patients", "pipeline": [], "$db": "clinic"}, 71)
+    assert ToServer(create) in maker.client_data(create)
+    catalogue.names["ann"] = ("patients", [])
+    assert any(isinstance(effect, ToClient) for effect in maker.server_data(reply({"ok": 1.0}, 71)))
+    assert body_of(ask())["filter"] == {"nhs_number": SEALED}

@@ -10,9 +10,8 @@ from sealwire.proxy.server.audit_writer.records import read_record
 from sealwire.proxy.server.audit_writer.ring import RingOutput
 from sealwire.proxy.server.audit_writer.sink import RingAudit
 from sealwire.proxy.server.observability.audit import Keeping, Origin, WhenFull
-from sealwire.proxy.session.effects import Audit, Done
+from sealwire.proxy.session.effects import Audit, CommandOutcome, CommandRecord, CommandResult, Done
 from sealwire.proxy.session.login.caller import Caller
-from sealwire.proxy.session.records import CommandOutcome, CommandRecord, CommandResult
 from tests.proxy.server.audit_writer.rings import worker
 
 RECORD = Audit("refused", "clinic.patients", "find", "pattern", "nhs_number")

@@ -34,7 +34,7 @@ from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.server.findings import variable_findings
 from sealwire.proxy.server.observability.audit import AuditSettings, WhenFull
 from sealwire.proxy.server.observability.logs import LogFormat
-from sealwire.proxy.session.auditing.settings import CommandScope
+from sealwire.proxy.session.auditing.subjects import CommandScope
 from sealwire.proxy.session.shared import Reveal
 from tests.build_context import ROOT
 from tests.proxy.server.config_texts import (

@@ -25,13 +25,13 @@ from sealwire.proxy.session.effects import (
     Begun,
     Close,
     CloseReason,
+    CommandRecord,
     Count,
     Counter,
     Effect,
     ToClient,
     ToServer,
 )
-from sealwire.proxy.session.records import CommandRecord
 from sealwire.proxy.session.session import Session
 from sealwire.testbed.child import free_port
 from tests.proxy.server.connections.hand_moved import HandMoved, Scene, Scripted, turns

@@ -17,9 +17,8 @@ from sealwire.proxy.server.connections.recorder import (
     signer_of,
     subject_of,
 )
-from sealwire.proxy.session.effects import Audit, Begun, Done, PlaintextMet
+from sealwire.proxy.session.effects import UNANSWERED, Audit, Begun, CommandRecord, Done, PlaintextMet
 from sealwire.proxy.session.login.caller import Caller
-from sealwire.proxy.session.records import UNANSWERED, CommandRecord
 from tests.crypto.test_x509 import signed
 
 REFUSED = Audit("refused", "clinic.patients", "find", "range", "nhs_number")

@@ -18,10 +18,9 @@ from sealwire.proxy.server.observability.audit import (
     command_audit,
     fields_of,
 )
-from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
-from sealwire.proxy.session.effects import Audit, Done
+from sealwire.proxy.session.auditing.subjects import CommandAudit, CommandScope
+from sealwire.proxy.session.effects import UNANSWERED, Audit, CommandRecord, Done
 from sealwire.proxy.session.login.caller import Caller
-from sealwire.proxy.session.records import UNANSWERED, CommandRecord
 
 RECORD = Audit("refused", "clinic.patients", "find", "pattern", "nhs_number")
 WHAT = {"namespace": "clinic.patients", "command": "find", "reason": "pattern", "path": "nhs_number"}

@@ -16,8 +16,7 @@ from sealwire.proxy.server.observability.command_lines import (
     write_share,
 )
 from sealwire.proxy.server.observability.record_bytes import RecordBytes
-from sealwire.proxy.session.effects import Done
-from sealwire.proxy.session.records import UNANSWERED, CommandOutcome, CommandRecord, CommandResult
+from sealwire.proxy.session.effects import UNANSWERED, CommandOutcome, CommandRecord, CommandResult, Done
 
 
 def record(subjects: tuple[str, ...] = ()) -> CommandRecord:

@@ -15,11 +15,13 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.auditing.commands import MAX_CURSORS
-from sealwire.proxy.session.auditing.settings import CommandAudit, CommandScope
-from sealwire.proxy.session.auditing.subjects import SubjectPolicy
+from sealwire.proxy.session.auditing.subjects import CommandAudit, CommandScope, SubjectPolicy
 from sealwire.proxy.session.effects import (
     Audit,
     Begun,
+    CommandOutcome,
+    CommandRecord,
+    CommandResult,
     Count,
     Counter,
     Done,
@@ -28,7 +30,6 @@ from sealwire.proxy.session.effects import (
     ToClient,
     ToServer,
 )
-from sealwire.proxy.session.records import CommandOutcome, CommandRecord, CommandResult
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import Reveal, SessionSettings
 from tests.proxy.session import world

@@ -12,7 +12,7 @@ from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.wire.op_msg import parse_op_msg
 from tests.proxy.session.playbook import Playbook, audit, client, error, pause, server, to_client, to_server
-from tests.proxy.session.sides.test_look_up import asked, told, view
+from tests.proxy.session.sides.test_questions import asked, told, view
 from tests.proxy.session.world import (
     KEYRING,
     POLICY,

@@ -1,10 +1,11 @@
 """Finding envelopes, and decrypting them where they lie."""
 
-from contextlib import suppress
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
-from bson.binary import Binary
+from bson import Binary, Int64
 from bson.code import Code
 from bson.raw_bson import RawBSONDocument
 from hypothesis import given
@@ -12,14 +13,41 @@ from hypothesis import strategies as st
 
 from sealwire.crypto.envelope import MARKER, SUBTYPE
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.errors import UnknownKey
+from sealwire.keys.keyring.data_key import KeyIds
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.session.revealing.reveal import holds_envelope, reveal
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.planning.openings import BY_NAMESPACE, CLOSED, WHOLE, Openings, as_text, from_text
+from sealwire.policies.roles.role import CLEAR, DENIED, ClassAccess, Disclosure, Level, Mask, Rights
+from sealwire.proxy.session.effects import ToClient
+from sealwire.proxy.session.replies import ReadDenied
+from sealwire.proxy.session.revealing import cursors
+from sealwire.proxy.session.revealing.reveal import AtPaths, Shown, holds_envelope, reveal
+from sealwire.proxy.session.shared import SessionSettings
+from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
+from sealwire.wire.long_message import LONG_BYTES
 from sealwire.wire.op_msg import build_op_msg, parse_op_msg, sequence_documents
 from sealwire.wire.raw_bson import MAX_DEPTH, elements, scope_document, validate
 from tests.bson_types import BsonType
-from tests.proxy.session.world import KEYRING, command, envelope, reply, sealed, sealed_randomly
+from tests.proxy.session.playbook import Playbook, client, pause, server, to_client, to_server
+from tests.proxy.session.sides.test_questions import asked, told
+from tests.proxy.session.test_contexts import World, inserted
+from tests.proxy.session.test_contexts import batch as batch_of
+from tests.proxy.session.world import (
+    KEYRING,
+    POLICY,
+    body_of,
+    command,
+    data_key,
+    envelope,
+    reply,
+    sealed,
+    sealed_randomly,
+    session,
+    value_bytes,
+)
 from tests.strategies import bson_documents
 from tests.wire.corpus import INVALID, VALID, binary, code_with_scope, document, element, int32, string
 
@@ -246,3 +274,270 @@ def test_the_corpus_between_envelopes_stays_byte_for_byte() -> None:
     plain = element(BsonType.INT, b"v", int32(1))
     for data in VALID.values():
         assert decrypted(message(data, stored)) == message(data, plain)
+
+
+NHS = "943 476 5919"
+SEALED_FIELD = sealed("nhs", NHS)
+Z = Openings({b"z": Openings({b"nhs": WHOLE, b"a": Openings({b"b": WHOLE})}), b"y": WHOLE})
+
+
+def shown(document: Any, openings: Openings = Z) -> Any:
+    message = reply({"cursor": {"firstBatch": [document], "id": Int64(0), "ns": "a.b"}, "ok": 1.0})
+    parsed = parse_op_msg(message)
+    at_paths = AtPaths(message, parsed.body, openings, POLICY, KEYRING.open_envelope)
+    revealed, _ = reveal(message, parsed, at_paths.open_envelope)
+    return body_of(revealed)["cursor"]["firstBatch"][0]
+
+
+def test_envelopes_are_opened_at_the_paths_and_below_them_through_arrays() -> None:
+    stored = {
+        "first": SEALED_FIELD,
+        "z": [
+            {"nhs": SEALED_FIELD, "other": SEALED_FIELD},
+            [{"nhs": [SEALED_FIELD, {"deep": SEALED_FIELD}], "a": [{"b": SEALED_FIELD}]}],
+        ],
+        "y": {"anything": [SEALED_FIELD], "5": {"x": SEALED_FIELD}},
+        "nhs": SEALED_FIELD,
+        "z.nhs": SEALED_FIELD,
+        "5": {"z": {"nhs": SEALED_FIELD}},
+        "last": {"z": {"nhs": SEALED_FIELD}},
+    }
+    found = shown(stored)
+    opened = {
+        "z": [{"nhs": NHS, "other": SEALED_FIELD}, [{"nhs": [NHS, {"deep": NHS}], "a": [{"b": NHS}]}]],
+        "y": {"anything": [NHS], "5": {"x": NHS}},
+    }
+    assert found == {**stored, **opened}
+
+
+def test_what_counts_for_a_document_does_not_for_an_array() -> None:
+    single = Openings({b"a": Openings({b"z": WHOLE}, single=True)})
+    assert from_text(as_text(single)).below[b"a"].single
+    for value, opened in (({"z": SEALED_FIELD}, {"z": NHS}), ([{"z": SEALED_FIELD}], [{"z": SEALED_FIELD}])):
+        assert shown({"a": value}, single) == {"a": opened}
+
+
+def test_a_field_that_is_there_twice_is_not_opened() -> None:
+    once = element(
+        kinds.OBJECT, b"z", document(element(kinds.BIN_DATA, b"nhs", value_bytes(SEALED_FIELD)[1]))
+    )
+    for fields, opened in ((once, 1), (once + once, 0)):
+        batch = document(element(kinds.OBJECT, b"0", document(fields)))
+        cursor = document(element(kinds.ARRAY, b"firstBatch", batch))
+        message = reply(document(element(kinds.OBJECT, b"cursor", cursor)))
+        parsed = parse_op_msg(message)
+        at_paths = AtPaths(message, parsed.body, Z, POLICY, KEYRING.open_envelope)
+        _, met = reveal(message, parsed, at_paths.open_envelope)
+        assert met - at_paths.kept == opened
+
+
+@pytest.mark.parametrize("place", ["errmsg", "keyValue", "value", "values"])
+def test_nothing_outside_of_documents_is_opened(place: str) -> None:
+    message = reply({"ok": 0.0, place: {"z": {"nhs": SEALED_FIELD}}})
+    parsed = parse_op_msg(message)
+    at_paths = AtPaths(
+        message, parsed.body, Z if place != "values" else CLOSED, POLICY, KEYRING.open_envelope
+    )
+    assert reveal(message, parsed, at_paths.open_envelope)[0] == message
+    assert at_paths.kept == 1
+
+
+def test_events_are_opened_if_their_collection_is_protected() -> None:
+    for names, is_opened in (
+        ({"db": "clinic", "coll": "patients"}, True),
+        ({"db": "clinic", "coll": "copy"}, False),
+        ({"db": "clinic"}, False),
+        ("clinic.patients", False),
+        (None, False),
+    ):
+        event = {"fullDocument": {"nhs_number": SEALED_FIELD}, "ns": names}
+        expected = {"nhs_number": NHS if is_opened else SEALED_FIELD}
+        assert shown(event, BY_NAMESPACE)["fullDocument"] == expected
+    assert shown({"fullDocument": SEALED_FIELD}, BY_NAMESPACE) == {"fullDocument": SEALED_FIELD}
+
+
+@pytest.mark.parametrize(
+    "openings", [CLOSED, Z, Openings({b"": WHOLE}), Openings({b"a.,-\xff": Openings({b"": WHOLE})})]
+)
+def test_openings_survive_their_text(openings: Openings) -> None:
+    text = as_text(openings)
+    assert as_text(from_text(text)) == text
+    assert set(text) <= set(b"0123456789abcdef.,!")
+    assert from_text(as_text(BY_NAMESPACE)) is BY_NAMESPACE
+
+
+JOIN = {"from": "patients", "localField": "none", "foreignField": "zz", "as": "z"}
+CURSOR = 4711
+
+
+def batch(name: str, namespace: str, *, is_opened: bool, response_to: int, cursor_id: int = CURSOR) -> bytes:
+    documents = [{"copied": SEALED_FIELD, "z": [{"nhs_number": NHS if is_opened else SEALED_FIELD}]}]
+    return reply(
+        {"cursor": {"id": Int64(cursor_id), "ns": namespace, name: documents}, "ok": 1.0}, response_to
+    )
+
+
+def joined(on: str, *, long: bool = False) -> tuple[Playbook, str]:
+    """A session after the first batch of a join, and the collection's name that it gave."""
+    play = Playbook(session())
+    aggregate = command({"aggregate": on, "pipeline": [{"$lookup": JOIN}], "cursor": {}, "$db": "clinic"})
+    stages = [{"$lookup": {**JOIN, "from": "copy"}}] if on == "patients" else [{"$lookup": JOIN}]
+    aggregate = command({"aggregate": on, "pipeline": stages, "cursor": {}, "$db": "clinic"})
+    play >> client(aggregate) << pause(True) << to_server(asked("copy", 1))
+    play >> server(told(response_to=1)) << pause(False) << to_server(aggregate)
+    stored = {
+        "nhs_number": SEALED_FIELD,
+        "z": [{"nhs_number": SEALED_FIELD}],
+        "copied": SEALED_FIELD,
+        "long": "",
+    }
+    stored["long"] = "x" * LONG_BYTES if long else ""
+    first = {"id": Int64(CURSOR), "ns": f"clinic.{on}", "firstBatch": [stored]}
+    (answer, _) = play.session.server_data(reply({"cursor": first, "ok": 1.0}))
+    assert isinstance(answer, ToClient)
+    cursor = body_of(answer.data)["cursor"]
+    (document,) = cursor["firstBatch"]
+    is_own = on == "patients"
+    assert document["copied"] == SEALED_FIELD
+    assert document["nhs_number"] == (NHS if is_own else SEALED_FIELD)
+    assert document["z"] == [{"nhs_number": SEALED_FIELD if is_own else NHS}]
+    return play, cursor["ns"].partition(".")[2]
+
+
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize("on", ["copy", "patients"])
+def test_a_join_opens_the_protected_documents_alone(on: str, long: bool) -> None:
+    joined(on, long=long)
+
+
+def test_another_session_opens_no_more_than_the_first() -> None:
+    _, collection = joined("copy")
+    play = Playbook(session())
+    more = {"getMore": Int64(CURSOR), "$db": "clinic"}
+    play >> client(command({**more, "collection": collection}, 2))
+    play << to_server(command({**more, "collection": "copy"}, 2))
+    play >> server(batch("nextBatch", "clinic.copy", is_opened=False, response_to=2))
+    play << to_client(batch("nextBatch", f"clinic.{collection}", is_opened=True, response_to=2))
+    play.finish()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda name: name.partition("-")[0],
+        lambda name: name + ",.636f70696564",
+        lambda name: name.partition("-")[0] + "-ns",
+        lambda name: name.replace("-", ""),
+        lambda _: "copy",
+    ],
+)
+def test_nobody_changes_the_paths_of_a_cursor(change: Any) -> None:
+    _, collection = joined("copy")
+    play = Playbook(session())
+    more = {"getMore": Int64(CURSOR), "$db": "clinic"}
+    play >> client(command({**more, "collection": change(collection)}, 2))
+    play << to_server(command({**more, "collection": "copy"}, 2))
+    answer = batch("nextBatch", "clinic.copy", is_opened=False, response_to=2)
+    play >> server(answer) << to_client(answer)
+    play.finish()
+
+
+def test_a_protected_name_without_the_mark_opens_no_more() -> None:
+    play, collection = joined("patients")
+    assert collection.startswith("patients.$sealwire.")
+    more = command({"getMore": Int64(CURSOR), "collection": "patients", "$db": "clinic"}, 2)
+    play >> client(more) << to_server(more)
+    (answer, *_) = play.session.server_data(
+        batch("nextBatch", "clinic.patients", is_opened=False, response_to=2)
+    )
+    assert isinstance(answer, ToClient)
+    (document,) = body_of(answer.data)["cursor"]["nextBatch"]
+    assert document == {"copied": SEALED_FIELD, "z": [{"nhs_number": SEALED_FIELD}]}
+
+
+def test_a_mark_says_where_replies_are_opened() -> None:
+    _, collection = joined("copy")
+    message = command({"getMore": Int64(CURSOR), "collection": collection, "$db": "clinic"})
+    _, opened, openings = cursors.unmark(message, parse_op_msg(message).body, b"getMore", KEYRING, [POLICY])
+    assert opened is cursors.Opened.BY_MARK
+    assert openings is not None
+    assert as_text(openings) == b".7a"
+
+
+NHS_CLASS = "9434765919"
+
+
+def seen(stored: Binary, disclosure: Disclosure, keyring: Keyring = KEYRING) -> object:
+    rights = Rights(("r",), {"nhs": ClassAccess(disclosure)}, ClassAccess(CLEAR))
+    shown = Shown(rights, keyring.classes_of, keyring.open_envelope)
+    message = reply({"v": [stored, "beside"], "ok": 1.0})
+    return body_of(reveal(message, parse_op_msg(message), shown.open_envelope)[0])["v"]
+
+
+def test_each_level() -> None:
+    stored = sealed("nhs", NHS_CLASS)
+    assert seen(stored, CLEAR) == [NHS_CLASS, "beside"]
+    assert seen(stored, Disclosure(Level.MASKED, Mask.LAST4)) == ["****5919", "beside"]
+    assert seen(stored, Disclosure(Level.CIPHERTEXT)) == [stored, "beside"]
+    with pytest.raises(ReadDenied):
+        seen(stored, DENIED)
+
+
+def test_a_class_id_of_another_class_gets_nobody_a_value() -> None:
+    stored = sealed("nhs", NHS_CLASS)
+    relabelled = Binary(stored[:7] + b"\x02" + stored[8:], 0x80)
+    with pytest.raises(DecryptionFailed):
+        seen(relabelled, DENIED)
+
+
+def test_a_class_that_the_keyring_does_not_know_is_asked_for() -> None:
+    with pytest.raises(UnknownKey):
+        seen(Binary(sealed("nhs", NHS_CLASS)[:7] + b"\x63" + sealed("nhs", NHS_CLASS)[8:], 0x80), CLEAR)
+
+
+def test_a_class_without_a_name_is_not_shown_even_where_a_key_opens_it() -> None:
+    shown = Shown(Rights(("r",), others=ClassAccess(CLEAR)), lambda _id: (), KEYRING.open_envelope)
+    message = reply({"v": sealed("nhs", NHS_CLASS), "ok": 1.0})
+    with pytest.raises(ReadDenied):
+        reveal(message, parse_op_msg(message), shown.open_envelope)
+
+
+def test_of_classes_that_share_a_key_the_least_counts() -> None:
+    borrower = data_key("visits")
+    lent = type(borrower)(
+        *("visits", borrower.class_id, 1, borrower.state, borrower.created, data_key("nhs").material),
+        lender=KeyIds(data_key("nhs").class_id, 1),
+    )
+    keyring = Keyring([data_key("nhs"), lent])
+    assert keyring.classes_of(data_key("nhs").class_id) == ("nhs", "visits")
+    rights = Rights(("r",), {"nhs": ClassAccess(CLEAR)}, ClassAccess(DENIED))
+    shown = Shown(rights, keyring.classes_of, keyring.open_envelope)
+    message = reply({"v": sealed("nhs", NHS_CLASS), "ok": 1.0})
+    with pytest.raises(ReadDenied):
+        reveal(message, parse_op_msg(message), shown.open_envelope)
+
+
+def test_a_class_with_keys_for_contexts_is_known_by_the_same_id(tmp_path: Path) -> None:
+    policy = load_policy(
+        b"""
+version: 1
+classes:
+  ssn: {mode: deterministic, type: string, key: {per: tenant}}
+  notes: {mode: random, key: {per: tenant}}
+collections:
+  clinic.people: {ssn: ssn, notes: notes}
+roles:
+  clerk:
+    certificates: ["CN=clerk"]
+    classes: {ssn: {read: {mask: last4}}, notes: {read: ciphertext}}
+""",
+        "p",
+    )
+    with closing(SqliteContextStore(tmp_path / "contexts.db")) as store:
+        world = World(store)
+        (stored,) = inserted(world, {"tenant": 1, "ssn": NHS_CLASS, "notes": "y"})
+        world.shared.use_settings(SessionSettings(policy, login_required=False))
+        world.session.settings_changed()
+        world.session.certified("CN=clerk")
+        (seen,) = world.receive(batch_of(stored))["cursor"]["firstBatch"]
+    assert seen == {"tenant": 1, "ssn": "****5919", "notes": stored["notes"]}

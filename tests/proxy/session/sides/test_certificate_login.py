@@ -18,14 +18,15 @@ from sealwire.proxy.session.effects import (
     ToClient,
     ToServer,
 )
-from sealwire.proxy.session.login.caller import (
+from sealwire.proxy.session.login.identities import (
     CertificateIdentity,
     Certified,
     Holder,
+    ScramHash,
     ScramIdentity,
+    ScramSecret,
     UpstreamIdentity,
 )
-from sealwire.proxy.session.login.scram import ScramHash, ScramSecret
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.wire.header import OpCode, op_code_of, response_to_of

@@ -1,5 +1,6 @@
 """A session waits for keys of contexts, tries again, and encrypts and opens with them; nothing is guessed."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -7,10 +8,10 @@ from typing import Any
 
 import bson
 import pytest
-from bson.binary import Binary
+from bson import Binary
 
-from sealwire.crypto.envelope import parse_context_header
-from sealwire.keys.contexts.cache import ContextCache, ContextsMissing
+from sealwire.crypto.envelope import SUBTYPE, parse_context_header
+from sealwire.keys.contexts.cache import ContextCache, ContextsMissing, ContextWanted
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.shredding import announce, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
@@ -18,18 +19,29 @@ from sealwire.keys.errors import KeysReason, UnknownKey
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.errors import Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.planning.walk import SETTLED_EDITS
+from sealwire.policies.planning.contexts import context_of, database_context
+from sealwire.policies.planning.draft import SETTLED_EDITS
 from sealwire.proxy.session.effects import Effect, LongToServer, NeedKeys, ToClient, ToServer
 from sealwire.proxy.session.login.handshake import Topology
-from sealwire.proxy.session.rewriting.contexts import MAX_CONTEXTS
-from sealwire.proxy.session.rewriting.rewrite import Settled, apply_plan
+from sealwire.proxy.session.rewriting import MAX_CONTEXTS, Settled, apply_plan
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings, Shared
+from sealwire.wire.errors import ProtocolError
 from sealwire.wire.long_message import LONG_BYTES, PART_BYTES
 from sealwire.wire.op_msg import parse_op_msg
+from sealwire.wire.raw_bson import elements
 from tests.keys.samples import NOW
+from tests.policies.taint.campaign import chosen_seed
+from tests.policies.taint.labels import LABELS, MARK
+from tests.policies.taint.owned_commands import OwnedCase, draw_owned
+from tests.policies.taint.owners import POLICY as OWNERS
+from tests.policies.taint.values import encoded, shown
 from tests.proxy.session.world import OWN_ADDRESS, command, reply
+from tests.strategies import made_op_msg
+from tests.support.skips import takes_samples
 
 POLICY = load_policy(
     b"""
@@ -295,3 +307,118 @@ collections:
         sent = body_of(world.answer(effects))
         assert (sent["find"], isinstance(sent["filter"]["ward"], Binary)) == ("shown", True)
         assert len(world.asked) == 1
+
+
+KEYRING_OWNERS = Keyring(
+    DataKey(name, number, 1, KeyState.ACTIVE, NOW, bytes([number]) * 64)
+    for number, name in enumerate(OWNERS.class_names, 1)
+)
+
+
+class Opened:
+    """A process that has the keys of all contexts, and who knows which key belongs to which."""
+
+    def __init__(self, store: SqliteContextStore) -> None:
+        self.cache = ContextCache()
+        self.shared = Shared(SessionSettings(OWNERS, login_required=False), KEYRING_OWNERS, self.cache)
+        resolver = Resolver(store)
+        contexts = {label: of_value(value) for label, (value, *_) in LABELS.items()}
+        contexts |= {name: database_context(name) for name in ("clinic", "tenant_1")}
+        self.labels: dict[bytes, str] = {}
+        for name in OWNERS.class_names:
+            wanted = [ContextWanted(name, context, True) for context in contexts.values()]
+            found = resolver.find(KEYRING_OWNERS, wanted)
+            self.cache.put(found)
+            for label, context in contexts.items():
+                key = found.by_context[name, context]
+                assert key is not None
+                self.labels[key.key_id] = label
+
+    def problem(self, case: OwnedCase) -> str | None:
+        """What is wrong with what becomes of a case; empty when nothing is, None when it is refused."""
+        message = made_op_msg(encoded(case.body), (None,)).message
+        try:
+            plan = plan_command(OWNERS, message, parse_op_msg(message).body, (0,))
+        except (Refusal, ProtocolError):
+            return None
+        sent = b"".join(apply_plan(plan, self.shared))
+        body = sent[parse_op_msg(sent).body :]
+        if MARK.encode() in body:
+            return "a value leaves in clear"
+        if case.refused:
+            return f"is planned: {case.refused}"
+        for envelope in envelopes(bson.decode(body)):
+            label = self.labels.get(parse_context_header(envelope)[1])
+            text = self.cache.open(envelope)[1][4:-1].decode()
+            if text != f"{MARK}{label}":
+                return f"'{text}' leaves under the key of {label}"
+        return ""
+
+
+def of_value(value: object) -> bytes:
+    """The context that a value says."""
+    buf = bson.encode({"": value})
+    found = context_of(buf, next(elements(buf, 0)))
+    assert found is not None
+    return found
+
+
+def envelopes(value: Any) -> Iterator[bytes]:
+    """Every envelope in a value, however deep."""
+    if isinstance(value, Binary) and value.subtype == SUBTYPE:
+        yield bytes(value)
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from envelopes(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from envelopes(inner)
+
+
+EXAMPLES, MANY_EXAMPLES = 10_000, 40_000 if takes_samples() else 200_000
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Opened]:
+    with closing(SqliteContextStore(tmp_path / "contexts.db")) as store:
+        yield Opened(store)
+
+
+def attack(opened: Opened, seed: int, examples: int) -> Counter[str]:
+    """How many of each command were planned. Nothing was found in any."""
+    planned: Counter[str] = Counter()
+    for number in range(seed * 10**9, seed * 10**9 + examples):
+        case = draw_owned(number)
+        problem = opened.problem(case)
+        assert not problem, f"case {number}: {problem}: {shown(case.body)}"
+        planned[next(iter(case.body))] += problem is not None
+    return planned
+
+
+def test_every_value_leaves_under_the_key_of_its_context(opened: Opened) -> None:
+    planned = attack(opened, chosen_seed(1), EXAMPLES)
+    # a planner that refuses everything would let nothing through
+    assert sum(planned.values()) > EXAMPLES / 5
+    assert all(planned.values())
+
+
+@pytest.mark.slow
+def test_every_value_of_many_commands_leaves_under_the_key_of_its_context(opened: Opened) -> None:
+    attack(opened, chosen_seed(1000), MANY_EXAMPLES)
+
+
+def test_a_seed_draws_the_same_command_again() -> None:
+    for seed in range(50):
+        assert repr(draw_owned(seed)) == repr(draw_owned(seed))
+
+
+def test_a_value_under_another_key_and_one_in_clear_are_noticed(opened: Opened) -> None:
+    def problem(body: dict[str, Any], refused: str = "") -> str | None:
+        return opened.problem(OwnedCase({**body, "$db": "clinic"}, refused))
+
+    right = {"insert": "people", "documents": [{"tenant": 5, "ssn": f"{MARK}five"}]}
+    assert problem(right) == ""
+    assert problem(right, "a reason")
+    assert problem({"insert": "people", "documents": [{"tenant": 6, "ssn": f"{MARK}five"}]})
+    assert problem({"insert": "people", "documents": [{"tenant": 5, "x": f"{MARK}five"}]})
+    assert problem({"insert": "people", "documents": [{"ssn": f"{MARK}five"}]}) is None

@@ -1,11 +1,24 @@
 """SCRAM as RFC 7677 and RFC 5802 show it, and what a server may not do in it."""
 
 import base64
+from typing import Any
 
 import pytest
+from bson.binary import Binary
 
-from sealwire.proxy.session.login import scram
-from sealwire.proxy.session.login.scram import ScramExchange, ScramFailed, ScramHash, ScramSecret
+from sealwire.proxy.session.login import identities
+from sealwire.proxy.session.login.identities import (
+    NONCE_BYTES,
+    CertificateSteps,
+    NotLoggedIn,
+    ScramExchange,
+    ScramFailed,
+    ScramHash,
+    ScramIdentity,
+    ScramSecret,
+    ScramSteps,
+)
+from tests.proxy.session.world import encoded
 
 # The nonces of the RFCs are texts; ours is bytes, whose base64 they happen to be.
 NONCE_256 = base64.b64decode("rOprNGfwEbeRWgbNEkqO")
@@ -79,9 +92,51 @@ def test_what_was_derived_is_remembered_and_bounded(monkeypatch: pytest.MonkeyPa
     salts = [bytes((number,)) * 16 for number in range(10)]
     for salt in salts:
         assert secret.salted(salt, 4096) == secret.salted(salt, 4096)
-    assert len(secret._derived) <= scram._REMEMBERED
+    assert len(secret._derived) <= identities._REMEMBERED
 
 
 def test_no_repr_shows_a_password() -> None:
     login = exchange(ScramSecret(ScramHash.SHA_256, b"hunter2"))
     assert "hunter2" not in f"{login!r}{login._secret!r}"
+
+
+IDENTITY = ScramIdentity("app", "admin", ScramSecret(ScramHash.SHA_1, b"pencil"))
+
+
+def scram() -> ScramSteps:
+    return ScramSteps(IDENTITY, bytes(NONCE_BYTES))
+
+
+def test_a_certificate_needs_one_yes() -> None:
+    assert CertificateSteps().after(encoded({"ok": 1.0}), 0) is None
+    with pytest.raises(NotLoggedIn) as caught:
+        CertificateSteps().after(encoded({"ok": 0.0, "code": 18, "errmsg": "user app"}), 0)
+    assert caught.value.why == "code 18"
+
+
+def test_the_mechanism_is_the_one_that_is_configured() -> None:
+    assert scram().first()["mechanism"] == "SCRAM-SHA-1"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"conversationId": "7"},
+        {"payload": "r=x"},
+        {"payload": Binary(b"x" * 5000)},
+        {"done": True},
+        {"ok": 0.0},
+    ],
+)
+def test_an_answer_of_another_shape_ends_the_login(change: dict[str, Any]) -> None:
+    steps = scram()
+    nonce = bytes(steps.first()["payload"]).partition(b",r=")[2]  # type: ignore[call-overload]
+    payload = Binary(b"r=" + nonce + b"x,s=c2FsdHNhbHQ=,i=4096")
+    answer = {"ok": 1.0, "conversationId": 7, "done": False, "payload": payload}
+    assert scram_next(scram, answer) is not None
+    with pytest.raises(NotLoggedIn):
+        steps.after(encoded({**answer, **change}), 0)
+
+
+def scram_next(make: Any, answer: dict[str, Any]) -> object:
+    return make().after(encoded(answer), 0)

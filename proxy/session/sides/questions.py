@@ -1,0 +1,427 @@
+"""Our own questions to the server, on the client's own connection, while the client's command waits.
+
+What names are: `listCollections` tells a view's definition. A user who may not run it can still see the names
+that it may read and whether they are views (`authorizedCollections`): then a view is known to be one, and no
+more. A name that is not listed there may be anything: it is taken for a view of which nothing is known. What
+is learned counts for the command that waits for it, and for nothing else (`policies.aggregation.views`).
+
+Who has logged in: it is asked before the first command after each step of a login. The server handles the
+messages of a connection in order: so its answer is about the login under which it handles that command. A
+login whose steps cross other commands brings nobody another's name.
+
+A login by certificate: one question if the server sees the certificate that the proxy shows for this client,
+two or three with a user and his password. Then the command comes again, and is answered by what came of it.
+Only the connection of this client is logged in, and what the server says of its users counts for roles and
+audit, as after every other login.
+"""
+
+import secrets
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Final
+
+from bson import encode
+
+from sealwire.policies.aggregation.views import MAX_NAMES, UNREADABLE, UNSEEN, NamespaceUnknown, View
+from sealwire.policies.commands.command import DocumentSequence
+from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.errors import Refusal
+from sealwire.policies.file.schema import PathNode
+from sealwire.proxy.session import replies
+from sealwire.proxy.session.conversation import Conversation, LoginByCertificate, LookUp
+from sealwire.proxy.session.effects import Audit, Count, Counter, Effect, PauseClient, ToClient, ToServer
+from sealwire.proxy.session.login.authentication import (
+    CERTIFICATE,
+    CertificateLogin,
+    answer_of,
+    certificate_speculations,
+    is_own_claim,
+    mechanism_in,
+    with_speculation,
+    without_certificate_mechanism,
+)
+from sealwire.proxy.session.login.caller import described, users_in
+from sealwire.proxy.session.login.identities import (
+    NONCE_BYTES,
+    CertificateSteps,
+    NotLoggedIn,
+    Question,
+    ScramIdentity,
+    ScramSteps,
+    UpstreamIdentity,
+)
+from sealwire.proxy.session.requests import Request, RequestKind
+from sealwire.proxy.session.sides.denying import failed
+from sealwire.proxy.session.states import Event, State
+from sealwire.proxy.session.write_errors import without_envelopes
+from sealwire.wire import kinds
+from sealwire.wire.errors import BsonError, ProtocolError, WireReason
+from sealwire.wire.header import request_id_of, response_to_of
+from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg
+from sealwire.wire.raw_bson import Element, elements, find_element, int32_at, string_bytes
+
+API_VERSION: Final = "apiVersion"
+_API_OPTIONS: Final = (API_VERSION.encode(), b"apiStrict", b"apiDeprecationErrors")
+"""What a server may demand of each command; our question takes it from the command that waits."""
+
+# An int32, a version and a NUL; the only version there is has one digit.
+_MAX_API_BYTES: Final = 16
+
+# Unauthorized, and AtlasError, which Atlas answers in its place.
+_DENIED: Final = frozenset({13, 8000})
+
+
+def ask_names(conversation: Conversation, namespaces: Sequence[str], api: dict[str, object]) -> list[Effect]:
+    """The question for names of one database; its answer is awaited.
+
+    `api` are the options that say which API the client speaks. Raises ProtocolError when too much is awaited.
+    """
+    database = namespaces[0].partition(".")[0]
+    conversation.look_up = LookUp(database, tuple(name.partition(".")[2] for name in namespaces), api)
+    return [Count(Counter.LOOK_UPS), PauseClient(True), _ask_names(conversation, Event.NAMES_ASKED)]
+
+
+def _ask_names(conversation: Conversation, event: Event) -> ToServer:
+    """The first question, or the second one."""
+    request_id = asking(conversation, RequestKind.LOOK_UP, "listCollections")
+    conversation.states.happened(event)
+    names_only = event is Event.NAMES_WITHHELD
+    return ToServer(_question(request_id, conversation.look_up, names_only=names_only))
+
+
+def asking(conversation: Conversation, kind: RequestKind, command: str) -> int:
+    """The id of a question of ours, whose answer is awaited. Raises ProtocolError when too much is."""
+    request_id = conversation.new_id()
+    while not conversation.awaited.has_room_for(request_id):
+        if conversation.awaited.full:
+            raise ProtocolError(WireReason.REQUEST_ID, 4)
+        request_id = conversation.new_id()
+    conversation.awaited.add(request_id, Request(kind, command, ""))
+    return request_id
+
+
+def api_of(message: bytes, body: int) -> dict[str, object]:
+    """The API options of a command, as an encoder takes them. Raises BsonError."""
+    options: dict[str, object] = {}
+    for element in elements(message, body):
+        if element.name in _API_OPTIONS:
+            if element.kind == kinds.STRING and element.end - element.value <= _MAX_API_BYTES:
+                options[element.name.decode()] = string_bytes(message, element).decode("utf-8", "replace")
+            elif element.kind == kinds.BOOL:
+                options[element.name.decode()] = bool(message[element.value])
+    return options
+
+
+def other_names(
+    conversation: Conversation,
+    namespace: str,
+    message: bytes,
+    body: int,
+    sequences: tuple[DocumentSequence, ...],
+) -> list[str]:
+    """Other names of the database of `namespace` that a command leads to, so that one question does for all.
+
+    Found by planning the command as if each unknown name were a plain collection; the plan is thrown away.
+    What this misses is asked for later. Cost: as planning.
+    """
+    database = namespace.partition(".")[0]
+    found: dict[str, None] = {}
+
+    def note(name: str) -> PathNode | None:
+        try:
+            return conversation.views.covered(name)
+        except NamespaceUnknown as unknown:
+            if unknown.namespace.partition(".")[0] == database:
+                found[unknown.namespace] = None
+            return None
+
+    with suppress(Refusal, BsonError):
+        policy, work = conversation.shared.settings.policy, conversation.views.work
+        plan_command(policy, message, body, sequences=sequences, covered=note, work=work)
+    found.pop(namespace, None)
+    return list(found)
+
+
+def names_told(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[Effect]:
+    """The reply to the question that is open: another question, or what the waiting command needs.
+
+    Raises BsonError, ProtocolError.
+    """
+    _take_answer(conversation, message, parsed)
+    asked, names_only = conversation.look_up, conversation.states.messages is State.ASKING_SHOWN_NAMES
+    denied = _is_denied(message, parsed.body)
+    if denied and not names_only:
+        return [_ask_names(conversation, Event.NAMES_WITHHELD)]
+    if denied or replies.is_ok(message, parsed.body):
+        told = {} if denied else _names_in(message, parsed.body, names_only=names_only)
+        # what an answer leaves out is no such name only when the whole answer is here, and for all eyes
+        is_whole = not denied and not names_only and _is_all_told(message, parsed.body)
+        for name, namespace in zip(asked.names, asked.namespaces, strict=True):
+            conversation.views.learn(namespace, told.get(name, None if is_whole else UNSEEN))
+    else:
+        deque(elements(message, parsed.body), maxlen=0)  # if it is malformed, that is the server's fault
+        said = message if conversation.entitled.roles is None else without_envelopes(message)
+        conversation.unanswered = said[parsed.body : parsed.body + int32_at(said, parsed.body)]
+    conversation.states.happened(Event.NAMES_TOLD)
+    return [PauseClient(False)]
+
+
+def _take_answer(conversation: Conversation, message: bytes, parsed: OpMsg) -> None:
+    """The question that is open has its answer. Raises ProtocolError where more is to come."""
+    if parsed.flags & MORE_TO_COME:
+        raise ProtocolError(WireReason.RESPONSE_TO, 8)
+    conversation.awaited.answer(response_to_of(message), request_id_of(message), more_to_come=False)
+
+
+def _question(request_id: int, asked: LookUp, *, names_only: bool) -> bytes:
+    """The command that asks for names."""
+    sought: object = asked.names[0] if len(asked.names) == 1 else {"$in": list(asked.names)}
+    command: dict[str, object] = {
+        "listCollections": 1,
+        "filter": {"name": sought},
+        "cursor": {"batchSize": MAX_NAMES},
+        # a secondary answers only those who say that it may
+        "$readPreference": {"mode": "primaryPreferred"},
+    }
+    if names_only:
+        command |= {"nameOnly": True, "authorizedCollections": True}
+    return build_op_msg(request_id, 0, encode({**command, **asked.api, "$db": asked.database}))
+
+
+def _is_denied(message: bytes, body: int) -> bool:
+    """Whether it failed because the user may not do that."""
+    return not replies.is_ok(message, body) and replies.code_of(message, body) in _DENIED
+
+
+def _is_all_told(message: bytes, body: int) -> bool:
+    """Whether all that was found is in the first batch. Raises BsonError."""
+    number = find_element(message, _cursor(message, body).value, b"id")
+    return number is not None and not any(message[number.value : number.end])
+
+
+def _names_in(message: bytes, body: int, *, names_only: bool) -> dict[str, View | None]:
+    """What a reply says of each name: a view, or None for anything else. Raises BsonError."""
+    told: dict[str, View | None] = {}
+    for listed in _listed(message, body):
+        name, kind = (find_element(message, listed.value, part) for part in (b"name", b"type"))
+        if name is None:
+            raise BsonError(WireReason.BSON_VALUE, listed.value)
+        is_view = kind is not None and _text(message, kind) == b"view"
+        definition = (UNREADABLE if names_only else _definition(message, listed)) if is_view else None
+        told[_text(message, name).decode("utf-8", "surrogateescape")] = definition
+    return told
+
+
+def _definition(message: bytes, listed: Element) -> View:
+    options = find_element(message, listed.value, b"options")
+    if options is None or options.kind != kinds.OBJECT:
+        return UNREADABLE
+    on, pipeline = (find_element(message, options.value, name) for name in (b"viewOn", b"pipeline"))
+    if on is None or pipeline is None or pipeline.kind != kinds.ARRAY:
+        return UNREADABLE
+    array = b"\4pipeline\0" + message[pipeline.value : pipeline.end]
+    definition = (len(array) + 5).to_bytes(4, "little") + array + b"\0"
+    return View(_text(message, on).decode("utf-8", "surrogateescape"), definition)
+
+
+def _cursor(message: bytes, body: int) -> Element:
+    cursor = find_element(message, body, b"cursor")
+    if cursor is None or cursor.kind != kinds.OBJECT:
+        raise BsonError(WireReason.BSON_VALUE, body)
+    return cursor
+
+
+def _listed(message: bytes, body: int) -> Iterator[Element]:
+    """The documents of the first batch."""
+    cursor = _cursor(message, body)
+    batch = find_element(message, cursor.value, b"firstBatch")
+    if batch is None or batch.kind != kinds.ARRAY:
+        raise BsonError(WireReason.BSON_VALUE, cursor.value)
+    for item in elements(message, batch.value):
+        if item.kind != kinds.OBJECT:
+            raise BsonError(WireReason.BSON_VALUE, item.value)
+        yield item
+
+
+def _text(message: bytes, element: Element) -> bytes:
+    if element.kind != kinds.STRING:
+        raise BsonError(WireReason.BSON_VALUE, element.value)
+    return string_bytes(message, element)
+
+
+def _version_of(api: dict[str, object]) -> dict[str, object]:
+    """No more of it: what is in no stable API must not be asked by a client that is strict about that."""
+    return {name: value for name, value in api.items() if name == API_VERSION}
+
+
+def introduced(conversation: Conversation, message: bytes, hello: int) -> None:
+    """A handshake goes to the server. A login may begin with it; one by certificate is taken out of it.
+
+    Raises BsonError.
+    """
+    conversation.introduce(*described(message, hello))
+    speculation = find_element(message, hello, b"speculativeAuthenticate")
+    if speculation is not None:
+        if speculation.kind == kinds.OBJECT:
+            conversation.mechanism = mechanism_in(message, speculation.value)
+        conversation.forget_users()
+    _speculated(conversation, message, hello)
+
+
+def ask_users(conversation: Conversation, api: dict[str, object]) -> list[Effect]:
+    """The question; its answer is awaited. `api` and errors as of `ask_names`."""
+    request_id = asking(conversation, RequestKind.USERS, "connectionStatus")
+    conversation.states.happened(Event.USERS_ASKED)
+    question = {"connectionStatus": 1, **_version_of(api), "$db": "admin"}
+    return [PauseClient(True), ToServer(build_op_msg(request_id, 0, encode(question)))]
+
+
+def users_told(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[Effect]:
+    """The reply: the waiting command goes on, also where the server does not say. Raises as `names_told`."""
+    _take_answer(conversation, message, parsed)
+    said = users_in(message, parsed.body) if replies.is_ok(message, parsed.body) else ()
+    conversation.states.happened(Event.USERS_TOLD)
+    conversation.name_users(said)
+    effects: list[Effect] = [PauseClient(False)]
+    return [Audit("login", "", ""), *effects] if said else effects
+
+
+_COMMAND: Final = "authenticate"
+
+
+def failed_or_begun(
+    conversation: Conversation, failure: Exception, message: bytes, parsed: OpMsg
+) -> list[Effect]:
+    """Answer what cannot be carried out; of a login by certificate ask the server, if it can be.
+
+    Raises BsonError, and ProtocolError when too much is awaited.
+    """
+    if isinstance(failure, CertificateLogin):
+        return _login(conversation, failure, message, parsed)
+    return failed(conversation, failure, message, parsed)
+
+
+def _login(
+    conversation: Conversation, failure: CertificateLogin, message: bytes, parsed: OpMsg
+) -> list[Effect]:
+    """A login by certificate, for the first time or again: ask the server, answer, or refuse."""
+    outcome = conversation.take_outcome()
+    is_plain = not parsed.sequences and not parsed.flags & MORE_TO_COME
+    if not is_plain or not is_own_claim(
+        message, parsed.body, b"$db", conversation.by_certificate.certified.names
+    ):
+        return failed(conversation, failure, message, parsed)
+    if outcome is not State.UNDECIDED:
+        return [_answer(conversation, message, parsed, is_yes=outcome is State.ACCEPTED)]
+    identity = _identity(conversation)
+    if identity is None:
+        return failed(conversation, failure, message, parsed)
+    return _begin(conversation, identity, api_of(message, parsed.body))
+
+
+def _speculated(conversation: Conversation, message: bytes, hello: int) -> None:
+    """Note the command of a login by certificate that would begin with a hello. Raises BsonError."""
+    login = conversation.by_certificate
+    login.speculation = b""
+    conversation.take_outcome()
+    if _identity(conversation) is None:
+        return
+    for each in certificate_speculations(message, hello):
+        names = login.certified.names
+        if each.kind == kinds.OBJECT and is_own_claim(message, each.value, b"db", names):
+            first = next(elements(message, each.value), None)
+            login.speculation = b"" if first is None else first.name
+
+
+def before_hello_reply(conversation: Conversation) -> list[Effect]:
+    """The server has answered a hello that began such a login: the reply waits until that has ended.
+
+    Nothing where there is none to wait for. Raises ProtocolError when too much is awaited.
+    """
+    identity, login, states = _identity(conversation), conversation.by_certificate, conversation.states
+    if not login.speculation or states.certificate is not State.UNDECIDED or identity is None:
+        return []
+    if states.messages is not State.OPEN:
+        # somebody waits for something else already; the driver will ask for its login by itself
+        login.speculation = b""
+        return []
+    return _begin(conversation, identity, {})
+
+
+def hello_reply(conversation: Conversation, message: bytes, hello: int) -> bytes:
+    """A hello's reply with what the client learns of logins by certificate. Raises BsonError."""
+    login = conversation.by_certificate
+    if _identity(conversation) is None:
+        message = without_certificate_mechanism(message, hello)
+    outcome = conversation.take_outcome()
+    name, login.speculation = login.speculation, b""
+    if name and outcome is State.ACCEPTED:
+        return with_speculation(message, hello, name, login.certified.names[0])
+    return message
+
+
+def login_answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[Effect]:
+    """The server's answer to one of our questions. Raises ProtocolError, BsonError."""
+    _take_answer(conversation, message, parsed)
+    login = conversation.by_certificate
+    if login.steps is None:
+        raise ProtocolError(WireReason.RESPONSE_TO, 8)
+    try:
+        question = login.steps.after(message, parsed.body)
+    except NotLoggedIn as failure:
+        return [*_lines_of_failure(login, failure), *_ended(conversation, Event.LOGIN_REJECTED)]
+    if question is not None:
+        return [_ask(conversation, question)]
+    conversation.states.happened(Event.LOGGED_IN)
+    login.has_failed_early = False
+    return [Count(Counter.LOGINS, label=CERTIFICATE), *_ended(conversation, Event.LOGIN_ACCEPTED)]
+
+
+def _lines_of_failure(login: LoginByCertificate, failure: NotLoggedIn) -> list[Effect]:
+    """What is said of a login that has failed, once: a driver asks again for the one of its handshake."""
+    is_early, is_known = bool(login.speculation), login.has_failed_early
+    login.has_failed_early = is_early
+    if is_known and not is_early:
+        return []
+    line = Audit("login-failed", "", _COMMAND, failure.why)
+    return [line, Count(Counter.LOGIN_FAILURES, label=CERTIFICATE)]
+
+
+def _identity(conversation: Conversation) -> UpstreamIdentity | None:
+    return conversation.by_certificate.certified.identity(conversation.shared.settings.identities)
+
+
+def _begin(conversation: Conversation, identity: UpstreamIdentity, api: dict[str, object]) -> list[Effect]:
+    """The first question. Who was there before is not there any more, whatever comes of it."""
+    conversation.mechanism = CERTIFICATE
+    conversation.log_out()
+    login = conversation.by_certificate
+    if isinstance(identity, ScramIdentity):
+        login.steps = ScramSteps(identity, secrets.token_bytes(NONCE_BYTES))
+    else:
+        login.steps = CertificateSteps()
+    login.api = _version_of(api)
+    return [PauseClient(True), _ask(conversation, login.steps.first())]
+
+
+def _ask(conversation: Conversation, question: Question) -> ToServer:
+    request_id = asking(conversation, RequestKind.CERTIFICATE_LOGIN, _COMMAND)
+    conversation.states.happened(Event.LOGIN_ASKED)
+    return ToServer(build_op_msg(request_id, 0, encode({**question, **conversation.by_certificate.api})))
+
+
+def _ended(conversation: Conversation, event: Event) -> list[Effect]:
+    """What waits comes again, and finds this."""
+    conversation.by_certificate.steps = None
+    conversation.states.happened(event)
+    return [PauseClient(False)]
+
+
+def _answer(conversation: Conversation, message: bytes, parsed: OpMsg, *, is_yes: bool) -> ToClient:
+    if is_yes:
+        name = next(elements(message, parsed.body)).name
+        body = encode(answer_of(name, conversation.by_certificate.certified.names[0]))
+    else:
+        body = replies.error_body(replies.AUTHENTICATION_FAILED, replies.CERTIFICATE_NOT_TAKEN)
+    return ToClient(replies.command_error(conversation.new_id(), request_id_of(message), body))
