@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from sealwire.files.errors import SourceError
 from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
 from sealwire.proxy.server.config.reader import expect_file
-from sealwire.proxy.server.config.restart_keys import changed, effective
-from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.config.settings import Config, changed, effective
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import Finding
 from sealwire.proxy.server.identities import NO_LOADED_IDENTITIES, LoadedIdentities, load_identities
