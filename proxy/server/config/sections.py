@@ -202,10 +202,11 @@ def read_page(node: Node | None, path: ToPath, address: Address, tls: ListenTls)
         return PageSettings()
     complaints = Complaints()
     part = read_part(node, "admin.page", path, complaints)
-    complaints.check()
     token = part.nodes.get("token_file")
     if token is None and tls.client_ca is None:
-        refuse_leftovers(part.nodes, ("name", "watch"), "without `token_file` or `admin.tls.client_ca`")
+        with complaints.gathered():
+            refuse_leftovers(part.nodes, ("name", "watch"), "without `token_file` or `admin.tls.client_ca`")
+    complaints.check()
     if token is not None and tls.mode is TlsMode.PLAINTEXT and not is_this_machine(address.host):
         raise token.error(
             "the token would cross the network in clear",

@@ -380,7 +380,7 @@ def _copy(node: Node) -> str:
         raise node.error(str(error), hint) from None
 
 
-_DAY_S: Final = 86_400.0
+_DAY_S: Final = 86_400
 _YEAR_S: Final = 366 * _DAY_S
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~/-]*)?")
