@@ -34,15 +34,15 @@ COMPILED = (
     "keys/keyring/keyring.py",
     "proxy/server/audit_writer/ring.py",
     "proxy/server/audit_writer/sink.py",
-    "proxy/server/connections/busy_poll.py",
+    "proxy/server/connections/services.py",
     "proxy/server/connections/carrying.py",
     "proxy/server/connections/connection.py",
-    "proxy/server/connections/lifetime.py",
+    "proxy/server/connections/carrying.py",
     "proxy/server/connections/pipe.py",
     "proxy/server/connections/recorder.py",
-    "proxy/server/observability/command_lines.py",
-    "proxy/server/observability/counts.py",
-    "proxy/server/observability/record_bytes.py",
+    "proxy/server/audit_writer/sink.py",
+    "proxy/server/observability/metrics.py",
+    "proxy/server/observability/audit.py",
 )
 PLAIN = frozenset(
     {

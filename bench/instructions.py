@@ -28,7 +28,7 @@ from bench.recording import load_bench_policy, make_keyring, make_session
 from bench.workloads import BATCH, FIND_100, FIND_ONE, INSERT_MANY, UNPROTECTED, UPDATE_ONE, Pool
 from bench.workloads import workloads as all_workloads
 from sealwire import core_is_compiled
-from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.keys.kek.kek import generate_encoded_kek
 from sealwire.keys.keyring.data_key import KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.audit_writer.ring import make_memory

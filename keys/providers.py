@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek
-from sealwire.keys.kek.kek import KeyEncryptionKey
-from sealwire.keys.kek.key_file import KeyFileKek
+from sealwire.keys.kek.kek import DEFAULT_VARIABLE, EnvironmentKek, KeyEncryptionKey
 from sealwire.keys.kek.passphrase import DEFAULT_VARIABLE as PASSPHRASE_VARIABLE
-from sealwire.keys.kek.passphrase import passphrase_from_environment, read_passphrase_file
+from sealwire.keys.kek.passphrase import KeyFileKek, passphrase_from_environment, read_passphrase_file
 from sealwire.keys.keyring.store import FileStore, KeyringStore, Place, VaultDocument
 
 if TYPE_CHECKING:

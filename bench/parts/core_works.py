@@ -31,7 +31,7 @@ from bench.recording import (
     make_session,
 )
 from bench.workloads import BATCH, insert_request
-from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.keys.kek.kek import generate_encoded_kek
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import Effect, ToClient, ToServer
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents

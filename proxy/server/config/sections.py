@@ -16,7 +16,7 @@ from sealwire.crypto.x509 import InvalidCertificate, read_subject
 from sealwire.files.errors import Complaints
 from sealwire.files.yaml_source import Node
 from sealwire.keys.errors import KeySettingError
-from sealwire.keys.kek.environment import DEFAULT_VARIABLE
+from sealwire.keys.kek.kek import DEFAULT_VARIABLE
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.providers import ProviderKind, ProviderSettings, parse_provider
 from sealwire.keys.vault.settings import VaultSettings, vault_settings

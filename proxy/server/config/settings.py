@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from sealwire.audit.log import LogPace
 from sealwire.files.yaml_source import Node
 from sealwire.keys.errors import KeySettingError
-from sealwire.keys.kek.environment import DEFAULT_VARIABLE
+from sealwire.keys.kek.kek import DEFAULT_VARIABLE
 from sealwire.keys.keyring.store import Place, VaultDocument, parse_place
 from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.keys.vault.settings import USUAL_DEADLINE_S, USUAL_TIMEOUT_S, AuthMethod, VaultSettings

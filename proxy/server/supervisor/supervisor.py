@@ -24,9 +24,9 @@ from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.page.panels import WatchReader
 from sealwire.proxy.server.probe import own_mark
-from sealwire.proxy.server.supervisor.processes import AskedWorkers, WorkerCommand, WorkerProcesses
 from sealwire.proxy.server.supervisor.roster import (
     AllReady,
+    AskedWorkers,
     Cut,
     Drain,
     Finish,
@@ -36,11 +36,12 @@ from sealwire.proxy.server.supervisor.roster import (
     Renew,
     Roster,
     Start,
+    WorkerCommand,
+    WorkerProcesses,
 )
-from sealwire.proxy.server.tasks import OneAtATime, spawn
+from sealwire.proxy.server.tasks import OneAtATime, spawn, take_reload
 from sealwire.proxy.server.tls import NO_TLS, listen_side, upstream_side
 from sealwire.proxy.server.workers.admin_page import AskedFeed, admin_files, make_admin
-from sealwire.proxy.server.workers.hangup import take_reload
 from sealwire.proxy.server.workers.joint_metrics import families_of
 from sealwire.proxy.server.workers.reload import note_refused
 from sealwire.proxy.server.workers.start import ReadConfig

@@ -10,8 +10,7 @@ from rich.console import Console
 
 from sealwire.cli.options.common import PATH, Decorator, settings
 from sealwire.keys.kek.kek import KeyEncryptionKey
-from sealwire.keys.kek.key_file import KeyFileKek
-from sealwire.keys.kek.passphrase import check_strength
+from sealwire.keys.kek.passphrase import KeyFileKek, check_strength
 from sealwire.keys.keyring.store import KeyringStore, parse_place
 from sealwire.keys.providers import (
     DEFAULT_PROVIDER,

@@ -12,13 +12,13 @@ from urllib.parse import urlencode
 
 import pytest
 
-from sealwire.proxy.server import bounded_http
-from sealwire.proxy.server.admin import AdminServer
-from sealwire.proxy.server.bounded_http import (
+from sealwire.proxy.server import admin
+from sealwire.proxy.server.admin import (
     MAX_CONNECTIONS,
     MAX_FROM_ONE,
     MAX_HEAD_BYTES,
     MAX_THREADS,
+    AdminServer,
     ConnectionPlaces,
 )
 from sealwire.proxy.server.config.settings import Address, ListenTls, TlsMode
@@ -180,7 +180,7 @@ def test_a_request_that_is_too_much_or_none_is_turned_away(
 
 
 def test_a_slow_client_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded_http, "REQUEST_S", 0.2)
+    monkeypatch.setattr(admin, "REQUEST_S", 0.2)
     authority = create_authority(tmp_path / "authority")
     for tls in (NO_TLS, side(authority.issue("admin"))):
         with serving(tmp_path, tls) as server, socket.create_connection(server.address, timeout=10) as client:

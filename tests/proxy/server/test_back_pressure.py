@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sealwire.proxy.server.connections.lifetime import State
+from sealwire.proxy.server.connections.carrying import State
 from sealwire.proxy.server.connections.pipe import WRITE_HIGH_BYTES, Hold
 from sealwire.proxy.server.observability.audit import LogAudit
 from sealwire.proxy.session.effects import (

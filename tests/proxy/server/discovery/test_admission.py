@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sealwire.proxy.server.config.settings import Address, Config, Discovery, Member, Seeds
-from sealwire.proxy.server.discovery.admission import is_own, refused
+from sealwire.proxy.server.discovery.finder import is_own, refused
 from tests.proxy.server.harness import make_config
 
 SEED = Address("db1.example.org", 27017)

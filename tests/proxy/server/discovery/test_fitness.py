@@ -1,7 +1,7 @@
 """Which servers may be used, as their answers say."""
 
 from sealwire.proxy.server.config.settings import AccessControl, Address
-from sealwire.proxy.server.discovery.fitness import UnfitMember, judged, unfit_of
+from sealwire.proxy.server.discovery.view import UnfitMember, judged, unfit_of
 from sealwire.proxy.server.errors import AccessProblem, StartReason, UpstreamUnavailable
 from sealwire.proxy.server.probe import Hello
 

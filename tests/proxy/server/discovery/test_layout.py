@@ -1,9 +1,7 @@
 """Which listener stands for which member."""
 
 from sealwire.proxy.server.config.settings import Address, Discovery, Member, Seeds
-from sealwire.proxy.server.discovery.fitness import UnfitMember
-from sealwire.proxy.server.discovery.port_map import PortMap
-from sealwire.proxy.server.discovery.view import PortLayout, layout_of
+from sealwire.proxy.server.discovery.view import PortLayout, PortMap, UnfitMember, layout_of
 from sealwire.proxy.server.errors import StartReason
 
 A, B = Address("m0", 27017), Address("m1", 27017)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.proxy.server.config.settings import Address
-from sealwire.proxy.server.discovery.port_map import PortMap, read_map, write_map
+from sealwire.proxy.server.discovery.view import PortMap, read_map, write_map
 from sealwire.proxy.server.errors import FileProblem, StartReason
 
 MEMBERS = [Address(f"m{number}", 27017) for number in range(6)]
