@@ -34,15 +34,13 @@ COMPILED = (
     "keys/keyring/keyring.py",
     "proxy/server/audit_writer/ring.py",
     "proxy/server/audit_writer/sink.py",
-    "proxy/server/connections/services.py",
+    "proxy/server/connections/busy_poll.py",
     "proxy/server/connections/carrying.py",
     "proxy/server/connections/connection.py",
-    "proxy/server/connections/carrying.py",
     "proxy/server/connections/pipe.py",
     "proxy/server/connections/recorder.py",
-    "proxy/server/audit_writer/sink.py",
-    "proxy/server/observability/metrics.py",
-    "proxy/server/observability/audit.py",
+    "proxy/server/observability/counts.py",
+    "proxy/server/observability/record_bytes.py",
 )
 PLAIN = frozenset(
     {

@@ -13,8 +13,9 @@ from typing import Any, cast
 import pytest
 
 from sealwire.proxy.server.config.settings import Limits
+from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.entrances import ClientProtocol
-from sealwire.proxy.server.connections.services import BusyPoll, Route, Services
+from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.observability.audit import LogAudit
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.upstream import ServerProtocol, Upstream, UpstreamWay

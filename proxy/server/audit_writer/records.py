@@ -18,8 +18,8 @@ from sealwire.audit.files import LogPlace, moment_text
 from sealwire.audit.line import Fields
 from sealwire.audit.log import LogPace
 from sealwire.proxy.server.audit_writer.destinations import CopyTarget, parse_copy
-from sealwire.proxy.server.observability.audit import RecordBytes
 from sealwire.proxy.server.observability.logs import LogFormat
+from sealwire.proxy.server.observability.record_bytes import RecordBytes
 
 TIME: Final = "time"
 UNREADABLE: Final[Fields] = {"event": "unreadable-record"}

@@ -32,8 +32,9 @@ from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
 from sealwire.proxy.server.audit_writer.sink import RingAudit, Shell
 from sealwire.proxy.server.config.policy_file import PolicyFile, make_settings, put_first
 from sealwire.proxy.server.config.settings import Address, Config, Member
+from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.entrances import Entrances
-from sealwire.proxy.server.connections.services import BusyPoll, Services
+from sealwire.proxy.server.connections.services import Services
 from sealwire.proxy.server.connections.sessions import SessionMaker
 from sealwire.proxy.server.context_feed import ContextFeed
 from sealwire.proxy.server.errors import ServerError

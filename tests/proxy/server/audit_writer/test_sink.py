@@ -20,7 +20,8 @@ from sealwire.proxy.server.audit_writer.sink import (
     write_command,
     write_share,
 )
-from sealwire.proxy.server.observability.audit import Keeping, Origin, RecordBytes, WhenFull
+from sealwire.proxy.server.observability.audit import Keeping, Origin, WhenFull
+from sealwire.proxy.server.observability.record_bytes import RecordBytes
 from sealwire.proxy.session.effects import Audit, Done
 from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.records import UNANSWERED, CommandOutcome, CommandRecord, CommandResult

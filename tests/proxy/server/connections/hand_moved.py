@@ -6,8 +6,9 @@ from typing import Any, cast
 
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.settings import Limits
+from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.connection import Connection
-from sealwire.proxy.server.connections.services import BusyPoll, Route, Services
+from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.errors import UpstreamUnavailable
 from sealwire.proxy.server.observability.audit import LogAudit

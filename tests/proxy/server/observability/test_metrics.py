@@ -1,11 +1,8 @@
 """What connections are doing, as it was when somebody last looked."""
 
-import collections
-
 import pytest
 from prometheus_client import CollectorRegistry
 
-from bench.messages import message
 from sealwire.proxy.server.connections.pipe import Hold
 from sealwire.proxy.server.observability.metrics import (
     ADDED_BOUNDS_S,
@@ -14,7 +11,6 @@ from sealwire.proxy.server.observability.metrics import (
     ClearClasses,
     CommandTimes,
     ConnectionFigures,
-    CoreCounts,
     Metrics,
 )
 from sealwire.proxy.server.page.panels import REPLY, Readings, quantile
@@ -190,44 +186,3 @@ def test_only_what_clients_and_classes_name_is_missing_at_the_start() -> None:
         "sealwire_policy_info",
         "sealwire_certificate_expiry_timestamp_seconds",
     }
-
-
-FIND = message({"find": "patients", "filter": {"nhs_number": "9434765919"}})
-
-
-def sampled(counts: CoreCounts, data: bytes) -> bool:
-    """As a connection asks."""
-    counts.until_sampled -= 1
-    return counts.until_sampled <= 0 and counts.samples(data)
-
-
-def with_code(code: int) -> bytes:
-    return FIND[:12] + code.to_bytes(4, "little") + FIND[16:]
-
-
-def test_one_message_in_eight_is_timed_and_each_command_of_a_loop_as_often() -> None:
-    counts = CoreCounts()
-    places = collections.Counter(number % 8 for number in range(80_000) if sampled(counts, FIND))
-    assert sum(places.values()) == pytest.approx(10_000, rel=0.02)
-    assert set(places) == set(range(8))
-    assert all(found == pytest.approx(1250, rel=0.15) for found in places.values())
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        *(message({name: 1}) for name in ("hello", "isMaster", "saslStart", "saslContinue", "ping")),
-        with_code(2004),  # the first handshake of some drivers
-        FIND[40:],  # the rest of a message
-        b"",
-    ],
-)
-def test_what_drivers_send_by_themselves_passes_its_turn_on(data: bytes) -> None:
-    counts = CoreCounts()
-    assert not any(sampled(counts, data) for _ in range(50))
-    assert sampled(counts, FIND)
-
-
-@pytest.mark.parametrize("data", [with_code(2012), message({"x" * 40: 1}), FIND[:27]])
-def test_a_message_whose_name_is_not_seen_is_timed(data: bytes) -> None:
-    assert sampled(CoreCounts(), data)
