@@ -1,4 +1,4 @@
-"""The walks of docs/contributing.md to a new setting and to a key provider, each done on a copy of the tree."""
+"""The walks of docs/contributing.md to a setting and to a key provider, each done on a copy of the tree."""
 
 import os
 import shutil
