@@ -504,8 +504,6 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         Setting("vault.key", _PATH, restart="vault"),
         Setting("vault.timeout_s", _number(0.1, 600), USUAL_TIMEOUT_S, restart="vault"),
         Setting("vault.deadline_s", _number(0.1, 600), USUAL_DEADLINE_S, restart="vault"),
-        Setting("workers", _whole(1, MAX_WORKERS), 1, "workers", "workers"),
-        Setting("busy_poll_us", _whole(0, MAX_BUSY_POLL_US), None, "busy_poll_us", "busy_poll_us"),
         Setting("admin.address", _ADDRESS, _ADMIN, "admin", "admin.address"),
         Setting("admin.tls.certificate", _PATH, restart="admin.tls"),
         Setting("admin.tls.key", _PATH, restart="admin.tls"),
@@ -531,9 +529,11 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         Setting("audit.when_full", _member_of(WhenFull), WhenFull.FAIL_CLOSED, restart="audit"),
         Setting("audit.copies", Value(_COPIES, _copies), restart="audit", has_variable=False),
         Setting("audit.file_bytes", _FILE_BYTES, _PACE.file_bytes, restart="audit"),
+        Setting("workers", _whole(1, MAX_WORKERS), 1, "workers", "workers"),
+        Setting("busy_poll_us", _whole(0, MAX_BUSY_POLL_US), None, "busy_poll_us", "busy_poll_us"),
     )
 }
-"""Every key, in the order of the reference, except `members`, which is a list without variables."""
+"""Every key except `members`, a list that no variable overrides. Warnings name keys in this order."""
 
 # Variables that other commands read, or that a build reads. A test holds the list against the sources.
 _OTHER_VARIABLES = """
