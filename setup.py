@@ -37,10 +37,8 @@ COMPILED = (
     "proxy/server/connections/busy_poll.py",
     "proxy/server/connections/carrying.py",
     "proxy/server/connections/connection.py",
-    "proxy/server/connections/lifetime.py",
     "proxy/server/connections/pipe.py",
     "proxy/server/connections/recorder.py",
-    "proxy/server/observability/command_lines.py",
     "proxy/server/observability/counts.py",
     "proxy/server/observability/record_bytes.py",
 )

@@ -37,7 +37,7 @@ from bench.workloads import (
 )
 from bench.workloads import workloads as all_workloads
 from sealwire import core_is_compiled
-from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.keys.kek.kek import generate_encoded_kek
 from sealwire.keys.keyring.data_key import KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.audit_writer.ring import make_memory

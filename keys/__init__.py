@@ -9,7 +9,7 @@ settings; `keyring.file.load_keyring` reads the store, checks the keyring and un
 from memory. Deriving from a passphrase happens once, in the KEK's constructor, so that loading again is
 cheap. `vault` is loaded only where a setting names it.
 
-May not import: policies, proxy, asyncio, logging. Only `kek/key_service.py` does, to turn off what libraries
+May not import: policies, proxy, asyncio, logging. Only `kek/kek.py` does, to turn off what libraries
 log. Of the rooms it uses crypto, and of wire the numbers of BSON's types. Keys never leave in a repr, an
 exception or a pickle. Python cannot wipe memory: whoever reads this process's memory has the keys.
 Specifications: docs/operations/keys.md; RFC 5297 (key wrapping); RFC 5869; RFC 7914.

@@ -6,16 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek
-from sealwire.keys.kek.kek import KeyEncryptionKey
-from sealwire.keys.kek.key_file import KeyFileKek
+from sealwire.keys.kek.kek import DEFAULT_VARIABLE, EnvironmentKek, KeyEncryptionKey
 from sealwire.keys.kek.passphrase import DEFAULT_VARIABLE as PASSPHRASE_VARIABLE
-from sealwire.keys.kek.passphrase import passphrase_from_environment, read_passphrase_file
+from sealwire.keys.kek.passphrase import KeyFileKek, passphrase_from_environment, read_passphrase_file
 from sealwire.keys.keyring.store import FileStore, KeyringStore, Place, VaultDocument
 
 if TYPE_CHECKING:
@@ -25,21 +23,95 @@ if TYPE_CHECKING:
 DEFAULT_PROVIDER = f"env:{DEFAULT_VARIABLE}"
 
 
-class ProviderKind(Enum):
-    """Where a KEK can be; the value is the setting's prefix."""
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Around the import of a provider whose library is an extra. Raises KeySettingError KMS_SETTING."""
+    try:
+        yield
+    except ImportError:
+        raise KeySettingError(
+            KeysReason.KMS_SETTING, f"a key by {name}: needs a library", f"pip install 'sealwire[{name}]'"
+        ) from None
 
-    ENVIRONMENT = "env"
-    KEY_FILE = "file"
-    VAULT_TRANSIT = "vault"
-    AWS_KMS = "aws"
-    AZURE = "azure"
-    GCP_KMS = "gcp"
-    PKCS11 = "pkcs11"
+
+def _in_environment(place: "_Place") -> KeyEncryptionKey:
+    return EnvironmentKek(place.settings.location, place.environ)
+
+
+def _in_file(place: "_Place") -> KeyEncryptionKey:
+    passphrase = find_passphrase(place.settings.passphrase_file, place.environ, place.prompt)
+    return KeyFileKek(Path(place.settings.location), passphrase)
+
+
+def _in_transit(place: "_Place") -> KeyEncryptionKey:
+    from sealwire.keys.vault.transit import TransitKek  # noqa: PLC0415 - see Providers._vault_connection
+
+    return TransitKek(place.vault(), place.settings.location)
+
+
+def _in_aws(place: "_Place") -> KeyEncryptionKey:
+    with _extra("aws"):
+        from sealwire.keys.kek.aws import AwsKek  # noqa: PLC0415 - an extra
+    return AwsKek(place.settings.location)
+
+
+def _in_azure(place: "_Place") -> KeyEncryptionKey:
+    with _extra("azure"):
+        from sealwire.keys.kek.azure import AzureKek  # noqa: PLC0415 - an extra
+    return AzureKek(place.settings.location)
+
+
+def _in_gcp(place: "_Place") -> KeyEncryptionKey:
+    with _extra("gcp"):
+        from sealwire.keys.kek.gcp import GcpKek  # noqa: PLC0415 - an extra
+    return GcpKek(place.settings.location)
+
+
+def _in_token(place: "_Place") -> KeyEncryptionKey:
+    with _extra("pkcs11"):
+        from sealwire.keys.kek.pkcs11 import TokenKek  # noqa: PLC0415 - an extra
+    return TokenKek(place.settings.location, place.environ)
+
+
+class ProviderKind(Enum):
+    """The registry of providers: a row says where a KEK can be, and opens it. The value is its prefix."""
+
+    ENVIRONMENT = ("env", "VARIABLE", ("variable",), _in_environment)
+    KEY_FILE = ("file", "PATH", ("path", "passphrase_file"), _in_file)
+    VAULT_TRANSIT = ("vault", "MOUNT/NAME", ("name", "mount"), _in_transit)
+    AWS_KMS = ("aws", "KEY", ("name",), _in_aws)
+    AZURE = ("azure", "URL", ("name",), _in_azure)
+    GCP_KMS = ("gcp", "KEY", ("name",), _in_gcp)
+    PKCS11 = ("pkcs11", "URI", ("name",), _in_token)
+
+    _value_: str
+    form: str
+    """How the setting is written."""
+    keys: tuple[str, ...]
+    """What else the section `kek` of a configuration may say. A key `name` means that the KEK is remote."""
+    open: "_Open"
+
+    def __new__(cls, prefix: str, location: str, keys: tuple[str, ...], opens: "_Open") -> "ProviderKind":
+        kind = object.__new__(cls)
+        kind._value_ = prefix
+        kind.form = f"{prefix}:{location}"
+        kind.keys = keys
+        kind.open = opens
+        return kind
+
+    @property
+    def word(self) -> str:
+        """What the key `provider` of a configuration says."""
+        return "environment" if self is ProviderKind.ENVIRONMENT else self.value
 
     @property
     def is_remote(self) -> bool:
         """Whether the KEK lies outside of this process, and may be away when it is needed."""
-        return self not in (ProviderKind.ENVIRONMENT, ProviderKind.KEY_FILE)
+        return "name" in self.keys
+
+
+KEK_FORMS = "|".join(kind.form for kind in ProviderKind)
+"""How a KEK is named, for help texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +125,32 @@ class ProviderSettings:
     """For a key file; without it the passphrase comes from the environment or a prompt."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What a provider may need to open a KEK."""
+
+    settings: ProviderSettings
+    environ: Mapping[str, str]
+    prompt: Callable[[], str] | None
+    vault: "Callable[[], VaultConnection]"
+
+
+_Open = Callable[[_Place], KeyEncryptionKey]
+
+
 def parse_provider(setting: str, passphrase_file: Path | None = None) -> ProviderSettings:
     """Read a setting such as `env:VARIABLE`, `file:PATH`, `vault:MOUNT/NAME` or `aws:KEY`. Opens nothing.
 
     Raises KeySettingError PROVIDER.
     """
     prefix, _, location = setting.partition(":")
-    try:
-        kind = ProviderKind(prefix)
-    except ValueError:
-        kind = None
+    kind = next((kind for kind in ProviderKind if kind.value == prefix), None)
     if kind is None or not location or (kind is ProviderKind.VAULT_TRANSIT and "/" not in location):
         # What was given is not shown: somebody may have pasted the key itself.
         raise KeySettingError(
             KeysReason.PROVIDER,
             "the key-encryption key's place is not understood",
-            "write env:VARIABLE, file:PATH, vault:transit/NAME, aws:KEY, azure:URL, gcp:KEY or pkcs11:URI",
+            f"write one of: {KEK_FORMS}",
         )
     return ProviderSettings(kind, location, passphrase_file)
 
@@ -93,34 +175,8 @@ class Providers:
         `prompt` asks a human for a passphrase, as the last resort. A remote key is not asked for yet.
         Raises:  KeySettingError, UnsafeFile, DamagedFile, KekDenied, KekUnavailable
         """
-        match settings.kind:
-            case ProviderKind.ENVIRONMENT:
-                return EnvironmentKek(settings.location, self._environ)
-            case ProviderKind.KEY_FILE:
-                passphrase = find_passphrase(settings.passphrase_file, self._environ, prompt)
-                return KeyFileKek(Path(settings.location), passphrase)
-            case ProviderKind.VAULT_TRANSIT:
-                from sealwire.keys.vault.transit import TransitKek  # noqa: PLC0415 - see _vault_connection
-
-                return TransitKek(self._vault_connection(), settings.location)
-            case ProviderKind.AWS_KMS:
-                with _extra("aws"):
-                    from sealwire.keys.kek.aws import AwsKek  # noqa: PLC0415 - an extra
-                return AwsKek(settings.location)
-            case ProviderKind.AZURE:
-                with _extra("azure"):
-                    from sealwire.keys.kek.azure import AzureKek  # noqa: PLC0415 - an extra
-                return AzureKek(settings.location)
-            case ProviderKind.GCP_KMS:
-                with _extra("gcp"):
-                    from sealwire.keys.kek.gcp import GcpKek  # noqa: PLC0415 - an extra
-                return GcpKek(settings.location)
-            case ProviderKind.PKCS11:
-                with _extra("pkcs11"):
-                    from sealwire.keys.kek.pkcs11 import TokenKek  # noqa: PLC0415 - an extra
-                return TokenKek(settings.location, self._environ)
-            case _:
-                assert_never(settings.kind)
+        place = _Place(settings, self._environ, prompt, self._vault_connection)
+        return settings.kind.open(place)
 
     def store(self, place: Place) -> KeyringStore:
         """The store at `place`; nothing is read yet. Raises KeySettingError."""
@@ -168,17 +224,6 @@ class Providers:
             settings = self._vault or settings_from_environment(self._environ)
             self._connection = VaultConnection(settings, self._environ)
         return self._connection
-
-
-@contextmanager
-def _extra(name: str) -> Iterator[None]:
-    """Around the import of a provider whose library is an extra. Raises KeySettingError KMS_SETTING."""
-    try:
-        yield
-    except ImportError:
-        raise KeySettingError(
-            KeysReason.KMS_SETTING, f"a key by {name}: needs a library", f"pip install 'sealwire[{name}]'"
-        ) from None
 
 
 def find_passphrase(

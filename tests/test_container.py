@@ -23,7 +23,7 @@ from tools.compiled_tree import (
 )
 
 USES_EXTRAS = """
-from sealwire.proxy.server.observability import spans
+from sealwire.proxy.server.observability import traces
 from sealwire.wire.compressors import compressor_named
 for name in ("snappy", "zstd", "zlib"):
     compressor_named(name)

@@ -14,7 +14,7 @@ import pytest
 
 from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.connections.busy_poll import BusyPoll
-from sealwire.proxy.server.connections.listener import ClientProtocol
+from sealwire.proxy.server.connections.entrances import ClientProtocol
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.observability.audit import LogAudit
 from sealwire.proxy.server.observability.metrics import Metrics

@@ -14,7 +14,7 @@ from urllib.error import URLError
 import pymongo
 import pytest
 
-from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.keys.kek.kek import generate_encoded_kek
 from sealwire.testbed.child import free_port
 from tests.image import Buildah, limits
 from tests.support.debian import require_programs

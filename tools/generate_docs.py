@@ -8,6 +8,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable
+from enum import Enum
 from functools import partial
 from inspect import getdoc, getsource
 from pathlib import Path
@@ -19,6 +20,7 @@ from sealwire.policies.commands.planner import MATRIX, Family
 from sealwire.policies.commands.write_errors import CODES, VALIDATION_FAILED
 from sealwire.policies.errors import EXPLANATIONS
 from sealwire.policies.planning.rules import Rule
+from sealwire.proxy.server.config.settings import SETTINGS
 from sealwire.proxy.session.effects import CloseReason
 from sealwire.proxy.session.replies import (
     AUTHENTICATION_FAILED,
@@ -310,6 +312,35 @@ def render_parts(name_of_page: str) -> str:
     return page
 
 
+def render_settings() -> str:
+    """The page of settings: types, defaults and variables from the table; what each means stays."""
+    page = (DOCS / "configuration.md").read_text()
+    for setting in SETTINGS.values():
+        row = rf"^\| `{re.escape(setting.name)}` \| (.*) \| (.*) \| (.*) \| .* \|$"
+        found = re.search(row, page, re.MULTILINE)
+        if found is None:
+            raise ValueError(f"docs/configuration.md has no row for {setting.name}: write what it means")
+        meaning, shown, default = found.groups()
+        cells = (
+            f"`{setting.name}`",
+            meaning,
+            setting.value.shown or shown,
+            default if setting.default is None else f"`{_written(setting.default)}`",
+            f"`{setting.variable}`" if setting.has_variable else "none",
+        )
+        page = page.replace(found[0], f"| {' | '.join(cells)} |")
+    return page
+
+
+def _written(default: object) -> str:
+    """A default as YAML writes it."""
+    if isinstance(default, Enum):
+        return str(default.value)
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:.0f}" if isinstance(default, float) and default.is_integer() else str(default)
+
+
 _DECISIONS_HEAD = """# Decisions
 
 Generated from the titles of these pages by `python -m tools.generate_docs`. A test fails when the two differ.
@@ -336,6 +367,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": render_errors,
     "commands.md": render_matrix,
     **{name: partial(render_parts, name) for name in PARTS},
+    "configuration.md": render_settings,
     "adr/README.md": render_decisions,
 }
 

@@ -28,7 +28,7 @@ from bench.routes.routes import (
 )
 from bench.workloads import BODY, FIND_ONE, GROUPING, UNPROTECTED, ask, split_messages
 from sealwire.crypto.envelope import MARKER
-from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.keys.kek.kek import generate_encoded_kek
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.child import Started

@@ -1,7 +1,7 @@
 """Key-encryption keys: what wraps data keys, and where such a key comes from.
 
 Owns: `kek.KeyEncryptionKey`; keys from the environment, from files and from passphrases; keys that stay in a
-service or a token (`kek.RemoteKek`; their answers: `key_service.KeyService`); key pairs for backups.
+service or a token (`kek.RemoteKek`; their answers: `kek.KeyService`); key pairs for backups.
 
 May not import: keys.vault, keys.providers, keys.keyring.
 """

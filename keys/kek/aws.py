@@ -23,8 +23,16 @@ from botocore.exceptions import (
 )
 
 from sealwire.keys.errors import KekDenied, KeysError, KeySettingError, KeysReason
-from sealwire.keys.kek.kek import MAX_SERVICE_BYTES, RemoteKek
-from sealwire.keys.kek.key_service import CONNECT_S, READ_S, TRIES, KeyService, Meaning, silence
+from sealwire.keys.kek.kek import (
+    CONNECT_S,
+    MAX_SERVICE_BYTES,
+    READ_S,
+    TRIES,
+    KeyService,
+    Meaning,
+    RemoteKek,
+    silence,
+)
 
 _ARN = re.compile(
     r"arn:aws[a-z-]*:kms:(?P<region>[a-z0-9-]+):[0-9]{12}:(?P<key>(?:key|alias)/[\w/-]+)", re.ASCII

@@ -25,13 +25,14 @@ from google.auth.exceptions import GoogleAuthError, TransportError
 from google.auth.transport.requests import Request
 
 from sealwire.keys.errors import KeysError, KeySettingError, KeysReason
-from sealwire.keys.kek.kek import MAX_SERVICE_BYTES, RemoteKek
-from sealwire.keys.kek.key_service import (
+from sealwire.keys.kek.kek import (
     CONNECT_S,
+    MAX_SERVICE_BYTES,
     NOT_NOW_S,
     READ_S,
     KeyService,
     Meaning,
+    RemoteKek,
     ask_twice,
     pause_of,
     silence,

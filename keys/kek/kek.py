@@ -1,10 +1,18 @@
 """The one interface behind which every provider of a key-encryption key stands, and what wrapping binds."""
 
+import base64
+import binascii
 import hmac
+import logging
+import os
+import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
-from typing import Protocol
+from time import sleep
+from typing import Protocol, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
@@ -12,7 +20,14 @@ from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sealwire.crypto.unpicklable import Unpicklable
-from sealwire.keys.errors import UnwrapFailed
+from sealwire.keys.errors import (
+    KekDenied,
+    KekUnavailable,
+    KeysError,
+    KeySettingError,
+    KeysReason,
+    UnwrapFailed,
+)
 
 # Wrapping with a KEK that this process holds itself: what the environment and the key file share.
 
@@ -27,9 +42,129 @@ _WRAP_INFO = b"sealwire local kek 1: wrap"
 _ID_INFO = b"sealwire local kek 1: id"
 
 
-def looks_random(kek: bytes) -> bool:
-    """False for keys such as 32 zero bytes, which come from templates and never from a generator."""
-    return len(set(kek)) >= _LEAST_DIFFERENT_BYTES
+# A KEK from an environment variable, as base64: for containers whose secrets arrive that way.
+
+DEFAULT_VARIABLE = "SEALWIRE_KEK"
+_HINT = "set it to the key that wraps the keyring; an export opens without it: sealwire keys import"
+
+
+# What the answers of key services mean, alike for all of them: errors, a second try, silence in the log.
+#
+# A provider has a table from its service's codes to a `Meaning`, and a `KeyService` with name and hints.
+
+# Two tries of at most five seconds: a start or a reload fails within about ten.
+CONNECT_S = 2
+READ_S = 3
+TRIES = 2
+_USUAL_PAUSE_S = 0.2
+# A service that wants more is believed, and asked again when the keys are looked at the next time.
+_MOST_PAUSE_S = 2.0
+NOT_NOW_S = 5.0
+"""Longer than that: for what has been tried several times already."""
+
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}", re.ASCII)
+_SECONDS = re.compile(r"[0-9]{1,5}", re.ASCII)
+
+T = TypeVar("T")
+
+
+class Meaning(Enum):
+    """What an error of a key service says of the key or of us."""
+
+    NO_KEY = "there is no such key"
+    DISABLED = "the key is disabled, pending deletion, or has lost its material"
+    DENIED = "the identity may not use the key"
+    EXPIRED = "the credentials are wrong or have expired"
+    NOT_OURS = "the ciphertext is not this key's"
+    BUSY = "too many requests, or the service is in trouble"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyService:
+    """A service as people call it, and the next step for each meaning.
+
+    In a hint `{0}` stands for the operation, `{1}` for the same with a capital.
+    """
+
+    name: str
+    hints: Mapping[Meaning, str]
+    address_hint: str
+    """How to find out who answers instead of the service."""
+
+    def error(
+        self, meaning: Meaning, operation: str, code: str, pause_s: float = _USUAL_PAUSE_S
+    ) -> KeysError:
+        """The error for what the service answered. A code of no known form is not shown."""
+        # it may be anything that the other end likes to have in our log
+        shown = code if _CODE.fullmatch(code) else "a strange code"
+        problem = f"{self.name} does not {operation}: {meaning.value} ({shown})"
+        hint = self.hints.get(meaning, "").format(operation, operation.capitalize())
+        match meaning:
+            case Meaning.NOT_OURS:
+                return UnwrapFailed()
+            case Meaning.NO_KEY:
+                return KeySettingError(KeysReason.KMS_KEY, problem, hint)
+            case Meaning.DISABLED:
+                lost = "without it nothing that the keyring wraps can be read"
+                return KekDenied(KeysReason.KMS_KEY, problem, f"{hint}: {lost}")
+            case Meaning.DENIED:
+                return KekDenied(KeysReason.KMS_DENIED, problem, hint)
+            case Meaning.EXPIRED:
+                return KekDenied(KeysReason.KMS_LOGIN, problem, hint)
+            case Meaning.BUSY:
+                return KekUnavailable(KeysReason.KMS_FAILED, problem, hint, pause_s)
+
+    def strange_answer(self) -> KekUnavailable:
+        """For an answer that the service does not give: somebody else's, or damaged on the way."""
+        problem = f"{self.name} answers, but not as it does"
+        return KekUnavailable(KeysReason.KMS_FAILED, problem, self.address_hint, _USUAL_PAUSE_S)
+
+    def no_tls(self, operation: str) -> KekUnavailable:
+        """For a server that does not prove who it is."""
+        problem = f"cannot {operation}: TLS with {self.name} failed"
+        return KekUnavailable(KeysReason.KMS_FAILED, problem, self.address_hint)
+
+    def unreachable(
+        self, operation: str, error: Exception, pause_s: float = _USUAL_PAUSE_S
+    ) -> KekUnavailable:
+        """For a network that is down, or no answer in time. Of `error` only the class is shown."""
+        problem = f"cannot {operation}: {self.name} cannot be reached ({type(error).__name__})"
+        return KekUnavailable(
+            KeysReason.KEK_UNREACHABLE, problem, "check the key's name and the network", pause_s
+        )
+
+    def no_login(self, error: Exception) -> KekDenied:
+        """For credentials that are not there, or that their issuer does not take."""
+        problem = f"there are no valid credentials for {self.name} ({type(error).__name__})"
+        return KekDenied(KeysReason.KMS_LOGIN, problem, self.hints[Meaning.EXPIRED])
+
+
+def pause_of(retry_after: str | None) -> float:
+    """Seconds to wait, from a header Retry-After; one that is a date counts as none."""
+    if retry_after is None or not _SECONDS.fullmatch(retry_after):
+        return _USUAL_PAUSE_S
+    return float(retry_after)
+
+
+def ask_twice(ask: Callable[[], T]) -> T:
+    """What `ask` returns, or does so when asked again after it was unavailable. Raises what `ask` raises.
+
+    Costs: up to two seconds between the two. A service that wants a longer pause is not asked again.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return ask()
+        except KekUnavailable as error:
+            if error.retry_after_s > _MOST_PAUSE_S:
+                raise
+            sleep(error.retry_after_s)
+    return ask()
+
+
+def silence(*loggers: str) -> None:
+    """Let libraries log nothing: at `debug` they write out requests and answers, and with them the keys."""
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 class LocalKek(Unpicklable):
@@ -66,6 +201,46 @@ class LocalKek(Unpicklable):
             return self._siv.decrypt(wrapped, [associated_data])
         except InvalidTag:
             raise UnwrapFailed from None
+
+
+class EnvironmentKek(LocalKek):
+    """Base64 of exactly 32 random bytes in an environment variable, read once."""
+
+    __slots__ = ()
+
+    def __init__(self, variable: str = DEFAULT_VARIABLE, environ: Mapping[str, str] | None = None) -> None:
+        """Raises KeySettingError VARIABLE_UNSET or VARIABLE_MALFORMED; the message never shows the value."""
+        encoded = (os.environ if environ is None else environ).get(variable, "").strip()
+        if not encoded:
+            raise KeySettingError(
+                KeysReason.VARIABLE_UNSET, f"environment variable {variable} is not set", _HINT
+            )
+        super().__init__(_decode(encoded, variable))
+
+
+def _decode(encoded: str, variable: str) -> bytes:
+    try:
+        # The length is checked before decoding. `validate` refuses characters outside the alphabet.
+        kek = base64.b64decode(encoded, validate=True) if len(encoded) == 44 else b""
+    except (binascii.Error, ValueError):
+        kek = b""
+    if len(kek) != KEK_BYTES or not looks_random(kek):
+        raise KeySettingError(
+            KeysReason.VARIABLE_MALFORMED,
+            f"environment variable {variable} is not base64 of {KEK_BYTES} random bytes",
+            _HINT,
+        )
+    return kek
+
+
+def generate_encoded_kek() -> str:
+    """A fresh KEK in the form that the variable takes. This is the secret itself."""
+    return base64.b64encode(os.urandom(KEK_BYTES)).decode("ascii")
+
+
+def looks_random(kek: bytes) -> bool:
+    """False for keys such as 32 zero bytes, which come from templates and never from a generator."""
+    return len(set(kek)) >= _LEAST_DIFFERENT_BYTES
 
 
 def _derive(kek: bytes, info: bytes, length: int) -> bytes:

@@ -10,8 +10,7 @@ from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping
-from sealwire.proxy.server.observability.plaintext import MAX_SHOWN
-from sealwire.proxy.server.observability.reach import Reachable
+from sealwire.proxy.server.observability.reach import MAX_SHOWN, Reachable
 
 # A loop beats once a second; ten missed beats are more than any pause it should have.
 STUCK_AFTER_S = 10.0

@@ -5,6 +5,7 @@ Beside it, two ways to wait for what may be cancelled.
 
 import asyncio
 import logging
+import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -14,6 +15,20 @@ _log = logging.getLogger("sealwire.server")
 
 # The loop itself holds tasks weakly: without this set a running task may be collected.
 _running: set[asyncio.Task[Any]] = set()
+
+
+# --------------------- sIGHUP from the first moment: during a start it neither ends the process nor is lost
+
+
+def hold_reload() -> None:
+    """Let SIGHUP wait until `take_reload`. Its sender may have changed a file that was read already."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+
+
+def take_reload(loop: asyncio.AbstractEventLoop, reload: Callable[[], None]) -> None:
+    """Call `reload` for each SIGHUP from now on, and for one that has waited."""
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 def spawn(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

@@ -21,12 +21,11 @@ from sealwire.proxy.server.config.reader import load_config, reload_config
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import Finding, load_telling, warn
-from sealwire.proxy.server.observability.logs import LogFormat, configure, note
-from sealwire.proxy.server.observability.outcries import log_outcries
+from sealwire.proxy.server.observability.logs import LogFormat, configure, log_outcries, note
 from sealwire.proxy.server.page.panels import WatchedNow, WatchReader
 from sealwire.proxy.server.supervisor import supervisor
+from sealwire.proxy.server.tasks import hold_reload
 from sealwire.proxy.server.workers import app, checking, worker
-from sealwire.proxy.server.workers.hangup import hold_reload
 from sealwire.proxy.server.workers.start import load
 from sealwire.proxy.server.workers.worker_channel import ChannelError
 from sealwire.proxy.session.session import Session

@@ -14,7 +14,7 @@ from pymongo import MongoClient
 
 from sealwire.demo.dataset import Dataset, make_dataset
 from sealwire.demo.stage import CLINIC, Announce, DemoOperator
-from sealwire.keys.kek.environment import DEFAULT_VARIABLE
+from sealwire.keys.kek.kek import DEFAULT_VARIABLE
 from sealwire.sidecars.compliance.finding import ComplianceCheck
 from sealwire.sidecars.compliance.requirements import Duty
 from sealwire.testbed.certificates import create_authority

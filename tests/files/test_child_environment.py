@@ -8,7 +8,7 @@ from sealwire.files.child_environment import child_environment
 from tests.build_context import ROOT
 from tests.glossary_names import product_files
 
-_WORKERS = "proxy/server/supervisor/processes.py"
+_WORKERS = "proxy/server/supervisor/roster.py"
 """Workers open keys themselves."""
 _STARTS = {"Popen", "run", "call", "check_call", "check_output", "create_subprocess_exec"}
 

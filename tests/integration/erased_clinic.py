@@ -14,7 +14,7 @@ from pymongo import MongoClient
 
 from sealwire.audit.pseudonyms import PseudonymKey
 from sealwire.audit.signing import make_key
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.keys.private_file import create_private, create_public
 from sealwire.testbed.database import DatabaseProcess

@@ -9,7 +9,7 @@ from urllib.request import urlopen
 
 from pymongo import MongoClient
 
-from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
+from sealwire.keys.kek.kek import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed import database as databases
 from sealwire.testbed.certificates import create_authority

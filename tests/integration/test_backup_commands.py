@@ -19,7 +19,7 @@ import pytest
 from pymongo import MongoClient
 
 from sealwire.audit.signing import make_key
-from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.keys.kek.kek import generate_encoded_kek
 from sealwire.keys.private_file import create_private, create_public
 from sealwire.testbed.database import DatabaseProcess
 from tests.support import warm

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.turning import rotate
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.running_site import NHS, client_of, moving_site, new_site

@@ -17,7 +17,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document

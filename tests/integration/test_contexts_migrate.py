@@ -13,7 +13,7 @@ import pytest
 from pymongo import MongoClient
 
 from sealwire.crypto.envelope import parse_context_header
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document

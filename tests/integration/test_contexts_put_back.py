@@ -17,7 +17,7 @@ from pymongo import MongoClient
 from sealwire.cli.keys import command as keys_command
 from sealwire.cli.migrate import command
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.migration import runner
 from sealwire.sidecars.migration.errors import MigrationReason

@@ -23,7 +23,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from sealwire.cli.migrate import command
 from sealwire.crypto.envelope import SUBTYPE, parse_context_header
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.sidecars.migration import runner
 from sealwire.sidecars.migration.errors import MigrationError, MigrationReason

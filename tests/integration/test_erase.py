@@ -13,7 +13,7 @@ import bson
 import pytest
 from bson.binary import Binary
 
-from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
+from sealwire.keys.kek.kek import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.store import FileStore
 from sealwire.keys.private_file import writer_lock

@@ -10,7 +10,7 @@ from pymongo.errors import OperationFailure
 
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.frontier.record import LEASE_S, Lease, frontier_document, leases_pipeline, parse_lease
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.source import KeyringSource
 from sealwire.keys.keyring.store import FileStore
 from sealwire.keys.keyring.turning import activate, rotate

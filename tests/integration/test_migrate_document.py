@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
+from sealwire.keys.kek.kek import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.file import create_keyring
 from tests.build_context import ROOT
 from tests.support.doc_commands import run_document

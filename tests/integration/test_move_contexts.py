@@ -12,7 +12,7 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from sealwire.crypto.envelope import parse_context_header
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.running_site import client_of, new_environ, site_at

@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from sealwire.crypto.envelope import SUBTYPE
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.turning import activate, rotate
 from sealwire.testbed.database import DatabaseProcess

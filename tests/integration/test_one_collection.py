@@ -26,7 +26,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from sealwire.cli import sealwire
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.errors import KeysReason
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring, read_record
 from sealwire.sidecars.migration import runner
 from sealwire.testbed.database import DatabaseProcess, vouch_for_leases

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
+from sealwire.keys.kek.kek import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.file import rewrap
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.running_site import client_of, new_site

@@ -8,7 +8,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from sealwire.crypto.envelope import parse_header
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.ending import retire, take_back
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.keys.keyring.turning import change_version, rotate

@@ -15,7 +15,7 @@ from pymongo import MongoClient
 
 from sealwire.crypto.envelope import parse_header
 from sealwire.keys.frontier.record import DATABASE as FRONTIER_DATABASE
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.file import open_record, read_record
 from sealwire.keys.keyring.turning import rotate

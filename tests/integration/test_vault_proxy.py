@@ -17,7 +17,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.keys.kek.kek import generate_encoded_kek
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import POLICY, Document

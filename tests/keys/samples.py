@@ -7,10 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sealwire.keys.kek.environment import EnvironmentKek
-from sealwire.keys.kek.kek import KeyEncryptionKey, LocalKek
-from sealwire.keys.kek.key_file import KeyFileKek, create_key_file
-from sealwire.keys.kek.passphrase import ScryptParameters
+from sealwire.keys.kek.kek import EnvironmentKek, KeyEncryptionKey, LocalKek
+from sealwire.keys.kek.passphrase import KeyFileKek, ScryptParameters, create_key_file
 
 NOW = datetime(2026, 1, 31, 12, 30, 15, tzinfo=UTC)
 PASSPHRASE = "river-otter-lamp-vest-quorum"

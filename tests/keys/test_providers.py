@@ -7,7 +7,7 @@ import pytest
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.errors import KekUnavailable, KeysError, KeySettingError, KeysReason
 from sealwire.keys.kek.kek import LocalKek
-from sealwire.keys.kek.key_file import create_key_file
+from sealwire.keys.kek.passphrase import create_key_file
 from sealwire.keys.keyring.store import FileStore, VaultDocument
 from sealwire.keys.providers import (
     DEFAULT_PROVIDER,
@@ -58,7 +58,7 @@ def test_a_remote_key_is_one_that_may_be_away(kind: ProviderKind) -> None:
     [
         ("aws:alias/a", "boto3", "aws", "sealwire[aws]"),
         ("pkcs11:token=a;object=b?module-path=/c", "pkcs11", "pkcs11", "sealwire[pkcs11]"),
-        ("azure:https://abc.vault.azure.net/keys/b", "azure.identity", "azure_vault", "sealwire[azure]"),
+        ("azure:https://abc.vault.azure.net/keys/b", "azure.identity", "azure", "sealwire[azure]"),
         ("gcp:projects/p/locations/l/keyRings/r/cryptoKeys/k", "google.auth", "gcp", "sealwire[gcp]"),
     ],
 )

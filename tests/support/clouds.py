@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.kek import key_service
+from sealwire.keys.kek import kek
 from tests.support.fake_azure import AZURE_HOSTS, CLIENT, CLIENT_SECRET, TENANT, FakeAzure
 from tests.support.fake_gcp import GCP_HOSTS, FakeGcp
 from tests.support.fake_https import FakeHttps, fake_https
@@ -17,7 +17,7 @@ def gcp_cloud(cloud: FakeGcp, folder: Path, patch: pytest.MonkeyPatch) -> Iterat
     """Google's, with a service account's file."""
     file = cloud.credentials_file(folder / "account.json")
     patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
-    patch.setattr(key_service, "sleep", lambda _seconds: None)
+    patch.setattr(kek, "sleep", lambda _seconds: None)
     with fake_https(folder / "gcp", GCP_HOSTS, cloud.answer, patch) as running:
         yield running
     assert cloud.violations == []
@@ -29,7 +29,7 @@ def azure_cloud(cloud: FakeAzure, folder: Path, patch: pytest.MonkeyPatch) -> It
     patch.setenv("AZURE_TENANT_ID", TENANT)
     patch.setenv("AZURE_CLIENT_ID", CLIENT)
     patch.setenv("AZURE_CLIENT_SECRET", CLIENT_SECRET)
-    patch.setattr(key_service, "sleep", lambda _seconds: None)
+    patch.setattr(kek, "sleep", lambda _seconds: None)
     with fake_https(folder / "azure", AZURE_HOSTS, cloud.answer, patch) as running:
         yield running
     assert cloud.violations == []

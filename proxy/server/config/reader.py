@@ -13,17 +13,13 @@ from typing import Any, TypeVar
 
 from sealwire.files.errors import Complaints
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
-from sealwire.keys.keyring.store import Place, VaultDocument
-from sealwire.keys.providers import ProviderKind, ProviderSettings
+from sealwire.keys.keyring.store import VaultDocument
+from sealwire.keys.providers import ProviderKind
 from sealwire.keys.vault.settings import VaultSettings
-from sealwire.proxy.server.config.setting_names import (
-    UNREAD_KEK,
-    E,
-    choice_of,
-    read_address,
+from sealwire.proxy.server.config.sections import (
+    Section,
     read_admin_tls,
     read_audit,
-    read_balanced,
     read_compressed,
     read_discovery,
     read_identities,
@@ -32,64 +28,28 @@ from sealwire.proxy.server.config.setting_names import (
     read_listen_tls,
     read_members,
     read_page,
-    read_place,
+    read_part,
     read_sides,
     read_upstream_tls,
     read_vault,
+    read_whole,
 )
 from sealwire.proxy.server.config.settings import (
-    KEYS,
     KNOWN_VARIABLES,
-    AccessControl,
-    Address,
-    Compressed,
+    SETTINGS,
     Config,
     Discovery,
     IdentitySettings,
-    KeySettings,
-    Kind,
     Limits,
     ListenTls,
     PageSettings,
-    TlsMode,
+    Setting,
     TraceSettings,
     UpstreamTls,
-    variable_of,
 )
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
-from sealwire.proxy.server.observability.logs import LogFormat
-from sealwire.proxy.session.shared import Reveal
-
-_DAY_S = 86_400.0
-_LIMITS: Mapping[str, Callable[[Node], Any]] = {
-    "connections": lambda node: node.integer(1, 100_000),
-    "drain_s": lambda node: node.number(0, _DAY_S),
-    "connect_s": lambda node: node.number(0.1, 600),
-    "handshake_s": lambda node: node.number(0.1, 600),
-}
-"""How each field of `Limits` is read."""
-
-_REQUIRED = ("listen", "upstream", "policy", "keyring", "kek")
-_OPTIONAL = (
-    *("members", "keys", "frontier", "vault", "admin", "log", "limits", "audit"),
-    *("workers", "busy_poll_us", "reveal", "traces"),
-)
-_LEVELS = ("debug", "info", "warning", "error")
 
 T = TypeVar("T")
-U = TypeVar("U")
-
-# One worker fills one core, so no machine has use for more.
-MAX_WORKERS = 64
-
-# Beyond this a sleep costs next to nothing in comparison.
-MAX_BUSY_POLL_US = 10_000
-
-# An hour; change streams wait on purpose.
-MAX_SLOW_MS = 3_600_000
-
-_ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~/-]*)?")
-
 
 # Variables of the environment that stand for keys of the configuration, and those that only look so.
 
@@ -106,10 +66,10 @@ _RESTS = tuple(name.removeprefix(_PREFIX) for name in KNOWN_VARIABLES)
 
 def overridden(root: Node, environ: Mapping[str, str]) -> Node:
     """The document at `root` with the values that `environ` gives its keys. Raises SourceError."""
-    for key, kind in KEYS.items():
+    for setting in SETTINGS.values():
         # An empty variable is an unset one: compose files write `${NAME:-}`.
-        if text := environ.get(variable_of(key)):
-            root = _overlaid(root, key, _override(variable_of(key), text, kind))
+        if setting.has_variable and (text := environ.get(setting.variable)):
+            root = _overlaid(root, tuple(setting.name.split(".")), _override(setting, text))
     return root
 
 
@@ -132,10 +92,10 @@ def _unread(environ: Mapping[str, str], own: frozenset[str]) -> tuple[str, ...]:
     return tuple(sorted(name for name in others if _looks_ours(name, environ[name])))
 
 
-def _override(variable: str, text: str, kind: Kind) -> Node:
-    if kind is Kind.TEXT:
-        return Node(variable, 1, 1, text)
-    return parse_yaml(text.encode(), variable, "docs/configuration.md")
+def _override(setting: Setting, text: str) -> Node:
+    if setting.value.is_text:
+        return Node(setting.variable, 1, 1, text)
+    return parse_yaml(text.encode(), setting.variable, "docs/configuration.md")
 
 
 def _overlaid(node: Node, path: tuple[str, ...], leaf: Node) -> Node:
@@ -228,22 +188,6 @@ def parse_config(source: bytes, path: Path, environ: Mapping[str, str]) -> Confi
     return replace(config, ignored_variables=ignored_variables(config, environ))
 
 
-def _traces(node: Node) -> TraceSettings:
-    endpoint = node.entries(("endpoint",))["endpoint"]
-    address = endpoint.text()
-    if not _ENDPOINT.fullmatch(address):
-        raise endpoint.error(
-            "expected the address of a collector, without a name or password in it",
-            "as http://127.0.0.1:4318/v1/traces; secrets belong into OTEL_EXPORTER_OTLP_HEADERS",
-        )
-    return TraceSettings(address)
-
-
-# These stand for what could not be read, and is complained of; what depends on it is not judged.
-_UNREAD_LISTEN = ListenTls(TlsMode.PLAINTEXT)
-_UNREAD_UPSTREAM = UpstreamTls(TlsMode.PLAINTEXT)
-
-
 class _Reader:
     """Turns nodes into settings; holds the folder that relative paths start from, and what is wrong."""
 
@@ -255,129 +199,126 @@ class _Reader:
     def config(self, root: Node) -> Config:
         """Raises SourceError: the first by its place, with all others that can be told."""
         read = self._complaints.read
-        top = root.entries(_REQUIRED, _OPTIONAL, self._complaints)
-        listen, upstream = read_sides(top, self._complaints)
+        top = read_whole(root, self._path, self._complaints)
+        listen, upstream = read_sides(top, self._path, self._complaints)
         listen_tls, upstream_tls = self._tls(top, listen, upstream)
-        keyring, kek, keys, vault = self._keys(root, top)
-        admin = self._section(top, "admin", ("address", "tls", "page"))
-        admin_address = self._at(admin, "address", read_address, Address("127.0.0.1", 9464))
-        admin_tls = read(lambda: read_admin_tls(admin.get("tls"), self._path), _UNREAD_LISTEN)
-        log = self._section(top, "log", ("level", "format", "slow_ms"))
-        limits = self._section(top, "limits", tuple(_LIMITS))
-        page = PageSettings()
-        if admin_tls is not _UNREAD_LISTEN:
-            page = read(lambda: read_page(admin.get("page"), self._path, admin_address, admin_tls), page)
-        single = "members" not in top and "uri" not in upstream
-        settings = Config(
-            members=read(lambda: read_members(top, listen, upstream), ()),
-            listen_tls=listen_tls,
-            upstream_tls=upstream_tls,
-            identities=self._identities(upstream, listen_tls, upstream_tls),
-            discovery=self._discovery(listen, upstream, upstream_tls),
-            probe=self._at(upstream, "probe", Node.boolean, otherwise=True),
-            access_control=self._choice(upstream, "access_control", AccessControl.REQUIRED),
-            policy=self._at(top, "policy", self._path, self._folder),
-            reveal=self._choice(top, "reveal", Reveal.PROTECTED),
-            keyring=keyring,
-            kek=kek,
-            keys=keys,
-            vault=vault,
-            admin=admin_address,
-            admin_tls=admin_tls,
-            admin_page=page,
-            log_level=self._at(log, "level", lambda node: node.choice(_LEVELS), "info"),
-            log_format=self._choice(log, "format", LogFormat.TEXT),
-            slow_ms=self._at(log, "slow_ms", lambda node: node.number(0, MAX_SLOW_MS), None),
-            traces=self._at(top, "traces", _traces, None),
-            limits=replace(Limits(), **{key: self._at(limits, key, _LIMITS[key], 1) for key in limits}),
-            audit=self._at(top, "audit", lambda node: read_audit(node, self._path), None),
-            workers=self._at(top, "workers", lambda node: _workers(node, vault), 1),
-            busy_poll_us=self._at(top, "busy_poll_us", lambda node: node.integer(0, MAX_BUSY_POLL_US), 0),
-            frontier_uri_file=self._at(top, "frontier", self._uri_file, None),
-            listen_compression=read(lambda: read_compressed(listen), Compressed()),
-            upstream_compression=read(lambda: read_compressed(upstream), Compressed()),
-            load_balanced=read(lambda: read_balanced(listen, single=single), otherwise=False),
+        keys = self._keys(root, top)
+        admin, log, frontier = (
+            self._part(top, "admin"),
+            self._part(top, "log"),
+            self._part(top, "frontier", ("uri_file",)),
         )
+        made: dict[str, Any] = {
+            "members": read(lambda: read_members(top, listen, upstream), ()),
+            "listen_tls": listen_tls,
+            "upstream_tls": upstream_tls,
+            "identities": self._identities(upstream, listen_tls, upstream_tls),
+            "discovery": self._discovery(listen, upstream, upstream_tls),
+            "limits": Limits(**self._part(top, "limits").values),
+            "traces": self._traces(top),
+            "audit": self._at(top, "audit", lambda node: read_audit(node, self._path)),
+            "listen_compression": read(lambda: read_compressed(listen), None),
+            "upstream_compression": read(lambda: read_compressed(upstream), None),
+            **keys,
+            **self._page(admin),
+        }
+        self._judge(top, listen, upstream, keys["vault"])
         self._complaints.check()
-        return settings
+        # What stands for itself goes where its row says.
+        for part in (top, listen, upstream, admin, log, frontier):
+            rows = {key: SETTINGS[f"{part.name}.{key}".removeprefix(".")] for key in part.values}
+            made |= {row.field: part.values[key] for key, row in rows.items() if row.field}
+        return Config(**made)
+
+    def _judge(self, top: Section, listen: Section, upstream: Section, vault: VaultSettings | None) -> None:
+        """Complains of what does not go together."""
+        is_single = "members" not in top.nodes and "uri" not in upstream.nodes
+        if listen.values.get("load_balanced") and not is_single:
+            error = listen.nodes["load_balanced"].error(
+                "a load balancer cannot stand before the members of a set",
+                "use `load_balanced` with one upstream: a mongos or a single server",
+            )
+            self._complaints.add(error)
+        if top.values.get("workers", 1) > 1 and vault is not None and vault.auth.wrapped:
+            error = top.nodes["workers"].error(
+                "a wrapped secret id is good for one process",
+                "each worker logs in to Vault: give them a secret id with enough uses, or a token-file",
+            )
+            self._complaints.add(error)
 
     def _tls(
-        self, top: Mapping[str, Node], listen: Mapping[str, Node], upstream: Mapping[str, Node]
-    ) -> tuple[ListenTls, UpstreamTls]:
+        self, top: Section, listen: Section, upstream: Section
+    ) -> tuple[ListenTls | None, UpstreamTls | None]:
+        """None stands for what could not be read, and is complained of; what depends on it is not judged."""
         # of what is no mapping there is a complaint already
-        sides = {name: node for name, node in top.items() if isinstance(node.value, Mapping)}
+        nodes = {name: node for name, node in top.nodes.items() if isinstance(node.value, Mapping)}
+        sides = Section("", nodes, {})
         return (
-            self._at(sides, "listen", lambda node: read_listen_tls(node, listen, self._path), _UNREAD_LISTEN),
-            self._at(
-                sides,
-                "upstream",
-                lambda node: read_upstream_tls(node, upstream, self._path),
-                _UNREAD_UPSTREAM,
-            ),
+            self._at(sides, "listen", lambda node: read_listen_tls(node, listen, self._path)),
+            self._at(sides, "upstream", lambda node: read_upstream_tls(node, upstream, self._path)),
         )
 
-    def _keys(
-        self, root: Node, top: Mapping[str, Node]
-    ) -> tuple[Place, ProviderSettings, KeySettings, VaultSettings | None]:
+    def _keys(self, root: Node, top: Section) -> dict[str, Any]:
         """Where keys come from. What is said of Vault counts where something of them lies there."""
-        keyring: Place = self._at(top, "keyring", lambda node: read_place(node, self._path), self._folder)
-        kek = self._at(top, "kek", lambda node: read_kek(node, self._path), UNREAD_KEK)
-        remote = kek.kind.is_remote or isinstance(keyring, VaultDocument)
+        kek = self._at(top, "kek", lambda node: read_kek(node, self._path))
+        keyring = top.values.get("keyring")
+        remote = (kek is not None and kek.kind.is_remote) or isinstance(keyring, VaultDocument)
         keys = self._complaints.read(
-            lambda: read_keys(top.get("keys"), self._path, remote=remote), KeySettings()
+            lambda: read_keys(top.nodes.get("keys"), self._path, remote=remote), None
         )
-        in_vault = kek.kind is ProviderKind.VAULT_TRANSIT or any(
-            isinstance(place, VaultDocument) for place in (keyring, keys.contexts)
+        in_vault = (kek is not None and kek.kind is ProviderKind.VAULT_TRANSIT) or any(
+            isinstance(place, VaultDocument) for place in (keyring, keys and keys.contexts)
         )
-        where, named = top.get("kek", root), top.get("vault")
+        where, named = top.nodes.get("kek", root), top.nodes.get("vault")
         vault = None
         if in_vault:
             vault = self._complaints.read(lambda: read_vault(named, self._path, self._environ, where), None)
-        return keyring, kek, keys, vault
+        return {"kek": kek, "keys": keys, "vault": vault}
+
+    def _page(self, admin: Section) -> dict[str, Any]:
+        address = admin.values.get("address", SETTINGS["admin.address"].default)
+        tls = self._complaints.read(lambda: read_admin_tls(admin.nodes.get("tls"), self._path), None)
+        page = PageSettings()
+        if tls is not None:
+            page = self._complaints.read(
+                lambda: read_page(admin.nodes.get("page"), self._path, address, tls), page
+            )
+        return {"admin_tls": tls, "admin_page": page}
 
     def _discovery(
-        self, listen: Mapping[str, Node], upstream: Mapping[str, Node], upstream_tls: UpstreamTls
+        self, listen: Section, upstream: Section, upstream_tls: UpstreamTls | None
     ) -> Discovery | None:
-        if "ports" not in listen or "address" not in listen or upstream_tls is _UNREAD_UPSTREAM:
+        if "ports" not in listen.values or "address" not in listen.nodes or upstream_tls is None:
             return None
-        return self._at(
-            upstream, "uri", lambda _: read_discovery(listen, upstream, upstream_tls, self._path), None
-        )
+        return self._at(upstream, "uri", lambda _: read_discovery(listen, upstream, upstream_tls))
 
     def _identities(
-        self, upstream: Mapping[str, Node], listen_tls: ListenTls, upstream_tls: UpstreamTls
+        self, upstream: Section, listen_tls: ListenTls | None, upstream_tls: UpstreamTls | None
     ) -> tuple[IdentitySettings, ...]:
-        if listen_tls is _UNREAD_LISTEN or upstream_tls is _UNREAD_UPSTREAM:
+        if listen_tls is None or upstream_tls is None:
             return ()
-        return self._at(
-            upstream,
-            "identities",
-            lambda node: read_identities(node, self._path, listen_tls, upstream_tls),
-            (),
+        return (
+            self._at(
+                upstream,
+                "identities",
+                lambda node: read_identities(node, self._path, listen_tls, upstream_tls),
+            )
+            or ()
         )
+
+    def _traces(self, top: Section) -> TraceSettings | None:
+        values = self._part(top, "traces", ("endpoint",)).values
+        return TraceSettings(**values) if values else None
 
     def _path(self, node: Node) -> Path:
         return self._folder / Path(node.text()).expanduser()
 
-    def _uri_file(self, node: Node) -> Path:
-        return self._path(node.entries(("uri_file",))["uri_file"])
+    def _at(self, part: Section, key: str, look: Callable[[Node], T]) -> T | None:
+        """What is read at `key`; None where there is nothing, or nothing that can be read."""
+        return self._complaints.read(lambda: look(part.nodes[key]), None) if key in part.nodes else None
 
-    def _at(self, entries: Mapping[str, Node], key: str, look: Callable[[Node], T], otherwise: U) -> T | U:
-        """What is read at `key`; `otherwise` where there is nothing, or nothing that can be read."""
-        return self._complaints.read(lambda: look(entries[key]), otherwise) if key in entries else otherwise
-
-    def _choice(self, entries: Mapping[str, Node], key: str, default: E) -> E:
-        return self._complaints.read(lambda: choice_of(entries, key, default), default)
-
-    def _section(self, top: Mapping[str, Node], name: str, optional: tuple[str, ...]) -> Mapping[str, Node]:
-        return self._at(top, name, lambda node: node.entries((), optional, self._complaints), {})
-
-
-def _workers(node: Node, vault: VaultSettings | None) -> int:
-    workers = node.integer(1, MAX_WORKERS)
-    if workers > 1 and vault is not None and vault.auth.wrapped:
-        raise node.error(
-            "a wrapped secret id is good for one process",
-            "each worker logs in to Vault: give them a secret id with enough uses, or a token-file",
+    def _part(self, top: Section, name: str, required: tuple[str, ...] = ()) -> Section:
+        found = self._at(
+            top, name, lambda node: read_part(node, name, self._path, self._complaints, required)
         )
-    return workers
+        return found or Section(name, {}, {})

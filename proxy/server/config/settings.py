@@ -1,23 +1,39 @@
-"""What one running proxy is told: frozen settings, and the table of keys that they are read from.
+"""What one running proxy is told: frozen settings, and the table of all settings.
 
-`reader.load_config` makes them; docs/configuration.md explains each key (a test compares the two).
+Each row of `SETTINGS` is one key of the configuration. `reader.load_config` reads by it, overrides take its
+name, a reload compares what it says of restarts, and docs/configuration.md has its type and default from it.
 """
 
+import re
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sealwire.keys.keyring.store import Place
-from sealwire.keys.providers import ProviderSettings
-from sealwire.keys.vault.settings import VaultSettings
-from sealwire.proxy.server.observability.audit import AuditSettings
+from sealwire.audit.log import LogPace
+from sealwire.files.yaml_source import Node
+from sealwire.keys.errors import KeySettingError
+from sealwire.keys.kek.kek import DEFAULT_VARIABLE
+from sealwire.keys.keyring.store import Place, VaultDocument, parse_place
+from sealwire.keys.providers import ProviderKind, ProviderSettings
+from sealwire.keys.vault.settings import USUAL_DEADLINE_S, USUAL_TIMEOUT_S, AuthMethod, VaultSettings
+from sealwire.proxy.server.audit_writer.destinations import parse_copy
+from sealwire.proxy.server.observability.audit import AuditSettings, WhenFull
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.session.login.identities import Holder, ScramHash
+from sealwire.proxy.session.auditing.settings import CommandScope
+from sealwire.proxy.session.login.caller import Holder
+from sealwire.proxy.session.login.scram import ScramHash
 from sealwire.proxy.session.shared import Reveal
-from sealwire.wire.compressors import DEFAULT_ZLIB_LEVEL
+from sealwire.wire.compressors import (
+    COMPRESSOR_NAMES,
+    DEFAULT_ZLIB_LEVEL,
+    ZLIB_LEVELS,
+    CompressorMissing,
+    compressor_named,
+)
 
 
 class Address(NamedTuple):
@@ -28,6 +44,9 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+_ADMIN: Final = Address("127.0.0.1", 9464)
 
 
 class TlsMode(Enum):
@@ -212,15 +231,15 @@ class Config:
     """With `discovery` they are none until servers have been asked."""
     listen_tls: ListenTls
     upstream_tls: UpstreamTls
-    probe: bool
     policy: Path
     keyring: Place
     kek: ProviderSettings
-    admin: Address
-    log_level: str
-    log_format: LogFormat
-    limits: Limits
-    audit: AuditSettings | None
+    probe: bool = True
+    admin: Address = _ADMIN
+    log_level: str = "info"
+    log_format: LogFormat = LogFormat.TEXT
+    limits: Limits = Limits()
+    audit: AuditSettings | None = None
     """Where audit lines go; None: into the log."""
     admin_tls: ListenTls = ListenTls(TlsMode.PLAINTEXT)
     """TLS on the admin address, without `require_client_certificate`: who probes has none."""
@@ -252,50 +271,270 @@ class Config:
     """Environment variables that look like overrides but name no key."""
 
 
-class Kind(Enum):
-    """How an environment override is read: TEXT as it stands, the others as YAML scalars."""
-
-    TEXT = "text"
-    INTEGER = "integer"
-    NUMBER = "number"
-    BOOLEAN = "boolean"
+ToPath = Callable[[Node], Path]
+"""Makes the path in a node absolute."""
 
 
-# Every key that an environment variable may override, except those of `members`, whose number is open.
-_KEYS: Mapping[Kind, str] = {
-    Kind.TEXT: """
-        listen.address listen.advertise listen.ports listen.ports_file listen.compression upstream.compression
-        listen.tls.mode listen.tls.certificate listen.tls.key listen.tls.client_ca listen.tls.minimum
-        upstream.address upstream.uri upstream.access_control
-        upstream.tls.mode upstream.tls.ca upstream.tls.certificate
-        upstream.tls.key upstream.tls.server_name upstream.tls.minimum
-        policy reveal keyring
-        kek.provider kek.variable kek.path kek.passphrase_file kek.mount kek.name
-        keys.cache.path keys.cache.kek keys.cache.passphrase_file keys.contexts
-        frontier.uri_file
-        vault.address vault.namespace vault.ca vault.auth vault.auth_mount vault.token_file vault.role
-        vault.role_id vault.secret_id_file vault.jwt_file vault.certificate vault.key
-        admin.address admin.tls.certificate admin.tls.key admin.tls.client_ca
-        admin.page.token_file admin.page.name admin.page.watch
-        log.level log.format traces.endpoint audit.path audit.key audit.checkpoints
-        audit.commands audit.subjects_key audit.when_full
-    """,
-    Kind.INTEGER: """
-        listen.zlib_level upstream.zlib_level
-        limits.connections workers busy_poll_us audit.checkpoint_lines audit.file_bytes
-    """,
-    Kind.NUMBER: """
-        keys.refresh_s keys.max_age_s keys.cache.max_age_s vault.timeout_s vault.deadline_s
-        upstream.heartbeat_s limits.drain_s limits.connect_s limits.handshake_s audit.checkpoint_s log.slow_ms
-    """,
-    Kind.BOOLEAN: """
-        listen.load_balanced listen.tls.require_client_certificate upstream.probe vault.secret_id_wrapped
-    """,
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A type of values: how one is read, and how the reference describes it."""
+
+    shown: str
+    read: Callable[[Node, ToPath], Any] | None = None
+    """Without it the reader of the section judges the value, together with others."""
+    is_text: bool = True
+    """Whether an environment variable is the text itself; else it is read as YAML."""
+
+
+def _whole(low: int, high: int) -> Value:
+    return Value(f"{low} to {high}", lambda node, _: node.integer(low, high), is_text=False)
+
+
+def _number(low: float, high: float, unit: str = "seconds") -> Value:
+    return Value(f"{low:g} to {high:.0f} {unit}", lambda node, _: node.number(low, high), is_text=False)
+
+
+def _choice(choices: Mapping[str, object]) -> Value:
+    shown = ", ".join(f"`{word}`" for word in choices)
+    return Value(shown, lambda node, _: choices[node.choice(list(choices))])
+
+
+def _member_of(kind: type[Enum]) -> Value:
+    return _choice({member.value: member for member in kind})
+
+
+def _address(node: Node, _: ToPath) -> Address:
+    return read_address(node)
+
+
+def read_address(node: Node) -> Address:
+    """`host:port` or `[IPv6]:port`. Raises SourceError."""
+    host, colon, port = node.text().rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise node.error("an IPv6 address needs brackets", 'write "[::1]:27018"')
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535 or not host:
+        raise node.error("expected an address", 'write "host:port", for example "127.0.0.1:27018"')
+    return Address(host, int(port))
+
+
+def _place(node: Node, path: ToPath) -> Place:
+    try:
+        place = parse_place(node.text())
+    except KeySettingError as error:
+        raise node.error(str(error), error.hint) from None
+    return place if isinstance(place, VaultDocument) else path(node)
+
+
+def _ports(node: Node, _: ToPath) -> range:
+    found = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", node.text(), re.ASCII)
+    ports = range(0) if found is None else range(int(found[1]), int(found[2]) + 1)
+    if not ports or ports.start < 1 or ports.stop > 65536 or len(ports) > MAX_PORTS:
+        hint = f'write "27018-27024": from 1 to {MAX_PORTS} ports, one for each server that may come'
+        raise node.error("expected a range of ports", hint)
+    return ports
+
+
+def _compressors(node: Node, _: ToPath) -> tuple[str, ...]:
+    text = node.text()
+    names = tuple(part.strip() for part in text.split(",")) if text != "none" else ()
+    for name in names:
+        if name not in COMPRESSOR_NAMES:
+            every = ",".join(COMPRESSOR_NAMES)
+            raise node.error("not a list of compressors", f"write some of {every}, with commas, or none")
+        try:
+            compressor_named(name)
+        except CompressorMissing as missing:
+            raise node.error(str(missing), missing.hint) from None
+    if len(set(names)) < len(names):
+        raise node.error("a compressor is named twice", "name each once, the best first")
+    return names
+
+
+def _host_name(node: Node, _: ToPath) -> str:
+    name = node.text()
+    if _HOST_NAME.fullmatch(name) is None:
+        raise node.error("no host name", "write the name in the browser's address, without a port")
+    return name.lower()
+
+
+def _endpoint(node: Node, _: ToPath) -> str:
+    address = node.text()
+    if not _ENDPOINT.fullmatch(address):
+        raise node.error(
+            "expected the address of a collector, without a name or password in it",
+            "as http://127.0.0.1:4318/v1/traces; secrets belong into OTEL_EXPORTER_OTLP_HEADERS",
+        )
+    return address
+
+
+def _copies(node: Node, _: ToPath) -> tuple[str, ...]:
+    return tuple(map(_copy, node.items()))
+
+
+def _copy(node: Node) -> str:
+    try:
+        return str(parse_copy(node.text()))
+    except ValueError as error:
+        hint = "write stdout, syslog:unix:/dev/log, or syslog:udp:HOST:PORT, and so for tcp and tls"
+        raise node.error(str(error), hint) from None
+
+
+_DAY_S: Final = 86_400
+_YEAR_S: Final = 366 * _DAY_S
+_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
+_ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~/-]*)?")
+MAX_PORTS: Final = 64
+"""A replica set has 50 members at most."""
+MAX_WORKERS: Final = 64
+"""One worker fills one core, so no machine has use for more."""
+MAX_BUSY_POLL_US: Final = 10_000
+"""Beyond this a sleep costs next to nothing in comparison."""
+MAX_SLOW_MS: Final = 3_600_000
+"""An hour; change streams wait on purpose."""
+
+_ADDRESS = Value("`host:port`", _address)
+_TEXT = Value("text", lambda node, _: node.text())
+_NAME = replace(_TEXT, shown="name")
+_PATH = Value("path", lambda node, path: path(node))
+_ACCESS = _member_of(AccessControl)
+_FLAG = Value("boolean", lambda node, _: node.boolean(), is_text=False)
+_MINIMUM = _choice({"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3})
+_TLS_VERSION = replace(_MINIMUM, shown='`"1.2"`, `"1.3"`')
+_WHERE = Value("path, or `vault:MOUNT/PATH`", _place)
+_COMPRESSION = Value("some of " + ", ".join(f"`{name}`" for name in COMPRESSOR_NAMES), _compressors)
+_LEVEL = _whole(ZLIB_LEVELS[0], ZLIB_LEVELS[-1])
+_AGE = replace(_number(1, _YEAR_S), shown="1 second to a year")
+_KEK = Value(
+    ", ".join(f"`{kind.word}`" for kind in ProviderKind)
+    + "; or the whole provider [in the form that commands use](operations/keys.md#create), such as "
+    "`vault:transit/NAME`. In the variable, this form replaces the file's section `kek`"
+)
+_SEVERAL = Value("")
+"""Read by its section, and described by the page: what it may be depends on other settings."""
+_LIMITS = Limits()
+_PACE = LogPace()
+_FILE_BYTES = replace(_whole(1 << 16, 1 << 40), shown="bytes, 65536 or more")
+_COPIES = "list of `stdout`, `syslog:unix:PATH`, `syslog:udp:HOST:PORT`, and so for `tcp` and `tls`"
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+class Setting(NamedTuple):
+    """One key of the configuration."""
+
+    name: str
+    value: Value
+    default: object = None
+    """If this is None there is no default, or the page says on what it depends."""
+    field: str = ""
+    """The field of `Config` that holds the value as it is read; empty: the reader of the section makes it."""
+    restart: str = ""
+    """What the warning names when a change waits for a restart; empty: a change counts after a reload."""
+    has_variable: bool = True
+    """Whether an environment variable overrides it."""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that overrides it."""
+        return "SEALWIRE_" + self.name.replace(".", "_").upper()
+
+
+SETTINGS: Final[Mapping[str, Setting]] = {
+    row.name: row
+    for row in (
+        Setting("listen.address", _SEVERAL),
+        Setting("listen.advertise", _SEVERAL),
+        Setting("listen.ports", Value(f"`FIRST-LAST`, {MAX_PORTS} at most", _ports)),
+        Setting("listen.ports_file", _PATH),
+        Setting("listen.tls.mode", _member_of(TlsMode), TlsMode.TLS),
+        Setting("listen.tls.certificate", _PATH),
+        Setting("listen.tls.key", _PATH),
+        Setting("listen.tls.client_ca", _PATH),
+        Setting("listen.tls.require_client_certificate", _FLAG, False),
+        Setting("listen.tls.minimum", _TLS_VERSION, '"1.2"'),
+        Setting("listen.compression", _COMPRESSION, "none"),
+        Setting("listen.zlib_level", _LEVEL, DEFAULT_ZLIB_LEVEL),
+        Setting("listen.load_balanced", _FLAG, False, "load_balanced", "listen.load_balanced"),
+        Setting("upstream.address", _ADDRESS),
+        Setting("upstream.uri", _SEVERAL),
+        Setting("upstream.heartbeat_s", _number(0.1, _DAY_S), 10),
+        Setting("upstream.domains", Value("list of domains and hosts"), has_variable=False),
+        Setting("upstream.probe", _FLAG, True, "probe"),
+        Setting(
+            "upstream.access_control", _member_of(AccessControl), AccessControl.REQUIRED, "access_control"
+        ),
+        Setting("upstream.tls.mode", _member_of(TlsMode), TlsMode.TLS),
+        Setting("upstream.tls.ca", _PATH),
+        Setting("upstream.tls.certificate", _PATH),
+        Setting("upstream.tls.key", _PATH),
+        Setting("upstream.tls.server_name", replace(_TEXT, shown="host name")),
+        Setting("upstream.identities", _SEVERAL, has_variable=False),
+        Setting("upstream.tls.minimum", _TLS_VERSION, '"1.2"'),
+        Setting("upstream.compression", _COMPRESSION, "none"),
+        Setting("upstream.zlib_level", _LEVEL, DEFAULT_ZLIB_LEVEL),
+        Setting("policy", _PATH, field="policy"),
+        Setting("reveal", _member_of(Reveal), Reveal.PROTECTED, "reveal"),
+        Setting("keyring", _WHERE, None, "keyring", "keyring"),
+        Setting("kek.provider", _KEK, restart="kek"),
+        Setting("kek.variable", _NAME, DEFAULT_VARIABLE, restart="kek"),
+        Setting("kek.path", _PATH, restart="kek"),
+        Setting("kek.passphrase_file", _PATH, restart="kek"),
+        Setting("kek.name", _SEVERAL, restart="kek"),
+        Setting("kek.mount", replace(_TEXT, shown="path"), "transit", restart="kek"),
+        Setting("keys.refresh_s", _number(1, _DAY_S), KeySettings().refresh_s),
+        Setting("keys.max_age_s", _AGE),
+        Setting("keys.cache.path", _PATH, restart="keys.cache"),
+        Setting("keys.cache.kek", Value("`env:VARIABLE`, `file:PATH`"), restart="keys.cache"),
+        Setting("keys.cache.passphrase_file", _PATH, restart="keys.cache"),
+        Setting("keys.cache.max_age_s", _AGE, _DAY_S, restart="keys.cache"),
+        Setting("keys.contexts", _WHERE, restart="keys.contexts"),
+        Setting("frontier.uri_file", _PATH, None, "frontier_uri_file", "frontier.uri_file"),
+        Setting("vault.address", replace(_TEXT, shown="`https://host:port`"), restart="vault"),
+        Setting("vault.namespace", replace(_TEXT, shown="path"), restart="vault"),
+        Setting("vault.ca", _PATH, restart="vault"),
+        Setting("vault.auth", replace(_member_of(AuthMethod), read=_TEXT.read), restart="vault"),
+        Setting("vault.auth_mount", replace(_TEXT, shown="path"), restart="vault"),
+        Setting("vault.token_file", _PATH, restart="vault"),
+        Setting("vault.role", _NAME, restart="vault"),
+        Setting("vault.role_id", _TEXT, restart="vault"),
+        Setting("vault.secret_id_file", _PATH, restart="vault"),
+        Setting("vault.secret_id_wrapped", _FLAG, False, restart="vault"),
+        Setting("vault.jwt_file", _PATH, restart="vault"),
+        Setting("vault.certificate", _PATH, restart="vault"),
+        Setting("vault.key", _PATH, restart="vault"),
+        Setting("vault.timeout_s", _number(0.1, 600), USUAL_TIMEOUT_S, restart="vault"),
+        Setting("vault.deadline_s", _number(0.1, 600), USUAL_DEADLINE_S, restart="vault"),
+        Setting("admin.address", _ADDRESS, _ADMIN, "admin", "admin.address"),
+        Setting("admin.tls.certificate", _PATH, restart="admin.tls"),
+        Setting("admin.tls.key", _PATH, restart="admin.tls"),
+        Setting("admin.tls.client_ca", _PATH, restart="admin.tls"),
+        Setting("admin.page.token_file", _PATH, restart="admin.page"),
+        Setting("admin.page.watch", _PATH, restart="admin.page"),
+        Setting("admin.page.name", Value("host name", _host_name), restart="admin.page"),
+        Setting("log.level", _choice(dict(zip(_LEVELS, _LEVELS, strict=True))), "info", "log_level"),
+        Setting("log.format", _member_of(LogFormat), LogFormat.TEXT, "log_format"),
+        Setting("log.slow_ms", _number(0, MAX_SLOW_MS, "milliseconds"), None, "slow_ms"),
+        Setting("traces.endpoint", Value("`http://HOST:PORT/v1/traces`", _endpoint), restart="traces"),
+        Setting("limits.connections", _whole(1, 100_000), _LIMITS.connections),
+        Setting("limits.drain_s", _number(0, _DAY_S), _LIMITS.drain_s),
+        Setting("limits.connect_s", _number(0.1, 600), _LIMITS.connect_s),
+        Setting("limits.handshake_s", _number(0.1, 600), _LIMITS.handshake_s),
+        Setting("audit.path", _PATH, restart="audit"),
+        Setting("audit.key", _PATH, restart="audit"),
+        Setting("audit.checkpoints", _PATH, restart="audit"),
+        Setting("audit.commands", _member_of(CommandScope), CommandScope.PROTECTED, restart="audit"),
+        Setting("audit.subjects_key", _PATH, restart="audit"),
+        Setting("audit.checkpoint_lines", _whole(1, 1_000_000), _PACE.checkpoint_lines, restart="audit"),
+        Setting("audit.checkpoint_s", _number(1, _DAY_S), _PACE.checkpoint_s, restart="audit"),
+        Setting("audit.when_full", _member_of(WhenFull), WhenFull.FAIL_CLOSED, restart="audit"),
+        Setting("audit.copies", Value(_COPIES, _copies), restart="audit", has_variable=False),
+        Setting("audit.file_bytes", _FILE_BYTES, _PACE.file_bytes, restart="audit"),
+        Setting("workers", _whole(1, MAX_WORKERS), 1, "workers", "workers"),
+        Setting("busy_poll_us", _whole(0, MAX_BUSY_POLL_US), None, "busy_poll_us", "busy_poll_us"),
+    )
 }
-KEYS: Mapping[tuple[str, ...], Kind] = {
-    tuple(key.split(".")): kind for kind, keys in _KEYS.items() for key in keys.split()
-}
-
+"""Every key except `members`, a list that no variable overrides. Warnings name keys in this order."""
 
 # Variables that other commands read, or that a build reads. A test holds the list against the sources.
 _OTHER_VARIABLES = """
@@ -306,12 +545,60 @@ _OTHER_VARIABLES = """
 """
 
 
-def variable_of(path: tuple[str, ...]) -> str:
-    """The environment variable that overrides the key at `path`."""
-    return "SEALWIRE_" + "_".join(path).upper()
-
-
-KNOWN_VARIABLES: frozenset[str] = frozenset(map(variable_of, KEYS)) | {
-    variable_of((name,)) for name in _OTHER_VARIABLES.split()
+KNOWN_VARIABLES: frozenset[str] = frozenset(row.variable for row in SETTINGS.values() if row.has_variable) | {
+    f"SEALWIRE_{name}" for name in _OTHER_VARIABLES.split()
 }
 """Every variable of the environment that something of Sealwire reads."""
+
+
+# A new value of these counts from a start on only; until then the old one does.
+
+_WAITING: Final[Mapping[str, str]] = {
+    row.restart: row.field or row.restart.replace(".", "_")
+    for row in SETTINGS.values()
+    if row.restart and not row.restart.startswith("keys.")
+}
+"""From what the warning names to the field of `Config`."""
+
+_OF_KEYS: Final = ("cache", "contexts")
+"""The fields of `KeySettings` that wait too."""
+
+_OF_A_MEMBER: Final[Mapping[str, str]] = {
+    "listen": "listen.address",
+    "advertise": "listen.advertise",
+    "upstream": "upstream.address",
+}
+"""From a field of `Member` to its key where there is but one."""
+
+
+def changed(old: Config, new: Config) -> list[str]:
+    """The keys of which `new` says something else, and that need a restart to count."""
+    return (
+        _changed_members(old, new)
+        + [f"keys.{name}" for name in _OF_KEYS if getattr(old.keys, name) != getattr(new.keys, name)]
+        + [key for key, name in _WAITING.items() if getattr(old, name) != getattr(new, name)]
+    )
+
+
+def _changed_members(old: Config, new: Config) -> list[str]:
+    if old.discovery != new.discovery:
+        return [_changed_discovery(old.discovery, new.discovery)]
+    if old.discovery is not None:
+        return []  # who they are is not in the file
+    if len(old.members) == len(new.members) == 1:
+        one, other = old.members[0], new.members[0]
+        return [key for name, key in _OF_A_MEMBER.items() if getattr(one, name) != getattr(other, name)]
+    return ["members"] if old.members != new.members else []
+
+
+def _changed_discovery(old: Discovery | None, new: Discovery | None) -> str:
+    if old is None or new is None or old.seeds != new.seeds:
+        return "upstream.uri"
+    return "listen.ports" if replace(old, heartbeat_s=new.heartbeat_s) != new else "upstream.heartbeat_s"
+
+
+def effective(old: Config, new: Config) -> Config:
+    """What counts after a reload: `new`, but for what needs a restart."""
+    kept: dict[str, Any] = {name: getattr(old, name) for name in ("members", "discovery", *_WAITING.values())}
+    keys = replace(new.keys, **{name: getattr(old.keys, name) for name in _OF_KEYS})
+    return replace(new, keys=keys, **kept)

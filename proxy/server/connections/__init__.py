@@ -1,8 +1,8 @@
 """One client's connection and the server connection that belongs to it, as asyncio protocols.
 
-Owns: accepting and handshakes (`listener`); the two transports and the session between them: where they are
-on their way (`lifetime`), what becomes of bytes and effects (`carrying`), what the transports and the proxy
-say (`connection`); and how long each may stay awake.
+Owns: accepting and handshakes (`entrances`); the two transports and the session between them: where they are
+on their way, and what becomes of bytes and effects (`carrying`), what the transports and the proxy say
+(`connection`); what all connections share (`services`), and how long each may stay awake.
 
 May not import: proxy.server.workers, cryptography, hvac.
 """

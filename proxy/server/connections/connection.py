@@ -12,8 +12,7 @@ import logging
 from functools import partial
 from typing import Final, final
 
-from sealwire.proxy.server.connections.carrying import Carrier
-from sealwire.proxy.server.connections.lifetime import State
+from sealwire.proxy.server.connections.carrying import Carrier, State
 from sealwire.proxy.server.connections.pipe import Hold, Pipe, tune
 from sealwire.proxy.server.connections.recorder import names_of, signer_of
 from sealwire.proxy.server.connections.services import Route, Services

@@ -2,21 +2,25 @@
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 from sealwire.proxy.server.config.settings import Address, Config, Member
-from sealwire.proxy.server.connections.listener import Listener
+from sealwire.proxy.server.connections.connection import Connection
+from sealwire.proxy.server.connections.pipe import tune
+from sealwire.proxy.server.connections.recorder import host_of, peer_name
 from sealwire.proxy.server.connections.services import OpenConnection, Route, Services
-from sealwire.proxy.server.connections.sessions import SessionCore
+from sealwire.proxy.server.connections.sessions import SessionCore, has_kept_place, one_to_end
 from sealwire.proxy.server.discovery.view import PortLayout
 from sealwire.proxy.server.errors import ListenProblem
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.reach import ServerReach
-from sealwire.proxy.server.tasks import spawn
+from sealwire.proxy.server.tasks import opened, spawn
 from sealwire.proxy.server.upstream import Upstream, UpstreamWay
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.login.identities import Holder
@@ -27,6 +31,185 @@ LOOK_S = 0.2
 
 SocketsOf = Callable[[Member], list[socket.socket]]
 """Listening sockets for a member. Raises ListenProblem."""
+
+
+# The clients' side: accepting, the TLS handshake, and the protocol that hands on what clients send.
+#
+# Connections are accepted here rather than by `loop.create_server`, because that hides failed handshakes:
+# an operator needs to see that clients lack a certificate or speak plaintext.
+
+# After an error such as "too many open files" the connection stays in the backlog: a retry at once spins.
+ACCEPT_PAUSE_S = 1.0
+
+
+class ClientProtocol(asyncio.Protocol):
+    """Makes a Connection when the client stands (TLS included) and hands the transport's events to it."""
+
+    def __init__(self, services: Services, route: Route, stands: Callable[[], None]) -> None:
+        """`stands` hears that the connection is among the open ones."""
+        self._services = services
+        self._route = route
+        self._stands = stands
+        self._is_made = False
+        self._connection: Connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: TCP and TLS stand."""
+        tune(transport)
+        stream = cast(asyncio.Transport, transport)  # uvloop's transports have no common base class
+        self._connection = Connection(self._services, self._route, stream)
+        self._is_made = True
+        self._stands()
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: the client has sent bytes."""
+        self._connection.client_data(data)
+
+    def eof_received(self) -> bool:
+        """asyncio: the client sends nothing more. False: the transport closes itself."""
+        self._connection.client_eof()
+        return False
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """asyncio, or `opened`: the connection has ended."""
+        if self._is_made:
+            self._connection.client_lost()
+
+    def pause_writing(self) -> None:
+        """asyncio: the write buffer is above its high-water mark."""
+        self._connection.client_full()
+
+    def resume_writing(self) -> None:
+        """asyncio: the write buffer is below its low-water mark."""
+        self._connection.client_writable()
+
+
+class Listener:
+    """Accepts clients for one route."""
+
+    def __init__(
+        self,
+        services: Services,
+        route: Route,
+        sockets: list[socket.socket],
+        context: ssl.SSLContext | None,
+    ) -> None:
+        self._services = services
+        self._route = route
+        self._sockets = sockets
+        self._context = context
+        self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._welcoming: dict[asyncio.Task[None], str] = {}
+        """Handshakes, the oldest first, each with the client's address."""
+
+    @property
+    def addresses(self) -> list[Address]:
+        """What is bound, with the real port where the configuration said 0; nothing once it is closed."""
+        return [Address(*sock.getsockname()[:2]) for sock in self._sockets]
+
+    def start(self) -> None:
+        """Accept from now on."""
+        for sock in self._sockets:
+            self._accept_from(sock)
+
+    def use_context(self, context: ssl.SSLContext | None) -> None:
+        """Let handshakes from now on use `context`; connections that are open keep theirs."""
+        self._context = context
+
+    async def close(self) -> None:
+        """Accept no more and give the port back; connections that are open stay."""
+        sockets, self._sockets = self._sockets, []
+        for sock in sockets:
+            self._leave(sock)
+        for task in (welcoming := tuple(self._welcoming)):
+            task.cancel()
+        await asyncio.gather(*welcoming, return_exceptions=True)
+        for sock in sockets:
+            sock.close()
+
+    def _accept_from(self, sock: socket.socket) -> None:
+        # Not `sock_accept` in a task: who cancels that loses a client that it has just accepted.
+        asyncio.get_running_loop().add_reader(sock, self._accept, sock)
+
+    def _leave(self, sock: socket.socket) -> None:
+        asyncio.get_running_loop().remove_reader(sock)
+        if (pause := self._pauses.pop(sock, None)) is not None:
+            pause.cancel()
+
+    def _accept(self, sock: socket.socket) -> None:
+        try:
+            accepted, address = sock.accept()
+        except BlockingIOError:
+            return  # the client has gone again
+        except OSError as error:
+            problem = os.strerror(error.errno or 0)
+            self._services.gate.note(_log, logging.ERROR, "cannot accept", "accept", problem=problem)
+            self._leave(sock)
+            loop = asyncio.get_running_loop()
+            self._pauses[sock] = loop.call_later(ACCEPT_PAUSE_S, self._accept_from, sock)
+            return
+        host = host_of(address)
+        if not self._has_place(host):
+            self._reject("limit", "limits.connections is reached", address)
+            accepted.close()
+            return
+        accepted.setblocking(False)
+        self._services.metrics.accepted.inc()
+        task = spawn(self._welcome(accepted, address), "handshake")
+        self._welcoming[task] = host
+        task.add_done_callback(partial(self._welcomed, accepted))
+
+    def _has_place(self, host: str) -> bool:
+        """Whether a client from `host` may come; another one may be ended for it."""
+        live, most = self._services.live, self._services.limits.connections
+        if len(live) + len(self._welcoming) < most:
+            return True
+        if len(self._welcoming) > most // 2:
+            next(iter(self._welcoming)).cancel()
+            return True
+        ending = one_to_end(live, host, most // 2)
+        if ending is None:
+            return has_kept_place([each.host for each in live] + list(self._welcoming.values()), host, most)
+        self._services.metrics.rejected.labels("limit").inc()
+        ending.abort()
+        return True
+
+    def _welcomed(self, accepted: socket.socket, task: asyncio.Task[None]) -> None:
+        self._welcoming.pop(task, None)
+        if task.cancelled():
+            accepted.close()  # the task may never have begun
+
+    def _greeted(self, task: asyncio.Task[None] | None) -> None:
+        """The connection counts as open now; counted as arriving too, it would take the place of another."""
+        if task is not None:
+            self._welcoming.pop(task, None)
+
+    async def _welcome(self, accepted: socket.socket, address: object) -> None:
+        loop = asyncio.get_running_loop()
+        context = self._context
+        stands = partial(self._greeted, asyncio.current_task())
+        protocol = ClientProtocol(self._services, self._route, stands)
+        opening = loop.connect_accepted_socket(
+            lambda: protocol,
+            accepted,
+            ssl=context,
+            ssl_handshake_timeout=None if context is None else self._services.limits.handshake_s,
+        )
+        try:
+            await opened(opening, protocol)
+        except OSError as error:  # ssl.SSLError, a reset, the handshake's time-out
+            why = (
+                (error.reason or "handshake failed")
+                if isinstance(error, ssl.SSLError)
+                else type(error).__name__
+            )
+            self._reject("handshake", why, address)
+
+    def _reject(self, reason: str, problem: str, address: object) -> None:
+        self._services.rejected += 1
+        self._services.metrics.rejected.labels(reason).inc()
+        fields = {"problem": problem, "client": peer_name(address)}
+        self._services.gate.note(_log, logging.WARNING, "client not served", reason, **fields)
 
 
 @dataclass(frozen=True, slots=True)

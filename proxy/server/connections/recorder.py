@@ -13,8 +13,7 @@ from sealwire.crypto.x509 import (
     subject_line,
     subject_spellings,
 )
-from sealwire.proxy.server.connections.failed_logins import is_of_nobody
-from sealwire.proxy.server.connections.services import Services
+from sealwire.proxy.server.connections.services import Services, is_of_nobody
 from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.session.effects import Audit, Begun, Done, PlaintextMet
 from sealwire.proxy.session.login.caller import Caller

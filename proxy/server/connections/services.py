@@ -1,27 +1,275 @@
 """What all connections of one proxy use, and where the clients of one listener go."""
 
 import asyncio
+import ipaddress
+import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Final, Protocol, final
 
 from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.connections.busy_poll import BusyPoll
-from sealwire.proxy.server.connections.failed_logins import FailedLogins
 from sealwire.proxy.server.connections.pipe import Pipe
-from sealwire.proxy.server.connections.places import ClientStage
-from sealwire.proxy.server.connections.sessions import SessionCore
-from sealwire.proxy.server.connections.timing import CommandTimer
+from sealwire.proxy.server.connections.sessions import ClientStage, SessionCore
 from sealwire.proxy.server.context_feed import ContextFeed
 from sealwire.proxy.server.key_feed import KeyFeed
-from sealwire.proxy.server.observability.audit import AuditSink
-from sealwire.proxy.server.observability.client_gate import ClientGate
-from sealwire.proxy.server.observability.finished import CommandListener, FinishedCommand
+from sealwire.proxy.server.observability.audit import AuditSink, Origin
+from sealwire.proxy.server.observability.logs import Field, note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.observability.reach import ServerReach
+from sealwire.proxy.server.observability.traces import CommandListener, FinishedCommand
 from sealwire.proxy.server.upstream import Upstream
-from sealwire.proxy.session.watch import CommandWatch
+from sealwire.proxy.session.effects import Audit
+from sealwire.proxy.session.login.authentication import CertificateLogin
+from sealwire.proxy.session.login.caller import LoginNeeded
+from sealwire.proxy.session.watch import CommandNote, CommandWatch
+
+# Keeps a log readable in a storm of connection problems, and says of every client that it had one.
+#
+# In ten seconds an address has one line of a kind, and a kind has ten lines. The gate holds the others
+# back, and tells of them when the ten seconds are over, in one line with their addresses. A flood of
+# connections writes no more than that, and an address is missing only where it is one of very many.
+
+INTERVAL_S: Final = 10.0
+MAX_LINES: Final = 10
+"""Lines of a kind in an interval; one more tells of those that are held."""
+MAX_NAMED: Final = 64
+"""Addresses in the line of what was held."""
+
+
+# Logins that fail again and again from one address: one line on record for many, with their number.
+#
+# Anybody who can connect can fail to log in, or send commands without a login, again and again. The first
+# time has its line at once. What follows from the same address within a window is counted, and the last
+# one is put on record with the number when it ends. None is lost in number while the process lives: who
+# kills it takes a window's count along, and the metric of failures with it.
+
+_EVENT: Final = "login-failed"
+_WITHOUT_LOGIN: Final = frozenset({LoginNeeded.__name__, CertificateLogin.__name__})
+"""The reasons of refusals that nobody has to log in for."""
+WINDOW_S: Final = 10.0
+MAX_ADDRESSES: Final = 1000
+"""Counted apart; all others together. So an outsider with many addresses fills no memory either."""
+_OTHERS: Final = "others"
+_IPV6_NETWORK: Final = 64
+"""What one customer has of it."""
+
+Write = Callable[[Audit, Origin], bool]
+"""Puts a line on record; False where that cannot be done."""
+
+
+@dataclass(slots=True)
+class Repeated:
+    """What came from one address since its last line."""
+
+    ends_s: float
+    count: int = 0
+    last: tuple[Audit, Origin] | None = None
+
+
+@final
+class FailedLogins:
+    """One for each process."""
+
+    __slots__ = ("_clock", "_repeated", "_write")
+
+    def __init__(self, write: Write, clock: Callable[[], float]) -> None:
+        self._write = write
+        self._clock = clock
+        self._repeated: dict[tuple[str, str], Repeated] = {}
+        """By address and event."""
+
+    def write(self, record: Audit, origin: Origin) -> bool:
+        """Put a failure on record, now or with others. False where that cannot be done."""
+        whence = _address(origin.client), record.event
+        if whence not in self._repeated and len(self._repeated) >= MAX_ADDRESSES:
+            whence = _OTHERS, record.event
+        known = self._repeated.get(whence)
+        is_first = known is None
+        if known is None:
+            known = self._repeated[whence] = Repeated(self._clock() + WINDOW_S)
+            if self._write(record, origin):
+                return True
+        # the first too, where the log does not take it: its client learns nothing, and it counts all the same
+        known.count += 1
+        known.last = record, origin
+        return not is_first
+
+    def tick(self) -> None:
+        """About once a second: put windows on record that have ended; forget those in which nothing came."""
+        now_s = self._clock()
+        for whence, known in tuple(self._repeated.items()):
+            if known.ends_s <= now_s:
+                if known.last is None:
+                    del self._repeated[whence]
+                else:
+                    self._put(known)
+                    known.ends_s = now_s + WINDOW_S
+
+    def close(self) -> None:
+        """Put all on record that was only counted."""
+        for known in self._repeated.values():
+            self._put(known)
+        self._repeated.clear()
+
+    def _put(self, known: Repeated) -> None:
+        """What the audit log does not take now, it is given again with what comes until then."""
+        if known.last is not None:
+            record, origin = known.last
+            if self._write(replace(record, count=known.count), origin):
+                known.count, known.last = 0, None
+
+
+def is_of_nobody(record: Audit) -> bool:
+    """Whether anybody who can connect can cause it, so that it goes here."""
+    return record.event == _EVENT or record.reason in _WITHOUT_LOGIN
+
+
+def _address(client: str) -> str:
+    """The address alone; of IPv6 the network that one customer has."""
+    host = client.rpartition(":")[0].strip("[]").partition("%")[0]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(address.ipv4_mapped or ipaddress.IPv6Network((address, _IPV6_NETWORK), strict=False))
+    return str(address)
+
+
+@dataclass(slots=True)
+class _Storm:
+    """What came of one kind since `began_s`."""
+
+    logger: logging.Logger
+    level: int
+    event: str
+    began_s: float
+    shown: set[str] = field(default_factory=set)
+    held: int = 0
+    named: dict[str, None] = field(default_factory=dict)
+    """Addresses whose lines were held, in the order in which they came."""
+    unnamed: int = 0
+    """Lines of addresses beyond those."""
+
+    def lets_through(self, address: str) -> bool:
+        """Whether a line of this client is shown; it counts as held where it is not."""
+        if address not in self.shown and len(self.shown) < MAX_LINES:
+            self.shown.add(address)
+            return True
+        self.held += 1
+        if address in self.named or len(self.named) < MAX_NAMED:
+            self.named[address] = None
+        else:
+            self.unnamed += 1
+        return False
+
+
+@final
+class ClientGate:
+    """See the module. For one event loop."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._storms: dict[str, _Storm] = {}
+
+    def note(self, logger: logging.Logger, level: int, event: str, kind: str, **fields: Field) -> None:
+        """Log as `logs.note`, unless there were lines of this `kind` (from a small set) just now.
+
+        The client's address is the field `client`, as `ADDRESS:PORT`. Cost: a microsecond where it is held.
+        """
+        now_s = self._clock()
+        storm = self._storms.get(kind)
+        if storm is None or now_s - storm.began_s >= INTERVAL_S:
+            self._tell(kind, storm)
+            storm = self._storms[kind] = _Storm(logger, level, event, now_s)
+        if storm.lets_through(str(fields.get("client", "")).rpartition(":")[0]):
+            note(logger, level, event, **fields)
+
+    def tick(self) -> None:
+        """Tell of what was held, where its time is over; about once a second."""
+        now_s = self._clock()
+        over = [kind for kind, storm in self._storms.items() if now_s - storm.began_s >= INTERVAL_S]
+        for kind in over:
+            self._tell(kind, self._storms.pop(kind))
+
+    def close(self) -> None:
+        """Tell of all that is held still: no more will come."""
+        while self._storms:
+            self._tell(*self._storms.popitem())
+
+    def _tell(self, kind: str, storm: _Storm | None) -> None:
+        if storm is None or not storm.held:
+            return
+        fields: dict[str, Field] = {"held": storm.event, "kind": kind, "similar_lines_held": storm.held}
+        if any(storm.named):
+            fields["clients"] = ",".join(filter(None, storm.named))
+        if storm.unnamed:
+            fields["of_other_clients"] = storm.unnamed
+        note(storm.logger, storm.level, "similar lines held", **fields)
+
+
+# ---------------------------------------- where the time of one command goes: to Sealwire, or to the server
+#
+# Time counts as Sealwire's own while it handles bytes, and while it makes a command wait: for keys, for
+# an answer to its own question, or for values that move. All other time between the client's message and
+# the reply is the server's, with the network to it.
+
+
+@final
+class CommandTimer:
+    """One command, from the client's bytes on."""
+
+    __slots__ = (
+        *("_clock", "_is_ours", "_since_s"),
+        *("began_s", "is_sampled", "note", "noted_s", "opened", "own_s"),
+    )
+
+    def __init__(self, clock: Callable[[], float] = perf_counter, *, is_sampled: bool = True) -> None:
+        self._clock = clock
+        self.is_sampled = is_sampled
+        """Whether the histograms count it; else it is timed for who hears of every command."""
+        self.began_s = self._since_s = clock()
+        self.own_s = 0.0
+        """How much of it was Sealwire's own."""
+        self._is_ours = True
+        self.note: CommandNote | None = None
+        """What the session has noted of the command, if somebody asks for that."""
+        self.noted_s = 0.0
+        """How much of `own_s` there was by then."""
+        self.opened = 0
+        """Envelopes that were opened for it since."""
+
+    def turn(self, *, is_ours: bool) -> None:
+        """From now on the time is Sealwire's own, or the server's."""
+        now_s = self._clock()
+        if self._is_ours:
+            self.own_s += now_s - self._since_s
+        self._since_s = now_s
+        self._is_ours = is_ours
+
+    def take(self, note: CommandNote | None, opened: int) -> None:
+        """What a step that has just ended says of the command."""
+        self.opened += opened
+        if note is not None:
+            self.note, self.noted_s = note, self.own_s
+
+    @property
+    def total_s(self) -> float:
+        """From the beginning to the last turn."""
+        return self._since_s - self.began_s
+
+
+# Looking for events without sleeping, for a while after the last one: latency paid for in processor time.
+#
+# A process that sleeps until the kernel wakes it is woken late, and by then others have filled the
+# caches. While the loop has something to call it asks for events without waiting, so a callback that
+# calls itself again keeps it awake. At every turn the processor is offered to others, and once one of
+# them takes it the loop sleeps: then waking is not what an answer waits for. ADR 22 has the figures.
+#
+# Compiled with the connections: an event waits for the end of a turn at most.
 
 
 class OpenConnection(Protocol):

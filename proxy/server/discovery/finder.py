@@ -6,19 +6,33 @@ them, so a member never comes back on another port; where they cannot be written
 listener yet.
 """
 
+import asyncio
+import re
+import ssl
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, AI_PASSIVE, SOCK_DGRAM, SOCK_STREAM, gaierror, getaddrinfo, socket
 from typing import Final
 
-from sealwire.proxy.server.config.seeds import address_of
-from sealwire.proxy.server.config.settings import Address, Discovery, Seeds
-from sealwire.proxy.server.discovery.admission import refused
-from sealwire.proxy.server.discovery.fitness import Answer, UnfitMember, judged, require_usable
-from sealwire.proxy.server.discovery.port_map import PortMap, read_map, require_writable, write_map
-from sealwire.proxy.server.discovery.srv import LookUp, look_up, resolve
-from sealwire.proxy.server.discovery.view import ClusterKind, ClusterView, PortLayout, layout_of, view_of
-from sealwire.proxy.server.discovery.watch import Watch
+from sealwire.proxy.server.config.seeds import MAX_SEEDS, address_of
+from sealwire.proxy.server.config.settings import AccessControl, Address, Config, Discovery, Seeds
+from sealwire.proxy.server.discovery.view import (
+    Answer,
+    ClusterKind,
+    ClusterView,
+    PortLayout,
+    PortMap,
+    UnfitMember,
+    judged,
+    layout_of,
+    read_map,
+    require_usable,
+    require_writable,
+    view_of,
+    write_map,
+)
 from sealwire.proxy.server.errors import (
     FileProblem,
     ServerError,
@@ -27,7 +41,8 @@ from sealwire.proxy.server.errors import (
     UpstreamUnavailable,
 )
 from sealwire.proxy.server.findings import Finding
-from sealwire.proxy.server.probe import Hello
+from sealwire.proxy.server.probe import Hello, ProbeProtocol, ask_again, itself, open_probe
+from sealwire.proxy.server.upstream import Upstream
 
 # How often DNS is asked about mongos servers; members of a set say themselves who they are. And how often a
 # seed is looked for that has never answered.
@@ -40,6 +55,242 @@ _NOBODY: Final = "look at the names in upstream.uri; servers that start for the 
 
 _ONE_KIND: Final = "name mongos servers or members of one replica set in upstream.uri, not both"
 _RESTART: Final = "name it as rs.conf() does in upstream.uri, and restart: its set is followed from then on"
+
+
+# ---------------------------------- which addresses that servers name may be members. Nothing is asked here
+#
+# A server says who else belongs to it, and each gets a listener: so a wrong name, or a server that lies,
+# could lead clients to this machine's own services, or to the proxy itself.
+
+_LOCAL: Final = "localhost"
+_EVENT: Final = "named server is no member"
+
+
+def refused(server: Address, settings: Discovery, seeds: Iterable[Address]) -> Finding | None:
+    """Why a server that others name may be no member; None: it may. What is a seed always may.
+
+    Cost: O(seeds + domains).
+    """
+    known = {Address(host.lower(), port) for host, port in seeds}
+    host = server.host.lower()
+    fields = {"upstream": str(server)}
+    if Address(host, server.port) in known:
+        return None
+    if _is_here(host) and not any(_is_here(each.host) for each in known):
+        problem = f"server {server} is named, and is another machine for everybody who reads that"
+        hint = "name it in rs.conf() by a name that all machines know, or in upstream.uri"
+        return Finding(_EVENT, problem, hint, fields)
+    domains = settings.domains
+    if domains and not any(host == domain or host.endswith("." + domain) for domain in domains):
+        problem = f"server {server} is named, and is in none of upstream.domains"
+        return Finding(_EVENT, problem, "add its domain there, or find out who added the server", fields)
+    return None
+
+
+def is_own(peer: Address, config: Config) -> bool:
+    """Whether the numeric address of a connection is one where this proxy listens itself.
+
+    Cost: a look-up of the listening host where that is a name.
+    """
+    found = config.discovery
+    listening = [member.listen for member in config.members] + [config.admin]
+    if found is not None:
+        listening += [Address(found.listen, port) for port in found.ports if port == peer.port]
+    return any(each.port == peer.port and _stands_for(each, peer.host) for each in listening)
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host means whichever machine reads it."""
+    try:
+        numeric = ip_address(host)
+    except ValueError:
+        return host == _LOCAL or host.endswith("." + _LOCAL)
+    numeric = getattr(numeric, "ipv4_mapped", None) or numeric
+    return numeric.is_loopback or numeric.is_link_local or numeric.is_unspecified
+
+
+def _stands_for(listening: Address, host: str) -> bool:
+    """Whether a connection to `host` on this port ends at `listening`."""
+    try:
+        found = getaddrinfo(*listening, type=SOCK_STREAM, flags=AI_PASSIVE)
+    except (gaierror, UnicodeError):
+        return False
+    hosts = {str(where[0]) for *_, where in found}
+    if any(ip_address(each.partition("%")[0]).is_unspecified for each in hosts):
+        return _is_of_this_machine(host)
+    return host in hosts
+
+
+def _is_of_this_machine(host: str) -> bool:
+    """Whether an interface has this address: only then it can be bound."""
+    with socket(AF_INET6 if ":" in host else AF_INET, SOCK_DGRAM) as trial:
+        try:
+            trial.bind((host, 0))
+        except OSError:
+            return False
+        return True
+
+
+# ------------------ asks servers whether they are there and who they are, each on a connection that is kept
+
+# One that is frozen must not keep the others from being heard for long. The first time there is as much as
+# `limits.connect_s`, as for every connection.
+ANSWER_S = 3.0
+
+
+class Watch:
+    """One connection to each server that was asked last. For one event loop."""
+
+    def __init__(self, config: Config, context: ssl.SSLContext | None) -> None:
+        self._config = config
+        self._context = context
+        self._longest_s = config.limits.connect_s
+        self._probes: dict[Address, ProbeProtocol] = {}
+
+    @property
+    def wanted(self) -> AccessControl:
+        """What the configuration says of logins."""
+        return self._config.access_control
+
+    def use(self, config: Config, context: ssl.SSLContext | None) -> None:
+        """Connect in this way from now on."""
+        self._config = config
+        self._context = context
+        self.close()
+
+    def hurry(self) -> None:
+        """Wait for no answer longer than ANSWER_S from now on."""
+        self._longest_s = ANSWER_S
+
+    async def ask(self, servers: Iterable[Address]) -> dict[Address, Answer]:
+        """Ask all of them at once; an answer of each, or why there is none. Raises nothing.
+
+        Connections to other servers are closed. Cost: the longest wait twice, for one that is frozen
+        """
+        asked = tuple(dict.fromkeys(servers))
+        for server in [each for each in self._probes if each not in asked]:
+            self._probes.pop(server).close()
+        answers = await asyncio.gather(*map(self._ask_one, asked), return_exceptions=True)
+        said: dict[Address, Answer] = {}
+        for server, answer in zip(asked, answers, strict=True):
+            if not isinstance(answer, Hello | UpstreamUnavailable):
+                raise answer
+            said[server] = answer
+        return said
+
+    async def _ask_one(self, server: Address) -> Hello:
+        config = self._config
+        longest_s = min(self._longest_s, config.limits.connect_s)
+        limits = replace(config.limits, connect_s=longest_s)
+        upstream = Upstream(server, limits, self._context, config.upstream_tls.server_name)
+        kept = self._probes.get(server)
+        if kept is not None and not kept.is_closing:
+            try:
+                return await ask_again(kept, upstream, limits)
+            except UpstreamUnavailable:
+                kept.close()  # it may have been restarted: one more chance, on a new connection
+        self._probes.pop(server, None)
+        probe = await open_probe(upstream)
+        try:
+            if is_own(probe.peer, config):
+                raise itself(server)
+            hello = await ask_again(probe, upstream, limits)
+        except BaseException:
+            probe.close()
+            raise
+        if self._config is config:
+            self._probes[server] = probe
+        else:
+            probe.close()  # a reload came meanwhile, and one connects in another way now
+        return hello
+
+    def close(self) -> None:
+        """Close all connections; a later question opens them anew."""
+        for probe in self._probes.values():
+            probe.close()
+        self._probes.clear()
+
+
+# What DNS says of a `mongodb+srv://` name: hosts by SRV records, the set's name by a TXT record.
+#
+# dnspython asks, which pymongo brings along. A host outside of the name's own domain is left out, as
+# drivers do: who can answer one query must not be able to send clients elsewhere. Source: Initial DNS
+# Seedlist Discovery, Polling SRV Records (driver specifications), in words of its own.
+
+LOOK_UP_S: Final = 5.0
+_SET_NAME: Final = re.compile(r"(?:^|&)replicaSet=([A-Za-z0-9._-]{1,128})(?:&|$)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class SrvAnswer:
+    """What the records say, as they say it."""
+
+    hosts: tuple[tuple[str, int], ...]
+    text: str = ""
+    """The one TXT record; empty: there is none, or there are several."""
+
+
+LookUp = Callable[[str, str], Awaitable[SrvAnswer]]
+"""From the name of SRV records and the name of a TXT record. Raises UpstreamUnavailable."""
+
+
+async def look_up(records: str, name: str) -> SrvAnswer:
+    """Ask the system's resolvers. Raises UpstreamUnavailable UPSTREAM_UNRESOLVED."""
+    # 4 MB of code, for those who use it
+    import dns.asyncresolver  # noqa: PLC0415
+    import dns.exception  # noqa: PLC0415
+    import dns.resolver  # noqa: PLC0415
+
+    try:
+        found = await dns.asyncresolver.resolve(records, "SRV", lifetime=LOOK_UP_S)
+    except (dns.exception.DNSException, OSError):
+        raise _unresolved(name) from None
+    hosts = tuple((each.target.to_text(omit_final_dot=True), int(each.port)) for each in found)
+    try:
+        texts = list(await dns.asyncresolver.resolve(name, "TXT", lifetime=LOOK_UP_S))
+    except (dns.resolver.NoAnswer, dns.resolver.NXDOMAIN):
+        texts = []
+    except (dns.exception.DNSException, OSError):
+        raise _unresolved(name) from None
+    text = b"".join(texts[0].strings).decode("ascii", "replace") if len(texts) == 1 else ""
+    return SrvAnswer(hosts, text)
+
+
+async def resolve(seeds: Seeds, ask: LookUp) -> Seeds:
+    """The same with the addresses that DNS gives now, sorted. Raises UpstreamUnavailable.
+
+    Cost: two queries; none for a string that lists its hosts
+    """
+    if not seeds.srv_name:
+        return seeds
+    answer = await ask(f"_{seeds.srv_service}._tcp.{seeds.srv_name}", seeds.srv_name)
+    inside = [host for host in answer.hosts if is_inside(host[0], seeds.srv_name)]
+    found = [address_of(f"{host}:{port}") for host, port in inside]
+    known = sorted({Address(each.host.lower(), each.port) for each in found if each is not None})
+    if not known:
+        raise _unresolved(seeds.srv_name)
+    most = min(seeds.srv_most or MAX_SEEDS, MAX_SEEDS)
+    said = _SET_NAME.search(answer.text)
+    set_name = seeds.set_name or ("" if said is None else said[1])
+    return replace(seeds, addresses=tuple(known[:most]), set_name=set_name)
+
+
+def is_inside(host: str, name: str) -> bool:
+    """Whether a host belongs to the domain of a name: what is behind its first label, if two are left of it.
+
+    For a name of two labels, which has no domain of its own but a registry's, the host lies below it.
+    """
+    labels = name.lower().rstrip(".").split(".")
+    domain = labels[1:] if len(labels) > 2 else labels
+    return host.lower().rstrip(".").endswith("." + ".".join(domain))
+
+
+def _unresolved(name: str) -> UpstreamUnavailable:
+    return UpstreamUnavailable(
+        StartReason.UPSTREAM_UNRESOLVED,
+        f"mongodb+srv://{name}: DNS gives no server of that domain",
+        "look at its SRV records: dig +short SRV _mongodb._tcp." + name,
+    )
 
 
 def require_one_kind(hellos: Mapping[Address, Hello]) -> None:

@@ -7,11 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sealwire.proxy.server.config.settings import Address, Config, Discovery
-from sealwire.proxy.server.discovery.finder import MemberFinder
-from sealwire.proxy.server.discovery.fitness import judged, require_usable
-from sealwire.proxy.server.discovery.srv import LookUp, look_up
-from sealwire.proxy.server.discovery.view import PortLayout
-from sealwire.proxy.server.discovery.watch import Watch
+from sealwire.proxy.server.discovery.finder import LookUp, MemberFinder, Watch, look_up
+from sealwire.proxy.server.discovery.view import PortLayout, judged, require_usable
 from sealwire.proxy.server.findings import Finding
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.tasks import within

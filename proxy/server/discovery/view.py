@@ -5,19 +5,214 @@ all; without one, members are only added. A server of another set, or of another
 Source: Server Discovery and Monitoring (driver specifications), in words of its own.
 """
 
+import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
+from typing import Final
 
+from sealwire.keys.errors import KeysError
+from sealwire.keys.private_file import read_trusted, replace_private
 from sealwire.proxy.server.config.seeds import address_of
-from sealwire.proxy.server.config.settings import Address, Discovery, Member
-from sealwire.proxy.server.discovery.fitness import UnfitMember
-from sealwire.proxy.server.discovery.port_map import PortMap
-from sealwire.proxy.server.findings import Finding
+from sealwire.proxy.server.config.settings import AccessControl, Address, Discovery, Member
+from sealwire.proxy.server.errors import (
+    AccessProblem,
+    FileProblem,
+    ServerError,
+    StartReason,
+    UpstreamUnavailable,
+)
+from sealwire.proxy.server.findings import Finding, compare_access
 from sealwire.proxy.server.probe import Hello
 
 MAX_MEMBERS = 50
 """A replica set has no more, by MongoDB's rules. A server that names more is not believed in the rest."""
+
+
+# Which port of the range stands for which member, over restarts and for every process that reads the
+# file.
+#
+# A member keeps its port for as long as the file knows it, also while it is away. New members come in the
+# order of their names and take the lowest free port: proxies that see the same members come, in whichever
+# order they answer, give them the same ports.
+
+_VERSION = 1
+_MAX_BYTES = 65_536
+
+
+# Which servers may be used: their certificates are accepted, and they ask for a login where they should.
+#
+# One that may not be used is left out until it answers as it should: no listener, no client is told of
+# it, and nothing is sent there but the next question. It does not keep the others from being served. One
+# that does not answer at all is another matter: it may be restarting, and what was known of it before
+# still counts. One that has never answered is left out too, since anybody's address may have been named.
+
+Answer = Hello | UpstreamUnavailable
+"""What a server said, or why it said nothing."""
+
+
+_SPEAKS_AGAINST: Final = (StartReason.UPSTREAM_TLS_VERIFY, StartReason.UPSTREAM_ITSELF)
+"""Why there was no answer, if that says that the server may not be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnfitMember:
+    """A server that may not be used, and why. `reason` is that of the error."""
+
+    member: Address
+    reason: StartReason
+    problem: str
+    hint: str
+
+    @property
+    def finding(self) -> Finding:
+        """What an operator is told."""
+        fields = {"upstream": str(self.member), "reason": self.reason.value}
+        return Finding("member is left out", self.problem, self.hint, fields)
+
+
+def unfit_of(server: Address, answer: Answer, wanted: AccessControl) -> ServerError | None:
+    """Why `server` may not be used, as its `answer` shows; `wanted` is what the configuration says of logins.
+
+    Without an answer there is nothing that speaks against it: None.
+    """
+    if isinstance(answer, UpstreamUnavailable):
+        return answer if answer.reason in _SPEAKS_AGAINST else None
+    try:
+        compare_access(wanted, [answer.access], f"server {server}")
+    except AccessProblem as error:
+        return error
+    return None
+
+
+def judged(
+    before: Mapping[Address, ServerError], answers: Mapping[Address, Answer], wanted: AccessControl
+) -> dict[Address, ServerError]:
+    """Who may not be used after these answers, of those that were asked. Cost: O(answers)."""
+    unfit: dict[Address, ServerError] = {}
+    for server, answer in answers.items():
+        error = unfit_of(server, answer, wanted)
+        if error is None and _tells_nothing(before.get(server), answer, wanted):
+            error = before[server]
+        if error is not None:
+            unfit[server] = error
+    return unfit
+
+
+def require_usable(
+    members: Iterable[Address], answers: Mapping[Address, Answer], unfit: Mapping[Address, ServerError]
+) -> None:
+    """Where members may not be used, another one has to be there. Raises why the first of them may not."""
+    known = tuple(members)
+    errors = [unfit[member] for member in known if member in unfit]
+    if errors and not any(isinstance(answers.get(member), Hello) and member not in unfit for member in known):
+        raise errors[0]
+
+
+def _tells_nothing(known: ServerError | None, answer: Answer, wanted: AccessControl) -> bool:
+    """Whether the answer leaves open what was known against its server."""
+    if known is None:
+        return False
+    if isinstance(answer, UpstreamUnavailable):
+        return True
+    # a certificate was accepted, or there would be no answer
+    return isinstance(known, AccessProblem) and answer.access is None and wanted is AccessControl.REQUIRED
+
+
+@dataclass(frozen=True, slots=True)
+class PortMap:
+    """Ports by member, of those that are there and of those that were."""
+
+    ports: Mapping[Address, int] = field(default_factory=dict)
+
+    def with_members(self, members: Iterable[Address], usable: range) -> "PortMap":
+        """Give each of `members` a port of `usable`, where there are enough of them.
+
+        One whose range has changed gets another port. When none is left the ports of members that went are
+        given away, the lowest first; a member for which there is none is not in the result.
+        """
+        wanted = sorted(set(members))
+        ports = {member: port for member, port in self.ports.items() if port in usable}
+        for member in wanted:
+            if member in ports:
+                continue
+            free = next((port for port in usable if port not in ports.values()), None)
+            if free is None:
+                gone = sorted((port, each) for each, port in ports.items() if each not in wanted)
+                if not gone:
+                    break
+                free, given_up = gone[0]
+                del ports[given_up]
+            ports[member] = free
+        return PortMap(ports)
+
+    def written(self) -> bytes:
+        """As a file has it."""
+        ports = {str(member): port for member, port in sorted(self.ports.items())}
+        return json.dumps({"version": _VERSION, "ports": ports}, indent=1).encode() + b"\n"
+
+
+def read_map(path: Path | None) -> PortMap:
+    """What the file says; empty where there is none yet. Raises FileProblem."""
+    if path is None or not _is_there(path):
+        return PortMap()
+    try:
+        source = read_trusted(path, _MAX_BYTES)
+    except KeysError as error:
+        raise FileProblem(StartReason.FILE_FORBIDDEN, str(error), error.hint) from None
+    ports: dict[Address, int] = {}
+    try:
+        document = json.loads(source)
+        if document["version"] != _VERSION:
+            raise ValueError
+        for name, port in document["ports"].items():
+            member = address_of(name)
+            if member is None or not isinstance(port, int) or member in ports or port in ports.values():
+                raise ValueError
+            ports[member] = port
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise FileProblem(
+            StartReason.FILE_MISSING,
+            f"{path}: this is no file of ports, or two members have the same one",
+            "restore it, or remove it: members then get their ports anew, in the order of their names",
+        ) from None
+    return PortMap(ports)
+
+
+def _is_there(path: Path) -> bool:
+    """Raises FileProblem where that cannot be seen."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        problem = f"{path}: cannot be looked for: {os.strerror(error.errno or 0)}"
+        hint = f"let user id {os.geteuid()} enter its folder, or correct listen.ports_file"
+        raise FileProblem(StartReason.FILE_FORBIDDEN, problem, hint) from None
+    return True
+
+
+def require_writable(path: Path | None) -> None:
+    """The file can be put in place, as far as its folder tells; nothing is written. Raises FileProblem."""
+    if path is None:
+        return
+    folder = Path(os.path.realpath(path)).parent
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        problem = f"{path}: cannot be written: its folder is missing, or user id {os.geteuid()} may not"
+        hint = f"let that user write in {folder}: each member's port is kept there over restarts"
+        raise FileProblem(StartReason.FILE_UNWRITABLE, problem, hint)
+
+
+def write_map(path: Path | None, ports: PortMap) -> None:
+    """Put it in place, whole. Raises FileProblem."""
+    if path is None:
+        return
+    try:
+        replace_private(path, ports.written())
+    except KeysError as error:
+        raise FileProblem(StartReason.FILE_UNWRITABLE, str(error), error.hint) from None
 
 
 # Which listener stands for which member, and what clients are told of each: what a finder decides.

@@ -1,7 +1,7 @@
 """How a proxy follows classes that move: its lease on the server, and the frontiers that it reads under it.
 
-Owns: `feed`, which goes round; `lease` and `classes`, what is known and until when; `reading`, what the
-server's documents say; `store`, the database they lie in.
+Owns: `feed`, which goes round and knows what is known and until when; `store`, the database that the
+documents lie in, and what they say.
 
 May not import: cryptography, hvac, proxy.server.workers, proxy.server.connections.
 """

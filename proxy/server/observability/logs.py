@@ -8,13 +8,83 @@ itself would print.
 import json
 import logging
 import sys
+import threading
+import time
 import traceback
+import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TextIO
 
 Field = str | int | float | bool
+
+
+# What Python itself would print on standard error, as lines of the log: in its format, without any text.
+#
+# Python shows a library's warning, a thread that failed, and an exception in a place where nobody can
+# catch it, such as a finalizer. It prints their texts, which may quote data, and several lines each. Here
+# they have an event, the class, and the place in the code.
+
+_log = logging.getLogger("sealwire.server")
+
+
+class LogGate:
+    """Lets one line of a kind through per `interval_s` and counts the rest: a storm stays readable."""
+
+    def __init__(self, interval_s: float, clock: Callable[[], float]) -> None:
+        self._interval_s = interval_s
+        self._clock = clock
+        self._last: dict[str, float] = {}
+        self._held: dict[str, int] = {}
+
+    def note(self, logger: logging.Logger, level: int, event: str, kind: str, **fields: Field) -> None:
+        """Log like `note` unless a line of this `kind` (from a small set) was let through just now."""
+        now = self._clock()
+        last = self._last.get(kind)
+        if last is not None and now - last < self._interval_s:
+            self._held[kind] = self._held.get(kind, 0) + 1
+            return
+        self._last[kind] = now
+        held = self._held.pop(kind, 0)
+        note(logger, level, event, **(fields | ({"similar_lines_held": held} if held else {})))
+
+
+# A warning's text may differ each time, so that Python would show each.
+_gate = LogGate(10.0, time.monotonic)
+
+
+def log_outcries() -> None:
+    """From now on log them; for a program, once it has called `logs.configure`."""
+    logging.raiseExceptions = False  # else a line that cannot be written is shown with its arguments
+    warnings.showwarning = _warning
+    threading.excepthook = _thread
+    sys.unraisablehook = _unraisable
+
+
+def _warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    del message, file, line
+    place = f"{filename}:{lineno}"
+    _gate.note(_log, logging.WARNING, "a library warns", place, category=category.__name__, place=place)
+
+
+def _thread(args: threading.ExceptHookArgs) -> None:
+    if issubclass(args.exc_type, SystemExit):
+        return
+    name = args.thread.name if args.thread is not None else "unknown"
+    note(_log, logging.CRITICAL, "bug: a thread ended", args.exc_value, thread=name)
+
+
+def _unraisable(args: "sys.UnraisableHookArgs") -> None:
+    where = getattr(args.object, "__qualname__", type(args.object).__qualname__)
+    note(_log, logging.CRITICAL, "bug: an exception was ignored", args.exc_value, place=where)
 
 
 class LogFormat(Enum):
@@ -93,24 +163,3 @@ def _quoted(value: Field) -> str:
 
 def _printable(text: str) -> str:
     return text if text.isprintable() else json.dumps(text)
-
-
-class LogGate:
-    """Lets one line of a kind through per `interval_s` and counts the rest: a storm stays readable."""
-
-    def __init__(self, interval_s: float, clock: Callable[[], float]) -> None:
-        self._interval_s = interval_s
-        self._clock = clock
-        self._last: dict[str, float] = {}
-        self._held: dict[str, int] = {}
-
-    def note(self, logger: logging.Logger, level: int, event: str, kind: str, **fields: Field) -> None:
-        """Log like `note` unless a line of this `kind` (from a small set) was let through just now."""
-        now = self._clock()
-        last = self._last.get(kind)
-        if last is not None and now - last < self._interval_s:
-            self._held[kind] = self._held.get(kind, 0) + 1
-            return
-        self._last[kind] = now
-        held = self._held.pop(kind, 0)
-        note(logger, level, event, **(fields | ({"similar_lines_held": held} if held else {})))

@@ -23,8 +23,7 @@ from sealwire import __version__, core_is_compiled
 from sealwire.proxy.server.errors import StartReason
 from sealwire.proxy.server.observability.counts import CoreCounts
 from sealwire.proxy.server.observability.logs import note
-from sealwire.proxy.server.observability.plaintext import PlaintextCounts
-from sealwire.proxy.server.observability.reach import UpstreamReach
+from sealwire.proxy.server.observability.reach import PlaintextCounts, UpstreamReach
 from sealwire.proxy.server.observability.traces import SpanFigures
 from sealwire.proxy.session.effects import CloseReason, Counter
 from sealwire.proxy.session.login.authentication import MECHANISMS
@@ -50,6 +49,12 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 HOLDS: Final = ("connecting", "keys", "client-full", "server-full", "look-up", "audit", "behind")
 """Why a client is not read from, by the names of `connections.pipe.Hold`."""
+
+
+# What sessions and connections have counted, until somebody asks. Compiled with those that count.
+#
+# Cost for each message: one addition for each peer whose bytes it is, one that counts down to the message
+# that is timed, and one look-up for each Count effect.
 
 
 @final

@@ -5,17 +5,23 @@ writes every text escaped. The watch of the audit log is a process of its own, w
 whoever starts the proxy hands in what reads the watch's file.
 """
 
-from collections.abc import Callable, Iterable
+import threading
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Final, final
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.health import HealthView
 from sealwire.proxy.server.page.facts import PageFacts
-from sealwire.proxy.server.page.readings import LastHour, Readings
 
 MAX_SHOWN_ROWS: Final = 500
 """Rows of one table; the text below says how many there are."""
@@ -23,6 +29,168 @@ MAX_ALERTS: Final = 50
 """The newest alerts are shown."""
 _BARS_WIDTH: Final = 600
 _BARS_HEIGHT: Final = 60
+
+
+# Figures as /metrics has them, looked up by name, and how they have changed over the last hour.
+#
+# The page reads the same text as Prometheus does: with workers it is that of all of them, added up.
+
+EVERY_S: Final = 15.0
+MINUTE_S: Final = 60.0
+_KEPT: Final = 241
+"""An hour of them."""
+
+COMMANDS: Final = "sealwire_commands_total"
+REFUSALS: Final = "sealwire_refusals_total"
+WITHHELD: Final = "sealwire_decryption_failures_total"
+REPLY: Final = "sealwire_command_duration_seconds"
+KEPT_FIGURES: Final = {COMMANDS: "command", REFUSALS: "reason", WITHHELD: "failure"}
+"""Each with the label that tells its series apart."""
+
+
+@final
+class Readings:
+    """What one text of /metrics says."""
+
+    def __init__(self, text: str = "") -> None:
+        """Raises ValueError for a text that is none. Cost: 20 us a line."""
+        self._values: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = tuple(sorted(sample.labels.items()))
+                self._values.setdefault(sample.name, {})[labels] = float(sample.value)
+
+    def sum(self, name: str) -> float:
+        """All series of a figure added up; 0 where there is none."""
+        return sum(self._values.get(name, {}).values())
+
+    def value(self, name: str) -> float | None:
+        """The figure if it has one series without labels."""
+        return self._values.get(name, {}).get(())
+
+    def by_label(self, name: str, label: str) -> dict[str, float]:
+        """A figure's series by the value of one label, the highest first; other labels are added up."""
+        found: dict[str, float] = {}
+        for labels, value in self._values.get(name, {}).items():
+            key = dict(labels).get(label, "")
+            found[key] = found.get(key, 0.0) + value
+        return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
+
+    def by_labels(self, name: str, *labels: str) -> dict[tuple[str, ...], float]:
+        """The same by several labels."""
+        return {
+            tuple(dict(found).get(label, "") for label in labels): value
+            for found, value in sorted(self._values.get(name, {}).items())
+        }
+
+    def buckets(self, name: str) -> dict[float, float]:
+        """A histogram: by upper bound, how many were no higher. Empty where there is none."""
+        return {float(bound): count for bound, count in self.by_label(f"{name}_bucket", "le").items()}
+
+
+def quantile(buckets: Mapping[float, float], part: float) -> float | None:
+    """The upper bound of the bucket that holds this part of a histogram; None where it is empty."""
+    bounds = sorted(buckets)
+    if not bounds or buckets[bounds[-1]] <= 0:
+        return None
+    counts = [buckets[bound] for bound in bounds]
+    return bounds[min(bisect_left(counts, part * counts[-1]), len(bounds) - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What had been counted at some time."""
+
+    at_s: float
+    counted: Mapping[str, Mapping[str, float]]
+    """The series of each figure in `KEPT_FIGURES`, by one label."""
+    buckets: Mapping[float, float]
+    """The histogram `REPLY`."""
+
+    def sum(self, name: str) -> float:
+        """All series of a figure added up."""
+        return sum(self.counted[name].values())
+
+
+@final
+class LastHour:
+    """Readings of the last hour, one every 15 seconds, taken by a thread of its own."""
+
+    def __init__(self, render: Callable[[], bytes], clock: Callable[[], float] = time.monotonic) -> None:
+        """`render` gives the text of /metrics; raises TimeoutError."""
+        self._render = render
+        self._clock = clock
+        self._moments: deque[Moment] = deque(maxlen=_KEPT)
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._take_all, name="admin page", daemon=True)
+
+    def start(self) -> None:
+        """Take readings from now on."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no more."""
+        self._ends.set()
+
+    def take(self) -> Readings:
+        """Look now. Raises TimeoutError, ValueError."""
+        readings = Readings(self._render().decode("utf-8", "replace"))
+        at_s = self._clock()
+        if not self._moments or at_s - self._moments[-1].at_s >= EVERY_S / 2:
+            counted = {name: readings.by_label(name, label) for name, label in KEPT_FIGURES.items()}
+            self._moments.append(Moment(at_s, counted, readings.buckets(REPLY)))
+        return readings
+
+    def lately(self, name: str, now: Readings) -> dict[str, float]:
+        """How much each series of a figure has grown in a second over the last minute, the most first.
+
+        Empty before there are two readings. `name` is one of KEPT_FIGURES.
+        """
+        then, at_s = self._minute_ago(), self._clock()
+        if then is None or at_s - then.at_s < 1:
+            return {}
+        found = now.by_label(name, KEPT_FIGURES[name])
+        before = then.counted[name]
+        rates = {
+            key: _growth(before.get(key, 0.0), count) / (at_s - then.at_s) for key, count in found.items()
+        }
+        return dict(sorted(rates.items(), key=lambda pair: (-pair[1], pair[0])))
+
+    def reply_time_s(self, now: Readings, part: float) -> float | None:
+        """Within which time this part of the replies of the last minute came; None where there were none."""
+        then = self._minute_ago()
+        before = {} if then is None else then.buckets
+        found = now.buckets(REPLY)
+        return quantile({bound: count - before.get(bound, 0.0) for bound, count in found.items()}, part)
+
+    def by_minute(self, name: str) -> tuple[int, ...]:
+        """How much a figure grew in each minute of the last hour, the oldest first, as far as is known."""
+        moments = tuple(self._moments)
+        found: list[int] = []
+        begin = moments[0] if moments else None
+        for moment in moments:
+            if begin is not None and moment.at_s - begin.at_s >= MINUTE_S:
+                found.append(round(_growth(begin.sum(name), moment.sum(name))))
+                begin = moment
+        return tuple(found)
+
+    def _minute_ago(self) -> Moment | None:
+        """The newest moment that is a minute old; where there is none, the oldest that there is."""
+        moments, now = tuple(self._moments), self._clock()
+        old = [moment for moment in moments if now - moment.at_s >= MINUTE_S]
+        return old[-1] if old else next(iter(moments), None)
+
+    def _take_all(self) -> None:
+        while not self._ends.is_set():
+            # what cannot be had now is told to whoever opens the page
+            with suppress(TimeoutError, ValueError):
+                self.take()
+            self._ends.wait(EVERY_S)
+
+
+def _growth(before: float, after: float) -> float:
+    """A counter that has fallen was begun anew."""
+    return after - before if after >= before else after
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,17 +17,16 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from sealwire.files.errors import SourceError
 from sealwire.proxy.server.admin import AdminServer
 from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
-from sealwire.proxy.server.config.restart_keys import changed, effective
-from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.config.settings import Config, changed, effective
 from sealwire.proxy.server.errors import ServerError, StartReason, WorkersFailed
 from sealwire.proxy.server.health import Health, JointHealth, Phase, is_ready
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.page.panels import WatchReader
 from sealwire.proxy.server.probe import own_mark
-from sealwire.proxy.server.supervisor.processes import AskedWorkers, WorkerCommand, WorkerProcesses
 from sealwire.proxy.server.supervisor.roster import (
     AllReady,
+    AskedWorkers,
     Cut,
     Drain,
     Finish,
@@ -37,11 +36,12 @@ from sealwire.proxy.server.supervisor.roster import (
     Renew,
     Roster,
     Start,
+    WorkerCommand,
+    WorkerProcesses,
 )
-from sealwire.proxy.server.tasks import OneAtATime, spawn
+from sealwire.proxy.server.tasks import OneAtATime, spawn, take_reload
 from sealwire.proxy.server.tls import NO_TLS, listen_side, upstream_side
 from sealwire.proxy.server.workers.admin_page import AskedFeed, admin_files, make_admin
-from sealwire.proxy.server.workers.hangup import take_reload
 from sealwire.proxy.server.workers.joint_metrics import families_of
 from sealwire.proxy.server.workers.reload import note_refused
 from sealwire.proxy.server.workers.start import ReadConfig

@@ -13,8 +13,7 @@ from sealwire.proxy.server.config.policy_file import PolicyFile
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.health import HealthView
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.server.page.access import Token
-from sealwire.proxy.server.page.door import PageDoor, PageFeed, known_hosts
+from sealwire.proxy.server.page.door import PageDoor, PageFeed, Token, known_hosts
 from sealwire.proxy.server.page.facts import PageFacts, facts_of
 from sealwire.proxy.server.page.panels import WatchReader
 from sealwire.proxy.server.tls import TlsSide, listen_side

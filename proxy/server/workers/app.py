@@ -48,8 +48,7 @@ from sealwire.proxy.server.observability.audit import AuditSink, LogAudit, WhenF
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.probe import own_mark
-from sealwire.proxy.server.reaching import ServerWatch
-from sealwire.proxy.server.tasks import OneAtATime, spawn, within
+from sealwire.proxy.server.tasks import OneAtATime, spawn, take_reload, within
 from sealwire.proxy.server.tls import TlsSide
 from sealwire.proxy.server.workers import memory
 from sealwire.proxy.server.workers.admin_page import OwnFeed, make_admin
@@ -63,10 +62,9 @@ from sealwire.proxy.server.workers.announce import (
     warn_of_less,
 )
 from sealwire.proxy.server.workers.command_listeners import CommandListeners
-from sealwire.proxy.server.workers.hangup import take_reload
 from sealwire.proxy.server.workers.member_listeners import MemberListeners
-from sealwire.proxy.server.workers.open_files import allow_connections
-from sealwire.proxy.server.workers.pulse import Pulse
+from sealwire.proxy.server.workers.memory import allow_connections
+from sealwire.proxy.server.workers.pulse import Pulse, ServerWatch
 from sealwire.proxy.server.workers.reload import Reload, ReloadRefused, Renewed, note_refused
 from sealwire.proxy.server.workers.start import Loaded, Probed, probe_data
 from sealwire.proxy.server.workers.worker_channel import Seat

@@ -18,8 +18,8 @@ from sealwire.proxy.server.connections.entrances import Entrances
 from sealwire.proxy.server.discovery.monitor import UpstreamMonitor
 from sealwire.proxy.server.discovery.view import PortLayout
 from sealwire.proxy.server.ports import PortRange, bind, bind_shared
-from sealwire.proxy.server.reaching import ServerWatch
 from sealwire.proxy.server.workers.announce import announce_addresses
+from sealwire.proxy.server.workers.pulse import ServerWatch
 from sealwire.proxy.server.workers.worker_channel import Seat
 from sealwire.proxy.session.login.handshake import Topology
 

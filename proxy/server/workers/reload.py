@@ -14,18 +14,19 @@ from dataclasses import dataclass, replace
 from sealwire.files.errors import SourceError
 from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
 from sealwire.proxy.server.config.reader import expect_file
-from sealwire.proxy.server.config.restart_keys import changed, effective
-from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.config.settings import Config, changed, effective
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import Finding
-from sealwire.proxy.server.identities import NO_LOADED_IDENTITIES, LoadedIdentities, load_identities
 from sealwire.proxy.server.key_feed import Freshness, KeyFeed
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.stored_plaintext import stored_findings
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side, upstream_side
 from sealwire.proxy.server.workers.start import (
+    NO_LOADED_IDENTITIES,
+    LoadedIdentities,
     ReadConfig,
+    load_identities,
     make_upstreams,
     probe,
     require_classes,

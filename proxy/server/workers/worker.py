@@ -20,11 +20,10 @@ from sealwire.proxy.server.discovery.monitor import LEAST_PAUSE_S
 from sealwire.proxy.server.errors import StartReason, WorkersFailed
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.page.facts import written
-from sealwire.proxy.server.tasks import spawn
+from sealwire.proxy.server.tasks import spawn, take_reload
 from sealwire.proxy.server.workers import memory
 from sealwire.proxy.server.workers.admin_page import OwnFeed
 from sealwire.proxy.server.workers.app import Proxy
-from sealwire.proxy.server.workers.hangup import take_reload
 from sealwire.proxy.server.workers.joint_metrics import families_of
 from sealwire.proxy.server.workers.start import Loaded
 from sealwire.proxy.server.workers.worker_channel import (

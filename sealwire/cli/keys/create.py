@@ -21,9 +21,8 @@ from sealwire.cli.options.keys import (
 from sealwire.cli.options.policies import read_policy
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.kek.environment import DEFAULT_VARIABLE, generate_encoded_kek
-from sealwire.keys.kek.kek import KeyEncryptionKey
-from sealwire.keys.kek.key_file import create_key_file
+from sealwire.keys.kek.kek import DEFAULT_VARIABLE, KeyEncryptionKey, generate_encoded_kek
+from sealwire.keys.kek.passphrase import create_key_file
 from sealwire.keys.keyring.borrowing import create_borrowed
 from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring, read_record
 from sealwire.keys.keyring.keyring import Keyring

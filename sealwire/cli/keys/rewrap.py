@@ -7,7 +7,6 @@ import click
 
 from sealwire.cli.options.common import PATH
 from sealwire.cli.options.keys import (
-    KEK_FORMS,
     KekOptions,
     kek_options,
     keyring_option,
@@ -17,7 +16,7 @@ from sealwire.cli.options.keys import (
 from sealwire.cli.output import Manner, manner_options
 from sealwire.crypto import selftest
 from sealwire.keys.keyring import file
-from sealwire.keys.providers import Providers
+from sealwire.keys.providers import KEK_FORMS, Providers
 
 
 @click.command()

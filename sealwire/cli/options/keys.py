@@ -10,12 +10,16 @@ from rich.console import Console
 
 from sealwire.cli.options.common import PATH, Decorator, settings
 from sealwire.keys.kek.kek import KeyEncryptionKey
-from sealwire.keys.kek.key_file import KeyFileKek
-from sealwire.keys.kek.passphrase import check_strength
+from sealwire.keys.kek.passphrase import KeyFileKek, check_strength
 from sealwire.keys.keyring.store import KeyringStore, parse_place
-from sealwire.keys.providers import DEFAULT_PROVIDER, ProviderKind, Providers, find_passphrase, parse_provider
-
-KEK_FORMS = "env:VARIABLE|file:PATH|vault:MOUNT/NAME|aws:KEY|azure:URL|gcp:KEY|pkcs11:URI"
+from sealwire.keys.providers import (
+    DEFAULT_PROVIDER,
+    KEK_FORMS,
+    ProviderKind,
+    Providers,
+    find_passphrase,
+    parse_provider,
+)
 
 
 def _keyring_option(*, required: bool) -> Decorator:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.keys.kek.kek import generate_encoded_kek
 
 POLICY = """\
 version: 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring, read_record
 from sealwire.keys.private_file import writer_lock
 from tests.cli.runs import Run

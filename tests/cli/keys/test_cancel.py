@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring import turning
 from sealwire.keys.keyring.file import read_record
 from tests.cli.runs import Run

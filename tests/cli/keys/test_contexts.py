@@ -15,7 +15,7 @@ from sealwire.cli.keys.contexts import read_context
 from sealwire.keys.contexts.cache import ContextWanted
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.policies.planning.contexts import context_of, database_context
 from sealwire.wire.raw_bson import elements

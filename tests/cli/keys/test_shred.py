@@ -7,7 +7,7 @@ import pytest
 
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import load_keyring
 from tests.cli.keys.test_contexts import Fill, fill_store
 from tests.cli.runs import Run

@@ -14,7 +14,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from sealwire.crypto.envelope import parse_context_header
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.openbao import OpenBao, dev_server

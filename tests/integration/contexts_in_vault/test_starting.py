@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pymongo.errors import OperationFailure
 
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.contexts_in_vault.asking import documented_policy

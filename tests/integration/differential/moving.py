@@ -18,7 +18,7 @@ from pymongo.collection import Collection
 
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.frontier.record import DATABASE, FRONTIERS
-from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.keys.kek.kek import generate_encoded_kek
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.turning import rotate

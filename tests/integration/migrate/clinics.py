@@ -18,7 +18,7 @@ from pymongo import MongoClient
 from sealwire.cli.migrate import command
 from sealwire.keys.errors import UnknownKey
 from sealwire.keys.frontier.record import DATABASE
-from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
+from sealwire.keys.kek.kek import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.data_key import DataKey
 from sealwire.keys.keyring.file import create_keyring, open_record, read_record
 from sealwire.keys.keyring.turning import rotate

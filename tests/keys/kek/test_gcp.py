@@ -21,7 +21,8 @@ from sealwire.keys.errors import (
     KeysReason,
     UnwrapFailed,
 )
-from sealwire.keys.kek import gcp, key_service
+from sealwire.keys.kek import gcp
+from sealwire.keys.kek import kek as keks
 from sealwire.keys.kek.gcp import GcpKek
 from sealwire.keys.keyring.file import create_keyring, load_keyring
 from sealwire.keys.providers import Providers, parse_provider
@@ -197,7 +198,7 @@ def test_a_service_that_wants_a_rest_gets_it(
     kek: GcpKek, gcp_https: FakeHttps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(key_service, "sleep", slept.append)
+    monkeypatch.setattr(keks, "sleep", slept.append)
     kek.wrap(KEY, AD)
     before = len(kms_requests(gcp_https))
     gcp_https.instead.append(lambda _: status("RESOURCE_EXHAUSTED", {"Retry-After": "60"}))
@@ -333,7 +334,7 @@ def test_what_the_library_raises(
     def find(_request: object) -> Any:
         raise raised
 
-    monkeypatch.setattr(key_service, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(keks, "sleep", lambda _seconds: None)
     error = refused(lambda: GcpKek(NAME, find).wrap(KEY, AD))
     assert (type(error), error.reason) == (kind, reason)
 

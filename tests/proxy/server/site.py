@@ -16,7 +16,7 @@ from typing import Any
 import bson
 import yaml
 
-from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
+from sealwire.keys.kek.kek import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.certificates import LOCAL_NAMES, Authority, create_authority
 from sealwire.wire.header import request_id_of

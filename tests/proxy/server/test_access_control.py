@@ -1,10 +1,15 @@
 """What `serve` and `--check` find out about the logins of a real server."""
 
+import asyncio
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from bson.binary import Binary
+from prometheus_client import generate_latest
 
 from sealwire.proxy.server.findings import (
     CLIENTS_UNKNOWN,
@@ -12,12 +17,14 @@ from sealwire.proxy.server.findings import (
     NO_ACCESS_CONTROL,
     REVEALED_EVERYWHERE,
 )
+from sealwire.proxy.session.session import Session
 from sealwire.testbed.database import DatabaseProcess
+from sealwire.wire.header import request_id_of
 from tests.proxy.server.config_texts import EVERYWHERE
+from tests.proxy.server.harness import client_of, fake_server, make_config, make_loaded, running, soon
 from tests.proxy.server.site import Site, make_site, serving
+from tests.proxy.session.world import body_of, command, reply
 from tests.support.secantus import USERS, secantus
-
-pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +53,7 @@ def warnings_of(stderr: str) -> list[str]:
     return [each for each in said if not each.startswith("whether values in clear are stored")]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("setting", [None, "required"])
 def test_logins_that_nobody_asks_for_are_an_error(
     tmp_path: Path, without: DatabaseProcess, setting: str | None
@@ -64,6 +72,7 @@ def test_logins_that_nobody_asks_for_are_an_error(
     assert "access_control" in fatal["hint"]
 
 
+@pytest.mark.integration
 def test_a_server_without_logins_is_served_when_that_was_said(
     tmp_path: Path, without: DatabaseProcess
 ) -> None:
@@ -76,6 +85,7 @@ def test_a_server_without_logins_is_served_when_that_was_said(
         assert (said["level"], said["hint"]) == ("warning", NO_ACCESS_CONTROL.hint)
 
 
+@pytest.mark.integration
 def test_a_server_with_logins_is_as_it_should_be(tmp_path: Path, guarded: DatabaseProcess) -> None:
     site = site_for(tmp_path, guarded, None)
     done = site.serve("--check")
@@ -84,6 +94,7 @@ def test_a_server_with_logins_is_as_it_should_be(tmp_path: Path, guarded: Databa
         assert NO_ACCESS_CONTROL.event not in proxy.events
 
 
+@pytest.mark.integration
 def test_a_door_that_was_opened_without_need_is_mentioned(tmp_path: Path, guarded: DatabaseProcess) -> None:
     site = site_for(tmp_path, guarded, "none")
     site.config["reveal"] = "everywhere"
@@ -96,8 +107,116 @@ def test_a_door_that_was_opened_without_need_is_mentioned(tmp_path: Path, guarde
         assert {finding.event for finding in found} <= set(proxy.events)
 
 
+@pytest.mark.integration
 def test_who_asks_nothing_is_told_nothing(tmp_path: Path, without: DatabaseProcess) -> None:
     site = site_for(tmp_path, without, "required")
     site.config["upstream"]["probe"] = False
     done = site.serve("--check")
     assert (done.returncode, warnings_of(done.stderr)) == (0, [])
+
+
+# ----------------------------------------------------------------------------------------------------
+# Logins pass through a whole proxy, and nothing of them is in its log, figures, audit or errors.
+
+MARK = "Geheimnis7"
+"""In every text and every payload that a login has."""
+
+NAMES = ("SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN", "MONGODB-AWS", "MONGODB-OIDC", "GSSAPI", f"X-{MARK}")
+STEP = {"conversationId": 1, "done": False, "payload": Binary(f"r={MARK},s={MARK}".encode()), "ok": 1.0}
+DONE = {**STEP, "done": True}
+FAILED = {"ok": 0.0, "errmsg": f"user {MARK} unknown", "code": 18, "codeName": MARK}
+
+
+def start(mechanism: str, **more: Any) -> dict[str, Any]:
+    payload = Binary(f"n,,n={MARK},r={MARK}\0{MARK}".encode())
+    return {"saslStart": 1, "mechanism": mechanism, "payload": payload, "$db": MARK, **more}
+
+
+def go_on() -> dict[str, Any]:
+    return {"saslContinue": 1, "conversationId": 1, "payload": Binary(f"p={MARK}".encode()), "$db": MARK}
+
+
+def hello(mechanism: str) -> dict[str, Any]:
+    speculation = {**start(mechanism), "db": MARK}
+    return {"hello": 1, "speculativeAuthenticate": speculation, "saslSupportedMechs": MARK, "$db": "admin"}
+
+
+CONVERSATIONS: list[list[tuple[dict[str, Any], dict[str, Any]]]] = [
+    *([(start(name), STEP), (go_on(), DONE)] for name in NAMES),
+    *([(start(name), FAILED)] for name in NAMES),
+    *([(hello(name), {"ok": 1.0, "speculativeAuthenticate": DONE})] for name in NAMES),
+    [(start("PLAIN"), {"ok": MARK})],
+    [(start("PLAIN"), {"ok": 0.0, "code": MARK})],
+    [(start("SCRAM-SHA-256"), STEP), (go_on(), FAILED)],
+    # after the login the server says who that is, and it may be anybody
+    [
+        (start("PLAIN"), DONE),
+        ({"ping": 1, "$db": "admin"}, {"ok": 1.0}),
+    ],
+]
+
+REFUSED: list[dict[str, Any]] = [
+    {"authenticate": 1, "mechanism": "MONGODB-X509", "user": f"CN={MARK}", "$db": "$external"},
+    start("MONGODB-X509"),
+    {"authenticate": 1, "mechanism": MARK, "user": MARK, "nonce": MARK, "key": MARK, "$db": MARK},
+    {"copydbsaslstart": 1, "payload": Binary(MARK.encode()), "$db": MARK},
+    {MARK: 1, "$db": MARK},
+]
+
+
+@pytest.fixture
+def everything(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.DEBUG)
+    for name in ("sealwire", "sealwire.server", "sealwire.audit", "asyncio"):
+        caplog.set_level(logging.DEBUG, name)
+    return caplog
+
+
+def written(caplog: pytest.LogCaptureFixture) -> str:
+    return "\n".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
+
+
+async def test_a_login_passes_and_leaves_no_word(everything: pytest.LogCaptureFixture) -> None:
+    async with fake_server() as server:
+        loaded = make_loaded(make_config(server.port))
+        async with running(loaded, Session) as proxy:
+            for conversation in CONVERSATIONS:
+                async with client_of(proxy) as (reader, writer):
+                    server_reader, server_writer = None, None
+                    for number, (asked, answered) in enumerate(conversation, 1):
+                        message = command(asked, number)
+                        writer.write(message)
+                        if server_reader is None or server_writer is None:
+                            server_reader, server_writer = await server.accepted()
+                        got = await soon(_message(server_reader))
+                        assert got == message  # byte for byte
+                        answer = reply(answered, request_id_of(got))
+                        server_writer.write(answer)
+                        told = await soon(_message(reader))
+                        assert told == answer
+            figures = generate_latest(proxy.metrics.registry).decode()
+    assert MARK not in figures
+    assert "login-failed" in written(everything)
+    assert MARK not in written(everything)
+
+
+async def test_what_is_refused_is_refused_without_its_words(everything: pytest.LogCaptureFixture) -> None:
+    async with fake_server() as server:
+        loaded = make_loaded(make_config(server.port))
+        async with running(loaded, Session) as proxy:
+            for asked in REFUSED:
+                async with client_of(proxy) as (reader, writer):
+                    writer.write(command(asked, 7))
+                    told = body_of(await soon(_message(reader)))
+                    assert told["ok"] == 0.0
+                    # the name of a command is said back to the one who sent it, as servers do
+                    assert MARK not in str(told).replace(f"command {MARK} requires", "")
+            figures = generate_latest(proxy.metrics.registry).decode()
+    assert MARK not in figures
+    assert "refused" in written(everything)
+    assert MARK not in written(everything)
+
+
+async def _message(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readexactly(4)
+    return head + await reader.readexactly(int.from_bytes(head, "little") - 4)

@@ -1,20 +1,32 @@
 """Back-pressure on real sockets: who does not read stops who sends, and memory stays bounded."""
 
+import asyncio
+import socket
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from sealwire.proxy.server.connections.lifetime import State
+from sealwire.keys.errors import DamagedFile, KeysReason
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.proxy.server.config.settings import Limits, ListenTls, TlsMode
+from sealwire.proxy.server.connections.carrying import State
 from sealwire.proxy.server.connections.pipe import WRITE_HIGH_BYTES, Hold
+from sealwire.proxy.server.health import Phase
+from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import LogAudit
+from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.session.effects import (
     Close,
     CloseReason,
     Effect,
     GoOn,
     LongToClient,
+    NeedKeys,
     ToClient,
 )
+from sealwire.testbed.certificates import create_authority
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     client_of,
@@ -27,6 +39,7 @@ from tests.proxy.server.harness import (
     soon,
     until,
 )
+from tests.proxy.server.tls_contexts import client_context
 
 pytestmark = pytest.mark.integration
 
@@ -179,3 +192,148 @@ async def test_what_was_put_off_goes_on_while_somebody_reads() -> None:
         await until(lambda: connection.client.held is Hold.NONE)
         assert connection.client.transport.is_reading()
         assert sessions.made[0].calls.count("go_on True") == 5
+
+
+# ----------------------------------------------------------------------------------------------------
+# The end of a proxy: who is waited for, and for how long.
+
+
+async def test_a_drain_closes_idle_connections_waits_for_busy_ones_and_takes_no_new_ones() -> None:
+    sessions = FakeSessions()
+    async with fake_server() as server:
+        proxy = Proxy(make_loaded(make_config(server.port)), sessions)
+        serving = asyncio.get_running_loop().create_task(proxy.run())
+        await soon(proxy.ready.wait())
+        async with client_of(proxy) as (idle, _), client_of(proxy) as client:
+            busy, _ = client
+            await until(lambda: len(sessions.made) == 2)
+            _, busy_server = await reached(server, client)
+            sessions.made[1].idle = False
+            address = proxy.addresses[0]
+            proxy.stop()
+            assert await soon(idle.read()) == b""
+            assert proxy.health.phase is Phase.DRAINING
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(address)
+            sessions.made[1].idle = True
+            busy_server.write(b"last reply")
+            assert await soon(busy.read()) == b"last reply"
+            await soon(serving)
+        assert proxy.metrics.value("sealwire_connections_closed_total", reason="drained") == 2
+
+
+@pytest.mark.parametrize(("drain_s", "end"), [(0.05, lambda _proxy: None), (3600, Proxy.stop)])
+async def test_a_drain_ends_by_its_limit_or_at_once_by_a_second_stop(
+    drain_s: float, end: Callable[[Proxy], None]
+) -> None:
+    sessions = FakeSessions()
+    async with fake_server() as server:
+        limits = Limits(drain_s=drain_s)
+        proxy = Proxy(make_loaded(make_config(server.port, limits=limits)), sessions)
+        serving = asyncio.get_running_loop().create_task(proxy.run())
+        await soon(proxy.ready.wait())
+        async with client_of(proxy) as (reader, _):
+            await until(lambda: bool(sessions.made))
+            sessions.made[0].idle = False
+            proxy.stop()
+            await until(lambda: "drain" in sessions.made[0].calls)
+            end(proxy)
+            assert await soon(reader.read()) == b""
+            await soon(serving)
+
+
+async def test_a_drain_does_not_wait_for_an_idle_tls_client_that_never_reads(tmp_path: Path) -> None:
+    authority = create_authority(tmp_path)
+    issued = authority.issue("proxy")
+    listen_tls = ListenTls(TlsMode.TLS, issued.certificate, issued.key)
+    async with fake_server() as server:
+        proxy = Proxy(make_loaded(make_config(server.port, listen_tls=listen_tls)), FakeSessions())
+        serving = asyncio.get_running_loop().create_task(proxy.run())
+        await soon(proxy.ready.wait())
+        async with client_of(proxy, client_context(authority)) as (_, writer):
+            await until(lambda: bool(proxy.services.live))
+            connection = only_connection(proxy)
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            proxy.stop()
+            await until(lambda: not proxy.services.live)
+            assert connection.client.lost
+            await soon(serving)
+
+
+# ----------------------------------------------------------------------------------------------------
+# A session that needs keys: both sides wait, on real sockets, until they are there or cannot be had.
+
+
+def need_keys() -> list[Effect]:
+    return [NeedKeys(((7, 1),))]
+
+
+async def test_both_sides_wait_while_keys_are_loaded_and_what_arrived_then_comes_after() -> None:
+    may_load = threading.Event()
+    fresh = Keyring([])
+
+    def load() -> Keyring:
+        if not may_load.wait(10):
+            raise TimeoutError
+        return fresh
+
+    sessions = FakeSessions({b"k": need_keys})
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port), load), sessions) as proxy,
+        client_of(proxy) as (reader, writer),
+    ):
+        server_reader, server_writer = await reached(server, (reader, writer))
+        connection = only_connection(proxy)
+        writer.write(b"k")
+        await until(lambda: Hold.KEYS in connection.client.held)
+        assert connection.server is not None
+        assert not connection.client.transport.is_reading()
+        assert not connection.server.transport.is_reading()
+        writer.write(b"later")
+        server_writer.write(b"+reply")
+        may_load.set()
+        assert await soon(reader.readexactly(10)) == b"keys+reply"
+        assert await soon(server_reader.readexactly(5)) == b"later"
+        assert sessions.made[0].answers == [fresh]
+        assert proxy.services.keys.keyring is fresh
+
+
+async def test_the_session_is_told_when_keys_cannot_be_loaded() -> None:
+    def load() -> Keyring:
+        raise DamagedFile(KeysReason.TAMPERED, "keyring.json was altered")
+
+    sessions = FakeSessions({b"k": need_keys})
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port), load), sessions) as proxy,
+        client_of(proxy) as (reader, writer),
+    ):
+        writer.write(b"k")
+        assert await soon(reader.readexactly(7)) == b"no keys"
+        assert proxy.services.keys.freshness is Freshness.STALE
+        assert proxy.metrics.value("sealwire_key_reloads_total", outcome="failed") == 1
+        assert proxy.metrics.value("sealwire_bugs_total") == 0
+
+
+async def test_a_client_that_goes_while_keys_are_loaded_gets_no_answer() -> None:
+    may_load = threading.Event()
+
+    def load() -> Keyring:
+        may_load.wait(10)
+        return Keyring([])
+
+    sessions = FakeSessions({b"k": need_keys})
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port), load), sessions) as proxy,
+        client_of(proxy) as (_, writer),
+    ):
+        writer.write(b"k")
+        connection = only_connection(proxy)
+        await until(lambda: Hold.KEYS in connection.client.held)
+        connection.abort()
+        await until(lambda: not proxy.services.live)
+        may_load.set()
+        await until(lambda: proxy.metrics.value("sealwire_key_reloads_total", outcome="loaded") == 1)
+        assert "keys_loaded" not in sessions.made[0].calls

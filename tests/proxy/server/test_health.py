@@ -9,8 +9,7 @@ from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import STUCK_AFTER_S, Health, JointHealth, Phase, is_ready, status_of
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping
-from sealwire.proxy.server.observability.plaintext import MAX_SHOWN
-from sealwire.proxy.server.observability.reach import Reachable
+from sealwire.proxy.server.observability.reach import MAX_SHOWN, Reachable
 
 NOW_S = 1000.0
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from sealwire.cli import sealwire
-from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.keys.kek.kek import generate_encoded_kek
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.child import free_port
 from tests.proxy.server.harness import LOOPBACK, POLICY

@@ -11,7 +11,7 @@ import yaml
 from sealwire.files.errors import SourceError
 from sealwire.proxy.server.config.new_file import Feature, Layout, NewFile, files_named, new_file_text
 from sealwire.proxy.server.config.reader import parse_config
-from sealwire.proxy.server.config.settings import KEYS, AccessControl
+from sealwire.proxy.server.config.settings import SETTINGS, AccessControl
 from sealwire.proxy.server.findings import findings
 from tests.build_context import ROOT
 
@@ -45,7 +45,7 @@ def test_every_combination_is_read_and_documented(layout: Layout, features: froz
 def test_what_stands_in_a_comment_is_a_key_too(layout: Layout) -> None:
     text = new_file_text(NewFile(layout), PLACE)
     named = set(re.findall(r"^ *# +([a-z_]+): ", text, re.M))
-    assert named <= {key for path in KEYS for key in path}
+    assert named <= {key for name in SETTINGS for key in name.split(".")}
 
 
 def test_with_roles_somebody_can_be_told_from_anybody() -> None:

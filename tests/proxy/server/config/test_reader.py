@@ -13,22 +13,21 @@ from sealwire.keys.providers import ProviderKind, ProviderSettings, parse_provid
 from sealwire.keys.vault.settings import AuthMethod, AuthSettings, VaultSettings
 from sealwire.proxy.server.config.reader import load_config, parse_config, variables_unread
 from sealwire.proxy.server.config.settings import (
-    KEYS,
     KNOWN_VARIABLES,
+    SETTINGS,
     AccessControl,
     Address,
     CacheSettings,
     Config,
     KeySettings,
-    Kind,
     Limits,
     ListenTls,
     Member,
     PageSettings,
+    Setting,
     TlsMode,
     TraceSettings,
     UpstreamTls,
-    variable_of,
 )
 from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.server.findings import variable_findings
@@ -321,78 +320,86 @@ def test_an_audit_log_without_a_key_has_defaults() -> None:
     assert audit == AuditSettings(LogPlace(FOLDER / "audit.jsonl"), None, LogPace())
 
 
+OVERRIDABLE = [row for row in SETTINGS.values() if row.has_variable]
+
+
 def test_the_reference_names_every_key_and_its_variable() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     documented = dict(
         re.findall(r"^\| `([a-z0-9_.]+)` \|.*\| `(SEALWIRE_[A-Z0-9_]+)` \|$", text, re.MULTILINE)
     )
-    assert documented == {".".join(path): variable_of(path) for path in KEYS}
+    assert documented == {row.name: row.variable for row in OVERRIDABLE}
 
 
 def test_the_example_is_valid_and_shows_every_section() -> None:
     file = ROOT / "deploy" / "sealwire.example.yaml"
     source = file.read_bytes()
     assert parse_config(source, file, {}).members
-    for path in KEYS:
-        assert path[-1].encode() in source
+    for name in SETTINGS:
+        assert name.rpartition(".")[2].encode() in source
 
 
-VALUES = {Kind.TEXT: "changed", Kind.INTEGER: "77", Kind.NUMBER: "7.5", Kind.BOOLEAN: "true"}
+VALUES = {True: "changed", False: "77"}
 
 SPECIAL = {
-    ("listen", "address"): "127.0.0.1:7",
-    ("listen", "advertise"): "other:7",
-    ("listen", "tls", "minimum"): "1.2",
-    ("listen", "tls", "require_client_certificate"): "false",
-    ("listen", "compression"): "zlib",
-    ("upstream", "compression"): "zlib",
-    ("upstream", "address"): "other:7",
-    ("upstream", "tls", "minimum"): "1.3",
-    ("upstream", "access_control"): "required",
-    ("reveal",): "protected",
-    ("admin", "address"): "other:7",
-    ("admin", "page", "name"): "other.example",
-    ("workers",): "3",
-    ("audit", "file_bytes"): "65536",
-    ("audit", "commands"): "writes",
-    ("audit", "when_full"): "block",
-    ("log", "level"): "error",
-    ("log", "format"): "text",
-    ("traces", "endpoint"): "https://other:4318",
-    ("keys", "cache", "kek"): "env:OTHER",
-    ("vault", "address"): "https://other:8200",
+    "listen.load_balanced": "true",
+    "upstream.probe": "true",
+    "vault.secret_id_wrapped": "true",
+    "listen.address": "127.0.0.1:7",
+    "listen.advertise": "other:7",
+    "listen.tls.minimum": "1.2",
+    "listen.tls.require_client_certificate": "false",
+    "listen.compression": "zlib",
+    "upstream.compression": "zlib",
+    "upstream.address": "other:7",
+    "upstream.tls.minimum": "1.3",
+    "upstream.access_control": "required",
+    "reveal": "protected",
+    "admin.address": "other:7",
+    "admin.page.name": "other.example",
+    "workers": "3",
+    "audit.file_bytes": "65536",
+    "audit.commands": "writes",
+    "audit.when_full": "block",
+    "log.level": "error",
+    "log.format": "text",
+    "traces.endpoint": "https://other:4318",
+    "keys.cache.kek": "env:OTHER",
+    "vault.address": "https://other:8200",
 }
 
 
 # These make sense only together with others.
 MODES = (
-    ("listen", "tls", "mode"),
-    ("upstream", "tls", "mode"),
-    ("kek", "provider"),
-    ("kek", "variable"),
-    ("vault", "auth"),
-    ("listen", "zlib_level"),
-    ("upstream", "zlib_level"),
-    ("listen", "ports"),
-    ("listen", "ports_file"),
-    ("upstream", "uri"),
-    ("upstream", "heartbeat_s"),
+    "listen.tls.mode",
+    "upstream.tls.mode",
+    "kek.provider",
+    "kek.variable",
+    "vault.auth",
+    "listen.zlib_level",
+    "upstream.zlib_level",
+    "listen.ports",
+    "listen.ports_file",
+    "upstream.uri",
+    "upstream.heartbeat_s",
 )
 
 AUTHS = {"token_file": "token-file", "role": "kubernetes", "jwt_file": "kubernetes"}
 
 
-def whole_for(path: tuple[str, ...]) -> str:
-    if path[0] == "vault" or path in (("kek", "name"), ("kek", "mount")):
-        in_vault = IN_VAULT.replace("AUTH", AUTHS.get(path[-1], "approle"))
+def whole_for(name: str) -> str:
+    if name.startswith("vault.") or name in ("kek.name", "kek.mount"):
+        in_vault = IN_VAULT.replace("AUTH", AUTHS.get(name.rpartition(".")[2], "approle"))
         return re.sub(r"^kek: .*\n", "", WHOLE, flags=re.MULTILINE) + in_vault
     return WHOLE
 
 
-@pytest.mark.parametrize("path", [path for path in KEYS if path not in MODES], ids=variable_of)
-def test_the_environment_overrides_every_key(path: tuple[str, ...]) -> None:
-    whole = whole_for(path)
-    changed = parse(whole, {variable_of(path): SPECIAL.get(path, VALUES[KEYS[path]])})
+@pytest.mark.parametrize(
+    "setting", [row for row in OVERRIDABLE if row.name not in MODES], ids=lambda row: row.name
+)
+def test_the_environment_overrides_every_key(setting: Setting) -> None:
+    whole = whole_for(setting.name)
+    changed = parse(whole, {setting.variable: SPECIAL.get(setting.name, VALUES[setting.value.is_text])})
     assert changed != parse(whole)
     assert changed.ignored_variables == ()
 

@@ -14,7 +14,7 @@ from bench.workloads import message
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
 from sealwire.proxy.server.config.settings import Limits
-from sealwire.proxy.server.connections import listener
+from sealwire.proxy.server.connections import entrances
 from sealwire.proxy.server.connections.pipe import Hold
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.frontiers import feed
@@ -434,7 +434,7 @@ async def test_when_one_address_has_all_places_others_still_come(monkeypatch: py
         await until(lambda: len(proxy.services.live) == 10)
         async with client_of(proxy) as (reader, _):
             assert await soon(reader.read()) == b""
-        monkeypatch.setattr(listener, "host_of", lambda _address: "192.0.2.7")
+        monkeypatch.setattr(entrances, "host_of", lambda _address: "192.0.2.7")
         async with client_of(proxy) as client:
             await reached(server, client)
 

@@ -1,6 +1,9 @@
 """Listeners that come and go with the members of a set, in one process."""
 
 import asyncio
+import errno
+import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -9,25 +12,31 @@ from typing import Any
 
 import pytest
 
-from sealwire.proxy.server import reaching
 from sealwire.proxy.server.config.settings import (
     AccessControl,
     Address,
     Config,
     Discovery,
+    Limits,
     Member,
     Seeds,
     TlsMode,
     UpstreamTls,
 )
+from sealwire.proxy.server.connections import entrances
+from sealwire.proxy.server.connections.entrances import Listener
+from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.discovery.view import PortLayout
 from sealwire.proxy.server.errors import ListenProblem
+from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.observability.reach import Reachable
+from sealwire.proxy.server.upstream import Upstream
 from sealwire.proxy.server.workers import pulse
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.server.workers.worker_channel import Seat
 from sealwire.proxy.session.session import Session
 from sealwire.testbed.certificates import create_authority
+from tests.proxy.server.connections.hand_moved import Keys, Scripted, make_services, turns
 from tests.proxy.server.harness import (
     DEADLINE_S,
     LOOPBACK,
@@ -160,7 +169,7 @@ async def test_a_member_whose_listener_cannot_be_bound_is_told_of_to_nobody() ->
 async def test_a_followed_member_that_does_not_answer_is_down_before_a_client_tries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reaching, "LOOK_S", 0.0)
+    monkeypatch.setattr(pulse, "LOOK_S", 0.0)
     monkeypatch.setattr(pulse, "TICK_S", 0.01)
     ports = free_ports(3)
     with played_set("", "") as played:
@@ -327,3 +336,64 @@ async def test_a_reload_with_which_no_member_may_be_used_changes_nothing(tmp_pat
             member.stop()
             await reloaded(proxy)
             assert len(proxy.addresses) == 1
+
+
+pytestmark = pytest.mark.integration
+
+
+@asynccontextmanager
+async def listener_of(listening: socket.socket) -> AsyncIterator[tuple[Listener, Services]]:
+    """A listener that accepts until the end; then nobody may be left whom it let in."""
+    services = make_services(Keys(), Metrics())
+    with listening, socket.create_server((LOOPBACK, 0)) as server:
+        listening.setblocking(False)
+        upstream = Upstream(Address(*server.getsockname()), Limits(), None)
+        listener = Listener(services, Route(upstream, Scripted), [listening], None)
+        listener.start()
+        yield listener, services
+        await listener.close()
+        for connection in tuple(services.live):
+            connection.abort()
+        await until(lambda: not services.live)
+
+
+async def test_a_client_that_arrives_while_its_listener_closes_is_not_kept() -> None:
+    """In whichever turn of the loop that is."""
+    made = set[int]()
+    for count in range(12):
+        listening = socket.create_server((LOOPBACK, 0))
+        async with listener_of(listening) as (listener, services):
+            with socket.create_connection(listening.getsockname()):
+                await turns(count)
+                await listener.close()
+                made.add(services.numbered)
+    assert made == {0, 1}, "closed before a client was let in, and after"
+
+
+class Exhausted(socket.socket):
+    """Has no descriptor left for the first client."""
+
+    failures = 0
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if not self.failures:
+            self.failures += 1
+            raise OSError(errno.EMFILE, "")
+        return super().accept()
+
+
+@pytest.mark.parametrize(("pause_s", "let_in"), [(0.01, 1), (3600.0, 0)])
+async def test_a_listener_without_a_descriptor_left_waits_before_it_tries_again(
+    pause_s: float, let_in: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entrances, "ACCEPT_PAUSE_S", pause_s)
+    listening = Exhausted(socket.AF_INET, socket.SOCK_STREAM)
+    listening.bind((LOOPBACK, 0))
+    listening.listen()
+    with caplog.at_level(logging.ERROR, "sealwire.server"):
+        async with listener_of(listening) as (_, services):
+            with socket.create_connection(listening.getsockname()):
+                await until(lambda: (listening.failures, services.numbered) == (1, let_in))
+                await turns()
+                assert services.numbered == let_in
+    assert [record.message for record in caplog.records] == ["cannot accept"]

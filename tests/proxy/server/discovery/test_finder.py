@@ -2,22 +2,45 @@
 
 import asyncio
 import json
+import socket
 import threading
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import dns.asyncresolver
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
 import pytest
 
-from sealwire.proxy.server.config.settings import AccessControl, Address, Config, Discovery, Limits, Seeds
-from sealwire.proxy.server.discovery import watch as watch_module
-from sealwire.proxy.server.discovery.finder import MemberFinder, foreign_finding, require_one_kind
-from sealwire.proxy.server.discovery.fitness import Answer
+from sealwire.proxy.server.config.settings import (
+    AccessControl,
+    Address,
+    Config,
+    Discovery,
+    Limits,
+    Member,
+    Seeds,
+)
+from sealwire.proxy.server.discovery import finder as finders
+from sealwire.proxy.server.discovery.finder import (
+    LookUp,
+    MemberFinder,
+    SrvAnswer,
+    Watch,
+    foreign_finding,
+    is_inside,
+    is_own,
+    look_up,
+    refused,
+    require_one_kind,
+    resolve,
+)
 from sealwire.proxy.server.discovery.monitor import Follow, UpstreamMonitor, find_once
-from sealwire.proxy.server.discovery.srv import SrvAnswer
-from sealwire.proxy.server.discovery.view import ClusterKind, ClusterView, PortLayout
-from sealwire.proxy.server.discovery.watch import Watch
+from sealwire.proxy.server.discovery.view import Answer, ClusterKind, ClusterView, PortLayout
 from sealwire.proxy.server.errors import FileProblem, StartReason, TopologyProblem, UpstreamUnavailable
 from sealwire.proxy.server.probe import Hello
 from tests.proxy.server.harness import make_config, soon, until
@@ -266,7 +289,7 @@ async def test_a_layout_is_told_of_again_until_all_of_its_listeners_stand() -> N
 
 
 async def test_a_frozen_member_keeps_nobody_from_hearing_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch_module, "ANSWER_S", 0.5)
+    monkeypatch.setattr(finders, "ANSWER_S", 0.5)
     with played_set("", "") as played:
         finder, watch = finder_of(following(*played.members))
         await soon(finder.first())
@@ -362,3 +385,199 @@ def test_a_server_that_does_not_belong_to_the_others_is_named(hello: Hello, view
 )
 def test_one_that_belongs_to_them_is_not(hello: Hello, view: ClusterView) -> None:
     assert foreign_finding(B, hello, view) is None
+
+
+SEEDS = Seeds((), "mongo.clinic.example")
+
+
+def answering(*hosts: tuple[str, int], text: str = "", asked: list[str] | None = None) -> LookUp:
+    async def ask(records: str, name: str) -> SrvAnswer:
+        if asked is not None:
+            asked.extend((records, name))
+        return SrvAnswer(hosts, text)
+
+    return ask
+
+
+async def test_hosts_come_sorted_and_the_name_of_the_set_with_them() -> None:
+    asked: list[str] = []
+    hosts = ("B.clinic.example", 27018), ("a.clinic.example", 27017)
+    found = await resolve(SEEDS, answering(*hosts, text="authSource=x&replicaSet=rs0", asked=asked))
+    assert found.addresses == (Address("a.clinic.example", 27017), Address("b.clinic.example", 27018))
+    assert (found.set_name, found.srv_name) == ("rs0", SEEDS.srv_name)
+    assert asked == ["_mongodb._tcp.mongo.clinic.example", "mongo.clinic.example"]
+
+
+async def test_a_string_that_lists_hosts_asks_nobody() -> None:
+    plain = Seeds((Address("a", 1),))
+    asked: list[str] = []
+    assert await resolve(plain, answering(asked=asked)) == plain
+    assert asked == []
+
+
+async def test_what_the_string_says_of_the_set_counts_and_of_hosts_the_first() -> None:
+    hosts = [(f"m{number}.clinic.example", 1) for number in range(60)]
+    said = Seeds((), SEEDS.srv_name, "db", 0, "mine")
+    found = await resolve(said, answering(*hosts, text="replicaSet=other"))
+    assert (found.set_name, len(found.addresses)) == ("mine", 50)
+    two = Seeds((), SEEDS.srv_name, srv_most=2)
+    assert len((await resolve(two, answering(*hosts))).addresses) == 2
+
+
+@pytest.mark.parametrize("text", ["", "replicaSet=", "replicaSet=a b", "xreplicaSet=a", "replicaSet=a\nb"])
+async def test_a_text_that_names_no_set_names_none(text: str) -> None:
+    assert (await resolve(SEEDS, answering(("a.clinic.example", 1), text=text))).set_name == ""
+
+
+@pytest.mark.parametrize(
+    "host",
+    [("a.clinic.example.org", 1), ("clinic.example", 1), ("a.xclinic.example", 1), ("a b", 1), ("x", 1)],
+)
+async def test_a_host_outside_of_the_domain_is_left_out(host: tuple[str, int]) -> None:
+    inside = ("a.clinic.example", 1)
+    assert (await resolve(SEEDS, answering(inside, host))).addresses == (Address("a.clinic.example", 1),)
+    with pytest.raises(UpstreamUnavailable) as caught:
+        await resolve(SEEDS, answering(host))
+    assert caught.value.reason is StartReason.UPSTREAM_UNRESOLVED
+
+
+def test_a_name_of_two_labels_has_hosts_below_it() -> None:
+    assert is_inside("a.clinic.example", "clinic.example")
+    assert is_inside("a.clinic.example.", "Mongo.Clinic.example")
+    assert not is_inside("other.example", "clinic.example")
+    assert not is_inside("clinic.example", "clinic.example")
+
+
+SERVICE = "_mongodb._tcp.mongo.clinic.example."
+RECORDS = {
+    (SERVICE, "SRV"): ["0 0 27017 a.clinic.example.", "0 0 27018 b.clinic.example."],
+    ("mongo.clinic.example.", "TXT"): ['"replicaSet=" "rs0"'],
+}
+
+
+@contextmanager
+def dns_server(records: Mapping[tuple[str, str], list[str]]) -> Iterator[dns.asyncresolver.Resolver]:
+    """A resolver whose server knows these records, and says of everything else that there is no such name."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    listening.bind(("127.0.0.1", 0))
+
+    def answer() -> None:
+        while True:
+            data, client = listening.recvfrom(4096)
+            if not data:
+                return
+            query = dns.message.from_wire(data)
+            (question,) = query.question
+            kind = dns.rdatatype.to_text(question.rdtype)
+            reply = dns.message.make_response(query)
+            found = records.get((question.name.to_text(), kind))
+            if found is None:
+                reply.set_rcode(dns.rcode.NXDOMAIN)
+            else:
+                reply.answer.append(dns.rrset.from_text(question.name, 60, "IN", kind, *found))
+            listening.sendto(reply.to_wire(), client)
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    resolver = dns.asyncresolver.Resolver(configure=False)
+    resolver.nameservers = ["127.0.0.1"]
+    resolver.port = listening.getsockname()[1]
+    try:
+        yield resolver
+    finally:
+        listening.sendto(b"", listening.getsockname())
+        thread.join(5)
+        listening.close()
+
+
+async def test_a_name_is_looked_up_by_dns(monkeypatch: pytest.MonkeyPatch) -> None:
+    with dns_server(RECORDS) as resolver:
+        monkeypatch.setattr(dns.asyncresolver, "default_resolver", resolver)
+        found = await resolve(SEEDS, look_up)
+        assert found.addresses == (Address("a.clinic.example", 27017), Address("b.clinic.example", 27018))
+        assert found.set_name == "rs0"
+        with pytest.raises(UpstreamUnavailable) as caught:
+            await resolve(Seeds((), "other.clinic.example"), look_up)
+        assert caught.value.reason is StartReason.UPSTREAM_UNRESOLVED
+
+
+async def test_without_a_text_record_no_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with dns_server({(SERVICE, "SRV"): RECORDS[SERVICE, "SRV"]}) as resolver:
+        monkeypatch.setattr(dns.asyncresolver, "default_resolver", resolver)
+        assert (await resolve(SEEDS, look_up)).set_name == ""
+
+
+# ----------------------------------------------------------------------------------------------------
+# Which named servers may be members: never this machine by a name of its own, nor the proxy itself.
+
+SEED = Address("db1.example.org", 27017)
+
+
+def is_refused(host: str, *seeds: Address, domains: tuple[str, ...] = ()) -> bool:
+    settings = Discovery(Seeds(seeds), "127.0.0.1", "proxy.test", 100, 105, domains=domains)
+    return refused(Address(host, 27017), settings, seeds) is not None
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "127.9.9.9", "::1", "localhost", "a.localhost", "LOCALHOST"),
+        *("169.254.169.254", "fe80::1", "0.0.0.0", "::", "::ffff:127.0.0.1"),  # noqa: S104 - compared with
+    ],
+)
+def test_a_name_that_means_the_readers_own_machine_is_no_member_unless_a_seed_is_one(host: str) -> None:
+    assert is_refused(host, SEED)
+    assert not is_refused(host, Address("127.0.0.1", 1))
+
+
+@pytest.mark.parametrize("host", ["db2.example.org", "other.example.net", "10.0.0.7", "fd00::7"])
+def test_without_domains_every_other_name_may_be_one(host: str) -> None:
+    assert not is_refused(host, SEED)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("db2.example.org", False),
+        ("DB2.Example.Org", False),
+        ("example.org", False),
+        ("badexample.org", True),
+        ("db2.example.net", True),
+        ("10.0.0.7", False),
+        ("10.0.0.8", True),
+        ("seed.example.net", False),
+    ],
+)
+def test_with_domains_members_that_are_no_seeds_have_to_be_of_one(host: str, *, expected: bool) -> None:
+    seed = Address("Seed.example.net", 27017)
+    assert is_refused(host, seed, domains=("example.org", "10.0.0.7")) is expected
+
+
+def admission_following(listen: str) -> Config:
+    found = Discovery(Seeds((SEED,)), listen, "proxy.test", 100, 105)
+    return replace(make_config(1), members=(), discovery=found, admin=Address("127.0.0.1", 9216))
+
+
+@pytest.mark.parametrize(
+    ("listen", "peer", "expected"),
+    [
+        ("127.0.0.1", Address("127.0.0.1", 105), True),
+        ("127.0.0.1", Address("127.0.0.1", 106), False),
+        ("127.0.0.1", Address("127.0.0.2", 105), False),
+        ("0.0.0.0", Address("127.0.0.2", 100), True),  # noqa: S104 - compared with
+        ("0.0.0.0", Address("192.0.2.1", 100), False),  # noqa: S104 - compared with
+        ("localhost", Address("127.0.0.1", 100), True),
+        ("192.0.2.1", Address("127.0.0.1", 9216), True),
+    ],
+)
+def test_where_the_proxy_listens_is_known_by_numeric_address_and_port(
+    listen: str, peer: Address, *, expected: bool
+) -> None:
+    assert is_own(peer, admission_following(listen)) is expected
+
+
+def test_listed_members_listeners_are_the_proxys_own_too() -> None:
+    here = Address("127.0.0.1", 27018)
+    config = replace(make_config(1), members=(Member(here, here, SEED),))
+    assert is_own(here, config)
+    assert not is_own(SEED, config)

@@ -10,12 +10,9 @@ import pytest
 
 from sealwire.proxy.server.config.settings import AccessControl, Address, Config, Discovery, Seeds
 from sealwire.proxy.server.discovery import monitor as monitor_module
-from sealwire.proxy.server.discovery.finder import RESOLVE_S, MemberFinder
-from sealwire.proxy.server.discovery.fitness import Answer
+from sealwire.proxy.server.discovery.finder import RESOLVE_S, MemberFinder, Watch
 from sealwire.proxy.server.discovery.monitor import UpstreamMonitor, find_once
-from sealwire.proxy.server.discovery.port_map import PortMap, read_map, write_map
-from sealwire.proxy.server.discovery.view import PortLayout
-from sealwire.proxy.server.discovery.watch import Watch
+from sealwire.proxy.server.discovery.view import Answer, PortLayout, PortMap, read_map, write_map
 from sealwire.proxy.server.errors import (
     AccessProblem,
     FileProblem,

@@ -1,9 +1,27 @@
 """What the answers of several servers say together."""
 
 from dataclasses import replace
+from pathlib import Path
 
-from sealwire.proxy.server.config.settings import Address
-from sealwire.proxy.server.discovery.view import ClusterKind, ClusterView, view_of
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwire.proxy.server.config.settings import AccessControl, Address, Discovery, Member, Seeds
+from sealwire.proxy.server.discovery.view import (
+    ClusterKind,
+    ClusterView,
+    PortLayout,
+    PortMap,
+    UnfitMember,
+    judged,
+    layout_of,
+    read_map,
+    unfit_of,
+    view_of,
+    write_map,
+)
+from sealwire.proxy.server.errors import AccessProblem, FileProblem, StartReason, UpstreamUnavailable
 from sealwire.proxy.server.probe import Hello
 
 A, B, C, D = (Address(f"m{number}", 27017) for number in range(4))
@@ -90,3 +108,191 @@ def test_nobody_is_known_without_answers_or_before_a_set_has_a_configuration() -
 def test_a_primary_that_names_nobody_takes_no_member_away() -> None:
     for names in ((), ("no address",)):
         assert view_of([A], "", {A: replace(PRIMARY, members=names)}, SET) == SET
+
+
+# ----------------------------------------------------------------------------------------------------
+# Which port stands for which member: the same for everybody, over restarts.
+
+MEMBERS = [Address(f"m{number}", 27017) for number in range(6)]
+ON_A, ON_B, ON_C, ON_D, *_ = MEMBERS
+PORTS = range(100, 104)
+some_members = st.lists(st.sampled_from(MEMBERS), unique=True)
+
+
+def test_new_members_come_in_the_order_of_their_names() -> None:
+    assert PortMap().with_members([ON_C, ON_A, ON_B], PORTS).ports == {
+        ON_A: 100,
+        ON_B: 101,
+        ON_C: 102,
+    }
+
+
+def test_a_member_keeps_its_port_while_others_come_and_go() -> None:
+    first = PortMap().with_members([ON_A, ON_C], PORTS)
+    assert first.with_members([ON_A, ON_B, ON_C], PORTS).ports == {
+        ON_A: 100,
+        ON_C: 101,
+        ON_B: 102,
+    }
+    away = first.with_members([ON_C], PORTS)
+    assert away.with_members([ON_A, ON_C], PORTS).ports == {ON_A: 100, ON_C: 101}
+
+
+def test_the_port_of_one_that_went_is_given_away_when_no_other_is_left() -> None:
+    full = PortMap().with_members(MEMBERS[:4], PORTS)
+    assert full.with_members([ON_A, ON_C, ON_D, MEMBERS[4]], PORTS).ports == {
+        ON_A: 100,
+        MEMBERS[4]: 101,
+        ON_C: 102,
+        ON_D: 103,
+    }
+    assert MEMBERS[5] not in full.with_members([*MEMBERS[:4], MEMBERS[5]], PORTS).ports
+
+
+def test_a_member_outside_of_a_range_that_was_changed_gets_another_port() -> None:
+    assert PortMap({ON_A: 5, ON_B: 101}).with_members([ON_A, ON_B], PORTS).ports == {
+        ON_A: 100,
+        ON_B: 101,
+    }
+
+
+@given(st.lists(some_members), some_members)
+def test_each_has_a_port_of_its_own_and_nobody_who_is_there_loses_it(
+    before: list[list[Address]], now: list[Address]
+) -> None:
+    ports = PortMap()
+    for members in before:
+        ports = ports.with_members(members, PORTS)
+    after = ports.with_members(now, PORTS)
+    assert len(set(after.ports.values())) == len(after.ports) <= len(PORTS)
+    assert set(after.ports.values()) <= set(PORTS)
+    assert sum(member in after.ports for member in now) == min(len(now), len(PORTS))
+    kept = {member: port for member, port in ports.ports.items() if member in now}
+    assert kept.items() <= after.ports.items()
+    assert ports.with_members(reversed(now), PORTS) == after
+
+
+def test_what_is_written_is_read_and_only_by_its_owner_changed(tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    assert read_map(file) == read_map(None) == PortMap()
+    ports = PortMap({ON_A: 100, Address("::1", 5): 101})
+    write_map(file, ports)
+    assert read_map(file) == ports
+    assert file.stat().st_mode & 0o777 == 0o600
+    write_map(None, ports)
+    file.chmod(0o666)
+    with pytest.raises(FileProblem) as caught:
+        read_map(file)
+    assert caught.value.reason is StartReason.FILE_FORBIDDEN
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"version": 2, "ports": {}}',
+        '{"version": 1, "ports": {"m0:1": 5, "m1:1": 5}}',
+        '{"version": 1, "ports": {"m0:1": 5, "m0:01": 6, "m0": "x"}}',
+        '{"version": 1, "ports": {"no address": 5}}',
+        '{"version": 1, "ports": {"m0:1": "5"}}',
+        '{"version": 1, "ports": []}',
+    ],
+)
+def test_a_file_that_is_none_is_an_error(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "ports.json"
+    file.write_text(text)
+    file.chmod(0o600)
+    with pytest.raises(FileProblem):
+        read_map(file)
+
+
+def test_a_folder_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileProblem) as caught:
+        write_map(tmp_path / "missing" / "ports.json", PortMap())
+    assert caught.value.reason is StartReason.FILE_UNWRITABLE
+
+
+def test_a_file_that_cannot_be_looked_for_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileProblem) as caught:
+        read_map(tmp_path / ("x" * 300))
+    assert caught.value.reason is StartReason.FILE_FORBIDDEN
+
+
+# ----------------------------------------------------------------------------------------------------
+# Which listener stands for which member.
+
+SETTINGS = Discovery(Seeds((A,)), "::", "proxy.test", 100, 101)
+
+
+def test_listeners_come_in_the_order_of_their_ports_and_clients_are_told_the_advertised_host() -> None:
+    layout = layout_of(SETTINGS, [A, B], PortMap({B: 100, A: 101, Address("gone", 1): 102}))
+    assert layout.members == (
+        Member(Address("::", 100), Address("proxy.test", 100), B),
+        Member(Address("::", 101), Address("proxy.test", 101), A),
+    )
+    assert layout.names == {"m1:27017": "proxy.test:100", "m0:27017": "proxy.test:101"}
+
+
+def test_a_member_without_a_port_has_no_listener_and_no_name() -> None:
+    layout = layout_of(SETTINGS, [A, B], PortMap({A: 100}))
+    assert (layout.withheld, layout.names) == ((B,), {"m0:27017": "proxy.test:100"})
+    assert layout != PortLayout(layout.members)
+
+
+def test_a_member_that_may_not_be_used_keeps_its_port_and_has_no_listener() -> None:
+    unfit = UnfitMember(A, StartReason.UPSTREAM_TLS_VERIFY, "", "")
+    layout = layout_of(SETTINGS, [A, B], PortMap({A: 100, B: 101}), [unfit])
+    assert (layout.names, layout.left_out, layout.withheld) == (
+        {"m1:27017": "proxy.test:101"},
+        (A,),
+        (),
+    )
+    assert layout != layout_of(SETTINGS, [B], PortMap({A: 100, B: 101}))
+
+
+def test_an_operator_is_told_of_whoever_has_no_listener() -> None:
+    assert layout_of(SETTINGS, [A], PortMap({A: 100})).findings == []
+    unfit = UnfitMember(A, StartReason.UPSTREAM_TLS_VERIFY, "", "")
+    left_out, withheld = layout_of(SETTINGS, [A, B], PortMap({A: 100}), [unfit]).findings
+    assert (left_out.fields["upstream"], withheld.fields["members"]) == (str(A), str(B))
+
+
+# ----------------------------------------------------------------------------------------------------
+# Which servers may be used, as their answers say.
+
+ASKS = Hello("rs0", (), AccessControl.REQUIRED)
+OPEN = Hello("rs0", (), AccessControl.NONE)
+SILENT = Hello("rs0", ())
+IMPOSTOR = UpstreamUnavailable(StartReason.UPSTREAM_TLS_VERIFY, "server m0:27017: its certificate")
+DOWN = UpstreamUnavailable(StartReason.UPSTREAM_REFUSED, "server m0:27017: refused")
+WANTED, UNWANTED = AccessControl.REQUIRED, AccessControl.NONE
+
+
+def test_a_certificate_that_is_not_accepted_and_a_missing_login_speak_against_a_server() -> None:
+    assert unfit_of(A, IMPOSTOR, UNWANTED) is IMPOSTOR
+    error = unfit_of(A, OPEN, WANTED)
+    assert isinstance(error, AccessProblem)
+    assert str(A) in str(error)
+    assert [unfit_of(A, each, WANTED) for each in (ASKS, SILENT, DOWN)] == [None] * 3
+    assert unfit_of(A, OPEN, UNWANTED) is None
+
+
+def test_what_is_known_against_a_server_counts_until_it_answers_as_it_should() -> None:
+    impostor, without_login = judged({}, {A: IMPOSTOR}, WANTED), judged({}, {A: OPEN}, WANTED)
+    for known in (impostor, without_login):
+        assert judged(known, {A: DOWN, B: ASKS}, WANTED) == known
+        assert judged(known, {A: ASKS}, WANTED) == {}
+    assert judged(impostor, {A: SILENT}, WANTED) == {}
+    assert judged(without_login, {A: SILENT}, WANTED) == without_login
+    assert judged(without_login, {A: OPEN}, UNWANTED) == {}
+
+
+def test_who_is_no_longer_asked_is_forgotten() -> None:
+    assert judged({A: IMPOSTOR}, {B: ASKS}, WANTED) == {}
+
+
+def test_an_operator_is_told_which_server_it_is_and_why() -> None:
+    finding = UnfitMember(A, IMPOSTOR.reason, str(IMPOSTOR), "").finding
+    assert finding.fields == {"upstream": str(A), "reason": "upstream-tls-verify"}

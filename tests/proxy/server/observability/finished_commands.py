@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from sealwire.proxy.server.observability.finished import FinishedCommand
+from sealwire.proxy.server.observability.traces import FinishedCommand
 from sealwire.proxy.session.watch import CommandNote, TraceParent
 
 PARENT = TraceParent(0x4BF92F3577B34DA6A3CE929D0E0E4736, 0x00F067AA0BA902B7, is_sampled=True)

@@ -13,7 +13,7 @@ from sealwire.proxy.server.observability.metrics import (
     ConnectionFigures,
     Metrics,
 )
-from sealwire.proxy.server.page.readings import REPLY, Readings, quantile
+from sealwire.proxy.server.page.panels import REPLY, Readings, quantile
 from sealwire.proxy.server.workers.joint_metrics import JointMetrics, families_of
 from sealwire.proxy.session.effects import Count, Counter
 

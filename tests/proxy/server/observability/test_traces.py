@@ -7,12 +7,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
 
 from sealwire.proxy.server.errors import TracesUnavailable
 from sealwire.proxy.server.observability import traces
-from sealwire.proxy.server.observability.finished import FinishedCommand
-from sealwire.proxy.server.observability.traces import OUTCOMES, SpanFigures, Tracer, open_tracer
+from sealwire.proxy.server.observability.traces import (
+    OUTCOMES,
+    FinishedCommand,
+    SpanFigures,
+    SpanMaker,
+    Tracer,
+    open_tracer,
+)
 from tests.proxy.server.observability.collector import collector
 from tests.proxy.server.observability.finished_commands import PARENT, finished
 
@@ -130,3 +138,72 @@ def test_without_the_extra_it_is_an_error_with_a_hint(monkeypatch: pytest.Monkey
     with pytest.raises(TracesUnavailable) as problem:
         open_tracer("http://127.0.0.1:4318/v1/traces", SpanFigures())
     assert "sealwire[otel]" in problem.value.hint
+
+
+def spans(total_s: float = 0.1, **changes: object) -> dict[str, ReadableSpan]:
+    return {span.name: span for span in SpanMaker("1.2.3").spans_of(finished(total_s, **changes))}
+
+
+def duration_ms(span: ReadableSpan) -> float:
+    assert span.start_time is not None
+    assert span.end_time is not None
+    return (span.end_time - span.start_time) / 1e6
+
+
+def test_the_command_continues_the_clients_trace() -> None:
+    span = spans()["sealwire find"]
+    assert span.parent is not None
+    assert (span.parent.trace_id, span.parent.span_id) == (PARENT.trace_id, PARENT.span_id)
+    assert span.context.trace_id == PARENT.trace_id
+    assert span.kind is SpanKind.SERVER
+    assert duration_ms(span) == 100
+    assert span.attributes == {
+        "db.system.name": "mongodb",
+        "db.operation.name": "find",
+        "db.namespace": "clinic",
+        "db.collection.name": "patients",
+        "sealwire.values": 1,
+        "sealwire.values.decrypted": 12,
+    }
+
+
+def test_each_part_is_a_child_and_none_leaves_its_parent() -> None:
+    found = spans()
+    whole = found.pop("sealwire find")
+    assert set(found) == {"planning", "encrypting", "server", "decrypting"}
+    assert {name: duration_ms(span) for name, span in found.items()} == pytest.approx(
+        {"planning": 1, "encrypting": 2, "server": 90, "decrypting": 4}, abs=0.001
+    )
+    for span in found.values():
+        assert span.parent is not None
+        assert span.parent.span_id == whole.context.span_id
+        assert (span.start_time or 0) >= (whole.start_time or 0)
+        assert (span.end_time or 0) <= (whole.end_time or 0)
+    assert found["server"].kind is SpanKind.CLIENT
+    assert len({span.context.span_id for span in (whole, *found.values())}) == 5
+
+
+def test_a_refused_command_is_an_error_with_its_reason() -> None:
+    span = spans(reason="range", namespace="")["sealwire find"]
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.attributes is not None
+    assert span.attributes["sealwire.reason"] == "range"
+    assert "db.namespace" not in span.attributes
+
+
+def test_a_command_without_a_trace_has_no_span() -> None:
+    assert spans(parent=None) == {}
+
+
+def test_the_service_can_be_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert spans()["sealwire find"].resource.attributes["service.name"] == "sealwire"
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "clinic-proxy")
+    assert spans()["sealwire find"].resource.attributes["service.name"] == "clinic-proxy"
+
+
+def test_what_no_part_accounts_for_was_waiting() -> None:
+    assert finished(0.1).waiting_s == pytest.approx(0.003)
+
+
+def test_clocks_that_disagree_make_no_negative_time() -> None:
+    assert finished(0.1, planning_s=1.0).waiting_s == 0.0

@@ -16,11 +16,16 @@ from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import AuditSettings, Keeping
-from sealwire.proxy.server.page.access import Token
-from sealwire.proxy.server.page.door import PageCall, PageDoor
+from sealwire.proxy.server.page.door import PageCall, PageDoor, Token
 from sealwire.proxy.server.page.facts import PageFacts, facts_of
-from sealwire.proxy.server.page.panels import SeenNow, WatchedAlert, WatchedIncident, WatchedNow
-from sealwire.proxy.server.page.readings import LastHour, Readings
+from sealwire.proxy.server.page.panels import (
+    LastHour,
+    Readings,
+    SeenNow,
+    WatchedAlert,
+    WatchedIncident,
+    WatchedNow,
+)
 from tests.proxy.server.harness import make_config
 
 NOW = datetime(2026, 11, 27, 9, 0, tzinfo=UTC)

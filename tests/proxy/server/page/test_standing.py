@@ -28,8 +28,20 @@ from sealwire.proxy.server.page.panels import (
     WatchedAlert,
     WatchedNow,
 )
-from sealwire.proxy.server.page.standing import audit, certificates, coverage, keys, moves, overview
-from sealwire.proxy.server.page.traffic import alerts, explain_command, meaning, rate_text, refusals, traffic
+from sealwire.proxy.server.page.standing import (
+    alerts,
+    audit,
+    certificates,
+    coverage,
+    explain_command,
+    keys,
+    meaning,
+    moves,
+    overview,
+    rate_text,
+    refusals,
+    traffic,
+)
 from tests.proxy.server.page.pages import METRICS, NOW, a_health, nothing_seen, seen
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.turning import activate, rotate
 from tests.proxy.server.config_texts import EVERYWHERE
 from tests.proxy.server.site import Site, hello_thread, make_site, serving

@@ -1,19 +1,23 @@
 """The messages between supervisor and workers: what is sent arrives, what is no message is refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.proxy.server.config.settings import Address, Member
+from sealwire.proxy.server.config.settings import Address, Discovery, Limits, Member, Seeds
 from sealwire.proxy.server.context_feed import StoreReach
+from sealwire.proxy.server.errors import StartReason, WorkersFailed
 from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.workers.joint_metrics import families_of
+from sealwire.proxy.server.workers.start import Probed, probe
+from sealwire.proxy.server.workers.worker import expect_members, share_of
 from sealwire.proxy.server.workers.worker_channel import (
     LENGTH,
     MAX_PAYLOAD_BYTES,
@@ -31,6 +35,7 @@ from sealwire.proxy.server.workers.worker_channel import (
     decode,
     encode,
 )
+from tests.proxy.server.harness import make_config, with_members
 
 addresses = st.builds(Address, st.text(), st.integers(0, 65535))
 samples = st.builds(Sample, st.text(), st.dictionaries(st.text(), st.text()), st.floats(allow_nan=False))
@@ -115,3 +120,28 @@ def test_lengths_are_bounded_before_anything_is_read() -> None:
 
 def test_a_workers_real_figures_are_far_below_the_bound() -> None:
     assert len(encode(Figures(1, families_of(Metrics().registry)))) < MAX_PAYLOAD_BYTES / 40
+
+
+# ----------------------------------------------------------------------------------------------------
+# What a worker makes of its seat, and of a configuration that was changed since the proxy's start.
+
+LISTENER = (Address("127.0.0.1", 27018),)
+
+
+def test_workers_share_the_connections_rounded_up() -> None:
+    config = make_config(1, limits=Limits(10))
+    assert share_of(config, Seat(1, 3, (LISTENER,))).limits == Limits(4)
+
+
+def test_members_that_nobody_holds_ports_for_cannot_be_served() -> None:
+    seat = Seat(1, 2, (LISTENER, LISTENER))
+    expect_members(with_members(make_config(1), ("a", 1), ("b", 2)), seat)
+    with pytest.raises(WorkersFailed) as caught:
+        expect_members(make_config(1), seat)
+    assert caught.value.reason is StartReason.WORKERS_FAILED
+    assert caught.value.hint
+
+
+async def test_a_worker_that_starts_while_no_member_has_a_port_waits_for_one() -> None:
+    found = Discovery(Seeds((Address("a", 1),)), "127.0.0.1", "proxy.test", 100, 101)
+    assert await probe(replace(make_config(1, probe=True), discovery=found, members=()), []) == Probed(())

@@ -2,8 +2,13 @@
 
 import http.client
 import json
+import logging
+import signal
 import socket
 import ssl
+import struct
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -12,20 +17,25 @@ from urllib.parse import urlencode
 
 import pytest
 
-from sealwire.proxy.server import bounded_http
-from sealwire.proxy.server.admin import AdminServer
-from sealwire.proxy.server.bounded_http import (
+from sealwire.proxy.server import admin
+from sealwire.proxy.server.admin import (
     MAX_CONNECTIONS,
     MAX_FROM_ONE,
     MAX_HEAD_BYTES,
     MAX_THREADS,
+    AdminServer,
     ConnectionPlaces,
 )
 from sealwire.proxy.server.config.settings import Address, ListenTls, TlsMode
+from sealwire.proxy.server.health import Health
+from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.page.door import LOGIN, PAGE, known_hosts
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side
 from sealwire.testbed.certificates import Authority, Issued, create_authority
-from tests.proxy.server.page.pages import TOKEN, FixedFeed, a_config, a_door, a_health
+from tests.proxy.server.page.pages import TOKEN, FixedFeed, a_config, a_door, a_health, a_token
+from tests.proxy.server.site import Running, Site, hello_thread, make_site
+from tests.proxy.server.site import serving as site_serving
+from tests.support import warm
 
 FORM = urlencode({"token": TOKEN})
 FORM_HEADERS = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
@@ -180,7 +190,7 @@ def test_a_request_that_is_too_much_or_none_is_turned_away(
 
 
 def test_a_slow_client_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded_http, "REQUEST_S", 0.2)
+    monkeypatch.setattr(admin, "REQUEST_S", 0.2)
     authority = create_authority(tmp_path / "authority")
     for tls in (NO_TLS, side(authority.issue("admin"))):
         with serving(tmp_path, tls) as server, socket.create_connection(server.address, timeout=10) as client:
@@ -253,3 +263,130 @@ def test_details_of_readiness_are_told_under_a_known_name_only(
     assert (status, "keyring" in json.loads(body)) == (200, expected)
     assert json.loads(body).get("provider") == ("vault" if expected else None)
     assert json.loads(body)["status"] == "ready"
+
+
+# ----------------------------------------------------------------------------------------------------
+# A whole proxy whose admin address speaks TLS: probes, people with certificates, renewed files.
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A proxy's folder with a certificate for the admin address."""
+    with hello_thread() as port:
+        made = make_site(tmp_path, port)
+        issued = made.authority.issue("admin")
+        made.config["admin"] |= {
+            "tls": {
+                "certificate": str(issued.certificate),
+                "key": str(issued.key),
+                "client_ca": str(made.authority.certificate_file),
+            }
+        }
+        yield made
+
+
+def asked(
+    proxy: Running, path: str, authority: Authority, own: Issued | None = None
+) -> tuple[int, bytes, bytes]:
+    """Status, body, and the certificate that was shown."""
+    context = ssl.create_default_context(cafile=str(authority.certificate_file))
+    if own is not None:
+        context.load_cert_chain(own.certificate, own.key)
+    host, _, port = proxy.admin.rpartition(":")
+    connection = http.client.HTTPSConnection(host, int(port), timeout=10, context=context)
+    try:
+        connection.request("GET", path)
+        assert isinstance(connection.sock, ssl.SSLSocket)
+        shown = connection.sock.getpeercert(binary_form=True) or b""
+        response = connection.getresponse()
+        return response.status, response.read(), shown
+    finally:
+        connection.close()
+
+
+def is_healthy(site: Site, proxy: Running) -> bool:
+    check = [sys.executable, "-m", "sealwire", "healthcheck", "--config", str(site.folder / "sealwire.yaml")]
+    environ = site.environ | {"SEALWIRE_ADMIN_ADDRESS": proxy.admin}
+    return warm.run(check, env=environ, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("workers", [1, 2])
+def test_probes_people_and_a_renewed_certificate(site: Site, workers: int) -> None:
+    site.config["workers"] = workers
+    ann = site.authority.issue("ann", client=True)
+    with site_serving(site) as proxy:
+        assert is_healthy(site, proxy)
+        assert asked(proxy, "/readyz", site.authority)[0] == 200
+        assert asked(proxy, "/page", site.authority)[0] == 403
+        status, page, before = asked(proxy, "/page", site.authority, ann)
+        assert (status, b"clinic.patients" in page, b"nhs_number" in page) == (200, True, True)
+        site.authority.issue("admin")  # in place of the old one
+        proxy.process.send_signal(signal.SIGHUP)
+        assert next(line for line in proxy.said if line["event"] == "certificates loaded")
+        assert asked(proxy, "/readyz", site.authority)[2] != before
+        assert is_healthy(site, proxy)
+
+
+@pytest.mark.integration
+def test_a_health_check_does_not_believe_another_certificate(site: Site) -> None:
+    with site_serving(site) as proxy:
+        other = site.authority.issue("other")
+        site.config["admin"]["tls"] |= {"certificate": str(other.certificate), "key": str(other.key)}
+        site.write()
+        assert not is_healthy(site, proxy)
+
+
+@pytest.mark.integration
+def test_a_token_that_others_may_read_keeps_the_proxy_from_starting(site: Site, tmp_path: Path) -> None:
+    a_token(tmp_path)
+    (tmp_path / "token").chmod(0o644)
+    site.config["admin"]["page"] = {"token_file": "token"}
+    for more in ((), ("--check",)):
+        done = site.serve(*more)
+        assert done.returncode == 77
+        assert TOKEN not in done.stderr
+    site.config["workers"] = 2
+    assert site.serve().returncode == 77
+    (tmp_path / "token").chmod(0o600)
+    (tmp_path / "token").write_text("short")
+    assert site.serve().returncode == 78
+
+
+# ----------------------------------------------------------------------------------------------------
+# Clients of the admin address that go away: a line in the log, and no traceback between the lines.
+
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Lines(logging.Handler):
+    """Keeps what is logged and tells that something was."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.events: list[str] = []
+        self.written = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.events.append(record.getMessage())
+        self.written.set()
+
+
+def test_a_reset_in_the_middle_of_a_request(
+    capfd: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    log, lines = logging.getLogger("sealwire.server"), Lines()
+    before = log.level
+    log.addHandler(lines)
+    log.setLevel(logging.DEBUG)
+    request.addfinalizer(lambda: log.removeHandler(lines))
+    request.addfinalizer(lambda: log.setLevel(before))
+    admin = AdminServer(Address("127.0.0.1", 0), Health(), Metrics())
+    request.addfinalizer(admin.close)
+    admin.start()
+    with socket.create_connection(admin.address) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        client.sendall(b"GET /heal")
+    assert lines.written.wait(10)
+    assert lines.events == ["admin client went away"]
+    assert "Traceback" not in capfd.readouterr().err

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from sealwire.files.errors import SourceError
-from sealwire.proxy.server.config.setting_names import compressors, is_this_machine
+from sealwire.proxy.server.config.sections import compressors, is_this_machine
 from sealwire.proxy.server.config.settings import (
     Address,
     Compressed,

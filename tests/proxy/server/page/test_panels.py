@@ -2,7 +2,7 @@
 
 import pytest
 
-from sealwire.proxy.server.page.readings import COMMANDS, EVERY_S, LastHour, Readings, quantile
+from sealwire.proxy.server.page.panels import COMMANDS, EVERY_S, LastHour, Readings, quantile
 from tests.proxy.server.page.pages import METRICS, HandClock
 
 HISTOGRAM = """\

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from sealwire.proxy.server.connections.places import ClientStage, has_kept_place, one_to_end
+from sealwire.proxy.server.connections.sessions import ClientStage, has_kept_place, one_to_end
 
 S, A, K, E = ClientStage.SILENT, ClientStage.ANONYMOUS, ClientStage.KNOWN, ClientStage.ENDING
 

@@ -1,5 +1,6 @@
 """Which changes of the configuration wait for a restart."""
 
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,8 @@ from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
 from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.keys.vault.settings import vault_settings
-from sealwire.proxy.server.config.restart_keys import changed, effective
 from sealwire.proxy.server.config.settings import (
-    KEYS,
+    SETTINGS,
     AccessControl,
     Address,
     CacheSettings,
@@ -28,10 +28,13 @@ from sealwire.proxy.server.config.settings import (
     TlsMode,
     TraceSettings,
     UpstreamTls,
+    changed,
+    effective,
 )
 from sealwire.proxy.server.observability.audit import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.session.shared import Reveal
+from tests.build_context import ROOT
 from tests.proxy.server.harness import make_config, with_members
 
 OLD = make_config(1)
@@ -102,9 +105,13 @@ def test_every_field_of_the_configuration_waits_or_counts() -> None:
     assert waiting | set(COUNTING) == {field.name for field in fields(Config)}
 
 
-def test_the_documents_name_what_waits() -> None:
-    sections = {path[0] for path in KEYS} | {"members"}
-    assert {key.partition(".")[0] for key in WAITING} <= sections
+def test_the_table_and_the_documents_name_what_waits() -> None:
+    of_members = {"listen.address", "listen.advertise", "upstream.address", "members", "upstream.uri"}
+    waiting = WAITING.keys() | {"keys.contexts"}
+    assert {row.restart for row in SETTINGS.values()} - {""} == waiting - of_members
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| (.*) \| need a restart", text, re.MULTILINE)
+    assert set(re.findall(r"`([a-z_.]+)`", row)) == waiting
 
 
 def differs(config: Config, name: str) -> bool:

@@ -4,13 +4,12 @@ import json
 
 import pytest
 
-from sealwire.proxy.server import reaching
 from sealwire.proxy.server.config.settings import Address, Limits
 from sealwire.proxy.server.observability.logs import LogFormat, SafeFormatter
 from sealwire.proxy.server.observability.reach import ServerReach
-from sealwire.proxy.server.reaching import ServerWatch
 from sealwire.proxy.server.upstream import Upstream
 from sealwire.proxy.server.workers import pulse
+from sealwire.proxy.server.workers.pulse import ServerWatch
 from sealwire.testbed.child import free_port
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
@@ -57,7 +56,7 @@ async def test_a_client_that_cannot_be_served_shows_that_the_server_is_down(
 
 
 async def test_a_server_that_answers_again_is_known_to_be_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reaching, "LOOK_S", 0.0)
+    monkeypatch.setattr(pulse, "LOOK_S", 0.0)
     async with (
         hello_server(HELLO, other=UNAUTHORIZED) as port,
         running(make_loaded(make_config(port)), FakeSessions()) as proxy,
@@ -87,7 +86,7 @@ async def test_a_server_that_accepts_and_answers_nothing_is_down_however_many_cl
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As one that is frozen: the kernel goes on accepting for it."""
-    monkeypatch.setattr(reaching, "LOOK_S", 0.0)
+    monkeypatch.setattr(pulse, "LOOK_S", 0.0)
     monkeypatch.setattr(pulse, "TICK_S", 0.01)
     sessions, limits = FakeSessions(), Limits(connect_s=0.4, handshake_s=5.0)
     async with (
@@ -115,7 +114,7 @@ async def test_a_server_that_accepts_and_answers_nothing_is_down_however_many_cl
 async def test_a_server_that_works_on_something_long_is_asked_and_stays_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reaching, "LOOK_S", 0.0)
+    monkeypatch.setattr(pulse, "LOOK_S", 0.0)
     monkeypatch.setattr(pulse, "TICK_S", 0.01)
     sessions, limits = FakeSessions(), Limits(connect_s=0.5, handshake_s=5.0)
     async with (

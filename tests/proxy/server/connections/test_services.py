@@ -1,0 +1,284 @@
+"""A storm of connection problems stays readable, bounded, and names each client."""
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sealwire.proxy.server.connections.services import (
+    INTERVAL_S,
+    MAX_ADDRESSES,
+    MAX_LINES,
+    MAX_NAMED,
+    WINDOW_S,
+    ClientGate,
+    CommandTimer,
+    FailedLogins,
+    is_of_nobody,
+)
+from sealwire.proxy.server.observability.audit import Origin
+from sealwire.proxy.session.effects import Audit
+from sealwire.proxy.session.watch import CommandNote
+
+LOGGER = logging.getLogger("sealwire.test")
+
+
+class Storm:
+    """A gate, its clock, and what it let through."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self.now_s = 100.0
+        self.gate = ClientGate(lambda: self.now_s)
+        self._caplog = caplog
+
+    def refuse(self, address: str, kind: str = "limit") -> None:
+        self.gate.note(LOGGER, logging.WARNING, "client not served", kind, problem="x", client=address)
+
+    def lines(self) -> list[tuple[str, dict[str, Any]]]:
+        """The lines since the last call."""
+        found = [(record.getMessage(), vars(record)["fields"]) for record in self._caplog.records]
+        self._caplog.clear()
+        return found
+
+
+@pytest.fixture
+def storm(caplog: pytest.LogCaptureFixture) -> Storm:
+    return Storm(caplog)
+
+
+def test_each_client_has_a_line_of_each_kind(storm: Storm) -> None:
+    for address in ("10.0.0.7:1", "10.0.0.8:1", "10.0.0.7:2", "::1:3"):
+        storm.refuse(address)
+    storm.refuse("10.0.0.7:9", "handshake")
+    shown = [fields["client"] for _, fields in storm.lines()]
+    assert shown == ["10.0.0.7:1", "10.0.0.8:1", "::1:3", "10.0.0.7:9"]
+
+
+def test_what_was_held_is_told_of_with_its_clients_though_nothing_follows(storm: Storm) -> None:
+    for port in range(4):
+        storm.refuse(f"10.0.0.7:{port}")
+        storm.refuse(f"::1:{port}")
+    storm.gate.tick()
+    assert len(storm.lines()) == 2
+    storm.now_s += INTERVAL_S
+    storm.gate.tick()
+    told = {"held": "client not served", "kind": "limit", "similar_lines_held": 6, "clients": "10.0.0.7,::1"}
+    assert storm.lines() == [("similar lines held", told)]
+    storm.gate.tick()
+    assert storm.lines() == []
+
+
+def test_the_next_line_of_a_kind_tells_of_it_too(storm: Storm) -> None:
+    storm.refuse("10.0.0.7:1")
+    storm.refuse("10.0.0.7:2")
+    storm.now_s += INTERVAL_S
+    storm.refuse("10.0.0.8:1")
+    _, told, shown = storm.lines()
+    assert (told[1]["clients"], shown[1]["client"]) == ("10.0.0.7", "10.0.0.8:1")
+
+
+def test_a_flood_from_many_addresses_has_a_bound_of_lines_and_of_names(storm: Storm) -> None:
+    for number in range(5000):
+        storm.refuse(f"10.0.{number // 250}.{number % 250}:1")
+    assert len(storm.lines()) == MAX_LINES
+    storm.now_s += INTERVAL_S
+    storm.gate.tick()
+    ((_, told),) = storm.lines()
+    assert told["similar_lines_held"] == 5000 - MAX_LINES
+    assert len(told["clients"].split(",")) == MAX_NAMED
+    assert told["of_other_clients"] == 5000 - MAX_LINES - MAX_NAMED
+
+
+def test_a_line_without_a_client_is_held_too(storm: Storm) -> None:
+    for _ in range(3):
+        storm.gate.note(LOGGER, logging.ERROR, "cannot accept", "accept", problem="x")
+    assert [event for event, _ in storm.lines()] == ["cannot accept"]
+    storm.now_s += INTERVAL_S
+    storm.gate.tick()
+    assert storm.lines() == [
+        ("similar lines held", {"held": "cannot accept", "kind": "accept", "similar_lines_held": 2})
+    ]
+
+
+def test_at_the_end_what_is_held_is_told_of_before_its_time(storm: Storm) -> None:
+    for kind in ("limit", "handshake", "limit"):
+        storm.refuse("10.0.0.7:1", kind)
+    storm.lines()
+    storm.gate.close()
+    told = {"held": "client not served", "kind": "limit", "similar_lines_held": 1, "clients": "10.0.0.7"}
+    assert storm.lines() == [("similar lines held", told)]
+    storm.gate.close()
+    assert storm.lines() == []
+
+
+def test_what_passes_while_the_server_has_the_command_is_not_ours() -> None:
+    now = iter([10.0, 10.0, 10.2, 11.2, 11.5])
+    timer = CommandTimer(lambda: next(now))
+    timer.turn(is_ours=True)
+    timer.turn(is_ours=False)  # sent on after 0.2 s
+    timer.turn(is_ours=True)  # the reply came after 1 s
+    timer.turn(is_ours=False)
+    assert round(timer.own_s, 6) == 0.5
+    assert round(timer.total_s, 6) == 1.5
+
+
+def test_a_wait_that_sealwire_makes_is_ours() -> None:
+    now = iter([0.0, 0.1, 2.1])
+    timer = CommandTimer(lambda: next(now))
+    timer.turn(is_ours=True)  # it waits for keys
+    timer.turn(is_ours=False)
+    assert round(timer.own_s, 6) == round(timer.total_s, 6) == 2.1
+
+
+def test_what_a_session_notes_is_kept_with_the_time_of_the_note() -> None:
+    now = iter([0.0, 0.0, 0.5, 1.0, 1.5])
+    timer = CommandTimer(lambda: next(now))
+    note = CommandNote("find", "clinic.patients", 0.1, 0.2, 1, None)
+    timer.turn(is_ours=True)
+    timer.turn(is_ours=False)
+    timer.take(note, 0)
+    timer.turn(is_ours=True)
+    timer.turn(is_ours=False)
+    timer.take(None, 3)
+    assert (timer.note, timer.noted_s, timer.opened, timer.own_s) == (note, 0.5, 3, 1.0)
+
+
+FAILED = Audit("login-failed", "", "saslStart", "code 18")
+
+
+class Place:
+    """A clock, and a log that takes lines or does not."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.lines: list[tuple[Audit, Origin]] = []
+        self.takes = True
+        self.gathered = FailedLogins(self._write, lambda: self.now_s)
+
+    def _write(self, record: Audit, origin: Origin) -> bool:
+        if self.takes:
+            self.lines.append((record, origin))
+        return self.takes
+
+    def fail(self, client: str, times: int = 1, reason: str = "code 18") -> bool:
+        taken = [
+            self.gathered.write(replace(FAILED, reason=reason), Origin(client, number))
+            for number in range(times)
+        ]
+        return all(taken)
+
+    def later(self, seconds: float = WINDOW_S) -> None:
+        self.now_s += seconds
+        self.gathered.tick()
+
+    @property
+    def counts(self) -> list[int]:
+        return [record.count for record, _ in self.lines]
+
+
+def test_the_first_has_its_line_at_once_and_what_follows_one_together() -> None:
+    place = Place()
+    place.fail("10.0.0.1:1", 5000)
+    assert place.counts == [1]
+    place.later(WINDOW_S / 2)
+    assert place.counts == [1]
+    place.later()
+    assert place.counts == [1, 4999]
+    record, origin = place.lines[-1]
+    assert (record.event, origin.client, origin.connection) == ("login-failed", "10.0.0.1:1", 4999)
+
+
+def test_single_failures_that_are_far_apart_have_a_line_each() -> None:
+    place = Place()
+    for _ in range(3):
+        place.fail("10.0.0.1:1")
+        place.later()
+    assert place.counts == [1, 1, 1]
+
+
+def test_who_goes_on_has_a_line_for_each_window() -> None:
+    place = Place()
+    for _ in range(4):
+        place.fail("10.0.0.1:1", 100)
+        place.later()
+    assert sum(place.counts) == 400
+    assert len(place.lines) == 5
+
+
+def test_addresses_are_told_apart_and_ports_and_networks_are_not() -> None:
+    place = Place()
+    for client in ("10.0.0.1:1", "10.0.0.1:2", "::ffff:10.0.0.1:3", "10.0.0.2:1"):
+        place.fail(client)
+    for client in ("2001:db8::1:1", "2001:db8::2:1", "2001:db8:0:1::1:1"):
+        place.fail(client)
+    place.later()
+    assert place.counts.count(1) == 5
+    assert place.counts.count(2) == 1
+
+
+def test_addresses_without_number_share_a_line() -> None:
+    place = Place()
+    for each in range(MAX_ADDRESSES + 500):
+        place.fail(f"10.{each // 65536}.{each // 256 % 256}.{each % 256}:1")
+    place.later()
+    assert len(place.lines) == MAX_ADDRESSES + 2
+    assert sum(place.counts) == MAX_ADDRESSES + 500
+
+
+def test_what_the_log_does_not_take_is_given_again() -> None:
+    place = Place()
+    place.fail("10.0.0.1:1", 10)
+    place.takes = False
+    place.later()
+    place.fail("10.0.0.1:1", 5)
+    place.takes = True
+    place.later()
+    assert sum(place.counts) == 15
+
+
+def test_the_first_is_refused_where_the_log_takes_nothing_and_counts_later() -> None:
+    place = Place()
+    place.takes = False
+    assert not place.fail("10.0.0.1:1")
+    place.takes = True
+    place.later()
+    assert place.counts == [1]
+
+
+@pytest.mark.parametrize("times", [1, 7])
+def test_the_end_loses_none(times: int) -> None:
+    place = Place()
+    place.fail("unknown", times)
+    place.gathered.close()
+    place.gathered.close()
+    assert sum(place.counts) == times
+
+
+def test_commands_without_a_login_are_gathered_apart_from_failed_logins() -> None:
+    place = Place()
+    refused = Audit("refused", "", "find", "LoginNeeded")
+    for number in range(100):
+        place.fail("10.0.0.1:1")
+        assert place.gathered.write(refused, Origin("10.0.0.1:1", number))
+    place.later()
+    assert sorted((record.event, record.count) for record, _ in place.lines) == [
+        ("login-failed", 1),
+        ("login-failed", 99),
+        ("refused", 1),
+        ("refused", 99),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("record", "is_gathered"),
+    [
+        (FAILED, True),
+        (Audit("refused", "", "find", "LoginNeeded"), True),
+        (Audit("refused", "", "authenticate", "CertificateLogin"), True),
+        (Audit("refused", "a.b", "find", "range"), False),
+        (Audit("break-glass", "a.b", "find"), False),
+    ],
+)
+def test_what_needs_a_login_is_not_gathered(record: Audit, is_gathered: bool) -> None:
+    assert is_of_nobody(record) is is_gathered
