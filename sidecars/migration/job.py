@@ -86,6 +86,28 @@ class Batch:
     """Whether the stretch has no more."""
 
 
+@dataclass(slots=True)
+class Tally:
+    """What comes of a batch or a window while it is worked on."""
+
+    documents: int = 0
+    values: int = 0
+    """About, where the application wrote the same documents meanwhile."""
+    races: int = 0
+    left: dict[tuple[str, str, Left], int] = field(default_factory=dict)
+    """What stays, in the last pass over a window: it looks like an old form and does not open, or is no value
+    of the class. No value has this form, so that nobody misses it."""
+    reported: list[LeftValue] = field(default_factory=list)
+    """The first MAX_REPORTED of them."""
+
+    def leave(self, left: LeftValue) -> None:
+        """Count a value that stays."""
+        key = left.namespace, left.path, left.why
+        self.left[key] = self.left.get(key, 0) + 1
+        if len(self.reported) < MAX_REPORTED:
+            self.reported.append(left)
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """Never changes: each step makes a new one, which is written down before the next step."""
@@ -139,6 +161,16 @@ class Job:
             reported=(*self.reported, *map(short, batch.left))[:MAX_REPORTED],
         )
 
+    def counted(self, tally: Tally, read: int) -> "Job":
+        """The job once it has come by a window or a sweep, and has read so many documents for it."""
+        return replace(
+            self.noted(now()),
+            read=self.read + read,
+            documents=self.documents + tally.documents,
+            values=self.values + tally.values,
+            races=self.races + tally.races,
+        )
+
     def stopped(self, standing: Standing, now: datetime, refusal: Iterable[LeftValue] = ()) -> "Job":
         """The job as it stands from now on."""
         shown = tuple(map(short, refusal))[:MAX_REPORTED]
@@ -147,6 +179,11 @@ class Job:
     def noted(self, now: datetime) -> "Job":
         """The same with the next revision."""
         return replace(self, revision=self.revision + 1, updated=now)
+
+
+def now() -> datetime:
+    """The time as jobs note it."""
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def short(left: LeftValue) -> LeftValue:

@@ -33,13 +33,13 @@ from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.contexts import JobContexts
 from sealwire.sidecars.migration.definitions.conversions import Conversions
+from sealwire.sidecars.migration.engine import LEAST_SHARE_OF_WINDOWS, Throttle
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger, Wish
 from sealwire.sidecars.migration.moves import Direction, class_at, refuse_contexts
 from sealwire.sidecars.migration.planning import RIGHTS
-from sealwire.sidecars.migration.runner import LEAST_SHARE_OF_WINDOWS, Throttle
 from sealwire.sidecars.migration.server import lag_s
 from sealwire.sidecars.migration.windows.frontiers import (
     MongoFrontiers,
@@ -222,8 +222,8 @@ class ClassMove:
             pace = TurnPace(
                 throttle.after,
                 shown.job,
-                shown.waiting,
-                shown.missing,
+                waiting=shown.waiting,
+                missing=shown.missing,
                 proxies=proxies,
                 counted=shown.counted,
             )

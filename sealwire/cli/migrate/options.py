@@ -35,18 +35,12 @@ from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.direct import Client
 from sealwire.sidecars.migration.contexts import JobContexts, fields_of
+from sealwire.sidecars.migration.engine import Pace, Throttle
 from sealwire.sidecars.migration.forms import new_form
 from sealwire.sidecars.migration.job import Job, LeftValue, Standing
 from sealwire.sidecars.migration.ledger import Ledger
-from sealwire.sidecars.migration.runner import (
-    BATCH_DOCUMENTS,
-    Pace,
-    Runner,
-    Throttle,
-    Within,
-    within_contexts,
-)
-from sealwire.sidecars.migration.server import MongoDocuments, lag_s
+from sealwire.sidecars.migration.runner import Runner, Within, within_contexts
+from sealwire.sidecars.migration.server import BATCH_DOCUMENTS, MongoDocuments, lag_s
 
 proxies_option = click.option(
     "--proxies",

@@ -24,12 +24,12 @@ from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.direct import Client, connected, size_of
+from sealwire.sidecars.migration.engine import Pace, Throttle
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger, Wish
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.sidecars.migration.planning import RIGHTS
-from sealwire.sidecars.migration.runner import Pace, Throttle
 from sealwire.sidecars.migration.server import lag_s
 from sealwire.sidecars.migration.windows.repairing import Repair, would_repair
 from sealwire.sidecars.migration.windows.server import MongoValues

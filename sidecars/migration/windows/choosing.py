@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from sealwire.keys.frontier.frontier import AFTER_ALL, Position
 from sealwire.policies.file.stored import StoredValues
+from sealwire.sidecars.migration.server import BATCH_BYTES
 from sealwire.sidecars.migration.windows.order import ClassPaths, Order
-from sealwire.sidecars.migration.windows.server import BATCH_BYTES, Values
+from sealwire.sidecars.migration.windows.server import Values
 from sealwire.sidecars.raw_documents import identity_of
 
 Key = tuple[str, bytes]

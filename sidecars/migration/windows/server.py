@@ -15,15 +15,11 @@ from sealwire.crypto.envelope import SUBTYPE, binary
 from sealwire.keys.frontier.record import DATABASE
 from sealwire.keys.frontier.versions import StoredForm
 from sealwire.sidecars.direct import RAW, Client
-from sealwire.sidecars.migration.server import MongoDocuments, Written
+from sealwire.sidecars.migration.server import BATCH_BYTES, BATCH_DOCUMENTS, MongoDocuments, Written
 from sealwire.sidecars.migration.windows.indexes import drop_indexes, make_indexes, walked_fields
 from sealwire.sidecars.migration.windows.order import ClassPaths, Range
 from sealwire.sidecars.raw_documents import document
 from sealwire.wire import kinds
-
-BATCH_DOCUMENTS = 500
-BATCH_BYTES = 8 << 20
-
 
 # Reads between two keys of an index (`min`, `max`), where the server does it right for arrays.
 #

@@ -1,11 +1,9 @@
 """The loop that moves a class to its new version: windows, each written down, asked for, moved and closed."""
 
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 from math import ceil
 from typing import Final, NamedTuple, final
 
@@ -13,13 +11,14 @@ from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.frontier.frontier import FIRST_GENERATION, Frontier, Window
 from sealwire.keys.frontier.record import Lease, addresses_of
 from sealwire.sidecars.migration.contexts import JobContexts
+from sealwire.sidecars.migration.engine import Engine, Pace, Refused, Step
 from sealwire.sidecars.migration.forms import Left, WrongType
-from sealwire.sidecars.migration.job import MAX_REPORTED, Job, LeftValue, Standing, short
-from sealwire.sidecars.migration.ledger import Notes, Wish
+from sealwire.sidecars.migration.job import MAX_REPORTED, Job, LeftValue, Standing, Tally, now, short
+from sealwire.sidecars.migration.ledger import Notes
 from sealwire.sidecars.migration.windows.choosing import Chooser
 from sealwire.sidecars.migration.windows.frontiers import Frontiers
 from sealwire.sidecars.migration.windows.looking import FirstLook
-from sealwire.sidecars.migration.windows.moving import NO_VALUE, WHOLE, Stuck, Tally, Versions, WindowMover
+from sealwire.sidecars.migration.windows.moving import NO_VALUE, WHOLE, Versions, WindowMover
 from sealwire.sidecars.migration.windows.order import ClassPaths
 from sealwire.sidecars.migration.windows.server import Values, batches
 from sealwire.sidecars.raw_documents import identity_of
@@ -44,7 +43,6 @@ _LARGER, _SMALLER = 1.5, 0.5
 """By how much the next window may differ: updates take now longer and now shorter."""
 _BETWEEN_S = (0.1, 0.3, 1.0, 2.0, 5.0, 10.0)
 """Before a window is tried again that was withdrawn."""
-_STANDING = {Wish.PAUSE: Standing.PAUSED, Wish.ABORT: Standing.ABORTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +57,9 @@ class Stores:
 
 
 @dataclass(frozen=True, slots=True)
-class TurnPace:
-    """How a turn goes about it."""
+class TurnPace(Pace):
+    """How a turn goes about it, and who sees what it waits for."""
 
-    rest: Callable[[float, float], None] = lambda _busy_s, _waited_s: None
-    """Waits after a window, at which the job worked so many seconds, and waited so many for the proxies."""
-    tell: Callable[[Job], None] = lambda _job: None
-    """Sees the job each time that it was written down."""
     waiting: Callable[[Sequence[Lease], float], None] = lambda _leases, _waited_s: None
     """Sees the leases that the job waits for, and for how long already, at each look."""
     missing: Callable[[float], None] = lambda _left_s: None
@@ -74,12 +68,9 @@ class TurnPace:
     """How many addresses must have a lease before anything moves; None: as many as there are."""
     counted: Callable[[Sequence[str], int, float], None] = lambda _addresses, _proxies, _waited_s: None
     """Sees the addresses that have a lease while they are not so many, and for how long already."""
-    most: int | None = None
-    """How many documents a window has at most, about; None: as many as move while it may be open."""
-    clock: Callable[[], float] = time.perf_counter
 
 
-_AT_ONCE = TurnPace()
+_AT_ONCE: Final = TurnPace()
 
 
 class _Looked(NamedTuple):
@@ -115,8 +106,8 @@ class ProxyCount:
         return all(renewed[name] > before for name, before in self._together.items())
 
 
-class Turn:
-    """One process at work on the move of one class."""
+class Turn(Engine):
+    """The steps of the move of one class: its windows, and then a last sweep."""
 
     def __init__(
         self,
@@ -133,15 +124,14 @@ class Turn:
         mark_begun: writes into the keyring that values move, and the frontiers' place; called while the first
                     frontier is there, and no window was opened
         """
-        self.job = job
+        super().__init__(job, stores.notes, pace, stores.values.unindex)
+        self._pace: TurnPace = pace
         self._versions = versions
         self._values = stores.values
         self._frontiers = stores.frontiers
-        self._notes = stores.notes
         self._contexts = stores.contexts
         self._activate = activate
         self._mark_begun = mark_begun
-        self._pace = pace
         self._chooser = Chooser(stores.values, versions.order(versions.old))
         self._most = _MOST if pace.most is None else pace.most
         self._wanted = min(FIRST_DOCUMENTS, self._most)
@@ -150,44 +140,23 @@ class Turn:
         """One after the other."""
         self._waited_s = 0.0
         """For the proxies, since the last window."""
-        self._stopped = threading.Event()
 
-    def stop(self) -> None:
-        """Let `run` end as a signal does, and note the job as paused. From any thread."""
-        self._stopped.set()
+    def _steps(self) -> Iterator[Step]:
+        """A signal lets a window end that moves, and withdraws one that does not.
 
-    def run(self) -> Job:
-        """Work until the class has moved, or the job is refused, paused or aborted; the job as it then is.
-
-        Raises what the stores and `activate` raise; the job can be resumed then. A signal lets a window end
-        that moves, and withdraws one that does not. Cost: memory of a window, up to 8 MiB a path.
+        Cost: memory of a window, up to 8 MiB a path.
         """
-        with ThreadPoolExecutor(1, "turn") as pool:
-            try:
-                pool.submit(self._run).result()
-            finally:
-                self._stopped.set()
-        return self.job
-
-    def _run(self) -> None:
-        try:
-            frontier = self._begin()
-            while frontier is None or not frontier.is_over:
-                if frontier is None or self._stopped.is_set():
-                    self._note(self.job.stopped(Standing.PAUSED, _now()))
-                    return
-                began, self._waited_s = self._pace.clock(), 0.0
-                frontier, tally = self._window(frontier)
-                wish = self._note(self._counted(tally))
-                if wish is not Wish.RUN:
-                    if wish is Wish.ABORT:
-                        self._values.unindex()
-                    self._note(self.job.stopped(_STANDING[wish], _now()))
-                    return
-                self._pace.rest(self._pace.clock() - began - self._waited_s, self._waited_s)
-            self._finish(frontier)
-        except Stuck as stuck:
-            self._note(self.job.stopped(Standing.REFUSED, _now(), stuck.left))
+        frontier = self._begin()
+        while not (frontier is None or frontier.is_over or self._stopped.is_set()):
+            began, self._waited_s = self._pace.clock(), 0.0
+            frontier, tally = self._window(frontier)
+            yield Step(began, partial(self._counted, tally), self._waited_s)
+        if frontier is None or not frontier.is_over:
+            self._end(Standing.PAUSED)
+            return
+        began = self._pace.clock()
+        done = self._finish(frontier)
+        yield Step(began, lambda: done)
 
     # ------------------------------------------------------------------------------------ before the windows
 
@@ -209,7 +178,7 @@ class Turn:
             frontier = self._frontiers.begin()
         elif not frontier.has_begun and not self._until_counted(_has_let_go(frontier)):
             return None
-        noted = replace(self.job.noted(_now()), expected=self.job.read + first.old)
+        noted = replace(self.job.noted(now()), expected=self.job.read + first.old)
         self._note(replace(noted, reported=first.in_clear or noted.reported))
         if not frontier.has_begun:
             self._mark_begun(self._frontiers.place())
@@ -258,7 +227,7 @@ class Turn:
         return False
 
     def _look_through(self, places: Sequence[ClassPaths], *, has_begun: bool) -> _Looked:
-        """What is there. Raises Stuck for what cannot be moved, or may not stay."""
+        """What is there. Raises Refused for what cannot be moved, or may not stay."""
         old = new = 0
         look = FirstLook(self._versions, self._contexts)
         stuck: list[LeftValue] = []
@@ -278,9 +247,9 @@ class Turn:
                     elif each.why is Left.IN_CLEAR and not has_begun and len(in_clear) < MAX_REPORTED:
                         in_clear.append(short(left))
                 if len(stuck) >= MAX_REPORTED:
-                    raise Stuck(stuck[:MAX_REPORTED])
+                    raise Refused(stuck[:MAX_REPORTED])
         if stuck:
-            raise Stuck(stuck)
+            raise Refused(stuck)
         return _Looked(old, new, tuple(in_clear))
 
     def _all(self, where: ClassPaths) -> Iterator[bytes]:
@@ -386,34 +355,22 @@ class Turn:
 
     # ------------------------------------------------------------------------------------- after the windows
 
-    def _finish(self, frontier: Frontier) -> None:
+    def _finish(self, frontier: Frontier) -> Job:
         """Every value that a range finds has moved; see to all others, and make the new version active."""
         mover = self._mover(WHOLE)
-        mover.sweep(lambda: self._frontiers.confirm(frontier))
+        for _ in mover.sweep(lambda: self._frontiers.confirm(frontier)):
+            pass
         reported = tuple(map(short, mover.tally.reported))
         if any(why in NO_VALUE and not self._may_stay(why) for _, _, why in mover.tally.left):
-            raise Stuck(reported)
+            raise Refused(reported)
         self._values.unindex()
         self._activate()
         done = replace(self._counted(mover.tally), standing=Standing.DONE, left=dict(mover.tally.left))
         in_clear = tuple(each for each in self.job.reported if each.why is Left.IN_CLEAR)
-        self._note(replace(done, reported=(*in_clear, *reported)[:MAX_REPORTED]))
+        return replace(done, reported=(*in_clear, *reported)[:MAX_REPORTED])
 
     def _counted(self, tally: Tally) -> Job:
-        job = self.job
-        return replace(
-            job.noted(_now()),
-            read=job.read + tally.documents,
-            documents=job.documents + tally.documents,
-            values=job.values + tally.values,
-            races=job.races + tally.races,
-        )
-
-    def _note(self, job: Job) -> Wish:
-        wish = self._notes.save(job)
-        self.job = job
-        self._pace.tell(job)
-        return wish
+        return self.job.counted(tally, tally.documents)
 
 
 def _has_let_go(frontier: Frontier) -> Callable[[Lease], bool]:
@@ -428,7 +385,3 @@ def _without_frontier() -> DamagedFile:
         "bring the document of sealwire.frontiers back from a backup; if there never was one, "
         "sealwire policy drift shows what was written past Sealwire",
     )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)

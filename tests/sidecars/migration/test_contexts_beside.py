@@ -14,10 +14,11 @@ from sealwire.crypto.envelope import SUBTYPE, parse_context_header
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.migration.contexts import JobContexts, fields_of
+from sealwire.sidecars.migration.engine import Pace
 from sealwire.sidecars.migration.forms import Left, WrongType, new_form
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.moves import Direction, Move
-from sealwire.sidecars.migration.runner import Pace, Runner, within_contexts
+from sealwire.sidecars.migration.runner import Runner, within_contexts
 from tests.sidecars.migration.doubles import (
     NAMESPACE,
     Document,
