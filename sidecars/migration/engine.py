@@ -36,7 +36,7 @@ class Pace:
 AT_ONCE: Final = Pace()
 
 
-class Step(NamedTuple):
+class StepTaken(NamedTuple):
     """One step, once it is taken."""
 
     began: float
@@ -47,7 +47,7 @@ class Step(NamedTuple):
     """For others, since it began."""
 
 
-class Refused(Exception):
+class Stuck(Exception):
     """Values that keep a job from going on. A window that is open stays open."""
 
     def __init__(self, left: Sequence[LeftValue]) -> None:
@@ -71,10 +71,10 @@ class Engine(ABC):
         self._has_ended = False
 
     @abstractmethod
-    def _steps(self) -> Iterator[Step]:
+    def _steps(self) -> Iterator[StepTaken]:
         """The steps of one worker, none of which another one takes.
 
-        They end once `_stopped` is set. Raises Refused; the job can be resumed after whatever else it raises.
+        They end once `_stopped` is set. Raises Stuck; the job can be resumed after whatever else it raises.
         """
 
     def stop(self) -> None:
@@ -111,7 +111,7 @@ class Engine(ABC):
                 if not self._stopped.is_set():
                     busy_s = self._pace.clock() - step.began - step.waited_s
                     self._pace.rest(busy_s, step.waited_s)
-        except Refused as refused:
+        except Stuck as refused:
             self._end(Standing.REFUSED, refused.left)
         except BaseException:
             self._stopped.set()

@@ -6,7 +6,7 @@ from functools import partial
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PathNode
 from sealwire.sidecars.migration.contexts import JobContexts
-from sealwire.sidecars.migration.engine import AT_ONCE, Engine, Pace, Refused, Step
+from sealwire.sidecars.migration.engine import AT_ONCE, Engine, Pace, StepTaken, Stuck
 from sealwire.sidecars.migration.forms import InCollection, Left, NewForm, WrongType, new_form
 from sealwire.sidecars.migration.job import Batch, Job, LeftValue, Standing, Tally, now
 from sealwire.sidecars.migration.ledger import Notes
@@ -71,11 +71,11 @@ class Runner(Engine):
             for namespace in job.namespaces
         }
 
-    def _steps(self) -> Iterator[Step]:
+    def _steps(self) -> Iterator[StepTaken]:
         while (index := self._next_stretch()) is not None:
             while not self._stopped.is_set() and not self.job.stretches[index].done:
                 began = self._pace.clock()
-                yield Step(began, partial(self._after, index, self._batch(index)))
+                yield StepTaken(began, partial(self._after, index, self._batch(index)))
 
     def _next_stretch(self) -> int | None:
         with self._lock:
@@ -104,7 +104,7 @@ class Runner(Engine):
         patches, left = self._patches(namespace, raws)
         wrong = [each for each in left if each.why is Left.WRONG_TYPE]
         if wrong and self.job.wrong_type is WrongType.REFUSE:
-            raise Refused(wrong)
+            raise Stuck(wrong)
         yield from left
         for _ in range(_ROUNDS):
             unsure, refused = self._send(namespace, patches, tally)

@@ -18,8 +18,14 @@ from sealwire.cli.keys.calendar import (
     exit_code_after,
     pends_when_rotated,
 )
-from sealwire.cli.keys.lent import key_of, require_alike, shown_key_of
-from sealwire.cli.keys.options import policy_option, schedule_options, with_policy
+from sealwire.cli.keys.options import (
+    key_of,
+    policy_option,
+    require_alike,
+    schedule_options,
+    shown_key_of,
+    with_policy,
+)
 from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option, open_keyring_store
 from sealwire.cli.options.policies import read_policy
 from sealwire.cli.options.server import server_options

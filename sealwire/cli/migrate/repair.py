@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.migrate.class_keys import ClassKeys
-from sealwire.cli.migrate.classes import ClassMove, is_deterministic, places_of, registered
+from sealwire.cli.migrate.classes import ClassKeys, ClassMove, is_deterministic, places_of, registered
 from sealwire.cli.migrate.options import (
     Effort,
     effort_options,
@@ -31,9 +30,9 @@ from sealwire.sidecars.migration.ledger import Ledger, Wish
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.sidecars.migration.planning import RIGHTS
 from sealwire.sidecars.migration.server import lag_s
-from sealwire.sidecars.migration.windows.repairing import Repair, would_repair
+from sealwire.sidecars.migration.windows.frontiers import Standstill
+from sealwire.sidecars.migration.windows.looking import Repair, would_repair
 from sealwire.sidecars.migration.windows.server import MongoValues
-from sealwire.sidecars.migration.windows.unbegun import Standstill
 
 
 class ClassRepair(ClassMove):

@@ -14,7 +14,7 @@ from sealwire.keys.frontier.versions import ClassVersion, position_of_plaintext
 from sealwire.policies.file.ranges import RangeDomain
 from sealwire.policies.file.schema import PER_DATABASE, FieldClass, ValueType
 from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot
-from sealwire.sidecars.migration.engine import Refused
+from sealwire.sidecars.migration.engine import Stuck
 from sealwire.sidecars.migration.forms import (
     ContextCiphers,
     Form,
@@ -212,7 +212,7 @@ class WindowMover:
         """An envelope of a context whose key is nowhere would be missed."""
 
     def prepare(self, places: Iterable[ClassPaths], documents: Mapping[str, Sequence[bytes]]) -> None:
-        """Make the updates of documents that are known, before the window is opened. Raises Refused."""
+        """Make the updates of documents that are known, before the window is opened. Raises Stuck."""
         for where in places:
             self._prepared[where.namespace] = self._patches(where, documents.get(where.namespace, ()))
 
@@ -224,7 +224,7 @@ class WindowMover:
         """Move all of an open window that every proxy has let go; `confirm` is `Frontiers.confirm`.
 
         No update is sent more than IN_FLIGHT_S after that: this process may have been stopped meanwhile.
-        Raises:  Refused, JobTaken, ServerFailed, and what the driver raises
+        Raises:  Stuck, JobTaken, ServerFailed, and what the driver raises
         """
         self._confirm = confirm
         for namespace, patches in self._prepared.items():
@@ -253,7 +253,7 @@ class WindowMover:
                     found += yield from self._pass(where, each)
             if not found:
                 return
-        raise Refused([LeftValue("", "", b"", Left.CONTENDED)])
+        raise Stuck([LeftValue("", "", b"", Left.CONTENDED)])
 
     def _confirm_now(self) -> None:
         began = self._clock()
@@ -290,7 +290,7 @@ class WindowMover:
                 else:
                     stuck.append(left)
         if stuck:
-            raise Refused(stuck)
+            raise Stuck(stuck)
         return list(patches.values())
 
     def _choice(self, where: ClassPaths, raws: Sequence[bytes]) -> NewForm:
@@ -316,7 +316,7 @@ class WindowMover:
             return Patch(identity_of(raw), b"", 0, (Problem("", Left.DAMAGED),))
 
     def _send(self, namespace: str, patches: Sequence[Patch]) -> list[tuple[Patch, int]]:
-        """Those that the server refused and that may be left, with its codes. Raises Refused for others.
+        """Those that the server refused and that may be left, with its codes. Raises Stuck for others.
 
         One whose document was changed since it was read does nothing; the next pass finds what is left.
         """
@@ -328,7 +328,7 @@ class WindowMover:
             errors = [(chunk[index], code) for index, code in written.errors]
             stuck = [each for each in errors if not self._may_be_refused(each[1])]
             if stuck:
-                raise Refused(
+                raise Stuck(
                     [LeftValue(namespace, "", patch.identity, Left.SERVER, code) for patch, code in stuck]
                 )
             refused += errors

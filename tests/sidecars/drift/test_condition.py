@@ -9,7 +9,7 @@ from sealwire.crypto.envelope import SUBTYPE, EnvelopeMode
 from sealwire.keys.keyring.data_key import KeyIds, KeyState
 from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
-from sealwire.sidecars.drift.condition import Condition, Keys
+from sealwire.sidecars.drift import Condition, Keys
 from sealwire.wire import kinds
 from tests.keys.samples import NOW
 from tests.sidecars.drift.samples import KEYS, NOTE, NOTES, OLD, envelope, stored

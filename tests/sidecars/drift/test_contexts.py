@@ -17,8 +17,7 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.planning.contexts import stored_context
-from sealwire.sidecars.drift.condition import Condition
-from sealwire.sidecars.drift.scan import Census, ContextJudge
+from sealwire.sidecars.drift import Census, Condition, ContextJudge
 from sealwire.wire import kinds
 from tests.keys.samples import NOW
 from tests.sidecars.drift.samples import KEYS, NHS

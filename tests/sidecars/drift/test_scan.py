@@ -5,8 +5,7 @@ from typing import Any
 import bson
 import pytest
 
-from sealwire.sidecars.drift.condition import Condition
-from sealwire.sidecars.drift.scan import Census, PathReport
+from sealwire.sidecars.drift import Census, Condition, PathReport
 from sealwire.wire.errors import BsonError
 from tests.sidecars.drift.samples import KEYS, NOTE, envelope, policy
 

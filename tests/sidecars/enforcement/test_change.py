@@ -5,15 +5,16 @@ from dataclasses import replace
 import pytest
 
 from sealwire.sidecars.covered import CoveredCollection, Validation
-from sealwire.sidecars.enforcement.change import (
+from sealwire.sidecars.enforcement import (
     Change,
     Options,
     Outcome,
     carry_out,
+    covering_schema,
     plan_install,
     plan_removal,
+    take_apart,
 )
-from sealwire.sidecars.enforcement.validators import covering_schema, take_apart
 from tests.sidecars.enforcement.fake_server import FakeServer
 from tests.sidecars.test_covered import POLICY
 

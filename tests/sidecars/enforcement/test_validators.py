@@ -14,7 +14,7 @@ from sealwire.policies.errors import Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.sidecars.covered import Validation
-from sealwire.sidecars.enforcement.validators import (
+from sealwire.sidecars.enforcement import (
     LEAF_ARRAYS,
     MARK,
     MAX_CONDITIONS,

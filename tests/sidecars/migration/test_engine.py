@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sealwire.sidecars.migration.engine import LEAST_SHARE, Engine, Pace, Refused, Step, Throttle
+from sealwire.sidecars.migration.engine import LEAST_SHARE, Engine, Pace, StepTaken, Stuck, Throttle
 from sealwire.sidecars.migration.errors import JobTaken
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import Job, LeftValue, Standing, Tally
@@ -23,12 +23,12 @@ class Counting(Engine):
         super().__init__(notes.job, notes, pace, lambda: self.events.append("abandoned"))
         self.most = most
 
-    def _steps(self) -> Iterator[Step]:
+    def _steps(self) -> Iterator[StepTaken]:
         while not self._stopped.is_set():
             if self.job.read == self.most:
-                raise Refused([LEFT])
+                raise Stuck([LEFT])
             self.events.append("step")
-            yield Step(self._pace.clock(), lambda: self.job.counted(Tally(), 1), 0.25)
+            yield StepTaken(self._pace.clock(), lambda: self.job.counted(Tally(), 1), 0.25)
         self._end(Standing.PAUSED)
 
 

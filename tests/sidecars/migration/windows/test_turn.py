@@ -21,9 +21,8 @@ from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.windows import turn as turns
-from sealwire.sidecars.migration.windows.choosing import Chooser
 from sealwire.sidecars.migration.windows.moving import Versions
-from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
+from sealwire.sidecars.migration.windows.turn import Chooser, Stores, Turn, TurnPace
 from tests.sidecars.migration.doubles import Death, Fate
 from tests.sidecars.migration.windows.doubles import (
     CLASS_ID,
