@@ -1,5 +1,6 @@
 """How far a job has come: what it moves, the ranges of `_id` that it works through, and what it has met."""
 
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -134,11 +135,6 @@ class Job:
     refusal: tuple[LeftValue, ...] = ()
     """What made it stop; where it stands REFUSED."""
 
-    @property
-    def namespaces(self) -> tuple[str, ...]:
-        """The collections, each once, in order."""
-        return tuple(dict.fromkeys(move.namespace for move in self.moves))
-
     def after(self, index: int, batch: Batch, now: datetime) -> "Job":
         """The job once a batch of the stretch `index` is done."""
         stretch = self.stretches[index]
@@ -179,6 +175,19 @@ class Job:
     def noted(self, now: datetime) -> "Job":
         """The same with the next revision."""
         return replace(self, revision=self.revision + 1, updated=now)
+
+
+def new_job(
+    direction: Direction,
+    wrong_type: WrongType,
+    moves: tuple[Move, ...],
+    stretches: Iterable[Stretch] = (),
+    expected: int = 0,
+) -> Job:
+    """A job of a name that no other one has, not written down yet."""
+    began = now()
+    name = f"{direction.value}-{began:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    return Job(name, direction, wrong_type, moves, tuple(stretches), began, began, expected=expected)
 
 
 def now() -> datetime:

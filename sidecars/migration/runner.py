@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.policies.file.schema import PathNode
 from sealwire.sidecars.migration.contexts import JobContexts
 from sealwire.sidecars.migration.engine import AT_ONCE, Engine, Pace, StepTaken, Stuck
 from sealwire.sidecars.migration.forms import InCollection, Left, NewForm, WrongType, new_form
 from sealwire.sidecars.migration.job import Batch, Job, LeftValue, Standing, Tally, now
 from sealwire.sidecars.migration.ledger import Notes
-from sealwire.sidecars.migration.moves import Direction, tree_of
+from sealwire.sidecars.migration.moves import Direction, trees_of
 from sealwire.sidecars.migration.patches import Patch, Problem, chunks, patch_of
 from sealwire.sidecars.migration.server import BATCH_DOCUMENTS, Documents
 from sealwire.sidecars.raw_documents import identity_of
@@ -66,10 +65,7 @@ class Runner(Engine):
         self._narrow = narrow
         self._most = pace.most or BATCH_DOCUMENTS
         self._waiting = iter([index for index, each in enumerate(job.stretches) if not each.done])
-        self._trees: Mapping[str, PathNode] = {
-            namespace: tree_of(move for move in job.moves if move.namespace == namespace)
-            for namespace in job.namespaces
-        }
+        self._trees = trees_of(job.moves)
 
     def _steps(self) -> Iterator[StepTaken]:
         while (index := self._next_stretch()) is not None:

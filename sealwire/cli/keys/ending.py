@@ -1,6 +1,5 @@
 """`sealwire keys retire`, `destroy` and `cancel`: the end of a key, and the way back."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.keys.options import Interval, policy_option, require_unnamed
+from sealwire.cli.keys.options import Interval, policy_option, require_typed, require_unnamed
 from sealwire.cli.options.common import Decorator, declare, settings
 from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option, open_keyring_store
 from sealwire.cli.options.policies import read_policy
@@ -218,7 +217,7 @@ def destroy(
     if wait is None or (wait < ending.MINIMUM_WAIT and wait):
         raise click.UsageError("--wait is one day at least, or 0d")
     if not wait:
-        _require_typed(f"{subject.class_name}:{subject.version}", confirm)
+        require_typed(f"{subject.class_name}:{subject.version}", confirm)
     question = f"It may then be destroyed after {format_time(now + wait)}"
     _take(subject, partial(ending.announce, now=now, wait=wait), manner, question=question)
 
@@ -234,13 +233,6 @@ def _look_for_values(subject: Subject, policy: Path | None, uri: str) -> None:
     require_unnamed(key, policy)
     ending.retire(key)
     require_no_value(key, Keyring(keys), policy, uri)
-
-
-def _require_typed(wanted: str, given: str | None) -> None:
-    if given is None and sys.stdin.isatty():
-        given = click.prompt(f"Type {wanted} to go on", err=True, default="", show_default=False)
-    if given != wanted:
-        raise click.UsageError(f"without a waiting period, give --confirm {wanted}")
 
 
 def _take(subject: Subject, step: Callable[[DataKey], DataKey], manner: Manner, *, question: str) -> None:

@@ -1,6 +1,7 @@
 """Options that say how old keys may become and whose they are, and what the policy says of it."""
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import time, timedelta
@@ -148,6 +149,14 @@ def require_unnamed(key: DataKey, policy: Path | None) -> None:
             f"the policy has the class {key.class_name} still",
             "give its paths the lender's class, take it out of the policy, and reload every Sealwire first",
         )
+
+
+def require_typed(wanted: str, given: str | None) -> None:
+    """See that somebody typed it, on the terminal or as `given`. Raises click.UsageError."""
+    if given is None and sys.stdin.isatty():
+        given = click.prompt(f"Type {wanted} to go on", err=True, default="", show_default=False)
+    if given != wanted:
+        raise click.UsageError(f"without a waiting period, give --confirm {wanted}")
 
 
 def key_of(lender: KeyIds | None, names: Mapping[int, str]) -> dict[str, str | int] | None:

@@ -3,7 +3,6 @@
 All its values move together, by windows, whichever of the two versions is plaintext.
 """
 
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,9 +19,8 @@ from sealwire.cli.migrate.definitions import (
     tell_changed,
     versions_to_judge,
 )
-from sealwire.cli.migrate.options import Effort, open_contexts, progress_bar, require_contexts
-from sealwire.cli.options.keys import KekOptions, open_keyring_store
-from sealwire.cli.options.server import required_uri
+from sealwire.cli.migrate.options import Effort, Site, open_contexts, progress_bar, require_contexts, throttle
+from sealwire.cli.options.keys import open_keyring_store
 from sealwire.cli.signals import ended_in_order
 from sealwire.keys.frontier.record import LEASE_S, Lease, outlived_s
 from sealwire.keys.frontier.versions import ClassVersion, has_moved
@@ -35,17 +33,15 @@ from sealwire.keys.keyring.turning import activate, begin_move, rotate
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import covered_collections
-from sealwire.sidecars.direct import Client, connected
+from sealwire.sidecars.direct import Client
 from sealwire.sidecars.migration.contexts import JobContexts
 from sealwire.sidecars.migration.definitions.conversions import Conversions
-from sealwire.sidecars.migration.engine import LEAST_SHARE_OF_WINDOWS, Throttle
+from sealwire.sidecars.migration.engine import LEAST_SHARE_OF_WINDOWS
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
-from sealwire.sidecars.migration.job import Job, Standing
-from sealwire.sidecars.migration.ledger import Ledger, Wish
+from sealwire.sidecars.migration.job import Job, new_job
+from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.moves import Direction, class_at, refuse_contexts
-from sealwire.sidecars.migration.planning import RIGHTS
-from sealwire.sidecars.migration.server import lag_s
 from sealwire.sidecars.migration.windows.frontiers import (
     MongoFrontiers,
     leased_addresses,
@@ -74,11 +70,11 @@ class _Pair(NamedTuple):
 class ClassKeys:
     """A keyring that was opened, and one class of it that is to move."""
 
-    def __init__(self, keyring: str, kek: KekOptions, field_class: FieldClass) -> None:
+    def __init__(self, site: Site, field_class: FieldClass) -> None:
         """Raises as `open_record` does."""
         providers = Providers()
-        self._store: KeyringStore = open_keyring_store(keyring, providers)
-        self._kek: KeyEncryptionKey = kek.open(providers)
+        self._store: KeyringStore = open_keyring_store(site.keyring, providers)
+        self._kek: KeyEncryptionKey = site.kek.open(providers)
         self._class_name = field_class.name
         self._field_class = field_class
         self._pair: _Pair | None = None
@@ -299,9 +295,7 @@ class ClassMove:
     policies: PolicySet
     class_name: str
     direction: Direction
-    keyring: str
-    kek: KekOptions
-    uri: str
+    site: Site
     wrong_type: WrongType = WrongType.SKIP
     rotates: bool = False
     """Whether a re-encryption makes the key that it moves to, if none is pending, as the calendar asks."""
@@ -311,12 +305,10 @@ class ClassMove:
         refuse_encrypting(self.wrong_type)
         require_contexts(effort, self.policies, [self.class_name])
         keys = self._keys()
-        with connected(required_uri(self.uri), RIGHTS) as client:
+        with self.site.connected() as client:
             job = self._new_job(client)
-            self._refuse_obstacles(client)
-            transaction_lifetime_s(client, effort.transaction_s)
             judged = versions_to_judge(keys.keyring, self.class_name, self.direction)
-            self._definitions(client, keys, judged, effort).check()
+            self._check_server(client, keys, judged, effort)
             keys.prepare(self.direction, rotates=self.rotates, dry_run=True)
             require_count(client, keys.keyring, self._field_class, proxies)
             if self.rotates:
@@ -337,20 +329,23 @@ class ClassMove:
         require_contexts(effort, self.policies, [self.class_name])
         keys = self._keys()
         keys.find(self.direction)
-        with connected(required_uri(self.uri), RIGHTS) as client:
+        with self.site.connected() as client:
             self._check(job)
-            self._refuse_obstacles(client)
-            transaction_lifetime_s(client, effort.transaction_s)
-            self._definitions(client, keys, keys.versions[:2], effort).check()
+            self._check_server(client, keys, keys.versions[:2], effort)
             require_count(client, keys.keyring, self._field_class, proxies)
             if dry_run:
                 return job
             ledger = Ledger(client, keys.keyring)
-            job = job.stopped(Standing.RUNNING, _now())
             with registered(client, keys, job) as seat:
-                ledger.ask(job.name, Wish.RUN)
-                ledger.save(job)
-                return self._carry_on(client, ledger, keys, job, seat, effort, proxies)
+                return self._carry_on(client, ledger, keys, ledger.resume(job), seat, effort, proxies)
+
+    def _check_server(
+        self, client: Client, keys: ClassKeys, versions: tuple[ClassVersion, ClassVersion], effort: Effort
+    ) -> None:
+        """See that the collections and the server let the class move. Raises MigrationRefused."""
+        self._refuse_obstacles(client)
+        transaction_lifetime_s(client, effort.transaction_s)
+        self._definitions(client, keys, versions, effort).check()
 
     def _carry_on(  # noqa: PLR0913, PLR0917 - one for each thing that it needs
         self,
@@ -388,15 +383,9 @@ class ClassMove:
             )
             frontiers.forget_leases()
             values = MongoValues(client, session, ciphers[1].class_id, lambda: self._places(client))
-            throttle = Throttle(
-                lambda: ledger.load(job.name),
-                lambda: lag_s(client),
-                effort.share,
-                least=LEAST_SHARE_OF_WINDOWS,
-            )
             shown = ShownMove(job, seat, transaction_s, tell)
             pace = TurnPace(
-                throttle.after,
+                throttle(client, ledger, job, effort, LEAST_SHARE_OF_WINDOWS).after,
                 shown.job,
                 waiting=shown.waiting,
                 missing=shown.missing,
@@ -433,14 +422,12 @@ class ClassMove:
 
     def _new_job(self, client: Client) -> Job:
         """Raises MigrationRefused NOT_COVERED, NOTHING."""
-        now = _now()
         moves = moves_of_paths(self._places(client), self.class_name)
         if not moves:
             text = f"no collection that exists has a path of the class {self.class_name}"
             hint = "make the collections first: it is their values that move"
             raise MigrationRefused(MigrationReason.NOTHING, text, hint)
-        name = f"{self.direction.value}-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        return Job(name, self.direction, self.wrong_type, moves, (), now, now)
+        return new_job(self.direction, self.wrong_type, moves)
 
     def _check(self, job: Job) -> None:
         """See that the policy still has all paths of the job. Raises MigrationRefused POLICY_CHANGED."""
@@ -457,7 +444,7 @@ class ClassMove:
 
     def _keys(self) -> ClassKeys:
         """Raises MigrationRefused UNLIKE where a class has one key with another and is not like it."""
-        keys = ClassKeys(self.keyring, self.kek, self._field_class)
+        keys = ClassKeys(self.site, self._field_class)
         unlike = " and ".join(self.policies.unlike(keys.keyring.shared_keys))
         if unlike:
             text = f"two classes have one key in the keyring, and the policy's {unlike} may not"
@@ -557,7 +544,3 @@ def holder(lease: Lease, transaction_s: float) -> str:
         return name
     left_s = max(0.0, outlived_s(transaction_s) - age_s)
     return f"{name}, which has ended or is cut off and did not give its lease back: for {left_s:.0f} s more"
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)

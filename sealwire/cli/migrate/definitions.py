@@ -19,7 +19,7 @@ from sealwire.sidecars.migration.definitions.records import MemoryRecords, Mongo
 from sealwire.sidecars.migration.definitions.server import MongoDefinitions
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.ledger import any_active
-from sealwire.sidecars.migration.moves import Direction, Move, tree_of
+from sealwire.sidecars.migration.moves import Direction, Move, trees_of
 from sealwire.sidecars.migration.windows.order import ClassPaths
 
 COLUMNS: Final = ("collection", "kind", "name", "paths", "encrypted it is", "look at")
@@ -76,13 +76,9 @@ def conversions_of(
     client: Client, keyring: Keyring, direction: Direction, moves: Sequence[Move], accepted: Iterable[str]
 ) -> Conversions:
     """The definitions that a job of random classes touches. Raises UnknownKey without any active key."""
-    trees = {
-        namespace: tree_of(move for move in moves if move.namespace == namespace)
-        for namespace in dict.fromkeys(move.namespace for move in moves)
-    }
     change = ClassChange(direction is Direction.ENCRYPT, direction is Direction.DECRYPT, keyring)
     records = MongoRecords(client, keyring, _sealing(keyring, moves[0].class_name))
-    return Conversions(MongoDefinitions(client), records, _policies(trees), change, accepted)
+    return Conversions(MongoDefinitions(client), records, _policies(trees_of(moves)), change, accepted)
 
 
 def versions_to_judge(

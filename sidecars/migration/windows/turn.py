@@ -237,7 +237,7 @@ class Turn(Engine):
         job: Job,
         versions: Versions,
         stores: Stores,
-        activate: Callable[[], None],
+        activate: Callable[[], object],
         pace: TurnPace = _AT_ONCE,
         mark_begun: Callable[[str], object] = lambda _place: None,
     ) -> None:
