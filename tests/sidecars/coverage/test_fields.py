@@ -27,7 +27,7 @@ from sealwire.sidecars.coverage.fields import (
     suggested,
 )
 from sealwire.sidecars.coverage.likely import MAX_SEARCHED, Personal
-from tests.sidecars.drift.samples import envelope
+from tests.sidecars.drift_samples import envelope
 
 POLICY = load_policy(
     b"""
