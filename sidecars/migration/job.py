@@ -2,10 +2,10 @@
 
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 import bson
 from bson.codec_options import CodecOptions
@@ -20,6 +20,8 @@ MAX_REPORTED = 100
 _MAX_REPORTED_ID_BYTES = 512
 """A longer `_id` is not noted: the job's document stays small."""
 
+_NUMBERS: Final = ("expected", "read", "documents", "values", "races")
+"""What a job counts, in the order in which it is written."""
 _UTC = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC)
 
 
@@ -211,13 +213,13 @@ def serialize(job: Job) -> bytes:
             "name": job.name,
             "direction": job.direction.value,
             "wrong_type": job.wrong_type.value,
-            "moves": [[each.namespace, each.path, each.class_name] for each in job.moves],
-            "stretches": [[s.namespace, s.start, s.end, s.at, s.done] for s in job.stretches],
+            "moves": list(map(astuple, job.moves)),
+            "stretches": list(map(astuple, job.stretches)),
             "created": job.created,
             "updated": job.updated,
             "standing": job.standing.value,
             "revision": job.revision,
-            "numbers": [job.expected, job.read, job.documents, job.values, job.races],
+            "numbers": [getattr(job, name) for name in _NUMBERS],
             "left": [[*key[:2], key[2].value, count] for key, count in job.left.items()],
             "reported": list(map(_row, job.reported)),
             "refusal": list(map(_row, job.refusal)),
@@ -229,7 +231,6 @@ def parse(data: bytes) -> Job:
     """The job that `serialize` wrote; `data` is authenticated. Raises JobDamaged."""
     try:
         found = bson.decode(data, _UTC)
-        expected, read, documents, values, races = found["numbers"]
         return Job(
             found["name"],
             Direction(found["direction"]),
@@ -240,14 +241,10 @@ def parse(data: bytes) -> Job:
             found["updated"],
             Standing(found["standing"]),
             found["revision"],
-            expected,
-            read,
-            documents,
-            values,
-            races,
-            {(namespace, path, Left(why)): count for namespace, path, why, count in found["left"]},
-            tuple(map(_left_value, found["reported"])),
-            tuple(map(_left_value, found["refusal"])),
+            **dict(zip(_NUMBERS, found["numbers"], strict=True)),
+            left={(namespace, path, Left(why)): count for namespace, path, why, count in found["left"]},
+            reported=tuple(map(_left_value, found["reported"])),
+            refusal=tuple(map(_left_value, found["refusal"])),
         )
     except (BSONError, KeyError, ValueError, TypeError):
         text = "the job's document is of another form than this version writes"
