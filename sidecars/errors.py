@@ -39,3 +39,13 @@ class ServerUnreachable(DirectError):
 
 class ServerDenied(DirectError):
     """The server refuses the login, or a command that is needed to look at its collections."""
+
+
+class CoverageReason(Enum):
+    """Stable names, for tests and scripts."""
+
+    EXTRA = "extra"
+
+
+class LibraryMissing(SidecarError[CoverageReason]):
+    """What judges identifiers is an extra, and not installed."""

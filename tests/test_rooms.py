@@ -33,7 +33,7 @@ ROOMS = (
         f"policies/{name}"
         for name in ("file", "planning", "expressions", "filters", "updates", "aggregation")
     ),
-    *("policies/commands", "sidecars/enforcement", "sealwire/testbed"),
+    *("policies/commands", "sealwire/testbed"),
     *(f"proxy/session/{name}" for name in ("sides", "login", "revealing")),
     *(
         f"proxy/server/{name}"

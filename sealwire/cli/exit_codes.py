@@ -13,7 +13,6 @@ from sealwire.keys import errors as keys
 from sealwire.proxy.server import errors as server
 from sealwire.sidecars import errors as direct
 from sealwire.sidecars.backup import errors as backup
-from sealwire.sidecars.coverage import errors as coverage
 from sealwire.sidecars.detection import errors as detection
 from sealwire.sidecars.erasure import errors as erasure
 from sealwire.sidecars.luks import errors as luks
@@ -84,7 +83,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     backup.TargetOccupied: EX_CANTCREAT,
     backup.RestoreStopped: EX_UNAVAILABLE,
     backup.PlaintextOverdue: EX_DATAERR,
-    coverage.LibraryMissing: EX_UNAVAILABLE,
+    direct.LibraryMissing: EX_UNAVAILABLE,
     tls.UnusableTarget: EX_CONFIG,
     tls.UnusableFile: EX_CONFIG,
     tls.OutputProblem: EX_CANTCREAT,

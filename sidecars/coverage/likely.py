@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Any, Final
 
 from sealwire.policies.roles.screening import EMAIL, NATIONAL_INSURANCE, POSTCODE
-from sealwire.sidecars.coverage.errors import CoverageReason, LibraryMissing
+from sealwire.sidecars.errors import CoverageReason, LibraryMissing
 
 MAX_TEXT: Final = 256
 """Characters of a value that can be an identifier; longer ones are texts."""

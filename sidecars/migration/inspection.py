@@ -1,7 +1,7 @@
 """Counts what the covered paths of a collection hold, by form and key version. Opens nothing."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -10,7 +10,7 @@ from sealwire.keys.keyring.data_key import KeyIds, KeyState
 from sealwire.keys.keyring.record import ClassRecord, KeyringRecord
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, leaves
 from sealwire.policies.file.stored import StoredValues
-from sealwire.sidecars.direct import RAW, Client
+from sealwire.sidecars.direct import Client, documents_of
 from sealwire.sidecars.migration.contexts import context_at, spot_of
 from sealwire.sidecars.migration.forms import Left, class_value, has_wrong_type, header_of
 from sealwire.wire.errors import BsonError
@@ -152,7 +152,7 @@ def inspect(
     """Read all documents, or a random `sample`. Raises what the driver raises. Cost: O(bytes)."""
     counts = {node.path: _counts(node, node.leaf, newest) for node in leaves(tree) if node.leaf is not None}
     documents = damaged = 0
-    for raw in _documents(client, namespace, sample):
+    for raw in documents_of(client, namespace, sample):
         documents += 1
         try:
             _count(namespace, raw, tree, newest, counts)
@@ -215,11 +215,3 @@ def _is_wrong(kind: int, value: bytes, field_class: FieldClass) -> bool:
     if field_class.value_type is not None:
         return class_value(kind, value, field_class.value_type, field_class.domain) is None
     return has_wrong_type(kind, value)
-
-
-def _documents(client: Client, namespace: str, sample: int | None) -> Iterator[bytes]:
-    database, _, name = namespace.partition(".")
-    pipeline = [] if sample is None else [{"$sample": {"size": sample}}]
-    with client.get_database(database, RAW).get_collection(name).aggregate(pipeline) as cursor:
-        for document in cursor:
-            yield bytes(document.raw)

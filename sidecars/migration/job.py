@@ -1,10 +1,11 @@
 """How far a job has come: what it moves, the ranges of `_id` that it works through, and what it has met."""
 
+import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 import bson
 from bson.codec_options import CodecOptions
@@ -19,6 +20,8 @@ MAX_REPORTED = 100
 _MAX_REPORTED_ID_BYTES = 512
 """A longer `_id` is not noted: the job's document stays small."""
 
+_NUMBERS: Final = ("expected", "read", "documents", "values", "races")
+"""What a job counts, in the order in which it is written."""
 _UTC = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC)
 
 
@@ -86,6 +89,28 @@ class Batch:
     """Whether the stretch has no more."""
 
 
+@dataclass(slots=True)
+class Tally:
+    """What comes of a batch or a window while it is worked on."""
+
+    documents: int = 0
+    values: int = 0
+    """About, where the application wrote the same documents meanwhile."""
+    races: int = 0
+    left: dict[tuple[str, str, Left], int] = field(default_factory=dict)
+    """What stays, in the last pass over a window: it looks like an old form and does not open, or is no value
+    of the class. No value has this form, so that nobody misses it."""
+    reported: list[LeftValue] = field(default_factory=list)
+    """The first MAX_REPORTED of them."""
+
+    def leave(self, left: LeftValue) -> None:
+        """Count a value that stays."""
+        key = left.namespace, left.path, left.why
+        self.left[key] = self.left.get(key, 0) + 1
+        if len(self.reported) < MAX_REPORTED:
+            self.reported.append(left)
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """Never changes: each step makes a new one, which is written down before the next step."""
@@ -112,11 +137,6 @@ class Job:
     refusal: tuple[LeftValue, ...] = ()
     """What made it stop; where it stands REFUSED."""
 
-    @property
-    def namespaces(self) -> tuple[str, ...]:
-        """The collections, each once, in order."""
-        return tuple(dict.fromkeys(move.namespace for move in self.moves))
-
     def after(self, index: int, batch: Batch, now: datetime) -> "Job":
         """The job once a batch of the stretch `index` is done."""
         stretch = self.stretches[index]
@@ -139,6 +159,16 @@ class Job:
             reported=(*self.reported, *map(short, batch.left))[:MAX_REPORTED],
         )
 
+    def counted(self, tally: Tally, read: int) -> "Job":
+        """The job once it has come by a window or a sweep, and has read so many documents for it."""
+        return replace(
+            self.noted(now()),
+            read=self.read + read,
+            documents=self.documents + tally.documents,
+            values=self.values + tally.values,
+            races=self.races + tally.races,
+        )
+
     def stopped(self, standing: Standing, now: datetime, refusal: Iterable[LeftValue] = ()) -> "Job":
         """The job as it stands from now on."""
         shown = tuple(map(short, refusal))[:MAX_REPORTED]
@@ -147,6 +177,24 @@ class Job:
     def noted(self, now: datetime) -> "Job":
         """The same with the next revision."""
         return replace(self, revision=self.revision + 1, updated=now)
+
+
+def new_job(
+    direction: Direction,
+    wrong_type: WrongType,
+    moves: tuple[Move, ...],
+    stretches: Iterable[Stretch] = (),
+    expected: int = 0,
+) -> Job:
+    """A job of a name that no other one has, not written down yet."""
+    began = now()
+    name = f"{direction.value}-{began:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    return Job(name, direction, wrong_type, moves, tuple(stretches), began, began, expected=expected)
+
+
+def now() -> datetime:
+    """The time as jobs note it."""
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def short(left: LeftValue) -> LeftValue:
@@ -165,13 +213,13 @@ def serialize(job: Job) -> bytes:
             "name": job.name,
             "direction": job.direction.value,
             "wrong_type": job.wrong_type.value,
-            "moves": [[each.namespace, each.path, each.class_name] for each in job.moves],
-            "stretches": [[s.namespace, s.start, s.end, s.at, s.done] for s in job.stretches],
+            "moves": list(map(astuple, job.moves)),
+            "stretches": list(map(astuple, job.stretches)),
             "created": job.created,
             "updated": job.updated,
             "standing": job.standing.value,
             "revision": job.revision,
-            "numbers": [job.expected, job.read, job.documents, job.values, job.races],
+            "numbers": [getattr(job, name) for name in _NUMBERS],
             "left": [[*key[:2], key[2].value, count] for key, count in job.left.items()],
             "reported": list(map(_row, job.reported)),
             "refusal": list(map(_row, job.refusal)),
@@ -183,7 +231,6 @@ def parse(data: bytes) -> Job:
     """The job that `serialize` wrote; `data` is authenticated. Raises JobDamaged."""
     try:
         found = bson.decode(data, _UTC)
-        expected, read, documents, values, races = found["numbers"]
         return Job(
             found["name"],
             Direction(found["direction"]),
@@ -194,14 +241,10 @@ def parse(data: bytes) -> Job:
             found["updated"],
             Standing(found["standing"]),
             found["revision"],
-            expected,
-            read,
-            documents,
-            values,
-            races,
-            {(namespace, path, Left(why)): count for namespace, path, why, count in found["left"]},
-            tuple(map(_left_value, found["reported"])),
-            tuple(map(_left_value, found["refusal"])),
+            **dict(zip(_NUMBERS, found["numbers"], strict=True)),
+            left={(namespace, path, Left(why)): count for namespace, path, why, count in found["left"]},
+            reported=tuple(map(_left_value, found["reported"])),
+            refusal=tuple(map(_left_value, found["refusal"])),
         )
     except (BSONError, KeyError, ValueError, TypeError):
         text = "the job's document is of another form than this version writes"

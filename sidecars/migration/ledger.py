@@ -29,7 +29,7 @@ from sealwire.sidecars.migration.errors import (
     MigrationReason,
     MigrationRefused,
 )
-from sealwire.sidecars.migration.job import Job, parse, serialize
+from sealwire.sidecars.migration.job import Job, Standing, now, parse, serialize
 
 DATABASE, COLLECTION = "sealwire", "jobs"
 
@@ -113,6 +113,13 @@ class Ledger:
             text = f"another process carries job {job.name} on, or it was removed"
             raise JobTaken(MigrationReason.TAKEN, text, "what this one moved is moved; see migrate status")
         return self._wish(found)
+
+    def resume(self, job: Job) -> Job:
+        """The job as it runs from now on, whatever was wished of it before. Raises as `save` and `ask`."""
+        job = job.stopped(Standing.RUNNING, now())
+        self.ask(job.name, Wish.RUN)
+        self.save(job)
+        return job
 
     def ask(self, name: str, wish: Wish) -> None:
         """Wish something of a job; whoever runs it sees that after the batch. Raises JobMissing."""

@@ -101,6 +101,14 @@ def tree_of(moves: Iterable[Move]) -> PathNode:
     return _node("", {move.path: move for move in moves})
 
 
+def trees_of(moves: Iterable[Move]) -> dict[str, PathNode]:
+    """The same of each collection, in the order of the moves."""
+    found: dict[str, list[Move]] = {}
+    for move in moves:
+        found.setdefault(move.namespace, []).append(move)
+    return {namespace: tree_of(each) for namespace, each in found.items()}
+
+
 def _node(path: str, below: dict[str, Move]) -> PathNode:
     children: dict[bytes, PathNode] = {}
     by_name: dict[str, dict[str, Move]] = {}

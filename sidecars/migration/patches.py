@@ -4,7 +4,7 @@ Put together as bytes: the old values must reach the server exactly as it stores
 and no driver decodes and encodes all of those without loss.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -124,3 +124,17 @@ def _condition(place: bytes, old: Form) -> bytes:
     rest = _REST_OF_CONDITION[kind]
     length = len(value) + len(rest) + _CONDITION_BYTES
     return b"\x03%b\0%b%c$eq\0%b%b\0" % (place, length.to_bytes(4, "little"), kind, value, rest)
+
+
+def chunks(patches: Sequence[Patch]) -> Iterator[list[Patch]]:
+    """As many as fit into one command."""
+    chunk: list[Patch] = []
+    size = 0
+    for patch in patches:
+        if chunk and size + len(patch.update) > MAX_UPDATE_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(patch)
+        size += len(patch.update)
+    if chunk:
+        yield chunk

@@ -1,8 +1,6 @@
 """What a job would move, what stands in its way, and the job that is made of it."""
 
-import secrets
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +13,7 @@ from sealwire.sidecars.covered import CoveredCollection
 from sealwire.sidecars.direct import RAW, Client
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
-from sealwire.sidecars.migration.job import Job, Stretch
+from sealwire.sidecars.migration.job import Job, Stretch, new_job
 from sealwire.sidecars.migration.moves import DETERMINISTIC, Direction, Move, class_at, moves_of
 from sealwire.sidecars.raw_documents import identity_of
 
@@ -174,8 +172,6 @@ def make_job(
     client: Client, direction: Direction, moves: tuple[Move, ...], wrong_type: WrongType, workers: int
 ) -> Job:
     """A new job, not written down yet. Raises what the driver raises."""
-    now = datetime.now(UTC).replace(microsecond=0)
-    name = f"{direction.value}-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     namespaces = list(dict.fromkeys(move.namespace for move in moves))
     stretches: list[Stretch] = []
     expected = 0
@@ -183,7 +179,7 @@ def make_job(
         database, _, collection = namespace.partition(".")
         expected += client.get_database(database).get_collection(collection).estimated_document_count()
         stretches += _stretches(client, namespace, workers)
-    return Job(name, direction, wrong_type, moves, tuple(stretches), now, now, expected=expected)
+    return new_job(direction, wrong_type, moves, stretches, expected)
 
 
 def _stretches(client: Client, namespace: str, workers: int) -> list[Stretch]:

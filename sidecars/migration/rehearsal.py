@@ -35,9 +35,9 @@ from sealwire.sidecars.migration.definitions.judging import Judgement
 from sealwire.sidecars.migration.definitions.server import Definition, MemoryRecords, MongoDefinitions
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import Left, WrongType, new_form
-from sealwire.sidecars.migration.job import Job, LeftValue
+from sealwire.sidecars.migration.job import Job, LeftValue, new_job
 from sealwire.sidecars.migration.ledger import Wish
-from sealwire.sidecars.migration.moves import Direction, moves_of, tree_of
+from sealwire.sidecars.migration.moves import Direction, moves_of, trees_of
 from sealwire.sidecars.migration.planning import make_job
 from sealwire.sidecars.migration.runner import Runner, within_contexts
 from sealwire.sidecars.migration.server import MongoDocuments
@@ -153,10 +153,7 @@ class Rehearsal:
 
     def _random(self, policies: PolicySet) -> Rehearsed:
         moves = tuple(moves_of(policies, self._copied)[0])
-        trees = {
-            namespace: tree_of(move for move in moves if move.namespace == namespace)
-            for namespace in dict.fromkeys(move.namespace for move in moves)
-        }
+        trees = trees_of(moves)
         job = make_job(self._client, Direction.ENCRYPT, moves, WrongType.SKIP, 1)
         choose = new_form(Direction.ENCRYPT, self._keyring, WrongType.SKIP)
         definitions = self._conversions(PolicySet({}, trees), ClassChange(True, False, self._keyring))
@@ -201,12 +198,7 @@ class Rehearsal:
         trees = {each.namespace: each.tree for each in places}
         change = ClassChange.of_versions(self._keyring, versions.old, versions.new)
         definitions = self._conversions(PolicySet({}, trees), change)
-        now = datetime.now(UTC).replace(microsecond=0)
-        job = Job("rehearsal", Direction.ENCRYPT, WrongType.SKIP, moves_of_paths(places, name), (), now, now)
-
-        def end() -> None:
-            definitions.narrow()
-
+        job = new_job(Direction.ENCRYPT, WrongType.SKIP, moves_of_paths(places, name))
         began = time.perf_counter()
         definitions.widen()
         with (
@@ -220,7 +212,7 @@ class Rehearsal:
                 _Unwritten(),
                 None if field_class.per is None else contexts,
             )
-            done = Turn(job, versions, stores, end).run()
+            done = Turn(job, versions, stores, definitions.narrow).run()
         return self._rehearsed(name, done, trees, time.perf_counter() - began)
 
     def _conversions(self, moved: PolicySet, change: ClassChange) -> Conversions:

@@ -14,6 +14,7 @@ from sealwire.sidecars.direct import RAW, Client
 from sealwire.sidecars.migration.errors import MigrationReason, ServerFailed
 from sealwire.sidecars.raw_documents import document
 
+BATCH_DOCUMENTS = 500
 BATCH_BYTES = 8 << 20
 """A batch ends where its documents have come to this; the last one may go past it."""
 

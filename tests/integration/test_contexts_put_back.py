@@ -19,7 +19,7 @@ from sealwire.cli.migrate import command
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import load_keyring
-from sealwire.sidecars.migration import runner
+from sealwire.sidecars.migration import engine
 from sealwire.sidecars.migration.errors import MigrationReason
 from sealwire.sidecars.migration.windows import turn as turn_module
 from sealwire.sidecars.migration.windows.turn import Turn
@@ -116,7 +116,7 @@ def test_every_answer_is_right_while_classes_with_contexts_are_put_back(
     site: Site, clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # the application works as hard as it can: the job would give way to it for most of the time
-    monkeypatch.setattr(runner, "SLOWER", 1000.0)
+    monkeypatch.setattr(engine, "SLOWER", 1000.0)
     first, second, direct = clients
     fill(first)
     assert all(isinstance(each, Binary) for each in stored(direct))

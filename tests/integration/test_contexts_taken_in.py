@@ -25,7 +25,7 @@ from sealwire.crypto.envelope import SUBTYPE, parse_context_header
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
-from sealwire.sidecars.migration import runner
+from sealwire.sidecars.migration import engine
 from sealwire.sidecars.migration.errors import MigrationError, MigrationReason
 from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from tests.integration.conftest import Document
@@ -246,7 +246,7 @@ def test_every_answer_is_right_while_classes_with_contexts_are_taken_in(
     site: Site, clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # the application works as hard as it can: the job would give way to it for most of the time
-    monkeypatch.setattr(runner, "SLOWER", 1000.0)
+    monkeypatch.setattr(engine, "SLOWER", 1000.0)
     first, second, direct = clients
     fill(first)
     people, wards = direct["clinic"]["people"], direct["clinic"]["wards"]

@@ -16,7 +16,7 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.testbed.database import DatabaseProcess
 from tests.build_context import ROOT
 from tests.integration.outside.chosen import own_server
-from tests.sidecars.drift.samples import envelope
+from tests.sidecars.drift_samples import envelope
 from tests.support import warm
 from tests.support.doc_commands import run_document
 from tests.support.secantus import secantus

@@ -28,7 +28,7 @@ from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.errors import KeysReason
 from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring, read_record
-from sealwire.sidecars.migration import runner
+from sealwire.sidecars.migration import engine
 from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from tests.integration.conftest import Document
 from tests.integration.running_site import client_of, first_move, new_environ, site_at
@@ -132,7 +132,7 @@ class Application:
 @pytest.fixture
 def site(database: DatabaseProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """`nhs` has a key, `nhs_intake` is in clear."""
-    monkeypatch.setattr(runner, "SLOWER", 1000.0)
+    monkeypatch.setattr(engine, "SLOWER", 1000.0)
     made = site_at(database, tmp_path, rules("nhs", "nhs_intake"), new_environ(), frontier_uri=database.uri())
     kek = EnvironmentKek(environ=made.environ)
     create_keyring(made.keyring, kek, ["nhs", "nhs_intake"], datetime.now(UTC), ["nhs_intake"])

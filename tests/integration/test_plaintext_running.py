@@ -14,7 +14,7 @@ from pymongo import MongoClient
 from sealwire.cli.migrate import command
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.frontier.record import DATABASE
-from sealwire.sidecars.migration import runner
+from sealwire.sidecars.migration import engine
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
 from tests.integration.rotating_clinic import FIXED, NHS, VISITS, Application, fill, number_of
@@ -62,7 +62,7 @@ def test_every_answer_is_right_while_a_class_is_encrypted_and_put_back(
     site: Site, database: DatabaseProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # the application works as hard as it can: the job would give way to it for most of the time
-    monkeypatch.setattr(runner, "SLOWER", 1000.0)
+    monkeypatch.setattr(engine, "SLOWER", 1000.0)
     with (
         serving(site, LONGEST_S) as first,
         serving(site, LONGEST_S) as second,

@@ -6,7 +6,7 @@ from bson import Binary
 
 from sealwire.sidecars.raw_documents import array, document, element, identity_of, is_envelope_value, one_of
 from sealwire.wire import kinds
-from tests.sidecars.drift.samples import envelope
+from tests.sidecars.drift_samples import envelope
 
 ONE = (kinds.INT, b"\1\0\0\0")
 TEXT = (kinds.STRING, b"\2\0\0\0x\0")

@@ -5,15 +5,14 @@ from typing import Final
 from sealwire.cli.compliance.deployment import Deployment, NotSetUp, judged
 from sealwire.cli.options.server import read_uri
 from sealwire.policies.file.schema import SERVER_DATABASES
+from sealwire.sidecars import drift
 from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding, ComplianceOutcome
-from sealwire.sidecars.coverage import reading
+from sealwire.sidecars.coverage import fields as reading
 from sealwire.sidecars.coverage.fields import Cover, FieldReport
 from sealwire.sidecars.coverage.likely import require_libraries
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.drift import scan
-from sealwire.sidecars.drift.condition import Condition, Keys
-from sealwire.sidecars.drift.scan import PathReport
+from sealwire.sidecars.drift import Condition, Keys, PathReport
 
 _MOST_SHOWN: Final = 20
 _LISTING_RIGHTS: Final = "log in as a user that may list databases and collections (readAnyDatabase)"
@@ -26,9 +25,11 @@ def fields(deployment: Deployment) -> ComplianceFinding:
     doubts: list[str] = []
     good: list[str] = []
     values = 0
-    with connected(_uri(deployment), scan.RIGHTS) as client:
+    with connected(_uri(deployment), drift.RIGHTS) as client:
         for found in covered_collections(client, deployment.policy):
-            report = scan.read_collection(client, found, keys, deployment.settings.sample, lambda _done: None)
+            report = drift.read_collection(
+                client, found, keys, deployment.settings.sample, lambda _done: None
+            )
             for path in report.paths:
                 values += sum(path.values.values())
                 declared = path.values.get(Condition.DECLARED)

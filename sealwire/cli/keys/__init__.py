@@ -10,17 +10,13 @@ from sealwire.cli.groups import LazyGroup
     cls=LazyGroup,
     package=__name__,
     modules={
-        "create": ("create", "create-kek"),
-        "rewrap": ("rewrap",),
+        "create": ("create", "create-kek", "rewrap"),
         "rotate": ("rotate",),
-        "cancel": ("cancel",),
-        "ending": ("retire", "destroy"),
+        "ending": ("cancel", "retire", "destroy"),
         "export": ("export", "import"),
-        "show": ("list", "verify"),
-        "status": ("status",),
+        "show": ("list", "status", "verify"),
         "shred": ("shred",),
-        "contexts": ("contexts", "rewrap-contexts"),
-        "move_contexts": ("move-contexts",),
+        "contexts": ("contexts", "move-contexts", "rewrap-contexts"),
     },
 )
 def command() -> None:

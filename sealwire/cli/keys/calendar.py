@@ -19,14 +19,13 @@ from sealwire.cli.keys.options import QuietInterval
 from sealwire.cli.migrate.classes import ClassMove, class_of
 from sealwire.cli.migrate.options import (
     Effort,
+    Site,
     document_of,
     lifetime_option,
-    open_keyring,
     proxies_option,
     share_option,
 )
 from sealwire.cli.options.common import PRESENT_FILE, settings
-from sealwire.cli.options.keys import KekOptions
 from sealwire.cli.output import Manner
 from sealwire.cli.recording import record_event
 from sealwire.keys.errors import KeyringBusy, KeysError
@@ -35,12 +34,10 @@ from sealwire.keys.keyring.record import KeyringRecord, format_time
 from sealwire.keys.keyring.schedule import Chore, DueChore, QuietHours
 from sealwire.keys.private_file import writer_lock
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
-from sealwire.sidecars.direct import connected
 from sealwire.sidecars.errors import SidecarError
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.moves import Direction
-from sealwire.sidecars.migration.planning import RIGHTS
 from sealwire.sidecars.migration.windows.workers import Workers
 
 
@@ -165,10 +162,7 @@ class Calendar:
     """The calendar of the data keys of one keyring."""
 
     policies: PolicySet | None
-    keyring: str
-    kek: KekOptions
-    uri: str
-    """The server; empty where nobody named one."""
+    site: Site
     options: CalendarOptions
     manner: Manner
 
@@ -200,7 +194,7 @@ class Calendar:
         chore, quiet = rotation.chore, self.options.quiet
         if chore.chore is Chore.ROTATE and chore.class_name in record.lenders:
             return rotation.ended(RotationOutcome.LEFT, "another class borrows its key: sealwire keys list")
-        if rotation.moves and not self.uri:
+        if rotation.moves and not self.site.uri:
             return rotation.ended(RotationOutcome.LEFT, "which server has its data? Give --uri-file")
         if quiet is not None and not quiet.has(now):
             return rotation.ended(RotationOutcome.WAITS, f"until {quiet.begin:%H:%M}")
@@ -262,8 +256,8 @@ class Calendar:
         policies, name = self.policies, rotation.chore.class_name
         if policies is None:
             raise ValueError("nothing moves without a policy")
-        with connected(self.uri, RIGHTS) as client:
-            jobs = Ledger(client, open_keyring(self.keyring, self.kek)).jobs()
+        with self.site.connected() as client:
+            jobs = Ledger(client, self.site.open_keyring()).jobs()
             workers = Workers(client).listed()
         begun = [each for each in jobs if _is_begun(policies, each, name)]
         ours = {each.name for each in begun}
@@ -280,7 +274,7 @@ class Calendar:
         ]
         if at_work:
             return rotation.ended(RotationOutcome.WAITS, f"for what moves now: {'; '.join(at_work)}")
-        move = ClassMove(policies, name, Direction.REENCRYPT, self.keyring, self.kek, self.uri, rotates=True)
+        move = ClassMove(policies, name, Direction.REENCRYPT, self.site, rotates=True)
         arguments = self.options.proxies, effort
         if begun:
             job = move.resume(begun[0], *arguments, dry_run=self.manner.dry_run)

@@ -1,4 +1,4 @@
-"""`sealwire keys create` and `create-kek`: data keys, and the key that wraps them."""
+"""`sealwire keys create`, `create-kek` and `rewrap`: data keys, and the key that wraps them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -8,21 +8,28 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from sealwire.cli.keys.lent import require_alike, shown_key_of
+from sealwire.cli.keys.options import require_alike, shown_key_of
 from sealwire.cli.options.common import PATH, PRESENT_FILE
 from sealwire.cli.options.keys import (
+    KEK_FORMS,
     KekOptions,
     ask_new_passphrase,
     kek_options,
     keyring_option,
+    open_kek,
     open_keyring_store,
     passphrase_file_option,
 )
 from sealwire.cli.options.policies import read_policy
+from sealwire.cli.output import Manner, manner_options
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.kek import DEFAULT_VARIABLE, KeyEncryptionKey, generate_encoded_kek
 from sealwire.keys.kek.passphrase import create_key_file
+from sealwire.keys.kek.environment import DEFAULT_VARIABLE, generate_encoded_kek
+from sealwire.keys.kek.kek import KeyEncryptionKey
+from sealwire.keys.kek.key_file import create_key_file
+from sealwire.keys.keyring import file
 from sealwire.keys.keyring.borrowing import create_borrowed
 from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring, read_record
 from sealwire.keys.keyring.keyring import Keyring
@@ -211,3 +218,45 @@ def create_kek(path: Path | None, passphrase_file: Path | None) -> None:
         kek_id = create_key_file(path, passphrase)
     click.echo(f"{path}: created key-encryption key {kek_id}")
     click.echo("Back up the file and its passphrase, apart from each other.", err=True)
+
+
+# `sealwire keys rewrap`: another key-encryption key, or a newer version of it, for the same data keys
+
+
+@click.command()
+@keyring_option
+@kek_options
+@click.option(
+    "--to",
+    metavar=KEK_FORMS,
+    help="The new key-encryption key. Without it, wrap under the newest version of the old one.",
+)
+@click.option("--to-passphrase-file", type=PATH, help="Passphrase of a new key file.")
+@manner_options
+def rewrap(
+    keyring: str, kek: KekOptions, to: str | None, to_passphrase_file: Path | None, manner: Manner
+) -> None:
+    """Wrap all data keys anew. No data is touched, and nothing is encrypted again.
+
+    Proxies that run keep the keys that they have. After a change of the key-encryption key set `kek` in their
+    configuration and restart them one after the other. Until then they cannot read the keyring anew.
+
+    Whoever has an old copy of the keyring and the old key-encryption key still opens all data keys. When both
+    were seen by others, the data keys themselves have to be replaced.
+
+    \b
+    Examples:
+      sealwire keys rewrap --keyring keyring.json --kek vault:transit/sealwire
+      sealwire keys rewrap --keyring keyring.json --kek env:OLD_KEK --to env:NEW_KEK --dry-run
+      sealwire keys rewrap --keyring keyring.json --kek env:SEALWIRE_KEK --to aws:alias/sealwire
+    """
+    selftest.run()
+    providers = Providers()
+    store = open_keyring_store(keyring, providers)
+    old = kek.open(providers)
+    new = old if to is None else open_kek(to, to_passphrase_file, providers)
+    record = file.rewrap(store, old, new, datetime.now(UTC), dry_run=manner.dry_run)
+    count = sum(len(entry.keys) for entry in record.classes)
+    done = "would be wrapped" if manner.dry_run else "wrapped"
+    document = {"keys": count, "generation": record.generation, "before": old.id, "kek_id": new.id}
+    manner.answer(f"{store}: {count} keys {done} anew under {new.id}", document)

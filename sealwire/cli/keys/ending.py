@@ -1,6 +1,5 @@
-"""`sealwire keys retire` and `destroy`: the end of an old key, and the way back."""
+"""`sealwire keys retire`, `destroy` and `cancel`: the end of a key, and the way back."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,8 +8,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.keys.lent import require_unnamed
-from sealwire.cli.keys.options import Interval, policy_option
+from sealwire.cli.keys.options import Interval, policy_option, require_typed, require_unnamed
 from sealwire.cli.options.common import Decorator, declare, settings
 from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option, open_keyring_store
 from sealwire.cli.options.policies import read_policy
@@ -18,9 +16,9 @@ from sealwire.cli.options.server import required_uri, server_options
 from sealwire.cli.output import Manner, document_count_bar, manner_options, question_console, show_table
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
-from sealwire.keys.keyring import ending
+from sealwire.keys.keyring import ending, turning
 from sealwire.keys.keyring.data_key import DataKey
-from sealwire.keys.keyring.file import open_record, read_record
+from sealwire.keys.keyring.file import load_keyring, open_record, read_record
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import KeyRecord, format_time
 from sealwire.keys.keyring.store import KeyringStore
@@ -32,10 +30,10 @@ from sealwire.sidecars.direct import Client, connected, size_of
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import MAX_REPORTED, LeftValue
+from sealwire.sidecars.migration.windows.frontiers import Standstill, pending_version, require_unbegun
 from sealwire.sidecars.migration.windows.order import class_paths
 from sealwire.sidecars.migration.windows.server import MongoValues
 from sealwire.sidecars.migration.windows.strays import needs_key
-from sealwire.sidecars.migration.windows.unbegun import Standstill
 from sealwire.sidecars.raw_documents import identity_of
 
 _COLUMNS = ("class", "version", "state", "created")
@@ -219,7 +217,7 @@ def destroy(
     if wait is None or (wait < ending.MINIMUM_WAIT and wait):
         raise click.UsageError("--wait is one day at least, or 0d")
     if not wait:
-        _require_typed(f"{subject.class_name}:{subject.version}", confirm)
+        require_typed(f"{subject.class_name}:{subject.version}", confirm)
     question = f"It may then be destroyed after {format_time(now + wait)}"
     _take(subject, partial(ending.announce, now=now, wait=wait), manner, question=question)
 
@@ -235,13 +233,6 @@ def _look_for_values(subject: Subject, policy: Path | None, uri: str) -> None:
     require_unnamed(key, policy)
     ending.retire(key)
     require_no_value(key, Keyring(keys), policy, uri)
-
-
-def _require_typed(wanted: str, given: str | None) -> None:
-    if given is None and sys.stdin.isatty():
-        given = click.prompt(f"Type {wanted} to go on", err=True, default="", show_default=False)
-    if given != wanted:
-        raise click.UsageError(f"without a waiting period, give --confirm {wanted}")
 
 
 def _take(subject: Subject, step: Callable[[DataKey], DataKey], manner: Manner, *, question: str) -> None:
@@ -288,3 +279,62 @@ def _show(place: str, key: DataKey, manner: Manner) -> None:
     manner.answer(
         f"{place}: version {key.version} of {key.class_name} {done} {key.state.value}{may}", document
     )
+
+
+# --------------------------------- `sealwire keys cancel`: take a pending key back that was made by mistake
+
+
+_CANCEL_RIGHTS = "the user has to read frontiers and jobs in the database sealwire"
+
+
+@click.command()
+@click.argument("class_name", metavar="CLASS")
+@click.option("--undo", is_flag=True, help="Let a cancelled key be pending again.")
+@keyring_option
+@kek_options
+@server_options
+@manner_options
+def cancel(*, class_name: str, undo: bool, keyring: str, kek: KekOptions, uri: str, manner: Manner) -> None:
+    """Take the pending key of CLASS back, as long as no data has begun to move to it.
+
+    It is looked for on the server whether a job for it is there, or has begun. The key is then retired: it
+    opens nothing, its version is given to no other key, and it may be destroyed as others are. A borrowed key
+    goes back to its lender. With several servers, run it for each with --dry-run first.
+
+    \b
+    Examples:
+      sealwire keys cancel nhs_number --keyring keyring.json --uri-file server.uri
+      sealwire keys cancel nhs_number --keyring keyring.json --uri-file server.uri --dry-run --json
+      sealwire keys cancel nhs_number --keyring keyring.json --undo
+    """
+    selftest.run()
+    providers = Providers()
+    store, now = open_keyring_store(keyring, providers), datetime.now(UTC)
+    opened = kek.open(providers)
+    if undo:
+        renewed = turning.renew(store, opened, class_name, now, dry_run=manner.dry_run)
+        _show_cancelled(str(store), renewed, manner)
+        return
+    before = load_keyring(store, opened)
+    version = pending_version(before, class_name)
+    with connected(required_uri(uri), _CANCEL_RIGHTS) as client:
+        require_unbegun(client, before, class_name, version)
+        key = turning.cancel(store, opened, class_name, now, dry_run=manner.dry_run)
+        if not manner.dry_run:
+            _look_again(client, lambda: turning.renew(store, opened, class_name, now), key, before)
+    _show_cancelled(str(store), key, manner)
+
+
+def _look_again(client: Client, renew: Callable[[], DataKey], key: DataKey, keyring: Keyring) -> None:
+    """A job may have begun in the very moment: it goes before. Raises MigrationRefused."""
+    try:
+        require_unbegun(client, keyring, key.class_name, key.version)
+    except MigrationRefused:
+        renew()
+        raise
+
+
+def _show_cancelled(place: str, key: DataKey, manner: Manner) -> None:
+    done = "would be" if manner.dry_run else "is"
+    document = {"class": key.class_name, "version": key.version, "state": key.state.value}
+    manner.answer(f"{place}: version {key.version} of {key.class_name} {done} {key.state.value}", document)

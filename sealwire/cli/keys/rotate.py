@@ -18,8 +18,15 @@ from sealwire.cli.keys.calendar import (
     exit_code_after,
     pends_when_rotated,
 )
-from sealwire.cli.keys.lent import key_of, require_alike, shown_key_of
-from sealwire.cli.keys.options import policy_option, schedule_options, with_policy
+from sealwire.cli.keys.options import (
+    key_of,
+    policy_option,
+    require_alike,
+    schedule_options,
+    shown_key_of,
+    with_policy,
+)
+from sealwire.cli.migrate.options import Site
 from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option, open_keyring_store
 from sealwire.cli.options.policies import read_policy
 from sealwire.cli.options.server import server_options
@@ -110,7 +117,7 @@ def rotate(  # noqa: PLR0913 - one parameter an option
         return
     names = None if policies is None else policies.class_names
     chores = due_chores(record, with_policy(schedule, policies), now, names)
-    calendar = Calendar(policies, keyring, kek, uri, options, manner)
+    calendar = Calendar(policies, Site(keyring, kek, uri), options, manner)
     with calendar.beside_no_erasure(calendar.plan(record, chores, now)) as planned:
         work = _on_the_calendar(chores, planned, policies)
         made = write(work)

@@ -1,20 +1,26 @@
-"""`sealwire keys list` and `verify`: what is in a keyring, and whether it works."""
+"""`sealwire keys list`, `verify` and `status`: what the keyring has, how old it is, and what is due."""
 
-from collections.abc import Iterable
-from datetime import datetime
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
-from sealwire.cli.keys.lent import key_of, shown_key_of
+from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.keys.options import key_of, policy_option, schedule_options, shown_key_of, with_policy
 from sealwire.cli.options.common import json_option
 from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option, open_keyring_store
-from sealwire.cli.output import answer, show_table
+from sealwire.cli.options.policies import read_policy
+from sealwire.cli.output import answer, print_json, show_table
 from sealwire.keys.keyring.data_key import KeyIds, KeyState
 from sealwire.keys.keyring.file import read_record
-from sealwire.keys.keyring.record import format_time
+from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord, format_time
+from sealwire.keys.keyring.schedule import DueChore, KeySchedule, due_chores, wrapped_at
 from sealwire.keys.keyring.verification import verify_keyring
 from sealwire.keys.providers import Providers
+from sealwire.policies.file.schema import PolicySet, leaves
 
 
 class Row(NamedTuple):
@@ -108,3 +114,146 @@ def verify(keyring: str, kek: KekOptions, as_json: bool) -> None:
     verdict = f"authenticated; {found.usable} of {len(rows)} keys encrypt and decrypt"
     document = {"generation": found.generation, "kek_id": found.kek_id, "authenticated": True}
     show_keys(rows, verdict, document, as_json=as_json)
+
+
+# ----------- `sealwire keys status`: how old every key is, where it is used, and what the calendar asks for
+
+
+Uses = Mapping[str, tuple[str, ...]]
+"""Class name -> the paths that the policy gives it, each with its collection."""
+
+_STATUS_COLUMNS = ("class", "version", "state", "days", "used in", "due")
+_MOST_USES = 3
+
+
+@click.command()
+@keyring_option
+@policy_option
+@schedule_options
+@json_option
+def status(keyring: str, policy: Path | None, schedule: KeySchedule, *, as_json: bool) -> None:
+    """Show every key with its age and state, where it is used, and what is due.
+
+    It needs no key-encryption key and proves nothing: `verify` does. With --policy it also says which class
+    of the policy has no key, and only classes of the policy are to be rotated.
+
+    Exit code 1 when something is overdue: due for two weeks, or a class without a key.
+
+    \b
+    Examples:
+      sealwire keys status --keyring keyring.json --policy policy.yaml
+      sealwire keys status --keyring keyring.json --rotate-every 365d --json
+    """
+    record = read_record(open_keyring_store(keyring, Providers()))
+    policies = None if policy is None else read_policy(policy)
+    schedule = with_policy(schedule, policies)
+    now = datetime.now(UTC)
+    chores = due_chores(record, schedule, now, None if policies is None else policies.class_names)
+    uses = {} if policies is None else _uses(policies)
+    overdue = any(chore.overdue for chore in chores)
+    if as_json:
+        document = _document(record, uses, chores, now)
+        rotations = {name: format_time(due) for name, due in _rotations(record, schedule, policies)}
+        print_json({**document, "rotations": rotations, "overdue": overdue})
+    else:
+        show_table(_STATUS_COLUMNS, _rows(record, uses, chores, now))
+        age = _days(now - wrapped_at(record, now))
+        click.echo(
+            f"wrapped {age} days ago under {record.kek_id}, generation {record.generation}; not authenticated"
+        )
+        for chore in chores:
+            click.echo(f"{_when(chore)}: {chore.command}")
+        for name, due in _rotations(record, schedule, policies):
+            if due > now:
+                click.echo(f"due on {due:%Y-%m-%d}: sealwire keys rotate {name}")
+    sys.exit(EX_NO if overdue else 0)
+
+
+def _rotations(
+    record: KeyringRecord, schedule: KeySchedule, policies: PolicySet | None
+) -> Iterator[tuple[str, datetime]]:
+    """The classes in use that get a new key from time to time, and when each is due."""
+    for entry in record.classes:
+        due = schedule.rotation_due(entry)
+        if due is not None and (policies is None or entry.name in policies.classes):
+            yield entry.name, due
+
+
+def _uses(policies: PolicySet) -> Uses:
+    found: dict[str, list[str]] = {}
+    for namespace, tree in (*policies.collections.items(), *policies.patterns):
+        for node in leaves(tree):
+            if node.leaf is not None:
+                found.setdefault(node.leaf.name, []).append(f"{namespace}: {node.path}")
+    return {name: tuple(places) for name, places in found.items()}
+
+
+def _document(
+    record: KeyringRecord, uses: Uses, chores: tuple[DueChore, ...], now: datetime
+) -> dict[str, Any]:
+    return {
+        "generation": record.generation,
+        "kek_id": record.kek_id,
+        "authenticated": False,
+        "wrapped_at": None if record.wrapped_at is None else format_time(record.wrapped_at),
+        "keys": [
+            {**_key(entry, key, uses, now), "key_of": key_of(key.lender, record.names)}
+            for entry in record.classes
+            for key in entry.keys
+        ],
+        "due": [
+            {
+                "what": chore.chore.value,
+                "class": chore.class_name or None,
+                "version": chore.version or None,
+                "since": format_time(chore.since),
+                "overdue": chore.overdue,
+                "command": chore.command,
+            }
+            for chore in chores
+        ],
+    }
+
+
+def _key(entry: ClassRecord, key: KeyRecord, uses: Uses, now: datetime) -> dict[str, Any]:
+    return {
+        "class": entry.name,
+        "id": entry.class_id,
+        "version": key.version,
+        "state": key.state.value,
+        "plaintext": key.is_plaintext,
+        "created": format_time(key.created),
+        "age_days": _days(now - key.created),
+        "destroy_after": None if key.destroy_after is None else format_time(key.destroy_after),
+        "used_in": list(uses.get(entry.name, ())),
+    }
+
+
+def _rows(
+    record: KeyringRecord, uses: Uses, chores: tuple[DueChore, ...], now: datetime
+) -> Iterator[tuple[object, ...]]:
+    due = {(chore.class_name, chore.version): chore for chore in chores if chore.version}
+    for entry in record.classes:
+        for key in entry.keys:
+            chore = due.get((entry.name, key.version))
+            used = _some(uses.get(entry.name, ())) if key.state.decrypts else ""
+            asked = "" if chore is None else chore.chore.value
+            state = shown_state(key.state, is_plaintext=key.is_plaintext) + shown_key_of(
+                key.lender, record.names
+            )
+            yield entry.name, key.version, state, _days(now - key.created), used, asked
+
+
+def _some(places: tuple[str, ...]) -> str:
+    more = f", and {len(places) - _MOST_USES} more" if len(places) > _MOST_USES else ""
+    return ", ".join(places[:_MOST_USES]) + more
+
+
+def _when(chore: DueChore) -> str:
+    since = format_time(chore.since)
+    return f"overdue since {since}" if chore.overdue else f"due since {since}"
+
+
+def _days(age: timedelta) -> int:
+    """Whole days; a clock that was set back makes no age negative."""
+    return max(age.days, 0)

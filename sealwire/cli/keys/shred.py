@@ -2,7 +2,6 @@
 
 import getpass
 import platform
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from sealwire.cli.keys.contexts import (
     read_context,
     type_option,
 )
-from sealwire.cli.keys.options import Interval
+from sealwire.cli.keys.options import Interval, require_typed
 from sealwire.cli.options.common import PATH, PRESENT_FILE
 from sealwire.cli.output import Manner, manner_options
 from sealwire.keys.contexts import shredding
@@ -84,7 +83,7 @@ def shred(  # noqa: PLR0913, PLR0917 - one parameter an option
         require_free(receipt)
     now = datetime.now(UTC)
     if at_once:
-        _require_typed(subject.class_name, confirm)
+        require_typed(subject.class_name, confirm)
     elif wait is None or wait < MINIMUM_WAIT:
         raise click.UsageError("--wait is one day at least; --now is for less")
     with subject.opened() as opened:
@@ -113,13 +112,6 @@ def _refuse_in_clear(opened: OpenClass) -> None:
             "delete them in the application; or let the class be encrypted, by "
             f"{moving_command(name, from_plaintext=True)}, and then destroy the key",
         )
-
-
-def _require_typed(wanted: str, given: str | None) -> None:
-    if given is None and sys.stdin.isatty():
-        given = click.prompt(f"Type {wanted} to go on", err=True, default="", show_default=False)
-    if given != wanted:
-        raise click.UsageError(f"without a waiting period, give --confirm {wanted}")
 
 
 def _destroy(

@@ -18,21 +18,21 @@ from sealwire.cli.migrate.classes import (
 from sealwire.cli.migrate.definitions import conversions_of, refuse_enforced
 from sealwire.cli.migrate.options import (
     Effort,
+    Site,
     carry_on,
     effort_options,
     finish_all,
-    open_keyring,
     proxies_option,
     require_contexts,
+    site_options,
 )
-from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option
 from sealwire.cli.options.policies import policy_argument, read_policy
-from sealwire.cli.options.server import required_uri, server_options
+from sealwire.cli.options.server import required_uri
 from sealwire.cli.output import Manner, manner_options
 from sealwire.crypto import selftest
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.covered import covered_collections
-from sealwire.sidecars.direct import Client, connected
+from sealwire.sidecars.direct import Client
 from sealwire.sidecars.migration.contexts import fields_of
 from sealwire.sidecars.migration.errors import DecryptNotConfirmed, MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
@@ -40,7 +40,6 @@ from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.moves import Direction, Move, moves_of, refuse_contexts
 from sealwire.sidecars.migration.planning import (
-    RIGHTS,
     make_job,
     move_back,
     moves_for,
@@ -91,8 +90,7 @@ class NewJobs:
     wrong_type: WrongType
     proxies: int | None
     effort: Effort
-    places: tuple[str, KekOptions, str]
-    """The keyring, its KEK, the server."""
+    site: Site
     manner: Manner
 
     def __post_init__(self) -> None:
@@ -110,10 +108,9 @@ class NewJobs:
 
     def random(self, choose: ChooseMoves) -> Job:
         """Make a job of random classes and work on it."""
-        keyring_place, kek, uri = self.places
-        server = required_uri(uri)
-        keyring = open_keyring(keyring_place, kek)
-        with connected(server, RIGHTS) as client:
+        required_uri(self.site.uri)
+        keyring = self.site.open_keyring()
+        with self.site.connected() as client:
             moves = choose(client, self.policies)
             refuse_obstacles(client, moves, fields_of(self.policies))
             names = [move.namespace for move in moves]
@@ -132,7 +129,7 @@ class NewJobs:
     def one_class(self, class_name: str) -> Job:
         """The same of one deterministic class. Raises MigrationRefused CONTEXTS."""
         refuse_contexts(self.policies, class_name, self.direction)
-        move = ClassMove(self.policies, class_name, self.direction, *self.places, self.wrong_type)
+        move = ClassMove(self.policies, class_name, self.direction, self.site, self.wrong_type)
         return move.begin(self.proxies, self.effort, dry_run=self.manner.dry_run)
 
     def encrypt_all(self) -> Sequence[Step]:
@@ -147,7 +144,7 @@ class NewJobs:
         def choose(client: Client, policies: PolicySet) -> tuple[Move, ...]:
             return moves_for(policies, self.direction, covered_collections(client, policies))
 
-        with connected(required_uri(self.places[2]), RIGHTS) as client:
+        with self.site.connected() as client:
             names = [each.namespace for each in covered_collections(client, self.policies) if each.exists]
         has_random = bool(moves_of(self.policies, names)[0])
         first: list[Step] = [lambda: self.random(choose)] if has_random or not classes else []
@@ -172,11 +169,10 @@ class NewJobs:
             confirm(text, question, wanted, given)
 
     def _stored(self, *, in_clear: bool) -> list[str]:
-        keyring_place, kek, uri = self.places
-        keyring = open_keyring(keyring_place, kek)
+        keyring = self.site.open_keyring()
         plain = set(keyring.plaintext_classes)
         names = [name for name in keyring.active_classes if (name in plain) is in_clear]
-        with connected(required_uri(uri), RIGHTS) as client:
+        with self.site.connected() as client:
             found = [
                 name
                 for name in names
@@ -191,9 +187,7 @@ class NewJobs:
 @policy_argument
 @click.argument("what", required=False, metavar="[NAMESPACE|CLASS]")
 @click.argument("path", required=False)
-@keyring_option
-@kek_options
-@server_options
+@site_options
 @_wrong_type_option
 @proxies_option
 @effort_options
@@ -203,9 +197,7 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
     policy: Path,
     what: str | None,
     path: str | None,
-    keyring: str,
-    kek: KekOptions,
-    uri: str,
+    site: Site,
     wrong_type: str,
     proxies: int | None,
     effort: Effort,
@@ -230,9 +222,7 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
           --proxies 2 --wrong-type skip --json
     """
     policies = read_policy(policy)
-    begin = NewJobs(
-        policies, Direction.ENCRYPT, WrongType(wrong_type), proxies, effort, (keyring, kek, uri), manner
-    )
+    begin = NewJobs(policies, Direction.ENCRYPT, WrongType(wrong_type), proxies, effort, site, manner)
     if what is None:
         begin.run(begin.encrypt_all())
     class_name = (
@@ -251,19 +241,15 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
 @click.command()
 @policy_argument
 @click.argument("class_name", metavar="CLASS")
-@keyring_option
-@kek_options
-@server_options
+@site_options
 @proxies_option
 @effort_options
 @manner_options
-def reencrypt(  # noqa: PLR0913 - one parameter an option
+def reencrypt(
     *,
     policy: Path,
     class_name: str,
-    keyring: str,
-    kek: KekOptions,
-    uri: str,
+    site: Site,
     proxies: int | None,
     effort: Effort,
     manner: Manner,
@@ -286,9 +272,7 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
         return moves_for(policies, Direction.REENCRYPT, found, class_name=class_name)
 
     policies = read_policy(policy)
-    begin = NewJobs(
-        policies, Direction.REENCRYPT, WrongType.SKIP, proxies, effort, (keyring, kek, uri), manner
-    )
+    begin = NewJobs(policies, Direction.REENCRYPT, WrongType.SKIP, proxies, effort, site, manner)
     if is_deterministic(policies, class_name):
         begin.run([lambda: begin.one_class(class_name)])
     begin.run([lambda: begin.random(choose)])
@@ -298,9 +282,7 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
 @policy_argument
 @click.argument("what", required=False, metavar="[NAMESPACE|CLASS]")
 @click.argument("path", required=False)
-@keyring_option
-@kek_options
-@server_options
+@site_options
 @proxies_option
 @effort_options
 @_in_clear_option
@@ -311,9 +293,7 @@ def decrypt(  # noqa: PLR0913 - one parameter an option
     policy: Path,
     what: str | None,
     path: str | None,
-    keyring: str,
-    kek: KekOptions,
-    uri: str,
+    site: Site,
     proxies: int | None,
     effort: Effort,
     in_clear: str,
@@ -338,9 +318,8 @@ def decrypt(  # noqa: PLR0913 - one parameter an option
           --confirm nhs_number --json
     """
     policies = read_policy(policy)
-    places = keyring, kek, uri
     of_clear = WrongType.SKIP if path is not None else WrongType(in_clear)
-    begin = NewJobs(policies, Direction.DECRYPT, of_clear, proxies, effort, places, manner)
+    begin = NewJobs(policies, Direction.DECRYPT, of_clear, proxies, effort, site, manner)
     if path is None:
         begin.run(_class_decryptions(begin, policies, what, given))
 

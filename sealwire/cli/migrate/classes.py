@@ -3,54 +3,226 @@
 All its values move together, by windows, whichever of the two versions is plaintext.
 """
 
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import click
 
-from sealwire.cli.migrate.class_keys import ClassKeys
 from sealwire.cli.migrate.definitions import (
     class_conversions,
     refuse_enforced,
     tell_changed,
     versions_to_judge,
 )
-from sealwire.cli.migrate.options import Effort, open_contexts, progress_bar, require_contexts
-from sealwire.cli.options.keys import KekOptions
-from sealwire.cli.options.server import required_uri
+from sealwire.cli.migrate.options import Effort, Site, open_contexts, progress_bar, require_contexts, throttle
+from sealwire.cli.options.keys import open_keyring_store
 from sealwire.cli.signals import ended_in_order
 from sealwire.keys.frontier.record import LEASE_S, Lease, outlived_s
 from sealwire.keys.frontier.versions import ClassVersion, has_moved
+from sealwire.keys.kek.kek import KeyEncryptionKey
+from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.file import open_record, read_record
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.store import KeyringStore
+from sealwire.keys.keyring.turning import activate, begin_move, rotate
+from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import covered_collections
-from sealwire.sidecars.direct import Client, connected
+from sealwire.sidecars.direct import Client
 from sealwire.sidecars.migration.contexts import JobContexts
 from sealwire.sidecars.migration.definitions.conversions import Conversions
+from sealwire.sidecars.migration.engine import LEAST_SHARE_OF_WINDOWS
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
-from sealwire.sidecars.migration.job import Job, Standing
-from sealwire.sidecars.migration.ledger import Ledger, Wish
+from sealwire.sidecars.migration.job import Job, new_job
+from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.moves import Direction, class_at, refuse_contexts
-from sealwire.sidecars.migration.planning import RIGHTS
-from sealwire.sidecars.migration.runner import LEAST_SHARE_OF_WINDOWS, Throttle
-from sealwire.sidecars.migration.server import lag_s
 from sealwire.sidecars.migration.windows.frontiers import (
     MongoFrontiers,
     leased_addresses,
+    refuse_class_obstacles,
     transaction_lifetime_s,
 )
+from sealwire.sidecars.migration.windows.moving import Versions
 from sealwire.sidecars.migration.windows.order import ClassPaths, class_paths, moves_of_paths
 from sealwire.sidecars.migration.windows.server import MongoValues
+from sealwire.sidecars.migration.windows.strays import Strays
 from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
-from sealwire.sidecars.migration.windows.unbegun import refuse_class_obstacles
 from sealwire.sidecars.migration.windows.workers import Registration, Workers
+
+
+class _Pair(NamedTuple):
+    old: DataKey
+    new: DataKey
+
+    @property
+    def direction(self) -> Direction:
+        if self.new.is_plaintext:
+            return Direction.DECRYPT
+        return Direction.ENCRYPT if self.old.is_plaintext else Direction.REENCRYPT
+
+
+class ClassKeys:
+    """A keyring that was opened, and one class of it that is to move."""
+
+    def __init__(self, site: Site, field_class: FieldClass) -> None:
+        """Raises as `open_record` does."""
+        providers = Providers()
+        self._store: KeyringStore = open_keyring_store(site.keyring, providers)
+        self._kek: KeyEncryptionKey = site.kek.open(providers)
+        self._class_name = field_class.name
+        self._field_class = field_class
+        self._pair: _Pair | None = None
+        self._keys: Sequence[DataKey] = self._read()
+
+    @property
+    def keyring(self) -> Keyring:
+        """All keys, ready to use."""
+        return Keyring(self._keys)
+
+    @property
+    def versions(self) -> Versions:
+        """Between which the class moves, once `prepare` or `find` was called."""
+        old, new = self._chosen
+        keyring = self.keyring
+        made = [
+            ClassVersion(keyring.cipher_by_id(key.class_id, key.version), key.is_plaintext)
+            for key in (old, new)
+        ]
+        # the key of a context outlives versions: what the class's own key made is named before a move begins
+        is_keyed = self._field_class.per is not None and old != new
+        strays = None if is_keyed else Strays(self._keys, self._field_class, made)
+        return Versions.of_class(made[0], made[1], self._field_class, strays)
+
+    def prepare(self, direction: Direction, *, rotates: bool = False, dry_run: bool) -> None:
+        """See that the class can begin to move in a direction, and give it the version for it.
+
+        To or from plaintext that is one write of the keyring; `reencrypt` finds the key that a rotation made,
+        or makes it with `rotates`.
+        Raises MigrationRefused NOTHING, OTHER_MOVE, and as `turning.rotate` does.
+        """
+        active, pending = self._of(KeyState.ACTIVE), self._of(KeyState.PENDING)
+        if active is not None and pending is not None:
+            self._pair = _fitting(_Pair(active, pending), direction)
+            return
+        has_key = active is not None and not active.is_plaintext
+        if not (rotates and has_key and direction is Direction.REENCRYPT):
+            self._refuse_what_is_done(direction, active)
+        to_plaintext = direction is Direction.DECRYPT
+        (made,) = rotate(
+            self._store,
+            self._kek,
+            {self._class_name: True},
+            datetime.now(UTC),
+            to_plaintext=to_plaintext,
+            dry_run=dry_run,
+        )
+        if not dry_run:
+            what = "plaintext" if to_plaintext else "a new key"
+            text = f"class {self._class_name} has a pending version {made.version}: {what}"
+            click.echo(text, err=True)
+            self._keys = self._read()
+            self.prepare(direction, dry_run=False)
+
+    def _refuse_what_is_done(self, direction: Direction, active: DataKey | None) -> None:
+        name = self._class_name
+        if direction is Direction.REENCRYPT:
+            text = "no key of the class is pending: its values have nowhere to move to"
+            raise MigrationRefused(
+                MigrationReason.NOTHING,
+                text,
+                "make one first: sealwire keys rotate CLASS; if verify counts older values, sealwire migrate "
+                "repair POLICY CLASS moves them",
+            )
+        if active is None:
+            return
+        if direction is Direction.ENCRYPT and not active.is_plaintext:
+            text = f"class {name} is encrypted already"
+            hint = "sealwire migrate verify shows what lies in clear; sealwire policy drift, why"
+            raise MigrationRefused(MigrationReason.NOTHING, text, hint)
+        if direction is Direction.DECRYPT and active.is_plaintext:
+            text = f"class {name} is in clear already"
+            raise MigrationRefused(MigrationReason.NOTHING, text, "take its paths out of the policy")
+
+    def find(self, direction: Direction) -> None:
+        """The versions of a move that has begun; the new one may be active already.
+
+        Raises MigrationRefused NOTHING, OTHER_MOVE.
+        """
+        active, pending = self._of(KeyState.ACTIVE), self._of(KeyState.PENDING)
+        replaced = self._of(KeyState.DECRYPT_ONLY)
+        if active is not None and pending is not None:
+            self._pair = _fitting(_Pair(active, pending), direction)
+        elif active is not None and replaced is not None and replaced.version < active.version:
+            self._pair = _fitting(_Pair(replaced, active), direction)
+        else:
+            text = "no version of the class is pending: its values have nowhere to move to"
+            raise MigrationRefused(MigrationReason.NOTHING, text, "abort the job, and begin a new one")
+
+    def stay(self) -> None:
+        """Take the active version for a repair. Raises MigrationRefused OTHER_MOVE; UnknownKey."""
+        active, pending = self._of(KeyState.ACTIVE), self._of(KeyState.PENDING)
+        if active is None:
+            self.keyring.cipher_for(self._class_name)
+            raise ValueError("the keyring has an active key that it does not list")
+        if pending is not None:
+            name = self._class_name
+            text = f"class {name} has a pending version {pending.version}: a move takes other versions along"
+            command = _Pair(active, pending).direction.value
+            hint = f"let it end first: sealwire migrate {command} POLICY {name}"
+            raise MigrationRefused(MigrationReason.OTHER_MOVE, text, hint)
+        self._pair = _Pair(active, active)
+
+    @property
+    def begun_in(self) -> str:
+        """The place of the frontier by the keyring, if data may have begun to move to the new version."""
+        return self._chosen.new.begun_in
+
+    def mark_begun(self, place: str) -> None:
+        """Write down that data moves to the new version, and where its frontier is."""
+        begin_move(self._store, self._kek, self._class_name, place, datetime.now(UTC))
+
+    def activate(self) -> None:
+        """Make the new version the active one; nothing where an earlier process has done it."""
+        if self._chosen.new.state is KeyState.PENDING:
+            activate(self._store, self._kek, self._class_name, datetime.now(UTC))
+
+    def is_still_pending(self) -> bool:
+        """Whether the new version is pending in the keyring as it is now. Raises as `open_record` does."""
+        new = self._chosen.new
+        return any(key.ids == new.ids and key.state is KeyState.PENDING for key in self._read())
+
+    @property
+    def _chosen(self) -> _Pair:
+        if self._pair is None:
+            raise ValueError("no move was chosen")
+        return self._pair
+
+    def _read(self) -> Sequence[DataKey]:
+        return open_record(read_record(self._store), self._kek, self._store)
+
+    def _of(self, state: KeyState) -> DataKey | None:
+        """The newest version of the class in a state."""
+        mine = [key for key in self._keys if key.class_name == self._class_name and key.state is state]
+        return mine[-1] if mine else None
+
+
+def _fitting(pair: _Pair, direction: Direction) -> _Pair:
+    if pair.direction is not direction:
+        name = pair.new.class_name
+        text = f"class {name} is moving from version {pair.old.version} to version {pair.new.version}"
+        hint = f"let it end first: sealwire migrate {pair.direction.value} POLICY {name}"
+        raise MigrationRefused(MigrationReason.OTHER_MOVE, text, hint)
+    return pair
+
+
+# --------------------- between which versions of its keyring a deterministic class moves, in each direction
+
 
 _TOLD_EACH_S: Final = 5.0
 _LONG_S: Final = 1.0
@@ -123,9 +295,7 @@ class ClassMove:
     policies: PolicySet
     class_name: str
     direction: Direction
-    keyring: str
-    kek: KekOptions
-    uri: str
+    site: Site
     wrong_type: WrongType = WrongType.SKIP
     rotates: bool = False
     """Whether a re-encryption makes the key that it moves to, if none is pending, as the calendar asks."""
@@ -135,12 +305,10 @@ class ClassMove:
         refuse_encrypting(self.wrong_type)
         require_contexts(effort, self.policies, [self.class_name])
         keys = self._keys()
-        with connected(required_uri(self.uri), RIGHTS) as client:
+        with self.site.connected() as client:
             job = self._new_job(client)
-            self._refuse_obstacles(client)
-            transaction_lifetime_s(client, effort.transaction_s)
             judged = versions_to_judge(keys.keyring, self.class_name, self.direction)
-            self._definitions(client, keys, judged, effort).check()
+            self._check_server(client, keys, judged, effort)
             keys.prepare(self.direction, rotates=self.rotates, dry_run=True)
             require_count(client, keys.keyring, self._field_class, proxies)
             if self.rotates:
@@ -161,20 +329,23 @@ class ClassMove:
         require_contexts(effort, self.policies, [self.class_name])
         keys = self._keys()
         keys.find(self.direction)
-        with connected(required_uri(self.uri), RIGHTS) as client:
+        with self.site.connected() as client:
             self._check(job)
-            self._refuse_obstacles(client)
-            transaction_lifetime_s(client, effort.transaction_s)
-            self._definitions(client, keys, keys.versions[:2], effort).check()
+            self._check_server(client, keys, keys.versions[:2], effort)
             require_count(client, keys.keyring, self._field_class, proxies)
             if dry_run:
                 return job
             ledger = Ledger(client, keys.keyring)
-            job = job.stopped(Standing.RUNNING, _now())
             with registered(client, keys, job) as seat:
-                ledger.ask(job.name, Wish.RUN)
-                ledger.save(job)
-                return self._carry_on(client, ledger, keys, job, seat, effort, proxies)
+                return self._carry_on(client, ledger, keys, ledger.resume(job), seat, effort, proxies)
+
+    def _check_server(
+        self, client: Client, keys: ClassKeys, versions: tuple[ClassVersion, ClassVersion], effort: Effort
+    ) -> None:
+        """See that the collections and the server let the class move. Raises MigrationRefused."""
+        self._refuse_obstacles(client)
+        transaction_lifetime_s(client, effort.transaction_s)
+        self._definitions(client, keys, versions, effort).check()
 
     def _carry_on(  # noqa: PLR0913, PLR0917 - one for each thing that it needs
         self,
@@ -212,18 +383,12 @@ class ClassMove:
             )
             frontiers.forget_leases()
             values = MongoValues(client, session, ciphers[1].class_id, lambda: self._places(client))
-            throttle = Throttle(
-                lambda: ledger.load(job.name),
-                lambda: lag_s(client),
-                effort.share,
-                least=LEAST_SHARE_OF_WINDOWS,
-            )
             shown = ShownMove(job, seat, transaction_s, tell)
             pace = TurnPace(
-                throttle.after,
+                throttle(client, ledger, job, effort, LEAST_SHARE_OF_WINDOWS).after,
                 shown.job,
-                shown.waiting,
-                shown.missing,
+                waiting=shown.waiting,
+                missing=shown.missing,
                 proxies=proxies,
                 counted=shown.counted,
             )
@@ -257,14 +422,12 @@ class ClassMove:
 
     def _new_job(self, client: Client) -> Job:
         """Raises MigrationRefused NOT_COVERED, NOTHING."""
-        now = _now()
         moves = moves_of_paths(self._places(client), self.class_name)
         if not moves:
             text = f"no collection that exists has a path of the class {self.class_name}"
             hint = "make the collections first: it is their values that move"
             raise MigrationRefused(MigrationReason.NOTHING, text, hint)
-        name = f"{self.direction.value}-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        return Job(name, self.direction, self.wrong_type, moves, (), now, now)
+        return new_job(self.direction, self.wrong_type, moves)
 
     def _check(self, job: Job) -> None:
         """See that the policy still has all paths of the job. Raises MigrationRefused POLICY_CHANGED."""
@@ -281,7 +444,7 @@ class ClassMove:
 
     def _keys(self) -> ClassKeys:
         """Raises MigrationRefused UNLIKE where a class has one key with another and is not like it."""
-        keys = ClassKeys(self.keyring, self.kek, self._field_class)
+        keys = ClassKeys(self.site, self._field_class)
         unlike = " and ".join(self.policies.unlike(keys.keyring.shared_keys))
         if unlike:
             text = f"two classes have one key in the keyring, and the policy's {unlike} may not"
@@ -381,7 +544,3 @@ def holder(lease: Lease, transaction_s: float) -> str:
         return name
     left_s = max(0.0, outlived_s(transaction_s) - age_s)
     return f"{name}, which has ended or is cut off and did not give its lease back: for {left_s:.0f} s more"
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)

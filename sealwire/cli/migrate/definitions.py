@@ -11,14 +11,14 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.sidecars.covered import CoveredCollection, validation_of
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.enforcement.validators import Enforced, enforced, enforces_versions
+from sealwire.sidecars.enforcement import Enforced, enforced, enforces_versions
 from sealwire.sidecars.migration.definitions.constants import ClassChange, stand_in_version
 from sealwire.sidecars.migration.definitions.conversions import Conversions, Judged
 from sealwire.sidecars.migration.definitions.judging import Judgement
 from sealwire.sidecars.migration.definitions.server import MemoryRecords, MongoDefinitions, MongoRecords
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.ledger import any_active
-from sealwire.sidecars.migration.moves import Direction, Move, tree_of
+from sealwire.sidecars.migration.moves import Direction, Move, trees_of
 from sealwire.sidecars.migration.windows.order import ClassPaths
 
 COLUMNS: Final = ("collection", "kind", "name", "paths", "encrypted it is", "look at")
@@ -75,13 +75,9 @@ def conversions_of(
     client: Client, keyring: Keyring, direction: Direction, moves: Sequence[Move], accepted: Iterable[str]
 ) -> Conversions:
     """The definitions that a job of random classes touches. Raises UnknownKey without any active key."""
-    trees = {
-        namespace: tree_of(move for move in moves if move.namespace == namespace)
-        for namespace in dict.fromkeys(move.namespace for move in moves)
-    }
     change = ClassChange(direction is Direction.ENCRYPT, direction is Direction.DECRYPT, keyring)
     records = MongoRecords(client, keyring, _sealing(keyring, moves[0].class_name))
-    return Conversions(MongoDefinitions(client), records, _policies(trees), change, accepted)
+    return Conversions(MongoDefinitions(client), records, _policies(trees_of(moves)), change, accepted)
 
 
 def versions_to_judge(

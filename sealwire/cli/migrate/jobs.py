@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -13,17 +12,17 @@ from sealwire.cli.migrate.classes import ClassMove, class_of
 from sealwire.cli.migrate.definitions import conversions_of, refuse_enforced
 from sealwire.cli.migrate.options import (
     Effort,
+    Site,
     carry_on,
     document_of,
     effort_options,
     finish,
-    open_keyring,
     proxies_option,
     show_left,
+    site_options,
 )
 from sealwire.cli.migrate.repair import ClassRepair
 from sealwire.cli.options.common import json_option
-from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option
 from sealwire.cli.options.policies import policy_argument, read_policy
 from sealwire.cli.options.server import required_uri, server_options
 from sealwire.cli.output import Manner, manner_options, print_json, show_table
@@ -33,7 +32,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.migration.contexts import fields_of
 from sealwire.sidecars.migration.errors import JobTaken, MigrationReason
-from sealwire.sidecars.migration.job import Job, Standing
+from sealwire.sidecars.migration.job import Job, Standing, now
 from sealwire.sidecars.migration.ledger import Ledger, Wish
 from sealwire.sidecars.migration.moves import Direction, check_moves
 from sealwire.sidecars.migration.planning import RIGHTS, refuse_obstacles
@@ -104,11 +103,9 @@ def _command(direction: Direction, class_name: str) -> str:
 
 @click.command()
 @click.argument("job", required=False)
-@keyring_option
-@kek_options
-@server_options
+@site_options
 @json_option
-def status(job: str | None, keyring: str, kek: KekOptions, uri: str, *, as_json: bool) -> None:
+def status(job: str | None, site: Site, *, as_json: bool) -> None:
     """Show all jobs, or JOB and the values that it left.
 
     Below them are the processes that work on deterministic classes, and the proxies that each waits for.
@@ -120,8 +117,8 @@ def status(job: str | None, keyring: str, kek: KekOptions, uri: str, *, as_json:
       sealwire migrate status encrypt-20260701T120000Z-1a2b3c --keyring keyring.json \\
           --uri-file server.uri --json
     """
-    with connected(required_uri(uri), RIGHTS) as client:
-        ledger = Ledger(client, open_keyring(keyring, kek))
+    with site.connected() as client:
+        ledger = Ledger(client, site.open_keyring())
         jobs = ledger.jobs() if job is None else [ledger.load(job)[0]]
         workers = [each for each in Workers(client).listed() if job in (None, each.job)]
     if as_json:
@@ -186,19 +183,17 @@ def forget_worker(process: str, uri: str, manner: Manner) -> None:
 
 @click.command()
 @click.argument("job")
-@keyring_option
-@kek_options
-@server_options
+@site_options
 @manner_options
-def pause(job: str, keyring: str, kek: KekOptions, uri: str, manner: Manner) -> None:
+def pause(job: str, site: Site, manner: Manner) -> None:
     """Ask the process that works on JOB to end after its batch. `resume` goes on.
 
     \b
     Example:
       sealwire migrate pause encrypt-20260701T120000Z-1a2b3c --keyring keyring.json --uri-file server.uri
     """
-    with connected(required_uri(uri), RIGHTS) as client:
-        ledger = Ledger(client, open_keyring(keyring, kek))
+    with site.connected() as client:
+        ledger = Ledger(client, site.open_keyring())
         found, _ = ledger.load(job)
         if not found.standing.is_over and not manner.dry_run:
             ledger.ask(job, Wish.PAUSE)
@@ -214,11 +209,9 @@ def _asked(job: Job, manner: Manner) -> str:
 
 @click.command()
 @click.argument("job")
-@keyring_option
-@kek_options
-@server_options
+@site_options
 @manner_options
-def abort(job: str, keyring: str, kek: KekOptions, uri: str, manner: Manner) -> None:
+def abort(job: str, site: Site, manner: Manner) -> None:
     """End JOB for good. What it moved stays moved, what it did not stays as it is; both can be read.
 
     A process that works on it ends at its next note. Of a deterministic class that is half-way then, it says
@@ -228,8 +221,8 @@ def abort(job: str, keyring: str, kek: KekOptions, uri: str, manner: Manner) -> 
     Example:
       sealwire migrate abort encrypt-20260701T120000Z-1a2b3c --keyring keyring.json --uri-file server.uri
     """
-    keys = open_keyring(keyring, kek)
-    with connected(required_uri(uri), RIGHTS) as client:
+    keys = site.open_keyring()
+    with site.connected() as client:
         ledger = Ledger(client, keys)
         found = ledger.load(job)[0] if manner.dry_run else _aborted(ledger, job)
     would = "would end; it is " if manner.dry_run and not found.standing.is_over else ""
@@ -245,7 +238,7 @@ def _aborted(ledger: Ledger, name: str) -> Job:
         found, _ = ledger.load(name)
         if found.standing.is_over:
             return found
-        found = found.stopped(Standing.ABORTED, _now())
+        found = found.stopped(Standing.ABORTED, now())
         with suppress(JobTaken):
             # a process that works on it has made a note just now; by that it has seen the wish
             ledger.save(found)
@@ -258,19 +251,15 @@ def _aborted(ledger: Ledger, name: str) -> Job:
 @click.command()
 @policy_argument
 @click.argument("job")
-@keyring_option
-@kek_options
-@server_options
+@site_options
 @proxies_option
 @effort_options
 @manner_options
-def resume(  # noqa: PLR0913 - one parameter an option
+def resume(
     *,
     policy: Path,
     job: str,
-    keyring: str,
-    kek: KekOptions,
-    uri: str,
+    site: Site,
     proxies: int | None,
     effort: Effort,
     manner: Manner,
@@ -287,14 +276,14 @@ def resume(  # noqa: PLR0913 - one parameter an option
     """
     selftest.run()
     policies = read_policy(policy)
-    keys = open_keyring(keyring, kek)
-    with connected(required_uri(uri), RIGHTS) as client:
+    keys = site.open_keyring()
+    with site.connected() as client:
         ledger = Ledger(client, keys)
         found, _ = ledger.load(job)
         class_name = class_of(policies, found)
         if class_name is not None:
             make = ClassRepair if found.direction is Direction.REPAIR else ClassMove
-            move = make(policies, class_name, found.direction, keyring, kek, uri)
+            move = make(policies, class_name, found.direction, site)
             finish(move.resume(found, proxies, effort, dry_run=manner.dry_run), manner)
         if not found.standing.is_over:
             check_moves(policies, found.direction, found.moves)
@@ -303,12 +292,5 @@ def resume(  # noqa: PLR0913 - one parameter an option
             refuse_enforced(client, policies, found.direction, names, is_covered=False)
             conversions_of(client, keys, found.direction, found.moves, effort.accepted).check()
             if not manner.dry_run:
-                found = found.stopped(Standing.RUNNING, _now())
-                ledger.ask(job, Wish.RUN)
-                ledger.save(found)
-                found = carry_on(client, ledger, keys, found, effort, policies)
+                found = carry_on(client, ledger, keys, ledger.resume(found), effort, policies)
     finish(found, manner)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)

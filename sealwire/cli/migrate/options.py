@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
@@ -22,7 +22,14 @@ from rich.text import Text
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.migrate.definitions import conversions_of, tell_changed
 from sealwire.cli.options.common import settings
-from sealwire.cli.options.keys import KekOptions, contexts_option, open_keyring_store
+from sealwire.cli.options.keys import (
+    KekOptions,
+    contexts_option,
+    kek_options,
+    keyring_option,
+    open_keyring_store,
+)
+from sealwire.cli.options.server import required_uri, server_options
 from sealwire.cli.output import Manner, progress, show_table
 from sealwire.cli.signals import ended_in_order
 from sealwire.keys.contexts.store import ContextStore
@@ -33,20 +40,15 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import parse_place
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PolicySet
-from sealwire.sidecars.direct import Client
+from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.contexts import JobContexts, fields_of
+from sealwire.sidecars.migration.engine import LEAST_SHARE, Pace, Throttle
 from sealwire.sidecars.migration.forms import new_form
 from sealwire.sidecars.migration.job import Job, LeftValue, Standing
 from sealwire.sidecars.migration.ledger import Ledger
-from sealwire.sidecars.migration.runner import (
-    BATCH_DOCUMENTS,
-    Pace,
-    Runner,
-    Throttle,
-    Within,
-    within_contexts,
-)
-from sealwire.sidecars.migration.server import MongoDocuments, lag_s
+from sealwire.sidecars.migration.planning import RIGHTS
+from sealwire.sidecars.migration.runner import Runner, Within, within_contexts
+from sealwire.sidecars.migration.server import BATCH_DOCUMENTS, MongoDocuments, lag_s
 
 proxies_option = click.option(
     "--proxies",
@@ -120,10 +122,34 @@ effort_options = settings(
 )
 
 
-def open_keyring(keyring: str, kek: KekOptions) -> Keyring:
-    """The keyring with all its keys. Raises as `load_keyring` does."""
-    providers = Providers()
-    return load_keyring(open_keyring_store(keyring, providers), kek.open(providers))
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The keyring, its key-encryption key and the server, which are opened when they are asked for."""
+
+    keyring: str
+    kek: KekOptions
+    uri: str
+    """Empty where nobody named one."""
+
+    def open_keyring(self) -> Keyring:
+        """The keyring with all its keys. Raises as `load_keyring` does."""
+        providers = Providers()
+        return load_keyring(open_keyring_store(self.keyring, providers), self.kek.open(providers))
+
+    def connected(self) -> AbstractContextManager[Client]:
+        """A client of the server. Raises as `connected`; a usage error without a server."""
+        return connected(required_uri(self.uri), RIGHTS)
+
+
+# Gives the command `site: Site`.
+site_options = settings("site", Site, keyring_option, kek_options, server_options)
+
+
+def throttle(
+    client: Client, ledger: Ledger, job: Job, effort: Effort, least: float = LEAST_SHARE
+) -> Throttle:
+    """What gives way to the application; its small read is that of the job."""
+    return Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share, least=least)
 
 
 def carry_on(
@@ -135,10 +161,9 @@ def carry_on(
     """
     definitions = conversions_of(client, keyring, job.direction, job.moves, effort.accepted)
     definitions.widen()
-    throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
     choose = new_form(job.direction, keyring, job.wrong_type)
     with _within(job, keyring, effort, policies) as within, ended_in_order(), progress_bar(job) as tell:
-        pace = Pace(throttle.after, tell, effort.batch)
+        pace = Pace(throttle(client, ledger, job, effort).after, tell, effort.batch)
         runner = Runner(
             job,
             MongoDocuments(client),

@@ -1,39 +1,35 @@
 """`sealwire migrate repair`: what other versions of a deterministic class have left behind."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from sealwire.cli.migrate.class_keys import ClassKeys
-from sealwire.cli.migrate.classes import ClassMove, is_deterministic, places_of, registered
+from sealwire.cli.migrate.classes import ClassKeys, ClassMove, is_deterministic, places_of, registered
 from sealwire.cli.migrate.options import (
     Effort,
+    Site,
     effort_options,
     finish_all,
-    open_keyring,
     progress_bar,
     require_contexts,
+    site_options,
+    throttle,
 )
-from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option
 from sealwire.cli.options.policies import policy_argument, read_policy
-from sealwire.cli.options.server import required_uri, server_options
 from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
 from sealwire.policies.file.schema import PolicySet
-from sealwire.sidecars.direct import Client, connected, size_of
+from sealwire.sidecars.direct import Client, size_of
+from sealwire.sidecars.migration.engine import Pace
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.job import Job, Standing
-from sealwire.sidecars.migration.ledger import Ledger, Wish
+from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.moves import Direction
-from sealwire.sidecars.migration.planning import RIGHTS
-from sealwire.sidecars.migration.runner import Pace, Throttle
-from sealwire.sidecars.migration.server import lag_s
-from sealwire.sidecars.migration.windows.repairing import Repair, would_repair
+from sealwire.sidecars.migration.windows.frontiers import Standstill
+from sealwire.sidecars.migration.windows.looking import Repair, would_repair
 from sealwire.sidecars.migration.windows.server import MongoValues
-from sealwire.sidecars.migration.windows.unbegun import Standstill
 
 
 class ClassRepair(ClassMove):
@@ -47,7 +43,7 @@ class ClassRepair(ClassMove):
         require_contexts(effort, self.policies, [self.class_name])
         keys = self._keys()
         keys.stay()
-        with connected(required_uri(self.uri), RIGHTS) as client:
+        with self.site.connected() as client:
             job = self._new_job(client)
             self._refuse_obstacles(client)
             if dry_run:
@@ -65,14 +61,11 @@ class ClassRepair(ClassMove):
         require_contexts(effort, self.policies, [self.class_name])
         keys = self._keys()
         keys.stay()
-        with connected(required_uri(self.uri), RIGHTS) as client:
+        with self.site.connected() as client:
             self._check(job)
             self._refuse_obstacles(client)
             ledger = Ledger(client, keys.keyring)
-            job = job.stopped(Standing.RUNNING, _now())
-            ledger.ask(job.name, Wish.RUN)
-            ledger.save(job)
-            return self._work(client, keys, job, effort, dry_run=False)
+            return self._work(client, keys, ledger.resume(job), effort, dry_run=False)
 
     def _work(self, client: Client, keys: ClassKeys, job: Job, effort: Effort, *, dry_run: bool) -> Job:
         ledger = Ledger(client, keys.keyring)
@@ -88,16 +81,15 @@ class ClassRepair(ClassMove):
             if dry_run:
                 still.require()
                 return would_repair(job, values, versions, contexts)
-            throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
             with registered(client, keys, job), progress_bar(job, self.class_name) as tell:
-                pace = Pace(throttle.after, tell)
+                pace = Pace(throttle(client, ledger, job, effort).after, tell)
                 done = Repair(job, versions, values, still.confirm, ledger, pace, contexts).run()
             if done.standing is Standing.DONE:
                 still.end_frontier()
             return done
 
 
-def _classes(policies: PolicySet, class_name: str | None, places: tuple[str, KekOptions, str]) -> list[str]:
+def _classes(policies: PolicySet, class_name: str | None, site: Site) -> list[str]:
     """The class that is named, or those that are stored anywhere, encrypted or in clear, and do not move.
 
     Raises MigrationRefused NOT_COVERED, NOTHING.
@@ -108,9 +100,8 @@ def _classes(policies: PolicySet, class_name: str | None, places: tuple[str, Kek
             hint = "values of a random class may be of any version: sealwire migrate reencrypt POLICY CLASS"
             raise MigrationRefused(MigrationReason.NOT_COVERED, text, hint)
         return [class_name]
-    keyring_place, kek, uri = places
-    keyring = open_keyring(keyring_place, kek)
-    with connected(required_uri(uri), RIGHTS) as client:
+    keyring = site.open_keyring()
+    with site.connected() as client:
         found = [
             name
             for name in keyring.active_classes
@@ -127,18 +118,14 @@ def _classes(policies: PolicySet, class_name: str | None, places: tuple[str, Kek
 @click.command()
 @policy_argument
 @click.argument("class_name", metavar="[CLASS]", required=False)
-@keyring_option
-@kek_options
-@server_options
+@site_options
 @effort_options
 @manner_options
-def repair(  # noqa: PLR0913 - one parameter an option
+def repair(
     *,
     policy: Path,
     class_name: str | None,
-    keyring: str,
-    kek: KekOptions,
-    uri: str,
+    site: Site,
     effort: Effort,
     manner: Manner,
 ) -> None:
@@ -161,13 +148,8 @@ def repair(  # noqa: PLR0913 - one parameter an option
     """
     selftest.run()
     policies = read_policy(policy)
-    places = keyring, kek, uri
     jobs = [
-        ClassRepair(policies, name, Direction.REPAIR, *places).begin(None, effort, dry_run=manner.dry_run)
-        for name in _classes(policies, class_name, places)
+        ClassRepair(policies, name, Direction.REPAIR, site).begin(None, effort, dry_run=manner.dry_run)
+        for name in _classes(policies, class_name, site)
     ]
     finish_all(jobs, manner)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)

@@ -18,17 +18,18 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet, leaves
 from sealwire.proxy.server.config.reader import read_named_file
 from sealwire.proxy.session.replies import one_line
-from sealwire.sidecars.coverage.fields import Cover, FieldReport
-from sealwire.sidecars.coverage.likely import MAX_SEARCHED, require_libraries
-from sealwire.sidecars.coverage.reading import (
+from sealwire.sidecars.coverage.fields import (
     RIGHTS,
     CollectionFields,
+    Cover,
+    FieldReport,
     databases_of,
     databases_on,
     namespaces_in,
     read_fields,
     suggested,
 )
+from sealwire.sidecars.coverage.likely import MAX_SEARCHED, require_libraries
 from sealwire.sidecars.direct import connected, size_of
 
 _COLUMNS = ("collection", "path", "is", "values", "look like")

@@ -25,8 +25,15 @@ from sealwire.keys.keyring.store import parse_place
 from sealwire.keys.providers import Providers
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected, size_of
-from sealwire.sidecars.drift.condition import Condition, Keys
-from sealwire.sidecars.drift.scan import RIGHTS, CollectionReport, ContextJudge, PathReport, read_collection
+from sealwire.sidecars.drift import (
+    RIGHTS,
+    CollectionReport,
+    Condition,
+    ContextJudge,
+    Keys,
+    PathReport,
+    read_collection,
+)
 
 _COLUMNS = ("collection", "path", "class", "documents", "values", "look at")
 

@@ -21,7 +21,7 @@ from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
-from sealwire.sidecars.enforcement.change import (
+from sealwire.sidecars.enforcement import (
     RIGHTS,
     Change,
     Options,
@@ -30,7 +30,7 @@ from sealwire.sidecars.enforcement.change import (
     plan_install,
     plan_removal,
 )
-from sealwire.sidecars.migration.windows.unbegun import require_unbegun
+from sealwire.sidecars.migration.windows.frontiers import require_unbegun
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """Moves a deterministic class from its active version to its pending one, by windows, with exact answers.
 
-Walk: `turn.Turn` is the loop. `looking` finds what cannot be moved before anything is. `choosing` finds where
-the next window ends, `frontiers` writes the frontier and asks the proxies' leases, `moving` gives the values
-of the window their new form, `server` reads by ranges of the old forms and writes. `order.Order` is what all
-of these know of the order of the old forms: that of envelopes is in `places`, that of values in clear in
-`plaintext`. `strays` is what other versions have left behind, which the last sweep moves as well, and which
-`repairing` moves alone. `paths` says where the class is stored, `indexes` and `bounds` what a range is found
-by, `obstacles` what keeps a collection's values from moving.
+Walk: the steps of `turn.Turn` are windows. `looking` finds what cannot be moved before anything is.
+`turn.Chooser` finds where the next window ends, `frontiers` writes the frontier and asks the proxies'
+leases, `moving` gives the values of the window their new form, `server` reads by ranges of the old forms,
+by the indexes that it finds or makes, and writes. `order.Order` is what all of these know of the order of
+the old forms, and `order.ClassPaths` where the class is stored: the order of envelopes is in `places`, that
+of values in clear in `plaintext`. `strays` is what other versions have left behind, which the last sweep
+moves as well, and which `looking.Repair` moves alone. `workers` are the processes that may move values.
 
 Theory: `keys.frontier`. What a value's valid form is depends on the frontier alone, so a window is written
 down before it moves, all proxies have to let it go, and it is closed only when a search that begins after

@@ -1,8 +1,7 @@
 """Gives the values of an open window their new form, all those of a document at once, until none is left."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from math import inf
 from typing import Final, NamedTuple
@@ -15,6 +14,7 @@ from sealwire.keys.frontier.versions import ClassVersion, position_of_plaintext
 from sealwire.policies.file.ranges import RangeDomain
 from sealwire.policies.file.schema import PER_DATABASE, FieldClass, ValueType
 from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot
+from sealwire.sidecars.migration.engine import Stuck
 from sealwire.sidecars.migration.forms import (
     ContextCiphers,
     Form,
@@ -24,9 +24,8 @@ from sealwire.sidecars.migration.forms import (
     class_value,
     header_of,
 )
-from sealwire.sidecars.migration.job import MAX_REPORTED, LeftValue
-from sealwire.sidecars.migration.patches import Patch, Problem, patch_of
-from sealwire.sidecars.migration.runner import chunks
+from sealwire.sidecars.migration.job import LeftValue, Tally
+from sealwire.sidecars.migration.patches import Patch, Problem, chunks, patch_of
 from sealwire.sidecars.migration.windows.order import ClassPaths, Order
 from sealwire.sidecars.migration.windows.places import EnvelopeOrder
 from sealwire.sidecars.migration.windows.plaintext import PlaintextOrder
@@ -45,14 +44,6 @@ _PASSES: Final = 16
 
 _PASSES_OF_CONTEXTS: Final = 256
 """The same where an array is compared as a whole: others of its elements may be written."""
-
-
-class Stuck(Exception):
-    """Values that need a new form and cannot be given one. A window that is open stays open."""
-
-    def __init__(self, left: Sequence[LeftValue]) -> None:
-        super().__init__("values that cannot be moved")
-        self.left = tuple(left)
 
 
 class Versions(NamedTuple):
@@ -102,28 +93,6 @@ class Versions(NamedTuple):
         if self.per is not None:
             return EnvelopeOrder.of_contexts(version.cipher.class_id)
         return EnvelopeOrder.of(version.cipher)
-
-
-@dataclass(slots=True)
-class Tally:
-    """What came of a window."""
-
-    documents: int = 0
-    values: int = 0
-    """About, where the application wrote the same documents meanwhile."""
-    races: int = 0
-    left: dict[tuple[str, str, Left], int] = field(default_factory=dict)
-    """What stays in the last pass: it looks like an old form and does not open, or is no value of the class.
-    No value has this form, so that nobody misses it."""
-    reported: list[LeftValue] = field(default_factory=list)
-    """The first MAX_REPORTED of them."""
-
-    def leave(self, left: LeftValue) -> None:
-        """Count a value that stays."""
-        key = left.namespace, left.path, left.why
-        self.left[key] = self.left.get(key, 0) + 1
-        if len(self.reported) < MAX_REPORTED:
-            self.reported.append(left)
 
 
 NO_VALUE: Final = frozenset({Left.WRONG_TYPE, Left.NO_CONTEXT})
@@ -243,7 +212,7 @@ class WindowMover:
         """An envelope of a context whose key is nowhere would be missed."""
 
     def prepare(self, places: Iterable[ClassPaths], documents: Mapping[str, Sequence[bytes]]) -> None:
-        """Make the updates of documents that are known already, before the window is opened. Raises Stuck."""
+        """Make the updates of documents that are known, before the window is opened. Raises Stuck."""
         for where in places:
             self._prepared[where.namespace] = self._patches(where, documents.get(where.namespace, ()))
 
@@ -260,30 +229,28 @@ class WindowMover:
         self._confirm = confirm
         for namespace, patches in self._prepared.items():
             self._send(namespace, patches)
-        self._until_none_is_left(self._found)
+        for _ in self._until_none_is_left(self._found):
+            pass
 
-    def sweep(self, confirm: Callable[[], None], step: Callable[[int], None] = lambda _read: None) -> None:
+    def sweep(self, confirm: Callable[[], None]) -> Iterator[int]:
         """The same by reading all documents of all collections, also for what earlier versions left behind.
 
-        A document that a unique index keeps from its new form is left and named. `step` is told of each
-        batch, of how many documents it was. Raises as `move`, and what `step` raises.
+        It goes on while it is asked for more, and says of each batch how many documents it was. A document
+        that a unique index keeps from its new form is left and named. Raises as `move`.
         """
         self._is_sweep = True
         self._confirm = confirm
-        self._until_none_is_left(lambda where: [self._values.all(where.namespace)], step)
+        yield from self._until_none_is_left(lambda where: [self._values.all(where.namespace)])
 
-    def _until_none_is_left(
-        self,
-        read: Callable[[ClassPaths], Iterable[Iterator[bytes]]],
-        step: Callable[[int], None] = lambda _read: None,
-    ) -> None:
+    def _until_none_is_left(self, read: Callable[[ClassPaths], Iterable[Iterator[bytes]]]) -> Iterator[int]:
         for _ in range(_PASSES_OF_CONTEXTS if self._versions.fields else _PASSES):
             self._confirm_now()
             self.tally.left.clear()
             self.tally.reported.clear()
-            found = sum(
-                self._pass(where, each, step) for where in self._values.places() for each in read(where)
-            )
+            found = 0
+            for where in self._values.places():
+                for each in read(where):
+                    found += yield from self._pass(where, each)
             if not found:
                 return
         raise Stuck([LeftValue("", "", b"", Left.CONTENDED)])
@@ -298,14 +265,14 @@ class WindowMover:
             for within in self._ranges:
                 yield self._values.between(where.namespace, path, within)
 
-    def _pass(self, where: ClassPaths, documents: Iterator[bytes], step: Callable[[int], None]) -> int:
-        """How many of the documents had something to move, and were not left."""
+    def _pass(self, where: ClassPaths, documents: Iterator[bytes]) -> Generator[int, None, int]:
+        """The size of each batch; at last, how many documents had something to move, and were not left."""
         count = 0
         for batch in batches(documents):
             patches = self._patches(where, batch)
             refused = self._send(where.namespace, patches)
             count += len(patches) - (self._leave_refused(where, batch, refused) if refused else 0)
-            step(len(batch))
+            yield len(batch)
         return count
 
     def _patches(self, where: ClassPaths, raws: Sequence[bytes]) -> list[Patch]:

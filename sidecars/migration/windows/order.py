@@ -82,33 +82,23 @@ class Range(NamedTuple):
         return document(*parts) if parts else document(b"\x04$type\0" + _numbers(self.types))
 
 
-class Reach(Protocol):
-    """How far a search for the next window's end goes."""
+class Reach:
+    """How far a search for the next window's end goes: it reads on until it has met enough.
+
+    So it is where nobody knows how old forms are spread.
+    """
 
     def first(self, start: Position) -> Position:
-        """Where the first try from `start` ends."""
-
-    def further(self, begin: Position) -> Position:
-        """Where the next one ends, that goes on at `begin` because there was too little before it."""
-
-    def learn(self, end: Position, places: Sequence[Position]) -> None:
-        """Take note of a window's end and of the places that it holds."""
-
-
-class ReadingOn:
-    """The reach of a search that reads on until it has met enough: nobody knows how old forms are spread."""
-
-    def first(self, start: Position) -> Position:
-        """As `Reach.first`: all that is left."""
+        """Where the first try from `start` ends: behind all that is left."""
         del start
         return AFTER_ALL
 
     def further(self, begin: Position) -> Position:
-        """As `Reach.further`; behind a try that was cut."""
+        """Where the next one ends, that goes on at `begin`: too little was before it, or the try was cut."""
         return self.first(begin)
 
     def learn(self, end: Position, places: Sequence[Position]) -> None:
-        """As `Reach.learn`: there is nothing to learn."""
+        """Take note of a window's end and of the places that it holds."""
 
 
 class Order(Protocol):

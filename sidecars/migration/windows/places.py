@@ -26,7 +26,7 @@ from sealwire.crypto.envelope import (
 )
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position
 from sealwire.keys.frontier.versions import StoredForm
-from sealwire.sidecars.migration.windows.order import Range, Reach, ReadingOn
+from sealwire.sidecars.migration.windows.order import Range, Reach
 from sealwire.wire import kinds
 
 _KEY_BYTES: Final = 9
@@ -123,7 +123,7 @@ class EnvelopeOrder:
 
     def reach(self) -> Reach:
         """As `Order.reach`."""
-        return EnvelopeReach(self) if self.is_spread else ReadingOn()
+        return EnvelopeReach(self) if self.is_spread else Reach()
 
     def end_of(self, length: int) -> Place:
         """Behind all places of a length that can have a key."""
@@ -174,7 +174,7 @@ def _stored(envelope: bytes) -> StoredForm:
     return StoredForm(kinds.BIN_DATA, binary(envelope))
 
 
-class EnvelopeReach:
+class EnvelopeReach(Reach):
     """Tries as wide as the last window was, and wider ones after them."""
 
     def __init__(self, order: EnvelopeOrder) -> None:

@@ -16,7 +16,7 @@ from sealwire.keys.frontier.versions import StoredForm, position_of_plaintext
 from sealwire.policies.file.ranges import RangeDomain
 from sealwire.policies.file.schema import ValueType
 from sealwire.sidecars.migration.forms import class_value
-from sealwire.sidecars.migration.windows.order import Range, ReadingOn
+from sealwire.sidecars.migration.windows.order import Range, Reach
 from sealwire.wire import kinds
 
 _CUT_BYTES: Final = 512
@@ -103,9 +103,9 @@ class PlaintextOrder:
         behind = None if end == AFTER_ALL else _value_at(kind, end)
         yield Range(_COMPARED.get(kind, (kind,)), low, behind=behind)
 
-    def reach(self) -> "ReadingOn":
+    def reach(self) -> Reach:
         """As `Order.reach`."""
-        return ReadingOn()
+        return Reach()
 
 
 # ---------------------------------------------------------------------------------------------------- strings

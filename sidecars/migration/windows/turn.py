@@ -1,29 +1,151 @@
-"""The loop that moves a class to its new version: windows, each written down, asked for, moved and closed."""
+"""The move of a class to its new version: windows, each chosen, written down, asked for, moved and closed."""
 
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from itertools import pairwise
 from math import ceil
 from typing import Final, NamedTuple, final
 
 from sealwire.keys.errors import DamagedFile, KeysReason
-from sealwire.keys.frontier.frontier import FIRST_GENERATION, Frontier, Window
+from sealwire.keys.frontier.frontier import AFTER_ALL, FIRST_GENERATION, Frontier, Position, Window
 from sealwire.keys.frontier.record import Lease, addresses_of
+from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.migration.contexts import JobContexts
+from sealwire.sidecars.migration.engine import Engine, Pace, StepTaken, Stuck
 from sealwire.sidecars.migration.forms import Left, WrongType
-from sealwire.sidecars.migration.job import MAX_REPORTED, Job, LeftValue, Standing, short
-from sealwire.sidecars.migration.ledger import Notes, Wish
-from sealwire.sidecars.migration.windows.choosing import Chooser
+from sealwire.sidecars.migration.job import MAX_REPORTED, Job, LeftValue, Standing, Tally, now, short
+from sealwire.sidecars.migration.ledger import Notes
+from sealwire.sidecars.migration.server import BATCH_BYTES
 from sealwire.sidecars.migration.windows.frontiers import Frontiers
 from sealwire.sidecars.migration.windows.looking import FirstLook
-from sealwire.sidecars.migration.windows.moving import NO_VALUE, WHOLE, Stuck, Tally, Versions, WindowMover
-from sealwire.sidecars.migration.windows.order import ClassPaths
+from sealwire.sidecars.migration.windows.moving import NO_VALUE, WHOLE, Versions, WindowMover
+from sealwire.sidecars.migration.windows.order import ClassPaths, Order
 from sealwire.sidecars.migration.windows.server import Values, batches
 from sealwire.sidecars.raw_documents import identity_of
 from sealwire.wire.errors import BsonError
+
+Key = tuple[str, bytes]
+"""Namespace and the element `_id` of a document."""
+
+
+class Chosen(NamedTuple):
+    """The next window's end, and documents that it holds, by namespace: not all of them where it is large."""
+
+    end: Position
+    documents: Mapping[str, Sequence[bytes]]
+
+
+class _Met(NamedTuple):
+    place: Position
+    """Where its first old form in the range stands."""
+    raw: bytes
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a try has read."""
+
+    met: dict[Key, _Met] = field(default_factory=dict)
+    cut: Position | None = None
+    """The try held more than was wanted; up to here it holds as many, and everything there was read."""
+    middle: Position | None = None
+    """As `cut`, but the server did not answer in order: this is only somewhere in the middle."""
+
+
+class Chooser:
+    """Chooses one window after the other."""
+
+    def __init__(self, values: Values, order: Order) -> None:
+        self._values = values
+        self._order = order
+        self._reach = order.reach()
+
+    def choose(self, places: Sequence[ClassPaths], start: Position, wanted: int) -> Chosen:
+        """The end of a window from `start`. Cost: about `wanted` documents a path, read and kept."""
+        met: dict[Key, _Met] = {}
+        begin, end = start, self._reach.first(start)
+        while True:
+            found = self._read(places, begin, end, wanted)
+            shorter = min((each for each in (found.cut, found.middle) if each is not None), default=end)
+            is_cut = found.cut is not None or found.middle is not None
+            if shorter < end:
+                end = shorter
+                if found.middle is not None:
+                    continue
+            met |= {key: each for key, each in found.met.items() if each.place < end}
+            if is_cut or len(met) * 2 >= wanted or end == AFTER_ALL:
+                break
+            begin, end = end, self._reach.further(end)
+        if len(met) > wanted:
+            # each path gave as many as are wanted of all together, and so did each try
+            in_order = sorted(each.place for each in met.values())
+            end = min(end, self._end_behind(in_order[: wanted + 1]))
+            met = {key: each for key, each in met.items() if each.place < end}
+        self._reach.learn(end, [each.place for each in met.values()])
+        documents: dict[str, list[bytes]] = {}
+        for (namespace, _), each in met.items():
+            documents.setdefault(namespace, []).append(each.raw)
+        return Chosen(end, documents)
+
+    def _read(self, places: Sequence[ClassPaths], start: Position, end: Position, wanted: int) -> _Found:
+        found = _Found()
+        for each in places:
+            for path in each.paths:
+                met, is_whole = self._read_path(each, path, (start, end), wanted)
+                for one in met:
+                    key = each.namespace, identity_of(one.raw)
+                    before = found.met.get(key)
+                    found.met[key] = one if before is None or one.place < before.place else before
+                if not is_whole:
+                    self._cut(found, [one.place for one in met])
+        return found
+
+    def _cut(self, found: _Found, places: list[Position]) -> None:
+        if all(one <= other for one, other in pairwise(places)):
+            # the last place may go on in documents that were not read; the one before it does not
+            last = self._end_behind(places)
+            found.cut = last if found.cut is None else min(found.cut, last)
+        else:
+            middle = self._order.after(sorted(places)[len(places) // 2])
+            found.middle = middle if found.middle is None else min(found.middle, middle)
+
+    def _end_behind(self, places: list[Position]) -> Position:
+        """Where the last of these begins, which are in order; behind it where all are one."""
+        return places[-1] if places[-1] > places[0] else self._order.after(places[-1])
+
+    def _read_path(
+        self, where: ClassPaths, path: str, bounds: tuple[Position, Position], wanted: int
+    ) -> tuple[list[_Met], bool]:
+        """Documents with an old form at this path, and whether they are all."""
+        met: list[_Met] = []
+        size = 0
+        for within in self._order.ranges(*bounds):
+            for raw in self._values.between(where.namespace, path, within):
+                places = old_places(raw, where, self._order, path)
+                mine = [each for each in places if bounds[0] <= each < bounds[1]]
+                if not mine:
+                    continue
+                if len(met) >= wanted or size >= BATCH_BYTES:
+                    return met, False
+                met.append(_Met(min(mine), raw))
+                size += len(raw)
+        return met, True
+
+
+def old_places(raw: bytes, where: ClassPaths, order: Order, path: str) -> Iterator[Position]:
+    """Where the old forms that a document has at a path stand. Raises BsonError."""
+    walk = StoredValues(raw, where.tree)
+    while walk.next_value():
+        if path == walk.node.path:
+            place = order.place(walk.kind, raw[walk.value : walk.end])
+            if place is not None:
+                yield place
+
+
+# ----------------- finds where the next window ends, so that it holds about as many documents as are wanted
+
 
 FIRST_DOCUMENTS: Final = 50
 _FEWEST, _MOST = 20, 5_000
@@ -44,7 +166,6 @@ _LARGER, _SMALLER = 1.5, 0.5
 """By how much the next window may differ: updates take now longer and now shorter."""
 _BETWEEN_S = (0.1, 0.3, 1.0, 2.0, 5.0, 10.0)
 """Before a window is tried again that was withdrawn."""
-_STANDING = {Wish.PAUSE: Standing.PAUSED, Wish.ABORT: Standing.ABORTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +180,9 @@ class Stores:
 
 
 @dataclass(frozen=True, slots=True)
-class TurnPace:
-    """How a turn goes about it."""
+class TurnPace(Pace):
+    """How a turn goes about it, and who sees what it waits for."""
 
-    rest: Callable[[float, float], None] = lambda _busy_s, _waited_s: None
-    """Waits after a window, at which the job worked so many seconds, and waited so many for the proxies."""
-    tell: Callable[[Job], None] = lambda _job: None
-    """Sees the job each time that it was written down."""
     waiting: Callable[[Sequence[Lease], float], None] = lambda _leases, _waited_s: None
     """Sees the leases that the job waits for, and for how long already, at each look."""
     missing: Callable[[float], None] = lambda _left_s: None
@@ -74,12 +191,9 @@ class TurnPace:
     """How many addresses must have a lease before anything moves; None: as many as there are."""
     counted: Callable[[Sequence[str], int, float], None] = lambda _addresses, _proxies, _waited_s: None
     """Sees the addresses that have a lease while they are not so many, and for how long already."""
-    most: int | None = None
-    """How many documents a window has at most, about; None: as many as move while it may be open."""
-    clock: Callable[[], float] = time.perf_counter
 
 
-_AT_ONCE = TurnPace()
+_AT_ONCE: Final = TurnPace()
 
 
 class _Looked(NamedTuple):
@@ -115,15 +229,15 @@ class ProxyCount:
         return all(renewed[name] > before for name, before in self._together.items())
 
 
-class Turn:
-    """One process at work on the move of one class."""
+class Turn(Engine):
+    """The steps of the move of one class: its windows, and then a last sweep."""
 
     def __init__(
         self,
         job: Job,
         versions: Versions,
         stores: Stores,
-        activate: Callable[[], None],
+        activate: Callable[[], object],
         pace: TurnPace = _AT_ONCE,
         mark_begun: Callable[[str], object] = lambda _place: None,
     ) -> None:
@@ -133,15 +247,14 @@ class Turn:
         mark_begun: writes into the keyring that values move, and the frontiers' place; called while the first
                     frontier is there, and no window was opened
         """
-        self.job = job
+        super().__init__(job, stores.notes, pace, stores.values.unindex)
+        self._pace: TurnPace = pace
         self._versions = versions
         self._values = stores.values
         self._frontiers = stores.frontiers
-        self._notes = stores.notes
         self._contexts = stores.contexts
         self._activate = activate
         self._mark_begun = mark_begun
-        self._pace = pace
         self._chooser = Chooser(stores.values, versions.order(versions.old))
         self._most = _MOST if pace.most is None else pace.most
         self._wanted = min(FIRST_DOCUMENTS, self._most)
@@ -150,44 +263,23 @@ class Turn:
         """One after the other."""
         self._waited_s = 0.0
         """For the proxies, since the last window."""
-        self._stopped = threading.Event()
 
-    def stop(self) -> None:
-        """Let `run` end as a signal does, and note the job as paused. From any thread."""
-        self._stopped.set()
+    def _steps(self) -> Iterator[StepTaken]:
+        """A signal lets a window end that moves, and withdraws one that does not.
 
-    def run(self) -> Job:
-        """Work until the class has moved, or the job is refused, paused or aborted; the job as it then is.
-
-        Raises what the stores and `activate` raise; the job can be resumed then. A signal lets a window end
-        that moves, and withdraws one that does not. Cost: memory of a window, up to 8 MiB a path.
+        Cost: memory of a window, up to 8 MiB a path.
         """
-        with ThreadPoolExecutor(1, "turn") as pool:
-            try:
-                pool.submit(self._run).result()
-            finally:
-                self._stopped.set()
-        return self.job
-
-    def _run(self) -> None:
-        try:
-            frontier = self._begin()
-            while frontier is None or not frontier.is_over:
-                if frontier is None or self._stopped.is_set():
-                    self._note(self.job.stopped(Standing.PAUSED, _now()))
-                    return
-                began, self._waited_s = self._pace.clock(), 0.0
-                frontier, tally = self._window(frontier)
-                wish = self._note(self._counted(tally))
-                if wish is not Wish.RUN:
-                    if wish is Wish.ABORT:
-                        self._values.unindex()
-                    self._note(self.job.stopped(_STANDING[wish], _now()))
-                    return
-                self._pace.rest(self._pace.clock() - began - self._waited_s, self._waited_s)
-            self._finish(frontier)
-        except Stuck as stuck:
-            self._note(self.job.stopped(Standing.REFUSED, _now(), stuck.left))
+        frontier = self._begin()
+        while not (frontier is None or frontier.is_over or self._stopped.is_set()):
+            began, self._waited_s = self._pace.clock(), 0.0
+            frontier, tally = self._window(frontier)
+            yield StepTaken(began, partial(self._counted, tally), self._waited_s)
+        if frontier is None or not frontier.is_over:
+            self._end(Standing.PAUSED)
+            return
+        began = self._pace.clock()
+        done = self._finish(frontier)
+        yield StepTaken(began, lambda: done)
 
     # ------------------------------------------------------------------------------------ before the windows
 
@@ -209,7 +301,7 @@ class Turn:
             frontier = self._frontiers.begin()
         elif not frontier.has_begun and not self._until_counted(_has_let_go(frontier)):
             return None
-        noted = replace(self.job.noted(_now()), expected=self.job.read + first.old)
+        noted = replace(self.job.noted(now()), expected=self.job.read + first.old)
         self._note(replace(noted, reported=first.in_clear or noted.reported))
         if not frontier.has_begun:
             self._mark_begun(self._frontiers.place())
@@ -386,10 +478,11 @@ class Turn:
 
     # ------------------------------------------------------------------------------------- after the windows
 
-    def _finish(self, frontier: Frontier) -> None:
+    def _finish(self, frontier: Frontier) -> Job:
         """Every value that a range finds has moved; see to all others, and make the new version active."""
         mover = self._mover(WHOLE)
-        mover.sweep(lambda: self._frontiers.confirm(frontier))
+        for _ in mover.sweep(lambda: self._frontiers.confirm(frontier)):
+            pass
         reported = tuple(map(short, mover.tally.reported))
         if any(why in NO_VALUE and not self._may_stay(why) for _, _, why in mover.tally.left):
             raise Stuck(reported)
@@ -397,23 +490,10 @@ class Turn:
         self._activate()
         done = replace(self._counted(mover.tally), standing=Standing.DONE, left=dict(mover.tally.left))
         in_clear = tuple(each for each in self.job.reported if each.why is Left.IN_CLEAR)
-        self._note(replace(done, reported=(*in_clear, *reported)[:MAX_REPORTED]))
+        return replace(done, reported=(*in_clear, *reported)[:MAX_REPORTED])
 
     def _counted(self, tally: Tally) -> Job:
-        job = self.job
-        return replace(
-            job.noted(_now()),
-            read=job.read + tally.documents,
-            documents=job.documents + tally.documents,
-            values=job.values + tally.values,
-            races=job.races + tally.races,
-        )
-
-    def _note(self, job: Job) -> Wish:
-        wish = self._notes.save(job)
-        self.job = job
-        self._pace.tell(job)
-        return wish
+        return self.job.counted(tally, tally.documents)
 
 
 def _has_let_go(frontier: Frontier) -> Callable[[Lease], bool]:
@@ -428,7 +508,3 @@ def _without_frontier() -> DamagedFile:
         "bring the document of sealwire.frontiers back from a backup; if there never was one, "
         "sealwire policy drift shows what was written past Sealwire",
     )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)

@@ -16,10 +16,14 @@ from sealwire.keys.contexts.cache import ContextWanted
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.kek.kek import EnvironmentKek
+from sealwire.keys.contexts.store import MarkKind, StoreMark
+from sealwire.keys.errors import KekUnavailable
+from sealwire.keys.kek.environment import EnvironmentKek
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.policies.planning.contexts import context_of, database_context
 from sealwire.wire.raw_bson import elements
 from tests.cli.runs import Run
+from tests.keys.contexts.store_contract import row
 
 Fill = Callable[..., None]
 
@@ -131,3 +135,59 @@ def test_what_cannot_be_one_is_refused_and_not_shown(text: str, kind: str) -> No
     with pytest.raises(click.UsageError) as caught:
         read_context(text, kind)
     assert text not in str(caught.value)
+
+
+# ---- `sealwire keys move-contexts`: the store of context keys changes its place, or the move is called off
+
+
+@pytest.fixture
+def fill_old(run: Run, policy: Path, monkeypatch: pytest.MonkeyPatch) -> Fill:
+    return fill_store(run, policy, monkeypatch)
+
+
+def test_all_keys_move_and_the_next_steps_are_named(
+    run: Run, fill_old: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_old(b"\x02a", b"\x02b")
+    assert run("shred", "notes", "a", "--now", "--confirm", "notes").code == 0
+    dry = json.loads(run("move-contexts", "--to", "new.db", "--dry-run", "--json").out)
+    assert (dry["dry_run"], dry["keys"], dry["destroyed"]) == (True, 3, 1)
+    assert not Path("new.db").exists()
+    done = run("move-contexts", "--to", "new.db", "--json")
+    assert done.code == 0
+    told = json.loads(done.out)
+    assert (told["keys"], told["destroyed"]) == (3, 1)
+    assert told["to"] == str(Path("new.db").resolve())
+    assert "keys.contexts" in told["next"][0]
+    assert run("contexts", "notes").code == 78
+    monkeypatch.setenv("SEALWIRE_KEYS_CONTEXTS", "new.db")
+    assert (counts(run)["live"], counts(run)["destroyed"]) == (1, 1)
+    # once more says the same
+    again = run("move-contexts", "--contexts", "contexts.db", "--to", "new.db", "--json")
+    assert json.loads(again.out) == told
+
+
+def test_a_move_that_is_not_over_is_called_off(run: Run, fill_old: Fill) -> None:
+    fill_old(b"\x02a")
+    assert run("move-contexts", "--to", "new.db", "--cancel").code == 78
+    with closing(SqliteContextStore(Path("contexts.db").resolve(), for_move=True)) as old:
+        assert old.set_mark(None, StoreMark(MarkKind.LEAVING, str(Path("new.db").resolve())))
+    with pytest.raises(KekUnavailable):
+        fill_old(b"\x02b")
+    assert run("move-contexts", "--to", "new.db", "--cancel", "--dry-run").code == 0
+    assert run("move-contexts", "--to", "other.db").code == 78
+    assert run("move-contexts", "--to", "new.db", "--cancel").code == 0
+    fill_old(b"\x02b")
+    assert counts(run)["live"] == 2
+
+
+def test_mistakes_of_a_move_have_their_exit_codes(run: Run, fill_old: Fill) -> None:
+    assert run("move-contexts", "--to", "new.db").code == 78
+    fill_old(b"\x02a")
+    assert run("move-contexts").code == 2
+    assert run("move-contexts", "--to", "contexts.db").code == 2
+    assert run("move-contexts", "--to", "vault:secret").code == 78
+    with closing(SqliteContextStore(Path("new.db"))) as store:
+        store.create([row(1)])
+    assert run("move-contexts", "--to", "new.db").code == 73
+    assert run("move-contexts", "--to", "new.db", "--dry-run").code == 73

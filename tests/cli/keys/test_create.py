@@ -1,5 +1,6 @@
 """`sealwire keys create` and `create-kek`: what is made, and what is warned of."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from sealwire.keys.keyring.file import read_record
 from tests.cli.runs import Run
 from tests.keys.samples import PASSPHRASE
+from tests.support.clouds import CLOUD_KEYS, cloud_key
+from tests.support.fake_https import Answer
 
 
 def test_create_makes_a_keyring_then_adds_to_it(run: Run) -> None:
@@ -143,3 +146,71 @@ def test_only_for_a_first_keyring_it_says_how_to_make_the_key(
 
 def test_without_a_class_and_a_policy_there_is_nothing_to_make(run: Run) -> None:
     assert run("create", "--keyring", "k.json").code == 2
+
+
+# -------------------------------- `sealwire keys rewrap`: another key-encryption key for the same data keys
+
+
+@pytest.fixture
+def keyring(run: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NEW_KEK", run("create-kek").out.strip())
+    assert run("create", "--keyring", "k.json", "a", "b").code == 0
+    return Path("k.json")
+
+
+def test_only_the_new_key_opens_what_was_rewrapped(run: Run, keyring: Path) -> None:
+    outcome = run("rewrap", "--keyring", "k.json", "--to", "env:NEW_KEK")
+    assert outcome.code == 0
+    assert read_record(keyring).kek_id in outcome.out
+    assert run("verify", "--keyring", "k.json", "--kek", "env:NEW_KEK").code == 0
+    assert run("verify", "--keyring", "k.json").code == 77
+
+
+def test_a_change_of_provider_to_a_key_file(run: Run, keyring: Path, passphrase_file: Path) -> None:
+    passphrase = str(passphrase_file)
+    assert run("create-kek", "--file", "kek.json", "--passphrase-file", passphrase).code == 0
+    arguments = ("--to", "file:kek.json", "--to-passphrase-file", passphrase)
+    assert run("rewrap", "--keyring", "k.json", *arguments).code == 0
+    opening = ("--kek", "file:kek.json", "--passphrase-file", passphrase)
+    assert run("verify", "--keyring", "k.json", *opening).code == 0
+
+
+def test_a_dry_run_says_what_would_be_done(run: Run, keyring: Path) -> None:
+    content = keyring.read_bytes()
+    document = json.loads(
+        run("rewrap", "--keyring", "k.json", "--to", "env:NEW_KEK", "--dry-run", "--json").out
+    )
+    assert keyring.read_bytes() == content
+    kek_id = document.pop("kek_id")
+    assert document == {"dry_run": True, "keys": 2, "generation": 2, "before": read_record(keyring).kek_id}
+    assert kek_id != document["before"]
+
+
+def test_without_a_new_key_the_old_one_wraps_anew(run: Run, keyring: Path) -> None:
+    before = read_record(keyring)
+    assert run("rewrap", "--keyring", "k.json").code == 0
+    after = read_record(keyring)
+    assert (after.kek_id, after.generation) == (before.kek_id, 2)
+    assert run("verify", "--keyring", "k.json").code == 0
+
+
+# ----------------------------------------------------- `sealwire keys` with a key-encryption key of a cloud
+
+
+@pytest.mark.parametrize("kind", CLOUD_KEYS)
+def test_a_keyring_moves_to_a_cloud_and_is_at_home_there(
+    run: Run, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyring = ("--keyring", "k.json")
+    with cloud_key(kind, tmp_path, monkeypatch) as (setting, https):
+        assert run("create", *keyring, "a", "b").code == 0
+        assert run("rewrap", *keyring, "--to", setting).code == 0
+        assert read_record(tmp_path / "k.json").kek_id.split(":")[0] == setting.split(":")[0]
+        assert run("verify", *keyring, "--kek", setting).code == 0
+        assert run("create", *keyring, "--kek", setting, "c").code == 0
+        assert run("rewrap", *keyring, "--kek", setting, "--dry-run").code == 0
+        assert run("verify", *keyring).code == 77
+        https.instead += [lambda _: Answer(503)] * 40
+        away = run("verify", *keyring, "--kek", setting)
+        assert away.code == 69
+        assert "hint:" in away.err

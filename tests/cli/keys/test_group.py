@@ -1,12 +1,17 @@
 """Every `sealwire keys` command: mistakes, secrets, help."""
 
+import ast
+import base64
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sealwire.keys.keyring.file import open_record, read_record
 from sealwire.keys.providers import Providers, parse_provider
+from tests.build_context import ROOT
 from tests.cli.keys.runs import MISTAKES
 from tests.cli.runs import Run
 from tests.keys.samples import edit_json
@@ -66,3 +71,142 @@ def test_help_has_examples(run: Run, subcommand: str) -> None:
     shown = run(subcommand, "--help")
     assert shown.code == 0
     assert "Examples:" in shown.out
+
+
+# ------- whoever has lost a key-encryption key is never told to make a fresh one: that would end the search
+
+
+_MAKING = re.compile(
+    r"\b(creates?|create-kek|generates?|fresh|new key|new one|makes? (?:one|it|a key|the key))\b"
+)
+PLACES = ("keys/kek", "keys/vault", "keys/providers.py", "keys/private_file.py")
+# These speak of a secret that logs in, not of a key.
+ALLOWED = {
+    "if you did not use it, somebody else has: revoke the credential, find out who, and make a fresh one",
+    "if you did not use it, somebody else has: revoke it, find out who, and write a fresh one",
+}
+
+
+def other(_folder: Path, _environment: pytest.MonkeyPatch) -> tuple[str, ...]:
+    return ("--kek", "env:OTHER")
+
+
+def unset(_folder: Path, environment: pytest.MonkeyPatch) -> tuple[str, ...]:
+    environment.delenv("SEALWIRE_KEK")
+    return ()
+
+
+def malformed(_folder: Path, environment: pytest.MonkeyPatch) -> tuple[str, ...]:
+    environment.setenv("SEALWIRE_KEK", "c2hvcnQ=")
+    return ()
+
+
+def no_file(_folder: Path, _environment: pytest.MonkeyPatch) -> tuple[str, ...]:
+    return ("--kek", "file:kek.json", "--passphrase-file", "passphrase")
+
+
+def no_passphrase(_folder: Path, _environment: pytest.MonkeyPatch) -> tuple[str, ...]:
+    return ("--kek", "file:kek.json")
+
+
+def damaged_file(folder: Path, _environment: pytest.MonkeyPatch) -> tuple[str, ...]:
+    (folder / "kek.json").touch(0o600)
+    (folder / "kek.json").write_text("{}")
+    return ("--kek", "file:kek.json", "--passphrase-file", "passphrase")
+
+
+def open_file(folder: Path, _environment: pytest.MonkeyPatch) -> tuple[str, ...]:
+    (folder / "kek.json").touch(0o644)
+    return ("--kek", "file:kek.json", "--passphrase-file", "passphrase")
+
+
+def no_token(_folder: Path, _environment: pytest.MonkeyPatch) -> tuple[str, ...]:
+    return ("--kek", "pkcs11:token=a;object=b?module-path=/no/such.so")
+
+
+LOSSES: tuple[Callable[[Path, pytest.MonkeyPatch], tuple[str, ...]], ...] = (
+    other,
+    unset,
+    malformed,
+    no_file,
+    no_passphrase,
+    damaged_file,
+    open_file,
+    no_token,
+)
+COMMANDS: tuple[tuple[str, ...], ...] = (
+    ("create", "new_class"),
+    ("verify",),
+    ("rewrap",),
+    ("export", "keys.export"),
+    ("retire", "a", "1", "--yes"),
+    ("rotate", "--due", "--rewrap-every", "0d"),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_no_command_on_a_keyring_says_to_make_its_key_anew(
+    run: Run,
+    tmp_path: Path,
+    passphrase_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    loss: Callable[[Path, pytest.MonkeyPatch], tuple[str, ...]],
+    command: tuple[str, ...],
+) -> None:
+    assert run("create", "--keyring", "k.json", "a").code == 0
+    content = Path("k.json").read_bytes()
+    monkeypatch.setenv("OTHER", base64.b64encode(bytes(range(32))).decode())
+    options = loss(tmp_path, monkeypatch)
+    if command[0] == "export":
+        options = (*options, "--export-passphrase-file", str(passphrase_file))
+    outcome = run(*command, "--keyring", "k.json", *options)
+    assert outcome.code in {65, 69, 77, 78}
+    (_, hint) = outcome.err.splitlines()[-2:]
+    assert hint.startswith("sealwire: hint: ")
+    assert not _MAKING.search(hint)
+    assert Path("k.json").read_bytes() == content
+
+
+@pytest.mark.parametrize("loss", [unset, malformed, no_file])
+def test_for_a_first_keyring_it_says_how_to_make_one(
+    run: Run,
+    tmp_path: Path,
+    passphrase_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    loss: Callable[[Path, pytest.MonkeyPatch], tuple[str, ...]],
+) -> None:
+    outcome = run("create", "--keyring", "k.json", "a", *loss(tmp_path, monkeypatch))
+    assert outcome.code == 78
+    assert "sealwire keys create-kek" in outcome.err
+
+
+def texts_of(path: Path) -> list[str]:
+    """The texts in what is raised and returned as an error, and those of constants called a hint."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func)[:1].isupper()
+        and "KeysReason" in ast.unparse(node)
+    ]
+    hints = [node for node in ast.walk(tree) if isinstance(node, ast.Assign) and "HINT" in ast.unparse(node)]
+    return [
+        part.value
+        for node in (*calls, *hints)
+        for part in ast.walk(node)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    ]
+
+
+def test_no_error_of_a_provider_says_so_either() -> None:
+    """Providers whose service is not here are read: Vault, AWS KMS, a token, and those to come."""
+    files = [
+        file
+        for place in PLACES
+        for file in ([ROOT / place] if place.endswith(".py") else sorted((ROOT / place).glob("*.py")))
+    ]
+    found = {text for file in files for text in texts_of(file) if _MAKING.search(text)}
+    assert len(files) > 10
+    assert found == ALLOWED

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sealwire.sidecars.migration import runner
+from sealwire.sidecars.migration import engine
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.migrate import in_clear, numbers, patients
 from tests.integration.migrate.clinics import Clinic, new_clinic
@@ -41,7 +41,7 @@ def stored(clinic: Clinic) -> Iterator[Any]:
 def rotating(database: DatabaseProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clinic]:
     """One whose deterministic class has a pending key."""
     # the tests' own threads, and other tests, are what would slow a job down
-    monkeypatch.setattr(runner, "SLOWER", 1000.0)
+    monkeypatch.setattr(engine, "SLOWER", 1000.0)
     with new_clinic(database, tmp_path, numbers.POLICY, (numbers.NHS, "notes")) as clinic:
         clinic.rotate(numbers.NHS, pending=True)
         yield clinic
@@ -50,6 +50,6 @@ def rotating(database: DatabaseProcess, tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.fixture
 def clear(database: DatabaseProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clinic]:
     """One whose deterministic classes are in clear."""
-    monkeypatch.setattr(runner, "SLOWER", 1000.0)
+    monkeypatch.setattr(engine, "SLOWER", 1000.0)
     with new_clinic(database, tmp_path, in_clear.POLICY, in_clear.CLASSES, in_clear.CLEAR) as clinic:
         yield clinic

@@ -21,7 +21,7 @@ from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job
 from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.moves import Direction, Move
-from sealwire.sidecars.migration.windows import unbegun
+from sealwire.sidecars.migration.windows import frontiers
 from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers
 from tests.integration.migrate.clinics import Clinic
 from tests.integration.migrate.numbers import NHS, envelopes, fill, reencryption
@@ -149,8 +149,8 @@ def test_a_job_whose_key_is_cancelled_before_it_has_begun_moves_nothing(
 
 def test_a_class_that_does_not_move_has_no_pending_version(rotating: Clinic) -> None:
     keyring = load_keyring(rotating.keyring, rotating.kek)
-    assert unbegun.pending_version(keyring, NHS) == 2
+    assert frontiers.pending_version(keyring, NHS) == 2
     with pytest.raises(KeySettingError):
-        unbegun.pending_version(keyring, "notes")
+        frontiers.pending_version(keyring, "notes")
     with pytest.raises(UnknownKey):
-        unbegun.pending_version(keyring, "other")
+        frontiers.pending_version(keyring, "other")

@@ -10,10 +10,16 @@ from sealwire.crypto.envelope import SUBTYPE, binary
 from sealwire.keys.frontier.record import DATABASE
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.migration.windows.indexes import drop_indexes, make_indexes
 from sealwire.sidecars.migration.windows.order import class_paths
 from sealwire.sidecars.migration.windows.places import FIRST, LAST, EnvelopeOrder, Place
-from sealwire.sidecars.migration.windows.server import MongoValues, Values, bounded, keeps_bounds
+from sealwire.sidecars.migration.windows.server import (
+    MongoValues,
+    Values,
+    bounded,
+    drop_indexes,
+    keeps_bounds,
+    make_indexes,
+)
 from sealwire.wire import kinds
 from tests.integration.conftest import Document
 from tests.integration.migrate.clinics import Clinic

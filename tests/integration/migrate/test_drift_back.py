@@ -8,7 +8,7 @@ import pytest
 from pymongo import MongoClient
 
 from sealwire.keys.frontier.record import DATABASE, FRONTIERS
-from sealwire.sidecars.migration import runner
+from sealwire.sidecars.migration import engine
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
 from tests.integration.migrate.clinics import SECRET, Clinic, new_clinic
@@ -27,7 +27,7 @@ def encrypted(
     database: DatabaseProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Clinic, MongoClient[Document]]]:
     """A class with a key, and two values that were written past Sealwire."""
-    monkeypatch.setattr(runner, "SLOWER", 1000.0)
+    monkeypatch.setattr(engine, "SLOWER", 1000.0)
     with (
         new_clinic(database, tmp_path, POLICY, (NHS, "notes")) as clinic,
         clinic.database.connect() as client,

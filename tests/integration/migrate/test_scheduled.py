@@ -16,7 +16,7 @@ from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.schedule import QuietHours
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.migration import runner
+from sealwire.sidecars.migration import engine
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger
@@ -37,7 +37,7 @@ WHOLE_DAY = ("--quiet", "00:00-23:59")
 @pytest.fixture
 def due(database: DatabaseProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clinic]:
     """One whose keys are older than a quarter, but not by the days of grace."""
-    monkeypatch.setattr(runner, "SLOWER", 1000.0)
+    monkeypatch.setattr(engine, "SLOWER", 1000.0)
     long_ago = datetime.now(UTC) - timedelta(days=95)
     with new_clinic(database, tmp_path, QUARTERLY, (NHS, "notes"), created=long_ago) as clinic:
         yield clinic

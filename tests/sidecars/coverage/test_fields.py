@@ -1,21 +1,33 @@
 """What is counted by path, and what the policy says of each."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+import bson
 import pytest
 from bson import Int64
+from bson.raw_bson import RawBSONDocument
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import Mode, ValueType
 from sealwire.sidecars.coverage.fields import (
     MAX_PATHS,
     MAX_VALUES,
+    CollectionFields,
     Cover,
     FieldCounts,
     FieldReport,
+    databases_of,
+    databases_on,
+    namespaces_in,
+    read_fields,
+    suggested,
 )
 from sealwire.sidecars.coverage.likely import MAX_SEARCHED, Personal
-from tests.sidecars.drift.samples import envelope
+from tests.sidecars.drift_samples import envelope
 
 POLICY = load_policy(
     b"""
@@ -158,3 +170,180 @@ def test_a_document_that_is_too_deep_is_read_down_to_a_depth() -> None:
     for _ in range(150):
         deep = {"a": deep}
     assert reports({"x": deep, "y": "ann@nhs.net"}).keys() == {"y"}
+
+
+# --------------------------------------- collections are read one by one, and what stops one stops no other
+
+
+READ_POLICY = load_policy(
+    b"""
+version: 1
+classes: {record: {mode: random}}
+collections:
+  clinic.patients: {record: record}
+  trust*.patients: {record: record}
+  wards.*: {record: record}
+""",
+    "policy.yaml",
+)
+
+
+class Raw:
+    """A document as the server sends it, well formed or not."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+
+
+class Server:
+    """A client, its database and its collection: it lists and sends what it was given, and then may fail."""
+
+    def __init__(self, sent: list[bytes], error: PyMongoError | None = None) -> None:
+        self.sent, self.error = sent, error
+        self.pipelines: list[Any] = []
+
+    def get_database(self, _name: str, _options: object = None) -> "Server":
+        return self
+
+    def get_collection(self, _name: str) -> "Server":
+        return self
+
+    def list_collections(self) -> Iterator[RawBSONDocument]:
+        yield from (RawBSONDocument(each) for each in self.sent)
+
+    def list_database_names(self) -> list[str]:
+        return ["wards", "admin", "clinic", "config", "local"]
+
+    @contextmanager
+    def aggregate(self, pipeline: Any) -> Iterator[Iterator[Raw]]:
+        self.pipelines.append(pipeline)
+        yield self._documents()
+
+    def _documents(self) -> Iterator[Raw]:
+        yield from map(Raw, self.sent)
+        if self.error is not None:
+            raise self.error
+
+
+def read(server: Any, sample: int | None = None) -> tuple[CollectionFields, int]:
+    done: list[int] = []
+    found = read_fields(server, "clinic.patients", READ_POLICY, sample, done.append)
+    return found, sum(done)
+
+
+def test_all_documents_are_read_or_a_sample() -> None:
+    server = Server([bson.encode({"record": "x", "mail": "a@b.org"})] * 3)
+    found, done = read(server)
+    assert (found.documents, done, found.problem) == (3, 3, "")
+    assert [each.cover for each in found.fields] == [Cover.PERSONAL, Cover.PLAINTEXT]
+    read(server, 7)
+    assert server.pipelines == [[], [{"$sample": {"size": 7}}]]
+
+
+@pytest.mark.parametrize(
+    "error", [AutoReconnect("mongodb://ann:secret@host"), OperationFailure("secret", 13)]
+)
+def test_what_the_server_refuses_is_told_without_its_words(error: PyMongoError) -> None:
+    found, _ = read(Server([bson.encode({"mail": "a@b.org"})], error))
+    assert found.problem.startswith("not read to its end")
+    assert "secret" not in found.problem
+    assert found.documents == 1
+
+
+def test_a_damaged_document_ends_the_reading_of_its_collection() -> None:
+    whole = bson.encode({"mail": "a@b.org"})
+    found, _ = read(Server([whole, whole[:-2], whole]))
+    assert (found.documents, "damaged" in found.problem) == (1, True)
+
+
+def test_a_date_that_no_datetime_holds_is_a_value() -> None:
+    raw = bson.encode({"dob": bson.datetime_ms.DatetimeMS(2**62)})
+    found, _ = read(Server([raw]))
+    assert (found.fields[0].cover, found.problem) == (Cover.OTHER, "")
+
+
+def test_more_paths_than_are_counted_are_told() -> None:
+    found, _ = read(Server([bson.encode({f"f{number}": 1 for number in range(MAX_PATHS + 1)})]))
+    assert "more paths" in found.problem
+
+
+def test_views_and_what_belongs_to_the_server_are_not_read() -> None:
+    listed = [
+        {"name": "patients", "type": "collection"},
+        {"name": "seen", "type": "view"},
+        {"name": "system.views", "type": "collection"},
+        {"name": "bare"},
+    ]
+    server: Any = Server([bson.encode(each) for each in listed])
+    assert namespaces_in(server, ["clinic"]) == ["clinic.bare", "clinic.patients"]
+
+
+def test_texts_that_were_searched_in_part_are_counted() -> None:
+    found, _ = read(Server([bson.encode({"note": "x" * (MAX_SEARCHED + 1)})]))
+    assert (found.long_texts, found.problem) == (1, "")
+
+
+def test_all_databases_but_those_of_the_server() -> None:
+    server: Any = Server([])
+    assert databases_on(server) == ["clinic", "wards"]
+
+
+def test_the_databases_that_a_policy_names_outright() -> None:
+    assert databases_of(READ_POLICY) == ["clinic", "wards"]
+
+
+def personal(path: str, kind: Personal, value_type: str = "string") -> FieldReport:
+    return FieldReport(path, Cover.PERSONAL, 9, "", kind, value_type, 1.0)
+
+
+def of(namespace: str, *fields: FieldReport) -> CollectionFields:
+    return CollectionFields(namespace, 9, fields)
+
+
+def test_what_is_suggested_is_a_policy() -> None:
+    text = suggested(
+        [
+            of("clinic.patients", *(personal(f"f{kind.name}", kind) for kind in Personal)),
+            of("clinic.visits", personal("who.nhs", Personal.NHS_NUMBER), FieldReport("x", Cover.OTHER, 1)),
+        ]
+    )
+    policies = load_policy(f"version: 1\n{text}".encode(), "suggested")
+    tree = policies.collections["clinic.patients"]
+    assert {node.path for node in tree.children.values()} == {f"f{kind.name}" for kind in Personal}
+    nhs = policies.classes["nhs_number"]
+    assert (nhs.mode, nhs.value_type) == (Mode.DETERMINISTIC, ValueType.STRING)
+    assert policies.classes["health"].mode is Mode.RANDOM
+    assert set(policies.collections) == {"clinic.patients", "clinic.visits"}
+
+
+def test_fields_of_two_types_get_two_classes() -> None:
+    text = suggested(
+        [of("a.b", personal("x", Personal.NHS_NUMBER), personal("y", Personal.NHS_NUMBER, "long"))]
+    )
+    classes = load_policy(f"version: 1\n{text}".encode(), "suggested").classes
+    assert {name: each.value_type for name, each in classes.items()} == {
+        "nhs_number": ValueType.STRING,
+        "nhs_number_long": ValueType.LONG,
+    }
+
+
+def test_a_type_that_no_class_has_gets_a_random_one() -> None:
+    text = suggested([of("a.b", personal("x", Personal.PHONE, ""))])
+    assert load_policy(f"version: 1\n{text}".encode(), "suggested").classes["phone"].mode is Mode.RANDOM
+
+
+def test_a_text_gets_a_class_of_its_own() -> None:
+    field = FieldReport("note", Cover.PERSONAL, 9, "", Personal.NHS_NUMBER, "string", 0.1, in_text=True)
+    policies = load_policy(f"version: 1\n{suggested([of('a.b', field)])}".encode(), "suggested")
+    assert {name: each.mode for name, each in policies.classes.items()} == {"free_text": Mode.RANDOM}
+
+
+def test_what_no_policy_can_name_is_a_comment() -> None:
+    paths = ("_id", "_id.x", "a.0.b", "a.$b", "a..b", "")
+    text = suggested([of("a.b", *(personal(path, Personal.EMAIL) for path in paths))])
+    assert len(text.splitlines()) == len(paths)
+    assert all(line.startswith("# a.b ") for line in text.splitlines())
+
+
+def test_where_nothing_is_missing_nothing_is_suggested() -> None:
+    assert suggested([of("a.b", FieldReport("x", Cover.ENCRYPTED, 1, "nhs"))]) == ""

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from sealwire.sidecars.coverage import likely
-from sealwire.sidecars.coverage.errors import CoverageReason, LibraryMissing
 from sealwire.sidecars.coverage.fields import Cover, FieldCounts
 from sealwire.sidecars.coverage.likely import (
     MAX_SEARCHED,
@@ -16,6 +15,7 @@ from sealwire.sidecars.coverage.likely import (
     looks_of,
     require_libraries,
 )
+from sealwire.sidecars.errors import CoverageReason, LibraryMissing
 from tests.build_context import ROOT
 from tests.sidecars.coverage.foreign import HOSPITAL, INSURER, Row, documents_of_rows
 from tests.sidecars.coverage.labelled import OTHER, PERSONAL, documents

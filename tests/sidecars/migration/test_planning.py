@@ -12,8 +12,8 @@ from pymongo.errors import OperationFailure
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.sidecars.migration.planning import foreseen_split, split_by
+from sealwire.sidecars.migration.windows.frontiers import refuse_class_obstacles
 from sealwire.sidecars.migration.windows.order import class_paths
-from sealwire.sidecars.migration.windows.unbegun import refuse_class_obstacles
 from tests.policies.support import POLICY
 from tests.support.played_set import Document, PlayedServer, play_mongos
 

@@ -1,20 +1,28 @@
 """Jobs: what they move, what they leave, how they stop, and that they may die before any step."""
 
 import random
-import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import bson
 import pytest
-from bson import MinKey
+from bson import Int64, MinKey
 from bson.binary import Binary
 
+from sealwire.crypto.envelope import SUBTYPE, parse_context_header
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
+from sealwire.policies.file.loader import load_policy
+from sealwire.sidecars.migration.contexts import JobContexts, fields_of
+from sealwire.sidecars.migration.engine import Pace
 from sealwire.sidecars.migration.errors import JobTaken
 from sealwire.sidecars.migration.forms import Left, WrongType, new_form
 from sealwire.sidecars.migration.job import Job, Standing, Stretch
 from sealwire.sidecars.migration.ledger import Wish
-from sealwire.sidecars.migration.moves import Direction
-from sealwire.sidecars.migration.runner import LEAST_SHARE, Pace, Runner, Throttle
+from sealwire.sidecars.migration.moves import Direction, Move
+from sealwire.sidecars.migration.runner import Runner, within_contexts
 from sealwire.sidecars.raw_documents import identity_of
 from tests.sidecars.migration.doubles import (
     NAMESPACE,
@@ -66,7 +74,7 @@ STARTS = {
 def runner(server: MemoryServer, notes: MemoryNotes, batch: int = 3) -> Runner:
     now = notes.job
     choose = new_form(now.direction, NEW, now.wrong_type)
-    return Runner(now, server, notes, choose, Pace(batch_documents=batch))
+    return Runner(now, server, notes, choose, Pace(most=batch))
 
 
 def run(server: MemoryServer, first: Job, workers: int = 1) -> Job:
@@ -256,15 +264,15 @@ def test_a_process_whose_job_another_one_took_ends() -> None:
     assert is_moved(Direction.ENCRYPT, server.documents)
 
 
-def test_it_rests_and_tells_after_each_batch() -> None:
+def test_it_tells_after_each_batch_and_rests_between_them() -> None:
     server = MemoryServer(STARTS[Direction.ENCRYPT], Fate())
     notes = MemoryNotes(job(), server.fate)
     rests: list[float] = []
     told: list[int] = []
-    pace = Pace(rests.append, lambda now: told.append(now.read), 3)
+    pace = Pace(lambda busy_s, _waited_s: rests.append(busy_s), lambda now: told.append(now.read), 3)
     Runner(notes.job, server, notes, new_form(Direction.ENCRYPT, NEW, WrongType.REFUSE), pace).run()
     assert told == [3, 6, 7]
-    assert len(rests) == 3
+    assert len(rests) == 2
     assert min(rests) >= 0
 
 
@@ -284,152 +292,167 @@ def test_updates_that_do_not_fit_into_one_command_go_in_several() -> None:
     assert max(commands) < 16 << 20
 
 
+# --- a job where each sub-document says its context: elements keep their own, also while they change places
+
+
+POLICY = load_policy(
+    b"""
+version: 1
+classes:
+  notes: {mode: random, key: {per: ./patient}}
+collections:
+  clinic.patients: {notes: notes, visits.notes: notes, desk.inner.notes: notes}
+""",
+    "policy.yaml",
+)
+KEYS = keyring(1)
+PATHS = ("notes", "visits.notes", "desk.inner.notes")
+
+
 class World:
-    """Time passes only by reads of the server and by waiting."""
+    def __init__(self, store: SqliteContextStore) -> None:
+        self.contexts = JobContexts(store, KEYS, POLICY)
 
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.latency_s = 0.010
-        """Of a read right after a batch."""
-        self.rest_s = 0.010
-        """Of a read while the job rests."""
-        self.resting = True
-        self.lag_s: float | None = None
-        self.waits: list[float] = []
+    def run(self, server: MemoryServer, direction: Direction = Direction.ENCRYPT) -> Job:
+        name = "" if direction is Direction.DECRYPT else "notes"
+        moves = tuple(Move(NAMESPACE, path, name) for path in PATHS)
+        first = job(direction, WrongType.SKIP, moves)
+        runner = Runner(
+            first,
+            server,
+            MemoryNotes(first, server.fate),
+            new_form(direction, KEYS, WrongType.SKIP),
+            Pace(),
+            within=within_contexts(self.contexts, direction, KEYS, WrongType.SKIP),
+            fields=fields_of(POLICY),
+        )
+        return runner.run()
 
-    def probe(self) -> None:
-        self.now += self.rest_s if self.resting else self.latency_s
-
-    def sleep(self, seconds: float) -> None:
-        self.resting = True
-        self.waits.append(seconds)
-
-    def work(self, throttle: Throttle, busy_s: float) -> None:
-        self.resting = False
-        throttle.after(busy_s)
-
-    def throttle(self, most: float = 1.0) -> Throttle:
-        return Throttle(self.probe, lambda: self.lag_s, most, lambda: self.now, self.sleep)
-
-
-def test_with_all_of_the_time_and_a_quiet_server_it_never_waits() -> None:
-    world = World()
-    throttle = world.throttle()
-    for _ in range(20):
-        world.work(throttle, 1.0)
-    assert world.waits == []
+    def patients_of(self, document: Any) -> Iterator[tuple[object, bytes]]:
+        """The patient that each sub-document says, and the id of the key of its value."""
+        if isinstance(document, list):
+            for each in document:
+                yield from self.patients_of(each)
+        elif isinstance(document, dict):
+            if isinstance(document.get("notes"), Binary):
+                yield document.get("patient"), parse_context_header(bytes(document["notes"]))[1]
+            for each in document.values():
+                yield from self.patients_of(each)
 
 
-def test_a_share_is_kept() -> None:
-    world = World()
-    world.work(world.throttle(0.25), 1.0)
-    assert world.waits == [3.0]
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with closing(SqliteContextStore(tmp_path / "contexts.db")) as store:
+        yield World(store)
 
 
-def test_a_slower_server_gets_more_and_more_of_the_time_and_a_recovered_one_gives_it_back() -> None:
-    world = World()
-    throttle = world.throttle()
-    world.latency_s = 0.014
-    shares = []
-    for _ in range(30):
-        world.work(throttle, 0.1)
-        shares.append(throttle.share)
-    assert shares == sorted(shares, reverse=True)
-    assert throttle.share == LEAST_SHARE
-    assert max(world.waits) == 0.1 * (1 / LEAST_SHARE - 1)
-    world.latency_s = 0.010
-    for _ in range(30):
-        world.work(throttle, 0.1)
-    assert throttle.share == 1.0
+def visit(patient: object, notes: object = "x") -> Document:
+    return {"patient": patient, "notes": notes}
 
 
-def test_a_little_slower_is_within_bounds() -> None:
-    world = World()
-    throttle = world.throttle()
-    world.latency_s = 0.0119
-    world.work(throttle, 1.0)
-    assert world.waits == []
-    world.latency_s = 0.0121
-    for _ in range(3):
-        world.work(throttle, 1.0)
-    assert len(world.waits) >= 1
+def wards() -> list[Document]:
+    return [
+        {
+            "_id": 1,
+            "patient": 1,
+            "notes": "top",
+            "visits": [visit(1), visit(2), visit(Int64(1)), {"other": 1}],
+        },
+        {"_id": 2, "visits": [[visit(2)], visit(1, [1, 2])], "desk": {"inner": visit(2)}},
+        {"_id": 3, "patient": 1, "visits": visit(2), "desk": [{"patient": 1, "inner": visit(2)}]},
+        {"_id": 4, "patient": 1, "visits": {"0": visit(2)}},
+    ]
 
 
-def test_reads_of_microseconds_are_not_compared_by_their_noise() -> None:
-    world = World()
-    world.latency_s = world.rest_s = 0.0001
-    throttle = world.throttle()
-    world.latency_s = 0.00025
-    world.work(throttle, 1.0)
-    assert world.waits == []
+def test_each_value_gets_the_key_of_its_own_sub_document_and_comes_back(world: World) -> None:
+    server = MemoryServer(wards(), Fate())
+    done = world.run(server)
+    assert (done.standing, done.values, done.left) == (Standing.DONE, 10, {})
+    found = list(world.patients_of(server.documents))
+    assert len(found) == 10
+    keys = {patient: {key for each, key in found if each == patient} for patient in (1, 2)}
+    assert {len(each) for each in keys.values()} == {1}
+    assert keys[1] != keys[2]
+    assert world.run(server).values == 0
+    assert world.run(server, Direction.REENCRYPT).values == 0
+    assert world.run(server, Direction.DECRYPT).values == 10
+    assert server.documents == wards()
 
 
-def test_no_single_wait_is_long() -> None:
-    world = World()
-    world.work(world.throttle(0.01), 60.0)
-    assert world.waits == [5.0]
+@pytest.mark.parametrize("patient", [None, 1.0, [1], {"id": 1}], ids=repr)
+def test_a_value_whose_sub_document_says_no_context_is_told_of_by_path(world: World, patient: Any) -> None:
+    visits = [visit(patient), visit(1), {"notes": "x"}]
+    server = MemoryServer([{"_id": 1, "patient": 9, "visits": visits}], Fate())
+    done = world.run(server)
+    assert (done.values, done.left) == (1, {(NAMESPACE, "visits.notes", Left.NO_CONTEXT): 2})
+    assert {(each.path, each.document_id) for each in done.reported} == {("visits.notes", "1")}
+    assert [each["notes"] for each in server.documents[0]["visits"]][::2] == ["x", "x"]
 
 
-def test_members_that_lag_are_waited_for() -> None:
-    world = World()
-    throttle = world.throttle()
-    world.lag_s = 9.0
-    world.work(throttle, 1.0)
-    assert world.waits == []
-    world.lag_s = 11.0
-    world.work(throttle, 1.0)
-    assert world.waits == [1.0]
+def test_what_the_class_s_own_key_encrypted_moves_to_that_of_its_element(world: World) -> None:
+    visits = [visit(1, sealed(KEYS, "notes", "a")), visit(2, sealed(KEYS, "notes", "b")), visit(2)]
+    server = MemoryServer([{"_id": 1, "visits": visits}], Fate())
+    assert world.run(server, Direction.REENCRYPT).values == 2
+    assert len(dict(world.patients_of(server.documents))) == 2
+    assert server.documents[0]["visits"][2] == visit(2)
 
 
-def test_an_application_that_has_more_to_do_is_not_the_job_s_doing() -> None:
-    world = World()
-    throttle = world.throttle(0.5)
-    world.latency_s = world.rest_s = 0.050
-    for _ in range(30):
-        world.work(throttle, 0.1)
-    assert throttle.share == 0.5
+def turned(server: MemoryServer) -> None:
+    found = server.documents[0]
+    found["visits"].reverse()
+    server.replace(found)
 
 
-def test_workers_rest_together() -> None:
-    """The second one comes while the first rests, and waits for the lock meanwhile."""
-    world = World()
-    resting, came = threading.Event(), threading.Event()
-    waits: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        if not resting.is_set():
-            resting.set()
-            assert came.wait(10)
-            world.now += seconds
-
-    def clock() -> float:
-        now = world.now
-        if resting.is_set():
-            came.set()
-        return now
-
-    throttle = Throttle(world.probe, lambda: None, 0.5, clock, sleep)
-    first = threading.Thread(target=throttle.after, args=(1.0,))
-    first.start()
-    assert resting.wait(10)
-    throttle.after(1.0)
-    first.join()
-    assert waits == [1.0]
+def shifted(server: MemoryServer) -> None:
+    found = server.documents[0]
+    found["visits"].insert(0, found["visits"].pop())
+    server.replace(found)
 
 
-def test_what_was_waited_for_others_counts_as_rest() -> None:
-    world = World()
-    throttle = world.throttle(0.25)
-    throttle.after(1.0, 2.0)
-    throttle.after(1.0, 3.5)
-    assert world.waits == [1.0]
+def owned_by_another(server: MemoryServer) -> None:
+    """As `$pull` and `$push` leave it."""
+    found = server.documents[0]
+    found["visits"][0] = {"patient": 2, "notes": "x"}
+    server.replace(found)
 
 
-def test_no_share_is_below_the_least_one() -> None:
-    world = World()
-    throttle = Throttle(world.probe, lambda: None, 1.0, lambda: world.now, world.sleep, least=0.4)
-    world.latency_s = 0.1
-    for _ in range(30):
-        world.work(throttle, 0.1)
-    assert throttle.share == 0.4
+@pytest.mark.parametrize("change", [turned, shifted, owned_by_another])
+def test_elements_that_change_places_meanwhile_keep_to_their_patients(
+    world: World, change: Callable[[MemoryServer], None]
+) -> None:
+    """All hold the same value: its place and itself would tell nobody whose it is."""
+    server = MemoryServer([{"_id": 1, "visits": [visit(1), visit(2), visit(3)]}], Fate())
+    changes = iter([change])
+
+    def between() -> None:
+        for each in changes:
+            each(server)
+            return
+
+    server.between = between
+    done = world.run(server)
+    assert (done.standing, done.left) == (Standing.DONE, {})
+    assert done.races > 0
+    keys = dict(world.patients_of(server.documents))
+    server.between = lambda: None
+    server.replace({"_id": 2, "visits": [visit(1), visit(2), visit(3)]})
+    world.run(server)
+    assert keys.items() <= dict(world.patients_of(server.documents[1])).items()
+    assert all(Binary(each["notes"], SUBTYPE) == each["notes"] for each in server.documents[0]["visits"])
+
+
+def test_an_array_around_such_values_is_named_once_and_as_a_whole(world: World) -> None:
+    server = MemoryServer([{"_id": 1, "visits": [visit(1), visit(2)], "desk": {"inner": visit(3)}}], Fate())
+    sent: list[Document] = []
+    update = server.update
+
+    def kept(namespace: str, updates: Any) -> Any:
+        sent.extend(bson.decode(each) for each in updates)
+        return update(namespace, updates)
+
+    server.update = kept  # type: ignore[method-assign, assignment]  # looks, and hands on
+    world.run(server)
+    elements = ["visits", "visits.0.notes", "visits.1.notes"]
+    assert list(sent[0]["q"]) == ["_id", *elements, "desk.inner.patient", "desk.inner.notes"]
+    assert sent[0]["q"]["visits"] == {"$eq": [visit(1), visit(2)]}
+    assert sent[0]["q"]["desk.inner.patient"]["$eq"] == 3

@@ -39,14 +39,14 @@ from tests.sidecars.migration.windows.doubles import (
     MemoryFrontiers,
     sealed,
 )
-from tests.sidecars.migration.windows.test_contexts_taken_in import (
+from tests.sidecars.migration.windows.test_moving import (
     ALONE,
     POLICIES,
     PlacedValues,
     people,
     visits,
 )
-from tests.sidecars.migration.windows.test_contexts_taken_in import World as TakenIn
+from tests.sidecars.migration.windows.test_moving import World as TakenIn
 
 
 def keyring(name: str) -> Keyring:

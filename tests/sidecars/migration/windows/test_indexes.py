@@ -6,8 +6,8 @@ from typing import Any, cast
 import pytest
 
 from sealwire.policies.file.schema import PathNode
-from sealwire.sidecars.migration.windows.indexes import walked_fields
 from sealwire.sidecars.migration.windows.order import ClassPaths
+from sealwire.sidecars.migration.windows.server import walked_fields
 
 PLACES = [ClassPaths("clinic.patients", PathNode(""), ("nhs", "kin.nhs"))]
 

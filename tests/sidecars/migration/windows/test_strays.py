@@ -10,12 +10,12 @@ from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.frontier.versions import ClassVersion
 from sealwire.keys.keyring.data_key import DataKey, KeyIds, KeyState
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
+from sealwire.sidecars.migration.engine import Pace
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Wish
-from sealwire.sidecars.migration.runner import Pace
+from sealwire.sidecars.migration.windows.looking import Repair, would_repair
 from sealwire.sidecars.migration.windows.moving import Versions
-from sealwire.sidecars.migration.windows.repairing import Repair, would_repair
 from sealwire.sidecars.migration.windows.strays import Strays, needs_key
 from sealwire.wire import kinds
 from tests.keys.samples import NOW

@@ -21,9 +21,8 @@ from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.windows import turn as turns
-from sealwire.sidecars.migration.windows.choosing import Chooser
 from sealwire.sidecars.migration.windows.moving import Versions
-from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
+from sealwire.sidecars.migration.windows.turn import Chooser, Stores, Turn, TurnPace
 from tests.sidecars.migration.doubles import Death, Fate
 from tests.sidecars.migration.windows.doubles import (
     CLASS_ID,
@@ -214,7 +213,7 @@ def interrupted(world: World) -> Job:
     """The job after a signal that comes while it waits for proxies."""
 
     def interrupt(_leases: Sequence[Lease], _waited_s: float) -> None:
-        turn._stopped.set()
+        turn.stop()
 
     stores = Stores(world.values, world.frontiers, world.notes)
     turn = Turn(job(), VERSIONS, stores, lambda: None, TurnPace(waiting=interrupt))
@@ -246,7 +245,7 @@ def test_a_signal_ends_the_wait_for_lost_leases_before_a_window_opens() -> None:
     world = World(clinic())
     world.frontiers.missing = itertools.repeat(9.0)
     stores = Stores(world.values, world.frontiers, world.notes)
-    pace = TurnPace(missing=lambda _left_s: turn._stopped.set())
+    pace = TurnPace(missing=lambda _left_s: turn.stop())
     turn = Turn(job(), VERSIONS, stores, lambda: None, pace)
     assert turn.run().standing is Standing.PAUSED
     assert [each.generation for each in world.frontiers.history] == [1]
@@ -280,7 +279,7 @@ def test_a_first_move_does_not_begin_while_there_are_more_than_were_counted() ->
 
     def count(addresses: Sequence[str], _proxies: int, _waited_s: float) -> None:
         told.append(tuple(addresses))
-        turn._stopped.set()
+        turn.stop()
 
     stores = Stores(world.values, world.frontiers, world.notes)
     turn = Turn(job(), VERSIONS, stores, lambda: None, TurnPace(proxies=1, counted=count))

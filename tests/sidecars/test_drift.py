@@ -1,18 +1,121 @@
-"""The condition of one stored value."""
+"""What a stored value is judged to be, and what a scan counts in documents as they are stored."""
 
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import bson
 import pytest
 from bson.binary import Binary
 
 from sealwire.crypto.envelope import SUBTYPE, EnvelopeMode
-from sealwire.keys.keyring.data_key import KeyIds, KeyState
+from sealwire.keys.contexts.cache import ContextCache, ContextWanted
+from sealwire.keys.contexts.resolver import Resolver
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
+from sealwire.keys.keyring.data_key import DataKey, KeyIds, KeyState
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord
+from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
-from sealwire.sidecars.drift.condition import Condition, Keys
+from sealwire.policies.planning.contexts import stored_context
+from sealwire.sidecars.drift import Census, Condition, ContextJudge, Keys, PathReport
 from sealwire.wire import kinds
+from sealwire.wire.errors import BsonError
 from tests.keys.samples import NOW
-from tests.sidecars.drift.samples import KEYS, NOTE, NOTES, OLD, envelope, stored
+from tests.sidecars.drift_samples import KEYS, NHS, NOTE, NOTES, OLD, envelope, policy, stored
+
+OURS = envelope()
+
+
+def reports(rules: str, *documents: dict[str, Any]) -> dict[str, PathReport]:
+    found = Census(policy(rules), KEYS)
+    for document in documents:
+        found.read(bson.encode(document))
+    assert found.documents == len(documents)
+    return {each.path: each for each in found.report()}
+
+
+def counts(rules: str, *documents: dict[str, Any]) -> dict[str, dict[Condition, int]]:
+    return {path: each.values for path, each in reports(rules, *documents).items()}
+
+
+def test_values_are_counted_by_path_and_condition() -> None:
+    found = reports(
+        "nhs: nhs, notes: notes",
+        {"nhs": OURS, "notes": NOTE},
+        {"nhs": "943", "notes": None},
+        {"nhs": envelope(version=2)},
+        {},
+    )
+    nhs = {Condition.PROTECTED: 1, Condition.PLAINTEXT: 1, Condition.LEFT_BEHIND: 1}
+    assert found["nhs"] == PathReport("nhs", "nhs", 3, nhs)
+    assert found["notes"] == PathReport("notes", "notes", 2, {Condition.PROTECTED: 1})
+    assert (found["nhs"].is_sound, found["notes"].is_sound) == (False, True)
+
+
+def test_paths_see_through_arrays_documents_and_numbers() -> None:
+    contact = {"nhs": OURS}
+    assert counts("a.nhs: nhs", {"a": [contact, [contact], {"5": contact}, 1, None]}) == {
+        "a.nhs": {Condition.PROTECTED: 3}
+    }
+
+
+def test_each_element_of_a_deterministic_array_counts_and_a_random_one_is_one_value() -> None:
+    array = [OURS, [OURS, "x"], None]
+    found = counts("nhs: nhs, notes: notes", {"nhs": array, "notes": ["a", "b"]})
+    assert found["nhs"] == {Condition.PROTECTED: 2, Condition.PLAINTEXT: 1}
+    assert found["notes"] == {Condition.PLAINTEXT: 1}
+
+
+def test_a_document_in_a_covered_path_is_plaintext_whatever_it_holds() -> None:
+    assert counts("nhs: nhs", {"nhs": {"x": OURS}}) == {"nhs": {Condition.PLAINTEXT: 1}}
+
+
+def test_an_empty_array_is_present_and_holds_nothing() -> None:
+    assert reports("nhs: nhs", {"nhs": []})["nhs"] == PathReport("nhs", "nhs", 1, {})
+
+
+@pytest.mark.parametrize(
+    ("rules", "path", "document", "hint"),
+    [
+        ("nhs_numbr: nhs", "nhs_numbr", {"nhs_number": "x"}, "nhs_number"),
+        ("adress.post: nhs", "adress.post", {"address": {"post": "x"}}, "address.post"),
+        ("address.pst: nhs", "address.pst", {"address": [{"post": "x"}]}, "address.post"),
+        ("nhs: nhs", "nhs", {"colour": "x"}, ""),
+    ],
+)
+def test_a_path_that_nobody_has_gets_the_nearest_name(
+    rules: str, path: str, document: dict[str, Any], hint: str
+) -> None:
+    found = reports(rules, document)[path]
+    assert (found.documents, found.hint) == (0, hint)
+
+
+def test_names_for_hints_are_bounded() -> None:
+    many = {f"field{number}": 1 for number in range(600)} | {"nhs_number": 1}
+    assert reports("nhs_numbr: nhs", many)["nhs_numbr"].hint == ""
+
+
+def test_nothing_of_a_value_is_in_a_report() -> None:
+    assert "SECRET" not in repr(reports("nhs: nhs, notes: notes", {"nhs": "SECRET", "notes": {"SECRET": 1}}))
+
+
+def test_what_is_no_document_is_said() -> None:
+    with pytest.raises(BsonError):
+        Census(policy("nhs: nhs"), KEYS).read(b"\x05\0\0\0")
+
+
+def test_a_document_without_end_of_depth_is_read_to_a_bound() -> None:
+    deep: dict[str, Any] = {"nhs": "x"}
+    for _ in range(150):
+        deep = {"1": deep}
+    assert counts("nhs: nhs", deep) == {"nhs": {Condition.PLAINTEXT: 1}}
+
+
+# ------------------------------------------------------------------------ the condition of one stored value
+
 
 FIELD = FieldClass("nhs", Mode.DETERMINISTIC, ValueType.STRING)
 
@@ -175,3 +278,72 @@ def test_an_envelope_of_a_borrowed_key_is_right_in_both_classes() -> None:
     assert judge("in", envelope(9, 9)) is Condition.UNKNOWN_KEY
     assert judge("nhs", envelope(8, 2)) is Condition.OTHER_CLASS
     assert judge("in", envelope(7, 2)) is Condition.UNKNOWN_KEY
+
+
+# ---------------------------------------------------------------- envelopes in documents of another context
+
+
+KEYRING = Keyring([DataKey("nhs", NHS, 3, KeyState.ACTIVE, NOW, bytes(range(64)))])
+POLICY = load_policy(
+    b"""
+version: 1
+classes:
+  nhs: {mode: deterministic, type: string, key: {per: tenant}}
+collections:
+  clinic.patients: {nhs: nhs, kin.nhs: nhs}
+""",
+    "policy.yaml",
+)
+TREE = POLICY.collections["clinic.patients"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteContextStore]:
+    with closing(SqliteContextStore(tmp_path / "contexts.db", create=True)) as store:
+        yield store
+
+
+def tenant_envelope(store: SqliteContextStore, tenant: Any) -> Binary:
+    """The same value for each tenant."""
+    context = stored_context(b"tenant", "clinic.patients", "nhs", bson.encode({"tenant": tenant}), 0)
+    assert context is not None
+    cache, wanted = ContextCache(), ContextWanted("nhs", context, True)
+    cache.put(Resolver(store).find(KEYRING, [wanted]))
+    cipher = cache.cipher_for(wanted)
+    assert cipher is not None
+    inside = bson.encode({"v": "943"})[7:-1]
+    return Binary(cipher.encrypt_deterministically(kinds.STRING, inside), SUBTYPE)
+
+
+def conditions(store: SqliteContextStore | None, *documents: dict[str, Any]) -> dict[Condition, int]:
+    judge = None if store is None else ContextJudge(store, KEYRING)
+    census = Census(TREE, KEYS, "clinic.patients", judge)
+    for each in documents:
+        census.read(bson.encode(each))
+    found: dict[Condition, int] = {}
+    for path in census.report():
+        for condition, count in path.values.items():
+            found[condition] = found.get(condition, 0) + count
+    return found
+
+
+def test_an_envelope_of_another_context_is_found_and_no_sound_one(store: SqliteContextStore) -> None:
+    north, south = tenant_envelope(store, "north"), tenant_envelope(store, 5)
+    documents = (
+        {"tenant": "north", "nhs": north, "kin": [{"nhs": north}]},
+        {"tenant": 5, "nhs": south},
+        {"tenant": "south", "nhs": north},
+        {"tenant": "north", "kin": [{"nhs": south}, {"nhs": north}]},
+        {"nhs": north},
+    )
+    assert conditions(store, *documents) == {Condition.PROTECTED: 4, Condition.OTHER_CONTEXT: 3}
+    # without the store nobody can say it
+    assert conditions(None, *documents) == {Condition.PROTECTED: 7}
+    assert not Condition.OTHER_CONTEXT.is_sound
+
+
+def test_a_key_that_the_store_does_not_have_is_unknown(store: SqliteContextStore, tmp_path: Path) -> None:
+    tenant_envelope(store, "north")
+    with closing(SqliteContextStore(tmp_path / "another.db", create=True)) as another:
+        foreign = tenant_envelope(another, "north")
+    assert conditions(store, {"tenant": "north", "nhs": foreign}) == {Condition.UNKNOWN_KEY: 1}
