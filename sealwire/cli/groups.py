@@ -6,13 +6,16 @@ from typing import Any
 
 import click
 
+NO_MODULES: Mapping[str, Sequence[str]] = {}
 ALWAYS = {0: "done", 2: "wrong usage"}
 
 
 class LazyGroup(click.Group):
-    """`modules` of `package` by name, and the commands that each one holds."""
+    """`modules` of `package` by name, with the commands that each one has. Commands may be added as well."""
 
-    def __init__(self, *args: Any, package: str, modules: Mapping[str, Sequence[str]], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, package: str = "", modules: Mapping[str, Sequence[str]] = NO_MODULES, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._module_of = {name: f"{package}.{module}" for module, names in modules.items() for name in names}
 

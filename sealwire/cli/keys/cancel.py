@@ -5,8 +5,14 @@ from datetime import UTC, datetime
 
 import click
 
-from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option, open_keyring_store
-from sealwire.cli.options.server import required_uri, server_options
+from sealwire.cli.options import (
+    KekOptions,
+    kek_options,
+    keyring_option,
+    open_keyring_store,
+    required_uri,
+    server_options,
+)
 from sealwire.cli.output import Manner, manner_options
 from sealwire.crypto import selftest
 from sealwire.keys.keyring import turning

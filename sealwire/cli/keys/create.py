@@ -9,8 +9,9 @@ import click
 from rich.console import Console
 
 from sealwire.cli.keys.lent import require_alike, shown_key_of
-from sealwire.cli.options.common import PATH, PRESENT_FILE
-from sealwire.cli.options.keys import (
+from sealwire.cli.options import (
+    PATH,
+    PRESENT_FILE,
     KekOptions,
     ask_new_passphrase,
     kek_options,
@@ -18,7 +19,7 @@ from sealwire.cli.options.keys import (
     open_keyring_store,
     passphrase_file_option,
 )
-from sealwire.cli.options.policies import read_policy
+from sealwire.cli.subjects import read_policy
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE, generate_encoded_kek

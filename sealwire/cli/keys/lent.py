@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from sealwire.cli.options.policies import read_policy
+from sealwire.cli.subjects import read_policy
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.keyring.data_key import DataKey, KeyIds, KeyState
 

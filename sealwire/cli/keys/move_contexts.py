@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.options.keys import contexts_option
+from sealwire.cli.options import contexts_option
 from sealwire.cli.output import Manner, document_count_bar, manner_options
 from sealwire.keys.contexts import transfer
 from sealwire.keys.contexts.store import ContextStore

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sealwire.cli.options.common import PRESENT_FILE, settings
+from sealwire.cli.options import PRESENT_FILE, settings
 from sealwire.keys.keyring.schedule import KeySchedule, QuietHours
 from sealwire.policies.file.schema import PolicySet
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.options.common import PATH
-from sealwire.cli.options.keys import (
+from sealwire.cli.options import (
     KEK_FORMS,
+    PATH,
     KekOptions,
     kek_options,
     keyring_option,

@@ -12,10 +12,9 @@ from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.keys.lent import key_of, shown_key_of
 from sealwire.cli.keys.options import policy_option, schedule_options, with_policy
 from sealwire.cli.keys.show import shown_state
-from sealwire.cli.options.common import json_option
-from sealwire.cli.options.keys import keyring_option, open_keyring_store
-from sealwire.cli.options.policies import read_policy
+from sealwire.cli.options import json_option, keyring_option, open_keyring_store
 from sealwire.cli.output import print_json, show_table
+from sealwire.cli.subjects import read_policy
 from sealwire.keys.keyring.file import read_record
 from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord, format_time
 from sealwire.keys.keyring.schedule import DueChore, KeySchedule, due_chores, wrapped_at

@@ -22,9 +22,8 @@ from sealwire.cli.migrate.definitions import (
     versions_to_judge,
 )
 from sealwire.cli.migrate.options import Effort, open_contexts, progress_bar, require_contexts
-from sealwire.cli.options.keys import KekOptions
-from sealwire.cli.options.server import required_uri
-from sealwire.cli.signals import ended_in_order
+from sealwire.cli.options import KekOptions, required_uri
+from sealwire.cli.tasks import ended_in_order
 from sealwire.keys.frontier.record import LEASE_S, Lease, outlived_s
 from sealwire.keys.frontier.versions import ClassVersion, has_moved
 from sealwire.keys.keyring.keyring import Keyring

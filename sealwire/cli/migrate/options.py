@@ -21,10 +21,9 @@ from rich.text import Text
 
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.migrate.definitions import conversions_of, tell_changed
-from sealwire.cli.options.common import settings
-from sealwire.cli.options.keys import KekOptions, contexts_option, open_keyring_store
+from sealwire.cli.options import KekOptions, contexts_option, open_keyring_store, settings
 from sealwire.cli.output import Manner, progress, show_table
-from sealwire.cli.signals import ended_in_order
+from sealwire.cli.tasks import ended_in_order
 from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.frontier.record import MOST_TRANSACTION_S

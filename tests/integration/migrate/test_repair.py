@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from pymongo import MongoClient
 
 from sealwire.cli.keys import command as keys_command
-from sealwire.cli.policy import command as policy_command
+from sealwire.cli.policy import policy_group as policy_command
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE, parse_header
 from sealwire.keys.errors import KeySettingError, KeysReason
