@@ -4,10 +4,11 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NoReturn, TypeVar
 
 import click
 from rich.console import Console
@@ -16,14 +17,29 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sealwire.cli.exit_codes import EX_DATAERR
 from sealwire.cli.options import Decorator, json_option
 from sealwire.cli.tasks import ended_in_order
-from sealwire.demo import render
-from sealwire.demo.backup_story import BACKUP_STEPS, tell_backup, write_policy
-from sealwire.demo.governance_stage import GOVERNANCE_SETUP_STEPS, build_governance
-from sealwire.demo.governance_story import GOVERNANCE_STEPS, keep_pages, show_governance, tell_governance
-from sealwire.demo.moving_stage import MOVING_SETUP_STEPS, build_moving
-from sealwire.demo.moving_story import MOVING_STEPS, tell_moving
+from sealwire.demo.backup_story import BACKUP_STEPS, BackupStory, show_backup, tell_backup, write_policy
+from sealwire.demo.governance_story import (
+    GOVERNANCE_SETUP_STEPS,
+    GOVERNANCE_STEPS,
+    GovernanceStory,
+    build_governance,
+    keep_pages,
+    show_governance,
+    tell_governance,
+)
+from sealwire.demo.moving_story import (
+    MOVING_SETUP_STEPS,
+    MOVING_STEPS,
+    MovingStory,
+    build_moving,
+    show_moving,
+    tell_moving,
+)
 from sealwire.demo.stage import SETUP_STEPS, Announce, build
-from sealwire.demo.story import STORY_STEPS, tell
+from sealwire.demo.story import STORY_STEPS, show, show_connections, tell
+from sealwire.demo.story import as_json as story_as_json
+
+T = TypeVar("T", BackupStory, MovingStory, GovernanceStory)
 
 _seed_option = click.option(
     "--seed", type=int, default=1948, show_default=True, help="Other seeds invent other patients."
@@ -57,16 +73,16 @@ def command(context: click.Context, patients: int, seed: int, keep: bool, as_jso
     console = Console()
     with ExitStack() as stack:
         folder = stack.enter_context(_folder())
-        with _progress(console, SETUP_STEPS + STORY_STEPS, quiet=as_json) as announce:
+        with _progress(SETUP_STEPS + STORY_STEPS, quiet=as_json) as announce:
             stage = stack.enter_context(build(folder, patients, seed, announce))
             story = tell(stage, announce)
         if as_json:
-            click.echo(render.as_json(story, stage, connections=keep))
+            click.echo(story_as_json(story, stage, connections=keep))
         else:
-            render.show(console, story)
+            show(console, story)
         if keep:
             if not as_json:
-                render.show_connections(console, stage)
+                show_connections(console, stage)
             with suppress(KeyboardInterrupt):
                 signal.pause()
             click.echo("\nending", err=True)
@@ -88,18 +104,13 @@ def backup(patients: int, seed: int, as_json: bool) -> None:
       sealwire demo backup
       sealwire demo backup --patients 20000 --json
     """
-    console = Console()
     with (
         _folder() as folder,
-        _progress(console, SETUP_STEPS + BACKUP_STEPS, quiet=as_json) as announce,
+        _progress(SETUP_STEPS + BACKUP_STEPS, quiet=as_json) as announce,
         build(folder, patients, seed, announce, write_policy(folder)) as stage,
     ):
         story = tell_backup(stage, announce)
-    if as_json:
-        click.echo(json.dumps(asdict(story) | {"holds": story.holds}, indent=2))
-    else:
-        render.show_backup(console, story)
-    sys.exit(0 if story.holds else EX_DATAERR)
+    _end(story, show_backup, as_json=as_json)
 
 
 @command.command()
@@ -119,18 +130,13 @@ def migration(patients: int, seed: int, as_json: bool) -> None:
       sealwire demo migration
       sealwire demo migration --patients 2000 --json
     """
-    console = Console()
     with (
         _folder() as folder,
-        _progress(console, MOVING_SETUP_STEPS + MOVING_STEPS, quiet=as_json) as announce,
+        _progress(MOVING_SETUP_STEPS + MOVING_STEPS, quiet=as_json) as announce,
         build_moving(folder, patients, seed, announce) as stage,
     ):
         story = tell_moving(stage, announce)
-    if as_json:
-        click.echo(json.dumps(asdict(story) | {"holds": story.holds}, indent=2))
-    else:
-        render.show_moving(console, story)
-    sys.exit(0 if story.holds else EX_DATAERR)
+    _end(story, show_moving, as_json=as_json)
 
 
 @command.command()
@@ -153,23 +159,20 @@ def governance(patients: int, seed: int, pages: Path | None, as_json: bool) -> N
       sealwire demo governance
       sealwire demo governance --pages pages --json
     """
-    console = Console()
     with (
         _folder() as folder,
-        _progress(console, GOVERNANCE_SETUP_STEPS + GOVERNANCE_STEPS, quiet=as_json) as announce,
+        _progress(GOVERNANCE_SETUP_STEPS + GOVERNANCE_STEPS, quiet=as_json) as announce,
         build_governance(folder, patients, seed, announce) as stage,
     ):
         story = tell_governance(stage, announce)
         kept = keep_pages(story, pages or Path(tempfile.mkdtemp(prefix="sealwire-pages-")))
-    if as_json:
-        click.echo(
-            json.dumps(asdict(story) | {"holds": story.holds, "pages": list(map(str, kept))}, indent=2)
-        )
-    else:
+
+    def show_pages(console: Console, story: GovernanceStory) -> None:
         show_governance(console, story, kept)
         if console.is_terminal and kept:
             click.launch(str(kept[-1]))
-    sys.exit(0 if story.holds else EX_DATAERR)
+
+    _end(replace(story, pages=tuple(map(str, kept))), show_pages, as_json=as_json)
 
 
 @contextmanager
@@ -180,10 +183,19 @@ def _folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _progress(console: Console, steps: int, *, quiet: bool) -> Iterator[Announce]:
+def _progress(steps: int, *, quiet: bool) -> Iterator[Announce]:
     """A bar over the steps of a demo, told what begins; gone at the end."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
+    with Progress(*columns, transient=True, disable=quiet) as bar:
         # What is announced has only begun; the bar counts what is done.
         task = bar.add_task("", total=steps, completed=-1, visible=False)
         yield lambda text: bar.update(task, description=f"{text:<46}", advance=1, visible=True)
+
+
+def _end(story: T, show_story: Callable[[Console, T], None], *, as_json: bool) -> NoReturn:
+    """Show it, and end with the exit code that says whether all of it held."""
+    if as_json:
+        click.echo(json.dumps(asdict(story) | {"holds": story.holds}, indent=2))
+    else:
+        show_story(Console(), story)
+    sys.exit(0 if story.holds else EX_DATAERR)

@@ -46,22 +46,30 @@ from sealwire.keys.kek.key_pair import create_key_pair, load_private_key, load_p
 from sealwire.keys.private_file import create_public, require_free
 from sealwire.keys.providers import Providers
 from sealwire.sidecars.backup.errors import BackupError, BackupReason, BackupSettingError
-from sealwire.sidecars.backup.keeping.catalog import Entry, choose, read_catalog
-from sealwire.sidecars.backup.keeping.rekey import plan_rekey, reencrypt, rewrap
-from sealwire.sidecars.backup.keeping.retention import (
+from sealwire.sidecars.backup.keeping.catalog import (
+    Entry,
     PrunePlan,
     RetentionPolicy,
+    choose,
     choose_to_delete,
     plan_prune,
     prune,
+    read_catalog,
 )
-from sealwire.sidecars.backup.keeping.retention import delete as remove
-from sealwire.sidecars.backup.keeping.schedule import Schedule, kubernetes_cron_job, systemd_units
-from sealwire.sidecars.backup.keeping.transition import DEFAULT_DAYS, check_transition, write_metrics
+from sealwire.sidecars.backup.keeping.catalog import delete as remove
+from sealwire.sidecars.backup.keeping.rekey import plan_rekey, reencrypt, rewrap
+from sealwire.sidecars.backup.keeping.schedule import (
+    DEFAULT_DAYS,
+    Schedule,
+    check_transition,
+    kubernetes_cron_job,
+    systemd_units,
+    write_metrics,
+)
 from sealwire.sidecars.backup.keeping.verification import Verification, verify_backup
 from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
 from sealwire.sidecars.backup.sealed.manifest import format_time
-from sealwire.sidecars.backup.stores.open_store import open_new_store, open_store
+from sealwire.sidecars.backup.stores.local_store import open_new_store, open_store
 from sealwire.sidecars.backup.stores.store import Store
 from sealwire.sidecars.erasure.holds import load_holds, refuse_any
 

@@ -32,8 +32,14 @@ from sealwire.cli.output import answer, document_bar, print_json, progress_bar, 
 from sealwire.cli.tasks import ended_in_order, metrics_file_option, write_first_run, write_success
 from sealwire.crypto import selftest
 from sealwire.keys.keyring.file import read_record
-from sealwire.sidecars.backup.archive.dump_files import DumpFiles, open_plain, open_sealed
-from sealwire.sidecars.backup.archive.survey import survey
+from sealwire.sidecars.backup.archive.dump_files import (
+    DumpFiles,
+    open_plain,
+    open_sealed,
+    require_new,
+    survey,
+    unpack,
+)
 from sealwire.sidecars.backup.commands import (
     KeyOptions,
     new_store_option,
@@ -41,22 +47,19 @@ from sealwire.sidecars.backup.commands import (
     store_option,
     writing_options,
 )
-from sealwire.sidecars.backup.dumping.consistency import Wanted
 from sealwire.sidecars.backup.dumping.dump import (
     Dumped,
     DumpOptions,
     Progress,
     ReaderChoice,
+    Wanted,
     dump,
     namespaces,
 )
 from sealwire.sidecars.backup.keeping.catalog import read_catalog
 from sealwire.sidecars.backup.keeping.verification import verify_backup
-from sealwire.sidecars.backup.restoring.drill import drill
-from sealwire.sidecars.backup.restoring.journal import default_path, opened
-from sealwire.sidecars.backup.restoring.plan import RestorePlan, parse_rename, plan
-from sealwire.sidecars.backup.restoring.restore import Outcome, Restore, RestoreProgress, RestoreReport
-from sealwire.sidecars.backup.restoring.unpack import require_new, unpack
+from sealwire.sidecars.backup.restoring.plan import RestorePlan, default_path, opened, parse_rename, plan
+from sealwire.sidecars.backup.restoring.restore import Outcome, Restore, RestoreProgress, RestoreReport, drill
 from sealwire.sidecars.backup.sealed.manifest import Manifest
 from sealwire.sidecars.backup.sealed.reader import open_backup
 from sealwire.sidecars.backup.sealed.writer import create_backup

@@ -27,7 +27,6 @@ from sealwire.proxy.server.config.reader import read_named_file
 from sealwire.proxy.session.replies import one_line
 from sealwire.sidecars.compliance import in_settings, on_machine
 from sealwire.sidecars.compliance.deployment import Deployment, Look, looked
-from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding, ComplianceOutcome
 from sealwire.sidecars.compliance.report import (
     FORM,
     ComplianceReport,
@@ -37,7 +36,12 @@ from sealwire.sidecars.compliance.report import (
     document_of,
     make_report,
 )
-from sealwire.sidecars.compliance.requirements import Framework
+from sealwire.sidecars.compliance.requirements import (
+    ComplianceCheck,
+    ComplianceFinding,
+    ComplianceOutcome,
+    Framework,
+)
 from sealwire.sidecars.compliance.settings import read_compliance
 
 EXIT_CODES = {

@@ -21,7 +21,7 @@ from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
 from sealwire.proxy.server.config.reader import load_config
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.tls import pinned_context
-from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding, ComplianceOutcome
+from sealwire.sidecars.compliance.requirements import ComplianceCheck, ComplianceFinding, ComplianceOutcome
 from sealwire.sidecars.compliance.settings import MANUAL, ComplianceSettings, RunningProxies
 
 _TIMEOUT_S: Final = 5.0

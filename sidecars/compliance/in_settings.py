@@ -15,7 +15,7 @@ from sealwire.proxy.server.config.settings import AccessControl, TlsMode
 from sealwire.proxy.server.observability.audit import AuditSettings
 from sealwire.proxy.session.auditing.settings import CommandScope
 from sealwire.sidecars.compliance.deployment import Deployment, NotSetUp, judged
-from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding, ComplianceOutcome
+from sealwire.sidecars.compliance.requirements import ComplianceCheck, ComplianceFinding, ComplianceOutcome
 from sealwire.sidecars.detection.alerts import Alerts
 from sealwire.sidecars.detection.incident_book import IncidentBook
 from sealwire.sidecars.detection.incidents import DeadlineStage

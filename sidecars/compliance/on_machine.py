@@ -14,10 +14,10 @@ from sealwire.cli.options import read_uri
 from sealwire.files.child_environment import child_environment
 from sealwire.policies.file.schema import SERVER_DATABASES
 from sealwire.sidecars.backup.keeping.catalog import read_catalog
-from sealwire.sidecars.backup.keeping.transition import DEFAULT_DAYS, check_transition
-from sealwire.sidecars.backup.stores.open_store import open_store
+from sealwire.sidecars.backup.keeping.schedule import DEFAULT_DAYS, check_transition
+from sealwire.sidecars.backup.stores.local_store import open_store
 from sealwire.sidecars.compliance.deployment import Deployment, NotSetUp, judged
-from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding, ComplianceOutcome
+from sealwire.sidecars.compliance.requirements import ComplianceCheck, ComplianceFinding, ComplianceOutcome
 from sealwire.sidecars.coverage import reading
 from sealwire.sidecars.coverage.fields import Cover, FieldCounts, FieldReport
 from sealwire.sidecars.coverage.likely import Personal, require_libraries

@@ -21,9 +21,8 @@ from sealwire.cli.tasks import ended_in_order
 from sealwire.keys.keyring.record import format_time
 from sealwire.keys.private_file import create_public, require_free, writer_lock
 from sealwire.sidecars.backup.commands import keep_options
-from sealwire.sidecars.backup.keeping.catalog import Entry, read_catalog
-from sealwire.sidecars.backup.keeping.retention import RetentionPolicy, kept_until
-from sealwire.sidecars.backup.stores.open_store import open_store
+from sealwire.sidecars.backup.keeping.catalog import Entry, RetentionPolicy, kept_until, read_catalog
+from sealwire.sidecars.backup.stores.local_store import open_store
 from sealwire.sidecars.erasure.changing import Changer, ErasureWay
 from sealwire.sidecars.erasure.commands import (
     FORM,

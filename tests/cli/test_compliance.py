@@ -24,10 +24,15 @@ from sealwire.sidecars.compliance import in_settings, on_machine
 from sealwire.sidecars.compliance.commands import compliance_group as command
 from sealwire.sidecars.compliance.commands import page_of
 from sealwire.sidecars.compliance.deployment import Deployment, Look, RunningProxy, ask_proxies, looked
-from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding, ComplianceOutcome
 from sealwire.sidecars.compliance.in_settings import key_provider, running_policy
 from sealwire.sidecars.compliance.report import Attestation, ComplianceReport, ReportChange, make_report
-from sealwire.sidecars.compliance.requirements import REQUIREMENTS, Duty
+from sealwire.sidecars.compliance.requirements import (
+    REQUIREMENTS,
+    ComplianceCheck,
+    ComplianceFinding,
+    ComplianceOutcome,
+    Duty,
+)
 from sealwire.sidecars.compliance.settings import RunningProxies, read_compliance
 from tests.keys.samples import local_kek
 

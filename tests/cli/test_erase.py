@@ -12,8 +12,7 @@ from sealwire.audit.pseudonyms import PseudonymKey
 from sealwire.audit.signing import make_key
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.keys.private_file import create_private, create_public
-from sealwire.sidecars.backup.keeping.catalog import read_catalog
-from sealwire.sidecars.backup.keeping.retention import RetentionPolicy
+from sealwire.sidecars.backup.keeping.catalog import RetentionPolicy, read_catalog
 from sealwire.sidecars.erasure.holds import create_holds
 from sealwire.sidecars.erasure.run_command import backups_with
 from tests.cli.runs import Run

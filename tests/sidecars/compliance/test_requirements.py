@@ -2,8 +2,18 @@
 
 from collections import Counter
 
-from sealwire.sidecars.compliance.finding import ComplianceCheck
-from sealwire.sidecars.compliance.requirements import REQUIREMENTS, Duty, Framework
+from sealwire.sidecars.compliance.requirements import (
+    QUESTIONS,
+    REQUIREMENTS,
+    ComplianceCheck,
+    Duty,
+    Framework,
+)
+
+
+def test_every_check_has_its_question() -> None:
+    assert set(QUESTIONS) == set(ComplianceCheck)
+    assert ComplianceCheck.AT_REST.question == QUESTIONS[ComplianceCheck.AT_REST]
 
 
 def test_every_row_is_shown_by_something_and_has_a_name_of_its_own() -> None:

@@ -6,7 +6,7 @@ import pytest
 from bson.timestamp import Timestamp
 from pymongo.errors import OperationFailure
 
-from sealwire.sidecars.backup.dumping.consistency import Wanted, obtained, reading
+from sealwire.sidecars.backup.dumping.dump import Wanted, is_skipped, obtained, reading
 from sealwire.sidecars.backup.errors import BackupReason, SourceFailed
 from sealwire.sidecars.backup.sealed.manifest import ClusterTime, Consistency
 from sealwire.sidecars.direct import Client
@@ -75,3 +75,21 @@ def test_without_an_oplog_nothing_is_claimed() -> None:
 
 def test_a_snapshot_that_is_not_wanted_is_not_taken() -> None:
     assert shown(Server(), Wanted.NONE)[0] is Consistency.OPLOG_WINDOW
+
+
+@pytest.mark.parametrize(
+    ("database", "collection", "skipped"),
+    [
+        ("clinic", "patients", False),
+        ("clinic", "system.js", False),
+        ("clinic", "system.views", True),
+        ("clinic", "system.buckets.weather", True),
+        ("clinic", "a$b", True),
+        ("clinic", "a.oplog.$main", False),
+        ("admin", "settings", False),
+        ("admin", "system.users", True),
+        ("admin", "system.keys", True),
+    ],
+)
+def test_collections_of_the_server_itself_are_left_out(database: str, collection: str, skipped: bool) -> None:
+    assert is_skipped(database, collection) is skipped

@@ -1,3 +1,5 @@
+"""Tests."""
+
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -6,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
-from sealwire.sidecars.backup.keeping.catalog import Entry, read_catalog
-from sealwire.sidecars.backup.keeping.retention import (
+from sealwire.sidecars.backup.keeping.catalog import (
     LEFTOVER_AGE,
+    Entry,
     RetentionPolicy,
     decide,
     kept_until,
     plan_prune,
     prune,
+    read_catalog,
 )
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.key_slots import KeySlot

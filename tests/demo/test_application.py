@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.demo import desk
-from sealwire.demo.desk import Period, desks_at_work
+from sealwire.demo import application as desk
+from sealwire.demo.application import Period, desks_at_work
 from sealwire.testbed.errors import TestbedError, TestbedReason
 
 ANSWERS = """

@@ -7,9 +7,16 @@ from pathlib import Path
 import bson
 import pytest
 
-from sealwire.sidecars.backup.archive.dump_files import DumpFiles, open_plain
+from sealwire.sidecars.backup.archive.dump_files import (
+    DumpFiles,
+    FileKey,
+    Piece,
+    open_plain,
+    owner_of,
+    pieces,
+    survey,
+)
 from sealwire.sidecars.backup.archive.metadata import Kind
-from sealwire.sidecars.backup.archive.survey import FileKey, Piece, owner_of, pieces, survey
 from sealwire.sidecars.backup.errors import (
     BackupDamaged,
     BackupError,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.demo import file_scan
-from sealwire.demo.dataset import make_dataset
-from sealwire.demo.file_scan import Scan, covered_texts, scan_folder, total
+from sealwire.demo import inspection as file_scan
+from sealwire.demo.inspection import Scan, covered_texts, scan_folder, total
+from sealwire.demo.stage import make_dataset
 
 NUMBER = b"9991234560"
 TEXTS = frozenset({NUMBER, b"MRN0000042", b"ZZ9 1AA", b"07700900123", b"Seen by Dr Patel"})
