@@ -28,8 +28,8 @@ from sealwire.audit.verification import Flaw, LogReport, read_checkpoints, verif
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.groups import DocumentedGroup
 from sealwire.cli.keys.options import Interval
-from sealwire.cli.options import PATH, dry_run_option, json_option, settings
-from sealwire.cli.output import answer, print_json, progress_bar, show_table
+from sealwire.cli.options import PATH, json_option, settings
+from sealwire.cli.output import Manner, manner_options, print_json, progress_bar, show_table
 from sealwire.cli.pages import PageSection, PageTable, ReportPage, columns, html_option, rows, write_page
 from sealwire.keys.private_file import create_private, create_public, require_free, writer_lock
 from sealwire.proxy.session.replies import one_line
@@ -154,11 +154,8 @@ _SEED_BYTES = 32
 @click.argument("path", type=PATH, required=False)
 @click.option("--name", help="With PATH: whose log it is, without spaces: clinic.example/sealwire.")
 @click.option("--subjects-key", type=PATH, metavar="FILE", help="Make the key of pseudonyms here.")
-@dry_run_option
-@json_option
-def create_key(
-    path: Path | None, name: str | None, subjects_key: Path | None, *, dry_run: bool, as_json: bool
-) -> None:
+@manner_options
+def create_key(path: Path | None, name: str | None, subjects_key: Path | None, manner: Manner) -> None:
     """Make a key at PATH that signs checkpoints, and at PATH.pub the one that verifies them.
 
     PATH belongs to the proxy alone (`audit.key`). Give PATH.pub to whoever verifies, and keep a copy of it
@@ -176,7 +173,7 @@ def create_key(
         raise click.UsageError("name a PATH, or --subjects-key")
     contents: dict[Path, bytes] = {}
     texts: list[str] = []
-    document: dict[str, object] = {"dry_run": dry_run}
+    document: dict[str, object] = {}
     if path is not None:
         if name is None:
             raise click.UsageError("--name says whose log it is")
@@ -189,7 +186,7 @@ def create_key(
         for each in contents:
             locks.enter_context(writer_lock(each))
             require_free(each)
-        if dry_run:
+        if manner.dry_run:
             document.pop("verification_key", None)
             texts = [f"{' and '.join(map(str, contents))} would be made"]
         else:
@@ -198,7 +195,7 @@ def create_key(
                     create_public(each, content)
                 else:
                     create_private(each, content)
-    answer("\n".join(texts), document, as_json=as_json)
+    manner.answer("\n".join(texts), document)
 
 
 def _add_signing_key(

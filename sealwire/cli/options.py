@@ -72,16 +72,20 @@ def settings(name: str, make: Callable[..., object], *options: Decorator) -> Dec
     return declared
 
 
+def variable_option(*names: str, **more: Any) -> Decorator:
+    """As `click.option`, for an option that `envvar` can give as well: --help names the variable."""
+    return click.option(*names, show_envvar=True, **more)
+
+
 def config_option(what: str) -> Decorator:
     """`--config`: the configuration file of the proxy. `what` is its help."""
-    return click.option(
+    return variable_option(
         "--config",
         "config_path",
         type=PATH,
         default=Path("sealwire.yaml"),
         show_default=True,
         envvar="SEALWIRE_CONFIG",
-        show_envvar=True,
         help=what,
     )
 
@@ -90,11 +94,10 @@ KEK_FORMS = "env:VARIABLE|file:PATH|vault:MOUNT/NAME|aws:KEY|azure:URL|gcp:KEY|p
 
 
 def _keyring_option(*, required: bool) -> Decorator:
-    return click.option(
+    return variable_option(
         "--keyring",
         metavar="PATH|vault:MOUNT/PATH",
         envvar="SEALWIRE_KEYRING",
-        show_envvar=True,
         required=required,
         help="The keyring: a file, or a document in Vault (KV version 2).",
     )
@@ -102,22 +105,20 @@ def _keyring_option(*, required: bool) -> Decorator:
 
 keyring_option = _keyring_option(required=True)
 optional_keyring_option = _keyring_option(required=False)
-passphrase_file_option = click.option(
+passphrase_file_option = variable_option(
     "--passphrase-file",
     type=PATH,
     envvar="SEALWIRE_PASSPHRASE_FILE",
-    show_envvar=True,
     help="Passphrase of the key file; else $SEALWIRE_PASSPHRASE, else a prompt.",
 )
 
 
 def contexts_option(text: str, *, required: bool = False) -> Decorator:
     """`--contexts`, with this help: where the store of context keys is."""
-    return click.option(
+    return variable_option(
         "--contexts",
         metavar="PATH|vault:MOUNT/PATH",
         envvar="SEALWIRE_KEYS_CONTEXTS",
-        show_envvar=True,
         required=required,
         help=text,
     )
@@ -137,12 +138,11 @@ class KekOptions:
 kek_options = settings(
     "kek",
     KekOptions,
-    click.option(
+    variable_option(
         "--kek",
         "kek_setting",
         metavar=KEK_FORMS,
         envvar="SEALWIRE_KEK_PROVIDER",
-        show_envvar=True,
         default=DEFAULT_PROVIDER,
         show_default=True,
         help="Where the key-encryption key is. Never the key itself.",
@@ -207,17 +207,15 @@ def _chosen_uri(uri: str | None, uri_file: Path | None) -> str:
 server_options = settings(
     "uri",
     _chosen_uri,
-    click.option(
+    variable_option(
         "--uri",
         envvar="SEALWIRE_SERVER_URI",
-        show_envvar=True,
         help="The server itself, not Sealwire. With a password only from the environment.",
     ),
-    click.option(
+    variable_option(
         "--uri-file",
         type=PATH,
         envvar="SEALWIRE_SERVER_URI_FILE",
-        show_envvar=True,
         help="A file with the connection string, open to its owner only.",
     ),
 )

@@ -13,7 +13,7 @@ import click
 from bson.binary import Binary, UuidRepresentation
 
 from sealwire.audit.pseudonyms import Identifier
-from sealwire.cli.options import PRESENT_FILE
+from sealwire.cli.options import PRESENT_FILE, variable_option
 from sealwire.policies.file.coercion import coerce
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import FieldClass, PolicySet, ValueType
@@ -31,11 +31,10 @@ def read_policy(path: Path) -> PolicySet:
 
 _MAX_CHARACTERS = 4096
 
-subjects_key_option = click.option(
+subjects_key_option = variable_option(
     "--subjects-key",
     type=PRESENT_FILE,
     envvar="SEALWIRE_AUDIT_SUBJECTS_KEY",
-    show_envvar=True,
     required=True,
     help="The key of pseudonyms, as audit.subjects_key names it.",
 )

@@ -23,11 +23,11 @@ from sealwire.cli.options import (
     PATH,
     ask_new_passphrase,
     ask_passphrase,
-    dry_run_option,
     json_option,
     open_kek,
     passphrase_file_option,
     settings,
+    variable_option,
     yes_option,
 )
 from sealwire.cli.output import (
@@ -48,7 +48,6 @@ from sealwire.keys.providers import Providers
 from sealwire.sidecars.backup.errors import BackupError, BackupReason, BackupSettingError
 from sealwire.sidecars.backup.keeping.catalog import (
     Entry,
-    PrunePlan,
     RetentionPolicy,
     choose,
     choose_to_delete,
@@ -97,12 +96,11 @@ def backup_group() -> None:
 
 DEFAULT_DIRECTORY = "/var/backups/mongodb"
 
-_address_option = click.option(
+_address_option = variable_option(
     "--store",
     "address",
     metavar="DIRECTORY|s3://BUCKET/PREFIX",
     envvar="SEALWIRE_BACKUP_STORE",
-    show_envvar=True,
     default=DEFAULT_DIRECTORY,
     show_default=True,
     help="Where the backups are.",
@@ -111,38 +109,34 @@ _address_option = click.option(
 store_option = settings("store", open_store, _address_option)
 new_store_option = settings("store", open_new_store, _address_option)
 names_argument = click.argument("names", metavar="[NAME]...", nargs=-1)
-_recipient_option = click.option(
+_recipient_option = variable_option(
     "--recipient",
     "recipient_settings",
     metavar="public:PATH|vault:MOUNT/NAME|env:VARIABLE|file:PATH",
     envvar="SEALWIRE_BACKUP_RECIPIENTS",
-    show_envvar=True,
     required=True,
     multiple=True,
     help="Who can open the backup: a public key, or a key-encryption key of any provider. May be repeated.",
 )
-_key_option = click.option(
+_key_option = variable_option(
     "--key",
     "key_settings",
     metavar="private:PATH|vault:MOUNT/NAME|env:VARIABLE|file:PATH",
     envvar="SEALWIRE_BACKUP_KEYS",
-    show_envvar=True,
     required=True,
     multiple=True,
     help="What opens the backups: a private key, or a key-encryption key of any provider. May be repeated.",
 )
-_sign_option = click.option(
+_sign_option = variable_option(
     "--sign-with",
     type=PATH,
     envvar="SEALWIRE_BACKUP_SIGN_WITH",
-    show_envvar=True,
     help="Sign what is written with this key of `sealwire audit create-key`.",
 )
-_signed_by_option = click.option(
+_signed_by_option = variable_option(
     "--signed-by",
     type=PATH,
     envvar="SEALWIRE_BACKUP_SIGNED_BY",
-    show_envvar=True,
     multiple=True,
     help="Refuse what is not signed by this public key. May be repeated: one of them has to have signed.",
 )
@@ -251,9 +245,8 @@ class Failures:
 @backup_group.command(name="create-key")
 @click.argument("path", type=PATH)
 @passphrase_file_option
-@dry_run_option
-@json_option
-def create_key(path: Path, passphrase_file: Path | None, dry_run: bool, as_json: bool) -> None:
+@manner_options
+def create_key(path: Path, passphrase_file: Path | None, manner: Manner) -> None:
     """Make a private key at PATH, under a passphrase, and its public half at PATH.pub.
 
     Give PATH.pub to the machines that make backups (--recipient public:PATH.pub), and keep PATH and its
@@ -267,16 +260,16 @@ def create_key(path: Path, passphrase_file: Path | None, dry_run: bool, as_json:
     selftest.run()
     public = public_path(path)
     document = {"private": str(path), "public": str(public)}
-    if dry_run:
+    if manner.dry_run:
         require_free(path)
         require_free(public)
-        answer(f"{path} and {public} would be made", {"dry_run": True, **document}, as_json=as_json)
+        manner.answer(f"{path} and {public} would be made", document)
         return
     passphrase = ask_new_passphrase(passphrase_file)
     with Console(stderr=True).status("deriving a key from the passphrase"):
         key_id = create_key_pair(path, passphrase)
     text = f"{path}: created private key {key_id}\n{public}: its public half"
-    answer(text, {"dry_run": False, "key_id": key_id, **document}, as_json=as_json)
+    manner.answer(text, {"key_id": key_id, **document})
     click.echo("Keep the private key and its passphrase in two places, apart from each other.", err=True)
 
 
@@ -343,9 +336,8 @@ def _listed(entry: Entry) -> dict[str, Any]:
 @backup_group.command(name="prune")
 @retention_options
 @store_option
-@dry_run_option
-@json_option
-def prune_backups(policy: RetentionPolicy, store: Store, dry_run: bool, as_json: bool) -> None:
+@manner_options
+def prune_backups(policy: RetentionPolicy, store: Store, manner: Manner) -> None:
     """Remove the backups that no rule keeps, and what writers that died left behind.
 
     A day, week or month is represented by its newest verified backup, or by its newest one if none is
@@ -358,23 +350,15 @@ def prune_backups(policy: RetentionPolicy, store: Store, dry_run: bool, as_json:
       sealwire backup prune --keep-daily 7 --keep-weekly 5 --keep-monthly 12
     """
     plan = plan_prune(store, policy, datetime.now(UTC))
-    if not dry_run:
+    if not manner.dry_run:
         prune(store, plan)
-    if as_json:
-        print_json(
-            {
-                "dry_run": dry_run,
-                "kept": {item.entry.name: item.reasons for item in plan.decisions if item.kept},
-                "removed": plan.removed,
-                "orphans": plan.orphans,
-                "leftovers": plan.leftovers,
-            }
-        )
-    else:
-        _show_pruning(plan, "would be removed" if dry_run else "removed")
-
-
-def _show_pruning(plan: PrunePlan, gone: str) -> None:
+    gone = "would be removed" if manner.dry_run else "removed"
+    document = {
+        "kept": {item.entry.name: item.reasons for item in plan.decisions if item.kept},
+        "removed": plan.removed,
+        "orphans": plan.orphans,
+        "leftovers": plan.leftovers,
+    }
     rows = (
         (
             decision.entry.name,
@@ -383,8 +367,8 @@ def _show_pruning(plan: PrunePlan, gone: str) -> None:
         )
         for decision in plan.decisions
     )
-    show_table(("name", "created", "decision"), rows)
-    for key in (*plan.orphans, *plan.leftovers):
+    manner.show_table(("name", "created", "decision"), rows, document)
+    for key in (*plan.orphans, *plan.leftovers) if not manner.as_json else ():
         click.echo(f"{key}: {gone}")
 
 
@@ -395,18 +379,16 @@ _DELETED_COLUMNS = ("name", "created", "size", "documents", "problem")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @store_option
 @click.option("--even-last", is_flag=True, help="Also the one that would be restored today.")
-@click.option(
+@variable_option(
     "--holds",
     type=PATH,
     envvar="SEALWIRE_HOLDS",
-    show_envvar=True,
     help="The file of legal holds: while one stands nothing is deleted.",
 )
-@click.option(
+@variable_option(
     "--subjects-key",
     type=PATH,
     envvar="SEALWIRE_AUDIT_SUBJECTS_KEY",
-    show_envvar=True,
     help="The key of pseudonyms, by which the file of holds is sealed.",
 )
 @yes_option
@@ -519,11 +501,8 @@ def _verified_line(found: Verification) -> str:
 @click.option("--reencrypt", "anew", is_flag=True, help="Encrypt the payloads anew, under fresh data keys.")
 @store_option
 @rekeying_options
-@dry_run_option
-@json_option
-def rekey(
-    names: tuple[str, ...], anew: bool, store: Store, keys: KeyOptions, dry_run: bool, as_json: bool
-) -> None:
+@manner_options
+def rekey(names: tuple[str, ...], anew: bool, store: Store, keys: KeyOptions, manner: Manner) -> None:
     """Let other keys open the backups: those of --recipient, and no other. --key opens them now.
 
     After a scheduled rotation, wrap anew: only the sidecars change. A payload's own header keeps naming the
@@ -550,7 +529,7 @@ def rekey(
     rows = []
     for entry in entries:
         with ended_in_order(), failures.collect(entry.name), progress_bar(entry.name, entry.size) as progress:
-            if dry_run:
+            if manner.dry_run:
                 done = plan_rekey(entry, recipients, anew=anew)
             elif anew:
                 done = reencrypt(
@@ -558,12 +537,12 @@ def rekey(
                 )
             else:
                 done = rewrap(store, entry.name, identities, recipients, signers)
-            opens = not dry_run or any(identity.id in done.before for identity in identities)
+            opens = not manner.dry_run or any(identity.id in done.before for identity in identities)
             rows.append(asdict(done) | {"key_given": opens})
-            if not as_json:
-                click.echo(_rekeyed_line(rows[-1], dry_run=dry_run))
-    if as_json:
-        print_json({"dry_run": dry_run, "backups": rows})
+            if not manner.as_json:
+                click.echo(_rekeyed_line(rows[-1], dry_run=manner.dry_run))
+    if manner.as_json:
+        manner.answer("", {"backups": rows})
     failures.exit()
 
 
@@ -591,8 +570,7 @@ _WRITERS = {"systemd": systemd_units, "kubernetes": kubernetes_cron_job}
 )
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write the files here.")
 @retention_options
-@dry_run_option
-@json_option
+@manner_options
 def schedule(  # noqa: PLR0913 - one parameter an option
     kind: str,
     at: str,
@@ -601,8 +579,7 @@ def schedule(  # noqa: PLR0913 - one parameter an option
     output: Path | None,
     *,
     policy: RetentionPolicy,
-    dry_run: bool,
-    as_json: bool,
+    manner: Manner,
 ) -> None:
     """Write a systemd service with its timer, or a Kubernetes CronJob: create, then prune, then the alarm.
 
@@ -618,15 +595,15 @@ def schedule(  # noqa: PLR0913 - one parameter an option
     since = None if plaintext_since is None else plaintext_since.date()
     schedule = Schedule(policy, at=at, directory=directory, plaintext_since=since)
     files = _WRITERS[kind](schedule)
-    if output is not None and not dry_run:
+    if output is not None and not manner.dry_run:
         for name, text in files.items():
             create_public(output / name, text.encode())
-    done = "would be written" if dry_run else "written"
+    done = "would be written" if manner.dry_run else "written"
     paths = {name: None if output is None else str(output / name) for name in files}
     rows = [{"name": name, "path": paths[name], "text": text} for name, text in files.items()]
     shown = files.values() if output is None else (f"{path}: {done}" for path in paths.values())
-    answer("\n".join(shown), {"dry_run": dry_run, "files": rows}, as_json=as_json)
-    if kind == "systemd" and output is not None and not dry_run:
+    manner.answer("\n".join(shown), {"files": rows})
+    if kind == "systemd" and output is not None and not manner.dry_run:
         click.echo("next: systemctl daemon-reload && systemctl enable --now sealwire-backup.timer", err=True)
 
 
@@ -638,19 +615,17 @@ def schedule(  # noqa: PLR0913 - one parameter an option
     show_default=True,
     help="Where plaintext backups may be; looked through with all below it.",
 )
-@click.option(
+@variable_option(
     "--since",
     type=click.DateTime(["%Y-%m-%d"]),
     envvar="SEALWIRE_PLAINTEXT_SINCE",
-    show_envvar=True,
     required=True,
     help="The day of the first encrypted backup.",
 )
-@click.option(
+@variable_option(
     "--days",
     type=click.IntRange(0, 366),
     envvar="SEALWIRE_PLAINTEXT_DAYS",
-    show_envvar=True,
     default=DEFAULT_DAYS,
     show_default=True,
     help="How long plaintext backups may stay beside the encrypted ones.",

@@ -27,8 +27,17 @@ from sealwire.cli.options import (
     required_uri,
     server_options,
     settings,
+    variable_option,
 )
-from sealwire.cli.output import answer, document_bar, print_json, progress_bar, show_table
+from sealwire.cli.output import (
+    Manner,
+    answer,
+    document_bar,
+    manner_options,
+    print_json,
+    progress_bar,
+    show_table,
+)
 from sealwire.cli.tasks import ended_in_order, metrics_file_option, write_first_run, write_success
 from sealwire.crypto import selftest
 from sealwire.keys.keyring.file import read_record
@@ -94,17 +103,15 @@ BACKUP_RIGHTS = "log in as a user with the role `backup` (or read on what --only
 @click.option(
     "--parallel", type=click.IntRange(1, 16), default=2, show_default=True, help="Without a snapshot."
 )
-@click.option(
+@variable_option(
     "--policy",
     envvar="SEALWIRE_BACKUP_POLICY",
-    show_envvar=True,
     type=PRESENT_FILE,
     help="Note this policy file's checksum in the manifest.",
 )
-@click.option(
+@variable_option(
     "--keyring",
     envvar="SEALWIRE_BACKUP_KEYRING",
-    show_envvar=True,
     type=PRESENT_FILE,
     help="Note the ids of this keyring's keys in the manifest: those that the covered fields need.",
 )
@@ -392,10 +399,9 @@ def _show_left_out(left_out: tuple[tuple[str, str], ...]) -> None:
     help="Read the backup once instead of twice. Damage is then noticed when a part is in place already.",
 )
 @click.option("--drill", "is_drill", is_flag=True, help="Into a server that is thrown away; report.")
-@click.option(
+@variable_option(
     "--drill-uri",
     envvar="SEALWIRE_DRILL_URI",
-    show_envvar=True,
     help="An empty server for the drill. Default: one of the `demo` extra, on this machine.",
 )
 @metrics_file_option
@@ -508,11 +514,8 @@ def restore_dump(path: Path, uri: str, choices: RestoreChoices) -> None:
 @click.argument("directory", type=PATH)
 @store_option
 @reading_options
-@dry_run_option
-@json_option
-def unpack_command(
-    name: str, directory: Path, store: Store, keys: KeyOptions, dry_run: bool, as_json: bool
-) -> None:
+@manner_options
+def unpack_command(name: str, directory: Path, store: Store, keys: KeyOptions, manner: Manner) -> None:
     """Write the backup NAME to DIRECTORY, which must not exist, in the layout of mongodump.
 
     For mongorestore, and for looking into. Covered fields stay ciphertext; everything else is then on the
@@ -526,17 +529,16 @@ def unpack_command(
     selftest.run()
     entry = read_catalog(store).find(name)
     identities, signers = keys.identities(), keys.signers()
-    if dry_run:
+    if manner.dry_run:
         require_new(directory)
     with ended_in_order(), progress_bar(name, entry.dump_size) as done:
         found = verify_backup(store, name, identities, datetime.now(UTC), done, signers)
     document = {"name": name, "directory": str(directory), "bytes": found.manifest.size}
     document |= found.origin.to_json()
-    if dry_run:
+    if manner.dry_run:
         text = f"{name}: sound, {found.origin}; {found.manifest.size:,} bytes would be written to {directory}"
-        answer(text, {"dry_run": True, **document}, as_json=as_json)
+        manner.answer(text, document)
         return
     with ended_in_order(), open_backup(store, name, identities, signers) as source:
         files = unpack(source, directory)
-    whole = {"dry_run": False, **document, "files": files}
-    answer(f"{name}: {files} files in {directory}; {found.origin}", whole, as_json=as_json)
+    manner.answer(f"{name}: {files} files in {directory}; {found.origin}", document | {"files": files})

@@ -130,7 +130,7 @@ def _row(row: ReportRow) -> tuple[str, ...]:
 def _check(finding: ComplianceFinding) -> tuple[str, ...]:
     evidence = "; ".join(finding.evidence)
     hint = "" if finding.outcome is ComplianceOutcome.PASS else finding.hint
-    return f"{finding.check.value}: {finding.check.question}", finding.outcome.value, evidence, hint or "-"
+    return f"{finding.check.value}: {finding.check.text}", finding.outcome.value, evidence, hint or "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ def report(settings_path: Path, baseline: Path | None, outputs: Outputs) -> None
     found = with_bar(
         ComplianceCheck,
         len(ComplianceCheck),
-        lambda check: check.question,
+        lambda check: check.text,
         lambda check: looked(check, LOOKS[check], deployment),
     )
     made = datetime.now(UTC)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from sealwire.audit.files import files_of
@@ -121,7 +121,16 @@ class Deployment:
                 yield line
 
 
-Look = Callable[[Deployment], ComplianceFinding]
+class LookResult(NamedTuple):
+    """What one look found: a ComplianceFinding without its check."""
+
+    outcome: ComplianceOutcome
+    evidence: tuple[str, ...]
+    hint: str = ""
+    unseen: tuple[str, ...] = ()
+
+
+Look = Callable[[Deployment], LookResult]
 """Looks at one thing. May raise NotSetUp, OSError and every error that an operator can mend."""
 
 
@@ -133,32 +142,23 @@ def looked(check: ComplianceCheck, look: Look, deployment: Deployment) -> Compli
         if exempt.word.counts_on(datetime.now(UTC).date()):
             return ComplianceFinding(check, ComplianceOutcome.NOT_APPLICABLE, (said,))
         hint = "a word counts for a year: look again, or give a new date"
-        return ComplianceFinding(
-            check, ComplianceOutcome.FAIL, (f"{said}, which does not count today",), hint
-        )
+        return ComplianceFinding(check, *judged([f"{said}, which does not count today"], [], hint))
     try:
-        return look(deployment)
+        found = look(deployment)
     except NotSetUp as missing:
-        return ComplianceFinding(
-            check, ComplianceOutcome.FAIL, ("nothing says where to look",), f"{missing}: {MANUAL}"
-        )
+        found = judged(["nothing says where to look"], [], f"{missing}: {MANUAL}")
     except OSError as error:
-        return ComplianceFinding(
-            check, ComplianceOutcome.FAIL, (f"could not look: {error.strerror} ({error.filename})",)
-        )
+        found = judged([f"could not look: {error.strerror} ({error.filename})"], [])
     except Exception as error:
         if exit_code(error) is None:
             raise
-        return ComplianceFinding(
-            check, ComplianceOutcome.FAIL, (f"could not look: {error}",), getattr(error, "hint", "")
-        )
+        found = judged([f"could not look: {error}"], [], getattr(error, "hint", ""))
+    return ComplianceFinding(check, *found)
 
 
-def judged(
-    check: ComplianceCheck, bad: list[str], good: list[str], hint: str = "", doubts: Sequence[str] = ()
-) -> ComplianceFinding:
-    """FAIL if anything is bad, else PARTLY if there are doubts, else PASS."""
-    if bad or doubts:
-        outcome = ComplianceOutcome.FAIL if bad else ComplianceOutcome.PARTLY
-        return ComplianceFinding(check, outcome, (*bad, *doubts, *good), hint)
-    return ComplianceFinding(check, ComplianceOutcome.PASS, tuple(good))
+def judged(bad: Sequence[str], good: Sequence[str], hint: str = "", doubts: Sequence[str] = ()) -> LookResult:
+    """FAIL if anything is bad, else PARTLY if there are doubts, else PASS, which needs no hint."""
+    if not bad and not doubts:
+        return LookResult(ComplianceOutcome.PASS, tuple(good))
+    outcome = ComplianceOutcome.FAIL if bad else ComplianceOutcome.PARTLY
+    return LookResult(outcome, (*bad, *doubts, *good), hint)

@@ -14,8 +14,8 @@ from sealwire.policies.roles.role import Level, Role
 from sealwire.proxy.server.config.settings import AccessControl, TlsMode
 from sealwire.proxy.server.observability.audit import AuditSettings
 from sealwire.proxy.session.auditing.settings import CommandScope
-from sealwire.sidecars.compliance.deployment import Deployment, NotSetUp, judged
-from sealwire.sidecars.compliance.requirements import ComplianceCheck, ComplianceFinding, ComplianceOutcome
+from sealwire.sidecars.compliance.deployment import Deployment, LookResult, NotSetUp, judged
+from sealwire.sidecars.compliance.requirements import ComplianceOutcome
 from sealwire.sidecars.detection.alerts import Alerts
 from sealwire.sidecars.detection.incident_book import IncidentBook
 from sealwire.sidecars.detection.incidents import DeadlineStage
@@ -26,7 +26,7 @@ from sealwire.sidecars.detection.state_file import StateFile
 _ROLES_HINT: Final = "add it: docs/operations/access.md"
 
 
-def proxy_tls(deployment: Deployment) -> ComplianceFinding:
+def proxy_tls(deployment: Deployment) -> LookResult:
     """TLS towards clients and server."""
     config = deployment.config
     bad, good = [], []
@@ -37,44 +37,42 @@ def proxy_tls(deployment: Deployment) -> ComplianceFinding:
             bad.append(f"{name}.minimum is below 1.2")
         else:
             good.append(f"{name}: TLS, {peer.minimum.name} or newer")
-    return judged(ComplianceCheck.PROXY_TLS, bad, good, "set `mode: tls` for both (docs/operations/tls.md)")
+    return judged(bad, good, "set `mode: tls` for both (docs/operations/tls.md)")
 
 
-def server_login(deployment: Deployment) -> ComplianceFinding:
+def server_login(deployment: Deployment) -> LookResult:
     """Access control of the server, which the proxy probes at every start."""
     access = deployment.config.access_control
     bad = [f"upstream.access_control is {access.value}"] if access is not AccessControl.REQUIRED else []
     good = [] if bad else ["upstream.access_control is required: the proxy asks the server at each start"]
-    return judged(
-        ComplianceCheck.SERVER_LOGIN, bad, good, "turn on the server's access control, and require it"
-    )
+    return judged(bad, good, "turn on the server's access control, and require it")
 
 
-def keys(deployment: Deployment) -> ComplianceFinding:
+def keys(deployment: Deployment) -> LookResult:
     """The calendar of keys."""
     record, now = deployment.keyring, datetime.now(UTC)
     schedule = with_policy(KeySchedule(), deployment.policy)
     chores = due_chores(record, schedule, now, deployment.policy.class_names)
     bad = [f"overdue: {chore.command}" for chore in chores if chore.overdue]
     good = [f"{len(record.classes)} classes, generation {record.generation} of the keyring"]
-    return judged(ComplianceCheck.KEYS, bad, good, "sealwire keys status says what is due")
+    return judged(bad, good, "sealwire keys status says what is due")
 
 
-def erasure(deployment: Deployment) -> ComplianceFinding:
+def erasure(deployment: Deployment) -> LookResult:
     """Whose data documents are."""
     subjects = deployment.policy.subjects
     bad = ["the policy has no section `subjects`"] if subjects is None else []
     good = []
     if subjects is not None:
         good = [f"class {subjects.class_name} identifies a person; {len(subjects.links)} links"]
-    return judged(ComplianceCheck.ERASURE, bad, good, "add it: docs/policies.md#subjects")
+    return judged(bad, good, "add it: docs/policies.md#subjects")
 
 
-def roles(deployment: Deployment) -> ComplianceFinding:
+def roles(deployment: Deployment) -> LookResult:
     """Who may see what, and whether anything is shown to everybody who can log in."""
     found = deployment.policy.roles
     if found is None:
-        return judged(ComplianceCheck.ROLES, ["the policy has no section `roles`"], [], _ROLES_HINT)
+        return judged(["the policy has no section `roles`"], [], _ROLES_HINT)
     good = [f"{len(found.roles)} roles: {', '.join(role.name for role in found.roles)}"]
     open_roles = [role for role in found.roles if _is_for_everybody(role)]
     shown = [
@@ -83,12 +81,12 @@ def roles(deployment: Deployment) -> ComplianceFinding:
         if any(role.access(name).read.level is Level.CLEAR for role in open_roles)
     ]
     if not shown:
-        return judged(ComplianceCheck.ROLES, [], good)
+        return judged([], good)
     given_by = ", ".join(role.name for role in open_roles)
     is_all = len(shown) == len(deployment.policy.class_names)
     said = [f"every user sees {'every class' if is_all else ', '.join(shown)} in clear: {given_by}"]
     hint = "name the users of each role: docs/operations/access.md"
-    return judged(ComplianceCheck.ROLES, said if is_all else [], good, hint, doubts=[] if is_all else said)
+    return judged(said if is_all else [], good, hint, doubts=[] if is_all else said)
 
 
 def _is_for_everybody(role: Role) -> bool:
@@ -97,18 +95,16 @@ def _is_for_everybody(role: Role) -> bool:
     return any(each.name.match_all for each in role.users) and not role.break_glass and not is_certified
 
 
-def purposes(deployment: Deployment) -> ComplianceFinding:
+def purposes(deployment: Deployment) -> LookResult:
     """Whether every role asks for a purpose; where the glass is broken, a reason is asked for instead."""
     found = deployment.policy.roles
     if found is None:
-        return judged(ComplianceCheck.PURPOSES, ["the policy has no section `roles`"], [], _ROLES_HINT)
+        return judged(["the policy has no section `roles`"], [], _ROLES_HINT)
     bad = [f"role {each.name} asks for no purpose" for each in found.roles if not _asks(each)]
     good = [
         f"role {each.name}: {', '.join(each.purposes) or 'a reason'}" for each in found.roles if _asks(each)
     ]
-    return judged(
-        ComplianceCheck.PURPOSES, bad, good, "give each role `purposes` (docs/operations/access.md)"
-    )
+    return judged(bad, good, "give each role `purposes` (docs/operations/access.md)")
 
 
 def _asks(role: Role) -> bool:
@@ -119,12 +115,12 @@ _SETUP: Final = "add `proxies: {admin: [http://HOST:PORT]}`: docs/operations/com
 _NOBODY: Final = "no running proxy was asked: no admin address is given"
 
 
-def running_policy(deployment: Deployment) -> ComplianceFinding:
+def running_policy(deployment: Deployment) -> LookResult:
     """Whether every running proxy has the policy of the file, by its hash."""
     running, wanted = deployment.running, deployment.policy_file.shown
     if running is None:
         outcome = ComplianceOutcome.NOT_LOOKED_AT
-        return ComplianceFinding(ComplianceCheck.RUNNING_POLICY, outcome, (_NOBODY,), _SETUP)
+        return LookResult(outcome, (_NOBODY,), _SETUP)
     bad, good = [], []
     for each in running:
         if each.problem:
@@ -134,17 +130,17 @@ def running_policy(deployment: Deployment) -> ComplianceFinding:
         else:
             bad.append(f"{each.url}: policy {each.policy}, and the file is {wanted}")
     hint = "reload the proxies, or name the configuration that they run with (docs/operations/reload.md)"
-    return judged(ComplianceCheck.RUNNING_POLICY, bad, good, hint)
+    return judged(bad, good, hint)
 
 
-def key_provider(deployment: Deployment) -> ComplianceFinding:
+def key_provider(deployment: Deployment) -> LookResult:
     """Where the key-encryption key is, as the running proxies say; the file alone proves nothing good."""
     running, in_file = deployment.running, deployment.config.kek.kind
     is_exposed = in_file is ProviderKind.ENVIRONMENT
     bad = ["the key-encryption key is in an environment variable"] if is_exposed else []
     if running is None and not bad:
         said = (_NOBODY, f"the file says {in_file.value}")
-        return ComplianceFinding(ComplianceCheck.KEY_PROVIDER, ComplianceOutcome.NOT_LOOKED_AT, said, _SETUP)
+        return LookResult(ComplianceOutcome.NOT_LOOKED_AT, said, _SETUP)
     good = []
     for each in running or ():
         if each.problem:
@@ -156,7 +152,7 @@ def key_provider(deployment: Deployment) -> ComplianceFinding:
         else:
             good.append(f"{each.url}: provider {each.provider}")
     hint = "sealwire keys rewrap --to moves it to Vault, a KMS or a token"
-    return judged(ComplianceCheck.KEY_PROVIDER, bad, good, hint)
+    return judged(bad, good, hint)
 
 
 _SIGNED_WITHIN = timedelta(days=1)
@@ -166,7 +162,7 @@ _FOLLOWS_WITHIN = 1000
 """Lines that a watch may be behind, while it reads."""
 
 
-def audit_chain(deployment: Deployment) -> ComplianceFinding:
+def audit_chain(deployment: Deployment) -> LookResult:
     """What `sealwire audit verify` finds."""
     places, log = deployment.settings.audit, deployment.audit_log
     config = deployment.config.audit
@@ -183,12 +179,10 @@ def audit_chain(deployment: Deployment) -> ComplianceFinding:
         bad.append(f"there is no audit log at {log}")
     elif report.signed_at is None or datetime.now(UTC) - report.signed_at > _SIGNED_WITHIN:
         bad.append("no checkpoint of the last day vouches for it")
-    return judged(
-        ComplianceCheck.AUDIT_CHAIN, bad, good, "sealwire audit verify says where; treat it as an incident"
-    )
+    return judged(bad, good, "sealwire audit verify says where; treat it as an incident")
 
 
-def audit_commands(deployment: Deployment) -> ComplianceFinding:
+def audit_commands(deployment: Deployment) -> LookResult:
     """Which commands are on record."""
     scope = _audit(deployment).commands
     is_enough = scope in (CommandScope.ALL, CommandScope.PROTECTED)
@@ -201,10 +195,10 @@ def audit_commands(deployment: Deployment) -> ComplianceFinding:
         good.append(f"{events['command']} commands are on record")
     elif events:
         doubts = ["the audit log has no command yet: nothing shows that they are recorded"]
-    return judged(ComplianceCheck.AUDIT_COMMANDS, bad, good, "set audit.commands to protected", doubts)
+    return judged(bad, good, "set audit.commands to protected", doubts)
 
 
-def pseudonyms(deployment: Deployment) -> ComplianceFinding:
+def pseudonyms(deployment: Deployment) -> LookResult:
     """Whether persons are on record, and under pseudonyms."""
     bad, good = [], []
     if deployment.policy.subjects is None:
@@ -215,15 +209,10 @@ def pseudonyms(deployment: Deployment) -> ComplianceFinding:
         bad.append(_EMPTY)
     else:
         good.append("persons are on record by a keyed hash")
-    return judged(
-        ComplianceCheck.PSEUDONYMS,
-        bad,
-        good,
-        "sealwire audit create-key --subjects-key (operations/audit.md)",
-    )
+    return judged(bad, good, "sealwire audit create-key --subjects-key (operations/audit.md)")
 
 
-def detection(deployment: Deployment) -> ComplianceFinding:
+def detection(deployment: Deployment) -> LookResult:
     """Whether a watch follows the log, tells somebody, and no incident is late."""
     path = deployment.settings.watch
     if path is None:
@@ -248,7 +237,7 @@ def detection(deployment: Deployment) -> ComplianceFinding:
     (good if lines and lines - read <= _FOLLOWS_WITHIN else bad).append(f"{read} of {lines} lines were read")
     bad += [f"incident {each} is past its 72 hours" for each in late]
     bad += [f"{channel} was not told of alerts" for channel in untold]
-    return judged(ComplianceCheck.DETECTION, bad, good, "sealwire watch (docs/operations/alerts.md)")
+    return judged(bad, good, "sealwire watch (docs/operations/alerts.md)")
 
 
 def _audit(deployment: Deployment) -> AuditSettings:

@@ -16,8 +16,8 @@ from sealwire.policies.file.schema import SERVER_DATABASES
 from sealwire.sidecars.backup.keeping.catalog import read_catalog
 from sealwire.sidecars.backup.keeping.schedule import DEFAULT_DAYS, check_transition
 from sealwire.sidecars.backup.stores.local_store import open_store
-from sealwire.sidecars.compliance.deployment import Deployment, NotSetUp, judged
-from sealwire.sidecars.compliance.requirements import ComplianceCheck, ComplianceFinding, ComplianceOutcome
+from sealwire.sidecars.compliance.deployment import Deployment, LookResult, NotSetUp, judged
+from sealwire.sidecars.compliance.requirements import ComplianceOutcome
 from sealwire.sidecars.coverage import reading
 from sealwire.sidecars.coverage.fields import Cover, FieldCounts, FieldReport
 from sealwire.sidecars.coverage.likely import Personal, require_libraries
@@ -49,7 +49,7 @@ _WHO = frozenset({"user", "operator", "client", "certificate", "host"})
 _MOST_SHOWN = 10
 
 
-def at_rest(deployment: Deployment) -> ComplianceFinding:
+def at_rest(deployment: Deployment) -> LookResult:
     """What `sealwire luks status` finds."""
     place = deployment.settings.at_rest
     if place is None:
@@ -60,10 +60,10 @@ def at_rest(deployment: Deployment) -> ComplianceFinding:
     good = [f"{found.encrypted_files} open files lie on dm-crypt"]
     if found.service_pid is None:
         bad.append(f"{place.service} does not run: nobody knows what it would open")
-    return judged(ComplianceCheck.AT_REST, bad, good, "docs/operations/luks.md")
+    return judged(bad, good, "docs/operations/luks.md")
 
 
-def in_transit(deployment: Deployment) -> ComplianceFinding:
+def in_transit(deployment: Deployment) -> LookResult:
     """What `sealwire tls verify` finds."""
     tls = deployment.settings.tls
     if tls is None:
@@ -78,12 +78,10 @@ def in_transit(deployment: Deployment) -> ComplianceFinding:
         if finding.severity is Severity.FAIL
     ]
     good = [f"{len(report.targets)} targets, {report.count(Severity.WARN)} warnings"]
-    return judged(
-        ComplianceCheck.IN_TRANSIT, failures, good, "sealwire tls verify shows each finding with its source"
-    )
+    return judged(failures, good, "sealwire tls verify shows each finding with its source")
 
 
-def backups(deployment: Deployment) -> ComplianceFinding:
+def backups(deployment: Deployment) -> LookResult:
     """The newest backup, and what is left of the time before."""
     place = deployment.settings.backups
     if place is None:
@@ -103,10 +101,10 @@ def backups(deployment: Deployment) -> ComplianceFinding:
     if place.plaintext is not None and place.since is not None:
         left = check_transition(place.plaintext, place.since, DEFAULT_DAYS, now)
         (bad if left.overdue else good).append(f"{len(left.files)} plaintext backups in {place.plaintext}")
-    return judged(ComplianceCheck.BACKUPS, bad, good, "sealwire backup list; docs/operations/backup.md")
+    return judged(bad, good, "sealwire backup list; docs/operations/backup.md")
 
 
-def restore(deployment: Deployment) -> ComplianceFinding:
+def restore(deployment: Deployment) -> LookResult:
     """The last drill that ended well, as the audit log has it."""
     place = deployment.settings.backups
     if place is None:
@@ -114,10 +112,10 @@ def restore(deployment: Deployment) -> ComplianceFinding:
     last = max(_drills(deployment), default=None)
     hint = "sealwire backup restore --drill, with SEALWIRE_AUDIT_PATH set (docs/operations/restore-drill.md)"
     if last is None:
-        return judged(ComplianceCheck.RESTORE, ["the audit log has no drill that ended well"], [], hint)
+        return judged(["the audit log has no drill that ended well"], [], hint)
     said = f"the last drill that ended well was on {last.date().isoformat()}"
     is_old = datetime.now(UTC) - last > timedelta(days=place.drill_days)
-    return judged(ComplianceCheck.RESTORE, [said] if is_old else [], [] if is_old else [said], hint)
+    return judged([said] if is_old else [], [] if is_old else [said], hint)
 
 
 def _drills(deployment: Deployment) -> Iterator[datetime]:
@@ -131,7 +129,7 @@ def _drills(deployment: Deployment) -> Iterator[datetime]:
             yield moment
 
 
-def logs(deployment: Deployment) -> ComplianceFinding:
+def logs(deployment: Deployment) -> LookResult:
     """What the lines of logs look like, by field: `sealwire policy coverage` judges stored fields so."""
     require_libraries()
     if not deployment.settings.logs:
@@ -148,12 +146,7 @@ def logs(deployment: Deployment) -> ComplianceFinding:
             if field.kind is not None and field.kind not in _EXPECTED
         ]
         good.append(f"{path.name}: {lines} lines")
-    return judged(
-        ComplianceCheck.LOGS,
-        bad,
-        good,
-        "find out which program writes it; Sealwire's own lines hold no value",
-    )
+    return judged(bad, good, "find out which program writes it; Sealwire's own lines hold no value")
 
 
 def _documents(path: Path) -> Iterator[dict[str, object]]:
@@ -183,11 +176,11 @@ def _shape(word: str) -> str:
     return f"words like {shape.replace('.', '-').replace('$', '-')}"
 
 
-def versions(_deployment: Deployment) -> ComplianceFinding:
+def versions(_deployment: Deployment) -> LookResult:
     """What pip-audit says of what is installed here. It asks PyPI."""
     if find_spec("pip_audit") is None:
         hint = "pip install 'sealwire[compliance]'"
-        return judged(ComplianceCheck.VERSIONS, ["pip-audit is not installed"], [], hint)
+        return judged(["pip-audit is not installed"], [], hint)
     try:
         done = subprocess.run(
             [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off"],
@@ -197,29 +190,25 @@ def versions(_deployment: Deployment) -> ComplianceFinding:
             env=child_environment(*_OF_PIP_AUDIT),
         )
     except subprocess.TimeoutExpired:
-        return judged(ComplianceCheck.VERSIONS, ["pip-audit did not end in time"], [], "it asks PyPI")
+        return judged(["pip-audit did not end in time"], [], "it asks PyPI")
     try:
         packages = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError, TypeError):
         last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it said nothing"]
-        return judged(
-            ComplianceCheck.VERSIONS, [f"pip-audit could not look: {last[0][:200]}"], [], "it asks PyPI"
-        )
+        return judged([f"pip-audit could not look: {last[0][:200]}"], [], "it asks PyPI")
     bad = [
         f"{package['name']} {package['version']}: {found['id']}"
         for package in packages
         for found in package.get("vulns", ())
     ]
-    return judged(
-        ComplianceCheck.VERSIONS, bad, [f"{len(packages)} packages"], "install versions that mend them"
-    )
+    return judged(bad, [f"{len(packages)} packages"], "install versions that mend them")
 
 
 _MOST_NAMED: Final = 20
 _LISTING_RIGHTS: Final = "log in as a user that may list databases and collections (readAnyDatabase)"
 
 
-def fields(deployment: Deployment) -> ComplianceFinding:
+def fields(deployment: Deployment) -> LookResult:
     """What `sealwire policy drift` finds."""
     keys = Keys.of(deployment.keyring)
     bad: list[str] = []
@@ -241,13 +230,7 @@ def fields(deployment: Deployment) -> ComplianceFinding:
     if not values:
         bad.append("no covered path has a value: nothing shows that values are encrypted")
     good += _sampled(deployment)
-    return judged(
-        ComplianceCheck.FIELDS,
-        bad,
-        good,
-        "sealwire policy drift says which; sealwire migrate encrypt",
-        doubts,
-    )
+    return judged(bad, good, "sealwire policy drift says which; sealwire migrate encrypt", doubts)
 
 
 def _values_of(path: PathReport) -> str:
@@ -268,7 +251,7 @@ def _sampled(deployment: Deployment) -> list[str]:
     return [] if sample is None else [f"of each collection {sample} documents at most were read"]
 
 
-def minimisation(deployment: Deployment) -> ComplianceFinding:
+def minimisation(deployment: Deployment) -> LookResult:
     """What `sealwire policy coverage` finds."""
     require_libraries()
     policy, sample = deployment.policy, deployment.settings.sample
@@ -291,7 +274,6 @@ def minimisation(deployment: Deployment) -> ComplianceFinding:
         bad.append("no field was read: nothing is known of them")
     good = [f"{read} fields were read", *_sampled(deployment)]
     return judged(
-        ComplianceCheck.MINIMISATION,
         bad,
         good,
         "sealwire policy coverage --suggest writes the policy's lines; sealwire migrate encrypt",
@@ -303,7 +285,7 @@ def _flaw_of(field: FieldReport) -> str:
     return "is covered, and in clear" if field.kind is None else f"looks like {field.kind.value}"
 
 
-def scope(deployment: Deployment) -> ComplianceFinding:
+def scope(deployment: Deployment) -> LookResult:
     """What the policy does not name: `fields` does not look there, and nothing looks into other databases."""
     policy = deployment.policy
     with connected(_uri(deployment), _LISTING_RIGHTS) as client:
@@ -315,14 +297,14 @@ def scope(deployment: Deployment) -> ComplianceFinding:
     inside = sum(n.partition(".")[0] not in named for n in names)
     said = [f"{len(names) - len(beside) - inside} collections are covered"]
     if not unnamed and not beside:
-        return judged(ComplianceCheck.SCOPE, [], said)
+        return judged([], said)
     if unnamed:
         said.append(f"{len(unnamed)} databases were not looked at, {inside} collections: {_short(unnamed)}")
     if beside:
         said.append(f"{len(beside)} collections are not covered, and `fields` did not look: {_short(beside)}")
     unseen = (*unnamed, *beside)
     hint = "name them in the policy, or say under `not_applicable` why they hold no personal data"
-    return ComplianceFinding(ComplianceCheck.SCOPE, ComplianceOutcome.PARTLY, tuple(said), hint, unseen)
+    return LookResult(ComplianceOutcome.PARTLY, tuple(said), hint, unseen)
 
 
 def _short(names: list[str]) -> str:

@@ -153,7 +153,7 @@ def document_of(report: ComplianceReport) -> dict[str, Any]:
         "findings": [
             {
                 "check": each.check.value,
-                "question": each.check.question,
+                "question": each.check.text,
                 "outcome": each.outcome.value,
                 "evidence": list(each.evidence),
                 "hint": each.hint,

@@ -17,7 +17,7 @@ from rich.table import Column
 
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.groups import DocumentedGroup
-from sealwire.cli.options import PATH, declare, json_option, settings
+from sealwire.cli.options import PATH, declare, json_option, settings, variable_option
 from sealwire.cli.output import answer, print_json, show_table
 from sealwire.cli.recording import operator_at_host
 from sealwire.keys.private_file import writer_lock
@@ -133,13 +133,12 @@ def _desk(config: Path) -> IncidentDesk:
 desk_options = settings(
     "desk",
     _desk,
-    click.option(
+    variable_option(
         "--config",
         type=PATH,
         default=Path("alerts.yaml"),
         show_default=True,
         envvar="SEALWIRE_WATCH_CONFIG",
-        show_envvar=True,
         help="The file of `sealwire watch`.",
     ),
 )

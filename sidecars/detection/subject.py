@@ -14,7 +14,7 @@ from rich.table import Column
 
 from sealwire.audit.pseudonyms import Identifier, PseudonymKey, load_pseudonym_key
 from sealwire.cli.audit import Days, days_option, lines_of, log_argument, shown
-from sealwire.cli.options import PATH, PRESENT_FILE, json_option, read_uri
+from sealwire.cli.options import PATH, PRESENT_FILE, json_option, read_uri, variable_option
 from sealwire.cli.output import print_json, show_table
 from sealwire.cli.pages import PageSection, PageTable, ReportPage, columns, html_option, rows, write_page
 from sealwire.cli.subjects import ask_identifier, read_policy, subjects_key_option, subjects_of
@@ -156,11 +156,10 @@ class Sighting:
 @log_argument
 @subjects_key_option
 @click.option("--policy", "policy_path", type=PRESENT_FILE, required=True, help="The policy file.")
-@click.option(
+@variable_option(
     "--through-file",
     type=PATH,
     envvar="SEALWIRE_THROUGH_URI_FILE",
-    show_envvar=True,
     help="A file with the connection string of Sealwire, to look up which documents are the person's.",
 )
 @days_option

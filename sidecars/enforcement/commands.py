@@ -14,6 +14,7 @@ from sealwire.cli.options import (
     open_keyring_store,
     optional_keyring_option,
     settings,
+    variable_option,
     yes_option,
 )
 from sealwire.cli.output import Manner, manner_options, question_console, show_table, with_bar
@@ -61,11 +62,10 @@ def _wish(
 
 @click.command()
 @policy_argument
-@click.option(
+@variable_option(
     "--uri",
     required=True,
     envvar="SEALWIRE_SERVER_URI",
-    show_envvar=True,
     help="The server itself, not Sealwire. From the environment no other user of the machine sees it.",
 )
 @settings(

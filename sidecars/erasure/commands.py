@@ -33,6 +33,7 @@ from sealwire.cli.options import (
     required_uri,
     server_options,
     settings,
+    variable_option,
 )
 from sealwire.cli.output import Manner, document_count_bar, manner_options, print_json, show_table
 from sealwire.cli.recording import operator_at_host, record_event
@@ -101,11 +102,10 @@ def hold_group() -> None:
 
 # --------------------------------------------------------------------- the option that says where holds are
 
-holds_option = click.option(
+holds_option = variable_option(
     "--holds",
     type=PATH,
     envvar="SEALWIRE_HOLDS",
-    show_envvar=True,
     required=True,
     help="The file of legal holds; `sealwire hold create` makes one.",
 )

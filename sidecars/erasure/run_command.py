@@ -14,7 +14,7 @@ from sealwire.audit.document import sign_document
 from sealwire.audit.files import load_signing_key
 from sealwire.audit.signing import SigningKey
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import PATH, KekOptions, settings, yes_option
+from sealwire.cli.options import PATH, KekOptions, settings, variable_option, yes_option
 from sealwire.cli.output import Manner, document_count_bar, manner_options, question_console, show_table
 from sealwire.cli.recording import operator_at_host, record_event
 from sealwire.cli.tasks import ended_in_order
@@ -124,20 +124,18 @@ _wish_options = settings(
         help="The same for one document, as --dry-run names it. Repeat it for more.",
     ),
     holds_option,
-    click.option(
+    variable_option(
         "--audit-key",
         type=PATH,
         envvar="SEALWIRE_AUDIT_KEY",
-        show_envvar=True,
         required=True,
         help="The key that signs the receipt, as audit.key names it.",
     ),
     click.option("--receipt", type=PATH, required=True, help="Where the receipt goes."),
-    click.option(
+    variable_option(
         "--backups",
         metavar="DIRECTORY|s3://BUCKET/PREFIX",
         envvar="SEALWIRE_BACKUP_STORE",
-        show_envvar=True,
         help="The store of backups: the receipt names those that hold the data still.",
     ),
     *keep_options,

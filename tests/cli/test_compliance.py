@@ -23,7 +23,14 @@ from sealwire.keys.keyring.file import create_keyring
 from sealwire.sidecars.compliance import in_settings, on_machine
 from sealwire.sidecars.compliance.commands import compliance_group as command
 from sealwire.sidecars.compliance.commands import page_of
-from sealwire.sidecars.compliance.deployment import Deployment, Look, RunningProxy, ask_proxies, looked
+from sealwire.sidecars.compliance.deployment import (
+    Deployment,
+    Look,
+    LookResult,
+    RunningProxy,
+    ask_proxies,
+    looked,
+)
 from sealwire.sidecars.compliance.in_settings import key_provider, running_policy
 from sealwire.sidecars.compliance.report import Attestation, ComplianceReport, ReportChange, make_report
 from sealwire.sidecars.compliance.requirements import (
@@ -73,7 +80,7 @@ def deploy(tmp_path: Path) -> Deploy:
     return made
 
 
-def failed(found: ComplianceFinding) -> str:
+def failed(found: LookResult) -> str:
     assert found.outcome is ComplianceOutcome.FAIL
     assert found.hint
     return "; ".join(found.evidence)
@@ -138,7 +145,7 @@ def test_what_is_not_set_up_has_failed_and_says_what_to_add(
 
 
 def test_what_does_not_apply_is_not_looked_at(deploy: Deploy) -> None:
-    def never(_deployment: Deployment) -> ComplianceFinding:
+    def never(_deployment: Deployment) -> LookResult:
         raise AssertionError
 
     today = datetime.now(UTC).date().isoformat()
@@ -232,7 +239,7 @@ def test_what_cannot_be_read_has_failed(deploy: Deploy, look: Look, more: str) -
 
 
 def test_an_error_of_the_program_itself_is_raised(deploy: Deploy) -> None:
-    def broken(_deployment: Deployment) -> ComplianceFinding:
+    def broken(_deployment: Deployment) -> LookResult:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
