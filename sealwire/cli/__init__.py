@@ -19,17 +19,13 @@ AUDIT_VARIABLE = "SEALWIRE_AUDIT_PATH"
 """The audit log for operators' commands; for the proxy, `audit.path` of its configuration."""
 
 _MODULES = {
-    **{f"cli.{name}": (name,) for name in ("serve", "healthcheck", "doctor", "config")},
-    **{f"cli.{name}": (name,) for name in ("keys", "migrate", "policy", "audit")},
+    **{f"cli.{name}": (name,) for name in ("serve", "healthcheck", "doctor", "config", "keys", "migrate")},
+    "cli.groups": (
+        *("audit", "backup", "compliance", "erase", "hold", "incident", "luks", "policy", "tls", "vault"),
+    ),
     "cli.manual": ("manual", "completion"),
     "demo.commands": ("demo",),
-    "sidecars.backup.commands": ("backup",),
-    "sidecars.compliance.commands": ("compliance",),
-    "sidecars.detection.commands": ("incident", "watch"),
-    "sidecars.erasure.commands": ("erase", "hold"),
-    "sidecars.luks.commands": ("luks",),
-    "sidecars.tls_check.commands": ("tls",),
-    "sidecars.vault_setup.commands": ("vault",),
+    "sidecars.detection.commands": ("watch",),
 }
 """Which module has which command: a name is imported when it is called."""
 

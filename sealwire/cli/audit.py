@@ -26,35 +26,12 @@ from sealwire.audit.signing import make_key
 from sealwire.audit.tail import FILE_EVENT
 from sealwire.audit.verification import Flaw, LogReport, read_checkpoints, verify
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.groups import DocumentedGroup
 from sealwire.cli.keys.options import Interval
 from sealwire.cli.options import PATH, json_option, settings
 from sealwire.cli.output import Manner, manner_options, print_json, progress_bar, show_table
 from sealwire.cli.pages import PageSection, PageTable, ReportPage, columns, html_option, rows, write_page
 from sealwire.keys.private_file import create_private, create_public, require_free, writer_lock
 from sealwire.proxy.session.replies import one_line
-
-EXIT_CODES = {
-    1: "the log is not whole, or nothing vouches for it",
-    2: "the policy does not say whose data documents are, or there is no identifier",
-    65: "a key is malformed, or a file is no log",
-    69: "Sealwire does not answer (--through-file)",
-    73: "a file is there already",
-    77: "a file may not be read or written",
-    78: "there is no such log, or a path cannot be used",
-}
-
-
-@click.group(
-    name="audit",
-    cls=DocumentedGroup,
-    package="sealwire.sidecars.detection",
-    modules={"subject": ("subject",)},
-    exit_codes=EXIT_CODES,
-)
-def audit_group() -> None:
-    """Read and verify the audit log."""
-
 
 MAX_SHOWN = 1024
 """Characters of one field."""
@@ -150,7 +127,7 @@ def lines_in(files: Iterable[Path], progress: Callable[[int], None]) -> Iterator
 _SEED_BYTES = 32
 
 
-@audit_group.command(name="create-key")
+@click.command(name="create-key")
 @click.argument("path", type=PATH, required=False)
 @click.option("--name", help="With PATH: whose log it is, without spaces: clinic.example/sealwire.")
 @click.option("--subjects-key", type=PATH, metavar="FILE", help="Make the key of pseudonyms here.")
@@ -209,7 +186,7 @@ def _add_signing_key(
     document |= {"private": str(path), "public": str(public), "verification_key": str(key.verification)}
 
 
-@audit_group.command(name="verify")
+@click.command(name="verify")
 @log_argument
 @click.option("--key", "key_path", type=PATH, help="The key that verifies: PATH.pub of `create-key`.")
 @click.option("--chain-only", is_flag=True, help="Do without checkpoints: finds edits, no chain made anew.")
@@ -339,7 +316,7 @@ _MAX_PERSONS = 2
 _LEFT_OUT = frozenset({"n", "prev", "peaks", *_FIRST})
 
 
-@audit_group.command(name="tail")
+@click.command(name="tail")
 @log_argument
 @click.option("-n", "--lines", type=_COUNT, default=20, show_default=True, help="How many.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with the lines to come, until interrupted.")
@@ -468,7 +445,7 @@ class LineCounts:
         return [key for key, _ in sorted(self.counted.items(), key=lambda row: (-row[1], row[0]))]
 
 
-@audit_group.command(name="report")
+@click.command(name="report")
 @log_argument
 @click.option(
     "--by",

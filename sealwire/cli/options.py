@@ -14,8 +14,6 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
-from pymongo.errors import PyMongoError
-from pymongo.uri_parser import parse_uri
 from rich.console import Console
 
 from sealwire.keys.kek.kek import KeyEncryptionKey
@@ -241,6 +239,10 @@ def refuse_typed_password(name: str, uri: str | None) -> None:
     """Arguments are shown to every user of the machine, and stay in histories. Raises UnusableUri."""
     if uri is None or not _was_typed(name):
         return
+    # the driver is for those who type an address; most commands have none
+    from pymongo.errors import PyMongoError  # noqa: PLC0415
+    from pymongo.uri_parser import parse_uri  # noqa: PLC0415
+
     try:
         has_password = parse_uri(uri, validate=False, warn=False)["password"] is not None
     except (PyMongoError, ValueError, TypeError):

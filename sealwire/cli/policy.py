@@ -11,7 +11,6 @@ from bson.errors import BSONError
 from bson.json_util import loads
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.groups import LazyGroup
 from sealwire.cli.options import json_option
 from sealwire.cli.output import answer, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
@@ -24,20 +23,6 @@ from sealwire.policies.roles.role import Claim, Level, Rights
 from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import validate
-
-
-@click.group(
-    name="policy",
-    cls=LazyGroup,
-    package="sealwire.sidecars",
-    modules={
-        "coverage.commands": ("coverage",),
-        "drift.commands": ("drift",),
-        "enforcement.commands": ("enforce",),
-    },
-)
-def policy_group() -> None:
-    """Check a policy, lint it, explain what it does and who may do what, enforce it, find what it misses."""
 
 
 def encoded_command(source: str, database: str | None) -> bytes:
@@ -89,7 +74,7 @@ def show_refusal(refusal: Refusal, *, as_json: bool) -> None:
 _COVERED_COLUMNS = ("namespace", "path", "class", "mode")
 
 
-@policy_group.command()
+@click.command()
 @policy_argument
 @json_option
 def check(policy: Path, as_json: bool) -> None:
@@ -112,7 +97,7 @@ def check(policy: Path, as_json: bool) -> None:
     answer(text, [dict(zip(_COVERED_COLUMNS, row, strict=True)) for row in rows], as_json=as_json)
 
 
-@policy_group.command(name="lint")
+@click.command(name="lint")
 @policy_argument
 @json_option
 @click.option("--strict", is_flag=True, help="Exit with code 1 when there are findings.")
@@ -140,7 +125,7 @@ def lint_policy(policy: Path, as_json: bool, strict: bool) -> None:
         sys.exit(EX_NO)
 
 
-@policy_group.command()
+@click.command()
 @policy_argument
 @click.argument("source", metavar="COMMAND")
 @click.option("--db", "database", help="Database, when the command has no $db.")
@@ -196,7 +181,7 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
 _RIGHTS_COLUMNS = ("class", "read", "filter", "write")
 
 
-@policy_group.command()
+@click.command()
 @policy_argument
 @click.argument("source", metavar="[COMMAND]", required=False)
 @click.option("--as", "users", multiple=True, metavar="USER@DATABASE", help="Who has logged in.")

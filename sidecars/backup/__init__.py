@@ -8,7 +8,7 @@ backups.
     archive     the files of a dump: their names, what stands in them, how they are written and read
     dumping     from a server into a backup
     keeping     listing, verifying, rekeying, scheduling, pruning; the transition from plaintext backups
-    restoring   from a backup into a server, or a directory
+    restoring   from a backup into a server
 
 The walk, writing: `dumping.dump.dump` asks what there is, reads it in blocks, and writes a tar into a
 `sealed.writer.SealedWriter`, which compresses and encrypts it into a store. `commit` writes the sidecar and

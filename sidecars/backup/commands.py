@@ -18,7 +18,6 @@ from sealwire.audit.files import load_signing_key, load_verification_key
 from sealwire.audit.pseudonyms import load_pseudonym_key
 from sealwire.audit.signing import SigningKey, VerificationKey
 from sealwire.cli.exit_codes import exit_code, show_error
-from sealwire.cli.groups import DocumentedGroup
 from sealwire.cli.options import (
     PATH,
     ask_new_passphrase,
@@ -71,28 +70,6 @@ from sealwire.sidecars.backup.sealed.manifest import format_time
 from sealwire.sidecars.backup.stores.local_store import open_new_store, open_store
 from sealwire.sidecars.backup.stores.store import Store
 from sealwire.sidecars.erasure.holds import load_holds, refuse_any
-
-EXIT_CODES = {
-    65: "damaged, incomplete, not the same after a restore; plaintext left after the transition",
-    66: "no such backup or directory, or a sidecar is missing",
-    69: "the server, the store or a key provider does not answer, or the store is full",
-    70: "the cryptographic self-test failed",
-    73: "the name is taken, or a restore would go where something is",
-    77: "no given key opens it, the server denies, a legal hold stands, or it is the last good backup",
-    78: "an option, the address, the journal or a key's place cannot be used",
-}
-
-
-@click.group(
-    name="backup",
-    cls=DocumentedGroup,
-    package="sealwire.sidecars.backup",
-    modules={"server_commands": ("create", "restore", "restore-dump", "unpack")},
-    exit_codes=EXIT_CODES,
-)
-def backup_group() -> None:
-    """Make, check, keep and restore encrypted backups."""
-
 
 DEFAULT_DIRECTORY = "/var/backups/mongodb"
 
@@ -242,7 +219,7 @@ class Failures:
             sys.exit(exit_code(self._first))
 
 
-@backup_group.command(name="create-key")
+@click.command(name="create-key")
 @click.argument("path", type=PATH)
 @passphrase_file_option
 @manner_options
@@ -273,7 +250,7 @@ def create_key(path: Path, passphrase_file: Path | None, manner: Manner) -> None
     click.echo("Keep the private key and its passphrase in two places, apart from each other.", err=True)
 
 
-@backup_group.command(name="list")
+@click.command(name="list")
 @store_option
 @json_option
 def list_backups(store: Store, as_json: bool) -> None:
@@ -333,7 +310,7 @@ def _listed(entry: Entry) -> dict[str, Any]:
     }
 
 
-@backup_group.command(name="prune")
+@click.command(name="prune")
 @retention_options
 @store_option
 @manner_options
@@ -375,7 +352,7 @@ def prune_backups(policy: RetentionPolicy, store: Store, manner: Manner) -> None
 _DELETED_COLUMNS = ("name", "created", "size", "documents", "problem")
 
 
-@backup_group.command()
+@click.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @store_option
 @click.option("--even-last", is_flag=True, help="Also the one that would be restored today.")
@@ -441,7 +418,7 @@ def _deleted_row(entry: Entry) -> dict[str, Any]:
     }
 
 
-@backup_group.command()
+@click.command()
 @names_argument
 @click.option("--latest", is_flag=True, help="Only the newest backup.")
 @store_option
@@ -496,7 +473,7 @@ def _verified_line(found: Verification) -> str:
     return f"{found.name}: sound, {documents} documents in {files} files{rebuilt}{unrecorded}; {found.origin}"
 
 
-@backup_group.command()
+@click.command()
 @names_argument
 @click.option("--reencrypt", "anew", is_flag=True, help="Encrypt the payloads anew, under fresh data keys.")
 @store_option
@@ -557,7 +534,7 @@ def _rekeyed_line(row: dict[str, Any], *, dry_run: bool) -> str:
 _WRITERS = {"systemd": systemd_units, "kubernetes": kubernetes_cron_job}
 
 
-@backup_group.command()
+@click.command()
 @click.argument("kind", type=click.Choice(sorted(_WRITERS)))
 @click.option("--at", metavar="HH:MM", default="03:15", show_default=True, help="Time of day, UTC.")
 @click.option(
@@ -607,7 +584,7 @@ def schedule(  # noqa: PLR0913 - one parameter an option
         click.echo("next: systemctl daemon-reload && systemctl enable --now sealwire-backup.timer", err=True)
 
 
-@backup_group.command()
+@click.command()
 @click.option(
     "--directory",
     type=PATH,

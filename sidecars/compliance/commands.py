@@ -18,12 +18,11 @@ from sealwire.audit.document import open_document, sign_document
 from sealwire.audit.files import load_signing_key, load_verification_key
 from sealwire.audit.signing import SigningKey
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.groups import DocumentedGroup
 from sealwire.cli.options import PATH, PRESENT_FILE, json_option, settings
 from sealwire.cli.output import answer, print_json, show_table, with_bar
 from sealwire.cli.pages import PageSection, PageTable, ReportPage, write_page
 from sealwire.keys.private_file import replace_private
-from sealwire.proxy.server.config.reader import read_named_file
+from sealwire.proxy.server.errors import read_named_file
 from sealwire.proxy.session.replies import one_line
 from sealwire.sidecars.compliance import in_settings, on_machine
 from sealwire.sidecars.compliance.deployment import Deployment, Look, looked
@@ -43,19 +42,6 @@ from sealwire.sidecars.compliance.requirements import (
     Framework,
 )
 from sealwire.sidecars.compliance.settings import read_compliance
-
-EXIT_CODES = {
-    EX_NO: "a requirement is not met",
-    65: "a key or an earlier report is not what it should be",
-    73: "a report cannot be written",
-    78: "the settings are wrong, or a file cannot be read",
-}
-
-
-@click.group(name="compliance", cls=DocumentedGroup, exit_codes=EXIT_CODES)
-def compliance_group() -> None:
-    """ComplianceCheck a deployment, and write what was found for UK GDPR, Caldicott and DSPT."""
-
 
 LOOKS: Mapping[ComplianceCheck, Look] = {
     ComplianceCheck.AT_REST: on_machine.at_rest,
@@ -143,7 +129,7 @@ class Outputs:
     as_json: bool
 
 
-@compliance_group.command()
+@click.command()
 @click.argument("settings_path", metavar="SETTINGS", type=PRESENT_FILE)
 @click.option("--baseline", type=PRESENT_FILE, help="An earlier report: say what changed since.")
 @settings(
@@ -238,7 +224,7 @@ def _write(
         click.echo(f"changed: {change.what} was {change.before}, is {change.after}")
 
 
-@compliance_group.command()
+@click.command()
 @click.argument("path", metavar="REPORT", type=PRESENT_FILE)
 @click.option("--key", type=PRESENT_FILE, required=True, help="audit.key.pub of `sealwire audit create-key`.")
 @json_option

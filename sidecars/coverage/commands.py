@@ -15,7 +15,7 @@ from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.cli.subjects import policy_argument
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet, leaves
-from sealwire.proxy.server.config.reader import read_named_file
+from sealwire.proxy.server.errors import read_named_file
 from sealwire.proxy.session.replies import one_line
 from sealwire.sidecars.coverage.fields import Cover, FieldReport
 from sealwire.sidecars.coverage.likely import MAX_SEARCHED, require_libraries

@@ -16,7 +16,6 @@ import click
 from rich.table import Column
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.groups import DocumentedGroup
 from sealwire.cli.options import PATH, declare, json_option, settings, variable_option
 from sealwire.cli.output import answer, print_json, show_table
 from sealwire.cli.recording import operator_at_host
@@ -32,27 +31,6 @@ from sealwire.sidecars.detection.log_clock import moment_of
 from sealwire.sidecars.detection.rules_file import WatchSettings, load_watch_settings
 from sealwire.sidecars.detection.state_file import StateFile
 from sealwire.sidecars.detection.watcher import AuditWatch, channels_of
-
-EXIT_CODES = {
-    1: "an incident has less than 24 of its 72 hours left, or a report is not proved",
-    65: "the audit log is not whole, or a file is damaged",
-    66: "there is no such alert or incident",
-    69: "the state file is busy",
-    77: "a file may not be read or written",
-    78: "the file of the rules cannot be used, or the step does not fit the incident",
-}
-
-
-@click.group(
-    name="incident",
-    cls=DocumentedGroup,
-    package="sealwire.sidecars.detection",
-    modules={"report_command": ("report",)},
-    exit_codes=EXIT_CODES,
-)
-def incident_group() -> None:
-    """Keep incidents that alerts of `sealwire watch` have shown, and report them."""
-
 
 MAX_TEXT = 4096
 """Characters of a note."""
@@ -176,7 +154,7 @@ _MOST = click.IntRange(1, 10_000)
 _PRESSING = (DeadlineStage.SOON, DeadlineStage.OVERDUE)
 
 
-@incident_group.command(name="list")
+@click.command(name="list")
 @desk_options
 @click.option("--all", "also_closed", is_flag=True, help="Closed incidents as well.")
 @json_option
@@ -216,7 +194,7 @@ def _row(incident: Incident, now: datetime) -> tuple[str, ...]:
     )
 
 
-@incident_group.command(name="alerts")
+@click.command(name="alerts")
 @desk_options
 @click.option("--all", "also_seen", is_flag=True, help="Those that were acknowledged as well.")
 @click.option("--last", type=_MOST, default=50, show_default=True, help="How many at most.")
@@ -244,7 +222,7 @@ def _alert_row(alert: Alert) -> tuple[object, ...]:
     return (alert.id, alert.urgency.value, alert.rule.value, first, alert.amount, names)
 
 
-@incident_group.command(name="show")
+@click.command(name="show")
 @incident_argument
 @desk_options
 @json_option
@@ -283,7 +261,7 @@ def show(incident: int, desk: IncidentDesk, as_json: bool) -> None:
 _KINDS = click.Choice(["note", "containment"])
 
 
-@incident_group.command(name="open")
+@click.command(name="open")
 @desk_options
 @click.option(
     "--alert", "alerts", type=alert_number, multiple=True, help="An alert of it. May be given more than once."
@@ -320,7 +298,7 @@ def _raised(alert: Alert, now: datetime) -> datetime:
     return min(moment_of(alert.raised) or now, now)
 
 
-@incident_group.command(name="acknowledge")
+@click.command(name="acknowledge")
 @click.argument("number")
 @desk_options
 @json_option
@@ -348,7 +326,7 @@ def acknowledge(number: str, desk: IncidentDesk, as_json: bool) -> None:
     )
 
 
-@incident_group.command(name="note")
+@click.command(name="note")
 @incident_argument
 @click.argument("text", type=note_text)
 @desk_options
@@ -367,7 +345,7 @@ def note(incident: int, text: str, desk: IncidentDesk, kind: str, as_json: bool)
     answer(f"i{incident}: written down", {"id": f"i{incident}", "kind": kind}, as_json=as_json)
 
 
-@incident_group.command(name="assess")
+@click.command(name="assess")
 @incident_argument
 @desk_options
 @click.option(
@@ -387,7 +365,7 @@ def assess(incident: int, desk: IncidentDesk, risk: str, note: str | None, as_js
     _advance(incident, desk, IncidentState.ASSESSED, note or "", Risk(risk), as_json=as_json)
 
 
-@incident_group.command(name="notify")
+@click.command(name="notify")
 @incident_argument
 @desk_options
 @note_option
@@ -402,7 +380,7 @@ def notify(incident: int, desk: IncidentDesk, note: str | None, as_json: bool) -
     _advance(incident, desk, IncidentState.NOTIFIED, note or "", None, as_json=as_json)
 
 
-@incident_group.command(name="dismiss")
+@click.command(name="dismiss")
 @incident_argument
 @desk_options
 @note_option
@@ -417,7 +395,7 @@ def dismiss(incident: int, desk: IncidentDesk, note: str | None, as_json: bool) 
     _advance(incident, desk, IncidentState.NOT_NOTIFIABLE, note or "", None, as_json=as_json)
 
 
-@incident_group.command(name="close")
+@click.command(name="close")
 @incident_argument
 @desk_options
 @click.option("--outcome", type=note_text, required=True, help="What came of it, and what was changed.")

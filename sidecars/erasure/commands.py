@@ -18,7 +18,6 @@ from sealwire.audit.pseudonyms import Identifier, PseudonymKey, load_pseudonym_k
 from sealwire.audit.signing import VerificationKey
 from sealwire.cli.audit import shown
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.groups import DocumentedGroup
 from sealwire.cli.options import (
     PATH,
     PRESENT_FILE,
@@ -53,7 +52,7 @@ from sealwire.keys.providers import Providers
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.file.subjects import Subjects
-from sealwire.proxy.server.config.reader import read_named_file
+from sealwire.proxy.server.errors import read_named_file
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected, size_of
 from sealwire.sidecars.erasure import holds as files
@@ -63,42 +62,6 @@ from sealwire.sidecars.erasure.returned import find_returned
 from sealwire.sidecars.erasure.search import Findings, PersonSearch
 from sealwire.sidecars.erasure.stored_forms import Persons, spellings, stored_forms
 from sealwire.sidecars.raw_documents import document
-
-EXIT_CODES = {
-    1: "documents remain, and run goes on; or check: somebody who was erased is there again",
-    65: "a journal, receipt, file of holds or key is damaged, or they do not belong together",
-    66: "no document has this identifier",
-    69: "the server does not answer, or another erasure runs",
-    73: "the receipt is there already",
-    77: "a legal hold stands, or the server or a file denies access",
-    78: "it would erase too much or too little, or a setting or the policy is wrong",
-}
-
-
-@click.group(
-    name="erase",
-    cls=DocumentedGroup,
-    package="sealwire.sidecars.erasure",
-    modules={"run_command": ("run",)},
-    exit_codes=EXIT_CODES,
-)
-def erase_group() -> None:
-    """Find and erase a person's data, and prove it."""
-
-
-HOLD_EXIT_CODES = {
-    65: "the file of holds or a key is damaged, or they do not belong together",
-    69: "an erasure runs, or another hold is being placed",
-    73: "the file is there already",
-    77: "a file may not be read",
-    78: "a hold cannot be placed or released so, or a file is missing",
-}
-
-
-@click.group(name="hold", cls=DocumentedGroup, exit_codes=HOLD_EXIT_CODES)
-def hold_group() -> None:
-    """Place and release legal holds: `sealwire erase` leaves these persons' data alone."""
-
 
 # --------------------------------------------------------------------- the option that says where holds are
 
@@ -111,7 +74,7 @@ holds_option = variable_option(
 )
 
 
-@hold_group.command()
+@click.command()
 @holds_option
 @subjects_key_option
 @manner_options
@@ -133,7 +96,7 @@ def create(holds: Path, subjects_key: Path, manner: Manner) -> None:
     )
 
 
-@hold_group.command()
+@click.command()
 @policy_argument
 @holds_option
 @subjects_key_option
@@ -157,7 +120,7 @@ def place(policy: Path, holds: Path, subjects_key: Path, case: str, manner: Mann
     _tell(hold, "placed", manner)
 
 
-@hold_group.command()
+@click.command()
 @click.argument("number", type=click.IntRange(1))
 @holds_option
 @subjects_key_option
@@ -175,7 +138,7 @@ def release(number: int, holds: Path, subjects_key: Path, manner: Manner) -> Non
     _tell(hold, "released", manner)
 
 
-@hold_group.command(name="list")
+@click.command(name="list")
 @holds_option
 @subjects_key_option
 @click.option("--all", "with_released", is_flag=True, help="Released ones too.")
@@ -299,7 +262,7 @@ def person_options() -> Decorator:
     return declare(taken, kek_options, server_options)
 
 
-@erase_group.command()
+@click.command()
 @person_options()
 @click.option("--ids", is_flag=True, help="Show the _id of each document: these may be personal themselves.")
 @json_option
@@ -370,7 +333,7 @@ def read_receipt(path: Path, key: VerificationKey) -> Mapping[str, Any]:
     return open_document(raw, FORM, key, str(path))
 
 
-@erase_group.command(name="verify-receipt")
+@click.command(name="verify-receipt")
 @click.argument("receipt", type=PRESENT_FILE)
 @key_option
 @json_option
@@ -395,7 +358,7 @@ def verify_receipt(receipt: Path, key: Path, *, as_json: bool) -> None:
             click.echo(f"{name}: {shown(value)}")
 
 
-@erase_group.command()
+@click.command()
 @person_options()
 @click.argument("receipts", metavar="RECEIPT...", type=PRESENT_FILE, nargs=-1, required=True)
 @key_option

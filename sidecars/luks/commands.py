@@ -12,7 +12,6 @@ import click
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.groups import DocumentedGroup
 from sealwire.cli.options import PATH, json_option, settings
 from sealwire.cli.output import Manner, manner_options, print_json, progress, show_table
 from sealwire.keys.errors import KeySettingError, KeysReason
@@ -27,29 +26,6 @@ from sealwire.sidecars.luks.migration.steps import STEPS
 from sealwire.sidecars.luks.settings import NO_DEVICE, FileSystem, Pbkdf, VolumeSettings
 from sealwire.sidecars.luks.volume.cryptsetup import Secret, read_header
 from sealwire.sidecars.luks.volume.passphrase_source import parse_source, read_passphrase
-
-EXIT_CODES = {
-    EX_NO: "`plan`: something stands against it; `status`: something is not encrypted",
-    65: "a copy or a header backup is not what it has to be",
-    69: "a program, systemd or a privilege is missing, or another command is at work",
-    71: "a program of the system failed",
-    73: "the device or directory may not be used: not empty, in use, read-only, too small",
-    77: "not confirmed, or no key slot opens with this secret",
-    78: "an option cannot be used, or the journal says that this is not the moment",
-}
-
-
-@click.group(
-    name="luks",
-    cls=DocumentedGroup,
-    package="sealwire.sidecars.luks",
-    modules={
-        "volume_commands": ("open", "close", "add-key", "backup-header", "restore-header", "unseal-header")
-    },
-    exit_codes=EXIT_CODES,
-)
-def luks_group() -> None:
-    """Put MongoDB's data directory on a LUKS volume, watch it, and go back."""
 
 
 def absolute(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
@@ -304,7 +280,7 @@ def change_json(journal: Journal) -> dict[str, object]:
     }
 
 
-@luks_group.command()
+@click.command()
 @on_this_machine
 @device_argument
 @volume_options
@@ -323,7 +299,7 @@ def plan(machine: Machine, volume: VolumeSettings, *, erase: bool, as_json: bool
     sys.exit(show_plan(machine, volume, erase=erase, as_json=as_json))
 
 
-@luks_group.command()
+@click.command()
 @on_this_machine
 @click.argument("device", type=PATH, default=NO_DEVICE, callback=absolute)
 @volume_options
@@ -396,7 +372,7 @@ def _confirm_setup(machine: Machine, volume: VolumeSettings, consent: Consent, *
         consent.require_yes(f"Stop {volume.service}, encrypt {volume.device} and move the data there?")
 
 
-@luks_group.command(name="status")
+@click.command(name="status")
 @on_this_machine
 @name_option
 @click.option(
@@ -456,7 +432,7 @@ def _cell(value: object) -> str:
     return "-" if shown in (None, "") else str(shown)
 
 
-@luks_group.command()
+@click.command()
 @on_this_machine
 @name_option
 @passphrase_option
@@ -504,7 +480,7 @@ def rollback(
     manner.answer(text, change_json(journal) | {"plaintext_copy": None})
 
 
-@luks_group.command()
+@click.command()
 @on_this_machine
 @name_option
 @click.option("--wipe-old", is_flag=True, required=True, help="Say that the plaintext copy is to go.")

@@ -16,12 +16,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.groups import DocumentedGroup
 from sealwire.cli.options import json_option, settings
 from sealwire.cli.output import print_json, progress, show_table
 from sealwire.cli.tasks import write_first_run
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES
-from sealwire.proxy.server.config.reader import read_named_file
+from sealwire.proxy.server.errors import read_named_file
 from sealwire.sidecars.tls_check.certificate.revocation import http_fetch
 from sealwire.sidecars.tls_check.certificate.trust import load_identity, load_trust
 from sealwire.sidecars.tls_check.connection.offers import Support
@@ -43,19 +42,8 @@ from sealwire.sidecars.tls_check.report.report import (
 from sealwire.sidecars.tls_check.target import Target, parse_targets
 from sealwire.sidecars.tls_check.verify import Settings, Watcher, settings_for, verify_targets
 
-EXIT_CODES = {
-    EX_NO: "a rule fails (with --strict: or warns)",
-    73: "a report or the metrics cannot be written",
-    78: "a target, a file of rules, authorities or a client certificate cannot be read",
-}
 
-
-@click.group(name="tls", cls=DocumentedGroup, exit_codes=EXIT_CODES)
-def tls_group() -> None:
-    """Verify the TLS of databases and web servers."""
-
-
-@tls_group.command()
+@click.command()
 @json_option
 def rules(as_json: bool) -> None:
     """List the rules: what each is about and what breaking it means by default.
@@ -261,7 +249,7 @@ class Output:
             show_report(report, Console(), quiet=self.quiet)
 
 
-@tls_group.command(name="verify")
+@click.command(name="verify")
 @click.argument("targets", metavar="TARGET...", nargs=-1)
 @click.option("--targets-file", type=_FILE, help="More targets, one a line; for those with a password.")
 @click.option("--ca", type=_FILE, help="Trust the authorities in this PEM file, instead of the system's.")

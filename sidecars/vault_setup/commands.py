@@ -12,7 +12,6 @@ import click
 from rich.console import Console
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.groups import DocumentedGroup
 from sealwire.cli.options import PATH, json_option, settings, yes_option
 from sealwire.cli.output import (
     Manner,
@@ -51,20 +50,6 @@ from sealwire.sidecars.vault_setup.settings import (
     parse_period,
     read_kubernetes,
 )
-
-EXIT_CODES = {
-    EX_NO: "something differs, a share is missing, or an operator has to do a step",
-    69: "the server is down, sealed, not initialised or not set up",
-    73: "an output file exists, a share could not be handed over, or a needed name is another thing's",
-    77: "the login is refused, or the role may not do this",
-    78: "an option, a name or a period cannot be used",
-}
-
-
-@click.group(name="vault", cls=DocumentedGroup, exit_codes=EXIT_CODES)
-def vault_group() -> None:
-    """Set up Vault or OpenBao, check it, rotate its keys, hand out and revoke logins."""
-
 
 # Making the first keys of a slow server may take long, and cannot be asked for a second time.
 _PATIENT_TIMEOUT_S = 60.0
@@ -203,7 +188,7 @@ role_argument = click.argument(
 )
 
 
-@vault_group.command()
+@click.command()
 @server_options
 @click.option("--shares", type=int, default=5, show_default=True, help="How many shares there are.")
 @click.option(
@@ -278,7 +263,7 @@ def init(  # noqa: PLR0913 - one parameter an option
 _MAX_SHARE_CHARACTERS = 4096
 
 
-@vault_group.command()
+@click.command()
 @server_options
 @manner_options
 def unseal(server: ServerOptions, manner: Manner) -> None:
@@ -315,7 +300,7 @@ def _piped() -> Iterator[str]:
     return (sys.stdin.readline(_MAX_SHARE_CHARACTERS).strip() for _ in range(MAX_SHARES))
 
 
-@vault_group.command()
+@click.command()
 @server_options
 @names_options
 @wish_options
@@ -353,7 +338,7 @@ def setup(server: ServerOptions, settings: SetupSettings, manner: Manner, *, yes
     sys.exit(EX_NO if left else 0)
 
 
-@vault_group.command()
+@click.command()
 @server_options
 @names_options
 @wish_options
@@ -445,7 +430,7 @@ def _step_row(step: Step) -> dict[str, object]:
     }
 
 
-@vault_group.command(name="rotate-policy")
+@click.command(name="rotate-policy")
 @server_options
 @names_options
 @click.option("--period", metavar="90d", help="Have the server rotate that often.")
@@ -490,7 +475,7 @@ def rotate_policy(
     manner.show_table(("key", "version", "rotation period"), cells, {"keys": rows}, title)
 
 
-@vault_group.command()
+@click.command()
 @server_options
 @names_options
 @click.option(
@@ -535,7 +520,7 @@ def _row(removal: Removal) -> tuple[str, str, str, str]:
     return removal.resource.kind.value, removal.resource.name, removal.fate.value, removal.reason
 
 
-@vault_group.command()
+@click.command()
 @role_argument
 @server_options
 @names_options
@@ -584,7 +569,7 @@ def credentials(
 _MAX_TOKEN_BYTES = 4096
 
 
-@vault_group.command()
+@click.command()
 @role_argument
 @server_options
 @names_options
@@ -615,7 +600,7 @@ def unwrap(
     manner.answer(text, document)
 
 
-@vault_group.command()
+@click.command()
 @role_argument
 @server_options
 @names_options

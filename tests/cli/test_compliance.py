@@ -18,10 +18,10 @@ from sealwire.audit.errors import AuditFileProblem, AuditReason
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import AuditLog, LogPace
 from sealwire.audit.signing import make_key
+from sealwire.cli.groups import compliance as command
 from sealwire.cli.pages import page_html
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.sidecars.compliance import in_settings, on_machine
-from sealwire.sidecars.compliance.commands import compliance_group as command
 from sealwire.sidecars.compliance.commands import page_of
 from sealwire.sidecars.compliance.deployment import (
     Deployment,

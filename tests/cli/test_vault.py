@@ -8,11 +8,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from sealwire.cli.groups import vault
 from sealwire.keys.errors import AlreadyExists, KeySettingError, KeysReason
 from sealwire.keys.vault.seal import FirstKeys
 from sealwire.sidecars.vault_setup import hand_over
-from sealwire.sidecars.vault_setup.commands import ServerOptions, vault_group
-from sealwire.sidecars.vault_setup.commands import vault_group as command
+from sealwire.sidecars.vault_setup.commands import ServerOptions
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason, UnusableSetting
 from tests.cli.runs import Run
 from tests.sidecars.vault_setup.fake_seal import FakeSeal
@@ -29,12 +29,12 @@ def begins_with() -> tuple[str, ...]:
     return ("vault",)
 
 
-SUBCOMMANDS = vault_group.list_commands(click.Context(vault_group))
+SUBCOMMANDS = vault.list_commands(click.Context(vault))
 
 
 def refusal(*arguments: str) -> Exception:
     """What running it raises."""
-    result = CliRunner().invoke(vault_group, arguments)
+    result = CliRunner().invoke(vault, arguments)
     assert isinstance(result.exception, Exception)
     return result.exception
 
@@ -48,7 +48,7 @@ def test_every_subcommand_shows_examples(run: Run, name: str) -> None:
 
 @pytest.mark.parametrize("name", SUBCOMMANDS)
 def test_no_option_takes_a_token_or_a_share(name: str) -> None:
-    found = command.get_command(click.Context(command), name)
+    found = vault.get_command(click.Context(vault), name)
     assert found is not None
     options = {
         option
@@ -139,7 +139,7 @@ def test_an_interruption_while_keys_are_made_waits_until_somebody_holds_them(
     try:
         monkeypatch.setattr(ServerOptions, "seal", lambda _: Interrupted())
         options = ("--shares", "3", "--threshold", "2", "--output", str(tmp_path / "shares"))
-        ended = CliRunner().invoke(command, ["init", *options])
+        ended = CliRunner().invoke(vault, ["init", *options])
     finally:
         signal.signal(number, before)
     assert ended.exit_code == 1

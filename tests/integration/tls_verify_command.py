@@ -6,7 +6,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from sealwire.sidecars.tls_check.commands import tls_group as command
+from sealwire.cli.groups import tls as command
 from tests.sidecars.tls_check.certificates import make_authority
 
 AUTHORITY = make_authority()

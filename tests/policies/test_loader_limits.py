@@ -5,7 +5,7 @@ from pathlib import Path
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import leaves
-from sealwire.proxy.server.config.reader import read_named_file
+from sealwire.proxy.server.errors import read_named_file
 
 PATHS = 5_000
 
