@@ -15,10 +15,10 @@ from typing import Final
 from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
-    "modules": 619,
-    "lines": 99_575,
-    "modules of 50 lines or fewer": 49,
-    "modules with one importer": 104,
+    "modules": 545,
+    "lines": 98_944,
+    "modules of 50 lines or fewer": 30,
+    "modules with one importer": 108,
     "modules that import the envelope": 43,
     "longest chain of imports": 40,
 }
