@@ -19,7 +19,7 @@ FORBIDDEN = [
     ("keys", "hvac"),
     ("sidecars", "hvac"),
     ("sidecars/luks", "sealwire.sidecars.backup.sealed.manifest"),
-    ("sidecars/backup/sealed", "sealwire.sidecars.backup.archive.blocks"),
+    ("sidecars/backup/sealed", "sealwire.sidecars.backup.archive.contents"),
     ("sidecars/backup/keeping", "sealwire.sidecars.backup.dumping.readers"),
     ("sidecars/luks/volume", "sealwire.sidecars.luks.migration.journal"),
     ("sidecars/tls_check/connection", "sealwire.sidecars.tls_check.judging.rules"),

@@ -4,13 +4,14 @@ A part of a page lies between `<!-- generated: NAME -->` and `<!-- end of NAME -
 """
 
 import json
+import ast
 import re
 import sys
 import tomllib
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from inspect import getdoc, getsource
+from inspect import getsource
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ from sealwire.proxy.session.states import PARTS as SESSION_PARTS
 from sealwire.proxy.session.states import TRANSITIONS, State
 from sealwire.proxy.session.write_errors import MAX_BULK_BYTES
 from sealwire.wire.errors import WireReason
+from tools.clients_table import render_clients, render_driver_suite
+from tools.house_size import sources
 from tools.rooms import draw as draw_rooms
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -142,9 +145,15 @@ def _closes() -> str:
 
 
 def _exit_codes() -> str:
+    texts = {
+        node.name: ast.get_docstring(node) or ""
+        for source in sources().values()
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef) and node.name in EXIT_CODES
+    }
     rows = [
-        f"| {code} | {(getdoc(error) or '').splitlines()[0]} |"
-        for error, code in sorted(EXIT_CODES.items(), key=lambda item: (item[1], item[0].__name__))
+        f"| {code} | {texts[name].splitlines()[0]} |"
+        for name, code in sorted(EXIT_CODES.items(), key=lambda item: (item[1], item[0]))
     ]
     return (
         "## Exit codes of the command line\n\n0 is success, 1 an answer of no (`policy explain` of a refused "

@@ -1,6 +1,10 @@
 """What keeps the proxy from starting, and what can be wrong with the server. Each class has one exit code."""
 
+import os
 from enum import Enum
+from pathlib import Path
+
+from sealwire.files.yaml_source import MAX_SOURCE_BYTES
 
 
 class StartReason(Enum):
@@ -96,3 +100,25 @@ class NotReady(ServerError):
 
 class WorkersFailed(ServerError):
     """Workers ended soon after their start, again and again, or one was killed before it was ready."""
+
+
+def read_named_file(path: Path, what: str) -> bytes:
+    """The bytes of a file that somebody named, with an error that says which.
+
+    Raises FileProblem, PermissionProblem.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_SOURCE_BYTES + 1)  # one more than the parser takes: /dev/zero has no end
+    except PermissionError:
+        raise PermissionProblem(
+            StartReason.FILE_FORBIDDEN,
+            f"{path}: {what} may not be read",
+            f"let user id {os.geteuid()} read it",
+        ) from None
+    except OSError as error:
+        raise FileProblem(
+            StartReason.FILE_MISSING,
+            f"{path}: {what} cannot be read: {os.strerror(error.errno or 0)}",
+            "correct the path",
+        ) from None

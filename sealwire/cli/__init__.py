@@ -1,7 +1,8 @@
-"""The `sealwire` command: one module a subcommand, `error:` and `hint:` lines, documented exit codes.
+"""The `sealwire` command, and the frame of every command: options, output, `error:` and `hint:`, exit codes.
 
-A subcommand with commands of its own is a room, whose `__init__` is the group. Commands read options and show
-results: what they do is in the sidecars, the proxy and the keys.
+Commands read options and show results. Those of a capability stand beside what they run, as in
+`sidecars/backup/commands.py`. Here are those of the proxy, of keys, of policies and of the audit log.
+May not import: sidecars, testbed, demo. It names their commands as text.
 """
 
 import os
@@ -17,16 +18,22 @@ from sealwire.cli.groups import LazyGroup
 AUDIT_VARIABLE = "SEALWIRE_AUDIT_PATH"
 """The audit log for operators' commands; for the proxy, `audit.path` of its configuration."""
 
-_MODULES = (
-    *("serve", "healthcheck", "policy", "keys", "tls", "demo", "backup", "vault", "luks", "migrate", "audit"),
-    *("completion", "compliance", "config", "doctor", "erase", "hold", "incident", "manual", "watch"),
-)
+_MODULES = {
+    **{f"cli.{name}": (name,) for name in ("serve", "healthcheck", "doctor", "config", "keys", "migrate")},
+    "cli.groups": (
+        *("audit", "backup", "compliance", "erase", "hold", "incident", "luks", "policy", "tls", "vault"),
+    ),
+    "cli.manual": ("manual", "completion"),
+    "demo.commands": ("demo",),
+    "sidecars.detection.commands": ("watch",),
+}
+"""Which module has which command: a name is imported when it is called."""
 
 
 @click.group(
     cls=LazyGroup,
-    package="sealwire.cli",
-    modules={name: (name,) for name in _MODULES},
+    package="sealwire",
+    modules=_MODULES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from sealwire.cli.exit_codes import EX_NO, described, exit_code
-from sealwire.cli.options.common import config_option, json_option, server_uri_option
+from sealwire.cli.options import config_option, json_option, server_uri_option
 from sealwire.cli.output import print_json
 from sealwire.proxy.server.doctor.diagnosis import Diagnosis, Grade, examine
 

@@ -1,10 +1,12 @@
-"""Click groups whose commands are found by name and imported when they are called: `--help` starts fast."""
+"""Groups of commands. A command is found by its name and imported when it is called: `--help` starts fast."""
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 import click
+
+from sealwire.cli.exit_codes import EX_NO
 
 ALWAYS = {0: "done", 2: "wrong usage"}
 
@@ -44,3 +46,221 @@ class DocumentedGroup(LazyGroup):
         if command is not None:
             command.epilog = self.epilog
         return command
+
+
+@click.group(
+    cls=DocumentedGroup,
+    package="sealwire",
+    modules={
+        "cli.audit": ("create-key", "report", "tail", "verify"),
+        "sidecars.detection.subject": ("subject",),
+    },
+    exit_codes={
+        1: "the log is not whole, or nothing vouches for it",
+        2: "the policy does not say whose data documents are, or there is no identifier",
+        65: "a key is malformed, or a file is no log",
+        69: "Sealwire does not answer (--through-file)",
+        73: "a file is there already",
+        77: "a file may not be read or written",
+        78: "there is no such log, or a path cannot be used",
+    },
+)
+def audit() -> None:
+    """Read and verify the audit log."""
+
+
+@click.group(
+    cls=DocumentedGroup,
+    package="sealwire",
+    modules={
+        "sidecars.backup.commands": (
+            "create-key",
+            "delete",
+            "list",
+            "prune",
+            "rekey",
+            "schedule",
+            "transition",
+            "verify",
+        ),
+        "sidecars.backup.server_commands": ("create", "restore", "restore-dump", "unpack"),
+    },
+    exit_codes={
+        65: "damaged, incomplete, not the same after a restore; plaintext left after the transition",
+        66: "no such backup or directory, or a sidecar is missing",
+        69: "the server, the store or a key provider does not answer, or the store is full",
+        70: "the cryptographic self-test failed",
+        73: "the name is taken, or a restore would go where something is",
+        77: "no given key opens it, the server denies, a legal hold stands, or it is the last good backup",
+        78: "an option, the address, the journal or a key's place cannot be used",
+    },
+)
+def backup() -> None:
+    """Make, check, keep and restore encrypted backups."""
+
+
+@click.group(
+    cls=DocumentedGroup,
+    package="sealwire",
+    modules={"sidecars.compliance.commands": ("report", "verify")},
+    exit_codes={
+        EX_NO: "a requirement is not met",
+        65: "a key or an earlier report is not what it should be",
+        73: "a report cannot be written",
+        78: "the settings are wrong, or a file cannot be read",
+    },
+)
+def compliance() -> None:
+    """ComplianceCheck a deployment, and write what was found for UK GDPR, Caldicott and DSPT."""
+
+
+@click.group(
+    cls=DocumentedGroup,
+    package="sealwire",
+    modules={
+        "sidecars.erasure.commands": ("check", "find", "verify-receipt"),
+        "sidecars.erasure.run_command": ("run",),
+    },
+    exit_codes={
+        1: "documents remain, and run goes on; or check: somebody who was erased is there again",
+        65: "a journal, receipt, file of holds or key is damaged, or they do not belong together",
+        66: "no document has this identifier",
+        69: "the server does not answer, or another erasure runs",
+        73: "the receipt is there already",
+        77: "a legal hold stands, or the server or a file denies access",
+        78: "it would erase too much or too little, or a setting or the policy is wrong",
+    },
+)
+def erase() -> None:
+    """Find and erase a person's data, and prove it."""
+
+
+@click.group(
+    cls=DocumentedGroup,
+    package="sealwire",
+    modules={"sidecars.erasure.commands": ("create", "list", "place", "release")},
+    exit_codes={
+        65: "the file of holds or a key is damaged, or they do not belong together",
+        69: "an erasure runs, or another hold is being placed",
+        73: "the file is there already",
+        77: "a file may not be read",
+        78: "a hold cannot be placed or released so, or a file is missing",
+    },
+)
+def hold() -> None:
+    """Place and release legal holds: `sealwire erase` leaves these persons' data alone."""
+
+
+@click.group(
+    cls=DocumentedGroup,
+    package="sealwire",
+    modules={
+        "sidecars.detection.commands": (
+            "acknowledge",
+            "alerts",
+            "assess",
+            "close",
+            "dismiss",
+            "list",
+            "note",
+            "notify",
+            "open",
+            "show",
+        ),
+        "sidecars.detection.report_command": ("report",),
+    },
+    exit_codes={
+        1: "an incident has less than 24 of its 72 hours left, or a report is not proved",
+        65: "the audit log is not whole, or a file is damaged",
+        66: "there is no such alert or incident",
+        69: "the state file is busy",
+        77: "a file may not be read or written",
+        78: "the file of the rules cannot be used, or the step does not fit the incident",
+    },
+)
+def incident() -> None:
+    """Keep incidents that alerts of `sealwire watch` have shown, and report them."""
+
+
+@click.group(
+    cls=DocumentedGroup,
+    package="sealwire",
+    modules={
+        "sidecars.luks.commands": ("finish", "plan", "rollback", "setup", "status"),
+        "sidecars.luks.volume_commands": (
+            "open",
+            "close",
+            "add-key",
+            "backup-header",
+            "restore-header",
+            "unseal-header",
+        ),
+    },
+    exit_codes={
+        EX_NO: "`plan`: something stands against it; `status`: something is not encrypted",
+        65: "a copy or a header backup is not what it has to be",
+        69: "a program, systemd or a privilege is missing, or another command is at work",
+        71: "a program of the system failed",
+        73: "the device or directory may not be used: not empty, in use, read-only, too small",
+        77: "not confirmed, or no key slot opens with this secret",
+        78: "an option cannot be used, or the journal says that this is not the moment",
+    },
+)
+def luks() -> None:
+    """Put MongoDB's data directory on a LUKS volume, watch it, and go back."""
+
+
+@click.group(
+    cls=LazyGroup,
+    package="sealwire",
+    modules={
+        "cli.policy": ("access", "check", "explain", "lint"),
+        "sidecars.coverage.commands": ("coverage",),
+        "sidecars.drift.commands": ("drift",),
+        "sidecars.enforcement.commands": ("enforce",),
+    },
+)
+def policy() -> None:
+    """Check a policy, lint it, explain what it does and who may do what, enforce it, find what it misses."""
+
+
+@click.group(
+    cls=DocumentedGroup,
+    package="sealwire",
+    modules={"sidecars.tls_check.commands": ("rules", "verify")},
+    exit_codes={
+        EX_NO: "a rule fails (with --strict: or warns)",
+        73: "a report or the metrics cannot be written",
+        78: "a target, a file of rules, authorities or a client certificate cannot be read",
+    },
+)
+def tls() -> None:
+    """Verify the TLS of databases and web servers."""
+
+
+@click.group(
+    cls=DocumentedGroup,
+    package="sealwire",
+    modules={
+        "sidecars.vault_setup.commands": (
+            "credentials",
+            "init",
+            "remove",
+            "revoke",
+            "rotate-policy",
+            "setup",
+            "status",
+            "unseal",
+            "unwrap",
+        )
+    },
+    exit_codes={
+        EX_NO: "something differs, a share is missing, or an operator has to do a step",
+        69: "the server is down, sealed, not initialised or not set up",
+        73: "an output file exists, a share could not be handed over, or a needed name is another thing's",
+        77: "the login is refused, or the role may not do this",
+        78: "an option, a name or a period cannot be used",
+    },
+)
+def vault() -> None:
+    """Set up Vault or OpenBao, check it, rotate its keys, hand out and revoke logins."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.options.common import config_option
+from sealwire.cli.options import config_option
 from sealwire.proxy.server.config.reader import load_config
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.errors import NotReady, StartReason

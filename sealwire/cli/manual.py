@@ -1,4 +1,4 @@
-"""`sealwire manual`: a page for `man` of every command."""
+"""`sealwire manual` and `completion`: a page for `man` of every command, and a shell's completion of them."""
 
 import inspect
 import os
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from click.shell_completion import get_completion_class
 
 from sealwire import __version__
-from sealwire.cli.options.common import PATH
+from sealwire.cli.options import PATH
 from sealwire.proxy.server.errors import FileProblem, StartReason
 
 # -------------------- manual pages of the command line, made from what `--help` shows: one for each command
@@ -133,3 +134,27 @@ def manual(folder: Path) -> None:
             "name a folder that you may write to",
         ) from None
     click.echo(f"{folder}: {len(pages)} pages")
+
+
+_VARIABLE = "_SEALWIRE_COMPLETE"
+"""By which click knows that a shell asks; it is made of the program's name."""
+
+
+@click.command(name="completion")
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete commands and options of sealwire.
+
+    bash has to be 4.4 or newer.
+
+    \b
+    Examples:
+      sealwire completion bash > /usr/share/bash-completion/completions/sealwire
+      sealwire completion zsh > /usr/local/share/zsh/site-functions/_sealwire
+      sealwire completion fish > ~/.config/fish/completions/sealwire.fish
+    """
+    root = click.get_current_context().find_root().command
+    made = get_completion_class(shell)
+    if made is None:
+        raise click.UsageError(f"click knows no completion for {shell}")
+    click.echo(made(root, {}, "sealwire", _VARIABLE).source())

@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from sealwire.cli.options.common import dry_run_option, json_option, settings
+from sealwire.cli.options import dry_run_option, json_option, settings
 
 S = TypeVar("S")
 T = TypeVar("T")

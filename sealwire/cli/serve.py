@@ -14,7 +14,7 @@ from typing import Final
 import click
 
 from sealwire.cli.exit_codes import described, exit_code
-from sealwire.cli.options.common import config_option, json_option, server_uri_option
+from sealwire.cli.options import config_option, json_option, server_uri_option
 from sealwire.cli.output import print_json
 from sealwire.files.errors import SourceError
 from sealwire.proxy.server.config.reader import load_config, reload_config
@@ -241,7 +241,7 @@ def _load_and_warn(config_path: Path) -> Config:
 
 def _read_watch(config: Path) -> WatchedNow:
     """What the page shows of the watch. The watch's code is 2 MB, for those who look."""
-    from sealwire.cli.incident.watched import read_watch  # noqa: PLC0415
+    from sealwire.sidecars.detection.watched import read_watch  # noqa: PLC0415
 
     return read_watch(config)
 

@@ -9,16 +9,21 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pymongo import MongoClient
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from sealwire import core_name
 from sealwire.demo.application import run_application
-from sealwire.demo.file_scan import covered_texts, scan_folder
-from sealwire.demo.inspection import find_patient
+from sealwire.demo.engine import Check, Screen, checked, marked
+from sealwire.demo.inspection import covered_texts, find_patient, scan_folder
 from sealwire.demo.stage import CLINIC, POLICY_FILE, Announce, DemoOperator, Stage, StepFailed
-from sealwire.demo.story import Check, shown_patient
+from sealwire.demo.story import shown_patient
 
 BACKUP_STEPS = 8
 RESTORED = "clinic_restored"
@@ -178,9 +183,17 @@ def tell_backup(stage: Stage, announce: Announce) -> BackupStory:
     checks = []
     for text, claim, step in _STEPS:
         announce(text)
-        try:
-            passed, detail = step(operator)
-        except StepFailed as error:
-            passed, detail = False, str(error)
-        checks.append(Check(claim, passed, detail))
+        checks.append(checked(claim, partial(step, operator)))
     return BackupStory(len(stage.dataset.patients), tuple(checks))
+
+
+def show_backup(console: Console, story: BackupStory) -> None:
+    """Print the whole story of the backup: one line a step."""
+    screen = Screen(console, "Sealwire: a backup of the clinic, from its making to its restore")
+    table = Table.grid(padding=(0, 1))
+    for number, check in enumerate(story.checks, 1):
+        table.add_row(f"{number}.", marked(check), check.claim)
+        table.add_row("", "", Text(check.detail, style="dim"))
+    screen.show(table)
+    closing = f"{story.patients:,} patients, {core_name()}; each step is a `sealwire backup` command"
+    screen.show(closing, "dim")

@@ -1,4 +1,4 @@
-"""Everything that the story plays on: two databases, certificates, keys, Sealwire in front of one of them."""
+"""What a story plays on: invented patients, two databases, certificates, keys, Sealwire in front of one."""
 
 import json
 import secrets
@@ -8,15 +8,47 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, final
 
 import sealwire.examples
-from sealwire.demo.dataset import Dataset, make_dataset
+from sealwire.examples.patients import (
+    Appointment,
+    Patient,
+    generate_appointments,
+    generate_patients,
+    write_lines,
+)
 from sealwire.testbed.certificates import Authority, create_authority
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, ServerTls
 from sealwire.testbed.mongo_server import User
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Both runs of the application read the same two files."""
+
+    patients: tuple[Patient, ...]
+    appointments: tuple[Appointment, ...]
+    patients_file: Path
+    appointments_file: Path
+
+
+def make_dataset(folder: Path, patients: int, seed: int) -> Dataset:
+    """Invent `patients` patients and half as many appointments and write them to `folder`.
+
+    Cost:    0.3 s for 5,000 patients
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    people = tuple(islice(generate_patients(seed), patients))
+    booked = tuple(generate_appointments(seed, people, patients // 2))
+    dataset = Dataset(people, booked, folder / "patients.jsonl", folder / "appointments.jsonl")
+    dataset.patients_file.write_text("".join(write_lines(people)))
+    dataset.appointments_file.write_text("".join(write_lines(booked)))
+    return dataset
+
 
 CLINIC = "clinic"
 SETUP_STEPS = 4

@@ -8,12 +8,12 @@ backups.
     archive     the files of a dump: their names, what stands in them, how they are written and read
     dumping     from a server into a backup
     keeping     listing, verifying, rekeying, scheduling, pruning; the transition from plaintext backups
-    restoring   from a backup into a server, or a directory
+    restoring   from a backup into a server
 
 The walk, writing: `dumping.dump.dump` asks what there is, reads it in blocks, and writes a tar into a
 `sealed.writer.SealedWriter`, which compresses and encrypts it into a store. `commit` writes the sidecar and
 gives the file its name. Reading: `sealed.reader.SealedReader` returns no byte that was not authenticated;
-`archive.survey.survey` says what is in it, `restoring.plan.plan` where it goes, and
+`archive.dump_files.survey` says what is in it, `restoring.plan.plan` where it goes, and
 `restoring.restore.Restore` puts it there and compares.
 
 May not import: wire, policies, proxy, asyncio. Of the rooms it uses audit, keys and crypto.

@@ -5,8 +5,14 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding, ComplianceOutcome
-from sealwire.sidecars.compliance.requirements import REQUIREMENTS, Duty, Requirement
+from sealwire.sidecars.compliance.requirements import (
+    REQUIREMENTS,
+    ComplianceCheck,
+    ComplianceFinding,
+    ComplianceOutcome,
+    Duty,
+    Requirement,
+)
 
 FORM: Final = "sealwire-compliance-report"
 FORM_VERSION: Final = 2
@@ -147,7 +153,7 @@ def document_of(report: ComplianceReport) -> dict[str, Any]:
         "findings": [
             {
                 "check": each.check.value,
-                "question": each.check.question,
+                "question": each.check.text,
                 "outcome": each.outcome.value,
                 "evidence": list(each.evidence),
                 "hint": each.hint,

@@ -1,15 +1,77 @@
-"""The rows of a report: what is asked by whom, what shows it here, and what stays the organisation's.
+"""What is looked at, and which rows of which framework rest on it."""
 
-Sources: UK GDPR; the Caldicott Principles (National Data Guardian, 2020); DSPT, CAF-aligned, outcome B3 of
-the Cyber Assessment Framework. The texts are ours. A row says what Sealwire can show, and is no legal advice.
-"""
-
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, Self
 
-from sealwire.sidecars.compliance.finding import ComplianceCheck
+
+class ComplianceOutcome(Enum):
+    """How it turned out."""
+
+    PASS = "pass"  # noqa: S105 - no password
+    PARTLY = "partly"
+    """What was looked at is so. Something was not looked at, or is declared to be otherwise."""
+    FAIL = "fail"
+    """It is not so, or nobody could look: what is not known to be well is not well."""
+    NOT_LOOKED_AT = "not looked at"
+    NOT_APPLICABLE = "not applicable"
+    """Somebody says so in the settings, with a reason. It was not looked at either."""
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether nothing was looked at."""
+        return self in (ComplianceOutcome.NOT_LOOKED_AT, ComplianceOutcome.NOT_APPLICABLE)
+
+
+class _Explained(Enum):
+    """A name, which is the value, with a text about it."""
+
+    _value_: str
+    text: str
+
+    def __new__(cls, name: str, text: str = "") -> Self:
+        made = object.__new__(cls)
+        made._value_, made.text = name, text
+        return made
+
+
+class ComplianceCheck(_Explained):
+    """Everything that is looked at: its name in settings and reports, and what is asked."""
+
+    AT_REST = "at-rest", "Does everything that the database has open lie on dm-crypt?"
+    IN_TRANSIT = "in-transit", "Do servers and web servers speak TLS 1.2 or newer, with good certificates?"
+    PROXY_TLS = "proxy-tls", "Does the proxy demand TLS from clients, and verify the server?"
+    FIELDS = "fields", "Is every stored value of a covered field encrypted?"
+    SCOPE = "scope", "Does the policy name every database and collection of the server?"
+    MINIMISATION = "minimisation", "Is no field in clear that looks personal or is covered?"
+    BACKUPS = "backups", "Is the newest backup recent and sealed, and none in plaintext left?"
+    RESTORE = "restore", "Has a restore been drilled?"
+    KEYS = "keys", "Is no key overdue for rotation or rewrapping?"
+    KEY_PROVIDER = "key-provider", "Do running proxies keep the key-encryption key out of the environment?"
+    RUNNING_POLICY = "running-policy", "Do the running proxies have the policy that was looked at?"
+    SERVER_LOGIN = "server-login", "Does the server ask everybody to log in?"
+    ROLES = "roles", "Does the policy say who may see what, and not give it to everybody?"
+    PURPOSES = "purposes", "Must whoever reads protected data state a purpose?"
+    AUDIT_CHAIN = "audit-chain", "Is the audit log whole, and signed up to now?"
+    AUDIT_COMMANDS = "audit-commands", "Is every command on protected data on record?"
+    PSEUDONYMS = "pseudonyms", "Are subjects in the audit log pseudonyms?"
+    LOGS = "logs", "Is there no personal data in the logs?"
+    DETECTION = "detection", "Is the audit log watched for breaches?"
+    ERASURE = "erasure", "Does the policy say whose data documents are, so that a person can be erased?"
+    VERSIONS = "versions", "Has no installed version a known vulnerability?"
+
+
+@dataclass(frozen=True, slots=True)
+class ComplianceFinding:
+    """What one look found. All of it is names, counts and times, never a value."""
+
+    check: ComplianceCheck
+    outcome: ComplianceOutcome
+    evidence: tuple[str, ...]
+    hint: str = ""
+    """What to do about it, where something is to be done."""
+    unseen: tuple[str, ...] = ()
+    """The databases and collections that were not looked at."""
 
 
 class Framework(Enum):
@@ -20,34 +82,20 @@ class Framework(Enum):
     DSPT = "DSPT (CAF B3)"
 
 
-class Duty(Enum):
-    """What no program can see: somebody attests it, with a date. The value is its name in settings."""
+class Duty(_Explained):
+    """What no program can see: somebody attests it, with a date. Name in settings, what is attested."""
 
-    PRIVACY_NOTICE = "privacy-notice"
-    STAFF_TRAINING = "staff-training"
-    DPIA = "dpia"
-    INCIDENT_PLAN = "incident-plan"
-    SHARING = "sharing-agreements"
-    RECORDS = "records-of-processing"
-    DEVICES = "mobile-devices"
-    MEDIA = "media-sanitisation"
-
-    @property
-    def text(self) -> str:
-        """What is attested."""
-        return _DUTIES[self]
-
-
-_DUTIES: Final[Mapping[Duty, str]] = {
-    Duty.PRIVACY_NOTICE: "patients are told what is kept, why, and who can see it",
-    Duty.STAFF_TRAINING: "everybody with access was trained within the year",
-    Duty.DPIA: "a data protection impact assessment is in force",
-    Duty.INCIDENT_PLAN: "the incident plan was exercised within the year",
-    Duty.SHARING: "what is shared, with whom and why, is agreed in writing",
-    Duty.RECORDS: "the record of processing activities names this data and its lawful basis",
-    Duty.DEVICES: "devices that hold this data are encrypted and managed",
-    Duty.MEDIA: "media and equipment are sanitised before they leave",
-}
+    PRIVACY_NOTICE = "privacy-notice", "patients are told what is kept, why, and who can see it"
+    STAFF_TRAINING = "staff-training", "everybody with access was trained within the year"
+    DPIA = "dpia", "a data protection impact assessment is in force"
+    INCIDENT_PLAN = "incident-plan", "the incident plan was exercised within the year"
+    SHARING = "sharing-agreements", "what is shared, with whom and why, is agreed in writing"
+    RECORDS = (
+        "records-of-processing",
+        "the record of processing activities names this data and its lawful basis",
+    )
+    DEVICES = "mobile-devices", "devices that hold this data are encrypted and managed"
+    MEDIA = "media-sanitisation", "media and equipment are sanitised before they leave"
 
 
 @dataclass(frozen=True, slots=True)

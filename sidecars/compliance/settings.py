@@ -7,9 +7,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from sealwire.files.yaml_source import Node, parse_yaml
-from sealwire.sidecars.compliance.finding import ComplianceCheck
 from sealwire.sidecars.compliance.report import Attestation
-from sealwire.sidecars.compliance.requirements import Duty
+from sealwire.sidecars.compliance.requirements import ComplianceCheck, Duty
 
 MANUAL = "docs/operations/compliance.md"
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner, Result
 
-from sealwire.cli import demo
 from sealwire.cli.exit_codes import EX_DATAERR, EX_UNAVAILABLE, exit_code
-from sealwire.demo.story import Check, Story
+from sealwire.demo import commands as demo
+from sealwire.demo.engine import Check
+from sealwire.demo.story import Story
 from sealwire.testbed.errors import TestbedError, TestbedReason
-from tests.demo.test_render import STORY
+from tests.demo.test_story import STORY
 
 HOLDS = replace(STORY, checks=(Check("all is well", True, "7 of 7"),))
 

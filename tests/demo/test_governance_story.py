@@ -1,4 +1,4 @@
-"""Tests for sealwire.demo.governance_story: what makes a story hold."""
+"""The clinic with roles, on record and watched, that the demo of governance begins with."""
 
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,39 @@ from rich.console import Console
 
 from sealwire.demo import governance_story
 from sealwire.demo.governance_story import (
+    GOVERNANCE_SETUP_STEPS,
     GOVERNANCE_STEPS,
     PAGES,
+    POLICY,
     STEPS,
+    break_glass,
+    build_governance,
     keep_pages,
+    readers,
     show_governance,
     tell_governance,
 )
 from sealwire.demo.stage import StepFailed
+from sealwire.policies.file.loader import load_policy
+
+pytestmark = pytest.mark.integration
+
+
+def test_the_policy_of_the_demo_is_one() -> None:
+    policy = load_policy(POLICY.encode(), "policy.yaml")
+    assert policy.roles is not None
+    assert policy.subjects is not None
+
+
+def test_roles_decide_who_sees_what(tmp_path: Path) -> None:
+    told: list[str] = []
+    with build_governance(tmp_path, 100, 1948, told.append) as stage:
+        assert len(told) == GOVERNANCE_SETUP_STEPS
+        for step in (readers, break_glass):
+            shown, holds, _ = step(stage)
+            assert holds, shown
+        learnt = stage.watch_log.read_text(encoding="utf-8")
+    assert '"bulk-read"' not in learnt  # the filling was learnt, and is no alert
 
 
 class Typist:

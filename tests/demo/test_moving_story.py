@@ -1,17 +1,53 @@
-"""What the demo of migration claims: each claim fails when what it says is not so."""
+"""The clinic in plaintext that the demo of migration begins with."""
 
 import io
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from sealwire.demo import render
-from sealwire.demo.desk import Period
-from sealwire.demo.inspection import Stored
-from sealwire.demo.moving_story import Chapter, MovingStory, checks_of
-from sealwire.demo.story import Check
+from sealwire.demo.application import Period, desks_at_work
+from sealwire.demo.engine import Check
+from sealwire.demo.inspection import Stored, count_stored
+from sealwire.demo.moving_story import (
+    KEK_NAME,
+    MOVING_SETUP_STEPS,
+    POLICY,
+    Chapter,
+    MovingStory,
+    build_moving,
+    checks_of,
+    show_moving,
+)
+from sealwire.policies.file.loader import load_policy
+
+pytestmark = pytest.mark.integration
+
+
+def test_both_databases_hold_the_same_plaintext(tmp_path: Path) -> None:
+    told: list[str] = []
+    with build_moving(tmp_path, 100, 1948, told.append) as stage:
+        with stage.guarded.connect(stage.administrator) as raw:
+            stored = count_stored(raw, load_policy(POLICY.encode(), "policy.yaml"))
+        assert stored.encrypted == 0
+        assert stored.readable > 400
+        keys = stage.bao.client.secrets.transit.read_key(KEK_NAME)
+        assert keys["data"]["derived"] is True
+        assert stage.environment["VAULT_TOKEN"] == stage.bao.root_token != ""
+        guarded = stage.guarded.uri(stage.databases.user, "clinic")
+        patients = stage.dataset.patients_file
+        with desks_at_work(stage.direct_uri, guarded, patients, tmp_path) as desks:
+            deadline = time.monotonic() + 30
+            while desks.compared < 20 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert desks.compared >= 20
+            assert desks.different() == []
+            assert desks.guarded.period(0).failed == 0
+    assert len(told) == MOVING_SETUP_STEPS
+
 
 DESK = Period(50, 0, 8.0, 120.0)
 CHAPTERS = tuple(
@@ -76,7 +112,7 @@ def test_everything_is_shown() -> None:
     story = MovingStory(400, CHAPTERS, checks)
     assert not story.holds
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
-    render.show_moving(console, story)
+    show_moving(console, story)
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     assert max(map(len, shown.splitlines())) <= 120

@@ -12,12 +12,10 @@ from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectI
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
-from sealwire.sidecars.backup.archive.dump_files import DumpFiles, walk_sealed
-from sealwire.sidecars.backup.archive.survey import Survey, survey
-from sealwire.sidecars.backup.dumping import consistency
+from sealwire.sidecars.backup.archive.dump_files import DumpFiles, Survey, survey, walk_sealed
+from sealwire.sidecars.backup.dumping import dump as consistency
 from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, dump
-from sealwire.sidecars.backup.restoring.journal import opened
-from sealwire.sidecars.backup.restoring.plan import RestorePlan, parse_rename, plan
+from sealwire.sidecars.backup.restoring.plan import RestorePlan, opened, parse_rename, plan
 from sealwire.sidecars.backup.restoring.restore import Restore, RestoreReport
 from sealwire.sidecars.backup.sealed.reader import open_backup
 from sealwire.sidecars.backup.sealed.writer import create_backup

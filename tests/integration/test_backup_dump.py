@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.sidecars.backup.dumping.consistency import Wanted
-from sealwire.sidecars.backup.dumping.dump import DumpOptions, Progress, dump
+from sealwire.sidecars.backup.dumping.dump import DumpOptions, Progress, Wanted, dump
 from sealwire.sidecars.backup.errors import (
     BackupError,
     BackupReason,

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.sidecars.backup.dumping import consistency
-from sealwire.sidecars.backup.dumping.consistency import Wanted
-from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, ReaderChoice, dump
+from sealwire.sidecars.backup.dumping import dump as consistency
+from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, ReaderChoice, Wanted, dump
 from sealwire.sidecars.backup.errors import BackupReason, SourceFailed
 from sealwire.sidecars.backup.sealed.writer import create_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore

@@ -9,8 +9,7 @@ import pytest
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
-from sealwire.sidecars.backup.archive.dump_files import DumpFiles, open_plain
-from sealwire.sidecars.backup.archive.survey import survey
+from sealwire.sidecars.backup.archive.dump_files import DumpFiles, open_plain, survey
 from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, dump
 from sealwire.sidecars.backup.errors import (
     BackupDamaged,
@@ -18,11 +17,8 @@ from sealwire.sidecars.backup.errors import (
     RestoreStopped,
     TargetOccupied,
 )
-from sealwire.sidecars.backup.restoring.drill import drill
-from sealwire.sidecars.backup.restoring.journal import opened
-from sealwire.sidecars.backup.restoring.plan import Planned, plan
-from sealwire.sidecars.backup.restoring.restore import Outcome, Restore
-from sealwire.sidecars.backup.restoring.server import RestoreServer
+from sealwire.sidecars.backup.restoring.plan import Planned, opened, plan
+from sealwire.sidecars.backup.restoring.restore import Outcome, Restore, RestoreServer, drill
 from sealwire.sidecars.backup.sealed.reader import open_backup
 from sealwire.sidecars.backup.sealed.writer import create_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore

@@ -14,8 +14,7 @@ import yaml
 from pymongo import MongoClient
 
 from sealwire.keys.keyring.file import create_keyring
-from sealwire.sidecars.compliance.finding import ComplianceCheck
-from sealwire.sidecars.compliance.requirements import Duty
+from sealwire.sidecars.compliance.requirements import ComplianceCheck, Duty
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.build_context import ROOT as PROJECT

@@ -12,7 +12,7 @@ from bson.binary import Binary
 from click.testing import CliRunner, Result
 from prometheus_client.parser import text_string_to_metric_families
 
-from sealwire.cli.policy import command
+from sealwire.cli.groups import policy as command
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.sidecars.errors import DirectError, DirectReason
 from tests.integration.conftest import POLICY, Stack

@@ -12,7 +12,7 @@ from bson.regex import Regex
 from click.testing import CliRunner, Result
 from pymongo.errors import OperationFailure
 
-from sealwire.cli.policy import command
+from sealwire.cli.groups import policy as command
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected

@@ -21,12 +21,12 @@ from sealwire.sidecars.backup.errors import (
     BackupSettingError,
     StoreUnavailable,
 )
+from sealwire.sidecars.backup.keeping.catalog import LEFTOVER_AGE, RetentionPolicy, plan_prune, prune
 from sealwire.sidecars.backup.keeping.rekey import reencrypt, rewrap
-from sealwire.sidecars.backup.keeping.retention import LEFTOVER_AGE, RetentionPolicy, plan_prune, prune
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.writer import create_backup
 from sealwire.sidecars.backup.stores import s3_store
-from sealwire.sidecars.backup.stores.open_store import open_store
+from sealwire.sidecars.backup.stores.local_store import open_store
 from sealwire.sidecars.backup.stores.s3_store import S3Store
 from sealwire.sidecars.backup.stores.store import Store, read_small
 from tests.keys.samples import KEK_A, KEK_B, NOW

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from sealwire.cli.tls import command
+from sealwire.cli.groups import tls as command
 from sealwire.sidecars.tls_check.errors import OutputProblem, TlsCheckReason
 from sealwire.sidecars.tls_check.report.metrics import TlsMetrics
 from sealwire.testbed.certificates import create_authority

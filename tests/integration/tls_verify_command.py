@@ -6,7 +6,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from sealwire.cli.tls import command
+from sealwire.cli.groups import tls as command
 from tests.sidecars.tls_check.certificates import make_authority
 
 AUTHORITY = make_authority()

@@ -12,6 +12,11 @@ from sealwire.proxy.server.config.sections import compressors
 from sealwire.proxy.server.config.settings import AccessControl, Config
 from sealwire.proxy.session.auditing.subjects import CommandAudit
 from sealwire.proxy.session.login.identities import NO_IDENTITIES, Identities
+from sealwire.proxy.server.config.setting_names import compressors
+from sealwire.proxy.server.config.settings import AccessControl, Config
+from sealwire.proxy.server.errors import read_named_file
+from sealwire.proxy.session.auditing.settings import CommandAudit
+from sealwire.proxy.session.login.caller import NO_IDENTITIES, Identities
 from sealwire.proxy.session.shared import SessionSettings
 
 # A cursor lives ten minutes without a getMore. Nobody changes a policy so often in that time.

@@ -3,7 +3,6 @@
 Errors are `SourceError` with line and column; an override's place is the name of its variable.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -15,6 +14,9 @@ from sealwire.files.errors import Complaints
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.providers import ProviderKind
+from sealwire.files.yaml_source import Node, parse_yaml
+from sealwire.keys.keyring.store import Place, VaultDocument
+from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.keys.vault.settings import VaultSettings
 from sealwire.proxy.server.config.sections import (
     Section,
@@ -160,25 +162,6 @@ def expect_file(path: Path) -> None:
             f"{path}: this can be read only once",
             "put the content into an ordinary file, and start again with that",
         )
-
-
-def read_named_file(path: Path, what: str) -> bytes:
-    """The bytes of a file that somebody named, with an error that says which. Raises as `load_config`."""
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_SOURCE_BYTES + 1)  # one more than the parser takes: /dev/zero has no end
-    except PermissionError:
-        raise PermissionProblem(
-            StartReason.FILE_FORBIDDEN,
-            f"{path}: {what} may not be read",
-            f"let user id {os.geteuid()} read it",
-        ) from None
-    except OSError as error:
-        raise FileProblem(
-            StartReason.FILE_MISSING,
-            f"{path}: {what} cannot be read: {os.strerror(error.errno or 0)}",
-            "correct the path",
-        ) from None
 
 
 def parse_config(source: bytes, path: Path, environ: Mapping[str, str]) -> Config:

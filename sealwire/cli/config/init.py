@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sealwire.cli.options.common import PATH, json_option
+from sealwire.cli.options import PATH, json_option
 from sealwire.cli.output import answer
 from sealwire.proxy.server.config.new_file import Feature, Layout, NewFile, files_named, new_file_text
 from sealwire.proxy.server.config.sections import WILDCARD_HOSTS

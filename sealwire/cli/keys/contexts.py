@@ -11,13 +11,15 @@ import bson
 import click
 from bson.binary import Binary, UuidRepresentation
 
-from sealwire.cli.options.common import Decorator, declare, settings
-from sealwire.cli.options.keys import (
+from sealwire.cli.options import (
+    Decorator,
     KekOptions,
     contexts_option,
+    declare,
     kek_options,
     keyring_option,
     open_keyring_store,
+    settings,
 )
 from sealwire.cli.output import Manner, document_count_bar, manner_options
 from sealwire.crypto import selftest

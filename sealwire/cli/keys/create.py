@@ -12,6 +12,10 @@ from sealwire.cli.keys.options import require_alike, shown_key_of
 from sealwire.cli.options.common import PATH, PRESENT_FILE
 from sealwire.cli.options.keys import (
     KEK_FORMS,
+from sealwire.cli.keys.lent import require_alike, shown_key_of
+from sealwire.cli.options import (
+    PATH,
+    PRESENT_FILE,
     KekOptions,
     ask_new_passphrase,
     kek_options,
@@ -22,6 +26,7 @@ from sealwire.cli.options.keys import (
 )
 from sealwire.cli.options.policies import read_policy
 from sealwire.cli.output import Manner, manner_options
+from sealwire.cli.subjects import read_policy
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.kek import DEFAULT_VARIABLE, KeyEncryptionKey, generate_encoded_kek

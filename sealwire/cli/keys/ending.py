@@ -13,7 +13,21 @@ from sealwire.cli.options.common import Decorator, declare, settings
 from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option, open_keyring_store
 from sealwire.cli.options.policies import read_policy
 from sealwire.cli.options.server import required_uri, server_options
+from sealwire.cli.keys.lent import require_unnamed
+from sealwire.cli.keys.options import Interval, policy_option
+from sealwire.cli.options import (
+    Decorator,
+    KekOptions,
+    declare,
+    kek_options,
+    keyring_option,
+    open_keyring_store,
+    required_uri,
+    server_options,
+    settings,
+)
 from sealwire.cli.output import Manner, document_count_bar, manner_options, question_console, show_table
+from sealwire.cli.subjects import read_policy
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.keyring import ending, turning

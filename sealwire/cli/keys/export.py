@@ -6,14 +6,17 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.options.common import PATH, Decorator, json_option, settings
-from sealwire.cli.options.keys import (
+from sealwire.cli.options import (
+    PATH,
+    Decorator,
     KekOptions,
     ask_new_passphrase,
     ask_passphrase,
+    json_option,
     kek_options,
     keyring_option,
     open_keyring_store,
+    settings,
 )
 from sealwire.cli.output import answer
 from sealwire.crypto import selftest

@@ -30,7 +30,11 @@ from sealwire.cli.migrate.options import Site
 from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option, open_keyring_store
 from sealwire.cli.options.policies import read_policy
 from sealwire.cli.options.server import server_options
+from sealwire.cli.keys.lent import key_of, require_alike, shown_key_of
+from sealwire.cli.keys.options import policy_option, schedule_options, with_policy
+from sealwire.cli.options import KekOptions, kek_options, keyring_option, open_keyring_store, server_options
 from sealwire.cli.output import Manner, manner_options
+from sealwire.cli.subjects import read_policy
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.kek import KeyEncryptionKey

@@ -14,6 +14,9 @@ from sealwire.cli.options.common import json_option
 from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option, open_keyring_store
 from sealwire.cli.options.policies import read_policy
 from sealwire.cli.output import answer, print_json, show_table
+from sealwire.cli.keys.lent import key_of, shown_key_of
+from sealwire.cli.options import KekOptions, json_option, kek_options, keyring_option, open_keyring_store
+from sealwire.cli.output import answer, show_table
 from sealwire.keys.keyring.data_key import KeyIds, KeyState
 from sealwire.keys.keyring.file import read_record
 from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord, format_time

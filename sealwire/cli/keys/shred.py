@@ -17,6 +17,8 @@ from sealwire.cli.keys.contexts import (
 )
 from sealwire.cli.keys.options import Interval, require_typed
 from sealwire.cli.options.common import PATH, PRESENT_FILE
+from sealwire.cli.keys.options import Interval
+from sealwire.cli.options import PATH, PRESENT_FILE
 from sealwire.cli.output import Manner, manner_options
 from sealwire.keys.contexts import shredding
 from sealwire.keys.contexts.shredding import MAX_BYTES, check_receipt, parse_receipt, receipt_of

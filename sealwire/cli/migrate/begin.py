@@ -28,7 +28,9 @@ from sealwire.cli.migrate.options import (
 )
 from sealwire.cli.options.policies import policy_argument, read_policy
 from sealwire.cli.options.server import required_uri
+from sealwire.cli.options import KekOptions, kek_options, keyring_option, required_uri, server_options
 from sealwire.cli.output import Manner, manner_options
+from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.crypto import selftest
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.covered import covered_collections

@@ -25,7 +25,16 @@ from sealwire.cli.migrate.repair import ClassRepair
 from sealwire.cli.options.common import json_option
 from sealwire.cli.options.policies import policy_argument, read_policy
 from sealwire.cli.options.server import required_uri, server_options
+from sealwire.cli.options import (
+    KekOptions,
+    json_option,
+    kek_options,
+    keyring_option,
+    required_uri,
+    server_options,
+)
 from sealwire.cli.output import Manner, manner_options, print_json, show_table
+from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.crypto import selftest
 from sealwire.keys.frontier.versions import pending_version_of, version_of
 from sealwire.keys.keyring.keyring import Keyring

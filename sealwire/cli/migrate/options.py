@@ -30,8 +30,9 @@ from sealwire.cli.options.keys import (
     open_keyring_store,
 )
 from sealwire.cli.options.server import required_uri, server_options
+from sealwire.cli.options import KekOptions, contexts_option, open_keyring_store, settings
 from sealwire.cli.output import Manner, progress, show_table
-from sealwire.cli.signals import ended_in_order
+from sealwire.cli.tasks import ended_in_order
 from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.frontier.record import MOST_TRANSACTION_S

@@ -10,11 +10,9 @@ import click
 
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.migrate.definitions import COLUMNS, document_of_judged, judged_for_plan, rows
-from sealwire.cli.options.common import json_option
-from sealwire.cli.options.keys import keyring_option, open_keyring_store
-from sealwire.cli.options.policies import policy_argument, read_policy
-from sealwire.cli.options.server import required_uri, server_options
+from sealwire.cli.options import json_option, keyring_option, open_keyring_store, required_uri, server_options
 from sealwire.cli.output import document_count_bar, print_json, show_table
+from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.keys.keyring.file import read_record
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PathNode, PolicySet, leaves

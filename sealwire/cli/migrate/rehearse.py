@@ -17,11 +17,10 @@ from sealwire.cli.migrate.definitions import (
     what_to_look_at,
 )
 from sealwire.cli.migrate.options import show_left
-from sealwire.cli.options.common import json_option
-from sealwire.cli.options.policies import policy_argument, read_policy
-from sealwire.cli.options.server import required_uri, server_options
+from sealwire.cli.options import json_option, required_uri, server_options
 from sealwire.cli.output import print_json, show_table
-from sealwire.cli.signals import ended_in_order
+from sealwire.cli.subjects import policy_argument, read_policy
+from sealwire.cli.tasks import ended_in_order
 from sealwire.crypto import selftest
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected

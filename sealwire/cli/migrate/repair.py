@@ -17,8 +17,10 @@ from sealwire.cli.migrate.options import (
     throttle,
 )
 from sealwire.cli.options.policies import policy_argument, read_policy
+from sealwire.cli.options import KekOptions, kek_options, keyring_option, required_uri, server_options
 from sealwire.cli.output import Manner, manner_options
-from sealwire.cli.signals import ended_in_order
+from sealwire.cli.subjects import policy_argument, read_policy
+from sealwire.cli.tasks import ended_in_order
 from sealwire.crypto import selftest
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.direct import Client, size_of

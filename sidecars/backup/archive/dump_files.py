@@ -1,7 +1,14 @@
-"""The files of a dump one after another, wherever they are: in a backup, a tar, a tar.gz or a directory."""
+"""The files of a dump, wherever they are: what is in it before anything is restored, and mongodump's layout.
 
+A dump is in a backup, a tar, a tar.gz or a directory. `unpack` writes a backup as mongodump's directory:
+collections that came in parts become one file.
+"""
+
+import errno
 import gzip
 import hashlib
+import os
+import shutil
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -9,17 +16,35 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 from sealwire.audit.signing import VerificationKey
-from sealwire.sidecars.backup.archive.blocks import Readable
-from sealwire.sidecars.backup.archive.metadata import METADATA
+from sealwire.sidecars.backup.archive import contents, metadata
+from sealwire.sidecars.backup.archive.contents import BLOCK_BYTES, CONTENTS_MEMBER, Contents, Readable, cut
+from sealwire.sidecars.backup.archive.metadata import (
+    DATA,
+    METADATA,
+    PARTS,
+    CollectionMetadata,
+    Content,
+    FileName,
+    Kind,
+    split_path,
+)
 from sealwire.sidecars.backup.archive.tar import members
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupMissing, BackupReason, BackupSettingError
+from sealwire.sidecars.backup.errors import (
+    BackupDamaged,
+    BackupError,
+    BackupMissing,
+    BackupReason,
+    BackupSettingError,
+    StoreUnavailable,
+)
 from sealwire.sidecars.backup.sealed.key_slots import Identity
+from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER
 from sealwire.sidecars.backup.sealed.reader import SealedReader, begin_reading, open_backup
-from sealwire.sidecars.backup.sealed.signature import BackupOrigin
-from sealwire.sidecars.backup.stores.store import Store
+from sealwire.sidecars.backup.sealed.sidecar import BackupOrigin
+from sealwire.sidecars.backup.stores.store import NO_SPACE, Store
 
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
 
@@ -130,3 +155,191 @@ def _read_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         text = f"{path} cannot be read: {error.strerror}"
         raise BackupMissing(BackupReason.MISSING, text, "check the path and its mode") from None
+
+
+class FileKey(NamedTuple):
+    """A collection as its files call it: a cut name is not its own."""
+
+    database: str
+    stem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The collections of a dump by the names of their files."""
+
+    collections: dict[FileKey, CollectionMetadata]
+    level: int = 0
+    """How many folders stand above those of the databases: one where a directory `dump` was packed."""
+
+    def metadata_of(self, database: str, collection: str) -> CollectionMetadata | None:
+        """The collection of this name."""
+        wanted = (database, collection)
+        return next((one for one in self.collections.values() if (one.database, one.name) == wanted), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Whole documents of one collection, as they came out of a dump."""
+
+    key: FileKey
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"Piece({self.key}, {len(self.data)} bytes)"
+
+
+def survey(files: DumpFiles) -> Survey:
+    """Look at what is there. A backup of ours is read only up to its first document.
+
+    Raises:  BackupDamaged ARCHIVE, also where there is no collection in it; what the files raise
+    """
+    paths: dict[str, bytes | None] = {}
+    for file in files.walk():
+        is_metadata = _is_metadata(file.path)
+        if files.sealed and not is_metadata:
+            break
+        paths[file.path] = _bounded(_opened(file), metadata.MAX_METADATA_BYTES) if is_metadata else None
+    level = 0 if files.sealed else _level(list(paths))
+    found: dict[FileKey, CollectionMetadata] = {}
+    for path, content in paths.items():
+        name = _split(path, level)
+        if name is None:  # of no collection, such as an oplog
+            continue
+        key = FileKey(name.database, name.stem)
+        if content is not None:
+            found[key] = metadata.parse(content, name.database, name.collection)
+        elif key not in found and not name.collection.startswith(metadata.BUCKETS):
+            found[key] = CollectionMetadata(name.database, name.collection, Kind.COLLECTION, {}, ())
+    if not found:
+        raise BackupDamaged(BackupReason.ARCHIVE, "there is no collection in this dump", "check the path")
+    return Survey(found, level)
+
+
+def pieces(files: DumpFiles, found: Survey) -> Iterator[Piece | Contents]:
+    """All documents, in blocks of about BLOCK_BYTES; what a sealed backup says of them comes behind them.
+
+    Raises:  BackupDamaged BSON, ARCHIVE, MANIFEST; what the files raise
+    """
+    parts: dict[FileKey, int] = {}
+    for file in files.walk():
+        if files.sealed and file.path == CONTENTS_MEMBER:
+            yield contents.parse(_bounded(file.stream, contents.MAX_CONTENTS_BYTES))
+        if files.sealed and file.path in (CONTENTS_MEMBER, MANIFEST_MEMBER):
+            continue
+        name = _split(file.path, found.level)
+        if name is None or name.content is Content.METADATA:
+            continue
+        key = FileKey(name.database, name.stem)
+        # Parts are numbered without gaps; one that is missing must not pass for the end.
+        number = parts[key] = parts.get(key, 0) + 1
+        if number != (name.part or 1):
+            text = f"part {name.part or 1} of {name.database}.{name.collection} is out of its turn"
+            raise BackupDamaged(BackupReason.ARCHIVE, text, "restore another backup")
+        for data in cut(_opened(file), BLOCK_BYTES):
+            yield Piece(key, data)
+
+
+def owner_of(found: Survey, key: FileKey) -> tuple[CollectionMetadata | None, bool]:
+    """Whose documents a file has, and whether they are the buckets of a time series."""
+    collection = metadata.FileName(key.database, key.stem, Content.DOCUMENTS).collection
+    if collection.startswith(metadata.BUCKETS):
+        owner = found.metadata_of(key.database, collection.removeprefix(metadata.BUCKETS))
+        if owner is not None and owner.kind is Kind.TIMESERIES:
+            return owner, True
+    return found.collections.get(key), False
+
+
+def _is_metadata(path: str) -> bool:
+    return path.removesuffix(".gz").endswith(metadata.METADATA)
+
+
+def _level(paths: list[str]) -> int:
+    """mongodump's files stand in a folder for each database; what is above was only packed with it."""
+    # parts stand one deeper than other files
+    depths = [path.count("/") - (metadata.PARTS + "/" in path) for path in paths]
+    return max(max(depths, default=1) - 1, 0)
+
+
+def _split(path: str, level: int) -> FileName | None:
+    below = path.split("/", level)
+    return metadata.split_path(below[level]) if len(below) > level else None
+
+
+def _opened(file: DumpFile) -> Readable:
+    return ungzipped(file.stream) if file.path.endswith(".gz") else file.stream
+
+
+def _bounded(stream: Readable, most: int) -> bytes:
+    held = bytearray()
+    while data := stream.read(1 << 20):
+        held += data
+        if len(held) > most:
+            text = "a file of the dump is too large"
+            raise BackupDamaged(BackupReason.TOO_LARGE, text, "do not restore it")
+    return bytes(held)
+
+
+_READ_BYTES = 1 << 20
+_DIRECTORY_MODE, _FILE_MODE = 0o700, 0o600
+
+
+def unpack(source: SealedReader, directory: Path) -> int:
+    """Write everything below `directory`, which is made; how many files there are then.
+
+    An end half-way leaves nothing: a half collection would look whole to mongorestore.
+    Raises:  BackupSettingError ADDRESS where the directory exists or cannot be written; StoreUnavailable
+             STORE_FULL; BackupDamaged
+    """
+    try:
+        directory.mkdir(mode=_DIRECTORY_MODE)
+        try:
+            return _write_all(source, directory)
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise _unwritable(directory, error) from None
+
+
+def require_new(directory: Path) -> None:
+    """Raises BackupSettingError ADDRESS where something is at `directory` already."""
+    if os.path.lexists(directory):
+        raise _unwritable(directory, FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)))
+
+
+def _write_all(source: SealedReader, directory: Path) -> int:
+    written: set[Path] = set()
+    for file in walk_sealed(source):
+        if file.path in (MANIFEST_MEMBER, CONTENTS_MEMBER):
+            continue
+        target = directory / _joined(file.path)
+        target.parent.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+        # parts come in their order, which `survey.pieces` and the manifest check; each is added at the end
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _FILE_MODE)
+        with os.fdopen(descriptor, "ab") as out:
+            while data := file.stream.read(_READ_BYTES):
+                out.write(data)
+        written.add(target)
+    return len(written)
+
+
+def _joined(path: str) -> str:
+    """The file that a member belongs to. All parts of a collection belong to one file."""
+    name = split_path(path)
+    if name is None:
+        text = "the backup has a file of no collection"
+        raise BackupDamaged(BackupReason.ARCHIVE, text, "use the release that wrote it, or a later one")
+    if name.content is Content.DOCUMENTS and name.part is not None:
+        return path.partition(PARTS + "/")[0] + DATA
+    return path
+
+
+def _unwritable(directory: Path, error: OSError) -> BackupError:
+    if error.errno in NO_SPACE:
+        text = f"no space for {directory}; nothing of it was left there"
+        hint = "free space, or name a directory where there is room for the whole dump"
+        return StoreUnavailable(BackupReason.STORE_FULL, text, hint)
+    text = f"{directory} cannot be written: {error.strerror}"
+    hint = "name a directory that does not exist, in one that this user may write to"
+    return BackupSettingError(BackupReason.ADDRESS, text, hint)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import IO, Final, cast
 
-from sealwire.sidecars.backup.archive.blocks import Readable, cut_counted
+from sealwire.sidecars.backup.archive.contents import Readable, cut_counted
 from sealwire.sidecars.backup.archive.metadata import DATA
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
 from sealwire.sidecars.backup.sealed.manifest import (

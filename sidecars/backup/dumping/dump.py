@@ -1,26 +1,37 @@
 """Dumps a server into a tar: what is there, then all options and indexes, then the documents, then sums.
 
-Options and indexes come before any document, so that a restore knows them in one pass. Documents come in
-blocks (`blocks`), read by several threads where no snapshot binds them to one session, and written by one.
+What there is goes by mongodump's rules. The moment that a dump shows is a snapshot where the server offers
+one, else what it can be bounded by. Options and indexes come before any document, so that a restore knows
+them in one pass. Documents come in blocks, read by several threads where no snapshot binds them to one
+session, and written by one.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
+from typing import Any
 
-from pymongo.errors import OperationFailure, PyMongoError
+from bson.timestamp import Timestamp
+from pymongo.client_session import ClientSession
+from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 
 from sealwire import __version__
 from sealwire.sidecars.backup.archive import contents, metadata
-from sealwire.sidecars.backup.archive.blocks import BLOCK_BYTES, Block, gather
-from sealwire.sidecars.backup.archive.contents import CollectionContent, ContentDigest, Contents, digest
-from sealwire.sidecars.backup.archive.metadata import CollectionMetadata, Kind
+from sealwire.sidecars.backup.archive.contents import (
+    BLOCK_BYTES,
+    Block,
+    CollectionContent,
+    ContentDigest,
+    Contents,
+    digest,
+    gather,
+)
+from sealwire.sidecars.backup.archive.metadata import BUCKETS, DECODED, CollectionMetadata, Kind, from_server
 from sealwire.sidecars.backup.archive.tar import TarWriter
-from sealwire.sidecars.backup.dumping import inventory, readers
-from sealwire.sidecars.backup.dumping.consistency import Reading, Wanted, obtained, reading
+from sealwire.sidecars.backup.dumping import readers
 from sealwire.sidecars.backup.dumping.readers import (
     MONGODUMP,
     DriverReader,
@@ -29,9 +40,163 @@ from sealwire.sidecars.backup.dumping.readers import (
     produced,
 )
 from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError, SourceFailed
-from sealwire.sidecars.backup.sealed.manifest import Manifest
+from sealwire.sidecars.backup.sealed.manifest import ClusterTime, Consistency, Manifest
 from sealwire.sidecars.backup.sealed.writer import SealedWriter
 from sealwire.sidecars.direct import Client, failure
+
+_FIRST: dict[str, Any] = {"projection": {"_id": 1}, "limit": 1, "singleBatch": True}
+"""What `find` is asked for where only its answer's form counts."""
+
+
+class Wanted(Enum):
+    """What the operator asks for."""
+
+    AUTO = "auto"
+    """A snapshot, or where there is none the best that can be had."""
+    SNAPSHOT = "snapshot"
+    """A snapshot or nothing."""
+    NONE = "none"
+    """Each collection as it is when it is read, which several readers can do at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the collections are read. A session is the driver's: one thread at a time may use it."""
+
+    session: ClientSession | None
+    began: ClusterTime | None
+
+
+@contextmanager
+def reading(client: Client, wanted: Wanted, namespace: tuple[str, str] | None) -> Iterator[Reading]:
+    """How to read, decided by asking; `namespace` is a collection that a snapshot can be tried on.
+
+    Raises:  SourceFailed SNAPSHOT_REFUSED, only where nothing else is wanted
+    """
+    if wanted is not Wanted.NONE and namespace is not None:
+        with client.start_session(snapshot=True) as session:
+            moment = _snapshot_time(client, session, namespace)
+            if moment is not None:
+                yield Reading(session, moment)
+                return
+    if wanted is Wanted.SNAPSHOT:
+        hint = "MongoDB 5.0 or newer as a replica set does; or take --consistency auto"
+        raise SourceFailed(BackupReason.SNAPSHOT_REFUSED, "the server offers no snapshot", hint)
+    yield Reading(None, last_write(client))
+
+
+def obtained(client: Client, way: Reading) -> tuple[Consistency, tuple[ClusterTime, ClusterTime] | None]:
+    """What the dump shows, asked at its end."""
+    if way.began is None:
+        return Consistency.NONE, None
+    if way.session is not None:
+        return Consistency.SNAPSHOT, (way.began, way.began)
+    ended = last_write(client)
+    if ended is None:
+        return Consistency.NONE, None
+    return Consistency.OPLOG_WINDOW, (way.began, ended)
+
+
+def last_write(client: Client) -> ClusterTime | None:
+    """The newest entry of the server's oplog; None for a server that has none."""
+    last: Any = client.admin.command("hello").get("lastWrite")
+    moment = last["opTime"]["ts"] if last is not None else None
+    return _cluster_time(moment)
+
+
+def _snapshot_time(client: Client, session: ClientSession, namespace: tuple[str, str]) -> ClusterTime | None:
+    """The session's moment, fixed by its first read; None where the server has no snapshots.
+
+    A server that knows the read concern says which moment it chose. One that only repeats what it is told is
+    found by `refuses_lost_history`.
+    """
+    database, collection = namespace
+    try:
+        reply = client.get_database(database).command("find", collection, **_FIRST, session=session)
+    except (OperationFailure, ConfigurationError):
+        return None
+    moment = _cluster_time(reply["cursor"].get("atClusterTime"))
+    return moment if moment is not None and refuses_lost_history(client, namespace) else None
+
+
+def refuses_lost_history(client: Client, namespace: tuple[str, str]) -> bool:
+    """Whether the server refuses to read at a moment of 1970, which none can have kept.
+
+    A server that answers shows the present whatever moment it is asked for: there is no snapshot, and the
+    manifest must not say so.
+    """
+    database, collection = namespace
+    long_ago = {"level": "snapshot", "atClusterTime": Timestamp(1, 1)}
+    try:
+        client.get_database(database).command("find", collection, **_FIRST, readConcern=long_ago)
+    except OperationFailure:
+        return True
+    return False
+
+
+def _cluster_time(moment: object) -> ClusterTime | None:
+    return ClusterTime(moment.time, moment.inc) if isinstance(moment, Timestamp) else None
+
+
+_NEVER_DUMPED = frozenset({"local", "config"})
+# Unauthorized, and what Atlas says instead
+_UNAUTHORIZED = (13, 8000)
+
+
+def dumped_databases(client: Client) -> list[str]:
+    """The databases to be dumped, admin first: a server may not list it. Raises PyMongoError."""
+    listed = set(client.list_database_names())
+    return ["admin", *sorted(listed - _NEVER_DUMPED - {"admin"})]
+
+
+def dumped_collections(client: Client, database: str) -> list[CollectionMetadata]:
+    """Collections and views of a database, sorted by name. Raises PyMongoError."""
+    found = []
+    for described in client.get_database(database, DECODED).list_collections():
+        name = described["name"]
+        if not is_skipped(database, name):
+            is_view = described.get("type") == "view"
+            indexes = () if is_view else client.get_database(database, DECODED)[name].list_indexes()
+            found.append(from_server(database, described, tuple(indexes)))
+    return sorted(found, key=lambda metadata: metadata.name)
+
+
+def has_buckets(client: Client, database: str, name: str) -> bool:
+    """Whether a time-series collection's documents are in a collection of buckets that can be read."""
+    options: Mapping[str, Any] = {"name": BUCKETS + name}
+    return any(True for _ in client.get_database(database, DECODED).list_collections(filter=options))
+
+
+def login_collections(client: Client) -> tuple[CollectionMetadata, ...] | None:
+    """Users and roles, as collections of admin; None where this user may not read them.
+
+    mongodump finds them in the list of collections; a server may leave them out of it and still have them.
+    """
+    admin = client.get_database("admin", DECODED)
+    found = []
+    for name in ("system.users", "system.roles", "system.version"):
+        try:
+            admin.get_collection(name).find_one({}, {"_id": 1})
+        except OperationFailure as error:
+            if error.code in _UNAUTHORIZED:
+                return None
+            raise
+        found.append(from_server("admin", {"name": name}, ()))
+    return tuple(found)
+
+
+def is_skipped(database: str, collection: str) -> bool:
+    """Whether mongodump leaves this collection out.
+
+    System collections are no data, but for those of admin and stored JavaScript. The users and roles of admin
+    come by `logins`, and the keys that sign cluster times stay behind.
+    """
+    if database == "admin":
+        return collection.startswith("system.")
+    if collection.startswith("system."):
+        return collection != "system.js"
+    return "$" in collection and ".oplog.$" not in collection
+
 
 _WAITING_BLOCKS = 2
 
@@ -180,9 +345,9 @@ def _telling_failures() -> Iterator[None]:
 def _selected(client: Client, only: tuple[str, ...]) -> tuple[list[CollectionMetadata], list[str]]:
     found: list[CollectionMetadata] = []
     notes: list[str] = []
-    for database in inventory.databases(client):
+    for database in dumped_databases(client):
         try:
-            found += [one for one in inventory.collections(client, database) if one.named_by(only)]
+            found += [one for one in dumped_collections(client, database) if one.named_by(only)]
         except OperationFailure:
             # admin stays closed to a user of a few databases; of the others each was listed for this user
             if database != "admin":
@@ -194,7 +359,7 @@ def _selected(client: Client, only: tuple[str, ...]) -> tuple[list[CollectionMet
     if only and "admin" not in only:
         notes.append("users and roles: not asked for")
         return found, notes
-    logins = inventory.logins(client)
+    logins = login_collections(client)
     if logins is None:
         notes.append("users and roles: the user may not read them; the role `backup` may")
     return [*(logins or ()), *found], notes
@@ -226,7 +391,7 @@ def _jobs(client: Client, found: list[CollectionMetadata], way: Reading, notes: 
             continue
         stored_as = described.name
         if described.kind is Kind.TIMESERIES:
-            if inventory.has_buckets(client, described.database, described.name):
+            if has_buckets(client, described.database, described.name):
                 stored_as = metadata.BUCKETS + described.name
             else:
                 notes.append(f"{described.namespace}: measurements, the server shows no buckets")

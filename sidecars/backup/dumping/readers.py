@@ -14,7 +14,7 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure, PyMongoError
 
 from sealwire.files.child_environment import child_environment
-from sealwire.sidecars.backup.archive.blocks import cut
+from sealwire.sidecars.backup.archive.contents import cut
 from sealwire.sidecars.backup.archive.metadata import DECODED
 from sealwire.sidecars.backup.errors import BackupReason, SourceFailed
 from sealwire.sidecars.direct import Client, failure

@@ -21,8 +21,7 @@ from sealwire.sidecars.backup.errors import (
 )
 from sealwire.sidecars.backup.keeping.catalog import Entry
 from sealwire.sidecars.backup.sealed.chunk_io import ChunkReader, CountedStream
-from sealwire.sidecars.backup.sealed.header import read_header
-from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
+from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient, read_header
 from sealwire.sidecars.backup.sealed.reader import OpenBackup, begin_reading
 from sealwire.sidecars.backup.sealed.sidecar import Sidecar, seal_sidecar
 from sealwire.sidecars.backup.sealed.writer import NewBackup, begin_backup

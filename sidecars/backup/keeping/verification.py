@@ -10,8 +10,7 @@ from sealwire.sidecars.backup.errors import BackupDamaged, BackupIncomplete, Bac
 from sealwire.sidecars.backup.sealed.key_slots import BackupKeys, Identity
 from sealwire.sidecars.backup.sealed.manifest import Manifest
 from sealwire.sidecars.backup.sealed.reader import OpenBackup, SealedReader, begin_reading, read_sidecar
-from sealwire.sidecars.backup.sealed.sidecar import Sidecar, seal_sidecar
-from sealwire.sidecars.backup.sealed.signature import BackupOrigin
+from sealwire.sidecars.backup.sealed.sidecar import BackupOrigin, Sidecar, seal_sidecar
 from sealwire.sidecars.backup.stores.store import Store, payload_key, sidecar_key
 
 _HINT = "restore another backup; this one was written wrongly"

@@ -8,10 +8,21 @@ from typing import Self
 from sealwire.audit.signing import VerificationKey
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupMissing, BackupReason
 from sealwire.sidecars.backup.sealed.chunk_io import ChunkReader, CountedStream, Gunzipped
-from sealwire.sidecars.backup.sealed.header import UncheckedHeader, read_header
-from sealwire.sidecars.backup.sealed.key_slots import BackupKeys, Identity, unwrap_slots
-from sealwire.sidecars.backup.sealed.sidecar import MAX_SIDECAR_BYTES, RawSidecar, Sidecar, parse_sidecar
-from sealwire.sidecars.backup.sealed.signature import BackupOrigin, origin_of
+from sealwire.sidecars.backup.sealed.key_slots import (
+    BackupKeys,
+    Identity,
+    UncheckedHeader,
+    read_header,
+    unwrap_slots,
+)
+from sealwire.sidecars.backup.sealed.sidecar import (
+    MAX_SIDECAR_BYTES,
+    BackupOrigin,
+    RawSidecar,
+    Sidecar,
+    origin_of,
+    parse_sidecar,
+)
 from sealwire.sidecars.backup.stores.store import Store, payload_key, read_small, sidecar_key
 
 _HINT = "restore another backup, and find out what happened to this one"

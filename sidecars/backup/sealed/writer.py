@@ -10,11 +10,15 @@ from typing import Self
 from sealwire.audit.signing import SigningKey
 from sealwire.sidecars.backup.errors import BackupExists, BackupReason
 from sealwire.sidecars.backup.sealed.chunk_io import ChunkWriter, gzipped
-from sealwire.sidecars.backup.sealed.header import DEFAULT_CHUNK_BYTES, seal_header
-from sealwire.sidecars.backup.sealed.key_slots import BackupKeys, KeySlot, Recipient
+from sealwire.sidecars.backup.sealed.key_slots import (
+    DEFAULT_CHUNK_BYTES,
+    BackupKeys,
+    KeySlot,
+    Recipient,
+    seal_header,
+)
 from sealwire.sidecars.backup.sealed.manifest import Manifest
-from sealwire.sidecars.backup.sealed.sidecar import Sidecar, seal_sidecar
-from sealwire.sidecars.backup.sealed.signature import signed
+from sealwire.sidecars.backup.sealed.sidecar import Sidecar, seal_sidecar, signed
 from sealwire.sidecars.backup.stores.store import Store, Upload, payload_key, sidecar_key
 
 

@@ -1,6 +1,7 @@
-"""Backups in a directory. An upload is a hidden file under a lock, and gets its name by one rename.
+"""Backups in a directory, and which store an address is: a directory, or `s3://bucket/prefix`.
 
-The lock on the file tells an upload from a leftover: a process that dies lets go of it.
+An upload is a hidden file under a lock, and gets its name by one rename. The lock on the file tells an upload
+from a leftover: a process that dies lets go of it.
 """
 
 import errno
@@ -15,8 +16,21 @@ from typing import BinaryIO
 
 from sealwire.keys.errors import KeySettingError
 from sealwire.keys.private_file import PRIVATE_MODE, flush_directory, replace_private
-from sealwire.sidecars.backup.errors import BackupExists, BackupMissing, BackupReason, StoreUnavailable
-from sealwire.sidecars.backup.stores.store import NO_SPACE, ReadStream, StoredObject, Upload, is_backup_key
+from sealwire.sidecars.backup.errors import (
+    BackupExists,
+    BackupMissing,
+    BackupReason,
+    BackupSettingError,
+    StoreUnavailable,
+)
+from sealwire.sidecars.backup.stores.store import (
+    NO_SPACE,
+    ReadStream,
+    Store,
+    StoredObject,
+    Upload,
+    is_backup_key,
+)
 
 _PARTIAL_SUFFIX = ".partial"
 _DENIED = {
@@ -206,3 +220,29 @@ def _translated(path: Path) -> Iterator[None]:
         reason = BackupReason.STORE_DENIED if denied else BackupReason.STORE_UNREACHABLE
         hint = _DENIED.get(error.errno or 0, "check the disk or the mount")
         raise StoreUnavailable(reason, f"{path}: {error.strerror}", hint) from None
+
+
+def open_new_store(address: str) -> Store:
+    """As `open_store`, for who writes the first backup: makes the directory (0700), and none above it."""
+    if "://" not in address:
+        make_directory(Path(address))
+    return open_store(address)
+
+
+def open_store(address: str) -> Store:
+    """The store at `address`: a directory, or `s3://BUCKET[/PREFIX]` with the `s3` extra installed.
+
+    Raises BackupSettingError ADDRESS, EXTRA_MISSING; BackupMissing for a directory that is not there.
+    """
+    if address.startswith("s3://"):
+        try:
+            from sealwire.sidecars.backup.stores.s3_store import S3Store  # noqa: PLC0415 - needs an extra
+        except ModuleNotFoundError:
+            text, hint = "boto3 is not installed", "pip install 'sealwire[s3]'"
+            raise BackupSettingError(BackupReason.EXTRA_MISSING, text, hint) from None
+        return S3Store(address)
+    if "://" in address:
+        # What was given is not shown: it may hold a password.
+        text, hint = "the store's address is not understood", "write a directory or s3://BUCKET/PREFIX"
+        raise BackupSettingError(BackupReason.ADDRESS, text, hint)
+    return LocalStore(Path(address))

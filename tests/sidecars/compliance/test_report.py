@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from sealwire.audit.canonical import canonical
-from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding, ComplianceOutcome
 from sealwire.sidecars.compliance.report import (
     ATTESTED_FOR,
     Attestation,
@@ -16,7 +15,13 @@ from sealwire.sidecars.compliance.report import (
     document_of,
     make_report,
 )
-from sealwire.sidecars.compliance.requirements import REQUIREMENTS, Duty
+from sealwire.sidecars.compliance.requirements import (
+    REQUIREMENTS,
+    ComplianceCheck,
+    ComplianceFinding,
+    ComplianceOutcome,
+    Duty,
+)
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 ALL_ATTESTED = {duty: Attestation(date(2026, 6, 1), "Caldicott Guardian") for duty in Duty}

@@ -2,8 +2,12 @@
 
 from collections import Counter
 
-from sealwire.sidecars.compliance.finding import ComplianceCheck
-from sealwire.sidecars.compliance.requirements import REQUIREMENTS, Duty, Framework
+from sealwire.sidecars.compliance.requirements import (
+    REQUIREMENTS,
+    ComplianceCheck,
+    Duty,
+    Framework,
+)
 
 
 def test_every_row_is_shown_by_something_and_has_a_name_of_its_own() -> None:
@@ -22,5 +26,5 @@ def test_each_framework_has_its_rows() -> None:
 
 
 def test_every_check_asks_a_question_and_every_duty_says_what_is_attested() -> None:
-    assert all(check.question.endswith("?") for check in ComplianceCheck)
+    assert all(check.text.endswith("?") for check in ComplianceCheck)
     assert all(duty.text for duty in Duty)

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from sealwire.files.errors import SourceError
-from sealwire.sidecars.compliance.finding import ComplianceCheck
 from sealwire.sidecars.compliance.report import Attestation
-from sealwire.sidecars.compliance.requirements import Duty
+from sealwire.sidecars.compliance.requirements import ComplianceCheck, Duty
 from sealwire.sidecars.compliance.settings import AtRest, Exemption, RunningProxies, read_compliance
 
 HEAD = "version: 1\nname: clinic.example\nproxy: sealwire.yaml\n"

@@ -23,11 +23,9 @@ from sealwire.sidecars.backup.errors import (
 from sealwire.sidecars.backup.keeping.rekey import rewrap
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.chunk_io import ChunkWriter
-from sealwire.sidecars.backup.sealed.header import seal_header
-from sealwire.sidecars.backup.sealed.key_slots import BackupKeys, KeySlot
+from sealwire.sidecars.backup.sealed.key_slots import BackupKeys, KeySlot, seal_header
 from sealwire.sidecars.backup.sealed.reader import OpenBackup, begin_reading
-from sealwire.sidecars.backup.sealed.sidecar import Sidecar, seal_sidecar
-from sealwire.sidecars.backup.sealed.signature import BackupOrigin, BackupWriter
+from sealwire.sidecars.backup.sealed.sidecar import BackupOrigin, BackupWriter, Sidecar, seal_sidecar
 from sealwire.sidecars.backup.stores.local_store import LocalStore
 from tests.keys.samples import NOW
 from tests.sidecars.backup.samples import (

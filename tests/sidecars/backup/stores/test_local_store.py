@@ -11,8 +11,7 @@ from sealwire.sidecars.backup.errors import (
     BackupReason,
     StoreUnavailable,
 )
-from sealwire.sidecars.backup.stores.local_store import LocalStore
-from sealwire.sidecars.backup.stores.open_store import open_new_store
+from sealwire.sidecars.backup.stores.local_store import LocalStore, open_new_store
 from sealwire.sidecars.backup.stores.store import Store
 from tests.sidecars.backup.stores.store_contract import KEY, StoreContract
 

@@ -1,0 +1,258 @@
+"""Options that several commands share, and how a command gets several options as one argument.
+
+They say where the keyring and its key-encryption key are, how a passphrase is asked for, and which server a
+command works on: a connection string that no other user can read.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from rich.console import Console
+
+from sealwire.keys.kek.kek import KeyEncryptionKey
+from sealwire.keys.kek.key_file import KeyFileKek
+from sealwire.keys.kek.passphrase import check_strength
+from sealwire.keys.keyring.store import KeyringStore, parse_place
+from sealwire.keys.private_file import read_private
+from sealwire.keys.providers import DEFAULT_PROVIDER, ProviderKind, Providers, find_passphrase, parse_provider
+from sealwire.sidecars.errors import DirectReason, UnusableUri
+
+Command = Callable[..., None]
+Decorator = Callable[[Command], Command]
+
+PATH = click.Path(path_type=Path)
+PRESENT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
+server_uri_option = click.option(
+    "--uri-file",
+    type=PATH,
+    help="A file with a connection string to the server itself, to look for stored plaintext as its user.",
+)
+yes_option = click.option("--yes", is_flag=True, help="Do not ask before changing the server.")
+
+
+def declare(*options: Decorator) -> Decorator:
+    """All the options, in the order in which --help shows them."""
+
+    def declared(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return declared
+
+
+def settings(name: str, make: Callable[..., object], *options: Decorator) -> Decorator:
+    """Declares `options`; the command gets what `make` returns for their values, as its argument `name`.
+
+    `make`, usually a frozen dataclass, takes each value by the name of its parameter. A parameter that no
+    option of the command fills keeps its default.
+    """
+    names = tuple(signature(make).parameters)
+
+    def declared(command: Command) -> Command:
+        @wraps(command)
+        def filled(**values: Any) -> None:
+            given = {each: values.pop(each) for each in names if each in values}
+            command(**{name: make(**given)}, **values)
+
+        return declare(*options)(filled)
+
+    return declared
+
+
+def variable_option(*names: str, **more: Any) -> Decorator:
+    """As `click.option`, for an option that `envvar` can give as well: --help names the variable."""
+    return click.option(*names, show_envvar=True, **more)
+
+
+def config_option(what: str) -> Decorator:
+    """`--config`: the configuration file of the proxy. `what` is its help."""
+    return variable_option(
+        "--config",
+        "config_path",
+        type=PATH,
+        default=Path("sealwire.yaml"),
+        show_default=True,
+        envvar="SEALWIRE_CONFIG",
+        help=what,
+    )
+
+
+KEK_FORMS = "env:VARIABLE|file:PATH|vault:MOUNT/NAME|aws:KEY|azure:URL|gcp:KEY|pkcs11:URI"
+
+
+def _keyring_option(*, required: bool) -> Decorator:
+    return variable_option(
+        "--keyring",
+        metavar="PATH|vault:MOUNT/PATH",
+        envvar="SEALWIRE_KEYRING",
+        required=required,
+        help="The keyring: a file, or a document in Vault (KV version 2).",
+    )
+
+
+keyring_option = _keyring_option(required=True)
+optional_keyring_option = _keyring_option(required=False)
+passphrase_file_option = variable_option(
+    "--passphrase-file",
+    type=PATH,
+    envvar="SEALWIRE_PASSPHRASE_FILE",
+    help="Passphrase of the key file; else $SEALWIRE_PASSPHRASE, else a prompt.",
+)
+
+
+def contexts_option(text: str, *, required: bool = False) -> Decorator:
+    """`--contexts`, with this help: where the store of context keys is."""
+    return variable_option(
+        "--contexts",
+        metavar="PATH|vault:MOUNT/PATH",
+        envvar="SEALWIRE_KEYS_CONTEXTS",
+        required=required,
+        help=text,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KekOptions:
+    """What the options say of a key-encryption key; it is opened when it is asked for."""
+
+    kek_setting: str
+    passphrase_file: Path | None
+
+    def open(self, providers: Providers | None = None) -> KeyEncryptionKey:
+        return open_kek(self.kek_setting, self.passphrase_file, providers)
+
+
+kek_options = settings(
+    "kek",
+    KekOptions,
+    variable_option(
+        "--kek",
+        "kek_setting",
+        metavar=KEK_FORMS,
+        envvar="SEALWIRE_KEK_PROVIDER",
+        default=DEFAULT_PROVIDER,
+        show_default=True,
+        help="Where the key-encryption key is. Never the key itself.",
+    ),
+    passphrase_file_option,
+)
+
+
+def open_keyring_store(keyring: str, providers: Providers) -> KeyringStore:
+    """The store that --keyring names. Raises KeySettingError."""
+    return providers.store(parse_place(keyring))
+
+
+def open_kek(
+    setting: str, passphrase_file: Path | None, providers: Providers | None = None
+) -> KeyEncryptionKey:
+    """The KEK that an option names; asks for a passphrase only on a terminal. Raises as `Providers.kek`.
+
+    `providers` is given where a keyring is opened as well, so that both share one connection to Vault.
+    """
+    provider = parse_provider(setting, passphrase_file)
+    if provider.kind is not ProviderKind.KEY_FILE:
+        return (providers or Providers()).kek(provider)
+    # Asked for before the spinner starts, which would draw over the prompt.
+    passphrase = ask_passphrase(passphrase_file)
+    with Console(stderr=True).status("deriving the key from the passphrase"):
+        return KeyFileKek(Path(provider.location), passphrase)
+
+
+def ask_passphrase(passphrase_file: Path | None) -> str:
+    """A passphrase that exists; asked for only on a terminal. Raises as `find_passphrase` does."""
+    return find_passphrase(passphrase_file, prompt=_prompt())
+
+
+def ask_new_passphrase(passphrase_file: Path | None) -> str:
+    """A passphrase for a new key file; typed twice if it is typed. Raises KeySettingError if weak."""
+    passphrase = find_passphrase(passphrase_file, prompt=_prompt(confirm=True))
+    check_strength(passphrase)
+    return passphrase
+
+
+def _prompt(*, confirm: bool = False) -> Callable[[], str] | None:
+    """Asks on the terminal; None where there is no terminal to ask on, so that services fail at once."""
+    if not sys.stdin.isatty():
+        return None
+    return lambda: str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
+
+
+MAX_URI_BYTES = 65_536
+
+
+def _chosen_uri(uri: str | None, uri_file: Path | None) -> str:
+    if _was_typed("uri") and _was_typed("uri_file"):
+        raise click.UsageError("--uri and --uri-file exclude each other")
+    if _was_typed("uri"):
+        uri_file = None  # what was typed goes before what the environment has
+    refuse_typed_password("uri", uri)
+    return read_uri(uri_file) if uri_file is not None else uri or ""
+
+
+# The command gets `uri: str`, "" where neither was given.
+server_options = settings(
+    "uri",
+    _chosen_uri,
+    variable_option(
+        "--uri",
+        envvar="SEALWIRE_SERVER_URI",
+        help="The server itself, not Sealwire. With a password only from the environment.",
+    ),
+    variable_option(
+        "--uri-file",
+        type=PATH,
+        envvar="SEALWIRE_SERVER_URI_FILE",
+        help="A file with the connection string, open to its owner only.",
+    ),
+)
+
+
+def required_uri(uri: str) -> str:
+    """The connection string; a usage error where none was given."""
+    if not uri:
+        raise click.UsageError("which server? Set SEALWIRE_SERVER_URI, or give --uri-file or --uri")
+    return uri
+
+
+def read_uri(path: Path) -> str:
+    """The connection string that a file holds. Raises as `read_private` does; UnusableUri URI."""
+    try:
+        return read_private(path, MAX_URI_BYTES).decode("ascii").strip()
+    except UnicodeDecodeError:
+        hint = "write the connection string, and nothing else, into it"
+        raise UnusableUri(DirectReason.URI, f"{path} holds no connection string", hint) from None
+
+
+def refuse_typed_password(name: str, uri: str | None) -> None:
+    """Arguments are shown to every user of the machine, and stay in histories. Raises UnusableUri."""
+    if uri is None or not _was_typed(name):
+        return
+    # the driver is for those who type an address; most commands have none
+    from pymongo.errors import PyMongoError  # noqa: PLC0415
+    from pymongo.uri_parser import parse_uri  # noqa: PLC0415
+
+    try:
+        has_password = parse_uri(uri, validate=False, warn=False)["password"] is not None
+    except (PyMongoError, ValueError, TypeError):
+        # what cannot be read may hold one; without an @ there is no login in it
+        has_password = "@" in uri
+    if has_password:
+        text = "the connection string on the command line has a password in it, which other users can see"
+        hint = "change that password; then put the string into the environment or a file; --help names both"
+        raise UnusableUri(DirectReason.URI, text, hint)
+
+
+def _was_typed(name: str) -> bool:
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE

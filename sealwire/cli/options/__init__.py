@@ -1,1 +1,0 @@
-"""Options that several commands share, by what they are about; `common` has those about nothing special."""

@@ -1,0 +1,99 @@
+"""The policy file as an argument, and which person a command is about: an identifier, which is no argument.
+
+Arguments are shown to every user of the machine, and stay in histories. An identifier is asked for.
+"""
+
+import sys
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import bson
+import click
+from bson.binary import Binary, UuidRepresentation
+
+from sealwire.audit.pseudonyms import Identifier
+from sealwire.cli.options import PRESENT_FILE, variable_option
+from sealwire.policies.file.coercion import coerce
+from sealwire.policies.file.schema import FieldClass, PolicySet, Subjects, ValueType
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import FieldClass, PolicySet, ValueType
+from sealwire.policies.file.subjects import Subjects
+from sealwire.proxy.server.errors import read_named_file
+from sealwire.wire.raw_bson import find_element
+
+policy_argument = click.argument("policy", type=PRESENT_FILE)
+
+
+def read_policy(path: Path) -> PolicySet:
+    """Raises SourceError, FileProblem, PermissionProblem."""
+    return load_policy(read_named_file(path, "the policy"), str(path))
+
+
+_MAX_CHARACTERS = 4096
+
+subjects_key_option = variable_option(
+    "--subjects-key",
+    type=PRESENT_FILE,
+    envvar="SEALWIRE_AUDIT_SUBJECTS_KEY",
+    required=True,
+    help="The key of pseudonyms, as audit.subjects_key names it.",
+)
+
+
+def subjects_of(policies: PolicySet) -> Subjects:
+    """How the policy says whose data documents are; a usage error where it does not."""
+    if policies.subjects is None:
+        raise click.UsageError("the policy does not say whose data documents are: add its section `subjects`")
+    return policies.subjects
+
+
+def ask_identifier(policies: PolicySet) -> Identifier:
+    """The value that identifies the person: asked for on a terminal, else a line of standard input.
+
+    Raises click.UsageError, which does not show it.
+    """
+    field_class = policies.classes[subjects_of(policies).class_name]
+    if sys.stdin.isatty():
+        text = str(click.prompt(f"Value of class {field_class.name}", hide_input=True, err=True))
+    else:
+        text = sys.stdin.readline(_MAX_CHARACTERS + 1).removesuffix("\n").removesuffix("\r")
+    return identifier_of(text, field_class)
+
+
+def identifier_of(text: str, field_class: FieldClass) -> Identifier:
+    """What `text` says, as a deterministic class stores it. Raises click.UsageError, without the text."""
+    declared = field_class.value_type
+    if not text or len(text) > _MAX_CHARACTERS:
+        raise click.UsageError(
+            "whose data? Give the identifier on a terminal, or as a line of standard input"
+        )
+    try:
+        document = b"" if declared is None else bson.encode({"": _value(text, declared)})
+        found = find_element(document, 0, b"") if document else None
+    except (ValueError, OverflowError, bson.errors.BSONError):
+        found = None
+    if found is not None and declared is not None:
+        value = coerce(found.kind, document[found.value : found.end], declared)
+        if value is not None:
+            return Identifier(declared.kind, value)
+    name = "value" if declared is None else declared.value
+    raise click.UsageError(f"the identifier is no {name}, which class {field_class.name} has")
+
+
+def _value(text: str, declared: ValueType) -> object:
+    """Raises ValueError, OverflowError, BSONError."""
+    match declared:
+        case ValueType.INT | ValueType.LONG:
+            return bson.Int64(int(text))
+        case ValueType.DOUBLE:
+            return float(text)
+        case ValueType.DATE:
+            moment = datetime.fromisoformat(text)
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        case ValueType.OBJECT_ID:
+            return bson.ObjectId(text)
+        case ValueType.BIN_DATA:
+            return Binary.from_uuid(uuid.UUID(text), UuidRepresentation.STANDARD)
+        case ValueType.STRING | ValueType.BOOL:
+            return text

@@ -1,0 +1,59 @@
+"""What the page of the admin address shows of the watch: its alerts and incidents, read from its file.
+
+The proxy and the watch do not know each other; the command line, which starts the one and the other, does.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sealwire.files.errors import SourceError
+from sealwire.keys.errors import KeysError
+from sealwire.proxy.server.page.panels import MAX_ALERTS, WatchedAlert, WatchedIncident, WatchedNow
+from sealwire.sidecars.detection.alerts import Alert, Alerts
+from sealwire.sidecars.detection.breach_form import about
+from sealwire.sidecars.detection.commands import left_text
+from sealwire.sidecars.detection.errors import DetectionError
+from sealwire.sidecars.detection.incident_book import IncidentBook
+from sealwire.sidecars.detection.incidents import DeadlineStage, Incident
+from sealwire.sidecars.detection.rules_file import load_watch_settings
+from sealwire.sidecars.detection.state_file import StateFile
+
+_PRESSING = (DeadlineStage.SOON, DeadlineStage.OVERDUE)
+
+
+def read_watch(config: Path) -> WatchedNow:
+    """What the watch with these rules has to tell. Raises nothing: what is wrong is told in its place.
+
+    Cost: some milliseconds; while the watch writes, up to the ten seconds that its file is waited for
+    """
+    try:
+        settings = load_watch_settings(config)
+        if not settings.state.exists():
+            return WatchedNow(
+                problem="it has not begun", hint=f"Start `sealwire watch {config}` as the proxy's user."
+            )
+        state = StateFile(settings.state)
+        try:
+            now = datetime.now(UTC)
+            found = Alerts(state).latest(MAX_ALERTS, only_open=True)
+            incidents = IncidentBook(state).incidents(also_closed=False)
+            return WatchedNow(tuple(map(_alert, found)), tuple(_incident(each, now) for each in incidents))
+        finally:
+            state.close()
+    except (DetectionError, KeysError, SourceError) as error:
+        return WatchedNow(problem=str(error), hint=error.hint)
+
+
+def _alert(alert: Alert) -> WatchedAlert:
+    incident = "" if alert.incident is None else f"i{alert.incident}"
+    words = (alert.id, alert.rule.value, alert.urgency.value, alert.first[:19].replace("T", " "))
+    return WatchedAlert(*words, alert.amount, about(alert), incident)
+
+
+def _incident(incident: Incident, now: datetime) -> WatchedIncident:
+    stage = incident.stage(now)
+    left = "" if stage is DeadlineStage.STOPPED else left_text(incident, now)
+    taken_by = incident.acknowledged or ""
+    return WatchedIncident(
+        incident.id, incident.title, incident.state.value, left, stage in _PRESSING, taken_by
+    )

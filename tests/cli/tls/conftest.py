@@ -1,8 +1,0 @@
-"""`sealwire tls`."""
-
-import pytest
-
-
-@pytest.fixture
-def begins_with() -> tuple[str, ...]:
-    return ("tls",)
