@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, final
 
-from sealwire.audit.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint, split_notes
 from sealwire.audit.errors import AuditReason, NotAudited
 from sealwire.audit.files import (
     LogPlace,
@@ -29,9 +28,8 @@ from sealwire.audit.files import (
     open_file,
     unusable,
 )
-from sealwire.audit.line import MAX_LINE_BYTES, Fields, NotALine
-from sealwire.audit.signing import SigningKey
-from sealwire.audit.tail import NotNext, Tail, before
+from sealwire.audit.line import MAX_LINE_BYTES, Fields, NotALine, NotNext, Tail, before
+from sealwire.audit.signing import Checkpoint, SigningKey, open_checkpoint, sign_checkpoint, split_notes
 
 _READ_BYTES: Final = 1 << 20
 

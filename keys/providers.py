@@ -154,8 +154,8 @@ class Providers:
                 )
 
     def vault_text(self, location: str, max_characters: int) -> str:
-        """The text at `MOUNT/PATH#FIELD` in Vault. Raises as `vault.secret.read_text`, KeySettingError."""
-        from sealwire.keys.vault.secret import parse_field, read_text  # noqa: PLC0415 - see _vault_connection
+        """The text at `MOUNT/PATH#FIELD` in Vault. Raises as `vault.kv.read_text`, KeySettingError."""
+        from sealwire.keys.vault.kv import parse_field, read_text  # noqa: PLC0415 - see _vault_connection
 
         return read_text(self._vault_connection(), parse_field(location), max_characters)
 

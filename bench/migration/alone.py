@@ -18,7 +18,7 @@ from bench.migration.held import Wanted
 from bench.migration.link import KeptFrontier, KeptNotes, Link, linked
 from bench.migration.subject import DETERMINISTIC, FIELDS, NAMESPACE, RANDOM, keyring_of, policies
 from bench.routes.processes import peak_of, resident_of
-from sealwire.keys.frontier.versions import pending_version_of, version_of
+from sealwire.keys.frontier.frontier import pending_version_of, version_of
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.sidecars.migration.forms import WrongType, new_form
 from sealwire.sidecars.migration.job import Job, Standing, Stretch

@@ -45,7 +45,7 @@ class KeyEvent(Enum):
 
 
 class KeyState(Enum):
-    """What a data key may do. Which state leads to which is the table in `states`."""
+    """What a data key may do. Which state leads to which is the table `KEY_MOVES`."""
 
     PENDING = "pending"
     """Decrypts; will encrypt when the data has moved to it. The newest of its class, and one at most."""

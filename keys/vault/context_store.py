@@ -32,7 +32,6 @@ from sealwire.keys.contexts.store import (
 )
 from sealwire.keys.errors import KekDenied, KekUnavailable, KeysError, KeySettingError, KeysReason
 from sealwire.keys.keyring.store import VaultDocument
-from sealwire.keys.vault.at_once import at_once
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.context_documents import (
     FINDING,
@@ -43,8 +42,9 @@ from sealwire.keys.vault.context_documents import (
     DestroyedLog,
     EntryState,
     Told,
+    at_once,
 )
-from sealwire.keys.vault.kv_document import (
+from sealwire.keys.vault.kv import (
     VersionMoved,
     destroy_versions,
     keep_newest_only,

@@ -14,7 +14,7 @@ from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options.common import PATH
 from sealwire.keys.private_file import writer_lock
 from sealwire.sidecars.detection.delivery import LogChannel
-from sealwire.sidecars.detection.rules_file import WatchSettings, load_watch_settings
+from sealwire.sidecars.detection.rules import WatchSettings, load_watch_settings
 from sealwire.sidecars.detection.state_file import StateFile
 from sealwire.sidecars.detection.watcher import AuditWatch, channels_of
 

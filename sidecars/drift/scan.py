@@ -8,9 +8,8 @@ from difflib import get_close_matches
 from pymongo.errors import PyMongoError
 
 from sealwire.crypto.envelope import BINARY_HEAD, context_key_id
-from sealwire.keys.contexts.resolver import Resolver
+from sealwire.keys.contexts.resolver import Resolver, tag_of
 from sealwire.keys.contexts.store import ContextStore
-from sealwire.keys.contexts.wrapping import tag_of
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, PathNode, leaves
 from sealwire.policies.file.stored import StoredValues

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
-from sealwire.keys.vault.admin import Wrapped
-from sealwire.keys.vault.seal import FirstKeys, SealStatus
+from sealwire.keys.vault.admin import FirstKeys, SealStatus, Wrapped
 
 # What the server's JSON holds; bool is an int.
 Value = str | int | list[str] | dict[str, str] | None
@@ -36,7 +35,7 @@ class Server(Protocol):
 
 
 class Seal(Protocol):
-    """A server that nobody can log in to yet, as `keys.vault.seal.VaultSeal` has it."""
+    """A server that nobody can log in to yet, as `keys.vault.admin.VaultSeal` has it."""
 
     def status(self) -> SealStatus: ...
 

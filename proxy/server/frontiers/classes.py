@@ -4,8 +4,7 @@ import logging
 from collections.abc import Collection, Mapping
 from typing import final
 
-from sealwire.keys.frontier.frontier import Frontier
-from sealwire.keys.frontier.uses import Uses
+from sealwire.keys.frontier.frontier import Frontier, Uses
 from sealwire.proxy.server.frontiers.reading import HINTS, Loss
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.session.moving.moves import Moves

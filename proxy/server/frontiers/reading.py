@@ -9,9 +9,8 @@ from typing import Any, Final, NamedTuple
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import DamagedFile
-from sealwire.keys.frontier.frontier import Frontier
+from sealwire.keys.frontier.frontier import Frontier, has_moved
 from sealwire.keys.frontier.record import parse_frontier, stated_generation
-from sealwire.keys.frontier.versions import has_moved
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, Mode
 

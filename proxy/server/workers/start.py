@@ -8,9 +8,8 @@ from datetime import timedelta
 
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KekUnavailable, KeysError, UnknownKey
-from sealwire.keys.keyring.cache import KeyringCache
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.keys.keyring.source import FirstKeyring, KeyringSource
+from sealwire.keys.keyring.source import FirstKeyring, KeyringCache, KeyringSource
 from sealwire.keys.keyring.store import Place
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import Mode, PolicySet

@@ -5,8 +5,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from sealwire.keys.frontier.frontier import Position
-from sealwire.keys.frontier.uses import CursorOutdated, SnapshotOutdated, TransactionLost
+from sealwire.keys.frontier.frontier import CursorOutdated, Position, SnapshotOutdated, TransactionLost
 from sealwire.policies.file.schema import PolicySet, leaves
 from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.moving.moves import Hold, Moves

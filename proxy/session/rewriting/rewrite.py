@@ -9,7 +9,7 @@ from librt.strings import BytesWriter
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import binary, write_binary
 from sealwire.keys.contexts.cache import ContextWanted
-from sealwire.keys.frontier.versions import StoredForm
+from sealwire.keys.frontier.frontier import StoredForm
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode

@@ -9,8 +9,7 @@ import click
 
 from sealwire.audit.errors import AuditFileProblem, AuditReason
 from sealwire.audit.files import files_of
-from sealwire.audit.line import MAX_LINE_BYTES, NotALine, read_line
-from sealwire.audit.tail import FILE_EVENT
+from sealwire.audit.line import FILE_EVENT, MAX_LINE_BYTES, NotALine, read_line
 from sealwire.cli.options.common import PATH, settings
 from sealwire.cli.output import progress_bar
 from sealwire.proxy.session.replies import one_line

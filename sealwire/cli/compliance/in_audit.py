@@ -10,10 +10,9 @@ from sealwire.proxy.server.observability.audit import AuditSettings
 from sealwire.proxy.session.auditing.settings import CommandScope
 from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding
 from sealwire.sidecars.detection.alerts import Alerts
-from sealwire.sidecars.detection.incident_book import IncidentBook
-from sealwire.sidecars.detection.incidents import DeadlineStage
+from sealwire.sidecars.detection.incidents import DeadlineStage, IncidentBook
 from sealwire.sidecars.detection.judging import read_place
-from sealwire.sidecars.detection.rules_file import load_watch_settings
+from sealwire.sidecars.detection.rules import load_watch_settings
 from sealwire.sidecars.detection.state_file import StateFile
 
 _SIGNED_WITHIN = timedelta(days=1)

@@ -18,10 +18,10 @@ from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFind
 from sealwire.sidecars.coverage.fields import FieldCounts
 from sealwire.sidecars.coverage.likely import Personal, require_libraries
 from sealwire.sidecars.luks import status
-from sealwire.sidecars.luks.machine.linux import LinuxMachine
-from sealwire.sidecars.tls_check.certificate.trust import load_trust
-from sealwire.sidecars.tls_check.judging.rules import RuleSet, Severity
-from sealwire.sidecars.tls_check.report.report import make_report
+from sealwire.sidecars.luks.linux import LinuxMachine
+from sealwire.sidecars.tls_check.certificate import load_trust
+from sealwire.sidecars.tls_check.judging import RuleSet, Severity
+from sealwire.sidecars.tls_check.report import make_report
 from sealwire.sidecars.tls_check.target import parse_targets
 from sealwire.sidecars.tls_check.verify import Settings, Watcher, verify_targets
 

@@ -14,9 +14,8 @@ from typing import Any
 import click
 
 from sealwire import __version__
-from sealwire.audit.document import open_document, sign_document
 from sealwire.audit.files import load_signing_key
-from sealwire.audit.signing import SigningKey
+from sealwire.audit.signing import SigningKey, open_document, sign_document
 from sealwire.cli.compliance import in_audit, in_settings, on_machine, on_proxies, on_server
 from sealwire.cli.compliance.deployment import Deployment, Look, looked
 from sealwire.cli.exit_codes import EX_NO

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from sealwire.audit.document import open_document
 from sealwire.audit.files import load_verification_key
+from sealwire.audit.signing import open_document
 from sealwire.cli.options.common import PRESENT_FILE, json_option
 from sealwire.cli.output import answer
 from sealwire.proxy.server.config.reader import read_named_file

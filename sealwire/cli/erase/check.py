@@ -15,7 +15,7 @@ from sealwire.cli.options.keys import KekOptions
 from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import size_of
-from sealwire.sidecars.erasure.returned import find_returned
+from sealwire.sidecars.erasure.search import find_returned
 
 
 @click.command()

@@ -10,9 +10,8 @@ from typing import Any
 import bson
 import click
 
-from sealwire.audit.document import sign_document
 from sealwire.audit.files import load_signing_key
-from sealwire.audit.signing import SigningKey
+from sealwire.audit.signing import SigningKey, sign_document
 from sealwire.cli.backup.options import keep_options
 from sealwire.cli.erase import verify_receipt
 from sealwire.cli.erase.options import OpenSite, PersonOptions, person_options
@@ -28,13 +27,18 @@ from sealwire.keys.private_file import create_public, require_free, writer_lock
 from sealwire.sidecars.backup.keeping.catalog import Entry, read_catalog
 from sealwire.sidecars.backup.keeping.retention import RetentionPolicy, kept_until
 from sealwire.sidecars.backup.stores.open_store import open_store
-from sealwire.sidecars.erasure.changing import Changer, ErasureWay
 from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
 from sealwire.sidecars.erasure.holds import load_holds
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder
-from sealwire.sidecars.erasure.key_shredding import KeyShredder
 from sealwire.sidecars.erasure.ownership import SharedParts
-from sealwire.sidecars.erasure.running import DocumentName, ErasureResult, ErasureRun
+from sealwire.sidecars.erasure.running import (
+    Changer,
+    DocumentName,
+    ErasureResult,
+    ErasureRun,
+    ErasureWay,
+    KeyShredder,
+)
 from sealwire.sidecars.erasure.search import Findings, FoundDocument, PersonSearch
 from sealwire.sidecars.raw_documents import document
 

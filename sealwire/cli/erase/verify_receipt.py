@@ -6,9 +6,8 @@ from typing import Any, Final
 
 import click
 
-from sealwire.audit.document import MAX_DOCUMENT_BYTES, open_document
 from sealwire.audit.files import load_verification_key
-from sealwire.audit.signing import VerificationKey
+from sealwire.audit.signing import MAX_DOCUMENT_BYTES, VerificationKey, open_document
 from sealwire.cli.audit.options import shown
 from sealwire.cli.options.common import PATH, PRESENT_FILE, json_option
 from sealwire.cli.output import print_json

@@ -19,7 +19,7 @@ from sealwire.cli.options.common import json_option
 from sealwire.cli.output import answer
 from sealwire.sidecars.detection.alerts import Alert
 from sealwire.sidecars.detection.breach_form import about
-from sealwire.sidecars.detection.log_clock import moment_of
+from sealwire.sidecars.detection.observations import moment_of
 
 _KINDS = click.Choice(["note", "containment"])
 

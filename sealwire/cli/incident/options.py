@@ -14,9 +14,8 @@ from sealwire.cli.options.common import PATH, declare, settings
 from sealwire.cli.recording import operator_at_host
 from sealwire.sidecars.detection.alerts import Alerts
 from sealwire.sidecars.detection.collecting import utc
-from sealwire.sidecars.detection.incident_book import IncidentBook
-from sealwire.sidecars.detection.incidents import Incident
-from sealwire.sidecars.detection.rules_file import WatchSettings, load_watch_settings
+from sealwire.sidecars.detection.incidents import Incident, IncidentBook
+from sealwire.sidecars.detection.rules import WatchSettings, load_watch_settings
 from sealwire.sidecars.detection.state_file import StateFile
 
 MAX_TEXT = 4096

@@ -21,9 +21,8 @@ from sealwire.cli.options.keys import (
 from sealwire.cli.output import Manner, manner_options
 from sealwire.crypto import selftest
 from sealwire.keys.contexts import shredding
-from sealwire.keys.contexts.resolver import Resolver
+from sealwire.keys.contexts.resolver import Resolver, wrapping_cipher
 from sealwire.keys.contexts.store import ContextRow, ContextStore, every_row
-from sealwire.keys.contexts.wrapping import wrapping_cipher
 from sealwire.keys.errors import KeysReason, UnknownKey
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.keyring import Keyring

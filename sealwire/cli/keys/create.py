@@ -24,10 +24,10 @@ from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE, generate_encoded_kek
 from sealwire.keys.kek.kek import KeyEncryptionKey
 from sealwire.keys.kek.key_file import create_key_file
-from sealwire.keys.keyring.borrowing import create_borrowed
 from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring, read_record
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import KeyringStore
+from sealwire.keys.keyring.turning import create_borrowed
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass, Mode
 

@@ -11,9 +11,8 @@ from sealwire.cli.options.common import json_option
 from sealwire.cli.options.keys import KekOptions, kek_options, keyring_option, open_keyring_store
 from sealwire.cli.output import answer, show_table
 from sealwire.keys.keyring.data_key import KeyIds, KeyState
-from sealwire.keys.keyring.file import read_record
+from sealwire.keys.keyring.file import read_record, verify_keyring
 from sealwire.keys.keyring.record import format_time
-from sealwire.keys.keyring.verification import verify_keyring
 from sealwire.keys.providers import Providers
 
 

@@ -12,8 +12,8 @@ from sealwire.cli.luks.options import confirm_option, yes_option
 from sealwire.cli.options.common import settings
 from sealwire.cli.output import progress
 from sealwire.sidecars.luks.errors import LuksReason, NotConfirmed
-from sealwire.sidecars.luks.machine.machine import Machine
-from sealwire.sidecars.luks.migration.journal import Journal, only_writer
+from sealwire.sidecars.luks.journal import Journal, only_writer
+from sealwire.sidecars.luks.machine import Machine
 
 
 @dataclass(frozen=True, slots=True)

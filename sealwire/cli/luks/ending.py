@@ -6,9 +6,9 @@ from sealwire.cli.luks.asking import Consent, at_work, consent_options, typed_co
 from sealwire.cli.luks.options import name_option, on_this_machine, passphrase_option, passphrase_reader
 from sealwire.cli.luks.show import change_json, show_state
 from sealwire.cli.output import Manner, manner_options
-from sealwire.sidecars.luks.machine.machine import Machine
-from sealwire.sidecars.luks.migration import migration
-from sealwire.sidecars.luks.migration.journal import Journal, Phase
+from sealwire.sidecars.luks import migration
+from sealwire.sidecars.luks.journal import Journal, Phase
+from sealwire.sidecars.luks.machine import Machine
 
 
 @click.command()

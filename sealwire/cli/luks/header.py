@@ -9,8 +9,8 @@ from sealwire.cli.luks.options import absolute, device_argument, on_this_machine
 from sealwire.cli.options.common import PATH
 from sealwire.cli.options.keys import KekOptions, kek_options
 from sealwire.cli.output import Manner, manner_options
-from sealwire.sidecars.luks.machine.machine import Machine
-from sealwire.sidecars.luks.volume import headers
+from sealwire.sidecars.luks import headers
+from sealwire.sidecars.luks.machine import Machine
 
 source_option = click.option(
     "--from", "source", type=PATH, callback=absolute, required=True, help="What backup-header wrote."
@@ -97,6 +97,6 @@ def unseal_header(machine: Machine, source: Path, target: Path, kek: KekOptions,
       sealwire luks unseal-header --from mongodb.header --to /dev/shm/header --kek file:kek.json
     """
     file = target.absolute()
-    uuid = headers.unseal(machine, source, file, kek.open(), dry_run=manner.dry_run)
+    uuid = headers.unseal_to_file(machine, source, file, kek.open(), dry_run=manner.dry_run)
     text = f"{target}: {'would hold the ' if manner.dry_run else ''}header of volume {uuid}, in clear"
     manner.answer(text, {"file": str(file), "volume": uuid})

@@ -10,11 +10,10 @@ import click
 
 from sealwire.cli.options.common import PATH, settings
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.sidecars.luks.machine.linux import LinuxMachine
-from sealwire.sidecars.luks.machine.machine import Machine
+from sealwire.sidecars.luks.linux import LinuxMachine
+from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.settings import FileSystem, Pbkdf, VolumeSettings
-from sealwire.sidecars.luks.volume.cryptsetup import Secret
-from sealwire.sidecars.luks.volume.passphrase_source import parse_source, read_passphrase
+from sealwire.sidecars.luks.volume import Secret, parse_source, read_passphrase
 
 
 def absolute(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:

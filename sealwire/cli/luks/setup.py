@@ -16,10 +16,10 @@ from sealwire.cli.luks.options import (
 from sealwire.cli.luks.show import change_json, show_plan, show_state
 from sealwire.cli.options.common import PATH, json_option
 from sealwire.cli.output import Manner, manner_options
-from sealwire.sidecars.luks.machine import device as devices
-from sealwire.sidecars.luks.machine.machine import Machine
-from sealwire.sidecars.luks.migration import migration, preflight
-from sealwire.sidecars.luks.migration.journal import Journal, only_writer
+from sealwire.sidecars.luks import machine as devices
+from sealwire.sidecars.luks import migration, preflight
+from sealwire.sidecars.luks.journal import Journal, only_writer
+from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.settings import NO_DEVICE, VolumeSettings
 
 

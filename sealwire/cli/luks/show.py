@@ -4,11 +4,11 @@ import click
 
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.output import Manner, print_json
-from sealwire.sidecars.luks.machine.machine import Machine
-from sealwire.sidecars.luks.migration import preflight
-from sealwire.sidecars.luks.migration.journal import Journal, Record
-from sealwire.sidecars.luks.migration.steps import STEPS
+from sealwire.sidecars.luks import preflight
+from sealwire.sidecars.luks.journal import Journal, Record
+from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.settings import VolumeSettings
+from sealwire.sidecars.luks.steps import STEPS
 
 
 def show_plan(machine: Machine, settings: VolumeSettings, *, erase: bool, as_json: bool) -> int:

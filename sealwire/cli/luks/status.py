@@ -12,10 +12,10 @@ from sealwire.cli.luks.options import absolute, name_option, on_this_machine
 from sealwire.cli.options.common import PATH, json_option
 from sealwire.cli.output import print_json, show_table
 from sealwire.sidecars.luks import status
-from sealwire.sidecars.luks.machine.machine import Machine
-from sealwire.sidecars.luks.migration.journal import Journal
+from sealwire.sidecars.luks.journal import Journal
+from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.settings import VolumeSettings
-from sealwire.sidecars.luks.volume.cryptsetup import read_header
+from sealwire.sidecars.luks.volume import read_header
 
 
 @click.command(name="status")

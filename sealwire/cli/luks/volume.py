@@ -16,10 +16,10 @@ from sealwire.cli.luks.options import (
 )
 from sealwire.cli.options.common import PATH, settings
 from sealwire.cli.output import Manner, manner_options
-from sealwire.sidecars.luks.machine.machine import Machine
-from sealwire.sidecars.luks.migration.journal import Journal
+from sealwire.sidecars.luks import volume
+from sealwire.sidecars.luks.journal import Journal
+from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.settings import Pbkdf, VolumeSettings
-from sealwire.sidecars.luks.volume import cryptsetup, volume
 
 
 def _named(device: Path, name: str) -> VolumeSettings:
@@ -52,7 +52,7 @@ def open_volume(
     volume.require_openable(machine, wanted.device, wanted.name)
     given = secret.read(machine)
     if manner.dry_run:
-        cryptsetup.require_opens(machine, wanted.device, given)
+        volume.require_opens(machine, wanted.device, given)
     else:
         volume.open_and_mount(machine, wanted, given, where, read_only=read_only)
     text = f"{wanted.mapper} {'would be' if manner.dry_run else 'is'} open"
@@ -113,10 +113,10 @@ def add_key(
     volume.require_luks(machine, path)
     present = secret.read(machine)
     if manner.dry_run:
-        cryptsetup.require_opens(machine, path, present)
+        volume.require_opens(machine, path, present)
         manner.answer(f"{path} opens with the present key; one more would be added", {"device": str(path)})
         return
     added = new.read(machine, is_new=True)
-    count = volume.add_key(machine, path, present, added, pbkdf)
+    count = volume.add_proved_key(machine, path, present, added, pbkdf)
     text = f"{path} has {count} key slots now; back up its header again"
     manner.answer(text, {"device": str(path), "key_slots": count})

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import click
 
 from sealwire.cli.options.keys import KekOptions, open_keyring_store
-from sealwire.keys.frontier.versions import ClassVersion
+from sealwire.keys.frontier.frontier import ClassVersion
 from sealwire.keys.kek.kek import KeyEncryptionKey
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.file import open_record, read_record

@@ -25,8 +25,8 @@ from sealwire.cli.migrate.options import Effort, open_contexts, progress_bar, re
 from sealwire.cli.options.keys import KekOptions
 from sealwire.cli.options.server import required_uri
 from sealwire.cli.signals import ended_in_order
+from sealwire.keys.frontier.frontier import ClassVersion, has_moved
 from sealwire.keys.frontier.record import LEASE_S, Lease, outlived_s
-from sealwire.keys.frontier.versions import ClassVersion, has_moved
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import covered_collections

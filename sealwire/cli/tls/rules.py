@@ -7,7 +7,7 @@ from rich.table import Column
 
 from sealwire.cli.options.common import json_option
 from sealwire.cli.output import print_json, show_table
-from sealwire.sidecars.tls_check.judging.rules import RULES
+from sealwire.sidecars.tls_check.judging import RULES
 
 
 @click.command()

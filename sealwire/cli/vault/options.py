@@ -8,10 +8,8 @@ from pathlib import Path
 import click
 
 from sealwire.cli.options.common import PATH, settings
-from sealwire.keys.vault.admin import VaultAdmin
-from sealwire.keys.vault.connection import VaultConnection
-from sealwire.keys.vault.login import TOKEN_VARIABLES
-from sealwire.keys.vault.seal import NoLogin, VaultSeal
+from sealwire.keys.vault.admin import NoLogin, VaultAdmin, VaultSeal
+from sealwire.keys.vault.connection import TOKEN_VARIABLES, VaultConnection
 from sealwire.keys.vault.settings import AuthMethod, VaultSettings, settings_from_environment
 from sealwire.sidecars.vault_setup.settings import (
     AppRole,

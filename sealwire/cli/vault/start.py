@@ -12,12 +12,10 @@ from sealwire.cli.options.common import PATH
 from sealwire.cli.output import Manner, answer, manner_options
 from sealwire.cli.signals import uninterrupted
 from sealwire.cli.vault.options import ServerOptions, server_options
-from sealwire.keys.vault.seal import SealStatus
+from sealwire.keys.vault.admin import SealStatus
 from sealwire.sidecars.vault_setup import initialise as first
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason
-from sealwire.sidecars.vault_setup.hand_over import Places
-from sealwire.sidecars.vault_setup.holders import parse_holders
-from sealwire.sidecars.vault_setup.initialise import MAX_SHARES
+from sealwire.sidecars.vault_setup.initialise import MAX_SHARES, Places, parse_holders
 from sealwire.sidecars.vault_setup.initialise import unseal as give
 
 

@@ -6,7 +6,7 @@ from sealwire.cli.options.common import yes_option
 from sealwire.cli.output import Manner, manner_options, question_console, show_table
 from sealwire.cli.vault.options import ServerOptions, names_options, server_options
 from sealwire.sidecars.vault_setup import desired
-from sealwire.sidecars.vault_setup.removal import Fate, Removal, carry_out, plan_removal
+from sealwire.sidecars.vault_setup.plan import Fate, Removal, plan_removal, take_away
 from sealwire.sidecars.vault_setup.settings import SetupSettings, format_period, parse_period
 
 
@@ -87,7 +87,7 @@ def remove(
         elif not yes:
             show_table(_COLUMNS, map(_row, removals), question_console())
             click.confirm(f"Take away {len(pending)} things?", abort=True, err=True)
-        removals = tuple(carry_out(admin, settings, removals))
+        removals = tuple(take_away(admin, settings, removals))
     rows = [_row(each) for each in removals]
     names = ("kind", "name", "fate", "reason")
     manner.show_table(_COLUMNS, rows, {"removals": [dict(zip(names, row, strict=True)) for row in rows]})

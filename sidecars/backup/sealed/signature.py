@@ -1,7 +1,7 @@
 """Who can have written a backup: its signature, and what its slots prove when there is none.
 
 A public key seals and does not sign, so everyone who has it can make a whole, sound backup. The signature of
-Ed25519 (`sealwire.audit.document`) covers the backup's name, its header, the manifest and the checksum of the
+Ed25519 (`sealwire.audit.signing`) covers the backup's name, its header, the manifest and the checksum of the
 whole payload. The header is compared before the first chunk is read. It commits to the data key. Someone who
 has only a public key does not know that key, and so cannot put other chunks behind a signed header.
 """
@@ -12,8 +12,7 @@ from enum import Enum
 from hashlib import sha256
 from typing import Any, Final
 
-from sealwire.audit.document import is_signed, signature_of
-from sealwire.audit.signing import SigningKey, VerificationKey
+from sealwire.audit.signing import SigningKey, VerificationKey, is_signed, signature_of
 from sealwire.keys.kek.key_pair import is_public
 from sealwire.sidecars.backup.errors import BackupReason, BackupUnsigned
 from sealwire.sidecars.backup.sealed import manifest as manifests

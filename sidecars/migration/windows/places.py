@@ -24,8 +24,7 @@ from sealwire.crypto.envelope import (
     binary,
     context_header,
 )
-from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position
-from sealwire.keys.frontier.versions import StoredForm
+from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position, StoredForm
 from sealwire.sidecars.migration.windows.order import Range, Reach, ReadingOn
 from sealwire.wire import kinds
 

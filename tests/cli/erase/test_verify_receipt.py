@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from sealwire.audit.document import sign_document
+from sealwire.audit.signing import sign_document
 from tests.cli.erase.conftest import SIGNER
 from tests.cli.runs import Run
 

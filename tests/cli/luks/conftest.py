@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from sealwire.cli.luks import options
-from sealwire.sidecars.luks.migration import journal
+from sealwire.sidecars.luks import journal
 from tests.sidecars.luks import story
-from tests.sidecars.luks.migration.test_preflight import Site, site
+from tests.sidecars.luks.test_preflight import Site, site
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from tests.cli.luks.runs import DEVICE, OPTIONS
 from tests.cli.runs import Run
-from tests.sidecars.luks.migration.test_preflight import Site
+from tests.sidecars.luks.test_preflight import Site
 
 
 def test_a_volume_is_given_up_only_after_its_name_was_typed(

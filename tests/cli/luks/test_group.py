@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-from sealwire.sidecars.luks.machine.machine import Completed
+from sealwire.sidecars.luks.machine import Completed
 from tests.cli.luks.runs import DEVICE, OPTIONS
 from tests.cli.runs import Run
 from tests.sidecars.luks import story
-from tests.sidecars.luks.migration.test_preflight import Site
+from tests.sidecars.luks.test_preflight import Site
 
 
 def test_from_plan_to_finish(machine: Site, run: Run, secret: list[str]) -> None:

@@ -8,8 +8,8 @@ import pytest
 from tests.cli.luks.runs import DEVICE, OPTIONS
 from tests.cli.runs import Run
 from tests.sidecars.luks import story
-from tests.sidecars.luks.migration.test_preflight import SIGNATURES, Site, change
 from tests.sidecars.luks.model_files import PowerCut
+from tests.sidecars.luks.test_preflight import SIGNATURES, Site, change
 
 
 def test_a_plan_says_yes_or_no_by_its_exit_code(machine: Site, run: Run) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.runs import Run
 from tests.sidecars.luks import story
-from tests.sidecars.luks.migration.test_preflight import Site
+from tests.sidecars.luks.test_preflight import Site
 
 
 def test_status_is_no_where_the_data_is_in_clear(machine: Site, run: Run) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.cli.luks.runs import DEVICE, OPTIONS
 from tests.cli.runs import Run
 from tests.sidecars.luks import story
-from tests.sidecars.luks.migration.test_preflight import Site
+from tests.sidecars.luks.test_preflight import Site
 
 
 def test_a_dry_run_of_opening_and_closing_says_what_would_fail(

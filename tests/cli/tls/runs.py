@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.console import Console
 
 from sealwire.cli.tls.verify import show_report
-from sealwire.sidecars.tls_check.facts import EndpointFacts
-from sealwire.sidecars.tls_check.judging.rules import RuleSet
-from sealwire.sidecars.tls_check.report.report import make_report
+from sealwire.sidecars.tls_check.judging import RuleSet
+from sealwire.sidecars.tls_check.report import make_report
+from sealwire.sidecars.tls_check.target import EndpointFacts
 from tests.build_context import ROOT
 from tests.sidecars.tls_check.samples import target_facts
 

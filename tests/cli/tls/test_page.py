@@ -5,10 +5,9 @@ import shlex
 from pathlib import Path
 
 from sealwire.cli.tls.verify import read_rules, read_targets, verify
-from sealwire.sidecars.tls_check.connection.suites import Verdict
-from sealwire.sidecars.tls_check.judging.rules import RULES, RuleSet, Severity, Thresholds
-from sealwire.sidecars.tls_check.report.metrics import TlsMetrics
-from sealwire.sidecars.tls_check.report.report import make_report
+from sealwire.sidecars.tls_check.judging import RULES, RuleSet, Severity, Thresholds
+from sealwire.sidecars.tls_check.report import TlsMetrics, make_report
+from sealwire.sidecars.tls_check.suites import Verdict
 from tests.cli.tls.runs import PAGE, blocks, rules_file
 from tests.sidecars.tls_check.samples import DATABASE, target_facts
 

@@ -2,7 +2,7 @@
 
 import json
 
-from sealwire.sidecars.tls_check.judging.rules import RULES
+from sealwire.sidecars.tls_check.judging import RULES
 from tests.cli.runs import Run
 
 

@@ -8,10 +8,10 @@ import pytest
 from sealwire.cli.exit_codes import exit_code
 from sealwire.cli.tls.verify import read_rules, read_targets
 from sealwire.files.errors import SourceError
-from sealwire.sidecars.tls_check.connection.stream import Trouble
 from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableTarget
-from sealwire.sidecars.tls_check.facts import EndpointFacts
-from sealwire.sidecars.tls_check.judging.rules import RULES, Severity, Thresholds
+from sealwire.sidecars.tls_check.judging import RULES, Severity, Thresholds
+from sealwire.sidecars.tls_check.stream import Trouble
+from sealwire.sidecars.tls_check.target import EndpointFacts
 from tests.cli.runs import Run
 from tests.cli.tls.runs import SECRET, rules_file, shown
 from tests.sidecars.tls_check.samples import DATABASE, PRESENTED, WEB, certificate

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from sealwire.cli.vault import command
 from sealwire.cli.vault.options import ServerOptions
 from sealwire.keys.errors import AlreadyExists, KeySettingError, KeysReason
-from sealwire.keys.vault.seal import FirstKeys
-from sealwire.sidecars.vault_setup import hand_over
+from sealwire.keys.vault.admin import FirstKeys
+from sealwire.sidecars.vault_setup import initialise
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason
 from tests.cli.vault.runs import refusal
 from tests.sidecars.vault_setup.fake_seal import FakeSeal
@@ -33,7 +33,7 @@ def test_shares_that_could_not_be_written_are_not_passed_over(
             raise KeySettingError(KeysReason.FILE_UNWRITABLE, "no space")
         written.append(path.name)
 
-    monkeypatch.setattr(hand_over, "create_private", create)
+    monkeypatch.setattr(initialise, "create_private", create)
     monkeypatch.setattr(ServerOptions, "seal", lambda _: seal)
     error = refusal("init", "--shares", "3", "--threshold", "2", "--output", str(tmp_path / "shares"))
     assert isinstance(error, HandOverFailed)

@@ -3,7 +3,7 @@
 import base64
 
 from sealwire.keys.errors import KekDenied, KeysReason
-from sealwire.keys.vault.seal import FirstKeys, SealStatus
+from sealwire.keys.vault.admin import FirstKeys, SealStatus
 
 
 class FakeSeal:

@@ -12,8 +12,7 @@ from sealwire.crypto.envelope import SUBTYPE, parse_context_header
 from sealwire.keys.contexts.cache import ContextCache, ContextWanted
 from sealwire.keys.contexts.shredding import announce, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
-from sealwire.keys.frontier.frontier import BEFORE_ALL, Frontier, Position, Window
-from sealwire.keys.frontier.versions import position_of_plaintext
+from sealwire.keys.frontier.frontier import BEFORE_ALL, Frontier, Position, Window, position_of_plaintext
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import NeedKeys, PauseClient
