@@ -53,26 +53,22 @@ T = TypeVar("T")
 # So it binds processes that have the file open as well, from the moment of its commit. A file that was
 # never moved has neither.
 
+_CHANGES = ("insert", "update", "delete")
 _MAKE = (
     "CREATE TABLE mark (kind TEXT NOT NULL, other TEXT NOT NULL, token TEXT NOT NULL)",
-    """CREATE TRIGGER mark_stops_insert BEFORE INSERT ON contexts
-    WHEN EXISTS (SELECT 1 FROM mark WHERE kind != 'arriving') BEGIN SELECT RAISE(ABORT, 'moved'); END""",
-    """CREATE TRIGGER mark_stops_update BEFORE UPDATE ON contexts
-    WHEN EXISTS (SELECT 1 FROM mark WHERE kind != 'arriving') BEGIN SELECT RAISE(ABORT, 'moved'); END""",
-    """CREATE TRIGGER mark_stops_delete BEFORE DELETE ON contexts
-    WHEN EXISTS (SELECT 1 FROM mark WHERE kind != 'arriving') BEGIN SELECT RAISE(ABORT, 'moved'); END""",
+    *(
+        f"""CREATE TRIGGER mark_stops_{change} BEFORE {change.upper()} ON contexts
+    WHEN EXISTS (SELECT 1 FROM mark WHERE kind != 'arriving') BEGIN SELECT RAISE(ABORT, 'moved'); END"""  # noqa: S608 - constants
+        for change in _CHANGES
+    ),
 )
-_DROP = (
-    "DROP TRIGGER mark_stops_insert",
-    "DROP TRIGGER mark_stops_update",
-    "DROP TRIGGER mark_stops_delete",
-    "DROP TABLE mark",
-)
+_DROP = (*(f"DROP TRIGGER mark_stops_{change}" for change in _CHANGES), "DROP TABLE mark")
 
 
 def read_mark(connection: sqlite3.Connection) -> StoreMark | None:
     """The mark, if there is one. Raises sqlite3.Error; DatabaseError for one that is not ours."""
-    if not _has_table(connection):
+    table = connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'mark'")
+    if table.fetchone() is None:
         return None
     found = connection.execute("SELECT kind, other, token FROM mark").fetchall()
     try:
@@ -96,11 +92,6 @@ def write_mark(connection: sqlite3.Connection, old: StoreMark | None, new: Store
         connection.execute("DELETE FROM mark")
         connection.execute("INSERT INTO mark VALUES (?, ?, ?)", (new.kind.value, new.other, new.token))
     return True
-
-
-def _has_table(connection: sqlite3.Connection) -> bool:
-    found = connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'mark'")
-    return found.fetchone() is not None
 
 
 class SqliteContextStore:

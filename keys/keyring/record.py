@@ -36,23 +36,8 @@ from typing import Any, NamedTuple
 from sealwire.crypto.envelope import MAX_ID
 from sealwire.keys import strict_json
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.keyring.data_key import CLASS_NAME, DataKey, KeyIds, KeyState
+from sealwire.keys.keyring.data_key import CLASS_NAME, DataKey, KeyIds, KeyState, ListedKey
 from sealwire.keys.strict_json import Fields
-
-
-class LentVersion(NamedTuple):
-    """One version of a class, as far as lending is concerned."""
-
-    class_name: str
-    ids: KeyIds
-    state: KeyState
-    is_plaintext: bool
-    lender: KeyIds | None
-
-    @classmethod
-    def of(cls, key: DataKey) -> "LentVersion":
-        """That of a key."""
-        return cls(key.class_name, key.ids, key.state, key.is_plaintext, key.lender)
 
 
 class Breach(Enum):
@@ -67,12 +52,12 @@ class Breach(Enum):
 class BrokenLoan(NamedTuple):
     """A borrowed version that may not be there as things are."""
 
-    borrower: LentVersion
-    lender: LentVersion | None
+    borrower: ListedKey
+    lender: ListedKey | None
     breach: Breach
 
 
-def broken_loans(versions: Iterable[LentVersion]) -> Iterator[BrokenLoan]:
+def broken_loans(versions: Iterable[ListedKey]) -> Iterator[BrokenLoan]:
     """Those of a keyring's versions that break a rule. Raises nothing. Cost: O(versions)."""
     by_ids = {each.ids: each for each in versions}
     moving = {each.ids.class_id for each in by_ids.values() if each.state is KeyState.PENDING}
@@ -93,7 +78,7 @@ def broken_loans(versions: Iterable[LentVersion]) -> Iterator[BrokenLoan]:
 
 def refuse_broken_loans(keys: Iterable[DataKey]) -> None:
     """See that a change left every loan whole. Raises KeySettingError LENT for the first that it did not."""
-    for borrower, lender, breach in broken_loans(map(LentVersion.of, keys)):
+    for borrower, lender, breach in broken_loans(key.listed for key in keys):
         name, version = borrower.class_name, borrower.ids.version
         whose = "of another class" if lender is None else f"{lender.ids.version} of class {lender.class_name}"
         state = borrower.state.value
@@ -105,7 +90,7 @@ def refuse_broken_loans(keys: Iterable[DataKey]) -> None:
         )
 
 
-def _next_step(borrower: LentVersion, breach: Breach) -> str:
+def _next_step(borrower: ListedKey, breach: Breach) -> str:
     key = f"{borrower.class_name} {borrower.ids.version}"
     if breach is Breach.DESTROYED:
         return f"destroy the copy first: sealwire keys destroy {key}"
@@ -308,11 +293,11 @@ def _check_classes(fields: Fields, classes: Sequence[ClassRecord]) -> None:
         fields.refuse("has a borrowed key that its lender does not lend")
 
 
-def _versions(classes: Iterable[ClassRecord]) -> Iterator[LentVersion]:
+def _versions(classes: Iterable[ClassRecord]) -> Iterator[ListedKey]:
     for entry in classes:
         for key in entry.keys:
-            ids = KeyIds(entry.class_id, key.version)
-            yield LentVersion(entry.name, ids, key.state, key.is_plaintext, key.lender)
+            ids, times = KeyIds(entry.class_id, key.version), (key.created, key.destroy_after)
+            yield ListedKey(entry.name, ids, key.state, *times, key.is_plaintext, key.lender)
 
 
 def _parse_class(fields: Fields) -> ClassRecord:

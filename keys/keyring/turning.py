@@ -211,16 +211,31 @@ def _change_class(
     *,
     dry_run: bool,
 ) -> tuple[DataKey, ...]:
-    """All versions of the class after `change`."""
+    """All versions of a class after `change`, which gets those before it."""
+    return _changed(
+        place, kek, class_name, lambda keys: with_class(keys, class_name, change), now, dry_run=dry_run
+    )
+
+
+def _changed(
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    class_name: str,
+    change: Callable[[tuple[DataKey, ...]], tuple[DataKey, ...]],
+    now: datetime,
+    *,
+    dry_run: bool,
+) -> tuple[DataKey, ...]:
+    """All versions of a class after `change`, which gets all keys of the keyring."""
     changed: tuple[DataKey, ...] = ()
 
-    def change_all(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:
+    def noted(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:
         nonlocal changed
-        keys = with_class(keys, class_name, change)
-        changed = tuple(key for key in keys if key.class_name == class_name)
-        return keys
+        after = change(keys)
+        changed = tuple(key for key in after if key.class_name == class_name)
+        return after
 
-    change_keys(place, kek, change_all, now, dry_run=dry_run)
+    change_keys(place, kek, noted, now, dry_run=dry_run)
     return changed
 
 
@@ -380,7 +395,7 @@ def borrow(
         lent = _lendable(keys, lender)
         return with_class(keys, borrower, partial(_with_borrowed, lent=lent, now=now))
 
-    return _changed(place, kek, borrower, change, now, dry_run=dry_run)
+    return _changed(place, kek, borrower, change, now, dry_run=dry_run)[-1]
 
 
 def create_borrowed(
@@ -403,28 +418,7 @@ def create_borrowed(
         *others, new = with_new_classes(keys, [borrower], now, ())
         return (*others, _copy(new, lent))
 
-    return _changed(place, kek, borrower, change, now, dry_run=dry_run)
-
-
-def _changed(
-    place: Path | KeyringStore,
-    kek: KeyEncryptionKey,
-    class_name: str,
-    change: Callable[[tuple[DataKey, ...]], tuple[DataKey, ...]],
-    now: datetime,
-    *,
-    dry_run: bool,
-) -> DataKey:
-    """The newest key of the class after a change."""
-    made: list[DataKey] = []
-
-    def noted(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:
-        after = change(keys)
-        made.append([key for key in after if key.class_name == class_name][-1])
-        return after
-
-    change_keys(place, kek, noted, now, dry_run=dry_run)
-    return made[-1]
+    return _changed(place, kek, borrower, change, now, dry_run=dry_run)[-1]
 
 
 def _with_borrowed(versions: Sequence[DataKey], lent: DataKey, now: datetime) -> tuple[DataKey, ...]:

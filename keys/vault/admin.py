@@ -32,7 +32,7 @@ class Wrapped(Unpicklable):
 
 
 class VaultAdmin(Unpicklable):
-    """The verbs of `sealwire.sidecars.vault_setup.resource.Server`. Paths are those below /v1/.
+    """Plain verbs. Paths are those of the HTTP API below /v1/, without a slash at either end.
 
     Every method raises KekUnavailable, KekDenied and KeySettingError as `VaultConnection.call` does;
     KeySettingError VAULT_REQUEST for what the server does not take.

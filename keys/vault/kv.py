@@ -7,7 +7,6 @@ it; a keyring is replaced only where it is still the one that was read.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from hvac import Client
@@ -248,66 +247,37 @@ class KvStore:
         return DamagedFile(KeysReason.SCHEMA, f"{self} {what}", "check that the path is right")
 
 
-_READ = "read the secret"
+def read_text(connection: VaultConnection, location: str, max_characters: int) -> str:
+    """The text at `MOUNT/PATH#FIELD`, of the newest version: a passphrase that people keep in Vault.
 
-
-@dataclass(frozen=True, slots=True)
-class SecretField:
-    """Where a text is. Holds no secret."""
-
-    mount: str
-    path: str
-    field: str
-
-    def __str__(self) -> str:
-        return f"vault:{self.mount}/{self.path}#{self.field}"
-
-
-def parse_field(location: str) -> SecretField:
-    """Read `MOUNT/PATH#FIELD`. Raises KeySettingError VAULT_SETTING; connects to nothing."""
-    place, _, field = location.partition("#")
-    mount, _, path = place.partition("/")
+    Raises:  KeySettingError VAULT_SETTING, FILE_MISSING; DamagedFile SCHEMA, FILE_TOO_LARGE
+             as `VaultConnection.call`
+    """
+    text, _, field = location.partition("#")
+    mount, _, path = text.partition("/")
     if not mount or not path or not field:
         raise KeySettingError(
             KeysReason.VAULT_SETTING,
             "the secret's place in Vault lacks its mount, its path or its field",
             "write vault:MOUNT/PATH#FIELD, such as vault:secret/luks/mongodb#passphrase",
         )
-    check_path(place, "the secret's path in Vault")
-    return SecretField(mount, path, field)
-
-
-def read_text(connection: VaultConnection, place: SecretField, max_characters: int) -> str:
-    """The newest version's text.
-
-    Raises:  KeySettingError FILE_MISSING; DamagedFile SCHEMA, FILE_TOO_LARGE; as `VaultConnection.call`
-    """
-    found = connection.call(_READ, lambda client: _newest(client, place))
+    check_path(text, "the secret's path in Vault")
+    place, reading = VaultDocument(mount, path), "read the secret"
+    fields = connection.call(reading, lambda client: read_document(client, place, reading)).fields
+    named = f"{place}#{field}"
+    if fields is None:
+        raise KeySettingError(
+            KeysReason.FILE_MISSING, f"{named} does not exist, or was deleted", "check the path"
+        )
+    found = fields.get(field) if isinstance(fields, dict) else None
     if not isinstance(found, str):
         raise DamagedFile(
-            KeysReason.SCHEMA, f"{place} is not there, or no text", "check the name of the field"
+            KeysReason.SCHEMA, f"{named} is not there, or no text", "check the name of the field"
         )
     if len(found) > max_characters:
         raise DamagedFile(
             KeysReason.FILE_TOO_LARGE,
-            f"{place} is longer than {max_characters} characters",
+            f"{named} is longer than {max_characters} characters",
             "check the field",
         )
     return found
-
-
-def _newest(client: Client, place: SecretField) -> Any:
-    """The field's value, None where the document has no such field."""
-    try:
-        answer = client.secrets.kv.v2.read_secret_version(
-            place.path, mount_point=place.mount, raise_on_deleted_version=True
-        )
-        return answer["data"]["data"].get(place.field)
-    except hvac_errors.InvalidPath as error:
-        if says(error, "no handler for route"):
-            raise
-        raise KeySettingError(
-            KeysReason.FILE_MISSING, f"{place} does not exist, or was deleted", "check the path"
-        ) from None
-    except (KeyError, TypeError, AttributeError):
-        return None

@@ -20,38 +20,51 @@ BUCKET_S: Final = 60
 
 
 class RuleName(Enum):
-    """Stable names; alerts and the file use the same words."""
+    """Stable names, which alerts and the file use too, and what each counts."""
 
-    BULK_READ = "bulk-read"
-    BULK_LOOKUP = "bulk-lookup"
-    BULK_DOCUMENTS = "bulk-documents"
-    SUBJECTS = "subjects"
-    SUBJECTS_DAY = "subjects-day"
-    SUBJECTS_BY_ADDRESS = "subjects-by-address"
-    OPENED = "opened"
-    OPENED_DAY = "opened-day"
-    GATHERED = "gathered"
-    SHARE = "share"
-    BULK_WRITE = "bulk-write"
-    BULK_WRITE_DAY = "bulk-write-day"
-    BULK_WRITE_BY_ADDRESS = "bulk-write-by-address"
-    BULK_DELETE = "bulk-delete"
-    BULK_DELETE_DAY = "bulk-delete-day"
-    BULK_DELETE_BY_ADDRESS = "bulk-delete-by-address"
-    DESTRUCTION = "destruction"
-    ADMINISTRATION = "administration"
-    REFUSED = "refused"
-    FAILED_LOGINS = "failed-logins"
-    UNDECRYPTABLE = "undecryptable"
-    UNKNOWN_KEYS = "unknown-keys"
-    PLAINTEXT = "plaintext"
-    NEW_ADDRESS = "new-address"
-    OUT_OF_HOURS = "out-of-hours"
-    BREAK_GLASS = "break-glass"
-    AUDIT_GAP = "audit-gap"
-    CLOCK = "clock"
-    LIMITS = "limits"
-    DEADLINE = "deadline"
+    meaning: str
+
+    def __new__(cls, name: str, meaning: str = "") -> "RuleName":
+        rule = object.__new__(cls)
+        rule._value_, rule.meaning = name, meaning
+        return rule
+
+    BULK_READ = ("bulk-read", "values of a class that a user was shown")
+    BULK_LOOKUP = ("bulk-lookup", "values of a class that a user's filters compared with")
+    BULK_DOCUMENTS = ("bulk-documents", "documents that a user was shown")
+    SUBJECTS = ("subjects", "people whose documents a user was shown")
+    SUBJECTS_DAY = ("subjects-day", "people whose documents a user was shown in a day")
+    SUBJECTS_BY_ADDRESS = ("subjects-by-address", "people whose documents were shown to one address")
+    OPENED = ("opened", "distinct values of a class that grouped or joined documents showed a user")
+    OPENED_DAY = (
+        "opened-day",
+        "distinct values of a class that grouped or joined documents showed a user in a day",
+    )
+    GATHERED = ("gathered", "elements of arrays in grouped or joined documents that a user was shown")
+    SHARE = ("share", "a large share of a collection that a user was shown in a day")
+    BULK_WRITE = ("bulk-write", "documents that a user stored or changed")
+    BULK_WRITE_DAY = ("bulk-write-day", "documents that a user stored or changed in a day")
+    BULK_WRITE_BY_ADDRESS = (
+        "bulk-write-by-address",
+        "documents that were stored or changed from one address",
+    )
+    BULK_DELETE = ("bulk-delete", "documents that a user deleted")
+    BULK_DELETE_DAY = ("bulk-delete-day", "documents that a user deleted in a day")
+    BULK_DELETE_BY_ADDRESS = ("bulk-delete-by-address", "documents that were deleted from one address")
+    DESTRUCTION = ("destruction", "a user dropped or renamed a collection or a database")
+    ADMINISTRATION = ("administration", "a user changed users, roles or settings of the server")
+    REFUSED = ("refused", "commands of a user that were refused")
+    FAILED_LOGINS = ("failed-logins", "logins from an address that failed")
+    UNDECRYPTABLE = ("undecryptable", "replies that could not be decrypted")
+    UNKNOWN_KEYS = ("unknown-keys", "replies with values under a key that Sealwire does not have")
+    PLAINTEXT = ("plaintext", "plaintext in a covered path")
+    NEW_ADDRESS = ("new-address", "a user comes from an address that he never came from")
+    OUT_OF_HOURS = ("out-of-hours", "values that a user was shown out of hours")
+    BREAK_GLASS = ("break-glass", "a user broke the glass")
+    AUDIT_GAP = ("audit-gap", "the audit log is not as it was written")
+    CLOCK = ("clock", "the time in the audit log jumped")
+    LIMITS = ("limits", "more is to be counted than can be; the oldest was dropped")
+    DEADLINE = ("deadline", "the 72 hours of an incident pass")
 
 
 class Urgency(Enum):
@@ -180,40 +193,6 @@ COUNTS_PEOPLE: Final = frozenset(
     {RuleName.SUBJECTS, RuleName.SUBJECTS_DAY, RuleName.SUBJECTS_BY_ADDRESS, RuleName.SHARE}
 )
 """Rules for which a person counts once in a window."""
-
-MEANINGS: Final[Mapping[RuleName, str]] = {
-    RuleName.BULK_READ: "values of a class that a user was shown",
-    RuleName.BULK_LOOKUP: "values of a class that a user's filters compared with",
-    RuleName.BULK_DOCUMENTS: "documents that a user was shown",
-    RuleName.SUBJECTS: "people whose documents a user was shown",
-    RuleName.SUBJECTS_DAY: "people whose documents a user was shown in a day",
-    RuleName.SUBJECTS_BY_ADDRESS: "people whose documents were shown to one address",
-    RuleName.OPENED: "distinct values of a class that grouped or joined documents showed a user",
-    RuleName.OPENED_DAY: "distinct values of a class that grouped or joined documents showed a user in a day",
-    RuleName.GATHERED: "elements of arrays in grouped or joined documents that a user was shown",
-    RuleName.SHARE: "a large share of a collection that a user was shown in a day",
-    RuleName.BULK_WRITE: "documents that a user stored or changed",
-    RuleName.BULK_WRITE_DAY: "documents that a user stored or changed in a day",
-    RuleName.BULK_WRITE_BY_ADDRESS: "documents that were stored or changed from one address",
-    RuleName.BULK_DELETE: "documents that a user deleted",
-    RuleName.BULK_DELETE_DAY: "documents that a user deleted in a day",
-    RuleName.BULK_DELETE_BY_ADDRESS: "documents that were deleted from one address",
-    RuleName.DESTRUCTION: "a user dropped or renamed a collection or a database",
-    RuleName.ADMINISTRATION: "a user changed users, roles or settings of the server",
-    RuleName.REFUSED: "commands of a user that were refused",
-    RuleName.FAILED_LOGINS: "logins from an address that failed",
-    RuleName.UNDECRYPTABLE: "replies that could not be decrypted",
-    RuleName.UNKNOWN_KEYS: "replies with values under a key that Sealwire does not have",
-    RuleName.PLAINTEXT: "plaintext in a covered path",
-    RuleName.NEW_ADDRESS: "a user comes from an address that he never came from",
-    RuleName.OUT_OF_HOURS: "values that a user was shown out of hours",
-    RuleName.BREAK_GLASS: "a user broke the glass",
-    RuleName.AUDIT_GAP: "the audit log is not as it was written",
-    RuleName.CLOCK: "the time in the audit log jumped",
-    RuleName.LIMITS: "more is to be counted than can be; the oldest was dropped",
-    RuleName.DEADLINE: "the 72 hours of an incident pass",
-}
-
 
 MANUAL: Final = "docs/operations/alerts.md"
 _MOST: Final = 10**9

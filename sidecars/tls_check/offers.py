@@ -151,17 +151,6 @@ class Choice:
     suite: int
 
 
-class Rejection(Enum):
-    """The server does not take the offer."""
-
-    ALERT = "alert"
-    NOT_TLS = "the bytes are no answer to a ClientHello"
-
-
-class _Malformed(Exception):
-    """The bytes break the structure that the RFC gives them."""
-
-
 @final
 class AnswerReader:
     """Reads the first answer as it arrives, each byte once."""
@@ -170,22 +159,18 @@ class AnswerReader:
         self._arrived = bytearray()
         self._messages = bytearray()
 
-    def read(self, more: bytes) -> Choice | Rejection | None:
-        """The server's answer; None while more bytes are needed.
+    def read(self, more: bytes) -> Choice | None:
+        """The server's choice; None while more bytes are needed.
 
         Source:  RFC 5246 sections 6.2.1, 7.2, 7.4.1.3; RFC 8446 sections 4.1.3, 4.2.1, 5.1
+        Raises:  StreamFailed ALERT; PROTOCOL for what is no answer to a ClientHello
         """
         self._arrived += more
-        try:
-            for kind, content in _records(self._arrived):
-                if kind == _ALERT:
-                    return Rejection.ALERT if len(content) == 2 else Rejection.NOT_TLS
-                self._messages += content
-                choice = _server_hello(self._messages)
-                if choice is not None:
-                    return choice
-        except _Malformed:
-            return Rejection.NOT_TLS
+        for content in _records(self._arrived):
+            self._messages += content
+            choice = _server_hello(self._messages)
+            if choice is not None:
+                return choice
         return None
 
 
@@ -205,14 +190,9 @@ class FlightReader:
         Source:  RFC 5246 sections 6.2.1 and 7.4. Raises StreamFailed ALERT, and PROTOCOL for what is no TLS.
         """
         self._arrived += more
-        try:
-            for kind, content in _records(self._arrived):
-                if kind == _ALERT:
-                    raise StreamFailed(Trouble.ALERT)
-                self._content += content
-                self._take_messages()
-        except _Malformed:
-            raise StreamFailed(Trouble.PROTOCOL) from None
+        for content in _records(self._arrived):
+            self._content += content
+            self._take_messages()
 
     def _take_messages(self) -> None:
         content = self._content
@@ -224,30 +204,32 @@ class FlightReader:
             del content[:end]
 
 
-def _records(arrived: bytearray) -> Iterator[tuple[int, bytes]]:
-    """Takes whole records out of what has arrived: alerts and parts of a handshake. Raises _Malformed."""
+def _records(arrived: bytearray) -> Iterator[bytes]:
+    """Takes whole records of a handshake out of what has arrived. Raises StreamFailed ALERT, PROTOCOL."""
     while len(arrived) >= 5:
         kind, major, length = arrived[0], arrived[1], int.from_bytes(arrived[3:5], "big")
         if major != 3 or kind not in (_ALERT, _HANDSHAKE) or not 0 < length <= _MAX_RECORD_BYTES:
-            raise _Malformed
+            raise StreamFailed(Trouble.PROTOCOL)
         if len(arrived) < 5 + length:
             return
         content = bytes(arrived[5 : 5 + length])
         del arrived[: 5 + length]
-        yield kind, content
+        if kind == _ALERT:
+            raise StreamFailed(Trouble.ALERT if length == 2 else Trouble.PROTOCOL)
+        yield content
     # A first byte is enough to tell that something else is speaking.
     if arrived and arrived[0] not in (_ALERT, _HANDSHAKE):
-        raise _Malformed
+        raise StreamFailed(Trouble.PROTOCOL)
 
 
 def _server_hello(messages: bytearray) -> Choice | None:
     if messages[0] != _SERVER_HELLO:
-        raise _Malformed
+        raise StreamFailed(Trouble.PROTOCOL)
     if len(messages) < 4:
         return None
     length = int.from_bytes(messages[1:4], "big")
     if length > _MAX_SERVER_HELLO_BYTES:
-        raise _Malformed
+        raise StreamFailed(Trouble.PROTOCOL)
     if len(messages) < 4 + length:
         return None
     body = BytesIO(messages[4 : 4 + length])
@@ -272,7 +254,7 @@ def _selected_version(extensions: BytesIO, legacy_version: int) -> int:
 def _take(source: BytesIO, count: int) -> bytes:
     taken = source.read(count)
     if len(taken) < count:
-        raise _Malformed
+        raise StreamFailed(Trouble.PROTOCOL)
     return taken
 
 
@@ -465,13 +447,14 @@ def _offer(dial: Dial, version: ProtocolVersion, suites: Iterable[int], host: st
     """The suite that the server took, None when it refuses. Raises StreamFailed without an answer."""
     offered = frozenset(suites)
     with closing(dial()) as stream:
-        answer = _ask(stream, client_hello(version, sorted(offered, reverse=True), host))
-    if isinstance(answer, Choice) and answer.version == version.value and answer.suite in offered:
-        return answer.suite
-    return None
+        choice = _ask(stream, client_hello(version, sorted(offered, reverse=True), host))
+    if choice is None or choice.version != version.value or choice.suite not in offered:
+        return None
+    return choice.suite
 
 
-def _ask(stream: Stream, hello: bytes) -> Choice | Rejection:
+def _ask(stream: Stream, hello: bytes) -> Choice | None:
+    """What the server chose; None for an alert, and for what is no answer."""
     stream.send(hello)
     reader, received = AnswerReader(), 0
     while received < MAX_ANSWER_BYTES:
@@ -479,7 +462,10 @@ def _ask(stream: Stream, hello: bytes) -> Choice | Rejection:
         if not more:
             raise StreamFailed(Trouble.CLOSED)
         received += len(more)
-        answer = reader.read(more)
-        if answer is not None:
-            return answer
-    return Rejection.NOT_TLS
+        try:
+            choice = reader.read(more)
+        except StreamFailed:
+            return None
+        if choice is not None:
+            return choice
+    return None

@@ -11,6 +11,6 @@ Nothing is remembered between runs: the server's state is the only state. `initi
 empty server to an unsealed one, `credentials` gives a role's login away inside a wrapping token,
 `desired.rotate_now` makes a key new, `plan.take_away` is the rollback.
 
-May not import: hvac, requests, wire, policies, proxy. Servers are reached through `resource.Server`, which
-sealwire.keys.vault.admin implements.
+May not import: hvac, requests, wire, policies, proxy. Servers are reached through
+`sealwire.keys.vault.admin`, which says what each method raises. None shows a body.
 """

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sealwire.keys.vault.admin import VaultAdmin
 from sealwire.sidecars.vault_setup.errors import SET_UP_FIRST, ServerState, SetupReason
-from sealwire.sidecars.vault_setup.resource import AtMost, Fields, Kind, Request, Resource, Server
+from sealwire.sidecars.vault_setup.resource import AtMost, Fields, Kind, Request, Resource
 from sealwire.sidecars.vault_setup.settings import (
     HOUR_S,
     QUARTER_S,
@@ -191,17 +192,17 @@ class KeyAge:
         return self.period_s > 0 and (now - self.made).total_seconds() > self.period_s + 86400
 
 
-def ages(server: Server, settings: SetupSettings) -> tuple[KeyAge, ...]:
-    """Every key of `settings`. Raises ServerState NOT_SET_UP when one is missing; as `Server` does."""
+def ages(server: VaultAdmin, settings: SetupSettings) -> tuple[KeyAge, ...]:
+    """Every key of `settings`. Raises ServerState NOT_SET_UP when one is missing; as `VaultAdmin` does."""
     return tuple(_age(server, settings, name) for name in settings.keys)
 
 
-def set_period(server: Server, settings: SetupSettings, name: str, period_s: int) -> None:
+def set_period(server: VaultAdmin, settings: SetupSettings, name: str, period_s: int) -> None:
     """Have the server rotate key `name` every `period_s` seconds."""
     server.write(f"{_path(settings, name)}/config", {"auto_rotate_period": period_s})
 
 
-def rotate_now(server: Server, settings: SetupSettings, name: str) -> None:
+def rotate_now(server: VaultAdmin, settings: SetupSettings, name: str) -> None:
     server.write(f"{_path(settings, name)}/rotate", {})
 
 
@@ -209,7 +210,7 @@ def _path(settings: SetupSettings, name: str) -> str:
     return f"{settings.transit_mount}/keys/{name}"
 
 
-def _age(server: Server, settings: SetupSettings, name: str) -> KeyAge:
+def _age(server: VaultAdmin, settings: SetupSettings, name: str) -> KeyAge:
     found = server.read(_path(settings, name))
     if found is None:
         raise ServerState(SetupReason.NOT_SET_UP, f"the server has no key {name}", SET_UP_FIRST)

@@ -22,9 +22,8 @@ from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.files.child_environment import child_environment
 from sealwire.keys.errors import KekDenied, KeysError
 from sealwire.keys.private_file import create_private
-from sealwire.keys.vault.admin import SealStatus
+from sealwire.keys.vault.admin import SealStatus, VaultSeal
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, ServerState, SetupReason, UnusableSetting
-from sealwire.sidecars.vault_setup.resource import Seal
 
 _AGE_RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{50,2000}")
 # A 4096-bit RSA key with many signatures stays below this.
@@ -139,7 +138,7 @@ def check_numbers(shares: int, threshold: int, holders: Holders) -> None:
         raise UnusableSetting(SetupReason.SHARES, text, "name one for each share")
 
 
-def require_empty(seal: Seal) -> None:
+def require_empty(seal: VaultSeal) -> None:
     """Raises ServerState ALREADY_INITIALISED where the server has keys."""
     if seal.status().initialised:
         hint = "unseal it with its shares: sealwire vault unseal"
@@ -161,7 +160,7 @@ def _require_initialised(status: SealStatus) -> None:
 
 
 def initialise(
-    seal: Seal, shares: int, threshold: int, holders: Holders, *, clear_root_token: bool = False
+    seal: VaultSeal, shares: int, threshold: int, holders: Holders, *, clear_root_token: bool = False
 ) -> HandOver:
     """Make the server's first keys. The caller hands them over, and only then unseals.
 
@@ -191,7 +190,7 @@ def initialise(
     return HandOver(sealed, root, ".age", keys.shares)
 
 
-def unseal(seal: Seal, shares: Iterable[str]) -> SealStatus:
+def unseal(seal: VaultSeal, shares: Iterable[str]) -> SealStatus:
     """Give shares, one after the other, until the server is unsealed and active; how it stands then.
 
     Others may give theirs at the same time or later: progress is kept at the server.

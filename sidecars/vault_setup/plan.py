@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any
 
 from sealwire.keys.errors import KeySettingError
+from sealwire.keys.vault.admin import VaultAdmin
 from sealwire.sidecars.vault_setup.desired import MARK, resources
 from sealwire.sidecars.vault_setup.errors import NotChangeable, SetupReason
 from sealwire.sidecars.vault_setup.resource import (
@@ -21,7 +22,6 @@ from sealwire.sidecars.vault_setup.resource import (
     Kind,
     Request,
     Resource,
-    Server,
     State,
     Step,
     compare,
@@ -37,7 +37,7 @@ _NAME = "sealwire"
 _EXAMPLE_FILE = "/var/log/openbao/log"
 
 
-def audit_step(server: Server, audit_file: str | None) -> Step:
+def audit_step(server: VaultAdmin, audit_file: str | None) -> Step:
     """Satisfied by any device: which one is the operator's choice. A new one would write to `audit_file`."""
     devices = server.read("sys/audit")
     if devices:
@@ -50,7 +50,7 @@ def audit_step(server: Server, audit_file: str | None) -> Step:
     )
 
 
-def enable(server: Server, step: Step) -> Step:
+def enable(server: VaultAdmin, step: Step) -> Step:
     """Do `step`; where the server takes no audit device through its API, say what to configure instead."""
     if step.request is None:
         return step
@@ -74,7 +74,7 @@ def _by_hand(audit_file: str, refusal: str = "") -> Step:
     return Step(Kind.AUDIT, _NAME, State.BY_HAND, advice=advice)
 
 
-def compare_all(server: Server, settings: SetupSettings) -> tuple[Step, ...]:
+def compare_all(server: VaultAdmin, settings: SetupSettings) -> tuple[Step, ...]:
     """One step a resource, in the order of making. Changes nothing.
 
     Cost:    one read a resource, about twenty
@@ -84,7 +84,9 @@ def compare_all(server: Server, settings: SetupSettings) -> tuple[Step, ...]:
     return (*steps, audit_step(server, settings.audit_file))
 
 
-def look(server: Server, wanted: Iterable[Resource]) -> Iterator[tuple[Resource, Mapping[str, Any] | None]]:
+def look(
+    server: VaultAdmin, wanted: Iterable[Resource]
+) -> Iterator[tuple[Resource, Mapping[str, Any] | None]]:
     """Each resource, and what the server has of it; a list that several are in is read once."""
     listings: dict[str, Mapping[str, Any]] = {}
     for resource in wanted:
@@ -106,7 +108,7 @@ def require_changeable(steps: Sequence[Step]) -> None:
             )
 
 
-def carry_out(server: Server, steps: Sequence[Step]) -> Iterator[Step]:
+def carry_out(server: VaultAdmin, steps: Sequence[Step]) -> Iterator[Step]:
     """Do what is left to do, and give each step back as it then stands.
 
     Raises:  as `require_changeable`, before anything is changed; whatever the server refuses with, at the
@@ -123,7 +125,7 @@ def carry_out(server: Server, steps: Sequence[Step]) -> Iterator[Step]:
             yield Step(step.kind, step.name, State.SATISFIED, step.differences)
 
 
-def verify(server: Server, settings: SetupSettings, done: Sequence[Step]) -> tuple[Step, ...]:
+def verify(server: VaultAdmin, settings: SetupSettings, done: Sequence[Step]) -> tuple[Step, ...]:
     """How everything stands after `carry_out`, by a second look: what the server has, not what it was told.
 
     The audit device is as carrying out left it: a second look would not know what was tried.
@@ -157,7 +159,7 @@ class Removal:
     reason: str = ""
 
 
-def plan_removal(server: Server, settings: SetupSettings, *, destroy_keys: bool) -> tuple[Removal, ...]:
+def plan_removal(server: VaultAdmin, settings: SetupSettings, *, destroy_keys: bool) -> tuple[Removal, ...]:
     """What would be taken away, in the order of taking: the reverse of making. Changes nothing."""
     found = look(server, reversed(resources(settings)))
     decided = [_decide(resource, there, destroy_keys=destroy_keys) for resource, there in found]
@@ -167,7 +169,7 @@ def plan_removal(server: Server, settings: SetupSettings, *, destroy_keys: bool)
     return tuple(_kept_if_used(server, each, gone) for each in decided)
 
 
-def _kept_if_used(server: Server, removal: Removal, gone: Collection[str]) -> Removal:
+def _kept_if_used(server: VaultAdmin, removal: Removal, gone: Collection[str]) -> Removal:
     """A mount that will still hold something stays, as `carry_out` finds when it comes to it."""
     holds = removal.resource.holds
     if removal.fate is Fate.REMOVE and holds is not None and _remains(server, holds, gone):
@@ -175,7 +177,7 @@ def _kept_if_used(server: Server, removal: Removal, gone: Collection[str]) -> Re
     return removal
 
 
-def _remains(server: Server, folder: str, gone: Collection[str]) -> bool:
+def _remains(server: VaultAdmin, folder: str, gone: Collection[str]) -> bool:
     """Whether a folder holds anything once these paths are gone. Cost: a list for each folder above them."""
     for name in server.list(folder):
         path = f"{folder}/{name.rstrip('/')}"
@@ -207,7 +209,9 @@ def _decide(resource: Resource, found: Mapping[str, Any] | None, *, destroy_keys
     return Removal(resource, Fate.REMOVE)
 
 
-def take_away(server: Server, settings: SetupSettings, removals: tuple[Removal, ...]) -> Iterator[Removal]:
+def take_away(
+    server: VaultAdmin, settings: SetupSettings, removals: tuple[Removal, ...]
+) -> Iterator[Removal]:
     """Do it, and give each back as it then stands; a mount that still holds something is kept.
 
     Raises what the server refuses with; what is gone stays gone, and running again goes on from there.
@@ -220,7 +224,9 @@ def take_away(server: Server, settings: SetupSettings, removals: tuple[Removal, 
             yield removal
 
 
-def _remove(server: Server, settings: SetupSettings, resource: Resource, *, keyring_lost: bool) -> Removal:
+def _remove(
+    server: VaultAdmin, settings: SetupSettings, resource: Resource, *, keyring_lost: bool
+) -> Removal:
     if resource.kind is Kind.KEY:
         server.write(f"{resource.path}/config", {"deletion_allowed": True})
     if keyring_lost and resource.kind is Kind.MOUNT and resource.name == settings.kv_mount:

@@ -19,7 +19,6 @@ from sealwire.keys.keyring.record import (
     ClassRecord,
     KeyRecord,
     KeyringRecord,
-    LentVersion,
     authenticated_bytes,
     broken_loans,
     format_time,
@@ -292,7 +291,7 @@ KEYS = (NHS, CLEAR, INTAKE)
 
 
 def breaches(*keys: DataKey) -> list[Breach]:
-    return [each.breach for each in broken_loans(map(LentVersion.of, keys))]
+    return [each.breach for each in broken_loans(key.listed for key in keys)]
 
 
 def borrowing(state: KeyState) -> list[DataKey]:

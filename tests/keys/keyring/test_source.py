@@ -197,7 +197,6 @@ def test_a_cache_under_the_keyrings_own_key_makes_no_sense(tmp_path: Path) -> No
 # A keyring that is loaded again and again: cheaply, never backwards, and once from the cache.
 
 
-
 class CountingKek:
     """A KEK at a provider that counts, and can be away."""
 

@@ -14,7 +14,6 @@ from sealwire.sidecars.tls_check.offers import (
     Choice,
     FlightReader,
     ProtocolVersion,
-    Rejection,
     Support,
     VersionSupport,
     accepted_versions,
@@ -35,7 +34,7 @@ def pem(tmp_path: Path) -> Path:
 def answer(context: ssl.SSLContext, hello: bytes) -> object:
     server = MemoryServer(context)
     server.send(hello)
-    return AnswerReader().read(server.receive(CHUNK))
+    return read_answer(server.receive(CHUNK))
 
 
 @pytest.mark.parametrize("version", [ProtocolVersion.TLS12, ProtocolVersion.TLS13])
@@ -60,12 +59,12 @@ def test_only_the_offered_suites_are_taken(pem: Path) -> None:
 def test_a_version_below_the_servers_is_refused(pem: Path) -> None:
     for version in (ProtocolVersion.TLS10, ProtocolVersion.TLS11):
         found = answer(server_context(pem), client_hello(version, SUITES, "localhost"))
-        assert found == Rejection.ALERT  # protocol_version
+        assert found == Trouble.ALERT  # protocol_version
 
 
 def test_suites_that_a_server_does_not_have_are_refused(pem: Path) -> None:
     found = answer(server_context(pem), client_hello(ProtocolVersion.TLS12, [0x0005], "localhost"))
-    assert found == Rejection.ALERT  # handshake_failure
+    assert found == Trouble.ALERT  # handshake_failure
 
 
 def test_no_hello_has_a_length_on_which_old_load_balancers_hang() -> None:
@@ -96,8 +95,11 @@ def test_the_host_name_is_indicated_and_an_address_is_not(pem: Path, host: str, 
 # Reading a server's first answer: in pieces, refused, broken, and from something that is not TLS.
 
 
-def read_answer(received: bytes) -> Choice | Rejection | None:
-    return AnswerReader().read(received)
+def read_answer(received: bytes) -> Choice | Trouble | None:
+    try:
+        return AnswerReader().read(received)
+    except StreamFailed as failure:
+        return failure.trouble
 
 
 def vector(content: bytes, length_bytes: int) -> bytes:
@@ -125,20 +127,20 @@ SELECTS_13 = b"\x00\x17\x00\x00" + b"\x00\x2b\x00\x02\x03\x04"
         (record(server_hello(extensions=None)), Choice(0x0303, 0xC02F)),
         (record(server_hello(session_id=bytes(32))), Choice(0x0303, 0xC02F)),
         (record(server_hello(0x1301, SELECTS_13)), Choice(0x0304, 0x1301)),
-        (record(b"\x02\x28", 21), Rejection.ALERT),
-        (b"HTTP/1.1 400 Bad Request\r\n", Rejection.NOT_TLS),
-        (b"H", Rejection.NOT_TLS),
-        (record(b"\x0e\0\0\0"), Rejection.NOT_TLS),
-        (record(b"\x02\x28\0", 21), Rejection.NOT_TLS),
-        (bytes((22, 2, 0, 0, 1, 0)), Rejection.NOT_TLS),
-        (bytes((22, 3, 3, 0xFF, 0xFF)), Rejection.NOT_TLS),
-        (bytes((22, 3, 3, 0, 0)), Rejection.NOT_TLS),
-        (record(b"\x02\xff\xff\xff"), Rejection.NOT_TLS),
-        (record(server_hello(extensions=b"\x00\x2b\x00\x09\x03")), Rejection.NOT_TLS),
-        (record(b"\x02" + vector(b"\x03\x03", 3)), Rejection.NOT_TLS),
+        (record(b"\x02\x28", 21), Trouble.ALERT),
+        (b"HTTP/1.1 400 Bad Request\r\n", Trouble.PROTOCOL),
+        (b"H", Trouble.PROTOCOL),
+        (record(b"\x0e\0\0\0"), Trouble.PROTOCOL),
+        (record(b"\x02\x28\0", 21), Trouble.PROTOCOL),
+        (bytes((22, 2, 0, 0, 1, 0)), Trouble.PROTOCOL),
+        (bytes((22, 3, 3, 0xFF, 0xFF)), Trouble.PROTOCOL),
+        (bytes((22, 3, 3, 0, 0)), Trouble.PROTOCOL),
+        (record(b"\x02\xff\xff\xff"), Trouble.PROTOCOL),
+        (record(server_hello(extensions=b"\x00\x2b\x00\x09\x03")), Trouble.PROTOCOL),
+        (record(b"\x02" + vector(b"\x03\x03", 3)), Trouble.PROTOCOL),
     ],
 )
-def test_an_answer_is_read(received: bytes, expected: Choice | Rejection) -> None:
+def test_an_answer_is_read(received: bytes, expected: Choice | Trouble) -> None:
     assert read_answer(received) == expected
 
 
@@ -170,7 +172,7 @@ def test_what_follows_the_hello_does_not_matter() -> None:
 )
 def test_no_bytes_make_the_reader_fail(received: bytes) -> None:
     found = read_answer(received)
-    assert found is None or isinstance(found, Choice | Rejection)
+    assert found is None or isinstance(found, Choice | Trouble)
 
 
 def flight_of(*pieces: bytes) -> dict[int, bytes]:
