@@ -251,8 +251,6 @@ class _Signatures:
         """The hashes of the lines since the tree below."""
         self._tree = None if end is None or end.peaks is None else Tree(end.size, end.peaks)
         """Up to here the lines were compared, or cannot be; None: it is not known."""
-        if end is None:
-            self._tree = None
 
     def read(self, report: LogReport) -> None:
         """The checkpoints that are new. Raises OSError."""

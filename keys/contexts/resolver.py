@@ -7,7 +7,7 @@ the class's key, and two processes with keyrings of different age agree on it.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -195,9 +195,13 @@ class Resolver(Unpicklable):
             if not is_made:
                 return None
             rows = self._store.create([new_row(cipher, CLASS_TAG, now)])
-        opened = _opened(_only(rows), keyring)
-        if opened.key is None:
-            raise _lost()
+        opened = _opened(rows[0], keyring) if rows else None
+        if opened is None or opened.key is None:
+            raise DamagedFile(
+                KeysReason.SCHEMA,
+                "the store of context keys has lost the row of a class",
+                "restore it from its own backup",
+            )
         self._tag_keys[cipher.class_id] = opened.key
         return opened.key
 
@@ -207,18 +211,3 @@ def _opened(row: ContextRow, keyring: Keyring) -> FoundKey:
         return FoundKey(row.key_id, row.class_id, None)
     cipher = keyring.cipher_by_id(row.class_id, row.wrap_version)
     return FoundKey(row.key_id, row.class_id, unwrap(row, cipher))
-
-
-def _only(rows: Iterable[ContextRow]) -> ContextRow:
-    row = next(iter(rows), None)
-    if row is None:
-        raise _lost()
-    return row
-
-
-def _lost() -> DamagedFile:
-    return DamagedFile(
-        KeysReason.SCHEMA,
-        "the store of context keys has lost the row of a class",
-        "restore it from its own backup",
-    )

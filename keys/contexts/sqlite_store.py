@@ -195,18 +195,14 @@ class SqliteContextStore:
         return (numbered[-1][0] if numbered else mark), [key_id for _, key_id in numbered]
 
     def classes(self) -> list[int]:
-        """See `store.ContextStore`."""
         return [
             class_id for (class_id,) in self._rows("SELECT DISTINCT class_id FROM contexts ORDER BY 1", ())
         ]
 
     def size(self) -> int:
-        """See `store.ContextStore`."""
         return int(self._rows("SELECT count(*) FROM contexts", ())[0][0])
 
     def mark(self) -> StoreMark | None:
-        """See `store.ContextStore`."""
-
         def read() -> StoreMark | None:
             with self._lock:
                 return read_mark(self._connection)
@@ -223,7 +219,6 @@ class SqliteContextStore:
         return 0.0
 
     def count(self, class_id: int) -> ContextCount:
-        """See `store.ContextStore`."""
         select = """SELECT wrap_version, wrapped IS NULL, shred_after IS NOT NULL, tag IS zeroblob(16),
             count(*) FROM contexts WHERE class_id = ? GROUP BY 1, 2, 3, 4"""
         live = announced = destroyed = 0
@@ -239,7 +234,6 @@ class SqliteContextStore:
         return ContextCount(live, announced, destroyed, dict(sorted(versions.items())))
 
     def rows(self, class_id: int, after: bytes, limit: int) -> list[ContextRow]:
-        """See `store.ContextStore`."""
         # the plus keeps SQLite from taking all rows of the class and sorting them, for every batch
         select = f"SELECT {_COLUMNS} FROM contexts WHERE +class_id = ? AND key_id > ? ORDER BY key_id LIMIT ?"  # noqa: S608 - constants
         return [self._row(found) for found in self._rows(select, (class_id, after, limit))]

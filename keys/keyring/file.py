@@ -250,10 +250,8 @@ def _wrap(key: DataKey, kek: KeyEncryptionKey) -> KeyRecord:
     if key.material is not None:
         associated_data = data_key_associated_data(key.class_name, key.class_id, key.version)
         wrapped = kek.wrap(key.material, associated_data)
-    plain, lender = key.is_plaintext, key.lender
-    return KeyRecord(
-        key.version, key.state, key.created, wrapped, key.destroy_after, plain, lender, key.begun_in
-    )
+    rest = key.destroy_after, key.is_plaintext, key.lender, key.begun_in
+    return KeyRecord(key.version, key.state, key.created, wrapped, *rest)
 
 
 def _unwrap(entry: ClassRecord, key: KeyRecord, kek: KeyEncryptionKey) -> DataKey:
@@ -261,17 +259,8 @@ def _unwrap(entry: ClassRecord, key: KeyRecord, kek: KeyEncryptionKey) -> DataKe
     if key.wrapped is not None:
         associated_data = data_key_associated_data(entry.name, entry.class_id, key.version)
         material = kek.unwrap(key.wrapped, associated_data)
-    ids = (entry.name, entry.class_id, key.version)
-    return DataKey(
-        *ids,
-        key.state,
-        key.created,
-        material,
-        key.destroy_after,
-        key.is_plaintext,
-        key.lender,
-        key.begun_in,
-    )
+    rest = key.destroy_after, key.is_plaintext, key.lender, key.begun_in
+    return DataKey(entry.name, entry.class_id, key.version, key.state, key.created, material, *rest)
 
 
 def _readable_bytes(record: KeyringRecord, place: object) -> bytes:

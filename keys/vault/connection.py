@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import requests
 from hvac import Client
@@ -39,6 +39,30 @@ from sealwire.keys.vault.settings import AuthMethod, AuthSettings, VaultSettings
 
 # "permission denied" is also the answer for a path that no engine serves, so that nobody learns which do.
 _DENIED_HINT = "check the token's policies, the mount and the namespace"
+_CANNOT = "cannot {}: Vault "
+
+# What is raised, what it becomes, why, in which words, and the next step. The first that fits counts.
+_Raised = type[Exception] | tuple[type[Exception], ...]
+_MEANINGS: Final[tuple[tuple[_Raised, type[KeysError], KeysReason, str, str], ...]] = (
+    (hvac_errors.VaultDown, KekUnavailable, KeysReason.VAULT_SEALED,
+     _CANNOT + "is sealed or not active", "unseal it"),
+    ((hvac_errors.Forbidden, hvac_errors.Unauthorized), KekDenied, KeysReason.VAULT_DENIED,
+     "Vault does not allow to {}", _DENIED_HINT),
+    ((hvac_errors.InvalidPath, hvac_errors.UnsupportedOperation), KeySettingError, KeysReason.VAULT_PATH,
+     _CANNOT + "has nothing at this path", _DENIED_HINT),
+    (hvac_errors.RateLimitExceeded, KekUnavailable, KeysReason.VAULT_FAILED,
+     _CANNOT + "limits the rate", "raise the quota"),
+    (requests.exceptions.TooManyRedirects, KekUnavailable, KeysReason.VAULT_FAILED,
+     _CANNOT + "sends to another address, and a token does not go there",
+     "name the active node, or the load balancer, as the address"),
+    (requests.exceptions.SSLError, KekUnavailable, KeysReason.VAULT_TLS,
+     "cannot {}: the TLS handshake with Vault failed",
+     "check that vault.ca (VAULT_CACERT) vouches for the address, and the client certificate"),
+    (requests.exceptions.Timeout, KekUnavailable, KeysReason.VAULT_SLOW,
+     _CANNOT + "does not answer in time", "check its load and the network"),
+    (requests.exceptions.ConnectionError, KekUnavailable, KeysReason.KEK_UNREACHABLE,
+     _CANNOT + "cannot be reached", "check the address, and that it is running"),
+)  # fmt: skip
 
 
 def translate(error: Exception, what: str) -> KeysError:
@@ -48,29 +72,12 @@ def translate(error: Exception, what: str) -> KeysError:
     """
     if isinstance(error, KeysError):
         return error
-    if isinstance(error, requests.RequestException):
-        return _of_network(error, what)
-    match error:
-        case hvac_errors.VaultDown():
-            return KekUnavailable(
-                KeysReason.VAULT_SEALED, f"cannot {what}: Vault is sealed or not active", "unseal it"
-            )
-        case hvac_errors.Forbidden() | hvac_errors.Unauthorized():
-            return KekDenied(KeysReason.VAULT_DENIED, f"Vault does not allow to {what}", _DENIED_HINT)
-        case hvac_errors.InvalidPath() | hvac_errors.UnsupportedOperation():
-            return KeySettingError(
-                KeysReason.VAULT_PATH, f"cannot {what}: Vault has nothing at this path", _DENIED_HINT
-            )
-        case hvac_errors.RateLimitExceeded():
-            return KekUnavailable(
-                KeysReason.VAULT_FAILED, f"cannot {what}: Vault limits the rate", "raise the quota"
-            )
-        case hvac_errors.InvalidRequest():
-            return failed(what)
-        case hvac_errors.VaultError():
-            return failed(what)
-        case _:
-            raise error
+    for raised, becomes, reason, text, hint in _MEANINGS:
+        if isinstance(error, raised):
+            return becomes(reason, text.format(what), hint)
+    if isinstance(error, requests.RequestException | hvac_errors.VaultError):
+        return failed(what)
+    raise error
 
 
 def failed(what: str) -> KekUnavailable:
@@ -96,36 +103,6 @@ def says(error: hvac_errors.VaultError, text: str) -> bool:
     return any(text in str(line) for line in error.errors or ())
 
 
-def _of_network(error: requests.RequestException, what: str) -> KeysError:
-    match error:
-        case requests.exceptions.TooManyRedirects():
-            return KekUnavailable(
-                KeysReason.VAULT_FAILED,
-                f"cannot {what}: Vault sends to another address, and a token does not go there",
-                "name the active node, or the load balancer, as the address",
-            )
-        case requests.exceptions.SSLError():
-            return KekUnavailable(
-                KeysReason.VAULT_TLS,
-                f"cannot {what}: the TLS handshake with Vault failed",
-                "check that vault.ca (VAULT_CACERT) vouches for the address, and the client certificate",
-            )
-        case requests.exceptions.Timeout():
-            return KekUnavailable(
-                KeysReason.VAULT_SLOW,
-                f"cannot {what}: Vault does not answer in time",
-                "check its load and the network",
-            )
-        case requests.exceptions.ConnectionError():
-            return KekUnavailable(
-                KeysReason.KEK_UNREACHABLE,
-                f"cannot {what}: Vault cannot be reached",
-                "check the address, and that it is running",
-            )
-        case _:
-            return failed(what)
-
-
 MAX_SECRET_BYTES = 16 * 1024
 TOKEN_VARIABLES = ("BAO_TOKEN", "VAULT_TOKEN")
 _LOG_IN = "log in to Vault"
@@ -146,11 +123,9 @@ class Login(Protocol):
 
     def log_in(self, client: Client) -> Lease:
         """A lease to work with. `client` has no token. Raises KeysError, and what hvac raises."""
-        ...
 
     def is_current(self, token: str) -> bool:
         """Whether `token` is still the one to use; cheap, asked before every operation. Raises KeysError."""
-        ...
 
 
 def make_login(settings: AuthSettings, environ: Mapping[str, str] | None = None) -> Login:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from sealwire.keys.private_file import replace_private
+from sealwire.keys.private_file import flush_directory, replace_private
 from sealwire.sidecars.luks.errors import CommandFailed, LuksReason
 from sealwire.sidecars.luks.machine import (
     SECOND_SECRET,
@@ -90,12 +90,12 @@ class LinuxMachine:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            _flush(path.parent)
+            flush_directory(path.parent)
 
     def remove(self, path: Path) -> None:
         with _failures_of(path):
             path.unlink(missing_ok=True)
-            _flush(path.parent)
+            flush_directory(path.parent)
 
     def make_directory(self, path: Path, mode: int) -> None:
         with _failures_of(path):
@@ -104,17 +104,17 @@ class LinuxMachine:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir(mode)
             path.chmod(mode)
-            _flush(path.parent)
+            flush_directory(path.parent)
 
     def remove_directory(self, path: Path) -> None:
         with _failures_of(path), suppress(FileNotFoundError):
             path.rmdir()
-            _flush(path.parent)
+            flush_directory(path.parent)
 
     def rename(self, old: Path, new: Path) -> None:
         with _failures_of(old):
             old.rename(new)
-            _flush(new.parent)
+            flush_directory(new.parent)
 
     def status(self, path: Path) -> FileStatus | None:
         with _failures_of(path), suppress(*_ABSENT):
@@ -162,14 +162,6 @@ class LinuxMachine:
 
 def _device(number: int) -> str:
     return f"{os.major(number)}:{os.minor(number)}"
-
-
-def _flush(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
