@@ -9,7 +9,8 @@ pyOpenSSL, on which `stream.ask_hello` or `stream.get` speaks; `certificate` rea
 revocation. The result is `target.TargetFacts`, which `judging.judge` judges by `judging.RULES`; `report`
 shows it.
 
-May not import: wire, policies, proxy, keys, crypto, asyncio, logging.
+May not import: wire, policies, proxy, asyncio, logging. Of keys it uses the writing of files, of crypto
+the names of hosts.
 Nothing here holds a password: `target` never keeps one. Specifications: RFC 5246, 8446 (handshake), 5280
 (certificates), 6960 (OCSP), 9525 (names), 6797 (HSTS); verdicts after RFC 9325, RFC 8996, NCSC, Mozilla.
 """
