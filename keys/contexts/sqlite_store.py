@@ -263,20 +263,8 @@ class SqliteContextStore:
         """Make the tables, or see that they are ours. Raises sqlite3.Error, DamagedFile."""
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            names = ("application_id", "user_version")
-            marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
-            tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-            if marks == [0, 0] and not tables:
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version={_FORMAT}")
-            elif marks != [_APPLICATION_ID, _FORMAT]:
-                raise self._damaged("is not a store of context keys, or of a newer release")
-        finally:
-            connection.execute("COMMIT")
+        if not is_ours(connection, (_APPLICATION_ID, _FORMAT), _SCHEMA):
+            raise self._damaged("is not a store of context keys, or of a newer release")
 
     def _as_far_as_known(self, found: list[ContextRow], wanted: int) -> list[ContextRow]:
         """What was found. What was not may be at another place by now. Raises KekUnavailable CONTEXTS."""
@@ -348,6 +336,31 @@ class SqliteContextStore:
 
     def _damaged(self, what: str) -> DamagedFile:
         return DamagedFile(KeysReason.SCHEMA, f"{self._path} {what}", "restore it from its own backup")
+
+
+def is_ours(connection: sqlite3.Connection, mark: tuple[int, int], schema: str) -> bool:
+    """Whether a SQLite file has this application id and format; an empty one gets them, and `schema`.
+
+    Who only reads does not wait for who writes. Raises sqlite3.Error.
+    """
+    if _marks(connection) == mark:
+        return True
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if _marks(connection) == (0, 0) and not tables:
+            for statement in schema.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id={mark[0]}")
+            connection.execute(f"PRAGMA user_version={mark[1]}")
+        return _marks(connection) == mark
+    finally:
+        connection.execute("COMMIT")
+
+
+def _marks(connection: sqlite3.Connection) -> tuple[int, ...]:
+    names = ("application_id", "user_version")
+    return tuple(int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in names)
 
 
 def _holds(path: Path, wanted: bytes) -> bool:
