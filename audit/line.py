@@ -3,20 +3,17 @@
 Every line has its number `n`, from 0 on, and `prev`, the leaf hash of the line before it in hex (64 zeros in
 line 0). So each line fixes all that come before it. Everything else is its caller's.
 
-Where a log ends: what the next line has to follow on.
+The tail is what the next line has to follow on. The first line of every file has the event `file` and, in
+`peaks`, the tree of all lines before it. So each file can be gone on with, and verified, without those before
+it, which may have been archived.
 
-The first line of every file has the event `file` and, in `peaks`, the tree of all lines before it. So each
-file can be gone on with, and verified, without those before it, which may have been archived.
+A Merkle tree stands over all lines; only its right edge is kept. Source: RFC 9162 section 2.1. Its root says
+in 32 bytes what every line is, so a signed root is worth a signature of all of them.
 
-The Merkle tree over all lines, of which only the right edge is kept. Source: RFC 9162 section 2.1.
-
-Its root says in 32 bytes what every line is, so a signed root is worth a signature of all of them.
-
-JSON in the one form that can be hashed and signed. Source: RFC 8785.
-
-For objects whose names are ASCII and whose values are strings, booleans, null, small integers, and lists and
-objects of these, Python's own encoder writes that form. tests/audit hold it against the library rfc8785,
-which takes 5 times longer. Everything else is refused.
+RFC 8785 has the one form of JSON that can be hashed and signed. For objects whose names are ASCII and whose
+values are strings, booleans, null, small integers, and lists and objects of these, Python's own encoder
+writes that form. tests/audit hold it against the library rfc8785, which takes 5 times longer. Everything else
+is refused.
 """
 
 import json

@@ -1,22 +1,19 @@
 """The keys that sign, and what they sign. Sources: C2SP signed-note, tlog-checkpoint; RFC 8032 (Ed25519).
 
-The keys that sign checkpoints, and what they sign: notes. Sources: C2SP signed-note; RFC 8032 (Ed25519).
-
 A note is text, an empty line, and signatures, one a line. A key has a name, which says whose log it is, and
 an id, which its name and its public half give. Both halves are written as Go's `note` package has them, so
 its tools read them: `NAME+ID+BASE64` to verify with, `PRIVATE+KEY+NAME+ID+BASE64` to sign with.
 
-Signed statements of how far a log had come. Source: C2SP tlog-checkpoint.
+A checkpoint is a signed statement of how far a log had come. Its text is the key's name as the origin, the
+number of lines, the root of their tree in base64, and, as the extension line that the form allows, `time` and
+a moment. A file of checkpoints is one note after the other; each begins with the origin, so they need nothing
+between them.
 
-The text of one is the key's name as the origin, the number of lines, the root of their tree in base64, and,
-as the extension line that the form allows, `time` and a moment. A file of checkpoints is one note after the
-other; each begins with the origin, so they need nothing between them.
-
-A signed document: a receipt or a report as one JSON object that stays readable by every JSON parser.
+A signed document is a receipt or a report as one JSON object that stays readable by every JSON parser.
 
     {"document": {...}, "signature": "— NAME BASE64"}
 
-The signature is the one line of a note (`signing`) whose text is the document in the canonical form of
+The signature is the one line of a note whose text is the document in the canonical form of
 RFC 8785 and a newline. Whoever has the key that verifies can check it with nothing but this.
 """
 

@@ -1,9 +1,8 @@
 """Find the keys of contexts in their store, and make those that are not there yet.
 
-Make and open the rows of context keys: wrapped by the class's key, found by a tag.
-
-Each class has a row of its own, whose key makes the tags of its contexts. So a tag outlives the rotation of
-the class's key, and two processes with keyrings of different age agree on it.
+A row is wrapped by the class's key and found by a tag. Each class has a row of its own, whose key makes the
+tags of its contexts. So a tag outlives the rotation of the class's key, and two processes with keyrings of
+different age agree on it.
 """
 
 import os

@@ -6,16 +6,14 @@ everything behind it its old one only. A value in the window has either; nobody 
 A window is opened, then moves, then is closed. Until it moves all its values have their old form, and it may
 be withdrawn: when what is under way does not end, because it waits for something that the window holds up.
 
-What a version of a class makes of a value, and where that stands in the order in which values move.
+A version of a class says what becomes of a value, and where that stands in this order. A version is a key, or
+plaintext: the class is stored in clear then, and its key material serves frontiers only. So taking a class
+in, changing its key and giving it back are one move, from one version to the next.
 
-A version is a key, or plaintext: the class is stored in clear then, and its key material serves frontiers
-only. So taking a class in, changing its key and giving it back are one move, from one version to the next.
-
-What one proxy has under way that relies on where a class's values are, and what it may say to the job.
-
-A use is a command, with the cursor that it leaves open; or a transaction, with all its commands. It names
-the values that it looks for or writes, or any (None): a `$group`, a copy inside the server. While it lasts,
-no window that it meets may move. So:
+The uses of a proxy are what it has under way that relies on where a class's values are. A use is a command,
+with the cursor that it leaves open; or a transaction, with all its commands. It names the values that it
+looks for or writes, or any (None): a `$group`, a copy inside the server. While it lasts, no window that it
+meets may move. So:
 
 - `begin` turns a use away that meets the open window; it comes again when a later frontier is known.
 - `acknowledged` is the generation of the newest frontier, once nothing is under way that meets its window.

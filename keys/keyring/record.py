@@ -14,11 +14,9 @@ or retired key. It is read, and every write makes version 2.
 
 Nothing in it is secret without the KEK. Nothing here is authenticated yet: `file` does that.
 
-Keys that a class borrows: what has to hold between the borrowed version and the one that it is.
-
-A class may have, as one of its versions, the active key of another class: the same material, and the lender's
-ids in its envelopes. So both make the same ciphertext of a value, and the values of one can be taken over by
-the other without being touched. For policies they are two classes all the same.
+A class may borrow. It may have, as one of its versions, the active key of another class: the same material,
+and the lender's ids in its envelopes. So both make the same ciphertext of a value, and the values of one can
+be taken over by the other without being touched. For policies they are two classes all the same.
 
 While a borrowed version opens anything, the lender's version has to stay what encrypts: were the lender to
 move to another key, or into clear, the two would part, and nobody would see it. So the lender's class does

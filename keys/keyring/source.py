@@ -3,7 +3,7 @@
 A keyring that has not changed is not opened anew: that its MAC still verifies shows that the store is there
 and that the key-encryption key still opens it, which is one request to a remote provider, not one a key.
 
-A sealed copy of an opened keyring on this machine, for a start while its provider does not answer.
+The cache is a sealed copy of an opened keyring on this machine, for a start while its provider is away.
 
     {"format": "sealwire-keyring-cache", "version": 1, "fetched": ..., "place": ..., "kek_id": ...,
      "wrapped_mac_key": ..., "mac": ..., "keyring": the text of a keyring file, under the cache's own KEK}

@@ -1,9 +1,8 @@
 """Documents in a KV engine of version 2: the keyring as one of them, and a text that people keep there.
 
-The keyring as one document in a KV version 2 engine, written with check-and-set.
-
-The document has one field, `keyring`, with the text that the file would have. Vault keeps older versions of
-it; a keyring is replaced only where it is still the one that was read.
+Writes name the version that they replace (check-and-set). The keyring's document has one field, `keyring`,
+with the text that the file would have. Vault keeps older versions of it; a keyring is replaced only where it
+is still the one that was read.
 """
 
 from collections.abc import Mapping

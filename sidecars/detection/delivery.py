@@ -3,8 +3,7 @@
 What has to be told stands in the state file until it was, over restarts too. A process that is killed between
 telling and writing that down tells again, of the same alert by the same name: receivers know it by its id.
 
-Alerts as signed HTTP requests. Source: Standard Webhooks 1.0 (github.com/standard-webhooks).
-
+A webhook gets alerts as signed HTTP requests. Source: Standard Webhooks 1.0 (github.com/standard-webhooks).
 The signature is an HMAC-SHA-256 over id, time and body. Who receives it knows by it who sent it, by the time
 that it is not an old one, and by the id whether it has come before.
 """

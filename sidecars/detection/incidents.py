@@ -3,7 +3,7 @@
 A controller tells the supervisory authority of a personal data breach within 72 hours after becoming aware of
 it, unless it is unlikely to be a risk to people. What is told later is told with the reasons for that.
 
-Incidents in the state file, each with what was done about it, by whom and when.
+The book of incidents in the state file says of each what was done about it, by whom and when.
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,14 +3,11 @@
 The place in the log is kept in the same transaction. So a process that is killed has counted a line and has
 its alerts, or it has neither, and the next one reads the line again.
 
-What is usual of a user: how many people a busy hour of his days touches, and from where he comes.
+What is usual of a user is how many people a busy hour of his days touches, and from where he comes. Amounts
+are learnt up to the threshold only: what is an alert does not become usual.
 
-Amounts are learnt up to the threshold only: what is an alert does not become usual.
-
-What rules count in which time. It stands in the state file, so that all processes count as one.
-
-A window is counted in whole minutes and the one that has begun: it may be a minute longer than it says, and
-is never shorter.
+What is counted stands in the state file, so that all processes count as one. A window is counted in whole
+minutes and the one that has begun: it may be a minute longer than it says, and is never shorter.
 """
 
 import json

@@ -1,9 +1,8 @@
 """What a line of the audit log counts for, and the time by which windows are counted.
 
-The time by which windows are counted: it follows the times of the lines, and never jumps with them.
-
-A clock that is set back makes lines of an earlier time. They count now, as part of the same window. A clock
-that is set ahead would empty all windows: the time here goes on only as far as time has really passed.
+That time follows the times of the lines, and never jumps with them. A clock that is set back makes lines of
+an earlier time. They count now, as part of the same window. A clock that is set ahead would empty all
+windows: the time here goes on only as far as time has really passed.
 """
 
 import ipaddress

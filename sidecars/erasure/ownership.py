@@ -4,10 +4,9 @@ An identifier speaks for the sub-document that has it, down to the next one with
 `{nhs: B, notes: 1, kin: {nhs: A, phone: 2}}`, `kin` is A's and all else B's. If identifiers of several
 persons are in the same sub-document, only the identifiers themselves can be told apart: the rest stays.
 
-What a document is after its covered values are gone: each of them null, all else as it was.
-
-A unique index, or a validator, may refuse nulls. Then a value of a deterministic class is replaced by a
-random one of its type, which is nobody's.
+A document that is overwritten has nulls in place of its covered values, and all else as it was. A unique
+index, or a validator, may refuse nulls. Then a value of a deterministic class is replaced by a random one of
+its type, which is nobody's.
 """
 
 from bisect import bisect_left

@@ -1,13 +1,11 @@
 """One erasure from its plan to its last look.
 
-Deletes or overwrites documents that were found, those that others lead to first.
+Documents that were found are deleted or overwritten, those that others lead to first. A document that is also
+another person's stays, and only this person's parts of it go. Each change names why the document was found:
+one that was given to somebody else meanwhile stays as it is. What the server refuses stays too, and the next
+look finds it.
 
-A document that is also another person's stays, and only this person's parts of it go.
-
-Each change names why the document was found: one that was given to somebody else meanwhile stays as it is.
-What the server refuses stays too, and the next look finds it.
-
-Destroys the keys of contexts that only one person's values have: these are gone in old backups too.
+Keys of contexts that only one person's values have are destroyed: these values are gone in old backups too.
 """
 
 from collections import Counter

@@ -4,9 +4,8 @@ A value that is looked for along a link has to be the person's alone: where a do
 too, nobody can say whose the linked documents are, and the search is refused. A document that is also about
 another person leads nowhere, unless the document itself is this person's (`ownership`).
 
-Persons who were erased and are there again: after a restore, or because somebody wrote them anew.
-
-Receipts know them by pseudonym only, so every identifier that is stored is opened and hashed.
+Persons who were erased may be there again, after a restore, or because somebody wrote them anew. Receipts
+know them by pseudonym only, so every identifier that is stored is opened and hashed.
 """
 
 from collections import Counter, defaultdict

@@ -1,6 +1,4 @@
-"""Back up the header of a volume, sealed, and put it back.
-
-A LUKS header backup, encrypted: what stands in the file and how it is opened.
+"""Back up the header of a volume, sealed, and put it back. The file of a sealed header:
 
     8 bytes    length of the head, big-endian
     head       {"format": "sealwire-luks-header", "version": 1, "uuid": ..., "created": ..., "kek_id": ...,

@@ -1,14 +1,11 @@
 """The steps of setting up, in order: each looks whether it holds, does itself, and is undone.
 
-Steps that make the volume: key file, LUKS header, second key slot, file system.
+The steps that make the volume are not undone: a rollback leaves the volume and its key file as they are, for
+nobody but the operator can know that what lies in it is not needed any more.
 
-None of them is undone: a rollback leaves the volume and its key file as they are, for nobody but the operator
-can know that what lies in it is not needed any more.
-
-Steps that move the data: copied and verified, the directory switched, the volume mounted in its place.
-
-On the way back the volume may hold newer data than the plaintext copy, since it may have been in use: at any
-time after the tables were written a boot may have mounted it and started the service.
+The steps that move the data are undone. On the way back the volume may hold newer data than the plaintext
+copy, since it may have been in use: at any time after the tables were written a boot may have mounted it and
+started the service.
 """
 
 import re

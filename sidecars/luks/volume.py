@@ -1,8 +1,6 @@
 """One LUKS volume: cryptsetup's commands, opened, mounted and closed, and where its passphrase comes from.
 
-cryptsetup's commands, as this room needs them. Secrets go over standard input or a pipe.
-
-Source: cryptsetup(8) and its subcommand pages, 2.4 and later.
+Secrets go over standard input or a pipe. Source: cryptsetup(8) and its subcommand pages, 2.4 and later.
 """
 
 import json

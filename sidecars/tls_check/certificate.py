@@ -1,9 +1,8 @@
 """Certificates: what one says, who may vouch for it, and whether it was revoked.
 
-Whether an authority has revoked a certificate: by the stapled OCSP response, and if asked by OCSP or CRL.
-
-An answer counts only if the issuer signed it (or somebody the issuer named for this), it is about this
-certificate, and it is not out of date. Asking sends the certificate's serial number to the authority.
+Revocation is told by the stapled OCSP response, and if asked by OCSP or CRL. An answer counts only if the
+issuer signed it (or somebody the issuer named for this), it is about this certificate, and it is not out of
+date. Asking sends the certificate's serial number to the authority.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,12 +1,9 @@
 """Which protocol versions, suites and groups a server accepts: offered to it, and its first answer read.
 
-Builds a ClientHello that offers exactly one protocol version and a given list of suites.
-
-A TLS library refuses to offer what its own build or policy rules out; these bytes offer anything. Only the
-server's first answer is wanted, so there is no key: for TLS 1.3 the list of key shares is empty, which the
-server answers with a HelloRetryRequest that names the suite it chose (RFC 8446 section 4.2.8).
-
-Learns which protocol versions and cipher suites a server accepts, by offering and seeing what it takes.
+A ClientHello offers exactly one protocol version and a given list of suites. A TLS library refuses to offer
+what its own build or policy rules out; these bytes offer anything. Only the server's first answer is wanted,
+so there is no key: for TLS 1.3 the list of key shares is empty, which the server answers with a
+HelloRetryRequest that names the suite it chose (RFC 8446 section 4.2.8).
 
 For each version every suite is offered at once; the server takes one, which is left out of the next offer,
 until it refuses. So the number of connections is that of accepted suites plus one for each version, and the

@@ -1,14 +1,11 @@
 """A whole run: what was seen of each target, what is wrong with it, the verdict; as JSON, HTML and metrics.
 
-The report as one HTML page that needs nothing else: no script, no font, no address outside it.
+The HTML page needs nothing else: no script, no font, no address outside it. Names in it were chosen by
+servers and certificates: every text is escaped, none is an attribute or a link.
 
-Names in it were chosen by servers and certificates: every text is escaped, none is an attribute or a link.
-
-The latest report as Prometheus metrics: a file for node_exporter's textfile collector, or an address.
-
-A run succeeds when every target was reached and no rule failed. When that was last so outlives a run that
-does not succeed, and the program: it is read back from the file. Until it was so once, the file says since
-when it is tried.
+Metrics are a file for node_exporter's textfile collector, or an address. A run succeeds when every target was
+reached and no rule failed. When that was last so outlives a run that does not succeed, and the program: it is
+read back from the file. Until it was so once, the file says since when it is tried.
 """
 
 import json

@@ -3,10 +3,9 @@
 Nothing keeps the shares but those who get them. What can fail is tried before the server is initialised, for
 afterwards there is no second copy.
 
-Who gets an unseal share, and how it is encrypted so that nobody else on the way reads it.
-
-PGP keys go to the server, which encrypts each share before it leaves. For age recipients the shares come in
-clear to this process, which gives each to the `age` program on its standard input, never in its arguments.
+A share is encrypted so that nobody reads it on the way to its holder. PGP keys go to the server, which
+encrypts each share before it leaves. For age recipients the shares come in clear to this process, which gives
+each to the `age` program on its standard input, never in its arguments.
 """
 
 import base64

@@ -2,10 +2,9 @@
 
 Nothing is stored between runs: a set-up that was interrupted goes on from what it finds.
 
-The way back: takes away what a set-up made, and leaves alone what it found.
-
-Names tell what is ours; mounts bear a mark in their description. Keys are kept unless they are named for
-destruction: what they wrapped can never be opened again.
+The way back takes away what a set-up made, and leaves alone what it found. Names tell what is ours; mounts
+bear a mark in their description. Keys are kept unless they are named for destruction: what they wrapped can
+never be opened again.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
