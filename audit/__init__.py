@@ -1,8 +1,8 @@
 """The audit log: lines that nobody can change unseen, and what proves it.
 
-Owns the form of a line (`line`), the tree over all lines (`tree`), signed checkpoints and their keys
-(`signing`, `checkpoint`), the log as a set of files that several processes append to (`log`, `tail`), and
-its verification (`verification`).
+Owns the form of a line and the tree over all lines (`line`), keys, signed checkpoints and documents
+(`signing`), the log as a set of files that several processes append to (`log`, `files`), and its verification
+(`verification`, `following`).
 
 What is written into a line is its caller's matter: the proxy's sessions, the operator's commands. No line has
 a value.

@@ -1,11 +1,4 @@
-"""What can be wrong with an audit log. Every error has a stable reason and a next step, and shows no line.
-
-AuditError
-|- AuditFileProblem   a file is missing, may not be used, or is not what its key has signed
-|- LogDamaged         a file ends or begins otherwise than Sealwire left it
-|- NotAudited         a line could not be kept
-`- AuditKeyProblem    a key is not one
-"""
+"""What can be wrong with an audit log. Every error has a stable reason and a next step, and shows no line."""
 
 from enum import Enum
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from sealwire.audit.errors import AuditFileProblem, AuditReason, LogDamaged, NotAudited
-from sealwire.audit.line import MAX_LINE_BYTES, NotALine
+from sealwire.audit.line import MAX_LINE_BYTES, NotALine, NotNext, Tail, before
 from sealwire.audit.signing import (
     MAX_KEY_BYTES,
     SigningKey,
@@ -16,7 +16,6 @@ from sealwire.audit.signing import (
     read_signing_key,
     read_verification_key,
 )
-from sealwire.audit.tail import NotNext, Tail, before
 from sealwire.keys.private_file import read_private, read_trusted
 
 MODE: Final = 0o600

@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, final
 
-from sealwire.audit.checkpoint import Checkpoint, open_checkpoint, split_notes
 from sealwire.audit.files import LogPlace, is_at, numbered_files, unusable
-from sealwire.audit.line import MAX_LINE_BYTES, Line, leaf_hash
-from sealwire.audit.signing import VerificationKey
-from sealwire.audit.tree import Tree
+from sealwire.audit.line import MAX_LINE_BYTES, Line, Tree, leaf_hash
+from sealwire.audit.signing import Checkpoint, VerificationKey, open_checkpoint, split_notes
 from sealwire.audit.verification import Chain, ChainEnd, Flaw, FlawKind, LogReport, Spot
 
 _READ_BYTES: Final = 1 << 20
@@ -253,8 +251,6 @@ class _Signatures:
         """The hashes of the lines since the tree below."""
         self._tree = None if end is None or end.peaks is None else Tree(end.size, end.peaks)
         """Up to here the lines were compared, or cannot be; None: it is not known."""
-        if end is None:
-            self._tree = None
 
     def read(self, report: LogReport) -> None:
         """The checkpoints that are new. Raises OSError."""

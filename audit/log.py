@@ -8,13 +8,12 @@ logrotate does, a new one is begun.
 
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, final
 
-from sealwire.audit.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint, split_notes
 from sealwire.audit.errors import AuditReason, NotAudited
 from sealwire.audit.files import (
     LogPlace,
@@ -29,9 +28,8 @@ from sealwire.audit.files import (
     open_file,
     unusable,
 )
-from sealwire.audit.line import MAX_LINE_BYTES, Fields, NotALine
-from sealwire.audit.signing import SigningKey
-from sealwire.audit.tail import NotNext, Tail, before
+from sealwire.audit.line import MAX_LINE_BYTES, Fields, NotALine, NotNext, Tail, before
+from sealwire.audit.signing import Checkpoint, SigningKey, open_checkpoint, sign_checkpoint, split_notes
 
 _READ_BYTES: Final = 1 << 20
 
@@ -95,7 +93,7 @@ class AuditLog:
             # not after the new ones: where that failed they would be there, and be told of as missing
             if self._is_long_unsigned:
                 self._sign()
-            self._write(lines)
+            self._put(lambda tail: [tail.written(fields) for fields in lines])
 
     def tick(self) -> None:
         """About once a second: sign what is due. Raises as `append`."""
@@ -165,13 +163,10 @@ class AuditLog:
         if self._tail.size == 0:
             self._tail = end_of(newest_file(self._place.path))
             if self._tail.size == 0 and signed is not None:
-                self._unlink_empty()
+                # else the next start would take the empty file for the beginning of a log
+                self._place.path.unlink(missing_ok=True)
                 raise damaged(f"{self._place.path} is gone, and {signed.size} lines were signed")
-        self._put(self._tail.copy(), lambda tail: [tail.opening({"time": moment_text(self._clock())})])
-
-    def _unlink_empty(self) -> None:
-        # else the next start would take the empty file for the beginning of a log
-        self._place.path.unlink(missing_ok=True)
+        self._put(lambda tail: [tail.opening({"time": moment_text(self._clock())})])
 
     def _follow(self, signed: Checkpoint | None) -> None:
         known = os.fstat(self._file).st_size
@@ -218,14 +213,12 @@ class AuditLog:
         append_whole(beside, torn)
         os.ftruncate(self._file, self._size)
         fields: Fields = {"event": "torn", "time": moment_text(self._clock()), "bytes": len(torn)}
-        self._put(self._tail.copy(), lambda tail: [tail.written(fields)])
+        self._put(lambda tail: [tail.written(fields)])
 
     # ---------------------------------------------------------------------------------------------- writing
 
-    def _write(self, lines: Iterable[Fields]) -> None:
-        self._put(self._tail.copy(), lambda tail: [tail.written(fields) for fields in lines])
-
-    def _put(self, tail: Tail, write: Callable[[Tail], list[bytes]]) -> None:
+    def _put(self, write: Callable[[Tail], list[bytes]]) -> None:
+        tail = self._tail.copy()
         data = b"".join(write(tail))
         try:
             os.lseek(self._file, self._size, os.SEEK_SET)

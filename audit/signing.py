@@ -1,21 +1,37 @@
-"""The keys that sign checkpoints, and what they sign: notes. Sources: C2SP signed-note; RFC 8032 (Ed25519).
+"""The keys that sign, and what they sign. Sources: C2SP signed-note, tlog-checkpoint; RFC 8032 (Ed25519).
 
 A note is text, an empty line, and signatures, one a line. A key has a name, which says whose log it is, and
 an id, which its name and its public half give. Both halves are written as Go's `note` package has them, so
 its tools read them: `NAME+ID+BASE64` to verify with, `PRIVATE+KEY+NAME+ID+BASE64` to sign with.
+
+A checkpoint is a signed statement of how far a log had come. Its text is the key's name as the origin, the
+number of lines, the root of their tree in base64, and, as the extension line that the form allows, `time` and
+a moment. A file of checkpoints is one note after the other; each begins with the origin, so they need nothing
+between them.
+
+A signed document is a receipt or a report as one JSON object that stays readable by every JSON parser.
+
+    {"document": {...}, "signature": "— NAME BASE64"}
+
+The signature is the one line of a note whose text is the document in the canonical form of
+RFC 8785 and a newline. Whoever has the key that verifies can check it with nothing but this.
 """
 
+import json
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from sealwire.audit.errors import AuditKeyProblem, AuditReason
+from sealwire.audit.errors import AuditFileProblem, AuditKeyProblem, AuditReason
+from sealwire.audit.line import HASH_BYTES, canonical
 
 MAX_KEY_BYTES: Final = 1024
 MAX_NAME: Final = 256
@@ -164,3 +180,109 @@ def _malformed(why: str) -> AuditKeyProblem:
         f"this is no key that signs or verifies: {why}",
         "sealwire audit create-key makes a pair",
     )
+
+
+_MARK: Final = "— ".encode()
+MAX_NOTE_LINES: Final = 32
+"""A note has a handful; more is no checkpoint."""
+_SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+_TIME: Final = "time "
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """That the first `size` lines have a tree with this root."""
+
+    size: int
+    root: bytes
+    time: datetime
+
+
+def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> bytes:
+    """Its note. Cost: 50 us."""
+    root = b64encode(checkpoint.root).decode()
+    moment = checkpoint.time.isoformat(timespec="milliseconds")
+    return key.sign(f"{key.verification.name}\n{checkpoint.size}\n{root}\n{_TIME}{moment}\n")
+
+
+def open_checkpoint(note: bytes, key: VerificationKey) -> Checkpoint | None:
+    """What a note says; None where `key` has not signed it or it is no checkpoint of its log."""
+    text = open_note(note, key)
+    if text is None:
+        return None
+    origin, *rest = text[:-1].split("\n")
+    if origin != key.name or len(rest) != 3 or _SIZE.fullmatch(rest[0]) is None:
+        return None
+    if not rest[2].startswith(_TIME):
+        return None
+    try:
+        root = b64decode(rest[1], validate=True)
+        moment = datetime.fromisoformat(rest[2].removeprefix(_TIME))
+    except (NotBase64, ValueError):
+        return None
+    if len(root) != HASH_BYTES or moment.tzinfo is None:
+        return None
+    return Checkpoint(int(rest[0]), root, moment)
+
+
+def split_notes(content: bytes, name: str) -> Iterator[bytes]:
+    """The notes of a file of checkpoints of the log `name`, each from its origin on. Cost: O(content).
+
+    What is cut off or no note comes as it is, and spoils no other.
+    """
+    origin = name.encode() + b"\n"
+    note: list[bytes] = []
+    signed = False
+    for line in content.splitlines(keepends=True):
+        is_mark = line.startswith(_MARK)
+        if note and (line == origin or (signed and not is_mark) or len(note) == MAX_NOTE_LINES):
+            yield b"".join(note)
+            note = []
+        signed = is_mark
+        note.append(line)
+    if note:
+        yield b"".join(note)
+
+
+MAX_DOCUMENT_BYTES: Final = 16 << 20
+
+
+def sign_document(form: str, content: Mapping[str, Any], key: SigningKey) -> bytes:
+    """The file of a document of this form. Raises ValueError for what has no canonical form: a number with
+    a fraction, a name that is not ASCII."""
+    document = {"form": form, **content}
+    return (canonical({"document": document, "signature": signature_of(form, content, key)}) + "\n").encode()
+
+
+def signature_of(form: str, content: Mapping[str, Any], key: SigningKey) -> str:
+    """The signature alone, for a file that stores the content in its own way. Raises as `sign_document`."""
+    text = canonical({"form": form, **content})
+    return key.sign(text + "\n").decode().removeprefix(text + "\n\n").rstrip("\n")
+
+
+def is_signed(form: str, content: Mapping[str, Any], signature: str, key: VerificationKey) -> bool:
+    """Whether `key` made this signature of a document of this form. Raises as `sign_document`."""
+    text = canonical({"form": form, **content})
+    try:
+        note = f"{text}\n\n{signature}\n".encode()
+    except UnicodeEncodeError:
+        return False
+    return open_note(note, key) == text + "\n"
+
+
+def open_document(raw: bytes, form: str, key: VerificationKey, name: str) -> Mapping[str, Any]:
+    """What a signed document says, `form` included. Raises AuditFileProblem NOT_SIGNED; `name` is for it."""
+    try:
+        whole: Any = json.loads(raw) if len(raw) <= MAX_DOCUMENT_BYTES else None
+        content, signature = whole["document"], whole["signature"]
+        is_genuine = content.get("form") == form and is_signed(form, content, signature, key)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        is_genuine = False
+    if not is_genuine:
+        raise AuditFileProblem(
+            AuditReason.NOT_SIGNED,
+            f"{name} is no {form} that this key has signed",
+            "ask for the original, and for the key that verifies it",
+        )
+    found: Mapping[str, Any] = content
+    return found

@@ -13,12 +13,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, final
 
-from sealwire.audit.checkpoint import Checkpoint, open_checkpoint, split_notes
 from sealwire.audit.files import unusable
-from sealwire.audit.line import MAX_LINE_BYTES, Line, NotALine, leaf_hash, read_line
-from sealwire.audit.signing import VerificationKey
-from sealwire.audit.tail import Tail, before
-from sealwire.audit.tree import Tree
+from sealwire.audit.line import MAX_LINE_BYTES, Line, NotALine, Tail, Tree, before, leaf_hash, read_line
+from sealwire.audit.signing import Checkpoint, VerificationKey, open_checkpoint, split_notes
 
 MAX_CHECKPOINTS_BYTES: Final = 256 << 20
 _MOST_FLAWS: Final = 1000

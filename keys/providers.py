@@ -210,10 +210,10 @@ class Providers:
                 )
 
     def vault_text(self, location: str, max_characters: int) -> str:
-        """The text at `MOUNT/PATH#FIELD` in Vault. Raises as `vault.secret.read_text`, KeySettingError."""
-        from sealwire.keys.vault.secret import parse_field, read_text  # noqa: PLC0415 - see _vault_connection
+        """The text at `MOUNT/PATH#FIELD` in Vault. Raises as `vault.kv.read_text`."""
+        from sealwire.keys.vault.kv import read_text  # noqa: PLC0415 - see _vault_connection
 
-        return read_text(self._vault_connection(), parse_field(location), max_characters)
+        return read_text(self._vault_connection(), location, max_characters)
 
     def _vault_connection(self) -> "VaultConnection":
         # Imported where it is used: hvac and what it needs take longer to load than most commands run.

@@ -21,8 +21,6 @@ FORBIDDEN = [
     ("sidecars/luks", "sealwire.sidecars.backup.sealed.manifest"),
     ("sidecars/backup/sealed", "sealwire.sidecars.backup.archive.contents"),
     ("sidecars/backup/keeping", "sealwire.sidecars.backup.dumping.readers"),
-    ("sidecars/luks/volume", "sealwire.sidecars.luks.migration.journal"),
-    ("sidecars/tls_check/connection", "sealwire.sidecars.tls_check.judging.rules"),
     ("policies", "cryptography"),
     ("policies", "sealwire.proxy.session"),
     ("policies/filters", "sealwire.policies.commands.planner"),

@@ -44,14 +44,9 @@ ROOMS = (
         f"sidecars/backup/{name}"
         for name in ("stores", "sealed", "archive", "dumping", "keeping", "restoring")
     ),
-    *(f"sidecars/luks/{name}" for name in ("machine", "volume", "migration")),
-    *(f"sidecars/tls_check/{name}" for name in ("certificate", "connection", "judging", "report")),
+    *(f"sidecars/{name}" for name in ("luks", "tls_check", "vault_setup")),
 )
-WALKED = (
-    *ROOMS,
-    *(f"sidecars/{name}" for name in ("backup", "luks", "tls_check", "vault_setup")),
-    "sealwire/demo",
-)
+WALKED = (*ROOMS, "sidecars/backup", "sealwire/demo")
 FIRST_NAMES = {"cli", "demo", *(room.split("/")[0] for room in ROOMS)}
 ARCHITECTURE = ROOT / "docs" / "ENCRYPTION_ARCHITECTURE.md"
 DOCSTRING_LINES = 25

@@ -17,7 +17,7 @@ from typing import Final
 from bench.migration.held import KeptFrontier, KeptNotes, Link, Wanted, linked
 from bench.migration.subject import DETERMINISTIC, FIELDS, NAMESPACE, RANDOM, keyring_of, policies
 from bench.routes.processes import peak_of, resident_of
-from sealwire.keys.frontier.versions import pending_version_of, version_of
+from sealwire.keys.frontier.frontier import pending_version_of, version_of
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.sidecars.migration.forms import WrongType, new_form
 from sealwire.sidecars.migration.job import Job, Standing, Stretch

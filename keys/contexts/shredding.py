@@ -1,6 +1,6 @@
 """The end of one context's key: announced, destroyed, and what lets the context have another one.
 
-A destruction takes two steps, as that of a class's key does (`keyring.ending`). Once the key is gone, its
+A destruction takes two steps, as that of a class's key does (`keyring.turning`). Once the key is gone, its
 row keeps its tag: a new value for the context is refused until `readmit`. Every function raises
 KeySettingError CONTEXT_STATE where the row is in another state, KeyringBusy where somebody else changed it.
 """
@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sealwire.keys import strict_json
+from sealwire.keys.contexts.resolver import receipt_tag, unwrap, wrapped, wrapping_cipher
 from sealwire.keys.contexts.store import TAG_BYTES, ContextRow, ContextStore, every_row
-from sealwire.keys.contexts.wrapping import receipt_tag, unwrap, wrapped, wrapping_cipher
 from sealwire.keys.errors import DamagedFile, KeyringBusy, KeySettingError, KeysReason
 from sealwire.keys.keyring.data_key import whole_seconds
 from sealwire.keys.keyring.keyring import Keyring

@@ -53,26 +53,22 @@ T = TypeVar("T")
 # So it binds processes that have the file open as well, from the moment of its commit. A file that was
 # never moved has neither.
 
+_CHANGES = ("insert", "update", "delete")
 _MAKE = (
     "CREATE TABLE mark (kind TEXT NOT NULL, other TEXT NOT NULL, token TEXT NOT NULL)",
-    """CREATE TRIGGER mark_stops_insert BEFORE INSERT ON contexts
-    WHEN EXISTS (SELECT 1 FROM mark WHERE kind != 'arriving') BEGIN SELECT RAISE(ABORT, 'moved'); END""",
-    """CREATE TRIGGER mark_stops_update BEFORE UPDATE ON contexts
-    WHEN EXISTS (SELECT 1 FROM mark WHERE kind != 'arriving') BEGIN SELECT RAISE(ABORT, 'moved'); END""",
-    """CREATE TRIGGER mark_stops_delete BEFORE DELETE ON contexts
-    WHEN EXISTS (SELECT 1 FROM mark WHERE kind != 'arriving') BEGIN SELECT RAISE(ABORT, 'moved'); END""",
+    *(
+        f"""CREATE TRIGGER mark_stops_{change} BEFORE {change.upper()} ON contexts
+    WHEN EXISTS (SELECT 1 FROM mark WHERE kind != 'arriving') BEGIN SELECT RAISE(ABORT, 'moved'); END"""  # noqa: S608 - constants
+        for change in _CHANGES
+    ),
 )
-_DROP = (
-    "DROP TRIGGER mark_stops_insert",
-    "DROP TRIGGER mark_stops_update",
-    "DROP TRIGGER mark_stops_delete",
-    "DROP TABLE mark",
-)
+_DROP = (*(f"DROP TRIGGER mark_stops_{change}" for change in _CHANGES), "DROP TABLE mark")
 
 
 def read_mark(connection: sqlite3.Connection) -> StoreMark | None:
     """The mark, if there is one. Raises sqlite3.Error; DatabaseError for one that is not ours."""
-    if not _has_table(connection):
+    table = connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'mark'")
+    if table.fetchone() is None:
         return None
     found = connection.execute("SELECT kind, other, token FROM mark").fetchall()
     try:
@@ -96,11 +92,6 @@ def write_mark(connection: sqlite3.Connection, old: StoreMark | None, new: Store
         connection.execute("DELETE FROM mark")
         connection.execute("INSERT INTO mark VALUES (?, ?, ?)", (new.kind.value, new.other, new.token))
     return True
-
-
-def _has_table(connection: sqlite3.Connection) -> bool:
-    found = connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'mark'")
-    return found.fetchone() is not None
 
 
 class SqliteContextStore:
@@ -204,18 +195,14 @@ class SqliteContextStore:
         return (numbered[-1][0] if numbered else mark), [key_id for _, key_id in numbered]
 
     def classes(self) -> list[int]:
-        """See `store.ContextStore`."""
         return [
             class_id for (class_id,) in self._rows("SELECT DISTINCT class_id FROM contexts ORDER BY 1", ())
         ]
 
     def size(self) -> int:
-        """See `store.ContextStore`."""
         return int(self._rows("SELECT count(*) FROM contexts", ())[0][0])
 
     def mark(self) -> StoreMark | None:
-        """See `store.ContextStore`."""
-
         def read() -> StoreMark | None:
             with self._lock:
                 return read_mark(self._connection)
@@ -232,7 +219,6 @@ class SqliteContextStore:
         return 0.0
 
     def count(self, class_id: int) -> ContextCount:
-        """See `store.ContextStore`."""
         select = """SELECT wrap_version, wrapped IS NULL, shred_after IS NOT NULL, tag IS zeroblob(16),
             count(*) FROM contexts WHERE class_id = ? GROUP BY 1, 2, 3, 4"""
         live = announced = destroyed = 0
@@ -248,7 +234,6 @@ class SqliteContextStore:
         return ContextCount(live, announced, destroyed, dict(sorted(versions.items())))
 
     def rows(self, class_id: int, after: bytes, limit: int) -> list[ContextRow]:
-        """See `store.ContextStore`."""
         # the plus keeps SQLite from taking all rows of the class and sorting them, for every batch
         select = f"SELECT {_COLUMNS} FROM contexts WHERE +class_id = ? AND key_id > ? ORDER BY key_id LIMIT ?"  # noqa: S608 - constants
         return [self._row(found) for found in self._rows(select, (class_id, after, limit))]
@@ -278,20 +263,8 @@ class SqliteContextStore:
         """Make the tables, or see that they are ours. Raises sqlite3.Error, DamagedFile."""
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            names = ("application_id", "user_version")
-            marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
-            tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-            if marks == [0, 0] and not tables:
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version={_FORMAT}")
-            elif marks != [_APPLICATION_ID, _FORMAT]:
-                raise self._damaged("is not a store of context keys, or of a newer release")
-        finally:
-            connection.execute("COMMIT")
+        if not is_ours(connection, (_APPLICATION_ID, _FORMAT), _SCHEMA):
+            raise self._damaged("is not a store of context keys, or of a newer release")
 
     def _as_far_as_known(self, found: list[ContextRow], wanted: int) -> list[ContextRow]:
         """What was found. What was not may be at another place by now. Raises KekUnavailable CONTEXTS."""
@@ -363,6 +336,31 @@ class SqliteContextStore:
 
     def _damaged(self, what: str) -> DamagedFile:
         return DamagedFile(KeysReason.SCHEMA, f"{self._path} {what}", "restore it from its own backup")
+
+
+def is_ours(connection: sqlite3.Connection, mark: tuple[int, int], schema: str) -> bool:
+    """Whether a SQLite file has this application id and format; an empty one gets them, and `schema`.
+
+    Who only reads does not wait for who writes. Raises sqlite3.Error.
+    """
+    if _marks(connection) == mark:
+        return True
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if _marks(connection) == (0, 0) and not tables:
+            for statement in schema.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id={mark[0]}")
+            connection.execute(f"PRAGMA user_version={mark[1]}")
+        return _marks(connection) == mark
+    finally:
+        connection.execute("COMMIT")
+
+
+def _marks(connection: sqlite3.Connection) -> tuple[int, ...]:
+    names = ("application_id", "user_version")
+    return tuple(int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in names)
 
 
 def _holds(path: Path, wanted: bytes) -> bool:

@@ -146,37 +146,30 @@ class ContextStore(Protocol):
 
     def find(self, class_id: int, tags: Sequence[bytes]) -> list[ContextRow]:
         """The rows of a class with these tags, as far as there are any, in any order."""
-        ...
 
     def find_ids(self, key_ids: Sequence[bytes]) -> list[ContextRow]:
         """The rows of these keys, as far as there are any, in any order."""
-        ...
 
     def create(self, rows: Sequence[ContextRow]) -> list[ContextRow]:
         """Keep each row unless its class has one with its tag; the rows that then stand, in any order."""
-        ...
 
     def replace(self, old: ContextRow, new: ContextRow) -> bool:
         """Put `new` where exactly `old` stands, with the same key id; False where something else does.
 
         A row that is destroyed by this is overwritten, and `destroyed_after` tells of it.
         """
-        ...
 
     def destroyed_after(self, mark: int) -> tuple[int, list[bytes]]:
         """The ids of the keys destroyed since `mark`, which an earlier call gave, and the next mark.
 
         With a mark below zero no ids, and the mark of now.
         """
-        ...
 
     def classes(self) -> list[int]:
         """The ids of the classes that have rows, in rising order."""
-        ...
 
     def size(self) -> int:
         """How many rows there are, or a few more, for a bar. Cost: O(rows), without reading them."""
-        ...
 
     def adopt(self, rows: Sequence[ContextRow]) -> list[ContextRow]:
         """Keep rows of another store as they are: destroyed ones, told of by `destroyed_after`, too.
@@ -184,39 +177,31 @@ class ContextStore(Protocol):
         May be repeated. Gives the rows that stand in the way, in any order: different ones of the same id
         or context.
         """
-        ...
 
     def mark(self) -> StoreMark | None:
         """What the store says of its move."""
-        ...
 
     def set_mark(self, old: StoreMark | None, new: StoreMark | None) -> bool:
         """Put a mark where exactly `old` stands; False where something else does.
 
         Others heed a closing mark `closing_s` later at the latest: what they make until then stands.
         """
-        ...
 
     @property
     def closing_s(self) -> float:
         """See `set_mark`. Seconds."""
-        ...
 
     def count(self, class_id: int) -> ContextCount:
         """How many there are. Cost: O(rows of the class)."""
-        ...
 
     def rows(self, class_id: int, after: bytes, limit: int) -> list[ContextRow]:
         """At most so many rows of a class whose key ids are above `after`, in rising order."""
-        ...
 
     def has_bytes(self, wrapped: bytes) -> bool | None:
         """Whether these bytes of a wrapped key lie where the store lies; None where nobody can look."""
-        ...
 
     def close(self) -> None:
         """Let go of it."""
-        ...
 
 
 def every_row(store: ContextStore, class_id: int, batch: int = 1000) -> Iterator[ContextRow]:

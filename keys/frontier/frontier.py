@@ -5,14 +5,33 @@ everything behind it its old one only. A value in the window has either; nobody 
 
 A window is opened, then moves, then is closed. Until it moves all its values have their old form, and it may
 be withdrawn: when what is under way does not end, because it waits for something that the window holds up.
+
+A version of a class says what becomes of a value, and where that stands in this order. A version is a key, or
+plaintext: the class is stored in clear then, and its key material serves frontiers only. So taking a class
+in, changing its key and giving it back are one move, from one version to the next.
+
+The uses of a proxy are what it has under way that relies on where a class's values are. A use is a command,
+with the cursor that it leaves open; or a transaction, with all its commands. It names the values that it
+looks for or writes, or any (None): a `$group`, a copy inside the server. While it lasts, no window that it
+meets may move. So:
+
+- `begin` turns a use away that meets the open window; it comes again when a later frontier is known.
+- `acknowledged` is the generation of the newest frontier, once nothing is under way that meets its window.
+
+What meets a window waits from the moment it is known, so the job is not starved; and a window is short. Where
+a use does not end because its client waits for the window, the job withdraws it.
 """
 
-from collections.abc import Iterable
+import struct
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple, NewType, final
 
-from sealwire.crypto.envelope import MAX_ID
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.envelope import MAX_ID, binary
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.wire import kinds
 
 _LENGTH_BYTES: Final = 4
 
@@ -148,3 +167,210 @@ class Frontier:
 
     def _next(self, window: Window, *, is_moving: bool = False) -> "Frontier":
         return replace(self, generation=self.generation + 1, window=window, is_moving=is_moving)
+
+
+_PLAINTEXT: Final = b"\1"
+"""Positions of plaintext begin with it, so that each lies between BEFORE_ALL and AFTER_ALL."""
+
+_SIGNED_BIT: Final = 1 << 63
+_ALL_BITS: Final = (1 << 64) - 1
+_INT: Final = struct.Struct("<i")
+_LONG: Final = struct.Struct("<q")
+_BITS: Final = struct.Struct("<Q")
+_ORDERED: Final = struct.Struct(">Q")
+
+
+def has_moved(keyring: Keyring, class_name: str, *, is_keyed: bool) -> bool:
+    """Whether data of a deterministic class has moved to another version once, by this copy of the keyring.
+
+    A cancelled version was never active. The key of a class with a key for each context (`is_keyed`) turns
+    without a move, so only plaintext tells of one. Raises nothing. Cost: O(keys)
+    """
+    if class_name not in keyring.active_classes or keyring.cipher_for(class_name).key_version == 1:
+        return False
+    return not is_keyed or any(key.is_plaintext for key in keyring.listed if key.class_name == class_name)
+
+
+class StoredForm(NamedTuple):
+    """A value as it stands in a document."""
+
+    kind: int
+    """BSON type."""
+    data: bytes
+    """The value's bytes in BSON."""
+
+
+class ClassVersion(NamedTuple):
+    """One version of one deterministic class."""
+
+    cipher: ValueCipher
+    is_plaintext: bool = False
+
+    def placed(self, kind: int, value: bytes) -> tuple[Position, StoredForm]:
+        """Where the value stands in the order of this version's forms, and how it is stored.
+
+        `kind` and `value` are coerced to the class's type. Raises UnsupportedValue. Cost: one AES-SIV call,
+        or nothing.
+        """
+        if self.is_plaintext:
+            return position_of_plaintext(kind, value), StoredForm(kind, value)
+        envelope = self.cipher.encrypt_deterministically(kind, value)
+        return position_of(envelope), StoredForm(kinds.BIN_DATA, binary(envelope))
+
+    def stored(self, kind: int, value: bytes) -> StoredForm:
+        """How the value is stored. As `placed`, but plaintext stores a value of any type."""
+        if self.is_plaintext:
+            return StoredForm(kind, value)
+        return self.placed(kind, value)[1]
+
+    def position(self, kind: int, value: bytes) -> Position:
+        """Where the value stands. As `placed`."""
+        return self.placed(kind, value)[0]
+
+
+def position_of_plaintext(kind: int, value: bytes) -> Position:
+    """Where a value in clear stands among those of its type, as MongoDB sorts them without a collation.
+
+    `kind` is one that a deterministic class may declare: string, int, long, double, date, objectId, binData,
+    bool. No NaN and no -0.0 is among them. Raises KeyError for another type. Cost: O(bytes), two copies.
+    Source: MongoDB's manual, "BSON comparison order".
+    """
+    return _PLAINTEXT + _ORDERS[kind](value)
+
+
+def _string(value: bytes) -> bytes:
+    return value[4:-1]
+
+
+def _int(value: bytes) -> bytes:
+    number: int = _INT.unpack(value)[0]
+    return _ORDERED.pack(number + _SIGNED_BIT)
+
+
+def _long(value: bytes) -> bytes:
+    number: int = _LONG.unpack(value)[0]
+    return _ORDERED.pack(number + _SIGNED_BIT)
+
+
+def _double(value: bytes) -> bytes:
+    """IEEE 754: numbers below zero sort backwards by their bits, so these are turned over."""
+    bits: int = _BITS.unpack(value)[0]
+    return _ORDERED.pack(bits ^ _ALL_BITS if bits & _SIGNED_BIT else bits | _SIGNED_BIT)
+
+
+def _binary(value: bytes) -> bytes:
+    """By length, then subtype, then bytes."""
+    return value[3::-1] + value[4:]
+
+
+def _as_it_is(value: bytes) -> bytes:
+    return value
+
+
+_ORDERS: Final[Mapping[int, Callable[[bytes], bytes]]] = {
+    kinds.STRING: _string,
+    kinds.INT: _int,
+    kinds.LONG: _long,
+    kinds.DATE: _long,
+    kinds.DOUBLE: _double,
+    kinds.OBJECT_ID: _as_it_is,
+    kinds.BIN_DATA: _binary,
+    kinds.BOOL: _as_it_is,
+}
+
+
+def version_of(keyring: Keyring, class_name: str) -> ClassVersion:
+    """The active version of a class. Raises UnknownKey CLASS_UNKNOWN, NO_ACTIVE_KEY."""
+    cipher = keyring.cipher_for(class_name)
+    return ClassVersion(cipher, keyring.is_plaintext(cipher))
+
+
+def pending_version_of(keyring: Keyring, class_name: str) -> ClassVersion | None:
+    """The version that a class moves to, while it does; else None."""
+    cipher = keyring.pending_cipher_for(class_name)
+    return None if cipher is None else ClassVersion(cipher, keyring.is_plaintext(cipher))
+
+
+UseId = NewType("UseId", int)
+
+
+class WindowMet(Exception):
+    """A command uses values that move at this moment: it waits for the window to close."""
+
+
+class LeaseAwaited(WindowMet):
+    """A command relies on where values are, and nobody knows right now whether a class moves: it waits."""
+
+
+class FrontierLost(Exception):
+    """A class moves, and how far is not known: nobody can say which form of a value is valid."""
+
+
+class TransactionLost(FrontierLost):
+    """The same, of what a transaction has done: it cannot be committed."""
+
+
+class SnapshotOutdated(Exception):
+    """A value has moved since a transaction began, which still reads the form of before."""
+
+
+class CursorOutdated(Exception):
+    """A cursor was opened before values moved: it cannot be read on and answer rightly."""
+
+
+@final
+class Uses:
+    """The uses of one class by one proxy. All methods are for one thread."""
+
+    def __init__(self, frontier: Frontier) -> None:
+        self._frontier = frontier
+        self._under_way: dict[UseId, frozenset[Position] | None] = {}
+        self._last = 0
+
+    @property
+    def frontier(self) -> Frontier:
+        """The newest that is known."""
+        return self._frontier
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._under_way
+
+    def observe(self, frontier: Frontier) -> None:
+        """Take a frontier that was read. An older one than is known changes nothing."""
+        if frontier.generation > self._frontier.generation:
+            self._frontier = frontier
+
+    def begin(self, positions: Iterable[Position] | None) -> UseId | None:
+        """A use of the values at these positions, None for any; it lasts until `end`. None: wait.
+
+        Cost: O(positions).
+        """
+        held = None if positions is None else frozenset(positions)
+        if self._frontier.window.meets(held):
+            return None
+        self._last += 1
+        use = UseId(self._last)
+        self._under_way[use] = held
+        return use
+
+    def adopt(self) -> UseId:
+        """A use of any value that began before the class was followed, so that nobody asked for it."""
+        self._last += 1
+        use = UseId(self._last)
+        self._under_way[use] = None
+        return use
+
+    def end(self, use: UseId) -> None:
+        """The use is over: its last reply was read, or the server can no longer be at work on it."""
+        self._under_way.pop(use, None)
+
+    def met(self) -> tuple[UseId, ...]:
+        """What is under way and meets the open window: what the job waits for. Cost: O(all positions)."""
+        window = self._frontier.window
+        return tuple(use for use, held in self._under_way.items() if window.meets(held))
+
+    def acknowledged(self) -> int | None:
+        """The generation whose window may move for all this proxy does; None while something meets it."""
+        return None if self.met() else self._frontier.generation

@@ -45,7 +45,7 @@ class KeyEvent(Enum):
 
 
 class KeyState(Enum):
-    """What a data key may do. Which state leads to which is the table in `states`."""
+    """What a data key may do. Which state leads to which is the table `KEY_MOVES`."""
 
     PENDING = "pending"
     """Decrypts; will encrypt when the data has moved to it. The newest of its class, and one at most."""
@@ -108,12 +108,18 @@ class ListedKey(NamedTuple):
     """What of a data key may be shown to people: everything but its material."""
 
     class_name: str
-    version: int
+    ids: KeyIds
     state: KeyState
     created: datetime
     destroy_after: datetime | None
     is_plaintext: bool
-    is_borrowed: bool
+    lender: KeyIds | None
+    """Whose key it is, if it is borrowed."""
+
+    @property
+    def version(self) -> int:
+        """Its version within the class."""
+        return self.ids.version
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +169,8 @@ class DataKey(Unpicklable):
     @property
     def listed(self) -> ListedKey:
         """It without its material."""
-        return ListedKey(
-            self.class_name,
-            self.version,
-            self.state,
-            self.created,
-            self.destroy_after,
-            self.is_plaintext,
-            self.lender is not None,
-        )
+        times = self.created, self.destroy_after
+        return ListedKey(self.class_name, self.ids, self.state, *times, self.is_plaintext, self.lender)
 
     def cipher(self) -> ValueCipher:
         """What encrypts with it. Raises ValueError for one that is destroyed. Cost: 34 headers."""

@@ -6,21 +6,75 @@
 `threshold` is 0 with a passphrase; with shares `scrypt` and `wrapped` are missing. The key is fresh for each
 export. The keyring's MAC, under the same key, binds everything in it; a passphrase box binds the key's id.
 Neither the keyring's own key-encryption key nor its provider is needed to open an export.
+
+Of n shares any k give the key back, and k - 1 tell nothing: SLIP-39 by the library that its authors keep.
+Each share is 33 words with a checksum, which can be written on paper. The library's own texts quote words of
+shares, so none of them is passed on. Source: SLIP-0039, Shamir's secret sharing for mnemonic codes.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from shamir_mnemonic import (  # type: ignore[import-untyped]
+    MnemonicError,
+    Share,
+    combine_mnemonics,
+    generate_mnemonics,
+)
+
 from sealwire.keys import strict_json
-from sealwire.keys.errors import KeySettingError, KeysReason
+from sealwire.keys.errors import KekDenied, KeySettingError, KeysReason
 from sealwire.keys.kek.kek import KEK_BYTES, KeyEncryptionKey, LocalKek, Purpose
 from sealwire.keys.kek.passphrase import DEFAULT_SCRYPT, PassphraseBox, ScryptParameters, read_box, seal
 from sealwire.keys.keyring.data_key import DataKey
 from sealwire.keys.keyring.file import open_record, seal_record
 from sealwire.keys.keyring.record import MAX_FILE_BYTES, KeyringRecord, parse_record, serialize_record
-from sealwire.keys.keyring.shares import MAX_SHARES, combine, split
+
+MIN_THRESHOLD = 2
+MAX_SHARES = 16
+MAX_SHARE_BYTES = 1024
+
+
+def split(secret: bytes, threshold: int, count: int) -> list[str]:
+    """`count` shares, of which `threshold` are needed. Raises KeySettingError SHARES for other numbers."""
+    if not MIN_THRESHOLD <= threshold <= count <= MAX_SHARES:
+        raise KeySettingError(
+            KeysReason.SHARES,
+            f"{threshold} of {count} shares cannot be made",
+            f"need at least {MIN_THRESHOLD} of them to open, of {MAX_SHARES} at most",
+        )
+    return list(generate_mnemonics(1, [(threshold, count)], secret)[0])
+
+
+def combine(shares: Sequence[str]) -> bytes:
+    """The secret of which these are shares; more than are needed may be given, and any one twice.
+
+    Raises KekDenied SHARES, which names the share by its place in the order, never by a word.
+    """
+    parsed = {}
+    for number, text in enumerate(shares, 1):
+        try:
+            share = Share.from_mnemonic(text)
+        except (MnemonicError, ValueError):
+            raise _denied(f"share {number} is not one: a word is wrong, or missing") from None
+        parsed[share.identifier, share.index] = (text, share.member_threshold)
+    if len({identifier for identifier, _ in parsed}) > 1:
+        raise _denied("the shares are of different exports")
+    needed = max((threshold for _, threshold in parsed.values()), default=MIN_THRESHOLD)
+    if len(parsed) < needed:
+        raise _denied(f"{needed} different shares are needed, and {len(parsed)} were given")
+    try:
+        return bytes(combine_mnemonics([text for text, _ in parsed.values()][:needed]))
+    except (MnemonicError, ValueError):
+        raise _denied("the shares do not belong together") from None
+
+
+def _denied(problem: str) -> KekDenied:
+    return KekDenied(KeysReason.SHARES, problem, "ask the holders for shares of this export, word by word")
+
 
 FORMAT_NAME = "sealwire-keyring-export"
 FORMAT_VERSION = 1
@@ -52,7 +106,7 @@ class Export:
         return LocalKek(self.box.open(passphrase, where))
 
     def by_shares(self, shares: list[str], where: str) -> LocalKek:
-        """The export's own key. Raises as `shares.combine`; KeySettingError SHARES."""
+        """The export's own key. Raises as `combine`; KeySettingError SHARES."""
         if self.box is not None:
             raise KeySettingError(
                 KeysReason.SHARES, f"{where} has no shares: a passphrase opens it", "give --passphrase-file"

@@ -10,12 +10,14 @@ generation in it lets a running process notice that (`minimum_generation`).
 import hmac
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from secrets import randbelow
 
+from sealwire.crypto import selftest
+from sealwire.crypto.errors import DecryptionFailed
 from sealwire.keys.errors import (
     AlreadyExists,
     DamagedFile,
@@ -27,7 +29,6 @@ from sealwire.keys.errors import (
 from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, data_key_associated_data, wrap_associated_data
 from sealwire.keys.keyring.data_key import DataKey, generate_data_key, whole_seconds
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.keys.keyring.lending import is_same_material, refuse_broken_loans
 from sealwire.keys.keyring.record import (
     MAC_BYTES,
     MAX_CLASSES,
@@ -35,7 +36,9 @@ from sealwire.keys.keyring.record import (
     KeyRecord,
     KeyringRecord,
     authenticated_bytes,
+    is_same_material,
     parse_record,
+    refuse_broken_loans,
     serialize_record,
 )
 from sealwire.keys.keyring.store import KeyringStore, as_store
@@ -247,10 +250,8 @@ def _wrap(key: DataKey, kek: KeyEncryptionKey) -> KeyRecord:
     if key.material is not None:
         associated_data = data_key_associated_data(key.class_name, key.class_id, key.version)
         wrapped = kek.wrap(key.material, associated_data)
-    plain, lender = key.is_plaintext, key.lender
-    return KeyRecord(
-        key.version, key.state, key.created, wrapped, key.destroy_after, plain, lender, key.begun_in
-    )
+    rest = key.destroy_after, key.is_plaintext, key.lender, key.begun_in
+    return KeyRecord(key.version, key.state, key.created, wrapped, *rest)
 
 
 def _unwrap(entry: ClassRecord, key: KeyRecord, kek: KeyEncryptionKey) -> DataKey:
@@ -258,17 +259,8 @@ def _unwrap(entry: ClassRecord, key: KeyRecord, kek: KeyEncryptionKey) -> DataKe
     if key.wrapped is not None:
         associated_data = data_key_associated_data(entry.name, entry.class_id, key.version)
         material = kek.unwrap(key.wrapped, associated_data)
-    ids = (entry.name, entry.class_id, key.version)
-    return DataKey(
-        *ids,
-        key.state,
-        key.created,
-        material,
-        key.destroy_after,
-        key.is_plaintext,
-        key.lender,
-        key.begun_in,
-    )
+    rest = key.destroy_after, key.is_plaintext, key.lender, key.begun_in
+    return DataKey(entry.name, entry.class_id, key.version, key.state, key.created, material, *rest)
 
 
 def _readable_bytes(record: KeyringRecord, place: object) -> bytes:
@@ -307,3 +299,54 @@ def _unused_class_id(used: set[int]) -> int:
     while (class_id := randbelow(_CLASS_IDS) + 1) in used:
         pass
     return class_id
+
+
+_STRING = 0x02
+_SAMPLE = b"\x07\0\0\0sample\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was found sound; whatever is not sound raises."""
+
+    kek_id: str
+    generation: int
+    keys: tuple[DataKey, ...]
+    """All keys in the order of the file; each that is not destroyed has encrypted and decrypted a sample."""
+
+    @property
+    def usable(self) -> int:
+        """How many keys decrypt what a proxy meets."""
+        return sum(key.state.decrypts for key in self.keys)
+
+
+def verify_keyring(place: Path | KeyringStore, kek: KeyEncryptionKey) -> Verification:
+    """Check the cryptography, the keyring's MAC, every wrapped key, and every key in both modes.
+
+    Raises what `load_keyring` raises, SelfTestFailed, and DamagedFile TAMPERED for a key that two classes
+    have though none has borrowed it: equal values of both could be told apart by nothing but the header.
+    """
+    selftest.run()
+    record = read_record(place)
+    keys = open_record(record, kek, place)
+    materials = [key.material for key in keys if key.material is not None and key.lender is None]
+    if len(set(materials)) != len(materials):
+        raise DamagedFile(
+            KeysReason.TAMPERED, f"{place} holds one key under two names", "restore it from a backup"
+        )
+    for key in keys:
+        _round_trip(key)
+    return Verification(record.kek_id, record.generation, keys)
+
+
+def _round_trip(key: DataKey) -> None:
+    if key.material is None:
+        return
+    cipher = key.cipher()
+    envelopes = (
+        cipher.encrypt_deterministically(_STRING, _SAMPLE),
+        cipher.encrypt_randomly(_STRING, _SAMPLE),
+    )
+    for envelope in envelopes:
+        if cipher.decrypt(envelope) != (_STRING, _SAMPLE):
+            raise DecryptionFailed

@@ -49,19 +49,15 @@ class KeyringStore(Protocol):
 
     def exists(self) -> bool:
         """Whether something is there. Raises KekUnavailable, KekDenied, KeySettingError."""
-        ...
 
     def read(self) -> bytes:
         """What is there, bounded by MAX_FILE_BYTES. Raises KeySettingError FILE_MISSING, and as above."""
-        ...
 
     def create(self, content: bytes) -> None:
         """Put `content` where nothing is. Raises AlreadyExists, KeyringBusy, and as above."""
-        ...
 
     def replace(self, old: bytes, new: bytes) -> None:
         """Put `new` where `old` is. Raises KeyringBusy where something else is, and as above."""
-        ...
 
 
 class FileStore:

@@ -3,12 +3,21 @@
 Every function writes the keyring once, whole or not at all, as `file.change_keys` does, and raises and costs
 what that does. `dry_run` does all of it but the writing. Proxies see the change when they load their keyring
 again: after `keys.refresh_s`, or at once when they meet a key that they do not have.
+
+An old key ends step by step: retired, announced for destruction, destroyed. `announce` writes down from when
+a destruction is allowed, and `destroy` does it then. In between, `call_off` and `take_back` undo what was
+done. Each of these takes a key and gives it as it is after the step; `change_version` writes that into a
+keyring. All raise KeySettingError KEY_STATE for a key in another state.
+
+A class borrows the active key of another one as its next version, or as its first. As the next it is pending,
+and the class moves to it as to any other key (docs/adr/0031). As the first it is active at once: of a new
+class, for paths that had the lender's class until now and are to leave it.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -17,8 +26,8 @@ from sealwire.crypto.envelope import MAX_ID
 from sealwire.keys.errors import KeyringBusy, KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.kek.kek import KeyEncryptionKey
 from sealwire.keys.keyring.data_key import DataKey, KeyEvent, KeyState, generate_data_key, move, whole_seconds
-from sealwire.keys.keyring.file import change_keys
-from sealwire.keys.keyring.record import MAX_VERSIONS
+from sealwire.keys.keyring.file import change_keys, with_new_classes
+from sealwire.keys.keyring.record import MAX_VERSIONS, format_time
 from sealwire.keys.keyring.store import KeyringStore
 
 _WAITS_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -174,7 +183,7 @@ def change_version(
     *,
     dry_run: bool = False,
 ) -> DataKey:
-    """Take one step with `key`, as (class, version): `change` is one of `ending`, and gives the key after it.
+    """Take one step with `key`, as (class, version): `change` is `retire` or its like.
 
     Raises what `change` raises; UnknownKey CLASS_UNKNOWN, VERSION_UNKNOWN.
     """
@@ -202,16 +211,31 @@ def _change_class(
     *,
     dry_run: bool,
 ) -> tuple[DataKey, ...]:
-    """All versions of the class after `change`."""
+    """All versions of a class after `change`, which gets those before it."""
+    return _changed(
+        place, kek, class_name, lambda keys: with_class(keys, class_name, change), now, dry_run=dry_run
+    )
+
+
+def _changed(
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    class_name: str,
+    change: Callable[[tuple[DataKey, ...]], tuple[DataKey, ...]],
+    now: datetime,
+    *,
+    dry_run: bool,
+) -> tuple[DataKey, ...]:
+    """All versions of a class after `change`, which gets all keys of the keyring."""
     changed: tuple[DataKey, ...] = ()
 
-    def change_all(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:
+    def noted(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:
         nonlocal changed
-        keys = with_class(keys, class_name, change)
-        changed = tuple(key for key in keys if key.class_name == class_name)
-        return keys
+        after = change(keys)
+        changed = tuple(key for key in after if key.class_name == class_name)
+        return after
 
-    change_keys(place, kek, change_all, now, dry_run=dry_run)
+    change_keys(place, kek, noted, now, dry_run=dry_run)
     return changed
 
 
@@ -283,3 +307,163 @@ def with_class(
     # the versions of one class stand together
     begin, end = at[0], at[-1] + 1
     return (*keys[:begin], *change(keys[begin:end]), *keys[end:])
+
+
+DEFAULT_WAIT = timedelta(days=30)
+"""Whatever runs once a month has then missed a key that it still needs."""
+MINIMUM_WAIT = timedelta(days=1)
+"""Less is for an emergency, and has to be confirmed."""
+
+
+def retire(key: DataKey) -> DataKey:
+    """A decrypt-only key then opens nothing any more; nor does an active one that is borrowed.
+
+    Who retires an active key has seen that no policy names its class: what it opened, its lender opens, and
+    nothing encrypts for the class any more.
+    """
+    is_returned = key.lender is not None and key.state is KeyState.ACTIVE
+    return move(key, KeyEvent.RETURNED if is_returned else KeyEvent.RETIRED)
+
+
+def take_back(key: DataKey) -> DataKey:
+    """A retired key then decrypts again, and its destruction is off."""
+    return move(key, KeyEvent.TAKEN_BACK)
+
+
+def announce(key: DataKey, now: datetime, wait: timedelta = DEFAULT_WAIT) -> DataKey:
+    """A retired key may then be destroyed after `wait`; refused where that was announced already."""
+    move(key, KeyEvent.DESTROYED)
+    if key.destroy_after is not None:
+        raise KeySettingError(
+            KeysReason.KEY_STATE,
+            f"version {key.version} of class {key.class_name} waits for its destruction already, after "
+            f"{format_time(key.destroy_after)}",
+            "sealwire keys destroy --cancel takes that back",
+        )
+    return replace(key, destroy_after=whole_seconds(now + wait))
+
+
+def call_off(key: DataKey) -> DataKey:
+    """The key then stays retired, without an end. Refused where nothing was announced."""
+    _announced(key)
+    return replace(key, destroy_after=None)
+
+
+def destroy(key: DataKey, now: datetime) -> DataKey:
+    """The key then has no material. Older copies of the keyring still have it.
+
+    Raises KeySettingError DESTROY_EARLY before the announced time, KEY_STATE where nothing was announced.
+    """
+    allowed = _announced(key)
+    if now < allowed:
+        raise KeySettingError(
+            KeysReason.DESTROY_EARLY,
+            f"version {key.version} of class {key.class_name} is kept until {format_time(allowed)}",
+            "wait until then, or take it back: sealwire keys destroy --cancel",
+        )
+    return move(key, KeyEvent.DESTROYED)
+
+
+def _announced(key: DataKey) -> datetime:
+    move(key, KeyEvent.DESTROYED)
+    if key.destroy_after is None:
+        raise KeySettingError(
+            KeysReason.KEY_STATE,
+            f"no destruction of version {key.version} of class {key.class_name} was announced",
+            "sealwire keys destroy announces it, and destroys after the waiting period",
+        )
+    return key.destroy_after
+
+
+def borrow(
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    names: tuple[str, str],
+    now: datetime,
+    *,
+    dry_run: bool = False,
+) -> DataKey:
+    """Make a pending version of a class that is the active key of another. `names`: borrower and lender.
+
+    Raises:  UnknownKey CLASS_UNKNOWN of either class
+             KeySettingError LENT: the lender has no key to lend, or the class encrypts with it already;
+             KEY_STATE: the class has a pending version, or no active one; VERSION_COUNT
+    """
+    borrower, lender = names
+
+    def change(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:
+        lent = _lendable(keys, lender)
+        return with_class(keys, borrower, partial(_with_borrowed, lent=lent, now=now))
+
+    return _changed(place, kek, borrower, change, now, dry_run=dry_run)[-1]
+
+
+def create_borrowed(
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    names: tuple[str, str],
+    now: datetime,
+    *,
+    dry_run: bool = False,
+) -> DataKey:
+    """Make a new class whose first version, active at once, is the active key of another; as `borrow`.
+
+    Raises:  AlreadyExists CLASS_EXISTS; UnknownKey CLASS_UNKNOWN of the lender
+             KeySettingError LENT: the lender has no key to lend; CLASS_NAME, CLASS_COUNT
+    """
+    borrower, lender = names
+
+    def change(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:
+        lent = _lendable(keys, lender)
+        *others, new = with_new_classes(keys, [borrower], now, ())
+        return (*others, _copy(new, lent))
+
+    return _changed(place, kek, borrower, change, now, dry_run=dry_run)[-1]
+
+
+def _with_borrowed(versions: Sequence[DataKey], lent: DataKey, now: datetime) -> tuple[DataKey, ...]:
+    active = next((key for key in versions if key.state is KeyState.ACTIVE), None)
+    if active is None:
+        raise KeySettingError(
+            KeysReason.KEY_STATE,
+            f"class {versions[-1].class_name} has no active version, so no data that could move",
+            "give its paths the lender's class in the policy, or a class of another name",
+        )
+    if lent.ids in (active.ids, active.lender):
+        raise KeySettingError(
+            KeysReason.LENT,
+            f"class {active.class_name} encrypts with that key already",
+            "sealwire keys status shows which key is whose",
+        )
+    return (*versions, _copy(next_version(versions, now, KeyState.PENDING), lent))
+
+
+def _copy(new: DataKey, lent: DataKey) -> DataKey:
+    return replace(new, material=lent.material, lender=lent.ids)
+
+
+def _lendable(keys: Sequence[DataKey], name: str) -> DataKey:
+    """The active key of a class, or the key that this one is itself. Raises UnknownKey, KeySettingError."""
+    versions = [key for key in keys if key.class_name == name]
+    if not versions:
+        raise UnknownKey(
+            KeysReason.CLASS_UNKNOWN,
+            f"the keyring has no class {name}, whose key was to be borrowed",
+            "sealwire keys list shows the classes",
+        )
+    active = next((key for key in versions if key.state is KeyState.ACTIVE), None)
+    if active is None or active.is_plaintext:
+        raise KeySettingError(
+            KeysReason.LENT,
+            f"class {name} is in clear or has no active key: there is none to borrow",
+            "borrow the key of a class that is encrypted",
+        )
+    if versions[-1].state is KeyState.PENDING:
+        raise KeySettingError(
+            KeysReason.LENT,
+            f"class {name} moves to version {versions[-1].version}, and lends no key meanwhile",
+            "let that move end first: sealwire migrate status",
+        )
+    if active.lender is None:
+        return active
+    return next(key for key in keys if key.ids == active.lender)

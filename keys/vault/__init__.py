@@ -1,13 +1,12 @@
 """HashiCorp Vault or OpenBao as the place of the key-encryption key and of the keyring.
 
-Owns: the way there (`settings`, `transport`), tokens and their lives (`login`, `connection`), what answers
-mean (`errors`), a KEK in the transit engine (`transit`), a keyring in a KV version 2 engine (`kv`), a text
-that people keep there (`secret`), and keys of contexts (`context_store`, made of `context_documents` and
-`destroyed_log`).
+Owns: the way there, tokens and their lives, and what answers mean (`settings`, `connection`), a KEK in the
+transit engine (`transit`), a keyring, or a text that people keep, in a KV version 2 engine (`kv`), and keys
+of contexts (`context_store`, made of `context_documents`).
 
 The walk: `settings.vault_settings` says where and as whom; a `connection.VaultConnection` made from it runs
 every operation under a living token and within a deadline; `TransitKek`, `KvStore` and `VaultContextStore`
-are built on one, the stores with the check-and-set of `kv_document`.
+are built on one, the stores with the check-and-set of `kv.put_document`.
 Nothing outside of this package imports hvac, requests or urllib3.
 
 May not import: wire, policies, proxy, asyncio, logging. Everything blocks: the event loop calls none of it.

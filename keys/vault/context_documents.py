@@ -16,10 +16,11 @@ Every function raises DamagedFile for a document that Sealwire did not write, or
 
 import base64
 import binascii
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from hvac import Client
 
@@ -27,8 +28,49 @@ from sealwire.keys.contexts.store import TAG_BYTES, ContextRow, MarkKind, StoreM
 from sealwire.keys.errors import DamagedFile, KekUnavailable, KeySettingError, KeysReason
 from sealwire.keys.keyring.record import format_time
 from sealwire.keys.keyring.store import VaultDocument
-from sealwire.keys.vault.at_once import at_once
-from sealwire.keys.vault.kv_document import VersionMoved, list_names, put_document, read_document, will_end
+from sealwire.keys.vault.kv import VersionMoved, list_names, put_document, read_document, will_end
+
+THREADS = 8
+"""Fewer than the connections that the transport keeps."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def at_once(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """What `work` gives for each item, in their order. Raises the first error, and begins nothing after it.
+
+    The threads are daemons: a server that never ends an answer does not keep the process from ending.
+    """
+    if len(items) < 2:
+        return [work(item) for item in items]
+    results: dict[int, R] = {}
+    errors: list[BaseException] = []
+    todo = iter(range(len(items)))
+    lock = threading.Lock()
+
+    def run() -> None:
+        while not errors:
+            with lock:
+                index = next(todo, None)
+            if index is None:
+                return
+            try:
+                results[index] = work(items[index])
+            except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+                errors.append(error)
+
+    threads = [
+        threading.Thread(target=run, name="vault-part", daemon=True) for _ in range(min(THREADS, len(items)))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return [results[index] for index in range(len(items))]
+
 
 FINDING = "look for keys of contexts"
 KEEPING = "keep keys of contexts"

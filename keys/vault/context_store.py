@@ -32,7 +32,6 @@ from sealwire.keys.contexts.store import (
 )
 from sealwire.keys.errors import KekDenied, KekUnavailable, KeysError, KeySettingError, KeysReason
 from sealwire.keys.keyring.store import VaultDocument
-from sealwire.keys.vault.at_once import at_once
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.context_documents import (
     FINDING,
@@ -43,8 +42,9 @@ from sealwire.keys.vault.context_documents import (
     DestroyedLog,
     EntryState,
     Told,
+    at_once,
 )
-from sealwire.keys.vault.kv_document import (
+from sealwire.keys.vault.kv import (
     VersionMoved,
     destroy_versions,
     keep_newest_only,
@@ -247,7 +247,9 @@ class VaultContextStore(Unpicklable):
         """See `contexts.store.ContextStore`. Cost: 256 requests, and one a row of the class."""
         live = announced = 0
         versions: dict[int, int] = {}
-        destroyed = set(self._asked(FINDING, lambda client: self._listed(client, "former", class_id)))
+        destroyed = set(
+            self._asked(FINDING, lambda client: self._documents.listed(client, "former", class_id))
+        )
         for shard, names in self._shards("tags", class_id):
             for row in self.find(class_id, [bytes([shard]) + each for each in names]):
                 if row.is_destroyed:
@@ -309,15 +311,12 @@ class VaultContextStore(Unpicklable):
             shards = range(first, min(first + size, SHARDS))
 
             def listed(client: Client, shard: int) -> list[bytes]:
-                return self._listed(client, *folder, f"{shard:02x}")
+                return self._documents.listed(client, *folder, f"{shard:02x}")
 
             for shard, names in zip(shards, self._each(FINDING, listed, shards), strict=True):
                 if names:
                     yield shard, names
             first, size = shards.stop, min(2 * size, _AT_ONCE)
-
-    def _listed(self, client: Client, *folder: object) -> list[bytes]:
-        return self._documents.listed(client, *folder)
 
     def _each(self, what: str, work: Callable[[Client, T], R], items: Sequence[T]) -> list[R]:
         """What `work` gives for each item, in order. It may be done twice."""

@@ -24,8 +24,7 @@ from hvac import exceptions as hvac_errors
 from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys.errors import KekDenied, KeysError, KeySettingError, KeysReason, UnwrapFailed
 from sealwire.keys.kek.kek import MAX_KEY_BYTES
-from sealwire.keys.vault.connection import VaultConnection
-from sealwire.keys.vault.errors import failed, says
+from sealwire.keys.vault.connection import VaultConnection, failed, says
 from sealwire.keys.vault.settings import check_path
 
 _DIGEST_BYTES = 32

@@ -16,9 +16,8 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from sealwire.keys.contexts.cache import ContextCache, ContextWanted, Found
-from sealwire.keys.contexts.resolver import Resolver
+from sealwire.keys.contexts.resolver import Resolver, has_wrapping
 from sealwire.keys.contexts.store import ContextStore
-from sealwire.keys.contexts.wrapping import has_wrapping
 from sealwire.keys.errors import KekUnavailable, KeysError, UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.settings import KeySettings

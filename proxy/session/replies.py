@@ -11,7 +11,7 @@ from bson import encode
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
 from sealwire.keys.contexts.cache import ContextKeysMissing, ContextsMissing
 from sealwire.keys.errors import ContextShredded, KeyDestroyed, KeyRetired, UnknownKey
-from sealwire.keys.frontier.uses import (
+from sealwire.keys.frontier.frontier import (
     CursorOutdated,
     FrontierLost,
     LeaseAwaited,

@@ -8,7 +8,7 @@ from typing import Any, Final, final
 
 from sealwire.sidecars.detection.errors import DetectionReason, NoSuchRecord, WrongStep
 from sealwire.sidecars.detection.observations import About
-from sealwire.sidecars.detection.rules import BUCKET_S, MEANINGS, DetectionRule, RuleName, Urgency
+from sealwire.sidecars.detection.rules import BUCKET_S, DetectionRule, RuleName, Urgency
 from sealwire.sidecars.detection.state_file import StateFile
 
 MOST_NAMED: Final = 100
@@ -70,7 +70,7 @@ class Alert:
         return {
             "id": self.id,
             "rule": self.rule.value,
-            "meaning": MEANINGS[self.rule],
+            "meaning": self.rule.meaning,
             "urgency": self.urgency.value,
             "about": dict(self.about),
             "amount": self.amount,

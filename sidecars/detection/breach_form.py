@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from sealwire.sidecars.detection.alerts import Alert
 from sealwire.sidecars.detection.collecting import Evidence
-from sealwire.sidecars.detection.incident_book import BookEntry
-from sealwire.sidecars.detection.incidents import Incident, Risk
+from sealwire.sidecars.detection.incidents import BookEntry, Incident, Risk
 
 _BLANK: Final = "..."
 _TOP: Final = 20

@@ -10,17 +10,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, final
 
-from sealwire.audit.checkpoint import Checkpoint
 from sealwire.audit.line import Line
+from sealwire.audit.signing import Checkpoint
 from sealwire.audit.verification import LogReport, verify
 from sealwire.sidecars.detection.alerts import Alert
 from sealwire.sidecars.detection.errors import DetectionReason, UnprovedLog
-from sealwire.sidecars.detection.log_clock import moment_of
 from sealwire.sidecars.detection.observations import (
     MAX_TEXT,
     address_of,
     amounts,
     breaks_glass,
+    moment_of,
     number_of,
     subjects_of,
     who,

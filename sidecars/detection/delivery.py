@@ -2,17 +2,40 @@
 
 What has to be told stands in the state file until it was, over restarts too. A process that is killed between
 telling and writing that down tells again, of the same alert by the same name: receivers know it by its id.
+
+A webhook gets alerts as signed HTTP requests. Source: Standard Webhooks 1.0 (github.com/standard-webhooks).
+The signature is an HMAC-SHA-256 over id, time and body. Who receives it knows by it who sent it, by the time
+that it is not an old one, and by the id whether it has come before.
 """
 
+import hmac
 import json
+import os
+import signal
+import subprocess
 import sys
 import threading
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, Final, Protocol, final
 
+import requests
+
+from sealwire.files.child_environment import child_environment
+from sealwire.keys.private_file import read_private
 from sealwire.sidecars.detection.alerts import Alerts
-from sealwire.sidecars.detection.errors import DeliveryFailed, StateProblem
+from sealwire.sidecars.detection.errors import (
+    DeliveryFailed,
+    DetectionReason,
+    StateProblem,
+    UnusableWatchFile,
+)
+from sealwire.sidecars.detection.rules import ProgramSettings, WebhookSettings
 from sealwire.sidecars.detection.state_file import StateFile
 
 MAX_ATTEMPTS: Final = 200
@@ -151,3 +174,152 @@ class Courier:
 def wait_after(failures: int) -> float:
     """Seconds until it is tried again: twice as long each time, five minutes at most."""
     return min(_LONGEST_WAIT_S, 2.0 ** min(failures - 1, 10)) if failures > 0 else 0.0
+
+
+_PREFIX: Final = "whsec_"
+_FEWEST_BYTES: Final = 24
+_MOST_BYTES: Final = 64
+_MAX_FILE_BYTES: Final = 1024
+_ACCEPTED: Final = range(200, 300)
+
+
+def read_secret(path: Path) -> bytes:
+    """The secret in a file that only its owner reads: `whsec_` and 24 to 64 bytes in base64.
+
+    Raises UnusableWatchFile; KeysError as `read_private`.
+    """
+    try:
+        text = read_private(path, _MAX_FILE_BYTES).decode("ascii").strip()
+        secret = b64decode(text.removeprefix(_PREFIX), validate=True)
+    except (UnicodeDecodeError, NotBase64):
+        secret, text = b"", ""
+    if not text.startswith(_PREFIX) or not _FEWEST_BYTES <= len(secret) <= _MOST_BYTES:
+        raise UnusableWatchFile(
+            DetectionReason.SECRET,
+            f"{path} is no secret of a webhook",
+            "write whsec_ and 32 random bytes in base64 into it",
+        )
+    return secret
+
+
+def signature(secret: bytes, message_id: str, timestamp: int, body: bytes) -> str:
+    """The header `webhook-signature`."""
+    signed = b".".join((message_id.encode(), str(timestamp).encode(), body))
+    return "v1," + b64encode(hmac.digest(secret, signed, sha256)).decode()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@final
+class WebhookChannel:
+    """Posts each alert to one address."""
+
+    name = "webhook"
+
+    def __init__(self, settings: WebhookSettings, origin: str, clock: Callable[[], datetime] = _now) -> None:
+        """`origin` tells the ids of this installation from those of others.
+
+        Raises UnusableWatchFile; KeysError as `read_private`.
+        """
+        self._settings, self._origin, self._clock = settings, origin, clock
+        self._secret = read_secret(settings.secret)
+        if settings.ca is not None and not settings.ca.is_file():
+            raise UnusableWatchFile(
+                DetectionReason.RULES_FILE, f"{settings.ca} does not exist", "correct tell.webhook.ca"
+            )
+        self._session = requests.Session()
+        # neither proxies nor passwords of ~/.netrc: alerts go where the file says and nowhere else
+        self._session.trust_env = False
+        self._session.verify = True if settings.ca is None else str(settings.ca)
+
+    def __repr__(self) -> str:
+        return "WebhookChannel()"
+
+    def tell(self, alert: dict[str, Any]) -> None:
+        """Post it. Raises DeliveryFailed."""
+        now = self._clock()
+        message_id = f"{self._origin}.{alert['id']}"
+        document = {"type": "sealwire.alert", "timestamp": now.isoformat(timespec="seconds"), "data": alert}
+        body = json.dumps(document, sort_keys=True).encode()
+        timestamp = int(now.timestamp())
+        headers = {
+            "content-type": "application/json",
+            "user-agent": "sealwire",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signature(self._secret, message_id, timestamp, body),
+        }
+        status = self._post(body, headers)
+        if status not in _ACCEPTED:
+            raise DeliveryFailed(
+                DetectionReason.REJECTED, f"the webhook answers with {status}", "see the log of its service"
+            )
+
+    def _post(self, body: bytes, headers: dict[str, str]) -> int:
+        try:
+            # the answer's body is not read, however long it is
+            with self._session.post(
+                self._settings.url,
+                data=body,
+                headers=headers,
+                timeout=self._settings.timeout_s,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return response.status_code
+        except (requests.RequestException, OSError, ValueError) as error:
+            raise DeliveryFailed(
+                DetectionReason.UNREACHABLE,
+                f"the webhook cannot be reached: {type(error).__name__}",
+                "check tell.webhook in the file of the rules, and the way there",
+            ) from None
+
+
+@final
+class ProgramChannel:
+    """Runs a command for each alert."""
+
+    name = "command"
+
+    def __init__(self, settings: ProgramSettings) -> None:
+        self._settings = settings
+
+    def tell(self, alert: dict[str, Any]) -> None:
+        """Run it, and wait. Raises DeliveryFailed where it does not end with 0, or not in time."""
+        text = json.dumps(alert, sort_keys=True).encode() + b"\n"
+        try:
+            process = subprocess.Popen(  # noqa: S603 - the operator's own words, and no shell
+                self._settings.words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=child_environment(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise _failed(f"the command cannot be run: {error.strerror}") from None
+        try:
+            process.communicate(text, timeout=self._settings.timeout_s)
+        except subprocess.TimeoutExpired:
+            _kill(process)
+            raise _failed(f"the command did not end in {self._settings.timeout_s} s") from None
+        except BrokenPipeError:
+            process.wait()
+        if process.returncode:
+            raise _failed(f"the command ended with {process.returncode}")
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End it, with all that it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdin is not None:
+        with suppress(OSError):
+            process.stdin.close()
+
+
+def _failed(problem: str) -> DeliveryFailed:
+    return DeliveryFailed(DetectionReason.REJECTED, problem, "run it by hand with an alert on its input")

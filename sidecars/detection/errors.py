@@ -1,14 +1,4 @@
-"""What keeps a watch or an incident's command from going on. No text has a value of a document.
-
-DetectionError
-|- UnusableWatchFile   a file that the rules name cannot be used
-|- StateProblem        the file of the state cannot be read or written just now
-|  `- StateDamaged     it is another program's, or is damaged
-|- NoSuchRecord        there is no such alert or incident
-|- WrongStep           an incident cannot go there from where it is
-|- UnprovedLog         the audit log that a report is made of is not whole
-`- DeliveryFailed      somebody could not be told of an alert
-"""
+"""What keeps a watch or an incident's command from going on. No text has a value of a document."""
 
 from enum import Enum
 

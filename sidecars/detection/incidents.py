@@ -2,15 +2,19 @@
 
 A controller tells the supervisory authority of a personal data breach within 72 hours after becoming aware of
 it, unless it is unlikely to be a risk to people. What is told later is told with the reasons for that.
+
+The book of incidents in the state file says of each what was done about it, by whom and when.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Final
+from typing import Any, Final, final
 
-from sealwire.sidecars.detection.errors import DetectionReason, WrongStep
+from sealwire.sidecars.detection.alerts import Alerts
+from sealwire.sidecars.detection.errors import DetectionReason, NoSuchRecord, WrongStep
+from sealwire.sidecars.detection.state_file import StateFile
 
 LIMIT: Final = timedelta(hours=72)
 SOON: Final = timedelta(hours=24)
@@ -121,3 +125,135 @@ def require_step(
 
 def _wrong(problem: str, hint: str) -> WrongStep:
     return WrongStep(DetectionReason.TRANSITION, problem, hint)
+
+
+_COLUMNS: Final = "number, title, state, aware, opened, acknowledged, risk, outcome"
+
+
+@dataclass(frozen=True, slots=True)
+class BookEntry:
+    """What was done about an incident."""
+
+    time: str
+    operator: str
+    kind: str
+    text: str
+
+
+@final
+class IncidentBook:
+    """See the module. Each change is a transaction of its own."""
+
+    def __init__(self, state: StateFile) -> None:
+        self._state = state
+        self._alerts = Alerts(state)
+
+    def open_incident(
+        self, title: str, alerts: Sequence[int], aware: datetime, now: datetime, operator: str
+    ) -> Incident:
+        """A new one, of these alerts. Raises NoSuchRecord, WrongStep: then there is none."""
+        with self._state.transaction():
+            number = self._state.run(
+                "INSERT INTO incidents (title, state, aware, opened, warned) VALUES (?, ?, ?, ?, ?)",
+                *(title, IncidentState.OPEN.value, _text(aware), _text(now), DeadlineStage.RUNNING.value),
+            )
+            for each in alerts:
+                self._alerts.assign(each, number)
+                self._alerts.acknowledge(each, f"{operator} {_text(now)}")
+            self._enter(number, now, operator, "opened", title)
+        return self.one(number)
+
+    def one(self, number: int) -> Incident:
+        """Raises NoSuchRecord."""
+        found = self._select("WHERE number = ?", number)
+        if not found:
+            raise NoSuchRecord(
+                DetectionReason.MISSING,
+                f"there is no incident i{number}",
+                "sealwire incident list shows them",
+            )
+        return found[0]
+
+    def incidents(self, *, also_closed: bool) -> list[Incident]:
+        """All of them, newest first."""
+        where = "" if also_closed else f"WHERE state != '{IncidentState.CLOSED.value}'"
+        return self._select(f"{where} ORDER BY number DESC")
+
+    def entries(self, number: int) -> list[BookEntry]:
+        """What was done about one, oldest first."""
+        select = "SELECT time, operator, kind, text FROM entries WHERE incident = ? ORDER BY rowid"
+        return [BookEntry(*row) for row in self._state.rows(select, number)]
+
+    def note(self, number: int, kind: str, text: str, now: datetime, operator: str) -> None:
+        """Write something down about one. Raises NoSuchRecord."""
+        with self._state.transaction():
+            self.one(number)
+            self._enter(number, now, operator, kind, text)
+
+    def acknowledge(self, number: int, now: datetime, operator: str) -> None:
+        """Somebody has taken it on. Raises NoSuchRecord."""
+        with self._state.transaction():
+            self.one(number)
+            by = f"{operator} {_text(now)}"
+            self._state.run(
+                "UPDATE incidents SET acknowledged = coalesce(acknowledged, ?) WHERE number = ?", by, number
+            )
+            self._enter(number, now, operator, "acknowledged", "")
+
+    def advance(
+        self,
+        number: int,
+        to: IncidentState,
+        now: datetime,
+        operator: str,
+        *,
+        risk: Risk | None = None,
+        text: str = "",
+    ) -> Incident:
+        """Take it to another state. Raises NoSuchRecord; WrongStep as `incidents.require_step`."""
+        with self._state.transaction():
+            incident = self.one(number)
+            require_step(incident, to, now, risk=risk, text=text)
+            kept = risk if risk is not None else incident.risk
+            self._state.run(
+                "UPDATE incidents SET state = ?, risk = ?, outcome = ? WHERE number = ?",
+                *(to.value, None if kept is None else kept.value),
+                *(text if to is IncidentState.CLOSED else incident.outcome, number),
+            )
+            said = f"{kept.value}: {text}" if kept is not None and to is IncidentState.ASSESSED else text
+            self._enter(number, now, operator, to.value, said)
+        return self.one(number)
+
+    def newly_due(self, now: datetime) -> list[tuple[Incident, DeadlineStage]]:
+        """Those whose time passes, once for each stage; the caller holds a transaction, and tells of them."""
+        found: list[tuple[Incident, DeadlineStage]] = []
+        for incident in self.incidents(also_closed=False):
+            stage = incident.stage(now)
+            select = "SELECT warned FROM incidents WHERE number = ?"
+            warned = self._state.rows(select, incident.number)[0][0]
+            if stage in (DeadlineStage.SOON, DeadlineStage.OVERDUE) and warned != stage.value:
+                self._state.run(
+                    "UPDATE incidents SET warned = ? WHERE number = ?", stage.value, incident.number
+                )
+                found.append((incident, stage))
+        return found
+
+    def _enter(self, number: int, now: datetime, operator: str, kind: str, text: str) -> None:
+        self._state.run(
+            "INSERT INTO entries VALUES (?, ?, ?, ?, ?)", number, _text(now), operator, kind, text
+        )
+
+    def _select(self, where: str, *values: object) -> list[Incident]:
+        select = f"SELECT {_COLUMNS} FROM incidents {where}"  # noqa: S608 - constants
+        return [_incident(row) for row in self._state.rows(select, *values)]
+
+
+def _incident(row: Sequence[Any]) -> Incident:
+    number, title, state, aware, opened, acknowledged, risk, outcome = row
+    since, begun = datetime.fromisoformat(aware), datetime.fromisoformat(opened)
+    found = None if risk is None else Risk(risk)
+    return Incident(number, title, IncidentState(state), since, begun, acknowledged, found, outcome)
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds")

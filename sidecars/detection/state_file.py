@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, final
 
+from sealwire.keys.contexts.sqlite_store import is_ours
 from sealwire.keys.private_file import ensure_private
 from sealwire.sidecars.detection.errors import DetectionReason, NoSuchRecord, StateDamaged, StateProblem
 
@@ -127,31 +128,12 @@ class StateFile:
         connection = self._connection
         for pragma in ("journal_mode=WAL", "synchronous=FULL"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
-        if self._marks() == [_APPLICATION_ID, _FORMAT]:
-            # who only reads does not wait for who writes
-            return
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            marks = self._marks()
-            tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-            if marks == [0, 0] and not tables:
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version={_FORMAT}")
-            elif marks != [_APPLICATION_ID, _FORMAT]:
-                raise StateDamaged(
-                    DetectionReason.STATE_FOREIGN,
-                    f"{self._path} is no file of a watch, or of a newer release",
-                    "give another path as `state`",
-                )
-        finally:
-            connection.execute("COMMIT")
-
-    def _marks(self) -> list[int]:
-        """Whose file it is, and in which form."""
-        names = ("application_id", "user_version")
-        return [int(self._connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in names]
+        if not is_ours(connection, (_APPLICATION_ID, _FORMAT), _SCHEMA):
+            raise StateDamaged(
+                DetectionReason.STATE_FOREIGN,
+                f"{self._path} is no file of a watch, or of a newer release",
+                "give another path as `state`",
+            )
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

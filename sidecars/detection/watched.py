@@ -13,9 +13,8 @@ from sealwire.sidecars.detection.alerts import Alert, Alerts
 from sealwire.sidecars.detection.breach_form import about
 from sealwire.sidecars.detection.commands import left_text
 from sealwire.sidecars.detection.errors import DetectionError
-from sealwire.sidecars.detection.incident_book import IncidentBook
-from sealwire.sidecars.detection.incidents import DeadlineStage, Incident
-from sealwire.sidecars.detection.rules_file import load_watch_settings
+from sealwire.sidecars.detection.incidents import DeadlineStage, Incident, IncidentBook
+from sealwire.sidecars.detection.rules import load_watch_settings
 from sealwire.sidecars.detection.state_file import StateFile
 
 _PRESSING = (DeadlineStage.SOON, DeadlineStage.OVERDUE)

@@ -10,9 +10,12 @@ from typing import Any
 import bson
 import click
 
-from sealwire.audit.document import sign_document
 from sealwire.audit.files import load_signing_key
 from sealwire.audit.signing import SigningKey
+from sealwire.audit.signing import SigningKey, sign_document
+from sealwire.cli.backup.options import keep_options
+from sealwire.cli.erase import verify_receipt
+from sealwire.cli.erase.options import OpenSite, PersonOptions, person_options
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import PATH, KekOptions, settings, variable_option, yes_option
 from sealwire.cli.output import Manner, document_count_bar, manner_options, question_console, show_table
@@ -31,12 +34,21 @@ from sealwire.sidecars.erasure.commands import (
     holds_option,
     person_options,
 )
+from sealwire.sidecars.backup.keeping.catalog import Entry, read_catalog
+from sealwire.sidecars.backup.keeping.retention import RetentionPolicy, kept_until
+from sealwire.sidecars.backup.stores.open_store import open_store
 from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
 from sealwire.sidecars.erasure.holds import load_holds
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder
-from sealwire.sidecars.erasure.key_shredding import KeyShredder
 from sealwire.sidecars.erasure.ownership import SharedParts
-from sealwire.sidecars.erasure.running import DocumentName, ErasureResult, ErasureRun
+from sealwire.sidecars.erasure.running import (
+    Changer,
+    DocumentName,
+    ErasureResult,
+    ErasureRun,
+    ErasureWay,
+    KeyShredder,
+)
 from sealwire.sidecars.erasure.search import Findings, FoundDocument, PersonSearch
 from sealwire.sidecars.raw_documents import document
 

@@ -1,18 +1,258 @@
-"""One erasure from its plan to its last look."""
+"""One erasure from its plan to its last look.
+
+Documents that were found are deleted or overwritten, those that others lead to first. A document that is also
+another person's stays, and only this person's parts of it go. Each change names why the document was found:
+one that was given to somebody else meanwhile stays as it is. What the server refuses stays too, and the next
+look finds it.
+
+Keys of contexts that only one person's values have are destroyed: these values are gone in old backups too.
+"""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, Final
 
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo import DeleteOne, UpdateOne
+from pymongo.collection import Collection
+from pymongo.errors import BulkWriteError, DocumentTooLarge
+from pymongo.write_concern import WriteConcern
+
+from sealwire.keys.contexts import shredding
+from sealwire.keys.contexts.store import ContextStore
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import format_time
-from sealwire.sidecars.erasure.changing import Changer, ErasureWay
-from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused, SubjectMissing
+from sealwire.policies.file.schema import NOTHING, PER_DATABASE, PolicySet, context_field, leaves, whole_path
+from sealwire.policies.file.stored import StoredValues
+from sealwire.sidecars.covered import CoveredCollection, covered_collections
+from sealwire.sidecars.direct import Client
+from sealwire.sidecars.erasure.errors import ErasureFailed, ErasureReason, ErasureRefused, SubjectMissing
 from sealwire.sidecars.erasure.holds import LegalHold, refuse_held
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder
-from sealwire.sidecars.erasure.key_shredding import KeyShredder, ShreddedKey
-from sealwire.sidecars.erasure.ownership import SharedParts
+from sealwire.sidecars.erasure.ownership import Choose, Emptied, Replacements, SharedParts, emptied, null_of
 from sealwire.sidecars.erasure.search import Findings, FoundDocument, PersonSearch
+from sealwire.sidecars.erasure.stored_forms import key_id_of
+from sealwire.sidecars.raw_documents import Value, document, identity_of, one_of
+
+_BATCH: Final = 200
+_DUPLICATE_KEY, _INVALID_DOCUMENT = 11000, 121
+_BY_NULLS: Final = frozenset({_DUPLICATE_KEY, _INVALID_DOCUMENT})
+"""Codes of the server that refuse a null: a unique index, a validator."""
+
+
+class ErasureWay(Enum):
+    """What becomes of the documents."""
+
+    DELETE = "delete"
+    OVERWRITE = "overwrite"
+    """They stay, without their covered values."""
+
+
+class Changer:
+    """Changes documents of one server."""
+
+    def __init__(self, client: Client, policies: PolicySet, keyring: Keyring, search: PersonSearch) -> None:
+        self._client = client
+        self._policies = policies
+        self._search = search
+        self.replacements = Replacements(keyring)
+
+    def change(self, findings: Findings, way: ErasureWay, tell: Callable[[int], None]) -> None:
+        """Erase what was found; `tell` is called with the number of documents that are done.
+
+        Raises ErasureFailed where the changes are not durable; BsonError; what the driver raises.
+        Cost: a command for 200 documents, and to overwrite, a query for them.
+        """
+        for namespace, batch in _in_order(findings):
+            whole = [each for each in batch if each.shared is None]
+            shared = [each for each in batch if each.shared is not None]
+            if way is ErasureWay.DELETE:
+                self._write(namespace, [DeleteOne(_filter(each)) for each in whole])
+                self._write_parts(namespace, shared, lambda parts: parts.removed())
+            else:
+                self._overwrite(namespace, whole)
+                refused = self._write_parts(namespace, shared, lambda parts: parts.emptied(null_of))
+                self._write_parts(namespace, refused, lambda parts: parts.emptied(self.replacements.choose))
+            tell(len(batch))
+
+    def _write_parts(
+        self, namespace: str, batch: Sequence[FoundDocument], changed: Callable[[SharedParts], Emptied | None]
+    ) -> list[FoundDocument]:
+        """Those that may not have a null where it was put."""
+        changes = [(each, changed(each.shared)) for each in batch if each.shared is not None]
+        meant = [(each, change) for each, change in changes if change is not None]
+        if not meant:
+            return []
+        operations = [
+            UpdateOne(_filter(each, change.conditions), RawBSONDocument(change.update))
+            for each, change in meant
+        ]
+        errors = self._write(namespace, operations)
+        return [meant[index][0] for index, code in errors if code in _BY_NULLS]
+
+    def _overwrite(self, namespace: str, batch: Sequence[FoundDocument]) -> None:
+        refused = self._emptied(namespace, batch, null_of)
+        if refused:
+            self._emptied(namespace, refused, self.replacements.choose)
+
+    def _emptied(self, namespace: str, batch: Sequence[FoundDocument], choose: Choose) -> list[FoundDocument]:
+        """Those that may not have a null where it was put."""
+        tree = self._policies.covered(namespace) or NOTHING
+        by_identity = {each.identity: each for each in batch}
+        operations: list[UpdateOne] = []
+        meant: list[FoundDocument] = []
+        wanted = one_of(b"_id", [(each.identity[0], each.identity[5:]) for each in batch])
+        for raw in self._search.matching(namespace, wanted):
+            change, found = emptied(raw, tree, choose), by_identity.get(identity_of(raw))
+            if change is not None and found is not None:
+                operations.append(
+                    UpdateOne(_filter(found, change.conditions), RawBSONDocument(change.update))
+                )
+                meant.append(found)
+        errors = self._write(namespace, operations)
+        return [meant[index] for index, code in errors if code in _BY_NULLS]
+
+    def _write(self, namespace: str, operations: Sequence[DeleteOne | UpdateOne]) -> list[tuple[int, int]]:
+        """Index and code of what the server refused."""
+        if not operations:
+            return []
+        database, _, name = namespace.partition(".")
+        collection: Collection[Any] = self._client.get_database(
+            database, CodecOptions[dict[str, Any]](), write_concern=WriteConcern("majority")
+        ).get_collection(name)
+        try:
+            collection.bulk_write(list(operations), ordered=False)
+        except DocumentTooLarge:
+            return []  # the next look tells of it
+        except BulkWriteError as error:
+            if error.details.get("writeConcernErrors"):
+                raise ErasureFailed(
+                    ErasureReason.SERVER,
+                    "the server did not say that a majority of its members has the changes",
+                    "see to the replica set; then run it again",
+                ) from None
+            return [(int(each["index"]), int(each["code"])) for each in error.details["writeErrors"]]
+        return []
+
+
+def _filter(found: FoundDocument, conditions: bytes = b"") -> RawBSONDocument:
+    return RawBSONDocument(document(found.identity, found.reason, conditions))
+
+
+def _in_order(findings: Findings) -> Iterator[tuple[str, list[FoundDocument]]]:
+    levels = sorted({each.level for found in findings.documents.values() for each in found.values()})
+    for level in reversed(levels):
+        for namespace, found in findings.documents.items():
+            of_level = [each for each in found.values() if each.level == level]
+            for start in range(0, len(of_level), _BATCH):
+                yield namespace, of_level[start : start + _BATCH]
+
+
+@dataclass(frozen=True, slots=True)
+class ShreddedKey:
+    """What became of a key. Its id is in the envelopes and says nothing of the person."""
+
+    class_name: str
+    key_id: str
+    destroyed: str
+    key_in_files: str
+    """Whether the files of the store still had its bytes: `no`, `yes`, or `unknown`."""
+
+
+class KeyShredder:
+    """The keys of one store, and who has values under them on one server."""
+
+    def __init__(
+        self, client: Client, policies: PolicySet, search: PersonSearch, store: ContextStore
+    ) -> None:
+        self._client = client
+        self._policies = policies
+        self._search = search
+        self._store = store
+
+    def refuse_shared(self, findings: Findings) -> None:
+        """Raises ErasureRefused SHARED where another document has values under one of the person's keys.
+
+        Cost: a query for each path of a class with keys for contexts; an index on its field makes it cheap.
+        """
+        collections = [
+            each
+            for each in covered_collections(self._client, self._policies)
+            if each.exists and each.kind != "view"
+        ]
+        for key_id, class_name in findings.keys.items():
+            if self._policies.classes[class_name].per == PER_DATABASE:
+                raise _shared(f"a key of class {class_name} is that of a whole database")
+            said = findings.contexts.get(key_id, set())
+            contexts = [each for each in said if each is not None]
+            if any(key_id in parts.others_keys for _, _, parts in findings.shared()):
+                raise _shared(f"another person has values under the same key of class {class_name}")
+            if len(contexts) != len(said):
+                raise _shared(f"documents do not say whose keys of class {class_name} they have")
+            for each in collections:
+                if any(self._has_others(findings, each, class_name, key_id, contexts)):
+                    raise _shared(f"other documents of {each.namespace} have values under the same key")
+
+    def _has_others(
+        self,
+        findings: Findings,
+        place: CoveredCollection,
+        class_name: str,
+        key_id: bytes,
+        contexts: list[Value],
+    ) -> Iterator[bool]:
+        for node in leaves(place.tree):
+            if node.leaf is None or node.leaf.name != class_name or node.leaf.per is None:
+                continue
+            path = whole_path(context_field(node.leaf.per, node.path))
+            for raw in self._search.matching(place.namespace, one_of(path, contexts)):
+                if findings.has(place.namespace, identity_of(raw)):
+                    continue
+                walk = StoredValues(raw, place.tree)
+                while walk.next_value():
+                    yield key_id_of(walk.kind, raw[walk.value : walk.end]) == key_id
+
+    def shred(self, key_id: bytes, class_name: str, now: datetime) -> ShreddedKey:
+        """Destroy a key, without a waiting period; one that is destroyed already stays so.
+
+        Raises ErasureFailed where it is still there; KeySettingError, KeyringBusy as `shredding.shred`.
+        """
+        row = next(iter(self._store.find_ids([key_id])), None)
+        if row is None:
+            raise _still_there("is not in the store of context keys")
+        still: bool | None = None
+        if not row.is_destroyed:
+            wrapped = row.wrapped or b""
+            if row.shred_after is not None:
+                row = shredding.cancel(self._store, row)
+            row = shredding.announce(self._store, row, now, timedelta(0))
+            row = shredding.shred(self._store, row, now)
+            still = self._store.has_bytes(wrapped)
+        standing = self._store.find_ids([key_id])
+        if not standing or not all(each.is_destroyed for each in standing):
+            raise _still_there("still stands in the store of context keys")
+        destroyed = "" if row.destroyed is None else format_time(row.destroyed)
+        in_files = {True: "yes", False: "no", None: "unknown"}[still]
+        return ShreddedKey(class_name, key_id.hex(), destroyed, in_files)
+
+
+def _shared(what: str) -> ErasureRefused:
+    return ErasureRefused(
+        ErasureReason.SHARED, what, "leave --shred out, or let the policy's links lead to those documents"
+    )
+
+
+def _still_there(what: str) -> ErasureFailed:
+    return ErasureFailed(
+        ErasureReason.SERVER,
+        f"a key of this person {what}",
+        "see that --contexts names the right store, then run it again",
+    )
+
 
 DocumentName = tuple[str, bytes]
 """Namespace and identity."""
@@ -164,7 +404,7 @@ class ErasureRun:
             )
         self._refuse_held(findings.others)
 
-    def _refuse_held(self, others: Collection[str]) -> None:
+    def _refuse_held(self, others: Iterable[str]) -> None:
         refuse_held(self._holds, {self._order.subject, *self._search.aliases, *others})
 
     def _refuse_readable(self, findings: Findings, noted: ErasureNote | None) -> None:

@@ -14,9 +14,8 @@ from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.crypto.envelope import BINARY_HEAD, binary, is_envelope, is_of_context, parse_context_header
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.contexts.cache import DESTROYED_VALUE, ContextCache, ContextKeysMissing
-from sealwire.keys.contexts.resolver import Resolver
+from sealwire.keys.contexts.resolver import Resolver, is_class_row, unwrap
 from sealwire.keys.contexts.store import ContextStore, every_row
-from sealwire.keys.contexts.wrapping import is_class_row, unwrap
 from sealwire.keys.errors import KeyDestroyed, KeyRetired, UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.coercion import coerce

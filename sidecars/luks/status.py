@@ -8,7 +8,7 @@ as encrypted when all of those are. What cannot be followed counts as not encryp
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealwire.sidecars.luks.machine.machine import Machine, OpenFile
+from sealwire.sidecars.luks.machine import Machine, OpenFile
 
 _SYS_BLOCK = Path("/sys/dev/block")
 _CRYPT = "CRYPT-LUKS"

@@ -22,6 +22,12 @@ from sealwire.sidecars.luks.machine.machine import Machine
 from sealwire.sidecars.luks.migration.journal import Journal
 from sealwire.sidecars.luks.settings import Pbkdf, VolumeSettings
 from sealwire.sidecars.luks.volume import cryptsetup, headers, volume
+from sealwire.cli.options.common import PATH, settings
+from sealwire.cli.output import Manner, manner_options
+from sealwire.sidecars.luks import volume
+from sealwire.sidecars.luks.journal import Journal
+from sealwire.sidecars.luks.machine import Machine
+from sealwire.sidecars.luks.settings import Pbkdf, VolumeSettings
 
 
 def _named(device: Path, name: str) -> VolumeSettings:
@@ -54,7 +60,7 @@ def open_volume(
     volume.require_openable(machine, wanted.device, wanted.name)
     given = secret.read(machine)
     if manner.dry_run:
-        cryptsetup.require_opens(machine, wanted.device, given)
+        volume.require_opens(machine, wanted.device, given)
     else:
         volume.open_and_mount(machine, wanted, given, where, read_only=read_only)
     text = f"{wanted.mapper} {'would be' if manner.dry_run else 'is'} open"
@@ -115,11 +121,11 @@ def add_key(
     volume.require_luks(machine, path)
     present = secret.read(machine)
     if manner.dry_run:
-        cryptsetup.require_opens(machine, path, present)
+        volume.require_opens(machine, path, present)
         manner.answer(f"{path} opens with the present key; one more would be added", {"device": str(path)})
         return
     added = new.read(machine, is_new=True)
-    count = volume.add_key(machine, path, present, added, pbkdf)
+    count = volume.add_proved_key(machine, path, present, added, pbkdf)
     text = f"{path} has {count} key slots now; back up its header again"
     manner.answer(text, {"device": str(path), "key_slots": count})
 
@@ -209,6 +215,6 @@ def unseal_header(machine: Machine, source: Path, target: Path, kek: KekOptions,
       sealwire luks unseal-header --from mongodb.header --to /dev/shm/header --kek file:kek.json
     """
     file = target.absolute()
-    uuid = headers.unseal(machine, source, file, kek.open(), dry_run=manner.dry_run)
+    uuid = headers.unseal_to_file(machine, source, file, kek.open(), dry_run=manner.dry_run)
     text = f"{target}: {'would hold the ' if manner.dry_run else ''}header of volume {uuid}, in clear"
     manner.answer(text, {"file": str(file), "volume": uuid})

@@ -20,9 +20,8 @@ from pymongo.errors import BulkWriteError
 
 from sealwire.crypto.envelope import MAX_ID
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
-from sealwire.keys.frontier.frontier import Frontier
+from sealwire.keys.frontier.frontier import ClassVersion, Frontier
 from sealwire.keys.frontier.record import Lease
-from sealwire.keys.frontier.versions import ClassVersion
 from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet

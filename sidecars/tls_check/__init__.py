@@ -3,13 +3,14 @@
 Owns: reading targets, the probes, what was seen (facts), the rules and their findings, and the report.
 
 The walk: `target.parse_target` turns what the operator wrote into endpoints and drops every secret in it.
-`verify.verify_targets` looks at each endpoint over short connections, one after another: `connection.offers`
-sends ClientHellos of its own to learn versions and suites; `connection.handshake` makes real connections
-through pyOpenSSL, on which `connection.mongodb` or `connection.http` speak; `certificate` reads the chain and
-asks about revocation. The result is `facts`, which `judging.findings` judges by `judging.rules`; `report`
+`verify.verify_targets` looks at each endpoint over short connections, one after another: `offers` sends
+ClientHellos of its own to learn versions, `suites` and groups; `handshake` makes real connections through
+pyOpenSSL, on which `stream.ask_hello` or `stream.get` speaks; `certificate` reads the chain and asks about
+revocation. The result is `target.TargetFacts`, which `judging.judge` judges by `judging.RULES`; `report`
 shows it.
 
-May not import: wire, policies, proxy, keys, crypto, asyncio, logging.
+May not import: wire, policies, proxy, asyncio, logging. Of keys it uses the writing of files, of crypto
+the names of hosts.
 Nothing here holds a password: `target` never keeps one. Specifications: RFC 5246, 8446 (handshake), 5280
 (certificates), 6960 (OCSP), 9525 (names), 6797 (HSTS); verdicts after RFC 9325, RFC 8996, NCSC, Mozilla.
 """

@@ -21,25 +21,22 @@ from sealwire.cli.output import print_json, progress, show_table
 from sealwire.cli.tasks import write_first_run
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES
 from sealwire.proxy.server.errors import read_named_file
-from sealwire.sidecars.tls_check.certificate.revocation import http_fetch
-from sealwire.sidecars.tls_check.certificate.trust import load_identity, load_trust
-from sealwire.sidecars.tls_check.connection.offers import Support
-from sealwire.sidecars.tls_check.connection.suites import Verdict
-from sealwire.sidecars.tls_check.facts import EndpointFacts, Presented
-from sealwire.sidecars.tls_check.judging.findings import Finding
-from sealwire.sidecars.tls_check.judging.rules import RULES, RuleSet, Severity, parse_rules
-from sealwire.sidecars.tls_check.report.metrics import TlsMetrics
-from sealwire.sidecars.tls_check.report.page import to_html
-from sealwire.sidecars.tls_check.report.report import (
+from sealwire.sidecars.tls_check.certificate import http_fetch, load_identity, load_trust
+from sealwire.sidecars.tls_check.judging import RULES, Finding, RuleSet, Severity, parse_rules
+from sealwire.sidecars.tls_check.offers import Support
+from sealwire.sidecars.tls_check.report import (
     VERDICT_WORDS,
     Report,
     TargetReport,
+    TlsMetrics,
     days_left,
     make_report,
+    to_html,
     to_json,
     write_whole,
 )
-from sealwire.sidecars.tls_check.target import Target, parse_targets
+from sealwire.sidecars.tls_check.suites import Verdict
+from sealwire.sidecars.tls_check.target import EndpointFacts, Presented, Target, parse_targets
 from sealwire.sidecars.tls_check.verify import Settings, Watcher, settings_for, verify_targets
 
 

@@ -1,7 +1,8 @@
-"""Reads what the operator wants verified. What may be secret in it is dropped here."""
+"""What the operator wants verified, and what was seen of it. What may be secret in it is dropped here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,11 @@ from pymongo.errors import ConfigurationError, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from sealwire.crypto.host_names import server_name
+from sealwire.sidecars.tls_check.certificate import CertificateFacts, Revocation
 from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableTarget
+from sealwire.sidecars.tls_check.handshake import ClientCertificate
+from sealwire.sidecars.tls_check.offers import VersionSupport
+from sealwire.sidecars.tls_check.stream import HttpAnswer, Trouble
 
 MAX_TARGET_CHARACTERS = 8192
 MAX_TARGETS = 1000
@@ -192,3 +197,61 @@ def _checked_host(host: str) -> str:
 
 def _not_an_address() -> UnusableTarget:
     return UnusableTarget(TlsCheckReason.TARGET, "a target is not HOST:PORT", _HINT)
+
+
+class Plaintext(Enum):
+    """What the endpoint does with a request without TLS."""
+
+    REFUSED = "refused"
+    ACCEPTED = "accepted"
+    REDIRECTED = "redirected to https"
+    CLOSED = "no such port"
+    """Nothing listens on the port of plain http (HTTPS only)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What the server showed in a real handshake."""
+
+    version: str
+    suite: str
+    chain: tuple[CertificateFacts, ...]
+    """The server's own certificate first; never empty."""
+    names_host: bool
+    distrust: str
+    """Why no trusted authority vouches for it; empty when one does."""
+    client_certificate: ClientCertificate
+    revocation: Revocation
+    renegotiates: bool = False
+    """Whether a client may begin handshake after handshake on one connection (TLS 1.2 and older)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFacts:
+    """Everything that was seen at one endpoint; what could not be seen is None or empty."""
+
+    endpoint: Endpoint
+    versions: tuple[VersionSupport, ...] = ()
+    plaintext: Plaintext | None = None
+    presented: Presented | None = None
+    trouble: Trouble | None = None
+    """Why there was no connection at all, or no handshake."""
+    application_trouble: Trouble | None = None
+    """Why MongoDB or HTTP did not answer inside TLS."""
+    http: HttpAnswer | None = None
+    discovered: bool = False
+    """A member that another one named, not the operator."""
+
+    @property
+    def accepted(self) -> tuple[VersionSupport, ...]:
+        """The versions that the server takes."""
+        return tuple(found for found in self.versions if found.suites)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFacts:
+    """One target, all its endpoints, and when it was looked at."""
+
+    target: Target
+    endpoints: tuple[EndpointFacts, ...]
+    seen: datetime

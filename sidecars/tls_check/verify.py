@@ -16,18 +16,31 @@ from typing import Any
 from OpenSSL import SSL
 
 from sealwire.crypto.host_names import ascii_host, authority, names_host
-from sealwire.sidecars.tls_check.certificate.certificate import describe
-from sealwire.sidecars.tls_check.certificate.revocation import Fetch, check_revocation
-from sealwire.sidecars.tls_check.certificate.trust import ClientIdentity, Trust, load_identity, load_trust
-from sealwire.sidecars.tls_check.connection.client_hello import ProtocolVersion
-from sealwire.sidecars.tls_check.connection.handshake import ClientCertificate, TlsStream
-from sealwire.sidecars.tls_check.connection.http import get
-from sealwire.sidecars.tls_check.connection.mongodb import Hello, ask_hello
-from sealwire.sidecars.tls_check.connection.offers import accepted_versions
-from sealwire.sidecars.tls_check.connection.stream import Stream, StreamFailed, TcpStream, Trouble
+from sealwire.sidecars.tls_check.certificate import (
+    ClientIdentity,
+    Fetch,
+    Trust,
+    check_revocation,
+    describe,
+    load_identity,
+    load_trust,
+)
 from sealwire.sidecars.tls_check.errors import UnusableTarget
-from sealwire.sidecars.tls_check.facts import EndpointFacts, Plaintext, Presented, TargetFacts
-from sealwire.sidecars.tls_check.target import HTTP_PORT, HTTPS_PORT, Endpoint, Kind, Target, parse_address
+from sealwire.sidecars.tls_check.handshake import ClientCertificate, TlsStream
+from sealwire.sidecars.tls_check.offers import ProtocolVersion, accepted_versions
+from sealwire.sidecars.tls_check.stream import Hello, Stream, StreamFailed, TcpStream, Trouble, ask_hello, get
+from sealwire.sidecars.tls_check.target import (
+    HTTP_PORT,
+    HTTPS_PORT,
+    Endpoint,
+    EndpointFacts,
+    Kind,
+    Plaintext,
+    Presented,
+    Target,
+    TargetFacts,
+    parse_address,
+)
 
 PARALLEL_TARGETS = 8
 

@@ -7,10 +7,10 @@ shares and credentials.
 The walk: `settings.SetupSettings` says what the operator chose; `desired.resources` turns it into a tuple of
 `resource.Resource`, each of which knows the paths of the server's API that read, make, change and remove it;
 `plan.compare_all` compares them with the server and returns steps; `plan.carry_out` does what is left to do.
-Nothing is remembered between runs: the server's state is the only state. `initialise`, `holders` and
-`hand_over` are the way from an empty server to an unsealed one, `credentials` gives a role's login away
-inside a wrapping token, `rotation` changes the period or rotates now, `removal` is the rollback.
+Nothing is remembered between runs: the server's state is the only state. `initialise` is the way from an
+empty server to an unsealed one, `credentials` gives a role's login away inside a wrapping token,
+`desired.rotate_now` makes a key new, `plan.take_away` is the rollback.
 
-May not import: hvac, requests, wire, policies, proxy. Servers are reached through `resource.Server`, which
-sealwire.keys.vault.admin implements.
+May not import: hvac, requests, wire, policies, proxy. Servers are reached through
+`sealwire.keys.vault.admin`, which says what each method raises. None shows a body.
 """

@@ -507,7 +507,7 @@ def remove(
         elif not yes:
             show_table(_COLUMNS, map(_row, removals), question_console())
             click.confirm(f"Take away {len(pending)} things?", abort=True, err=True)
-        removals = tuple(carry_out(admin, settings, removals))
+        removals = tuple(take_away(admin, settings, removals))
     rows = [_row(each) for each in removals]
     names = ("kind", "name", "fate", "reason")
     manner.show_table(_COLUMNS, rows, {"removals": [dict(zip(names, row, strict=True)) for row in rows]})

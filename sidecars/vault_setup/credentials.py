@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sealwire.keys.errors import KeysError, KeySettingError
-from sealwire.keys.vault.admin import Wrapped, unwrap
+from sealwire.keys.vault.admin import VaultAdmin, Wrapped, unwrap
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.sidecars.vault_setup.errors import SET_UP_FIRST, ServerState, SetupReason, UnusableSetting
-from sealwire.sidecars.vault_setup.resource import Server
 from sealwire.sidecars.vault_setup.settings import AppRole, Role, SetupSettings
 
 # Of one role, for `logins`. Revoking has no bound: it ends all that the server lists.
@@ -38,16 +37,16 @@ class Revoked:
     tokens: int
 
 
-def issue(server: Server, settings: SetupSettings, role: Role, wrap_ttl_s: int) -> Wrapped:
+def issue(server: VaultAdmin, settings: SetupSettings, role: Role, wrap_ttl_s: int) -> Wrapped:
     """A new secret id for `role`, wrapped: it never passes through this process.
 
     Whoever takes it out is the only one who can; that somebody else was faster shows at once.
-    Raises UnusableSetting AUTH without AppRole; as `Server` does.
+    Raises UnusableSetting AUTH without AppRole; as `VaultAdmin` does.
     """
     return server.wrap(secret_id_path(settings, role), {}, wrap_ttl_s)
 
 
-def role_id_of(server: Server, settings: SetupSettings, role: Role) -> str:
+def role_id_of(server: VaultAdmin, settings: SetupSettings, role: Role) -> str:
     """What a machine of `role` names itself by. Raises ServerState NOT_SET_UP without the role."""
     role_id = (server.read(f"{_role_path(settings, role)}/role-id") or {}).get("role_id")
     if not isinstance(role_id, str):
@@ -75,7 +74,7 @@ def take_out(connection: VaultConnection, token: str, path: str) -> str:
     return secret_id
 
 
-def logins(server: Server, settings: SetupSettings) -> tuple[Login, ...]:
+def logins(server: VaultAdmin, settings: SetupSettings) -> tuple[Login, ...]:
     """The roles that somebody has a secret id for, and when the last of them ends. None with Kubernetes.
 
     Cost:    one request a role, one a secret id
@@ -86,14 +85,14 @@ def logins(server: Server, settings: SetupSettings) -> tuple[Login, ...]:
     return tuple(login for login in found if login is not None)
 
 
-def _login(server: Server, settings: SetupSettings, role: Role) -> Login | None:
+def _login(server: VaultAdmin, settings: SetupSettings, role: Role) -> Login | None:
     path = secret_id_path(settings, role)
     found = (_end(server, path, accessor) for accessor in server.list(path)[:MAX_SECRET_IDS])
     ends = [end for end in found if end is not None]
     return Login(settings.role_name(role), len(ends), max(ends)) if ends else None
 
 
-def _end(server: Server, path: str, accessor: str) -> datetime | None:
+def _end(server: VaultAdmin, path: str, accessor: str) -> datetime | None:
     """When a secret id ends, which servers write as the year 1 if never; None if it just has."""
     try:
         found = server.write(f"{path}-accessor/lookup", {"secret_id_accessor": accessor})
@@ -103,13 +102,13 @@ def _end(server: Server, path: str, accessor: str) -> datetime | None:
     return end if end.year > 1 else datetime.max.replace(tzinfo=UTC)
 
 
-def revoke(server: Server, settings: SetupSettings, role: Role) -> Revoked:
+def revoke(server: VaultAdmin, settings: SetupSettings, role: Role) -> Revoked:
     """End every secret id and every token of `role`, at once. With Kubernetes there are only tokens.
 
     What has ended by itself meanwhile is passed over. Anything else that fails is raised, but only after all
     the others have been ended.
     Cost:    one request a secret id, one or two a token of the whole server
-    Raises:  as `Server` does
+    Raises:  as `VaultAdmin` does
     """
     path, policy = f"{_role_path(settings, role)}/secret-id", settings.role_name(role)
 
@@ -132,14 +131,14 @@ def revoke(server: Server, settings: SetupSettings, role: Role) -> Revoked:
     return Revoked(secret_ids, tokens)
 
 
-def count_secret_ids(server: Server, settings: SetupSettings, role: Role) -> int:
+def count_secret_ids(server: VaultAdmin, settings: SetupSettings, role: Role) -> int:
     """How many secret ids of `role` there are to end; none with Kubernetes."""
     if not isinstance(settings.auth, AppRole):
         return 0
     return len(server.list(secret_id_path(settings, role)))
 
 
-def _end_all(server: Server, path: str, end: Callable[[str], bool]) -> tuple[int, list[KeysError]]:
+def _end_all(server: VaultAdmin, path: str, end: Callable[[str], bool]) -> tuple[int, list[KeysError]]:
     """How many of the accessors at `path` were ended, and what stands in the way of those still there."""
     ended = 0
     failures: dict[str, KeysError] = {}

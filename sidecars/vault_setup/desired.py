@@ -1,11 +1,13 @@
-"""From settings to everything that the server should have, in the order in which it can be made."""
+"""From settings to everything that the server should have: what each role may do, and all else in order."""
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sealwire.keys.vault.admin import VaultAdmin
 from sealwire.sidecars.vault_setup.errors import SET_UP_FIRST, ServerState, SetupReason
-from sealwire.sidecars.vault_setup.policy_documents import policy_text, rules
-from sealwire.sidecars.vault_setup.resource import AtMost, Fields, Kind, Request, Resource, Server
+from sealwire.sidecars.vault_setup.resource import AtMost, Fields, Kind, Request, Resource
 from sealwire.sidecars.vault_setup.settings import (
     HOUR_S,
     QUARTER_S,
@@ -15,6 +17,150 @@ from sealwire.sidecars.vault_setup.settings import (
     SetupSettings,
     address_or_network,
 )
+
+READ = ("read",)
+# `update` alone: with `create`, encrypting under a name that does not exist would make a key of that name.
+USE = ("update",)
+WRITE = ("create", "read", "update")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One path and what may be done with it."""
+
+    path: str
+    capabilities: tuple[str, ...]
+    only_parameters: tuple[str, ...] = ()
+    """Parameters that a request may have; empty leaves them free."""
+
+
+# Roles have no default policy, which would give more than the care for one's own token.
+OWN_TOKEN = (
+    Rule("auth/token/lookup-self", READ),
+    Rule("auth/token/renew-self", USE),
+    Rule("auth/token/revoke-self", USE),
+)
+
+
+def rules(settings: SetupSettings, role: Role) -> tuple[Rule, ...]:
+    """Everything that `role` may do."""
+    return (*_OF_ROLE[role](settings), *OWN_TOKEN)
+
+
+def policy_text(rules: Iterable[Rule]) -> str:
+    """The policy in the server's language (HCL), always the same text for the same rules."""
+    return "\n".join(_block(rule) for rule in rules)
+
+
+def _block(rule: Rule) -> str:
+    lines = [f'path "{rule.path}" {{', f"  capabilities = {json.dumps(rule.capabilities)}"]
+    if rule.only_parameters:
+        allowed = ", ".join(f'"{name}" = []' for name in rule.only_parameters)
+        lines.append(f"  allowed_parameters = {{ {allowed} }}")
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _proxy(settings: SetupSettings) -> tuple[Rule, ...]:
+    """Opens data keys and reads the keyring. It makes none, so it may not wrap any."""
+    return (
+        Rule(f"{settings.transit_mount}/decrypt/{settings.proxy_key}", USE),
+        Rule(f"{settings.kv_mount}/data/{settings.keyring}", READ),
+        *(_contexts(settings, proxy=True) if settings.with_contexts else ()),
+    )
+
+
+def _contexts(settings: SetupSettings, *, proxy: bool) -> tuple[Rule, ...]:
+    """Keys of contexts: a proxy makes and finds them. Only others go through them, or destroy any.
+
+    Each context has documents of its own, hence the wildcards. `keys/vault/context_documents` says which.
+    """
+    mount, path = settings.kv_mount, settings.contexts
+    both = (
+        Rule(f"{mount}/data/{path}/store", WRITE),
+        Rule(f"{mount}/data/{path}/tags/*", WRITE),
+        Rule(f"{mount}/data/{path}/ids/*", ("create", "read")),
+    )
+    write = READ if proxy else WRITE
+    more = (
+        Rule(f"{mount}/data/{path}/former/*", write),
+        Rule(f"{mount}/data/{path}/destroyed/*", write),
+    )
+    if proxy:
+        return (*both, *more)
+    return (
+        *both,
+        *more,
+        Rule(f"{mount}/metadata/{path}/*", ("list", "read", "update")),
+        Rule(f"{mount}/destroy/{path}/tags/*", USE),
+    )
+
+
+def _backup_writer(settings: SetupSettings) -> tuple[Rule, ...]:
+    """Wraps the data key of a new backup; whoever takes the machine over can read no backup with it."""
+    return (Rule(f"{settings.transit_mount}/encrypt/{settings.backup_key}", USE),)
+
+
+def _backup_restorer(settings: SetupSettings) -> tuple[Rule, ...]:
+    return (Rule(f"{settings.transit_mount}/decrypt/{settings.backup_key}", USE),)
+
+
+def _rotation(settings: SetupSettings) -> tuple[Rule, ...]:
+    """Makes and re-wraps data keys, rotates both keys, and sets their period but nothing else of them."""
+    transit = settings.transit_mount
+    return (
+        Rule(f"{transit}/encrypt/{settings.proxy_key}", USE),
+        Rule(f"{transit}/decrypt/{settings.proxy_key}", USE),
+        *(
+            rule
+            for key in settings.keys
+            for rule in (
+                Rule(f"{transit}/rewrap/{key}", USE),
+                Rule(f"{transit}/keys/{key}", READ),
+                Rule(f"{transit}/keys/{key}/rotate", USE),
+                Rule(f"{transit}/keys/{key}/config", USE, only_parameters=("auto_rotate_period",)),
+            )
+        ),
+        Rule(f"{settings.kv_mount}/data/{settings.keyring}", WRITE),
+        Rule(f"{settings.kv_mount}/metadata/{settings.keyring}", READ),
+        *(_contexts(settings, proxy=False) if settings.with_contexts else ()),
+    )
+
+
+def _auditor(settings: SetupSettings) -> tuple[Rule, ...]:
+    """Reads how the server is set up, which is what `sealwire vault status` needs, and no secret."""
+    auth = f"auth/{settings.auth.mount}"
+    return (
+        Rule("sys/mounts", READ),
+        Rule("sys/auth", READ),
+        # The server asks for sudo even to read the list of audit devices.
+        Rule("sys/audit", (*READ, "sudo")),
+        *(Rule(f"{settings.transit_mount}/keys/{key}", READ) for key in settings.keys),
+        *(Rule(f"sys/policies/acl/{settings.role_name(role)}", READ) for role in Role),
+        *(Rule(f"{auth}/role/{settings.role_name(role)}", READ) for role in Role),
+        *(
+            _secret_ids(settings, auth)
+            if isinstance(settings.auth, AppRole)
+            else (Rule(f"{auth}/config", READ),)
+        ),
+    )
+
+
+def _secret_ids(settings: SetupSettings, auth: str) -> tuple[Rule, ...]:
+    """Rules for seeing when logins end. An accessor names a secret id, and does not log in."""
+    paths = [f"{auth}/role/{settings.role_name(role)}/secret-id" for role in Role]
+    return tuple(
+        rule for path in paths for rule in (Rule(path, ("list",)), Rule(f"{path}-accessor/lookup", USE))
+    )
+
+
+_OF_ROLE = {
+    Role.PROXY: _proxy,
+    Role.BACKUP_WRITER: _backup_writer,
+    Role.BACKUP_RESTORER: _backup_restorer,
+    Role.ROTATION: _rotation,
+    Role.AUDITOR: _auditor,
+}
+
 
 # Stands in the description of the mounts that a set-up made; the rollback leaves all others alone.
 MARK = "Made by sealwire vault setup"
@@ -46,17 +192,17 @@ class KeyAge:
         return self.period_s > 0 and (now - self.made).total_seconds() > self.period_s + 86400
 
 
-def ages(server: Server, settings: SetupSettings) -> tuple[KeyAge, ...]:
-    """Every key of `settings`. Raises ServerState NOT_SET_UP when one is missing; as `Server` does."""
+def ages(server: VaultAdmin, settings: SetupSettings) -> tuple[KeyAge, ...]:
+    """Every key of `settings`. Raises ServerState NOT_SET_UP when one is missing; as `VaultAdmin` does."""
     return tuple(_age(server, settings, name) for name in settings.keys)
 
 
-def set_period(server: Server, settings: SetupSettings, name: str, period_s: int) -> None:
+def set_period(server: VaultAdmin, settings: SetupSettings, name: str, period_s: int) -> None:
     """Have the server rotate key `name` every `period_s` seconds."""
     server.write(f"{_path(settings, name)}/config", {"auto_rotate_period": period_s})
 
 
-def rotate_now(server: Server, settings: SetupSettings, name: str) -> None:
+def rotate_now(server: VaultAdmin, settings: SetupSettings, name: str) -> None:
     server.write(f"{_path(settings, name)}/rotate", {})
 
 
@@ -64,7 +210,7 @@ def _path(settings: SetupSettings, name: str) -> str:
     return f"{settings.transit_mount}/keys/{name}"
 
 
-def _age(server: Server, settings: SetupSettings, name: str) -> KeyAge:
+def _age(server: VaultAdmin, settings: SetupSettings, name: str) -> KeyAge:
     found = server.read(_path(settings, name))
     if found is None:
         raise ServerState(SetupReason.NOT_SET_UP, f"the server has no key {name}", SET_UP_FIRST)

@@ -2,19 +2,112 @@
 
 Nothing keeps the shares but those who get them. What can fail is tried before the server is initialised, for
 afterwards there is no second copy.
+
+A share is encrypted so that nobody reads it on the way to its holder. PGP keys go to the server, which
+encrypts each share before it leaves. For age recipients the shares come in clear to this process, which gives
+each to the `age` program on its standard input, never in its arguments.
 """
 
 import base64
 import binascii
-from collections.abc import Iterable
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sealwire.crypto.unpicklable import Unpicklable
-from sealwire.keys.errors import KekDenied
-from sealwire.keys.vault.seal import SealStatus
+from sealwire.files.child_environment import child_environment
+from sealwire.keys.errors import KekDenied, KeysError
+from sealwire.keys.private_file import create_private
+from sealwire.keys.vault.admin import SealStatus, VaultSeal
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, ServerState, SetupReason, UnusableSetting
-from sealwire.sidecars.vault_setup.holders import Holders, seal_for
-from sealwire.sidecars.vault_setup.resource import Seal
+
+_AGE_RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{50,2000}")
+# A 4096-bit RSA key with many signatures stays below this.
+_MAX_KEY_BYTES = 256 * 1024
+_MAX_SEALED_BYTES = 64 * 1024
+_ARMOUR = re.compile(
+    rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n]+\r?\n)*\r?\n(.*?)\r?\n(?:=[^\r\n]*\r?\n)?"
+    rb"-----END PGP PUBLIC KEY BLOCK-----",
+    re.DOTALL,
+)
+_AGE_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Holders:
+    """Who gets a share, all in one way or the other; nobody in both."""
+
+    ages: tuple[str, ...] = ()
+    """Age recipients, which are public."""
+    pgp_keys: tuple[str, ...] = ()
+    """PGP public keys as the server wants them: base64 of the binary key."""
+
+
+def parse_holders(names: Sequence[str]) -> Holders:
+    """Holders from age recipients, or from paths of PGP public keys (binary or armoured); not from both.
+
+    Raises UnusableSetting HOLDER.
+    """
+    ages = tuple(name for name in names if _AGE_RECIPIENT.fullmatch(name))
+    if ages and len(ages) < len(names):
+        text = "the holders are neither all age recipients nor all PGP keys"
+        hint = "give age1... for everyone, or a file with a PGP public key for everyone"
+        raise UnusableSetting(SetupReason.HOLDER, text, hint)
+    return Holders(ages) if ages else Holders(pgp_keys=tuple(_read_pgp_key(Path(name)) for name in names))
+
+
+def _read_pgp_key(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_KEY_BYTES + 1)
+    except OSError as error:
+        raise _no_key(path, f"cannot be read: {error.strerror}") from None
+    if len(content) > _MAX_KEY_BYTES:
+        raise _no_key(path, "is too large for one public key")
+    armour = _ARMOUR.search(content)
+    if armour is not None:
+        try:
+            content = base64.b64decode(b"".join(armour[1].split()), validate=True)
+        except ValueError:
+            raise _no_key(path, "is not a PGP public key") from None
+    # The first packet of a public key: tag 6, in the old or the new form of the header (RFC 9580, 4.2).
+    if not content or content[0] not in (0x98, 0x99, 0x9A, 0xC6):
+        raise _no_key(path, "is not a PGP public key")
+    return base64.b64encode(content).decode("ascii")
+
+
+def _no_key(path: Path, what: str) -> UnusableSetting:
+    return UnusableSetting(SetupReason.HOLDER, f"{path} {what}", "write one with: gpg --export HOLDER > FILE")
+
+
+def seal_for(recipient: str, secret: str) -> bytes:
+    """`secret` encrypted for an age recipient, armoured. Raises HandOverFailed AGE_MISSING, AGE_FAILED."""
+    program = shutil.which("age")
+    if program is None:
+        text = "the program age is not on the path"
+        raise HandOverFailed(SetupReason.AGE_MISSING, text, "install age, or use PGP keys")
+    command = [program, "--armor", "--recipient", recipient]
+    try:
+        done = subprocess.run(  # noqa: S603 - the program found on the path, a checked recipient
+            command,
+            input=secret.encode(),
+            capture_output=True,
+            check=True,
+            timeout=_AGE_TIMEOUT_S,
+            env=child_environment(),
+        )
+        encrypted = done.stdout
+    except (OSError, subprocess.SubprocessError):
+        encrypted = b""
+    if not 0 < len(encrypted) <= _MAX_SEALED_BYTES:
+        text = f"age does not encrypt for {recipient[:20]}..."
+        hint = "check the recipient: the line that age-keygen prints as the public key"
+        raise HandOverFailed(SetupReason.AGE_FAILED, text, hint)
+    return encrypted
+
 
 MAX_SHARES = 16
 
@@ -44,7 +137,7 @@ def check_numbers(shares: int, threshold: int, holders: Holders) -> None:
         raise UnusableSetting(SetupReason.SHARES, text, "name one for each share")
 
 
-def require_empty(seal: Seal) -> None:
+def require_empty(seal: VaultSeal) -> None:
     """Raises ServerState ALREADY_INITIALISED where the server has keys."""
     if seal.status().initialised:
         hint = "unseal it with its shares: sealwire vault unseal"
@@ -66,7 +159,7 @@ def _require_initialised(status: SealStatus) -> None:
 
 
 def initialise(
-    seal: Seal, shares: int, threshold: int, holders: Holders, *, clear_root_token: bool = False
+    seal: VaultSeal, shares: int, threshold: int, holders: Holders, *, clear_root_token: bool = False
 ) -> HandOver:
     """Make the server's first keys. The caller hands them over, and only then unseals.
 
@@ -96,7 +189,7 @@ def initialise(
     return HandOver(sealed, root, ".age", keys.shares)
 
 
-def unseal(seal: Seal, shares: Iterable[str]) -> SealStatus:
+def unseal(seal: VaultSeal, shares: Iterable[str]) -> SealStatus:
     """Give shares, one after the other, until the server is unsealed and active; how it stands then.
 
     Others may give theirs at the same time or later: progress is kept at the server.
@@ -117,3 +210,67 @@ def unseal(seal: Seal, shares: Iterable[str]) -> SealStatus:
             seal.wait_until_active()
             break
     return status
+
+
+Show = Callable[[str], None]
+"""Shows a secret to the holders who stand by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """`output` is a new directory for the shares, None a terminal; the root token may have its own file."""
+
+    output: Path | None
+    root_token_file: Path | None
+
+    def prepare(self) -> None:
+        """What can go wrong with the places has to go wrong before there is anything to lose.
+
+        No writer's lock: the server makes its first keys once, so nobody else gets as far as writing.
+        Raises AlreadyExists and its kin for the file, HandOverFailed OUTPUT for the directory
+        """
+        if self.root_token_file is not None:
+            create_private(self.root_token_file, b"")
+            self.root_token_file.unlink()
+        if self.output is not None:
+            try:
+                self.output.mkdir(mode=0o700)
+            except OSError as error:
+                text = f"{self.output} cannot be made: {error.strerror}"
+                raise HandOverFailed(SetupReason.OUTPUT, text, "name a new directory") from None
+
+    def give_up(self) -> None:
+        """Take away what `prepare` made, while nothing is in it."""
+        if self.output is not None:
+            self.output.rmdir()
+
+    def fill(self, make: Callable[[], HandOver], show: Show) -> HandOver:
+        """Make the first keys, and put their only copy where it belongs; `show` is for what has no file.
+
+        Raises what `make` raises; HandOverFailed OUTPUT for what could not be written
+        """
+        try:
+            made = make()
+        except BaseException:
+            self.give_up()
+            raise
+        try:
+            self._hand_over(made, show)
+        except KeysError as error:
+            text = f"the server has keys that nobody holds: {error}"
+            hint = "empty the server's storage, and begin again"
+            raise HandOverFailed(SetupReason.OUTPUT, text, hint) from None
+        return made
+
+    def _hand_over(self, made: HandOver, show: Show) -> None:
+        items = {f"share-{number}{made.suffix}": share for number, share in enumerate(made.shares, start=1)}
+        if self.root_token_file is None:
+            items[f"root-token{made.suffix}"] = made.root_token
+        else:
+            create_private(self.root_token_file, made.root_token + b"\n")
+        for name, content in items.items():
+            if self.output is not None:
+                end = b"" if name.endswith((".age", ".pgp")) else b"\n"
+                create_private(self.output / name, content + end)
+            else:
+                show(f"{name}:\n{content.hex() if name.endswith('.pgp') else content.decode('ascii')}\n")

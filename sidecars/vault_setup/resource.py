@@ -3,50 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
-
-from sealwire.keys.vault.admin import Wrapped
-from sealwire.keys.vault.seal import FirstKeys, SealStatus
+from typing import Any
 
 # What the server's JSON holds; bool is an int.
 Value = str | int | list[str] | dict[str, str] | None
 Fields = Mapping[str, Value]
-
-
-# What this sidecar needs of a Vault or OpenBao server. sealwire.keys.vault.admin has the real one.
-
-
-class Server(Protocol):
-    """The verbs of `keys.vault.admin.VaultAdmin`, which says what each does.
-
-    Paths are those of the HTTP API below /v1/, without a slash at either end. Every method raises what
-    sealwire.keys raises for servers: KekUnavailable when it is gone or sealed, KekDenied when it refuses,
-    KeySettingError when it does not take the request. None shows a body.
-    """
-
-    def read(self, path: str) -> Mapping[str, Any] | None: ...
-
-    def list(self, path: str) -> tuple[str, ...]: ...
-
-    def write(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]: ...
-
-    def delete(self, path: str) -> None: ...
-
-    def wrap(self, path: str, body: Mapping[str, Any], ttl_s: int) -> Wrapped: ...
-
-
-class Seal(Protocol):
-    """A server that nobody can log in to yet, as `keys.vault.seal.VaultSeal` has it."""
-
-    def status(self) -> SealStatus: ...
-
-    def initialise(
-        self, shares: int, threshold: int, pgp_keys: tuple[str, ...] = (), root_pgp_key: str | None = None
-    ) -> FirstKeys: ...
-
-    def unseal(self, share: str) -> SealStatus: ...
-
-    def wait_until_active(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

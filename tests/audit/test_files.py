@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.audit.checkpoint import open_checkpoint, split_notes
 from sealwire.audit.errors import AuditFileProblem, AuditKeyProblem, AuditReason, LogDamaged
 from sealwire.audit.files import (
     LogPlace,
@@ -20,6 +19,7 @@ from sealwire.audit.files import (
     open_file,
 )
 from sealwire.audit.log import LogPace
+from sealwire.audit.signing import open_checkpoint, split_notes
 from sealwire.keys.errors import UnsafeFile
 from tests.audit.logs import KEY, written
 

@@ -21,6 +21,10 @@ from sealwire.sidecars.tls_check.judging.rules import RULES, RuleSet, Severity, 
 from sealwire.sidecars.tls_check.report.metrics import TlsMetrics
 from sealwire.sidecars.tls_check.report.report import make_report
 from tests.build_context import ROOT
+from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableTarget
+from sealwire.sidecars.tls_check.judging import RULES, Severity, Thresholds
+from sealwire.sidecars.tls_check.stream import Trouble
+from sealwire.sidecars.tls_check.target import EndpointFacts
 from tests.cli.runs import Run
 from tests.sidecars.tls_check.samples import DATABASE, PRESENTED, WEB, certificate, target_facts
 

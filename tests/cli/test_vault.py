@@ -115,7 +115,7 @@ def test_shares_that_could_not_be_written_are_not_passed_over(
             raise KeySettingError(KeysReason.FILE_UNWRITABLE, "no space")
         written.append(path.name)
 
-    monkeypatch.setattr(hand_over, "create_private", create)
+    monkeypatch.setattr(initialise, "create_private", create)
     monkeypatch.setattr(ServerOptions, "seal", lambda _: seal)
     error = refusal("init", "--shares", "3", "--threshold", "2", "--output", str(tmp_path / "shares"))
     assert isinstance(error, HandOverFailed)

@@ -7,9 +7,8 @@ import pytest
 
 from sealwire.keys.errors import KekDenied, KekUnavailable
 from sealwire.keys.kek.kek import LocalKek
-from sealwire.keys.keyring.cache import KeyringCache
 from sealwire.keys.keyring.file import create_keyring
-from sealwire.keys.keyring.source import KeyringSource
+from sealwire.keys.keyring.source import KeyringCache, KeyringSource
 from sealwire.keys.keyring.store import FileStore
 from sealwire.keys.providers import Providers, parse_provider
 from tests.keys.samples import KEK_B, NOW

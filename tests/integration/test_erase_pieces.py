@@ -27,13 +27,18 @@ from sealwire.keys.keyring.data_key import generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.direct import Client, connected
-from sealwire.sidecars.erasure import changing, search
-from sealwire.sidecars.erasure.changing import Changer, ErasureWay
+from sealwire.sidecars.erasure import running, search
 from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused, SubjectHeld
 from sealwire.sidecars.erasure.holds import LegalHold
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureOrder
-from sealwire.sidecars.erasure.key_shredding import KeyShredder, ShreddedKey
-from sealwire.sidecars.erasure.running import ErasureResult, ErasureRun
+from sealwire.sidecars.erasure.running import (
+    Changer,
+    ErasureResult,
+    ErasureRun,
+    ErasureWay,
+    KeyShredder,
+    ShreddedKey,
+)
 from sealwire.sidecars.erasure.search import PersonSearch, values_at
 from sealwire.sidecars.erasure.stored_forms import Persons, stored_forms
 from sealwire.testbed.database import DatabaseProcess
@@ -414,7 +419,7 @@ def killing(kind: type[Any], name: str, after: int, *, before_it: bool) -> type[
 def test_killed_anywhere_it_goes_on(
     server: Server, way: ErasureWay, *, before_it: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changing, "_BATCH", 2)
+    monkeypatch.setattr(running, "_BATCH", 2)
     kills: list[Callable[[int], dict[str, Any]]] = [
         lambda number: {"shredder": killing(KeyShredder, "shred", number, before_it=before_it)},
         lambda number: {"changer": killing(Changer, "_write", number, before_it=before_it)},

@@ -12,6 +12,7 @@ import pytest
 
 from sealwire.keys.kek.kek import LocalKek
 from sealwire.sidecars import luks
+from sealwire.sidecars.luks import headers, machine, preflight, steps, volume
 from sealwire.sidecars.luks.errors import (
     CommandFailed,
     DeviceRefused,
@@ -19,12 +20,9 @@ from sealwire.sidecars.luks.errors import (
     LuksReason,
     VerificationFailed,
 )
-from sealwire.sidecars.luks.machine import device
-from sealwire.sidecars.luks.machine.device import differences, manifest, mounted_source
-from sealwire.sidecars.luks.machine.linux import LinuxMachine
-from sealwire.sidecars.luks.migration import data_steps, preflight
+from sealwire.sidecars.luks.linux import LinuxMachine
+from sealwire.sidecars.luks.machine import differences, manifest, mounted_source
 from sealwire.sidecars.luks.settings import Pbkdf
-from sealwire.sidecars.luks.volume import cryptsetup, header_file, headers, volume
 from tests.sidecars.luks.story import Silent
 from tests.support import warm
 from tests.support.debian import require_programs
@@ -56,24 +54,24 @@ def _programs() -> None:
 def image(tmp_path: Path) -> Path:
     path = tmp_path / "volume.img"
     MACHINE.create_image(path, 32 << 20)
-    cryptsetup.format_device(MACHINE, path, str(uuid.uuid4()), PASSPHRASE, FAST)
+    volume.format_device(MACHINE, path, str(uuid.uuid4()), PASSPHRASE, FAST)
     return path
 
 
 def test_a_volume_is_what_the_directive_asks_for(image: Path) -> None:
-    header = cryptsetup.read_header(MACHINE, image)
+    header = volume.read_header(MACHINE, image)
     assert header is not None
     assert (header.cipher, header.key_bits) == ("aes-xts-plain64", 512)
     assert (header.key_slots, header.key_derivations) == ((0,), ("argon2id",))
-    assert device.signatures(MACHINE, image) == ("crypto_LUKS",)
+    assert machine.signatures(MACHINE, image) == ("crypto_LUKS",)
 
 
 def test_the_uuid_is_the_one_that_was_chosen(tmp_path: Path) -> None:
     path, chosen = tmp_path / "i", str(uuid.uuid4())
     MACHINE.create_image(path, 32 << 20)
-    assert cryptsetup.read_header(MACHINE, path) is None
-    cryptsetup.format_device(MACHINE, path, chosen, PASSPHRASE, FAST)
-    header = cryptsetup.read_header(MACHINE, path)
+    assert volume.read_header(MACHINE, path) is None
+    volume.format_device(MACHINE, path, chosen, PASSPHRASE, FAST)
+    header = volume.read_header(MACHINE, path)
     assert header is not None
     assert header.uuid == chosen
 
@@ -83,28 +81,28 @@ def test_a_key_is_added_by_passphrase_and_by_file_and_only_with_a_present_one(
 ) -> None:
     key_file = tmp_path / "key"
     MACHINE.write(key_file, os.urandom(64), 0o400)
-    assert volume.add_key(MACHINE, image, PASSPHRASE, key_file, FAST) == 2
-    assert volume.add_key(MACHINE, image, key_file, OTHER, FAST) == 3
+    assert volume.add_proved_key(MACHINE, image, PASSPHRASE, key_file, FAST) == 2
+    assert volume.add_proved_key(MACHINE, image, key_file, OTHER, FAST) == 3
     for secret in (PASSPHRASE, key_file, OTHER):
-        assert cryptsetup.opens(MACHINE, image, secret)
+        assert volume.opens(MACHINE, image, secret)
     with pytest.raises(LuksKeyDenied):
-        volume.add_key(MACHINE, image, b"wrong", b"new", FAST)
-    assert not cryptsetup.opens(MACHINE, image, b"wrong")
+        volume.add_proved_key(MACHINE, image, b"wrong", b"new", FAST)
+    assert not volume.opens(MACHINE, image, b"wrong")
 
 
 def test_secrets_are_bytes_a_line_end_is_not_a_part_of_them(image: Path) -> None:
-    assert not cryptsetup.opens(MACHINE, image, PASSPHRASE + b"\n")
-    assert volume.add_key(MACHINE, image, PASSPHRASE, b"\x00binary\n", FAST) == 2
-    assert cryptsetup.opens(MACHINE, image, b"\x00binary\n")
+    assert not volume.opens(MACHINE, image, PASSPHRASE + b"\n")
+    assert volume.add_proved_key(MACHINE, image, PASSPHRASE, b"\x00binary\n", FAST) == 2
+    assert volume.opens(MACHINE, image, b"\x00binary\n")
 
 
 def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(bytes(1 << 20))
     with pytest.raises(DeviceRefused) as caught:
-        volume.add_key(MACHINE, tmp_path / "x", PASSPHRASE, OTHER, FAST)
+        volume.add_proved_key(MACHINE, tmp_path / "x", PASSPHRASE, OTHER, FAST)
     assert caught.value.reason is LuksReason.DEVICE_NOT_LUKS
     with pytest.raises(CommandFailed) as failed:
-        cryptsetup.format_device(MACHINE, tmp_path / "x", "u", PASSPHRASE, FAST)
+        volume.format_device(MACHINE, tmp_path / "x", "u", PASSPHRASE, FAST)
     assert PASSPHRASE.decode() not in str(failed.value)
 
 
@@ -118,10 +116,10 @@ def test_a_header_is_saved_sealed_and_brings_wiped_key_slots_back(image: Path, t
     with image.open("r+b") as file:
         file.seek(32 << 10)
         file.write(bytes((16 << 20) - (32 << 10)))
-    assert not cryptsetup.opens(MACHINE, image, PASSPHRASE)
+    assert not volume.opens(MACHINE, image, PASSPHRASE)
     found = headers.open_backup(MACHINE, image, sealed, KEK)
     headers.restore(MACHINE, image, found)
-    assert cryptsetup.opens(MACHINE, image, PASSPHRASE)
+    assert volume.opens(MACHINE, image, PASSPHRASE)
     assert not list(Path("/run/sealwire-luks").glob("header-*"))
 
 
@@ -132,24 +130,24 @@ def test_a_header_that_is_gone_altogether_comes_back(image: Path, tmp_path: Path
     found = headers.open_backup(MACHINE, image, tmp_path / "header", KEK)
     assert found.replaced is None
     headers.restore(MACHINE, image, found)
-    assert cryptsetup.opens(MACHINE, image, PASSPHRASE)
+    assert volume.opens(MACHINE, image, PASSPHRASE)
 
 
 def test_the_header_of_another_volume_is_refused(image: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.img"
     MACHINE.create_image(other, 32 << 20)
-    cryptsetup.format_device(MACHINE, other, str(uuid.uuid4()), OTHER, FAST)
+    volume.format_device(MACHINE, other, str(uuid.uuid4()), OTHER, FAST)
     headers.back_up(MACHINE, other, tmp_path / "header", KEK)
     with pytest.raises(VerificationFailed) as caught:
         headers.open_backup(MACHINE, image, tmp_path / "header", KEK)
     assert caught.value.reason is LuksReason.HEADER_OTHER
-    assert cryptsetup.opens(MACHINE, image, PASSPHRASE)
+    assert volume.opens(MACHINE, image, PASSPHRASE)
 
 
 def test_a_sealed_file_with_no_header_inside_is_refused(image: Path, tmp_path: Path) -> None:
-    header = cryptsetup.read_header(MACHINE, image)
+    header = volume.read_header(MACHINE, image)
     assert header is not None
-    sealed = header_file.seal(bytes(1 << 20), header.uuid, "2026-01-31T12:00:00Z", KEK)
+    sealed = headers.seal(bytes(1 << 20), header.uuid, "2026-01-31T12:00:00Z", KEK)
     MACHINE.write(tmp_path / "header", sealed, 0o600)
     with pytest.raises(VerificationFailed) as caught:
         headers.open_backup(MACHINE, image, tmp_path / "header", KEK)
@@ -159,9 +157,9 @@ def test_a_sealed_file_with_no_header_inside_is_refused(image: Path, tmp_path: P
 def test_file_systems_and_partition_tables_are_seen(tmp_path: Path) -> None:
     path = tmp_path / "disk"
     MACHINE.create_image(path, 8 << 20)
-    assert device.signatures(MACHINE, path) == ()
+    assert machine.signatures(MACHINE, path) == ()
     subprocess.run(["mke2fs", "-q", "-t", "ext4", str(path)], check=True)
-    assert device.signatures(MACHINE, path) == ("ext4",)
+    assert machine.signatures(MACHINE, path) == ("ext4",)
 
 
 @pytest.mark.parametrize("short", [0, 1 << 20])
@@ -177,9 +175,9 @@ def test_what_is_too_small_for_xfs_is_known_beforehand(tmp_path: Path, short: in
 def test_what_findmnt_and_lsblk_say_here_is_understood() -> None:
     assert mounted_source(MACHINE, Path("/proc")) is not None
     assert mounted_source(MACHINE, Path("/etc")) is None
-    for disk in device.disks_below(MACHINE, Path("/")):
+    for disk in machine.disks_below(MACHINE, Path("/")):
         assert disk.startswith("/dev/")
-    assert device.look_at(MACHINE, Path("/dev/null")) is None
+    assert machine.look_at(MACHINE, Path("/dev/null")) is None
 
 
 def test_a_copy_is_the_same_in_everything_also_after_it_was_cut_off(tmp_path: Path) -> None:
@@ -193,8 +191,8 @@ def test_a_copy_is_the_same_in_everything_also_after_it_was_cut_off(tmp_path: Pa
     target.mkdir()
     (target / "lost+found").mkdir()
     progress = Counting()
-    data_steps.copy_tree(MACHINE, source, target, progress, again=False)
-    data_steps.verify_tree(MACHINE, source, target, Silent())
+    steps.copy_tree(MACHINE, source, target, progress, again=False)
+    steps.verify_tree(MACHINE, source, target, Silent())
     assert (target / "a.wt").stat().st_nlink == 2
     assert (target / "lost+found").is_dir()
     assert progress.total > 0
@@ -204,9 +202,9 @@ def test_a_copy_is_the_same_in_everything_also_after_it_was_cut_off(tmp_path: Pa
     os.utime(target / "a.wt", ns=(times.st_atime_ns, times.st_mtime_ns))
     (target / "stray").touch()
     with pytest.raises(VerificationFailed) as caught:
-        data_steps.verify_tree(MACHINE, source, target, Silent())
+        steps.verify_tree(MACHINE, source, target, Silent())
     assert caught.value.reason is LuksReason.COPY_DIFFERS
-    data_steps.copy_tree(MACHINE, source, target, Silent(), again=True)
+    steps.copy_tree(MACHINE, source, target, Silent(), again=True)
     assert differences(manifest(source, progress.advance), manifest(target, progress.advance)) == []
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from sealwire.keys.errors import DamagedFile, KekDenied, KeysError, KeySettingError, KeysReason
 from sealwire.sidecars.luks.errors import LuksReason, LuksSettingError
-from sealwire.sidecars.luks.machine.linux import LinuxMachine
-from sealwire.sidecars.luks.volume.passphrase_source import parse_source, read_passphrase
+from sealwire.sidecars.luks.linux import LinuxMachine
+from sealwire.sidecars.luks.volume import parse_source, read_passphrase
 from sealwire.testbed.openbao import OpenBao, dev_server
 from tests.support.debian import require_programs
 from tests.support.openbao import make_token

@@ -12,10 +12,19 @@ from pymongo import MongoClient
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from sealwire.crypto.envelope import SUBTYPE
-from sealwire.keys.frontier.frontier import AFTER_ALL, Frontier, Position, Window
+from sealwire.keys.frontier.frontier import (
+    AFTER_ALL,
+    ClassVersion,
+    Frontier,
+    Position,
+    Window,
+    pending_version_of,
+    version_of,
+)
 from sealwire.keys.frontier.record import frontier_document
 from sealwire.keys.frontier.versions import ClassVersion, pending_version_of, version_of
 from sealwire.keys.kek.kek import EnvironmentKek
+from sealwire.keys.kek.environment import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring, load_keyring
 from sealwire.keys.keyring.turning import activate, rotate
 from sealwire.testbed.database import DatabaseProcess

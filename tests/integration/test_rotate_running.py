@@ -10,8 +10,9 @@ from pymongo.errors import OperationFailure
 from sealwire.crypto.envelope import parse_header
 from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.ending import retire, take_back
+from sealwire.keys.kek.environment import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
-from sealwire.keys.keyring.turning import change_version, rotate
+from sealwire.keys.keyring.turning import change_version, retire, rotate, take_back
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
 from tests.integration.running_site import client_of, new_environ, site_at

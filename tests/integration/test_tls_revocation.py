@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from sealwire.sidecars.tls_check.certificate.revocation import MAX_ANSWER_BYTES, http_fetch
+from sealwire.sidecars.tls_check.certificate import MAX_ANSWER_BYTES, http_fetch
 from sealwire.testbed.child import free_port
 from tests.integration.tls_verify_command import AUTHORITY, verify
 from tests.sidecars.tls_check.certificates import Odd, make

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from sealwire.keys.errors import KeysError
+from sealwire.sidecars.detection.delivery import WebhookChannel, read_secret, signature
 from sealwire.sidecars.detection.errors import DeliveryFailed, DetectionReason, UnusableWatchFile
-from sealwire.sidecars.detection.rules_file import WebhookSettings
-from sealwire.sidecars.detection.webhook import WebhookChannel, read_secret, signature
+from sealwire.sidecars.detection.rules import WebhookSettings
 
 pytestmark = pytest.mark.integration
 

@@ -3,9 +3,8 @@
 import pytest
 
 from sealwire.keys.errors import AlreadyExists, DamagedFile, KeyringBusy, KeySettingError, KeysReason
-from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring
+from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring, verify_keyring
 from sealwire.keys.keyring.store import KeyringStore
-from sealwire.keys.keyring.verification import verify_keyring
 from tests.keys.samples import NOW, local_kek
 
 KEK = local_kek()

@@ -17,10 +17,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, final
 
-from sealwire.audit.canonical import encode
 from sealwire.audit.errors import AuditError
 from sealwire.audit.files import LogPlace, open_file
 from sealwire.audit.following import LogFollower, LogPosition, read_position
+from sealwire.audit.line import encode
 from sealwire.proxy.server.audit_writer.destinations import CopyTarget, Destination, open_destination
 from sealwire.proxy.server.observability.logs import LogGate, note
 

@@ -94,7 +94,7 @@ def facts_of(policy: PolicySet, keyring: Keyring, moving: Mapping[str, Frontier 
             key.created.isoformat(),
             "" if key.destroy_after is None else key.destroy_after.isoformat(),
             key.is_plaintext,
-            key.is_borrowed,
+            key.lender is not None,
         )
         for key in keyring.listed
     ]

@@ -15,9 +15,8 @@ from pymongo.saslprep import saslprep
 from sealwire.crypto import selftest
 from sealwire.crypto.x509 import InvalidCertificate, subject_of_pem
 from sealwire.keys.errors import KekUnavailable, KeysError, UnknownKey
-from sealwire.keys.keyring.cache import KeyringCache
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.keys.keyring.source import FirstKeyring, KeyringSource
+from sealwire.keys.keyring.source import FirstKeyring, KeyringCache, KeyringSource
 from sealwire.keys.keyring.store import Place
 from sealwire.keys.private_file import read_private
 from sealwire.keys.providers import Providers

@@ -5,9 +5,17 @@ from typing import Final, final
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import KeysReason, UnknownKey
-from sealwire.keys.frontier.frontier import Form, Position, position_of
-from sealwire.keys.frontier.uses import FrontierLost, WindowMet
-from sealwire.keys.frontier.versions import ClassVersion, StoredForm, pending_version_of, version_of
+from sealwire.keys.frontier.frontier import (
+    ClassVersion,
+    Form,
+    FrontierLost,
+    Position,
+    StoredForm,
+    WindowMet,
+    pending_version_of,
+    position_of,
+    version_of,
+)
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.moving.moves import Moves
 

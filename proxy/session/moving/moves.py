@@ -11,13 +11,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, final
 
-from sealwire.keys.frontier.frontier import BEFORE_ALL, Frontier, Position, Window
-from sealwire.keys.frontier.uses import (
+from sealwire.keys.frontier.frontier import (
+    BEFORE_ALL,
+    Frontier,
     FrontierLost,
     LeaseAwaited,
+    Position,
     SnapshotOutdated,
     UseId,
     Uses,
+    Window,
     WindowMet,
 )
 

@@ -13,7 +13,7 @@ from typing import Final, final
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.keys.contexts.cache import ContextsMissing
-from sealwire.keys.frontier.uses import FrontierLost, LeaseAwaited, TransactionLost, WindowMet
+from sealwire.keys.frontier.frontier import FrontierLost, LeaseAwaited, TransactionLost, WindowMet
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.commands.command import DocumentSequence, target_of
 from sealwire.policies.commands.command import DocumentSequence

@@ -28,6 +28,10 @@ from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.store import ContextRow, ContextStore, every_row
 from sealwire.keys.contexts.wrapping import wrapping_cipher
 from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
+from sealwire.keys.contexts import shredding
+from sealwire.keys.contexts.resolver import Resolver, wrapping_cipher
+from sealwire.keys.contexts.store import ContextRow, ContextStore, every_row
+from sealwire.keys.errors import KeysReason, UnknownKey
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import Place, parse_place

@@ -39,6 +39,7 @@ from sealwire.keys.keyring.borrowing import create_borrowed
 from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring, read_record
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import KeyringStore
+from sealwire.keys.keyring.turning import create_borrowed
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass, Mode
 

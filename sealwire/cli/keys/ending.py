@@ -31,6 +31,7 @@ from sealwire.cli.subjects import read_policy
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.keyring import ending, turning
+from sealwire.keys.keyring import turning
 from sealwire.keys.keyring.data_key import DataKey
 from sealwire.keys.keyring.file import load_keyring, open_record, read_record
 from sealwire.keys.keyring.keyring import Keyring
@@ -185,12 +186,12 @@ def retire(
 
     def step(key: DataKey) -> DataKey:
         require_unnamed(key, policy)
-        return ending.retire(key)
+        return turning.retire(key)
 
     if not undo and not no_sweep:
         _look_for_values(subject, policy, uri)
     question = "What it encrypted can then not be read, until --undo; what is borrowed, its lender opens"
-    _take(subject, ending.take_back if undo else step, manner, question="" if undo else question)
+    _take(subject, turning.take_back if undo else step, manner, question="" if undo else question)
 
 
 @click.command()
@@ -199,7 +200,7 @@ def retire(
     "--wait",
     type=Interval(),
     metavar="30d",
-    default=f"{ending.DEFAULT_WAIT.days}d",
+    default=f"{turning.DEFAULT_WAIT.days}d",
     show_default=True,
     help="How long it can be taken back; one day at least, or 0d with --confirm.",
 )
@@ -221,19 +222,19 @@ def destroy(
       sealwire keys destroy nhs_number 1 --keyring keyring.json --cancel
     """
     if cancel:
-        _take(subject, ending.cancel, manner, question="")
+        _take(subject, turning.call_off, manner, question="")
         return
     now = datetime.now(UTC)
     if _find(subject, open_keyring_store(subject.keyring, Providers())).destroy_after is not None:
         question = "What it encrypted can then not be read again by anyone"
-        _take(subject, partial(ending.destroy, now=now), manner, question=question)
+        _take(subject, partial(turning.destroy, now=now), manner, question=question)
         return
-    if wait is None or (wait < ending.MINIMUM_WAIT and wait):
+    if wait is None or (wait < turning.MINIMUM_WAIT and wait):
         raise click.UsageError("--wait is one day at least, or 0d")
     if not wait:
         require_typed(f"{subject.class_name}:{subject.version}", confirm)
     question = f"It may then be destroyed after {format_time(now + wait)}"
-    _take(subject, partial(ending.announce, now=now, wait=wait), manner, question=question)
+    _take(subject, partial(turning.announce, now=now, wait=wait), manner, question=question)
 
 
 def _look_for_values(subject: Subject, policy: Path | None, uri: str) -> None:
@@ -245,7 +246,7 @@ def _look_for_values(subject: Subject, policy: Path | None, uri: str) -> None:
     named = subject.class_name, subject.version
     key = next(each for each in keys if (each.class_name, each.version) == named)
     require_unnamed(key, policy)
-    ending.retire(key)
+    turning.retire(key)
     require_no_value(key, Keyring(keys), policy, uri)
 
 

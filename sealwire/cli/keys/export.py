@@ -21,7 +21,7 @@ from sealwire.cli.options import (
 from sealwire.cli.output import answer
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.keyring import shares as sharing
+from sealwire.keys.keyring import export as sharing
 from sealwire.keys.keyring.export import (
     MAX_EXPORT_BYTES,
     Export,

@@ -39,12 +39,12 @@ from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.kek import KeyEncryptionKey
 from sealwire.keys.keyring import turning
-from sealwire.keys.keyring.borrowing import borrow
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.file import read_record, rewrap
 from sealwire.keys.keyring.record import KeyringRecord
 from sealwire.keys.keyring.schedule import Chore, DueChore, KeySchedule, due_chores
 from sealwire.keys.keyring.store import KeyringStore
+from sealwire.keys.keyring.turning import borrow
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import Mode, PolicySet
 

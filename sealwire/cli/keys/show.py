@@ -22,6 +22,8 @@ from sealwire.keys.keyring.file import read_record
 from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord, format_time
 from sealwire.keys.keyring.schedule import DueChore, KeySchedule, due_chores, wrapped_at
 from sealwire.keys.keyring.verification import verify_keyring
+from sealwire.keys.keyring.file import read_record, verify_keyring
+from sealwire.keys.keyring.record import format_time
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PolicySet, leaves
 

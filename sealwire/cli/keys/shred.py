@@ -21,13 +21,12 @@ from sealwire.cli.keys.options import Interval
 from sealwire.cli.options import PATH, PRESENT_FILE
 from sealwire.cli.output import Manner, manner_options
 from sealwire.keys.contexts import shredding
+from sealwire.keys.contexts.resolver import tag_of
 from sealwire.keys.contexts.shredding import MAX_BYTES, check_receipt, parse_receipt, receipt_of
 from sealwire.keys.contexts.store import ContextRow
-from sealwire.keys.contexts.wrapping import tag_of
 from sealwire.keys.errors import DamagedFile, KeySettingError, KeysReason
-from sealwire.keys.keyring.ending import DEFAULT_WAIT, MINIMUM_WAIT
 from sealwire.keys.keyring.record import format_time
-from sealwire.keys.keyring.turning import moving_command
+from sealwire.keys.keyring.turning import DEFAULT_WAIT, MINIMUM_WAIT, moving_command
 from sealwire.keys.private_file import create_public, require_free
 
 

@@ -30,6 +30,8 @@ from sealwire.keys.frontier.versions import ClassVersion, has_moved
 from sealwire.keys.kek.kek import KeyEncryptionKey
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.file import open_record, read_record
+from sealwire.keys.frontier.frontier import ClassVersion, has_moved
+from sealwire.keys.frontier.record import LEASE_S, Lease, outlived_s
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.keyring.turning import activate, begin_move, rotate

@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 
 from sealwire.keys.errors import KeysError
-from sealwire.keys.frontier.versions import ClassVersion, pending_version_of, version_of
+from sealwire.keys.frontier.frontier import ClassVersion, pending_version_of, version_of
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.sidecars.covered import CoveredCollection, validation_of

@@ -36,7 +36,7 @@ from sealwire.cli.options import (
 from sealwire.cli.output import Manner, manner_options, print_json, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.crypto import selftest
-from sealwire.keys.frontier.versions import pending_version_of, version_of
+from sealwire.keys.frontier.frontier import pending_version_of, version_of
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.migration.contexts import fields_of

@@ -5,7 +5,7 @@ it is genuine. Re-wrapping replaces this small file and nothing else; its slots 
 sidecar of a signed backup has a signature and version 2. Without one it has version 1, as it always had.
 
 A public key seals and does not sign, so everyone who has it can make a whole, sound backup. The signature of
-Ed25519 (`sealwire.audit.document`) covers the backup's name, its header, the manifest and the checksum of the
+Ed25519 (`sealwire.audit.signing`) covers the backup's name, its header, the manifest and the checksum of the
 whole payload. The header is compared before the first chunk is read. It commits to the data key. Someone who
 has only a public key does not know that key, and so cannot put other chunks behind a signed header.
 """

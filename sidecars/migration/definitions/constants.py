@@ -12,7 +12,7 @@ from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import BINARY_HEAD, KEY_BYTES, is_envelope
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
 from sealwire.keys.errors import KeysError
-from sealwire.keys.frontier.versions import ClassVersion
+from sealwire.keys.frontier.frontier import ClassVersion
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.coercion import coerce
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType

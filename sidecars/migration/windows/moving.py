@@ -8,9 +8,15 @@ from typing import Final, NamedTuple
 
 from sealwire.crypto.envelope import BINARY_HEAD, binary
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
-from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Window, position_of
+from sealwire.keys.frontier.frontier import (
+    AFTER_ALL,
+    BEFORE_ALL,
+    ClassVersion,
+    Window,
+    position_of,
+    position_of_plaintext,
+)
 from sealwire.keys.frontier.record import IN_FLIGHT_S
-from sealwire.keys.frontier.versions import ClassVersion, position_of_plaintext
 from sealwire.policies.file.ranges import RangeDomain
 from sealwire.policies.file.schema import PER_DATABASE, FieldClass, ValueType
 from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from sealwire.keys.frontier.frontier import AFTER_ALL, Position
-from sealwire.keys.frontier.versions import StoredForm
+from sealwire.keys.frontier.frontier import AFTER_ALL, Position, StoredForm
 from sealwire.policies.file.schema import Mode, PathNode, PolicySet, leaves
 from sealwire.sidecars.migration.moves import Move
 from sealwire.sidecars.raw_documents import document

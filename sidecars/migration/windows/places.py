@@ -27,6 +27,8 @@ from sealwire.crypto.envelope import (
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position
 from sealwire.keys.frontier.versions import StoredForm
 from sealwire.sidecars.migration.windows.order import Range, Reach
+from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position, StoredForm
+from sealwire.sidecars.migration.windows.order import Range, Reach, ReadingOn
 from sealwire.wire import kinds
 
 _KEY_BYTES: Final = 9

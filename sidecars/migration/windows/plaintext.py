@@ -1,6 +1,6 @@
 """The order of a class's values in clear, and the ranges by which a server finds what lies between two.
 
-Values stand as MongoDB sorts those of their type (`keys.frontier.versions.position_of_plaintext`). A search
+Values stand as MongoDB sorts those of their type (`keys.frontier.frontier.position_of_plaintext`). A search
 for the next window simply reads on: nobody knows how values in clear are spread.
 
 A place is cut to _CUT_BYTES of a string or of binary data: longer values that share so much move together,
@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position
-from sealwire.keys.frontier.versions import StoredForm, position_of_plaintext
+from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position, StoredForm, position_of_plaintext
 from sealwire.policies.file.ranges import RangeDomain
 from sealwire.policies.file.schema import ValueType
 from sealwire.sidecars.migration.forms import class_value

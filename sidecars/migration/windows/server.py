@@ -12,8 +12,8 @@ from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from sealwire.crypto.envelope import SUBTYPE, binary
+from sealwire.keys.frontier.frontier import StoredForm
 from sealwire.keys.frontier.record import DATABASE
-from sealwire.keys.frontier.versions import StoredForm
 from sealwire.sidecars.direct import RAW, Client
 from sealwire.sidecars.migration.server import BATCH_BYTES, BATCH_DOCUMENTS, MongoDocuments, Written
 from sealwire.sidecars.migration.windows.order import ClassPaths, Range

@@ -16,7 +16,7 @@ from sealwire.crypto.envelope import (
 )
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import KeyDestroyed, KeyRetired, UnknownKey
-from sealwire.keys.frontier.versions import ClassVersion
+from sealwire.keys.frontier.frontier import ClassVersion
 from sealwire.keys.keyring.data_key import DataKey, KeyIds
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass

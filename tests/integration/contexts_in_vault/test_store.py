@@ -21,7 +21,7 @@ from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.context_documents import ContextDocuments, DestroyedLog
 from sealwire.keys.vault.context_store import VaultContextStore
-from sealwire.keys.vault.kv_document import keep_newest_only, standing_versions
+from sealwire.keys.vault.kv import keep_newest_only, standing_versions
 from sealwire.testbed.openbao import OpenBao
 from tests.integration.contexts_in_vault.asking import (
     as_root,

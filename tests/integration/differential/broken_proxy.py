@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from unittest.mock import patch
 
-from sealwire.keys.frontier.frontier import Form, Frontier, Position
-from sealwire.keys.frontier.uses import UseId, Uses
+from sealwire.keys.frontier.frontier import Form, Frontier, Position, UseId, Uses
 from sealwire.testbed.child import Arguments
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 

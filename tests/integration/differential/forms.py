@@ -6,9 +6,16 @@ from typing import Any
 from pymongo.collection import Collection
 
 from sealwire.crypto.envelope import EnvelopeMode, is_of_context, parse_any_header
-from sealwire.keys.frontier.frontier import Form, Frontier, Position, position_of
+from sealwire.keys.frontier.frontier import (
+    ClassVersion,
+    Form,
+    Frontier,
+    Position,
+    pending_version_of,
+    position_of,
+    version_of,
+)
 from sealwire.keys.frontier.record import parse_frontier
-from sealwire.keys.frontier.versions import ClassVersion, pending_version_of, version_of
 from sealwire.keys.keyring.keyring import Keyring
 from tests.integration.differential.compare import is_envelope
 from tests.integration.differential.opening import Opens

@@ -18,9 +18,8 @@ import bson
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from sealwire.keys.frontier.frontier import Form, Frontier, Position, position_of
+from sealwire.keys.frontier.frontier import Form, Frontier, Position, position_of, version_of
 from sealwire.keys.frontier.record import parse_frontier
-from sealwire.keys.frontier.versions import version_of
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot
 from sealwire.wire.raw_bson import find_element

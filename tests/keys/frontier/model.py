@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import NamedTuple
 
-from sealwire.keys.frontier.frontier import AFTER_ALL, Form, Frontier, Position
-from sealwire.keys.frontier.uses import Uses
+from sealwire.keys.frontier.frontier import AFTER_ALL, Form, Frontier, Position, Uses
 
 VALUES = 2
 MAX_STATES = 400_000

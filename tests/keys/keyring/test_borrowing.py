@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 
 from sealwire.crypto.envelope import parse_header
 from sealwire.keys.errors import AlreadyExists, KeysError, KeysReason, UnknownKey
-from sealwire.keys.keyring.borrowing import borrow, create_borrowed
 from sealwire.keys.keyring.data_key import DataKey, KeyIds, KeyState
-from sealwire.keys.keyring.ending import announce, destroy, retire, take_back
 from sealwire.keys.keyring.export import parse_export, serialize_export, under_passphrase
 from sealwire.keys.keyring.file import (
     add_classes,
@@ -24,10 +22,20 @@ from sealwire.keys.keyring.file import (
     open_record,
     read_record,
     rewrap,
+    verify_keyring,
 )
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.keys.keyring.turning import activate, change_version, rotate
-from sealwire.keys.keyring.verification import verify_keyring
+from sealwire.keys.keyring.turning import (
+    activate,
+    announce,
+    borrow,
+    change_version,
+    create_borrowed,
+    destroy,
+    retire,
+    rotate,
+    take_back,
+)
 from sealwire.wire import kinds
 from tests.keys.samples import CHEAP_SCRYPT, KEK_B, NOW, PASSPHRASE, local_kek
 

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sealwire.crypto import selftest
 from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.errors import DecryptionFailed, SelfTestFailed
 from sealwire.keys.errors import (
     AlreadyExists,
     DamagedFile,
@@ -35,6 +37,7 @@ from sealwire.keys.keyring.file import (
     read_record,
     rewrap,
     seal_record,
+    verify_keyring,
 )
 from sealwire.keys.keyring.record import authenticated_bytes, parse_record, serialize_record
 from sealwire.keys.private_file import writer_lock
@@ -436,3 +439,51 @@ def test_a_write_moves_a_keyring_to_the_newest_format(path: Path) -> None:
     add_classes(path, KEK, ["new"], NOW)
     assert json.loads(path.read_bytes())["version"] == 2
     assert open_record(read_record(path), KEK, path)[:-1] == FIRST_FORMAT
+
+
+KEYS = (
+    DataKey("a", 7, 1, KeyState.DESTROYED, NOW, None),
+    DataKey("a", 7, 2, KeyState.ACTIVE, NOW, bytes(range(64))),
+    DataKey("b", 8, 1, KeyState.DECRYPT_ONLY, NOW, bytes(range(1, 65))),
+)
+
+
+def store(path: Path, keys: tuple[DataKey, ...]) -> Path:
+    path.write_bytes(serialize_record(seal_record(keys, 3, KEK, NOW)))
+    path.chmod(0o600)
+    return path
+
+
+def test_a_sound_keyring_is_reported_key_by_key(tmp_path: Path) -> None:
+    found = verify_keyring(store(tmp_path / "k", KEYS), KEK)
+    assert found.keys == KEYS
+    assert (found.generation, found.kek_id, found.usable) == (3, KEK.id, 2)
+
+
+def test_another_kek_or_an_altered_file_is_refused(tmp_path: Path) -> None:
+    path = store(tmp_path / "k", KEYS)
+    with pytest.raises(KekDenied):
+        verify_keyring(path, local_kek(KEK_B))
+    edit_json(path, lambda whole: whole.update(generation=4))
+    with pytest.raises(DamagedFile) as caught:
+        verify_keyring(path, KEK)
+    assert caught.value.reason is KeysReason.TAMPERED
+
+
+def test_one_key_under_two_names_is_refused(tmp_path: Path) -> None:
+    twin = DataKey("c", 9, 1, KeyState.ACTIVE, NOW, KEYS[1].material)
+    with pytest.raises(DamagedFile):
+        verify_keyring(store(tmp_path / "k", (*KEYS, twin)), KEK)
+
+
+def test_a_key_that_does_not_round_trip_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selftest, "run", lambda: None)
+    monkeypatch.setattr(ValueCipher, "decrypt", lambda _self, _envelope: (0x02, b"other"))
+    with pytest.raises(DecryptionFailed):
+        verify_keyring(store(tmp_path / "k", KEYS), KEK)
+
+
+def test_broken_cryptography_is_found_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ValueCipher, "decrypt", lambda _self, _envelope: (0x02, b"other"))
+    with pytest.raises(SelfTestFailed):
+        verify_keyring(tmp_path / "not even there", KEK)

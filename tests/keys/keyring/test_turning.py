@@ -13,13 +13,22 @@ from hypothesis import strategies as st
 
 from sealwire.keys.errors import KeyringBusy, KeysError, KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.keyring import turning
-from sealwire.keys.keyring.borrowing import borrow
 from sealwire.keys.keyring.data_key import DataKey, KeyState
-from sealwire.keys.keyring.ending import announce, cancel, destroy, retire, take_back
 from sealwire.keys.keyring.file import create_keyring, load_keyring, open_record, read_record, seal_record
 from sealwire.keys.keyring.record import serialize_record
 from sealwire.keys.keyring.store import FileStore
-from sealwire.keys.keyring.turning import activate, change_version, rotate
+from sealwire.keys.keyring.turning import (
+    MINIMUM_WAIT,
+    activate,
+    announce,
+    borrow,
+    call_off,
+    change_version,
+    destroy,
+    retire,
+    rotate,
+    take_back,
+)
 from tests.keys.samples import NOW, local_kek
 
 KEK = local_kek()
@@ -196,7 +205,7 @@ STEPS: dict[str, Callable[[Path, int], DataKey]] = {
     "announce": lambda path, version: change_version(
         path, KEK, ("nhs", version), partial(announce, now=NOW), NOW
     ),
-    "cancel": lambda path, version: change_version(path, KEK, ("nhs", version), cancel, NOW),
+    "cancel": lambda path, version: change_version(path, KEK, ("nhs", version), call_off, NOW),
     "destroy": lambda path, version: change_version(
         path, KEK, ("nhs", version), partial(destroy, now=LATER), LATER
     ),
@@ -341,3 +350,70 @@ def test_a_borrowed_key_that_was_cancelled_holds_its_lender_no_more(path: Path) 
     with pytest.raises(KeySettingError) as caught:
         turning.renew(path, KEK, "nhs", NOW)
     assert reason_of(caught) is KeysReason.LENT
+
+
+# The end of a key: each step, each step back, and none out of turn.
+
+OLD = DataKey("a", 1, 1, KeyState.DECRYPT_ONLY, NOW, bytes(range(64)))
+DAY = timedelta(days=1)
+
+
+def refusal_of(step: Callable[[], object]) -> KeysReason:
+    with pytest.raises(KeySettingError) as caught:
+        step()
+    assert caught.value.hint
+    return caught.value.reason
+
+
+def test_retiring_keeps_the_material_and_can_be_undone() -> None:
+    retired = retire(OLD)
+    assert (retired.state, retired.material) == (KeyState.RETIRED, OLD.material)
+    assert take_back(retired) == OLD
+
+
+def test_a_destruction_waits_for_the_day() -> None:
+    waiting = announce(retire(OLD), NOW)
+    assert waiting.destroy_after == NOW + 30 * DAY
+    assert waiting.material == OLD.material
+    early = NOW + 30 * DAY - timedelta(seconds=1)
+    assert refusal_of(lambda: destroy(waiting, early)) is KeysReason.DESTROY_EARLY
+    gone = destroy(waiting, NOW + 30 * DAY)
+    assert (gone.state, gone.material, gone.destroy_after) == (KeyState.DESTROYED, None, None)
+
+
+def test_what_was_announced_can_be_taken_back() -> None:
+    waiting = announce(retire(OLD), NOW, DAY)
+    assert call_off(waiting) == retire(OLD)
+    assert take_back(waiting) == OLD
+
+
+def test_no_step_is_taken_out_of_turn() -> None:
+    retired = retire(OLD)
+    for step in (
+        lambda: announce(OLD, NOW),
+        lambda: destroy(OLD, NOW),
+        lambda: call_off(OLD),
+        lambda: take_back(OLD),
+        lambda: retire(retired),
+        lambda: destroy(retired, NOW),
+        lambda: call_off(retired),
+        lambda: announce(announce(retired, NOW), NOW, DAY),
+        lambda: destroy(destroy(announce(retired, NOW, 0 * DAY), NOW), NOW),
+    ):
+        assert refusal_of(step) is KeysReason.KEY_STATE
+
+
+def test_what_is_not_retired_is_to_be_retired_first() -> None:
+    steps: tuple[Callable[[], DataKey], ...] = (
+        lambda: announce(OLD, NOW),
+        lambda: call_off(OLD),
+        lambda: destroy(OLD, NOW),
+    )
+    for step in steps:
+        with pytest.raises(KeySettingError) as caught:
+            step()
+        assert "sealwire keys retire" in caught.value.hint
+
+
+def test_less_than_a_day_is_an_emergency() -> None:
+    assert MINIMUM_WAIT == DAY

@@ -7,9 +7,8 @@ import pytest
 from hvac import exceptions as hvac_errors
 
 from sealwire.keys.errors import KekDenied, KekUnavailable, KeySettingError, KeysReason
-from sealwire.keys.vault.admin import VaultAdmin, unwrap
-from sealwire.keys.vault.connection import VaultConnection
-from sealwire.keys.vault.errors import translate
+from sealwire.keys.vault.admin import NoLogin, SealStatus, VaultAdmin, VaultSeal, unwrap
+from sealwire.keys.vault.connection import VaultConnection, translate
 
 
 class FakeClient:
@@ -119,3 +118,122 @@ def test_a_wrapping_token_that_the_server_does_not_know_does_not_open(refusal: E
     with pytest.raises(KekDenied) as caught:
         unwrap(connection(refusal), "hvs.wrapping", "a/b")
     assert caught.value.reason is KeysReason.VAULT_LOGIN
+
+
+# A server's seal: what its answers mean, and how long an unsealed server is waited for.
+
+STATUS = {"initialized": True, "sealed": True, "n": 3, "t": 2, "progress": 1, "type": "shamir"}
+
+
+class Answer:
+    """An answer that is no JSON of success."""
+
+    def __init__(self, status_code: int) -> None:
+        self.status_code = status_code
+
+
+class FakeServer:
+    """A connection, its client and its adapter in one. `answers` by path; of a list one each time."""
+
+    def __init__(self, **answers: object) -> None:
+        self.answers: dict[str, Any] = {"seal-status": STATUS, **answers}
+        self.bodies: list[dict[str, Any]] = []
+        self.adapter = self
+
+    def get(self, url: str, **_: object) -> Any:
+        return self._next(url)
+
+    def put(self, url: str, *, json: dict[str, Any]) -> Any:
+        self.bodies.append(json)
+        return self._next(url)
+
+    def _next(self, url: str) -> Any:
+        answer = self.answers[url.removeprefix("/v1/sys/")]
+        if isinstance(answer, list):
+            answer = answer.pop(0) if len(answer) > 1 else answer[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def call(self, what: str, operation: Callable[[Any], Any], **_: object) -> Any:
+        try:
+            return operation(self)
+        except Exception as error:  # noqa: BLE001 - as VaultConnection does
+            raise translate(error, what) from None
+
+
+def seal_of(server: FakeServer, pauses: list[float] | None = None) -> VaultSeal:
+    return VaultSeal(cast(VaultConnection, server), (pauses if pauses is not None else []).append)
+
+
+def test_the_status_says_how_many_shares_were_given() -> None:
+    assert seal_of(FakeServer()).status() == SealStatus(True, True, 3, 2, 1, unseals_itself=False)
+
+
+@pytest.mark.parametrize("answer", [None, {}, Answer(200), {**STATUS, "n": "many"}])
+def test_a_status_that_is_none_is_an_error(answer: object) -> None:
+    with pytest.raises(KekUnavailable) as caught:
+        seal_of(FakeServer(**{"seal-status": answer})).status()
+    assert caught.value.reason is KeysReason.VAULT_FAILED
+
+
+def test_first_keys_are_asked_for_with_the_holders_keys_and_not_shown() -> None:
+    server = FakeServer(init={"keys_base64": ["a", "b"], "root_token": "s.root"})
+    made = seal_of(server).initialise(2, 2, ("k1", "k2"), "k1")
+    assert server.bodies == [
+        {"secret_shares": 2, "secret_threshold": 2, "pgp_keys": ["k1", "k2"], "root_token_pgp_key": "k1"}
+    ]
+    assert (made.shares, made.root_token) == (("a", "b"), "s.root")
+    assert "s.root" not in repr(made)
+
+
+def test_a_server_that_unseals_itself_gets_recovery_shares() -> None:
+    status = {**STATUS, "type": "static"}
+    server = FakeServer(
+        **{"seal-status": status, "init": {"recovery_keys_base64": ["a"], "root_token": "s.root"}}
+    )
+    assert seal_of(server).initialise(1, 1, ("k1",)).shares == ("a",)
+    assert server.bodies == [{"recovery_shares": 1, "recovery_threshold": 1, "recovery_pgp_keys": ["k1"]}]
+
+
+def test_numbers_or_keys_that_the_server_does_not_take() -> None:
+    with pytest.raises(KeySettingError) as caught:
+        seal_of(FakeServer(init=hvac_errors.InvalidRequest("x"))).initialise(2, 2, ("no key",))
+    assert caught.value.reason is KeysReason.VAULT_REQUEST
+
+
+@pytest.mark.parametrize("error", [hvac_errors.InvalidRequest("x"), hvac_errors.InternalServerError("x")])
+def test_a_share_that_the_server_refuses(error: Exception) -> None:
+    with pytest.raises(KekDenied) as caught:
+        seal_of(FakeServer(unseal=error)).unseal("share")
+    assert caught.value.reason is KeysReason.VAULT_DENIED
+
+
+def test_an_unsealed_server_is_waited_for_until_it_is_active() -> None:
+    pauses: list[float] = []
+    server = FakeServer(health=[Answer(503), Answer(429), {"sealed": False}], leader={"is_self": False})
+    seal_of(server, pauses).wait_until_active()
+    assert len(pauses) == 2
+
+
+def test_a_standby_is_active_enough_once_it_knows_another_leader() -> None:
+    pauses: list[float] = []
+    other = {"is_self": False, "leader_address": "https://other:8200"}
+    server = FakeServer(health=Answer(429), leader=[{"is_self": True, "leader_address": "x"}, other])
+    seal_of(server, pauses).wait_until_active()
+    assert len(pauses) == 1
+
+
+def test_a_server_that_does_not_become_active_is_not_waited_for_without_end() -> None:
+    pauses: list[float] = []
+    with pytest.raises(KekUnavailable) as caught:
+        seal_of(FakeServer(health=Answer(503)), pauses).wait_until_active()
+    assert caught.value.reason is KeysReason.VAULT_SEALED
+    assert sum(pauses) == pytest.approx(60)
+
+
+def test_no_login_asks_nobody() -> None:
+    login = NoLogin()
+    lease = login.log_in(cast(Any, None))
+    assert (lease.token, lease.renewable) == ("", False)
+    assert login.is_current("anything")

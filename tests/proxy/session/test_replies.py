@@ -17,7 +17,7 @@ from sealwire.crypto.errors import (
 )
 from sealwire.keys.contexts.cache import ContextKeysMissing, ContextsMissing
 from sealwire.keys.errors import KeyDestroyed, KeysReason, UnknownKey
-from sealwire.keys.frontier.uses import CursorOutdated, FrontierLost, WindowMet
+from sealwire.keys.frontier.frontier import CursorOutdated, FrontierLost, WindowMet
 from sealwire.policies.errors import ErrorCode, Reason, Refusal
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.effects import Audit, ToClient

@@ -10,7 +10,7 @@ from sealwire.audit.following import LogFollower
 from sealwire.sidecars.detection.alerts import Alert, Alerts
 from sealwire.sidecars.detection.errors import DeliveryFailed, DetectionReason
 from sealwire.sidecars.detection.judging import Judge, Now, read_place
-from sealwire.sidecars.detection.rules_file import WatchSettings, parse_watch_settings
+from sealwire.sidecars.detection.rules import WatchSettings, parse_watch_settings
 from sealwire.sidecars.detection.state_file import StateFile
 from tests.audit.logs import KEY, opened, place
 

@@ -20,8 +20,7 @@ from sealwire.sidecars.detection.collecting import (
     utc,
 )
 from sealwire.sidecars.detection.errors import UnprovedLog
-from sealwire.sidecars.detection.incident_book import BookEntry
-from sealwire.sidecars.detection.incidents import Incident, IncidentState, Risk
+from sealwire.sidecars.detection.incidents import BookEntry, Incident, IncidentState, Risk
 from sealwire.sidecars.detection.rules import RuleName, Urgency
 from tests.audit.logs import KEY, place
 from tests.sidecars.detection.logs import START, append, at, line

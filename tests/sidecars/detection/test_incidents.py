@@ -7,11 +7,11 @@ import pytest
 
 from sealwire.sidecars.detection.alerts import Alerts, Cause
 from sealwire.sidecars.detection.errors import DetectionReason, NoSuchRecord, WrongStep
-from sealwire.sidecars.detection.incident_book import IncidentBook
 from sealwire.sidecars.detection.incidents import (
     TRANSITIONS,
     DeadlineStage,
     Incident,
+    IncidentBook,
     IncidentState,
     Risk,
     require_step,

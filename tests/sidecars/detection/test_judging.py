@@ -432,8 +432,8 @@ def test_no_value_and_no_name_of_odd_length_gets_into_an_alert(tmp_path: Path) -
 def test_what_is_too_much_to_be_kept_is_dropped_and_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sealwire.sidecars.detection.windows.MAX_ROWS", 20)
-    monkeypatch.setattr("sealwire.sidecars.detection.usual.MAX_ADDRESSES", 20)
+    monkeypatch.setattr("sealwire.sidecars.detection.judging.MAX_ROWS", 20)
+    monkeypatch.setattr("sealwire.sidecars.detection.judging.MAX_ADDRESSES", 20)
     lines = [
         line(each, user=f"u{each}@admin", subjects=[person(each)], subjects_unknown=1) for each in range(40)
     ]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import bson
 import pytest
 
 from sealwire.audit.pseudonyms import Identifier, PseudonymKey
@@ -19,7 +20,7 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PER_DATABASE, FieldClass, Mode, ValueType
 from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
-from sealwire.sidecars.erasure.stored_forms import Persons, key_id_of, stored_forms
+from sealwire.sidecars.erasure.stored_forms import Persons, key_id_of, spellings, stored_forms
 from sealwire.sidecars.raw_documents import Value
 from sealwire.wire import kinds
 from tests.keys.samples import NOW
@@ -148,3 +149,34 @@ def test_nothing_of_a_person_is_shown() -> None:
     found = stored_forms(ANNE, NHS, keyring, None)
     assert "anne" not in repr(found) + repr(Persons(KEY, NHS, keyring, None))
     assert repr(found.forms[0][1]) not in repr(found)
+
+
+# Which spellings of an identifier mean the same person, and which do not.
+
+
+def written(text: str) -> list[str]:
+    found = spellings(Identifier(kinds.STRING, bson.encode({"": text})[6:-1]))
+    return [each.value[4:-1].decode() for each in found]
+
+
+SPELLINGS = {"9434765870", "943 476 5870", "943-476-5870", "943476 5870", "943476-5870"}
+
+
+@pytest.mark.parametrize("given", sorted(SPELLINGS))
+def test_a_number_of_ten_digits_has_its_usual_groups(given: str) -> None:
+    found = written(given)
+    assert (found[0], set(found), len(found)) == (given, SPELLINGS, len(SPELLINGS))
+
+
+def test_a_national_insurance_number() -> None:
+    assert set(written("QQ 12 34 56 C")) == {"QQ123456C", "QQ 12 34 56 C", "QQ-12-34-56-C"}
+
+
+@pytest.mark.parametrize("given", ["anne", "1-11", "11-1", "94 34 76 58 70", "94347658701", "é", ""])
+def test_of_any_other_only_itself_is_looked_for(given: str) -> None:
+    assert written(given) == [given]
+
+
+def test_a_value_that_is_no_string_has_one_spelling() -> None:
+    number = Identifier(kinds.LONG, bytes(8))
+    assert spellings(number) == (number,)

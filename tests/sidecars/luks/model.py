@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sealwire.sidecars.luks.machine.machine import SECOND_SECRET, Completed
+from sealwire.sidecars.luks.machine import SECOND_SECRET, Completed
 from tests.sidecars.luks.model_files import FilesInMemory, Node, Volume
 
 OK, NO, NO_KEY = Completed(0), Completed(1, err=b"no"), Completed(2, err=b"No key available.")

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sealwire.sidecars.luks.machine.machine import Entry, FileStatus, OpenFile, Progress
+from sealwire.sidecars.luks.machine import Entry, FileStatus, OpenFile, Progress
 
 ROOT_DEVICE, MAPPED_DEVICE = "8:1", "253:0"
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from sealwire.sidecars.luks.migration import migration
-from sealwire.sidecars.luks.migration.journal import Journal, Phase
+from sealwire.sidecars.luks import migration
+from sealwire.sidecars.luks.journal import Journal, Phase
 from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
 from tests.sidecars.luks.model import Model
 from tests.sidecars.luks.model_files import Node

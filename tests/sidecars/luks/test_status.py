@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.sidecars.luks.machine.machine import OpenFile
+from sealwire.sidecars.luks.machine import OpenFile
 from sealwire.sidecars.luks.status import is_encrypted, look
 from tests.sidecars.luks import story
 from tests.sidecars.luks.model import Model

@@ -4,15 +4,20 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sealwire.sidecars.tls_check.certificate.certificate import CertificateFacts, describe
-from sealwire.sidecars.tls_check.certificate.revocation import Revocation
-from sealwire.sidecars.tls_check.connection.client_hello import ProtocolVersion
-from sealwire.sidecars.tls_check.connection.handshake import ClientCertificate
-from sealwire.sidecars.tls_check.connection.http import HttpAnswer
-from sealwire.sidecars.tls_check.connection.offers import Support, VersionSupport
-from sealwire.sidecars.tls_check.connection.suites import SUITES
-from sealwire.sidecars.tls_check.facts import EndpointFacts, Plaintext, Presented, TargetFacts
-from sealwire.sidecars.tls_check.target import Endpoint, Kind, Target
+from sealwire.sidecars.tls_check.certificate import CertificateFacts, Revocation, describe
+from sealwire.sidecars.tls_check.handshake import ClientCertificate
+from sealwire.sidecars.tls_check.offers import ProtocolVersion, Support, VersionSupport
+from sealwire.sidecars.tls_check.stream import HttpAnswer
+from sealwire.sidecars.tls_check.suites import SUITES
+from sealwire.sidecars.tls_check.target import (
+    Endpoint,
+    EndpointFacts,
+    Kind,
+    Plaintext,
+    Presented,
+    Target,
+    TargetFacts,
+)
 from tests.sidecars.tls_check.certificates import Odd, make, make_authority
 
 NOW = datetime.now(UTC)

@@ -3,10 +3,10 @@
 import base64
 
 from sealwire.keys.errors import KekDenied, KeysReason
-from sealwire.keys.vault.seal import FirstKeys, SealStatus
+from sealwire.keys.vault.admin import FirstKeys, SealStatus, VaultSeal
 
 
-class FakeSeal:
+class FakeSeal(VaultSeal):
     """Two shares of three unseal it; what it was asked is kept."""
 
     def __init__(self, *, initialised: bool = False) -> None:

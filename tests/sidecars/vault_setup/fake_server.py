@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.vault.admin import Wrapped
+from sealwire.keys.vault.admin import VaultAdmin, Wrapped
 from sealwire.sidecars.vault_setup.plan import carry_out, compare_all
 from sealwire.sidecars.vault_setup.settings import SetupSettings
 
@@ -13,7 +13,7 @@ _KEY = {"deletion_allowed": False, "exportable": False, "allow_plaintext_backup"
 MADE_AT = 1_700_000_000
 
 
-class FakeServer:
+class FakeServer(VaultAdmin):
     """Paths as the real server's; `takes_audit` is whether its API enables audit devices."""
 
     def __init__(self, *, takes_audit: bool = True) -> None:

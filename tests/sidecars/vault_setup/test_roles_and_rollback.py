@@ -8,7 +8,7 @@ from sealwire.keys.errors import KeySettingError
 from sealwire.sidecars.vault_setup.credentials import issue, logins, revoke, role_id_of
 from sealwire.sidecars.vault_setup.desired import ages, rotate_now, set_period
 from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason, UnusableSetting, VaultSetupError
-from sealwire.sidecars.vault_setup.removal import Fate, carry_out, plan_removal
+from sealwire.sidecars.vault_setup.plan import Fate, plan_removal, take_away
 from sealwire.sidecars.vault_setup.resource import Kind
 from sealwire.sidecars.vault_setup.settings import QUARTER_S, Kubernetes, Role, SetupSettings
 from tests.sidecars.vault_setup.fake_server import MADE_AT, FakeServer, set_up
@@ -118,7 +118,7 @@ def test_without_the_keys_there_is_nothing_to_rotate() -> None:
 def fates(server: FakeServer, *, destroy_keys: bool = False) -> dict[tuple[Kind, str], Fate]:
     """Carries the rollback out and says what became of each resource: what the plan has said."""
     plan = plan_removal(server, SETTINGS, destroy_keys=destroy_keys)
-    done = tuple(carry_out(server, SETTINGS, plan))
+    done = tuple(take_away(server, SETTINGS, plan))
     assert done == plan
     return {(each.resource.kind, each.resource.name): each.fate for each in done}
 
@@ -162,7 +162,7 @@ def test_what_comes_into_a_mount_after_the_plan_keeps_it() -> None:
     server = set_up()
     plan = plan_removal(server, SETTINGS, destroy_keys=True)
     server.objects["auth/approle/role/payroll"] = {}
-    done = {(each.resource.kind, each.resource.name): each.fate for each in carry_out(server, SETTINGS, plan)}
+    done = {(each.resource.kind, each.resource.name): each.fate for each in take_away(server, SETTINGS, plan)}
     assert done[Kind.AUTH, "approle"] is Fate.KEEP
 
 

@@ -7,9 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from sealwire.keys.frontier.frontier import Form, Frontier
+from sealwire.keys.frontier.frontier import Form, Frontier, SnapshotOutdated
 from sealwire.keys.frontier.record import LEASE_S
-from sealwire.keys.frontier.uses import SnapshotOutdated
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.frontiers.feed import (

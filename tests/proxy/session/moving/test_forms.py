@@ -7,9 +7,19 @@ from hypothesis import strategies as st
 
 from sealwire.crypto.envelope import binary
 from sealwire.keys.errors import KeysReason, UnknownKey
-from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier, Position, Window, position_of
-from sealwire.keys.frontier.uses import FrontierLost, WindowMet
-from sealwire.keys.frontier.versions import StoredForm, position_of_plaintext, version_of
+from sealwire.keys.frontier.frontier import (
+    AFTER_ALL,
+    BEFORE_ALL,
+    Frontier,
+    FrontierLost,
+    Position,
+    StoredForm,
+    Window,
+    WindowMet,
+    position_of,
+    position_of_plaintext,
+    version_of,
+)
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.moving.forms import MAX_NAMED, Forms

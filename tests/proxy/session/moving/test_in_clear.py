@@ -6,8 +6,15 @@ from typing import Any
 import pytest
 from bson import SON, Binary, Int64
 
-from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier, Position, Window, position_of
-from sealwire.keys.frontier.versions import position_of_plaintext
+from sealwire.keys.frontier.frontier import (
+    AFTER_ALL,
+    BEFORE_ALL,
+    Frontier,
+    Position,
+    Window,
+    position_of,
+    position_of_plaintext,
+)
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy

@@ -2,8 +2,7 @@
 
 import pytest
 
-from sealwire.keys.frontier.frontier import AFTER_ALL, Frontier, Window
-from sealwire.keys.frontier.uses import FrontierLost, Uses, WindowMet
+from sealwire.keys.frontier.frontier import AFTER_ALL, Frontier, FrontierLost, Uses, Window, WindowMet
 from sealwire.proxy.session.moving.moves import GRACE_S, MAX_CURSOR_S, MAX_TRANSACTION_S, Moves
 
 QUIET = Frontier(7, 1, 2)

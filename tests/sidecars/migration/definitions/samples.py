@@ -6,7 +6,7 @@ from typing import Any
 from secantus.query import matches  # type: ignore[import-untyped]
 
 from sealwire.crypto.cipher import ValueCipher
-from sealwire.keys.frontier.versions import ClassVersion
+from sealwire.keys.frontier.frontier import ClassVersion
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, ValueType

@@ -12,9 +12,8 @@ from bson.decimal128 import Decimal128
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import HEADER_BYTES, SUBTYPE
-from sealwire.keys.frontier.frontier import Form, Frontier
+from sealwire.keys.frontier.frontier import ClassVersion, Form, Frontier, StoredForm
 from sealwire.keys.frontier.record import Lease, frontier_document, parse_frontier
-from sealwire.keys.frontier.versions import ClassVersion, StoredForm
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, ValueType
 from sealwire.sidecars.migration.errors import JobTaken, MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType

@@ -13,8 +13,7 @@ from bson.binary import Binary
 from sealwire.crypto.envelope import CONTEXT_HEADER_BYTES, HEADER_BYTES, SUBTYPE
 from sealwire.keys.contexts.shredding import announce, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
-from sealwire.keys.frontier.frontier import Form, position_of
-from sealwire.keys.frontier.versions import ClassVersion
+from sealwire.keys.frontier.frontier import ClassVersion, Form, position_of
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot

@@ -13,8 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sealwire.crypto.envelope import SUBTYPE
-from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position
-from sealwire.keys.frontier.versions import StoredForm, position_of_plaintext
+from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position, StoredForm, position_of_plaintext
 from sealwire.policies.file.schema import ValueType
 from sealwire.sidecars.migration.forms import class_value
 from sealwire.sidecars.migration.windows.order import Range

@@ -7,7 +7,7 @@ import pytest
 from bson.binary import Binary
 
 from sealwire.crypto.cipher import ValueCipher
-from sealwire.keys.frontier.versions import ClassVersion
+from sealwire.keys.frontier.frontier import ClassVersion
 from sealwire.keys.keyring.data_key import DataKey, KeyIds, KeyState
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
 from sealwire.sidecars.migration.engine import Pace

@@ -1,0 +1,437 @@
+"""A whole run: what was seen of each target, what is wrong with it, the verdict; as JSON, HTML and metrics.
+
+The HTML page needs nothing else: no script, no font, no address outside it. Names in it were chosen by
+servers and certificates: every text is escaped, none is an attribute or a link.
+
+Metrics are a file for node_exporter's textfile collector, or an address. A run succeeds when every target was
+reached and no rule failed. When that was last so outlives a run that does not succeed, and the program: it is
+read back from the file. Until it was so once, the file says since when it is tried.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from enum import Enum
+from html import escape
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import generate_latest
+
+from sealwire.keys.errors import KeySettingError
+from sealwire.keys.private_file import replace_public
+from sealwire.sidecars.tls_check.certificate import CertificateFacts, Revocation
+from sealwire.sidecars.tls_check.errors import OutputProblem, TlsCheckReason
+from sealwire.sidecars.tls_check.judging import RULES, Finding, RuleSet, Severity, judge
+from sealwire.sidecars.tls_check.offers import Support, VersionSupport
+from sealwire.sidecars.tls_check.suites import Verdict
+from sealwire.sidecars.tls_check.target import EndpointFacts, Presented, TargetFacts
+
+FORMAT = "sealwire-tls-report"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TargetReport:
+    """One target and its findings, failures first."""
+
+    facts: TargetFacts
+    findings: tuple[Finding, ...]
+
+    def at(self, where: str) -> tuple[Finding, ...]:
+        """The findings at one place: an endpoint's label, or the target's own."""
+        return tuple(finding for finding in self.findings if finding.where == where)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All targets of one run."""
+
+    targets: tuple[TargetReport, ...]
+    finished: datetime
+
+    def count(self, severity: Severity) -> int:
+        """How many findings have this severity."""
+        return sum(found.severity is severity for target in self.targets for found in target.findings)
+
+    @property
+    def verdict(self) -> Severity:
+        """The worst severity found; OFF when nothing was."""
+        return next((worst for worst in (Severity.FAIL, Severity.WARN) if self.count(worst)), Severity.OFF)
+
+    @property
+    def is_success(self) -> bool:
+        """Whether no rule failed and every server was reached, whatever severity that has."""
+        endpoints = (facts for target in self.targets for facts in target.facts.endpoints)
+        return self.verdict is not Severity.FAIL and not any(facts.trouble for facts in endpoints)
+
+
+def make_report(seen: Iterable[TargetFacts], rules: RuleSet) -> Report:
+    """Judge everything that was seen."""
+    targets = tuple(TargetReport(facts, judge(facts, rules)) for facts in seen)
+    return Report(targets, datetime.now(UTC))
+
+
+VERDICT_WORDS = {Severity.OFF: "pass", Severity.WARN: "warn", Severity.FAIL: "fail"}
+
+
+def to_json(report: Report) -> str:
+    """The report for programs: stable names, times as ISO 8601 in UTC, a newline at the end."""
+    return json.dumps(_report(report), indent=2, ensure_ascii=True) + "\n"
+
+
+def _report(report: Report) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "finished": _time(report.finished),
+        "verdict": VERDICT_WORDS[report.verdict],
+        "failures": report.count(Severity.FAIL),
+        "warnings": report.count(Severity.WARN),
+        "targets": [_target(target) for target in report.targets],
+    }
+
+
+def _target(report: TargetReport) -> dict[str, Any]:
+    target = report.facts.target
+    return {
+        "target": target.label,
+        "kind": target.kind.value,
+        "seen": _time(report.facts.seen),
+        "asks_for_tls": target.asks_for_tls,
+        "verifies": target.verifies,
+        "endpoints": [_endpoint(facts) for facts in report.facts.endpoints],
+        "findings": [_finding(finding) for finding in report.findings],
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    rule = RULES[finding.rule]
+    more = {"explanation": rule.explanation, "remedy": rule.remedy, "source": rule.source}
+    return _plain(finding) | more
+
+
+def _endpoint(facts: EndpointFacts) -> dict[str, Any]:
+    http = facts.http
+    return {
+        "endpoint": facts.endpoint.label,
+        "discovered": facts.discovered,
+        "trouble": facts.trouble and facts.trouble.value,
+        "application_trouble": facts.application_trouble and facts.application_trouble.value,
+        "plaintext": facts.plaintext and facts.plaintext.value,
+        "versions": [_version(version) for version in facts.versions],
+        "presented": facts.presented and _presented(facts.presented),
+        "http": {"status": http.status, "hsts": http.hsts} if http else None,
+    }
+
+
+def _version(found: VersionSupport) -> dict[str, Any]:
+    suites = [
+        {"name": suite.name, "code": f"{suite.code:04x}", "verdict": suite.verdict.value, "why": suite.why}
+        for suite in found.suites
+    ]
+    trouble = found.trouble and found.trouble.value
+    support = found.support.value
+    weak = list(found.weak_groups)
+    return {
+        "version": found.version.label,
+        "support": support,
+        "trouble": trouble,
+        "suites": suites,
+        "weak_groups": weak,
+    }
+
+
+def _presented(shown: Presented) -> dict[str, Any]:
+    return {
+        "version": shown.version,
+        "suite": shown.suite,
+        "trusted": not shown.distrust,
+        "distrust": shown.distrust or None,
+        "names_host": shown.names_host,
+        "client_certificate": shown.client_certificate.value,
+        "revocation": _plain(shown.revocation),
+        "renegotiates": shown.renegotiates,
+        "chain": [_certificate(certificate) for certificate in shown.chain],
+    }
+
+
+def _plain(facts: Finding | Revocation) -> dict[str, Any]:
+    """The fields by their names, enums by their values."""
+    values = ((field.name, getattr(facts, field.name)) for field in fields(facts))
+    return {name: value.value if isinstance(value, Enum) else value for name, value in values}
+
+
+def _certificate(facts: CertificateFacts) -> dict[str, Any]:
+    times = {"not_before": _time(facts.not_before), "not_after": _time(facts.not_after)}
+    return asdict(facts) | times | {"days_left": days_left(facts)}
+
+
+def days_left(facts: CertificateFacts) -> int:
+    """Whole days until the certificate expires; negative afterwards."""
+    return (facts.not_after - datetime.now(UTC)).days
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace `path` by a file with `content` that anybody may read, whatever the umask: no secret is in it.
+
+    Readers see the old file or the new one, whole. Raises OutputProblem OUTPUT; the old file stays then
+    """
+    try:
+        replace_public(path, content)
+    except KeySettingError as error:
+        hint = "check the folder, its permissions and the space on it"
+        raise OutputProblem(TlsCheckReason.OUTPUT, str(error), hint) from None
+
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --fail: #b3261e; --warn: #9a6700; --pass: #1a7f37; }
+@media (prefers-color-scheme: dark) { :root { --fail: #ff8a80; --warn: #e3b341; --pass: #56d364; } }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; border-bottom: 2px solid var(--line); }
+h1, h2, h3, td { overflow-wrap: anywhere; }
+table { border-collapse: collapse; width: 100%; margin: .5rem 0 1rem; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; }
+th, td { border-bottom: 1px solid var(--line); }
+th { font-weight: 600; white-space: nowrap; }
+.word { font-weight: 700; text-transform: uppercase; font-size: .85em; white-space: nowrap; }
+.fail { color: var(--fail); } .warn { color: var(--warn); } .pass { color: var(--pass); }
+small { opacity: .75; } summary { cursor: pointer; } code { font-size: .9em; }
+"""
+
+_CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+_CHAIN_HEAD = ("Certificate", "Names", "Key", "Signature", "Expires")
+
+_SUITE_CLASS = {
+    Verdict.RECOMMENDED: "pass",
+    Verdict.SUFFICIENT: "pass",
+    Verdict.LEGACY: "warn",
+    Verdict.NO_FORWARD_SECRECY: "fail",
+    Verdict.INSECURE: "fail",
+}
+
+
+def to_html(report: Report) -> str:
+    """The whole page, UTF-8 text."""
+    word = VERDICT_WORDS[report.verdict]
+    counts = f"failures: {report.count(Severity.FAIL)}, warnings: {report.count(Severity.WARN)}"
+    targets = "".join(_target_html(target) for target in report.targets)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_CONTENT_POLICY}">\n'
+        f"<title>TLS report: {word}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>TLS report: {_word(word, word)}</h1>\n"
+        f"<p>{counts} in {len(report.targets)} targets, {report.finished:%Y-%m-%d %H:%M:%S} UTC</p>\n"
+        f"{targets}</body>\n</html>\n"
+    )
+
+
+def _target_html(report: TargetReport) -> str:
+    target = report.facts.target
+    own = _findings_html(report.at(target.label)) if report.at(target.label) else ""
+    labels = [facts.endpoint.label for facts in report.facts.endpoints]
+    shared = target.label in labels  # host:port targets: the place is both
+    endpoints = "".join(
+        ("" if shared else _heading(facts)) + _endpoint_html(facts, report.at(facts.endpoint.label))
+        for facts in report.facts.endpoints
+    )
+    return f"<section>\n<h2>{escape(target.label)}</h2>\n{'' if shared else own}{endpoints}</section>\n"
+
+
+def _heading(facts: EndpointFacts) -> str:
+    member = " <small>member of the replica set, named by another one</small>" if facts.discovered else ""
+    return f"<h3>{escape(facts.endpoint.label)}{member}</h3>\n"
+
+
+def _endpoint_html(facts: EndpointFacts, findings: tuple[Finding, ...]) -> str:
+    rows = [("Versions", _versions_text(facts.versions))]
+    if facts.plaintext is not None:
+        rows.append(("Without TLS", escape(facts.plaintext.value)))
+    if facts.trouble is not None:
+        rows.append(("Trouble", escape(facts.trouble.value)))
+    if facts.presented is not None:
+        rows += _shown(facts.presented)
+    if facts.http is not None:
+        rows.append(("HSTS", escape(facts.http.hsts or "none")))
+    shown = facts.presented
+    chain = "" if shown is None else _table(map(_certificate_row, shown.chain), _CHAIN_HEAD)
+    suites = _suites_html(facts.accepted) if facts.accepted else ""
+    return f"{_findings_html(findings)}<table>{_rows(rows)}</table>\n{chain}{suites}"
+
+
+def _findings_html(findings: tuple[Finding, ...]) -> str:
+    if not findings:
+        return f"<p>{_word('pass', 'pass')} nothing to complain of</p>\n"
+    return _table(
+        (
+            _word(found.severity.value, found.severity.value),
+            f"<code>{found.rule}</code>",
+            f"{escape(found.detail)}<br><small>{escape(RULES[found.rule].explanation)}. Remedy: "
+            f"{escape(RULES[found.rule].remedy)}. Source: {escape(RULES[found.rule].source)}</small>",
+        )
+        for found in findings
+    )
+
+
+def _versions_text(versions: Iterable[VersionSupport]) -> str:
+    words = {Support.ACCEPTED: "accepted", Support.REFUSED: "refused", Support.UNKNOWN: "no answer"}
+    return ", ".join(f"{found.version.label} {words[found.support]}" for found in versions) or "not asked"
+
+
+def _shown(shown: Presented) -> list[tuple[str, str]]:
+    revocation = shown.revocation
+    staple = ", stapled" if revocation.stapled else ""
+    return [
+        ("Agreed on", f"{escape(shown.version)}, {escape(shown.suite)}"),
+        ("Trusted", escape(shown.distrust) if shown.distrust else "yes"),
+        ("Names this host", "yes" if shown.names_host else "no"),
+        ("Client certificate", escape(shown.client_certificate.value)),
+        ("Revocation", f"{escape(revocation.status.value)}{staple}"),
+    ]
+
+
+def _certificate_row(facts: CertificateFacts) -> tuple[str, ...]:
+    return (
+        f"{escape(facts.subject) or '-'}<br><small>issued by {escape(facts.issuer)}</small>",
+        escape(", ".join(facts.names) or "-"),
+        escape(facts.key),
+        escape(facts.signature),
+        f"{facts.not_after:%Y-%m-%d}<br><small>{days_left(facts)} days left</small>",
+    )
+
+
+def _suites_html(versions: Iterable[VersionSupport]) -> str:
+    table = _table(
+        (
+            found.version.label,
+            f"<code>{suite.name}</code>",
+            _word(_SUITE_CLASS[suite.verdict], suite.verdict.value),
+            f"{escape(suite.why)} <small>{escape(suite.source)}</small>",
+        )
+        for found in versions
+        for suite in found.suites
+    )
+    return f"<details><summary>Cipher suites, in the server's order</summary>{table}</details>\n"
+
+
+def _table(rows: Iterable[Iterable[str]], head: Iterable[str] = ()) -> str:
+    """Cells are HTML already."""
+    names = "".join(f"<th>{name}</th>" for name in head)
+    lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
+    return "<table>" + "".join(f"<tr>{line}</tr>\n" for line in (names, *lines) if line) + "</table>\n"
+
+
+def _rows(rows: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"<tr><th>{name}</th><td>{value}</td></tr>\n" for name, value in rows)
+
+
+def _word(css: str, word: str) -> str:
+    return f'<span class="word {css}">{word}</span>'
+
+
+_PLACE = ("target", "endpoint")
+_MAX_FILE_BYTES: Final = 1 << 24
+_SUCCESS: Final = "sealwire_tls_last_success_timestamp_seconds"
+_FIRST: Final = "sealwire_tls_first_run_timestamp_seconds"
+
+
+class TlsMetrics:
+    """Gauges of the report that was given last. Targets and endpoints are labels; no secret is in them."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._report: Report | None = None
+        self._success_s: float | None = None
+        self._first_s: float | None = None
+        self.registry.register(self)
+
+    def recall(self, path: Path) -> None:
+        """Take over from the file of an earlier run when that succeeded, or since when it is tried.
+
+        A file that is missing, cut or somebody else's says nothing.
+        """
+        try:
+            with path.open("rb") as file:
+                lines = file.read(_MAX_FILE_BYTES).decode("utf-8", "replace").splitlines()
+        except OSError:
+            return
+        said = dict(line.split(" ", 1) for line in lines if line.startswith((f"{_SUCCESS} ", f"{_FIRST} ")))
+        self._success_s, self._first_s = _seconds(said.get(_SUCCESS)), _seconds(said.get(_FIRST))
+
+    def update(self, report: Report) -> None:
+        """Show this report from now on. Safe to call while another thread collects."""
+        if report.is_success:
+            self._success_s = report.finished.timestamp()
+        self._report = report
+
+    def collect(self) -> Iterable[Any]:
+        """What prometheus_client asks for at each scrape."""
+        report = self._report
+        if report is None:
+            return
+        expiry = _gauge(
+            "certificate_expiry_timestamp_seconds", "First end among the chain's certificates", _PLACE
+        )
+        seen = _gauge("certificate_seen", "1 where a certificate was shown", _PLACE)
+        findings = _gauge("findings", "Rules broken at the target", ("target", "severity"))
+        for target in report.targets:
+            label = target.facts.target.label
+            for facts in target.facts.endpoints:
+                place = [label, facts.endpoint.label]
+                seen.add_metric(place, float(facts.presented is not None))
+                if facts.presented is not None:
+                    ends = [certificate.not_after.timestamp() for certificate in facts.presented.chain]
+                    expiry.add_metric(place, min(ends))
+            for severity in (Severity.WARN, Severity.FAIL):
+                count = sum(found.severity is severity for found in target.findings)
+                findings.add_metric([label, severity.value], float(count))
+        last = _gauge("last_run_timestamp_seconds", "When the last run ended, whatever it found", ())
+        last.add_metric([], report.finished.timestamp())
+        yield from (expiry, seen, findings, last, self._standing())
+
+    def _standing(self) -> GaugeMetricFamily:
+        if self._success_s is None and self._first_s is not None:
+            first = _gauge("first_run_timestamp_seconds", "When it was first tried; it never succeeded", ())
+            first.add_metric([], self._first_s)
+            return first
+        text = "When every target was last reached and no rule failed"
+        success = _gauge("last_success_timestamp_seconds", text, ())
+        if self._success_s is not None:
+            success.add_metric([], self._success_s)
+        return success
+
+    def write(self, path: Path) -> None:
+        """Write the textfile, whole or not at all. Raises OutputProblem."""
+        write_whole(path, generate_latest(self.registry))
+
+    def listen(self, host: str, port: int) -> None:
+        """Serve /metrics in a thread of its own, without TLS or password. Raises OutputProblem."""
+        try:
+            start_http_server(port, host, self.registry)
+        except OSError:
+            text = "the address for metrics cannot be bound"
+            hint = "choose a free port on an address of this machine"
+            raise OutputProblem(TlsCheckReason.METRICS_ADDRESS, text, hint) from None
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...]) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"sealwire_tls_{name}", text, labels=labels)
+
+
+def _seconds(said: str | None) -> float | None:
+    """A time that a file gives; None where it gives none."""
+    try:
+        seconds = float(said or "nan")
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) and seconds > 0 else None

@@ -1,0 +1,327 @@
+"""Setting up, going on after a power cut at any point, going back, finishing."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwire.sidecars.luks.errors import (
+    DeviceRefused,
+    LuksKeyDenied,
+    LuksReason,
+    VerificationFailed,
+    WrongState,
+)
+from sealwire.sidecars.luks.journal import Phase, journal_path
+from sealwire.sidecars.luks.machine import Entry, Progress
+from tests.sidecars.luks import story
+from tests.sidecars.luks.model import Model
+from tests.sidecars.luks.model_files import Node, PowerCut, Volume
+
+
+def setup_changes() -> int:
+    machine = story.running_machine()
+    story.set_up(machine)
+    return machine.changes
+
+
+SETUP_CHANGES = setup_changes()
+
+
+def cut_setup_at(change: int, *, reboot: bool = True, erase: bool = False) -> Model:
+    """A machine that lost its power in place of this change of a set-up, and booted again.
+
+    Without the reboot it stands for Ctrl-C or an error: mounts, mappings and the service are as they were.
+    """
+    machine = story.running_machine()
+    machine.cut_before = change
+    with pytest.raises(PowerCut):
+        story.set_up(machine, erase=erase)
+    machine.cut_before = None
+    if reboot:
+        machine.boot()
+    return machine
+
+
+def test_a_set_up_ends_with_the_service_on_the_volume_and_the_plaintext_aside() -> None:
+    machine = story.running_machine()
+    story.set_up(machine)
+    story.assert_encrypted(machine)
+    assert set(machine.files(story.OLD)) == {"WiredTiger", "collection-1.wt", "journal"}
+
+
+def test_it_survives_a_reboot_with_the_key_and_the_service_stays_down_without() -> None:
+    machine = story.running_machine()
+    story.set_up(machine)
+    machine.boot()
+    story.assert_encrypted(machine)
+    key = machine.tree.pop(str(story.KEY_FILE).lstrip("/"))
+    machine.boot()
+    assert not machine.active
+    assert machine.mounts == {}
+    machine.tree[str(story.KEY_FILE).lstrip("/")] = key
+    machine.boot()
+    story.assert_encrypted(machine)
+
+
+@pytest.mark.parametrize("change", range(1, SETUP_CHANGES + 1))
+def test_a_power_cut_anywhere_is_resumed_to_the_right_end(change: int) -> None:
+    machine = cut_setup_at(change)
+    story.set_up(machine)
+    story.assert_encrypted(machine)
+
+
+@pytest.mark.parametrize("change", range(1, SETUP_CHANGES + 1))
+@pytest.mark.parametrize("reboot", [True, False])
+def test_a_power_cut_or_an_error_anywhere_is_rolled_back_to_where_things_were(
+    change: int, *, reboot: bool
+) -> None:
+    machine = cut_setup_at(change, reboot=reboot)
+    # Cut off before the journal was written, nothing was changed and nothing is to be undone.
+    if machine.read(journal_path("mongodb")) is not None:
+        story.roll_back(machine)
+    story.assert_plaintext(machine)
+
+
+@pytest.mark.parametrize("change", range(1, SETUP_CHANGES + 1))
+@pytest.mark.parametrize("impatient", [False, True])
+def test_an_error_anywhere_without_a_reboot_is_resumed_as_well(change: int, *, impatient: bool) -> None:
+    machine = cut_setup_at(change, reboot=False)
+    if impatient:
+        machine.run(["systemctl", "start", "mongod.service"])
+    story.set_up(machine)
+    story.assert_encrypted(machine)
+
+
+@given(st.integers(1, SETUP_CHANGES), st.integers(1, SETUP_CHANGES))
+def test_no_write_is_lost_when_somebody_starts_the_service_while_it_is_resumed(cut: int, later: int) -> None:
+    machine = cut_setup_at(cut, reboot=False)
+    machine.meddle_before = cut + later
+    story.set_up(machine)
+    story.assert_encrypted(machine)
+
+
+@pytest.mark.parametrize("change", range(1, SETUP_CHANGES + 1))
+def test_no_write_is_lost_when_somebody_starts_the_service_at_any_moment(change: int) -> None:
+    machine = story.running_machine()
+    machine.meddle_before = change
+    story.set_up(machine)
+    story.assert_encrypted(machine)
+
+
+def changes_without_key_file() -> int:
+    machine = story.running_machine()
+    story.set_up(machine, story.WITHOUT_KEY_FILE)
+    return machine.changes
+
+
+@pytest.mark.parametrize("change", range(1, changes_without_key_file() + 1))
+@pytest.mark.parametrize("back", [False, True])
+def test_a_volume_that_opens_by_passphrase_only_comes_to_the_right_end_as_well(
+    change: int, *, back: bool
+) -> None:
+    machine = story.running_machine()
+    machine.cut_before = change
+    with pytest.raises(PowerCut):
+        story.set_up(machine, story.WITHOUT_KEY_FILE)
+    machine.boot()  # which asks for the passphrase, and nobody is there
+    if not back:
+        story.set_up(machine, story.WITHOUT_KEY_FILE)
+        story.assert_encrypted(machine)
+    elif machine.read(journal_path("mongodb")) is not None:
+        story.roll_back(machine)
+        story.assert_plaintext(machine)
+
+
+def complete_machine() -> Model:
+    machine = story.running_machine()
+    story.set_up(machine)
+    machine.boot()  # the service writes something that only the volume has
+    machine.changes = 0
+    return machine
+
+
+def rollback_changes() -> int:
+    machine = complete_machine()
+    story.roll_back(machine)
+    return machine.changes
+
+
+@pytest.mark.parametrize("change", range(1, rollback_changes() + 1))
+@pytest.mark.parametrize("reboot", [True, False])
+def test_a_rollback_cut_off_anywhere_ends_with_the_newest_data_when_run_again(
+    change: int, *, reboot: bool
+) -> None:
+    machine = complete_machine()
+    machine.cut_before = change
+    with pytest.raises(PowerCut):
+        story.roll_back(machine)
+    if reboot:
+        machine.boot()
+    machine.cut_before = None
+    story.roll_back(machine)
+    story.assert_plaintext(machine)
+    machine.boot()
+    story.assert_plaintext(machine)
+
+
+@pytest.mark.parametrize("change", range(1, rollback_changes() + 1))
+def test_no_write_is_lost_when_somebody_starts_the_service_during_a_rollback(change: int) -> None:
+    machine = complete_machine()
+    machine.meddle_before = change
+    story.roll_back(machine)
+    story.assert_plaintext(machine)
+
+
+def finish_changes() -> int:
+    machine = complete_machine()
+    story.finish(machine)
+    return machine.changes
+
+
+@pytest.mark.parametrize("change", range(1, finish_changes() + 1))
+@pytest.mark.parametrize("then", ["finish", "roll back"])
+def test_wiping_cut_off_anywhere_is_finished_or_rolled_back_from_the_volume(change: int, then: str) -> None:
+    machine = complete_machine()
+    machine.cut_before = change
+    with pytest.raises(PowerCut):
+        story.finish(machine)
+    machine.boot()
+    if then == "finish":
+        story.finish(machine)
+        assert machine.node(story.OLD) is None
+        story.assert_encrypted(machine, Phase.FINISHED)
+    else:
+        story.roll_back(machine)
+        story.assert_plaintext(machine)
+
+
+def test_after_finishing_a_rollback_still_brings_everything_home() -> None:
+    machine = complete_machine()
+    story.finish(machine)
+    story.roll_back(machine)
+    story.assert_plaintext(machine)
+
+
+def test_nothing_is_wiped_while_the_directory_is_not_on_the_volume() -> None:
+    machine = complete_machine()
+    machine.mounts.clear()
+    with pytest.raises(VerificationFailed) as caught:
+        story.finish(machine)
+    assert caught.value.reason is LuksReason.NOT_ENCRYPTED
+    assert set(machine.files(story.OLD)) == {"WiredTiger", "collection-1.wt", "journal"}
+
+
+def test_nothing_is_wiped_before_the_service_works_on_the_volume() -> None:
+    machine = complete_machine()
+    machine.active = False
+    with pytest.raises(VerificationFailed) as caught:
+        story.finish(machine)
+    assert caught.value.reason is LuksReason.SERVICE_DOWN
+    assert machine.node(story.OLD) is not None
+
+
+def test_a_rollback_that_was_begun_is_not_turned_into_a_set_up() -> None:
+    machine = complete_machine()
+    machine.cut_before = 5
+    with pytest.raises(PowerCut):
+        story.roll_back(machine)
+    machine.boot()
+    with pytest.raises(WrongState) as caught:
+        story.set_up(machine)
+    assert caught.value.reason is LuksReason.JOURNAL_PHASE
+
+
+class FailingDisk(Model):
+    """Reads one file wrongly from the volume."""
+
+    def manifest(self, root: Path, progress: Progress) -> dict[str, Entry]:
+        found = Model.manifest(self, root, progress)
+        return found if str(root) == story.DATA else {**found, "WiredTiger": found["journal"]}
+
+
+def test_a_copy_that_differs_stops_before_anything_is_switched() -> None:
+    machine = story.running_machine(FailingDisk)
+    with pytest.raises(VerificationFailed) as caught:
+        story.set_up(machine)
+    assert caught.value.reason is LuksReason.COPY_DIFFERS
+    assert machine.node(story.OLD) is None
+    story.roll_back(machine)
+    story.assert_plaintext(machine)
+
+
+def test_a_volume_that_may_hold_the_newest_data_is_never_formatted_again() -> None:
+    """As when its header is damaged, or another disk has its name, while a set-up is resumed."""
+    machine = cut_setup_at(SETUP_CHANGES - 1)
+    machine.volumes["/dev/sdb"].uuid = "another"
+    with pytest.raises(DeviceRefused) as caught:
+        story.set_up(machine)
+    assert caught.value.reason is LuksReason.DEVICE_NOT_LUKS
+    assert sum("luksFormat" in command for command in machine.commands) == 1
+
+
+@pytest.mark.parametrize("change", range(1, SETUP_CHANGES + 1))
+@pytest.mark.parametrize("erase", [False, True])
+def test_another_disk_that_took_the_name_after_a_boot_is_not_formatted(change: int, *, erase: bool) -> None:
+    machine = cut_setup_at(change, erase=erase)
+    machine.volumes["/dev/sdb"] = Volume("another", {0: b"another"}, {"": Node(None, 0o755)})
+    with pytest.raises(DeviceRefused):
+        story.set_up(machine)
+    assert machine.volumes["/dev/sdb"].slots == {0: b"another"}
+
+
+def test_a_directory_that_appears_where_the_old_data_is_to_go_is_left_alone() -> None:
+    machine = cut_setup_at(20)
+    machine.tree["var/lib/mongodb.plain"] = Node(None, 0o755)
+    with pytest.raises(DeviceRefused) as caught:
+        story.set_up(machine)
+    assert caught.value.reason is LuksReason.DATA_DIRECTORY
+    assert not machine.tree["var/lib/mongodb"].immutable
+    machine.remove_directory(Path(story.OLD))
+    story.set_up(machine)
+    story.assert_encrypted(machine)
+
+
+def lost_volume() -> Model:
+    """Complete, in use, and then no key opens it any more."""
+    machine = complete_machine()
+    machine.volumes["/dev/sdb"].slots = {0: b"lost"}
+    machine.boot()
+    return machine
+
+
+def test_a_volume_that_does_not_open_is_rolled_back_only_by_giving_it_up() -> None:
+    machine = lost_volume()
+    with pytest.raises(LuksKeyDenied):
+        story.roll_back(machine)
+    assert not machine.active
+    story.roll_back(machine, abandon_volume=True)
+    files = machine.files(story.DATA)
+    assert (files["WiredTiger"], files["collection-1.wt"]) == (b"tiger", b"patients")
+    assert machine.active
+    assert machine.mounts == {}
+    assert machine.node(story.OLD) is None
+
+
+def test_a_volume_with_the_only_data_is_not_given_up() -> None:
+    machine = complete_machine()
+    story.finish(machine)
+    machine.boot()
+    with pytest.raises(WrongState) as caught:
+        story.roll_back(machine, abandon_volume=True)
+    assert caught.value.reason is LuksReason.JOURNAL_PHASE
+    story.assert_encrypted(machine, Phase.FINISHED)
+
+
+def test_no_secret_is_ever_an_argument() -> None:
+    machine = story.running_machine()
+    story.set_up(machine)
+    story.roll_back(machine)
+    said = "\n".join(machine.commands)
+    assert "luksFormat" in said
+    assert story.PASSPHRASE.decode() not in said
+    key = machine.node(story.KEY_FILE)
+    assert key is not None
+    assert (key.mode, len(key.content or b"")) == (0o400, 64)
+    assert repr(key.content)[2:-1] not in said
