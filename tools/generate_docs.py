@@ -246,7 +246,7 @@ def _yes(answer: bool) -> str:
     return "yes" if answer else "no"
 
 
-_ARCHITECTURE, _KEYS, _README = "ENCRYPTION_ARCHITECTURE.md", "operations/keys.md", "../README.md"
+_ARCHITECTURE, _KEYS, _README = "ENCRYPTION_ARCHITECTURE.md", "operations/key-rotation.md", "../README.md"
 # Page -> its generated parts.
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     _ARCHITECTURE: {"session-states": render_states},
