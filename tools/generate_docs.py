@@ -298,7 +298,7 @@ def _group(group: dict[str, Any]) -> str:
     return f"| {group['kind']} | {group['reason']} | {tests} |"
 
 
-_ARCHITECTURE, _KEYS, _README = "ENCRYPTION_ARCHITECTURE.md", "operations/keys.md", "../README.md"
+_ARCHITECTURE, _KEYS, _README = "ENCRYPTION_ARCHITECTURE.md", "operations/key-rotation.md", "../README.md"
 # Page -> its generated parts.
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     _ARCHITECTURE: {"rooms": draw_rooms, "session-states": render_states},

@@ -19,7 +19,7 @@ from sealwire.testbed.openbao import OpenBao
 from tests.build_context import ROOT
 from tests.keys.samples import NOW
 
-KEYS_PAGE = ROOT / "docs" / "operations" / "keys.md"
+KEYS_PAGE = ROOT / "docs" / "operations" / "context-keys.md"
 
 
 def connect(address: str, token: str, **options: str) -> VaultConnection:

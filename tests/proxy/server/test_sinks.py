@@ -13,7 +13,7 @@ from tests.proxy.server.harness import until
 
 
 def test_every_metric_is_documented() -> None:
-    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "operations" / "observability.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"`(sealwire_[a-z_]+?)(?:_total)?`", text))
     registries = (Metrics().registry, SupervisorMetrics(2).registry)
     families = [family for registry in registries for family in registry.collect()]

@@ -11,7 +11,7 @@ from tests.build_context import ROOT
 
 SETTINGS = SetupSettings()
 WITH_CONTEXTS = SetupSettings(with_contexts=True)
-KEYS_PAGE = ROOT / "docs" / "operations" / "keys.md"
+KEYS_PAGE = ROOT / "docs" / "operations" / "context-keys.md"
 OWN_PATHS = {rule.path for rule in OWN_TOKEN}
 
 
