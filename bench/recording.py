@@ -18,9 +18,9 @@ from bson import encode
 
 from bench.dataset import policy
 from bench.workloads import BATCH, REQUEST_ID, Pool, Workload, ask, command, insert_request, stored, workloads
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from bench.dataset import Document, policy
-from bench.messages import REQUEST_ID, ask
+from bench.workloads import REQUEST_ID, ask
 from bench.workloads import BATCH, Pool, Workload, command, insert_request, stored, workloads
 from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring

@@ -27,7 +27,7 @@ from sealwire.crypto.envelope import (
 from sealwire.crypto.errors import InvalidEnvelope
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.store import ContextStore
-from sealwire.keys.contexts.wrapping import tag_of
+from sealwire.keys.contexts.resolver import tag_of
 from sealwire.keys.keyring.data_key import KeyIds, KeyState
 from sealwire.crypto.envelope import BINARY_HEAD, context_key_id
 from sealwire.keys.contexts.resolver import Resolver, tag_of

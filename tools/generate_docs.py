@@ -38,7 +38,6 @@ from sealwire.proxy.session.states import PARTS as SESSION_PARTS
 from sealwire.proxy.session.states import TRANSITIONS, State
 from sealwire.proxy.session.write_errors import MAX_BULK_BYTES
 from sealwire.wire.errors import WireReason
-from tools.clients_table import render_clients, render_driver_suite
 from tools.house_size import sources
 from tools.rooms import draw as draw_rooms
 

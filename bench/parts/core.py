@@ -33,7 +33,7 @@ from bench.report.figures import Case, Metric, Results, Sample, take_slices
 from bench.routes.processes import Answer, Talker, serve
 from bench.routes.routes import SEALWIRE, native_libmongocrypt
 from bench.workloads import BATCH, BODY, REQUEST_ID, insert_request, message
-from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.keys.kek.kek import generate_encoded_kek
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import Effect, ToClient, ToServer
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents

@@ -18,7 +18,7 @@ from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.crypto.envelope import KEY_BYTES, KEY_ID_BYTES, MAX_ID, binary, write_binary
 from sealwire.keys.contexts.cache import ContextCache, ContextsMissing, ContextWanted
 from sealwire.keys.errors import KeysReason, UnknownKey
-from sealwire.keys.frontier.versions import StoredForm
+from sealwire.keys.frontier.frontier import StoredForm
 from sealwire.crypto.envelope import binary, write_binary
 from sealwire.keys.contexts.cache import ContextWanted
 from sealwire.keys.frontier.frontier import StoredForm

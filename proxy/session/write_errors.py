@@ -29,7 +29,7 @@ from sealwire.policies.commands.write_errors import CODES, STATEMENTS, RefusedSt
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.planning.arguments import named_parts
-from sealwire.policies.planning.budget import Work
+from sealwire.policies.planning.trees import Work
 from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
 from sealwire.wire import kinds

@@ -7,7 +7,7 @@ from typing import Final, NoReturn
 import click
 
 from sealwire.audit import errors as audit
-from sealwire.cli.task_figures import FigureProblem
+from sealwire.cli.tasks import FigureProblem
 from sealwire.crypto import errors as crypto
 from sealwire.files import errors as files
 from sealwire.keys import errors as keys

@@ -20,7 +20,7 @@ from sealwire.policies.file.lint import lint
 from sealwire.policies.file.schema import PolicySet, leaves
 from sealwire.policies.planning.plan import Plan, RangeEdit, ValueEdit
 from sealwire.policies.roles.role import Claim, Level, Rights
-from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated, stated_in
+from sealwire.proxy.session.login.caller import NOTHING_STATED, Stated, stated_in
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import validate
 

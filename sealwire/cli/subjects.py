@@ -18,7 +18,7 @@ from sealwire.policies.file.coercion import coerce
 from sealwire.policies.file.schema import FieldClass, PolicySet, Subjects, ValueType
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import FieldClass, PolicySet, ValueType
-from sealwire.policies.file.subjects import Subjects
+from sealwire.policies.file.schema import Subjects
 from sealwire.proxy.server.errors import read_named_file
 from sealwire.wire.raw_bson import find_element
 

@@ -13,14 +13,14 @@ from sealwire.keys.providers import ProviderKind
 from sealwire.policies.roles.role import Level, Role
 from sealwire.proxy.server.config.settings import AccessControl, TlsMode
 from sealwire.proxy.server.observability.audit import AuditSettings
-from sealwire.proxy.session.auditing.settings import CommandScope
+from sealwire.proxy.session.auditing.subjects import CommandScope
 from sealwire.sidecars.compliance.deployment import Deployment, LookResult, NotSetUp, judged
 from sealwire.sidecars.compliance.requirements import ComplianceOutcome
 from sealwire.sidecars.detection.alerts import Alerts
-from sealwire.sidecars.detection.incident_book import IncidentBook
+from sealwire.sidecars.detection.incidents import IncidentBook
 from sealwire.sidecars.detection.incidents import DeadlineStage
 from sealwire.sidecars.detection.judging import read_place
-from sealwire.sidecars.detection.rules_file import load_watch_settings
+from sealwire.sidecars.detection.rules import load_watch_settings
 from sealwire.sidecars.detection.state_file import StateFile
 
 _ROLES_HINT: Final = "add it: docs/operations/access.md"

@@ -24,13 +24,13 @@ from sealwire.sidecars.coverage.likely import Personal, require_libraries
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars import drift
-from sealwire.sidecars.drift.condition import Condition, Keys
+from sealwire.sidecars.drift import Condition, Keys
 from sealwire.sidecars.drift import PathReport
 from sealwire.sidecars.luks import status
-from sealwire.sidecars.luks.machine.linux import LinuxMachine
-from sealwire.sidecars.tls_check.certificate.trust import load_trust
-from sealwire.sidecars.tls_check.judging.rules import RuleSet, Severity
-from sealwire.sidecars.tls_check.report.report import make_report
+from sealwire.sidecars.luks.linux import LinuxMachine
+from sealwire.sidecars.tls_check.certificate import load_trust
+from sealwire.sidecars.tls_check.judging import RuleSet, Severity
+from sealwire.sidecars.tls_check.report import make_report
 from sealwire.sidecars.tls_check.target import parse_targets
 from sealwire.sidecars.tls_check.verify import Settings, Watcher, verify_targets
 

@@ -25,10 +25,10 @@ from sealwire.sidecars.detection.alerts import Alert, Alerts
 from sealwire.sidecars.detection.breach_form import about
 from sealwire.sidecars.detection.collecting import utc
 from sealwire.sidecars.detection.delivery import LogChannel
-from sealwire.sidecars.detection.incident_book import IncidentBook
+from sealwire.sidecars.detection.incidents import IncidentBook
 from sealwire.sidecars.detection.incidents import DeadlineStage, Incident, IncidentState, Risk
-from sealwire.sidecars.detection.log_clock import moment_of
-from sealwire.sidecars.detection.rules_file import WatchSettings, load_watch_settings
+from sealwire.sidecars.detection.observations import moment_of
+from sealwire.sidecars.detection.rules import WatchSettings, load_watch_settings
 from sealwire.sidecars.detection.state_file import StateFile
 from sealwire.sidecars.detection.watcher import AuditWatch, channels_of
 

@@ -19,9 +19,9 @@ from sealwire.cli.output import print_json, show_table
 from sealwire.policies.file.schema import LinkEnd, PolicySet, Subjects, identifiers
 from sealwire.cli.pages import PageSection, PageTable, ReportPage, columns, html_option, rows, write_page
 from sealwire.cli.subjects import ask_identifier, read_policy, subjects_key_option, subjects_of
-from sealwire.policies.file.paths import identifiers
+from sealwire.policies.file.schema import identifiers
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.file.subjects import LinkEnd, Subjects
+from sealwire.policies.file.schema import LinkEnd, Subjects
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.detection.collecting import FurtherLines
 from sealwire.sidecars.detection.observations import number_of

@@ -13,9 +13,9 @@ import click
 from sealwire.audit.files import load_signing_key
 from sealwire.audit.signing import SigningKey
 from sealwire.audit.signing import SigningKey, sign_document
-from sealwire.cli.backup.options import keep_options
-from sealwire.cli.erase import verify_receipt
-from sealwire.cli.erase.options import OpenSite, PersonOptions, person_options
+from sealwire.sidecars.backup.commands import keep_options
+from sealwire.sidecars.erasure.commands import verify_receipt
+from sealwire.sidecars.erasure.commands import OpenSite, PersonOptions, person_options
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import PATH, KekOptions, settings, variable_option, yes_option
 from sealwire.cli.output import Manner, document_count_bar, manner_options, question_console, show_table
@@ -26,7 +26,7 @@ from sealwire.keys.private_file import create_public, require_free, writer_lock
 from sealwire.sidecars.backup.commands import keep_options
 from sealwire.sidecars.backup.keeping.catalog import Entry, RetentionPolicy, kept_until, read_catalog
 from sealwire.sidecars.backup.stores.local_store import open_store
-from sealwire.sidecars.erasure.changing import Changer, ErasureWay
+from sealwire.sidecars.erasure.running import Changer, ErasureWay
 from sealwire.sidecars.erasure.commands import (
     FORM,
     OpenSite,
@@ -35,8 +35,8 @@ from sealwire.sidecars.erasure.commands import (
     person_options,
 )
 from sealwire.sidecars.backup.keeping.catalog import Entry, read_catalog
-from sealwire.sidecars.backup.keeping.retention import RetentionPolicy, kept_until
-from sealwire.sidecars.backup.stores.open_store import open_store
+from sealwire.sidecars.backup.keeping.catalog import RetentionPolicy, kept_until
+from sealwire.sidecars.backup.stores.local_store import open_store
 from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
 from sealwire.sidecars.erasure.holds import load_holds
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder

@@ -18,14 +18,15 @@ from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.sidecars.luks import status
 from sealwire.sidecars.luks.errors import LuksReason, NotConfirmed
 from sealwire.sidecars.luks.machine import device as devices
-from sealwire.sidecars.luks.machine.linux import LinuxMachine
-from sealwire.sidecars.luks.machine.machine import Machine
-from sealwire.sidecars.luks.migration import migration, preflight
-from sealwire.sidecars.luks.migration.journal import Journal, Phase, Record, only_writer
-from sealwire.sidecars.luks.migration.steps import STEPS
+from sealwire.sidecars.luks.linux import LinuxMachine
+from sealwire.sidecars.luks.machine import Machine
+from sealwire.sidecars.luks.migration import preflight
+from sealwire.demo.commands import migration
+from sealwire.sidecars.luks.journal import Journal, Phase, Record, only_writer
+from sealwire.sidecars.luks.steps import STEPS
 from sealwire.sidecars.luks.settings import NO_DEVICE, FileSystem, Pbkdf, VolumeSettings
-from sealwire.sidecars.luks.volume.cryptsetup import Secret, read_header
-from sealwire.sidecars.luks.volume.passphrase_source import parse_source, read_passphrase
+from sealwire.sidecars.luks.volume import Secret, read_header
+from sealwire.sidecars.luks.volume import parse_source, read_passphrase
 
 
 def absolute(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:

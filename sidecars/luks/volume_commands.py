@@ -18,11 +18,11 @@ from sealwire.sidecars.luks.commands import (
     secret_options,
     typed_consent,
 )
-from sealwire.sidecars.luks.machine.machine import Machine
-from sealwire.sidecars.luks.migration.journal import Journal
+from sealwire.sidecars.luks.machine import Machine
+from sealwire.sidecars.luks.journal import Journal
 from sealwire.sidecars.luks.settings import Pbkdf, VolumeSettings
-from sealwire.sidecars.luks.volume import cryptsetup, headers, volume
-from sealwire.cli.options.common import PATH, settings
+from sealwire.sidecars.luks import headers, volume
+from sealwire.cli.options import PATH, settings
 from sealwire.cli.output import Manner, manner_options
 from sealwire.sidecars.luks import volume
 from sealwire.sidecars.luks.journal import Journal

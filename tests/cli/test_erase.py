@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.audit.document import sign_document
+from sealwire.audit.signing import sign_document
 from sealwire.audit.pseudonyms import PseudonymKey
 from sealwire.audit.signing import make_key
 from sealwire.keys.keyring.file import create_keyring

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from sealwire.cli.groups import vault
 from sealwire.keys.errors import AlreadyExists, KeySettingError, KeysReason
-from sealwire.keys.vault.seal import FirstKeys
+from sealwire.keys.vault.admin import FirstKeys
 from sealwire.sidecars.vault_setup import hand_over
 from sealwire.sidecars.vault_setup.commands import ServerOptions
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason, UnusableSetting

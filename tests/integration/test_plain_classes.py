@@ -22,9 +22,9 @@ from sealwire.keys.frontier.frontier import (
     version_of,
 )
 from sealwire.keys.frontier.record import frontier_document
-from sealwire.keys.frontier.versions import ClassVersion, pending_version_of, version_of
+from sealwire.keys.frontier.frontier import ClassVersion, pending_version_of, version_of
 from sealwire.keys.kek.kek import EnvironmentKek
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring, load_keyring
 from sealwire.keys.keyring.turning import activate, rotate
 from sealwire.testbed.database import DatabaseProcess

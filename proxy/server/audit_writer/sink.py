@@ -22,7 +22,7 @@ from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.observability.record_bytes import RecordBytes
 from sealwire.proxy.session.effects import Audit, Done
-from sealwire.proxy.session.records import CommandRecord, CommandResult
+from sealwire.proxy.session.effects import CommandRecord, CommandResult
 
 STALLED_NS: Final = 3_000_000_000
 """The writer comes by ten times a second, if it does not write."""

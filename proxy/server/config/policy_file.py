@@ -7,16 +7,16 @@ from pathlib import Path
 
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
-from sealwire.proxy.server.config.reader import read_named_file
+from sealwire.proxy.server.errors import read_named_file
 from sealwire.proxy.server.config.sections import compressors
 from sealwire.proxy.server.config.settings import AccessControl, Config
 from sealwire.proxy.session.auditing.subjects import CommandAudit
 from sealwire.proxy.session.login.identities import NO_IDENTITIES, Identities
-from sealwire.proxy.server.config.setting_names import compressors
+from sealwire.proxy.server.config.sections import compressors
 from sealwire.proxy.server.config.settings import AccessControl, Config
 from sealwire.proxy.server.errors import read_named_file
-from sealwire.proxy.session.auditing.settings import CommandAudit
-from sealwire.proxy.session.login.caller import NO_IDENTITIES, Identities
+from sealwire.proxy.session.auditing.subjects import CommandAudit
+from sealwire.proxy.session.login.identities import NO_IDENTITIES, Identities
 from sealwire.proxy.session.shared import SessionSettings
 
 # A cursor lives ten minutes without a getMore. Nobody changes a policy so often in that time.

@@ -39,7 +39,7 @@ from sealwire.proxy.server.config.settings import (
     read_address,
 )
 from sealwire.proxy.server.observability.audit import AuditSettings
-from sealwire.proxy.session.login.scram import ScramHash
+from sealwire.proxy.session.login.identities import ScramHash
 from sealwire.wire.compressors import Compressor, Zlib, compressor_named
 
 # A key service may be away for a day. A clinic must be able to read its records meanwhile.

@@ -46,7 +46,7 @@ from sealwire.proxy.session.effects import (
 )
 from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import UnknownMember
-from sealwire.proxy.session.records import UNANSWERED
+from sealwire.proxy.session.effects import UNANSWERED
 
 # ------------------------------------------ how far one connection is, what it consists of, and how it ends
 #

@@ -29,7 +29,7 @@ from typing import Final, Protocol, final
 
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.frontier.record import stated_transaction_s
-from sealwire.keys.frontier.uses import Uses
+from sealwire.keys.frontier.frontier import Uses
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass
 from sealwire.proxy.server.frontiers.store import (

@@ -33,7 +33,7 @@ from sealwire.keys.frontier.record import (
     place_of,
     stated_generation,
 )
-from sealwire.keys.frontier.versions import has_moved
+from sealwire.keys.frontier.frontier import has_moved
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.private_file import read_private
 from sealwire.policies.file.schema import FieldClass, Mode

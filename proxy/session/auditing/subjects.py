@@ -15,7 +15,7 @@ from sealwire.keys.contexts.cache import ContextKeysMissing
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, identifiers
 from sealwire.policies.errors import Refusal
-from sealwire.policies.file.paths import identifiers
+from sealwire.policies.file.schema import identifiers
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.plan import RangeEdit, Use, ValueEdit

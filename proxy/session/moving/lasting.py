@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from sealwire.keys.frontier.frontier import Position
-from sealwire.keys.frontier.uses import CursorOutdated, SnapshotOutdated, TransactionLost
+from sealwire.keys.frontier.frontier import CursorOutdated, SnapshotOutdated, TransactionLost
 from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.commands.planner import naming_operators
 from sealwire.keys.frontier.frontier import CursorOutdated, Position, SnapshotOutdated, TransactionLost

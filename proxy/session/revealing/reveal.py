@@ -15,7 +15,7 @@ from mypy_extensions import mypyc_attr
 from sealwire.crypto.envelope import BINARY_HEAD, MARKER, class_id_of, is_envelope
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.file.stored import StoredValues
-from sealwire.policies.planning.openings import BY_NAMESPACE, WHOLE, Openings
+from sealwire.policies.planning.plan import BY_NAMESPACE, WHOLE, Openings
 from sealwire.policies.roles.masks import masked
 from sealwire.policies.roles.role import Disclosure, Level, Mask, Rights
 from sealwire.proxy.session.replies import ReadDenied

@@ -17,11 +17,11 @@ from sealwire.keys.frontier.frontier import FrontierLost, LeaseAwaited, Transact
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.commands.command import DocumentSequence, target_of
 from sealwire.policies.commands.command import DocumentSequence
-from sealwire.policies.commands.passage import Target, target_of
+from sealwire.policies.commands.command import Target, target_of
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import printable
-from sealwire.policies.planning.openings import Openings
+from sealwire.policies.planning.plan import Openings
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies

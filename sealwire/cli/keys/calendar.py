@@ -25,7 +25,7 @@ from sealwire.cli.migrate.options import (
     proxies_option,
     share_option,
 )
-from sealwire.cli.options.common import PRESENT_FILE, settings
+from sealwire.cli.options import PRESENT_FILE, settings
 from sealwire.cli.options import PRESENT_FILE, KekOptions, settings
 from sealwire.cli.output import Manner
 from sealwire.cli.recording import record_event

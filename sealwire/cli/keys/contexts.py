@@ -26,7 +26,7 @@ from sealwire.crypto import selftest
 from sealwire.keys.contexts import shredding, transfer
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.store import ContextRow, ContextStore, every_row
-from sealwire.keys.contexts.wrapping import wrapping_cipher
+from sealwire.keys.contexts.resolver import wrapping_cipher
 from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.contexts import shredding
 from sealwire.keys.contexts.resolver import Resolver, wrapping_cipher

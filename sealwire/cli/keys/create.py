@@ -9,10 +9,6 @@ import click
 from rich.console import Console
 
 from sealwire.cli.keys.options import require_alike, shown_key_of
-from sealwire.cli.options.common import PATH, PRESENT_FILE
-from sealwire.cli.options.keys import (
-    KEK_FORMS,
-from sealwire.cli.keys.lent import require_alike, shown_key_of
 from sealwire.cli.options import (
     PATH,
     PRESENT_FILE,
@@ -24,23 +20,18 @@ from sealwire.cli.options import (
     open_keyring_store,
     passphrase_file_option,
 )
-from sealwire.cli.options.policies import read_policy
 from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.subjects import read_policy
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.kek import DEFAULT_VARIABLE, KeyEncryptionKey, generate_encoded_kek
 from sealwire.keys.kek.passphrase import create_key_file
-from sealwire.keys.kek.environment import DEFAULT_VARIABLE, generate_encoded_kek
-from sealwire.keys.kek.kek import KeyEncryptionKey
-from sealwire.keys.kek.key_file import create_key_file
 from sealwire.keys.keyring import file
-from sealwire.keys.keyring.borrowing import create_borrowed
 from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring, read_record
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.keyring.turning import create_borrowed
-from sealwire.keys.providers import Providers
+from sealwire.keys.providers import KEK_FORMS, Providers
 from sealwire.policies.file.schema import FieldClass, Mode
 
 _MADE_BY = {

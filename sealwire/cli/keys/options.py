@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from sealwire.cli.options.common import PRESENT_FILE, settings
-from sealwire.cli.options.policies import read_policy
+from sealwire.cli.options import PRESENT_FILE, settings
+from sealwire.cli.subjects import read_policy
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.keyring.data_key import DataKey, KeyIds, KeyState
 from sealwire.cli.options import PRESENT_FILE, settings

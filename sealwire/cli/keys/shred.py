@@ -16,7 +16,7 @@ from sealwire.cli.keys.contexts import (
     type_option,
 )
 from sealwire.cli.keys.options import Interval, require_typed
-from sealwire.cli.options.common import PATH, PRESENT_FILE
+from sealwire.cli.options import PATH, PRESENT_FILE
 from sealwire.cli.keys.options import Interval
 from sealwire.cli.options import PATH, PRESENT_FILE
 from sealwire.cli.output import Manner, manner_options

@@ -25,7 +25,7 @@ from sealwire.crypto.envelope import (
     context_header,
 )
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position
-from sealwire.keys.frontier.versions import StoredForm
+from sealwire.keys.frontier.frontier import StoredForm
 from sealwire.sidecars.migration.windows.order import Range, Reach
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position, StoredForm
 from sealwire.sidecars.migration.windows.order import Range, Reach, ReadingOn

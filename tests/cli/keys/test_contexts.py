@@ -18,7 +18,7 @@ from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.contexts.store import MarkKind, StoreMark
 from sealwire.keys.errors import KekUnavailable
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.policies.planning.contexts import context_of, database_context
 from sealwire.wire.raw_bson import elements

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from sealwire.cli.keys import ending as command
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring import turning
 from sealwire.keys.keyring.file import read_record
 from tests.cli.runs import Run

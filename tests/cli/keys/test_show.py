@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from tests.cli.runs import Run
 from tests.keys.samples import NOW, edit_json

@@ -20,7 +20,7 @@ from sealwire.policies.file.schema import (
     identifiers,
     leaves,
 )
-from sealwire.proxy.server.config.reader import read_named_file
+from sealwire.proxy.server.errors import read_named_file
 from tests.build_context import ROOT
 
 DESIGN = b"""\

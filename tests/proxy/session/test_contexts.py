@@ -23,7 +23,7 @@ from sealwire.policies.errors import Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.planning.walk import SETTLED_EDITS
 from sealwire.policies.planning.contexts import context_of, database_context
-from sealwire.policies.planning.draft import SETTLED_EDITS
+from sealwire.policies.planning.walk import SETTLED_EDITS
 from sealwire.proxy.session.effects import Effect, LongToServer, NeedKeys, ToClient, ToServer
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.rewriting import MAX_CONTEXTS, Settled, apply_plan

@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from sealwire.audit.canonical import canonical
 from sealwire.audit.line import canonical
-from sealwire.sidecars.compliance.finding import ComplianceCheck, ComplianceFinding, ComplianceOutcome
+from sealwire.audit.line import canonical
+from sealwire.sidecars.compliance.requirements import ComplianceCheck, ComplianceFinding, ComplianceOutcome
 from sealwire.sidecars.compliance.report import (
     ATTESTED_FOR,
     Attestation,

@@ -26,7 +26,7 @@ from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.server.observability.record_bytes import RecordBytes
 from sealwire.proxy.session.effects import Audit, Done
 from sealwire.proxy.session.login.caller import Caller
-from sealwire.proxy.session.records import UNANSWERED, CommandOutcome, CommandRecord, CommandResult
+from sealwire.proxy.session.effects import UNANSWERED, CommandOutcome, CommandRecord, CommandResult
 from tests.proxy.server.audit_writer.rings import worker
 
 RECORD = Audit("refused", "clinic.patients", "find", "pattern", "nhs_number")

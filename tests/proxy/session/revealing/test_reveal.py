@@ -18,7 +18,7 @@ from sealwire.keys.errors import UnknownKey
 from sealwire.keys.keyring.data_key import KeyIds
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.planning.openings import BY_NAMESPACE, CLOSED, WHOLE, Openings, as_text, from_text
+from sealwire.policies.planning.plan import BY_NAMESPACE, CLOSED, WHOLE, Openings, as_text, from_text
 from sealwire.policies.roles.role import CLEAR, DENIED, ClassAccess, Disclosure, Level, Mask, Rights
 from sealwire.proxy.session.effects import ToClient
 from sealwire.proxy.session.replies import ReadDenied
