@@ -29,10 +29,6 @@ from bench.dataset import COVERED, documents
 from bench.report.report import RESULTS, describe_machine
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.kek.kek import LocalKek, generate_encoded_kek
-from sealwire.sidecars.backup.archive.contents import Block, cut, gather
-from sealwire.sidecars.backup.archive.contents import ContentDigest, digest
-from sealwire.keys.kek.kek import generate_encoded_kek
-from sealwire.keys.kek.kek import LocalKek
 from sealwire.sidecars.backup.archive.contents import Block, ContentDigest, cut, digest, gather
 from sealwire.sidecars.backup.archive.metadata import part_path
 from sealwire.sidecars.backup.archive.tar import TarWriter

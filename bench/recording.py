@@ -19,10 +19,6 @@ from bson import encode
 from bench.dataset import policy
 from bench.workloads import BATCH, REQUEST_ID, Pool, Workload, ask, command, insert_request, stored, workloads
 from sealwire.keys.kek.kek import EnvironmentKek
-from bench.dataset import Document, policy
-from bench.workloads import REQUEST_ID, ask
-from bench.workloads import BATCH, Pool, Workload, command, insert_request, stored, workloads
-from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy

@@ -25,13 +25,9 @@ from sealwire.crypto.envelope import (
     parse_any_header,
 )
 from sealwire.crypto.errors import InvalidEnvelope
-from sealwire.keys.contexts.resolver import Resolver
-from sealwire.keys.contexts.store import ContextStore
-from sealwire.keys.contexts.resolver import tag_of
-from sealwire.keys.keyring.data_key import KeyIds, KeyState
-from sealwire.crypto.envelope import BINARY_HEAD, context_key_id
 from sealwire.keys.contexts.resolver import Resolver, tag_of
 from sealwire.keys.contexts.store import ContextStore
+from sealwire.keys.keyring.data_key import KeyIds, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import ClassRecord, KeyringRecord
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, leaves

@@ -19,8 +19,6 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.server.config.reader import parse_config
 from sealwire.proxy.server.discovery.view import read_map
 from sealwire.sidecars.detection.rules import load_watch_settings
-from sealwire.proxy.server.discovery.view import read_map
-from sealwire.sidecars.detection.rules import load_watch_settings
 from tests.build_context import ROOT
 from tests.test_deploy_kubernetes import (
     RESTRICTED,

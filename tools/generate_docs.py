@@ -3,8 +3,8 @@
 A part of a page lies between `<!-- generated: NAME -->` and `<!-- end of NAME -->`.
 """
 
-import json
 import ast
+import json
 import re
 import sys
 import tomllib

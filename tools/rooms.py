@@ -9,8 +9,6 @@ import ast
 import re
 import textwrap
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
 

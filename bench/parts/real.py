@@ -41,11 +41,6 @@ from bench.workloads import (
     update_one,
 )
 from sealwire.keys.kek.kek import generate_encoded_kek
-from bench.routes.load import Meter, sample_of
-from bench.routes.routes import CLIENT_SIDE, SEALWIRES, Ground, Route, start_routes
-from bench.routes.processes import Talker, unpack
-from bench.workloads import FIND_ONE, INSERT_ONE
-from sealwire.keys.kek.kek import generate_encoded_kek
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.session import Session
 from sealwire.testbed.certificates import create_authority

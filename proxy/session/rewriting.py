@@ -19,9 +19,6 @@ from sealwire.crypto.envelope import KEY_BYTES, KEY_ID_BYTES, MAX_ID, binary, wr
 from sealwire.keys.contexts.cache import ContextCache, ContextsMissing, ContextWanted
 from sealwire.keys.errors import KeysReason, UnknownKey
 from sealwire.keys.frontier.frontier import StoredForm
-from sealwire.crypto.envelope import binary, write_binary
-from sealwire.keys.contexts.cache import ContextWanted
-from sealwire.keys.frontier.frontier import StoredForm
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode

@@ -20,10 +20,9 @@ import click
 
 from sealwire.audit.errors import AuditFileProblem, AuditReason
 from sealwire.audit.files import LogPlace, files_of, files_to_verify, load_verification_key
-from sealwire.audit.line import MAX_LINE_BYTES, NotALine, read_line
+from sealwire.audit.line import FILE_EVENT, MAX_LINE_BYTES, NotALine, read_line
 from sealwire.audit.pseudonyms import KEY_BYTES, PseudonymKey
 from sealwire.audit.signing import make_key
-from sealwire.audit.line import FILE_EVENT
 from sealwire.audit.verification import Flaw, LogReport, read_checkpoints, verify
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.keys.options import Interval

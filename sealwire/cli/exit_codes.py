@@ -6,22 +6,6 @@ from typing import Final, NoReturn
 
 import click
 
-from sealwire.audit import errors as audit
-from sealwire.cli.tasks import FigureProblem
-from sealwire.crypto import errors as crypto
-from sealwire.files import errors as files
-from sealwire.keys import errors as keys
-from sealwire.proxy.server import errors as server
-from sealwire.sidecars import errors as direct
-from sealwire.sidecars.backup import errors as backup
-from sealwire.sidecars.detection import errors as detection
-from sealwire.sidecars.erasure import errors as erasure
-from sealwire.sidecars.luks import errors as luks
-from sealwire.sidecars.migration import errors as migration
-from sealwire.sidecars.tls_check import errors as tls
-from sealwire.sidecars.vault_setup import errors as vault_setup
-from sealwire.testbed import errors as testbed
-
 EX_NO = 1
 """The command ran, and its answer is no."""
 EX_DATAERR = 65

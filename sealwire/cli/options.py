@@ -17,11 +17,17 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from sealwire.keys.kek.kek import KeyEncryptionKey
-from sealwire.keys.kek.passphrase import KeyFileKek
-from sealwire.keys.kek.passphrase import check_strength
+from sealwire.keys.kek.passphrase import KeyFileKek, check_strength
 from sealwire.keys.keyring.store import KeyringStore, parse_place
 from sealwire.keys.private_file import read_private
-from sealwire.keys.providers import DEFAULT_PROVIDER, KEK_FORMS, ProviderKind, Providers, find_passphrase, parse_provider
+from sealwire.keys.providers import (
+    DEFAULT_PROVIDER,
+    KEK_FORMS,
+    ProviderKind,
+    Providers,
+    find_passphrase,
+    parse_provider,
+)
 from sealwire.sidecars.errors import DirectReason, UnusableUri
 
 Command = Callable[..., None]
@@ -86,8 +92,6 @@ def config_option(what: str) -> Decorator:
         envvar="SEALWIRE_CONFIG",
         help=what,
     )
-
-
 
 
 def _keyring_option(*, required: bool) -> Decorator:

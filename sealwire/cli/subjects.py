@@ -15,10 +15,8 @@ from bson.binary import Binary, UuidRepresentation
 from sealwire.audit.pseudonyms import Identifier
 from sealwire.cli.options import PRESENT_FILE, variable_option
 from sealwire.policies.file.coercion import coerce
-from sealwire.policies.file.schema import FieldClass, PolicySet, Subjects, ValueType
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.file.schema import FieldClass, PolicySet, ValueType
-from sealwire.policies.file.schema import Subjects
+from sealwire.policies.file.schema import FieldClass, PolicySet, Subjects, ValueType
 from sealwire.proxy.server.errors import read_named_file
 from sealwire.wire.raw_bson import find_element
 

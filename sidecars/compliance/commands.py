@@ -14,12 +14,8 @@ from typing import Any
 import click
 
 from sealwire import __version__
-from sealwire.audit.signing import open_document, sign_document
 from sealwire.audit.files import load_signing_key, load_verification_key
-from sealwire.audit.signing import SigningKey
-from sealwire.audit.files import load_signing_key
 from sealwire.audit.signing import SigningKey, open_document, sign_document
-from sealwire.sidecars.compliance.deployment import Deployment, looked
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import PATH, PRESENT_FILE, json_option, settings
 from sealwire.cli.output import answer, print_json, show_table, with_bar

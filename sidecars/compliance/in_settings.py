@@ -17,8 +17,7 @@ from sealwire.proxy.session.auditing.subjects import CommandScope
 from sealwire.sidecars.compliance.deployment import Deployment, LookResult, NotSetUp, judged
 from sealwire.sidecars.compliance.requirements import ComplianceOutcome
 from sealwire.sidecars.detection.alerts import Alerts
-from sealwire.sidecars.detection.incidents import IncidentBook
-from sealwire.sidecars.detection.incidents import DeadlineStage
+from sealwire.sidecars.detection.incidents import DeadlineStage, IncidentBook
 from sealwire.sidecars.detection.judging import read_place
 from sealwire.sidecars.detection.rules import load_watch_settings
 from sealwire.sidecars.detection.state_file import StateFile

@@ -25,8 +25,7 @@ from sealwire.sidecars.detection.alerts import Alert, Alerts
 from sealwire.sidecars.detection.breach_form import about
 from sealwire.sidecars.detection.collecting import utc
 from sealwire.sidecars.detection.delivery import LogChannel
-from sealwire.sidecars.detection.incidents import IncidentBook
-from sealwire.sidecars.detection.incidents import DeadlineStage, Incident, IncidentState, Risk
+from sealwire.sidecars.detection.incidents import DeadlineStage, Incident, IncidentBook, IncidentState, Risk
 from sealwire.sidecars.detection.observations import moment_of
 from sealwire.sidecars.detection.rules import WatchSettings, load_watch_settings
 from sealwire.sidecars.detection.state_file import StateFile

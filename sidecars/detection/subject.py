@@ -16,12 +16,9 @@ from sealwire.audit.pseudonyms import Identifier, PseudonymKey, load_pseudonym_k
 from sealwire.cli.audit import Days, days_option, lines_of, log_argument, shown
 from sealwire.cli.options import PATH, PRESENT_FILE, json_option, read_uri, variable_option
 from sealwire.cli.output import print_json, show_table
-from sealwire.policies.file.schema import LinkEnd, PolicySet, Subjects, identifiers
 from sealwire.cli.pages import PageSection, PageTable, ReportPage, columns, html_option, rows, write_page
 from sealwire.cli.subjects import ask_identifier, read_policy, subjects_key_option, subjects_of
-from sealwire.policies.file.schema import identifiers
-from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.file.schema import LinkEnd, Subjects
+from sealwire.policies.file.schema import LinkEnd, PolicySet, Subjects, identifiers
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.detection.collecting import FurtherLines
 from sealwire.sidecars.detection.observations import number_of

@@ -12,10 +12,9 @@ from typing import Any, Final
 import bson
 import click
 
-from sealwire.audit.signing import MAX_DOCUMENT_BYTES, open_document
 from sealwire.audit.files import load_verification_key
 from sealwire.audit.pseudonyms import Identifier, PseudonymKey, load_pseudonym_key
-from sealwire.audit.signing import VerificationKey
+from sealwire.audit.signing import MAX_DOCUMENT_BYTES, VerificationKey, open_document
 from sealwire.cli.audit import shown
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import (
@@ -50,16 +49,14 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import parse_place
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.file.schema import Subjects
+from sealwire.policies.file.schema import PolicySet, Subjects
 from sealwire.proxy.server.errors import read_named_file
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected, size_of
 from sealwire.sidecars.erasure import holds as files
 from sealwire.sidecars.erasure.errors import ErasureReason, SubjectMissing
 from sealwire.sidecars.erasure.holds import LegalHold, load_holds, row_of
-from sealwire.sidecars.erasure.search import find_returned
-from sealwire.sidecars.erasure.search import Findings, PersonSearch
+from sealwire.sidecars.erasure.search import Findings, PersonSearch, find_returned
 from sealwire.sidecars.erasure.stored_forms import Persons, spellings, stored_forms
 from sealwire.sidecars.raw_documents import document
 

@@ -11,11 +11,7 @@ import bson
 import click
 
 from sealwire.audit.files import load_signing_key
-from sealwire.audit.signing import SigningKey
 from sealwire.audit.signing import SigningKey, sign_document
-from sealwire.sidecars.backup.commands import keep_options
-from sealwire.sidecars.erasure.commands import verify_receipt
-from sealwire.sidecars.erasure.commands import OpenSite, PersonOptions, person_options
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import PATH, KekOptions, settings, variable_option, yes_option
 from sealwire.cli.output import Manner, document_count_bar, manner_options, question_console, show_table
@@ -26,7 +22,6 @@ from sealwire.keys.private_file import create_public, require_free, writer_lock
 from sealwire.sidecars.backup.commands import keep_options
 from sealwire.sidecars.backup.keeping.catalog import Entry, RetentionPolicy, kept_until, read_catalog
 from sealwire.sidecars.backup.stores.local_store import open_store
-from sealwire.sidecars.erasure.running import Changer, ErasureWay
 from sealwire.sidecars.erasure.commands import (
     FORM,
     OpenSite,
@@ -34,9 +29,6 @@ from sealwire.sidecars.erasure.commands import (
     holds_option,
     person_options,
 )
-from sealwire.sidecars.backup.keeping.catalog import Entry, read_catalog
-from sealwire.sidecars.backup.keeping.catalog import RetentionPolicy, kept_until
-from sealwire.sidecars.backup.stores.local_store import open_store
 from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
 from sealwire.sidecars.erasure.holds import load_holds
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder

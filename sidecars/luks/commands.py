@@ -15,18 +15,15 @@ from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import PATH, json_option, settings
 from sealwire.cli.output import Manner, manner_options, print_json, progress, show_table
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.sidecars.luks import status
+from sealwire.sidecars.luks import machine as devices
+from sealwire.sidecars.luks import migration, preflight, status
 from sealwire.sidecars.luks.errors import LuksReason, NotConfirmed
-from sealwire.sidecars.luks.machine import device as devices
+from sealwire.sidecars.luks.journal import Journal, Phase, Record, only_writer
 from sealwire.sidecars.luks.linux import LinuxMachine
 from sealwire.sidecars.luks.machine import Machine
-from sealwire.sidecars.luks.migration import preflight
-from sealwire.demo.commands import migration
-from sealwire.sidecars.luks.journal import Journal, Phase, Record, only_writer
-from sealwire.sidecars.luks.steps import STEPS
 from sealwire.sidecars.luks.settings import NO_DEVICE, FileSystem, Pbkdf, VolumeSettings
-from sealwire.sidecars.luks.volume import Secret, read_header
-from sealwire.sidecars.luks.volume import parse_source, read_passphrase
+from sealwire.sidecars.luks.steps import STEPS
+from sealwire.sidecars.luks.volume import Secret, parse_source, read_header, read_passphrase
 
 
 def absolute(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:

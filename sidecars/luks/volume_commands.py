@@ -6,6 +6,7 @@ import click
 
 from sealwire.cli.options import PATH, KekOptions, kek_options, settings
 from sealwire.cli.output import Manner, manner_options
+from sealwire.sidecars.luks import headers, volume
 from sealwire.sidecars.luks.commands import (
     Consent,
     SecretOptions,
@@ -18,13 +19,6 @@ from sealwire.sidecars.luks.commands import (
     secret_options,
     typed_consent,
 )
-from sealwire.sidecars.luks.machine import Machine
-from sealwire.sidecars.luks.journal import Journal
-from sealwire.sidecars.luks.settings import Pbkdf, VolumeSettings
-from sealwire.sidecars.luks import headers, volume
-from sealwire.cli.options import PATH, settings
-from sealwire.cli.output import Manner, manner_options
-from sealwire.sidecars.luks import volume
 from sealwire.sidecars.luks.journal import Journal
 from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.settings import Pbkdf, VolumeSettings

@@ -24,10 +24,8 @@ from sealwire.cli.output import (
 )
 from sealwire.cli.tasks import uninterrupted
 from sealwire.keys.private_file import create_private, read_private, replace_private, require_free
-from sealwire.keys.vault.admin import VaultAdmin, check_wrapped
-from sealwire.keys.vault.connection import VaultConnection
-from sealwire.keys.vault.connection import TOKEN_VARIABLES
-from sealwire.keys.vault.admin import NoLogin, SealStatus, VaultSeal
+from sealwire.keys.vault.admin import NoLogin, SealStatus, VaultAdmin, VaultSeal, check_wrapped
+from sealwire.keys.vault.connection import TOKEN_VARIABLES, VaultConnection
 from sealwire.keys.vault.settings import AuthMethod, VaultSettings, settings_from_environment
 from sealwire.sidecars.vault_setup import credentials as logins
 from sealwire.sidecars.vault_setup import desired, plan
@@ -35,11 +33,9 @@ from sealwire.sidecars.vault_setup import initialise as first
 from sealwire.sidecars.vault_setup.credentials import Login, secret_id_path, take_out
 from sealwire.sidecars.vault_setup.desired import KeyAge, ages
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason
-from sealwire.sidecars.vault_setup.initialise import Places
-from sealwire.sidecars.vault_setup.initialise import parse_holders
-from sealwire.sidecars.vault_setup.initialise import MAX_SHARES, require_unsealed
+from sealwire.sidecars.vault_setup.initialise import MAX_SHARES, Places, parse_holders, require_unsealed
 from sealwire.sidecars.vault_setup.initialise import unseal as give
-from sealwire.sidecars.vault_setup.plan import Fate, Removal, carry_out, plan_removal
+from sealwire.sidecars.vault_setup.plan import Fate, Removal, plan_removal, take_away
 from sealwire.sidecars.vault_setup.resource import AtMost, Difference, State, Step
 from sealwire.sidecars.vault_setup.settings import (
     AppRole,

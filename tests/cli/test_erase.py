@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.audit.signing import sign_document
 from sealwire.audit.pseudonyms import PseudonymKey
-from sealwire.audit.signing import make_key
+from sealwire.audit.signing import make_key, sign_document
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.keys.private_file import create_private, create_public
 from sealwire.sidecars.backup.keeping.catalog import RetentionPolicy, read_catalog

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from sealwire.sidecars.luks import commands
+from sealwire.sidecars.luks import commands, journal
 from sealwire.sidecars.luks.machine import Completed
-from sealwire.sidecars.luks.migration import journal
 from tests.cli.runs import Run
 from tests.sidecars.luks import story
-from tests.sidecars.luks.test_preflight import SIGNATURES, Site, change, site
 from tests.sidecars.luks.model_files import PowerCut
+from tests.sidecars.luks.test_preflight import SIGNATURES, Site, change, site
 
 
 @pytest.fixture

@@ -13,18 +13,13 @@ from rich.console import Console
 from sealwire.cli.exit_codes import exit_code
 from sealwire.files.errors import SourceError
 from sealwire.sidecars.tls_check.commands import read_rules, read_targets, show_report, verify
+from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableTarget
+from sealwire.sidecars.tls_check.judging import RULES, RuleSet, Severity, Thresholds
+from sealwire.sidecars.tls_check.report import TlsMetrics, make_report
 from sealwire.sidecars.tls_check.stream import Trouble
 from sealwire.sidecars.tls_check.suites import Verdict
-from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableTarget
 from sealwire.sidecars.tls_check.target import EndpointFacts
-from sealwire.sidecars.tls_check.judging import RULES, RuleSet, Severity, Thresholds
-from sealwire.sidecars.tls_check.report import TlsMetrics
-from sealwire.sidecars.tls_check.report import make_report
 from tests.build_context import ROOT
-from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableTarget
-from sealwire.sidecars.tls_check.judging import RULES, Severity, Thresholds
-from sealwire.sidecars.tls_check.stream import Trouble
-from sealwire.sidecars.tls_check.target import EndpointFacts
 from tests.cli.runs import Run
 from tests.sidecars.tls_check.samples import DATABASE, PRESENTED, WEB, certificate, target_facts
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from sealwire.cli.groups import vault
 from sealwire.keys.errors import AlreadyExists, KeySettingError, KeysReason
 from sealwire.keys.vault.admin import FirstKeys
-from sealwire.sidecars.vault_setup import hand_over
+from sealwire.sidecars.vault_setup import initialise
 from sealwire.sidecars.vault_setup.commands import ServerOptions
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason, UnusableSetting
 from tests.cli.runs import Run

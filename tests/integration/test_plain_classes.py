@@ -22,8 +22,6 @@ from sealwire.keys.frontier.frontier import (
     version_of,
 )
 from sealwire.keys.frontier.record import frontier_document
-from sealwire.keys.frontier.frontier import ClassVersion, pending_version_of, version_of
-from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring, load_keyring
 from sealwire.keys.keyring.turning import activate, rotate

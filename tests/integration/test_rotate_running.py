@@ -9,8 +9,6 @@ from pymongo.errors import OperationFailure
 
 from sealwire.crypto.envelope import parse_header
 from sealwire.keys.kek.kek import EnvironmentKek
-from sealwire.keys.keyring.turning import retire, take_back
-from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.keys.keyring.turning import change_version, retire, rotate, take_back
 from sealwire.testbed.database import DatabaseProcess

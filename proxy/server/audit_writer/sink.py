@@ -21,8 +21,7 @@ from sealwire.proxy.server.observability.audit import Keeping, Origin, WhenFull,
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.observability.record_bytes import RecordBytes
-from sealwire.proxy.session.effects import Audit, Done
-from sealwire.proxy.session.effects import CommandRecord, CommandResult
+from sealwire.proxy.session.effects import Audit, CommandRecord, CommandResult, Done
 
 STALLED_NS: Final = 3_000_000_000
 """The writer comes by ten times a second, if it does not write."""

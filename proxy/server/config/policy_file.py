@@ -7,11 +7,6 @@ from pathlib import Path
 
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
-from sealwire.proxy.server.errors import read_named_file
-from sealwire.proxy.server.config.sections import compressors
-from sealwire.proxy.server.config.settings import AccessControl, Config
-from sealwire.proxy.session.auditing.subjects import CommandAudit
-from sealwire.proxy.session.login.identities import NO_IDENTITIES, Identities
 from sealwire.proxy.server.config.sections import compressors
 from sealwire.proxy.server.config.settings import AccessControl, Config
 from sealwire.proxy.server.errors import read_named_file

@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sealwire.files.errors import Complaints
-from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
+from sealwire.files.yaml_source import Node, parse_yaml
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.providers import ProviderKind
-from sealwire.files.yaml_source import Node, parse_yaml
-from sealwire.keys.keyring.store import Place, VaultDocument
-from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.keys.vault.settings import VaultSettings
 from sealwire.proxy.server.config.sections import (
     Section,
@@ -49,7 +46,7 @@ from sealwire.proxy.server.config.settings import (
     TraceSettings,
     UpstreamTls,
 )
-from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
+from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason, read_named_file
 
 T = TypeVar("T")
 

@@ -22,10 +22,8 @@ from sealwire.keys.vault.settings import USUAL_DEADLINE_S, USUAL_TIMEOUT_S, Auth
 from sealwire.proxy.server.audit_writer.destinations import parse_copy
 from sealwire.proxy.server.observability.audit import AuditSettings, WhenFull
 from sealwire.proxy.server.observability.logs import LogFormat
-from sealwire.proxy.session.login.identities import Holder, ScramHash
 from sealwire.proxy.session.auditing.subjects import CommandScope
-from sealwire.proxy.session.login.identities import Holder
-from sealwire.proxy.session.login.identities import ScramHash
+from sealwire.proxy.session.login.identities import Holder, ScramHash
 from sealwire.proxy.session.shared import Reveal
 from sealwire.wire.compressors import (
     COMPRESSOR_NAMES,

@@ -27,6 +27,7 @@ from sealwire.proxy.server.connections.sessions import ClientStage, SessionCore
 from sealwire.proxy.server.observability.logs import Field, note
 from sealwire.proxy.server.tasks import spawn
 from sealwire.proxy.session.effects import (
+    UNANSWERED,
     Audit,
     Begun,
     Close,
@@ -46,7 +47,6 @@ from sealwire.proxy.session.effects import (
 )
 from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import UnknownMember
-from sealwire.proxy.session.effects import UNANSWERED
 
 # ------------------------------------------ how far one connection is, what it consists of, and how it ends
 #

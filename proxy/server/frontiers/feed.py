@@ -27,9 +27,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Final, Protocol, final
 
-from sealwire.keys.frontier.frontier import Frontier
+from sealwire.keys.frontier.frontier import Frontier, Uses
 from sealwire.keys.frontier.record import stated_transaction_s
-from sealwire.keys.frontier.frontier import Uses
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass
 from sealwire.proxy.server.frontiers.store import (

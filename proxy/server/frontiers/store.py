@@ -19,7 +19,7 @@ from bson.int64 import Int64
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import DamagedFile
-from sealwire.keys.frontier.frontier import Frontier
+from sealwire.keys.frontier.frontier import Frontier, has_moved
 from sealwire.keys.frontier.record import (
     DATABASE,
     FRONTIERS,
@@ -33,7 +33,6 @@ from sealwire.keys.frontier.record import (
     place_of,
     stated_generation,
 )
-from sealwire.keys.frontier.frontier import has_moved
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.private_file import read_private
 from sealwire.policies.file.schema import FieldClass, Mode

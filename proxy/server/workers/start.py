@@ -44,9 +44,16 @@ from sealwire.proxy.server.stored_plaintext import stored_findings
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side, upstream_side
 from sealwire.proxy.server.upstream import Upstream, UpstreamWay
 from sealwire.proxy.server.workers.admin_page import AdminFiles, admin_files
-from sealwire.proxy.session.login.identities import CertificateIdentity, Holder, Identities, ScramIdentity, UpstreamIdentity
 from sealwire.proxy.session.login.handshake import Topology
-from sealwire.proxy.session.login.identities import ScramHash, ScramSecret
+from sealwire.proxy.session.login.identities import (
+    CertificateIdentity,
+    Holder,
+    Identities,
+    ScramHash,
+    ScramIdentity,
+    ScramSecret,
+    UpstreamIdentity,
+)
 
 _log = logging.getLogger("sealwire.server")
 

@@ -13,10 +13,15 @@ from sealwire.crypto.envelope import BINARY_HEAD, is_envelope
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.contexts.cache import ContextKeysMissing
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
-from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, identifiers
 from sealwire.policies.errors import Refusal
-from sealwire.policies.file.schema import identifiers
-from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, belongs_to_server
+from sealwire.policies.file.schema import (
+    FieldClass,
+    Mode,
+    PathNode,
+    PolicySet,
+    belongs_to_server,
+    identifiers,
+)
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.plan import RangeEdit, Use, ValueEdit
 from sealwire.policies.planning.values import whole_number

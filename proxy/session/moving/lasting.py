@@ -5,11 +5,9 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from sealwire.keys.frontier.frontier import Position
-from sealwire.keys.frontier.frontier import CursorOutdated, SnapshotOutdated, TransactionLost
+from sealwire.keys.frontier.frontier import CursorOutdated, Position, SnapshotOutdated, TransactionLost
 from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.commands.planner import naming_operators
-from sealwire.keys.frontier.frontier import CursorOutdated, Position, SnapshotOutdated, TransactionLost
 from sealwire.policies.file.schema import PolicySet, leaves
 from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.moving.moves import Hold, Moves

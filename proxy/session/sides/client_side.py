@@ -15,14 +15,11 @@ from sealwire.crypto.envelope import MARKER
 from sealwire.keys.contexts.cache import ContextsMissing
 from sealwire.keys.frontier.frontier import FrontierLost, LeaseAwaited, TransactionLost, WindowMet
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
-from sealwire.policies.commands.command import DocumentSequence, target_of
-from sealwire.policies.commands.command import DocumentSequence
-from sealwire.policies.commands.command import Target, target_of
+from sealwire.policies.commands.command import DocumentSequence, Target, target_of
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import printable
-from sealwire.policies.planning.plan import Openings
-from sealwire.policies.planning.plan import Plan
+from sealwire.policies.planning.plan import Openings, Plan
 from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, Side

@@ -26,7 +26,6 @@ from sealwire.cli.migrate.options import (
     share_option,
 )
 from sealwire.cli.options import PRESENT_FILE, settings
-from sealwire.cli.options import PRESENT_FILE, KekOptions, settings
 from sealwire.cli.output import Manner
 from sealwire.cli.recording import record_event
 from sealwire.keys.errors import KeyringBusy, KeysError

@@ -24,14 +24,9 @@ from sealwire.cli.options import (
 from sealwire.cli.output import Manner, document_count_bar, manner_options
 from sealwire.crypto import selftest
 from sealwire.keys.contexts import shredding, transfer
-from sealwire.keys.contexts.resolver import Resolver
-from sealwire.keys.contexts.store import ContextRow, ContextStore, every_row
-from sealwire.keys.contexts.resolver import wrapping_cipher
-from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
-from sealwire.keys.contexts import shredding
 from sealwire.keys.contexts.resolver import Resolver, wrapping_cipher
 from sealwire.keys.contexts.store import ContextRow, ContextStore, every_row
-from sealwire.keys.errors import KeysReason, UnknownKey
+from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import Place, parse_place

@@ -9,12 +9,6 @@ from pathlib import Path
 import click
 
 from sealwire.cli.keys.options import Interval, policy_option, require_typed, require_unnamed
-from sealwire.cli.options import Decorator, declare, settings
-from sealwire.cli.options import KekOptions, kek_options, keyring_option, open_keyring_store
-from sealwire.cli.subjects import read_policy
-from sealwire.cli.options import required_uri, server_options
-from sealwire.cli.keys.options import require_unnamed
-from sealwire.cli.keys.options import Interval, policy_option
 from sealwire.cli.options import (
     Decorator,
     KekOptions,
@@ -30,7 +24,6 @@ from sealwire.cli.output import Manner, document_count_bar, manner_options, ques
 from sealwire.cli.subjects import read_policy
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
-from sealwire.keys.keyring import turning
 from sealwire.keys.keyring import turning
 from sealwire.keys.keyring.data_key import DataKey
 from sealwire.keys.keyring.file import load_keyring, open_record, read_record

@@ -14,7 +14,6 @@ from sealwire.cli.options import PRESENT_FILE, settings
 from sealwire.cli.subjects import read_policy
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.keyring.data_key import DataKey, KeyIds, KeyState
-from sealwire.cli.options import PRESENT_FILE, settings
 from sealwire.keys.keyring.schedule import KeySchedule, QuietHours
 from sealwire.policies.file.schema import PolicySet
 

@@ -27,11 +27,6 @@ from sealwire.cli.keys.options import (
     with_policy,
 )
 from sealwire.cli.migrate.options import Site
-from sealwire.cli.options import KekOptions, kek_options, keyring_option, open_keyring_store
-from sealwire.cli.subjects import read_policy
-from sealwire.cli.options import server_options
-from sealwire.cli.keys.options import key_of, require_alike, shown_key_of
-from sealwire.cli.keys.options import policy_option, schedule_options, with_policy
 from sealwire.cli.options import KekOptions, kek_options, keyring_option, open_keyring_store, server_options
 from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.subjects import read_policy

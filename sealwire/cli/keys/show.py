@@ -10,20 +10,13 @@ import click
 
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.keys.options import key_of, policy_option, schedule_options, shown_key_of, with_policy
-from sealwire.cli.options import json_option
-from sealwire.cli.options import KekOptions, kek_options, keyring_option, open_keyring_store
-from sealwire.cli.subjects import read_policy
-from sealwire.cli.output import answer, print_json, show_table
-from sealwire.cli.keys.options import key_of, shown_key_of
 from sealwire.cli.options import KekOptions, json_option, kek_options, keyring_option, open_keyring_store
-from sealwire.cli.output import answer, show_table
+from sealwire.cli.output import answer, print_json, show_table
+from sealwire.cli.subjects import read_policy
 from sealwire.keys.keyring.data_key import KeyIds, KeyState
-from sealwire.keys.keyring.file import read_record
+from sealwire.keys.keyring.file import read_record, verify_keyring
 from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord, format_time
 from sealwire.keys.keyring.schedule import DueChore, KeySchedule, due_chores, wrapped_at
-from sealwire.keys.keyring.file import verify_keyring
-from sealwire.keys.keyring.file import read_record, verify_keyring
-from sealwire.keys.keyring.record import format_time
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PolicySet, leaves
 

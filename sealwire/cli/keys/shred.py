@@ -17,8 +17,6 @@ from sealwire.cli.keys.contexts import (
 )
 from sealwire.cli.keys.options import Interval, require_typed
 from sealwire.cli.options import PATH, PRESENT_FILE
-from sealwire.cli.keys.options import Interval
-from sealwire.cli.options import PATH, PRESENT_FILE
 from sealwire.cli.output import Manner, manner_options
 from sealwire.keys.contexts import shredding
 from sealwire.keys.contexts.resolver import tag_of

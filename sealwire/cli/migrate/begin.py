@@ -26,9 +26,7 @@ from sealwire.cli.migrate.options import (
     require_contexts,
     site_options,
 )
-from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.cli.options import required_uri
-from sealwire.cli.options import KekOptions, kek_options, keyring_option, required_uri, server_options
 from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.crypto import selftest

@@ -22,16 +22,11 @@ from sealwire.cli.migrate.definitions import (
 from sealwire.cli.migrate.options import Effort, Site, open_contexts, progress_bar, require_contexts, throttle
 from sealwire.cli.options import open_keyring_store
 from sealwire.cli.tasks import ended_in_order
-from sealwire.cli.migrate.options import Effort, open_contexts, progress_bar, require_contexts
-from sealwire.cli.options import KekOptions, required_uri
-from sealwire.cli.tasks import ended_in_order
-from sealwire.keys.frontier.record import LEASE_S, Lease, outlived_s
 from sealwire.keys.frontier.frontier import ClassVersion, has_moved
+from sealwire.keys.frontier.record import LEASE_S, Lease, outlived_s
 from sealwire.keys.kek.kek import KeyEncryptionKey
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.file import open_record, read_record
-from sealwire.keys.frontier.frontier import ClassVersion, has_moved
-from sealwire.keys.frontier.record import LEASE_S, Lease, outlived_s
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.keyring.turning import activate, begin_move, rotate

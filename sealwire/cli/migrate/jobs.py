@@ -22,14 +22,8 @@ from sealwire.cli.migrate.options import (
     site_options,
 )
 from sealwire.cli.migrate.repair import ClassRepair
-from sealwire.cli.options import json_option
-from sealwire.cli.subjects import policy_argument, read_policy
-from sealwire.cli.options import required_uri, server_options
 from sealwire.cli.options import (
-    KekOptions,
     json_option,
-    kek_options,
-    keyring_option,
     required_uri,
     server_options,
 )

@@ -21,10 +21,16 @@ from rich.text import Text
 
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.migrate.definitions import conversions_of, tell_changed
-from sealwire.cli.options import settings
-from sealwire.cli.options import KekOptions, contexts_option, kek_options, keyring_option, open_keyring_store
-from sealwire.cli.options import required_uri, server_options
-from sealwire.cli.options import KekOptions, contexts_option, open_keyring_store, settings
+from sealwire.cli.options import (
+    KekOptions,
+    contexts_option,
+    kek_options,
+    keyring_option,
+    open_keyring_store,
+    required_uri,
+    server_options,
+    settings,
+)
 from sealwire.cli.output import Manner, progress, show_table
 from sealwire.cli.tasks import ended_in_order
 from sealwire.keys.contexts.store import ContextStore

@@ -16,8 +16,6 @@ from sealwire.cli.migrate.options import (
     site_options,
     throttle,
 )
-from sealwire.cli.subjects import policy_argument, read_policy
-from sealwire.cli.options import KekOptions, kek_options, keyring_option, required_uri, server_options
 from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.cli.tasks import ended_in_order

@@ -18,8 +18,7 @@ from enum import Enum
 from hashlib import sha256
 from typing import Any, Final
 
-from sealwire.audit.signing import is_signed, signature_of
-from sealwire.audit.signing import SigningKey, VerificationKey
+from sealwire.audit.signing import SigningKey, VerificationKey, is_signed, signature_of
 from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile
 from sealwire.keys.kek.key_pair import is_public

@@ -24,11 +24,8 @@ from sealwire.crypto.envelope import (
     binary,
     context_header,
 )
-from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position
-from sealwire.keys.frontier.frontier import StoredForm
-from sealwire.sidecars.migration.windows.order import Range, Reach
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position, StoredForm
-from sealwire.sidecars.migration.windows.order import Range, Reach, ReadingOn
+from sealwire.sidecars.migration.windows.order import Range, Reach
 from sealwire.wire import kinds
 
 _KEY_BYTES: Final = 9

@@ -15,7 +15,6 @@ from sealwire.cli.keys.contexts import read_context
 from sealwire.keys.contexts.cache import ContextWanted
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
-from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.contexts.store import MarkKind, StoreMark
 from sealwire.keys.errors import KekUnavailable
 from sealwire.keys.kek.kek import EnvironmentKek

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from sealwire.crypto.envelope import parse_header
 from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.keyring.file import create_keyring, load_keyring
-from sealwire.sidecars.enforcement.commands import enforce as enforce_command
 from sealwire.keys.keyring.turning import borrow
+from sealwire.sidecars.enforcement.commands import enforce as enforce_command
 from sealwire.sidecars.migration.errors import MigrationError, MigrationReason, MigrationRefused
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.migrate.clinics import SECRET, Clinic, new_clinic

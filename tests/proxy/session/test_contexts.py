@@ -21,7 +21,6 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.planning.walk import SETTLED_EDITS
 from sealwire.policies.planning.contexts import context_of, database_context
 from sealwire.policies.planning.walk import SETTLED_EDITS
 from sealwire.proxy.session.effects import Effect, LongToServer, NeedKeys, ToClient, ToServer

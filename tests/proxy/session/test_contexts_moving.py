@@ -12,9 +12,15 @@ from sealwire.crypto.envelope import SUBTYPE, parse_context_header
 from sealwire.keys.contexts.cache import ContextCache, ContextWanted
 from sealwire.keys.contexts.shredding import announce, readmit, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
-from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier, Position, Window, position_of
-from sealwire.keys.frontier.frontier import position_of_plaintext
-from sealwire.keys.frontier.frontier import BEFORE_ALL, Frontier, Position, Window, position_of_plaintext
+from sealwire.keys.frontier.frontier import (
+    AFTER_ALL,
+    BEFORE_ALL,
+    Frontier,
+    Position,
+    Window,
+    position_of,
+    position_of_plaintext,
+)
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session import rewriting

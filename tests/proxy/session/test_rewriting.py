@@ -20,8 +20,8 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.planning.walk import SETTLED_EDITS
 from sealwire.policies.planning.plan import Plan, Settler
+from sealwire.policies.planning.walk import SETTLED_EDITS
 from sealwire.proxy.session.effects import Count, Counter, ToServer
 from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.rewriting import MAX_COMMAND_BYTES, MAX_MORE_BYTES, Settled, apply_plan

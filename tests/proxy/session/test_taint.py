@@ -19,13 +19,9 @@ from sealwire.audit.pseudonyms import PseudonymKey
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.policies.file.schema import Mode, Subjects
-from sealwire.proxy.session.auditing.subjects import CommandAudit, CommandScope
-from sealwire.proxy.session.effects import Audit, Begun, Done, ToClient, ToServer
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Refusal
-from sealwire.policies.file.schema import Mode, PolicySet
-from sealwire.policies.file.schema import Subjects
+from sealwire.policies.file.schema import Mode, PolicySet, Subjects
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.roles.role import (
     CLEAR,

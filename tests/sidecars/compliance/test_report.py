@@ -7,8 +7,6 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from sealwire.audit.line import canonical
-from sealwire.audit.line import canonical
-from sealwire.sidecars.compliance.requirements import ComplianceCheck, ComplianceFinding, ComplianceOutcome
 from sealwire.sidecars.compliance.report import (
     ATTESTED_FOR,
     Attestation,

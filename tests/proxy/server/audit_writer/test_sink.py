@@ -21,12 +21,16 @@ from sealwire.proxy.server.audit_writer.sink import (
     write_share,
 )
 from sealwire.proxy.server.observability.audit import Keeping, Origin, WhenFull
-from sealwire.proxy.session.effects import Audit, CommandOutcome, CommandRecord, CommandResult, Done
-from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.server.observability.record_bytes import RecordBytes
-from sealwire.proxy.session.effects import Audit, Done
+from sealwire.proxy.session.effects import (
+    UNANSWERED,
+    Audit,
+    CommandOutcome,
+    CommandRecord,
+    CommandResult,
+    Done,
+)
 from sealwire.proxy.session.login.caller import Caller
-from sealwire.proxy.session.effects import UNANSWERED, CommandOutcome, CommandRecord, CommandResult
 from tests.proxy.server.audit_writer.rings import worker
 
 RECORD = Audit("refused", "clinic.patients", "find", "pattern", "nhs_number")

@@ -11,9 +11,6 @@ from sealwire.proxy.server.config.settings import Config, IdentitySettings, TlsM
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, ServerError, StartReason
 from sealwire.proxy.server.workers.start import load_identities
 from sealwire.proxy.session.login.identities import CertificateIdentity, Holder, ScramHash, ScramIdentity
-from sealwire.proxy.server.workers.start import load_identities
-from sealwire.proxy.session.login.identities import CertificateIdentity, Holder, ScramIdentity
-from sealwire.proxy.session.login.identities import ScramHash
 from sealwire.testbed.certificates import Authority, create_authority
 from tests.proxy.server.harness import make_config
 

@@ -16,9 +16,8 @@ from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.shredding import announce, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.errors import DamagedFile
-from sealwire.keys.frontier.frontier import Form, Frontier
+from sealwire.keys.frontier.frontier import ClassVersion, Form, Frontier, position_of_plaintext
 from sealwire.keys.frontier.record import IN_FLIGHT_S
-from sealwire.keys.frontier.frontier import ClassVersion, position_of_plaintext
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
