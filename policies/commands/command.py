@@ -20,6 +20,7 @@ from sealwire.policies.planning.arguments import (
 from sealwire.policies.planning.draft import SETTLED_EDITS, Draft, Surroundings
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.walk import Parents, Walk
+from sealwire.policies.questions.asked import Answers
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
@@ -52,6 +53,7 @@ class Command:
     """A command document with its sequences, ready for one handler."""
 
     __slots__ = (
+        "answers",
         "arguments",
         "body",
         "buf",
@@ -91,6 +93,8 @@ class Command:
         self.sequences = sequences
         self.refused: Refused | None = None
         """Who is told of statements that are refused, and decides whether the others are judged."""
+        self.answers: Answers | None = None
+        """What the server's values have said for it; None where they may not be asked."""
 
     def namespace(self, collection: str) -> str:
         """`database.collection`."""

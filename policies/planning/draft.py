@@ -15,6 +15,7 @@ from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.openings import Openings
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, Settler, ValueEdit
 from sealwire.policies.planning.rules import Tables
+from sealwire.policies.questions.asked import Asking
 from sealwire.policies.roles.role import Rights
 from sealwire.wire.raw_bson import Element
 
@@ -100,6 +101,7 @@ class Draft:
 
     __slots__ = (
         "arguments",
+        "asking",
         "budget",
         "buf",
         "collated",
@@ -175,6 +177,8 @@ class Draft:
         """Whether the statement asks for a collation other than the simple one."""
         self.compares = False
         """Whether the statement compares stored ciphertext, so that a collation would matter."""
+        self.asking: Asking | None = None
+        """What the server's values have said, for a command of which they may be asked."""
         self.rights: Rights | None = None
         """What its client may do; None where the policy has no roles."""
         self.contexts: Contexts | None = None

@@ -13,7 +13,7 @@ from sealwire.policies.planning.budget import ENVELOPE_BYTES, LISTED_BYTES
 from sealwire.policies.planning.contexts import ContextUse, unfixed
 from sealwire.policies.planning.demands import demand_filter, demand_write
 from sealwire.policies.planning.draft import Draft
-from sealwire.policies.planning.plan import FormPlace, RangeEdit, Replacement, Use, ValueEdit
+from sealwire.policies.planning.plan import FormPlace, ListPlace, RangeEdit, Replacement, Use, ValueEdit
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
@@ -162,7 +162,8 @@ def match_range(walk: Walk, conditions: list[Element], node: PathNode, *, is_amo
     draft.budget.spend(LISTED_BYTES * len(found), len(found))
     note_comparison(draft, node)
     draft.comparisons += len(conditions)
-    draft.edits.append(RangeEdit(conditions, node, field_class, found, walk.parents, is_among))
+    place = ListPlace.BESIDE if is_among else ListPlace.OPERATOR
+    draft.edits.append(RangeEdit(conditions, node, field_class, found, walk.parents, place))
     draft.replacements.extend(Replacement(item, walk.parents) for item in conditions[1:])
 
 

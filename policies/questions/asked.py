@@ -6,11 +6,19 @@ the values that are stored, judges each (`Judgement`), lets the answer be known,
 An answer counts for that command alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.schema import PathNode
 from sealwire.policies.questions.conditions import Condition, Value, bits, compared, matched, modulo
+
+MAX_VALUES: Final = 100_000
+"""Values of one field that are looked at for one question, each as often as the server sends it."""
+MAX_QUESTIONS: Final = 16
+"""Questions that one command may need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +38,20 @@ class Question:
     operators: tuple[Operator, ...]
 
 
+class Held(NamedTuple):
+    """A value that the server holds."""
+
+    value: Value
+    stored: Value
+    """As it is stored: the envelope, or the value itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The stored values that satisfy each operator, and those that satisfy all, without any twice."""
 
-    each: tuple[tuple[Value, ...], ...]
-    all: tuple[Value, ...]
+    each: tuple[tuple[Held, ...], ...]
+    all: tuple[Held, ...]
     is_single: bool
     """Whether no document holds more than one value there: then all operators are about the same one."""
 
@@ -44,8 +60,10 @@ class ValuesUnknown(Exception):
     """The server has to be asked this; then the command can be planned."""
 
     def __init__(self, question: Question) -> None:
+        """Raises Refusal(PATTERN, RANGE, SHAPE) for operands that nobody can judge by."""
         super().__init__(question.path)
         self.question: Final = question
+        self.judgement: Final = Judgement(question)
 
 
 @final
@@ -55,72 +73,100 @@ class Answers:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[Question, Answer] = {}
+        self._known: dict[Question, Answer | Refusal] = {}
 
     def of(self, question: Question) -> Answer:
-        """Raises ValuesUnknown."""
+        """Raises ValuesUnknown, and the refusal that was learned in the place of an answer."""
         found = self._known.get(question)
         if found is None:
+            if len(self._known) >= MAX_QUESTIONS:
+                raise Refusal(Reason.QUESTION, rule=f"more than {MAX_QUESTIONS} questions for one command")
             raise ValuesUnknown(question)
+        if isinstance(found, Refusal):
+            raise found
         return found
 
-    def learn(self, question: Question, answer: Answer) -> None:
+    def learn(self, question: Question, answer: Answer | Refusal) -> None:
+        """It counts until `clear`."""
         self._known[question] = answer
 
-    @property
-    def known(self) -> dict[Question, Answer]:
-        """All that the command rests on."""
-        return dict(self._known)
-
     def clear(self) -> None:
-        """The command has been planned, and carried out."""
-        self._known.clear()
+        """The command has been planned."""
+        if self._known:
+            self._known.clear()
+
+
+@final
+class Asking:
+    """Where in a command the planner may ask, and the answers that it has."""
+
+    __slots__ = ("answers", "is_here", "negations", "tree")
+
+    def __init__(self, answers: Answers, tree: PathNode) -> None:
+        self.answers: Final = answers
+        self.tree: Final = tree
+        """The covered paths of the documents that the command reads, as they are stored."""
+        self.is_here = False
+        """Whether the filter at hand is on such documents."""
+        self.negations = 0
+        """How many of them lie around the condition at hand."""
+
+    @contextmanager
+    def on(self, node: PathNode) -> Iterator[None]:
+        """A filter on documents with these covered paths."""
+        before, self.is_here = self.is_here, node is self.tree
+        try:
+            yield
+        finally:
+            self.is_here = before
 
 
 @final
 class Judgement:
     """The values that satisfy a question, as they come."""
 
-    __slots__ = ("_all", "_conditions", "_each", "_is_single")
+    __slots__ = ("_all", "_conditions", "_each", "_is_single", "_seen")
 
     def __init__(self, question: Question) -> None:
         """Raises Refusal(PATTERN, RANGE, SHAPE) for operands that nobody can judge by."""
         self._conditions: Final = tuple(condition_of(each) for each in question.operators)
-        self._each: Final[tuple[dict[Value, None], ...]] = tuple({} for _ in self._conditions)
-        self._all: Final[dict[Value, None]] = {}
+        self._each: Final[tuple[dict[Held, None], ...]] = tuple({} for _ in self._conditions)
+        self._all: Final[dict[Held, None]] = {}
         self._is_single = True
+        self._seen = 0
 
-    def take(self, value: Value) -> None:
-        """A value that is stored. Raises Undecided. Cost: one test for each operator."""
-        kind, data = value
-        held = 0
+    def take(self, held: Held) -> None:
+        """A value that is stored. Raises Undecided; Refusal(QUESTION) for too many of them.
+
+        Cost: one test for each operator.
+        """
+        self._seen += 1
+        if self._seen > MAX_VALUES:
+            raise Refusal(Reason.QUESTION, rule=f"a field of more than {MAX_VALUES} values")
+        (kind, data), satisfied = held.value, 0
         for condition, found in zip(self._conditions, self._each, strict=True):
             if condition(kind, data):
-                found[value] = None
-                held += 1
-        if held == len(self._conditions):
-            self._all[value] = None
+                found[held] = None
+                satisfied += 1
+        if satisfied == len(self._conditions):
+            self._all[held] = None
 
     def take_several(self) -> None:
         """Some document holds more than one value."""
         self._is_single = False
 
-    @property
-    def satisfying(self) -> int:
-        """How many values were kept."""
-        return len(self._all) + sum(map(len, self._each))
-
     def answer(self) -> Answer:
+        """What was found so far. Cost: O(satisfying values)."""
         return Answer(tuple(tuple(found) for found in self._each), tuple(self._all), self._is_single)
 
 
-_RANGES: Final = frozenset({b"$gt", b"$gte", b"$lt", b"$lte"})
+RANGES: Final = frozenset({b"$gt", b"$gte", b"$lt", b"$lte"})
 
 
 def condition_of(operator: Operator) -> Condition:
     """What an operator asks of one value. Raises Refusal."""
     name, operands = operator.name, operator.operands
-    if name in _RANGES:
+    if name in RANGES:
         return compared(name, *operands[0])
     if name == b"$regex":
         return matched(operands[0][1], operands[1][1])

@@ -147,7 +147,7 @@ def _brackets(kind: int) -> frozenset[int]:
 
 def _sign(left: object, right: object) -> int:
     """Both are of one type: less than, equal to, or more than zero."""
-    return (left > right) - (left < right)  # type: ignore[operator]
+    return int(left > right) - int(left < right)  # type: ignore[operator]
 
 
 def _numbers(test: Callable[[int], bool], bound: Number) -> Condition:
@@ -164,11 +164,8 @@ def _alike(left: Number, right: Number) -> tuple[Number, Number]:
     """
     if isinstance(left, Decimal) != isinstance(right, Decimal):
         double = right if isinstance(left, Decimal) else left
-        if (
-            isinstance(double, float)
-            and math.isfinite(double)
-            and whole(double, -MOST_EXACT, MOST_EXACT) is None
-        ):
+        is_exact = math.isinf(double) or whole(double, -MOST_EXACT, MOST_EXACT) is not None
+        if isinstance(double, float) and not is_exact:
             raise Undecided
     return left, right
 

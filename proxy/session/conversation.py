@@ -8,6 +8,7 @@ from typing import Final, final
 
 from sealwire.keys.contexts.cache import ContextWanted
 from sealwire.policies.aggregation.views import ViewCatalog
+from sealwire.policies.questions.asked import Answers, Judgement, Question
 from sealwire.policies.roles.role import Claim, Rights, Roles
 from sealwire.proxy.session.compression import Compression
 from sealwire.proxy.session.effects import Close, CloseReason, NeedKeys, PauseClient
@@ -23,6 +24,7 @@ from sealwire.proxy.session.login.handshake import (
     rewrite_hello,
 )
 from sealwire.proxy.session.login.stated import Stated
+from sealwire.proxy.session.moving.moves import Hold
 from sealwire.proxy.session.requests import AwaitedRequests
 from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.states import Event, States
@@ -113,6 +115,18 @@ class LookUp:
         return tuple(f"{self.database}.{name}" for name in self.names)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the server is being asked of the values of a field."""
+
+    question: Question
+    judgement: Judgement
+    options: bytes
+    """The elements of the waiting command that go with each command of the question."""
+    hold: Hold | None
+    """What it uses of classes that move."""
+
+
 class WindowWait(Enum):
     """Whether the command at hand waits for values that move."""
 
@@ -135,6 +149,8 @@ class Conversation:
         "_last_id",
         "_logged_in",
         "_policy",
+        "answers",
+        "asked",
         "awaited",
         "caller",
         "certified",
@@ -169,8 +185,8 @@ class Conversation:
         self.awaited = AwaitedRequests()
         self.look_up = LookUp("", (), {}, names_only=False)
         """What the server is being asked, or was asked last."""
-        self.unanswered: bytes | None = None
-        """The error body with which the server failed to answer, for the command that waits."""
+        self.unanswered: tuple[str, bytes] | None = None
+        """Why the command that waits cannot be planned, and with which error body the server has said so."""
         self.context_searches = 0
         """How often in a row the keys of contexts were searched for on behalf of the command at hand."""
         self.window_wait = _NO_WAIT
@@ -186,6 +202,10 @@ class Conversation:
         self._policy = settings.policy
         self.views = ViewCatalog(self._policy)
         """What the server has said of names for the command that is being planned."""
+        self.answers = Answers()
+        """What its values have said for that."""
+        self.asked: Asked | None = None
+        """What of its values it is being asked."""
         self._logged_in = self._knows_users = False
         self.mechanism = OTHER
         """By which mechanism the client logs in, or did last; a label."""
@@ -305,12 +325,14 @@ class Conversation:
         # what was searched for was found, and may be forgotten until the command is tried again
         self.context_searches = 0
         self.views.clear()
+        self.answers.clear()
         self.states.happened(Event.WINDOW_MET)
         return PauseClient(True)
 
     def command_done(self) -> None:
         """The command at hand was sent on, or has its answer: the next one begins anew."""
         self.views.clear()
+        self.answers.clear()
         self.window_wait = _NO_WAIT
         self.context_searches = 0
 

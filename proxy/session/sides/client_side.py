@@ -15,6 +15,7 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Plan
+from sealwire.policies.questions.asked import ValuesUnknown
 from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, Side, WindowWait
@@ -38,8 +39,8 @@ from sealwire.proxy.session.moving.lasting import ENDING, abort_of, held_by
 from sealwire.proxy.session.requests import (
     COMMAND_LABELS,
     FAILURES,
-    NAME_UNKNOWN,
     OTHER,
+    VALUES_UNKNOWN,
     Request,
     RequestKind,
     command_label,
@@ -49,7 +50,7 @@ from sealwire.proxy.session.revealing.cursors import Opened
 from sealwire.proxy.session.revealing.reveal import holds_envelope
 from sealwire.proxy.session.rewriting.left_out import leave_out
 from sealwire.proxy.session.rewriting.rewrite import Settled, apply_plan
-from sealwire.proxy.session.sides import ask_users, certificate_login, look_up, on_record
+from sealwire.proxy.session.sides import ask_users, ask_values, certificate_login, look_up, on_record
 from sealwire.proxy.session.sides.awaiting import request_for
 from sealwire.proxy.session.sides.denying import denials, denied, described, failed, refused
 from sealwire.proxy.session.sides.entitlement import count_comparisons, judged, note_client
@@ -123,8 +124,10 @@ class ClientSide(Side):
         if unanswered is not None:
             # the command waited for an answer, and the server could give none
             command, namespace = described(message, parsed)
-            audit = Audit("refused", namespace, command, NAME_UNKNOWN)
-            body = replies.unanswered_body(unanswered, message, parsed.body)
+            reason, said = unanswered
+            audit = Audit("refused", namespace, command, reason)
+            is_alike = reason == VALUES_UNKNOWN
+            body = replies.unanswered_body(said, message, parsed.body, is_alike=is_alike)
             effects = denied(conversation, audit, body, message, parsed)
             conversation.command_done()
             return effects
@@ -133,6 +136,8 @@ class ClientSide(Side):
                 effects = self._command(message, parsed)
             except Refusal as refusal:
                 effects = self._shortened(refusal, message, parsed)
+            except ValuesUnknown as unknown:
+                return ask_values.ask(conversation, unknown, message, parsed.body)
         except NamespaceUnknown as unknown:
             return self._ask(unknown.namespace, message, parsed)
         except UsersUnknown:
@@ -240,6 +245,7 @@ class ClientSide(Side):
             None if settled is None else settled.take,
             rights=rights,
             work=conversation.views.work,
+            answers=conversation.answers,
         )
         effects = [] if rights is None else judged(conversation, rights, stated, plan, opened)
         rewritten = apply_plan(plan, shared, settled, forms)

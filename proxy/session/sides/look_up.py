@@ -22,7 +22,8 @@ from sealwire.policies.file.schema import PathNode
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, LookUp
 from sealwire.proxy.session.effects import Effect, PauseClient, ToServer
-from sealwire.proxy.session.requests import Request, RequestKind
+from sealwire.proxy.session.moving.moves import Hold
+from sealwire.proxy.session.requests import NAME_UNKNOWN, Request, RequestKind
 from sealwire.proxy.session.states import Event
 from sealwire.proxy.session.write_errors.merging import without_envelopes
 from sealwire.wire import kinds
@@ -57,14 +58,16 @@ def ask(
     return ToServer(_question(request_id, conversation.look_up))
 
 
-def asking(conversation: Conversation, kind: RequestKind, command: str) -> int:
+def asking(conversation: Conversation, kind: RequestKind, command: str, hold: Hold | None = None) -> int:
     """The id of a question of ours, whose answer is awaited. Raises ProtocolError when too much is."""
     request_id = conversation.new_id()
     while not conversation.awaited.has_room_for(request_id):
         if conversation.awaited.full:
             raise ProtocolError(WireReason.REQUEST_ID, 4)
         request_id = conversation.new_id()
-    conversation.awaited.add(request_id, Request(kind, command, ""))
+    request = Request(kind, command, "")
+    request.hold = hold
+    conversation.awaited.add(request_id, request)
     return request_id
 
 
@@ -131,7 +134,7 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
     else:
         deque(elements(message, parsed.body), maxlen=0)  # if it is malformed, that is the server's fault
         said = message if conversation.entitled.roles is None else without_envelopes(message)
-        conversation.unanswered = said[parsed.body : parsed.body + int32_at(said, parsed.body)]
+        conversation.unanswered = NAME_UNKNOWN, said[parsed.body : parsed.body + int32_at(said, parsed.body)]
     conversation.states.happened(Event.ANSWERED)
     return [PauseClient(False)]
 

@@ -29,7 +29,7 @@ from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import has_more_to_come, is_plain
 from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal
-from sealwire.proxy.session.sides import ask_users, certificate_login, look_up, on_record
+from sealwire.proxy.session.sides import ask_users, ask_values, certificate_login, look_up, on_record
 from sealwire.proxy.session.sides.entitlement import opener_for, reveal_for, shown_reply
 from sealwire.proxy.session.sides.handshake_replies import handshake_reply, hello_reply
 from sealwire.proxy.session.sides.on_record import LongOpening
@@ -57,6 +57,7 @@ _UNREADABLE: Final = (
 _QUESTIONS: Final = {
     RequestKind.LOOK_UP: look_up.answered,
     RequestKind.USERS: ask_users.answered,
+    RequestKind.VALUES: ask_values.answered,
     RequestKind.CERTIFICATE_LOGIN: certificate_login.answered,
 }
 
@@ -126,7 +127,11 @@ class ServerSide(Side):
         awaited = conversation.awaited.find(response_to)
         if awaited is not None and awaited.kind is not RequestKind.COMMAND:
             # hashing an enum's member runs interpreted: 0.7 % of a find-one's instructions
-            ours = self._ours(awaited.kind, message, parsed)
+            try:
+                ours = self._ours(awaited.kind, message, parsed)
+            except _UNREADABLE as error:
+                asked = self._ask_for_key(error, message)
+                ours = [asked] if asked is not None else ask_values.failed(conversation, message, error)
             if ours:
                 return ours
         revealed, opened = message, 0

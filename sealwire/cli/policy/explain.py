@@ -48,7 +48,7 @@ def explain(policy: Path, source: str, database: str | None, as_json: bool) -> N
 
 def _use(edit: ValueEdit | RangeEdit) -> str:
     if isinstance(edit, RangeEdit):
-        return f"{edit.use.value} $in of {len(edit.positions)} values"
+        return f"{edit.use.value} $in of {len(edit.listed)} values"
     return edit.use.value
 
 
