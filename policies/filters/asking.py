@@ -6,7 +6,7 @@ each operator may be satisfied by another one of them, and gets its own list. Th
 
 A value that somebody stores between the question and the command is not in the list. So a condition is
 answered only where a document that changes meanwhile may be missed: in a read outside of transactions, and
-not below a negation (docs/adr/0062).
+not below a negation (docs/adr/0053).
 """
 
 from collections.abc import Iterator, Mapping
