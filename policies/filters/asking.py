@@ -25,6 +25,7 @@ from sealwire.policies.planning.values import note_comparison, whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.policies.questions.asked import RANGES, Answer, Held, Operator, Question
 from sealwire.policies.questions.conditions import MAX_BITS, Value
+from sealwire.policies.roles.role import Level
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, string_bytes
 
@@ -48,9 +49,14 @@ def negated(draft: Draft) -> Iterator[None]:
 
 
 def may_ask(walk: Walk, node: PathNode) -> bool:
-    """Whether the server may be asked for the values that are stored at a node. Cost: O(1)."""
-    asking, leaf = walk.draft.asking, node.leaf
+    """Whether the server may be asked for the values that are stored at a node. Cost: O(1).
+
+    Ranges and patterns would soon find out a value that a client may compare, and not see in clear.
+    """
+    asking, leaf, rights = walk.draft.asking, node.leaf, walk.draft.rights
     if asking is None or not asking.is_here or asking.negations or leaf is None or not leaf.asks:
+        return False
+    if rights is not None and rights.access(leaf.name).read.level is not Level.CLEAR:
         return False
     return not (node.moved or node.absent)
 
@@ -118,7 +124,8 @@ def _list(
     draft, leaf = walk.draft, node.leaf
     if leaf is None:
         raise TypeError("a question about no class")
-    draft.budget.spend(LISTED_BYTES * len(found), len(found))
+    made = sum(len(held.stored[1]) for held in found)
+    draft.budget.spend(made + LISTED_BYTES * len(found), len(found))
     draft.edits.append(RangeEdit(group, node, leaf, found, walk.parents, place))
     draft.replacements.extend(Replacement(element, walk.parents) for element in group[1:])
 

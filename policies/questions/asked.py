@@ -17,6 +17,10 @@ from sealwire.policies.questions.conditions import Condition, Value, bits, compa
 
 MAX_VALUES: Final = 100_000
 """Values of one field that are looked at for one question, each as often as the server sends it."""
+MAX_BYTES: Final = 16_000_000
+"""What the values that satisfy one question may take, in both forms."""
+MAX_BATCHES: Final = 1000
+"""In how many replies the server may answer one question."""
 MAX_QUESTIONS: Final = 16
 """Questions that one command may need."""
 
@@ -125,7 +129,7 @@ class Asking:
 class Judgement:
     """The values that satisfy a question, as they come."""
 
-    __slots__ = ("_all", "_conditions", "_each", "_is_single", "_seen")
+    __slots__ = ("_all", "_batches", "_bytes", "_conditions", "_each", "_is_single", "_seen")
 
     def __init__(self, question: Question) -> None:
         """Raises Refusal(PATTERN, RANGE, SHAPE) for operands that nobody can judge by."""
@@ -133,10 +137,16 @@ class Judgement:
         self._each: Final[tuple[dict[Held, None], ...]] = tuple({} for _ in self._conditions)
         self._all: Final[dict[Held, None]] = {}
         self._is_single = True
-        self._seen = 0
+        self._seen = self._batches = self._bytes = 0
+
+    def begin_batch(self) -> None:
+        """A reply with values. Raises Refusal(QUESTION) for too many."""
+        self._batches += 1
+        if self._batches > MAX_BATCHES:
+            raise Refusal(Reason.QUESTION, rule=f"an answer in more than {MAX_BATCHES} replies")
 
     def take(self, held: Held) -> None:
-        """A value that is stored. Raises Undecided; Refusal(QUESTION) for too many of them.
+        """A value that is stored. Raises Undecided; Refusal(QUESTION) for too many of them, or too long ones.
 
         Cost: one test for each operator.
         """
@@ -150,6 +160,10 @@ class Judgement:
                 satisfied += 1
         if satisfied == len(self._conditions):
             self._all[held] = None
+        if satisfied:
+            self._bytes += len(data) + len(held.stored[1])
+            if self._bytes > MAX_BYTES:
+                raise Refusal(Reason.QUESTION, rule=f"values of more than {MAX_BYTES} bytes that satisfy it")
 
     def take_several(self) -> None:
         """Some document holds more than one value."""

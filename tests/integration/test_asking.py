@@ -140,7 +140,7 @@ def _answer(collection: Collection[Document], query: Document) -> Any:
 def test_every_reading_command_asks(collections: tuple[Collection[Document], Collection[Document]]) -> None:
     query, sides = {"surname": re.compile("^S")}, []
     for collection in collections:
-        stages = [{"$match": query}, {"$project": {"surname": 1}}, {"$sort": {"_id": 1}}]
+        stages: list[Document] = [{"$match": query}, {"$project": {"surname": 1}}, {"$sort": {"_id": 1}}]
         sides.append(
             (
                 list(collection.aggregate(stages)),

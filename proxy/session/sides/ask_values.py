@@ -143,6 +143,7 @@ def _pipeline(path: str) -> list[dict[str, object]]:
 def _judged(conversation: Conversation, asked: Asked, message: bytes, batch: Element) -> int:
     """Judge the values of a batch; how many were opened. Raises as `answered`, Undecided, Refusal."""
     judgement, opened = asked.judgement, 0
+    judgement.begin_batch()
     for document in elements(message, batch.value):
         if document.kind != kinds.OBJECT:
             raise BsonError(WireReason.BSON_VALUE, document.value)

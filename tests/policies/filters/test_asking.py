@@ -36,7 +36,8 @@ def plan(
     command: dict[str, Any], stored: list[Any], *, is_single: bool = True
 ) -> tuple[Plan, list[Question]]:
     """The plan once all questions are answered by these values, and the questions."""
-    answers, questions = Answers(), []
+    answers = Answers()
+    questions: list[Question] = []
     while True:
         try:
             buf = encode({**command, "$db": "clinic"})

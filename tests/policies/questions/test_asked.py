@@ -97,12 +97,18 @@ def test_a_command_has_few_questions() -> None:
     assert caught.value.reason is Reason.QUESTION
 
 
-@pytest.mark.plain_core(reason="it lowers a constant")
-def test_a_field_has_a_bound_of_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asked, "MAX_VALUES", 2)
+@pytest.mark.plain_core(reason="it lowers constants")
+@pytest.mark.parametrize("bound", ["MAX_VALUES", "MAX_BATCHES", "MAX_BYTES"])
+def test_an_answer_has_bounds(monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    monkeypatch.setattr(asked, bound, 20)
     judgement = Judgement(question())
-    judgement.take(held(1))
-    judgement.take(held(1))
+    stored = 3 if bound == "MAX_BYTES" else 9
+
+    def go_on() -> None:
+        for _ in range(25):
+            judgement.begin_batch()
+            judgement.take(held(stored))
+
     with pytest.raises(Refusal) as caught:
-        judgement.take(held(1))
+        go_on()
     assert caught.value.reason is Reason.QUESTION

@@ -57,8 +57,8 @@ def steps(state: State, rules: frozenset[Rule], *, negated: bool) -> Iterator[St
     if not state.is_asked:
         ahead = [form for form in documents if form is not None and ORDER[form] > state.at]
         if ahead:
-            form = min(ahead, key=lambda each: ORDER[each])
-            yield replace(state, at=ORDER[form], known=state.known | {form})
+            first = min(ahead, key=lambda each: ORDER[each])
+            yield replace(state, at=ORDER[first], known=state.known | {first})
         else:
             yield replace(state, is_asked=True)
     elif state.read < len(documents):

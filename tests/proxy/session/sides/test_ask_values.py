@@ -8,8 +8,9 @@ from bson import Binary, Int64, decode
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.errors import Reason
 from sealwire.policies.file.loader import load_policy
-from sealwire.proxy.session.effects import CloseReason, Counter
+from sealwire.proxy.session.effects import Audit, CloseReason, Counter, ToServer
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.wire.op_msg import MORE_TO_COME
 from tests.proxy.session.playbook import (
@@ -25,6 +26,7 @@ from tests.proxy.session.playbook import (
     to_client,
     to_server,
 )
+from tests.proxy.session.role_world import ROLES_TEXT, session_as
 from tests.proxy.session.world import POLICY_TEXT, command, data_key, reply, sealed, session_of
 
 ASKING = load_policy(
@@ -98,7 +100,7 @@ def test_every_command_is_asked_for_anew(play: Playbook) -> None:
 
 
 def test_what_the_waiting_command_says_goes_with_its_question(play: Playbook) -> None:
-    options = {
+    options: dict[str, Any] = {
         "lsid": {"id": Binary(bytes(16), 4)},
         "readConcern": {"level": "majority"},
         "maxTimeMS": 500,
@@ -232,3 +234,26 @@ def test_the_next_commands_wait(play: Playbook) -> None:
     ping = command({"ping": 1, "$db": "admin"}, 71)
     play >> client(command(find({"$gt": "5"}), 70), ping) << pause(True) << to_server(asked(1))
     play >> server(told(1)) << pause(False) << to_server(command(find({"$in": []}), 70)) << to_server(ping)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "field", "reason"),
+    [
+        ("CN=clerk", "nhs_number", Reason.RANGE),  # sees it masked, and may compare it
+        ("CN=clerk", "visits", Reason.ROLE),  # sees it in clear, and may not compare it
+        ("CN=writer", "nhs_number", Reason.RANGE),
+        ("CN=nobody", "nhs_number", Reason.ROLE),
+    ],
+)
+def test_who_may_not_see_and_compare_a_value_does_not_ask(
+    certificate: str, field: str, reason: Reason
+) -> None:
+    text = (POLICY_TEXT + ROLES_TEXT).replace(b"type: string}", b"type: string, ask: true}", 1)
+    policy = load_policy(text.replace(b"type: int}", b"type: int, ask: true}", 1), "policy.yaml")
+    talk = session_as(certificate, policy)
+    effects = talk.client_data(command(find({"$gt": "5"}, field), 70))
+    refused = next(each for each in effects if isinstance(each, Audit))
+    assert refused.reason == reason.value
+    assert not any(isinstance(each, ToServer) for each in effects)
+    doctor = Playbook(session_as("CN=doctor", policy))
+    doctor >> client(command(find({"$gt": "5"}, field), 70)) << pause(True) << to_server(asked(1, field))
