@@ -12,6 +12,7 @@ class Reason(Enum):
     OPERATOR = "operator"
     RANGE = "range"
     RANGE_SIZE = "range-size"
+    QUESTION = "question"
     GRID = "grid"
     PATTERN = "pattern"
     SORT = "sort"
@@ -89,6 +90,11 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
         ErrorCode.NOT_IMPLEMENTED,
         "the range covers more values than the policy allows to look up at once",
         "give both ends, narrow the range, or raise `max_values` in the policy",
+    ),
+    Reason.QUESTION: (
+        ErrorCode.NOT_IMPLEMENTED,
+        "the values that are stored cannot tell what satisfies this",
+        "narrow the condition, put another one beside it, or do this step in the application",
     ),
     Reason.GRID: (
         ErrorCode.BAD_VALUE,

@@ -20,6 +20,7 @@ from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.trees import OPAQUE, Work
 from sealwire.policies.planning.walk import Draft, Surroundings, Walk
+from sealwire.policies.questions.asked import Answers
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import elements
 
@@ -63,12 +64,14 @@ UNSEEN: Final = View("", b"\5\0\0\0\0")
 class ViewCatalog:
     """What the server has said of names for the command that is being planned. One for each session."""
 
-    __slots__ = ("_collections", "_open", "_policies", "_told", "_trees", "work")
+    __slots__ = ("_collections", "_open", "_policies", "_told", "_trees", "answers", "work")
 
     def __init__(self, policies: PolicySet) -> None:
         self._policies = policies
         self.work: Final = Work()
         """What planning the command has taken, also before the server was asked, and for its views."""
+        self.answers: Final = Answers()
+        """What its values have said for that."""
         self._told: dict[str, View | None] = {}
         self._trees: dict[str, PathNode] = {}
         """What views yield, by name. Views that name each other twice would else be followed 2^20 times."""
@@ -105,6 +108,7 @@ class ViewCatalog:
     def clear(self) -> None:
         """The command has been planned."""
         self.work.clear()
+        self.answers.clear()
         if self._told:
             self._told.clear()
             self._trees.clear()

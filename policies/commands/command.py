@@ -22,6 +22,7 @@ from sealwire.policies.planning.namespaces import foreign_namespaces
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.trees import either
 from sealwire.policies.planning.walk import SETTLED_EDITS, Draft, Parents, Surroundings, Walk
+from sealwire.policies.questions.asked import Answers
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Cursor, Element, elements
 
@@ -102,6 +103,7 @@ class Command:
     """A command document with its sequences, ready for one handler."""
 
     __slots__ = (
+        "answers",
         "arguments",
         "body",
         "buf",
@@ -141,6 +143,8 @@ class Command:
         self.sequences = sequences
         self.refused: Refused | None = None
         """Who is told of statements that are refused, and decides whether the others are judged."""
+        self.answers: Answers | None = None
+        """What the server's values have said for it; None where they may not be asked."""
 
     def namespace(self, collection: str) -> str:
         """`database.collection`."""

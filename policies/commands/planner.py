@@ -64,12 +64,13 @@ from sealwire.policies.planning.values import (
     note_comparison,
 )
 from sealwire.policies.planning.walk import Draft, Parents, Walk
+from sealwire.policies.questions.asked import Answers, Asking
 from sealwire.policies.roles.role import Rights
 from sealwire.policies.updates.update_pipelines import STAGES as UPDATE_STAGES
 from sealwire.policies.updates.updates import OPERATORS as UPDATE_OPERATORS
 from sealwire.policies.updates.updates import PUSH_MODIFIERS
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements
+from sealwire.wire.raw_bson import Element, elements, find_element
 
 _NUMBERS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE})
 
@@ -179,6 +180,12 @@ _WITHOUT_ROLE: Final = frozenset(PASSED_COMMANDS) | {b"killCursors"}
 _DROPPING: Final = frozenset(b"drop convertToCapped".split())
 _UNINDEXING: Final = frozenset(b"dropIndexes deleteIndexes".split())
 
+_ASKING: Final = frozenset(b"find count distinct aggregate".split())
+"""Commands whose filters may rest on what the server was asked before."""
+_NEVER_ASKING: Final = frozenset(b"autocommit tailable awaitData".split())
+_SEVERAL_TIMES: Final = frozenset({"local", "available", "majority"})
+"""Read concerns whose reads are at no one time."""
+
 _EXPLAINING: Final = frozenset({b"explain"})
 
 _TEXTS: Final = {name: name.decode() for name in KNOWN_COMMANDS}
@@ -195,6 +202,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     refused: Refused | None = None,
     rights: Rights | None = None,
     work: Work | None = None,
+    answers: Answers | None = None,
 ) -> Plan:
     """Decide what must happen to the command whose document lies at `body` in `buf`.
 
@@ -203,7 +211,8 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     it, what is no protected collection is read as it is. `settler` is given the edits of documents whenever
     they are many. `refused` is told of statements of a write that are refused, and the plan is for nothing
     then. `rights` are those of the client, where the policy has roles. `work` has what earlier attempts and
-    views of the same command have taken.
+    views of the same command have taken. `answers` are what the server's values have said; without it nothing
+    is asked of them.
     Raises Refusal, BsonError, and what the three callables raise. Cost: O(elements walked).
     """
     draft = Draft(buf, TABLES, settler, work)
@@ -223,6 +232,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
         sequences,
     )
     command.refused = refused
+    command.answers = answers
     draft.command = _TEXTS.get(command.name) or printable(command.name)
     if policies.has_contexts:
         draft.contexts = Contexts(command.database, draft.work)
@@ -310,10 +320,31 @@ def _dispatch(command: Command) -> None:
     if draft.contexts is not None and command.policies.covered(namespace) is node:
         # of a view, nobody knows what its documents have in the field
         draft.contexts.over(namespace, node)
+    _let_ask(command, node)
     rule.handler(command, command.over(node))
     draft.check_collation(node.path)
     if draft.makes_unknown or not node.pure:
         note_openings(command, node)
+
+
+def _let_ask(command: Command, node: PathNode) -> None:
+    """Let the filters of a read ask for stored values, if it may miss a document that changes while it runs.
+
+    Source: MongoDB's manual, "Read Isolation, Consistency, and Recency". In a transaction, in a snapshot and
+    in a stream it may not. Raises BsonError.
+    """
+    arguments, answers = command.arguments, command.answers
+    if answers is None or command.name not in _ASKING or not _NEVER_ASKING.isdisjoint(arguments):
+        return
+    concern = arguments.get(b"readConcern")
+    if concern is not None:
+        level = find_element(command.buf, document_of(concern, concern), b"level")
+        if level is not None and (
+            level.kind != kinds.STRING or string_of(command.buf, level) not in _SEVERAL_TIMES
+        ):
+            return
+    if command.policies.covered(command.draft.namespace) is node:
+        command.draft.asking = Asking(answers, node)
 
 
 def _beside_policy(command: Command, namespace: str) -> PathNode | None:

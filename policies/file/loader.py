@@ -249,19 +249,22 @@ def _command_name(node: Node) -> bytes:
     return name.encode()
 
 
+_CLASS_KEYS: Final = ["type", "range", "key", "accept_plaintext", "rotate", "ask"]
+
+
 def _field_class(name: str, node: Node) -> FieldClass:
     complaints = Complaints()
     if not _CLASS_NAME.fullmatch(name):
         hint = "letters, digits, _ - . and at most 63 characters"
         complaints.add(node.error(f"'{name}' is not a class name", hint))
-    entries = node.entries(["mode"], ["type", "range", "key", "accept_plaintext", "rotate"], complaints)
+    entries = node.entries(["mode"], _CLASS_KEYS, complaints)
     mode: Mode | None = None
     with complaints.gathered():
         mode = Mode(entries["mode"].choice([mode.value for mode in Mode])) if "mode" in entries else None
     value_type: ValueType | None = None
     domain: RangeDomain | None = None
     if mode is Mode.RANDOM:
-        for key in ("type", "range", "accept_plaintext"):
+        for key in ("type", "range", "accept_plaintext", "ask"):
             if key in entries:
                 complaints.add(entries[key].error(f"a random class has no {key}", f"remove `{key}`"))
     else:
@@ -278,8 +281,11 @@ def _field_class(name: str, node: Node) -> FieldClass:
         lambda: "accept_plaintext" in entries and entries["accept_plaintext"].boolean(), False
     )
     rotation = complaints.read(lambda: _rotation(entries), None)
+    asks = complaints.read(lambda: "ask" in entries and entries["ask"].boolean(), False)
+    if asks and per is not None:
+        complaints.add(entries["ask"].error("a class that asks has one key", "remove `key`, or `ask`"))
     complaints.check()  # raises where there is no mode
-    return FieldClass(name, mode or Mode.RANDOM, value_type, domain, per, accepts, rotation)
+    return FieldClass(name, mode or Mode.RANDOM, value_type, domain, per, accepts, rotation, asks)
 
 
 def _rotation(entries: Mapping[str, Node]) -> Rotation | None:

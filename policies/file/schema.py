@@ -157,6 +157,8 @@ class FieldClass:
     """Whether values may be stored in clear that no filter finds: the operator knows of them."""
     rotation: Rotation | None = field(default=None, compare=False)
     """How often its key is rotated, which the calendar of keys reads. None: the policy does not say."""
+    asks: bool = field(default=False, compare=False)
+    """Whether the server is asked for the stored values that satisfy what ciphertext cannot answer."""
 
     kind: int = field(init=False, compare=False, repr=False)
     """The BSON type of `value_type`; 0, which no value has, without one."""

@@ -5,12 +5,14 @@ Operators are in tables by what they need of an encrypted value; an operator in 
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import arguments_of
 from sealwire.policies.expressions.interpreter import infer_plain
 from sealwire.policies.file.schema import PathNode, follow, has_dot, is_below_scalars
+from sealwire.policies.filters.asking import NOTHING_ASKED, may_ask, negated, plan_asked, plan_pattern
 from sealwire.policies.filters.operands import (
     BRANCHES,
     comment,
@@ -37,7 +39,7 @@ from sealwire.policies.planning.arguments import (
     text_of,
 )
 from sealwire.policies.planning.contexts import NO_FIELDS, fixed_in_filter
-from sealwire.policies.planning.plan import FormPlace, Use
+from sealwire.policies.planning.plan import FormPlace, ListPlace, Use
 from sealwire.policies.planning.rules import Conversion, Rule, encrypted, family, never, passed, without_row
 from sealwire.policies.planning.values import match, match_range, plan_value, whole_number
 from sealwire.policies.planning.walk import Walk
@@ -152,7 +154,11 @@ def plan_filter(walk: Walk, start: int) -> None:
     draft = walk.draft
     draft.filters += 1
     try:
-        _plan_filter(walk, start)
+        if draft.asking is None:
+            _plan_filter(walk, start)
+        else:
+            with draft.asking.on(walk.node):
+                _plan_filter(walk, start)
     finally:
         draft.filters -= 1
 
@@ -261,8 +267,9 @@ def _branches(walk: Walk, element: Element) -> None:
     # what an `$and` fixes was found with the filter around it
     plan = _conjunction if element.name == b"$and" else plan_filter
     inner = walk.inside(element.value)
-    for branch in array_items(walk.buf, element):
-        plan(inner, document_of(branch, element))
+    with nullcontext() if element.name != b"$nor" else negated(walk.draft):
+        for branch in array_items(walk.buf, element):
+            plan(inner, document_of(branch, element))
 
 
 def _expression(walk: Walk, element: Element) -> None:
@@ -325,13 +332,18 @@ def plan_condition(
     """
     if is_operator_document(walk.buf, element):
         _operators(walk.within(element.value, target), element.value)
+    elif element.kind == kinds.REGEX and may_ask(walk, target):
+        plan_pattern(walk, element, target, ListPlace.VALUE)
     else:
         _equal(walk, element, target, place)
 
 
 def _operators(walk: Walk, start: int) -> None:
     """`{$operator: operand, ...}` at `start`, applied to the walk's node; the walk is among them already."""
+    answered = plan_asked(walk, start) if walk.draft.asking is not None else NOTHING_ASKED
     for element in elements(walk.buf, start):
+        if element.name in answered:
+            continue
         rule = OPERATORS.get(element.name)
         if rule is None:
             raise unlisted_operator(element, walk.node.path)
@@ -378,7 +390,10 @@ def _in(walk: Walk, element: Element) -> None:
         if is_operator_document(walk.buf, item):
             rule = f"operators inside {operator_name(element)}"
             raise Refusal(Reason.SHAPE, path=walk.node.path, rule=rule)
-        _equal(inner, item, walk.node, FormPlace.ITEM)
+        if item.kind == kinds.REGEX and element.name == b"$in" and may_ask(walk, walk.node):
+            plan_pattern(inner, item, walk.node, ListPlace.ITEM)
+        else:
+            _equal(inner, item, walk.node, FormPlace.ITEM)
 
 
 def _all(walk: Walk, element: Element) -> None:
@@ -402,7 +417,8 @@ def _not(walk: Walk, element: Element) -> None:
     if element.kind == kinds.REGEX:
         raise Refusal(Reason.PATTERN, path=walk.node.path, rule="$not")
     start = document_of(element, element)
-    _operators(walk.inside(start), start)
+    with negated(walk.draft):
+        _operators(walk.inside(start), start)
 
 
 def plan_elem_match(walk: Walk, element: Element) -> None:

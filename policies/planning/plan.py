@@ -13,6 +13,8 @@ from mypy_extensions import mypyc_attr
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import FieldClass, PathNode
+from sealwire.policies.questions.asked import Held
+from sealwire.policies.questions.conditions import Value
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
 
@@ -199,19 +201,32 @@ class ValueEdit:
         self.place: Final = place
 
 
+class ListPlace(Enum):
+    """How a list of values says what the operators in whose place it is put said."""
+
+    OPERATOR = "operator"
+    """By `$in`, which takes the place of an operator."""
+    BESIDE = "beside"
+    """By `$not` and `$nin`: an `$in` stands beside it."""
+    VALUE = "value"
+    """By `{$in: ...}`, which takes the place of a value."""
+    ITEM = "item"
+    """By its items alone: they are put into a list."""
+
+
 @final
 @mypyc_attr(acyclic=True)
 class RangeEdit:
-    """Put `$in` with the values at `positions` in place of the first of some range operators."""
+    """Put `$in` with all values that satisfy some operators in place of the first of these."""
 
     __slots__ = (
         "conditions",
         "element",
         "field_class",
-        "is_among",
+        "listed",
         "node",
         "parents",
-        "positions",
+        "place",
         "use",
     )
 
@@ -220,21 +235,31 @@ class RangeEdit:
         conditions: list[Element],
         node: PathNode,
         field_class: FieldClass,
-        positions: range,
+        listed: range | tuple[Held, ...],
         parents: tuple[int, ...],
-        is_among: bool = False,
+        place: ListPlace = ListPlace.OPERATOR,
     ) -> None:
         self.conditions: Final = conditions
         """The operators that it stands for, which hold for values in clear as they are."""
         self.element: Final = conditions[0]
         self.node: Final = node
         self.field_class: Final = field_class
-        self.positions: Final = positions
+        self.listed: Final = listed
+        """Positions on the grid of the class, or what the server has said that it holds."""
         self.parents: Final = parents
-        self.is_among: Final = is_among
-        """Whether an `$in` stands beside it, so that the same has to be said by `$not` and `$nin`."""
+        self.place: Final = place
         self.use: Final = Use.MATCH
         """Ranges compare, and store nothing."""
+
+    def values(self) -> list[Value]:
+        """The values that satisfy the operators. Cost: O(these)."""
+        listed, domain = self.listed, self.field_class.domain
+        if isinstance(listed, tuple):
+            return [held.value for held in listed]
+        if domain is None:
+            raise TypeError("a range without a domain")
+        kind = self.field_class.kind
+        return [(kind, value) for value in domain.values(kind, listed)]
 
 
 @final

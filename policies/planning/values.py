@@ -26,7 +26,15 @@ from sealwire.policies.file.schema import (
 )
 from sealwire.policies.planning.arguments import operator_name, text_of
 from sealwire.policies.planning.contexts import Contexts, fixed_in_document, unfixed
-from sealwire.policies.planning.plan import ContextUse, FormPlace, RangeEdit, Replacement, Use, ValueEdit
+from sealwire.policies.planning.plan import (
+    ContextUse,
+    FormPlace,
+    ListPlace,
+    RangeEdit,
+    Replacement,
+    Use,
+    ValueEdit,
+)
 from sealwire.policies.planning.trees import each_node
 from sealwire.policies.planning.walk import ENVELOPE_BYTES, LISTED_BYTES, Draft, Walk
 from sealwire.policies.roles.role import ClassAccess, Level, Rights
@@ -269,7 +277,8 @@ def match_range(walk: Walk, conditions: list[Element], node: PathNode, *, is_amo
     draft.budget.spend(LISTED_BYTES * len(found), len(found))
     note_comparison(draft, node)
     draft.comparisons += len(conditions)
-    draft.edits.append(RangeEdit(conditions, node, field_class, found, walk.parents, is_among))
+    place = ListPlace.BESIDE if is_among else ListPlace.OPERATOR
+    draft.edits.append(RangeEdit(conditions, node, field_class, found, walk.parents, place))
     draft.replacements.extend(Replacement(item, walk.parents) for item in conditions[1:])
 
 

@@ -15,6 +15,7 @@ from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.plan import Openings, Plan, RangeEdit, Replacement, Settler, Use, ValueEdit
 from sealwire.policies.planning.rules import Tables
 from sealwire.policies.planning.trees import Work
+from sealwire.policies.questions.asked import Asking
 from sealwire.policies.roles.role import Rights
 from sealwire.wire.raw_bson import MAX_DEPTH, Element
 
@@ -218,6 +219,7 @@ class Draft:
     __slots__ = (
         "arguments",
         "around",
+        "asking",
         "budget",
         "buf",
         "collated",
@@ -255,21 +257,21 @@ class Draft:
         self.buf = buf
         self.tables = tables
         self.settler = settler
-        self.settled = 0
         self.budget = Budget()
         self.around = NO_SURROUNDINGS
         """What its pipelines may refer to."""
+        self.asking: Asking | None = None
+        """What the server's values have said, for a command of which they may be asked."""
         self.work = work or Work()
         """What its walks over trees have taken, those of views and of earlier attempts included."""
-        self.stages = 0
+        self.settled = self.stages = 0
         """How many stages its pipeline has, at all levels."""
         self.unnamed: tuple[PathNode, int, int] | None = None
         """A part of the message in which nothing reads like a path that this node covers."""
         self.arguments: dict[bytes, Element] = {}
         """The elements of the command by name."""
         self.command = self.namespace = ""
-        self.protected = False
-        self.reveals = False
+        self.protected = self.reveals = False
         self.opens: Openings | None = None
         """Where envelopes in its reply are opened; None: everywhere."""
         self.yields: PathNode | None = None

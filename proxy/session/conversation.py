@@ -6,6 +6,7 @@ from typing import Final, final
 
 from sealwire.policies.aggregation.views import ViewCatalog
 from sealwire.policies.file.schema import PolicySet
+from sealwire.policies.questions.asked import Judgement, Question
 from sealwire.policies.roles.role import Claim, Rights, Roles
 from sealwire.proxy.session.compression import Compression
 from sealwire.proxy.session.effects import Close, CloseReason
@@ -19,6 +20,7 @@ from sealwire.proxy.session.login.handshake import (
     rewrite_hello,
 )
 from sealwire.proxy.session.login.identities import NOT_CERTIFIED, LoginSteps
+from sealwire.proxy.session.moving.moves import Hold
 from sealwire.proxy.session.requests import AwaitedRequests
 from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.states import Event, State, States
@@ -100,6 +102,18 @@ class LookUp:
         return tuple(f"{self.database}.{name}" for name in self.names)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the server is being asked of the values of a field."""
+
+    question: Question
+    judgement: Judgement
+    options: bytes
+    """The elements of the waiting command that go with each command of the question."""
+    hold: Hold | None
+    """What it uses of classes that move."""
+
+
 @final
 class LoginByCertificate:
     """What a login by certificate needs besides its states."""
@@ -146,10 +160,10 @@ class Conversation:
         """What the client is told of addresses."""
         self.states = States()
         self.awaited = AwaitedRequests()
-        self.look_up = LookUp("", (), {})
+        self.look_up: LookUp | Asked | None = None
         """What the server is being asked, or was asked last."""
-        self.unanswered: bytes | None = None
-        """The error body with which the server failed to answer, for the command that waits."""
+        self.unanswered: tuple[str, bytes] | None = None
+        """Why the command that waits cannot be planned, and with which error body the server has said so."""
         self.is_balanced = False
         """Whether the client has said that a load balancer lies between."""
         settings = shared.settings

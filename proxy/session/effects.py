@@ -183,6 +183,7 @@ class Counter(StrEnum):
     COMPRESSED_MESSAGES = "compressed_messages"
     """The label is of `labels.COMPRESSED_LABELS`: with whom, which way, by what."""
     LOOK_UPS = "look_ups"
+    VALUE_QUESTIONS = "value_questions"
     GLASS_BROKEN = "glass_broken"
     LOGINS = "logins"
     LOGIN_FAILURES = "login_failures"

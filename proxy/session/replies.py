@@ -203,8 +203,10 @@ def unsent_labels(message: bytes, body: int) -> tuple[str, ...]:
     return () if number is None else ("RetryableWriteError",)
 
 
-def unanswered_body(said: bytes, message: bytes, body: int) -> bytes:
+def unanswered_body(said: bytes, message: bytes, body: int, *, is_alike: bool = False) -> bytes:
     """The error of a command that was not sent, because the server answered our question with `said`.
+
+    `is_alike`: the question reads what the command reads, so every error is one that the command could meet.
 
     An error that the command itself could have met stays as it is, with the command's labels if it passes by
     itself. Any other is replaced: its code would mean something else to the client. Raises BsonError.
@@ -212,6 +214,8 @@ def unanswered_body(said: bytes, message: bytes, body: int) -> bytes:
     code = code_of(said, 0)
     if code in RETRYABLE:
         return _labelled(said, unsent_labels(message, body))
+    if is_alike:
+        return said
     if code in _SHORT_LIVED:
         return error_body(*NAME_NOT_TOLD, unsent_labels(message, body))
     if code in _OF_THE_CLIENT:

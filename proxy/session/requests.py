@@ -47,6 +47,8 @@ FAILURES: Final[tuple[type[Exception], ...]] = (
 
 NAME_UNKNOWN: Final = "NamespaceUnknown"
 """The server did not say what a name is, so the command was not sent."""
+VALUES_UNKNOWN: Final = "ValuesUnknown"
+"""It did not say which values a field holds."""
 
 COMMAND_LABELS: Final = (*sorted(COUNTED_COMMANDS), OTHER)
 WRITE_LABELS: Final = ("insert", "update", "delete", "bulkWrite", OTHER)
@@ -55,6 +57,7 @@ REFUSAL_LABELS: Final = (
     *(reason.value for reason in Reason),
     *(failure.__name__ for failure in FAILURES),
     NAME_UNKNOWN,
+    VALUES_UNKNOWN,
 )
 WITHHELD_LABELS: Final = tuple(failure.__name__ for failure in replies.FAILURES)
 PROTOCOL_LABELS: Final = tuple(reason.value for reason in WireReason)
@@ -102,6 +105,8 @@ class RequestKind(Enum):
     """Our own question to the server: a step of a login for a client that has shown a certificate."""
     USERS = "users"
     """Our own question to the server: who has logged in."""
+    VALUES = "values"
+    """Our own question to the server: which values a field holds."""
 
 
 @final

@@ -22,7 +22,7 @@ from sealwire.keys.frontier.frontier import StoredForm
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode
-from sealwire.policies.planning.plan import FormPlace, Plan, RangeEdit, Replacement, ValueEdit
+from sealwire.policies.planning.plan import FormPlace, ListPlace, Plan, RangeEdit, Replacement, ValueEdit
 from sealwire.proxy.session.auditing.subjects import SentTally
 from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.shared import Grids, Shared
@@ -346,8 +346,10 @@ def _edit(message: bytes, planned: ValueEdit | RangeEdit, keyring: Keyring, grid
     """Under the active key."""
     cipher = keyring.cipher_for(planned.field_class.name)
     if isinstance(planned, RangeEdit):
-        kind, values = _grid(planned)
-        items = sorted(grids.encrypted(cipher, kind, value) for value in values)
+        if isinstance(planned.listed, tuple):
+            valid = {_envelope(cipher, kind, value) for kind, value in planned.values()}
+            return _listed(planned, sorted(valid.union(StoredForm(*held.stored) for held in planned.listed)))
+        items = sorted(grids.encrypted(cipher, kind, value) for kind, value in planned.values())
         return _listed(planned, [(kinds.BIN_DATA, item) for item in items])
     value = planned.value
     if value is None:
@@ -375,8 +377,11 @@ def _edit_of_form(
             # the operators themselves: what lies off the grid, written before anybody declared one, is found
             data = b"".join(message[part.start : part.end] for part in planned.conditions)
             return Edit(planned.element.start, planned.element.end, data, planned.parents)
-        kind, values = _grid(planned)
-        return _listed(planned, forms.listed(name, kind, values))
+        found = forms.listed(name, planned.values())
+        if isinstance(planned.listed, tuple):
+            # also what a move has left behind
+            found = sorted({*found, *(StoredForm(*held.stored) for held in planned.listed)})
+        return _listed(planned, found)
     element, value = planned.element, planned.value
     is_of_class = value is not None or field_class.stores(planned.kind)
     if value is None:
@@ -387,24 +392,23 @@ def _edit_of_form(
     return _put(message, planned, kind, data)
 
 
-def _grid(planned: RangeEdit) -> tuple[int, Iterable[bytes]]:
-    """The values of a range, and their BSON type."""
-    domain, value_type = planned.field_class.domain, planned.field_class.value_type
-    if domain is None or value_type is None:
-        raise TypeError("a range without a domain")
-    return value_type.kind, domain.values(value_type.kind, planned.positions)
-
-
 def _listed(planned: RangeEdit, items: Sequence[tuple[int, bytes]]) -> Edit:
     """`$in` with an item, as type and bytes, for each value of the range, in the order of their stored forms.
 
     In the order of the values the list would tell the server the order that the ciphertexts hide.
     """
+    place, element = planned.place, planned.element
+    if place is ListPlace.ITEM:
+        # the server takes an array's items by their order, whatever their names are
+        data = b"".join(b"%c%b\0%b" % (kind, element.name, item) for kind, item in items)
+        return Edit(element.start, element.end, data, planned.parents)
     array = _array(items)
     data = b"\x04$in\0" + array
-    if planned.is_among:
-        # a document has one `$in`; each path of a class with a range holds one value, so this means the same
+    if place is ListPlace.BESIDE:
+        # a document has one `$in`; that some value is in the list means the same
         data = b"\x03$not\0" + _enclosed(b"\x04$nin\0" + array)
+    elif place is ListPlace.VALUE:
+        data = b"\x03%b\0%b" % (element.name, _enclosed(data))
     return Edit(planned.element.start, planned.element.end, data, planned.parents)
 
 

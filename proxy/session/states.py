@@ -25,6 +25,8 @@ class State(Enum):
     """The server is being asked who is there. The client's messages wait."""
     LOGGING_IN = "logging in"
     """The proxy logs the client in by its certificate. The client's messages wait."""
+    ASKING_VALUES = "asking-values"
+    """The server is being asked which values a field holds. The client's messages wait."""
     WAITING_FOR_WINDOW = "waiting for window"
     """A command uses values that move at this moment. The client's messages wait."""
     KEYS_AT_HAND = "keys at hand"
@@ -70,6 +72,10 @@ class Event(Enum):
     """The server was asked who has logged in."""
     USERS_TOLD = "users told"
     """It has answered, or said that it will not."""
+    VALUES_ASKED = "values asked"
+    """The server was asked which values a field holds, or for more of them."""
+    VALUES_TOLD = "values told"
+    """It has said all, or that it will not; or no more is needed."""
     LOGIN_ASKED = "login asked"
     """The server was asked a question of a login by certificate."""
     LOGIN_ACCEPTED = "login accepted"
@@ -110,7 +116,10 @@ class Transition(NamedTuple):
     after: State
 
 
-_ASKING: Final = (State.ASKING_NAMES, State.ASKING_SHOWN_NAMES, State.ASKING_USERS, State.LOGGING_IN)
+_ASKING: Final = (
+    *(State.ASKING_NAMES, State.ASKING_SHOWN_NAMES, State.ASKING_USERS, State.ASKING_VALUES),
+    State.LOGGING_IN,
+)
 
 PARTS: Final = {
     "messages": (State.OPEN, *_ASKING, State.WAITING_FOR_WINDOW),
@@ -129,6 +138,10 @@ TRANSITIONS: Final = (
     Transition(State.ASKING_SHOWN_NAMES, Event.NAMES_TOLD, State.OPEN),
     Transition(State.OPEN, Event.USERS_ASKED, State.ASKING_USERS),
     Transition(State.ASKING_USERS, Event.USERS_TOLD, State.OPEN),
+    Transition(State.OPEN, Event.VALUES_ASKED, State.ASKING_VALUES),
+    # they come in batches
+    Transition(State.ASKING_VALUES, Event.VALUES_ASKED, State.ASKING_VALUES),
+    Transition(State.ASKING_VALUES, Event.VALUES_TOLD, State.OPEN),
     Transition(State.OPEN, Event.LOGIN_ASKED, State.LOGGING_IN),
     # two or three questions with a password
     Transition(State.LOGGING_IN, Event.LOGIN_ASKED, State.LOGGING_IN),

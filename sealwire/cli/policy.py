@@ -19,6 +19,7 @@ from sealwire.policies.errors import Refusal
 from sealwire.policies.file.lint import lint
 from sealwire.policies.file.schema import PolicySet, leaves
 from sealwire.policies.planning.plan import Plan, RangeEdit, ValueEdit
+from sealwire.policies.questions.asked import Answers, ValuesUnknown
 from sealwire.policies.roles.role import Claim, Level, Rights
 from sealwire.proxy.session.login.caller import NOTHING_STATED, Stated, stated_in
 from sealwire.wire.errors import BsonError
@@ -145,7 +146,7 @@ def explain(policy: Path, source: str, database: str | None, as_json: bool) -> N
     policies = read_policy(policy)
     encoded = encoded_command(source, database)
     try:
-        plan = plan_command(policies, encoded, 0)
+        plan = _planned(policies, encoded)
     except Refusal as refusal:
         show_refusal(refusal, as_json=as_json)
         sys.exit(EX_NO)
@@ -154,9 +155,21 @@ def explain(policy: Path, source: str, database: str | None, as_json: bool) -> N
     _show_plan(plan, as_json)
 
 
+def _planned(policies: PolicySet, encoded: bytes) -> Plan:
+    """The plan as if no stored value satisfied what the server is asked."""
+    answers = Answers()
+    while True:
+        try:
+            return plan_command(policies, encoded, 0, answers=answers)
+        except ValuesUnknown as unknown:
+            answers.learn(unknown.question, unknown.judgement.answer())
+
+
 def _use(edit: ValueEdit | RangeEdit) -> str:
+    if isinstance(edit, RangeEdit) and isinstance(edit.listed, tuple):
+        return f"{edit.use.value} $in of the stored values that satisfy it"
     if isinstance(edit, RangeEdit):
-        return f"{edit.use.value} $in of {len(edit.positions)} values"
+        return f"{edit.use.value} $in of {len(edit.listed)} values"
     return edit.use.value
 
 

@@ -13,7 +13,6 @@ from sealwire.cli.audit import moment_of
 from sealwire.cli.options import read_uri
 from sealwire.files.child_environment import child_environment
 from sealwire.policies.file.schema import SERVER_DATABASES
-from sealwire.sidecars import drift
 from sealwire.sidecars.backup.keeping.catalog import read_catalog
 from sealwire.sidecars.backup.keeping.schedule import DEFAULT_DAYS, check_transition
 from sealwire.sidecars.backup.stores.local_store import open_store
@@ -24,7 +23,8 @@ from sealwire.sidecars.coverage.fields import Cover, FieldCounts, FieldReport
 from sealwire.sidecars.coverage.likely import Personal, require_libraries
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.drift import Condition, Keys, PathReport
+from sealwire.sidecars.drift import scan as drift
+from sealwire.sidecars.drift.scan import Condition, Keys, PathReport
 from sealwire.sidecars.luks import status
 from sealwire.sidecars.luks.linux import LinuxMachine
 from sealwire.sidecars.tls_check.certificate import load_trust

@@ -26,7 +26,7 @@ from sealwire.keys.keyring.store import parse_place
 from sealwire.keys.providers import Providers
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected, size_of
-from sealwire.sidecars.drift import (
+from sealwire.sidecars.drift.scan import (
     RIGHTS,
     CollectionReport,
     Condition,

@@ -28,7 +28,7 @@ from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
-from sealwire.sidecars.enforcement import (
+from sealwire.sidecars.enforcement.validators import (
     RIGHTS,
     Change,
     Options,

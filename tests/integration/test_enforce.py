@@ -16,7 +16,7 @@ from sealwire.cli.groups import policy as command
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.enforcement import MARK, Options, Outcome, carry_out, plan_install
+from sealwire.sidecars.enforcement.validators import MARK, Options, Outcome, carry_out, plan_install
 from sealwire.sidecars.errors import DirectError, DirectReason
 from tests.integration.conftest import POLICY, Document, Stack
 from tests.integration.outside.chosen import named, own_server

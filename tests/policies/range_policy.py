@@ -39,7 +39,7 @@ def listed(field: str, condition: dict[str, Any]) -> list[Any]:
     assert edit.field_class.domain is not None
     assert edit.field_class.value_type is not None
     kind = edit.field_class.kind
-    raw = edit.field_class.domain.values(kind, edit.positions)
+    raw = [value for _, value in edit.values()]
     head = bytes((kind,)) + b"v\0"
     bodies = [(len(head) + len(value) + 5).to_bytes(4, "little") + head + value + b"\0" for value in raw]
     return [decode(body)["v"] for body in bodies]

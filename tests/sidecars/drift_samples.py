@@ -9,7 +9,7 @@ from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PathNode
-from sealwire.sidecars.drift import Keys
+from sealwire.sidecars.drift.scan import Keys
 from tests.keys.samples import NOW
 
 NHS, NOTES, OLD = 7, 8, 9

@@ -20,7 +20,7 @@ from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
 from sealwire.policies.planning.contexts import stored_context
-from sealwire.sidecars.drift import Census, Condition, ContextJudge, Keys, PathReport
+from sealwire.sidecars.drift.scan import Census, Condition, ContextJudge, Keys, PathReport
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 from tests.keys.samples import NOW

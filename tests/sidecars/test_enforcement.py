@@ -15,7 +15,7 @@ from sealwire.policies.errors import Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.sidecars.covered import CoveredCollection, Validation
-from sealwire.sidecars.enforcement import (
+from sealwire.sidecars.enforcement.validators import (
     LEAF_ARRAYS,
     MARK,
     MAX_CONDITIONS,

@@ -208,6 +208,7 @@ _PLAIN: Final[dict[Counter, str]] = {
     Counter.VALUES_ENCRYPTED: "Values encrypted",
     Counter.VALUES_DECRYPTED: "Values decrypted",
     Counter.LOOK_UPS: "Questions to the server of what a name is, each before a command",
+    Counter.VALUE_QUESTIONS: "Questions to the server of which values a field holds, each before a command",
     Counter.GLASS_BROKEN: "Commands that ran because they gave a reason to break the glass",
 }
 """Counters without a label."""

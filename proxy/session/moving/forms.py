@@ -56,10 +56,10 @@ class Forms:
         self.in_clear += is_clear
         return is_clear
 
-    def listed(self, class_name: str, kind: int, values: Iterable[bytes]) -> list[StoredForm]:
+    def listed(self, class_name: str, values: Iterable[tuple[int, bytes]]) -> list[StoredForm]:
         """The form of each value of a range, in the order of the forms. Raises and costs as `valid`."""
         before = self.in_clear
-        found = sorted(self.valid(class_name, kind, value) for value in values)
+        found = sorted(self.valid(class_name, kind, value) for kind, value in values)
         self.in_clear = before
         return found
 

@@ -20,6 +20,7 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Openings, Plan
+from sealwire.policies.questions.asked import ValuesUnknown
 from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, Side
@@ -66,8 +67,8 @@ from sealwire.proxy.session.moving.lasting import ENDING, abort_of, held_by
 from sealwire.proxy.session.requests import (
     COMMAND_LABELS,
     FAILURES,
-    NAME_UNKNOWN,
     OTHER,
+    VALUES_UNKNOWN,
     Request,
     RequestKind,
     command_label,
@@ -78,7 +79,7 @@ from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, Look
 from sealwire.proxy.session.revealing.reveal import holds_envelope
 from sealwire.proxy.session.rewriting import Settled, apply_plan
 from sealwire.proxy.session.shared import Reveal
-from sealwire.proxy.session.sides import on_record, questions
+from sealwire.proxy.session.sides import ask_values, on_record, questions
 from sealwire.proxy.session.sides.denying import denials, denied, described, failed, refused
 from sealwire.proxy.session.sides.entitlement import count_comparisons, judged, note_client
 from sealwire.proxy.session.states import Event, State
@@ -237,8 +238,10 @@ class ClientSide(Side):
         if unanswered is not None:
             # the command waited for an answer, and the server could give none
             command, namespace = described(message, parsed)
-            audit = Audit("refused", namespace, command, NAME_UNKNOWN)
-            body = replies.unanswered_body(unanswered, message, parsed.body)
+            reason, said = unanswered
+            audit = Audit("refused", namespace, command, reason)
+            is_alike = reason == VALUES_UNKNOWN
+            body = replies.unanswered_body(said, message, parsed.body, is_alike=is_alike)
             effects = denied(conversation, audit, body, message, parsed)
             self._done()
             return effects
@@ -247,10 +250,10 @@ class ClientSide(Side):
                 effects = self._command(message, parsed)
             except Refusal as refusal:
                 effects = self._shortened(refusal, message, parsed)
-        except NamespaceUnknown as unknown:
-            return self._ask(unknown.namespace, message, parsed)
-        except UsersUnknown:
-            return questions.ask_users(conversation, questions.api_of(message, parsed.body))
+            except ValuesUnknown as unknown:
+                return ask_values.ask(conversation, unknown, message, parsed.body)
+        except (NamespaceUnknown, UsersUnknown) as unknown:
+            return self._ask(unknown, message, parsed)
         except ContextsMissing as missing:
             # the last search is for keys that left the cache before the command was tried again
             if self._searches < _MAX_SEARCHES:
@@ -367,6 +370,7 @@ class ClientSide(Side):
             None if settled is None else settled.take,
             rights=rights,
             work=conversation.views.work,
+            answers=conversation.views.answers,
         )
         effects = [] if rights is None else judged(conversation, rights, stated, plan, opened)
         rewritten = apply_plan(plan, shared, settled, forms)
@@ -463,9 +467,11 @@ class ClientSide(Side):
             raise LoginNeeded(printable(name))
         raise UsersUnknown
 
-    def _ask(self, namespace: str, message: bytes, parsed: OpMsg) -> list[Effect]:
-        """Ask the server what names are; the message comes again when it has answered."""
-        views = self._conversation.views
+    def _ask(self, unknown: NamespaceUnknown | UsersUnknown, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """Ask the server who is there, or what names are; the message comes again when it has answered."""
+        if isinstance(unknown, UsersUnknown):
+            return questions.ask_users(self._conversation, questions.api_of(message, parsed.body))
+        views, namespace = self._conversation.views, unknown.namespace
         wanted = [namespace]
         if len(message) <= LONG_BYTES and next(elements(message, parsed.body)).name not in _OF_ONE_NAME:
             sequences = _document_sequences(message, parsed)

@@ -51,7 +51,8 @@ from sealwire.proxy.session.login.identities import (
     ScramSteps,
     UpstreamIdentity,
 )
-from sealwire.proxy.session.requests import Request, RequestKind
+from sealwire.proxy.session.moving.moves import Hold
+from sealwire.proxy.session.requests import NAME_UNKNOWN, Request, RequestKind
 from sealwire.proxy.session.sides.denying import failed
 from sealwire.proxy.session.states import Event, State
 from sealwire.proxy.session.write_errors import without_envelopes
@@ -78,26 +79,29 @@ def ask_names(conversation: Conversation, namespaces: Sequence[str], api: dict[s
     `api` are the options that say which API the client speaks. Raises ProtocolError when too much is awaited.
     """
     database = namespaces[0].partition(".")[0]
-    conversation.look_up = LookUp(database, tuple(name.partition(".")[2] for name in namespaces), api)
-    return [Count(Counter.LOOK_UPS), PauseClient(True), _ask_names(conversation, Event.NAMES_ASKED)]
+    asked = LookUp(database, tuple(name.partition(".")[2] for name in namespaces), api)
+    conversation.look_up = asked
+    return [Count(Counter.LOOK_UPS), PauseClient(True), _ask_names(conversation, asked, Event.NAMES_ASKED)]
 
 
-def _ask_names(conversation: Conversation, event: Event) -> ToServer:
+def _ask_names(conversation: Conversation, asked: LookUp, event: Event) -> ToServer:
     """The first question, or the second one."""
     request_id = asking(conversation, RequestKind.LOOK_UP, "listCollections")
     conversation.states.happened(event)
     names_only = event is Event.NAMES_WITHHELD
-    return ToServer(_question(request_id, conversation.look_up, names_only=names_only))
+    return ToServer(_question(request_id, asked, names_only=names_only))
 
 
-def asking(conversation: Conversation, kind: RequestKind, command: str) -> int:
+def asking(conversation: Conversation, kind: RequestKind, command: str, hold: Hold | None = None) -> int:
     """The id of a question of ours, whose answer is awaited. Raises ProtocolError when too much is."""
     request_id = conversation.new_id()
     while not conversation.awaited.has_room_for(request_id):
         if conversation.awaited.full:
             raise ProtocolError(WireReason.REQUEST_ID, 4)
         request_id = conversation.new_id()
-    conversation.awaited.add(request_id, Request(kind, command, ""))
+    request = Request(kind, command, "")
+    request.hold = hold
+    conversation.awaited.add(request_id, request)
     return request_id
 
 
@@ -150,9 +154,11 @@ def names_told(conversation: Conversation, message: bytes, parsed: OpMsg) -> lis
     """
     _take_answer(conversation, message, parsed)
     asked, names_only = conversation.look_up, conversation.states.messages is State.ASKING_SHOWN_NAMES
+    if not isinstance(asked, LookUp):
+        raise ProtocolError(WireReason.RESPONSE_TO, 8)
     denied = _is_denied(message, parsed.body)
     if denied and not names_only:
-        return [_ask_names(conversation, Event.NAMES_WITHHELD)]
+        return [_ask_names(conversation, asked, Event.NAMES_WITHHELD)]
     if denied or replies.is_ok(message, parsed.body):
         told = {} if denied else _names_in(message, parsed.body, names_only=names_only)
         # what an answer leaves out is no such name only when the whole answer is here, and for all eyes
@@ -162,7 +168,7 @@ def names_told(conversation: Conversation, message: bytes, parsed: OpMsg) -> lis
     else:
         deque(elements(message, parsed.body), maxlen=0)  # if it is malformed, that is the server's fault
         said = message if conversation.entitled.roles is None else without_envelopes(message)
-        conversation.unanswered = said[parsed.body : parsed.body + int32_at(said, parsed.body)]
+        conversation.unanswered = NAME_UNKNOWN, said[parsed.body : parsed.body + int32_at(said, parsed.body)]
     conversation.states.happened(Event.NAMES_TOLD)
     return [PauseClient(False)]
 

@@ -38,7 +38,7 @@ from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import has_more_to_come, is_plain
 from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal
-from sealwire.proxy.session.sides import on_record, questions
+from sealwire.proxy.session.sides import ask_values, on_record, questions
 from sealwire.proxy.session.sides.entitlement import opener_for, reveal_for, shown_reply
 from sealwire.proxy.session.sides.on_record import LongOpening
 from sealwire.proxy.session.states import Event
@@ -194,6 +194,7 @@ _UNREADABLE: Final = (
 _QUESTIONS: Final = {
     RequestKind.LOOK_UP: questions.names_told,
     RequestKind.USERS: questions.users_told,
+    RequestKind.VALUES: ask_values.answered,
     RequestKind.CERTIFICATE_LOGIN: questions.login_answered,
 }
 
@@ -264,7 +265,11 @@ class ServerSide(Side):
         awaited = conversation.awaited.find(response_to)
         if awaited is not None and awaited.kind is not RequestKind.COMMAND:
             # hashing an enum's member runs interpreted: 0.7 % of a find-one's instructions
-            ours = self._ours(awaited.kind, message, parsed)
+            try:
+                ours = self._ours(awaited.kind, message, parsed)
+            except _UNREADABLE as error:
+                asked = self._ask_for_key(error, message)
+                ours = [asked] if asked is not None else ask_values.failed(conversation, message, error)
             if ours:
                 return ours
         revealed, opened = message, 0

@@ -11,7 +11,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.sidecars.covered import CoveredCollection, validation_of
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.enforcement import Enforced, enforced, enforces_versions
+from sealwire.sidecars.enforcement.validators import Enforced, enforced, enforces_versions
 from sealwire.sidecars.migration.definitions.constants import ClassChange, stand_in_version
 from sealwire.sidecars.migration.definitions.conversions import Conversions, Judged
 from sealwire.sidecars.migration.definitions.judging import Judgement

@@ -15,7 +15,7 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.ranges import RangeDomain
-from sealwire.policies.planning.plan import RangeEdit
+from sealwire.policies.planning.plan import ListPlace, RangeEdit
 from tests.policies.range_policy import POLICY, days, listed, plan, reason
 
 
@@ -197,7 +197,7 @@ collections: {{db.c: {{f: k}}}}
     command = {"find": "c", "filter": {"f": {"$lt": most}}, "$db": "db"}
     (edit,) = plan_command(policies, encode(command), 0).edits
     assert isinstance(edit, RangeEdit)
-    assert edit.positions == range(most)
+    assert edit.listed == range(most)
     command["filter"] = {"f": {"$lte": most}}
     with pytest.raises(Refusal) as caught:
         plan_command(policies, encode(command), 0)
@@ -262,7 +262,7 @@ def test_ranges_work_wherever_a_filter_stands() -> None:
 def test_a_range_beside_a_list_is_said_another_way() -> None:
     made = plan({"find": "c", "filter": {"a": {"$in": [1, 5], "$gte": 3, "$lt": 7}}})
     assert [type(edit).__name__ for edit in made.edits] == ["ValueEdit", "ValueEdit", "RangeEdit"]
-    assert [edit.is_among for edit in made.edits if isinstance(edit, RangeEdit)] == [True]
+    assert [edit.place for edit in made.edits if isinstance(edit, RangeEdit)] == [ListPlace.BESIDE]
 
 
 def test_a_range_of_one_value_in_the_filter_of_an_upsert_is_refused() -> None:

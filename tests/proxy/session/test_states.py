@@ -8,6 +8,7 @@ import pytest
 
 from sealwire.proxy.session.effects import Close, CloseReason
 from sealwire.proxy.session.session import Session
+from sealwire.proxy.session.shared import SessionSettings
 from sealwire.proxy.session.states import (
     PARTS,
     TRANSITIONS,
@@ -21,8 +22,10 @@ from tests.proxy.session.moving import test_lasting as lasting
 from tests.proxy.session.moving.talk import find, sent
 from tests.proxy.session.playbook import Playbook, client, need_keys, server, to_server
 from tests.proxy.session.sides import test_certificate_login as certificate
+from tests.proxy.session.sides.test_ask_values import ASKING, told
+from tests.proxy.session.sides.test_ask_values import find as asking
 from tests.proxy.session.sides.test_questions import ANN, FIND, MORE, START, YES
-from tests.proxy.session.world import body_of, class_id_of, command, reply, sealed, session
+from tests.proxy.session.world import body_of, class_id_of, command, reply, sealed, session, session_of
 
 TABLE = {(before, event): after for before, event, after in TRANSITIONS}
 
@@ -150,6 +153,20 @@ def log_in(talk: Session, first: int = 1) -> None:
         talk.server_data(reply({**YES, "done": done}, number))
 
 
+def asks_for_values() -> Script:
+    talk = session_of(SessionSettings(ASKING, login_required=False))
+    question = asked_in(talk.client_data(command(asking({"$gt": "5"}), 1)))
+    yield talk
+    number = int.from_bytes(question[4:8], "little")
+    question = asked_in(talk.server_data(told(number, sealed("nhs", "7"), cursor_id=5)))
+    yield talk
+    number = int.from_bytes(question[4:8], "little")
+    talk.server_data(told(number, sealed("nhs", "x", version=2), batch="nextBatch"))
+    yield talk
+    talk.keys_loaded()
+    yield talk
+
+
 def logs_in_by_itself() -> Script:
     talk = session(login_required=True)
     log_in(talk)
@@ -248,7 +265,13 @@ def drains() -> Script:
 
 
 SCRIPTS: tuple[Callable[[], Script], ...] = (
-    *(asks_for_names, misses_keys, misses_a_key_while_users_are_asked_for, misses_a_key_while_logging_in),
+    *(
+        asks_for_names,
+        asks_for_values,
+        misses_keys,
+        misses_a_key_while_users_are_asked_for,
+        misses_a_key_while_logging_in,
+    ),
     *(logs_in_by_itself, logs_in_by_certificate),
     *(waits_for_windows, waits_for_a_window_too_long, drains),
 )

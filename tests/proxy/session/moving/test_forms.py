@@ -161,7 +161,7 @@ def test_a_list_does_not_tell_the_order_of_its_values() -> None:
     values = [value_bytes(text)[1] for text in texts]
     middle = position_of_plaintext(KIND, values[50])
     taken_in = forms(middle, middle, keyring(old_is_plaintext=True))
-    found = taken_in.listed("nhs", KIND, values)
+    found = taken_in.listed("nhs", [(KIND, value) for value in values])
     assert found == sorted(found)
     ciphertexts = [form for form in found if form.kind == kinds.BIN_DATA]
     assert ciphertexts != [sealed(text, 2) for text in texts[:50]]

@@ -1,8 +1,4 @@
-"""Makes the server itself reject plaintext where the policy covers a path: validators, counted and changed.
-
-Walk: `sidecars.covered` finds what the policy covers on a server, `plan_install` and `plan_removal` decide
-what each collection needs, and `carry_out` does it. Of the rooms it uses policies.
-May not import: wire, proxy, keys, crypto, asyncio.
+"""Validators that only envelopes satisfy: what each collection needs, and the change to it.
 
 The validator is a `$jsonSchema`, because query operators see through one array at a time and a schema can
 be nested: a covered value must be missing, null or a binary, and a deterministic array may hold such

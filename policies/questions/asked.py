@@ -1,0 +1,193 @@
+"""What has to be asked of the server before a command can be planned, and what was learned for it.
+
+A condition that ciphertext cannot answer is a set: the stored values that satisfy it. The planner looks for
+the answer to its question here. Where there is none it raises ValuesUnknown; the session asks the server for
+the values that are stored, judges each (`Judgement`), lets the answer be known, and plans the command anew.
+An answer counts for that command alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, NamedTuple, final
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.schema import PathNode
+from sealwire.policies.questions.conditions import Condition, Value, bits, compared, matched, modulo
+
+MAX_VALUES: Final = 100_000
+"""Values of one field that are looked at for one question, each as often as the server sends it."""
+MAX_BYTES: Final = 16_000_000
+"""What the values that satisfy one question may take, in both forms."""
+MAX_BATCHES: Final = 1000
+"""In how many replies the server may answer one question."""
+MAX_QUESTIONS: Final = 16
+"""Questions that one command may need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator of a filter with its operands, as values of BSON."""
+
+    name: bytes
+    operands: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which values, of those stored at a path, satisfy operators that stand beside each other?"""
+
+    namespace: str
+    path: str
+    operators: tuple[Operator, ...]
+
+
+class Held(NamedTuple):
+    """A value that the server holds."""
+
+    value: Value
+    stored: Value
+    """As it is stored: the envelope, or the value itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The stored values that satisfy each operator, and those that satisfy all, without any twice."""
+
+    each: tuple[tuple[Held, ...], ...]
+    all: tuple[Held, ...]
+    is_single: bool
+    """Whether no document holds more than one value there: then all operators are about the same one."""
+
+
+class ValuesUnknown(Exception):
+    """The server has to be asked this; then the command can be planned."""
+
+    def __init__(self, question: Question) -> None:
+        """Raises Refusal(PATTERN, RANGE, SHAPE) for operands that nobody can judge by."""
+        super().__init__(question.path)
+        self.question: Final = question
+        self.judgement: Final = Judgement(question)
+
+
+@final
+class Answers:
+    """What the server's values have said for the command that is being planned. One for each session."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[Question, Answer | Refusal] = {}
+
+    def of(self, question: Question) -> Answer:
+        """Raises ValuesUnknown, and the refusal that was learned in the place of an answer."""
+        found = self._known.get(question)
+        if found is None:
+            if len(self._known) >= MAX_QUESTIONS:
+                raise Refusal(Reason.QUESTION, rule=f"more than {MAX_QUESTIONS} questions for one command")
+            raise ValuesUnknown(question)
+        if isinstance(found, Refusal):
+            raise found
+        return found
+
+    def learn(self, question: Question, answer: Answer | Refusal) -> None:
+        """It counts until `clear`."""
+        self._known[question] = answer
+
+    def clear(self) -> None:
+        """The command has been planned."""
+        if self._known:
+            self._known.clear()
+
+
+@final
+class Asking:
+    """Where in a command the planner may ask, and the answers that it has."""
+
+    __slots__ = ("answers", "is_here", "negations", "tree")
+
+    def __init__(self, answers: Answers, tree: PathNode) -> None:
+        self.answers: Final = answers
+        self.tree: Final = tree
+        """The covered paths of the documents that the command reads, as they are stored."""
+        self.is_here = False
+        """Whether the filter at hand is on such documents."""
+        self.negations = 0
+        """How many of them lie around the condition at hand."""
+
+    @contextmanager
+    def on(self, node: PathNode) -> Iterator[None]:
+        """A filter on documents with these covered paths."""
+        before, self.is_here = self.is_here, node is self.tree
+        try:
+            yield
+        finally:
+            self.is_here = before
+
+
+@final
+class Judgement:
+    """The values that satisfy a question, as they come."""
+
+    __slots__ = ("_all", "_batches", "_bytes", "_conditions", "_each", "_is_single", "_seen")
+
+    def __init__(self, question: Question) -> None:
+        """Raises Refusal(PATTERN, RANGE, SHAPE) for operands that nobody can judge by."""
+        self._conditions: Final = tuple(condition_of(each) for each in question.operators)
+        self._each: Final[tuple[dict[Held, None], ...]] = tuple({} for _ in self._conditions)
+        self._all: Final[dict[Held, None]] = {}
+        self._is_single = True
+        self._seen = self._batches = self._bytes = 0
+
+    def begin_batch(self) -> None:
+        """A reply with values. Raises Refusal(QUESTION) for too many."""
+        self._batches += 1
+        if self._batches > MAX_BATCHES:
+            raise Refusal(Reason.QUESTION, rule=f"an answer in more than {MAX_BATCHES} replies")
+
+    def take(self, held: Held) -> None:
+        """A value that is stored. Raises Undecided; Refusal(QUESTION) for too many of them, or too long ones.
+
+        Cost: one test for each operator.
+        """
+        self._seen += 1
+        if self._seen > MAX_VALUES:
+            raise Refusal(Reason.QUESTION, rule=f"a field of more than {MAX_VALUES} values")
+        (kind, data), satisfied = held.value, 0
+        for condition, found in zip(self._conditions, self._each, strict=True):
+            if condition(kind, data):
+                found[held] = None
+                satisfied += 1
+        if satisfied == len(self._conditions):
+            self._all[held] = None
+        if satisfied:
+            self._bytes += len(data) + len(held.stored[1])
+            if self._bytes > MAX_BYTES:
+                raise Refusal(Reason.QUESTION, rule=f"values of more than {MAX_BYTES} bytes that satisfy it")
+
+    def take_several(self) -> None:
+        """Some document holds more than one value."""
+        self._is_single = False
+
+    def answer(self) -> Answer:
+        """What was found so far. Cost: O(satisfying values)."""
+        return Answer(tuple(tuple(found) for found in self._each), tuple(self._all), self._is_single)
+
+
+RANGES: Final = frozenset({b"$gt", b"$gte", b"$lt", b"$lte"})
+
+
+def condition_of(operator: Operator) -> Condition:
+    """What an operator asks of one value. Raises Refusal."""
+    name, operands = operator.name, operator.operands
+    if name in RANGES:
+        return compared(name, *operands[0])
+    if name == b"$regex":
+        return matched(operands[0][1], operands[1][1])
+    if name == b"$mod":
+        return modulo(*operands[:2])
+    return bits(name, _positions(operands))
+
+
+def _positions(operands: Sequence[Value]) -> list[int]:
+    return [int.from_bytes(data, "little") for _, data in operands]

@@ -1,0 +1,205 @@
+"""Whether a plain value satisfies a condition, exactly as MongoDB would say.
+
+A condition is one operator of a filter with its operand. It is judged on one value: a value of an array is a
+value of its own, as the server has it. Comparisons are within types ("type bracketing"): a string is never
+less than a number.
+
+Source: MongoDB's manual on comparison order, `$mod` and the bitwise operators.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Final
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.ranges import INT, LONG, NUMERIC, Number, is_canonical, read_number, whole
+from sealwire.policies.questions.patterns import Pattern, Undecided
+from sealwire.wire import kinds
+
+Value = tuple[int, bytes]
+"""BSON type, and the bytes of the value."""
+Condition = Callable[[int, bytes], bool]
+"""Of a value's BSON type and bytes. Raises Undecided."""
+
+MOST_EXACT: Final = 1 << 53
+"""Whole numbers up to here are the same as doubles and as decimals."""
+MAX_BITS: Final = 1024
+_LEAST_LONG, _MOST_LONG = -(1 << 63), (1 << 63) - 1
+_INTEGERS: Final = frozenset({kinds.INT, kinds.LONG})
+
+
+def compared(operator: bytes, kind: int, operand: bytes) -> Condition:
+    """`$gt`, `$gte`, `$lt` or `$lte`. Raises Refusal(RANGE) for operands that are not ordered within a type.
+
+    Cost of the condition: O(bytes).
+    """
+    test = _TESTS[operator]
+    if kind in NUMERIC:
+        return _numbers(test, _finite(kind, operand))
+    key = _KEYS.get(kind)
+    if key is None:
+        raise Refusal(Reason.RANGE, rule="a range that ends at a value of this type")
+    bracket = _brackets(kind)
+    bound = key(operand)
+
+    def holds(other: int, value: bytes) -> bool:
+        return other in bracket and test(_sign(key(value), bound))
+
+    return holds
+
+
+def matched(pattern: bytes, options: bytes) -> Condition:
+    """`$regex`, or a pattern in the place of a value. Raises Refusal(PATTERN)."""
+    found = Pattern(pattern, options)
+
+    def holds(kind: int, value: bytes) -> bool:
+        if kind == kinds.REGEX:
+            raise Undecided  # the server compares patterns for equality
+        return kind in _TEXTS and found.matches(value[4:-1])
+
+    return holds
+
+
+def modulo(divisor: Value, remainder: Value) -> Condition:
+    """`$mod` with two numbers, which lose their fractions. Raises Refusal(SHAPE)."""
+    by, rest = _long(*divisor), _long(*remainder)
+    if not by:
+        raise Refusal(Reason.SHAPE, rule="$mod by zero")
+
+    def holds(kind: int, value: bytes) -> bool:
+        if kind not in NUMERIC:
+            return False
+        number = read_number(kind, value)
+        if not math.isfinite(number) or not _LEAST_LONG <= number <= _MOST_LONG:
+            return False
+        # C's remainder: it has the sign of what is divided
+        return int(math.copysign(abs(int(number)) % abs(by), int(number))) == rest
+
+    return holds
+
+
+def bits(operator: bytes, positions: Sequence[int]) -> Condition:
+    """`$bitsAllSet` and its kin, at these positions. Raises Refusal(SHAPE) for too many."""
+    if len(positions) > MAX_BITS:
+        raise Refusal(Reason.SHAPE, rule=f"more than {MAX_BITS} bits")
+    wanted_all, wanted_set = _BITS[operator]
+
+    def holds(kind: int, value: bytes) -> bool:
+        number = _bits_of(kind, value)
+        if number is None:
+            return False
+        found = (bool(number >> position & 1) is wanted_set for position in positions)
+        return all(found) if wanted_all else any(found)
+
+    return holds
+
+
+# ------------------------------------------------------------------------------------------------ values
+
+
+_TESTS: Final[dict[bytes, Callable[[int], bool]]] = {
+    b"$gt": lambda sign: sign > 0,
+    b"$gte": lambda sign: sign >= 0,
+    b"$lt": lambda sign: sign < 0,
+    b"$lte": lambda sign: sign <= 0,
+}
+_BITS: Final = {
+    b"$bitsAllSet": (True, True),
+    b"$bitsAllClear": (True, False),
+    b"$bitsAnySet": (False, True),
+    b"$bitsAnyClear": (False, False),
+}
+_TEXTS: Final = frozenset({kinds.STRING, kinds.SYMBOL})
+
+
+def _text(value: bytes) -> bytes:
+    return value[4:-1]
+
+
+def _signed(value: bytes) -> int:
+    return int(LONG.unpack(value)[0])
+
+
+def _unsigned(value: bytes) -> int:
+    return int.from_bytes(value, "little")
+
+
+def _binary(value: bytes) -> tuple[int, int, bytes]:
+    """The server orders binary data by length, then subtype, then bytes."""
+    return len(value), value[4], value[5:]
+
+
+_KEYS: Final[dict[int, Callable[[bytes], bytes | int | tuple[int, int, bytes]]]] = {
+    kinds.STRING: _text,
+    kinds.SYMBOL: _text,
+    kinds.DATE: _signed,
+    kinds.TIMESTAMP: _unsigned,
+    kinds.OBJECT_ID: bytes,
+    kinds.BOOL: bytes,
+    kinds.BIN_DATA: _binary,
+}
+
+
+def _brackets(kind: int) -> frozenset[int]:
+    return _TEXTS if kind in _TEXTS else frozenset({kind})
+
+
+def _sign(left: object, right: object) -> int:
+    """Both are of one type: less than, equal to, or more than zero."""
+    return int(left > right) - int(left < right)  # type: ignore[operator]
+
+
+def _numbers(test: Callable[[int], bool], bound: Number) -> Condition:
+    def holds(kind: int, value: bytes) -> bool:
+        return kind in NUMERIC and test(_sign(*_alike(_finite_value(kind, value), bound)))
+
+    return holds
+
+
+def _alike(left: Number, right: Number) -> tuple[Number, Number]:
+    """Two numbers that compare as on the server.
+
+    Raises Undecided for a decimal beside a double with a fraction: servers round one of them, and not alike.
+    """
+    if isinstance(left, Decimal) != isinstance(right, Decimal):
+        double = right if isinstance(left, Decimal) else left
+        is_exact = math.isinf(double) or whole(double, -MOST_EXACT, MOST_EXACT) is not None
+        if isinstance(double, float) and not is_exact:
+            raise Undecided
+    return left, right
+
+
+def _finite(kind: int, operand: bytes) -> Number:
+    number = read_number(kind, operand)
+    if math.isnan(number) or (kind == kinds.DECIMAL and not is_canonical(operand)):
+        raise Refusal(Reason.RANGE, rule="a range that ends at no number")
+    return number
+
+
+def _finite_value(kind: int, value: bytes) -> Number:
+    """A stored number. Raises Undecided for one that is none: servers order it in two ways."""
+    number = read_number(kind, value)
+    if math.isnan(number):
+        raise Undecided
+    return number
+
+
+def _long(kind: int, value: bytes) -> int:
+    """A number without its fraction. Raises Refusal(SHAPE)."""
+    number = read_number(kind, value) if kind in NUMERIC else math.nan
+    if not math.isfinite(number) or not _LEAST_LONG <= number <= _MOST_LONG:
+        raise Refusal(Reason.SHAPE, rule="$mod of what is not a whole number of 64 bits")
+    return int(number)
+
+
+def _bits_of(kind: int, value: bytes) -> int | None:
+    """The bits of a whole number of 64 bits, or of binary data; None for any other value.
+
+    A negative number has its sign in all bits above, as in two's complement.
+    """
+    if kind in _INTEGERS:
+        return int((INT if kind == kinds.INT else LONG).unpack(value)[0])
+    if kind in NUMERIC:
+        return whole(read_number(kind, value), _LEAST_LONG, _MOST_LONG)
+    return int.from_bytes(value[5:], "little") if kind == kinds.BIN_DATA else None

@@ -1,0 +1,218 @@
+"""Ask the server, on the client's own connection, which values a field holds, for a command that waits.
+
+The values come in batches, each as the documents have it: as envelopes, in clear, or in arrays of these. They
+are opened and judged as they come, and those that satisfy the question are kept (`policies.questions`). What
+is learned counts for the command that waits, and for nothing else.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from bson import Int64, encode
+
+from sealwire.crypto.envelope import BINARY_HEAD, is_envelope
+from sealwire.keys.errors import KeyDestroyed
+from sealwire.keys.frontier.frontier import LeaseAwaited
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.questions.asked import Held, ValuesUnknown
+from sealwire.policies.questions.patterns import Undecided
+from sealwire.proxy.session import replies
+from sealwire.proxy.session.conversation import Asked, Conversation
+from sealwire.proxy.session.effects import Count, Counter, Effect, PauseClient, ToServer
+from sealwire.proxy.session.moving.moves import Hold
+from sealwire.proxy.session.requests import VALUES_UNKNOWN, RequestKind
+from sealwire.proxy.session.sides.questions import asking
+from sealwire.proxy.session.states import Event
+from sealwire.proxy.session.write_errors import without_envelopes
+from sealwire.wire import kinds
+from sealwire.wire.errors import BsonError, ProtocolError, WireReason
+from sealwire.wire.header import request_id_of, response_to_of
+from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg
+from sealwire.wire.raw_bson import Element, elements, find_element, int32_at
+
+_BATCH: Final = 2000
+"""Values that are judged at a time: opening and judging them takes some 5 ms."""
+_INDEX: Final = "__sealwire"
+"""Begins the names of fields that say which item of an array a value came from."""
+_FOR_ALL: Final = frozenset(b"lsid $readPreference apiVersion apiStrict apiDeprecationErrors".split())
+_FOR_FIRST: Final = _FOR_ALL | frozenset(b"readConcern maxTimeMS $clusterTime".split())
+"""What the question takes from the command that waits."""
+
+
+def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body: int) -> list[Effect]:
+    """The question; its answer is awaited.
+
+    Raises LeaseAwaited, WindowMet, FrontierLost while classes move; BsonError; ProtocolError when too much is
+    awaited.
+    """
+    moves, question = conversation.shared.moves, unknown.question
+    hold = None
+    if moves.is_leased and not moves.is_current():
+        raise LeaseAwaited
+    if moves.marks_cursors:
+        hold = moves.begin(dict.fromkeys(moves.classes))  # it may meet any value
+    database, _, collection = question.namespace.partition(".")
+    copied = [message[each.start : each.end] for each in elements(message, body) if each.name in _FOR_FIRST]
+    kept = [message[each.start : each.end] for each in elements(message, body) if each.name in _FOR_ALL]
+    conversation.look_up = Asked(question, unknown.judgement, b"".join(kept), hold)
+    command = {
+        "aggregate": collection,
+        "pipeline": _pipeline(question.path),
+        "cursor": {"batchSize": _BATCH},
+        "allowDiskUse": True,
+        "$db": database,
+    }
+    return [
+        Count(Counter.VALUE_QUESTIONS),
+        PauseClient(True),
+        _sent(conversation, "aggregate", command, b"".join(copied), hold),
+    ]
+
+
+def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[Effect]:
+    """A batch of the answer: the next one is asked for, or the waiting command goes on.
+
+    Raises BsonError, ProtocolError; what `Keyring.open_envelope` raises, and then nothing has changed.
+    """
+    if parsed.flags & MORE_TO_COME:
+        raise ProtocolError(WireReason.RESPONSE_TO, 8)
+    asked = _asked(conversation)
+    effects: list[Effect] = []
+    cursor_id = 0
+    if replies.is_ok(message, parsed.body):
+        cursor_id, batch = _batch(message, parsed.body)
+        try:
+            opened = _judged(conversation, asked, message, batch)
+        except (Undecided, Refusal) as error:
+            ended = [_killed(conversation, asked, cursor_id)] if cursor_id else []
+            return [*ended, *_over(conversation, message, _refusal(error, asked))]
+        effects = [Count(Counter.VALUES_DECRYPTED, opened)] if opened else []
+        if not cursor_id:
+            return effects + _over(conversation, message)
+        _done(conversation, message)
+        database, _, collection = asked.question.namespace.partition(".")
+        more = {"getMore": Int64(cursor_id), "collection": collection, "batchSize": _BATCH, "$db": database}
+        return [*effects, _sent(conversation, "getMore", more, asked.options, asked.hold)]
+    said = message if conversation.entitled.roles is None else without_envelopes(message)
+    body = said[parsed.body : parsed.body + int32_at(said, parsed.body)]
+    conversation.unanswered = VALUES_UNKNOWN, body
+    return _over(conversation, message)
+
+
+def failed(conversation: Conversation, message: bytes, error: Exception) -> list[Effect]:
+    """An envelope of a batch cannot be opened: the waiting command is refused."""
+    path = _asked(conversation).question.path
+    rule = f"a stored value that does not open ({type(error).__name__})"
+    refusal = Refusal(Reason.QUESTION, path=path, rule=rule)
+    return _over(conversation, message, refusal)
+
+
+def _sent(
+    conversation: Conversation, name: str, command: dict[str, object], options: bytes, hold: Hold | None
+) -> ToServer:
+    request_id = asking(conversation, RequestKind.VALUES, name, hold)
+    conversation.states.happened(Event.VALUES_ASKED)
+    content = encode(command)[4:-1] + options
+    return ToServer(build_op_msg(request_id, 0, (len(content) + 5).to_bytes(4, "little") + content + b"\0"))
+
+
+def _killed(conversation: Conversation, asked: Asked, cursor_id: int) -> ToServer:
+    """No more batches are needed. No reply is awaited."""
+    database, _, collection = asked.question.namespace.partition(".")
+    content = encode({"killCursors": collection, "cursors": [Int64(cursor_id)], "$db": database})
+    content = content[4:-1] + asked.options
+    body = (len(content) + 5).to_bytes(4, "little") + content + b"\0"
+    return ToServer(build_op_msg(conversation.new_id(), 0, body, MORE_TO_COME))
+
+
+def _pipeline(path: str) -> list[dict[str, object]]:
+    """Yields each value once for each form and each place that it has in an array."""
+    names = path.split(".")
+    stages: list[dict[str, object]] = []
+    group: dict[str, object] = {"_id": f"${path}"}
+    for depth in range(1, len(names)):
+        index = f"{_INDEX}{depth}"
+        stages.append({"$unwind": {"path": f"${'.'.join(names[:depth])}", "includeArrayIndex": index}})
+        group[index] = {"$max": f"${index}"}
+    return [*stages, {"$group": group}]
+
+
+def _judged(conversation: Conversation, asked: Asked, message: bytes, batch: Element) -> int:
+    """Judge the values of a batch; how many were opened. Raises as `answered`, Undecided, Refusal."""
+    judgement, opened = asked.judgement, 0
+    judgement.begin_batch()
+    for document in elements(message, batch.value):
+        if document.kind != kinds.OBJECT:
+            raise BsonError(WireReason.BSON_VALUE, document.value)
+        for part in elements(message, document.value):
+            if part.name != b"_id":
+                if any(message[part.value : part.end]):
+                    judgement.take_several()  # it came from a further item of an array
+                continue
+            if part.kind == kinds.ARRAY:
+                judgement.take_several()
+            items = elements(message, part.value) if part.kind == kinds.ARRAY else iter((part,))
+            for held, is_opened in _held(conversation, message, items):
+                judgement.take(held)
+                opened += is_opened
+    return opened
+
+
+def _held(
+    conversation: Conversation, message: bytes, items: Iterator[Element]
+) -> Iterator[tuple[Held, bool]]:
+    keyring = conversation.shared.keyring
+    for item in items:
+        stored = item.kind, message[item.value : item.end]
+        if not is_envelope(item.kind, message, item.value):
+            yield Held(stored, stored), False
+            continue
+        try:
+            value = keyring.open_envelope(message, item.value + BINARY_HEAD, item.end)
+        except KeyDestroyed:
+            continue  # nobody can tell what it was, and no equality finds it either
+        yield Held(value, stored), True
+
+
+def _batch(message: bytes, body: int) -> tuple[int, Element]:
+    """The cursor's id, and the batch. Raises BsonError."""
+    cursor = find_element(message, body, b"cursor")
+    if cursor is None or cursor.kind != kinds.OBJECT:
+        raise BsonError(WireReason.BSON_VALUE, body)
+    number = find_element(message, cursor.value, b"id")
+    first, further = (find_element(message, cursor.value, name) for name in (b"firstBatch", b"nextBatch"))
+    batch = first or further
+    if number is None or number.kind != kinds.LONG or batch is None or batch.kind != kinds.ARRAY:
+        raise BsonError(WireReason.BSON_VALUE, cursor.value)
+    return int.from_bytes(message[number.value : number.end], "little", signed=True), batch
+
+
+def _refusal(error: Undecided | Refusal, asked: Asked) -> Refusal:
+    path = asked.question.path
+    if isinstance(error, Refusal):
+        return Refusal(error.reason, path=path, rule=error.rule)
+    return Refusal(Reason.QUESTION, path=path, rule="a stored value that servers judge in several ways")
+
+
+def _over(conversation: Conversation, message: bytes, refusal: Refusal | None = None) -> list[Effect]:
+    """The question is answered; the command that waits goes on."""
+    asked = _asked(conversation)
+    _done(conversation, message)
+    conversation.states.happened(Event.VALUES_TOLD)
+    conversation.look_up = None
+    if asked.hold is not None:
+        asked.hold.end()
+    conversation.views.answers.learn(asked.question, refusal or asked.judgement.answer())
+    return [PauseClient(False)]
+
+
+def _asked(conversation: Conversation) -> Asked:
+    """What is being asked. Raises ProtocolError where that is something else."""
+    asked = conversation.look_up
+    if not isinstance(asked, Asked):
+        raise ProtocolError(WireReason.RESPONSE_TO, 8)
+    return asked
+
+
+def _done(conversation: Conversation, message: bytes) -> None:
+    conversation.awaited.answer(response_to_of(message), request_id_of(message), more_to_come=False)

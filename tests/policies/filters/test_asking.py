@@ -1,0 +1,234 @@
+"""Conditions that the server is asked about: where, what is asked, and what takes their place."""
+
+import re
+from typing import Any
+
+import pytest
+from bson import Binary, Decimal128, Int64, MinKey, encode
+
+from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit
+from sealwire.policies.questions.asked import Answers, Held, Judgement, Question, ValuesUnknown
+from tests.policies.questions.test_conditions import value
+
+POLICY = load_policy(
+    b"""
+version: 1
+classes:
+  surname: {mode: deterministic, type: string, ask: true}
+  visits: {mode: deterministic, type: long, ask: true}
+  year: {mode: deterministic, type: int, range: {from: 1900, to: 2100}, ask: true}
+  mute: {mode: deterministic, type: string}
+  notes: {mode: random}
+collections:
+  clinic.patients:
+    {surname: surname, visits: visits, year: year, mute: mute, notes: notes, kin.surname: surname}
+  clinic.staff: {surname: surname}
+""",
+    "policy.yaml",
+)
+STORED = ["Sabine", "Sabatini", "Smith", "Jones"]
+
+
+def plan(
+    command: dict[str, Any], stored: list[Any], *, is_single: bool = True
+) -> tuple[Plan, list[Question]]:
+    """The plan once all questions are answered by these values, and the questions."""
+    answers = Answers()
+    questions: list[Question] = []
+    while True:
+        try:
+            buf = encode({**command, "$db": "clinic"})
+            return plan_command(POLICY, buf, 0, answers=answers), questions
+        except ValuesUnknown as unknown:
+            questions.append(unknown.question)
+            for each in stored:
+                unknown.judgement.take(Held(value(each), value(each)))
+            if not is_single:
+                unknown.judgement.take_several()
+            answers.learn(unknown.question, unknown.judgement.answer())
+
+
+def find(query: dict[str, Any]) -> dict[str, Any]:
+    return {"find": "patients", "filter": query}
+
+
+def lists(made: Plan) -> list[tuple[ListPlace, list[Any]]]:
+    return [
+        (edit.place, [text[4:-1].decode() if kind == 2 else text for kind, text in edit.values()])
+        for edit in made.edits
+        if isinstance(edit, RangeEdit)
+    ]
+
+
+IN, BESIDE, VALUE, ITEM = ListPlace.OPERATOR, ListPlace.BESIDE, ListPlace.VALUE, ListPlace.ITEM
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ({"$regex": "^Sab"}, [(IN, ["Sabine", "Sabatini"])]),
+        ({"$regex": "^sab", "$options": "i"}, [(IN, ["Sabine", "Sabatini"])]),
+        ({"$regex": re.compile("^S")}, [(IN, ["Sabine", "Sabatini", "Smith"])]),
+        (re.compile("ith$"), [(VALUE, ["Smith"])]),
+        ({"$in": [re.compile("^J"), "Smith"]}, [(ITEM, ["Jones"])]),
+        ({"$gt": "Sab", "$lte": "Sabine"}, [(IN, ["Sabine", "Sabatini"])]),
+        ({"$gt": "Sab", "$regex": "h$"}, [(IN, ["Smith"])]),
+        ({"$gt": "Sc", "$in": ["Smith"]}, [(BESIDE, ["Smith"])]),
+        ({"$gt": "Sc", "$not": {"$in": ["Smith"]}}, [(IN, ["Smith"])]),
+        ({"$gt": 5}, [(IN, [])]),
+    ],
+)
+def test_a_list_takes_the_place_of_what_ciphertext_cannot_answer(
+    condition: Any, found: list[tuple[ListPlace, list[str]]]
+) -> None:
+    made, questions = plan(find({"surname": condition}), STORED)
+    assert lists(made) == found
+    assert [(each.namespace, each.path) for each in questions] == [("clinic.patients", "surname")]
+
+
+@pytest.mark.parametrize(
+    ("condition", "count"),
+    [
+        ({"$mod": [20, 0]}, 2),
+        ({"$bitsAllSet": 2}, 2),
+        ({"$bitsAnySet": [1, 2]}, 3),
+        ({"$bitsAllClear": Binary(b"\x02")}, 2),
+        ({"$gte": 10, "$lt": Decimal128("30")}, 2),
+    ],
+)
+def test_numbers_are_asked_about_as_well(condition: Any, count: int) -> None:
+    made, _ = plan(find({"visits": condition}), [Int64(number) for number in (0, 10, 20, 30)])
+    assert [len(listed) for _, listed in lists(made)] == [count]
+
+
+def test_operators_on_values_in_arrays_get_lists_of_their_own() -> None:
+    between = find({"surname": {"$gt": "Sabine", "$lt": "Sabz"}})
+    made, _ = plan(between, STORED, is_single=False)
+    assert lists(made) == [(IN, ["Smith"]), (BESIDE, ["Sabine", "Sabatini", "Jones"])]
+    between["filter"]["surname"]["$in"] = ["Smith"]
+    with pytest.raises(Refusal) as caught:
+        plan(between, STORED, is_single=False)
+    assert caught.value.reason is Reason.QUESTION
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        find({"$or": [{"surname": {"$regex": "^S"}}, {"visits": 1}]}),
+        find({"kin": {"$elemMatch": {"surname": {"$regex": "^S"}}}}),
+        find({"kin.0.surname": {"$regex": "^S"}}),
+        {"count": "patients", "query": {"surname": {"$regex": "^S"}}},
+        {"distinct": "patients", "key": "mute", "query": {"surname": {"$regex": "^S"}}},
+        {"aggregate": "patients", "cursor": {}, "pipeline": [{"$match": {"surname": {"$regex": "^S"}}}]},
+        {
+            "aggregate": "patients",
+            "cursor": {},
+            "pipeline": [{"$limit": 5}, {"$match": {"surname": {"$regex": "^S"}}}],
+        },
+        {**find({"surname": {"$regex": "^S"}}), "readConcern": {"level": "majority"}},
+        {**find({"surname": {"$regex": "^S"}}), "readConcern": {"afterClusterTime": 1}},
+    ],
+)
+def test_a_read_asks_wherever_its_filter_is_on_stored_documents(command: dict[str, Any]) -> None:
+    made, questions = plan(command, STORED)
+    assert [len(listed) for _, listed in lists(made)] == [3]
+    assert len(questions) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (find({"mute": {"$regex": "^S"}}), Reason.PATTERN),
+        (find({"notes": {"$regex": "^S"}}), Reason.PATTERN),
+        (find({"surname": {"$not": {"$regex": "^S"}}}), Reason.PATTERN),
+        (find({"surname": {"$not": re.compile("^S")}}), Reason.PATTERN),
+        (find({"surname": {"$nin": [re.compile("^S")]}}), Reason.PATTERN),
+        (find({"surname": {"$all": [re.compile("^S")]}}), Reason.PATTERN),
+        (find({"surname": {"$eq": re.compile("^S")}}), Reason.PATTERN),
+        (find({"$nor": [{"surname": {"$gt": "S"}}]}), Reason.RANGE),
+        (find({"surname": {"$regex": "(?R)"}}), Reason.PATTERN),
+        (find({"surname": {"$regex": 5}}), Reason.SHAPE),
+        (find({"surname": {"$regex": re.compile("S", re.I), "$options": "i"}}), Reason.SHAPE),
+        (find({"surname": {"$gt": MinKey()}}), Reason.RANGE),
+        (find({"visits": {"$mod": [4]}}), Reason.SHAPE),
+        (find({"visits": {"$bitsAllSet": -1}}), Reason.SHAPE),
+        (find({"visits": {"$bitsAllSet": [-1]}}), Reason.SHAPE),
+        (find({"visits": {"$bitsAllSet": Binary(bytes(4096))}}), Reason.SHAPE),
+        (find({"visits": {"$bitsAllSet": "x"}}), Reason.SHAPE),
+        ({**find({"surname": {"$gt": "S"}}), "collation": {"locale": "en", "strength": 2}}, Reason.COLLATION),
+        ({**find({"surname": {"$gt": "S"}}), "autocommit": False, "txnNumber": Int64(1)}, Reason.RANGE),
+        ({**find({"surname": {"$gt": "S"}}), "tailable": True}, Reason.RANGE),
+        ({**find({"surname": {"$gt": "S"}}), "readConcern": {"level": "snapshot"}}, Reason.RANGE),
+        ({**find({"surname": {"$gt": "S"}}), "readConcern": {"level": "linearizable"}}, Reason.RANGE),
+        ({"explain": find({"surname": {"$gt": "S"}})}, Reason.RANGE),
+        ({"delete": "patients", "deletes": [{"q": {"surname": {"$gt": "S"}}, "limit": 0}]}, Reason.RANGE),
+        (
+            {"update": "patients", "updates": [{"q": {"surname": {"$gt": "S"}}, "u": {"$set": {"a": 1}}}]},
+            Reason.RANGE,
+        ),
+        ({"findAndModify": "patients", "query": {"surname": {"$gt": "S"}}, "remove": True}, Reason.RANGE),
+        (
+            {
+                "aggregate": "patients",
+                "cursor": {},
+                "pipeline": [
+                    {
+                        "$lookup": {
+                            "from": "staff",
+                            "as": "x",
+                            "pipeline": [{"$match": {"surname": {"$gt": "S"}}}],
+                        }
+                    }
+                ],
+            },
+            Reason.RANGE,
+        ),
+        (
+            {
+                "aggregate": "patients",
+                "cursor": {},
+                "pipeline": [{"$set": {"surname": "$kin.surname"}}, {"$match": {"surname": {"$gt": "S"}}}],
+            },
+            Reason.RANGE,
+        ),
+    ],
+)
+def test_anything_else_is_refused_as_ever(command: dict[str, Any], reason: Reason) -> None:
+    with pytest.raises(Refusal) as caught:
+        plan(command, STORED)
+    assert caught.value.reason is reason
+
+
+def test_what_needs_no_question_asks_none() -> None:
+    for condition in ({"$gte": ""}, "Smith", {"$in": ["Smith"]}, {"$exists": True}):
+        assert plan(find({"surname": condition}), STORED)[1] == []
+    made, questions = plan(find({"year": {"$gte": 1990, "$lt": 2000}}), [])
+    assert questions == []
+    assert [edit.listed for edit in made.edits if isinstance(edit, RangeEdit)] == [range(1990, 2000)]
+
+
+def test_every_condition_counts_as_a_comparison() -> None:
+    assert plan(find({"surname": {"$gt": "A", "$lt": "B"}}), STORED)[0].comparisons == 2
+
+
+def test_without_answers_nothing_is_asked() -> None:
+    with pytest.raises(Refusal):
+        plan_command(POLICY, encode({**find({"surname": {"$gt": "S"}}), "$db": "clinic"}), 0)
+
+
+def test_a_list_is_paid_for() -> None:
+    answers = Answers()
+    command = {**find({"visits": {"$gt": 0}}), "$db": "clinic"}
+    with pytest.raises(ValuesUnknown) as unknown:
+        plan_command(POLICY, encode(command), 0, answers=answers)
+    judgement = Judgement(unknown.value.question)
+    for number in range(1, 100_001):
+        judgement.take(Held(value(Int64(1)), (5, number.to_bytes(4, "little"))))
+    answers.learn(unknown.value.question, judgement.answer())
+    command["filter"] = {"$or": [{"visits": {"$gt": 0}}] * 3}
+    with pytest.raises(Refusal) as caught:
+        plan_command(POLICY, encode(command), 0, answers=answers)
+    assert caught.value.reason is Reason.RANGE_SIZE

@@ -1,0 +1,114 @@
+"""What is learned for one command, how values are judged, and the bounds of both."""
+
+from typing import Any
+
+import pytest
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.questions import asked
+from sealwire.policies.questions.asked import (
+    Answer,
+    Answers,
+    Held,
+    Judgement,
+    Operator,
+    Question,
+    ValuesUnknown,
+)
+from tests.policies.questions.test_conditions import value
+
+
+def operator(name: str, *operands: Any) -> Operator:
+    return Operator(name.encode(), tuple(map(value, operands)))
+
+
+ABOVE, BELOW = operator("$gt", 2), operator("$lt", 5)
+
+
+def question(*operators: Operator) -> Question:
+    return Question("clinic.patients", "visits", operators or (ABOVE, BELOW))
+
+
+def held(stored: Any) -> Held:
+    return Held(value(stored), value(stored))
+
+
+def test_values_are_kept_by_operator_and_for_all_of_them() -> None:
+    judgement = Judgement(question())
+    for stored in (1, 3, 4, 3, 9, "3"):
+        judgement.take(held(stored))
+    assert judgement.answer() == Answer(
+        (tuple(map(held, (3, 4, 9))), tuple(map(held, (1, 3, 4)))), tuple(map(held, (3, 4))), is_single=True
+    )
+    judgement.take_several()
+    assert not judgement.answer().is_single
+
+
+def test_forms_of_one_value_are_kept_apart() -> None:
+    judgement = Judgement(question())
+    forms = [Held(value(3), value(stored)) for stored in (b"old", b"new")]
+    for each in forms:
+        judgement.take(each)
+    assert judgement.answer().all == tuple(forms)
+
+
+def test_an_answer_counts_until_the_command_is_planned() -> None:
+    answers, answer = Answers(), Judgement(question()).answer()
+    with pytest.raises(ValuesUnknown) as unknown:
+        answers.of(question())
+    assert unknown.value.question == question()
+    answers.learn(question(), answer)
+    assert answers.of(question()) is answer
+    with pytest.raises(ValuesUnknown):
+        answers.of(question(ABOVE))
+    answers.clear()
+    with pytest.raises(ValuesUnknown):
+        answers.of(question())
+
+
+def test_a_refusal_is_learned_as_well() -> None:
+    answers = Answers()
+    answers.learn(question(), Refusal(Reason.QUESTION))
+    with pytest.raises(Refusal) as caught:
+        answers.of(question())
+    assert caught.value.reason is Reason.QUESTION
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (operator("$gt", None), Reason.RANGE),
+        (operator("$mod", 0, 1), Reason.SHAPE),
+        (Operator(b"$regex", ((2, b"("), (2, b""))), Reason.PATTERN),
+    ],
+)
+def test_nothing_is_asked_that_nobody_can_judge(bad: Operator, reason: Reason) -> None:
+    with pytest.raises(Refusal) as caught:
+        Answers().of(question(bad))
+    assert caught.value.reason is reason
+
+
+def test_a_command_has_few_questions() -> None:
+    answers = Answers()
+    for number in range(asked.MAX_QUESTIONS):
+        answers.learn(question(operator("$gt", number)), Judgement(question()).answer())
+    with pytest.raises(Refusal) as caught:
+        answers.of(question(operator("$gt", "x")))
+    assert caught.value.reason is Reason.QUESTION
+
+
+@pytest.mark.plain_core(reason="it lowers constants")
+@pytest.mark.parametrize("bound", ["MAX_VALUES", "MAX_BATCHES", "MAX_BYTES"])
+def test_an_answer_has_bounds(monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    monkeypatch.setattr(asked, bound, 20)
+    judgement = Judgement(question())
+    stored = 3 if bound == "MAX_BYTES" else 9
+
+    def go_on() -> None:
+        for _ in range(25):
+            judgement.begin_batch()
+            judgement.take(held(stored))
+
+    with pytest.raises(Refusal) as caught:
+        go_on()
+    assert caught.value.reason is Reason.QUESTION

@@ -1,0 +1,151 @@
+"""Conditions on one value: comparison within types, `$mod`, bits, and what cannot be told."""
+
+import math
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp, encode
+from bson.codec_options import CodecOptions
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.questions.conditions import MAX_BITS, Value, bits, compared, matched, modulo
+from sealwire.policies.questions.patterns import Undecided
+from sealwire.wire.raw_bson import elements
+
+
+def value(given: Any) -> Value:
+    buf = encode({"": given}, codec_options=CodecOptions(tz_aware=True))
+    element = next(elements(buf, 0))
+    return element.kind, buf[element.value : element.end]
+
+
+def holds(operator: str, operand: Any, stored: Any) -> bool:
+    return compared(operator.encode(), *value(operand))(*value(stored))
+
+
+@pytest.mark.parametrize(
+    ("operand", "less", "other_types"),
+    [
+        ("b", "a", [1, True, None, Binary(b"a")]),
+        ("\U00010000", "\uffff", [b"x"]),
+        (2, 1.5, ["1", False]),
+        (Int64(2**53 + 1), Int64(2**53), []),
+        (2.5, 2, ["2"]),
+        (Decimal128("1E+400"), Int64(5), []),
+        (math.inf, 1e308, []),
+        (True, False, [0, 1]),
+        (ObjectId("b" * 24), ObjectId("a" * 24), ["a" * 24]),
+        (Timestamp(2, 0), Timestamp(1, 9), [1]),
+        (Binary(b"a"), Binary(b""), ["a"]),
+        (Binary(b"a", 5), Binary(b"z", 0), []),
+    ],
+)
+def test_compares_within_a_type(operand: Any, less: Any, other_types: list[Any]) -> None:
+    for stored, sign in ((less, -1), (operand, 0)):
+        assert holds("$lt", operand, stored) is (sign < 0)
+        assert holds("$lte", operand, stored)
+        assert holds("$gte", operand, stored) is (sign == 0)
+        assert not holds("$gt", operand, stored)
+        assert holds("$gt", stored, operand) is (sign < 0)
+    for stored in other_types:
+        assert not any(holds(operator, operand, stored) for operator in ("$gt", "$gte", "$lt", "$lte"))
+
+
+@pytest.mark.parametrize(
+    "operand", [None, {"a": 1}, [1], MinKey(), MaxKey(), Regex("a"), math.nan, Decimal128("NaN")]
+)
+def test_refuses_bounds_without_an_order_within_their_type(operand: Any) -> None:
+    with pytest.raises(Refusal) as caught:
+        compared(b"$gt", *value(operand))
+    assert caught.value.reason is Reason.RANGE
+
+
+@pytest.mark.parametrize(
+    ("operand", "stored"),
+    [(1, math.nan), (1, Decimal128("NaN")), (Decimal128("0.1"), 0.1), (0.1, Decimal128("0.1"))],
+)
+def test_does_not_decide_where_servers_round(operand: Any, stored: Any) -> None:
+    with pytest.raises(Undecided):
+        holds("$gt", operand, stored)
+
+
+NUMBERS = st.one_of(
+    st.integers(-(2**63), 2**63 - 1).map(Int64),
+    st.integers(-(2**53), 2**53).map(float),
+    st.integers(-(10**20), 10**20).map(lambda number: Decimal128(Decimal(number))),
+)
+
+
+@given(NUMBERS, NUMBERS)
+def test_numbers_of_all_types_have_one_order(left: Any, right: Any) -> None:
+    plain = [each.to_decimal() if isinstance(each, Decimal128) else each for each in (left, right)]
+    assert holds("$lt", right, left) is (plain[0] < plain[1])
+    assert holds("$gte", right, left) is (plain[0] >= plain[1])
+
+
+def test_a_pattern_is_for_strings() -> None:
+    found = matched(b"^a", b"")
+    assert found(*value("ab"))
+    assert not found(*value(Binary(b"ab")))
+    with pytest.raises(Undecided):
+        found(*value(Regex("^a")))
+
+
+@pytest.mark.parametrize(
+    ("divisor", "remainder", "stored", "found"),
+    [
+        (4, 1, 5, True),
+        (4, -1, -5, True),
+        (4, 3, -5, False),
+        (-4, 1, 5, True),
+        (4.9, 1, 5.9, True),
+        (4, 0, Decimal128("8"), True),
+        (4, 0, math.inf, False),
+        (4, 0, math.nan, False),
+        (4, 0, 1e300, False),
+        (4, 0, "8", False),
+        (4, 0, Int64(2**62), True),
+    ],
+)
+def test_modulo_is_that_of_c(divisor: Any, remainder: Any, stored: Any, found: bool) -> None:
+    assert modulo(value(divisor), value(remainder))(*value(stored)) is found
+
+
+@pytest.mark.parametrize("operands", [(0, 1), (0.5, 1), ("4", 1), (4, None), (math.nan, 1), (4, math.inf)])
+def test_refuses_a_modulo_that_the_server_refuses(operands: tuple[Any, Any]) -> None:
+    with pytest.raises(Refusal) as caught:
+        modulo(*map(value, operands))
+    assert caught.value.reason is Reason.SHAPE
+
+
+@pytest.mark.parametrize(
+    ("operator", "positions", "stored", "found"),
+    [
+        ("$bitsAllSet", [0, 2], 5, True),
+        ("$bitsAllSet", [0, 1], 5, False),
+        ("$bitsAnySet", [0, 1], 5, True),
+        ("$bitsAllClear", [1, 3], 5, True),
+        ("$bitsAnyClear", [0, 2], 5, False),
+        ("$bitsAllSet", [0, 200], -1, True),
+        ("$bitsAnySet", [64], 5, False),
+        ("$bitsAllSet", [9], Binary(b"\x00\x02"), True),
+        ("$bitsAllClear", [99], Binary(b"\xff"), True),
+        ("$bitsAllSet", [0], 5.0, True),
+        ("$bitsAllClear", [1], 5.5, False),
+        ("$bitsAllClear", [0], 1e300, False),
+        ("$bitsAllClear", [0], "a", False),
+        ("$bitsAllSet", [], 1, True),
+        ("$bitsAnySet", [], 1, False),
+    ],
+)
+def test_looks_at_bits(operator: str, positions: list[int], stored: Any, found: bool) -> None:
+    assert bits(operator.encode(), positions)(*value(stored)) is found
+
+
+def test_refuses_bits_without_end() -> None:
+    with pytest.raises(Refusal) as caught:
+        bits(b"$bitsAllSet", range(MAX_BITS + 1))
+    assert caught.value.reason is Reason.SHAPE

@@ -1,0 +1,259 @@
+"""Conditions that ciphertext cannot answer: the server is asked for its values before the command is sent."""
+
+from typing import Any
+
+import pytest
+from bson import Binary, Int64, decode
+
+from sealwire.crypto.envelope import SUBTYPE
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.errors import Reason
+from sealwire.policies.file.loader import load_policy
+from sealwire.proxy.session.effects import Audit, CloseReason, Counter, ToServer
+from sealwire.proxy.session.shared import SessionSettings
+from sealwire.wire.op_msg import MORE_TO_COME
+from tests.proxy.session.playbook import (
+    Playbook,
+    audit,
+    client,
+    close,
+    error,
+    keys_loaded,
+    need_keys,
+    pause,
+    server,
+    to_client,
+    to_server,
+)
+from tests.proxy.session.role_world import ROLES_TEXT, session_as
+from tests.proxy.session.world import POLICY_TEXT, command, data_key, reply, sealed, session_of
+
+ASKING = load_policy(
+    POLICY_TEXT.replace(
+        b"nhs: {mode: deterministic, type: string}", b"nhs: {mode: deterministic, type: string, ask: true}"
+    ),
+    "policy.yaml",
+)
+BATCH = 2000
+
+
+@pytest.fixture
+def play() -> Playbook:
+    return Playbook(session_of(SessionSettings(ASKING, login_required=False)))
+
+
+def find(condition: Any, name: str = "nhs_number", **more: Any) -> dict[str, Any]:
+    return {"find": "patients", "filter": {name: condition}, **more, "$db": "clinic"}
+
+
+def asked(request_id: int, path: str = "nhs_number", **more: Any) -> bytes:
+    pipeline: list[dict[str, Any]] = [{"$group": {"_id": f"${path}"}}]
+    if "." in path:
+        prefix, index = path.split(".", maxsplit=1)[0], "__sealwire1"
+        pipeline[0]["$group"][index] = {"$max": f"${index}"}
+        pipeline.insert(0, {"$unwind": {"path": f"${prefix}", "includeArrayIndex": index}})
+    body = {
+        "aggregate": "patients",
+        "pipeline": pipeline,
+        "cursor": {"batchSize": BATCH},
+        "allowDiskUse": True,
+    }
+    return command({**body, "$db": "clinic", **more}, request_id)
+
+
+def further(cursor_id: int, request_id: int, **more: Any) -> bytes:
+    body = {"getMore": Int64(cursor_id), "collection": "patients", "batchSize": BATCH, "$db": "clinic"}
+    return command({**body, **more}, request_id)
+
+
+def told(response_to: int, *values: Any, cursor_id: int = 0, batch: str = "firstBatch") -> bytes:
+    documents = [each if isinstance(each, dict) else {"_id": each} for each in values]
+    cursor = {"id": Int64(cursor_id), "ns": "clinic.patients", batch: documents}
+    return reply({"cursor": cursor, "ok": 1.0}, response_to)
+
+
+def either(*values: str) -> dict[str, Any]:
+    return {"$in": sorted((sealed("nhs", each) for each in values), key=bytes)}
+
+
+def test_the_values_that_satisfy_a_condition_are_sent_in_its_place(play: Playbook) -> None:
+    play >> client(command(find({"$regex": "^94"}), 70)) << pause(True) << to_server(asked(1))
+    values = [sealed("nhs", each) for each in ("943", "944", "12")]
+    (
+        play
+        >> server(told(1, *values, None))
+        << pause(False)
+        << to_server(command(find(either("943", "944")), 70))
+    )
+    answer = reply({"ok": 1.0, "is": sealed("nhs", "943")}, 70)
+    play >> server(answer) << to_client(reply({"ok": 1.0, "is": "943"}, 70))
+    assert play.count(Counter.VALUE_QUESTIONS) == 1
+    assert play.count(Counter.VALUES_DECRYPTED) == 4
+
+
+def test_every_command_is_asked_for_anew(play: Playbook) -> None:
+    for number in (0, 2):
+        play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1 + number // 2))
+        play >> server(told(1 + number // 2)) << pause(False) << to_server(command(find({"$in": []}), 70))
+        play >> server(reply({"ok": 1.0}, 70)) << to_client(reply({"ok": 1.0}, 70))
+
+
+def test_what_the_waiting_command_says_goes_with_its_question(play: Playbook) -> None:
+    options: dict[str, Any] = {
+        "lsid": {"id": Binary(bytes(16), 4)},
+        "readConcern": {"level": "majority"},
+        "maxTimeMS": 500,
+        "$readPreference": {"mode": "secondary"},
+        "apiVersion": "1",
+    }
+    kept = {name: options[name] for name in ("lsid", "$readPreference", "apiVersion")}
+    play >> client(command(find({"$gt": "5"}, **options), 70)) << pause(True)
+    play << to_server(command_of(asked(1), options))
+    play >> server(told(1, sealed("nhs", "7"), cursor_id=5)) << to_server(command_of(further(5, 2), kept))
+    play >> server(told(2, sealed("nhs", "8"), batch="nextBatch")) << pause(False)
+    play << to_server(command(find(either("7", "8"), **options), 70))
+
+
+def command_of(message: bytes, options: dict[str, Any]) -> bytes:
+    """With these elements behind its own, in the order of the client's command."""
+    body = decode(message[21:])
+    return command({**body, **options}, int.from_bytes(message[4:8], "little"))
+
+
+def test_paths_are_followed_through_arrays(play: Playbook) -> None:
+    condition = {"$gt": "a", "$lt": "b"}
+    play >> client(command(find(condition, "contact.email"), 70)) << pause(True)
+    play << to_server(asked(1, "contact.email"))
+    values = [sealed("nhs", each) for each in ("a1", "z", "A")]
+    single = [{"_id": each, "__sealwire1": None} for each in values]
+    play >> server(told(1, *single)) << pause(False)
+    play << to_server(command(find(either("a1"), "contact.email"), 70))
+    play >> server(reply({"ok": 1.0}, 70)) << to_client(reply({"ok": 1.0}, 70))
+    play >> client(command(find(condition, "contact.email"), 71)) << pause(True)
+    play << to_server(asked(2, "contact.email"))
+    several = [{"_id": each, "__sealwire1": Int64(1)} for each in values]
+    play >> server(told(2, *several)) << pause(False)
+    both = {**either("a1", "z"), "$not": {"$nin": either("a1", "A")["$in"]}}
+    play << to_server(command(find(both, "contact.email"), 71))
+
+
+def test_values_in_arrays_and_in_clear_are_judged(play: Playbook) -> None:
+    play >> client(command(find({"$gt": "5"}, "tags"), 70)) << pause(True) << to_server(asked(1, "tags"))
+    clear, foreign = "7", Binary(b"xx", 5)
+    array = [sealed("nhs", "6"), [sealed("nhs", "9")], None, sealed("nhs", "1")]
+    play >> server(told(1, array, clear, foreign, {"a": 1})) << pause(False)
+    listed = [Binary(bytes(sealed("nhs", each)), SUBTYPE) for each in ("6", "7")]
+    sent = command(find({"$in": ["7", *sorted(listed, key=bytes)]}, "tags"), 70)
+    play << to_server(sent)
+
+
+def test_a_key_that_is_missed_is_loaded_first(play: Playbook) -> None:
+    play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
+    values = told(1, sealed("nhs", "7", version=2))
+    play >> server(values) << need_keys((1, 2))
+    newer = Keyring(
+        [
+            *(data_key(name) for name in ASKING.class_names if name != "nhs"),
+            data_key("nhs", 1, KeyState.DECRYPT_ONLY),
+            data_key("nhs", 2),
+        ]
+    )
+    play >> keys_loaded(newer) << pause(False)
+    play << to_server(command(find({"$in": [sealed("nhs", "7", version=2)]}), 70))
+
+
+def test_a_value_that_does_not_open_is_never_passed_over(play: Playbook) -> None:
+    play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
+    broken = bytearray(sealed("nhs", "7"))
+    broken[-1] ^= 1
+    play >> server(told(1, Binary(bytes(broken), SUBTYPE))) << pause(False)
+    (
+        play
+        << audit("refused", "clinic.patients", "find", "question", "nhs_number")
+        << error(238, "NotImplemented", 70)
+    )
+
+
+def test_a_value_of_a_destroyed_key_satisfies_nothing(play: Playbook) -> None:
+    keyring = Keyring([*KEYRING_KEYS, data_key("nhs", 2, KeyState.DESTROYED)])
+    play = Playbook(session_of(SessionSettings(ASKING, login_required=False), keyring))
+    play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
+    play >> server(told(1, sealed("nhs", "7", version=2), sealed("nhs", "8"))) << pause(False)
+    play << to_server(command(find(either("8")), 70))
+
+
+KEYRING_KEYS = [data_key(name) for name in ASKING.class_names]
+
+
+def test_a_pattern_that_takes_too_long_is_refused_and_its_cursor_closed(play: Playbook) -> None:
+    play >> client(command(find({"$regex": "(a+)+$"}), 70)) << pause(True) << to_server(asked(1))
+    play >> server(told(1, sealed("nhs", "a" * 60 + "b"), cursor_id=5))
+    killed = {"killCursors": "patients", "cursors": [Int64(5)], "$db": "clinic"}
+    play << to_server(command(killed, 2, flags=MORE_TO_COME)) << pause(False)
+    (
+        play
+        << audit("refused", "clinic.patients", "find", "question", "nhs_number")
+        << error(238, "NotImplemented", 70)
+    )
+
+
+def test_an_error_of_the_server_is_the_clients(play: Playbook) -> None:
+    play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
+    failed = {
+        "ok": 0.0,
+        "errmsg": "operation exceeded time limit",
+        "code": 50,
+        "codeName": "MaxTimeMSExpired",
+    }
+    play >> server(reply(failed, 1)) << pause(False)
+    (
+        play
+        << audit("refused", "clinic.patients", "find", "ValuesUnknown")
+        << error(50, "MaxTimeMSExpired", 70)
+    )
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        reply({"ok": 1.0}, 1),
+        reply({"cursor": {"id": 0, "firstBatch": []}, "ok": 1.0}, 1),
+        reply({"cursor": {"id": Int64(0), "firstBatch": {}}, "ok": 1.0}, 1),
+        reply({"cursor": {"id": Int64(0), "firstBatch": [5]}, "ok": 1.0}, 1),
+        reply({"cursor": {"id": Int64(0), "firstBatch": []}, "ok": 1.0}, 1, flags=MORE_TO_COME),
+        told(2),
+    ],
+)
+def test_a_server_that_lies_ends_the_session(play: Playbook, lie: bytes) -> None:
+    play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
+    play >> server(lie) << close(CloseReason.SERVER_PROTOCOL)
+
+
+def test_the_next_commands_wait(play: Playbook) -> None:
+    ping = command({"ping": 1, "$db": "admin"}, 71)
+    play >> client(command(find({"$gt": "5"}), 70), ping) << pause(True) << to_server(asked(1))
+    play >> server(told(1)) << pause(False) << to_server(command(find({"$in": []}), 70)) << to_server(ping)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "field", "reason"),
+    [
+        ("CN=clerk", "nhs_number", Reason.RANGE),  # sees it masked, and may compare it
+        ("CN=clerk", "visits", Reason.ROLE),  # sees it in clear, and may not compare it
+        ("CN=writer", "nhs_number", Reason.RANGE),
+        ("CN=nobody", "nhs_number", Reason.ROLE),
+    ],
+)
+def test_who_may_not_see_and_compare_a_value_does_not_ask(
+    certificate: str, field: str, reason: Reason
+) -> None:
+    text = (POLICY_TEXT + ROLES_TEXT).replace(b"type: string}", b"type: string, ask: true}", 1)
+    policy = load_policy(text.replace(b"type: int}", b"type: int, ask: true}", 1), "policy.yaml")
+    talk = session_as(certificate, policy)
+    effects = talk.client_data(command(find({"$gt": "5"}, field), 70))
+    refused = next(each for each in effects if isinstance(each, Audit))
+    assert refused.reason == reason.value
+    assert not any(isinstance(each, ToServer) for each in effects)
+    doctor = Playbook(session_as("CN=doctor", policy))
+    doctor >> client(command(find({"$gt": "5"}, field), 70)) << pause(True) << to_server(asked(1, field))
