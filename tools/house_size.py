@@ -15,12 +15,12 @@ from typing import Final
 from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
-    "modules": 602,
-    "lines": 99_575,
-    "modules of 50 lines or fewer": 46,
-    "modules with one importer": 98,
-    "modules that import the envelope": 41,
-    "longest chain of imports": 40,
+    "modules": 404,
+    "lines": 98_978,
+    "modules of 50 lines or fewer": 15,
+    "modules with one importer": 60,
+    "modules that import the envelope": 40,
+    "longest chain of imports": 36,
 }
 SLACK: Final = 1.02
 """How far a ceiling may be above its count: commits that take something out need not all touch it."""

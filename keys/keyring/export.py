@@ -7,7 +7,7 @@
 export. The keyring's MAC, under the same key, binds everything in it; a passphrase box binds the key's id.
 Neither the keyring's own key-encryption key nor its provider is needed to open an export.
 
-Of n shares any k give the key back, and k - 1 tell nothing: SLIP-39 by the library that its authors keep.
+Any k of n shares give the key back, and k - 1 tell nothing: SLIP-39 by the library that its authors keep.
 Each share is 33 words with a checksum, which can be written on paper. The library's own texts quote words of
 shares, so none of them is passed on. Source: SLIP-0039, Shamir's secret sharing for mnemonic codes.
 """

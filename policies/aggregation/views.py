@@ -108,7 +108,8 @@ class ViewCatalog:
     def clear(self) -> None:
         """The command has been planned."""
         self.work.clear()
-        self.answers.clear()
+        if self.answers.known:
+            self.answers.known.clear()
         if self._told:
             self._told.clear()
             self._trees.clear()

@@ -232,7 +232,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
         sequences,
     )
     command.refused = refused
-    command.answers = answers
+    command.answers = answers if policies.asks else None
     draft.command = _TEXTS.get(command.name) or printable(command.name)
     if policies.has_contexts:
         draft.contexts = Contexts(command.database, draft.work)

@@ -361,10 +361,13 @@ class PolicySet:
     _remembered: dict[str, PathNode | None] = field(default_factory=dict, repr=False, compare=False)
     has_contexts: bool = field(init=False, compare=False, repr=False)
     """Whether a class has a key for each context."""
+    asks: bool = field(init=False, compare=False, repr=False)
+    """Whether the server may be asked for the stored values of a class."""
 
     def __post_init__(self) -> None:
         has_contexts = any(each.per is not None for each in self.classes.values())
         object.__setattr__(self, "has_contexts", has_contexts)
+        object.__setattr__(self, "asks", any(each.asks for each in self.classes.values()))
 
     def unlike(self, groups: Iterable[Iterable[str]]) -> tuple[str, ...]:
         """The first one or two classes that must not have one key; `groups` are names of those that have.

@@ -9,8 +9,7 @@ answered only where a document that changes meanwhile may be missed: in a read o
 not below a negation (docs/adr/0054).
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
@@ -21,7 +20,14 @@ from sealwire.policies.planning.arguments import array_items, named_parts, opera
 from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement
 from sealwire.policies.planning.values import note_comparison, whole_number
 from sealwire.policies.planning.walk import LISTED_BYTES, Draft, Walk
-from sealwire.policies.questions.asked import RANGES, Answer, Held, Operator, Question
+from sealwire.policies.questions.asked import (
+    RANGES,
+    AskedOperator,
+    Asking,
+    HeldValue,
+    ValuesAnswer,
+    ValuesQuestion,
+)
 from sealwire.policies.questions.conditions import MAX_BITS, Value
 from sealwire.policies.roles.role import Level
 from sealwire.wire import kinds
@@ -32,17 +38,20 @@ _ASKED: Final = RANGES | _BITS | {b"$regex", b"$mod"}
 NOTHING_ASKED: Final[frozenset[bytes]] = frozenset()
 
 
-@contextmanager
-def negated(draft: Draft) -> Iterator[None]:
-    """Conditions below a negation: what is missed there would be found."""
+def deny(draft: Draft) -> Asking | None:
+    """Nothing is asked from here to `allow`, below a negation: what is missed there would be found.
+
+    What refuses on the way refuses the whole command.
+    """
     asking = draft.asking
-    if asking is None:
-        yield
-        return
-    asking.negations += 1
-    try:
-        yield
-    finally:
+    if asking is not None:
+        asking.negations += 1
+    return asking
+
+
+def allow(asking: Asking | None) -> None:
+    """The end of what `deny` began."""
+    if asking is not None:
         asking.negations -= 1
 
 
@@ -88,21 +97,23 @@ def plan_asked(walk: Walk, start: int) -> frozenset[bytes]:
 def plan_pattern(walk: Walk, element: Element, node: PathNode, place: ListPlace) -> None:
     """Cover a pattern that stands where a value could. Raises Refusal, ValuesUnknown."""
     pattern, options = _literal(walk.buf, element)
-    operator = Operator(b"$regex", ((kinds.STRING, pattern), (kinds.STRING, options)))
+    operator = AskedOperator(b"$regex", ((kinds.STRING, pattern), (kinds.STRING, options)))
     answer = _answer(walk, node, (operator,))
     _list(walk, [element], node, answer.all, place)
 
 
-def _answer(walk: Walk, node: PathNode, operators: tuple[Operator, ...]) -> Answer:
+def _answer(walk: Walk, node: PathNode, operators: tuple[AskedOperator, ...]) -> ValuesAnswer:
     draft, asking = walk.draft, walk.draft.asking
     if asking is None:
         raise TypeError("nothing may be asked")
     note_comparison(draft, node)
     draft.comparisons += len(operators)
-    return asking.answers.of(Question(draft.namespace, node.path, operators))
+    return asking.answers.of(ValuesQuestion(draft.namespace, node.path, operators))
 
 
-def _place(walk: Walk, groups: list[list[Element]], answer: Answer, names: Mapping[bytes, Element]) -> None:
+def _place(
+    walk: Walk, groups: list[list[Element]], answer: ValuesAnswer, names: Mapping[bytes, Element]
+) -> None:
     if answer.is_single or len(groups) == 1:
         together = [element for group in groups for element in group]
         groups, lists = [together], [answer.all]
@@ -117,7 +128,7 @@ def _place(walk: Walk, groups: list[list[Element]], answer: Answer, names: Mappi
 
 
 def _list(
-    walk: Walk, group: list[Element], node: PathNode, found: tuple[Held, ...], place: ListPlace
+    walk: Walk, group: list[Element], node: PathNode, found: tuple[HeldValue, ...], place: ListPlace
 ) -> None:
     draft, leaf = walk.draft, node.leaf
     if leaf is None:
@@ -128,18 +139,18 @@ def _list(
     draft.replacements.extend(Replacement(element, walk.parents) for element in group[1:])
 
 
-def _read(walk: Walk, name: bytes, names: Mapping[bytes, Element]) -> Operator:
+def _read(walk: Walk, name: bytes, names: Mapping[bytes, Element]) -> AskedOperator:
     element = names[name]
     if name == b"$regex":
-        return Operator(name, _pattern(walk, element, names.get(b"$options")))
+        return AskedOperator(name, _pattern(walk, element, names.get(b"$options")))
     if name == b"$mod":
         items = array_items(walk.buf, element)
         if len(items) != 2:
             raise Refusal(Reason.SHAPE, path=walk.node.path, rule="$mod without two numbers")
-        return Operator(name, tuple(_value(walk, item) for item in items))
+        return AskedOperator(name, tuple(_value(walk, item) for item in items))
     if name in _BITS:
-        return Operator(name, tuple((kinds.LONG, LONG.pack(bit)) for bit in _bits(walk, element)))
-    return Operator(name, (_value(walk, element),))
+        return AskedOperator(name, tuple((kinds.LONG, LONG.pack(bit)) for bit in _bits(walk, element)))
+    return AskedOperator(name, (_value(walk, element),))
 
 
 def _value(walk: Walk, element: Element) -> Value:

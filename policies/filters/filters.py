@@ -5,14 +5,13 @@ Operators are in tables by what they need of an encrypted value; an operator in 
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import arguments_of
 from sealwire.policies.expressions.interpreter import infer_plain
 from sealwire.policies.file.schema import PathNode, follow, has_dot, is_below_scalars
-from sealwire.policies.filters.asking import NOTHING_ASKED, may_ask, negated, plan_asked, plan_pattern
+from sealwire.policies.filters.asking import NOTHING_ASKED, allow, deny, may_ask, plan_asked, plan_pattern
 from sealwire.policies.filters.operands import (
     BRANCHES,
     comment,
@@ -267,9 +266,10 @@ def _branches(walk: Walk, element: Element) -> None:
     # what an `$and` fixes was found with the filter around it
     plan = _conjunction if element.name == b"$and" else plan_filter
     inner = walk.inside(element.value)
-    with nullcontext() if element.name != b"$nor" else negated(walk.draft):
-        for branch in array_items(walk.buf, element):
-            plan(inner, document_of(branch, element))
+    before = deny(walk.draft) if element.name == b"$nor" else None
+    for branch in array_items(walk.buf, element):
+        plan(inner, document_of(branch, element))
+    allow(before)
 
 
 def _expression(walk: Walk, element: Element) -> None:
@@ -417,8 +417,9 @@ def _not(walk: Walk, element: Element) -> None:
     if element.kind == kinds.REGEX:
         raise Refusal(Reason.PATTERN, path=walk.node.path, rule="$not")
     start = document_of(element, element)
-    with negated(walk.draft):
-        _operators(walk.inside(start), start)
+    before = deny(walk.draft)
+    _operators(walk.inside(start), start)
+    allow(before)
 
 
 def plan_elem_match(walk: Walk, element: Element) -> None:

@@ -13,7 +13,7 @@ from mypy_extensions import mypyc_attr
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import FieldClass, PathNode
-from sealwire.policies.questions.asked import Held
+from sealwire.policies.questions.asked import HeldValue
 from sealwire.policies.questions.conditions import Value
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
@@ -235,7 +235,7 @@ class RangeEdit:
         conditions: list[Element],
         node: PathNode,
         field_class: FieldClass,
-        listed: range | tuple[Held, ...],
+        listed: range | tuple[HeldValue, ...],
         parents: tuple[int, ...],
         place: ListPlace = ListPlace.OPERATOR,
     ) -> None:

@@ -2,7 +2,7 @@
 
 A condition that ciphertext cannot answer is a set: the stored values that satisfy it. The planner looks for
 the answer to its question here. Where there is none it raises ValuesUnknown; the session asks the server for
-the values that are stored, judges each (`Judgement`), lets the answer be known, and plans the command anew.
+the values that are stored, judges each (`ValuesJudgement`), lets the answer be known, and plans the command anew.
 An answer counts for that command alone.
 """
 
@@ -26,7 +26,7 @@ MAX_QUESTIONS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Operator:
+class AskedOperator:
     """One operator of a filter with its operands, as values of BSON."""
 
     name: bytes
@@ -34,15 +34,15 @@ class Operator:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ValuesQuestion:
     """Which values, of those stored at a path, satisfy operators that stand beside each other?"""
 
     namespace: str
     path: str
-    operators: tuple[Operator, ...]
+    operators: tuple[AskedOperator, ...]
 
 
-class Held(NamedTuple):
+class HeldValue(NamedTuple):
     """A value that the server holds."""
 
     value: Value
@@ -51,11 +51,11 @@ class Held(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ValuesAnswer:
     """The stored values that satisfy each operator, and those that satisfy all, without any twice."""
 
-    each: tuple[tuple[Held, ...], ...]
-    all: tuple[Held, ...]
+    each: tuple[tuple[HeldValue, ...], ...]
+    all: tuple[HeldValue, ...]
     is_single: bool
     """Whether no document holds more than one value there: then all operators are about the same one."""
 
@@ -63,41 +63,37 @@ class Answer:
 class ValuesUnknown(Exception):
     """The server has to be asked this; then the command can be planned."""
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: ValuesQuestion) -> None:
         """Raises Refusal(PATTERN, RANGE, SHAPE) for operands that nobody can judge by."""
         super().__init__(question.path)
         self.question: Final = question
-        self.judgement: Final = Judgement(question)
+        self.judgement: Final = ValuesJudgement(question)
 
 
 @final
 class Answers:
     """What the server's values have said for the command that is being planned. One for each session."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("known",)
 
     def __init__(self) -> None:
-        self._known: dict[Question, Answer | Refusal] = {}
+        self.known: Final[dict[ValuesQuestion, ValuesAnswer | Refusal]] = {}
+        """Empty once the command has been planned."""
 
-    def of(self, question: Question) -> Answer:
+    def of(self, question: ValuesQuestion) -> ValuesAnswer:
         """Raises ValuesUnknown, and the refusal that was learned in the place of an answer."""
-        found = self._known.get(question)
+        found = self.known.get(question)
         if found is None:
-            if len(self._known) >= MAX_QUESTIONS:
+            if len(self.known) >= MAX_QUESTIONS:
                 raise Refusal(Reason.QUESTION, rule=f"more than {MAX_QUESTIONS} questions for one command")
             raise ValuesUnknown(question)
         if isinstance(found, Refusal):
             raise found
         return found
 
-    def learn(self, question: Question, answer: Answer | Refusal) -> None:
+    def learn(self, question: ValuesQuestion, answer: ValuesAnswer | Refusal) -> None:
         """It counts until `clear`."""
-        self._known[question] = answer
-
-    def clear(self) -> None:
-        """The command has been planned."""
-        if self._known:
-            self._known.clear()
+        self.known[question] = answer
 
 
 @final
@@ -126,16 +122,16 @@ class Asking:
 
 
 @final
-class Judgement:
+class ValuesJudgement:
     """The values that satisfy a question, as they come."""
 
     __slots__ = ("_all", "_batches", "_bytes", "_conditions", "_each", "_is_single", "_seen")
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: ValuesQuestion) -> None:
         """Raises Refusal(PATTERN, RANGE, SHAPE) for operands that nobody can judge by."""
         self._conditions: Final = tuple(condition_of(each) for each in question.operators)
-        self._each: Final[tuple[dict[Held, None], ...]] = tuple({} for _ in self._conditions)
-        self._all: Final[dict[Held, None]] = {}
+        self._each: Final[tuple[dict[HeldValue, None], ...]] = tuple({} for _ in self._conditions)
+        self._all: Final[dict[HeldValue, None]] = {}
         self._is_single = True
         self._seen = self._batches = self._bytes = 0
 
@@ -145,7 +141,7 @@ class Judgement:
         if self._batches > MAX_BATCHES:
             raise Refusal(Reason.QUESTION, rule=f"an answer in more than {MAX_BATCHES} replies")
 
-    def take(self, held: Held) -> None:
+    def take(self, held: HeldValue) -> None:
         """A value that is stored. Raises Undecided; Refusal(QUESTION) for too many of them, or too long ones.
 
         Cost: one test for each operator.
@@ -169,15 +165,15 @@ class Judgement:
         """Some document holds more than one value."""
         self._is_single = False
 
-    def answer(self) -> Answer:
+    def answer(self) -> ValuesAnswer:
         """What was found so far. Cost: O(satisfying values)."""
-        return Answer(tuple(tuple(found) for found in self._each), tuple(self._all), self._is_single)
+        return ValuesAnswer(tuple(tuple(found) for found in self._each), tuple(self._all), self._is_single)
 
 
 RANGES: Final = frozenset({b"$gt", b"$gte", b"$lt", b"$lte"})
 
 
-def condition_of(operator: Operator) -> Condition:
+def condition_of(operator: AskedOperator) -> Condition:
     """What an operator asks of one value. Raises Refusal."""
     name, operands = operator.name, operator.operands
     if name in RANGES:

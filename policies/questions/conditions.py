@@ -20,7 +20,7 @@ from sealwire.wire import kinds
 Value = tuple[int, bytes]
 """BSON type, and the bytes of the value."""
 Condition = Callable[[int, bytes], bool]
-"""Of a value's BSON type and bytes. Raises Undecided."""
+"""A test of a value, by its BSON type and bytes. Raises Undecided."""
 
 MOST_EXACT: Final = 1 << 53
 """Whole numbers up to here are the same as doubles and as decimals."""

@@ -6,7 +6,7 @@ from typing import Final, final
 
 from sealwire.policies.aggregation.views import ViewCatalog
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.questions.asked import Judgement, Question
+from sealwire.policies.questions.asked import ValuesJudgement, ValuesQuestion
 from sealwire.policies.roles.role import Claim, Rights, Roles
 from sealwire.proxy.session.compression import Compression
 from sealwire.proxy.session.effects import Close, CloseReason
@@ -106,8 +106,8 @@ class LookUp:
 class Asked:
     """What the server is being asked of the values of a field."""
 
-    question: Question
-    judgement: Judgement
+    question: ValuesQuestion
+    judgement: ValuesJudgement
     options: bytes
     """The elements of the waiting command that go with each command of the question."""
     hold: Hold | None

@@ -14,7 +14,7 @@ from sealwire.crypto.envelope import BINARY_HEAD, is_envelope
 from sealwire.keys.errors import KeyDestroyed
 from sealwire.keys.frontier.frontier import LeaseAwaited
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.questions.asked import Held, ValuesUnknown
+from sealwire.policies.questions.asked import HeldValue, ValuesUnknown
 from sealwire.policies.questions.patterns import Undecided
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Asked, Conversation
@@ -160,18 +160,18 @@ def _judged(conversation: Conversation, asked: Asked, message: bytes, batch: Ele
 
 def _held(
     conversation: Conversation, message: bytes, items: Iterator[Element]
-) -> Iterator[tuple[Held, bool]]:
+) -> Iterator[tuple[HeldValue, bool]]:
     keyring = conversation.shared.keyring
     for item in items:
         stored = item.kind, message[item.value : item.end]
         if not is_envelope(item.kind, message, item.value):
-            yield Held(stored, stored), False
+            yield HeldValue(stored, stored), False
             continue
         try:
             value = keyring.open_envelope(message, item.value + BINARY_HEAD, item.end)
         except KeyDestroyed:
             continue  # nobody can tell what it was, and no equality finds it either
-        yield Held(value, stored), True
+        yield HeldValue(value, stored), True
 
 
 def _batch(message: bytes, body: int) -> tuple[int, Element]:

@@ -10,7 +10,13 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit
-from sealwire.policies.questions.asked import Answers, Held, Judgement, Question, ValuesUnknown
+from sealwire.policies.questions.asked import (
+    Answers,
+    HeldValue,
+    ValuesJudgement,
+    ValuesQuestion,
+    ValuesUnknown,
+)
 from tests.policies.questions.test_conditions import value
 
 POLICY = load_policy(
@@ -34,10 +40,10 @@ STORED = ["Sabine", "Sabatini", "Smith", "Jones"]
 
 def plan(
     command: dict[str, Any], stored: list[Any], *, is_single: bool = True
-) -> tuple[Plan, list[Question]]:
+) -> tuple[Plan, list[ValuesQuestion]]:
     """The plan once all questions are answered by these values, and the questions."""
     answers = Answers()
-    questions: list[Question] = []
+    questions: list[ValuesQuestion] = []
     while True:
         try:
             buf = encode({**command, "$db": "clinic"})
@@ -45,7 +51,7 @@ def plan(
         except ValuesUnknown as unknown:
             questions.append(unknown.question)
             for each in stored:
-                unknown.judgement.take(Held(value(each), value(each)))
+                unknown.judgement.take(HeldValue(value(each), value(each)))
             if not is_single:
                 unknown.judgement.take_several()
             answers.learn(unknown.question, unknown.judgement.answer())
@@ -224,9 +230,9 @@ def test_a_list_is_paid_for() -> None:
     command = {**find({"visits": {"$gt": 0}}), "$db": "clinic"}
     with pytest.raises(ValuesUnknown) as unknown:
         plan_command(POLICY, encode(command), 0, answers=answers)
-    judgement = Judgement(unknown.value.question)
+    judgement = ValuesJudgement(unknown.value.question)
     for number in range(1, 100_001):
-        judgement.take(Held(value(Int64(1)), (5, number.to_bytes(4, "little"))))
+        judgement.take(HeldValue(value(Int64(1)), (5, number.to_bytes(4, "little"))))
     answers.learn(unknown.value.question, judgement.answer())
     command["filter"] = {"$or": [{"visits": {"$gt": 0}}] * 3}
     with pytest.raises(Refusal) as caught:

@@ -7,37 +7,37 @@ import pytest
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.questions import asked
 from sealwire.policies.questions.asked import (
-    Answer,
     Answers,
-    Held,
-    Judgement,
-    Operator,
-    Question,
+    AskedOperator,
+    HeldValue,
+    ValuesAnswer,
+    ValuesJudgement,
+    ValuesQuestion,
     ValuesUnknown,
 )
 from tests.policies.questions.test_conditions import value
 
 
-def operator(name: str, *operands: Any) -> Operator:
-    return Operator(name.encode(), tuple(map(value, operands)))
+def operator(name: str, *operands: Any) -> AskedOperator:
+    return AskedOperator(name.encode(), tuple(map(value, operands)))
 
 
 ABOVE, BELOW = operator("$gt", 2), operator("$lt", 5)
 
 
-def question(*operators: Operator) -> Question:
-    return Question("clinic.patients", "visits", operators or (ABOVE, BELOW))
+def question(*operators: AskedOperator) -> ValuesQuestion:
+    return ValuesQuestion("clinic.patients", "visits", operators or (ABOVE, BELOW))
 
 
-def held(stored: Any) -> Held:
-    return Held(value(stored), value(stored))
+def held(stored: Any) -> HeldValue:
+    return HeldValue(value(stored), value(stored))
 
 
 def test_values_are_kept_by_operator_and_for_all_of_them() -> None:
-    judgement = Judgement(question())
+    judgement = ValuesJudgement(question())
     for stored in (1, 3, 4, 3, 9, "3"):
         judgement.take(held(stored))
-    assert judgement.answer() == Answer(
+    assert judgement.answer() == ValuesAnswer(
         (tuple(map(held, (3, 4, 9))), tuple(map(held, (1, 3, 4)))), tuple(map(held, (3, 4))), is_single=True
     )
     judgement.take_several()
@@ -45,15 +45,15 @@ def test_values_are_kept_by_operator_and_for_all_of_them() -> None:
 
 
 def test_forms_of_one_value_are_kept_apart() -> None:
-    judgement = Judgement(question())
-    forms = [Held(value(3), value(stored)) for stored in (b"old", b"new")]
+    judgement = ValuesJudgement(question())
+    forms = [HeldValue(value(3), value(stored)) for stored in (b"old", b"new")]
     for each in forms:
         judgement.take(each)
     assert judgement.answer().all == tuple(forms)
 
 
 def test_an_answer_counts_until_the_command_is_planned() -> None:
-    answers, answer = Answers(), Judgement(question()).answer()
+    answers, answer = Answers(), ValuesJudgement(question()).answer()
     with pytest.raises(ValuesUnknown) as unknown:
         answers.of(question())
     assert unknown.value.question == question()
@@ -61,7 +61,7 @@ def test_an_answer_counts_until_the_command_is_planned() -> None:
     assert answers.of(question()) is answer
     with pytest.raises(ValuesUnknown):
         answers.of(question(ABOVE))
-    answers.clear()
+    answers.known.clear()
     with pytest.raises(ValuesUnknown):
         answers.of(question())
 
@@ -79,10 +79,10 @@ def test_a_refusal_is_learned_as_well() -> None:
     [
         (operator("$gt", None), Reason.RANGE),
         (operator("$mod", 0, 1), Reason.SHAPE),
-        (Operator(b"$regex", ((2, b"("), (2, b""))), Reason.PATTERN),
+        (AskedOperator(b"$regex", ((2, b"("), (2, b""))), Reason.PATTERN),
     ],
 )
-def test_nothing_is_asked_that_nobody_can_judge(bad: Operator, reason: Reason) -> None:
+def test_nothing_is_asked_that_nobody_can_judge(bad: AskedOperator, reason: Reason) -> None:
     with pytest.raises(Refusal) as caught:
         Answers().of(question(bad))
     assert caught.value.reason is reason
@@ -91,7 +91,7 @@ def test_nothing_is_asked_that_nobody_can_judge(bad: Operator, reason: Reason) -
 def test_a_command_has_few_questions() -> None:
     answers = Answers()
     for number in range(asked.MAX_QUESTIONS):
-        answers.learn(question(operator("$gt", number)), Judgement(question()).answer())
+        answers.learn(question(operator("$gt", number)), ValuesJudgement(question()).answer())
     with pytest.raises(Refusal) as caught:
         answers.of(question(operator("$gt", "x")))
     assert caught.value.reason is Reason.QUESTION
@@ -101,7 +101,7 @@ def test_a_command_has_few_questions() -> None:
 @pytest.mark.parametrize("bound", ["MAX_VALUES", "MAX_BATCHES", "MAX_BYTES"])
 def test_an_answer_has_bounds(monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
     monkeypatch.setattr(asked, bound, 20)
-    judgement = Judgement(question())
+    judgement = ValuesJudgement(question())
     stored = 3 if bound == "MAX_BYTES" else 9
 
     def go_on() -> None:
