@@ -2,7 +2,7 @@
 
 A condition that ciphertext cannot answer is a set: the stored values that satisfy it. The planner looks for
 the answer to its question here. Where there is none it raises ValuesUnknown; the session asks the server for
-the values that are stored, judges each (`ValuesJudgement`), lets the answer be known, and plans the command anew.
+the values that are stored, judges each (`ValuesJudgement`), learns the answer, and plans the command anew.
 An answer counts for that command alone.
 """
 
