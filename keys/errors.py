@@ -1,4 +1,19 @@
-"""What can be wrong with keys. Every error has a stable reason and a next step, and shows no key material."""
+"""What can be wrong with keys. Every error has a stable reason and a next step, and shows no key material.
+
+KeysError
+|- KeySettingError    a setting or an argument is missing or malformed
+|- UnsafeFile         a file with secrets is open to others, or not ours
+|- DamagedFile        a file is not what Sealwire wrote
+|- AlreadyExists      refuses to overwrite
+|- KeyringBusy        another process is writing
+|- KekUnavailable     a provider does not answer; trying again may help
+|- KekDenied          the key-encryption key or passphrase is not the right one
+|- UnwrapFailed       a wrapped key does not open under this KEK
+|- UnknownKey         no such class or version
+|  `- KeyRetired      there is one, which opens nothing until it is taken back
+`- KeyDestroyed       there was one
+   `- ContextShredded  of a context, for which a value is to be stored
+"""
 
 from enum import Enum
 

@@ -88,7 +88,7 @@ A_PROVIDER = {
 }
 OPENS_IT = """
 from pathlib import Path
-from sealwire.cli.options.keys import KEK_FORMS
+from sealwire.keys.providers import KEK_FORMS
 from sealwire.keys.providers import ProviderKind, Providers, parse_provider
 from sealwire.proxy.server.config.reader import parse_config
 from sealwire.proxy.server.config.settings import SETTINGS
