@@ -5,25 +5,18 @@ waits: what does not fit is dropped and counted. The thread takes what there is,
 OpenTelemetry's exporter send them; while the collector does not answer, the queue fills and the rest is
 dropped. A trace costs what one `put` costs, about a microsecond, and nothing for commands without a parent.
 
-OpenTelemetry is the extra `otel`. Its library is imported here alone, and only where traces are on.
+OpenTelemetry is the extra `otel`. `spans` imports its library, and only where traces are on.
 """
 
 import importlib.util
 import logging
-import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from secrets import randbits
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
-from opentelemetry.util.types import Attributes
 from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
@@ -49,22 +42,6 @@ END_S: Final = 3.0
 NOTE_EVERY_S: Final = 60.0
 
 OUTCOMES: Final = ("exported", "failed", "dropped")
-
-
-# A finished command as OpenTelemetry's spans: one for the command, and one for each part of its time.
-#
-#     client's span
-#       └─ sealwire find            SERVER   db.operation.name, db.namespace, counts
-#            ├─ planning            INTERNAL
-#            ├─ encrypting          INTERNAL
-#            ├─ server              CLIENT
-#            └─ decrypting          INTERNAL
-#
-# Names, counts and reasons are attributes, and no value is. Parts that took no time are left out. The
-# part of the server lies behind those before it: waits that Sealwire makes come first, and are not drawn.
-# Source: OpenTelemetry, Semantic Conventions for database client spans; W3C Trace Context.
-
-_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
 # One command that was answered: how long each part of it took, for the log of slow ones and for traces.
@@ -101,88 +78,6 @@ class CommandListener(Protocol):
 
     def finished(self, command: FinishedCommand) -> None:
         """One more."""
-
-
-@final
-class SpanMaker:
-    """Makes spans of one service."""
-
-    def __init__(self, version: str) -> None:
-        """OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES add to what the spans say of the process."""
-        said = {"service.version": version}
-        if not os.environ.get("OTEL_SERVICE_NAME"):
-            said["service.name"] = "sealwire"
-        self._resource = Resource.create(said)
-        self._scope = InstrumentationScope("sealwire", version)
-
-    def spans_of(self, command: FinishedCommand) -> list[ReadableSpan]:
-        """The span of the command, and those of its parts; none where the client keeps no trace."""
-        note, parent = command.note, command.note.parent
-        if parent is None:
-            return []
-        ended_ns = command.ended_ns
-        began_ns = ended_ns - _ns(command.total_s)
-        above = SpanContext(parent.trace_id, parent.span_id, is_remote=True, trace_flags=_SAMPLED)
-        own = self._context(parent.trace_id)
-        attributes: dict[str, str | int] = {
-            "db.system.name": "mongodb",
-            "db.operation.name": note.command,
-            "sealwire.values": note.values,
-            "sealwire.values.decrypted": command.decrypted,
-        }
-        if note.namespace:
-            database, _, collection = note.namespace.partition(".")
-            attributes |= {"db.namespace": database, "db.collection.name": collection}
-        status = Status(StatusCode.UNSET)
-        if note.reason:
-            attributes["sealwire.reason"] = note.reason
-            status = Status(StatusCode.ERROR, note.reason)
-        name = f"sealwire {note.command}"
-        times = began_ns, ended_ns
-        spans = [self._span(name, own, above, SpanKind.SERVER, times, attributes=attributes, status=status)]
-        server_ns = ended_ns - _ns(command.decrypting_s)
-        planned_ns = began_ns + _ns(note.planning_s)
-        for part, kind, begin_ns, seconds in (
-            ("planning", SpanKind.INTERNAL, began_ns, note.planning_s),
-            ("encrypting", SpanKind.INTERNAL, planned_ns, note.encrypting_s if note.values else 0.0),
-            ("server", SpanKind.CLIENT, server_ns - _ns(command.server_s), command.server_s),
-            ("decrypting", SpanKind.INTERNAL, server_ns, 0.0 if note.reason else command.decrypting_s),
-        ):
-            if _ns(seconds):
-                place = begin_ns, begin_ns + _ns(seconds)
-                spans.append(self._span(part, self._context(parent.trace_id), own, kind, place))
-        return spans
-
-    def _context(self, trace_id: int) -> SpanContext:
-        return SpanContext(trace_id, randbits(64) or 1, is_remote=False, trace_flags=_SAMPLED)
-
-    def _span(  # noqa: PLR0913 - one for each part of a span
-        self,
-        name: str,
-        context: SpanContext,
-        parent: SpanContext,
-        kind: SpanKind,
-        times_ns: tuple[int, int],
-        *,
-        attributes: Attributes = None,
-        status: Status | None = None,
-    ) -> ReadableSpan:
-        return ReadableSpan(
-            name,
-            context=context,
-            parent=parent,
-            resource=self._resource,
-            attributes=attributes,
-            kind=kind,
-            status=status or Status(StatusCode.UNSET),
-            start_time=times_ns[0],
-            end_time=times_ns[1],
-            instrumentation_scope=self._scope,
-        )
-
-
-def _ns(seconds: float) -> int:
-    return round(seconds * 1e9)
 
 
 class SpanExporter(Protocol):
@@ -313,7 +208,7 @@ def open_tracer(endpoint: str, figures: SpanFigures) -> Tracer:
     require_library()
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
 
-    from sealwire.proxy.server.observability.traces import SpanMaker  # noqa: PLC0415
+    from sealwire.proxy.server.observability.spans import SpanMaker  # noqa: PLC0415
 
     # its lines quote what the collector answers; ours say what matters
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)

@@ -13,11 +13,11 @@ from prometheus_client import CollectorRegistry
 
 from sealwire.proxy.server.errors import TracesUnavailable
 from sealwire.proxy.server.observability import traces
+from sealwire.proxy.server.observability.spans import SpanMaker
 from sealwire.proxy.server.observability.traces import (
     OUTCOMES,
     FinishedCommand,
     SpanFigures,
-    SpanMaker,
     Tracer,
     open_tracer,
 )
