@@ -14,6 +14,7 @@ from sealwire.policies.expressions.choices import variables_of
 from sealwire.policies.expressions.constants import match_constant
 from sealwire.policies.expressions.interpreter import infer
 from sealwire.policies.file.schema import NOTHING, PathNode, follow
+from sealwire.policies.filters.asking import allow, deny
 from sealwire.policies.filters.filters import plan_filter_argument
 from sealwire.policies.planning.arguments import (
     array_items,
@@ -77,7 +78,9 @@ def graph_lookup(walk: Walk, stage: Element) -> PathNode:
     else:
         _check_join(walk, first, target, stage, source)
     if restriction is not None:
+        before = deny(walk.draft)
         plan_filter_argument(inner.at(foreign), restriction)
+        allow(before)
     if b"maxDepth" in parts:
         at_least(walk.buf, parts[b"maxDepth"], 0)
     if b"depthField" in parts:
@@ -88,7 +91,11 @@ def graph_lookup(walk: Walk, stage: Element) -> PathNode:
 
 
 def union_with(walk: Walk, stage: Element) -> PathNode:
-    """`$unionWith`: a name or `{coll, pipeline}`: what follows sees documents of both kinds."""
+    """`$unionWith`: a name or `{coll, pipeline}`: what follows sees documents of both kinds.
+
+    Nothing is asked from here on: one tree may cover both collections, and a question is about one.
+    """
+    deny(walk.draft)
     foreign, source = _foreign_tree(walk, stage)
     if stage.kind == kinds.OBJECT:
         inner, parts = walk.parts(stage)
@@ -130,14 +137,17 @@ def _narrow_by_leading(walk: Walk, source: KnownContexts | None, pipeline: Eleme
 
 def _yielded(walk: Walk, foreign: PathNode, pipeline: Element, source: KnownContexts | None) -> PathNode:
     """What a pipeline makes of the foreign documents, beside which it may have variables."""
-    contexts = walk.draft.contexts
+    contexts, before = walk.draft.contexts, deny(walk.draft)
     if contexts is None or source is None:
-        return plan_pipeline(walk.at(foreign), pipeline)
+        yielded = plan_pipeline(walk.at(foreign), pipeline)
+        allow(before)
+        return yielded
     outer = contexts.source
     if walk.variables is not None and walk.variables.covered is not None:
         source.take(outer)
     contexts.source = source
     yielded = plan_pipeline(walk.at(foreign), pipeline)
+    allow(before)
     contexts.source = outer
     return yielded
 

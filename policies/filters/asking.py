@@ -39,8 +39,9 @@ NOTHING_ASKED: Final[frozenset[bytes]] = frozenset()
 
 
 def deny(draft: Draft) -> Asking | None:
-    """Nothing is asked from here to `allow`, below a negation: what is missed there would be found.
+    """Nothing is asked from here to `allow`.
 
+    Below a negation, what is missed would be found. Of another collection, the question is not.
     What refuses on the way refuses the whole command.
     """
     asking = draft.asking
@@ -84,6 +85,9 @@ def plan_asked(walk: Walk, start: int) -> frozenset[bytes]:
         wanted.remove(b"$gte")  # every string: it needs no list
     if not wanted:
         return NOTHING_ASKED
+    if b"$eq" in names:
+        # it may become an `$in`, of which a document has one
+        raise Refusal(Reason.QUESTION, path=walk.node.path, rule=f"$eq beside {wanted[0].decode()}")
     groups = [[names[name]] for name in wanted]
     operators = tuple(_read(walk, name, names) for name in wanted)
     if b"$options" in names and b"$regex" in wanted:
@@ -120,6 +124,9 @@ def _place(
     else:
         lists = list(answer.each)
     free = [ListPlace.OPERATOR] * (b"$in" not in names) + [ListPlace.BESIDE] * (b"$not" not in names)
+    leaf = walk.node.leaf
+    if leaf is not None and leaf.domain is not None and not RANGES.isdisjoint(names):
+        del free[:1]  # the range becomes a list as well
     if len(lists) > len(free):
         rule = "so many operators on values that may be in arrays"
         raise Refusal(Reason.QUESTION, path=walk.node.path, rule=rule)

@@ -109,7 +109,7 @@ class Asking:
         self.is_here = False
         """Whether the filter at hand is on such documents."""
         self.negations = 0
-        """How many of them lie around the condition at hand."""
+        """How many of them, and of pipelines on other collections, lie around the condition at hand."""
 
     @contextmanager
     def on(self, node: PathNode) -> Iterator[None]:

@@ -74,7 +74,8 @@ def modulo(divisor: Value, remainder: Value) -> Condition:
         if not math.isfinite(number) or not _LEAST_LONG <= number <= _MOST_LONG:
             return False
         # C's remainder: it has the sign of what is divided
-        return int(math.copysign(abs(int(number)) % abs(by), int(number))) == rest
+        left = abs(int(number)) % abs(by)
+        return (left if number > 0 else -left) == rest
 
     return holds
 
@@ -196,10 +197,13 @@ def _long(kind: int, value: bytes) -> int:
 def _bits_of(kind: int, value: bytes) -> int | None:
     """The bits of a whole number of 64 bits, or of binary data; None for any other value.
 
-    A negative number has its sign in all bits above, as in two's complement.
+    A negative number has its sign in all bits above, as in two's complement. Raises Undecided.
     """
     if kind in _INTEGERS:
         return int((INT if kind == kinds.INT else LONG).unpack(value)[0])
     if kind in NUMERIC:
-        return whole(read_number(kind, value), _LEAST_LONG, _MOST_LONG)
+        number = whole(read_number(kind, value), _LEAST_LONG, _MOST_LONG)
+        if number is None and kind == kinds.DECIMAL:
+            raise Undecided  # the server rounds it, or not
+        return number
     return int.from_bytes(value[5:], "little") if kind == kinds.BIN_DATA else None

@@ -9,6 +9,7 @@ from bson import Binary, Decimal128, Int64, MinKey, encode
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit
 from sealwire.policies.questions.asked import (
     Answers,
@@ -39,7 +40,7 @@ STORED = ["Sabine", "Sabatini", "Smith", "Jones"]
 
 
 def plan(
-    command: dict[str, Any], stored: list[Any], *, is_single: bool = True
+    command: dict[str, Any], stored: list[Any], *, is_single: bool = True, policy: PolicySet = POLICY
 ) -> tuple[Plan, list[ValuesQuestion]]:
     """The plan once all questions are answered by these values, and the questions."""
     answers = Answers()
@@ -47,7 +48,7 @@ def plan(
     while True:
         try:
             buf = encode({**command, "$db": "clinic"})
-            return plan_command(POLICY, buf, 0, answers=answers), questions
+            return plan_command(policy, buf, 0, answers=answers), questions
         except ValuesUnknown as unknown:
             questions.append(unknown.question)
             for each in stored:
@@ -238,3 +239,61 @@ def test_a_list_is_paid_for() -> None:
     with pytest.raises(Refusal) as caught:
         plan_command(POLICY, encode(command), 0, answers=answers)
     assert caught.value.reason is Reason.RANGE_SIZE
+
+
+ALIKE = load_policy(
+    b"""
+version: 1
+classes:
+  surname: {mode: deterministic, type: string, ask: true}
+collections:
+  clinic.*: {surname: surname}
+""",
+    "policy.yaml",
+)
+MATCH = {"$match": {"surname": {"$gt": "S"}}}
+GRAPH = {"startWith": "$a", "connectFromField": "b", "connectToField": "c", "as": "x"}
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        [{"$unionWith": {"coll": "staff", "pipeline": [MATCH]}}],
+        [{"$unionWith": "staff"}, MATCH],
+        [{"$facet": {"all": [{"$unionWith": "staff"}, MATCH]}}],
+        [{"$lookup": {"from": "staff", "as": "x", "pipeline": [MATCH]}}],
+        [{"$graphLookup": {"from": "staff", **GRAPH, "restrictSearchWithMatch": MATCH["$match"]}}],
+    ],
+)
+def test_a_collection_that_one_pattern_covers_as_well_is_not_taken_for_the_commands_own(
+    pipeline: list[dict[str, Any]],
+) -> None:
+    with pytest.raises(Refusal) as caught:
+        plan({"aggregate": "patients", "cursor": {}, "pipeline": pipeline}, STORED, policy=ALIKE)
+    assert caught.value.reason is Reason.RANGE
+
+
+def test_beside_a_join_the_commands_own_documents_are_asked_about() -> None:
+    lookup = {"$lookup": {"from": "staff", "as": "x", "pipeline": [{"$match": {"surname": "Smith"}}]}}
+    command = {"aggregate": "patients", "cursor": {}, "pipeline": [{"$facet": {"a": [lookup], "b": [MATCH]}}]}
+    assert len(plan(command, STORED, policy=ALIKE)[1]) == 1
+
+
+def test_a_range_beside_a_question_keeps_its_list() -> None:
+    made, _ = plan(find({"year": {"$gte": 1990, "$lt": 1992, "$mod": [2, 0]}}), [1990])
+    places = [edit.place for edit in made.edits if isinstance(edit, RangeEdit)]
+    assert places == [BESIDE, IN]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"$in": [1990], "$gte": 1990, "$mod": [2, 0]},
+        {"$not": {"$in": [1990]}, "$gte": 1990, "$mod": [2, 0]},
+        {"$eq": 1990, "$mod": [2, 0]},
+    ],
+)
+def test_no_operator_is_put_into_a_document_twice(condition: dict[str, Any]) -> None:
+    with pytest.raises(Refusal) as caught:
+        plan(find({"year": condition}), [1990])
+    assert caught.value.reason is Reason.QUESTION

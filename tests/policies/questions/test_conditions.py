@@ -108,6 +108,9 @@ def test_a_pattern_is_for_strings() -> None:
         (4, 0, 1e300, False),
         (4, 0, "8", False),
         (4, 0, Int64(2**62), True),
+        (Int64(2**62), Int64(2**53 + 1), Int64(2**53 + 1), True),
+        (Int64(2**62), Int64(-(2**53) - 1), Int64(-(2**53) - 1), True),
+        (Int64(2**62), Int64(2**53), Int64(2**53 + 1), False),
     ],
 )
 def test_modulo_is_that_of_c(divisor: Any, remainder: Any, stored: Any, found: bool) -> None:
@@ -143,6 +146,11 @@ def test_refuses_a_modulo_that_the_server_refuses(operands: tuple[Any, Any]) -> 
 )
 def test_looks_at_bits(operator: str, positions: list[int], stored: Any, found: bool) -> None:
     assert bits(operator.encode(), positions)(*value(stored)) is found
+
+
+def test_does_not_decide_on_bits_of_decimals_with_a_fraction() -> None:
+    with pytest.raises(Undecided):
+        bits(b"$bitsAllSet", [0])(*value(Decimal128("5.5")))
 
 
 def test_refuses_bits_without_end() -> None:
