@@ -108,11 +108,11 @@ def plan_pattern(walk: Walk, element: Element, node: PathNode, place: ListPlace)
 
 def _answer(walk: Walk, node: PathNode, operators: tuple[AskedOperator, ...]) -> ValuesAnswer:
     draft, asking = walk.draft, walk.draft.asking
-    if asking is None:
+    if asking is None or node.leaf is None:
         raise TypeError("nothing may be asked")
     note_comparison(draft, node)
     draft.comparisons += len(operators)
-    return asking.answers.of(ValuesQuestion(draft.namespace, node.path, operators))
+    return asking.answers.of(ValuesQuestion(draft.namespace, node.path, node.leaf.name, operators))
 
 
 def _place(

@@ -6,7 +6,8 @@ the values that are stored, judges each (`ValuesJudgement`), learns the answer, 
 An answer counts for that command alone.
 """
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, NamedTuple, final
@@ -21,6 +22,13 @@ MAX_BYTES: Final = 16_000_000
 """What the values that satisfy one question may take, in both forms."""
 MAX_BATCHES: Final = 1000
 """In how many replies the server may answer one question."""
+MAX_BATCH_SECONDS: Final = 0.25
+"""How long the processor may open and judge the values of one reply: everybody else waits meanwhile."""
+MAX_SECONDS: Final = 2.0
+"""The same for all replies of one question."""
+_UNTIMED: Final = 64
+"""After so many short values the clock is read again; after a longer one at once."""
+_SHORT: Final = 512
 MAX_QUESTIONS: Final = 16
 """Questions that one command may need."""
 
@@ -39,6 +47,8 @@ class ValuesQuestion:
 
     namespace: str
     path: str
+    class_name: str
+    """The class of the values: an answer counts for no other, if the policy changes meanwhile."""
     operators: tuple[AskedOperator, ...]
 
 
@@ -125,10 +135,26 @@ class Asking:
 class ValuesJudgement:
     """The values that satisfy a question, as they come."""
 
-    __slots__ = ("_all", "_batches", "_bytes", "_conditions", "_each", "_is_single", "_seen")
+    __slots__ = (
+        "_all",
+        "_batches",
+        "_began",
+        "_bytes",
+        "_clock",
+        "_conditions",
+        "_each",
+        "_is_single",
+        "_seen",
+        "_spent",
+    )
 
-    def __init__(self, question: ValuesQuestion) -> None:
-        """Raises Refusal(PATTERN, RANGE, SHAPE) for operands that nobody can judge by."""
+    def __init__(self, question: ValuesQuestion, clock: Callable[[], float] = time.thread_time) -> None:
+        """`clock` says how long the processor has worked.
+
+        Raises Refusal(PATTERN, RANGE, SHAPE) for operands that nobody can judge by.
+        """
+        self._clock: Final = clock
+        self._began, self._spent = clock(), 0.0
         self._conditions: Final = tuple(condition_of(each) for each in question.operators)
         self._each: Final[tuple[dict[HeldValue, None], ...]] = tuple({} for _ in self._conditions)
         self._all: Final[dict[HeldValue, None]] = {}
@@ -140,9 +166,15 @@ class ValuesJudgement:
         self._batches += 1
         if self._batches > MAX_BATCHES:
             raise Refusal(Reason.QUESTION, rule=f"an answer in more than {MAX_BATCHES} replies")
+        self._began = self._clock()
+
+    def end_batch(self) -> None:
+        """All values of the reply were judged."""
+        self._spent += self._clock() - self._began
 
     def take(self, held: HeldValue) -> None:
-        """A value that is stored. Raises Undecided; Refusal(QUESTION) for too many of them, or too long ones.
+        """A value that is stored. Raises Undecided; Refusal(QUESTION) for too many of them, or too long ones,
+        and for what takes too long.
 
         Cost: one test for each operator.
         """
@@ -150,6 +182,8 @@ class ValuesJudgement:
         if self._seen > MAX_VALUES:
             raise Refusal(Reason.QUESTION, rule=f"a field of more than {MAX_VALUES} values")
         (kind, data), satisfied = held.value, 0
+        if len(data) > _SHORT or not self._seen % _UNTIMED:
+            self._check_time()
         for condition, found in zip(self._conditions, self._each, strict=True):
             if condition(kind, data):
                 found[held] = None
@@ -160,6 +194,11 @@ class ValuesJudgement:
             self._bytes += len(data) + len(held.stored[1])
             if self._bytes > MAX_BYTES:
                 raise Refusal(Reason.QUESTION, rule=f"values of more than {MAX_BYTES} bytes that satisfy it")
+
+    def _check_time(self) -> None:
+        passed = self._clock() - self._began
+        if passed > MAX_BATCH_SECONDS or self._spent + passed > MAX_SECONDS:
+            raise Refusal(Reason.QUESTION, rule="values that take too long to judge")
 
     def take_several(self) -> None:
         """Some document holds more than one value."""

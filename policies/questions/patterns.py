@@ -14,8 +14,8 @@ import pcre2
 from sealwire.policies.errors import Reason, Refusal
 
 MAX_PATTERN_BYTES: Final = 1024
-MAX_TEXT_BYTES: Final = 1 << 16
-"""A longer string is not searched: its question is refused."""
+MAX_TEXT_BYTES: Final = 1 << 14
+"""A longer string is not searched: its question is refused. A step may look at all of it: 80 ms at most."""
 _STEPS: Final = 20_000
 """What matching one string may take, as PCRE2 counts it: some 0.2 ms."""
 

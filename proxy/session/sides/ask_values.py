@@ -3,6 +3,11 @@
 The values come in batches, each as the documents have it: as envelopes, in clear, or in arrays of these. They
 are opened and judged as they come, and those that satisfy the question are kept (`policies.questions`). What
 is learned counts for the command that waits, and for nothing else.
+
+A server that lies could ask by its answers. So only envelopes of the question's class are judged: the list
+would say which of any others satisfy the condition, and would have their values under the key of the class.
+Values in clear are judged only while the class may have some. Otherwise no filter finds them, and a server
+could find out the operands and the ciphertext of values of its choice.
 """
 
 from collections.abc import Iterator
@@ -10,7 +15,7 @@ from typing import Final
 
 from bson import Int64, encode
 
-from sealwire.crypto.envelope import BINARY_HEAD, is_envelope
+from sealwire.crypto.envelope import BINARY_HEAD, class_id_of, is_envelope
 from sealwire.keys.errors import KeyDestroyed
 from sealwire.keys.frontier.frontier import LeaseAwaited
 from sealwire.policies.errors import Reason, Refusal
@@ -28,7 +33,7 @@ from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import request_id_of, response_to_of
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg
-from sealwire.wire.raw_bson import Element, elements, find_element, int32_at
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, find_element, int32_at
 
 _BATCH: Final = 2000
 """Values that are judged at a time: opening and judging them takes some 5 ms."""
@@ -151,22 +156,41 @@ def _judged(conversation: Conversation, asked: Asked, message: bytes, batch: Ele
                 continue
             if part.kind == kinds.ARRAY:
                 judgement.take_several()
-            items = elements(message, part.value) if part.kind == kinds.ARRAY else iter((part,))
-            for held, is_opened in _held(conversation, message, items):
+            for held, is_opened in _held(conversation, asked, message, _items(message, part)):
                 judgement.take(held)
                 opened += is_opened
+    judgement.end_batch()
     return opened
 
 
+def _items(message: bytes, part: Element, depth: int = 0) -> Iterator[Element]:
+    """A value, or what is in an array and in the arrays in it: paths with numbers lead there.
+
+    Raises BsonError.
+    """
+    if part.kind != kinds.ARRAY:
+        yield part
+        return
+    if depth > MAX_DEPTH:
+        raise BsonError(WireReason.BSON_DEPTH, part.value)
+    for item in elements(message, part.value):
+        yield from _items(message, item, depth + 1)
+
+
 def _held(
-    conversation: Conversation, message: bytes, items: Iterator[Element]
+    conversation: Conversation, asked: Asked, message: bytes, items: Iterator[Element]
 ) -> Iterator[tuple[HeldValue, bool]]:
-    keyring = conversation.shared.keyring
+    keyring, class_name = conversation.shared.keyring, asked.question.class_name
+    may_be_clear = class_name in keyring.partly_plaintext
     for item in items:
         stored = item.kind, message[item.value : item.end]
         if not is_envelope(item.kind, message, item.value):
-            yield HeldValue(stored, stored), False
+            if may_be_clear:
+                yield HeldValue(stored, stored), False
             continue
+        names = keyring.classes_of(class_id_of(message, item.value + BINARY_HEAD))
+        if names and class_name not in names:
+            raise Refusal(Reason.QUESTION, rule="a stored value of another class")
         try:
             value = keyring.open_envelope(message, item.value + BINARY_HEAD, item.end)
         except KeyDestroyed:

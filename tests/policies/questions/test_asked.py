@@ -26,7 +26,7 @@ ABOVE, BELOW = operator("$gt", 2), operator("$lt", 5)
 
 
 def question(*operators: AskedOperator) -> ValuesQuestion:
-    return ValuesQuestion("clinic.patients", "visits", operators or (ABOVE, BELOW))
+    return ValuesQuestion("clinic.patients", "visits", "visits", operators or (ABOVE, BELOW))
 
 
 def held(stored: Any) -> HeldValue:
@@ -111,4 +111,42 @@ def test_an_answer_has_bounds(monkeypatch: pytest.MonkeyPatch, bound: str) -> No
 
     with pytest.raises(Refusal) as caught:
         go_on()
+    assert caught.value.reason is Reason.QUESTION
+
+
+class _Clock:
+    """Counts what it is told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_what_takes_the_processor_too_long_is_refused() -> None:
+    clock = _Clock()
+    judgement = ValuesJudgement(question(), clock)
+    long = HeldValue(value("x" * 1000), value("x" * 1000))
+    for _ in range(8):
+        judgement.begin_batch()
+        clock.now += asked.MAX_BATCH_SECONDS
+        judgement.take(long)
+        judgement.end_batch()
+        clock.now += 100  # the server's time
+    judgement.begin_batch()
+    clock.now += asked.MAX_BATCH_SECONDS / 2
+    with pytest.raises(Refusal) as caught:
+        judgement.take(long)
+    assert caught.value.reason is Reason.QUESTION
+
+
+def test_one_reply_does_not_take_the_processor_from_others() -> None:
+    clock = _Clock()
+    judgement = ValuesJudgement(question(), clock)
+    judgement.begin_batch()
+    clock.now += asked.MAX_BATCH_SECONDS * 2
+    with pytest.raises(Refusal) as caught:
+        for _ in range(100):
+            judgement.take(held(1))
     assert caught.value.reason is Reason.QUESTION

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from bson import Binary, Int64, decode
+from bson import Binary, Int64, Regex, decode
 
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.keyring.data_key import KeyState
@@ -138,14 +138,42 @@ def test_paths_are_followed_through_arrays(play: Playbook) -> None:
     play << to_server(command(find(both, "contact.email"), 71))
 
 
-def test_values_in_arrays_and_in_clear_are_judged(play: Playbook) -> None:
+def test_values_in_arrays_are_judged(play: Playbook) -> None:
     play >> client(command(find({"$gt": "5"}, "tags"), 70)) << pause(True) << to_server(asked(1, "tags"))
-    clear, foreign = "7", Binary(b"xx", 5)
     array = [sealed("nhs", "6"), [sealed("nhs", "9")], None, sealed("nhs", "1")]
-    play >> server(told(1, array, clear, foreign, {"a": 1})) << pause(False)
-    listed = [Binary(bytes(sealed("nhs", each)), SUBTYPE) for each in ("6", "7")]
-    sent = command(find({"$in": ["7", *sorted(listed, key=bytes)]}, "tags"), 70)
-    play << to_server(sent)
+    play >> server(told(1, array, Binary(b"xx", 5), {"a": 1})) << pause(False)
+    play << to_server(command(find(either("6", "9"), "tags"), 70))
+
+
+def test_a_server_learns_nothing_about_values_in_clear_of_its_choice(play: Playbook) -> None:
+    """Neither the operand nor the ciphertext of what it guesses."""
+    play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
+    play >> server(told(1, "4", "6", ["7"])) << pause(False) << to_server(command(find({"$in": []}), 70))
+
+
+def test_a_server_learns_nothing_about_values_of_other_classes(play: Playbook) -> None:
+    play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
+    play >> server(told(1, sealed("secret", "7"))) << pause(False)
+    (
+        play
+        << audit("refused", "clinic.patients", "find", "question", "nhs_number")
+        << error(238, "NotImplemented", 70)
+    )
+
+
+def test_values_of_a_class_in_clear_are_judged() -> None:
+    keys = [data_key(name, is_plaintext=name == "nhs") for name in ASKING.class_names]
+    play = Playbook(session_of(SessionSettings(ASKING, login_required=False), Keyring(keys)))
+    play >> client(command(find(Regex("^9")), 70)) << pause(True) << to_server(asked(1))
+    play >> server(told(1, "94", "5")) << pause(False) << to_server(command(find(Regex("^9")), 70))
+
+
+def test_arrays_without_end_close_the_session(play: Playbook) -> None:
+    play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
+    nested: Any = "7"
+    for _ in range(300):
+        nested = [nested]
+    play >> server(told(1, nested)) << close(CloseReason.SERVER_PROTOCOL)
 
 
 def test_a_key_that_is_missed_is_loaded_first(play: Playbook) -> None:
