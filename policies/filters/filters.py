@@ -310,10 +310,20 @@ def _field(walk: Walk, element: Element) -> None:
             exists(walk.inside(element.value), operator)
             return
     target = follow(walk.node, element.name)
-    contexts = walk.draft.contexts
     if target is None:
         pass_condition(walk.buf, element)
-    elif contexts is None or not contexts.holds(walk.node.path):
+        return
+    if walk.draft.asking is not None and any(map(bytes.isdigit, element.name.split(b"."))):
+        before = deny(walk.draft)  # it leads into arrays in arrays, and to fields with such names
+        _covered_field(walk, element, target)
+        allow(before)
+    else:
+        _covered_field(walk, element, target)
+
+
+def _covered_field(walk: Walk, element: Element, target: PathNode) -> None:
+    contexts = walk.draft.contexts
+    if contexts is None or not contexts.holds(walk.node.path):
         plan_condition(walk, element, target)
     else:
         before, contexts.fixed = contexts.fixed, contexts.followed(walk.node.path, element.name)
@@ -427,7 +437,9 @@ def plan_elem_match(walk: Walk, element: Element) -> None:
     _refuse_on_random(walk, element)
     start = document_of(element, element)
     if is_operator_condition(walk.buf, element):
+        before = deny(walk.draft) if walk.node.leaf is None else None  # on arrays in arrays
         _operators(walk.inside(start), start)
+        allow(before)
     elif walk.node.leaf is not None:
         raise Refusal(Reason.BELOW_ENCRYPTED, path=walk.node.path, rule="$elemMatch")
     else:

@@ -28,6 +28,9 @@ _OPTIONS: Final = frozenset(b"imsxu")
 _ESCAPES: Final = frozenset(b"dDwWsSbBAZzhHvVRtnrfea123456789")
 _GROUPS: Final = re.compile(rb"\?(?:[:=!>]|<[=!]|P?<[A-Za-z_][A-Za-z0-9_]{0,31}>|[imsx]*(?:-[imsx]+)?[:)])")
 _QUANTIFIERS: Final = frozenset(b"*+?{|")
+_EXTENDED: Final = re.compile(rb"\(\?[ims]*x")
+_COMMENT: Final = re.compile(rb"#[^\n]*[\[\]()\\]")
+_POSIX: Final = re.compile(rb"\[:\^?[a-z]+:\]")
 _HEX: Final = re.compile(rb"x[0-9A-Fa-f]{2}")
 _LATER_LETTERS: Final = re.compile("[\u1c89\u1c8a\ua7cb-\ua7cd\ua7da-\ua7dc\U00010000-\U0010ffff]")
 """Among these are all letters whose case was told apart after Unicode 14, which the oldest servers have."""
@@ -84,6 +87,8 @@ def _check(pattern: bytes, options: bytes) -> None:
     if (b"i" in options or b"(?" in pattern) and _LATER_LETTERS.search(_text(pattern)):
         raise _refused("a letter whose case depends on the version of Unicode")
     _text(pattern)
+    if (b"x" in options or _EXTENDED.search(pattern)) and _COMMENT.search(pattern):
+        raise _refused("a comment with signs of patterns")  # the reader takes it for a part of the pattern
     _Reader(pattern).read()
 
 
@@ -143,10 +148,14 @@ class _Reader:
             each = pattern[self._at : self._at + 1]
             self._at += 1
             if each == b"\\":
+                if pattern.startswith(b"Q", self._at):
+                    raise _refused("\\Q in a class of characters")  # it hides where the class begins
                 self._escape()
             elif each == b"[" and pattern[self._at : self._at + 1] in (b":", b".", b"="):
-                end = pattern.find(b"]", self._at)
-                self._at = len(pattern) if end < 0 else end + 1
+                found = _POSIX.match(pattern, self._at - 1)
+                if found is None:
+                    raise _refused("[ in a class of characters")
+                self._at = found.end()
             elif each == b"]" and self._at > first + 1:
                 return
 

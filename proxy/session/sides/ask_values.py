@@ -104,12 +104,14 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
     return _over(conversation, message)
 
 
-def failed(conversation: Conversation, message: bytes, error: Exception) -> list[Effect]:
-    """An envelope of a batch cannot be opened: the waiting command is refused."""
-    path = _asked(conversation).question.path
+def failed(conversation: Conversation, message: bytes, parsed: OpMsg, error: Exception) -> list[Effect]:
+    """An envelope of a batch cannot be opened: the waiting command is refused. Raises as `answered`."""
+    asked = _asked(conversation)
+    path, cursor_id = asked.question.path, _batch(message, parsed.body)[0]
     rule = f"a stored value that does not open ({type(error).__name__})"
     refusal = Refusal(Reason.QUESTION, path=path, rule=rule)
-    return _over(conversation, message, refusal)
+    ended = [_killed(conversation, asked, cursor_id)] if cursor_id else []
+    return [*ended, *_over(conversation, message, refusal)]
 
 
 def _sent(
@@ -164,7 +166,7 @@ def _judged(conversation: Conversation, asked: Asked, message: bytes, batch: Ele
 
 
 def _items(message: bytes, part: Element, depth: int = 0) -> Iterator[Element]:
-    """A value, or what is in an array and in the arrays in it: paths with numbers lead there.
+    """A value, or what is in an array and in the arrays in it: `$elemMatch` in `$elemMatch` leads there.
 
     Raises BsonError.
     """

@@ -269,7 +269,9 @@ class ServerSide(Side):
                 ours = self._ours(awaited.kind, message, parsed)
             except _UNREADABLE as error:
                 asked = self._ask_for_key(error, message)
-                ours = [asked] if asked is not None else ask_values.failed(conversation, message, error)
+                ours = (
+                    [asked] if asked is not None else ask_values.failed(conversation, message, parsed, error)
+                )
             if ours:
                 return ours
         revealed, opened = message, 0

@@ -126,7 +126,6 @@ def test_operators_on_values_in_arrays_get_lists_of_their_own() -> None:
     [
         find({"$or": [{"surname": {"$regex": "^S"}}, {"visits": 1}]}),
         find({"kin": {"$elemMatch": {"surname": {"$regex": "^S"}}}}),
-        find({"kin.0.surname": {"$regex": "^S"}}),
         {"count": "patients", "query": {"surname": {"$regex": "^S"}}},
         {"distinct": "patients", "key": "mute", "query": {"surname": {"$regex": "^S"}}},
         {"aggregate": "patients", "cursor": {}, "pipeline": [{"$match": {"surname": {"$regex": "^S"}}}]},
@@ -297,3 +296,19 @@ def test_no_operator_is_put_into_a_document_twice(condition: dict[str, Any]) -> 
     with pytest.raises(Refusal) as caught:
         plan(find({"year": condition}), [1990])
     assert caught.value.reason is Reason.QUESTION
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"kin.0.surname": {"$gt": "S"}},
+        {"surname.0": {"$gt": "S"}},
+        {"kin": {"$elemMatch": {"0.surname": {"$gt": "S"}}}},
+        {"kin.0": {"$elemMatch": {"surname": {"$gt": "S"}}}},
+        {"kin": {"$elemMatch": {"$elemMatch": {"surname": {"$gt": "S"}}}}},
+    ],
+)
+def test_what_leads_into_arrays_in_arrays_is_not_asked(query: dict[str, Any]) -> None:
+    with pytest.raises(Refusal) as caught:
+        plan(find(query), STORED)
+    assert caught.value.reason is Reason.RANGE

@@ -195,7 +195,9 @@ def test_a_value_that_does_not_open_is_never_passed_over(play: Playbook) -> None
     play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
     broken = bytearray(sealed("nhs", "7"))
     broken[-1] ^= 1
-    play >> server(told(1, Binary(bytes(broken), SUBTYPE))) << pause(False)
+    play >> server(told(1, Binary(bytes(broken), SUBTYPE), cursor_id=5))
+    killed = {"killCursors": "patients", "cursors": [Int64(5)], "$db": "clinic"}
+    play << to_server(command(killed, 2, flags=MORE_TO_COME)) << pause(False)
     (
         play
         << audit("refused", "clinic.patients", "find", "question", "nhs_number")
