@@ -107,11 +107,11 @@ def plan_pattern(walk: Walk, element: Element, node: PathNode, place: ListPlace)
 
 
 def _answer(walk: Walk, node: PathNode, operators: tuple[AskedOperator, ...]) -> ValuesAnswer:
+    """What was learned. Its comparisons count when it is asked: a refusal says something of the values, too."""
     draft, asking = walk.draft, walk.draft.asking
     if asking is None or node.leaf is None:
         raise TypeError("nothing may be asked")
     note_comparison(draft, node)
-    draft.comparisons += len(operators)
     return asking.answers.of(ValuesQuestion(draft.namespace, node.path, node.leaf.name, operators))
 
 

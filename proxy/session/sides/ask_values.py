@@ -151,6 +151,8 @@ def _judged(conversation: Conversation, asked: Asked, message: bytes, batch: Ele
     for document in elements(message, batch.value):
         if document.kind != kinds.OBJECT:
             raise BsonError(WireReason.BSON_VALUE, document.value)
+        if find_element(message, document.value, b"_id") is None:
+            raise BsonError(WireReason.BSON_VALUE, document.value)  # of a missing value it is null
         for part in elements(message, document.value):
             if part.name != b"_id":
                 if any(message[part.value : part.end]):

@@ -251,7 +251,7 @@ class ClientSide(Side):
             except Refusal as refusal:
                 effects = self._shortened(refusal, message, parsed)
             except ValuesUnknown as unknown:
-                return ask_values.ask(conversation, unknown, message, parsed.body)
+                return self._ask_values(unknown, message, parsed)
         except (NamespaceUnknown, UsersUnknown) as unknown:
             return self._ask(unknown, message, parsed)
         except ContextsMissing as missing:
@@ -378,7 +378,7 @@ class ClientSide(Side):
         count = _COMMAND_COUNTS[label]
         request = request_for(conversation, plan, name, parsed.body, label, opened, opens, errors)
         if rights is not None:
-            count_comparisons(conversation, rights, plan)
+            count_comparisons(conversation, rights, plan.namespace, plan.comparisons)
             note_client(conversation, stated, plan, parsed.body, request)
         if is_moving or moves.is_leased:
             self._hold_up(forms, plan, parsed, name, opened, request)
@@ -466,6 +466,13 @@ class ClientSide(Side):
         if not self._conversation.is_let_in:
             raise LoginNeeded(printable(name))
         raise UsersUnknown
+
+    def _ask_values(self, unknown: ValuesUnknown, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """Ask the server for stored values. Raises Refusal(ROLE), and as `ask_values.ask`."""
+        question, (_, rights) = unknown.question, self._entitled(message, parsed)
+        if rights is not None:
+            count_comparisons(self._conversation, rights, question.namespace, len(question.operators))
+        return ask_values.ask(self._conversation, unknown, message, parsed.body)
 
     def _ask(self, unknown: NamespaceUnknown | UsersUnknown, message: bytes, parsed: OpMsg) -> list[Effect]:
         """Ask the server who is there, or what names are; the message comes again when it has answered."""

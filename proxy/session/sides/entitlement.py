@@ -54,17 +54,17 @@ def judged(
     return [Count(Counter.GLASS_BROKEN), record]
 
 
-def count_comparisons(conversation: Conversation, rights: Rights, plan: Plan) -> None:
-    """A command that goes to the server compares stored values. Raises Refusal(ROLE) above the limit."""
+def count_comparisons(conversation: Conversation, rights: Rights, namespace: str, comparisons: int) -> None:
+    """So many comparisons with stored values go to the server. Raises Refusal(ROLE) above the limit."""
     shared = conversation.shared
     limit = rights.comparisons_per_hour
     if limit is None:
         return
     client = _counted_as(conversation.entitled.client, rights)
     try:
-        shared.comparisons.take(client, plan.comparisons, limit, shared.settings.workers)
+        shared.comparisons.take(client, comparisons, limit, shared.settings.workers)
     except replies.TooManyDocuments:
-        raise Refusal(Reason.ROLE, path=plan.namespace, rule="more comparisons in this hour") from None
+        raise Refusal(Reason.ROLE, path=namespace, rule="more comparisons in this hour") from None
 
 
 def note_client(conversation: Conversation, stated: Stated, plan: Plan, body: int, request: Request) -> None:

@@ -216,10 +216,6 @@ def test_what_needs_no_question_asks_none() -> None:
     assert [edit.listed for edit in made.edits if isinstance(edit, RangeEdit)] == [range(1990, 2000)]
 
 
-def test_every_condition_counts_as_a_comparison() -> None:
-    assert plan(find({"surname": {"$gt": "A", "$lt": "B"}}), STORED)[0].comparisons == 2
-
-
 def test_without_answers_nothing_is_asked() -> None:
     with pytest.raises(Refusal):
         plan_command(POLICY, encode({**find({"surname": {"$gt": "S"}}), "$db": "clinic"}), 0)

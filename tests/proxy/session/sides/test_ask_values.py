@@ -141,7 +141,7 @@ def test_paths_are_followed_through_arrays(play: Playbook) -> None:
 def test_values_in_arrays_are_judged(play: Playbook) -> None:
     play >> client(command(find({"$gt": "5"}, "tags"), 70)) << pause(True) << to_server(asked(1, "tags"))
     array = [sealed("nhs", "6"), [sealed("nhs", "9")], None, sealed("nhs", "1")]
-    play >> server(told(1, array, Binary(b"xx", 5), {"a": 1})) << pause(False)
+    play >> server(told(1, array, Binary(b"xx", 5), {"_id": {"a": 1}})) << pause(False)
     play << to_server(command(find(either("6", "9"), "tags"), 70))
 
 
@@ -251,6 +251,7 @@ def test_an_error_of_the_server_is_the_clients(play: Playbook) -> None:
         reply({"cursor": {"id": 0, "firstBatch": []}, "ok": 1.0}, 1),
         reply({"cursor": {"id": Int64(0), "firstBatch": {}}, "ok": 1.0}, 1),
         reply({"cursor": {"id": Int64(0), "firstBatch": [5]}, "ok": 1.0}, 1),
+        reply({"cursor": {"id": Int64(0), "firstBatch": [{"id": "7"}]}, "ok": 1.0}, 1),
         reply({"cursor": {"id": Int64(0), "firstBatch": []}, "ok": 1.0}, 1, flags=MORE_TO_COME),
         told(2),
     ],
@@ -287,3 +288,23 @@ def test_who_may_not_see_and_compare_a_value_does_not_ask(
     assert not any(isinstance(each, ToServer) for each in effects)
     doctor = Playbook(session_as("CN=doctor", policy))
     doctor >> client(command(find({"$gt": "5"}, field), 70)) << pause(True) << to_server(asked(1, field))
+
+
+def test_a_question_counts_as_comparisons_whether_it_is_answered_or_not() -> None:
+    roles = b"""
+roles:
+  curious:
+    certificates: ["CN=curious"]
+    comparisons_per_hour: 4
+    classes: {"*": {read: clear, filter: true}}
+"""
+    policy = load_policy((POLICY_TEXT + roles).replace(b"type: string}", b"type: string, ask: true}", 1), "p")
+    talk = session_as("CN=curious", policy)
+    talk.client_data(command(find({"$gt": "5", "$regex": "^(a+)+$"}), 70))
+    talk.server_data(told(1, sealed("nhs", "a" * 60 + "b")))  # is refused, which says something of the value
+    talk.client_data(command(find({"$gt": "5", "$lt": "6"}), 71))
+    talk.server_data(told(3, sealed("nhs", "51")))
+    effects = talk.client_data(command(find({"$gt": "5"}), 72))
+    refused = next(each for each in effects if isinstance(each, Audit))
+    assert refused.reason == Reason.ROLE.value
+    assert not any(isinstance(each, ToServer) for each in effects)
