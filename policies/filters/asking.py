@@ -107,7 +107,7 @@ def plan_pattern(walk: Walk, element: Element, node: PathNode, place: ListPlace)
 
 
 def _answer(walk: Walk, node: PathNode, operators: tuple[AskedOperator, ...]) -> ValuesAnswer:
-    """What was learned. Its comparisons count when it is asked: a refusal says something of the values, too."""
+    """What was learned. Its comparisons count when it is asked: a refusal tells of values, too."""
     draft, asking = walk.draft, walk.draft.asking
     if asking is None or node.leaf is None:
         raise TypeError("nothing may be asked")

@@ -82,6 +82,8 @@ def _check(pattern: bytes, options: bytes) -> None:
     """Raises Refusal(PATTERN) for what servers may read differently."""
     if len(pattern) > MAX_PATTERN_BYTES:
         raise _refused(f"a pattern of more than {MAX_PATTERN_BYTES} bytes")
+    if b"\0" in pattern:
+        raise _refused("a pattern with a NUL")  # as the server does
     if not _OPTIONS.issuperset(options):
         raise _refused("an option of patterns other than i, m, s, x and u")
     if (b"i" in options or b"(?" in pattern) and _LATER_LETTERS.search(_text(pattern)):

@@ -1,6 +1,7 @@
 """Conditions on one value: comparison within types, `$mod`, bits, and what cannot be told."""
 
 import math
+import tracemalloc
 from decimal import Decimal
 from typing import Any
 
@@ -136,6 +137,8 @@ def test_refuses_a_modulo_that_the_server_refuses(operands: tuple[Any, Any]) -> 
         ("$bitsAnySet", [64], 5, False),
         ("$bitsAllSet", [9], Binary(b"\x00\x02"), True),
         ("$bitsAllClear", [99], Binary(b"\xff"), True),
+        ("$bitsAnySet", [7], Binary(b"\x80"), True),
+        ("$bitsAllClear", [8, 2**31 - 1], Binary(b"\xff" * 1_000_000, 5), False),
         ("$bitsAllSet", [0], 5.0, True),
         ("$bitsAllClear", [1], 5.5, False),
         ("$bitsAllClear", [0], 1e300, False),
@@ -151,6 +154,14 @@ def test_looks_at_bits(operator: str, positions: list[int], stored: Any, found: 
 def test_does_not_decide_on_bits_of_decimals_with_a_fraction() -> None:
     with pytest.raises(Undecided):
         bits(b"$bitsAllSet", [0])(*value(Decimal128("5.5")))
+
+
+def test_bits_of_long_binary_data_are_not_copied() -> None:
+    found, stored = bits(b"$bitsAllSet", range(MAX_BITS)), value(Binary(b"\xff" * 1_000_000))
+    tracemalloc.start()
+    assert found(*stored)
+    assert tracemalloc.get_traced_memory()[1] < 100_000
+    tracemalloc.stop()
 
 
 def test_refuses_bits_without_end() -> None:

@@ -56,6 +56,7 @@ def test_finds_what_the_server_finds(pattern: str, options: str, text: str, foun
         (rb"[\N{U+41}]", b""),
         (b"(?C1)a", b""),
         (b"(?R)", b""),
+        (b"a\0b", b""),
         (b"#[\n(?R)]", b"x"),
         (b"(?mx)#[\n(?R)]", b""),
         (b"[\\Q\\E][](?R)", b""),
