@@ -333,7 +333,7 @@ def _let_ask(command: Command, node: PathNode) -> None:
     Source: MongoDB's manual, "Read Isolation, Consistency, and Recency". In a transaction, in a snapshot and
     in a stream it may not. Raises BsonError.
     """
-    arguments, answers = command.arguments, command.answers
+    arguments, answers, namespace = command.arguments, command.answers, command.draft.namespace
     if answers is None or command.name not in _ASKING or not _NEVER_ASKING.isdisjoint(arguments):
         return
     concern = arguments.get(b"readConcern")
@@ -343,7 +343,9 @@ def _let_ask(command: Command, node: PathNode) -> None:
             level.kind != kinds.STRING or string_of(command.buf, level) not in _SEVERAL_TIMES
         ):
             return
-    if command.policies.covered(command.draft.namespace) is node:
+    if command.collection is None or command.namespace(command.collection) != namespace:
+        return  # its name is not UTF-8, and cannot be asked for
+    if command.policies.covered(namespace) is node:
         command.draft.asking = Asking(answers, node)
 
 

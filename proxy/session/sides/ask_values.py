@@ -67,11 +67,13 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
         "allowDiskUse": True,
         "$db": database,
     }
-    return [
-        Count(Counter.VALUE_QUESTIONS),
-        PauseClient(True),
-        _sent(conversation, "aggregate", command, b"".join(copied), hold),
-    ]
+    try:
+        sent = _sent(conversation, "aggregate", command, b"".join(copied), hold)
+    except ProtocolError:
+        if hold is not None:
+            hold.end()  # nothing is awaited that would end it
+        raise
+    return [Count(Counter.VALUE_QUESTIONS), PauseClient(True), sent]
 
 
 def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[Effect]:

@@ -308,3 +308,10 @@ def test_what_leads_into_arrays_in_arrays_is_not_asked(query: dict[str, Any]) ->
     with pytest.raises(Refusal) as caught:
         plan(find(query), STORED)
     assert caught.value.reason is Reason.RANGE
+
+
+def test_a_name_that_is_not_utf_8_is_not_asked_for() -> None:
+    buf = encode({**find({"surname": {"$gt": "S"}}), "$db": "clinic"}).replace(b"patients", b"patient\xff")
+    with pytest.raises(Refusal) as caught:
+        plan_command(ALIKE, buf, 0, answers=Answers())
+    assert caught.value.reason is Reason.RANGE

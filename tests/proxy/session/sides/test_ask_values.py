@@ -6,11 +6,13 @@ import pytest
 from bson import Binary, Int64, Regex, decode
 
 from sealwire.crypto.envelope import SUBTYPE
+from sealwire.keys.frontier.frontier import BEFORE_ALL, Frontier, Window
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason
 from sealwire.policies.file.loader import load_policy
-from sealwire.proxy.session.effects import Audit, CloseReason, Counter, ToServer
+from sealwire.proxy.session.effects import Audit, Close, CloseReason, Counter, ToServer
+from sealwire.proxy.session.requests import MAX_AWAITED
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.wire.op_msg import MORE_TO_COME
 from tests.proxy.session.playbook import (
@@ -27,7 +29,7 @@ from tests.proxy.session.playbook import (
     to_server,
 )
 from tests.proxy.session.role_world import ROLES_TEXT, session_as
-from tests.proxy.session.world import POLICY_TEXT, command, data_key, reply, sealed, session_of
+from tests.proxy.session.world import POLICY_TEXT, class_id_of, command, data_key, reply, sealed, session_of
 
 ASKING = load_policy(
     POLICY_TEXT.replace(
@@ -308,3 +310,19 @@ roles:
     refused = next(each for each in effects if isinstance(each, Audit))
     assert refused.reason == Reason.ROLE.value
     assert not any(isinstance(each, ToServer) for each in effects)
+
+
+def test_a_question_for_which_there_is_no_room_holds_up_no_window() -> None:
+    session = session_of(
+        SessionSettings(ASKING, login_required=False),
+        Keyring([*KEYRING_KEYS, data_key("nhs", 2, KeyState.PENDING)]),
+    )
+    moves = session.shared.moves
+    start = Window(BEFORE_ALL, BEFORE_ALL)
+    moves.follow("nhs", Frontier(class_id_of("nhs"), 1, 2, 2, start))
+    for request_id in range(1000, 1000 + MAX_AWAITED):
+        session.client_data(command({"ping": 1, "$db": "admin"}, request_id))
+    assert any(isinstance(each, Close) for each in session.client_data(command(find({"$gt": "5"}), 70)))
+    uses = moves.classes["nhs"]
+    assert uses is not None
+    assert uses.is_idle
