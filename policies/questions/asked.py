@@ -6,8 +6,7 @@ the values that are stored, judges each (`ValuesJudgement`), learns the answer, 
 An answer counts for that command alone.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, NamedTuple, final
@@ -22,13 +21,9 @@ MAX_BYTES: Final = 16_000_000
 """What the values that satisfy one question may take, in both forms."""
 MAX_BATCHES: Final = 1000
 """In how many replies the server may answer one question."""
-MAX_BATCH_SECONDS: Final = 0.25
-"""How long the processor may open and judge the values of one reply: everybody else waits meanwhile."""
-MAX_SECONDS: Final = 2.0
-"""The same for all replies of one question."""
-_UNTIMED: Final = 64
-"""After so many short values the clock is read again; after a longer one at once."""
-_SHORT: Final = 512
+MAX_BATCH_WORK: Final = 2_000_000_000
+"""The squares of the lengths of the values of one reply, as a pattern may look at all of a value from each of
+its places: 0.6 s at most, in which everybody else waits."""
 MAX_QUESTIONS: Final = 16
 """Questions that one command may need."""
 
@@ -135,46 +130,25 @@ class Asking:
 class ValuesJudgement:
     """The values that satisfy a question, as they come."""
 
-    __slots__ = (
-        "_all",
-        "_batches",
-        "_began",
-        "_bytes",
-        "_clock",
-        "_conditions",
-        "_each",
-        "_is_single",
-        "_seen",
-        "_spent",
-    )
+    __slots__ = ("_all", "_batches", "_bytes", "_conditions", "_each", "_is_single", "_seen", "_work")
 
-    def __init__(self, question: ValuesQuestion, clock: Callable[[], float] = time.thread_time) -> None:
-        """`clock` says how long the processor has worked.
-
-        Raises Refusal(PATTERN, RANGE, SHAPE) for operands that nobody can judge by.
-        """
-        self._clock: Final = clock
-        self._began, self._spent = clock(), 0.0
+    def __init__(self, question: ValuesQuestion) -> None:
+        """Raises Refusal(PATTERN, RANGE, SHAPE) for operands that nobody can judge by."""
         self._conditions: Final = tuple(condition_of(each) for each in question.operators)
         self._each: Final[tuple[dict[HeldValue, None], ...]] = tuple({} for _ in self._conditions)
         self._all: Final[dict[HeldValue, None]] = {}
         self._is_single = True
-        self._seen = self._batches = self._bytes = 0
+        self._seen = self._batches = self._bytes = self._work = 0
 
     def begin_batch(self) -> None:
         """A reply with values. Raises Refusal(QUESTION) for too many."""
         self._batches += 1
         if self._batches > MAX_BATCHES:
             raise Refusal(Reason.QUESTION, rule=f"an answer in more than {MAX_BATCHES} replies")
-        self._began = self._clock()
-
-    def end_batch(self) -> None:
-        """All values of the reply were judged."""
-        self._spent += self._clock() - self._began
+        self._work = 0
 
     def take(self, held: HeldValue) -> None:
-        """A value that is stored. Raises Undecided; Refusal(QUESTION) for too many of them, or too long ones,
-        and for what takes too long.
+        """A value that is stored. Raises Undecided; Refusal(QUESTION) for too many of them, or too long ones.
 
         Cost: one test for each operator.
         """
@@ -182,8 +156,9 @@ class ValuesJudgement:
         if self._seen > MAX_VALUES:
             raise Refusal(Reason.QUESTION, rule=f"a field of more than {MAX_VALUES} values")
         (kind, data), satisfied = held.value, 0
-        if len(data) > _SHORT or not self._seen % _UNTIMED:
-            self._check_time()
+        self._work += len(data) ** 2
+        if self._work > MAX_BATCH_WORK:
+            raise Refusal(Reason.QUESTION, rule="values that are too long to judge so many of them at a time")
         for condition, found in zip(self._conditions, self._each, strict=True):
             if condition(kind, data):
                 found[held] = None
@@ -194,11 +169,6 @@ class ValuesJudgement:
             self._bytes += len(data) + len(held.stored[1])
             if self._bytes > MAX_BYTES:
                 raise Refusal(Reason.QUESTION, rule=f"values of more than {MAX_BYTES} bytes that satisfy it")
-
-    def _check_time(self) -> None:
-        passed = self._clock() - self._began
-        if passed > MAX_BATCH_SECONDS or self._spent + passed > MAX_SECONDS:
-            raise Refusal(Reason.QUESTION, rule="values that take too long to judge")
 
     def take_several(self) -> None:
         """Some document holds more than one value."""

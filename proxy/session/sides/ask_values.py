@@ -165,7 +165,6 @@ def _judged(conversation: Conversation, asked: Asked, message: bytes, batch: Ele
             for held, is_opened in _held(conversation, asked, message, _items(message, part)):
                 judgement.take(held)
                 opened += is_opened
-    judgement.end_batch()
     return opened
 
 

@@ -226,7 +226,7 @@ def test_a_list_is_paid_for() -> None:
     command = {**find({"visits": {"$gt": 0}}), "$db": "clinic"}
     with pytest.raises(ValuesUnknown) as unknown:
         plan_command(POLICY, encode(command), 0, answers=answers)
-    judgement = ValuesJudgement(unknown.value.question, clock=float)
+    judgement = ValuesJudgement(unknown.value.question)
     for number in range(1, 100_001):
         judgement.take(HeldValue(value(Int64(1)), (5, number.to_bytes(4, "little"))))
     answers.learn(unknown.value.question, judgement.answer())
