@@ -115,11 +115,11 @@ def test_an_answer_has_bounds(monkeypatch: pytest.MonkeyPatch, bound: str) -> No
 
 
 def test_one_reply_does_not_take_the_processor_from_others() -> None:
-    judgement = ValuesJudgement(question())
-    long = HeldValue(value("x" * 20_000), value("x" * 20_000))
+    judgement = ValuesJudgement(question(ABOVE, AskedOperator(b"$regex", ((2, b"y"), (2, b"")))))
+    long = HeldValue(value("x" * 16_000), value("x" * 20_000))
     for _ in range(3):
         judgement.begin_batch()
-        for _ in range(4):
+        for _ in range(7):
             judgement.take(long)
     judgement.take(held(1))
     with pytest.raises(Refusal) as caught:
