@@ -189,7 +189,7 @@ def _bits(walk: Walk, element: Element) -> list[int]:
         found = [whole_number(walk.buf, item) for item in array_items(walk.buf, element)]
     else:
         is_binary = element.kind == kinds.BIN_DATA
-        data = walk.buf[element.value + 5 : element.end][: MAX_BITS // 8 + 1]
+        data = walk.buf[element.value + 5 : element.end][: MAX_BITS // 8 + 1] if is_binary else b""
         mask = int.from_bytes(data, "little") if is_binary else whole_number(walk.buf, element)
         found = [bit for bit in range(mask.bit_length()) if mask >> bit & 1] if mask >= 0 else [-1]
         if is_binary and len(data) > MAX_BITS // 8:

@@ -250,8 +250,9 @@ class ClientSide(Side):
                 effects = self._command(message, parsed)
             except Refusal as refusal:
                 effects = self._shortened(refusal, message, parsed)
-            except ValuesUnknown as unknown:
-                return self._ask_values(unknown, message, parsed)
+            except ValuesUnknown as asking:
+                # not the name below: a compiled function has one type for each
+                return self._ask_values(asking, message, parsed)
         except (NamespaceUnknown, UsersUnknown) as unknown:
             return self._ask(unknown, message, parsed)
         except ContextsMissing as missing:
