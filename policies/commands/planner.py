@@ -63,7 +63,7 @@ from sealwire.policies.planning.values import (
     is_given,
     note_comparison,
 )
-from sealwire.policies.planning.walk import Draft, Parents, Walk
+from sealwire.policies.planning.walk import NO_SURROUNDINGS, Draft, Parents, Walk
 from sealwire.policies.questions.asked import Answers, Asking
 from sealwire.policies.roles.role import Rights
 from sealwire.policies.updates.update_pipelines import STAGES as UPDATE_STAGES
@@ -248,6 +248,9 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
         _dispatch(command)
     except Refusal as refusal:
         raise refusal.within(draft.command) from None
+    finally:
+        # these lead back to the command, and a draft is in no cycle (`acyclic`): it would never be freed
+        draft.around = NO_SURROUNDINGS
     if rights is not None:
         _check_role(command)
     if draft.others and draft.reveals:
