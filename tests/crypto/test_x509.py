@@ -16,6 +16,7 @@ from sealwire.crypto.x509 import (
     InvalidCertificate,
     Validity,
     bundle_validities,
+    certificate_names,
     certificate_validity,
     issuer_of,
     read_subject,
@@ -169,3 +170,17 @@ def test_bytes_that_are_no_certificate_have_no_spelling() -> None:
         subject_spellings(b"no certificate")
     with pytest.raises(InvalidCertificate):
         subject_of_pem(b"no certificate")
+
+
+def test_a_certificate_names_hosts_and_addresses_or_nobody(tmp_path: Path) -> None:
+    named = create_authority(tmp_path).issue("proxy").certificate.read_bytes()
+    assert {"localhost", "127.0.0.1"} <= set(certificate_names(named))
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "proxy.example")])
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    bare = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), 1, begin, begin.replace(year=2027))
+        .sign(key, SHA256())
+        .public_bytes(Encoding.PEM)
+    )
+    assert certificate_names(bare) == ()

@@ -309,3 +309,10 @@ def test_answers_as_find_does(buf: bytes, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, limit + 3))
     assert find_nul(buf, start, limit) == buf.find(0, start, limit)
     assert raw_bson._scan(buf, start, limit) == buf.find(0, start, limit)
+
+
+def test_a_cursor_knows_the_whole_name_of_its_field() -> None:
+    cursor = Cursor(bson.encode({"name": 1, "other": 2}), 0)
+    assert cursor.advance()
+    assert cursor.is_named(b"name")
+    assert not any(map(cursor.is_named, (b"", b"nam", b"names", b"nome", b"other")))

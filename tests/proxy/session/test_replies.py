@@ -175,3 +175,8 @@ def test_an_error_of_our_question_is_told_as_one_of_the_command(
     own = ["Other"] if code == told else None
     labels = ["TransientTransactionError"] if in_transaction and told in {262, 11602} else own
     assert (body["code"], body.get("errorLabels")) == (told, labels)
+
+
+def test_what_drivers_try_again_is_what_their_specification_lists() -> None:
+    of_reads = {6, 7, 89, 91, 134, 189, 262, 9001, 10107, 13435, 13436}
+    assert of_reads | {11600, 11602} == replies.RETRYABLE

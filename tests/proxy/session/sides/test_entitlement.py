@@ -507,3 +507,14 @@ def test_a_long_reply_that_began_under_other_rights_is_withheld() -> None:
     assert talk.server_data(message[: len(message) // 2]) == []
     talk.certified("CN=clerk")
     assert is_denied(body_of(written(talk.server_data(message[len(message) // 2 :]), ToClient)))
+
+
+@pytest.mark.parametrize("default", [{"$ifNull": ["$visits", 5]}, {"$cond": ["$x", "$visits", 5]}])
+@pytest.mark.parametrize(("certificate", "passes"), [("CN=doctor", True), ("CN=clerk", False)])
+def test_a_constant_among_stored_values_needs_the_right_to_filter(
+    certificate: str, passes: bool, default: dict[str, Any]
+) -> None:
+    body = {"aggregate": "patients", "pipeline": [{"$set": {"visits": default}}], "cursor": {}}
+    effects = asked(session_as(certificate), body)
+    assert any(isinstance(each, ToServer) for each in effects) is passes
+    assert [each.reason for each in effects if isinstance(each, Audit)] == ([] if passes else ["role"])
