@@ -1,4 +1,4 @@
-"""What can be wrong with an audit log. Every error has a stable reason and a next step, and shows no line."""
+"""Errors of an audit log. Every error has a stable reason and a next step, and shows no line."""
 
 from enum import Enum
 

@@ -152,7 +152,7 @@ class Tree:
 
     @property
     def peaks(self) -> tuple[bytes, ...]:
-        """What a tree of this size goes on from."""
+        """The hashes from which a tree of this size grows."""
         return tuple(self._peaks)
 
     def append(self, leaf: bytes) -> None:

@@ -14,7 +14,7 @@ A signed document is a receipt or a report as one JSON object that stays readabl
     {"document": {...}, "signature": "— NAME BASE64"}
 
 The signature is the one line of a note whose text is the document in the canonical form of
-RFC 8785 and a newline. Whoever has the key that verifies can check it with nothing but this.
+RFC 8785 and a newline. The verification key is enough to check it.
 """
 
 import json
@@ -206,7 +206,7 @@ def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> bytes:
 
 
 def open_checkpoint(note: bytes, key: VerificationKey) -> Checkpoint | None:
-    """What a note says; None where `key` has not signed it or it is no checkpoint of its log."""
+    """The content of a note; None if `key` has not signed it or it is no checkpoint of its log."""
     text = open_note(note, key)
     if text is None:
         return None
@@ -228,7 +228,7 @@ def open_checkpoint(note: bytes, key: VerificationKey) -> Checkpoint | None:
 def split_notes(content: bytes, name: str) -> Iterator[bytes]:
     """The notes of a file of checkpoints of the log `name`, each from its origin on. Cost: O(content).
 
-    What is cut off or no note comes as it is, and spoils no other.
+    A part that is cut off, or is no note, is returned unchanged and does not affect the others.
     """
     origin = name.encode() + b"\n"
     note: list[bytes] = []
@@ -271,7 +271,7 @@ def is_signed(form: str, content: Mapping[str, Any], signature: str, key: Verifi
 
 
 def open_document(raw: bytes, form: str, key: VerificationKey, name: str) -> Mapping[str, Any]:
-    """What a signed document says, `form` included. Raises AuditFileProblem NOT_SIGNED; `name` is for it."""
+    """The content of a signed document, `form` included. Raises AuditFileProblem NOT_SIGNED, with `name`."""
     try:
         whole: Any = json.loads(raw) if len(raw) <= MAX_DOCUMENT_BYTES else None
         content, signature = whole["document"], whole["signature"]

@@ -171,7 +171,7 @@ def _tls(authority: str | None) -> dict[str, Any]:
 def zipfian(count: int, seed: int) -> Iterator[int]:
     """Numbers below `count` without end; the n-th most frequent comes 1/n**0.99 as often as the first.
 
-    Which number is how frequent is shuffled, so that neighbours are not alike.
+    The frequencies are shuffled among the numbers, so that neighbours are not alike.
     """
     source = random.Random(seed)  # noqa: S311 - keys to measure with, not secrets
     ranks = list(range(count))

@@ -35,7 +35,7 @@ from sealwire.testbed.child import Started
 
 PART = "canned"
 _COUNTED_ROUTES = (DIRECT, FORWARDER, SEALWIRE)
-"""Which of the routes are measured at other numbers of connections too."""
+"""The routes that are measured at other numbers of connections too."""
 
 
 @dataclass(frozen=True, slots=True)

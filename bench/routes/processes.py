@@ -17,7 +17,7 @@ Answer = dict[str, Any]
 
 
 class Talker:
-    """The child, from its start to the end of the block. What it writes to stderr stands in the terminal."""
+    """The child, from its start to the end of the block. Its stderr goes to the terminal."""
 
     def __init__(self, command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
         self._name = " ".join(str(part) for part in command[1:3])

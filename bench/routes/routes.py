@@ -135,7 +135,7 @@ def nginx(
     program = _find_nginx()
     module = None if program is None else find_file(program, "lib/nginx/modules/ngx_stream_module.so")
     if program is None or module is None:
-        yield "neither on this machine nor to be had with apt: nginx, libnginx-mod-stream"
+        yield "neither on this machine nor available from apt: nginx, libnginx-mod-stream"
         return
     port = free_port()
     client = server = ""
@@ -166,7 +166,7 @@ stream {{
 
 
 def nginx_version() -> str:
-    """What nginx calls itself; empty if there is none."""
+    """The version that nginx prints; empty if there is no nginx."""
     path = _find_nginx()
     if path is None:
         return ""

@@ -39,10 +39,10 @@ NOTHING_ASKED: Final[frozenset[bytes]] = frozenset()
 
 
 def deny(draft: Draft) -> Asking | None:
-    """Nothing is asked from here to `allow`.
+    """Ask nothing from here to `allow`: below a negation, and in pipelines on other collections.
 
-    Below a negation, what is missed would be found. Of another collection, the question is not.
-    What refuses on the way refuses the whole command.
+    Below a negation, a missed value would let in a document that does not satisfy the filter. A question is
+    about the command's own collection. A refusal in between ends the plan, so it needs no `allow`.
     """
     asking = draft.asking
     if asking is not None:
@@ -107,7 +107,7 @@ def plan_pattern(walk: Walk, element: Element, node: PathNode, place: ListPlace)
 
 
 def _answer(walk: Walk, node: PathNode, operators: tuple[AskedOperator, ...]) -> ValuesAnswer:
-    """What was learned. Its comparisons count when it is asked: a refusal tells of values, too."""
+    """The answer. Its comparisons are counted when it is asked, because a refusal tells of values too."""
     draft, asking = walk.draft, walk.draft.asking
     if asking is None or node.leaf is None:
         raise TypeError("nothing may be asked")
