@@ -17,6 +17,7 @@ from tools.coverage_run import (
     judge,
     list_text,
     mirror,
+    needless,
     read_list,
     source_modules,
 )
@@ -56,13 +57,28 @@ def test_links_lead_to_no_module_twice() -> None:
         (OWN - SWAY - 0.1, Listed(), False),
         (71.0, Listed(percent=70), True),
         (63.9, Listed(percent=70), False),
-        (78.0, Listed(percent=70), False),
-        (OWN, Listed(percent=89), True),
-        (OWN + SWAY, Listed(percent=89), False),
+        (100.0, Listed(percent=70), True),
     ],
 )
-def test_a_figure_may_neither_fall_nor_stay_behind(percent: float, row: Listed, *, is_right: bool) -> None:
+def test_a_figure_may_not_fall(percent: float, row: Listed, *, is_right: bool) -> None:
     assert (judge("wire/splice.py", percent, row) == []) is is_right
+
+
+@pytest.mark.parametrize(
+    ("percent", "mirrored", "row", "is_needed"),
+    [
+        (77.9, 0.0, Listed(percent=70), True),
+        (78.0, 0.0, Listed(percent=70), False),
+        (OWN, 0.0, Listed(percent=89), True),
+        (OWN + SWAY, 0.0, Listed(percent=89), False),
+        (100.0, OWN + SWAY - 0.1, Listed(tests=("tests/test_a.py",)), True),
+        (100.0, OWN + SWAY, Listed(tests=("tests/test_a.py",)), False),
+    ],
+)
+def test_what_need_not_be_listed_is_noted(
+    percent: float, mirrored: float, row: Listed, *, is_needed: bool
+) -> None:
+    assert (needless("wire/splice.py", percent, mirrored, row) == []) is is_needed
 
 
 def test_a_module_without_tests_and_a_name_without_module_are_found() -> None:
