@@ -105,6 +105,10 @@ def test_an_exfiltration_raises_an_alert_at_once(files: Path) -> None:
             assert len(taken) == PEOPLE
             assert seconds_until(said, "bulk-read") < ALLOWED_S
             assert seconds_until(said, "subjects") < ALLOWED_S
+        told = said.read_bytes()
+        assert client["clinic"]["patients"].count_documents({"nhs_number": number(7)}) == 1
+        assert len(list(client["clinic"]["patients"].find({}))) == PEOPLE
+    assert said.read_bytes() == told, "the watch had ended, and the proxy went on without it"
     assert number(7).encode() not in said.read_bytes() + (files / "audit.jsonl").read_bytes()
 
 

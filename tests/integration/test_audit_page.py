@@ -1,5 +1,6 @@
 """The commands of docs/operations/audit.md, on the log of a proxy that has refused something."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,15 @@ def test_the_page_works_on_the_log_of_a_proxy(tmp_path: Path) -> None:
             patients.insert_one({"nhs_number": MARKER})
             with pytest.raises(OperationFailure):
                 patients.find_one({"nhs_number": {"$regex": MARKER}})
+        written = log.read_bytes()
+        rolled_back = replace(options, settings={})
+        with ProxyProcess(rolled_back) as proxy, MongoClient[Any](proxy.uri()) as client:
+            patients = client["clinic"]["patients"]
+            assert patients.count_documents({"nhs_number": MARKER}) == 1
+            with pytest.raises(OperationFailure):
+                patients.find_one({"nhs_number": {"$regex": MARKER}})
+        assert log.read_bytes() == written, "without `audit` the lines go into the proxy's own log"
+        assert b"reason=pattern" in proxy.log.read_bytes()
     shown = run_document(PAGE, tmp_path, "verify")
     assert "refused" in shown
     assert "5 lines in 1 file: whole; signed up to line 5 of 5" in shown

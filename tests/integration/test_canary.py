@@ -16,6 +16,7 @@ from pymongo import MongoClient, WriteConcern
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
+from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.conftest import POLICY, Document
@@ -139,3 +140,38 @@ def test_nothing_covered_is_in_the_servers_files(scene: Scene) -> None:
     stored = b"".join(path.read_bytes() for path in files)
     assert UNCOVERED.encode() in stored
     assert COVERED.encode() not in stored
+
+
+def _records(line: bytes) -> list[int]:
+    """The types of the TLS records that one direction of a connection consists of. RFC 8446, 5.1"""
+    types, at = [], 0
+    while at < len(line):
+        kind, version = line[at], line[at + 1 : at + 3]
+        assert version in {b"\x03\x01", b"\x03\x03"}
+        at += 5 + int.from_bytes(line[at + 3 : at + 5], "big")
+        types.append(kind)
+    assert at == len(line), "the last record is whole"
+    return types
+
+
+def test_with_tls_a_recording_of_either_line_shows_records_of_tls_and_nothing_else(tmp_path: Path) -> None:
+    authority = create_authority(tmp_path / "certificates")
+    with secantus(tmp_path, authority=authority) as database, relay(database.address) as below:
+        certificate, trusted = authority.issue("sealwire"), authority.certificate_file
+        options = ProxyOptions(
+            *(tmp_path / "sealwire", POLICY, below.address, certificate, trusted), access_control=False
+        )
+        with ProxyProcess(options) as proxy, relay(f"127.0.0.1:{proxy.port}") as above:
+            uri = proxy.uri().replace(f"127.0.0.1:{proxy.port}", above.address)
+            with MongoClient[Document](uri) as client:
+                client["clinic"].patients.insert_one(dict(DOCUMENT))
+                assert (client["clinic"].patients.find_one({"nhs_number": COVERED}) or {})["_id"]
+    for line in (above, below):
+        assert line.connections
+        for sent in line.connections:
+            types = _records(bytes(sent))
+            assert types[0] == 22, "a handshake begins it"
+            assert set(types) <= {20, 21, 22, 23}
+        both = bytes(line.to_server + line.to_client)
+        assert [form for marker in (COVERED, UNCOVERED) for form in _forms(marker) if form in both] == []
+        assert b"patients" not in both

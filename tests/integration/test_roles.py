@@ -184,3 +184,22 @@ def test_a_reload_changes_what_an_open_connection_is_shown(ward: Ward) -> None:
         finally:
             ward.policy.write_text(HEAD + ROLES)
             ward.proxy.reload()
+
+
+def test_without_roles_an_open_connection_may_do_everything_again(ward: Ward) -> None:
+    with ward.client(CLINIC, maxPoolSize=1) as clinic:
+        patients = clinic["clinic"]["patients"]
+        assert (patients.find_one({"_id": 1}) or {})["nhs_number"] == "****5919"
+        with pytest.raises(OperationFailure):
+            patients.insert_one({"_id": "new", "nhs_number": NHS})
+        try:
+            ward.policy.write_text(HEAD)
+            ward.proxy.reload()
+            shown = patients.find_one({"nhs_number": NHS, "_id": 1}) or {}
+            assert shown == {"_id": 1, "nhs_number": NHS, "notes": NOTE, "n": 1}
+            patients.insert_one({"_id": "new", "nhs_number": NHS})
+            assert patients.delete_one({"_id": "new", "nhs_number": NHS}).deleted_count == 1
+        finally:
+            ward.policy.write_text(HEAD + ROLES)
+            ward.proxy.reload()
+        assert (patients.find_one({"_id": 1}) or {})["nhs_number"] == "****5919"
