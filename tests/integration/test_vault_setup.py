@@ -1,6 +1,9 @@
 """`sealwire vault setup` against a real OpenBao: from an empty server to one that is set up, and back."""
 
+import json
+import os
 import re
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,8 +23,9 @@ from sealwire.testbed.openbao import OpenBao, dev_server
 from tests.build_context import ROOT
 from tests.integration.vault_command import SHARES, Command, ReadyVault
 from tests.keys.contexts.store_contract import row
-from tests.keys.samples import NOW
+from tests.keys.samples import NOW, PASSPHRASE
 from tests.sidecars.vault_setup.fake_server import FakeServer
+from tests.support import warm
 from tests.support.openbao import RaftServer
 
 pytestmark = pytest.mark.integration
@@ -123,6 +127,35 @@ def test_the_rollback_leaves_the_server_as_it_was(tmp_path: Path) -> None:
         assert not any(
             name.startswith("sealwire") for name in server.client.sys.list_policies()["data"]["keys"]
         )
+
+
+def test_a_keyring_leaves_vault_for_a_key_file_and_opens_when_vault_is_gone(tmp_path: Path) -> None:
+    mounts = ("--prefix", "clinic", "--transit-mount", "seals", "--kv-mount", "papers")
+    kek, keyring = "vault:seals/clinic-proxy", ("--keyring", "k.json")
+
+    def keys(*arguments: str, **environ: str) -> bytes:
+        command = [sys.executable, "-m", "sealwire", "keys", *arguments]
+        return warm.run(
+            command, cwd=tmp_path, env=os.environ | environ, capture_output=True, check=True
+        ).stdout
+
+    (tmp_path / "passphrase").touch(0o600)
+    (tmp_path / "passphrase").write_text(PASSPHRASE)
+    with dev_server(tmp_path / "bao") as server:
+        command = Command(server, tmp_path)
+        command.root_token_file.touch(0o600)
+        command.root_token_file.write_text(server.root_token)
+        command.as_root("setup", "--yes", *mounts)
+        vault = {"VAULT_ADDR": server.address, "VAULT_TOKEN": server.root_token}
+        keys("create", *keyring, "nhs", "--kek", kek, **vault)
+        keys("create-kek", "--file", "kek.json", "--passphrase-file", "passphrase")
+        away = ("--to", "file:kek.json", "--to-passphrase-file", "passphrase")
+        keys("rewrap", *keyring, "--kek", kek, *away, **vault)
+        removed = command.as_root("remove", "--destroy-keys", *mounts, stdin="clinic\n")
+        assert removed.code == 0
+        assert not {"seals/", "papers/"} & set(server.client.sys.list_mounted_secrets_engines()["data"])
+    verified = keys("verify", *keyring, "--kek", "file:kek.json", "--passphrase-file", "passphrase", "--json")
+    assert json.loads(verified)["authenticated"]
 
 
 @pytest.mark.parametrize("auth", ["approle", "kubernetes"])
