@@ -158,7 +158,8 @@ async def test_a_writer_that_is_killed_at_the_end_is_started_once_more(
         os.kill(running.pid, signal.SIGSTOP)
         assert running.put(100)
         os.kill(running.pid, signal.SIGKILL)
-    assert numbers_in(tmp_path) == list(range(110))
+    # one that was stopped between a line and its acknowledgement has left the line to the next writer
+    assert list(dict.fromkeys(numbers_in(tmp_path))) == list(range(110))
     assert_whole(tmp_path)
 
 
