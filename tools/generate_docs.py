@@ -192,7 +192,8 @@ def _family(family: Family) -> str:
 
 def _note(rule: Rule[Callable[..., object]]) -> str:
     recorded = "" if rule.act is None else f"always on record ({rule.act.value})"
-    return "; ".join(each for each in (rule.note, recorded) if each)
+    asked = "" if rule.asks is None else "a class with `ask: true` [answers it](asking.md)"
+    return "; ".join(each for each in (rule.note, asked, recorded) if each)
 
 
 def render_errors() -> str:

@@ -9,6 +9,7 @@ description of its raw format.
 
 import sys
 import zlib
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol, final
 
 DEFAULT_ZLIB_LEVEL: Final = 1
@@ -164,12 +165,16 @@ class Zstd:
         return self._writer.compress(data, self._writer.FLUSH_FRAME)
 
 
-COMPRESSOR_NAMES: Final = (Snappy.name, Zstd.name, Zlib.name)
+_OPENERS: Final[Mapping[str, Callable[[int], Compressor]]] = {
+    Snappy.name: lambda _: Snappy(),
+    Zstd.name: lambda _: Zstd(),
+    Zlib.name: Zlib,
+}
+"""The registry: the row of each opens it, with the level of zlib. Settings and labels name its rows."""
+COMPRESSOR_NAMES: Final = tuple(_OPENERS)
 """All that the protocol has, but for the one that does nothing."""
 
 
 def compressor_named(name: str, zlib_level: int = DEFAULT_ZLIB_LEVEL) -> Compressor:
     """One of COMPRESSOR_NAMES. Raises CompressorMissing."""
-    if name == Zlib.name:
-        return Zlib(zlib_level)
-    return Snappy() if name == Snappy.name else Zstd()
+    return _OPENERS[name](zlib_level)

@@ -42,6 +42,7 @@ from sealwire.policies.planning.trees import (
 )
 from sealwire.policies.planning.values import demand_write, note_comparison, note_equality, tell_apart_by
 from sealwire.policies.planning.walk import Walk
+from sealwire.policies.questions.asked import Barrier
 from sealwire.policies.updates.update_pipelines import plan_update_pipeline
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
@@ -78,7 +79,7 @@ def graph_lookup(walk: Walk, stage: Element) -> PathNode:
     else:
         _check_join(walk, first, target, stage, source)
     if restriction is not None:
-        before = deny(walk.draft)
+        before = deny(walk.draft, Barrier.ELSEWHERE)
         plan_filter_argument(inner.at(foreign), restriction)
         allow(before)
     if b"maxDepth" in parts:
@@ -95,7 +96,7 @@ def union_with(walk: Walk, stage: Element) -> PathNode:
 
     Nothing is asked from here on: one tree may cover both collections, and a question is about one.
     """
-    deny(walk.draft)
+    deny(walk.draft, Barrier.ELSEWHERE)
     foreign, source = _foreign_tree(walk, stage)
     if stage.kind == kinds.OBJECT:
         inner, parts = walk.parts(stage)
@@ -137,7 +138,7 @@ def _narrow_by_leading(walk: Walk, source: KnownContexts | None, pipeline: Eleme
 
 def _yielded(walk: Walk, foreign: PathNode, pipeline: Element, source: KnownContexts | None) -> PathNode:
     """What a pipeline makes of the foreign documents, beside which it may have variables."""
-    contexts, before = walk.draft.contexts, deny(walk.draft)
+    contexts, before = walk.draft.contexts, deny(walk.draft, Barrier.ELSEWHERE)
     if contexts is None or source is None:
         yielded = plan_pipeline(walk.at(foreign), pipeline)
         allow(before)

@@ -10,7 +10,7 @@ not below a negation (docs/adr/0054).
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, assert_never
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.ranges import LONG
@@ -18,42 +18,37 @@ from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.operands import is_least_text
 from sealwire.policies.planning.arguments import array_items, named_parts, operator_name
 from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement
+from sealwire.policies.planning.rules import Rows, asks_of
 from sealwire.policies.planning.values import note_comparison, whole_number
 from sealwire.policies.planning.walk import LISTED_BYTES, Draft, Walk
 from sealwire.policies.questions.asked import (
-    RANGES,
     AskedOperator,
     Asking,
+    Barrier,
     HeldValue,
     ValuesAnswer,
     ValuesQuestion,
 )
-from sealwire.policies.questions.conditions import MAX_BITS, Value
+from sealwire.policies.questions.conditions import MAX_BITS, Asks, Value
 from sealwire.policies.roles.role import Level
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, string_bytes
 
-_BITS: Final = frozenset(b"$bitsAllSet $bitsAllClear $bitsAnySet $bitsAnyClear".split())
-_ASKED: Final = RANGES | _BITS | {b"$regex", b"$mod"}
 NOTHING_ASKED: Final[frozenset[bytes]] = frozenset()
 
 
-def deny(draft: Draft) -> Asking | None:
-    """Ask nothing from here to `allow`: below a negation, and in pipelines on other collections.
-
-    Below a negation, a missed value would let in a document that does not satisfy the filter. A question is
-    about the command's own collection. A refusal in between ends the plan, so it needs no `allow`.
-    """
+def deny(draft: Draft, barrier: Barrier) -> Asking | None:
+    """Ask nothing from here to `allow`. A refusal in between ends the plan, so it needs no `allow`."""
     asking = draft.asking
     if asking is not None:
-        asking.negations += 1
+        asking.barriers.append(barrier)
     return asking
 
 
 def allow(asking: Asking | None) -> None:
     """The end of what `deny` began."""
     if asking is not None:
-        asking.negations -= 1
+        asking.barriers.pop()
 
 
 def may_ask(walk: Walk, node: PathNode) -> bool:
@@ -62,14 +57,14 @@ def may_ask(walk: Walk, node: PathNode) -> bool:
     Ranges and patterns would soon find out a value that a client may compare, and not see in clear.
     """
     asking, leaf, rights = walk.draft.asking, node.leaf, walk.draft.rights
-    if asking is None or not asking.is_here or asking.negations or leaf is None or not leaf.asks:
+    if asking is None or not asking.is_here or asking.barriers or leaf is None or not leaf.asks:
         return False
     if rights is not None and rights.access(leaf.name).read.level is not Level.CLEAR:
         return False
     return not (node.moved or node.absent)
 
 
-def plan_asked(walk: Walk, start: int) -> frozenset[bytes]:
+def plan_asked(walk: Walk, start: int, rows: Rows) -> frozenset[bytes]:
     """Cover the operators at `start` that need an answer; returns the names of all that this has taken over.
 
     Raises Refusal, ValuesUnknown. Cost: O(satisfying values).
@@ -77,11 +72,13 @@ def plan_asked(walk: Walk, start: int) -> frozenset[bytes]:
     if not may_ask(walk, walk.node):
         return NOTHING_ASKED
     names = named_parts(walk.buf, start)
-    wanted = [name for name in names if name in _ASKED]
+    asked = {name: asks for name in names if (asks := asks_of(rows, name)) is not None}
+    ranges = [name for name, asks in asked.items() if asks is Asks.ORDER]
     least = names.get(b"$gte")
+    wanted = list(asked)
     if walk.node.leaf is not None and walk.node.leaf.domain is not None:
-        wanted = [name for name in wanted if name not in RANGES]
-    elif least is not None and is_least_text(walk, least) and RANGES.isdisjoint(names.keys() - {b"$gte"}):
+        wanted = [name for name in wanted if name not in ranges]
+    elif least is not None and ranges == [b"$gte"] and is_least_text(walk, least):
         wanted.remove(b"$gte")  # every string: it needs no list
     if not wanted:
         return NOTHING_ASKED
@@ -89,19 +86,19 @@ def plan_asked(walk: Walk, start: int) -> frozenset[bytes]:
         # it may become an `$in`, of which a document has one
         raise Refusal(Reason.QUESTION, path=walk.node.path, rule=f"$eq beside {wanted[0].decode()}")
     groups = [[names[name]] for name in wanted]
-    operators = tuple(_read(walk, name, names) for name in wanted)
+    operators = tuple(_read(walk, asked[name], name, names) for name in wanted)
     if b"$options" in names and b"$regex" in wanted:
         groups[wanted.index(b"$regex")].append(names[b"$options"])
         wanted.append(b"$options")
     answer = _answer(walk, walk.node, operators)
-    _place(walk, groups, answer, names)
+    _place(walk, groups, answer, names, is_range=bool(ranges))
     return frozenset(wanted)
 
 
 def plan_pattern(walk: Walk, element: Element, node: PathNode, place: ListPlace) -> None:
     """Cover a pattern that stands where a value could. Raises Refusal, ValuesUnknown."""
     pattern, options = _literal(walk.buf, element)
-    operator = AskedOperator(b"$regex", ((kinds.STRING, pattern), (kinds.STRING, options)))
+    operator = AskedOperator(Asks.PATTERN, b"$regex", ((kinds.STRING, pattern), (kinds.STRING, options)))
     answer = _answer(walk, node, (operator,))
     _list(walk, [element], node, answer.all, place)
 
@@ -116,7 +113,12 @@ def _answer(walk: Walk, node: PathNode, operators: tuple[AskedOperator, ...]) ->
 
 
 def _place(
-    walk: Walk, groups: list[list[Element]], answer: ValuesAnswer, names: Mapping[bytes, Element]
+    walk: Walk,
+    groups: list[list[Element]],
+    answer: ValuesAnswer,
+    names: Mapping[bytes, Element],
+    *,
+    is_range: bool,
 ) -> None:
     if answer.is_single or len(groups) == 1:
         together = [element for group in groups for element in group]
@@ -125,7 +127,7 @@ def _place(
         lists = list(answer.each)
     free = [ListPlace.OPERATOR] * (b"$in" not in names) + [ListPlace.BESIDE] * (b"$not" not in names)
     leaf = walk.node.leaf
-    if leaf is not None and leaf.domain is not None and not RANGES.isdisjoint(names):
+    if leaf is not None and leaf.domain is not None and is_range:
         del free[:1]  # the range becomes a list as well
     if len(lists) > len(free):
         rule = "so many operators on values that may be in arrays"
@@ -146,18 +148,23 @@ def _list(
     draft.replacements.extend(Replacement(element, walk.parents) for element in group[1:])
 
 
-def _read(walk: Walk, name: bytes, names: Mapping[bytes, Element]) -> AskedOperator:
+def _read(walk: Walk, asks: Asks, name: bytes, names: Mapping[bytes, Element]) -> AskedOperator:
     element = names[name]
-    if name == b"$regex":
-        return AskedOperator(name, _pattern(walk, element, names.get(b"$options")))
-    if name == b"$mod":
-        items = array_items(walk.buf, element)
-        if len(items) != 2:
-            raise Refusal(Reason.SHAPE, path=walk.node.path, rule="$mod without two numbers")
-        return AskedOperator(name, tuple(_value(walk, item) for item in items))
-    if name in _BITS:
-        return AskedOperator(name, tuple((kinds.LONG, LONG.pack(bit)) for bit in _bits(walk, element)))
-    return AskedOperator(name, (_value(walk, element),))
+    match asks:
+        case Asks.ORDER:
+            operands: tuple[Value, ...] = (_value(walk, element),)
+        case Asks.PATTERN:
+            operands = _pattern(walk, element, names.get(b"$options"))
+        case Asks.REMAINDER:
+            items = array_items(walk.buf, element)
+            if len(items) != 2:
+                raise Refusal(Reason.SHAPE, path=walk.node.path, rule="$mod without two numbers")
+            operands = tuple(_value(walk, item) for item in items)
+        case Asks.BITS:
+            operands = tuple((kinds.LONG, LONG.pack(bit)) for bit in _bits(walk, element))
+        case _:
+            assert_never(asks)
+    return AskedOperator(asks, name, operands)
 
 
 def _value(walk: Walk, element: Element) -> Value:

@@ -39,9 +39,21 @@ from sealwire.policies.planning.arguments import (
 )
 from sealwire.policies.planning.contexts import NO_FIELDS, fixed_in_filter
 from sealwire.policies.planning.plan import FormPlace, ListPlace, Use
-from sealwire.policies.planning.rules import Conversion, Rule, encrypted, family, never, passed, without_row
+from sealwire.policies.planning.rules import (
+    Conversion,
+    Rule,
+    asking,
+    asks_of,
+    encrypted,
+    family,
+    never,
+    passed,
+    without_row,
+)
 from sealwire.policies.planning.values import match, match_range, plan_value, whole_number
 from sealwire.policies.planning.walk import Walk
+from sealwire.policies.questions.asked import Barrier
+from sealwire.policies.questions.conditions import Asks
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
@@ -139,8 +151,6 @@ _KEYWORDS: Final[dict[bytes, Callable[[Walk, Element], None]]] = {
 
 
 # ---------------------------------------------------------------------------------------------------- filters
-
-_RANGE: Final = (b"$gt", b"$gte", b"$lt", b"$lte")
 
 Handler = Callable[[Walk, Element], None]
 
@@ -266,7 +276,7 @@ def _branches(walk: Walk, element: Element) -> None:
     # what an `$and` fixes was found with the filter around it
     plan = _conjunction if element.name == b"$and" else plan_filter
     inner = walk.inside(element.value)
-    before = deny(walk.draft) if element.name == b"$nor" else None
+    before = deny(walk.draft, Barrier.NEGATION) if element.name == b"$nor" else None
     for branch in array_items(walk.buf, element):
         plan(inner, document_of(branch, element))
     allow(before)
@@ -314,7 +324,7 @@ def _field(walk: Walk, element: Element) -> None:
         pass_condition(walk.buf, element)
         return
     if walk.draft.asking is not None and any(map(bytes.isdigit, element.name.split(b"."))):
-        before = deny(walk.draft)  # it leads into arrays in arrays, and to fields with such names
+        before = deny(walk.draft, Barrier.NESTING)
         _covered_field(walk, element, target)
         allow(before)
     else:
@@ -350,7 +360,7 @@ def plan_condition(
 
 def _operators(walk: Walk, start: int) -> None:
     """`{$operator: operand, ...}` at `start`, applied to the walk's node; the walk is among them already."""
-    answered = plan_asked(walk, start) if walk.draft.asking is not None else NOTHING_ASKED
+    answered = plan_asked(walk, start, OPERATORS) if walk.draft.asking is not None else NOTHING_ASKED
     for element in elements(walk.buf, start):
         if element.name in answered:
             continue
@@ -383,7 +393,7 @@ def _range(walk: Walk, element: Element) -> None:
     From "" on means every string, with no order in it (Django's partial indexes have that): it is a `$type`.
     """
     names = named_parts(walk.buf, walk.parents[-1])
-    ranges = [part for name, part in names.items() if name in _RANGE]
+    ranges = [part for name, part in names.items() if asks_of(OPERATORS, name) is Asks.ORDER]
     if is_least_text(walk, element) and len(ranges) == 1 and b"$type" not in names:
         put_types(walk, element, stored_types(walk.node, kinds.STRING) or (), b"$type")
         return
@@ -427,7 +437,7 @@ def _not(walk: Walk, element: Element) -> None:
     if element.kind == kinds.REGEX:
         raise Refusal(Reason.PATTERN, path=walk.node.path, rule="$not")
     start = document_of(element, element)
-    before = deny(walk.draft)
+    before = deny(walk.draft, Barrier.NEGATION)
     _operators(walk.inside(start), start)
     allow(before)
 
@@ -437,7 +447,7 @@ def plan_elem_match(walk: Walk, element: Element) -> None:
     _refuse_on_random(walk, element)
     start = document_of(element, element)
     if is_operator_condition(walk.buf, element):
-        before = deny(walk.draft) if walk.node.leaf is None else None  # on arrays in arrays
+        before = deny(walk.draft, Barrier.NESTING) if walk.node.leaf is None else None
         _operators(walk.inside(start), start)
         allow(before)
     elif walk.node.leaf is not None:
@@ -487,12 +497,15 @@ OPERATORS: Final[dict[bytes, Rule[Handler]]] = {
     b"$elemMatch": encrypted(
         plan_elem_match, "deterministic classes", named=True, converted=Conversion.ELEMENT
     ),
-    **family(
-        "$gt $gte $lt $lte",
-        encrypted(
-            _range,
-            "classes with a `range`; `$gte` of the empty string; else refused [range]",
-            named=True,
+    **asking(
+        Asks.ORDER,
+        family(
+            "$gt $gte $lt $lte",
+            encrypted(
+                _range,
+                "classes with a `range`; `$gte` of the empty string; else refused [range]",
+                named=True,
+            ),
         ),
     ),
     b"$exists": passed(exists, converted=Conversion.KEPT),
@@ -501,11 +514,13 @@ OPERATORS: Final[dict[bytes, Rule[Handler]]] = {
     b"$type": passed(
         _type, "deterministic classes; of a random class only `null`", converted=Conversion.TYPES
     ),
-    **family("$regex $options", never(Reason.PATTERN, named=True)),
-    **family("$mod $bitsAllSet $bitsAnySet", never(Reason.OPERATOR, named=True)),
+    **asking(Asks.PATTERN, family("$regex", never(Reason.PATTERN, named=True))),
+    b"$options": never(Reason.PATTERN, named=True),
+    **asking(Asks.REMAINDER, family("$mod", never(Reason.OPERATOR, named=True))),
+    **asking(Asks.BITS, family("$bitsAllSet $bitsAnySet", never(Reason.OPERATOR, named=True))),
+    **asking(Asks.BITS, family("$bitsAllClear $bitsAnyClear", never(Reason.OPERATOR))),
     **family(
-        """$bitsAllClear $bitsAnyClear
-        $geoWithin $geoIntersects $near $nearSphere $within $maxDistance $minDistance""",
+        """$geoWithin $geoIntersects $near $nearSphere $within $maxDistance $minDistance""",
         never(Reason.OPERATOR),
     ),
 }

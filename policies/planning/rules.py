@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Generic, NoReturn, TypeVar
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.arguments import Signature, operator_name, printable, signatures_in
+from sealwire.policies.questions.conditions import Asks
 from sealwire.wire.raw_bson import Element
 
 if TYPE_CHECKING:
@@ -158,9 +159,18 @@ class Rule(Generic[H_co]):
     """Whether it compares with the values that it names, or stores them, and uses no other of their class."""
     converted: Conversion | None = None
     """What becomes of it in a stored definition; None: it cannot be converted."""
+    asks: Asks | None = None
+    """What it asks of a value, so that the stored values answer it (docs/asking.md); None: they cannot."""
 
 
 R = TypeVar("R", bound=Rule[Callable[..., object]])
+Rows = Mapping[bytes, Rule[Callable[..., object]]]
+
+
+def asks_of(rows: Rows, name: bytes) -> Asks | None:
+    """What an operator asks of a value, by its row. Cost: O(1)."""
+    row = rows.get(name)
+    return None if row is None else row.asks
 
 
 def encrypted(
@@ -203,6 +213,11 @@ def family(names: str, rule: R) -> dict[bytes, R]:
 def acts(act: Act, rules: Mapping[bytes, Rule[H]]) -> dict[bytes, Rule[H]]:
     """The same rows, of commands that are always on record."""
     return {name: replace(rule, act=act) for name, rule in rules.items()}
+
+
+def asking(asks: Asks, rules: Mapping[bytes, Rule[H]]) -> dict[bytes, Rule[H]]:
+    """The same rows, of operators that a class with `ask: true` answers by its stored values."""
+    return {name: replace(rule, asks=asks) for name, rule in rules.items()}
 
 
 def signed(notation: str, rule: R) -> dict[bytes, R]:

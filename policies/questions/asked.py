@@ -9,11 +9,12 @@ An answer counts for that command alone.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, NamedTuple, final
+from enum import Enum
+from typing import Final, NamedTuple, assert_never, final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
-from sealwire.policies.questions.conditions import Condition, Value, bits, compared, matched, modulo
+from sealwire.policies.questions.conditions import Asks, Condition, Value, bits, compared, matched, modulo
 
 MAX_VALUES: Final = 100_000
 """Values of one field that are looked at for one question, each as often as the server sends it."""
@@ -32,6 +33,7 @@ MAX_QUESTIONS: Final = 16
 class AskedOperator:
     """One operator of a filter with its operands, as values of BSON."""
 
+    asks: Asks
     name: bytes
     operands: tuple[Value, ...]
 
@@ -101,11 +103,22 @@ class Answers:
         self.known[question] = answer
 
 
+class Barrier(Enum):
+    """What lies around a condition, so that nothing is asked for it."""
+
+    NEGATION = "negation"
+    """A value that is missed would let in a document that does not satisfy the filter."""
+    ELSEWHERE = "elsewhere"
+    """The documents may be another collection's, and a question is about the command's own."""
+    NESTING = "nesting"
+    """The path may lead into arrays in arrays, or to fields with numbers as names."""
+
+
 @final
 class Asking:
     """Where in a command the planner may ask, and the answers that it has."""
 
-    __slots__ = ("answers", "is_here", "negations", "tree")
+    __slots__ = ("answers", "barriers", "is_here", "tree")
 
     def __init__(self, answers: Answers, tree: PathNode) -> None:
         self.answers: Final = answers
@@ -113,8 +126,8 @@ class Asking:
         """The covered paths of the documents that the command reads, as they are stored."""
         self.is_here = False
         """Whether the filter at hand is on such documents."""
-        self.negations = 0
-        """How many of them, and of pipelines on other collections, lie around the condition at hand."""
+        self.barriers: Final[list[Barrier]] = []
+        """What lies around the condition at hand, from the outside in."""
 
     @contextmanager
     def on(self, node: PathNode) -> Iterator[None]:
@@ -146,7 +159,7 @@ class ValuesJudgement:
         """Raises Refusal(PATTERN, RANGE, SHAPE) for operands that nobody can judge by."""
         self._conditions: Final = tuple(condition_of(each) for each in question.operators)
         self._each: Final[tuple[dict[HeldValue, None], ...]] = tuple({} for _ in self._conditions)
-        self._matches: Final = any(each.name == b"$regex" for each in question.operators)
+        self._matches: Final = any(each.asks is Asks.PATTERN for each in question.operators)
         self._all: Final[dict[HeldValue, None]] = {}
         self._is_single = True
         self._seen = self._batches = self._bytes = self._work = 0
@@ -190,19 +203,20 @@ class ValuesJudgement:
         return ValuesAnswer(tuple(tuple(found) for found in self._each), tuple(self._all), self._is_single)
 
 
-RANGES: Final = frozenset({b"$gt", b"$gte", b"$lt", b"$lte"})
-
-
 def condition_of(operator: AskedOperator) -> Condition:
     """What an operator asks of one value. Raises Refusal."""
-    name, operands = operator.name, operator.operands
-    if name in RANGES:
-        return compared(name, *operands[0])
-    if name == b"$regex":
-        return matched(operands[0][1], operands[1][1])
-    if name == b"$mod":
-        return modulo(*operands[:2])
-    return bits(name, _positions(operands))
+    asks, name, operands = operator.asks, operator.name, operator.operands
+    match asks:
+        case Asks.ORDER:
+            return compared(name, *operands[0])
+        case Asks.PATTERN:
+            return matched(operands[0][1], operands[1][1])
+        case Asks.REMAINDER:
+            return modulo(*operands[:2])
+        case Asks.BITS:
+            return bits(name, _positions(operands))
+        case _:
+            assert_never(asks)
 
 
 def _positions(operands: Sequence[Value]) -> list[int]:

@@ -10,6 +10,7 @@ Source: MongoDB's manual on comparison order, `$mod` and the bitwise operators.
 import math
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from enum import Enum
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
@@ -21,6 +22,16 @@ Value = tuple[int, bytes]
 """BSON type, and the bytes of the value."""
 Condition = Callable[[int, bytes], bool]
 """A test of a value, by its BSON type and bytes. Raises Undecided."""
+
+
+class Asks(Enum):
+    """What an operator of a filter asks of one value, if that can be judged here."""
+
+    ORDER = "order"
+    PATTERN = "pattern"
+    REMAINDER = "remainder"
+    BITS = "bits"
+
 
 MOST_EXACT: Final = 1 << 53
 """Whole numbers up to here are the same as doubles and as decimals."""

@@ -1,12 +1,15 @@
 """One row of an operator is what all read: planner, moves of values, stored definitions, matrix and docs."""
 
+import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sealwire.policies.aggregation.stages import STAGES, TABLES
 from sealwire.policies.commands.planner import naming_operators
-from sealwire.policies.errors import Reason
+from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.operators import OPERATORS as EXPRESSIONS
 from sealwire.policies.filters.filters import OPERATORS, TOP_LEVEL
 from sealwire.policies.planning.rules import Tables
@@ -14,6 +17,7 @@ from sealwire.policies.updates.updates import OPERATORS as UPDATES
 from sealwire.sidecars.migration.definitions.constants import Width
 from sealwire.sidecars.migration.definitions.conversions import ViewPaths
 from sealwire.sidecars.migration.definitions.filters import Way, convert_filter
+from tests.policies.filters.test_asking import find, plan
 from tests.policies.support import covered, plan_of, reason
 from tests.sidecars.migration.definitions.samples import ENCRYPTING, MOVED, TREE, form
 from tools.generate_docs import render_matrix
@@ -57,6 +61,36 @@ def test_without_its_row_a_branch_is_lost(monkeypatch: pytest.MonkeyPatch) -> No
     assert convert_filter(chosen, TREE, way) == {}
     assert way.lost == ["$or in a filter"]
     assert b"$or" not in naming_operators()
+
+
+ASKING = {name for name, row in OPERATORS.items() if row.asks is not None}
+
+
+@pytest.mark.parametrize("name", OPERATORS, ids=lambda name: name.decode())
+def test_the_stored_values_answer_what_the_row_says(name: bytes) -> None:
+    operand = [2, 0] if name == b"$mod" else 1 if name.startswith(b"$bits") else "x"
+    command = find({"surname": {name.decode(): operand}})
+    try:
+        questions = plan(command, [])[1]
+    except Refusal:
+        questions = []
+    assert [each.operators[0].name for each in questions] == [name] * (name in ASKING)
+
+
+def test_without_its_say_an_operator_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OPERATORS, b"$regex", replace(OPERATORS[b"$regex"], asks=None))
+    with pytest.raises(Refusal) as caught:
+        plan(find({"surname": {"$regex": "x"}}), [])
+    assert caught.value.reason is Reason.PATTERN
+    assert not re.search(r"`\$regex`.*asking.md", render_matrix())
+
+
+def test_the_page_on_asking_names_the_operators_that_it_answers() -> None:
+    page = (Path(__file__).parents[2] / "docs/asking.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith("| operators |"))
+    assert set(re.findall(r"`(\$\w+)`", row)) - {"$in"} == {name.decode() for name in ASKING}
+    noted = re.findall(r"^\| `(\$\w+)` .*asking\.md", render_matrix(), re.MULTILINE)
+    assert {name.encode() for name in noted} == ASKING
 
 
 def test_an_update_operator_names_its_values_by_its_row(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from sealwire.audit.errors import AuditError
 from sealwire.audit.files import LogPlace, open_file
 from sealwire.audit.following import LogFollower, LogPosition, read_position
 from sealwire.audit.line import encode
-from sealwire.proxy.server.audit_writer.destinations import CopyTarget, Destination, open_destination
+from sealwire.proxy.server.audit_writer.destinations import CopyTarget, Destination
 from sealwire.proxy.server.observability.logs import LogGate, note
 
 MOST: Final = 200
@@ -107,12 +107,12 @@ class LogCopy:
             note(_log, logging.WARNING, "the log that is copied is not whole", problem=flaw.kind.name)
         if new.lines:
             if self._destination is None:
-                self._destination = open_destination(self._target)
+                self._destination = self._target.open()
             self._sending_s = self._clock()
             self._destination.send([encode(line.fields).encode() for line in new.lines])
             self._sending_s = math.inf
             now = self._follower.position
-            self._keep(self._before if self._target.is_stream else now)
+            self._keep(self._before if self._target.kind.is_stream else now)
             self._before = now
         if self._failures_in_a_row:
             self._failures_in_a_row = 0

@@ -9,12 +9,12 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Final, Protocol, final
+from typing import Any, Final, Protocol, final
 
 from sealwire.proxy.server.observability.logs import note
 
@@ -24,56 +24,6 @@ _PRIORITY: Final = 13 * 8 + 5
 _STDOUT: Final = 1
 
 _log = logging.getLogger("sealwire.audit")
-
-
-class CopyKind(Enum):
-    """How lines travel."""
-
-    STDOUT = "stdout"
-    UNIX = "unix"
-    UDP = "udp"
-    TCP = "tcp"
-    TLS = "tls"
-
-
-@dataclass(frozen=True, slots=True)
-class CopyTarget:
-    """One of `audit.copies`."""
-
-    kind: CopyKind
-    host: str = ""
-    """A name or an address; the path of a Unix socket."""
-    port: int = 0
-
-    @property
-    def is_stream(self) -> bool:
-        """Whether what is under way may be lost with the connection."""
-        return self.kind in (CopyKind.TCP, CopyKind.TLS)
-
-    def __str__(self) -> str:
-        """As the configuration writes it."""
-        match self.kind:
-            case CopyKind.STDOUT:
-                return "stdout"
-            case CopyKind.UNIX:
-                return f"syslog:unix:{self.host}"
-            case CopyKind.UDP | CopyKind.TCP | CopyKind.TLS:
-                return f"syslog:{self.kind.value}:{self.host}:{self.port}"
-
-
-def parse_copy(text: str) -> CopyTarget:
-    """`stdout`, `syslog:unix:PATH`, `syslog:udp:HOST:PORT`, and so for tcp and tls. Raises ValueError."""
-    if text == "stdout":
-        return CopyTarget(CopyKind.STDOUT)
-    scheme, _, rest = text.partition(":")
-    kind, _, place = rest.partition(":")
-    if scheme == "syslog" and kind == "unix" and place.startswith("/"):
-        return CopyTarget(CopyKind.UNIX, place)
-    host, _, port = place.rpartition(":")
-    is_number = port.isascii() and port.isdigit() and 0 < int(port) < 65_536
-    if scheme != "syslog" or kind not in ("udp", "tcp", "tls") or not host or not is_number:
-        raise ValueError(f"'{text}' is no place for copies")
-    return CopyTarget(CopyKind(kind), host.removeprefix("[").removesuffix("]"), int(port))
 
 
 class Destination(Protocol):
@@ -86,45 +36,107 @@ class Destination(Protocol):
         """Nothing follows. A second time changes nothing."""
 
 
-def open_destination(target: CopyTarget) -> Destination:
-    """Connect. Raises OSError. Blocks for TIMEOUT_S at most, and the time of a look-up."""
-    match target.kind:
-        case CopyKind.STDOUT:
-            return _Output()
-        case CopyKind.UNIX:
-            return _Datagrams(_unix(target.host))
-        case CopyKind.UDP:
-            family, _, _, _, address = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)[0]
-            sock = socket.socket(family, socket.SOCK_DGRAM)
-            sock.connect(address)
-            return _Datagrams(sock)
-        case CopyKind.TCP:
-            return _Stream(socket.create_connection((target.host, target.port), TIMEOUT_S))
-        case CopyKind.TLS:
-            plain = socket.create_connection((target.host, target.port), TIMEOUT_S)
-            try:
-                context = ssl.create_default_context()
-                return _Stream(context.wrap_socket(plain, server_hostname=target.host))
-            except BaseException:
-                plain.close()
-                raise
+def _output(_: "CopyTarget") -> Destination:
+    return _Output()
+
+
+def _unix(target: "CopyTarget") -> Destination:
+    return _datagrams(socket.AF_UNIX, target.host)
+
+
+def _udp(target: "CopyTarget") -> Destination:
+    family, _, _, _, address = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)[0]
+    return _datagrams(family, address)
+
+
+def _datagrams(family: int, address: Any) -> Destination:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.settimeout(TIMEOUT_S)
+    try:
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    return _Datagrams(sock)
+
+
+def _tcp(target: "CopyTarget") -> Destination:
+    return _Stream(socket.create_connection((target.host, target.port), TIMEOUT_S))
+
+
+def _tls(target: "CopyTarget") -> Destination:
+    plain = socket.create_connection((target.host, target.port), TIMEOUT_S)
+    try:
+        context = ssl.create_default_context()
+        return _Stream(context.wrap_socket(plain, server_hostname=target.host))
+    except BaseException:
+        plain.close()
+        raise
+
+
+class CopyKind(Enum):
+    """The registry of places for copies: a row says how a place is written, and connects."""
+
+    STDOUT = ("stdout", "", False, _output)
+    UNIX = ("syslog:unix", "PATH", False, _unix)
+    UDP = ("syslog:udp", "HOST:PORT", False, _udp)
+    TCP = ("syslog:tcp", "HOST:PORT", True, _tcp)
+    TLS = ("syslog:tls", "HOST:PORT", True, _tls)
+
+    def __init__(
+        self, prefix: str, place: str, is_stream: bool, opens: "Callable[[CopyTarget], Destination]"
+    ) -> None:
+        """`is_stream`: whether what is under way may be lost with the connection."""
+        self.prefix, self.place, self.is_stream, self.opens = prefix, place, is_stream, opens
+
+    def written(self, place: str) -> str:
+        """This kind with a place, as the configuration has it."""
+        return f"{self.prefix}:{place}" if place else self.prefix
+
+
+COPY_FORMS: Final = tuple(kind.written(kind.place) for kind in CopyKind)
+"""How a place for copies is written, for hints and pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyTarget:
+    """One of `audit.copies`."""
+
+    kind: CopyKind
+    host: str = ""
+    """A name or an address; the path of a Unix socket."""
+    port: int = 0
+
+    def __str__(self) -> str:
+        """As the configuration writes it."""
+        return self.kind.written(f"{self.host}:{self.port}" if self.port else self.host)
+
+    def open(self) -> Destination:
+        """Connect. Raises OSError. Blocks for TIMEOUT_S at most, and the time of a look-up."""
+        return self.kind.opens(self)
+
+
+def parse_copy(text: str) -> CopyTarget:
+    """What one of COPY_FORMS names. Raises ValueError."""
+    for kind in CopyKind:
+        if text == kind.prefix and not kind.place:
+            return CopyTarget(kind)
+        if not text.startswith(f"{kind.prefix}:"):
+            continue
+        place = text[len(kind.prefix) + 1 :]
+        if kind.place == "PATH" and place.startswith("/"):
+            return CopyTarget(kind, place)
+        host, _, port = place.rpartition(":")
+        is_number = port.isascii() and port.isdigit() and 0 < int(port) < 65_536
+        if kind.place == "HOST:PORT" and host and is_number:
+            return CopyTarget(kind, host.removeprefix("[").removesuffix("]"), int(port))
+    raise ValueError(f"'{text}' is no place for copies")
 
 
 def syslog_message(line: bytes, moment: datetime, host: str, process: int) -> bytes:
     """The message of RFC 5424 that has this line; it is sent at `moment`."""
     time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return f"<{_PRIORITY}>1 {time} {host} sealwire {process} audit - ".encode() + line
-
-
-def _unix(path: str) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    sock.settimeout(TIMEOUT_S)
-    try:
-        sock.connect(path)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def _messages(lines: Sequence[bytes]) -> list[bytes]:

@@ -19,7 +19,7 @@ from sealwire.keys.kek.kek import DEFAULT_VARIABLE
 from sealwire.keys.keyring.store import Place, VaultDocument, parse_place
 from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.keys.vault.settings import USUAL_DEADLINE_S, USUAL_TIMEOUT_S, AuthMethod, VaultSettings
-from sealwire.proxy.server.audit_writer.destinations import parse_copy
+from sealwire.proxy.server.audit_writer.destinations import COPY_FORMS, parse_copy
 from sealwire.proxy.server.observability.audit import AuditSettings, WhenFull
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.session.auditing.subjects import CommandScope
@@ -375,8 +375,7 @@ def _copy(node: Node) -> str:
     try:
         return str(parse_copy(node.text()))
     except ValueError as error:
-        hint = "write stdout, syslog:unix:/dev/log, or syslog:udp:HOST:PORT, and so for tcp and tls"
-        raise node.error(str(error), hint) from None
+        raise node.error(str(error), f"write one of: {', '.join(COPY_FORMS)}") from None
 
 
 _DAY_S: Final = 86_400
@@ -414,7 +413,7 @@ _SEVERAL = Value("")
 _LIMITS = Limits()
 _PACE = LogPace()
 _FILE_BYTES = replace(_whole(1 << 16, 1 << 40), shown="bytes, 65536 or more")
-_COPIES = "list of `stdout`, `syslog:unix:PATH`, `syslog:udp:HOST:PORT`, and so for `tcp` and `tls`"
+_COPIES = "list of " + ", ".join(f"`{form}`" for form in COPY_FORMS)
 _LEVELS = ("debug", "info", "warning", "error")
 
 

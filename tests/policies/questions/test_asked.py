@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.filters.filters import OPERATORS
 from sealwire.policies.questions import asked
 from sealwire.policies.questions.asked import (
     Answers,
@@ -15,11 +16,18 @@ from sealwire.policies.questions.asked import (
     ValuesQuestion,
     ValuesUnknown,
 )
+from sealwire.policies.questions.conditions import Asks
 from tests.policies.questions.test_conditions import value
 
 
 def operator(name: str, *operands: Any) -> AskedOperator:
-    return AskedOperator(name.encode(), tuple(map(value, operands)))
+    asks = OPERATORS[name.encode()].asks
+    assert asks is not None
+    return AskedOperator(asks, name.encode(), tuple(map(value, operands)))
+
+
+def pattern(text: str) -> AskedOperator:
+    return AskedOperator(Asks.PATTERN, b"$regex", ((2, text.encode()), (2, b"")))
 
 
 ABOVE, BELOW = operator("$gt", 2), operator("$lt", 5)
@@ -79,7 +87,7 @@ def test_a_refusal_is_learned_as_well() -> None:
     [
         (operator("$gt", None), Reason.RANGE),
         (operator("$mod", 0, 1), Reason.SHAPE),
-        (AskedOperator(b"$regex", ((2, b"("), (2, b""))), Reason.PATTERN),
+        (pattern("("), Reason.PATTERN),
     ],
 )
 def test_nothing_is_asked_that_nobody_can_judge(bad: AskedOperator, reason: Reason) -> None:
@@ -115,7 +123,7 @@ def test_an_answer_has_bounds(monkeypatch: pytest.MonkeyPatch, bound: str) -> No
 
 
 def test_one_reply_does_not_take_the_processor_from_others() -> None:
-    judgement = ValuesJudgement(question(ABOVE, AskedOperator(b"$regex", ((2, b"y"), (2, b"")))))
+    judgement = ValuesJudgement(question(ABOVE, pattern("y")))
     long = HeldValue(value("x" * 16_000), value("x" * 20_000))
     for _ in range(3):
         judgement.begin_batch()
