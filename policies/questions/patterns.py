@@ -31,9 +31,19 @@ _QUANTIFIERS: Final = frozenset(b"*+?{|")
 _EXTENDED: Final = re.compile(rb"\(\?[ims]*x")
 _COMMENT: Final = re.compile(rb"#[^\n]*[\[\]()\\]")
 _POSIX: Final = re.compile(rb"\[:\^?[a-z]+:\]")
+_QUANTIFIER: Final = re.compile(rb"\{\d+(?:,\d*)?\}")
+_LATER_QUANTIFIER: Final = re.compile(rb"\{[ \t]*(?:\d+[ \t]*(?:,[ \t]*\d*[ \t]*)?|,[ \t]*\d+[ \t]*)\}")
+"""Without a least number, or with spaces: text for older versions."""
+_LATER_SPACES: Final = re.compile("[\u0085\u200e\u200f\u2028\u2029]")
+"""Older versions do not pass over these where they pass over spaces."""
 _HEX: Final = re.compile(rb"x[0-9A-Fa-f]{2}")
-_LATER_LETTERS: Final = re.compile("[\u1c89\u1c8a\ua7cb-\ua7cd\ua7da-\ua7dc\U00010000-\U0010ffff]")
-"""Among these are all letters whose case was told apart after Unicode 14, which the oldest servers have."""
+_LATER_LETTERS: Final = re.compile(
+    "[\u13f5\u13f8-\u13fd\u1c80-\u1cbf\u1e9e\u1fd3\u1fe3\u2c2f\u2c5f\ua7ae-\ua7dc\ua7f5\ua7f6\uab70-\uabbf"
+    "\ufb05\ufb06\U00010000-\U0010ffff]"
+)
+"""Among these are all letters whose case was told apart after Unicode 7, which the oldest servers have."""
+_LATER_RANGES: Final = re.compile("-[\u13f5-\U0010ffff]")
+"""The ends of ranges in which such letters may lie."""
 
 
 class Undecided(Exception):
@@ -86,11 +96,16 @@ def _check(pattern: bytes, options: bytes) -> None:
         raise _refused("a pattern with a NUL")  # as the server does
     if not _OPTIONS.issuperset(options):
         raise _refused("an option of patterns other than i, m, s, x and u")
-    if (b"i" in options or b"(?" in pattern) and _LATER_LETTERS.search(_text(pattern)):
+    text = _text(pattern)
+    if (b"i" in options or b"(?" in pattern) and (_LATER_LETTERS.search(text) or _LATER_RANGES.search(text)):
         raise _refused("a letter whose case depends on the version of Unicode")
-    _text(pattern)
-    if (b"x" in options or _EXTENDED.search(pattern)) and _COMMENT.search(pattern):
-        raise _refused("a comment with signs of patterns")  # the reader takes it for a part of the pattern
+    if b"x" in options or _EXTENDED.search(pattern):
+        if _COMMENT.search(pattern):
+            raise _refused(
+                "a comment with signs of patterns"
+            )  # the reader takes it for a part of the pattern
+        if _LATER_SPACES.search(text):
+            raise _refused("a space that not all versions pass over")
     _Reader(pattern).read()
 
 
@@ -126,8 +141,15 @@ class _Reader:
                 self._group()
             elif each == b")" and self._groups:
                 self._groups.pop()
+            elif each == b"{" and self._is_later_quantifier():
+                raise _refused("a quantifier without a least number, or with spaces")
             elif each[0] in _QUANTIFIERS and any(self._groups):
                 raise _refused("a lookbehind of more than fixed text")
+
+    def _is_later_quantifier(self) -> bool:
+        """Whether newer versions alone read a quantifier here."""
+        at = self._at - 1
+        return bool(_LATER_QUANTIFIER.match(self._pattern, at)) and not _QUANTIFIER.match(self._pattern, at)
 
     def _escape(self) -> None:
         rest = self._pattern[self._at : self._at + 1]
@@ -167,7 +189,7 @@ class _Reader:
             raise _refused("(* in a pattern")
         if pattern.startswith(b"?", self._at):
             found = _GROUPS.match(pattern, self._at)
-            if found is None:
+            if found is None or b"xx" in found[0]:
                 raise _refused("a group of this kind in a pattern")
             self._at = found.end()
             if found[0].endswith(b")"):

@@ -150,7 +150,11 @@ def _judged(conversation: Conversation, asked: Asked, message: bytes, batch: Ele
     """Judge the values of a batch; how many were opened. Raises as `answered`, Undecided, Refusal."""
     judgement, opened = asked.judgement, 0
     judgement.begin_batch()
-    for document in elements(message, batch.value):
+    for number, document in enumerate(elements(message, batch.value)):
+        if number >= _BATCH:
+            raise Refusal(
+                Reason.QUESTION, rule=f"a reply with more than the {_BATCH} values that were asked for"
+            )
         if document.kind != kinds.OBJECT:
             raise BsonError(WireReason.BSON_VALUE, document.value)
         if find_element(message, document.value, b"_id") is None:

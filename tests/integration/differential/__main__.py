@@ -24,14 +24,19 @@ def main() -> None:
     parser.add_argument(
         "--to-clear", action="store_true", help="while classes move, also to plaintext and back"
     )
+    parser.add_argument("--asks", action="store_true", help="with conditions that need a question")
+    parser.add_argument("--unasked", action="store_true", help="the same commands, where no class asks")
     parser.add_argument("--older", action="store_true", help="with an older version of each class's key")
     chosen = parser.parse_args()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="differential-") as folder:
         if chosen.moving:
-            tally = run_moving(Path(folder), chosen.seed, chosen.examples, to_clear=chosen.to_clear)
+            tally = run_moving(
+                Path(folder), chosen.seed, chosen.examples, to_clear=chosen.to_clear, asks=chosen.asks
+            )
         else:
             options = {"malformed": chosen.malformed, "older": chosen.older}
+            options |= {"asks": chosen.asks or chosen.unasked, "unasked": chosen.unasked}
             tally = run_campaign(Path(folder), chosen.seed, chosen.examples, **options)
     if chosen.json:
         json.dump(tally.to_json(), sys.stdout)

@@ -61,23 +61,40 @@ def both_ways(folder: Path, rules: str, *, older: bool = False) -> Iterator[Runn
 
 
 def run_campaign(
-    folder: Path, seed: int, examples: int, *, malformed: bool = False, older: bool = False
+    folder: Path,
+    seed: int,
+    examples: int,
+    *,
+    malformed: bool = False,
+    older: bool = False,
+    asks: bool = False,
+    unasked: bool = False,
 ) -> Tally:
     """`examples` sequences drawn from `seed`, of commands that are answered or of such that are rejected.
 
+    `asks`: the commands have conditions that are answered by asking for the stored values first; `unasked`:
+    the same commands, where no class is asked about.
+
     Raises AssertionError with the smallest that differs.
     """
-    shapes = draw_shapes(seed, SHAPES)
-    with both_ways(folder, policy_yaml(shapes), older=older) as runner:
+    shapes = draw_shapes(seed, SHAPES, asks=asks)
+    covered = tuple(replace(shape, asks=asks and not unasked) for shape in shapes)
+    with both_ways(folder, policy_yaml(covered), older=older) as runner:
         compare_many(runner, shapes, seed, examples, malformed=malformed)
         return runner.tally
 
 
 def run_moving(
-    folder: Path, seed: int, examples: int, broken: Rule | None = None, *, to_clear: bool = False
+    folder: Path,
+    seed: int,
+    examples: int,
+    broken: Rule | None = None,
+    *,
+    to_clear: bool = False,
+    asks: bool = False,
 ) -> Tally:
     """As `run_campaign`, by two proxies, while classes move. The first proxy may do without a rule."""
-    shapes = draw_shapes(seed, moving.SHAPES)
+    shapes = draw_shapes(seed, moving.SHAPES, asks=asks)
     try:
         with moving.moving_ways(folder, shapes, seed, broken, to_clear=to_clear) as runner:
             compare_many(runner, shapes, seed, examples)

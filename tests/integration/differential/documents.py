@@ -4,6 +4,7 @@ from functools import cache
 
 from hypothesis import strategies as st
 
+from tests.integration.differential.asking import WIDER
 from tests.integration.differential.shapes import CLASSES, Shape
 from tests.integration.differential.values import NULL, STRAY, Document, Values, pool, sampled, weighted
 
@@ -43,7 +44,8 @@ class Fields:
 
     def value(self, path: str, *others: Values) -> Values:
         """What `path` may hold, or one of the others."""
-        found = sampled(pool(path.rpartition(".")[2], self.shape.class_of(path)))
+        known = pool(path.rpartition(".")[2], self.shape.class_of(path))
+        found = sampled(known + WIDER.get(self.shape.asked_type(path), ()) * (not self._has_range(path)))
         return st.one_of(found, found, *others) if others else found
 
     def _stored(self) -> dict[str, Values]:

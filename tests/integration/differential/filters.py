@@ -9,6 +9,7 @@ from functools import cache
 from bson import Regex
 from hypothesis import strategies as st
 
+from tests.integration.differential.asking import asked_conditions
 from tests.integration.differential.documents import Fields, fields, record
 from tests.integration.differential.shapes import CLASSES, Shape
 from tests.integration.differential.values import (
@@ -113,6 +114,8 @@ def conditions(shape: Shape, path: str) -> Values:
         [{"$gt": 1}, {"$gte": ""}, {"$type": "string"}, Regex("^1"), {"$not": Regex("1")}, {"$mod": [2, 0]}]
     )
     positive = rarely(st.one_of(common), rare)
+    if kind := shape.asked_type(_name(path)):
+        positive = weighted((2, positive), (3, asked_conditions(kind, one)))
     negated = positive.map(lambda found: {"$not": found if _is_operators(found) else {"$eq": found}})
     return weighted((4, positive), (1, negated))
 
@@ -138,7 +141,10 @@ def in_item(known: Fields) -> Values:
     deep = known.value("items.sub.s")
     compares = known.shape.compares
     by_word, by_deep = compares("items.s"), compares("items.sub.s")
+    asked = known.shape.asked_type("items.s")
+    searched = asked_conditions(asked, words) if asked else words
     return mostly(
+        (by_word, record(s=searched, k=st.just("h"))),
         (by_word, record(s=words | words.map(lambda value: {"$ne": value}), n=numbers, k=st.just("h"))),
         (compares("items"), record(n=numbers, k=st.just("h"))),
         (by_deep, deep.map(lambda value: {"sub.s": value})),

@@ -323,11 +323,15 @@ def _keyed(seed: int) -> frozenset[str]:
 def _with_ballast(rules: str, keyed: frozenset[str]) -> str:
     said: dict[str, Any] = yaml.safe_load(rules)
     said["classes"] = {
-        name: {**about, "key": {"per": "$database"}} if name in keyed else dict(about)
-        for name, about in CLASSES.items()
+        name: _with_contexts(about) if name in keyed else about for name, about in said["classes"].items()
     }
     said.setdefault("collections", {})[f"{_BALLAST}.values"] = {name: name for name in DETERMINISTIC}
     return yaml.safe_dump(said, sort_keys=False)
+
+
+def _with_contexts(about: Mapping[str, Any]) -> dict[str, Any]:
+    """A class with a key for each database, about which nothing is asked."""
+    return {name: said for name, said in about.items() if name != "ask"} | {"key": {"per": "$database"}}
 
 
 def _fill(client: MongoClient[Document]) -> None:

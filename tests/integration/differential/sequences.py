@@ -105,7 +105,8 @@ def _hinting_step(shape: Shape, made: Command) -> st.SearchStrategy[Step]:
 
 
 def _command(shape: Shape, *, pinned: bool) -> st.SearchStrategy[Command]:
-    return weighted((2, reads(shape)), (3, writes(shape, pinned=pinned)))
+    often = (5, 3) if shape.asks else (2, 3)
+    return weighted((often[0], reads(shape)), (often[1], writes(shape, pinned=pinned)))
 
 
 def _in_transaction(shape: Shape, *, pinned: bool) -> st.SearchStrategy[Command]:

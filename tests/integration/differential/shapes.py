@@ -82,6 +82,8 @@ class Shape:
     people: tuple[tuple[str, str], ...]
     visits: tuple[tuple[str, str], ...]
     kept: tuple[tuple[str, str], ...]
+    asks: bool = False
+    """Whether deterministic classes are asked about, and filters have what needs it (docs/asking.md)."""
 
     @property
     def database(self) -> str:
@@ -91,6 +93,11 @@ class Shape:
     def class_of(self, path: str) -> str:
         """The class of a path in `people`; empty when it is in clear."""
         return dict(self.people).get(path, _CLEAR)
+
+    def asked_type(self, path: str) -> str:
+        """The type of a path whose values are asked for; empty for any other path."""
+        said = CLASSES.get(self.class_of(path), {})
+        return str(said.get("type", "")) if self.asks else ""
 
     def is_random(self, path: str) -> bool:
         """Whether values at `path` in `people` cannot be compared."""
@@ -111,13 +118,13 @@ class Shape:
         return f"<shape {self.number}: {covered}>"
 
 
-def draw_shapes(seed: int, count: int) -> tuple[Shape, ...]:
+def draw_shapes(seed: int, count: int, *, asks: bool = False) -> tuple[Shape, ...]:
     """`count` shapes, at most ten; the same for the same seed."""
     random = Random(seed)
-    return tuple(_draw(random, number) for number in range(count))
+    return tuple(_draw(random, number, asks=asks) for number in range(count))
 
 
-def _draw(random: Random, number: int) -> Shape:
+def _draw(random: Random, number: int, *, asks: bool) -> Shape:
     people: dict[str, str] = {}
     for path, choices in _CHOICES.items():
         chosen = random.choice(choices)
@@ -128,15 +135,23 @@ def _draw(random: Random, number: int) -> Shape:
     if random.random() < 0.5:
         visits["notes"] = "secret"
     kept = people if random.random() < 0.6 else {"s": "code"}
-    return Shape(number, *(tuple(each.items()) for each in (people, visits, kept)))
+    return Shape(number, *(tuple(each.items()) for each in (people, visits, kept)), asks)
 
 
 def policy_yaml(shapes: tuple[Shape, ...]) -> str:
-    """The policy file for all of them; every second database is named by a pattern."""
+    """The policy file for all of them; every second database is named by a pattern.
+
+    Where one asks, every deterministic class does.
+    """
     collections = {}
     for shape in shapes:
         database = named(f"shape{shape.number}_*") if shape.number % 2 else shape.database
         for name, rules in zip(COLLECTIONS, (shape.people, shape.visits, shape.kept), strict=True):
             collections[f"{database}.{name}"] = dict(rules)
-    whole = {"version": 1, "classes": {name: dict(said) for name, said in CLASSES.items()}}
+    asks = any(shape.asks for shape in shapes)
+    classes = {
+        name: {**said, "ask": True} if asks and said["mode"] == "deterministic" else dict(said)
+        for name, said in CLASSES.items()
+    }
+    whole = {"version": 1, "classes": classes}
     return yaml.safe_dump(whole | {"collections": collections}, sort_keys=False)

@@ -35,6 +35,13 @@ from sealwire.policies.questions.patterns import MAX_PATTERN_BYTES, MAX_TEXT_BYT
         ("(?<=S)ab", "", "Sab", True),
         (r"(a)\1", "", "aa", True),
         ("", "", "", True),
+        ("^a{2}b{1,}$", "", "aab", True),
+        ("^a{x,2}{,}$", "", "a{x,2}{,}", True),
+        (r"^\{,2}$", "", "{,2}", True),
+        ("^[{,2}]$", "", "2", True),
+        ("^[\u0431-\u044f]+$", "i", "\u0416\u0411", True),
+        ("^[a-\uffff]$", "", "\u1c80", True),
+        ("b-\u4e2d", "", "b-\u4e2d", True),
     ],
 )
 def test_finds_what_the_server_finds(pattern: str, options: str, text: str, found: bool) -> None:
@@ -73,6 +80,10 @@ def test_finds_what_the_server_finds(pattern: str, options: str, text: str, foun
         (b"\\", b""),
         (b"\xff", b""),
         ("\U00010d50".encode(), b"i"),
+        *((each.encode(), b"i") for each in ("\uab70", "\u1e9e", "\u1fd3", "\ufb05", "[\u1c00-\u1d00]")),
+        *((each, b"") for each in (b"a{,2}", b"a{ 1}", b"a{1, 2}", b"a{1 ,}", b"(?:a){\t1,2}")),
+        ("a\u2028b".encode(), b"x"),
+        (b"(?xx)[a b]", b""),
         (b"a" * (MAX_PATTERN_BYTES + 1), b""),
     ],
 )
@@ -87,7 +98,9 @@ def test_ends_at_the_bound_of_steps() -> None:
         Pattern(b"(a+)+$", b"").matches(b"a" * 60 + b"b")
 
 
-@pytest.mark.parametrize("text", [b"a" * (MAX_TEXT_BYTES + 1), b"a\xff", "a\U00010d70".encode()])
+@pytest.mark.parametrize(
+    "text", [b"a" * (MAX_TEXT_BYTES + 1), b"a\xff", "a\U00010d70".encode(), "\u1fe3".encode()]
+)
 def test_does_not_decide_on_text_that_servers_may_read_differently(text: bytes) -> None:
     with pytest.raises(Undecided):
         Pattern(b"x", b"i").matches(text)

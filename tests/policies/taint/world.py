@@ -71,6 +71,10 @@ def _keyed(line: str) -> str:
 
 
 POLICY = load_policy((_CLASSES + _COLLECTIONS).encode(), "policy.yaml")
+ASKING = load_policy(
+    (_CLASSES.replace("deterministic,", "deterministic, ask: true,") + _COLLECTIONS).encode(), "asking.yaml"
+)
+"""The same, whose deterministic classes are asked about."""
 KEYED = load_policy(("\n".join(map(_keyed, _CLASSES.splitlines())) + _COLLECTIONS).encode(), "keyed.yaml")
 """The same, with a key for each context where a class can have that."""
 

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, Final
 
 import pytest
-from bson import DatetimeMS, Int64, ObjectId, encode
+from bson import DatetimeMS, Int64, ObjectId, Regex, encode
 from bson.binary import Binary
 
 from sealwire.audit.pseudonyms import PseudonymKey
@@ -21,7 +21,7 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Refusal
-from sealwire.policies.file.schema import Mode, PolicySet, Subjects
+from sealwire.policies.file.schema import Mode, PolicySet, Subjects, follow
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.roles.role import (
     CLEAR,
@@ -44,9 +44,11 @@ from sealwire.wire.errors import ProtocolError
 from sealwire.wire.header import request_id_of
 from tests.policies.taint.campaign import chosen_seed
 from tests.policies.taint.commands import Case, draw_case
+from tests.policies.taint.drawer import Drawer
+from tests.policies.taint.filters import tainted_filter
 from tests.policies.taint.outcome import message_of
 from tests.policies.taint.values import MARK, children, encoded, shown
-from tests.policies.taint.world import PLAIN, POLICY, PROTECTED, VIEWS, covering
+from tests.policies.taint.world import ASKING, GROUNDS, PLAIN, POLICY, PROTECTED, VIEWS, covering
 from tests.proxy.session.sides.test_questions import asked, find, told, view
 from tests.proxy.session.test_shared import Catalogue, Right
 from tests.proxy.session.verdicts import assert_parses
@@ -72,40 +74,126 @@ KEYRING = Keyring(
     for number, name in enumerate(POLICY.class_names, start=1)
 )
 CATALOGUE = Catalogue({**VIEWS, **dict.fromkeys((*PLAIN, *PROTECTED))})
-_MOST_QUESTIONS = 20
-
+_MOST_QUESTIONS = 60
+"""Of one command: for names, and for the values of its fields, each in two batches."""
+_ASKED_AT_A_TIME = 2000
 
 IDENTIFYING = next(name for name, each in POLICY.classes.items() if each.mode is Mode.DETERMINISTIC)
 AUDITED = replace(POLICY, subjects=Subjects(IDENTIFYING))
 AUDIT = CommandAudit(CommandScope.ALL, PseudonymKey(bytes(32)).name_of)
 
 
-def sent(case: Case) -> tuple[bytes, bytes, str]:
+ASKED = replace(ASKING, subjects=Subjects(IDENTIFYING))
+
+
+def sent(case: Case, policy: PolicySet = AUDITED) -> tuple[bytes, bytes, str, int]:
     """What a session writes to the server for one command, and to the client before any reply to it.
 
-    And what it tells the audit log, of a reply as well that says what the command has said.
+    And what it tells the audit log, of a reply as well that says what the command has said; and how often it
+    has asked for values.
     """
-    shared = Shared(SessionSettings(AUDITED, login_required=False, audit=AUDIT), KEYRING)
+    shared = Shared(SessionSettings(policy, login_required=False, audit=AUDIT), KEYRING)
     talk = Session(shared, Topology(OWN_ADDRESS, {}))
     effects = talk.client_data(message_of(case))
     to_server = to_client = b""
-    told = ""
+    told, asked_values, name = "", 0, ""
     for _ in range(_MOST_QUESTIONS):
         data = written(effects, ToServer)
         to_server += data
         told += " ".join(repr(each) for each in effects if isinstance(each, Audit | Begun | Done))
         to_client += written(effects, ToClient)
         question = body_of(data) if data else {}
+        if _asks_for_values(question):
+            asked_values += 1
+            name = _class_asked(question, policy) or name
+            answer = _values_of(name, question)
+            effects = talk.server_data(reply(answer, struct.unpack_from("<i", data, 4)[0]))
+            continue
         if "listCollections" not in question:
             if data:
                 echo = reply({"cursor": {"firstBatch": [question], "id": 1}, "ok": 1}, request_id_of(data))
                 told += " ".join(
                     repr(each) for each in talk.server_data(echo) if isinstance(each, Audit | Done)
                 )
-            return to_server, to_client, told
+            return to_server, to_client, told, asked_values
         answer = CATALOGUE.answer(question, Right.ALL, set())
         effects = talk.server_data(reply(answer, struct.unpack_from("<i", data, 4)[0]))
     raise AssertionError("a session that never stops asking")
+
+
+def _asks_for_values(question: dict[str, Any]) -> bool:
+    """Whether Sealwire asks by itself, or goes on to ask."""
+    cursor = question.get("cursor")
+    amount = cursor.get("batchSize") if isinstance(cursor, dict) else question.get("batchSize")
+    return bool(amount == _ASKED_AT_A_TIME)
+
+
+def _class_asked(question: dict[str, Any], policy: PolicySet) -> str:
+    """Whose values are asked for; empty where the next batch is."""
+    if "getMore" in question:
+        return ""
+    tree = policy.covered(f"{question['$db']}.{question['aggregate']}")
+    assert tree is not None
+    node = follow(tree, question["pipeline"][-1]["$group"]["_id"][1:].encode())
+    assert node is not None
+    assert node.leaf is not None
+    return node.leaf.name
+
+
+def _values_of(name: str, question: dict[str, Any]) -> dict[str, Any]:
+    """Two batches with the value of a class, alone and among others."""
+    batch, cursor_id = ("nextBatch", 0) if "getMore" in question else ("firstBatch", 5)
+    documents = [{"_id": [envelope_of(name), None]}, {"_id": envelope_of(name)}, {"_id": None}]
+    return {"cursor": {batch: documents, "id": Int64(cursor_id), "ns": "clinic.patients"}, "ok": 1.0}
+
+
+def asking_case(number: int) -> Case:
+    """A read with a condition that needs a question, often beside other conditions."""
+    d = Drawer(Random(number))
+    d.ground = GROUNDS["patients"]
+    text = d.text_marker()
+    condition = d.pick(
+        (
+            *({d.pick(("$gt", "$gte", "$lt", "$lte")): d.marker()} for _ in range(3)),
+            {"$gt": d.scalar_marker(), "$lte": d.scalar_marker()},
+            *({"$regex": text, "$options": "i"}, {"$regex": Regex(text)}, Regex(f"^{text}", "i")),
+            *({"$in": [Regex(text), d.marker()]}, {"$regex": text, "$gt": text}, {"$bitsAllSet": [1]}),
+            *({"$mod": [2, d.scalar_marker()]}, {"$elemMatch": {"$regex": text}}),
+        )
+    )
+    query: Any = {d.pick(d.ground.paths): condition}
+    if d.chance(0.4):
+        query = {d.pick(("$and", "$or", "$and")): [query, tainted_filter(d)]}
+    body = d.pick(
+        (
+            {"find": "patients", "filter": query},
+            {"count": "patients", "query": query},
+            {"distinct": "patients", "key": "nhs_number", "query": query},
+            {"aggregate": "patients", "pipeline": [{"$match": query}], "cursor": {}},
+            {"explain": {"find": "patients", "filter": query}},
+            {"update": "patients", "updates": [{"q": query, "u": {"$set": {"ward": "a"}}}]},
+            {"delete": "patients", "deletes": [{"q": query, "limit": d.pick((0, 1))}]},
+        )
+    )
+    return Case({**body, "$db": "clinic"}, {}, frozenset())
+
+
+def test_what_is_asked_about_is_not_written_to_the_server() -> None:
+    """Neither operands and patterns, nor values that the server was asked for and that were opened."""
+    seed = chosen_seed(3) * 10**9
+    found: Tally[str] = Tally()
+    for number in range(seed, seed + EXAMPLES):
+        case = asking_case(number)
+        to_server, to_client, told, asked_values = sent(case, ASKED)
+        shows = f"case {number}: {shown(case.whole)} {shown(case.sequences)}"
+        for mark in (MARK, *MARKERS.values()):
+            assert mark not in to_server, shows
+            assert mark not in told.encode() or mark in case_names(case), shows
+            assert mark not in to_client or mark in case_names(case), shows
+        found["asked"] += asked_values > 0
+        found["answered"] += asked_values > 0 and b"Sealwire refused" not in to_client
+    assert found["asked"] > EXAMPLES / 5, found
+    assert found["answered"] > EXAMPLES / 10, found
 
 
 def test_no_marker_is_written_to_the_server() -> None:
@@ -113,7 +201,7 @@ def test_no_marker_is_written_to_the_server() -> None:
     passed = recorded = 0
     for number in range(seed, seed + EXAMPLES):
         case = draw_case(number)
-        to_server, to_client, told = sent(case)
+        to_server, to_client, told, _ = sent(case)
         recorded += "CommandRecord" in told
         # an error names no value either
         assert MARK not in told.encode() or MARK in case_names(case), f"case {number}: {shown(case.whole)}"

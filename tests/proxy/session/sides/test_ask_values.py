@@ -178,6 +178,18 @@ def test_arrays_without_end_close_the_session(play: Playbook) -> None:
     play >> server(told(1, nested)) << close(CloseReason.SERVER_PROTOCOL)
 
 
+def test_a_reply_with_more_than_was_asked_for_is_not_read_on(play: Playbook) -> None:
+    """Values that nobody counts, as null, would hold up everybody else."""
+    play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
+    play >> server(told(1, *[None] * BATCH, cursor_id=5)) << to_server(further(5, 2))
+    play >> server(told(2, *[None] * (BATCH + 1), batch="nextBatch")) << pause(False)
+    (
+        play
+        << audit("refused", "clinic.patients", "find", "question", "nhs_number")
+        << error(238, "NotImplemented", 70)
+    )
+
+
 def test_a_key_that_is_missed_is_loaded_first(play: Playbook) -> None:
     play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
     values = told(1, sealed("nhs", "7", version=2))
