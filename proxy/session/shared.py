@@ -18,6 +18,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.commands.command import Target
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Openings
+from sealwire.policies.questions.asked import USUAL_BOUNDS, QuestionBounds
 from sealwire.proxy.session.auditing.commands import CommandAuditor
 from sealwire.proxy.session.auditing.subjects import CommandAudit, CommandScope
 from sealwire.proxy.session.effects import Count
@@ -129,6 +130,8 @@ class SessionSettings:
     """How many processes share what roles limit: each grants its part."""
     identities: Identities = field(default_factory=dict)
     """As whom clients are logged in that have shown a certificate."""
+    questions: QuestionBounds = USUAL_BOUNDS
+    """What answering a question about stored values may take."""
     audit: CommandAudit | None = None
     """Which commands are on record; None: those that are refused, and no other."""
     compress_to_clients: tuple[Compressor, ...] = ()

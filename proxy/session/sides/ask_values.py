@@ -57,8 +57,10 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
     if moves.marks_cursors:
         hold = moves.begin(dict.fromkeys(moves.classes))  # it may meet any value
     database, _, collection = question.namespace.partition(".")
-    copied = [message[each.start : each.end] for each in elements(message, body) if each.name in _FOR_FIRST]
-    kept = [message[each.start : each.end] for each in elements(message, body) if each.name in _FOR_ALL]
+    options = _options(message, body)
+    copied = [option for name, option in options.items() if name in _FOR_FIRST]
+    kept = [option for name, option in options.items() if name in _FOR_ALL]
+    unknown.judgement.bounds = conversation.shared.settings.questions
     conversation.look_up = Asked(question, unknown.judgement, b"".join(kept), hold)
     command = {
         "aggregate": collection,
@@ -116,6 +118,17 @@ def failed(conversation: Conversation, message: bytes, parsed: OpMsg, error: Exc
     return [*ended, *_over(conversation, message, refusal)]
 
 
+def _options(message: bytes, body: int) -> dict[bytes, bytes]:
+    """The elements that a command has, and those of a command that it explains."""
+    found: dict[bytes, bytes] = {}
+    for each in elements(message, body):
+        if each.name == b"explain" and each.kind == kinds.OBJECT:
+            found = {inner.name: message[inner.start : inner.end] for inner in elements(message, each.value)}
+        elif each.name in _FOR_FIRST:
+            found[each.name] = message[each.start : each.end]
+    return found
+
+
 def _sent(
     conversation: Conversation, name: str, command: dict[str, object], options: bytes, hold: Hold | None
 ) -> ToServer:
@@ -149,7 +162,7 @@ def _pipeline(path: str) -> list[dict[str, object]]:
 def _judged(conversation: Conversation, asked: Asked, message: bytes, batch: Element) -> int:
     """Judge the values of a batch; how many were opened. Raises as `answered`, Undecided, Refusal."""
     judgement, opened = asked.judgement, 0
-    judgement.begin_batch()
+    judgement.begin_batch(len(message))
     for document in elements(message, batch.value):
         if document.kind != kinds.OBJECT:
             raise BsonError(WireReason.BSON_VALUE, document.value)

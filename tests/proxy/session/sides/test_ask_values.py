@@ -117,6 +117,19 @@ def test_what_the_waiting_command_says_goes_with_its_question(play: Playbook) ->
     play << to_server(command(find(either("7", "8"), **options), 70))
 
 
+def test_the_second_step_is_explained(play: Playbook) -> None:
+    inner = {"find": "patients", "filter": {"nhs_number": {"$gt": "5"}}, "maxTimeMS": 9, "limit": 1}
+    outer = {"verbosity": "queryPlanner", "$db": "clinic", "maxTimeMS": 500}
+    (
+        play
+        >> client(command({"explain": inner, **outer}, 70))
+        << pause(True)
+        << to_server(asked(1, maxTimeMS=500))
+    )
+    play >> server(told(1, sealed("nhs", "7"), sealed("nhs", "3"))) << pause(False)
+    play << to_server(command({"explain": {**inner, "filter": {"nhs_number": either("7")}}, **outer}, 70))
+
+
 def command_of(message: bytes, options: dict[str, Any]) -> bytes:
     """With these elements behind its own, in the order of the client's command."""
     body = decode(message[21:])
