@@ -152,9 +152,9 @@ class ValuesJudgement:
         "_each",
         "_is_single",
         "_matches",
-        "_seen",
         "_work",
         "bounds",
+        "seen",
     )
 
     def __init__(self, question: ValuesQuestion) -> None:
@@ -164,7 +164,9 @@ class ValuesJudgement:
         self._matches: Final = any(each.name == b"$regex" for each in question.operators)
         self._all: Final[dict[HeldValue, None]] = {}
         self._is_single = True
-        self._seen = self._batches = self._bytes = self._work = self._answered = 0
+        self._batches = self._bytes = self._work = self._answered = 0
+        self.seen = 0
+        """How many values have been looked at."""
         self.bounds = USUAL_BOUNDS
 
     def begin_batch(self, length: int) -> None:
@@ -177,15 +179,19 @@ class ValuesJudgement:
             raise _too_much(f"stored values of more than {self.bounds.bytes} bytes (limits.question_bytes)")
         self._work = 0
 
-    def take(self, held: HeldValue) -> None:
-        """A value that is stored. Raises Undecided; Refusal(QUESTION_SIZE) for too many of them, or too long
-        ones.
+    def pass_over(self) -> None:
+        """A value that is known to satisfy no operator. Raises Refusal(QUESTION_SIZE). Cost: O(1)."""
+        self.seen += 1
+        if self.seen > self.bounds.values:
+            raise _too_much(f"more than {self.bounds.values} stored values (limits.question_values)")
 
+    def take(self, held: HeldValue) -> bool:
+        """A value that is stored; whether it satisfies some operator.
+
+        Raises Undecided; Refusal(QUESTION_SIZE) for too many of them, or too long ones.
         Cost: one test for each operator.
         """
-        self._seen += 1
-        if self._seen > self.bounds.values:
-            raise _too_much(f"more than {self.bounds.values} stored values (limits.question_values)")
+        self.pass_over()
         (kind, data), satisfied = held.value, 0
         self._work += len(data) ** 2 if self._matches else 0
         if self._work > MAX_BATCH_WORK:
@@ -204,6 +210,7 @@ class ValuesJudgement:
             if listed > self.bounds.matches:
                 bound = f"{self.bounds.matches} stored values that satisfy it (limits.question_matches)"
                 raise _too_much(f"more than {bound}")
+        return satisfied > 0
 
     def take_several(self) -> None:
         """Some document holds more than one value."""

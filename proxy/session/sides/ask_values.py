@@ -90,12 +90,15 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
     cursor_id = 0
     if replies.is_ok(message, parsed.body):
         cursor_id, batch = _batch(message, parsed.body)
+        seen = asked.judgement.seen
         try:
             opened = _judged(conversation, asked, message, batch)
         except (Undecided, Refusal) as error:
             ended = [_killed(conversation, asked, cursor_id)] if cursor_id else []
             return [*ended, *_over(conversation, message, _refusal(error, asked))]
-        effects = [Count(Counter.VALUES_DECRYPTED, opened)] if opened else []
+        effects = [Count(Counter.QUESTION_VALUES, asked.judgement.seen - seen)]
+        if opened:
+            effects.append(Count(Counter.VALUES_DECRYPTED, opened))
         if not cursor_id:
             return effects + _over(conversation, message)
         _done(conversation, message)
@@ -163,21 +166,32 @@ def _judged(conversation: Conversation, asked: Asked, message: bytes, batch: Ele
     """Judge the values of a batch; how many were opened. Raises as `answered`, Undecided, Refusal."""
     judgement, opened = asked.judgement, 0
     judgement.begin_batch(len(message))
+    rejected = conversation.shared.rejected
+    known = rejected.of(asked.question)
     for document in elements(message, batch.value):
         if document.kind != kinds.OBJECT:
             raise BsonError(WireReason.BSON_VALUE, document.value)
+        whole = message[document.value : document.end]
+        if whole in known:
+            judgement.pass_over()
+            continue
+        before, is_rejected = opened, True
         if find_element(message, document.value, b"_id") is None:
             raise BsonError(WireReason.BSON_VALUE, document.value)  # of a missing value it is null
         for part in elements(message, document.value):
             if part.name != b"_id":
                 if any(message[part.value : part.end]):
                     judgement.take_several()  # it came from a further item of an array
+                    is_rejected = False
                 continue
             if part.kind == kinds.ARRAY:
                 judgement.take_several()
+                is_rejected = False
             for held, is_opened in _held(conversation, asked, message, _items(message, part)):
-                judgement.take(held)
+                is_rejected = not judgement.take(held) and is_rejected
                 opened += is_opened
+        if is_rejected and opened > before:
+            rejected.add(known, whole)
     return opened
 
 
