@@ -95,7 +95,7 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
     Reason.QUESTION: (
         ErrorCode.NOT_IMPLEMENTED,
         "the values that are stored cannot tell what satisfies this",
-        "narrow the condition, put another one beside it, or do this step in the application",
+        "use another condition on this field, or do this step in the application",
     ),
     Reason.QUESTION_SIZE: (
         ErrorCode.NOT_IMPLEMENTED,
