@@ -22,6 +22,10 @@ COVERED = ("nhs_number", "mrn", "postcode", "date_of_birth")
 GROUP = 100
 WIDE_FIELDS = tuple(f"key{number:04}" for number in range(1500))
 WARDS = 20
+NAMES = (100, 1_000, 10_000, 100_000)
+"""How many distinct names a field of `people` may have."""
+ASKED = ("indexed", "scanned")
+"""The fields of `people` with and without an index: one of each for each of NAMES, such as `indexed_100`."""
 SIZED_BYTES = 1 << 10
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz "
@@ -35,6 +39,7 @@ def policy() -> Document:
     patients = {name: name for name in COVERED}
     collections = dict.fromkeys(("patients", "arrivals", "cohorts", "sized", *LARGE_REPLIES), patients)
     collections |= {"wide": dict.fromkeys(WIDE_FIELDS, "text")}
+    collections["people"] = {f"{kind}_{each}": "surname" for each in NAMES for kind in ASKED}
     kinds = dict.fromkeys(("nhs_number", "mrn", "postcode", "text"), "string") | {"date_of_birth": "date"}
     return {
         "version": 1,
@@ -42,7 +47,8 @@ def policy() -> Document:
         "classes": {
             name: {"mode": "deterministic", "type": kind, "accept_plaintext": True}
             for name, kind in kinds.items()
-        },
+        }
+        | {"surname": {"mode": "deterministic", "type": "string", "ask": True}},
         "collections": {f"{DATABASE}.{name}": dict(rules) for name, rules in collections.items()},
         # not declared, each command on it would be preceded by a question to the server (ADR 23)
         "plain": [f"{DATABASE}.wards"],

@@ -11,6 +11,7 @@ its result and how long it took. Two runs on the same files give the same result
 import argparse
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ def create_indexes(clinic: Clinic) -> Document:
             clinic.patients.create_index("nhs_number", unique=True),
             clinic.patients.create_index("contacts.phone"),
             clinic.patients.create_index("address.postcode"),
+            clinic.patients.create_index("name"),
             clinic.patients.create_index([("ward", ASCENDING), ("registered", ASCENDING)]),
         ],
         "appointments": [clinic.appointments.create_index("patient_nhs")],
@@ -202,6 +204,12 @@ def find_by_birth(clinic: Clinic) -> Document:
     return _seen(clinic.patients.find({"date_of_birth": born}).sort("registered"))
 
 
+def find_by_surname(clinic: Clinic) -> Document:
+    """Somebody is on the telephone, and only the beginning of the surname can be understood."""
+    heard = clinic.known[0]["name"].rpartition(" ")[2][:3].lower()
+    return _seen(clinic.patients.find({"name": re.compile(f" {heard}", re.IGNORECASE)}))
+
+
 def distinct_postcodes(clinic: Clinic) -> Document:
     """Where a ward's patients come from."""
     postcodes = clinic.patients.distinct("postcode", {"ward": "oncology"})
@@ -281,6 +289,7 @@ STEPS: tuple[Callable[[Clinic], Document], ...] = (
     register_if_new,
     count_patients,
     find_by_birth,
+    find_by_surname,
     distinct_postcodes,
     count_by_ward,
     count_appointments,

@@ -13,6 +13,7 @@ class Reason(Enum):
     RANGE = "range"
     RANGE_SIZE = "range-size"
     QUESTION = "question"
+    QUESTION_SIZE = "question-size"
     GRID = "grid"
     PATTERN = "pattern"
     SORT = "sort"
@@ -94,7 +95,13 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
     Reason.QUESTION: (
         ErrorCode.NOT_IMPLEMENTED,
         "the values that are stored cannot tell what satisfies this",
-        "narrow the condition, put another one beside it, or do this step in the application",
+        "use another condition on this field, or do this step in the application",
+    ),
+    Reason.QUESTION_SIZE: (
+        ErrorCode.NOT_IMPLEMENTED,
+        "answering it takes more than one question may",
+        "narrow the condition on this field, declare a `range` for its class, store the searchable part in a "
+        "field of its own, or raise the limit",
     ),
     Reason.GRID: (
         ErrorCode.BAD_VALUE,

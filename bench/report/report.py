@@ -81,7 +81,7 @@ def show(console: Console, report: Report) -> None:
     results = report.results
     parts = list(dict.fromkeys(case.part for case in results.cases()))
     for part in parts:
-        console.print(_part_table(TITLES.get(part, part), part, results))
+        console.print(part_table(TITLES.get(part, part), part, results))
     for name, reason in results.not_measured.items():
         console.print(f"not measured: {name}: {reason}", soft_wrap=True)
     console.print(_goal_table(verdicts(results)))
@@ -95,7 +95,8 @@ def show(console: Console, report: Report) -> None:
     )
 
 
-def _part_table(title: str, part: str, results: Results) -> Table:
+def part_table(title: str, part: str, results: Results) -> Table:
+    """The cases of one part, a row for each route."""
     cases = [case for case in results.cases() if case.part == part]
     metrics = [
         metric

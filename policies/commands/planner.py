@@ -419,6 +419,8 @@ def _explain(command: Command) -> None:
     nested = Command(
         command.draft, command.policies, command.covered, command.database, start, parents, arguments
     )
+    if _NEVER_ASKING.isdisjoint(command.arguments):
+        nested.answers = command.answers
     _dispatch(nested)
     note_explained(nested)
     if command.draft.protected:

@@ -16,10 +16,8 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.questions.conditions import Asks, Condition, Value, bits, compared, matched, modulo
 
-MAX_VALUES: Final = 100_000
-"""Values of one field that are looked at for one question, each as often as the server sends it."""
 MAX_BYTES: Final = 16_000_000
-"""What the values that satisfy one question may take, in both forms."""
+"""What the values that satisfy one question may take, in both forms. A document of MongoDB is no longer."""
 MAX_BATCHES: Final = 1000
 """In how many replies the server may answer one question."""
 MAX_BATCH_WORK: Final = 2_000_000_000
@@ -27,6 +25,21 @@ MAX_BATCH_WORK: Final = 2_000_000_000
 its places: 0.6 s at most, in which everybody else waits."""
 MAX_QUESTIONS: Final = 16
 """Questions that one command may need."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionBounds:
+    """What answering one question may take: the settings `limits.question_...`."""
+
+    values: int = 100_000
+    """Stored values that are looked at, each as often as the server sends it."""
+    bytes: int = 64 << 20
+    """All replies of the server."""
+    matches: int = 100_000
+    """Stored values that satisfy the question, and are listed in the command."""
+
+
+USUAL_BOUNDS: Final = QuestionBounds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +158,16 @@ class ValuesJudgement:
 
     __slots__ = (
         "_all",
+        "_answered",
         "_batches",
         "_bytes",
         "_conditions",
         "_each",
         "_is_single",
         "_matches",
-        "_seen",
         "_work",
+        "bounds",
+        "seen",
     )
 
     def __init__(self, question: ValuesQuestion) -> None:
@@ -162,27 +177,38 @@ class ValuesJudgement:
         self._matches: Final = any(each.asks is Asks.PATTERN for each in question.operators)
         self._all: Final[dict[HeldValue, None]] = {}
         self._is_single = True
-        self._seen = self._batches = self._bytes = self._work = 0
+        self._batches = self._bytes = self._work = self._answered = 0
+        self.seen = 0
+        """How many values have been looked at."""
+        self.bounds = USUAL_BOUNDS
 
-    def begin_batch(self) -> None:
-        """A reply with values. Raises Refusal(QUESTION) for too many."""
+    def begin_batch(self, length: int) -> None:
+        """A reply of so many bytes, with values. Raises Refusal(QUESTION_SIZE) for too many."""
         self._batches += 1
+        self._answered += length
         if self._batches > MAX_BATCHES:
-            raise Refusal(Reason.QUESTION, rule=f"an answer in more than {MAX_BATCHES} replies")
+            raise _too_much(f"an answer in more than {MAX_BATCHES} replies")
+        if self._answered > self.bounds.bytes:
+            raise _too_much(f"stored values of more than {self.bounds.bytes} bytes (limits.question_bytes)")
         self._work = 0
 
-    def take(self, held: HeldValue) -> None:
-        """A value that is stored. Raises Undecided; Refusal(QUESTION) for too many of them, or too long ones.
+    def pass_over(self) -> None:
+        """A value that is known to satisfy no operator. Raises Refusal(QUESTION_SIZE). Cost: O(1)."""
+        self.seen += 1
+        if self.seen > self.bounds.values:
+            raise _too_much(f"more than {self.bounds.values} stored values (limits.question_values)")
 
+    def take(self, held: HeldValue) -> bool:
+        """A value that is stored; whether it satisfies some operator.
+
+        Raises Undecided; Refusal(QUESTION_SIZE) for too many of them, or too long ones.
         Cost: one test for each operator.
         """
-        self._seen += 1
-        if self._seen > MAX_VALUES:
-            raise Refusal(Reason.QUESTION, rule=f"a field of more than {MAX_VALUES} values")
+        self.pass_over()
         (kind, data), satisfied = held.value, 0
         self._work += len(data) ** 2 if self._matches else 0
         if self._work > MAX_BATCH_WORK:
-            raise Refusal(Reason.QUESTION, rule="values that are too long to judge so many of them at a time")
+            raise _too_much("values that are too long to judge so many of them at a time")
         for condition, found in zip(self._conditions, self._each, strict=True):
             if condition(kind, data):
                 found[held] = None
@@ -192,7 +218,12 @@ class ValuesJudgement:
         if satisfied:
             self._bytes += len(data) + len(held.stored[1])
             if self._bytes > MAX_BYTES:
-                raise Refusal(Reason.QUESTION, rule=f"values of more than {MAX_BYTES} bytes that satisfy it")
+                raise _too_much(f"values of more than {MAX_BYTES} bytes that satisfy it")
+            listed = len(self._all) if self._is_single else max(map(len, self._each))
+            if listed > self.bounds.matches:
+                bound = f"{self.bounds.matches} stored values that satisfy it (limits.question_matches)"
+                raise _too_much(f"more than {bound}")
+        return satisfied > 0
 
     def take_several(self) -> None:
         """Some document holds more than one value."""
@@ -201,6 +232,10 @@ class ValuesJudgement:
     def answer(self) -> ValuesAnswer:
         """What was found so far. Cost: O(satisfying values)."""
         return ValuesAnswer(tuple(tuple(found) for found in self._each), tuple(self._all), self._is_single)
+
+
+def _too_much(rule: str) -> Refusal:
+    return Refusal(Reason.QUESTION_SIZE, rule=rule)
 
 
 def condition_of(operator: AskedOperator) -> Condition:

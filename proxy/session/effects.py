@@ -184,6 +184,8 @@ class Counter(StrEnum):
     """The label is of `labels.COMPRESSED_LABELS`: with whom, which way, by what."""
     LOOK_UPS = "look_ups"
     VALUE_QUESTIONS = "value_questions"
+    QUESTION_VALUES = "question_values"
+    """Looked at to answer those, also where it was known what they are."""
     GLASS_BROKEN = "glass_broken"
     LOGINS = "logins"
     LOGIN_FAILURES = "login_failures"

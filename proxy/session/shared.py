@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
+from hashlib import blake2b
+from os import urandom
 from typing import Final, final
 
 from sealwire.crypto.cipher import ValueCipher
@@ -18,6 +20,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.commands.command import Target
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Openings
+from sealwire.policies.questions.asked import USUAL_BOUNDS, QuestionBounds, ValuesQuestion
 from sealwire.proxy.session.auditing.commands import CommandAuditor
 from sealwire.proxy.session.auditing.subjects import CommandAudit, CommandScope
 from sealwire.proxy.session.effects import Count
@@ -59,6 +62,67 @@ class Grids:
     def clear(self) -> None:
         """Forget all of them, and with them the ciphers under which they lie."""
         self._clear()
+
+
+MAX_REJECTED_BYTES: Final = 32_000_000
+"""Of all questions together, as memory has them: some 150,000 values."""
+_REJECTED_BYTES: Final = 120
+"""What one takes beside the bytes of its document: the object, and its place in a set."""
+_QUESTION_BYTES: Final = 500
+"""What a question takes without any."""
+
+
+@final
+class Rejected:
+    """Documents of answers in which no value satisfies a question: they need not be opened again.
+
+    An authentic envelope has one value for ever, so the answer is the same each time. Only this one is kept:
+    a value that satisfies a question is opened each time, under the keys that count then. It holds
+    ciphertexts and, in place of the question, a keyed digest.
+    """
+
+    __slots__ = ("_bytes", "_documents", "_key")
+
+    def __init__(self) -> None:
+        self._key: Final = urandom(32)
+        self._documents: dict[bytes, set[bytes]] = {}
+        """By the digest of the question; those asked last are at the end."""
+        self._bytes = 0
+
+    def of(self, question: ValuesQuestion) -> set[bytes]:
+        """Those that are known for a question, for `add` before anything else is asked. Cost: O(operands)."""
+        asked = question.class_name, question.operators
+        digest = blake2b(repr(asked).encode(), digest_size=16, key=self._key).digest()
+        found = self._documents.pop(digest, None)
+        if found is None:
+            found = set()
+            self._make_room(_QUESTION_BYTES, found)
+            self._bytes += _QUESTION_BYTES
+        self._documents[digest] = found
+        return found
+
+    def add(self, known: set[bytes], document: bytes) -> None:
+        """Keep a document, if need be in the place of those of questions that were asked before."""
+        size = len(document) + _REJECTED_BYTES
+        self._make_room(size, known)
+        if self._bytes + size <= MAX_REJECTED_BYTES:
+            known.add(document)
+            self._bytes += size
+
+    def _make_room(self, size: int, known: set[bytes]) -> None:
+        """Forget whole questions, and never the one at hand."""
+        while self._documents and self._bytes + size > MAX_REJECTED_BYTES:
+            oldest = next(iter(self._documents))
+            documents = self._documents[oldest]
+            if documents is known:
+                return
+            del self._documents[oldest]
+            self._bytes -= _QUESTION_BYTES + sum(len(each) + _REJECTED_BYTES for each in documents)
+
+    def clear(self) -> None:
+        """Other keys or another policy count."""
+        self._documents.clear()
+        self._bytes = 0
 
 
 # ----------------------------- the memory of commands that pass: what to count, and what their replies need
@@ -129,6 +193,8 @@ class SessionSettings:
     """How many processes share what roles limit: each grants its part."""
     identities: Identities = field(default_factory=dict)
     """As whom clients are logged in that have shown a certificate."""
+    questions: QuestionBounds = USUAL_BOUNDS
+    """What answering a question about stored values may take."""
     audit: CommandAudit | None = None
     """Which commands are on record; None: those that are refused, and no other."""
     compress_to_clients: tuple[Compressor, ...] = ()
@@ -167,6 +233,7 @@ class Shared:
         "probe_mark",
         "read_cursors",
         "reads",
+        "rejected",
         "settings",
         "watch",
     )
@@ -183,6 +250,8 @@ class Shared:
         self.passing = PassingCommands(settings.policy.collection_names)
         """Which commands need not be planned again."""
         self.grids = Grids()
+        self.rejected = Rejected()
+        """What need not be judged again."""
         self.moves = Moves()
         """Classes that move to another key, as far as this process knows."""
         self.plaintext = PlaintextWatch()
@@ -212,12 +281,14 @@ class Shared:
         self.passing = PassingCommands(settings.policy.collection_names)
         self.plaintext.forget()
         self.auditor.forget()
+        self.rejected.clear()
 
     def use_keyring(self, keyring: Keyring) -> None:
         """Another keyring counts from the next message on."""
         self.keyring = keyring
         self.open_envelope = self._opener(keyring)
         self.grids.clear()
+        self.rejected.clear()
         if self.contexts is not None:
             # what wraps them may have been destroyed
             self.contexts.clear()

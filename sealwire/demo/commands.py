@@ -35,7 +35,7 @@ from sealwire.demo.moving_story import (
     show_moving,
     tell_moving,
 )
-from sealwire.demo.stage import SETUP_STEPS, Announce, build
+from sealwire.demo.stage import SETUP_STEPS, Announce, build, write_asking_policy
 from sealwire.demo.story import STORY_STEPS, show, show_connections, tell
 from sealwire.demo.story import as_json as story_as_json
 
@@ -74,7 +74,8 @@ def command(context: click.Context, patients: int, seed: int, keep: bool, as_jso
     with ExitStack() as stack:
         folder = stack.enter_context(_folder())
         with _progress(SETUP_STEPS + STORY_STEPS, quiet=as_json) as announce:
-            stage = stack.enter_context(build(folder, patients, seed, announce))
+            policy = write_asking_policy(folder)
+            stage = stack.enter_context(build(folder, patients, seed, announce, policy))
             story = tell(stage, announce)
         if as_json:
             click.echo(story_as_json(story, stage, connections=keep))

@@ -48,7 +48,7 @@ class Refused:
 def find_patient(client: Client, patient: Patient) -> Document | None:
     """The document of `patient`, found without any covered field: works on raw databases too."""
     found = client.get_default_database()["patients"].find_one(
-        {"registered": patient["registered"], "name": patient["name"]}
+        {"registered": patient["registered"], "sex": patient["sex"]}
     )
     return None if found is None else {key: found[key] for key in found if key != "_id"}
 

@@ -65,6 +65,19 @@ DESK_APP = EXAMPLES / "clinic_desk.py"
 POLICY_FILE = EXAMPLES / "policy.yaml"
 
 
+def write_asking_policy(folder: Path) -> Path:
+    """The example's policy, and names that can be searched by a part of them."""
+    rules = POLICY_FILE.read_text(encoding="utf-8")
+    for heading, line in (
+        ("\nclasses:\n", "  name: {mode: deterministic, type: string, ask: true}\n"),
+        (f"  {CLINIC}.patients:\n", "    name: name\n"),
+    ):
+        rules = rules.replace(heading, heading + line)
+    file = folder / "policy.yaml"
+    file.write_text(rules, encoding="utf-8")
+    return file
+
+
 # ------------------ who types commands in a demo: each is a process of its own, as an operator would run it
 
 _ERROR: Final = "sealwire: error: "

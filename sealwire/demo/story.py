@@ -30,8 +30,8 @@ from sealwire.demo.inspection import (
     scan_folder,
     total,
 )
-from sealwire.demo.stage import POLICY_FILE, Announce, Stage
-from sealwire.examples.clinic_app import STEPS, lookup_visits
+from sealwire.demo.stage import Announce, Stage
+from sealwire.examples.clinic_app import STEPS, find_by_surname, lookup_visits
 from sealwire.examples.patients import Patient
 from sealwire.policies.file.loader import load_policy
 
@@ -89,7 +89,8 @@ def tell(stage: Stage, announce: Announce) -> Story:
     ):
         plain_sight = _sight(plain_client, plain_client, patient)
         guarded_sight = _sight(client, raw, patient)
-        stored = inspection.count_stored(raw, load_policy(POLICY_FILE.read_bytes(), str(POLICY_FILE)))
+        policy = stage.proxy.options.policy
+        stored = inspection.count_stored(raw, load_policy(policy.read_bytes(), str(policy)))
         announce("asking how searches are answered")
         plan = inspection.explain_search(client, patient["nhs_number"])
         refused = inspection.search_by_regex(client, patient["nhs_number"][:6])
@@ -105,6 +106,7 @@ def tell(stage: Stage, announce: Announce) -> Story:
         check_files(plain_files, guarded_files),
         check_plan(plan),
         check_join(guarded),
+        check_asked(guarded),
         check_refusal(refused),
     )
     return Story(
@@ -184,6 +186,13 @@ def check_join(guarded: tuple[AppStep, ...]) -> Check:
     return Check(
         "a $lookup joins by encrypted NHS numbers", found > 0, f"{found:,} visits beside their patients"
     )
+
+
+def check_asked(guarded: tuple[AppStep, ...]) -> Check:
+    """The names are ciphertext, and `ask: true`; that the right ones were found, the equal results say."""
+    found = sum(step.result["found"] for step in guarded if step.name == find_by_surname.__name__)
+    claim = "encrypted surnames are found by their beginning"
+    return Check(claim, found > 0, f"{found:,} patients; the class says ask: true")
 
 
 def check_refusal(refused: Refused | None) -> Check:

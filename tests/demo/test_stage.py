@@ -1,10 +1,21 @@
 """Tests for sealwire.demo.stage."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from sealwire.demo.stage import DemoOperator, StepFailed
+from sealwire.demo.stage import DemoOperator, StepFailed, write_asking_policy
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import leaves
+
+
+def test_names_can_be_searched_by_a_part_of_them(tmp_path: Path) -> None:
+    policy = load_policy(write_asking_policy(tmp_path).read_bytes(), "policy.yaml")
+    asking = [
+        leaf.path for leaf in leaves(policy.collections["clinic.patients"]) if leaf.leaf and leaf.leaf.asks
+    ]
+    assert asking == ["name"]
 
 
 def test_commands_are_shown_as_one_would_type_them() -> None:

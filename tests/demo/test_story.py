@@ -90,6 +90,13 @@ def test_a_join_that_found_nothing_or_did_not_run_fails() -> None:
     assert not story.check_join(RUN[:2]).passed
 
 
+def test_a_search_for_surnames_that_found_nothing_or_did_not_run_fails() -> None:
+    asked = AppStep("find_by_surname", {"found": 3}, 1.0)
+    assert story.check_asked((*RUN[:2], asked)).passed
+    assert not story.check_asked((*RUN[:2], replace(asked, result={"found": 0}))).passed
+    assert not story.check_asked(RUN[:2]).passed
+
+
 def test_an_answered_regex_fails_and_so_does_an_error_without_the_field() -> None:
     assert story.check_refusal(Refused(2, "BadValue", "clinic.patients nhs_number: no $regex")).passed
     assert not story.check_refusal(None).passed

@@ -87,6 +87,15 @@ class Measured:
     """Everything that Sealwire sent to the server, the preparations included."""
 
 
+def write_policy(folder: Path) -> Path:
+    """The example's policy, and a collection whose surnames can be searched by a part of them."""
+    rules = POLICY_FILE.read_text()
+    asking = "\nclasses:\n  surname: {mode: deterministic, type: string, ask: true}\n"
+    file = folder / "policy.yaml"
+    file.write_text(rules.replace("\nclasses:\n", asking) + "  clinic.callers:\n    surname: surname\n")
+    return file
+
+
 def measure(document: QueryDocument, folder: Path) -> Measured:
     """Run all examples both ways, on servers of their own.
 
@@ -96,7 +105,8 @@ def measure(document: QueryDocument, folder: Path) -> Measured:
     with DatabaseProcess(DatabaseOptions(folder / "plain")) as database:
         plain = [_outcome(result, [], {}) for result in _run(document, database.uri(None, "clinic"), folder)]
     with DatabaseProcess(DatabaseOptions(folder / "guarded")) as database, relay(database.address) as line:
-        options = ProxyOptions(folder / "sealwire", POLICY_FILE, line.address, access_control=False)
+        policy = write_policy(folder)
+        options = ProxyOptions(folder / "sealwire", policy, line.address, access_control=False)
         with ProxyProcess(options) as proxy:
             results = _run(document, proxy.uri(None, "clinic"), folder)
             classes = {entry.class_id: entry.name for entry in read_record(proxy.keyring).classes}

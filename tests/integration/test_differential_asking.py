@@ -1,4 +1,4 @@
-"""Generated sequences with conditions that are answered by asking first: the answers of plaintext, or a refusal.
+"""Generated sequences with conditions that are answered by asking first: as in plaintext, or a refusal.
 
 Every deterministic class says `ask: true`. `make test` runs 60 sequences, always the same ones, and
 `make test-slow` 5,000 new ones, the same without `ask`, and 500 while classes move; a part of them if
@@ -30,7 +30,18 @@ pytestmark = [pytest.mark.integration, own_server("its patterns are those that P
 FEW_EXAMPLES, MANY_ASKED = 60, max(MANY_EXAMPLES // 10, 100)
 MOVING = max(MANY_EXAMPLES // 100, 50)
 OPERATORS = frozenset(
-    "$regex $gt $gte $lt $lte $mod $bitsAllSet $bitsAllClear $bitsAnySet $bitsAnyClear".split()
+    [
+        "$regex",
+        "$gt",
+        "$gte",
+        "$lt",
+        "$lte",
+        "$mod",
+        "$bitsAllSet",
+        "$bitsAllClear",
+        "$bitsAnySet",
+        "$bitsAnyClear",
+    ]
 )
 LEAST_SHARE = 0.7
 READS = ("find", "count", "distinct", "aggregate", "view find", "view count", "find hint")

@@ -70,3 +70,29 @@ def test_crud_in_mongosh_is_plaintext_through_sealwire_and_binary_past_it(clean:
     stored = run(clean.database.uri(ROOT, named("clinic")), "return db.patients.findOne({_id: 1});")
     assert {stored[name]["$binary"]["subType"] for name in ("nhs_number", "visits", "notes")} == {"80"}
     assert stored["contacts"][0]["phone"]["$binary"]["subType"] == "80"
+
+
+def test_a_surname_is_found_by_its_beginning_in_mongosh(clean: Stack) -> None:
+    seen = run(
+        clean.proxy.uri(CLINIC, named("clinic")),
+        """
+        db.callers.createIndex({surname: 1});
+        const names = ["Smith", "SMIT", "Jones", "Goldsmith"];
+        db.callers.insertMany(names.map((surname, _id) => ({_id, surname})));
+        const found = (filter) => db.callers.find(filter).sort({_id: 1}).toArray().map((one) => one.surname);
+        return {
+            beginning: found({surname: /^Smi/i}),
+            between: found({surname: {$gte: "J", $lt: "Sm"}}),
+            counted: db.callers.countDocuments({surname: /smi/i}),
+            listed: Object.keys(db.callers.find({surname: /^Smi/i}).explain()).includes("queryPlanner"),
+        };
+        """,
+    )
+    assert seen == {
+        "beginning": ["Smith", "SMIT"],
+        "between": ["SMIT", "Jones"],
+        "counted": 3,
+        "listed": True,
+    }
+    stored = run(clean.database.uri(ROOT, named("clinic")), "return db.callers.findOne({_id: 0});")
+    assert stored["surname"]["$binary"]["subType"] == "80"

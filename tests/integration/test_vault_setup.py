@@ -135,9 +135,8 @@ def test_a_keyring_leaves_vault_for_a_key_file_and_opens_when_vault_is_gone(tmp_
 
     def keys(*arguments: str, **environ: str) -> bytes:
         command = [sys.executable, "-m", "sealwire", "keys", *arguments]
-        return warm.run(
-            command, cwd=tmp_path, env=os.environ | environ, capture_output=True, check=True
-        ).stdout
+        environ = os.environ | environ
+        return bytes(warm.run(command, cwd=tmp_path, env=environ, capture_output=True, check=True).stdout)
 
     (tmp_path / "passphrase").touch(0o600)
     (tmp_path / "passphrase").write_text(PASSPHRASE)

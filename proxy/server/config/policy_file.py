@@ -68,6 +68,7 @@ def make_settings(
         former=tuple(policy.rules for policy in policies[1:]),
         workers=config.workers,
         identities=identities,
+        questions=config.limits.questions,
         audit=audit,
         compress_to_clients=compressors(config.listen_compression),
         compress_to_server=compressors(config.upstream_compression),

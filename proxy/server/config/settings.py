@@ -19,6 +19,8 @@ from sealwire.keys.kek.kek import DEFAULT_VARIABLE
 from sealwire.keys.keyring.store import Place, VaultDocument, parse_place
 from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.keys.vault.settings import USUAL_DEADLINE_S, USUAL_TIMEOUT_S, AuthMethod, VaultSettings
+from sealwire.policies.planning.walk import MAX_LISTED_VALUES
+from sealwire.policies.questions.asked import USUAL_BOUNDS, QuestionBounds
 from sealwire.proxy.server.audit_writer.destinations import COPY_FORMS, parse_copy
 from sealwire.proxy.server.observability.audit import AuditSettings, WhenFull
 from sealwire.proxy.server.observability.logs import LogFormat
@@ -169,6 +171,14 @@ class Limits:
     drain_s: float = 30.0
     connect_s: float = 10.0
     handshake_s: float = 10.0
+    question_values: int = USUAL_BOUNDS.values
+    question_bytes: int = USUAL_BOUNDS.bytes
+    question_matches: int = USUAL_BOUNDS.matches
+
+    @property
+    def questions(self) -> QuestionBounds:
+        """Those on one question about stored values."""
+        return QuestionBounds(self.question_values, self.question_bytes, self.question_matches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +423,7 @@ _SEVERAL = Value("")
 _LIMITS = Limits()
 _PACE = LogPace()
 _FILE_BYTES = replace(_whole(1 << 16, 1 << 40), shown="bytes, 65536 or more")
+_QUESTION_BYTES = replace(_whole(1 << 16, 1 << 30), shown="bytes, 65536 to 1073741824")
 _COPIES = "list of " + ", ".join(f"`{form}`" for form in COPY_FORMS)
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -517,6 +528,9 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         Setting("limits.drain_s", _number(0, _DAY_S), _LIMITS.drain_s),
         Setting("limits.connect_s", _number(0.1, 600), _LIMITS.connect_s),
         Setting("limits.handshake_s", _number(0.1, 600), _LIMITS.handshake_s),
+        Setting("limits.question_values", _whole(1, 1_000_000), _LIMITS.question_values),
+        Setting("limits.question_bytes", _QUESTION_BYTES, _LIMITS.question_bytes),
+        Setting("limits.question_matches", _whole(1, MAX_LISTED_VALUES), _LIMITS.question_matches),
         Setting("audit.path", _PATH, restart="audit"),
         Setting("audit.key", _PATH, restart="audit"),
         Setting("audit.checkpoints", _PATH, restart="audit"),

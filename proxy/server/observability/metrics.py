@@ -209,6 +209,7 @@ _PLAIN: Final[dict[Counter, str]] = {
     Counter.VALUES_DECRYPTED: "Values decrypted",
     Counter.LOOK_UPS: "Questions to the server of what a name is, each before a command",
     Counter.VALUE_QUESTIONS: "Questions to the server of which values a field holds, each before a command",
+    Counter.QUESTION_VALUES: "Stored values that were looked at to answer such questions",
     Counter.GLASS_BROKEN: "Commands that ran because they gave a reason to break the glass",
 }
 """Counters without a label."""

@@ -165,7 +165,7 @@ class InForce:
 def _of_sessions(config: Config) -> tuple[object, ...]:
     """What `make_settings` takes from a configuration."""
     compression = config.listen_compression, config.upstream_compression
-    return config.access_control, config.reveal, compression
+    return config.access_control, config.reveal, compression, config.limits.questions
 
 
 class Proxy:

@@ -57,8 +57,10 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
     if moves.marks_cursors:
         hold = moves.begin(dict.fromkeys(moves.classes))  # it may meet any value
     database, _, collection = question.namespace.partition(".")
-    copied = [message[each.start : each.end] for each in elements(message, body) if each.name in _FOR_FIRST]
-    kept = [message[each.start : each.end] for each in elements(message, body) if each.name in _FOR_ALL]
+    options = _options(message, body)
+    copied = [option for name, option in options.items() if name in _FOR_FIRST]
+    kept = [option for name, option in options.items() if name in _FOR_ALL]
+    unknown.judgement.bounds = conversation.shared.settings.questions
     conversation.look_up = Asked(question, unknown.judgement, b"".join(kept), hold)
     command = {
         "aggregate": collection,
@@ -88,12 +90,15 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
     cursor_id = 0
     if replies.is_ok(message, parsed.body):
         cursor_id, batch = _batch(message, parsed.body)
+        seen = asked.judgement.seen
         try:
             opened = _judged(conversation, asked, message, batch)
         except (Undecided, Refusal) as error:
             ended = [_killed(conversation, asked, cursor_id)] if cursor_id else []
             return [*ended, *_over(conversation, message, _refusal(error, asked))]
-        effects = [Count(Counter.VALUES_DECRYPTED, opened)] if opened else []
+        effects = [Count(Counter.QUESTION_VALUES, asked.judgement.seen - seen)]
+        if opened:
+            effects.append(Count(Counter.VALUES_DECRYPTED, opened))
         if not cursor_id:
             return effects + _over(conversation, message)
         _done(conversation, message)
@@ -114,6 +119,17 @@ def failed(conversation: Conversation, message: bytes, parsed: OpMsg, error: Exc
     refusal = Refusal(Reason.QUESTION, path=path, rule=rule)
     ended = [_killed(conversation, asked, cursor_id)] if cursor_id else []
     return [*ended, *_over(conversation, message, refusal)]
+
+
+def _options(message: bytes, body: int) -> dict[bytes, bytes]:
+    """The elements that a command has, and those of a command that it explains."""
+    found: dict[bytes, bytes] = {}
+    for each in elements(message, body):
+        if each.name == b"explain" and each.kind == kinds.OBJECT:
+            found = {inner.name: message[inner.start : inner.end] for inner in elements(message, each.value)}
+        elif each.name in _FOR_FIRST:
+            found[each.name] = message[each.start : each.end]
+    return found
 
 
 def _sent(
@@ -149,26 +165,36 @@ def _pipeline(path: str) -> list[dict[str, object]]:
 def _judged(conversation: Conversation, asked: Asked, message: bytes, batch: Element) -> int:
     """Judge the values of a batch; how many were opened. Raises as `answered`, Undecided, Refusal."""
     judgement, opened = asked.judgement, 0
-    judgement.begin_batch()
+    judgement.begin_batch(len(message))
+    rejected = conversation.shared.rejected
+    known = rejected.of(asked.question)
     for number, document in enumerate(elements(message, batch.value)):
         if number >= _BATCH:
-            raise Refusal(
-                Reason.QUESTION, rule=f"a reply with more than the {_BATCH} values that were asked for"
-            )
+            rule = f"a reply with more than the {_BATCH} values that were asked for"
+            raise Refusal(Reason.QUESTION, rule=rule)
         if document.kind != kinds.OBJECT:
             raise BsonError(WireReason.BSON_VALUE, document.value)
+        whole = message[document.value : document.end]
+        if whole in known:
+            judgement.pass_over()
+            continue
+        before, is_rejected = opened, True
         if find_element(message, document.value, b"_id") is None:
             raise BsonError(WireReason.BSON_VALUE, document.value)  # of a missing value it is null
         for part in elements(message, document.value):
             if part.name != b"_id":
                 if any(message[part.value : part.end]):
                     judgement.take_several()  # it came from a further item of an array
+                    is_rejected = False
                 continue
             if part.kind == kinds.ARRAY:
                 judgement.take_several()
+                is_rejected = False
             for held, is_opened in _held(conversation, asked, message, _items(message, part)):
-                judgement.take(held)
+                is_rejected = not judgement.take(held) and is_rejected
                 opened += is_opened
+        if is_rejected and opened > before:
+            rejected.add(known, whole)
     return opened
 
 

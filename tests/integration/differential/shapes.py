@@ -135,7 +135,8 @@ def _draw(random: Random, number: int, *, asks: bool) -> Shape:
     if random.random() < 0.5:
         visits["notes"] = "secret"
     kept = people if random.random() < 0.6 else {"s": "code"}
-    return Shape(number, *(tuple(each.items()) for each in (people, visits, kept)), asks)
+    rules = [tuple(each.items()) for each in (people, visits, kept)]
+    return Shape(number, rules[0], rules[1], rules[2], asks)
 
 
 def policy_yaml(shapes: tuple[Shape, ...]) -> str:

@@ -160,7 +160,8 @@ def test_no_server_takes_more_statements() -> None:
 
 def test_budgets_and_other_names_are_about_the_command() -> None:
     about_commands = {
-        *(Reason.ENVELOPE, Reason.TOO_LARGE, Reason.RANGE_SIZE, Reason.QUESTION, Reason.WORK),
+        *(Reason.ENVELOPE, Reason.TOO_LARGE, Reason.RANGE_SIZE, Reason.WORK),
+        *(Reason.QUESTION, Reason.QUESTION_SIZE),
         *(Reason.UNSEEN, Reason.COMMAND, Reason.OPCODE, Reason.TARGET, Reason.JOIN, Reason.NAMESPACE),
         *(Reason.MIXED, Reason.UNKNOWN_COMMAND, Reason.UNKNOWN_ACCUMULATOR),
     }

@@ -96,6 +96,12 @@ def test_a_list_takes_the_place_of_what_ciphertext_cannot_answer(
     assert [(each.namespace, each.path) for each in questions] == [("clinic.patients", "surname")]
 
 
+def test_an_explained_command_asks_as_well() -> None:
+    made, questions = plan({"explain": find({"surname": {"$regex": "^Sab"}})}, STORED)
+    assert lists(made) == [(IN, ["Sabine", "Sabatini"])]
+    assert [each.path for each in questions] == ["surname"]
+
+
 @pytest.mark.parametrize(
     ("condition", "count"),
     [
@@ -169,7 +175,8 @@ def test_a_read_asks_wherever_its_filter_is_on_stored_documents(command: dict[st
         ({**find({"surname": {"$gt": "S"}}), "tailable": True}, Reason.RANGE),
         ({**find({"surname": {"$gt": "S"}}), "readConcern": {"level": "snapshot"}}, Reason.RANGE),
         ({**find({"surname": {"$gt": "S"}}), "readConcern": {"level": "linearizable"}}, Reason.RANGE),
-        ({"explain": find({"surname": {"$gt": "S"}})}, Reason.RANGE),
+        ({"explain": find({"surname": {"$gt": "S"}}), "autocommit": False}, Reason.RANGE),
+        ({"explain": {**find({"surname": {"$gt": "S"}}), "tailable": True}}, Reason.RANGE),
         ({"delete": "patients", "deletes": [{"q": {"surname": {"$gt": "S"}}, "limit": 0}]}, Reason.RANGE),
         (
             {"update": "patients", "updates": [{"q": {"surname": {"$gt": "S"}}, "u": {"$set": {"a": 1}}}]},

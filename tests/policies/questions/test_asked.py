@@ -11,6 +11,7 @@ from sealwire.policies.questions.asked import (
     Answers,
     AskedOperator,
     HeldValue,
+    QuestionBounds,
     ValuesAnswer,
     ValuesJudgement,
     ValuesQuestion,
@@ -106,7 +107,7 @@ def test_a_command_has_few_questions() -> None:
 
 
 @pytest.mark.plain_core(reason="it lowers constants")
-@pytest.mark.parametrize("bound", ["MAX_VALUES", "MAX_BATCHES", "MAX_BYTES"])
+@pytest.mark.parametrize("bound", ["MAX_BATCHES", "MAX_BYTES"])
 def test_an_answer_has_bounds(monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
     monkeypatch.setattr(asked, bound, 20)
     judgement = ValuesJudgement(question())
@@ -114,22 +115,49 @@ def test_an_answer_has_bounds(monkeypatch: pytest.MonkeyPatch, bound: str) -> No
 
     def go_on() -> None:
         for _ in range(25):
-            judgement.begin_batch()
+            judgement.begin_batch(100)
             judgement.take(held(stored))
 
     with pytest.raises(Refusal) as caught:
         go_on()
-    assert caught.value.reason is Reason.QUESTION
+    assert caught.value.reason is Reason.QUESTION_SIZE
+
+
+@pytest.mark.parametrize(
+    ("bounds", "name"),
+    [
+        (QuestionBounds(values=20), "limits.question_values"),
+        (QuestionBounds(bytes=4000), "limits.question_bytes"),
+        (QuestionBounds(matches=10), "limits.question_matches"),
+    ],
+)
+def test_an_answer_has_the_bounds_of_settings(bounds: QuestionBounds, name: str) -> None:
+    """The 21st value is one too many, the 21st reply, or the 11th that satisfies it, which is the 22nd."""
+    judgement = ValuesJudgement(question(operator("$lt", 100)))
+    judgement.bounds = bounds
+    taken: list[int] = []
+
+    def go_on() -> None:
+        for number in range(100):
+            judgement.begin_batch(200)
+            judgement.take(held(number if number % 2 else 1000 + number))
+            taken.append(number)
+
+    with pytest.raises(Refusal) as caught:
+        go_on()
+    assert caught.value.reason is Reason.QUESTION_SIZE
+    assert name in caught.value.rule
+    assert len(taken) == {"limits.question_matches": 21}.get(name, 20)
 
 
 def test_one_reply_does_not_take_the_processor_from_others() -> None:
     judgement = ValuesJudgement(question(ABOVE, pattern("y")))
     long = HeldValue(value("x" * 16_000), value("x" * 20_000))
     for _ in range(3):
-        judgement.begin_batch()
+        judgement.begin_batch(140_000)
         for _ in range(7):
             judgement.take(long)
     judgement.take(held(1))
     with pytest.raises(Refusal) as caught:
         judgement.take(long)
-    assert caught.value.reason is Reason.QUESTION
+    assert caught.value.reason is Reason.QUESTION_SIZE

@@ -13,11 +13,14 @@ from bson import Int64
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason
 from sealwire.policies.file.loader import load_policy
+from sealwire.policies.questions.asked import AskedOperator, ValuesQuestion
+from sealwire.policies.questions.conditions import Asks
+from sealwire.proxy.session import shared
 from sealwire.proxy.session.effects import Audit, Count, Counter, Effect, PauseClient, ToClient, ToServer
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.session import Session
-from sealwire.proxy.session.shared import Grids, PassingCommands, SessionSettings, Shared
+from sealwire.proxy.session.shared import Grids, PassingCommands, Rejected, SessionSettings, Shared
 from tests.policies.support import target
 from tests.proxy.session.world import (
     KEYRING,
@@ -304,3 +307,41 @@ def test_a_view_that_any_instance_makes_counts_for_the_next_command_of_every_oth
     catalogue.names["ann"] = ("patients", [])
     assert any(isinstance(effect, ToClient) for effect in maker.server_data(reply({"ok": 1.0}, 71)))
     assert body_of(ask())["filter"] == {"nhs_number": SEALED}
+
+
+def asked_for(text: str, class_name: str = "nhs") -> ValuesQuestion:
+    operator = AskedOperator(Asks.PATTERN, b"$regex", ((2, text.encode()), (2, b"")))
+    return ValuesQuestion("clinic.patients", "nhs_number", class_name, (operator,))
+
+
+def test_what_satisfies_nothing_is_known_by_class_and_condition() -> None:
+    rejected = Rejected()
+    rejected.add(rejected.of(asked_for("a")), b"one")
+    assert rejected.of(asked_for("a")) == {b"one"}
+    assert rejected.of(asked_for("b")) == rejected.of(asked_for("a", "phone")) == set()
+    rejected.clear()
+    assert rejected.of(asked_for("a")) == set()
+
+
+@pytest.mark.plain_core(reason="it lowers a constant")
+def test_questions_that_were_asked_long_ago_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "MAX_REJECTED_BYTES", 3000)
+    rejected = Rejected()
+    for text in "abc":
+        rejected.add(rejected.of(asked_for(text)), b"x" * 300)
+    rejected.of(asked_for("a"))
+    for number in range(100):
+        rejected.add(rejected.of(asked_for("d")), b"%0300d" % number)
+    assert 1 < len(rejected.of(asked_for("d"))) < 7
+    assert not rejected.of(asked_for("b"))
+    for number in range(1000):
+        rejected.of(asked_for(str(number)))
+    assert not rejected.of(asked_for("d"))
+
+
+def test_nothing_of_a_question_is_kept() -> None:
+    rejected = Rejected()
+    rejected.add(rejected.of(asked_for("surname")), b"one")
+    held = [getattr(rejected, name) for name in Rejected.__slots__ if name != "_key"]
+    assert b"surname" not in repr(held).encode()
+    assert "one" not in repr(rejected)

@@ -94,7 +94,7 @@ def test_every_key_is_read_and_paths_start_at_the_files_folder() -> None:
         log_format=LogFormat.JSON,
         slow_ms=250,
         traces=TraceSettings("http://collector:4318/v1/traces"),
-        limits=Limits(10, 1.0, 2.5, 3.0),
+        limits=Limits(10, 1.0, 2.5, 3.0, 500, 70_000, 50),
         audit=AuditSettings(
             LogPlace(FOLDER / "audit.jsonl", Path("/mnt/worm/clinic.checkpoints")),
             FOLDER / "audit.key",
@@ -359,6 +359,7 @@ SPECIAL = {
     "admin.page.name": "other.example",
     "workers": "3",
     "audit.file_bytes": "65536",
+    "limits.question_bytes": "65536",
     "audit.commands": "writes",
     "audit.when_full": "block",
     "log.level": "error",

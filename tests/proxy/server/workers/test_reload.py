@@ -173,6 +173,15 @@ async def test_what_needs_a_restart_is_named_and_the_rest_counts(
     assert len(records(caplog, REVEALED_EVERYWHERE.event)) == 1
 
 
+async def test_bounds_of_questions_count_at_once(tmp_path: Path) -> None:
+    async with fake_server() as server:
+        place = place_for(server.port, tmp_path)
+        async with place.proxy(FakeSessions()) as proxy:
+            place.change(limits=Limits(question_values=7))
+            await reloaded(proxy)
+            assert proxy.shared.settings.questions.values == 7
+
+
 async def test_access_control_can_change_where_the_server_agrees(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

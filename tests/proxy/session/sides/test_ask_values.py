@@ -11,6 +11,7 @@ from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason
 from sealwire.policies.file.loader import load_policy
+from sealwire.policies.questions.asked import QuestionBounds
 from sealwire.proxy.session.effects import Audit, Close, CloseReason, Counter, ToServer
 from sealwire.proxy.session.requests import MAX_AWAITED
 from sealwire.proxy.session.shared import SessionSettings
@@ -94,6 +95,61 @@ def test_the_values_that_satisfy_a_condition_are_sent_in_its_place(play: Playboo
     assert play.count(Counter.VALUES_DECRYPTED) == 4
 
 
+def ask_again(play: Playbook, condition: Any, *stored: Any, found: tuple[str, ...]) -> int:
+    """Ask, be told these values, and carry the command out; returns how many values were opened."""
+    play >> client(command(find(condition), 70)) << pause(True)
+    number = play.count(Counter.VALUE_QUESTIONS)
+    before = play.count(Counter.VALUES_DECRYPTED)
+    play << to_server(asked(number)) >> server(told(number, *stored)) << pause(False)
+    opened = play.count(Counter.VALUES_DECRYPTED) - before
+    play << to_server(command(find(either(*found)), 70)) >> server(reply({"ok": 1.0}, 70))
+    play << to_client(reply({"ok": 1.0}, 70))
+    return opened
+
+
+def test_what_satisfies_nothing_is_opened_once(play: Playbook) -> None:
+    stored = [sealed("nhs", each) for each in ("7", "3", "4")]
+    more = sealed("nhs", "2")
+    assert ask_again(play, {"$gt": "5"}, *stored, found=("7",)) == 3
+    assert ask_again(play, {"$gt": "5"}, *stored, more, found=("7",)) == 2
+    assert ask_again(play, {"$lt": "5"}, *stored, found=("3", "4")) == 3
+    assert ask_again(play, {"$gte": "3"}, *stored, found=("7", "3", "4")) == 3
+    assert ask_again(play, {"$gt": "5"}, *stored, found=("7",)) == 1
+    assert play.count(Counter.QUESTION_VALUES) == 16
+
+
+def test_what_satisfies_nothing_is_opened_again_under_other_keys_and_another_policy(play: Playbook) -> None:
+    stored, shared = [sealed("nhs", each) for each in ("7", "3", "4")], play.session.shared
+    assert ask_again(play, {"$gt": "5"}, *stored, found=("7",)) == 3
+    shared.use_keyring(Keyring(KEYRING_KEYS))
+    assert ask_again(play, {"$gt": "5"}, *stored, found=("7",)) == 3
+    shared.use_settings(SessionSettings(ASKING, login_required=False))
+    assert ask_again(play, {"$gt": "5"}, *stored, found=("7",)) == 3
+
+
+def test_bounds_count_values_that_are_not_opened_again(play: Playbook) -> None:
+    stored = [sealed("nhs", each) for each in ("1", "3", "4")]
+    assert ask_again(play, {"$gt": "5"}, *stored, found=()) == 3
+    bounds = QuestionBounds(values=2)
+    play.session.shared.settings = SessionSettings(ASKING, login_required=False, questions=bounds)
+    play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(2))
+    play >> server(told(2, *stored)) << pause(False)
+    play << audit("refused", "clinic.patients", "find", "question-size", "nhs_number")
+    play << error(238, "NotImplemented", 70)
+
+
+def test_documents_with_several_values_are_judged_each_time(play: Playbook) -> None:
+    """That a path has several values counts for the answer, whatever these are."""
+    array = [sealed("nhs", "1"), sealed("nhs", "9")]
+    for number in (1, 2):
+        play >> client(command(find({"$gt": "5", "$lt": "6"}, "tags"), 70)) << pause(True)
+        play << to_server(asked(number, "tags")) >> server(told(number, array)) << pause(False)
+        both = {**either("9"), "$not": {"$nin": either("1")["$in"]}}
+        play << to_server(command(find(both, "tags"), 70)) >> server(reply({"ok": 1.0}, 70))
+        play << to_client(reply({"ok": 1.0}, 70))
+    assert play.count(Counter.VALUES_DECRYPTED) == 4
+
+
 def test_every_command_is_asked_for_anew(play: Playbook) -> None:
     for number in (0, 2):
         play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1 + number // 2))
@@ -115,6 +171,19 @@ def test_what_the_waiting_command_says_goes_with_its_question(play: Playbook) ->
     play >> server(told(1, sealed("nhs", "7"), cursor_id=5)) << to_server(command_of(further(5, 2), kept))
     play >> server(told(2, sealed("nhs", "8"), batch="nextBatch")) << pause(False)
     play << to_server(command(find(either("7", "8"), **options), 70))
+
+
+def test_the_second_step_is_explained(play: Playbook) -> None:
+    inner = {"find": "patients", "filter": {"nhs_number": {"$gt": "5"}}, "maxTimeMS": 9, "limit": 1}
+    outer = {"verbosity": "queryPlanner", "$db": "clinic", "maxTimeMS": 500}
+    (
+        play
+        >> client(command({"explain": inner, **outer}, 70))
+        << pause(True)
+        << to_server(asked(1, maxTimeMS=500))
+    )
+    play >> server(told(1, sealed("nhs", "7"), sealed("nhs", "3"))) << pause(False)
+    play << to_server(command({"explain": {**inner, "filter": {"nhs_number": either("7")}}, **outer}, 70))
 
 
 def command_of(message: bytes, options: dict[str, Any]) -> bytes:
