@@ -4,9 +4,9 @@ The operators that stand beside each other on one field are one question. Its an
 `$in`, with the stored forms of the values that satisfy them. If a document may hold several values there,
 each operator may be satisfied by another one of them, and gets its own list. There is room for two.
 
-A value that somebody stores between the question and the command is not in the list. So a condition is
-answered only where a document that changes meanwhile may be missed: in a read outside of transactions, and
-not below a negation (docs/adr/0054).
+A value that somebody stores between the question and the command is not in the list. So a list says what lets
+a document in, never what keeps it out: below a negation, it has the values that do not satisfy
+(`policies.filters.negations`, docs/adr/0054).
 """
 
 from collections.abc import Mapping
@@ -39,10 +39,9 @@ NOTHING_ASKED: Final[frozenset[bytes]] = frozenset()
 
 
 def deny(draft: Draft) -> Asking | None:
-    """Ask nothing from here to `allow`: below a negation, and in pipelines on other collections.
+    """Ask nothing from here to `allow`: on arrays in arrays, and in pipelines on other collections.
 
-    Below a negation, a missed value would let in a document that does not satisfy the filter. A question is
-    about the command's own collection. A refusal in between ends the plan, so it needs no `allow`.
+    A question is about the command's own collection. A refusal in between ends the plan: it needs no `allow`.
     """
     asking = draft.asking
     if asking is not None:
@@ -54,6 +53,26 @@ def allow(asking: Asking | None) -> None:
     """The end of what `deny` began."""
     if asking is not None:
         asking.negations -= 1
+
+
+def turn(draft: Draft) -> Asking | None:
+    """What follows, until `turn_back`, lets documents in by not being satisfied; or that is over."""
+    asking = draft.asking
+    if asking is not None:
+        asking.is_negated = not asking.is_negated
+    return asking
+
+
+def turn_back(asking: Asking | None) -> None:
+    """The end of what `turn` began."""
+    if asking is not None:
+        asking.is_negated = not asking.is_negated
+
+
+def may_list(walk: Walk, node: PathNode) -> bool:
+    """Whether a list of the stored values that satisfy a condition at a node may take its place."""
+    asking = walk.draft.asking
+    return asking is not None and not asking.is_negated and may_ask(walk, node)
 
 
 def may_ask(walk: Walk, node: PathNode) -> bool:
@@ -74,45 +93,64 @@ def plan_asked(walk: Walk, start: int) -> frozenset[bytes]:
 
     Raises Refusal, ValuesUnknown. Cost: O(satisfying values).
     """
-    if not may_ask(walk, walk.node):
+    if not may_list(walk, walk.node):
         return NOTHING_ASKED
     names = named_parts(walk.buf, start)
+    groups = asked_among(walk, names)
+    if not groups:
+        return NOTHING_ASKED
+    if b"$eq" in names:
+        # it may become an `$in`, of which a document has one
+        raise Refusal(Reason.QUESTION, path=walk.node.path, rule=f"$eq beside {next(iter(groups)).decode()}")
+    answer = answer_to(walk, walk.node, tuple(read_asked(walk, name, names) for name in groups))
+    _place(walk, list(groups.values()), answer, names)
+    return taken_over(groups)
+
+
+def asked_among(walk: Walk, names: Mapping[bytes, Element]) -> dict[bytes, list[Element]]:
+    """The operators on the walk's node that need an answer, by name, each with what belongs to it."""
     wanted = [name for name in names if name in _ASKED]
     least = names.get(b"$gte")
     if walk.node.leaf is not None and walk.node.leaf.domain is not None:
         wanted = [name for name in wanted if name not in RANGES]
     elif least is not None and is_least_text(walk, least) and RANGES.isdisjoint(names.keys() - {b"$gte"}):
         wanted.remove(b"$gte")  # every string: it needs no list
-    if not wanted:
-        return NOTHING_ASKED
-    if b"$eq" in names:
-        # it may become an `$in`, of which a document has one
-        raise Refusal(Reason.QUESTION, path=walk.node.path, rule=f"$eq beside {wanted[0].decode()}")
-    groups = [[names[name]] for name in wanted]
-    operators = tuple(_read(walk, name, names) for name in wanted)
-    if b"$options" in names and b"$regex" in wanted:
-        groups[wanted.index(b"$regex")].append(names[b"$options"])
-        wanted.append(b"$options")
-    answer = _answer(walk, walk.node, operators)
-    _place(walk, groups, answer, names)
-    return frozenset(wanted)
+    groups = {name: [names[name]] for name in wanted}
+    if b"$options" in names and b"$regex" in groups:
+        groups[b"$regex"].append(names[b"$options"])
+    return groups
+
+
+def taken_over(groups: Mapping[bytes, list[Element]]) -> frozenset[bytes]:
+    """The names of these operators, and of what belongs to them."""
+    return frozenset(element.name for group in groups.values() for element in group)
 
 
 def plan_pattern(walk: Walk, element: Element, node: PathNode, place: ListPlace) -> None:
     """Cover a pattern that stands where a value could. Raises Refusal, ValuesUnknown."""
-    pattern, options = _literal(walk.buf, element)
-    operator = AskedOperator(b"$regex", ((kinds.STRING, pattern), (kinds.STRING, options)))
-    answer = _answer(walk, node, (operator,))
+    answer = answer_to(walk, node, (read_pattern(walk, element),))
     _list(walk, [element], node, answer.all, place)
 
 
-def _answer(walk: Walk, node: PathNode, operators: tuple[AskedOperator, ...]) -> ValuesAnswer:
-    """The answer. Its comparisons are counted when it is asked, because a refusal tells of values too."""
+def read_pattern(walk: Walk, element: Element) -> AskedOperator:
+    """A pattern that stands where a value could."""
+    pattern, options = _literal(walk.buf, element)
+    return AskedOperator(b"$regex", ((kinds.STRING, pattern), (kinds.STRING, options)))
+
+
+def answer_to(
+    walk: Walk, node: PathNode, operators: tuple[AskedOperator, ...], *, is_outside: bool = False
+) -> ValuesAnswer:
+    """The answer; with `is_outside`, about the values that do not satisfy. Raises Refusal, ValuesUnknown.
+
+    Its Its comparisons are counted when it is asked, because a refusal tells of values too.
+    """
     draft, asking = walk.draft, walk.draft.asking
     if asking is None or node.leaf is None:
         raise TypeError("nothing may be asked")
     note_comparison(draft, node)
-    return asking.answers.of(ValuesQuestion(draft.namespace, node.path, node.leaf.name, operators))
+    question = ValuesQuestion(draft.namespace, node.path, node.leaf.name, operators, is_outside)
+    return asking.answers.of(question)
 
 
 def _place(
@@ -146,7 +184,8 @@ def _list(
     draft.replacements.extend(Replacement(element, walk.parents) for element in group[1:])
 
 
-def _read(walk: Walk, name: bytes, names: Mapping[bytes, Element]) -> AskedOperator:
+def read_asked(walk: Walk, name: bytes, names: Mapping[bytes, Element]) -> AskedOperator:
+    """An operator with its operands. Raises Refusal."""
     element = names[name]
     if name == b"$regex":
         return AskedOperator(name, _pattern(walk, element, names.get(b"$options")))

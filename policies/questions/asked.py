@@ -45,6 +45,8 @@ class ValuesQuestion:
     class_name: str
     """The class of the values: an answer counts for no other, if the policy changes meanwhile."""
     operators: tuple[AskedOperator, ...]
+    is_outside: bool = False
+    """Whether it is about the values that do not satisfy each of them: what a negation lets in."""
 
 
 class HeldValue(NamedTuple):
@@ -105,7 +107,7 @@ class Answers:
 class Asking:
     """Where in a command the planner may ask, and the answers that it has."""
 
-    __slots__ = ("answers", "is_here", "negations", "tree")
+    __slots__ = ("answers", "is_here", "is_negated", "names", "negations", "removed", "tree")
 
     def __init__(self, answers: Answers, tree: PathNode) -> None:
         self.answers: Final = answers
@@ -115,6 +117,12 @@ class Asking:
         """Whether the filter at hand is on such documents."""
         self.negations = 0
         """How many of them, and of pipelines on other collections, lie around the condition at hand."""
+        self.is_negated = False
+        """Whether the condition at hand lets a document in by not being satisfied."""
+        self.names: Final[dict[int, set[bytes]]] = {}
+        """By the offset of a filter, the names that it has, and those that were put into it."""
+        self.removed: Final[set[int]] = set()
+        """The offsets of patterns that are left out of a list, because they are covered elsewhere."""
 
     @contextmanager
     def on(self, node: PathNode) -> Iterator[None]:
@@ -136,6 +144,7 @@ class ValuesJudgement:
         "_bytes",
         "_conditions",
         "_each",
+        "_is_outside",
         "_is_single",
         "_matches",
         "_seen",
@@ -148,6 +157,7 @@ class ValuesJudgement:
         self._each: Final[tuple[dict[HeldValue, None], ...]] = tuple({} for _ in self._conditions)
         self._matches: Final = any(each.name == b"$regex" for each in question.operators)
         self._all: Final[dict[HeldValue, None]] = {}
+        self._is_outside: Final = question.is_outside
         self._is_single = True
         self._seen = self._batches = self._bytes = self._work = 0
 
@@ -171,7 +181,7 @@ class ValuesJudgement:
         if self._work > MAX_BATCH_WORK:
             raise Refusal(Reason.QUESTION, rule="values that are too long to judge so many of them at a time")
         for condition, found in zip(self._conditions, self._each, strict=True):
-            if condition(kind, data):
+            if condition(kind, data) is not self._is_outside:
                 found[held] = None
                 satisfied += 1
         if satisfied == len(self._conditions):

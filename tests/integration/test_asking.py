@@ -78,6 +78,12 @@ def condition(chance: random.Random) -> Document:
         {"$gt": chance.choice(texts), "$regex": pattern},
         {"$lt": chance.choice(texts), "$in": [chance.choice(NAMES), chance.choice(NAMES)]},
         {"$lte": chance.choice(texts), "$ne": chance.choice(NAMES)},
+        {"$not": re.compile(pattern, flags)},
+        {"$not": {"$regex": pattern, "$options": "i"}},
+        {"$not": {chance.choice(["$gt", "$gte", "$lt", "$lte"]): chance.choice(texts)}},
+        {"$not": {"$gt": chance.choice(texts), "$lt": chance.choice(texts)}},
+        {"$nin": [re.compile(pattern, flags), chance.choice(NAMES), None]},
+        {"$nin": [re.compile(pattern), re.compile(chance.choice(PATTERNS))], "$exists": True},
     ]
     bounds: list[Any] = [0, 5, Int64(2**53), 2.5, -5, "x", 1e18]
     numbers: list[Any] = [
@@ -85,13 +91,18 @@ def condition(chance: random.Random) -> Document:
         {"$gt": chance.choice(bounds), "$lt": chance.choice(bounds)},
         {"$mod": [chance.choice([2, 5, -3]), chance.choice([0, 1, -1])]},
         {chance.choice(["$bitsAllSet", "$bitsAnySet", "$bitsAllClear", "$bitsAnyClear"]): [0, 2]},
+        {"$not": {"$mod": [chance.choice([2, 5, -3]), chance.choice([0, 1, -1])]}},
+        {"$not": {"$gt": chance.choice(bounds)}, "$ne": Int64(7)},
     ]
     place = chance.choice(["surname", "name.family", "kin.surname", "visits", "ratio"])
     one = {place: chance.choice(numbers if place in ("visits", "ratio") else strings)}
     if chance.random() < 0.2:
+        return {"$nor": [one, {"_id": {"$gt": 40}}]}
+    if chance.random() < 0.2:
         return {chance.choice(["$or", "$and"]): [one, {"_id": {"$gt": 20}}]}
     if chance.random() < 0.1:
-        return {"kin": {"$elemMatch": {"surname": chance.choice(strings[:3])}}}
+        match = {"$elemMatch": {"surname": chance.choice([*strings[:3], *strings[-6:]])}}
+        return {"kin": chance.choice([match, {"$not": match}])}
     return one
 
 

@@ -94,6 +94,57 @@ def test_the_values_that_satisfy_a_condition_are_sent_in_its_place(play: Playboo
     assert play.count(Counter.VALUES_DECRYPTED) == 4
 
 
+def none_outside(path: str, *values: str) -> dict[str, Any]:
+    """That no value which the path leads to is another one."""
+    listed = sorted((sealed("nhs", each) for each in values), key=bytes)
+    unlisted = {"$nin": [*listed, None], "$not": {"$type": 4}}
+    found = [{path: {"$elemMatch": unlisted}}, {path: {"$exists": True, **unlisted}}]
+    if "." in path:
+        above, name = path.split(".")
+        found.append({above: {"$elemMatch": {name: {"$exists": True, **unlisted}}}})
+    return {"$nor": [{"$and": [{"$or": found}]}]}
+
+
+@pytest.mark.parametrize("path", ["nhs_number", "contact.email"])
+def test_below_a_negation_the_values_that_do_not_satisfy_it_are_sent(play: Playbook, path: str) -> None:
+    query = {path: {"$not": Regex("^94")}, "x": 1}
+    play >> client(command({"find": "patients", "filter": query, "$db": "clinic"}, 70)) << pause(True)
+    play << to_server(asked(1, path))
+    play >> server(told(1, *[sealed("nhs", each) for each in ("943", "944", "12")], None)) << pause(False)
+    sent = {path: {"$nin": []}, "$and": [none_outside(path, "12")], "x": 1}
+    play << to_server(command({"find": "patients", "filter": sent, "$db": "clinic"}, 70))
+
+
+def test_each_negation_of_a_filter_has_a_place_of_its_own(play: Playbook) -> None:
+    query = {"nhs_number": {"$not": Regex("^9"), "$ne": "1"}, "tags": {"$nin": ["1", Regex("^9")]}}
+    query |= {"contact.email": {"$not": {"$gt": "5"}}}
+    play >> client(command({"find": "patients", "filter": query, "$db": "clinic"}, 70)) << pause(True)
+    for number, path in enumerate(("nhs_number", "tags", "contact.email"), start=1):
+        play << to_server(asked(number, path))
+        play >> server(told(number, sealed("nhs", "2"), sealed("nhs", "9"))) << pause(False)
+        if number < 3:
+            play << pause(True)
+    sent = {
+        "nhs_number": {"$ne": sealed("nhs", "1")},
+        "$and": [none_outside("nhs_number", "2")],
+        "tags": {"$nin": [sealed("nhs", "1")]},
+        "$or": [none_outside("tags", "2")],
+        "contact.email": {"$nin": []},
+        "$nor": none_outside("contact.email", "2")["$nor"],
+    }
+    play << to_server(command({"find": "patients", "filter": sent, "$db": "clinic"}, 70))
+
+
+def test_below_two_negations_some_value_has_to_be_another_one(play: Playbook) -> None:
+    query = {"$nor": [{"nhs_number": {"$gt": "5"}}]}
+    play >> client(command({"find": "patients", "filter": query, "$db": "clinic"}, 70)) << pause(True)
+    play << to_server(asked(1))
+    play >> server(told(1, sealed("nhs", "4"), sealed("nhs", "6"))) << pause(False)
+    inside = none_outside("nhs_number", "4")["$nor"]
+    sent = {"$nor": [{"nhs_number": {"$nin": []}, "$and": inside}]}
+    play << to_server(command({"find": "patients", "filter": sent, "$db": "clinic"}, 70))
+
+
 def test_every_command_is_asked_for_anew(play: Playbook) -> None:
     for number in (0, 2):
         play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1 + number // 2))
