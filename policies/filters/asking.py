@@ -17,7 +17,7 @@ from sealwire.policies.file.ranges import LONG
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.operands import is_least_text
 from sealwire.policies.planning.arguments import array_items, named_parts, operator_name
-from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement
+from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement, Use
 from sealwire.policies.planning.values import note_comparison, whole_number
 from sealwire.policies.planning.walk import LISTED_BYTES, Draft, Walk
 from sealwire.policies.questions.asked import (
@@ -128,6 +128,9 @@ def taken_over(groups: Mapping[bytes, list[Element]]) -> frozenset[bytes]:
 
 def plan_pattern(walk: Walk, element: Element, node: PathNode, place: ListPlace) -> None:
     """Cover a pattern that stands where a value could. Raises Refusal, ValuesUnknown."""
+    if walk.use is Use.SEED:
+        # beside it the server would find an equality that it would store
+        raise Refusal(Reason.QUESTION, path=node.path, rule="a pattern in place of a value in an upsert")
     answer = answer_to(walk, node, (read_pattern(walk, element),))
     _list(walk, [element], node, answer.all, place)
 
@@ -149,6 +152,11 @@ def answer_to(
     if asking is None or node.leaf is None:
         raise TypeError("nothing may be asked")
     note_comparison(draft, node)
+    rule = asking.forbids
+    if asking.written.meets(node.path):
+        rule = "a field that an earlier statement of the command may write"
+    if rule:
+        raise Refusal(Reason.QUESTION, path=node.path, rule=rule)
     question = ValuesQuestion(draft.namespace, node.path, node.leaf.name, operators, is_outside)
     return asking.answers.of(question)
 
@@ -165,6 +173,9 @@ def _place(
     leaf = walk.node.leaf
     if leaf is not None and leaf.domain is not None and not RANGES.isdisjoint(names):
         del free[:1]  # the range becomes a list as well
+    if walk.use is Use.SEED:
+        # the server stores the value of an `$in` of one
+        free = [place for place in free if place is ListPlace.BESIDE]
     if len(lists) > len(free):
         rule = "so many operators on values that may be in arrays"
         raise Refusal(Reason.QUESTION, path=walk.node.path, rule=rule)

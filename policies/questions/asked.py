@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, final
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.questions.conditions import Condition, Value, bits, compared, matched, modulo
+from sealwire.policies.questions.writes import IN_TRANSACTION, Written
 
 MAX_VALUES: Final = 100_000
 """Values of one field that are looked at for one question, each as often as the server sends it."""
@@ -107,12 +108,28 @@ class Answers:
 class Asking:
     """Where in a command the planner may ask, and the answers that it has."""
 
-    __slots__ = ("answers", "is_here", "is_negated", "names", "negations", "removed", "tree")
+    __slots__ = (
+        "answers",
+        "forbids",
+        "is_here",
+        "is_in_transaction",
+        "is_negated",
+        "names",
+        "negations",
+        "removed",
+        "tree",
+        "written",
+    )
 
-    def __init__(self, answers: Answers, tree: PathNode) -> None:
+    def __init__(self, answers: Answers, tree: PathNode, *, is_in_transaction: bool = False) -> None:
         self.answers: Final = answers
         self.tree: Final = tree
         """The covered paths of the documents that the command reads, as they are stored."""
+        self.is_in_transaction: Final = is_in_transaction
+        self.written: Final = Written()
+        """What earlier statements of the command may have written."""
+        self.forbids = ""
+        """Why what is at hand may not be asked about, for the rule of a refusal; empty if it may."""
         self.is_here = False
         """Whether the filter at hand is on such documents."""
         self.negations = 0
@@ -132,6 +149,19 @@ class Asking:
             yield
         finally:
             self.is_here = before
+
+    def begin_change(self, what: str, node: PathNode | None = None) -> None:
+        """A part of a write that decides more than which documents are written, until `end_change`.
+
+        `what` it is, and on documents with which covered paths, if that is no filter.
+        """
+        self.is_here = node is self.tree
+        self.forbids = "" if self.is_in_transaction else f"{what}{IN_TRANSACTION}"
+
+    def end_change(self) -> None:
+        """Also if a statement was refused in its midst."""
+        self.is_here = self.is_negated = False
+        self.negations, self.forbids = 0, ""
 
 
 @final
