@@ -236,6 +236,8 @@ class Command:
                 if not refused(place, start, refusal.within(draft.command)):
                     return
                 draft.collated = draft.compares = False
+                if draft.asking is not None:
+                    draft.asking.end_change()
             del draft.edits[edits:]
             del draft.replacements[replacements:]
 

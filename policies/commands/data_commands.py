@@ -240,7 +240,11 @@ def _update(command: Command, walk: Walk) -> None:
 
 
 def _one_update(among: Walk, start: int) -> None:
-    update_statement(among.inside(start), named_parts(among.buf, start), _UPDATE_PARTS)
+    statement, asking = named_parts(among.buf, start), among.draft.asking
+    update_statement(among.inside(start), statement, _UPDATE_PARTS)
+    if asking is not None:
+        inserts = is_given(among.buf, statement.get(b"upsert"))
+        asking.written.note(among.buf, statement.get(b"u"), inserts=inserts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,14 +300,21 @@ def _plan_statement(walk: Walk, statement: dict[bytes, Element], parts: UpdatePa
         raise Refusal(Reason.SHAPE, rule="array filters without an update")
     seeds = is_given(walk.buf, statement.get(b"upsert"))
     use = Use.SEED if seeds else Use.MATCH if b"hint" in statement else walk.use
+    asking = walk.draft.asking
+    if asking is not None and seeds:
+        asking.begin_change("an upsert")
     apply_arguments(walk if use is walk.use else walk.to(use), statement, parts.table)
     if b"hint" in statement and not is_given(walk.buf, statement.get(b"multi")):
         refuse_hint_on_one(walk, statement, parts.filter)
+    if asking is not None:
+        asking.begin_change("a condition on values of arrays", walk.node)
     if update is not None:
         if walk.draft.contexts is None:
             plan_update(walk, update, array_filters)
         else:
             plan_update_in_context(walk, update, array_filters, statement.get(parts.filter), seeds=seeds)
+    if asking is not None:
+        asking.end_change()
 
 
 def _delete(command: Command, walk: Walk) -> None:

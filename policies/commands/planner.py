@@ -180,9 +180,9 @@ _WITHOUT_ROLE: Final = frozenset(PASSED_COMMANDS) | {b"killCursors"}
 _DROPPING: Final = frozenset(b"drop convertToCapped".split())
 _UNINDEXING: Final = frozenset(b"dropIndexes deleteIndexes".split())
 
-_ASKING: Final = frozenset(b"find count distinct aggregate".split())
+_ASKING: Final = frozenset(b"find count distinct aggregate update delete findAndModify findandmodify".split())
 """Commands whose filters may rest on what the server was asked before."""
-_NEVER_ASKING: Final = frozenset(b"autocommit tailable awaitData".split())
+_NEVER_ASKING: Final = frozenset(b"tailable awaitData".split())
 _SEVERAL_TIMES: Final = frozenset({"local", "available", "majority"})
 """Read concerns whose reads are at no one time."""
 
@@ -331,16 +331,18 @@ def _dispatch(command: Command) -> None:
 
 
 def _let_ask(command: Command, node: PathNode) -> None:
-    """Let the filters of a read ask for stored values, if it may miss a document that changes while it runs.
+    """Let the filters of a command ask for stored values, if it may miss a document that changes meanwhile.
 
-    Source: MongoDB's manual, "Read Isolation, Consistency, and Recency". In a transaction, in a snapshot and
-    in a stream it may not. Raises BsonError.
+    Source: MongoDB's manual, "Read Isolation, Consistency, and Recency". In a transaction none changes: the
+    question has the command's snapshot. In a snapshot without one, and in a stream, it has not. Raises
+    BsonError.
     """
     arguments, answers, namespace = command.arguments, command.answers, command.draft.namespace
     if answers is None or command.name not in _ASKING or not _NEVER_ASKING.isdisjoint(arguments):
         return
+    is_in_transaction = b"autocommit" in arguments
     concern = arguments.get(b"readConcern")
-    if concern is not None:
+    if concern is not None and not is_in_transaction:
         level = find_element(command.buf, document_of(concern, concern), b"level")
         if level is not None and (
             level.kind != kinds.STRING or string_of(command.buf, level) not in _SEVERAL_TIMES
@@ -349,7 +351,7 @@ def _let_ask(command: Command, node: PathNode) -> None:
     if command.collection is None or command.namespace(command.collection) != namespace:
         return  # its name is not UTF-8, and cannot be asked for
     if command.policies.covered(namespace) is node:
-        command.draft.asking = Asking(answers, node)
+        command.draft.asking = Asking(answers, node, is_in_transaction=is_in_transaction)
 
 
 def _beside_policy(command: Command, namespace: str) -> PathNode | None:

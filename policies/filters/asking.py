@@ -4,12 +4,13 @@ The operators that stand beside each other on one field are one question. Its an
 `$in`, with the stored forms of the values that satisfy them. If a document may hold several values there,
 each operator may be satisfied by another one of them, and gets its own list. There is room for two.
 
-A value that somebody stores between the question and the command is not in the list. So a condition is
-answered only where a document that changes meanwhile may be missed: in a read outside of transactions, and
-not below a negation (docs/adr/0054).
+A value that somebody stores between the question and the command is not in the list. So a list says what lets
+a document in, never what keeps it out: below a negation, it has the values that do not satisfy
+(`policies.filters.negations`, docs/adr/0054).
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final, assert_never
 
 from sealwire.policies.errors import Reason, Refusal
@@ -17,7 +18,7 @@ from sealwire.policies.file.ranges import LONG
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.operands import is_least_text
 from sealwire.policies.planning.arguments import array_items, named_parts, operator_name
-from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement
+from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement, Use
 from sealwire.policies.planning.rules import Rows, asks_of
 from sealwire.policies.planning.values import note_comparison, whole_number
 from sealwire.policies.planning.walk import LISTED_BYTES, Draft, Walk
@@ -51,6 +52,26 @@ def allow(asking: Asking | None) -> None:
         asking.barriers.pop()
 
 
+def turn(draft: Draft) -> Asking | None:
+    """What follows, until `turn_back`, lets documents in by not being satisfied; or that is over."""
+    asking = draft.asking
+    if asking is not None:
+        asking.is_negated = not asking.is_negated
+    return asking
+
+
+def turn_back(asking: Asking | None) -> None:
+    """The end of what `turn` began."""
+    if asking is not None:
+        asking.is_negated = not asking.is_negated
+
+
+def may_list(walk: Walk, node: PathNode) -> bool:
+    """Whether a list of the stored values that satisfy a condition at a node may take its place."""
+    asking = walk.draft.asking
+    return asking is not None and not asking.is_negated and may_ask(walk, node)
+
+
 def may_ask(walk: Walk, node: PathNode) -> bool:
     """Whether the server may be asked for the values that are stored at a node. Cost: O(1).
 
@@ -69,70 +90,110 @@ def plan_asked(walk: Walk, start: int, rows: Rows) -> frozenset[bytes]:
 
     Raises Refusal, ValuesUnknown. Cost: O(satisfying values).
     """
-    if not may_ask(walk, walk.node):
+    if not may_list(walk, walk.node):
         return NOTHING_ASKED
     names = named_parts(walk.buf, start)
-    asked = {name: asks for name in names if (asks := asks_of(rows, name)) is not None}
-    ranges = [name for name, asks in asked.items() if asks is Asks.ORDER]
-    least = names.get(b"$gte")
-    wanted = list(asked)
-    if walk.node.leaf is not None and walk.node.leaf.domain is not None:
-        wanted = [name for name in wanted if name not in ranges]
-    elif least is not None and ranges == [b"$gte"] and is_least_text(walk, least):
-        wanted.remove(b"$gte")  # every string: it needs no list
-    if not wanted:
+    groups = asked_among(walk, names, rows)
+    if not groups:
         return NOTHING_ASKED
     if b"$eq" in names:
         # it may become an `$in`, of which a document has one
-        raise Refusal(Reason.QUESTION, path=walk.node.path, rule=f"$eq beside {wanted[0].decode()}")
-    groups = [[names[name]] for name in wanted]
-    operators = tuple(_read(walk, asked[name], name, names) for name in wanted)
-    if b"$options" in names and b"$regex" in wanted:
-        groups[wanted.index(b"$regex")].append(names[b"$options"])
-        wanted.append(b"$options")
-    answer = _answer(walk, walk.node, operators)
-    _place(walk, groups, answer, names, is_range=bool(ranges))
-    return frozenset(wanted)
+        raise Refusal(Reason.QUESTION, path=walk.node.path, rule=f"$eq beside {next(iter(groups)).decode()}")
+    answer = answer_to(walk, walk.node, read_asked(walk, groups, names))
+    _place(walk, groups, answer, names, rows)
+    return taken_over(groups)
+
+
+@dataclass(frozen=True, slots=True)
+class AskedGroup:
+    """An operator that needs an answer, and what belongs to it."""
+
+    asks: Asks
+    elements: list[Element]
+
+
+Groups = Mapping[bytes, AskedGroup]
+"""By the names of the operators."""
+
+
+def asked_among(walk: Walk, names: Mapping[bytes, Element], rows: Rows) -> Groups:
+    """The operators on the walk's node that need an answer."""
+    wanted = {name: asks for name in names if (asks := asks_of(rows, name)) is not None}
+    ranges = [name for name, asks in wanted.items() if asks is Asks.ORDER]
+    least = names.get(b"$gte")
+    if walk.node.leaf is not None and walk.node.leaf.domain is not None:
+        wanted = {name: asks for name, asks in wanted.items() if asks is not Asks.ORDER}
+    elif least is not None and ranges == [b"$gte"] and is_least_text(walk, least):
+        del wanted[b"$gte"]  # every string: it needs no list
+    groups = {name: AskedGroup(asks, [names[name]]) for name, asks in wanted.items()}
+    if b"$options" in names and b"$regex" in groups:
+        groups[b"$regex"].elements.append(names[b"$options"])
+    return groups
+
+
+def taken_over(groups: Groups) -> frozenset[bytes]:
+    """The names of these operators, and of what belongs to them."""
+    return frozenset(element.name for group in groups.values() for element in group.elements)
 
 
 def plan_pattern(walk: Walk, element: Element, node: PathNode, place: ListPlace) -> None:
     """Cover a pattern that stands where a value could. Raises Refusal, ValuesUnknown."""
-    pattern, options = _literal(walk.buf, element)
-    operator = AskedOperator(Asks.PATTERN, b"$regex", ((kinds.STRING, pattern), (kinds.STRING, options)))
-    answer = _answer(walk, node, (operator,))
+    if walk.use is Use.SEED:
+        # beside it the server would find an equality that it would store
+        raise Refusal(Reason.QUESTION, path=node.path, rule="a pattern in place of a value in an upsert")
+    answer = answer_to(walk, node, (read_pattern(walk, element),))
     _list(walk, [element], node, answer.all, place)
 
 
-def _answer(walk: Walk, node: PathNode, operators: tuple[AskedOperator, ...]) -> ValuesAnswer:
-    """The answer. Its comparisons are counted when it is asked, because a refusal tells of values too."""
+def read_pattern(walk: Walk, element: Element) -> AskedOperator:
+    """A pattern that stands where a value could."""
+    pattern, options = _literal(walk.buf, element)
+    return AskedOperator(Asks.PATTERN, b"$regex", ((kinds.STRING, pattern), (kinds.STRING, options)))
+
+
+def answer_to(
+    walk: Walk, node: PathNode, operators: tuple[AskedOperator, ...], *, is_outside: bool = False
+) -> ValuesAnswer:
+    """The answer; with `is_outside`, about the values that do not satisfy. Raises Refusal, ValuesUnknown.
+
+    Its comparisons are counted when it is asked, because a refusal tells of values too.
+    """
     draft, asking = walk.draft, walk.draft.asking
     if asking is None or node.leaf is None:
         raise TypeError("nothing may be asked")
     note_comparison(draft, node)
-    return asking.answers.of(ValuesQuestion(draft.namespace, node.path, node.leaf.name, operators))
+    rule = asking.forbids
+    if asking.written.meets(node.path):
+        rule = "a field that an earlier statement of the command may write"
+    if rule:
+        raise Refusal(Reason.QUESTION, path=node.path, rule=rule)
+    question = ValuesQuestion(draft.namespace, node.path, node.leaf.name, operators, is_outside)
+    return asking.answers.of(question)
 
 
 def _place(
-    walk: Walk,
-    groups: list[list[Element]],
-    answer: ValuesAnswer,
-    names: Mapping[bytes, Element],
-    *,
-    is_range: bool,
+    walk: Walk, groups: Groups, answer: ValuesAnswer, names: Mapping[bytes, Element], rows: Rows
 ) -> None:
-    if answer.is_single or len(groups) == 1:
-        together = [element for group in groups for element in group]
-        groups, lists = [together], [answer.all]
+    places = [group.elements for group in groups.values()]
+    if answer.is_single or len(places) == 1:
+        places, lists = [[element for place in places for element in place]], [answer.all]
     else:
         lists = list(answer.each)
     free = [ListPlace.OPERATOR] * (b"$in" not in names) + [ListPlace.BESIDE] * (b"$not" not in names)
     leaf = walk.node.leaf
-    if leaf is not None and leaf.domain is not None and is_range:
+    if (
+        leaf is not None
+        and leaf.domain is not None
+        and any(asks_of(rows, each) is Asks.ORDER for each in names)
+    ):
         del free[:1]  # the range becomes a list as well
+    if walk.use is Use.SEED:
+        # the server stores the value of an `$in` of one
+        free = [place for place in free if place is ListPlace.BESIDE]
     if len(lists) > len(free):
         rule = "so many operators on values that may be in arrays"
         raise Refusal(Reason.QUESTION, path=walk.node.path, rule=rule)
-    for group, found, place in zip(groups, lists, free, strict=False):
+    for group, found, place in zip(places, lists, free, strict=False):
         _list(walk, group, walk.node, found, place)
 
 
@@ -146,6 +207,11 @@ def _list(
     draft.budget.spend(made + LISTED_BYTES * len(found), len(found))
     draft.edits.append(RangeEdit(group, node, leaf, found, walk.parents, place))
     draft.replacements.extend(Replacement(element, walk.parents) for element in group[1:])
+
+
+def read_asked(walk: Walk, groups: Groups, names: Mapping[bytes, Element]) -> tuple[AskedOperator, ...]:
+    """These operators with their operands. Raises Refusal."""
+    return tuple(_read(walk, group.asks, name, names) for name, group in groups.items())
 
 
 def _read(walk: Walk, asks: Asks, name: bytes, names: Mapping[bytes, Element]) -> AskedOperator:

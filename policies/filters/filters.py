@@ -11,7 +11,18 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import arguments_of
 from sealwire.policies.expressions.interpreter import infer_plain
 from sealwire.policies.file.schema import PathNode, follow, has_dot, is_below_scalars
-from sealwire.policies.filters.asking import NOTHING_ASKED, allow, deny, may_ask, plan_asked, plan_pattern
+from sealwire.policies.filters.asking import (
+    NOTHING_ASKED,
+    allow,
+    deny,
+    may_ask,
+    may_list,
+    plan_asked,
+    plan_pattern,
+    turn,
+    turn_back,
+)
+from sealwire.policies.filters.negations import plan_negated
 from sealwire.policies.filters.operands import (
     BRANCHES,
     comment,
@@ -276,10 +287,10 @@ def _branches(walk: Walk, element: Element) -> None:
     # what an `$and` fixes was found with the filter around it
     plan = _conjunction if element.name == b"$and" else plan_filter
     inner = walk.inside(element.value)
-    before = deny(walk.draft, Barrier.NEGATION) if element.name == b"$nor" else None
+    turned = turn(walk.draft) if element.name == b"$nor" else None
     for branch in array_items(walk.buf, element):
         plan(inner, document_of(branch, element))
-    allow(before)
+    turn_back(turned)
 
 
 def _expression(walk: Walk, element: Element) -> None:
@@ -350,17 +361,25 @@ def plan_condition(
 
     Raises Refusal, BsonError.
     """
+    taken: frozenset[bytes] | None = NOTHING_ASKED
+    if walk.draft.asking is not None and place is FormPlace.CONDITION:
+        taken = plan_negated(walk, element, target, OPERATORS)
+    if taken is None:
+        return
     if is_operator_document(walk.buf, element):
-        _operators(walk.within(element.value, target), element.value)
-    elif element.kind == kinds.REGEX and may_ask(walk, target):
+        _operators(walk.within(element.value, target), element.value, taken)
+    elif element.kind == kinds.REGEX and may_list(walk, target):
         plan_pattern(walk, element, target, ListPlace.VALUE)
     else:
         _equal(walk, element, target, place)
 
 
-def _operators(walk: Walk, start: int) -> None:
-    """`{$operator: operand, ...}` at `start`, applied to the walk's node; the walk is among them already."""
-    answered = plan_asked(walk, start, OPERATORS) if walk.draft.asking is not None else NOTHING_ASKED
+def _operators(walk: Walk, start: int, taken: frozenset[bytes] = NOTHING_ASKED) -> None:
+    """`{$operator: operand, ...}` at `start`, applied to the walk's node; the walk is among them already.
+
+    Operators with the names `taken` are covered.
+    """
+    answered = plan_asked(walk, start, OPERATORS) | taken if walk.draft.asking is not None else taken
     for element in elements(walk.buf, start):
         if element.name in answered:
             continue
@@ -410,10 +429,17 @@ def _in(walk: Walk, element: Element) -> None:
         if is_operator_document(walk.buf, item):
             rule = f"operators inside {operator_name(element)}"
             raise Refusal(Reason.SHAPE, path=walk.node.path, rule=rule)
-        if item.kind == kinds.REGEX and element.name == b"$in" and may_ask(walk, walk.node):
+        if item.kind == kinds.REGEX and _is_listed(walk, element):
             plan_pattern(inner, item, walk.node, ListPlace.ITEM)
-        else:
+        elif walk.draft.asking is None or item.start not in walk.draft.asking.removed:
             _equal(inner, item, walk.node, FormPlace.ITEM)
+
+
+def _is_listed(walk: Walk, element: Element) -> bool:
+    """Whether the values that match a pattern in `$in` or `$nin` may take its place."""
+    asking = walk.draft.asking
+    is_turned = asking is not None and asking.is_negated
+    return may_ask(walk, walk.node) and is_turned is (element.name == b"$nin")
 
 
 def _all(walk: Walk, element: Element) -> None:
@@ -434,12 +460,15 @@ def _all(walk: Walk, element: Element) -> None:
 
 
 def _not(walk: Walk, element: Element) -> None:
+    turned = turn(walk.draft)
     if element.kind == kinds.REGEX:
-        raise Refusal(Reason.PATTERN, path=walk.node.path, rule="$not")
-    start = document_of(element, element)
-    before = deny(walk.draft, Barrier.NEGATION)
-    _operators(walk.inside(start), start)
-    allow(before)
+        if not may_list(walk, walk.node):
+            raise Refusal(Reason.PATTERN, path=walk.node.path, rule="$not")
+        plan_pattern(walk, element, walk.node, ListPlace.VALUE)
+    else:
+        start = document_of(element, element)
+        _operators(walk.inside(start), start)
+    turn_back(turned)
 
 
 def plan_elem_match(walk: Walk, element: Element) -> None:

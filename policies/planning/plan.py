@@ -7,7 +7,7 @@ find-one. Nothing changes one once made. They are `acyclic` as `wire.raw_bson.El
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from mypy_extensions import mypyc_attr
 
@@ -212,6 +212,20 @@ class ListPlace(Enum):
     """By `{$in: ...}`, which takes the place of a value."""
     ITEM = "item"
     """By its items alone: they are put into a list."""
+    BEYOND = "beyond"
+    """By a condition of its own beside that on the field: see `Outside`."""
+
+
+class Outside(NamedTuple):
+    """A condition that holds if some value of a field is in none of the lists, or its negation."""
+
+    name: bytes
+    """The operator that holds it in the filter: `$and`, `$or` or `$nor`."""
+    path: bytes
+    """The field, as the filter names it."""
+    lists: tuple[tuple[HeldValue, ...], ...]
+    """For each of them some value has to be outside."""
+    is_negated: bool
 
 
 @final
@@ -225,12 +239,13 @@ class RangeEdit:
         "field_class",
         "listed",
         "node",
+        "outside",
         "parents",
         "place",
         "use",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one for each range
         self,
         conditions: list[Element],
         node: PathNode,
@@ -238,6 +253,7 @@ class RangeEdit:
         listed: range | tuple[HeldValue, ...],
         parents: tuple[int, ...],
         place: ListPlace = ListPlace.OPERATOR,
+        outside: Outside | None = None,
     ) -> None:
         self.conditions: Final = conditions
         """The operators that it stands for, which hold for values in clear as they are."""
@@ -248,6 +264,8 @@ class RangeEdit:
         """Positions on the grid of the class, or what the server has said that it holds."""
         self.parents: Final = parents
         self.place: Final = place
+        self.outside: Final = outside
+        """What is said in place of a list, beyond the field."""
         self.use: Final = Use.MATCH
         """Ranges compare, and store nothing."""
 

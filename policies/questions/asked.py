@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, assert_never, final
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.questions.conditions import Asks, Condition, Value, bits, compared, matched, modulo
+from sealwire.policies.questions.writes import IN_TRANSACTION, Written
 
 MAX_BYTES: Final = 16_000_000
 """What the values that satisfy one question may take, in both forms. A document of MongoDB is no longer."""
@@ -60,6 +61,8 @@ class ValuesQuestion:
     class_name: str
     """The class of the values: an answer counts for no other, if the policy changes meanwhile."""
     operators: tuple[AskedOperator, ...]
+    is_outside: bool = False
+    """Whether it is about the values that do not satisfy each of them: what a negation lets in."""
 
 
 class HeldValue(NamedTuple):
@@ -119,8 +122,6 @@ class Answers:
 class Barrier(Enum):
     """What lies around a condition, so that nothing is asked for it."""
 
-    NEGATION = "negation"
-    """A value that is missed would let in a document that does not satisfy the filter."""
     ELSEWHERE = "elsewhere"
     """The documents may be another collection's, and a question is about the command's own."""
     NESTING = "nesting"
@@ -131,16 +132,38 @@ class Barrier(Enum):
 class Asking:
     """Where in a command the planner may ask, and the answers that it has."""
 
-    __slots__ = ("answers", "barriers", "is_here", "tree")
+    __slots__ = (
+        "answers",
+        "barriers",
+        "forbids",
+        "is_here",
+        "is_in_transaction",
+        "is_negated",
+        "names",
+        "removed",
+        "tree",
+        "written",
+    )
 
-    def __init__(self, answers: Answers, tree: PathNode) -> None:
+    def __init__(self, answers: Answers, tree: PathNode, *, is_in_transaction: bool = False) -> None:
         self.answers: Final = answers
         self.tree: Final = tree
         """The covered paths of the documents that the command reads, as they are stored."""
+        self.is_in_transaction: Final = is_in_transaction
+        self.written: Final = Written()
+        """What earlier statements of the command may have written."""
+        self.forbids = ""
+        """Why what is at hand may not be asked about, for the rule of a refusal; empty if it may."""
         self.is_here = False
         """Whether the filter at hand is on such documents."""
         self.barriers: Final[list[Barrier]] = []
         """What lies around the condition at hand, from the outside in."""
+        self.is_negated = False
+        """Whether the condition at hand lets a document in by not being satisfied."""
+        self.names: Final[dict[int, set[bytes]]] = {}
+        """By the offset of a filter, the names that it has, and those that were put into it."""
+        self.removed: Final[set[int]] = set()
+        """The offsets of patterns that are left out of a list, because they are covered elsewhere."""
 
     @contextmanager
     def on(self, node: PathNode) -> Iterator[None]:
@@ -150,6 +173,20 @@ class Asking:
             yield
         finally:
             self.is_here = before
+
+    def begin_change(self, what: str, node: PathNode | None = None) -> None:
+        """A part of a write that decides more than which documents are written, until `end_change`.
+
+        `what` it is, and on documents with which covered paths, if that is no filter.
+        """
+        self.is_here = node is self.tree
+        self.forbids = "" if self.is_in_transaction else f"{what}{IN_TRANSACTION}"
+
+    def end_change(self) -> None:
+        """Also if a statement was refused in its midst."""
+        self.is_here = self.is_negated = False
+        self.barriers.clear()
+        self.forbids = ""
 
 
 @final
@@ -163,6 +200,7 @@ class ValuesJudgement:
         "_bytes",
         "_conditions",
         "_each",
+        "_is_outside",
         "_is_single",
         "_matches",
         "_work",
@@ -176,6 +214,7 @@ class ValuesJudgement:
         self._each: Final[tuple[dict[HeldValue, None], ...]] = tuple({} for _ in self._conditions)
         self._matches: Final = any(each.asks is Asks.PATTERN for each in question.operators)
         self._all: Final[dict[HeldValue, None]] = {}
+        self._is_outside: Final = question.is_outside
         self._is_single = True
         self._batches = self._bytes = self._work = self._answered = 0
         self.seen = 0
@@ -210,7 +249,7 @@ class ValuesJudgement:
         if self._work > MAX_BATCH_WORK:
             raise _too_much("values that are too long to judge so many of them at a time")
         for condition, found in zip(self._conditions, self._each, strict=True):
-            if condition(kind, data):
+            if condition(kind, data) is not self._is_outside:
                 found[held] = None
                 satisfied += 1
         if satisfied == len(self._conditions):

@@ -144,6 +144,7 @@ class Conversation:
         "caller",
         "compression",
         "entitled",
+        "has_begun",
         "is_balanced",
         "look_up",
         "mechanism",
@@ -162,6 +163,8 @@ class Conversation:
         self.awaited = AwaitedRequests()
         self.look_up: LookUp | Asked | None = None
         """What the server is being asked, or was asked last."""
+        self.has_begun = False
+        """Whether a question has begun the transaction of the command that waits."""
         self.unanswered: tuple[str, bytes] | None = None
         """Why the command that waits cannot be planned, and with which error body the server has said so."""
         self.is_balanced = False

@@ -23,6 +23,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode
 from sealwire.policies.planning.plan import FormPlace, ListPlace, Plan, RangeEdit, Replacement, ValueEdit
+from sealwire.policies.questions.asked import HeldValue
 from sealwire.proxy.session.auditing.subjects import SentTally
 from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.shared import Grids, Shared
@@ -346,9 +347,10 @@ def _edit(message: bytes, planned: ValueEdit | RangeEdit, keyring: Keyring, grid
     """Under the active key."""
     cipher = keyring.cipher_for(planned.field_class.name)
     if isinstance(planned, RangeEdit):
+        if planned.outside is not None:
+            return _outside(planned, [_asked_forms(cipher, listed) for listed in planned.outside.lists])
         if isinstance(planned.listed, tuple):
-            valid = {_envelope(cipher, kind, value) for kind, value in planned.values()}
-            return _listed(planned, sorted(valid.union(StoredForm(*held.stored) for held in planned.listed)))
+            return _listed(planned, _asked_forms(cipher, planned.listed))
         items = sorted(grids.encrypted(cipher, kind, value) for kind, value in planned.values())
         return _listed(planned, [(kinds.BIN_DATA, item) for item in items])
     value = planned.value
@@ -373,15 +375,15 @@ def _edit_of_form(
     if forms.is_settled(name):
         return _edit(message, planned, keyring, grids)
     if isinstance(planned, RangeEdit):
+        if planned.outside is not None:
+            return _outside(planned, [_moving_forms(forms, name, each) for each in planned.outside.lists])
         if forms.passes_range(name):
             # the operators themselves: what lies off the grid, written before anybody declared one, is found
             data = b"".join(message[part.start : part.end] for part in planned.conditions)
             return Edit(planned.element.start, planned.element.end, data, planned.parents)
-        found = forms.listed(name, planned.values())
         if isinstance(planned.listed, tuple):
-            # also what a move has left behind
-            found = sorted({*found, *(StoredForm(*held.stored) for held in planned.listed)})
-        return _listed(planned, found)
+            return _listed(planned, _moving_forms(forms, name, planned.listed))
+        return _listed(planned, forms.listed(name, planned.values()))
     element, value = planned.element, planned.value
     is_of_class = value is not None or field_class.stores(planned.kind)
     if value is None:
@@ -390,6 +392,54 @@ def _edit_of_form(
     if kind == element.kind and data == message[element.value : element.end]:
         return None
     return _put(message, planned, kind, data)
+
+
+def _asked_forms(cipher: ValueCipher, listed: Iterable[HeldValue]) -> list[StoredForm]:
+    """Every form of stored values: as they were found, and the valid one."""
+    found = {_envelope(cipher, *held.value) for held in listed}
+    return sorted(found.union(StoredForm(*held.stored) for held in listed))
+
+
+def _moving_forms(forms: Forms, name: str, listed: Sequence[HeldValue]) -> list[StoredForm]:
+    """The same while the class moves, or is in clear: also what a move has left behind."""
+    found = forms.listed(name, [held.value for held in listed])
+    return sorted({*found, *(StoredForm(*held.stored) for held in listed)})
+
+
+def _outside(planned: RangeEdit, lists: Sequence[Sequence[StoredForm]]) -> Edit:
+    """The condition that some value at a path is outside of each list, or its negation (`plan.Outside`).
+
+    An array has a value outside if an item is; so each array that the path may lead through is looked at as
+    one. Nothing that is missing is outside, nor is null, nor an array in an array.
+    """
+    outside, element = planned.outside, planned.element
+    if outside is None:
+        raise TypeError("a list has taken the condition's place")
+    body = _enclosed(
+        b"\x04$and\0" + _array([(kinds.OBJECT, _some_outside(outside.path, each)) for each in lists])
+    )
+    if (outside.name == b"$nor") is not outside.is_negated:
+        body = _enclosed(b"\x04$nor\0" + _array([(kinds.OBJECT, body)]))
+    data = b"\x04%b\0%b" % (outside.name, _array([(kinds.OBJECT, body)]))
+    return Edit(element.start, element.end, data, planned.parents)
+
+
+def _some_outside(path: bytes, items: Sequence[tuple[int, bytes]]) -> bytes:
+    """`{$or: [...]}`: a value that the path leads to is none of these items, nor null, nor an array."""
+    unlisted = b"\x04$nin\0" + _array([*items, (kinds.NULL, b"")]) + _NO_ARRAY
+    present = _enclosed(b"\x08$exists\0\1" + unlisted)
+    found = [_condition(path, _condition(b"$elemMatch", _enclosed(unlisted))), _condition(path, present)]
+    end = path.find(b".")
+    while end >= 0:
+        rest = _condition(path[end + 1 :], present)
+        found.append(_condition(path[:end], _condition(b"$elemMatch", rest)))
+        end = path.find(b".", end + 1)
+    return _enclosed(b"\x04$or\0" + _array([(kinds.OBJECT, each) for each in found]))
+
+
+def _condition(name: bytes, document: bytes) -> bytes:
+    """`{name: document}`."""
+    return _enclosed(b"\x03%b\0%b" % (name, document))
 
 
 def _listed(planned: RangeEdit, items: Sequence[tuple[int, bytes]]) -> Edit:

@@ -6,7 +6,7 @@ on the keys alone, and goes with them. All sessions of a process run in one thre
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
@@ -91,7 +91,7 @@ class Rejected:
 
     def of(self, question: ValuesQuestion) -> set[bytes]:
         """Those that are known for a question, for `add` before anything else is asked. Cost: O(operands)."""
-        asked = question.class_name, question.operators
+        asked = replace(question, namespace="", path="")  # where a value is stored changes nothing about it
         digest = blake2b(repr(asked).encode(), digest_size=16, key=self._key).digest()
         found = self._documents.pop(digest, None)
         if found is None:

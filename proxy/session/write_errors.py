@@ -30,6 +30,7 @@ from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.planning.arguments import named_parts
 from sealwire.policies.planning.trees import Work
+from sealwire.policies.questions.asked import Answers
 from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
 from sealwire.wire import kinds
@@ -248,6 +249,7 @@ def leave_out(  # noqa: PLR0913, PLR0917 - what planning needs
     covered: Callable[[str], PathNode | None],
     rights: Rights | None = None,
     work: Work | None = None,
+    answers: Answers | None = None,
 ) -> LeftOut:
     """The command without what is refused of it. Raises the refusal where it stands for all of it, and
     whatever planning raises. Cost: as planning.
@@ -274,6 +276,7 @@ def leave_out(  # noqa: PLR0913, PLR0917 - what planning needs
         refused=judged.note,
         rights=rights,
         work=work,
+        answers=answers,
     )
     if not judged.found:
         raise refusal

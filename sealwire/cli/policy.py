@@ -166,6 +166,8 @@ def _planned(policies: PolicySet, encoded: bytes) -> Plan:
 
 
 def _use(edit: ValueEdit | RangeEdit) -> str:
+    if isinstance(edit, RangeEdit) and edit.outside is not None:
+        return f"{edit.use.value} $nin of the stored values that do not satisfy it"
     if isinstance(edit, RangeEdit) and isinstance(edit.listed, tuple):
         return f"{edit.use.value} $in of the stored values that satisfy it"
     if isinstance(edit, RangeEdit):

@@ -3,13 +3,13 @@
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bson import Int64
-from pymongo import MongoClient
+from pymongo import MongoClient, UpdateMany, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
@@ -78,6 +78,12 @@ def condition(chance: random.Random) -> Document:
         {"$gt": chance.choice(texts), "$regex": pattern},
         {"$lt": chance.choice(texts), "$in": [chance.choice(NAMES), chance.choice(NAMES)]},
         {"$lte": chance.choice(texts), "$ne": chance.choice(NAMES)},
+        {"$not": re.compile(pattern, flags)},
+        {"$not": {"$regex": pattern, "$options": "i"}},
+        {"$not": {chance.choice(["$gt", "$gte", "$lt", "$lte"]): chance.choice(texts)}},
+        {"$not": {"$gt": chance.choice(texts), "$lt": chance.choice(texts)}},
+        {"$nin": [re.compile(pattern, flags), chance.choice(NAMES), None]},
+        {"$nin": [re.compile(pattern), re.compile(chance.choice(PATTERNS))], "$exists": True},
     ]
     bounds: list[Any] = [0, 5, Int64(2**53), 2.5, -5, "x", 1e18]
     numbers: list[Any] = [
@@ -85,13 +91,18 @@ def condition(chance: random.Random) -> Document:
         {"$gt": chance.choice(bounds), "$lt": chance.choice(bounds)},
         {"$mod": [chance.choice([2, 5, -3]), chance.choice([0, 1, -1])]},
         {chance.choice(["$bitsAllSet", "$bitsAnySet", "$bitsAllClear", "$bitsAnyClear"]): [0, 2]},
+        {"$not": {"$mod": [chance.choice([2, 5, -3]), chance.choice([0, 1, -1])]}},
+        {"$not": {"$gt": chance.choice(bounds)}, "$ne": Int64(7)},
     ]
     place = chance.choice(["surname", "name.family", "kin.surname", "visits", "ratio"])
     one = {place: chance.choice(numbers if place in ("visits", "ratio") else strings)}
     if chance.random() < 0.2:
+        return {"$nor": [one, {"_id": {"$gt": 40}}]}
+    if chance.random() < 0.2:
         return {chance.choice(["$or", "$and"]): [one, {"_id": {"$gt": 20}}]}
     if chance.random() < 0.1:
-        return {"kin": {"$elemMatch": {"surname": chance.choice(strings[:3])}}}
+        match = {"$elemMatch": {"surname": chance.choice([*strings[:3], *strings[-6:]])}}
+        return {"kin": chance.choice([match, {"$not": match}])}
     return one
 
 
@@ -162,11 +173,128 @@ def test_many_values_come_in_batches(collections: tuple[Collection[Document], Co
     encrypted.delete_many({"_id": {"$gte": 1000}})
 
 
-def test_a_write_does_not_ask(collections: tuple[Collection[Document], Collection[Document]]) -> None:
-    encrypted, _ = collections
+def test_writes_are_those_of_plaintext(
+    collections: tuple[Collection[Document], Collection[Document]],
+) -> None:
+    """The same documents are written, by each command, in a transaction and outside."""
+    chance, compared = random.Random(9), 0
+    for number in range(120):
+        query, sides = condition(chance), []
+        seed = chance.random()
+        for collection in collections:
+            sides.append(_written(collection, query, random.Random(seed), number))
+        if "[question]" in str(sides[0]):
+            continue
+        assert sides[0] == sides[1] or "full error" in str(sides[1]), query
+        compared += 1
+    assert compared > 100
+
+
+def _written(collection: Collection[Document], query: Document, chance: random.Random, number: int) -> Any:
+    """What a write has done; then everything is as it was."""
+    is_one, mark = chance.random() < 0.4, {"$set": {"mark": number}}
+    if is_one:
+        query = {"$and": [query, {"_id": {"$in": [chance.randrange(60) for _ in range(2)][:1]}}]}
+    ways: list[Any] = [
+        lambda session: collection.update_many(query, mark, session=session).matched_count,
+        lambda session: collection.delete_many(query, session=session).deleted_count,
+    ]
+    if is_one:
+        ways += [
+            lambda session: collection.update_one(query, mark, session=session).matched_count,
+            lambda session: collection.replace_one(query, {"mark": 0}, session=session).matched_count,
+            lambda session: collection.delete_one(query, session=session).deleted_count,
+            lambda session: collection.find_one_and_update(query, mark, session=session),
+            lambda session: collection.find_one_and_delete(query, session=session),
+        ]
+    way, before = chance.choice(ways), list(collection.find().sort("_id", 1))
+    try:
+        if chance.random() < 0.3:
+            with collection.database.client.start_session() as session, session.start_transaction():
+                done = way(session)
+        else:
+            done = way(None)
+    except OperationFailure as error:
+        return str(error)
+    after = list(collection.find().sort("_id", 1))
+    changed = [each for each in before if each not in after]
+    collection.delete_many({"_id": {"$in": [each["_id"] for each in changed]}})
+    if changed:
+        collection.insert_many(changed)
+    return done, after
+
+
+def test_a_command_has_several_statements(
+    collections: tuple[Collection[Document], Collection[Document]],
+) -> None:
+    operations: list[UpdateMany | UpdateOne] = [
+        UpdateMany({"surname": {"$regex": "^S"}}, {"$set": {"mark": 1}}),
+        UpdateOne({"visits": {"$gt": 5}, "_id": {"$gt": 30}}, {"$set": {"mark": 2}}),
+        UpdateMany(
+            {"surname": {"$not": re.compile("^S")}, "mark": {"$exists": False}}, {"$set": {"mark": 3}}
+        ),
+    ]
+    sides = []
+    for collection in collections:
+        done = collection.bulk_write(operations)
+        sides.append((done.matched_count, list(collection.find({}, {"mark": 1}).sort("_id", 1))))
+        collection.update_many({}, {"$unset": {"mark": 1}})
+    assert sides[0] == sides[1]
+    changing: list[UpdateMany | UpdateOne] = [
+        UpdateMany({"_id": 1}, {"$set": {"surname": "Sx"}}),
+        operations[0],
+    ]
     with pytest.raises(OperationFailure) as caught:
-        encrypted.delete_many({"surname": {"$regex": "^S"}})
+        collections[0].bulk_write(changing)
     assert caught.value.code == 238
+
+
+def test_a_transaction_answers_more(collections: tuple[Collection[Document], Collection[Document]]) -> None:
+    """Upserts, what is pulled, and array filters; and it sees what it has written."""
+    begins = {"$regex": "^S"}
+    filters = [{"e.surname": begins}]
+    sides = []
+    for collection in collections:
+        found: list[Any] = []
+        with collection.database.client.start_session() as session:
+            session.start_transaction()
+            try:
+                found += [
+                    collection.count_documents({"surname": begins}, session=session),
+                    collection.update_many(
+                        {"kin": {"$type": "array"}}, {"$pull": {"kin": {"surname": begins}}}, session=session
+                    ).modified_count,
+                    collection.update_many(
+                        {"kin.0": {"$exists": True}},
+                        {"$set": {"kin.$[e].mark": 1}},
+                        array_filters=[{"e.surname": {"$not": re.compile("^J")}}],
+                        session=session,
+                    ).modified_count,
+                    collection.update_one(
+                        {"surname": {"$gt": "zzz"}, "_id": 500},
+                        {"$set": {"mark": 5}},
+                        upsert=True,
+                        session=session,
+                    ).upserted_id,
+                ]
+                collection.insert_one({"_id": 501, "surname": "Sxyz"}, session=session)
+                found.append(list(collection.find({"surname": {"$regex": "^Sxy"}}, session=session)))
+                found.append(list(collection.find(session=session).sort("_id", 1)))
+            finally:
+                session.abort_transaction()
+        found.append(collection.count_documents({"surname": {"$regex": "^Sxy"}}))
+        sides.append(found)
+    assert sides[0] == sides[1]
+    encrypted = collections[0]
+    commands: list[Callable[[], Any]] = [
+        lambda: encrypted.update_one({"surname": begins}, {"$set": {"a": 1}}, upsert=True),
+        lambda: encrypted.update_one({"_id": 1}, {"$pull": {"surname": begins}}),
+        lambda: encrypted.update_one({"_id": 1}, {"$set": {"kin.$[e].a": 1}}, array_filters=filters),
+    ]
+    for command in commands:
+        with pytest.raises(OperationFailure) as caught:
+            command()
+        assert caught.value.code == 238
 
 
 @pytest.mark.slow

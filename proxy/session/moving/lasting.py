@@ -147,7 +147,7 @@ def held_by(  # noqa: PLR0913 - one for each thing that says it
     transaction is held until that ends. Raises WindowMet, FrontierLost,
     TransactionLost, SnapshotOutdated, CursorOutdated, BsonError. Cost: O(message).
     """
-    transaction = _transaction(plan.buf, body)
+    transaction = transaction_of(plan.buf, body)
     if name in ENDING:
         if moves.transactions.is_lost(transaction) and name == b"commitTransaction":
             raise TransactionLost
@@ -177,6 +177,19 @@ def held_by(  # noqa: PLR0913 - one for each thing that says it
     hold.outlasts_errors = any(stage in plan.buf for stage in _WRITING)
     hold.is_stream = is_stream(plan)
     hold.names_nothing = hold.is_stream and _FILTER not in plan.buf
+    return hold
+
+
+def held_by_question(moves: Moves, transaction: bytes, *, begins: bool) -> Hold:
+    """What a question for stored values holds up, which may use any, until its transaction ends.
+
+    `begins`: it is the transaction's first command. Raises WindowMet, FrontierLost, SnapshotOutdated.
+    """
+    uses = dict.fromkeys(moves.classes)
+    snapshot = moves.snapshot(transaction, begins=begins)
+    moves.expect_in(snapshot, uses)
+    hold = moves.begin(uses)
+    hold.transaction, hold.snapshot = transaction, snapshot
     return hold
 
 
@@ -222,7 +235,7 @@ def _gone_on_with(
     return hold
 
 
-def _transaction(message: bytes, body: int) -> bytes:
+def transaction_of(message: bytes, body: int) -> bytes:
     """What tells a transaction from all others; empty outside of one."""
     parts = {element.name: element for element in elements(message, body)}
     flag, number, session = (parts.get(name) for name in (b"autocommit", b"txnNumber", b"lsid"))

@@ -19,11 +19,13 @@ from sealwire.crypto.envelope import BINARY_HEAD, class_id_of, is_envelope
 from sealwire.keys.errors import KeyDestroyed
 from sealwire.keys.frontier.frontier import LeaseAwaited
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.planning.plan import Plan, Replacement
 from sealwire.policies.questions.asked import HeldValue, ValuesUnknown
 from sealwire.policies.questions.patterns import Undecided
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Asked, Conversation
 from sealwire.proxy.session.effects import Count, Counter, Effect, PauseClient, ToServer
+from sealwire.proxy.session.moving.lasting import held_by_question, transaction_of
 from sealwire.proxy.session.moving.moves import Hold
 from sealwire.proxy.session.requests import VALUES_UNKNOWN, RequestKind
 from sealwire.proxy.session.sides.questions import asking
@@ -42,6 +44,12 @@ _INDEX: Final = "__sealwire"
 _FOR_ALL: Final = frozenset(b"lsid $readPreference apiVersion apiStrict apiDeprecationErrors".split())
 _FOR_FIRST: Final = _FOR_ALL | frozenset(b"readConcern maxTimeMS $clusterTime".split())
 """What the question takes from the command that waits."""
+_OF_TRANSACTION: Final = frozenset(b"txnNumber autocommit".split())
+_BEGINNING: Final = frozenset(b"startTransaction readConcern".split())
+"""What only the first command of a transaction has."""
+_WRITING: Final = frozenset(b"update delete findAndModify findandmodify".split())
+_LOCAL: Final = encode({"readConcern": {"level": "local"}})[4:-1]
+"""A write sees what was written last, whatever a server reads by default."""
 
 
 def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body: int) -> list[Effect]:
@@ -50,17 +58,20 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
     Raises LeaseAwaited, WindowMet, FrontierLost while classes move; BsonError; ProtocolError when too much is
     awaited.
     """
-    moves, question = conversation.shared.moves, unknown.question
-    hold = None
-    if moves.is_leased and not moves.is_current():
-        raise LeaseAwaited
-    if moves.marks_cursors:
-        hold = moves.begin(dict.fromkeys(moves.classes))  # it may meet any value
+    question = unknown.question
+    parts = _parts(message, body)
+    for_all, for_first = _FOR_ALL, _FOR_FIRST
+    if b"autocommit" in parts:
+        for_all, for_first = for_all | _OF_TRANSACTION, for_first | _OF_TRANSACTION | _BEGINNING
+        if conversation.has_begun:
+            for_first -= _BEGINNING
+    hold = _hold(conversation, message, body, begins=b"startTransaction" in parts)
     database, _, collection = question.namespace.partition(".")
-    options = _options(message, body)
-    copied = [option for name, option in options.items() if name in _FOR_FIRST]
-    kept = [option for name, option in options.items() if name in _FOR_ALL]
     unknown.judgement.bounds = conversation.shared.settings.questions
+    copied = [part for name, part in parts.items() if name in for_first]
+    if b"autocommit" not in parts and not _WRITING.isdisjoint(parts):
+        copied.append(_LOCAL)
+    kept = [part for name, part in parts.items() if name in for_all]
     conversation.look_up = Asked(question, unknown.judgement, b"".join(kept), hold)
     command = {
         "aggregate": collection,
@@ -75,7 +86,26 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
         if hold is not None:
             hold.end()  # nothing is awaited that would end it
         raise
+    conversation.has_begun = conversation.has_begun or b"startTransaction" in parts
     return [Count(Counter.VALUE_QUESTIONS), PauseClient(True), sent]
+
+
+def go_on(plan: Plan, body: int) -> None:
+    """Let a planned command, which lies at `body`, go on with the transaction that its question has begun."""
+    plan.replacements.extend(
+        Replacement(each, (0, body)) for each in elements(plan.buf, body) if each.name in _BEGINNING
+    )
+
+
+def _hold(conversation: Conversation, message: bytes, body: int, *, begins: bool) -> Hold | None:
+    """What a question uses: it may meet any value. In a transaction it uses it until that ends."""
+    moves = conversation.shared.moves
+    if moves.is_leased and not moves.is_current():
+        raise LeaseAwaited
+    transaction = transaction_of(message, body)
+    if transaction and (moves.is_leased or moves.classes):
+        return held_by_question(moves, transaction, begins=begins and not conversation.has_begun)
+    return moves.begin(dict.fromkeys(moves.classes)) if moves.marks_cursors else None
 
 
 def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -108,6 +138,8 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
     said = message if conversation.entitled.roles is None else without_envelopes(message)
     body = said[parsed.body : parsed.body + int32_at(said, parsed.body)]
     conversation.unanswered = VALUES_UNKNOWN, body
+    if asked.hold is not None:
+        asked.hold.transaction = b""  # an error ends it
     return _over(conversation, message)
 
 
@@ -121,15 +153,15 @@ def failed(conversation: Conversation, message: bytes, parsed: OpMsg, error: Exc
     return [*ended, *_over(conversation, message, refusal)]
 
 
-def _options(message: bytes, body: int) -> dict[bytes, bytes]:
-    """The elements that a command has, and those of a command that it explains."""
+def _parts(message: bytes, body: int) -> dict[bytes, bytes]:
+    """The elements of a command by name, and those of a command that it explains."""
+    inner: dict[bytes, bytes] = {}
     found: dict[bytes, bytes] = {}
     for each in elements(message, body):
+        found[each.name] = message[each.start : each.end]
         if each.name == b"explain" and each.kind == kinds.OBJECT:
-            found = {inner.name: message[inner.start : inner.end] for inner in elements(message, each.value)}
-        elif each.name in _FOR_FIRST:
-            found[each.name] = message[each.start : each.end]
-    return found
+            inner = {part.name: message[part.start : part.end] for part in elements(message, each.value)}
+    return inner | found
 
 
 def _sent(
@@ -260,7 +292,7 @@ def _over(conversation: Conversation, message: bytes, refusal: Refusal | None = 
     conversation.states.happened(Event.VALUES_TOLD)
     conversation.look_up = None
     if asked.hold is not None:
-        asked.hold.end()
+        conversation.shared.moves.keep_for(asked.hold, b"")
     conversation.views.answers.learn(asked.question, refusal or asked.judgement.answer())
     return [PauseClient(False)]
 

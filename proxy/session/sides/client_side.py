@@ -247,9 +247,10 @@ class ClientSide(Side):
             return effects
         try:
             try:
-                effects = self._command(message, parsed)
-            except Refusal as refusal:
-                effects = self._shortened(refusal, message, parsed)
+                try:
+                    effects = self._command(message, parsed)
+                except Refusal as refusal:
+                    effects = self._shortened(refusal, message, parsed)
             except ValuesUnknown as asking:
                 # not the name below: a compiled function has one type for each
                 return self._ask_values(asking, message, parsed)
@@ -289,6 +290,7 @@ class ClientSide(Side):
         if states.command is not State.UNHINDERED:
             states.happened(Event.COMMAND_DONE)
         self._conversation.views.clear()
+        self._conversation.has_begun = False
         self._searches = 0
 
     def _shortened(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -303,7 +305,9 @@ class ClientSide(Side):
         policy = conversation.shared.settings.policy
         sequences = _document_sequences(message, parsed)
         rights = conversation.entitled.rights(stated_in(message, parsed.body))
-        left_out = leave_out(refusal, message, parsed, sequences, policy, views.covered, rights, views.work)
+        left_out = leave_out(
+            refusal, message, parsed, sequences, policy, views.covered, rights, views.work, views.answers
+        )
         command, namespace = described(message, parsed)
         reasons = Tally(each.reason.value for _, each in left_out.refused)
         effects: list[Effect] = [
@@ -341,7 +345,7 @@ class ClientSide(Side):
         settings, keyring, known, moves = shared.settings, shared.keyring, shared.passing, shared.moves
         is_moving = bool(moves.classes)
         forms = Forms(moves, keyring) if is_moving or keyring.plaintext_classes else None
-        target = None if is_moving else self._target(message, parsed.body)
+        target = None if is_moving or conversation.has_begun else self._target(message, parsed.body)
         passing = None if target is None else known.get(target)
         if passing is not None:
             request, count = passing
@@ -361,18 +365,7 @@ class ClientSide(Side):
             None if settings.audit is None else shared.auditor.tally(settings.audit, settings.policy, name)
         )
         settled = Settled(shared, forms, tally) if len(message) > LONG_BYTES else None
-        plan = plan_command(
-            settings.policy,
-            message,
-            parsed.body,
-            (0,),
-            _document_sequences(message, parsed) if parsed.sequences else (),
-            conversation.views.covered,
-            None if settled is None else settled.take,
-            rights=rights,
-            work=conversation.views.work,
-            answers=conversation.views.answers,
-        )
+        plan = self._planned(message, parsed, settled, rights)
         effects = [] if rights is None else judged(conversation, rights, stated, plan, opened)
         rewritten = apply_plan(plan, shared, settled, forms)
         label = command_label(plan.command)
@@ -395,6 +388,25 @@ class ClientSide(Side):
             known.remember(target, request, count)
         effects.append(self._send_on(rewritten[0], None if unanswered else request, rewritten))
         return effects
+
+    def _planned(self, message: bytes, parsed: OpMsg, settled: Settled | None, rights: Rights | None) -> Plan:
+        """The plan of the command at hand, with what was learned for it."""
+        conversation = self._conversation
+        plan = plan_command(
+            conversation.shared.settings.policy,
+            message,
+            parsed.body,
+            (0,),
+            _document_sequences(message, parsed) if parsed.sequences else (),
+            conversation.views.covered,
+            None if settled is None else settled.take,
+            rights=rights,
+            work=conversation.views.work,
+            answers=conversation.views.answers,
+        )
+        if conversation.has_begun:
+            ask_values.go_on(plan, parsed.body)
+        return plan
 
     def _target(self, message: bytes, body: int) -> Target | None:
         """By what a command is known that may pass without a plan; None if such are planned as well."""

@@ -4,7 +4,7 @@ A read asks for the stored values along an index, and then reads the documents w
 satisfy its condition. Others write between any two of its steps, and a class may move to another key. What
 has to hold is what MongoDB promises of a read at no one time: a document that nobody changes meanwhile is
 found if and only if it satisfies the condition, and whatever is found satisfied it when it was read.
-Each rule that is taken away breaks this.
+Each rule that is taken away breaks this. A condition below a negation is looked at with arrays as well.
 """
 
 from collections.abc import Iterator
@@ -21,11 +21,14 @@ MOST_WRITES = 2
 
 Form = tuple[str, int]
 """A value, and the version of the key under which it is stored."""
-Documents = tuple[Form | None, ...]
+Document = tuple[Form, ...]
+"""The values of its field: none, one, or several in an array."""
+Documents = tuple[Document, ...]
 
 
 class Rule(Enum):
-    POSITIVE = "a condition below a negation is not asked about"
+    COMPLEMENT = "below a negation, the list has the values that do not satisfy the condition"
+    EVERY_VALUE = "below a negation, every value of a document has to be in the list"
     HELD = "no value moves while the question is answered"
     FORMS = "the list has every form of a value"
 
@@ -45,34 +48,48 @@ class State:
     is_right: bool = True
 
 
-def listed(state: State, rules: frozenset[Rule]) -> frozenset[Form]:
-    found = {form for form in state.known if form[0] in SATISFYING}
+def satisfies(document: Document, *, negated: bool) -> bool:
+    return any(value in SATISFYING for value, _ in document) is not negated
+
+
+def is_let_in(document: Document, known: frozenset[Form], rules: frozenset[Rule], *, negated: bool) -> bool:
+    """Whether the command finds the document, as it stands when it is read."""
+    if not negated or Rule.COMPLEMENT not in rules:
+        return any(form in listed(known, rules, satisfying=True) for form in document) is not negated
+    inside = [form in listed(known, rules, satisfying=False) for form in document]
+    return all(inside) or (Rule.EVERY_VALUE not in rules and any(inside))
+
+
+def listed(known: frozenset[Form], rules: frozenset[Rule], *, satisfying: bool) -> frozenset[Form]:
+    found = {form for form in known if (form[0] in SATISFYING) is satisfying}
     if Rule.FORMS in rules:
         found |= {(value, version) for value, _ in found for version in (0, 1)}
     return frozenset(found)
 
 
-def steps(state: State, rules: frozenset[Rule], *, negated: bool) -> Iterator[State]:
+def steps(
+    state: State, rules: frozenset[Rule], choices: list[tuple[str, ...]], *, negated: bool
+) -> Iterator[State]:
     documents = state.documents
     if not state.is_asked:
-        ahead = [form for form in documents if form is not None and ORDER[form] > state.at]
+        ahead = [form for document in documents for form in document if ORDER[form] > state.at]
         if ahead:
             first = min(ahead, key=lambda each: ORDER[each])
             yield replace(state, at=ORDER[first], known=state.known | {first})
         else:
             yield replace(state, is_asked=True)
     elif state.read < len(documents):
-        form = documents[state.read]
-        is_in_list = form is not None and form in listed(state, rules)
-        is_found = form is not None and is_in_list is not negated
-        is_right = form is None or not is_found or (form[0] in SATISFYING) is not negated
+        document = documents[state.read]
+        is_found = is_let_in(document, state.known, rules, negated=negated)
+        is_right = not is_found or satisfies(document, negated=negated)
         found = state.found | {state.read} if is_found else state.found
         yield replace(state, read=state.read + 1, found=found, is_right=state.is_right and is_right)
-    for place, form in enumerate(documents):
+    for place, document in enumerate(documents):
+        is_moved = any(version for _, version in document)
         if state.writes < MOST_WRITES:
-            version = 1 if form is not None and form[1] else 0
-            for written in (*((value, version) for value in VALUES), None):
-                if written != form:
+            for chosen in choices:
+                written = tuple((value, int(is_moved)) for value in chosen)
+                if written != document:
                     changed = (*documents[:place], written, *documents[place + 1 :])
                     yield replace(
                         state,
@@ -81,31 +98,38 @@ def steps(state: State, rules: frozenset[Rule], *, negated: bool) -> Iterator[St
                         writes=state.writes + 1,
                     )
         may_move = state.is_asked or state.at < 0 or Rule.HELD not in rules
-        if form is not None and not form[1] and may_move:
-            changed = (*documents[:place], (form[0], 1), *documents[place + 1 :])
+        if document and not is_moved and may_move:
+            moved = tuple((value, 1) for value, _ in document)
+            changed = (*documents[:place], moved, *documents[place + 1 :])
             yield replace(state, documents=changed)
 
 
-def wrong(rules: frozenset[Rule], *, negated: bool) -> State | None:
-    """A state in which a whole command has answered wrongly; None where there is none."""
-    if negated and Rule.POSITIVE in rules:
-        return None
-    pairs = [(first, second) for first in (*VALUES, None) for second in (*VALUES, None)]
-    waiting = [State(tuple(None if value is None else (value, 0) for value in pair)) for pair in pairs]
+SINGLE: list[tuple[str, ...]] = [(), *((value,) for value in VALUES)]
+ARRAYS = [*SINGLE, ("a", "c"), ("c", "c"), ("a", "b")]
+
+
+def wrong(rules: frozenset[Rule], *, negated: bool, arrays: bool) -> State | None:
+    """A state in which a whole command has answered wrongly; None where there is none.
+
+    There are two documents with one value, or one document with an array.
+    """
+    choices = ARRAYS if arrays else SINGLE
+    starts = [(each,) for each in choices] if arrays else [(one, two) for one in choices for two in choices]
+    waiting = [
+        State(tuple(tuple((value, 0) for value in chosen) for chosen in documents)) for documents in starts
+    ]
     seen = set(waiting)
     while waiting:
         state = waiting.pop()
         if state.read == len(state.documents):
             untouched = set(range(len(state.documents))) - state.touched
             for place in untouched:
-                form = state.documents[place]
-                satisfies = form is not None and (form[0] in SATISFYING) is not negated
-                if (place in state.found) is not satisfies:
+                if (place in state.found) is not satisfies(state.documents[place], negated=negated):
                     return state
             if not state.is_right:
                 return state
             continue
-        for further in steps(state, rules, negated=negated):
+        for further in steps(state, rules, choices, negated=negated):
             if further not in seen:
                 seen.add(further)
                 waiting.append(further)
@@ -115,11 +139,20 @@ def wrong(rules: frozenset[Rule], *, negated: bool) -> State | None:
 EVERY = frozenset(Rule)
 
 
+@pytest.mark.parametrize("arrays", [False, True])
 @pytest.mark.parametrize("negated", [False, True])
-def test_every_interleaving_is_right(negated: bool) -> None:
-    assert wrong(EVERY, negated=negated) is None
+def test_every_interleaving_is_right(negated: bool, arrays: bool) -> None:
+    assert wrong(EVERY, negated=negated, arrays=arrays) is None
 
 
 @pytest.mark.parametrize("rule", Rule)
 def test_each_rule_is_needed(rule: Rule) -> None:
-    assert wrong(EVERY - {rule}, negated=rule is Rule.POSITIVE) is not None
+    negated = rule in (Rule.COMPLEMENT, Rule.EVERY_VALUE)
+    assert wrong(EVERY - {rule}, negated=negated, arrays=rule is Rule.EVERY_VALUE) is not None
+
+
+@pytest.mark.parametrize("rule", [Rule.HELD, Rule.FORMS])
+def test_a_negation_needs_the_rules_of_a_move_as_well(rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.SATISFYING", frozenset("c"))
+    assert wrong(EVERY - {rule}, negated=True, arrays=False) is not None
+    assert wrong(EVERY, negated=True, arrays=False) is None

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from random import Random
 from typing import Any
@@ -319,6 +319,8 @@ def test_what_satisfies_nothing_is_known_by_class_and_condition() -> None:
     rejected.add(rejected.of(asked_for("a")), b"one")
     assert rejected.of(asked_for("a")) == {b"one"}
     assert rejected.of(asked_for("b")) == rejected.of(asked_for("a", "phone")) == set()
+    assert rejected.of(replace(asked_for("a"), is_outside=True)) == set()
+    assert rejected.of(replace(asked_for("a"), path="name")) == {b"one"}
     rejected.clear()
     assert rejected.of(asked_for("a")) == set()
 

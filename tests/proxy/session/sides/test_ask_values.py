@@ -150,6 +150,57 @@ def test_documents_with_several_values_are_judged_each_time(play: Playbook) -> N
     assert play.count(Counter.VALUES_DECRYPTED) == 4
 
 
+def none_outside(path: str, *values: str) -> dict[str, Any]:
+    """That no value which the path leads to is another one."""
+    listed = sorted((sealed("nhs", each) for each in values), key=bytes)
+    unlisted = {"$nin": [*listed, None], "$not": {"$type": 4}}
+    found = [{path: {"$elemMatch": unlisted}}, {path: {"$exists": True, **unlisted}}]
+    if "." in path:
+        above, name = path.split(".")
+        found.append({above: {"$elemMatch": {name: {"$exists": True, **unlisted}}}})
+    return {"$nor": [{"$and": [{"$or": found}]}]}
+
+
+@pytest.mark.parametrize("path", ["nhs_number", "contact.email"])
+def test_below_a_negation_the_values_that_do_not_satisfy_it_are_sent(play: Playbook, path: str) -> None:
+    query = {path: {"$not": Regex("^94")}, "x": 1}
+    play >> client(command({"find": "patients", "filter": query, "$db": "clinic"}, 70)) << pause(True)
+    play << to_server(asked(1, path))
+    play >> server(told(1, *[sealed("nhs", each) for each in ("943", "944", "12")], None)) << pause(False)
+    sent = {path: {"$nin": []}, "$and": [none_outside(path, "12")], "x": 1}
+    play << to_server(command({"find": "patients", "filter": sent, "$db": "clinic"}, 70))
+
+
+def test_each_negation_of_a_filter_has_a_place_of_its_own(play: Playbook) -> None:
+    query = {"nhs_number": {"$not": Regex("^9"), "$ne": "1"}, "tags": {"$nin": ["1", Regex("^9")]}}
+    query |= {"contact.email": {"$not": {"$gt": "5"}}}
+    play >> client(command({"find": "patients", "filter": query, "$db": "clinic"}, 70)) << pause(True)
+    for number, path in enumerate(("nhs_number", "tags", "contact.email"), start=1):
+        play << to_server(asked(number, path))
+        play >> server(told(number, sealed("nhs", "2"), sealed("nhs", "9"))) << pause(False)
+        if number < 3:
+            play << pause(True)
+    sent = {
+        "nhs_number": {"$ne": sealed("nhs", "1")},
+        "$and": [none_outside("nhs_number", "2")],
+        "tags": {"$nin": [sealed("nhs", "1")]},
+        "$or": [none_outside("tags", "2")],
+        "contact.email": {"$nin": []},
+        "$nor": none_outside("contact.email", "2")["$nor"],
+    }
+    play << to_server(command({"find": "patients", "filter": sent, "$db": "clinic"}, 70))
+
+
+def test_below_two_negations_some_value_has_to_be_another_one(play: Playbook) -> None:
+    query = {"$nor": [{"nhs_number": {"$gt": "5"}}]}
+    play >> client(command({"find": "patients", "filter": query, "$db": "clinic"}, 70)) << pause(True)
+    play << to_server(asked(1))
+    play >> server(told(1, sealed("nhs", "4"), sealed("nhs", "6"))) << pause(False)
+    inside = none_outside("nhs_number", "4")["$nor"]
+    sent = {"$nor": [{"nhs_number": {"$nin": []}, "$and": inside}]}
+    play << to_server(command({"find": "patients", "filter": sent, "$db": "clinic"}, 70))
+
+
 def test_every_command_is_asked_for_anew(play: Playbook) -> None:
     for number in (0, 2):
         play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1 + number // 2))
@@ -406,4 +457,127 @@ def test_a_question_for_which_there_is_no_room_holds_up_no_window() -> None:
     assert any(isinstance(each, Close) for each in session.client_data(command(find({"$gt": "5"}), 70)))
     uses = moves.classes["nhs"]
     assert uses is not None
+    assert uses.is_idle
+
+
+# ------------------------------------------------------------------------------------ writes and transactions
+
+LSID = {"lsid": {"id": Binary(bytes(16), 4)}}
+TRANSACTION: dict[str, Any] = {**LSID, "txnNumber": Int64(5), "autocommit": False}
+BEGINNING: dict[str, Any] = {"startTransaction": True, "readConcern": {"level": "snapshot"}}
+LOCAL = {"readConcern": {"level": "local"}}
+
+
+def update(condition: Any, *others: dict[str, Any], **more: Any) -> dict[str, Any]:
+    statements = [{"q": {"nhs_number": condition}, "u": {"$set": {"a": 1}}}, *others]
+    return {"update": "patients", "updates": statements, **more, "$db": "clinic"}
+
+
+def test_a_write_asks_for_what_was_written_last_and_keeps_its_number(play: Playbook) -> None:
+    write = {"txnNumber": Int64(5), **LSID}
+    play >> client(command(update({"$gt": "5"}, **write), 70)) << pause(True)
+    play << to_server(command_of(asked(1), {**LSID, **LOCAL}))
+    play >> server(told(1, sealed("nhs", "7"))) << pause(False)
+    play << to_server(command(update(either("7"), **write), 70))
+
+
+def test_a_write_that_matches_nothing_is_sent_as_well(play: Playbook) -> None:
+    """The server may have carried it out before, when a driver tries it again."""
+    play >> client(command(update({"$gt": "5"}, **LSID), 70)) << pause(True)
+    play << to_server(command_of(asked(1), {**LSID, **LOCAL}))
+    play >> server(told(1)) << pause(False) << to_server(command(update({"$in": []}, **LSID), 70))
+
+
+def test_statements_in_a_sequence_are_asked_for_one_by_one(play: Playbook) -> None:
+    def deletes(*filters: dict[str, Any]) -> bytes:
+        statements = [{"q": each, "limit": 0} for each in filters]
+        body = {"delete": "patients", "$db": "clinic"}
+        return command(body, 70, after={"deletes": statements})
+
+    play >> client(deletes({"nhs_number": {"$gt": "5"}}, {"a": 1}, {"tags": {"$lt": "5"}})) << pause(True)
+    play << to_server(command_of(asked(1), LOCAL))
+    play >> server(told(1, sealed("nhs", "7"))) << pause(False) << pause(True)
+    play << to_server(command_of(asked(2, "tags"), LOCAL))
+    play >> server(told(2, sealed("nhs", "3"))) << pause(False)
+    play << to_server(deletes({"nhs_number": either("7")}, {"a": 1}, {"tags": either("3")}))
+
+
+def test_a_statement_that_is_refused_does_not_keep_others_from_asking(play: Playbook) -> None:
+    refused = {"q": {"notes": {"$gt": "5"}}, "u": {"$set": {"a": 1}}}
+    last = {"q": {"tags": {"$not": Regex("^9")}}, "u": {"$set": {"a": 1}}}
+    body = update({"$gt": "5"}, refused, last, ordered=False)
+    play >> client(command(body, 70)) << pause(True) << to_server(command_of(asked(1), LOCAL))
+    play >> server(told(1, sealed("nhs", "7"))) << pause(False) << pause(True)
+    play << to_server(command_of(asked(2, "tags"), LOCAL))
+    play >> server(told(2, sealed("nhs", "3"))) << pause(False)
+    play << audit("refused", "clinic.patients", "update", "range", "notes")
+    kept = {"q": {"tags": {"$nin": []}, "$and": [none_outside("tags", "3")]}, "u": {"$set": {"a": 1}}}
+    play << to_server(command(update(either("7"), kept, ordered=False), 70))
+
+
+def test_the_question_begins_the_transaction_and_the_command_goes_on_with_it(play: Playbook) -> None:
+    query = find({"$gt": "5"}, **TRANSACTION, **BEGINNING)
+    play >> client(command(query, 70)) << pause(True)
+    play << to_server(command_of(asked(1), {**TRANSACTION, **BEGINNING}))
+    play >> server(told(1, sealed("nhs", "7"), cursor_id=5))
+    play << to_server(command_of(further(5, 2), TRANSACTION))
+    play >> server(told(2, batch="nextBatch")) << pause(False)
+    play << to_server(command(find(either("7"), **TRANSACTION), 70))
+    play >> server(reply({"ok": 1.0}, 70)) << to_client(reply({"ok": 1.0}, 70))
+    play >> client(command(find({"$lt": "5"}, **TRANSACTION), 71)) << pause(True)
+    play << to_server(command_of(asked(3), TRANSACTION))
+    play >> server(told(3)) << pause(False) << to_server(command(find({"$in": []}, **TRANSACTION), 71))
+
+
+def test_of_several_questions_the_first_begins_it(play: Playbook) -> None:
+    both = {"nhs_number": {"$gt": "5"}, "tags": {"$gt": "5"}}
+    query = {"find": "patients", "filter": both, **TRANSACTION, **BEGINNING, "$db": "clinic"}
+    play >> client(command(query, 70)) << pause(True)
+    play << to_server(command_of(asked(1), {**TRANSACTION, **BEGINNING}))
+    play >> server(told(1)) << pause(False) << pause(True)
+    play << to_server(command_of(asked(2, "tags"), TRANSACTION))
+    play >> server(told(2)) << pause(False)
+    sent: dict[str, Any] = {"nhs_number": {"$in": []}, "tags": {"$in": []}}
+    play << to_server(command({"find": "patients", "filter": sent, **TRANSACTION, "$db": "clinic"}, 70))
+
+
+def test_an_error_of_the_question_is_one_of_the_transaction(play: Playbook) -> None:
+    query = find({"$gt": "5"}, **TRANSACTION, **BEGINNING)
+    play >> client(command(query, 70)) << pause(True)
+    play << to_server(command_of(asked(1), {**TRANSACTION, **BEGINNING}))
+    labels = ["TransientTransactionError"]
+    said = {"ok": 0.0, "errmsg": "x", "code": 251, "codeName": "NoSuchTransaction", "errorLabels": labels}
+    play >> server(reply(said, 1)) << pause(False)
+    play << audit("refused", "clinic.patients", "find", "ValuesUnknown")
+    play << to_client(reply(said, 70, 2))
+    again = find({"$gt": "5"}, **{**TRANSACTION, "txnNumber": Int64(6)}, **BEGINNING)
+    play >> client(command(again, 71)) << pause(True)
+    play << to_server(command_of(asked(3), {**TRANSACTION, "txnNumber": Int64(6), **BEGINNING}))
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_question_holds_up_windows_until_its_transaction_ends(is_refused: bool) -> None:
+    session = session_of(
+        SessionSettings(ASKING, login_required=False),
+        Keyring([*KEYRING_KEYS, data_key("nhs", 2, KeyState.PENDING)]),
+    )
+    session.shared.moves.follow("nhs", Frontier(class_id_of("nhs"), 1, 2, 2, Window(BEFORE_ALL, BEFORE_ALL)))
+    uses = session.shared.moves.classes["nhs"]
+    assert uses is not None
+    play = Playbook(session)
+    query = find({"$regex": "(a+)+$"}, **TRANSACTION, **BEGINNING)
+    play >> client(command(query, 70)) << pause(True)
+    play << to_server(command_of(asked(1), {**TRANSACTION, **BEGINNING}))
+    value = "a" * 60 + "b" if is_refused else "b"
+    play >> server(told(1, sealed("nhs", value))) << pause(False)
+    if is_refused:
+        play << audit("refused", "clinic.patients", "find", "question", "nhs_number")
+        play << error(238, "NotImplemented", 70)
+    else:
+        play << to_server(command(find({"$in": []}, **TRANSACTION), 70))
+        play >> server(reply({"ok": 1.0}, 70)) << to_client(reply({"ok": 1.0}, 70))
+    assert not uses.is_idle
+    end = command({"abortTransaction": 1, **TRANSACTION, "$db": "admin"}, 71)
+    play >> client(end) << to_server(end)
+    play >> server(reply({"ok": 1.0}, 71)) << to_client(reply({"ok": 1.0}, 71))
     assert uses.is_idle

@@ -1,0 +1,175 @@
+"""Conditions below a negation, by the stored values that do not satisfy them.
+
+`{f: {$not: C}}`, `{f: {$nin: [/x/]}}` and `{$nor: [{f: C}]}` let a document in because its values do not
+satisfy C. A list of the values that satisfy it would let in a document whose value was stored after the
+question. So the list has the values that do not, and a document is let in only if each of its values is in
+that list, null or missing. Such a condition is about all values that a path leads to, so it does not fit into
+the one on the field: it is put beside that, in the same filter (`plan.Outside`, docs/adr/0054).
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.schema import PathNode
+from sealwire.policies.filters.asking import (
+    NOTHING_ASKED,
+    answer_to,
+    asked_among,
+    may_ask,
+    read_asked,
+    read_pattern,
+    taken_over,
+)
+from sealwire.policies.planning.arguments import array_items, is_operator_document, named_parts
+from sealwire.policies.planning.plan import ListPlace, Outside, RangeEdit, Replacement
+from sealwire.policies.planning.rules import Rows
+from sealwire.policies.planning.values import put
+from sealwire.policies.planning.walk import LISTED_BYTES, Walk
+from sealwire.policies.questions.asked import AskedOperator, HeldValue
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
+
+_NAMES: Final = (b"$and", b"$or", b"$nor")
+"""What may hold such a condition; a filter has room for one of each."""
+_ANY: Final = b"\x10\0\0\0\x04$nin\0\5\0\0\0\0\0"
+"""`{$nin: []}`."""
+
+
+def plan_negated(walk: Walk, element: Element, target: PathNode, rows: Rows) -> frozenset[bytes] | None:
+    """Cover what of a condition on a field is negated and needs an answer; the walk is in its filter.
+
+    Returns the names of the operators that this has taken over; None if nothing else is left.
+    Raises Refusal, ValuesUnknown. Cost: O(values that do not satisfy).
+    """
+    asking = walk.draft.asking
+    if asking is None or not may_ask(walk, target):
+        return NOTHING_ASKED
+    if element.kind == kinds.REGEX:
+        if not asking.is_negated:
+            return NOTHING_ASKED
+        answer = answer_to(walk, target, (read_pattern(walk, element),), is_outside=True)
+        _put(walk, element, target, answer.each, is_negated=False)
+        _satisfy(walk, element)
+        return None
+    if not is_operator_document(walk.buf, element):
+        return NOTHING_ASKED
+    inner = walk.within(element.value, target)
+    names = named_parts(walk.buf, element.value)
+    if asking.is_negated:
+        if _patterns(walk, names.get(b"$in")):
+            # one list keeps documents out, and the other one lets them in
+            raise Refusal(Reason.QUESTION, path=target.path, rule="a pattern in $in below $nor")
+        taken = _plan_operators(walk, element, inner, names, rows, is_negated=False)
+    else:
+        taken = _plan_not(walk, element, inner, names, rows)
+        _plan_nin(walk, element, inner, names.get(b"$nin"))
+    if not taken:
+        return NOTHING_ASKED
+    if taken >= names.keys():
+        _satisfy(walk, element)
+        return None
+    walk.draft.replacements.extend(Replacement(names[name], inner.parents) for name in names if name in taken)
+    return taken
+
+
+def _satisfy(walk: Walk, element: Element) -> None:
+    """Let every value satisfy a condition of which nothing is left.
+
+    If a filter on sub-documents began with an operator, it could be read as one on values.
+    """
+    put(walk, element, kinds.OBJECT, _ANY)
+
+
+def _plan_operators(
+    walk: Walk, field: Element, inner: Walk, names: dict[bytes, Element], rows: Rows, *, is_negated: bool
+) -> frozenset[bytes]:
+    """The asked operators among `names`, of which each has its own list: another value may satisfy it."""
+    groups = asked_among(inner, names, rows)
+    if not groups:
+        return NOTHING_ASKED
+    answer = answer_to(walk, inner.node, read_asked(inner, groups, names), is_outside=True)
+    _put(walk, field, inner.node, answer.each, is_negated=is_negated)
+    return taken_over(groups)
+
+
+def _plan_not(
+    walk: Walk, field: Element, inner: Walk, names: dict[bytes, Element], rows: Rows
+) -> frozenset[bytes]:
+    negation = names.get(b"$not")
+    if negation is None:
+        return NOTHING_ASKED
+    if negation.kind == kinds.REGEX:
+        answer = answer_to(walk, inner.node, (read_pattern(walk, negation),), is_outside=True)
+        _put(walk, field, inner.node, answer.each, is_negated=True)
+        return frozenset({b"$not"})
+    if negation.kind != kinds.OBJECT:
+        return NOTHING_ASKED
+    operators = named_parts(walk.buf, negation.value)
+    below = inner.inside(negation.value)
+    if len(operators) == 1:
+        _plan_nin(walk, field, below, operators.get(b"$in"))
+    groups = asked_among(below, operators, rows)
+    if groups and taken_over(groups) < operators.keys():
+        # either of them may keep a document from being let in
+        rule = f"other operators beside {next(iter(groups)).decode()} in $not"
+        raise Refusal(Reason.QUESTION, path=inner.node.path, rule=rule)
+    _plan_operators(walk, field, below, operators, rows, is_negated=True)
+    return frozenset({b"$not"}) if groups else NOTHING_ASKED
+
+
+def _patterns(walk: Walk, listed: Element | None) -> list[Element]:
+    if listed is None or listed.kind != kinds.ARRAY:
+        return []
+    return [item for item in array_items(walk.buf, listed) if item.kind == kinds.REGEX]
+
+
+def _plan_nin(walk: Walk, field: Element, inner: Walk, listed: Element | None) -> None:
+    """Take the patterns out of `$nin`, or of `$in` below `$not`: no value may match any of them."""
+    patterns = _patterns(walk, listed)
+    if listed is None or not patterns:
+        return
+    operators: tuple[AskedOperator, ...] = tuple(read_pattern(walk, item) for item in patterns)
+    answer = answer_to(walk, inner.node, operators, is_outside=True)
+    _put(walk, field, inner.node, (answer.all,), is_negated=True)
+    parents = inner.inside(listed.value).parents
+    walk.draft.replacements.extend(Replacement(item, parents) for item in patterns)
+    if walk.draft.asking is not None:
+        walk.draft.asking.removed.update(item.start for item in patterns)
+
+
+def _put(
+    walk: Walk,
+    field: Element,
+    node: PathNode,
+    lists: Sequence[tuple[HeldValue, ...]],
+    *,
+    is_negated: bool,
+) -> None:
+    """Behind a field of a filter, that some value of it is outside of each list, or that this is not so."""
+    if node.leaf is None:
+        raise TypeError("a question about no class")
+    copies = field.name.count(b".") + 2
+    listed = tuple(held for each in lists for held in each)
+    made = sum(len(held.stored[1]) for held in listed) + LISTED_BYTES * len(listed)
+    walk.draft.budget.spend(made * copies, len(listed) * copies)
+    outside = Outside(_free_name(walk, node), field.name, tuple(lists), is_negated)
+    place = Element(kinds.NULL, b"", field.end, field.end, field.end)
+    edit = RangeEdit([place], node, node.leaf, listed, walk.parents, ListPlace.BEYOND, outside)
+    walk.draft.edits.append(edit)
+
+
+def _free_name(walk: Walk, node: PathNode) -> bytes:
+    """A name that the filter does not have yet. Raises Refusal(QUESTION)."""
+    asking, start = walk.draft.asking, walk.parents[-1]
+    if asking is None:
+        raise TypeError("nothing may be asked")
+    if start not in asking.names:
+        asking.names[start] = {element.name for element in elements(walk.buf, start)}
+    present = asking.names[start]
+    for name in _NAMES:
+        if name not in present:
+            present.add(name)
+            return name
+    rule = "so many negations in one filter, without an `$and` around each"
+    raise Refusal(Reason.QUESTION, path=node.path, rule=rule)

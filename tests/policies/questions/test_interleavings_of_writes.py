@@ -1,0 +1,199 @@
+"""A model of writes that ask first: every interleaving with the writes of others.
+
+A write asks for the stored values along an index, and then visits the documents with the list of those that
+satisfy its condition. Others write between any two of its steps. What has to hold is what MongoDB promises:
+
+- a document that is written satisfied the condition when it was written
+- of the documents that nobody changes meanwhile, a write of many finds those that satisfy, and no others
+- a write of one finds something if one of them satisfies
+- an upsert does not insert if a document satisfied the condition at every moment
+- a document that is written holds no value any more that was to be pulled from it
+
+Each rule that is taken away breaks one of these. Moves of a class are in the model of reads.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import pytest
+
+SATISFYING = frozenset("ab")
+VALUES = "abc"
+ORDER = {"c": 0, "b": 1, "a": 2}
+"""Where values stand in the index."""
+MOST_WRITES = 2
+
+Document = frozenset[str]
+"""The values of its field."""
+SINGLE = [frozenset[str](), *(frozenset(value) for value in VALUES)]
+ARRAYS = [*SINGLE, frozenset("ab"), frozenset("ac"), frozenset("bc")]
+
+
+class Rule(Enum):
+    ATOMIC = "the list is compared when a document is written"
+    ONE_TIME = "the question and the write read the same snapshot, and a conflict ends both"
+    FRESH = "a statement does not ask for what an earlier one of the command may write"
+
+
+class Kind(Enum):
+    ONE = "one document"
+    MANY = "many documents"
+    UPSERT = "one document, or a new one"
+    PULL = "what is pulled from the one document that an uncovered field finds"
+
+
+EVERY = frozenset(Rule)
+OUTSIDE = EVERY - {Rule.ONE_TIME}
+"""Those of a write without a transaction."""
+_OF_ONE = (Kind.ONE, Kind.UPSERT)
+
+
+@dataclass(frozen=True)
+class State:
+    documents: tuple[Document, ...]
+    seen: tuple[Document, ...]
+    """As they were when the command began."""
+    touched: frozenset[int] = frozenset()
+    failing: frozenset[int] = frozenset()
+    """Documents that did not satisfy the condition at some moment."""
+    writes: int = 0
+    at: int = -1
+    """Up to where in the index the question has come."""
+    is_asked: bool = False
+    known: frozenset[str] = frozenset()
+    chosen: tuple[int, ...] | None = None
+    """The documents that are to be written, if they were found before that."""
+    visited: int = 0
+    written: frozenset[int] = frozenset()
+    is_over: bool = False
+    is_aborted: bool = False
+    is_right: bool = True
+
+
+def asking(state: State, documents: tuple[Document, ...]) -> State:
+    ahead = [value for each in documents for value in each if ORDER[value] > state.at]
+    if not ahead:
+        return replace(state, is_asked=True)
+    first = min(ahead, key=lambda each: ORDER[each])
+    return replace(state, at=ORDER[first], known=state.known | {first})
+
+
+def visiting(state: State, kind: Kind, rules: frozenset[Rule]) -> State:
+    """The next document is looked at, and written if the command says so."""
+    place, documents = state.visited, state.documents
+    if place == len(documents):
+        return replace(state, is_over=True)
+    is_in_transaction = Rule.ONE_TIME in rules
+    found = state.seen[place] if is_in_transaction else documents[place]
+    listed = state.known & SATISFYING
+    is_found = bool(found & listed) or kind is Kind.PULL
+    if state.chosen is not None:
+        is_found = place in state.chosen
+    state = replace(state, visited=place + 1)
+    if not is_found:
+        return state
+    if is_in_transaction and place in state.touched:
+        return replace(state, is_over=True, is_aborted=True)
+    is_right = state.is_right and (kind is Kind.PULL or bool(documents[place] & SATISFYING))
+    if kind is Kind.PULL:
+        left = documents[place] - listed
+        is_right = is_right and not left & SATISFYING
+    return replace(
+        state, written=state.written | {place}, is_right=is_right, is_over=state.is_over or kind in _OF_ONE
+    )
+
+
+def choosing(state: State) -> State:
+    """Without atomic writes: all that are in the list, before any is written."""
+    listed = state.known & SATISFYING
+    return replace(state, chosen=tuple(place for place, each in enumerate(state.documents) if each & listed))
+
+
+def steps(state: State, kind: Kind, rules: frozenset[Rule], choices: list[Document]) -> Iterator[State]:
+    if not state.is_asked:
+        yield asking(state, state.seen if Rule.ONE_TIME in rules else state.documents)
+    elif Rule.ATOMIC not in rules and state.chosen is None:
+        yield choosing(state)
+    else:
+        yield visiting(state, kind, rules)
+    if state.writes == MOST_WRITES:
+        return
+    for place, document in enumerate(state.documents):
+        for written in choices:
+            if written != document:
+                documents = (*state.documents[:place], written, *state.documents[place + 1 :])
+                failing = state.failing if written & SATISFYING else state.failing | {place}
+                yield replace(
+                    state,
+                    documents=documents,
+                    touched=state.touched | {place},
+                    failing=failing,
+                    writes=state.writes + 1,
+                )
+
+
+def is_right(state: State, kind: Kind) -> bool:
+    """What a command that is over has promised."""
+    if state.is_aborted or not state.is_right or kind is Kind.PULL:
+        return state.is_right
+    places = range(len(state.documents))
+    satisfying = {each for each in places if each not in state.touched and state.documents[each] & SATISFYING}
+    if kind is Kind.MANY:
+        return satisfying == state.written - state.touched
+    if kind is Kind.UPSERT and not state.written:
+        return set(places) <= state.failing
+    return bool(state.written) or not satisfying
+
+
+def wrong(kind: Kind, rules: frozenset[Rule]) -> State | None:
+    """A state in which a command has ended wrongly; None if there is none."""
+    choices = ARRAYS if kind is Kind.PULL else SINGLE
+    pairs = [(one, two) for one in choices for two in choices]
+    waiting = []
+    for documents in [(each,) for each in choices] if kind is Kind.PULL else pairs:
+        failing = frozenset(place for place, each in enumerate(documents) if not each & SATISFYING)
+        waiting.append(State(documents, documents, failing=failing))
+    seen = set(waiting)
+    while waiting:
+        state = waiting.pop()
+        if state.is_over:
+            if not is_right(state, kind):
+                return state
+            continue
+        for further in steps(state, kind, rules, choices):
+            if further not in seen:
+                seen.add(further)
+                waiting.append(further)
+    return None
+
+
+@pytest.mark.parametrize("kind", [Kind.ONE, Kind.MANY])
+def test_a_filter_is_right_without_a_transaction(kind: Kind) -> None:
+    assert wrong(kind, OUTSIDE) is None
+    assert wrong(kind, OUTSIDE - {Rule.ATOMIC}) is not None
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_everything_is_right_in_a_transaction(kind: Kind) -> None:
+    assert wrong(kind, EVERY) is None
+
+
+@pytest.mark.parametrize("kind", [Kind.UPSERT, Kind.PULL])
+def test_what_decides_more_is_wrong_without_one(kind: Kind) -> None:
+    assert wrong(kind, OUTSIDE) is not None
+
+
+def after_two_statements(rules: frozenset[Rule]) -> frozenset[int] | None:
+    """What the second statement writes after one that sets the first document to "b"; None: it is refused."""
+    documents = [frozenset("c"), frozenset("a")]
+    if Rule.FRESH in rules:
+        return None
+    known = frozenset().union(*documents)
+    documents[0] = frozenset("b")
+    return frozenset(place for place, each in enumerate(documents) if each & known & SATISFYING)
+
+
+def test_a_statement_sees_what_those_before_it_have_written() -> None:
+    assert after_two_statements(EVERY) is None
+    assert after_two_statements(EVERY - {Rule.FRESH}) != frozenset({0, 1})
