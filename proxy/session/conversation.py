@@ -21,7 +21,7 @@ from sealwire.proxy.session.login.handshake import (
 )
 from sealwire.proxy.session.login.identities import NOT_CERTIFIED, LoginSteps
 from sealwire.proxy.session.moving.moves import Hold
-from sealwire.proxy.session.requests import AwaitedRequests
+from sealwire.proxy.session.requests import Again, AwaitedRequests
 from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.states import Event, State, States
 from sealwire.wire.framing import Framer
@@ -139,10 +139,12 @@ class Conversation:
 
     __slots__ = (
         "_last_id",
+        "again",
         "awaited",
         "by_certificate",
         "caller",
         "compression",
+        "due",
         "entitled",
         "has_begun",
         "is_balanced",
@@ -163,6 +165,10 @@ class Conversation:
         self.awaited = AwaitedRequests()
         self.look_up: LookUp | Asked | None = None
         """What the server is being asked, or was asked last."""
+        self.again: Again | None = None
+        """A write that has found nothing, while it is asked about once more."""
+        self.due = b""
+        """A command of the client that comes once more, before all that came after it."""
         self.has_begun = False
         """Whether a question has begun the transaction of the command that waits."""
         self.unanswered: tuple[str, bytes] | None = None
