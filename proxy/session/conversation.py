@@ -112,6 +112,8 @@ class Asked:
     """The elements of the waiting command that go with each command of the question."""
     hold: Hold | None
     """What it uses of classes that move."""
+    needs_time: bool
+    """Whether the server has to say at which time it reads, for the command to read then as well."""
 
 
 @final
@@ -150,6 +152,7 @@ class Conversation:
         "is_balanced",
         "look_up",
         "mechanism",
+        "read_at",
         "shared",
         "states",
         "topology",
@@ -171,6 +174,8 @@ class Conversation:
         """A command of the client that comes once more, before all that came after it."""
         self.has_begun = False
         """Whether a question has begun the transaction of the command that waits."""
+        self.read_at = b""
+        """The read concern of that command, with the time at which a question has read; empty without one."""
         self.unanswered: tuple[str, bytes] | None = None
         """Why the command that waits cannot be planned, and with which error body the server has said so."""
         self.is_balanced = False

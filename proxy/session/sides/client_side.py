@@ -299,6 +299,7 @@ class ClientSide(Side):
             states.happened(Event.COMMAND_DONE)
         self._conversation.views.clear()
         self._conversation.has_begun, self._conversation.again = False, None
+        self._conversation.read_at = b""
         self._searches = 0
 
     def _shortened(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -412,8 +413,8 @@ class ClientSide(Side):
             work=conversation.views.work,
             answers=conversation.views.answers,
         )
-        if conversation.has_begun:
-            ask_values.go_on(plan, parsed.body)
+        if conversation.has_begun or conversation.read_at:
+            ask_values.go_on(conversation, plan, parsed.body)
         if conversation.again is not None:
             ask_again.check(conversation, message)
         return plan
