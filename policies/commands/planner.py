@@ -183,8 +183,8 @@ _UNINDEXING: Final = frozenset(b"dropIndexes deleteIndexes".split())
 _ASKING: Final = frozenset(b"find count distinct aggregate update delete findAndModify findandmodify".split())
 """Commands whose filters may rest on what the server was asked before."""
 _NEVER_ASKING: Final = frozenset(b"tailable awaitData".split())
-_SEVERAL_TIMES: Final = frozenset({"local", "available", "majority"})
-"""Read concerns whose reads are at no one time."""
+_ASKED_AT: Final = frozenset({"local", "available", "majority", "snapshot"})
+"""Read concerns whose reads are at no one time, or at one that both steps can have."""
 
 _EXPLAINING: Final = frozenset({b"explain"})
 
@@ -333,9 +333,8 @@ def _dispatch(command: Command) -> None:
 def _let_ask(command: Command, node: PathNode) -> None:
     """Let the filters of a command ask for stored values, if it may miss a document that changes meanwhile.
 
-    Source: MongoDB's manual, "Read Isolation, Consistency, and Recency". In a transaction none changes: the
-    question has the command's snapshot. In a snapshot without one, and in a stream, it has not. Raises
-    BsonError.
+    Source: MongoDB's manual, "Read Isolation, Consistency, and Recency". In a transaction and in a snapshot
+    none changes: the question has it too. In a stream it has not. Raises BsonError.
     """
     arguments, answers, namespace = command.arguments, command.answers, command.draft.namespace
     if answers is None or command.name not in _ASKING or not _NEVER_ASKING.isdisjoint(arguments):
@@ -345,7 +344,7 @@ def _let_ask(command: Command, node: PathNode) -> None:
     if concern is not None and not is_in_transaction:
         level = find_element(command.buf, document_of(concern, concern), b"level")
         if level is not None and (
-            level.kind != kinds.STRING or string_of(command.buf, level) not in _SEVERAL_TIMES
+            level.kind != kinds.STRING or string_of(command.buf, level) not in _ASKED_AT
         ):
             return
     if command.collection is None or command.namespace(command.collection) != namespace:

@@ -21,7 +21,7 @@ from sealwire.proxy.session.login.handshake import (
 )
 from sealwire.proxy.session.login.identities import NOT_CERTIFIED, LoginSteps
 from sealwire.proxy.session.moving.moves import Hold
-from sealwire.proxy.session.requests import AwaitedRequests
+from sealwire.proxy.session.requests import Again, AwaitedRequests
 from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.states import Event, State, States
 from sealwire.wire.framing import Framer
@@ -112,6 +112,8 @@ class Asked:
     """The elements of the waiting command that go with each command of the question."""
     hold: Hold | None
     """What it uses of classes that move."""
+    needs_time: bool
+    """Whether the server has to say at which time it reads, for the command to read then as well."""
 
 
 @final
@@ -139,15 +141,18 @@ class Conversation:
 
     __slots__ = (
         "_last_id",
+        "again",
         "awaited",
         "by_certificate",
         "caller",
         "compression",
+        "due",
         "entitled",
         "has_begun",
         "is_balanced",
         "look_up",
         "mechanism",
+        "read_at",
         "shared",
         "states",
         "topology",
@@ -163,8 +168,14 @@ class Conversation:
         self.awaited = AwaitedRequests()
         self.look_up: LookUp | Asked | None = None
         """What the server is being asked, or was asked last."""
+        self.again: Again | None = None
+        """A write that has found nothing, while it is asked about once more."""
+        self.due = b""
+        """A command of the client that comes once more, before all that came after it."""
         self.has_begun = False
         """Whether a question has begun the transaction of the command that waits."""
+        self.read_at = b""
+        """The read concern of that command, with the time at which a question has read; empty without one."""
         self.unanswered: tuple[str, bytes] | None = None
         """Why the command that waits cannot be planned, and with which error body the server has said so."""
         self.is_balanced = False

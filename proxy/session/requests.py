@@ -1,17 +1,19 @@
 """Pair replies with the requests they answer, exhaust streams included."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, final
 
 from sealwire.policies.commands.planner import KNOWN_COMMANDS
 from sealwire.policies.errors import Reason
 from sealwire.policies.planning.plan import Openings
+from sealwire.policies.questions.asked import ValuesQuestion
+from sealwire.policies.questions.conditions import Value
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.auditing.commands import AuditedCommand
 from sealwire.proxy.session.compression import compressed_label
-from sealwire.proxy.session.effects import CommandRecord
+from sealwire.proxy.session.effects import CommandRecord, Effect
 from sealwire.proxy.session.login.authentication import CertificateLogin
 from sealwire.proxy.session.login.caller import NOTHING_STATED, LoginNeeded, Stated
 from sealwire.proxy.session.login.handshake import BalancerMismatch, OwnProbe
@@ -109,6 +111,20 @@ class RequestKind(Enum):
     """Our own question to the server: which values a field holds."""
 
 
+@dataclass(slots=True)
+class Again:
+    """A write of one document, which may be asked about once more (`sides.ask_again`)."""
+
+    message: bytes
+    """As the client has sent it."""
+    listed: dict[ValuesQuestion, frozenset[Value]]
+    """The values that satisfied its conditions."""
+    left: int
+    """How often it may be sent again."""
+    reply: list[Effect] = field(default_factory=list)
+    """What follows from the reply, once that has said that no document was found."""
+
+
 @final
 @dataclass(slots=True, init=False)
 class Request:
@@ -141,6 +157,8 @@ class Request:
     it is awaited for everybody who sends the same."""
     audited: AuditedCommand | None
     """What the audit log is told of it; None: nothing."""
+    again: Again | None
+    """How it is sent again if it finds nothing; None: it is not."""
 
     def __init__(  # noqa: PLR0913 - one for each field
         self,
@@ -170,6 +188,7 @@ class Request:
         self.documents = UNKNOWN
         self.users = None
         self.audited = None
+        self.again = None
 
 
 @final

@@ -266,7 +266,18 @@ class Session:
             self._held.append((side, message))
         elif after is State.OPEN and before is not State.OPEN:
             effects += self._release()
-        if states.stay is State.DRAINING and self.idle:
+        if self._conversation.due or states.stay is State.DRAINING:
+            effects += self._at_last()
+        return effects
+
+    def _at_last(self) -> list[Effect]:
+        """What comes of a message when it has been handled: a command once more, or the end."""
+        effects: list[Effect] = []
+        due, self._conversation.due = self._conversation.due, b""
+        if due:
+            self._client.behind.appendleft(due)
+            effects = self._catch_up(self._client)
+        if self._states.stay is State.DRAINING and self.idle:
             effects += self._close(CloseReason.DRAINED)
         return effects
 

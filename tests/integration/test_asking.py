@@ -1,7 +1,9 @@
 """Patterns, ranges, remainders and bits on encrypted values: the answers are those of plaintext."""
 
+import itertools
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +31,7 @@ classes:
   ratio: {mode: deterministic, type: double, ask: true}
 collections:
   clinic.patients:
-    {surname: surname, name.family: surname, kin.surname: surname, visits: visits, ratio: ratio}
+    {surname: surname, was: surname, name.family: surname, kin.surname: surname, visits: visits, ratio: ratio}
 """
 TRANSACTIONS_S = 5
 NAMES = [
@@ -295,6 +297,41 @@ def test_a_transaction_answers_more(collections: tuple[Collection[Document], Col
         with pytest.raises(OperationFailure) as caught:
             command()
         assert caught.value.code == 238
+
+
+def test_a_write_never_writes_what_does_not_satisfy_while_others_write(
+    collections: tuple[Collection[Document], Collection[Document]],
+) -> None:
+    """What a document held when it was written is in the document."""
+    encrypted, _ = collections
+    places, numbers = [2000 + number for number in range(20)], itertools.count()
+    encrypted.insert_many({"_id": each, "surname": "J"} for each in places)
+    is_over = threading.Event()
+
+    def write() -> None:
+        chance = random.Random(1)
+        while not is_over.is_set():
+            new = [f"{chance.choice('SJ')}{next(numbers)}" for _ in range(chance.choice([1, 1, 2]))]
+            change = {"$set": {"surname": new if len(new) > 1 else new[0]}}
+            encrypted.update_one({"_id": chance.choice(places)}, change)
+
+    others = [threading.Thread(target=write) for _ in range(2)]
+    for each in others:
+        each.start()
+    try:
+        keep = [{"$set": {"was": "$surname"}}]
+        for _ in range(25):
+            for condition, wanted in (({"$not": re.compile("^S")}, "J"), ({"$regex": "^S"}, "S")):
+                encrypted.update_many({"_id": {"$gte": 2000}}, {"$unset": {"was": 1}})
+                encrypted.update_many({"surname": condition, "_id": {"$gte": 2000}}, keep)
+                for document in encrypted.find({"was": {"$exists": True}}, {"was": 1}):
+                    was = document["was"] if isinstance(document["was"], list) else [document["was"]]
+                    assert (any if wanted == "S" else all)(each.startswith(wanted) for each in was), was
+    finally:
+        is_over.set()
+        for each in others:
+            each.join()
+        encrypted.delete_many({"_id": {"$gte": 2000}})
 
 
 @pytest.mark.slow

@@ -10,14 +10,14 @@ Values in clear are judged only while the class may have some. Otherwise no filt
 could find out the operands and the ciphertext of values of its choice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from bson import Int64, encode
 
 from sealwire.crypto.envelope import BINARY_HEAD, class_id_of, is_envelope
 from sealwire.keys.errors import KeyDestroyed
-from sealwire.keys.frontier.frontier import LeaseAwaited
+from sealwire.keys.frontier.frontier import LeaseAwaited, SnapshotOutdated
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import Plan, Replacement
 from sealwire.policies.questions.asked import HeldValue, ValuesUnknown
@@ -48,6 +48,8 @@ _OF_TRANSACTION: Final = frozenset(b"txnNumber autocommit".split())
 _BEGINNING: Final = frozenset(b"startTransaction readConcern".split())
 """What only the first command of a transaction has."""
 _WRITING: Final = frozenset(b"update delete findAndModify findandmodify".split())
+_SNAPSHOT: Final = encode({"level": "snapshot"})[4:-1]
+_AT: Final = b"\x11atClusterTime\0"
 _LOCAL: Final = encode({"readConcern": {"level": "local"}})[4:-1]
 """A write sees what was written last, whatever a server reads by default."""
 
@@ -61,10 +63,13 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
     question = unknown.question
     parts = _parts(message, body)
     for_all, for_first = _FOR_ALL, _FOR_FIRST
+    if conversation.read_at:
+        parts[b"readConcern"] = conversation.read_at
     if b"autocommit" in parts:
         for_all, for_first = for_all | _OF_TRANSACTION, for_first | _OF_TRANSACTION | _BEGINNING
         if conversation.has_begun:
             for_first -= _BEGINNING
+    needs_time = _needs_time(parts)
     hold = _hold(conversation, message, body, begins=b"startTransaction" in parts)
     database, _, collection = question.namespace.partition(".")
     unknown.judgement.bounds = conversation.shared.settings.questions
@@ -72,7 +77,7 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
     if b"autocommit" not in parts and not _WRITING.isdisjoint(parts):
         copied.append(_LOCAL)
     kept = [part for name, part in parts.items() if name in for_all]
-    conversation.look_up = Asked(question, unknown.judgement, b"".join(kept), hold)
+    conversation.look_up = Asked(question, unknown.judgement, b"".join(kept), hold, needs_time)
     command = {
         "aggregate": collection,
         "pipeline": _pipeline(question.path),
@@ -90,11 +95,25 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
     return [Count(Counter.VALUE_QUESTIONS), PauseClient(True), sent]
 
 
-def go_on(plan: Plan, body: int) -> None:
-    """Let a planned command, which lies at `body`, go on with the transaction that its question has begun."""
+def go_on(conversation: Conversation, plan: Plan, body: int) -> None:
+    """Let a planned command, which lies at `body`, read what its question has read.
+
+    It goes on with the transaction that the question has begun, or reads at the same time. Raises
+    SnapshotOutdated if values may have moved since.
+    """
+    if conversation.read_at and conversation.shared.moves.have_begun:
+        raise SnapshotOutdated
     plan.replacements.extend(
-        Replacement(each, (0, body)) for each in elements(plan.buf, body) if each.name in _BEGINNING
+        Replacement(each, (0, body), conversation.read_at if each.name == b"readConcern" else b"")
+        for each in elements(plan.buf, body)
+        if each.name in (_BEGINNING if conversation.has_begun else (b"readConcern",))
     )
+
+
+def _needs_time(parts: Mapping[bytes, bytes]) -> bool:
+    """Whether a command reads at one time outside a transaction, and does not say at which."""
+    concern = parts.get(b"readConcern", b"")
+    return b"autocommit" not in parts and _SNAPSHOT in concern and _AT not in concern
 
 
 def _hold(conversation: Conversation, message: bytes, body: int, *, begins: bool) -> Hold | None:
@@ -122,6 +141,7 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
         cursor_id, batch = _batch(message, parsed.body)
         seen = asked.judgement.seen
         try:
+            _note_time(conversation, asked, message, parsed.body)
             opened = _judged(conversation, asked, message, batch)
         except (Undecided, Refusal) as error:
             ended = [_killed(conversation, asked, cursor_id)] if cursor_id else []
@@ -141,6 +161,19 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
     if asked.hold is not None:
         asked.hold.transaction = b""  # an error ends it
     return _over(conversation, message)
+
+
+def _note_time(conversation: Conversation, asked: Asked, message: bytes, body: int) -> None:
+    """At which time the server has read, if that is needed. Raises Refusal(QUESTION) if it does not say."""
+    cursor = find_element(message, body, b"cursor")
+    if not asked.needs_time or conversation.read_at or cursor is None:
+        return
+    at = find_element(message, cursor.value, b"atClusterTime")
+    if at is None or at.kind != kinds.TIMESTAMP:
+        raise Refusal(Reason.QUESTION, rule="a snapshot of which the server does not say the time")
+    content = _SNAPSHOT + message[at.start : at.end]
+    size = (len(content) + 5).to_bytes(4, "little")
+    conversation.read_at = b"\x03readConcern\0" + size + content + b"\0"
 
 
 def failed(conversation: Conversation, message: bytes, parsed: OpMsg, error: Exception) -> list[Effect]:

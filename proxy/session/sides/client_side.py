@@ -79,7 +79,7 @@ from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, Look
 from sealwire.proxy.session.revealing.reveal import holds_envelope
 from sealwire.proxy.session.rewriting import Settled, apply_plan
 from sealwire.proxy.session.shared import Reveal
-from sealwire.proxy.session.sides import ask_values, on_record, questions
+from sealwire.proxy.session.sides import ask_again, ask_values, on_record, questions
 from sealwire.proxy.session.sides.denying import denials, denied, described, failed, refused
 from sealwire.proxy.session.sides.entitlement import count_comparisons, judged, note_client
 from sealwire.proxy.session.states import Event, State
@@ -155,6 +155,8 @@ def request_for(  # noqa: PLR0913, PLR0917 - what a command is, and what became 
         look=look,
     )
     request.users = conversation.caller.users
+    if conversation.views.answers.known and errors is None:
+        request.again = ask_again.again_for(conversation, plan)
     return request
 
 
@@ -247,10 +249,7 @@ class ClientSide(Side):
             return effects
         try:
             try:
-                try:
-                    effects = self._command(message, parsed)
-                except Refusal as refusal:
-                    effects = self._shortened(refusal, message, parsed)
+                effects = self._tried(message, parsed)
             except ValuesUnknown as asking:
                 # not the name below: a compiled function has one type for each
                 return self._ask_values(asking, message, parsed)
@@ -276,6 +275,15 @@ class ClientSide(Side):
         self._done()
         return effects
 
+    def _tried(self, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """Plan a command and send it on, without the statements that are refused. Raises as `_command`."""
+        try:
+            return self._command(message, parsed)
+        except Refusal as refusal:
+            return self._shortened(refusal, message, parsed)
+        except ask_again.NothingNew as nothing:
+            return nothing.reply
+
     def _meet_window(self) -> PauseClient:
         """The client's command waits until values that it uses have moved."""
         # what was searched for was found, and may be forgotten until the command is tried again
@@ -290,7 +298,8 @@ class ClientSide(Side):
         if states.command is not State.UNHINDERED:
             states.happened(Event.COMMAND_DONE)
         self._conversation.views.clear()
-        self._conversation.has_begun = False
+        self._conversation.has_begun, self._conversation.again = False, None
+        self._conversation.read_at = b""
         self._searches = 0
 
     def _shortened(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -404,8 +413,10 @@ class ClientSide(Side):
             work=conversation.views.work,
             answers=conversation.views.answers,
         )
-        if conversation.has_begun:
-            ask_values.go_on(plan, parsed.body)
+        if conversation.has_begun or conversation.read_at:
+            ask_values.go_on(conversation, plan, parsed.body)
+        if conversation.again is not None:
+            ask_again.check(conversation, message)
         return plan
 
     def _target(self, message: bytes, body: int) -> Target | None:

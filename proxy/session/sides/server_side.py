@@ -33,15 +33,15 @@ from sealwire.proxy.session.login.handshake import (
     rewrite_members,
 )
 from sealwire.proxy.session.moving.lasting import answered
-from sealwire.proxy.session.requests import Request, RequestKind, command_label, write_label
+from sealwire.proxy.session.requests import Again, Request, RequestKind, command_label, write_label
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import has_more_to_come, is_plain
 from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal
-from sealwire.proxy.session.sides import ask_values, on_record, questions
+from sealwire.proxy.session.sides import ask_again, ask_values, on_record, questions
 from sealwire.proxy.session.sides.entitlement import opener_for, reveal_for, shown_reply
 from sealwire.proxy.session.sides.on_record import LongOpening
-from sealwire.proxy.session.states import Event
+from sealwire.proxy.session.states import Event, State
 from sealwire.proxy.session.write_errors import (
     DUPLICATING,
     DUPLICATING_WRITES,
@@ -296,7 +296,17 @@ class ServerSide(Side):
             return self._withheld(failure, response_to, request, more_to_come=more_to_come)
         if request.kind is not RequestKind.COMMAND:
             return handshake_reply(self._conversation, request, message, parsed)
-        return self._passed_on(request, message, parsed, ToClient(revealed), opened)
+        effects = self._passed_on(request, message, parsed, ToClient(revealed), opened)
+        return effects if request.again is None else self._held_back(request.again, effects, message, parsed)
+
+    def _held_back(self, again: Again, reply: list[Effect], message: bytes, parsed: OpMsg) -> list[Effect]:
+        """The reply to a write that may be asked about once more; nothing: it is. Raises BsonError."""
+        conversation = self._conversation
+        is_alone = conversation.states.messages is State.OPEN and conversation.awaited.idle
+        if not is_alone or not ask_again.found_nothing(message, parsed):
+            return reply
+        again.reply, conversation.again, conversation.due = reply, again, again.message
+        return []
 
     def _passed_on(
         self, request: Request, message: bytes, parsed: OpMsg, reply: ToClient, opened: int

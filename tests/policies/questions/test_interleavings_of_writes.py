@@ -5,7 +5,8 @@ satisfy its condition. Others write between any two of its steps. What has to ho
 
 - a document that is written satisfied the condition when it was written
 - of the documents that nobody changes meanwhile, a write of many finds those that satisfy, and no others
-- a write of one finds something if one of them satisfies
+- a write of one finds something if one of them satisfies; or if a document satisfied at every moment, and was
+  changed only once
 - an upsert does not insert if a document satisfied the condition at every moment
 - a document that is written holds no value any more that was to be pulled from it
 
@@ -33,6 +34,7 @@ ARRAYS = [*SINGLE, frozenset("ab"), frozenset("ac"), frozenset("bc")]
 class Rule(Enum):
     ATOMIC = "the list is compared when a document is written"
     ONE_TIME = "the question and the write read the same snapshot, and a conflict ends both"
+    AGAIN = "a write of one that finds nothing is asked about again, and sent again with new values"
     FRESH = "a statement does not ask for what an earlier one of the command may write"
 
 
@@ -57,6 +59,10 @@ class State:
     touched: frozenset[int] = frozenset()
     failing: frozenset[int] = frozenset()
     """Documents that did not satisfy the condition at some moment."""
+    twice: frozenset[int] = frozenset()
+    """Those that were changed twice."""
+    sent: frozenset[str] | None = None
+    """The values with which the command was sent before."""
     writes: int = 0
     at: int = -1
     """Up to where in the index the question has come."""
@@ -83,7 +89,10 @@ def visiting(state: State, kind: Kind, rules: frozenset[Rule]) -> State:
     """The next document is looked at, and written if the command says so."""
     place, documents = state.visited, state.documents
     if place == len(documents):
-        return replace(state, is_over=True)
+        is_over = kind is not Kind.ONE or state.written or state.sent is not None
+        if is_over or Rule.AGAIN not in rules or Rule.ONE_TIME in rules:
+            return replace(state, is_over=True)
+        return replace(state, sent=state.known & SATISFYING, at=-1, is_asked=False, visited=0)
     is_in_transaction = Rule.ONE_TIME in rules
     found = state.seen[place] if is_in_transaction else documents[place]
     listed = state.known & SATISFYING
@@ -111,7 +120,9 @@ def choosing(state: State) -> State:
 
 
 def steps(state: State, kind: Kind, rules: frozenset[Rule], choices: list[Document]) -> Iterator[State]:
-    if not state.is_asked:
+    if state.sent is not None and state.is_asked and state.known & SATISFYING <= state.sent:
+        yield replace(state, is_over=True)
+    elif not state.is_asked:
         yield asking(state, state.seen if Rule.ONE_TIME in rules else state.documents)
     elif Rule.ATOMIC not in rules and state.chosen is None:
         yield choosing(state)
@@ -128,6 +139,7 @@ def steps(state: State, kind: Kind, rules: frozenset[Rule], choices: list[Docume
                     state,
                     documents=documents,
                     touched=state.touched | {place},
+                    twice=state.twice | ({place} & state.touched),
                     failing=failing,
                     writes=state.writes + 1,
                 )
@@ -143,7 +155,9 @@ def is_right(state: State, kind: Kind) -> bool:
         return satisfying == state.written - state.touched
     if kind is Kind.UPSERT and not state.written:
         return set(places) <= state.failing
-    return bool(state.written) or not satisfying
+    if state.written:
+        return True
+    return not satisfying and set(places) <= state.failing | state.twice
 
 
 def wrong(kind: Kind, rules: frozenset[Rule]) -> State | None:
@@ -172,6 +186,10 @@ def wrong(kind: Kind, rules: frozenset[Rule]) -> State | None:
 def test_a_filter_is_right_without_a_transaction(kind: Kind) -> None:
     assert wrong(kind, OUTSIDE) is None
     assert wrong(kind, OUTSIDE - {Rule.ATOMIC}) is not None
+
+
+def test_a_write_of_one_that_is_not_asked_about_again_misses_a_document() -> None:
+    assert wrong(Kind.ONE, OUTSIDE - {Rule.AGAIN}) is not None
 
 
 @pytest.mark.parametrize("kind", Kind)

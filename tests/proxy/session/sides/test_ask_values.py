@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from bson import Binary, Int64, Regex, decode
+from bson import Binary, Int64, Regex, Timestamp, decode
 
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.frontier.frontier import BEFORE_ALL, Frontier, Window
@@ -581,3 +581,60 @@ def test_a_question_holds_up_windows_until_its_transaction_ends(is_refused: bool
     play >> client(end) << to_server(end)
     play >> server(reply({"ok": 1.0}, 71)) << to_client(reply({"ok": 1.0}, 71))
     assert uses.is_idle
+
+
+TIME = Timestamp(70, 3)
+AT: dict[str, Any] = {"readConcern": {"level": "snapshot", "atClusterTime": TIME}}
+
+
+def told_at(response_to: int, *values: Any) -> bytes:
+    documents = [{"_id": each} for each in values]
+    cursor = {"id": Int64(0), "ns": "clinic.patients", "firstBatch": documents, "atClusterTime": TIME}
+    return reply({"cursor": cursor, "ok": 1.0}, response_to)
+
+
+@pytest.mark.parametrize("concern", [{"level": "snapshot"}, {"level": "snapshot", "afterClusterTime": TIME}])
+def test_the_command_reads_a_snapshot_at_the_time_of_its_question(
+    play: Playbook, concern: dict[str, Any]
+) -> None:
+    both = {"nhs_number": {"$gt": "5"}, "tags": {"$gt": "5"}}
+    query = {"find": "patients", "filter": both, "readConcern": concern, "$db": "clinic"}
+    play >> client(command(query, 70)) << pause(True)
+    play << to_server(command_of(asked(1), {"readConcern": concern}))
+    play >> server(told_at(1, sealed("nhs", "7"))) << pause(False) << pause(True)
+    play << to_server(command_of(asked(2, "tags"), AT))
+    play >> server(told_at(2)) << pause(False)
+    sent = {"nhs_number": either("7"), "tags": {"$in": []}}
+    play << to_server(command({"find": "patients", "filter": sent, **AT, "$db": "clinic"}, 70))
+    play >> server(reply({"ok": 1.0}, 70)) << to_client(reply({"ok": 1.0}, 70))
+    play >> client(command(find({"$gt": "5"}), 71)) << pause(True) << to_server(asked(3))
+
+
+def test_a_client_that_names_the_time_has_it_in_both(play: Playbook) -> None:
+    play >> client(command(find({"$gt": "5"}, **AT), 70)) << pause(True)
+    play << to_server(command_of(asked(1), AT))
+    play >> server(told(1)) << pause(False) << to_server(command(find({"$in": []}, **AT), 70))
+
+
+def test_a_snapshot_without_a_time_is_refused(play: Playbook) -> None:
+    concern: dict[str, Any] = {"readConcern": {"level": "snapshot"}}
+    play >> client(command(find({"$gt": "5"}, **concern), 70)) << pause(True)
+    play << to_server(command_of(asked(1), concern))
+    play >> server(told(1)) << pause(False)
+    play << audit("refused", "clinic.patients", "find", "question", "nhs_number")
+    play << error(238, "NotImplemented", 70)
+
+
+def test_a_snapshot_from_before_a_value_moved_is_outdated(play: Playbook) -> None:
+    session = session_of(
+        SessionSettings(ASKING, login_required=False),
+        Keyring([*KEYRING_KEYS, data_key("nhs", 2, KeyState.PENDING)]),
+    )
+    play = Playbook(session)
+    concern: dict[str, Any] = {"readConcern": {"level": "snapshot"}}
+    play >> client(command(find({"$gt": "5"}, **concern), 70)) << pause(True)
+    play << to_server(command_of(asked(1), concern))
+    session.shared.moves.mark_cursors(10.0)
+    play >> server(told_at(1)) << pause(False)
+    play << audit("refused", "clinic.patients", "find", "SnapshotOutdated")
+    play << error(246, "SnapshotUnavailable", 70)

@@ -1,0 +1,161 @@
+"""A write of one document that finds nothing is asked about once more, and sent again if that can help."""
+
+from typing import Any
+
+import pytest
+from bson import Int64
+
+from sealwire.proxy.session.effects import Close, CloseReason, ToClient
+from sealwire.proxy.session.session import Session
+from sealwire.proxy.session.shared import SessionSettings
+from sealwire.proxy.session.sides.ask_again import MOST_TIMES
+from tests.proxy.session.playbook import (
+    Playbook,
+    client,
+    close,
+    drain,
+    error,
+    pause,
+    server,
+    to_client,
+    to_server,
+)
+from tests.proxy.session.playbook import audit as on_record
+from tests.proxy.session.sides.test_ask_values import (
+    ASKING,
+    LOCAL,
+    LSID,
+    TRANSACTION,
+    asked,
+    command_of,
+    either,
+    told,
+)
+from tests.proxy.session.world import command, reply, sealed, session_of
+
+ABOVE = {"nhs_number": {"$gt": "5"}}
+NONE: dict[str, Any] = {"n": 0, "nModified": 0, "ok": 1.0}
+
+
+@pytest.fixture
+def session() -> Session:
+    return session_of(SessionSettings(ASKING, login_required=False))
+
+
+@pytest.fixture
+def play(session: Session) -> Playbook:
+    return Playbook(session)
+
+
+def update(query: dict[str, Any], **more: Any) -> dict[str, Any]:
+    statements = [{"q": query, "u": {"$set": {"a": 1}}}]
+    options = {**LSID, "txnNumber": Int64(5), **more}
+    return {"update": "patients", "updates": statements, **options, "$db": "clinic"}
+
+
+def delete(query: dict[str, Any], limit: int = 1) -> dict[str, Any]:
+    return {"delete": "patients", "deletes": [{"q": query, "limit": limit}], "$db": "clinic"}
+
+
+def modify(query: dict[str, Any]) -> dict[str, Any]:
+    return {"findAndModify": "patients", "query": query, "remove": True, "$db": "clinic"}
+
+
+def begin(play: Playbook, number: int, *values: str, kept: dict[str, Any] = LSID) -> None:
+    """The command waits, and the server is asked and says that it holds these values."""
+    play << pause(True) << to_server(command_of(asked(number), {**kept, **LOCAL}))
+    play >> server(told(number, *(sealed("nhs", each) for each in values))) << pause(False)
+
+
+def test_a_value_that_was_stored_meanwhile_is_found(play: Playbook) -> None:
+    play >> client(command(update(ABOVE), 70))
+    begin(play, 1, "7")
+    play << to_server(command(update({"nhs_number": either("7")}), 70))
+    play >> server(reply(NONE, 70))
+    begin(play, 2, "8")
+    play << to_server(command(update({"nhs_number": either("8")}), 70))
+    play >> server(reply({**NONE, "n": 1}, 70)) << to_client(reply({**NONE, "n": 1}, 70))
+    ping = command({"ping": 1, "$db": "admin"}, 71)
+    play >> client(ping) << to_server(ping)
+
+
+@pytest.mark.parametrize(
+    ("make", "none"),
+    [(delete, {"n": 0, "ok": 1.0}), (modify, {"value": None, "ok": 1.0})],
+)
+def test_without_a_new_value_the_client_gets_the_reply(
+    play: Playbook, make: Any, none: dict[str, Any]
+) -> None:
+    play >> client(command(make(ABOVE), 70))
+    begin(play, 1, "7", "8", kept={})
+    play << to_server(command(make({"nhs_number": either("7", "8")}), 70))
+    play >> server(reply(none, 70))
+    begin(play, 2, "8", "3", kept={})
+    play << to_client(reply(none, 70))
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (update(ABOVE), {"n": 1, "nModified": 1, "ok": 1.0}),
+        (update(ABOVE), {**NONE, "writeErrors": [{"index": 0, "code": 1, "errmsg": "x"}]}),
+        (update(ABOVE), {"ok": 0.0, "code": 50, "errmsg": "x", "codeName": "MaxTimeMSExpired"}),
+        (modify(ABOVE), {"value": {"_id": 1}, "ok": 1.0}),
+        (delete(ABOVE, 0), {"n": 0, "ok": 1.0}),
+        ({**update(ABOVE), "updates": [{"q": ABOVE, "u": {"$set": {"a": 1}}, "multi": True}]}, NONE),
+        ({**update(ABOVE), "updates": [{"q": ABOVE, "u": {"$set": {"a": 1}}}] * 2}, NONE),
+    ],
+)
+def test_no_other_reply_is_held_back(session: Session, body: dict[str, Any], answer: dict[str, Any]) -> None:
+    session.client_data(command(body, 70))
+    session.server_data(told(1, sealed("nhs", "7")))
+    effects = session.server_data(reply(answer, 70))
+    assert [each.data for each in effects if isinstance(each, ToClient)] == [reply(answer, 70)]
+
+
+def test_in_a_transaction_nothing_changes_meanwhile(play: Playbook) -> None:
+    body = update(ABOVE, **TRANSACTION)
+    play >> client(command(body, 70)) << pause(True) << to_server(command_of(asked(1), TRANSACTION))
+    play >> server(told(1, sealed("nhs", "7"))) << pause(False)
+    play << to_server(command(update({"nhs_number": either("7")}, **TRANSACTION), 70))
+    play >> server(reply(NONE, 70)) << to_client(reply(NONE, 70))
+
+
+def test_it_is_sent_so_many_times(play: Playbook) -> None:
+    play >> client(command(update(ABOVE), 70))
+    for number in range(1, MOST_TIMES + 1):
+        begin(play, number, str(5) + str(number))
+        play << to_server(command(update({"nhs_number": either(str(5) + str(number))}), 70))
+        play >> server(reply(NONE, 70))
+    play << to_client(reply(NONE, 70))
+
+
+def test_a_client_that_has_sent_more_does_not_wait_for_it(play: Playbook) -> None:
+    play >> client(command(update(ABOVE), 70))
+    begin(play, 1, "7")
+    play << to_server(command(update({"nhs_number": either("7")}), 70))
+    ping = command({"ping": 1, "$db": "admin"}, 71)
+    play >> client(ping) << to_server(ping)
+    play >> server(reply(NONE, 70)) << to_client(reply(NONE, 70))
+
+
+def test_an_error_of_the_second_question_is_the_clients(play: Playbook) -> None:
+    play >> client(command(update(ABOVE), 70))
+    begin(play, 1, "7")
+    play << to_server(command(update({"nhs_number": either("7")}), 70))
+    play >> server(reply(NONE, 70)) << pause(True) << to_server(command_of(asked(2), {**LSID, **LOCAL}))
+    failed = {"ok": 0.0, "errmsg": "x", "code": 50, "codeName": "MaxTimeMSExpired"}
+    play >> server(reply(failed, 2)) << pause(False)
+    play << on_record("refused", "clinic.patients", "update", "ValuesUnknown")
+    play << error(50, "MaxTimeMSExpired", 70)
+
+
+def test_a_drain_waits_for_the_answer(play: Playbook, session: Session) -> None:
+    play >> client(command(update(ABOVE), 70))
+    begin(play, 1, "7")
+    play << to_server(command(update({"nhs_number": either("7")}), 70))
+    play >> drain()
+    play >> server(reply(NONE, 70))
+    begin(play, 2, "7")
+    play << to_client(reply(NONE, 70)) << close(CloseReason.DRAINED)
+    assert not any(isinstance(each, Close) for each in session.client_eof())
