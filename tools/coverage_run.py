@@ -234,8 +234,12 @@ def problems_of(measured: Measured) -> list[str]:
         row, mirrored = listed.get(module, Listed()), (mirror(module),)
         percent = measured.percent(module, row.tests or mirrored)
         problems += judge(module, percent, row)
-        alone = measured.percent(module, mirrored) if (ROOT / mirrored[0]).is_file() else 0.0
-        for note in needless(module, percent, alone, row) if row.tests or row.percent is not None else ():
+        # each look at a module parses it: only where something is listed, and only what that needs
+        if not row.tests and row.percent is None:
+            continue
+        looks = row.percent is None and (ROOT / mirrored[0]).is_file()
+        alone = measured.percent(module, mirrored) if looks else 0.0
+        for note in needless(module, percent, alone, row):
             print(f"coverage: note: {note}")
     return problems
 

@@ -14,18 +14,18 @@ _MANY = 5
 
 
 def fitting(signature: Signature, argument: Any) -> Iterator[Any]:
-    """Operands that fit, with `argument` in every place."""
+    """Operands that fit, each once, with `argument` in every place."""
     if signature.whole:
         yield argument
     if signature.is_positional:
         most = _MANY if signature.most is None else signature.most
         for count in range(signature.least, most + 1):
             yield [argument] * count
-        if signature.least == 1:
+        if signature.least == 1 and not signature.whole:
             yield argument
     for names in signature.named:
-        yield _document(names.required, argument)
-        yield _document(names.known, argument)
+        for fields in dict.fromkeys((names.required, names.known)):
+            yield _document(fields, argument)
 
 
 def misfits(signature: Signature, argument: Any) -> Iterator[Any]:

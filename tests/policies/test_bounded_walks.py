@@ -87,10 +87,10 @@ def towers_of_operator(name: str, signature: Signature) -> Iterator[Command]:
         nested = _nested(name, signature, f"${path}")
         yield run({"$set": {"x": nested}})
         yield update({"$set": {path: nested}})
+    yield run(*[{"$replaceWith": {name: [{"a": "$$ROOT", "b": "$$ROOT"}, "$$ROOT"]}}] * 8, *[UNION] * 60)
     for operand in fitting(signature, "$$ROOT"):
         doubled = {"$replaceWith": {"a": {name: operand}, "b": "$$ROOT"}}
         yield run(*[doubled] * 8, *[UNION] * 60)
-        yield run(*[{"$replaceWith": {name: [{"a": "$$ROOT", "b": "$$ROOT"}, "$$ROOT"]}}] * 8, *[UNION] * 60)
         yield run(*[DOUBLED] * 8, {"$set": {"x": [{name: _around(operand, "$a")}] * 300}})
         yield run(WIDE, {"$set": {f"g{number}": {name: operand} for number in range(30)}})
 

@@ -8,6 +8,7 @@ thing: /proc shows the environment and command line of its parent. Tests of thos
 import atexit
 import gc
 import importlib
+import inspect
 import json
 import os
 import pkgutil
@@ -331,6 +332,8 @@ def _run(package: ModuleType, program: str | None) -> None:
 
 def _main() -> None:
     package = _import(sys.argv[1])
+    # coverage asks for the stack when it starts, and Python then looks for the files of all modules: here
+    inspect.stack()
     gc.freeze()
     order, fds = _serve(socket.socket(fileno=int(sys.argv[2])))
     _become(order, fds)
