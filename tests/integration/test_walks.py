@@ -296,13 +296,13 @@ assert {name for _, _, name in COMPRESSED_LABELS.values()} == {"snappy", "zstd",
 
 A_PLACE_FOR_COPIES = {
     "proxy/server/audit_writer/destinations.py": {
-        "class CopyKind(Enum):": (
+        "@dataclass(frozen=True, slots=True)\nclass CopyKind:": (
             'def _file(target: "CopyTarget") -> Destination:\n'
             "    os.dup2(os.open(target.host, os.O_CREAT | os.O_WRONLY), _STDOUT)\n"
             "    return _Output()\n\n\n"
-            "class CopyKind(Enum):"
+            "@dataclass(frozen=True, slots=True)\nclass CopyKind:"
         ),
-        "    UNIX = (": '    FILE = ("file", "PATH", False, _file)\n    UNIX = (',
+        "COPY_KINDS: Final = (\n": 'COPY_KINDS: Final = (\n    CopyKind("file", "PATH", _file),\n',
     }
 }
 SENDS_THERE = """
