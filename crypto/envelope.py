@@ -44,6 +44,8 @@ HEADER_BYTES: Final = 13
 KEY_ID_BYTES: Final = 16
 CONTEXT_HEADER_BYTES: Final = HEADER_BYTES + KEY_ID_BYTES
 FORMAT_OFFSET: Final = 2
+_FORMATS: Final[dict[int, int]] = {FORMAT: 0, CONTEXT_FORMAT: KEY_ID_BYTES}
+"""The registry of formats: by number, how many bytes stand between the header and the value."""
 TYPE_OFFSET: Final = 12
 """The bytes before it are those of every value that one version of a deterministic class makes."""
 _CLASS_ID: Final = 4
@@ -82,7 +84,7 @@ CONTEXT_KEY_VERSION: Final = 1
 
 
 class EnvelopeHeader(NamedTuple):
-    """What an envelope of either format says of itself."""
+    """What an envelope of any format says of itself."""
 
     mode: EnvelopeMode
     class_id: int
@@ -164,13 +166,12 @@ def parse_header(envelope: bytes) -> EnvelopeHeader:
     Cost:    O(1), no copy of the ciphertext
     Source:  docs/format/envelope.md section 2
     """
-    return _parsed(envelope, FORMAT, 0)
+    return _parsed(envelope, FORMAT)
 
 
 def parse_context_header(envelope: bytes) -> tuple[EnvelopeHeader, bytes]:
     """The header of an envelope of format 2, and the id of the key of its context; checked likewise."""
-    header = _parsed(envelope, CONTEXT_FORMAT, KEY_ID_BYTES)
-    return header, context_key_id(envelope, 0)
+    return _parsed(envelope, CONTEXT_FORMAT), context_key_id(envelope, 0)
 
 
 def is_of_context(envelope: bytes, start: int = 0) -> bool:
@@ -180,7 +181,7 @@ def is_of_context(envelope: bytes, start: int = 0) -> bool:
 
 
 def class_id_of(buf: bytes, start: int) -> int:
-    """The class id of the envelope of either format that begins at `start`, unchecked. Cost: O(1)."""
+    """The class id of the envelope of any format that begins at `start`, unchecked. Cost: O(1)."""
     return int.from_bytes(buf[start + _CLASS_ID : start + CLASS_ID_END], "big")
 
 
@@ -202,8 +203,9 @@ def context_keys_in(buf: bytes) -> list[bytes]:
 
 
 def parse_any_header(envelope: bytes) -> EnvelopeHeader:
-    """The header of an envelope of either format. Raises InvalidEnvelope."""
-    return parse_context_header(envelope)[0] if is_of_context(envelope) else parse_header(envelope)
+    """The header of an envelope of any format. Raises InvalidEnvelope."""
+    number = envelope[FORMAT_OFFSET] if len(envelope) > FORMAT_OFFSET else FORMAT
+    return _parsed(envelope, number if number in _FORMATS else FORMAT)
 
 
 def context_header(mode: EnvelopeMode, class_id: int, key_id: bytes, bson_type: int) -> bytes:
@@ -217,8 +219,8 @@ def context_header(mode: EnvelopeMode, class_id: int, key_id: bytes, bson_type: 
     return b"".join((MAGIC, bytes((CONTEXT_FORMAT,)), plain[FORMAT_OFFSET + 1 :], key_id))
 
 
-def _parsed(envelope: bytes, wanted: int, more: int) -> EnvelopeHeader:
-    """The header of an envelope of one format, which has so many bytes more in front of the value."""
+def _parsed(envelope: bytes, wanted: int) -> EnvelopeHeader:
+    """The header of an envelope of one format."""
     if len(envelope) < HEADER_BYTES:
         raise InvalidEnvelope(EnvelopeReason.LENGTH)
     magic, version, mode_byte, class_id, key_version, bson_type = _HEADER.unpack_from(envelope)
@@ -236,6 +238,6 @@ def _parsed(envelope: bytes, wanted: int, more: int) -> EnvelopeHeader:
     if bson_type not in ENCRYPTABLE_TYPES:
         raise InvalidEnvelope(EnvelopeReason.BSON_TYPE)
     mode, overhead = known
-    if not 0 < len(envelope) - overhead - more <= MAX_VALUE_BYTES:
+    if not 0 < len(envelope) - overhead - _FORMATS[wanted] <= MAX_VALUE_BYTES:
         raise InvalidEnvelope(EnvelopeReason.LENGTH)
     return EnvelopeHeader(mode, class_id, key_version, bson_type)

@@ -15,10 +15,10 @@ from typing import Final
 from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
-    "modules": 405,
+    "modules": 398,
     "lines": 99_200,
-    "modules of 50 lines or fewer": 15,
-    "modules with one importer": 61,
+    "modules of 50 lines or fewer": 14,
+    "modules with one importer": 60,
     "modules that import the envelope": 40,
     "longest chain of imports": 36,
 }

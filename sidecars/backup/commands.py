@@ -44,7 +44,6 @@ from sealwire.keys.errors import KeysError
 from sealwire.keys.kek.key_pair import create_key_pair, load_private_key, load_public_key, public_path
 from sealwire.keys.private_file import create_public, require_free
 from sealwire.keys.providers import Providers
-from sealwire.sidecars.backup.errors import BackupError, BackupReason, BackupSettingError
 from sealwire.sidecars.backup.keeping.catalog import (
     Entry,
     RetentionPolicy,
@@ -70,6 +69,7 @@ from sealwire.sidecars.backup.sealed.manifest import format_time
 from sealwire.sidecars.backup.stores.local_store import open_new_store, open_store
 from sealwire.sidecars.backup.stores.store import Store
 from sealwire.sidecars.erasure.holds import load_holds, refuse_any
+from sealwire.sidecars.errors import BackupError, BackupReason, BackupSettingError
 
 DEFAULT_DIRECTORY = "/var/backups/mongodb"
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, final
 
-from sealwire.sidecars.detection.errors import DetectionReason, NoSuchRecord, WrongStep
 from sealwire.sidecars.detection.observations import About
 from sealwire.sidecars.detection.rules import BUCKET_S, DetectionRule, RuleName, Urgency
 from sealwire.sidecars.detection.state_file import StateFile
+from sealwire.sidecars.errors import DetectionReason, NoSuchRecord, WrongStep
 
 MOST_NAMED: Final = 100
 """Alerts of one rule in an hour; what comes after is one alert: nobody can bury one among thousands."""

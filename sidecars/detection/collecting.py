@@ -14,7 +14,6 @@ from sealwire.audit.line import Line
 from sealwire.audit.signing import Checkpoint
 from sealwire.audit.verification import LogReport, verify
 from sealwire.sidecars.detection.alerts import Alert
-from sealwire.sidecars.detection.errors import DetectionReason, UnprovedLog
 from sealwire.sidecars.detection.observations import (
     MAX_TEXT,
     address_of,
@@ -25,6 +24,7 @@ from sealwire.sidecars.detection.observations import (
     subjects_of,
     who,
 )
+from sealwire.sidecars.errors import DetectionReason, UnprovedLog
 
 MAX_SUBJECTS: Final = 1_000_000
 """Pseudonyms that are told apart; 100 bytes of memory each."""

@@ -29,14 +29,14 @@ import requests
 from sealwire.files.child_environment import child_environment
 from sealwire.keys.private_file import read_private
 from sealwire.sidecars.detection.alerts import Alerts
-from sealwire.sidecars.detection.errors import (
+from sealwire.sidecars.detection.rules import ProgramSettings, WebhookSettings
+from sealwire.sidecars.detection.state_file import StateFile
+from sealwire.sidecars.errors import (
     DeliveryFailed,
     DetectionReason,
     StateProblem,
     UnusableWatchFile,
 )
-from sealwire.sidecars.detection.rules import ProgramSettings, WebhookSettings
-from sealwire.sidecars.detection.state_file import StateFile
 
 MAX_ATTEMPTS: Final = 200
 """With the longest wait of five minutes that is most of a day."""

@@ -13,8 +13,8 @@ from enum import Enum
 from typing import Any, Final, final
 
 from sealwire.sidecars.detection.alerts import Alerts
-from sealwire.sidecars.detection.errors import DetectionReason, NoSuchRecord, WrongStep
 from sealwire.sidecars.detection.state_file import StateFile
+from sealwire.sidecars.errors import DetectionReason, NoSuchRecord, WrongStep
 
 LIMIT: Final = timedelta(hours=72)
 SOON: Final = timedelta(hours=24)

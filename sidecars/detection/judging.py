@@ -21,7 +21,6 @@ from sealwire.audit.following import LogPosition, NewLines, read_position
 from sealwire.audit.line import Line
 from sealwire.audit.verification import Flaw
 from sealwire.sidecars.detection.alerts import Alerts, Cause, about_text
-from sealwire.sidecars.detection.errors import DetectionReason, StateDamaged
 from sealwire.sidecars.detection.observations import (
     About,
     ClockState,
@@ -44,6 +43,7 @@ from sealwire.sidecars.detection.rules import (
     Urgency,
 )
 from sealwire.sidecars.detection.state_file import StateFile
+from sealwire.sidecars.errors import DetectionReason, StateDamaged
 
 PAST_DAYS: Final = 28
 FEWEST_DAYS: Final = 3

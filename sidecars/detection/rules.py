@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sealwire.audit.files import LogPlace
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
-from sealwire.sidecars.detection.errors import DetectionReason, UnusableWatchFile
+from sealwire.sidecars.errors import DetectionReason, UnusableWatchFile
 
 BUCKET_S: Final = 60
 """Windows are counted in whole minutes."""

@@ -12,7 +12,7 @@ from typing import Any, Final, final
 
 from sealwire.keys.contexts.sqlite_store import is_ours
 from sealwire.keys.private_file import ensure_private
-from sealwire.sidecars.detection.errors import DetectionReason, NoSuchRecord, StateDamaged, StateProblem
+from sealwire.sidecars.errors import DetectionReason, NoSuchRecord, StateDamaged, StateProblem
 
 _APPLICATION_ID: Final = 0x53574454
 """Says to `file` and to us whose the file is: "SWDT"."""

@@ -12,10 +12,10 @@ from sealwire.proxy.server.page.panels import MAX_ALERTS, WatchedAlert, WatchedI
 from sealwire.sidecars.detection.alerts import Alert, Alerts
 from sealwire.sidecars.detection.breach_form import about
 from sealwire.sidecars.detection.commands import left_text
-from sealwire.sidecars.detection.errors import DetectionError
 from sealwire.sidecars.detection.incidents import DeadlineStage, Incident, IncidentBook
 from sealwire.sidecars.detection.rules import load_watch_settings
 from sealwire.sidecars.detection.state_file import StateFile
+from sealwire.sidecars.errors import DetectionError
 
 _PRESSING = (DeadlineStage.SOON, DeadlineStage.OVERDUE)
 

@@ -54,10 +54,10 @@ from sealwire.proxy.server.errors import read_named_file
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected, size_of
 from sealwire.sidecars.erasure import holds as files
-from sealwire.sidecars.erasure.errors import ErasureReason, SubjectMissing
 from sealwire.sidecars.erasure.holds import LegalHold, load_holds, row_of
 from sealwire.sidecars.erasure.search import Findings, PersonSearch, find_returned
 from sealwire.sidecars.erasure.stored_forms import Persons, spellings, stored_forms
+from sealwire.sidecars.errors import ErasureReason, SubjectMissing
 from sealwire.sidecars.raw_documents import document
 
 # --------------------------------------------------------------------- the option that says where holds are

@@ -15,8 +15,8 @@ from sealwire.audit.pseudonyms import PSEUDONYM_BYTES, PseudonymKey
 from sealwire.keys.keyring.record import format_time
 from sealwire.keys.private_file import create_private, replace_private, writer_lock
 from sealwire.keys.strict_json import Fields
-from sealwire.sidecars.erasure.errors import ErasureReason, HoldProblem, SubjectHeld
 from sealwire.sidecars.erasure.journal import read_sealed, sealed
+from sealwire.sidecars.errors import ErasureReason, HoldProblem, SubjectHeld
 
 FORMAT: Final = "sealwire-holds"
 MAX_CASE: Final = 200

@@ -15,7 +15,7 @@ from sealwire.audit.pseudonyms import PseudonymKey
 from sealwire.keys import strict_json
 from sealwire.keys.private_file import read_private, replace_private
 from sealwire.keys.strict_json import Fields, encode
-from sealwire.sidecars.erasure.errors import ErasureDamaged, ErasureReason, ErasureRefused
+from sealwire.sidecars.errors import ErasureDamaged, ErasureReason, ErasureRefused
 
 FORMAT: Final = "sealwire-erasure-journal"
 _MOST: Final = 2**53

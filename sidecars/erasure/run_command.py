@@ -29,7 +29,6 @@ from sealwire.sidecars.erasure.commands import (
     holds_option,
     person_options,
 )
-from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
 from sealwire.sidecars.erasure.holds import load_holds
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder
 from sealwire.sidecars.erasure.ownership import SharedParts
@@ -42,6 +41,7 @@ from sealwire.sidecars.erasure.running import (
     KeyShredder,
 )
 from sealwire.sidecars.erasure.search import Findings, FoundDocument, PersonSearch
+from sealwire.sidecars.errors import ErasureReason, ErasureRefused
 from sealwire.sidecars.raw_documents import document
 
 # ------------------------------------------------- which backups still hold what was erased, and until when

@@ -30,12 +30,12 @@ from sealwire.policies.file.schema import NOTHING, PER_DATABASE, PolicySet, cont
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.covered import CoveredCollection, covered_collections
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.erasure.errors import ErasureFailed, ErasureReason, ErasureRefused, SubjectMissing
 from sealwire.sidecars.erasure.holds import LegalHold, refuse_held
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder
 from sealwire.sidecars.erasure.ownership import Choose, Emptied, Replacements, SharedParts, emptied, null_of
 from sealwire.sidecars.erasure.search import Findings, FoundDocument, PersonSearch
 from sealwire.sidecars.erasure.stored_forms import key_id_of
+from sealwire.sidecars.errors import ErasureFailed, ErasureReason, ErasureRefused, SubjectMissing
 from sealwire.sidecars.raw_documents import Value, document, identity_of, one_of
 
 _BATCH: Final = 200

@@ -33,9 +33,9 @@ from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.contexts import element_at
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import RAW, Client
-from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
 from sealwire.sidecars.erasure.ownership import Ownership, SharedParts, located
 from sealwire.sidecars.erasure.stored_forms import IdentifierForms, Persons, key_id_of
+from sealwire.sidecars.errors import ErasureReason, ErasureRefused
 from sealwire.sidecars.raw_documents import Value, document, identity_of, one_of
 
 MAX_DOCUMENTS: Final = 1_000_000

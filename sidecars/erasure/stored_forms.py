@@ -20,7 +20,7 @@ from sealwire.keys.errors import KeyDestroyed, KeyRetired, UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.coercion import coerce
 from sealwire.policies.file.schema import FieldClass
-from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
+from sealwire.sidecars.errors import ErasureReason, ErasureRefused
 from sealwire.sidecars.raw_documents import Value
 from sealwire.wire import kinds
 

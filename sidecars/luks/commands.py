@@ -15,9 +15,9 @@ from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import PATH, json_option, settings
 from sealwire.cli.output import Manner, manner_options, print_json, progress, show_table
 from sealwire.keys.errors import KeySettingError, KeysReason
+from sealwire.sidecars.errors import LuksReason, NotConfirmed
 from sealwire.sidecars.luks import machine as devices
 from sealwire.sidecars.luks import migration, preflight, status
-from sealwire.sidecars.luks.errors import LuksReason, NotConfirmed
 from sealwire.sidecars.luks.journal import Journal, Phase, Record, only_writer
 from sealwire.sidecars.luks.linux import LinuxMachine
 from sealwire.sidecars.luks.machine import Machine

@@ -23,7 +23,7 @@ from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile, KekDenied, KeysReason
 from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, wrap_associated_data
 from sealwire.keys.keyring.record import format_time
-from sealwire.sidecars.luks.errors import DeviceRefused, LuksReason, LuksSettingError, VerificationFailed
+from sealwire.sidecars.errors import DeviceRefused, LuksReason, LuksSettingError, VerificationFailed
 from sealwire.sidecars.luks.machine import Machine, look_at
 from sealwire.sidecars.luks.volume import LuksHeader, read_header, require_luks, restore_header, save_header
 

@@ -15,7 +15,7 @@ from typing import Final, Self
 
 from sealwire.keys import strict_json
 from sealwire.keys.private_file import writer_lock
-from sealwire.sidecars.luks.errors import LuksReason, WrongState
+from sealwire.sidecars.errors import LuksReason, WrongState
 from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.settings import VolumeSettings, from_fields, to_json
 

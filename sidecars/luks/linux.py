@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from sealwire.keys.private_file import flush_directory, replace_private
-from sealwire.sidecars.luks.errors import CommandFailed, LuksReason
+from sealwire.sidecars.errors import CommandFailed, LuksReason
 from sealwire.sidecars.luks.machine import (
     SECOND_SECRET,
     Completed,

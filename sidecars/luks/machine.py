@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
-from sealwire.sidecars.luks.errors import CommandFailed, LuksReason
+from sealwire.sidecars.errors import CommandFailed, LuksReason
 
 # In an argument list: stands for a file that delivers the second secret of a command.
 SECOND_SECRET = "{second secret}"  # noqa: S105 - a placeholder

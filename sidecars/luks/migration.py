@@ -4,8 +4,8 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
+from sealwire.sidecars.errors import DeviceRefused, LuksReason, VerificationFailed, WrongState
 from sealwire.sidecars.luks import preflight, status
-from sealwire.sidecars.luks.errors import DeviceRefused, LuksReason, VerificationFailed, WrongState
 from sealwire.sidecars.luks.journal import Journal, Phase, Record, StepId, StepState
 from sealwire.sidecars.luks.machine import Machine, must, signatures, stable_name
 from sealwire.sidecars.luks.settings import VolumeSettings

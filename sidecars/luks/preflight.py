@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from sealwire.sidecars.errors import DeviceRefused, LuksError, LuksReason, LuksSettingError, MachineUnfit
 from sealwire.sidecars.luks import tables
-from sealwire.sidecars.luks.errors import DeviceRefused, LuksError, LuksReason, LuksSettingError, MachineUnfit
 from sealwire.sidecars.luks.machine import Device, Machine, disks_below, look_at, mount_of, mounted_source
 from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
 from sealwire.sidecars.luks.volume import HEADER_BYTES, is_open

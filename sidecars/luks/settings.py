@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 from sealwire.keys.strict_json import Fields
-from sealwire.sidecars.luks.errors import LuksReason, LuksSettingError
+from sealwire.sidecars.errors import LuksReason, LuksSettingError
 
 CIPHER = "aes-xts-plain64"
 # XTS has two keys: 512 bits are AES-256.

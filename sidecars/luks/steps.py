@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from sealwire.sidecars.errors import DeviceRefused, LuksReason, VerificationFailed
 from sealwire.sidecars.luks import status, tables, volume
-from sealwire.sidecars.luks.errors import DeviceRefused, LuksReason, VerificationFailed
 from sealwire.sidecars.luks.journal import Journal, Record, StepId
 from sealwire.sidecars.luks.machine import Machine, differences, look_at, mounted_source, must
 from sealwire.sidecars.luks.settings import KEY_FILE_BYTES, FileSystem, VolumeSettings

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sealwire.keys.kek.passphrase import MAX_BYTES, check_strength, normalize, read_passphrase_file
 from sealwire.keys.providers import Providers
-from sealwire.sidecars.luks.errors import (
+from sealwire.sidecars.errors import (
     DeviceRefused,
     LuksError,
     LuksKeyDenied,

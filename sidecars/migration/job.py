@@ -11,7 +11,7 @@ import bson
 from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 
-from sealwire.sidecars.migration.errors import JobDamaged, MigrationReason
+from sealwire.sidecars.errors import JobDamaged, MigrationReason
 from sealwire.sidecars.migration.forms import Left, WrongType
 from sealwire.sidecars.migration.moves import Direction, Move
 

@@ -22,7 +22,7 @@ from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import KeyDestroyed, KeyRetired, KeysError
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.migration.errors import (
+from sealwire.sidecars.errors import (
     JobDamaged,
     JobMissing,
     JobTaken,

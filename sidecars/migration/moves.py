@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, leaves
-from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, MigrationRefused
 
 DETERMINISTIC = (
     "its class is deterministic, and values in two forms would break equality and uniqueness; "

@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure
 from sealwire.policies.file.schema import BESIDE, PolicySet, is_transparent
 from sealwire.sidecars.covered import CoveredCollection
 from sealwire.sidecars.direct import RAW, Client
-from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Stretch, new_job
 from sealwire.sidecars.migration.moves import DETERMINISTIC, Direction, Move, class_at, moves_of

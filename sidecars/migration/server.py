@@ -11,7 +11,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import ConnectionFailure, OperationFailure
 
 from sealwire.sidecars.direct import RAW, Client
-from sealwire.sidecars.migration.errors import MigrationReason, ServerFailed
+from sealwire.sidecars.errors import MigrationReason, ServerFailed
 from sealwire.sidecars.raw_documents import document
 
 BATCH_DOCUMENTS = 500

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
-from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableFile
+from sealwire.sidecars.errors import TlsCheckReason, UnusableFile
 
 E = TypeVar("E", bound=x509.ExtensionType)
 

@@ -24,8 +24,8 @@ from prometheus_client.exposition import generate_latest
 
 from sealwire.keys.errors import KeySettingError
 from sealwire.keys.private_file import replace_public
+from sealwire.sidecars.errors import OutputProblem, TlsCheckReason
 from sealwire.sidecars.tls_check.certificate import CertificateFacts, Revocation
-from sealwire.sidecars.tls_check.errors import OutputProblem, TlsCheckReason
 from sealwire.sidecars.tls_check.judging import RULES, Finding, RuleSet, Severity, judge
 from sealwire.sidecars.tls_check.offers import Support, VersionSupport
 from sealwire.sidecars.tls_check.suites import Verdict

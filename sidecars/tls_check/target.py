@@ -12,8 +12,8 @@ from pymongo.errors import ConfigurationError, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from sealwire.crypto.host_names import server_name
+from sealwire.sidecars.errors import TlsCheckReason, UnusableTarget
 from sealwire.sidecars.tls_check.certificate import CertificateFacts, Revocation
-from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableTarget
 from sealwire.sidecars.tls_check.handshake import ClientCertificate
 from sealwire.sidecars.tls_check.offers import VersionSupport
 from sealwire.sidecars.tls_check.stream import HttpAnswer, Trouble

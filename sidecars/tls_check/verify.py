@@ -16,6 +16,7 @@ from typing import Any
 from OpenSSL import SSL
 
 from sealwire.crypto.host_names import ascii_host, authority, names_host
+from sealwire.sidecars.errors import UnusableTarget
 from sealwire.sidecars.tls_check.certificate import (
     ClientIdentity,
     Fetch,
@@ -25,7 +26,6 @@ from sealwire.sidecars.tls_check.certificate import (
     load_identity,
     load_trust,
 )
-from sealwire.sidecars.tls_check.errors import UnusableTarget
 from sealwire.sidecars.tls_check.handshake import ClientCertificate, TlsStream
 from sealwire.sidecars.tls_check.offers import ProtocolVersion, accepted_versions
 from sealwire.sidecars.tls_check.stream import Hello, Stream, StreamFailed, TcpStream, Trouble, ask_hello, get

@@ -27,12 +27,12 @@ from sealwire.keys.private_file import create_private, read_private, replace_pri
 from sealwire.keys.vault.admin import NoLogin, SealStatus, VaultAdmin, VaultSeal, check_wrapped
 from sealwire.keys.vault.connection import TOKEN_VARIABLES, VaultConnection
 from sealwire.keys.vault.settings import AuthMethod, VaultSettings, settings_from_environment
+from sealwire.sidecars.errors import HandOverFailed, SetupReason
 from sealwire.sidecars.vault_setup import credentials as logins
 from sealwire.sidecars.vault_setup import desired, plan
 from sealwire.sidecars.vault_setup import initialise as first
 from sealwire.sidecars.vault_setup.credentials import Login, secret_id_path, take_out
 from sealwire.sidecars.vault_setup.desired import KeyAge, ages
-from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason
 from sealwire.sidecars.vault_setup.initialise import MAX_SHARES, Places, parse_holders, require_unsealed
 from sealwire.sidecars.vault_setup.initialise import unseal as give
 from sealwire.sidecars.vault_setup.plan import Fate, Removal, plan_removal, take_away

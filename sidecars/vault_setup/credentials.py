@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from sealwire.keys.errors import KeysError, KeySettingError
 from sealwire.keys.vault.admin import VaultAdmin, Wrapped, unwrap
 from sealwire.keys.vault.connection import VaultConnection
-from sealwire.sidecars.vault_setup.errors import SET_UP_FIRST, ServerState, SetupReason, UnusableSetting
+from sealwire.sidecars.errors import SET_UP_FIRST, ServerState, SetupReason, UnusableSetting
 from sealwire.sidecars.vault_setup.settings import AppRole, Role, SetupSettings
 
 # Of one role, for `logins`. Revoking has no bound: it ends all that the server lists.

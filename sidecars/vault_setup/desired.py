@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sealwire.keys.vault.admin import VaultAdmin
-from sealwire.sidecars.vault_setup.errors import SET_UP_FIRST, ServerState, SetupReason
+from sealwire.sidecars.errors import SET_UP_FIRST, ServerState, SetupReason
 from sealwire.sidecars.vault_setup.resource import AtMost, Fields, Kind, Request, Resource
 from sealwire.sidecars.vault_setup.settings import (
     HOUR_S,

@@ -22,7 +22,7 @@ from sealwire.files.child_environment import child_environment
 from sealwire.keys.errors import KekDenied, KeysError
 from sealwire.keys.private_file import create_private
 from sealwire.keys.vault.admin import SealStatus, VaultSeal
-from sealwire.sidecars.vault_setup.errors import HandOverFailed, ServerState, SetupReason, UnusableSetting
+from sealwire.sidecars.errors import HandOverFailed, ServerState, SetupReason, UnusableSetting
 
 _AGE_RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{50,2000}")
 # A 4096-bit RSA key with many signatures stays below this.

@@ -14,8 +14,8 @@ from typing import Any
 
 from sealwire.keys.errors import KeySettingError
 from sealwire.keys.vault.admin import VaultAdmin
+from sealwire.sidecars.errors import NotChangeable, SetupReason
 from sealwire.sidecars.vault_setup.desired import MARK, resources
-from sealwire.sidecars.vault_setup.errors import NotChangeable, SetupReason
 from sealwire.sidecars.vault_setup.resource import (
     Fields,
     Kind,

@@ -7,7 +7,7 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 
-from sealwire.sidecars.vault_setup.errors import SetupReason, UnusableSetting
+from sealwire.sidecars.errors import SetupReason, UnusableSetting
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from sealwire.cli.exit_codes import exit_code
 from sealwire.files.errors import SourceError
+from sealwire.sidecars.errors import TlsCheckReason, UnusableTarget
 from sealwire.sidecars.tls_check.commands import read_rules, read_targets, show_report, verify
-from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableTarget
 from sealwire.sidecars.tls_check.judging import RULES, RuleSet, Severity, Thresholds
 from sealwire.sidecars.tls_check.report import TlsMetrics, make_report
 from sealwire.sidecars.tls_check.stream import Trouble

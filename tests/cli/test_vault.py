@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from sealwire.cli.groups import vault
 from sealwire.keys.errors import AlreadyExists, KeySettingError, KeysReason
 from sealwire.keys.vault.admin import FirstKeys
+from sealwire.sidecars.errors import HandOverFailed, SetupReason, UnusableSetting
 from sealwire.sidecars.vault_setup import initialise
 from sealwire.sidecars.vault_setup.commands import ServerOptions
-from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason, UnusableSetting
 from tests.cli.runs import Run
 from tests.sidecars.vault_setup.fake_seal import FakeSeal
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sealwire.cli.exit_codes import exit_code
-from sealwire.sidecars.backup.errors import BackupError
 from sealwire.sidecars.backup.sealed.writer import create_backup
 from sealwire.sidecars.backup.stores import local_store
 from sealwire.sidecars.backup.stores.local_store import LocalStore
+from sealwire.sidecars.errors import BackupError
 from tests.sidecars.backup.samples import KEK, Content, documents, make_dump
 
 SIZE = 300_000

@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 
 from sealwire.sidecars.backup.dumping.dump import DumpOptions, Progress, Wanted, dump
-from sealwire.sidecars.backup.errors import (
-    BackupError,
-    BackupReason,
-    SourceFailed,
-)
 from sealwire.sidecars.backup.sealed.manifest import Consistency
 from sealwire.sidecars.backup.sealed.writer import create_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.errors import DirectReason, UnusableUri
+from sealwire.sidecars.errors import (
+    BackupError,
+    BackupReason,
+    DirectReason,
+    SourceFailed,
+    UnusableUri,
+)
 from tests.integration.backup_source import (
     Server,
     assert_same,

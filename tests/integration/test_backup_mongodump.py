@@ -9,10 +9,10 @@ import pytest
 
 from sealwire.sidecars.backup.dumping import dump as consistency
 from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, ReaderChoice, Wanted, dump
-from sealwire.sidecars.backup.errors import BackupReason, SourceFailed
 from sealwire.sidecars.backup.sealed.writer import create_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.direct import connected
+from sealwire.sidecars.errors import BackupReason, SourceFailed
 from tests.integration.conftest import Stack
 from tests.sidecars.backup.samples import KEK
 from tests.support.secantus import ROOT

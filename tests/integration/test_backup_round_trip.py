@@ -11,18 +11,18 @@ from pymongo import MongoClient
 
 from sealwire.sidecars.backup.archive.dump_files import DumpFiles, open_plain, survey
 from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, dump
-from sealwire.sidecars.backup.errors import (
-    BackupDamaged,
-    BackupReason,
-    RestoreStopped,
-    TargetOccupied,
-)
 from sealwire.sidecars.backup.restoring.plan import Planned, opened, plan
 from sealwire.sidecars.backup.restoring.restore import Outcome, Restore, RestoreServer, drill
 from sealwire.sidecars.backup.sealed.reader import open_backup
 from sealwire.sidecars.backup.sealed.writer import create_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.direct import connected
+from sealwire.sidecars.errors import (
+    BackupDamaged,
+    BackupReason,
+    RestoreStopped,
+    TargetOccupied,
+)
 from tests.integration.backup_source import (
     Server,
     assert_same,

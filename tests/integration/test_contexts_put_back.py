@@ -19,8 +19,8 @@ from sealwire.cli.migrate import command
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import load_keyring
+from sealwire.sidecars.errors import MigrationReason
 from sealwire.sidecars.migration import engine
-from sealwire.sidecars.migration.errors import MigrationReason
 from sealwire.sidecars.migration.windows import turn as turn_module
 from sealwire.sidecars.migration.windows.turn import Turn
 from sealwire.testbed.database import DatabaseProcess

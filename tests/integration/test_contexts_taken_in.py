@@ -25,8 +25,8 @@ from sealwire.crypto.envelope import SUBTYPE, parse_context_header
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
+from sealwire.sidecars.errors import MigrationError, MigrationReason
 from sealwire.sidecars.migration import engine
-from sealwire.sidecars.migration.errors import MigrationError, MigrationReason
 from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from tests.integration.conftest import Document
 from tests.integration.running_site import client_of, first_move, new_environ, site_at

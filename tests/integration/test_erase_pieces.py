@@ -28,7 +28,6 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.erasure import running, search
-from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused, SubjectHeld
 from sealwire.sidecars.erasure.holds import LegalHold
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureOrder
 from sealwire.sidecars.erasure.running import (
@@ -41,6 +40,7 @@ from sealwire.sidecars.erasure.running import (
 )
 from sealwire.sidecars.erasure.search import PersonSearch, values_at
 from sealwire.sidecars.erasure.stored_forms import Persons, stored_forms
+from sealwire.sidecars.errors import ErasureReason, ErasureRefused, SubjectHeld
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.wire import kinds
 from tests.integration.outside.chosen import own_server

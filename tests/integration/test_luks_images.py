@@ -12,14 +12,14 @@ import pytest
 
 from sealwire.keys.kek.kek import LocalKek
 from sealwire.sidecars import luks
-from sealwire.sidecars.luks import headers, machine, preflight, steps, volume
-from sealwire.sidecars.luks.errors import (
+from sealwire.sidecars.errors import (
     CommandFailed,
     DeviceRefused,
     LuksKeyDenied,
     LuksReason,
     VerificationFailed,
 )
+from sealwire.sidecars.luks import headers, machine, preflight, steps, volume
 from sealwire.sidecars.luks.linux import LinuxMachine
 from sealwire.sidecars.luks.machine import differences, manifest, mounted_source
 from sealwire.sidecars.luks.settings import Pbkdf

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.errors import DamagedFile, KekDenied, KeysError, KeySettingError, KeysReason
-from sealwire.sidecars.luks.errors import LuksReason, LuksSettingError
+from sealwire.sidecars.errors import LuksReason, LuksSettingError
 from sealwire.sidecars.luks.linux import LinuxMachine
 from sealwire.sidecars.luks.volume import parse_source, read_passphrase
 from sealwire.testbed.openbao import OpenBao, dev_server

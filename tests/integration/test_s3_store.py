@@ -14,13 +14,6 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from sealwire.cli import main
-from sealwire.sidecars.backup.errors import (
-    BackupExists,
-    BackupMissing,
-    BackupReason,
-    BackupSettingError,
-    StoreUnavailable,
-)
 from sealwire.sidecars.backup.keeping.catalog import LEFTOVER_AGE, RetentionPolicy, plan_prune, prune
 from sealwire.sidecars.backup.keeping.rekey import reencrypt, rewrap
 from sealwire.sidecars.backup.keeping.verification import verify_backup
@@ -29,6 +22,13 @@ from sealwire.sidecars.backup.stores import s3_store
 from sealwire.sidecars.backup.stores.local_store import open_store
 from sealwire.sidecars.backup.stores.s3_store import S3Store
 from sealwire.sidecars.backup.stores.store import Store, read_small
+from sealwire.sidecars.errors import (
+    BackupExists,
+    BackupMissing,
+    BackupReason,
+    BackupSettingError,
+    StoreUnavailable,
+)
 from tests.keys.samples import KEK_A, KEK_B, NOW
 from tests.sidecars.backup.samples import KEK, OTHER_KEK, seal
 from tests.sidecars.backup.stores.store_contract import KEY, StoreContract

@@ -19,7 +19,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sealwire.cli.groups import tls as command
-from sealwire.sidecars.tls_check.errors import OutputProblem, TlsCheckReason
+from sealwire.sidecars.errors import OutputProblem, TlsCheckReason
 from sealwire.sidecars.tls_check.report import TlsMetrics
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.child import free_port

@@ -15,8 +15,8 @@ import pytest
 
 from sealwire.keys.errors import KeysError
 from sealwire.sidecars.detection.delivery import WebhookChannel, read_secret, signature
-from sealwire.sidecars.detection.errors import DeliveryFailed, DetectionReason, UnusableWatchFile
 from sealwire.sidecars.detection.rules import WebhookSettings
+from sealwire.sidecars.errors import DeliveryFailed, DetectionReason, UnusableWatchFile
 
 pytestmark = pytest.mark.integration
 

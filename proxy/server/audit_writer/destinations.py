@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Any, Final, Protocol, final
 
 from sealwire.proxy.server.observability.logs import note
@@ -74,27 +73,32 @@ def _tls(target: "CopyTarget") -> Destination:
         raise
 
 
-class CopyKind(Enum):
-    """The registry of places for copies: a row says how a place is written, and connects."""
+@dataclass(frozen=True, slots=True)
+class CopyKind:
+    """How lines travel to a place, and how the place is written."""
 
-    STDOUT = ("stdout", "", False, _output)
-    UNIX = ("syslog:unix", "PATH", False, _unix)
-    UDP = ("syslog:udp", "HOST:PORT", False, _udp)
-    TCP = ("syslog:tcp", "HOST:PORT", True, _tcp)
-    TLS = ("syslog:tls", "HOST:PORT", True, _tls)
-
-    def __init__(
-        self, prefix: str, place: str, is_stream: bool, opens: "Callable[[CopyTarget], Destination]"
-    ) -> None:
-        """`is_stream`: whether what is under way may be lost with the connection."""
-        self.prefix, self.place, self.is_stream, self.opens = prefix, place, is_stream, opens
+    prefix: str
+    place: str
+    """What follows the prefix: nothing, `PATH` or `HOST:PORT`."""
+    opens: "Callable[[CopyTarget], Destination]"
+    is_stream: bool = False
+    """Whether what is under way may be lost with the connection."""
 
     def written(self, place: str) -> str:
         """This kind with a place, as the configuration has it."""
         return f"{self.prefix}:{place}" if place else self.prefix
 
 
-COPY_FORMS: Final = tuple(kind.written(kind.place) for kind in CopyKind)
+COPY_KINDS: Final = (
+    CopyKind("stdout", "", _output),
+    CopyKind("syslog:unix", "PATH", _unix),
+    CopyKind("syslog:udp", "HOST:PORT", _udp),
+    CopyKind("syslog:tcp", "HOST:PORT", _tcp, is_stream=True),
+    CopyKind("syslog:tls", "HOST:PORT", _tls, is_stream=True),
+)
+"""The registry of places for copies."""
+
+COPY_FORMS: Final = tuple(kind.written(kind.place) for kind in COPY_KINDS)
 """How a place for copies is written, for hints and pages."""
 
 
@@ -118,7 +122,7 @@ class CopyTarget:
 
 def parse_copy(text: str) -> CopyTarget:
     """What one of COPY_FORMS names. Raises ValueError."""
-    for kind in CopyKind:
+    for kind in COPY_KINDS:
         if text == kind.prefix and not kind.place:
             return CopyTarget(kind)
         if not text.startswith(f"{kind.prefix}:"):

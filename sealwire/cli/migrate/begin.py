@@ -33,8 +33,8 @@ from sealwire.crypto import selftest
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client
+from sealwire.sidecars.errors import DecryptNotConfirmed, MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.contexts import fields_of
-from sealwire.sidecars.migration.errors import DecryptNotConfirmed, MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger

@@ -34,10 +34,10 @@ from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client
+from sealwire.sidecars.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.contexts import JobContexts
 from sealwire.sidecars.migration.definitions.conversions import Conversions
 from sealwire.sidecars.migration.engine import LEAST_SHARE_OF_WINDOWS
-from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, new_job
 from sealwire.sidecars.migration.ledger import Ledger

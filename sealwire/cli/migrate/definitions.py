@@ -12,11 +12,11 @@ from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.sidecars.covered import CoveredCollection, validation_of
 from sealwire.sidecars.direct import Client
 from sealwire.sidecars.enforcement.validators import Enforced, enforced, enforces_versions
+from sealwire.sidecars.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.definitions.constants import ClassChange, stand_in_version
 from sealwire.sidecars.migration.definitions.conversions import Conversions, Judged
 from sealwire.sidecars.migration.definitions.judging import Judgement
 from sealwire.sidecars.migration.definitions.server import MemoryRecords, MongoDefinitions, MongoRecords
-from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.ledger import any_active
 from sealwire.sidecars.migration.moves import Direction, Move, trees_of
 from sealwire.sidecars.migration.windows.order import ClassPaths

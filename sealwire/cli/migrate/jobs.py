@@ -33,8 +33,8 @@ from sealwire.crypto import selftest
 from sealwire.keys.frontier.frontier import pending_version_of, version_of
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.sidecars.direct import connected
+from sealwire.sidecars.errors import JobTaken, MigrationReason
 from sealwire.sidecars.migration.contexts import fields_of
-from sealwire.sidecars.migration.errors import JobTaken, MigrationReason
 from sealwire.sidecars.migration.job import Job, Standing, now
 from sealwire.sidecars.migration.ledger import Ledger, Wish
 from sealwire.sidecars.migration.moves import Direction, check_moves

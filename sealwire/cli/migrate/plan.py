@@ -18,7 +18,7 @@ from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PathNode, PolicySet, leaves
 from sealwire.sidecars.covered import CoveredCollection, covered_collections
 from sealwire.sidecars.direct import Client, connected
-from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.inspection import Inspection, Newest, PathCounts, inspect
 from sealwire.sidecars.migration.moves import class_at, tree_of
 from sealwire.sidecars.migration.planning import foreseen_split, move_back, select, unfit

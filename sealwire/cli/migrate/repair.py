@@ -22,8 +22,8 @@ from sealwire.cli.tasks import ended_in_order
 from sealwire.crypto import selftest
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.direct import Client, size_of
+from sealwire.sidecars.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.engine import Pace
-from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.moves import Direction

@@ -13,8 +13,8 @@ from typing import Protocol, Self
 from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile
 from sealwire.sidecars.backup.archive.metadata import Kind
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
 from sealwire.sidecars.backup.sealed.manifest import MAX_MEMBERS, MAX_NUMBER
+from sealwire.sidecars.errors import BackupDamaged, BackupReason
 
 CONTENTS_MEMBER = "sealwire-contents.json"
 MAX_CONTENTS_BYTES = 64 << 20

@@ -32,7 +32,12 @@ from sealwire.sidecars.backup.archive.metadata import (
     split_path,
 )
 from sealwire.sidecars.backup.archive.tar import members
-from sealwire.sidecars.backup.errors import (
+from sealwire.sidecars.backup.sealed.key_slots import Identity
+from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER
+from sealwire.sidecars.backup.sealed.reader import SealedReader, begin_reading, open_backup
+from sealwire.sidecars.backup.sealed.sidecar import BackupOrigin
+from sealwire.sidecars.backup.stores.store import NO_SPACE, Store
+from sealwire.sidecars.errors import (
     BackupDamaged,
     BackupError,
     BackupMissing,
@@ -40,11 +45,6 @@ from sealwire.sidecars.backup.errors import (
     BackupSettingError,
     StoreUnavailable,
 )
-from sealwire.sidecars.backup.sealed.key_slots import Identity
-from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER
-from sealwire.sidecars.backup.sealed.reader import SealedReader, begin_reading, open_backup
-from sealwire.sidecars.backup.sealed.sidecar import BackupOrigin
-from sealwire.sidecars.backup.stores.store import NO_SPACE, Store
 
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
 

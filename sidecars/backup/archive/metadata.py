@@ -15,7 +15,7 @@ from bson.errors import BSONError
 from bson.json_util import CANONICAL_JSON_OPTIONS, dumps, loads
 from bson.son import SON
 
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
+from sealwire.sidecars.errors import BackupDamaged, BackupReason
 
 MAX_METADATA_BYTES = 48_000_000
 

@@ -9,7 +9,6 @@ from typing import IO, Final, cast
 
 from sealwire.sidecars.backup.archive.contents import Readable, cut_counted
 from sealwire.sidecars.backup.archive.metadata import DATA
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
 from sealwire.sidecars.backup.sealed.manifest import (
     MANIFEST_MEMBER,
     MAX_MANIFEST_BYTES,
@@ -21,6 +20,7 @@ from sealwire.sidecars.backup.sealed.manifest import (
 )
 from sealwire.sidecars.backup.sealed.reader import SealedReader
 from sealwire.sidecars.backup.sealed.writer import SealedWriter
+from sealwire.sidecars.errors import BackupDamaged, BackupReason
 
 _FILE_MODE = 0o600
 # More does not stay in the processor's cache, and takes twice as long.

@@ -39,10 +39,10 @@ from sealwire.sidecars.backup.dumping.readers import (
     Reader,
     produced,
 )
-from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError, SourceFailed
 from sealwire.sidecars.backup.sealed.manifest import ClusterTime, Consistency, Manifest
 from sealwire.sidecars.backup.sealed.writer import SealedWriter
 from sealwire.sidecars.direct import Client, failure
+from sealwire.sidecars.errors import BackupReason, BackupSettingError, SourceFailed
 
 _FIRST: dict[str, Any] = {"projection": {"_id": 1}, "limit": 1, "singleBatch": True}
 """What `find` is asked for where only its answer's form counts."""

@@ -16,8 +16,8 @@ from pymongo.errors import OperationFailure, PyMongoError
 from sealwire.files.child_environment import child_environment
 from sealwire.sidecars.backup.archive.contents import cut
 from sealwire.sidecars.backup.archive.metadata import DECODED
-from sealwire.sidecars.backup.errors import BackupReason, SourceFailed
 from sealwire.sidecars.direct import Client, failure
+from sealwire.sidecars.errors import BackupReason, SourceFailed
 
 BATCH_BYTES = 4 << 20
 """What one reply should hold; a server ends a reply at 16 MiB in any case."""

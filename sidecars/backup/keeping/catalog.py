@@ -10,13 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
-from sealwire.sidecars.backup.errors import (
-    BackupDamaged,
-    BackupKept,
-    BackupMissing,
-    BackupReason,
-    BackupSettingError,
-)
 from sealwire.sidecars.backup.sealed.manifest import Manifest
 from sealwire.sidecars.backup.sealed.reader import read_sidecar
 from sealwire.sidecars.backup.sealed.sidecar import Sidecar
@@ -27,6 +20,13 @@ from sealwire.sidecars.backup.stores.store import (
     StoredObject,
     payload_key,
     sidecar_key,
+)
+from sealwire.sidecars.errors import (
+    BackupDamaged,
+    BackupKept,
+    BackupMissing,
+    BackupReason,
+    BackupSettingError,
 )
 
 

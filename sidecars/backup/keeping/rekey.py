@@ -12,13 +12,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from sealwire.audit.signing import SigningKey, VerificationKey
-from sealwire.sidecars.backup.errors import (
-    BackupDamaged,
-    BackupExists,
-    BackupMissing,
-    BackupReason,
-    BackupUnsigned,
-)
 from sealwire.sidecars.backup.keeping.catalog import Entry
 from sealwire.sidecars.backup.sealed.chunk_io import ChunkReader, CountedStream
 from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient, read_header
@@ -26,6 +19,13 @@ from sealwire.sidecars.backup.sealed.reader import OpenBackup, begin_reading
 from sealwire.sidecars.backup.sealed.sidecar import Sidecar, seal_sidecar
 from sealwire.sidecars.backup.sealed.writer import NewBackup, begin_backup
 from sealwire.sidecars.backup.stores.store import Store, payload_key, sidecar_key
+from sealwire.sidecars.errors import (
+    BackupDamaged,
+    BackupExists,
+    BackupMissing,
+    BackupReason,
+    BackupUnsigned,
+)
 
 _READ_BYTES = 1 << 20
 _SUCCESSOR = re.compile(r"(.+)-r([1-9][0-9]{0,5})")

@@ -16,14 +16,14 @@ from pathlib import Path, PurePosixPath
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
-from sealwire.sidecars.backup.errors import (
+from sealwire.sidecars.backup.keeping.catalog import RetentionPolicy
+from sealwire.sidecars.errors import (
     BackupMissing,
     BackupReason,
     BackupSettingError,
     PlaintextOverdue,
     StoreUnavailable,
 )
-from sealwire.sidecars.backup.keeping.catalog import RetentionPolicy
 
 SERVICE = "sealwire-backup.service"
 TIMER = "sealwire-backup.timer"

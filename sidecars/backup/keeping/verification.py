@@ -6,12 +6,12 @@ from datetime import datetime
 
 from sealwire.audit.signing import VerificationKey
 from sealwire.sidecars.backup.archive.tar import Observed, read_archive
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupIncomplete, BackupReason, StoreUnavailable
 from sealwire.sidecars.backup.sealed.key_slots import BackupKeys, Identity
 from sealwire.sidecars.backup.sealed.manifest import Manifest
 from sealwire.sidecars.backup.sealed.reader import OpenBackup, SealedReader, begin_reading, read_sidecar
 from sealwire.sidecars.backup.sealed.sidecar import BackupOrigin, Sidecar, seal_sidecar
 from sealwire.sidecars.backup.stores.store import Store, payload_key, sidecar_key
+from sealwire.sidecars.errors import BackupDamaged, BackupIncomplete, BackupReason, StoreUnavailable
 
 _HINT = "restore another backup; this one was written wrongly"
 

@@ -17,8 +17,8 @@ from sealwire.keys import strict_json
 from sealwire.keys.errors import KeysError
 from sealwire.keys.private_file import read_private, replace_private, writer_lock
 from sealwire.sidecars.backup.archive.metadata import CollectionMetadata, Kind
-from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
 from sealwire.sidecars.backup.sealed.manifest import MAX_MEMBERS, MAX_NUMBER
+from sealwire.sidecars.errors import BackupReason, BackupSettingError
 
 USERS, ROLES = "sealwire_restored_users", "sealwire_restored_roles"
 """Where users and roles stand in admin until the server takes them over."""

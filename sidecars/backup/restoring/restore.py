@@ -25,13 +25,6 @@ from sealwire.sidecars.backup.archive.contents import ContentDigest, Contents, d
 from sealwire.sidecars.backup.archive.dump_files import DumpFiles, Survey, owner_of, pieces
 from sealwire.sidecars.backup.archive.metadata import BUCKETS, DECODED
 from sealwire.sidecars.backup.dumping.readers import DriverReader
-from sealwire.sidecars.backup.errors import (
-    BackupError,
-    BackupIncomplete,
-    BackupReason,
-    RestoreStopped,
-    TargetOccupied,
-)
 from sealwire.sidecars.backup.restoring.plan import (
     ROLES,
     USERS,
@@ -44,6 +37,13 @@ from sealwire.sidecars.backup.restoring.plan import (
     purpose_of,
 )
 from sealwire.sidecars.direct import RAW, Client, failure
+from sealwire.sidecars.errors import (
+    BackupError,
+    BackupIncomplete,
+    BackupReason,
+    RestoreStopped,
+    TargetOccupied,
+)
 
 _MAJORITY = WriteConcern("majority")
 _DUPLICATE = 11000

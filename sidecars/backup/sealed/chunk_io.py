@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from isal import igzip_threaded
 
 from sealwire.crypto.unpicklable import Unpicklable
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
 from sealwire.sidecars.backup.stores.store import ReadStream, Upload
+from sealwire.sidecars.errors import BackupDamaged, BackupReason
 
 # ISA-L's levels are 0 to 3. On dumps of encrypted collections, 3 saves 1 % more and takes twice as long.
 _GZIP_LEVEL = 2

@@ -24,7 +24,7 @@ from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile, KeysReason, UnwrapFailed
 from sealwire.keys.kek.kek import Purpose, wrap_associated_data
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupKeyDenied, BackupReason, BackupSettingError
+from sealwire.sidecars.errors import BackupDamaged, BackupKeyDenied, BackupReason, BackupSettingError
 
 BACKUP_ID_BYTES = 16
 DATA_KEY_BYTES = 32

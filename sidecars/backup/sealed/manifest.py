@@ -13,7 +13,7 @@ from typing import Any
 
 from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
+from sealwire.sidecars.errors import BackupDamaged, BackupReason
 
 MANIFEST_MEMBER = "sealwire-manifest.json"
 MAX_MANIFEST_BYTES = 64 << 20

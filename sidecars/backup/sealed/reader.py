@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Self
 
 from sealwire.audit.signing import VerificationKey
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupMissing, BackupReason
 from sealwire.sidecars.backup.sealed.chunk_io import ChunkReader, CountedStream, Gunzipped
 from sealwire.sidecars.backup.sealed.key_slots import (
     BackupKeys,
@@ -24,6 +23,7 @@ from sealwire.sidecars.backup.sealed.sidecar import (
     parse_sidecar,
 )
 from sealwire.sidecars.backup.stores.store import Store, payload_key, read_small, sidecar_key
+from sealwire.sidecars.errors import BackupDamaged, BackupMissing, BackupReason
 
 _HINT = "restore another backup, and find out what happened to this one"
 

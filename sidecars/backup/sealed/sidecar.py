@@ -22,7 +22,6 @@ from sealwire.audit.signing import SigningKey, VerificationKey, is_signed, signa
 from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile
 from sealwire.keys.kek.key_pair import is_public
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason, BackupUnsigned
 from sealwire.sidecars.backup.sealed import manifest as manifests
 from sealwire.sidecars.backup.sealed.key_slots import (
     BACKUP_ID_BYTES,
@@ -33,6 +32,7 @@ from sealwire.sidecars.backup.sealed.key_slots import (
     slots_to_json,
 )
 from sealwire.sidecars.backup.sealed.manifest import MAX_MANIFEST_BYTES, MAX_NUMBER, SHA256, Manifest
+from sealwire.sidecars.errors import BackupDamaged, BackupReason, BackupUnsigned
 
 FORMAT_NAME = "sealwire-backup-sidecar"
 FORMAT_VERSION, SIGNED_VERSION = 1, 2

@@ -8,7 +8,6 @@ from hashlib import sha256
 from typing import Self
 
 from sealwire.audit.signing import SigningKey
-from sealwire.sidecars.backup.errors import BackupExists, BackupReason
 from sealwire.sidecars.backup.sealed.chunk_io import ChunkWriter, gzipped
 from sealwire.sidecars.backup.sealed.key_slots import (
     DEFAULT_CHUNK_BYTES,
@@ -20,6 +19,7 @@ from sealwire.sidecars.backup.sealed.key_slots import (
 from sealwire.sidecars.backup.sealed.manifest import Manifest
 from sealwire.sidecars.backup.sealed.sidecar import Sidecar, seal_sidecar, signed
 from sealwire.sidecars.backup.stores.store import Store, Upload, payload_key, sidecar_key
+from sealwire.sidecars.errors import BackupExists, BackupReason
 
 
 @dataclass(frozen=True, slots=True)

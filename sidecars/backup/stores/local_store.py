@@ -16,13 +16,6 @@ from typing import BinaryIO
 
 from sealwire.keys.errors import KeySettingError
 from sealwire.keys.private_file import PRIVATE_MODE, flush_directory, replace_private
-from sealwire.sidecars.backup.errors import (
-    BackupExists,
-    BackupMissing,
-    BackupReason,
-    BackupSettingError,
-    StoreUnavailable,
-)
 from sealwire.sidecars.backup.stores.store import (
     NO_SPACE,
     ReadStream,
@@ -30,6 +23,13 @@ from sealwire.sidecars.backup.stores.store import (
     StoredObject,
     Upload,
     is_backup_key,
+)
+from sealwire.sidecars.errors import (
+    BackupExists,
+    BackupMissing,
+    BackupReason,
+    BackupSettingError,
+    StoreUnavailable,
 )
 
 _PARTIAL_SUFFIX = ".partial"

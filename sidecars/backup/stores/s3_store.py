@@ -18,7 +18,8 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from sealwire.sidecars.backup.errors import (
+from sealwire.sidecars.backup.stores.store import ReadStream, StoredObject, Upload, is_backup_key
+from sealwire.sidecars.errors import (
     BackupError,
     BackupExists,
     BackupMissing,
@@ -26,7 +27,6 @@ from sealwire.sidecars.backup.errors import (
     BackupSettingError,
     StoreUnavailable,
 )
-from sealwire.sidecars.backup.stores.store import ReadStream, StoredObject, Upload, is_backup_key
 
 SCHEME = "s3://"
 # An upload has at most 10,000 parts: 5,000 of 32 MiB and as many of 64 MiB make 469 GiB.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason, BackupSettingError
+from sealwire.sidecars.errors import BackupDamaged, BackupReason, BackupSettingError
 
 PAYLOAD_SUFFIX = ".tar.gz.enc"
 SIDECAR_SUFFIX = ".tar.gz.enc.json"

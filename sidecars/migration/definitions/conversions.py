@@ -16,6 +16,7 @@ from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.trees import Work
 from sealwire.policies.planning.walk import Draft, Surroundings, Walk
+from sealwire.sidecars.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.definitions.constants import ClassChange, Width
 from sealwire.sidecars.migration.definitions.filters import Way, convert_filter, touches
 from sealwire.sidecars.migration.definitions.judging import WIDE_PREFIX, Judgement, is_ours, judge_index
@@ -26,7 +27,6 @@ from sealwire.sidecars.migration.definitions.server import (
     KeptForms,
     Records,
 )
-from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.raw_documents import is_envelope_value
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import elements

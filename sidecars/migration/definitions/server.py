@@ -19,7 +19,7 @@ from sealwire.keys.errors import KeysError
 from sealwire.keys.frontier.record import DATABASE
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.migration.errors import MigrationReason, ServerFailed
+from sealwire.sidecars.errors import MigrationReason, ServerFailed
 
 _DECODED: Final = CodecOptions[dict[str, Any]](datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 _WITHOUT_NAMESPACE: Final = 26

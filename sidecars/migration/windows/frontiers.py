@@ -42,7 +42,7 @@ from sealwire.keys.frontier.record import (
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, ValueType
 from sealwire.sidecars.direct import Client, failure
-from sealwire.sidecars.migration.errors import JobTaken, MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import JobTaken, MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.sidecars.migration.planning import collated, split_by, unfit

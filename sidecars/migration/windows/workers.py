@@ -28,7 +28,7 @@ from pymongo.write_concern import WriteConcern
 
 from sealwire.keys.frontier.record import DATABASE
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.migration.errors import JobMissing, JobTaken, MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import JobMissing, JobTaken, MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.job import Job
 
 WORKERS: Final = "workers"

@@ -22,8 +22,7 @@ from sealwire.keys.kek.kek import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.data_key import DataKey
 from sealwire.keys.keyring.file import create_keyring, open_record, read_record
 from sealwire.keys.keyring.turning import rotate
-from sealwire.sidecars.errors import DirectError
-from sealwire.sidecars.migration.errors import MigrationError
+from sealwire.sidecars.errors import DirectError, MigrationError
 from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.conftest import Document

@@ -15,7 +15,7 @@ from sealwire.keys.frontier.record import DATABASE, FRONTIERS, parse_frontier
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.job import Standing
 from sealwire.sidecars.migration.ledger import Ledger
 from tests.integration.conftest import Document

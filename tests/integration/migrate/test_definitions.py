@@ -9,8 +9,8 @@ from pymongo.errors import DuplicateKeyError, WriteError
 
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.direct import connected
+from sealwire.sidecars.errors import MigrationReason, ServerFailed
 from sealwire.sidecars.migration.definitions.server import Definition, DefinitionKind, MongoDefinitions
-from sealwire.sidecars.migration.errors import MigrationReason, ServerFailed
 from tests.integration.migrate.clinics import SECRET, Clinic
 from tests.integration.migrate.numbers import NHS, fill, reencryption, sealed
 from tests.integration.migrate.patients import LESS, PATIENTS, forms, patient

@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure, WriteError
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.enforcement.commands import enforce as command
-from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, MigrationRefused
 from tests.integration.migrate.clinics import SECRET, Clinic
 from tests.integration.migrate.numbers import NHS, PATIENTS, POLICY, fill, reencryption, sealed
 

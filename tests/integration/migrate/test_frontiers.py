@@ -21,7 +21,7 @@ from sealwire.keys.frontier.record import (
 )
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.migration.errors import JobTaken
+from sealwire.sidecars.errors import JobTaken
 from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers
 from tests.integration.conftest import Document
 from tests.integration.migrate.clinics import Clinic

@@ -9,7 +9,7 @@ import pytest
 from bson import MinKey
 from bson.binary import Binary
 
-from sealwire.sidecars.migration.errors import JobDamaged, JobMissing, MigrationReason
+from sealwire.sidecars.errors import JobDamaged, JobMissing, MigrationReason
 from tests.integration.migrate.clinics import Clinic
 from tests.integration.migrate.patients import LESS, PATIENTS, forms, patient
 

@@ -8,7 +8,7 @@ from pymongo.errors import OperationFailure
 
 from sealwire.keys.frontier.record import DATABASE, FRONTIERS, TRANSACTION_S, stated_transaction_s
 from sealwire.sidecars.direct import Client, connected
-from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.windows.frontiers import transaction_lifetime_s
 from tests.integration.migrate.clinics import Clinic
 from tests.integration.migrate.conftest import TRANSACTIONS_S

@@ -17,7 +17,7 @@ from sealwire.keys.frontier.record import DATABASE, FRONTIERS
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.turning import rotate
-from sealwire.sidecars.migration.errors import DecryptNotConfirmed, MigrationReason
+from sealwire.sidecars.errors import DecryptNotConfirmed, MigrationReason
 from sealwire.wire import kinds
 from tests.integration.conftest import Document
 from tests.integration.migrate.clinics import SECRET, Clinic

@@ -14,7 +14,7 @@ from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.keyring.file import create_keyring, load_keyring
 from sealwire.keys.keyring.turning import borrow
 from sealwire.sidecars.enforcement.commands import enforce as enforce_command
-from sealwire.sidecars.migration.errors import MigrationError, MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationError, MigrationReason, MigrationRefused
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.migrate.clinics import SECRET, Clinic, new_clinic
 from tests.integration.migrate.patients import LESS, PATIENTS, forms, patient

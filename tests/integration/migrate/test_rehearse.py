@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from bson import MinKey
 
-from sealwire.sidecars.migration.errors import MigrationReason
+from sealwire.sidecars.errors import MigrationReason
 from sealwire.sidecars.migration.rehearsal import SCRATCH_PREFIX
 from tests.integration.migrate.clinics import SECRET, Clinic
 from tests.integration.migrate.patients import PATIENTS, forms, patient

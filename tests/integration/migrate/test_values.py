@@ -10,7 +10,7 @@ from bson.binary import Binary
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
-from sealwire.sidecars.migration.errors import DecryptNotConfirmed
+from sealwire.sidecars.errors import DecryptNotConfirmed
 from tests.integration.migrate.clinics import SECRET, Clinic
 from tests.integration.migrate.patients import HEAD, LESS, PATIENTS, WHOLE, forms, key_versions, patient
 

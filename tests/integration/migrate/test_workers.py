@@ -13,8 +13,7 @@ from pymongo.errors import AutoReconnect
 from sealwire.keys.frontier.record import DATABASE, STANDS
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.errors import DirectError
-from sealwire.sidecars.migration.errors import JobTaken, MigrationReason
+from sealwire.sidecars.errors import DirectError, JobTaken, MigrationReason
 from sealwire.sidecars.migration.windows.workers import WORKERS, Workers
 from tests.integration.conftest import Document
 from tests.integration.migrate.clinics import Clinic

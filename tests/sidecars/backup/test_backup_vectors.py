@@ -12,11 +12,11 @@ from cryptography.exceptions import InvalidSignature
 from sealwire.audit.signing import read_verification_key
 from sealwire.keys.kek.kek import LocalKek
 from sealwire.keys.kek.key_pair import PrivateKey
-from sealwire.sidecars.backup.errors import BackupUnsigned
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.key_slots import Identity
 from sealwire.sidecars.backup.sealed.reader import open_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
+from sealwire.sidecars.errors import BackupUnsigned
 from tests.build_context import ROOT
 from tests.keys.samples import NOW
 from tests.sidecars.backup import reference_reader

@@ -8,10 +8,10 @@ from typing import Any
 
 from sealwire.audit.following import LogFollower
 from sealwire.sidecars.detection.alerts import Alert, Alerts
-from sealwire.sidecars.detection.errors import DeliveryFailed, DetectionReason
 from sealwire.sidecars.detection.judging import Judge, Now, read_place
 from sealwire.sidecars.detection.rules import WatchSettings, parse_watch_settings
 from sealwire.sidecars.detection.state_file import StateFile
+from sealwire.sidecars.errors import DeliveryFailed, DetectionReason
 from tests.audit.logs import KEY, opened, place
 
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)

@@ -19,9 +19,9 @@ from sealwire.sidecars.detection.collecting import (
     scope_of,
     utc,
 )
-from sealwire.sidecars.detection.errors import UnprovedLog
 from sealwire.sidecars.detection.incidents import BookEntry, Incident, IncidentState, Risk
 from sealwire.sidecars.detection.rules import RuleName, Urgency
+from sealwire.sidecars.errors import UnprovedLog
 from tests.audit.logs import KEY, place
 from tests.sidecars.detection.logs import START, append, at, line
 

@@ -21,9 +21,9 @@ from sealwire.sidecars.detection.delivery import (
     deliver,
     wait_after,
 )
-from sealwire.sidecars.detection.errors import DeliveryFailed
 from sealwire.sidecars.detection.rules import DEFAULTS, ProgramSettings, RuleName, Urgency
 from sealwire.sidecars.detection.state_file import StateFile
+from sealwire.sidecars.errors import DeliveryFailed
 from tests.sidecars.detection.logs import START, Told
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from sealwire.sidecars.detection.alerts import Alerts, Cause
-from sealwire.sidecars.detection.errors import DetectionReason, NoSuchRecord, WrongStep
 from sealwire.sidecars.detection.incidents import (
     TRANSITIONS,
     DeadlineStage,
@@ -18,6 +17,7 @@ from sealwire.sidecars.detection.incidents import (
 )
 from sealwire.sidecars.detection.rules import DEFAULTS, RuleName
 from sealwire.sidecars.detection.state_file import StateFile
+from sealwire.sidecars.errors import DetectionReason, NoSuchRecord, WrongStep
 from tests.sidecars.detection.logs import START
 
 HOUR = timedelta(hours=1)

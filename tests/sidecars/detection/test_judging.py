@@ -8,11 +8,11 @@ import pytest
 from sealwire.audit.following import LogFollower
 from sealwire.proxy.session.replies import FAILURES
 from sealwire.sidecars.detection.alerts import MOST_NAMED, Alerts
-from sealwire.sidecars.detection.errors import StateDamaged
 from sealwire.sidecars.detection.judging import Judge, read_place
 from sealwire.sidecars.detection.observations import HARMLESS, NO_KEY
 from sealwire.sidecars.detection.rules import RuleName
 from sealwire.sidecars.detection.state_file import StateFile
+from sealwire.sidecars.errors import StateDamaged
 from tests.audit.logs import KEY, place
 from tests.sidecars.detection.logs import START, Clocks, append, at, judged, line, names, settings
 

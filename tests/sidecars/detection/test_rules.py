@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from sealwire.files.errors import SourceError
-from sealwire.sidecars.detection.errors import DetectionReason, UnusableWatchFile
 from sealwire.sidecars.detection.rules import (
     ALWAYS_ON,
     DEFAULTS,
@@ -16,6 +15,7 @@ from sealwire.sidecars.detection.rules import (
     load_watch_settings,
     parse_watch_settings,
 )
+from sealwire.sidecars.errors import DetectionReason, UnusableWatchFile
 
 HEAD = "version: 1\naudit: {path: a.jsonl}\nstate: w.sqlite\n"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.errors import KeysError
-from sealwire.sidecars.detection.errors import DetectionReason, StateDamaged, StateProblem
 from sealwire.sidecars.detection.state_file import StateFile
+from sealwire.sidecars.errors import DetectionReason, StateDamaged, StateProblem
 
 
 def write_and_fail(state: StateFile) -> None:

@@ -8,8 +8,8 @@ import pytest
 from sealwire.audit.pseudonyms import PseudonymKey
 from sealwire.keys.errors import AlreadyExists, DamagedFile, KeyringBusy, KeySettingError, KeysReason
 from sealwire.keys.private_file import writer_lock
-from sealwire.sidecars.erasure.errors import ErasureDamaged, ErasureReason, HoldProblem, SubjectHeld
 from sealwire.sidecars.erasure.holds import create_holds, load_holds, place, refuse_held, release
+from sealwire.sidecars.errors import ErasureDamaged, ErasureReason, HoldProblem, SubjectHeld
 
 KEY = PseudonymKey(bytes(range(32)))
 NOW = datetime(2026, 11, 27, 9, 30, tzinfo=UTC)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from sealwire.audit.pseudonyms import PseudonymKey
 from sealwire.keys.errors import DamagedFile
-from sealwire.sidecars.erasure.errors import ErasureDamaged, ErasureReason, ErasureRefused
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder, read_sealed, sealed
+from sealwire.sidecars.errors import ErasureDamaged, ErasureReason, ErasureRefused
 
 KEY = PseudonymKey(bytes(range(32)))
 ORDER = ErasureOrder("a" * 32, "delete", True, "c" * 64)

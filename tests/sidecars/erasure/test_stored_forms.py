@@ -19,8 +19,8 @@ from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PER_DATABASE, FieldClass, Mode, ValueType
-from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
 from sealwire.sidecars.erasure.stored_forms import Persons, key_id_of, spellings, stored_forms
+from sealwire.sidecars.errors import ErasureReason, ErasureRefused
 from sealwire.sidecars.raw_documents import Value
 from sealwire.wire import kinds
 from tests.keys.samples import NOW

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from sealwire.keys.errors import DamagedFile, KekDenied, KeysError
 from sealwire.keys.kek.kek import LocalKek
+from sealwire.sidecars.errors import LuksError, VerificationFailed
 from sealwire.sidecars.luks import headers
-from sealwire.sidecars.luks.errors import LuksError, VerificationFailed
 
 KEK = LocalKek(bytes(range(32)))
 RAW = b"LUKS\xba\xbe" + bytes(1000)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.errors import DamagedFile
-from sealwire.sidecars.luks.errors import LuksReason, WrongState
+from sealwire.sidecars.errors import LuksReason, WrongState
 from sealwire.sidecars.luks.journal import Journal, Phase, Record, StepId, StepState
 from tests.sidecars.luks.story import SETTINGS, running_machine
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.sidecars.luks.errors import CommandFailed, LuksReason
+from sealwire.sidecars.errors import CommandFailed, LuksReason
 from sealwire.sidecars.luks.linux import LinuxMachine
 from sealwire.sidecars.luks.machine import SECOND_SECRET, differences, manifest
 

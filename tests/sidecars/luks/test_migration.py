@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.sidecars.luks.errors import (
+from sealwire.sidecars.errors import (
     DeviceRefused,
     LuksKeyDenied,
     LuksReason,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from sealwire.sidecars.errors import DeviceRefused, LuksError, LuksReason, LuksSettingError, MachineUnfit
 from sealwire.sidecars.luks import machine as device
 from sealwire.sidecars.luks import migration, preflight
-from sealwire.sidecars.luks.errors import DeviceRefused, LuksError, LuksReason, LuksSettingError, MachineUnfit
 from sealwire.sidecars.luks.machine import Completed, FileStatus
 from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
 from tests.sidecars.luks import story

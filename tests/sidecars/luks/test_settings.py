@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sealwire.keys import strict_json
-from sealwire.sidecars.luks.errors import LuksReason, LuksSettingError
+from sealwire.sidecars.errors import LuksReason, LuksSettingError
 from sealwire.sidecars.luks.settings import FileSystem, Pbkdf, VolumeSettings, from_fields, to_json
 
 FULL = VolumeSettings(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.sidecars.luks.errors import LuksReason, LuksSettingError
+from sealwire.sidecars.errors import LuksReason, LuksSettingError
 from sealwire.sidecars.luks.machine import Completed
 from sealwire.sidecars.luks.volume import (
     PassphraseSource,

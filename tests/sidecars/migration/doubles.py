@@ -10,7 +10,7 @@ from bson.binary import Binary
 from sealwire.crypto.envelope import SUBTYPE, parse_header
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.sidecars.migration.errors import JobTaken, MigrationReason
+from sealwire.sidecars.errors import JobTaken, MigrationReason
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Stretch, parse, serialize
 from sealwire.sidecars.migration.ledger import Wish

@@ -14,8 +14,8 @@ from sealwire.keys.contexts.shredding import announce, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.contexts.store import CLASS_TAG, ContextRow
 from sealwire.policies.file.loader import load_policy
+from sealwire.sidecars.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot, fields_of
-from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import Form, InCollection, Left, WrongType, new_form
 from sealwire.sidecars.migration.moves import Direction, refuse_contexts
 from tests.keys.samples import NOW

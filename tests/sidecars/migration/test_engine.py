@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from sealwire.sidecars.errors import JobTaken
 from sealwire.sidecars.migration.engine import LEAST_SHARE, Engine, Pace, StepTaken, Stuck, Throttle
-from sealwire.sidecars.migration.errors import JobTaken
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import Job, LeftValue, Standing, Tally
 from sealwire.sidecars.migration.ledger import Wish

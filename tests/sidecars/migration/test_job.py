@@ -6,7 +6,7 @@ from datetime import timedelta
 import bson
 import pytest
 
-from sealwire.sidecars.migration.errors import JobDamaged
+from sealwire.sidecars.errors import JobDamaged
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import (
     MAX_REPORTED,

@@ -4,7 +4,7 @@ import pytest
 
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import leaves
-from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.moves import Direction, Move, check_moves, class_at, moves_of, tree_of
 from sealwire.sidecars.migration.planning import move_back
 

@@ -9,7 +9,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import AutoReconnect, OperationFailure
 
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.migration.errors import ServerFailed
+from sealwire.sidecars.errors import ServerFailed
 from sealwire.sidecars.migration.server import BATCH_BYTES, MongoDocuments, Written, lag_s
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)

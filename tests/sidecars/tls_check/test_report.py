@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sealwire.cli.tasks import write_first_run
-from sealwire.sidecars.tls_check.errors import OutputProblem, TlsCheckReason
+from sealwire.sidecars.errors import OutputProblem, TlsCheckReason
 from sealwire.sidecars.tls_check.judging import RuleSet, Severity
 from sealwire.sidecars.tls_check.report import (
     FORMAT,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pymongo.errors import ConfigurationError
 
-from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableTarget
+from sealwire.sidecars.errors import TlsCheckReason, UnusableTarget
 from sealwire.sidecars.tls_check.target import Endpoint, Kind, Target, parse_address, parse_target
 
 SECRET = "Geheimnis-7"

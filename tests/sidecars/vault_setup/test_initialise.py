@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.errors import AlreadyExists
-from sealwire.sidecars.vault_setup import initialise
-from sealwire.sidecars.vault_setup.errors import (
+from sealwire.sidecars.errors import (
     HandOverFailed,
     ServerState,
     SetupReason,
     UnusableSetting,
     VaultSetupError,
 )
+from sealwire.sidecars.vault_setup import initialise
 from sealwire.sidecars.vault_setup.initialise import HandOver, Holders, Places, parse_holders
 from tests.sidecars.vault_setup.fake_seal import FakeSeal
 

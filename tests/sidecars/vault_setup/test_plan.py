@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from sealwire.keys.errors import KeySettingError
+from sealwire.sidecars.errors import NotChangeable, SetupReason
 from sealwire.sidecars.vault_setup.desired import MARK, resources
-from sealwire.sidecars.vault_setup.errors import NotChangeable, SetupReason
 from sealwire.sidecars.vault_setup.plan import carry_out, compare_all, configuration, outstanding, verify
 from sealwire.sidecars.vault_setup.resource import AtMost, Kind, State, Step, differences
 from sealwire.sidecars.vault_setup.settings import QUARTER_S, AppRole, Kubernetes, SetupSettings

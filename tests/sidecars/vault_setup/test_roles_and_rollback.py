@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sealwire.keys.errors import KeySettingError
+from sealwire.sidecars.errors import ServerState, SetupReason, UnusableSetting, VaultSetupError
 from sealwire.sidecars.vault_setup.credentials import issue, logins, revoke, role_id_of
 from sealwire.sidecars.vault_setup.desired import ages, rotate_now, set_period
-from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason, UnusableSetting, VaultSetupError
 from sealwire.sidecars.vault_setup.plan import Fate, plan_removal, take_away
 from sealwire.sidecars.vault_setup.resource import Kind
 from sealwire.sidecars.vault_setup.settings import QUARTER_S, Kubernetes, Role, SetupSettings

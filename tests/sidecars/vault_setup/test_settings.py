@@ -2,7 +2,7 @@
 
 import pytest
 
-from sealwire.sidecars.vault_setup.errors import SetupReason, UnusableSetting
+from sealwire.sidecars.errors import SetupReason, UnusableSetting
 from sealwire.sidecars.vault_setup.settings import (
     QUARTER_S,
     AppRole,

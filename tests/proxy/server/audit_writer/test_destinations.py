@@ -5,21 +5,23 @@ from datetime import UTC, datetime
 import pytest
 
 from sealwire.proxy.server.audit_writer.destinations import (
-    CopyKind,
+    COPY_KINDS,
     CopyTarget,
     parse_copy,
     syslog_message,
 )
 
+STDOUT, UNIX, UDP, TCP, TLS = COPY_KINDS
+
 
 @pytest.mark.parametrize(
     ("text", "target"),
     [
-        ("stdout", CopyTarget(CopyKind.STDOUT)),
-        ("syslog:unix:/dev/log", CopyTarget(CopyKind.UNIX, "/dev/log")),
-        ("syslog:udp:log.clinic.example:514", CopyTarget(CopyKind.UDP, "log.clinic.example", 514)),
-        ("syslog:tcp:10.0.0.1:601", CopyTarget(CopyKind.TCP, "10.0.0.1", 601)),
-        ("syslog:tls:log.clinic.example:6514", CopyTarget(CopyKind.TLS, "log.clinic.example", 6514)),
+        ("stdout", CopyTarget(STDOUT)),
+        ("syslog:unix:/dev/log", CopyTarget(UNIX, "/dev/log")),
+        ("syslog:udp:log.clinic.example:514", CopyTarget(UDP, "log.clinic.example", 514)),
+        ("syslog:tcp:10.0.0.1:601", CopyTarget(TCP, "10.0.0.1", 601)),
+        ("syslog:tls:log.clinic.example:6514", CopyTarget(TLS, "log.clinic.example", 6514)),
     ],
 )
 def test_a_place_is_read_as_it_is_written(text: str, target: CopyTarget) -> None:
@@ -28,7 +30,7 @@ def test_a_place_is_read_as_it_is_written(text: str, target: CopyTarget) -> None
 
 
 def test_an_address_of_ipv6_may_stand_in_brackets() -> None:
-    assert parse_copy("syslog:udp:[::1]:514") == CopyTarget(CopyKind.UDP, "::1", 514)
+    assert parse_copy("syslog:udp:[::1]:514") == CopyTarget(UDP, "::1", 514)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.sidecars.backup.archive.contents import ContentDigest, cut, digest, gather, split_documents
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
+from sealwire.sidecars.errors import BackupDamaged, BackupReason
 
 DOCUMENTS = st.lists(
     st.dictionaries(st.sampled_from("abc"), st.integers(-5, 5)),

@@ -17,7 +17,7 @@ from sealwire.sidecars.backup.archive.dump_files import (
     survey,
 )
 from sealwire.sidecars.backup.archive.metadata import Kind
-from sealwire.sidecars.backup.errors import (
+from sealwire.sidecars.errors import (
     BackupDamaged,
     BackupError,
     BackupMissing,

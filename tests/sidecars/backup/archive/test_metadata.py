@@ -19,7 +19,7 @@ from sealwire.sidecars.backup.archive.metadata import (
     parse,
     serialize,
 )
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
+from sealwire.sidecars.errors import BackupDamaged, BackupReason
 
 OPTIONS: dict[str, Any] = {
     "capped": True,

@@ -7,9 +7,9 @@ from bson.timestamp import Timestamp
 from pymongo.errors import OperationFailure
 
 from sealwire.sidecars.backup.dumping.dump import Wanted, is_skipped, obtained, reading
-from sealwire.sidecars.backup.errors import BackupReason, SourceFailed
 from sealwire.sidecars.backup.sealed.manifest import ClusterTime, Consistency
 from sealwire.sidecars.direct import Client
+from sealwire.sidecars.errors import BackupReason, SourceFailed
 
 CHOSEN = Timestamp(1_700_000_000, 3)
 

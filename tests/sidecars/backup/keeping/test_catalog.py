@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
 from sealwire.sidecars.backup.keeping.catalog import (
     LEFTOVER_AGE,
     Entry,
@@ -22,6 +21,7 @@ from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.key_slots import KeySlot
 from sealwire.sidecars.backup.sealed.sidecar import Sidecar
 from sealwire.sidecars.backup.stores.local_store import LocalStore
+from sealwire.sidecars.errors import BackupReason, BackupSettingError
 from tests.keys.samples import NOW
 from tests.sidecars.backup.samples import KEK, change, make_manifest, seal
 

@@ -3,19 +3,19 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.errors import KekUnavailable, KeysReason
-from sealwire.sidecars.backup.errors import (
-    BackupDamaged,
-    BackupExists,
-    BackupKeyDenied,
-    BackupMissing,
-    BackupReason,
-)
 from sealwire.sidecars.backup.keeping import rekey
 from sealwire.sidecars.backup.keeping.rekey import reencrypt, rewrap, successor
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.key_slots import Identity
 from sealwire.sidecars.backup.sealed.reader import open_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
+from sealwire.sidecars.errors import (
+    BackupDamaged,
+    BackupExists,
+    BackupKeyDenied,
+    BackupMissing,
+    BackupReason,
+)
 from tests.keys.samples import NOW
 from tests.sidecars.backup.samples import KEK, OTHER_KEK, PRIVATE, change, make_dump, seal
 

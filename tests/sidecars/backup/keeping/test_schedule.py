@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-from sealwire.sidecars.backup.errors import BackupMissing, BackupReason, BackupSettingError, PlaintextOverdue
 from sealwire.sidecars.backup.keeping.catalog import RetentionPolicy
 from sealwire.sidecars.backup.keeping.schedule import (
     CRONJOB,
@@ -22,6 +21,7 @@ from sealwire.sidecars.backup.keeping.schedule import (
     systemd_units,
     write_metrics,
 )
+from sealwire.sidecars.errors import BackupMissing, BackupReason, BackupSettingError, PlaintextOverdue
 from tests.build_context import ROOT
 from tests.sidecars.backup.samples import local, make_tar, seal
 from tests.support.systemd_analyze import systemd_analyze

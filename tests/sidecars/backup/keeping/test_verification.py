@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.sidecars.backup.errors import BackupError, BackupReason, StoreUnavailable
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER, Manifest, serialize
 from sealwire.sidecars.backup.sealed.reader import read_sidecar
 from sealwire.sidecars.backup.sealed.sidecar import Sidecar
 from sealwire.sidecars.backup.sealed.writer import create_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
+from sealwire.sidecars.errors import BackupError, BackupReason, StoreUnavailable
 from tests.keys.samples import NOW
 from tests.sidecars.backup.samples import (
     DUMP,

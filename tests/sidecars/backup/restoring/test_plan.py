@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from sealwire.sidecars.backup.archive.metadata import CollectionMetadata, Kind
-from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
 from sealwire.sidecars.backup.restoring.plan import (
     ROLES,
     USERS,
@@ -19,6 +18,7 @@ from sealwire.sidecars.backup.restoring.plan import (
     plan,
     purpose_of,
 )
+from sealwire.sidecars.errors import BackupReason, BackupSettingError
 
 
 def collection(namespace: str) -> CollectionMetadata:

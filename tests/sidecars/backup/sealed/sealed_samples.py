@@ -2,12 +2,12 @@
 
 import pytest
 
-from sealwire.sidecars.backup.errors import (
-    BackupError,
-)
 from sealwire.sidecars.backup.sealed.key_slots import Identity
 from sealwire.sidecars.backup.sealed.reader import open_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
+from sealwire.sidecars.errors import (
+    BackupError,
+)
 from tests.sidecars.backup.samples import (
     KEK,
 )

@@ -16,7 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sealwire.sidecars.backup.errors import (
+from sealwire.sidecars.backup.sealed import writer as sealed_writer
+from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
+from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER, format_time
+from sealwire.sidecars.backup.sealed.reader import open_backup
+from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.stores.local_store import LocalStore
+from sealwire.sidecars.errors import (
     BackupDamaged,
     BackupExists,
     BackupKeyDenied,
@@ -24,12 +30,6 @@ from sealwire.sidecars.backup.errors import (
     BackupReason,
     BackupSettingError,
 )
-from sealwire.sidecars.backup.sealed import writer as sealed_writer
-from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
-from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER, format_time
-from sealwire.sidecars.backup.sealed.reader import open_backup
-from sealwire.sidecars.backup.sealed.writer import create_backup
-from sealwire.sidecars.backup.stores.local_store import LocalStore
 from tests.sidecars.backup.samples import (
     DUMP,
     KEK,

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sealwire.sidecars.backup.errors import (
+from sealwire.sidecars.backup.sealed.reader import begin_reading, open_backup
+from sealwire.sidecars.backup.sealed.sidecar import seal_sidecar
+from sealwire.sidecars.backup.sealed.writer import begin_backup
+from sealwire.sidecars.backup.stores.local_store import LocalStore
+from sealwire.sidecars.errors import (
     BackupDamaged,
     BackupError,
     BackupKeyDenied,
     BackupReason,
 )
-from sealwire.sidecars.backup.sealed.reader import begin_reading, open_backup
-from sealwire.sidecars.backup.sealed.sidecar import seal_sidecar
-from sealwire.sidecars.backup.sealed.writer import begin_backup
-from sealwire.sidecars.backup.stores.local_store import LocalStore
 from tests.sidecars.backup.samples import (
     KEK,
     SMALL_CHUNK,

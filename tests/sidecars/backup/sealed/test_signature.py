@@ -13,13 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealwire.audit.signing import SigningKey, VerificationKey, make_key
-from sealwire.sidecars.backup.errors import (
-    BackupDamaged,
-    BackupError,
-    BackupKeyDenied,
-    BackupReason,
-    BackupUnsigned,
-)
 from sealwire.sidecars.backup.keeping.rekey import rewrap
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.chunk_io import ChunkWriter
@@ -27,6 +20,13 @@ from sealwire.sidecars.backup.sealed.key_slots import BackupKeys, KeySlot, seal_
 from sealwire.sidecars.backup.sealed.reader import OpenBackup, begin_reading
 from sealwire.sidecars.backup.sealed.sidecar import BackupOrigin, BackupWriter, Sidecar, seal_sidecar
 from sealwire.sidecars.backup.stores.local_store import LocalStore
+from sealwire.sidecars.errors import (
+    BackupDamaged,
+    BackupError,
+    BackupKeyDenied,
+    BackupReason,
+    BackupUnsigned,
+)
 from tests.keys.samples import NOW
 from tests.sidecars.backup.samples import (
     KEK,

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupExists, BackupMissing, BackupReason
 from sealwire.sidecars.backup.sealed.reader import open_backup
 from sealwire.sidecars.backup.stores.store import Store, read_small
+from sealwire.sidecars.errors import BackupDamaged, BackupExists, BackupMissing, BackupReason
 from tests.sidecars.backup.samples import KEK, make_dump, seal
 
 KEY = "b.tar.gz.enc"

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.sidecars.backup.errors import (
+from sealwire.sidecars.backup.stores.local_store import LocalStore, open_new_store
+from sealwire.sidecars.backup.stores.store import Store
+from sealwire.sidecars.errors import (
     BackupError,
     BackupMissing,
     BackupReason,
     StoreUnavailable,
 )
-from sealwire.sidecars.backup.stores.local_store import LocalStore, open_new_store
-from sealwire.sidecars.backup.stores.store import Store
 from tests.sidecars.backup.stores.store_contract import KEY, StoreContract
 
 SOON = timedelta(days=1)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sealwire.policies.file.schema import PathNode, PolicySet
+from sealwire.sidecars.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.definitions.constants import ClassChange, Width
 from sealwire.sidecars.migration.definitions.conversions import Conversions, ViewPaths
 from sealwire.sidecars.migration.definitions.filters import Way
@@ -17,7 +18,6 @@ from sealwire.sidecars.migration.definitions.server import (
     opened,
     sealed,
 )
-from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from tests.sidecars.migration.definitions.samples import (
     CIPHER,
     DECRYPTING,

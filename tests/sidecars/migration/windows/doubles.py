@@ -15,7 +15,7 @@ from sealwire.crypto.envelope import HEADER_BYTES, SUBTYPE
 from sealwire.keys.frontier.frontier import ClassVersion, Form, Frontier, StoredForm
 from sealwire.keys.frontier.record import Lease, frontier_document, parse_frontier
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, ValueType
-from sealwire.sidecars.migration.errors import JobTaken, MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import JobTaken, MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job
 from sealwire.sidecars.migration.moves import Direction

@@ -16,7 +16,7 @@ from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier
 from sealwire.keys.frontier.record import LEASE_S, Lease
-from sealwire.sidecars.migration.errors import JobTaken, MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import JobTaken, MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Wish
