@@ -54,7 +54,8 @@ def lint(policies: PolicySet) -> list[Finding]:
             )
     if policies.roles is not None:
         class_kinds = {name: field_class.kind for name, field_class in policies.classes.items()}
-        findings.extend(Finding(*weakness) for weakness in weaknesses(policies.roles, class_kinds))
+        asked = {name for name, field_class in policies.classes.items() if field_class.asks}
+        findings.extend(Finding(*weakness) for weakness in weaknesses(policies.roles, class_kinds, asked))
     return findings
 
 
@@ -98,8 +99,12 @@ class Weakness(NamedTuple):
     message: str
 
 
-def weaknesses(roles: Roles, class_kinds: Mapping[str, int]) -> Iterator[Weakness]:
+def weaknesses(
+    roles: Roles, class_kinds: Mapping[str, int], asked: Collection[str] = ()
+) -> Iterator[Weakness]:
     """All, in the order of the roles. `class_kinds`: the BSON type of each deterministic class, 0 of others.
+
+    `asked` are the classes that answer patterns and ranges.
 
     Cost: O(roles * roles + roles * classes).
     """
@@ -107,6 +112,8 @@ def weaknesses(roles: Roles, class_kinds: Mapping[str, int]) -> Iterator[Weaknes
         yield from _of_role(role)
         for name, kind in class_kinds.items():
             yield from _of_class(role, name, role.access(name), kind)
+            if name in asked:
+                yield from _of_asked_class(role, name)
     yield from _contradictions(roles.roles)
 
 
@@ -142,6 +149,17 @@ def _of_class(role: Role, name: str, access: ClassAccess, kind: int) -> Iterator
         )
     if level is Level.MASKED and kind and mask in _FITS and kind not in _FITS[mask]:
         yield Weakness("mask-without-part", where, f"`{mask.value}` shows no part of values of this type")
+
+
+def _of_asked_class(role: Role, name: str) -> Iterator[Weakness]:
+    access = role.access(name)
+    may_ask = access.filters and access.read.level is Level.CLEAR
+    if may_ask and role.documents_per_hour and not role.comparisons_per_hour:
+        yield Weakness(
+            "ask-without-limit",
+            f"{role.name} {name}",
+            "patterns and ranges find values without showing documents; set `comparisons_per_hour`",
+        )
 
 
 def _contradictions(roles: tuple[Role, ...]) -> Iterator[Weakness]:

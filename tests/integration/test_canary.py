@@ -5,8 +5,10 @@ uncovered field is the control: were it not found, the search would prove nothin
 """
 
 import base64
+import re
+import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient, WriteConcern
 from pymongo.collection import Collection
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
@@ -38,17 +40,23 @@ class Scene:
         self.proxy = proxy
 
 
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+@pytest.fixture(scope="module", params=["equality", "asking"])
+def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("canary")
-    settings = {"log": {"level": "debug"}}
+    settings = {"log": {"level": "debug", "slow_ms": 0}}
+    policy = folder / "policy.yaml"
+    asks = ", ask: true" if request.param == "asking" else ""
+    policy.write_text(POLICY.read_text().replace("mode: deterministic", f"mode: deterministic{asks}"))
     with secantus(folder) as database, relay(database.address) as line:
         options = ProxyOptions(
-            folder / "sealwire", POLICY, line.address, access_control=False, settings=settings
+            folder / "sealwire", policy, line.address, access_control=False, settings=settings
         )
         with ProxyProcess(options) as proxy:
             with MongoClient[Document](proxy.uri()) as client:
                 _use_everything(client["clinic"].patients)
+                asked = client["clinic"].patients.find_one
+                with nullcontext() if asks else pytest.raises(OperationFailure):
+                    assert (asked({"nhs_number": {"$regex": COVERED}}) or {})["nhs_number"] == COVERED
             yield Scene(database, line, proxy)
 
 
@@ -65,8 +73,15 @@ QUERIES: list[Any] = [
     {"contacts": {"$elemMatch": {"phone": COVERED}}},
     {"address": {"postcode": COVERED, "city": UNCOVERED}},
     {"$expr": {"$eq": ["$nhs_number", COVERED]}},
-    {"nhs_number": {"$regex": COVERED}},
-    {"nhs_number": {"$gt": COVERED}},
+    *(
+        {"nhs_number": each}
+        for each in ({"$regex": COVERED}, re.compile(f"^{COVERED}$", re.I), {"$gt": COVERED})
+    ),
+    {"nhs_number": {"$gte": COVERED, "$lte": COVERED}},
+    {"phones": {"$in": [re.compile(COVERED), COVERED]}},
+    {"contacts.phone": {"$regex": COVERED, "$gt": COVERED, "$ne": COVERED}},
+    {"nhs_number": {"$regex": f"({COVERED}|a+)+$"}},
+    {"nhs_number": {"$regex": f"{COVERED}(?R)"}},
     {"notes": COVERED},
     {"$where": f"this.nhs_number == '{COVERED}'"},
     {"$jsonSchema": {"properties": {"nhs_number": {"enum": [COVERED]}}}},
@@ -132,6 +147,13 @@ def test_nothing_covered_is_in_our_logs_and_audit(scene: Scene) -> None:
     assert b"refused" in written
     assert [form for form in _forms(COVERED) if form in written] == []
     assert UNCOVERED.encode() not in written
+
+
+def test_nothing_covered_is_in_the_figures(scene: Scene) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{scene.proxy.admin_port}/metrics") as page:
+        figures = page.read()
+    assert b"sealwire_commands_total" in figures
+    assert [form for form in (*_forms(COVERED), *_forms(UNCOVERED)) if form in figures] == []
 
 
 def test_nothing_covered_is_in_the_servers_files(scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""Generated sequences with conditions that are answered by asking first: as in plaintext, or a refusal.
+"""Generated sequences with conditions that need a question: the answers of plaintext, or a refusal.
 
 Every deterministic class says `ask: true`. `make test` runs 60 sequences, always the same ones, and
 `make test-slow` 5,000 new ones, the same without `ask`, and 500 while classes move; a part of them if
@@ -29,20 +29,10 @@ pytestmark = [pytest.mark.integration, own_server("its patterns are those that P
 
 FEW_EXAMPLES, MANY_ASKED = 60, max(MANY_EXAMPLES // 10, 100)
 MOVING = max(MANY_EXAMPLES // 100, 50)
-OPERATORS = frozenset(
-    [
-        "$regex",
-        "$gt",
-        "$gte",
-        "$lt",
-        "$lte",
-        "$mod",
-        "$bitsAllSet",
-        "$bitsAllClear",
-        "$bitsAnySet",
-        "$bitsAnyClear",
-    ]
-)
+OPERATORS = {
+    *("$regex", "$gt", "$gte", "$lt", "$lte", "$mod"),
+    *("$bitsAllSet", "$bitsAllClear", "$bitsAnySet", "$bitsAnyClear"),
+}
 LEAST_SHARE = 0.7
 READS = ("find", "count", "distinct", "aggregate", "view find", "view count", "find hint")
 Record = Callable[[str, object], None]
@@ -62,7 +52,7 @@ def test_answers_are_those_of_plaintext(tmp_path: Path, record_property: Record)
     tally = run_here(tmp_path, seed, FEW_EXAMPLES, partial(run_campaign, asks=True), parts=1)
     record_property("summary", f"asking: seed {seed}\n" + "\n".join(tally.table()))
     assert tally.share_answered > LEAST_SHARE
-    assert {"$regex", "$mod"} < set(tally.answered)
+    assert len(OPERATORS & set(tally.answered)) > 5
 
 
 @pytest.mark.slow(minutes=5)

@@ -53,8 +53,9 @@ def under_roles(folder: Path, rules: str) -> Iterator[Runner]:
 
 
 @pytest.mark.slow
-def test_a_role_that_may_do_everything_changes_no_answer(tmp_path: Path) -> None:
-    shapes = draw_shapes(SEED, SHAPES)
+@pytest.mark.parametrize("asks", [False, True], ids=["equality", "asking"])
+def test_a_role_that_may_do_everything_changes_no_answer(tmp_path: Path, asks: bool) -> None:
+    shapes = draw_shapes(SEED, SHAPES, asks=asks)
     rules = policy_yaml(shapes)
     with under_roles(tmp_path / "roles", rules + ALL) as runner:
         compare_many(runner, shapes, SEED, EXAMPLES)

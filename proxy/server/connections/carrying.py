@@ -231,6 +231,7 @@ class Lifetime(ABC):
             with suppress(Unrecorded):  # the connection is over; the log says that lines are missing
                 for record in session.unanswered():
                     self._recorder.report(Done(record, UNANSWERED), session.caller)
+            session.client_eof()  # a connection that was cut must not hold up moves forever
 
 
 class Carrier(Lifetime):

@@ -12,10 +12,11 @@ import logging
 from functools import partial
 from typing import Final, final
 
-from sealwire.proxy.server.connections.carrying import Carrier, State
+from sealwire.proxy.server.connections.carrying import CLOSE_LINGER_S, Carrier, State
 from sealwire.proxy.server.connections.pipe import Hold, Pipe, tune
 from sealwire.proxy.server.connections.recorder import names_of, signer_of
 from sealwire.proxy.server.connections.services import Route, Services
+from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.errors import UpstreamUnavailable
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.tasks import spawn
@@ -38,6 +39,8 @@ class Connection(Carrier):
         self._oldest: int | None = None
         """The request that had waited longest when the clock was looked at last."""
         self._silent_since_s = services.clock()
+        self._given_up_since_s = 0.0
+        """When a client was found gone whose command waits for an answer of the server."""
         self._way = way
         services.live.add(self)
         services.metrics.connections.inc()
@@ -172,7 +175,21 @@ class Connection(Carrier):
         elif self._session is not None:
             if self.server is not None:
                 self._doubt_if_silent(self._session.oldest_awaited, now_s)
+            self._end_if_given_up(self._session, now_s)
             self._run(partial(self._session.tick, now_s))
+
+    def _end_if_given_up(self, session: SessionCore, now_s: float) -> None:
+        """End a question to the server that nobody waits for: it may take long, and hold up moves.
+
+        What the client has sent before it went may still be read within the usual time.
+        """
+        if not (self.client.held & Hold.LOOK_UP and self.client.has_hung_up()):
+            self._given_up_since_s = 0.0
+        elif not self._given_up_since_s:
+            self._given_up_since_s = now_s
+        elif now_s - self._given_up_since_s >= CLOSE_LINGER_S:
+            self._run(session.client_eof)
+            self.abort()
 
     def _doubt_if_given_up(self) -> None:
         """A client that goes before its reply is here may have waited in vain, if not for `connect_s`."""

@@ -5,6 +5,7 @@ whole and keep the room for it as long as the connection lasts.
 """
 
 import asyncio
+import select
 import socket
 import struct
 from contextlib import suppress
@@ -22,6 +23,7 @@ PIECE_BYTES = 128 * 1024
 SHARED_BYTES = 1024 * 1024
 
 # Linux only, 0 elsewhere: there only the kernel's own patience ends what no peer acknowledges.
+_HUNG_UP: Final[int] = getattr(select, "POLLRDHUP", 0)
 _USER_TIMEOUT: Final[int] = getattr(socket, "TCP_USER_TIMEOUT", 0)
 _DROP_UNSENT: Final = struct.pack("ii", 1, 0)  # l_onoff, l_linger
 
@@ -143,6 +145,19 @@ class Pipe:
         if sock is not None:  # TLS has none any more once the connection below it is lost
             with suppress(OSError):
                 sock.setsockopt(level, option, value)
+
+    def has_hung_up(self) -> bool:
+        """Whether the peer has ended its stream, which no transport notices while it is not read.
+
+        Always false for a system that cannot tell. Cost: two system calls.
+        """
+        sock = self.transport.get_extra_info("socket")
+        number = -1 if sock is None else sock.fileno()
+        if not _HUNG_UP or number < 0:
+            return False
+        poll = select.poll()
+        poll.register(number, _HUNG_UP)
+        return bool(poll.poll(0))
 
     def hold(self, reason: Hold) -> None:
         """Read no more until every reason is released."""

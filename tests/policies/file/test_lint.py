@@ -70,8 +70,8 @@ collections: {clinic.patients: {nhs_number: nhs, visits: visits, born: born, not
 """
 
 
-def found(roles: str) -> list[tuple[str, str]]:
-    policy = load_policy((HEAD + f"roles: {{{roles}}}").encode(), "p")
+def found(roles: str, head: str = HEAD) -> list[tuple[str, str]]:
+    policy = load_policy((head + f"roles: {{{roles}}}").encode(), "p")
     return [(finding.rule, finding.where) for finding in lint(policy)]
 
 
@@ -124,3 +124,23 @@ def found(roles: str) -> list[tuple[str, str]]:
 )
 def test_what_is_weak_is_found(roles: str, expected: list[tuple[str, str]]) -> None:
     assert found(roles) == expected
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ("", []),
+        ("documents_per_hour: 5, ", [("ask-without-limit", "r nhs")]),
+        ("documents_per_hour: 5, comparisons_per_hour: 50, ", []),
+    ],
+)
+def test_limits_of_documents_alone_do_not_bound_what_is_asked(
+    limits: str, expected: list[tuple[str, str]]
+) -> None:
+    head = HEAD.replace("type: string}", "type: string, ask: true}")
+    assert (
+        found(f"r: {{users: [a@b], {limits}classes: {{'*': {{read: clear, filter: true}}}}}}", head)
+        == expected
+    )
+    masked = f"r: {{users: [a@b], {limits}classes: {{nhs: {{read: {{mask: fixed}}, filter: true}}}}}}"
+    assert found(masked, head) == []

@@ -1,6 +1,7 @@
 """A connection between two transports that tests move by hand, without a socket."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -29,6 +30,11 @@ class HandMoved:
         self.is_closed = self.is_aborted = False
         self.unsent = 0
         self.options: dict[tuple[int, int], int | bytes] = {}
+        self.sock: socket.socket | None = None
+
+    def fileno(self) -> int:
+        """That of a socket, if a test gives it one."""
+        return -1 if self.sock is None else self.sock.fileno()
 
     def write(self, data: bytes) -> None:
         assert not self.is_closed

@@ -1,6 +1,7 @@
 """The end of a stream is heard of after all that came before it, with transports that tests move by hand."""
 
 import logging
+import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +13,10 @@ from typing import Any, TypeVar, cast
 import pytest
 from bson import Int64
 
+from sealwire.keys.frontier.frontier import BEFORE_ALL, Frontier, Window
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.server.config.settings import TlsMode, UpstreamTls
 from sealwire.proxy.server.connections.carrying import (
     CLOSE_LINGER_S,
@@ -34,13 +39,22 @@ from sealwire.proxy.session.effects import (
     ToClient,
     ToServer,
 )
+from sealwire.proxy.session.shared import SessionSettings
 from sealwire.testbed.certificates import create_authority
 from sealwire.wire.compressors import Zlib
 from tests.compressed_messages import ZLIB, packed, unpacked
 from tests.proxy.server.connections.hand_moved import Scene, Scripted, turns
 from tests.proxy.server.harness import Stream, client_of, fake_server, make_config, make_loaded, running, soon
 from tests.proxy.server.tls_contexts import server_context
-from tests.proxy.session.world import command, reply, session
+from tests.proxy.session.world import (
+    POLICY_TEXT,
+    class_id_of,
+    command,
+    data_key,
+    reply,
+    session,
+    session_of,
+)
 
 MEGABYTE = 1 << 20
 MORE_TO_COME = 2
@@ -224,6 +238,46 @@ async def test_a_client_that_is_gone_holds_its_server_for_a_while_only(waiting: 
         assert scene.server.is_aborted
         closed = {"reason": "client-eof"}
         assert scene.services.metrics.value("sealwire_connections_closed_total", **closed) == 1
+
+
+async def test_a_client_that_hangs_up_while_it_is_not_read_holds_its_server_for_a_while_only() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        async with Scene(Scripted(ask=[PauseClient(True)])) as scene:
+            scene.client.sock = ours
+            scene.connection.client_data(b"ask")
+            scene.connection.tick(scene.now_s)
+            scene.connection.tick(scene.now_s + 10 * CLOSE_LINGER_S)
+            assert not scene.server.is_closed
+            theirs.close()
+            scene.now_s += 20 * CLOSE_LINGER_S
+            scene.connection.tick(scene.now_s)
+            scene.connection.tick(scene.now_s + CLOSE_LINGER_S - 1)
+            assert not scene.server.is_closed
+            scene.connection.tick(scene.now_s + CLOSE_LINGER_S)
+            assert scene.server.is_aborted
+            closed = {"reason": "client-eof"}
+            assert scene.services.metrics.value("sealwire_connections_closed_total", **closed) == 1
+
+
+async def test_a_connection_that_is_cut_holds_up_no_move() -> None:
+    text = POLICY_TEXT.replace(b"type: string}", b"type: string, ask: true}", 1)
+    settings = SessionSettings(load_policy(text, "policy.yaml"), login_required=False)
+    names = settings.policy.class_names
+    keys = [data_key(name) for name in names] + [data_key("nhs", 2, KeyState.PENDING)]
+    talk = session_of(settings, Keyring(keys))
+    moves = talk.shared.moves
+    moves.follow("nhs", Frontier(class_id_of("nhs"), 1, 2, 2, Window(BEFORE_ALL, BEFORE_ALL)))
+    uses = moves.classes["nhs"]
+    assert uses is not None
+    async with Scene(cast(SessionCore, talk)) as scene:
+        question = {"find": "patients", "filter": {"nhs_number": {"$gt": "5"}}, "$db": "clinic"}
+        scene.connection.client_data(command(question, 70))
+        assert not uses.is_idle
+        scene.connection.abort()
+    moves.tick(1e9)  # what the server may still be at work with is over
+    moves.tick(2e9)
+    assert uses.is_idle
 
 
 async def test_ends_of_both_leave_nothing_behind() -> None:

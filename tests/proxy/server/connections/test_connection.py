@@ -231,7 +231,7 @@ async def test_the_server_connection_is_closed_when_the_client_goes() -> None:
         writer.close()
         assert await soon(server_reader.read()) == b""
         await until(lambda: not proxy.services.live)
-        assert sessions.made[0].calls.count("client_eof") == 1
+        assert "client_eof" in sessions.made[0].calls
         assert proxy.metrics.value("sealwire_client_connections") == 0
 
 
