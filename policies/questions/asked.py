@@ -203,6 +203,7 @@ class ValuesJudgement:
         "_is_outside",
         "_is_single",
         "_matches",
+        "_passed",
         "_work",
         "bounds",
         "seen",
@@ -216,6 +217,7 @@ class ValuesJudgement:
         self._all: Final[dict[HeldValue, None]] = {}
         self._is_outside: Final = question.is_outside
         self._is_single = True
+        self._passed: list[bytes] = []
         self._batches = self._bytes = self._work = self._answered = 0
         self.seen = 0
         """How many values have been looked at."""
@@ -231,19 +233,38 @@ class ValuesJudgement:
             raise _too_much(f"stored values of more than {self.bounds.bytes} bytes (limits.question_bytes)")
         self._work = 0
 
-    def pass_over(self) -> None:
-        """A value that is known to satisfy no operator. Raises Refusal(QUESTION_SIZE). Cost: O(1)."""
+    def pass_over(self, document: bytes) -> bool:
+        """Whether the one value of a document need not be judged: it is known not to satisfy all operators.
+
+        Raises Refusal(QUESTION_SIZE). Cost: O(1).
+        """
+        if len(self._conditions) > 1:
+            if not self._is_single or self._is_outside:
+                return False  # each operator has its own list
+            self._passed.append(document)
+        self._count()
+        return True
+
+    def overdue(self) -> list[bytes]:
+        """Documents that were passed over, and count because some other one holds more than one value."""
+        if self._is_single:
+            return []
+        found, self._passed = self._passed, []
+        self.seen -= len(found)
+        return found
+
+    def _count(self) -> None:
         self.seen += 1
         if self.seen > self.bounds.values:
             raise _too_much(f"more than {self.bounds.values} stored values (limits.question_values)")
 
     def take(self, held: HeldValue) -> bool:
-        """A value that is stored; whether it satisfies some operator.
+        """A value that is stored; whether it satisfies all operators.
 
         Raises Undecided; Refusal(QUESTION_SIZE) for too many of them, or too long ones.
         Cost: one test for each operator.
         """
-        self.pass_over()
+        self._count()
         (kind, data), satisfied = held.value, 0
         self._work += len(data) ** 2 if self._matches else 0
         if self._work > MAX_BATCH_WORK:
@@ -262,7 +283,7 @@ class ValuesJudgement:
             if listed > self.bounds.matches:
                 bound = f"{self.bounds.matches} stored values that satisfy it (limits.question_matches)"
                 raise _too_much(f"more than {bound}")
-        return satisfied > 0
+        return satisfied == len(self._conditions)
 
     def take_several(self) -> None:
         """Some document holds more than one value."""

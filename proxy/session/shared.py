@@ -74,10 +74,10 @@ _QUESTION_BYTES: Final = 500
 
 @final
 class Rejected:
-    """Documents of answers in which no value satisfies a question: they need not be opened again.
+    """Documents of answers whose one value does not satisfy a question: they need not be opened again.
 
-    An authentic envelope has one value for ever, so the answer is the same each time. Only this one is kept:
-    a value that satisfies a question is opened each time, under the keys that count then. It holds
+    An authentic envelope has one value forever, so the verdict is the same each time. Only this one is kept:
+    a value that satisfies a question is opened each time, under the keys that count then. What is held are
     ciphertexts and, in place of the question, a keyed digest.
     """
 

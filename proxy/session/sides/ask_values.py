@@ -240,27 +240,38 @@ def _judged(conversation: Conversation, asked: Asked, message: bytes, batch: Ele
         if document.kind != kinds.OBJECT:
             raise BsonError(WireReason.BSON_VALUE, document.value)
         whole = message[document.value : document.end]
-        if whole in known:
-            judgement.pass_over()
+        if whole in known and judgement.pass_over(whole):
             continue
-        before, is_rejected = opened, True
-        if find_element(message, document.value, b"_id") is None:
-            raise BsonError(WireReason.BSON_VALUE, document.value)  # of a missing value it is null
-        for part in elements(message, document.value):
-            if part.name != b"_id":
-                if any(message[part.value : part.end]):
-                    judgement.take_several()  # it came from a further item of an array
-                    is_rejected = False
-                continue
-            if part.kind == kinds.ARRAY:
-                judgement.take_several()
-                is_rejected = False
-            for held, is_opened in _held(conversation, asked, message, _items(message, part)):
-                is_rejected = not judgement.take(held) and is_rejected
-                opened += is_opened
-        if is_rejected and opened > before:
+        newly, is_rejected = _judge(conversation, asked, message, document.value)
+        opened += newly
+        if is_rejected:
             rejected.add(known, whole)
+    for whole in judgement.overdue():
+        opened += _judge(conversation, asked, whole, 0)[0]
     return opened
+
+
+def _judge(conversation: Conversation, asked: Asked, message: bytes, document: int) -> tuple[int, bool]:
+    """Judge the values of a document: how many were opened, and whether it is one that does not satisfy all.
+
+    Raises as `answered`, Undecided, Refusal.
+    """
+    if find_element(message, document, b"_id") is None:
+        raise BsonError(WireReason.BSON_VALUE, document)  # of a missing value it is null
+    judgement, opened, is_rejected = asked.judgement, 0, True
+    for part in elements(message, document):
+        if part.name != b"_id":
+            if any(message[part.value : part.end]):
+                judgement.take_several()  # it came from a further item of an array
+                is_rejected = False
+            continue
+        if part.kind == kinds.ARRAY:
+            judgement.take_several()
+            is_rejected = False
+        for held, is_opened in _held(conversation, asked, message, _items(message, part)):
+            is_rejected = not judgement.take(held) and is_rejected
+            opened += is_opened
+    return opened, is_rejected and opened > 0
 
 
 def _items(message: bytes, part: Element, depth: int = 0) -> Iterator[Element]:

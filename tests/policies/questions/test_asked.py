@@ -1,5 +1,6 @@
 """What is learned for one command, how values are judged, and the bounds of both."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,6 +60,14 @@ def test_forms_of_one_value_are_kept_apart() -> None:
     for each in forms:
         judgement.take(each)
     assert judgement.answer().all == tuple(forms)
+
+
+def test_what_does_not_satisfy_all_of_a_negation_is_judged_each_time() -> None:
+    """Below a negation each operator has a list of its own, also where no document has several values."""
+    both = (operator("$gt", 1), operator("$lt", 5))
+    assert ValuesJudgement(question(*both)).pass_over(b"a document")
+    assert not ValuesJudgement(replace(question(*both), is_outside=True)).pass_over(b"a document")
+    assert ValuesJudgement(replace(question(both[0]), is_outside=True)).pass_over(b"a document")
 
 
 def test_an_answer_counts_until_the_command_is_planned() -> None:

@@ -138,6 +138,20 @@ def test_bounds_count_values_that_are_not_opened_again(play: Playbook) -> None:
     play << error(238, "NotImplemented", 70)
 
 
+def test_between_two_bounds_values_are_opened_once(play: Playbook) -> None:
+    """Each value satisfies one of the bounds, which counts only if some document has several values."""
+    between, stored = {"$gt": "3", "$lt": "5"}, [sealed("nhs", each) for each in ("7", "2", "4")]
+    assert ask_again(play, between, *stored, found=("4",)) == 3
+    assert ask_again(play, between, *stored, found=("4",)) == 1
+    play >> client(command(find(between), 70)) << pause(True) << to_server(asked(3))
+    play >> server(told(3, *stored, [sealed("nhs", "1"), sealed("nhs", "9")])) << pause(False)
+    both = {**either("7", "4", "9"), "$not": {"$nin": either("2", "4", "1")["$in"]}}
+    play << to_server(command(find(both), 70)) >> server(reply({"ok": 1.0}, 70))
+    play << to_client(reply({"ok": 1.0}, 70))
+    assert play.count(Counter.VALUES_DECRYPTED) == 3 + 1 + 5
+    assert play.count(Counter.QUESTION_VALUES) == 3 + 3 + 5
+
+
 def test_documents_with_several_values_are_judged_each_time(play: Playbook) -> None:
     """That a path has several values counts for the answer, whatever these are."""
     array = [sealed("nhs", "1"), sealed("nhs", "9")]
