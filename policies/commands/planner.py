@@ -203,6 +203,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     rights: Rights | None = None,
     work: Work | None = None,
     answers: Answers | None = None,
+    written_as: str = "",
 ) -> Plan:
     """Decide what must happen to the command whose document lies at `body` in `buf`.
 
@@ -212,8 +213,9 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     they are many. `refused` is told of statements of a write that are refused, and the plan is for nothing
     then. `rights` are those of the client, where the policy has roles. `work` has what earlier attempts and
     views of the same command have taken. `answers` are what the server's values have said; without it nothing
-    is asked of them.
-    Raises Refusal, BsonError, and what the three callables raise. Cost: O(elements walked).
+    is asked of them. `written_as` is the client's command, where this one stands for it (`sorted_find`).
+    Raises Refusal, BsonError, ValuesUnknown, FindSortsByValues, and what the three callables raise.
+    Cost: O(elements walked).
     """
     draft = Draft(buf, TABLES, settler, work)
     draft.rights = rights
@@ -233,7 +235,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     )
     command.refused = refused
     command.answers = answers if policies.asks else None
-    draft.command = _TEXTS.get(command.name) or printable(command.name)
+    draft.command = written_as or _TEXTS.get(command.name) or printable(command.name)
     if policies.has_contexts:
         draft.contexts = Contexts(command.database, draft.work)
         is_stream = command.name == b"aggregate" and first_stage(command) == b"$changeStream"

@@ -25,6 +25,7 @@ from sealwire.policies.questions.asked import (
     AskedOperator,
     Asking,
     HeldValue,
+    TakenOver,
     ValuesAnswer,
     ValuesQuestion,
 )
@@ -93,6 +94,8 @@ def plan_asked(walk: Walk, start: int) -> frozenset[bytes]:
     if b"$options" in names and b"$regex" in wanted:
         groups[wanted.index(b"$regex")].append(names[b"$options"])
         wanted.append(b"$options")
+    if _is_taken_over(walk, start, [each for group in groups for each in group], operators, names):
+        return frozenset(wanted)
     answer = _answer(walk, walk.node, operators)
     _place(walk, groups, answer, names)
     return frozenset(wanted)
@@ -102,8 +105,33 @@ def plan_pattern(walk: Walk, element: Element, node: PathNode, place: ListPlace)
     """Cover a pattern that stands where a value could. Raises Refusal, ValuesUnknown."""
     pattern, options = _literal(walk.buf, element)
     operator = AskedOperator(b"$regex", ((kinds.STRING, pattern), (kinds.STRING, options)))
+    if _is_taken_over(walk, element.value, [element], (operator,)):
+        return
     answer = _answer(walk, node, (operator,))
     _list(walk, [element], node, answer.all, place)
+
+
+def _is_taken_over(
+    walk: Walk,
+    start: int,
+    group: list[Element],
+    operators: tuple[AskedOperator, ...],
+    names: Mapping[bytes, Element] | None = None,
+) -> bool:
+    """Whether the command is sorted by the field: then the question about its order is about these as well.
+
+    `names`: all operators at `start`; None for a pattern in the place of a value.
+    """
+    ahead = None if walk.draft.asking is None else walk.draft.asking.ahead
+    if ahead is None or start not in ahead.places:
+        return False
+    beside = {} if names is None else {name: part for name, part in names.items() if part not in group}
+    leaf = walk.node.leaf
+    is_listed = leaf is not None and leaf.domain is not None and not RANGES.isdisjoint(beside)
+    ahead.operators += operators
+    takes_list = b"$in" not in beside and not is_listed
+    ahead.taken.append(TakenOver(group, walk.parents, bool(beside), takes_list, names is None))
+    return True
 
 
 def _answer(walk: Walk, node: PathNode, operators: tuple[AskedOperator, ...]) -> ValuesAnswer:

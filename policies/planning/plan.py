@@ -15,6 +15,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import FieldClass, PathNode
 from sealwire.policies.questions.asked import HeldValue
 from sealwire.policies.questions.conditions import Value
+from sealwire.policies.questions.ordering import Ranks
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
 
@@ -212,6 +213,8 @@ class ListPlace(Enum):
     """By `{$in: ...}`, which takes the place of a value."""
     ITEM = "item"
     """By its items alone: they are put into a list."""
+    RANKS = "ranks"
+    """By stages of a pipeline: `$match`, and `$addFields` with the rank of each document's value."""
 
 
 @final
@@ -227,10 +230,11 @@ class RangeEdit:
         "node",
         "parents",
         "place",
+        "ranks",
         "use",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - see ValueEdit
         self,
         conditions: list[Element],
         node: PathNode,
@@ -238,6 +242,7 @@ class RangeEdit:
         listed: range | tuple[HeldValue, ...],
         parents: tuple[int, ...],
         place: ListPlace = ListPlace.OPERATOR,
+        ranks: Ranks | None = None,
     ) -> None:
         self.conditions: Final = conditions
         """The operators that it stands for, which hold for values in clear as they are."""
@@ -248,6 +253,8 @@ class RangeEdit:
         """Positions on the grid of the class, or what the server has said that it holds."""
         self.parents: Final = parents
         self.place: Final = place
+        self.ranks: Final = ranks
+        """The order of what is listed, where documents are sorted by it."""
         self.use: Final = Use.MATCH
         """Ranges compare, and store nothing."""
 

@@ -8,12 +8,14 @@ An answer counts for that command alone.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.questions.conditions import Condition, Value, bits, compared, matched, modulo
+from sealwire.policies.questions.ordering import Order, OrderKey, Ranks, first_ranks, order_key
+from sealwire.wire.raw_bson import Element
 
 MAX_VALUES: Final = 100_000
 """Values of one field that are looked at for one question, each as often as the server sends it."""
@@ -45,6 +47,13 @@ class ValuesQuestion:
     class_name: str
     """The class of the values: an answer counts for no other, if the policy changes meanwhile."""
     operators: tuple[AskedOperator, ...]
+    order: Order | None = None
+    """How the command is sorted by them; None: it is not."""
+
+    @property
+    def comparisons(self) -> int:
+        """How often it compares stored values."""
+        return len(self.operators) + (self.order is not None)
 
 
 class HeldValue(NamedTuple):
@@ -63,6 +72,8 @@ class ValuesAnswer:
     all: tuple[HeldValue, ...]
     is_single: bool
     """Whether no document holds more than one value there: then all operators are about the same one."""
+    ranks: Ranks | None = None
+    """The ranks of what satisfies all, where the question is about the order: then the first values alone."""
 
 
 class ValuesUnknown(Exception):
@@ -85,6 +96,11 @@ class Answers:
         self.known: Final[dict[ValuesQuestion, ValuesAnswer | Refusal]] = {}
         """Empty once the command has been planned."""
 
+    @property
+    def has_order(self) -> bool:
+        """Whether the command is sorted by stored values."""
+        return any(question.order is not None for question in self.known)
+
     def of(self, question: ValuesQuestion) -> ValuesAnswer:
         """Raises ValuesUnknown, and the refusal that was learned in the place of an answer."""
         found = self.known.get(question)
@@ -101,11 +117,41 @@ class Answers:
         self.known[question] = answer
 
 
+@dataclass(slots=True)
+class TakenOver:
+    """Operators of a filter on the field that the command is sorted by: one question is about both."""
+
+    elements: list[Element]
+    parents: tuple[int, ...]
+    keeps_others: bool
+    """Whether other operators stay beside them."""
+    takes_list: bool
+    """Whether there is room for `$in`."""
+    is_pattern: bool
+    """Whether it is a pattern that stands in the place of a value."""
+
+
+@dataclass(slots=True)
+class SortAhead:
+    """The `$sort` that comes behind nothing but `$match`."""
+
+    stage: int
+    """Where it begins."""
+    among: tuple[int, int]
+    """Where the stages before it lie."""
+    key: bytes
+    """The first field of it whose values have to be asked for."""
+    places: frozenset[int]
+    """Where in filters all of whose conditions have to be met the conditions on that field begin."""
+    operators: list[AskedOperator] = field(default_factory=list)
+    taken: list[TakenOver] = field(default_factory=list)
+
+
 @final
 class Asking:
     """Where in a command the planner may ask, and the answers that it has."""
 
-    __slots__ = ("answers", "is_here", "negations", "tree")
+    __slots__ = ("ahead", "answers", "is_here", "negations", "tree")
 
     def __init__(self, answers: Answers, tree: PathNode) -> None:
         self.answers: Final = answers
@@ -115,6 +161,8 @@ class Asking:
         """Whether the filter at hand is on such documents."""
         self.negations = 0
         """How many of them, and of pipelines on other collections, lie around the condition at hand."""
+        self.ahead: SortAhead | None = None
+        """What takes over conditions on its field."""
 
     @contextmanager
     def on(self, node: PathNode) -> Iterator[None]:
@@ -137,7 +185,10 @@ class ValuesJudgement:
         "_conditions",
         "_each",
         "_is_single",
+        "_keys",
         "_matches",
+        "_nulls",
+        "_order",
         "_seen",
         "_work",
     )
@@ -148,7 +199,11 @@ class ValuesJudgement:
         self._each: Final[tuple[dict[HeldValue, None], ...]] = tuple({} for _ in self._conditions)
         self._matches: Final = any(each.name == b"$regex" for each in question.operators)
         self._all: Final[dict[HeldValue, None]] = {}
+        self._order: Final = question.order
+        self._keys: Final[list[tuple[OrderKey, int]]] = []
+        """Of those that satisfy all: where each stands in the order, and how many documents have it."""
         self._is_single = True
+        self._nulls = 0
         self._seen = self._batches = self._bytes = self._work = 0
 
     def begin_batch(self) -> None:
@@ -158,8 +213,15 @@ class ValuesJudgement:
             raise Refusal(Reason.QUESTION, rule=f"an answer in more than {MAX_BATCHES} replies")
         self._work = 0
 
-    def take(self, held: HeldValue) -> None:
-        """A value that is stored. Raises Undecided; Refusal(QUESTION) for too many of them, or too long ones.
+    @property
+    def wants_all(self) -> bool:
+        """Whether a value that cannot be judged would be missing: none of them is left out."""
+        return self._order is not None and not self._conditions
+
+    def take(self, held: HeldValue, documents: int = 1) -> None:
+        """A value that is stored, in so many documents.
+
+        Raises Undecided; Refusal(QUESTION) for too many of them, or too long ones.
 
         Cost: one test for each operator.
         """
@@ -175,19 +237,32 @@ class ValuesJudgement:
                 found[held] = None
                 satisfied += 1
         if satisfied == len(self._conditions):
+            if self._order is not None and held not in self._all:
+                self._keys.append((order_key(held.value), documents))
             self._all[held] = None
-        if satisfied:
+        if satisfied or self.wants_all:
             self._bytes += len(data) + len(held.stored[1])
             if self._bytes > MAX_BYTES:
                 raise Refusal(Reason.QUESTION, rule=f"values of more than {MAX_BYTES} bytes that satisfy it")
 
+    def take_nulls(self, documents: int) -> None:
+        """So many documents have no value."""
+        if self.wants_all:
+            self._nulls += documents
+
     def take_several(self) -> None:
-        """Some document holds more than one value."""
+        """Some document holds more than one value. Raises Refusal(QUESTION) where they are sorted by."""
+        if self._order is not None:
+            raise Refusal(Reason.QUESTION, rule="a sort by a field that is in an array, or is one")
         self._is_single = False
 
     def answer(self) -> ValuesAnswer:
-        """What was found so far. Cost: O(satisfying values)."""
-        return ValuesAnswer(tuple(tuple(found) for found in self._each), tuple(self._all), self._is_single)
+        """What was found so far. Raises Undecided, Refusal(QUESTION) for an order. Cost: O(values)."""
+        found = tuple(self._all)
+        if self._order is not None:
+            ranks, places = first_ranks(self._keys, self._nulls, self._order)
+            return ValuesAnswer((), tuple(found[place] for place in places), True, ranks)
+        return ValuesAnswer(tuple(tuple(found) for found in self._each), found, self._is_single)
 
 
 RANGES: Final = frozenset({b"$gt", b"$gte", b"$lt", b"$lte"})

@@ -141,6 +141,8 @@ class Request:
     it is awaited for everybody who sends the same."""
     audited: AuditedCommand | None
     """What the audit log is told of it; None: nothing."""
+    is_sorted: bool
+    """Whether its documents are sorted by stored values."""
 
     def __init__(  # noqa: PLR0913 - one for each field
         self,
@@ -170,6 +172,7 @@ class Request:
         self.documents = UNKNOWN
         self.users = None
         self.audited = None
+        self.is_sorted = False
 
 
 @final

@@ -11,11 +11,13 @@ from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason
 from sealwire.policies.file.loader import load_policy
-from sealwire.proxy.session.effects import Audit, Close, CloseReason, Counter, ToServer
+from sealwire.policies.questions.ordering import DISTURBED
+from sealwire.proxy.session.effects import Audit, Close, CloseReason, Counter, Effect, ToServer
 from sealwire.proxy.session.requests import MAX_AWAITED
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.wire.op_msg import MORE_TO_COME
 from tests.proxy.session.playbook import (
+    Expected,
     Playbook,
     audit,
     client,
@@ -326,3 +328,97 @@ def test_a_question_for_which_there_is_no_room_holds_up_no_window() -> None:
     uses = moves.classes["nhs"]
     assert uses is not None
     assert uses.is_idle
+
+
+RANK, LAST = "__sealwire_rank0", DISTURBED.decode()
+
+
+def counted(response_to: int, **values: int) -> bytes:
+    documents = [{"_id": sealed("nhs", each), "__sealwire": amount} for each, amount in values.items()]
+    return told(response_to, *documents)
+
+
+def sorted_page(*values: str) -> list[dict[str, Any]]:
+    """The first documents by these values: one document has each."""
+    forms = [sealed("nhs", each) for each in values]
+    chosen = {"$in": sorted(forms, key=bytes)}
+    no_array = {"$not": [{"$or": [{"$isArray": ["$nhs_number"]}]}]}
+    found = {"$indexOfArray": [{"$literal": forms}, "$nhs_number"]}
+    rank = {"$arrayElemAt": [{"$literal": [*range(len(forms)), 0]}, found]}
+    last = [{"$limit": 1}, {"$project": {RANK: {"$literal": LAST}}}]
+    return [
+        {"$match": {"nhs_number": chosen, "$expr": no_array}},
+        {"$addFields": {RANK: rank}},
+        {"$sort": {RANK: 1, "_id": -1}},
+        {"$limit": Int64(2)},
+        {"$unionWith": {"coll": "patients", "pipeline": last}},
+        {"$limit": Int64(2)},
+        {"$match": {"$expr": {"$gte": [{"$toInt": f"${RANK}"}, 0]}}},
+        {"$unset": [RANK]},
+    ]
+
+
+def sends(wanted: dict[str, Any]) -> Expected:
+    """A command to the server, whatever the indexes of its arrays are."""
+
+    def difference(effect: Effect) -> str:
+        found = decode(effect.data[21:]) if isinstance(effect, ToServer) else effect
+        return "" if found == wanted else f"{found}"
+
+    return Expected(f"sends({wanted})", difference)
+
+
+def page() -> dict[str, Any]:
+    query = {"contact.email": "x", "nhs_number": {"$gt": "1"}}
+    sort = {"nhs_number": 1, "_id": -1}
+    return {"find": "patients", "filter": query, "sort": sort, "limit": 2, "$db": "clinic"}
+
+
+def ask_for_page(play: Playbook) -> None:
+    """Up to the server's answer to the question."""
+    match = {"contact.email": sealed("nhs", "x"), "nhs_number": {"$nin": []}}
+    group = {"_id": "$nhs_number", "__sealwire": {"$sum": 1}}
+    question = {
+        "aggregate": "patients",
+        "pipeline": [{"$match": match}, {"$group": group}],
+        "cursor": {"batchSize": BATCH},
+        "allowDiskUse": True,
+        "$db": "clinic",
+    }
+    play >> client(command(page(), 70)) << pause(True) << sends(question)
+
+
+def test_documents_are_sorted_by_the_ranks_of_their_values(play: Playbook) -> None:
+    ask_for_page(play)
+    match = {"$match": {"contact.email": sealed("nhs", "x"), "nhs_number": either("2", "3")}}
+    pipeline = [match, *sorted_page("2", "3")]
+    sent = {"aggregate": "patients", "cursor": {}, "pipeline": pipeline, "$db": "clinic"}
+    play >> server(counted(1, **{"3": 1, "2": 1, "0": 5, "4": 1})) << pause(False) << sends(sent)
+    answer = {"cursor": {"id": Int64(0), "ns": "clinic.patients", "firstBatch": []}, "ok": 1.0}
+    play >> server(reply(answer, 70)) << to_client(reply(answer, 70))
+    assert play.count(Counter.COMMANDS, "find") == 1
+    assert play.count(Counter.VALUE_QUESTIONS) == 1
+
+
+def test_a_sort_that_others_disturb_is_tried_again_by_the_driver(play: Playbook) -> None:
+    ask_for_page(play)
+    play >> server(counted(1, **{"2": 2, "3": 1})) << pause(False)
+    play << Expected("the page", lambda effect: "" if isinstance(effect, ToServer) else "something else")
+    said = {"ok": 0.0, "errmsg": f"Failed to parse number '{LAST}' in $convert", "code": 241}
+    play >> server(reply({**said, "codeName": "ConversionFailure"}, 70))
+    play << Expected("on record", lambda effect: "" if isinstance(effect, Audit) else "something else")
+    play << error(262, "ExceededTimeLimit", 70)
+    assert play.count(Counter.DECRYPTION_FAILURES, "SortDisturbed") == 0
+    assert play.count(Counter.REFUSALS, "SortDisturbed") == 1
+
+
+@pytest.mark.parametrize("stored", [{"_id": "5", "__sealwire": 1}, {"_id": ["5"]}])
+def test_a_value_that_would_be_missing_from_an_order_is_refused(
+    play: Playbook, stored: dict[str, Any]
+) -> None:
+    find_all = {"find": "patients", "sort": {"nhs_number": 1}, "$db": "clinic"}
+    play >> client(command(find_all, 70)) << pause(True)
+    play << Expected("the question", lambda effect: "" if isinstance(effect, ToServer) else "something else")
+    play >> server(told(1, stored)) << pause(False)
+    play << audit("refused", "clinic.patients", "find", Reason.QUESTION.value, "nhs_number")
+    play << error(238, "NotImplemented", 70)
