@@ -32,7 +32,7 @@ from sealwire.policies.questions.asked import (
     ValuesQuestion,
     ValuesUnknown,
 )
-from sealwire.policies.questions.ordering import DISTURBED, Order
+from sealwire.policies.questions.ordering import DISTURBED, SortOrder
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
@@ -201,7 +201,7 @@ class _Sorting:
         is_cut = leads and ahead is not None and self._window is not None
         enough = self._window.enough if is_cut and self._window is not None else None
         is_descending = whole_number(self._walk.buf, key) < 0
-        order = Order(is_descending, enough, None if ahead is None else ahead.among)
+        order = SortOrder(is_descending, enough, None if ahead is None else ahead.among)
         operators = tuple(ahead.operators) if ahead is not None and ahead.key == key.name else ()
         question = ValuesQuestion(draft.namespace, node.path, leaf.name, operators, order)
         try:

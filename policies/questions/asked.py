@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, final
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.questions.conditions import Condition, Value, bits, compared, matched, modulo
-from sealwire.policies.questions.ordering import Order, OrderKey, Ranks, first_ranks, order_key
+from sealwire.policies.questions.ordering import OrderKey, Ranks, SortOrder, first_ranks, order_key
 from sealwire.wire.raw_bson import Element
 
 MAX_VALUES: Final = 100_000
@@ -47,7 +47,7 @@ class ValuesQuestion:
     class_name: str
     """The class of the values: an answer counts for no other, if the policy changes meanwhile."""
     operators: tuple[AskedOperator, ...]
-    order: Order | None = None
+    order: SortOrder | None = None
     """How the command is sorted by them; None: it is not."""
 
     @property
@@ -201,7 +201,7 @@ class ValuesJudgement:
         self._all: Final[dict[HeldValue, None]] = {}
         self._order: Final = question.order
         self._keys: Final[list[tuple[OrderKey, int]]] = []
-        """Of those that satisfy all: where each stands in the order, and how many documents have it."""
+        """Where each value that satisfies all stands in the order, and how many documents have it."""
         self._is_single = True
         self._nulls = 0
         self._seen = self._batches = self._bytes = self._work = 0

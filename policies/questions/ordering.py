@@ -40,14 +40,14 @@ OrderKey = tuple[int, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SortOrder:
     """That a field's values are asked for to sort by them."""
 
     is_descending: bool
     enough: int | None
-    """How many documents with the first values are enough; None: all documents are wanted."""
+    """How many documents with the first values are enough; None where all are wanted."""
     among: tuple[int, int] | None
-    """Where in the message the stages lie that documents pass before; None: all documents count."""
+    """Where in the message the stages lie that documents pass before; None where all documents count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ class Ranks:
     """The ranks of the first values, which are listed in the order of the reply."""
 
     numbers: tuple[int, ...]
-    """Of each value: equal values share one."""
+    """The rank of each value: equal values share one."""
     nulls: int | None
-    """Of null and of missing values; None: they are not wanted."""
+    """The rank of null and of missing values; None where they are not wanted."""
     is_cut: bool
     """Whether there are more values."""
 
@@ -73,7 +73,9 @@ def order_key(value: Value) -> OrderKey:
     return bracket, KEYS[kind](data)
 
 
-def first_ranks(values: Sequence[tuple[OrderKey, int]], nulls: int, order: Order) -> tuple[Ranks, list[int]]:
+def first_ranks(
+    values: Sequence[tuple[OrderKey, int]], nulls: int, order: SortOrder
+) -> tuple[Ranks, list[int]]:
     """The ranks that a sorted command needs, and the places of the values that have them.
 
     Each value comes with the number of its documents; `nulls` have none.

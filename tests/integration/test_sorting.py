@@ -1,6 +1,7 @@
 """Sorting by encrypted values: the order is that of plaintext, ties and missing values included."""
 
 import random
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -31,6 +32,7 @@ collections:
   clinic.patients:
     {surname: surname, name.family: surname, visits: visits, born: born, code: code, serial: serial,
      ward: ward}
+  clinic.crowd: {surname: surname}
 """
 NAMES = [
     "Sabine",
@@ -174,6 +176,50 @@ def test_pages_follow_each_other(collections: Both) -> None:
         pages.append(seen)
     assert pages[0] == pages[1]
     assert len(pages[0]) > 40
+
+
+def test_pages_are_right_while_others_write(collections: Both) -> None:
+    """No page is short or misses a document that nobody changes; the command may fail instead."""
+    encrypted, _ = collections
+    crowd = encrypted.database["crowd"]
+    names = [f"N{number:03}" for number in range(60)]
+    crowd.insert_many({"_id": number, "surname": name} for number, name in enumerate(names) if number % 3)
+    stable = [number for number in range(60) if number % 3]
+    is_over = threading.Event()
+
+    def write() -> None:
+        chance = random.Random(9)
+        while not is_over.is_set():
+            number = chance.randrange(0, 60, 3)
+            crowd.replace_one({"_id": number}, {"surname": chance.choice(names[:30])}, upsert=True)
+            crowd.delete_many({"_id": {"$in": chance.sample(range(0, 60, 3), 5)}})
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        pages = [_page(crowd) for _ in range(60)]
+    finally:
+        is_over.set()
+        writer.join()
+        crowd.drop()
+    read = [page for page in pages if page]
+    assert len(read) > 10
+    for page in read:
+        assert len(page) == 12
+        assert page == sorted(page)
+        kept = [number for _, number in page if number in stable]
+        assert kept == [number for number in stable if (names[number], number) <= page[-1]]
+
+
+def _page(crowd: Collection[Document]) -> list[tuple[str, int]]:
+    """Names and ids of the first documents; nothing if others have disturbed the command."""
+    try:
+        found = crowd.find().sort({"surname": 1, "_id": 1}).limit(12)
+        return [(each["surname"], each["_id"]) for each in found]
+    except OperationFailure as error:
+        if error.code != 262:
+            raise
+        return []
 
 
 @pytest.mark.parametrize(

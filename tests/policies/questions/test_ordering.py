@@ -8,11 +8,11 @@ from bson import Binary, Decimal128, Int64, ObjectId, Regex, Timestamp
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.questions import ordering
-from sealwire.policies.questions.ordering import Order, Ranks, first_ranks, order_key
+from sealwire.policies.questions.ordering import Ranks, SortOrder, first_ranks, order_key
 from sealwire.policies.questions.patterns import Undecided
 from tests.policies.questions.test_conditions import value
 
-ASCENDING, DESCENDING = Order(False, None, None), Order(True, None, None)
+ASCENDING, DESCENDING = SortOrder(False, None, None), SortOrder(True, None, None)
 IN_ORDER = [
     float("-inf"),
     Int64(-5),
@@ -42,7 +42,7 @@ IN_ORDER = [
 """As MongoDB sorts them."""
 
 
-def ranks(order: Order, *values: Any, nulls: int = 0) -> tuple[Ranks, list[int]]:
+def ranks(order: SortOrder, *values: Any, nulls: int = 0) -> tuple[Ranks, list[int]]:
     counted = [each if isinstance(each, tuple) else (each, 1) for each in values]
     return first_ranks([(order_key(value(each)), amount) for each, amount in counted], nulls, order)
 
@@ -82,7 +82,7 @@ def test_null_and_missing_come_first_or_last() -> None:
 def test_the_first_values_are_as_many_as_a_window_needs(
     enough: int, descending: bool, found: tuple[Ranks, list[int]]
 ) -> None:
-    assert ranks(Order(descending, enough, None), ("b", 1), ("a", 3), nulls=2) == found
+    assert ranks(SortOrder(descending, enough, None), ("b", 1), ("a", 3), nulls=2) == found
 
 
 @pytest.mark.parametrize("odd", [{"a": 1}, [1], Regex("a"), None, float("nan"), Decimal128("NaN")])
@@ -100,7 +100,7 @@ def test_decimals_do_not_stand_beside_doubles_with_a_fraction() -> None:
 def test_ranks_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ordering, "MAX_RANKS", 3)
     assert len(ranks(ASCENDING, *"abc")[1]) == 3
-    assert len(ranks(Order(False, 3, None), *"abcd")[1]) == 3
+    assert len(ranks(SortOrder(False, 3, None), *"abcd")[1]) == 3
     with pytest.raises(Refusal) as caught:
         ranks(ASCENDING, *"abc", nulls=1)
     assert caught.value.reason is Reason.QUESTION
