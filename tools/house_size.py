@@ -15,12 +15,12 @@ from typing import Final
 from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
-    "modules": 398,
-    "lines": 99_200,
+    "modules": 400,
+    "lines": 100_300,
     "modules of 50 lines or fewer": 14,
-    "modules with one importer": 60,
+    "modules with one importer": 61,
     "modules that import the envelope": 40,
-    "longest chain of imports": 36,
+    "longest chain of imports": 37,
 }
 SLACK: Final = 1.02
 """How far a ceiling may be above its count: commits that take something out need not all touch it."""

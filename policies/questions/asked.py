@@ -13,9 +13,10 @@ from enum import Enum
 from typing import Final, NamedTuple, assert_never, final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import PathNode
+from sealwire.policies.file.schema import PathNode, is_transparent, parts_of
 from sealwire.policies.questions.conditions import Asks, Condition, Value, bits, compared, matched, modulo
-from sealwire.policies.questions.writes import IN_TRANSACTION, Written
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
 
 MAX_BYTES: Final = 16_000_000
 """What the values that satisfy one question may take, in both forms. A document of MongoDB is no longer."""
@@ -128,6 +129,56 @@ class Barrier(Enum):
     """The path may lead into arrays in arrays, or to fields with numbers as names."""
 
 
+# --------------------------------------------------------------------------------------- what a write may ask
+#
+# A filter decides whether a document is written, at the moment at which it is: its list is compared then. So
+# an update, a delete or `findAndModify` may ask anywhere. What decides more needs one point in time, which
+# only a transaction has: whether an upsert inserts, and which values of an array are changed or pulled. A
+# statement sees what others before it in the same command have written. The question does not: it is asked
+# before all of them.
+
+_IN_TRANSACTION: Final = ", which needs a transaction"
+
+
+@final
+class FieldsWritten:
+    """The fields that earlier statements of a command may have written."""
+
+    __slots__ = ("_is_any", "_paths")
+
+    def __init__(self) -> None:
+        self._is_any = False
+        self._paths: list[list[bytes]] = []
+
+    def note(self, buf: bytes, update: Element | None, *, inserts: bool) -> None:
+        """A statement with this update comes before what follows; `inserts`: it may insert a document.
+
+        Raises BsonError. Cost: O(paths of the update).
+        """
+        first = (
+            None if update is None or update.kind != kinds.OBJECT else next(elements(buf, update.value), None)
+        )
+        if update is None or first is None or inserts or not first.name.startswith(b"$"):
+            self._is_any = True  # a pipeline, a replacement, or what an upsert takes from its filter
+            return
+        for operator in elements(buf, update.value):
+            if not operator.name.startswith(b"$") or operator.kind != kinds.OBJECT:
+                self._is_any = True  # a replacement
+            elif operator.name == b"$rename":
+                self._is_any = True
+            elif operator.name != b"$unset":
+                self._paths.extend(_names(argument.name) for argument in elements(buf, operator.value))
+
+    def meets(self, path: str) -> bool:
+        """Whether a value at a path may come from an earlier statement. Cost: O(paths)."""
+        names = path.encode().split(b".")
+        return self._is_any or any(each[: len(names)] == names[: len(each)] for each in self._paths)
+
+
+def _names(path: bytes) -> list[bytes]:
+    return [part for part in parts_of(path) if not is_transparent(part)]
+
+
 @final
 class Asking:
     """Where in a command the planner may ask, and the answers that it has."""
@@ -150,7 +201,7 @@ class Asking:
         self.tree: Final = tree
         """The covered paths of the documents that the command reads, as they are stored."""
         self.is_in_transaction: Final = is_in_transaction
-        self.written: Final = Written()
+        self.written: Final = FieldsWritten()
         """What earlier statements of the command may have written."""
         self.forbids = ""
         """Why what is at hand may not be asked about, for the rule of a refusal; empty if it may."""
@@ -180,7 +231,7 @@ class Asking:
         `what` it is, and on documents with which covered paths, if that is no filter.
         """
         self.is_here = node is self.tree
-        self.forbids = "" if self.is_in_transaction else f"{what}{IN_TRANSACTION}"
+        self.forbids = "" if self.is_in_transaction else f"{what}{_IN_TRANSACTION}"
 
     def end_change(self) -> None:
         """Also if a statement was refused in its midst."""
