@@ -16,7 +16,7 @@ from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
     "modules": 405,
-    "lines": 99_200,
+    "lines": 99_400,
     "modules of 50 lines or fewer": 15,
     "modules with one importer": 61,
     "modules that import the envelope": 40,
