@@ -65,11 +65,11 @@ class Grids:
 
 
 MAX_REJECTED_BYTES: Final = 32_000_000
-"""Of all questions together, as memory has them: some 150,000 values."""
+"""For all questions together, some 150,000 values."""
 _REJECTED_BYTES: Final = 120
-"""What one takes beside the bytes of its document: the object, and its place in a set."""
+"""A value takes so much beside the bytes of its document: the object, and its place in a set."""
 _QUESTION_BYTES: Final = 500
-"""What a question takes without any."""
+"""A question takes so much without any."""
 
 
 @final
