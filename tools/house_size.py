@@ -15,10 +15,10 @@ from typing import Final
 from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
-    "modules": 400,
-    "lines": 100_300,
-    "modules of 50 lines or fewer": 14,
-    "modules with one importer": 61,
+    "modules": 408,
+    "lines": 100_500,
+    "modules of 50 lines or fewer": 19,
+    "modules with one importer": 62,
     "modules that import the envelope": 40,
     "longest chain of imports": 37,
 }

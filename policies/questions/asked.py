@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, assert_never, final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode, is_transparent, parts_of
+from sealwire.policies.questions import USUAL_BOUNDS
 from sealwire.policies.questions.conditions import Asks, Condition, Value, bits, compared, matched, modulo
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -27,21 +28,6 @@ MAX_BATCH_WORK: Final = 2_000_000_000
 its places: 0.6 s at most, in which everybody else waits."""
 MAX_QUESTIONS: Final = 16
 """Questions that one command may need."""
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionBounds:
-    """What answering one question may take: the settings `limits.question_...`."""
-
-    values: int = 100_000
-    """Stored values that are looked at, each as often as the server sends it."""
-    bytes: int = 64 << 20
-    """All replies of the server."""
-    matches: int = 100_000
-    """Stored values that satisfy the question, and are listed in the command."""
-
-
-USUAL_BOUNDS: Final = QuestionBounds()
 
 
 @dataclass(frozen=True, slots=True)

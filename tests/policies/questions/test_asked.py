@@ -9,14 +9,13 @@ from bson import encode
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.filters import OPERATORS
-from sealwire.policies.questions import asked
+from sealwire.policies.questions import QuestionBounds, asked
 from sealwire.policies.questions.asked import (
     Answers,
     AskedOperator,
     Asking,
     FieldsWritten,
     HeldValue,
-    QuestionBounds,
     ValuesAnswer,
     ValuesJudgement,
     ValuesQuestion,
