@@ -104,17 +104,20 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
 def test_it_rests_while_other_tests_run_and_so_do_their_processes(started: Mapping[str, str]) -> None:
     coverage, seen = Mock(), []
     measurement = Measurement(coverage, {"own.py", "next.py"})
-    for module in ("own.py", "other.py", "third.py", "next.py", "next.py"):
+    for module in ("own.py", "other.py", "third.py", "next.py", "next.py", "other.py", "next.py", "own.py"):
         measurement.begin(module)
         seen.append(START in measuring())
-    assert seen == [True, False, False, True, True]
+    assert seen == [True, False, False, True, True, False, True, True]
     switch = call.switch_context
+    # once for all tests of a module, also after a rest: each time, all that was measured is written
     assert coverage.mock_calls == [
         switch("own.py"),
         call.stop(),
         call.start(),
         switch("next.py"),
-        switch("next.py"),
+        call.stop(),
+        call.start(),
+        switch("own.py"),
     ]
     assert started[START] == "pyproject.toml"
 

@@ -15,9 +15,9 @@ from typing import Final
 from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
-    "modules": 408,
-    "lines": 99_950,
-    "modules of 50 lines or fewer": 15,
+    "modules": 411,
+    "lines": 101_244,
+    "modules of 50 lines or fewer": 19,
     "modules with one importer": 61,
     "modules that import the envelope": 40,
     "longest chain of imports": 38,

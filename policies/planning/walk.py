@@ -15,6 +15,7 @@ from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.plan import Openings, Plan, RangeEdit, Replacement, Settler, Use, ValueEdit
 from sealwire.policies.planning.rules import Tables
 from sealwire.policies.planning.trees import Work
+from sealwire.policies.questions import MAX_LISTED_VALUES
 from sealwire.policies.questions.asked import Asking
 from sealwire.policies.roles.role import Rights
 from sealwire.wire.raw_bson import MAX_DEPTH, Element
@@ -28,9 +29,6 @@ from sealwire.wire.raw_bson import MAX_DEPTH, Element
 MAX_MADE_BYTES: Final = 48_000_000
 ENVELOPE_BYTES: Final = 34
 
-# A range is a few bytes that become up to 200,000 values, each with an AES-SIV call. One such range is
-# somebody's need, and so are several of a century of days; a hundred are not. 250,000 take a second or two.
-MAX_LISTED_VALUES: Final = 250_000
 # `$in` has its index, an envelope and four bytes of value for each.
 LISTED_BYTES: Final = 41
 

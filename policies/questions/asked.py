@@ -13,11 +13,12 @@ from enum import Enum
 from typing import Final, NamedTuple, assert_never, final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import PathNode
+from sealwire.policies.file.schema import PathNode, is_transparent, parts_of
+from sealwire.policies.questions import USUAL_BOUNDS
 from sealwire.policies.questions.conditions import Asks, Condition, Value, bits, compared, matched, modulo
 from sealwire.policies.questions.ordering import OrderKey, Ranks, SortOrder, first_ranks, order_key
-from sealwire.policies.questions.writes import IN_TRANSACTION, Written
-from sealwire.wire.raw_bson import Element
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
 
 MAX_BYTES: Final = 16_000_000
 """What the values that satisfy one question may take, in both forms. A document of MongoDB is no longer."""
@@ -28,21 +29,6 @@ MAX_BATCH_WORK: Final = 2_000_000_000
 its places: 0.6 s at most, in which everybody else waits."""
 MAX_QUESTIONS: Final = 16
 """Questions that one command may need."""
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionBounds:
-    """What answering one question may take: the settings `limits.question_...`."""
-
-    values: int = 100_000
-    """Stored values that are looked at, each as often as the server sends it."""
-    bytes: int = 64 << 20
-    """All replies of the server."""
-    matches: int = 100_000
-    """Stored values that satisfy the question, and are listed in the command."""
-
-
-USUAL_BOUNDS: Final = QuestionBounds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +164,56 @@ class SortAhead:
     taken: list[TakenOver] = field(default_factory=list)
 
 
+# --------------------------------------------------------------------------------------- what a write may ask
+#
+# A filter decides whether a document is written, at the moment at which it is: its list is compared then. So
+# an update, a delete or `findAndModify` may ask anywhere. What decides more needs one point in time, which
+# only a transaction has: whether an upsert inserts, and which values of an array are changed or pulled. A
+# statement sees what others before it in the same command have written. The question does not: it is asked
+# before all of them.
+
+_IN_TRANSACTION: Final = ", which needs a transaction"
+
+
+@final
+class FieldsWritten:
+    """The fields that earlier statements of a command may have written."""
+
+    __slots__ = ("_is_any", "_paths")
+
+    def __init__(self) -> None:
+        self._is_any = False
+        self._paths: list[list[bytes]] = []
+
+    def note(self, buf: bytes, update: Element | None, *, inserts: bool) -> None:
+        """A statement with this update comes before what follows; `inserts`: it may insert a document.
+
+        Raises BsonError. Cost: O(paths of the update).
+        """
+        first = (
+            None if update is None or update.kind != kinds.OBJECT else next(elements(buf, update.value), None)
+        )
+        if update is None or first is None or inserts or not first.name.startswith(b"$"):
+            self._is_any = True  # a pipeline, a replacement, or what an upsert takes from its filter
+            return
+        for operator in elements(buf, update.value):
+            if not operator.name.startswith(b"$") or operator.kind != kinds.OBJECT:
+                self._is_any = True  # a replacement
+            elif operator.name == b"$rename":
+                self._is_any = True
+            elif operator.name != b"$unset":
+                self._paths.extend(_names(argument.name) for argument in elements(buf, operator.value))
+
+    def meets(self, path: str) -> bool:
+        """Whether a value at a path may come from an earlier statement. Cost: O(paths)."""
+        names = path.encode().split(b".")
+        return self._is_any or any(each[: len(names)] == names[: len(each)] for each in self._paths)
+
+
+def _names(path: bytes) -> list[bytes]:
+    return [part for part in parts_of(path) if not is_transparent(part)]
+
+
 @final
 class Asking:
     """Where in a command the planner may ask, and the answers that it has."""
@@ -211,7 +247,7 @@ class Asking:
         self.is_in_transaction: Final = is_in_transaction
         self.is_at_one_time: Final = is_at_one_time or is_in_transaction
         """Whether the command reads what its questions have read: nothing changes meanwhile."""
-        self.written: Final = Written()
+        self.written: Final = FieldsWritten()
         """What earlier statements of the command may have written."""
         self.forbids = ""
         """Why what is at hand may not be asked about, for the rule of a refusal; empty if it may."""
@@ -243,7 +279,7 @@ class Asking:
         `what` it is, and on documents with which covered paths, if that is no filter.
         """
         self.is_here = node is self.tree
-        self.forbids = "" if self.is_in_transaction else f"{what}{IN_TRANSACTION}"
+        self.forbids = "" if self.is_in_transaction else f"{what}{_IN_TRANSACTION}"
 
     def end_change(self) -> None:
         """Also if a statement was refused in its midst."""

@@ -7,7 +7,6 @@ on the keys alone, and goes with them. All sessions of a process run in one thre
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
 from os import urandom
@@ -20,10 +19,12 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.commands.command import Target
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Openings
-from sealwire.policies.questions.asked import USUAL_BOUNDS, QuestionBounds, ValuesQuestion
+from sealwire.policies.questions import USUAL_BOUNDS, QuestionBounds
+from sealwire.policies.questions.asked import ValuesQuestion
 from sealwire.policies.questions.ordering import SortOrder
 from sealwire.proxy.session.auditing.commands import CommandAuditor
-from sealwire.proxy.session.auditing.subjects import CommandAudit, CommandScope
+from sealwire.proxy.session.auditing.subjects import CommandAudit
+from sealwire.proxy.session.choices import CommandScope, Reveal
 from sealwire.proxy.session.effects import Count
 from sealwire.proxy.session.login.identities import Identities
 from sealwire.proxy.session.moving.moves import Moves
@@ -66,11 +67,11 @@ class Grids:
 
 
 MAX_REJECTED_BYTES: Final = 32_000_000
-"""Of all questions together, as memory has them: some 150,000 values."""
+"""For all questions together, some 150,000 values."""
 _REJECTED_BYTES: Final = 120
-"""What one takes beside the bytes of its document: the object, and its place in a set."""
+"""A value takes so much beside the bytes of its document: the object, and its place in a set."""
 _QUESTION_BYTES: Final = 500
-"""What a question takes without any."""
+"""A question takes so much without any."""
 _ANY_ORDER: Final = SortOrder(is_descending=False, enough=None, among=None)
 """Documents of answers for an order have a count, so they are kept apart."""
 
@@ -169,15 +170,6 @@ class PassingCommands:
         if len(self._known) >= _MAX_REMEMBERED:
             self._known.clear()
         self._known[target] = request, count
-
-
-class Reveal(Enum):
-    """In which replies envelopes are opened."""
-
-    PROTECTED = "protected"
-    """To commands that reach a protected collection, a view on one, or a change stream that includes one."""
-    EVERYWHERE = "everywhere"
-    """In every reply, so also where ciphertext was copied into a collection without a policy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The requests are those of drivers, differ from one another, and cover what they say."""
 
 import os
+from collections import Counter
 from itertools import islice
 
 import pytest
@@ -10,7 +11,9 @@ from pymongocrypt.mongocrypt import MongoCryptOptions
 from pymongocrypt.synchronous.auto_encrypter import AutoEncrypter
 
 from bench.dataset import (
+    ASKED,
     COVERED,
+    NAMES,
     SIZED_BYTES,
     documents,
     policy,
@@ -28,6 +31,7 @@ from bench.parts.core import (
     sealwire_works,
 )
 from bench.pymongo_driver import zipfian
+from bench.questions import people
 from bench.report.figures import Metric
 from bench.routes.canned_server import shape
 from bench.routes.load import Used, sample_of
@@ -42,7 +46,7 @@ POOL = Pool(singles=32, groups=2, batches=2)
 def test_the_policy_loads_and_covers_as_many_fields_as_it_says() -> None:
     loaded = load_policy(yaml.safe_dump(policy()).encode(), "policy.yaml")
     rules = policy()["collections"]
-    assert set(loaded.class_names) == {*COVERED, "text"}
+    assert set(loaded.class_names) == {*COVERED, "text", "surname"}
     assert set(rules["bench.patients"]) == set(COVERED)
     assert len(rules["bench.wide"]) == 1500
     assert "bench.wards" not in rules
@@ -165,3 +169,13 @@ def test_zipfian_keys_are_few_and_far_between() -> None:
     assert sum(counts[:100]) / len(drawn) > 0.6
     again = zipfian(1000, seed=3)
     assert drawn[:50] == [next(again) for _ in range(50)]
+
+
+def test_names_of_people_come_equally_often() -> None:
+    found = list(people(2_000, NAMES[:2]))
+    for count in NAMES[:2]:
+        for kind in ASKED:
+            names = Counter(each[f"{kind}_{count}"] for each in found)
+            assert set(names.values()) == {2_000 // count}
+            assert len(names) == count
+    assert {name for each in found for name in each} <= set(policy()["collections"]["bench.people"])

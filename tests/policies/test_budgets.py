@@ -22,6 +22,7 @@ from sealwire.policies.expressions.constants import MAX_MENTIONS
 from sealwire.policies.file.ranges import DEFAULT_MAX_VALUES, MAX_MAX_VALUES
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning import walk
+from sealwire.policies.questions import MAX_LISTED_VALUES
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import MAX_DEPTH
 from tests.policies.planning.test_contexts_beside import POLICY as CONTEXTS
@@ -242,14 +243,14 @@ def _years(count: int) -> Command:
 
 def test_all_ranges_of_a_command_together_list_no_more_values_than_one_may_cost() -> None:
     assert len(plan_of(_years(34), RANGES).edits) == 34
-    assert walk.MAX_LISTED_VALUES // 7305 == 34
+    assert MAX_LISTED_VALUES // 7305 == 34
     for count in (35, 150):
         assert refusal_of(_years(count), RANGES).reason is Reason.RANGE_SIZE
 
 
 def test_a_range_that_a_class_allows_is_within_the_budget_of_a_command() -> None:
-    assert MAX_MAX_VALUES <= walk.MAX_LISTED_VALUES
-    assert walk.MAX_LISTED_VALUES * walk.LISTED_BYTES <= walk.MAX_MADE_BYTES
+    assert MAX_MAX_VALUES <= MAX_LISTED_VALUES
+    assert MAX_LISTED_VALUES * walk.LISTED_BYTES <= walk.MAX_MADE_BYTES
 
 
 def test_a_plan_ends_where_no_message_could_carry_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +293,7 @@ def test_names_nested_without_end_are_refused(key: str) -> None:
         (MAX_MAX_VALUES, 200_000),
         # maxMessageSizeBytes of every MongoDB server
         (walk.MAX_MADE_BYTES, 48_000_000),
-        (walk.MAX_LISTED_VALUES, 250_000),
+        (MAX_LISTED_VALUES, 250_000),
         (walk.ENVELOPE_BYTES, 34),
         (walk.LISTED_BYTES, 41),
     ],

@@ -45,6 +45,8 @@ class Measurement:
         self._measured = measured
         self._start = os.environ[START]
         self._rests = False
+        self._tests: str | None = None
+        """The test module that counts."""
 
     def begin(self, tests: str) -> None:
         """A test of this module runs next, and so do the processes that it starts."""
@@ -55,6 +57,8 @@ class Measurement:
         if rests and not self._rests:
             self._coverage.stop()
             del os.environ[START]
-        if not rests:
+        # coverage writes all that it has at each switch: once for a module, not for each of its tests
+        if not rests and tests != self._tests:
             self._coverage.switch_context(tests)
+            self._tests = tests
         self._rests = rests

@@ -4,15 +4,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from bson import encode
 
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.filters import OPERATORS
-from sealwire.policies.questions import asked
+from sealwire.policies.questions import QuestionBounds, asked
 from sealwire.policies.questions.asked import (
     Answers,
     AskedOperator,
+    Asking,
+    FieldsWritten,
     HeldValue,
-    QuestionBounds,
     ValuesAnswer,
     ValuesJudgement,
     ValuesQuestion,
@@ -20,6 +23,7 @@ from sealwire.policies.questions.asked import (
 )
 from sealwire.policies.questions.conditions import Asks
 from sealwire.policies.questions.ordering import SortOrder
+from sealwire.wire.raw_bson import find_element
 from tests.policies.questions.test_conditions import value
 
 
@@ -177,3 +181,50 @@ def test_one_reply_does_not_take_the_processor_from_others() -> None:
     with pytest.raises(Refusal) as caught:
         judgement.take(long)
     assert caught.value.reason is Reason.QUESTION_SIZE
+
+
+def test_the_values_that_do_not_satisfy_an_operator_are_kept_as_well() -> None:
+    asked_for = question(*question().operators)
+    judgement = ValuesJudgement(replace(asked_for, is_outside=True))
+    for stored in (1, 3, 9, "x"):
+        judgement.take(held(stored))
+    answer = judgement.answer()
+    assert answer.each == (tuple(map(held, (1, "x"))), tuple(map(held, (9, "x"))))
+    assert answer.all == (held("x"),)
+
+
+@pytest.mark.parametrize(
+    ("update", "is_met"),
+    [
+        ({"$set": {"a.b": 1}}, True),
+        ({"$set": {"a": {"b": 1}}}, True),
+        ({"$push": {"a.0.b.c": 1}}, True),
+        ({"$set": {"a.c": 1, "b": 1}}, False),
+        ({"$unset": {"a.b": 1}}, False),
+        ({"$rename": {"c": "d"}}, True),
+        ({"$set": 1}, True),
+        ({"a": 1}, True),
+        ([{"$set": {"c": 1}}], True),
+    ],
+)
+def test_what_an_earlier_statement_may_have_written_is_known(update: Any, is_met: bool) -> None:
+    buf = encode({"u": update})
+    written = FieldsWritten()
+    assert not written.meets("a.b")
+    written.note(buf, find_element(buf, 0, b"u"), inserts=False)
+    assert written.meets("a.b") is is_met
+    written.note(buf, find_element(buf, 0, b"u"), inserts=True)
+    assert written.meets("a.b")
+
+
+@pytest.mark.parametrize("is_in_transaction", [False, True])
+def test_what_a_write_changes_is_asked_about_in_a_transaction_only(is_in_transaction: bool) -> None:
+    tree = PathNode("")
+    asking = Asking(Answers(), tree, is_in_transaction=is_in_transaction)
+    asking.begin_change("an upsert")
+    assert (asking.is_here, bool(asking.forbids)) == (False, not is_in_transaction)
+    asking.end_change()
+    asking.begin_change("a condition", tree)
+    assert asking.is_here
+    asking.end_change()
+    assert (asking.is_here, asking.forbids) == (False, "")

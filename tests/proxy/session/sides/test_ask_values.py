@@ -11,7 +11,7 @@ from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.questions.asked import QuestionBounds
+from sealwire.policies.questions import QuestionBounds
 from sealwire.policies.questions.ordering import DISTURBED
 from sealwire.proxy.session.effects import Audit, Close, CloseReason, Counter, Effect, ToServer
 from sealwire.proxy.session.requests import MAX_AWAITED
