@@ -1,6 +1,7 @@
 """Sorting by encrypted values: the order is that of plaintext, ties and missing values included."""
 
 import random
+import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -104,6 +105,9 @@ def query(chance: random.Random) -> Document:
             {"ward": "A"},
             {"ward": "B", "visits": {"$gte": number}},
             {"visits": {"$mod": [5, 0]}, "code": {"$ne": 5}},
+            {"surname": {"$gt": name, "$not": re.compile("^S")}},
+            {"surname": {"$not": {"$lt": name}}, "visits": {"$not": {"$gte": number}}},
+            {"$nor": [{"surname": {"$regex": "^S"}}, {"code": {"$lt": 0}}]},
             {"surname": None},
             {"surname": {"$exists": True}},
             {"room": 9},
@@ -176,6 +180,24 @@ def test_pages_follow_each_other(collections: Both) -> None:
         pages.append(seen)
     assert pages[0] == pages[1]
     assert len(pages[0]) > 40
+
+
+def test_a_transaction_sorts_what_it_has_written(collections: Both) -> None:
+    chance, sides = random.Random(8), []
+    some = [(query(chance), list(sorted_by(chance).items()), window(chance)) for _ in range(30)]
+    for collection in collections:
+        found: list[Any] = []
+        with collection.database.client.start_session() as session:
+            session.start_transaction()
+            try:
+                for number, (asked, keys, pages) in enumerate(some):
+                    found.append(list(collection.find(asked, sort=keys, session=session, **pages)))
+                    new = {"_id": 600 + number, "surname": f"S{number}", "visits": Int64(number)}
+                    collection.insert_one(new, session=session)
+            finally:
+                session.abort_transaction()
+        sides.append(found)
+    assert sides[0] == sides[1]
 
 
 def test_pages_are_right_while_others_write(collections: Both) -> None:
