@@ -15,8 +15,8 @@ from typing import Final
 from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
-    "modules": 408,
-    "lines": 99_950,
+    "modules": 409,
+    "lines": 100_050,
     "modules of 50 lines or fewer": 15,
     "modules with one importer": 61,
     "modules that import the envelope": 40,
