@@ -66,7 +66,7 @@ class _Search:
         self._path: Final = path
         self._value: Final = _text(f"${path}")
         self._null_rank: Final = null_rank
-        """Of what is in no list: null, and a missing value."""
+        """The rank of what is in no list: null, and a missing value."""
 
     def among(self, forms: Mapping[StoredForm, int]) -> bytes:
         """The expression. Cost: O(forms log forms)."""
