@@ -81,9 +81,10 @@ def look_ahead(walk: Walk, items: Sequence[Element]) -> SortAhead | None:
     for item in items:
         stage = only_element(buf, document_of(item, item), "a stage")
         if stage.name == b"$sort" and stage.kind == kinds.OBJECT:
-            key = next(_asked_keys(walk, stage), None)
-            if key is None:
+            keys = _asked_keys(walk, stage)
+            if not keys:
                 return None
+            key = keys[0]
             places = [place for match in matches for place in _places(buf, match.value, key[0].name)]
             among = items[0].start, item.start
             return SortAhead(stage.start, among, key[0].name, frozenset(places))
@@ -95,7 +96,7 @@ def look_ahead(walk: Walk, items: Sequence[Element]) -> SortAhead | None:
 
 def is_sorted_by_values(walk: Walk, specification: Element) -> bool:
     """Whether a sort needs values of the server. Raises Refusal, BsonError."""
-    return specification.kind == kinds.OBJECT and next(_asked_keys(walk, specification), None) is not None
+    return specification.kind == kinds.OBJECT and bool(_asked_keys(walk, specification))
 
 
 def plan_sort_stage(walk: Walk, stage: Element) -> PathNode:
@@ -103,7 +104,7 @@ def plan_sort_stage(walk: Walk, stage: Element) -> PathNode:
 
     Raises Refusal, ValuesUnknown. Cost: O(stored forms of the values).
     """
-    asked = [] if walk.draft.asking is None else list(_asked_keys(walk, stage))
+    asked = [] if walk.draft.asking is None else _asked_keys(walk, stage)
     if not asked:
         for key in elements(walk.buf, document_of(stage, stage)):
             plan_sort_key(walk, key)
@@ -118,16 +119,18 @@ def plan_sort_stage(walk: Walk, stage: Element) -> PathNode:
     return walk.node
 
 
-def _asked_keys(walk: Walk, stage: Element) -> Iterator[tuple[Element, PathNode]]:
+def _asked_keys(walk: Walk, stage: Element) -> list[tuple[Element, PathNode]]:
     """The keys of a sort that have to be asked for. A path with a number is no path of the policy."""
     asking = walk.draft.asking
+    found: list[tuple[Element, PathNode]] = []
     if asking is None:
-        return
+        return found
     with asking.on(walk.node):
         for key in elements(walk.buf, stage.value):
             node = None if key.name == b"$natural" else follow(walk.node, key.name)
             if node is not None and node.path.encode() == key.name and may_ask(walk, node):
-                yield key, node
+                found.append((key, node))
+    return found
 
 
 def _places(buf: bytes, filter_at: int, name: bytes, depth: int = 0) -> Iterator[int]:

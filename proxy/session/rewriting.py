@@ -8,10 +8,9 @@ proxy.session.revealing.
 
 import os
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, final
 
-from bson import encode
 from librt.strings import BytesWriter
 
 from sealwire.crypto.cipher import ValueCipher
@@ -25,9 +24,9 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode
 from sealwire.policies.planning.plan import FormPlace, ListPlace, Plan, RangeEdit, Replacement, ValueEdit
 from sealwire.policies.questions.asked import HeldValue
-from sealwire.policies.questions.ordering import Ranks
 from sealwire.proxy.session.auditing.subjects import SentTally
 from sealwire.proxy.session.moving.forms import Forms
+from sealwire.proxy.session.ranking import ranked
 from sealwire.proxy.session.shared import Grids, Shared
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
@@ -127,9 +126,6 @@ _NO_OPERATOR: Final = (b"$in", frozenset[bytes]())
 
 # `{$not: {$type: 4}}`: a `$pull` of a value leaves an array that holds it, a `$pull` by `$in` does not.
 _NO_ARRAY: Final = b"\x03$not\0\x10\0\0\0\x10$type\0\4\0\0\0\0"
-
-_UNWANTED: Final = 0
-"""The rank of null where no document with it is let through."""
 
 _pack_int32: Final = struct.Struct("<i").pack
 
@@ -379,7 +375,7 @@ def _edit(message: bytes, planned: ValueEdit | RangeEdit, keyring: Keyring, grid
             return _outside(planned, [_asked_forms(cipher, listed) for listed in planned.outside.lists])
         if isinstance(planned.listed, tuple):
             if planned.ranks is not None:
-                return _ranked(planned, planned.ranks, lambda kind, value: _envelope(cipher, kind, value))
+                return ranked(planned, planned.ranks, lambda kind, value: _envelope(cipher, kind, value))
             return _listed(planned, _asked_forms(cipher, planned.listed))
         items = sorted(grids.encrypted(cipher, kind, value) for kind, value in planned.values())
         return _listed(planned, [(kinds.BIN_DATA, item) for item in items])
@@ -408,7 +404,7 @@ def _edit_of_form(
         if planned.outside is not None:
             return _outside(planned, [_moving_forms(forms, name, each) for each in planned.outside.lists])
         if planned.ranks is not None:
-            return _ranked(planned, planned.ranks, lambda kind, value: forms.listed(name, [(kind, value)])[0])
+            return ranked(planned, planned.ranks, lambda kind, value: forms.listed(name, [(kind, value)])[0])
         if forms.passes_range(name):
             # the operators themselves: what lies off the grid, written before anybody declared one, is found
             data = b"".join(message[part.start : part.end] for part in planned.conditions)
@@ -492,47 +488,6 @@ def _listed(planned: RangeEdit, items: Sequence[tuple[int, bytes]]) -> Edit:
     elif place is ListPlace.VALUE:
         data = b"\x03%b\0%b" % (element.name, _enclosed(data))
     return Edit(planned.element.start, planned.element.end, data, planned.parents)
-
-
-def _ranked(planned: RangeEdit, ranks: Ranks, valid: Callable[[int, bytes], StoredForm]) -> Edit:
-    """`$match` with every form of the values, and `$addFields` with their ranks, as items of a pipeline.
-
-    `valid` gives the form under the valid key; beside it stands what the server has said that it holds. The
-    rank of null is the last in its list, where -1 leads to: this is what the server finds for what is in no
-    list. An array, which a document may have got since the server was asked, is let through by nobody.
-
-    Raises as `valid`. Cost: O(values).
-    """
-    if not isinstance(planned.listed, tuple):
-        raise TypeError("ranks of values that nobody holds")
-    forms: dict[StoredForm, int] = {}
-    for rank, held in zip(ranks.numbers, planned.listed, strict=True):
-        for form in (valid(*held.value), StoredForm(*held.stored)):
-            # a value is listed once for each form that is stored, and may be under the valid key
-            if form not in forms:
-                forms[form] = rank
-    numbers = [*forms.values(), _UNWANTED if ranks.nulls is None else ranks.nulls]
-    chosen = sorted(forms) + [StoredForm(kinds.NULL, b"")] * (ranks.nulls is not None)
-    path, name = planned.node.path, planned.element.name.decode()
-    names = path.split(".")
-    above = [".".join(names[: depth + 1]) for depth in range(len(names))]
-    no_array = {"$expr": {"$not": [{"$or": [{"$isArray": [f"${each}"]} for each in above]}]}}
-    match = b"\x03%b\0%b" % (path.encode(), _enclosed(b"\x04$in\0" + _array(chosen)))
-    literal = _enclosed(b"\x04$literal\0" + _array(list(forms)))
-    search = _enclosed(b"\x030\0" + literal + _elements({"1": f"${path}"}))
-    index = _enclosed(b"\x04$indexOfArray\0" + search)
-    element = _enclosed(_elements({"0": {"$literal": numbers}}) + b"\x031\0" + index)
-    rank_of = _enclosed(b"\x03%b\0" % name.encode() + _enclosed(b"\x04$arrayElemAt\0" + element))
-    stages = [
-        _enclosed(b"\x03$match\0" + _enclosed(match + _elements(no_array))),
-        _enclosed(b"\x03$addFields\0" + rank_of),
-    ]
-    data = b"".join(b"\x030\0" + stage for stage in stages)
-    return Edit(planned.element.start, planned.element.end, data, planned.parents)
-
-
-def _elements(document: Mapping[str, object]) -> bytes:
-    return encode(document)[4:-1]
 
 
 def _array(items: Sequence[tuple[int, bytes]]) -> bytes:
