@@ -351,6 +351,10 @@ def test_no_value_is_missed_while_the_class_moves(database: DatabaseProcess, tmp
             while process.poll() is None or asked < 3:
                 found = [each["_id"] for each in patients.find({"surname": {"$regex": "^N0"}}).sort("_id", 1)]
                 assert found == list(range(100))
+                others = patients.find({"surname": {"$not": re.compile("^N0")}}).sort("_id", 1)
+                assert [each["_id"] for each in others] == list(range(100, 120))
+                marked = patients.update_many({"surname": {"$lt": "N050"}}, {"$set": {"mark": asked}})
+                assert marked.matched_count == 50
                 asked += 1
                 time.sleep(0.2)  # the moving class has to get its turn
             assert process.returncode == 0, process.stdout and process.stdout.read()
