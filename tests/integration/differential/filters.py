@@ -120,6 +120,13 @@ def conditions(shape: Shape, path: str) -> Values:
     return weighted((4, positive), (1, negated))
 
 
+def _searching(shape: Shape, path: str) -> Values:
+    """A condition that needs a question, at a path without numbers; now and then negated."""
+    found = asked_conditions(shape.asked_type(path), operand(shape, path))
+    negated = found.map(lambda said: {"$not": said} if _is_operators(said) else {"$nin": [said]})
+    return weighted((4, found), (1, negated)).map(lambda said: {path: said})
+
+
 def _is_operators(value: object) -> bool:
     return isinstance(value, dict) and any(name.startswith("$") for name in value)
 
@@ -225,6 +232,9 @@ def filters(shape: Shape) -> st.SearchStrategy[Document]:
     single = weighted(
         (12, leaf), (3, _elements(fields(shape))), (1, constant), (3, computed), (4, _ranges(shape))
     )
+    searched = tuple(path for path in dict.fromkeys(asked) if shape.asked_type(path))
+    if searched:
+        single = weighted((2, single), (1, sampled(searched).flatmap(lambda path: _searching(shape, path))))
     return st.recursive(
         single,
         lambda inner: (
