@@ -21,7 +21,7 @@ from sealwire.keys.errors import KeysReason, UnknownKey
 from sealwire.keys.frontier.frontier import StoredForm
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import Mode
+from sealwire.policies.file.schema import FieldClass, Mode
 from sealwire.policies.planning.plan import FormPlace, ListPlace, Plan, RangeEdit, Replacement, ValueEdit
 from sealwire.policies.questions.asked import HeldValue
 from sealwire.proxy.session.auditing.subjects import SentTally
@@ -376,13 +376,14 @@ def _edit_of_form(
         return _edit(message, planned, keyring, grids)
     if isinstance(planned, RangeEdit):
         if planned.outside is not None:
-            return _outside(planned, [_moving_forms(forms, name, each) for each in planned.outside.lists])
+            lists = [_moving_forms(forms, field_class, each) for each in planned.outside.lists]
+            return _outside(planned, lists)
         if forms.passes_range(name):
             # the operators themselves: what lies off the grid, written before anybody declared one, is found
             data = b"".join(message[part.start : part.end] for part in planned.conditions)
             return Edit(planned.element.start, planned.element.end, data, planned.parents)
         if isinstance(planned.listed, tuple):
-            return _listed(planned, _moving_forms(forms, name, planned.listed))
+            return _listed(planned, _moving_forms(forms, field_class, planned.listed))
         return _listed(planned, forms.listed(name, planned.values()))
     element, value = planned.element, planned.value
     is_of_class = value is not None or field_class.stores(planned.kind)
@@ -400,9 +401,13 @@ def _asked_forms(cipher: ValueCipher, listed: Iterable[HeldValue]) -> list[Store
     return sorted(found.union(StoredForm(*held.stored) for held in listed))
 
 
-def _moving_forms(forms: Forms, name: str, listed: Sequence[HeldValue]) -> list[StoredForm]:
-    """The same while the class moves, or is in clear: also what a move has left behind."""
-    found = forms.listed(name, [held.value for held in listed])
+def _moving_forms(forms: Forms, field_class: FieldClass, listed: Sequence[HeldValue]) -> list[StoredForm]:
+    """The same while the class moves, or is in clear: also what a move has left behind.
+
+    What is in clear and of another type than the class's, as null, has no other form.
+    """
+    moved = [held.value for held in listed if held.value[0] == field_class.kind or held.value != held.stored]
+    found = forms.listed(field_class.name, moved)
     return sorted({*found, *(StoredForm(*held.stored) for held in listed)})
 
 
