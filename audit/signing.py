@@ -27,9 +27,6 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-
 from sealwire.audit.errors import AuditFileProblem, AuditKeyProblem, AuditReason
 from sealwire.audit.line import HASH_BYTES, canonical
 
@@ -79,6 +76,9 @@ class SigningKey:
 
     def sign(self, text: str) -> bytes:
         """The note of `text`, which ends with a newline and has no empty line."""
+        # the library takes 10 ms, and who only reads where a log is signs nothing
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+
         signature = Ed25519PrivateKey.from_private_bytes(self._seed).sign(text.encode())
         key = self.verification
         return f"{text}\n— {key.name} {b64encode(key.key_id + signature).decode()}\n".encode()
@@ -92,6 +92,8 @@ def make_key(name: str, seed: bytes) -> SigningKey:
             "a key's name has printable ASCII characters without spaces and '+'",
             "name what the log is of: clinic.example/sealwire",
         )
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - as above
+
     public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
     return SigningKey(VerificationKey(name, public), seed)
 
@@ -139,6 +141,9 @@ def open_note(note: bytes, key: VerificationKey) -> str | None:
 
 
 def _is_signed(text: str, encoded: str, key: VerificationKey) -> bool:
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - as above
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415 - as above
+
     try:
         signature = b64decode(encoded, validate=True)
         if signature[:_ID_BYTES] != key.key_id:

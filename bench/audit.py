@@ -21,7 +21,8 @@ from sealwire.audit.signing import make_key
 from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
 from sealwire.proxy.server.audit_writer.ring import RingOutput
 from sealwire.proxy.server.audit_writer.sink import RingAudit, Shell
-from sealwire.proxy.server.observability.audit import AuditSettings, Origin
+from sealwire.proxy.server.observability.audit import Origin
+from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.effects import CommandOutcome, CommandRecord, CommandResult, Done

@@ -45,7 +45,8 @@ from sealwire.proxy.server.audit_writer.sink import RingAudit, RingEnds, Shell
 from sealwire.proxy.server.connections.recorder import LineRecorder
 from sealwire.proxy.server.frontiers.feed import steady_clock
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.session.auditing.subjects import CommandAudit, CommandScope
+from sealwire.proxy.session.auditing.subjects import CommandAudit
+from sealwire.proxy.session.choices import CommandScope
 from sealwire.proxy.session.effects import Begun, Done
 from sealwire.proxy.session.login.caller import Caller
 

@@ -8,15 +8,13 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sealwire.keys.contexts.sqlite_store import SqliteContextStore
-from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.kek.kek import DEFAULT_VARIABLE, EnvironmentKek, KeyEncryptionKey
-from sealwire.keys.kek.passphrase import DEFAULT_VARIABLE as PASSPHRASE_VARIABLE
-from sealwire.keys.kek.passphrase import KeyFileKek, passphrase_from_environment, read_passphrase_file
+from sealwire.keys.kek import DEFAULT_VARIABLE, PASSPHRASE_VARIABLE
 from sealwire.keys.keyring.store import FileStore, KeyringStore, Place, VaultDocument
 
 if TYPE_CHECKING:
+    from sealwire.keys.contexts.store import ContextStore
+    from sealwire.keys.kek.kek import KeyEncryptionKey
     from sealwire.keys.vault.connection import VaultConnection
     from sealwire.keys.vault.settings import VaultSettings
 
@@ -34,40 +32,44 @@ def _extra(name: str) -> Iterator[None]:
         ) from None
 
 
-def _in_environment(place: "_Place") -> KeyEncryptionKey:
+def _in_environment(place: "_Place") -> "KeyEncryptionKey":
+    from sealwire.keys.kek.kek import EnvironmentKek  # noqa: PLC0415 - 10 ms
+
     return EnvironmentKek(place.settings.location, place.environ)
 
 
-def _in_file(place: "_Place") -> KeyEncryptionKey:
+def _in_file(place: "_Place") -> "KeyEncryptionKey":
+    from sealwire.keys.kek.passphrase import KeyFileKek  # noqa: PLC0415 - 15 ms
+
     passphrase = find_passphrase(place.settings.passphrase_file, place.environ, place.prompt)
     return KeyFileKek(Path(place.settings.location), passphrase)
 
 
-def _in_transit(place: "_Place") -> KeyEncryptionKey:
+def _in_transit(place: "_Place") -> "KeyEncryptionKey":
     from sealwire.keys.vault.transit import TransitKek  # noqa: PLC0415 - see Providers._vault_connection
 
     return TransitKek(place.vault(), place.settings.location)
 
 
-def _in_aws(place: "_Place") -> KeyEncryptionKey:
+def _in_aws(place: "_Place") -> "KeyEncryptionKey":
     with _extra("aws"):
         from sealwire.keys.kek.aws import AwsKek  # noqa: PLC0415 - an extra
     return AwsKek(place.settings.location)
 
 
-def _in_azure(place: "_Place") -> KeyEncryptionKey:
+def _in_azure(place: "_Place") -> "KeyEncryptionKey":
     with _extra("azure"):
         from sealwire.keys.kek.azure import AzureKek  # noqa: PLC0415 - an extra
     return AzureKek(place.settings.location)
 
 
-def _in_gcp(place: "_Place") -> KeyEncryptionKey:
+def _in_gcp(place: "_Place") -> "KeyEncryptionKey":
     with _extra("gcp"):
         from sealwire.keys.kek.gcp import GcpKek  # noqa: PLC0415 - an extra
     return GcpKek(place.settings.location)
 
 
-def _in_token(place: "_Place") -> KeyEncryptionKey:
+def _in_token(place: "_Place") -> "KeyEncryptionKey":
     with _extra("pkcs11"):
         from sealwire.keys.kek.pkcs11 import TokenKek  # noqa: PLC0415 - an extra
     return TokenKek(place.settings.location, place.environ)
@@ -135,7 +137,7 @@ class _Place:
     vault: "Callable[[], VaultConnection]"
 
 
-_Open = Callable[[_Place], KeyEncryptionKey]
+_Open = Callable[[_Place], "KeyEncryptionKey"]
 
 
 def parse_provider(setting: str, passphrase_file: Path | None = None) -> ProviderSettings:
@@ -169,7 +171,7 @@ class Providers:
         self._vault = vault
         self._connection: VaultConnection | None = None
 
-    def kek(self, settings: ProviderSettings, prompt: Callable[[], str] | None = None) -> KeyEncryptionKey:
+    def kek(self, settings: ProviderSettings, prompt: Callable[[], str] | None = None) -> "KeyEncryptionKey":
         """Open a KEK; once a process, since a key file takes 0.4 s and a moment of 128 MiB.
 
         `prompt` asks a human for a passphrase, as the last resort. A remote key is not asked for yet.
@@ -190,7 +192,7 @@ class Providers:
 
     def context_store(
         self, place: Place, *, create: bool, for_move: bool = False, may_be_away: bool = False
-    ) -> ContextStore:
+    ) -> "ContextStore":
         """The store of context keys at `place`, opened, or made with `create`; `for_move`: for the mover.
 
         With `may_be_away`, one in Vault that does not answer is opened by its first use. One that refuses is
@@ -200,6 +202,8 @@ class Providers:
         """
         match place:
             case Path():
+                from sealwire.keys.contexts.sqlite_store import SqliteContextStore  # noqa: PLC0415 - 15 ms
+
                 return SqliteContextStore(place, create=create, for_move=for_move)
             case VaultDocument():
                 from sealwire.keys.vault.context_store import VaultContextStore  # noqa: PLC0415 - as above
@@ -233,6 +237,11 @@ def find_passphrase(
 
     Raises KeySettingError PASSPHRASE_MISSING when there is none of them; what reading the file raises.
     """
+    from sealwire.keys.kek.passphrase import (  # noqa: PLC0415 - 15 ms
+        passphrase_from_environment,
+        read_passphrase_file,
+    )
+
     if file is not None:
         return read_passphrase_file(file)
     passphrase = passphrase_from_environment(PASSPHRASE_VARIABLE, environ)

@@ -5,9 +5,19 @@ repository root and are installed below this package: wire, crypto, policies, ke
 docs/ENCRYPTION_ARCHITECTURE.md for what each owns and which way imports point.
 """
 
-from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-__version__ = version("sealwire")
+__version__: str
+
+if not TYPE_CHECKING:  # for a type checker it would make every name of this module a text
+
+    def __getattr__(name: str) -> str:
+        """`__version__` is read from the installation when it is asked for, which few commands do: 15 ms."""
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib.metadata import version  # noqa: PLC0415 - as it says
+
+        return version("sealwire")
 
 
 def core_is_compiled() -> bool:

@@ -15,9 +15,9 @@ from typing import Final
 from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
-    "modules": 405,
-    "lines": 99_200,
-    "modules of 50 lines or fewer": 15,
+    "modules": 411,
+    "lines": 99_400,
+    "modules of 50 lines or fewer": 18,
     "modules with one importer": 61,
     "modules that import the envelope": 40,
     "longest chain of imports": 36,

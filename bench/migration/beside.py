@@ -25,7 +25,8 @@ from bench.dataset import DATABASE
 from bench.migration.subject import COLLECTION, DETERMINISTIC, FIELDS, NAMESPACE, patients, policy_text
 from bench.report.figures import Tell, percentile
 from bench.routes.processes import peak_of
-from sealwire.keys.kek.kek import DEFAULT_VARIABLE, EnvironmentKek, generate_encoded_kek
+from sealwire.keys.kek import DEFAULT_VARIABLE
+from sealwire.keys.kek.kek import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.file import create_keyring, load_keyring
 from sealwire.keys.keyring.turning import rotate
 from sealwire.keys.private_file import create_private

@@ -5,3 +5,7 @@ service or a token (`kek.RemoteKek`; their answers: `kek.KeyService`); key pairs
 
 May not import: keys.vault, keys.providers, keys.keyring.
 """
+
+# Here, so that settings and help texts that name them do not import cryptography.
+DEFAULT_VARIABLE = "SEALWIRE_KEK"
+PASSPHRASE_VARIABLE = "SEALWIRE_PASSPHRASE"  # noqa: S105 - the variable

@@ -28,6 +28,7 @@ from sealwire.keys.errors import (
     KeysReason,
     UnwrapFailed,
 )
+from sealwire.keys.kek import DEFAULT_VARIABLE
 
 # Wrapping with a KEK that this process holds itself: what the environment and the key file share.
 
@@ -44,7 +45,6 @@ _ID_INFO = b"sealwire local kek 1: id"
 
 # A KEK from an environment variable, as base64: for containers whose secrets arrive that way.
 
-DEFAULT_VARIABLE = "SEALWIRE_KEK"
 _HINT = "set it to the key that wraps the keyring; an export opens without it: sealwire keys import"
 
 

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile, KekDenied, KekUnavailable, KeySettingError, KeysReason
+from sealwire.keys.kek import PASSPHRASE_VARIABLE
 from sealwire.keys.kek.kek import KEK_BYTES, SIV_BYTES, LocalKek, Purpose, wrap_associated_data
 from sealwire.keys.private_file import create_private, read_private, writer_lock
 
-DEFAULT_VARIABLE = "SEALWIRE_PASSPHRASE"
 MIN_CHARACTERS = 20
 MIN_DIFFERENT_CHARACTERS = 8
 # Longer passphrases add no strength, and scrypt hashes all of them in its first step.
@@ -262,7 +262,7 @@ def read_passphrase_file(path: Path) -> str:
 
 
 def passphrase_from_environment(
-    variable: str = DEFAULT_VARIABLE, environ: Mapping[str, str] | None = None
+    variable: str = PASSPHRASE_VARIABLE, environ: Mapping[str, str] | None = None
 ) -> str | None:
     """The variable's value; None when it is unset or empty."""
     return (os.environ if environ is None else environ).get(variable) or None

@@ -31,7 +31,8 @@ from sealwire.keys.kek.kek import KEK_BYTES, KeyEncryptionKey, LocalKek, Purpose
 from sealwire.keys.kek.passphrase import DEFAULT_SCRYPT, PassphraseBox, ScryptParameters, read_box, seal
 from sealwire.keys.keyring.data_key import DataKey
 from sealwire.keys.keyring.file import open_record, seal_record
-from sealwire.keys.keyring.record import MAX_FILE_BYTES, KeyringRecord, parse_record, serialize_record
+from sealwire.keys.keyring.record import KeyringRecord, parse_record, serialize_record
+from sealwire.keys.keyring.store import MAX_FILE_BYTES
 
 MIN_THRESHOLD = 2
 MAX_SHARES = 16

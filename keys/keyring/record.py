@@ -118,8 +118,7 @@ def is_same_material(keys: Iterable[DataKey]) -> bool:
 FORMAT_NAME = "sealwire-keyring"
 FORMAT_VERSION = 2
 _FIRST_FORMAT = 1
-# 10,000 key versions are about 2.5 MB; both limits stop a wrong or hostile file before it costs memory.
-MAX_FILE_BYTES = 8 * 1024 * 1024
+# With `store.MAX_FILE_BYTES` these stop a wrong or hostile file before it costs memory.
 MAX_CLASSES = 4096
 MAX_VERSIONS = 4096
 MAX_WRAPPED_BYTES = 4096  # a cloud provider's answer is longer than our own 80 bytes
@@ -255,7 +254,7 @@ def format_time(moment: datetime) -> str:
 
 
 def parse_record(raw: bytes, filename: str) -> KeyringRecord:
-    """Read the file's bytes, which the caller has bounded by MAX_FILE_BYTES.
+    """Read the file's bytes, which the caller has bounded by `store.MAX_FILE_BYTES`.
 
     Raises DamagedFile NOT_JSON, SCHEMA, FORMAT_VERSION, and TAMPERED for bytes that `serialize_record` would
     not have written. Cost: O(bytes).

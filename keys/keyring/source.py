@@ -38,7 +38,6 @@ from sealwire.keys.keyring.file import authenticate, check_generation, open_reco
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import (
     MAC_BYTES,
-    MAX_FILE_BYTES,
     MAX_WRAPPED_BYTES,
     TIME_FORMAT,
     KeyringRecord,
@@ -46,7 +45,7 @@ from sealwire.keys.keyring.record import (
     parse_record,
     serialize_record,
 )
-from sealwire.keys.keyring.store import KeyringStore
+from sealwire.keys.keyring.store import MAX_FILE_BYTES, KeyringStore
 from sealwire.keys.private_file import read_private, replace_private, writer_lock
 
 FORMAT_NAME = "sealwire-keyring-cache"

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 from sealwire.keys.errors import KeyringBusy, KeySettingError, KeysReason
-from sealwire.keys.keyring.record import MAX_FILE_BYTES
 from sealwire.keys.private_file import create_private, read_private, replace_private, writer_lock
 
 VAULT_PREFIX = "vault:"
+# 10,000 key versions are about 2.5 MB.
+MAX_FILE_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

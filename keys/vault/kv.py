@@ -19,8 +19,7 @@ from sealwire.keys.errors import (
     KeySettingError,
     KeysReason,
 )
-from sealwire.keys.keyring.record import MAX_FILE_BYTES
-from sealwire.keys.keyring.store import VaultDocument
+from sealwire.keys.keyring.store import MAX_FILE_BYTES, VaultDocument
 from sealwire.keys.vault.connection import VaultConnection, failed, says
 from sealwire.keys.vault.settings import check_path
 

@@ -12,7 +12,7 @@ from sealwire.proxy.server.config.reader import load_config, variables_unread
 from sealwire.proxy.server.config.settings import KNOWN_VARIABLES, AccessControl, Config, TlsMode
 from sealwire.proxy.server.errors import AccessProblem, ServerError, StartReason
 from sealwire.proxy.server.observability.logs import note
-from sealwire.proxy.session.shared import Reveal
+from sealwire.proxy.session.choices import Reveal
 
 _log = logging.getLogger("sealwire.server")
 

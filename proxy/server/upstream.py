@@ -10,7 +10,8 @@ from typing import Protocol, cast
 from sealwire.proxy.server.config.settings import Address, Limits
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.tasks import opened
-from sealwire.proxy.session.login.identities import CertificateIdentity, Holder, entry_of
+from sealwire.proxy.session.choices import Holder
+from sealwire.proxy.session.login.identities import CertificateIdentity, entry_of
 
 
 class ServerEvents(Protocol):

@@ -18,7 +18,7 @@ from sealwire.keys.frontier.frontier import (
     SnapshotOutdated,
     WindowMet,
 )
-from sealwire.policies.errors import ErrorCode, Refusal
+from sealwire.policies.errors import ErrorCode, Refusal, one_line
 from sealwire.policies.planning.values import is_true
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import build_op_msg
@@ -157,18 +157,8 @@ LOAD_BALANCER: Final = (
 
 _OK_KINDS: Final = frozenset({kinds.DOUBLE, kinds.INT, kinds.LONG, kinds.BOOL})
 
-# A namespace has at most 255 bytes (MongoDB limits); a message of ours names two of them at most.
-MAX_NAME_CHARACTERS: Final = 255
+# A message of ours names two namespaces at most.
 _MAX_MESSAGE_CHARACTERS: Final = 1024
-
-
-def one_line(text: str, limit: int = MAX_NAME_CHARACTERS) -> str:
-    """`text` with at most `limit` characters, all of them printable and encodable.
-
-    Names come from clients: any length, control characters, and bytes that are no UTF-8.
-    """
-    text = text[:limit]
-    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
 def refusal_body(refusal: Refusal) -> bytes:

@@ -7,7 +7,6 @@ on the keys alone, and goes with them. All sessions of a process run in one thre
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import lru_cache
 from typing import Final, final
 
@@ -19,7 +18,8 @@ from sealwire.policies.commands.command import Target
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Openings
 from sealwire.proxy.session.auditing.commands import CommandAuditor
-from sealwire.proxy.session.auditing.subjects import CommandAudit, CommandScope
+from sealwire.proxy.session.auditing.subjects import CommandAudit
+from sealwire.proxy.session.choices import CommandScope, Reveal
 from sealwire.proxy.session.effects import Count
 from sealwire.proxy.session.login.identities import Identities
 from sealwire.proxy.session.moving.moves import Moves
@@ -100,15 +100,6 @@ class PassingCommands:
         if len(self._known) >= _MAX_REMEMBERED:
             self._known.clear()
         self._known[target] = request, count
-
-
-class Reveal(Enum):
-    """In which replies envelopes are opened."""
-
-    PROTECTED = "protected"
-    """To commands that reach a protected collection, a view on one, or a change stream that includes one."""
-    EVERYWHERE = "everywhere"
-    """In every reply, so also where ciphertext was copied into a collection without a policy."""
 
 
 @dataclass(frozen=True, slots=True)

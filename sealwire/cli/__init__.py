@@ -11,35 +11,66 @@ from pathlib import Path
 
 import click
 
-from sealwire import __version__, core_name
+from sealwire import core_name
 from sealwire.cli.exit_codes import fail
 from sealwire.cli.groups import LazyGroup
 
 AUDIT_VARIABLE = "SEALWIRE_AUDIT_PATH"
 """The audit log for operators' commands; for the proxy, `audit.path` of its configuration."""
 
-_MODULES = {
-    **{f"cli.{name}": (name,) for name in ("serve", "healthcheck", "doctor", "config", "keys", "migrate")},
-    "cli.groups": (
-        *("audit", "backup", "compliance", "erase", "hold", "incident", "luks", "policy", "tls", "vault"),
-    ),
-    "cli.manual": ("manual", "completion"),
-    "demo.commands": ("demo",),
-    "sidecars.detection.commands": ("watch",),
+_COMMANDS = {
+    "cli.config": {"config": "Write a configuration file to begin with."},
+    "cli.doctor": {"doctor": "Look at this host and at a configuration, and say what to do."},
+    "cli.groups": {
+        "audit": "Read and verify the audit log.",
+        "backup": "Make, check, keep and restore encrypted backups.",
+        "compliance": "Check a deployment, and write what was found for UK GDPR, Caldicott and DSPT.",
+        "erase": "Find and erase a person's data, and prove it.",
+        "hold": "Place and release legal holds: `sealwire erase` leaves these persons' data alone.",
+        "incident": "Keep incidents that alerts of `sealwire watch` have shown, and report them.",
+        "luks": "Put MongoDB's data directory on a LUKS volume, watch it, and go back.",
+        "policy": "Check a policy, lint it, explain what it does and who may do what, enforce it, find "
+        "what it misses.",
+        "tls": "Verify the TLS of databases and web servers.",
+        "vault": "Set up Vault or OpenBao, check it, rotate its keys, hand out and revoke logins.",
+    },
+    "cli.healthcheck": {"healthcheck": "Exit 0 when /readyz of the running proxy says ready, 69 otherwise."},
+    "cli.keys": {"keys": "Create, list, verify, renew, end, export and import keys."},
+    "cli.manual": {
+        "completion": "Print what makes SHELL complete commands and options of sealwire.",
+        "manual": "Write a manual page for every command into FOLDER.",
+    },
+    "cli.migrate": {"migrate": "Encrypt, re-encrypt and decrypt what is stored, while the application runs."},
+    "cli.serve": {"serve": "Run the proxy."},
+    "demo.commands": {"demo": "Run the clinic's application directly and through Sealwire, and compare."},
+    "sidecars.detection.commands": {
+        "watch": "Follow the audit log that CONFIG names, and raise the alerts of its rules."
+    },
 }
-"""Which module has which command: a name is imported when it is called."""
+"""Which module has which command, which is imported when it is called, and the first sentence of its help."""
+
+
+def _show_version(ctx: click.Context, _option: click.Parameter, is_asked: bool) -> None:
+    if is_asked and not ctx.resilient_parsing:
+        from sealwire import __version__  # noqa: PLC0415 - read when it is asked for
+
+        click.echo(f"sealwire, version {__version__}, {core_name()}")
+        ctx.exit()
 
 
 @click.group(
     cls=LazyGroup,
     package="sealwire",
-    modules=_MODULES,
+    modules=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(
-    __version__,
-    prog_name="sealwire",
-    message=f"%(prog)s, version %(version)s, {core_name()}",
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
 )
 def sealwire() -> None:
     """MongoDB transparent encryption proxy."""

@@ -25,12 +25,11 @@ from sealwire.audit.pseudonyms import KEY_BYTES, PseudonymKey
 from sealwire.audit.signing import make_key
 from sealwire.audit.verification import Flaw, LogReport, read_checkpoints, verify
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.keys.options import Interval
-from sealwire.cli.options import PATH, json_option, settings
+from sealwire.cli.options import PATH, Interval, json_option, settings
 from sealwire.cli.output import Manner, manner_options, print_json, progress_bar, show_table
 from sealwire.cli.pages import PageSection, PageTable, ReportPage, columns, html_option, rows, write_page
 from sealwire.keys.private_file import create_private, create_public, require_free, writer_lock
-from sealwire.proxy.session.replies import one_line
+from sealwire.policies.errors import one_line
 
 MAX_SHOWN = 1024
 """Characters of one field."""

@@ -10,12 +10,20 @@ from sealwire.cli.exit_codes import EX_NO
 
 ALWAYS = {0: "done", 2: "wrong usage"}
 
+Named = Sequence[str] | Mapping[str, str]
+"""Commands of one module: their names, or these with the first sentence of their help."""
+
 
 class LazyGroup(click.Group):
-    """`modules` of `package` by name, and the commands that each one holds."""
+    """`modules` of `package` by name, and the commands that each one holds.
 
-    def __init__(self, *args: Any, package: str, modules: Mapping[str, Sequence[str]], **kwargs: Any) -> None:
+    A group may have all commands with the first sentence of their help: then its own help imports none.
+    """
+
+    def __init__(self, *args: Any, package: str, modules: Mapping[str, Named], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        with_lines = (names for names in modules.values() if isinstance(names, Mapping))
+        self._lines = {name: line for names in with_lines for name, line in names.items()}
         self._module_of = {name: f"{package}.{module}" for module, names in modules.items() for name in names}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -27,6 +35,13 @@ class LazyGroup(click.Group):
             return super().get_command(ctx, cmd_name)
         found = vars(import_module(module)).values()
         return next(each for each in found if isinstance(each, click.Command) and each.name == cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self._lines:
+            known = {name: click.Command(name, help=line) for name, line in self._lines.items()}
+            click.Group(commands=known).format_commands(ctx, formatter)
+        else:
+            super().format_commands(ctx, formatter)
 
 
 class DocumentedGroup(LazyGroup):
@@ -102,7 +117,10 @@ def backup() -> None:
 @click.group(
     cls=DocumentedGroup,
     package="sealwire",
-    modules={"sidecars.compliance.commands": ("report", "verify")},
+    modules={
+        "sidecars.compliance.commands": ("report",),
+        "sidecars.compliance.verify_command": ("verify",),
+    },
     exit_codes={
         EX_NO: "a requirement is not met",
         65: "a key or an earlier report is not what it should be",
@@ -111,14 +129,15 @@ def backup() -> None:
     },
 )
 def compliance() -> None:
-    """ComplianceCheck a deployment, and write what was found for UK GDPR, Caldicott and DSPT."""
+    """Check a deployment, and write what was found for UK GDPR, Caldicott and DSPT."""
 
 
 @click.group(
     cls=DocumentedGroup,
     package="sealwire",
     modules={
-        "sidecars.erasure.commands": ("check", "find", "verify-receipt"),
+        "sidecars.erasure.commands": ("check", "find"),
+        "sidecars.erasure.file_commands": ("verify-receipt",),
         "sidecars.erasure.run_command": ("run",),
     },
     exit_codes={
@@ -138,7 +157,7 @@ def erase() -> None:
 @click.group(
     cls=DocumentedGroup,
     package="sealwire",
-    modules={"sidecars.erasure.commands": ("create", "list", "place", "release")},
+    modules={"sidecars.erasure.file_commands": ("create", "list", "place", "release")},
     exit_codes={
         65: "the file of holds or a key is damaged, or they do not belong together",
         69: "an erasure runs, or another hold is being placed",
@@ -214,7 +233,8 @@ def luks() -> None:
     cls=LazyGroup,
     package="sealwire",
     modules={
-        "cli.policy": ("access", "check", "explain", "lint"),
+        "cli.explain": ("access", "explain"),
+        "cli.policy": ("check", "lint"),
         "sidecars.coverage.commands": ("coverage",),
         "sidecars.drift.commands": ("drift",),
         "sidecars.enforcement.commands": ("enforce",),

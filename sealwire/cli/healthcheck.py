@@ -10,7 +10,6 @@ from sealwire.cli.options import config_option
 from sealwire.proxy.server.config.reader import load_config
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.errors import NotReady, StartReason
-from sealwire.proxy.server.tls import pinned_context
 
 TIMEOUT_S = 3.0
 
@@ -46,5 +45,7 @@ def _connection(config: Config) -> http.client.HTTPConnection:
     address, tls = config.admin, config.admin_tls
     if tls.certificate is None:
         return http.client.HTTPConnection(address.host, address.port, timeout=TIMEOUT_S)
+    from sealwire.proxy.server.tls import pinned_context  # noqa: PLC0415 - 15 ms, of use with TLS alone
+
     context = pinned_context(tls.certificate)
     return http.client.HTTPSConnection(address.host, address.port, timeout=TIMEOUT_S, context=context)

@@ -4,20 +4,19 @@ They say where the keyring and its key-encryption key are, how a passphrase is a
 command works on: a connection string that no other user can read.
 """
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import wraps
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
 
-from sealwire.keys.kek.kek import KeyEncryptionKey
-from sealwire.keys.kek.passphrase import KeyFileKek, check_strength
 from sealwire.keys.keyring.store import KeyringStore, parse_place
 from sealwire.keys.private_file import read_private
 from sealwire.keys.providers import (
@@ -30,11 +29,36 @@ from sealwire.keys.providers import (
 )
 from sealwire.sidecars.errors import DirectReason, UnusableUri
 
+if TYPE_CHECKING:
+    from sealwire.keys.kek.kek import KeyEncryptionKey
+
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
 
 PATH = click.Path(path_type=Path)
 PRESENT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+_INTERVAL = re.compile(r"([0-9]{1,5})([hdw])", re.ASCII)
+_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+class Interval(click.ParamType[timedelta | None]):
+    """Hours, days or weeks, as `12h`, `90d` or `13w`; the value is a timedelta, or None for `never`."""
+
+    name = "interval"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta | None:
+        if isinstance(value, timedelta):
+            return value
+        if value == "never":
+            return None
+        found = _INTERVAL.fullmatch(value)
+        if found is None:
+            self.fail("write hours, days or weeks, such as 12h, 90d or 13w, or never", param, ctx)
+        return int(found[1]) * _UNITS[found[2]]
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
@@ -132,7 +156,7 @@ class KekOptions:
     kek_setting: str
     passphrase_file: Path | None
 
-    def open(self, providers: Providers | None = None) -> KeyEncryptionKey:
+    def open(self, providers: Providers | None = None) -> "KeyEncryptionKey":
         return open_kek(self.kek_setting, self.passphrase_file, providers)
 
 
@@ -159,7 +183,7 @@ def open_keyring_store(keyring: str, providers: Providers) -> KeyringStore:
 
 def open_kek(
     setting: str, passphrase_file: Path | None, providers: Providers | None = None
-) -> KeyEncryptionKey:
+) -> "KeyEncryptionKey":
     """The KEK that an option names; asks for a passphrase only on a terminal. Raises as `Providers.kek`.
 
     `providers` is given where a keyring is opened as well, so that both share one connection to Vault.
@@ -167,6 +191,10 @@ def open_kek(
     provider = parse_provider(setting, passphrase_file)
     if provider.kind is not ProviderKind.KEY_FILE:
         return (providers or Providers()).kek(provider)
+    from rich.console import Console  # noqa: PLC0415 - 30 ms
+
+    from sealwire.keys.kek.passphrase import KeyFileKek  # noqa: PLC0415 - 15 ms
+
     # Asked for before the spinner starts, which would draw over the prompt.
     passphrase = ask_passphrase(passphrase_file)
     with Console(stderr=True).status("deriving the key from the passphrase"):
@@ -180,6 +208,8 @@ def ask_passphrase(passphrase_file: Path | None) -> str:
 
 def ask_new_passphrase(passphrase_file: Path | None) -> str:
     """A passphrase for a new key file; typed twice if it is typed. Raises KeySettingError if weak."""
+    from sealwire.keys.kek.passphrase import check_strength  # noqa: PLC0415 - 15 ms
+
     passphrase = find_passphrase(passphrase_file, prompt=_prompt(confirm=True))
     check_strength(passphrase)
     return passphrase

@@ -1,27 +1,22 @@
-"""What commands print: one answer for people or for programs, tables, and bars while something takes long."""
+"""What commands print: one answer for people or for programs, tables, and bars while something takes long.
+
+rich is imported where something is drawn: it takes 40 ms, and many answers are a line, or for programs.
+"""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.table import Column, Table
 
 from sealwire.cli.options import dry_run_option, json_option, settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
+    from rich.table import Column
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -41,9 +36,9 @@ def answer(text: str, document: object, *, as_json: bool) -> None:
 
 
 def show_table(
-    columns: Sequence[str | Column],
+    columns: "Sequence[str | Column]",
     rows: Iterable[Iterable[object]],
-    console: Console | None = None,
+    console: "Console | None" = None,
     title: str | None = None,
 ) -> None:
     """Print a table on `console`, by default standard output. Cells are text, never markup.
@@ -51,6 +46,9 @@ def show_table(
     What is wider than its column goes on in the next line and is never cut: a pseudonym or a time of which a
     part is missing is none.
     """
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Column, Table  # noqa: PLC0415
+
     named = (Column(each, overflow="fold") if isinstance(each, str) else each for each in columns)
     table = Table(*named, title=title)
     for row in rows:
@@ -87,14 +85,19 @@ class Manner:
 manner_options = settings("manner", Manner, dry_run_option, json_option)
 
 
-def question_console() -> Console:
+def question_console() -> "Console":
     """Standard error, for a table that a question is about: standard output stays for programs."""
+    from rich.console import Console  # noqa: PLC0415
+
     return Console(stderr=True, markup=False)
 
 
 @contextmanager
-def progress(*columns: ProgressColumn) -> Iterator[Progress]:
+def progress(*columns: "ProgressColumn") -> "Iterator[Progress]":
     """Bars on standard error, where that is a terminal; gone at the end of the block."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415
+
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         yield bars
@@ -103,6 +106,13 @@ def progress(*columns: ProgressColumn) -> Iterator[Progress]:
 @contextmanager
 def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar over bytes; call it with the bytes done since the last call."""
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        TextColumn,
+        TransferSpeedColumn,
+    )
+
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with progress(*columns) as bars:
         task = bars.add_task(label, total=total)
@@ -112,6 +122,13 @@ def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None
 @contextmanager
 def document_count_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar over documents, with rate and time left; call it with those done since the last call."""
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -126,6 +143,8 @@ def document_count_bar(label: str, total: int) -> Iterator[Callable[[int], None]
 @contextmanager
 def document_bar(label: str) -> Iterator[Callable[[str, int, int | None], None]]:
     """A bar over bytes; call it with what is at work, the bytes done, and those of all if known."""
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
     text = TextColumn("{task.description}", markup=False)
     with progress(BarColumn(), DownloadColumn(), TimeElapsedColumn(), text) as bars:
         task = bars.add_task(label, total=None)
@@ -134,6 +153,8 @@ def document_bar(label: str) -> Iterator[Callable[[str, int, int | None], None]]
 
 def with_bar(items: Iterable[S], total: int, describe: Callable[[S], str], step: Callable[[S], T]) -> list[T]:
     """`step` of every item, with a bar over `total` of them."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
     done = []
     text = TextColumn("{task.description}", markup=False)
     with progress(text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as bars:

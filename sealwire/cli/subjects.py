@@ -1,30 +1,33 @@
 """The policy file as an argument, and which person a command is about: an identifier, which is no argument.
 
 Arguments are shown to every user of the machine, and stay in histories. An identifier is asked for.
+
+What reads policies and values is imported when it is called: many commands read a policy only if they
+are given one.
 """
 
 import sys
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import bson
 import click
-from bson.binary import Binary, UuidRepresentation
 
 from sealwire.audit.pseudonyms import Identifier
 from sealwire.cli.options import PRESENT_FILE, variable_option
-from sealwire.policies.file.coercion import coerce
-from sealwire.policies.file.loader import load_policy
-from sealwire.policies.file.schema import FieldClass, PolicySet, Subjects, ValueType
-from sealwire.proxy.server.errors import read_named_file
-from sealwire.wire.raw_bson import find_element
+
+if TYPE_CHECKING:
+    from sealwire.policies.file.schema import FieldClass, PolicySet, Subjects, ValueType
 
 policy_argument = click.argument("policy", type=PRESENT_FILE)
 
 
-def read_policy(path: Path) -> PolicySet:
+def read_policy(path: Path) -> "PolicySet":
     """Raises SourceError, FileProblem, PermissionProblem."""
+    from sealwire.policies.file.loader import load_policy  # noqa: PLC0415
+    from sealwire.proxy.server.errors import read_named_file  # noqa: PLC0415
+
     return load_policy(read_named_file(path, "the policy"), str(path))
 
 
@@ -39,14 +42,14 @@ subjects_key_option = variable_option(
 )
 
 
-def subjects_of(policies: PolicySet) -> Subjects:
+def subjects_of(policies: "PolicySet") -> "Subjects":
     """How the policy says whose data documents are; a usage error where it does not."""
     if policies.subjects is None:
         raise click.UsageError("the policy does not say whose data documents are: add its section `subjects`")
     return policies.subjects
 
 
-def ask_identifier(policies: PolicySet) -> Identifier:
+def ask_identifier(policies: "PolicySet") -> Identifier:
     """The value that identifies the person: asked for on a terminal, else a line of standard input.
 
     Raises click.UsageError, which does not show it.
@@ -59,8 +62,13 @@ def ask_identifier(policies: PolicySet) -> Identifier:
     return identifier_of(text, field_class)
 
 
-def identifier_of(text: str, field_class: FieldClass) -> Identifier:
+def identifier_of(text: str, field_class: "FieldClass") -> Identifier:
     """What `text` says, as a deterministic class stores it. Raises click.UsageError, without the text."""
+    import bson  # noqa: PLC0415
+
+    from sealwire.policies.file.coercion import coerce  # noqa: PLC0415
+    from sealwire.wire.raw_bson import find_element  # noqa: PLC0415
+
     declared = field_class.value_type
     if not text or len(text) > _MAX_CHARACTERS:
         raise click.UsageError(
@@ -79,8 +87,13 @@ def identifier_of(text: str, field_class: FieldClass) -> Identifier:
     raise click.UsageError(f"the identifier is no {name}, which class {field_class.name} has")
 
 
-def _value(text: str, declared: ValueType) -> object:
+def _value(text: str, declared: "ValueType") -> object:
     """Raises ValueError, OverflowError, BSONError."""
+    import bson  # noqa: PLC0415
+    from bson.binary import Binary, UuidRepresentation  # noqa: PLC0415
+
+    from sealwire.policies.file.schema import ValueType  # noqa: PLC0415
+
     match declared:
         case ValueType.INT | ValueType.LONG:
             return bson.Int64(int(text))

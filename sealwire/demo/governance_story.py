@@ -27,7 +27,7 @@ from rich.text import Text
 from sealwire import core_name
 from sealwire.demo.engine import Check, Screen, checked
 from sealwire.demo.stage import CLINIC, Announce, Dataset, DemoOperator, StepFailed, make_dataset
-from sealwire.keys.kek.kek import DEFAULT_VARIABLE
+from sealwire.keys.kek import DEFAULT_VARIABLE
 from sealwire.sidecars.compliance.requirements import ComplianceCheck, Duty
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.child import Child

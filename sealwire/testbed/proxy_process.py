@@ -15,7 +15,8 @@ from typing import Final
 
 import yaml
 
-from sealwire.keys.kek.kek import DEFAULT_VARIABLE, generate_encoded_kek
+from sealwire.keys.kek import DEFAULT_VARIABLE
+from sealwire.keys.kek.kek import generate_encoded_kek
 from sealwire.testbed.certificates import Issued
 from sealwire.testbed.child import LOOPBACK, Arguments, free_port
 from sealwire.testbed.errors import TestbedError, TestbedReason

@@ -1,4 +1,4 @@
-"""`sealwire compliance`: whether a deployment is what law and principles ask, with evidence."""
+"""`sealwire compliance report`: whether a deployment is what law and principles ask, with evidence."""
 
 import os
 import platform
@@ -14,15 +14,14 @@ from typing import Any
 import click
 
 from sealwire import __version__
-from sealwire.audit.files import load_signing_key, load_verification_key
+from sealwire.audit.files import load_signing_key
 from sealwire.audit.signing import SigningKey, open_document, sign_document
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import PATH, PRESENT_FILE, json_option, settings
-from sealwire.cli.output import answer, print_json, show_table, with_bar
+from sealwire.cli.output import print_json, show_table, with_bar
 from sealwire.cli.pages import PageSection, PageTable, ReportPage, write_page
 from sealwire.keys.private_file import replace_private
 from sealwire.proxy.server.errors import read_named_file
-from sealwire.proxy.session.replies import one_line
 from sealwire.sidecars.compliance import in_settings, on_machine
 from sealwire.sidecars.compliance.deployment import Deployment, Look, looked
 from sealwire.sidecars.compliance.report import (
@@ -221,24 +220,3 @@ def _write(
             click.echo(f"{duty.duty.value}: {duty.text}")
     for change in changes:
         click.echo(f"changed: {change.what} was {change.before}, is {change.after}")
-
-
-@click.command()
-@click.argument("path", metavar="REPORT", type=PRESENT_FILE)
-@click.option("--key", type=PRESENT_FILE, required=True, help="audit.key.pub of `sealwire audit create-key`.")
-@json_option
-def verify(path: Path, key: Path, as_json: bool) -> None:
-    """Say the verdict of the signed report at REPORT, whose deployment it is of and when it was made.
-
-    Exit code 0 says that the report is what was signed, and nothing of the verdict.
-
-    Exit code 78 when it is not what was signed.
-
-    \b
-    Examples:
-      sealwire compliance verify today.json --key audit.key.pub
-    """
-    document = open_document(read_named_file(path, "the report"), FORM, load_verification_key(key), str(path))
-    verdict = document.get("verdict", "none: the report is of a version without verdicts")
-    text = f"verdict: {verdict}; {document['name']}, made {document['made']}"
-    answer(one_line(text, 1024), dict(document), as_json=as_json)

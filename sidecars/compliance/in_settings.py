@@ -12,8 +12,8 @@ from sealwire.keys.keyring.schedule import KeySchedule, due_chores
 from sealwire.keys.providers import ProviderKind
 from sealwire.policies.roles.role import Level, Role
 from sealwire.proxy.server.config.settings import AccessControl, TlsMode
-from sealwire.proxy.server.observability.audit import AuditSettings
-from sealwire.proxy.session.auditing.subjects import CommandScope
+from sealwire.proxy.server.observability.audit_settings import AuditSettings
+from sealwire.proxy.session.choices import CommandScope
 from sealwire.sidecars.compliance.deployment import Deployment, LookResult, NotSetUp, judged
 from sealwire.sidecars.compliance.requirements import ComplianceOutcome
 from sealwire.sidecars.detection.alerts import Alerts

@@ -13,10 +13,10 @@ from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import PATH, json_option, required_uri, server_options
 from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.cli.subjects import policy_argument
+from sealwire.policies.errors import one_line
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet, leaves
 from sealwire.proxy.server.errors import read_named_file
-from sealwire.proxy.session.replies import one_line
 from sealwire.sidecars.coverage.fields import (
     RIGHTS,
     CollectionFields,

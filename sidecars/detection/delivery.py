@@ -24,8 +24,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, Final, Protocol, final
 
-import requests
-
 from sealwire.files.child_environment import child_environment
 from sealwire.keys.private_file import read_private
 from sealwire.sidecars.detection.alerts import Alerts
@@ -229,6 +227,9 @@ class WebhookChannel:
             raise UnusableWatchFile(
                 DetectionReason.RULES_FILE, f"{settings.ca} does not exist", "correct tell.webhook.ca"
             )
+        # it takes as long as all else of a command that shows alerts
+        import requests  # noqa: PLC0415
+
         self._session = requests.Session()
         # neither proxies nor passwords of ~/.netrc: alerts go where the file says and nowhere else
         self._session.trust_env = False
@@ -258,6 +259,8 @@ class WebhookChannel:
             )
 
     def _post(self, body: bytes, headers: dict[str, str]) -> int:
+        import requests  # noqa: PLC0415 - as above
+
         try:
             # the answer's body is not read, however long it is
             with self._session.post(

@@ -23,13 +23,12 @@ from sealwire.sidecars.backup.commands import keep_options
 from sealwire.sidecars.backup.keeping.catalog import Entry, RetentionPolicy, kept_until, read_catalog
 from sealwire.sidecars.backup.stores.local_store import open_store
 from sealwire.sidecars.erasure.commands import (
-    FORM,
     OpenSite,
     PersonOptions,
-    holds_option,
     person_options,
 )
 from sealwire.sidecars.erasure.errors import ErasureReason, ErasureRefused
+from sealwire.sidecars.erasure.file_commands import FORM, holds_option
 from sealwire.sidecars.erasure.holds import load_holds
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder
 from sealwire.sidecars.erasure.ownership import SharedParts

@@ -20,7 +20,8 @@ from pymongo import MongoClient
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from sealwire.crypto.envelope import SUBTYPE, parse_header
-from sealwire.keys.kek.kek import DEFAULT_VARIABLE, EnvironmentKek, generate_encoded_kek
+from sealwire.keys.kek import DEFAULT_VARIABLE
+from sealwire.keys.kek.kek import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.keys.keyring.turning import activate, rotate
 from sealwire.testbed.child import LOOPBACK

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from sealwire.proxy.server.workers.memory import TRIM_INTERVAL_S
-from sealwire.proxy.session.login.identities import ScramHash, ScramSecret
+from sealwire.proxy.session.choices import ScramHash
+from sealwire.proxy.session.login.identities import ScramSecret
 from sealwire.testbed.certificates import Authority, create_authority
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.faults.flood import WITHIN_S, Visitor, all_of, answering_server, arrive, require_files

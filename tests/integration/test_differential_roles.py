@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from sealwire.keys.kek.kek import DEFAULT_VARIABLE, EnvironmentKek
+from sealwire.keys.kek import DEFAULT_VARIABLE
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.testbed.certificates import create_authority

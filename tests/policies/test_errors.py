@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from bson import Decimal128, encode
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sealwire.policies.commands.planner import plan_command
-from sealwire.policies.errors import EXPLANATIONS, ErrorCode, Reason, Refusal
+from sealwire.policies.errors import EXPLANATIONS, ErrorCode, Reason, Refusal, one_line
 from sealwire.policies.file.loader import load_policy
 from tests.policies.support import POLICY
 
@@ -127,3 +129,15 @@ def test_a_message_names_the_operator_or_the_command_and_what_the_path_takes(
         plan_command(policies, encode({**command, "$db": "clinic"}), 0)
     assert caught.value.message.startswith(f"Sealwire refused {where}: ")
     assert wanted in caught.value.message
+
+
+@given(st.text(), st.integers(0, 20))
+def test_one_line_is_bounded_printable_and_encodable(text: str, limit: int) -> None:
+    line = one_line(text, limit)
+    assert len(line) <= limit
+    assert line.isprintable()
+    assert len(line.encode().splitlines()) <= 1
+
+
+def test_printable_text_stays_as_it_is() -> None:
+    assert one_line("clinic.überweisung") == "clinic.überweisung"

@@ -10,7 +10,8 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
 from sealwire.keys.frontier.record import DATABASE, LEASES, STANDS, counted_names, place_of
-from sealwire.keys.kek.kek import DEFAULT_VARIABLE, EnvironmentKek, generate_encoded_kek
+from sealwire.keys.kek import DEFAULT_VARIABLE
+from sealwire.keys.kek.kek import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed import database
 from sealwire.testbed.certificates import create_authority

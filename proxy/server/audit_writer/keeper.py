@@ -22,7 +22,7 @@ from sealwire.proxy.server.audit_writer.destinations import parse_copy
 from sealwire.proxy.server.audit_writer.records import WriterEnds, WriterOrders, write_orders
 from sealwire.proxy.server.audit_writer.ring import RingOutput, make_memory
 from sealwire.proxy.server.audit_writer.sink import RingEnds
-from sealwire.proxy.server.observability.audit import AuditSettings
+from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat, note
 from sealwire.proxy.server.tasks import spawn, within
 

@@ -12,11 +12,10 @@ from typing import Any, Final
 
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
-from sealwire.crypto.x509 import InvalidCertificate, read_subject
 from sealwire.files.errors import Complaints
 from sealwire.files.yaml_source import Node
 from sealwire.keys.errors import KeySettingError
-from sealwire.keys.kek.kek import DEFAULT_VARIABLE
+from sealwire.keys.kek import DEFAULT_VARIABLE
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.providers import ProviderKind, ProviderSettings, parse_provider
 from sealwire.keys.vault.settings import VaultSettings, vault_settings
@@ -38,8 +37,8 @@ from sealwire.proxy.server.config.settings import (
     UpstreamTls,
     read_address,
 )
-from sealwire.proxy.server.observability.audit import AuditSettings
-from sealwire.proxy.session.login.identities import ScramHash
+from sealwire.proxy.server.observability.audit_settings import AuditSettings
+from sealwire.proxy.session.choices import ScramHash
 from sealwire.wire.compressors import Compressor, Zlib, compressor_named
 
 # A key service may be away for a day. A clinic must be able to read its records meanwhile.
@@ -266,6 +265,9 @@ def _identity(node: Node, path: Callable[[Node], Path], upstream: UpstreamTls) -
 
 
 def _name(entries: Mapping[str, Node], key: str) -> str:
+    # few configurations have identities, and the library of certificates takes 15 ms
+    from sealwire.crypto.x509 import InvalidCertificate, read_subject  # noqa: PLC0415
+
     try:
         return read_subject(entries[key].text())
     except InvalidCertificate:

@@ -9,9 +9,6 @@ from collections.abc import Mapping
 from ipaddress import IPv6Address
 from typing import Any, Final
 
-from pymongo.errors import PyMongoError
-from pymongo.uri_parser import parse_uri
-
 from sealwire.files.yaml_source import Node
 from sealwire.proxy.server.config.settings import Address, Seeds
 
@@ -43,6 +40,10 @@ def read_seeds(node: Node, *, has_tls: bool) -> Seeds:
     if unknown := sorted(options - _OPTIONS):
         raise node.error(f"the option {unknown[0]} means nothing to a proxy", _ELSEWHERE)
     kept = {"srvservicename", "srvmaxhosts"} & options
+    # the driver takes longer to import than all else that reads a configuration, and most have no string
+    from pymongo.errors import PyMongoError  # noqa: PLC0415
+    from pymongo.uri_parser import parse_uri  # noqa: PLC0415
+
     try:
         parsed: Mapping[str, Any] = parse_uri(_without(plain, kept), default_port=DEFAULT_PORT, validate=True)
     except (PyMongoError, ValueError, TypeError):

@@ -15,16 +15,14 @@ from typing import Any, Final, NamedTuple
 from sealwire.audit.log import LogPace
 from sealwire.files.yaml_source import Node
 from sealwire.keys.errors import KeySettingError
-from sealwire.keys.kek.kek import DEFAULT_VARIABLE
+from sealwire.keys.kek import DEFAULT_VARIABLE
 from sealwire.keys.keyring.store import Place, VaultDocument, parse_place
 from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.keys.vault.settings import USUAL_DEADLINE_S, USUAL_TIMEOUT_S, AuthMethod, VaultSettings
 from sealwire.proxy.server.audit_writer.destinations import parse_copy
-from sealwire.proxy.server.observability.audit import AuditSettings, WhenFull
+from sealwire.proxy.server.observability.audit_settings import AuditSettings, WhenFull
 from sealwire.proxy.server.observability.logs import LogFormat
-from sealwire.proxy.session.auditing.subjects import CommandScope
-from sealwire.proxy.session.login.identities import Holder, ScramHash
-from sealwire.proxy.session.shared import Reveal
+from sealwire.proxy.session.choices import CommandScope, Holder, Reveal, ScramHash
 from sealwire.wire.compressors import (
     COMPRESSOR_NAMES,
     DEFAULT_ZLIB_LEVEL,

@@ -22,8 +22,8 @@ from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.reach import ServerReach
 from sealwire.proxy.server.tasks import opened, spawn
 from sealwire.proxy.server.upstream import Upstream, UpstreamWay
+from sealwire.proxy.session.choices import Holder
 from sealwire.proxy.session.login.handshake import Topology
-from sealwire.proxy.session.login.identities import Holder
 
 _log = logging.getLogger("sealwire.server")
 

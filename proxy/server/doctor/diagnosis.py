@@ -24,7 +24,8 @@ from sealwire.proxy.server.config.policy_file import read_policy
 from sealwire.proxy.server.config.settings import Address, Config, TlsMode
 from sealwire.proxy.server.errors import ListenProblem, ServerError, StartReason
 from sealwire.proxy.server.findings import Finding, load_telling
-from sealwire.proxy.server.observability.audit import AuditSettings, command_audit
+from sealwire.proxy.server.observability.audit import command_audit
+from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.server.ports import bind
 from sealwire.proxy.server.tls import listen_side, upstream_side
 from sealwire.proxy.server.workers.checking import check

@@ -12,15 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol, final
 
-from sealwire.audit.files import LogPlace
-from sealwire.audit.log import LogPace
 from sealwire.audit.pseudonyms import load_pseudonym_key
+from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.record_bytes import RecordBytes
-from sealwire.proxy.session.auditing.subjects import CommandAudit, CommandScope
+from sealwire.proxy.session.auditing.subjects import CommandAudit
+from sealwire.proxy.session.choices import CommandScope
 from sealwire.proxy.session.effects import Audit, Done
 from sealwire.proxy.session.login.caller import Caller
 
@@ -32,32 +31,6 @@ _log = logging.getLogger("sealwire.audit")
 # Each command on record makes one, on the event loop. With a dictionary and pymongo's codec in C a record
 # takes 2.9 us; so it takes a third of that in a compiled core, ring included. What reads records is
 # pymongo's codec. Source: bsonspec.org version 1.1.
-
-
-class WhenFull(Enum):
-    """What becomes of clients when no more lines can wait."""
-
-    FAIL_CLOSED = "fail_closed"
-    """A connection that has something to report is cut."""
-    BLOCK = "block"
-    """No client is read from before there is room again, and long before there is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditSettings:
-    """Where the audit log lies, and when something is due."""
-
-    place: LogPlace
-    key: Path | None
-    """The file of the key that signs checkpoints; None: there are none."""
-    pace: LogPace
-    commands: CommandScope = CommandScope.PROTECTED
-    """Which commands that are carried out have a line."""
-    subjects_key: Path | None = None
-    """The file of the key of pseudonyms; None: no line says whose documents were shown."""
-    when_full: WhenFull = WhenFull.FAIL_CLOSED
-    copies: tuple[str, ...] = ()
-    """Where else each line goes, as `audit_writer.destinations` reads it."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ from sealwire.proxy.server.frontiers.store import ServerStore
 from sealwire.proxy.server.health import Health, Phase, is_ready
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.limit_feed import LimitFeed
-from sealwire.proxy.server.observability.audit import AuditSink, LogAudit, WhenFull, command_audit
+from sealwire.proxy.server.observability.audit import AuditSink, LogAudit, command_audit
+from sealwire.proxy.server.observability.audit_settings import WhenFull
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.probe import own_mark

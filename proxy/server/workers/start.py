@@ -44,12 +44,11 @@ from sealwire.proxy.server.stored_plaintext import stored_findings
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side, upstream_side
 from sealwire.proxy.server.upstream import Upstream, UpstreamWay
 from sealwire.proxy.server.workers.admin_page import AdminFiles, admin_files
+from sealwire.proxy.session.choices import Holder, ScramHash
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.login.identities import (
     CertificateIdentity,
-    Holder,
     Identities,
-    ScramHash,
     ScramIdentity,
     ScramSecret,
     UpstreamIdentity,

@@ -13,7 +13,6 @@ from sealwire.policies.roles.screening import screened
 from sealwire.proxy.session.auditing.answers import Answer, DocumentsShown, Gathered, InClear
 from sealwire.proxy.session.auditing.subjects import (
     CommandAudit,
-    CommandScope,
     Pseudonym,
     SentTally,
     SubjectPaths,
@@ -21,6 +20,7 @@ from sealwire.proxy.session.auditing.subjects import (
     linked_target,
     note_named,
 )
+from sealwire.proxy.session.choices import CommandScope
 from sealwire.proxy.session.effects import CommandOutcome, CommandRecord, CommandResult
 from sealwire.proxy.session.login.caller import NOTHING_STATED, Stated, on_record, stated_by
 from sealwire.proxy.session.revealing.cursors import namespace_of

@@ -6,7 +6,6 @@ documents come as the collection has them: elsewhere a path says nothing of wher
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final, NamedTuple, final
 
 from sealwire.crypto.envelope import BINARY_HEAD, is_envelope
@@ -25,6 +24,7 @@ from sealwire.policies.file.schema import (
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.plan import RangeEdit, Use, ValueEdit
 from sealwire.policies.planning.values import whole_number
+from sealwire.proxy.session.choices import CommandScope
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
@@ -36,18 +36,6 @@ Pseudonym = Callable[[str, int, bytes], str]
 
 IDENTIFIER: Final = ""
 """What a value of the class that identifies persons is; of others it is the path to which a link leads."""
-
-
-class CommandScope(Enum):
-    """Which commands have a line in the audit log."""
-
-    ALL = "all"
-    PROTECTED = "protected"
-    """Those that reach what the policy covers, or are shown values that were encrypted."""
-    WRITES = "writes"
-    """Protected ones that write."""
-    REFUSED = "refused"
-    """Only what is refused, and acts (`policies.planning.rules.Act`), which always have one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Final, NamedTuple, TypeVar, final
+from typing import Final, TypeVar, final
 
 from bson.binary import Binary
 
 from sealwire.proxy.session import replies
+from sealwire.proxy.session.choices import Holder, ScramHash
 from sealwire.proxy.session.login.caller import is_done
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import find_element, int32_at
@@ -29,13 +29,6 @@ NONCE_BYTES: Final = 24
 
 _HEADER: Final = "n,,"
 _REMEMBERED: Final = 4
-
-
-class ScramHash(Enum):
-    """The mechanisms, by their names."""
-
-    SHA_1 = "SCRAM-SHA-1"
-    SHA_256 = "SCRAM-SHA-256"
 
 
 class ScramFailed(Exception):
@@ -157,14 +150,6 @@ class CertificateIdentity:
 
 
 UpstreamIdentity = ScramIdentity | CertificateIdentity
-
-
-class Holder(NamedTuple):
-    """Whose certificate a client shows, as the configuration names it."""
-
-    subject: str
-    issuer: str = ""
-    """Who has signed it; empty: any authority that is verified."""
 
 
 Identities = Mapping[Holder, UpstreamIdentity]

@@ -17,12 +17,13 @@ from sealwire.keys.frontier.frontier import FrontierLost, LeaseAwaited, Transact
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.commands.command import DocumentSequence, Target, target_of
 from sealwire.policies.commands.planner import plan_command
-from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.errors import Reason, Refusal, one_line
 from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Openings, Plan
 from sealwire.policies.questions.asked import ValuesUnknown
 from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
+from sealwire.proxy.session.choices import Reveal
 from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import (
     Audit,
@@ -78,7 +79,6 @@ from sealwire.proxy.session.revealing.cursors import Opened
 from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, Look
 from sealwire.proxy.session.revealing.reveal import holds_envelope
 from sealwire.proxy.session.rewriting import Settled, apply_plan
-from sealwire.proxy.session.shared import Reveal
 from sealwire.proxy.session.sides import ask_values, on_record, questions
 from sealwire.proxy.session.sides.denying import denials, denied, described, failed, refused
 from sealwire.proxy.session.sides.entitlement import count_comparisons, judged, note_client
@@ -126,7 +126,7 @@ def request_for(  # noqa: PLR0913, PLR0917 - what a command is, and what became 
         conversation.log_out()
     settings = conversation.shared.settings
     # of a command that nobody knows, the first argument may be anything, and not a name
-    namespace = replies.one_line(plan.namespace) if label != OTHER or plan.protected else ""
+    namespace = one_line(plan.namespace) if label != OTHER or plan.protected else ""
     reveals = plan.reveals or opened is not Opened.NO or errors is not None
     says_so = plan.command == _LISTING or settings.policy.covered(plan.namespace) is not None
     marks = opened is Opened.BY_MARK or (plan.reveals and not says_so)
@@ -310,7 +310,7 @@ class ClientSide(Side):
             Count(Counter.REFUSALS, amount, reason) for reason, amount in reasons.items()
         ]
         for _, each in left_out.refused:
-            path = replies.one_line(each.path)
+            path = one_line(each.path)
             effects.append(Audit("refused", namespace, command, each.reason.value, path))
         shorter, errors = left_out.message, left_out.errors
         if shorter:

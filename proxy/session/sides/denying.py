@@ -3,7 +3,7 @@
 from typing import Final
 
 from sealwire.policies.commands.planner import KNOWN_COMMANDS, NAMING_COMMANDS
-from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.errors import Reason, Refusal, one_line
 from sealwire.policies.planning.arguments import printable
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
@@ -28,7 +28,7 @@ def refused(conversation: Conversation, refusal: Refusal, message: bytes, parsed
     if unseen:
         # what stands in the way is that nobody knows what the name is
         refusal = Refusal(Reason.UNSEEN, path=printable(unseen.encode("utf-8", "replace")), rule=command)
-    path = replies.one_line(refusal.path)
+    path = one_line(refusal.path)
     if refusal.reason in _ABOUT_COMMANDS and command not in COUNTED_COMMANDS:
         # the path is the namespace that the command names, if its first argument is a name at all
         path = path if path in conversation.shared.settings.policy.collections else ""

@@ -7,11 +7,12 @@ be read at all, how much in an hour, and what of an envelope is shown.
 from typing import Final
 
 from sealwire.crypto.envelope import MARKER
-from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.errors import Reason, Refusal, one_line
 from sealwire.policies.file.schema import follow
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
+from sealwire.proxy.session.choices import Reveal
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Audit, Count, Counter, Effect
 from sealwire.proxy.session.login.caller import Stated, on_record
@@ -19,7 +20,7 @@ from sealwire.proxy.session.requests import Request
 from sealwire.proxy.session.revealing.cursors import Opened, namespace_of
 from sealwire.proxy.session.revealing.documents_read import UNKNOWN, ReplyDocuments, documents_in, gathers
 from sealwire.proxy.session.revealing.reveal import AtPaths, OpenEnvelope, Shown, reveal, withhold_plaintext
-from sealwire.proxy.session.shared import Reveal, Shared
+from sealwire.proxy.session.shared import Shared
 from sealwire.wire.op_msg import OpMsg, parse_op_msg
 from sealwire.wire.raw_bson import string_bytes
 
@@ -45,7 +46,7 @@ def judged(
     said = on_record(stated, shared.settings.policy.roles)
     record = Audit(
         "break-glass",
-        replies.one_line(plan.namespace),
+        one_line(plan.namespace),
         plan.command,
         purpose=said.purpose,
         glass=said.glass,

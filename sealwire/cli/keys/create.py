@@ -24,7 +24,8 @@ from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.subjects import read_policy
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.kek.kek import DEFAULT_VARIABLE, KeyEncryptionKey, generate_encoded_kek
+from sealwire.keys.kek import DEFAULT_VARIABLE
+from sealwire.keys.kek.kek import KeyEncryptionKey, generate_encoded_kek
 from sealwire.keys.kek.passphrase import create_key_file
 from sealwire.keys.keyring import file
 from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring, read_record

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.keys.options import Interval, policy_option, require_typed, require_unnamed
+from sealwire.cli.keys.options import policy_option, require_typed, require_unnamed
 from sealwire.cli.options import (
     Decorator,
+    Interval,
     KekOptions,
     declare,
     kek_options,

@@ -6,38 +6,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import time, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sealwire.cli.options import PRESENT_FILE, settings
+from sealwire.cli.options import PRESENT_FILE, Interval, settings
 from sealwire.cli.subjects import read_policy
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.keyring.data_key import DataKey, KeyIds, KeyState
 from sealwire.keys.keyring.schedule import KeySchedule, QuietHours
-from sealwire.policies.file.schema import PolicySet
 
-_INTERVAL = re.compile(r"([0-9]{1,5})([hdw])", re.ASCII)
+if TYPE_CHECKING:
+    from sealwire.policies.file.schema import PolicySet
+
 _HOURS = re.compile(r"((?:[01][0-9]|2[0-3]):[0-5][0-9])-((?:[01][0-9]|2[0-3]):[0-5][0-9])", re.ASCII)
-_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
-
-
-class Interval(click.ParamType[timedelta | None]):
-    """Hours, days or weeks, as `12h`, `90d` or `13w`; the value is a timedelta, or None for `never`."""
-
-    name = "interval"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> timedelta | None:
-        if isinstance(value, timedelta):
-            return value
-        if value == "never":
-            return None
-        found = _INTERVAL.fullmatch(value)
-        if found is None:
-            self.fail("write hours, days or weeks, such as 12h, 90d or 13w, or never", param, ctx)
-        return int(found[1]) * _UNITS[found[2]]
 
 
 class QuietInterval(click.ParamType[QuietHours]):
@@ -58,7 +40,7 @@ def _schedule(rewrap_every: timedelta | None, rotate_every: timedelta | None) ->
     return KeySchedule(rewrap_every, rotate_every)
 
 
-def with_policy(schedule: KeySchedule, policies: PolicySet | None) -> KeySchedule:
+def with_policy(schedule: KeySchedule, policies: "PolicySet | None") -> KeySchedule:
     """The schedule with what the policy says of its classes."""
     found = () if policies is None else policies.classes.values()
     said = {each.name: each.rotation.every for each in found if each.rotation is not None}

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -18,7 +18,9 @@ from sealwire.keys.keyring.file import read_record, verify_keyring
 from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord, format_time
 from sealwire.keys.keyring.schedule import DueChore, KeySchedule, due_chores, wrapped_at
 from sealwire.keys.providers import Providers
-from sealwire.policies.file.schema import PolicySet, leaves
+
+if TYPE_CHECKING:
+    from sealwire.policies.file.schema import PolicySet
 
 
 class Row(NamedTuple):
@@ -168,7 +170,7 @@ def status(keyring: str, policy: Path | None, schedule: KeySchedule, *, as_json:
 
 
 def _rotations(
-    record: KeyringRecord, schedule: KeySchedule, policies: PolicySet | None
+    record: KeyringRecord, schedule: KeySchedule, policies: "PolicySet | None"
 ) -> Iterator[tuple[str, datetime]]:
     """The classes in use that get a new key from time to time, and when each is due."""
     for entry in record.classes:
@@ -177,7 +179,9 @@ def _rotations(
             yield entry.name, due
 
 
-def _uses(policies: PolicySet) -> Uses:
+def _uses(policies: "PolicySet") -> Uses:
+    from sealwire.policies.file.schema import leaves  # noqa: PLC0415 - few give a policy
+
     found: dict[str, list[str]] = {}
     for namespace, tree in (*policies.collections.items(), *policies.patterns):
         for node in leaves(tree):

@@ -15,8 +15,8 @@ from sealwire.cli.keys.contexts import (
     read_context,
     type_option,
 )
-from sealwire.cli.keys.options import Interval, require_typed
-from sealwire.cli.options import PATH, PRESENT_FILE
+from sealwire.cli.keys.options import require_typed
+from sealwire.cli.options import PATH, PRESENT_FILE, Interval
 from sealwire.cli.output import Manner, manner_options
 from sealwire.keys.contexts import shredding
 from sealwire.keys.contexts.resolver import tag_of

@@ -14,8 +14,6 @@ from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
-
 from sealwire.sidecars.backup.errors import (
     BackupMissing,
     BackupReason,
@@ -301,6 +299,8 @@ def _is_plaintext(path: Path) -> bool:
 
 def write_metrics(status: TransitionStatus, path: Path) -> None:
     """Write a file for node_exporter's textfile collector, atomically. Raises StoreUnavailable."""
+    from prometheus_client import CollectorRegistry, Gauge, write_to_textfile  # noqa: PLC0415 - 25 ms
+
     registry = CollectorRegistry()
     for name, text, value in (
         ("plaintext_files", "Backups that are not encrypted.", len(status.files)),

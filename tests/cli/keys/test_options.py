@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from sealwire.cli.keys.options import Interval
+from sealwire.cli.options import Interval
 from sealwire.keys.keyring.file import read_record
 from tests.cli.runs import Run
 

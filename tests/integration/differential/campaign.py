@@ -11,7 +11,8 @@ from hypothesis import seed as seeded
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from sealwire.keys.kek.kek import DEFAULT_VARIABLE, EnvironmentKek
+from sealwire.keys.kek import DEFAULT_VARIABLE
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.turning import rotate
 from sealwire.policies.file.loader import load_policy

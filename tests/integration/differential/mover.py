@@ -16,7 +16,8 @@ from pathlib import Path
 
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.frontier.frontier import Frontier, pending_version_of, version_of
-from sealwire.keys.kek.kek import DEFAULT_VARIABLE, EnvironmentKek
+from sealwire.keys.kek import DEFAULT_VARIABLE
+from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.file import open_record, read_record
 from sealwire.keys.keyring.keyring import Keyring

@@ -21,10 +21,10 @@ from sealwire.keys.errors import (
     KeysReason,
     UnwrapFailed,
 )
+from sealwire.keys.kek import DEFAULT_VARIABLE
 from sealwire.keys.kek import kek as keks
 from sealwire.keys.kek.kek import (
     CONNECT_S,
-    DEFAULT_VARIABLE,
     NOT_NOW_S,
     READ_S,
     TRIES,

@@ -16,7 +16,7 @@ from sealwire.proxy.server.findings import (
     compare_access,
     findings,
 )
-from sealwire.proxy.session.shared import Reveal
+from sealwire.proxy.session.choices import Reveal
 from tests.proxy.server.config_texts import EVERYWHERE
 from tests.proxy.server.harness import make_config
 

@@ -33,7 +33,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.settings import Limits, ListenTls, TlsMode, UpstreamTls
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
 from sealwire.proxy.server.tls import TLS12_SUITES, listen_side, upstream_side
-from sealwire.proxy.session.shared import Reveal
+from sealwire.proxy.session.choices import Reveal
 from sealwire.testbed.certificates import Authority, Issued, create_authority
 from sealwire.testbed.database import DatabaseProcess
 from tests.proxy.server.fake_session import FakeSessions

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from bson import Int64
 
+from sealwire.proxy.session.choices import Reveal
 from sealwire.proxy.session.effects import CloseReason, Counter
-from sealwire.proxy.session.shared import Reveal
 from tests.proxy.session.playbook import (
     Playbook,
     audit,

@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 from bson import Int64, encode
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sealwire.crypto.errors import (
     DecryptionFailed,
@@ -89,21 +87,9 @@ def test_a_failure_that_is_in_no_table_is_a_bug() -> None:
         replies.failure_body(ValueError("x"))
 
 
-@given(st.text(), st.integers(0, 20))
-def test_one_line_is_bounded_printable_and_encodable(text: str, limit: int) -> None:
-    line = replies.one_line(text, limit)
-    assert len(line) <= limit
-    assert line.isprintable()
-    assert len(line.encode().splitlines()) <= 1
-
-
 def test_an_error_text_has_a_thousand_characters_at_most() -> None:
     assert len(replies.error_text("x" * 5000)) == 1024
     assert replies.error_text("x" * 1024) == "x" * 1024
-
-
-def test_printable_text_stays_as_it_is() -> None:
-    assert replies.one_line("clinic.überweisung") == "clinic.überweisung"
 
 
 def test_a_name_that_is_no_utf_8_is_refused_like_any_other() -> None:

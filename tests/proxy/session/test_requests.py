@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.policies.errors import Reason
+from sealwire.policies.errors import MAX_NAME_CHARACTERS, Reason
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.effects import (
     UNANSWERED,
@@ -212,7 +212,7 @@ def test_a_command_that_is_not_sent_is_counted_once_by_name_and_outcome(
         (WINDOW_BYTES, 262_144),
         (MAX_AWAITED, 1024),
         (MAX_ASKED_KEYS, 64),
-        (replies.MAX_NAME_CHARACTERS, 255),
+        (MAX_NAME_CHARACTERS, 255),
     ],
 )
 def test_a_limit_is_what_it_was(limit: int, number: int) -> None:

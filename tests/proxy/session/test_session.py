@@ -13,10 +13,11 @@ from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
+from sealwire.proxy.session.choices import Reveal
 from sealwire.proxy.session.compression import MAX_STEP_BYTES
 from sealwire.proxy.session.effects import CloseReason, Counter, Effect, LongToServer, ToClient, ToServer
 from sealwire.proxy.session.session import Session
-from sealwire.proxy.session.shared import Reveal, SessionSettings
+from sealwire.proxy.session.shared import SessionSettings
 from sealwire.proxy.session.sides.server_side import MAX_ASKED_KEYS
 from sealwire.proxy.session.states import IllegalTransition
 from sealwire.wire.header import request_id_of

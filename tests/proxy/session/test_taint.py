@@ -35,11 +35,12 @@ from sealwire.policies.roles.role import (
     Roles,
     Wildcards,
 )
-from sealwire.proxy.session.auditing.subjects import CommandAudit, CommandScope
+from sealwire.proxy.session.auditing.subjects import CommandAudit
+from sealwire.proxy.session.choices import CommandScope, Reveal
 from sealwire.proxy.session.effects import Audit, Begun, Close, Done, ToClient, ToServer
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.session import Session
-from sealwire.proxy.session.shared import Reveal, SessionSettings, Shared
+from sealwire.proxy.session.shared import SessionSettings, Shared
 from sealwire.wire.errors import ProtocolError
 from sealwire.wire.header import request_id_of
 from tests.policies.taint.campaign import chosen_seed

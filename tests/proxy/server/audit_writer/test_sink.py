@@ -20,7 +20,8 @@ from sealwire.proxy.server.audit_writer.sink import (
     write_command,
     write_share,
 )
-from sealwire.proxy.server.observability.audit import Keeping, Origin, WhenFull
+from sealwire.proxy.server.observability.audit import Keeping, Origin
+from sealwire.proxy.server.observability.audit_settings import WhenFull
 from sealwire.proxy.server.observability.record_bytes import RecordBytes
 from sealwire.proxy.session.effects import (
     UNANSWERED,

@@ -31,10 +31,9 @@ from sealwire.proxy.server.config.settings import (
 )
 from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.server.findings import variable_findings
-from sealwire.proxy.server.observability.audit import AuditSettings, WhenFull
+from sealwire.proxy.server.observability.audit_settings import AuditSettings, WhenFull
 from sealwire.proxy.server.observability.logs import LogFormat
-from sealwire.proxy.session.auditing.subjects import CommandScope
-from sealwire.proxy.session.shared import Reveal
+from sealwire.proxy.session.choices import CommandScope, Reveal
 from tests.build_context import ROOT
 from tests.proxy.server.config_texts import (
     EVERYWHERE,

@@ -20,7 +20,7 @@ from sealwire.proxy.server.config.settings import (
     UpstreamTls,
 )
 from sealwire.proxy.server.config.settings import Address as Place
-from sealwire.proxy.session.login.identities import Holder, ScramHash
+from sealwire.proxy.session.choices import Holder, ScramHash
 from tests.proxy.server.config_texts import (
     EVERYWHERE,
     FOLDER,

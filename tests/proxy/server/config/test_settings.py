@@ -31,9 +31,9 @@ from sealwire.proxy.server.config.settings import (
     changed,
     effective,
 )
-from sealwire.proxy.server.observability.audit import AuditSettings
+from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat
-from sealwire.proxy.session.shared import Reveal
+from sealwire.proxy.session.choices import Reveal
 from tests.build_context import ROOT
 from tests.proxy.server.harness import make_config, with_members
 

@@ -18,7 +18,7 @@ from sealwire.proxy.server.connections import entrances
 from sealwire.proxy.server.connections.pipe import Hold
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.frontiers import feed
-from sealwire.proxy.server.observability.audit import AuditSettings
+from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat, SafeFormatter
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.effects import (

@@ -35,7 +35,7 @@ from sealwire.proxy.server.doctor.diagnosis import (
     look_at_sources,
     tried,
 )
-from sealwire.proxy.server.observability.audit import AuditSettings
+from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from tests.proxy.server.harness import LOOPBACK, make_config
 from tests.proxy.server.site import Site, hello_thread, make_site
 from tests.support import warm

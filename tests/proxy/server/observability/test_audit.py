@@ -10,15 +10,10 @@ from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
 from sealwire.audit.pseudonyms import Identifier, PseudonymKey
 from sealwire.keys.private_file import create_private
-from sealwire.proxy.server.observability.audit import (
-    AuditSettings,
-    Keeping,
-    LogAudit,
-    Origin,
-    command_audit,
-    fields_of,
-)
-from sealwire.proxy.session.auditing.subjects import CommandAudit, CommandScope
+from sealwire.proxy.server.observability.audit import Keeping, LogAudit, Origin, command_audit, fields_of
+from sealwire.proxy.server.observability.audit_settings import AuditSettings
+from sealwire.proxy.session.auditing.subjects import CommandAudit
+from sealwire.proxy.session.choices import CommandScope
 from sealwire.proxy.session.effects import UNANSWERED, Audit, CommandRecord, Done
 from sealwire.proxy.session.login.caller import Caller
 

@@ -15,7 +15,8 @@ from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import Freshness
-from sealwire.proxy.server.observability.audit import AuditSettings, Keeping
+from sealwire.proxy.server.observability.audit import Keeping
+from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.server.page.door import PageCall, PageDoor, Token
 from sealwire.proxy.server.page.facts import PageFacts, facts_of
 from sealwire.proxy.server.page.panels import (

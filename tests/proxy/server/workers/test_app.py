@@ -38,7 +38,8 @@ from sealwire.proxy.server.findings import LOGIN_WANTED, NO_ACCESS_CONTROL
 from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
-from sealwire.proxy.server.observability.audit import AuditSettings, Keeping, Origin, WhenFull
+from sealwire.proxy.server.observability.audit import Keeping, Origin
+from sealwire.proxy.server.observability.audit_settings import AuditSettings, WhenFull
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.session.effects import Audit, Done, Effect, ToClient
 from sealwire.testbed.child import free_port

@@ -19,8 +19,8 @@ from sealwire.proxy.server.findings import NO_ACCESS_CONTROL, REVEALED_EVERYWHER
 from sealwire.proxy.server.upstream import Upstream, UpstreamWay
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.server.workers.start import require_classes
+from sealwire.proxy.session.choices import Reveal
 from sealwire.proxy.session.effects import Effect, NeedKeys
-from sealwire.proxy.session.shared import Reveal
 from tests.keys.samples import NOW
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (

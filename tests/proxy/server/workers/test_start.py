@@ -10,7 +10,8 @@ import pytest
 from sealwire.proxy.server.config.settings import Config, IdentitySettings, TlsMode, UpstreamTls
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, ServerError, StartReason
 from sealwire.proxy.server.workers.start import load_identities
-from sealwire.proxy.session.login.identities import CertificateIdentity, Holder, ScramHash, ScramIdentity
+from sealwire.proxy.session.choices import Holder, ScramHash
+from sealwire.proxy.session.login.identities import CertificateIdentity, ScramIdentity
 from sealwire.testbed.certificates import Authority, create_authority
 from tests.proxy.server.harness import make_config
 

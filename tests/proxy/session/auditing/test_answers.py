@@ -12,7 +12,8 @@ from sealwire.crypto.envelope import MARKER
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.auditing.answers import MAX_DISTINCT, Gathered
-from sealwire.proxy.session.auditing.subjects import CommandAudit, CommandScope
+from sealwire.proxy.session.auditing.subjects import CommandAudit
+from sealwire.proxy.session.choices import CommandScope
 from sealwire.proxy.session.effects import (
     Audit,
     Begun,

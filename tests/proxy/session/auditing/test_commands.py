@@ -15,7 +15,8 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.auditing.commands import MAX_CURSORS
-from sealwire.proxy.session.auditing.subjects import CommandAudit, CommandScope, SubjectPolicy
+from sealwire.proxy.session.auditing.subjects import CommandAudit, SubjectPolicy
+from sealwire.proxy.session.choices import CommandScope, Reveal
 from sealwire.proxy.session.effects import (
     Audit,
     Begun,
@@ -31,7 +32,7 @@ from sealwire.proxy.session.effects import (
     ToServer,
 )
 from sealwire.proxy.session.session import Session
-from sealwire.proxy.session.shared import Reveal, SessionSettings
+from sealwire.proxy.session.shared import SessionSettings
 from tests.proxy.session import world
 from tests.proxy.session.world import KEYRING, POLICY_TEXT, command, data_key, reply, sealed, sealed_randomly
 

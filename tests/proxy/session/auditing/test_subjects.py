@@ -10,7 +10,8 @@ from bson.int64 import Int64
 from bson.regex import Regex
 
 from sealwire.policies.file.loader import load_policy
-from sealwire.proxy.session.auditing.subjects import MAX_IDS, CommandAudit, CommandScope, SubjectPaths
+from sealwire.proxy.session.auditing.subjects import MAX_IDS, CommandAudit, SubjectPaths
+from sealwire.proxy.session.choices import CommandScope
 from sealwire.proxy.session.effects import CommandRecord, CommandResult, Done, ToServer
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.proxy.session.session import Session

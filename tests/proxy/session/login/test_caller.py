@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.policies.roles.role import ClassAccess, Disclosure, Level, Role, Roles, Wildcards
+from sealwire.proxy.session.choices import Holder, ScramHash
 from sealwire.proxy.session.effects import CloseReason, ToServer
 from sealwire.proxy.session.login.caller import (
     MAX_PURPOSE_CHARACTERS,
@@ -26,9 +27,7 @@ from sealwire.proxy.session.login.identities import (
     NOT_CERTIFIED,
     CertificateIdentity,
     Certified,
-    Holder,
     Identities,
-    ScramHash,
     ScramIdentity,
     ScramSecret,
     UpstreamIdentity,

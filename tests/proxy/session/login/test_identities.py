@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from bson.binary import Binary
 
+from sealwire.proxy.session.choices import ScramHash
 from sealwire.proxy.session.login import identities
 from sealwire.proxy.session.login.identities import (
     NONCE_BYTES,
@@ -13,7 +14,6 @@ from sealwire.proxy.session.login.identities import (
     NotLoggedIn,
     ScramExchange,
     ScramFailed,
-    ScramHash,
     ScramIdentity,
     ScramSecret,
     ScramSteps,

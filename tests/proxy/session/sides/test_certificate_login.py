@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from bson.binary import Binary
 
+from sealwire.proxy.session.choices import Holder, ScramHash
 from sealwire.proxy.session.effects import (
     Audit,
     Close,
@@ -21,8 +22,6 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.login.identities import (
     CertificateIdentity,
     Certified,
-    Holder,
-    ScramHash,
     ScramIdentity,
     ScramSecret,
     UpstreamIdentity,

@@ -8,9 +8,9 @@ from bson.binary import Binary
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.policies.aggregation.views import MAX_NAMES
 from sealwire.policies.commands.command import target_of
+from sealwire.proxy.session.choices import Reveal
 from sealwire.proxy.session.effects import Audit, CloseReason, Counter, LongToServer, ToClient, ToServer
 from sealwire.proxy.session.replies import AUTHENTICATION_FAILED
-from sealwire.proxy.session.shared import Reveal
 from sealwire.wire.errors import WireReason
 from sealwire.wire.long_message import LONG_BYTES
 from sealwire.wire.op_msg import parse_op_msg

@@ -8,8 +8,9 @@ from bson import Binary
 from bson.int64 import Int64
 
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.proxy.session.choices import Reveal
 from sealwire.proxy.session.effects import Audit, Count, Counter, ToClient, ToServer
-from sealwire.proxy.session.shared import Reveal, SessionSettings
+from sealwire.proxy.session.shared import SessionSettings
 from tests.proxy.session.role_world import (
     BORN,
     FIND,

@@ -6,9 +6,9 @@ import pytest
 from bson.int64 import Int64
 
 from sealwire.policies.file.loader import load_policy
+from sealwire.proxy.session.choices import Reveal
 from sealwire.proxy.session.effects import Audit, Count, Counter, ToClient, ToServer
 from sealwire.proxy.session.revealing.documents_read import pseudonym
-from sealwire.proxy.session.shared import Reveal
 from sealwire.wire.header import request_id_of
 from tests.proxy.session.role_world import (
     FIND,

@@ -7,7 +7,8 @@ from bson import Binary, Int64, encode
 
 from sealwire.policies.aggregation.views import MAX_NAMES, UNREADABLE, View
 from sealwire.proxy.session import replies
-from sealwire.proxy.session.auditing.subjects import CommandAudit, CommandScope
+from sealwire.proxy.session.auditing.subjects import CommandAudit
+from sealwire.proxy.session.choices import CommandScope
 from sealwire.proxy.session.effects import (
     Audit,
     Close,
