@@ -15,10 +15,10 @@ from typing import Final
 from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
-    "modules": 408,
+    "modules": 407,
     "lines": 100_500,
-    "modules of 50 lines or fewer": 19,
-    "modules with one importer": 62,
+    "modules of 50 lines or fewer": 18,
+    "modules with one importer": 60,
     "modules that import the envelope": 40,
     "longest chain of imports": 37,
 }
