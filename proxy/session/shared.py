@@ -14,7 +14,7 @@ from typing import Final, final
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import binary
 from sealwire.keys.contexts.cache import ContextCache, Opener
-from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.keyring import EnvelopeBatch, Keyring, OpenEnvelope
 from sealwire.policies.commands.command import Target
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Openings
@@ -27,7 +27,6 @@ from sealwire.proxy.session.requests import Request
 from sealwire.proxy.session.revealing.cursors import OpenCursors
 from sealwire.proxy.session.revealing.documents_read import HourlyCount, ReplyDocuments
 from sealwire.proxy.session.revealing.plaintext import PlaintextWatch
-from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.proxy.session.watch import CommandWatch
 from sealwire.wire.compressors import Compressor
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
@@ -221,6 +220,10 @@ class Shared:
         if self.contexts is not None:
             # what wraps them may have been destroyed
             self.contexts.clear()
+
+    def batch(self) -> EnvelopeBatch | None:
+        """What opens the envelopes of one reply together; None where it would only open each by itself."""
+        return self.keyring.batch(self.open_envelope)
 
     def _opener(self, keyring: Keyring) -> OpenEnvelope:
         return (
