@@ -122,12 +122,13 @@ class HeaderCipher:
         length = end - start - self._overhead
         if not 0 < length <= MAX_VALUE_BYTES:
             raise InvalidEnvelope(EnvelopeReason.LENGTH)
-        if self._short is not None and length <= SHORT_BYTES:
-            alone = OpenedTogether(self._short)
-            alone.add(start, end)
-            return alone.values(buf)[0]
         body = start + HEADER_BYTES
         try:
+            if self._short is not None and length <= SHORT_BYTES:
+                place = BytesWriter()
+                write_i64_le(place, body)
+                write_i64_le(place, length)
+                return self._short.open(buf, place.getvalue())[0]
             if not self._is_random:
                 return self._decrypt(buf[body:end], self._parts)
             parts = associated_data(self.header, buf[body : start + _RANDOM_BODY])

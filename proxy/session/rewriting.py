@@ -112,8 +112,8 @@ MAX_COMMAND_BYTES: Final = 16 * 1024 * 1024 + 16 * 1024
 # large as the message allows. Everything below that is a document.
 _ABOVE_DOCUMENTS: Final = 2
 
-_MIN_TOGETHER: Final = 2
-"""Fewer values are sealed each by itself, which spares the lists."""
+_MIN_TOGETHER: Final = 16
+"""Fewer values are sealed each by itself: they may all be of different classes, and lists take time too."""
 
 MAX_MORE_BYTES: Final = 1 << 20
 """One command has so many bytes of older forms, some 20,000. Later values are looked for in one form."""
@@ -228,10 +228,33 @@ def _edits(
     shared: Shared,
     forms: Forms | None,
 ) -> list[Edit]:
-    sealed = _sealed_together(message, planned, shared.keyring, forms)
-    several = (
-        None if forms is None and not shared.keyring.older else _SeveralForms(message, shared.keyring, forms)
-    )
+    keyring, grids = shared.keyring, shared.grids
+    sealed = _sealed_together(message, planned, keyring, forms)
+    if sealed is None and forms is None and not keyring.older:
+        edits = [
+            _edit(message, each, keyring, grids)
+            if each.field_class.per is None
+            else _edit_in_context(message, each, shared)
+            for each in planned
+        ]
+    else:
+        edits = _edits_of_any(message, planned, shared, forms, sealed)
+    if replacements:
+        edits += [Edit(put.element.start, put.element.end, put.data, put.parents) for put in replacements]
+    return edits
+
+
+def _edits_of_any(
+    message: bytes,
+    planned: Sequence[ValueEdit | RangeEdit],
+    shared: Shared,
+    forms: Forms | None,
+    sealed: list[bytes] | None,
+) -> list[Edit]:
+    """`sealed`: as `_sealed_together` returns it."""
+    several = None
+    if forms is not None or shared.keyring.older:
+        several = _SeveralForms(message, shared.keyring, forms)
     edits: list[Edit] = []
     for index, each in enumerate(planned):
         edit = None
@@ -246,8 +269,6 @@ def _edits(
             edits.append(edit)
     if several is not None:
         edits += several.appended()
-    if replacements:
-        edits += [Edit(put.element.start, put.element.end, put.data, put.parents) for put in replacements]
     return edits
 
 

@@ -31,6 +31,9 @@ from sealwire.proxy.session.watch import CommandWatch
 from sealwire.wire.compressors import Compressor
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
 
+_TOGETHER_FROM: Final = 2048
+"""A shorter reply has too few envelopes of each class: its batches would take longer than they save."""
+
 MAX_KEPT_VALUES: Final = 73_100
 """Two centuries of days under one key: about 12 MB in all."""
 
@@ -221,9 +224,9 @@ class Shared:
             # what wraps them may have been destroyed
             self.contexts.clear()
 
-    def batch(self) -> EnvelopeBatch | None:
-        """What opens the envelopes of one reply together; None where it would only open each by itself."""
-        return self.keyring.batch(self.open_envelope)
+    def batch(self, size: int) -> EnvelopeBatch | None:
+        """What opens the envelopes of a reply of `size` bytes together; None where that is no faster."""
+        return self.keyring.batch(self.open_envelope) if size >= _TOGETHER_FROM else None
 
     def _opener(self, keyring: Keyring) -> OpenEnvelope:
         return (

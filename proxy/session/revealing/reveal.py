@@ -180,12 +180,24 @@ class _Rewriter:
 
     def _copy(self, start: int, value: int, end: int, kind: int, opened: bytes) -> None:
         """Copy up to a value, and what it is now in its place."""
-        out = self._out
-        type_slot = len(out) + start - self._position
-        out.write(self._buf[self._position : value])
+        out, position = self._out, self._position
+        type_slot = len(out) + start - position
+        out.write(self._buf[position:value])
         out[type_slot] = kind
         out.write(opened)
         self._position = end
+
+    def _keep(self, cursor: Cursor, kind: int, opened: bytes | int) -> int:
+        """Leave a value to `_copy_values`; return by how much it grows."""
+        self._values.append(opened)
+        places = self._places
+        places.append(cursor.start)
+        places.append(cursor.value)
+        places.append(cursor.end)
+        places.append(kind)
+        if len(self._values) >= MAX_TOGETHER:
+            self._copy_values()
+        return (opened if isinstance(opened, int) else len(opened)) - (cursor.end - cursor.value)
 
     def _copy_values(self) -> None:
         """Copy what waits for its values, which are opened now."""
@@ -239,21 +251,13 @@ class _Rewriter:
             if self._hit != value + BINARY_HEAD - 1 and not is_envelope(kind, buf, value):
                 return 0
             bson_type, opened = self._open(buf, value + BINARY_HEAD, end)
-            length = len(opened) if isinstance(opened, bytes) else opened
-            if isinstance(opened, bytes) and not self._values:
+            self.opened += 1
+            if not self._values and isinstance(opened, bytes):
+                growth = len(opened) - (end - value)
                 self._copy(cursor.start, value, end, bson_type, opened)
             else:
-                self._values.append(opened)
-                places = self._places
-                places.append(cursor.start)
-                places.append(value)
-                places.append(end)
-                places.append(bson_type)
-                if len(self._values) >= MAX_TOGETHER:
-                    self._copy_values()
-            growth = length - (end - value)
+                growth = self._keep(cursor, bson_type, opened)
             self._grown += growth
-            self.opened += 1
             return growth
         if kind in (kinds.OBJECT, kinds.ARRAY):
             return self.document(value, depth + 1)

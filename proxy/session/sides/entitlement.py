@@ -133,7 +133,7 @@ def shown_reply(
     revealed, opened, values = message, 0, 0
     if message.find(MARKER) >= 0:
         # a write shows values in errors only, whose code its client needs
-        shown, batch = _shown(shared, rights, masks_denied=is_write)
+        shown, batch = _shown(shared, rights, len(message), masks_denied=is_write)
         revealed, opened = reveal_for(shared, request, message, parsed, shown.open_envelope, batch)
         values = shown.most_of_a_class
     limit = rights.documents_per_hour
@@ -165,21 +165,24 @@ def reveal_for(
 
 
 def opener_for(
-    conversation: Conversation, rights: Rights | None
+    conversation: Conversation, rights: Rights | None, size: int
 ) -> tuple[TakeEnvelope, EnvelopeBatch | None]:
-    """What opens the envelopes of a reply for a client with these rights; without roles it opens all."""
+    """What opens the envelopes of a reply of `size` bytes for a client with these rights.
+
+    Without roles it opens all.
+    """
     shared = conversation.shared
     if rights is None:
-        batch = shared.batch()
+        batch = shared.batch(size)
         return (shared.open_envelope if batch is None else batch.take), batch
-    shown, batch = _shown(shared, rights)
+    shown, batch = _shown(shared, rights, size)
     return shown.open_envelope, batch
 
 
 def _shown(
-    shared: Shared, rights: Rights, *, masks_denied: bool = False
+    shared: Shared, rights: Rights, size: int, *, masks_denied: bool = False
 ) -> tuple[Shown, EnvelopeBatch | None]:
-    batch = shared.batch()
+    batch = shared.batch(size)
     take = None if batch is None else batch.take
     classes_of = shared.keyring.classes_of
     return Shown(rights, classes_of, shared.open_envelope, take=take, masks_denied=masks_denied), batch

@@ -335,7 +335,7 @@ class ServerSide(Side):
         elif message.find(MARKER) < 0:
             return message, 0
         else:
-            take, batch = opener_for(self._conversation, None)
+            take, batch = opener_for(self._conversation, None, len(message))
             revealed, opened = reveal_for(shared, request, message, parsed, take, batch)
         if opened and request.command in DUPLICATING:
             revealed = name_in_clear(message, parsed.body, revealed)
@@ -396,7 +396,7 @@ class ServerSide(Side):
         request = self._conversation.awaited.find(response_to_of(message.head))
         if request is None or self._conversation.entitled.rights(request.stated) is not self._rights:
             raise replies.ReadDenied
-        return opener_for(self._conversation, self._rights)
+        return opener_for(self._conversation, self._rights, message.size)
 
     def _ordinary(self, message: LongMessage) -> Request | None:
         """The request that a long message answers, if the answer can be read in parts."""

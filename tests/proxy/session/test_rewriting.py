@@ -212,7 +212,7 @@ FIELDS: dict[Any, st.SearchStrategy[Any]] = {
 }
 
 
-@given(documents=st.lists(st.fixed_dictionaries({}, optional=FIELDS), min_size=1))
+@given(documents=st.lists(st.fixed_dictionaries({}, optional=FIELDS), min_size=8))
 def test_any_documents_are_sealed_together_as_each_by_itself(documents: list[dict[str, Any]]) -> None:
     message = command({**INSERT, "documents": documents})
     assert applied(message, BATCHING) == applied(message)
@@ -225,7 +225,7 @@ def test_values_with_older_forms_are_sealed_each_by_itself(operator: str) -> Non
         "q": {"nhs_number": {operator: value}},
         "u": {"$set": {"nhs_number": "x", "contact.email": "y"}},
     }
-    body = {"update": "patients", "updates": [update]}
+    body = {"update": "patients", "updates": [update] * 10}
     two = [data_key("nhs", 1, KeyState.DECRYPT_ONLY), data_key("nhs", 2), *OTHERS]
     assert sent(body, made_with_short_siv(lambda: Keyring(two))) == sent(body, Keyring(two))
 
