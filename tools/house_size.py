@@ -16,11 +16,11 @@ from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
     "modules": 405,
-    "lines": 99_200,
+    "lines": 99_600,
     "modules of 50 lines or fewer": 15,
     "modules with one importer": 61,
     "modules that import the envelope": 40,
-    "longest chain of imports": 36,
+    "longest chain of imports": 34,
 }
 SLACK: Final = 1.02
 """How far a ceiling may be above its count: commits that take something out need not all touch it."""
