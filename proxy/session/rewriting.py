@@ -13,7 +13,7 @@ from typing import Final, final
 
 from librt.strings import BytesWriter
 
-from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.cipher import SealedTogether, ValueCipher
 from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.crypto.envelope import KEY_BYTES, KEY_ID_BYTES, MAX_ID, binary, write_binary
 from sealwire.keys.contexts.cache import ContextCache, ContextsMissing, ContextWanted
@@ -113,6 +113,9 @@ MAX_COMMAND_BYTES: Final = 16 * 1024 * 1024 + 16 * 1024
 # large as the message allows. Everything below that is a document.
 _ABOVE_DOCUMENTS: Final = 2
 
+_MIN_TOGETHER: Final = 16
+"""Fewer values are sealed each by itself: they may all be of different classes, and lists take time too."""
+
 MAX_MORE_BYTES: Final = 1 << 20
 """One command has so many bytes of older forms, some 20,000. Later values are looked for in one form."""
 
@@ -193,7 +196,7 @@ def apply_plan(
     class moves or is in clear. Returns the very same bytes when nothing has to change.
     Raises: UnknownKey; ContextsMissing, ContextShredded; WindowMet, FrontierLost; Refusal(TOO_LARGE) when a
     document or the message outgrows what the server accepts.
-    Cost: O(message) and one AES-SIV call a value.
+    Cost: O(message) and one AES-SIV call a value, or a few for all values of a header.
     """
     message = plan.buf
     if shared.watch is not None:
@@ -227,7 +230,8 @@ def _edits(
     forms: Forms | None,
 ) -> list[Edit]:
     keyring, grids = shared.keyring, shared.grids
-    if forms is None and not keyring.older:
+    sealed = _sealed_together(message, planned, keyring, forms)
+    if sealed is None and forms is None and not keyring.older:
         edits = [
             _edit(message, each, keyring, grids)
             if each.field_class.per is None
@@ -235,16 +239,69 @@ def _edits(
             for each in planned
         ]
     else:
-        several = _SeveralForms(message, keyring, forms)
-        edits = []
-        for each in planned:
-            edit = several.edit(each) or _edit_of_any(message, each, shared, forms)
-            if edit is not None:
-                edits.append(edit)
-        edits += several.appended()
+        edits = _edits_of_any(message, planned, shared, forms, sealed)
     if replacements:
         edits += [Edit(put.element.start, put.element.end, put.data, put.parents) for put in replacements]
     return edits
+
+
+def _edits_of_any(
+    message: bytes,
+    planned: Sequence[ValueEdit | RangeEdit],
+    shared: Shared,
+    forms: Forms | None,
+    sealed: list[bytes] | None,
+) -> list[Edit]:
+    """`sealed`: as `_sealed_together` returns it."""
+    several = None
+    if forms is not None or shared.keyring.older:
+        several = _SeveralForms(message, shared.keyring, forms)
+    edits: list[Edit] = []
+    for index, each in enumerate(planned):
+        edit = None
+        if sealed is not None and isinstance(each, ValueEdit):
+            envelope = sealed[index]
+            edit = _put_envelope(message, each, envelope) if envelope else None
+        if edit is None and several is not None:
+            edit = several.edit(each)
+        if edit is None:
+            edit = _edit_of_any(message, each, shared, forms)
+        if edit is not None:
+            edits.append(edit)
+    if several is not None:
+        edits += several.appended()
+    return edits
+
+
+def _sealed_together(
+    message: bytes, planned: Sequence[ValueEdit | RangeEdit], keyring: Keyring, forms: Forms | None
+) -> list[bytes] | None:
+    """For each edit its envelope, or b"" if it is to be made by itself; None if all of them are.
+
+    Together are made those of one valid form: of deterministic classes that do not move and have one key, of
+    values that are stored, or looked for by it alone. Raises UnknownKey, UnsupportedValue.
+    """
+    if len(planned) < _MIN_TOGETHER or not keyring.has_batches:
+        return None
+    batch = SealedTogether()
+    found: list[bytes] = [b""] * len(planned)
+    numbers: list[int] = []
+    for index, each in enumerate(planned):
+        field_class = each.field_class
+        if (
+            isinstance(each, ValueEdit)
+            and field_class.mode is Mode.DETERMINISTIC
+            and field_class.per is None
+            and (each.place is FormPlace.ALONE or (forms is None and not keyring.older))
+            and (forms is None or forms.is_settled(field_class.name))
+        ):
+            value = message[each.element.value : each.element.end] if each.value is None else each.value
+            batch.add(keyring.cipher_for(field_class.name).of_type(each.kind), value)
+            numbers.append(index)
+    envelopes = batch.envelopes()
+    for place, index in enumerate(numbers):
+        found[index] = envelopes[place]
+    return found
 
 
 @final
