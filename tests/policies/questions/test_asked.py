@@ -153,3 +153,22 @@ def test_one_reply_does_not_take_the_processor_from_others() -> None:
     with pytest.raises(Refusal) as caught:
         judgement.take(long)
     assert caught.value.reason is Reason.QUESTION_SIZE
+
+
+def test_what_was_passed_over_counts_if_some_document_has_several_values() -> None:
+    one, two = ValuesJudgement(question(ABOVE)), ValuesJudgement(question())
+    assert one.pass_over(b"a")
+    assert two.pass_over(b"a")
+    for judgement in (one, two):
+        judgement.take_several()
+        assert judgement.seen == 1
+    assert (one.overdue(), two.overdue(), two.overdue()) == ([], [b"a"], [])
+    assert (one.seen, two.seen) == (1, 0)
+    assert one.pass_over(b"b")
+    assert not two.pass_over(b"b")
+
+
+def test_it_is_said_whether_a_value_satisfies_all_operators() -> None:
+    judgement = ValuesJudgement(question())
+    assert [judgement.take(held(stored)) for stored in (1, 3, 9)] == [False, True, False]
+    assert ValuesJudgement(ValuesQuestion("a.b", "c", "d", ())).take(held(1))
