@@ -92,6 +92,10 @@ class _Opening:
         self.count: Final = count
 
 
+_TOGETHER_FROM: Final = 2048
+"""A shorter buffer has too few envelopes of each class: its batches would take longer than they save."""
+
+
 @final
 class _Group:
     """The envelopes of a batch that have one header."""
@@ -329,12 +333,14 @@ class Keyring:
         self.opened.add(found.count)
         return cipher.bson_type, value
 
-    def batch(self, open_envelope: OpenEnvelope) -> EnvelopeBatch | None:
-        """What opens many envelopes of one buffer; None where it would only open each by itself.
+    def batch(self, open_envelope: OpenEnvelope, size: int) -> EnvelopeBatch | None:
+        """What opens the envelopes of one buffer of `size` bytes together; None where that is no faster.
 
         `open_envelope` opens those that it cannot: long and random ones, and those of contexts.
         """
-        return EnvelopeBatch(self._by_header, self.opened, open_envelope) if self.has_batches else None
+        if size < _TOGETHER_FROM or not self.has_batches:
+            return None
+        return EnvelopeBatch(self._by_header, self.opened, open_envelope)
 
     def _without_active(self, class_name: str) -> UnknownKey:
         if class_name in self.class_names:

@@ -15,7 +15,7 @@ from typing import Final, final
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import binary
 from sealwire.keys.contexts.cache import ContextCache, Opener
-from sealwire.keys.keyring.keyring import EnvelopeBatch, Keyring, OpenEnvelope
+from sealwire.keys.keyring.keyring import Keyring, OpenEnvelope
 from sealwire.policies.commands.command import Target
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Openings
@@ -34,9 +34,6 @@ from sealwire.proxy.session.revealing.plaintext import PlaintextWatch
 from sealwire.proxy.session.watch import CommandWatch
 from sealwire.wire.compressors import Compressor
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
-
-_TOGETHER_FROM: Final = 2048
-"""A shorter reply has too few envelopes of each class: its batches would take longer than they save."""
 
 MAX_KEPT_VALUES: Final = 73_100
 """Two centuries of days under one key: about 12 MB in all."""
@@ -286,10 +283,6 @@ class Shared:
         if self.contexts is not None:
             # what wraps them may have been destroyed
             self.contexts.clear()
-
-    def batch(self, size: int) -> EnvelopeBatch | None:
-        """What opens the envelopes of a reply of `size` bytes together; None where that is no faster."""
-        return self.keyring.batch(self.open_envelope) if size >= _TOGETHER_FROM else None
 
     def _opener(self, keyring: Keyring) -> OpenEnvelope:
         return (

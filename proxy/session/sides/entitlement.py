@@ -174,7 +174,7 @@ def opener_for(
     """
     shared = conversation.shared
     if rights is None:
-        batch = shared.batch(size)
+        batch = shared.keyring.batch(shared.open_envelope, size)
         return (shared.open_envelope if batch is None else batch.take), batch
     shown, batch = _shown(shared, rights, size)
     return shown.open_envelope, batch
@@ -183,7 +183,7 @@ def opener_for(
 def _shown(
     shared: Shared, rights: Rights, size: int, *, masks_denied: bool = False
 ) -> tuple[Shown, EnvelopeBatch | None]:
-    batch = shared.batch(size)
+    batch = shared.keyring.batch(shared.open_envelope, size)
     take = None if batch is None else batch.take
     classes_of = shared.keyring.classes_of
     return Shown(rights, classes_of, shared.open_envelope, take=take, masks_denied=masks_denied), batch

@@ -38,6 +38,7 @@ from sealwire.proxy.session.requests import Again, Request, RequestKind, command
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import has_more_to_come, is_plain
 from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
+from sealwire.proxy.session.revealing.reveal import reveal
 from sealwire.proxy.session.sides import ask_again, ask_values, on_record, questions
 from sealwire.proxy.session.sides.entitlement import opener_for, reveal_for, shown_reply
 from sealwire.proxy.session.sides.on_record import LongOpening
@@ -345,8 +346,12 @@ class ServerSide(Side):
         elif message.find(MARKER) < 0:
             return message, 0
         else:
-            take, batch = opener_for(self._conversation, None, len(message))
-            revealed, opened = reveal_for(shared, request, message, parsed, take, batch)
+            batch = shared.keyring.batch(shared.open_envelope, len(message))
+            take = shared.open_envelope if batch is None else batch.take
+            if request.opens is None:
+                revealed, opened = reveal(message, parsed, take, batch)
+            else:
+                revealed, opened = reveal_for(shared, request, message, parsed, take, batch)
         if opened and request.command in DUPLICATING:
             revealed = name_in_clear(message, parsed.body, revealed)
         return revealed, opened

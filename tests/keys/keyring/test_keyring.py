@@ -47,7 +47,7 @@ def test_a_batch_opens_envelopes_of_several_keys_in_order() -> None:
         ("nhs_number", 16, b"cccc"),
         ("postcode", 2, b"d"),
     ]
-    batch = BATCHING.batch(BATCHING.open_envelope)
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
     assert batch is not None
     for _ in range(2):
         buf = b""
@@ -64,7 +64,7 @@ def test_a_batch_opens_envelopes_of_several_keys_in_order() -> None:
 
 def test_a_batch_opens_long_and_random_values_at_once() -> None:
     cipher = BATCHING.cipher_for("postcode")
-    batch = BATCHING.batch(BATCHING.open_envelope)
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
     assert batch is not None
     for envelope, value in (
         (cipher.encrypt_deterministically(2, bytes(65)), bytes(65)),
@@ -76,7 +76,7 @@ def test_a_batch_opens_long_and_random_values_at_once() -> None:
 
 @pytest.mark.parametrize("altered", range(3))
 def test_nothing_of_a_batch_is_returned_or_counted_if_one_value_is_not_authentic(altered: int) -> None:
-    batch = BATCHING.batch(BATCHING.open_envelope)
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
     assert batch is not None
     buf = b""
     for index, name in enumerate(("nhs_number", "postcode", "nhs_number")):
@@ -91,7 +91,7 @@ def test_nothing_of_a_batch_is_returned_or_counted_if_one_value_is_not_authentic
 
 @pytest.mark.parametrize("data", [b"", b"SW\1\1", b"SW\1\1" + bytes(30), bytes(60)])
 def test_a_batch_refuses_what_is_no_envelope(data: bytes) -> None:
-    batch = BATCHING.batch(BATCHING.open_envelope)
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
     assert batch is not None
     with pytest.raises(InvalidEnvelope):
         batch.take(data, 0, len(data))
@@ -99,7 +99,9 @@ def test_a_batch_refuses_what_is_no_envelope(data: bytes) -> None:
 
 def test_there_are_batches_where_short_values_are_opened_by_the_core() -> None:
     assert KEYRING.has_batches is short_siv_is_in_use()
-    assert (KEYRING.batch(KEYRING.open_envelope) is None) is not short_siv_is_in_use()
+    assert BATCHING.batch(BATCHING.open_envelope, 100) is None
+    assert BATCHING.batch(BATCHING.open_envelope, 10_000) is not None
+    assert (KEYRING.batch(KEYRING.open_envelope, 10_000) is None) is not short_siv_is_in_use()
 
 
 def test_the_active_version_encrypts() -> None:

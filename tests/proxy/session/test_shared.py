@@ -73,12 +73,6 @@ def test_a_short_reply_and_a_long_one_are_opened_alike(amount: int) -> None:
     assert [body_of(each.data)["ok"] for each in effects if isinstance(each, ToClient)] == [0.0]
 
 
-def test_only_replies_of_some_size_have_a_batch() -> None:
-    shared = Shared(SETTINGS, BATCHING)
-    assert shared.batch(100) is None
-    assert shared.batch(10_000) is not None
-
-
 def test_another_policy_forgets_what_was_planned() -> None:
     shared = Shared(SETTINGS, KEYRING)
     sessions(shared)[0].client_data(FIND)

@@ -60,7 +60,7 @@ def test_the_values_of_each_run_are_opened_together(size: int) -> None:
         {"n": index, "v": sealed("nhs", f"{index}"), "l": [sealed("visits", index)]} for index in range(60)
     ]
     message = reply({"cursor": {"firstBatch": documents, "id": 0, "ns": "clinic.patients"}, "ok": 1.0})
-    batch = BATCHING.batch(BATCHING.open_envelope)
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
     assert batch is not None
     long = LongReply(in_parts(message, size), size)
     assert b"".join(long.reveal(batch.take, batch)) == revealed(message, size)

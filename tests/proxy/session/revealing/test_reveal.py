@@ -467,7 +467,7 @@ def test_a_mark_says_where_replies_are_opened() -> None:
 
 def together(message: bytes) -> bytes:
     """What a batch makes of it, which has to be what each envelope by itself does."""
-    batch = BATCHING.batch(BATCHING.open_envelope)
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
     assert batch is not None
     parsed = parse_op_msg(message)
     BATCHING.opened.clear()
@@ -509,14 +509,14 @@ def test_more_values_than_are_opened_at_once() -> None:
 def test_one_value_that_does_not_open_withholds_the_others(at: int) -> None:
     forged = Binary(SEALED[:-1] + b"?", SUBTYPE)
     message = reply({"a": [forged if index == at else SEALED for index in range(MAX_TOGETHER + 1)]})
-    batch = BATCHING.batch(BATCHING.open_envelope)
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
     assert batch is not None
     with pytest.raises(DecryptionFailed):
         reveal(message, parse_op_msg(message), batch.take, batch)
 
 
 def test_what_is_masked_beside_what_is_opened_together() -> None:
-    batch = BATCHING.batch(BATCHING.open_envelope)
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
     assert batch is not None
     rights = Rights(("r",), {"nhs": ClassAccess(Disclosure(Level.MASKED, Mask.LAST4))}, ClassAccess(CLEAR))
     shown = Shown(rights, BATCHING.classes_of, BATCHING.open_envelope, take=batch.take)
@@ -529,7 +529,7 @@ def test_what_is_masked_beside_what_is_opened_together() -> None:
 
 
 def test_what_is_opened_together_at_some_paths() -> None:
-    batch = BATCHING.batch(BATCHING.open_envelope)
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
     assert batch is not None
     stored = {"nhs": SEALED_FIELD, "z": {"nhs": SEALED_FIELD, "x": SEALED_FIELD}, "y": [SEALED_FIELD]}
     message = reply({"cursor": {"firstBatch": [stored], "id": Int64(0), "ns": "a.b"}, "ok": 1.0})
