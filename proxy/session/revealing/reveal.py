@@ -144,7 +144,7 @@ class _Rewriter:
         self._values: list[bytes | int] = []
         """What was met and not copied since a value is still to come: each value, or its length."""
         self._places: list[int] = []
-        """Four numbers for each of them: where the element, the value and the next element begin; the type."""
+        """Four numbers for each value: where its element, itself and the next element begin; its type."""
         self._lengths: list[int] = []
         """Lengths to be corrected in what is not copied yet: where they come to lie, and what they become."""
         self._hit = buf.find(MARKER)
