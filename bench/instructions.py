@@ -3,10 +3,12 @@
 Processor time differs from run to run by more than most changes save; the number of instructions does not.
 The session is driven in process, below valgrind, and only what happens inside of its two entries is counted,
 once for few operations and once for more: the difference is that of the operations alone. With commands on
-record, what puts them there is counted as well.
+record, what puts them there is counted as well. With --connected, so is the connection around the session,
+between two transports that only take what they are given.
 """
 
 import argparse
+import asyncio
 import os
 import re
 import shutil
@@ -29,6 +31,7 @@ from bench.workloads import (
     FIND_100,
     FIND_ONE,
     INSERT_MANY,
+    INSERT_ONE,
     REQUEST_ID,
     UNPROTECTED,
     UPDATE_ONE,
@@ -42,18 +45,25 @@ from sealwire.keys.keyring.data_key import KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.audit_writer.ring import make_memory
 from sealwire.proxy.server.audit_writer.sink import RingAudit, RingEnds, Shell
+from sealwire.proxy.server.config.settings import Limits
+from sealwire.proxy.server.connections.busy_poll import BusyPoll
+from sealwire.proxy.server.connections.connection import Connection
 from sealwire.proxy.server.connections.recorder import LineRecorder
+from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.frontiers.feed import steady_clock
+from sealwire.proxy.server.observability.audit import LogAudit
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.auditing.subjects import CommandAudit
 from sealwire.proxy.session.choices import CommandScope
 from sealwire.proxy.session.effects import Begun, Done
 from sealwire.proxy.session.login.caller import Caller
+from sealwire.proxy.session.session import Session
 
-COUNTS = {UNPROTECTED: 500, FIND_ONE: 500, UPDATE_ONE: 500, FIND_100: 10, INSERT_MANY: 2}
+COUNTS = {UNPROTECTED: 500, FIND_ONE: 500, INSERT_ONE: 500, UPDATE_ONE: 500, FIND_100: 10, INSERT_MANY: 2}
 """Operations that are counted: enough that what happens now and then does not show."""
 _POOL = Pool(singles=1, groups=1, batches=1)
 _ENTRIES = tuple(f"CPyPy_session___Session___{side}_data" for side in ("client", "server"))
+_CONNECTED = tuple(f"CPyPy_carrying___Carrier___{side}_data" for side in ("client", "server"))
 _RECORDING = "CPyPy_recorder___LineRecorder___report"
 _COLLECTED = re.compile(r"Collected : (\d+)")
 _NO_TOOL = 78
@@ -70,6 +80,7 @@ def main() -> int:
     parser.add_argument("workload", choices=COUNTS)
     parser.add_argument("--keep", type=Path, metavar="FILE", help="keep the counts, for callgrind_annotate")
     parser.add_argument("--audit", action="store_true", help="with commands on record, as by audit.commands")
+    parser.add_argument("--connected", action="store_true", help="with the connection around the session")
     parser.add_argument("--leased", action="store_true", help="with frontiers followed, while nothing moves")
     parser.add_argument(
         "--older", action="store_true", help="with an older version of each class in the keyring"
@@ -83,14 +94,19 @@ def main() -> int:
     if problem:
         sys.stderr.write(f"instructions: error: {problem}\n")
         return _NO_TOOL
+    sys.stdout.write(f"{arguments.workload}: {_taken(arguments):,} instructions an operation\n")
+    return 0
+
+
+def _taken(arguments: argparse.Namespace) -> int:
     count = COUNTS[arguments.workload]
     with tempfile.TemporaryDirectory() as folder:
         kept = arguments.keep or Path(folder) / "counts"
-        more = tuple(f"--{name}" for name in ("audit", "leased", "older") if getattr(arguments, name))
+        more = tuple(
+            f"--{name}" for name in ("audit", "connected", "leased", "older") if getattr(arguments, name)
+        )
         few = _counted(arguments.workload, 1, Path(folder) / "few", more)
-        many = _counted(arguments.workload, 1 + count, kept, more)
-    sys.stdout.write(f"{arguments.workload}: {(many - few) // count:,} instructions an operation\n")
-    return 0
+        return (_counted(arguments.workload, 1 + count, kept, more) - few) // count
 
 
 def _missing() -> str:
@@ -104,7 +120,8 @@ def _missing() -> str:
 def _counted(workload: str, count: int, out: Path, more: tuple[str, ...]) -> int:
     """Instructions of `count` operations and of what comes before them. Cost: some seconds."""
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
-    command += [f"--toggle-collect={entry}" for entry in (*_ENTRIES, _RECORDING)]
+    entries = _CONNECTED if "--connected" in more else (*_ENTRIES, _RECORDING)
+    command += [f"--toggle-collect={entry}" for entry in entries]
     command += [sys.executable, "-m", "bench.instructions", workload, "--drive", str(count), *more]
     # texts are hashed by one seed, so that runs can be compared: otherwise counts differ by up to 1 %
     environment = os.environ | {"PYTHONHASHSEED": "0"}
@@ -130,12 +147,60 @@ def _drive(workload: str, count: int, options: argparse.Namespace) -> None:
         session.shared.moves.is_current = lambda: steady_clock() < valid_until_s
     request = all_workloads(_POOL)[workload].requests[0]
     reply = _replies(keyring)[workload]()
+    if options.connected:
+        asyncio.run(_drive_connection(session, [request, reply], 1 + count))
+        return
     with _recording() as record:
         for _ in range(1 + count):
             for effects in (session.client_data(request), session.server_data(reply)):
                 for effect in effects:
                     if isinstance(effect, Begun | Done):
                         record(effect, session.caller)
+
+
+class _Sink:
+    """A transport that takes what it is given, and has a socket that takes any option."""
+
+    def write(self, data: bytes) -> None:
+        """Nothing keeps it."""
+
+    def get_extra_info(self, name: str) -> object:
+        return SimpleNamespace(setsockopt=lambda *_: None) if name == "socket" else None
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        """There is no buffer."""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        """Nothing is read."""
+
+    resume_reading = pause_reading
+
+
+class _AtOnce:
+    """A server that is there at once."""
+
+    def way_for(self, _names: tuple[str, ...], _issuer: str) -> None:
+        """There is one way."""
+
+    async def connect_for(self, events: Connection, _failed: object, _way: object) -> None:
+        events.server_connected(cast(Any, _Sink()))
+
+
+async def _drive_connection(session: Session, messages: list[bytes], count: int) -> None:
+    """As `_drive`, through a connection, which hears one message of the client and one of the server."""
+    poll = BusyPoll(lambda _: None, 0.0)
+    services = Services(cast(Any, None), Metrics(), LogAudit(), Limits(), poll)
+    connection = Connection(services, Route(cast(Any, _AtOnce()), lambda: session), cast(Any, _Sink()))
+    connection.client_data(messages[0])  # the server connection is opened for it
+    while connection.server is None:
+        await asyncio.sleep(0)
+    connection.server_data(messages[1])
+    for _ in range(count):
+        connection.client_data(messages[0])
+        connection.server_data(messages[1])
 
 
 def _rotated() -> Keyring:
@@ -170,6 +235,7 @@ def _replies(keyring: Keyring) -> Mapping[str, Callable[[], bytes]]:
         UNPROTECTED: lambda: _answer({"cursor": ward, "ok": 1.0}),
         FIND_ONE: lambda: encrypted_reply(keyring, "patients", list(islice(documents(1), 1))),
         FIND_100: lambda: encrypted_reply(keyring, "cohorts", list(islice(documents(2), GROUP))),
+        INSERT_ONE: lambda: _answer({"n": 1, "ok": 1.0}),
         UPDATE_ONE: lambda: _answer({"n": 1, "nModified": 1, "ok": 1.0}),
         INSERT_MANY: lambda: _answer({"n": BATCH, "ok": 1.0}),
     }

@@ -1,4 +1,4 @@
-"""AES-256-SIV of short values, with everything made once that does not depend on the value.
+"""AES-256-SIV of short values, many at a time, with everything made once that does not depend on the value.
 
 In use only in builds that ask for it, SEALWIRE_SHORT_SIV=1, and not if a process has SEALWIRE_SHORT_SIV=0 in
 its environment (ADR 21). `sealwire --version` says so. docs/format/short-values.md argues for it.
@@ -6,6 +6,14 @@ its environment (ADR 21). `sealwire --version` says so. docs/format/short-values
 Most covered values are numbers, dates, codes and names: one to three blocks of AES. There the library's
 AES-SIV spends nearly all of its time on setting up what is the same for every value of one header. This
 module keeps that and does what RFC 5297 arranges around the blocks; each block is the library's AES.
+A call of the library takes longer than a block. So blocks of all values of one header are done together:
+all counters in one call, and in CMAC, whose blocks depend on each other within a value, all those that are
+as far from the ends of their values. One value is a batch of one.
+
+    values     |aaaa aaaa a   |bb      |cccc cccc   |     each in whole blocks, one behind the other
+    call 1     |aaaa          |        |            |     two blocks before the end
+    call 2     |     aaaa     |        |cccc        |     one before the end, with its own value's chain
+    call 3     |          a   |bb      |     cccc   |     the end: all tags
 
     S2V, one part of associated data   D = dbl(CMAC(0)) ^ CMAC(header), once for each header
         n < 16     T = dbl(D) ^ pad(value)       CMAC of one whole block: ^ K1
@@ -47,6 +55,8 @@ build, and the environment does not turn it off. A plain one is slower than the 
 _BITS: Final = 128
 _ALL: Final = (1 << _BITS) - 1
 _ZEROS: Final = bytes(BLOCK_BYTES)
+_FILLS: Final = [bytes(unused) for unused in range(BLOCK_BYTES)]
+_WORD_BYTES: Final = 8
 # By how many bytes of a block are used: those, and no others.
 _MASKS: Final = b"".join(b"\xff" * used + bytes(BLOCK_BYTES - used) for used in range(BLOCK_BYTES + 1))
 # The second half of the first counter block, big-endian: bits 31 and 63 cleared (RFC 5297 section 2.5).
@@ -103,87 +113,177 @@ class ShortSiv:
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         refuse_to_serialise(self)
 
-    def seal(self, value: bytes) -> bytes:
-        """Header, tag and ciphertext of `value`, which has 1 to SHORT_BYTES bytes.
+    def seal(self, values: list[bytes]) -> list[bytes]:
+        """Header, tag and ciphertext of each of `values`, which have 1 to SHORT_BYTES bytes.
 
-        Cost: a block of AES twice for each 16 bytes
+        Cost: a block of AES twice for each 16 bytes; one call more than the longest value has blocks
         """
-        length = len(value)
-        padded = value + _ZEROS
-        tag = self._tag(padded, length)
+        plain, lengths = BytesWriter(), BytesWriter()
+        for value in values:
+            length: i64 = len(value)
+            plain.write(value)
+            plain.write(_FILLS[-length % BLOCK_BYTES])
+            write_i64_le(lengths, length)
+        padded, sizes = plain.getvalue(), lengths.getvalue()
+        tags = self._tags(padded, sizes)
+        ciphertext = _combined(padded, self._keystream(tags, sizes))
+        sealed: list[bytes] = []
+        at: i64 = 0
+        tag: i64 = 0
+        for value in values:
+            length = len(value)
+            out = BytesWriter()
+            out.write(self._header)
+            _write_block(out, tags, tag)
+            out.write(ciphertext[at : at + length])
+            sealed.append(out.getvalue())
+            at += _padded(length)
+            tag += BLOCK_BYTES
+        return sealed
+
+    def open(self, buf: bytes, places: bytes) -> list[bytes]:
+        """The values at `places` in `buf`: for each, where its tag begins, and how long its ciphertext is.
+
+        Shape:   pairs of 64-bit integers, little-endian; 1 to SHORT_BYTES bytes of ciphertext behind the tag
+        Raises:  InvalidTag if any of them is not authentic; then none is returned
+        Cost:    as `seal`
+        """
+        tags, sizes, ciphertext = _gathered(buf, places)
+        padded = _combined(ciphertext, self._keystream(tags, sizes))
+        _compare(tags, self._tags(padded, sizes))
+        opened: list[bytes] = []
+        at: i64 = 0
+        for size in range(0, len(sizes), _WORD_BYTES):
+            length = read_i64_le(sizes, size)
+            opened.append(padded[at : at + length])
+            at += _padded(length)
+        return opened
+
+    def _tags(self, padded: bytes, sizes: bytes) -> bytes:
+        """S2V of values that follow each other in `padded`, each in whole blocks.
+
+        Blocks of one value depend on each other, those of different values do not. So the blocks that are as
+        far from the ends of their values are done together, and the last ones are ready together.
+        """
+        chain = b""
+        for behind in range(_most_blocks(sizes) - 1, 0, -1):
+            chain = self._mac(self._before_the_end(padded, sizes, chain, behind))
+        return self._mac(self._at_the_end(padded, sizes, chain))
+
+    def _before_the_end(self, padded: bytes, sizes: bytes, chain: bytes, behind: i64) -> bytes:
+        """The blocks with `behind` more behind them, as AES takes them; `chain`: of the blocks before."""
         out = BytesWriter()
-        out.write(self._header)
-        out.write(tag)
-        _write_combined(out, padded, 0, self._keystream(tag, 0, length))
-        out.truncate(len(self._header) + SIV_BYTES + length)
+        before_last = self._before_last
+        start: i64 = 0
+        chained: i64 = 0
+        for size in range(0, len(sizes), _WORD_BYTES):
+            length = read_i64_le(sizes, size)
+            end = start + _padded(length)
+            at = end - (behind + 1) * BLOCK_BYTES
+            if at >= start:
+                left, right = read_i64_le(padded, at), read_i64_le(padded, at + 8)
+                if at > start:
+                    left ^= read_i64_le(chain, chained)
+                    right ^= read_i64_le(chain, chained + 8)
+                    chained += BLOCK_BYTES
+                if behind == 1:
+                    white = length % BLOCK_BYTES * BLOCK_BYTES
+                    left ^= read_i64_le(before_last, white)
+                    right ^= read_i64_le(before_last, white + 8)
+                write_i64_le(out, left)
+                write_i64_le(out, right)
+            start = end
         return out.getvalue()
 
-    def open(self, buf: bytes, start: int, end: int) -> bytes:
-        """The value whose tag lies at `start` and whose ciphertext ends at `end`.
-
-        Shape:   1 to SHORT_BYTES bytes of ciphertext
-        Raises:  InvalidTag
-        Cost:    a block of AES twice for each 16 bytes
-        """
-        at = start + SIV_BYTES
-        length = end - at
-        stream = self._keystream(buf, start, length)
+    def _at_the_end(self, padded: bytes, sizes: bytes, chain: bytes) -> bytes:
+        """The last block of each value, as AES takes it; `chain`: of the blocks before them."""
         out = BytesWriter()
-        if at + len(stream) <= len(buf):
-            _write_combined(out, buf, at, stream)
-        else:
-            _write_combined(out, buf[at:end] + _ZEROS, 0, stream)
-        padded = out.getvalue()
-        tag = self._tag(padded, length)
-        left = read_i64_le(tag, 0) ^ read_i64_le(buf, start)
-        right = read_i64_le(tag, 8) ^ read_i64_le(buf, start + 8)
-        if left | right != 0:
-            raise InvalidTag
-        return padded[:length]
+        last = self._last
+        start: i64 = 0
+        chained: i64 = 0
+        for size in range(0, len(sizes), _WORD_BYTES):
+            length = read_i64_le(sizes, size)
+            end = start + _padded(length)
+            at = end - BLOCK_BYTES
+            mask = (length - (at - start)) * BLOCK_BYTES
+            white = mask if at == start else (BLOCK_BYTES + length % BLOCK_BYTES) * BLOCK_BYTES
+            left = (read_i64_le(padded, at) & read_i64_le(_MASKS, mask)) ^ read_i64_le(last, white)
+            mask, white = mask + 8, white + 8
+            right = (read_i64_le(padded, at + 8) & read_i64_le(_MASKS, mask)) ^ read_i64_le(last, white)
+            if at > start:
+                left ^= read_i64_le(chain, chained)
+                right ^= read_i64_le(chain, chained + 8)
+                chained += BLOCK_BYTES
+            write_i64_le(out, left)
+            write_i64_le(out, right)
+            start = end
+        return out.getvalue()
 
-    def _tag(self, padded: bytes, length: int) -> bytes:
-        """S2V of the first `length` bytes of `padded`, which goes on to the end of the block at least."""
-        used = length % BLOCK_BYTES
-        last = (length - 1) // BLOCK_BYTES * BLOCK_BYTES
-        left, right = read_i64_le(_ZEROS, 0), read_i64_le(_ZEROS, 0)
-        for at in range(0, last, BLOCK_BYTES):
-            left ^= read_i64_le(padded, at)
-            right ^= read_i64_le(padded, at + 8)
-            if at + BLOCK_BYTES == last:
-                left ^= read_i64_le(self._before_last, used * BLOCK_BYTES)
-                right ^= read_i64_le(self._before_last, used * BLOCK_BYTES + 8)
-            chain = self._mac(_pair(left, right))
-            left, right = read_i64_le(chain, 0), read_i64_le(chain, 8)
-        mask = (length - last) * BLOCK_BYTES
-        white = length * BLOCK_BYTES if last == 0 else (BLOCK_BYTES + used) * BLOCK_BYTES
-        left ^= (read_i64_le(padded, last) & read_i64_le(_MASKS, mask)) ^ read_i64_le(self._last, white)
-        mask, white = mask + 8, white + 8
-        right ^= (read_i64_le(padded, last + 8) & read_i64_le(_MASKS, mask)) ^ read_i64_le(self._last, white)
-        return self._mac(_pair(left, right))
-
-    def _keystream(self, buf: bytes, start: int, length: int) -> bytes:
-        """What `length` bytes are combined with, up to a whole block, for the tag at `start`."""
-        left = read_i64_be(buf, start)
-        right = read_i64_be(buf, start + 8) & _COUNTER_MASK
+    def _keystream(self, tags: bytes, sizes: bytes) -> bytes:
+        """What values of these lengths are combined with, in whole blocks, each for its tag."""
         counters = BytesWriter()
-        for _ in range(0, length, BLOCK_BYTES):
-            write_i64_be(counters, left)
-            write_i64_be(counters, right)
-            right += 1
+        for size in range(0, len(sizes), _WORD_BYTES):
+            at = size * (BLOCK_BYTES // _WORD_BYTES)
+            left = read_i64_be(tags, at)
+            right = read_i64_be(tags, at + 8) & _COUNTER_MASK
+            end = right + _padded(read_i64_le(sizes, size)) // BLOCK_BYTES
+            while right < end:
+                write_i64_be(counters, left)
+                write_i64_be(counters, right)
+                right += 1
         return self._counter(counters.getvalue())
 
 
-def _write_combined(out: BytesWriter, buf: bytes, start: int, stream: bytes) -> None:
-    """Write as many bytes as `stream` has, whole blocks: those of `buf` from `start` on, combined with it."""
-    for at in range(0, len(stream), 8):
-        write_i64_le(out, read_i64_le(buf, start + at) ^ read_i64_le(stream, at))
+def _gathered(buf: bytes, places: bytes) -> tuple[bytes, bytes, bytes]:
+    """Tags, lengths, and ciphertexts in whole blocks, which end with anything, one behind the other."""
+    tags, lengths, ciphertext = BytesWriter(), BytesWriter(), BytesWriter()
+    for place in range(0, len(places), 2 * _WORD_BYTES):
+        tag, length = read_i64_le(places, place), read_i64_le(places, place + _WORD_BYTES)
+        _write_block(tags, buf, tag)
+        write_i64_le(lengths, length)
+        source, at = buf, tag + SIV_BYTES
+        end = at + _padded(length)
+        if end > len(buf):
+            source, at, end = buf[at:] + _ZEROS, 0, end - at
+        while at < end:
+            _write_block(ciphertext, source, at)
+            at += BLOCK_BYTES
+    return tags.getvalue(), lengths.getvalue(), ciphertext.getvalue()
 
 
-def _pair(left: i64, right: i64) -> bytes:
-    block = BytesWriter()
-    write_i64_le(block, left)
-    write_i64_le(block, right)
-    return block.getvalue()
+def _compare(tags: bytes, expected: bytes) -> None:
+    """Raises InvalidTag if they differ anywhere. All of them are looked at."""
+    differences = read_i64_le(_ZEROS, 0)
+    for at in range(0, len(tags), _WORD_BYTES):
+        differences |= read_i64_le(tags, at) ^ read_i64_le(expected, at)
+    if differences != 0:
+        raise InvalidTag
+
+
+def _combined(left: bytes, right: bytes) -> bytes:
+    """Both, whole blocks of the same number, by exclusive or."""
+    out = BytesWriter()
+    for at in range(0, len(left), _WORD_BYTES):
+        write_i64_le(out, read_i64_le(left, at) ^ read_i64_le(right, at))
+    return out.getvalue()
+
+
+def _most_blocks(sizes: bytes) -> i64:
+    most = read_i64_le(_ZEROS, 0)
+    for size in range(0, len(sizes), _WORD_BYTES):
+        length = read_i64_le(sizes, size)
+        most = length if length > most else most
+    return _padded(most) // BLOCK_BYTES
+
+
+def _padded(length: i64) -> i64:
+    """So many bytes have the whole blocks that hold `length` bytes."""
+    return (length + (BLOCK_BYTES - 1)) // BLOCK_BYTES * BLOCK_BYTES
+
+
+def _write_block(out: BytesWriter, buf: bytes, at: i64) -> None:
+    write_i64_le(out, read_i64_le(buf, at))
+    write_i64_le(out, read_i64_le(buf, at + 8))
 
 
 def _aes(key: bytes) -> Callable[[bytes], bytes]:

@@ -60,7 +60,6 @@ def create_indexes(clinic: Clinic) -> Document:
             clinic.patients.create_index("nhs_number", unique=True),
             clinic.patients.create_index("contacts.phone"),
             clinic.patients.create_index("address.postcode"),
-            clinic.patients.create_index("name"),
             clinic.patients.create_index([("ward", ASCENDING), ("registered", ASCENDING)]),
         ],
         "appointments": [clinic.appointments.create_index("patient_nhs")],

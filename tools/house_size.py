@@ -16,11 +16,11 @@ from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
     "modules": 411,
-    "lines": 101_244,
-    "modules of 50 lines or fewer": 19,
-    "modules with one importer": 61,
+    "lines": 101_839,
+    "modules of 50 lines or fewer": 18,
+    "modules with one importer": 60,
     "modules that import the envelope": 40,
-    "longest chain of imports": 38,
+    "longest chain of imports": 36,
 }
 SLACK: Final = 1.02
 """How far a ceiling may be above its count: commits that take something out need not all touch it."""

@@ -1,16 +1,24 @@
 """The runtime keyring: from a class name or an envelope to the cipher that is right for it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Final, NoReturn, final
 
 from mypy_extensions import mypyc_attr
 
-from sealwire.crypto.cipher import HeaderCipher, ValueCipher
+from sealwire.crypto.cipher import HeaderCipher, OpenedTogether, ValueCipher
 from sealwire.crypto.envelope import HEADER_BYTES, is_of_context, parse_context_header, parse_header
 from sealwire.crypto.unpicklable import refuse_to_serialise
 from sealwire.keys.errors import KeyDestroyed, KeyRetired, KeysReason, UnknownKey
 from sealwire.keys.keyring.data_key import DataKey, KeyIds, KeyState
+
+OpenEnvelope = Callable[[bytes, int, int], tuple[int, bytes]]
+"""From a buffer and the extent of an envelope in it to its BSON type and value bytes.
+
+Raises what makes the whole message unreadable.
+"""
+TakeEnvelope = Callable[[bytes, int, int], tuple[int, bytes | int]]
+"""The same, or in place of the value its length: then an `EnvelopeBatch` has the value."""
 
 # ------------------------------------------- how many envelopes were opened, by class, since somebody asked
 #
@@ -50,11 +58,11 @@ class OpenedValues:
             found = self._by_id[class_id] = ClassCount(self._names.get(class_id) or f"id {class_id}")
         return found
 
-    def add(self, count: ClassCount) -> None:
-        """One more was opened. Cost: some 20 instructions in a compiled core."""
+    def add(self, count: ClassCount, amount: int = 1) -> None:
+        """So many more were opened. Cost: some 20 instructions in a compiled core."""
         if not count.amount:
             self._met.append(count)
-        count.amount += 1
+        count.amount += amount
 
     def take(self) -> dict[str, int]:
         """By class, what was opened since the last `take` or `clear`. Cost: O(classes that were met)."""
@@ -84,6 +92,83 @@ class _Opening:
         self.count: Final = count
 
 
+_TOGETHER_FROM: Final = 2048
+"""A shorter buffer has too few envelopes of each class: its batches would take longer than they save."""
+
+
+@final
+class _Group:
+    """The envelopes of a batch that have one header."""
+
+    __slots__ = ("bson_type", "count", "numbers", "opening")
+
+    def __init__(self, found: _Opening, opening: OpenedTogether) -> None:
+        self.bson_type: Final = found.cipher.bson_type
+        self.count: Final = found.count
+        self.opening: Final = opening
+        self.numbers: Final[list[int]] = []
+        """Which of the batch they are."""
+
+
+@final
+class EnvelopeBatch:
+    """Envelopes of one buffer, of any keys, that are opened together.
+
+    Nothing of them is known before all are authentic: what is taken has a type and a length, and no value.
+    """
+
+    __slots__ = ("_by_header", "_groups", "_open", "_opened", "amount")
+
+    def __init__(
+        self, by_header: dict[bytes, _Opening], opened: OpenedValues, open_envelope: OpenEnvelope
+    ) -> None:
+        self._by_header = by_header
+        self._opened = opened
+        self._open = open_envelope
+        self._groups: dict[bytes, _Group] = {}
+        self.amount = 0
+        """How many values are still to come."""
+
+    def take(self, buf: bytes, start: int, end: int) -> tuple[int, bytes | int]:
+        """As `Keyring.open_envelope`, with the value's length if the value is still to come from `values`.
+
+        The buffer is the same one up to `values`. Raises as what opens envelopes by themselves. Cost: O(1).
+        """
+        header = buf[start : start + HEADER_BYTES]
+        group = self._groups.get(header)
+        if group is None:
+            found = self._by_header.get(header)
+            opening = None if found is None else found.cipher.together()
+            if found is None or opening is None:
+                return self._open(buf, start, end)
+            group = self._groups[header] = _Group(found, opening)
+        length = group.opening.add(start, end)
+        if not length:
+            return self._open(buf, start, end)
+        group.numbers.append(self.amount)
+        self.amount += 1
+        return group.bson_type, length
+
+    def values(self, buf: bytes) -> list[bytes]:
+        """The values that are to come, in the order in which they were taken. Then it begins anew.
+
+        Raises:  DecryptionFailed if any does not open; then none is returned, or counted as opened
+        Cost:    some calls of AES for each header; then 75 ns a value of up to 30 bytes
+        """
+        found = [b""] * self.amount
+        for group in self._groups.values():
+            if group.numbers:
+                values = group.opening.values(buf)
+                for place, number in enumerate(group.numbers):
+                    found[number] = values[place]
+        for group in self._groups.values():
+            if group.numbers:
+                self._opened.add(group.count, len(group.numbers))
+        self._groups.clear()
+        self.amount = 0
+        return found
+
+
 @final
 class Keyring:
     """Every usable data key, ready to use. A newer keyring is a new object; this one counts what it opens.
@@ -107,6 +192,7 @@ class Keyring:
         "class_names_by_id",
         "created",
         "generation",
+        "has_batches",
         "listed",
         "older",
         "opened",
@@ -152,6 +238,8 @@ class Keyring:
                 self._active[key.class_name] = cipher
             elif key.state is KeyState.PENDING:
                 self._pending[key.class_name] = cipher
+        self.has_batches = any(each.cipher.together() is not None for each in self._by_header.values())
+        """Whether many short values are opened, and sealed, faster together than each by itself."""
         self.begun = {key.class_name: key.begun_in for key in keys if key.begun_in}
         """By class of which data may have begun to move to the pending key, the place of its frontier."""
         self.class_names = tuple(dict.fromkeys(key.class_name for key in keys))
@@ -244,6 +332,15 @@ class Keyring:
         value = cipher.open(buf, start, end)
         self.opened.add(found.count)
         return cipher.bson_type, value
+
+    def batch(self, open_envelope: OpenEnvelope, size: int) -> EnvelopeBatch | None:
+        """What opens the envelopes of one buffer of `size` bytes together; None where that is no faster.
+
+        `open_envelope` opens those that it cannot: long and random ones, and those of contexts.
+        """
+        if size < _TOGETHER_FROM or not self.has_batches:
+            return None
+        return EnvelopeBatch(self._by_header, self.opened, open_envelope)
 
     def _without_active(self, class_name: str) -> UnknownKey:
         if class_name in self.class_names:

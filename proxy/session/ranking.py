@@ -36,7 +36,10 @@ def ranked(planned: RangeEdit, ranks: Ranks, valid: Callable[[int, bytes], Store
         raise TypeError("ranks of values that nobody holds")
     forms: dict[StoredForm, int] = {}
     for rank, held in zip(ranks.numbers, planned.listed, strict=True):
-        for form in (valid(*held.value), StoredForm(*held.stored)):
+        # what is in clear and of another type than the class's has no other form
+        is_foreign = held.value == held.stored and held.value[0] != planned.field_class.kind
+        listed = [] if is_foreign else [valid(*held.value)]
+        for form in (*listed, StoredForm(*held.stored)):
             # a value is listed once for each form that is stored, and may be under the valid key
             if form not in forms:
                 forms[form] = rank

@@ -13,7 +13,7 @@ from typing import Final, final
 
 from librt.strings import BytesWriter
 
-from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.cipher import SealedTogether, ValueCipher
 from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.crypto.envelope import KEY_BYTES, KEY_ID_BYTES, MAX_ID, binary, write_binary
 from sealwire.keys.contexts.cache import ContextCache, ContextsMissing, ContextWanted
@@ -21,7 +21,7 @@ from sealwire.keys.errors import KeysReason, UnknownKey
 from sealwire.keys.frontier.frontier import StoredForm
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import Mode
+from sealwire.policies.file.schema import FieldClass, Mode
 from sealwire.policies.planning.plan import FormPlace, ListPlace, Plan, RangeEdit, Replacement, ValueEdit
 from sealwire.policies.questions.asked import HeldValue
 from sealwire.proxy.session.auditing.subjects import SentTally
@@ -114,6 +114,9 @@ MAX_COMMAND_BYTES: Final = 16 * 1024 * 1024 + 16 * 1024
 # large as the message allows. Everything below that is a document.
 _ABOVE_DOCUMENTS: Final = 2
 
+_MIN_TOGETHER: Final = 16
+"""Fewer values are sealed each by itself: they may all be of different classes, and lists take time too."""
+
 MAX_MORE_BYTES: Final = 1 << 20
 """One command has so many bytes of older forms, some 20,000. Later values are looked for in one form."""
 
@@ -194,7 +197,7 @@ def apply_plan(
     class moves or is in clear. Returns the very same bytes when nothing has to change.
     Raises: UnknownKey; ContextsMissing, ContextShredded; WindowMet, FrontierLost; Refusal(TOO_LARGE) when a
     document or the message outgrows what the server accepts.
-    Cost: O(message) and one AES-SIV call a value.
+    Cost: O(message) and one AES-SIV call a value, or a few for all values of a header.
     """
     message = plan.buf
     if shared.watch is not None:
@@ -251,7 +254,8 @@ def _edits(
     forms: Forms | None,
 ) -> list[Edit]:
     keyring, grids = shared.keyring, shared.grids
-    if forms is None and not keyring.older:
+    sealed = _sealed_together(message, planned, keyring, forms)
+    if sealed is None and forms is None and not keyring.older:
         edits = [
             _edit(message, each, keyring, grids)
             if each.field_class.per is None
@@ -259,16 +263,69 @@ def _edits(
             for each in planned
         ]
     else:
-        several = _SeveralForms(message, keyring, forms)
-        edits = []
-        for each in planned:
-            edit = several.edit(each) or _edit_of_any(message, each, shared, forms)
-            if edit is not None:
-                edits.append(edit)
-        edits += several.appended()
+        edits = _edits_of_any(message, planned, shared, forms, sealed)
     if replacements:
         edits += [Edit(put.element.start, put.element.end, put.data, put.parents) for put in replacements]
     return edits
+
+
+def _edits_of_any(
+    message: bytes,
+    planned: Sequence[ValueEdit | RangeEdit],
+    shared: Shared,
+    forms: Forms | None,
+    sealed: list[bytes] | None,
+) -> list[Edit]:
+    """`sealed`: as `_sealed_together` returns it."""
+    several = None
+    if forms is not None or shared.keyring.older:
+        several = _SeveralForms(message, shared.keyring, forms)
+    edits: list[Edit] = []
+    for index, each in enumerate(planned):
+        edit = None
+        if sealed is not None and isinstance(each, ValueEdit):
+            envelope = sealed[index]
+            edit = _put_envelope(message, each, envelope) if envelope else None
+        if edit is None and several is not None:
+            edit = several.edit(each)
+        if edit is None:
+            edit = _edit_of_any(message, each, shared, forms)
+        if edit is not None:
+            edits.append(edit)
+    if several is not None:
+        edits += several.appended()
+    return edits
+
+
+def _sealed_together(
+    message: bytes, planned: Sequence[ValueEdit | RangeEdit], keyring: Keyring, forms: Forms | None
+) -> list[bytes] | None:
+    """For each edit its envelope, or b"" if it is to be made by itself; None if all of them are.
+
+    Together are made those of one valid form: of deterministic classes that do not move and have one key, of
+    values that are stored, or looked for by it alone. Raises UnknownKey, UnsupportedValue.
+    """
+    if len(planned) < _MIN_TOGETHER or not keyring.has_batches:
+        return None
+    batch = SealedTogether()
+    found: list[bytes] = [b""] * len(planned)
+    numbers: list[int] = []
+    for index, each in enumerate(planned):
+        field_class = each.field_class
+        if (
+            isinstance(each, ValueEdit)
+            and field_class.mode is Mode.DETERMINISTIC
+            and field_class.per is None
+            and (each.place is FormPlace.ALONE or (forms is None and not keyring.older))
+            and (forms is None or forms.is_settled(field_class.name))
+        ):
+            value = message[each.element.value : each.element.end] if each.value is None else each.value
+            batch.add(keyring.cipher_for(field_class.name).of_type(each.kind), value)
+            numbers.append(index)
+    envelopes = batch.envelopes()
+    for place, index in enumerate(numbers):
+        found[index] = envelopes[place]
+    return found
 
 
 @final
@@ -402,7 +459,8 @@ def _edit_of_form(
         return _edit(message, planned, keyring, grids)
     if isinstance(planned, RangeEdit):
         if planned.outside is not None:
-            return _outside(planned, [_moving_forms(forms, name, each) for each in planned.outside.lists])
+            lists = [_moving_forms(forms, field_class, each) for each in planned.outside.lists]
+            return _outside(planned, lists)
         if planned.ranks is not None:
             return ranked(planned, planned.ranks, lambda kind, value: forms.listed(name, [(kind, value)])[0])
         if forms.passes_range(name):
@@ -410,7 +468,7 @@ def _edit_of_form(
             data = b"".join(message[part.start : part.end] for part in planned.conditions)
             return Edit(planned.element.start, planned.element.end, data, planned.parents)
         if isinstance(planned.listed, tuple):
-            return _listed(planned, _moving_forms(forms, name, planned.listed))
+            return _listed(planned, _moving_forms(forms, field_class, planned.listed))
         return _listed(planned, forms.listed(name, planned.values()))
     element, value = planned.element, planned.value
     is_of_class = value is not None or field_class.stores(planned.kind)
@@ -428,9 +486,13 @@ def _asked_forms(cipher: ValueCipher, listed: Iterable[HeldValue]) -> list[Store
     return sorted(found.union(StoredForm(*held.stored) for held in listed))
 
 
-def _moving_forms(forms: Forms, name: str, listed: Sequence[HeldValue]) -> list[StoredForm]:
-    """The same while the class moves, or is in clear: also what a move has left behind."""
-    found = forms.listed(name, [held.value for held in listed])
+def _moving_forms(forms: Forms, field_class: FieldClass, listed: Sequence[HeldValue]) -> list[StoredForm]:
+    """The same while the class moves, or is in clear: also what a move has left behind.
+
+    What is in clear and of another type than the class's, as null, has no other form.
+    """
+    moved = [held.value for held in listed if held.value[0] == field_class.kind or held.value != held.stored]
+    found = forms.listed(field_class.name, moved)
     return sorted({*found, *(StoredForm(*held.stored) for held in listed)})
 
 

@@ -15,7 +15,7 @@ from typing import Final, final
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import binary
 from sealwire.keys.contexts.cache import ContextCache, Opener
-from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.keyring import Keyring, OpenEnvelope
 from sealwire.policies.commands.command import Target
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Openings
@@ -32,7 +32,6 @@ from sealwire.proxy.session.requests import Request
 from sealwire.proxy.session.revealing.cursors import OpenCursors
 from sealwire.proxy.session.revealing.documents_read import HourlyCount, ReplyDocuments
 from sealwire.proxy.session.revealing.plaintext import PlaintextWatch
-from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.proxy.session.watch import CommandWatch
 from sealwire.wire.compressors import Compressor
 from sealwire.wire.framing import MAX_MESSAGE_BYTES

@@ -137,7 +137,7 @@ def compliance() -> None:
     package="sealwire",
     modules={
         "sidecars.erasure.commands": ("check", "find"),
-        "sidecars.erasure.receipt_command": ("verify-receipt",),
+        "sidecars.erasure.file_commands": ("verify-receipt",),
         "sidecars.erasure.run_command": ("run",),
     },
     exit_codes={
@@ -157,7 +157,7 @@ def erase() -> None:
 @click.group(
     cls=DocumentedGroup,
     package="sealwire",
-    modules={"sidecars.erasure.hold_commands": ("create", "list", "place", "release")},
+    modules={"sidecars.erasure.file_commands": ("create", "list", "place", "release")},
     exit_codes={
         65: "the file of holds or a key is damaged, or they do not belong together",
         69: "an erasure runs, or another hold is being placed",

@@ -46,7 +46,7 @@ from sealwire.policies.file.schema import PolicySet, Subjects
 from sealwire.proxy.server.errors import read_named_file
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected, size_of
-from sealwire.sidecars.erasure.receipt_command import key_option, read_receipt
+from sealwire.sidecars.erasure.file_commands import key_option, read_receipt
 from sealwire.sidecars.erasure.search import Findings, PersonSearch, find_returned
 from sealwire.sidecars.erasure.stored_forms import Persons, spellings, stored_forms
 from sealwire.sidecars.errors import ErasureReason, SubjectMissing

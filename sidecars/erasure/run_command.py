@@ -27,11 +27,10 @@ from sealwire.sidecars.erasure.commands import (
     PersonOptions,
     person_options,
 )
-from sealwire.sidecars.erasure.hold_commands import holds_option
+from sealwire.sidecars.erasure.file_commands import FORM, holds_option
 from sealwire.sidecars.erasure.holds import load_holds
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder
 from sealwire.sidecars.erasure.ownership import SharedParts
-from sealwire.sidecars.erasure.receipt_command import FORM
 from sealwire.sidecars.erasure.running import (
     Changer,
     DocumentName,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.crypto import cipher as cipher_module
-from sealwire.crypto.cipher import TAG_BYTES, ValueCipher
+from sealwire.crypto.cipher import TAG_BYTES, SealedTogether, ValueCipher
 from sealwire.crypto.envelope import ENCRYPTABLE_TYPES, MAX_VALUE_BYTES, EnvelopeMode, parse_header
 from sealwire.crypto.errors import (
     DecryptionFailed,
@@ -15,7 +15,9 @@ from sealwire.crypto.errors import (
     UnsupportedValue,
     ValueReason,
 )
+from sealwire.crypto.short_siv import SHORT_BYTES
 from tests.crypto import reference_siv
+from tests.support.short_siv import made_with_short_siv
 
 KEY = bytes(range(100, 164))
 CIPHER = ValueCipher(KEY, class_id=0x01020304, key_version=5)
@@ -258,6 +260,67 @@ def test_short_values_have_the_same_envelopes_in_builds_with_short_aes_siv(
         assert short.decrypt(envelope) == (5, value)
         with pytest.raises(DecryptionFailed):
             short.decrypt(envelope[:-1] + bytes((envelope[-1] ^ 1,)))
+
+
+SHORT = made_with_short_siv(lambda: ValueCipher(KEY, class_id=0x01020304, key_version=5))
+some_values = st.lists(st.binary(min_size=1, max_size=SHORT_BYTES + 20), max_size=12)
+
+
+@pytest.mark.parametrize("cipher", [CIPHER, SHORT])
+@given(batch=st.lists(st.tuples(types, st.binary(min_size=1, max_size=SHORT_BYTES + 20)), max_size=12))
+def test_values_that_are_sealed_together_have_the_same_envelopes(
+    cipher: ValueCipher, batch: list[tuple[int, bytes]]
+) -> None:
+    together = SealedTogether()
+    for bson_type, value in batch:
+        together.add(cipher.of_type(bson_type), value)
+    assert together.envelopes() == [CIPHER.encrypt_deterministically(*each) for each in batch]
+
+
+@pytest.mark.parametrize("value", [b"", bytes(MAX_VALUE_BYTES + 1)])
+def test_one_value_that_cannot_be_sealed_is_refused_among_others(value: bytes) -> None:
+    with pytest.raises(UnsupportedValue):
+        SHORT.of_type(2).seal_all([b"short", value])
+
+
+@given(batch=some_values)
+def test_short_values_of_one_header_are_opened_together(batch: list[bytes]) -> None:
+    opening = SHORT.of_type(2).together()
+    assert opening is not None
+    envelopes = [CIPHER.encrypt_deterministically(2, value) for value in batch]
+    buf = b"".join(envelopes)
+    at = 0
+    for value, envelope in zip(batch, envelopes, strict=True):
+        assert opening.add(at, at + len(envelope)) == (len(value) if len(value) <= SHORT_BYTES else 0)
+        at += len(envelope)
+    assert opening.values(buf) == [value for value in batch if len(value) <= SHORT_BYTES]
+
+
+@pytest.mark.parametrize("length", [0, 13, 28, 29])
+def test_what_is_too_short_for_an_envelope_is_not_taken(length: int) -> None:
+    opening = SHORT.of_type(2).together()
+    assert opening is not None
+    assert opening.add(0, length) == 0
+    assert opening.values(bytes(length)) == []
+
+
+def test_one_altered_value_opens_none() -> None:
+    opening = SHORT.of_type(2).together()
+    assert opening is not None
+    envelope = CIPHER.encrypt_deterministically(2, b"value")
+    for start in (0, len(envelope)):
+        opening.add(start, start + len(envelope))
+    with pytest.raises(DecryptionFailed) as caught:
+        opening.values(envelope + envelope[:-1] + bytes((envelope[-1] ^ 1,)))
+    assert caught.value.__cause__ is None
+
+
+def test_random_values_are_opened_each_by_itself() -> None:
+    assert all(
+        each.together() is None
+        for header, each in SHORT.by_header.items()
+        if parse_header(header + bytes(40)).mode is EnvelopeMode.RANDOM
+    )
 
 
 def test_what_seals_one_type_shows_that_and_cannot_be_copied() -> None:

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from sealwire.crypto import cipher as cipher_module
-from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.cipher import SealedTogether, ValueCipher
 from sealwire.crypto.envelope import EnvelopeMode, parse_header
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
+from sealwire.crypto.short_siv import SHORT_BYTES
 from tests.crypto import make_envelope_vectors
+from tests.support.short_siv import made_with_short_siv
 
 PATH = Path(__file__).parent / "vectors" / "envelope-1.json"
 # Never change this number. New vectors go into a new file.
@@ -26,12 +28,19 @@ VECTORS = DOCUMENT["vectors"]
 BY_ID = {vector["id"]: vector for vector in VECTORS}
 PAGE = (Path(__file__).parents[2] / "docs" / "format" / "envelope.md").read_text()
 QUOTED = re.findall(r"^Vector (\d+): .*?```\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE)
-CIPHERS = {
-    (key["class_id"], key["key_version"]): ValueCipher(
-        bytes.fromhex(key["key"]), key["class_id"], key["key_version"]
-    )
-    for key in DOCUMENT["keys"]
-}
+
+
+def ciphers() -> dict[tuple[int, int], ValueCipher]:
+    return {
+        (key["class_id"], key["key_version"]): ValueCipher(
+            bytes.fromhex(key["key"]), key["class_id"], key["key_version"]
+        )
+        for key in DOCUMENT["keys"]
+    }
+
+
+CIPHERS = ciphers()
+TOGETHER = made_with_short_siv(ciphers)
 
 
 def named(vector: dict[str, Any]) -> str:
@@ -82,6 +91,41 @@ def test_a_good_vector_is_read_and_written_exactly(
         assert cipher.encrypt_randomly(vector["bson_type"], value) == envelope
     else:
         assert cipher.encrypt_deterministically(vector["bson_type"], value) == envelope
+
+
+def test_the_good_vectors_are_read_and_written_together() -> None:
+    good = [v for v in VECTORS if v["expect"] == "ok" and v["mode"] == EnvelopeMode.DETERMINISTIC]
+    sealing = SealedTogether()
+    for vector in good:
+        cipher = TOGETHER[vector["class_id"], vector["key_version"]]
+        sealing.add(cipher.of_type(vector["bson_type"]), bytes.fromhex(vector["value"]))
+    assert [envelope.hex() for envelope in sealing.envelopes()] == [vector["envelope"] for vector in good]
+    short = [vector for vector in good if len(vector["value"]) <= 2 * SHORT_BYTES]
+    for vector in short:
+        header = TOGETHER[vector["class_id"], vector["key_version"]].of_type(vector["bson_type"])
+        opening, envelope = header.together(), bytes.fromhex(vector["envelope"])
+        assert opening is not None
+        for start in range(3):
+            opening.add(start * len(envelope), (start + 1) * len(envelope))
+        assert opening.values(3 * envelope) == 3 * [bytes.fromhex(vector["value"])]
+    assert len(short) > 10
+
+
+@pytest.mark.parametrize("vector", [v for v in VECTORS if v["expect"] == "decryption-failed"], ids=named)
+def test_a_vector_that_does_not_open_opens_none_beside_it(vector: dict[str, Any]) -> None:
+    envelope = bytes.fromhex(vector["envelope"])
+    header = parse_header(envelope)
+    cipher = TOGETHER[header.class_id, header.key_version]
+    if header.mode is EnvelopeMode.DETERMINISTIC:
+        opening = cipher.of_type(header.bson_type).together()
+        assert opening is not None
+        good = cipher.encrypt_deterministically(header.bson_type, b"beside")
+        opening.add(0, len(good))
+        if opening.add(len(good), len(good) + len(envelope)):
+            with pytest.raises(DecryptionFailed):
+                opening.values(good + envelope)
+    with pytest.raises(DecryptionFailed):
+        cipher.decrypt(envelope)
 
 
 def test_several_vectors_are_quoted() -> None:

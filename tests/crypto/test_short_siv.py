@@ -7,6 +7,8 @@ import copy
 import json
 import pickle
 import random
+import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
@@ -29,6 +31,7 @@ WYCHEPROOF = json.loads((Path(__file__).parent / "vectors" / "wycheproof-aes-siv
 CASES = 1_000_000
 KEYS = CASES // SHORT_BYTES
 """Each of them with one value of each length."""
+QUICK_KEYS = 250
 # NIST SP 800-38B, D.3: AES-256, its subkeys, and the message of which the examples are beginnings.
 NIST_KEY = bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
 NIST_MESSAGE = bytes.fromhex(
@@ -44,25 +47,59 @@ NIST_TAGS = {
 # Below a block, at its end, above it, at the end of the second, in the third, and the longest.
 SHAPES = (1, 15, 16, 17, 32, 47, SHORT_BYTES)
 
+SEVERAL = 0
+"""In place of a length."""
+
 keys = st.binary(min_size=64, max_size=64)
 headers = st.binary(min_size=1, max_size=15)
 values = st.binary(min_size=1, max_size=SHORT_BYTES)
+batches = st.lists(values, min_size=1, max_size=12)
 around = st.binary(max_size=40)
 
 
-@given(key=keys, header=headers, value=values)
-def test_sealed_as_the_library_and_the_reference_do(key: bytes, header: bytes, value: bytes) -> None:
-    sealed = ShortSiv(SivKey(key), header).seal(value)
-    assert sealed == header + AESSIV(key).encrypt(value, [header])
-    assert sealed == header + reference_siv.encrypt(key, value, [header])
+def opened(short: ShortSiv, *places: tuple[int, int], buf: bytes) -> list[bytes]:
+    """What lies there: where each tag begins, and where its ciphertext ends."""
+    return short.open(buf, b"".join(struct.pack("<qq", start, end - start - 16) for start, end in places))
+
+
+def opened_alone(short: ShortSiv, body: bytes) -> bytes:
+    return opened(short, (0, len(body)), buf=body)[0]
+
+
+def laid_out(bodies: Iterable[bytes], between: bytes = b"") -> tuple[bytes, list[tuple[int, int]]]:
+    """Tags and ciphertexts one behind the other, and where each lies."""
+    buf, places = b"", []
+    for body in bodies:
+        buf += between
+        places.append((len(buf), len(buf) + len(body)))
+        buf += body
+    return buf, places
+
+
+@given(key=keys, header=headers, batch=batches)
+def test_sealed_as_the_library_and_the_reference_do(key: bytes, header: bytes, batch: list[bytes]) -> None:
+    sealed = ShortSiv(SivKey(key), header).seal(batch)
+    assert sealed == [header + AESSIV(key).encrypt(value, [header]) for value in batch]
+    assert sealed == [header + reference_siv.encrypt(key, value, [header]) for value in batch]
 
 
 @pytest.mark.parametrize("length", range(1, SHORT_BYTES + 1))
 def test_every_length_comes_back(length: int) -> None:
     for value in (bytes(length), b"\xff" * length, bytes(range(length))):
-        sealed = SHORT.seal(value)
+        (sealed,) = SHORT.seal([value])
         assert sealed == HEADER + AESSIV(KEY).encrypt(value, [HEADER])
-        assert SHORT.open(sealed, len(HEADER), len(sealed)) == value
+        assert opened_alone(SHORT, sealed[len(HEADER) :]) == value
+
+
+@pytest.mark.parametrize("other", range(1, SHORT_BYTES + 1))
+def test_every_length_beside_every_other(other: int) -> None:
+    """Blocks of values of different lengths are done together, each with the chain of its own value."""
+    for length in range(1, SHORT_BYTES + 1):
+        batch = [bytes(range(length)), bytes(range(100, 100 + other)), bytes(range(50, 50 + length))]
+        sealed = SHORT.seal(batch)
+        assert sealed == [HEADER + AESSIV(KEY).encrypt(value, [HEADER]) for value in batch]
+        buf, places = laid_out(envelope[len(HEADER) :] for envelope in sealed)
+        assert opened(SHORT, *places, buf=buf) == batch
 
 
 # With many keys: a block that is doubled has its highest bit set in half of them.
@@ -70,38 +107,54 @@ def test_every_length_comes_back(length: int) -> None:
 def test_many_keys(number: int) -> None:
     key = number.to_bytes(64, "big")
     short = ShortSiv(SivKey(key), HEADER)
-    for length in (1, 15, 16, 17, 31, 32, 33, SHORT_BYTES):
-        assert short.seal(bytes(length)) == HEADER + AESSIV(key).encrypt(bytes(length), [HEADER])
+    batch = [bytes(length) for length in (1, 15, 16, 17, 31, 32, 33, SHORT_BYTES)]
+    assert short.seal(batch) == [HEADER + AESSIV(key).encrypt(value, [HEADER]) for value in batch]
 
 
-@given(value=values, before=around, after=around)
-@example(value=b"x", before=b"", after=b"")
-def test_opened_wherever_it_lies(value: bytes, before: bytes, after: bytes) -> None:
-    body = SHORT.seal(value)[len(HEADER) :]
-    assert SHORT.open(before + body + after, len(before), len(before) + len(body)) == value
+@given(batch=batches, before=around, after=around)
+@example(batch=[b"x"], before=b"", after=b"")
+def test_opened_wherever_they_lie(batch: list[bytes], before: bytes, after: bytes) -> None:
+    buf, places = laid_out((sealed[len(HEADER) :] for sealed in SHORT.seal(batch)), before)
+    assert opened(SHORT, *places, buf=buf + after) == batch
+    assert opened(SHORT, *reversed(places), buf=buf + after) == batch[::-1]
 
 
-@given(value=values, data=st.data())
-def test_a_changed_bit_anywhere_does_not_open(value: bytes, data: st.DataObject) -> None:
-    body = bytearray(SHORT.seal(value)[len(HEADER) :])
-    body[data.draw(st.integers(0, len(body) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+@given(batch=batches, data=st.data())
+def test_a_changed_bit_in_any_value_opens_none(batch: list[bytes], data: st.DataObject) -> None:
+    buf, places = laid_out(sealed[len(HEADER) :] for sealed in SHORT.seal(batch))
+    altered = bytearray(buf)
+    altered[data.draw(st.integers(0, len(buf) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     with pytest.raises(InvalidTag):
-        SHORT.open(bytes(body), 0, len(body))
+        opened(SHORT, *places, buf=bytes(altered))
+
+
+@given(left=values, right=values)
+def test_two_faults_do_not_cancel_out(left: bytes, right: bytes) -> None:
+    buf, places = laid_out(sealed[len(HEADER) :] for sealed in SHORT.seal([left, right]))
+    altered = bytearray(buf)
+    for start, _ in places:
+        altered[start] ^= 1
+    with pytest.raises(InvalidTag):
+        opened(SHORT, *places, buf=bytes(altered))
+
+
+def test_nothing_is_sealed_or_opened_of_nothing() -> None:
+    assert SHORT.seal([]) == SHORT.open(b"", b"") == []
 
 
 @given(value=st.binary(min_size=2, max_size=SHORT_BYTES - 1), more=st.binary(min_size=1, max_size=1))
 def test_another_length_does_not_open(value: bytes, more: bytes) -> None:
-    body = SHORT.seal(value)[len(HEADER) :]
+    body = SHORT.seal([value])[0][len(HEADER) :]
     for altered in (body + more, body[:-1]):
         with pytest.raises(InvalidTag):
-            SHORT.open(altered, 0, len(altered))
+            opened_alone(SHORT, altered)
 
 
 def test_another_header_or_key_does_not_open() -> None:
-    sealed = SHORT.seal(b"value")
+    body = SHORT.seal([b"value"])[0][len(HEADER) :]
     for other in (ShortSiv(SivKey(KEY), HEADER[:-1]), ShortSiv(SivKey(KEY[::-1]), HEADER)):
         with pytest.raises(InvalidTag):
-            other.open(sealed, len(HEADER), len(sealed))
+            opened_alone(other, body)
 
 
 @pytest.mark.parametrize("header", [b"", bytes(16)])
@@ -131,12 +184,24 @@ def test_a_plain_core_does_not_use_it() -> None:
 def test_wycheproof(case: dict[str, str]) -> None:
     key, header, value, sealed = (bytes.fromhex(case[name]) for name in ("key", "aad", "msg", "ct"))
     short = ShortSiv(SivKey(key), header)
-    assert short.seal(value) == header + sealed
-    assert short.open(sealed, 0, len(sealed)) == value
+    assert short.seal([value]) == [header + sealed]
+    assert opened_alone(short, sealed) == value
     for bit in range(8 * len(sealed)):
         altered = int.from_bytes(sealed, "big") ^ 1 << bit
         with pytest.raises(InvalidTag):
-            short.open(altered.to_bytes(len(sealed), "big"), 0, len(sealed))
+            opened_alone(short, altered.to_bytes(len(sealed), "big"))
+
+
+@pytest.mark.parametrize("case", WYCHEPROOF, ids=lambda case: case["tcId"])
+def test_wycheproof_among_other_values(case: dict[str, str]) -> None:
+    key, header, value, sealed = (bytes.fromhex(case[name]) for name in ("key", "aad", "msg", "ct"))
+    short = ShortSiv(SivKey(key), header)
+    others = [bytes(length) for length in SHAPES]
+    batch = [*others, value, *others]
+    envelopes = short.seal(batch)
+    assert envelopes[len(others)] == header + sealed
+    buf, places = laid_out(envelope[len(header) :] for envelope in envelopes)
+    assert opened(short, *places, buf=buf) == batch
 
 
 def test_the_subkeys_are_those_of_nist() -> None:
@@ -165,40 +230,50 @@ def test_the_first_block_of_counter_mode_is_that_of_nist() -> None:
     assert counter(bytes(range(0xF0, 0x100))).hex() == "0bdf7df1591716335e9a8b15c860c502"
 
 
-# In the core that uses it this takes some seconds, in a plain one half a minute.
-@pytest.mark.parametrize("seed", [pytest.param(21, marks=() if short_siv_is_in_use() else pytest.mark.slow)])
-def test_a_million_values_are_sealed_as_by_the_library(seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "amount"), [(20, QUICK_KEYS), pytest.param(21, KEYS, marks=pytest.mark.slow)]
+)
+def test_many_values_are_sealed_and_opened_as_by_the_library(seed: int, amount: int) -> None:
+    """A million in the slow one: of each key a value of each length, alone and in batches of all sizes."""
     source = random.Random(seed)
-    for _ in range(KEYS):
+    for _ in range(amount):
         key, header = source.randbytes(64), source.randbytes(source.randint(1, 15))
         short, library = ShortSiv(SivKey(key), header), AESSIV(key)
-        for length in range(1, SHORT_BYTES + 1):
-            value = source.randbytes(length)
-            sealed = short.seal(value)
-            assert sealed == header + library.encrypt(value, [header])
-            assert short.open(sealed, len(header), len(sealed)) == value
+        left = [source.randbytes(length) for length in range(1, SHORT_BYTES + 1)]
+        source.shuffle(left)
+        while left:
+            size = source.choice((1, 1, 2, 5, SHORT_BYTES))
+            batch, left = left[:size], left[size:]
+            sealed = short.seal(batch)
+            assert sealed == [header + library.encrypt(value, [header]) for value in batch]
+            buf, places = laid_out((each[len(header) :] for each in sealed), source.randbytes(3))
+            assert opened(short, *places, buf=buf) == batch
 
 
 class FaultAt:
-    """Short AES-SIV that is wrong for one length."""
+    """Short AES-SIV that is wrong for one length, or if it is given several values."""
 
     def __init__(self, length: int, *, sealing: bool) -> None:
         self._short = ShortSiv(SivKey(KEY), HEADER)
         self._length = length
         self._sealing = sealing
 
-    def seal(self, value: bytes) -> bytes:
-        sealed = self._short.seal(value)
-        return sealed[:-1] + b"?" if self._sealing and len(value) == self._length else sealed
+    def seal(self, values: list[bytes]) -> list[bytes]:
+        sealed = self._short.seal(values)
+        return [self._altered(sealed[0], values), *sealed[1:]] if self._sealing else sealed
 
-    def open(self, buf: bytes, start: int, end: int) -> bytes:
-        value = self._short.open(buf, start, end)
-        return value + b"?" if not self._sealing and len(value) == self._length else value
+    def open(self, buf: bytes, places: bytes) -> list[bytes]:
+        values = self._short.open(buf, places)
+        return values if self._sealing else [self._altered(values[0], values), *values[1:]]
+
+    def _altered(self, answer: bytes, values: list[bytes]) -> bytes:
+        is_wrong = len(values) > 1 if self._length == SEVERAL else len(values[0]) == self._length
+        return answer[:-1] + bytes((answer[-1] ^ 1,)) if is_wrong else answer
 
 
 @pytest.mark.plain_core(reason="puts a faulty object in the place of a final class")
 @pytest.mark.parametrize("sealing", [True, False])
-@pytest.mark.parametrize("length", SHAPES)
+@pytest.mark.parametrize("length", [*SHAPES, SEVERAL])
 def test_a_fault_at_one_length_is_found_before_it_is_used(length: int, *, sealing: bool) -> None:
     with pytest.raises(SelfTestFailed):
         _checked(cast(ShortSiv, FaultAt(length, sealing=sealing)), AESSIV(KEY), HEADER)

@@ -353,6 +353,10 @@ def test_no_value_is_missed_while_the_class_moves(database: DatabaseProcess, tmp
                 assert found == list(range(100))
                 page = patients.find({"surname": {"$gt": "N0"}}).sort("surname", -1).skip(2).limit(5)
                 assert [each["_id"] for each in page] == list(range(117, 112, -1))
+                others = patients.find({"surname": {"$not": re.compile("^N0")}}).sort("_id", 1)
+                assert [each["_id"] for each in others] == list(range(100, 120))
+                marked = patients.update_many({"surname": {"$lt": "N050"}}, {"$set": {"mark": asked}})
+                assert marked.matched_count == 50
                 asked += 1
                 time.sleep(0.2)  # the moving class has to get its turn
             assert process.returncode == 0, process.stdout and process.stdout.read()

@@ -45,8 +45,9 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("canary")
     settings = {"log": {"level": "debug", "slow_ms": 0}}
     policy = folder / "policy.yaml"
-    asks = ", ask: true" if request.param == "asking" else ""
-    policy.write_text(POLICY.read_text().replace("mode: deterministic", f"mode: deterministic{asks}"))
+    asks = request.param == "asking"
+    text = POLICY.read_text().replace(", ask: true", "")
+    policy.write_text(text.replace("mode: deterministic", "mode: deterministic, ask: true") if asks else text)
     with secantus(folder) as database, relay(database.address) as line:
         options = ProxyOptions(
             folder / "sealwire", policy, line.address, access_control=False, settings=settings

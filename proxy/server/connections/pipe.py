@@ -15,12 +15,12 @@ from typing import Final
 from sealwire.keys.frontier.record import IN_FLIGHT_S
 
 # Above this much unsent data the other side is no longer read. One message may exceed it, as a whole.
-WRITE_HIGH_BYTES = 256 * 1024
+WRITE_HIGH_BYTES: Final = 256 * 1024
 
-PIECE_BYTES = 128 * 1024
+PIECE_BYTES: Final = 128 * 1024
 
 # Pieces of larger data are copies, so that memory is freed as the peer reads and not with its last byte.
-SHARED_BYTES = 1024 * 1024
+SHARED_BYTES: Final = 1024 * 1024
 
 # Linux only, 0 elsewhere: there only the kernel's own patience ends what no peer acknowledges.
 _HUNG_UP: Final[int] = getattr(select, "POLLRDHUP", 0)

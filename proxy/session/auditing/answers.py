@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final, final
 
 from sealwire.crypto.envelope import BINARY_HEAD, class_id_of, is_envelope
+from sealwire.keys.keyring.keyring import OpenEnvelope
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.values import is_true
@@ -15,7 +16,6 @@ from sealwire.proxy.session.auditing.subjects import Pseudonym, SubjectPaths
 from sealwire.proxy.session.effects import CommandOutcome
 from sealwire.proxy.session.replies import code_of
 from sealwire.proxy.session.revealing.plaintext import is_encrypted
-from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, int32_at

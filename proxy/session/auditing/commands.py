@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, final
 
+from sealwire.keys.keyring.keyring import OpenEnvelope
 from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.commands.planner import ACTS
 from sealwire.policies.file.schema import PathNode, PolicySet
@@ -25,7 +26,6 @@ from sealwire.proxy.session.effects import CommandOutcome, CommandRecord, Comman
 from sealwire.proxy.session.login.caller import NOTHING_STATED, Stated, on_record, stated_by
 from sealwire.proxy.session.revealing.cursors import namespace_of
 from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, shows_own_documents
-from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import OpMsg
 from sealwire.wire.raw_bson import string_bytes

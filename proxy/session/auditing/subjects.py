@@ -12,6 +12,7 @@ from sealwire.crypto.envelope import BINARY_HEAD, is_envelope
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.contexts.cache import ContextKeysMissing
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
+from sealwire.keys.keyring.keyring import OpenEnvelope
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import (
     FieldClass,
@@ -25,7 +26,6 @@ from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.plan import RangeEdit, Use, ValueEdit
 from sealwire.policies.planning.values import whole_number
 from sealwire.proxy.session.choices import CommandScope
-from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 from sealwire.wire.op_msg import OpMsg, sequence_documents

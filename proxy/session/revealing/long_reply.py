@@ -17,7 +17,8 @@ from collections import deque
 from typing import Final, Protocol, final
 
 from sealwire.crypto.envelope import MARKER
-from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal_elements
+from sealwire.keys.keyring.keyring import EnvelopeBatch, TakeEnvelope
+from sealwire.proxy.session.revealing.reveal import reveal_elements
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.header import HEADER_BYTES, MSG, op_code_of
@@ -131,8 +132,8 @@ class LongReply:
         """How many envelopes were opened."""
         self._enter(_BODY, ())
 
-    def advance(self, open_envelope: OpenEnvelope) -> None:
-        """Open what has arrived. Raises what `open_envelope` raises, and BsonError; may be called again."""
+    def advance(self, open_envelope: TakeEnvelope, batch: EnvelopeBatch | None = None) -> None:
+        """Open what has arrived. Raises as `reveal.reveal`; may be called again, then with another batch."""
         while self._containers:
             inner = self._containers[-1]
             last = inner.end - 1 - self._base
@@ -141,18 +142,18 @@ class LongReply:
             if end == self._at:
                 end = _whole_elements(self._window, self._at, here)
             if end > self._at:
-                self._run(end, open_envelope)
+                self._run(end, open_envelope, batch)
             elif end == last < len(self._window):
                 self._leave(inner)
             elif not self._enter_next(last) and not self._load(last):
                 return
 
-    def reveal(self, open_envelope: OpenEnvelope) -> list[bytes]:
+    def reveal(self, open_envelope: TakeEnvelope, batch: EnvelopeBatch | None = None) -> list[bytes]:
         """The pieces of the reply, which is complete now, with its envelopes opened. Raises as `advance`.
 
         Cost: as `reveal.reveal`; of memory, a part and a few windows more than the message has.
         """
-        self.advance(open_envelope)
+        self.advance(open_envelope, batch)
         self._out[0] = _pack_int32(self._size + self._grown)
         return regrouped(self._out)
 
@@ -161,12 +162,12 @@ class LongReply:
         """What is looked at and was not opened."""
         return self._window[self._at :]
 
-    def _run(self, end: int, open_envelope: OpenEnvelope) -> None:
+    def _run(self, end: int, open_envelope: TakeEnvelope, batch: EnvelopeBatch | None) -> None:
         """Open what lies up to `end` in the window: whole elements of the innermost container."""
         run = raw = self._window[self._at : end]
         if run.find(MARKER) >= 0:
             try:
-                revealed, opened = reveal_elements(run, len(self._containers) - 1, open_envelope)
+                revealed, opened = reveal_elements(run, len(self._containers) - 1, open_envelope, batch)
             except BsonError as error:
                 # counted from a length before the run
                 raise BsonError(error.reason, self._base + self._at + error.offset - 4) from None

@@ -13,6 +13,7 @@ from librt.strings import BytesWriter
 from mypy_extensions import mypyc_attr
 
 from sealwire.crypto.envelope import BINARY_HEAD, MARKER, class_id_of, is_envelope
+from sealwire.keys.keyring.keyring import EnvelopeBatch, OpenEnvelope, TakeEnvelope
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.plan import BY_NAMESPACE, WHOLE, Openings
@@ -35,24 +36,24 @@ from sealwire.wire.raw_bson import (
 )
 from sealwire.wire.splice import Edit, splice
 
-OpenEnvelope = Callable[[bytes, int, int], tuple[int, bytes]]
-"""From a buffer and the extent of an envelope in it to its BSON type and value bytes.
-
-Raises what makes the whole message unreadable.
-"""
+MAX_TOGETHER: Final = 1024
+"""So many values are opened at once: enough that more would save nothing, and few to keep places of."""
 
 # A BSON Binary is an int32 length, the subtype, where a marker begins, and the content.
 
 _LENGTH_BYTES: Final = 4
 
 
-def reveal(message: bytes, parsed: OpMsg, open_envelope: OpenEnvelope) -> tuple[bytes, int]:
+def reveal(
+    message: bytes, parsed: OpMsg, open_envelope: TakeEnvelope, batch: EnvelopeBatch | None = None
+) -> tuple[bytes, int]:
     """An OP_MSG with its envelopes opened, and how many these were; the same bytes when there are none.
 
-    Raises what `open_envelope` raises; then nothing of the message may be sent on. BsonError.
+    `batch` has the values that `open_envelope` only takes.
+    Raises what these raise; then nothing of the message may be sent on. BsonError.
     Cost: O(bytes); for each envelope its own opening and the elements before it in its document.
     """
-    rewriter = _Rewriter(message, open_envelope)
+    rewriter = _Rewriter(message, open_envelope, batch)
     if not parsed.sequences:
         growth = rewriter.document(parsed.body, 0)
     else:
@@ -78,11 +79,13 @@ def _sections(rewriter: "_Rewriter", message: bytes, parsed: OpMsg) -> int:
     return growth
 
 
-def reveal_elements(elements: bytes, depth: int, open_envelope: OpenEnvelope) -> tuple[bytes, int]:
+def reveal_elements(
+    elements: bytes, depth: int, open_envelope: TakeEnvelope, batch: EnvelopeBatch | None = None
+) -> tuple[bytes, int]:
     """As `reveal`, for whole elements that follow each other in a document `depth` levels deep."""
     length = len(elements) + _LENGTH_BYTES + 1
     document = b"".join((length.to_bytes(_LENGTH_BYTES, "little"), elements, b"\0"))
-    rewriter = _Rewriter(document, open_envelope)
+    rewriter = _Rewriter(document, open_envelope, batch)
     rewriter.document(0, depth)
     return rewriter.finish()[_LENGTH_BYTES:-1], rewriter.opened
 
@@ -115,36 +118,105 @@ class _Rewriter:
     lie, once its document has ended, and only if the document has grown or shrunk: then it has been copied.
     """
 
-    __slots__ = ("_buf", "_hit", "_open", "_out", "_position", "opened")
+    __slots__ = (
+        "_batch",
+        "_buf",
+        "_grown",
+        "_hit",
+        "_lengths",
+        "_open",
+        "_out",
+        "_places",
+        "_position",
+        "_values",
+        "opened",
+    )
 
-    def __init__(self, buf: bytes, open_envelope: OpenEnvelope) -> None:
+    def __init__(self, buf: bytes, open_envelope: TakeEnvelope, batch: EnvelopeBatch | None = None) -> None:
         self._buf = buf
         self._open = open_envelope
+        self._batch = batch
         self._out = BytesWriter()
         self._position = 0
         """Offset up to which the buffer was copied."""
+        self._grown = 0
+        """By how much what was met so far is longer."""
+        self._values: list[bytes | int] = []
+        """What was met and not copied since a value is still to come: each value, or its length."""
+        self._places: list[int] = []
+        """Four numbers for each: where the element, its value and the next element begin, and its type."""
+        self._lengths: list[int] = []
+        """Lengths to be corrected in what is not copied yet: where they come to lie, and what they become."""
         self._hit = buf.find(MARKER)
         """Offset of the next marker that was not looked at; negative when there is none."""
         self.opened = 0
 
     def slot_of(self, offset: int) -> int:
-        """Where the bytes that are at `offset` come to lie; not before what was copied."""
-        return len(self._out) + offset - self._position
+        """Where the bytes that are at `offset` come to lie; not before what was met."""
+        return offset + self._grown
 
     def resize(self, slot: int, offset: int, growth: int) -> None:
         """Correct the length that was at `offset`: what it counts became longer by `growth`."""
         if growth:
             length = int32_at(self._buf, offset) + growth
-            out = self._out
-            out[slot] = length & 0xFF
-            out[slot + 1] = length >> 8 & 0xFF
-            out[slot + 2] = length >> 16 & 0xFF
-            out[slot + 3] = length >> 24 & 0xFF
+            if self._values:
+                self._lengths.append(slot)
+                self._lengths.append(length)
+            else:
+                self._correct(slot, length)
+
+    def _correct(self, slot: int, length: int) -> None:
+        out = self._out
+        out[slot] = length & 0xFF
+        out[slot + 1] = length >> 8 & 0xFF
+        out[slot + 2] = length >> 16 & 0xFF
+        out[slot + 3] = length >> 24 & 0xFF
 
     def finish(self) -> bytes:
-        """The new buffer."""
+        """The new buffer. Raises what opening raises."""
+        self._copy_values()
         self._out.write(self._buf[self._position :])
         return self._out.getvalue()
+
+    def _copy(self, start: int, value: int, end: int, kind: int, opened: bytes) -> None:
+        """Copy up to a value, and what it is now in its place."""
+        out, position = self._out, self._position
+        type_slot = len(out) + start - position
+        out.write(self._buf[position:value])
+        out[type_slot] = kind
+        out.write(opened)
+        self._position = end
+
+    def _keep(self, cursor: Cursor, kind: int, opened: bytes | int) -> int:
+        """Leave a value to `_copy_values`; return by how much it grows."""
+        self._values.append(opened)
+        places = self._places
+        places.append(cursor.start)
+        places.append(cursor.value)
+        places.append(cursor.end)
+        places.append(kind)
+        if len(self._values) >= MAX_TOGETHER:
+            self._copy_values()
+        return (opened if isinstance(opened, int) else len(opened)) - (cursor.end - cursor.value)
+
+    def _copy_values(self) -> None:
+        """Copy what waits for its values, which are opened now."""
+        if not self._values or self._batch is None:
+            return
+        to_come = self._batch.values(self._buf)
+        taken = place = 0
+        places = self._places
+        for value in self._values:
+            if isinstance(value, bytes):
+                opened = value
+            else:
+                opened = to_come[taken]
+                taken += 1
+            self._copy(places[place], places[place + 1], places[place + 2], places[place + 3], opened)
+            place += 4
+        for at in range(0, len(self._lengths), 2):
+            self._correct(self._lengths[at], self._lengths[at + 1])
+        self._values, self._places, self._lengths = [], [], []
 
     def document(self, start: int, depth: int) -> int:
         """Copy the document at `start`; return by how much it grew. Raises BsonError."""
@@ -179,14 +251,14 @@ class _Rewriter:
             if self._hit != value + BINARY_HEAD - 1 and not is_envelope(kind, buf, value):
                 return 0
             bson_type, opened = self._open(buf, value + BINARY_HEAD, end)
-            out = self._out
-            type_slot = self.slot_of(cursor.start)
-            out.write(buf[self._position : value])
-            out[type_slot] = bson_type
-            out.write(opened)
-            self._position = end
             self.opened += 1
-            return len(opened) - (end - value)
+            if not self._values and isinstance(opened, bytes):
+                growth = len(opened) - (end - value)
+                self._copy(cursor.start, value, end, bson_type, opened)
+            else:
+                growth = self._keep(cursor, bson_type, opened)
+            self._grown += growth
+            return growth
         if kind in (kinds.OBJECT, kinds.ARRAY):
             return self.document(value, depth + 1)
         if kind == kinds.JAVASCRIPT_WITH_SCOPE:
@@ -207,7 +279,7 @@ class AtPaths:
     __slots__ = ("_ends", "_next", "_open", "kept")
 
     def __init__(
-        self, buf: bytes, body: int, openings: Openings, policy: PolicySet, open_envelope: OpenEnvelope
+        self, buf: bytes, body: int, openings: Openings, policy: PolicySet, open_envelope: TakeEnvelope
     ) -> None:
         """`buf` has the reply whose body is there. Raises BsonError. Cost: O(elements on the paths)."""
         self._open = open_envelope
@@ -217,8 +289,8 @@ class AtPaths:
         self.kept = 0
         """How many envelopes were not opened."""
 
-    def open_envelope(self, buf: bytes, start: int, end: int) -> tuple[int, bytes]:
-        """As `Keyring.open_envelope`. Envelopes come in rising order; after a failure, use another object."""
+    def open_envelope(self, buf: bytes, start: int, end: int) -> tuple[int, bytes | int]:
+        """As what it opens with. Envelopes come in rising order; after a failure, use another object."""
         while self._next < len(self._ends) and self._ends[self._next][1] < end:
             self._next += 1
         if self._next < len(self._ends) and self._ends[self._next][0] < start:
@@ -308,7 +380,7 @@ def withhold_plaintext(message: bytes, body: int, tree: PathNode, rights: Rights
 class Shown:
     """Opens envelopes for one client. Made anew for other rights, and for another keyring."""
 
-    __slots__ = ("_classes_of", "_counts", "_known", "_masks_denied", "_open", "rights")
+    __slots__ = ("_classes_of", "_counts", "_known", "_masks_denied", "_open", "_take", "rights")
 
     def __init__(
         self,
@@ -316,20 +388,22 @@ class Shown:
         classes_of: Callable[[int], tuple[str, ...]],
         open_envelope: OpenEnvelope,
         *,
+        take: TakeEnvelope | None = None,
         masks_denied: bool = False,
     ) -> None:
-        """`classes_of`: the classes whose envelopes may have a class id. With `masks_denied` a denied value
-        is masked, and does not withhold the reply.
+        """`classes_of`: the classes whose envelopes may have a class id. `take` opens what is shown as it is,
+        if not `open_envelope`. With `masks_denied` a denied value is masked, and does not withhold the reply.
         """
         self.rights: Final = rights
         self._masks_denied = masks_denied
         self._counts: dict[int, int] = {}
         self._classes_of = classes_of
         self._open = open_envelope
+        self._take: TakeEnvelope = open_envelope if take is None else take
         self._known: dict[int, Disclosure] = {}
 
-    def open_envelope(self, buf: bytes, start: int, end: int) -> tuple[int, bytes]:
-        """As `Keyring.open_envelope`: what the client is shown. Raises ReadDenied, and as that."""
+    def open_envelope(self, buf: bytes, start: int, end: int) -> tuple[int, bytes | int]:
+        """As what it opens with: what the client is shown. Raises ReadDenied, and as that."""
         class_id = class_id_of(buf, start)
         disclosure = self._known.get(class_id)
         if disclosure is None:
@@ -341,7 +415,7 @@ class Shown:
         self._counts[class_id] = self._counts.get(class_id, 0) + 1
         level = disclosure.level
         if level is Level.CLEAR:
-            return self._open(buf, start, end)
+            return self._take(buf, start, end)
         if level is Level.MASKED:
             return masked(disclosure.mask, *self._open(buf, start, end))
         if level is Level.CIPHERTEXT:

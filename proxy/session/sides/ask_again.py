@@ -18,11 +18,13 @@ from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Effect
 from sealwire.proxy.session.requests import Again
+from sealwire.wire import kinds
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg, sequence_documents
 from sealwire.wire.raw_bson import Element, elements, find_element
 
 MOST_TIMES: Final = 4
 """How often one command is sent."""
+_NUMBERS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE})
 _MODIFYING: Final = frozenset(b"findAndModify findandmodify".split())
 _STATEMENTS: Final = {b"update": b"updates", b"delete": b"deletes"}
 
@@ -55,7 +57,7 @@ def found_nothing(message: bytes, parsed: OpMsg) -> bool:
         return False
     count, value = find_element(message, body, b"n"), find_element(message, body, b"value")
     if count is not None:
-        return not _is_given(message, count)
+        return count.kind in _NUMBERS and not any(message[count.value : count.end])
     return value is not None and value.value == value.end
 
 

@@ -7,6 +7,7 @@ be read at all, how much in an hour, and what of an envelope is shown.
 from typing import Final
 
 from sealwire.crypto.envelope import MARKER
+from sealwire.keys.keyring.keyring import EnvelopeBatch, TakeEnvelope
 from sealwire.policies.errors import Reason, Refusal, one_line
 from sealwire.policies.file.schema import follow
 from sealwire.policies.planning.plan import Plan
@@ -19,7 +20,7 @@ from sealwire.proxy.session.login.caller import Stated, on_record
 from sealwire.proxy.session.requests import Request
 from sealwire.proxy.session.revealing.cursors import Opened, namespace_of
 from sealwire.proxy.session.revealing.documents_read import UNKNOWN, ReplyDocuments, documents_in, gathers
-from sealwire.proxy.session.revealing.reveal import AtPaths, OpenEnvelope, Shown, reveal, withhold_plaintext
+from sealwire.proxy.session.revealing.reveal import AtPaths, Shown, reveal, withhold_plaintext
 from sealwire.proxy.session.shared import Shared
 from sealwire.wire.op_msg import OpMsg, parse_op_msg
 from sealwire.wire.raw_bson import string_bytes
@@ -133,8 +134,8 @@ def shown_reply(
     revealed, opened, values = message, 0, 0
     if message.find(MARKER) >= 0:
         # a write shows values in errors only, whose code its client needs
-        shown = Shown(rights, shared.keyring.classes_of, shared.open_envelope, masks_denied=is_write)
-        revealed, opened = reveal_for(shared, request, message, parsed, shown.open_envelope)
+        shown, batch = _shown(shared, rights, len(message), masks_denied=is_write)
+        revealed, opened = reveal_for(shared, request, message, parsed, shown.open_envelope, batch)
         values = shown.most_of_a_class
     limit = rights.documents_per_hour
     if limit is not None:
@@ -149,22 +150,43 @@ def shown_reply(
 
 
 def reveal_for(
-    shared: Shared, request: Request, message: bytes, parsed: OpMsg, open_envelope: OpenEnvelope
+    shared: Shared,
+    request: Request,
+    message: bytes,
+    parsed: OpMsg,
+    open_envelope: TakeEnvelope,
+    batch: EnvelopeBatch | None,
 ) -> tuple[bytes, int]:
     """As `reveal`, at the places where the reply to a request is opened."""
     if request.opens is None:
-        return reveal(message, parsed, open_envelope)
+        return reveal(message, parsed, open_envelope, batch)
     at_paths = AtPaths(message, parsed.body, request.opens, shared.settings.policy, open_envelope)
-    revealed, met = reveal(message, parsed, at_paths.open_envelope)
+    revealed, met = reveal(message, parsed, at_paths.open_envelope, batch)
     return (revealed, met - at_paths.kept) if met > at_paths.kept else (message, 0)
 
 
-def opener_for(conversation: Conversation, rights: Rights | None) -> OpenEnvelope:
-    """What opens envelopes for a client with these rights; without roles it opens all."""
+def opener_for(
+    conversation: Conversation, rights: Rights | None, size: int
+) -> tuple[TakeEnvelope, EnvelopeBatch | None]:
+    """What opens the envelopes of a reply of `size` bytes for a client with these rights.
+
+    Without roles it opens all.
+    """
     shared = conversation.shared
     if rights is None:
-        return shared.open_envelope
-    return Shown(rights, shared.keyring.classes_of, shared.open_envelope).open_envelope
+        batch = shared.keyring.batch(shared.open_envelope, size)
+        return (shared.open_envelope if batch is None else batch.take), batch
+    shown, batch = _shown(shared, rights, size)
+    return shown.open_envelope, batch
+
+
+def _shown(
+    shared: Shared, rights: Rights, size: int, *, masks_denied: bool = False
+) -> tuple[Shown, EnvelopeBatch | None]:
+    batch = shared.keyring.batch(shared.open_envelope, size)
+    take = None if batch is None else batch.take
+    classes_of = shared.keyring.classes_of
+    return Shown(rights, classes_of, shared.open_envelope, take=take, masks_denied=masks_denied), batch
 
 
 _WRITES: Final = frozenset({"insert", "update", "delete", "bulkWrite", "createIndexes"})

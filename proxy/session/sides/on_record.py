@@ -2,6 +2,7 @@
 
 from typing import final
 
+from sealwire.keys.keyring.keyring import EnvelopeBatch, TakeEnvelope
 from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.auditing.answers import Answer
 from sealwire.proxy.session.auditing.commands import AuditedCommand, Sent
@@ -10,7 +11,6 @@ from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import UNANSWERED, Begun, CommandOutcome, CommandResult, Done, Effect
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing.long_reply import LongReply
-from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.proxy.session.shared import Shared
 from sealwire.wire.long_message import LongMessage
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg
@@ -101,15 +101,15 @@ class LongOpening:
         """By class, what was opened in the runs so far."""
         self.reply = LongReply(message, reader=None if command is None else self)
 
-    def advance(self, open_envelope: OpenEnvelope) -> None:
+    def advance(self, open_envelope: TakeEnvelope, batch: EnvelopeBatch | None) -> None:
         """As `LongReply.advance`."""
         self._count_anew()
-        self.reply.advance(open_envelope)
+        self.reply.advance(open_envelope, batch)
 
-    def reveal(self, open_envelope: OpenEnvelope) -> list[bytes]:
+    def reveal(self, open_envelope: TakeEnvelope, batch: EnvelopeBatch | None) -> list[bytes]:
         """As `LongReply.reveal`."""
         self._count_anew()
-        return self.reply.reveal(open_envelope)
+        return self.reply.reveal(open_envelope, batch)
 
     def run(self, place: tuple[bytes, ...], buf: bytes) -> None:
         """A run was opened."""

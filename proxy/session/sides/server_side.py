@@ -8,6 +8,7 @@ from sealwire.crypto.envelope import MARKER, context_keys_in
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.contexts.cache import ContextKeysMissing
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
+from sealwire.keys.keyring.keyring import EnvelopeBatch, TakeEnvelope
 from sealwire.policies.errors import Reason
 from sealwire.policies.planning.values import is_true
 from sealwire.policies.roles.role import Rights
@@ -37,7 +38,7 @@ from sealwire.proxy.session.requests import Again, Request, RequestKind, command
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import has_more_to_come, is_plain
 from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
-from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal
+from sealwire.proxy.session.revealing.reveal import reveal
 from sealwire.proxy.session.sides import ask_again, ask_values, on_record, questions
 from sealwire.proxy.session.sides.entitlement import opener_for, reveal_for, shown_reply
 from sealwire.proxy.session.sides.on_record import LongOpening
@@ -348,10 +349,13 @@ class ServerSide(Side):
             revealed, opened = shown_reply(self._conversation, request, message, parsed)
         elif message.find(MARKER) < 0:
             return message, 0
-        elif request.opens is None:
-            revealed, opened = reveal(message, parsed, shared.open_envelope)
         else:
-            revealed, opened = reveal_for(shared, request, message, parsed, shared.open_envelope)
+            batch = shared.keyring.batch(shared.open_envelope, len(message))
+            take = shared.open_envelope if batch is None else batch.take
+            if request.opens is None:
+                revealed, opened = reveal(message, parsed, take, batch)
+            else:
+                revealed, opened = reveal_for(shared, request, message, parsed, take, batch)
         if opened and request.command in DUPLICATING:
             revealed = name_in_clear(message, parsed.body, revealed)
         return revealed, opened
@@ -395,7 +399,8 @@ class ServerSide(Side):
             self._begin(message, request)
         if self._unfinished is not None:
             with suppress(BsonError, *_UNREADABLE):
-                self._unfinished.advance(self._opener_in_parts(message))
+                take, batch = self._opener_in_parts(message)
+                self._unfinished.advance(take, batch)
 
     def _begin(self, message: LongMessage, request: Request) -> LongOpening:
         """A long reply is opened from here on, all of it under the rights that count now."""
@@ -405,12 +410,12 @@ class ServerSide(Side):
         self._unfinished = LongOpening(message, request, shared, is_raw=is_raw)
         return self._unfinished
 
-    def _opener_in_parts(self, message: LongMessage) -> OpenEnvelope:
+    def _opener_in_parts(self, message: LongMessage) -> tuple[TakeEnvelope, EnvelopeBatch | None]:
         """Raises ReadDenied where other rights count than when the reply began."""
         request = self._conversation.awaited.find(response_to_of(message.head))
         if request is None or self._conversation.entitled.rights(request.stated) is not self._rights:
             raise replies.ReadDenied
-        return opener_for(self._conversation, self._rights)
+        return opener_for(self._conversation, self._rights, message.size)
 
     def _ordinary(self, message: LongMessage) -> Request | None:
         """The request that a long message answers, if the answer can be read in parts."""
@@ -445,7 +450,8 @@ class ServerSide(Side):
         failure: Exception | None = None
         if reply is not None:
             try:
-                pieces = reply.reveal(self._opener_in_parts(message))
+                take, batch = self._opener_in_parts(message)
+                pieces = reply.reveal(take, batch)
                 opened = reply.reply.opened
             except _UNREADABLE as error:
                 asked = self._ask_for_key(error, reply.reply.window)

@@ -113,7 +113,7 @@ def asked_conditions(kind: str, one: Values) -> Values:
     choices: list[tuple[int, Values]] = [] if kind == "binData" else [(4, ranged)]
     if kind == "string":
         choices += [(5, _patterns(one)), (2, _together(ranged, _said_pattern()))]
-    if kind in ("int", "double"):  # of longs the server makes doubles first
+    if kind in ("int", "double"):  # see defects
         choices += [(2, _modulo()), (1, _together(ranged, _modulo()))]
     if kind in ("int", "long", "double", "binData"):
         choices += [(2, _bits())]

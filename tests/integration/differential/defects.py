@@ -3,6 +3,9 @@
 `$addFields` of `sub.n` changes nothing where `sub` is an array; MongoDB changes each element. So no stage
 puts a value in clear at a covered path below what may be an array.
 
+`$mod` of a long makes a double of it first, so that 2**63 - 1 is even. So longs that are asked about have no
+`$mod`. Patterns are those of Python (`asking`).
+
 Types that it does not keep (symbol becomes a string, DBPointer a sub-document, undefined null; dates past
 year 9999 are refused) are not among the generated values.
 """

@@ -110,14 +110,21 @@ def conditions(shape: Shape, path: str) -> Values:
             st.booleans().map(lambda value: {"$exists": value}),
             st.sampled_from([{"$in": [None]}, {"$nin": [None]}, {"$eq": None}, {"$in": []}]),
         ]
-    rare = st.sampled_from(
-        [{"$gt": 1}, {"$gte": ""}, {"$type": "string"}, Regex("^1"), {"$not": Regex("1")}, {"$mod": [2, 0]}]
-    )
+    kind = shape.asked_type(_name(path))
+    few: list[object] = [{"$gt": 1}, {"$gte": ""}, {"$type": "string"}, Regex("^1"), {"$not": Regex("1")}]
+    rare = st.sampled_from(few if kind == "long" else [*few, {"$mod": [2, 0]}])  # see defects
     positive = rarely(st.one_of(common), rare)
-    if kind := shape.asked_type(_name(path)):
+    if kind:
         positive = weighted((2, positive), (3, asked_conditions(kind, one)))
     negated = positive.map(lambda found: {"$not": found if _is_operators(found) else {"$eq": found}})
     return weighted((4, positive), (1, negated))
+
+
+def _searching(shape: Shape, path: str) -> Values:
+    """A condition that needs a question, at a path without numbers; now and then negated."""
+    found = asked_conditions(shape.asked_type(path), operand(shape, path))
+    negated = found.map(lambda said: {"$not": said} if _is_operators(said) else {"$nin": [said]})
+    return weighted((4, found), (1, negated)).map(lambda said: {path: said})
 
 
 def _is_operators(value: object) -> bool:
@@ -225,6 +232,9 @@ def filters(shape: Shape) -> st.SearchStrategy[Document]:
     single = weighted(
         (12, leaf), (3, _elements(fields(shape))), (1, constant), (3, computed), (4, _ranges(shape))
     )
+    searched = tuple(path for path in dict.fromkeys(asked) if shape.asked_type(path))
+    if searched:
+        single = weighted((2, single), (1, sampled(searched).flatmap(lambda path: _searching(shape, path))))
     return st.recursive(
         single,
         lambda inner: (

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealwire import short_siv_is_in_use
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import KeyDestroyed, KeyRetired, KeysReason, UnknownKey
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring, OpenedValues
 from tests.keys.samples import NOW
+from tests.support.short_siv import made_with_short_siv
 
 
 def key(name: str, class_id: int, version: int, state: KeyState) -> DataKey:
@@ -31,6 +33,75 @@ KEYRING = Keyring(
     ],
     generation=4,
 )
+
+
+BATCHING = made_with_short_siv(
+    lambda: Keyring([key("nhs_number", 7, 3, KeyState.ACTIVE), key("postcode", 8, 1, KeyState.ACTIVE)])
+)
+
+
+def test_a_batch_opens_envelopes_of_several_keys_in_order() -> None:
+    values = [
+        ("nhs_number", 2, b"a"),
+        ("postcode", 2, b"b" * 20),
+        ("nhs_number", 16, b"cccc"),
+        ("postcode", 2, b"d"),
+    ]
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
+    assert batch is not None
+    for _ in range(2):
+        buf = b""
+        for name, bson_type, value in values:
+            start = len(buf)
+            buf += BATCHING.cipher_for(name).encrypt_deterministically(bson_type, value)
+            assert batch.take(buf, start, len(buf)) == (bson_type, len(value))
+        assert BATCHING.opened.take() == {}
+        assert batch.amount == len(values)
+        assert batch.values(buf) == [value for _, _, value in values]
+        assert BATCHING.opened.take() == {"nhs_number": 2, "postcode": 2}
+        assert (batch.amount, batch.values(buf)) == (0, [])
+
+
+def test_a_batch_opens_long_and_random_values_at_once() -> None:
+    cipher = BATCHING.cipher_for("postcode")
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
+    assert batch is not None
+    for envelope, value in (
+        (cipher.encrypt_deterministically(2, bytes(65)), bytes(65)),
+        (cipher.encrypt_randomly(2, b"x"), b"x"),
+    ):
+        assert batch.take(envelope, 0, len(envelope)) == (2, value)
+    assert (batch.amount, BATCHING.opened.take()) == (0, {"postcode": 2})
+
+
+@pytest.mark.parametrize("altered", range(3))
+def test_nothing_of_a_batch_is_returned_or_counted_if_one_value_is_not_authentic(altered: int) -> None:
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
+    assert batch is not None
+    buf = b""
+    for index, name in enumerate(("nhs_number", "postcode", "nhs_number")):
+        start = len(buf)
+        envelope = BATCHING.cipher_for(name).encrypt_deterministically(2, b"value")
+        buf += envelope[:-1] + b"?" if index == altered else envelope
+        batch.take(buf, start, len(buf))
+    with pytest.raises(DecryptionFailed):
+        batch.values(buf)
+    assert BATCHING.opened.take() == {}
+
+
+@pytest.mark.parametrize("data", [b"", b"SW\1\1", b"SW\1\1" + bytes(30), bytes(60)])
+def test_a_batch_refuses_what_is_no_envelope(data: bytes) -> None:
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
+    assert batch is not None
+    with pytest.raises(InvalidEnvelope):
+        batch.take(data, 0, len(data))
+
+
+def test_there_are_batches_where_short_values_are_opened_by_the_core() -> None:
+    assert KEYRING.has_batches is short_siv_is_in_use()
+    assert BATCHING.batch(BATCHING.open_envelope, 100) is None
+    assert BATCHING.batch(BATCHING.open_envelope, 10_000) is not None
+    assert (KEYRING.batch(KEYRING.open_envelope, 10_000) is None) is not short_siv_is_in_use()
 
 
 def test_the_active_version_encrypts() -> None:

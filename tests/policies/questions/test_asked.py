@@ -228,3 +228,22 @@ def test_what_a_write_changes_is_asked_about_in_a_transaction_only(is_in_transac
     assert asking.is_here
     asking.end_change()
     assert (asking.is_here, asking.forbids) == (False, "")
+
+
+def test_what_was_passed_over_counts_if_some_document_has_several_values() -> None:
+    one, two = ValuesJudgement(question(ABOVE)), ValuesJudgement(question())
+    assert one.pass_over(b"a")
+    assert two.pass_over(b"a")
+    for judgement in (one, two):
+        judgement.take_several()
+        assert judgement.seen == 1
+    assert (one.overdue(), two.overdue(), two.overdue()) == ([], [b"a"], [])
+    assert (one.seen, two.seen) == (1, 0)
+    assert one.pass_over(b"b")
+    assert not two.pass_over(b"b")
+
+
+def test_it_is_said_whether_a_value_satisfies_all_operators() -> None:
+    judgement = ValuesJudgement(question())
+    assert [judgement.take(held(stored)) for stored in (1, 3, 9)] == [False, True, False]
+    assert ValuesJudgement(ValuesQuestion("a.b", "c", "d", ())).take(held(1))

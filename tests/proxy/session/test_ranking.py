@@ -99,3 +99,18 @@ def test_binary_data_of_several_kinds_is_looked_up_one_by_one() -> None:
     _, added = stages(Ranks(tuple(range(50)), None, False), *[(form, form) for form in forms])
     assert [computed(added["$addFields"]["rank"], form) for form in forms] == list(range(50))
     assert "$lt" not in str(added)
+
+
+def test_what_is_in_clear_and_of_another_type_has_no_other_form() -> None:
+    def valid(kind: int, data: bytes) -> StoredForm:
+        assert kind == kinds.STRING, "it would be refused"
+        return StoredForm(kind, data + b"!")
+
+    field_class = FieldClass("surname", Mode.DETERMINISTIC, kinds.STRING)
+    listed = (HeldValue(value(5), value(5)), HeldValue(value("a"), value("a")))
+    planned = RangeEdit(
+        [PLACE], PathNode("a", leaf=field_class), field_class, listed, (0, 5), ListPlace.RANKS
+    )
+    edit = ranked(planned, Ranks((0, 1), None, is_cut=False), valid)
+    assert edit.data.count(value("a")[1] + b"!") == 2
+    assert edit.data.count(b"\x100\0" + value(5)[1]) == 2

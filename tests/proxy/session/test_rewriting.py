@@ -29,6 +29,7 @@ from sealwire.proxy.session.shared import SessionSettings, Shared
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents
 from tests.proxy.session.world import (
+    BATCHING,
     KEYRING,
     POLICY,
     body_of,
@@ -42,6 +43,7 @@ from tests.proxy.session.world import (
     value_bytes,
     written,
 )
+from tests.support.short_siv import made_with_short_siv
 
 INSERT = {"insert": "patients", "$db": "clinic"}
 
@@ -195,6 +197,37 @@ def test_documents_that_are_settled_on_the_way_are_sent_the_same(where: str) -> 
     assert plan.values == len(planned(message).edits) >= MANY
     assert len(plan.edits) <= SETTLED_EDITS + 1
     assert len(taking.edits) == 2
+
+
+@pytest.mark.parametrize("where", ["body", "first", "after"])
+def test_values_are_sealed_together_as_each_by_itself(where: str) -> None:
+    message = _many(where)
+    assert applied(message, BATCHING) == applied(message)
+
+
+FIELDS: dict[Any, st.SearchStrategy[Any]] = {
+    "nhs_number": st.text(max_size=90),
+    "contact": st.builds(dict, email=st.text(max_size=20)),
+    "tags": st.lists(st.text(max_size=9)),
+}
+
+
+@given(documents=st.lists(st.fixed_dictionaries({}, optional=FIELDS), min_size=8))
+def test_any_documents_are_sealed_together_as_each_by_itself(documents: list[dict[str, Any]]) -> None:
+    message = command({**INSERT, "documents": documents})
+    assert applied(message, BATCHING) == applied(message)
+
+
+@pytest.mark.parametrize("operator", ["$eq", "$in", "$nin"])
+def test_values_with_older_forms_are_sealed_each_by_itself(operator: str) -> None:
+    value: Any = "ann" if operator == "$eq" else ["ann", "bob"]
+    update = {
+        "q": {"nhs_number": {operator: value}},
+        "u": {"$set": {"nhs_number": "x", "contact.email": "y"}},
+    }
+    body = {"update": "patients", "updates": [update] * 10}
+    two = [data_key("nhs", 1, KeyState.DECRYPT_ONLY), data_key("nhs", 2), *OTHERS]
+    assert sent(body, made_with_short_siv(lambda: Keyring(two))) == sent(body, Keyring(two))
 
 
 def test_statements_with_ranges_are_settled_the_same() -> None:

@@ -8,8 +8,9 @@ from random import Random
 from typing import Any
 
 import pytest
-from bson import Int64
+from bson import Binary, Int64
 
+from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason
 from sealwire.policies.file.loader import load_policy
@@ -23,6 +24,7 @@ from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import Grids, PassingCommands, Rejected, SessionSettings, Shared
 from tests.policies.support import target
 from tests.proxy.session.world import (
+    BATCHING,
     KEYRING,
     OWN_ADDRESS,
     POLICY,
@@ -52,6 +54,23 @@ def test_what_one_session_has_planned_another_need_not() -> None:
     assert shared.passing.get(TARGET) is None
     one.client_data(FIND)
     assert shared.passing.get(TARGET) is not None
+
+
+@pytest.mark.parametrize("amount", [1, 100])
+def test_a_short_reply_and_a_long_one_are_opened_alike(amount: int) -> None:
+    def answer(value: Any, response_to: int = 1) -> bytes:
+        batch = [{"nhs_number": value, "n": index} for index in range(amount)]
+        cursor = {"firstBatch": batch, "id": Int64(0), "ns": "clinic.patients"}
+        return reply({"cursor": cursor, "ok": 1.0}, response_to)
+
+    one, _ = sessions(Shared(SETTINGS, BATCHING))
+    one.client_data(command({"find": "patients", "$db": "clinic"}))
+    effects = one.server_data(answer(sealed("nhs", "ann")))
+    assert [each.data for each in effects if isinstance(each, ToClient)] == [answer("ann")]
+    one.client_data(command({"find": "patients", "$db": "clinic"}, 2))
+    forged = Binary(sealed("nhs", "ann")[:-1] + b"?", SUBTYPE)
+    effects = one.server_data(answer(forged, 2))
+    assert [body_of(each.data)["ok"] for each in effects if isinstance(each, ToClient)] == [0.0]
 
 
 def test_another_policy_forgets_what_was_planned() -> None:
@@ -344,6 +363,6 @@ def test_questions_that_were_asked_long_ago_make_room(monkeypatch: pytest.Monkey
 def test_nothing_of_a_question_is_kept() -> None:
     rejected = Rejected()
     rejected.add(rejected.of(asked_for("surname")), b"one")
-    held = [getattr(rejected, name) for name in Rejected.__slots__ if name != "_key"]
+    held = [getattr(rejected, name) for name in ("_documents", "_bytes")]  # and a key of its own
     assert b"surname" not in repr(held).encode()
     assert "one" not in repr(rejected)

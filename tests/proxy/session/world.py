@@ -18,6 +18,7 @@ from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings, Shared
 from tests.strategies import MadeSequence, made_op_msg
+from tests.support.short_siv import made_with_short_siv
 from tests.wire.corpus import document, element
 
 POLICY_TEXT = b"""
@@ -77,6 +78,8 @@ def class_id_of(name: str) -> int:
 
 
 KEYRING = Keyring(data_key(name) for name in POLICY.class_names)
+BATCHING = made_with_short_siv(lambda: Keyring(data_key(name) for name in POLICY.class_names))
+"""The same, which opens and seals many values together on a plain core as well."""
 """Version 1 of every class."""
 
 

@@ -204,3 +204,16 @@ def test_something_may_wait_that_came_before_a_hold_of_some_kinds(hold: Hold) ->
     assert not pipe.is_behind
     pipe.keep(b"data")
     assert pipe.is_behind
+
+
+def test_a_peer_that_hangs_up_is_noticed_though_nobody_reads() -> None:
+    transport = HandMoved()
+    pipe = Pipe(cast(asyncio.Transport, transport))
+    assert not pipe.has_hung_up()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        transport.sock = ours
+        theirs.sendall(b"the last words")
+        assert not pipe.has_hung_up()
+        theirs.close()
+        assert pipe.has_hung_up()

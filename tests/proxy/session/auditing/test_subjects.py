@@ -9,11 +9,11 @@ from bson.binary import Binary
 from bson.int64 import Int64
 from bson.regex import Regex
 
+from sealwire.keys.keyring.keyring import OpenEnvelope
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.auditing.subjects import MAX_IDS, CommandAudit, SubjectPaths
 from sealwire.proxy.session.choices import CommandScope
 from sealwire.proxy.session.effects import CommandRecord, CommandResult, Done, ToServer
-from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.wire import kinds

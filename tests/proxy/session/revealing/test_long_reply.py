@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import UnknownKey
-from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.keyring import Keyring, OpenEnvelope
 from sealwire.proxy.session.revealing.long_reply import WINDOW_BYTES, LongReply, has_more_to_come, is_plain
-from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal, reveal_elements
+from sealwire.proxy.session.revealing.reveal import reveal, reveal_elements
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.long_message import PART_BYTES, LongMessage
 from sealwire.wire.op_msg import CHECKSUM_PRESENT, MORE_TO_COME, build_op_msg, parse_op_msg
 from sealwire.wire.raw_bson import MAX_DEPTH
 from tests.bson_types import BsonType
-from tests.proxy.session.world import KEYRING, command, data_key, reply, sealed
+from tests.proxy.session.world import BATCHING, KEYRING, command, data_key, reply, sealed
 from tests.strategies import bson_documents
 from tests.wire.corpus import binary, document, element, int32, string
 
@@ -52,6 +52,19 @@ def test_the_cuts_never_show(data: bytes, kind: BsonType, size: int) -> None:
     long = LongReply(in_parts(message, size), size)
     assert b"".join(long.reveal(open_envelope)) == whole
     assert long.opened == count >= 3
+
+
+@pytest.mark.parametrize("size", [64, 1000, 5000])
+def test_the_values_of_each_run_are_opened_together(size: int) -> None:
+    documents = [
+        {"n": index, "v": sealed("nhs", f"{index}"), "l": [sealed("visits", index)]} for index in range(60)
+    ]
+    message = reply({"cursor": {"firstBatch": documents, "id": 0, "ns": "clinic.patients"}, "ok": 1.0})
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
+    assert batch is not None
+    long = LongReply(in_parts(message, size), size)
+    assert b"".join(long.reveal(batch.take, batch)) == revealed(message, size)
+    assert long.opened == 120
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1000])

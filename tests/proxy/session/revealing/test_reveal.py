@@ -23,7 +23,7 @@ from sealwire.policies.roles.role import CLEAR, DENIED, ClassAccess, Disclosure,
 from sealwire.proxy.session.effects import ToClient
 from sealwire.proxy.session.replies import ReadDenied
 from sealwire.proxy.session.revealing import cursors
-from sealwire.proxy.session.revealing.reveal import AtPaths, Shown, holds_envelope, reveal
+from sealwire.proxy.session.revealing.reveal import MAX_TOGETHER, AtPaths, Shown, holds_envelope, reveal
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
@@ -36,6 +36,7 @@ from tests.proxy.session.sides.test_questions import asked, told
 from tests.proxy.session.test_contexts import World, inserted
 from tests.proxy.session.test_contexts import batch as batch_of
 from tests.proxy.session.world import (
+    BATCHING,
     KEYRING,
     POLICY,
     body_of,
@@ -462,6 +463,85 @@ def test_a_mark_says_where_replies_are_opened() -> None:
     assert opened is cursors.Opened.BY_MARK
     assert openings is not None
     assert as_text(openings) == b".7a"
+
+
+def together(message: bytes) -> bytes:
+    """What a batch makes of it, which has to be what each envelope by itself does."""
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
+    assert batch is not None
+    parsed = parse_op_msg(message)
+    BATCHING.opened.clear()
+    revealed, count = reveal(message, parsed, batch.take, batch)
+    assert sum(BATCHING.opened.take().values()) == count
+    assert (revealed, count) == reveal(message, parsed, KEYRING.open_envelope)
+    return revealed
+
+
+stored_values = st.one_of(
+    st.tuples(st.sampled_from(["nhs", "visits"]), st.text(max_size=80)).map(lambda each: sealed(*each)),
+    st.text(max_size=20).map(lambda text: sealed_randomly("nhs", text)),
+    st.integers(0, 9),
+)
+stored_documents = st.recursive(
+    stored_values,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=5), st.dictionaries(st.text("abc", max_size=2), inner, max_size=5)
+    ),
+    max_leaves=20,
+)
+
+
+@given(body=st.dictionaries(st.text("abc", max_size=2), stored_documents, max_size=6), first=stored_documents)
+def test_values_are_opened_together_as_each_by_itself(body: dict[str, Any], first: Any) -> None:
+    together(command({**body, "ok": 1}, first={"x": [{"v": first}, {}]}, after={"y": [{"v": [first]}]}))
+
+
+def test_more_values_than_are_opened_at_once() -> None:
+    def message(value: Any) -> bytes:
+        return reply(
+            {"a": [{"b": {"v": [value, value]}, "n": index} for index in range(MAX_TOGETHER)], "ok": 1.0}
+        )
+
+    assert together(message(SEALED)) == message("x")
+
+
+@pytest.mark.parametrize("at", [0, 1, MAX_TOGETHER])
+def test_one_value_that_does_not_open_withholds_the_others(at: int) -> None:
+    forged = Binary(SEALED[:-1] + b"?", SUBTYPE)
+    message = reply({"a": [forged if index == at else SEALED for index in range(MAX_TOGETHER + 1)]})
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
+    assert batch is not None
+    with pytest.raises(DecryptionFailed):
+        reveal(message, parse_op_msg(message), batch.take, batch)
+
+
+def test_what_is_masked_beside_what_is_opened_together() -> None:
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
+    assert batch is not None
+    rights = Rights(("r",), {"nhs": ClassAccess(Disclosure(Level.MASKED, Mask.LAST4))}, ClassAccess(CLEAR))
+    shown = Shown(rights, BATCHING.classes_of, BATCHING.open_envelope, take=batch.take)
+    message = reply({"v": [sealed("visits", 7), sealed("nhs", NHS_CLASS), sealed("visits", 8)], "ok": 1.0})
+    assert body_of(reveal(message, parse_op_msg(message), shown.open_envelope, batch)[0])["v"] == [
+        7,
+        "****5919",
+        8,
+    ]
+
+
+def test_what_is_opened_together_at_some_paths() -> None:
+    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
+    assert batch is not None
+    stored = {"nhs": SEALED_FIELD, "z": {"nhs": SEALED_FIELD, "x": SEALED_FIELD}, "y": [SEALED_FIELD]}
+    message = reply({"cursor": {"firstBatch": [stored], "id": Int64(0), "ns": "a.b"}, "ok": 1.0})
+    parsed = parse_op_msg(message)
+    at_paths = AtPaths(message, parsed.body, Z, POLICY, batch.take)
+    revealed, met = reveal(message, parsed, at_paths.open_envelope, batch)
+    assert body_of(revealed)["cursor"]["firstBatch"][0] == {
+        **stored,
+        "z": {"nhs": NHS, "x": SEALED_FIELD},
+        "y": [NHS],
+    }
+    assert met - at_paths.kept == 2
 
 
 NHS_CLASS = "9434765919"

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from bson import Int64
+from bson import Decimal128, Int64
 
 from sealwire.proxy.session.effects import Close, CloseReason, ToClient
 from sealwire.proxy.session.session import Session
@@ -100,6 +100,8 @@ def test_without_a_new_value_the_client_gets_the_reply(
         (update(ABOVE), {"n": 1, "nModified": 1, "ok": 1.0}),
         (update(ABOVE), {**NONE, "writeErrors": [{"index": 0, "code": 1, "errmsg": "x"}]}),
         (update(ABOVE), {"ok": 0.0, "code": 50, "errmsg": "x", "codeName": "MaxTimeMSExpired"}),
+        (update(ABOVE), {**NONE, "n": Decimal128("0E+3")}),
+        (update(ABOVE), {"ok": 1.0}),
         (modify(ABOVE), {"value": {"_id": 1}, "ok": 1.0}),
         (delete(ABOVE, 0), {"n": 0, "ok": 1.0}),
         ({**update(ABOVE), "updates": [{"q": ABOVE, "u": {"$set": {"a": 1}}, "multi": True}]}, NONE),

@@ -306,6 +306,21 @@ def test_values_of_a_class_in_clear_are_judged() -> None:
     play >> server(told(1, "94", "5")) << pause(False) << to_server(command(find(Regex("^9")), 70))
 
 
+def test_null_has_no_form_while_a_class_moves_from_plaintext() -> None:
+    """It satisfies what is negated, and is let in as null."""
+    keys = [data_key(name, is_plaintext=name == "nhs") for name in ASKING.class_names]
+    keys.append(data_key("nhs", 2, KeyState.PENDING))
+    session = session_of(SessionSettings(ASKING, login_required=False), Keyring(keys))
+    session.shared.moves.follow("nhs", Frontier(class_id_of("nhs"), 1, 2, 2, Window(BEFORE_ALL, BEFORE_ALL)))
+    play = Playbook(session)
+    play >> client(command(find({"$not": {"$gt": "5"}}), 70)) << pause(True) << to_server(asked(1))
+    effects = play.session.server_data(told(1, None, [None, "4"], "6"))
+    sent = [decode(each.data[21:]) for each in effects if isinstance(each, ToServer)]
+    assert [each.get("find") for each in sent] == ["patients"]
+    assert "'4'" in repr(sent)
+    assert "'6'" not in repr(sent)
+
+
 def test_arrays_without_end_close_the_session(play: Playbook) -> None:
     play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
     nested: Any = "7"

@@ -1,12 +1,17 @@
-"""`sealwire hold`: keep a person's data from erasure. These commands read files alone, and no server."""
+"""Commands of erasure that read files alone, and no server: `sealwire hold`, and `erase verify-receipt`."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
+from sealwire.audit.files import load_verification_key
 from sealwire.audit.pseudonyms import load_pseudonym_key
-from sealwire.cli.options import PATH, json_option, variable_option
+from sealwire.audit.signing import MAX_DOCUMENT_BYTES, VerificationKey, open_document
+from sealwire.cli.audit import shown
+from sealwire.cli.options import PATH, PRESENT_FILE, json_option, variable_option
 from sealwire.cli.output import Manner, manner_options, print_json, show_table
 from sealwire.cli.recording import operator_at_host, record_event
 from sealwire.cli.subjects import ask_identifier, policy_argument, read_policy, subjects_key_option
@@ -124,3 +129,42 @@ def _tell(hold: LegalHold, what: str, manner: Manner) -> None:
 
 def _document(hold: LegalHold) -> dict[str, object]:
     return {"number": hold.number, **row_of(hold)}
+
+
+# -------------------------------------------------- receipts as all commands read them: signed, or an error
+
+FORM: Final = "erasure-receipt"
+
+key_option = click.option("--key", type=PATH, required=True, help="The public half of the key that signed.")
+
+
+def read_receipt(path: Path, key: VerificationKey) -> Mapping[str, Any]:
+    """What a receipt says. Raises AuditFileProblem NOT_SIGNED."""
+    with path.open("rb") as file:
+        raw = file.read(MAX_DOCUMENT_BYTES + 1)
+    return open_document(raw, FORM, key, str(path))
+
+
+@click.command(name="verify-receipt")
+@click.argument("receipt", type=PRESENT_FILE)
+@key_option
+@json_option
+def verify_receipt(receipt: Path, key: Path, *, as_json: bool) -> None:
+    """Check that RECEIPT was signed with the audit log's key, and show it. Needs no secret.
+
+    \b
+    Example:
+      sealwire erase verify-receipt erased-117.receipt --key audit.key.pub
+    """
+    content = read_receipt(receipt, load_verification_key(key))
+    if as_json:
+        print_json(dict(content))
+        return
+    click.echo(f"{receipt}: genuine")
+    for name, value in content.items():
+        if isinstance(value, list):
+            for each in value:
+                text = " ".join(f"{k}={v}" for k, v in each.items()) if isinstance(each, dict) else str(each)
+                click.echo(f"{name}: {shown(text)}")
+        else:
+            click.echo(f"{name}: {shown(value)}")
