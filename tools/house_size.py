@@ -15,12 +15,12 @@ from typing import Final
 from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
-    "modules": 407,
-    "lines": 100_900,
+    "modules": 411,
+    "lines": 101_839,
     "modules of 50 lines or fewer": 18,
     "modules with one importer": 60,
     "modules that import the envelope": 40,
-    "longest chain of imports": 35,
+    "longest chain of imports": 36,
 }
 SLACK: Final = 1.02
 """How far a ceiling may be above its count: commits that take something out need not all touch it."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES
+from sealwire.policies.aggregation.sorting import look_ahead
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PER_DATABASE, PathNode
 from sealwire.policies.planning.arguments import (
@@ -57,6 +58,9 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
     items = array_items(walk.buf, pipeline)
     walk.draft.stages += len(items)
     check_stages(walk.draft.stages)
+    asking = walk.draft.asking
+    if asking is not None and not walk.pipelines and node is asking.tree:
+        asking.ahead = look_ahead(inner, items)
     for item in items:
         start = document_of(item, pipeline)
         stage = only_element(walk.buf, start, "a stage")

@@ -144,13 +144,18 @@ def plan_sort(walk: Walk, specification: Element) -> None:
     Directions of other paths are the server's affair: none of them is a value of a document.
     """
     for key in elements(walk.buf, document_of(specification, specification)):
-        covered = None if key.name == b"$natural" else follow(walk.node, key.name)
-        if covered is not None and not covered.absent:
-            raise Refusal(Reason.SORT, path=covered.path, rule="sort")
-        if key.kind in (kinds.OBJECT, kinds.ARRAY):
-            _check_meta(walk.buf, key)
-        elif covered is not None and whole_number(walk.buf, key) not in (1, -1):
-            raise Refusal(Reason.SHAPE, path=covered.path, rule="a direction that is neither 1 nor -1")
+        plan_sort_key(walk, key)
+
+
+def plan_sort_key(walk: Walk, key: Element) -> None:
+    """The same of one key of it."""
+    covered = None if key.name == b"$natural" else follow(walk.node, key.name)
+    if covered is not None and not covered.absent:
+        raise Refusal(Reason.SORT, path=covered.path, rule="sort")
+    if key.kind in (kinds.OBJECT, kinds.ARRAY):
+        _check_meta(walk.buf, key)
+    elif covered is not None and whole_number(walk.buf, key) not in (1, -1):
+        raise Refusal(Reason.SHAPE, path=covered.path, rule="a direction that is neither 1 nor -1")
 
 
 def _check_meta(buf: bytes, key: Element) -> None:

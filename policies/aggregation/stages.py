@@ -20,13 +20,13 @@ from sealwire.policies.aggregation.reshaping import (
     written_names,
 )
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES, first_documents
+from sealwire.policies.aggregation.sorting import plan_sort_stage
 from sealwire.policies.aggregation.stage_arguments import (
     TEXT,
     Shape,
     at_least,
     check_field_name,
     field_path,
-    plan_sort,
     referred_path,
     shaped,
     typed,
@@ -217,11 +217,6 @@ def _unset(walk: Walk, stage: Element) -> PathNode:
     return drop_paths(walk.node, paths, walk.draft.work)
 
 
-def _sort(walk: Walk, stage: Element) -> PathNode:
-    plan_sort(walk, stage)
-    return walk.node
-
-
 def _unwind(walk: Walk, stage: Element) -> PathNode:
     """One element a document: paths see through arrays, so the covered paths stay what they were."""
     parts = named_parts(walk.buf, stage.value) if stage.kind == kinds.OBJECT else {b"path": stage}
@@ -351,7 +346,7 @@ STAGES: Final[dict[bytes, StageRow]] = {
     ),
     **stages(
         "$sort",
-        refused(_sort, Reason.SORT, "passes by fields in clear", converted=Conversion.KEPT),
+        refused(plan_sort_stage, Reason.SORT, "passes by fields in clear", converted=Conversion.KEPT),
         _STORED,
     ),
     **stages(

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from sealwire.policies.aggregation.pipelines import plan_pipeline
 from sealwire.policies.aggregation.projections import plan_projection
+from sealwire.policies.aggregation.sorting import is_sorted_by_values
 from sealwire.policies.aggregation.stage_arguments import FLAG, each, plan_sort
 from sealwire.policies.commands.command import (
     GENERIC,
@@ -26,6 +27,7 @@ from sealwire.policies.commands.command import (
     unread,
 )
 from sealwire.policies.commands.opening import note_explained, note_openings
+from sealwire.policies.commands.sorted_find import FindSortsByValues
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import bind_constants, cover_constants
 from sealwire.policies.file.schema import NOTHING, PathNode, follow
@@ -172,6 +174,9 @@ _FIND: Final = {
 
 
 def _find(command: Command, walk: Walk) -> None:
+    sort = given(command.arguments, b"sort")
+    if walk.draft.asking is not None and sort is not None and is_sorted_by_values(walk, sort):
+        raise FindSortsByValues
     apply_arguments(walk, command.arguments, _FIND)
     if b"hint" in command.arguments:
         find_hint(command, walk)

@@ -183,7 +183,8 @@ _UNINDEXING: Final = frozenset(b"dropIndexes deleteIndexes".split())
 _ASKING: Final = frozenset(b"find count distinct aggregate update delete findAndModify findandmodify".split())
 """Commands whose filters may rest on what the server was asked before."""
 _NEVER_ASKING: Final = frozenset(b"tailable awaitData".split())
-_ASKED_AT: Final = frozenset({"local", "available", "majority", "snapshot"})
+_SNAPSHOT: Final = "snapshot"
+_ASKED_AT: Final = frozenset({"local", "available", "majority", _SNAPSHOT})
 """Read concerns whose reads are at no one time, or at one that both steps can have."""
 
 _EXPLAINING: Final = frozenset({b"explain"})
@@ -203,6 +204,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     rights: Rights | None = None,
     work: Work | None = None,
     answers: Answers | None = None,
+    written_as: str = "",
 ) -> Plan:
     """Decide what must happen to the command whose document lies at `body` in `buf`.
 
@@ -212,8 +214,9 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     they are many. `refused` is told of statements of a write that are refused, and the plan is for nothing
     then. `rights` are those of the client, where the policy has roles. `work` has what earlier attempts and
     views of the same command have taken. `answers` are what the server's values have said; without it nothing
-    is asked of them.
-    Raises Refusal, BsonError, and what the three callables raise. Cost: O(elements walked).
+    is asked of them. `written_as` is the client's command, where this one stands for it (`sorted_find`).
+    Raises Refusal, BsonError, ValuesUnknown, FindSortsByValues, and what the three callables raise.
+    Cost: O(elements walked).
     """
     draft = Draft(buf, TABLES, settler, work)
     draft.rights = rights
@@ -233,7 +236,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     )
     command.refused = refused
     command.answers = answers if policies.asks else None
-    draft.command = _TEXTS.get(command.name) or printable(command.name)
+    draft.command = written_as or _TEXTS.get(command.name) or printable(command.name)
     if policies.has_contexts:
         draft.contexts = Contexts(command.database, draft.work)
         is_stream = command.name == b"aggregate" and first_stage(command) == b"$changeStream"
@@ -340,17 +343,19 @@ def _let_ask(command: Command, node: PathNode) -> None:
     if answers is None or command.name not in _ASKING or not _NEVER_ASKING.isdisjoint(arguments):
         return
     is_in_transaction = b"autocommit" in arguments
-    concern = arguments.get(b"readConcern")
+    concern, said = arguments.get(b"readConcern"), ""
     if concern is not None and not is_in_transaction:
         level = find_element(command.buf, document_of(concern, concern), b"level")
-        if level is not None and (
-            level.kind != kinds.STRING or string_of(command.buf, level) not in _ASKED_AT
-        ):
-            return
+        if level is not None:
+            said = string_of(command.buf, level) if level.kind == kinds.STRING else ""
+            if said not in _ASKED_AT:
+                return
     if command.collection is None or command.namespace(command.collection) != namespace:
         return  # its name is not UTF-8, and cannot be asked for
     if command.policies.covered(namespace) is node:
-        command.draft.asking = Asking(answers, node, is_in_transaction=is_in_transaction)
+        command.draft.asking = Asking(
+            answers, node, is_in_transaction=is_in_transaction, is_at_one_time=said == _SNAPSHOT
+        )
 
 
 def _beside_policy(command: Command, namespace: str) -> PathNode | None:

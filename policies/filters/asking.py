@@ -27,6 +27,7 @@ from sealwire.policies.questions.asked import (
     Asking,
     Barrier,
     HeldValue,
+    TakenOver,
     ValuesAnswer,
     ValuesQuestion,
 )
@@ -85,9 +86,12 @@ def may_ask(walk: Walk, node: PathNode) -> bool:
     return not (node.moved or node.absent)
 
 
-def plan_asked(walk: Walk, start: int, rows: Rows) -> frozenset[bytes]:
+def plan_asked(
+    walk: Walk, start: int, rows: Rows, negated: frozenset[bytes] = NOTHING_ASKED
+) -> frozenset[bytes]:
     """Cover the operators at `start` that need an answer; returns the names of all that this has taken over.
 
+    `negated`: the names of those that are covered already, as negations.
     Raises Refusal, ValuesUnknown. Cost: O(satisfying values).
     """
     if not may_list(walk, walk.node):
@@ -99,9 +103,12 @@ def plan_asked(walk: Walk, start: int, rows: Rows) -> frozenset[bytes]:
     if b"$eq" in names:
         # it may become an `$in`, of which a document has one
         raise Refusal(Reason.QUESTION, path=walk.node.path, rule=f"$eq beside {next(iter(groups)).decode()}")
-    answer = answer_to(walk, walk.node, read_asked(walk, groups, names))
-    _place(walk, groups, answer, names, rows)
-    return taken_over(groups)
+    operators, names_taken = read_asked(walk, groups, names), taken_over(groups)
+    group = [element for each in groups.values() for element in each.elements]
+    beside = frozenset(names) - names_taken - negated
+    if not _is_taken_over(walk, start, group, operators, rows, beside):
+        _place(walk, groups, answer_to(walk, walk.node, operators), names, rows)
+    return names_taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +148,35 @@ def plan_pattern(walk: Walk, element: Element, node: PathNode, place: ListPlace)
     if walk.use is Use.SEED:
         # beside it the server would find an equality that it would store
         raise Refusal(Reason.QUESTION, path=node.path, rule="a pattern in place of a value in an upsert")
-    answer = answer_to(walk, node, (read_pattern(walk, element),))
-    _list(walk, [element], node, answer.all, place)
+    operators = (read_pattern(walk, element),)
+    if not _is_taken_over(walk, element.value, [element], operators):
+        _list(walk, [element], node, answer_to(walk, node, operators).all, place)
+
+
+def _is_taken_over(
+    walk: Walk,
+    start: int,
+    group: list[Element],
+    operators: tuple[AskedOperator, ...],
+    rows: Rows | None = None,
+    beside: frozenset[bytes] = NOTHING_ASKED,
+) -> bool:
+    """Whether the command is sorted by the field: then the question about its order is about these as well.
+
+    `rows`: of the operators at `start`; None for a pattern in the place of a value. `beside`: the names of
+    the operators that stay there. A negated condition is not taken over.
+    """
+    asking, leaf = walk.draft.asking, walk.node.leaf
+    ahead = None if asking is None or asking.is_negated else asking.ahead
+    if ahead is None or start not in ahead.places:
+        return False
+    is_pattern = rows is None
+    is_listed = leaf is not None and leaf.domain is not None
+    is_listed = is_listed and any(asks_of(rows or {}, name) is Asks.ORDER for name in beside)
+    ahead.operators += operators
+    takes_list = b"$in" not in beside and not is_listed
+    ahead.taken.append(TakenOver(group, walk.parents, bool(beside), takes_list, is_pattern))
+    return True
 
 
 def read_pattern(walk: Walk, element: Element) -> AskedOperator:
@@ -167,7 +201,7 @@ def answer_to(
         rule = "a field that an earlier statement of the command may write"
     if rule:
         raise Refusal(Reason.QUESTION, path=node.path, rule=rule)
-    question = ValuesQuestion(draft.namespace, node.path, node.leaf.name, operators, is_outside)
+    question = ValuesQuestion(draft.namespace, node.path, node.leaf.name, operators, is_outside=is_outside)
     return asking.answers.of(question)
 
 

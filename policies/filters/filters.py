@@ -379,7 +379,9 @@ def _operators(walk: Walk, start: int, taken: frozenset[bytes] = NOTHING_ASKED) 
 
     Operators with the names `taken` are covered.
     """
-    answered = plan_asked(walk, start, OPERATORS) | taken if walk.draft.asking is not None else taken
+    answered = taken
+    if walk.draft.asking is not None:
+        answered |= plan_asked(walk, start, OPERATORS, taken)
     for element in elements(walk.buf, start):
         if element.name in answered:
             continue

@@ -15,6 +15,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import FieldClass, PathNode
 from sealwire.policies.questions.asked import HeldValue
 from sealwire.policies.questions.conditions import Value
+from sealwire.policies.questions.ordering import Ranks
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
 
@@ -214,6 +215,8 @@ class ListPlace(Enum):
     """By its items alone: they are put into a list."""
     BEYOND = "beyond"
     """By a condition of its own beside that on the field: see `Outside`."""
+    RANKS = "ranks"
+    """By stages of a pipeline: `$match`, and `$addFields` with the rank of each document's value."""
 
 
 class Outside(NamedTuple):
@@ -242,6 +245,7 @@ class RangeEdit:
         "outside",
         "parents",
         "place",
+        "ranks",
         "use",
     )
 
@@ -253,7 +257,7 @@ class RangeEdit:
         listed: range | tuple[HeldValue, ...],
         parents: tuple[int, ...],
         place: ListPlace = ListPlace.OPERATOR,
-        outside: Outside | None = None,
+        said: Outside | Ranks | None = None,
     ) -> None:
         self.conditions: Final = conditions
         """The operators that it stands for, which hold for values in clear as they are."""
@@ -264,8 +268,10 @@ class RangeEdit:
         """Positions on the grid of the class, or what the server has said that it holds."""
         self.parents: Final = parents
         self.place: Final = place
-        self.outside: Final = outside
+        self.outside: Final = said if isinstance(said, Outside) else None
         """What is said in place of a list, beyond the field."""
+        self.ranks: Final = said if isinstance(said, Ranks) else None
+        """The order of what is listed, where documents are sorted by it."""
         self.use: Final = Use.MATCH
         """Ranges compare, and store nothing."""
 

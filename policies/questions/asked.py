@@ -8,7 +8,7 @@ An answer counts for that command alone.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple, assert_never, final
 
@@ -16,6 +16,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode, is_transparent, parts_of
 from sealwire.policies.questions import USUAL_BOUNDS
 from sealwire.policies.questions.conditions import Asks, Condition, Value, bits, compared, matched, modulo
+from sealwire.policies.questions.ordering import OrderKey, Ranks, SortOrder, first_ranks, order_key
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
@@ -50,6 +51,17 @@ class ValuesQuestion:
     operators: tuple[AskedOperator, ...]
     is_outside: bool = False
     """Whether it is about the values that do not satisfy each of them: what a negation lets in."""
+    order: SortOrder | None = None
+    """How the command is sorted by them; None: it is not."""
+
+    def __post_init__(self) -> None:
+        if self.is_outside and self.order is not None:
+            raise TypeError("a sort takes no negated condition over")
+
+    @property
+    def comparisons(self) -> int:
+        """How often it compares stored values."""
+        return len(self.operators) + (self.order is not None)
 
 
 class HeldValue(NamedTuple):
@@ -68,6 +80,8 @@ class ValuesAnswer:
     all: tuple[HeldValue, ...]
     is_single: bool
     """Whether no document holds more than one value there: then all operators are about the same one."""
+    ranks: Ranks | None = None
+    """The ranks of what satisfies all, where the question is about the order: then the first values alone."""
 
 
 class ValuesUnknown(Exception):
@@ -89,6 +103,11 @@ class Answers:
     def __init__(self) -> None:
         self.known: Final[dict[ValuesQuestion, ValuesAnswer | Refusal]] = {}
         """Empty once the command has been planned."""
+
+    @property
+    def has_order(self) -> bool:
+        """Whether the command is sorted by stored values."""
+        return any(question.order is not None for question in self.known)
 
     def of(self, question: ValuesQuestion) -> ValuesAnswer:
         """Raises ValuesUnknown, and the refusal that was learned in the place of an answer."""
@@ -113,6 +132,36 @@ class Barrier(Enum):
     """The documents may be another collection's, and a question is about the command's own."""
     NESTING = "nesting"
     """The path may lead into arrays in arrays, or to fields with numbers as names."""
+
+
+@dataclass(slots=True)
+class TakenOver:
+    """Operators of a filter on the field that the command is sorted by: one question is about both."""
+
+    elements: list[Element]
+    parents: tuple[int, ...]
+    keeps_others: bool
+    """Whether other operators stay beside them."""
+    takes_list: bool
+    """Whether there is room for `$in`."""
+    is_pattern: bool
+    """Whether it is a pattern that stands in the place of a value."""
+
+
+@dataclass(slots=True)
+class SortAhead:
+    """The `$sort` that comes behind nothing but `$match`."""
+
+    stage: int
+    """Where it begins."""
+    among: tuple[int, int]
+    """Where the stages before it lie."""
+    key: bytes
+    """The first field of it whose values have to be asked for."""
+    places: frozenset[int]
+    """Where in filters all of whose conditions have to be met the conditions on that field begin."""
+    operators: list[AskedOperator] = field(default_factory=list)
+    taken: list[TakenOver] = field(default_factory=list)
 
 
 # --------------------------------------------------------------------------------------- what a write may ask
@@ -170,9 +219,11 @@ class Asking:
     """Where in a command the planner may ask, and the answers that it has."""
 
     __slots__ = (
+        "ahead",
         "answers",
         "barriers",
         "forbids",
+        "is_at_one_time",
         "is_here",
         "is_in_transaction",
         "is_negated",
@@ -182,11 +233,20 @@ class Asking:
         "written",
     )
 
-    def __init__(self, answers: Answers, tree: PathNode, *, is_in_transaction: bool = False) -> None:
+    def __init__(
+        self,
+        answers: Answers,
+        tree: PathNode,
+        *,
+        is_in_transaction: bool = False,
+        is_at_one_time: bool = False,
+    ) -> None:
         self.answers: Final = answers
         self.tree: Final = tree
         """The covered paths of the documents that the command reads, as they are stored."""
         self.is_in_transaction: Final = is_in_transaction
+        self.is_at_one_time: Final = is_at_one_time or is_in_transaction
+        """Whether the command reads what its questions have read: nothing changes meanwhile."""
         self.written: Final = FieldsWritten()
         """What earlier statements of the command may have written."""
         self.forbids = ""
@@ -201,6 +261,8 @@ class Asking:
         """By the offset of a filter, the names that it has, and those that were put into it."""
         self.removed: Final[set[int]] = set()
         """The offsets of patterns that are left out of a list, because they are covered elsewhere."""
+        self.ahead: SortAhead | None = None
+        """What takes over conditions on its field."""
 
     @contextmanager
     def on(self, node: PathNode) -> Iterator[None]:
@@ -239,7 +301,10 @@ class ValuesJudgement:
         "_each",
         "_is_outside",
         "_is_single",
+        "_keys",
         "_matches",
+        "_nulls",
+        "_order",
         "_passed",
         "_work",
         "bounds",
@@ -252,6 +317,10 @@ class ValuesJudgement:
         self._each: Final[tuple[dict[HeldValue, None], ...]] = tuple({} for _ in self._conditions)
         self._matches: Final = any(each.asks is Asks.PATTERN for each in question.operators)
         self._all: Final[dict[HeldValue, None]] = {}
+        self._order: Final = question.order
+        self._keys: Final[list[tuple[OrderKey, int]]] = []
+        """Where each value that satisfies all stands in the order, and how many documents have it."""
+        self._nulls = 0
         self._is_outside: Final = question.is_outside
         self._is_single = True
         self._passed: list[bytes] = []
@@ -269,6 +338,11 @@ class ValuesJudgement:
         if self._answered > self.bounds.bytes:
             raise _too_much(f"stored values of more than {self.bounds.bytes} bytes (limits.question_bytes)")
         self._work = 0
+
+    @property
+    def wants_all(self) -> bool:
+        """Whether a value that cannot be judged would be missing: none of them is left out."""
+        return self._order is not None and not self._conditions
 
     def pass_over(self, document: bytes) -> bool:
         """Whether the one value of a document need not be judged: it is known not to satisfy all operators.
@@ -295,8 +369,8 @@ class ValuesJudgement:
         if self.seen > self.bounds.values:
             raise _too_much(f"more than {self.bounds.values} stored values (limits.question_values)")
 
-    def take(self, held: HeldValue) -> bool:
-        """A value that is stored; whether it satisfies all operators.
+    def take(self, held: HeldValue, documents: int = 1) -> bool:
+        """A value that is stored, in so many documents; whether it satisfies all operators.
 
         Raises Undecided; Refusal(QUESTION_SIZE) for too many of them, or too long ones.
         Cost: one test for each operator.
@@ -311,8 +385,10 @@ class ValuesJudgement:
                 found[held] = None
                 satisfied += 1
         if satisfied == len(self._conditions):
+            if self._order is not None and held not in self._all:
+                self._keys.append((order_key(held.value), documents))
             self._all[held] = None
-        if satisfied:
+        if satisfied or self.wants_all:
             self._bytes += len(data) + len(held.stored[1])
             if self._bytes > MAX_BYTES:
                 raise _too_much(f"values of more than {MAX_BYTES} bytes that satisfy it")
@@ -322,13 +398,24 @@ class ValuesJudgement:
                 raise _too_much(f"more than {bound}")
         return satisfied == len(self._conditions)
 
+    def take_nulls(self, documents: int) -> None:
+        """So many documents have no value."""
+        if self.wants_all:
+            self._nulls += documents
+
     def take_several(self) -> None:
-        """Some document holds more than one value."""
+        """Some document holds more than one value. Raises Refusal(QUESTION) where they are sorted by."""
+        if self._order is not None:
+            raise Refusal(Reason.QUESTION, rule="a sort by a field that is in an array, or is one")
         self._is_single = False
 
     def answer(self) -> ValuesAnswer:
-        """What was found so far. Cost: O(satisfying values)."""
-        return ValuesAnswer(tuple(tuple(found) for found in self._each), tuple(self._all), self._is_single)
+        """What was found so far. Raises Undecided, Refusal(QUESTION) for an order. Cost: O(values)."""
+        found = tuple(self._all)
+        if self._order is not None:
+            ranks, places = first_ranks(self._keys, self._nulls, self._order)
+            return ValuesAnswer((), tuple(found[place] for place in places), True, ranks)
+        return ValuesAnswer(tuple(tuple(found) for found in self._each), found, self._is_single)
 
 
 def _too_much(rule: str) -> Refusal:

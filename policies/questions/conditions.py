@@ -48,7 +48,7 @@ def compared(operator: bytes, kind: int, operand: bytes) -> Condition:
     test = _TESTS[operator]
     if kind in NUMERIC:
         return _numbers(test, _finite(kind, operand))
-    key = _KEYS.get(kind)
+    key = KEYS.get(kind)
     if key is None:
         raise Refusal(Reason.RANGE, rule="a range that ends at a value of this type")
     bracket = _brackets(kind)
@@ -145,7 +145,7 @@ def _binary(value: bytes) -> tuple[int, int, bytes]:
     return len(value), value[4], value[5:]
 
 
-_KEYS: Final[dict[int, Callable[[bytes], bytes | int | tuple[int, int, bytes]]]] = {
+KEYS: Final[dict[int, Callable[[bytes], bytes | int | tuple[int, int, bytes]]]] = {
     kinds.STRING: _text,
     kinds.SYMBOL: _text,
     kinds.DATE: _signed,
@@ -167,12 +167,12 @@ def _sign(left: object, right: object) -> int:
 
 def _numbers(test: Callable[[int], bool], bound: Number) -> Condition:
     def holds(kind: int, value: bytes) -> bool:
-        return kind in NUMERIC and test(_sign(*_alike(_finite_value(kind, value), bound)))
+        return kind in NUMERIC and test(_sign(*alike(finite_value(kind, value), bound)))
 
     return holds
 
 
-def _alike(left: Number, right: Number) -> tuple[Number, Number]:
+def alike(left: Number, right: Number) -> tuple[Number, Number]:
     """Two numbers that compare as on the server.
 
     Raises Undecided for a decimal beside a double with a fraction: servers round one of them, and not alike.
@@ -192,7 +192,7 @@ def _finite(kind: int, operand: bytes) -> Number:
     return number
 
 
-def _finite_value(kind: int, value: bytes) -> Number:
+def finite_value(kind: int, value: bytes) -> Number:
     """A stored number. Raises Undecided for one that is none: servers order it in two ways."""
     number = read_number(kind, value)
     if math.isnan(number):

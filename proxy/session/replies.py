@@ -20,6 +20,7 @@ from sealwire.keys.frontier.frontier import (
 )
 from sealwire.policies.errors import ErrorCode, Refusal, one_line
 from sealwire.policies.planning.values import is_true
+from sealwire.policies.questions.ordering import DISTURBED
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import build_op_msg
 from sealwire.wire.op_query import build_op_reply
@@ -49,6 +50,10 @@ class ReadDenied(Exception):
 
 class TooManyDocuments(Exception):
     """With this reply a client would have been shown more documents in an hour than its roles allow."""
+
+
+class SortDisturbed(Exception):
+    """Documents were changed while the server sorted them by the ranks of their values: too few are left."""
 
 
 # Error class -> (code, code name), text for the client. The texts are fixed: nothing of a value, an envelope
@@ -107,6 +112,11 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
         "the roles of this user show no more documents in this hour; ask for fewer at once, or wait [role]",
     ),
     UnsupportedValue: (TYPE_MISMATCH, "Sealwire cannot encrypt a value of this type or length"),
+    # drivers read again by themselves for this code
+    SortDisturbed: (
+        EXCEEDED_TIME_LIMIT,
+        "documents were changed while they were sorted by stored values; try again",
+    ),
 }
 
 RETRIED: Final = frozenset(
@@ -159,6 +169,11 @@ _OK_KINDS: Final = frozenset({kinds.DOUBLE, kinds.INT, kinds.LONG, kinds.BOOL})
 
 # A message of ours names two namespaces at most.
 _MAX_MESSAGE_CHARACTERS: Final = 1024
+
+
+def is_disturbed(message: bytes, body: int) -> bool:
+    """Whether a sorted command has failed as `policies.aggregation.sorting` lets it. Cost: O(bytes)."""
+    return not is_ok(message, body) and message.find(DISTURBED, body) >= 0
 
 
 def refusal_body(refusal: Refusal) -> bytes:

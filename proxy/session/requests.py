@@ -159,6 +159,8 @@ class Request:
     """What the audit log is told of it; None: nothing."""
     again: Again | None
     """How it is sent again if it finds nothing; None: it is not."""
+    is_sorted: bool
+    """Whether its documents are sorted by stored values."""
 
     def __init__(  # noqa: PLR0913 - one for each field
         self,
@@ -189,6 +191,7 @@ class Request:
         self.users = None
         self.audited = None
         self.again = None
+        self.is_sorted = False
 
 
 @final

@@ -26,6 +26,7 @@ from sealwire.policies.planning.plan import FormPlace, ListPlace, Plan, RangeEdi
 from sealwire.policies.questions.asked import HeldValue
 from sealwire.proxy.session.auditing.subjects import SentTally
 from sealwire.proxy.session.moving.forms import Forms
+from sealwire.proxy.session.ranking import ranked
 from sealwire.proxy.session.shared import Grids, Shared
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
@@ -222,6 +223,29 @@ def apply_plan(
     return pieces if has_no_checksum(pieces[0]) else [refresh_checksum(b"".join(pieces))]
 
 
+def rewritten_part(
+    message: bytes,
+    part: tuple[int, int],
+    planned: Sequence[ValueEdit | RangeEdit],
+    replacements: Sequence[Replacement],
+    parents: tuple[int, ...],
+    shared: Shared,
+) -> bytes:
+    """Some elements of a message with their covered values encrypted; `parents`: the lengths around them.
+
+    Raises and costs as `apply_plan`.
+    """
+    moves, keyring = shared.moves, shared.keyring
+    forms = Forms(moves, keyring) if moves.classes or keyring.plaintext_classes else None
+    if shared.contexts is not None:
+        require(shared.contexts, wanted_by(planned, forms))
+    edits = _edits(message, planned, replacements, shared, forms)
+    lengths = resized(message, edits)
+    for parent in parents:
+        lengths.pop(parent, None)
+    return b"".join(splice_in_pieces(message, edits, lengths, *part))
+
+
 def _edits(
     message: bytes,
     planned: Sequence[ValueEdit | RangeEdit],
@@ -407,6 +431,8 @@ def _edit(message: bytes, planned: ValueEdit | RangeEdit, keyring: Keyring, grid
         if planned.outside is not None:
             return _outside(planned, [_asked_forms(cipher, listed) for listed in planned.outside.lists])
         if isinstance(planned.listed, tuple):
+            if planned.ranks is not None:
+                return ranked(planned, planned.ranks, lambda kind, value: _envelope(cipher, kind, value))
             return _listed(planned, _asked_forms(cipher, planned.listed))
         items = sorted(grids.encrypted(cipher, kind, value) for kind, value in planned.values())
         return _listed(planned, [(kinds.BIN_DATA, item) for item in items])
@@ -435,6 +461,8 @@ def _edit_of_form(
         if planned.outside is not None:
             lists = [_moving_forms(forms, field_class, each) for each in planned.outside.lists]
             return _outside(planned, lists)
+        if planned.ranks is not None:
+            return ranked(planned, planned.ranks, lambda kind, value: forms.listed(name, [(kind, value)])[0])
         if forms.passes_range(name):
             # the operators themselves: what lies off the grid, written before anybody declared one, is found
             data = b"".join(message[part.start : part.end] for part in planned.conditions)

@@ -21,6 +21,7 @@ from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Openings
 from sealwire.policies.questions import USUAL_BOUNDS, QuestionBounds
 from sealwire.policies.questions.asked import ValuesQuestion
+from sealwire.policies.questions.ordering import SortOrder
 from sealwire.proxy.session.auditing.commands import CommandAuditor
 from sealwire.proxy.session.auditing.subjects import CommandAudit
 from sealwire.proxy.session.choices import CommandScope, Reveal
@@ -70,6 +71,8 @@ _REJECTED_BYTES: Final = 120
 """A value takes so much beside the bytes of its document: the object, and its place in a set."""
 _QUESTION_BYTES: Final = 500
 """A question takes so much without any."""
+_ANY_ORDER: Final = SortOrder(is_descending=False, enough=None, among=None)
+"""Documents of answers for an order have a count, so they are kept apart."""
 
 
 @final
@@ -91,7 +94,9 @@ class Rejected:
 
     def of(self, question: ValuesQuestion) -> set[bytes]:
         """Those that are known for a question, for `add` before anything else is asked. Cost: O(operands)."""
-        asked = replace(question, namespace="", path="")  # where a value is stored changes nothing about it
+        # where a value is stored changes nothing about it, nor does how much of an order is wanted
+        order = None if question.order is None else _ANY_ORDER
+        asked = replace(question, namespace="", path="", order=order)
         digest = blake2b(repr(asked).encode(), digest_size=16, key=self._key).digest()
         found = self._documents.pop(digest, None)
         if found is None:

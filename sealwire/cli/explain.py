@@ -15,6 +15,7 @@ from sealwire.cli.options import json_option
 from sealwire.cli.output import show_table
 from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.commands.sorted_find import FindSortsByValues, as_aggregate
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Plan, RangeEdit, ValueEdit
@@ -102,10 +103,12 @@ def explain(policy: Path, source: str, database: str | None, as_json: bool) -> N
 
 def _planned(policies: PolicySet, encoded: bytes) -> Plan:
     """The plan as if no stored value satisfied what the server is asked."""
-    answers = Answers()
+    answers, written_as = Answers(), ""
     while True:
         try:
-            return plan_command(policies, encoded, 0, answers=answers)
+            return plan_command(policies, encoded, 0, answers=answers, written_as=written_as)
+        except FindSortsByValues:
+            encoded, written_as = as_aggregate(encoded, 0), "find"
         except ValuesUnknown as unknown:
             answers.learn(unknown.question, unknown.judgement.answer())
 
@@ -113,6 +116,8 @@ def _planned(policies: PolicySet, encoded: bytes) -> Plan:
 def _use(edit: ValueEdit | RangeEdit) -> str:
     if isinstance(edit, RangeEdit) and edit.outside is not None:
         return f"{edit.use.value} $nin of the stored values that do not satisfy it"
+    if isinstance(edit, RangeEdit) and edit.ranks is not None:
+        return f"{edit.use.value} ranks of the stored values"
     if isinstance(edit, RangeEdit) and isinstance(edit.listed, tuple):
         return f"{edit.use.value} $in of the stored values that satisfy it"
     if isinstance(edit, RangeEdit):

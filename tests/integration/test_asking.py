@@ -351,6 +351,8 @@ def test_no_value_is_missed_while_the_class_moves(database: DatabaseProcess, tmp
             while process.poll() is None or asked < 3:
                 found = [each["_id"] for each in patients.find({"surname": {"$regex": "^N0"}}).sort("_id", 1)]
                 assert found == list(range(100))
+                page = patients.find({"surname": {"$gt": "N0"}}).sort("surname", -1).skip(2).limit(5)
+                assert [each["_id"] for each in page] == list(range(117, 112, -1))
                 others = patients.find({"surname": {"$not": re.compile("^N0")}}).sort("_id", 1)
                 assert [each["_id"] for each in others] == list(range(100, 120))
                 marked = patients.update_many({"surname": {"$lt": "N050"}}, {"$set": {"mark": asked}})

@@ -18,8 +18,10 @@ from bson import Int64, encode
 from sealwire.crypto.envelope import BINARY_HEAD, class_id_of, is_envelope
 from sealwire.keys.errors import KeyDestroyed
 from sealwire.keys.frontier.frontier import LeaseAwaited, SnapshotOutdated
+from sealwire.policies.aggregation.sorting import OrderUnknown
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import Plan, Replacement
+from sealwire.policies.planning.values import whole_number
 from sealwire.policies.questions.asked import HeldValue, ValuesUnknown
 from sealwire.policies.questions.patterns import Undecided
 from sealwire.proxy.session import replies
@@ -28,6 +30,7 @@ from sealwire.proxy.session.effects import Count, Counter, Effect, PauseClient, 
 from sealwire.proxy.session.moving.lasting import held_by_question, transaction_of
 from sealwire.proxy.session.moving.moves import Hold
 from sealwire.proxy.session.requests import VALUES_UNKNOWN, RequestKind
+from sealwire.proxy.session.rewriting import rewritten_part
 from sealwire.proxy.session.sides.questions import asking
 from sealwire.proxy.session.states import Event
 from sealwire.proxy.session.write_errors import without_envelopes
@@ -41,6 +44,8 @@ _BATCH: Final = 2000
 """Values that are judged at a time: opening and judging them takes some 5 ms."""
 _INDEX: Final = "__sealwire"
 """Begins the names of fields that say which item of an array a value came from."""
+_COUNT: Final = _INDEX.encode()
+"""How many documents have a value, if they are to be sorted by it."""
 _FOR_ALL: Final = frozenset(b"lsid $readPreference apiVersion apiStrict apiDeprecationErrors".split())
 _FOR_FIRST: Final = _FOR_ALL | frozenset(b"readConcern maxTimeMS $clusterTime".split())
 """What the question takes from the command that waits."""
@@ -57,10 +62,11 @@ _LOCAL: Final = encode({"readConcern": {"level": "local"}})[4:-1]
 def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body: int) -> list[Effect]:
     """The question; its answer is awaited.
 
-    Raises LeaseAwaited, WindowMet, FrontierLost while classes move; BsonError; ProtocolError when too much is
-    awaited.
+    `message` and `body` are the command that waits, as the client has sent it.
+    Raises LeaseAwaited, WindowMet, FrontierLost while classes move; for what documents pass before they are
+    sorted, as `rewritten_part`; BsonError; ProtocolError when too much is awaited.
     """
-    question = unknown.question
+    question, pipeline = unknown.question, _pipeline_of(conversation, unknown)
     parts = _parts(message, body)
     for_all, for_first = _FOR_ALL, _FOR_FIRST
     if conversation.read_at:
@@ -78,15 +84,10 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
         copied.append(_LOCAL)
     kept = [part for name, part in parts.items() if name in for_all]
     conversation.look_up = Asked(question, unknown.judgement, b"".join(kept), hold, needs_time)
-    command = {
-        "aggregate": collection,
-        "pipeline": _pipeline(question.path),
-        "cursor": {"batchSize": _BATCH},
-        "allowDiskUse": True,
-        "$db": database,
-    }
+    others = {"cursor": {"batchSize": _BATCH}, "allowDiskUse": True, "$db": database}
+    content = b"".join((_elements({"aggregate": collection}), pipeline, _elements(others), *copied))
     try:
-        sent = _sent(conversation, "aggregate", command, b"".join(copied), hold)
+        sent = _sent(conversation, "aggregate", content, hold)
     except ProtocolError:
         if hold is not None:
             hold.end()  # nothing is awaited that would end it
@@ -154,7 +155,7 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
         _done(conversation, message)
         database, _, collection = asked.question.namespace.partition(".")
         more = {"getMore": Int64(cursor_id), "collection": collection, "batchSize": _BATCH, "$db": database}
-        return [*effects, _sent(conversation, "getMore", more, asked.options, asked.hold)]
+        return [*effects, _sent(conversation, "getMore", _elements(more) + asked.options, asked.hold)]
     said = message if conversation.entitled.roles is None else without_envelopes(message)
     body = said[parsed.body : parsed.body + int32_at(said, parsed.body)]
     conversation.unanswered = VALUES_UNKNOWN, body
@@ -197,22 +198,42 @@ def _parts(message: bytes, body: int) -> dict[bytes, bytes]:
     return inner | found
 
 
-def _sent(
-    conversation: Conversation, name: str, command: dict[str, object], options: bytes, hold: Hold | None
-) -> ToServer:
+def _elements(document: Mapping[str, object]) -> bytes:
+    return encode(document)[4:-1]
+
+
+def _sent(conversation: Conversation, name: str, content: bytes, hold: Hold | None) -> ToServer:
     request_id = asking(conversation, RequestKind.VALUES, name, hold)
     conversation.states.happened(Event.VALUES_ASKED)
-    content = encode(command)[4:-1] + options
     return ToServer(build_op_msg(request_id, 0, (len(content) + 5).to_bytes(4, "little") + content + b"\0"))
 
 
 def _killed(conversation: Conversation, asked: Asked, cursor_id: int) -> ToServer:
     """No more batches are needed. No reply is awaited."""
     database, _, collection = asked.question.namespace.partition(".")
-    content = encode({"killCursors": collection, "cursors": [Int64(cursor_id)], "$db": database})
-    content = content[4:-1] + asked.options
+    content = _elements({"killCursors": collection, "cursors": [Int64(cursor_id)], "$db": database})
+    content += asked.options
     body = (len(content) + 5).to_bytes(4, "little") + content + b"\0"
     return ToServer(build_op_msg(conversation.new_id(), 0, body, MORE_TO_COME))
+
+
+def _pipeline_of(conversation: Conversation, unknown: ValuesUnknown) -> bytes:
+    """The argument with the stages of a question."""
+    question = unknown.question
+    order = question.order
+    if order is None:
+        return _elements({"pipeline": _pipeline(question.path)})
+    before = b""
+    if isinstance(unknown, OrderUnknown) and unknown.among is not None and order.among is not None:
+        among = unknown.among
+        changed = among.edits, among.replacements, among.parents
+        before = rewritten_part(among.buf, order.among, *changed, conversation.shared)
+    names = question.path.split(".")
+    group: dict[str, object] = {"_id": f"${question.path}", _INDEX: {"$sum": 1}}
+    for depth in range(1, len(names)):
+        group[f"{_INDEX}{depth}"] = {"$max": {"$isArray": [f"${'.'.join(names[:depth])}"]}}
+    items = before + _elements({"0": {"$group": group}})
+    return b"\x04pipeline\0" + (len(items) + 5).to_bytes(4, "little") + items + b"\0"
 
 
 def _pipeline(path: str) -> list[dict[str, object]]:
@@ -259,7 +280,12 @@ def _judge(conversation: Conversation, asked: Asked, message: bytes, document: i
     if find_element(message, document, b"_id") is None:
         raise BsonError(WireReason.BSON_VALUE, document)  # of a missing value it is null
     judgement, opened, is_rejected = asked.judgement, 0, True
+    is_ordered = asked.question.order is not None
+    counted = find_element(message, document, _COUNT) if is_ordered else None
+    documents = 1 if counted is None else whole_number(message, counted)
     for part in elements(message, document):
+        if counted is not None and part.name == _COUNT:
+            continue
         if part.name != b"_id":
             if any(message[part.value : part.end]):
                 judgement.take_several()  # it came from a further item of an array
@@ -268,8 +294,11 @@ def _judge(conversation: Conversation, asked: Asked, message: bytes, document: i
         if part.kind == kinds.ARRAY:
             judgement.take_several()
             is_rejected = False
+        if is_ordered and part.kind == kinds.NULL:
+            judgement.take_nulls(documents)
+            continue
         for held, is_opened in _held(conversation, asked, message, _items(message, part)):
-            is_rejected = not judgement.take(held) and is_rejected
+            is_rejected = not judgement.take(held, documents) and is_rejected
             opened += is_opened
     return opened, is_rejected and opened > 0
 
@@ -298,6 +327,8 @@ def _held(
         if not is_envelope(item.kind, message, item.value):
             if may_be_clear:
                 yield HeldValue(stored, stored), False
+            elif asked.judgement.wants_all:
+                raise Refusal(Reason.QUESTION, rule="a stored value in clear")
             continue
         names = keyring.classes_of(class_id_of(message, item.value + BINARY_HEAD))
         if names and class_name not in names:
@@ -305,6 +336,8 @@ def _held(
         try:
             value = keyring.open_envelope(message, item.value + BINARY_HEAD, item.end)
         except KeyDestroyed:
+            if asked.judgement.wants_all:
+                raise
             continue  # nobody can tell what it was, and no equality finds it either
         yield HeldValue(value, stored), True
 
@@ -337,7 +370,11 @@ def _over(conversation: Conversation, message: bytes, refusal: Refusal | None = 
     conversation.look_up = None
     if asked.hold is not None:
         conversation.shared.moves.keep_for(asked.hold, b"")
-    conversation.views.answers.learn(asked.question, refusal or asked.judgement.answer())
+    try:
+        learned = refusal or asked.judgement.answer()
+    except (Undecided, Refusal) as error:
+        learned = _refusal(error, asked)
+    conversation.views.answers.learn(asked.question, learned)
     return [PauseClient(False)]
 
 

@@ -17,6 +17,7 @@ from sealwire.keys.frontier.frontier import FrontierLost, LeaseAwaited, Transact
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.commands.command import DocumentSequence, Target, target_of
 from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.commands.sorted_find import FindSortsByValues, as_aggregate
 from sealwire.policies.errors import Reason, Refusal, one_line
 from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Openings, Plan
@@ -88,7 +89,15 @@ from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
 from sealwire.wire.header import MSG, OpCode, op_code_of, request_id_of
 from sealwire.wire.long_message import LONG_BYTES
-from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg, refresh_checksum, sequence_documents
+from sealwire.wire.op_msg import (
+    CHECKSUM_PRESENT,
+    MORE_TO_COME,
+    OpMsg,
+    build_op_msg,
+    parse_op_msg,
+    refresh_checksum,
+    sequence_documents,
+)
 from sealwire.wire.op_query import parse_op_query
 from sealwire.wire.raw_bson import Cursor, elements
 
@@ -155,9 +164,16 @@ def request_for(  # noqa: PLR0913, PLR0917 - what a command is, and what became 
         look=look,
     )
     request.users = conversation.caller.users
-    if conversation.views.answers.known and errors is None:
-        request.again = ask_again.again_for(conversation, plan)
+    if conversation.views.answers.known:
+        _note_answers(conversation, plan, request)
     return request
+
+
+def _note_answers(conversation: Conversation, plan: Plan, request: Request) -> None:
+    """What the reply to a command needs that rests on stored values. Raises and costs as `again_for`."""
+    request.is_sorted = conversation.views.answers.has_order
+    if request.errors is None:
+        request.again = ask_again.again_for(conversation, plan)
 
 
 def _check_members(conversation: Conversation, message: bytes, body: int) -> None:
@@ -278,7 +294,7 @@ class ClientSide(Side):
     def _tried(self, message: bytes, parsed: OpMsg) -> list[Effect]:
         """Plan a command and send it on, without the statements that are refused. Raises as `_command`."""
         try:
-            return self._command(message, parsed)
+            return self._command_or_sorted(message, parsed)
         except Refusal as refusal:
             return self._shortened(refusal, message, parsed)
         except ask_again.NothingNew as nothing:
@@ -342,7 +358,18 @@ class ClientSide(Side):
         sent_on = self._send_on(abort_of(message, parsed), request)
         return [*denials(audit.reason, audit.command), audit, sent_on]
 
-    def _command(self, message: bytes, parsed: OpMsg, errors: WriteErrors | None = None) -> list[Effect]:
+    def _command_or_sorted(self, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """As `_command`; a `find` that is sorted by stored values goes as an `aggregate`."""
+        try:
+            return self._command(message, parsed)
+        except FindSortsByValues:
+            body = as_aggregate(message, parsed.body)
+            message = build_op_msg(request_id_of(message), 0, body, parsed.flags & ~CHECKSUM_PRESENT)
+        return self._command(message, parse_op_msg(message), written_as="find")
+
+    def _command(
+        self, message: bytes, parsed: OpMsg, errors: WriteErrors | None = None, written_as: str = ""
+    ) -> list[Effect]:
         """Plan a command and send it on; `errors` are those of statements that it had and were left out."""
         conversation = self._conversation
         if not conversation.is_ready:
@@ -374,7 +401,7 @@ class ClientSide(Side):
             None if settings.audit is None else shared.auditor.tally(settings.audit, settings.policy, name)
         )
         settled = Settled(shared, forms, tally) if len(message) > LONG_BYTES else None
-        plan = self._planned(message, parsed, settled, rights)
+        plan = self._planned(message, parsed, settled, rights, written_as)
         effects = [] if rights is None else judged(conversation, rights, stated, plan, opened)
         rewritten = apply_plan(plan, shared, settled, forms)
         label = command_label(plan.command)
@@ -398,8 +425,15 @@ class ClientSide(Side):
         effects.append(self._send_on(rewritten[0], None if unanswered else request, rewritten))
         return effects
 
-    def _planned(self, message: bytes, parsed: OpMsg, settled: Settled | None, rights: Rights | None) -> Plan:
-        """The plan of the command at hand, with what was learned for it."""
+    def _planned(
+        self,
+        message: bytes,
+        parsed: OpMsg,
+        settled: Settled | None,
+        rights: Rights | None,
+        written_as: str,
+    ) -> Plan:
+        """The plan of the command at hand, with what was learned for it; `written_as`: see `plan_command`."""
         conversation = self._conversation
         plan = plan_command(
             conversation.shared.settings.policy,
@@ -412,6 +446,7 @@ class ClientSide(Side):
             rights=rights,
             work=conversation.views.work,
             answers=conversation.views.answers,
+            written_as=written_as,
         )
         if conversation.has_begun or conversation.read_at:
             ask_values.go_on(conversation, plan, parsed.body)
@@ -495,7 +530,7 @@ class ClientSide(Side):
         """Ask the server for stored values. Raises Refusal(ROLE), and as `ask_values.ask`."""
         question, (_, rights) = unknown.question, self._entitled(message, parsed)
         if rights is not None:
-            count_comparisons(self._conversation, rights, question.namespace, len(question.operators))
+            count_comparisons(self._conversation, rights, question.namespace, question.comparisons)
         return ask_values.ask(self._conversation, unknown, message, parsed.body)
 
     def _ask(self, unknown: NamespaceUnknown | UsersUnknown, message: bytes, parsed: OpMsg) -> list[Effect]:

@@ -182,6 +182,7 @@ def hello_reply(
 
 
 _DENIED: Final = (replies.ReadDenied, replies.TooManyDocuments)
+_NOT_OF_VALUES: Final = (*_DENIED, replies.ReplyTooLong, replies.SortDisturbed)
 _UNREADABLE: Final = (
     InvalidEnvelope,
     DecryptionFailed,
@@ -189,6 +190,7 @@ _UNREADABLE: Final = (
     UnknownKey,
     ContextKeysMissing,
     *_DENIED,
+    replies.SortDisturbed,
 )
 
 # Who reads the answers to our own questions.
@@ -330,6 +332,8 @@ class ServerSide(Side):
     def _revealed(self, message: bytes, parsed: OpMsg, request: Request) -> tuple[bytes, int]:
         """A reply as the client may see it, and how many envelopes were opened. Raises as `reveal`."""
         shared = self._conversation.shared
+        if request.is_sorted and replies.is_disturbed(message, parsed.body):
+            raise replies.SortDisturbed
         if request.errors is not None:
             message = request.errors.merge(message, parsed.body)
             parsed = parse_op_msg(message)
@@ -510,7 +514,7 @@ class ServerSide(Side):
         """Withhold the whole reply: a part of it would be a wrong answer."""
         name = type(failure).__name__
         counter, event = Counter.DECRYPTION_FAILURES, "undecryptable"
-        if isinstance(failure, replies.ReplyTooLong | replies.ReadDenied | replies.TooManyDocuments):
+        if isinstance(failure, _NOT_OF_VALUES):
             counter, event = Counter.REFUSALS, "refused"
         if isinstance(failure, _DENIED):
             name = Reason.ROLE.value

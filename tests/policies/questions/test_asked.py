@@ -22,6 +22,7 @@ from sealwire.policies.questions.asked import (
     ValuesUnknown,
 )
 from sealwire.policies.questions.conditions import Asks
+from sealwire.policies.questions.ordering import SortOrder
 from sealwire.wire.raw_bson import find_element
 from tests.policies.questions.test_conditions import value
 
@@ -56,6 +57,12 @@ def test_values_are_kept_by_operator_and_for_all_of_them() -> None:
     )
     judgement.take_several()
     assert not judgement.answer().is_single
+
+
+def test_a_negated_condition_is_in_no_question_about_an_order() -> None:
+    order = SortOrder(is_descending=False, enough=None, among=None)
+    with pytest.raises(TypeError):
+        replace(question(ABOVE), is_outside=True, order=order)
 
 
 def test_forms_of_one_value_are_kept_apart() -> None:

@@ -1,0 +1,128 @@
+"""The order of stored values, as MongoDB sorts them, and the first of them that a sorted command needs.
+
+A command sorts by the ranks of values instead of the values. Equal values of several types, or in several
+forms, share one rank, so that the other keys of the sort decide between their documents.
+
+Source: MongoDB's manual on comparison order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.ranges import NUMERIC
+from sealwire.policies.questions.conditions import KEYS, Value, alike, finite_value
+from sealwire.policies.questions.patterns import Undecided
+from sealwire.wire import kinds
+
+MAX_RANKS: Final = 1000
+"""Values that one command sorts by. The server looks each document's value up in their list."""
+
+DISTURBED: Final = b"Sealwire: documents that the command sorts were changed meanwhile"
+"""The rank that is no number, behind all others: the server's error quotes it."""
+
+_BRACKETS: Final = {
+    kinds.STRING: 2,
+    kinds.SYMBOL: 2,
+    kinds.BIN_DATA: 5,
+    kinds.OBJECT_ID: 6,
+    kinds.BOOL: 7,
+    kinds.DATE: 8,
+    kinds.TIMESTAMP: 9,
+}
+"""The order of the types. Numbers come first; documents, arrays and patterns are not sorted by."""
+_NUMBERS: Final = 1
+
+OrderKey = tuple[int, object]
+"""Type and value: compares as MongoDB sorts, with the keys of other values."""
+
+
+@dataclass(frozen=True, slots=True)
+class SortOrder:
+    """That a field's values are asked for to sort by them."""
+
+    is_descending: bool
+    enough: int | None
+    """How many documents with the first values are enough; None where all are wanted."""
+    among: tuple[int, int] | None
+    """Where in the message the stages lie that documents pass before; None where all documents count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """The ranks of the first values, which are listed in the order of the reply."""
+
+    numbers: tuple[int, ...]
+    """The rank of each value: equal values share one."""
+    nulls: int | None
+    """The rank of null and of missing values; None where they are not wanted."""
+    is_cut: bool
+    """Whether there are more values."""
+
+
+def order_key(value: Value) -> OrderKey:
+    """Where a stored value stands. Raises Undecided for what servers order in several ways."""
+    kind, data = value
+    if kind in NUMERIC:
+        return _NUMBERS, finite_value(kind, data)
+    bracket = _BRACKETS.get(kind)
+    if bracket is None:
+        raise Undecided
+    return bracket, KEYS[kind](data)
+
+
+def first_ranks(
+    values: Sequence[tuple[OrderKey, int]], nulls: int, order: SortOrder
+) -> tuple[Ranks, list[int]]:
+    """The ranks that a sorted command needs, and the places of the values that have them.
+
+    Each value comes with the number of its documents; `nulls` have none.
+    Raises Undecided; Refusal(QUESTION) for too many ranks.
+    Cost: O(values log values).
+    """
+    _check_numbers([number for (bracket, number), _ in values if bracket == _NUMBERS])
+    places = sorted(range(len(values)), key=lambda place: values[place][0], reverse=order.is_descending)
+    groups: list[list[int]] = []
+    before: OrderKey | None = None
+    for place in places:
+        key = values[place][0]
+        if key != before:
+            groups.append([])
+        groups[-1].append(place)
+        before = key
+    counts = [sum(values[place][1] for place in group) for group in groups]
+    null_rank = (len(groups) if order.is_descending else 0) if nulls else None
+    if null_rank is not None:
+        counts.insert(null_rank, nulls)
+    wanted = _wanted(counts, order.enough)
+    if wanted > MAX_RANKS:
+        raise Refusal(Reason.QUESTION, rule=f"a sort by more than {MAX_RANKS} values")
+    if null_rank is not None and null_rank >= wanted:
+        null_rank = None
+    listed = groups[: wanted - (null_rank is not None)]
+    first = int(null_rank == 0)
+    numbers = tuple(rank for rank, group in enumerate(listed, first) for _ in group)
+    return Ranks(numbers, null_rank, wanted < len(counts)), [place for group in listed for place in group]
+
+
+def _wanted(counts: Sequence[int], enough: int | None) -> int:
+    """How many ranks have so many documents."""
+    if enough is None:
+        return len(counts)
+    documents = 0
+    for rank, count in enumerate(counts):
+        if documents >= enough:
+            return rank
+        documents += count
+    return len(counts)
+
+
+def _check_numbers(numbers: Sequence[object]) -> None:
+    """Raises Undecided for decimals beside doubles with a fraction: servers round one of them."""
+    decimal = next((each for each in numbers if isinstance(each, Decimal)), None)
+    if decimal is not None:
+        for each in numbers:
+            if isinstance(each, float):
+                alike(decimal, each)

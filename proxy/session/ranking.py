@@ -1,0 +1,138 @@
+"""The stages by which the server finds the rank of each document's value: `ListPlace.RANKS`.
+
+A rank is looked up in a list of forms. In a long list that would take long: envelopes are first told apart by
+their lengths and their bytes, as the server orders binary data.
+"""
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, final
+
+from bson import encode
+
+from sealwire.keys.frontier.frontier import StoredForm
+from sealwire.policies.planning.plan import RangeEdit
+from sealwire.policies.questions.ordering import Ranks
+from sealwire.wire import kinds
+from sealwire.wire.splice import Edit
+
+_FEW: Final = 12
+"""So many forms are looked up one by one."""
+_UNWANTED: Final = 0
+"""The rank of null where no document with it is let through."""
+_HEAD: Final = 5
+"""Length and subtype of binary data."""
+
+
+def ranked(planned: RangeEdit, ranks: Ranks, valid: Callable[[int, bytes], StoredForm]) -> Edit:
+    """`$match` with every form of the values, and `$addFields` with their ranks, as items of a pipeline.
+
+    `valid` gives the form under the valid key; beside it stands what the server has said that it holds. An
+    array, which a document may have got since the server was asked, is let through by nobody.
+
+    Raises as `valid`. Cost: O(values log values).
+    """
+    if not isinstance(planned.listed, tuple):
+        raise TypeError("ranks of values that nobody holds")
+    forms: dict[StoredForm, int] = {}
+    for rank, held in zip(ranks.numbers, planned.listed, strict=True):
+        # what is in clear and of another type than the class's has no other form
+        is_foreign = held.value == held.stored and held.value[0] != planned.field_class.kind
+        listed = [] if is_foreign else [valid(*held.value)]
+        for form in (*listed, StoredForm(*held.stored)):
+            # a value is listed once for each form that is stored, and may be under the valid key
+            if form not in forms:
+                forms[form] = rank
+    null_rank = _UNWANTED if ranks.nulls is None else ranks.nulls
+    chosen = sorted(forms) + [StoredForm(kinds.NULL, b"")] * (ranks.nulls is not None)
+    path, name = planned.node.path, planned.element.name
+    names = path.split(".")
+    above = [".".join(names[: depth + 1]) for depth in range(len(names))]
+    no_array = {"$expr": {"$not": [{"$or": [{"$isArray": [f"${each}"]} for each in above]}]}}
+    match = b"\x03%b\0%b" % (path.encode(), _enclosed(b"\x04$in\0" + _array(chosen)))
+    rank_of = _enclosed(b"\x03%b\0%b" % (name, _Search(path, null_rank).among(forms)))
+    stages = [
+        _enclosed(b"\x03$match\0" + _enclosed(match + _elements(no_array))),
+        _enclosed(b"\x03$addFields\0" + rank_of),
+    ]
+    data = b"".join(b"\x030\0" + stage for stage in stages)
+    return Edit(planned.element.start, planned.element.end, data, planned.parents)
+
+
+@final
+class _Search:
+    """Makes expressions with the rank of the value at a path."""
+
+    __slots__ = ("_null_rank", "_path", "_value")
+
+    def __init__(self, path: str, null_rank: int) -> None:
+        self._path: Final = path
+        self._value: Final = _text(f"${path}")
+        self._null_rank: Final = null_rank
+        """The rank of what is in no list: null, and a missing value."""
+
+    def among(self, forms: Mapping[StoredForm, int]) -> bytes:
+        """The expression. Cost: O(forms log forms)."""
+        items = list(forms.items())
+        subtypes = {data[_HEAD - 1] for (kind, data), _ in items if kind == kinds.BIN_DATA}
+        if len(items) <= _FEW or len(subtypes) != 1:
+            return self._one_by_one(items)
+        by_length: dict[int, list[tuple[StoredForm, int]]] = {}
+        others = [each for each in items if each[0].kind != kinds.BIN_DATA]
+        for each in sorted(item for item in items if item[0].kind == kinds.BIN_DATA):
+            by_length.setdefault(len(each[0].data) - _HEAD, []).append(each)
+        branches = [
+            _elements({"case": {"$eq": [{"$binarySize": f"${self._path}"}, length]}})
+            + b"\x03then\0"
+            + self._halved(found)
+            for length, found in by_length.items()
+        ]
+        listed = _array([(kinds.OBJECT, _enclosed(branch)) for branch in branches])
+        switch = b"\x04branches\0" + listed + _elements({"default": self._null_rank})
+        is_binary = encode({"$eq": [{"$type": f"${self._path}"}, "binData"]})
+        by_size = _enclosed(b"\x03$switch\0" + _enclosed(switch))
+        return _call(
+            "$cond",
+            (kinds.OBJECT, is_binary),
+            (kinds.OBJECT, by_size),
+            (kinds.OBJECT, self._one_by_one(others)),
+        )
+
+    def _halved(self, items: list[tuple[StoredForm, int]]) -> bytes:
+        """Among envelopes of one length, in their order."""
+        if len(items) <= _FEW:
+            return self._one_by_one(items)
+        middle = len(items) // 2
+        is_below = _call("$lt", self._value, items[middle][0])
+        parts = is_below, self._halved(items[:middle]), self._halved(items[middle:])
+        return _call("$cond", *[(kinds.OBJECT, part) for part in parts])
+
+    def _one_by_one(self, items: Sequence[tuple[StoredForm, int]]) -> bytes:
+        """What is in no list has the place -1, which is that of the last rank."""
+        numbers = encode({"$literal": [*(rank for _, rank in items), self._null_rank]})
+        forms = _enclosed(b"\x04$literal\0" + _array([form for form, _ in items]))
+        place = _call("$indexOfArray", (kinds.OBJECT, forms), self._value)
+        return _call("$arrayElemAt", (kinds.OBJECT, numbers), (kinds.OBJECT, place))
+
+
+def _call(name: str, *arguments: tuple[int, bytes]) -> bytes:
+    """The expression that applies an operator."""
+    return _enclosed(b"\x04%b\0%b" % (name.encode(), _array(arguments)))
+
+
+def _text(text: str) -> tuple[int, bytes]:
+    data = text.encode() + b"\0"
+    return kinds.STRING, struct.pack("<i", len(data)) + data
+
+
+def _elements(document: Mapping[str, object]) -> bytes:
+    return encode(document)[4:-1]
+
+
+def _array(items: Sequence[tuple[int, bytes]]) -> bytes:
+    return _enclosed(b"".join(b"%c%d\0%b" % (kind, place, data) for place, (kind, data) in enumerate(items)))
+
+
+def _enclosed(inside: bytes) -> bytes:
+    """A document or an array of these elements."""
+    return struct.pack("<i", len(inside) + 5) + inside + b"\0"

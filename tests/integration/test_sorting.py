@@ -1,0 +1,260 @@
+"""Sorting by encrypted values: the order is that of plaintext, ties and missing values included."""
+
+import random
+import re
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from bson import Int64
+from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
+
+from sealwire.testbed.database import DatabaseProcess
+from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from tests.integration.conftest import Document
+from tests.integration.outside.chosen import own_server
+
+pytestmark = [pytest.mark.integration, own_server("it has a policy of its own")]
+
+POLICY = """
+version: 1
+classes:
+  surname: {mode: deterministic, type: string, ask: true}
+  visits: {mode: deterministic, type: long, ask: true}
+  born: {mode: deterministic, type: date, ask: true}
+  code: {mode: deterministic, type: double, ask: true}
+  serial: {mode: deterministic, type: binData, ask: true}
+  ward: {mode: deterministic, type: string}
+collections:
+  clinic.patients:
+    {surname: surname, name.family: surname, visits: visits, born: born, code: code, serial: serial,
+     ward: ward}
+  clinic.crowd: {surname: surname}
+"""
+NAMES = [
+    "Sabine",
+    "Sabatini",
+    "sabine",
+    "Smith",
+    "Ö",
+    "Öztürk",
+    "zz.top",
+    "",
+    "a\nb",
+    "S",
+    "\U0001f600",
+    "\uffff",
+]
+CODES = [5.0, -1.5, 0.0, 1e300, float("inf"), float("-inf"), 0.1]
+Both = tuple[Collection[Document], Collection[Document]]
+
+
+def document(chance: random.Random, number: int) -> Document:
+    """Values, null and nothing, many of them the same."""
+    found: Document = {"_id": number, "room": chance.randrange(4), "ward": chance.choice("AB")}
+    values: dict[str, Any] = {
+        "surname": chance.choice([*NAMES, None]),
+        "name": chance.choice([{"family": chance.choice(NAMES)}, {"family": None}, {}, None, 5]),
+        "visits": Int64(chance.choice([0, 1, -5, 10**12, -(2**62)])),
+        "born": datetime(1900 + chance.randrange(100), 1, 1, tzinfo=UTC),
+        "code": chance.choice(CODES),
+        "serial": chance.choice([b"ba", b"aa", b"ab"]),
+    }
+    return found | {name: value for name, value in values.items() if chance.random() < 0.85}
+
+
+@pytest.fixture(scope="module")
+def collections(database: DatabaseProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    """The same documents, encrypted and in clear."""
+    folder = tmp_path_factory.mktemp("sorting")
+    (folder / "policy.yaml").write_text(POLICY)
+    options = ProxyOptions(folder, folder / "policy.yaml", database.address, access_control=False)
+    with ProxyProcess(options) as proxy, MongoClient[Document](proxy.uri(), retryReads=False) as client:
+        encrypted, clear = client["clinic"]["patients"], client["plain"]["patients"]
+        for collection in (encrypted, clear):
+            chance = random.Random(5)
+            collection.insert_many(document(chance, number) for number in range(80))
+        yield encrypted, clear
+        for name in ("clinic", "plain"):
+            client.drop_database(name)
+
+
+def sorted_by(chance: random.Random) -> dict[str, int]:
+    """One or several keys, the last of which tells all documents apart."""
+    keys = chance.sample(
+        ["surname", "name.family", "visits", "born", "code", "serial", "room"], chance.choice([1, 1, 2, 3])
+    )
+    return {key: chance.choice([1, -1]) for key in (*keys, "_id")}
+
+
+def query(chance: random.Random) -> Document:
+    name, number = chance.choice(NAMES), chance.choice([0, 5, -5])
+    return chance.choice(
+        [
+            {},
+            {"surname": {"$gt": name}},
+            {"surname": {"$gte": name, "$ne": "S"}, "room": {"$lt": 3}},
+            {"surname": {"$regex": "^S"}},
+            {"surname": {"$in": NAMES[:5], "$lt": name}},
+            {"$and": [{"surname": {"$lt": name}}, {"room": 1}]},
+            {"$or": [{"surname": {"$lt": name}}, {"room": 1}]},
+            {"ward": "A"},
+            {"ward": "B", "visits": {"$gte": number}},
+            {"visits": {"$mod": [5, 0]}, "code": {"$ne": 5}},
+            {"surname": {"$gt": name, "$not": re.compile("^S")}},
+            {"surname": {"$not": {"$lt": name}}, "visits": {"$not": {"$gte": number}}},
+            {"$nor": [{"surname": {"$regex": "^S"}}, {"code": {"$lt": 0}}]},
+            {"surname": None},
+            {"surname": {"$exists": True}},
+            {"room": 9},
+        ]
+    )
+
+
+def window(chance: random.Random) -> dict[str, int]:
+    limit = chance.choice([0, 1, 5, 20, -4])
+    return {
+        "skip": chance.choice([0, 0, 3, 30, 200]),
+        "limit": limit,
+        "batch_size": chance.choice([0, 2]) if limit >= 0 else 0,
+    }
+
+
+def test_the_order_is_that_of_plaintext(collections: Both) -> None:
+    chance = random.Random(6)
+    for _ in range(300):
+        asked, keys, some = query(chance), sorted_by(chance), window(chance)
+        projection = chance.choice([None, None, {"_id": 1}, {"surname": 1, "room": 1}, {"surname": 0}])
+        wanted, found = (
+            list(each.find(asked, projection, sort=list(keys.items()), **some))
+            for each in reversed(collections)
+        )
+        assert found == wanted, (asked, keys, some)
+
+
+def test_pipelines_sort_as_well(collections: Both) -> None:
+    chance = random.Random(7)
+    for _ in range(150):
+        sort: list[Document] = [{"$sort": sorted_by(chance)}]
+        some = chance.choice(
+            [[], [{"$limit": 7}], [{"$skip": 5}, {"$limit": 4}], [{"$limit": 9}, {"$skip": 3}]]
+        )
+        rest: list[Document] = chance.choice(
+            [
+                [],
+                [{"$project": {"surname": 1}}],
+                [{"$match": {"room": {"$gt": 0}}}],
+                [{"$group": {"_id": None, "all": {"$push": "$_id"}, "first": {"$first": "$surname"}}}],
+                [
+                    {
+                        "$facet": {
+                            "a": [{"$sort": {"surname": 1, "_id": 1}}, {"$limit": 3}],
+                            "b": [{"$limit": 1}],
+                        }
+                    }
+                ],
+            ]
+        )
+        before: list[Document] = chance.choice([[], [{"$match": query(chance)}], [{"$addFields": {"x": 1}}]])
+        stages = [*before, *sort, *some, *rest]
+        wanted, found = (list(each.aggregate(stages)) for each in reversed(collections))
+        assert found == wanted, stages
+
+
+def test_pages_follow_each_other(collections: Both) -> None:
+    pages = []
+    for collection in collections:
+        last: Any = ""
+        seen: list[Any] = []
+        while True:
+            page = collection.find({"surname": {"$gt": last}}).sort({"surname": 1, "_id": 1}).limit(10)
+            found = [(each["surname"], each["_id"]) for each in page]
+            if not found:
+                break
+            seen += found
+            last = found[-1][0]
+        pages.append(seen)
+    assert pages[0] == pages[1]
+    assert len(pages[0]) > 40
+
+
+def test_a_transaction_sorts_what_it_has_written(collections: Both) -> None:
+    chance, sides = random.Random(8), []
+    some = [(query(chance), list(sorted_by(chance).items()), window(chance)) for _ in range(30)]
+    for collection in collections:
+        found: list[Any] = []
+        with collection.database.client.start_session() as session:
+            session.start_transaction()
+            try:
+                for number, (asked, keys, pages) in enumerate(some):
+                    found.append(list(collection.find(asked, sort=keys, session=session, **pages)))
+                    new = {"_id": 600 + number, "surname": f"S{number}", "visits": Int64(number)}
+                    collection.insert_one(new, session=session)
+            finally:
+                session.abort_transaction()
+        sides.append(found)
+    assert sides[0] == sides[1]
+
+
+def test_pages_are_right_while_others_write(collections: Both) -> None:
+    """No page is short or misses a document that nobody changes; the command may fail instead."""
+    encrypted, _ = collections
+    crowd = encrypted.database["crowd"]
+    names = [f"N{number:03}" for number in range(60)]
+    crowd.insert_many({"_id": number, "surname": name} for number, name in enumerate(names) if number % 3)
+    stable = [number for number in range(60) if number % 3]
+    is_over = threading.Event()
+
+    def write() -> None:
+        chance = random.Random(9)
+        while not is_over.is_set():
+            number = chance.randrange(0, 60, 3)
+            crowd.replace_one({"_id": number}, {"surname": chance.choice(names[:30])}, upsert=True)
+            crowd.delete_many({"_id": {"$in": chance.sample(range(0, 60, 3), 5)}})
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        pages = [_page(crowd) for _ in range(60)]
+    finally:
+        is_over.set()
+        writer.join()
+        crowd.drop()
+    read = [page for page in pages if page]
+    assert len(read) > 10
+    for page in read:
+        assert len(page) == 12
+        assert page == sorted(page)
+        kept = [number for _, number in page if number in stable]
+        assert kept == [number for number in stable if (names[number], number) <= page[-1]]
+
+
+def _page(crowd: Collection[Document]) -> list[tuple[str, int]]:
+    """Names and ids of the first documents; nothing if others have disturbed the command."""
+    try:
+        found = crowd.find().sort({"surname": 1, "_id": 1}).limit(12)
+        return [(each["surname"], each["_id"]) for each in found]
+    except OperationFailure as error:
+        if error.code != 262:
+            raise
+        return []
+
+
+@pytest.mark.parametrize(
+    ("stored", "code"),
+    [({"surname": ["a", "b"]}, 238), ({"name": [{"family": "x"}]}, 238)],
+)
+def test_what_has_several_orders_is_refused(collections: Both, stored: Document, code: int) -> None:
+    encrypted, _ = collections
+    encrypted.insert_one({"_id": 500, **stored})
+    key = {"name": "name.family"}.get(next(iter(stored)), next(iter(stored)))
+    try:
+        with pytest.raises(OperationFailure) as caught:
+            list(encrypted.find().sort(key, 1))
+    finally:
+        encrypted.delete_one({"_id": 500})
+    assert caught.value.code == code

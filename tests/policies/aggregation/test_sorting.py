@@ -1,0 +1,230 @@
+"""`$sort` by values that the server is asked for: what is asked, and which stages take its place."""
+
+import re
+from typing import Any
+
+import pytest
+from bson import decode, encode
+
+from sealwire.policies.aggregation.sorting import OrderUnknown
+from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.commands.sorted_find import FindSortsByValues
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit
+from sealwire.policies.questions.asked import Answers, HeldValue, ValuesUnknown
+from sealwire.policies.questions.ordering import DISTURBED
+from tests.policies.filters.test_asking import POLICY
+from tests.policies.questions.test_conditions import value
+
+STORED = {"Smith": 3, "Jones": 2, "Adams": 1}
+RANK = "__sealwire_rank0"
+Questions = list[OrderUnknown]
+
+
+def plan(*stages: dict[str, Any], nulls: int = 0, **more: Any) -> tuple[Plan, Questions]:
+    """The plan once all questions are answered by these values, and the questions."""
+    answers, asked = Answers(), Questions()
+    buf = encode({"aggregate": "patients", "pipeline": stages, "cursor": {}, **more, "$db": "clinic"})
+    while True:
+        try:
+            return plan_command(POLICY, buf, 0, answers=answers), asked
+        except OrderUnknown as unknown:
+            asked.append(unknown)
+            for each, amount in STORED.items():
+                unknown.judgement.take(HeldValue(value(each), value(each)), amount)
+            unknown.judgement.take_nulls(nulls)
+            answers.learn(unknown.question, unknown.judgement.answer())
+
+
+def ranked(made: Plan) -> list[list[str]]:
+    """The lists of values in the plan."""
+    found = []
+    for edit in made.edits:
+        assert isinstance(edit, RangeEdit)
+        found.append([data[4:-1].decode() for _, data in edit.values()])
+    return found
+
+
+def put(made: Plan) -> list[dict[str, Any]]:
+    """The stages that take the place of `$sort`."""
+    data = next(each.data for each in made.replacements if b"$sort" in each.data)
+    parts: list[dict[str, Any]] = []
+    while data:
+        end = 3 + int.from_bytes(data[3:7], "little")
+        parts.append(decode(data[3:end]))
+        data = data[end:]
+    return parts
+
+
+def test_all_values_are_ranked_without_a_limit() -> None:
+    made, asked = plan({"$sort": {"surname": 1, "_id": -1}}, nulls=1)
+    assert ranked(made) == [["Adams", "Jones", "Smith"]]
+    assert put(made) == [{"$sort": {RANK: 1, "_id": -1}}, {"$unset": [RANK]}]
+    assert [each.question.operators for each in asked] == [()]
+
+
+def test_a_limit_needs_the_first_values() -> None:
+    made, _ = plan({"$sort": {"surname": -1}}, {"$skip": 1}, {"$limit": 3})
+    assert ranked(made) == [["Smith", "Jones"]]
+    guard = {
+        "coll": "patients",
+        "pipeline": [{"$limit": 1}, {"$project": {RANK: {"$literal": DISTURBED.decode()}}}],
+    }
+    assert put(made) == [
+        {"$sort": {RANK: 1}},
+        {"$limit": 4},
+        {"$unionWith": guard},
+        {"$skip": 1},
+        {"$limit": 3},
+        {"$match": {"$expr": {"$gte": [{"$toInt": f"${RANK}"}, 0]}}},
+        {"$unset": [RANK]},
+    ]
+    assert sum(not each.data for each in made.replacements) == 2  # $skip and $limit are in there
+
+
+@pytest.mark.parametrize("more", [{"autocommit": False}, {"readConcern": {"level": "snapshot"}}])
+def test_nothing_is_guarded_if_both_steps_read_the_same(more: dict[str, Any]) -> None:
+    made, _ = plan({"$sort": {"surname": -1}}, {"$skip": 1}, {"$limit": 3}, **more)
+    assert ranked(made) == [["Smith", "Jones"]]
+    assert put(made) == [{"$sort": {RANK: 1}}, {"$unset": [RANK]}]
+    assert all(each.data for each in made.replacements)  # $skip and $limit stay
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([], [{"$skip": 1}]),
+        ([], [{"$project": {"_id": 1}}, {"$limit": 1}]),
+        ([{"$limit": 5}], [{"$limit": 1}]),
+        ([], [{"$limit": 9}]),
+    ],
+)
+def test_nothing_is_cut_that_others_may_need(before: list[Any], after: list[Any]) -> None:
+    made, _ = plan(*before, {"$sort": {"surname": 1}}, *after)
+    assert ranked(made) == [["Adams", "Jones", "Smith"]]
+    assert put(made)[1:] == [{"$unset": [RANK]}]
+
+
+def test_conditions_on_the_field_are_one_question_with_the_order() -> None:
+    made, asked = plan(
+        {"$match": {"surname": {"$gt": "B", "$ne": None}, "$and": [{"surname": {"$lt": "Z"}}]}},
+        {"$sort": {"surname": 1}},
+        {"$limit": 2},
+    )
+    assert [each.name for each in asked[0].question.operators] == [b"$gt", b"$lt"]
+    assert asked[0].question.comparisons == 3
+    assert ranked(made) == [["Jones"]] * 3
+    places = [each.place for each in made.edits if isinstance(each, RangeEdit)]
+    assert places == [ListPlace.OPERATOR, ListPlace.OPERATOR, ListPlace.RANKS]
+    among = asked[0].among
+    assert among is not None
+    assert not among.edits
+    assert [each.data for each in among.replacements] == [b"", b"\4$nin\0\5\0\0\0\0"]
+
+
+def test_a_negated_condition_is_not_taken_over() -> None:
+    answers = Answers()
+    query = {"surname": {"$gt": "B", "$not": re.compile("^S")}, "$nor": [{"surname": {"$lt": "C"}}]}
+    stages = [{"$match": query}, {"$sort": {"surname": 1}}, {"$limit": 1}]
+    buf = encode({"aggregate": "patients", "pipeline": stages, "cursor": {}, "$db": "clinic"})
+    asked: list[ValuesUnknown] = []
+    for _ in range(3):
+        with pytest.raises(ValuesUnknown) as unknown:
+            plan_command(POLICY, buf, 0, answers=answers)
+        asked.append(unknown.value)
+        for each in STORED:
+            unknown.value.judgement.take(HeldValue(value(each), value(each)))
+        answers.learn(unknown.value.question, unknown.value.judgement.answer())
+    plan_command(POLICY, buf, 0, answers=answers)
+    questions = [each.question for each in asked]
+    assert [each.is_outside for each in questions] == [True, True, False]
+    assert [each.order is None for each in questions] == [True, True, False]
+    assert [each.name for each in questions[2].operators] == [b"$gt"]
+    assert isinstance(asked[2], OrderUnknown)
+    among = asked[2].among
+    assert among is not None
+    assert [each.place for each in among.edits if isinstance(each, RangeEdit)] == [ListPlace.BEYOND] * 2
+    # `$not` is put elsewhere, so something has to be left where both operators were
+    assert b"\4$nin\0\5\0\0\0\0" in [each.data for each in among.replacements]
+
+
+def test_conditions_that_documents_need_not_meet_are_questions_of_their_own() -> None:
+    query = {"$or": [{"surname": {"$gt": "B"}}, {"room": 1}]}
+    buf = encode(
+        {"aggregate": "patients", "pipeline": [{"$match": query}, {"$sort": {"surname": 1}}], "$db": "clinic"}
+    )
+    with pytest.raises(ValuesUnknown) as unknown:
+        plan_command(POLICY, buf, 0, answers=Answers())
+    assert unknown.value.question.order is None
+
+
+def test_several_keys_are_several_questions() -> None:
+    made, asked = plan({"$sort": {"surname": 1, "kin.surname": -1, "_id": 1}}, {"$limit": 1})
+    assert [each.question.path for each in asked] == ["surname", "kin.surname"]
+    assert ranked(made) == [["Adams"], ["Smith", "Jones", "Adams"]]
+    assert put(made)[0] == {"$sort": {RANK: 1, "__sealwire_rank1": 1, "_id": 1}}
+
+
+def test_a_key_behind_one_in_clear_cuts_nothing() -> None:
+    made, _ = plan({"$sort": {"room": 1, "surname": -1}}, {"$limit": 1})
+    assert ranked(made) == [["Smith", "Jones", "Adams"]]
+    assert put(made)[0] == {"$sort": {"room": 1, RANK: 1}}
+
+
+def test_a_question_has_no_variables() -> None:
+    _, asked = plan({"$match": {"room": 1}}, {"$sort": {"surname": 1}}, {"$limit": 1}, let={"x": 1})
+    assert asked[0].among is None
+    assert asked[0].question.order is not None
+    assert asked[0].question.order.enough is None
+
+
+@pytest.mark.parametrize(
+    ("stages", "reason"),
+    [
+        ([{"$sort": {"mute": 1}}], Reason.SORT),
+        ([{"$sort": {"notes": 1}}], Reason.SORT),
+        ([{"$sort": {"surname": 1, "mute": 1}}], Reason.SORT),
+        ([{"$sort": {"kin": 1}}], Reason.SORT),
+        ([{"$sort": {"surname": 2}}], Reason.SHAPE),
+        ([{"$sort": {"surname": {"$meta": "textScore"}}}], Reason.SHAPE),
+        ([{"$group": {"_id": "$surname"}}, {"$sort": {"_id": 1}}], Reason.SORT),
+        ([{"$unionWith": "staff"}, {"$sort": {"surname": 1}}], Reason.SORT),
+        (
+            [{"$lookup": {"from": "patients", "pipeline": [{"$sort": {"surname": 1}}], "as": "x"}}],
+            Reason.SORT,
+        ),
+    ],
+)
+def test_other_sorts_are_refused(stages: list[Any], reason: Reason) -> None:
+    with pytest.raises(Refusal) as caught:
+        plan(*stages)
+    assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    "more", [{"collation": {"locale": "en"}}, {"readConcern": {"level": "linearizable"}}]
+)
+def test_some_commands_are_not_sorted(more: dict[str, Any]) -> None:
+    with pytest.raises(Refusal) as caught:
+        plan({"$sort": {"surname": 1}}, **more)
+    assert caught.value.reason in (Reason.COLLATION, Reason.SORT)
+
+
+def test_a_find_is_planned_as_a_pipeline() -> None:
+    buf = encode({"find": "patients", "sort": {"surname": 1}, "$db": "clinic"})
+    with pytest.raises(FindSortsByValues):
+        plan_command(POLICY, buf, 0, answers=Answers())
+    with pytest.raises(Refusal) as caught:
+        plan_command(POLICY, buf, 0)
+    assert caught.value.reason is Reason.SORT
+
+
+def test_a_field_in_arrays_is_not_sorted_by() -> None:
+    buf = encode(
+        {"aggregate": "patients", "pipeline": [{"$sort": {"surname": 1}}], "cursor": {}, "$db": "clinic"}
+    )
+    with pytest.raises(OrderUnknown) as unknown:
+        plan_command(POLICY, buf, 0, answers=Answers())
+    with pytest.raises(Refusal) as caught:
+        unknown.value.judgement.take_several()
+    assert caught.value.reason is Reason.QUESTION

@@ -1,0 +1,146 @@
+"""A model of sorting by ranks: every interleaving of a sorted command with writes of others.
+
+A command asks which values are stored and how many documents have each. Then it sorts the documents that
+have one of the first values by the values' ranks, and gives those in its window. Others write between any two
+of its steps. What has to hold is what MongoDB promises of a sort at no one time: the reply is a window on the
+sorted list of all documents that nobody changes meanwhile, and of some state of each of the others, or of
+none. If there is no such list the order is wrong, or the reply too short. Each rule that is taken away breaks
+this.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+from itertools import product
+
+import pytest
+
+VALUES = "abc"
+"""In their order. None, a missing value, comes before them."""
+SEVERAL = "ca"
+"""What a document has that holds an array: MongoDB sorts it by its least element."""
+MOST_WRITES = 2
+
+Stored = str | None
+
+
+class Rule(Enum):
+    LISTED = "only documents with a listed value are sorted"
+    SINGLE = "a document that has got an array is left out"
+    GUARDED = "the command fails if it would show what comes behind the sorted documents"
+
+
+@dataclass(frozen=True)
+class State:
+    documents: tuple[Stored, ...]
+    seen: tuple[frozenset[Stored], ...]
+    """Every value that a document has had."""
+    writes: int = 0
+    counts: tuple[tuple[Stored, int], ...] = ()
+    asked: int = 0
+    """How many documents the question has read."""
+    read: int = 0
+    """How many the command has read."""
+    found: tuple[tuple[int, Stored], ...] = ()
+
+
+def place(value: Stored) -> str:
+    return "" if value is None else min(value)
+
+
+def listed(state: State, window: tuple[int, int]) -> tuple[list[Stored], bool]:
+    """The first values, and whether there are more."""
+    counts = sorted(state.counts, key=lambda each: place(each[0]))
+    enough, found = sum(window), list[Stored]()
+    for value, count in counts:
+        if enough <= 0:
+            return found, True
+        found.append(value)
+        enough -= count
+    return found, False
+
+
+def steps(state: State, window: tuple[int, int], rules: frozenset[Rule]) -> Iterator[State]:
+    documents = state.documents
+    if state.asked < len(documents):
+        value = documents[state.asked]
+        counts = dict(state.counts)
+        counts[value] = counts.get(value, 0) + 1
+        yield replace(state, asked=state.asked + 1, counts=tuple(sorted(counts.items(), key=repr)))
+    elif state.read < len(documents):
+        value, values = documents[state.read], listed(state, window)[0]
+        # a list matches an array by any of its elements
+        is_listed = value in values or (value == SEVERAL and not {"c", "a"}.isdisjoint(map(str, values)))
+        is_sorted = is_listed or Rule.LISTED not in rules
+        if value == SEVERAL and Rule.SINGLE in rules:
+            is_sorted = False
+        found = (*state.found, (state.read, value)) if is_sorted else state.found
+        yield replace(state, read=state.read + 1, found=found)
+    if state.writes < MOST_WRITES:
+        for number, value in enumerate(documents):
+            for written in (*VALUES, None, SEVERAL):
+                if written != value:
+                    changed = (*documents[:number], written, *documents[number + 1 :])
+                    seen = (
+                        *state.seen[:number],
+                        state.seen[number] | {written},
+                        *state.seen[number + 1 :],
+                    )
+                    yield replace(state, documents=changed, seen=seen, writes=state.writes + 1)
+
+
+def reply(state: State, window: tuple[int, int], rules: frozenset[Rule]) -> list[tuple[int, Stored]] | None:
+    """What the client is shown; None: an error."""
+    values, is_cut = listed(state, window)
+    ranks = {value: rank for rank, value in enumerate(values)}
+    null_rank = ranks.get(None, 0)
+    # what is in no list has the rank of null
+    ordered = sorted(state.found, key=lambda each: (ranks.get(each[1], null_rank), each[0]))
+    skip, limit = window
+    shown = ordered[skip : skip + limit]
+    is_short = is_cut and len(ordered) < skip + limit
+    return None if is_short and Rule.GUARDED in rules else shown
+
+
+def is_right(state: State, window: tuple[int, int], shown: list[tuple[int, Stored]]) -> bool:
+    """Whether some state of each changed document, or none of it, makes the reply a window on all of them."""
+    skip, limit = window
+    choices = [[*seen] if len(seen) == 1 else [*seen, "gone"] for seen in state.seen]
+    for chosen in product(*choices):
+        existing = [(number, value) for number, value in enumerate(chosen) if value != "gone"]
+        ordered = sorted(existing, key=lambda each: (place(each[1]), each[0]))
+        if ordered[skip : skip + limit] == shown:
+            return True
+    return False
+
+
+def wrong(rules: frozenset[Rule], window: tuple[int, int]) -> State | None:
+    """A state in which a whole command has answered wrongly; None where there is none."""
+    starts = product((*VALUES, None), repeat=3)
+    waiting = [State(each, tuple(frozenset({value}) for value in each)) for each in starts]
+    seen = set(waiting)
+    while waiting:
+        state = waiting.pop()
+        if state.read == len(state.documents):
+            shown = reply(state, window, rules)
+            if shown is not None and not is_right(state, window, shown):
+                return state
+            continue
+        for further in steps(state, window, rules):
+            if further not in seen:
+                seen.add(further)
+                waiting.append(further)
+    return None
+
+
+EVERY = frozenset(Rule)
+
+
+@pytest.mark.parametrize("window", [(0, 1), (0, 2), (1, 1)])
+def test_every_interleaving_is_right(window: tuple[int, int]) -> None:
+    assert wrong(EVERY, window) is None
+
+
+@pytest.mark.parametrize("rule", Rule)
+def test_each_rule_is_needed(rule: Rule) -> None:
+    assert any(wrong(EVERY - {rule}, window) is not None for window in ((0, 1), (0, 2), (1, 1)))

@@ -1,0 +1,117 @@
+"""The stages that look the rank of a value up: every form of a value, null, and nothing else."""
+
+from typing import Any
+
+import pytest
+from bson import Binary, decode
+
+from sealwire.keys.frontier.frontier import StoredForm
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, ValueType
+from sealwire.policies.planning.plan import ListPlace, RangeEdit
+from sealwire.policies.questions.asked import HeldValue
+from sealwire.policies.questions.ordering import Ranks
+from sealwire.proxy.session.ranking import ranked
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element
+from tests.policies.questions.test_conditions import value
+
+PLACE = Element(kinds.NULL, b"rank", 40, 40, 40)
+NULL_RANK = 77
+
+
+def stages(ranks: Ranks, *held: tuple[Any, Any], path: str = "name.family") -> list[dict[str, Any]]:
+    """Of values with the form in which each is stored. The valid form of a value is the value itself."""
+    field_class = FieldClass("surname", Mode.DETERMINISTIC, None)
+    listed = tuple(HeldValue(value(plain), value(stored)) for plain, stored in held)
+    node, place = PathNode(path, leaf=field_class), ListPlace.RANKS
+    planned = RangeEdit([PLACE], node, field_class, listed, (0, 5), place, ranks)
+    edit = ranked(planned, ranks, StoredForm)
+    assert (edit.start, edit.end, edit.parents) == (40, 40, (0, 5))
+    array = b"\4all\0" + (len(edit.data) + 5).to_bytes(4, "little") + edit.data + b"\0"
+    found: list[dict[str, Any]] = decode((len(array) + 5).to_bytes(4, "little") + array + b"\0")["all"]
+    return found
+
+
+def expected(chosen: list[Any], forms: list[str], numbers: list[int]) -> list[dict[str, Any]]:
+    above = [{"$isArray": ["$name"]}, {"$isArray": ["$name.family"]}]
+    found = {"$indexOfArray": [{"$literal": forms}, "$name.family"]}
+    return [
+        {"$match": {"name.family": {"$in": chosen}, "$expr": {"$not": [{"$or": above}]}}},
+        {"$addFields": {"rank": {"$arrayElemAt": [{"$literal": numbers}, found]}}},
+    ]
+
+
+def test_every_form_of_a_value_has_its_rank() -> None:
+    found = stages(Ranks((0, 1, 1), None, True), ("b", "b"), ("a", "old"), ("c", "c"))
+    assert found == expected(["a", "b", "c", "old"], ["b", "a", "old", "c"], [0, 1, 1, 1, 0])
+
+
+def test_null_has_the_last_rank_in_the_list() -> None:
+    found = stages(Ranks((0,), 1, False), ("b", "b"))
+    assert found == expected(["b", None], ["b"], [0, 1])
+    assert stages(Ranks((), 0, True)) == expected([None], [], [0])
+
+
+def test_nothing_is_found_without_values() -> None:
+    assert stages(Ranks((), None, False)) == expected([], [], [0])
+
+
+def computed(expression: Any, stored: Any) -> Any:
+    """An expression as the server computes it, for a document whose field has this value."""
+    if expression == "$name.family":
+        return stored
+    if not isinstance(expression, dict):
+        return expression
+    ((name, given),) = expression.items()
+    if name == "$literal":
+        return given
+    if name == "$cond":
+        return computed(given[1] if computed(given[0], stored) else given[2], stored)
+    if name == "$switch":
+        found = (each["then"] for each in given["branches"] if computed(each["case"], stored))
+        return computed(next(found, given["default"]), stored)
+    if name == "$type":
+        return "binData" if isinstance(stored, bytes) else "another"
+    if name == "$binarySize":
+        return len(stored)
+    left, right = (computed(each, stored) for each in given)
+    if name == "$indexOfArray":
+        return left.index(right) if right in left else -1
+    if name == "$arrayElemAt":
+        return left[right]
+    return bytes(left) < bytes(right) if name == "$lt" else left == right
+
+
+@pytest.mark.parametrize("amount", [3, 13, 200])
+def test_long_lists_are_halved(amount: int) -> None:
+    forms = [Binary(bytes([number * 7 % 256] * (20 + number % 3)), 128) for number in range(amount)]
+    held = [(f"n{number:03}", form) for number, form in enumerate(forms)]
+    _, added = stages(Ranks(tuple(range(amount)), NULL_RANK, False), *held)
+    expression = added["$addFields"]["rank"]
+    for number, (plain, form) in enumerate(held):
+        assert computed(expression, form) == computed(expression, plain) == number
+    assert computed(expression, None) == NULL_RANK
+    assert ("$lt" in str(expression)) is (amount == 200)
+
+
+def test_binary_data_of_several_kinds_is_looked_up_one_by_one() -> None:
+    forms = [Binary(bytes([number]), 128 if number else 0) for number in range(50)]
+    _, added = stages(Ranks(tuple(range(50)), None, False), *[(form, form) for form in forms])
+    assert [computed(added["$addFields"]["rank"], form) for form in forms] == list(range(50))
+    assert "$lt" not in str(added)
+
+
+def test_what_is_in_clear_and_of_another_type_has_no_other_form() -> None:
+    def valid(kind: int, data: bytes) -> StoredForm:
+        assert kind == kinds.STRING, "it would be refused"
+        return StoredForm(kind, data + b"!")
+
+    field_class = FieldClass("surname", Mode.DETERMINISTIC, ValueType.STRING)
+    listed = (HeldValue(value(5), value(5)), HeldValue(value("a"), value("a")))
+    planned = RangeEdit(
+        [PLACE], PathNode("a", leaf=field_class), field_class, listed, (0, 5), ListPlace.RANKS
+    )
+    edit = ranked(planned, Ranks((0, 1), None, is_cut=False), valid)
+    assert edit.data.count(value("a")[1] + b"!") == 2
+    assert edit.data.count(b"\x102\0" + value(5)[1]) == 1  # in the `$match`, behind both forms of the text
+    assert edit.data.count(b"\x100\0" + value(5)[1]) == 1  # among the ranked forms
