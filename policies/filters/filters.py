@@ -256,11 +256,13 @@ def _element_conditions(walk: Walk, start: int) -> None:
     for element in elements(walk.buf, start):
         if element.name in BRANCHES:
             below, starts = inner.documents(element)
+            turned = turn(walk.draft) if element.name == b"$nor" else None
             for branch in starts:
                 if element.name == b"$and":
                     _element_conditions(below, branch)  # what it fixes was found with what is around it
                 else:
                     _in_element(below, branch, is_branch=True)
+            turn_back(turned)
         elif element.name == b"$expr":
             raise misplaced(element)
         elif element.name.startswith(b"$"):

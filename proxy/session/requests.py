@@ -228,10 +228,13 @@ class AwaitedRequests:
         return next((each for each in self._requests if each not in self._streams), None)
 
     def adopt(self, adopted: Callable[[Hold | None], Hold]) -> None:
-        """A move begins: commands whose reply is opened, or in a transaction, have a hold from now on."""
+        """A move begins: commands whose reply is opened, or in a transaction, have a hold from now on.
+
+        What questions for values hold from now on is in the hold that they have, if frontiers are followed.
+        """
         for request in {id(each): each for each in self._requests.values()}.values():
             is_held = request.reveals or request.hold is not None
-            if request.kind is RequestKind.COMMAND and is_held:
+            if is_held and request.kind in (RequestKind.COMMAND, RequestKind.VALUES):
                 request.hold = adopted(request.hold)
 
     @property

@@ -25,6 +25,7 @@ from sealwire.proxy.session.effects import (
     CommandRecord,
     Count,
     Counter,
+    Done,
     Effect,
     GoOn,
     LongToServer,
@@ -93,8 +94,10 @@ class Session:
         return self._conversation.awaited.oldest
 
     def unanswered(self) -> list[CommandRecord]:
-        """Commands on record that await their reply, for when the connection has ended."""
-        return self._conversation.awaited.unanswered()
+        """Commands on record whose reply the client does not have, for when the connection has ended."""
+        again = self._conversation.again
+        held_back = [] if again is None else [each.record for each in again.reply if isinstance(each, Done)]
+        return self._conversation.awaited.unanswered() + held_back
 
     def client_data(self, data: bytes) -> list[Effect]:
         """Bytes from the client."""

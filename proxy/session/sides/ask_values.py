@@ -118,14 +118,17 @@ def _needs_time(parts: Mapping[bytes, bytes]) -> bool:
 
 
 def _hold(conversation: Conversation, message: bytes, body: int, *, begins: bool) -> Hold | None:
-    """What a question uses: it may meet any value. In a transaction it uses it until that ends."""
+    """What a question uses: it may meet any value. In a transaction it uses it until that ends.
+
+    Nothing may move yet: if a move begins before the answer is whole, the question holds it up from then on.
+    """
     moves = conversation.shared.moves
     if moves.is_leased and not moves.is_current():
         raise LeaseAwaited
     transaction = transaction_of(message, body)
     if transaction and (moves.is_leased or moves.classes):
         return held_by_question(moves, transaction, begins=begins and not conversation.has_begun)
-    return moves.begin(dict.fromkeys(moves.classes)) if moves.marks_cursors else None
+    return moves.begin(dict.fromkeys(moves.classes)) if moves.is_leased or moves.marks_cursors else None
 
 
 def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[Effect]:

@@ -50,6 +50,14 @@ def outside(made: Plan) -> list[tuple[str, str, bool, list[list[str]]]]:
         ),
         ({"kin": {"$not": {"$elemMatch": {"surname": Regex("^S")}}}}, [("$and", "surname", False, [OTHERS])]),
         ({"$and": [{"$or": [{"surname": {"$not": Regex("^S")}}]}]}, [("$and", "surname", True, [OTHERS])]),
+        (
+            {"kin": {"$elemMatch": {"$nor": [{"surname": Regex("^S")}]}}},
+            [("$and", "surname", False, [OTHERS])],
+        ),
+        (
+            {"kin": {"$all": [{"$elemMatch": {"$or": [{"$nor": [{"surname": {"$gt": "S"}}]}]}}]}},
+            [("$and", "surname", False, [OTHERS])],
+        ),
     ],
 )
 def test_the_values_that_do_not_satisfy_let_a_document_in(query: dict[str, Any], found: Any) -> None:
@@ -66,6 +74,7 @@ def test_the_values_that_do_not_satisfy_let_a_document_in(query: dict[str, Any],
         ({"$nor": [{"surname": {"$nin": [Regex("^J"), "b"]}}]}, (ListPlace.ITEM, OTHERS)),
         ({"surname": {"$not": {"$nin": [Regex("^J")]}}}, (ListPlace.ITEM, OTHERS)),
         ({"$nor": [{"$nor": [{"surname": Regex("^J")}]}]}, (ListPlace.VALUE, OTHERS)),
+        ({"kin": {"$not": {"$elemMatch": {"$nor": [{"surname": Regex("^J")}]}}}}, (ListPlace.VALUE, OTHERS)),
         ({"surname": {"$elemMatch": {"$not": {"$nin": [Regex("^J")]}}}}, (ListPlace.ITEM, OTHERS)),
     ],
 )

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from bson import Decimal128, Int64
 
-from sealwire.proxy.session.effects import Close, CloseReason, ToClient
+from sealwire.proxy.session.auditing.subjects import CommandAudit
+from sealwire.proxy.session.choices import CommandScope
+from sealwire.proxy.session.effects import Begun, Close, CloseReason, Done, ToClient
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.proxy.session.sides.ask_again import MOST_TIMES
@@ -161,3 +163,20 @@ def test_a_drain_waits_for_the_answer(play: Playbook, session: Session) -> None:
     begin(play, 2, "7")
     play << to_client(reply(NONE, 70)) << close(CloseReason.DRAINED)
     assert not any(isinstance(each, Close) for each in session.client_eof())
+
+
+@pytest.mark.parametrize("is_sent_again", [False, True])
+def test_a_write_whose_reply_was_held_back_is_on_record(is_sent_again: bool) -> None:
+    """The connection ends while the server is asked again, or while the command is under way once more."""
+    audit = CommandAudit(CommandScope.PROTECTED)
+    session = session_of(SessionSettings(ASKING, login_required=False, audit=audit))
+    session.client_data(command(update(ABOVE), 70))
+    begun = session.server_data(told(1, sealed("nhs", "7")))
+    held_back = session.server_data(reply(NONE, 70))
+    assert not any(isinstance(each, Done | ToClient) for each in held_back)
+    if is_sent_again:
+        begun = session.server_data(told(2, sealed("nhs", "8")))
+    session.server_eof()
+    records = [each.record for each in begun if isinstance(each, Begun)]
+    assert len(records) == 1
+    assert session.unanswered() == records

@@ -491,6 +491,32 @@ def test_a_question_for_which_there_is_no_room_holds_up_no_window() -> None:
     assert uses.is_idle
 
 
+def test_a_move_that_begins_while_the_server_answers_waits_for_the_question() -> None:
+    """A value that moved meanwhile could be in no batch: before it has moved, and after."""
+    session = session_of(
+        SessionSettings(ASKING, login_required=False),
+        Keyring([*KEYRING_KEYS, data_key("nhs", 2, KeyState.PENDING)]),
+    )
+    moves = session.shared.moves
+    moves.is_leased = True
+    play = Playbook(session)
+    play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
+    assert session.relies_on_lease
+    moves.follow("nhs", Frontier(class_id_of("nhs"), 1, 2, 2, Window(BEFORE_ALL, BEFORE_ALL)))
+    session.move_began()
+    uses = moves.classes["nhs"]
+    assert uses is not None
+    assert not uses.is_idle
+    more = {"getMore": Int64(9), "collection": "patients", "batchSize": BATCH, "$db": "clinic"}
+    play >> server(told(1, cursor_id=9)) << to_server(command(more, 2))
+    assert not uses.is_idle
+    refused = Binary(b"SW1", SUBTYPE)
+    play >> server(told(2, refused, batch="nextBatch")) << pause(False)
+    play << audit("refused", "clinic.patients", "find", "question", "nhs_number")
+    play << error(238, "NotImplemented", 70)
+    assert uses.is_idle
+
+
 # ------------------------------------------------------------------------------------ writes and transactions
 
 LSID = {"lsid": {"id": Binary(bytes(16), 4)}}
