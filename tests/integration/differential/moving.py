@@ -323,7 +323,8 @@ def _keyed(seed: int) -> frozenset[str]:
 def _with_ballast(rules: str, keyed: frozenset[str]) -> str:
     said: dict[str, Any] = yaml.safe_load(rules)
     said["classes"] = {
-        name: _with_contexts(about) if name in keyed else about for name, about in said["classes"].items()
+        name: _with_contexts(about) if name in keyed else dict(about)
+        for name, about in (CLASSES | said["classes"]).items()
     }
     said.setdefault("collections", {})[f"{_BALLAST}.values"] = {name: name for name in DETERMINISTIC}
     return yaml.safe_dump(said, sort_keys=False)
