@@ -104,6 +104,8 @@ def test_the_good_vectors_are_read_and_written_together() -> None:
     for vector in short:
         header = TOGETHER[vector["class_id"], vector["key_version"]].of_type(vector["bson_type"])
         opening, envelope = header.together(), bytes.fromhex(vector["envelope"])
+        assert header.seal(bytes.fromhex(vector["value"])) == envelope
+        assert header.open(envelope, 0, len(envelope)) == bytes.fromhex(vector["value"])
         assert opening is not None
         for start in range(3):
             opening.add(start * len(envelope), (start + 1) * len(envelope))

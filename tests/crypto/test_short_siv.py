@@ -47,9 +47,6 @@ NIST_TAGS = {
 # Below a block, at its end, above it, at the end of the second, in the third, and the longest.
 SHAPES = (1, 15, 16, 17, 32, 47, SHORT_BYTES)
 
-SEVERAL = 0
-"""In place of a length."""
-
 keys = st.binary(min_size=64, max_size=64)
 headers = st.binary(min_size=1, max_size=15)
 values = st.binary(min_size=1, max_size=SHORT_BYTES)
@@ -62,8 +59,24 @@ def opened(short: ShortSiv, *places: tuple[int, int], buf: bytes) -> list[bytes]
     return short.open(buf, b"".join(struct.pack("<qq", start, end - start - 16) for start, end in places))
 
 
-def opened_alone(short: ShortSiv, body: bytes) -> bytes:
-    return opened(short, (0, len(body)), buf=body)[0]
+def sealed_alone(short: ShortSiv, value: bytes) -> bytes:
+    """By itself, and so it is as a batch of one."""
+    sealed = short.seal_one(value)
+    assert short.seal([value]) == [sealed]
+    return sealed
+
+
+def opened_alone(short: ShortSiv, buf: bytes, start: int = 0, end: int | None = None) -> bytes:
+    """By itself, and so it is as a batch of one; or both raise InvalidTag."""
+    end = len(buf) if end is None else end
+    try:
+        (value,) = opened(short, (start, end), buf=buf)
+    except InvalidTag:
+        with pytest.raises(InvalidTag):
+            short.open_one(buf, start, end)
+        raise
+    assert short.open_one(buf, start, end) == value
+    return value
 
 
 def laid_out(bodies: Iterable[bytes], between: bytes = b"") -> tuple[bytes, list[tuple[int, int]]]:
@@ -81,12 +94,13 @@ def test_sealed_as_the_library_and_the_reference_do(key: bytes, header: bytes, b
     sealed = ShortSiv(SivKey(key), header).seal(batch)
     assert sealed == [header + AESSIV(key).encrypt(value, [header]) for value in batch]
     assert sealed == [header + reference_siv.encrypt(key, value, [header]) for value in batch]
+    assert sealed == [ShortSiv(SivKey(key), header).seal_one(value) for value in batch]
 
 
 @pytest.mark.parametrize("length", range(1, SHORT_BYTES + 1))
 def test_every_length_comes_back(length: int) -> None:
     for value in (bytes(length), b"\xff" * length, bytes(range(length))):
-        (sealed,) = SHORT.seal([value])
+        sealed = sealed_alone(SHORT, value)
         assert sealed == HEADER + AESSIV(KEY).encrypt(value, [HEADER])
         assert opened_alone(SHORT, sealed[len(HEADER) :]) == value
 
@@ -108,7 +122,8 @@ def test_many_keys(number: int) -> None:
     key = number.to_bytes(64, "big")
     short = ShortSiv(SivKey(key), HEADER)
     batch = [bytes(length) for length in (1, 15, 16, 17, 31, 32, 33, SHORT_BYTES)]
-    assert short.seal(batch) == [HEADER + AESSIV(key).encrypt(value, [HEADER]) for value in batch]
+    expected = [HEADER + AESSIV(key).encrypt(value, [HEADER]) for value in batch]
+    assert short.seal(batch) == [short.seal_one(value) for value in batch] == expected
 
 
 @given(batch=batches, before=around, after=around)
@@ -116,6 +131,7 @@ def test_many_keys(number: int) -> None:
 def test_opened_wherever_they_lie(batch: list[bytes], before: bytes, after: bytes) -> None:
     buf, places = laid_out((sealed[len(HEADER) :] for sealed in SHORT.seal(batch)), before)
     assert opened(SHORT, *places, buf=buf + after) == batch
+    assert [opened_alone(SHORT, buf + after, *place) for place in places] == batch
     assert opened(SHORT, *reversed(places), buf=buf + after) == batch[::-1]
 
 
@@ -123,9 +139,16 @@ def test_opened_wherever_they_lie(batch: list[bytes], before: bytes, after: byte
 def test_a_changed_bit_in_any_value_opens_none(batch: list[bytes], data: st.DataObject) -> None:
     buf, places = laid_out(sealed[len(HEADER) :] for sealed in SHORT.seal(batch))
     altered = bytearray(buf)
-    altered[data.draw(st.integers(0, len(buf) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    at = data.draw(st.integers(0, len(buf) - 1))
+    altered[at] ^= 1 << data.draw(st.integers(0, 7))
     with pytest.raises(InvalidTag):
         opened(SHORT, *places, buf=bytes(altered))
+    for value, (start, end) in zip(batch, places, strict=True):
+        if start <= at < end:
+            with pytest.raises(InvalidTag):
+                opened_alone(SHORT, bytes(altered), start, end)
+        else:
+            assert opened_alone(SHORT, bytes(altered), start, end) == value
 
 
 @given(left=values, right=values)
@@ -144,14 +167,14 @@ def test_nothing_is_sealed_or_opened_of_nothing() -> None:
 
 @given(value=st.binary(min_size=2, max_size=SHORT_BYTES - 1), more=st.binary(min_size=1, max_size=1))
 def test_another_length_does_not_open(value: bytes, more: bytes) -> None:
-    body = SHORT.seal([value])[0][len(HEADER) :]
+    body = SHORT.seal_one(value)[len(HEADER) :]
     for altered in (body + more, body[:-1]):
         with pytest.raises(InvalidTag):
             opened_alone(SHORT, altered)
 
 
 def test_another_header_or_key_does_not_open() -> None:
-    body = SHORT.seal([b"value"])[0][len(HEADER) :]
+    body = SHORT.seal_one(b"value")[len(HEADER) :]
     for other in (ShortSiv(SivKey(KEY), HEADER[:-1]), ShortSiv(SivKey(KEY[::-1]), HEADER)):
         with pytest.raises(InvalidTag):
             opened_alone(other, body)
@@ -184,7 +207,7 @@ def test_a_plain_core_does_not_use_it() -> None:
 def test_wycheproof(case: dict[str, str]) -> None:
     key, header, value, sealed = (bytes.fromhex(case[name]) for name in ("key", "aad", "msg", "ct"))
     short = ShortSiv(SivKey(key), header)
-    assert short.seal([value]) == [header + sealed]
+    assert sealed_alone(short, value) == header + sealed
     assert opened_alone(short, sealed) == value
     for bit in range(8 * len(sealed)):
         altered = int.from_bytes(sealed, "big") ^ 1 << bit
@@ -234,7 +257,7 @@ def test_the_first_block_of_counter_mode_is_that_of_nist() -> None:
     ("seed", "amount"), [(20, QUICK_KEYS), pytest.param(21, KEYS, marks=pytest.mark.slow)]
 )
 def test_many_values_are_sealed_and_opened_as_by_the_library(seed: int, amount: int) -> None:
-    """A million in the slow one: of each key a value of each length, alone and in batches of all sizes."""
+    """A million in the slow one: a value of each length for each key, alone and in batches."""
     source = random.Random(seed)
     for _ in range(amount):
         key, header = source.randbytes(64), source.randbytes(source.randint(1, 15))
@@ -246,37 +269,69 @@ def test_many_values_are_sealed_and_opened_as_by_the_library(seed: int, amount: 
             batch, left = left[:size], left[size:]
             sealed = short.seal(batch)
             assert sealed == [header + library.encrypt(value, [header]) for value in batch]
+            assert sealed == [short.seal_one(value) for value in batch]
             buf, places = laid_out((each[len(header) :] for each in sealed), source.randbytes(3))
             assert opened(short, *places, buf=buf) == batch
+            assert [short.open_one(buf, *place) for place in places] == batch
 
 
 class FaultAt:
-    """Short AES-SIV that is wrong for one length, or if it is given several values."""
+    """Short AES-SIV of which one method is wrong for values of one length."""
 
-    def __init__(self, length: int, *, sealing: bool) -> None:
+    def __init__(self, length: int, method: str) -> None:
         self._short = ShortSiv(SivKey(KEY), HEADER)
         self._length = length
-        self._sealing = sealing
+        self._method = method
+
+    def seal_one(self, value: bytes) -> bytes:
+        return self._answer("seal_one", self._short.seal_one(value), len(value))
+
+    def open_one(self, buf: bytes, start: int, end: int) -> bytes:
+        value = self._short.open_one(buf, start, end)
+        return self._answer("open_one", value, len(value))
 
     def seal(self, values: list[bytes]) -> list[bytes]:
         sealed = self._short.seal(values)
-        return [self._altered(sealed[0], values), *sealed[1:]] if self._sealing else sealed
+        return [self._answer("seal", each, len(value)) for each, value in zip(sealed, values, strict=True)]
 
     def open(self, buf: bytes, places: bytes) -> list[bytes]:
-        values = self._short.open(buf, places)
-        return values if self._sealing else [self._altered(values[0], values), *values[1:]]
+        return [self._answer("open", value, len(value)) for value in self._short.open(buf, places)]
 
-    def _altered(self, answer: bytes, values: list[bytes]) -> bytes:
-        is_wrong = len(values) > 1 if self._length == SEVERAL else len(values[0]) == self._length
+    def __str__(self) -> str:
+        return f"{type(self).__name__} {self._method} {self._length}"
+
+    def _answer(self, method: str, answer: bytes, length: int) -> bytes:
+        is_wrong = method == self._method and length == self._length
         return answer[:-1] + bytes((answer[-1] ^ 1,)) if is_wrong else answer
 
 
+class FaultTogether(FaultAt):
+    """Wrong only if several values are sealed or opened together."""
+
+    def seal(self, values: list[bytes]) -> list[bytes]:
+        return super().seal(values) if len(values) > 1 else self._short.seal(values)
+
+    def open(self, buf: bytes, places: bytes) -> list[bytes]:
+        return super().open(buf, places) if len(places) > 16 else self._short.open(buf, places)
+
+
+class Refusing(FaultAt):
+    """Finds no value authentic that is opened by itself."""
+
+    def open_one(self, buf: bytes, start: int, end: int) -> bytes:
+        raise InvalidTag
+
+
+FAULTS = [FaultAt(length, method) for length in SHAPES for method in ("seal_one", "open_one", "seal", "open")]
+FAULTS += [FaultTogether(SHORT_BYTES, method) for method in ("seal", "open")]
+FAULTS += [Refusing(0, "")]
+
+
 @pytest.mark.plain_core(reason="puts a faulty object in the place of a final class")
-@pytest.mark.parametrize("sealing", [True, False])
-@pytest.mark.parametrize("length", [*SHAPES, SEVERAL])
-def test_a_fault_at_one_length_is_found_before_it_is_used(length: int, *, sealing: bool) -> None:
+@pytest.mark.parametrize("faulty", FAULTS, ids=str)
+def test_a_fault_in_one_method_is_found_before_it_is_used(faulty: FaultAt) -> None:
     with pytest.raises(SelfTestFailed):
-        _checked(cast(ShortSiv, FaultAt(length, sealing=sealing)), AESSIV(KEY), HEADER)
+        _checked(cast(ShortSiv, faulty), AESSIV(KEY), HEADER)
 
 
 def test_what_is_sound_is_used() -> None:
