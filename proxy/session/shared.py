@@ -107,7 +107,12 @@ class Rejected:
         return found
 
     def add(self, known: set[bytes], document: bytes) -> None:
-        """Keep a document, if need be in the place of those of questions that were asked before."""
+        """Keep a document, if need be in the place of those of questions that were asked before.
+
+        One that is kept already counts once. It is judged again where each operator has a list of its own.
+        """
+        if document in known:
+            return
         size = len(document) + _REJECTED_BYTES
         self._make_room(size, known)
         if self._bytes + size <= MAX_REJECTED_BYTES:

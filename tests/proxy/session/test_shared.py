@@ -360,6 +360,16 @@ def test_questions_that_were_asked_long_ago_make_room(monkeypatch: pytest.Monkey
     assert not rejected.of(asked_for("d"))
 
 
+@pytest.mark.plain_core(reason="it lowers a constant")
+def test_a_document_that_is_judged_again_takes_no_more_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "MAX_REJECTED_BYTES", 3000)
+    rejected = Rejected()
+    rejected.add(rejected.of(asked_for("a")), b"one")
+    for _ in range(100):
+        rejected.add(rejected.of(asked_for("b")), b"x" * 300)
+    assert rejected.of(asked_for("a")) == {b"one"}
+
+
 def test_nothing_of_a_question_is_kept() -> None:
     rejected = Rejected()
     rejected.add(rejected.of(asked_for("surname")), b"one")
