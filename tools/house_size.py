@@ -16,7 +16,7 @@ from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
     "modules": 411,
-    "lines": 101_900,
+    "lines": 101_950,
     "modules of 50 lines or fewer": 18,
     "modules with one importer": 60,
     "modules that import the envelope": 40,
