@@ -164,7 +164,7 @@ def hint_of(text, **more):
 A_PROVIDER = {
     "keys/providers.py": {
         "class ProviderKind(Enum):": (
-            'def _on_paper(place: "_Place") -> KeyEncryptionKey:\n'
+            'def _on_paper(place: "_Place") -> "KeyEncryptionKey":\n'
             "    from sealwire.keys.kek.paper import PaperKek\n\n"
             "    return PaperKek(place.settings.location)\n\n\n"
             "class ProviderKind(Enum):"
