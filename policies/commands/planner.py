@@ -235,7 +235,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
         sequences,
     )
     command.refused = refused
-    command.answers = answers if policies.asks else None
+    command.answers = answers
     draft.command = written_as or _TEXTS.get(command.name) or printable(command.name)
     if policies.has_contexts:
         draft.contexts = Contexts(command.database, draft.work)
@@ -340,7 +340,9 @@ def _let_ask(command: Command, node: PathNode) -> None:
     none changes: the question has it too. In a stream it has not. Raises BsonError.
     """
     arguments, answers, namespace = command.arguments, command.answers, command.draft.namespace
-    if answers is None or command.name not in _ASKING or not _NEVER_ASKING.isdisjoint(arguments):
+    if answers is None or not node.asks:
+        return
+    if command.name not in _ASKING or not _NEVER_ASKING.isdisjoint(arguments):
         return
     is_in_transaction = b"autocommit" in arguments
     concern, said = arguments.get(b"readConcern"), ""

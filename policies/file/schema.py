@@ -224,6 +224,8 @@ class PathNode:
     """Whether this node or one below it was moved."""
     is_ranged: bool = field(init=False, compare=False, repr=False)
     """Whether a class with a range lies here or below."""
+    asks: bool = field(init=False, compare=False, repr=False)
+    """Whether a class about whose stored values the server may be asked lies here or below."""
     shows: bool = field(init=False, compare=False, repr=False)
     """Whether ciphertext can be at or below this node where it is there: nothing absent counts below it."""
     holds_random: bool = field(init=False, compare=False, repr=False)
@@ -249,6 +251,8 @@ class PathNode:
         object.__setattr__(self, "holds_random", random and not self.absent)
         ranged = self.leaf is not None and self.leaf.domain is not None
         object.__setattr__(self, "is_ranged", ranged or any(child.is_ranged for child in below))
+        asks = self.leaf is not None and self.leaf.asks
+        object.__setattr__(self, "asks", asks or any(child.asks for child in below))
         shown = any(child.shows and not child.absent for child in below)
         if self.is_doubtful and shown:
             object.__setattr__(self, "absent", False)  # a stage has put ciphertext below it
@@ -361,13 +365,10 @@ class PolicySet:
     _remembered: dict[str, PathNode | None] = field(default_factory=dict, repr=False, compare=False)
     has_contexts: bool = field(init=False, compare=False, repr=False)
     """Whether a class has a key for each context."""
-    asks: bool = field(init=False, compare=False, repr=False)
-    """Whether the server may be asked for the stored values of a class."""
 
     def __post_init__(self) -> None:
         has_contexts = any(each.per is not None for each in self.classes.values())
         object.__setattr__(self, "has_contexts", has_contexts)
-        object.__setattr__(self, "asks", any(each.asks for each in self.classes.values()))
 
     def unlike(self, groups: Iterable[Iterable[str]]) -> tuple[str, ...]:
         """The first one or two classes that must not have one key; `groups` are names of those that have.

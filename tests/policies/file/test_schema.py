@@ -219,6 +219,21 @@ def test_a_node_shows_what_it_was_given_and_not_what_was_counted_of_it() -> None
     assert repr(PathNode("a")) == f"PathNode({shown}, moved=False)"
 
 
+def test_a_tree_knows_whether_the_server_may_be_asked_about_anything_in_it() -> None:
+    text = b"""
+version: 1
+classes:
+  name: {mode: deterministic, type: string, ask: true}
+  nhs: {mode: deterministic, type: string}
+collections:
+  clinic.people: {a.b.name: name, nhs: nhs}
+  clinic.visits: {nhs: nhs}
+"""
+    policies = load_policy(text, "policy.yaml")
+    trees = [policies.covered(f"clinic.{name}") for name in ("people", "visits")]
+    assert [tree is not None and tree.asks for tree in trees] == [True, False]
+
+
 def test_classes_that_have_one_key_are_deterministic_and_alike_in_all_but_name() -> None:
     text = FieldClass("a", Mode.DETERMINISTIC, ValueType.STRING)
     like, number = replace(text, name="b"), FieldClass("c", Mode.DETERMINISTIC, ValueType.INT)
