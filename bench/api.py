@@ -91,7 +91,7 @@ async def _service(uri: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def _visit(client: httpx.AsyncClient, number: int) -> AsyncIterator[tuple[str, float]]:
-    """What a desk asks about one new patient; each request by its name, and how long it took."""
+    """Make the requests of a desk about one new patient; yields the name of each and the seconds it took."""
     nhs_number = _number(number)
     patient = {
         "nhs_number": nhs_number,

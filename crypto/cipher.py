@@ -134,7 +134,7 @@ class HeaderCipher:
             raise DecryptionFailed from None
 
     def together(self) -> OpenedTogether | None:
-        """What opens short values of one buffer by one call; None where each is opened by itself."""
+        """An opener of many short values of one buffer by one call; None where each is opened by itself."""
         return None if self._short is None else OpenedTogether(self._short)
 
     def seal_all(self, values: list[bytes]) -> list[bytes]:
@@ -270,7 +270,7 @@ class ValueCipher:
         return self.of_type(bson_type).seal(value)
 
     def of_type(self, bson_type: int) -> HeaderCipher:
-        """What makes the deterministic envelopes of values of this type. Raises UnsupportedValue."""
+        """The cipher of deterministic envelopes for values of this type. Raises UnsupportedValue."""
         found = self._to_deterministic.get(bson_type)
         if found is None:
             raise UnsupportedValue(ValueReason.BSON_TYPE)

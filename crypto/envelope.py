@@ -84,7 +84,7 @@ CONTEXT_KEY_VERSION: Final = 1
 
 
 class EnvelopeHeader(NamedTuple):
-    """What an envelope of any format says of itself."""
+    """The fields of an envelope's header, which are the same in each format."""
 
     mode: EnvelopeMode
     class_id: int

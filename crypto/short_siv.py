@@ -293,7 +293,7 @@ class ShortSiv:
         write_i64_le(out, right)
 
     def _keystream(self, tags: bytes, sizes: bytes) -> bytes:
-        """What values of these lengths are combined with, in whole blocks, each for its tag."""
+        """The key stream for values of these lengths, in whole blocks; that of a value begins at its tag."""
         counters = BytesWriter()
         for size in range(0, len(sizes), _WORD_BYTES):
             _write_counters(counters, tags, size * (BLOCK_BYTES // _WORD_BYTES), read_i64_le(sizes, size))

@@ -107,7 +107,7 @@ class _Group:
         self.count: Final = found.count
         self.opening: Final = opening
         self.numbers: Final[list[int]] = []
-        """Which of the batch they are."""
+        """Their places in the batch."""
 
 
 @final
@@ -334,7 +334,7 @@ class Keyring:
         return cipher.bson_type, value
 
     def batch(self, open_envelope: OpenEnvelope, size: int) -> EnvelopeBatch | None:
-        """What opens the envelopes of one buffer of `size` bytes together; None where that is no faster.
+        """An opener of all envelopes of a buffer of `size` bytes together; None where that is no faster.
 
         `open_envelope` opens those that it cannot: long and random ones, and those of contexts.
         """

@@ -46,7 +46,7 @@ _MAX_ANDS: Final = 20
 _MOST: Final = 1 << 31
 """A larger limit is none."""
 _LISTS: Final = 2
-"""How often a value's forms stand in a command: where they are chosen, and where they are ranked."""
+"""A command lists the forms of a value twice: to choose documents, and to rank them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class _Sorting:
             raise OrderUnknown(question, None if ahead is None else self._among(ahead)) from None
 
     def _among(self, ahead: SortAhead) -> Among:
-        """What is planned of the stages before, without the conditions that are asked about."""
+        """The plan of the stages before, without the conditions that the question is about."""
         draft, (start, end) = self._walk.draft, ahead.among
         edits = [each for each in draft.edits if start <= each.element.start < end]
         replacements = [each for each in draft.replacements if start <= each.element.start < end]
@@ -245,7 +245,7 @@ class _Sorting:
         walk.draft.replacements.append(Replacement(self._item, walk.parents[:-1], stages))
 
     def _stages(self, names: dict[bytes, bytes], window: _Window | None) -> bytes:
-        """What stands in place of the stage: items of the pipeline."""
+        """The items of the pipeline that replace the stage."""
         buf = self._walk.buf
         keys = [
             b"\x10%b\0\1\0\0\0" % names[key.name] if key.name in names else buf[key.start : key.end]

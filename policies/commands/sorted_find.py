@@ -1,7 +1,7 @@
 """A `find` that is sorted by a field of which the server is asked: the same as an `aggregate`.
 
 Only a pipeline can look ranks up. The reply has the same shape, and its cursor is read on in the same way.
-What the two commands do not read alike is refused.
+Arguments that the two commands read differently are refused.
 """
 
 from typing import Any, Final
@@ -15,7 +15,7 @@ from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
 _FLAGS: Final = frozenset(b"returnKey showRecordId oplogReplay noCursorTimeout allowPartialResults".split())
-"""What a pipeline knows nothing of, and need not if it is off."""
+"""Arguments that a pipeline does not have. They are allowed if they are off."""
 _TURNED: Final = frozenset(b"find filter sort projection skip limit batchSize singleBatch".split())
 _KEPT: Final = frozenset(
     b"""hint comment maxTimeMS readConcern let allowDiskUse lsid txnNumber autocommit startTransaction $db

@@ -37,7 +37,7 @@ class AskedOperator:
 
     asks: Asks
     name: bytes
-    operands: tuple[Value, ...]
+    operands: tuple[Value, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,9 @@ class HeldValue(NamedTuple):
     value: Value
     stored: Value
     """As it is stored: the envelope, or the value itself."""
+
+    def __repr__(self) -> str:
+        return "HeldValue()"
 
 
 @dataclass(frozen=True, slots=True)

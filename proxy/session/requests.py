@@ -115,13 +115,13 @@ class RequestKind(Enum):
 class Again:
     """A write of one document, which may be asked about once more (`sides.ask_again`)."""
 
-    message: bytes
+    message: bytes = field(repr=False)
     """As the client has sent it."""
-    listed: dict[ValuesQuestion, frozenset[Value]]
+    listed: dict[ValuesQuestion, frozenset[Value]] = field(repr=False)
     """The values that satisfied its conditions."""
     left: int
     """How often it may be sent again."""
-    reply: list[Effect] = field(default_factory=list)
+    reply: list[Effect] = field(default_factory=list, repr=False)
     """What follows from the reply, once that has said that no document was found."""
 
 

@@ -6,7 +6,7 @@ on the keys alone, and goes with them. All sessions of a process run in one thre
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
 from os import urandom
@@ -97,7 +97,8 @@ class Rejected:
         # where a value is stored changes nothing about it, nor does how much of an order is wanted
         order = None if question.order is None else _ANY_ORDER
         asked = replace(question, namespace="", path="", order=order)
-        digest = blake2b(repr(asked).encode(), digest_size=16, key=self._key).digest()
+        # not of the question's own `repr`, which shows no operands
+        digest = blake2b(repr(astuple(asked)).encode(), digest_size=16, key=self._key).digest()
         found = self._documents.pop(digest, None)
         if found is None:
             found = set()

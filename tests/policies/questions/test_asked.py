@@ -65,6 +65,14 @@ def test_a_negated_condition_is_in_no_question_about_an_order() -> None:
         replace(question(ABOVE), is_outside=True, order=order)
 
 
+def test_no_operand_and_no_value_is_shown() -> None:
+    judgement = ValuesJudgement(question(pattern("Smith")))
+    judgement.take(held("Smith"))
+    shown = repr((question(pattern("Smith")), judgement.answer(), judgement))
+    assert "HeldValue" in shown
+    assert "Smith" not in shown
+
+
 def test_forms_of_one_value_are_kept_apart() -> None:
     judgement = ValuesJudgement(question())
     forms = [HeldValue(value(3), value(stored)) for stored in (b"old", b"new")]
