@@ -235,6 +235,7 @@ def luks() -> None:
     modules={
         "cli.explain": ("access", "explain"),
         "cli.policy": ("check", "lint"),
+        "cli.verdicts": ("test",),
         "sidecars.coverage.commands": ("coverage", "suggest"),
         "sidecars.drift.commands": ("drift",),
         "sidecars.enforcement.commands": ("enforce",),
