@@ -156,8 +156,9 @@ def _exit_codes() -> str:
     ]
     return (
         "## Exit codes of the command line\n\n0 is success, 1 an answer of no (`policy explain` of a refused "
-        "command, `lint --strict` with findings, `policy enforce` where a collection failed, `tls verify` "
-        "where a rule fails), 2 wrong usage. Every other failure prints `error:` and `hint:` lines.\n\n"
+        "command, `policy test` with a difference, `lint --strict` with findings, `policy enforce` where a "
+        "collection failed, `tls verify` where a rule fails), 2 wrong usage. Every other failure prints "
+        "`error:` and `hint:` lines.\n\n"
         "| code | when |\n|---|---|\n" + "\n".join(rows) + "\n"
     )
 

@@ -235,7 +235,8 @@ def luks() -> None:
     modules={
         "cli.explain": ("access", "explain"),
         "cli.policy": ("check", "lint"),
-        "sidecars.coverage.commands": ("coverage",),
+        "cli.verdicts": ("test",),
+        "sidecars.coverage.commands": ("coverage", "suggest"),
         "sidecars.drift.commands": ("drift",),
         "sidecars.enforcement.commands": ("enforce",),
     },
