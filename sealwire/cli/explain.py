@@ -86,7 +86,7 @@ def explain(policy: Path, source: str, database: str | None, as_json: bool) -> N
     Examples:
       sealwire policy explain policy.yaml --db clinic \\
           '{"find": "patients", "filter": {"nhs_number": "9434765919"}}'
-      echo '{"count": "patients", "query": {"mrn": {"$regex": "^1"}}, "$db": "clinic"}' |
+      echo '{"count": "visits", "query": {"mrn": {"$gt": "1"}}, "$db": "a"}' |
           sealwire policy explain policy.yaml -
     """
     policies = read_policy(policy)

@@ -175,9 +175,10 @@ def command(config_path: Path, check: bool, uri_file: Path | None, as_json: bool
     """Run the proxy.
 
     \b
-    SIGTERM, SIGINT  stop accepting, let commands under way finish, exit 0; again: stop at once
-    SIGHUP           read configuration, policy, certificates and keys again, as a whole or not at all;
-                     connections that are open stay open
+    SIGTERM, SIGINT  stop accepting, let commands under way finish, exit 0;
+                     again: stop at once
+    SIGHUP           read configuration, policy, certificates and keys again,
+                     as a whole or not at all; connections that are open stay open
 
     \b
     Exit codes:

@@ -27,7 +27,7 @@ MISTAKES: tuple[tuple[int, list[str]], ...] = (
         ],
     ),
     (78, ["verify", "--keyring", "k.json", "--kek", "file:k.json"]),
-    (78, ["create-kek", "--file", "kek.json", "--passphrase-file", "passphrase"]),
+    (78, ["create-kek", "--output", "kek.json", "--passphrase-file", "passphrase"]),
     (77, ["rewrap", "--keyring", "k.json", "--kek", "env:OTHER"]),
     (78, ["rewrap", "--keyring", "k.json", "--to", "env:UNSET"]),
     (78, ["rewrap", "--keyring", "k.json", "--to", "nonsense"]),

@@ -109,7 +109,10 @@ def test_a_key_file_protects_a_keyring(
     run: Run, passphrase_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SEALWIRE_KEK")
-    assert run("create-kek", "--file", "kek.json", "--passphrase-file", str(passphrase_file)).code == 0
+    assert run("create-kek", "--output", "kek.json", "--passphrase-file", str(passphrase_file)).code == 0
+    assert run("create-kek", "--file", "older.json", "--passphrase-file", str(passphrase_file)).code == 0
+    assert Path("older.json").exists()
+    assert "--file" not in run("create-kek", "--help").out
     monkeypatch.setenv("SEALWIRE_KEK_PROVIDER", "file:kek.json")
     monkeypatch.setenv("SEALWIRE_PASSPHRASE_FILE", str(passphrase_file))
     assert run("create", "--keyring", "k.json", "notes").code == 0
@@ -168,7 +171,7 @@ def test_only_the_new_key_opens_what_was_rewrapped(run: Run, keyring: Path) -> N
 
 def test_a_change_of_provider_to_a_key_file(run: Run, keyring: Path, passphrase_file: Path) -> None:
     passphrase = str(passphrase_file)
-    assert run("create-kek", "--file", "kek.json", "--passphrase-file", passphrase).code == 0
+    assert run("create-kek", "--output", "kek.json", "--passphrase-file", passphrase).code == 0
     arguments = ("--to", "file:kek.json", "--to-passphrase-file", passphrase)
     assert run("rewrap", "--keyring", "k.json", *arguments).code == 0
     opening = ("--kek", "file:kek.json", "--passphrase-file", passphrase)
