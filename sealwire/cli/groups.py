@@ -159,6 +159,7 @@ def audit() -> None:
     exit_codes={
         65: "damaged, incomplete, not the same after a restore; plaintext left after the transition",
         66: "no such backup or directory, or a sidecar is missing",
+        67: "the wrong key-encryption key or passphrase",
         69: "the server, the store or a key provider does not answer, or the store is full",
         70: "the cryptographic self-test failed",
         73: "the name is taken, or a restore would go where something is",
@@ -200,6 +201,7 @@ def compliance() -> None:
         1: "documents remain, and run goes on; or check: somebody who was erased is there again",
         65: "a journal, receipt, file of holds or key is damaged, or they do not belong together",
         66: "no document has this identifier",
+        67: "the wrong key-encryption key or passphrase",
         69: "the server does not answer, or another erasure runs",
         73: "the receipt is there already",
         77: "a legal hold stands, or the server or a file denies access",
@@ -274,6 +276,7 @@ def incident() -> None:
     exit_codes={
         EX_NO: "`plan`: something stands against it; `status`: something is not encrypted",
         65: "a copy or a header backup is not what it has to be",
+        67: "the wrong key-encryption key",
         69: "a program, systemd or a privilege is missing, or another command is at work",
         71: "a program of the system failed",
         73: "the device or directory may not be used: not empty, in use, read-only, too small",

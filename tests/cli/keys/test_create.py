@@ -120,7 +120,7 @@ def test_a_key_file_protects_a_keyring(
     monkeypatch.delenv("SEALWIRE_PASSPHRASE_FILE")
     monkeypatch.setenv("SEALWIRE_PASSPHRASE", PASSPHRASE + "x")
     wrong = run("verify", "--keyring", "k.json")
-    assert wrong.code == 77
+    assert wrong.code == 67
     assert PASSPHRASE not in wrong.err + wrong.out
 
 
@@ -166,7 +166,7 @@ def test_only_the_new_key_opens_what_was_rewrapped(run: Run, keyring: Path) -> N
     assert outcome.code == 0
     assert read_record(keyring).kek_id in outcome.out
     assert run("verify", "--keyring", "k.json", "--kek", "env:NEW_KEK").code == 0
-    assert run("verify", "--keyring", "k.json").code == 77
+    assert run("verify", "--keyring", "k.json").code == 67
 
 
 def test_a_change_of_provider_to_a_key_file(run: Run, keyring: Path, passphrase_file: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_keyring_moves_to_a_cloud_and_is_at_home_there(
         assert run("verify", *keyring, "--kek", setting).code == 0
         assert run("create", *keyring, "--kek", setting, "c").code == 0
         assert run("rewrap", *keyring, "--kek", setting, "--dry-run").code == 0
-        assert run("verify", *keyring).code == 77
+        assert run("verify", *keyring).code == 67
         https.instead += [lambda _: Answer(503)] * 40
         away = run("verify", *keyring, "--kek", setting)
         assert away.code == 69
