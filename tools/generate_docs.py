@@ -54,6 +54,7 @@ _CLOSES = {
     CloseReason.SERVER_EOF: "the server closed its connection; drivers see a network error and retry. "
     "A warning where a command was under way",
     CloseReason.CLIENT_PROTOCOL: "the client broke the wire protocol",
+    CloseReason.CLIENT_TLS: "the client began TLS, and the listener is a plaintext one (`listen.tls`)",
     CloseReason.CLIENT_SILENT: "the client sent no whole message within ten seconds",
     CloseReason.SERVER_PROTOCOL: "the server broke the wire protocol, or streamed what does not decrypt",
     CloseReason.REFUSED_UNACKNOWLEDGED: "a write without acknowledgement was refused: no reply can say so",

@@ -70,7 +70,7 @@ def explain(
     Examples:
       sealwire policy explain policy.yaml --db clinic \\
           '{"find": "patients", "filter": {"nhs_number": "9434765919"}}'
-      echo '{"count": "patients", "query": {"mrn": {"$regex": "^1"}}, "$db": "clinic"}' |
+      echo '{"count": "visits", "query": {"mrn": {"$gt": "1"}}, "$db": "a"}' |
           sealwire policy explain policy.yaml -
       sealwire policy explain policy.yaml --from-profile server.uri --db clinic
       sealwire policy explain policy.yaml --from-profile /var/log/mongodb/mongod.log
