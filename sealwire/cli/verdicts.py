@@ -21,14 +21,13 @@ from sealwire.cli.output import answer, print_json, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.files.errors import Complaints, SourceError
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
-from sealwire.keys.private_file import replace_public
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.commands.sorted_find import FindSortsByValues, as_aggregate
 from sealwire.policies.errors import Reason, Refusal, one_line
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.questions.asked import Answers, ValuesUnknown
-from sealwire.proxy.server.errors import read_named_file
+from sealwire.proxy.server.errors import FileProblem, StartReason, read_named_file
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import validate
 
@@ -265,12 +264,16 @@ def _with_verdict(expected: _Expected, verdict: CommandVerdict) -> dict[str, Any
 
 
 def _write(path: Path, entries: Sequence[dict[str, Any]], *, is_json: bool) -> None:
-    """In place of the file, and where a link leads. Raises KeySettingError FILE_UNWRITABLE."""
+    """Into the file itself, which keeps its owner and mode. Raises FileProblem."""
     if is_json:
         text = "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in entries)
     else:
         text = yaml.safe_dump(list(entries), sort_keys=False, allow_unicode=True, width=110)
-    replace_public(path.resolve(), text.encode())
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        problem = f"{path}: cannot be written: {error.strerror}"
+        raise FileProblem(StartReason.FILE_UNWRITABLE, problem, "make it writable") from None
 
 
 def _show_differences(
