@@ -397,6 +397,12 @@ class PolicySet:
         self._remembered[namespace] = found
         return found
 
+    def declared(self, namespace: str) -> str:
+        """The namespace or pattern of the policy that covers `namespace`; empty if none does."""
+        if namespace in self.collections:
+            return namespace
+        return next((pattern for pattern, _ in self.patterns if matches(pattern, namespace)), "")
+
     def names(self, namespace: str) -> bool:
         """Whether the policy names a collection itself, if not its database: `tenant_*.patients` does."""
         if namespace in self.collections:

@@ -42,6 +42,9 @@ _COMMANDS = {
     },
     "cli.migrate": {"migrate": "Encrypt, re-encrypt and decrypt what is stored, while the application runs."},
     "cli.serve": {"serve": "Run the proxy."},
+    "cli.top": {
+        "top": "Show what passes through the running proxy: commands, refusals, latency, moves, clients."
+    },
     "demo.commands": {"demo": "Run the clinic's application directly and through Sealwire, and compare."},
     "sidecars.detection.commands": {
         "watch": "Follow the audit log that CONFIG names, and raise the alerts of its rules."

@@ -44,6 +44,7 @@ COMMANDS: Final = "sealwire_commands_total"
 REFUSALS: Final = "sealwire_refusals_total"
 WITHHELD: Final = "sealwire_decryption_failures_total"
 REPLY: Final = "sealwire_command_duration_seconds"
+ADDED: Final = "sealwire_command_added_duration_seconds"
 KEPT_FIGURES: Final = {COMMANDS: "command", REFUSALS: "reason", WITHHELD: "failure"}
 """Each with the label that tells its series apart."""
 
@@ -152,7 +153,7 @@ class LastHour:
         found = now.by_label(name, KEPT_FIGURES[name])
         before = then.counted[name]
         rates = {
-            key: _growth(before.get(key, 0.0), count) / (at_s - then.at_s) for key, count in found.items()
+            key: growth(before.get(key, 0.0), count) / (at_s - then.at_s) for key, count in found.items()
         }
         return dict(sorted(rates.items(), key=lambda pair: (-pair[1], pair[0])))
 
@@ -170,7 +171,7 @@ class LastHour:
         begin = moments[0] if moments else None
         for moment in moments:
             if begin is not None and moment.at_s - begin.at_s >= MINUTE_S:
-                found.append(round(_growth(begin.sum(name), moment.sum(name))))
+                found.append(round(growth(begin.sum(name), moment.sum(name))))
                 begin = moment
         return tuple(found)
 
@@ -188,8 +189,8 @@ class LastHour:
             self._ends.wait(EVERY_S)
 
 
-def _growth(before: float, after: float) -> float:
-    """A counter that has fallen was begun anew."""
+def growth(before: float, after: float) -> float:
+    """By how much a counter grew. One that has fallen was begun anew."""
     return after - before if after >= before else after
 
 

@@ -232,7 +232,7 @@ class ClientSide(Side):
         name = b"" if first is None or not is_command else first.name
         if name not in HELLO_COMMANDS and name not in LEGACY_COMMANDS:
             answer = replies.legacy_error(self._conversation.new_id(), request_id_of(message))
-            return [*denials(Reason.OPCODE.value, OTHER), ToClient(answer)]
+            return [*denials(self._conversation, Reason.OPCODE.value, OTHER), ToClient(answer)]
         if query.end != len(message):
             # a field selector, which commands do not have: nobody would look into it
             raise ProtocolError(WireReason.MESSAGE_TRAILING, query.end)
@@ -246,7 +246,7 @@ class ClientSide(Side):
             hello = self._conversation.hello_request(message, query.query)
         except BalancerMismatch:
             answer = replies.legacy_mismatch(self._conversation.new_id(), request_id_of(message))
-            return [*denials(BalancerMismatch.__name__, OTHER), ToClient(answer)]
+            return [*denials(self._conversation, BalancerMismatch.__name__, OTHER), ToClient(answer)]
         questions.introduced(self._conversation, message, query.query)
         return [self._send_on(hello, request)]
 
@@ -344,7 +344,8 @@ class ClientSide(Side):
         shorter, errors = left_out.message, left_out.errors
         if shorter:
             return effects + self._command(shorter, parse_op_msg(shorter), errors)
-        effects.append(Count(Counter.COMMANDS_REFUSED, label=command_label(command)))
+        label = conversation.shared.counts.label(command, namespace)
+        effects.append(Count(Counter.COMMANDS_REFUSED, label=label))
         request_id = request_id_of(message)
         answer = replies.command_error(conversation.new_id(), request_id, errors.unsent_body())
         return [*effects, ToClient(errors.merge(answer, parse_op_msg(answer).body))]
@@ -356,7 +357,7 @@ class ClientSide(Side):
         audit = Audit("refused", "", "commitTransaction", FrontierLost.__name__)
         request = Request(RequestKind.ABORT, audit.command, "")
         sent_on = self._send_on(abort_of(message, parsed), request)
-        return [*denials(audit.reason, audit.command), audit, sent_on]
+        return [*denials(self._conversation, audit.reason, audit.command, audit.namespace), audit, sent_on]
 
     def _command_or_sorted(self, message: bytes, parsed: OpMsg) -> list[Effect]:
         """As `_command`; a `find` that is sorted by stored values goes as an `aggregate`."""
@@ -405,7 +406,7 @@ class ClientSide(Side):
         effects = [] if rights is None else judged(conversation, rights, stated, plan, opened)
         rewritten = apply_plan(plan, shared, settled, forms)
         label = command_label(plan.command)
-        count = _COMMAND_COUNTS[label]
+        count = shared.counts.sent(label, plan.namespace) if plan.protected else _COMMAND_COUNTS[label]
         request = request_for(conversation, plan, name, parsed.body, label, opened, opens, errors)
         if rights is not None:
             count_comparisons(conversation, rights, plan.namespace, plan.comparisons)

@@ -11,7 +11,7 @@ from sealwire.proxy.session.effects import Audit, CloseReason, Count, Counter, E
 from sealwire.proxy.session.login.authentication import CERTIFICATE, CertificateLogin
 from sealwire.proxy.session.login.caller import LoginNeeded, on_record, stated_in
 from sealwire.proxy.session.login.handshake import BalancerMismatch, OwnProbe
-from sealwire.proxy.session.requests import COUNTED_COMMANDS, command_label, is_policy_reason
+from sealwire.proxy.session.requests import COUNTED_COMMANDS, is_policy_reason
 from sealwire.proxy.session.revealing import cursors
 from sealwire.wire import kinds
 from sealwire.wire.header import request_id_of
@@ -77,7 +77,7 @@ def denied(
     watch = conversation.shared.watch
     if watch is not None:
         watch.denied(audit.command, audit.namespace, audit.reason)
-    effects: list[Effect] = [*denials(audit.reason, audit.command), audit]
+    effects: list[Effect] = [*denials(conversation, audit.reason, audit.command, audit.namespace), audit]
     if parsed.flags & MORE_TO_COME:
         # No reply is awaited, so the only way to say no is to close (design, rule 4 of the core).
         return [*effects, conversation.end(CloseReason.REFUSED_UNACKNOWLEDGED, audit.reason)]
@@ -85,10 +85,13 @@ def denied(
     return [*effects, ToClient(answer)]
 
 
-def denials(reason: str, command: str) -> tuple[Count, Count]:
+def denials(
+    conversation: Conversation, reason: str, command: str, namespace: str = ""
+) -> tuple[Count, Count]:
     """What is counted of a command that is answered with an error of ours: why, and which it was."""
     counter = Counter.COMMANDS_REFUSED if is_policy_reason(reason) else Counter.COMMANDS_FAILED
-    return Count(Counter.REFUSALS, label=reason), Count(counter, label=command_label(command))
+    label = conversation.shared.counts.label(command, namespace)
+    return Count(Counter.REFUSALS, label=reason), Count(counter, label=label)
 
 
 def described(message: bytes, parsed: OpMsg) -> tuple[str, str]:
