@@ -226,10 +226,12 @@ class Asking:
         "answers",
         "barriers",
         "forbids",
+        "groups",
         "is_at_one_time",
         "is_here",
         "is_in_transaction",
         "is_negated",
+        "is_windowed",
         "names",
         "removed",
         "tree",
@@ -254,6 +256,10 @@ class Asking:
         """What earlier statements of the command may have written."""
         self.forbids = ""
         """Why what is at hand may not be asked about, for the rule of a refusal; empty if it may."""
+        self.is_windowed = False
+        """Whether an earlier stage has cut documents off by their number."""
+        self.groups: Final[dict[int, dict[bytes, bytes]]] = {}
+        """By the offset of a `$sort` behind a `$group`, the fields that have the ranks for its keys."""
         self.is_here = False
         """Whether the filter at hand is on such documents."""
         self.barriers: Final[list[Barrier]] = []

@@ -95,7 +95,6 @@ def test_nothing_is_guarded_if_both_steps_read_the_same(more: dict[str, Any]) ->
     [
         ([], [{"$skip": 1}]),
         ([], [{"$project": {"_id": 1}}, {"$limit": 1}]),
-        ([{"$limit": 5}], [{"$limit": 1}]),
         ([], [{"$limit": 9}]),
     ],
 )
@@ -103,6 +102,17 @@ def test_nothing_is_cut_that_others_may_need(before: list[Any], after: list[Any]
     made, _ = plan(*before, {"$sort": {"surname": 1}}, *after)
     assert ranked(made) == [["Adams", "Jones", "Smith"]]
     assert put(made)[1:] == [{"$unset": [RANK]}]
+
+
+def test_what_was_counted_is_sorted_at_one_time() -> None:
+    made, _ = plan({"$limit": 5}, {"$sort": {"surname": 1}}, {"$limit": 1}, autocommit=False)
+    assert ranked(made) == [["Adams", "Jones", "Smith"]]
+
+
+def test_each_pipeline_counts_for_itself() -> None:
+    first = [{"$sort": {"surname": 1}}, {"$limit": 1}]
+    made, _ = plan({"$facet": {"a": first, "b": first}})
+    assert ranked(made) == [["Adams", "Jones", "Smith"]] * 2
 
 
 def test_conditions_on_the_field_are_one_question_with_the_order() -> None:
@@ -187,7 +197,10 @@ def test_a_question_has_no_variables() -> None:
         ([{"$sort": {"kin": 1}}], Reason.SORT),
         ([{"$sort": {"surname": 2}}], Reason.SHAPE),
         ([{"$sort": {"surname": {"$meta": "textScore"}}}], Reason.SHAPE),
-        ([{"$group": {"_id": "$surname"}}, {"$sort": {"_id": 1}}], Reason.SORT),
+        ([{"$group": {"_id": "$surname"}}, {"$sort": {"x": 1}}, {"$sort": {"_id": 1}}], Reason.SORT),
+        ([{"$limit": 5}, {"$sort": {"surname": 1}}], Reason.QUESTION),
+        ([{"$sort": {"room": 1}}, {"$skip": 5}, {"$sort": {"surname": 1}}], Reason.QUESTION),
+        ([{"$sample": {"size": 5}}, {"$facet": {"x": [{"$sort": {"surname": 1}}]}}], Reason.QUESTION),
         ([{"$unionWith": "staff"}, {"$sort": {"surname": 1}}], Reason.SORT),
         (
             [{"$lookup": {"from": "patients", "pipeline": [{"$sort": {"surname": 1}}], "as": "x"}}],
