@@ -59,6 +59,8 @@ class Among:
     replacements: list[Replacement]
     parents: tuple[int, ...]
     """The lengths around these stages."""
+    is_filter: bool = False
+    """Whether it is the filter of a write instead."""
 
 
 @final
@@ -381,11 +383,11 @@ class _Sorting:
             b"\x10%b\0\1\0\0\0" % names[key.name] if key.name in names else buf[key.start : key.end]
             for key in elements(buf, self._stage.value)
         ]
-        pattern = b"\x03$sort\0" + _document(*keys)
+        pattern = b"\x03$sort\0" + enclosed(*keys)
         after: list[dict[str, Any]] = [] if window is None else self._guarded(window)
         after.append({"$unset": [name.decode() for name in names.values()]})
         return (
-            b"\x030\0" + _document(pattern) + encode(dict(zip(map(str, count(1)), after, strict=False)))[4:-1]
+            b"\x030\0" + enclosed(pattern) + encode(dict(zip(map(str, count(1)), after, strict=False)))[4:-1]
         )
 
     def _guarded(self, window: _Window) -> list[dict[str, Any]]:
@@ -405,7 +407,8 @@ class _Sorting:
         ]
 
 
-def _document(*parts: bytes) -> bytes:
+def enclosed(*parts: bytes) -> bytes:
+    """A document of these elements."""
     inside = b"".join(parts)
     return struct.pack("<i", len(inside) + 5) + inside + b"\0"
 
@@ -415,7 +418,7 @@ def _left_out(taken: TakenOver) -> list[Replacement]:
     first = taken.elements[0]
     data = b"" if taken.keeps_others else _ANYTHING
     if taken.is_pattern:
-        data = b"\x03%b\0" % first.name + _document(_ANYTHING)
+        data = b"\x03%b\0" % first.name + enclosed(_ANYTHING)
     return [Replacement(each, taken.parents, b"" if each is not first else data) for each in taken.elements]
 
 

@@ -28,6 +28,7 @@ from sealwire.policies.commands.command import (
 )
 from sealwire.policies.commands.opening import note_explained, note_openings
 from sealwire.policies.commands.sorted_find import FindSortsByValues
+from sealwire.policies.commands.sorted_write import check_sorted_write, plan_sorted_write
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import bind_constants, cover_constants
 from sealwire.policies.file.schema import NOTHING, PathNode, follow
@@ -246,6 +247,10 @@ def _update(command: Command, walk: Walk) -> None:
 
 def _one_update(among: Walk, start: int) -> None:
     statement, asking = named_parts(among.buf, start), among.draft.asking
+    if asking is not None and asking.sorts_write:
+        raise Refusal(
+            Reason.QUESTION, path=among.node.path, rule="a sort by stored values beside other statements"
+        )
     update_statement(among.inside(start), statement, _UPDATE_PARTS)
     if asking is not None:
         inserts = is_given(among.buf, statement.get(b"upsert"))
@@ -308,7 +313,14 @@ def _plan_statement(walk: Walk, statement: dict[bytes, Element], parts: UpdatePa
     asking = walk.draft.asking
     if asking is not None and seeds:
         asking.begin_change("an upsert")
-    apply_arguments(walk if use is walk.use else walk.to(use), statement, parts.table)
+    sort, table = given(statement, b"sort"), parts.table
+    is_sorted = asking is not None and sort is not None and is_sorted_by_values(walk, sort)
+    if is_sorted:
+        check_sorted_write(walk, statement, parts.constants, seeds=seeds)
+        table = {**table, b"sort": planned_apart}
+    apply_arguments(walk if use is walk.use else walk.to(use), statement, table)
+    if is_sorted and sort is not None:
+        plan_sorted_write(walk, sort, statement, parts.filter)
     if b"hint" in statement and not is_given(walk.buf, statement.get(b"multi")):
         refuse_hint_on_one(walk, statement, parts.filter)
     if asking is not None:

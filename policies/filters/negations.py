@@ -153,14 +153,14 @@ def _put(
     listed = tuple(held for each in lists for held in each)
     made = sum(len(held.stored[1]) for held in listed) + LISTED_BYTES * len(listed)
     walk.draft.budget.spend(made * copies, len(listed) * copies)
-    outside = Outside(_free_name(walk, node), field.name, tuple(lists), is_negated)
+    outside = Outside(free_name(walk, node), field.name, tuple(lists), is_negated)
     place = Element(kinds.NULL, b"", field.end, field.end, field.end)
     edit = RangeEdit([place], node, node.leaf, listed, walk.parents, ListPlace.BEYOND, outside)
     walk.draft.edits.append(edit)
 
 
-def _free_name(walk: Walk, node: PathNode) -> bytes:
-    """A name that the filter does not have yet. Raises Refusal(QUESTION)."""
+def free_name(walk: Walk, node: PathNode) -> bytes:
+    """A name that the filter does not have yet, for one more condition. Raises Refusal(QUESTION)."""
     asking, start = walk.draft.asking, walk.parents[-1]
     if asking is None:
         raise TypeError("nothing may be asked")
@@ -171,5 +171,5 @@ def _free_name(walk: Walk, node: PathNode) -> bytes:
         if name not in present:
             present.add(name)
             return name
-    rule = "so many negations in one filter, without an `$and` around each"
+    rule = "so many conditions beside others in one filter, without an `$and` around each"
     raise Refusal(Reason.QUESTION, path=node.path, rule=rule)

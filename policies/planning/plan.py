@@ -215,6 +215,8 @@ class ListPlace(Enum):
     """By its items alone: they are put into a list."""
     BEYOND = "beyond"
     """By a condition of its own beside that on the field: see `Outside`."""
+    FIRST = "first"
+    """By a condition beside the others of a filter: only documents with the first value meet it."""
     RANKS = "ranks"
     """By stages of a pipeline: `$match`, and `$addFields` with the rank of each document's value."""
 

@@ -11,7 +11,7 @@ from typing import Final, final
 from bson import encode
 
 from sealwire.keys.frontier.frontier import StoredForm
-from sealwire.policies.planning.plan import RangeEdit
+from sealwire.policies.planning.plan import ListPlace, RangeEdit
 from sealwire.policies.questions.ordering import Ranks
 from sealwire.wire import kinds
 from sealwire.wire.splice import Edit
@@ -28,7 +28,8 @@ def ranked(planned: RangeEdit, ranks: Ranks, valid: Callable[[int, bytes], Store
     """`$match` with every form of the values, and `$addFields` with their ranks, as items of a pipeline.
 
     `valid` gives the form under the valid key; beside it stands what the server has said that it holds. An
-    array, which a document may have got since the server was asked, is let through by nobody.
+    array, which a document may have got since the server was asked, is let through by nobody. For
+    `ListPlace.FIRST` it is the condition of that `$match` alone, as an element of a filter.
 
     Raises as `valid`. Cost: O(values log values).
     """
@@ -50,9 +51,17 @@ def ranked(planned: RangeEdit, ranks: Ranks, valid: Callable[[int, bytes], Store
     above = [".".join(names[: depth + 1]) for depth in range(len(names))]
     no_array = {"$expr": {"$not": [{"$or": [{"$isArray": [f"${each}"]} for each in above]}]}}
     match = b"\x03%b\0%b" % (path.encode(), _enclosed(b"\x04$in\0" + _array(chosen)))
+    condition = _enclosed(match + _elements(no_array))
+    if planned.place is ListPlace.FIRST:
+        data = b"\x03%b\0%b" % (name, condition)
+        if name == b"$nor":
+            condition = _enclosed(b"\x04$nor\0" + _array([(kinds.OBJECT, condition)]))
+        if name.startswith(b"$"):
+            data = b"\x04%b\0%b" % (name, _array([(kinds.OBJECT, condition)]))
+        return Edit(planned.element.start, planned.element.end, data, planned.parents)
     rank_of = _enclosed(b"\x03%b\0%b" % (name, _Search(path, null_rank).among(forms)))
     stages = [
-        _enclosed(b"\x03$match\0" + _enclosed(match + _elements(no_array))),
+        _enclosed(b"\x03$match\0" + condition),
         _enclosed(b"\x03$addFields\0" + rank_of),
     ]
     data = b"".join(b"\x030\0" + stage for stage in stages)

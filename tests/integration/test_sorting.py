@@ -34,6 +34,9 @@ collections:
     {surname: surname, name.family: surname, visits: visits, born: born, code: code, serial: serial,
      ward: ward}
   clinic.crowd: {surname: surname}
+  clinic.pool:
+    {surname: surname, name.family: surname, visits: visits, born: born, code: code, serial: serial,
+     ward: ward}
 """
 NAMES = [
     "Sabine",
@@ -298,6 +301,75 @@ def _page(crowd: Collection[Document]) -> list[tuple[str, int]]:
         if error.code != 262:
             raise
         return []
+
+
+def test_the_first_document_is_written(collections: Both) -> None:
+    chance = random.Random(11)
+    pools = [each.database["pool"] for each in collections]
+    for pool in pools:
+        own = random.Random(12)
+        pool.insert_many(document(own, number) for number in range(80))
+    for turn in range(120):
+        key = chance.choice(["surname", "visits", "born", "serial", "name.family"])
+        sort = {key: chance.choice([1, -1]), "room": 1, "_id": -1}
+        changes: list[Any] = [
+            {"$set": {"turn": turn, "surname": chance.choice(NAMES)}},
+            {"$unset": {"surname": 1}},
+            [{"$set": {"turn": turn}}],
+        ]
+        said = query(chance), sort, chance.choice(changes), chance.randrange(5)
+        found, wanted = (write_first(pool, *said) for pool in pools)
+        assert found == wanted, said
+        assert [*pools[0].find()] == [*pools[1].find()], said
+    for pool in pools:
+        pool.drop()
+
+
+def write_first(
+    pool: Collection[Document], asked: Document, sort: dict[str, int], change: Any, way: int
+) -> Any:
+    """A write of the first document in one of several ways; what it says."""
+    if way == 0:
+        return pool.find_one_and_update(asked, change, sort=sort, return_document=True)
+    if way == 1:
+        return pool.find_one_and_delete(asked, sort=list(sort.items()))
+    if way == 2:
+        return (pool.update_one(asked, change, sort=sort).raw_result or {}).get("n")
+    if way == 3:
+        return pool.find_one_and_replace(asked, {"surname": "New"}, sort=sort)
+    with pool.database.client.start_session() as session, session.start_transaction():
+        return pool.find_one_and_update(asked, change, sort=sort, session=session)
+
+
+def test_a_queue_gives_each_document_once(collections: Both) -> None:
+    """Several workers take the first document; others put new ones in front meanwhile."""
+    encrypted, _ = collections
+    queue = encrypted.database["crowd"]
+    queue.insert_many({"_id": number, "surname": f"N{number % 7}"} for number in range(60))
+    taken: list[Any] = []
+    failed: list[int] = []
+
+    def take() -> None:
+        for _ in range(60):
+            try:
+                found = queue.find_one_and_delete({}, sort={"surname": 1, "_id": 1})
+            except OperationFailure as error:
+                failed.append(error.code or 0)
+                continue
+            if found is None:
+                return
+            taken.append(found["_id"])
+
+    workers = [threading.Thread(target=take) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    queue.insert_many({"_id": number, "surname": "A"} for number in range(100, 110))
+    for worker in workers:
+        worker.join()
+    assert len(taken) == len(set(taken))
+    assert set(failed) <= {262}
+    assert len(taken) + queue.count_documents({}) == 70
+    queue.drop()
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,9 @@ def _pipeline_of(conversation: Conversation, unknown: ValuesUnknown) -> bytes:
         among = unknown.among
         changed = among.edits, among.replacements, among.parents
         before = rewritten_part(among.buf, order.among, *changed, conversation.shared)
+        if among.is_filter:
+            stage = b"\x03$match\0" + before
+            before = b"\x030\0" + (len(stage) + 5).to_bytes(4, "little") + stage + b"\0"
     names = question.path.split(".")
     group: dict[str, object] = {"_id": f"${question.path}", _INDEX: {"$sum": 1}}
     for depth in range(1, len(names)):

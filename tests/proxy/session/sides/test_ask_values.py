@@ -868,10 +868,3 @@ def test_an_explained_pipeline_is_asked_for_and_an_explained_find_refused(play: 
     stages[3] = stages[5] = {"$limit": Int64(1)}
     play >> server(counted(2, **{"3": 1, "2": 1})) << pause(False)
     play << sends({"explain": {**explained, "pipeline": stages}, "$db": "clinic"})
-
-
-def test_a_write_is_not_sorted_by_stored_values(play: Playbook) -> None:
-    write = {"findAndModify": "patients", "query": {"a": 1}, "sort": {"nhs_number": 1}, "remove": True}
-    play >> client(command({**write, "$db": "clinic"}, 70))
-    play << audit("refused", "clinic.patients", "findAndModify", Reason.SORT.value, "nhs_number")
-    play << error(238, "NotImplemented", 70)
