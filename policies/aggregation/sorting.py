@@ -44,6 +44,7 @@ RANK: Final = b"__sealwire_rank"
 _ANYTHING: Final = b"\x04$nin\0\5\0\0\0\0"
 """`$nin: []`, which everything meets."""
 _MAX_ANDS: Final = 20
+_MOST_LISTED: Final = 1000
 _MOST: Final = 1 << 31
 """A larger limit is none."""
 _LISTS: Final = 2
@@ -321,9 +322,12 @@ class RankedStage:
         return Among(draft.buf, edits, replacements, self._walk.parents[:-1])
 
     def _put_list(self, taken: TakenOver, node: PathNode, answer: ValuesAnswer) -> None:
-        """The list of values in place of conditions: it may lead the server along an index."""
+        """The list of values in place of conditions: it may lead the server along an index.
+
+        A long one would not be worth it: the ranks leave all other values out.
+        """
         draft = self._walk.draft
-        if not taken.takes_list or node.leaf is None:
+        if not taken.takes_list or node.leaf is None or len(answer.all) > _MOST_LISTED:
             draft.replacements += _left_out(taken)
             return
         self._spend(answer)

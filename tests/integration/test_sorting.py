@@ -303,6 +303,26 @@ def _page(crowd: Collection[Document]) -> list[tuple[str, int]]:
         return []
 
 
+def test_many_values_are_sorted(collections: Both) -> None:
+    crowds = [each.database["crowd"] for each in collections]
+    for crowd in crowds:
+        chance = random.Random(13)
+        crowd.insert_many(
+            {"_id": number, "surname": None if number % 50 == 0 else f"N{chance.randrange(10**9)}"}
+            for number in range(400)
+        )
+    group = [{"$group": {"_id": None, "least": {"$min": "$surname"}, "most": {"$max": "$surname"}}}]
+    for asked in ({}, {"surname": {"$gt": "N2"}}):
+        for some in ({}, {"skip": 280, "limit": 20}, {"skip": 150, "limit": 5}):
+            sort = [("surname", -1 if asked else 1), ("_id", 1)]
+            found, wanted = (list(each.find(asked, sort=sort, **some)) for each in crowds)
+            assert found == wanted
+        found, wanted = (list(each.aggregate([{"$match": asked}, *group])) for each in crowds)
+        assert found == wanted
+    for crowd in crowds:
+        crowd.drop()
+
+
 def test_the_first_document_is_written(collections: Both) -> None:
     chance = random.Random(11)
     pools = [each.database["pool"] for each in collections]

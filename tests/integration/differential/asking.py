@@ -130,7 +130,15 @@ def asked_conditions(kind: str, one: Values) -> Values:
         (6, single),
         (1, _together(operators, beside)),
         (1, operators.map(lambda found: {"$elemMatch": found})),
+        (1, st.builds(_of_item, operators, _PATTERN, one, st.integers(0, 2 if kind == "string" else 0))),
     )
+
+
+def _of_item(found: Any, pattern: Any, value: Any, way: int) -> Any:
+    """A negation on one item of an array."""
+    if way == 1:
+        return {"$elemMatch": {"$nin": [pattern, value], "$exists": True}}
+    return {"$elemMatch": {"$not": pattern if way else found}}
 
 
 def ordered_groups(paths: tuple[str, ...]) -> Values:

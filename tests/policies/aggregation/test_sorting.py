@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from bson import decode, encode
 
+from sealwire.policies.aggregation import sorting
 from sealwire.policies.aggregation.sorting import OrderUnknown
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.commands.sorted_find import FindSortsByValues
@@ -130,6 +131,14 @@ def test_conditions_on_the_field_are_one_question_with_the_order() -> None:
     assert among is not None
     assert not among.edits
     assert [each.data for each in among.replacements] == [b"", b"\4$nin\0\5\0\0\0\0"]
+
+
+@pytest.mark.plain_core(reason="it lowers a constant")
+def test_a_long_list_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sorting, "_MOST_LISTED", 1)
+    made, _ = plan({"$match": {"surname": {"$gt": "B"}}}, {"$sort": {"surname": 1}})
+    assert [each.place for each in made.edits if isinstance(each, RangeEdit)] == [ListPlace.RANKS]
+    assert b"\4$nin\0\5\0\0\0\0" in [each.data for each in made.replacements]
 
 
 def test_a_negated_condition_is_not_taken_over() -> None:

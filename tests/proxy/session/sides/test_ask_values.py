@@ -187,6 +187,17 @@ def test_below_a_negation_the_values_that_do_not_satisfy_it_are_sent(play: Playb
     play << to_server(command({"find": "patients", "filter": sent, "$db": "clinic"}, 70))
 
 
+def test_an_item_that_does_not_satisfy_a_condition_is_listed(play: Playbook) -> None:
+    """Null does not satisfy it either, nor does an array in the array."""
+    query = {"tags": {"$elemMatch": {"$not": {"$gt": "5"}}}}
+    play >> client(command({"find": "patients", "filter": query, "$db": "clinic"}, 70)) << pause(True)
+    array = [sealed("nhs", each) for each in ("9", "1", "2")]
+    play << to_server(asked(1, "tags")) >> server(told(1, array)) << pause(False)
+    listed = sorted((sealed("nhs", each) for each in ("1", "2")), key=bytes)
+    sent = {"tags": {"$elemMatch": {"$not": {"$nin": [*listed, None], "$not": {"$type": 4}}}}}
+    play << to_server(command({"find": "patients", "filter": sent, "$db": "clinic"}, 70))
+
+
 def test_each_negation_of_a_filter_has_a_place_of_its_own(play: Playbook) -> None:
     query = {"nhs_number": {"$not": Regex("^9"), "$ne": "1"}, "tags": {"$nin": ["1", Regex("^9")]}}
     query |= {"contact.email": {"$not": {"$gt": "5"}}}
