@@ -37,6 +37,7 @@ from sealwire.policies.questions.ordering import DISTURBED, SortOrder
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
 
+_CHANCE: Final = (b"$sampleRate\0", b"$rand\0")
 _ORDERING: Final = frozenset(b"$sort $group".split())
 RANK: Final = b"__sealwire_rank"
 """Begins the names of the fields that have ranks on the server."""
@@ -95,10 +96,15 @@ def look_ahead(walk: Walk, items: Sequence[Element]) -> SortAhead | None:
             places = [found for match in matches for found in _places(buf, match.value, name)]
             among = items[0].start, item.start
             return SortAhead(stage.start, among, name, frozenset(places))
-        if stage.name != b"$match" or stage.kind != kinds.OBJECT:
+        if stage.name != b"$match" or stage.kind != kinds.OBJECT or chooses_by_chance(buf, stage):
             return None
         matches.append(stage)
     return None
+
+
+def chooses_by_chance(buf: bytes, part: Element) -> bool:
+    """Whether a filter may let other documents in each time. Cost: O(bytes)."""
+    return any(buf.find(name, part.start, part.end) >= 0 for name in _CHANCE)
 
 
 def is_sorted_by_values(walk: Walk, specification: Element) -> bool:

@@ -56,6 +56,7 @@ from sealwire.policies.planning.values import (
     whole_number,
 )
 from sealwire.policies.planning.walk import Walk
+from sealwire.policies.questions.asked import Asking
 from sealwire.policies.updates.updates import plan_update, plan_update_in_context
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -457,10 +458,13 @@ def bulk_write(command: Command) -> None:
     apply_arguments(walk, command.arguments, {command.name: unread, **_ARGUMENTS})
     bound = bind_constants(walk, command.arguments.get(b"let"))
 
+    asked = _asked_targets(command, targets)
+
     def operation(among: Walk, start: int) -> None:
-        _operation(among.inside(start), named_parts(among.buf, start), targets)
+        _operation(among.inside(start), named_parts(among.buf, start), targets, asked)
 
     command.each(bound, _OPERATIONS, operation)
+    command.draft.asking = None
     if command.draft.contexts is not None:
         command.draft.contexts.over_several()
     if bound is not walk:
@@ -509,7 +513,30 @@ def _target(command: Command, start: int) -> _Target | None:
     return _Target(namespace, node)
 
 
-def _operation(walk: Walk, parts: dict[bytes, Element], targets: Sequence[_Target | None]) -> None:
+def _asked_targets(command: Command, targets: Sequence[_Target | None]) -> dict[str, Asking]:
+    """By their namespaces, the collections whose values may be asked for, with what was written to them."""
+    answers, is_in_transaction = command.answers, b"autocommit" in command.arguments
+    if answers is None or (b"readConcern" in command.arguments and not is_in_transaction):
+        return {}
+    return {
+        target.namespace: Asking(
+            answers, target.node, is_in_transaction=is_in_transaction, namespace=target.namespace
+        )
+        for target in targets
+        if target is not None
+        and target.node is not None
+        and target.node.asks
+        and readable(target.namespace) == target.namespace
+        and command.policies.covered(target.namespace) is target.node
+    }
+
+
+def _operation(
+    walk: Walk,
+    parts: dict[bytes, Element],
+    targets: Sequence[_Target | None],
+    asked: dict[str, Asking],
+) -> None:
     """One operation. The server goes by its first field, whose value is an index into the targets."""
     kinds = [name for name in parts if name in _HANDLERS]
     if len(kinds) != 1 or next(iter(parts)) != kinds[0]:
@@ -521,7 +548,11 @@ def _operation(walk: Walk, parts: dict[bytes, Element], targets: Sequence[_Targe
     if target.node is not None:
         if walk.draft.contexts is not None:
             walk.draft.contexts.over(target.namespace, target.node)
+        walk.draft.asking = asking = asked.get(target.namespace)
         _HANDLERS[kinds[0]](walk.at(target.node), parts)
+        if asking is not None and kinds[0] != b"delete":
+            inserts = kinds[0] == b"insert" or is_given(walk.buf, parts.get(b"upsert"))
+            asking.written.note(walk.buf, parts.get(b"updateMods"), inserts=inserts)
         return
     for part in parts.values():
         check_nested(walk.buf, part)

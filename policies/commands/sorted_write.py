@@ -11,6 +11,7 @@ from sealwire.policies.aggregation.sorting import (
     Among,
     OrderUnknown,
     asked_keys,
+    chooses_by_chance,
     direction_of,
     enclosed,
 )
@@ -39,8 +40,9 @@ def check_sorted_write(walk: Walk, statement: dict[bytes, Element], constants: b
         "an upsert": seeds,
         "multi": is_given(walk.buf, statement.get(b"multi")),
         "a hint": given(statement, b"hint") is not None,
+        "a collation": given(statement, b"collation") is not None,
         "variables": constants in statement or b"let" in walk.draft.arguments,
-        "other statements in the command": asking.written.count > 0,
+        "other statements in the command": asking.written.count > 0 or bool(asking.namespace),
     }
     for what, is_there in refused.items():
         if is_there:
@@ -70,6 +72,10 @@ def plan_sorted_write(walk: Walk, sort: Element, statement: dict[bytes, Element]
         query is not None and query.kind != kinds.OBJECT
     ):
         raise Refusal(Reason.SHAPE, path=node.path, rule="a sorted write without a filter")
+    if query is not None and chooses_by_chance(buf, query):
+        raise Refusal(
+            Reason.QUESTION, path=node.path, rule="a choice by chance beside a sort by stored values"
+        )
     part = None if query is None else (query.value, query.end)
     order = SortOrder(direction_of(walk, first) < 0, 1, part)
     question = ValuesQuestion(draft.namespace, node.path, leaf.name, (), order=order)

@@ -243,6 +243,7 @@ class Asking:
         "is_negated",
         "is_windowed",
         "names",
+        "namespace",
         "removed",
         "sorts_write",
         "tree",
@@ -256,6 +257,7 @@ class Asking:
         *,
         is_in_transaction: bool = False,
         is_at_one_time: bool = False,
+        namespace: str = "",
     ) -> None:
         self.answers: Final = answers
         self.tree: Final = tree
@@ -263,6 +265,8 @@ class Asking:
         self.is_in_transaction: Final = is_in_transaction
         self.is_at_one_time: Final = is_at_one_time or is_in_transaction
         """Whether the command reads what its questions have read: nothing changes meanwhile."""
+        self.namespace: Final = namespace
+        """The collection, if the command writes to several; else empty: it is the command's."""
         self.written: Final = FieldsWritten()
         """What earlier statements of the command may have written."""
         self.forbids = ""

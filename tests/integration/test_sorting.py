@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from bson import Int64
 from pymongo import MongoClient
+from pymongo.collation import Collation
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
@@ -321,6 +322,24 @@ def test_many_values_are_sorted(collections: Both) -> None:
         assert found == wanted
     for crowd in crowds:
         crowd.drop()
+
+
+def test_a_collation_counts_for_what_is_sorted(collections: Both) -> None:
+    """The numbers that are sorted by have none, but the question has the filter as well."""
+    pools = [each.database["pool"] for each in collections]
+    ignoring_case = Collation(locale="en", strength=2)
+    for pool in pools:
+        pool.insert_many({"_id": n, "note": "aA"[n % 2], "visits": Int64(-n)} for n in range(20))
+    found, wanted = (
+        list(pool.find({"note": "a"}).collation(ignoring_case).sort({"visits": 1}).limit(5)) for pool in pools
+    )
+    assert found == wanted
+    assert {each["note"] for each in wanted} == {"a", "A"}
+    with pytest.raises(OperationFailure) as caught:
+        pools[0].find_one_and_delete({"note": "a"}, sort={"visits": 1}, collation=ignoring_case)
+    assert caught.value.code == 238
+    for pool in pools:
+        pool.drop()
 
 
 def test_the_first_document_is_written(collections: Both) -> None:

@@ -174,6 +174,9 @@ def _note_answers(conversation: Conversation, plan: Plan, request: Request) -> N
     request.is_sorted = conversation.views.answers.has_order
     if request.errors is None:
         request.again = ask_again.again_for(conversation, plan)
+    elif request.is_sorted:
+        # it had other statements, and would not be asked about again
+        raise Refusal(Reason.QUESTION, rule="a sort by stored values beside other statements")
 
 
 def _check_members(conversation: Conversation, message: bytes, body: int) -> None:

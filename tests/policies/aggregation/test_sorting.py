@@ -190,6 +190,11 @@ def test_a_key_behind_one_in_clear_cuts_nothing() -> None:
     assert put(made)[0] == {"$sort": {"room": 1, RANK: 1}}
 
 
+def test_a_question_is_not_about_documents_by_chance() -> None:
+    _, asked = plan({"$match": {"$sampleRate": 0.5}}, {"$sort": {"surname": 1}}, {"$limit": 1})
+    assert asked[0].among is None
+
+
 def test_a_question_has_no_variables() -> None:
     _, asked = plan({"$match": {"room": 1}}, {"$sort": {"surname": 1}}, {"$limit": 1}, let={"x": 1})
     assert asked[0].among is None

@@ -280,6 +280,19 @@ def test_a_client_that_has_sent_more_is_told_that_it_failed(play: Playbook) -> N
     play << error(262, "ExceededTimeLimit", 70)
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_no_other_statement_is_beside_it(session: Session, number: int) -> None:
+    """Also if the other one would be left out, and the rest be sent."""
+    sort = {"q": {}, "u": {"$set": {"a": 1}}, "sort": {"nhs_number": 1}}
+    statements = [sort, {"q": {"notes": "x"}, "u": {"$set": {"a": 1}}}]
+    body = {"update": "patients", "updates": statements[:: 1 - 2 * number], "$db": "clinic"}
+    effects = session.client_data(command(body, 70))
+    if any(isinstance(each, ToServer) for each in effects):
+        effects = session.server_data(counted(1, **{"7": 1}))
+    assert not [each for each in effects if isinstance(each, ToServer)]
+    assert [each for each in effects if isinstance(each, ToClient)]
+
+
 def test_nobody_would_know_of_an_unacknowledged_write(session: Session) -> None:
     statement = {"q": {}, "u": {"$set": {"a": 1}}, "sort": {"nhs_number": 1}}
     body = {"update": "patients", "updates": [statement], "$db": "clinic"}

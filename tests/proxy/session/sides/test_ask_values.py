@@ -198,6 +198,16 @@ def test_an_item_that_does_not_satisfy_a_condition_is_listed(play: Playbook) -> 
     play << to_server(command({"find": "patients", "filter": sent, "$db": "clinic"}, 70))
 
 
+def test_operations_of_bulk_write_ask_about_their_collections(play: Playbook) -> None:
+    operation = {"delete": 0, "filter": {"nhs_number": {"$gt": "5"}}}
+    body = {"bulkWrite": 1, "ops": [operation], "nsInfo": [{"ns": "clinic.patients"}], **LSID, "$db": "admin"}
+    play >> client(command(body, 70)) << pause(True) << to_server(command_of(asked(1), {**LSID, **LOCAL}))
+    play >> server(told(1, sealed("nhs", "7"), sealed("nhs", "3"))) << pause(False)
+    sent = {**body, "ops": [{**operation, "filter": {"nhs_number": either("7")}}]}
+    answer = reply({"ok": 1.0, "nDeleted": 0}, 70)
+    play << to_server(command(sent, 70)) >> server(answer) << to_client(answer)
+
+
 def test_each_negation_of_a_filter_has_a_place_of_its_own(play: Playbook) -> None:
     query = {"nhs_number": {"$not": Regex("^9"), "$ne": "1"}, "tags": {"$nin": ["1", Regex("^9")]}}
     query |= {"contact.email": {"$not": {"$gt": "5"}}}
@@ -675,7 +685,6 @@ def test_the_command_reads_a_snapshot_at_the_time_of_its_question(
     sent = {"nhs_number": either("7"), "tags": {"$in": []}}
     play << to_server(command({"find": "patients", "filter": sent, **AT, "$db": "clinic"}, 70))
     play >> server(reply({"ok": 1.0}, 70)) << to_client(reply({"ok": 1.0}, 70))
-    play >> client(command(find({"$gt": "5"}), 71)) << pause(True) << to_server(asked(3))
 
 
 def test_a_client_that_names_the_time_has_it_in_both(play: Playbook) -> None:
@@ -779,6 +788,11 @@ def test_documents_are_sorted_by_the_ranks_of_their_values(play: Playbook) -> No
     play >> server(reply(answer, 70)) << to_client(reply(answer, 70))
     assert play.count(Counter.COMMANDS, "find") == 1
     assert play.count(Counter.VALUE_QUESTIONS) == 1
+
+
+def test_a_collation_goes_with_a_question_about_an_order(play: Playbook) -> None:
+    simple = {"collation": {"locale": "simple"}}
+    ask_for_page(play, simple, **simple)
 
 
 def test_a_sort_that_others_disturb_is_tried_again_by_the_driver(play: Playbook) -> None:
