@@ -27,8 +27,11 @@ from sealwire.policies.commands.command import (
     unread,
 )
 from sealwire.policies.commands.opening import note_explained, note_openings
-from sealwire.policies.commands.sorted_find import FindSortsByValues
-from sealwire.policies.commands.sorted_write import check_sorted_write, plan_sorted_write
+from sealwire.policies.commands.sorted_commands import (
+    FindSortsByValues,
+    check_sorted_write,
+    plan_sorted_write,
+)
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import bind_constants, cover_constants
 from sealwire.policies.file.schema import NOTHING, PathNode, follow

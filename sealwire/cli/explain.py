@@ -15,7 +15,7 @@ from sealwire.cli.options import json_option
 from sealwire.cli.output import show_table
 from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.policies.commands.planner import plan_command
-from sealwire.policies.commands.sorted_find import FindSortsByValues, as_aggregate
+from sealwire.policies.commands.sorted_commands import FindSortsByValues, as_aggregate
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit, ValueEdit

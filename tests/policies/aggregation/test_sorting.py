@@ -9,7 +9,7 @@ from bson import decode, encode
 from sealwire.policies.aggregation import sorting
 from sealwire.policies.aggregation.sorting import OrderUnknown
 from sealwire.policies.commands.planner import plan_command
-from sealwire.policies.commands.sorted_find import FindSortsByValues
+from sealwire.policies.commands.sorted_commands import FindSortsByValues
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit
 from sealwire.policies.questions.asked import Answers, HeldValue, ValuesUnknown
