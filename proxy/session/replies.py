@@ -120,9 +120,9 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
 }
 
 RETRIED: Final = frozenset(
-    {ContextsMissing, CursorOutdated, FrontierLost, LeaseAwaited, SnapshotOutdated, WindowMet}
+    {ContextsMissing, CursorOutdated, FrontierLost, LeaseAwaited, SnapshotOutdated, SortDisturbed, WindowMet}
 )
-"""Failures for which a command was not sent, and which pass by themselves."""
+"""Failures that pass by themselves, of commands that were not sent, or that have written nothing."""
 
 RETRYABLE: Final = frozenset({6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
 """Codes for which drivers try a read or a numbered write again, on this server or another one.

@@ -159,6 +159,8 @@ class Again:
     """The values that satisfied its conditions."""
     left: int
     """How often it may be sent again."""
+    is_sorted: bool = False
+    """Whether it writes the first document in an order of stored values: it may not find none by chance."""
     reply: list[Effect] = field(default_factory=list, repr=False)
     """What follows from the reply, once that has said that no document was found."""
 

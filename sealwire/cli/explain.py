@@ -18,7 +18,7 @@ from sealwire.cli.verdicts import PlannedOutcome, encoded_command, encoded_docum
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Refusal, one_line
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.planning.plan import Plan, RangeEdit, ValueEdit
+from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit, ValueEdit
 from sealwire.policies.roles.role import Claim, Level, Rights
 from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.session.login.caller import NOTHING_STATED, Stated, stated_in
@@ -192,6 +192,8 @@ def _shape_row(shape: _CommandShape, count: int) -> tuple[str, ...]:
 def _use(edit: ValueEdit | RangeEdit) -> str:
     if isinstance(edit, RangeEdit) and edit.outside is not None:
         return f"{edit.use.value} $nin of the stored values that do not satisfy it"
+    if isinstance(edit, RangeEdit) and edit.place is ListPlace.FIRST:
+        return f"{edit.use.value} the first of the stored values"
     if isinstance(edit, RangeEdit) and edit.ranks is not None:
         return f"{edit.use.value} ranks of the stored values"
     if isinstance(edit, RangeEdit) and isinstance(edit.listed, tuple):

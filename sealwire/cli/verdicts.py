@@ -22,7 +22,7 @@ from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.files.errors import Complaints, SourceError
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
 from sealwire.policies.commands.planner import plan_command
-from sealwire.policies.commands.sorted_find import FindSortsByValues, as_aggregate
+from sealwire.policies.commands.sorted_commands import FindSortsByValues, as_aggregate
 from sealwire.policies.errors import Reason, Refusal, one_line
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Plan

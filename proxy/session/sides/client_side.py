@@ -17,7 +17,7 @@ from sealwire.keys.frontier.frontier import FrontierLost, LeaseAwaited, Transact
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.commands.command import DocumentSequence, Target, target_of
 from sealwire.policies.commands.planner import plan_command
-from sealwire.policies.commands.sorted_find import FindSortsByValues, as_aggregate
+from sealwire.policies.commands.sorted_commands import FindSortsByValues, as_aggregate
 from sealwire.policies.errors import Reason, Refusal, one_line
 from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Openings, Plan
@@ -174,6 +174,9 @@ def _note_answers(conversation: Conversation, plan: Plan, request: Request) -> N
     request.is_sorted = conversation.views.answers.has_order
     if request.errors is None:
         request.again = ask_again.again_for(conversation, plan)
+    elif request.is_sorted:
+        # it had other statements, and would not be asked about again
+        raise Refusal(Reason.QUESTION, rule="a sort by stored values beside other statements")
 
 
 def _check_members(conversation: Conversation, message: bytes, body: int) -> None:

@@ -34,7 +34,7 @@ from sealwire.proxy.session.login.handshake import (
     rewrite_members,
 )
 from sealwire.proxy.session.moving.lasting import answered
-from sealwire.proxy.session.requests import Again, Request, RequestKind, command_label, write_label
+from sealwire.proxy.session.requests import Request, RequestKind, command_label, write_label
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import has_more_to_come, is_plain
 from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
@@ -300,14 +300,21 @@ class ServerSide(Side):
         if request.kind is not RequestKind.COMMAND:
             return handshake_reply(self._conversation, request, message, parsed)
         effects = self._passed_on(request, message, parsed, ToClient(revealed), opened)
-        return effects if request.again is None else self._held_back(request.again, effects, message, parsed)
+        return effects if request.again is None else self._held_back(request, effects, message, parsed)
 
-    def _held_back(self, again: Again, reply: list[Effect], message: bytes, parsed: OpMsg) -> list[Effect]:
+    def _held_back(
+        self, request: Request, reply: list[Effect], message: bytes, parsed: OpMsg
+    ) -> list[Effect]:
         """The reply to a write that may be asked about once more; nothing: it is. Raises BsonError."""
-        conversation = self._conversation
+        conversation, again = self._conversation, request.again
         is_alone = conversation.states.messages is State.OPEN and conversation.awaited.idle
-        if not is_alone or not ask_again.found_nothing(message, parsed):
+        if again is None or not ask_again.found_nothing(message, parsed):
             return reply
+        if not is_alone:
+            # what the client has sent meanwhile was answered without it
+            disturbed, response_to = replies.SortDisturbed(), response_to_of(message)
+            is_wrong = again.is_sorted
+            return self._withheld(disturbed, response_to, request, more_to_come=False) if is_wrong else reply
         again.reply, conversation.again, conversation.due = reply, again, again.message
         return []
 
