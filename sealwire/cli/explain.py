@@ -89,7 +89,7 @@ def explain(policy: Path, source: str, database: str | None, as_json: bool) -> N
       echo '{"count": "patients", "query": {"mrn": {"$regex": "^1"}}, "$db": "clinic"}' |
           sealwire policy explain policy.yaml -
     """
-    policies = read_policy(policy)
+    policies = read_policy(policy, may_observe=True)
     encoded = encoded_command(source, database)
     try:
         plan = _planned(policies, encoded)
@@ -182,7 +182,7 @@ def access(  # noqa: PLR0913, PLR0917 - one for each option
         name, _, where = user.rpartition("@")
         if not name or not where:
             raise click.BadParameter("write USER@DATABASE, as the user logs in", param_hint="--as")
-    policies = read_policy(policy)
+    policies = read_policy(policy, may_observe=True)
     if policies.roles is None:
         _show_no_roles(as_json)
         return

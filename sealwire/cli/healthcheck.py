@@ -25,7 +25,7 @@ def healthcheck(config_path: Path) -> None:
     """
     config = load_config(config_path, os.environ)
     address = config.admin
-    connection = _connection(config)
+    connection = admin_connection(config)
     try:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status
@@ -40,7 +40,7 @@ def healthcheck(config_path: Path) -> None:
     click.echo("ready")
 
 
-def _connection(config: Config) -> http.client.HTTPConnection:
+def admin_connection(config: Config) -> http.client.HTTPConnection:
     """To the admin address; with TLS only to who has the certificate that the configuration names."""
     address, tls = config.admin, config.admin_tls
     if tls.certificate is None:

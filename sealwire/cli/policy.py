@@ -26,7 +26,7 @@ def check(policy: Path, as_json: bool) -> None:
     Example:
       sealwire policy check policy.yaml
     """
-    policies = read_policy(policy)
+    policies = read_policy(policy, may_observe=True)
     rows = [
         (namespace, leaf.path, leaf.leaf.name, leaf.leaf.mode.value)
         for namespace, tree in (*policies.collections.items(), *policies.patterns)
@@ -50,7 +50,7 @@ def lint_policy(policy: Path, as_json: bool, strict: bool) -> None:
     Example:
       sealwire policy lint policy.yaml --strict
     """
-    policies = read_policy(policy)
+    policies = read_policy(policy, may_observe=True)
     findings = lint(policies)
     if as_json:
         click.echo(json.dumps([{"rule": f.rule, "where": f.where, "message": f.message} for f in findings]))

@@ -275,7 +275,8 @@ roles:
     purposes: [] # wrong
   desk: {users: [a@b], documents_per_hour: 0} # wrong wrong
 extra: 1 # wrong
-more: 1 # wrong
+besides: 1 # wrong
+observe: [clinic.nowhere, clinic] # wrong
 """
 
 

@@ -48,6 +48,7 @@ from sealwire.proxy.server.observability.audit import AuditSink, LogAudit, comma
 from sealwire.proxy.server.observability.audit_settings import WhenFull
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.observability.observed import MAX_NAMED, observed_findings
 from sealwire.proxy.server.probe import own_mark
 from sealwire.proxy.server.tasks import OneAtATime, spawn, take_reload, within
 from sealwire.proxy.server.tls import TlsSide
@@ -394,7 +395,8 @@ class Proxy:
         policy = self.policy
         self.health.policy = policy.shown
         show_policy(policy, self.metrics)
-        warn(role_findings(policy.rules, self.config))
+        self.health.observed = policy.rules.unprotected[:MAX_NAMED]
+        warn([*observed_findings(policy.rules), *role_findings(policy.rules, self.config)])
         show_certificates(listen, upstream, self.config, self.metrics)
 
     def _use_keyring(self, keyring: Keyring) -> None:

@@ -13,6 +13,7 @@ from sealwire.proxy.server.discovery.monitor import find_once
 from sealwire.proxy.server.findings import Finding, findings, plaintext_findings
 from sealwire.proxy.server.frontiers.store import HINTS, Loss, read_uri, unfollowed
 from sealwire.proxy.server.observability.audit import command_audit
+from sealwire.proxy.server.observability.observed import observed_findings
 from sealwire.proxy.server.workers.announce import certificate_findings, role_findings
 from sealwire.proxy.server.workers.memory import open_file_findings
 from sealwire.proxy.server.workers.start import Loaded, Probed, key_findings, probe_data
@@ -28,6 +29,7 @@ def check(loaded: Loaded, uri_file: Path | None = None) -> Iterator[Finding]:
     """
     config = loaded.config
     uri = None if uri_file is None else read_uri(uri_file)
+    yield from observed_findings(loaded.policy.rules)
     yield from plaintext_findings(config)
     yield from key_findings(loaded)
     yield from loaded.identities.findings

@@ -176,6 +176,7 @@ def test_only_what_clients_and_classes_name_is_missing_at_the_start() -> None:
     empty = {family.name for family in Metrics().registry.collect() if not family.samples}
     assert empty == {
         "sealwire_plaintext_values",
+        "sealwire_observed_shapes",
         "sealwire_class_plaintext",
         "sealwire_key_age_seconds",
         "sealwire_frontier_generation",
