@@ -342,7 +342,7 @@ class PlaintextMet:
     amount: int
 
 
-class Verdict(StrEnum):
+class ObservedVerdict(StrEnum):
     """What would have become of a command, were the policy not only observed."""
 
     UNTOUCHED = "untouched"
@@ -356,10 +356,10 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class ObservedCommand:
     """What would have become of a command: its shape, and never a value."""
 
-    verdict: Verdict
+    verdict: ObservedVerdict
     command: str
     """As it is counted."""
     namespace: str
@@ -386,5 +386,5 @@ Effect = (
     | Count
     | PlaintextMet
     | StrangerMet
-    | Observed
+    | ObservedCommand
 )

@@ -35,23 +35,24 @@ def report(config_path: Path, as_json: bool) -> None:
       sealwire observe report --config sealwire.yaml
       sealwire observe report --config sealwire.yaml --json
     """
-    from sealwire.proxy.server.observability.observed import (  # noqa: PLC0415 - 60 ms, after the options
+    from sealwire.proxy.server.dry_run import shapes_in  # noqa: PLC0415 - 60 ms, after the options
+    from sealwire.proxy.server.observability.observed import (  # noqa: PLC0415
+        COLLECTIONS,
         COMMANDS,
         LABELS,
         SHAPES,
-        shapes_in,
     )
     from sealwire.proxy.server.page.panels import Readings  # noqa: PLC0415
-    from sealwire.proxy.session.effects import Verdict  # noqa: PLC0415
+    from sealwire.proxy.session.effects import ObservedVerdict  # noqa: PLC0415
 
     readings = Readings(_figures(config_path))
-    collections = round(readings.sum("sealwire_observed_collections"))
+    collections = round(readings.sum(COLLECTIONS))
     counted = readings.by_label(f"{COMMANDS}_total", "verdict")
     if not collections:
         text = "the proxy observes nothing: its policy is enforced"
         raise NotReady(StartReason.NOT_READY, text, "write `mode: observe` into the policy, and reload")
     rows = shapes_in(readings.by_labels(f"{SHAPES}_total", *LABELS))
-    totals = {verdict.value: round(counted.get(verdict.value, 0)) for verdict in Verdict}
+    totals = {verdict.value: round(counted.get(verdict.value, 0)) for verdict in ObservedVerdict}
     if as_json:
         shapes = [asdict(row) | {"look_at": row.look_at} for row in rows]
         print_json({"collections": collections, "commands": totals, "shapes": shapes})
@@ -60,7 +61,7 @@ def report(config_path: Path, as_json: bool) -> None:
         click.echo(", ".join(f"{count} {name}" for name, count in totals.items()))
         cells = ((row.count, row.verdict, row.words, row.look_at) for row in rows)
         show_table(_COLUMNS, cells)
-    sys.exit(EX_NO if totals[Verdict.REFUSED.value] else 0)
+    sys.exit(EX_NO if totals[ObservedVerdict.REFUSED.value] else 0)
 
 
 def _figures(config_path: Path) -> str:

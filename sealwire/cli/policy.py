@@ -36,6 +36,8 @@ def check(policy: Path, as_json: bool) -> None:
     if not as_json:
         show_table(_COVERED_COLUMNS, rows)
     text = f"{policy}: {len(rows)} covered paths, {len(policies.classes)} classes"
+    if policies.observed:
+        text += f"; NOT PROTECTED, only observed: {', '.join(policies.unprotected)}"
     answer(text, [dict(zip(_COVERED_COLUMNS, row, strict=True)) for row in rows], as_json=as_json)
 
 

@@ -7,19 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.session.effects import Observed, Verdict
+from sealwire.proxy.session.effects import ObservedCommand
+from sealwire.proxy.session.effects import ObservedVerdict as Verdict
 from tests.cli.runs import Run
 
-POLICY = b"""
-version: 1
-classes: {nhs: {mode: deterministic, type: string}}
-collections: {clinic.patients: {nhs: nhs}}
-mode: observe
-"""
-ANSWERED = Observed(Verdict.ANSWERED, "insert", "clinic.patients", application="ward")
-REFUSED = Observed(Verdict.REFUSED, "find", "clinic.patients", "$gt", "nhs", "range", "ward")
+ANSWERED = ObservedCommand(Verdict.ANSWERED, "insert", "clinic.patients", application="ward")
+REFUSED = ObservedCommand(Verdict.REFUSED, "find", "clinic.patients", "$gt", "nhs", "range", "ward")
 
 
 class Admin:
@@ -27,7 +21,7 @@ class Admin:
 
     def __init__(self) -> None:
         self.metrics = Metrics()
-        self.metrics.observed.use_policy(load_policy(POLICY, "p").enforced)
+        self.metrics.observed.use_policy(1)
         self.status = 200
         self.is_away = False
 
@@ -115,7 +109,7 @@ def test_people_read_first_that_nothing_is_protected(run: Run, admin: Admin) -> 
 
 
 def test_a_proxy_that_enforces_its_policy_has_nothing_to_report(run: Run, admin: Admin) -> None:
-    admin.metrics.observed.use_policy(load_policy(POLICY.replace(b"observe", b"protect"), "p").enforced)
+    admin.metrics.observed.use_policy(0)
     done = run()
     assert done.code == 69
     assert "observes nothing" in done.err

@@ -40,7 +40,7 @@ from sealwire.proxy.session.effects import (
     LongToClient,
     LongToServer,
     NeedKeys,
-    Observed,
+    ObservedCommand,
     PauseClient,
     PlaintextMet,
     StrangerMet,
@@ -395,14 +395,14 @@ class Carrier(Lifetime):
                 self._carry_out_rare(effect)
 
     def _carry_out_rare(
-        self, effect: NeedKeys | PauseClient | GoOn | PlaintextMet | StrangerMet | Observed | Close
+        self, effect: NeedKeys | PauseClient | GoOn | PlaintextMet | StrangerMet | ObservedCommand | Close
     ) -> None:
         match effect:
             case NeedKeys():
                 self._fetch_keys(effect)
             case PauseClient() | GoOn():
                 self._pause(effect)
-            case PlaintextMet() | StrangerMet() | Observed():
+            case PlaintextMet() | StrangerMet() | ObservedCommand():
                 self._tell(effect)
             case Close():
                 self._close(effect)
@@ -463,10 +463,10 @@ class Carrier(Lifetime):
         if self.client.ended or (server is not None and server.ended):
             self._hear_ends()
 
-    def _tell(self, effect: PlaintextMet | StrangerMet | Observed) -> None:
+    def _tell(self, effect: PlaintextMet | StrangerMet | ObservedCommand) -> None:
         if isinstance(effect, StrangerMet):
             self._services.stranger_met()
-        elif isinstance(effect, Observed):
+        elif isinstance(effect, ObservedCommand):
             self._services.metrics.observed.add(effect)
         else:
             self._recorder.met(effect, self._caller)

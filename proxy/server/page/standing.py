@@ -16,6 +16,7 @@ from sealwire.keys.keyring.turning import moving_command
 from sealwire.policies.errors import EXPLANATIONS, Reason
 from sealwire.policies.file.schema import Mode
 from sealwire.proxy.server.context_feed import StoreReach
+from sealwire.proxy.server.dry_run import shapes_in
 from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import Phase, is_ready
 from sealwire.proxy.server.key_feed import Freshness
@@ -23,7 +24,6 @@ from sealwire.proxy.server.observability.audit import Keeping
 from sealwire.proxy.server.observability.observed import COMMANDS as OBSERVED_COMMANDS
 from sealwire.proxy.server.observability.observed import LABELS as OBSERVED_LABELS
 from sealwire.proxy.server.observability.observed import SHAPES as OBSERVED_SHAPES
-from sealwire.proxy.server.observability.observed import shapes_in
 from sealwire.proxy.server.page.facts import OBSERVED, HowFar, ShownKey, age_days
 from sealwire.proxy.server.page.panels import (
     COMMANDS,
@@ -269,7 +269,7 @@ def observed(seen: SeenNow) -> Panel:
         (row.count, row.verdict, row.words, row.look_at)
         for row in shapes_in(readings.by_labels(f"{OBSERVED_SHAPES}_total", *OBSERVED_LABELS))
     ]
-    columns = ("Commands", "Verdict", "What", "First place to look")
+    columns = ("Commands", "ObservedVerdict", "What", "First place to look")
     tables = (PanelTable.of("What would have become of commands", columns, rows),) if rows else ()
     commands = (("The same for programs", "sealwire observe report --config CONFIG --json"),)
     return Panel("observed", "Only observed", (), tuple(marks), commands, (), tables)

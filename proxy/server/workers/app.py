@@ -37,6 +37,7 @@ from sealwire.proxy.server.connections.entrances import Entrances
 from sealwire.proxy.server.connections.services import Services
 from sealwire.proxy.server.connections.sessions import SessionMaker
 from sealwire.proxy.server.context_feed import ContextFeed
+from sealwire.proxy.server.dry_run import MAX_NAMED, observed_findings
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import warn
 from sealwire.proxy.server.frontiers.feed import Following, FrontierFeed
@@ -48,7 +49,6 @@ from sealwire.proxy.server.observability.audit import AuditSink, LogAudit, comma
 from sealwire.proxy.server.observability.audit_settings import WhenFull
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.server.observability.observed import MAX_NAMED, observed_findings
 from sealwire.proxy.server.probe import own_mark
 from sealwire.proxy.server.tasks import OneAtATime, spawn, take_reload, within
 from sealwire.proxy.server.tls import TlsSide

@@ -10,10 +10,10 @@ from sealwire.keys.keyring.turning import moving_command
 from sealwire.proxy.server.audit_writer.keeper import check_audit
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.discovery.monitor import find_once
+from sealwire.proxy.server.dry_run import observed_findings
 from sealwire.proxy.server.findings import Finding, findings, plaintext_findings
 from sealwire.proxy.server.frontiers.store import HINTS, Loss, read_uri, unfollowed
 from sealwire.proxy.server.observability.audit import command_audit
-from sealwire.proxy.server.observability.observed import observed_findings
 from sealwire.proxy.server.workers.announce import certificate_findings, role_findings
 from sealwire.proxy.server.workers.memory import open_file_findings
 from sealwire.proxy.server.workers.start import Loaded, Probed, key_findings, probe_data

@@ -17,7 +17,7 @@ from sealwire.policies.errors import Reason, Refusal, one_line
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, ValueEdit
 from sealwire.policies.questions.asked import ValuesAnswer, ValuesUnknown
 from sealwire.proxy.session.conversation import Conversation
-from sealwire.proxy.session.effects import Effect, Observed, Verdict
+from sealwire.proxy.session.effects import Effect, ObservedCommand, ObservedVerdict
 from sealwire.proxy.session.login.caller import OPEN_COMMANDS, stated_in
 from sealwire.proxy.session.requests import command_label
 from sealwire.proxy.session.sides.denying import described, path_of
@@ -31,7 +31,7 @@ OPERATORS: Final = frozenset(name.decode() for family in MATRIX for name in fami
 """What may be shown of what was in the way: anything else may be a client's own word."""
 
 _LONGEST_NAME: Final = 64
-"""Of an application: as much as drivers are supposed to send."""
+"""How much is shown of a name that an application gives itself."""
 
 
 def observed(
@@ -54,16 +54,16 @@ def observed(
     try:
         verdict = _verdict(conversation, views, message, parsed, sequences)
     except Refusal as refusal:
-        verdict = Verdict.REFUSED
+        verdict = ObservedVerdict.REFUSED
         operator = refusal.rule if refusal.rule in OPERATORS else ""
         path, reason = path_of(refusal, command, views.policies), refusal.reason.value
     except BsonError:
-        verdict, reason = Verdict.REFUSED, Reason.SHAPE.value
+        verdict, reason = ObservedVerdict.REFUSED, Reason.SHAPE.value
     finally:
         views.clear()
     application = one_line(conversation.caller.application, _LONGEST_NAME)
     label, where = command_label(command), one_line(namespace)
-    return [Observed(verdict, label, where, operator, path, reason, application)]
+    return [ObservedCommand(verdict, label, where, operator, path, reason, application)]
 
 
 def _verdict(
@@ -72,7 +72,7 @@ def _verdict(
     message: bytes,
     parsed: OpMsg,
     sequences: tuple[DocumentSequence, ...],
-) -> Verdict:
+) -> ObservedVerdict:
     """Raises Refusal, BsonError."""
     rights = conversation.entitled.rights(stated_in(message, parsed.body))
     is_asked, is_looked_up, plan = False, False, None
@@ -99,16 +99,16 @@ def _verdict(
         except ValuesUnknown as asking:
             is_asked, question = True, asking.question
             if question.order is not None:
-                return Verdict.ASKED
+                return ObservedVerdict.ASKED
             views.answers.learn(question, ValuesAnswer(((),) * len(question.operators), (), True))
         except FindSortsByValues:
             as_aggregate(message, parsed.body)
-            return Verdict.ASKED
+            return ObservedVerdict.ASKED
     if is_asked:
-        return Verdict.ASKED
+        return ObservedVerdict.ASKED
     if _is_touched(plan):
-        return Verdict.ANSWERED
-    return Verdict.LOOKED_UP if is_looked_up else Verdict.UNTOUCHED
+        return ObservedVerdict.ANSWERED
+    return ObservedVerdict.LOOKED_UP if is_looked_up else ObservedVerdict.UNTOUCHED
 
 
 def _is_touched(plan: Plan) -> bool:

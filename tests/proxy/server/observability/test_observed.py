@@ -4,29 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from sealwire.policies.errors import Reason
-from sealwire.policies.file.loader import load_policy
+from sealwire.proxy.server.dry_run import ObservedShape, shapes_in
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.observability.observed import (
     COMMANDS,
     LABELS,
     MAX_SHAPES,
     SHAPES,
-    ObservedShape,
-    look_at,
-    observed_findings,
-    shapes_in,
 )
 from sealwire.proxy.server.page.panels import Readings
-from sealwire.proxy.session.effects import Observed, Verdict
-from tests.build_context import ROOT
+from sealwire.proxy.session.effects import ObservedCommand
+from sealwire.proxy.session.effects import ObservedVerdict as Verdict
 
-RANGE = Observed(Verdict.REFUSED, "find", "clinic.patients", "$gt", "nhs", "range", "ward")
-POLICY = b"""
-version: 1
-classes: {nhs: {mode: deterministic, type: string}}
-collections: {clinic.patients: {nhs: nhs}, clinic.visits: {nhs: nhs}}
-"""
+RANGE = ObservedCommand(Verdict.REFUSED, "find", "clinic.patients", "$gt", "nhs", "range", "ward")
 
 
 def shapes(metrics: Metrics) -> list[ObservedShape]:
@@ -35,9 +25,9 @@ def shapes(metrics: Metrics) -> list[ObservedShape]:
 
 def test_commands_are_counted_by_verdict_and_by_shape() -> None:
     metrics = Metrics()
-    untouched = Observed(Verdict.UNTOUCHED, "find", "clinic.wards")
-    answered = Observed(Verdict.ANSWERED, "insert", "clinic.patients", application="ward")
-    asked = Observed(Verdict.ASKED, "find", "clinic.patients")
+    untouched = ObservedCommand(Verdict.UNTOUCHED, "find", "clinic.wards")
+    answered = ObservedCommand(Verdict.ANSWERED, "insert", "clinic.patients", application="ward")
+    asked = ObservedCommand(Verdict.ASKED, "find", "clinic.patients")
     for each in (untouched, answered, answered, asked, RANGE, RANGE, RANGE):
         metrics.observed.add(each)
     counted = {verdict: metrics.value(f"{COMMANDS}_total", verdict=verdict.value) for verdict in Verdict}
@@ -69,40 +59,14 @@ def test_shapes_are_bounded_and_the_rest_is_counted_together() -> None:
 def test_a_shape_that_needs_somebody_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     metrics = Metrics()
     caplog.set_level("INFO", "sealwire.server")
-    asked = Observed(Verdict.ASKED, "find", "clinic.patients")
-    for each in (RANGE, RANGE, asked, Observed(Verdict.ANSWERED, "find", "clinic.patients")):
+    asked = ObservedCommand(Verdict.ASKED, "find", "clinic.patients")
+    for each in (RANGE, RANGE, asked, ObservedCommand(Verdict.ANSWERED, "find", "clinic.patients")):
         metrics.observed.add(each)
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
-
-
-def test_each_verdict_and_reason_leads_somewhere() -> None:
-    assert look_at(Verdict.ANSWERED.value, "") == ""
-    assert look_at(Verdict.REFUSED.value, "no such reason") == ""
-    told = [look_at(Verdict.REFUSED.value, reason.value) for reason in Reason]
-    told += [look_at(verdict.value, "") for verdict in (Verdict.ASKED, Verdict.LOOKED_UP)]
-    for text in told:
-        page, _, anchor = text.rpartition(" ")[2].partition("#")
-        headings = (ROOT / page).read_text().splitlines()
-        wanted = anchor.replace("-", " ")
-        assert not anchor or any(_anchor(line) == wanted for line in headings if line.startswith("#"))
-
-
-def _anchor(heading: str) -> str:
-    kept = "".join(char for char in heading.lower().lstrip("# ") if char.isalnum() or char in " -")
-    return kept.replace("-", " ")
-
-
-def test_a_policy_that_is_only_observed_is_a_finding() -> None:
-    assert observed_findings(load_policy(POLICY, "p").enforced) == []
-    (whole,) = observed_findings(load_policy(POLICY + b"mode: observe\n", "p").enforced)
-    assert "NOTHING is protected" in whole.problem
-    (some,) = observed_findings(load_policy(POLICY + b"observe: [clinic.visits]\n", "p").enforced)
-    assert "clinic.visits" in some.problem
-    assert some.fields == {"collections": 1}
 
 
 def test_how_much_is_observed_is_a_figure() -> None:
     metrics = Metrics()
     assert metrics.value("sealwire_observed_collections") == 0
-    metrics.observed.use_policy(load_policy(POLICY + b"mode: observe\n", "p").enforced)
+    metrics.observed.use_policy(2)
     assert metrics.value("sealwire_observed_collections") == 2

@@ -4,21 +4,24 @@ from typing import Any
 
 import pytest
 from bson import Int64
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
 
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.effects import (
     Close,
     Effect,
-    Observed,
+    ObservedCommand,
     ToClient,
     ToServer,
-    Verdict,
 )
+from sealwire.proxy.session.effects import ObservedVerdict as Verdict
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.proxy.session.sides.observing import OPERATORS
 from sealwire.wire.long_message import LONG_BYTES
+from tests.proxy.session.commands import Marked, protected_commands
 from tests.proxy.session.role_world import ROLES_TEXT
 from tests.proxy.session.world import (
     POLICY,
@@ -56,52 +59,55 @@ def sent(core: Session, body: dict[str, Any], **more: Any) -> list[Effect]:
     return effects
 
 
-def met(effects: list[Effect]) -> Observed:
-    (found,) = (each for each in effects if isinstance(each, Observed))
+def met(effects: list[Effect]) -> ObservedCommand:
+    (found,) = (each for each in effects if isinstance(each, ObservedCommand))
     return found
 
 
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        ({"find": "wards"}, Observed(Verdict.LOOKED_UP, "find", "clinic.wards")),
-        ({"insert": "wards", "documents": [{"a": 1}]}, Observed(Verdict.UNTOUCHED, "insert", "clinic.wards")),
+        ({"find": "wards"}, ObservedCommand(Verdict.LOOKED_UP, "find", "clinic.wards")),
+        (
+            {"insert": "wards", "documents": [{"a": 1}]},
+            ObservedCommand(Verdict.UNTOUCHED, "insert", "clinic.wards"),
+        ),
         (
             {"find": "patients", "filter": {"nhs_number": NHS}},
-            Observed(Verdict.ANSWERED, "find", "clinic.patients"),
+            ObservedCommand(Verdict.ANSWERED, "find", "clinic.patients"),
         ),
         (
             {"insert": "patients", "documents": [{"nhs_number": NHS, "notes": "x"}]},
-            Observed(Verdict.ANSWERED, "insert", "clinic.patients"),
+            ObservedCommand(Verdict.ANSWERED, "insert", "clinic.patients"),
         ),
         (
             {"find": "patients", "filter": {"nhs_number": {"$gt": NHS}}},
-            Observed(Verdict.REFUSED, "find", "clinic.patients", "$gt", "nhs_number", "range"),
+            ObservedCommand(Verdict.REFUSED, "find", "clinic.patients", "$gt", "nhs_number", "range"),
         ),
         (
             {"find": "patients", "sort": {"born": 1}},
-            Observed(Verdict.REFUSED, "find", "clinic.patients", "", "born", "sort"),
+            ObservedCommand(Verdict.REFUSED, "find", "clinic.patients", "", "born", "sort"),
         ),
         (
             {"insert": "patients", "documents": [{"nhs_number": 5}]},
-            Observed(Verdict.REFUSED, "insert", "clinic.patients", "", "nhs_number", "type"),
+            ObservedCommand(Verdict.REFUSED, "insert", "clinic.patients", "", "nhs_number", "type"),
         ),
         (
             {"update": "patients", "updates": [{"q": {}, "u": {"$inc": {"visits": 1}}}]},
-            Observed(Verdict.REFUSED, "update", "clinic.patients", "$inc", "visits", "operator"),
+            ObservedCommand(Verdict.REFUSED, "update", "clinic.patients", "$inc", "visits", "operator"),
         ),
         (
             {"aggregate": "patients", "pipeline": [{"$group": {"_id": 0, "a": {"$sum": "$visits"}}}]},
-            Observed(Verdict.REFUSED, "aggregate", "clinic.patients", "$sum", "visits", "compute"),
+            ObservedCommand(Verdict.REFUSED, "aggregate", "clinic.patients", "$sum", "visits", "compute"),
         ),
         (
             {"getMore": Int64(5), "collection": "patients"},
-            Observed(Verdict.UNTOUCHED, "getMore", "clinic.patients"),
+            ObservedCommand(Verdict.UNTOUCHED, "getMore", "clinic.patients"),
         ),
     ],
 )
 def test_a_command_goes_as_it_came_and_its_verdict_is_counted(
-    body: dict[str, Any], expected: Observed
+    body: dict[str, Any], expected: ObservedCommand
 ) -> None:
     assert met(sent(observing(), body)) == expected
 
@@ -160,7 +166,7 @@ def test_the_application_is_named_in_a_bounded_way() -> None:
     core = observing()
     name = "ward 943 476 5919 " + "\n" * 80
     hello = {"hello": 1, "$db": "admin", "client": {"application": {"name": name}}}
-    assert not [each for each in core.client_data(command(hello)) if isinstance(each, Observed)]
+    assert not [each for each in core.client_data(command(hello)) if isinstance(each, ObservedCommand)]
     found = met(sent(core, {"find": "patients"}, request_id=2))
     assert found.application.startswith("ward [masked] ?")
     assert len(found.application) <= 64
@@ -169,7 +175,7 @@ def test_the_application_is_named_in_a_bounded_way() -> None:
 def test_nothing_is_planned_before_a_login() -> None:
     core = observing(login_required=True)
     effects = core.client_data(command({"find": "patients", "$db": "clinic"}))
-    assert not [each for each in effects if isinstance(each, Observed | ToServer)]
+    assert not [each for each in effects if isinstance(each, ObservedCommand | ToServer)]
 
 
 def test_an_unacknowledged_write_goes_and_the_connection_stays() -> None:
@@ -304,4 +310,17 @@ def test_a_reload_begins_and_ends_it_for_open_sessions() -> None:
     again = command({"find": "patients", "filter": {"nhs_number": NHS}, "$db": "clinic"}, request_id=3)
     effects = core.client_data(again)
     assert written(effects, ToServer) != again
-    assert not [each for each in effects if isinstance(each, Observed)]
+    assert not [each for each in effects if isinstance(each, ObservedCommand)]
+
+
+@given(protected_commands(), st.sampled_from([POLICY_TEXT, ASKING, POLICY_TEXT + ROLES_TEXT]))
+@settings(deadline=None)
+def test_whatever_comes_goes_on_untouched_and_no_value_is_in_what_is_counted(
+    made: Marked, text: bytes
+) -> None:
+    effects = observing(text + WHOLE).client_data(made.message)
+    assert written(effects, ToServer) == made.message
+    assert not written(effects, ToClient)
+    shown = repr(met(effects)).encode()
+    assert not [mark for mark in made.marks if mark in shown]
+    event(met(effects).verdict.value)
