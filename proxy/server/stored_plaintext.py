@@ -62,12 +62,15 @@ async def stored_findings(
 
     Raises PlaintextStored. Cost: one bounded question for each path, _ALL_S in all
     """
-    judged = [*_judged(policy, keyring), *_observed(policy)]
+    judged = [*_judged(policy, keyring), *_observed(policy, keyring)]
+    left = dict.fromkeys(each.place for each in judged)
     if not config.probe or not judged or not upstreams:
+        _require_known(judged, left, "upstream.probe is false")
         return []
     if uri is None and config.access_control is AccessControl.REQUIRED:
-        return [_unasked("the proxy has no user of its own", [each.place for each in judged])]
-    left = dict.fromkeys(each.place for each in judged)
+        problem = "the proxy has no user of its own"
+        _require_known(judged, left, problem)
+        return [_unasked(problem, list(left))]
     problem = "the server did not answer in time"
     try:
         async with asyncio.timeout(_ALL_S), _asking(upstreams, uri) as ask:
@@ -81,7 +84,20 @@ async def stored_findings(
     except _FAILURES as error:
         if isinstance(error, PlaintextStored):
             raise
+    _require_known(judged, left, problem)
     return [_unasked(problem, list(left))] if left else []
+
+
+def _require_known(judged: Sequence["_Judged"], left: Mapping[str, None], problem: str) -> None:
+    """Raises PlaintextStored if nobody knows what must be known before the policy counts."""
+    places = [each.place for each in judged if each.must_be_known and each.place in left]
+    if places:
+        raise PlaintextStored(
+            StartReason.PLAINTEXT_STORED,
+            f"{', '.join(places[:_SHOWN])}: only observed, of a class with a key, and whether encrypted "
+            f"values are stored was not found out: {problem}",
+            f"{_HINT}; or try the policy with a keyring that lacks the class",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +111,8 @@ class _Judged:
     """By which the server finds it; empty where it cannot be told from what may be stored."""
     problem: str
     hint: str
+    must_be_known: bool = False
+    """Whether the policy cannot count before the server has said so."""
 
     @property
     def place(self) -> str:
@@ -130,8 +148,9 @@ def _of_type(field_class: FieldClass) -> dict[str, Any]:
     return {"$type": _TYPES.get(value_type, [value_type.value])}
 
 
-def _observed(policy: PolicySet) -> list[_Judged]:
+def _observed(policy: PolicySet, keyring: Keyring) -> list[_Judged]:
     """Ciphertext, of what is only observed. An application's own binary that begins alike counts as well."""
+    keyed = {key.class_name for key in keyring.listed}.difference(keyring.plaintext_classes)
     return [
         _Judged(
             name,
@@ -140,6 +159,7 @@ def _observed(policy: PolicySet) -> list[_Judged]:
             "holds encrypted values, and the policy only observes it: they would be neither found nor read",
             "take it out of `observe`, and `mode: observe` out of the policy; to leave Sealwire: sealwire "
             "migrate decrypt (docs/operations/migration.md)",
+            leaf.leaf is not None and leaf.leaf.name in keyed,
         )
         for name, tree in policy.observed_trees
         for leaf in leaves(tree)

@@ -182,3 +182,22 @@ async def test_ciphertext_where_it_is_only_observed_ends_the_start(
     assert refused.value.reason is StartReason.PLAINTEXT_STORED
     assert f"clinic.patients {path} holds encrypted values" in str(refused.value)
     assert "observe" in refused.value.hint
+
+
+@pytest.mark.parametrize("silent", ["refuses", "no user", "no probe"])
+async def test_a_class_with_a_key_is_not_observed_unseen(
+    silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = {"ok": 0, "code": 13}
+    server = Server(dict.fromkeys(("nhs", "clear"), denied))
+    monkeypatch.setattr(stored_plaintext, "_asking", server.asking)
+    settings = config(AccessControl.REQUIRED if silent == "no user" else AccessControl.NONE)
+    settings = replace(settings, probe=silent != "no probe")
+    upstreams = make_upstreams(settings, NO_TLS)
+    rules = load_policy(POLICY + b"mode: observe\n", "policy.yaml").enforced
+    with pytest.raises(PlaintextStored) as refused:
+        await stored_findings(settings, rules, keyring(), upstreams, None)
+    assert "clinic.patients nhs" in str(refused.value)
+    assert "clinic.patients clear" not in str(refused.value)
+    found = await stored_findings(settings, rules, Keyring([]), upstreams, None)
+    assert len(found) == (silent != "no probe")
