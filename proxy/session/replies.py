@@ -56,6 +56,10 @@ class SortDisturbed(Exception):
     """Documents were changed while the server sorted them by the ranks of their values: too few are left."""
 
 
+class EnvelopeObserved(Exception):
+    """A reply about a collection that is only observed has encrypted values."""
+
+
 # Error class -> (code, code name), text for the client. The texts are fixed: nothing of a value, an envelope
 # or a key can be in them, and all failed decryptions read alike.
 FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
@@ -112,6 +116,11 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
         "the roles of this user show no more documents in this hour; ask for fewer at once, or wait [role]",
     ),
     UnsupportedValue: (TYPE_MISMATCH, "Sealwire cannot encrypt a value of this type or length"),
+    EnvelopeObserved: (
+        INTERNAL_ERROR,
+        "Sealwire only observes this collection, and it has encrypted values: take it out of `observe`, and "
+        "`mode: observe` out of the policy",
+    ),
     # drivers read again by themselves for this code
     SortDisturbed: (
         EXCEEDED_TIME_LIMIT,

@@ -77,7 +77,7 @@ def explain(
     """
     if (source is None) == (profile is None):
         raise click.UsageError("give a COMMAND, or --from-profile")
-    policies = read_policy(policy)
+    policies = read_policy(policy, may_observe=True)
     if profile is not None:
         _explain_recorded(policies, profile, database, as_json=as_json)
         return
@@ -260,7 +260,7 @@ def access(  # noqa: PLR0913, PLR0917 - one for each option
         name, _, where = user.rpartition("@")
         if not name or not where:
             raise click.BadParameter("write USER@DATABASE, as the user logs in", param_hint="--as")
-    policies = read_policy(policy)
+    policies = read_policy(policy, may_observe=True)
     if policies.roles is None:
         _show_no_roles(as_json)
         return

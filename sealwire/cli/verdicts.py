@@ -167,7 +167,7 @@ def check_cases(policy: Path, cases: Path, database: str | None, *, record: bool
       sealwire policy test policy.yaml commands.yaml
       sealwire policy test policy.yaml commands.jsonl --db clinic --record
     """
-    policies = read_policy(policy)
+    policies = read_policy(policy, may_observe=True)
     source, filename = read_named_file(cases, "the file of commands"), str(cases)
     is_json = source.lstrip().startswith(b"{")
     entries = _json_entries(source, filename) if is_json else _yaml_entries(source, filename)

@@ -73,6 +73,13 @@ def roles(policy: Path) -> Path:
     return policy
 
 
+def test_a_check_says_what_is_only_observed(policy: Path, run: Run) -> None:
+    assert "NOT PROTECTED" not in run("check", policy).out
+    policy.write_text(POLICY + "observe: [clinic.patients]\n")
+    done = run("check", policy)
+    assert (done.code, "NOT PROTECTED, only observed: clinic.patients" in done.out) == (0, True)
+
+
 def test_rights_are_shown_by_class(roles: Path, run: Run) -> None:
     result = run("access", roles, *CLERK, "--json")
     assert result.code == 0
@@ -275,7 +282,8 @@ roles:
     purposes: [] # wrong
   desk: {users: [a@b], documents_per_hour: 0} # wrong wrong
 extra: 1 # wrong
-more: 1 # wrong
+besides: 1 # wrong
+observe: [clinic.nowhere, clinic] # wrong
 """
 
 

@@ -24,6 +24,7 @@ from sealwire import __version__, core_is_compiled
 from sealwire.proxy.server.errors import StartReason
 from sealwire.proxy.server.observability.counts import CoreCounts
 from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.server.observability.observed import ObservedCounts
 from sealwire.proxy.server.observability.reach import PlaintextCounts, UpstreamReach
 from sealwire.proxy.server.observability.traces import SpanFigures
 from sealwire.proxy.session.effects import CloseReason, Counter
@@ -397,7 +398,9 @@ class Metrics:
         for collector in (self.times, self.standing, self.reach, self.traced):
             self.registry.register(collector)
         self.plaintext = PlaintextCounts()
+        self.observed = ObservedCounts()
         self.registry.register(self.plaintext)
+        self.registry.register(self.observed)
         self.connections = self._gauge("client_connections", "Client connections that are open")
         self.accepted = self._counter("connections_accepted", "Client connections accepted")
         self.rejected = self._counter("connections_rejected", "Client connections not served", "reason")

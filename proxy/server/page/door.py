@@ -51,6 +51,7 @@ from sealwire.proxy.server.page.standing import (
     coverage,
     keys,
     moves,
+    observed,
     overview,
     refusals,
     traffic,
@@ -63,7 +64,7 @@ FRESH_S: Final = 1.0
 """A page that was made within this time is shown again: visitors cannot keep the process busy."""
 
 PANELS: Final[tuple[Callable[[SeenNow], Panel], ...]] = (
-    *(overview, alerts, coverage, traffic, refusals, keys, certificates, moves, audit),
+    *(overview, observed, alerts, coverage, traffic, refusals, keys, certificates, moves, audit),
 )
 """The sections in their order."""
 

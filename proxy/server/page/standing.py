@@ -16,11 +16,15 @@ from sealwire.keys.keyring.turning import moving_command
 from sealwire.policies.errors import EXPLANATIONS, Reason
 from sealwire.policies.file.schema import Mode
 from sealwire.proxy.server.context_feed import StoreReach
+from sealwire.proxy.server.dry_run import shapes_in
 from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import Phase, is_ready
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping
-from sealwire.proxy.server.page.facts import HowFar, ShownKey, age_days
+from sealwire.proxy.server.observability.observed import COMMANDS as OBSERVED_COMMANDS
+from sealwire.proxy.server.observability.observed import LABELS as OBSERVED_LABELS
+from sealwire.proxy.server.observability.observed import SHAPES as OBSERVED_SHAPES
+from sealwire.proxy.server.page.facts import OBSERVED, HowFar, ShownKey, age_days
 from sealwire.proxy.server.page.panels import (
     COMMANDS,
     MAX_ALERTS,
@@ -225,6 +229,7 @@ def overview(seen: SeenNow) -> Panel:
     policies = health.policies
     policy: Cell = Code(policies[0]) if len(policies) == 1 else Mark("workers differ", Tone.LOOK)
     marks: list[tuple[str, Cell]] = [
+        *_unprotected(seen),
         ("State", ready),
         ("Keys", _KEYRING[health.keyring]),
         ("Policy, beginning of its SHA-256", policy if policies else "none yet"),
@@ -243,6 +248,33 @@ def overview(seen: SeenNow) -> Panel:
     return Panel("overview", "Overview", tuple(_to_do(seen)), tuple(marks))
 
 
+def _unprotected(seen: SeenNow) -> Iterator[tuple[str, Cell]]:
+    """What is to be read first: that something is only observed."""
+    if seen.health.observed:
+        names = ", ".join(seen.health.observed)
+        yield "NOT PROTECTED", Mark(f"only observed, values are stored in clear: {names}", Tone.ACT)
+
+
+def observed(seen: SeenNow) -> Panel:
+    """What a policy that is only observed would have done."""
+    readings = seen.readings
+    marks: list[tuple[str, Cell]] = list(_unprotected(seen))
+    if not marks:
+        return Panel("observed", "Only observed", ("Nothing: the whole policy is enforced.",))
+    marks += [
+        (verdict, round(count))
+        for verdict, count in readings.by_label(f"{OBSERVED_COMMANDS}_total", "verdict").items()
+    ]
+    rows = [
+        (row.count, row.verdict, row.words, row.look_at)
+        for row in shapes_in(readings.by_labels(f"{OBSERVED_SHAPES}_total", *OBSERVED_LABELS))
+    ]
+    columns = ("Commands", "ObservedVerdict", "What", "First place to look")
+    tables = (PanelTable.of("What would have become of commands", columns, rows),) if rows else ()
+    commands = (("The same for programs", "sealwire observe report --config CONFIG --json"),)
+    return Panel("observed", "Only observed", (), tuple(marks), commands, (), tables)
+
+
 def coverage(seen: SeenNow) -> Panel:
     """What the policy covers, and where plaintext was met all the same."""
     if seen.facts is None:
@@ -254,7 +286,11 @@ def coverage(seen: SeenNow) -> Panel:
             Code(each.namespace),
             Code(each.path),
             Code(each.class_name),
-            Mark("in clear", Tone.LOOK) if each.class_name in in_clear else each.mode,
+            Mark(each.mode, Tone.ACT)
+            if each.mode == OBSERVED
+            else Mark("in clear", Tone.LOOK)
+            if each.class_name in in_clear
+            else each.mode,
             ", ".join(part for part in (each.value_type, each.extras) if part) or "any type",
         )
         for each in facts.covered

@@ -80,7 +80,7 @@ from sealwire.proxy.session.revealing.cursors import Opened
 from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, Look
 from sealwire.proxy.session.revealing.reveal import holds_envelope
 from sealwire.proxy.session.rewriting import Settled, apply_plan
-from sealwire.proxy.session.sides import ask_again, ask_values, on_record, questions
+from sealwire.proxy.session.sides import ask_again, ask_values, observing, on_record, questions
 from sealwire.proxy.session.sides.denying import denials, denied, described, failed, refused
 from sealwire.proxy.session.sides.entitlement import count_comparisons, judged, note_client
 from sealwire.proxy.session.states import Event, State
@@ -291,6 +291,9 @@ class ClientSide(Side):
             effects = self._abandoned(message, parsed)
         except FAILURES as failure:
             effects = questions.failed_or_begun(conversation, failure, message, parsed)
+        if conversation.observed is not None:
+            sequences = _document_sequences(message, parsed)
+            effects += observing.observed(conversation, conversation.observed, message, parsed, sequences)
         self._done()
         return effects
 

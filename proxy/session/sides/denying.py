@@ -4,6 +4,7 @@ from typing import Final
 
 from sealwire.policies.commands.planner import KNOWN_COMMANDS, NAMING_COMMANDS
 from sealwire.policies.errors import Reason, Refusal, one_line
+from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.arguments import printable
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
@@ -28,10 +29,7 @@ def refused(conversation: Conversation, refusal: Refusal, message: bytes, parsed
     if unseen:
         # what stands in the way is that nobody knows what the name is
         refusal = Refusal(Reason.UNSEEN, path=printable(unseen.encode("utf-8", "replace")), rule=command)
-    path = one_line(refusal.path)
-    if refusal.reason in _ABOUT_COMMANDS and command not in COUNTED_COMMANDS:
-        # the path is the namespace that the command names, if its first argument is a name at all
-        path = path if path in conversation.shared.settings.policy.collections else ""
+    path = path_of(refusal, command, conversation.shared.settings.policy)
     stated = stated_in(message, parsed.body)
     rights = conversation.entitled.rights(stated)
     shown = on_record(stated, conversation.entitled.roles)
@@ -46,6 +44,15 @@ def refused(conversation: Conversation, refusal: Refusal, message: bytes, parsed
         "" if rights is None else ",".join(rights.roles),
     )
     return denied(conversation, audit, replies.refusal_body(refusal), message, parsed)
+
+
+def path_of(refusal: Refusal, command: str, policy: PolicySet) -> str:
+    """The path that a refusal names, as logs may have it."""
+    path = one_line(refusal.path)
+    if refusal.reason in _ABOUT_COMMANDS and command not in COUNTED_COMMANDS:
+        # the path is the namespace that the command names, if its first argument is a name at all
+        return path if path in policy.collections else ""
+    return path
 
 
 def failed(conversation: Conversation, failure: Exception, message: bytes, parsed: OpMsg) -> list[Effect]:

@@ -197,6 +197,7 @@ def test_only_what_clients_and_classes_name_is_missing_at_the_start() -> None:
     assert empty == {
         "sealwire_plaintext_values",
         "sealwire_collection_commands",
+        "sealwire_observed_shapes",
         "sealwire_class_plaintext",
         "sealwire_key_age_seconds",
         "sealwire_frontier_generation",
