@@ -4,8 +4,9 @@ import os
 import re
 import stat
 import subprocess
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatch
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,21 @@ def test_both_timers_of_the_keys_come_on_the_same_day_and_often_enough() -> None
     assert (job["spec"]["schedule"], job["spec"]["timeZone"]) == ("15 4 * * 1", "Etc/UTC")
     # what was due in one week is done before it is overdue
     assert timedelta(weeks=1) < GRACE
+
+
+def test_systemd_starts_the_keys_unit_each_week_and_in_the_quiet_hours_of_the_page() -> None:
+    page = (ROOT / "docs" / "operations" / "key-rotation.md").read_text(encoding="utf-8")
+    (daily,) = re.findall(r"^OnCalendar=(.+)$", page, re.MULTILINE)
+    (quiet,) = set(re.findall(r"--quiet (\d\d:\d\d)-(\d\d:\d\d)", page))
+    (weekly,) = unit_settings(KEYS_UNIT.with_suffix(".timer"))["OnCalendar"]
+    for calendar, days in ((weekly, 7), (daily, 1)):
+        done = systemd_analyze(
+            *("calendar", "--iterations=3", "--base-time=2026-11-30 12:00:00 UTC", calendar)
+        )
+        told = re.findall(r"(?:elapse|#\d+): \w+ (\S+ \S+) ", done.stdout)
+        times = [datetime.fromisoformat(each) for each in told]
+        assert [later - each for each, later in pairwise(times)] == [timedelta(days=days)] * 2, done.stdout
+    assert quiet[0] <= f"{times[0]:%H:%M}" < quiet[1]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives folders to users, which needs root")

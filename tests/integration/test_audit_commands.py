@@ -202,6 +202,17 @@ def test_who_saw_a_person_is_listed_with_linked_documents(
     assert log.new()[-1]["purpose"] == "subject-report"
 
 
+def test_linked_documents_that_a_pipeline_replaces_are_on_record(client: MongoClient[Any], log: Log) -> None:
+    clinic = client["clinic"]
+    clinic["letters"].insert_many([{"_id": n, "patient_id": n} for n in (1, 2)])
+    clinic["plain"].insert_one({"_id": 9})
+    log.new()
+    list(clinic["plain"].aggregate([{"$out": "letters"}]))
+    assert [each["_id"] for each in clinic["letters"].find()] == [9]
+    line, _ = log.new()
+    assert (line["namespace"], line["command"], line["unnamed"]) == ("clinic.letters", "aggregate", 1)
+
+
 def test_a_document_that_was_deleted_by_its_id_is_still_the_persons(
     client: MongoClient[Any], log: Log
 ) -> None:

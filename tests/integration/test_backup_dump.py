@@ -4,7 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bson import Timestamp
+from bson.raw_bson import RawBSONDocument
+from pymongo import MongoClient
+from pymongo.monitoring import CommandListener, CommandStartedEvent
 
+from sealwire.sidecars.backup.dumping import dump as consistency
 from sealwire.sidecars.backup.dumping.dump import DumpOptions, Progress, Wanted, dump
 from sealwire.sidecars.backup.sealed.manifest import Consistency
 from sealwire.sidecars.backup.sealed.writer import create_backup
@@ -56,6 +61,45 @@ def test_the_manifest_says_what_was_obtained(server: Server, tmp_path: Path) -> 
     assert sum(found.content.size for found in contents.collections) == sum(
         member.size for member in manifest.members if member.documents is not None
     )
+
+
+class _Moments(CommandListener):
+    """The moments at which collections of the clinic are read, as the driver asks for them."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, set[object]] = {}
+
+    def started(self, event: CommandStartedEvent) -> None:
+        if event.command_name == "find" and event.database_name == "clinic":
+            concern = event.command.get("readConcern", {})
+            self.found.setdefault(event.command["find"], set()).add(concern.get("atClusterTime"))
+
+    def succeeded(self, event: object) -> None:
+        pass
+
+    def failed(self, event: object) -> None:
+        pass
+
+
+def test_all_collections_are_read_at_the_moment_of_the_snapshot(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as from a server that keeps its snapshots: a transaction is then in all collections or in none
+    monkeypatch.setattr(consistency, "refuses_lost_history", lambda *_: True)
+    moments = _Moments()
+    with (
+        MongoClient(server.uri, document_class=RawBSONDocument, event_listeners=[moments]) as client,
+        create_backup(LocalStore(tmp_path), "b", [KEK]) as sink,
+    ):
+        dumped = dump(client, sink, DumpOptions(server.uri, ("clinic",)))
+    assert dumped.manifest.window is not None
+    begun, _ = dumped.manifest.window
+    moment = Timestamp(begun.seconds, begun.increment)
+    names = [one.namespace.partition(".")[2] for one in dumped.contents.collections if one.in_snapshot]
+    tried, *others = [moments.found[each] - {Timestamp(1, 1)} for each in names]
+    assert len(others) > 3
+    assert (tried, others) == ({None, moment}, [{moment}] * len(others))  # the first read fixes the moment
+    assert moments.found["capped"] == {None}
 
 
 def test_without_a_snapshot_several_threads_read_and_the_window_is_stated(

@@ -42,9 +42,12 @@ COMMANDS: Final = "sealwire_commands_total"
 REFUSALS: Final = "sealwire_refusals_total"
 WITHHELD: Final = "sealwire_decryption_failures_total"
 REPLY: Final = "sealwire_command_duration_seconds"
-ADDED_S: Final = "sealwire_command_added_duration_seconds_sum"
-ADDED: Final = "sealwire_command_added_duration_seconds_count"
-KEPT_FIGURES: Final = {COMMANDS: "command", REFUSALS: "reason", WITHHELD: "failure", ADDED_S: "", ADDED: ""}
+ADDED: Final = "sealwire_command_added_duration_seconds"
+MOVED: Final = "sealwire_frontier_documents_read"
+KEPT_FIGURES: Final = {
+    **{COMMANDS: "command", REFUSALS: "reason", WITHHELD: "failure", MOVED: "class"},
+    **dict.fromkeys((f"{ADDED}_sum", f"{ADDED}_count"), ""),
+}
 """Each with the label that tells its series apart."""
 
 
@@ -169,7 +172,7 @@ class LastHour:
 
     def added_by_minute(self) -> tuple[int, ...]:
         """How many microseconds a command took longer in each minute, on average; 0 where none was timed."""
-        pairs = zip(self._grown(ADDED_S), self._grown(ADDED), strict=True)
+        pairs = zip(self._grown(f"{ADDED}_sum"), self._grown(f"{ADDED}_count"), strict=True)
         return tuple(round(1e6 * seconds / count) if count else 0 for seconds, count in pairs)
 
     def _minute_ago(self) -> Moment | None:

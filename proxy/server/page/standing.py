@@ -25,6 +25,7 @@ from sealwire.proxy.server.page.facts import HowFar, ShownKey, age_days
 from sealwire.proxy.server.page.panels import (
     COMMANDS,
     MAX_ALERTS,
+    MOVED,
     REFUSALS,
     WITHHELD,
     Cell,
@@ -305,6 +306,18 @@ def certificates(seen: SeenNow) -> Panel:
     return Panel("certificates", "Certificates", (), (), commands, (table,))
 
 
+def how_far(read: float, of: float) -> str:
+    """How far a move has come, by the documents that its job has read."""
+    return f"{100 * read // of:.0f} %, {of - read:.0f} documents left" if of else "not counted yet"
+
+
+def _documents(seen: SeenNow) -> tuple[dict[str, float], dict[str, float]]:
+    """By class, how many documents its job has read, and of how many."""
+    return seen.readings.by_label(MOVED, "class"), seen.readings.by_label(
+        "sealwire_frontier_documents", "class"
+    )
+
+
 def moves(seen: SeenNow) -> Panel:
     """Classes that move to another key, into clear or out of it."""
     lease = seen.readings.value("sealwire_frontier_lease")
@@ -315,11 +328,13 @@ def moves(seen: SeenNow) -> Panel:
     if seen.facts is None:
         return Panel("moves", "Migration and rotation", (_UNKNOWN,), tuple(marks))
     waits = seen.readings.by_label("sealwire_frontier_waited_for", "class")
+    read, of = _documents(seen)
     rows = [
         (
             Code(each.class_name),
             f"{each.old_version} to {each.new_version}" if each.new_version else "unknown",
             Mark(each.stage, Tone.ACT) if each.stage == HowFar.LOST.value else each.stage,
+            how_far(read.get(each.class_name, 0), of.get(each.class_name, 0)),
             each.generation,
             round(waits.get(each.class_name, 0.0)),
         )
@@ -327,8 +342,8 @@ def moves(seen: SeenNow) -> Panel:
     ]
     if not rows:
         return Panel("moves", "Migration and rotation", ("No class moves.",), tuple(marks))
-    columns = ("Class", "Key versions", "Stage", "Step", "Commands waited for")
-    commands = (("How far the stored values have come, in documents", _status_command(seen)),)
+    columns = ("Class", "Key versions", "Stage", "Moved", "Step", "Commands waited for")
+    commands = (("The job, its rate, and whom it waits for", _status_command(seen)),)
     table = PanelTable.of("Classes that move", columns, rows)
     return Panel("moves", "Migration and rotation", (), tuple(marks), commands, (table,))
 
@@ -464,6 +479,7 @@ def _checkpoint_marks(place: LogPlace, now: datetime) -> Iterator[tuple[str, Cel
 #
 # It has nothing that the sections do not say. A class in clear is something to look at, if all else is well.
 
+_MODES: Final = frozenset(mode.value for mode in Mode)
 _NOT_YET: Final = "not known yet"
 _NOTHING: Final = Mark("nothing", Tone.FINE)
 _WORST_FIRST: Final = (Tone.ACT, Tone.LOOK, Tone.FINE)
@@ -508,24 +524,31 @@ def _encrypted(seen: SeenNow) -> Lamp:
     if seen.facts is None:
         return Lamp("Encrypted", Mark(_NOT_YET, Tone.LOOK))
     names = {each.class_name for each in seen.facts.covered}
-    in_clear = sorted(names.intersection(seen.health.in_clear))
-    rows = [(Mark(f"{name} is stored in clear", Tone.LOOK), _moving(name, seen)) for name in in_clear]
+    in_clear = names.intersection(seen.health.in_clear)
+    rows = [(Mark(f"{name} is stored in clear", Tone.LOOK), _moving(name, seen)) for name in sorted(in_clear)]
+    # what is in no mode that is known here is not counted as encrypted
+    in_clear |= {each.class_name for each in seen.facts.covered if each.mode not in _MODES}
     drift = f"sealwire policy drift {quote(str(seen.config.policy))}"
     for namespace, path in seen.health.plaintext:
         rows.append((Mark(f"Plaintext was met in {namespace}, {path}", Tone.LOOK), drift))
     if not names:
         return Lamp("Encrypted", Mark("nothing: the policy covers no path", Tone.LOOK))
     state = f"{len(names) - len(in_clear)} of {len(names)} classes"
-    return Lamp("Encrypted", Mark(state, Tone.LOOK if rows else Tone.FINE), tuple(rows))
+    is_whole = not rows and not in_clear
+    return Lamp("Encrypted", Mark(state, Tone.FINE if is_whole else Tone.LOOK), tuple(rows))
 
 
 def _moves_now(seen: SeenNow) -> Lamp:
     moving = () if seen.facts is None else seen.facts.moves
+    (read, of), rates = _documents(seen), seen.hour.lately(MOVED, seen.readings)
     rows = []
     for each in moving:
-        is_lost = each.stage == HowFar.LOST.value
-        versions = "" if is_lost else f", version {each.old_version} to {each.new_version}"
-        mark = Mark(f"{each.class_name}: {each.stage}{versions}", Tone.ACT if is_lost else Tone.FINE)
+        name = each.class_name
+        if each.stage == HowFar.LOST.value:
+            mark = Mark(f"{name}: {each.stage}", Tone.ACT)
+        else:
+            done = how_far(read.get(name, 0), of.get(name, 0))
+            mark = Mark(f"{name}: {each.stage}, {done}, {rate_text(rates.get(name))} a second", Tone.FINE)
         rows.append((mark, _status_command(seen)))
     if seen.health.frontier is Following.LOST:
         rows.append((_FRONTIER[Following.LOST], _status_command(seen)))

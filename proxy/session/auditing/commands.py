@@ -6,6 +6,7 @@ from typing import Final, final
 from sealwire.keys.keyring.keyring import OpenEnvelope
 from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.commands.planner import ACTS
+from sealwire.policies.errors import one_line
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Plan
@@ -20,6 +21,7 @@ from sealwire.proxy.session.auditing.subjects import (
     SubjectPolicy,
     linked_target,
     note_named,
+    stored_in,
 )
 from sealwire.proxy.session.choices import CommandScope
 from sealwire.proxy.session.effects import CommandOutcome, CommandRecord, CommandResult
@@ -41,6 +43,8 @@ _WRITING: Final = frozenset(
 )
 _COUNTING: Final = frozenset(b"insert update delete findAndModify findandmodify bulkWrite".split())
 """Writes whose replies say how many documents they are about."""
+_STORING: Final = frozenset({b"aggregate", b"mapReduce", b"mapreduce"})
+"""Commands that may store their results in a collection."""
 _WRITING_STAGES: Final = tuple(stage + b"\0" for stage in TABLES.writing)
 _SHOWING: Final = SHOWING_COMMANDS | {b"getMore", b"distinct"}
 
@@ -198,10 +202,11 @@ class CommandAuditor:
         is_more = name == b"getMore"
         act = ACTS.get(name)
         opening = self._cursors.get(_cursor_of(plan)) if is_more else None
-        linked = "" if plan.protected or is_more else self._linked(settings, policy, command)
+        stored = stored_in(plan.buf, command.parsed, TABLES.writing) if _stores(name, plan.buf) else ""
+        linked = "" if plan.protected or is_more else self._linked(settings, policy, command, stored)
         is_about = plan.protected or bool(linked)
         is_certain = act is not None or settings.scope is CommandScope.ALL or (is_about and not is_more)
-        is_written = is_about and _writes(name, plan.buf)
+        is_written = is_about and (name in _WRITING or _stores(name, plan.buf))
         if settings.scope is CommandScope.WRITES and act is None and not is_written:
             return None
         if not is_certain and not reveals and (opening is None or not opening.is_certain):
@@ -227,6 +232,8 @@ class CommandAuditor:
                 tree, gathers = policy.covered(plan.namespace), False
             else:
                 paths = None
+        if is_written and name in _STORING and settings.pseudonym is not None and policy.subjects is not None:
+            tally.unnamed += 1  # whose documents it stores, only they say
         tally.note(plan.buf, plan.edits)
         said = on_record(stated, policy.roles)
         record = CommandRecord(
@@ -244,6 +251,8 @@ class CommandAuditor:
         )
         if act is not None:
             _describe_act(record, act, plan, name)
+        elif stored and stored != namespace:
+            record.target = screened(one_line(stored), _MAX_TARGET, has_names=False)
         return AuditedCommand(
             record,
             paths=paths,
@@ -306,6 +315,8 @@ class CommandAuditor:
         if settings.pseudonym is None or policy.subjects is None:
             return None
         subjects, plan = self._subjects_of(policy), command.plan
+        if command.name in _STORING and namespace != plan.namespace:
+            return None  # its filter is about the documents that it reads
         note_named(
             plan.buf,
             command.parsed,
@@ -318,17 +329,17 @@ class CommandAuditor:
         )
         return subjects.paths_of(namespace)
 
-    def _linked(self, settings: CommandAudit, policy: PolicySet, command: Sent) -> str:
-        """The collection that a command reaches, if the policy covers none of its fields and a link makes its
-        documents somebody's; empty: it is no such command.
+    def _linked(self, settings: CommandAudit, policy: PolicySet, command: Sent, stored: str) -> str:
+        """The collection that a command reaches, or in which its results are `stored`, if the policy covers
+        none of its fields and a link makes its documents somebody's; empty: it is no such command.
         """
         if settings.pseudonym is None or policy.subjects is None or not policy.subjects.links:
             return ""
         subjects, namespace = self._subjects_of(policy), command.plan.namespace
-        if command.name == b"bulkWrite":
-            return linked_target(command.plan.buf, command.parsed, subjects)
         paths = subjects.paths_of(namespace) if namespace else None
-        return namespace if paths is not None and paths.link else ""
+        if paths is not None and paths.link:
+            return namespace
+        return linked_target(command.plan.buf, command.parsed, command.name, stored, subjects)
 
     def _subjects_of(self, policy: PolicySet) -> SubjectPolicy:
         if self._subjects is None or self._subjects.policy is not policy:
@@ -361,9 +372,9 @@ def _shows_own(command: Sent) -> bool:
     )
 
 
-def _writes(name: bytes, buf: bytes) -> bool:
-    return name in _WRITING or (
-        name == b"aggregate" and any(buf.find(stage) >= 0 for stage in _WRITING_STAGES)
+def _stores(name: bytes, buf: bytes) -> bool:
+    return name in _STORING and (
+        name != b"aggregate" or any(buf.find(stage) >= 0 for stage in _WRITING_STAGES)
     )
 
 

@@ -4,7 +4,7 @@ Paths say where documents have identifiers, or values that lead to them (`polici
 documents come as the collection has them: elsewhere a path says nothing of where a value comes from.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, final
 
@@ -241,22 +241,55 @@ def note_named(  # noqa: PLR0913, PLR0917 - what a command is, and what is known
                 continue  # of bulkWrite: nothing there is anybody's
             is_named = paths is not None and _note(message, each, paths, pseudonym, tally)
             tally.unnamed += is_write and not is_named
-        if is_write and name == b"aggregate":
-            tally.unnamed += 1  # whose documents it stores elsewhere, only they say
     except (BsonError, Refusal):
         tally.unnamed += is_write
 
 
-def linked_target(message: bytes, parsed: OpMsg, subjects: SubjectPolicy) -> str:
-    """The first collection of a bulkWrite whose documents a link makes somebody's; empty: none."""
+def linked_target(message: bytes, parsed: OpMsg, name: bytes, stored: str, subjects: SubjectPolicy) -> str:
+    """The first collection of a bulkWrite whose documents a link makes somebody's, or of another command the
+    one in which its results are `stored`, if it is such a collection; empty: none.
+    """
     try:
-        for namespace in _targets(message, parsed):
-            paths = subjects.paths_of(namespace)
+        for namespace in _targets(message, parsed) if name == b"bulkWrite" else (stored,):
+            paths = subjects.paths_of(namespace) if namespace else None
             if paths is not None and paths.link:
                 return namespace
     except BsonError:
         return ""
     return ""
+
+
+_RESULTS: Final = (b"into", b"coll", b"replace", b"merge", b"reduce")
+"""Names of the part of `$merge`, `$out` or `out` that names the collection."""
+
+
+def stored_in(message: bytes, parsed: OpMsg, stages: Container[bytes]) -> str:
+    """The collection in which a pipeline that ends with one of `stages`, or a mapReduce, stores its results;
+    empty: in none, or nobody can tell. Cost: O(stages of the pipeline).
+    """
+    try:
+        place = find_element(message, parsed.body, b"out")
+        pipeline = find_element(message, parsed.body, b"pipeline")
+        if pipeline is not None and pipeline.kind == kinds.ARRAY:
+            place = None
+            for stage in elements(message, pipeline.value):
+                first = next(elements(message, stage.value), None) if stage.kind == kinds.OBJECT else None
+                place = first if first is not None and first.name in stages else None
+        database = _name_at(message, find_element(message, parsed.body, b"$db"))
+        while place is not None and place.kind == kinds.OBJECT:
+            parts = {each.name: each for each in elements(message, place.value)}
+            database = _name_at(message, parts.get(b"db")) or database
+            place = next((parts[each] for each in _RESULTS if each in parts), None)
+        collection = _name_at(message, place)
+    except BsonError:
+        return ""
+    return f"{database}.{collection}" if collection else ""
+
+
+def _name_at(message: bytes, found: Element | None) -> str:
+    if found is None or found.kind != kinds.STRING:
+        return ""
+    return string_bytes(message, found).decode("utf-8", "surrogateescape")
 
 
 def _note(
@@ -383,8 +416,7 @@ def _targets(message: bytes, parsed: OpMsg) -> Iterator[str]:
     """The collections of a bulkWrite, in their order; empty: no name."""
     for start in _documents(message, parsed, b"nsInfo"):
         found = find_element(message, start, b"ns")
-        name = b"" if found is None or found.kind != kinds.STRING else string_bytes(message, found)
-        namespace = name.decode("utf-8", "surrogateescape")
+        namespace = _name_at(message, found)
         yield "" if belongs_to_server(namespace) else namespace
 
 

@@ -169,7 +169,8 @@ def test_certificates_near_their_end_stand_out(tmp_path: Path) -> None:
 def test_moves_are_told_by_stage(tmp_path: Path) -> None:
     panel = moves(seen(tmp_path))
     rows = {row[0]: row[1:] for row in panel.tables[0].rows}
-    assert rows[Code("phone")] == ("1 to 2", "window moves", 3, 3)
+    assert rows[Code("phone")] == ("1 to 2", "window moves", "62 %, 38000 documents left", 3, 3)
+    assert rows[Code("date_of_birth")][2] == "not counted yet"
     assert rows[Code("date_of_birth")][1] == Mark("lost", Tone.ACT)
     assert marks(panel)["Leases of the proxy's processes"] == Mark("held", Tone.FINE)
 
@@ -277,10 +278,22 @@ def test_a_policy_without_paths_is_not_green(tmp_path: Path) -> None:
     assert shown(nothing_seen(tmp_path))["Encrypted"].state.tone is Tone.LOOK
 
 
+def test_a_class_in_a_mode_that_is_unknown_is_not_counted_as_encrypted(tmp_path: Path) -> None:
+    page = at_rest(tmp_path)
+    assert page.facts is not None
+    first, *others = page.facts.covered
+    facts = replace(page.facts, covered=(replace(first, mode="another"), *others))
+    assert shown(replace(page, facts=facts))["Encrypted"].state == Mark("3 of 4 classes", Tone.LOOK)
+
+
 def test_the_band_has_each_thing_once_and_the_worst_first(tmp_path: Path) -> None:
     page = seen(tmp_path)
     band = shown(page)
     assert band["Moving"].state == Mark("2 classes", Tone.ACT)
+    assert [mark for mark, _ in band["Moving"].rows] == [
+        Mark("date_of_birth: lost", Tone.ACT),
+        Mark("phone: window moves, 62 %, 38000 documents left, 117 a second", Tone.FINE),
+    ]
     assert [mark.tone for mark, _ in band["Due"].rows] == [Tone.ACT, Tone.LOOK, Tone.LOOK, Tone.LOOK]
     assert not any("phone" in mark.text for mark, _ in band["Due"].rows)
     assert [command for _, command in band["Wrong"].rows][-1] == "sealwire doctor"

@@ -209,6 +209,53 @@ def test_linked_documents_without_covered_fields_are_on_record(
     assert record.subjects == ids(PATIENTS, *links)
 
 
+REDUCED: dict[str, Any] = {"mapReduce": "wards", "map": "m", "reduce": "r"}
+
+
+def stored(*stages: dict[str, Any], source: Any = "wards") -> dict[str, Any]:
+    return {"aggregate": source, "pipeline": list(stages), "cursor": {}}
+
+
+STORED: list[dict[str, Any]] = [
+    stored({"$match": {"patient": 7}}, {"$out": "letters"}),
+    stored({"$out": {"db": "clinic", "coll": "letters"}}) | {"$db": "other"},
+    stored({"$merge": "letters"}),
+    stored({"$merge": {"into": {"db": "clinic", "coll": "letters"}, "on": "_id"}}),
+    stored({"$documents": []}, {"$merge": {"into": "letters"}}, source=1),
+    {**REDUCED, "out": "letters"},
+    {**REDUCED, "out": {"replace": "letters", "db": "clinic"}},
+]
+
+
+@pytest.mark.parametrize("scope", [CommandScope.PROTECTED, CommandScope.WRITES])
+@pytest.mark.parametrize("body", STORED)
+def test_results_that_are_stored_among_linked_documents_are_on_record(
+    body: dict[str, Any], scope: CommandScope
+) -> None:
+    found = played(session(scope), body, {})
+    assert found is not None
+    assert (found[0].namespace, found[0].command) == (LETTERS, next(iter(body)))
+    assert (found[0].unnamed, found[0].subjects, found[0].target) == (1, (), "")
+
+
+NOT_STORED: list[dict[str, Any]] = [
+    stored({"$out": "rooms"}),
+    stored({"$out": "letters"}, {"$limit": 1}),
+    stored({"$out": 5}),
+    {**REDUCED, "out": {"inline": 1}},
+]
+
+
+@pytest.mark.parametrize("body", NOT_STORED)
+def test_results_that_are_nobodys_have_no_line(body: dict[str, Any]) -> None:
+    assert played(session(), body, {}) is None
+
+
+def test_the_collection_that_a_pipeline_replaces_is_named() -> None:
+    record = recorded(stored({"$project": {"ward": 1}}, {"$out": "letters"}, source="patients"))
+    assert (record.namespace, record.target, record.unnamed) == (PATIENTS, LETTERS, 1)
+
+
 def test_linked_documents_without_covered_fields_say_whose_they_are_each_time() -> None:
     asked = session()
     for _ in range(2):
