@@ -50,7 +50,7 @@ def tracked_files(*, or_new: bool = True) -> list[Path]:
 
 
 # What is no text has to say why it is here: pictures that tests take for the documents.
-PICTURES = ("docs/operations/page.png",)
+PICTURES = ("docs/operations/page.png", "docs/operations/page-dark.png")
 
 
 def findings_in(text: str) -> Iterator[tuple[int, str]]:

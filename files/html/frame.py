@@ -5,6 +5,8 @@ nobody can see are replaced, so that no name can turn the text around it. The fr
 browsers that a page loads and runs nothing.
 """
 
+from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,6 +18,22 @@ MAX_TEXT: Final = 1024
 """Characters of one text."""
 
 _FRAME: Final = Path(__file__).parent
+
+
+class Tone(Enum):
+    """How a state is to be taken; the value is the style's word for it."""
+
+    FINE = "pass"
+    LOOK = "warn"
+    ACT = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A word that stands out. What it means is in the word; the colour only repeats it."""
+
+    text: str
+    tone: Tone
 
 
 def render(folder: Path, template: str, **values: object) -> str:
@@ -34,7 +52,7 @@ def _environment(folder: Path) -> "Environment":
     # 2 MB of every process, of which few write a page
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415
 
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader([folder, _FRAME]),
         autoescape=True,
         undefined=StrictUndefined,
@@ -43,6 +61,9 @@ def _environment(folder: Path) -> "Environment":
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    # a text and no template: somebody else wrote it, and a test compares its hash
+    environment.globals["pico"] = (_FRAME / "pico.css").read_text(encoding="utf-8")
+    return environment
 
 
 def _seen(value: object) -> object:

@@ -27,7 +27,16 @@ from sealwire.audit.verification import Flaw, LogReport, read_checkpoints, verif
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import PATH, Interval, json_option, settings
 from sealwire.cli.output import Manner, manner_options, print_json, progress_bar, show_table
-from sealwire.cli.pages import PageSection, PageTable, ReportPage, columns, html_option, rows, write_page
+from sealwire.cli.pages import (
+    PageSection,
+    PageTable,
+    ReportPage,
+    columns,
+    html_option,
+    rows,
+    unverified,
+    write_page,
+)
 from sealwire.keys.private_file import create_private, create_public, require_free, writer_lock
 from sealwire.policies.errors import one_line
 
@@ -515,12 +524,13 @@ def _page(tally: LineCounts, log: Path, days: Days, top: int) -> ReportPage:
         plots.append(rows(f"Lines by {name}", amounts.most_common(_MAX_BARS)))
     facts = (
         *(("log", str(log)), ("days (UTC)", str(days)), ("lines", tally.days.total())),
-        *(("lines that cannot be read", tally.unread), ("verified", "no: sealwire audit verify does that")),
+        ("lines that cannot be read", tally.unread),
     )
     more = (f"{len(keys) - top} more rows are left out.",) if len(keys) > top else ()
     table = PageTable.of(tally.columns, map(tally.row, keys[:top]))
     sections = (PageSection("Overview", (), tuple(plots)), PageSection("Counts", more, (), (table,)))
-    return ReportPage("Audit report", facts, sections)
+    verdict = unverified(f"{tally.days.total()} lines", tally.unread)
+    return ReportPage("Audit report", verdict, facts, sections)
 
 
 def _stands_for(line: Mapping[str, object]) -> int:

@@ -2,98 +2,44 @@
 
 A page has sections of texts, tables and plots, in the frame that all reports share (`files.html`), for light
 and dark screens. What stands in a report was chosen by clients, servers and files: the frame escapes every
-text. Sizes of plots are in units of the plot, which grows and shrinks with the page; the template writes them
-as SVG. A report with a shape of its own has a template that extends the frame.
+text. A report with a shape of its own has a template that extends the frame.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 import click
 
 from sealwire.cli.options import PATH
-from sealwire.files.html.frame import render
+from sealwire.files.html.frame import Mark, Tone, render
 from sealwire.keys.private_file import replace_private
-
-WIDTH: Final = 720
-_ROW: Final = 24
-_LABELS: Final = 260
-_AMOUNTS: Final = 70
-_HEIGHT: Final = 160
-_FOOT: Final = 24
-_HEAD: Final = 18
-_MAX_COLUMN: Final = 48
-
-
-@dataclass(frozen=True, slots=True)
-class PlotBar:
-    """One bar: a rectangle, and what it stands for."""
-
-    label: str
-    amount: int
-    x: float
-    y: float
-    width: float
-    height: float
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Some bars on an area of `WIDTH` by `height`."""
+    """Bars, one for each amount. None is below 0. The browser scales them: no size is computed here."""
 
     title: str
-    bars: tuple[PlotBar, ...]
-    height: float
+    amounts: tuple[tuple[str, int], ...]
     is_upright: bool
     """Columns side by side, as over days; else rows, with a label before each."""
 
     @property
-    def width(self) -> int:
-        """How wide the whole area is."""
-        return WIDTH
-
-    @property
-    def first_and_last(self) -> tuple[PlotBar, ...]:
-        """The columns that are labelled: all labels would not fit."""
-        return self.bars if len(self.bars) < 3 else (self.bars[0], self.bars[-1])
-
-    @property
     def most(self) -> int:
-        """The greatest amount."""
-        return max((each.amount for each in self.bars), default=0)
+        """The greatest amount, and 1 at least."""
+        return max((1, *(amount for _, amount in self.amounts)))
 
 
 def rows(title: str, amounts: Iterable[tuple[str, int]]) -> Plot:
-    """Lying bars, one below the other, for amounts of anything. No amount is below 0."""
-    found = list(amounts)
-    scale = (WIDTH - _LABELS - _AMOUNTS) / max(1, max((amount for _, amount in found), default=1))
-    bars = [
-        PlotBar(label, amount, _LABELS, number * _ROW + 4, round(amount * scale, 1), _ROW - 8)
-        for number, (label, amount) in enumerate(found)
-    ]
-    return Plot(title, tuple(bars), len(bars) * _ROW, is_upright=False)
+    """Lying bars, one below the other, for amounts of anything."""
+    return Plot(title, tuple(amounts), is_upright=False)
 
 
 def columns(title: str, amounts: Iterable[tuple[str, int]]) -> Plot:
-    """Upright bars, side by side, for amounts over time. No amount is below 0."""
-    found = list(amounts)
-    scale = _HEIGHT / max(1, max((amount for _, amount in found), default=1))
-    step = min(WIDTH / max(1, len(found)), _MAX_COLUMN)
-    bars = [
-        PlotBar(
-            label,
-            amount,
-            round(number * step, 2),
-            round(_HEAD + _HEIGHT - amount * scale, 1),
-            round(step * 0.8, 2),
-            round(amount * scale, 1),
-        )
-        for number, (label, amount) in enumerate(found)
-    ]
-    return Plot(title, tuple(bars), _HEAD + _HEIGHT + _FOOT, is_upright=True)
+    """Upright bars, side by side, for amounts over time."""
+    return Plot(title, tuple(amounts), is_upright=True)
 
 
 _FOLDER = Path(__file__).parent
@@ -112,10 +58,10 @@ class PageTable:
     """A table; numbers in it stand to the right."""
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[str | int, ...], ...]
+    rows: tuple[tuple[str | int | Mark, ...], ...]
 
     @classmethod
-    def of(cls, columns: Sequence[str], rows: Iterable[Iterable[str | int]]) -> "PageTable":
+    def of(cls, columns: Sequence[str], rows: Iterable[Iterable[str | int | Mark]]) -> "PageTable":
         """From any rows; each has as many cells as there are columns."""
         return cls(tuple(columns), tuple(tuple(row) for row in rows))
 
@@ -135,9 +81,18 @@ class ReportPage:
     """A whole report."""
 
     title: str
+    verdict: Mark
+    """What the report comes to, in one line."""
     facts: tuple[tuple[str, str | int], ...]
     """What a reader has to know first: of what, from when to when, how much."""
     sections: tuple[PageSection, ...]
+
+
+def unverified(amount: str, unread: int = 0) -> Mark:
+    """The verdict of a report on lines that nobody has verified: no better than that."""
+    if unread:
+        return Mark(f"{amount}; {unread} lines cannot be read: sealwire audit verify says where", Tone.ACT)
+    return Mark(f"{amount}, not verified: sealwire audit verify does that", Tone.LOOK)
 
 
 def page_html(page: ReportPage, made: datetime | None = None) -> str:

@@ -20,6 +20,7 @@ from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import PATH, PRESENT_FILE, json_option, settings
 from sealwire.cli.output import print_json, show_table, with_bar
 from sealwire.cli.pages import PageSection, PageTable, ReportPage, write_page
+from sealwire.files.html.frame import Mark, Tone
 from sealwire.keys.private_file import replace_private
 from sealwire.proxy.server.errors import read_named_file
 from sealwire.sidecars.compliance import in_settings, on_machine
@@ -69,11 +70,12 @@ LOOKS: Mapping[ComplianceCheck, Look] = {
 
 # ---------------------------------------------------------------------------- a compliance report as a page
 
+_TONES = {ComplianceOutcome.PASS: Tone.FINE, ComplianceOutcome.FAIL: Tone.ACT}
+
 
 def page_of(report: ComplianceReport, changes: Sequence[ReportChange], signed: bytes) -> ReportPage:
     """`signed` is the file of the signed report; its hash ties the page to it."""
     facts: list[tuple[str, str | int]] = [
-        ("Verdict", report.verdict),
         ("Deployment", report.name),
         ("Made", report.made.isoformat(timespec="seconds")),
         ("Passed", report.count(ComplianceOutcome.PASS)),
@@ -96,7 +98,14 @@ def page_of(report: ComplianceReport, changes: Sequence[ReportChange], signed: b
     if report.unseen:
         names = PageTable.of(("database or collection",), [(name,) for name in report.unseen])
         sections.append(PageSection("Not looked at", tables=(names,)))
-    return ReportPage(f"Compliance of {report.name}", tuple(facts), tuple(sections))
+    failed, whole = report.count(ComplianceOutcome.FAIL), report.count(ComplianceOutcome.PASS)
+    tone = Tone.ACT if failed else Tone.FINE if whole == len(report.rows) else Tone.LOOK
+    verdict = Mark(f"{report.name} {report.verdict}", tone)
+    return ReportPage(f"Compliance of {report.name}", verdict, tuple(facts), tuple(sections))
+
+
+def _outcome(outcome: ComplianceOutcome) -> Mark:
+    return Mark(outcome.value, _TONES.get(outcome, Tone.LOOK))
 
 
 def _framework(report: ComplianceReport, framework: Framework) -> PageSection:
@@ -105,17 +114,17 @@ def _framework(report: ComplianceReport, framework: Framework) -> PageSection:
     return PageSection(framework.value, tables=(PageTable.of(columns, [_row(row) for row in rows]),))
 
 
-def _row(row: ReportRow) -> tuple[str, ...]:
+def _row(row: ReportRow) -> tuple[str | Mark, ...]:
     asked = row.requirement
     shown = ", ".join(f"{each.check.value} ({each.outcome.value})" for each in row.findings)
     attested = "; ".join(each.text for each in row.duties)
-    return asked.source, asked.title, row.outcome.value, shown or "-", attested or "-"
+    return asked.source, asked.title, _outcome(row.outcome), shown or "-", attested or "-"
 
 
-def _check(finding: ComplianceFinding) -> tuple[str, ...]:
+def _check(finding: ComplianceFinding) -> tuple[str | Mark, ...]:
     evidence = "; ".join(finding.evidence)
     hint = "" if finding.outcome is ComplianceOutcome.PASS else finding.hint
-    return f"{finding.check.value}: {finding.check.text}", finding.outcome.value, evidence, hint or "-"
+    return f"{finding.check.value}: {finding.check.text}", _outcome(finding.outcome), evidence, hint or "-"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import PATH, json_option, settings
 from sealwire.cli.output import print_json, progress_bar
 from sealwire.cli.pages import PageSection, PageTable, ReportPage, columns, html_option, write_page
+from sealwire.files.html.frame import Mark, Tone
 from sealwire.keys.private_file import replace_private
 from sealwire.policies.errors import one_line
 from sealwire.sidecars.detection.breach_form import BreachReport, about, breach_form, ranked
@@ -170,14 +171,14 @@ def _page(found: BreachReport) -> ReportPage:
         PageSection("When", more, plots, (PageTable.of(("time", "what"), times[:_MAX_TIMES]),)),
         PageSection("Which lines", lines),
     )
-    return ReportPage(f"{found.incident.id}: {found.incident.title}", _facts(found), sections)
+    proof = Mark(found.proof, Tone.FINE if found.evidence.is_proved else Tone.ACT)
+    return ReportPage(f"{found.incident.id}: {found.incident.title}", proof, _facts(found), sections)
 
 
 def _facts(found: BreachReport) -> tuple[tuple[str, str | int], ...]:
     """What a reader has to know first."""
     incident = found.incident
     return (
-        ("Proof", found.proof),
         ("State", incident.state.value),
         ("Aware since", incident.aware.isoformat(timespec="seconds")),
         ("72 hours end", incident.deadline.isoformat(timespec="seconds")),

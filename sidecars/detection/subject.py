@@ -16,7 +16,16 @@ from sealwire.audit.pseudonyms import Identifier, PseudonymKey, load_pseudonym_k
 from sealwire.cli.audit import Days, days_option, lines_of, log_argument, shown
 from sealwire.cli.options import PATH, PRESENT_FILE, json_option, read_uri, variable_option
 from sealwire.cli.output import print_json, show_table
-from sealwire.cli.pages import PageSection, PageTable, ReportPage, columns, html_option, rows, write_page
+from sealwire.cli.pages import (
+    PageSection,
+    PageTable,
+    ReportPage,
+    columns,
+    html_option,
+    rows,
+    unverified,
+    write_page,
+)
 from sealwire.cli.subjects import ask_identifier, read_policy, subjects_key_option, subjects_of
 from sealwire.policies.file.schema import LinkEnd, PolicySet, Subjects, identifiers
 from sealwire.sidecars.covered import covered_collections
@@ -353,14 +362,12 @@ def _page(found: list[Sighting], log: Path, days: Days, remarks: list[str]) -> R
         rows("Lines by who it was", by_who.most_common(_MAX_BARS)),
         rows("Lines by stated purpose", by_purpose.most_common(_MAX_BARS)),
     )
-    facts = (
-        *(("log", str(log)), ("days (UTC)", str(days)), ("lines about the person", len(found))),
-        ("verified", "no: sealwire audit verify does that"),
-    )
+    facts = (("log", str(log)), ("days (UTC)", str(days)), ("lines about the person", len(found)))
+    verdict = unverified(f"{len(found)} lines about this person")
     overview = PageSection("Overview", tuple(remarks), plots)
     table = PageTable.of(_COLUMNS, (each.cells for each in found))
     return ReportPage(
-        "Who saw one person's record", facts, (overview, PageSection("Lines", (), (), (table,)))
+        "Who saw one person's record", verdict, facts, (overview, PageSection("Lines", (), (), (table,)))
     )
 
 

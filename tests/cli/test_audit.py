@@ -187,7 +187,7 @@ def test_a_report_as_a_page(run: Run, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     assert run("report", "audit.log", "--by", "user", "--top", "2", "--html", str(page)).code == 0
     html = page.read_text(encoding="utf-8")
-    assert html.count("<svg") == 2
+    assert html.count("<figure>") == 2
     assert '<td>ann@admin</td><td class="number">6</td>' in html
     assert "more rows are left out" in html
 

@@ -182,7 +182,7 @@ def test_the_table_says_what_it_does_not_cover(run: Run) -> None:
 def test_a_page_has_the_lines_and_plots(run: Run, tmp_path: Path) -> None:
     assert asked(run, "--html", "record.html").code == 0
     html = (tmp_path / "record.html").read_text(encoding="utf-8")
-    assert html.count("<svg") == 3
+    assert html.count("<figure>") == 3
     assert "ann@admin" in html
     assert ANN not in html
     assert person(ANN) not in html

@@ -4,9 +4,11 @@ import json
 import os
 import struct
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,7 @@ from tests.support.secantus import secantus
 pytestmark = [pytest.mark.integration, own_server("it has one of its own")]
 
 PAGE = ROOT / "docs" / "operations" / "page.md"
-PICTURE = ROOT / "docs" / "operations" / "page.png"
+PICTURES = tuple(ROOT / "docs" / "operations" / name for name in ("page.png", "page-dark.png"))
 MARKER = "9434765919"
 POLICY = """
 version: 1
@@ -53,10 +55,14 @@ collections: {clinic.patients: {nhs_number: nhs, notes: notes}}
 @contextmanager
 def full_page(folder: Path) -> Iterator[str]:
     """The address of a page with something in every section."""
-    config = a_config(folder)
+    config = a_config(Path("/var/log/sealwire"))
     feed, clock = FixedFeed(config), HandClock()
-    door = PageDoor(config, a_health(), feed, a_token(folder), lambda _: some_watched())
+    door = PageDoor(
+        config, replace(a_health(), in_clear=("phone",)), feed, a_token(folder), lambda _: some_watched()
+    )
     door._hour = filled_hour(clock, feed)
+    for number, days in ((1796000000, 9), (1795900000, 80)):
+        feed.text = feed.text.replace(str(number), str(round(time.time()) + days * 86_400))
     clock.now_s += 20
     door.certificate_ends = datetime(2027, 9, 1, tzinfo=UTC)
     server = AdminServer(Address("127.0.0.1", 0), a_health(), feed, door=door)
@@ -83,7 +89,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         ]
         done = warm.run(command, capture_output=True, text=True, timeout=180, check=True)
     if os.environ.get("SEALWIRE_PICTURE") == "1":
-        PICTURE.write_bytes(with_text((folder / "top.png").read_bytes(), ", ".join(titles(folder))))
+        for picture in PICTURES:
+            png = (folder / picture.name).read_bytes()
+            picture.write_bytes(with_text(png, ", ".join(titles(folder))))
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -101,7 +109,8 @@ def with_text(png: bytes, sections: str) -> bytes:
     return png[:end] + chunk + png[end:]
 
 
-LOOKS = ("wide-light", "narrow-light", "wide-dark", "narrow-dark")
+WIDTHS = ("wall", "wide", "narrow", "least")
+LOOKS = tuple(f"{width}-{scheme}" for width in WIDTHS for scheme in ("light", "dark"))
 
 
 @pytest.mark.parametrize("name", LOOKS)
@@ -111,6 +120,9 @@ def test_the_page_keeps_nobody_out(seen: dict[str, Any], tmp_path: Path, name: s
     assert (look["path"], look["headings"]) == ("/page", titles(tmp_path))
     assert look["violations"] == []
     assert look["overflow"] <= 0
+    assert look["lamps"] == ["Encrypted", "Moving", "Due", "Wrong"]
+    assert len(look["plots"]) == 3
+    assert min(look["plots"]) > 100
 
 
 @pytest.mark.parametrize("name", LOOKS)
@@ -122,9 +134,9 @@ def test_a_browser_has_nothing_to_say_and_asks_nobody_else(seen: dict[str, Any],
 
 def test_a_keyboard_reaches_everything_in_order(seen: dict[str, Any], tmp_path: Path) -> None:
     for look in seen["looks"]:
-        reached = look["tabs"][: 3 + len(PANELS)]
-        order = [each["text"] for each in reached]
-        assert order == ["Skip to the overview", "Look again", "Log out", *titles(tmp_path)]
+        first = ("Skip to the overview", "Look again", "Load every minute", "Log out")
+        reached = look["tabs"][: len(first) + len(PANELS)]
+        assert [each["text"] for each in reached] == [*first, *titles(tmp_path)]
         assert all(each["left"] >= 0 and each["width"] > 0 for each in reached)
 
 
@@ -132,9 +144,10 @@ def test_without_scripts_it_works_as_well(seen: dict[str, Any]) -> None:
     assert seen["plain"] == {"path": "/page", "after": "/page/login", "again": "/page/login"}
 
 
-def test_the_picture_in_the_documents_has_the_pages_sections(tmp_path: Path) -> None:
-    """`SEALWIRE_PICTURE=1 pytest tests/integration/test_admin_page.py` takes it anew."""
-    data = PICTURE.read_bytes()
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.name)
+def test_the_pictures_in_the_documents_have_the_pages_sections(tmp_path: Path, picture: Path) -> None:
+    """`SEALWIRE_PICTURE=1 pytest tests/integration/test_admin_page.py` takes them anew."""
+    data = picture.read_bytes()
     begin = data.index(b"tEXtSections\0") + len(b"tEXtSections\0")
     (length,) = struct.unpack(">I", data[begin - 17 : begin - 13])
     assert data[begin : begin + length - 9].decode() == ", ".join(titles(tmp_path))
@@ -186,4 +199,5 @@ def test_the_page_of_a_proxy_shows_what_it_does_and_no_value(
         assert said in page
     assert '<td role="cell"><span class="name" aria-hidden="true">Rule</span> refused' in page
     assert "Newest checkpoint" in page
+    assert "2 of 2 classes" in page
     assert ("Workers that serve" in page) is (workers > 1)

@@ -2,7 +2,7 @@
 //
 //     node look_at_page.mjs CHROMIUM URL TOKEN_FILE FOLDER
 //
-// The token is typed into the form. Screenshots go into FOLDER: whole pages, and the top of one for the documents.
+// The token is typed into the form. Screenshots go into FOLDER: whole pages, and the top in light and dark for the documents.
 // axe-core looks for what keeps people out.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -45,7 +45,7 @@ async function focused(page) {
   return page.evaluate(() => {
     const element = document.activeElement;
     const box = element.getBoundingClientRect();
-    return { text: element.textContent.trim(), left: box.left, width: box.width };
+    return { text: element.firstChild?.textContent.trim() ?? "", left: box.left, width: box.width };
   });
 }
 
@@ -60,8 +60,10 @@ async function look(name, width, height, scheme) {
     form,
     path: new URL(page.url()).pathname,
     title: await page.title(),
-    headings: await page.$$eval("h2", (all) => all.map((each) => each.textContent)),
+    headings: await page.$$eval(".panels h2", (all) => all.map((each) => each.textContent)),
     violations: await violations(page),
+    lamps: await page.$$eval(".lamp h3", (all) => all.map((each) => each.textContent)),
+    plots: await page.$$eval(".plot svg", (all) => all.map((each) => each.getBoundingClientRect().width)),
     overflow: await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth),
     tabs: [],
     asked,
@@ -76,11 +78,11 @@ async function look(name, width, height, scheme) {
   return seen;
 }
 
-async function picture() {
-  const { page, context } = await opened(1100, 1560, "light");
+async function picture(name, scheme) {
+  const { page, context } = await opened(1440, 1000, scheme);
   await page.keyboard.type(token);
   await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
-  await page.screenshot({ path: join(folder, "top.png") });
+  await page.screenshot({ path: join(folder, name) });
   await context.close();
 }
 
@@ -103,10 +105,13 @@ async function withoutScripts() {
 try {
   const looks = [];
   for (const scheme of ["light", "dark"]) {
-    looks.push(await look(`wide-${scheme}`, 1280, 900, scheme));
-    looks.push(await look(`narrow-${scheme}`, 320, 640, scheme));
+    looks.push(await look(`wall-${scheme}`, 1920, 1080, scheme));
+    looks.push(await look(`wide-${scheme}`, 1024, 768, scheme));
+    looks.push(await look(`narrow-${scheme}`, 360, 640, scheme));
+    looks.push(await look(`least-${scheme}`, 320, 640, scheme));
   }
-  await picture();
+  await picture("page.png", "light");
+  await picture("page-dark.png", "dark");
   console.log(JSON.stringify({ looks, plain: await withoutScripts() }));
 } finally {
   await browser.close();

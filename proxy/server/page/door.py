@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Final, Protocol, assert_never, final
 from urllib.parse import parse_qs
 
-from sealwire.files.html.frame import render
+from sealwire.files.html.frame import Mark, render
 from sealwire.keys.errors import KeysError, KeySettingError
 from sealwire.keys.private_file import read_private
 from sealwire.proxy.server.config.settings import Config
@@ -38,7 +38,6 @@ from sealwire.proxy.server.page.panels import (
     Cell,
     Code,
     LastHour,
-    Mark,
     Panel,
     SeenNow,
     WatchedNow,
@@ -50,16 +49,22 @@ from sealwire.proxy.server.page.standing import (
     certificates,
     coverage,
     keys,
+    lamps,
     moves,
     observed,
     overview,
+    plots,
     refusals,
     traffic,
+    verdict,
 )
 
 PAGE: Final = "/page"
+LIVE: Final = "/page/live"
+"""The same, loaded again every minute: somebody has asked for that, and leaves it by a link."""
 LOGIN: Final = "/page/login"
 LOGOUT: Final = "/page/logout"
+AGAIN: Final = (("Refresh", "60"),)
 FRESH_S: Final = 1.0
 """A page that was made within this time is shown again: visitors cannot keep the process busy."""
 
@@ -325,8 +330,8 @@ class PageDoor:
         self._hour = LastHour(feed.render)
         self._visits, self._tries = Visits(), Tries()
         self._cookie = "__Host-sealwire" if self._is_tls else "sealwire"
-        self._made: dict[bool, tuple[float, str]] = {}
-        """When the page was last made, and what it was: with and without a way to log out."""
+        self._made: dict[tuple[bool, str], tuple[float, str]] = {}
+        """When the page was last made, and what it was: with and without a way to log out, by path."""
         self._lock = threading.Lock()
         self.certificate_ends: datetime | None = None
         """When the certificate of the admin address ends; set by whoever loads it."""
@@ -341,7 +346,7 @@ class PageDoor:
 
     def answer(self, call: PageCall) -> PageAnswer | None:
         """What to send; None for a path that is none of the page's."""
-        if call.path not in ("/", PAGE, LOGIN, LOGOUT):
+        if call.path not in ("/", PAGE, LIVE, LOGIN, LOGOUT):
             return None
         if not is_known_host(call.headers.get("host", ""), self._hosts):
             text = "The page is not known by this name. Set admin.page.name to it, if it is right."
@@ -349,7 +354,7 @@ class PageDoor:
         match call.method, call.path:
             case "GET", "/":
                 return redirect(PAGE)
-            case "GET", "/page":
+            case "GET", "/page" | "/page/live":
                 return self._page(call)
             case "GET", "/page/login":
                 return self._form(HTTPStatus.OK) if self._token else redirect(PAGE)
@@ -366,7 +371,7 @@ class PageDoor:
     def _page(self, call: PageCall) -> PageAnswer:
         scheme, _, presented = call.headers.get("authorization", "").partition(" ")
         if call.certificate:
-            return self._shown(by_cookie=False)
+            return self._shown(call.path, by_cookie=False)
         if self._token is None:
             text = "This page is for those with a client certificate that admin.tls.client_ca vouches for."
             return self._message(HTTPStatus.FORBIDDEN, "A certificate is needed", text)
@@ -375,12 +380,12 @@ class PageDoor:
             if refusal is not None:
                 return refusal
             if hashed is not None:
-                return self._shown(by_cookie=False)
+                return self._shown(call.path, by_cookie=False)
             more = (("WWW-Authenticate", "Bearer"),)
             return self._message(HTTPStatus.UNAUTHORIZED, "Not let in", _WRONG_TOKEN, more)
         cookie = self._cookie_of(call)
         if cookie and self._visits.goes_on(cookie, self._token.hashed()):
-            return self._shown(by_cookie=True)
+            return self._shown(call.path, by_cookie=True)
         return redirect(LOGIN)
 
     def _login(self, call: PageCall) -> PageAnswer:
@@ -440,20 +445,24 @@ class PageDoor:
 
     # -- what is shown ---------------------------------------------------------------------------------------
 
-    def _shown(self, *, by_cookie: bool) -> PageAnswer:
+    def _shown(self, path: str, *, by_cookie: bool) -> PageAnswer:
+        again = AGAIN if path == LIVE else ()
         try:
             with self._lock:
-                made_s, html = self._made.get(by_cookie, (0.0, ""))
+                made_s, html = self._made.get((by_cookie, path), (0.0, ""))
                 if not html or time.monotonic() - made_s >= FRESH_S:
-                    html = self._rendered(LOGOUT if by_cookie else "")
-                    self._made[by_cookie] = time.monotonic(), html
+                    html = self._rendered(path, LOGOUT if by_cookie else "")
+                    self._made[by_cookie, path] = time.monotonic(), html
         except (TimeoutError, ValueError):
             text = "The processes do not answer. /healthz and the log say more."
-            return self._message(HTTPStatus.SERVICE_UNAVAILABLE, "Nothing to show", text)
-        return html_answer(HTTPStatus.OK, html)
+            return self._message(HTTPStatus.SERVICE_UNAVAILABLE, "Nothing to show", text, again)
+        return html_answer(HTTPStatus.OK, html, again)
 
-    def _rendered(self, logout: str) -> str:
-        """The page, with a button to this path; none where it is empty. Raises TimeoutError, ValueError."""
+    def _rendered(self, path: str, logout: str) -> str:
+        """The page at `path`, with a button to `logout` unless that is empty.
+
+        Raises TimeoutError, ValueError.
+        """
         seen = SeenNow(
             config=self._feed.config,
             health=self._health,
@@ -465,9 +474,12 @@ class PageDoor:
             now=datetime.now(UTC),
         )
         panels = [panel(seen) for panel in PANELS]
-        return render(
-            _FOLDER, "page.html.j2", title="Sealwire", panels=panels, kind=_kind, made=seen.now, logout=logout
-        )
+        shown = lamps(seen, panels)
+        state = verdict(seen, shown)
+        values = {"state": state, "lamps": shown, "plots": plots(seen), "panels": panels, "kind": _kind}
+        paths = {"is_live": path == LIVE, "page": PAGE, "live": LIVE, "logout": logout}
+        title = f"Sealwire: {state.text}"
+        return render(_FOLDER, "page.html.j2", title=title, made=seen.now, **values, **paths)
 
     def _watched(self) -> WatchedNow | None:
         named = self._feed.config.admin_page.watch

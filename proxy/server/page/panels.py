@@ -1,4 +1,4 @@
-"""What a page is made of: panels of facts, texts, tables and bars, and what they are made from.
+"""What a page is made of: a band on top, lines, panels of facts and tables, and what these are made from.
 
 A panel has no markup and no address, so that what it says can be tested without a browser. The template
 writes every text escaped. The watch of the audit log is a process of its own, which the proxy does not know:
@@ -9,16 +9,16 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from pathlib import Path
 from typing import Final, final
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from sealwire.files.html.frame import Mark, Tone
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.health import HealthView
 from sealwire.proxy.server.page.facts import PageFacts
@@ -27,8 +27,6 @@ MAX_SHOWN_ROWS: Final = 500
 """Rows of one table; the text below says how many there are."""
 MAX_ALERTS: Final = 50
 """The newest alerts are shown."""
-_BARS_WIDTH: Final = 600
-_BARS_HEIGHT: Final = 60
 
 
 # Figures as /metrics has them, looked up by name, and how they have changed over the last hour.
@@ -45,7 +43,11 @@ REFUSALS: Final = "sealwire_refusals_total"
 WITHHELD: Final = "sealwire_decryption_failures_total"
 REPLY: Final = "sealwire_command_duration_seconds"
 ADDED: Final = "sealwire_command_added_duration_seconds"
-KEPT_FIGURES: Final = {COMMANDS: "command", REFUSALS: "reason", WITHHELD: "failure"}
+MOVED: Final = "sealwire_frontier_documents_read"
+KEPT_FIGURES: Final = {
+    **{COMMANDS: "command", REFUSALS: "reason", WITHHELD: "failure", MOVED: "class"},
+    **dict.fromkeys((f"{ADDED}_sum", f"{ADDED}_count"), ""),
+}
 """Each with the label that tells its series apart."""
 
 
@@ -166,20 +168,26 @@ class LastHour:
 
     def by_minute(self, name: str) -> tuple[int, ...]:
         """How much a figure grew in each minute of the last hour, the oldest first, as far as is known."""
-        moments = tuple(self._moments)
-        found: list[int] = []
-        begin = moments[0] if moments else None
-        for moment in moments:
-            if begin is not None and moment.at_s - begin.at_s >= MINUTE_S:
-                found.append(round(growth(begin.sum(name), moment.sum(name))))
-                begin = moment
-        return tuple(found)
+        return tuple(map(round, self._grown(name)))
+
+    def added_by_minute(self) -> tuple[int, ...]:
+        """How many microseconds a command took longer in each minute, on average; 0 where none was timed."""
+        pairs = zip(self._grown(f"{ADDED}_sum"), self._grown(f"{ADDED}_count"), strict=True)
+        return tuple(round(1e6 * seconds / count) if count else 0 for seconds, count in pairs)
 
     def _minute_ago(self) -> Moment | None:
         """The newest moment that is a minute old; where there is none, the oldest that there is."""
         moments, now = tuple(self._moments), self._clock()
         old = [moment for moment in moments if now - moment.at_s >= MINUTE_S]
         return old[-1] if old else next(iter(moments), None)
+
+    def _grown(self, name: str) -> Iterator[float]:
+        moments = tuple(self._moments)
+        begin = moments[0] if moments else None
+        for moment in moments:
+            if begin is not None and moment.at_s - begin.at_s >= MINUTE_S:
+                yield growth(begin.sum(name), moment.sum(name))
+                begin = moment
 
     def _take_all(self) -> None:
         while not self._ends.is_set():
@@ -253,22 +261,6 @@ class SeenNow:
     now: datetime
 
 
-class Tone(Enum):
-    """How a state is to be taken; the value is the style's word for it."""
-
-    FINE = "pass"
-    LOOK = "warn"
-    ACT = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A word that stands out. What it means is in the word; the colour only repeats it."""
-
-    text: str
-    tone: Tone
-
-
 @dataclass(frozen=True, slots=True)
 class Code:
     """A command for a shell, or a name that is written as it is."""
@@ -300,42 +292,30 @@ class PanelTable:
 
 
 @dataclass(frozen=True, slots=True)
-class TrendBar:
-    """A rectangle in units of the drawing."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-
-@dataclass(frozen=True, slots=True)
 class Trend:
-    """Amounts by minute, the oldest first, as bars."""
+    """Amounts by minute, the oldest first, as a line. The browser scales it: no size is computed here."""
 
     title: str
     amounts: tuple[int, ...]
+    unit: str
+    newest: str
+    """What it comes to now, in words."""
 
     @property
     def text(self) -> str:
-        """What somebody is told who does not see the bars."""
+        """What somebody is told who does not see the line."""
         if not self.amounts:
             return f"{self.title}: nothing is known yet, it takes two minutes"
-        listed = ", ".join(map(str, self.amounts))
-        return f"{self.title}, the oldest first: {listed}"
+        return f"{self.title}, {self.unit} by minute, the oldest first: {', '.join(map(str, self.amounts))}"
 
-    @property
-    def bars(self) -> tuple[TrendBar, ...]:
-        """On an area of 600 by 60."""
-        step = _BARS_WIDTH / max(len(self.amounts), 20)
-        scale = _BARS_HEIGHT / max(1, *self.amounts, 0)
-        return tuple(
-            TrendBar(
-                round(place * step, 1), round(_BARS_HEIGHT - amount * scale, 1), round(step * 0.8, 1), high
-            )
-            for place, amount in enumerate(self.amounts)
-            for high in (round(amount * scale, 1),)
-        )
+
+@dataclass(frozen=True, slots=True)
+class Lamp:
+    """A part of the band on top: how it is, and each thing to look at with the command for it, if any."""
+
+    title: str
+    state: Mark
+    rows: tuple[tuple[Mark, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,5 +330,11 @@ class Panel:
     """A name and what it is, each on a line."""
     commands: tuple[tuple[str, str], ...] = ()
     """What somebody may want to know, and what to type for it."""
-    trends: tuple[Trend, ...] = ()
     tables: tuple[PanelTable, ...] = ()
+
+    @property
+    def noted(self) -> tuple[Mark, ...]:
+        """What in it is not as it should be."""
+        cells = [cell for table in self.tables for row in table.rows for cell in row]
+        cells += [value for _, value in self.marks]
+        return tuple(cell for cell in cells if isinstance(cell, Mark) and cell.tone is not Tone.FINE)

@@ -4,13 +4,14 @@ Every state that somebody has to do something about comes with the command that 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from shlex import quote
 from typing import Final
 
 from sealwire.audit.errors import AuditError
 from sealwire.audit.files import LogPlace, end_of_file
+from sealwire.files.html.frame import Mark, Tone
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.turning import moving_command
 from sealwire.policies.errors import EXPLANATIONS, Reason
@@ -28,15 +29,15 @@ from sealwire.proxy.server.page.facts import OBSERVED, HowFar, ShownKey, age_day
 from sealwire.proxy.server.page.panels import (
     COMMANDS,
     MAX_ALERTS,
+    MOVED,
     REFUSALS,
     WITHHELD,
     Cell,
     Code,
-    Mark,
+    Lamp,
     Panel,
     PanelTable,
     SeenNow,
-    Tone,
     Trend,
     WatchedAlert,
     WatchedIncident,
@@ -46,6 +47,8 @@ from sealwire.proxy.server.tls import EXPIRY_WARNING
 _CHECKPOINT: Final = re.compile(
     rb"^(0|[1-9][0-9]{0,18})\n[A-Za-z0-9+/=]{44}\ntime ([0-9T:.+-]{20,40})$", re.M
 )
+_LOOK: Final = "What this host and the configuration say"
+_MOVES: Final = "Moves of classes"
 _UNKNOWN: Final = "No process could be asked for this. Look again when the proxy is ready."
 
 _KEYRING = {
@@ -63,8 +66,8 @@ _CONTEXTS = {
     StoreReach.ANSWERS: Mark("answers", Tone.FINE),
     StoreReach.AWAY: Mark("does not answer", Tone.ACT),
 }
-_AUDIT = {
-    Keeping.OFF: Mark("off: lines go into the log", Tone.LOOK),
+_AUDIT: Final[Mapping[Keeping, Cell]] = {
+    Keeping.OFF: "off: lines go into the log",
     Keeping.KEPT: Mark("kept", Tone.FINE),
     Keeping.WAITING: Mark("waiting: it cannot be written", Tone.ACT),
     Keeping.FULL: Mark("full: connections that report are cut", Tone.ACT),
@@ -91,9 +94,8 @@ def traffic(seen: SeenNow) -> Panel:
         ("Values encrypted since the start", _whole(seen.readings.sum("sealwire_values_encrypted_total"))),
         ("Values decrypted since the start", _whole(seen.readings.sum("sealwire_values_decrypted_total"))),
     )
-    trend = Trend("Commands in each minute of the last hour", seen.hour.by_minute(COMMANDS))
     texts = () if rows else ("No command has come yet.",)
-    return Panel("traffic", "Traffic", texts, values, (), (trend,), (table,) if rows else ())
+    return Panel("traffic", "Traffic", texts, values, (), (table,) if rows else ())
 
 
 def refusals(seen: SeenNow) -> Panel:
@@ -123,8 +125,7 @@ def refusals(seen: SeenNow) -> Panel:
     if audit is not None and rows:
         command = f"sealwire audit tail {quote(str(audit.place.path))} --event refused"
         commands = (("Which commands they were", command),)
-    trend = Trend("Refusals in each minute of the last hour", seen.hour.by_minute(REFUSALS))
-    return Panel("refusals", "Refusals", texts, (), commands, (trend,), tuple(tables))
+    return Panel("refusals", "Refusals", texts, (), commands, tuple(tables))
 
 
 def alerts(seen: SeenNow) -> Panel:
@@ -157,7 +158,7 @@ def alerts(seen: SeenNow) -> Panel:
         found = [_alert_row(each) for each in watched.alerts]
         tables.append(PanelTable.of("Alerts that nobody has acknowledged", names, found))
     texts = () if tables else ("There is nothing that nobody has seen.",)
-    return Panel("alerts", title, texts, marks, commands, (), tuple(tables))
+    return Panel("alerts", title, texts, marks, commands, tuple(tables))
 
 
 def explain_command(seen: SeenNow, reason: str) -> str:
@@ -233,7 +234,7 @@ def overview(seen: SeenNow) -> Panel:
         ("State", ready),
         ("Keys", _KEYRING[health.keyring]),
         ("Policy, beginning of its SHA-256", policy if policies else "none yet"),
-        ("Moves of classes", _FRONTIER[health.frontier]),
+        (_MOVES, _FRONTIER[health.frontier]),
         ("Store of keys of contexts", _CONTEXTS[health.contexts]),
         ("Audit log", _AUDIT[health.audit]),
     ]
@@ -245,7 +246,7 @@ def overview(seen: SeenNow) -> Panel:
     marks.append(_counted(seen, "sealwire_bugs_total", "Connections cut by a bug", Tone.ACT))
     failed = round(readings.by_label("sealwire_reloads_total", "outcome").get("failed", 0.0))
     marks.append(("Reloads that were refused", Mark(str(failed), Tone.LOOK) if failed else 0))
-    return Panel("overview", "Overview", tuple(_to_do(seen)), tuple(marks))
+    return Panel("overview", "Overview", tuple(_to_do(seen)), tuple(marks), ((_LOOK, "sealwire doctor"),))
 
 
 def _unprotected(seen: SeenNow) -> Iterator[tuple[str, Cell]]:
@@ -269,10 +270,10 @@ def observed(seen: SeenNow) -> Panel:
         (row.count, row.verdict, row.words, row.look_at)
         for row in shapes_in(readings.by_labels(f"{OBSERVED_SHAPES}_total", *OBSERVED_LABELS))
     ]
-    columns = ("Commands", "ObservedVerdict", "What", "First place to look")
+    columns = ("Commands", "Verdict", "What", "First place to look")
     tables = (PanelTable.of("What would have become of commands", columns, rows),) if rows else ()
     commands = (("The same for programs", "sealwire observe report --config CONFIG --json"),)
-    return Panel("observed", "Only observed", (), tuple(marks), commands, (), tables)
+    return Panel("observed", "Only observed", (), tuple(marks), commands, tables)
 
 
 def coverage(seen: SeenNow) -> Panel:
@@ -310,31 +311,27 @@ def coverage(seen: SeenNow) -> Panel:
     random = sum(each.mode == Mode.RANDOM.value for each in facts.covered)
     collections = len({each.namespace for each in facts.covered})
     marks = (("Collections", collections), ("Paths", facts.covered_count), ("Paths in random mode", random))
-    return Panel("coverage", "Coverage", tuple(texts), marks, tuple(commands), (), tuple(tables))
+    return Panel("coverage", "Coverage", tuple(texts), marks, tuple(commands), tuple(tables))
 
 
 def keys(seen: SeenNow) -> Panel:
     """Every version of every key with its state and age."""
     if seen.facts is None:
         return Panel("keys", "Keys", (_UNKNOWN,))
-    rows = [_key_row(each, seen.now) for each in seen.facts.keys]
+    rows = [_key_row(each, seen) for each in seen.facts.keys]
     columns = ("Class", "Version", "State", "Made", "Days old", "What is due")
-    command = f"sealwire keys status --keyring {quote(str(seen.config.keyring))}"
-    command += f" --policy {quote(str(seen.config.policy))}"
-    commands = (("What is due, and where each key is used", command),)
+    commands = (("What is due, and where each key is used", _keys_command(seen)),)
     texts = () if rows else ("No key is at hand.",)
     tables = (PanelTable.of("Keys", columns, rows),) if rows else ()
-    return Panel("keys", "Keys", texts, (), commands, (), tables)
+    return Panel("keys", "Keys", texts, (), commands, tables)
 
 
 def certificates(seen: SeenNow) -> Panel:
     """When the certificates end that this proxy shows."""
-    shown = {"listen": "shown to clients", "upstream": "shown to the server"}
-    ends = seen.readings.by_label("sealwire_certificate_expiry_timestamp_seconds", "side")
-    found = {shown.get(name, name): datetime.fromtimestamp(end, UTC) for name, end in ends.items()}
-    if seen.certificate_ends is not None:
-        found["shown on this address"] = seen.certificate_ends
-    rows = [(name, f"{end:%Y-%m-%d %H:%M}", _days_left(end, seen.now)) for name, end in sorted(found.items())]
+    rows = [
+        (name, f"{end:%Y-%m-%d %H:%M}", _days_left(end, seen.now))
+        for name, end in _certificate_ends(seen).items()
+    ]
     commands = (
         ("A renewed certificate counts after a reload", "systemctl reload sealwire"),
         ("What the servers show, and until when", "sealwire tls verify TARGET"),
@@ -342,7 +339,7 @@ def certificates(seen: SeenNow) -> Panel:
     if not rows:
         return Panel("certificates", "Certificates", ("This proxy shows no certificate.",), (), commands)
     table = PanelTable.of("Certificates", ("Certificate", "Ends (UTC)", "Days left"), rows)
-    return Panel("certificates", "Certificates", (), (), commands, (), (table,))
+    return Panel("certificates", "Certificates", (), (), commands, (table,))
 
 
 def how_far(read: float, of: float) -> str:
@@ -350,19 +347,24 @@ def how_far(read: float, of: float) -> str:
     return f"{100 * read // of:.0f} %, {of - read:.0f} documents left" if of else "not counted yet"
 
 
+def _documents(seen: SeenNow) -> tuple[dict[str, float], dict[str, float]]:
+    """By class, how many documents its job has read, and of how many."""
+    return seen.readings.by_label(MOVED, "class"), seen.readings.by_label(
+        "sealwire_frontier_documents", "class"
+    )
+
+
 def moves(seen: SeenNow) -> Panel:
     """Classes that move to another key, into clear or out of it."""
     lease = seen.readings.value("sealwire_frontier_lease")
-    marks: list[tuple[str, Cell]] = [("Moves of classes", _FRONTIER[seen.health.frontier])]
+    marks: list[tuple[str, Cell]] = [(_MOVES, _FRONTIER[seen.health.frontier])]
     if seen.health.frontier is not Following.OFF and lease is not None:
         held = Mark("held", Tone.FINE) if lease else Mark("lost", Tone.ACT)
         marks.append(("Leases of the proxy's processes", held))
     if seen.facts is None:
         return Panel("moves", "Migration and rotation", (_UNKNOWN,), tuple(marks))
-    waits, read, of = (
-        seen.readings.by_label(f"sealwire_frontier_{name}", "class")
-        for name in ("waited_for", "documents_read", "documents")
-    )
+    waits = seen.readings.by_label("sealwire_frontier_waited_for", "class")
+    read, of = _documents(seen)
     rows = [
         (
             Code(each.class_name),
@@ -377,9 +379,9 @@ def moves(seen: SeenNow) -> Panel:
     if not rows:
         return Panel("moves", "Migration and rotation", ("No class moves.",), tuple(marks))
     columns = ("Class", "Key versions", "Stage", "Moved", "Step", "Commands waited for")
-    commands = (("The job, its rate, and whom it waits for", "sealwire migrate status"),)
+    commands = (("The job, its rate, and whom it waits for", _status_command(seen)),)
     table = PanelTable.of("Classes that move", columns, rows)
-    return Panel("moves", "Migration and rotation", (), tuple(marks), commands, (), (table,))
+    return Panel("moves", "Migration and rotation", (), tuple(marks), commands, (table,))
 
 
 def audit(seen: SeenNow) -> Panel:
@@ -427,10 +429,6 @@ def _to_do(seen: SeenNow) -> Iterator[str]:
     health = seen.health
     if health.keyring is not Freshness.FRESH:
         yield "The log says why the keyring could not be loaded; docs/operations/keys.md has the causes."
-    if health.in_clear:
-        yield f"Classes that are stored in clear: {', '.join(health.in_clear)}."
-    if health.plaintext:
-        yield f"Plaintext was met in {len(health.plaintext)} covered paths or more: see Coverage."
     if health.audit in (Keeping.WAITING, Keeping.FULL):
         yield "Make room where the audit log lies: docs/operations/audit.md, When it fails."
 
@@ -440,30 +438,64 @@ def _counted(seen: SeenNow, name: str, words: str, tone: Tone) -> tuple[str, Cel
     return words, Mark(str(count), tone) if count else 0
 
 
-def _key_row(each: ShownKey, now: datetime) -> tuple[Cell, ...]:
+def _key_row(each: ShownKey, seen: SeenNow) -> tuple[Cell, ...]:
     kind = " (in clear)" if each.is_plaintext else " (borrowed)" if each.is_borrowed else ""
-    due: Cell = ""
-    if each.state == KeyState.PENDING.value:
-        due = Code(moving_command(each.class_name, to_plaintext=each.is_plaintext))
-    elif each.destroy_after and datetime.fromisoformat(each.destroy_after) <= now:
-        due = Code(f"sealwire keys destroy {each.class_name} {each.version}")
-    elif each.destroy_after:
-        due = f"may be destroyed after {each.destroy_after[:10]}"
+    state, due = f"{each.state}{kind}", _due_command(each, seen)
+    later = f"may be destroyed after {each.destroy_after[:10]}" if each.destroy_after else "nothing"
     return (
         Code(each.class_name),
         each.version,
-        f"{each.state}{kind}",
+        Mark(state, Tone.LOOK) if due else state,
         each.made[:10],
-        age_days(each.made, now),
-        due or "nothing",
+        age_days(each.made, seen.now),
+        Code(due) if due else later,
     )
+
+
+def _due_command(each: ShownKey, seen: SeenNow) -> str:
+    """What is to be done with a key now; empty: nothing."""
+    if each.state == KeyState.PENDING.value:
+        return _moving(each.class_name, seen, to_plaintext=each.is_plaintext)
+    if each.destroy_after and datetime.fromisoformat(each.destroy_after) <= seen.now:
+        keyring = quote(str(seen.config.keyring))
+        return f"sealwire keys destroy {each.class_name} {each.version} --keyring {keyring}"
+    return ""
+
+
+def _moving(class_name: str, seen: SeenNow, *, to_plaintext: bool = False) -> str:
+    """What moves the values of a class: those of one in clear are encrypted, and not encrypted again."""
+    is_clear = class_name in seen.health.in_clear
+    command = moving_command(class_name, from_plaintext=is_clear, to_plaintext=to_plaintext)
+    return f"{command.replace('POLICY', quote(str(seen.config.policy)))} {_site(seen)}"
+
+
+def _site(seen: SeenNow) -> str:
+    return f"--keyring {quote(str(seen.config.keyring))} --uri-file server.uri"
+
+
+def _status_command(seen: SeenNow) -> str:
+    return f"sealwire migrate status {_site(seen)}"
+
+
+def _keys_command(seen: SeenNow) -> str:
+    keyring, policy = quote(str(seen.config.keyring)), quote(str(seen.config.policy))
+    return f"sealwire keys status --keyring {keyring} --policy {policy}"
+
+
+def _certificate_ends(seen: SeenNow) -> dict[str, datetime]:
+    shown = {"listen": "shown to clients", "upstream": "shown to the server"}
+    ends = seen.readings.by_label("sealwire_certificate_expiry_timestamp_seconds", "side")
+    found = {shown.get(name, name): datetime.fromtimestamp(end, UTC) for name, end in ends.items()}
+    if seen.certificate_ends is not None:
+        found["shown on this address"] = seen.certificate_ends
+    return dict(sorted(found.items()))
 
 
 def _days_left(end: datetime, now: datetime) -> Cell:
     if end <= now:
         return Mark("has ended", Tone.ACT)
     days = (end - now).days
-    return Mark(f"{days}: renew it", Tone.LOOK) if end - now < EXPIRY_WARNING else days
+    return Mark(f"{days}: renew it", Tone.LOOK) if end - now < EXPIRY_WARNING else str(days)
 
 
 def _checkpoint_marks(place: LogPlace, now: datetime) -> Iterator[tuple[str, Cell]]:
@@ -477,3 +509,143 @@ def _checkpoint_marks(place: LogPlace, now: datetime) -> Iterator[tuple[str, Cel
     minutes = max(round((now - moment).total_seconds() / 60), 0)
     yield "Newest checkpoint", f"{moment:%Y-%m-%d %H:%M:%S} UTC, {minutes} minutes ago"
     yield "Lines that it signs", size
+
+
+# The band on top: what is encrypted, what moves, what is due, what is wrong, each with its command.
+#
+# It has nothing that the sections do not say. A class in clear is something to look at, if all else is well.
+
+_MODES: Final = frozenset(mode.value for mode in Mode)
+_NOT_YET: Final = "not known yet"
+_NOTHING: Final = Mark("nothing", Tone.FINE)
+_WORST_FIRST: Final = (Tone.ACT, Tone.LOOK, Tone.FINE)
+
+
+def lamps(seen: SeenNow, panels: Sequence[Panel]) -> tuple[Lamp, ...]:
+    """The parts of the band; `panels` are the sections of the same moment."""
+    due, wrong = _due(seen), _wrong(seen, {panel.key: panel for panel in panels})
+    return (_encrypted(seen), _moves_now(seen), _counting("Due", due), _counting("Wrong", wrong))
+
+
+def verdict(seen: SeenNow, shown: Sequence[Lamp]) -> Mark:
+    """The state of the proxy in one line, in the colour of the worst that there is."""
+    if not is_ready(seen.health):
+        return Mark(f"Clients are not served: {'; '.join(_why_not(seen))}", Tone.ACT)
+    tones = [mark.tone for lamp in shown for mark, _ in lamp.rows]
+    tones += [lamp.state.tone for lamp in shown if not lamp.rows]
+    acts, looks = tones.count(Tone.ACT), tones.count(Tone.LOOK)
+    if acts:
+        return Mark(f"Clients are served. {_things(acts)} to act on", Tone.ACT)
+    if looks:
+        return Mark(f"Clients are served. {_things(looks)} to look at", Tone.LOOK)
+    return Mark("Clients are served. All is well", Tone.FINE)
+
+
+def plots(seen: SeenNow) -> tuple[Trend, ...]:
+    """The last hour: what came, what was refused, and how long it was held up."""
+    commands, refused = seen.hour.by_minute(COMMANDS), seen.hour.by_minute(REFUSALS)
+    added = seen.hour.added_by_minute()
+    rates = seen.hour.lately(COMMANDS, seen.readings)
+    rate = f"{rate_text(sum(rates.values()))} a second" if rates else _NOT_YET
+    recent = f"{sum(refused)} in {len(refused)} min" if refused else _NOT_YET
+    latest = f"{added[-1]} µs" if added else _NOT_YET
+    return (
+        Trend("Commands", commands, "commands", rate),
+        Trend("Refusals", refused, "refusals", recent),
+        Trend("Added latency", added, "microseconds on average", latest),
+    )
+
+
+def _encrypted(seen: SeenNow) -> Lamp:
+    if seen.facts is None:
+        return Lamp("Encrypted", Mark(_NOT_YET, Tone.LOOK))
+    names = {each.class_name for each in seen.facts.covered}
+    in_clear = names.intersection(seen.health.in_clear)
+    rows = [(Mark(f"{name} is stored in clear", Tone.LOOK), _moving(name, seen)) for name in sorted(in_clear)]
+    # what is in no mode that is known here is not counted as encrypted
+    in_clear |= {each.class_name for each in seen.facts.covered if each.mode not in _MODES}
+    drift = f"sealwire policy drift {quote(str(seen.config.policy))}"
+    for namespace, path in seen.health.plaintext:
+        rows.append((Mark(f"Plaintext was met in {namespace}, {path}", Tone.LOOK), drift))
+    if not names:
+        return Lamp("Encrypted", Mark("nothing: the policy covers no path", Tone.LOOK))
+    state = f"{len(names) - len(in_clear)} of {len(names)} classes"
+    is_whole = not rows and not in_clear
+    return Lamp("Encrypted", Mark(state, Tone.FINE if is_whole else Tone.LOOK), tuple(rows))
+
+
+def _moves_now(seen: SeenNow) -> Lamp:
+    moving = () if seen.facts is None else seen.facts.moves
+    (read, of), rates = _documents(seen), seen.hour.lately(MOVED, seen.readings)
+    rows = []
+    for each in moving:
+        name = each.class_name
+        if each.stage == HowFar.LOST.value:
+            mark = Mark(f"{name}: {each.stage}", Tone.ACT)
+        else:
+            done = how_far(read.get(name, 0), of.get(name, 0))
+            mark = Mark(f"{name}: {each.stage}, {done}, {rate_text(rates.get(name))} a second", Tone.FINE)
+        rows.append((mark, _status_command(seen)))
+    if seen.health.frontier is Following.LOST:
+        rows.append((_FRONTIER[Following.LOST], _status_command(seen)))
+    if not rows:
+        return Lamp("Moving", _NOTHING)
+    count = len(moving)
+    return Lamp("Moving", Mark("1 class" if count == 1 else f"{count} classes", _worst(rows)), tuple(rows))
+
+
+def _due(seen: SeenNow) -> Iterator[tuple[Mark, str]]:
+    moves = () if seen.facts is None else seen.facts.moves
+    # the other parts of the band have these, with the same command
+    begun = {each.class_name for each in moves if each.stage != HowFar.WAITS.value}.union(
+        seen.health.in_clear
+    )
+    for each in () if seen.facts is None else seen.facts.keys:
+        command, is_pending = _due_command(each, seen), each.state == KeyState.PENDING.value
+        if command and not (is_pending and each.class_name in begun):
+            what = "is pending" if is_pending else "can be destroyed"
+            yield Mark(f"{each.class_name}: key version {each.version} {what}", Tone.LOOK), command
+    for name, end in _certificate_ends(seen).items():
+        left = _days_left(end, seen.now)
+        if isinstance(left, Mark):
+            words = "has ended" if left.tone is Tone.ACT else f"ends {end:%Y-%m-%d}"
+            yield (
+                Mark(f"The certificate {name} {words}: renew it, then", left.tone),
+                "systemctl reload sealwire",
+            )
+    watched, config = seen.watched, quote(str(seen.config.admin_page.watch))
+    for incident in () if watched is None else watched.incidents:
+        if incident.is_pressing:
+            command = f"sealwire incident show {incident.id} --config {config}"
+            yield Mark(f"Incident {incident.id}: {incident.left} of 72 hours left", Tone.ACT), command
+
+
+def _wrong(seen: SeenNow, panels: Mapping[str, Panel]) -> Iterator[tuple[Mark, str]]:
+    for key in ("overview", "audit"):
+        command = panels[key].commands[0][1] if panels[key].commands else ""
+        for name, value in panels[key].marks:
+            if isinstance(value, Mark) and value.tone is not Tone.FINE and name != _MOVES:
+                yield Mark(f"{name}: {value.text}", value.tone), command
+    withheld = sum(seen.hour.by_minute(WITHHELD))
+    if withheld:
+        yield Mark(f"Replies withheld in the last hour: {withheld}", Tone.ACT), _keys_command(seen)
+    watched, config = seen.watched, quote(str(seen.config.admin_page.watch))
+    if watched is not None and watched.problem:
+        yield Mark(f"The watch: {watched.problem}", Tone.ACT), f"sealwire watch {config}"
+    elif watched is not None and watched.alerts:
+        tone = Tone.ACT if any(each.urgency == "critical" for each in watched.alerts) else Tone.LOOK
+        text = f"Alerts that nobody has acknowledged: {len(watched.alerts)}"
+        yield Mark(text, tone), f"sealwire incident alerts --config {config}"
+
+
+def _worst(rows: Sequence[tuple[Mark, str]]) -> Tone:
+    return min((mark.tone for mark, _ in rows), key=_WORST_FIRST.index, default=Tone.FINE)
+
+
+def _counting(title: str, found: Iterable[tuple[Mark, str]]) -> Lamp:
+    rows = tuple(sorted(found, key=lambda row: _WORST_FIRST.index(row[0].tone)))
+    return Lamp(title, Mark(_things(len(rows)), _worst(rows)) if rows else _NOTHING, rows)
+
+
+def _things(count: int) -> str:
+    return "1 thing" if count == 1 else f"{count} things"

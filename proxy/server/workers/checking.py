@@ -35,6 +35,7 @@ def check(loaded: Loaded, uri_file: Path | None = None) -> Iterator[Finding]:
     yield from loaded.identities.findings
     yield from clear_findings(loaded)
     yield from unfollowed_findings(loaded)
+    yield from watch_findings(loaded)
     yield from role_findings(loaded.policy.rules, config)
     yield from open_file_findings(_connections_of_one(config))
     if config.discovery is None:
@@ -89,6 +90,20 @@ def unfollowed_findings(loaded: Loaded) -> list[Finding]:
         )
         for name in sorted(unfollowed(loaded.first.keyring, loaded.policy.rules.covering))
     ]
+
+
+def watch_findings(loaded: Loaded) -> list[Finding]:
+    """Why the page has no alerts, if it is on. Cost: a look at the state of the watch."""
+    page, event = loaded.config.admin_page, "page has no alerts"
+    if page.token_file is None and loaded.config.admin_tls.client_ca is None:
+        return []
+    if page.watch is None:
+        hint = "set admin.page.watch to the rules file of `sealwire watch`"
+        return [Finding(event, "admin.page.watch is not set: the page shows no alerts and incidents", hint)]
+    watched = None if loaded.watch is None else loaded.watch(page.watch)
+    if watched is None or not watched.problem:
+        return []
+    return [Finding(event, f"admin.page.watch, {page.watch}: {watched.problem}", watched.hint)]
 
 
 def _connections_of_one(config: Config) -> int:

@@ -15,6 +15,7 @@ from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartRe
 from sealwire.proxy.server.page import door as door_module
 from sealwire.proxy.server.page.door import (
     IDLE_S,
+    LIVE,
     LOGIN,
     LOGOUT,
     LONGEST_S,
@@ -267,6 +268,18 @@ class Tags(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
+
+
+def test_the_page_is_loaded_again_only_for_those_who_ask(tmp_path: Path) -> None:
+    door = a_door(tmp_path)
+    once, live = (door.answer(call(path, authorization=f"Bearer {TOKEN}")) for path in (PAGE, LIVE))
+    assert once is not None
+    assert live is not None
+    assert "Refresh" not in dict(once.headers)
+    assert dict(live.headers)["Refresh"] == "60"
+    assert f'href="{LIVE}"'.encode() in once.body
+    assert f'href="{PAGE}"'.encode() in live.body
+    assert status(door, LIVE) == HTTPStatus.SEE_OTHER
 
 
 def test_names_cannot_be_markup(tmp_path: Path) -> None:

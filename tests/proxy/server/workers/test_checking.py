@@ -100,6 +100,18 @@ def follow(site: Site) -> None:
     site.config["frontier"] = {"uri_file": uri.name}
 
 
+def test_a_page_without_alerts_is_named(site: Site) -> None:
+    event = "page has no alerts"
+    assert event not in warned(site)
+    token = site.folder / "token"
+    token.touch(0o600)
+    token.write_text("0123456789abcdef" * 2)
+    site.config["admin"] = {"address": "127.0.0.1:0", "page": {"token_file": token.name}}
+    assert "is not set" in str(warned(site)[event]["problem"])
+    site.config["admin"]["page"]["watch"] = "alerts.yaml"
+    assert "alerts.yaml" in str(warned(site)[event]["problem"])
+
+
 def test_json_is_about_check(site: Site) -> None:
     assert site.serve("--json").returncode == 2
 
