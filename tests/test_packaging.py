@@ -18,11 +18,11 @@ from tests.build_context import ROOMS, ROOT, copy_build_context
 
 
 def source_modules() -> set[str]:
-    """Every Python file, py.typed, script and YAML example of the package, named as in the wheel."""
+    """Every Python file, py.typed, script, style sheet and YAML example of the package, named as in the wheel."""
     wanted: set[str] = set()
     for folder, prefix in [("sealwire", "sealwire"), *((room, f"sealwire/{room}") for room in ROOMS)]:
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in {".j2", ".py", ".sh", ".yaml"} or path.name == "py.typed":
+            if path.suffix in {".css", ".j2", ".py", ".sh", ".yaml"} or path.name == "py.typed":
                 wanted.add(str(PurePosixPath(prefix) / path.relative_to(ROOT / folder).as_posix()))
     return wanted
 
