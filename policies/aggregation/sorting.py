@@ -12,7 +12,6 @@ this; and a transaction has no `$unionWith`.
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, NamedTuple, final
 
@@ -21,9 +20,9 @@ from bson import Int64, encode
 from sealwire.policies.aggregation.stage_arguments import plan_sort_key
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode, follow
-from sealwire.policies.filters.asking import may_ask
+from sealwire.policies.filters.asking import Among, may_ask
 from sealwire.policies.planning.arguments import document_of, named_parts, only_element
-from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement, ValueEdit
+from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement
 from sealwire.policies.planning.values import note_comparison, whole_number
 from sealwire.policies.planning.walk import LISTED_BYTES, Walk
 from sealwire.policies.questions.asked import (
@@ -47,17 +46,6 @@ _MOST: Final = 1 << 31
 """A larger limit is none."""
 _LISTS: Final = 2
 """A command lists the forms of a value twice: to choose documents, and to rank them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Among:
-    """The planned stages that documents pass before they are sorted, for the question."""
-
-    buf: bytes
-    edits: list[ValueEdit | RangeEdit]
-    replacements: list[Replacement]
-    parents: tuple[int, ...]
-    """The lengths around these stages."""
 
 
 @final
@@ -128,7 +116,9 @@ def _asked_keys(walk: Walk, stage: Element) -> list[tuple[Element, PathNode]]:
     with asking.on(walk.node):
         for key in elements(walk.buf, stage.value):
             node = None if key.name == b"$natural" else follow(walk.node, key.name)
-            if node is not None and node.path.encode() == key.name and may_ask(walk, node):
+            if node is None or node.is_random or node.path.encode() != key.name:
+                continue
+            if may_ask(walk, node):
                 found.append((key, node))
     return found
 
@@ -223,7 +213,7 @@ class _Sorting:
         replacements = [each for each in draft.replacements if start <= each.element.start < end]
         for taken in ahead.taken:
             replacements += _left_out(taken)
-        return Among(draft.buf, edits, replacements, self._walk.parents[:-1])
+        return Among(draft.buf, ahead.among, edits, replacements, self._walk.parents[:-1])
 
     def _put_list(self, taken: TakenOver, node: PathNode, answer: ValuesAnswer) -> None:
         """The list of values in place of conditions: it may lead the server along an index."""

@@ -15,7 +15,17 @@ from typing import Final, NamedTuple, assert_never, final
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode, is_transparent, parts_of
 from sealwire.policies.questions import USUAL_BOUNDS
-from sealwire.policies.questions.conditions import Asks, Condition, Value, bits, compared, matched, modulo
+from sealwire.policies.questions.conditions import (
+    Asks,
+    Condition,
+    Value,
+    among,
+    bits,
+    compared,
+    in_arrays,
+    matched,
+    modulo,
+)
 from sealwire.policies.questions.ordering import OrderKey, Ranks, SortOrder, first_ranks, order_key
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -39,6 +49,11 @@ class AskedOperator:
     name: bytes
     operands: tuple[Value, ...] = field(repr=False)
 
+    @property
+    def has_pattern(self) -> bool:
+        """Whether it matches a pattern, which may look at all of a value from each of its places."""
+        return self.asks is Asks.PATTERN or any(kind == kinds.REGEX for kind, _ in self.operands)
+
 
 @dataclass(frozen=True, slots=True)
 class ValuesQuestion:
@@ -53,10 +68,20 @@ class ValuesQuestion:
     """Whether it is about the values that do not satisfy each of them: what a negation lets in."""
     order: SortOrder | None = None
     """How the command is sorted by them; None: it is not."""
+    among: bytes | None = field(default=None, repr=False)
+    """For a random class, the filter around the condition, as the client has sent it: only documents that
+    meet the rest of it are looked at. Empty without such a filter; None for other classes."""
+    needs_newest: bool = False
+    """Whether a job could encrypt values anew, under the newest key, between the question and the command."""
 
     def __post_init__(self) -> None:
         if self.is_outside and self.order is not None:
             raise TypeError("a sort takes no negated condition over")
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it is about envelopes that are each in one place, and may have arrays in them."""
+        return self.among is not None
 
     @property
     def comparisons(self) -> int:
@@ -135,6 +160,15 @@ class Barrier(Enum):
     """The documents may be another collection's, and a question is about the command's own."""
     NESTING = "nesting"
     """The path may lead into arrays in arrays, or to fields with numbers as names."""
+
+
+class Met(NamedTuple):
+    """A planned condition of a filter that each document has to meet, with its part of the draft."""
+
+    element: Element
+    parents: tuple[int, ...]
+    edits: slice
+    replacements: slice
 
 
 @dataclass(slots=True)
@@ -225,11 +259,14 @@ class Asking:
         "ahead",
         "answers",
         "barriers",
+        "filter_at",
         "forbids",
         "is_at_one_time",
         "is_here",
         "is_in_transaction",
         "is_negated",
+        "lacking",
+        "met",
         "names",
         "removed",
         "tree",
@@ -266,6 +303,12 @@ class Asking:
         """The offsets of patterns that are left out of a list, because they are covered elsewhere."""
         self.ahead: SortAhead | None = None
         """What takes over conditions on its field."""
+        self.filter_at: tuple[int, int] | None = None
+        """The filter on documents at hand, from its start to its end."""
+        self.met: list[Met] | None = None
+        """The conditions of it that are planned, and that each document has to meet."""
+        self.lacking: ValuesUnknown | None = None
+        """What the others of them need."""
 
     @contextmanager
     def on(self, node: PathNode) -> Iterator[None]:
@@ -303,6 +346,7 @@ class ValuesJudgement:
         "_conditions",
         "_each",
         "_is_outside",
+        "_is_random",
         "_is_single",
         "_keys",
         "_matches",
@@ -316,9 +360,11 @@ class ValuesJudgement:
 
     def __init__(self, question: ValuesQuestion) -> None:
         """Raises Refusal(PATTERN, RANGE, SHAPE) for operands that nobody can judge by."""
-        self._conditions: Final = tuple(condition_of(each) for each in question.operators)
+        self._is_random: Final = question.is_random
+        conditions = [condition_of(each) for each in question.operators]
+        self._conditions: Final = tuple(map(in_arrays, conditions) if self._is_random else conditions)
         self._each: Final[tuple[dict[HeldValue, None], ...]] = tuple({} for _ in self._conditions)
-        self._matches: Final = any(each.asks is Asks.PATTERN for each in question.operators)
+        self._matches: Final = any(each.has_pattern for each in question.operators)
         self._all: Final[dict[HeldValue, None]] = {}
         self._order: Final = question.order
         self._keys: Final[list[tuple[OrderKey, int]]] = []
@@ -369,8 +415,10 @@ class ValuesJudgement:
 
     def _count(self) -> None:
         self.seen += 1
-        if self.seen > self.bounds.values:
-            raise _too_much(f"more than {self.bounds.values} stored values (limits.question_values)")
+        bounds, name = self.bounds, "candidates" if self._is_random else "values"
+        most = bounds.candidates if self._is_random else bounds.values
+        if self.seen > most:
+            raise _too_much(f"more than {most} stored values (limits.question_{name})")
 
     def take(self, held: HeldValue, documents: int = 1) -> bool:
         """A value that is stored, in so many documents; whether it satisfies all operators.
@@ -437,6 +485,8 @@ def condition_of(operator: AskedOperator) -> Condition:
             return modulo(*operands[:2])
         case Asks.BITS:
             return bits(name, _positions(operands))
+        case Asks.EQUAL:
+            return among(operands)
         case _:
             assert_never(asks)
 

@@ -17,6 +17,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.ranges import INT, LONG, NUMERIC, Number, is_canonical, read_number, whole
 from sealwire.policies.questions.patterns import Pattern, Undecided
 from sealwire.wire import kinds
+from sealwire.wire.raw_bson import elements
 
 Value = tuple[int, bytes]
 """BSON type, and the bytes of the value."""
@@ -31,6 +32,8 @@ class Asks(Enum):
     PATTERN = "pattern"
     REMAINDER = "remainder"
     BITS = "bits"
+    EQUAL = "equal"
+    """Asked for random classes alone: ciphertext of the others answers it."""
 
 
 MOST_EXACT: Final = 1 << 53
@@ -68,6 +71,38 @@ def matched(pattern: bytes, options: bytes) -> Condition:
         if kind == kinds.REGEX:
             raise Undecided  # the server compares patterns for equality
         return kind in _TEXTS and found.matches(value[4:-1])
+
+    return holds
+
+
+def among(operands: Sequence[Value]) -> Condition:
+    """Equality with one of some values, or a match with a pattern among them.
+
+    Raises Refusal(QUESTION) for null, for a document or an array, and for NaN; Refusal(PATTERN).
+    """
+    tests = [_equal(kind, operand) for kind, operand in operands]
+    return lambda kind, value: any(test(kind, value) for test in tests)
+
+
+def _equal(kind: int, operand: bytes) -> Condition:
+    if kind == kinds.REGEX:
+        pattern, options, _ = operand.split(b"\0")
+        return matched(pattern, options)
+    if kind in NUMERIC and not math.isnan(read_number(kind, operand)):
+        return _numbers(lambda sign: sign == 0, _finite(kind, operand), skips=True)
+    if kind not in KEYS:
+        raise Refusal(Reason.QUESTION, rule="equality with null, NaN, an array, or a document")
+    bracket = _brackets(kind)
+    return lambda other, value: other in bracket and value == operand
+
+
+def in_arrays(condition: Condition) -> Condition:
+    """The same of values that may be arrays: some item satisfies it, as in MongoDB."""
+
+    def holds(kind: int, value: bytes) -> bool:
+        if kind != kinds.ARRAY:
+            return condition(kind, value)
+        return any(condition(item.kind, value[item.value : item.end]) for item in elements(value, 0))
 
     return holds
 
@@ -165,9 +200,13 @@ def _sign(left: object, right: object) -> int:
     return int(left > right) - int(left < right)  # type: ignore[operator]
 
 
-def _numbers(test: Callable[[int], bool], bound: Number) -> Condition:
+def _numbers(test: Callable[[int], bool], bound: Number, *, skips: bool = False) -> Condition:
+    """`skips`: what is no number does not satisfy it, and is decided."""
+
     def holds(kind: int, value: bytes) -> bool:
-        return kind in NUMERIC and test(_sign(*alike(finite_value(kind, value), bound)))
+        if kind not in NUMERIC or (skips and math.isnan(read_number(kind, value))):
+            return False
+        return test(_sign(*alike(finite_value(kind, value), bound)))
 
     return holds
 
