@@ -20,10 +20,10 @@ from bson import Int64, encode
 from sealwire.policies.aggregation.stage_arguments import plan_sort_key
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode, follow
-from sealwire.policies.filters.asking import Among, may_ask
+from sealwire.policies.filters.asking import Among, may_ask, note_asked, strength_at
 from sealwire.policies.planning.arguments import document_of, named_parts, only_element
 from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement
-from sealwire.policies.planning.values import note_comparison, whole_number
+from sealwire.policies.planning.values import whole_number
 from sealwire.policies.planning.walk import LISTED_BYTES, Walk
 from sealwire.policies.questions.asked import (
     SortAhead,
@@ -194,11 +194,12 @@ class _Sorting:
         asking, leaf = draft.asking, node.leaf
         if asking is None or leaf is None:
             raise TypeError("nothing may be asked")
-        note_comparison(draft, node)
+        note_asked(self._walk, node)
         is_cut = leads and ahead is not None and self._window is not None
         enough = self._window.enough if is_cut and self._window is not None else None
         is_descending = whole_number(self._walk.buf, key) < 0
-        order = SortOrder(is_descending, enough, None if ahead is None else ahead.among)
+        among = None if ahead is None else ahead.among
+        order = SortOrder(is_descending, enough, among, strength_at(self._walk, node))
         operators = tuple(ahead.operators) if ahead is not None and ahead.key == key.name else ()
         question = ValuesQuestion(draft.namespace, node.path, leaf.name, operators, order=order)
         try:

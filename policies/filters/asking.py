@@ -16,12 +16,12 @@ from typing import Final, assert_never, final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.ranges import LONG
-from sealwire.policies.file.schema import PathNode
+from sealwire.policies.file.schema import PathNode, ValueType
 from sealwire.policies.filters.operands import is_least_text
 from sealwire.policies.planning.arguments import array_items, named_parts, operator_name
 from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement, Use, ValueEdit
 from sealwire.policies.planning.rules import Rows, asks_of
-from sealwire.policies.planning.values import note_comparison, whole_number
+from sealwire.policies.planning.values import demand_filter, note_comparison, whole_number
 from sealwire.policies.planning.walk import LISTED_BYTES, Draft, Walk
 from sealwire.policies.questions.asked import (
     AskedOperator,
@@ -34,6 +34,7 @@ from sealwire.policies.questions.asked import (
     ValuesQuestion,
     ValuesUnknown,
 )
+from sealwire.policies.questions.collation import SIMPLE
 from sealwire.policies.questions.conditions import MAX_BITS, Asks, Value
 from sealwire.policies.roles.role import Level
 from sealwire.wire import kinds
@@ -41,8 +42,8 @@ from sealwire.wire.raw_bson import Element, elements, string_bytes
 
 NOTHING_ASKED: Final[frozenset[bytes]] = frozenset()
 
-_OF_RANDOM: Final = (b"$eq", b"$in")
-"""What ciphertext of deterministic classes answers, and of random ones does not."""
+_EQUAL: Final = (b"$eq", b"$in")
+"""What ciphertext of deterministic classes answers, and of random ones and under a collation does not."""
 _LISTING: Final = frozenset({b"$in", b"$nin"})
 _UNREPEATABLE: Final = re.compile(rb"\$(expr|near|nearSphere|text|where|sampleRate)\0")
 """In a condition that a question cannot have: it needs variables or an index, or differs each time."""
@@ -204,8 +205,8 @@ def asked_among(walk: Walk, names: Mapping[bytes, Element], rows: Rows) -> Group
     elif least is not None and ranges == [b"$gte"] and is_least_text(walk, least):
         del wanted[b"$gte"]  # every string: it needs no list
     groups = {name: AskedGroup(asks, [names[name]]) for name, asks in wanted.items()}
-    if walk.node.is_random:
-        given = {name: names[name] for name in _OF_RANDOM if name in names}
+    if asks_equality(walk, walk.node):
+        given = {name: names[name] for name in _EQUAL if name in names}
         groups |= {
             name: AskedGroup(Asks.EQUAL, [element])
             for name, element in given.items()
@@ -231,9 +232,16 @@ def is_null(buf: bytes, element: Element) -> bool:
     return element.kind == kinds.NULL
 
 
+def asks_equality(walk: Walk, node: PathNode) -> bool:
+    """Whether equality at a node that may be asked about is no equality of ciphertext. Cost: O(1)."""
+    if node.is_random:
+        return True
+    return strength_at(walk, node) != SIMPLE and walk.use is not Use.SEED
+
+
 def is_equality(walk: Walk, element: Element, node: PathNode) -> bool:
     """Whether a value that stands in place of operators has to be asked for. Cost: O(1)."""
-    return element.kind != kinds.NULL and node.is_random and may_ask(walk, node)
+    return element.kind != kinds.NULL and asks_equality(walk, node) and may_ask(walk, node)
 
 
 def plan_alone(walk: Walk, element: Element, node: PathNode, place: ListPlace) -> None:
@@ -244,7 +252,7 @@ def plan_alone(walk: Walk, element: Element, node: PathNode, place: ListPlace) -
     if walk.use is Use.SEED:
         # beside it the server would find an equality that it would store
         raise Refusal(Reason.QUESTION, path=node.path, rule="a pattern in place of a value in an upsert")
-    operators = (read_alone(walk, element),)
+    operators = (read_alone(walk, element, node),)
     if not _is_taken_over(walk, element.value, [element], operators):
         _list(walk, [element], node, answer_to(walk, node, operators).all, place)
 
@@ -275,12 +283,13 @@ def _is_taken_over(
     return True
 
 
-def read_alone(walk: Walk, element: Element) -> AskedOperator:
+def read_alone(walk: Walk, element: Element, node: PathNode) -> AskedOperator:
     """A pattern or a value that stands without an operator."""
     if element.kind != kinds.REGEX:
-        return AskedOperator(Asks.EQUAL, b"$eq", (_value(walk, element),))
+        return AskedOperator(Asks.EQUAL, b"$eq", (_value(walk, element),), strength_at(walk, node))
     pattern, options = _literal(walk.buf, element)
-    return AskedOperator(Asks.PATTERN, b"$regex", ((kinds.STRING, pattern), (kinds.STRING, options)))
+    operands = (kinds.STRING, pattern), (kinds.STRING, options)
+    return AskedOperator(Asks.PATTERN, b"$regex", operands, strength_at(walk, node))
 
 
 def answer_to(
@@ -293,7 +302,7 @@ def answer_to(
     draft, asking = walk.draft, walk.draft.asking
     if asking is None or node.leaf is None:
         raise TypeError("nothing may be asked")
-    note_comparison(draft, node)
+    note_asked(walk, node)
     rule = asking.forbids
     if asking.written.meets(node.path):
         rule = "a field that an earlier statement of the command may write"
@@ -309,6 +318,21 @@ def answer_to(
         return asking.answers.of(question)
     except ValuesUnknown:
         raise CandidatesUnknown(question) from None
+
+
+def note_asked(walk: Walk, node: PathNode) -> None:
+    """As `note_comparison`, where strings are asked about under a collation. Raises Refusal(ROLE)."""
+    if strength_at(walk, node) == SIMPLE:
+        note_comparison(walk.draft, node)
+    else:
+        demand_filter(walk.draft, node)
+
+
+def strength_at(walk: Walk, node: PathNode) -> int:
+    """How strong the collation is under which strings at a node are compared; SIMPLE if none is there."""
+    asking, leaf = walk.draft.asking, node.leaf
+    is_text = leaf is not None and leaf.value_type in (None, ValueType.STRING)
+    return asking.strength if asking is not None and is_text else SIMPLE
 
 
 def _place(
@@ -376,7 +400,7 @@ def _read(walk: Walk, asks: Asks, name: bytes, names: Mapping[bytes, Element]) -
             operands = tuple(_value(walk, item) for item in items)
         case _:
             assert_never(asks)
-    return AskedOperator(asks, name, operands)
+    return AskedOperator(asks, name, operands, strength_at(walk, walk.node))
 
 
 def _value(walk: Walk, element: Element) -> Value:

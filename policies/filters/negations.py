@@ -17,6 +17,7 @@ from sealwire.policies.filters.asking import (
     AskedGroup,
     answer_to,
     asked_among,
+    asks_equality,
     is_equality,
     is_null,
     may_ask,
@@ -54,7 +55,7 @@ def plan_negated(walk: Walk, element: Element, target: PathNode, rows: Rows) -> 
     if is_alone or element.kind == kinds.REGEX:
         if not asking.is_negated:
             return NOTHING_ASKED
-        answer = answer_to(walk, target, (read_alone(walk, element),), is_outside=True)
+        answer = answer_to(walk, target, (read_alone(walk, element, target),), is_outside=True)
         _put(walk, element, target, answer.each, is_negated=False)
         _satisfy(walk, element)
         return None
@@ -63,7 +64,7 @@ def plan_negated(walk: Walk, element: Element, target: PathNode, rows: Rows) -> 
     inner = walk.within(element.value, target)
     names = named_parts(walk.buf, element.value)
     if asking.is_negated:
-        if _patterns(walk, target, names.get(b"$in")):
+        if _patterns(inner, names.get(b"$in")):
             # one list keeps documents out, and the other one lets them in
             raise Refusal(Reason.QUESTION, path=target.path, rule="a pattern in $in below $nor")
         taken = _plan_operators(walk, element, inner, names, rows, is_negated=False)
@@ -107,7 +108,7 @@ def _plan_not(
     if negation is None:
         return NOTHING_ASKED
     if negation.kind == kinds.REGEX:
-        answer = answer_to(walk, inner.node, (read_alone(walk, negation),), is_outside=True)
+        answer = answer_to(walk, inner.node, (read_alone(walk, negation, inner.node),), is_outside=True)
         _put(walk, field, inner.node, answer.each, is_negated=True)
         return frozenset({b"$not"})
     if negation.kind != kinds.OBJECT:
@@ -128,8 +129,8 @@ def _plan_not(
 def _plan_unequal(
     walk: Walk, field: Element, inner: Walk, names: Mapping[bytes, Element]
 ) -> frozenset[bytes]:
-    """`$ne` and `$nin` of values of a random class."""
-    if not inner.node.is_random:
+    """`$ne` and `$nin`, where equality is asked about."""
+    if not asks_equality(inner, inner.node):
         return NOTHING_ASKED
     taken = {name: each for name in _UNEQUAL if (each := names.get(name)) and not is_null(walk.buf, each)}
     for name, element in taken.items():
@@ -140,19 +141,19 @@ def _plan_unequal(
     return frozenset(taken)
 
 
-def _patterns(walk: Walk, node: PathNode, listed: Element | None) -> list[Element]:
-    """Patterns in a list that are asked for by themselves: a random class asks for all of a list."""
-    if listed is None or listed.kind != kinds.ARRAY or node.is_random:
+def _patterns(walk: Walk, listed: Element | None) -> list[Element]:
+    """Patterns in a list on the walk's node, unless all of the list is asked for."""
+    if listed is None or listed.kind != kinds.ARRAY or asks_equality(walk, walk.node):
         return []
     return [item for item in array_items(walk.buf, listed) if item.kind == kinds.REGEX]
 
 
 def _plan_nin(walk: Walk, field: Element, inner: Walk, listed: Element | None) -> None:
     """Take the patterns out of `$nin`, or of `$in` below `$not`: no value may match any of them."""
-    patterns = _patterns(walk, inner.node, listed)
+    patterns = _patterns(inner, listed)
     if listed is None or not patterns:
         return
-    operators: tuple[AskedOperator, ...] = tuple(read_alone(walk, item) for item in patterns)
+    operators: tuple[AskedOperator, ...] = tuple(read_alone(walk, item, inner.node) for item in patterns)
     answer = answer_to(walk, inner.node, operators, is_outside=True)
     _put(walk, field, inner.node, (answer.all,), is_negated=True)
     parents = inner.inside(listed.value).parents

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, assert_never, final
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode, is_transparent, parts_of
 from sealwire.policies.questions import USUAL_BOUNDS
+from sealwire.policies.questions.collation import SIMPLE
 from sealwire.policies.questions.conditions import (
     Asks,
     Condition,
@@ -48,6 +49,8 @@ class AskedOperator:
     asks: Asks
     name: bytes
     operands: tuple[Value, ...] = field(repr=False)
+    strength: int = SIMPLE
+    """How strong the collation of the command is. Patterns match as without one."""
 
     @property
     def has_pattern(self) -> bool:
@@ -82,6 +85,12 @@ class ValuesQuestion:
     def is_random(self) -> bool:
         """Whether it is about envelopes that are each in one place, and may have arrays in them."""
         return self.among is not None
+
+    @property
+    def is_collated(self) -> bool:
+        """Whether the command compares strings under a collation."""
+        is_sorted = self.order is not None and self.order.strength != SIMPLE
+        return is_sorted or any(each.strength for each in self.operators)
 
     @property
     def comparisons(self) -> int:
@@ -269,6 +278,7 @@ class Asking:
         "met",
         "names",
         "removed",
+        "strength",
         "tree",
         "written",
     )
@@ -280,11 +290,14 @@ class Asking:
         *,
         is_in_transaction: bool = False,
         is_at_one_time: bool = False,
+        strength: int = SIMPLE,
     ) -> None:
         self.answers: Final = answers
         self.tree: Final = tree
         """The covered paths of the documents that the command reads, as they are stored."""
         self.is_in_transaction: Final = is_in_transaction
+        self.strength: Final = strength
+        """How strong the collation of the command is, if strings may be asked about under it."""
         self.is_at_one_time: Final = is_at_one_time or is_in_transaction
         """Whether the command reads what its questions have read: nothing changes meanwhile."""
         self.written: Final = FieldsWritten()
@@ -437,7 +450,7 @@ class ValuesJudgement:
                 satisfied += 1
         if satisfied == len(self._conditions):
             if self._order is not None and held not in self._all:
-                self._keys.append((order_key(held.value), documents))
+                self._keys.append((order_key(held.value, self._order.strength), documents))
             self._all[held] = None
         if satisfied or self.wants_all:
             self._bytes += len(data) + len(held.stored[1])
@@ -478,7 +491,7 @@ def condition_of(operator: AskedOperator) -> Condition:
     asks, name, operands = operator.asks, operator.name, operator.operands
     match asks:
         case Asks.ORDER:
-            return compared(name, *operands[0])
+            return compared(name, *operands[0], operator.strength)
         case Asks.PATTERN:
             return matched(operands[0][1], operands[1][1])
         case Asks.REMAINDER:
@@ -486,7 +499,7 @@ def condition_of(operator: AskedOperator) -> Condition:
         case Asks.BITS:
             return bits(name, _positions(operands))
         case Asks.EQUAL:
-            return among(operands)
+            return among(operands, operator.strength)
         case _:
             assert_never(asks)
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.ranges import INT, LONG, NUMERIC, Number, is_canonical, read_number, whole
+from sealwire.policies.questions.collation import SIMPLE, collated, collated_operand
 from sealwire.policies.questions.patterns import Pattern, Undecided
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import elements
@@ -33,7 +34,7 @@ class Asks(Enum):
     REMAINDER = "remainder"
     BITS = "bits"
     EQUAL = "equal"
-    """Asked for random classes alone: ciphertext of the others answers it."""
+    """Asked for random classes, and under a collation: else ciphertext answers it."""
 
 
 MOST_EXACT: Final = 1 << 53
@@ -43,14 +44,18 @@ _LEAST_LONG, _MOST_LONG = -(1 << 63), (1 << 63) - 1
 _INTEGERS: Final = frozenset({kinds.INT, kinds.LONG})
 
 
-def compared(operator: bytes, kind: int, operand: bytes) -> Condition:
-    """`$gt`, `$gte`, `$lt` or `$lte`. Raises Refusal(RANGE) for operands that are not ordered within a type.
+def compared(operator: bytes, kind: int, operand: bytes, strength: int = SIMPLE) -> Condition:
+    """`$gt`, `$gte`, `$lt` or `$lte`; strings with the strength of a collation.
 
+    Raises Refusal(RANGE) for operands that are not ordered within a type; Refusal(COLLATION).
     Cost of the condition: O(bytes).
     """
     test = _TESTS[operator]
     if kind in NUMERIC:
         return _numbers(test, _finite(kind, operand))
+    if strength and kind in TEXTS:
+        limit = collated_operand(_text(operand), strength)
+        return lambda other, value: other in TEXTS and test(_sign(collated(_text(value), strength), limit))
     key = KEYS.get(kind)
     if key is None:
         raise Refusal(Reason.RANGE, rule="a range that ends at a value of this type")
@@ -70,21 +75,21 @@ def matched(pattern: bytes, options: bytes) -> Condition:
     def holds(kind: int, value: bytes) -> bool:
         if kind == kinds.REGEX:
             raise Undecided  # the server compares patterns for equality
-        return kind in _TEXTS and found.matches(value[4:-1])
+        return kind in TEXTS and found.matches(value[4:-1])
 
     return holds
 
 
-def among(operands: Sequence[Value]) -> Condition:
+def among(operands: Sequence[Value], strength: int = SIMPLE) -> Condition:
     """Equality with one of some values, or a match with a pattern among them.
 
-    Raises Refusal(QUESTION) for null, for a document or an array, and for NaN; Refusal(PATTERN).
+    Raises Refusal(QUESTION) for null, for a document or an array, and for NaN; Refusal(PATTERN, COLLATION).
     """
-    tests = [_equal(kind, operand) for kind, operand in operands]
+    tests = [_equal(kind, operand, strength) for kind, operand in operands]
     return lambda kind, value: any(test(kind, value) for test in tests)
 
 
-def _equal(kind: int, operand: bytes) -> Condition:
+def _equal(kind: int, operand: bytes, strength: int) -> Condition:
     if kind == kinds.REGEX:
         pattern, options, _ = operand.split(b"\0")
         return matched(pattern, options)
@@ -92,6 +97,9 @@ def _equal(kind: int, operand: bytes) -> Condition:
         return _numbers(lambda sign: sign == 0, _finite(kind, operand), skips=True)
     if kind not in KEYS:
         raise Refusal(Reason.QUESTION, rule="equality with null, NaN, an array, or a document")
+    if strength and kind in TEXTS:
+        wanted = collated_operand(_text(operand), strength)
+        return lambda other, value: other in TEXTS and collated(_text(value), strength) == wanted
     bracket = _brackets(kind)
     return lambda other, value: other in bracket and value == operand
 
@@ -160,7 +168,7 @@ _BITS: Final = {
     b"$bitsAnySet": (False, True),
     b"$bitsAnyClear": (False, False),
 }
-_TEXTS: Final = frozenset({kinds.STRING, kinds.SYMBOL})
+TEXTS: Final = frozenset({kinds.STRING, kinds.SYMBOL})
 
 
 def _text(value: bytes) -> bytes:
@@ -192,7 +200,7 @@ KEYS: Final[dict[int, Callable[[bytes], bytes | int | tuple[int, int, bytes]]]] 
 
 
 def _brackets(kind: int) -> frozenset[int]:
-    return _TEXTS if kind in _TEXTS else frozenset({kind})
+    return TEXTS if kind in TEXTS else frozenset({kind})
 
 
 def _sign(left: object, right: object) -> int:

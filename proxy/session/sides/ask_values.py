@@ -50,7 +50,7 @@ _INDEX: Final = "__sealwire"
 _COUNT: Final = _INDEX.encode()
 """How many documents have a value, if they are to be sorted by it."""
 _FOR_ALL: Final = frozenset(b"lsid $readPreference apiVersion apiStrict apiDeprecationErrors".split())
-_FOR_FIRST: Final = _FOR_ALL | frozenset(b"readConcern maxTimeMS $clusterTime".split())
+_FOR_FIRST: Final = _FOR_ALL | frozenset(b"readConcern maxTimeMS $clusterTime collation".split())
 """What the question takes from the command that waits."""
 _OF_TRANSACTION: Final = frozenset(b"txnNumber autocommit".split())
 _BEGINNING: Final = frozenset(b"startTransaction readConcern".split())
@@ -377,8 +377,10 @@ def _held(
     for item in items:
         stored = item.kind, message[item.value : item.end]
         if not is_envelope(item.kind, message, item.value):
-            is_missed = asked.judgement.wants_all or (asked.question.is_random and item.kind != kinds.NULL)
-            if may_be_clear and not asked.question.is_random:
+            # under a collation, a list of values in clear would find others than those
+            needs_envelopes = asked.question.is_random or (may_be_clear and asked.question.is_collated)
+            is_missed = asked.judgement.wants_all or (needs_envelopes and item.kind != kinds.NULL)
+            if may_be_clear and not needs_envelopes:
                 yield HeldValue(stored, stored), False
             elif is_missed:
                 raise Refusal(Reason.QUESTION, rule="a stored value in clear")
