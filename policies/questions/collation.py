@@ -11,9 +11,6 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Final
 
-from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.questions.patterns import Undecided
-
 LOCALES: Final = frozenset({"en", "en_US"})
 """Those of which it is known that they change nothing about the root collation."""
 STRENGTHS: Final = (1, 2, 3)
@@ -50,23 +47,15 @@ _TABLES: Final = _tables()
 _KNOWN: Final = frozenset(map(chr, _TABLES[0]))
 
 
-def collated(text: bytes, strength: int) -> str:
-    """A key that compares as the server compares the text. Raises Undecided. Cost: O(bytes)."""
+def collated(text: bytes, strength: int) -> str | None:
+    """A key that compares as the server compares the text; None if that is not known. Cost: O(bytes)."""
     try:
         decoded = text.decode()
     except UnicodeDecodeError:
-        raise Undecided from None
+        return None
     if not _KNOWN.issuperset(decoded):
-        raise Undecided
+        return None
     return "\0".join(decoded.translate(table) for table in _TABLES[:strength])
-
-
-def collated_operand(text: bytes, strength: int) -> str:
-    """The same of what the client compares with. Raises Refusal(COLLATION)."""
-    try:
-        return collated(text, strength)
-    except Undecided:
-        raise Refusal(Reason.COLLATION, rule="text that is not plain Latin") from None
 
 
 def strength_of(said: Mapping[str, object]) -> int:

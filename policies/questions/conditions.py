@@ -15,7 +15,7 @@ from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.ranges import INT, LONG, NUMERIC, Number, is_canonical, read_number, whole
-from sealwire.policies.questions.collation import SIMPLE, collated, collated_operand
+from sealwire.policies.questions.collation import SIMPLE, collated
 from sealwire.policies.questions.patterns import Pattern, Undecided
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import elements
@@ -54,8 +54,8 @@ def compared(operator: bytes, kind: int, operand: bytes, strength: int = SIMPLE)
     if kind in NUMERIC:
         return _numbers(test, _finite(kind, operand))
     if strength and kind in TEXTS:
-        limit = collated_operand(_text(operand), strength)
-        return lambda other, value: other in TEXTS and test(_sign(collated(_text(value), strength), limit))
+        limit = _collated_operand(operand, strength)
+        return lambda other, value: other in TEXTS and test(_sign(collated_text(value, strength), limit))
     key = KEYS.get(kind)
     if key is None:
         raise Refusal(Reason.RANGE, rule="a range that ends at a value of this type")
@@ -98,8 +98,8 @@ def _equal(kind: int, operand: bytes, strength: int) -> Condition:
     if kind not in KEYS:
         raise Refusal(Reason.QUESTION, rule="equality with null, NaN, an array, or a document")
     if strength and kind in TEXTS:
-        wanted = collated_operand(_text(operand), strength)
-        return lambda other, value: other in TEXTS and collated(_text(value), strength) == wanted
+        wanted = _collated_operand(operand, strength)
+        return lambda other, value: other in TEXTS and collated_text(value, strength) == wanted
     bracket = _brackets(kind)
     return lambda other, value: other in bracket and value == operand
 
@@ -173,6 +173,21 @@ TEXTS: Final = frozenset({kinds.STRING, kinds.SYMBOL})
 
 def _text(value: bytes) -> bytes:
     return value[4:-1]
+
+
+def collated_text(value: bytes, strength: int) -> str:
+    """What a string compares by under a collation. Raises Undecided."""
+    found = collated(_text(value), strength)
+    if found is None:
+        raise Undecided
+    return found
+
+
+def _collated_operand(operand: bytes, strength: int) -> str:
+    found = collated(_text(operand), strength)
+    if found is None:
+        raise Refusal(Reason.COLLATION, rule="text that is not plain Latin")
+    return found
 
 
 def _signed(value: bytes) -> int:

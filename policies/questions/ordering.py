@@ -13,8 +13,8 @@ from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.ranges import NUMERIC
-from sealwire.policies.questions.collation import SIMPLE, collated
-from sealwire.policies.questions.conditions import KEYS, TEXTS, Value, alike, finite_value
+from sealwire.policies.questions.collation import SIMPLE
+from sealwire.policies.questions.conditions import KEYS, TEXTS, Value, alike, collated_text, finite_value
 from sealwire.policies.questions.patterns import Undecided
 from sealwire.wire import kinds
 
@@ -74,7 +74,7 @@ def order_key(value: Value, strength: int = SIMPLE) -> OrderKey:
     if bracket is None:
         raise Undecided
     if strength and kind in TEXTS:
-        return bracket, collated(data[4:-1], strength)
+        return bracket, collated_text(data, strength)
     return bracket, KEYS[kind](data)
 
 
