@@ -126,7 +126,7 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
     Reason.RANDOM_EQUALITY: (
         ErrorCode.NOT_IMPLEMENTED,
         "a field in random mode cannot be compared",
-        "use a deterministic class if the field must be searchable; $exists and null work",
+        "use a deterministic class, or `ask: true`, if the field must be searchable; $exists and null work",
     ),
     Reason.BELOW_ENCRYPTED: (
         ErrorCode.NOT_IMPLEMENTED,

@@ -18,7 +18,7 @@ from tests.build_context import ROOMS, ROOT, copy_build_context
 
 
 def source_modules() -> set[str]:
-    """Every Python file, py.typed, script, style sheet and YAML example of the package, named as in the wheel."""
+    """Every module, script, style sheet and example of the package, and py.typed, named as in the wheel."""
     wanted: set[str] = set()
     for folder, prefix in [("sealwire", "sealwire"), *((room, f"sealwire/{room}") for room in ROOMS)]:
         for path in (ROOT / folder).rglob("*"):

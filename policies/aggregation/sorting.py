@@ -12,7 +12,6 @@ this; and a transaction has no `$unionWith`.
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, NamedTuple, final
 
@@ -21,9 +20,9 @@ from bson import Int64, encode
 from sealwire.policies.aggregation.stage_arguments import plan_sort_key
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode, follow
-from sealwire.policies.filters.asking import may_ask
+from sealwire.policies.filters.asking import Among, may_ask, note_asked, strength_at
 from sealwire.policies.planning.arguments import document_of, named_parts, only_element
-from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement, ValueEdit
+from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement
 from sealwire.policies.planning.values import note_comparison, whole_number
 from sealwire.policies.planning.walk import LISTED_BYTES, Walk
 from sealwire.policies.questions.asked import (
@@ -33,6 +32,7 @@ from sealwire.policies.questions.asked import (
     ValuesQuestion,
     ValuesUnknown,
 )
+from sealwire.policies.questions.collation import SIMPLE
 from sealwire.policies.questions.ordering import DISTURBED, SortOrder
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
@@ -50,19 +50,6 @@ _MOST: Final = 1 << 31
 """A larger limit is none."""
 _LISTS: Final = 2
 """A command lists the forms of a value twice: to choose documents, and to rank them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Among:
-    """The planned stages that documents pass before they are sorted, for the question."""
-
-    buf: bytes
-    edits: list[ValueEdit | RangeEdit]
-    replacements: list[Replacement]
-    parents: tuple[int, ...]
-    """The lengths around these stages."""
-    is_filter: bool = False
-    """Whether it is the filter of a write instead."""
 
 
 @final
@@ -170,7 +157,9 @@ def asked_keys(walk: Walk, names: Sequence[bytes]) -> list[tuple[bytes, PathNode
     with asking.on(walk.node):
         for name in dict.fromkeys(names):
             node = None if name == b"$natural" else follow(walk.node, name)
-            if node is not None and node.path.encode() == name and may_ask(walk, node):
+            if node is None or node.is_random or node.path.encode() != name:
+                continue
+            if may_ask(walk, node):
                 found.append((name, node))
     return found
 
@@ -275,17 +264,29 @@ class RankedStage:
         self.item, self.behind = item_of(walk)
 
     def ask(
-        self, name: bytes, node: PathNode, *, is_descending: bool = False, enough: int | None = None
+        self,
+        name: bytes,
+        node: PathNode,
+        *,
+        is_descending: bool = False,
+        enough: int | None = None,
+        is_collated: bool = False,
     ) -> ValuesAnswer:
         """The values of a field. All are asked for before any is put: none has a part in the questions.
+
+        `is_collated`: they are ordered as the collation of the command says, if there is one.
 
         Raises Refusal, OrderUnknown.
         """
         draft, ahead, leaf = self._walk.draft, self._ahead, node.leaf
         if leaf is None:
             raise TypeError("nothing may be asked")
-        note_comparison(draft, node)
-        order = SortOrder(is_descending, enough, None if ahead is None else ahead.among)
+        if is_collated:
+            note_asked(self._walk, node)
+        else:
+            note_comparison(draft, node)
+        strength = strength_at(self._walk, node) if is_collated else SIMPLE
+        order = SortOrder(is_descending, enough, None if ahead is None else ahead.among, strength)
         operators = tuple(ahead.operators) if ahead is not None and ahead.key == name else ()
         question = ValuesQuestion(draft.namespace, node.path, leaf.name, operators, order=order)
         try:
@@ -325,7 +326,7 @@ class RankedStage:
         replacements = [each for each in draft.replacements if start <= each.element.start < end]
         for taken in ahead.taken:
             replacements += _left_out(taken)
-        return Among(draft.buf, edits, replacements, self._walk.parents[:-1])
+        return Among(draft.buf, ahead.among, edits, replacements, self._walk.parents[:-1])
 
     def _put_list(self, taken: TakenOver, node: PathNode, answer: ValuesAnswer) -> None:
         """The list of values in place of conditions: it may lead the server along an index.
@@ -375,7 +376,9 @@ class _Sorting:
             leads = key.name == first.name and ranked.is_ahead
             enough = found.enough if leads and found is not None else None
             is_descending = whole_number(walk.buf, key) < 0
-            answers.append(ranked.ask(key.name, node, is_descending=is_descending, enough=enough))
+            answers.append(
+                ranked.ask(key.name, node, is_descending=is_descending, enough=enough, is_collated=True)
+            )
         names: dict[bytes, bytes] = {}
         for place, ((key, node), answer) in enumerate(zip(asked, answers, strict=True)):
             names[key.name] = ranked.put(place, key.name, node, answer)

@@ -219,7 +219,7 @@ def _default_collation(walk: Walk, argument: Element) -> None:
     for leaf in leaves(walk.node):
         # a filter that fixes a context would find other spellings, which are other contexts
         has_context = leaf.leaf is not None and leaf.leaf.per not in (None, PER_DATABASE)
-        if not leaf.is_random or has_context:
+        if not leaf.is_random or has_context or leaf.asks:
             note_comparison(walk.draft, leaf)
 
 

@@ -40,6 +40,7 @@ from sealwire.policies.commands.opening import note_explained, note_openings
 from sealwire.policies.commands.passed_commands import PASSED_COMMANDS
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.operators import OPERATORS as EXPRESSIONS
+from sealwire.policies.file.ranges import NUMERIC, read_number
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.filters.filters import OPERATORS as FILTER_OPERATORS
 from sealwire.policies.filters.filters import TOP_LEVEL
@@ -65,6 +66,7 @@ from sealwire.policies.planning.values import (
 )
 from sealwire.policies.planning.walk import NO_SURROUNDINGS, Draft, Parents, Walk
 from sealwire.policies.questions.asked import Answers, Asking
+from sealwire.policies.questions.collation import SIMPLE, strength_of
 from sealwire.policies.roles.role import Rights
 from sealwire.policies.updates.update_pipelines import STAGES as UPDATE_STAGES
 from sealwire.policies.updates.updates import OPERATORS as UPDATE_OPERATORS
@@ -356,8 +358,28 @@ def _let_ask(command: Command, node: PathNode) -> None:
         return  # its name is not UTF-8, and cannot be asked for
     if command.policies.covered(namespace) is node:
         command.draft.asking = Asking(
-            answers, node, is_in_transaction=is_in_transaction, is_at_one_time=said == _SNAPSHOT
+            answers,
+            node,
+            is_in_transaction=is_in_transaction,
+            is_at_one_time=said == _SNAPSHOT,
+            strength=_strength(command),
         )
+
+
+def _strength(command: Command) -> int:
+    """How strong the collation of a command is, if strings can be judged under it. Raises BsonError."""
+    argument = command.arguments.get(b"collation")
+    if argument is None or argument.kind != kinds.OBJECT:
+        return SIMPLE
+    found: dict[str, object] = {}
+    for part in elements(command.buf, argument.value):
+        name = part.name.decode("utf-8", "replace")
+        if part.kind == kinds.STRING:
+            found[name] = string_of(command.buf, part)
+        else:
+            value = command.buf[part.value : part.end]
+            found[name] = read_number(part.kind, value) if part.kind in NUMERIC else None
+    return strength_of(found)
 
 
 def _beside_policy(command: Command, namespace: str) -> PathNode | None:

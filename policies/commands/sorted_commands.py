@@ -13,7 +13,6 @@ from typing import Any, Final
 from bson import Int64, encode
 
 from sealwire.policies.aggregation.sorting import (
-    Among,
     OrderUnknown,
     asked_keys,
     chooses_by_chance,
@@ -22,6 +21,7 @@ from sealwire.policies.aggregation.sorting import (
 )
 from sealwire.policies.aggregation.stage_arguments import plan_sort_key
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.filters.asking import Among
 from sealwire.policies.filters.negations import free_name
 from sealwire.policies.planning.arguments import document_of, given, named_parts, operator_name, string_of
 from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement
@@ -181,4 +181,4 @@ def _among(walk: Walk, part: tuple[int, int]) -> Among:
     start, end = part
     edits = [each for each in walk.draft.edits if start <= each.element.start < end]
     replacements = [each for each in walk.draft.replacements if start <= each.element.start < end]
-    return Among(walk.buf, edits, replacements, walk.parents, is_filter=True)
+    return Among(walk.buf, part, edits, replacements, walk.parents, is_filter=True)

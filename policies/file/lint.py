@@ -52,6 +52,15 @@ def lint(policies: PolicySet) -> list[Finding]:
                     "a deterministic bool has two ciphertexts: anyone can tell them apart",
                 )
             )
+        if field_class.asks and field_class.mode is Mode.RANDOM:
+            findings.append(
+                Finding(
+                    "ask-of-random",
+                    name,
+                    "each condition opens all candidates, and shows the server which documents satisfy it: "
+                    "also which values are equal; prefer `deterministic` if many candidates are left",
+                )
+            )
     if policies.roles is not None:
         class_kinds = {name: field_class.kind for name, field_class in policies.classes.items()}
         asked = {name for name, field_class in policies.classes.items() if field_class.asks}

@@ -276,7 +276,7 @@ def _field_class(name: str, node: Node) -> FieldClass:
     value_type: ValueType | None = None
     domain: RangeDomain | None = None
     if mode is Mode.RANDOM:
-        for key in ("type", "range", "accept_plaintext", "ask"):
+        for key in ("type", "range", "accept_plaintext"):
             if key in entries:
                 complaints.add(entries[key].error(f"a random class has no {key}", f"remove `{key}`"))
     else:

@@ -9,36 +9,108 @@ a document in, never what keeps it out: below a negation, it has the values that
 (`policies.filters.negations`, docs/adr/0054).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, assert_never
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, assert_never, final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.ranges import LONG, find_positions
-from sealwire.policies.file.schema import PathNode
+from sealwire.policies.file.schema import PathNode, ValueType
 from sealwire.policies.filters.operands import is_least_text
 from sealwire.policies.planning.arguments import array_items, named_parts, operator_name
-from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement, Use
+from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement, Use, ValueEdit
 from sealwire.policies.planning.rules import Rows, asks_of
-from sealwire.policies.planning.values import note_comparison, whole_number
+from sealwire.policies.planning.values import demand_filter, note_comparison, whole_number
 from sealwire.policies.planning.walk import LISTED_BYTES, Draft, Walk
 from sealwire.policies.questions.asked import (
     AskedOperator,
     Asking,
     Barrier,
     HeldValue,
+    Met,
     TakenOver,
     ValuesAnswer,
     ValuesQuestion,
+    ValuesUnknown,
 )
+from sealwire.policies.questions.collation import SIMPLE
 from sealwire.policies.questions.conditions import MAX_BITS, Asks, Value
 from sealwire.policies.roles.role import Level
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, string_bytes
+from sealwire.wire.raw_bson import Element, elements, string_bytes
 
 NOTHING_ASKED: Final[frozenset[bytes]] = frozenset()
 FEW_LISTED: Final = 50
 """So many values of a class with a range are listed, stored or not, without a question to the server."""
+
+_EQUAL: Final = (b"$eq", b"$in")
+"""What ciphertext of deterministic classes answers, and of random ones and under a collation does not."""
+_LISTING: Final = frozenset({b"$in", b"$nin"})
+_UNREPEATABLE: Final = re.compile(rb"\$(expr|near|nearSphere|text|where|sampleRate)\0")
+"""In a condition that a question cannot have: it needs variables or an index, or differs each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """Planned conditions or stages that documents pass before a question looks at them."""
+
+    buf: bytes
+    part: tuple[int, int]
+    """Where they begin and end."""
+    edits: list[ValueEdit | RangeEdit]
+    replacements: list[Replacement]
+    parents: tuple[int, ...]
+    """The lengths around them."""
+    is_filter: bool = False
+    """Whether they are all of a write's filter, where a question about stages has them."""
+
+
+@final
+class CandidatesUnknown(ValuesUnknown):
+    """The server has to be asked for the documents with values of a random class that may satisfy."""
+
+    def __init__(self, question: ValuesQuestion) -> None:
+        """Raises as ValuesUnknown."""
+        super().__init__(question)
+        self.among: list[Among] = []
+        """Conditions of the filter that each document has to meet as well."""
+
+
+def plan_met(walk: Walk, element: Element, met: list[Met], plan: Callable[[Walk, Element], None]) -> None:
+    """Plan a condition of a filter on documents, beside others that are `met` as well.
+
+    If it needs the values of a random class, the others say at which documents the question looks: so they
+    are planned first, and `plan_candidates` says what is lacking. Raises as `plan`.
+    """
+    draft, asking = walk.draft, walk.draft.asking
+    if asking is None:
+        raise TypeError("nothing may be asked")
+    edits, replacements = len(draft.edits), len(draft.replacements)
+    barriers, is_negated = len(asking.barriers), asking.is_negated
+    try:
+        plan(walk, element)
+    except CandidatesUnknown as unknown:
+        asking.lacking = asking.lacking or unknown
+        del draft.edits[edits:], draft.replacements[replacements:], asking.barriers[barriers:]
+        asking.is_negated = is_negated
+        return
+    is_within = all(element.start <= each.element.start < element.end for each in draft.edits[edits:])
+    if is_within and not _UNREPEATABLE.search(walk.buf, element.start, element.end):
+        made = slice(edits, len(draft.edits)), slice(replacements, len(draft.replacements))
+        met.append(Met(element, walk.parents, *made))
+
+
+def plan_candidates(draft: Draft, asking: Asking, met: list[Met]) -> None:
+    """All conditions of a filter are planned. Raises CandidatesUnknown."""
+    unknown, asking.lacking = asking.lacking, None
+    if not isinstance(unknown, CandidatesUnknown):
+        return
+    for each in met:
+        part = each.element.start, each.element.end
+        made = draft.edits[each.edits], draft.replacements[each.replacements]
+        unknown.among.append(Among(draft.buf, part, *made, each.parents))
+    raise unknown
 
 
 def deny(draft: Draft, barrier: Barrier) -> Asking | None:
@@ -83,6 +155,8 @@ def may_ask(walk: Walk, node: PathNode) -> bool:
     asking, leaf, rights = walk.draft.asking, node.leaf, walk.draft.rights
     if asking is None or not asking.is_here or asking.barriers or leaf is None or not leaf.asks:
         return False
+    if node.is_random and walk.use is Use.SEED:
+        return False  # an upsert would store the value of an equality
     if rights is not None and rights.access(leaf.name).read.level is not Level.CLEAR:
         return False
     return not (node.moved or node.absent)
@@ -102,7 +176,7 @@ def plan_asked(
     groups = asked_among(walk, names, rows)
     if not groups:
         return NOTHING_ASKED
-    if b"$eq" in names:
+    if b"$eq" in names and b"$eq" not in groups:
         # it may become an `$in`, of which a document has one
         raise Refusal(Reason.QUESTION, path=walk.node.path, rule=f"$eq beside {next(iter(groups)).decode()}")
     operators, names_taken = read_asked(walk, groups, names), taken_over(groups)
@@ -135,6 +209,13 @@ def asked_among(walk: Walk, names: Mapping[bytes, Element], rows: Rows) -> Group
     elif least is not None and ranges == [b"$gte"] and is_least_text(walk, least):
         del wanted[b"$gte"]  # every string: it needs no list
     groups = {name: AskedGroup(asks, [names[name]]) for name, asks in wanted.items()}
+    if asks_equality(walk, walk.node):
+        given = {name: names[name] for name in _EQUAL if name in names}
+        groups |= {
+            name: AskedGroup(Asks.EQUAL, [element])
+            for name, element in given.items()
+            if not is_null(walk.buf, element)
+        }
     if b"$options" in names and b"$regex" in groups:
         groups[b"$regex"].elements.append(names[b"$options"])
     return groups
@@ -163,12 +244,37 @@ def taken_over(groups: Groups) -> frozenset[bytes]:
     return frozenset(element.name for group in groups.values() for element in group.elements)
 
 
-def plan_pattern(walk: Walk, element: Element, node: PathNode, place: ListPlace) -> None:
-    """Cover a pattern that stands where a value could. Raises Refusal, ValuesUnknown."""
+def is_null(buf: bytes, element: Element) -> bool:
+    """Whether an operand is null, or a list of nothing else: the server has these in clear.
+
+    Raises BsonError.
+    """
+    if element.kind == kinds.ARRAY and element.name in _LISTING:
+        return all(item.kind == kinds.NULL for item in elements(buf, element.value))
+    return element.kind == kinds.NULL
+
+
+def asks_equality(walk: Walk, node: PathNode) -> bool:
+    """Whether equality at a node that may be asked about is no equality of ciphertext. Cost: O(1)."""
+    if node.is_random:
+        return True
+    return strength_at(walk, node) != SIMPLE and walk.use is not Use.SEED
+
+
+def is_equality(walk: Walk, element: Element, node: PathNode) -> bool:
+    """Whether a value that stands in place of operators has to be asked for. Cost: O(1)."""
+    return element.kind != kinds.NULL and asks_equality(walk, node) and may_ask(walk, node)
+
+
+def plan_alone(walk: Walk, element: Element, node: PathNode, place: ListPlace) -> None:
+    """Cover a pattern that stands where a value could, or a value of a random class.
+
+    Raises Refusal, ValuesUnknown.
+    """
     if walk.use is Use.SEED:
         # beside it the server would find an equality that it would store
         raise Refusal(Reason.QUESTION, path=node.path, rule="a pattern in place of a value in an upsert")
-    operators = (read_pattern(walk, element),)
+    operators = (read_alone(walk, element, node),)
     if not _is_taken_over(walk, element.value, [element], operators):
         _list(walk, [element], node, answer_to(walk, node, operators).all, place)
 
@@ -199,10 +305,13 @@ def _is_taken_over(
     return True
 
 
-def read_pattern(walk: Walk, element: Element) -> AskedOperator:
-    """A pattern that stands where a value could."""
+def read_alone(walk: Walk, element: Element, node: PathNode) -> AskedOperator:
+    """A pattern or a value that stands without an operator."""
+    if element.kind != kinds.REGEX:
+        return AskedOperator(Asks.EQUAL, b"$eq", (_value(walk, element),), strength_at(walk, node))
     pattern, options = _literal(walk.buf, element)
-    return AskedOperator(Asks.PATTERN, b"$regex", ((kinds.STRING, pattern), (kinds.STRING, options)))
+    operands = (kinds.STRING, pattern), (kinds.STRING, options)
+    return AskedOperator(Asks.PATTERN, b"$regex", operands, strength_at(walk, node))
 
 
 def answer_to(
@@ -215,13 +324,36 @@ def answer_to(
     draft, asking = walk.draft, walk.draft.asking
     if asking is None or node.leaf is None:
         raise TypeError("nothing may be asked")
-    note_comparison(draft, node)
+    note_asked(walk, node)
     rule = _forbids(asking, node)
     if rule:
         raise Refusal(Reason.QUESTION, path=node.path, rule=rule)
     namespace = asking.namespace or draft.namespace
     question = ValuesQuestion(namespace, node.path, node.leaf.name, operators, is_outside=is_outside)
-    return asking.answers.of(question)
+    if not node.is_random:
+        return asking.answers.of(question)
+    start, end = asking.filter_at or (0, 0)
+    among = walk.buf[start:end]
+    question = replace(question, among=among, needs_newest=not asking.is_at_one_time)
+    try:
+        return asking.answers.of(question)
+    except ValuesUnknown:
+        raise CandidatesUnknown(question) from None
+
+
+def note_asked(walk: Walk, node: PathNode) -> None:
+    """As `note_comparison`, where strings are asked about under a collation. Raises Refusal(ROLE)."""
+    if strength_at(walk, node) == SIMPLE:
+        note_comparison(walk.draft, node)
+    else:
+        demand_filter(walk.draft, node)
+
+
+def strength_at(walk: Walk, node: PathNode) -> int:
+    """How strong the collation is under which strings at a node are compared; SIMPLE if none is there."""
+    asking, leaf = walk.draft.asking, node.leaf
+    is_text = leaf is not None and leaf.value_type in (None, ValueType.STRING)
+    return asking.strength if asking is not None and is_text else SIMPLE
 
 
 def _place(
@@ -232,7 +364,8 @@ def _place(
         places, lists = [[element for place in places for element in place]], [answer.all]
     else:
         lists = list(answer.each)
-    free = [ListPlace.OPERATOR] * (b"$in" not in names) + [ListPlace.BESIDE] * (b"$not" not in names)
+    takes_in = b"$in" not in names or b"$in" in groups
+    free = [ListPlace.OPERATOR] * takes_in + [ListPlace.BESIDE] * (b"$not" not in names)
     leaf = walk.node.leaf
     if (
         leaf is not None
@@ -281,9 +414,14 @@ def _read(walk: Walk, asks: Asks, name: bytes, names: Mapping[bytes, Element]) -
             operands = tuple(_value(walk, item) for item in items)
         case Asks.BITS:
             operands = tuple((kinds.LONG, LONG.pack(bit)) for bit in _bits(walk, element))
+        case Asks.EQUAL:
+            items = array_items(walk.buf, element) if name == b"$in" else [element]
+            if element.kind == kinds.REGEX:
+                raise Refusal(Reason.PATTERN, path=walk.node.path, rule="$eq")
+            operands = tuple(_value(walk, item) for item in items)
         case _:
             assert_never(asks)
-    return AskedOperator(asks, name, operands)
+    return AskedOperator(asks, name, operands, strength_at(walk, walk.node))
 
 
 def _value(walk: Walk, element: Element) -> Value:

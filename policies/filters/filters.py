@@ -15,10 +15,13 @@ from sealwire.policies.filters.asking import (
     NOTHING_ASKED,
     allow,
     deny,
+    is_equality,
     may_ask,
     may_list,
+    plan_alone,
     plan_asked,
-    plan_pattern,
+    plan_candidates,
+    plan_met,
     turn,
     turn_back,
 )
@@ -63,10 +66,10 @@ from sealwire.policies.planning.rules import (
 )
 from sealwire.policies.planning.values import match, match_range, plan_value, whole_number
 from sealwire.policies.planning.walk import Walk
-from sealwire.policies.questions.asked import Barrier
+from sealwire.policies.questions.asked import Asking, Barrier, Met
 from sealwire.policies.questions.conditions import Asks
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements
+from sealwire.wire.raw_bson import Element, elements, int32_at
 
 # ---------------------------------------------------------------------- $jsonSchema in filters and validators
 #
@@ -178,9 +181,24 @@ def plan_filter(walk: Walk, start: int) -> None:
             _plan_filter(walk, start)
         else:
             with draft.asking.on(walk.node):
-                _plan_filter(walk, start)
+                _plan_asking(walk, start, draft.asking)
     finally:
         draft.filters -= 1
+
+
+def _plan_asking(walk: Walk, start: int, asking: Asking) -> None:
+    """The filter as a whole, if it is on documents and may ask. Raises also ValuesUnknown."""
+    if walk.draft.filters > 1 or not asking.is_here:
+        _plan_filter(walk, start)
+        return
+    asking.filter_at = start, start + int32_at(walk.buf, start)
+    met = asking.met = list[Met]()
+    asking.lacking = None
+    try:
+        _plan_filter(walk, start)
+    finally:
+        asking.filter_at = asking.met = None
+    plan_candidates(walk.draft, asking, met)
 
 
 def _plan_filter(walk: Walk, start: int) -> None:
@@ -200,12 +218,14 @@ def _plan_filter(walk: Walk, start: int) -> None:
 
 
 def _conjunction(walk: Walk, start: int) -> None:
-    inner = walk.inside(start)
+    inner, draft = walk.inside(start), walk.draft
+    met = None if draft.asking is None or draft.filters > 1 else draft.asking.met
     for element in elements(walk.buf, start):
-        if element.name.startswith(b"$"):
-            _top_level(inner, element)
+        plan = _top_level if element.name.startswith(b"$") else _field
+        if met is None or element.name == b"$and":
+            plan(inner, element)
         else:
-            _field(inner, element)
+            plan_met(inner, element, met, plan)
 
 
 def plan_stored_filter(walk: Walk, argument: Element) -> None:
@@ -370,10 +390,18 @@ def plan_condition(
         return
     if is_operator_document(walk.buf, element):
         _operators(walk.within(element.value, target), element.value, taken)
-    elif element.kind == kinds.REGEX and may_list(walk, target):
-        plan_pattern(walk, element, target, ListPlace.VALUE)
+    elif _is_alone(walk, element, target, place) and may_list(walk, target):
+        plan_alone(walk, element, target, ListPlace.VALUE)
     else:
         _equal(walk, element, target, place)
+
+
+def _is_alone(walk: Walk, element: Element, target: PathNode, place: FormPlace) -> bool:
+    """Whether it is a pattern, or a value of a random class, that may be asked for."""
+    if element.kind == kinds.REGEX:
+        return True
+    may_be = walk.draft.asking is not None and place is FormPlace.CONDITION
+    return may_be and is_equality(walk, element, target)
 
 
 def _operators(walk: Walk, start: int, taken: frozenset[bytes] = NOTHING_ASKED) -> None:
@@ -434,7 +462,7 @@ def _in(walk: Walk, element: Element) -> None:
             rule = f"operators inside {operator_name(element)}"
             raise Refusal(Reason.SHAPE, path=walk.node.path, rule=rule)
         if item.kind == kinds.REGEX and _is_listed(walk, element):
-            plan_pattern(inner, item, walk.node, ListPlace.ITEM)
+            plan_alone(inner, item, walk.node, ListPlace.ITEM)
         elif walk.draft.asking is None or item.start not in walk.draft.asking.removed:
             _equal(inner, item, walk.node, FormPlace.ITEM)
 
@@ -468,7 +496,7 @@ def _not(walk: Walk, element: Element) -> None:
     if element.kind == kinds.REGEX:
         if not may_list(walk, walk.node):
             raise Refusal(Reason.PATTERN, path=walk.node.path, rule="$not")
-        plan_pattern(walk, element, walk.node, ListPlace.VALUE)
+        plan_alone(walk, element, walk.node, ListPlace.VALUE)
     else:
         start = document_of(element, element)
         _operators(walk.inside(start), start)

@@ -7,20 +7,24 @@ that list, null or missing. Such a condition is about all values that a path lea
 the one on the field: it is put beside that, in the same filter (`plan.Outside`, docs/adr/0054).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.asking import (
     NOTHING_ASKED,
+    AskedGroup,
     Groups,
     answer_to,
     asked_among,
+    asks_equality,
+    is_equality,
+    is_null,
     may_ask,
     may_list,
+    read_alone,
     read_asked,
-    read_pattern,
     taken_over,
 )
 from sealwire.policies.planning.arguments import array_items, is_operator_document, named_parts
@@ -29,11 +33,13 @@ from sealwire.policies.planning.rules import Rows
 from sealwire.policies.planning.values import put
 from sealwire.policies.planning.walk import LISTED_BYTES, Walk
 from sealwire.policies.questions.asked import AskedOperator, HeldValue
+from sealwire.policies.questions.conditions import Asks
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
 _NAMES: Final = (b"$and", b"$or", b"$nor")
 """What may hold such a condition; a filter has room for one of each."""
+_UNEQUAL: Final = {b"$ne": b"$eq", b"$nin": b"$in"}
 _ANY: Final = b"\x10\0\0\0\x04$nin\0\5\0\0\0\0\0"
 """`{$nin: []}`."""
 
@@ -47,10 +53,11 @@ def plan_negated(walk: Walk, element: Element, target: PathNode, rows: Rows) -> 
     asking = walk.draft.asking
     if asking is None or not may_ask(walk, target):
         return NOTHING_ASKED
-    if element.kind == kinds.REGEX:
+    is_alone = not is_operator_document(walk.buf, element) and is_equality(walk, element, target)
+    if is_alone or element.kind == kinds.REGEX:
         if not asking.is_negated:
             return NOTHING_ASKED
-        answer = answer_to(walk, target, (read_pattern(walk, element),), is_outside=True)
+        answer = answer_to(walk, target, (read_alone(walk, element, target),), is_outside=True)
         _put(walk, element, target, answer.each, is_negated=False)
         _satisfy(walk, element)
         return None
@@ -59,13 +66,14 @@ def plan_negated(walk: Walk, element: Element, target: PathNode, rows: Rows) -> 
     inner = walk.within(element.value, target)
     names = named_parts(walk.buf, element.value)
     if asking.is_negated:
-        if _patterns(walk, names.get(b"$in")):
+        if _patterns(inner, names.get(b"$in")):
             # one list keeps documents out, and the other one lets them in
             raise Refusal(Reason.QUESTION, path=target.path, rule="a pattern in $in below $nor")
         taken = _plan_operators(walk, element, inner, names, rows, is_negated=False)
     else:
         taken = _plan_not(walk, element, inner, names, rows)
         _plan_nin(walk, element, inner, names.get(b"$nin"))
+        taken |= _plan_unequal(walk, element, inner, names)
     if not taken:
         return NOTHING_ASKED
     if taken >= names.keys():
@@ -81,7 +89,7 @@ def plan_negated_item(walk: Walk, start: int, rows: Rows) -> frozenset[bytes]:
     An item is one value, so one list says that it does not satisfy: what it may be.
     Returns the names that this has taken over. Raises Refusal, ValuesUnknown.
     """
-    if not may_list(walk, walk.node):
+    if not may_list(walk, walk.node) or asks_equality(walk, walk.node):
         return NOTHING_ASKED
     names = named_parts(walk.buf, start)
     negation, unlisted = names.get(b"$not"), names.get(b"$nin")
@@ -114,7 +122,7 @@ def _negated_operators(walk: Walk, negation: Element | None, rows: Rows) -> tupl
     if negation is None:
         return ()
     if negation.kind == kinds.REGEX:
-        return (read_pattern(walk, negation),)
+        return (read_alone(walk, negation, walk.node),)
     if negation.kind != kinds.OBJECT:
         return ()
     operators, below = named_parts(walk.buf, negation.value), walk.inside(negation.value)
@@ -133,7 +141,7 @@ def _check_alone(walk: Walk, groups: Groups, operators: dict[bytes, Element]) ->
 
 def _outside_all(walk: Walk, patterns: Sequence[Element]) -> tuple[HeldValue, ...]:
     """The stored values that match none of these."""
-    operators: tuple[AskedOperator, ...] = tuple(read_pattern(walk, item) for item in patterns)
+    operators: tuple[AskedOperator, ...] = tuple(read_alone(walk, item, walk.node) for item in patterns)
     return answer_to(walk, walk.node, operators, is_outside=True).all
 
 
@@ -172,7 +180,7 @@ def _plan_not(
     if negation is None:
         return NOTHING_ASKED
     if negation.kind == kinds.REGEX:
-        answer = answer_to(walk, inner.node, (read_pattern(walk, negation),), is_outside=True)
+        answer = answer_to(walk, inner.node, (read_alone(walk, negation, inner.node),), is_outside=True)
         _put(walk, field, inner.node, answer.each, is_negated=True)
         return frozenset({b"$not"})
     if negation.kind != kinds.OBJECT:
@@ -187,15 +195,31 @@ def _plan_not(
     return frozenset({b"$not"}) if groups else NOTHING_ASKED
 
 
+def _plan_unequal(
+    walk: Walk, field: Element, inner: Walk, names: Mapping[bytes, Element]
+) -> frozenset[bytes]:
+    """`$ne` and `$nin`, where equality is asked about."""
+    if not asks_equality(inner, inner.node):
+        return NOTHING_ASKED
+    taken = {name: each for name in _UNEQUAL if (each := names.get(name)) and not is_null(walk.buf, each)}
+    for name, element in taken.items():
+        equal = _UNEQUAL[name]
+        operators = read_asked(inner, {equal: AskedGroup(Asks.EQUAL, [element])}, {equal: element})
+        answer = answer_to(walk, inner.node, operators, is_outside=True)
+        _put(walk, field, inner.node, answer.each, is_negated=True)
+    return frozenset(taken)
+
+
 def _patterns(walk: Walk, listed: Element | None) -> list[Element]:
-    if listed is None or listed.kind != kinds.ARRAY:
+    """Patterns in a list on the walk's node, unless all of the list is asked for."""
+    if listed is None or listed.kind != kinds.ARRAY or asks_equality(walk, walk.node):
         return []
     return [item for item in array_items(walk.buf, listed) if item.kind == kinds.REGEX]
 
 
 def _plan_nin(walk: Walk, field: Element, inner: Walk, listed: Element | None) -> None:
     """Take the patterns out of `$nin`, or of `$in` below `$not`: no value may match any of them."""
-    patterns = _patterns(walk, listed)
+    patterns = _patterns(inner, listed)
     if listed is None or not patterns:
         return
     _put(walk, field, inner.node, (_outside_all(inner, patterns),), is_negated=True)

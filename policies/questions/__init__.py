@@ -28,6 +28,8 @@ class QuestionBounds:
     """All replies of the server."""
     matches: int = 100_000
     """Stored values that satisfy the question, and are listed in the command."""
+    candidates: int = 10_000
+    """In place of `values`, those of a random class: nearly each document has one of its own."""
 
 
 USUAL_BOUNDS: Final = QuestionBounds()

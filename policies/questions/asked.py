@@ -15,7 +15,18 @@ from typing import Final, NamedTuple, assert_never, final
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode, is_transparent, parts_of
 from sealwire.policies.questions import USUAL_BOUNDS
-from sealwire.policies.questions.conditions import Asks, Condition, Value, bits, compared, matched, modulo
+from sealwire.policies.questions.collation import SIMPLE
+from sealwire.policies.questions.conditions import (
+    Asks,
+    Condition,
+    Value,
+    among,
+    bits,
+    compared,
+    in_arrays,
+    matched,
+    modulo,
+)
 from sealwire.policies.questions.ordering import OrderKey, Ranks, SortOrder, first_ranks, order_key
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -38,6 +49,13 @@ class AskedOperator:
     asks: Asks
     name: bytes
     operands: tuple[Value, ...] = field(repr=False)
+    strength: int = SIMPLE
+    """How strong the collation of the command is. Patterns match as without one."""
+
+    @property
+    def has_pattern(self) -> bool:
+        """Whether it matches a pattern, which may look at all of a value from each of its places."""
+        return self.asks is Asks.PATTERN or any(kind == kinds.REGEX for kind, _ in self.operands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +71,26 @@ class ValuesQuestion:
     """Whether it is about the values that do not satisfy each of them: what a negation lets in."""
     order: SortOrder | None = None
     """How the command is sorted by them; None: it is not."""
+    among: bytes | None = field(default=None, repr=False)
+    """For a random class, the filter around the condition, as the client has sent it: only documents that
+    meet the rest of it are looked at. Empty without such a filter; None for other classes."""
+    needs_newest: bool = False
+    """Whether a job could encrypt values anew, under the newest key, between the question and the command."""
 
     def __post_init__(self) -> None:
         if self.is_outside and self.order is not None:
             raise TypeError("a sort takes no negated condition over")
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it is about envelopes that are each in one place, and may have arrays in them."""
+        return self.among is not None
+
+    @property
+    def is_collated(self) -> bool:
+        """Whether the command compares strings under a collation."""
+        is_sorted = self.order is not None and self.order.strength != SIMPLE
+        return is_sorted or any(each.strength for each in self.operators)
 
     @property
     def comparisons(self) -> int:
@@ -142,6 +176,15 @@ class Barrier(Enum):
     """The documents may be another collection's, and a question is about the command's own."""
     NESTING = "nesting"
     """The path may lead into arrays in arrays, or to fields with numbers as names."""
+
+
+class Met(NamedTuple):
+    """A planned condition of a filter that each document has to meet, with its part of the draft."""
+
+    element: Element
+    parents: tuple[int, ...]
+    edits: slice
+    replacements: slice
 
 
 @dataclass(slots=True)
@@ -235,6 +278,7 @@ class Asking:
         "ahead",
         "answers",
         "barriers",
+        "filter_at",
         "forbids",
         "groups",
         "is_at_one_time",
@@ -242,10 +286,13 @@ class Asking:
         "is_in_transaction",
         "is_negated",
         "is_windowed",
+        "lacking",
+        "met",
         "names",
         "namespace",
         "removed",
         "sorts_write",
+        "strength",
         "tree",
         "written",
     )
@@ -258,11 +305,14 @@ class Asking:
         is_in_transaction: bool = False,
         is_at_one_time: bool = False,
         namespace: str = "",
+        strength: int = SIMPLE,
     ) -> None:
         self.answers: Final = answers
         self.tree: Final = tree
         """The covered paths of the documents that the command reads, as they are stored."""
         self.is_in_transaction: Final = is_in_transaction
+        self.strength: Final = strength
+        """How strong the collation of the command is, if strings may be asked about under it."""
         self.is_at_one_time: Final = is_at_one_time or is_in_transaction
         """Whether the command reads what its questions have read: nothing changes meanwhile."""
         self.namespace: Final = namespace
@@ -289,6 +339,12 @@ class Asking:
         """The offsets of patterns that are left out of a list, because they are covered elsewhere."""
         self.ahead: SortAhead | None = None
         """What takes over conditions on its field."""
+        self.filter_at: tuple[int, int] | None = None
+        """The filter on documents at hand, from its start to its end."""
+        self.met: list[Met] | None = None
+        """The conditions of it that are planned, and that each document has to meet."""
+        self.lacking: ValuesUnknown | None = None
+        """What the others of them need."""
 
     @contextmanager
     def on(self, node: PathNode) -> Iterator[None]:
@@ -326,6 +382,7 @@ class ValuesJudgement:
         "_conditions",
         "_each",
         "_is_outside",
+        "_is_random",
         "_is_single",
         "_keys",
         "_matches",
@@ -339,9 +396,11 @@ class ValuesJudgement:
 
     def __init__(self, question: ValuesQuestion) -> None:
         """Raises Refusal(PATTERN, RANGE, SHAPE) for operands that nobody can judge by."""
-        self._conditions: Final = tuple(condition_of(each) for each in question.operators)
+        self._is_random: Final = question.is_random
+        conditions = [condition_of(each) for each in question.operators]
+        self._conditions: Final = tuple(map(in_arrays, conditions) if self._is_random else conditions)
         self._each: Final[tuple[dict[HeldValue, None], ...]] = tuple({} for _ in self._conditions)
-        self._matches: Final = any(each.asks is Asks.PATTERN for each in question.operators)
+        self._matches: Final = any(each.has_pattern for each in question.operators)
         self._all: Final[dict[HeldValue, None]] = {}
         self._order: Final = question.order
         self._keys: Final[list[tuple[OrderKey, int]]] = []
@@ -392,8 +451,10 @@ class ValuesJudgement:
 
     def _count(self) -> None:
         self.seen += 1
-        if self.seen > self.bounds.values:
-            raise _too_much(f"more than {self.bounds.values} stored values (limits.question_values)")
+        bounds, name = self.bounds, "candidates" if self._is_random else "values"
+        most = bounds.candidates if self._is_random else bounds.values
+        if self.seen > most:
+            raise _too_much(f"more than {most} stored values (limits.question_{name})")
 
     def take(self, held: HeldValue, documents: int = 1) -> bool:
         """A value that is stored, in so many documents; whether it satisfies all operators.
@@ -412,7 +473,7 @@ class ValuesJudgement:
                 satisfied += 1
         if satisfied == len(self._conditions):
             if self._order is not None and held not in self._all:
-                self._keys.append((order_key(held.value), documents))
+                self._keys.append((order_key(held.value, self._order.strength), documents))
             self._all[held] = None
         if satisfied or self.wants_all:
             self._bytes += len(data) + len(held.stored[1])
@@ -453,13 +514,15 @@ def condition_of(operator: AskedOperator) -> Condition:
     asks, name, operands = operator.asks, operator.name, operator.operands
     match asks:
         case Asks.ORDER:
-            return compared(name, *operands[0])
+            return compared(name, *operands[0], operator.strength)
         case Asks.PATTERN:
             return matched(operands[0][1], operands[1][1])
         case Asks.REMAINDER:
             return modulo(*operands[:2])
         case Asks.BITS:
             return bits(name, _positions(operands))
+        case Asks.EQUAL:
+            return among(operands, operator.strength)
         case _:
             assert_never(asks)
 

@@ -15,8 +15,10 @@ from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.ranges import INT, LONG, NUMERIC, Number, is_canonical, read_number, whole
+from sealwire.policies.questions.collation import SIMPLE, collated
 from sealwire.policies.questions.patterns import Pattern, Undecided
 from sealwire.wire import kinds
+from sealwire.wire.raw_bson import elements
 
 Value = tuple[int, bytes]
 """BSON type, and the bytes of the value."""
@@ -31,6 +33,8 @@ class Asks(Enum):
     PATTERN = "pattern"
     REMAINDER = "remainder"
     BITS = "bits"
+    EQUAL = "equal"
+    """Asked for random classes, and under a collation: else ciphertext answers it."""
 
 
 MOST_EXACT: Final = 1 << 53
@@ -40,14 +44,18 @@ _LEAST_LONG, _MOST_LONG = -(1 << 63), (1 << 63) - 1
 _INTEGERS: Final = frozenset({kinds.INT, kinds.LONG})
 
 
-def compared(operator: bytes, kind: int, operand: bytes) -> Condition:
-    """`$gt`, `$gte`, `$lt` or `$lte`. Raises Refusal(RANGE) for operands that are not ordered within a type.
+def compared(operator: bytes, kind: int, operand: bytes, strength: int = SIMPLE) -> Condition:
+    """`$gt`, `$gte`, `$lt` or `$lte`; strings with the strength of a collation.
 
+    Raises Refusal(RANGE) for operands that are not ordered within a type; Refusal(COLLATION).
     Cost of the condition: O(bytes).
     """
     test = _TESTS[operator]
     if kind in NUMERIC:
         return _numbers(test, _finite(kind, operand))
+    if strength and kind in TEXTS:
+        limit = _collated_operand(operand, strength)
+        return lambda other, value: other in TEXTS and test(_sign(collated_text(value, strength), limit))
     key = KEYS.get(kind)
     if key is None:
         raise Refusal(Reason.RANGE, rule="a range that ends at a value of this type")
@@ -67,7 +75,42 @@ def matched(pattern: bytes, options: bytes) -> Condition:
     def holds(kind: int, value: bytes) -> bool:
         if kind == kinds.REGEX:
             raise Undecided  # the server compares patterns for equality
-        return kind in _TEXTS and found.matches(value[4:-1])
+        return kind in TEXTS and found.matches(value[4:-1])
+
+    return holds
+
+
+def among(operands: Sequence[Value], strength: int = SIMPLE) -> Condition:
+    """Equality with one of some values, or a match with a pattern among them.
+
+    Raises Refusal(QUESTION) for null, for a document or an array, and for NaN; Refusal(PATTERN, COLLATION).
+    """
+    tests = [_equal(kind, operand, strength) for kind, operand in operands]
+    return lambda kind, value: any(test(kind, value) for test in tests)
+
+
+def _equal(kind: int, operand: bytes, strength: int) -> Condition:
+    if kind == kinds.REGEX:
+        pattern, options, _ = operand.split(b"\0")
+        return matched(pattern, options)
+    if kind in NUMERIC and not math.isnan(read_number(kind, operand)):
+        return _numbers(lambda sign: sign == 0, _finite(kind, operand), skips=True)
+    if kind not in KEYS:
+        raise Refusal(Reason.QUESTION, rule="equality with null, NaN, an array, or a document")
+    if strength and kind in TEXTS:
+        wanted = _collated_operand(operand, strength)
+        return lambda other, value: other in TEXTS and collated_text(value, strength) == wanted
+    bracket = _brackets(kind)
+    return lambda other, value: other in bracket and value == operand
+
+
+def in_arrays(condition: Condition) -> Condition:
+    """The same of values that may be arrays: some item satisfies it, as in MongoDB."""
+
+    def holds(kind: int, value: bytes) -> bool:
+        if kind != kinds.ARRAY:
+            return condition(kind, value)
+        return any(condition(item.kind, value[item.value : item.end]) for item in elements(value, 0))
 
     return holds
 
@@ -125,11 +168,26 @@ _BITS: Final = {
     b"$bitsAnySet": (False, True),
     b"$bitsAnyClear": (False, False),
 }
-_TEXTS: Final = frozenset({kinds.STRING, kinds.SYMBOL})
+TEXTS: Final = frozenset({kinds.STRING, kinds.SYMBOL})
 
 
 def _text(value: bytes) -> bytes:
     return value[4:-1]
+
+
+def collated_text(value: bytes, strength: int) -> str:
+    """What a string compares by under a collation. Raises Undecided."""
+    found = collated(_text(value), strength)
+    if found is None:
+        raise Undecided
+    return found
+
+
+def _collated_operand(operand: bytes, strength: int) -> str:
+    found = collated(_text(operand), strength)
+    if found is None:
+        raise Refusal(Reason.COLLATION, rule="text that is not plain Latin")
+    return found
 
 
 def _signed(value: bytes) -> int:
@@ -157,7 +215,7 @@ KEYS: Final[dict[int, Callable[[bytes], bytes | int | tuple[int, int, bytes]]]] 
 
 
 def _brackets(kind: int) -> frozenset[int]:
-    return _TEXTS if kind in _TEXTS else frozenset({kind})
+    return TEXTS if kind in TEXTS else frozenset({kind})
 
 
 def _sign(left: object, right: object) -> int:
@@ -165,9 +223,13 @@ def _sign(left: object, right: object) -> int:
     return int(left > right) - int(left < right)  # type: ignore[operator]
 
 
-def _numbers(test: Callable[[int], bool], bound: Number) -> Condition:
+def _numbers(test: Callable[[int], bool], bound: Number, *, skips: bool = False) -> Condition:
+    """`skips`: what is no number does not satisfy it, and is decided."""
+
     def holds(kind: int, value: bytes) -> bool:
-        return kind in NUMERIC and test(_sign(*alike(finite_value(kind, value), bound)))
+        if kind not in NUMERIC or (skips and math.isnan(read_number(kind, value))):
+            return False
+        return test(_sign(*alike(finite_value(kind, value), bound)))
 
     return holds
 

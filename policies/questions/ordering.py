@@ -13,7 +13,8 @@ from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.ranges import NUMERIC
-from sealwire.policies.questions.conditions import KEYS, Value, alike, finite_value
+from sealwire.policies.questions.collation import SIMPLE
+from sealwire.policies.questions.conditions import KEYS, TEXTS, Value, alike, collated_text, finite_value
 from sealwire.policies.questions.patterns import Undecided
 from sealwire.wire import kinds
 
@@ -48,6 +49,8 @@ class SortOrder:
     """How many documents with the first values are enough; None where all are wanted."""
     among: tuple[int, int] | None
     """Where in the message the stages lie that documents pass before; None where all documents count."""
+    strength: int = SIMPLE
+    """How strong the collation of the command is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Ranks:
     """Whether there are more values."""
 
 
-def order_key(value: Value) -> OrderKey:
+def order_key(value: Value, strength: int = SIMPLE) -> OrderKey:
     """Where a stored value stands. Raises Undecided for what servers order in several ways."""
     kind, data = value
     if kind in NUMERIC:
@@ -70,6 +73,8 @@ def order_key(value: Value) -> OrderKey:
     bracket = _BRACKETS.get(kind)
     if bracket is None:
         raise Undecided
+    if strength and kind in TEXTS:
+        return bracket, collated_text(data, strength)
     return bracket, KEYS[kind](data)
 
 

@@ -429,11 +429,11 @@ def _edit(message: bytes, planned: ValueEdit | RangeEdit, keyring: Keyring, grid
     cipher = keyring.cipher_for(planned.field_class.name)
     if isinstance(planned, RangeEdit):
         if planned.outside is not None:
-            return _outside(planned, [_asked_forms(cipher, listed) for listed in planned.outside.lists])
+            return _outside(planned, [_asked_forms(cipher, planned, each) for each in planned.outside.lists])
         if isinstance(planned.listed, tuple):
             if planned.ranks is not None:
                 return ranked(planned, planned.ranks, lambda kind, value: _envelope(cipher, kind, value))
-            return _listed(planned, _asked_forms(cipher, planned.listed))
+            return _listed(planned, _asked_forms(cipher, planned, planned.listed))
         items = sorted(grids.encrypted(cipher, kind, value) for kind, value in planned.values())
         return _listed(planned, [(kinds.BIN_DATA, item) for item in items])
     value = planned.value
@@ -480,9 +480,11 @@ def _edit_of_form(
     return _put(message, planned, kind, data)
 
 
-def _asked_forms(cipher: ValueCipher, listed: Iterable[HeldValue]) -> list[StoredForm]:
-    """Every form of stored values: as they were found, and the valid one."""
-    found = {_envelope(cipher, *held.value) for held in listed}
+def _asked_forms(cipher: ValueCipher, planned: RangeEdit, listed: Iterable[HeldValue]) -> list[StoredForm]:
+    """Every form of stored values: as they were found, and the valid one, which random classes lack."""
+    found = set[StoredForm]()
+    if planned.field_class.mode is Mode.DETERMINISTIC:
+        found = {_envelope(cipher, *held.value) for held in listed}
     return sorted(found.union(StoredForm(*held.stored) for held in listed))
 
 

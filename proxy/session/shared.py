@@ -96,7 +96,7 @@ class Rejected:
         """Those that are known for a question, for `add` before anything else is asked. Cost: O(operands)."""
         # where a value is stored changes nothing about it, nor does how much of an order is wanted
         order = None if question.order is None else _ANY_ORDER
-        asked = replace(question, namespace="", path="", order=order)
+        asked = replace(question, namespace="", path="", order=order, among=None, needs_newest=False)
         # not of the question's own `repr`, which shows no operands
         digest = blake2b(repr(astuple(asked)).encode(), digest_size=16, key=self._key).digest()
         found = self._documents.pop(digest, None)

@@ -176,6 +176,34 @@ def test_every_reading_command_asks(collections: tuple[Collection[Document], Col
     assert len(sides[0][0]) > 10
 
 
+LETTERS = ["Anna", "anna", "ANNA", "Zoe", "zoë", "ZOË", "Zoé", "zoe-b", "zoe b", "Zo", "1a", "12"]
+
+
+@pytest.mark.parametrize("strength", [1, 2])
+def test_under_a_collation_answers_are_those_of_plaintext(
+    collections: tuple[Collection[Document], Collection[Document]], strength: int
+) -> None:
+    collation, sides = {"locale": "en", "strength": strength}, []
+    conditions: list[Any] = ["ANNA", "zoë", {"$in": ["anna", "zo"]}, {"$ne": "anna"}, {"$nin": ["zoe", "1A"]}]
+    conditions += [{"$not": {"$eq": "zoe-B"}}, {"$gt": "zo"}, {"$gte": "ANNA", "$lt": "zoe"}, None]
+    for collection in collections:
+        collection.insert_many({"_id": 2000 + number, "surname": each} for number, each in enumerate(LETTERS))
+        found: list[Any] = []
+        for condition in conditions:
+            query = {"_id": {"$gte": 2000}, "surname": condition}
+            found.append(sorted(each["_id"] for each in collection.find(query, collation=collation)))
+            found.append(collection.count_documents(query, collation=collation))
+        query = {"_id": {"$gte": 2000}, "surname": {"$gte": "A"}}
+        order = [("surname", 1), ("_id", 1)]
+        found.append([each["_id"] for each in collection.find(query, collation=collation).sort(order)])
+        found.append(
+            [each["_id"] for each in collection.find(query, collation=collation).sort(order).limit(4)]
+        )
+        sides.append(found)
+        collection.delete_many({"_id": {"$gte": 2000}})
+    assert sides[0] == sides[1]
+
+
 def test_many_values_come_in_batches(collections: tuple[Collection[Document], Collection[Document]]) -> None:
     encrypted, _ = collections
     encrypted.insert_many({"_id": 1000 + number, "surname": f"N{number:05}"} for number in range(2200))

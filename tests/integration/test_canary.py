@@ -47,7 +47,7 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     policy = folder / "policy.yaml"
     asks = request.param == "asking"
     text = POLICY.read_text().replace(", ask: true", "")
-    policy.write_text(text.replace("mode: deterministic", "mode: deterministic, ask: true") if asks else text)
+    policy.write_text(re.sub("mode: (deterministic|random)", r"\g<0>, ask: true", text) if asks else text)
     with secantus(folder) as database, relay(database.address) as line:
         options = ProxyOptions(
             folder / "sealwire", policy, line.address, access_control=False, settings=settings
@@ -55,9 +55,11 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         with ProxyProcess(options) as proxy:
             with MongoClient[Document](proxy.uri()) as client:
                 _use_everything(client["clinic"].patients)
+                client["clinic"].patients.insert_one({"notes": COVERED})
                 asked = client["clinic"].patients.find_one
                 with nullcontext() if asks else pytest.raises(OperationFailure):
                     assert (asked({"nhs_number": {"$regex": COVERED}}) or {})["nhs_number"] == COVERED
+                    assert (asked({"notes": COVERED}) or {})["notes"] == COVERED
             yield Scene(database, line, proxy)
 
 
@@ -84,6 +86,8 @@ QUERIES: list[Any] = [
     {"nhs_number": {"$regex": f"({COVERED}|a+)+$"}},
     {"nhs_number": {"$regex": f"{COVERED}(?R)"}},
     {"notes": COVERED},
+    {"notes": {"$in": [COVERED, re.compile(COVERED)]}, "nhs_number": COVERED},
+    {"notes": {"$ne": COVERED}, "$or": [{"notes": {"$gt": COVERED}}, {"phones": {"$ne": COVERED}}]},
     {"$where": f"this.nhs_number == '{COVERED}'"},
     {"$jsonSchema": {"properties": {"nhs_number": {"enum": [COVERED]}}}},
     {"$unknown": COVERED},

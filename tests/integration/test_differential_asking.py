@@ -1,6 +1,6 @@
 """Generated sequences with conditions that need a question: the answers of plaintext, or a refusal.
 
-Every deterministic class says `ask: true`. `make test` runs 60 sequences, always the same ones, and
+Every class says `ask: true`, random ones as well. `make test` runs 60 sequences, always the same ones, and
 `make test-slow` 5,000 new ones, the same without `ask`, and 500 while classes move; a part of them if
 `SEALWIRE_SEQUENCES` says so.
 """

@@ -171,11 +171,14 @@ class Limits:
     question_values: int = USUAL_BOUNDS.values
     question_bytes: int = USUAL_BOUNDS.bytes
     question_matches: int = USUAL_BOUNDS.matches
+    question_candidates: int = USUAL_BOUNDS.candidates
 
     @property
     def questions(self) -> QuestionBounds:
         """Those on one question about stored values."""
-        return QuestionBounds(self.question_values, self.question_bytes, self.question_matches)
+        return QuestionBounds(
+            self.question_values, self.question_bytes, self.question_matches, self.question_candidates
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -528,6 +531,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         Setting("limits.question_values", _whole(1, 1_000_000), _LIMITS.question_values),
         Setting("limits.question_bytes", _QUESTION_BYTES, _LIMITS.question_bytes),
         Setting("limits.question_matches", _whole(1, MAX_LISTED_VALUES), _LIMITS.question_matches),
+        Setting("limits.question_candidates", _whole(1, 100_000), _LIMITS.question_candidates),
         Setting("audit.path", _PATH, restart="audit"),
         Setting("audit.key", _PATH, restart="audit"),
         Setting("audit.checkpoints", _PATH, restart="audit"),

@@ -88,8 +88,11 @@ def check(conversation: Conversation, message: bytes) -> None:
 
 
 def _listed(answers: Answers) -> dict[ValuesQuestion, frozenset[Value]]:
+    """By question its values, or its envelopes if a value has a new one each time that it is written."""
     return {
-        question: frozenset(held.value for each in answer.each for held in each)
+        question: frozenset(
+            held.stored if question.is_random else held.value for each in answer.each for held in each
+        )
         for question, answer in answers.known.items()
         if isinstance(answer, ValuesAnswer)
     }

@@ -10,19 +10,22 @@ Values in clear are judged only while the class may have some. Otherwise no filt
 could find out the operands and the ciphertext of values of its choice.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 from bson import Int64, encode
+from bson.raw_bson import RawBSONDocument
 
-from sealwire.crypto.envelope import BINARY_HEAD, class_id_of, is_envelope
-from sealwire.keys.errors import KeyDestroyed
+from sealwire.crypto.envelope import BINARY_HEAD, EnvelopeMode, class_id_of, is_envelope, parse_header
+from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.keys.frontier.frontier import LeaseAwaited, SnapshotOutdated
 from sealwire.policies.aggregation.sorting import OrderUnknown
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.filters.asking import Among, CandidatesUnknown
 from sealwire.policies.planning.plan import Plan, Replacement
 from sealwire.policies.planning.values import whole_number
-from sealwire.policies.questions.asked import HeldValue, ValuesUnknown
+from sealwire.policies.questions.asked import HeldValue, ValuesAnswer, ValuesUnknown
 from sealwire.policies.questions.patterns import Undecided
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Asked, Conversation
@@ -47,10 +50,8 @@ _INDEX: Final = "__sealwire"
 _COUNT: Final = _INDEX.encode()
 """How many documents have a value, if they are to be sorted by it."""
 _FOR_ALL: Final = frozenset(b"lsid $readPreference apiVersion apiStrict apiDeprecationErrors".split())
-_FOR_FIRST: Final = _FOR_ALL | frozenset(b"readConcern maxTimeMS $clusterTime".split())
+_FOR_FIRST: Final = _FOR_ALL | frozenset(b"readConcern maxTimeMS $clusterTime collation".split())
 """What the question takes from the command that waits."""
-_OF_FILTERS: Final = frozenset({b"collation"})
-"""What decides which documents are sorted."""
 _OF_TRANSACTION: Final = frozenset(b"txnNumber autocommit".split())
 _BEGINNING: Final = frozenset(b"startTransaction readConcern".split())
 """What only the first command of a transaction has."""
@@ -71,8 +72,6 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
     question, pipeline = unknown.question, _pipeline_of(conversation, unknown)
     parts = _parts(message, body)
     for_all, for_first = _FOR_ALL, _FOR_FIRST
-    if question.order is not None:
-        for_first |= _OF_FILTERS
     if conversation.read_at:
         parts[b"readConcern"] = conversation.read_at
     if b"autocommit" in parts:
@@ -180,8 +179,7 @@ def _note_time(conversation: Conversation, asked: Asked, message: bytes, body: i
     if at is None or at.kind != kinds.TIMESTAMP:
         raise Refusal(Reason.QUESTION, rule="a snapshot of which the server does not say the time")
     content = _SNAPSHOT + message[at.start : at.end]
-    size = (len(content) + 5).to_bytes(4, "little")
-    conversation.read_at = b"\x03readConcern\0" + size + content + b"\0"
+    conversation.read_at = b"\x03readConcern\0" + _document(content)
 
 
 def failed(conversation: Conversation, message: bytes, parsed: OpMsg, error: Exception) -> list[Effect]:
@@ -212,7 +210,7 @@ def _elements(document: Mapping[str, object]) -> bytes:
 def _sent(conversation: Conversation, name: str, content: bytes, hold: Hold | None) -> ToServer:
     request_id = asking(conversation, RequestKind.VALUES, name, hold)
     conversation.states.happened(Event.VALUES_ASKED)
-    return ToServer(build_op_msg(request_id, 0, (len(content) + 5).to_bytes(4, "little") + content + b"\0"))
+    return ToServer(build_op_msg(request_id, 0, _document(content)))
 
 
 def _killed(conversation: Conversation, asked: Asked, cursor_id: int) -> ToServer:
@@ -220,30 +218,47 @@ def _killed(conversation: Conversation, asked: Asked, cursor_id: int) -> ToServe
     database, _, collection = asked.question.namespace.partition(".")
     content = _elements({"killCursors": collection, "cursors": [Int64(cursor_id)], "$db": database})
     content += asked.options
-    body = (len(content) + 5).to_bytes(4, "little") + content + b"\0"
-    return ToServer(build_op_msg(conversation.new_id(), 0, body, MORE_TO_COME))
+    return ToServer(build_op_msg(conversation.new_id(), 0, _document(content), MORE_TO_COME))
 
 
 def _pipeline_of(conversation: Conversation, unknown: ValuesUnknown) -> bytes:
     """The argument with the stages of a question."""
     question = unknown.question
     order = question.order
+    if isinstance(unknown, CandidatesUnknown):
+        return _candidates(conversation, unknown)
     if order is None:
         return _elements({"pipeline": _pipeline(question.path)})
     before = b""
-    if isinstance(unknown, OrderUnknown) and unknown.among is not None and order.among is not None:
-        among = unknown.among
-        changed = among.edits, among.replacements, among.parents
-        before = rewritten_part(among.buf, order.among, *changed, conversation.shared)
-        if among.is_filter:
+    if isinstance(unknown, OrderUnknown) and unknown.among is not None:
+        before = _rewritten(conversation, unknown.among)
+        if unknown.among.is_filter:
             stage = b"\x03$match\0" + before
-            before = b"\x030\0" + (len(stage) + 5).to_bytes(4, "little") + stage + b"\0"
+            before = b"\x030\0" + _document(stage)
     names = question.path.split(".")
     group: dict[str, object] = {"_id": f"${question.path}", _INDEX: {"$sum": 1}}
     for depth in range(1, len(names)):
         group[f"{_INDEX}{depth}"] = {"$max": {"$isArray": [f"${'.'.join(names[:depth])}"]}}
     items = before + _elements({"0": {"$group": group}})
-    return b"\x04pipeline\0" + (len(items) + 5).to_bytes(4, "little") + items + b"\0"
+    return b"\x04pipeline\0" + _document(items)
+
+
+def _rewritten(conversation: Conversation, among: Among) -> bytes:
+    changed = among.edits, among.replacements, among.parents
+    return rewritten_part(among.buf, among.part, *changed, conversation.shared)
+
+
+def _candidates(conversation: Conversation, unknown: CandidatesUnknown) -> bytes:
+    """The same of a question about a random class: the documents that may satisfy, each with its values."""
+    path = unknown.question.path
+    conditions = [_elements({path: {"$exists": True}})]
+    conditions += [_rewritten(conversation, each) for each in unknown.among]
+    match = {"$and": [RawBSONDocument(_document(each)) for each in conditions]}
+    return _elements({"pipeline": [{"$match": match}, {"$project": {path: 1}}]})
+
+
+def _document(content: bytes) -> bytes:
+    return (len(content) + 5).to_bytes(4, "little") + content + b"\0"
 
 
 def _pipeline(path: str) -> list[dict[str, object]]:
@@ -287,6 +302,8 @@ def _judge(conversation: Conversation, asked: Asked, message: bytes, document: i
 
     Raises as `answered`, Undecided, Refusal.
     """
+    if asked.question.is_random:
+        return _judge_candidate(conversation, asked, message, document)
     if find_element(message, document, b"_id") is None:
         raise BsonError(WireReason.BSON_VALUE, document)  # of a missing value it is null
     judgement, opened, is_rejected = asked.judgement, 0, True
@@ -313,6 +330,34 @@ def _judge(conversation: Conversation, asked: Asked, message: bytes, document: i
     return opened, is_rejected and opened > 0
 
 
+def _judge_candidate(
+    conversation: Conversation, asked: Asked, message: bytes, document: int
+) -> tuple[int, bool]:
+    """The same of a document with values of a random class at their path."""
+    first, *further = asked.question.path.encode().split(b".")
+    part = find_element(message, document, first)
+    items = [] if part is None else list(_along(message, part, further))
+    judgement, opened, is_rejected = asked.judgement, 0, True
+    if len(items) > 1:
+        judgement.take_several()
+        is_rejected = False
+    for held, is_opened in _held(conversation, asked, message, iter(items)):
+        is_rejected = not judgement.take(held) and is_rejected
+        opened += is_opened
+    return opened, is_rejected and opened > 0
+
+
+def _along(message: bytes, part: Element, names: Sequence[bytes]) -> Iterator[Element]:
+    """The values at the end of a path that leads through arrays. Raises BsonError."""
+    for item in _items(message, part):
+        if not names:
+            yield item
+        elif item.kind == kinds.OBJECT:
+            below = find_element(message, item.value, names[0])
+            if below is not None:
+                yield from _along(message, below, names[1:])
+
+
 def _items(message: bytes, part: Element, depth: int = 0) -> Iterator[Element]:
     """A value, or what is in an array and in the arrays in it: `$elemMatch` in `$elemMatch` leads there.
 
@@ -335,9 +380,12 @@ def _held(
     for item in items:
         stored = item.kind, message[item.value : item.end]
         if not is_envelope(item.kind, message, item.value):
-            if may_be_clear:
+            # under a collation, a list of values in clear would find others than those
+            needs_envelopes = asked.question.is_random or (may_be_clear and asked.question.is_collated)
+            is_missed = asked.judgement.wants_all or (needs_envelopes and item.kind != kinds.NULL)
+            if may_be_clear and not needs_envelopes:
                 yield HeldValue(stored, stored), False
-            elif asked.judgement.wants_all:
+            elif is_missed:
                 raise Refusal(Reason.QUESTION, rule="a stored value in clear")
             continue
         names = keyring.classes_of(class_id_of(message, item.value + BINARY_HEAD))
@@ -382,10 +430,27 @@ def _over(conversation: Conversation, message: bytes, refusal: Refusal | None = 
         conversation.shared.moves.keep_for(asked.hold, b"")
     try:
         learned = refusal or asked.judgement.answer()
+        if asked.question.needs_newest and isinstance(learned, ValuesAnswer):
+            _check_newest(conversation, asked.question.class_name, learned)
     except (Undecided, Refusal) as error:
         learned = _refusal(error, asked)
     conversation.views.answers.learn(asked.question, learned)
     return [PauseClient(False)]
+
+
+def _check_newest(conversation: Conversation, class_name: str, answer: ValuesAnswer) -> None:
+    """Raises Refusal(QUESTION) for a value under an older key: a job may be about to encrypt it anew."""
+    try:
+        cipher = conversation.shared.keyring.cipher_for(class_name)
+    except UnknownKey:
+        version = 0
+    else:
+        version = cipher.key_version
+    for held in chain.from_iterable(answer.each):
+        header = parse_header(held.stored[1][BINARY_HEAD:])
+        if header.mode is not EnvelopeMode.RANDOM or header.key_version != version:
+            rule = "a value under an older key, outside of transactions"
+            raise Refusal(Reason.QUESTION, rule=rule)
 
 
 def _asked(conversation: Conversation) -> Asked:

@@ -63,7 +63,7 @@ def rarely(common: Values, rare: Values) -> Values:
 def operand(shape: Shape, path: str) -> Values:
     """What a value at `path` is compared with, mostly something that may be there."""
     name, known = _name(path), fields(shape)
-    if shape.is_random(name):
+    if shape.is_random(name) and not shape.asked_type(name):
         return rarely(NULL, STRAY)
     whole: dict[str, Values] = {
         "_id": st.integers(0, 4),
@@ -104,8 +104,9 @@ def conditions(shape: Shape, path: str) -> Values:
         words = st.sampled_from(["$gt", "$gte", "$lt", "$lte"])
         common += [st.dictionaries(words, sampled(bounds), min_size=1, max_size=2)] * len(common)
     if shape.is_random(_name(path)):
+        equal = [*common[:5], *common[:5]] if shape.asked_type(_name(path)) else common[:1]
         common = [
-            one,
+            *equal,
             one.map(lambda value: {"$ne": value}),
             st.booleans().map(lambda value: {"$exists": value}),
             st.sampled_from([{"$in": [None]}, {"$nin": [None]}, {"$eq": None}, {"$in": []}]),

@@ -46,6 +46,13 @@ CLASSES: Mapping[str, Mapping[str, Any]] = {
     "secret": {"mode": "random"},
 }
 
+_TYPES_OF_RANDOM: Mapping[str, str] = {
+    **dict.fromkeys(("s", "r", "list"), "string"),
+    **dict.fromkeys(("n", "nums"), "int"),
+    **{"d": "double", "b": "bool", "x": "binData"},
+}
+"""By a field's name the type of most values that a random class has there."""
+
 _CLEAR = ""
 _WORDS = ("code", "code", "code", "name", "secret", _CLEAR)
 _CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -95,8 +102,10 @@ class Shape:
         return dict(self.people).get(path, _CLEAR)
 
     def asked_type(self, path: str) -> str:
-        """The type of a path whose values are asked for; empty for any other path."""
+        """The type of a path whose values are asked for, or of most of them; empty for any other path."""
         said = CLASSES.get(self.class_of(path), {})
+        if said.get("mode") == "random":
+            said = {"type": _TYPES_OF_RANDOM.get(path.rpartition(".")[2], "")}
         return str(said.get("type", "")) if self.asks else ""
 
     def is_random(self, path: str) -> bool:
@@ -142,7 +151,7 @@ def _draw(random: Random, number: int, *, asks: bool) -> Shape:
 def policy_yaml(shapes: tuple[Shape, ...]) -> str:
     """The policy file for all of them; every second database is named by a pattern.
 
-    Where one asks, every deterministic class does.
+    Where one asks, every class does.
     """
     collections = {}
     for shape in shapes:
@@ -150,9 +159,6 @@ def policy_yaml(shapes: tuple[Shape, ...]) -> str:
         for name, rules in zip(COLLECTIONS, (shape.people, shape.visits, shape.kept), strict=True):
             collections[f"{database}.{name}"] = dict(rules)
     asks = any(shape.asks for shape in shapes)
-    classes = {
-        name: {**said, "ask": True} if asks and said["mode"] == "deterministic" else dict(said)
-        for name, said in CLASSES.items()
-    }
+    classes = {name: {**said, "ask": True} if asks else dict(said) for name, said in CLASSES.items()}
     whole = {"version": 1, "classes": classes}
     return yaml.safe_dump(whole | {"collections": collections}, sort_keys=False)

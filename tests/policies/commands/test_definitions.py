@@ -371,6 +371,16 @@ def test_a_default_collation_is_taken_where_no_covered_string_is_ever_compared()
     assert (plan.protected, plan.edits) == (True, [])
 
 
+def test_a_default_collation_is_refused_where_strings_of_a_random_class_are_asked_about() -> None:
+    policies = load_policy(
+        b"version: 1\nclasses: {notes: {mode: random, ask: true}}\n"
+        b"collections: {clinic.patients: {notes: notes}}\n",
+        "policy.yaml",
+    )
+    refusal = refusal_of({"create": "patients", "collation": {"locale": "en"}}, policies)
+    assert refusal.reason is Reason.COLLATION
+
+
 # --------------------------------------------------------------------------------------- definitions of views
 
 PLAIN = replace(POLICY, plain=("clinic.plain", "clinic.log_*", "other.plain"))

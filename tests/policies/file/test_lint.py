@@ -37,6 +37,10 @@ def test_a_deterministic_bool_is_found_by_its_class() -> None:
     assert findings("x", mode="deterministic, type: bool") == [("few-values", "a")]
 
 
+def test_a_random_class_that_asks_is_found() -> None:
+    assert findings("x", mode="random, ask: true") == [("ask-of-random", "a")]
+
+
 def test_a_class_that_nothing_uses_is_found() -> None:
     source = b"version: 1\nclasses: {a: {mode: random}, b: {mode: random}}\ncollections: {'t*.x': {y: b}}\n"
     assert [(finding.rule, finding.where) for finding in lint(load_policy(source, "p"))] == [

@@ -134,6 +134,25 @@ def test_a_command_has_few_questions() -> None:
     assert caught.value.reason is Reason.QUESTION
 
 
+def test_of_a_random_class_some_item_of_an_array_satisfies() -> None:
+    judgement = ValuesJudgement(replace(question(operator("$gt", 3), operator("$lt", 2)), among=b""))
+    for stored in ([1, 9], [4, "x"], 1, []):
+        judgement.take(held(stored))
+    answer = judgement.answer()
+    assert [each.value for each in answer.all] == [value([1, 9])]
+    assert [len(each) for each in answer.each] == [2, 2]
+
+
+def test_a_random_class_has_a_bound_of_its_own() -> None:
+    judgement = ValuesJudgement(replace(question(operator("$gt", 3)), among=b""))
+    judgement.bounds = QuestionBounds(values=1, candidates=2)
+    judgement.take(held(1))
+    judgement.take(held(1))
+    with pytest.raises(Refusal) as caught:
+        judgement.take(held(1))
+    assert "limits.question_candidates" in caught.value.rule
+
+
 @pytest.mark.plain_core(reason="it lowers constants")
 @pytest.mark.parametrize("bound", ["MAX_BATCHES", "MAX_BYTES"])
 def test_an_answer_has_bounds(monkeypatch: pytest.MonkeyPatch, bound: str) -> None:

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.questions.conditions import MAX_BITS, Value, bits, compared, matched, modulo
+from sealwire.policies.questions.conditions import (
+    MAX_BITS,
+    Value,
+    among,
+    bits,
+    compared,
+    in_arrays,
+    matched,
+    modulo,
+)
 from sealwire.policies.questions.patterns import Undecided
 from sealwire.wire.raw_bson import elements
 
@@ -168,3 +177,44 @@ def test_refuses_bits_without_end() -> None:
     with pytest.raises(Refusal) as caught:
         bits(b"$bitsAllSet", range(MAX_BITS + 1))
     assert caught.value.reason is Reason.SHAPE
+
+
+@pytest.mark.parametrize(
+    ("operand", "equal", "others"),
+    [
+        (5, [5, Int64(5), 5.0, Decimal128("5.0")], [6, "5", True, math.nan, [5]]),
+        (0.0, [-0.0, 0], [math.nan, None]),
+        ("a", ["a"], ["A", b"a", "ab", Regex("a")]),
+        (True, [True], [1, False]),
+        (b"a", [b"a"], [Binary(b"a", 5), "a"]),
+        (Timestamp(1, 1), [Timestamp(1, 1)], [Timestamp(1, 2)]),
+        (Regex("^a", "i"), ["Ab"], ["b", 1]),
+    ],
+)
+def test_equality_is_that_of_the_server(operand: Any, equal: list[Any], others: list[Any]) -> None:
+    test = among([value("no such value"), value(operand)])
+    found = [each for each in (*equal, *others) if value(each)[0] != 11 and test(*value(each))]
+    assert found == equal
+
+
+@pytest.mark.parametrize("operand", [None, [1], {"a": 1}, math.nan, MinKey()])
+def test_refuses_equality_with_what_is_compared_otherwise(operand: Any) -> None:
+    with pytest.raises(Refusal) as caught:
+        among([value(operand)])
+    assert caught.value.reason is Reason.QUESTION
+
+
+def test_equality_is_not_decided_where_servers_round() -> None:
+    with pytest.raises(Undecided):
+        among([value(0.1)])(*value(Decimal128("0.1")))
+
+
+def test_an_array_satisfies_by_an_item_and_not_by_an_item_of_an_item() -> None:
+    test = in_arrays(among([value(5)]))
+    assert [test(*value(each)) for each in (5, [1, 5], [[5]], [], {"a": 5})] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]

@@ -1,5 +1,6 @@
 """What the commands of the taint test are about: a policy, views, and the covered paths of a place."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -72,9 +73,9 @@ def _keyed(line: str) -> str:
 
 POLICY = load_policy((_CLASSES + _COLLECTIONS).encode(), "policy.yaml")
 ASKING = load_policy(
-    (_CLASSES.replace("deterministic,", "deterministic, ask: true,") + _COLLECTIONS).encode(), "asking.yaml"
+    (re.sub("deterministic|random", r"\g<0>, ask: true", _CLASSES) + _COLLECTIONS).encode(), "asking.yaml"
 )
-"""The same, whose deterministic classes are asked about."""
+"""The same, whose classes are asked about."""
 KEYED = load_policy(("\n".join(map(_keyed, _CLASSES.splitlines())) + _COLLECTIONS).encode(), "keyed.yaml")
 """The same, with a key for each context where a class can have that."""
 

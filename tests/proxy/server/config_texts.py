@@ -42,7 +42,7 @@ admin: {address: "127.0.0.1:9999", tls: {certificate: tls/admin.crt, key: tls/ad
   watch: alerts.yaml}}
 log: {level: debug, format: json, slow_ms: 250}
 limits: {connections: 10, drain_s: 1, connect_s: 2.5, handshake_s: 3, question_values: 500, \
-  question_bytes: 70000, question_matches: 50}
+  question_bytes: 70000, question_matches: 50, question_candidates: 40}
 audit:
   path: audit.jsonl
   key: audit.key

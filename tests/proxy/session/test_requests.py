@@ -25,6 +25,8 @@ from sealwire.proxy.session.effects import (
     LongToClient,
     LongToServer,
     NeedKeys,
+    ObservedCommand,
+    ObservedVerdict,
     PauseClient,
     PlaintextMet,
     StrangerMet,
@@ -285,6 +287,7 @@ ONE_OF_EACH: list[Effect] = [
     Count(Counter.COMMANDS),
     PlaintextMet("a.b", "c", 2),
     StrangerMet(),
+    ObservedCommand(ObservedVerdict.REFUSED, "find", "a.b"),
 ]
 
 

@@ -135,14 +135,25 @@ def _class_asked(question: dict[str, Any], policy: PolicySet) -> str:
         return ""
     tree = policy.covered(f"{question['$db']}.{question['aggregate']}")
     assert tree is not None
-    node = follow(tree, question["pipeline"][-1]["$group"]["_id"][1:].encode())
+    node = follow(tree, _path_asked(question).encode())
     assert node is not None
     assert node.leaf is not None
     return node.leaf.name
 
 
+def _path_asked(question: dict[str, Any]) -> str:
+    """Where the values lie, by groups, or of a random class by documents."""
+    last = question["pipeline"][-1]
+    return str(last["$group"]["_id"][1:] if "$group" in last else next(iter(last["$project"])))
+
+
 def _values_of(name: str, question: dict[str, Any]) -> dict[str, Any]:
     """Two batches with the value of a class, alone and among others."""
+    if name == "secret":
+        found: Any = envelope_of(name)
+        for part in reversed(_path_asked(question).split(".")):
+            found = {part: found}
+        return {"cursor": {"firstBatch": [found], "id": Int64(0), "ns": "clinic.patients"}, "ok": 1.0}
     batch, cursor_id = ("nextBatch", 0) if "getMore" in question else ("firstBatch", 5)
     documents = [{"_id": [envelope_of(name), None]}, {"_id": envelope_of(name)}, {"_id": None}]
     return {"cursor": {batch: documents, "id": Int64(cursor_id), "ns": "clinic.patients"}, "ok": 1.0}
@@ -160,6 +171,7 @@ def asking_case(number: int) -> Case:
             *({"$regex": text, "$options": "i"}, {"$regex": Regex(text)}, Regex(f"^{text}", "i")),
             *({"$in": [Regex(text), d.marker()]}, {"$regex": text, "$gt": text}, {"$bitsAllSet": [1]}),
             *({"$mod": [2, d.scalar_marker()]}, {"$elemMatch": {"$regex": text}}),
+            *(d.marker(), {"$ne": d.scalar_marker()}, {"$nin": [text, Regex(text)]}, {"$not": {"$gt": text}}),
         )
     )
     query: Any = {d.pick(d.ground.paths): condition}

@@ -93,7 +93,7 @@ def test_every_key_is_read_and_paths_start_at_the_files_folder() -> None:
         log_format=LogFormat.JSON,
         slow_ms=250,
         traces=TraceSettings("http://collector:4318/v1/traces"),
-        limits=Limits(10, 1.0, 2.5, 3.0, 500, 70_000, 50),
+        limits=Limits(10, 1.0, 2.5, 3.0, 500, 70_000, 50, 40),
         audit=AuditSettings(
             LogPlace(FOLDER / "audit.jsonl", Path("/mnt/worm/clinic.checkpoints")),
             FOLDER / "audit.key",

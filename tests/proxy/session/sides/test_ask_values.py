@@ -327,6 +327,35 @@ def test_values_of_a_class_in_clear_are_judged() -> None:
     play >> server(told(1, "94", "5")) << pause(False) << to_server(command(find(Regex("^9")), 70))
 
 
+COLLATION: dict[str, Any] = {"collation": {"locale": "en", "strength": 2}}
+
+
+def test_a_collation_goes_with_the_question_and_the_command(play: Playbook) -> None:
+    play >> client(command(find("zoe", **COLLATION), 70)) << pause(True)
+    play << to_server(command_of(asked(1), COLLATION))
+    stored = [sealed("nhs", each) for each in ("Zoe", "ZOË", "ZOE", "Anna")]
+    play >> server(told(1, *stored)) << pause(False)
+    play << to_server(command(find(either("Zoe", "ZOE"), **COLLATION), 70))
+
+
+@pytest.mark.parametrize("condition", ["zoe", Regex("^z")])
+def test_values_in_clear_are_not_listed_under_a_collation(condition: Any) -> None:
+    keys = [data_key(name, is_plaintext=name == "nhs") for name in ASKING.class_names]
+    play = Playbook(session_of(SessionSettings(ASKING, login_required=False), Keyring(keys)))
+    play >> client(command(find(condition, **COLLATION), 70)) << pause(True)
+    play << to_server(command_of(asked(1), COLLATION)) >> server(told(1, "zoe")) << pause(False)
+    play << audit("refused", "clinic.patients", "find", "question", "nhs_number")
+    play << error(238, "NotImplemented", 70)
+
+
+def test_a_value_that_is_not_known_under_a_collation_is_refused(play: Playbook) -> None:
+    play >> client(command(find("strasse", **COLLATION), 70)) << pause(True)
+    play << to_server(command_of(asked(1), COLLATION))
+    play >> server(told(1, sealed("nhs", "Straße"))) << pause(False)
+    play << audit("refused", "clinic.patients", "find", "question", "nhs_number")
+    play << error(238, "NotImplemented", 70)
+
+
 def test_null_has_no_form_while_a_class_moves_from_plaintext() -> None:
     """It satisfies what is negated, and is let in as null."""
     keys = [data_key(name, is_plaintext=name == "nhs") for name in ASKING.class_names]

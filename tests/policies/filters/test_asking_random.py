@@ -1,0 +1,160 @@
+"""Conditions on random classes: which are asked, at which documents is looked, what stays refused."""
+
+import re
+from typing import Any
+
+import pytest
+from bson import Int64, Regex, encode
+
+from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.filters.asking import CandidatesUnknown
+from sealwire.policies.planning.plan import ListPlace
+from sealwire.policies.questions.asked import Answers, ValuesUnknown
+from tests.policies.filters.test_asking import IN, VALUE, find, lists, plan
+
+POLICY = load_policy(
+    b"""
+version: 1
+classes:
+  surname: {mode: deterministic, type: string, ask: true}
+  notes: {mode: random, ask: true}
+  mute: {mode: random}
+collections:
+  clinic.patients: {surname: surname, notes: notes, mute: mute, kin.note: notes}
+""",
+    "policy.yaml",
+)
+STORED = ["Sabine", "Smith", "Jones", 5]
+BEYOND = ListPlace.BEYOND
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ("Smith", [(VALUE, ["Smith"])]),
+        (re.compile("^S"), [(VALUE, ["Sabine", "Smith"])]),
+        ({"$eq": "Smith"}, [(IN, ["Smith"])]),
+        ({"$eq": "Smith", "$exists": True}, [(IN, ["Smith"])]),
+        ({"$in": ["Jones", Regex("^Sa")]}, [(IN, ["Sabine", "Jones"])]),
+        ({"$in": ["Jones", "Smith"], "$gt": "K"}, [(IN, ["Smith"])]),
+        ({"$gt": "K", "$regex": "e$"}, [(IN, ["Sabine"])]),
+        ({"$gte": "K", "$ne": None}, [(IN, ["Sabine", "Smith"])]),
+        ({"$ne": "Smith"}, [(BEYOND, ["Sabine", "Jones"])]),
+        ({"$nin": ["Smith", Regex("^J")]}, [(BEYOND, ["Sabine"])]),
+        ({"$not": {"$in": ["Smith", Regex("^J")]}}, [(BEYOND, ["Sabine"])]),
+        ({"$not": Regex("^S")}, [(BEYOND, ["Jones"])]),
+        (None, []),
+        ({"$in": [None]}, []),
+        ({"$nin": [None]}, []),
+        ({"$ne": None}, []),
+    ],
+)
+def test_the_values_that_satisfy_take_the_place_of_a_condition(condition: Any, found: list[Any]) -> None:
+    made, questions = plan(find({"notes": condition}), STORED[:3], policy=POLICY)
+    assert lists(made) == found
+    assert [(each.path, each.is_random) for each in questions] == [("notes", True)] * bool(found)
+
+
+@pytest.mark.parametrize("branch", [{"notes": "Smith"}, {"notes": {"$in": ["Smith", Regex("x")]}}])
+def test_below_a_negation_are_those_that_do_not_satisfy(branch: dict[str, Any]) -> None:
+    made, _ = plan(find({"$nor": [branch]}), STORED[:3], policy=POLICY)
+    assert lists(made) == [(BEYOND, ["Sabine", "Jones"])]
+
+
+SMITH = {"notes": "Smith"}
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        (SMITH, []),
+        ({"ward": 1, **SMITH, "born": {"$gt": 1}}, [b"ward", b"born"]),
+        ({"$and": [{"ward": 1}, SMITH]}, [b"ward"]),
+        ({"$and": [{"$and": [{"ward": 1, **SMITH}]}], "bed": 1}, [b"ward", b"bed"]),
+        ({"$or": [SMITH, {"ward": 1}], "bed": 1}, [b"bed"]),
+        ({"$nor": [SMITH], "bed": 1}, [b"bed"]),
+        ({**SMITH, "kin.note": "x", "bed": 1}, [b"bed"]),
+        ({**SMITH, "surname": "x", "$or": [{"ward": 1}, {"bed": 1}]}, [b"surname", b"$or"]),
+        ({**SMITH, "$expr": {"$eq": ["$a", "$$b"]}, "$sampleRate": 0.5, "$comment": "x"}, [b"$comment"]),
+        ({**SMITH, "$or": [{"$expr": {"$eq": ["$a", 1]}}]}, []),
+        ({**SMITH, "place": {"$near": [1, 2]}}, []),
+    ],
+)
+def test_only_documents_that_meet_the_other_conditions_are_looked_at(
+    query: dict[str, Any], names: list[bytes]
+) -> None:
+    with pytest.raises(CandidatesUnknown) as caught:
+        plan_command(POLICY, encode({**find(query), "$db": "clinic"}), 0, answers=Answers())
+    unknown = caught.value
+    assert [each.buf[each.part[0] + 1 : each.part[1]].split(b"\0")[0] for each in unknown.among] == names
+    assert unknown.question.path == ("kin.note" if b"kin" in names else "notes")
+
+
+def test_a_question_about_what_is_deterministic_comes_first_and_narrows_the_other() -> None:
+    query = {"notes": {"$gt": "K"}, "surname": {"$regex": "^S"}}
+    made, questions = plan(find(query), STORED[:3], policy=POLICY)
+    assert [(each.path, each.is_random) for each in questions] == [("surname", False), ("notes", True)]
+    assert len(lists(made)) == 2
+    negated = {"notes": {"$gt": "K"}, "surname": {"$not": Regex("^S")}}
+    answers = Answers()
+    for _ in range(2):
+        with pytest.raises(ValuesUnknown) as caught:
+            plan_command(POLICY, encode({**find(negated), "$db": "clinic"}), 0, answers=answers)
+        unknown = caught.value
+        answers.learn(unknown.question, unknown.judgement.answer())
+    assert isinstance(unknown, CandidatesUnknown)
+    assert unknown.among == []  # its list stands beyond the condition
+
+
+def test_the_same_condition_is_asked_again_among_other_documents() -> None:
+    statements = [{"q": {**SMITH, "ward": ward}, "u": {"$set": {"x": 1}}} for ward in (1, 2, 1)]
+    made, questions = plan({"update": "patients", "updates": statements}, STORED, policy=POLICY)
+    assert len({each.among for each in questions}) == len(questions) == 2
+    assert len(lists(made)) == 3
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (find({"mute": "Smith"}), Reason.RANDOM_EQUALITY),
+        (find({"mute": {"$gt": 1}}), Reason.RANGE),
+        (find({"notes": {"$all": ["Smith"]}}), Reason.RANDOM_EQUALITY),
+        (find({"notes": {"$elemMatch": {"$gt": 1}}}), Reason.RANDOM_EQUALITY),
+        (find({"notes": {"$size": 1}}), Reason.RANDOM_EQUALITY),
+        (find({"notes": {"$eq": Regex("x")}}), Reason.PATTERN),
+        (find({"notes": {"$in": [None, "x"]}}), Reason.QUESTION),
+        (find({"notes": ["x"]}), Reason.QUESTION),
+        (find({"notes": {"a": 1}}), Reason.QUESTION),
+        (find({"notes": {"$not": {"$gt": 1, "$exists": True}}}), Reason.QUESTION),
+        ({**find({}), "sort": {"notes": 1}}, Reason.SORT),
+        ({"distinct": "patients", "key": "notes", "query": {}}, Reason.RANDOM_EQUALITY),
+        (find({"$expr": {"$eq": ["$notes", "x"]}}), Reason.RANDOM_EQUALITY),
+        (
+            {"update": "patients", "updates": [{"q": SMITH, "u": {"$set": {"a": 1}}, "upsert": True}]},
+            Reason.RANDOM_EQUALITY,
+        ),
+        ({**find(SMITH), "collation": {"locale": "sv", "strength": 2}}, Reason.COLLATION),
+    ],
+)
+def test_what_is_refused_as_before(command: dict[str, Any], reason: Reason) -> None:
+    with pytest.raises(Refusal) as caught:
+        plan(command, STORED[:3], policy=POLICY)
+    assert caught.value.reason is reason
+
+
+def test_an_upsert_seeds_no_value_of_a_random_class_in_a_transaction_either() -> None:
+    statement = {"q": SMITH, "u": {"$set": {"a": 1}}, "upsert": True}
+    transaction = {"autocommit": False, "txnNumber": Int64(1), "lsid": {"id": 1}}
+    with pytest.raises(Refusal) as caught:
+        plan({"update": "patients", "updates": [statement], **transaction}, STORED, policy=POLICY)
+    assert caught.value.reason is Reason.RANDOM_EQUALITY
+
+
+@pytest.mark.parametrize(("concern", "needs"), [({}, True), ({"readConcern": {"level": "snapshot"}}, False)])
+def test_values_under_older_keys_count_if_both_steps_read_at_one_time(
+    concern: dict[str, Any], needs: bool
+) -> None:
+    _, questions = plan({**find(SMITH), **concern}, STORED, policy=POLICY)
+    assert [each.needs_newest for each in questions] == [needs]
