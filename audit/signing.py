@@ -114,7 +114,11 @@ def read_verification_key(written: bytes) -> VerificationKey:
     """The key that `str` has written. Raises AuditKeyProblem KEY."""
     text = _one_line(written)
     if text.startswith(_PRIVATE):
-        raise _malformed("this is the key that signs: it belongs to the signer alone")
+        raise AuditKeyProblem(
+            AuditReason.KEY,
+            "this is the private key, which signs and belongs to the signer alone",
+            "give the key that verifies: the file beside it whose name ends with .pub",
+        )
     name, key_id, public = _parts(text)
     key = VerificationKey(name, public)
     if key.key_id != key_id:

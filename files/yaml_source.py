@@ -5,7 +5,7 @@ first two can make a small file a huge one, the last hides one of two lines.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from difflib import get_close_matches
 
@@ -32,6 +32,8 @@ class Node:
     line: int
     column: int
     value: "Scalar | Sequence[Node] | Mapping[str, Node]" = field(repr=False)
+    key_place: tuple[int, int] | None = None
+    """Line and column of the key, of a value in a mapping."""
 
     def error(self, problem: str, hint: str = "") -> SourceError:
         """A SourceError that points here, for the caller to raise."""
@@ -65,7 +67,8 @@ class Node:
                 continue
             close = get_close_matches(key, known, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
-            own.add(node.error(f"unknown key '{key}'", hint))
+            place = node.key_place or (node.line, node.column)
+            own.add(SourceError(node.filename, *place, f"unknown key '{key}'", hint))
             if close and close[0] not in found:
                 entries.setdefault(close[0], node)
         for key in required:
@@ -172,7 +175,8 @@ def _convert(
             value = _convert(loader, value_node, filename, seen, complaints)
             with complaints.gathered():
                 key = _key(loader, key_node, filename, entries)
-                entries[key] = value
+                mark = key_node.start_mark
+                entries[key] = replace(value, key_place=(mark.line + 1, mark.column + 1))
         return Node(filename, line, column, entries)
     if isinstance(node, yaml.SequenceNode):
         items = [_convert(loader, item, filename, seen, complaints) for item in node.value]

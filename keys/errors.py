@@ -7,7 +7,8 @@ KeysError
 |- AlreadyExists      refuses to overwrite
 |- KeyringBusy        another process is writing
 |- KekUnavailable     a provider does not answer; trying again may help
-|- KekDenied          the key-encryption key or passphrase is not the right one
+|- KekDenied          a provider or a share does not give the key-encryption key
+|  `- WrongKek        the key-encryption key or passphrase is not the right one
 |- UnwrapFailed       a wrapped key does not open under this KEK
 |- UnknownKey         no such class or version
 |  `- KeyRetired      there is one, which opens nothing until it is taken back
@@ -120,7 +121,11 @@ class KekUnavailable(KeysError):
 
 
 class KekDenied(KeysError):
-    """The wrong key-encryption key or passphrase, or a provider that refuses us."""
+    """A provider refuses us, a share is not one of this export's, or as WrongKek."""
+
+
+class WrongKek(KekDenied):
+    """The wrong key-encryption key or passphrase."""
 
 
 class UnwrapFailed(KeysError):

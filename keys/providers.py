@@ -112,7 +112,7 @@ class ProviderKind(Enum):
         return "name" in self.keys
 
 
-KEK_FORMS = "|".join(kind.form for kind in ProviderKind)
+KEK_FORMS = ", ".join(kind.form for kind in ProviderKind)
 """How a KEK is named, for help texts."""
 
 

@@ -53,7 +53,7 @@ def connected(
     except (PyMongoError, ValueError, TypeError, OSError):
         # pymongo's text can quote a part of the string, which where it is badly quoted is the password
         raise bad from None
-    with client, server_errors(denied_hint):
+    with client, server_errors(denied_hint, client):
         if is_through:
             _require_sealwire(client)
         else:
@@ -81,7 +81,7 @@ def documents_of(client: Client, namespace: str, sample: int | None) -> Iterator
 
 
 @contextmanager
-def server_errors(denied_hint: str = DEFAULT_DENIED_HINT) -> Iterator[None]:
+def server_errors(denied_hint: str, client: Client) -> Iterator[None]:
     """Turn what the driver raises into errors that an operator can mend, without the driver's texts."""
     try:
         yield
@@ -90,8 +90,13 @@ def server_errors(denied_hint: str = DEFAULT_DENIED_HINT) -> Iterator[None]:
         raise ServerDenied(DirectReason.DENIED, text, denied_hint) from None
     except PyMongoError as error:
         hint = "check host, port and TLS options of the connection string"
-        text = f"the server does not answer ({type(error).__name__})"
+        text = f"server {_addresses(client)}: no answer ({type(error).__name__})"
         raise ServerUnreachable(DirectReason.UNREACHABLE, text, hint) from None
+
+
+def _addresses(client: Client) -> str:
+    known = sorted(client.topology_description.server_descriptions())
+    return ", ".join(host if port is None else f"{host}:{port}" for host, port in known)
 
 
 def failure(error: PyMongoError) -> str:

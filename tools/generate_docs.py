@@ -54,6 +54,7 @@ _CLOSES = {
     CloseReason.SERVER_EOF: "the server closed its connection; drivers see a network error and retry. "
     "A warning where a command was under way",
     CloseReason.CLIENT_PROTOCOL: "the client broke the wire protocol",
+    CloseReason.CLIENT_TLS: "the client began TLS, and the listener is a plaintext one (`listen.tls`)",
     CloseReason.CLIENT_SILENT: "the client sent no whole message within ten seconds",
     CloseReason.SERVER_PROTOCOL: "the server broke the wire protocol, or streamed what does not decrypt",
     CloseReason.REFUSED_UNACKNOWLEDGED: "a write without acknowledgement was refused: no reply can say so",
@@ -156,8 +157,9 @@ def _exit_codes() -> str:
     ]
     return (
         "## Exit codes of the command line\n\n0 is success, 1 an answer of no (`policy explain` of a refused "
-        "command, `lint --strict` with findings, `policy enforce` where a collection failed, `tls verify` "
-        "where a rule fails), 2 wrong usage. Every other failure prints `error:` and `hint:` lines.\n\n"
+        "command, `policy test` with a difference, `lint --strict` with findings, `policy enforce` where a "
+        "collection failed, `tls verify` where a rule fails), 2 wrong usage. Every other failure prints "
+        "`error:` and `hint:` lines.\n\n"
         "| code | when |\n|---|---|\n" + "\n".join(rows) + "\n"
     )
 

@@ -6,6 +6,8 @@ from enum import Enum
 class WireReason(Enum):
     """Stable names of the ways in which bytes can break the protocol."""
 
+    TLS = "tls"
+    """Not a message but the beginning of TLS, whose length as a message would be wrong."""
     MESSAGE_LENGTH = "message-length"
     MESSAGE_TRUNCATED = "message-truncated"
     MESSAGE_TRAILING = "message-trailing"

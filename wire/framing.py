@@ -28,6 +28,8 @@ _LENGTH_BYTES: Final = 4
 
 # Longer than any length that an int32 can declare.
 _NEVER: Final = 1 << 31
+_TLS_HANDSHAKE: Final = b"\x16\x03"
+"""A record of a handshake, and the first half of its version. Source: RFC 8446, section 5.1."""
 
 
 @final
@@ -88,7 +90,7 @@ class Framer:
         acting on less of what a broken peer sent is safer.
 
         Raises: ProtocolError MESSAGE_LENGTH, `offset` counted from the start of the stream; and again
-                at every later call.
+                at every later call. TLS instead, the first time, if the stream begins as TLS does.
         Cost:   O(len(data)). No copy when nothing is pending and `data` is one message, otherwise one copy.
         """
         found = self.feed_in_parts(data)
@@ -172,5 +174,6 @@ class Framer:
             self._partial = None
             self._wanted = 0
             self._broken_at = self._consumed
-            raise ProtocolError(WireReason.MESSAGE_LENGTH, self._consumed)
+            is_tls = not self._consumed and data[at : at + 2] == _TLS_HANDSHAKE
+            raise ProtocolError(WireReason.TLS if is_tls else WireReason.MESSAGE_LENGTH, self._consumed)
         return length

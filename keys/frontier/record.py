@@ -2,7 +2,8 @@
 
     sealwire.frontiers  {_id: class id, old, new, generation, moving,
                          sealed: where the window lies, and what is walked,
-                         transaction_s: how long a transaction may last, by what the job was told}
+                         transaction_s: how long a transaction may last, by what the job was told,
+                         documents: how many the job has read, and how many there are to read, about}
     sealwire.leases     {_id: UUID of a proxy, renewed: the server's time, place: where it listens,
                          acknowledged: {"class id": generation},
                          seen: {"class id-new version": generation}}
@@ -64,7 +65,10 @@ _MAX_SEALED_BYTES: Final = 2 * (MAX_VALUE_BYTES + 64) + MAX_WALKED_BYTES
 
 
 def frontier_document(
-    frontier: Frontier, cipher: ValueCipher, transaction_s: float = TRANSACTION_S
+    frontier: Frontier,
+    cipher: ValueCipher,
+    transaction_s: float = TRANSACTION_S,
+    documents: tuple[int, int] = (0, 0),
 ) -> dict[str, Any]:
     """The document that is stored; `cipher` is the new version's, `transaction_s` the server's limit."""
     head = _head(_numbers(frontier), frontier.is_moving)
@@ -75,6 +79,7 @@ def frontier_document(
         "generation": Int64(frontier.generation),
         "moving": frontier.is_moving,
         "transaction_s": transaction_s,
+        "documents": list(map(Int64, documents)),
         "sealed": Binary(cipher.seal(_DOMAIN, head, _inside(frontier))),
     }
 
@@ -125,6 +130,17 @@ def stated_transaction_s(document: Mapping[str, Any]) -> float:
     if not isinstance(stated, int | float) or isinstance(stated, bool) or isnan(stated):
         return TRANSACTION_S
     return min(max(float(stated), _LEAST_TRANSACTION_S), MOST_TRANSACTION_S)
+
+
+def stated_documents(document: Mapping[str, Any]) -> tuple[int, int]:
+    """How many documents the job has read, of how many, as a frontier's document says; (0, 0) if it does not.
+
+    Nobody has authenticated it: it is for people to see.
+    """
+    match document.get("documents"):
+        case [int(read), int(of)] if 0 <= read <= of <= _MAX_GENERATION:
+            return int(read), int(of)
+    return 0, 0
 
 
 def _number(document: Mapping[str, Any], name: str) -> int:

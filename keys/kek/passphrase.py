@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from sealwire.keys import strict_json
-from sealwire.keys.errors import DamagedFile, KekDenied, KekUnavailable, KeySettingError, KeysReason
+from sealwire.keys.errors import DamagedFile, KekUnavailable, KeySettingError, KeysReason, WrongKek
 from sealwire.keys.kek import PASSPHRASE_VARIABLE
 from sealwire.keys.kek.kek import KEK_BYTES, SIV_BYTES, LocalKek, Purpose, wrap_associated_data
 from sealwire.keys.private_file import create_private, read_private, writer_lock
@@ -62,7 +62,7 @@ class KeyFileKek(LocalKek):
         """Open `path`.
 
         Raises:  KeySettingError FILE_MISSING, PASSPHRASE_MISSING; UnsafeFile; DamagedFile
-                 KekDenied PASSPHRASE_WRONG, which an altered file cannot be told apart from
+                 WrongKek PASSPHRASE_WRONG, which an altered file cannot be told apart from
                  KekUnavailable MEMORY
         Cost:    one scrypt: 128 MiB and 0.4 s with the default parameters
         """
@@ -119,7 +119,7 @@ class PassphraseBox:
     def open(self, passphrase: str, where: str) -> bytes:
         """The secret. `where` names the file in messages.
 
-        Raises:  KekDenied PASSPHRASE_WRONG, which an altered file cannot be told apart from
+        Raises:  WrongKek PASSPHRASE_WRONG, which an altered file cannot be told apart from
                  KeySettingError PASSPHRASE_MISSING; KekUnavailable MEMORY
         Cost:    one scrypt
         """
@@ -128,7 +128,7 @@ class PassphraseBox:
         try:
             return siv.decrypt(self.wrapped, [bound])
         except InvalidTag:
-            raise KekDenied(
+            raise WrongKek(
                 KeysReason.PASSPHRASE_WRONG,
                 f"wrong passphrase for {where}, or the file was altered",
                 "check the passphrase; if it is right, restore the file from a backup",

@@ -21,10 +21,10 @@ from sealwire.crypto.errors import DecryptionFailed
 from sealwire.keys.errors import (
     AlreadyExists,
     DamagedFile,
-    KekDenied,
     KeySettingError,
     KeysReason,
     UnwrapFailed,
+    WrongKek,
 )
 from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, data_key_associated_data, wrap_associated_data
 from sealwire.keys.keyring.data_key import DataKey, generate_data_key, whole_seconds
@@ -53,7 +53,8 @@ def load_keyring(place: Path | KeyringStore, kek: KeyEncryptionKey, minimum_gene
 
     Raises:  KeySettingError FILE_MISSING; UnsafeFile
              DamagedFile   malformed, TAMPERED, or ROLLED_BACK: of a generation before `minimum_generation`
-             KekDenied     KEK_OTHER: made under another KEK; or the provider refuses
+             WrongKek      KEK_OTHER: made under another KEK
+             KekDenied     the provider refuses
              KekUnavailable
     Cost:    one unwrap for each key and one more; with a local KEK under 0.1 ms a key, else a request
     """
@@ -205,7 +206,7 @@ def seal_record(
 def open_record(record: KeyringRecord, kek: KeyEncryptionKey, place: object) -> tuple[DataKey, ...]:
     """Authenticate `record` as a whole, then unwrap its keys. `place` is for messages only.
 
-    Raises DamagedFile TAMPERED, KekDenied KEK_OTHER, KekUnavailable.
+    Raises DamagedFile TAMPERED, WrongKek KEK_OTHER, KekUnavailable.
     """
     authenticate(record, kek, place)
     try:
@@ -220,7 +221,7 @@ def open_record(record: KeyringRecord, kek: KeyEncryptionKey, place: object) -> 
 def authenticate(record: KeyringRecord, kek: KeyEncryptionKey, place: object) -> None:
     """Prove that a holder of `kek` wrote `record`, by one unwrapping. Raises as `open_record`."""
     if record.kek_id != kek.id:
-        raise KekDenied(
+        raise WrongKek(
             KeysReason.KEK_OTHER,
             f"{place} was made under another key-encryption key ({record.kek_id}, not {kek.id})",
             "use the key-encryption key that the keyring was created with",

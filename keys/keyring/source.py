@@ -25,12 +25,12 @@ from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys import strict_json
 from sealwire.keys.errors import (
     DamagedFile,
-    KekDenied,
     KekUnavailable,
     KeysError,
     KeySettingError,
     KeysReason,
     UnwrapFailed,
+    WrongKek,
 )
 from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, wrap_associated_data
 from sealwire.keys.keyring.data_key import DataKey
@@ -166,7 +166,7 @@ class KeyringCache:
 
         Raises:  KeySettingError FILE_MISSING, CACHE_TOO_OLD; UnsafeFile
                  DamagedFile   malformed, or TAMPERED
-                 KekDenied KEK_OTHER: of another keyring or under another key
+                 WrongKek KEK_OTHER: of another keyring or under another key
         """
         sealed = _parse(read_private(self._path, _MAX_BYTES), str(self._path))
         record = parse_record(sealed.keyring, str(self._path))
@@ -182,13 +182,13 @@ class KeyringCache:
 
     def _require_own(self, origin: _Origin, kek_id: str) -> None:
         if (origin.place, origin.kek_id) != (self._place, self._source_kek_id):
-            raise KekDenied(
+            raise WrongKek(
                 KeysReason.KEK_OTHER,
                 f"{self._path} is the cache of another keyring, or of another key-encryption key",
                 "each proxy has a cache of its own; remove this one if it is left over",
             )
         if kek_id != self._kek.id:
-            raise KekDenied(
+            raise WrongKek(
                 KeysReason.KEK_OTHER,
                 f"{self._path} was sealed under another key ({kek_id}, not {self._kek.id})",
                 "use the key that the cache was written with, or remove the cache",

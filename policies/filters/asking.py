@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.ranges import LONG
+from sealwire.policies.file.ranges import LONG, find_positions
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.operands import is_least_text
 from sealwire.policies.planning.arguments import array_items, named_parts, operator_name
@@ -37,6 +37,8 @@ from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, string_bytes
 
 NOTHING_ASKED: Final[frozenset[bytes]] = frozenset()
+FEW_LISTED: Final = 50
+"""So many values of a class with a range are listed, stored or not, without a question to the server."""
 
 
 def deny(draft: Draft, barrier: Barrier) -> Asking | None:
@@ -128,7 +130,7 @@ def asked_among(walk: Walk, names: Mapping[bytes, Element], rows: Rows) -> Group
     wanted = {name: asks for name in names if (asks := asks_of(rows, name)) is not None}
     ranges = [name for name, asks in wanted.items() if asks is Asks.ORDER]
     least = names.get(b"$gte")
-    if walk.node.leaf is not None and walk.node.leaf.domain is not None:
+    if ranges and _is_listed(walk, [names[name] for name in ranges]):
         wanted = {name: asks for name, asks in wanted.items() if asks is not Asks.ORDER}
     elif least is not None and ranges == [b"$gte"] and is_least_text(walk, least):
         del wanted[b"$gte"]  # every string: it needs no list
@@ -136,6 +138,24 @@ def asked_among(walk: Walk, names: Mapping[bytes, Element], rows: Rows) -> Group
     if b"$options" in names and b"$regex" in groups:
         groups[b"$regex"].elements.append(names[b"$options"])
     return groups
+
+
+def _is_listed(walk: Walk, conditions: list[Element]) -> bool:
+    """Whether the values of a class with a range are listed without a question, by these operators."""
+    leaf, asking = walk.node.leaf, walk.draft.asking
+    if leaf is None or leaf.domain is None or asking is None:
+        return False
+    operands = [(item.name, item.kind, walk.buf[item.value : item.end]) for item in conditions]
+    found = find_positions(leaf.domain, leaf.kind, operands)
+    most = leaf.domain.max_values if _forbids(asking, walk.node) else FEW_LISTED
+    return found is not None and len(found) <= most
+
+
+def _forbids(asking: Asking, node: PathNode) -> str:
+    """Why the command may not ask about a node, in words; empty if it may."""
+    if asking.written.meets(node.path):
+        return "a field that an earlier statement of the command may write"
+    return asking.forbids
 
 
 def taken_over(groups: Groups) -> frozenset[bytes]:
@@ -196,9 +216,7 @@ def answer_to(
     if asking is None or node.leaf is None:
         raise TypeError("nothing may be asked")
     note_comparison(draft, node)
-    rule = asking.forbids
-    if asking.written.meets(node.path):
-        rule = "a field that an earlier statement of the command may write"
+    rule = _forbids(asking, node)
     if rule:
         raise Refusal(Reason.QUESTION, path=node.path, rule=rule)
     question = ValuesQuestion(draft.namespace, node.path, node.leaf.name, operators, is_outside=is_outside)
@@ -218,7 +236,7 @@ def _place(
     if (
         leaf is not None
         and leaf.domain is not None
-        and any(asks_of(rows, each) is Asks.ORDER for each in names)
+        and any(asks_of(rows, each) is Asks.ORDER and each not in groups for each in names)
     ):
         del free[:1]  # the range becomes a list as well
     if walk.use is Use.SEED:

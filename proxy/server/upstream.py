@@ -5,7 +5,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from sealwire.proxy.server.config.settings import Address, Limits
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
@@ -151,10 +151,20 @@ class Upstream:
             raise explain(socket.gaierror(), self.address) from None
 
 
+_ITS_TIME: Final = (9, 10)
+"""X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED of OpenSSL's x509_vfy.h, which Python has no names for."""
+
+
 def explain(error: OSError, address: Address) -> UpstreamUnavailable:
     """What went wrong with a connection to `address`, in an operator's words."""
     where = f"server {address}"
     match error:
+        case ssl.SSLCertVerificationError() if error.verify_code in _ITS_TIME:
+            return UpstreamUnavailable(
+                StartReason.UPSTREAM_TLS_VERIFY,
+                f"{where}: its certificate is not accepted: {error.verify_message.rstrip('.')}",
+                "renew the certificate of the server or of its authority; is the clock right (date -u)?",
+            )
         case ssl.SSLCertVerificationError():
             return UpstreamUnavailable(
                 StartReason.UPSTREAM_TLS_VERIFY,

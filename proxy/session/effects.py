@@ -154,6 +154,8 @@ class CloseReason(Enum):
     CLIENT_EOF = "client-eof"
     SERVER_EOF = "server-eof"
     CLIENT_PROTOCOL = "client-protocol"
+    CLIENT_TLS = "client-tls"
+    """It has begun TLS, and the listener is a plaintext one."""
     CLIENT_SILENT = "client-silent"
     """It has sent no whole message: a connection to the server is not held for it without end."""
     SERVER_PROTOCOL = "server-protocol"

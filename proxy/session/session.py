@@ -39,7 +39,7 @@ from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.sides.client_side import ClientSide
 from sealwire.proxy.session.sides.server_side import ServerSide
 from sealwire.proxy.session.states import Event, State
-from sealwire.wire.errors import ProtocolError
+from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.long_message import LongMessage
 
 
@@ -308,7 +308,8 @@ class Session:
 
     def _broken(self, side: Side, error: ProtocolError) -> list[Effect]:
         count = Count(Counter.PROTOCOL_ERRORS, label=error.reason.value)
-        return [count, *self._close(side.fault, str(error))]
+        is_tls = error.reason is WireReason.TLS and side is self._client
+        return [count, *self._close(CloseReason.CLIENT_TLS if is_tls else side.fault, str(error))]
 
     def _close(self, reason: CloseReason, detail: str = "") -> list[Effect]:
         if self._states.messages is State.CLOSED:

@@ -448,10 +448,11 @@ class LineCounts:
 @click.option(
     "--by",
     type=click.Choice(BY),
+    metavar="FIELD",
     multiple=True,
     default=("event", "user"),
     show_default=True,
-    help="What lines are counted by. May be given more than once.",
+    help=f"What lines are counted by: {', '.join(BY)}. May be given more than once.",
 )
 @click.option(
     "--event", "events", multiple=True, help="Only lines of this event. May be given more than once."

@@ -10,6 +10,8 @@ EX_NO = 1
 """The command ran, and its answer is no."""
 EX_DATAERR = 65
 EX_NOINPUT = 66
+EX_WRONG_KEK = 67
+"""The number of EX_NOUSER in sysexits.h: no name of a user is an argument here."""
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 EX_OSERR = 71
@@ -26,6 +28,7 @@ _CLASSES: Final[Mapping[int, str]] = {
         VerificationFailed
     """,
     EX_NOINPUT: "BackupMissing JobMissing NoSuchRecord SubjectMissing",
+    EX_WRONG_KEK: "WrongKek",
     EX_UNAVAILABLE: """
         ErasureFailed JobTaken KekUnavailable KeyringBusy LibraryMissing MachineUnfit NotReady
         RestoreStopped ServerFailed ServerState ServerUnreachable SourceFailed StateProblem

@@ -1,65 +1,37 @@
-"""`sealwire policy explain` and `access`: what a policy does to a command, and who may do what."""
+"""`sealwire policy explain` and `access`: what a policy does to commands, and who may do what."""
 
 import json
 import sys
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-from bson import encode
 from bson.errors import BSONError
-from bson.json_util import loads
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import json_option
-from sealwire.cli.output import show_table
+from sealwire.cli.options import json_option, read_uri, refuse_typed_password
+from sealwire.cli.output import print_json, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
+from sealwire.cli.verdicts import PlannedOutcome, encoded_command, encoded_document, invalid_command, judge
 from sealwire.policies.commands.planner import plan_command
-from sealwire.policies.commands.sorted_find import FindSortsByValues, as_aggregate
-from sealwire.policies.errors import Refusal
+from sealwire.policies.errors import Refusal, one_line
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Plan, RangeEdit, ValueEdit
-from sealwire.policies.questions.asked import Answers, ValuesUnknown
 from sealwire.policies.roles.role import Claim, Level, Rights
+from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.session.login.caller import NOTHING_STATED, Stated, stated_in
 from sealwire.wire.errors import BsonError
-from sealwire.wire.raw_bson import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sealwire.sidecars.recorded import RecordedCommand
 
 
-def encoded_command(source: str, database: str | None) -> bytes:
-    """The command in `source`, or on standard input for `-`, as BSON. Raises UsageError.
-
-    `database` is its `$db` where it has none.
-    """
-    document = _parsed(sys.stdin.read() if source == "-" else source)
-    if database is not None:
-        document.setdefault("$db", database)
-    if "$db" not in document:
-        raise click.UsageError("the command names no database: give --db, or a $db in the command")
-    try:
-        encoded = encode(document)
-        # the planner leaves what touches no protected collection to the server; here there is none
-        validate(encoded, 0, len(encoded))
-    except (BSONError, OverflowError, UnicodeEncodeError, RecursionError):
-        raise click.UsageError("the command has a value or a name that BSON cannot hold") from None
-    except BsonError as error:
-        raise invalid_command(error) from None
-    return encoded
-
-
-def invalid_command(error: BsonError) -> click.UsageError:
-    """What is to be raised for a command that no server could read."""
-    return click.UsageError(f"the command is not valid: {error}")
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        document = loads(text)
-    except (BSONError, ValueError, TypeError, ArithmeticError, LookupError, RecursionError):
-        raise click.UsageError("the command is not extended JSON; quote its keys and strings") from None
-    if not isinstance(document, dict) or not document:
-        raise click.UsageError('the command must be a JSON object such as {"find": "patients"}')
-    return document
+def _command(source: str, database: str | None) -> bytes:
+    return encoded_command(sys.stdin.read() if source == "-" else source, database)
 
 
 def show_refusal(refusal: Refusal, *, as_json: bool) -> None:
@@ -74,43 +46,147 @@ def show_refusal(refusal: Refusal, *, as_json: bool) -> None:
 
 @click.command()
 @policy_argument
-@click.argument("source", metavar="COMMAND")
-@click.option("--db", "database", help="Database, when the command has no $db.")
+@click.argument("source", metavar="[COMMAND]", required=False)
+@click.option("--db", "database", help="Database, when the command has no $db; or whose profiler to read.")
+@click.option(
+    "--from-profile",
+    "profile",
+    metavar="FILE|URI",
+    help="Commands that a server has recorded, in its profiler's collection or in its log.",
+)
 @json_option
-def explain(policy: Path, source: str, database: str | None, as_json: bool) -> None:
+def explain(
+    policy: Path, source: str | None, database: str | None, profile: str | None, as_json: bool
+) -> None:
     """Show what POLICY does to COMMAND (extended JSON, or - for standard input).
 
-    Needs no keys and no server. Exit code 1 when the command would be refused.
+    Needs no keys and no server. With --from-profile it counts what POLICY would do to recorded commands, by
+    shape and without values. FILE is a dump or an export of system.profile, mongod's log, or a file with the
+    connection string of a server, open to its owner only.
+
+    Exit code 1 when a command would be refused, or none was recorded.
 
     \b
     Examples:
       sealwire policy explain policy.yaml --db clinic \\
           '{"find": "patients", "filter": {"nhs_number": "9434765919"}}'
-      echo '{"count": "patients", "query": {"mrn": {"$regex": "^1"}}, "$db": "clinic"}' |
+      echo '{"count": "visits", "query": {"mrn": {"$gt": "1"}}, "$db": "a"}' |
           sealwire policy explain policy.yaml -
+      sealwire policy explain policy.yaml --from-profile server.uri --db clinic
+      sealwire policy explain policy.yaml --from-profile /var/log/mongodb/mongod.log
     """
+    if (source is None) == (profile is None):
+        raise click.UsageError("give a COMMAND, or --from-profile")
     policies = read_policy(policy)
-    encoded = encoded_command(source, database)
+    if profile is not None:
+        _explain_recorded(policies, profile, database, as_json=as_json)
+        return
     try:
-        plan = _planned(policies, encoded)
-    except Refusal as refusal:
-        show_refusal(refusal, as_json=as_json)
-        sys.exit(EX_NO)
+        verdict = judge(policies, _command(source or "", database))
     except BsonError as error:
         raise invalid_command(error) from None
-    _show_plan(plan, as_json)
+    if verdict.refusal is not None:
+        show_refusal(verdict.refusal, as_json=as_json)
+        sys.exit(EX_NO)
+    if verdict.plan is not None:
+        _show_plan(verdict.plan, as_json)
 
 
-def _planned(policies: PolicySet, encoded: bytes) -> Plan:
-    """The plan as if no stored value satisfied what the server is asked."""
-    answers, written_as = Answers(), ""
-    while True:
-        try:
-            return plan_command(policies, encoded, 0, answers=answers, written_as=written_as)
-        except FindSortsByValues:
-            encoded, written_as = as_aggregate(encoded, 0), "find"
-        except ValuesUnknown as unknown:
-            answers.learn(unknown.question, unknown.judgement.answer())
+@dataclass(frozen=True, slots=True)
+class _CommandShape:
+    """What commands have in common that are told apart by their values alone."""
+
+    command: str
+    namespace: str
+    verdict: str
+    reason: str = ""
+    operator: str = ""
+    path: str = ""
+    application: str = ""
+
+
+_SCHEMES: Final = ("mongodb://", "mongodb+srv://")
+_NOT_JUDGED: Final = "not-judged"
+_ORDER: Final = (
+    PlannedOutcome.REFUSED.value,
+    _NOT_JUDGED,
+    PlannedOutcome.TWO_STEPS.value,
+    PlannedOutcome.ANSWERED.value,
+)
+
+
+def _explain_recorded(policies: PolicySet, profile: str, database: str | None, *, as_json: bool) -> None:
+    if profile.startswith(_SCHEMES):
+        refuse_typed_password("profile", profile)
+    shapes = Counter(_shape(policies, each) for each in _recorded(profile, database))
+    counts = dict.fromkeys(_ORDER, 0)
+    for shape, count in shapes.items():
+        counts[shape.verdict] += count
+    ranked = sorted(shapes.items(), key=lambda each: (_ORDER.index(each[0].verdict), -each[1]))
+    if as_json:
+        listed = [{**asdict(shape), "count": count} for shape, count in ranked]
+        print_json({"counts": counts, "shapes": listed})
+    else:
+        columns = ("count", "command", "verdict", "application")
+        show_table(columns, (_shape_row(shape, count) for shape, count in ranked))
+        click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+        if not shapes:
+            click.echo(
+                "no command was recorded: db.setProfilingLevel(2) records each, and costs the server time"
+            )
+    sys.exit(EX_NO if counts[PlannedOutcome.REFUSED.value] or not shapes else 0)
+
+
+def _recorded(profile: str, database: str | None) -> "Iterator[RecordedCommand]":
+    """Raises as `connected` does, FileProblem."""
+    # a single command needs no driver
+    from sealwire.sidecars.direct import connected  # noqa: PLC0415
+    from sealwire.sidecars.recorded import RIGHTS, recorded_in, recorded_on  # noqa: PLC0415
+
+    uri, path = profile, Path(profile)
+    try:
+        if not profile.startswith(_SCHEMES):
+            with path.open("rb") as file:
+                is_uri = file.read(20).startswith(tuple(map(str.encode, _SCHEMES)))
+            if not is_uri:
+                yield from recorded_in(path)
+                return
+            uri = read_uri(path)
+    except OSError as error:
+        text = f"{path}: cannot be read: {error.strerror}"
+        raise FileProblem(StartReason.FILE_MISSING, text, "correct the path") from None
+    except BSONError:
+        text = f"{path}: a record is damaged, or the file is compressed"
+        raise FileProblem(StartReason.FILE_MISSING, text, "export it again; unpack it first") from None
+    with connected(uri, RIGHTS) as client:
+        yield from recorded_on(client, database)
+
+
+def _shape(policies: PolicySet, found: "RecordedCommand") -> _CommandShape:
+    shape = _CommandShape(
+        found.name, found.namespace, _NOT_JUDGED, found.problem, application=found.application
+    )
+    if found.command is None:
+        return shape
+    try:
+        verdict = judge(policies, encoded_document(found.command))
+    except (ValueError, BsonError):
+        return replace(shape, reason="no command that a server reads")
+    if verdict.refusal is None:
+        return replace(shape, verdict=verdict.outcome.value, reason="")
+    return replace(
+        shape,
+        verdict=verdict.outcome.value,
+        reason=verdict.reason,
+        operator="" if verdict.refusal.rule == found.name else one_line(verdict.refusal.rule),
+        path=verdict.path,
+    )
+
+
+def _shape_row(shape: _CommandShape, count: int) -> tuple[str, ...]:
+    why = " ".join(each for each in (shape.reason, shape.operator, shape.path and f"at {shape.path}") if each)
+    said = f"{shape.verdict}: {why}" if why else shape.verdict
+    return str(count), f"{shape.command} {shape.namespace}", said, shape.application
 
 
 def _use(edit: ValueEdit | RangeEdit) -> str:
@@ -186,7 +262,7 @@ def access(  # noqa: PLR0913, PLR0917 - one for each option
     if policies.roles is None:
         _show_no_roles(as_json)
         return
-    encoded = None if source is None else encoded_command(source, database)
+    encoded = None if source is None else _command(source, database)
     try:
         stated = NOTHING_STATED if encoded is None else stated_in(encoded, 0)
         stated = Stated(purpose or stated.purpose, glass or stated.glass)

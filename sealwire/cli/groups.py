@@ -1,5 +1,12 @@
-"""Groups of commands. A command is found by its name and imported when it is called: `--help` starts fast."""
+"""Groups of commands. A command is found by its name and imported when it is called: `--help` starts fast.
 
+Help fits terminals of 80 columns: longer lines of examples and tables, which click prints as they are, are
+folded here.
+"""
+
+import inspect
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -12,6 +19,40 @@ ALWAYS = {0: "done", 2: "wrong usage"}
 
 Named = Sequence[str] | Mapping[str, str]
 """Commands of one module: their names, or these with the first sentence of their help."""
+
+
+_COLUMNS = 78
+"""The width of a line in help, which click indents by two."""
+_ROW = re.compile(r" *\S+(?:, \S+)* {2,}(?=\S)")
+"""The first column of a table's row."""
+
+
+def folded(text: str) -> str:
+    """`text` with no preformatted line of more than 78 columns: click fills the other paragraphs itself."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(
+        "\n".join(line for each in paragraph.split("\n") for line in _folded_line(each))
+        if paragraph.startswith("\b")
+        else paragraph
+        for paragraph in paragraphs
+    )
+
+
+def _folded_line(line: str) -> list[str]:
+    """A row goes on below its last column, a command after a backslash: before an option, if there is one."""
+    if len(line) <= _COLUMNS:
+        return [line]
+    row = _ROW.match(line)
+    if row is not None:
+        below, rest = " " * row.end(), line[row.end() :]
+        return textwrap.wrap(
+            rest, _COLUMNS, initial_indent=row[0], subsequent_indent=below, break_on_hyphens=False
+        )
+    indent = len(line) - len(line.lstrip())
+    at = max(line.rfind(mark, indent, _COLUMNS - 2) for mark in (" -", " <", " |"))
+    if at <= indent:
+        at = line.rindex(" ", indent, _COLUMNS - 2)
+    return [f"{line[:at]} \\", *_folded_line(f"{' ' * (indent + 4)}{line[at:].lstrip()}")]
 
 
 class LazyGroup(click.Group):
@@ -34,7 +75,22 @@ class LazyGroup(click.Group):
         if module is None:
             return super().get_command(ctx, cmd_name)
         found = vars(import_module(module)).values()
-        return next(each for each in found if isinstance(each, click.Command) and each.name == cmd_name)
+        command = next(each for each in found if isinstance(each, click.Command) and each.name == cmd_name)
+        command.help = folded(command.help or "")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches  # noqa: PLC0415 - for a mistake alone
+
+            close = get_close_matches(args[0], self.list_commands(ctx), 1)
+            if not close:
+                raise
+            raise click.UsageError(f"No such command '{args[0]}'. Did you mean '{close[0]}'?", ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self._lines:
@@ -54,7 +110,7 @@ class DocumentedGroup(LazyGroup):
         super().__init__(*args, **kwargs)
         self.exit_codes = dict(sorted({**ALWAYS, **exit_codes}.items()))
         lines = (f"  {code:<3} {meaning}" for code, meaning in self.exit_codes.items())
-        self.epilog = "\n".join(("\b", "Exit codes (docs/errors.md has all cases):", *lines))
+        self.epilog = folded("\n".join(("\b", "Exit codes (docs/errors.md has all cases):", *lines)))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         command = super().get_command(ctx, cmd_name)
@@ -103,6 +159,7 @@ def audit() -> None:
     exit_codes={
         65: "damaged, incomplete, not the same after a restore; plaintext left after the transition",
         66: "no such backup or directory, or a sidecar is missing",
+        67: "the wrong key-encryption key or passphrase",
         69: "the server, the store or a key provider does not answer, or the store is full",
         70: "the cryptographic self-test failed",
         73: "the name is taken, or a restore would go where something is",
@@ -144,6 +201,7 @@ def compliance() -> None:
         1: "documents remain, and run goes on; or check: somebody who was erased is there again",
         65: "a journal, receipt, file of holds or key is damaged, or they do not belong together",
         66: "no document has this identifier",
+        67: "the wrong key-encryption key or passphrase",
         69: "the server does not answer, or another erasure runs",
         73: "the receipt is there already",
         77: "a legal hold stands, or the server or a file denies access",
@@ -218,6 +276,7 @@ def incident() -> None:
     exit_codes={
         EX_NO: "`plan`: something stands against it; `status`: something is not encrypted",
         65: "a copy or a header backup is not what it has to be",
+        67: "the wrong key-encryption key",
         69: "a program, systemd or a privilege is missing, or another command is at work",
         71: "a program of the system failed",
         73: "the device or directory may not be used: not empty, in use, read-only, too small",
@@ -235,7 +294,8 @@ def luks() -> None:
     modules={
         "cli.explain": ("access", "explain"),
         "cli.policy": ("check", "lint"),
-        "sidecars.coverage.commands": ("coverage",),
+        "cli.verdicts": ("test",),
+        "sidecars.coverage.commands": ("coverage", "suggest"),
         "sidecars.drift.commands": ("drift",),
         "sidecars.enforcement.commands": ("enforce",),
     },

@@ -1,8 +1,10 @@
 """`sealwire healthcheck`: ask a running proxy whether it is ready; for containers, which have no curl."""
 
 import http.client
+import json
 import os
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -12,6 +14,17 @@ from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.errors import NotReady, StartReason
 
 TIMEOUT_S = 3.0
+_MAX_BYTES = 1 << 20
+UNREADY: Final = (
+    ("upstream", "down", "no server can be reached: `sealwire doctor` says why"),
+    ("keyring", "expired", "the provider of the keys was away for too long: see its own state, and the log"),
+    ("audit", "full", "the audit log cannot be written: make room, and see audit_trouble of GET /readyz"),
+    ("frontier", "lost", "the server of frontier.uri_file does not answer this proxy: see the log"),
+    ("status", "starting", "it is starting: wait, and see the log if this stays so"),
+    ("status", "draining", "it is shutting down"),
+    ("status", "stuck", "an event loop does not turn any more: keep the log, and restart it"),
+)
+"""What /readyz can say of a proxy that serves no clients, with the next step."""
 
 
 @click.command()
@@ -28,16 +41,30 @@ def healthcheck(config_path: Path) -> None:
     connection = _connection(config)
     try:
         connection.request("GET", "/readyz")
-        status = connection.getresponse().status
+        response = connection.getresponse()
+        said = response.read(_MAX_BYTES)
     except (OSError, http.client.HTTPException):
         text = f"{address}: no answer"
         raise NotReady(StartReason.NOT_READY, text, "is the proxy running with this configuration?") from None
     finally:
         connection.close()
-    if status != http.HTTPStatus.OK:
-        hint = "it is starting, draining or stuck, or lacks what it needs: GET /readyz says which"
-        raise NotReady(StartReason.NOT_READY, f"{address}: not ready", hint)
+    if response.status != http.HTTPStatus.OK:
+        raise _not_ready(str(address), said)
     click.echo("ready")
+
+
+def _not_ready(address: str, said: bytes) -> NotReady:
+    """The words of the body are compared, and never printed: anything could listen there."""
+    try:
+        found = json.loads(said)
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        for name, value, hint in UNREADY:
+            if found.get(name) == value:
+                return NotReady(StartReason.NOT_READY, f"{address}: not ready: {name} is {value}", hint)
+    hint = f"curl --fail-with-body http://{address}/readyz says why"
+    return NotReady(StartReason.NOT_READY, f"{address}: not ready", hint)
 
 
 def _connection(config: Config) -> http.client.HTTPConnection:

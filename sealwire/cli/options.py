@@ -166,11 +166,11 @@ kek_options = settings(
     variable_option(
         "--kek",
         "kek_setting",
-        metavar=KEK_FORMS,
+        metavar="KEK",
         envvar="SEALWIRE_KEK_PROVIDER",
         default=DEFAULT_PROVIDER,
         show_default=True,
-        help="Where the key-encryption key is. Never the key itself.",
+        help=f"Where the key-encryption key is: {KEK_FORMS}. Never the key itself.",
     ),
     passphrase_file_option,
 )

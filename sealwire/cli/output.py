@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import compress
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 T = TypeVar("T")
+
+_NARROW, _UNLIMITED = 100, 1_000_000
 
 
 def print_json(document: object) -> None:
@@ -40,20 +43,32 @@ def show_table(
     rows: Iterable[Iterable[object]],
     console: "Console | None" = None,
     title: str | None = None,
+    narrow: Sequence[str] = (),
 ) -> None:
     """Print a table on `console`, by default standard output. Cells are text, never markup.
 
     What is wider than its column goes on in the next line and is never cut: a pseudonym or a time of which a
-    part is missing is none.
+    part is missing is none. A console of less than 100 characters leaves out columns of `narrow`, the first
+    one first, while a word would be broken, and says which: that is for commands with `--json`.
     """
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Column, Table  # noqa: PLC0415
 
-    named = (Column(each, overflow="fold") if isinstance(each, str) else each for each in columns)
-    table = Table(*named, title=title)
-    for row in rows:
-        table.add_row(*map(str, row))
-    (console or Console(markup=False)).print(table)
+    console = console or Console(markup=False)
+    named = [Column(each, overflow="fold") if isinstance(each, str) else each for each in columns]
+    cells = [list(map(str, row)) for row in rows]
+    unlimited = console.options.update(max_width=_UNLIMITED)
+    for count in range(len(narrow) + 1):
+        is_shown = [each.header not in narrow[:count] for each in named]
+        table = Table(*(each.copy() for each in compress(named, is_shown)), title=title)
+        for row in cells:
+            table.add_row(*compress(row, is_shown))
+        if console.width >= _NARROW or console.measure(table, options=unlimited).minimum <= console.width:
+            break
+    console.print(table)
+    if not all(is_shown):
+        left_out = ", ".join(narrow[:count])
+        console.print(f"not shown in {console.width} characters: {left_out}; --json has all")
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,9 +175,10 @@ def command(config_path: Path, check: bool, uri_file: Path | None, as_json: bool
     """Run the proxy.
 
     \b
-    SIGTERM, SIGINT  stop accepting, let commands under way finish, exit 0; again: stop at once
-    SIGHUP           read configuration, policy, certificates and keys again, as a whole or not at all;
-                     connections that are open stay open
+    SIGTERM, SIGINT  stop accepting, let commands under way finish, exit 0;
+                     again: stop at once
+    SIGHUP           read configuration, policy, certificates and keys again,
+                     as a whole or not at all; connections that are open stay open
 
     \b
     Exit codes:
@@ -185,7 +186,8 @@ def command(config_path: Path, check: bool, uri_file: Path | None, as_json: bool
       69  server down, or its TLS is not what upstream.tls describes
       70  the cipher self-test failed, or workers end again and again
       71  an address cannot be bound
-      77  a file may not be read, a private key is open to others, or the wrong key-encryption key
+      67  the wrong key-encryption key or passphrase
+      77  a file may not be read, a secret is open to others, or a provider refuses
       78  configuration, policy, or a server that asks for no login though it should
 
     \b

@@ -66,13 +66,14 @@ POLICY_FILE = EXAMPLES / "policy.yaml"
 
 
 def write_asking_policy(folder: Path) -> Path:
-    """The example's policy, and names that can be searched by a part of them."""
+    """The example's policy, and names and dates of birth whose conditions the stored values answer."""
     rules = POLICY_FILE.read_text(encoding="utf-8")
     for heading, line in (
         ("\nclasses:\n", "  name: {mode: deterministic, type: string, ask: true}\n"),
         (f"  {CLINIC}.patients:\n", "    name: name\n"),
     ):
         rules = rules.replace(heading, heading + line)
+    rules = rules.replace("to: 2100-01-01}", "to: 2100-01-01}, ask: true")
     file = folder / "policy.yaml"
     file.write_text(rules, encoding="utf-8")
     return file

@@ -12,7 +12,6 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Column
 
 from sealwire.audit.files import load_signing_key, load_verification_key
 from sealwire.audit.pseudonyms import load_pseudonym_key
@@ -282,7 +281,7 @@ def list_backups(store: Store, as_json: bool) -> None:
         )
         for entry, row in zip(catalog.entries, rows, strict=True)
     ]
-    show_table([Column(name, overflow="fold") for name in columns], cells)
+    show_table(columns, cells, narrow=("consistency", "documents", "verified"))
     keys = Counter(key_id for row in rows for key_id in row.get("key_ids", ()))
     for key_id, count in sorted(keys.items()):
         click.echo(f"{key_id} opens {count} of {len(rows)}")

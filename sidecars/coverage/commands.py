@@ -1,5 +1,6 @@
-"""`sealwire policy coverage`: which fields are encrypted, which are not, and which of these look personal."""
+"""`sealwire policy coverage` and `suggest`: which fields are in clear, look personal, need a class."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import PATH, json_option, required_uri, server_options
 from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.cli.subjects import policy_argument
+from sealwire.keys.errors import AlreadyExists, KeysReason
+from sealwire.keys.private_file import replace_public
 from sealwire.policies.errors import one_line
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet, leaves
@@ -26,9 +29,9 @@ from sealwire.sidecars.coverage.fields import (
     databases_on,
     namespaces_in,
     read_fields,
-    suggested,
 )
 from sealwire.sidecars.coverage.likely import MAX_SEARCHED, require_libraries
+from sealwire.sidecars.coverage.suggestions import first_policy, suggested
 from sealwire.sidecars.direct import connected, size_of
 
 _COLUMNS = ("collection", "path", "is", "values", "look like")
@@ -88,6 +91,16 @@ def _classes(policies: PolicySet, namespace: str) -> frozenset[str]:
     return frozenset() if tree is None else frozenset(n.leaf.name for n in leaves(tree) if n.leaf is not None)
 
 
+_sample_option = click.option(
+    "--sample",
+    type=click.IntRange(0),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Read N random documents of each collection; 0: all.",
+)
+
+
 @click.command()
 @policy_argument
 @server_options
@@ -97,14 +110,7 @@ def _classes(policies: PolicySet, namespace: str) -> frozenset[str]:
     multiple=True,
     help="A database to read. Default: those that POLICY names; all if POLICY has no collections.",
 )
-@click.option(
-    "--sample",
-    type=click.IntRange(0),
-    default=1000,
-    show_default=True,
-    metavar="N",
-    help="Read N random documents of each collection; 0: all.",
-)
+@_sample_option
 @click.option(
     "--all", "show_all", is_flag=True, help="List fields that are well covered or look like nothing, too."
 )
@@ -150,14 +156,8 @@ def coverage(  # noqa: PLR0913 - one parameter an option
     require_libraries()
     policies = _policy_or_none(policy)
     read = None if audit_log is None else ReadClasses(lines_of(audit_log), policies)
-    with connected(required_uri(uri), RIGHTS) as client:
-        databases = databases or tuple(databases_of(policies))
-        if not databases and not policies.collections and not policies.patterns:
-            databases = tuple(databases_on(client))
-        found = [
-            _read(client, namespace, policies, sample or None)
-            for namespace in namespaces_in(client, databases)
-        ]
+    databases = databases or tuple(databases_of(policies))
+    found = _scan(uri, databases, policies, sample, use=suggest)
     shown = [field for each in found for field in each.fields if field.cover in _NEEDS_SOMEBODY]
     if suggest:
         click.echo(suggested(found), nl=False)
@@ -189,10 +189,67 @@ def _policy_or_none(path: Path) -> PolicySet:
     return PolicySet({}, {}) if is_begun else load_policy(source, str(path))
 
 
-def _read(client: Any, namespace: str, policies: PolicySet, sample: int | None) -> CollectionFields:
+def _scan(
+    uri: str, databases: tuple[str, ...], policies: PolicySet, sample: int, *, use: bool
+) -> list[CollectionFields]:
+    """What is stored in these databases; in all if there are none and the policy has no collections."""
+    with connected(required_uri(uri), RIGHTS) as client:
+        if not databases and not policies.collections and not policies.patterns:
+            databases = tuple(databases_on(client))
+        return [
+            _read(client, namespace, policies, sample or None, use=use)
+            for namespace in namespaces_in(client, databases)
+        ]
+
+
+def _read(
+    client: Any, namespace: str, policies: PolicySet, sample: int | None, *, use: bool
+) -> CollectionFields:
     size = size_of(client, namespace)
     with document_count_bar(namespace, min(size, sample or size)) as progress:
-        return read_fields(client, namespace, policies, sample, progress)
+        return read_fields(client, namespace, policies, sample, progress, use=use)
+
+
+@click.command()
+@server_options
+@click.option("--db", "databases", multiple=True, help="A database to read. Default: all but MongoDB's own.")
+@_sample_option
+@click.option("--output", type=PATH, metavar="FILE", help="Write the policy to FILE, not to standard output.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+def suggest(uri: str, databases: tuple[str, ...], sample: int, output: Path | None, *, force: bool) -> None:
+    """Write a first policy from what is stored: classes and paths, with comments that say why.
+
+    Fields are recognised as by `coverage`. Identifiers, and fields that an index finds, become deterministic,
+    all others random. Fields that share values get one class, so that they can be joined. The command reads
+    the server past Sealwire; no value is written. It needs the extra `coverage`.
+
+    Exit code 1 when nothing looks personal, or a collection was not read to its end; 73 when FILE exists.
+
+    \b
+    Examples:
+      sealwire policy suggest --uri-file server.uri
+      sealwire policy suggest --uri-file server.uri --db clinic --sample 0 --output policy.yaml
+    """
+    if output is not None and not force and os.path.lexists(output):
+        hint = "name another file, or replace it with --force"
+        raise AlreadyExists(KeysReason.FILE_EXISTS, f"{output} exists already", hint)
+    require_libraries()
+    found = _scan(uri, databases, PolicySet({}, {}), sample, use=True)
+    text = first_policy(found)
+    for each in found:
+        if each.problem:
+            click.echo(f"sealwire: warning: {one_line(each.namespace)}: {each.problem}", err=True)
+    if not text:
+        click.echo("nothing that was read looks personal: no policy is written", err=True)
+        sys.exit(EX_NO)
+    policies = load_policy(text.encode(), "the suggested policy")
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        replace_public(output, text.encode())
+        said = f"{len(policies.collections)} collections, {len(policies.classes)} classes"
+        click.echo(f"{output}: {said}; check each line, then run `sealwire policy lint {output}`")
+    sys.exit(EX_NO if any(each.problem for each in found) else 0)
 
 
 def _is_never_read(found: CollectionFields, field: FieldReport, read: ReadClasses | None) -> bool:

@@ -7,14 +7,13 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Final
 
-import yaml
 from bson import Int64, decode
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
 from sealwire.policies.file.schema import SERVER_DATABASES, FieldClass, PathNode, PolicySet, belongs_to_server
-from sealwire.sidecars.coverage.likely import MAX_SEARCHED, Personal, held_in, looks_of
+from sealwire.sidecars.coverage.likely import MAX_SEARCHED, MAX_TEXT, Personal, held_in, looks_of
 from sealwire.sidecars.direct import RAW, Client, documents_of, failure
 from sealwire.sidecars.raw_documents import is_envelope_value
 
@@ -31,6 +30,10 @@ _LEAST_VALUES: Final[Mapping[Personal, int]] = {Personal.NATIONAL_NUMBER: 3}
 LEAST_TEXTS: Final = 0.02
 """So much of a path's texts, and two of them, have to contain personal data: one may be a slip."""
 _MAX_DEPTH: Final = 100
+MAX_MARKS: Final = 50_000
+"""The most values of one collection that are remembered by a mark."""
+_LEAST_MARKED_TEXT, _LEAST_MARKED_NUMBER = 4, 10_000
+"""Smaller values are shared by chance."""
 
 
 class Cover(Enum):
@@ -58,6 +61,10 @@ class FieldReport:
     """How much of the values look like `kind`; where the path is covered, how much are in clear."""
     in_text: bool = False
     """Whether `kind` is only a part of these values: they are texts that contain it."""
+    other_types: int = 0
+    """How many values have a type other than `value_type`."""
+    marks: frozenset[int] = field(default=frozenset(), repr=False, compare=False)
+    """Marks of its values, the same for equal ones, if asked for: they show what two paths share."""
 
 
 @dataclass(slots=True)
@@ -70,6 +77,7 @@ class _Tally:
     """Texts that contain a kind."""
     unlike: Counter[Personal] = field(default_factory=Counter)
     """Texts that contain a kind's form only, with wrong check digits."""
+    marks: set[int] = field(default_factory=set)
 
     def look(self, value: object, path: str) -> None:
         looks = looks_of(value, path)
@@ -100,9 +108,10 @@ class _Tally:
 class FieldCounts:
     """The paths of one collection's documents. Memory: O(paths), MAX_PATHS at most."""
 
-    def __init__(self, tree: PathNode | None) -> None:
-        """With what the policy covers there."""
+    def __init__(self, tree: PathNode | None, *, marks: bool = False) -> None:
+        """With what the policy covers there. `marks`: keep marks of values, to see which two paths share."""
         self._tree = tree
+        self._marks_left = MAX_MARKS if marks else 0
         self._tallies: dict[str, _Tally] = {}
         self.documents = 0
         self.is_cut = False
@@ -131,6 +140,10 @@ class FieldCounts:
                 tally.encrypted += 1
             elif self.class_at(path) is None:
                 tally.look(value, path)
+                if self._marks_left > 0 and _can_be_marked(value):
+                    before = len(tally.marks)
+                    tally.marks.add(hash((_type_of(value), value)))
+                    self._marks_left -= len(tally.marks) - before
                 self.long_texts += isinstance(value, str) and len(value) > MAX_SEARCHED
 
     def report(self) -> Iterator[FieldReport]:
@@ -156,16 +169,32 @@ class FieldCounts:
 
 def _judged(path: str, tally: _Tally) -> FieldReport:
     """The report of a path that is not covered."""
-    value_type = tally.types.most_common(1)[0][0] if tally.types else ""
-    kind = tally.kind()
-    if kind is not None:
-        share = tally.looks[kind] / tally.values
-        return FieldReport(path, Cover.PERSONAL, tally.values, "", kind, value_type, share)
-    kind = tally.kind_in_texts()
-    if kind is not None:
-        share = tally.held[kind] / tally.values
-        return FieldReport(path, Cover.PERSONAL, tally.values, "", kind, value_type, share, in_text=True)
-    return FieldReport(path, Cover.OTHER, tally.values)
+    value_type, typed = tally.types.most_common(1)[0] if tally.types else ("", 0)
+    marks, others = frozenset(tally.marks), tally.values - typed
+    for kind, hits, in_text in (
+        (tally.kind(), tally.looks, False),
+        (tally.kind_in_texts(), tally.held, True),
+    ):
+        if kind is not None:
+            share = hits[kind] / tally.values
+            return FieldReport(
+                path,
+                Cover.PERSONAL,
+                tally.values,
+                kind=kind,
+                value_type=value_type,
+                share=share,
+                in_text=in_text,
+                other_types=others,
+                marks=marks,
+            )
+    return FieldReport(path, Cover.OTHER, tally.values, marks=marks)
+
+
+def _can_be_marked(value: object) -> bool:
+    if isinstance(value, str):
+        return _LEAST_MARKED_TEXT <= len(value) <= MAX_TEXT
+    return isinstance(value, datetime) or (isinstance(value, int) and value >= _LEAST_MARKED_NUMBER)
 
 
 def _type_of(value: object) -> str:
@@ -197,34 +226,6 @@ RIGHTS = "log in as a user that may list collections and read them (read)"
 _DECODED: CodecOptions[Mapping[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 
 
-# The lines that a policy lacks: a class for each kind of field, and the paths that it should cover.
-#
-# They are a beginning. Which fields are searched for by equality, and so need a deterministic class,
-# their owners know; what is suggested is what each kind is usually searched by.
-
-_CLASSES: Final[Mapping[Personal, tuple[str, bool]]] = {
-    Personal.EMAIL: ("email", True),
-    Personal.NHS_NUMBER: ("nhs_number", True),
-    Personal.NATIONAL_INSURANCE: ("national_insurance", True),
-    Personal.NATIONAL_NUMBER: ("national_number", True),
-    Personal.IBAN: ("iban", True),
-    Personal.CARD: ("card", False),
-    Personal.PHONE: ("phone", True),
-    Personal.POSTCODE: ("postcode", False),
-    Personal.IP_ADDRESS: ("ip_address", False),
-    Personal.BIRTH_DATE: ("birth_date", False),
-    Personal.SPECIAL: ("special_category", False),
-    Personal.HEALTH: ("health", False),
-    Personal.PERSON_NUMBER: ("person_number", True),
-    Personal.NAME: ("person_name", False),
-    Personal.ADDRESS: ("address", False),
-    Personal.TRAIT: ("trait", False),
-}
-"""The name of a class, and whether such a field is usually searched by equality: identifiers are."""
-_FREE_TEXT: Final = ("free_text", False)
-"""A text is not searched by equality for what it contains."""
-
-
 @dataclass(frozen=True, slots=True)
 class CollectionFields:
     """What lies in the fields of one collection."""
@@ -237,41 +238,8 @@ class CollectionFields:
     """Why it was not read to its end, or not all of its fields are here."""
     long_texts: int = 0
     """Texts of which only the beginning was searched."""
-
-
-def suggested(found: Iterable[CollectionFields]) -> str:
-    """YAML of `classes` and `collections`, to be merged into a policy; empty where nothing is missing.
-
-    A path that a policy cannot name is a comment: `_id`, and one with a number or a dollar sign for a name.
-    """
-    classes: dict[str, dict[str, str]] = {}
-    collections: dict[str, dict[str, str]] = {}
-    left: list[str] = []
-    for each in found:
-        for one in each.fields:
-            if one.cover is not Cover.PERSONAL or one.kind is None:
-                continue
-            if not _can_be_covered(one.path):
-                left.append(f"# {each.namespace} {one.path!r} looks personal, and no policy can cover it\n")
-                continue
-            name, is_searched = _FREE_TEXT if one.in_text else _CLASSES[one.kind]
-            settings = {"mode": "random"}
-            if is_searched and one.value_type:
-                settings = {"mode": "deterministic", "type": one.value_type}
-                # one class has one type: fields of another are other fields
-                name = name if one.value_type == "string" else f"{name}_{one.value_type}"
-            classes[name] = settings
-            collections.setdefault(each.namespace, {})[one.path] = name
-    if not classes:
-        return "".join(left)
-    return "".join(left) + yaml.safe_dump(
-        {"classes": classes, "collections": collections}, sort_keys=True, allow_unicode=True
-    )
-
-
-def _can_be_covered(path: str) -> bool:
-    parts = path.split(".")
-    return parts[0] != "_id" and not any(not part or part.startswith("$") or part.isdigit() for part in parts)
+    indexes: Mapping[str, bool] = field(default_factory=dict)
+    """Paths in indexes by equality or order, if they were asked for; True for one of a unique index."""
 
 
 def databases_of(policies: PolicySet) -> list[str]:
@@ -296,16 +264,36 @@ def namespaces_in(client: Client, databases: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
+def indexes_of(client: Client, namespace: str) -> dict[str, bool]:
+    """Paths that indexes find by equality or order; True if one of these is unique. Raises as the driver."""
+    database, _, name = namespace.partition(".")
+    found: dict[str, bool] = {}
+    for index in client.get_database(database, RAW).get_collection(name).list_indexes():
+        for path, direction in index["key"].items():
+            if direction == "hashed" or not isinstance(direction, str):
+                found[path] = found.get(path, False) or bool(index.get("unique"))
+    return found
+
+
 def read_fields(
-    client: Client, namespace: str, policies: PolicySet, sample: int | None, progress: Callable[[int], None]
+    client: Client,
+    namespace: str,
+    policies: PolicySet,
+    sample: int | None,
+    progress: Callable[[int], None],
+    *,
+    use: bool = False,
 ) -> CollectionFields:
     """Read all documents, or a random `sample` of them; `progress` is told of each.
 
-    What the server refuses, and a document that is none, becomes a part of the report. Raises LibraryMissing.
+    With `use` also what shows how fields are used: indexes, and marks of values that others may share. What
+    the server refuses, and a document that is none, becomes a part of the report. Raises LibraryMissing.
     """
-    fields = FieldCounts(policies.covered(namespace))
-    problem = ""
+    fields = FieldCounts(policies.covered(namespace), marks=use)
+    problem, indexes = "", {}
     try:
+        if use:
+            indexes = indexes_of(client, namespace)
         for raw in documents_of(client, namespace, sample):
             fields.read(decode(raw, _DECODED))
             progress(1)
@@ -317,4 +305,6 @@ def read_fields(
         problem = (
             "it has more paths, or values in a document, than are counted: its fields' names may be data"
         )
-    return CollectionFields(namespace, fields.documents, tuple(fields.report()), problem, fields.long_texts)
+    return CollectionFields(
+        namespace, fields.documents, tuple(fields.report()), problem, fields.long_texts, indexes
+    )

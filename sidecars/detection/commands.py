@@ -419,7 +419,7 @@ def _advance(
 
 _EPILOG = """\b
 Exit codes (docs/errors.md has all cases):
-  0   ended by a signal; with --check: the file can be used; with --once: everybody was told
+  0   ended by a signal; --check: the file can be used; --once: all were told
   1   with --once: somebody could not be told of an alert
   2   wrong usage
   65  the key, the state or the log is damaged

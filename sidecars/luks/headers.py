@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from sealwire.keys import strict_json
-from sealwire.keys.errors import DamagedFile, KekDenied, KeysReason
+from sealwire.keys.errors import DamagedFile, KeysReason, WrongKek
 from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, wrap_associated_data
 from sealwire.keys.keyring.record import format_time
 from sealwire.sidecars.errors import DeviceRefused, LuksReason, LuksSettingError, VerificationFailed
@@ -68,13 +68,13 @@ def read_head(sealed: bytes, where: str) -> SealedHeader:
 
 
 def unseal(sealed: bytes, kek: KeyEncryptionKey, where: str) -> bytes:
-    """The header backup in `sealed`. Raises DamagedFile, KekDenied, what `kek.unwrap` raises, and
+    """The header backup in `sealed`. Raises DamagedFile, WrongKek, what `kek.unwrap` raises, and
     VerificationFailed HEADER_FILE when anything in the file was altered.
     """
     head, wrapped, before, body = _split(sealed, where)
     if head.kek_id != kek.id:
         text = f"{where} was sealed under key-encryption key {head.kek_id}, this is {kek.id}"
-        raise KekDenied(KeysReason.KEK_OTHER, text, "name that one with --kek")
+        raise WrongKek(KeysReason.KEK_OTHER, text, "name that one with --kek")
     key = kek.unwrap(wrapped, _wrap_data(head.uuid))
     try:
         return AESSIV(key).decrypt(body, [before])
@@ -152,7 +152,7 @@ def back_up(machine: Machine, volume: Path, target: Path, kek: KeyEncryptionKey)
 def open_backup(machine: Machine, volume: Path, source: Path, kek: KeyEncryptionKey) -> Restorable:
     """Unseal `source` and check that it belongs on `volume`. Changes nothing.
 
-    Raises DeviceRefused in use, LuksSettingError, DamagedFile, KekDenied, UnwrapFailed,
+    Raises DeviceRefused in use, LuksSettingError, DamagedFile, WrongKek, UnwrapFailed,
     VerificationFailed HEADER_FILE, HEADER_OTHER
     """
     sealed = _read_sealed(machine, source)

@@ -75,7 +75,7 @@ class Ledger:
             theirs = {(move.namespace, move.path) for move in other.moves}
             if not other.standing.is_over and mine & theirs:
                 text = f"job {other.name} moves the same paths, and is not over"
-                hint = f"sealwire migrate resume {other.name}, or abort"
+                hint = f"sealwire migrate resume POLICY {other.name}, or sealwire migrate abort {other.name}"
                 raise MigrationRefused(MigrationReason.TAKEN, text, hint)
         try:
             self._jobs.insert_one({"_id": job.name, **self._signed(job), **self._wished(job.name, Wish.RUN)})

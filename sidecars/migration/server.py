@@ -104,7 +104,9 @@ class MongoDocuments:
         if reply.get("writeConcernError"):
             text = "the server did not say that a majority of its members has the changes"
             raise ServerFailed(
-                MigrationReason.UNANSWERED, text, "see to the replica set; then migrate resume"
+                MigrationReason.UNANSWERED,
+                text,
+                "see to the replica set; then sealwire migrate resume POLICY JOB",
             )
         errors = reply.get("writeErrors", ())
         return Written(int(reply["n"]), tuple((int(each["index"]), int(each["code"])) for each in errors))

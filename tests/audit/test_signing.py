@@ -126,6 +126,12 @@ def test_one_half_is_not_taken_for_the_other() -> None:
         assert caught.value.reason is AuditReason.KEY
 
 
+def test_a_private_key_that_should_verify_is_named_as_such() -> None:
+    with pytest.raises(AuditKeyProblem) as caught:
+        read_verification_key(PRIVATE)
+    assert ".pub" in caught.value.hint
+
+
 # Checkpoints: their form, whose they are, and files of them.
 
 NAME = "clinic.example/sealwire"

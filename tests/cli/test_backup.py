@@ -41,7 +41,8 @@ def begins_with(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) ->
     return ("backup",)
 
 
-def test_the_list_shows_what_there_is(run: Run, store: Path) -> None:
+def test_the_list_shows_what_there_is(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     seal(local(store), "one")
     seal(local(store), "two", created=NOW + timedelta(days=1))
     (store / "two.tar.gz.enc.json").unlink()

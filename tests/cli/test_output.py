@@ -30,6 +30,27 @@ def test_what_is_wider_than_its_column_is_not_cut() -> None:
     assert all(shown.getvalue().count(cell[0]) >= len(cell) for cell in cells)
 
 
+@pytest.mark.parametrize(
+    ("width", "left_out"), [(60, {"b", "c"}), (75, {"b"}), (99, set()), (100, set()), (30, {"b", "c"})]
+)
+def test_a_narrow_console_shows_fewer_columns_before_it_breaks_a_word(width: int, left_out: set[str]) -> None:
+    shown = io.StringIO()
+    cells = {name: name * 20 for name in "abcd"}
+    console = Console(file=shown, width=width, markup=False)
+    show_table(list(cells), [cells.values()], console, narrow=("b", "c"))
+    said = shown.getvalue().replace("\n", " ")
+    assert {name for name, cell in cells.items() if said.count(name) < len(cell)} == left_out
+    assert ("not shown" in said) == bool(left_out)
+    assert ("a" * 20 in said) == (width > 30)
+
+
+def test_a_wide_console_shows_every_column_whatever_is_in_it() -> None:
+    shown = io.StringIO()
+    show_table(("a", "b"), [("a" * 300, "b")], Console(file=shown, width=100, markup=False), narrow=("b",))
+    assert shown.getvalue().count("a") == 301
+    assert "not shown" not in shown.getvalue()
+
+
 def test_every_item_is_described_before_its_step() -> None:
     seen: list[str] = []
 

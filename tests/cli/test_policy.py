@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.cli import main
-from sealwire.cli.exit_codes import EX_CONFIG, exit_code
+from sealwire.cli.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE, exit_code
 from sealwire.files.errors import SourceError
 from tests.cli.runs import Outcome, Run
 
@@ -371,6 +371,90 @@ def test_explain_without_a_database_asks_for_one(policy: Path, run: Run) -> None
 def test_text_that_is_no_command_is_a_usage_error(policy: Path, text: str, run: Run) -> None:
     result = explain(run, policy, text)
     assert result.code == 2
+
+
+def log_line(command: object, *, kind: str = "command", application: str = "desk", **more: object) -> str:
+    """A line of mongod's log about a slow command."""
+    attributes = {"type": kind, "ns": "clinic.patients", "appName": application, "command": command}
+    return json.dumps({"c": "COMMAND", "msg": "Slow query", "attr": attributes, **more}) + "\n"
+
+
+def test_recorded_commands_are_counted_by_shape_without_values(
+    policy: Path, run: Run, tmp_path: Path
+) -> None:
+    log = tmp_path / "mongod.log"
+    log.write_text(
+        log_line({"find": "patients", "filter": {"nhs_number": "9434765919"}, "$db": "clinic"})
+        + log_line({"find": "patients", "filter": {"nhs_number": "9434765870"}, "$db": "clinic"})
+        + log_line({"q": {"nhs_number": {"$gt": "9434765919"}}, "limit": 1}, kind="remove", application="")
+        + log_line({"find": "patients", "filter": {"notes": "9434765919"}, "$db": "clinic"})
+        + log_line({"find": "patients", "$db": "clinic"}, truncated={"command": {}})
+        + log_line({"find": "patients", "filter": {"a\0b": 1}, "$db": "clinic"})
+    )
+    result = run("explain", policy, "--from-profile", log, "--json")
+    assert result.code == 1
+    answer = json.loads(result.out)
+    assert answer["counts"] == {"refused": 2, "not-judged": 2, "two-steps": 0, "answered": 2}
+    place = {"namespace": "clinic.patients"}
+    assert {
+        "command": "delete",
+        **place,
+        "verdict": "refused",
+        "reason": "range",
+        "operator": "$gt",
+        "path": "nhs_number",
+        "application": "",
+        "count": 1,
+    } in answer["shapes"]
+    assert answer["shapes"][-1] == {
+        "command": "find",
+        **place,
+        "verdict": "answered",
+        "reason": "",
+        "operator": "",
+        "path": "",
+        "application": "desk",
+        "count": 2,
+    }
+    shown = run("explain", policy, "--from-profile", log)
+    assert "2 refused, 2 not-judged, 0 two-steps, 2 answered" in shown.out
+    assert "943476" not in result.out + shown.out
+
+
+def test_recorded_commands_that_all_pass_are_a_yes_and_none_is_a_no(
+    policy: Path, run: Run, tmp_path: Path
+) -> None:
+    log = tmp_path / "mongod.log"
+    log.write_text(log_line({"ping": 1, "$db": "clinic"}))
+    assert run("explain", policy, "--from-profile", log).code == 0
+    log.write_text(json.dumps({"msg": "Connection accepted", "attr": {}}))
+    nothing = run("explain", policy, "--from-profile", log)
+    assert (nothing.code, "no command was recorded" in nothing.out) == (1, True)
+
+
+def test_a_record_that_cannot_be_read_is_told(policy: Path, run: Run, tmp_path: Path) -> None:
+    assert run("explain", policy, "--from-profile", tmp_path / "none").code == EX_CONFIG
+    damaged = tmp_path / "system.profile.bson"
+    damaged.write_bytes(b"\x99\x00\x00\x00damaged")
+    assert run("explain", policy, "--from-profile", damaged).code == EX_CONFIG
+
+
+def test_a_server_is_named_without_a_password_or_in_a_private_file(
+    policy: Path, run: Run, tmp_path: Path
+) -> None:
+    typed = run("explain", policy, "--from-profile", "mongodb://ann:secret@127.0.0.1:1/")
+    assert (typed.code, "secret" in typed.err) == (EX_CONFIG, False)
+    uri = tmp_path / "server.uri"
+    uri.write_text("mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=1")
+    uri.chmod(0o644)
+    assert run("explain", policy, "--from-profile", uri).code == EX_NOPERM
+    uri.chmod(0o600)
+    assert run("explain", policy, "--from-profile", uri).code == EX_UNAVAILABLE
+
+
+@pytest.mark.parametrize("more", [[], ['{"ping": 1}', "--from-profile", "x"]])
+def test_explain_takes_one_command_or_a_record(policy: Path, run: Run, more: list[str]) -> None:
+    assert run("explain", policy, *more).code == 2
 
 
 def test_each_subcommand_explains_itself_with_an_example(run: Run) -> None:

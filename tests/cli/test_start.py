@@ -85,6 +85,7 @@ def test_a_health_check_imports_what_reads_a_configuration() -> None:
         ("keys list", {"cryptography"}),
         ("policy check", {"bson"}),
         ("policy lint", {"bson"}),
+        ("policy test", {"bson"}),
     ],
 )
 def test_what_only_reads_a_file_imports_neither_driver_nor_drawing(command: str, needed: set[str]) -> None:

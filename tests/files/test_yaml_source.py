@@ -158,8 +158,10 @@ def test_entries_are_judged_as_far_as_they_can_be() -> None:
     assert {key: node.value for key, node in entries.items()} == {"from": 1, "to": 2}
     with pytest.raises(SourceError) as caught:
         complaints.check()
-    told = [str(each).rpartition(": ")[2] for each in (caught.value, *caught.value.others)]
-    assert told == ["missing key 'unit'", "unknown key 'form'", "unknown key 'step'"]
+    errors = (caught.value, *caught.value.others)
+    assert [(each.line, each.column) for each in errors] == [(1, 1), (1, 1), (3, 1)]
+    told = [str(each).rpartition(": ")[2] for each in errors]
+    assert told == ["unknown key 'form'", "missing key 'unit'", "unknown key 'step'"]
     with pytest.raises(SourceError) as strict:
         root.entries(["from", "to", "unit"])
     assert len(strict.value.others) == 2

@@ -13,6 +13,7 @@ from pymongo import MongoClient
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import AuditLog, LogPace
 from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import leaves
 from sealwire.testbed.database import DatabaseProcess
 from tests.build_context import ROOT
 from tests.integration.outside.chosen import own_server
@@ -148,6 +149,52 @@ def test_suggest_begins_from_an_empty_policy(database: DatabaseProcess, tmp_path
     # every database is read
     assert set(policies.collections) == {"clinic.patients", "clinic.visits", "other.people"}
     assert set(policies.classes) == {"email", "free_text", "nhs_number"}
+
+
+def suggest(database: DatabaseProcess, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sealwire", "policy", "suggest", "--uri", database.uri(), *options]
+    done = warm.run(command, cwd=folder, text=True, capture_output=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert NUMBER not in done.stdout + done.stderr
+    return done
+
+
+def test_a_first_policy_knows_indexes_and_shared_values(database: DatabaseProcess, tmp_path: Path) -> None:
+    with MongoClient[Any](database.uri()) as client:
+        shop = client["shop"]
+        shop["people"].create_index("member_no", unique=True)
+        shop["people"].insert_many(
+            {"member_no": f"M-{number:04}", "surname": f"Nguyen{'abcdefghij'[number]}"}
+            for number in range(10)
+        )
+        shop["people"].create_index("surname")
+        shop["orders"].insert_many({"buyer": f"M-{number:04}", "total": number} for number in range(10))
+    try:
+        done = suggest(database, tmp_path, "--db", "shop", "--output", "policy.yaml")
+        again = suggest(database, tmp_path, "--db", "shop", "--output", "policy.yaml")
+        forced = suggest(database, tmp_path, "--db", "shop", "--output", "policy.yaml", "--force")
+        nothing = suggest(database, tmp_path, "--db", "empty")
+    finally:
+        with MongoClient[Any](database.uri()) as client:
+            client.drop_database("shop")
+    assert [each.returncode for each in (done, again, forced, nothing)] == [0, 73, 0, 1]
+    policies = load_policy((tmp_path / "policy.yaml").read_bytes(), "policy.yaml")
+    found = {
+        namespace: {node.path: node.leaf.name for node in leaves(tree) if node.leaf is not None}
+        for namespace, tree in policies.collections.items()
+    }
+    assert found == {
+        "shop.people": {"member_no": "member_no", "surname": "person_name_indexed"},
+        "shop.orders": {"buyer": "member_no"},
+    }
+
+
+def test_the_pages_first_policy_passes_check_and_lint(database: DatabaseProcess, tmp_path: Path) -> None:
+    (tmp_path / "server.uri").touch(0o600)
+    (tmp_path / "server.uri").write_text(database.uri())
+    said = run_document(PAGE, tmp_path, "suggest")
+    assert "3 collections" in said
+    assert suggest(database, tmp_path).stdout == (tmp_path / "policy.yaml").read_text()
 
 
 @pytest.mark.parametrize("text", ["version: 2\n", "classes: [", "version: 1\nclases: {}\n", "[]"])

@@ -147,7 +147,7 @@ def test_a_keyring_leaves_vault_for_a_key_file_and_opens_when_vault_is_gone(tmp_
         command.as_root("setup", "--yes", *mounts)
         vault = {"VAULT_ADDR": server.address, "VAULT_TOKEN": server.root_token}
         keys("create", *keyring, "nhs", "--kek", kek, **vault)
-        keys("create-kek", "--file", "kek.json", "--passphrase-file", "passphrase")
+        keys("create-kek", "--output", "kek.json", "--passphrase-file", "passphrase")
         away = ("--to", "file:kek.json", "--to-passphrase-file", "passphrase")
         keys("rewrap", *keyring, "--kek", kek, *away, **vault)
         removed = command.as_root("remove", "--destroy-keys", *mounts, stdin="clinic\n")

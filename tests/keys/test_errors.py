@@ -24,7 +24,7 @@ def test_every_error_has_reason_hint_and_a_documented_exit_code(kind: type[KeysE
     error = example(kind)
     assert isinstance(error.reason, KeysReason)
     assert "\n" not in str(error) + error.hint
-    assert exit_code(error) in {65, 69, 73, 77, 78}
+    assert exit_code(error) in {65, 67, 69, 73, 77, 78}
 
 
 def test_the_drawing_of_the_tree_names_every_class() -> None:

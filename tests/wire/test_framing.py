@@ -48,6 +48,20 @@ def test_several_messages_in_one_chunk_come_in_order() -> None:
     assert framer.pending_bytes == 0
 
 
+@pytest.mark.parametrize(
+    ("before", "data", "reason"),
+    [
+        (b"", b"\x16\x03\x01\x02\x00\x01", WireReason.TLS),
+        (b"", b"\x16\x04\x01\x02\x00\x01", WireReason.MESSAGE_LENGTH),
+        (_message(16), b"\x16\x03\x01\x02\x00\x01", WireReason.MESSAGE_LENGTH),
+    ],
+)
+def test_a_stream_that_begins_as_tls_does_is_told_from_a_wrong_length(
+    before: bytes, data: bytes, reason: WireReason
+) -> None:
+    assert _run([before, data])[1] == (reason, len(before))
+
+
 def test_a_message_waits_for_its_last_byte() -> None:
     data = _message(30)
     framer = Framer()

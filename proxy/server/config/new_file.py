@@ -38,6 +38,8 @@ class Feature(Enum):
     ROLES = "roles"
     WATCH = "watch"
     """The page with the alerts of `sealwire watch`, which reads the audit log: that comes with it."""
+    MIGRATION = "migration"
+    """What a proxy needs to follow deterministic classes while their values move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,11 @@ _WATCH = """\
     watch: alerts.yaml              # the rules of `sealwire watch`, whose alerts the page shows
 """
 
+_FRONTIER = """
+frontier:                           # every Sealwire of the site has it, before a deterministic class moves
+  uri_file: frontier.uri            # mode 0600: a connection string to the server itself, not to Sealwire
+"""
+
 _REST = """
 workers: 1                          # one for each core that the proxy may have
 
@@ -216,6 +223,8 @@ def _parts(new: NewFile) -> Iterator[str]:
     audit = "audit.jsonl" if is_demo else "/var/log/sealwire/audit.jsonl"
     yield _AUDIT.format(audit=audit) if audited else _NO_AUDIT
     yield _ADMIN + (_WATCH if Feature.WATCH in new.features else "")
+    if Feature.MIGRATION in new.features:
+        yield _FRONTIER
     yield _REST.format(log="text" if is_demo else "json")
 
 
@@ -248,6 +257,8 @@ def _to_make(new: NewFile, folder: Path) -> Iterator[str]:
         yield f"{folder / 'tls'}/: certificates of your authority; sealwire.crt names the advertised host"
     if new.features & {Feature.AUDIT, Feature.WATCH}:
         yield f"{audit_key}: sealwire audit create-key {_word(audit_key)} --name HOST/sealwire"
+    if Feature.MIGRATION in new.features:
+        yield f"{folder / 'frontier.uri'}: docs/operations/processes.md; its user has readWrite on sealwire"
     if Feature.WATCH in new.features:
         yield f"{folder / 'admin-token'}: docs/operations/page.md"
         yield f"{folder / 'alerts.yaml'}: docs/operations/alerts.md"

@@ -74,6 +74,7 @@ DRAIN_LINGER_S: Final = 1.0
 _LOUD: Final = frozenset(
     {
         CloseReason.CLIENT_PROTOCOL,
+        CloseReason.CLIENT_TLS,
         CloseReason.SERVER_PROTOCOL,
         CloseReason.KEYS_UNAVAILABLE,
         CloseReason.TOPOLOGY,
@@ -81,6 +82,8 @@ _LOUD: Final = frozenset(
 )
 
 _HINTS: Final = {
+    CloseReason.CLIENT_TLS: "the client uses TLS and this listener does not: set listen.tls, or tls=false "
+    "in the client's connection string",
     CloseReason.TOPOLOGY: UnknownMember.hint,
     CloseReason.SERVER_EOF: "look into the server's log: it stopped, or closed the connection in the middle",
 }

@@ -215,12 +215,13 @@ def look_at_room(config: Config) -> Iterator[Diagnosis]:
     """Room for the audit log: one that cannot be written ends connections, or makes clients wait."""
     if config.audit is None:
         return
-    for path in (config.audit.place.path, *config.audit.place.checkpoints):
+    paths = (config.audit.place.path, *config.audit.place.checkpoints)
+    for folder in dict.fromkeys(path.absolute().parent for path in paths):
         try:
-            free = shutil.disk_usage(path.parent).free
+            free = shutil.disk_usage(folder).free
         except OSError:  # that it is missing is said of the log
             continue
-        yield judge_room(path.parent, free)
+        yield judge_room(folder, free)
 
 
 def judge_room(folder: Path, free: int) -> Diagnosis:

@@ -28,7 +28,7 @@ from enum import Enum
 from typing import Final, Protocol, final
 
 from sealwire.keys.frontier.frontier import Frontier, Uses
-from sealwire.keys.frontier.record import stated_transaction_s
+from sealwire.keys.frontier.record import stated_documents, stated_transaction_s
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass
 from sealwire.proxy.server.frontiers.store import (
@@ -247,6 +247,8 @@ class FrontierFeed:
         self._lease = OwnLease()
         self._follows = False
         """Whether the frontiers were read under the lease that is held."""
+        self._documents: dict[int, tuple[int, int]] = {}
+        """By class id, how many documents its job has read, and of how many."""
         self._problem = ""
         self._alarm: asyncio.TimerHandle | None = None
         self._running: asyncio.Task[None] | None = None
@@ -460,6 +462,7 @@ class FrontierFeed:
 
     def _take(self, documents: Mapping[int, Document]) -> None:
         """Documents that were read under a lease that is held."""
+        self._documents = {number: stated_documents(each) for number, each in documents.items()}
         answers = judge(self._keyring, documents, self._classes.seen, self._others)
         losses = {name: answer for name, answer in answers.items() if isinstance(answer, Loss)}
         endangers = self._classes.endangers(losses)
@@ -516,7 +519,14 @@ class FrontierFeed:
     def _tell_sessions(self) -> None:
         """Sessions hear of changes, the metrics show how it stands."""
         followed = self._classes.followed
-        figures = {name: (uses.frontier.generation, len(uses.met())) for name, uses in followed.items()}
+        figures = {
+            name: (
+                uses.frontier.generation,
+                len(uses.met()),
+                *self._documents.get(uses.frontier.class_id, (0, 0)),
+            )
+            for name, uses in followed.items()
+        }
         self._metrics.frontiers.show(follows=self._follows, figures=figures)
         if self._classes.has_begun:
             self._classes.has_begun = False

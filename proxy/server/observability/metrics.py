@@ -2,7 +2,7 @@
 
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, final
 
@@ -330,6 +330,14 @@ class KeyAges(Collector):
         yield family
 
 
+_FRONTIER_FIGURES: Final = {
+    "generation": "The frontier of a class that moves, counted from 1",
+    "waited_for": "What is under way and has to end before the open window of a class moves",
+    "documents_read": "Documents of a class that moves which its job has read",
+    "documents": "Documents that its job has to read, about; 0 before it has counted them",
+}
+
+
 class FrontierFigures:
     """How far the classes that move have come, as this process knows it. No position is among them."""
 
@@ -337,29 +345,21 @@ class FrontierFigures:
         self._lease = Gauge(
             "sealwire_frontier_lease", "1 while the known frontiers may be relied on", registry=registry
         )
-        self._generation = Gauge(
-            "sealwire_frontier_generation",
-            "The frontier of a class that moves, counted from 1",
-            ["class"],
-            registry=registry,
-        )
-        self._waited_for = Gauge(
-            "sealwire_frontier_waited_for",
-            "What is under way and has to end before the open window of a class moves",
-            ["class"],
-            registry=registry,
-        )
+        self._figures = [
+            Gauge(f"sealwire_frontier_{name}", text, ["class"], registry=registry)
+            for name, text in _FRONTIER_FIGURES.items()
+        ]
         self._shown: set[str] = set()
 
-    def show(self, *, follows: bool, figures: Mapping[str, tuple[int, int]]) -> None:
-        """`figures`: of each class that is followed, its generation, and what its window waits for."""
+    def show(self, *, follows: bool, figures: Mapping[str, Sequence[int]]) -> None:
+        """`figures`: those of `_FRONTIER_FIGURES`, in their order, of each class that is followed."""
         self._lease.set(follows)
-        for name in self._shown.difference(figures):
-            self._generation.remove(name)
-            self._waited_for.remove(name)
-        for name, (generation, waited_for) in figures.items():
-            self._generation.labels(name).set(generation)
-            self._waited_for.labels(name).set(waited_for)
+        for gauge in self._figures:
+            for name in self._shown.difference(figures):
+                gauge.remove(name)
+        for name, values in figures.items():
+            for gauge, value in zip(self._figures, values, strict=True):
+                gauge.labels(name).set(value)
         self._shown = set(figures)
 
 

@@ -309,6 +309,11 @@ def certificates(seen: SeenNow) -> Panel:
     return Panel("certificates", "Certificates", (), (), commands, (), (table,))
 
 
+def how_far(read: float, of: float) -> str:
+    """How far a move has come, by the documents that its job has read."""
+    return f"{100 * read // of:.0f} %, {of - read:.0f} documents left" if of else "not counted yet"
+
+
 def moves(seen: SeenNow) -> Panel:
     """Classes that move to another key, into clear or out of it."""
     lease = seen.readings.value("sealwire_frontier_lease")
@@ -318,12 +323,16 @@ def moves(seen: SeenNow) -> Panel:
         marks.append(("Leases of the proxy's processes", held))
     if seen.facts is None:
         return Panel("moves", "Migration and rotation", (_UNKNOWN,), tuple(marks))
-    waits = seen.readings.by_label("sealwire_frontier_waited_for", "class")
+    waits, read, of = (
+        seen.readings.by_label(f"sealwire_frontier_{name}", "class")
+        for name in ("waited_for", "documents_read", "documents")
+    )
     rows = [
         (
             Code(each.class_name),
             f"{each.old_version} to {each.new_version}" if each.new_version else "unknown",
             Mark(each.stage, Tone.ACT) if each.stage == HowFar.LOST.value else each.stage,
+            how_far(read.get(each.class_name, 0), of.get(each.class_name, 0)),
             each.generation,
             round(waits.get(each.class_name, 0.0)),
         )
@@ -331,8 +340,8 @@ def moves(seen: SeenNow) -> Panel:
     ]
     if not rows:
         return Panel("moves", "Migration and rotation", ("No class moves.",), tuple(marks))
-    columns = ("Class", "Key versions", "Stage", "Step", "Commands waited for")
-    commands = (("How far the stored values have come, in documents", "sealwire migrate status"),)
+    columns = ("Class", "Key versions", "Stage", "Moved", "Step", "Commands waited for")
+    commands = (("The job, its rate, and whom it waits for", "sealwire migrate status"),)
     table = PanelTable.of("Classes that move", columns, rows)
     return Panel("moves", "Migration and rotation", (), tuple(marks), commands, (), (table,))
 

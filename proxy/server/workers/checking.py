@@ -62,11 +62,12 @@ def _member_findings(loaded: Loaded, config: Config) -> Iterator[Finding]:
 def clear_findings(loaded: Loaded) -> list[Finding]:
     """The classes of the policy that the keyring says are stored in clear."""
     in_clear = frozenset(loaded.policy.rules.class_names).intersection(loaded.first.keyring.plaintext_classes)
+    before = "" if loaded.frontier_uri is not None else "every Sealwire needs frontier.uri_file first; then "
     return [
         Finding(
             "class is stored in clear",
             f"class {name} is stored in clear, and is passed on as it is",
-            f"{moving_command(name, from_plaintext=True)} takes it in",
+            f"{before}{moving_command(name, from_plaintext=True)} takes it in",
             {"class_name": name},
         )
         for name in sorted(in_clear)

@@ -40,6 +40,8 @@ GAUGES = {
     "sealwire_frontier_lost": Rule.HIGHEST,
     "sealwire_frontier_generation": Rule.LOWEST,
     "sealwire_frontier_waited_for": Rule.SUM,
+    "sealwire_frontier_documents_read": Rule.HIGHEST,
+    "sealwire_frontier_documents": Rule.HIGHEST,
     "sealwire_certificate_expiry_timestamp_seconds": Rule.LOWEST,
     "sealwire_commands_in_flight": Rule.SUM,
     "sealwire_connections_held": Rule.SUM,

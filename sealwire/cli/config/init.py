@@ -112,6 +112,7 @@ def init(
       sealwire config init --topology replica-set --upstream m0.example:27017 --upstream m1.example:27017
       sealwire config init --topology followed --upstream m0.example:27017 --upstream m1.example:27017
       sealwire config init --with audit --with roles --with watch --output /etc/sealwire/sealwire.yaml
+      sealwire config init --topology demo --with migration
     """
     layout = Layout(topology)
     if len(upstreams) > 1 and layout not in (Layout.REPLICA_SET, Layout.FOLLOWED):

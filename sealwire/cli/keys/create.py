@@ -32,13 +32,13 @@ from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.keyring.turning import create_borrowed
-from sealwire.keys.providers import KEK_FORMS, Providers
+from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass, Mode
 
 _MADE_BY = {
     KeysReason.VARIABLE_UNSET: "sealwire keys create-kek prints a fresh one",
     KeysReason.VARIABLE_MALFORMED: "sealwire keys create-kek prints a fresh one",
-    KeysReason.FILE_MISSING: "check the path, or make the key file: sealwire keys create-kek --file PATH",
+    KeysReason.FILE_MISSING: "check the path, or make the key file: sealwire keys create-kek --output PATH",
 }
 
 
@@ -189,9 +189,10 @@ def _report(store: KeyringStore, keyring: Keyring, names: Iterable[str]) -> None
 
 
 @click.command()
-@click.option("--file", "path", type=PATH, help="Write a passphrase-protected key file.")
+@click.option("--output", "path", type=PATH, help="Write a passphrase-protected key file.")
+@click.option("--file", "older_path", type=PATH, hidden=True)
 @passphrase_file_option
-def create_kek(path: Path | None, passphrase_file: Path | None) -> None:
+def create_kek(path: Path | None, older_path: Path | None, passphrase_file: Path | None) -> None:
     """Make a key-encryption key: printed as base64, or in a file under a passphrase.
 
     The passphrase never comes from the command line: from --passphrase-file, $SEALWIRE_PASSPHRASE, or a
@@ -200,9 +201,10 @@ def create_kek(path: Path | None, passphrase_file: Path | None) -> None:
     \b
     Examples:
       export SEALWIRE_KEK="$(sealwire keys create-kek)"
-      sealwire keys create-kek --file kek.json
-      sealwire keys create-kek --file kek.json --passphrase-file passphrase.txt
+      sealwire keys create-kek --output kek.json
+      sealwire keys create-kek --output kek.json --passphrase-file passphrase.txt
     """
+    path = path or older_path
     if path is None:
         click.echo(generate_encoded_kek())
         click.echo(
@@ -226,8 +228,8 @@ def create_kek(path: Path | None, passphrase_file: Path | None) -> None:
 @kek_options
 @click.option(
     "--to",
-    metavar=KEK_FORMS,
-    help="The new key-encryption key. Without it, wrap under the newest version of the old one.",
+    metavar="KEK",
+    help="The new key-encryption key, as --kek. Without it, wrap under the newest version of the old one.",
 )
 @click.option("--to-passphrase-file", type=PATH, help="Passphrase of a new key file.")
 @manner_options

@@ -8,6 +8,7 @@ EXIT_CODES = {
     1: "not all of it: values were left, it was paused, or verify found older forms",
     65: "the job's document or the keyring is damaged, or a key is missing",
     66: "the server has no such job",
+    67: "the wrong key-encryption key or passphrase",
     69: "the server or a key provider does not answer, or another process took the job over",
     77: "the server or a provider denies, or the question was not answered as it has to be",
     78: "the policy, the collections or an option do not allow it",

@@ -371,7 +371,7 @@ class ClassMove:
             self._contexts(keys, effort) as contexts,
             client.start_session(causal_consistency=True) as session,
             ended_in_order(),
-            progress_bar(job, self.class_name) as tell,
+            progress_bar(job) as tell,
         ):
             frontiers = MongoFrontiers(
                 client,
@@ -383,7 +383,12 @@ class ClassMove:
             )
             frontiers.forget_leases()
             values = MongoValues(client, session, ciphers[1].class_id, lambda: self._places(client))
-            shown = ShownMove(job, seat, transaction_s, tell)
+
+            def told(job: Job) -> None:
+                tell(job)
+                frontiers.documents = job.read, max(job.expected, job.read)
+
+            shown = ShownMove(job, seat, transaction_s, told)
             pace = TurnPace(
                 throttle(client, ledger, job, effort, LEAST_SHARE_OF_WINDOWS).after,
                 shown.job,
@@ -538,7 +543,7 @@ class ShownMove:
 
 def holder(lease: Lease, transaction_s: float) -> str:
     """A proxy that a job waits for, as people know it; of one that has ended, how long it still counts."""
-    name = f"{lease.place} ({lease.proxy})" if lease.place else lease.proxy
+    name = lease.place or lease.proxy
     age_s = (lease.read_at - lease.renewed).total_seconds()
     if age_s <= LEASE_S:
         return name

@@ -14,6 +14,7 @@ from sealwire.cli.migrate.options import (
     Effort,
     Site,
     carry_on,
+    classes_of,
     document_of,
     effort_options,
     finish,
@@ -43,6 +44,8 @@ from sealwire.sidecars.migration.windows.workers import Worker, Workers
 
 _WORKER_COLUMNS = ("process", "job", "documents", "last seen", "waits for")
 _COLUMNS = ("job", "classes", "state", "documents", "values moved", "left", "last note")
+_NARROW = ("last note", "values moved", "left")
+"""The first that a narrow terminal does without."""
 _TRIES = 10
 _BETWEEN_TRIES_S = 0.5
 
@@ -117,7 +120,7 @@ def status(job: str | None, site: Site, *, as_json: bool) -> None:
     \b
     Examples:
       sealwire migrate status --keyring keyring.json --uri-file server.uri
-      sealwire migrate status encrypt-20260701T120000Z-1a2b3c --keyring keyring.json \\
+      sealwire migrate status encrypt-1a2b3c --keyring keyring.json \\
           --uri-file server.uri --json
     """
     with site.connected() as client:
@@ -127,7 +130,7 @@ def status(job: str | None, site: Site, *, as_json: bool) -> None:
     if as_json:
         print_json({"jobs": [document_of(each) for each in jobs], "workers": list(map(_worker, workers))})
         return
-    show_table(_COLUMNS, map(_row, jobs))
+    show_table(_COLUMNS, map(_row, jobs), narrow=_NARROW)
     if workers:
         show_table(_WORKER_COLUMNS, map(_worker_row, workers))
     if job is not None:
@@ -138,9 +141,8 @@ def _row(job: Job) -> tuple[str, ...]:
     left = sum(job.left.values())
     of = max(job.expected, job.read)
     read = f"{job.read} of {of}" + (f" ({100 * job.read // of} %)" if of else "")
-    classes = ", ".join(sorted({move.class_name for move in job.moves} - {""}))
     noted = f"{job.updated:%Y-%m-%d %H:%M:%SZ}"
-    return job.name, classes, job.standing.value, read, str(job.values), str(left), noted
+    return job.name, classes_of(job), job.standing.value, read, str(job.values), str(left), noted
 
 
 def _worker_row(worker: Worker) -> tuple[str, ...]:
@@ -193,7 +195,7 @@ def pause(job: str, site: Site, manner: Manner) -> None:
 
     \b
     Example:
-      sealwire migrate pause encrypt-20260701T120000Z-1a2b3c --keyring keyring.json --uri-file server.uri
+      sealwire migrate pause encrypt-1a2b3c --keyring keyring.json --uri-file server.uri
     """
     with site.connected() as client:
         ledger = Ledger(client, site.open_keyring())
@@ -222,7 +224,7 @@ def abort(job: str, site: Site, manner: Manner) -> None:
 
     \b
     Example:
-      sealwire migrate abort encrypt-20260701T120000Z-1a2b3c --keyring keyring.json --uri-file server.uri
+      sealwire migrate abort encrypt-1a2b3c --keyring keyring.json --uri-file server.uri
     """
     keys = site.open_keyring()
     with site.connected() as client:
@@ -274,7 +276,7 @@ def resume(
 
     \b
     Examples:
-      sealwire migrate resume policy.yaml encrypt-20260701T120000Z-1a2b3c --keyring keyring.json \\
+      sealwire migrate resume policy.yaml encrypt-1a2b3c --keyring keyring.json \\
           --uri-file server.uri
     """
     selftest.run()

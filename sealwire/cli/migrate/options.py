@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 import click
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     ProgressColumn,
     Task,
     TaskProgressColumn,
@@ -280,18 +279,23 @@ def _why(each: LeftValue) -> str:
     return f"{each.why.value} {each.code}" if each.code else each.why.value
 
 
-class _Rate(ProgressColumn):
-    """Documents a second."""
+class _Left(ProgressColumn):
+    """How many documents are left, and how many are read in a second."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:.0f}/s")
+        return Text(f"{task.remaining or 0:.0f} left, {task.speed or 0:.0f}/s")
+
+
+def classes_of(job: Job) -> str:
+    """The classes that a job moves."""
+    return ", ".join(sorted({move.class_name for move in job.moves} - {""}))
 
 
 @contextmanager
-def progress_bar(job: Job, class_name: str = "") -> Iterator[Callable[[Job], None]]:
-    """A bar over the documents that there were at the beginning, with percentage, rate and time left."""
+def progress_bar(job: Job) -> Iterator[Callable[[Job], None]]:
+    """A bar over the documents that there were at the beginning: classes, percentage, and what is left."""
     text, part = TextColumn("{task.description}", markup=False), TaskProgressColumn()
-    with progress(text, BarColumn(), part, MofNCompleteColumn(), _Rate(), TimeRemainingColumn()) as bars:
-        name = f"{job.name} {class_name}".rstrip()
+    with progress(text, BarColumn(), part, _Left(), TimeRemainingColumn()) as bars:
+        name = f"{classes_of(job)} ({job.name})"
         task = bars.add_task(name, total=max(job.expected, job.read), completed=job.read)
         yield lambda now: bars.update(task, completed=now.read, total=max(now.expected, now.read))

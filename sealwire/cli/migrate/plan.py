@@ -38,6 +38,7 @@ _COLUMNS = (
     "to encrypt",
     "look at",
 )
+_NARROW = ("documents", "to encrypt", "class")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def plan(
             }
         )
         return
-    show_table(_COLUMNS, (row for each in found for row in _rows(each)))
+    show_table(_COLUMNS, (row for each in found for row in _rows(each)), narrow=_NARROW)
     if judged:
         show_table(COLUMNS, rows(judged))
     sharded = [(each.inspection.namespace, each.shard_key) for each in found if each.shard_key]
@@ -156,7 +157,8 @@ def verify(
         rows = [_document(_Found(each, "")) for each in found]
         print_json({"holds": sound, "repair": repairs, "collections": rows})
     else:
-        show_table(_COLUMNS, (row for each in found for row in _rows(_Found(each, ""))))
+        rows_shown = (row for each in found for row in _rows(_Found(each, "")))
+        show_table(_COLUMNS, rows_shown, narrow=_NARROW)
         click.echo("nothing of another form is left" if sound else "values of another form are left")
         for command in repairs:
             click.echo(

@@ -81,7 +81,7 @@ class ClassRepair(ClassMove):
             if dry_run:
                 still.require()
                 return would_repair(job, values, versions, contexts)
-            with registered(client, keys, job), progress_bar(job, self.class_name) as tell:
+            with registered(client, keys, job), progress_bar(job) as tell:
                 pace = Pace(throttle(client, ledger, job, effort).after, tell)
                 done = Repair(job, versions, values, still.confirm, ledger, pace, contexts).run()
             if done.standing is Standing.DONE:

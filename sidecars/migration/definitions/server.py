@@ -133,7 +133,9 @@ class MongoDefinitions:
             if each.namespace == definition.namespace
         ):
             text = f"the server did not take over the {definition.kind.value} {definition.name}"
-            raise ServerFailed(MigrationReason.UNANSWERED, text, "change it by hand; then migrate resume")
+            raise ServerFailed(
+                MigrationReason.UNANSWERED, text, "change it by hand; then sealwire migrate resume POLICY JOB"
+            )
 
     def drop_index(self, namespace: str, name: str) -> None:
         """As `Definitions.drop_index`. Raises what the driver raises."""

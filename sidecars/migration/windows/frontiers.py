@@ -118,6 +118,8 @@ class MongoFrontiers:
         self._begun_in = begun_in
         self._place = ""
         self._name = str(uuid4())
+        self.documents = 0, 0
+        """How many the job has read, and of how many: told with each frontier that is written."""
         self._is_alone = False
         """Whether no proxy tells what this process has written."""
         self._frontiers = _collection(client, FRONTIERS)
@@ -273,7 +275,7 @@ class MongoFrontiers:
         return patiently(lambda: self._leases.delete_many(ended).deleted_count)
 
     def _document(self, frontier: Frontier) -> dict[str, Any]:
-        return frontier_document(frontier, self._new, self._transaction_s)
+        return frontier_document(frontier, self._new, self._transaction_s, self.documents)
 
     def _now(self) -> datetime:
         admin = self._client.get_database("admin", _DECODED)

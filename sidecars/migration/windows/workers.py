@@ -95,16 +95,19 @@ class Worker(NamedTuple):
 class Registration:
     """The registration of this process."""
 
-    def __init__(self, workers: Collection[dict[str, Any]], name: str) -> None:
+    def __init__(self, workers: Collection[dict[str, Any]], name: str, job: str) -> None:
         self._workers = workers
         self._name = name
+        self._job = job
 
     def show(self, waits: Sequence[str], rate: float) -> None:
         """Say that this process is at work. Raises JobTaken where somebody has said that it ended."""
         update = {"$currentDate": {"seen": True}, "$set": {"waits": list(waits), "rate": rate}}
         if not self._workers.update_one({"_id": self._name}, update).matched_count:
             text = "somebody has said that this process ended: another one may move the class"
-            raise JobTaken(MigrationReason.TAKEN, text, "sealwire migrate resume goes on with the job")
+            raise JobTaken(
+                MigrationReason.TAKEN, text, f"sealwire migrate resume POLICY {self._job} goes on with it"
+            )
 
 
 class Workers:
@@ -133,7 +136,7 @@ class Workers:
             with self._client.start_session(causal_consistency=True) as session:
                 self._workers.update_one({"_id": mine.name}, written, upsert=True, session=session)
                 self._refuse_others(mine, session)
-            yield Registration(self._workers, mine.name)
+            yield Registration(self._workers, mine.name, mine.job)
         except PyMongoError:
             # what was sent and not answered may still be on its way
             raise

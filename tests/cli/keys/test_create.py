@@ -109,7 +109,10 @@ def test_a_key_file_protects_a_keyring(
     run: Run, passphrase_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SEALWIRE_KEK")
-    assert run("create-kek", "--file", "kek.json", "--passphrase-file", str(passphrase_file)).code == 0
+    assert run("create-kek", "--output", "kek.json", "--passphrase-file", str(passphrase_file)).code == 0
+    assert run("create-kek", "--file", "older.json", "--passphrase-file", str(passphrase_file)).code == 0
+    assert Path("older.json").exists()
+    assert "--file" not in run("create-kek", "--help").out
     monkeypatch.setenv("SEALWIRE_KEK_PROVIDER", "file:kek.json")
     monkeypatch.setenv("SEALWIRE_PASSPHRASE_FILE", str(passphrase_file))
     assert run("create", "--keyring", "k.json", "notes").code == 0
@@ -117,7 +120,7 @@ def test_a_key_file_protects_a_keyring(
     monkeypatch.delenv("SEALWIRE_PASSPHRASE_FILE")
     monkeypatch.setenv("SEALWIRE_PASSPHRASE", PASSPHRASE + "x")
     wrong = run("verify", "--keyring", "k.json")
-    assert wrong.code == 77
+    assert wrong.code == 67
     assert PASSPHRASE not in wrong.err + wrong.out
 
 
@@ -163,12 +166,12 @@ def test_only_the_new_key_opens_what_was_rewrapped(run: Run, keyring: Path) -> N
     assert outcome.code == 0
     assert read_record(keyring).kek_id in outcome.out
     assert run("verify", "--keyring", "k.json", "--kek", "env:NEW_KEK").code == 0
-    assert run("verify", "--keyring", "k.json").code == 77
+    assert run("verify", "--keyring", "k.json").code == 67
 
 
 def test_a_change_of_provider_to_a_key_file(run: Run, keyring: Path, passphrase_file: Path) -> None:
     passphrase = str(passphrase_file)
-    assert run("create-kek", "--file", "kek.json", "--passphrase-file", passphrase).code == 0
+    assert run("create-kek", "--output", "kek.json", "--passphrase-file", passphrase).code == 0
     arguments = ("--to", "file:kek.json", "--to-passphrase-file", passphrase)
     assert run("rewrap", "--keyring", "k.json", *arguments).code == 0
     opening = ("--kek", "file:kek.json", "--passphrase-file", passphrase)
@@ -209,7 +212,7 @@ def test_a_keyring_moves_to_a_cloud_and_is_at_home_there(
         assert run("verify", *keyring, "--kek", setting).code == 0
         assert run("create", *keyring, "--kek", setting, "c").code == 0
         assert run("rewrap", *keyring, "--kek", setting, "--dry-run").code == 0
-        assert run("verify", *keyring).code == 77
+        assert run("verify", *keyring).code == 67
         https.instead += [lambda _: Answer(503)] * 40
         away = run("verify", *keyring, "--kek", setting)
         assert away.code == 69

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sealwire.cli.migrate.jobs import ways
+from sealwire.cli.migrate.options import progress_bar
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.sidecars.migration.job import Standing
@@ -53,3 +54,15 @@ def test_a_job_that_was_not_aborted_has_none(standing: Standing) -> None:
 def test_a_class_that_does_not_move_has_none() -> None:
     keys = keyring(old_plaintext=False, new_plaintext=False, is_moving=False)
     assert ways(keys, ABORTED) == []
+
+
+def test_progress_names_the_class_and_what_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    begun = replace(job(), expected=200)
+    with progress_bar(begun) as tell:
+        tell(replace(begun, read=50))
+    said = capsys.readouterr().err
+    assert all(each in said for each in (f"{NHS} (job-1)", "25%", "150 left"))

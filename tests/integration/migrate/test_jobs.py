@@ -79,7 +79,9 @@ def test_a_wrong_type_stops_the_job_and_is_named(clinic: Clinic, stored: Any) ->
     job = clinic.jobs()[0]
     assert (job["state"], job["refusal"][0]["document"]) == ("refused", "2")
     assert "wrong-type" in clinic.migrate("status", job["job"]).stdout
-    assert clinic.refused("encrypt", policy).reason is MigrationReason.TAKEN
+    taken = clinic.refused("encrypt", policy)
+    assert taken.reason is MigrationReason.TAKEN
+    assert f"sealwire migrate resume POLICY {job['job']}" in taken.hint
     stored.delete_one({"_id": 2})
     assert clinic.job("resume", policy, job["job"])["state"] == "done"
     again = clinic.job("resume", policy, job["job"])

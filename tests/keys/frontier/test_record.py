@@ -21,6 +21,7 @@ from sealwire.keys.frontier.record import (
     parse_frontier,
     parse_lease,
     process_place,
+    stated_documents,
     stated_transaction_s,
 )
 
@@ -195,3 +196,13 @@ def test_the_stated_lifetime_of_transactions_is_a_bounded_hint(stated: object, e
 def test_a_frontier_states_how_long_transactions_may_last() -> None:
     assert stated_transaction_s(frontier_document(FRONTIER, CIPHER, 90.0)) == 90.0
     assert stated_transaction_s({}) == stated_transaction_s(stored()) == TRANSACTION_S
+
+
+def test_a_frontier_states_how_many_documents_its_job_has_read() -> None:
+    assert stated_documents(frontier_document(FRONTIER, CIPHER, documents=(5, 9))) == (5, 9)
+    assert stated_documents(decode(encode(frontier_document(FRONTIER, CIPHER, documents=(5, 9))))) == (5, 9)
+
+
+@pytest.mark.parametrize("stated", [None, 5, [5], [9, 5], [-1, 5], ["5", "9"], [1, 2**70], [0.5, 9]])
+def test_documents_that_are_stated_otherwise_are_unknown(stated: object) -> None:
+    assert stated_documents(stored() | {"documents": stated}) == (0, 0)

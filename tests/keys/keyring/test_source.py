@@ -17,6 +17,7 @@ from sealwire.keys.errors import (
     KeysError,
     KeySettingError,
     KeysReason,
+    WrongKek,
 )
 from sealwire.keys.kek.kek import LocalKek
 from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
@@ -145,7 +146,7 @@ def test_a_cache_of_twice_the_longest_keyring_is_read_and_a_longer_one_is_not(pa
 )
 def test_the_cache_of_another_is_told_apart(path: Path, cache: Callable[[Path], KeyringCache]) -> None:
     error = refusal(cache(path))
-    assert (type(error), error.reason) == (KekDenied, KeysReason.KEK_OTHER)
+    assert (type(error), error.reason) == (WrongKek, KeysReason.KEK_OTHER)
 
 
 def make_younger(whole: dict[str, Any]) -> None:

@@ -275,11 +275,24 @@ def test_a_range_beside_a_question_keeps_its_list() -> None:
     assert places == [BESIDE, IN]
 
 
+def test_a_long_range_is_asked_about_and_becomes_the_stored_values() -> None:
+    made, questions = plan(find({"year": {"$gte": 1949, "$lt": 2000, "$mod": [2, 0]}}), [1948, 1990, 1991])
+    assert [each.path for each in questions] == ["year"]
+    assert [edit.values() for edit in made.edits if isinstance(edit, RangeEdit)] == [[value(1990)]]
+
+
+def test_a_long_range_keeps_its_list_where_nothing_may_be_asked() -> None:
+    update = {"q": {"year": {"$gte": 1900}}, "u": {"$set": {"mute": "x"}}, "upsert": True}
+    made, questions = plan({"update": "patients", "updates": [update]}, [1990])
+    assert questions == []
+    assert [edit.listed for edit in made.edits if isinstance(edit, RangeEdit)] == [range(1900, 2101)]
+
+
 @pytest.mark.parametrize(
     "condition",
     [
-        {"$in": [1990], "$gte": 1990, "$mod": [2, 0]},
-        {"$not": {"$in": [1990]}, "$gte": 1990, "$mod": [2, 0]},
+        {"$in": [1990], "$gte": 1990, "$lt": 1999, "$mod": [2, 0]},
+        {"$not": {"$in": [1990]}, "$gte": 1990, "$lt": 1999, "$mod": [2, 0]},
         {"$eq": 1990, "$mod": [2, 0]},
     ],
 )

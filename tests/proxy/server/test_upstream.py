@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
+import ssl
 
 import pytest
 
 from sealwire.proxy.server.config.settings import Address, Limits
-from sealwire.proxy.server.upstream import Upstream
+from sealwire.proxy.server.errors import StartReason
+from sealwire.proxy.server.upstream import Upstream, explain
 from tests.proxy.server.connections.hand_moved import turns
 from tests.proxy.server.harness import LOOPBACK, until
 
@@ -56,3 +58,12 @@ async def test_who_was_told_of_a_connection_is_told_of_its_end(*, is_gone: bool)
                 await until(lambda told=told: told.lost)  # type: ignore[misc]
             assert not failed
     assert dropped
+
+
+@pytest.mark.parametrize(("code", "hint"), [(9, "renew"), (10, "renew"), (19, "upstream.tls.ca")])
+def test_a_certificate_out_of_its_time_is_not_blamed_on_the_authorities(code: int, hint: str) -> None:
+    error = ssl.SSLCertVerificationError()
+    error.verify_code, error.verify_message = code, "certificate has expired."
+    found = explain(error, Address(LOOPBACK, 27017))
+    assert found.reason is StartReason.UPSTREAM_TLS_VERIFY
+    assert hint in found.hint

@@ -185,6 +185,9 @@ class TestWaitingForKeys:
             << close(CloseReason.SERVER_PROTOCOL, f"message-length at byte {len(reply(NEW))}")
         )
 
+    def test_tls_at_a_plaintext_listener_is_named(self, play: Playbook) -> None:
+        play >> client(b"\x16\x03\x01\x02\x00" + bytes(16)) << close(CloseReason.CLIENT_TLS, "tls at byte 0")
+
     def test_a_stream_goes_on_after_the_wait(self, play: Playbook) -> None:
         asked(play, 1) >> server(reply(NEW, 1, 50, flags=MORE_TO_COME)) << need_keys((NHS_ID, 2))
         play >> keys_loaded(ROTATED) << to_client(reply(PLAIN, 1, 50, flags=MORE_TO_COME))

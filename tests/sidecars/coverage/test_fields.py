@@ -12,7 +12,6 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.file.schema import Mode, ValueType
 from sealwire.sidecars.coverage.fields import (
     MAX_PATHS,
     MAX_VALUES,
@@ -24,7 +23,6 @@ from sealwire.sidecars.coverage.fields import (
     databases_on,
     namespaces_in,
     read_fields,
-    suggested,
 )
 from sealwire.sidecars.coverage.likely import MAX_SEARCHED, Personal
 from tests.sidecars.drift_samples import envelope
@@ -292,58 +290,52 @@ def test_the_databases_that_a_policy_names_outright() -> None:
     assert databases_of(READ_POLICY) == ["clinic", "wards"]
 
 
-def personal(path: str, kind: Personal, value_type: str = "string") -> FieldReport:
-    return FieldReport(path, Cover.PERSONAL, 9, "", kind, value_type, 1.0)
+class Indexed(Server):
+    """A collection with these indexes."""
+
+    def __init__(self, sent: list[bytes], *indexes: dict[str, Any]) -> None:
+        super().__init__(sent)
+        self.indexes = indexes
+
+    def list_indexes(self) -> Iterator[RawBSONDocument]:
+        yield from (RawBSONDocument(bson.encode(each)) for each in self.indexes)
 
 
-def of(namespace: str, *fields: FieldReport) -> CollectionFields:
-    return CollectionFields(namespace, 9, fields)
-
-
-def test_what_is_suggested_is_a_policy() -> None:
-    text = suggested(
-        [
-            of("clinic.patients", *(personal(f"f{kind.name}", kind) for kind in Personal)),
-            of("clinic.visits", personal("who.nhs", Personal.NHS_NUMBER), FieldReport("x", Cover.OTHER, 1)),
-        ]
+def test_how_fields_are_used_is_read_if_it_is_asked_for() -> None:
+    sent = [bson.encode({"a": "north", "n": 70_000, "short": "abc", "small": 7, "no": True})] * 2
+    server: Any = Indexed(
+        sent,
+        {"key": {"_id": 1}},
+        {"key": {"a": -1, "n": 1}},
+        {"key": {"a": "hashed"}, "unique": True},
+        {"key": {"text": "text"}},
     )
-    policies = load_policy(f"version: 1\n{text}".encode(), "suggested")
-    tree = policies.collections["clinic.patients"]
-    assert {node.path for node in tree.children.values()} == {f"f{kind.name}" for kind in Personal}
-    nhs = policies.classes["nhs_number"]
-    assert (nhs.mode, nhs.value_type) == (Mode.DETERMINISTIC, ValueType.STRING)
-    assert policies.classes["health"].mode is Mode.RANDOM
-    assert set(policies.collections) == {"clinic.patients", "clinic.visits"}
-
-
-def test_fields_of_two_types_get_two_classes() -> None:
-    text = suggested(
-        [of("a.b", personal("x", Personal.NHS_NUMBER), personal("y", Personal.NHS_NUMBER, "long"))]
-    )
-    classes = load_policy(f"version: 1\n{text}".encode(), "suggested").classes
-    assert {name: each.value_type for name, each in classes.items()} == {
-        "nhs_number": ValueType.STRING,
-        "nhs_number_long": ValueType.LONG,
+    found = read_fields(server, "clinic.wards", READ_POLICY, None, lambda _done: None, use=True)
+    assert found.indexes == {"_id": False, "a": True, "n": False}
+    assert {each.path: len(each.marks) for each in found.fields} == {
+        "a": 1,
+        "n": 1,
+        "no": 0,
+        "short": 0,
+        "small": 0,
     }
+    without = read_fields(server, "clinic.wards", READ_POLICY, None, lambda _done: None)
+    assert (without.indexes, any(each.marks for each in without.fields)) == ({}, False)
 
 
-def test_a_type_that_no_class_has_gets_a_random_one() -> None:
-    text = suggested([of("a.b", personal("x", Personal.PHONE, ""))])
-    assert load_policy(f"version: 1\n{text}".encode(), "suggested").classes["phone"].mode is Mode.RANDOM
+def test_equal_values_of_two_types_have_two_marks() -> None:
+    fields = FieldCounts(None, marks=True)
+    fields.read({"a": [70_000, Int64(70_000)], "b": 70_000})
+    a, b = fields.report()
+    assert (len(a.marks), len(a.marks & b.marks)) == (2, 1)
 
 
-def test_a_text_gets_a_class_of_its_own() -> None:
-    field = FieldReport("note", Cover.PERSONAL, 9, "", Personal.NHS_NUMBER, "string", 0.1, in_text=True)
-    policies = load_policy(f"version: 1\n{suggested([of('a.b', field)])}".encode(), "suggested")
-    assert {name: each.mode for name, each in policies.classes.items()} == {"free_text": Mode.RANDOM}
+def test_no_more_values_are_marked_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sealwire.sidecars.coverage.fields.MAX_MARKS", 3)
+    fields = FieldCounts(None, marks=True)
+    fields.read({"a": ["same1", "same1", "two22", "three", "four4"]})
+    assert [len(each.marks) for each in fields.report()] == [3]
 
 
-def test_what_no_policy_can_name_is_a_comment() -> None:
-    paths = ("_id", "_id.x", "a.0.b", "a.$b", "a..b", "")
-    text = suggested([of("a.b", *(personal(path, Personal.EMAIL) for path in paths))])
-    assert len(text.splitlines()) == len(paths)
-    assert all(line.startswith("# a.b ") for line in text.splitlines())
-
-
-def test_where_nothing_is_missing_nothing_is_suggested() -> None:
-    assert suggested([of("a.b", FieldReport("x", Cover.ENCRYPTED, 1, "nhs"))]) == ""
+def test_values_of_another_type_than_most_are_counted() -> None:
+    assert reports({"x": "a@b.org"}, {"x": "c@d.org"}, {"x": 7})["x"].other_types == 1

@@ -7,16 +7,18 @@ import bson
 import pytest
 
 from sealwire.sidecars.errors import JobDamaged
-from sealwire.sidecars.migration.forms import Left
+from sealwire.sidecars.migration.forms import Left, WrongType
 from sealwire.sidecars.migration.job import (
     MAX_REPORTED,
     Batch,
     LeftValue,
     Standing,
     Stretch,
+    new_job,
     parse,
     serialize,
 )
+from sealwire.sidecars.migration.moves import Direction
 from tests.keys.samples import NOW
 from tests.sidecars.migration.doubles import NAMESPACE, job
 
@@ -73,3 +75,9 @@ def test_a_job_is_over_or_can_be_resumed() -> None:
     stopped = job().stopped(Standing.REFUSED, LATER, [LEFT])
     again = stopped.stopped(Standing.RUNNING, LATER)
     assert (stopped.refusal, again.refusal, again.revision) == ((LEFT,), (), 2)
+
+
+def test_a_name_says_what_a_job_does_and_is_short_enough_to_copy() -> None:
+    names = {new_job(direction, WrongType.SKIP, ()).name for direction in Direction for _ in range(3)}
+    assert len(names) == 3 * len(Direction)
+    assert max(map(len, names)) <= 16

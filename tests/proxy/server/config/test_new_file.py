@@ -16,7 +16,9 @@ from sealwire.proxy.server.findings import findings
 from tests.build_context import ROOT
 
 PLACE = Path("/etc/sealwire/sealwire.yaml")
-CHOICES = [frozenset(some) for some in chain.from_iterable(combinations(Feature, n) for n in range(4))]
+CHOICES = [
+    frozenset(some) for some in chain.from_iterable(combinations(Feature, n) for n in range(len(Feature) + 1))
+]
 
 
 def keys_of(value: object, above: tuple[str, ...] = ()) -> set[str]:
@@ -36,6 +38,7 @@ def test_every_combination_is_read_and_documented(layout: Layout, features: froz
     assert keys_of(yaml.safe_load(text)) - {"members"} <= documented
     assert (config.audit is not None) is bool(features & {Feature.AUDIT, Feature.WATCH})
     assert (config.admin_page.watch is not None) is (Feature.WATCH in features)
+    assert (config.frontier_uri_file is not None) is (Feature.MIGRATION in features)
     assert len(config.members) == {Layout.REPLICA_SET: 3, Layout.FOLLOWED: 0}.get(layout, 1)
     assert (config.discovery is not None) is (layout is Layout.FOLLOWED)
     assert all(len(line) <= 110 for line in text.splitlines())

@@ -117,7 +117,8 @@ def test_an_audit_log_needs_room(free: int, grade: Grade) -> None:
 def test_room_is_looked_at_where_the_log_and_its_checkpoints_lie(tmp_path: Path) -> None:
     assert list(look_at_room(CONFIG)) == []
     audit = AuditSettings(LogPlace(tmp_path / "audit.jsonl"), None, LogPace())
-    assert all(str(tmp_path) in each.about for each in look_at_room(replace(CONFIG, audit=audit)))
+    (found,) = look_at_room(replace(CONFIG, audit=audit))
+    assert str(tmp_path) in found.about
     gone = AuditSettings(LogPlace(tmp_path / "none" / "audit.jsonl"), None, LogPace())
     assert list(look_at_room(replace(CONFIG, audit=gone))) == []
 

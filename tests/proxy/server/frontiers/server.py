@@ -71,6 +71,7 @@ FIRST = Frontier(CLASS_ID, 1, 2, walked=None)
 OPEN = Frontier(CLASS_ID, 1, 2, 2, Window(BEFORE_ALL, b"\0m"))
 CLOSED = Frontier(CLASS_ID, 1, 2, 4, Window(b"\0m", b"\0m"))
 OVER = Frontier(CLASS_ID, 1, 2, 7, Window(AFTER_ALL, AFTER_ALL))
+READ, DOCUMENTS = 62, 100
 INSIDE = b"\0a"
 """A position in the window of OPEN."""
 
@@ -80,7 +81,8 @@ def cipher(version: int, class_id: int = CLASS_ID) -> ValueCipher:
 
 
 def document(frontier: Frontier) -> dict[str, Any]:
-    return frontier_document(frontier, cipher(frontier.new_version, frontier.class_id))
+    new = cipher(frontier.new_version, frontier.class_id)
+    return frontier_document(frontier, new, documents=(READ, DOCUMENTS))
 
 
 class Clock:

@@ -26,6 +26,7 @@ from tests.proxy.server.frontiers.server import (
     CLASS,
     CLASS_ID,
     CLOSED,
+    DOCUMENTS,
     FIRST,
     INSIDE,
     LEAVING,
@@ -38,6 +39,7 @@ from tests.proxy.server.frontiers.server import (
     OTHER_ID,
     OVER,
     QUIET,
+    READ,
     covered,
     data_key,
     document,
@@ -169,6 +171,8 @@ async def test_a_window_is_acknowledged_when_nothing_meets_it() -> None:
     assert bench.known() == OPEN
     assert list(bench.told.values()) == [{CLASS_ID: FIRST.generation}]
     assert bench.metrics.value("sealwire_frontier_waited_for", **{"class": CLASS}) == 1
+    assert bench.metrics.value("sealwire_frontier_documents_read", **{"class": CLASS}) == READ
+    assert bench.metrics.value("sealwire_frontier_documents", **{"class": CLASS}) == DOCUMENTS
     assert bench.feed.pause_s() == MOVING_S
     hold.end()
     assert bench.feed.pause_s() == 0.0

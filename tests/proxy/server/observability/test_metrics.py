@@ -180,6 +180,8 @@ def test_only_what_clients_and_classes_name_is_missing_at_the_start() -> None:
         "sealwire_key_age_seconds",
         "sealwire_frontier_generation",
         "sealwire_frontier_waited_for",
+        "sealwire_frontier_documents_read",
+        "sealwire_frontier_documents",
         "sealwire_upstream_up",
         "sealwire_upstream_connections",
         "sealwire_upstream_reconnects",

@@ -81,6 +81,10 @@ sealwire_certificate_expiry_timestamp_seconds{side="upstream"} 1795900000
 sealwire_frontier_lease 1
 # TYPE sealwire_frontier_waited_for gauge
 sealwire_frontier_waited_for{class="phone"} 3
+# TYPE sealwire_frontier_documents_read gauge
+sealwire_frontier_documents_read{class="phone"} 62000
+# TYPE sealwire_frontier_documents gauge
+sealwire_frontier_documents{class="phone"} 100000
 # TYPE sealwire_command_duration_seconds histogram
 sealwire_command_duration_seconds_bucket{le="0.001"} 800
 sealwire_command_duration_seconds_bucket{le="0.002"} 2100

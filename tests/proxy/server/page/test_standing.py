@@ -150,7 +150,8 @@ def test_certificates_near_their_end_stand_out(tmp_path: Path) -> None:
 def test_moves_are_told_by_stage(tmp_path: Path) -> None:
     panel = moves(seen(tmp_path))
     rows = {row[0]: row[1:] for row in panel.tables[0].rows}
-    assert rows[Code("phone")] == ("1 to 2", "window moves", 3, 3)
+    assert rows[Code("phone")] == ("1 to 2", "window moves", "62 %, 38000 documents left", 3, 3)
+    assert rows[Code("date_of_birth")][2] == "not counted yet"
     assert rows[Code("date_of_birth")][1] == Mark("lost", Tone.ACT)
     assert marks(panel)["Leases of the proxy's processes"] == Mark("held", Tone.FINE)
 

@@ -80,11 +80,24 @@ def test_a_class_that_has_moved_is_refused_without_a_lease(site: Site) -> None:
     with serving(site) as proxy:
         refused = proxy.events["class is refused"]
         assert (refused["class_name"], refused["reason"]) == ("nhs_number", "no-setting")
+    follow(site)
+    assert "class is refused" not in warned(site)
+
+
+def test_a_class_in_clear_needs_a_lease_before_it_is_taken_in(site: Site) -> None:
+    kek = EnvironmentKek(environ=site.environ)
+    rotate(site.keyring, kek, {"nhs_number": True}, datetime.now(UTC), to_plaintext=True)
+    activate(site.keyring, kek, "nhs_number", datetime.now(UTC))
+    assert "frontier.uri_file" in str(warned(site)["class is stored in clear"]["hint"])
+    follow(site)
+    assert "frontier.uri_file" not in str(warned(site)["class is stored in clear"]["hint"])
+
+
+def follow(site: Site) -> None:
     uri = site.folder / "frontier.uri"
     uri.touch(0o600)
     uri.write_text("mongodb://127.0.0.1:1")
     site.config["frontier"] = {"uri_file": uri.name}
-    assert "class is refused" not in warned(site)
 
 
 def test_json_is_about_check(site: Site) -> None:

@@ -1,0 +1,316 @@
+"""What a policy makes of a command, and `sealwire policy test`: whether that is what somebody expects."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import yaml
+from bson import encode
+from bson.errors import BSONError
+from bson.json_util import loads
+
+from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.options import PRESENT_FILE, json_option
+from sealwire.cli.output import answer, print_json, show_table
+from sealwire.cli.subjects import policy_argument, read_policy
+from sealwire.files.errors import Complaints, SourceError
+from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
+from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.commands.sorted_find import FindSortsByValues, as_aggregate
+from sealwire.policies.errors import Reason, Refusal, one_line
+from sealwire.policies.file.schema import PolicySet
+from sealwire.policies.planning.plan import Plan
+from sealwire.policies.questions.asked import Answers, ValuesUnknown
+from sealwire.proxy.server.errors import FileProblem, StartReason, read_named_file
+from sealwire.wire.errors import BsonError
+from sealwire.wire.raw_bson import validate
+
+
+class PlannedOutcome(Enum):
+    """What becomes of a command. Stable names, for tests and scripts."""
+
+    ANSWERED = "answered"
+    TWO_STEPS = "two-steps"
+    """Answered after the server was asked for the values that are stored."""
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandVerdict:
+    """The outcome, and why a command is refused, if it is."""
+
+    outcome: PlannedOutcome
+    plan: Plan | None = None
+    refusal: Refusal | None = None
+
+    @property
+    def reason(self) -> str:
+        return "" if self.refusal is None else self.refusal.reason.value
+
+    @property
+    def path(self) -> str:
+        return "" if self.refusal is None else one_line(self.refusal.path)
+
+
+def judge(policies: PolicySet, encoded: bytes) -> CommandVerdict:
+    """The plan as if no stored value satisfied what the server is asked. Raises BsonError."""
+    answers, written_as, outcome = Answers(), "", PlannedOutcome.ANSWERED
+    while True:
+        try:
+            plan = plan_command(policies, encoded, 0, answers=answers, written_as=written_as)
+            return CommandVerdict(outcome, plan)
+        except Refusal as refusal:
+            return CommandVerdict(PlannedOutcome.REFUSED, refusal=refusal)
+        except FindSortsByValues:
+            try:
+                encoded, written_as = as_aggregate(encoded, 0), "find"
+            except Refusal as refusal:
+                return CommandVerdict(PlannedOutcome.REFUSED, refusal=refusal)
+        except ValuesUnknown as unknown:
+            answers.learn(unknown.question, unknown.judgement.answer())
+        outcome = PlannedOutcome.TWO_STEPS
+
+
+def encoded_command(source: str, database: str | None) -> bytes:
+    """The command in extended JSON as BSON; `database` is its `$db` if it has none. Raises UsageError."""
+    document = _parsed(source)
+    if database is not None:
+        document.setdefault("$db", database)
+    if "$db" not in document:
+        raise click.UsageError("the command names no database: give --db, or a $db in the command")
+    try:
+        return encoded_document(document)
+    except ValueError:
+        raise click.UsageError("the command has a value or a name that BSON cannot hold") from None
+    except BsonError as error:
+        raise invalid_command(error) from None
+
+
+def encoded_document(document: Mapping[str, Any]) -> bytes:
+    """A command as BSON. Raises ValueError for what BSON cannot hold, BsonError."""
+    try:
+        encoded = encode(document)
+    except (BSONError, OverflowError, UnicodeEncodeError, RecursionError):
+        raise ValueError("no BSON") from None
+    # the planner leaves what touches no protected collection to the server; here there is none
+    validate(encoded, 0, len(encoded))
+    return encoded
+
+
+def invalid_command(error: BsonError) -> click.UsageError:
+    """What is to be raised for a command that no server could read."""
+    return click.UsageError(f"the command is not valid: {error}")
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        document = loads(text)
+    except (BSONError, ValueError, TypeError, ArithmeticError, LookupError, RecursionError):
+        raise click.UsageError("the command is not extended JSON; quote its keys and strings") from None
+    if not isinstance(document, dict) or not document:
+        raise click.UsageError('the command must be a JSON object such as {"find": "patients"}')
+    return document
+
+
+# ---------------------------------------------------------------- a file of commands with expected verdicts
+
+_MANUAL: Final = "docs/policies.md"
+_KEYS: Final = ("name", "db", "command", "expect", "reason", "path")
+_OUTCOMES: Final = tuple(each.value for each in PlannedOutcome)
+_REASONS: Final = tuple(each.value for each in Reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """One command of the file, and the verdict beside it."""
+
+    line: int
+    entry: dict[str, Any]
+    """What the file says, with the keys in _KEYS."""
+    encoded: bytes
+    what: str
+    """The command's name and its collection."""
+
+    def differs(self, found: CommandVerdict) -> bool:
+        wanted = self.entry
+        return (
+            wanted.get("expect") != found.outcome.value
+            or wanted.get("reason", found.reason) != found.reason
+            or wanted.get("path", found.path) != found.path
+        )
+
+
+@click.command(name="test")
+@policy_argument
+@click.argument("cases", metavar="FILE", type=PRESENT_FILE)
+@click.option("--db", "database", help="Database of commands without one.")
+@click.option("--record", is_flag=True, help="Write today's verdicts into FILE, beside the commands.")
+@json_option
+def check_cases(policy: Path, cases: Path, database: str | None, *, record: bool, as_json: bool) -> None:
+    """Compare what POLICY does to the commands in FILE with the verdicts beside them.
+
+    FILE is a list in YAML, or lines of JSON. Each entry has a `command`, as `policy explain` takes it, and
+    what to `expect`: answered, refused or two-steps. The `reason` and the `path` of a refusal are compared if
+    FILE has them; `name` and `db` may be added. Needs no keys and no server. --record keeps no comments of
+    YAML: use `name`.
+
+    Exit code 1 when a verdict differs or is missing, 78 when FILE cannot be understood.
+
+    \b
+    Examples:
+      sealwire policy test policy.yaml commands.yaml
+      sealwire policy test policy.yaml commands.jsonl --db clinic --record
+    """
+    policies = read_policy(policy)
+    source, filename = read_named_file(cases, "the file of commands"), str(cases)
+    is_json = source.lstrip().startswith(b"{")
+    entries = _json_entries(source, filename) if is_json else _yaml_entries(source, filename)
+    complaints = Complaints()
+    expected: list[_Expected] = []
+    for line, entry in entries:
+        with complaints.gathered():
+            expected.append(_expected(entry, line, filename, database))
+    complaints.check()
+    found = [(each, _judged(policies, each, filename)) for each in expected]
+    differing = [(each, verdict) for each, verdict in found if each.differs(verdict)]
+    if record:
+        if differing:
+            _write(cases, [_with_verdict(*each) for each in found], is_json=is_json)
+        answer(
+            f"{cases}: {len(differing)} of {len(found)} verdicts written",
+            {"written": len(differing)},
+            as_json=as_json,
+        )
+        return
+    _show_differences(cases, len(found), differing, as_json=as_json)
+    sys.exit(EX_NO if differing else 0)
+
+
+def _json_entries(source: bytes, filename: str) -> Iterator[tuple[int, Any]]:
+    if len(source) > MAX_SOURCE_BYTES:
+        raise SourceError(filename, 1, 1, f"the file is larger than {MAX_SOURCE_BYTES} bytes", "divide it")
+    for number, line in enumerate(source.splitlines(), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError):
+                raise SourceError(filename, number, 1, "not JSON", "write one object a line") from None
+
+
+def _yaml_entries(source: bytes, filename: str) -> Iterator[tuple[int, Any]]:
+    for node in parse_yaml(source, filename, _MANUAL).items():
+        yield node.line, _plain(node)
+
+
+def _plain(node: Node) -> Any:
+    value = node.value
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, date):
+        raise node.error("a date of YAML is none of BSON", 'write {$date: "1990-01-31T00:00:00Z"}')
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def _expected(entry: Any, line: int, filename: str, database: str | None) -> _Expected:
+    """Raises SourceError."""
+
+    def problem(text: str, hint: str) -> SourceError:
+        return SourceError(filename, line, 1, text, hint)
+
+    if not isinstance(entry, dict) or not entry:
+        raise problem("an entry is no mapping", "write `command:` and `expect:`")
+    if "command" not in entry and not entry.keys() & {"expect", "db"}:
+        entry = {"command": entry}
+    unknown = entry.keys() - set(_KEYS)
+    if unknown or "command" not in entry:
+        name = min(unknown, default="")
+        raise problem(
+            f"unknown key '{one_line(name)}'" if name else "no command", f"keys: {', '.join(_KEYS)}"
+        )
+    for key, words in (("expect", _OUTCOMES), ("reason", _REASONS)):
+        if entry.get(key, words[0]) not in words:
+            raise problem(f"'{one_line(str(entry[key]))}' is no {key}", f"one of: {', '.join(words)}")
+    command = entry["command"]
+    text = command if isinstance(command, str) else json.dumps(command)
+    try:
+        encoded = encoded_command(text, entry.get("db", database))
+    except click.UsageError as error:
+        raise problem(error.message, "see `sealwire policy explain --help`") from None
+    first = next(iter(loads(text).items()))
+    return _Expected(
+        line, entry, encoded, one_line(" ".join(each for each in first if isinstance(each, str)))
+    )
+
+
+def _judged(policies: PolicySet, expected: _Expected, filename: str) -> CommandVerdict:
+    try:
+        return judge(policies, expected.encoded)
+    except BsonError as error:
+        raise SourceError(filename, expected.line, 1, invalid_command(error).message) from None
+
+
+def _with_verdict(expected: _Expected, verdict: CommandVerdict) -> dict[str, Any]:
+    kept = {key: value for key, value in expected.entry.items() if key not in {"expect", "reason", "path"}}
+    kept["expect"] = verdict.outcome.value
+    return kept | {key: text for key, text in (("reason", verdict.reason), ("path", verdict.path)) if text}
+
+
+def _write(path: Path, entries: Sequence[dict[str, Any]], *, is_json: bool) -> None:
+    """Into the file itself, which keeps its owner and mode. Raises FileProblem."""
+    if is_json:
+        text = "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in entries)
+    else:
+        text = yaml.safe_dump(list(entries), sort_keys=False, allow_unicode=True, width=110)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        problem = f"{path}: cannot be written: {error.strerror}"
+        raise FileProblem(StartReason.FILE_UNWRITABLE, problem, "make it writable") from None
+
+
+def _show_differences(
+    path: Path, count: int, differing: Sequence[tuple[_Expected, CommandVerdict]], *, as_json: bool
+) -> None:
+    if as_json:
+        differences = [
+            {
+                "line": each.line,
+                "name": each.entry.get("name"),
+                "command": each.what,
+                "expected": {key: each.entry.get(key) for key in ("expect", "reason", "path")},
+                "found": {
+                    "expect": verdict.outcome.value,
+                    "reason": verdict.reason or None,
+                    "path": verdict.path or None,
+                },
+            }
+            for each, verdict in differing
+        ]
+        print_json({"commands": count, "differences": differences})
+        return
+    if differing:
+        rows = (
+            (
+                str(each.line),
+                each.entry.get("name", each.what),
+                _words(each.entry),
+                _words(_with_verdict(each, verdict)),
+            )
+            for each, verdict in differing
+        )
+        show_table(("line", "command", "expected", "found"), rows)
+    click.echo(f"{path}: {count} commands, {len(differing)} not as expected")
+
+
+def _words(entry: Mapping[str, Any]) -> str:
+    reason, path = entry.get("reason"), entry.get("path")
+    text = str(entry.get("expect", "no verdict"))
+    return text + (f": {reason}" if reason else "") + (f" at {path}" if path else "")
