@@ -102,9 +102,13 @@ def roles(deployment: Deployment) -> LookResult:
 
 
 def _is_for_everybody(role: Role) -> bool:
-    """Whether every user of some database has it, without a reason and whatever the certificate."""
-    is_certified = role.needs_certificate and bool(role.certificates) and not role.certificates.match_all
-    return any(each.name.match_all for each in role.users) and not role.break_glass and not is_certified
+    """Whether every user of some database, or every certificate, has it without a reason."""
+    users, certificates = any(each.name.match_all for each in role.users), role.certificates.match_all
+    if role.needs_certificate:
+        is_open = (users or not role.users) and (certificates or not role.certificates)
+    else:
+        is_open = users or certificates
+    return is_open and not role.break_glass
 
 
 def purposes(deployment: Deployment) -> LookResult:

@@ -195,6 +195,24 @@ def test_a_role_for_everybody_that_shows_every_class_fails(
     assert in_settings.roles(deploy(policy=OPEN_ROLE % role)).outcome is outcome
 
 
+@pytest.mark.parametrize(
+    ("given", "outcome"),
+    [
+        ('certificates: ["*"]', ComplianceOutcome.FAIL),
+        ('certificates: ["*"], require_certificate: true', ComplianceOutcome.FAIL),
+        ('users: ["w@a"], certificates: ["*"]', ComplianceOutcome.FAIL),
+        ('users: ["*@a"], certificates: ["CN=w"]', ComplianceOutcome.FAIL),
+        ('users: ["w@a"], certificates: ["*"], require_certificate: true', ComplianceOutcome.PASS),
+        ('certificates: ["CN=w"]', ComplianceOutcome.PASS),
+    ],
+)
+def test_a_role_of_every_certificate_is_one_for_everybody(
+    deploy: Deploy, given: str, outcome: ComplianceOutcome
+) -> None:
+    role = f"roles: {{all: {{{given}, classes: {{nhs: {{read: clear}}}}}}}}\n"
+    assert in_settings.roles(deploy(policy=role)).outcome is outcome
+
+
 def test_a_role_for_everybody_that_shows_some_classes_is_named(deploy: Deploy) -> None:
     deployment = deploy(policy=OPEN_ROLE % ("*", "", "nhs", "clear"))
     policy = deployment.settings.proxy.with_name("policy.yaml")
