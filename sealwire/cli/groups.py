@@ -22,7 +22,7 @@ Named = Sequence[str] | Mapping[str, str]
 
 
 _COLUMNS = 78
-"""Of a line in help, which click indents by two."""
+"""The widest line of help, which click indents by two."""
 _ROW = re.compile(r" *\S+(?:, \S+)* {2,}(?=\S)")
 """The first column of a table's row."""
 
