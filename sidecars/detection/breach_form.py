@@ -248,7 +248,7 @@ def _names(counter: Counter[str]) -> str:
 
 
 def _counts(counted: Counter[str]) -> str:
-    return ", ".join(f"{amount} {name}" for name, amount in sorted(counted.items()) if amount)
+    return ", ".join(f"{name} ({amount})" for name, amount in sorted(counted.items()) if amount)
 
 
 def _line(text: str) -> str:

@@ -1,6 +1,7 @@
 """A watched log, and the commands about it."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -190,6 +191,9 @@ def test_it_has_what_whose_and_by_whom(incident: str, run: Run, tmp_path: Path) 
     assert (done.code, said["proof"]["proved"]) == (0, True)
     assert (said["subjects"]["distinct"], said["read"]) == (100, {"nhs_number": 1200})
     assert said["scope"]["users"] == ["ann@admin"]
+    told = " ".join(each["what"] for each in said["timeline"])
+    assert re.search(r"\bcommand \(\d+\)", told), told
+    assert not re.search(r"\d command\b", told)
     assert "100 people" in form.read_text()
     assert "100 people" in page.read_text()
     for path in (page, form):
