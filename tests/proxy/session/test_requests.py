@@ -24,6 +24,8 @@ from sealwire.proxy.session.effects import (
     LongToClient,
     LongToServer,
     NeedKeys,
+    ObservedCommand,
+    ObservedVerdict,
     PauseClient,
     PlaintextMet,
     StrangerMet,
@@ -252,6 +254,7 @@ ONE_OF_EACH: list[Effect] = [
     Count(Counter.COMMANDS),
     PlaintextMet("a.b", "c", 2),
     StrangerMet(),
+    ObservedCommand(ObservedVerdict.ANSWERED, "find", "a.b"),
 ]
 
 
