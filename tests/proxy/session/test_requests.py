@@ -287,7 +287,7 @@ ONE_OF_EACH: list[Effect] = [
     Count(Counter.COMMANDS),
     PlaintextMet("a.b", "c", 2),
     StrangerMet(),
-    ObservedCommand(ObservedVerdict.REFUSED, "find", "a.b"),
+    ObservedCommand(ObservedVerdict.ANSWERED, "find", "a.b"),
 ]
 
 
