@@ -239,8 +239,8 @@ def test_lint_says_that_each_proxy_grants_the_whole_of_a_limit(policy: Path, run
 
 MISTAKEN = """\
 version: 1
-clases:
-  nhs: {mode: deterministic, type: string, colour: red, shape: round} # wrong wrong wrong
+clases: # wrong
+  nhs: {mode: deterministic, type: string, colour: red, shape: round} # wrong wrong
   ward: {mode: determined, type: strin} # wrong wrong
   1ward: {mode: deterministic} # wrong wrong
   notes: {mod: random, type: string} # wrong wrong
