@@ -120,8 +120,15 @@ def test_from_a_first_look_to_protected_and_back(tmp_path: Path, environ: dict[s
         step("begin")
         step("serve")
         assert application(clinic) == expected
+        pattern = {"nhs_number": {"$regex": "^9"}}
+        assert clinic["patients"].find_one(pattern) == raw["patients"].find_one(pattern)
+        said = step("observed")
+        assert "NOT PROTECTED" in said
+        assert "1 refused" in said
+        step("protect")
+        assert application(clinic) == expected
         with pytest.raises(OperationFailure, match="pattern"):
-            clinic["patients"].find_one({"nhs_number": {"$regex": "^9"}})
+            clinic["patients"].find_one(pattern)
         assert raw["patients"].find_one({"nhs_number": ONE["nhs_number"]}) is not None
         step("encrypt")
         assert application(clinic) == expected
