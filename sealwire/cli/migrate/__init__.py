@@ -5,7 +5,7 @@ import click
 from sealwire.cli.groups import DocumentedGroup
 
 EXIT_CODES = {
-    1: "not all of it: values were left, it was paused, or verify found older forms",
+    1: "not all of it: values were left, it was paused; verify or remains found older forms",
     65: "the job's document or the keyring is damaged, or a key is missing",
     66: "the server has no such job",
     69: "the server or a key provider does not answer, or another process took the job over",
@@ -17,6 +17,7 @@ _MODULES = {
     "rehearse": ("rehearse",),
     "begin": ("encrypt", "reencrypt", "decrypt"),
     "repair": ("repair",),
+    "remains": ("remains",),
     "jobs": ("status", "pause", "resume", "abort", "forget-worker"),
 }
 
