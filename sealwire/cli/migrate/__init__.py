@@ -13,11 +13,10 @@ EXIT_CODES = {
     78: "the policy, the collections or an option do not allow it",
 }
 _MODULES = {
-    "plan": ("plan", "verify"),
+    "plan": ("plan", "verify", "remains"),
     "rehearse": ("rehearse",),
     "begin": ("encrypt", "reencrypt", "decrypt"),
     "repair": ("repair",),
-    "remains": ("remains",),
     "jobs": ("status", "pause", "resume", "abort", "forget-worker"),
 }
 
