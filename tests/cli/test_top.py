@@ -1,15 +1,22 @@
 """What `sealwire top` makes of two readings of /metrics, and how it draws that."""
 
 import io
+import json
 import os
 import pty
 import termios
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from rich.console import Console
 
 from sealwire.cli import top
 from sealwire.cli.top import TopView, TopWatch, drawn, view_of
+from sealwire.proxy.server.config.new_file import Layout, NewFile, new_file_text
+from sealwire.proxy.server.errors import NotReady, StartReason
 from sealwire.proxy.server.observability.metrics import OUTCOMES, Metrics
 from sealwire.proxy.server.page.panels import Readings
 from sealwire.proxy.session.effects import Count, Counter
@@ -152,3 +159,107 @@ def test_q_ends_a_view_and_nothing_else_does(monkeypatch: pytest.MonkeyPatch) ->
             typing.write(b"q")
             assert is_ended(5.0)
         assert termios.tcgetattr(terminal) == before
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "sealwire.yaml"
+    path.write_text(new_file_text(NewFile(Layout.DEMO), path))
+    return path
+
+
+class Admin:
+    """An admin address that gives these answers one after the other, and then somebody presses ctrl-C."""
+
+    def __init__(self, *answers: tuple[int, bytes] | Exception) -> None:
+        self._answers = iter(answers)
+        self._body = b""
+        self.status = 0
+
+    def request(self, method: str, path: str) -> None:
+        assert (method, path) == ("GET", "/metrics")
+        answer = next(self._answers, KeyboardInterrupt())
+        if isinstance(answer, BaseException):
+            raise answer
+        self.status, self._body = answer
+
+    def getresponse(self) -> "Admin":
+        return self
+
+    def read(self) -> bytes:
+        return self._body
+
+    def close(self) -> None:
+        """Called after each answer."""
+
+
+def figures(**amounts: int) -> tuple[int, bytes]:
+    metrics = Metrics()
+    counted(metrics, **amounts)
+    return 200, metrics.render()
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, config: Path, admin: Admin, *options: str
+) -> tuple[Result, list[float]]:
+    """The command, and for how long it waited."""
+    waited: list[float] = []
+    monkeypatch.setattr(top, "admin_connection", lambda _config: admin)
+    monkeypatch.setattr("time.sleep", waited.append)
+    return CliRunner().invoke(top.top, ["--config", str(config), *options]), waited
+
+
+def test_programs_get_a_document(monkeypatch: pytest.MonkeyPatch, config: Path) -> None:
+    admin = Admin(figures(sent_patients=5), figures(sent_patients=9, refused_visits=1))
+    done, waited = run(monkeypatch, config, admin, "--json", "--interval", "3", "--sort", "refused")
+    seen = json.loads(done.stdout)
+    assert [each["collection"] for each in seen["collections"]] == ["clinic.visits", "clinic.patients"]
+    assert (done.exit_code, waited) == (0, [3.0])
+
+
+def test_one_interval_is_shown(monkeypatch: pytest.MonkeyPatch, config: Path) -> None:
+    done, waited = run(
+        monkeypatch, config, Admin(figures(sent_patients=5), figures(sent_patients=9)), "--once"
+    )
+    assert (done.exit_code, waited) == (0, [2.0])
+    assert done.stdout.count("clinic.patients") == 1
+
+
+def test_intervals_are_printed_until_somebody_ends_it(monkeypatch: pytest.MonkeyPatch, config: Path) -> None:
+    admin = Admin(*(figures(sent_patients=amount) for amount in (1, 2, 3)))
+    done, waited = run(monkeypatch, config, admin)
+    assert (done.exit_code, len(waited)) == (0, 3)
+    assert done.stdout.count("clinic.patients") == 2
+
+
+@pytest.mark.parametrize(
+    "answer", [(503, b"the figures could not be had"), OSError("no route"), (200, b"# TYPE x\n}")]
+)
+def test_a_proxy_without_figures_is_not_ready(
+    monkeypatch: pytest.MonkeyPatch, config: Path, answer: tuple[int, bytes] | Exception
+) -> None:
+    done, _ = run(monkeypatch, config, Admin(answer), "--once")
+    assert isinstance(done.exception, NotReady)
+
+
+def test_a_terminal_shows_that_a_proxy_is_away_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(top, "_console", lambda: Console(file=out, force_terminal=True, width=80, height=24))
+    gone = NotReady(StartReason.NOT_READY, "gone for now", "wait")
+    answers: Iterator[Readings | NotReady] = iter((Readings(), gone, Readings()))
+    presses = iter([False, False, True])
+
+    def read() -> Readings:
+        answer = next(answers)
+        if isinstance(answer, NotReady):
+            raise answer
+        return answer
+
+    @contextmanager
+    def keys() -> Iterator[Callable[[float], bool]]:
+        yield lambda _seconds: next(presses)
+
+    monkeypatch.setattr(top, "_keys", keys)
+    top._show(TopWatch(read, "name"), 1.0, lambda seen: drawn(seen, "127.0.0.1:9464", 5))
+    said = out.getvalue()
+    assert said.index("gone for now") < said.index("NOT READY")

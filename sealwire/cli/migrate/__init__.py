@@ -5,7 +5,7 @@ import click
 from sealwire.cli.groups import DocumentedGroup
 
 EXIT_CODES = {
-    1: "not all of it: values were left, it was paused, or verify found older forms",
+    1: "not all of it: values were left, it was paused; verify or remains found older forms",
     65: "the job's document or the keyring is damaged, or a key is missing",
     66: "the server has no such job",
     67: "the wrong key-encryption key or passphrase",
@@ -14,7 +14,7 @@ EXIT_CODES = {
     78: "the policy, the collections or an option do not allow it",
 }
 _MODULES = {
-    "plan": ("plan", "verify"),
+    "plan": ("plan", "verify", "remains"),
     "rehearse": ("rehearse",),
     "begin": ("encrypt", "reencrypt", "decrypt"),
     "repair": ("repair",),

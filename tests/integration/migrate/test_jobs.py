@@ -1,8 +1,10 @@
 """A job is killed, paused, aborted and resumed, and says what it left and why."""
 
+import os
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,3 +155,23 @@ def test_a_server_that_refuses_an_update_is_named_with_its_code(clinic: Clinic, 
     assert [(each["reason"], each["code"]) for each in job["reported"]] == [("server", 121)]
     assert isinstance(stored.find_one()["notes"], str)
     assert job["state"] == "done"
+
+
+def test_what_may_remain_after_a_move_is_told(clinic: Clinic, stored: Any, tmp_path: Path) -> None:
+    stored.insert_many([patient(number) for number in range(3)])
+    assert clinic.migrate("remains").exit_code == 2
+    job = clinic.job("encrypt", clinic.policy())
+    backups = tmp_path / "backups"
+    backups.mkdir()
+    for words in ((), (job["job"],)):
+        found = clinic.job("remains", *words, "--backups", str(backups), code=1)
+        assert (found["job"], found["ended"]) == (job["job"], job["updated"])
+        verdicts = {each["place"]: each["verdict"] for each in found["places"]}
+        assert verdicts.keys() == {"oplog", f"free pages of {PATIENTS}", "backups"}
+        assert verdicts["backups"] == "gone"
+    older = backups / "backup-1.tar.gz.enc"
+    older.write_bytes(b"x")
+    os.utime(older, (1, 1))
+    found = clinic.job("remains", "--backups", str(backups), code=1)
+    assert found["places"][-1]["verdict"] == "perhaps"
+    assert job["job"] in clinic.migrate("remains").stdout
