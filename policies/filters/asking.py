@@ -47,7 +47,7 @@ FEW_LISTED: Final = 50
 _EQUAL: Final = (b"$eq", b"$in")
 """What ciphertext of deterministic classes answers, and of random ones and under a collation does not."""
 _LISTING: Final = frozenset({b"$in", b"$nin"})
-_UNREPEATABLE: Final = re.compile(rb"\$(expr|near|nearSphere|text|where|sampleRate)\0")
+_UNREPEATABLE: Final = re.compile(rb"\$(comment|expr|near|nearSphere|text|where|sampleRate)\0")
 """In a condition that a question cannot have: it needs variables or an index, or differs each time."""
 
 

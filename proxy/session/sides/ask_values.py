@@ -254,7 +254,8 @@ def _candidates(conversation: Conversation, unknown: CandidatesUnknown) -> bytes
     conditions = [_elements({path: {"$exists": True}})]
     conditions += [_rewritten(conversation, each) for each in unknown.among]
     match = {"$and": [RawBSONDocument(_document(each)) for each in conditions]}
-    return _elements({"pipeline": [{"$match": match}, {"$project": {path: 1}}]})
+    shown = {path: 1} if path.startswith("_id") else {path: 1, "_id": 0}
+    return _elements({"pipeline": [{"$match": match}, {"$project": shown}]})
 
 
 def _document(content: bytes) -> bytes:

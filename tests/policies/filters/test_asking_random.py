@@ -77,7 +77,7 @@ SMITH = {"notes": "Smith"}
         ({"$nor": [SMITH], "bed": 1}, [b"bed"]),
         ({**SMITH, "kin.note": "x", "bed": 1}, [b"bed"]),
         ({**SMITH, "surname": "x", "$or": [{"ward": 1}, {"bed": 1}]}, [b"surname", b"$or"]),
-        ({**SMITH, "$expr": {"$eq": ["$a", "$$b"]}, "$sampleRate": 0.5, "$comment": "x"}, [b"$comment"]),
+        ({**SMITH, "$expr": {"$eq": ["$a", "$$b"]}, "$sampleRate": 0.5, "$comment": "x"}, []),
         ({**SMITH, "$or": [{"$expr": {"$eq": ["$a", 1]}}]}, []),
         ({**SMITH, "place": {"$near": [1, 2]}}, []),
     ],

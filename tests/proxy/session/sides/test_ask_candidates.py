@@ -49,7 +49,7 @@ def find(query: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def asked(request_id: int, *conditions: dict[str, Any], path: str = "notes", **more: Any) -> bytes:
     match = {"$and": [{path: {"$exists": True}}, *conditions]}
-    pipeline = [{"$match": match}, {"$project": {path: 1}}]
+    pipeline = [{"$match": match}, {"$project": {path: 1, "_id": 0}}]
     body = {
         "aggregate": "patients",
         "pipeline": pipeline,
@@ -64,7 +64,7 @@ def among(*stored: Binary) -> dict[str, Any]:
 
 
 def documents(*stored: Any) -> list[dict[str, Any]]:
-    return [{"_id": number, "notes": each} for number, each in enumerate(stored)]
+    return [{"notes": each} for each in stored]
 
 
 def note(value: Any, version: int = 1) -> Binary:
@@ -108,7 +108,7 @@ def test_a_path_is_followed_through_arrays() -> None:
         5,
         [[{"note": stored[3]}]],
     ]
-    play >> server(told(1, *({"_id": number, "contact": each} for number, each in enumerate(contacts))))
+    play >> server(told(1, *({"contact": each} for each in contacts)))
     play << pause(False)
     low, high = among(stored[0], stored[2]), among(stored[1], stored[3])
     condition = {**high, "$not": {"$nin": low["$in"]}}
