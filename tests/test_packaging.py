@@ -18,11 +18,11 @@ from tests.build_context import ROOMS, ROOT, copy_build_context
 
 
 def source_modules() -> set[str]:
-    """Every Python file, py.typed, script and YAML example of the package, named as in the wheel."""
+    """Every Python file, py.typed, template, style sheet, script and YAML example, named as in the wheel."""
     wanted: set[str] = set()
     for folder, prefix in [("sealwire", "sealwire"), *((room, f"sealwire/{room}") for room in ROOMS)]:
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in {".j2", ".py", ".sh", ".yaml"} or path.name == "py.typed":
+            if path.suffix in {".css", ".j2", ".py", ".sh", ".yaml"} or path.name == "py.typed":
                 wanted.add(str(PurePosixPath(prefix) / path.relative_to(ROOT / folder).as_posix()))
     return wanted
 
@@ -57,7 +57,8 @@ def test_the_wheel_carries_the_licence_the_types_and_the_command(wheel: Path) ->
         names = archive.namelist()
         (entry_points,) = (name for name in names if name.endswith("/entry_points.txt"))
         assert "sealwire = sealwire.cli:main" in archive.read(entry_points).decode()
-    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    for licence in ("LICENSE", "files/html/pico.LICENSE.md"):
+        assert any(name.endswith(f".dist-info/licenses/{licence}") for name in names)
     assert "sealwire/py.typed" in names  # holds for all packages below it (PEP 561)
 
 
