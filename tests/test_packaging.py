@@ -18,7 +18,7 @@ from tests.build_context import ROOMS, ROOT, copy_build_context
 
 
 def source_modules() -> set[str]:
-    """Every module, script, style sheet and example of the package, and py.typed, named as in the wheel."""
+    """Every Python file, py.typed, template, style sheet, script and YAML example, named as in the wheel."""
     wanted: set[str] = set()
     for folder, prefix in [("sealwire", "sealwire"), *((room, f"sealwire/{room}") for room in ROOMS)]:
         for path in (ROOT / folder).rglob("*"):
@@ -57,7 +57,8 @@ def test_the_wheel_carries_the_licence_the_types_and_the_command(wheel: Path) ->
         names = archive.namelist()
         (entry_points,) = (name for name in names if name.endswith("/entry_points.txt"))
         assert "sealwire = sealwire.cli:main" in archive.read(entry_points).decode()
-    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    for licence in ("LICENSE", "files/html/pico.LICENSE.md"):
+        assert any(name.endswith(f".dist-info/licenses/{licence}") for name in names)
     assert "sealwire/py.typed" in names  # holds for all packages below it (PEP 561)
 
 

@@ -141,7 +141,8 @@ def test_a_keyboard_reaches_everything_in_order(seen: dict[str, Any], tmp_path: 
 
 
 def test_without_scripts_it_works_as_well(seen: dict[str, Any]) -> None:
-    assert seen["plain"] == {"path": "/page", "after": "/page/login", "again": "/page/login"}
+    after = {"after": "/page/login", "again": "/page/login"}
+    assert seen["plain"] == {"path": "/page", "live": "/page/live", **after}
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.name)

@@ -94,12 +94,14 @@ async function withoutScripts() {
   await page.type("#token", token);
   await Promise.all([page.waitForNavigation(), page.click("button")]);
   const path = new URL(page.url()).pathname;
+  await Promise.all([page.waitForNavigation(), page.click('a[href="/page/live"]')]);
+  const live = new URL(page.url()).pathname;
   await Promise.all([page.waitForNavigation(), page.click(".logout button")]);
   const after = new URL(page.url()).pathname;
   await page.goto(url);
   const again = new URL(page.url()).pathname;
   await context.close();
-  return { path, after, again };
+  return { path, live, after, again };
 }
 
 try {

@@ -48,6 +48,7 @@ _CHECKPOINT: Final = re.compile(
     rb"^(0|[1-9][0-9]{0,18})\n[A-Za-z0-9+/=]{44}\ntime ([0-9T:.+-]{20,40})$", re.M
 )
 _LOOK: Final = "What this host and the configuration say"
+_SERVER: Final = "--uri-file server.uri"
 _MOVES: Final = "Moves of classes"
 _UNKNOWN: Final = "No process could be asked for this. Look again when the proxy is ready."
 
@@ -304,10 +305,10 @@ def coverage(seen: SeenNow) -> Panel:
         caption = "Plaintext met in covered paths since the start"
         tables.append(PanelTable.of(caption, ("Collection", "Path", "Values"), found))
     texts = [] if rows else ["The policy covers no path: everything is stored in clear."]
-    policy = quote(str(seen.config.policy))
-    commands = [("What is covered by no path and looks personal", f"sealwire policy coverage {policy}")]
+    search = f"sealwire policy coverage {quote(str(seen.config.policy))} {_SERVER}"
+    commands = [("What is covered by no path and looks personal", search)]
     if met:
-        commands.append(("How much is stored in clear", f"sealwire policy drift {policy}"))
+        commands.append(("How much is stored in clear", _drift_command(seen)))
     random = sum(each.mode == Mode.RANDOM.value for each in facts.covered)
     collections = len({each.namespace for each in facts.covered})
     marks = (("Collections", collections), ("Paths", facts.covered_count), ("Paths in random mode", random))
@@ -470,7 +471,11 @@ def _moving(class_name: str, seen: SeenNow, *, to_plaintext: bool = False) -> st
 
 
 def _site(seen: SeenNow) -> str:
-    return f"--keyring {quote(str(seen.config.keyring))} --uri-file server.uri"
+    return f"--keyring {quote(str(seen.config.keyring))} {_SERVER}"
+
+
+def _drift_command(seen: SeenNow) -> str:
+    return f"sealwire policy drift {quote(str(seen.config.policy))} {_site(seen)}"
 
 
 def _status_command(seen: SeenNow) -> str:
@@ -564,9 +569,8 @@ def _encrypted(seen: SeenNow) -> Lamp:
     rows = [(Mark(f"{name} is stored in clear", Tone.LOOK), _moving(name, seen)) for name in sorted(in_clear)]
     # what is in no mode that is known here is not counted as encrypted
     in_clear |= {each.class_name for each in seen.facts.covered if each.mode not in _MODES}
-    drift = f"sealwire policy drift {quote(str(seen.config.policy))}"
     for namespace, path in seen.health.plaintext:
-        rows.append((Mark(f"Plaintext was met in {namespace}, {path}", Tone.LOOK), drift))
+        rows.append((Mark(f"Plaintext was met in {namespace}, {path}", Tone.LOOK), _drift_command(seen)))
     if not names:
         return Lamp("Encrypted", Mark("nothing: the policy covers no path", Tone.LOOK))
     state = f"{len(names) - len(in_clear)} of {len(names)} classes"

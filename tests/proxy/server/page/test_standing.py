@@ -1,14 +1,17 @@
 """What each section says, with much to say and with nothing."""
 
+import shlex
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import click
 import pytest
 
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import AuditLog, LogPace
 from sealwire.audit.signing import make_key
+from sealwire.cli import sealwire
 from sealwire.files.html.frame import Mark, Tone
 from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import Health, Phase
@@ -328,6 +331,26 @@ def test_the_band_has_each_thing_once_and_the_worst_first(tmp_path: Path) -> Non
     assert [command for _, command in band["Wrong"].rows][-1] == "sealwire doctor"
     assert all(command for lamp in band.values() for _, command in lamp.rows)
     assert verdict(page, tuple(band.values())).tone is Tone.ACT
+
+
+def test_every_command_on_the_page_is_one(tmp_path: Path) -> None:
+    """Its name and its options are known; what it does then is its own test."""
+    page = with_health(seen(tmp_path), replace(a_health(), in_clear=("phone",), plaintext=(("a.b", "c"),)))
+    panels = [panel(page) for panel in PANELS]
+    commands = [command for lamp in lamps(page, panels) for _, command in lamp.rows]
+    commands += [command for panel in panels for _, command in panel.commands]
+    rows = [row for panel in panels for table in panel.tables for row in table.rows]
+    commands += [cell.text for row in rows for cell in row if isinstance(cell, Code)]
+    ours = [words for words in map(shlex.split, commands) if words[0] == "sealwire"]
+    assert len(ours) > 20
+    for _, *words in ours:
+        command: click.Command | None = sealwire
+        context = click.Context(sealwire)
+        while isinstance(command, click.Group):
+            command = command.get_command(context, words.pop(0))
+        assert command is not None
+        _, left, _ = command.make_parser(click.Context(command)).parse_args(words)
+        assert not left
 
 
 def test_what_was_withheld_is_wrong_for_an_hour(tmp_path: Path) -> None:
