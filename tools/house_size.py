@@ -15,10 +15,10 @@ from typing import Final
 from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
-    "modules": 420,
-    "lines": 105_400,
+    "modules": 421,
+    "lines": 106_000,
     "modules of 50 lines or fewer": 18,
-    "modules with one importer": 62,
+    "modules with one importer": 63,
     "modules that import the envelope": 41,
     "longest chain of imports": 36,
 }
