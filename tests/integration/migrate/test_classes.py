@@ -11,7 +11,7 @@ from pymongo import MongoClient
 
 from sealwire.crypto.envelope import parse_header
 from sealwire.keys.frontier.frontier import Form, Frontier, position_of
-from sealwire.keys.frontier.record import DATABASE, FRONTIERS, parse_frontier
+from sealwire.keys.frontier.record import DATABASE, FRONTIERS, parse_frontier, stated_documents
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.direct import connected
@@ -36,6 +36,10 @@ def test_a_class_moves_in_two_collections_with_proxies_that_follow(rotating: Cli
         assert (job["state"], job["left"]) == ("done", [])
         assert job["values"] == 4 * DOCUMENTS
         assert_moved(rotating, client, names)
+        told = client[DATABASE][FRONTIERS].find_one({"new": 2})
+        assert told is not None
+        read, of = stated_documents(told)  # with the last frontier, before the last sweep
+        assert 0 < read <= of <= job["documents"]["read"]
     assert len(proxies.windows) > 9
     with rotating.database.connect() as client:
         assert rotating.job("verify", str(rotating.policy_file))
