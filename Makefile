@@ -8,6 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # The stamps: what is installed is as new as the files that say what to install.
 INSTALLED := $(VENV)/.installed
+DEMO_INSTALLED := $(VENV)/.demo
 SITE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tools/node/node_modules/.installed)
 NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modules/.installed)
 
@@ -31,19 +32,19 @@ help:  ## print this list
 
 setup: $(INSTALLED)  ## make .venv with the locked dependencies and Sealwire in it
 
-# On the compiled core where that is built already, as a wheel or a tree, or can be within a minute and a half.
-DEMO := $(BIN)/python tools/compiled_tree.py --or-plain --within 90 --here --run sealwire demo
+# On the compiled core where that is built already, as a wheel or a tree.
+DEMO := $(BIN)/python tools/compiled_tree.py --if-built --here --run sealwire demo
 
-demo: $(INSTALLED)  ## show an unchanged application before and behind Sealwire
+demo: $(DEMO_INSTALLED)  ## show an unchanged application before and behind Sealwire
 	$(DEMO) $(ARGS)
 
-demo-backup: $(INSTALLED)  ## make, search, verify, drill, rekey and restore a backup of the clinic
+demo-backup: $(DEMO_INSTALLED)  ## make, search, verify, drill, rekey and restore a backup of the clinic
 	$(DEMO) backup $(ARGS)
 
-demo-migration: $(INSTALLED)  ## encrypt a clinic while it works, change a key, shred a patient, decrypt it again
+demo-migration: $(DEMO_INSTALLED)  ## encrypt a clinic while it works, change a key, shred a patient, decrypt it again
 	$(DEMO) migration $(ARGS)
 
-demo-governance: $(INSTALLED)  ## show who may see what, a breach, a patient's questions, a forged log, and proof
+demo-governance: $(DEMO_INSTALLED)  ## show who may see what, a breach, a patient's questions, a forged log, and proof
 	$(DEMO) governance $(ARGS)
 
 test: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests (make test ARGS='-k framing' for some of them)
@@ -141,6 +142,16 @@ $(INSTALLED): pyproject.toml setup.py requirements/dev.txt tools/make_venv.sh
 	@tools/make_venv.sh $(VENV)
 	$(PIP) install --require-hashes -r requirements/dev.txt
 	PYTHONWARNINGS=ignore $(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What the demos run: a part of the above, in half a minute.
+$(DEMO_INSTALLED): pyproject.toml setup.py requirements/demo.txt tools/make_venv.sh
+	@tools/make_venv.sh $(VENV)
+	@echo "1 of 3: $$(grep -c '==' requirements/demo.txt) packages, locked by requirements/demo.txt"
+	@$(PIP) install --require-hashes -r requirements/demo.txt
+	@echo "2 of 3: Sealwire"
+	@PYTHONWARNINGS=ignore $(PIP) install --no-deps --no-build-isolation --editable .
+	@echo "3 of 3: the demo"
 	@touch $@
 
 # No install scripts: mongosh runs without its optional native parts.

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sealwire import from_lock
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek import DEFAULT_VARIABLE, PASSPHRASE_VARIABLE
 from sealwire.keys.keyring.store import FileStore, KeyringStore, Place, VaultDocument
@@ -28,7 +29,7 @@ def _extra(name: str) -> Iterator[None]:
         yield
     except ImportError:
         raise KeySettingError(
-            KeysReason.KMS_SETTING, f"a key by {name}: needs a library", f"pip install 'sealwire[{name}]'"
+            KeysReason.KMS_SETTING, f"a key by {name}: needs a library", from_lock("image-full")
         ) from None
 
 

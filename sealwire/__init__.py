@@ -38,3 +38,8 @@ def core_name() -> str:
     """What runs in the data path, as `--version` says it."""
     core = "compiled core" if core_is_compiled() else "plain core"
     return f"{core}, short AES-SIV" if short_siv_is_in_use() else core
+
+
+def from_lock(name: str) -> str:
+    """How to install the libraries of a lock in `requirements/`, for hints. `sealwire` is no name on PyPI."""
+    return f"pip install --require-hashes -r requirements/{name}.txt"

@@ -22,7 +22,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
     pip = tmp_path / "python"
     pip.write_text(f'#!/bin/sh\necho "$@" | sed "s/.* //" >> {notes}\nsleep $(cat {tmp_path}/seconds)\n')
     pip.chmod(0o755)
-    for name in ("TREE", "STAMP", "TOO_LONG", "WHEELS", "WHEEL_STAMPS"):
+    for name in ("TREE", "STAMP", "WHEELS", "WHEEL_STAMPS"):
         monkeypatch.setattr(compiled_tree, name, tmp_path / name.lower())
     monkeypatch.setattr(sys, "executable", str(pip))
     monkeypatch.setattr(compiled_tree, "core_of_tree", lambda: "compiled")
@@ -50,17 +50,17 @@ def test_a_wheel_of_the_same_files_is_taken_in_place_of_compiling(asked: Asked) 
     assert asked() == [str(wheel)]
 
 
-def test_what_takes_too_long_is_ended_and_not_tried_twice(asked: Asked, tmp_path: Path) -> None:
-    (tmp_path / "seconds").write_text("60")
-    for _ in range(2):
-        with pytest.raises(subprocess.TimeoutExpired):
-            compiled_tree.compile_core(NAMES, within_s=2)  # the note is made first: that takes a shell
+def test_what_is_built_is_known_by_its_tree_or_its_wheel(asked: Asked) -> None:
+    digest = compiled_tree.core_digest(NAMES)
+    assert not compiled_tree.is_built(digest)
+    compiled_tree.compile_core(NAMES)
+    assert compiled_tree.is_built(digest)
+    compiled_tree.STAMP.unlink()
+    compiled_tree.WHEELS.mkdir()
+    (compiled_tree.WHEELS / "sealwire.whl").write_bytes(b"a wheel")
+    compiled_tree.stamp_wheel(digest, compiled_tree.WHEELS / "sealwire.whl")
+    assert compiled_tree.is_built(digest)
     assert asked() == ["."]
-    assert not compiled_tree.STAMP.exists()
-    (tmp_path / "seconds").write_text("0")
-    compiled_tree.compile_core(NAMES)  # who has no limit waits, and the next one with a limit has it
-    compiled_tree.compile_core(NAMES, within_s=0.5)
-    assert asked() == [".", "."]
 
 
 def test_a_compiler_that_fails_leaves_nothing_that_counts(

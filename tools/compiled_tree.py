@@ -3,7 +3,7 @@
     python tools/compiled_tree.py                           # make it, or bring it up to date
     python tools/compiled_tree.py --run pytest tests/wire   # and run a module there, as `python -m` would
     python tools/compiled_tree.py --or-plain --run bench    # on the plain core where there is no compiler
-    python tools/compiled_tree.py --or-plain --within 90 --here --run sealwire demo   # or where it is slow
+    python tools/compiled_tree.py --if-built --here --run sealwire demo   # or where nobody has compiled it
     python tools/compiled_tree.py --can-compile             # only say whether there is one
 
 Sealwire lies there as it would be installed, and what a run starts runs the compiled core too. The plain
@@ -28,9 +28,6 @@ ROOT = Path(__file__).resolve().parent.parent
 TREE = ROOT / "build" / "compiled"
 STAMP = ROOT / "build" / "compiled.stamp"
 """Which sources the tree was compiled from; there only when that went well to its end."""
-TOO_LONG = ROOT / "build" / "compiled.too-long"
-"""Which sources took longer than there was time, so that nobody waits for them twice."""
-_ONCE = "make wheels or make compiled does it once"
 ROOMS = sorted(path.name for path in (ROOT / "sealwire").iterdir() if path.is_symlink())
 PACKAGED = frozenset({"sealwire", *ROOMS})
 BUILT_BY = ("setup.py", "pyproject.toml", "requirements/build.txt", "requirements/runtime.txt")
@@ -49,7 +46,7 @@ def main() -> int:
     """Bring the tree up to date; run what is asked for. The exit status is that of the run."""
     arguments = parse()
     lacking = missing_for_compiling()
-    if lacking and arguments.or_plain:
+    if lacking and (arguments.or_plain or arguments.if_built):
         print(f"core: plain, because there is {lacking}", flush=True)
         return run(ROOT, arguments.run)
     if lacking:
@@ -59,11 +56,10 @@ def main() -> int:
     if arguments.can_compile:
         return 0
     names = tracked_files()
-    try:
-        compile_core(names, arguments.within)
-    except subprocess.TimeoutExpired:
-        print(f"core: plain, because compiling takes over {arguments.within:.0f} s; {_ONCE}", flush=True)
+    if arguments.if_built and not is_built(core_digest(names)):
+        print("core: plain; `make compiled` compiles it once, in one to four minutes", flush=True)
         return run(ROOT, arguments.run)
+    compile_core(names)
     copy_others(names)
     print(f"core: {core_of_tree()}", flush=True)
     return run(ROOT if arguments.here else TREE, arguments.run, TREE)
@@ -74,7 +70,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--can-compile", action="store_true", help="compile nothing; exit status 78: cannot")
     parser.add_argument("--or-plain", action="store_true", help="run on the plain core without a compiler")
     parser.add_argument("--here", action="store_true", help="run in this folder, not in the tree")
-    parser.add_argument("--within", type=float, metavar="S", help="run on the plain core if it takes longer")
+    parser.add_argument("--if-built", action="store_true", help="run on the plain core rather than compile")
     parser.add_argument(
         "--run", nargs=argparse.REMAINDER, default=[], metavar="MODULE", help="with arguments"
     )
@@ -101,17 +97,27 @@ def is_packaged(name: str) -> bool:
     return name.split("/", 1)[0] in PACKAGED
 
 
-def compile_core(names: list[str], within_s: float | None = None) -> None:
-    """Compile and install into an empty tree, with what this environment has; nothing when that is done.
+def core_digest(names: list[str]) -> str:
+    """Of what the core is compiled from."""
+    return digest_of([name for name in names if is_packaged(name) or name in BUILT_BY])
 
-    Raises:  TimeoutExpired where it took longer than `within_s`, now or the last time with the same files
-    """
-    digest = digest_of([name for name in names if is_packaged(name) or name in BUILT_BY])
-    if STAMP.is_file() and STAMP.read_text(encoding="utf-8") == digest and TREE.is_dir():
+
+def is_compiled(digest: str) -> bool:
+    """Whether the tree is of these contents."""
+    return STAMP.is_file() and STAMP.read_text(encoding="utf-8") == digest and TREE.is_dir()
+
+
+def is_built(digest: str) -> bool:
+    """Whether nothing has to be compiled for them: there is the tree, or a wheel."""
+    return is_compiled(digest) or built_wheel(digest) is not None
+
+
+def compile_core(names: list[str]) -> None:
+    """Compile and install into an empty tree, with what this environment has; nothing when that is done."""
+    digest = core_digest(names)
+    if is_compiled(digest):
         return
     wheel = built_wheel(digest)
-    if within_s is not None and wheel is None and TOO_LONG.is_file() and TOO_LONG.read_text() == digest:
-        raise subprocess.TimeoutExpired("compiling", within_s)
     STAMP.unlink(missing_ok=True)
     shutil.rmtree(TREE, ignore_errors=True)
     TREE.mkdir(parents=True)
@@ -120,16 +126,13 @@ def compile_core(names: list[str], within_s: float | None = None) -> None:
     environment = os.environ | {"SEALWIRE_COMPILE": "1", "SEALWIRE_SHORT_SIV": short_siv()}
     pip = subprocess.Popen([*command, *options], cwd=ROOT, env=environment, start_new_session=True)
     try:
-        status = pip.wait(within_s)
-    except BaseException as error:
+        status = pip.wait()
+    except BaseException:
         os.killpg(pip.pid, signal.SIGKILL)  # pip's compiler too
         pip.wait()
-        if isinstance(error, subprocess.TimeoutExpired):
-            TOO_LONG.write_text(digest, encoding="utf-8")
         raise
     if status != 0:
         raise subprocess.CalledProcessError(status, pip.args)
-    TOO_LONG.unlink(missing_ok=True)
     for room in ROOMS:
         (TREE / room).symlink_to(Path("sealwire") / room)
     core_of_tree()

@@ -1,6 +1,7 @@
 """Resolve the dependencies of pyproject.toml into requirements/*.txt, or check that they are in step.
 
-Eight locks from one set of tables: `runtime` for a wheel, `image` and `image-full` for the container image,
+Nine locks from one set of tables: `runtime` for a wheel, `demo` for the demos and for what looks for personal
+data and known vulnerabilities, `image` and `image-full` for the container image,
 with some extras and with all that a proxy may need, `build` for what compiles and makes the wheel, `sbom` for
 what lists its parts, `deploy` for that, for what mends wheels and for what renders the Helm chart, `clients`
 for the programs of tests/clients, `dev` for everything else that a contributor and CI run.
@@ -33,6 +34,7 @@ LOCKS = {
     "runtime": ("pyproject.toml",),
     "image": ("pyproject.toml", *_extras(*IMAGE_EXTRAS)),
     "image-full": ("pyproject.toml", *_extras(*IMAGE_EXTRAS, *KEY_SERVICE_EXTRAS)),
+    "demo": ("pyproject.toml", *_extras("demo", "coverage", "compliance"), "--group", "build"),
     "build": ("--group", "build", "--group", "compile"),
     "clients": ("--group", "clients"),
     "sbom": ("--group", "sbom"),

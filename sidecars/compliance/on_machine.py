@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from sealwire import from_lock
 from sealwire.cli.audit import moment_of
 from sealwire.cli.options import read_uri
 from sealwire.files.child_environment import child_environment
@@ -178,7 +179,7 @@ def _shape(word: str) -> str:
 def versions(_deployment: Deployment) -> LookResult:
     """What pip-audit says of what is installed here. It asks PyPI."""
     if find_spec("pip_audit") is None:
-        hint = "pip install 'sealwire[compliance]'"
+        hint = from_lock("demo")
         return judged(["pip-audit is not installed"], [], hint)
     try:
         done = subprocess.run(

@@ -18,6 +18,7 @@ from ipaddress import ip_address
 from itertools import islice
 from typing import Any, Final
 
+from sealwire import from_lock
 from sealwire.policies.roles.screening import EMAIL, NATIONAL_INSURANCE, POSTCODE
 from sealwire.sidecars.errors import CoverageReason, LibraryMissing
 
@@ -371,7 +372,7 @@ def _library(name: str) -> Any:
         return import_module(name)
     except ModuleNotFoundError as error:
         raise LibraryMissing(
-            CoverageReason.EXTRA, f"{error.name} is not installed", "pip install 'sealwire[coverage]'"
+            CoverageReason.EXTRA, f"{error.name} is not installed", from_lock("demo")
         ) from None
 
 

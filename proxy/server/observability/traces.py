@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, final
 from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from sealwire import __version__
+from sealwire import __version__, from_lock
 from sealwire.proxy.server.errors import StartReason, TracesUnavailable
 from sealwire.proxy.server.observability.logs import LogGate
 from sealwire.proxy.session.watch import CommandNote
@@ -199,7 +199,7 @@ def require_library() -> None:
         raise TracesUnavailable(
             StartReason.TRACES_UNAVAILABLE,
             "traces.endpoint is set, and the library for it is not installed",
-            "pip install 'sealwire[otel]', or take `traces` out of the configuration",
+            f"{from_lock('image')}, or take `traces` out of the configuration",
         )
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from sealwire import from_lock
 from sealwire.keys.errors import KeySettingError
 from sealwire.keys.private_file import PRIVATE_MODE, flush_directory, replace_private
 from sealwire.sidecars.backup.stores.store import (
@@ -238,7 +239,7 @@ def open_store(address: str) -> Store:
         try:
             from sealwire.sidecars.backup.stores.s3_store import S3Store  # noqa: PLC0415 - needs an extra
         except ModuleNotFoundError:
-            text, hint = "boto3 is not installed", "pip install 'sealwire[s3]'"
+            text, hint = "boto3 is not installed", from_lock("image-full")
             raise BackupSettingError(BackupReason.EXTRA_MISSING, text, hint) from None
         return S3Store(address)
     if "://" in address:

@@ -188,7 +188,7 @@ def test_without_the_extra_the_error_says_how_to_get_it(monkeypatch: pytest.Monk
     finally:
         likely._library.cache_clear()
     assert caught.value.reason is CoverageReason.EXTRA
-    assert "sealwire[coverage]" in caught.value.hint
+    assert "requirements/demo.txt" in caught.value.hint
 
 
 def judged() -> tuple[int, int, int, list[str]]:

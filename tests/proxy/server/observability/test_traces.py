@@ -137,7 +137,7 @@ def test_without_the_extra_it_is_an_error_with_a_hint(monkeypatch: pytest.Monkey
     monkeypatch.setattr("importlib.util.find_spec", missing)
     with pytest.raises(TracesUnavailable) as problem:
         open_tracer("http://127.0.0.1:4318/v1/traces", SpanFigures())
-    assert "sealwire[otel]" in problem.value.hint
+    assert "requirements/image.txt" in problem.value.hint
 
 
 def spans(total_s: float = 0.1, **changes: object) -> dict[str, ReadableSpan]:
