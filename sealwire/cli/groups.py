@@ -122,6 +122,20 @@ class DocumentedGroup(LazyGroup):
 @click.group(
     cls=DocumentedGroup,
     package="sealwire",
+    modules={"cli.observe": {"report": "Say what a policy that is only observed would have done."}},
+    exit_codes={
+        1: "a command would be refused",
+        69: "the proxy does not answer, or observes nothing",
+        78: "the configuration cannot be read",
+    },
+)
+def observe() -> None:
+    """Say what a policy would do to the commands of an application, before it counts."""
+
+
+@click.group(
+    cls=DocumentedGroup,
+    package="sealwire",
     modules={
         "cli.audit": ("create-key", "report", "tail", "verify"),
         "sidecars.detection.subject": ("subject",),
@@ -294,7 +308,8 @@ def luks() -> None:
     modules={
         "cli.explain": ("access", "explain"),
         "cli.policy": ("check", "lint"),
-        "sidecars.coverage.commands": ("coverage",),
+        "cli.verdicts": ("test",),
+        "sidecars.coverage.commands": ("coverage", "suggest"),
         "sidecars.drift.commands": ("drift",),
         "sidecars.enforcement.commands": ("enforce",),
     },

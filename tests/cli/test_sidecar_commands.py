@@ -37,6 +37,7 @@ ONLY_LOOKS = {
     ("luks", "status"),
     ("migrate", "plan"),
     ("migrate", "rehearse"),
+    ("migrate", "remains"),
     ("migrate", "status"),
     ("migrate", "verify"),
     ("tls", "rules"),
