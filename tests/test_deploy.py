@@ -71,7 +71,7 @@ def test_the_compose_service_keeps_keys_off_disks_and_the_admin_port_inside(serv
 def test_the_unit_does_not_restart_what_only_an_operator_can_mend() -> None:
     settings = unit_settings()
     assert settings["Restart"] == ["on-failure"]
-    assert settings["RestartPreventExitStatus"] == ["65 77 78"]
+    assert settings["RestartPreventExitStatus"] == ["65 67 77 78"]
     assert settings["LimitCORE"] == ["0"]
     assert settings["MemorySwapMax"] == ["0"]
 

@@ -268,6 +268,7 @@ def test_a_connection_that_will_not_do_is_one_error_without_the_password(
     error = result.exception
     assert SECRET not in f"{error} {error.hint} {result.output} {error.__cause__} "
     assert error.__suppress_context__ or error.__context__ is None
+    assert ("127.0.0.1:1" in str(error)) is (reason is DirectReason.UNREACHABLE)
 
 
 @own_server("needs a server without logins")

@@ -137,7 +137,7 @@ def address_of_another_machine(site: Site) -> None:
         (keyring_without_a_class, 65),
         (keyring_open_to_others, 77),
         (key_open_to_others, 77),
-        (another_kek, 77),
+        (another_kek, 67),
         (server_down, 69),
         (server_name_unknown, 69),
         (server_without_tls, 69),
