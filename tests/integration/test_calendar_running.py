@@ -25,7 +25,7 @@ from tests.integration.running_site import TWO_COLLECTIONS, client_of, new_envir
 from tests.proxy.server.site import Site, serving
 from tests.support import warm
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow(minutes=4)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow(minutes=5)]
 
 TRANSACTIONS_S = 5
 LONGEST_S = 600.0
@@ -101,8 +101,8 @@ def test_a_timer_rotates_a_class_in_its_quiet_hours_while_an_application_works(
             assert states(site) == [KeyState.ACTIVE]
 
             now = datetime.now().astimezone()
-            soon = now + timedelta(minutes=1 if now.second < 40 else 2)
-            paused = timer(site, now - timedelta(hours=1), soon, proxies, "0.02")
+            soon = now + timedelta(minutes=1 if now.second < 15 else 2)
+            paused = timer(site, now - timedelta(hours=1), soon, proxies, "0.01")
             assert (paused["outcome"], paused["new_version"]) == ("paused", True)
             assert states(site) == [KeyState.ACTIVE, KeyState.PENDING]
 
