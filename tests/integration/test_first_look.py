@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import islice
@@ -80,11 +81,20 @@ def environ(tmp_path: Path) -> Iterator[dict[str, str]]:
             "SEALWIRE_LISTEN_ADDRESS": f"127.0.0.1:{free_port()}",
             "SEALWIRE_ADMIN_ADDRESS": f"127.0.0.1:{free_port()}",
             "SEALWIRE_KEYS_REFRESH_S": "1",  # a move waits for it, once a class
+            "SEALWIRE_LIMITS_DRAIN_S": "1",
             "COLUMNS": "200",
         }
-        pid = tmp_path / "sealwire.pid"
-        if pid.exists():
-            os.kill(int(pid.read_text()), signal.SIGTERM)
+        end(tmp_path / "sealwire.pid")
+
+
+def end(pid_file: Path) -> None:
+    """Stop the proxy, and wait until it has ended: nothing of it outlives the test."""
+    if not pid_file.exists():
+        return
+    pid, deadline = int(pid_file.read_text()), time.monotonic() + 60
+    os.kill(pid, signal.SIGTERM)
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def give_a_range(policy: Path) -> None:
@@ -130,15 +140,18 @@ def test_from_a_first_look_to_protected_and_back(tmp_path: Path, environ: dict[s
         with pytest.raises(OperationFailure, match="pattern"):
             clinic["patients"].find_one(pattern)
         assert raw["patients"].find_one({"nhs_number": ONE["nhs_number"]}) is not None
-        step("encrypt")
+        assert "nothing of another form is left" in step("encrypt")
         assert application(clinic) == expected
         assert raw["patients"].find_one({"nhs_number": ONE["nhs_number"]}) is None
         said = step("prove")
-        assert "no field needs somebody" in said
+        for words in ("installed", "no field needs somebody", "lines in 1 file: whole"):
+            assert words in said
         assert "<html" in (tmp_path / "page.html").read_text()
         with pytest.raises(OperationFailure) as caught:
             raw["patients"].insert_one({"nhs_number": "plaintext"})
         assert caught.value.code == 121
-        step("back")
+        said = step("back")
+        assert "removed" in said
+        assert "0 values left" in said
         assert application(clinic) == expected
         assert raw["patients"].find_one({"nhs_number": ONE["nhs_number"]}) is not None
