@@ -18,7 +18,7 @@ from tests.build_context import ROOMS, ROOT, copy_build_context
 
 
 def source_modules() -> set[str]:
-    """Every Python file, py.typed, template, style sheet, script and YAML example, named as in the wheel."""
+    """Every Python file, py.typed, script, style sheet and YAML example, named as in the wheel."""
     wanted: set[str] = set()
     for folder, prefix in [("sealwire", "sealwire"), *((room, f"sealwire/{room}") for room in ROOMS)]:
         for path in (ROOT / folder).rglob("*"):

@@ -105,7 +105,8 @@ def _failures() -> str:
         "## Values that cannot be read or written\n\nThe whole reply is withheld: a part of it would be a "
         "wrong answer. The texts are fixed, so that they tell an attacker nothing.\n\n"
         "| code | errmsg |\n|---|---|\n" + "\n".join(rows) + "\n\n"
-        "Commands that fail with these texts were not sent, so drivers may try them again:\n\n"
+        "Commands that fail with these texts were not sent, or have written nothing. So drivers may try them "
+        "again:\n\n"
         + "".join(f"- {text}\n" for text in retried)
         + "\nThe label of such an error depends on the command:\n\n"
         "| command | label |\n|---|---|\n"

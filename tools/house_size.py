@@ -15,11 +15,11 @@ from typing import Final
 from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
-    "modules": 411,
-    "lines": 101_950,
+    "modules": 420,
+    "lines": 105_400,
     "modules of 50 lines or fewer": 18,
-    "modules with one importer": 60,
-    "modules that import the envelope": 40,
+    "modules with one importer": 62,
+    "modules that import the envelope": 41,
     "longest chain of imports": 36,
 }
 SLACK: Final = 1.02

@@ -7,6 +7,7 @@ A value that `$fill` carries on keeps its class; one that it computes, or puts i
 from dataclasses import replace
 from typing import Final
 
+from sealwire.policies.aggregation.ranked_groups import ranked_group
 from sealwire.policies.aggregation.reshaping import assign_paths, names_of, replaced
 from sealwire.policies.aggregation.stage_arguments import (
     UNITS,
@@ -164,6 +165,7 @@ def group(walk: Walk, stage: Element) -> PathNode:
     """`{_id: expression, field: {$accumulator: expression}}`."""
     inner, parts = walk.parts(stage)
     fields: dict[bytes, PathNode] = {}
+    ranked = ranked_group(walk, stage)
     if b"_id" in parts:
         _gathered_by(walk, fields_in_key(walk, parts[b"_id"]))
     for element in parts.values():
@@ -171,7 +173,10 @@ def group(walk: Walk, stage: Element) -> PathNode:
             fields[b"_id"] = infer_key(inner, element)
         else:
             check_field_name(element.name, stage)
-            fields[element.name] = infer_accumulated(inner, element)
+            found = None if ranked is None else ranked.accumulated(inner, element, ACCUMULATORS)
+            fields[element.name] = infer_accumulated(inner, element) if found is None else found
+    if ranked is not None:
+        ranked.finish(walk)
     return replaced(walk.node, document_node(fields), walk.draft.work, names_of(fields))
 
 

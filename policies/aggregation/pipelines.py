@@ -35,6 +35,7 @@ _MAX_NESTED_PIPELINES: Final = 20
 MARKER: Final = b"\x80SW"
 """How an envelope begins, with the subtype of its binary. This room imports nothing of `crypto`."""
 
+_WINDOWING: Final = frozenset(b"$limit $skip $sample".split())
 _REPLACING: Final = frozenset({b"$replaceRoot", b"$replaceWith"})
 
 
@@ -61,6 +62,7 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
     asking = walk.draft.asking
     if asking is not None and not walk.pipelines and node is asking.tree:
         asking.ahead = look_ahead(inner, items)
+    is_windowed = asking is not None and asking.is_windowed
     for item in items:
         start = document_of(item, pipeline)
         stage = only_element(walk.buf, start, "a stage")
@@ -79,6 +81,10 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
         node = node if node.pure == is_pure else replace(node, pure=is_pure)
         if contexts is not None:
             _passed(walk, contexts.source, stage)
+        if asking is not None and stage.name in _WINDOWING:
+            asking.is_windowed = True
+    if asking is not None:
+        asking.is_windowed = is_windowed
     if contexts is not None:
         contexts.is_as_stored = False
     return replace(node, pure=False) if node.pure and walk.draft.makes_unknown else node

@@ -35,14 +35,17 @@ from sealwire.policies.questions.asked import (
 )
 from sealwire.policies.questions.ordering import DISTURBED, SortOrder
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements
+from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
 
+_CHANCE: Final = (b"$sampleRate\0", b"$rand\0")
+_ORDERING: Final = frozenset(b"$sort $group".split())
 RANK: Final = b"__sealwire_rank"
 """Begins the names of the fields that have ranks on the server."""
 
 _ANYTHING: Final = b"\x04$nin\0\5\0\0\0\0"
 """`$nin: []`, which everything meets."""
 _MAX_ANDS: Final = 20
+_MOST_LISTED: Final = 1000
 _MOST: Final = 1 << 31
 """A larger limit is none."""
 _LISTS: Final = 2
@@ -58,6 +61,8 @@ class Among:
     replacements: list[Replacement]
     parents: tuple[int, ...]
     """The lengths around these stages."""
+    is_filter: bool = False
+    """Whether it is the filter of a write instead."""
 
 
 @final
@@ -71,32 +76,42 @@ class OrderUnknown(ValuesUnknown):
 
 
 def look_ahead(walk: Walk, items: Sequence[Element]) -> SortAhead | None:
-    """The first `$sort` of a pipeline over stored documents that has to be asked for, behind `$match` alone.
+    """The first stage behind `$match` alone that orders stored documents by values to ask for.
 
     Raises Refusal, BsonError. Cost: O(elements of these stages).
     """
     buf, matches = walk.buf, list[Element]()
     if b"let" in walk.draft.arguments:
         return None  # the question has no variables
-    for item in items:
+    for place, item in enumerate(items):
         stage = only_element(buf, document_of(item, item), "a stage")
-        if stage.name == b"$sort" and stage.kind == kinds.OBJECT:
-            keys = _asked_keys(walk, stage)
+        if stage.name in _ORDERING and stage.kind == kinds.OBJECT:
+            names = [key.name for key in elements(buf, stage.value)]
+            if stage.name == b"$group":
+                names = group_orders(buf, stage, items[place + 1 : place + 2])
+            keys = asked_keys(walk, names)
             if not keys:
                 return None
-            key = keys[0]
-            places = [place for match in matches for place in _places(buf, match.value, key[0].name)]
+            name = keys[0][0]
+            places = [found for match in matches for found in _places(buf, match.value, name)]
             among = items[0].start, item.start
-            return SortAhead(stage.start, among, key[0].name, frozenset(places))
-        if stage.name != b"$match" or stage.kind != kinds.OBJECT:
+            return SortAhead(stage.start, among, name, frozenset(places))
+        if stage.name != b"$match" or stage.kind != kinds.OBJECT or chooses_by_chance(buf, stage):
             return None
         matches.append(stage)
     return None
 
 
+def chooses_by_chance(buf: bytes, part: Element) -> bool:
+    """Whether a filter may let other documents in each time. Cost: O(bytes)."""
+    return any(buf.find(name, part.start, part.end) >= 0 for name in _CHANCE)
+
+
 def is_sorted_by_values(walk: Walk, specification: Element) -> bool:
     """Whether a sort needs values of the server. Raises Refusal, BsonError."""
-    return specification.kind == kinds.OBJECT and bool(_asked_keys(walk, specification))
+    if specification.kind != kinds.OBJECT:
+        return False
+    return bool(asked_keys(walk, [key.name for key in elements(walk.buf, specification.value)]))
 
 
 def plan_sort_stage(walk: Walk, stage: Element) -> PathNode:
@@ -104,32 +119,59 @@ def plan_sort_stage(walk: Walk, stage: Element) -> PathNode:
 
     Raises Refusal, ValuesUnknown. Cost: O(stored forms of the values).
     """
-    asked = [] if walk.draft.asking is None else _asked_keys(walk, stage)
-    if not asked:
-        for key in elements(walk.buf, document_of(stage, stage)):
+    buf, start, asking = walk.buf, document_of(stage, stage), walk.draft.asking
+    keys = list(elements(buf, start))
+    asked = [] if asking is None else asked_keys(walk, [key.name for key in keys])
+    grouped = {} if asking is None else asking.groups.get(stage.start, {})
+    names = {name for name, _ in asked}
+    if names or grouped:
+        named_parts(buf, start)  # none is there twice
+    for key in keys:
+        if key.name in grouped:
+            rank_key(walk.inside(start), key, grouped[key.name])
+        elif key.name not in names:
             plan_sort_key(walk, key)
-        return walk.node
-    names = {key.name for key, _ in asked}
-    for key in named_parts(walk.buf, stage.value).values():
-        if key.name not in names:
-            plan_sort_key(walk, key)
-        elif key.kind in (kinds.OBJECT, kinds.ARRAY) or whole_number(walk.buf, key) not in (1, -1):
-            raise Refusal(Reason.SHAPE, path=walk.node.path, rule="a direction that is neither 1 nor -1")
-    _Sorting(walk, stage).plan(asked)
+        else:
+            direction_of(walk, key)
+    if asked:
+        _Sorting(walk, stage).plan([(key, node) for key in keys for name, node in asked if key.name == name])
+    elif grouped:
+        put_behind(walk, item_of(walk)[0], {"$unset": [rank.decode() for rank in grouped.values()]})
     return walk.node
 
 
-def _asked_keys(walk: Walk, stage: Element) -> list[tuple[Element, PathNode]]:
-    """The keys of a sort that have to be asked for. A path with a number is no path of the policy."""
+def direction_of(walk: Walk, key: Element) -> int:
+    """1 or -1. Raises Refusal(SHAPE) for anything else."""
+    found = 0 if key.kind in (kinds.OBJECT, kinds.ARRAY) else whole_number(walk.buf, key)
+    if found not in (1, -1):
+        raise Refusal(Reason.SHAPE, path=walk.node.path, rule="a direction that is neither 1 nor -1")
+    return found
+
+
+def rank_key(walk: Walk, key: Element, rank: bytes) -> None:
+    """Sort by a rank in place of a key. The walk is in the document of the keys. Raises Refusal(SHAPE)."""
+    data = b"\x10%b\0%b" % (rank, struct.pack("<i", direction_of(walk, key)))
+    walk.draft.replacements.append(Replacement(key, walk.parents, data))
+
+
+def put_behind(walk: Walk, item: Element, stage: dict[str, Any]) -> None:
+    """One more stage behind an item of a pipeline; the walk is in that item."""
+    place = Element(kinds.NULL, b"", item.end, item.end, item.end)
+    data = encode({"0": stage})[4:-1]
+    walk.draft.replacements.append(Replacement(place, walk.parents[:-1], data))
+
+
+def asked_keys(walk: Walk, names: Sequence[bytes]) -> list[tuple[bytes, PathNode]]:
+    """The fields among these that have to be asked for. A path with a number is no path of the policy."""
     asking = walk.draft.asking
-    found: list[tuple[Element, PathNode]] = []
+    found: list[tuple[bytes, PathNode]] = []
     if asking is None:
         return found
     with asking.on(walk.node):
-        for key in elements(walk.buf, stage.value):
-            node = None if key.name == b"$natural" else follow(walk.node, key.name)
-            if node is not None and node.path.encode() == key.name and may_ask(walk, node):
-                found.append((key, node))
+        for name in dict.fromkeys(names):
+            node = None if name == b"$natural" else follow(walk.node, name)
+            if node is not None and node.path.encode() == name and may_ask(walk, node):
+                found.append((name, node))
     return found
 
 
@@ -155,66 +197,126 @@ class _Window(NamedTuple):
     """The items of the pipeline that they are."""
 
 
-@final
-class _Sorting:
-    """The plan of one `$sort`."""
+# ------------------------------------------------------ what `$group` orders by: see `ranked_groups`
 
-    __slots__ = ("_ahead", "_item", "_stage", "_walk", "_window")
+EXTREMES: Final = frozenset(b"$min $max".split())
+FEW: Final = frozenset(b"$minN $maxN".split())
+FIRSTS: Final = frozenset(b"$top $bottom $topN $bottomN".split())
+
+
+def group_orders(buf: bytes, group: Element, behind: Sequence[Element] = ()) -> list[bytes]:
+    """The paths by which accumulators of a `$group` order documents, and a `$sort` behind it groups.
+
+    Raises BsonError. Cost: O(elements).
+    """
+    found = [path for _, path, _ in group_keys(buf, group, behind)]
+    for field in elements(buf, group.value):
+        operator = next(elements(buf, field.value), None) if field.kind == kinds.OBJECT else None
+        if operator is not None and field.name != b"_id":
+            found += operator_orders(buf, operator)
+    return found
+
+
+def group_keys(buf: bytes, group: Element, behind: Sequence[Element]) -> list[tuple[bytes, bytes, bytes]]:
+    """By what a `$sort` right behind a `$group` orders: its key, the path, and what gathers that one's ranks.
+
+    Raises BsonError.
+    """
+    sort = find_element(buf, behind[0].value, b"$sort") if behind and behind[0].kind == kinds.OBJECT else None
+    if sort is None or sort.kind != kinds.OBJECT:
+        return []
+    found: list[tuple[bytes, bytes, bytes]] = []
+    for field in elements(buf, group.value):
+        parts = list(elements(buf, field.value)) if field.kind == kinds.OBJECT else []
+        if field.name != b"_id":
+            each = parts[0] if parts and parts[0].name in EXTREMES else None
+            found += [] if each is None else [(field.name, path, each.name) for path in referred(buf, each)]
+            continue
+        found += [(b"_id", path, b"$first") for path in referred(buf, field)]
+        found += [(b"_id." + part.name, path, b"$first") for part in parts for path in referred(buf, part)]
+    keys = {key.name for key in elements(buf, sort.value)}
+    return [each for each in found if each[0] in keys]
+
+
+def operator_orders(buf: bytes, operator: Element) -> list[bytes]:
+    """The same of one accumulator."""
+    if operator.name in EXTREMES:
+        return referred(buf, operator)
+    if operator.kind != kinds.OBJECT or operator.name not in FEW | FIRSTS:
+        return []
+    part = find_element(buf, operator.value, b"input" if operator.name in FEW else b"sortBy")
+    if part is None or operator.name in FEW:
+        return [] if part is None else referred(buf, part)
+    return [key.name for key in elements(buf, part.value)] if part.kind == kinds.OBJECT else []
+
+
+def referred(buf: bytes, part: Element) -> list[bytes]:
+    """The path of `"$path"`; nothing for any other expression."""
+    text = string_bytes(buf, part) if part.kind == kinds.STRING else b""
+    return [text[1:]] if text.startswith(b"$") and not text.startswith(b"$$") else []
+
+
+class RankedStage:
+    """A stage that orders stored documents by the ranks of their values."""
 
     def __init__(self, walk: Walk, stage: Element) -> None:
+        """Raises Refusal(QUESTION) behind stages that count documents, which may change meanwhile."""
         asking = walk.draft.asking
-        ahead = None if asking is None else asking.ahead
+        if asking is None:
+            raise TypeError("nothing may be asked")
+        if asking.is_windowed and not asking.is_at_one_time:
+            # documents with a new value are left out, and others would have to move up
+            rule = "an order behind $limit, $skip or $sample, which needs a transaction"
+            raise Refusal(Reason.QUESTION, path=walk.node.path, rule=rule)
+        ahead = asking.ahead
         self._walk: Final = walk
-        self._stage: Final = stage
+        self._asking: Final = asking
         self._ahead: Final = ahead if ahead is not None and ahead.stage == stage.start else None
-        items = list(elements(walk.buf, walk.parents[-2]))
-        place = next(place for place, item in enumerate(items) if item.value == walk.parents[-1])
-        self._item: Final = items[place]
-        self._window: Final = _window_of(walk.buf, items[place + 1 : place + 3])
+        self.item, self.behind = item_of(walk)
 
-    def plan(self, asked: list[tuple[Element, PathNode]]) -> None:
-        """Cover the stage. Raises Refusal, ValuesUnknown."""
-        walk, stage, is_cut = self._walk, self._stage, False
-        first = next(elements(walk.buf, stage.value))
-        # before any list is put: none of them has a part in the questions
-        answers = [self._answer(key, node, leads=key.name == first.name) for key, node in asked]
-        for place, ((key, node), answer) in enumerate(zip(asked, answers, strict=True)):
-            ranks, leaf = answer.ranks, node.leaf
-            if ranks is None or leaf is None:
-                raise TypeError("an order without ranks")
-            is_cut = is_cut or ranks.is_cut
-            self._spend(answer)
-            if self._ahead is not None and key.name == self._ahead.key:
-                for taken in self._ahead.taken:
-                    self._put_list(taken, node, answer)
-            at = Element(kinds.NULL, b"%b%d" % (RANK, place), *[self._item.start] * 3)
-            parents = walk.parents[:-1]
-            edit = RangeEdit([at], node, leaf, answer.all, parents, ListPlace.RANKS, ranks)
-            walk.draft.edits.append(edit)
-        names = {key.name: b"%b%d" % (RANK, place) for place, (key, _) in enumerate(asked)}
-        asking = walk.draft.asking
-        may_change = asking is not None and not asking.is_at_one_time
-        window = self._window if is_cut and may_change else None
-        self._replace(self._stages(names, window))
-        for each in () if window is None else window.stages:
-            walk.draft.replacements.append(Replacement(each, walk.parents[:-1]))
+    def ask(
+        self, name: bytes, node: PathNode, *, is_descending: bool = False, enough: int | None = None
+    ) -> ValuesAnswer:
+        """The values of a field. All are asked for before any is put: none has a part in the questions.
 
-    def _answer(self, key: Element, node: PathNode, *, leads: bool) -> ValuesAnswer:
-        draft, ahead = self._walk.draft, self._ahead
-        asking, leaf = draft.asking, node.leaf
-        if asking is None or leaf is None:
+        Raises Refusal, OrderUnknown.
+        """
+        draft, ahead, leaf = self._walk.draft, self._ahead, node.leaf
+        if leaf is None:
             raise TypeError("nothing may be asked")
         note_comparison(draft, node)
-        is_cut = leads and ahead is not None and self._window is not None
-        enough = self._window.enough if is_cut and self._window is not None else None
-        is_descending = whole_number(self._walk.buf, key) < 0
         order = SortOrder(is_descending, enough, None if ahead is None else ahead.among)
-        operators = tuple(ahead.operators) if ahead is not None and ahead.key == key.name else ()
+        operators = tuple(ahead.operators) if ahead is not None and ahead.key == name else ()
         question = ValuesQuestion(draft.namespace, node.path, leaf.name, operators, order=order)
         try:
-            return asking.answers.of(question)
+            return self._asking.answers.of(question)
         except ValuesUnknown:
             raise OrderUnknown(question, None if ahead is None else self._among(ahead)) from None
+
+    def put(self, place: int, name: bytes, node: PathNode, answer: ValuesAnswer) -> bytes:
+        """Give documents the ranks of their values; returns the field that has them. Raises Refusal."""
+        walk, ranks, leaf = self._walk, answer.ranks, node.leaf
+        if ranks is None or leaf is None:
+            raise TypeError("an order without ranks")
+        self._spend(answer)
+        if self._ahead is not None and name == self._ahead.key:
+            for taken in self._ahead.taken:
+                self._put_list(taken, node, answer)
+        rank = b"%b%d" % (RANK, place)
+        at = Element(kinds.NULL, rank, *[self.item.start] * 3)
+        edit = RangeEdit([at], node, leaf, answer.all, walk.parents[:-1], ListPlace.RANKS, ranks)
+        walk.draft.edits.append(edit)
+        return rank
+
+    @property
+    def may_change(self) -> bool:
+        """Whether documents may change between the question and the command."""
+        return not self._asking.is_at_one_time
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the question has the same documents as the stage."""
+        return self._ahead is not None
 
     def _among(self, ahead: SortAhead) -> Among:
         """The plan of the stages before, without the conditions that the question is about."""
@@ -226,9 +328,12 @@ class _Sorting:
         return Among(draft.buf, edits, replacements, self._walk.parents[:-1])
 
     def _put_list(self, taken: TakenOver, node: PathNode, answer: ValuesAnswer) -> None:
-        """The list of values in place of conditions: it may lead the server along an index."""
+        """The list of values in place of conditions: it may lead the server along an index.
+
+        A long one would not be worth it: the ranks leave all other values out.
+        """
         draft = self._walk.draft
-        if not taken.takes_list or node.leaf is None:
+        if not taken.takes_list or node.leaf is None or len(answer.all) > _MOST_LISTED:
             draft.replacements += _left_out(taken)
             return
         self._spend(answer)
@@ -240,9 +345,46 @@ class _Sorting:
         made = sum(len(held.stored[1]) + LISTED_BYTES for held in answer.all)
         self._walk.draft.budget.spend(_LISTS * made, len(answer.all))
 
-    def _replace(self, stages: bytes) -> None:
-        walk = self._walk
-        walk.draft.replacements.append(Replacement(self._item, walk.parents[:-1], stages))
+
+def item_of(walk: Walk) -> tuple[Element, list[Element]]:
+    """The item of a pipeline that a walk is in, and those behind it. Raises BsonError. Cost: O(items)."""
+    items = list(elements(walk.buf, walk.parents[-2]))
+    place = next(place for place, item in enumerate(items) if item.value == walk.parents[-1])
+    return items[place], items[place + 1 :]
+
+
+@final
+class _Sorting:
+    """The plan of one `$sort`."""
+
+    __slots__ = ("_stage", "_walk", "_window")
+
+    def __init__(self, walk: Walk, stage: Element) -> None:
+        self._walk: Final = walk
+        self._stage: Final = stage
+        self._window: _Window | None = None
+
+    def plan(self, asked: list[tuple[Element, PathNode]]) -> None:
+        """Cover the stage. Raises Refusal, ValuesUnknown."""
+        walk, stage, is_cut = self._walk, self._stage, False
+        ranked = RankedStage(walk, stage)
+        self._window = found = _window_of(walk.buf, ranked.behind[:2])
+        first = next(elements(walk.buf, stage.value))
+        answers = []
+        for key, node in asked:
+            leads = key.name == first.name and ranked.is_ahead
+            enough = found.enough if leads and found is not None else None
+            is_descending = whole_number(walk.buf, key) < 0
+            answers.append(ranked.ask(key.name, node, is_descending=is_descending, enough=enough))
+        names: dict[bytes, bytes] = {}
+        for place, ((key, node), answer) in enumerate(zip(asked, answers, strict=True)):
+            names[key.name] = ranked.put(place, key.name, node, answer)
+            is_cut = is_cut or (answer.ranks is not None and answer.ranks.is_cut)
+        window = found if is_cut and ranked.may_change else None
+        parents, stages = walk.parents[:-1], self._stages(names, window)
+        walk.draft.replacements.append(Replacement(ranked.item, parents, stages))
+        for each in () if window is None else window.stages:
+            walk.draft.replacements.append(Replacement(each, parents))
 
     def _stages(self, names: dict[bytes, bytes], window: _Window | None) -> bytes:
         """The items of the pipeline that replace the stage."""
@@ -251,11 +393,11 @@ class _Sorting:
             b"\x10%b\0\1\0\0\0" % names[key.name] if key.name in names else buf[key.start : key.end]
             for key in elements(buf, self._stage.value)
         ]
-        pattern = b"\x03$sort\0" + _document(*keys)
+        pattern = b"\x03$sort\0" + enclosed(*keys)
         after: list[dict[str, Any]] = [] if window is None else self._guarded(window)
         after.append({"$unset": [name.decode() for name in names.values()]})
         return (
-            b"\x030\0" + _document(pattern) + encode(dict(zip(map(str, count(1)), after, strict=False)))[4:-1]
+            b"\x030\0" + enclosed(pattern) + encode(dict(zip(map(str, count(1)), after, strict=False)))[4:-1]
         )
 
     def _guarded(self, window: _Window) -> list[dict[str, Any]]:
@@ -275,7 +417,8 @@ class _Sorting:
         ]
 
 
-def _document(*parts: bytes) -> bytes:
+def enclosed(*parts: bytes) -> bytes:
+    """A document of these elements."""
     inside = b"".join(parts)
     return struct.pack("<i", len(inside) + 5) + inside + b"\0"
 
@@ -285,7 +428,7 @@ def _left_out(taken: TakenOver) -> list[Replacement]:
     first = taken.elements[0]
     data = b"" if taken.keeps_others else _ANYTHING
     if taken.is_pattern:
-        data = b"\x03%b\0" % first.name + _document(_ANYTHING)
+        data = b"\x03%b\0" % first.name + enclosed(_ANYTHING)
     return [Replacement(each, taken.parents, b"" if each is not first else data) for each in taken.elements]
 
 

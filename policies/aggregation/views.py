@@ -64,10 +64,10 @@ UNSEEN: Final = View("", b"\5\0\0\0\0")
 class ViewCatalog:
     """What the server has said of names for the command that is being planned. One for each session."""
 
-    __slots__ = ("_collections", "_open", "_policies", "_told", "_trees", "answers", "work")
+    __slots__ = ("_collections", "_open", "_told", "_trees", "answers", "policies", "work")
 
     def __init__(self, policies: PolicySet) -> None:
-        self._policies = policies
+        self.policies: Final = policies
         self.work: Final = Work()
         """What planning the command has taken, also before the server was asked, and for its views."""
         self.answers: Final = Answers()
@@ -100,7 +100,7 @@ class ViewCatalog:
         """The server's answer for a name: a view, or anything else. It counts until `clear`."""
         self._told[namespace] = view
         self._trees.clear()
-        if view is None and self._policies.covered(namespace) is not None:
+        if view is None and self.policies.covered(namespace) is not None:
             if len(self._collections) >= _MAX_REMEMBERED:
                 self._collections.clear()
             self._collections.add(namespace)
@@ -123,7 +123,7 @@ class ViewCatalog:
         return self._covered(namespace, 0)
 
     def _covered(self, namespace: str, depth: int) -> PathNode | None:
-        policies = self._policies
+        policies = self.policies
         node = policies.covered(namespace)
         if node is not None and (policies.names(namespace) or namespace in self._collections):
             return node
@@ -164,10 +164,10 @@ class ViewCatalog:
         try:
             pipeline = next(elements(view.definition, 0))
             base = covered(f"{database}.{view.on}") or NOTHING
-            draft.around = Surroundings(covered, database, self._policies.covered)
-            if self._policies.has_contexts:
+            draft.around = Surroundings(covered, database, self.policies.covered)
+            if self.policies.has_contexts:
                 draft.contexts = Contexts(database, draft.work)
-                draft.contexts.read(base, is_stored=self._policies.covered(f"{database}.{view.on}") is base)
+                draft.contexts.read(base, is_stored=self.policies.covered(f"{database}.{view.on}") is base)
             return plan_pipeline(Walk(draft, base, (0,), Use.MATCH), pipeline)
         except (Refusal, BsonError, StopIteration):
             return OPAQUE

@@ -27,7 +27,11 @@ from sealwire.policies.commands.command import (
     unread,
 )
 from sealwire.policies.commands.opening import note_explained, note_openings
-from sealwire.policies.commands.sorted_find import FindSortsByValues
+from sealwire.policies.commands.sorted_commands import (
+    FindSortsByValues,
+    check_sorted_write,
+    plan_sorted_write,
+)
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import bind_constants, cover_constants
 from sealwire.policies.file.schema import NOTHING, PathNode, follow
@@ -55,6 +59,7 @@ from sealwire.policies.planning.values import (
     whole_number,
 )
 from sealwire.policies.planning.walk import Walk
+from sealwire.policies.questions.asked import Asking
 from sealwire.policies.updates.updates import plan_update, plan_update_in_context
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -246,6 +251,10 @@ def _update(command: Command, walk: Walk) -> None:
 
 def _one_update(among: Walk, start: int) -> None:
     statement, asking = named_parts(among.buf, start), among.draft.asking
+    if asking is not None and asking.sorts_write:
+        raise Refusal(
+            Reason.QUESTION, path=among.node.path, rule="a sort by stored values beside other statements"
+        )
     update_statement(among.inside(start), statement, _UPDATE_PARTS)
     if asking is not None:
         inserts = is_given(among.buf, statement.get(b"upsert"))
@@ -308,7 +317,14 @@ def _plan_statement(walk: Walk, statement: dict[bytes, Element], parts: UpdatePa
     asking = walk.draft.asking
     if asking is not None and seeds:
         asking.begin_change("an upsert")
-    apply_arguments(walk if use is walk.use else walk.to(use), statement, parts.table)
+    sort, table = given(statement, b"sort"), parts.table
+    is_sorted = asking is not None and sort is not None and is_sorted_by_values(walk, sort)
+    if is_sorted:
+        check_sorted_write(walk, statement, parts.constants, seeds=seeds)
+        table = {**table, b"sort": planned_apart}
+    apply_arguments(walk if use is walk.use else walk.to(use), statement, table)
+    if is_sorted and sort is not None:
+        plan_sorted_write(walk, sort, statement, parts.filter)
     if b"hint" in statement and not is_given(walk.buf, statement.get(b"multi")):
         refuse_hint_on_one(walk, statement, parts.filter)
     if asking is not None:
@@ -445,10 +461,13 @@ def bulk_write(command: Command) -> None:
     apply_arguments(walk, command.arguments, {command.name: unread, **_ARGUMENTS})
     bound = bind_constants(walk, command.arguments.get(b"let"))
 
+    asked = _asked_targets(command, targets)
+
     def operation(among: Walk, start: int) -> None:
-        _operation(among.inside(start), named_parts(among.buf, start), targets)
+        _operation(among.inside(start), named_parts(among.buf, start), targets, asked)
 
     command.each(bound, _OPERATIONS, operation)
+    command.draft.asking = None
     if command.draft.contexts is not None:
         command.draft.contexts.over_several()
     if bound is not walk:
@@ -497,7 +516,30 @@ def _target(command: Command, start: int) -> _Target | None:
     return _Target(namespace, node)
 
 
-def _operation(walk: Walk, parts: dict[bytes, Element], targets: Sequence[_Target | None]) -> None:
+def _asked_targets(command: Command, targets: Sequence[_Target | None]) -> dict[str, Asking]:
+    """By their namespaces, the collections whose values may be asked for, with what was written to them."""
+    answers, is_in_transaction = command.answers, b"autocommit" in command.arguments
+    if answers is None or (b"readConcern" in command.arguments and not is_in_transaction):
+        return {}
+    return {
+        target.namespace: Asking(
+            answers, target.node, is_in_transaction=is_in_transaction, namespace=target.namespace
+        )
+        for target in targets
+        if target is not None
+        and target.node is not None
+        and target.node.asks
+        and readable(target.namespace) == target.namespace
+        and command.policies.covered(target.namespace) is target.node
+    }
+
+
+def _operation(
+    walk: Walk,
+    parts: dict[bytes, Element],
+    targets: Sequence[_Target | None],
+    asked: dict[str, Asking],
+) -> None:
     """One operation. The server goes by its first field, whose value is an index into the targets."""
     kinds = [name for name in parts if name in _HANDLERS]
     if len(kinds) != 1 or next(iter(parts)) != kinds[0]:
@@ -509,7 +551,11 @@ def _operation(walk: Walk, parts: dict[bytes, Element], targets: Sequence[_Targe
     if target.node is not None:
         if walk.draft.contexts is not None:
             walk.draft.contexts.over(target.namespace, target.node)
+        walk.draft.asking = asking = asked.get(target.namespace)
         _HANDLERS[kinds[0]](walk.at(target.node), parts)
+        if asking is not None and kinds[0] != b"delete":
+            inserts = kinds[0] == b"insert" or is_given(walk.buf, parts.get(b"upsert"))
+            asking.written.note(walk.buf, parts.get(b"updateMods"), inserts=inserts)
         return
     for part in parts.values():
         check_nested(walk.buf, part)

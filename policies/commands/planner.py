@@ -214,7 +214,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     they are many. `refused` is told of statements of a write that are refused, and the plan is for nothing
     then. `rights` are those of the client, where the policy has roles. `work` has what earlier attempts and
     views of the same command have taken. `answers` are what the server's values have said; without it nothing
-    is asked of them. `written_as` is the client's command, where this one stands for it (`sorted_find`).
+    is asked of them. `written_as` is the client's command, where this one stands for it (`sorted_commands`).
     Raises Refusal, BsonError, ValuesUnknown, FindSortsByValues, and what the three callables raise.
     Cost: O(elements walked).
     """

@@ -171,7 +171,7 @@ def load_policy(source: bytes, filename: str) -> PolicySet:
     complaints = Complaints()
     root = parse_yaml(source, filename, "docs/policies.md").entries(
         ["version", "classes", "collections"],
-        ["plain", "allow_commands", "subjects", "roles"],
+        ["plain", "allow_commands", "subjects", "roles", "mode", "observe"],
         complaints,
     )
     with complaints.gathered():
@@ -187,10 +187,22 @@ def load_policy(source: bytes, filename: str) -> PolicySet:
         subjects = read_subjects(root["subjects"], declared) if "subjects" in root else None
     with complaints.gathered():
         roles = read_roles(root["roles"], declared.class_names) if "roles" in root else None
+    observed = complaints.read(lambda: _observed(root, declared.namespaces), frozenset())
     complaints.check()
     exact = {name: tree for name, tree in declared.trees.items() if not is_pattern(name)}
     patterns = tuple((name, tree) for name, tree in declared.trees.items() if is_pattern(name))
-    return PolicySet(declared.classes, exact, patterns, plain, frozenset(commands), subjects, roles)
+    rest = plain, frozenset(commands), subjects, roles
+    return PolicySet(declared.classes, exact, patterns, *rest, observed=observed)
+
+
+def _observed(root: Mapping[str, Node], declared: Collection[str]) -> frozenset[str]:
+    """The names under `collections` that are only observed: all with `mode`, else those of `observe`."""
+    is_whole = "mode" in root and root["mode"].choice(["protect", "observe"]) == "observe"
+    named = root["observe"].items() if "observe" in root else ()
+    for item in named:
+        # a name that is spelt otherwise would be protected, and looked for in vain in the report
+        item.choice(declared)
+    return frozenset(declared if is_whole else (item.text() for item in named))
 
 
 def _declared(root: Mapping[str, Node], complaints: Complaints) -> Declared:

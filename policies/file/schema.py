@@ -362,6 +362,11 @@ class PolicySet:
     """Whose data documents are, where the policy says so."""
     roles: Roles | None = None
     """Who may see, filter by and write what; None: everybody everything."""
+    observed: frozenset[str] = frozenset()
+    """Names among `collections` and `patterns` for which the file asks that nothing be done: commands are
+    planned, and go as they came. Only `enforced` carries that out."""
+    written: "PolicySet | None" = field(default=None, repr=False, compare=False)
+    """What the file says, where this is what is `enforced` of it, and that is less."""
     _remembered: dict[str, PathNode | None] = field(default_factory=dict, repr=False, compare=False)
     has_contexts: bool = field(init=False, compare=False, repr=False)
     """Whether a class has a key for each context."""
@@ -369,6 +374,33 @@ class PolicySet:
     def __post_init__(self) -> None:
         has_contexts = any(each.per is not None for each in self.classes.values())
         object.__setattr__(self, "has_contexts", has_contexts)
+
+    @property
+    def enforced(self) -> "PolicySet":
+        """What is done of this policy: itself, or one to which observed collections are plain.
+
+        Classes that only observed collections have need no key. Cost: O(paths).
+        """
+        if not self.observed:
+            return self
+        exact = {name: tree for name, tree in self.collections.items() if name not in self.observed}
+        patterns = tuple(each for each in self.patterns if each[0] not in self.observed)
+        kept = replace(self, collections=exact, patterns=patterns, observed=frozenset(), written=self)
+        idle = self.used_classes - kept.used_classes
+        classes = {name: each for name, each in self.classes.items() if name not in idle}
+        return replace(kept, classes=classes, plain=(*self.plain, *sorted(self.observed)), _remembered={})
+
+    @property
+    def unprotected(self) -> tuple[str, ...]:
+        """The names in the file that are only observed, sorted: of what is enforced as well."""
+        return tuple(sorted((self.written or self).observed))
+
+    @property
+    def observed_trees(self) -> tuple[tuple[str, PathNode], ...]:
+        """The same with their covered paths."""
+        written = self.written or self
+        trees = (*written.collections.items(), *written.patterns)
+        return tuple(each for each in trees if each[0] in written.observed)
 
     def unlike(self, groups: Iterable[Iterable[str]]) -> tuple[str, ...]:
         """The first one or two classes that must not have one key; `groups` are names of those that have.
@@ -390,12 +422,20 @@ class PolicySet:
         if namespace in self._remembered:
             return self._remembered[namespace]
         found = next((node for pattern, node in self.patterns if matches(pattern, namespace)), None)
+        if self.written is not None and self.written.covered(namespace) is not found:
+            found = None  # a name or pattern that is only observed goes first
         if len(namespace) > _LONGEST_NAMESPACE:
             return found
         if len(self._remembered) >= _MAX_REMEMBERED_NAMESPACES:
             self._remembered.clear()
         self._remembered[namespace] = found
         return found
+
+    def declared(self, namespace: str) -> str:
+        """The namespace or pattern of the policy that covers `namespace`; empty if none does."""
+        if namespace in self.collections:
+            return namespace
+        return next((pattern for pattern, _ in self.patterns if matches(pattern, namespace)), "")
 
     def names(self, namespace: str) -> bool:
         """Whether the policy names a collection itself, if not its database: `tenant_*.patients` does."""

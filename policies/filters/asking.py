@@ -219,7 +219,8 @@ def answer_to(
     rule = _forbids(asking, node)
     if rule:
         raise Refusal(Reason.QUESTION, path=node.path, rule=rule)
-    question = ValuesQuestion(draft.namespace, node.path, node.leaf.name, operators, is_outside=is_outside)
+    namespace = asking.namespace or draft.namespace
+    question = ValuesQuestion(namespace, node.path, node.leaf.name, operators, is_outside=is_outside)
     return asking.answers.of(question)
 
 

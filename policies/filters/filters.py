@@ -22,7 +22,7 @@ from sealwire.policies.filters.asking import (
     turn,
     turn_back,
 )
-from sealwire.policies.filters.negations import plan_negated
+from sealwire.policies.filters.negations import plan_negated, plan_negated_item
 from sealwire.policies.filters.operands import (
     BRANCHES,
     comment,
@@ -481,7 +481,8 @@ def plan_elem_match(walk: Walk, element: Element) -> None:
     start = document_of(element, element)
     if is_operator_condition(walk.buf, element):
         before = deny(walk.draft, Barrier.NESTING) if walk.node.leaf is None else None
-        _operators(walk.inside(start), start)
+        inner = walk.inside(start)
+        _operators(inner, start, plan_negated_item(inner, start, OPERATORS))
         allow(before)
     elif walk.node.leaf is not None:
         raise Refusal(Reason.BELOW_ENCRYPTED, path=walk.node.path, rule="$elemMatch")

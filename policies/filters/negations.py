@@ -14,9 +14,11 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.asking import (
     NOTHING_ASKED,
+    Groups,
     answer_to,
     asked_among,
     may_ask,
+    may_list,
     read_asked,
     read_pattern,
     taken_over,
@@ -73,6 +75,76 @@ def plan_negated(walk: Walk, element: Element, target: PathNode, rows: Rows) -> 
     return taken
 
 
+def plan_negated_item(walk: Walk, start: int, rows: Rows) -> frozenset[bytes]:
+    """Cover `$not`, and patterns in `$nin`, of the operators at `start`, which are on one item of an array.
+
+    An item is one value, so one list says that it does not satisfy: what it may be.
+    Returns the names that this has taken over. Raises Refusal, ValuesUnknown.
+    """
+    if not may_list(walk, walk.node):
+        return NOTHING_ASKED
+    names = named_parts(walk.buf, start)
+    negation, unlisted = names.get(b"$not"), names.get(b"$nin")
+    patterns = _patterns(walk, unlisted)
+    operators = _negated_operators(walk, negation, rows)
+    if patterns and unlisted is not None:
+        if not {b"$not", b"$in"}.isdisjoint(names) or len(asked_among(walk, names, rows)) > 1:
+            # there is room for one `$not`
+            rule = "other operators beside patterns in $nin, in $elemMatch"
+            raise Refusal(Reason.QUESTION, path=walk.node.path, rule=rule)
+        found = _outside_all(walk, patterns)
+        _leave_out(walk, unlisted, patterns)
+        place = Element(kinds.NULL, b"", *[unlisted.end] * 3)
+    elif operators and negation is not None:
+        each = answer_to(walk, walk.node, operators, is_outside=True).each
+        found = tuple(dict.fromkeys(held for listed in each for held in listed))
+        place = negation
+    else:
+        return NOTHING_ASKED
+    leaf = walk.node.leaf
+    if leaf is None:
+        raise TypeError("a question about no class")
+    walk.draft.budget.spend(sum(len(held.stored[1]) + LISTED_BYTES for held in found), len(found))
+    walk.draft.edits.append(RangeEdit([place], walk.node, leaf, found, walk.parents, ListPlace.ITEM_OUTSIDE))
+    return frozenset({b"$not"}) if operators else NOTHING_ASKED
+
+
+def _negated_operators(walk: Walk, negation: Element | None, rows: Rows) -> tuple[AskedOperator, ...]:
+    """What `$not` negates, if it has to be asked for. Raises Refusal."""
+    if negation is None:
+        return ()
+    if negation.kind == kinds.REGEX:
+        return (read_pattern(walk, negation),)
+    if negation.kind != kinds.OBJECT:
+        return ()
+    operators, below = named_parts(walk.buf, negation.value), walk.inside(negation.value)
+    groups = asked_among(below, operators, rows)
+    _check_alone(below, groups, operators)
+    return read_asked(below, groups, operators)
+
+
+def _check_alone(walk: Walk, groups: Groups, operators: dict[bytes, Element]) -> None:
+    """Raises Refusal(QUESTION) if others are negated beside those that are asked for."""
+    if groups and taken_over(groups) < operators.keys():
+        # either of them may keep a document from being let in
+        rule = f"other operators beside {next(iter(groups)).decode()} in $not"
+        raise Refusal(Reason.QUESTION, path=walk.node.path, rule=rule)
+
+
+def _outside_all(walk: Walk, patterns: Sequence[Element]) -> tuple[HeldValue, ...]:
+    """The stored values that match none of these."""
+    operators: tuple[AskedOperator, ...] = tuple(read_pattern(walk, item) for item in patterns)
+    return answer_to(walk, walk.node, operators, is_outside=True).all
+
+
+def _leave_out(walk: Walk, listed: Element, patterns: Sequence[Element]) -> None:
+    """Take patterns out of a list, because they are covered elsewhere; the walk is around the list."""
+    parents = walk.inside(listed.value).parents
+    walk.draft.replacements.extend(Replacement(item, parents) for item in patterns)
+    if walk.draft.asking is not None:
+        walk.draft.asking.removed.update(item.start for item in patterns)
+
+
 def _satisfy(walk: Walk, element: Element) -> None:
     """Let every value satisfy a condition of which nothing is left.
 
@@ -110,10 +182,7 @@ def _plan_not(
     if len(operators) == 1:
         _plan_nin(walk, field, below, operators.get(b"$in"))
     groups = asked_among(below, operators, rows)
-    if groups and taken_over(groups) < operators.keys():
-        # either of them may keep a document from being let in
-        rule = f"other operators beside {next(iter(groups)).decode()} in $not"
-        raise Refusal(Reason.QUESTION, path=inner.node.path, rule=rule)
+    _check_alone(below, groups, operators)
     _plan_operators(walk, field, below, operators, rows, is_negated=True)
     return frozenset({b"$not"}) if groups else NOTHING_ASKED
 
@@ -129,13 +198,8 @@ def _plan_nin(walk: Walk, field: Element, inner: Walk, listed: Element | None) -
     patterns = _patterns(walk, listed)
     if listed is None or not patterns:
         return
-    operators: tuple[AskedOperator, ...] = tuple(read_pattern(walk, item) for item in patterns)
-    answer = answer_to(walk, inner.node, operators, is_outside=True)
-    _put(walk, field, inner.node, (answer.all,), is_negated=True)
-    parents = inner.inside(listed.value).parents
-    walk.draft.replacements.extend(Replacement(item, parents) for item in patterns)
-    if walk.draft.asking is not None:
-        walk.draft.asking.removed.update(item.start for item in patterns)
+    _put(walk, field, inner.node, (_outside_all(inner, patterns),), is_negated=True)
+    _leave_out(inner, listed, patterns)
 
 
 def _put(
@@ -153,14 +217,14 @@ def _put(
     listed = tuple(held for each in lists for held in each)
     made = sum(len(held.stored[1]) for held in listed) + LISTED_BYTES * len(listed)
     walk.draft.budget.spend(made * copies, len(listed) * copies)
-    outside = Outside(_free_name(walk, node), field.name, tuple(lists), is_negated)
+    outside = Outside(free_name(walk, node), field.name, tuple(lists), is_negated)
     place = Element(kinds.NULL, b"", field.end, field.end, field.end)
     edit = RangeEdit([place], node, node.leaf, listed, walk.parents, ListPlace.BEYOND, outside)
     walk.draft.edits.append(edit)
 
 
-def _free_name(walk: Walk, node: PathNode) -> bytes:
-    """A name that the filter does not have yet. Raises Refusal(QUESTION)."""
+def free_name(walk: Walk, node: PathNode) -> bytes:
+    """A name that the filter does not have yet, for one more condition. Raises Refusal(QUESTION)."""
     asking, start = walk.draft.asking, walk.parents[-1]
     if asking is None:
         raise TypeError("nothing may be asked")
@@ -171,5 +235,5 @@ def _free_name(walk: Walk, node: PathNode) -> bytes:
         if name not in present:
             present.add(name)
             return name
-    rule = "so many negations in one filter, without an `$and` around each"
+    rule = "so many conditions beside others in one filter, without an `$and` around each"
     raise Refusal(Reason.QUESTION, path=node.path, rule=rule)

@@ -112,6 +112,13 @@ class Answers:
         """Whether the command is sorted by stored values."""
         return any(question.order is not None for question in self.known)
 
+    @property
+    def has_first(self) -> bool:
+        """Whether there is any document to sort."""
+        ordered = [each for question, each in self.known.items() if question.order is not None]
+        answers = [each for each in ordered if isinstance(each, ValuesAnswer)]
+        return any(each.all or (each.ranks is not None and each.ranks.nulls is not None) for each in answers)
+
     def of(self, question: ValuesQuestion) -> ValuesAnswer:
         """Raises ValuesUnknown, and the refusal that was learned in the place of an answer."""
         found = self.known.get(question)
@@ -182,9 +189,11 @@ _IN_TRANSACTION: Final = ", which needs a transaction"
 class FieldsWritten:
     """The fields that earlier statements of a command may have written."""
 
-    __slots__ = ("_is_any", "_paths")
+    __slots__ = ("_is_any", "_paths", "count")
 
     def __init__(self) -> None:
+        self.count = 0
+        """How many statements there were."""
         self._is_any = False
         self._paths: list[list[bytes]] = []
 
@@ -193,6 +202,7 @@ class FieldsWritten:
 
         Raises BsonError. Cost: O(paths of the update).
         """
+        self.count += 1
         first = (
             None if update is None or update.kind != kinds.OBJECT else next(elements(buf, update.value), None)
         )
@@ -226,12 +236,16 @@ class Asking:
         "answers",
         "barriers",
         "forbids",
+        "groups",
         "is_at_one_time",
         "is_here",
         "is_in_transaction",
         "is_negated",
+        "is_windowed",
         "names",
+        "namespace",
         "removed",
+        "sorts_write",
         "tree",
         "written",
     )
@@ -243,6 +257,7 @@ class Asking:
         *,
         is_in_transaction: bool = False,
         is_at_one_time: bool = False,
+        namespace: str = "",
     ) -> None:
         self.answers: Final = answers
         self.tree: Final = tree
@@ -250,10 +265,18 @@ class Asking:
         self.is_in_transaction: Final = is_in_transaction
         self.is_at_one_time: Final = is_at_one_time or is_in_transaction
         """Whether the command reads what its questions have read: nothing changes meanwhile."""
+        self.namespace: Final = namespace
+        """The collection, if the command writes to several; else empty: it is the command's."""
         self.written: Final = FieldsWritten()
         """What earlier statements of the command may have written."""
         self.forbids = ""
         """Why what is at hand may not be asked about, for the rule of a refusal; empty if it may."""
+        self.is_windowed = False
+        """Whether an earlier stage has cut documents off by their number."""
+        self.groups: Final[dict[int, dict[bytes, bytes]]] = {}
+        """By the offset of a `$sort` behind a `$group`, the fields that have the ranks for its keys."""
+        self.sorts_write = False
+        """Whether it is a write of one document that is sorted by stored values."""
         self.is_here = False
         """Whether the filter at hand is on such documents."""
         self.barriers: Final[list[Barrier]] = []

@@ -17,8 +17,8 @@ from sealwire.policies.questions.conditions import KEYS, Value, alike, finite_va
 from sealwire.policies.questions.patterns import Undecided
 from sealwire.wire import kinds
 
-MAX_RANKS: Final = 1000
-"""Values that one command sorts by. The server looks each document's value up in their list."""
+MAX_RANKS: Final = 10_000
+"""Values that one command sorts by. It has each of them twice, so it takes some 2 MB."""
 
 DISTURBED: Final = b"Sealwire: documents that the command sorts were changed meanwhile"
 """The rank that is no number, behind all others: the server's error quotes it."""

@@ -244,13 +244,14 @@ class AdminServer:
 def _readiness(health: HealthView) -> dict[str, object]:
     """The body of /readyz. Workers that do not have the same policy yet are all named.
 
-    Plaintext in covered paths is named, and so are classes that are in clear; that makes nothing unready:
-    clients are served as before.
+    What is only observed is named, plaintext in covered paths, and classes that are in clear; that makes
+    nothing unready: clients are served as before.
     It has `frontier` only where one is followed, or should be, `contexts` only where there are such keys, and
     `audit` where there is an audit log, with `audit_trouble` while something keeps it from being written, and
     `upstream` while a server is down.
     """
     said: dict[str, object] = {"status": status_of(health), "keyring": health.keyring.value}
+    said |= {"mode": "observe", "not_protected": health.observed} if health.observed else {}
     if health.frontier is not Following.OFF:
         said["frontier"] = health.frontier.value
     if health.contexts is not StoreReach.OFF:

@@ -25,6 +25,7 @@ class StartReason(Enum):
     MEMBER_WITHOUT_LISTENER = "member-without-listener"
     ACCESS_CONTROL_MISSING = "access-control-missing"
     PLAINTEXT_STORED = "plaintext-stored"
+    POLICY_OBSERVED = "policy-observed"
     UPSTREAM_UNRESOLVED = "upstream-unresolved"
     UPSTREAM_REFUSED = "upstream-refused"
     UPSTREAM_TIMEOUT = "upstream-timeout"

@@ -66,6 +66,10 @@ class HealthView(Protocol):
         """The classes that are stored in clear, sorted."""
 
     @property
+    def observed(self) -> tuple[str, ...]:
+        """What of the policy is only observed, MAX_NAMED at most, sorted."""
+
+    @property
     def provider(self) -> str:
         """What kind of provider has the key-encryption key; empty before the admin address is bound."""
 
@@ -122,6 +126,8 @@ class Health:
     """Namespaces and paths where plaintext was met, as `PlaintextCounts.shown` says."""
     in_clear: tuple[str, ...] = ()
     """The classes that are stored in clear, as `ClearClasses.shown` says."""
+    observed: tuple[str, ...] = ()
+    """What of the policy is only observed."""
     provider: str = ""
     """The kind of provider of the key-encryption key. A change of it needs a restart."""
     audit: Keeping = Keeping.OFF
@@ -202,6 +208,11 @@ class JointHealth:
     def in_clear(self) -> tuple[str, ...]:
         """Those of all workers, each once; for a moment of a change they may differ."""
         return tuple(sorted({name for worker in tuple(self.workers.values()) for name in worker.in_clear}))
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """Those of all workers, each once."""
+        return tuple(sorted({name for worker in tuple(self.workers.values()) for name in worker.observed}))
 
     @property
     def provider(self) -> str:

@@ -1,17 +1,20 @@
-"""Whether an encrypted class still has values in plaintext on the server, which equality would not find.
+"""Whether the server has values in a form in which this proxy would not find them.
 
 An application that had stored values before the class was encrypted gets no error: its filters find nothing,
 and a unique index takes a value for the second time. So each deterministic path is asked for one value of its
-declared type before the policy counts. Nothing of a document is read: the answer says whether there is one.
+declared type before the policy counts. A collection that is only observed is asked for encrypted values, for
+the same reason. Nothing of a document is read: the answer says whether there is one.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 import bson
 
+from sealwire.crypto.envelope import MARKER
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet, ValueType, leaves, matches
 from sealwire.proxy.server.config.settings import AccessControl, Config
@@ -36,6 +39,13 @@ _HINT: Final = (
     "a proxy looks by itself with frontier.uri_file"
 )
 
+_MAGIC: Final = MARKER[1:]
+_IS_ENVELOPE: Final = {
+    "$type": "binData",
+    "$bitsAllSet": bson.Binary(_MAGIC),
+    "$bitsAllClear": bson.Binary(bytes(255 - each for each in _MAGIC)),
+}
+
 _LISTING: Final = {"listCollections": 1, "nameOnly": True, "filter": {"type": "collection"}}
 
 Command = dict[str, Any]
@@ -52,39 +62,107 @@ async def stored_findings(
 
     Raises PlaintextStored. Cost: one bounded question for each path, _ALL_S in all
     """
-    judged = _judged(policy, keyring)
+    judged = [*_judged(policy, keyring), *_observed(policy, keyring)]
+    left = dict.fromkeys(each.place for each in judged)
     if not config.probe or not judged or not upstreams:
+        _require_known(judged, left, "upstream.probe is false")
         return []
     if uri is None and config.access_control is AccessControl.REQUIRED:
-        return [_unasked("the proxy has no user of its own", [f"{name} {path}" for name, path, _ in judged])]
-    left = dict.fromkeys(f"{namespace} {path}" for namespace, path, _ in judged)
+        problem = "the proxy has no user of its own"
+        _require_known(judged, left, problem)
+        return [_unasked(problem, list(left))]
     problem = "the server did not answer in time"
     try:
         async with asyncio.timeout(_ALL_S), _asking(upstreams, uri) as ask:
-            for pattern, path, field_class in judged:
-                names = await _names(ask, pattern)
-                answers = [await _holds_plaintext(ask, name, path, field_class) for name in names or ()]
+            for each in judged:
+                names = await _names(ask, each.namespace)
+                answers = [await _holds(ask, name, each) for name in names or ()]
                 if names is None or None in answers:
                     problem = "the server refuses the question, or did not answer it in time"
                 else:
-                    del left[f"{pattern} {path}"]
+                    del left[each.place]
     except _FAILURES as error:
         if isinstance(error, PlaintextStored):
             raise
+    _require_known(judged, left, problem)
     return [_unasked(problem, list(left))] if left else []
 
 
-def _judged(policy: PolicySet, keyring: Keyring) -> list[tuple[str, str, FieldClass]]:
-    """Namespace or pattern, path and class of what holds ciphertext only."""
+def _require_known(judged: Sequence["_Judged"], left: Mapping[str, None], problem: str) -> None:
+    """Raises PlaintextStored if nobody knows what must be known before the policy counts."""
+    places = [each.place for each in judged if each.must_be_known and each.place in left]
+    if places:
+        raise PlaintextStored(
+            StartReason.PLAINTEXT_STORED,
+            f"{', '.join(places[:_SHOWN])}: only observed, of a class with a key, and whether encrypted "
+            f"values are stored was not found out: {problem}",
+            f"{_HINT}; or try the policy with a keyring that lacks the class",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What must not be stored at a path."""
+
+    namespace: str
+    """Or a pattern of some."""
+    path: str
+    condition: Mapping[str, Any]
+    """By which the server finds it; empty where it cannot be told from what may be stored."""
+    problem: str
+    hint: str
+    must_be_known: bool = False
+    """Whether the policy cannot count before the server has said so."""
+
+    @property
+    def place(self) -> str:
+        return f"{self.namespace} {self.path}"
+
+
+def _judged(policy: PolicySet, keyring: Keyring) -> list[_Judged]:
+    """Plaintext, of what holds ciphertext only."""
     skipped = {*keyring.partly_plaintext, *keyring.pending_classes}
     return [
-        (name, leaf.path, leaf.leaf)
+        _Judged(
+            name,
+            leaf.path,
+            _of_type(leaf.leaf),
+            f"holds values in clear that no filter would find: class {leaf.leaf.name} is encrypted",
+            f"begin in clear: sealwire keys create --plaintext {leaf.leaf.name}, with a new keyring, then "
+            "sealwire migrate encrypt; or say `accept_plaintext: true` for the class "
+            "(docs/operations/migration.md)",
+        )
         for name, tree in (*policy.collections.items(), *policy.patterns)
         for leaf in leaves(tree)
         if leaf.leaf is not None
         and leaf.leaf.mode is Mode.DETERMINISTIC
         and leaf.leaf.name not in skipped
         and not leaf.leaf.accepts_plaintext
+    ]
+
+
+def _of_type(field_class: FieldClass) -> dict[str, Any]:
+    value_type = field_class.value_type
+    if value_type is None or value_type is ValueType.BIN_DATA:
+        return {}  # by its type, ciphertext is the same
+    return {"$type": _TYPES.get(value_type, [value_type.value])}
+
+
+def _observed(policy: PolicySet, keyring: Keyring) -> list[_Judged]:
+    """Ciphertext, of what is only observed. An application's own binary that begins alike counts as well."""
+    keyed = {key.class_name for key in keyring.listed}.difference(keyring.plaintext_classes)
+    return [
+        _Judged(
+            name,
+            leaf.path,
+            _IS_ENVELOPE,
+            "holds encrypted values, and the policy only observes it: they would be neither found nor read",
+            "take it out of `observe`, and `mode: observe` out of the policy; to leave Sealwire: sealwire "
+            "migrate decrypt (docs/operations/migration.md)",
+            leaf.leaf is not None and leaf.leaf.name in keyed,
+        )
+        for name, tree in policy.observed_trees
+        for leaf in leaves(tree)
     ]
 
 
@@ -126,17 +204,16 @@ def _batch(reply: Mapping[str, Any]) -> list[Any] | None:
     return batch if isinstance(batch, list) else None
 
 
-async def _holds_plaintext(ask: Ask, namespace: str, path: str, field_class: FieldClass) -> bool | None:
+async def _holds(ask: Ask, namespace: str, judged: _Judged) -> bool | None:
     """False, or None where the server does not say. Raises PlaintextStored."""
-    value_type = field_class.value_type
-    if value_type is None or value_type is ValueType.BIN_DATA:
-        return None  # by its type, ciphertext is the same
+    if not judged.condition:
+        return None
     database, _, collection = namespace.partition(".")
     reply = await ask(
         database,
         {
             "find": collection,
-            "filter": {path: {"$type": _TYPES.get(value_type, [value_type.value])}},
+            "filter": {judged.path: judged.condition},
             "projection": {"_id": 0, "sealwire": 1},
             "limit": 1,
             "singleBatch": True,
@@ -147,13 +224,8 @@ async def _holds_plaintext(ask: Ask, namespace: str, path: str, field_class: Fie
     if found is None:
         return None
     if found:
-        name = field_class.name
-        raise PlaintextStored(
-            StartReason.PLAINTEXT_STORED,
-            f"{namespace} {path} holds values in clear that no filter would find: class {name} is encrypted",
-            f"begin in clear: sealwire keys create --plaintext {name}, with a new keyring, then sealwire "
-            f"migrate encrypt; or say `accept_plaintext: true` for the class (docs/operations/migration.md)",
-        )
+        problem = f"{namespace} {judged.path} {judged.problem}"
+        raise PlaintextStored(StartReason.PLAINTEXT_STORED, problem, judged.hint)
     return False
 
 

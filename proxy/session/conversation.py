@@ -152,6 +152,7 @@ class Conversation:
         "is_balanced",
         "look_up",
         "mechanism",
+        "observed",
         "read_at",
         "shared",
         "states",
@@ -186,6 +187,8 @@ class Conversation:
         """What is compressed; None where this proxy offers it to nobody."""
         self.views = ViewCatalog(settings.policy)
         """What the server has said of names for the command that is being planned."""
+        self.observed = observing(settings.policy)
+        """By what commands are planned that are only observed; None: there are none."""
         self.mechanism = OTHER
         """By which mechanism the client logs in, or did last; a label."""
         self.by_certificate = LoginByCertificate()
@@ -249,6 +252,7 @@ class Conversation:
     def use_policy(self, policy: PolicySet) -> None:
         """Another policy counts from now on. A login that was made stays."""
         self.views = ViewCatalog(policy)
+        self.observed = observing(policy)
         self.entitled.use_roles(policy.roles)
 
     def new_id(self) -> int:
@@ -265,6 +269,11 @@ class Conversation:
             moves.leave(hold)
         self.states.happened(Event.ENDED)
         return Close(reason, detail)
+
+
+def observing(policy: PolicySet) -> ViewCatalog | None:
+    """What plans by the policy as it is written, where not all of it is enforced."""
+    return None if policy.written is None else ViewCatalog(policy.written)
 
 
 class Side:

@@ -344,6 +344,35 @@ class PlaintextMet:
     amount: int
 
 
+class ObservedVerdict(StrEnum):
+    """What would have become of a command, were the policy not only observed."""
+
+    UNTOUCHED = "untouched"
+    """It reaches nothing covered, and would pass as it came."""
+    ANSWERED = "answered"
+    ASKED = "two-steps"
+    """It would be answered after a question for stored values."""
+    LOOKED_UP = "name-asked"
+    """It would pass after a question for what its name is. If that is a view, nobody has followed it."""
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedCommand:
+    """What would have become of a command: its shape, and never a value."""
+
+    verdict: ObservedVerdict
+    command: str
+    """As it is counted."""
+    namespace: str
+    operator: str = ""
+    """What was in the way, if it is an operator that somebody knows."""
+    path: str = ""
+    reason: str = ""
+    application: str = ""
+    """What the client calls itself."""
+
+
 Effect = (
     ToServer
     | ToClient
@@ -359,4 +388,5 @@ Effect = (
     | Count
     | PlaintextMet
     | StrangerMet
+    | ObservedCommand
 )

@@ -11,7 +11,7 @@ from typing import Final, final
 from bson import encode
 
 from sealwire.keys.frontier.frontier import StoredForm
-from sealwire.policies.planning.plan import RangeEdit
+from sealwire.policies.planning.plan import ListPlace, RangeEdit
 from sealwire.policies.questions.ordering import Ranks
 from sealwire.wire import kinds
 from sealwire.wire.splice import Edit
@@ -20,6 +20,12 @@ _FEW: Final = 12
 """So many forms are looked up one by one."""
 _UNWANTED: Final = 0
 """The rank of null where no document with it is let through."""
+_UNLISTED: Final = -1
+"""The rank of any other value, where those that are let through are chosen by their ranks."""
+_MOST_CHOSEN: Final = 100
+_MOST_OF_MANY: Final = 1000
+"""So many forms are chosen by `$in`, which may lead along an index: of all values, and of the first ones.
+Some servers compare each document with each item of it."""
 _HEAD: Final = 5
 """Length and subtype of binary data."""
 
@@ -27,8 +33,10 @@ _HEAD: Final = 5
 def ranked(planned: RangeEdit, ranks: Ranks, valid: Callable[[int, bytes], StoredForm]) -> Edit:
     """`$match` with every form of the values, and `$addFields` with their ranks, as items of a pipeline.
 
-    `valid` gives the form under the valid key; beside it stands what the server has said that it holds. An
-    array, which a document may have got since the server was asked, is let through by nobody.
+    Many values are chosen by their ranks instead. For `ListPlace.FIRST` it is the condition of the `$match`
+    alone, as an element of a filter. `valid` gives the form under the valid key; beside it stands what the
+    server has said that it holds. An array, which a document may have got since the server was asked, is let
+    through by nobody.
 
     Raises as `valid`. Cost: O(values log values).
     """
@@ -43,33 +51,55 @@ def ranked(planned: RangeEdit, ranks: Ranks, valid: Callable[[int, bytes], Store
             # a value is listed once for each form that is stored, and may be under the valid key
             if form not in forms:
                 forms[form] = rank
-    null_rank = _UNWANTED if ranks.nulls is None else ranks.nulls
+    is_first = planned.place is ListPlace.FIRST
+    is_listed = is_first or len(forms) <= (_MOST_OF_MANY if ranks.is_cut else _MOST_CHOSEN)
     chosen = sorted(forms) + [StoredForm(kinds.NULL, b"")] * (ranks.nulls is not None)
     path, name = planned.node.path, planned.element.name
     names = path.split(".")
     above = [".".join(names[: depth + 1]) for depth in range(len(names))]
     no_array = {"$expr": {"$not": [{"$or": [{"$isArray": [f"${each}"]} for each in above]}]}}
     match = b"\x03%b\0%b" % (path.encode(), _enclosed(b"\x04$in\0" + _array(chosen)))
-    rank_of = _enclosed(b"\x03%b\0%b" % (name, _Search(path, null_rank).among(forms)))
+    condition = _enclosed((match if is_listed else b"") + _elements(no_array))
+    if is_first:
+        data = b"\x03%b\0%b" % (name, condition)
+        if name == b"$nor":
+            condition = _enclosed(b"\x04$nor\0" + _array([(kinds.OBJECT, condition)]))
+        if name.startswith(b"$"):
+            data = b"\x04%b\0%b" % (name, _array([(kinds.OBJECT, condition)]))
+        return Edit(planned.element.start, planned.element.end, data, planned.parents)
+    rank_of = _enclosed(b"\x03%b\0%b" % (name, _rank_of(path, forms, ranks.nulls, is_listed=is_listed)))
     stages = [
-        _enclosed(b"\x03$match\0" + _enclosed(match + _elements(no_array))),
+        _enclosed(b"\x03$match\0" + condition),
         _enclosed(b"\x03$addFields\0" + rank_of),
     ]
+    if not is_listed:
+        stages.append(encode({"$match": {name.decode(): {"$gte": 0}}}))
     data = b"".join(b"\x030\0" + stage for stage in stages)
     return Edit(planned.element.start, planned.element.end, data, planned.parents)
+
+
+def _rank_of(path: str, forms: Mapping[StoredForm, int], nulls: int | None, *, is_listed: bool) -> bytes:
+    """The expression with a document's rank; `is_listed`: others than those with one are kept out before."""
+    if is_listed:
+        return _Search(path, _UNWANTED if nulls is None else nulls).among(forms)
+    found = _Search(path, _UNLISTED).among(forms)
+    if nulls is None:
+        return found
+    is_null = encode({"$eq": [{"$ifNull": [f"${path}", None]}, None]})
+    return _call("$cond", (kinds.OBJECT, is_null), _int(nulls), (kinds.OBJECT, found))
 
 
 @final
 class _Search:
     """Makes expressions with the rank of the value at a path."""
 
-    __slots__ = ("_null_rank", "_path", "_value")
+    __slots__ = ("_default", "_path", "_value")
 
-    def __init__(self, path: str, null_rank: int) -> None:
+    def __init__(self, path: str, default: int) -> None:
         self._path: Final = path
         self._value: Final = _text(f"${path}")
-        self._null_rank: Final = null_rank
-        """The rank of what is in no list: null, and a missing value."""
+        self._default: Final = default
+        """The rank of what is in no list."""
 
     def among(self, forms: Mapping[StoredForm, int]) -> bytes:
         """The expression. Cost: O(forms log forms)."""
@@ -88,7 +118,7 @@ class _Search:
             for length, found in by_length.items()
         ]
         listed = _array([(kinds.OBJECT, _enclosed(branch)) for branch in branches])
-        switch = b"\x04branches\0" + listed + _elements({"default": self._null_rank})
+        switch = b"\x04branches\0" + listed + _elements({"default": self._default})
         is_binary = encode({"$eq": [{"$type": f"${self._path}"}, "binData"]})
         by_size = _enclosed(b"\x03$switch\0" + _enclosed(switch))
         return _call(
@@ -109,7 +139,7 @@ class _Search:
 
     def _one_by_one(self, items: Sequence[tuple[StoredForm, int]]) -> bytes:
         """What is in no list has the place -1, which is that of the last rank."""
-        numbers = encode({"$literal": [*(rank for _, rank in items), self._null_rank]})
+        numbers = encode({"$literal": [*(rank for _, rank in items), self._default]})
         forms = _enclosed(b"\x04$literal\0" + _array([form for form, _ in items]))
         place = _call("$indexOfArray", (kinds.OBJECT, forms), self._value)
         return _call("$arrayElemAt", (kinds.OBJECT, numbers), (kinds.OBJECT, place))
@@ -118,6 +148,10 @@ class _Search:
 def _call(name: str, *arguments: tuple[int, bytes]) -> bytes:
     """The expression that applies an operator."""
     return _enclosed(b"\x04%b\0%b" % (name.encode(), _array(arguments)))
+
+
+def _int(number: int) -> tuple[int, bytes]:
+    return kinds.INT, struct.pack("<i", number)
 
 
 def _text(text: str) -> tuple[int, bytes]:

@@ -56,6 +56,10 @@ class SortDisturbed(Exception):
     """Documents were changed while the server sorted them by the ranks of their values: too few are left."""
 
 
+class EnvelopeObserved(Exception):
+    """A reply about a collection that is only observed has encrypted values."""
+
+
 # Error class -> (code, code name), text for the client. The texts are fixed: nothing of a value, an envelope
 # or a key can be in them, and all failed decryptions read alike.
 FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
@@ -112,6 +116,11 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
         "the roles of this user show no more documents in this hour; ask for fewer at once, or wait [role]",
     ),
     UnsupportedValue: (TYPE_MISMATCH, "Sealwire cannot encrypt a value of this type or length"),
+    EnvelopeObserved: (
+        INTERNAL_ERROR,
+        "Sealwire only observes this collection, and it has encrypted values: take it out of `observe`, and "
+        "`mode: observe` out of the policy",
+    ),
     # drivers read again by themselves for this code
     SortDisturbed: (
         EXCEEDED_TIME_LIMIT,
@@ -120,9 +129,9 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
 }
 
 RETRIED: Final = frozenset(
-    {ContextsMissing, CursorOutdated, FrontierLost, LeaseAwaited, SnapshotOutdated, WindowMet}
+    {ContextsMissing, CursorOutdated, FrontierLost, LeaseAwaited, SnapshotOutdated, SortDisturbed, WindowMet}
 )
-"""Failures for which a command was not sent, and which pass by themselves."""
+"""Failures that pass by themselves, of commands that were not sent, or that have written nothing."""
 
 RETRYABLE: Final = frozenset({6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
 """Codes for which drivers try a read or a numbered write again, on this server or another one.

@@ -7,13 +7,14 @@ from typing import Final, final
 
 from sealwire.policies.commands.planner import KNOWN_COMMANDS
 from sealwire.policies.errors import Reason
+from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Openings
 from sealwire.policies.questions.asked import ValuesQuestion
 from sealwire.policies.questions.conditions import Value
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.auditing.commands import AuditedCommand
 from sealwire.proxy.session.compression import compressed_label
-from sealwire.proxy.session.effects import CommandRecord, Effect
+from sealwire.proxy.session.effects import CommandRecord, Count, Counter, Effect
 from sealwire.proxy.session.login.authentication import CertificateLogin
 from sealwire.proxy.session.login.caller import NOTHING_STATED, LoginNeeded, Stated
 from sealwire.proxy.session.login.handshake import BalancerMismatch, OwnProbe
@@ -23,6 +24,9 @@ from sealwire.proxy.session.revealing.plaintext import Look
 from sealwire.proxy.session.write_errors import WriteErrors
 from sealwire.wire.compressors import COMPRESSOR_NAMES
 from sealwire.wire.errors import WireReason
+
+_MAX_COUNTED: Final = 1024
+"""Namespaces: those of patterns come from clients."""
 
 # Drivers send one request at a time on a connection. Only unacknowledged writes overlap, and no reply to them
 # is awaited. A client that opens more than this is broken or hostile.
@@ -79,6 +83,40 @@ def command_label(command: str) -> str:
     return command if command in COUNTED_COMMANDS else OTHER
 
 
+def split_label(label: str) -> tuple[str, str]:
+    """The command of a label of `CommandCounts`, and its collection as the policy names it, or OTHER."""
+    command, _, collection = label.partition(" ")
+    return command, collection or OTHER
+
+
+@final
+class CommandCounts:
+    """What to count of a command: it, and the collection that it names, under the policy's own word."""
+
+    __slots__ = ("_by_namespace", "_policy")
+
+    def __init__(self, policy: PolicySet) -> None:
+        self._policy = policy
+        self._by_namespace: dict[str, dict[str, Count]] = {}
+
+    def sent(self, command: str, namespace: str) -> Count:
+        """For a command that goes to the server; `command` is a label. Cost: two look-ups mostly."""
+        by_command = self._by_namespace.get(namespace)
+        if by_command is None:
+            if len(self._by_namespace) >= _MAX_COUNTED:
+                self._by_namespace.clear()
+            by_command = self._by_namespace[namespace] = {}
+        found = by_command.get(command)
+        if found is None:
+            found = by_command[command] = Count(Counter.COMMANDS, label=self.label(command, namespace))
+        return found
+
+    def label(self, command: str, namespace: str) -> str:
+        """Under what a command is counted, for `split_label`."""
+        collection = self._policy.declared(namespace)
+        return f"{command_label(command)} {collection}" if collection else command_label(command)
+
+
 def write_label(command: str) -> str:
     """Under what errors of a command's writes are counted."""
     return command if command in WRITE_LABELS else OTHER
@@ -121,6 +159,8 @@ class Again:
     """The values that satisfied its conditions."""
     left: int
     """How often it may be sent again."""
+    is_sorted: bool = False
+    """Whether it writes the first document in an order of stored values: it may not find none by chance."""
     reply: list[Effect] = field(default_factory=list, repr=False)
     """What follows from the reply, once that has said that no document was found."""
 

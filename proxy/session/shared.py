@@ -28,7 +28,7 @@ from sealwire.proxy.session.choices import CommandScope, Reveal
 from sealwire.proxy.session.effects import Count
 from sealwire.proxy.session.login.identities import Identities
 from sealwire.proxy.session.moving.moves import Moves
-from sealwire.proxy.session.requests import Request
+from sealwire.proxy.session.requests import CommandCounts, Request
 from sealwire.proxy.session.revealing.cursors import OpenCursors
 from sealwire.proxy.session.revealing.documents_read import HourlyCount, ReplyDocuments
 from sealwire.proxy.session.revealing.plaintext import PlaintextWatch
@@ -226,6 +226,7 @@ class Shared:
         "auditor",
         "comparisons",
         "contexts",
+        "counts",
         "grids",
         "keyring",
         "moves",
@@ -251,6 +252,8 @@ class Shared:
         """Opens an envelope with what is at hand."""
         self.passing = PassingCommands(settings.policy.collection_names)
         """Which commands need not be planned again."""
+        self.counts = CommandCounts(settings.policy)
+        """Under what commands are counted."""
         self.grids = Grids()
         self.rejected = Rejected()
         """What need not be judged again."""
@@ -281,6 +284,7 @@ class Shared:
         """Another policy or other rules count from the next command on. Tell each session afterwards."""
         self.settings = settings
         self.passing = PassingCommands(settings.policy.collection_names)
+        self.counts = CommandCounts(settings.policy)
         self.plaintext.forget()
         self.auditor.forget()
         self.rejected.clear()

@@ -29,6 +29,7 @@ _COMMANDS = {
         "hold": "Place and release legal holds: `sealwire erase` leaves these persons' data alone.",
         "incident": "Keep incidents that alerts of `sealwire watch` have shown, and report them.",
         "luks": "Put MongoDB's data directory on a LUKS volume, watch it, and go back.",
+        "observe": "Say what a policy would do to the commands of an application, before it counts.",
         "policy": "Check a policy, lint it, explain what it does and who may do what, enforce it, find "
         "what it misses.",
         "tls": "Verify the TLS of databases and web servers.",
@@ -42,6 +43,9 @@ _COMMANDS = {
     },
     "cli.migrate": {"migrate": "Encrypt, re-encrypt and decrypt what is stored, while the application runs."},
     "cli.serve": {"serve": "Run the proxy."},
+    "cli.top": {
+        "top": "Show what passes through the running proxy: commands, refusals, latency, moves, clients."
+    },
     "demo.commands": {"demo": "Run the clinic's application directly and through Sealwire, and compare."},
     "sidecars.detection.commands": {
         "watch": "Follow the audit log that CONFIG names, and raise the alerts of its rules."

@@ -11,7 +11,7 @@ EX_NO = 1
 EX_DATAERR = 65
 EX_NOINPUT = 66
 EX_WRONG_KEK = 67
-"""Of sysexits.h's numbers, EX_NOUSER: no name of a user is an argument here."""
+"""The number of EX_NOUSER in sysexits.h: no name of a user is an argument here."""
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 EX_OSERR = 71

@@ -18,7 +18,7 @@ from sealwire.cli.verdicts import PlannedOutcome, encoded_command, encoded_docum
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Refusal, one_line
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.planning.plan import Plan, RangeEdit, ValueEdit
+from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit, ValueEdit
 from sealwire.policies.roles.role import Claim, Level, Rights
 from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.session.login.caller import NOTHING_STATED, Stated, stated_in
@@ -77,7 +77,7 @@ def explain(
     """
     if (source is None) == (profile is None):
         raise click.UsageError("give a COMMAND, or --from-profile")
-    policies = read_policy(policy)
+    policies = read_policy(policy, may_observe=True)
     if profile is not None:
         _explain_recorded(policies, profile, database, as_json=as_json)
         return
@@ -192,6 +192,8 @@ def _shape_row(shape: _CommandShape, count: int) -> tuple[str, ...]:
 def _use(edit: ValueEdit | RangeEdit) -> str:
     if isinstance(edit, RangeEdit) and edit.outside is not None:
         return f"{edit.use.value} $nin of the stored values that do not satisfy it"
+    if isinstance(edit, RangeEdit) and edit.place is ListPlace.FIRST:
+        return f"{edit.use.value} the first of the stored values"
     if isinstance(edit, RangeEdit) and edit.ranks is not None:
         return f"{edit.use.value} ranks of the stored values"
     if isinstance(edit, RangeEdit) and isinstance(edit.listed, tuple):
@@ -258,7 +260,7 @@ def access(  # noqa: PLR0913, PLR0917 - one for each option
         name, _, where = user.rpartition("@")
         if not name or not where:
             raise click.BadParameter("write USER@DATABASE, as the user logs in", param_hint="--as")
-    policies = read_policy(policy)
+    policies = read_policy(policy, may_observe=True)
     if policies.roles is None:
         _show_no_roles(as_json)
         return

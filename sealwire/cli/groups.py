@@ -22,7 +22,7 @@ Named = Sequence[str] | Mapping[str, str]
 
 
 _COLUMNS = 78
-"""Of a line in help, which click indents by two."""
+"""The width of a line in help, which click indents by two."""
 _ROW = re.compile(r" *\S+(?:, \S+)* {2,}(?=\S)")
 """The first column of a table's row."""
 
@@ -117,6 +117,20 @@ class DocumentedGroup(LazyGroup):
         if command is not None:
             command.epilog = self.epilog
         return command
+
+
+@click.group(
+    cls=DocumentedGroup,
+    package="sealwire",
+    modules={"cli.observe": {"report": "Say what a policy that is only observed would have done."}},
+    exit_codes={
+        1: "a command would be refused",
+        69: "the proxy does not answer, or observes nothing",
+        78: "the configuration cannot be read",
+    },
+)
+def observe() -> None:
+    """Say what a policy would do to the commands of an application, before it counts."""
 
 
 @click.group(

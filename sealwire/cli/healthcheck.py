@@ -38,7 +38,7 @@ def healthcheck(config_path: Path) -> None:
     """
     config = load_config(config_path, os.environ)
     address = config.admin
-    connection = _connection(config)
+    connection = admin_connection(config)
     try:
         connection.request("GET", "/readyz")
         response = connection.getresponse()
@@ -67,7 +67,7 @@ def _not_ready(address: str, said: bytes) -> NotReady:
     return NotReady(StartReason.NOT_READY, f"{address}: not ready", hint)
 
 
-def _connection(config: Config) -> http.client.HTTPConnection:
+def admin_connection(config: Config) -> http.client.HTTPConnection:
     """To the admin address; with TLS only to who has the certificate that the configuration names."""
     address, tls = config.admin, config.admin_tls
     if tls.certificate is None:

@@ -26,7 +26,7 @@ def check(policy: Path, as_json: bool) -> None:
     Example:
       sealwire policy check policy.yaml
     """
-    policies = read_policy(policy)
+    policies = read_policy(policy, may_observe=True)
     rows = [
         (namespace, leaf.path, leaf.leaf.name, leaf.leaf.mode.value)
         for namespace, tree in (*policies.collections.items(), *policies.patterns)
@@ -36,6 +36,8 @@ def check(policy: Path, as_json: bool) -> None:
     if not as_json:
         show_table(_COVERED_COLUMNS, rows)
     text = f"{policy}: {len(rows)} covered paths, {len(policies.classes)} classes"
+    if policies.observed:
+        text += f"; NOT PROTECTED, only observed: {', '.join(policies.unprotected)}"
     answer(text, [dict(zip(_COVERED_COLUMNS, row, strict=True)) for row in rows], as_json=as_json)
 
 
@@ -50,7 +52,7 @@ def lint_policy(policy: Path, as_json: bool, strict: bool) -> None:
     Example:
       sealwire policy lint policy.yaml --strict
     """
-    policies = read_policy(policy)
+    policies = read_policy(policy, may_observe=True)
     findings = lint(policies)
     if as_json:
         click.echo(json.dumps([{"rule": f.rule, "where": f.where, "message": f.message} for f in findings]))

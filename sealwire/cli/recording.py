@@ -20,8 +20,8 @@ from sealwire.audit.log import AuditLog, LogPace
 from sealwire.cli import AUDIT_VARIABLE
 from sealwire.cli.exit_codes import show_error
 
-NOT_RECORDED = frozenset({"audit", "serve", "healthcheck", "demo"})
-"""What reads the log, what writes into it by itself, what is asked each few seconds, what is a show."""
+NOT_RECORDED = frozenset({"audit", "serve", "healthcheck", "demo", "observe", "top"})
+"""What reads the log, what writes into it by itself, what only asks the proxy, what is a show."""
 _HELP = frozenset({"-h", "--help", "--version"})
 
 

@@ -23,12 +23,35 @@ if TYPE_CHECKING:
 policy_argument = click.argument("policy", type=PRESENT_FILE)
 
 
-def read_policy(path: Path) -> "PolicySet":
-    """Raises SourceError, FileProblem, PermissionProblem."""
+def read_policy(path: Path, *, may_observe: bool = False) -> "PolicySet":
+    """A policy as it is written. Raises SourceError, PermissionProblem, and FileProblem.
+
+    FileProblem also if some of it is only observed: most commands take for encrypted what it covers. Those
+    that do not pass `may_observe`.
+    """
     from sealwire.policies.file.loader import load_policy  # noqa: PLC0415
     from sealwire.proxy.server.errors import read_named_file  # noqa: PLC0415
 
-    return load_policy(read_named_file(path, "the policy"), str(path))
+    policies = load_policy(read_named_file(path, "the policy"), str(path))
+    if not may_observe:
+        require_protecting(policies, path)
+    return policies
+
+
+def require_protecting(policies: "PolicySet", path: Path) -> None:
+    """Raises FileProblem if some of a policy is only observed."""
+    from sealwire.proxy.server.errors import FileProblem, StartReason  # noqa: PLC0415
+
+    if policies.observed:
+        raise FileProblem(
+            StartReason.POLICY_OBSERVED,
+            f"{path}: {', '.join(policies.unprotected[:_MOST_NAMES])} and what else it says of them is only "
+            "observed, so nothing there is encrypted",
+            "take `mode: observe` and `observe` out of the policy, and reload every Sealwire first",
+        )
+
+
+_MOST_NAMES = 5
 
 
 _MAX_CHARACTERS = 4096

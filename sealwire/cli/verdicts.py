@@ -22,7 +22,7 @@ from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.files.errors import Complaints, SourceError
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
 from sealwire.policies.commands.planner import plan_command
-from sealwire.policies.commands.sorted_find import FindSortsByValues, as_aggregate
+from sealwire.policies.commands.sorted_commands import FindSortsByValues, as_aggregate
 from sealwire.policies.errors import Reason, Refusal, one_line
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Plan
@@ -167,7 +167,7 @@ def check_cases(policy: Path, cases: Path, database: str | None, *, record: bool
       sealwire policy test policy.yaml commands.yaml
       sealwire policy test policy.yaml commands.jsonl --db clinic --record
     """
-    policies = read_policy(policy)
+    policies = read_policy(policy, may_observe=True)
     source, filename = read_named_file(cases, "the file of commands"), str(cases)
     is_json = source.lstrip().startswith(b"{")
     entries = _json_entries(source, filename) if is_json else _yaml_entries(source, filename)

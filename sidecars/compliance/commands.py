@@ -43,6 +43,7 @@ from sealwire.sidecars.compliance.requirements import (
 from sealwire.sidecars.compliance.settings import read_compliance
 
 LOOKS: Mapping[ComplianceCheck, Look] = {
+    ComplianceCheck.PROTECTION: in_settings.protection,
     ComplianceCheck.AT_REST: on_machine.at_rest,
     ComplianceCheck.IN_TRANSIT: on_machine.in_transit,
     ComplianceCheck.PROXY_TLS: in_settings.proxy_tls,

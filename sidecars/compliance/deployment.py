@@ -41,6 +41,8 @@ class RunningProxy:
     policy: str = ""
     """The beginning of its policy's hash; `mixed` while its workers have several."""
     provider: str = ""
+    is_observing: bool = False
+    """Whether some of its policy, or all of it, is only observed."""
     problem: str = ""
     """Why it says nothing."""
 
@@ -69,7 +71,8 @@ def _ask(url: str, proxies: RunningProxies) -> RunningProxy:
         connection.close()
     if not isinstance(said, dict) or "policy" not in said or "provider" not in said:
         return RunningProxy(url, problem="it does not say its policy and provider: ask by a numeric address")
-    return RunningProxy(url, str(said["policy"])[:64], str(said["provider"])[:64])
+    is_observing = said.get("mode") == "observe"
+    return RunningProxy(url, str(said["policy"])[:64], str(said["provider"])[:64], is_observing)
 
 
 class Deployment:
@@ -91,8 +94,8 @@ class Deployment:
 
     @property
     def policy(self) -> PolicySet:
-        """The policy that the proxy reads."""
-        return self.policy_file.rules
+        """The policy as its file has it, enforced or not."""
+        return self.policy_file.rules.written or self.policy_file.rules
 
     @cached_property
     def running(self) -> list[RunningProxy] | None:

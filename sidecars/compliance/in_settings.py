@@ -67,11 +67,24 @@ def erasure(deployment: Deployment) -> LookResult:
     return judged(bad, good, "add it: docs/policies.md#subjects")
 
 
+_OBSERVED_HINT = "see sealwire observe report; then take `mode: observe` and `observe` out of the policy"
+
+
+def protection(deployment: Deployment) -> LookResult:
+    """Whether anything is only observed, by the policy or by a running proxy."""
+    names = deployment.policy.unprotected
+    bad = [f"the policy only observes {', '.join(names)}: values are stored in clear"] if names else []
+    bad += [f"{each.url} only observes" for each in deployment.running or () if each.is_observing]
+    return judged(bad, [] if bad else ["nothing is only observed"], _OBSERVED_HINT)
+
+
 def roles(deployment: Deployment) -> LookResult:
     """Who may see what, and whether anything is shown to everybody who can log in."""
     found = deployment.policy.roles
     if found is None:
         return judged(["the policy has no section `roles`"], [], _ROLES_HINT)
+    if deployment.policy.unprotected:
+        return judged(["no role counts where the policy is only observed"], [], _OBSERVED_HINT)
     good = [f"{len(found.roles)} roles: {', '.join(role.name for role in found.roles)}"]
     open_roles = [role for role in found.roles if _is_for_everybody(role)]
     shown = [

@@ -38,6 +38,7 @@ class _Explained(Enum):
 class ComplianceCheck(_Explained):
     """Everything that is looked at: its name in settings and reports, and what is asked."""
 
+    PROTECTION = "protection", "Does the policy protect all that it covers, and not only observe it?"
     AT_REST = "at-rest", "Does everything that the database has open lie on dm-crypt?"
     IN_TRANSIT = "in-transit", "Do servers and web servers speak TLS 1.2 or newer, with good certificates?"
     PROXY_TLS = "proxy-tls", "Does the proxy demand TLS from clients, and verify the server?"
@@ -117,6 +118,7 @@ REQUIREMENTS: Final = (
         "Article 32(1)(a)",
         "Encryption at rest",
         (
+            ComplianceCheck.PROTECTION,
             ComplianceCheck.AT_REST,
             ComplianceCheck.FIELDS,
             ComplianceCheck.SCOPE,

@@ -27,11 +27,12 @@ from sealwire.sidecars.coverage.fields import (
     FieldReport,
     databases_of,
     databases_on,
+    first_policy,
     namespaces_in,
     read_fields,
+    suggested,
 )
 from sealwire.sidecars.coverage.likely import MAX_SEARCHED, require_libraries
-from sealwire.sidecars.coverage.suggestions import first_policy, suggested
 from sealwire.sidecars.direct import connected, size_of
 
 _COLUMNS = ("collection", "path", "is", "values", "look like")

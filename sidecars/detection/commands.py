@@ -470,7 +470,10 @@ def _watch(settings: WatchSettings, state: StateFile, *, check: bool, once: bool
         sys.exit(0 if watcher.run_once() else EX_NO)
     else:
         with _ended_by_signals() as stop:
-            log.write({"event": "watching", "log": str(settings.place.path), "rules": len(settings.rules)})
+            said = {"event": "watching", "log": str(settings.place.path), "rules": len(settings.rules)}
+            until = watcher.learns_until()
+            # somebody has to know that alerts of these days are only listed
+            log.write(said if until is None else {**said, "learning_until": until.isoformat("T", "seconds")})
             watcher.run(stop)
 
 

@@ -264,6 +264,15 @@ class Judge:
         self._pruned = self._clock.bucket
         self._raised: list[int] = []
 
+    def learns_until(self, now: datetime) -> datetime | None:
+        """When the last rule with a usual amount tells of its alerts; None: all do. Before the first line the
+        time begins `now`.
+        """
+        longest = max((rule.learn_s for rule in self._rules.values() if rule.past is not None), default=0)
+        begun = now.timestamp() if self._begun is None else self._begun * BUCKET_S
+        until = datetime.fromtimestamp(begun + longest, UTC)
+        return until if until > now else None
+
     def take(
         self, new: NewLines, position: LogPosition | None, clocks: Callable[[], Now], *, is_live: bool
     ) -> list[int]:

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, final
 
-from sealwire.sidecars.detection.rules import BUCKET_S, BY_ADDRESS, DetectionRule, Hours, RuleName
+from sealwire.sidecars.detection.rules import (
+    BUCKET_S,
+    BY_ADDRESS,
+    DELETES,
+    SHOWN_PEOPLE,
+    DetectionRule,
+    Hours,
+    RuleName,
+)
 
 TOLERANCE_S: Final = 60.0
 """Lines of several processes may be in another order than their times, by so much."""
@@ -103,7 +111,6 @@ HARMLESS: Final = frozenset(
 """Those that pass by themselves, or follow from an erasure: no sign of anything."""
 
 _WRITES: Final = (RuleName.BULK_WRITE, RuleName.BULK_WRITE_DAY, RuleName.BULK_WRITE_BY_ADDRESS)
-_DELETES: Final = (RuleName.BULK_DELETE, RuleName.BULK_DELETE_DAY, RuleName.BULK_DELETE_BY_ADDRESS)
 _ACTS: Final = {"destruction": RuleName.DESTRUCTION, "administration": RuleName.ADMINISTRATION}
 
 Fields = Mapping[str, object]
@@ -217,7 +224,7 @@ def _command(fields: Fields, rules: Rules, moment: datetime | None) -> Iterator[
     yield from _gathered(fields, rules, user)
     by_user, by_address = (("user", user),), (("address", address_of(fields)),)
     people, unknown = subjects_of(fields), number_of(fields, "subjects_unknown")
-    for name in (RuleName.SUBJECTS, RuleName.SUBJECTS_DAY, RuleName.SUBJECTS_BY_ADDRESS):
+    for name in SHOWN_PEOPLE:
         rule = rules.get(name)
         if rule is not None and (people or unknown) and not (name in BY_ADDRESS and user in rule.users):
             # whose subject nobody can tell may each be another one: who leaves the identifier out counts too
@@ -261,7 +268,7 @@ def _written(fields: Fields) -> dict[RuleName, int]:
     command, affected = _text(fields, "command"), number_of(fields, "affected")
     deleted = affected if command == "delete" else number_of(fields, "deleted")
     written = number_of(fields, "modified") if command == "update" else max(0, affected - deleted)
-    return dict.fromkeys(_WRITES, written) | dict.fromkeys(_DELETES, deleted)
+    return dict.fromkeys(_WRITES, written) | dict.fromkeys(DELETES, deleted)
 
 
 def breaks_glass(fields: Fields) -> bool:

@@ -35,6 +35,7 @@ class RuleName(Enum):
     SUBJECTS = ("subjects", "people whose documents a user was shown")
     SUBJECTS_DAY = ("subjects-day", "people whose documents a user was shown in a day")
     SUBJECTS_BY_ADDRESS = ("subjects-by-address", "people whose documents were shown to one address")
+    SUBJECTS_BY_ADDRESS_DAY = ("subjects-by-address-day", "people whose documents one address saw in a day")
     OPENED = ("opened", "distinct values of a class that grouped or joined documents showed a user")
     OPENED_DAY = (
         "opened-day",
@@ -51,6 +52,7 @@ class RuleName(Enum):
     BULK_DELETE = ("bulk-delete", "documents that a user deleted")
     BULK_DELETE_DAY = ("bulk-delete-day", "documents that a user deleted in a day")
     BULK_DELETE_BY_ADDRESS = ("bulk-delete-by-address", "documents that were deleted from one address")
+    BULK_DELETE_BY_ADDRESS_DAY = ("bulk-delete-by-address-day", "documents deleted from one address in a day")
     DESTRUCTION = ("destruction", "a user dropped or renamed a collection or a database")
     ADMINISTRATION = ("administration", "a user changed users, roles or settings of the server")
     REFUSED = ("refused", "commands of a user that were refused")
@@ -149,6 +151,7 @@ DEFAULTS: Final[Mapping[RuleName, DetectionRule]] = {
         _rule(RuleName.SUBJECTS, 80, 60, _CRITICAL, past=OwnPast(3.0, 1000), learn_s=_LEARN_S),
         _rule(RuleName.SUBJECTS_DAY, 250, _DAY, _CRITICAL, past=OwnPast(3.0, 3000), learn_s=_LEARN_S),
         _rule(RuleName.SUBJECTS_BY_ADDRESS, 300, 60, _WARNING, past=OwnPast(3.0, 5000), learn_s=_LEARN_S),
+        _rule(RuleName.SUBJECTS_BY_ADDRESS_DAY, 900, _DAY, _WARNING, past=OwnPast(3, 9000), learn_s=_LEARN_S),
         _rule(RuleName.OPENED, 200, 60, _CRITICAL, past=OwnPast(3.0, 2000), learn_s=_LEARN_S),
         _rule(RuleName.OPENED_DAY, 600, _DAY, _CRITICAL, past=OwnPast(3.0, 6000), learn_s=_LEARN_S),
         _rule(RuleName.GATHERED, 500, 60, _CRITICAL, past=OwnPast(3.0, 2000), learn_s=_LEARN_S),
@@ -159,6 +162,7 @@ DEFAULTS: Final[Mapping[RuleName, DetectionRule]] = {
         _rule(RuleName.BULK_DELETE, 200, 60, _CRITICAL),
         _rule(RuleName.BULK_DELETE_DAY, 500, _DAY, _CRITICAL),
         _rule(RuleName.BULK_DELETE_BY_ADDRESS, 500, 60, _CRITICAL),
+        _rule(RuleName.BULK_DELETE_BY_ADDRESS_DAY, 1500, _DAY, _CRITICAL),
         _rule(RuleName.DESTRUCTION, 1, 60, _WARNING),
         _rule(RuleName.ADMINISTRATION, 1, 60, _NOTICE),
         _rule(RuleName.REFUSED, 20, 10, _WARNING),
@@ -185,14 +189,16 @@ NEEDS_HOURS: Final = RuleName.OUT_OF_HOURS
 NEEDS_SIZES: Final = RuleName.SHARE
 """Off where the file does not say how many documents a collection has: no line of the log says that."""
 
-BY_ADDRESS: Final = frozenset(
-    {RuleName.SUBJECTS_BY_ADDRESS, RuleName.BULK_WRITE_BY_ADDRESS, RuleName.BULK_DELETE_BY_ADDRESS}
-)
+BY_ADDRESS: Final = frozenset(rule for rule in RuleName if "-by-address" in rule.value)
 
-COUNTS_PEOPLE: Final = frozenset(
-    {RuleName.SUBJECTS, RuleName.SUBJECTS_DAY, RuleName.SUBJECTS_BY_ADDRESS, RuleName.SHARE}
+SHOWN_PEOPLE: Final = (
+    *(RuleName.SUBJECTS, RuleName.SUBJECTS_DAY),
+    *(RuleName.SUBJECTS_BY_ADDRESS, RuleName.SUBJECTS_BY_ADDRESS_DAY),
 )
+COUNTS_PEOPLE: Final = frozenset({*SHOWN_PEOPLE, RuleName.SHARE})
 """Rules for which a person counts once in a window."""
+
+DELETES: Final = tuple(rule for rule in RuleName if rule.value.startswith("bulk-delete"))
 
 MANUAL: Final = "docs/operations/alerts.md"
 _MOST: Final = 10**9
@@ -206,15 +212,7 @@ _TIME: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 _WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MOST_JOBS: Final = 1000
 _BY_CLASS: Final = frozenset({RuleName.BULK_READ, RuleName.BULK_LOOKUP, RuleName.OPENED, RuleName.OPENED_DAY})
-_NOT_FOR_JOBS: Final = frozenset(
-    {
-        RuleName.REFUSED,
-        RuleName.OUT_OF_HOURS,
-        RuleName.BULK_DELETE,
-        RuleName.BULK_DELETE_DAY,
-        RuleName.BULK_DELETE_BY_ADDRESS,
-    }
-)
+_NOT_FOR_JOBS: Final = frozenset({RuleName.REFUSED, RuleName.OUT_OF_HOURS, *DELETES})
 _BY_USER: Final = _BY_CLASS | {
     RuleName.BULK_DOCUMENTS,
     RuleName.SUBJECTS,

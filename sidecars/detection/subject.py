@@ -195,7 +195,7 @@ def subject(  # noqa: PLR0913, PLR0917 - one for each option
       sealwire audit subject audit.jsonl --subjects-key subjects.key --policy policy.yaml --html record.html
       sealwire audit subject audit.jsonl --subjects-key subjects.key --policy policy.yaml --json < identifier
     """
-    policies = read_policy(policy_path)
+    policies = read_policy(policy_path, may_observe=True)
     subjects = subjects_of(policies)
     key = load_pseudonym_key(subjects_key)
     person = ask_identifier(policies)

@@ -154,6 +154,10 @@ class AuditWatch:
         self._was_end = False
         self._looked_at_deadlines: float | None = None
 
+    def learns_until(self) -> datetime | None:
+        """As `Judge.learns_until`, by this machine's clock."""
+        return self._judge.learns_until(self._clocks().wall)
+
     def look(self) -> bool:
         """Read and judge what is new; whether that was all. Raises AuditFileProblem, StateProblem."""
         new = self._follower.look()

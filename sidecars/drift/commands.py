@@ -82,7 +82,7 @@ def drift(  # noqa: PLR0913 - one parameter an option
       SEALWIRE_SERVER_URI=mongodb://... sealwire policy drift policy.yaml --keyring keyring.json --sample 1000
       sealwire policy drift policy.yaml --keyring keyring.json --uri-file server.uri --json
     """
-    policies = read_policy(policy)
+    policies = read_policy(policy, may_observe=True)
     providers = Providers()
     store = open_keyring_store(keyring, providers)
     keys = Keys.of(read_record(store))
@@ -103,7 +103,8 @@ def drift(  # noqa: PLR0913 - one parameter an option
     if as_json:
         documents = [_document(report) for report in reports]
         in_clear = _classes_with(reports, Condition.IN_CLEAR)
-        print_json({"sample": sample, "repair": repairs, "in_clear": in_clear, "collections": documents})
+        said = {"sample": sample, "repair": repairs, "in_clear": in_clear, "observed": policies.unprotected}
+        print_json({**said, "collections": documents})
     else:
         show_table(_COLUMNS, (row for report in reports for row in _rows(report)))
         for command in repairs:
@@ -115,7 +116,11 @@ def drift(  # noqa: PLR0913 - one parameter an option
                 f"class {name} is stored in clear; to encrypt it: sealwire migrate encrypt POLICY {name}; "
                 "if it is to stay so: accept_plaintext: true"
             )
-    sys.exit(EX_NO if any(_needs_somebody(report) for report in reports) else 0)
+        if policies.observed:
+            names = ", ".join(policies.unprotected)
+            click.echo(f"NOT PROTECTED: the policy only observes {names}; nothing is encrypted there")
+    is_wrong = any(_needs_somebody(report) for report in reports)
+    sys.exit(EX_NO if is_wrong or policies.observed else 0)
 
 
 def _needs_somebody(report: CollectionReport) -> bool:

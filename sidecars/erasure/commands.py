@@ -32,6 +32,7 @@ from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.cli.subjects import (
     ask_identifier,
     policy_argument,
+    require_protecting,
     subjects_key_option,
     subjects_of,
 )
@@ -108,6 +109,7 @@ class PersonOptions:
         selftest.run()
         source = read_named_file(self.policy, "the policy")
         policies = load_policy(source, str(self.policy))
+        require_protecting(policies, self.policy)
         field_class = policies.classes[subjects_of(policies).class_name]
         key = load_pseudonym_key(self.subjects_key)
         address = required_uri(uri)

@@ -67,7 +67,7 @@ def place(policy: Path, holds: Path, subjects_key: Path, case: str, manner: Mann
       sealwire hold place policy.yaml --holds holds.json --subjects-key subjects.key --case QB-1 < nhs.txt
     """
     key = load_pseudonym_key(subjects_key)
-    pseudonym = key.pseudonym(ask_identifier(read_policy(policy)))
+    pseudonym = key.pseudonym(ask_identifier(read_policy(policy, may_observe=True)))
     now, by = datetime.now(UTC), operator_at_host()
     hold = files.place(holds, key, pseudonym, case, by, now, dry_run=manner.dry_run)
     _tell(hold, "placed", manner)

@@ -107,6 +107,14 @@ def test_settings_that_are_enough_pass(deploy: Deploy) -> None:
         assert look(deploy(policy=subjects + ROLES)).outcome is ComplianceOutcome.PASS
 
 
+def test_a_policy_that_is_only_observed_fails_first(deploy: Deploy) -> None:
+    assert in_settings.protection(deploy()).outcome is ComplianceOutcome.PASS
+    deployment = deploy(policy=ROLES + "mode: observe\n")
+    assert "clinic.patients" in failed(in_settings.protection(deployment))
+    assert "no role counts" in failed(in_settings.roles(deployment))
+    assert REQUIREMENTS[0].checks[0] is next(iter(ComplianceCheck)) is ComplianceCheck.PROTECTION
+
+
 def test_a_role_without_a_purpose_is_named(deploy: Deploy) -> None:
     said = failed(in_settings.purposes(deploy(policy=ROLES)))
     assert said == "role desk asks for no purpose; role ward: care"
@@ -414,6 +422,13 @@ def test_proxies_that_run_with_what_the_files_say_pass(tmp_path: Path, said: dic
     assert running_policy(deployment).outcome is ComplianceOutcome.PASS
     said.clear()  # each proxy is asked once for all checks
     assert key_provider(deployment).outcome is ComplianceOutcome.PASS
+
+
+def test_a_proxy_that_only_observes_fails(tmp_path: Path, said: dict[str, bytes]) -> None:
+    said["127.0.0.1:9464"] = json.dumps(json.loads(ready()) | {"mode": "observe"}).encode()
+    found = in_settings.protection(deployed(tmp_path, IN_AWS))
+    assert found.outcome is ComplianceOutcome.FAIL
+    assert found.evidence == (f"{URL} only observes",)
 
 
 def test_another_policy_than_the_file_s_fails(tmp_path: Path, said: dict[str, bytes]) -> None:

@@ -50,7 +50,7 @@ def config(run: Run, tmp_path: Path) -> Path:
 
 
 def check(run: Run, config: Path, body: bytes, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(healthcheck, "_connection", lambda _: Answering(body))
+    monkeypatch.setattr(healthcheck, "admin_connection", lambda _: Answering(body))
     done = run("healthcheck", "--config", config)
     assert done.code == 69
     return done.err

@@ -73,6 +73,13 @@ def roles(policy: Path) -> Path:
     return policy
 
 
+def test_a_check_says_what_is_only_observed(policy: Path, run: Run) -> None:
+    assert "NOT PROTECTED" not in run("check", policy).out
+    policy.write_text(POLICY + "observe: [clinic.patients]\n")
+    done = run("check", policy)
+    assert (done.code, "NOT PROTECTED, only observed: clinic.patients" in done.out) == (0, True)
+
+
 def test_rights_are_shown_by_class(roles: Path, run: Run) -> None:
     result = run("access", roles, *CLERK, "--json")
     assert result.code == 0
@@ -232,8 +239,8 @@ def test_lint_says_that_each_proxy_grants_the_whole_of_a_limit(policy: Path, run
 
 MISTAKEN = """\
 version: 1
-clases:
-  nhs: {mode: deterministic, type: string, colour: red, shape: round} # wrong wrong wrong
+clases: # wrong
+  nhs: {mode: deterministic, type: string, colour: red, shape: round} # wrong wrong
   ward: {mode: determined, type: strin} # wrong wrong
   1ward: {mode: deterministic} # wrong wrong
   notes: {mod: random, type: string} # wrong wrong
@@ -275,7 +282,8 @@ roles:
     purposes: [] # wrong
   desk: {users: [a@b], documents_per_hour: 0} # wrong wrong
 extra: 1 # wrong
-more: 1 # wrong
+besides: 1 # wrong
+observe: [clinic.nowhere, clinic] # wrong
 """
 
 

@@ -11,9 +11,10 @@ import click
 import pytest
 
 from sealwire.audit.pseudonyms import Identifier
-from sealwire.cli.subjects import ask_identifier, identifier_of
+from sealwire.cli.subjects import ask_identifier, identifier_of, read_policy
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
+from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.wire import kinds
 
 
@@ -108,3 +109,16 @@ def test_on_a_terminal_it_is_typed_and_not_shown(tmp_path: Path) -> None:
     assert os.waitpid(process, 0)[1] == 0
     assert seen.split()[-1] == b"9"
     assert b"anne" not in seen
+
+
+def test_a_policy_that_is_only_observed_is_read_by_those_that_ask_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    rules = "version: 1\nclasses: {a: {mode: random}}\ncollections: {clinic.visits: {a: a}}\n"
+    path.write_text(rules)
+    assert not read_policy(path).observed
+    path.write_text(rules + "mode: observe\n")
+    assert read_policy(path, may_observe=True).observed == {"clinic.visits"}
+    with pytest.raises(FileProblem) as caught:
+        read_policy(path)
+    assert caught.value.reason is StartReason.POLICY_OBSERVED
+    assert "clinic.visits" in str(caught.value)

@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def test_what_was_learnt_is_not_told(config: Path, run: Run) -> None:
 
 def test_it_says_whether_the_file_can_be_used(config: Path, run: Run) -> None:
     done = run("watch", config, "--check")
-    assert (done.code, done.out) == (0, "28 rules, 1 channels: can be used\n")
+    assert (done.code, done.out) == (0, "30 rules, 1 channels: can be used\n")
     config.write_bytes(source(config.parent, "bulk-read: {at_least: none}"))
     assert run("watch", config, "--check").code == 78
 
@@ -75,7 +76,10 @@ def test_a_signal_ends_it_in_order(
 
     monkeypatch.setattr(AuditWatch, "run", until_stopped)
     done = run("watch", config)
-    assert (done.code, json.loads(done.out)["event"], ended) == (0, "watching", [True])
+    said = json.loads(done.out)
+    assert (done.code, said["event"], ended) == (0, "watching", [True])
+    left = datetime.fromisoformat(said["learning_until"]) - datetime.now(UTC)
+    assert timedelta(days=6) < left <= timedelta(days=7)
     assert signal.getsignal(number) is former
 
 

@@ -10,12 +10,12 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import leaves
 
 
-def test_names_can_be_searched_by_a_part_of_them(tmp_path: Path) -> None:
+def test_names_and_dates_of_birth_are_asked_for(tmp_path: Path) -> None:
     policy = load_policy(write_asking_policy(tmp_path).read_bytes(), "policy.yaml")
     asking = [
         leaf.path for leaf in leaves(policy.collections["clinic.patients"]) if leaf.leaf and leaf.leaf.asks
     ]
-    assert asking == ["name"]
+    assert asking == ["name", "date_of_birth"]
 
 
 def test_commands_are_shown_as_one_would_type_them() -> None:

@@ -96,6 +96,16 @@ def condition(chance: random.Random) -> Document:
         {"$not": {"$mod": [chance.choice([2, 5, -3]), chance.choice([0, 1, -1])]}},
         {"$not": {"$gt": chance.choice(bounds)}, "$ne": Int64(7)},
     ]
+    if chance.random() < 0.1:
+        item = chance.choice(
+            [
+                {"$not": re.compile("^S")},
+                {"$not": {"$gt": "Sabine", "$lt": "Smith"}},
+                {"$nin": [re.compile("^s", re.I), "Ö"]},
+                {"$not": {"$lt": "Smith"}, "$lt": "T"},
+            ]
+        )
+        return {chance.choice(["surname", "kin.surname"]): {"$elemMatch": item}}
     place = chance.choice(["surname", "name.family", "kin.surname", "visits", "ratio"])
     one = {place: chance.choice(numbers if place in ("visits", "ratio") else strings)}
     if chance.random() < 0.2:

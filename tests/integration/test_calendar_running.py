@@ -61,8 +61,15 @@ def timer(site: Site, begin: datetime, end: datetime, proxies: str, share: str) 
     for option, value in given.items():
         words[words.index(option) + 1] = value
     command = [sys.executable, "-m", "sealwire", *words, "--json"]
-    run = {"env": site.environ, "cwd": site.folder, "capture_output": True, "text": True}
-    done = warm.run(command, **run, timeout=LONGEST_S, check=False)
+    done = warm.run(
+        command,
+        env=site.environ,
+        cwd=site.folder,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout)["plan"]
     assert found["class"] == NHS

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from bson import Int64
 from pymongo import MongoClient
+from pymongo.collation import Collation
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
@@ -34,6 +35,9 @@ collections:
     {surname: surname, name.family: surname, visits: visits, born: born, code: code, serial: serial,
      ward: ward}
   clinic.crowd: {surname: surname}
+  clinic.pool:
+    {surname: surname, name.family: surname, visits: visits, born: born, code: code, serial: serial,
+     ward: ward}
 """
 NAMES = [
     "Sabine",
@@ -160,7 +164,63 @@ def test_pipelines_sort_as_well(collections: Both) -> None:
             ]
         )
         before: list[Document] = chance.choice([[], [{"$match": query(chance)}], [{"$addFields": {"x": 1}}]])
+        if rest and "$facet" in rest[0]:
+            some = []  # a sort in it would be refused behind a limit
         stages = [*before, *sort, *some, *rest]
+        wanted, found = (list(each.aggregate(stages)) for each in reversed(collections))
+        assert found == wanted, stages
+
+
+def grouped(chance: random.Random) -> list[Document]:
+    """A group in the order of stored values, sorted so that documents come in one order."""
+    path, other = chance.sample(["surname", "visits", "born", "serial", "name.family"], 2)
+    few = chance.choice([1, 2, 5])
+    accumulators: Document = {
+        "least": {"$min": f"${path}"},
+        "most": {"$max": f"${path}"},
+        "other": {chance.choice(["$min", "$max"]): f"${other}"},
+        "few": {chance.choice(["$minN", "$maxN"]): {"input": f"${path}", "n": few}},
+        "top": {
+            chance.choice(["$top", "$bottom"]): {
+                "sortBy": {path: chance.choice([1, -1]), "room": -1, "_id": chance.choice([1, -1])},
+                "output": chance.choice(["$_id", "$surname", ["$room", "$_id"]]),
+            }
+        },
+        "tops": {
+            chance.choice(["$topN", "$bottomN"]): {
+                "sortBy": {"room": 1, path: -1, other: 1, "_id": 1},
+                "output": "$_id",
+                "n": few,
+            }
+        },
+        "count": {"$sum": 1},
+    }
+    chosen = dict(chance.sample(list(accumulators.items()), chance.choice([1, 2, 7])))
+    key, sort = chance.choice(
+        [
+            (None, {"_id": 1}),
+            ("$room", {"_id": -1}),
+            ("$surname", {"_id": 1}),
+            ("$visits", {"_id": -1}),
+            ({"a": "$surname", "room": "$room"}, {"_id.a": 1, "_id.room": -1}),
+            ({"a": "$born", "b": "$visits"}, {"_id.a": -1, "_id.b": 1}),
+            ("$room", {"least": 1, "_id": 1}),
+            ("$room", {"most": -1, "_id": 1}),
+        ]
+    )
+    if "least" in sort or "most" in sort:
+        chosen |= {name: accumulators[name] for name in ("least", "most")}
+    stages: list[Document] = [{"$group": {"_id": key, **chosen}}, {"$sort": sort}]
+    return stages + chance.choice([[], [{"$limit": 3}], [{"$skip": 1}, {"$project": {"count": 0}}]])
+
+
+def test_groups_are_ordered_by_values(collections: Both) -> None:
+    chance = random.Random(10)
+    for _ in range(200):
+        before: list[Document] = chance.choice(
+            [[], [{"$match": query(chance)}], [{"$sort": {"_id": -1}}], [{"$addFields": {"x": 1}}]]
+        )
+        stages = [*before, *grouped(chance)]
         wanted, found = (list(each.aggregate(stages)) for each in reversed(collections))
         assert found == wanted, stages
 
@@ -242,6 +302,113 @@ def _page(crowd: Collection[Document]) -> list[tuple[str, int]]:
         if error.code != 262:
             raise
         return []
+
+
+def test_many_values_are_sorted(collections: Both) -> None:
+    crowds = [each.database["crowd"] for each in collections]
+    for crowd in crowds:
+        chance = random.Random(13)
+        crowd.insert_many(
+            {"_id": number, "surname": None if number % 50 == 0 else f"N{chance.randrange(10**9)}"}
+            for number in range(400)
+        )
+    group = [{"$group": {"_id": None, "least": {"$min": "$surname"}, "most": {"$max": "$surname"}}}]
+    for asked in ({}, {"surname": {"$gt": "N2"}}):
+        for some in ({}, {"skip": 280, "limit": 20}, {"skip": 150, "limit": 5}):
+            sort = [("surname", -1 if asked else 1), ("_id", 1)]
+            found, wanted = (list(each.find(asked, sort=sort, **some)) for each in crowds)
+            assert found == wanted
+        found, wanted = (list(each.aggregate([{"$match": asked}, *group])) for each in crowds)
+        assert found == wanted
+    for crowd in crowds:
+        crowd.drop()
+
+
+def test_a_collation_counts_for_what_is_sorted(collections: Both) -> None:
+    """The numbers that are sorted by have none, but the question has the filter as well."""
+    pools = [each.database["pool"] for each in collections]
+    ignoring_case = Collation(locale="en", strength=2)
+    for pool in pools:
+        pool.insert_many({"_id": n, "note": "aA"[n % 2], "visits": Int64(-n)} for n in range(20))
+    found, wanted = (
+        list(pool.find({"note": "a"}).collation(ignoring_case).sort({"visits": 1}).limit(5)) for pool in pools
+    )
+    assert found == wanted
+    assert {each["note"] for each in wanted} == {"a", "A"}
+    with pytest.raises(OperationFailure) as caught:
+        pools[0].find_one_and_delete({"note": "a"}, sort={"visits": 1}, collation=ignoring_case)
+    assert caught.value.code == 238
+    for pool in pools:
+        pool.drop()
+
+
+def test_the_first_document_is_written(collections: Both) -> None:
+    chance = random.Random(11)
+    pools = [each.database["pool"] for each in collections]
+    for pool in pools:
+        own = random.Random(12)
+        pool.insert_many(document(own, number) for number in range(80))
+    for turn in range(120):
+        key = chance.choice(["surname", "visits", "born", "serial", "name.family"])
+        sort = {key: chance.choice([1, -1]), "room": 1, "_id": -1}
+        changes: list[Any] = [
+            {"$set": {"turn": turn, "surname": chance.choice(NAMES)}},
+            {"$unset": {"surname": 1}},
+            [{"$set": {"turn": turn}}],
+        ]
+        said = query(chance), sort, chance.choice(changes), chance.randrange(5)
+        found, wanted = (write_first(pool, *said) for pool in pools)
+        assert found == wanted, said
+        assert [*pools[0].find()] == [*pools[1].find()], said
+    for pool in pools:
+        pool.drop()
+
+
+def write_first(
+    pool: Collection[Document], asked: Document, sort: dict[str, int], change: Any, way: int
+) -> Any:
+    """A write of the first document in one of several ways; what it says."""
+    if way == 0:
+        return pool.find_one_and_update(asked, change, sort=sort, return_document=True)
+    if way == 1:
+        return pool.find_one_and_delete(asked, sort=list(sort.items()))
+    if way == 2:
+        return (pool.update_one(asked, change, sort=sort).raw_result or {}).get("n")
+    if way == 3:
+        return pool.find_one_and_replace(asked, {"surname": "New"}, sort=sort)
+    with pool.database.client.start_session() as session, session.start_transaction():
+        return pool.find_one_and_update(asked, change, sort=sort, session=session)
+
+
+def test_a_queue_gives_each_document_once(collections: Both) -> None:
+    """Several workers take the first document; others put new ones in front meanwhile."""
+    encrypted, _ = collections
+    queue = encrypted.database["crowd"]
+    queue.insert_many({"_id": number, "surname": f"N{number % 7}"} for number in range(60))
+    taken: list[Any] = []
+    failed: list[int] = []
+
+    def take() -> None:
+        for _ in range(60):
+            try:
+                found = queue.find_one_and_delete({}, sort={"surname": 1, "_id": 1})
+            except OperationFailure as error:
+                failed.append(error.code or 0)
+                continue
+            if found is None:
+                return
+            taken.append(found["_id"])
+
+    workers = [threading.Thread(target=take) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    queue.insert_many({"_id": number, "surname": "A"} for number in range(100, 110))
+    for worker in workers:
+        worker.join()
+    assert len(taken) == len(set(taken))
+    assert set(failed) <= {262}
+    assert len(taken) + queue.count_documents({}) == 70
+    queue.drop()
 
 
 @pytest.mark.parametrize(

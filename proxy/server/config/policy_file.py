@@ -25,6 +25,7 @@ class PolicyFile:
     """What a policy file says, and which content said it."""
 
     rules: PolicySet
+    """What is enforced of it."""
     sha256: str
     """The hash of the file's bytes, in hex."""
 
@@ -41,7 +42,7 @@ def read_policy(path: Path) -> PolicyFile:
 
 def parse_policy(source: bytes, filename: str) -> PolicyFile:
     """The policy in `source`; `filename` is for messages. Raises SourceError."""
-    return PolicyFile(load_policy(source, filename), sha256(source).hexdigest())
+    return PolicyFile(load_policy(source, filename).enforced, sha256(source).hexdigest())
 
 
 def put_first(policy: PolicyFile, before: Sequence[PolicyFile]) -> tuple[PolicyFile, ...]:

@@ -40,6 +40,7 @@ from sealwire.proxy.session.effects import (
     LongToClient,
     LongToServer,
     NeedKeys,
+    ObservedCommand,
     PauseClient,
     PlaintextMet,
     StrangerMet,
@@ -397,14 +398,14 @@ class Carrier(Lifetime):
                 self._carry_out_rare(effect)
 
     def _carry_out_rare(
-        self, effect: NeedKeys | PauseClient | GoOn | PlaintextMet | StrangerMet | Close
+        self, effect: NeedKeys | PauseClient | GoOn | PlaintextMet | StrangerMet | ObservedCommand | Close
     ) -> None:
         match effect:
             case NeedKeys():
                 self._fetch_keys(effect)
             case PauseClient() | GoOn():
                 self._pause(effect)
-            case PlaintextMet() | StrangerMet():
+            case PlaintextMet() | StrangerMet() | ObservedCommand():
                 self._tell(effect)
             case Close():
                 self._close(effect)
@@ -465,9 +466,11 @@ class Carrier(Lifetime):
         if self.client.ended or (server is not None and server.ended):
             self._hear_ends()
 
-    def _tell(self, effect: PlaintextMet | StrangerMet) -> None:
+    def _tell(self, effect: PlaintextMet | StrangerMet | ObservedCommand) -> None:
         if isinstance(effect, StrangerMet):
             self._services.stranger_met()
+        elif isinstance(effect, ObservedCommand):
+            self._services.metrics.observed.add(effect)
         else:
             self._recorder.met(effect, self._caller)
 

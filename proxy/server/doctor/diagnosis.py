@@ -19,6 +19,7 @@ from sealwire.crypto.errors import SelfTestFailed
 from sealwire.files.errors import SourceError
 from sealwire.keys.errors import KeysError
 from sealwire.keys.private_file import read_trusted
+from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.server.audit_writer.keeper import check_audit
 from sealwire.proxy.server.config.policy_file import read_policy
 from sealwire.proxy.server.config.settings import Address, Config, TlsMode
@@ -287,7 +288,7 @@ def _look_at_audit(settings: AuditSettings | None) -> Sequence[Diagnosis]:
 def _look_at_parts(config: Config, environ: Mapping[str, str], uri_file: Path | None) -> Iterator[Diagnosis]:
     """Policy and certificates, each by itself, then the keys, which need them, then the servers."""
     parts = [
-        *tried("policy", lambda: f"{len(read_policy(config.policy).rules.classes)} classes"),
+        *tried("policy", lambda: _policy_text(read_policy(config.policy).rules)),
         *tried("certificates for clients", lambda: _tls_text(listen_side(config.listen_tls).not_after)),
         *tried(
             "certificates for the server", lambda: _tls_text(upstream_side(config.upstream_tls).not_after)
@@ -308,6 +309,11 @@ def _look_at_parts(config: Config, environ: Mapping[str, str], uri_file: Path | 
         yield from _look_at_servers(loaded[0], uri_file)
     else:
         yield unseen("servers", _FIRST)
+
+
+def _policy_text(rules: PolicySet) -> str:
+    text = f"{len(rules.classes)} classes"
+    return f"{text} that are enforced; the rest is only observed" if rules.unprotected else text
 
 
 def _tls_text(not_after: object) -> str:

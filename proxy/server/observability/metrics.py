@@ -2,6 +2,7 @@
 
 import logging
 from bisect import bisect_left
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, final
@@ -23,6 +24,7 @@ from sealwire import __version__, core_is_compiled
 from sealwire.proxy.server.errors import StartReason
 from sealwire.proxy.server.observability.counts import CoreCounts
 from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.server.observability.observed import ObservedCounts
 from sealwire.proxy.server.observability.reach import PlaintextCounts, UpstreamReach
 from sealwire.proxy.server.observability.traces import SpanFigures
 from sealwire.proxy.session.effects import CloseReason, Counter
@@ -34,6 +36,7 @@ from sealwire.proxy.session.requests import (
     REFUSAL_LABELS,
     WITHHELD_LABELS,
     WRITE_LABELS,
+    split_label,
 )
 
 REJECTIONS = ("limit", "handshake")
@@ -258,8 +261,12 @@ class CoreCollector(Collector):
     def collect(self) -> Iterator[CounterMetricFamily]:
         """Everything that was counted. Cost: some milliseconds."""
         sums = self._counts.sums()
+        by_command, by_collection = _commands(sums)
         text = "Commands received from clients, by what became of them; handshakes are not among them"
-        yield _by_outcome("commands", text, "command", COMMAND_LABELS, OUTCOMES, sums)
+        yield _by_outcome("commands", text, "command", COMMAND_LABELS, OUTCOMES, by_command)
+        text = "The same commands by the protected collection that they name, as the policy names it"
+        collections = tuple(sorted({name for _, name in by_collection}))
+        yield _by_outcome("collection_commands", text, "collection", collections, OUTCOMES, by_collection)
         text = "Logins that the server has answered, by mechanism"
         yield _by_outcome("authentications", text, "mechanism", MECHANISMS, LOGIN_OUTCOMES, sums)
         for counter, text in _PLAIN.items():
@@ -283,6 +290,17 @@ class CoreCollector(Collector):
         family.add_metric(["server", "received"], counts.from_server_bytes)
         family.add_metric(["server", "sent"], counts.to_server_bytes)
         return family
+
+
+def _commands(sums: _Sums) -> tuple[_Sums, _Sums]:
+    """What was counted of commands: by their names, and by collections."""
+    by_command, by_collection = Tally[tuple[Counter, str]](), Tally[tuple[Counter, str]]()
+    for (counter, label), total in sums.items():
+        if counter in OUTCOMES.values():
+            command, collection = split_label(label)
+            by_command[counter, command] += total
+            by_collection[counter, collection] += total
+    return by_command, by_collection
 
 
 def _by_outcome(
@@ -380,7 +398,9 @@ class Metrics:
         for collector in (self.times, self.standing, self.reach, self.traced):
             self.registry.register(collector)
         self.plaintext = PlaintextCounts()
+        self.observed = ObservedCounts()
         self.registry.register(self.plaintext)
+        self.registry.register(self.observed)
         self.connections = self._gauge("client_connections", "Client connections that are open")
         self.accepted = self._counter("connections_accepted", "Client connections accepted")
         self.rejected = self._counter("connections_rejected", "Client connections not served", "reason")

@@ -51,6 +51,7 @@ from sealwire.proxy.server.page.standing import (
     keys,
     lamps,
     moves,
+    observed,
     overview,
     plots,
     refusals,
@@ -68,7 +69,7 @@ FRESH_S: Final = 1.0
 """A page that was made within this time is shown again: visitors cannot keep the process busy."""
 
 PANELS: Final[tuple[Callable[[SeenNow], Panel], ...]] = (
-    *(overview, alerts, coverage, traffic, refusals, keys, certificates, moves, audit),
+    *(overview, observed, alerts, coverage, traffic, refusals, keys, certificates, moves, audit),
 )
 """The sections in their order."""
 

@@ -19,6 +19,10 @@ MAX_ROWS: Final = 2000
 """Rows of each kind that are shown; a policy may have more."""
 
 
+OBSERVED: Final = "in clear: only observed"
+"""In place of a mode."""
+
+
 @dataclass(frozen=True, slots=True)
 class CoveredField:
     """One path of a collection, or of a pattern of collections, and its class."""
@@ -129,13 +133,16 @@ def age_days(moment: str, now: datetime) -> int:
 
 def _covered(policy: PolicySet) -> Iterator[CoveredField]:
     subject = None if policy.subjects is None else policy.subjects.class_name
-    for namespace, tree in (*policy.collections.items(), *policy.patterns):
+    written = policy.written or policy
+    for namespace, tree in (*written.collections.items(), *written.patterns):
+        is_observed = namespace in written.observed
         for leaf in leaves(tree):
             each = leaf.leaf
             if each is not None:
                 value_type = "" if each.value_type is None else each.value_type.value
                 extras = ", ".join(_extras(each, subject))
-                yield CoveredField(namespace, leaf.path, each.name, each.mode.value, value_type, extras)
+                mode = OBSERVED if is_observed else each.mode.value
+                yield CoveredField(namespace, leaf.path, each.name, mode, value_type, extras)
 
 
 def _extras(each: FieldClass, subject: str | None) -> Iterator[str]:

@@ -155,7 +155,7 @@ class LastHour:
         found = now.by_label(name, KEPT_FIGURES[name])
         before = then.counted[name]
         rates = {
-            key: _growth(before.get(key, 0.0), count) / (at_s - then.at_s) for key, count in found.items()
+            key: growth(before.get(key, 0.0), count) / (at_s - then.at_s) for key, count in found.items()
         }
         return dict(sorted(rates.items(), key=lambda pair: (-pair[1], pair[0])))
 
@@ -186,7 +186,7 @@ class LastHour:
         begin = moments[0] if moments else None
         for moment in moments:
             if begin is not None and moment.at_s - begin.at_s >= MINUTE_S:
-                yield _growth(begin.sum(name), moment.sum(name))
+                yield growth(begin.sum(name), moment.sum(name))
                 begin = moment
 
     def _take_all(self) -> None:
@@ -197,8 +197,8 @@ class LastHour:
             self._ends.wait(EVERY_S)
 
 
-def _growth(before: float, after: float) -> float:
-    """A counter that has fallen was begun anew."""
+def growth(before: float, after: float) -> float:
+    """By how much a counter grew. One that has fallen was begun anew."""
     return after - before if after >= before else after
 
 

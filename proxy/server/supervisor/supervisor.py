@@ -307,6 +307,7 @@ class Supervisor:
             contexts=beat.contexts,
             reach=beat.reach,
             down=beat.down,
+            observed=beat.observed,
         )
         if beat.phase is Phase.READY:
             self._seated.add(number)

@@ -59,6 +59,7 @@ def show_policy(policy: PolicyFile, metrics: Metrics) -> None:
     """Log which policy counts from now on, and show it with the figures."""
     rules = policy.rules
     metrics.show_policy(policy.shown, rules.class_names)
+    metrics.observed.use_policy(len(rules.unprotected))
     counts = {"collections": len(rules.collections) + len(rules.patterns), "classes": len(rules.classes)}
     note(_log, logging.INFO, "policy loaded", policy=policy.shown, **counts)
 

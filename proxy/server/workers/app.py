@@ -37,6 +37,7 @@ from sealwire.proxy.server.connections.entrances import Entrances
 from sealwire.proxy.server.connections.services import Services
 from sealwire.proxy.server.connections.sessions import SessionMaker
 from sealwire.proxy.server.context_feed import ContextFeed
+from sealwire.proxy.server.dry_run import MAX_NAMED, observed_findings
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import warn
 from sealwire.proxy.server.frontiers.feed import Following, FrontierFeed
@@ -394,7 +395,8 @@ class Proxy:
         policy = self.policy
         self.health.policy = policy.shown
         show_policy(policy, self.metrics)
-        warn(role_findings(policy.rules, self.config))
+        self.health.observed = policy.rules.unprotected[:MAX_NAMED]
+        warn([*observed_findings(policy.rules), *role_findings(policy.rules, self.config)])
         show_certificates(listen, upstream, self.config, self.metrics)
 
     def _use_keyring(self, keyring: Keyring) -> None:

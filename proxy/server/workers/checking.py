@@ -10,6 +10,7 @@ from sealwire.keys.keyring.turning import moving_command
 from sealwire.proxy.server.audit_writer.keeper import check_audit
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.discovery.monitor import find_once
+from sealwire.proxy.server.dry_run import observed_findings
 from sealwire.proxy.server.findings import Finding, findings, plaintext_findings
 from sealwire.proxy.server.frontiers.store import HINTS, Loss, read_uri, unfollowed
 from sealwire.proxy.server.observability.audit import command_audit
@@ -28,6 +29,7 @@ def check(loaded: Loaded, uri_file: Path | None = None) -> Iterator[Finding]:
     """
     config = loaded.config
     uri = None if uri_file is None else read_uri(uri_file)
+    yield from observed_findings(loaded.policy.rules)
     yield from plaintext_findings(config)
     yield from key_findings(loaded)
     yield from loaded.identities.findings

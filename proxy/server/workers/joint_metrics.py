@@ -34,6 +34,7 @@ GAUGES = {
     "sealwire_keyring_expired": Rule.HIGHEST,
     "sealwire_key_age_seconds": Rule.HIGHEST,
     "sealwire_class_plaintext": Rule.HIGHEST,
+    "sealwire_observed_collections": Rule.HIGHEST,
     "sealwire_context_keys": Rule.SUM,
     "sealwire_context_store_away": Rule.HIGHEST,
     "sealwire_frontier_lease": Rule.LOWEST,

@@ -20,7 +20,7 @@ from sealwire.keys.keyring.source import FirstKeyring, KeyringCache, KeyringSour
 from sealwire.keys.keyring.store import Place
 from sealwire.keys.private_file import read_private
 from sealwire.keys.providers import Providers
-from sealwire.policies.file.schema import Mode, PolicySet
+from sealwire.policies.file.schema import Mode, PolicySet, leaves
 from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
 from sealwire.proxy.server.config.settings import Config, IdentitySettings, Member
 from sealwire.proxy.server.context_feed import OpenContexts
@@ -303,6 +303,14 @@ def require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None
             "keyring: restore the newest",
         )
     _require_right_sharing(policy, keyring, config)
+    named = {leaf.leaf.name for _, tree in policy.observed_trees for leaf in leaves(tree) if leaf.leaf}
+    moving = ", ".join(sorted(named.intersection(keyring.pending_classes)))
+    if moving:
+        raise KeyringIncomplete(
+            StartReason.KEYRING_INCOMPLETE,
+            f"{config.keyring}: {moving} moves to another key, and a collection of it is only observed",
+            "finish the move under a policy that protects it: sealwire migrate status",
+        )
 
 
 def _require_right_sharing(policy: PolicySet, keyring: Keyring, config: Config) -> None:

@@ -163,6 +163,7 @@ async def _beat(proxy: Proxy, writer: asyncio.StreamWriter) -> None:
             health.audit_trouble,
             health.reach,
             health.down,
+            health.observed,
         )
         writer.write(encode(beat))
         await asyncio.sleep(BEAT_S)

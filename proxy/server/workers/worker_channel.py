@@ -106,6 +106,8 @@ class Beat:
     reach: Reachable = Reachable.UP
     down: tuple[str, ...] = ()
     """Servers that it cannot reach."""
+    observed: tuple[str, ...] = ()
+    """What of its policy is only observed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,12 +226,14 @@ def _ask(fields: Any) -> Ask:
 
 
 def _beat(fields: Any) -> Beat:
-    phase, keyring, policy, frontier, plaintext, in_clear, audit, contexts, trouble, reach, down = fields
+    phase, keyring, policy, frontier, plaintext, in_clear, audit, contexts, trouble, *rest = fields
+    reach, down, observed = rest
     pairs = tuple((str(namespace), str(path)) for namespace, path in plaintext)
     names = tuple(str(name) for name in in_clear)
     states = Phase(phase), Freshness(keyring), str(policy), Following(frontier)
     kept = Keeping(audit), StoreReach(contexts), str(trouble)
-    return Beat(*states, pairs, names, *kept, Reachable(reach), tuple(str(name) for name in down))
+    named = (tuple(str(name) for name in each) for each in (down, observed))
+    return Beat(*states, pairs, names, *kept, Reachable(reach), *named)
 
 
 def _figures(fields: Any) -> Figures:

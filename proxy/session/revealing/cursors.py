@@ -174,6 +174,15 @@ def namespace_of(message: bytes, body: int) -> str:
     return ".".join(texts) if len(texts) == len(parts) else ""
 
 
+def yielded_by(message: bytes, body: int) -> str:
+    """The namespace of the cursor in a reply, empty where there is none. Raises BsonError."""
+    cursor = find_element(message, body, b"cursor")
+    if cursor is None or cursor.kind != kinds.OBJECT:
+        return ""
+    name = find_element(message, cursor.value, b"ns")
+    return "" if name is None or name.kind != kinds.STRING else printable(string_bytes(message, name))
+
+
 def _separated(paths: bytes) -> bytes:
     """What a tag is over behind a namespace, which has no NUL."""
     return b"\0" + paths if paths else b""

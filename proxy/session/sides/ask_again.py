@@ -10,6 +10,7 @@ May not import: proxy.session.sides.client_side or proxy.session.sides.server_si
 
 from typing import Final
 
+from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.planning.values import is_true
 from sealwire.policies.questions.asked import Answers, ValuesAnswer, ValuesQuestion
@@ -41,13 +42,16 @@ class NothingNew(Exception):
 def again_for(conversation: Conversation, plan: Plan) -> Again | None:
     """What is needed to send a planned write once more; None for any command that is not sent again.
 
-    In a transaction nothing changes meanwhile. Raises BsonError, Refusal. Cost: O(elements, values listed).
+    In a transaction nothing changes meanwhile. Raises BsonError; Refusal(QUESTION) for a write in an order
+    of stored values that nobody awaits. Cost: O(elements, values listed).
     """
-    before = conversation.again
+    before, answers = conversation.again, conversation.views.answers
+    if answers.has_order and parse_op_msg(plan.buf).flags & MORE_TO_COME:
+        raise Refusal(Reason.QUESTION, rule="an unacknowledged write that is sorted by stored values")
     left = MOST_TIMES if before is None else before.left
-    if left < 2 or not _writes_one(plan.buf):
+    if not _writes_one(plan.buf) or (left < 2 and not answers.has_order):
         return None
-    return Again(plan.buf, _listed(conversation.views.answers), left - 1)
+    return Again(plan.buf, _listed(answers), left - 1, answers.has_order)
 
 
 def found_nothing(message: bytes, parsed: OpMsg) -> bool:
@@ -62,9 +66,20 @@ def found_nothing(message: bytes, parsed: OpMsg) -> bool:
 
 
 def check(conversation: Conversation, message: bytes) -> None:
-    """A command is planned: raises NothingNew if it was sent before, with the same values at least."""
+    """A command is planned: raises NothingNew if it was sent before, with the same values at least.
+
+    One that writes the first document in an order raises it only if the server has no document for it now:
+    the document that was the first is gone, and another one was behind it all the time. Raises
+    SortDisturbed if that has happened too often.
+    """
     again = conversation.again
     if again is None or again.message != message:
+        return
+    if again.is_sorted:
+        if not conversation.views.answers.has_first:
+            raise NothingNew(again.reply)
+        if again.left < 1:
+            raise replies.SortDisturbed
         return
     for question, values in _listed(conversation.views.answers).items():
         if not values <= again.listed.get(question, frozenset()):

@@ -49,10 +49,12 @@ _COUNT: Final = _INDEX.encode()
 _FOR_ALL: Final = frozenset(b"lsid $readPreference apiVersion apiStrict apiDeprecationErrors".split())
 _FOR_FIRST: Final = _FOR_ALL | frozenset(b"readConcern maxTimeMS $clusterTime".split())
 """What the question takes from the command that waits."""
+_OF_FILTERS: Final = frozenset({b"collation"})
+"""What decides which documents are sorted."""
 _OF_TRANSACTION: Final = frozenset(b"txnNumber autocommit".split())
 _BEGINNING: Final = frozenset(b"startTransaction readConcern".split())
 """What only the first command of a transaction has."""
-_WRITING: Final = frozenset(b"update delete findAndModify findandmodify".split())
+_WRITING: Final = frozenset(b"update delete findAndModify findandmodify bulkWrite".split())
 _SNAPSHOT: Final = encode({"level": "snapshot"})[4:-1]
 _AT: Final = b"\x11atClusterTime\0"
 _LOCAL: Final = encode({"readConcern": {"level": "local"}})[4:-1]
@@ -69,6 +71,8 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
     question, pipeline = unknown.question, _pipeline_of(conversation, unknown)
     parts = _parts(message, body)
     for_all, for_first = _FOR_ALL, _FOR_FIRST
+    if question.order is not None:
+        for_first |= _OF_FILTERS
     if conversation.read_at:
         parts[b"readConcern"] = conversation.read_at
     if b"autocommit" in parts:
@@ -231,6 +235,9 @@ def _pipeline_of(conversation: Conversation, unknown: ValuesUnknown) -> bytes:
         among = unknown.among
         changed = among.edits, among.replacements, among.parents
         before = rewritten_part(among.buf, order.among, *changed, conversation.shared)
+        if among.is_filter:
+            stage = b"\x03$match\0" + before
+            before = b"\x030\0" + (len(stage) + 5).to_bytes(4, "little") + stage + b"\0"
     names = question.path.split(".")
     group: dict[str, object] = {"_id": f"${question.path}", _INDEX: {"$sum": 1}}
     for depth in range(1, len(names)):

@@ -17,7 +17,7 @@ from sealwire.keys.frontier.frontier import FrontierLost, LeaseAwaited, Transact
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.commands.command import DocumentSequence, Target, target_of
 from sealwire.policies.commands.planner import plan_command
-from sealwire.policies.commands.sorted_find import FindSortsByValues, as_aggregate
+from sealwire.policies.commands.sorted_commands import FindSortsByValues, as_aggregate
 from sealwire.policies.errors import Reason, Refusal, one_line
 from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Openings, Plan
@@ -80,7 +80,7 @@ from sealwire.proxy.session.revealing.cursors import Opened
 from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, Look
 from sealwire.proxy.session.revealing.reveal import holds_envelope
 from sealwire.proxy.session.rewriting import Settled, apply_plan
-from sealwire.proxy.session.sides import ask_again, ask_values, on_record, questions
+from sealwire.proxy.session.sides import ask_again, ask_values, observing, on_record, questions
 from sealwire.proxy.session.sides.denying import denials, denied, described, failed, refused
 from sealwire.proxy.session.sides.entitlement import count_comparisons, judged, note_client
 from sealwire.proxy.session.states import Event, State
@@ -174,6 +174,9 @@ def _note_answers(conversation: Conversation, plan: Plan, request: Request) -> N
     request.is_sorted = conversation.views.answers.has_order
     if request.errors is None:
         request.again = ask_again.again_for(conversation, plan)
+    elif request.is_sorted:
+        # it had other statements, and would not be asked about again
+        raise Refusal(Reason.QUESTION, rule="a sort by stored values beside other statements")
 
 
 def _check_members(conversation: Conversation, message: bytes, body: int) -> None:
@@ -232,7 +235,7 @@ class ClientSide(Side):
         name = b"" if first is None or not is_command else first.name
         if name not in HELLO_COMMANDS and name not in LEGACY_COMMANDS:
             answer = replies.legacy_error(self._conversation.new_id(), request_id_of(message))
-            return [*denials(Reason.OPCODE.value, OTHER), ToClient(answer)]
+            return [*denials(self._conversation, Reason.OPCODE.value, OTHER), ToClient(answer)]
         if query.end != len(message):
             # a field selector, which commands do not have: nobody would look into it
             raise ProtocolError(WireReason.MESSAGE_TRAILING, query.end)
@@ -246,7 +249,7 @@ class ClientSide(Side):
             hello = self._conversation.hello_request(message, query.query)
         except BalancerMismatch:
             answer = replies.legacy_mismatch(self._conversation.new_id(), request_id_of(message))
-            return [*denials(BalancerMismatch.__name__, OTHER), ToClient(answer)]
+            return [*denials(self._conversation, BalancerMismatch.__name__, OTHER), ToClient(answer)]
         questions.introduced(self._conversation, message, query.query)
         return [self._send_on(hello, request)]
 
@@ -288,6 +291,9 @@ class ClientSide(Side):
             effects = self._abandoned(message, parsed)
         except FAILURES as failure:
             effects = questions.failed_or_begun(conversation, failure, message, parsed)
+        if conversation.observed is not None:
+            sequences = _document_sequences(message, parsed)
+            effects += observing.observed(conversation, conversation.observed, message, parsed, sequences)
         self._done()
         return effects
 
@@ -344,7 +350,8 @@ class ClientSide(Side):
         shorter, errors = left_out.message, left_out.errors
         if shorter:
             return effects + self._command(shorter, parse_op_msg(shorter), errors)
-        effects.append(Count(Counter.COMMANDS_REFUSED, label=command_label(command)))
+        label = conversation.shared.counts.label(command, namespace)
+        effects.append(Count(Counter.COMMANDS_REFUSED, label=label))
         request_id = request_id_of(message)
         answer = replies.command_error(conversation.new_id(), request_id, errors.unsent_body())
         return [*effects, ToClient(errors.merge(answer, parse_op_msg(answer).body))]
@@ -356,7 +363,7 @@ class ClientSide(Side):
         audit = Audit("refused", "", "commitTransaction", FrontierLost.__name__)
         request = Request(RequestKind.ABORT, audit.command, "")
         sent_on = self._send_on(abort_of(message, parsed), request)
-        return [*denials(audit.reason, audit.command), audit, sent_on]
+        return [*denials(self._conversation, audit.reason, audit.command, audit.namespace), audit, sent_on]
 
     def _command_or_sorted(self, message: bytes, parsed: OpMsg) -> list[Effect]:
         """As `_command`; a `find` that is sorted by stored values goes as an `aggregate`."""
@@ -405,7 +412,7 @@ class ClientSide(Side):
         effects = [] if rights is None else judged(conversation, rights, stated, plan, opened)
         rewritten = apply_plan(plan, shared, settled, forms)
         label = command_label(plan.command)
-        count = _COMMAND_COUNTS[label]
+        count = shared.counts.sent(label, plan.namespace) if plan.protected else _COMMAND_COUNTS[label]
         request = request_for(conversation, plan, name, parsed.body, label, opened, opens, errors)
         if rights is not None:
             count_comparisons(conversation, rights, plan.namespace, plan.comparisons)

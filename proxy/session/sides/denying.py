@@ -4,6 +4,7 @@ from typing import Final
 
 from sealwire.policies.commands.planner import KNOWN_COMMANDS, NAMING_COMMANDS
 from sealwire.policies.errors import Reason, Refusal, one_line
+from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.arguments import printable
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
@@ -11,7 +12,7 @@ from sealwire.proxy.session.effects import Audit, CloseReason, Count, Counter, E
 from sealwire.proxy.session.login.authentication import CERTIFICATE, CertificateLogin
 from sealwire.proxy.session.login.caller import LoginNeeded, on_record, stated_in
 from sealwire.proxy.session.login.handshake import BalancerMismatch, OwnProbe
-from sealwire.proxy.session.requests import COUNTED_COMMANDS, command_label, is_policy_reason
+from sealwire.proxy.session.requests import COUNTED_COMMANDS, is_policy_reason
 from sealwire.proxy.session.revealing import cursors
 from sealwire.wire import kinds
 from sealwire.wire.header import request_id_of
@@ -28,10 +29,7 @@ def refused(conversation: Conversation, refusal: Refusal, message: bytes, parsed
     if unseen:
         # what stands in the way is that nobody knows what the name is
         refusal = Refusal(Reason.UNSEEN, path=printable(unseen.encode("utf-8", "replace")), rule=command)
-    path = one_line(refusal.path)
-    if refusal.reason in _ABOUT_COMMANDS and command not in COUNTED_COMMANDS:
-        # the path is the namespace that the command names, if its first argument is a name at all
-        path = path if path in conversation.shared.settings.policy.collections else ""
+    path = path_of(refusal, command, conversation.shared.settings.policy)
     stated = stated_in(message, parsed.body)
     rights = conversation.entitled.rights(stated)
     shown = on_record(stated, conversation.entitled.roles)
@@ -46,6 +44,15 @@ def refused(conversation: Conversation, refusal: Refusal, message: bytes, parsed
         "" if rights is None else ",".join(rights.roles),
     )
     return denied(conversation, audit, replies.refusal_body(refusal), message, parsed)
+
+
+def path_of(refusal: Refusal, command: str, policy: PolicySet) -> str:
+    """The path that a refusal names, as logs may have it."""
+    path = one_line(refusal.path)
+    if refusal.reason in _ABOUT_COMMANDS and command not in COUNTED_COMMANDS:
+        # the path is the namespace that the command names, if its first argument is a name at all
+        return path if path in policy.collections else ""
+    return path
 
 
 def failed(conversation: Conversation, failure: Exception, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -77,7 +84,7 @@ def denied(
     watch = conversation.shared.watch
     if watch is not None:
         watch.denied(audit.command, audit.namespace, audit.reason)
-    effects: list[Effect] = [*denials(audit.reason, audit.command), audit]
+    effects: list[Effect] = [*denials(conversation, audit.reason, audit.command, audit.namespace), audit]
     if parsed.flags & MORE_TO_COME:
         # No reply is awaited, so the only way to say no is to close (design, rule 4 of the core).
         return [*effects, conversation.end(CloseReason.REFUSED_UNACKNOWLEDGED, audit.reason)]
@@ -85,10 +92,13 @@ def denied(
     return [*effects, ToClient(answer)]
 
 
-def denials(reason: str, command: str) -> tuple[Count, Count]:
+def denials(
+    conversation: Conversation, reason: str, command: str, namespace: str = ""
+) -> tuple[Count, Count]:
     """What is counted of a command that is answered with an error of ours: why, and which it was."""
     counter = Counter.COMMANDS_REFUSED if is_policy_reason(reason) else Counter.COMMANDS_FAILED
-    return Count(Counter.REFUSALS, label=reason), Count(counter, label=command_label(command))
+    label = conversation.shared.counts.label(command, namespace)
+    return Count(Counter.REFUSALS, label=reason), Count(counter, label=label)
 
 
 def described(message: bytes, parsed: OpMsg) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from sealwire.keys.contexts.cache import ContextKeysMissing
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.keys.keyring.keyring import EnvelopeBatch, TakeEnvelope
 from sealwire.policies.errors import Reason
+from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.values import is_true
 from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
@@ -34,11 +35,11 @@ from sealwire.proxy.session.login.handshake import (
     rewrite_members,
 )
 from sealwire.proxy.session.moving.lasting import answered
-from sealwire.proxy.session.requests import Again, Request, RequestKind, command_label, write_label
+from sealwire.proxy.session.requests import Request, RequestKind, command_label, write_label
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import has_more_to_come, is_plain
 from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
-from sealwire.proxy.session.revealing.reveal import reveal
+from sealwire.proxy.session.revealing.reveal import holds_envelope, reveal
 from sealwire.proxy.session.sides import ask_again, ask_values, on_record, questions
 from sealwire.proxy.session.sides.entitlement import opener_for, reveal_for, shown_reply
 from sealwire.proxy.session.sides.on_record import LongOpening
@@ -262,19 +263,23 @@ class ServerSide(Side):
             return read(self._conversation, message, parsed)
         return self._login_begun(kind)
 
+    def _ours_or_key(self, kind: RequestKind, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """As `_ours`; a key that it lacks is looked for."""
+        try:
+            return self._ours(kind, message, parsed)
+        except _UNREADABLE as error:
+            asked = self._ask_for_key(error, message)
+            if asked is not None:
+                return [asked]
+            return ask_values.failed(self._conversation, message, parsed, error)
+
     def _op_msg(self, message: bytes, parsed: OpMsg) -> list[Effect]:
         conversation = self._conversation
         response_to = response_to_of(message)
         awaited = conversation.awaited.find(response_to)
         if awaited is not None and awaited.kind is not RequestKind.COMMAND:
             # hashing an enum's member runs interpreted: 0.7 % of a find-one's instructions
-            try:
-                ours = self._ours(awaited.kind, message, parsed)
-            except _UNREADABLE as error:
-                asked = self._ask_for_key(error, message)
-                ours = (
-                    [asked] if asked is not None else ask_values.failed(conversation, message, parsed, error)
-                )
+            ours = self._ours_or_key(awaited.kind, message, parsed)
             if ours:
                 return ours
         revealed, opened = message, 0
@@ -287,6 +292,8 @@ class ServerSide(Side):
                 if asked is not None:
                     return [asked]
                 failure = error
+        elif self._conversation.observed is not None and awaited is not None:
+            failure = self._is_misplaced(self._conversation.observed.policies, awaited, message, parsed)
         if self._searches:
             self._searched()
         more_to_come = bool(parsed.flags & MORE_TO_COME)
@@ -300,14 +307,37 @@ class ServerSide(Side):
         if request.kind is not RequestKind.COMMAND:
             return handshake_reply(self._conversation, request, message, parsed)
         effects = self._passed_on(request, message, parsed, ToClient(revealed), opened)
-        return effects if request.again is None else self._held_back(request.again, effects, message, parsed)
+        return effects if request.again is None else self._held_back(request, effects, message, parsed)
 
-    def _held_back(self, again: Again, reply: list[Effect], message: bytes, parsed: OpMsg) -> list[Effect]:
+    def _is_misplaced(
+        self, written: PolicySet, request: Request, message: bytes, parsed: OpMsg
+    ) -> Exception | None:
+        """Why a reply about a collection that is only observed is withheld, if it has encrypted values.
+
+        Its application would take them for its own, and its filters would not have found them.
+        """
+        if message.find(MARKER) < 0 or not holds_envelope(message, [parsed.body]):
+            return None
+        of_cursor = cursors.yielded_by(message, parsed.body)
+        enforced = self._conversation.shared.settings.policy
+        is_observed = any(
+            written.covered(name) is not enforced.covered(name) for name in (request.namespace, of_cursor)
+        )
+        return replies.EnvelopeObserved() if is_observed else None
+
+    def _held_back(
+        self, request: Request, reply: list[Effect], message: bytes, parsed: OpMsg
+    ) -> list[Effect]:
         """The reply to a write that may be asked about once more; nothing: it is. Raises BsonError."""
-        conversation = self._conversation
+        conversation, again = self._conversation, request.again
         is_alone = conversation.states.messages is State.OPEN and conversation.awaited.idle
-        if not is_alone or not ask_again.found_nothing(message, parsed):
+        if again is None or not ask_again.found_nothing(message, parsed):
             return reply
+        if not is_alone:
+            # what the client has sent meanwhile was answered without it
+            disturbed, response_to = replies.SortDisturbed(), response_to_of(message)
+            is_wrong = again.is_sorted
+            return self._withheld(disturbed, response_to, request, more_to_come=False) if is_wrong else reply
         again.reply, conversation.again, conversation.due = reply, again, again.message
         return []
 
@@ -420,6 +450,8 @@ class ServerSide(Side):
     def _ordinary(self, message: LongMessage) -> Request | None:
         """The request that a long message answers, if the answer can be read in parts."""
         request = self._conversation.awaited.find(response_to_of(message.head))
+        if self._conversation.observed is not None:
+            return None  # it is looked at whole
         if request is None or request.kind is not RequestKind.COMMAND or request.marks:
             return None  # also one that is opened at some paths only, which has a mark
         if request.hold is not None or request.errors is not None or request.command in DUPLICATING_WRITES:

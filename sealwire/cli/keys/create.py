@@ -99,7 +99,7 @@ def create(  # noqa: PLR0913 - one parameter an option
     class_names += tuple(name for name in plaintext if name not in class_names)
     if policy is None and (plaintext_all or not class_names):
         raise click.UsageError("give --policy" if plaintext_all else "name a class, or give --policy")
-    classes = {} if policy is None else read_policy(policy).classes
+    classes = {} if policy is None else read_policy(policy, may_observe=True).classes
     wanted = tuple(classes)
     if policy is not None:
         _require_declared(class_names, wanted)

@@ -145,7 +145,7 @@ def status(keyring: str, policy: Path | None, schedule: KeySchedule, *, as_json:
       sealwire keys status --keyring keyring.json --rotate-every 365d --json
     """
     record = read_record(open_keyring_store(keyring, Providers()))
-    policies = None if policy is None else read_policy(policy)
+    policies = None if policy is None else read_policy(policy, may_observe=True)
     schedule = with_policy(schedule, policies)
     now = datetime.now(UTC)
     chores = due_chores(record, schedule, now, None if policies is None else policies.class_names)

@@ -85,7 +85,7 @@ def plan(
       sealwire migrate plan policy.yaml clinic.patients --keyring keyring.json --uri-file server.uri \\
           --sample 1000 --json
     """
-    policies = read_policy(policy)
+    policies = read_policy(policy, may_observe=True)
     newest = Newest.of(read_record(open_keyring_store(keyring, Providers())))
     with connected(required_uri(uri), RIGHTS) as client:
         chosen = select(covered_collections(client, policies), namespace)

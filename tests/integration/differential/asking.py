@@ -130,6 +130,46 @@ def asked_conditions(kind: str, one: Values) -> Values:
         (6, single),
         (1, _together(operators, beside)),
         (1, operators.map(lambda found: {"$elemMatch": found})),
+        (1, st.builds(_of_item, operators, _PATTERN, one, st.integers(0, 2 if kind == "string" else 0))),
+    )
+
+
+def _of_item(found: Any, pattern: Any, value: Any, way: int) -> Any:
+    """A negation on one item of an array."""
+    if way == 1:
+        return {"$elemMatch": {"$nin": [pattern, value], "$exists": True}}
+    return {"$elemMatch": {"$not": pattern if way else found}}
+
+
+def ordered_groups(paths: tuple[str, ...]) -> Values:
+    """`$group` in the order of the values at some paths, and perhaps a `$sort` of the groups by them."""
+    path = st.sampled_from(paths)
+    directions = st.sampled_from([1, -1])
+    firsts: Values = st.builds(
+        lambda name, by, first, last: {name: {"sortBy": {by: first, "_id": last}, "output": "$_id"}},
+        st.sampled_from(["$top", "$bottom"]),
+        path,
+        directions,
+        directions,
+    )
+    extremes: Values = st.builds(lambda name, of: {name: f"${of}"}, st.sampled_from(["$min", "$max"]), path)
+    few: Values = st.builds(
+        lambda name, of, n: {name: {"input": f"${of}", "n": n}},
+        st.sampled_from(["$minN", "$maxN"]),
+        path,
+        st.integers(1, 3),
+    )
+    groups: Values = st.builds(
+        lambda key, found, extreme: {"$group": {"_id": key, "found": found, "extreme": extreme}},
+        st.one_of(st.sampled_from([None, "$w"]), path.map("${}".format)),
+        st.one_of(firsts, few, extremes),
+        extremes,
+    )
+    return st.builds(
+        lambda group, by, direction: [group, *([{"$sort": {by: direction, "_id": 1}}] if by else [])],
+        groups,
+        st.sampled_from(["", "_id", "extreme"]),
+        directions,
     )
 
 

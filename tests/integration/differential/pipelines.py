@@ -5,10 +5,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from tests.integration.differential.asking import ordered_groups
 from tests.integration.differential.computed import computing_stages
 from tests.integration.differential.filters import expressions, filters, operand
 from tests.integration.differential.shapes import KEPT, PEOPLE, VISITS, Shape
-from tests.integration.differential.values import Document, weighted
+from tests.integration.differential.values import Document, Values, weighted
 
 # what is no array would be an error
 _LIST: Document = {"$cond": [{"$isArray": "$list"}, "$list", []]}
@@ -249,11 +250,21 @@ def pipelines(shape: Shape) -> st.SearchStrategy[list[Any]]:
         st.sampled_from(_GROUPS),
         st.lists(st.sampled_from(_AFTER_GROUPS), max_size=2),
     )
-    return st.builds(
+    usual: Values = st.builds(
         lambda found, group: [_FIRST, *found, *group],
         st.lists(stages, max_size=3),
         weighted((1, st.just([])), (1, grouped)),
     )
+    asked = tuple(path for path, _ in shape.people if shape.asked_type(path))
+    if not asked:
+        return usual
+    ordered: Values = st.builds(
+        lambda first, found, group: [*first, *found, *group],
+        st.sampled_from([[], [_FIRST]]),
+        st.lists(_match(shape), max_size=1),
+        ordered_groups(asked),
+    )
+    return weighted((4, usual), (1, ordered))
 
 
 @cache

@@ -123,7 +123,13 @@ def writes(shape: Shape, *, pinned: bool) -> Commands:
 
 
 def _modifications(shape: Shape) -> Commands:
-    body = {"findAndModify": PEOPLE, "sort": {"_id": -1}}
+    asked = [path for path, _ in shape.people if shape.asked_type(path)]
+    sorts = [{"_id": -1}, *({path: direction, "_id": -1} for path in asked for direction in (1, -1))]
+    return st.sampled_from(sorts).flatmap(lambda sort: _sorted_modifications(shape, sort))
+
+
+def _sorted_modifications(shape: Shape, sort: Document) -> Commands:
+    body = {"findAndModify": PEOPLE, "sort": sort}
     change = weighted((2, updates(shape)), (1, update_pipelines(shape)))
     projected = weighted((2, st.just({})), (1, PROJECTIONS.map(lambda found: {"fields": found})))
     return st.one_of(
@@ -138,7 +144,8 @@ def _modifications(shape: Shape) -> Commands:
         ),
         st.builds(
             lambda query, u, new: Command(
-                "findAndModify upsert", body | {"query": query, "update": u, "new": new, "upsert": True}
+                "findAndModify upsert",
+                body | {"sort": {"_id": -1}, "query": query, "update": u, "new": new, "upsert": True},
             ),
             filters(shape),
             upserting(shape),

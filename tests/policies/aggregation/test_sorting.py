@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from bson import decode, encode
 
+from sealwire.policies.aggregation import sorting
 from sealwire.policies.aggregation.sorting import OrderUnknown
 from sealwire.policies.commands.planner import plan_command
-from sealwire.policies.commands.sorted_find import FindSortsByValues
+from sealwire.policies.commands.sorted_commands import FindSortsByValues
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit
 from sealwire.policies.questions.asked import Answers, HeldValue, ValuesUnknown
@@ -95,7 +96,6 @@ def test_nothing_is_guarded_if_both_steps_read_the_same(more: dict[str, Any]) ->
     [
         ([], [{"$skip": 1}]),
         ([], [{"$project": {"_id": 1}}, {"$limit": 1}]),
-        ([{"$limit": 5}], [{"$limit": 1}]),
         ([], [{"$limit": 9}]),
     ],
 )
@@ -103,6 +103,17 @@ def test_nothing_is_cut_that_others_may_need(before: list[Any], after: list[Any]
     made, _ = plan(*before, {"$sort": {"surname": 1}}, *after)
     assert ranked(made) == [["Adams", "Jones", "Smith"]]
     assert put(made)[1:] == [{"$unset": [RANK]}]
+
+
+def test_what_was_counted_is_sorted_at_one_time() -> None:
+    made, _ = plan({"$limit": 5}, {"$sort": {"surname": 1}}, {"$limit": 1}, autocommit=False)
+    assert ranked(made) == [["Adams", "Jones", "Smith"]]
+
+
+def test_each_pipeline_counts_for_itself() -> None:
+    first = [{"$sort": {"surname": 1}}, {"$limit": 1}]
+    made, _ = plan({"$facet": {"a": first, "b": first}})
+    assert ranked(made) == [["Adams", "Jones", "Smith"]] * 2
 
 
 def test_conditions_on_the_field_are_one_question_with_the_order() -> None:
@@ -120,6 +131,14 @@ def test_conditions_on_the_field_are_one_question_with_the_order() -> None:
     assert among is not None
     assert not among.edits
     assert [each.data for each in among.replacements] == [b"", b"\4$nin\0\5\0\0\0\0"]
+
+
+@pytest.mark.plain_core(reason="it lowers a constant")
+def test_a_long_list_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sorting, "_MOST_LISTED", 1)
+    made, _ = plan({"$match": {"surname": {"$gt": "B"}}}, {"$sort": {"surname": 1}})
+    assert [each.place for each in made.edits if isinstance(each, RangeEdit)] == [ListPlace.RANKS]
+    assert b"\4$nin\0\5\0\0\0\0" in [each.data for each in made.replacements]
 
 
 def test_a_negated_condition_is_not_taken_over() -> None:
@@ -171,6 +190,11 @@ def test_a_key_behind_one_in_clear_cuts_nothing() -> None:
     assert put(made)[0] == {"$sort": {"room": 1, RANK: 1}}
 
 
+def test_a_question_is_not_about_documents_by_chance() -> None:
+    _, asked = plan({"$match": {"$sampleRate": 0.5}}, {"$sort": {"surname": 1}}, {"$limit": 1})
+    assert asked[0].among is None
+
+
 def test_a_question_has_no_variables() -> None:
     _, asked = plan({"$match": {"room": 1}}, {"$sort": {"surname": 1}}, {"$limit": 1}, let={"x": 1})
     assert asked[0].among is None
@@ -187,7 +211,10 @@ def test_a_question_has_no_variables() -> None:
         ([{"$sort": {"kin": 1}}], Reason.SORT),
         ([{"$sort": {"surname": 2}}], Reason.SHAPE),
         ([{"$sort": {"surname": {"$meta": "textScore"}}}], Reason.SHAPE),
-        ([{"$group": {"_id": "$surname"}}, {"$sort": {"_id": 1}}], Reason.SORT),
+        ([{"$group": {"_id": "$surname"}}, {"$sort": {"x": 1}}, {"$sort": {"_id": 1}}], Reason.SORT),
+        ([{"$limit": 5}, {"$sort": {"surname": 1}}], Reason.QUESTION),
+        ([{"$sort": {"room": 1}}, {"$skip": 5}, {"$sort": {"surname": 1}}], Reason.QUESTION),
+        ([{"$sample": {"size": 5}}, {"$facet": {"x": [{"$sort": {"surname": 1}}]}}], Reason.QUESTION),
         ([{"$unionWith": "staff"}, {"$sort": {"surname": 1}}], Reason.SORT),
         (
             [{"$lookup": {"from": "patients", "pipeline": [{"$sort": {"surname": 1}}], "as": "x"}}],

@@ -475,3 +475,32 @@ def test_paths_of_one_parent_stay_together_in_the_order_of_the_file() -> None:
 
 def test_a_file_without_end_is_read_no_further_than_the_parser_takes() -> None:
     assert len(read_named_file(Path("/dev/zero"), "the policy")) == MAX_SOURCE_BYTES + 1
+
+
+# ------------------------------------------------------------------------------------------ only observed
+
+
+def test_a_whole_policy_or_some_of_its_collections_are_observed() -> None:
+    every = {"clinic.patients", "clinic.appointments", "tenant_*.patients"}
+    assert load_policy(DESIGN, "p").observed == frozenset()
+    assert load_policy(DESIGN + b"mode: protect\n", "p").observed == frozenset()
+    assert load_policy(DESIGN + b"mode: observe\n", "p").observed == every
+    some = load_policy(DESIGN + b'observe: [clinic.patients, "tenant_*.patients"]\n', "p")
+    assert some.observed == every - {"clinic.appointments"}
+    assert load_policy(DESIGN + b"mode: observe\nobserve: [clinic.patients]\n", "p").observed == every
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (b"mode: observ\n", "observe"),
+        (b"mode: true\n", "quotes"),
+        (b"observe: [clinic.patient]\n", "clinic.patients"),
+        (b"observe: [tenant_1.patients]\n", "tenant_*.patients"),
+        (b"observe: clinic.patients\n", ""),
+    ],
+)
+def test_a_mode_or_name_that_is_misspelt_is_an_error(text: bytes, hint: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        load_policy(DESIGN + text, "policy.yaml")
+    assert hint in caught.value.hint

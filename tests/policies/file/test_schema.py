@@ -360,3 +360,61 @@ def test_a_collection_has_the_link_that_begins_there() -> None:
 
 def test_a_place_is_written_as_the_policy_has_it() -> None:
     assert str(VISITS.target) == "clinic.patients._id"
+
+
+OBSERVABLE = b"""
+version: 1
+classes:
+  nhs: {mode: deterministic, type: string}
+  notes: {mode: random}
+  idle: {mode: random}
+collections:
+  clinic.patients: {nhs: nhs, notes: notes}
+  clinic.visits: {nhs: nhs}
+  clinic.open_*: {nhs: nhs}
+  clinic.*: {note: notes}
+"""
+
+
+def observing(names: str) -> PolicySet:
+    return load_policy(OBSERVABLE + f"observe: [{names}]\n".encode(), "p").enforced
+
+
+def test_a_policy_that_observes_nothing_is_enforced_as_it_is() -> None:
+    policy = load_policy(OBSERVABLE, "p")
+    assert policy.enforced is policy
+    assert (policy.unprotected, policy.observed_trees, policy.written) == ((), (), None)
+
+
+def test_what_is_observed_is_plain_and_needs_no_key() -> None:
+    policy = load_policy(OBSERVABLE + b"mode: observe\n", "p").enforced
+    assert not policy.protects_anything
+    assert policy.covered("clinic.patients") is None
+    assert policy.class_names == ("idle",)
+    assert policy.unprotected == ("clinic.*", "clinic.open_*", "clinic.patients", "clinic.visits")
+    assert policy.written is not None
+    assert policy.written.covered("clinic.patients") is policy.written.collections["clinic.patients"]
+
+
+@pytest.mark.parametrize(
+    ("names", "protected", "plain"),
+    [
+        ("clinic.patients", ("clinic.visits", "clinic.open_a", "clinic.b"), ("clinic.patients",)),
+        ('"clinic.open_*"', ("clinic.patients", "clinic.b"), ("clinic.open_a",)),
+        ('"clinic.*"', ("clinic.patients", "clinic.open_a"), ("clinic.b",)),
+    ],
+)
+def test_names_go_before_patterns_where_some_is_observed(
+    names: str, protected: tuple[str, ...], plain: tuple[str, ...]
+) -> None:
+    policy = observing(names)
+    for name in protected * 2:  # what is looked up twice is remembered
+        assert policy.covered(name) is not None
+    for name in plain * 2:
+        assert policy.covered(name) is None
+        assert policy.is_plain(name)
+
+
+def test_a_class_that_a_protected_collection_has_keeps_its_key() -> None:
+    assert observing('clinic.patients, clinic.visits, "clinic.open_*"').class_names == ("notes", "idle")
+    assert observing("clinic.patients").class_names == ("nhs", "notes", "idle")

@@ -67,6 +67,28 @@ def test_the_values_that_do_not_satisfy_let_a_document_in(query: dict[str, Any],
 
 
 @pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ({"$not": {"$gt": "S"}}, OTHERS),
+        ({"$not": Regex("^S")}, OTHERS),
+        ({"$not": {"$gt": "Sabine", "$lt": "Smith"}}, ["Sabine", "Sabatini", "Jones", "Smith"]),
+        ({"$nin": [Regex("^Sa"), "b", Regex("^Sm")]}, OTHERS),
+    ],
+)
+def test_an_item_is_one_of_those_that_do_not_satisfy(condition: dict[str, Any], found: list[str]) -> None:
+    made, questions = plan(find({"surname": {"$elemMatch": condition}}), STORED, is_single=False)
+    assert lists(made) == [(ListPlace.ITEM_OUTSIDE, found)]
+    assert [each.is_outside for each in questions] == [True]
+
+
+def test_an_item_satisfies_one_and_does_not_satisfy_another() -> None:
+    query = {"surname": {"$elemMatch": {"$lt": "T", "$not": Regex("^S")}}}
+    made, questions = plan(find(query), STORED, is_single=False)
+    assert lists(made) == [(ListPlace.ITEM_OUTSIDE, OTHERS), (ListPlace.OPERATOR, STORED)]
+    assert [each.is_outside for each in questions] == [True, False]
+
+
+@pytest.mark.parametrize(
     ("query", "found"),
     [
         ({"$nor": [{"surname": {"$not": {"$lt": "S"}}}]}, (ListPlace.OPERATOR, OTHERS)),
@@ -96,9 +118,11 @@ def test_what_is_beside_a_negation_stays() -> None:
         ({"surname": {"$not": {"$gt": "S", "$ne": "T"}}}, Reason.QUESTION),
         ({"surname": {"$not": {"$in": [Regex("^S")], "$ne": "x"}}}, Reason.PATTERN),
         ({"$nor": [{"surname": {"$in": [Regex("^S")]}}]}, Reason.QUESTION),
-        ({"surname": {"$elemMatch": {"$not": {"$gt": "S"}}}}, Reason.RANGE),
-        ({"surname": {"$elemMatch": {"$not": Regex("^S")}}}, Reason.PATTERN),
-        ({"surname": {"$elemMatch": {"$nin": [Regex("^S")]}}}, Reason.PATTERN),
+        ({"surname": {"$elemMatch": {"$not": {"$gt": "S", "$ne": "x"}}}}, Reason.QUESTION),
+        ({"surname": {"$elemMatch": {"$not": {"$in": [Regex("^S")]}}}}, Reason.PATTERN),
+        ({"surname": {"$elemMatch": {"$nin": [Regex("^S")], "$in": ["x"]}}}, Reason.QUESTION),
+        ({"surname": {"$elemMatch": {"$nin": [Regex("^S")], "$not": {"$gt": "S"}}}}, Reason.QUESTION),
+        ({"surname": {"$elemMatch": {"$nin": [Regex("^S")], "$gt": "a", "$lt": "b"}}}, Reason.QUESTION),
         ({"$nor": [{"surname": {"$elemMatch": {"$gt": "S"}}}]}, Reason.RANGE),
         ({"kin.0.surname": {"$not": Regex("^S")}}, Reason.PATTERN),
         ({"surname": {"$not": 5}}, Reason.SHAPE),

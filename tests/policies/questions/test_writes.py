@@ -124,10 +124,40 @@ def test_the_statements_of_a_command_have_so_many_questions() -> None:
     assert refused(update(*several)) is Reason.QUESTION
 
 
-def test_bulk_write_does_not_ask() -> None:
-    command = {
-        "bulkWrite": 1,
-        "ops": [{"delete": 0, "filter": BEGINS}],
-        "nsInfo": [{"ns": "clinic.patients"}],
-    }
-    assert refused(command) is Reason.PATTERN
+def bulk(*operations: dict[str, Any], **more: Any) -> dict[str, Any]:
+    spaces = [{"ns": f"clinic.{name}"} for name in ("patients", "staff", "rooms")]
+    return {"bulkWrite": 1, "ops": list(operations), "nsInfo": spaces, **more}
+
+
+UPDATE_ONE = {"update": 0, "filter": BEGINS, "updateMods": A_1}
+
+
+def test_bulk_write_asks_about_each_collection() -> None:
+    delete = {"delete": 1, "filter": BEGINS, "multi": True}
+    made, questions = plan(bulk(UPDATE_ONE, {"insert": 2, "document": {"surname": "S"}}, delete), STORED)
+    assert [each.namespace for each in questions] == ["clinic.patients", "clinic.staff"]
+    assert lists(made) == [(ListPlace.OPERATOR, BEGINNING)] * 2
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [{"insert": 0, "document": {"surname": "Smith"}}, UPDATE_ONE],
+        [{"update": 0, "filter": {}, "updateMods": {"$set": {"surname": "S"}}}, UPDATE_ONE],
+        [{**UPDATE_ONE, "upsert": True}],
+        [{**UPDATE_ONE, "sort": {"surname": 1}}],
+    ],
+)
+def test_bulk_write_has_the_limits_of_several_statements(operations: list[dict[str, Any]]) -> None:
+    assert refused(bulk(*operations)) is Reason.QUESTION
+    others = [{**each, next(iter(each)): 1} for each in operations[:-1]]
+    if others:
+        assert plan(bulk(*others, operations[-1]), STORED)[1]
+
+
+def test_bulk_write_changes_what_satisfies_in_a_transaction() -> None:
+    pull = {"update": 0, "filter": {}, "updateMods": {"$pull": BEGINS}}
+    assert refused(bulk(pull)) is Reason.QUESTION
+    made, _ = plan(bulk(pull, **TRANSACTION), STORED)
+    assert lists(made) == [(ListPlace.OPERATOR, BEGINNING)]
+    assert refused(bulk(UPDATE_ONE, readConcern={"level": "majority"})) is Reason.PATTERN

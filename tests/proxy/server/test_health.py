@@ -73,6 +73,12 @@ def test_the_provider_is_that_of_the_supervisor() -> None:
     assert of(a_loop(), own=replace(a_loop(), provider="vault")).provider == "vault"
 
 
+def test_what_any_worker_only_observes_is_shown_once() -> None:
+    one, other = (replace(a_loop(), observed=names) for names in (("b.c",), ("a.b", "b.c")))
+    assert of().observed == ()
+    assert of(one, other).observed == ("a.b", "b.c")
+
+
 def test_a_class_that_any_worker_has_in_clear_is_shown_once() -> None:
     one, other = (replace(a_loop(), in_clear=names) for names in (("b",), ("a", "b")))
     assert of().in_clear == ()

@@ -83,7 +83,7 @@ async def look(server: Server, monkeypatch: pytest.MonkeyPatch, policy: bytes = 
     monkeypatch.setattr(stored_plaintext, "_asking", server.asking)
     settings = config()
     upstreams = make_upstreams(settings, NO_TLS)
-    rules = load_policy(policy, "policy.yaml")
+    rules = load_policy(policy, "policy.yaml").enforced
     return await stored_findings(settings, rules, keyring(), upstreams, None)
 
 
@@ -156,3 +156,48 @@ def test_a_random_class_accepts_plaintext_anyway() -> None:
             b"version: 1\nclasses: {n: {mode: random, accept_plaintext: true}}\ncollections: {a.b: {n: n}}\n",
             "policy.yaml",
         )
+
+
+# ------------------------------------------------- encrypted values in a collection that is only observed
+
+
+async def test_each_path_that_is_observed_is_asked_for_ciphertext(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server()
+    assert await look(server, monkeypatch, POLICY + b"mode: observe\n") == []
+    asked = {path: condition for _, each in server.asked for path, condition in each["filter"].items()}
+    assert set(asked) == {"nhs", "kin.nhs", "age", "known", "clear", "moving", "notes"}
+    for condition in asked.values():
+        assert condition["$type"] == "binData"
+        assert bytes(condition["$bitsAllSet"]) == b"SW"
+        assert bytes(condition["$bitsAllClear"]) == bytes(255 - each for each in b"SW")
+
+
+@pytest.mark.parametrize("path", ["nhs", "notes"])
+async def test_ciphertext_where_it_is_only_observed_ends_the_start(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server({path: {"ok": 1, "cursor": {"id": 0, "firstBatch": [{}]}}})
+    with pytest.raises(PlaintextStored) as refused:
+        await look(server, monkeypatch, POLICY + b"mode: observe\n")
+    assert refused.value.reason is StartReason.PLAINTEXT_STORED
+    assert f"clinic.patients {path} holds encrypted values" in str(refused.value)
+    assert "observe" in refused.value.hint
+
+
+@pytest.mark.parametrize("silent", ["refuses", "no user", "no probe"])
+async def test_a_class_with_a_key_is_not_observed_unseen(
+    silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = {"ok": 0, "code": 13}
+    server = Server(dict.fromkeys(("nhs", "clear"), denied))
+    monkeypatch.setattr(stored_plaintext, "_asking", server.asking)
+    settings = config(AccessControl.REQUIRED if silent == "no user" else AccessControl.NONE)
+    settings = replace(settings, probe=silent != "no probe")
+    upstreams = make_upstreams(settings, NO_TLS)
+    rules = load_policy(POLICY + b"mode: observe\n", "policy.yaml").enforced
+    with pytest.raises(PlaintextStored) as refused:
+        await stored_findings(settings, rules, keyring(), upstreams, None)
+    assert "clinic.patients nhs" in str(refused.value)
+    assert "clinic.patients clear" not in str(refused.value)
+    found = await stored_findings(settings, rules, Keyring([]), upstreams, None)
+    assert len(found) == (silent != "no probe")

@@ -27,6 +27,7 @@ from sealwire.proxy.session.effects import (
     ToClient,
     ToServer,
 )
+from sealwire.proxy.session.requests import split_label
 from sealwire.proxy.session.session import Session
 from tests.proxy.session.world import body_of, decoded, load_keys, opened, sections
 
@@ -82,8 +83,12 @@ class Playbook:
             self._fail("not expected:\n" + "\n".join(describe(effect) for effect in self._unexpected))
 
     def count(self, counter: Counter, label: str = "") -> int:
-        """The sum of a counter so far."""
-        return self.counts[counter, label]
+        """The sum of a counter so far; `label` of a command is its name, whatever the collection."""
+        return sum(
+            amount
+            for (counted, said), amount in self.counts.items()
+            if counted is counter and label in (said, split_label(said)[0])
+        )
 
     def _fail(self, problem: str) -> None:
         story = "\n".join(self._steps)

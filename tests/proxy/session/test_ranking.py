@@ -72,6 +72,8 @@ def computed(expression: Any, stored: Any) -> Any:
         return computed(next(found, given["default"]), stored)
     if name == "$type":
         return "binData" if isinstance(stored, bytes) else "another"
+    if name == "$ifNull":
+        return given[1] if stored is None else stored
     if name == "$binarySize":
         return len(stored)
     left, right = (computed(each, stored) for each in given)
@@ -82,16 +84,26 @@ def computed(expression: Any, stored: Any) -> Any:
     return bytes(left) < bytes(right) if name == "$lt" else left == right
 
 
-@pytest.mark.parametrize("amount", [3, 13, 200])
-def test_long_lists_are_halved(amount: int) -> None:
-    forms = [Binary(bytes([number * 7 % 256] * (20 + number % 3)), 128) for number in range(amount)]
-    held = [(f"n{number:03}", form) for number, form in enumerate(forms)]
-    _, added = stages(Ranks(tuple(range(amount)), NULL_RANK, False), *held)
+@pytest.mark.parametrize("nulls", [NULL_RANK, None])
+@pytest.mark.parametrize("is_cut", [False, True])
+@pytest.mark.parametrize("amount", [3, 13, 200, 1500])
+def test_long_lists_are_halved(amount: int, is_cut: bool, nulls: int | None) -> None:
+    """And many values are chosen by their ranks: of all values more than a hundred."""
+    forms = [Binary(number.to_bytes(20 + number % 3, "little"), 128) for number in range(amount)]
+    held = [(f"n{number:04}", form) for number, form in enumerate(forms)]
+    match, added, *chosen = stages(Ranks(tuple(range(amount)), nulls, is_cut), *held)
     expression = added["$addFields"]["rank"]
     for number, (plain, form) in enumerate(held):
         assert computed(expression, form) == computed(expression, plain) == number
-    assert computed(expression, None) == NULL_RANK
-    assert ("$lt" in str(expression)) is (amount == 200)
+    is_listed = "name.family" in match["$match"]
+    assert is_listed is (amount < (500 if is_cut else 50))
+    assert chosen == ([] if is_listed else [{"$match": {"rank": {"$gte": 0}}}])
+    unlisted = -1 if nulls is None else nulls
+    assert computed(expression, None) == (0 if is_listed and nulls is None else unlisted)
+    if not is_listed:
+        assert computed(expression, "other") == computed(expression, Binary(b"a" * 21, 128)) == -1
+        assert computed(expression, ["n0001"]) == -1
+    assert ("$lt" in str(expression)) is (amount > 50)
 
 
 def test_binary_data_of_several_kinds_is_looked_up_one_by_one() -> None:

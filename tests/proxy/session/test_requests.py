@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.policies.errors import MAX_NAME_CHARACTERS, Reason
+from sealwire.policies.file.schema import NOTHING, PolicySet
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.effects import (
     UNANSWERED,
@@ -38,10 +39,12 @@ from sealwire.proxy.session.requests import (
     OTHER,
     REFUSAL_LABELS,
     AwaitedRequests,
+    CommandCounts,
     Request,
     RequestKind,
     command_label,
     is_policy_reason,
+    split_label,
 )
 from sealwire.proxy.session.revealing.long_reply import WINDOW_BYTES
 from sealwire.proxy.session.rewriting import MAX_COMMAND_BYTES
@@ -163,6 +166,36 @@ def test_a_command_that_nobody_knows_is_other() -> None:
     assert command_label("943 476 5919") == OTHER
 
 
+PATTERNED = PolicySet({}, {"clinic.patients": NOTHING}, (("tenant_*.patients", NOTHING),))
+
+
+@pytest.mark.parametrize(
+    ("namespace", "collection"),
+    [
+        ("clinic.patients", "clinic.patients"),
+        ("tenant_7.patients", "tenant_*.patients"),
+        ("943 476.5919", OTHER),
+        ("", OTHER),
+    ],
+)
+def test_a_command_is_counted_under_the_policys_own_word_for_its_collection(
+    namespace: str, collection: str
+) -> None:
+    counts = CommandCounts(PATTERNED)
+    sent = counts.sent("find", namespace)
+    assert split_label(sent.label) == split_label(counts.label("find", namespace)) == ("find", collection)
+    assert counts.sent("find", namespace) is sent
+    assert split_label(counts.label("943 476 5919", namespace))[0] == OTHER
+
+
+def test_of_namespaces_that_clients_name_few_are_remembered() -> None:
+    counts = CommandCounts(PATTERNED)
+    first = counts.sent("find", "tenant_0.patients")
+    for number in range(2000):
+        counts.sent("find", f"tenant_{number}.patients")
+    assert counts.sent("find", "tenant_0.patients") is not first
+
+
 def test_every_reason_and_failure_has_a_label() -> None:
     assert all(reason.value in REFUSAL_LABELS for reason in Reason)
     assert all(failure.__name__ in REFUSAL_LABELS for failure in FAILURES)
@@ -184,8 +217,8 @@ UNKNOWN = {"9434765919": 1, "$db": "clinic"}
 @pytest.mark.parametrize(
     ("body", "settings", "counter", "label"),
     [
-        (FIND, {}, Counter.COMMANDS_REFUSED, "find"),
-        (INSERT, {}, Counter.COMMANDS_REFUSED, "insert"),
+        (FIND, {}, Counter.COMMANDS_REFUSED, "find clinic.patients"),
+        (INSERT, {}, Counter.COMMANDS_REFUSED, "insert clinic.patients"),
         (UNKNOWN, {}, Counter.COMMANDS_REFUSED, OTHER),
         (FIND, {"login_required": True}, Counter.COMMANDS_FAILED, "find"),
     ],

@@ -4,9 +4,8 @@ import pytest
 
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType, leaves
-from sealwire.sidecars.coverage.fields import CollectionFields, Cover, FieldReport
+from sealwire.sidecars.coverage.fields import CollectionFields, Cover, FieldReport, first_policy, suggested
 from sealwire.sidecars.coverage.likely import Personal
-from sealwire.sidecars.coverage.suggestions import first_policy, suggested
 
 
 def personal(path: str, kind: Personal, value_type: str = "string") -> FieldReport:

@@ -1,5 +1,6 @@
 """Which lines raise an alert, and that each is counted once."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from sealwire.proxy.session.replies import FAILURES
 from sealwire.sidecars.detection.alerts import MOST_NAMED, Alerts
 from sealwire.sidecars.detection.judging import Judge, read_place
 from sealwire.sidecars.detection.observations import HARMLESS, NO_KEY
-from sealwire.sidecars.detection.rules import RuleName
+from sealwire.sidecars.detection.rules import DELETES, RuleName
 from sealwire.sidecars.detection.state_file import StateFile
 from sealwire.sidecars.errors import StateDamaged
 from tests.audit.logs import KEY, place
@@ -157,6 +158,23 @@ def test_alerts_that_need_what_is_usual_are_marked_while_it_is_learnt(tmp_path: 
     ]
 
 
+def test_until_when_it_learns_counts_from_the_first_line(tmp_path: Path) -> None:
+    said, week = settings(tmp_path), timedelta(days=7)
+    state = StateFile(said.state)
+    later = START + timedelta(days=30)
+    assert Judge(state, said.rules, ()).learns_until(later) == later + week
+    state.close()
+    judged(tmp_path, [of_people(0, 0, 1)])
+    state = StateFile(said.state)
+    judge = Judge(state, said.rules, ())
+    until = judge.learns_until(START)
+    assert until is not None
+    assert abs(until - START - week) < timedelta(minutes=2)
+    assert judge.learns_until(until) is None
+    assert Judge(state, {}, ()).learns_until(START) is None
+    state.close()
+
+
 def test_what_is_an_alert_whatever_is_usual_is_one_while_it_is_learnt_too(tmp_path: Path) -> None:
     lines = [of_people(0, 0, 80), of_people(5, 80, 920)]
     found = [(each.rule.value, each.urgency.value) for each in judged(tmp_path, lines)]
@@ -166,7 +184,7 @@ def test_what_is_an_alert_whatever_is_usual_is_one_while_it_is_learnt_too(tmp_pa
 
 def test_rules_that_need_nothing_usual_alarm_from_the_first_line_on(tmp_path: Path) -> None:
     found = judged(tmp_path, [writes(0, "delete", affected=2004)])
-    assert {each.rule.value for each in found} == {"bulk-delete", "bulk-delete-day", "bulk-delete-by-address"}
+    assert {each.rule for each in found} == set(DELETES)
     assert {each.urgency.value for each in found} == {"critical"}
 
 
@@ -271,9 +289,9 @@ def test_what_a_job_does_has_a_bound_of_its_own_and_no_part_in_sums_by_address(t
     jobs = "report@admin: 2000"
     lines = [shows(0, 1999, "report@admin", subjects_unknown=1999), writes(1, "insert", affected=1)]
     assert judged(tmp_path, lines, jobs=jobs) == []
-    lines = [shows(DAY + 5, 2000, "report@admin"), writes(DAY + 6, "delete", "report@admin", affected=500)]
+    lines = [shows(DAY + 5, 2000, "report@admin"), writes(DAY + 6, "delete", "report@admin", affected=1500)]
     found = judged(tmp_path, lines, jobs=jobs)
-    deleted = {"bulk-delete", "bulk-delete-day", "bulk-delete-by-address"}
+    deleted = {each.value for each in DELETES}
     assert set(names(found)) == {"bulk-read", "bulk-documents"} | deleted
 
 

@@ -61,6 +61,18 @@ def _twenty_accounts() -> Lines:
     return [at(10 + n / 50, who, "10.7.7.7", **people(n * 15, 15)) for n, who in enumerate(accounts)]
 
 
+def _twenty_slow_accounts() -> Lines:
+    """None of them is shown many, and neither is the address in an hour."""
+    accounts = [f"nurse{each}@clinic" for each in range(10)] + [
+        f"reception{each}@clinic" for each in range(10)
+    ]
+    turns = [(hour, place) for hour in range(10) for place in range(len(accounts))]
+    return [
+        at(8 + hour + place / 50, accounts[place], "10.7.7.7", **people((hour * 20 + place) * 12, 12))
+        for hour, place in turns
+    ]
+
+
 def _at_night() -> Lines:
     notes: dict[str, Any] = {"namespace": "clinic.visits", "read": {"notes": 8}, "documents": 8}
     lists = [at(3 + each / 20, **people(each * 2, 2)) for each in range(15)]
@@ -91,6 +103,14 @@ def _mass_delete() -> Lines:
 
 def _slow_delete() -> Lines:
     return [at(8 + hour, command="delete", affected=60, unnamed=1) for hour in range(10)]
+
+
+def _twenty_accounts_delete() -> Lines:
+    said: Lines = []
+    for turn in range(20 * 8):
+        who, hour = f"nurse{turn % 20}@clinic", 8 + turn / 20
+        said.append(at(hour, who, "10.7.7.7", command="delete", affected=11, unnamed=1))
+    return said
 
 
 def _drop() -> Lines:
@@ -125,6 +145,8 @@ ATTACKS: Final[dict[str, tuple[Callable[[], Lines], RuleName]]] = {
     "bulk read": (_bulk_read, RuleName.BULK_READ),
     "slow scraping over five days": (_slow_scraping, RuleName.SUBJECTS_DAY),
     "20 accounts from one address": (_twenty_accounts, RuleName.SUBJECTS_BY_ADDRESS),
+    "20 accounts from one address, slowly": (_twenty_slow_accounts, RuleName.SUBJECTS_BY_ADDRESS_DAY),
+    "deleting by 20 accounts": (_twenty_accounts_delete, RuleName.BULK_DELETE_BY_ADDRESS_DAY),
     "reading at night": (_at_night, RuleName.OUT_OF_HOURS),
     "a login from elsewhere": (_from_elsewhere, RuleName.NEW_ADDRESS),
     "guessed passwords": (_guessing, RuleName.FAILED_LOGINS),

@@ -41,10 +41,11 @@ def passphrase() -> bytes:
 
 def running_machine(kind: type[Model] = Model) -> Model:
     machine = kind(SETTINGS.device, SETTINGS.service, DATA)
-    for path in ("", "etc", "etc/systemd", "etc/systemd/system", "var", "var/lib", "var/lib/mongodb", "run"):
+    above = [str(each).lstrip("/") for each in Path(DATA).parents]
+    for path in ("", "etc", "etc/systemd", "etc/systemd/system", *above, DATA.lstrip("/"), "run"):
         machine.tree[path] = Node(None, 0o755)
     machine.tree["run/systemd"] = machine.tree["run/systemd/system"] = Node(None, 0o755)
-    machine.tree["var/lib/mongodb"].mode = 0o750
+    machine.tree[DATA.lstrip("/")].mode = 0o750
     for path, content in TABLES.items():
         machine.put("/" + path, content)
     for name, content in (("WiredTiger", b"tiger"), ("collection-1.wt", b"patients"), ("journal", b"")):
@@ -86,7 +87,7 @@ def assert_encrypted(machine: Model, wanted: Phase = Phase.COMPLETE) -> None:
     assert machine.mounts == {DATA: "mongodb"}
     assert machine.active
     assert_data_is_whole(machine)
-    assert machine.tree["var/lib/mongodb"].immutable
+    assert machine.tree[DATA.lstrip("/")].immutable
     assert machine.volumes["/dev/sdb"].slots[0] == PASSPHRASE
     assert phase(machine) is wanted
 
@@ -98,7 +99,7 @@ def assert_plaintext(machine: Model) -> None:
     assert machine.active
     assert_data_is_whole(machine)
     assert machine.node(OLD) is None
-    directory = machine.tree["var/lib/mongodb"]
+    directory = machine.tree[DATA.lstrip("/")]
     assert (directory.mode, directory.immutable) == (0o750, False)
     assert {path: machine.tree[path].content for path in TABLES} == TABLES
     assert not [path for path in machine.tree if path.endswith("sealwire-luks.conf")]

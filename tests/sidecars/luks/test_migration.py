@@ -1,5 +1,6 @@
 """Setting up, going on after a power cut at any point, going back, finishing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,18 @@ def test_a_set_up_ends_with_the_service_on_the_volume_and_the_plaintext_aside() 
     story.set_up(machine)
     story.assert_encrypted(machine)
     assert set(machine.files(story.OLD)) == {"WiredTiger", "collection-1.wt", "journal"}
+
+
+@pytest.mark.parametrize("directory", ["/srv/clinic-7/mongo_data", "/data"])
+def test_another_directory_moves_there_and_back(monkeypatch: pytest.MonkeyPatch, directory: str) -> None:
+    monkeypatch.setattr(story, "DATA", directory)
+    monkeypatch.setattr(story, "OLD", f"{directory}.plain")
+    machine = story.running_machine()
+    story.set_up(machine, replace(story.SETTINGS, data_directory=Path(directory)))
+    machine.boot()
+    story.assert_encrypted(machine)
+    story.roll_back(machine)
+    story.assert_plaintext(machine)
 
 
 def test_it_survives_a_reboot_with_the_key_and_the_service_stays_down_without() -> None:

@@ -163,6 +163,26 @@ def test_every_counter_of_the_core_has_a_metric_that_begins_at_0(counter: Counte
     assert metrics.value(name, **labels) == 5
 
 
+def test_commands_are_counted_by_name_and_by_collection() -> None:
+    metrics = Metrics()
+    for label in ("find clinic.patients", "insert clinic.patients", "find", "find tenant_*.visits"):
+        metrics.core.add(Count(Counter.COMMANDS, 2, label))
+    metrics.core.add(Count(Counter.COMMANDS_REFUSED, 1, "find clinic.patients"))
+    assert metrics.value("sealwire_commands_total", command="find", outcome="sent") == 6
+    assert metrics.value("sealwire_commands_total", command="find", outcome="refused") == 1
+    found = {
+        (name, outcome): metrics.value("sealwire_collection_commands_total", collection=name, outcome=outcome)
+        for name in ("clinic.patients", "tenant_*.visits", "other")
+        for outcome in ("sent", "refused", "failed")
+    }
+    assert {pair: value for pair, value in found.items() if value} == {
+        ("clinic.patients", "sent"): 4,
+        ("clinic.patients", "refused"): 1,
+        ("tenant_*.visits", "sent"): 2,
+        ("other", "sent"): 2,
+    }
+
+
 def test_bytes_are_counted_for_each_peer_and_direction() -> None:
     metrics = Metrics()
     metrics.core.from_client_bytes += 3
@@ -176,6 +196,8 @@ def test_only_what_clients_and_classes_name_is_missing_at_the_start() -> None:
     empty = {family.name for family in Metrics().registry.collect() if not family.samples}
     assert empty == {
         "sealwire_plaintext_values",
+        "sealwire_collection_commands",
+        "sealwire_observed_shapes",
         "sealwire_class_plaintext",
         "sealwire_key_age_seconds",
         "sealwire_frontier_generation",

@@ -9,6 +9,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.policy_file import parse_policy
 from sealwire.proxy.server.page.facts import (
     MAX_ROWS,
+    OBSERVED,
     CoveredField,
     PageFacts,
     age_days,
@@ -29,6 +30,18 @@ def test_the_policys_paths_are_told_with_their_classes() -> None:
     birth = next(each for each in facts.covered if each.class_name == "date_of_birth")
     assert birth.extras == "ranges"
     assert ("tenant_*.patients", "nhs_number") in [(each.namespace, each.path) for each in facts.covered]
+
+
+def test_what_is_only_observed_is_told_as_in_clear() -> None:
+    source = b"""\
+version: 1
+classes: {nhs: {mode: deterministic, type: string}}
+collections: {clinic.patients: {nhs: nhs}, clinic.visits: {nhs: nhs}}
+observe: [clinic.visits]
+"""
+    facts = facts_of(parse_policy(source, "policy.yaml").rules, Keyring([]), {})
+    modes = {each.namespace: each.mode for each in facts.covered}
+    assert modes == {"clinic.patients": "deterministic", "clinic.visits": OBSERVED}
 
 
 def test_contexts_and_subjects_are_told() -> None:

@@ -18,7 +18,7 @@ from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping
 from sealwire.proxy.server.page.door import PANELS
-from sealwire.proxy.server.page.facts import PageFacts
+from sealwire.proxy.server.page.facts import OBSERVED, PageFacts
 from sealwire.proxy.server.page.panels import (
     MAX_ALERTS,
     Cell,
@@ -41,6 +41,7 @@ from sealwire.proxy.server.page.standing import (
     lamps,
     meaning,
     moves,
+    observed,
     overview,
     plots,
     rate_text,
@@ -138,6 +139,34 @@ def test_classes_in_clear_and_plaintext_stand_out(tmp_path: Path) -> None:
     assert rows[Code("notes")] == "random"
     assert (Code("clinic.patients"), Code("contacts.phone"), 7) in panel.tables[1].rows
     assert any("policy drift" in command for _, command in panel.commands)
+
+
+def test_what_is_only_observed_is_said_on_top(tmp_path: Path) -> None:
+    assert observed(seen(tmp_path)).tables == ()
+    labels = 'command="find",namespace="clinic.patients",operator="$gt",path="nhs",reason="range"'
+    figures = f"""\
+# TYPE sealwire_observed_commands counter
+sealwire_observed_commands_total{{verdict="refused"}} 3
+# TYPE sealwire_observed_shapes counter
+sealwire_observed_shapes_total{{verdict="refused",{labels},application="ward"}} 3
+"""
+    page = seen(tmp_path, text=METRICS + figures)
+    facts = page.facts
+    assert facts is not None
+    covered = tuple(replace(each, mode=OBSERVED) for each in facts.covered)
+    page = replace(page, facts=replace(facts, covered=covered))
+    page = with_health(page, replace(a_health(), observed=("clinic.patients",)))
+    name, mark = overview(page).marks[0]
+    assert name == "NOT PROTECTED"
+    assert isinstance(mark, Mark)
+    assert mark.tone is Tone.ACT
+    panel = observed(page)
+    assert marks(panel)["NOT PROTECTED"] == mark
+    assert marks(panel)["refused"] == 3
+    ((count, verdict, what, look),) = panel.tables[0].rows
+    assert (count, verdict, what) == (3, "refused", "find clinic.patients $gt nhs [range] by ward")
+    assert "docs/policies.md#ranges" in str(look)
+    assert all(row[3] == Mark(OBSERVED, Tone.ACT) for row in coverage(page).tables[0].rows)
 
 
 def test_a_policy_without_paths_is_said_to_protect_nothing(tmp_path: Path) -> None:
@@ -279,6 +308,17 @@ def test_a_policy_without_paths_is_not_green(tmp_path: Path) -> None:
     page = replace(at_rest(tmp_path), facts=PageFacts())
     assert shown(page)["Encrypted"].state.tone is Tone.LOOK
     assert shown(nothing_seen(tmp_path))["Encrypted"].state.tone is Tone.LOOK
+
+
+def test_a_policy_that_is_only_observed_is_red_and_said_first(tmp_path: Path) -> None:
+    page = with_health(at_rest(tmp_path), replace(a_health(), plaintext=(), observed=("clinic.patients",)))
+    band = shown(page)
+    assert band["Encrypted"].state.tone is Tone.ACT
+    assert band["Encrypted"].rows[0][1].startswith("sealwire observe report")
+    assert not band["Wrong"].rows
+    state = verdict(page, tuple(band.values()))
+    assert state.tone is Tone.ACT
+    assert state.text.startswith("NOT PROTECTED")
 
 
 def test_a_class_in_a_mode_that_is_unknown_is_not_counted_as_encrypted(tmp_path: Path) -> None:

@@ -421,7 +421,10 @@ async def test_the_admin_address_tells_health_readiness_and_metrics() -> None:
         proxy.health.in_clear = ("nhs",)
         status, body = await ask(address, "/readyz")
         assert (status, json.loads(body)) == (200, said | {"in_clear": ["nhs"]})
-        proxy.health.in_clear = ()
+        proxy.health.in_clear, proxy.health.observed = (), ("clinic.a",)
+        status, body = await ask(address, "/readyz")
+        assert (status, json.loads(body)) == (200, said | {"mode": "observe", "not_protected": ["clinic.a"]})
+        proxy.health.observed = ()
         proxy.health.keyring = Freshness.STALE
         status, body = await ask(address, "/readyz")
         assert (status, json.loads(body)) == (200, said | {"keyring": "stale"})

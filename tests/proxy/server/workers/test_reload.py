@@ -398,3 +398,21 @@ def test_a_policy_must_name_the_class_that_moves_to_or_from_a_key_of_its_own() -
         assert "keep b" in caught.value.hint
     over = Keyring([own, replace(clear, state=KeyState.DECRYPT_ONLY), replace(lent, state=KeyState.ACTIVE)])
     require_classes(policy("a"), over, make_config(1))
+
+
+def test_a_class_that_moves_cannot_be_observed_and_one_without_a_key_can() -> None:
+    rules = b"""
+version: 1
+classes: {a: {mode: deterministic, type: string}, b: {mode: random}}
+collections: {clinic.patients: {a: a, b: b}}
+mode: observe
+"""
+    policy = load_policy(rules, "policy.yaml").enforced
+    require_classes(policy, Keyring([]), make_config(1))
+    active = DataKey("a", 1, 1, KeyState.ACTIVE, NOW, bytes(64), is_plaintext=True)
+    require_classes(policy, Keyring([active]), make_config(1))
+    moving = Keyring([active, DataKey("a", 1, 2, KeyState.PENDING, NOW, bytes(range(64)))])
+    with pytest.raises(KeyringIncomplete) as caught:
+        require_classes(policy, moving, make_config(1))
+    assert caught.value.reason is StartReason.KEYRING_INCOMPLETE
+    assert "finish the move" in caught.value.hint

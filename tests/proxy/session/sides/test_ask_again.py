@@ -7,11 +7,13 @@ from bson import Decimal128, Int64
 
 from sealwire.proxy.session.auditing.subjects import CommandAudit
 from sealwire.proxy.session.choices import CommandScope
-from sealwire.proxy.session.effects import Begun, Close, CloseReason, Done, ToClient
+from sealwire.proxy.session.effects import Begun, Close, CloseReason, Done, Effect, ToClient, ToServer
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.proxy.session.sides.ask_again import MOST_TIMES
+from sealwire.wire.op_msg import MORE_TO_COME
 from tests.proxy.session.playbook import (
+    Expected,
     Playbook,
     client,
     close,
@@ -25,15 +27,18 @@ from tests.proxy.session.playbook import (
 from tests.proxy.session.playbook import audit as on_record
 from tests.proxy.session.sides.test_ask_values import (
     ASKING,
+    BATCH,
     LOCAL,
     LSID,
     TRANSACTION,
     asked,
     command_of,
+    counted,
     either,
+    sends,
     told,
 )
-from tests.proxy.session.world import command, reply, sealed, session_of
+from tests.proxy.session.world import body_of, command, reply, sealed, session_of
 
 ABOVE = {"nhs_number": {"$gt": "5"}}
 NONE: dict[str, Any] = {"n": 0, "nModified": 0, "ok": 1.0}
@@ -180,3 +185,117 @@ def test_a_write_whose_reply_was_held_back_is_on_record(is_sent_again: bool) -> 
     records = [each.record for each in begun if isinstance(each, Begun)]
     assert len(records) == 1
     assert session.unanswered() == records
+
+
+# -------------------------------------------------------------------- in the order of stored values
+
+NUMBERED: dict[str, Any] = {**LSID, "txnNumber": Int64(5)}
+NOTHING: dict[str, Any] = {"value": None, "ok": 1.0}
+
+
+def first(**more: Any) -> dict[str, Any]:
+    query, sort = {"contact.email": "x"}, {"nhs_number": -1, "_id": 1}
+    return {
+        "findAndModify": "patients",
+        "query": query,
+        "sort": sort,
+        "remove": True,
+        **more,
+        "$db": "clinic",
+    }
+
+
+def is_retryable(effect: Effect) -> str:
+    body = body_of(effect.data) if isinstance(effect, ToClient) else {}
+    said = body.get("code"), body.get("errorLabels")
+    return "" if said == (262, ["RetryableWriteError"]) else f"{effect}"
+
+
+def ask_for_first(
+    play: Playbook, number: int, *values: str, kept: dict[str, Any] = LSID, **more: Any
+) -> None:
+    """The server is asked for the values behind the filter, and says these."""
+    group = {"_id": "$nhs_number", "__sealwire": {"$sum": 1}}
+    question = {
+        "aggregate": "patients",
+        "pipeline": [{"$match": {"contact.email": sealed("nhs", "x")}}, {"$group": group}],
+        "cursor": {"batchSize": BATCH},
+        "allowDiskUse": True,
+        "$db": "clinic",
+    }
+    play << pause(True) << sends({**question, **kept, **LOCAL, **more})
+    play >> server(counted(number, **dict.fromkeys(values, 1))) << pause(False)
+
+
+def send_first(play: Playbook, *values: str, **more: Any) -> None:
+    """The command goes to the server, with the first value."""
+    no_array = {"$not": [{"$or": [{"$isArray": ["$nhs_number"]}]}]}
+    condition = {"nhs_number": either(*values), "$expr": no_array}
+    query = {"contact.email": sealed("nhs", "x"), "$and": [condition]}
+    play << sends({**first(**more), "query": query, "sort": {"_id": 1}})
+
+
+def test_the_first_document_is_found_by_its_value(play: Playbook) -> None:
+    play >> client(command(first(**NUMBERED), 70))
+    ask_for_first(play, 1, "7", "8")
+    send_first(play, "8", **NUMBERED)
+    play >> server(reply(NOTHING, 70))
+    ask_for_first(play, 2, "7", "8")
+    send_first(play, "8", **NUMBERED)  # another document may have been behind it all the time
+    play >> server(reply(NOTHING, 70))
+    ask_for_first(play, 3, "7")
+    send_first(play, "7", **NUMBERED)
+    done = {"value": {"_id": 1}, "ok": 1.0}
+    play >> server(reply(done, 70)) << to_client(reply(done, 70))
+
+
+def test_without_any_document_the_client_gets_the_reply(play: Playbook) -> None:
+    play >> client(command(first(**NUMBERED), 70))
+    ask_for_first(play, 1)
+    send_first(play, **NUMBERED)
+    play >> server(reply(NOTHING, 70))
+    ask_for_first(play, 2)
+    play << to_client(reply(NOTHING, 70))
+
+
+def test_drivers_try_it_again_if_others_are_always_faster(play: Playbook) -> None:
+    play >> client(command(first(**NUMBERED), 70))
+    for number in range(1, MOST_TIMES + 1):
+        ask_for_first(play, number, "7")
+        send_first(play, "7", **NUMBERED)
+        play >> server(reply(NOTHING, 70))
+    ask_for_first(play, MOST_TIMES + 1, "7")
+    play << on_record("refused", "clinic.patients", "findAndModify", "SortDisturbed")
+    play << Expected("an error for which drivers write again", is_retryable)
+
+
+def test_a_client_that_has_sent_more_is_told_that_it_failed(play: Playbook) -> None:
+    play >> client(command(first(), 70))
+    ask_for_first(play, 1, "7", kept={})
+    send_first(play, "7")
+    ping = command({"ping": 1, "$db": "admin"}, 71)
+    play >> client(ping) << to_server(ping)
+    play >> server(reply(NOTHING, 70))
+    play << on_record("refused", "clinic.patients", "findAndModify", "SortDisturbed")
+    play << error(262, "ExceededTimeLimit", 70)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_no_other_statement_is_beside_it(session: Session, number: int) -> None:
+    """Also if the other one would be left out, and the rest be sent."""
+    sort = {"q": {}, "u": {"$set": {"a": 1}}, "sort": {"nhs_number": 1}}
+    statements = [sort, {"q": {"notes": "x"}, "u": {"$set": {"a": 1}}}]
+    body = {"update": "patients", "updates": statements[:: 1 - 2 * number], "$db": "clinic"}
+    effects = session.client_data(command(body, 70))
+    if any(isinstance(each, ToServer) for each in effects):
+        effects = session.server_data(counted(1, **{"7": 1}))
+    assert not [each for each in effects if isinstance(each, ToServer)]
+    assert [each for each in effects if isinstance(each, ToClient)]
+
+
+def test_nobody_would_know_of_an_unacknowledged_write(session: Session) -> None:
+    statement = {"q": {}, "u": {"$set": {"a": 1}}, "sort": {"nhs_number": 1}}
+    body = {"update": "patients", "updates": [statement], "$db": "clinic"}
+    session.client_data(command(body, 70, flags=MORE_TO_COME))
+    effects = session.server_data(counted(1, **{"7": 1}))
+    assert not [each for each in effects if isinstance(each, ToServer | ToClient)]

@@ -1,0 +1,206 @@
+"""Commands that are sorted by stored values: a `find` as an `aggregate`, and writes of the first document."""
+
+from typing import Any
+
+import pytest
+from bson import Int64, decode, encode
+
+from sealwire.policies.aggregation.sorting import OrderUnknown
+from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.commands.sorted_commands import as_aggregate
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit
+from sealwire.policies.questions.asked import Answers, HeldValue, ValuesUnknown
+from tests.policies.filters.test_asking import POLICY
+from tests.policies.questions.test_conditions import value
+
+SET = {"$set": {"room": 1}}
+STORED = ("Smith", "Adams", "Jones")
+
+
+def turned(**arguments: Any) -> dict[str, Any]:
+    found: dict[str, Any] = decode(
+        as_aggregate(encode({"find": "patients", **arguments, "$db": "clinic"}), 0)
+    )
+    return found
+
+
+def test_a_find_becomes_a_pipeline() -> None:
+    lsid = {"id": b"1"}
+    found = turned(
+        filter={"a": 1},
+        sort={"surname": 1, "_id": -1},
+        projection={"surname": 1},
+        skip=2,
+        limit=3.0,
+        batchSize=10,
+        lsid=lsid,
+        maxTimeMS=5,
+        returnKey=False,
+        min=None,
+    )
+    assert found == {
+        "aggregate": "patients",
+        "cursor": {"batchSize": 10},
+        "pipeline": [
+            {"$match": {"a": 1}},
+            {"$sort": {"surname": 1, "_id": -1}},
+            {"$skip": 2},
+            {"$limit": 3},
+            {"$project": {"surname": 1}},
+        ],
+        "lsid": lsid,
+        "maxTimeMS": 5,
+        "$db": "clinic",
+    }
+
+
+def test_what_says_nothing_makes_no_stage() -> None:
+    found = turned(sort={"surname": 1}, projection={}, skip=0, limit=Int64(0))
+    assert found["pipeline"] == [{"$sort": {"surname": 1}}]
+
+
+@pytest.mark.parametrize(
+    ("given", "limit"), [({"limit": 4}, 4), ({"batchSize": 4}, 4), ({"limit": 9, "batchSize": 4}, 4)]
+)
+def test_a_single_batch_leaves_no_cursor(given: dict[str, int], limit: int) -> None:
+    found = turned(sort={"surname": 1}, singleBatch=True, **given)
+    assert found["pipeline"][-1] == {"$limit": limit}
+    assert found["cursor"] == {"batchSize": limit + 1}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"returnKey": True},
+        {"showRecordId": True},
+        {"noCursorTimeout": True},
+        {"min": {"a": 1}},
+        {"max": {"a": 1}},
+        {"tailable": True},
+        {"unknown": 1},
+        {"singleBatch": True},
+        {"projection": {"a": {"$slice": 1}}},
+        {"projection": {"a.$": 1}},
+        {"projection": {"a": "$b"}},
+    ],
+)
+def test_what_only_find_knows_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(Refusal) as caught:
+        turned(sort={"surname": 1}, **given)
+    assert caught.value.reason is Reason.SORT
+
+
+@pytest.mark.parametrize("given", [{"limit": -1}, {"skip": "x"}, {"filter": 5}])
+def test_what_no_find_has_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(Refusal) as caught:
+        turned(sort={"surname": 1}, **given)
+    assert caught.value.reason is Reason.SHAPE
+
+
+def modify(**parts: Any) -> dict[str, Any]:
+    return {"findAndModify": "patients", "update": SET, **parts, "$db": "clinic"}
+
+
+def update(*statements: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "update": "patients",
+        "updates": [{"u": SET, **each} for each in statements],
+        **more,
+        "$db": "clinic",
+    }
+
+
+def plan(command: dict[str, Any], *, nulls: int = 0) -> tuple[Plan, list[ValuesUnknown]]:
+    """The plan once all questions are answered by these values, and the questions."""
+    answers, asked = Answers(), list[ValuesUnknown]()
+    while True:
+        try:
+            return plan_command(POLICY, encode(command), 0, answers=answers), asked
+        except ValuesUnknown as unknown:
+            asked.append(unknown)
+            for each in STORED:
+                unknown.judgement.take(HeldValue(value(each), value(each)))
+            unknown.judgement.take_nulls(nulls)
+            answers.learn(unknown.question, unknown.judgement.answer())
+
+
+def first_of(made: Plan) -> tuple[bytes, list[str], bool]:
+    """Under which name the condition is put, the values that it lists, and whether null is one of them."""
+    edit = next(each for each in made.edits if isinstance(each, RangeEdit) and each.place is ListPlace.FIRST)
+    assert edit.ranks is not None
+    return edit.element.name, [data[4:-1].decode() for _, data in edit.values()], edit.ranks.nulls is not None
+
+
+@pytest.mark.parametrize(
+    ("direction", "nulls", "found"),
+    [
+        (1, 0, (["Adams"], False)),
+        (-1, 0, (["Smith"], False)),
+        (1, 3, ([], True)),
+        (-1, 3, (["Smith"], False)),
+    ],
+)
+def test_the_filter_gets_the_first_value(direction: int, nulls: int, found: tuple[list[str], bool]) -> None:
+    made, asked = plan(modify(query={"room": 1}, sort={"surname": direction}), nulls=nulls)
+    assert first_of(made) == (b"$and", *found)
+    assert [each.question.operators for each in asked] == [()]
+    assert isinstance(asked[0], OrderUnknown)
+    assert asked[0].among is not None
+    assert asked[0].among.is_filter
+    assert [each.data for each in made.replacements] == [b""]  # nothing is left of the sort
+
+
+def test_the_other_keys_stay() -> None:
+    made, _ = plan(update({"q": {"$and": [{"room": 1}]}, "sort": {"surname": 1, "room": -1}, "multi": False}))
+    assert first_of(made)[0] == b"$or"
+    assert made.replacements[0].data == b"\x03" + encode({"sort": {"room": -1}})[5:-1]
+
+
+def test_a_condition_on_the_field_is_a_question_of_its_own() -> None:
+    _, asked = plan(modify(query={"surname": {"$gt": "B"}}, sort={"surname": 1}))
+    assert [each.question.order is None for each in asked] == [True, False]
+    assert isinstance(asked[1], OrderUnknown)
+    assert asked[1].among is not None
+    assert [each.place for each in asked[1].among.edits if isinstance(each, RangeEdit)] == [
+        ListPlace.OPERATOR
+    ]
+
+
+def test_without_a_filter_it_gets_one() -> None:
+    made, asked = plan(modify(sort={"surname": 1}))
+    assert first_of(made)[0] == b"query"
+    assert isinstance(asked[0], OrderUnknown)
+    assert asked[0].among is None
+
+
+BY_NAME = {"q": {}, "sort": {"surname": 1}}
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (modify(query={}, sort={"surname": 1}, upsert=True), Reason.QUESTION),
+        (modify(query={}, sort={"surname": 1}, upsert=True, autocommit=False), Reason.QUESTION),
+        (modify(query={}, sort={"surname": 1}, hint={"room": 1}), Reason.QUESTION),
+        (modify(query={}, sort={"surname": 1}, let={"x": 1}), Reason.QUESTION),
+        (modify(query={}, sort={"room": 1, "surname": 1}), Reason.QUESTION),
+        (modify(query={}, sort={"surname": 1, "kin.surname": 1}), Reason.QUESTION),
+        (modify(query={}, sort={"surname": 1, "mute": 1}), Reason.SORT),
+        (modify(query={}, sort={"mute": 1}), Reason.SORT),
+        (modify(query={}, sort={"surname": 2}), Reason.SHAPE),
+        (modify(query=None, sort={"surname": 1}), Reason.SHAPE),
+        (modify(query={}, sort={"surname": 1}, collation={"locale": "en"}), Reason.QUESTION),
+        (modify(query={"$sampleRate": 0.5}, sort={"surname": 1}), Reason.QUESTION),
+        (modify(query={"$and": [{}], "$or": [{}], "$nor": [{"a": 1}]}, sort={"surname": 1}), Reason.QUESTION),
+        (update({"sort": {"surname": 1}}), Reason.SHAPE),
+        (update({**BY_NAME, "multi": True}), Reason.QUESTION),
+        (update(BY_NAME, let={"x": 1}), Reason.QUESTION),
+        (update(BY_NAME, {"q": {}}), Reason.QUESTION),
+        (update({"q": {}}, BY_NAME), Reason.QUESTION),
+    ],
+)
+def test_others_are_refused(command: dict[str, Any], reason: Reason) -> None:
+    with pytest.raises(Refusal) as caught:
+        plan(command)
+    assert caught.value.reason is reason
