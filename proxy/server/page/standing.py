@@ -49,6 +49,8 @@ _CHECKPOINT: Final = re.compile(
 )
 _LOOK: Final = "What this host and the configuration say"
 _SERVER: Final = "--uri-file server.uri"
+_OBSERVE: Final = "sealwire observe report --config CONFIG"
+_UNPROTECTED: Final = "NOT PROTECTED"
 _MOVES: Final = "Moves of classes"
 _UNKNOWN: Final = "No process could be asked for this. Look again when the proxy is ready."
 
@@ -250,11 +252,11 @@ def overview(seen: SeenNow) -> Panel:
     return Panel("overview", "Overview", tuple(_to_do(seen)), tuple(marks), ((_LOOK, "sealwire doctor"),))
 
 
-def _unprotected(seen: SeenNow) -> Iterator[tuple[str, Cell]]:
+def _unprotected(seen: SeenNow) -> Iterator[tuple[str, Mark]]:
     """What is to be read first: that something is only observed."""
     if seen.health.observed:
         names = ", ".join(seen.health.observed)
-        yield "NOT PROTECTED", Mark(f"only observed, values are stored in clear: {names}", Tone.ACT)
+        yield _UNPROTECTED, Mark(f"only observed, values are stored in clear: {names}", Tone.ACT)
 
 
 def observed(seen: SeenNow) -> Panel:
@@ -273,7 +275,7 @@ def observed(seen: SeenNow) -> Panel:
     ]
     columns = ("Commands", "Verdict", "What", "First place to look")
     tables = (PanelTable.of("What would have become of commands", columns, rows),) if rows else ()
-    commands = (("The same for programs", "sealwire observe report --config CONFIG --json"),)
+    commands = (("The same for programs", f"{_OBSERVE} --json"),)
     return Panel("observed", "Only observed", (), tuple(marks), commands, tables)
 
 
@@ -520,6 +522,8 @@ def _checkpoint_marks(place: LogPlace, now: datetime) -> Iterator[tuple[str, Cel
 #
 # It has nothing that the sections do not say. A class in clear is something to look at, if all else is well.
 
+_ELSEWHERE: Final = frozenset({_MOVES, _UNPROTECTED})
+"""Names of an overview's states that another part of the band has."""
 _MODES: Final = frozenset(mode.value for mode in Mode)
 _NOT_YET: Final = "not known yet"
 _NOTHING: Final = Mark("nothing", Tone.FINE)
@@ -536,6 +540,8 @@ def verdict(seen: SeenNow, shown: Sequence[Lamp]) -> Mark:
     """The state of the proxy in one line, in the colour of the worst that there is."""
     if not is_ready(seen.health):
         return Mark(f"Clients are not served: {'; '.join(_why_not(seen))}", Tone.ACT)
+    for name, mark in _unprotected(seen):
+        return Mark(f"{name}: {mark.text}", mark.tone)
     tones = [mark.tone for lamp in shown for mark, _ in lamp.rows]
     tones += [lamp.state.tone for lamp in shown if not lamp.rows]
     acts, looks = tones.count(Tone.ACT), tones.count(Tone.LOOK)
@@ -566,7 +572,10 @@ def _encrypted(seen: SeenNow) -> Lamp:
         return Lamp("Encrypted", Mark(_NOT_YET, Tone.LOOK))
     names = {each.class_name for each in seen.facts.covered}
     in_clear = names.intersection(seen.health.in_clear)
-    rows = [(Mark(f"{name} is stored in clear", Tone.LOOK), _moving(name, seen)) for name in sorted(in_clear)]
+    rows = [(Mark(f"{_UNPROTECTED}: {mark.text}", mark.tone), _OBSERVE) for _, mark in _unprotected(seen)]
+    rows += [
+        (Mark(f"{name} is stored in clear", Tone.LOOK), _moving(name, seen)) for name in sorted(in_clear)
+    ]
     # what is in no mode that is known here is not counted as encrypted
     in_clear |= {each.class_name for each in seen.facts.covered if each.mode not in _MODES}
     for namespace, path in seen.health.plaintext:
@@ -574,8 +583,8 @@ def _encrypted(seen: SeenNow) -> Lamp:
     if not names:
         return Lamp("Encrypted", Mark("nothing: the policy covers no path", Tone.LOOK))
     state = f"{len(names) - len(in_clear)} of {len(names)} classes"
-    is_whole = not rows and not in_clear
-    return Lamp("Encrypted", Mark(state, Tone.FINE if is_whole else Tone.LOOK), tuple(rows))
+    tone = _worst(rows) if rows or not in_clear else Tone.LOOK
+    return Lamp("Encrypted", Mark(state, tone), tuple(rows))
 
 
 def _moves_now(seen: SeenNow) -> Lamp:
@@ -628,7 +637,7 @@ def _wrong(seen: SeenNow, panels: Mapping[str, Panel]) -> Iterator[tuple[Mark, s
     for key in ("overview", "audit"):
         command = panels[key].commands[0][1] if panels[key].commands else ""
         for name, value in panels[key].marks:
-            if isinstance(value, Mark) and value.tone is not Tone.FINE and name != _MOVES:
+            if isinstance(value, Mark) and value.tone is not Tone.FINE and name not in _ELSEWHERE:
                 yield Mark(f"{name}: {value.text}", value.tone), command
     withheld = sum(seen.hour.by_minute(WITHHELD))
     if withheld:

@@ -361,7 +361,7 @@ async def test_each_error_has_its_place(tmp_path: Path, caplog: pytest.LogCaptur
     said = [
         line["problem"].removeprefix(f"{tmp_path / 'policy.yaml'}:") for line in records(caplog, SAID_REFUSED)
     ]
-    assert [place.partition(": ")[0] for place in said] == ["6:17", "7:8"]
+    assert [place.partition(": ")[0] for place in said] == ["6:17", "7:1"]
 
 
 @pytest.mark.integration

@@ -310,6 +310,17 @@ def test_a_policy_without_paths_is_not_green(tmp_path: Path) -> None:
     assert shown(nothing_seen(tmp_path))["Encrypted"].state.tone is Tone.LOOK
 
 
+def test_a_policy_that_is_only_observed_is_red_and_said_first(tmp_path: Path) -> None:
+    page = with_health(at_rest(tmp_path), replace(a_health(), plaintext=(), observed=("clinic.patients",)))
+    band = shown(page)
+    assert band["Encrypted"].state.tone is Tone.ACT
+    assert band["Encrypted"].rows[0][1].startswith("sealwire observe report")
+    assert not band["Wrong"].rows
+    state = verdict(page, tuple(band.values()))
+    assert state.tone is Tone.ACT
+    assert state.text.startswith("NOT PROTECTED")
+
+
 def test_a_class_in_a_mode_that_is_unknown_is_not_counted_as_encrypted(tmp_path: Path) -> None:
     page = at_rest(tmp_path)
     assert page.facts is not None
