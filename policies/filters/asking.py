@@ -97,7 +97,7 @@ def plan_met(walk: Walk, element: Element, met: list[Met], plan: Callable[[Walk,
         return
     is_within = all(element.start <= each.element.start < element.end for each in draft.edits[edits:])
     if is_within and not _UNREPEATABLE.search(walk.buf, element.start, element.end):
-        made = slice(edits, len(draft.edits)), slice(replacements, len(draft.replacements))
+        made = (edits, len(draft.edits)), (replacements, len(draft.replacements))
         met.append(Met(element, walk.parents, *made))
 
 
@@ -108,7 +108,7 @@ def plan_candidates(draft: Draft, asking: Asking, met: list[Met]) -> None:
         return
     for each in met:
         part = each.element.start, each.element.end
-        made = draft.edits[each.edits], draft.replacements[each.replacements]
+        made = draft.edits[slice(*each.edits)], draft.replacements[slice(*each.replacements)]
         unknown.among.append(Among(draft.buf, part, *made, each.parents))
     raise unknown
 

@@ -183,8 +183,9 @@ class Met(NamedTuple):
 
     element: Element
     parents: tuple[int, ...]
-    edits: slice
-    replacements: slice
+    edits: tuple[int, int]
+    """From which of the draft's edits to which; `slice` is no type in the compiled core."""
+    replacements: tuple[int, int]
 
 
 @dataclass(slots=True)
