@@ -1,4 +1,4 @@
-"""`make release`: two builds give the same bytes, each file has checksum and provenance, faults are refused."""
+"""`make release`: the same bytes from two builds, and what must not be published ends the run."""
 
 import json
 import subprocess

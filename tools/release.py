@@ -134,10 +134,9 @@ def normalise(archive: Path, epoch: int) -> None:
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as new,
     ):
         for member in sorted(old.getmembers(), key=lambda each: each.name):
-            member.uid = member.gid = 0
-            member.uname = member.gname = ""
-            member.mtime, member.pax_headers = epoch, {}
-            new.addfile(member, old.extractfile(member) if member.isfile() else None)
+            same = member.replace(mtime=epoch, uid=0, gid=0, uname="", gname="")
+            same.pax_headers = {}
+            new.addfile(same, old.extractfile(member) if member.isfile() else None)
     with archive.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=epoch) as zipped:
         zipped.write(packed.getvalue())
 
