@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-backup demo-migration demo-governance test check-claims compiled wheels sbom test-compiled coverage mutation test-slow clients driver-suite test-image test-server check docs format lock \
+.PHONY: help setup demo demo-backup demo-migration demo-governance test check-claims compiled wheels sbom release test-compiled coverage mutation test-slow clients driver-suite test-image test-server check docs format lock \
     bench soak clean
 
 # What the compiled core can break: the modules that setup.py compiles, by their own tests, and whole conversations, by the
@@ -58,6 +58,10 @@ wheels: $(INSTALLED)  ## compiled wheels for every CPython here, with SHA256SUMS
 
 sbom: $(INSTALLED)  ## the parts of Sealwire as installed (CycloneDX), beside the wheels
 	$(BIN)/python -m tools.sbom
+
+# Of a commit, with nothing changed since. It signs and uploads nothing.
+release: $(INSTALLED)  ## all that publishing needs, built twice and compared, into build/release (ARGS=--plain: no compiled wheels)
+	$(BIN)/python -m tools.release $(ARGS)
 
 test-compiled: $(INSTALLED)  ## run the data path's tests on the compiled core (TESTS=tests/wire ARGS=-x for some)
 	$(BIN)/python tools/compiled_tree.py --run pytest -n 2 -m "not slow and not plain_core" $(or $(TESTS),$(COMPILED_TESTS)) $(ARGS)

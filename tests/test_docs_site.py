@@ -73,13 +73,32 @@ def test_a_broken_link_ends_the_build(tmp_path: Path, link: str) -> None:
         built(tmp_path / "site", docs)
 
 
-def test_the_index_is_the_navigation(site: Path) -> None:
+def test_the_home_page_is_the_navigation(site: Path) -> None:
     text = (
-        "# Pages\n\n[one](one.md)\n\n## First\n\n| page | |\n|---|---|\n| [a.md](b/a.md) | See [c](c.md). |\n"
+        "# Home\n\n[one](one.md)\n\n## Ways in\n\n- [two](two.md)\n\n## First\n\n| page | |\n|---|---|\n"
+        "| [Do a](b/a.md) | See [c](c.md). |\n\n### Part\n\n| page | |\n|---|---|\n| [Do d](d.md) | |\n"
     )
-    assert navigation(text) == ["README.md", {"First": ["b/a.md"]}]
+    assert navigation(text) == ["README.md", {"First": [{"Do a": "b/a.md"}, {"Part": [{"Do d": "d.md"}]}]}]
     shown = (site / "index.html").read_text(encoding="utf-8")
-    assert shown.index("To use Sealwire") < shown.index('href="operations/keys.html"')
+    assert shown.index("Use it") < shown.index('href="operations/keys.html"')
+    assert "Make, keep and check keys" in shown
+
+
+def test_no_group_of_the_navigation_is_longer_than_seven() -> None:
+    _, *sections = navigation((DOCS / "README.md").read_text(encoding="utf-8"))
+    groups = [inside for section in sections for inside in section.values()]
+    groups += [
+        inside for group in groups for each in group for inside in each.values() if isinstance(inside, list)
+    ]
+    assert len(groups) > len(sections)
+    assert max(map(len, groups)) <= 7
+
+
+def test_the_home_page_has_its_picture_and_its_plot(site: Path) -> None:
+    shown = (site / "index.html").read_text(encoding="utf-8")
+    pictures = re.findall(r'<img [^>]*src="([^"]*\.svg)"', shown)
+    assert len(pictures) == 2
+    assert all("<svg" in (site / picture).read_text(encoding="utf-8") for picture in pictures)
 
 
 def test_links_are_put_relative_to_the_page() -> None:

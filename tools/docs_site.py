@@ -4,7 +4,8 @@ The pages in `docs/` stay as they are and are read on GitHub as well. Four thing
 
 - A page links to files outside of `docs/`. Each gets a place below `repository/`: a page with its text if
   that is short, else the file itself. A folder gets a page that lists it. Only what git has is published.
-- The navigation is the index, `docs/README.md`: its headings and the pages in their tables.
+- The navigation is the home page, `docs/README.md`: its headings, and the pages in their tables, titled as
+  the links are.
 - Python-Markdown reads by other rules than GitHub. What belongs to a list item is four columns further in, a
   list or table has a blank line before it, and what a fence says behind its language is an error. So spaces,
   blank lines and fences change (`for_python_markdown`), and no word does.
@@ -19,6 +20,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
@@ -46,18 +48,27 @@ TEXTS = {
 MERMAID = ROOT / "tools" / "node" / "node_modules" / "mermaid" / "dist" / "mermaid.min.js"
 SCRIPT = "assets/mermaid.min.js"
 
-_LISTED = re.compile(r"^\| \[[^]]*\]\((?P<page>[^)#]+\.md)\)", re.M)
+_LISTED = re.compile(r"^\| \[(?P<title>[^]]*)\]\((?P<page>[^)#]+\.md)\)", re.M)
 _LINK = re.compile(r"(?<=\]\()(?P<target>[^)#\s]+)(?=[)#])")
 _FENCED = re.compile(r"^(?P<fence> *(?:`{3,}|~{3,})).*?^ *(?:`{3,}|~{3,}) *$", re.M | re.S)
 
 
-def navigation(index: str) -> list[str | dict[str, list[str]]]:
-    """The site's navigation in MkDocs' form, from the text of `docs/README.md`."""
-    nav: list[str | dict[str, list[str]]] = [INDEX]
+def navigation(index: str) -> list[Any]:
+    """The site's navigation in MkDocs' form, from the text of `docs/README.md`.
+
+    A heading without a table of pages has no place in it.
+    """
+    nav: list[Any] = [INDEX]
     for section in re.split(r"^## ", index, flags=re.M)[1:]:
-        title = section.splitlines()[0]
-        nav.append({title: [match["page"] for match in _LISTED.finditer(section)]})
+        beginning, *groups = re.split(r"^### ", section, flags=re.M)
+        inside = [*_pages(beginning), *({group.splitlines()[0]: _pages(group)} for group in groups)]
+        if inside:
+            nav.append({section.splitlines()[0]: inside})
     return nav
+
+
+def _pages(text: str) -> list[dict[str, str]]:
+    return [{match["title"]: match["page"]} for match in _LISTED.finditer(text)]
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:

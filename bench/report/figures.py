@@ -103,6 +103,13 @@ class Results:
             return None
         return paired(upper.values(metric), lower.values(metric))
 
+    def difference(self, case: Case, metric: Metric, over: str, under: str) -> Spread | None:
+        """`over` less `under`, round by round. None if one is missing."""
+        upper, lower = self.find(case, over), self.find(case, under)
+        values = zip(upper.values(metric), lower.values(metric), strict=True) if upper and lower else ()
+        found = [one - other for one, other in values]
+        return Spread.of(found) if found else None
+
 
 def paired(upper: Sequence[float], lower: Sequence[float]) -> Spread | None:
     """The spread of the ratios of pairs; None where there is none, or not as many of both."""

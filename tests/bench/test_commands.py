@@ -45,7 +45,7 @@ def test_every_target_is_measured_and_every_part_runs() -> None:
             path.unlink()
     assert all(each["figure"] for each in written["targets"])
     assert written["not_measured"] == {}
-    assert len([path for path in made if path.suffix == ".svg"]) == 3
+    assert len([path for path in made if path.suffix == ".svg"]) == 4
 
 
 @pytest.mark.integration

@@ -10,7 +10,7 @@ from rich.console import Console
 from bench.report.extents import END_TO_END, EXTENTS
 from bench.report.figures import Case, Metric, Results, Sample, Series, Spread, paired, percentile, take_turns
 from bench.report.goals import GOALS, REAL_THREADS, Bound, Goal, Verdict, verdicts
-from bench.report.plots import draw
+from bench.report.plots import draw, read
 from bench.report.report import RESULTS, Report, describe_machine, show, write
 from sealwire import core_name
 from tests.build_context import ROOT
@@ -50,6 +50,13 @@ def test_ratios_are_taken_round_by_round() -> None:
 @pytest.mark.parametrize(("upper", "lower"), [([], []), ([1.0], [1.0, 2.0]), ([1.0, 2.0], [1.0, 0.0])])
 def test_there_is_no_ratio_without_whole_pairs(upper: list[float], lower: list[float]) -> None:
     assert paired(upper, lower) is None
+
+
+def test_differences_are_taken_round_by_round() -> None:
+    measured = Results([series("sealwire", 2.0, 20.0, 3.0), series("forwarder", 1.0, 10.0, 1.5)])
+    assert measured.difference(CASE, Metric.OPERATIONS, "sealwire", "forwarder") == Spread(1.5, 1.0, 10.0)
+    assert measured.difference(CASE, Metric.OPERATIONS, "sealwire", "direct") is None
+    assert measured.difference(CASE, Metric.CPU, "sealwire", "forwarder") is None
 
 
 def test_what_was_not_measured_has_no_ratio() -> None:
@@ -268,12 +275,35 @@ def test_the_tables_name_every_target_and_what_is_missing() -> None:
 def test_pictures_are_drawn_of_what_there_is(tmp_path: Path) -> None:
     drawn = draw(results(), tmp_path, "run")
     assert [path.name for path in drawn] == [
+        "run-added-time.svg",
         "run-throughput-by-workload.svg",
         "run-latency-by-workload.svg",
         "run-cpu-by-connections.svg",
     ]
-    assert all("sealwire" in path.read_text() for path in drawn)
+    assert all("Sealwire" in path.read_text() for path in drawn)
     assert draw(Results(), tmp_path, "empty") == []
+
+
+def test_a_kept_run_is_read_as_it_was_written(tmp_path: Path) -> None:
+    kept, measured = read(write(report(), tmp_path)).series, results().series
+    assert [(each.case, each.route) for each in kept] == [(each.case, each.route) for each in measured]
+    for one, other in zip(kept, measured, strict=True):
+        for sample, wanted in zip(one.samples, other.samples, strict=True):
+            assert sample == pytest.approx(wanted, abs=0.001)
+
+
+def test_the_first_picture_names_what_is_added_with_and_without_tls(tmp_path: Path) -> None:
+    measured = Results()
+    for tls, floor in ((False, 12.0), (True, 19.0)):
+        case = Case("canned", "find-one", 16, tls)
+        for route, above in (("forwarder", 0.0), ("sealwire", 9.0)):
+            measured.series.append(Series(case, route, ({Metric.CPU: floor + above},)))
+    case = Case("pymongo-latency", "find-one")
+    for route, time in (("direct", 80.0), ("client-side", 200.0)):
+        measured.series.append(Series(case, route, ({Metric.GENERATOR_CPU: time},)))
+    (drawn,) = (path for path in draw(measured, tmp_path, "run") if "added-time" in path.name)
+    text = drawn.read_text()
+    assert all(f">{amount}<" in text for amount in ("12 + 9", "19 + 9", "120"))
 
 
 def test_the_same_figures_give_the_same_picture(tmp_path: Path) -> None:
