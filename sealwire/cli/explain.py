@@ -47,7 +47,7 @@ def show_refusal(refusal: Refusal, *, as_json: bool) -> None:
 @click.command()
 @policy_argument
 @click.argument("source", metavar="[COMMAND]", required=False)
-@click.option("--db", "database", help="Database, when the command has no $db; or whose profiler to read.")
+@click.option("--db", "database", help="Database, if the command has no $db; with --from-profile, the one to read.")
 @click.option(
     "--from-profile",
     "profile",
@@ -60,11 +60,11 @@ def explain(
 ) -> None:
     """Show what POLICY does to COMMAND (extended JSON, or - for standard input).
 
-    Needs no keys and no server. With --from-profile it counts what POLICY would do to recorded commands, by
-    shape and without values. FILE is a dump or an export of system.profile, mongod's log, or a file with the
-    connection string of a server, open to its owner only.
+    The command needs no keys and no server. With --from-profile it counts what POLICY would do to recorded
+    commands, by shape and without values. URI is the server's; FILE contains it and is open to its owner
+    only, or is a dump or an export of system.profile, or mongod's log.
 
-    Exit code 1 when a command would be refused, or none was recorded.
+    Exit code 1 if a command would be refused, or none was recorded.
 
     \b
     Examples:

@@ -245,20 +245,20 @@ def _percent(value: float | None) -> str:
     default=2.0,
     show_default=True,
     metavar="SECONDS",
-    help="Between two readings.",
+    help="Time between two readings.",
 )
-@click.option("--sort", type=click.Choice(SORTS), default=SORTS[0], show_default=True, help="Of collections.")
+@click.option("--sort", type=click.Choice(SORTS), default=SORTS[0], show_default=True, help="Order of the collections.")
 @click.option(
-    "--rows", type=click.IntRange(1, 1000), default=20, show_default=True, help="Of each table, at most."
+    "--rows", type=click.IntRange(1, 1000), default=20, show_default=True, help="Most rows of each table."
 )
 @click.option("--once", is_flag=True, help="Show one interval, and end.")
 @json_option
 def top(config_path: Path, interval: float, sort: str, rows: int, once: bool, as_json: bool) -> None:
     """Show what passes through the running proxy: commands, refusals, latency, moves, clients.
 
-    Commands a second are by collection, as the policy names it, and by what became of them. On a terminal
-    the view is drawn anew after each interval; q or ctrl-C ends it. Elsewhere each interval is printed.
-    `--json` prints one, with all collections.
+    Commands a second are counted by collection, as the policy names it, and by outcome. On a terminal the
+    view is redrawn after each interval until you press q or ctrl-C. Otherwise each interval is printed below
+    the last one. `--json` prints one interval, with all collections.
 
     \b
     Examples:

@@ -153,14 +153,14 @@ class _Expected:
 @click.option("--record", is_flag=True, help="Write today's verdicts into FILE, beside the commands.")
 @json_option
 def check_cases(policy: Path, cases: Path, database: str | None, *, record: bool, as_json: bool) -> None:
-    """Compare what POLICY does to the commands in FILE with the verdicts beside them.
+    """Compare what POLICY does to the commands in FILE with the verdicts that FILE expects.
 
-    FILE is a list in YAML, or lines of JSON. Each entry has a `command`, as `policy explain` takes it, and
-    what to `expect`: answered, refused or two-steps. The `reason` and the `path` of a refusal are compared if
-    FILE has them; `name` and `db` may be added. Needs no keys and no server. --record keeps no comments of
-    YAML: use `name`.
+    FILE is a list in YAML, or lines of JSON. Each entry has a `command`, as for `policy explain`, and what to
+    `expect`: answered, refused or two-steps. The `reason` and the `path` of a refusal are compared if FILE
+    has them. An entry may also have a `name` and a `db`. The command needs no keys and no server. --record
+    removes comments from YAML: use `name` instead.
 
-    Exit code 1 when a verdict differs or is missing, 78 when FILE cannot be understood.
+    Exit code 1 if a verdict differs or is missing, 78 if FILE cannot be understood.
 
     \b
     Examples:

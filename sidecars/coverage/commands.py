@@ -142,8 +142,8 @@ def coverage(  # noqa: PLR0913 - one parameter an option
     Identifiers are known by check digits, by their form and by numbering plans, also inside texts. Persons
     are known by given names; addresses, dates of birth, health data and special categories by the field's
     name. Six in ten of a field's values have to agree, or one in fifty of its texts contain an identifier.
-    POLICY may be empty. The command reads the server past Sealwire and decrypts nothing; no value is shown.
-    It needs the extra `coverage`.
+    POLICY may be empty. The command reads directly from the server, decrypts nothing and shows no value.
+    docs/operations/coverage.md says how to install the libraries that it needs.
 
     Exit code 1 when a covered field has values in clear, or one that is not covered looks personal.
 
@@ -218,11 +218,12 @@ def _read(
 @click.option("--output", type=PATH, metavar="FILE", help="Write the policy to FILE, not to standard output.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 def suggest(uri: str, databases: tuple[str, ...], sample: int, output: Path | None, *, force: bool) -> None:
-    """Write a first policy from what is stored: classes and paths, with comments that say why.
+    """Write a first policy from stored data: classes and paths, with comments that say why.
 
-    Fields are recognised as by `coverage`. Identifiers, and fields that an index finds, become deterministic,
-    all others random. Fields that share values get one class, so that they can be joined. The command reads
-    the server past Sealwire; no value is written. It needs the extra `coverage`.
+    Fields are recognised as by `policy coverage`. Identifiers and indexed fields become deterministic, all
+    others random. Fields that share values get one class, so that they can be joined. The command reads
+    directly from the server, and writes no value. docs/operations/coverage.md says which fields get what,
+    and how to install the libraries that the command needs.
 
     Exit code 1 when nothing looks personal, or a collection was not read to its end; 73 when FILE exists.
 

@@ -272,7 +272,7 @@ _REMAINS = ("place", "older form", "what is known")
 )
 @json_option
 def remains(job: str | None, site: Site, backups: str | None, as_json: bool) -> None:
-    """Say where values may be left in the form from before a move, after all jobs or JOB.
+    """Say where values from before a move may remain, after all jobs or JOB.
 
     That is the oplog of the member that answers, free pages of the files of the collections, and with
     --backups a store. Exit code 1 means that one of them may have such values, or that nobody knows.
