@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -146,7 +147,7 @@ def migration(patients: int, seed: int, as_json: bool) -> None:
 @click.option(
     "--pages",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep the pages here: incident, who saw it, compliance. On a terminal they open in the browser.",
+    help="Keep the pages here: incident, who saw it, compliance.",
 )
 @json_option
 def governance(patients: int, seed: int, pages: Path | None, as_json: bool) -> None:
@@ -167,13 +168,8 @@ def governance(patients: int, seed: int, pages: Path | None, as_json: bool) -> N
     ):
         story = tell_governance(stage, announce)
         kept = keep_pages(story, pages or Path(tempfile.mkdtemp(prefix="sealwire-pages-")))
-
-    def show_pages(console: Console, story: GovernanceStory) -> None:
-        show_governance(console, story, kept)
-        if console.is_terminal and kept:
-            click.launch(str(kept[-1]))
-
-    _end(replace(story, pages=tuple(map(str, kept))), show_pages, as_json=as_json)
+    story = replace(story, pages=tuple(map(str, kept)))
+    _end(story, partial(show_governance, pages=kept), as_json=as_json)
 
 
 @contextmanager

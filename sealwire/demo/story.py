@@ -284,13 +284,13 @@ def _connection_strings(story: Story) -> RenderableType:
 
 
 def _runs(story: Story, width: int) -> RenderableType:
-    # Rich shrinks columns that may not wrap down to nothing, so their widths are shared out here.
-    seen = (width - _STEP_WIDTH - 1 - 2 * _TIME_WIDTH - 5 - 8) // 2
+    # Rich shrinks columns that may not wrap down to nothing, so their widths are shared out here. What is
+    # compared may wrap: it is shown whole, once if both runs saw the same.
+    seen = width - _STEP_WIDTH - 1 - 2 * _TIME_WIDTH - 5 - 7
     table = Table(box=box.SIMPLE_HEAD, padding=0)
     table.add_column("the application", width=_STEP_WIDTH, no_wrap=True)
-    table.add_column("saw\ndirectly", width=seen, no_wrap=True)
     table.add_column("", width=1)
-    table.add_column("saw through\nSealwire", width=seen, no_wrap=True)
+    table.add_column("saw directly and through Sealwire", width=seen, overflow="fold")
     table.add_column("direct\nms", justify="right", width=_TIME_WIDTH)
     table.add_column("Sealwire\nms", justify="right", width=_TIME_WIDTH)
     table.add_column("ratio", justify="right", width=5)
@@ -298,9 +298,8 @@ def _runs(story: Story, width: int) -> RenderableType:
         same = one.result == other.result
         table.add_row(
             one.name.replace("_", " "),
-            summary(one.result),
             "[green]=[/]" if same else "[bold red]≠[/]",
-            summary(other.result),
+            Text(summary(one.result) if same else _both(one.result, other.result)),
             f"{one.milliseconds:,.0f}",
             f"{other.milliseconds:,.0f}",
             _ratio(one.milliseconds, other.milliseconds),
@@ -308,8 +307,12 @@ def _runs(story: Story, width: int) -> RenderableType:
     table.add_section()
     direct_ms, guarded_ms = total_ms(story.direct), total_ms(story.guarded)
     times = (f"{direct_ms:,.0f}", f"{guarded_ms:,.0f}", _ratio(direct_ms, guarded_ms))
-    table.add_row("the whole day", "", "", "", *times, style="bold")
+    table.add_row("the whole day", "", "", *times, style="bold")
     return Group(Text(f"\n1. What the application sees: {story.patients:,} patients", style="bold"), table)
+
+
+def _both(direct: dict[str, Any], guarded: dict[str, Any]) -> str:
+    return f"directly: {summary(direct)}\nthrough Sealwire: {summary(guarded)}"
 
 
 def total_ms(steps: tuple[AppStep, ...]) -> float:
@@ -326,13 +329,13 @@ def _record(story: Story, width: int) -> RenderableType:
     table.add_column("field", width=_FIELD_WIDTH, no_wrap=True)
     ways = ("the application\nreads, both ways", "stored\nwithout Sealwire", "stored\nbehind Sealwire")
     for heading in ways:
-        table.add_column(heading, width=shown, no_wrap=True)
+        table.add_column(heading, width=shown, overflow="fold")
     seen, plain = flatten(story.guarded_sight.application), flatten(story.plain_sight.stored)
     stored = flatten(story.guarded_sight.stored)
     for path in seen:
         value = stored.get(path)
         text = Text(value_text(value), style="cyan" if is_envelope(value) else "")
-        table.add_row(path, value_text(seen[path]), value_text(plain.get(path)), text)
+        table.add_row(path, Text(value_text(seen[path])), Text(value_text(plain.get(path))), text)
     return Group(Text("2. What the database stores: one patient", style="bold"), table)
 
 

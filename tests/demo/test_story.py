@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -159,6 +160,31 @@ def test_lines_fit_the_terminal_and_no_column_vanishes() -> None:
         lines = shown(STORY, width).splitlines()
         assert max(map(len, lines)) <= width
         assert any("find many" in line and "found 2" in line and "1.25" in line for line in lines)
+
+
+LONG = {"found": 123, "matched count": 10_000, "modified count": 222, "by ward": 12, "digest": "abcdef0123"}
+
+
+def compared(told: Story) -> str:
+    """The lines of the first table, without what wrapping puts between the words."""
+    return " ".join(shown(told, 80).partition("2. What")[0].split())
+
+
+@pytest.mark.parametrize("differ", [False, True])
+def test_what_is_compared_is_shown_whole_on_a_narrow_terminal(differ: bool) -> None:
+    one = AppStep("find_by_nhs_number", LONG, 10_000.0)
+    other = replace(one, result=LONG | {"digest": "0123456789"} if differ else LONG)
+    text = re.sub(r" 10,000 10,000 1.00", "", compared(replace(STORY, direct=(one,), guarded=(other,))))
+    assert "…" not in text.partition("saw directly")[2]
+    counts = "found 123, matched count 10000, modified count 222, by ward 12, "
+    assert text.count(f"{counts}#abcdef") == 1
+    assert text.count(f"{counts}#012345") == int(differ)
+
+
+def test_one_patient_is_shown_whole_on_a_narrow_terminal() -> None:
+    text = shown(STORY, 80).partition("2. What")[2].partition("3. Searching")[0]
+    assert f"…{ENVELOPE[-8:].hex()}" in text
+    assert all(text.count(word) >= 3 for word in str(PATIENT["notes"]).split())
 
 
 def test_no_head_of_a_table_is_cut_on_a_narrow_terminal() -> None:
