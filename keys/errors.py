@@ -121,7 +121,7 @@ class KekUnavailable(KeysError):
 
 
 class KekDenied(KeysError):
-    """A provider refuses us, a share is not one of this export's, or as WrongKek."""
+    """A provider refuses us, or a share is not one of this export's."""
 
 
 class WrongKek(KekDenied):

@@ -47,7 +47,7 @@ def show_refusal(refusal: Refusal, *, as_json: bool) -> None:
 @click.command()
 @policy_argument
 @click.argument("source", metavar="[COMMAND]", required=False)
-@click.option("--db", "database", help="Database, if the command has no $db; with --from-profile, the one to read.")
+@click.option("--db", "database", help="Database, if COMMAND has no $db; or the one whose profiler to read.")
 @click.option(
     "--from-profile",
     "profile",

@@ -26,9 +26,11 @@ _MOST_BYTES = 64 << 20
 def report(config_path: Path, as_json: bool) -> None:
     """Say how many commands would be answered, refused, or answered in two steps, since the proxy began.
 
-    The policy has `mode: observe`, or names collections under `observe`. Each row is a shape: a command, its
-    collection, the operator and the path in the way, the reason, and the application. No value is shown.
-    Exit code 1 if a command would be refused. Figures are those of one proxy with all its workers; ask each.
+    The policy must have `mode: observe`, or name collections under `observe`. Each row is a shape: a command,
+    its collection, the operator and path that decide the verdict, the reason, and the application. No value
+    is shown. Figures are those of one proxy with all its workers, so ask each proxy.
+
+    Exit code 1 if a command would be refused.
 
     \b
     Examples:

@@ -247,7 +247,9 @@ def _percent(value: float | None) -> str:
     metavar="SECONDS",
     help="Time between two readings.",
 )
-@click.option("--sort", type=click.Choice(SORTS), default=SORTS[0], show_default=True, help="Order of the collections.")
+@click.option(
+    "--sort", type=click.Choice(SORTS), default=SORTS[0], show_default=True, help="Order of collections."
+)
 @click.option(
     "--rows", type=click.IntRange(1, 1000), default=20, show_default=True, help="Most rows of each table."
 )

@@ -274,8 +274,8 @@ _REMAINS = ("place", "older form", "what is known")
 def remains(job: str | None, site: Site, backups: str | None, as_json: bool) -> None:
     """Say where values from before a move may remain, after all jobs or JOB.
 
-    That is the oplog of the member that answers, free pages of the files of the collections, and with
-    --backups a store. Exit code 1 means that one of them may have such values, or that nobody knows.
+    The places are the oplog of the member that answers, free pages of the collections' files, and with
+    --backups a store. Exit code 1 means that one of them may contain such values, or that it is not known.
     docs/operations/migration.md has the commands that clear them.
 
     \b
