@@ -18,7 +18,6 @@ from sealwire.policies.planning.arguments import (
     check_nested,
     document_of,
     named_parts,
-    operator_name,
 )
 from sealwire.policies.planning.rules import Act, Rule, acts, family, passed
 from sealwire.policies.planning.trees import OPAQUE
@@ -52,7 +51,8 @@ def _current_op(command: Command) -> None:
         elif name.startswith(b"$"):
             raise unlisted_operator(argument)
         elif follow(CURRENT_OP, name) is not None:
-            raise Refusal(Reason.COMPUTE, path=operator_name(argument), rule="currentOp")
+            # without its path: that is the client's own word, and paths are on record and counted
+            raise Refusal(Reason.COMPUTE, rule="currentOp")
         else:
             check_nested(command.buf, argument)
 

@@ -435,6 +435,8 @@ class PolicySet:
         """The namespace or pattern of the policy that covers `namespace`; empty if none does."""
         if namespace in self.collections:
             return namespace
+        if self.written is not None and self.covered(namespace) is None:
+            return ""  # only observed: the pattern that matches as well does not protect it
         return next((pattern for pattern, _ in self.patterns if matches(pattern, namespace)), "")
 
     def names(self, namespace: str) -> bool:

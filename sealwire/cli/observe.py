@@ -1,6 +1,5 @@
 """`sealwire observe report`: what a policy that is only observed would have done."""
 
-import http.client
 import os
 import sys
 from dataclasses import asdict
@@ -9,15 +8,12 @@ from pathlib import Path
 import click
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.healthcheck import admin_connection
 from sealwire.cli.options import config_option, json_option
 from sealwire.cli.output import print_json, show_table
 from sealwire.proxy.server.config.reader import load_config
 from sealwire.proxy.server.errors import NotReady, StartReason
 
 _COLUMNS = ("commands", "verdict", "what", "first place to look")
-_MOST_BYTES = 64 << 20
-"""So much of an answer is read at most."""
 
 
 @click.command()
@@ -37,6 +33,7 @@ def report(config_path: Path, as_json: bool) -> None:
       sealwire observe report --config sealwire.yaml
       sealwire observe report --config sealwire.yaml --json
     """
+    from sealwire.cli.top import reading  # noqa: PLC0415
     from sealwire.proxy.server.dry_run import shapes_in  # noqa: PLC0415 - 60 ms, after the options
     from sealwire.proxy.server.observability.observed import (  # noqa: PLC0415
         COLLECTIONS,
@@ -44,10 +41,9 @@ def report(config_path: Path, as_json: bool) -> None:
         LABELS,
         SHAPES,
     )
-    from sealwire.proxy.server.page.panels import Readings  # noqa: PLC0415
     from sealwire.proxy.session.effects import ObservedVerdict  # noqa: PLC0415
 
-    readings = Readings(_figures(config_path))
+    readings = reading(load_config(config_path, os.environ))
     collections = round(readings.sum(COLLECTIONS))
     counted = readings.by_label(f"{COMMANDS}_total", "verdict")
     if not collections:
@@ -64,21 +60,3 @@ def report(config_path: Path, as_json: bool) -> None:
         cells = ((row.count, row.verdict, row.words, row.look_at) for row in rows)
         show_table(_COLUMNS, cells)
     sys.exit(EX_NO if totals[ObservedVerdict.REFUSED.value] else 0)
-
-
-def _figures(config_path: Path) -> str:
-    """The text of /metrics. Raises NotReady, and what reading a configuration raises."""
-    config = load_config(config_path, os.environ)
-    connection = admin_connection(config)
-    try:
-        connection.request("GET", "/metrics")
-        with connection.getresponse() as answer:
-            text = answer.read(_MOST_BYTES).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException):
-        text = f"{config.admin}: no answer"
-        raise NotReady(StartReason.NOT_READY, text, "is the proxy running with this configuration?") from None
-    finally:
-        connection.close()
-    if answer.status != http.HTTPStatus.OK:
-        raise NotReady(StartReason.NOT_READY, f"{config.admin}: no figures", "ask again in a moment")
-    return text

@@ -23,6 +23,8 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 _NARROW, _UNLIMITED = 100, 1_000_000
+_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "?")
+"""Names come from servers and clients, and a terminal obeys what is in them."""
 
 
 def print_json(document: object) -> None:
@@ -45,7 +47,7 @@ def show_table(
     title: str | None = None,
     narrow: Sequence[str] = (),
 ) -> None:
-    """Print a table on `console`, by default standard output. Cells are text, never markup.
+    """Print a table on `console`, by default standard output. Cells are text, never markup or control codes.
 
     What is wider than its column goes on in the next line and is never cut: a pseudonym or a time of which a
     part is missing is none. A console of less than 100 characters leaves out columns of `narrow`, the first
@@ -56,7 +58,7 @@ def show_table(
 
     console = console or Console(markup=False)
     named = [Column(each, overflow="fold") if isinstance(each, str) else each for each in columns]
-    cells = [list(map(str, row)) for row in rows]
+    cells = [[str(cell).translate(_CONTROLS) for cell in row] for row in rows]
     unlimited = console.options.update(max_width=_UNLIMITED)
     for count in range(len(narrow) + 1):
         is_shown = [each.header not in narrow[:count] for each in named]

@@ -35,6 +35,8 @@ _OUTCOMES: Final = ("sent", "refused", "failed")
 SORTS: Final = ("commands", "refused", "failed", "name")
 _MICROSECONDS: Final = 1_000_000
 _LEAST_S: Final = 0.001
+_MOST_BYTES: Final = 64 << 20
+"""So much of an answer is read at most."""
 _ENDS: Final = (b"q", b"Q", b"")
 """The last one: the terminal is gone."""
 
@@ -115,8 +117,9 @@ def view_of(then: "Readings", now: "Readings", seconds: float, sort: str = SORTS
     for (name, outcome), value in rates(
         "sealwire_collection_commands_total", "collection", "outcome"
     ).items():
-        totals[outcome] += value
-        by_collection.setdefault(name, {})[outcome] = value
+        if outcome in totals:
+            totals[outcome] += value
+            by_collection.setdefault(name, {})[outcome] = value
     refusals = {key: value for (key,), value in rates(REFUSALS, "reason").items() if value}
     held = now.by_label("sealwire_connections_held", "reason")
     return TopView(
@@ -370,7 +373,7 @@ def reading(config: Config) -> "Readings":
     try:
         connection.request("GET", "/metrics")
         answer = connection.getresponse()
-        body, status = answer.read(), answer.status
+        body, status = answer.read(_MOST_BYTES), answer.status
         if status == http.HTTPStatus.OK:
             return Readings(body.decode("utf-8", "replace"))
         problem = f"{config.admin}: the figures could not be had ({status})"

@@ -269,8 +269,10 @@ def _write(path: Path, entries: Sequence[dict[str, Any]], *, is_json: bool) -> N
         text = "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in entries)
     else:
         text = yaml.safe_dump(list(entries), sort_keys=False, allow_unicode=True, width=110)
+    # before the file is opened: half of a surrogate pair has no UTF-8, but an escape in both languages
+    encoded = text.encode("utf-8", "backslashreplace")
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(encoded)
     except OSError as error:
         problem = f"{path}: cannot be written: {error.strerror}"
         raise FileProblem(StartReason.FILE_UNWRITABLE, problem, "make it writable") from None

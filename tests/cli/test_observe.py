@@ -24,6 +24,7 @@ class Admin:
         self.metrics.observed.use_policy(1)
         self.status = 200
         self.is_away = False
+        self.text: bytes | None = None
 
 
 @pytest.fixture
@@ -49,14 +50,8 @@ def begins_with(tmp_path: Path, admin: Admin, monkeypatch: pytest.MonkeyPatch) -
         def status(self) -> int:
             return admin.status
 
-        def __enter__(self) -> "Connection":
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
         def read(self, most: int) -> bytes:
-            return admin.metrics.render()[:most]
+            return (admin.metrics.render() if admin.text is None else admin.text)[:most]
 
         def close(self) -> None:
             pass
@@ -123,3 +118,17 @@ def test_a_proxy_without_figures_is_not_ready(run: Run, admin: Admin) -> None:
 def test_a_proxy_that_is_away_is_not_ready(run: Run, admin: Admin) -> None:
     admin.is_away = True
     assert run().code == 69
+
+
+def test_what_is_no_figures_is_not_ready(run: Run, admin: Admin) -> None:
+    for admin.text in (b"<html>", b"sealwire_observed_collections NaN\n"):
+        assert run().code == 69
+
+
+def test_names_do_not_steer_a_terminal(run: Run, admin: Admin) -> None:
+    admin.text = (
+        b"sealwire_observed_collections 1\n"
+        b'sealwire_observed_shapes_total{verdict="refused",application="\x1b[31mx"} 1\n'
+    )
+    done = run()
+    assert (done.code, "?[31mx" in done.out, "\x1b" in done.out) == (0, True, False)

@@ -22,6 +22,12 @@ def test_cells_are_text_and_never_markup() -> None:
     assert "[red]x[/]" in out.getvalue()
 
 
+def test_cells_do_not_steer_a_terminal() -> None:
+    console = Console(width=120, file=io.StringIO(), markup=False)
+    show_table(("name",), [("\x1b]0;title\x9b1m",)], console)
+    assert console.file.getvalue().count("?]0;title?1m") == 1  # type: ignore[attr-defined]
+
+
 def test_what_is_wider_than_its_column_is_not_cut() -> None:
     shown = io.StringIO()
     cells = [str(each) * 30 for each in range(8)]

@@ -186,8 +186,8 @@ class Admin:
     def getresponse(self) -> "Admin":
         return self
 
-    def read(self) -> bytes:
-        return self._body
+    def read(self, most: int) -> bytes:
+        return self._body[:most]
 
     def close(self) -> None:
         """Called after each answer."""
@@ -233,13 +233,30 @@ def test_intervals_are_printed_until_somebody_ends_it(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    "answer", [(503, b"the figures could not be had"), OSError("no route"), (200, b"# TYPE x\n}")]
+    "answer",
+    [
+        (503, b"the figures could not be had"),
+        OSError("no route"),
+        (200, b"# TYPE x\n}"),
+        (200, b"sealwire_client_connections NaN\n"),
+        (200, b"sealwire_client_connections +Inf\n"),
+        (200, b'sealwire_command_duration_seconds_bucket{le="x"} 1\n'),
+    ],
 )
 def test_a_proxy_without_figures_is_not_ready(
     monkeypatch: pytest.MonkeyPatch, config: Path, answer: tuple[int, bytes] | Exception
 ) -> None:
     done, _ = run(monkeypatch, config, Admin(answer), "--once")
     assert isinstance(done.exception, NotReady)
+
+
+@pytest.mark.parametrize("label", ['collection="\x1b[31mx",outcome="sent"', 'collection="a",outcome="odd"'])
+def test_figures_of_something_else_are_no_more_than_shown(
+    monkeypatch: pytest.MonkeyPatch, config: Path, label: str
+) -> None:
+    answer = 200, f"sealwire_collection_commands_total{{{label}}} 5\n".encode()
+    done, _ = run(monkeypatch, config, Admin(answer, answer), "--once")
+    assert (done.exit_code, "\x1b" in done.stdout) == (0, False)
 
 
 def test_a_terminal_shows_that_a_proxy_is_away_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:

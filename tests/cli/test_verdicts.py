@@ -109,6 +109,16 @@ def test_todays_verdicts_are_recorded_beside_commands(
     assert entries == [{"command": FIND, "expect": "answered"}, EXPECTED[1], EXPECTED[2]]
 
 
+@pytest.mark.parametrize(("name", "written"), [("c.yaml", as_yaml), ("c.jsonl", as_lines)])
+def test_a_name_that_has_no_utf_8_does_not_cost_the_file(
+    policy: Path, run: Run, tmp_path: Path, name: str, written: Any
+) -> None:
+    cases = tmp_path / name
+    cases.write_text(written([{"name": "\ud800", "command": FIND}]))
+    assert run(policy, cases, "--record").code == 0
+    assert run(policy, cases).code == 0
+
+
 def test_a_file_in_which_every_verdict_stands_is_not_written(policy: Path, run: Run, tmp_path: Path) -> None:
     cases = tmp_path / "c.yaml"
     text = f"# why\n{as_yaml(EXPECTED)}"
@@ -126,7 +136,7 @@ def test_a_file_that_cannot_be_written_is_told(
     def refuse(*_arguments: object, **_more: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(Path, "write_bytes", refuse)
     assert run(policy, cases, "--record").code == EX_CONFIG
 
 

@@ -19,6 +19,7 @@ from typing import Final, final
 from prometheus_client.parser import text_string_to_metric_families
 
 from sealwire.files.html.frame import Mark, Tone
+from sealwire.policies.errors import one_line
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.health import HealthView
 from sealwire.proxy.server.page.facts import PageFacts
@@ -33,6 +34,8 @@ MAX_ALERTS: Final = 50
 #
 # The page reads the same text as Prometheus does: with workers it is that of all of them, added up.
 
+_TOO_HIGH: Final = 1e18
+"""No proxy counts so far, and sums of what is lower are finite."""
 EVERY_S: Final = 15.0
 MINUTE_S: Final = 60.0
 _KEPT: Final = 241
@@ -60,8 +63,12 @@ class Readings:
         self._values: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                labels = tuple(sorted(sample.labels.items()))
-                self._values.setdefault(sample.name, {})[labels] = float(sample.value)
+                # whatever listens at the address may have written it: a label must not steer a terminal
+                shown = {name: one_line(text, len(text)) for name, text in sample.labels.items()}
+                value = float(sample.value)
+                if not (abs(value) < _TOO_HIGH and float(shown.get("le", 0)) >= 0):
+                    raise ValueError("no figure")
+                self._values.setdefault(sample.name, {})[tuple(sorted(shown.items()))] = value
 
     def sum(self, name: str) -> float:
         """All series of a figure added up; 0 where there is none."""

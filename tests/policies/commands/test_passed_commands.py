@@ -115,6 +115,10 @@ def test_their_filters_compare_nothing_with_what_may_hold_covered_values(command
         plan_of(command)
 
 
+def test_a_refusal_does_not_name_what_a_client_calls_a_path() -> None:
+    assert refusal_of({"currentOp": 1, "943 476 5919": "a"}).path == ""
+
+
 @pytest.mark.parametrize("name", ["ping", "currentOp", "listCollections", "getMore"])
 def test_no_argument_of_theirs_comes_as_a_sequence(name: str) -> None:
     with pytest.raises(Refusal) as caught:

@@ -410,9 +410,11 @@ def test_names_go_before_patterns_where_some_is_observed(
     policy = observing(names)
     for name in protected * 2:  # what is looked up twice is remembered
         assert policy.covered(name) is not None
+        assert policy.declared(name)
     for name in plain * 2:
         assert policy.covered(name) is None
         assert policy.is_plain(name)
+        assert not policy.declared(name)  # and is counted with nothing that is protected
 
 
 def test_a_class_that_a_protected_collection_has_keeps_its_key() -> None:
