@@ -333,6 +333,9 @@ def answer_to(
     if not node.is_random:
         return asking.answers.of(question)
     start, end = asking.filter_at or (0, 0)
+    if end and asking.written.may_change(walk.buf, start, node.path):
+        rule = "a filter that documents may come to meet by an earlier statement of the command"
+        raise Refusal(Reason.QUESTION, path=node.path, rule=rule)
     among = walk.buf[start:end]
     question = replace(question, among=among, needs_newest=not asking.is_at_one_time)
     try:

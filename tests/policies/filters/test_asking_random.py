@@ -116,6 +116,33 @@ def test_the_same_condition_is_asked_again_among_other_documents() -> None:
 
 
 @pytest.mark.parametrize(
+    ("update", "query", "is_refused"),
+    [
+        ({"$set": {"ward": 1}}, {**SMITH, "ward": 1}, True),
+        ({"$unset": {"ward": 1}}, {**SMITH, "ward": None}, True),
+        ({"$inc": {"bed.0.n": 1}}, {"$and": [{"$or": [{"bed.n": 1}, {"ward": 1}]}, SMITH]}, True),
+        ({"$set": {"bed.0": 1}}, {**SMITH, "bed.0.n": 1}, True),
+        ({"$set": {"a": 1}}, {**SMITH, "$expr": {"$eq": ["$a", 1]}}, True),
+        ({"$unset": {"kin.0.note": 1}}, {"kin.note": {"$gt": "x"}}, True),
+        ([{"$set": {"ward": 1}}], {**SMITH, "ward": 1}, True),
+        ({"$set": {"ward": 1}}, {**SMITH, "bed": 1, "$comment": "ward"}, False),
+        ({"$unset": {"notes": 1}}, {**SMITH, "bed": 1}, False),
+        ({"$set": {"ward": 1}}, SMITH, False),
+    ],
+)
+def test_an_earlier_statement_may_not_bring_documents_among_the_others(
+    update: Any, query: dict[str, Any], is_refused: bool
+) -> None:
+    statements = [{"q": {"_id": 1}, "u": update}, {"q": query, "u": {"$set": {"x": 1}}}]
+    if not is_refused:
+        assert lists(plan({"update": "patients", "updates": statements}, STORED, policy=POLICY)[0])
+        return
+    with pytest.raises(Refusal) as caught:
+        plan({"update": "patients", "updates": statements}, STORED, policy=POLICY)
+    assert caught.value.reason is Reason.QUESTION
+
+
+@pytest.mark.parametrize(
     ("command", "reason"),
     [
         (find({"mute": "Smith"}), Reason.RANDOM_EQUALITY),
