@@ -115,6 +115,27 @@ def test_the_same_condition_is_asked_again_among_other_documents() -> None:
     assert len(lists(made)) == 3
 
 
+@pytest.mark.parametrize("condition", [{"$gt": "K"}, Regex("^S"), {"$gt": "K", "$exists": True}])
+def test_no_condition_that_a_sort_takes_over_is_shown_to_the_server(condition: Any) -> None:
+    query = {"surname": condition, **SMITH, "bed": 1, "$and": [{"surname": condition}]}
+    with pytest.raises(CandidatesUnknown) as caught:
+        plan_command(
+            POLICY,
+            encode(
+                {
+                    "aggregate": "patients",
+                    "pipeline": [{"$match": query}, {"$sort": {"surname": 1}}],
+                    "cursor": {},
+                    "$db": "clinic",
+                }
+            ),
+            0,
+            answers=Answers(),
+        )
+    among = caught.value.among
+    assert [each.buf[each.part[0] + 1 : each.part[1]].split(b"\0")[0] for each in among] == [b"bed"]
+
+
 @pytest.mark.parametrize(
     ("update", "query", "is_refused"),
     [
