@@ -88,6 +88,7 @@ def plan_met(walk: Walk, element: Element, met: list[Met], plan: Callable[[Walk,
         raise TypeError("nothing may be asked")
     edits, replacements = len(draft.edits), len(draft.replacements)
     barriers, is_negated = len(asking.barriers), asking.is_negated
+    taken = 0 if asking.ahead is None else len(asking.ahead.taken)
     try:
         plan(walk, element)
     except CandidatesUnknown as unknown:
@@ -95,6 +96,8 @@ def plan_met(walk: Walk, element: Element, met: list[Met], plan: Callable[[Walk,
         del draft.edits[edits:], draft.replacements[replacements:], asking.barriers[barriers:]
         asking.is_negated = is_negated
         return
+    if asking.ahead is not None and len(asking.ahead.taken) > taken:
+        return  # it is still in clear: the question about the order, which comes later, is about it
     is_within = all(element.start <= each.element.start < element.end for each in draft.edits[edits:])
     if is_within and not _UNREPEATABLE.search(walk.buf, element.start, element.end):
         made = (edits, len(draft.edits)), (replacements, len(draft.replacements))
@@ -333,6 +336,9 @@ def answer_to(
     if not node.is_random:
         return asking.answers.of(question)
     start, end = asking.filter_at or (0, 0)
+    if end and asking.written.may_change(walk.buf, start, node.path):
+        rule = "a filter that documents may come to meet by an earlier statement of the command"
+        raise Refusal(Reason.QUESTION, path=node.path, rule=rule)
     among = walk.buf[start:end]
     question = replace(question, among=among, needs_newest=not asking.is_at_one_time)
     try:

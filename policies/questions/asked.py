@@ -226,6 +226,7 @@ class SortAhead:
 # statement sees what others before it in the same command have written. The question does not: it is asked
 # before all of them.
 
+_BRANCHES: Final = frozenset(b"$and $or $nor".split())
 _IN_TRANSACTION: Final = ", which needs a transaction"
 
 
@@ -233,13 +234,14 @@ _IN_TRANSACTION: Final = ", which needs a transaction"
 class FieldsWritten:
     """The fields that earlier statements of a command may have written."""
 
-    __slots__ = ("_is_any", "_paths", "count")
+    __slots__ = ("_is_any", "_paths", "_unset", "count")
 
     def __init__(self) -> None:
         self.count = 0
         """How many statements there were."""
         self._is_any = False
         self._paths: list[list[bytes]] = []
+        self._unset: list[list[bytes]] = []
 
     def note(self, buf: bytes, update: Element | None, *, inserts: bool) -> None:
         """A statement with this update comes before what follows; `inserts`: it may insert a document.
@@ -258,13 +260,39 @@ class FieldsWritten:
                 self._is_any = True  # a replacement
             elif operator.name == b"$rename":
                 self._is_any = True
-            elif operator.name != b"$unset":
-                self._paths.extend(_names(argument.name) for argument in elements(buf, operator.value))
+            else:
+                paths = self._unset if operator.name == b"$unset" else self._paths
+                paths.extend(_names(argument.name) for argument in elements(buf, operator.value))
 
     def meets(self, path: str) -> bool:
         """Whether a value at a path may come from an earlier statement. Cost: O(paths)."""
-        names = path.encode().split(b".")
-        return self._is_any or any(each[: len(names)] == names[: len(each)] for each in self._paths)
+        return self._is_any or _is_among(path.encode().split(b"."), self._paths)
+
+    def may_change(self, buf: bytes, start: int, path: str) -> bool:
+        """Whether documents may have come to meet a filter by earlier statements, apart from a path of it.
+
+        Raises BsonError. Cost: O(elements, paths).
+        """
+        if not self._paths and not self._unset:
+            return self._is_any
+        for part in elements(buf, start):
+            if part.name in _BRANCHES and part.kind == kinds.ARRAY:
+                branches = [each.value for each in elements(buf, part.value) if each.kind == kinds.OBJECT]
+                if any(self.may_change(buf, each, path) for each in branches):
+                    return True
+            elif part.name.startswith(b"$"):
+                if part.name != b"$comment":
+                    return True
+            # what is gone from a field of the document itself needs no list
+            elif b"." not in part.name and part.name == path.encode():
+                continue
+            elif self._is_any or _is_among(_names(part.name), self._paths + self._unset):
+                return True
+        return False
+
+
+def _is_among(names: list[bytes], paths: list[list[bytes]]) -> bool:
+    return any(each[: len(names)] == names[: len(each)] for each in paths)
 
 
 def _names(path: bytes) -> list[bytes]:

@@ -115,6 +115,54 @@ def test_the_same_condition_is_asked_again_among_other_documents() -> None:
     assert len(lists(made)) == 3
 
 
+@pytest.mark.parametrize("condition", [{"$gt": "K"}, Regex("^S"), {"$gt": "K", "$exists": True}])
+def test_no_condition_that_a_sort_takes_over_is_shown_to_the_server(condition: Any) -> None:
+    query = {"surname": condition, **SMITH, "bed": 1, "$and": [{"surname": condition}]}
+    with pytest.raises(CandidatesUnknown) as caught:
+        plan_command(
+            POLICY,
+            encode(
+                {
+                    "aggregate": "patients",
+                    "pipeline": [{"$match": query}, {"$sort": {"surname": 1}}],
+                    "cursor": {},
+                    "$db": "clinic",
+                }
+            ),
+            0,
+            answers=Answers(),
+        )
+    among = caught.value.among
+    assert [each.buf[each.part[0] + 1 : each.part[1]].split(b"\0")[0] for each in among] == [b"bed"]
+
+
+@pytest.mark.parametrize(
+    ("update", "query", "is_refused"),
+    [
+        ({"$set": {"ward": 1}}, {**SMITH, "ward": 1}, True),
+        ({"$unset": {"ward": 1}}, {**SMITH, "ward": None}, True),
+        ({"$inc": {"bed.0.n": 1}}, {"$and": [{"$or": [{"bed.n": 1}, {"ward": 1}]}, SMITH]}, True),
+        ({"$set": {"bed.0": 1}}, {**SMITH, "bed.0.n": 1}, True),
+        ({"$set": {"a": 1}}, {**SMITH, "$expr": {"$eq": ["$a", 1]}}, True),
+        ({"$unset": {"kin.0.note": 1}}, {"kin.note": {"$gt": "x"}}, True),
+        ([{"$set": {"ward": 1}}], {**SMITH, "ward": 1}, True),
+        ({"$set": {"ward": 1}}, {**SMITH, "bed": 1, "$comment": "ward"}, False),
+        ({"$unset": {"notes": 1}}, {**SMITH, "bed": 1}, False),
+        ({"$set": {"ward": 1}}, SMITH, False),
+    ],
+)
+def test_an_earlier_statement_may_not_bring_documents_among_the_others(
+    update: Any, query: dict[str, Any], is_refused: bool
+) -> None:
+    statements = [{"q": {"_id": 1}, "u": update}, {"q": query, "u": {"$set": {"x": 1}}}]
+    if not is_refused:
+        assert lists(plan({"update": "patients", "updates": statements}, STORED, policy=POLICY)[0])
+        return
+    with pytest.raises(Refusal) as caught:
+        plan({"update": "patients", "updates": statements}, STORED, policy=POLICY)
+    assert caught.value.reason is Reason.QUESTION
+
+
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
