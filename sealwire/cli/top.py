@@ -275,7 +275,7 @@ def top(config_path: Path, interval: float, sort: str, rows: int, once: bool, as
     watch = TopWatch(partial(reading, config), sort)
     try:
         if as_json or once:
-            time.sleep(interval)
+            _slept(interval)
             view = watch.look()
             if as_json:
                 print_json(asdict(view))

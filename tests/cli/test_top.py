@@ -205,7 +205,7 @@ def run(
     """The command, and for how long it waited."""
     waited: list[float] = []
     monkeypatch.setattr(top, "admin_connection", lambda _config: admin)
-    monkeypatch.setattr("time.sleep", waited.append)
+    monkeypatch.setattr(top, "_slept", lambda seconds: waited.append(seconds) is not None)
     return CliRunner().invoke(top.top, ["--config", str(config), *options]), waited
 
 
