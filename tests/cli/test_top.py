@@ -205,7 +205,12 @@ def run(
     """The command, and for how long it waited."""
     waited: list[float] = []
     monkeypatch.setattr(top, "admin_connection", lambda _config: admin)
-    monkeypatch.setattr(top, "_slept", lambda seconds: waited.append(seconds) is not None)
+
+    def slept(seconds: float) -> bool:
+        waited.append(seconds)
+        return False
+
+    monkeypatch.setattr(top, "_slept", slept)
     return CliRunner().invoke(top.top, ["--config", str(config), *options]), waited
 
 
