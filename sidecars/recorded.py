@@ -6,6 +6,7 @@ Records are read as the server sent or wrote them; commands of which it has kept
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ _DECODED: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
 _SLOW: Final = "Slow query"
 _PROFILE: Final = "system.profile"
 _REDACTED: Final = "###"
+_LONGEST_LINE: Final = 64 << 20
+"""A command of 16 MiB as extended JSON is shorter. Parts of a longer line are no JSON, and passed over."""
 _LEAST_CONTROL: Final = 9
 """The fourth byte of BSON is that of its length, at most 1: no text has such a character."""
 
@@ -69,7 +72,7 @@ def recorded_in(path: Path) -> Iterator[RecordedCommand]:
         if len(start) == 4 and start[3] < _LEAST_CONTROL:
             entries: Iterator[Any] = decode_file_iter(file, _DECODED)
         else:
-            entries = map(_parsed, file)
+            entries = map(_parsed, iter(partial(file.readline, _LONGEST_LINE), b""))
         for entry in entries:
             found = recorded(entry) if isinstance(entry, Mapping) else None
             if found is not None:

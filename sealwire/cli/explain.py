@@ -25,7 +25,7 @@ from sealwire.proxy.session.login.caller import NOTHING_STATED, Stated, stated_i
 from sealwire.wire.errors import BsonError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from sealwire.sidecars.recorded import RecordedCommand
 
@@ -107,6 +107,7 @@ class _CommandShape:
 
 _SCHEMES: Final = ("mongodb://", "mongodb+srv://")
 _NOT_JUDGED: Final = "not-judged"
+_MOST_SHAPES: Final = 10_000
 _ORDER: Final = (
     PlannedOutcome.REFUSED.value,
     _NOT_JUDGED,
@@ -118,7 +119,7 @@ _ORDER: Final = (
 def _explain_recorded(policies: PolicySet, profile: str, database: str | None, *, as_json: bool) -> None:
     if profile.startswith(_SCHEMES):
         refuse_typed_password("profile", profile)
-    shapes = Counter(_shape(policies, each) for each in _recorded(profile, database))
+    shapes = _counted(_shape(policies, each) for each in _recorded(profile, database))
     counts = dict.fromkeys(_ORDER, 0)
     for shape, count in shapes.items():
         counts[shape.verdict] += count
@@ -135,6 +136,15 @@ def _explain_recorded(policies: PolicySet, profile: str, database: str | None, *
                 "no command was recorded: db.setProfilingLevel(2) records each, and costs the server time"
             )
     sys.exit(EX_NO if counts[PlannedOutcome.REFUSED.value] or not shapes else 0)
+
+
+def _counted(found: "Iterable[_CommandShape]") -> Counter[_CommandShape]:
+    """Names that clients have chosen may make each command another shape: so there is a bound."""
+    shapes: Counter[_CommandShape] = Counter()
+    for shape in found:
+        is_known = shape in shapes or len(shapes) < _MOST_SHAPES
+        shapes[shape if is_known else _CommandShape("other", "", shape.verdict)] += 1
+    return shapes
 
 
 def _recorded(profile: str, database: str | None) -> "Iterator[RecordedCommand]":

@@ -1,5 +1,6 @@
 """What a policy makes of a command, and `sealwire policy test`: whether that is what somebody expects."""
 
+import codecs
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -168,7 +169,8 @@ def check_cases(policy: Path, cases: Path, database: str | None, *, record: bool
       sealwire policy test policy.yaml commands.jsonl --db clinic --record
     """
     policies = read_policy(policy, may_observe=True)
-    source, filename = read_named_file(cases, "the file of commands"), str(cases)
+    source = read_named_file(cases, "the file of commands").removeprefix(codecs.BOM_UTF8)
+    filename = str(cases)
     is_json = source.lstrip().startswith(b"{")
     entries = _json_entries(source, filename) if is_json else _yaml_entries(source, filename)
     complaints = Complaints()

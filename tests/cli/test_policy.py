@@ -440,6 +440,20 @@ def test_recorded_commands_that_all_pass_are_a_yes_and_none_is_a_no(
     assert (nothing.code, "no command was recorded" in nothing.out) == (1, True)
 
 
+def test_shapes_beyond_the_bound_are_counted_together(
+    policy: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sealwire.cli.explain._MOST_SHAPES", 2)
+    log = tmp_path / "mongod.log"
+    log.write_text("".join(log_line({name: "visits", "$db": "clinic"}) for name in ("count", "find", "ping")))
+    answer = json.loads(run("explain", policy, "--from-profile", log, "--json").out)
+    assert {each["command"]: each["count"] for each in answer["shapes"]} == {
+        "count": 1,
+        "find": 1,
+        "other": 1,
+    }
+
+
 def test_a_record_that_cannot_be_read_is_told(policy: Path, run: Run, tmp_path: Path) -> None:
     assert run("explain", policy, "--from-profile", tmp_path / "none").code == EX_CONFIG
     damaged = tmp_path / "system.profile.bson"

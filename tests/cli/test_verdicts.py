@@ -92,6 +92,15 @@ def test_a_verdict_that_differs_is_shown_without_values(
     assert "9434765919" not in done.out + shown.out
 
 
+@pytest.mark.parametrize("written", [as_yaml, as_lines])
+def test_a_byte_order_mark_is_no_part_of_the_file(
+    policy: Path, run: Run, tmp_path: Path, written: Any
+) -> None:
+    cases = tmp_path / "commands"
+    cases.write_text(written(EXPECTED), encoding="utf-8-sig")
+    assert run(policy, cases).code == 0
+
+
 @pytest.mark.parametrize(("name", "written"), [("c.yaml", as_yaml), ("c.jsonl", as_lines)])
 def test_todays_verdicts_are_recorded_beside_commands(
     policy: Path, run: Run, tmp_path: Path, name: str, written: Any

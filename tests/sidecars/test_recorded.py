@@ -110,6 +110,14 @@ def test_a_file_is_bson_or_lines_of_json(tmp_path: Path) -> None:
     assert list(recorded_in(path)) == []
 
 
+def test_a_line_beyond_the_longest_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "profile"
+    line = json.dumps(profiled(FIND))
+    monkeypatch.setattr("sealwire.sidecars.recorded._LONGEST_LINE", len(line) + 1)
+    path.write_text(f'{{"a": "{"x" * 4 * len(line)}"}}\n{line}\n')
+    assert [each.command for each in recorded_in(path)] == [FIND]
+
+
 def test_damaged_bson_and_what_is_compressed_are_no_records(tmp_path: Path) -> None:
     path = tmp_path / "profile.bson"
     whole = bson.encode(profiled(FIND))
