@@ -64,7 +64,7 @@ COUNTS = {UNPROTECTED: 500, FIND_ONE: 500, INSERT_ONE: 500, UPDATE_ONE: 500, FIN
 MOST = {UNPROTECTED: 19_300, FIND_ONE: 113_000, INSERT_ONE: 123_500, UPDATE_ONE: 116_300, FIND_100: 3_008_000}
 """Instructions an operation may take with its connection: 3 % more than were counted on `_COUNTED_ON`.
 
-Who makes them fewer lowers these. Another compiler or Python counts otherwise by some percent.
+Lower a figure when an operation takes fewer. Another compiler or Python counts some percent more or less.
 """
 _COUNTED_ON = ("3.13", "12")
 """Python and the major version of gcc."""

@@ -30,7 +30,7 @@ class Tone(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A word that stands out. What it means is in the word; the colour only repeats it."""
+    """A word with a colour. The word says everything, and the colour repeats it."""
 
     text: str
     tone: Tone

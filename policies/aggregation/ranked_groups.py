@@ -79,7 +79,7 @@ class RankedGroup:
         self._fields: Final = fields
         """By the path, the field that has the ranks, and the values."""
         self._wrapped: Final[dict[str, Any]] = {}
-        """What takes values out again behind the group."""
+        """Fields of a stage behind the group, which takes values out of their pairs with ranks."""
 
     def note_sort(self, walk: Walk, stage: Element, behind: Sequence[Element]) -> None:
         """Gather ranks for a `$sort` behind the stage."""
@@ -99,7 +99,7 @@ class RankedGroup:
         asking.groups[sort.start] = names
 
     def accumulated(self, walk: Walk, field: Element, table: Mapping[bytes, Rule[Infer]]) -> PathNode | None:
-        """What an accumulator yields; None if it orders by nothing that was asked for.
+        """The covered paths of an accumulator's result; None for one that orders by no asked field.
 
         The walk is in the stage's document. Raises Refusal, BsonError.
         """

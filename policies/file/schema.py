@@ -366,7 +366,7 @@ class PolicySet:
     """Names among `collections` and `patterns` for which the file asks that nothing be done: commands are
     planned, and go as they came. Only `enforced` carries that out."""
     written: "PolicySet | None" = field(default=None, repr=False, compare=False)
-    """What the file says, where this is what is `enforced` of it, and that is less."""
+    """The whole policy of the file, if this one is the part of it that is enforced."""
     _remembered: dict[str, PathNode | None] = field(default_factory=dict, repr=False, compare=False)
     has_contexts: bool = field(init=False, compare=False, repr=False)
     """Whether a class has a key for each context."""
@@ -377,7 +377,7 @@ class PolicySet:
 
     @property
     def enforced(self) -> "PolicySet":
-        """What is done of this policy: itself, or one to which observed collections are plain.
+        """The part of this policy that is carried out: observed collections are plain to it.
 
         Classes that only observed collections have need no key. Cost: O(paths).
         """

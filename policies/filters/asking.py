@@ -45,7 +45,7 @@ FEW_LISTED: Final = 50
 """So many values of a class with a range are listed, stored or not, without a question to the server."""
 
 _EQUAL: Final = (b"$eq", b"$in")
-"""What ciphertext of deterministic classes answers, and of random ones and under a collation does not."""
+"""Deterministic ciphertext answers these. Random classes and collations need a question for them."""
 _LISTING: Final = frozenset({b"$in", b"$nin"})
 _UNREPEATABLE: Final = re.compile(rb"\$(comment|expr|near|nearSphere|text|where|sampleRate)\0")
 """In a condition that a question cannot have: it needs variables or an index, or differs each time."""
@@ -265,7 +265,7 @@ def asks_equality(walk: Walk, node: PathNode) -> bool:
 
 
 def is_equality(walk: Walk, element: Element, node: PathNode) -> bool:
-    """Whether a value that stands in place of operators has to be asked for. Cost: O(1)."""
+    """Whether a question has to answer equality with a value without an operator. Cost: O(1)."""
     return element.kind != kinds.NULL and asks_equality(walk, node) and may_ask(walk, node)
 
 

@@ -373,7 +373,7 @@ class Asking:
         self.met: list[Met] | None = None
         """The conditions of it that are planned, and that each document has to meet."""
         self.lacking: ValuesUnknown | None = None
-        """What the others of them need."""
+        """The first question that the other conditions of the filter need."""
 
     @contextmanager
     def on(self, node: PathNode) -> Iterator[None]:

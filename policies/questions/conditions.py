@@ -176,7 +176,7 @@ def _text(value: bytes) -> bytes:
 
 
 def collated_text(value: bytes, strength: int) -> str:
-    """What a string compares by under a collation. Raises Undecided."""
+    """The key by which a collation compares a string. Raises Undecided."""
     found = collated(_text(value), strength)
     if found is None:
         raise Undecided

@@ -244,7 +244,7 @@ class AdminServer:
 def _readiness(health: HealthView) -> dict[str, object]:
     """The body of /readyz. Workers that do not have the same policy yet are all named.
 
-    What is only observed is named, plaintext in covered paths, and classes that are in clear; that makes
+    It names what is only observed, plaintext in covered paths, and classes that are in clear. These make
     nothing unready: clients are served as before.
     It has `frontier` only where one is followed, or should be, `contexts` only where there are such keys, and
     `audit` where there is an audit log, with `audit_trouble` while something keeps it from being written, and

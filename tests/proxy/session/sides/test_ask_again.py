@@ -25,6 +25,7 @@ from tests.proxy.session.playbook import (
     to_server,
 )
 from tests.proxy.session.playbook import audit as on_record
+from tests.proxy.session.sides.test_ask_orders import counted, sends
 from tests.proxy.session.sides.test_ask_values import (
     ASKING,
     BATCH,
@@ -33,9 +34,7 @@ from tests.proxy.session.sides.test_ask_values import (
     TRANSACTION,
     asked,
     command_of,
-    counted,
     either,
-    sends,
     told,
 )
 from tests.proxy.session.world import body_of, command, reply, sealed, session_of
