@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.build_context import ROOT
-from tests.support.time_left import VARIABLE, rotated, until
+from tests.support.time_left import LONGEST_S, VARIABLE, bounded, rotated, until
 
 HOOKS = """
 from tests.conftest import pytest_collection_modifyitems, pytest_runtest_setup, pytest_terminal_summary
@@ -86,3 +86,58 @@ def test_a_slow_test_that_would_end_too_late_is_left_out_and_named_and_nothing_i
     assert f"1 passed, {len(late)} skipped" in printed
     # where there is time for it, the fixture is asked for
     assert ("made for a test that does not run" in printed) is (len(late) == 1)
+
+
+STILL = """
+import threading
+
+def test_still():
+    threading.Event().wait()
+"""
+
+
+def test_a_test_that_stands_still_fails_and_says_where(tmp_path: Path) -> None:
+    bound = "from tests.support import time_left\ntime_left.LONGEST_S = 0.2\n"
+    (tmp_path / "conftest.py").write_text(bound + HOOKS, encoding="utf-8")
+    (tmp_path / "test_still.py").write_text(STILL, encoding="utf-8")
+    environ = {name: text for name, text in os.environ.items() if name != VARIABLE}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-c",
+        os.devnull,
+        "-p",
+        "no:cacheprovider",
+        str(tmp_path),
+    ]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "threading.Event().wait()" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("test", "all_of_them", "seconds"),
+    [
+        (of("a", "quick", slow=False), False, LONGEST_S),
+        (of("a", "slow"), False, None),
+        (of("a", "slow"), True, LONGEST_S),
+        (of("a", "longer", minutes=20), True, 2 * 20 * 60),
+    ],
+)
+def test_slow_tests_are_bounded_where_their_sizes_are_known(
+    test: Any, all_of_them: bool, seconds: float | None
+) -> None:
+    marks: list[pytest.MarkDecorator] = []
+    test.add_marker = marks.append
+    bounded(test, all_of_them=all_of_them)
+    assert [mark.args for mark in marks] == ([(seconds,)] if seconds else [])

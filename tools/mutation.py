@@ -129,7 +129,7 @@ def run_tests(
 ) -> None:
     """Collect the tests at `paths` and hand them to `work`; `failed` is told of each that fails."""
     arguments = [*paths, "-q", "-s", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
-    arguments += ["-m", "not slow and not integration"]
+    arguments += ["-m", "not slow and not integration", "-p", "no:timeout"]
     scratch = ROOT / "build" / "mutation" / str(os.getpid())
     scratch.parent.mkdir(parents=True, exist_ok=True)
     if pytest.main([*arguments, f"--basetemp={scratch}"], plugins=[Runner(work, failed)]):

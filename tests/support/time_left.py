@@ -4,12 +4,14 @@
 slow machine too; without it every test runs. A test that needs longer than others there says so:
 `@pytest.mark.slow(minutes=20)`. Modules that say so come first, since a long one that begins last lets the
 other processes wait. Each run begins the others with another module, so that all have their turn.
+
+A test that stands still fails and says where it stands, long before the run would be ended from outside.
 """
 
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -17,6 +19,8 @@ VARIABLE = "SEALWIRE_TESTS_UNTIL"
 NO_TIME_LEFT = f"no time is left ({VARIABLE})"
 MINUTES = 2
 """What the others need on a slow machine, at the sizes that `.ci/run` asks for."""
+LONGEST_S: Final = 300
+"""What no test needs that is not slow, and no slow one of those that need `MINUTES`."""
 
 
 def until(environ: Mapping[str, str]) -> float | None:
@@ -50,6 +54,15 @@ def leave_out_when_late(test: Any, end: float) -> None:
     """Skip a slow test that is about to begin, if there is less time than it needs."""
     if is_slow(test) and time.time() + 60 * _declared(test, MINUTES) > end:
         pytest.skip(NO_TIME_LEFT)
+
+
+def bounded(test: Any, *, all_of_them: bool) -> None:
+    """Let a test fail that stands still (pytest-timeout, by a signal).
+
+    all_of_them: the slow ones too, since they run at the sizes for which they say how long they take
+    """
+    if all_of_them or not is_slow(test):
+        test.add_marker(pytest.mark.timeout(max(LONGEST_S, 2 * 60 * _declared(test, 0)), method="signal"))
 
 
 def _declared(test: Any, otherwise: float) -> float:
