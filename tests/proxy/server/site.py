@@ -115,15 +115,16 @@ def serving(site: Site, longest_s: float = 120.0) -> Iterator[Running]:
     process = warm.WarmProcess(site.command(), env=site.environ, stderr=subprocess.PIPE, text=True)
     killer = threading.Timer(longest_s, process.kill)
     killer.start()
-    try:
-        if process.stderr is None:
-            raise RuntimeError("no pipe")
-        with process.stderr:
+    if process.stderr is None:
+        raise RuntimeError("no pipe")
+    with process.stderr:
+        try:
             yield Running(process, map(json.loads, process.stderr))
-    finally:
-        killer.cancel()
-        process.kill()
-        process.wait()
+        finally:
+            # before the pipe is closed: a thread that reads it would hold that up
+            killer.cancel()
+            process.kill()
+            process.wait()
 
 
 @contextmanager
