@@ -34,7 +34,6 @@ COMPILED = (
     "keys/keyring/keyring.py",
     "proxy/server/audit_writer/ring.py",
     "proxy/server/audit_writer/sink.py",
-    "proxy/server/connections/busy_poll.py",
     "proxy/server/connections/carrying.py",
     "proxy/server/connections/connection.py",
     "proxy/server/connections/pipe.py",

@@ -46,7 +46,6 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.audit_writer.ring import make_memory
 from sealwire.proxy.server.audit_writer.sink import RingAudit, RingEnds, Shell
 from sealwire.proxy.server.config.settings import Limits
-from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.connection import Connection
 from sealwire.proxy.server.connections.recorder import LineRecorder
 from sealwire.proxy.server.connections.services import Route, Services
@@ -218,8 +217,7 @@ class _AtOnce:
 
 async def _drive_connection(session: Session, messages: list[bytes], count: int) -> None:
     """As `_drive`, through a connection, which hears one message of the client and one of the server."""
-    poll = BusyPoll(lambda _: None, 0.0)
-    services = Services(cast(Any, None), Metrics(), LogAudit(), Limits(), poll)
+    services = Services(cast(Any, None), Metrics(), LogAudit(), Limits())
     connection = Connection(services, Route(cast(Any, _AtOnce()), lambda: session), cast(Any, _Sink()))
     connection.client_data(messages[0])  # the server connection is opened for it
     while connection.server is None:

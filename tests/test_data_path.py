@@ -13,7 +13,6 @@ from typing import Any, cast
 import pytest
 
 from sealwire.proxy.server.config.settings import Limits
-from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.entrances import ClientProtocol
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.observability.audit import LogAudit
@@ -25,7 +24,7 @@ from tests.test_rooms import ARCHITECTURE, data_path_steps
 
 pytestmark = pytest.mark.plain_core(reason="compiled functions are not seen by a profiler")
 
-MOST_FILES = 41
+MOST_FILES = 40
 """So many files does a find pass through with its reply. Who makes them fewer lowers this."""
 
 NUMBER = "943 476 5919"
@@ -118,7 +117,7 @@ async def find_and_reply() -> tuple[list[Step], Transport, Transport]:
     """The calls that a find and its reply lead to, and both transports with what was written to them."""
     server, client = Server(), Transport()
     metrics = Metrics()
-    services = Services(cast(Any, None), metrics, LogAudit(), Limits(), BusyPoll(lambda _: None, 0.0))
+    services = Services(cast(Any, None), metrics, LogAudit(), Limits())
     protocol = ClientProtocol(services, Route(server, session), lambda: None)
     protocol.connection_made(cast(asyncio.BaseTransport, client))
     protocol.data_received(command({"ping": 1, "$db": "admin"}, 99))

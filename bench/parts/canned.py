@@ -14,6 +14,7 @@ from bson import decode
 from bench.recording import ENCRYPTED, PLAIN, Recording, make_keyring, record
 from bench.report.extents import CONNECTIONS, Extent
 from bench.report.figures import Case, Results, Tell, take_slices
+from bench.report.goals import decided
 from bench.routes.load import Load
 from bench.routes.routes import (
     DIRECT,
@@ -128,6 +129,6 @@ def _measure(
         verify(route, recording, case.workload)
         load.open(route, case.connections)
     runs = {name: partial(load.run, route, requests) for name, route in routes.items()}
-    results.series += take_slices(case, runs, extent.slice_s, extent.rounds)
+    results.series += take_slices(case, runs, extent.slice_s, extent.rounds, decided)
     for route in routes.values():
         load.close(route)

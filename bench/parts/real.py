@@ -1,6 +1,6 @@
 """Part `real`: the real server, asked with pymongo as applications ask it, and on one raw connection.
 
-Every route has a database of its own in one server, but all Sealwires share the one that the policy covers.
+Every route has a database of its own in one server. The policy covers that of Sealwire.
 
 The table `server` is what the server itself takes for what Sealwire stores, with nothing in between: the same
 patients, as plaintext and encrypted, asked for in turns. An envelope is longer than its value, and the server
@@ -24,10 +24,10 @@ from bench.pymongo_driver import SEED
 from bench.recording import bytes_to_server, load_bench_policy, make_keyring, make_session
 from bench.report.extents import Extent
 from bench.report.figures import Case, Results, Sample, Tell, take_slices
-from bench.report.goals import LATENCY, REAL_THREADS, THROUGHPUT
+from bench.report.goals import AS_STORED, LATENCY, REAL_THREADS, SERVER, THROUGHPUT, decided
 from bench.routes.load import Meter, Used, sample_of
 from bench.routes.processes import Talker, unpack
-from bench.routes.routes import CLIENT_SIDE, DIRECT, SEALWIRE, SEALWIRES, Ground, Route, start_routes
+from bench.routes.routes import CLIENT_SIDE, DIRECT, SEALWIRE, Ground, Route, start_routes
 from bench.workloads import (
     BODY,
     FIND_100,
@@ -48,9 +48,6 @@ from sealwire.testbed.child import LOOPBACK, Started
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, ServerTls
 from sealwire.wire.header import request_id_of
 
-PART = "server"
-AS_STORED = "as-stored"
-"""The route on which the server is asked as Sealwire asks it."""
 _SEEDS = {DIRECT: 8_001, AS_STORED: 8_002}
 Requests = Iterator[bytes]
 
@@ -67,8 +64,8 @@ class Real:
 
 
 def database_of(route: str) -> str:
-    """The policy covers one database, all Sealwires'; routes without encryption have their own."""
-    return DATABASE if route in SEALWIRES else f"of_{route.replace('-', '_')}"
+    """The policy covers one database; each route without encryption has another."""
+    return DATABASE if route == SEALWIRE else f"of_{route.replace('-', '_')}"
 
 
 @contextmanager
@@ -84,14 +81,12 @@ def real_server(folder: Path, extent: Extent, *, tls: bool) -> Iterator[Real]:
             routes[CLIENT_SIDE] = Route(
                 CLIENT_SIDE, ground.plain.port, None, ground.plain.pid, ground.trusted
             )
-        ours = [name for name in routes if name in SEALWIRES]
         drivers: dict[str, Talker] = {}
         for seed, (name, route) in enumerate(routes.items()):
             drivers[name] = stack.enter_context(Talker([sys.executable, "-m", "bench.pymongo_driver"]))
             # the databases hold the same patients, so that they are equally large and equally hard
             order = _start_order(route, seed) | {"documents": extent.real_documents}
-            loading = name not in SEALWIRES or name == ours[0]
-            drivers[name].ask(order | {"encrypting": name == CLIENT_SIDE, "loading": loading})
+            drivers[name].ask(order | {"encrypting": name == CLIENT_SIDE, "loading": True})
         yield Real(ground.plain, keys, routes, drivers, missing)
 
 
@@ -136,7 +131,7 @@ def _measure(
     runs = {
         name: partial(_slice, drivers[name], route, case) for name, route in routes.items() if name in drivers
     }
-    results.series += take_slices(case, runs, extent.real_slice_s, extent.real_rounds)
+    results.series += take_slices(case, runs, extent.real_slice_s, extent.real_rounds, decided)
 
 
 def _slice(driver: Talker, route: Route, case: Case, seconds: float) -> Sample:
@@ -167,7 +162,7 @@ def measure_server(real: Real, extent: Extent, results: Results, tell: Tell) -> 
             AS_STORED: _Asked(_route(AS_STORED, real), other, _requests(AS_STORED, extent, seal)),
         }
         for workload in (FIND_ONE, INSERT_ONE, UPDATE_ONE, FIND_100):
-            case = Case(PART, workload)
+            case = Case(SERVER, workload)
             tell(str(case))
             runs = {name: partial(_raw_slice, way, workload) for name, way in asked.items()}
             results.series += take_slices(case, runs, extent.real_slice_s, extent.real_rounds)

@@ -5,14 +5,7 @@ The lesser ones name what they have otherwise than the whole.
 
 from dataclasses import dataclass, replace
 
-from bench.routes.routes import (
-    CLIENT_SIDE,
-    DIRECT,
-    FORWARDER,
-    NGINX,
-    SEALWIRE,
-    SEALWIRE_POLLING,
-)
+from bench.routes.routes import CLIENT_SIDE, DIRECT, FORWARDER, NGINX, SEALWIRE
 from bench.workloads import (
     CORE_WORKLOADS,
     FIND_100,
@@ -31,7 +24,7 @@ CONNECTIONS = 16
 END_TO_END = (FIND_ONE, INSERT_ONE, FIND_100, UPDATE_ONE, *MIXES)
 """Operations whose overhead over a real server has a target."""
 FEW, MANY = 10, 1_000
-_REAL_ROUTES = (DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE, SEALWIRE_POLLING)
+_REAL_ROUTES = (DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +96,8 @@ QUICK = replace(
     core_pool=50,
     core_rounds=5,
     core_slice_s=0.25,
-    real_routes=(DIRECT, FORWARDER, NGINX, SEALWIRE, SEALWIRE_POLLING),
-    real_busy_routes=(DIRECT, FORWARDER, SEALWIRE, SEALWIRE_POLLING),
+    real_routes=(DIRECT, FORWARDER, NGINX, SEALWIRE),
+    real_busy_routes=(DIRECT, FORWARDER, SEALWIRE),
     real=END_TO_END,
     real_documents=2_000,
     real_rounds=7,

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from math import comb
 from statistics import median
+from typing import Final
 
 
 class Metric(StrEnum):
@@ -38,11 +40,42 @@ class Spread:
     median: float
     low: float
     high: float
+    surely: tuple[float, float] | None = None
+    """Between which the median of any number of rounds lies, with SURE; None: too few rounds to say less than
+    low and high."""
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
         """Raises:  ValueError without values"""
-        return cls(median(values), min(values), max(values))
+        ordered = sorted(values)
+        left_out = _left_out(len(ordered))
+        surely = (ordered[left_out], ordered[-1 - left_out]) if left_out else None
+        return cls(median(ordered), ordered[0], ordered[-1], surely)
+
+    def by(self, divisor: float) -> "Spread":
+        """All of it by one number."""
+        surely = self.surely and (self.surely[0] / divisor, self.surely[1] / divisor)
+        return Spread(self.median / divisor, self.low / divisor, self.high / divisor, surely)
+
+    @property
+    def sure(self) -> tuple[float, float]:
+        """Between which the median lies: of few rounds, between their extremes."""
+        return self.surely or (self.low, self.high)
+
+
+SURE: Final = 0.95
+
+
+def _left_out(rounds: int) -> int:
+    """How many of the lowest values, and as many of the highest, lie outside of what is said with SURE.
+
+    Each round is above the true median or below it, as a coin falls: no other assumption is needed.
+    """
+    outside, left_out = 0, 0
+    while 2 * (outside + comb(rounds, left_out)) / 2**rounds <= 1 - SURE:
+        outside += comb(rounds, left_out)
+        left_out += 1
+    return max(0, left_out - 1)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -120,27 +153,48 @@ def paired(upper: Sequence[float], lower: Sequence[float]) -> Spread | None:
 
 Tell = Callable[[str], None]
 """Told what is measured now."""
+Decided = Callable[[list[Series]], bool]
+"""Whether these series say what they were measured for."""
 _WARM_UP = 0.5
+_MOST_TIMES = 4
+"""After so many times the rounds of the profile the figure stays undecided."""
 
 
 def take_slices(
-    case: Case, routes: Mapping[str, Callable[[float], Sample]], seconds: float, rounds: int
+    case: Case,
+    routes: Mapping[str, Callable[[float], Sample]],
+    seconds: float,
+    rounds: int,
+    decided: Decided = lambda _: True,
 ) -> list[Series]:
     """The same as `take_turns`, with slices of so many seconds after half a slice that warms up."""
     for run in routes.values():
         run(seconds * _WARM_UP)
-    return take_turns(case, {name: partial(run, seconds) for name, run in routes.items()}, rounds)
+    return take_turns(case, {name: partial(run, seconds) for name, run in routes.items()}, rounds, decided)
 
 
-def take_turns(case: Case, routes: Mapping[str, Callable[[], Sample]], rounds: int) -> list[Series]:
-    """Measure each route once a round, in an order that rotates: none always goes first."""
+def take_turns(
+    case: Case,
+    routes: Mapping[str, Callable[[], Sample]],
+    rounds: int,
+    decided: Decided = lambda _: True,
+) -> list[Series]:
+    """Measure each route once a round, in an order that rotates: none always goes first.
+
+    After so many rounds as many more follow until it is decided, up to four times as many altogether.
+    """
     samples: dict[str, list[Sample]] = {route: [] for route in routes}
     names = list(routes)
-    for number in range(rounds):
+    series: list[Series] = []
+    for number in range(_MOST_TIMES * rounds):
         first = number % len(names) if names else 0
         for route in names[first:] + names[:first]:
             samples[route].append(routes[route]())
-    return [Series(case, route, tuple(taken)) for route, taken in samples.items()]
+        if (number + 1) % rounds == 0:
+            series = [Series(case, route, tuple(taken)) for route, taken in samples.items()]
+            if decided(series):
+                break
+    return series
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

@@ -16,14 +16,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from bench.report.extents import CONNECTIONS
 from bench.report.figures import Case, Metric, Results, Series, Spread
-from bench.routes.routes import (
-    CLIENT_SIDE,
-    DIRECT,
-    FORWARDER,
-    NGINX,
-    SEALWIRE,
-    SEALWIRE_POLLING,
-)
+from bench.routes.routes import CLIENT_SIDE, DIRECT, FORWARDER, NGINX, SEALWIRE
 from bench.workloads import (
     FIND_100,
     FIND_ONE,
@@ -44,7 +37,6 @@ COLOURS = {
     FORWARDER: "#56B4E9",
     NGINX: "#009E73",
     SEALWIRE: "#D55E00",
-    SEALWIRE_POLLING: "#0072B2",
     CLIENT_SIDE: "#CC79A7",
 }
 LABELS = {
@@ -52,7 +44,6 @@ LABELS = {
     FORWARDER: "bare forwarder",
     NGINX: "nginx",
     SEALWIRE: "Sealwire",
-    SEALWIRE_POLLING: "Sealwire, busy polling",
     CLIENT_SIDE: "client-side encryption",
 }
 WORKLOADS = {

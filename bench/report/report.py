@@ -17,7 +17,7 @@ from rich.table import Table
 
 from bench.report.figures import Case, Metric, Results, Series, Spread
 from bench.report.goals import Verdict, verdicts
-from bench.routes.routes import FORWARDER, SEALWIRE_POLLING
+from bench.routes.routes import FORWARDER
 from sealwire import core_name
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -142,15 +142,12 @@ def _goal_table(found: Sequence[Verdict]) -> Table:
     table = Table(title="must reach", title_justify="left", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for heading in ("name", "what"):
         table.add_column(heading, overflow="fold")
-    for heading in ("target", "figure (low-high)", "", "busy polling", "", "bare forwarder"):
+    for heading in ("target", "figure (low-high)", "", "against no proxy"):
         table.add_column(heading, justify="right", no_wrap=True)
-    words = {True: "reached", False: "NOT REACHED", None: "not measured"}
     for each in found:
         goal = each.goal
         bound = f"{goal.bound.value} {goal.limit:g}"
-        polling, forwarder = each.beside.get(SEALWIRE_POLLING), each.beside.get(FORWARDER)
-        cells = [bound, _spread(each.figure), words[each.reached]]
-        cells += [_spread(polling), words[goal.allows(polling)] if polling else "", _spread(forwarder)]
+        cells = [bound, _spread(each.figure), each.outcome.value, _spread(each.direct)]
         table.add_row(goal.name, goal.text, *cells)
     return table
 
@@ -167,11 +164,8 @@ def _verdict_as_json(verdict: Verdict) -> dict[str, object]:
         "bound": goal.bound.value,
         "limit": goal.limit,
         "figure": None if verdict.figure is None else asdict(verdict.figure),
-        "reached": verdict.reached,
-        "beside": {
-            route: {"figure": None if figure is None else asdict(figure), "reached": goal.allows(figure)}
-            for route, figure in verdict.beside.items()
-        },
+        "outcome": verdict.outcome.name.lower(),
+        "against_no_proxy": None if verdict.direct is None else asdict(verdict.direct),
     }
 
 

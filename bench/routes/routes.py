@@ -4,7 +4,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +16,7 @@ from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tools.debian_programs import find_file, find_program, library_environment
 
 DIRECT, FORWARDER, NGINX, CLIENT_SIDE = "direct", "forwarder", "nginx", "client-side"
-SEALWIRE, SEALWIRE_POLLING = "sealwire", "sealwire-polling"
-# What each is told beyond what all are told.
-SEALWIRES: Mapping[str, Mapping[str, object]] = {SEALWIRE: {}, SEALWIRE_POLLING: {"busy_poll_us": 2_000}}
+SEALWIRE = "sealwire"
 ROUTES = (DIRECT, FORWARDER, NGINX, SEALWIRE)
 _SILENT_AFTER_S = 60.0
 _NATIVE_LIBMONGOCRYPT = ("libmongocrypt0", "libbson-1.0-0t64")
@@ -73,12 +71,12 @@ def start_routes(
     found: dict[str, Route] = {}
     missing: dict[str, str] = {}
     for name in wanted:
-        ours = name in SEALWIRES
+        ours = name == SEALWIRE
         backend = ground.encrypted if ours else ground.plain
         if name == DIRECT:
             found[name] = Route(name, backend.port, None, backend.pid, ground.trusted)
             continue
-        server = start_sealwire(stack, ground, name) if ours else _forwarding(stack, ground, name)
+        server = start_sealwire(stack, ground) if ours else _forwarding(stack, ground, name)
         if isinstance(server, str):
             missing[name] = server
         else:
@@ -95,21 +93,21 @@ def module_server(module: str, folder: Path, arguments: Sequence[str | Path]) ->
         yield server
 
 
-def start_sealwire(stack: ExitStack, ground: Ground, name: str) -> Started:
+def start_sealwire(stack: ExitStack, ground: Ground) -> Started:
     """Sealwire with the bench's policy and the ground's keys before the encrypted server."""
-    folder = ground.folder / name
+    folder = ground.folder / SEALWIRE
     folder.mkdir(parents=True)
     (folder / "keyring.json").symlink_to(ground.keyring)
     # a thousand connections may come while a thousand earlier ones are still being closed
-    common: dict[str, object] = {"log": {"level": "warning"}, "limits": {"connections": 8_000}}
+    settings: dict[str, object] = {"log": {"level": "warning"}, "limits": {"connections": 8_000}}
     options = ProxyOptions(
         folder,
         write_policy(folder),
         f"{LOOPBACK}:{ground.encrypted.port}",
-        None if ground.authority is None else ground.authority.issue(name),
+        None if ground.authority is None else ground.authority.issue(SEALWIRE),
         ground.trusted,
         access_control=False,
-        settings=common | dict(SEALWIRES[name]),
+        settings=settings,
         kek=ground.kek,
     )
     proxy = stack.enter_context(ProxyProcess(options))

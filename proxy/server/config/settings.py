@@ -258,8 +258,6 @@ class Config:
     reveal: Reveal = Reveal.PROTECTED
     workers: int = 1
     """Processes that serve clients."""
-    busy_poll_us: int = 0
-    """How long the event loop stays awake after each event, in microseconds. 0 means not at all."""
     keys: KeySettings = KeySettings()
     vault: VaultSettings | None = None
     """None means that the environment says where Vault is, if a key or keyring lies there."""
@@ -396,8 +394,6 @@ MAX_PORTS: Final = 64
 """A replica set has 50 members at most."""
 MAX_WORKERS: Final = 64
 """One worker fills one core, so no machine has use for more."""
-MAX_BUSY_POLL_US: Final = 10_000
-"""Beyond this a sleep costs next to nothing in comparison."""
 MAX_SLOW_MS: Final = 3_600_000
 """An hour; change streams wait on purpose."""
 
@@ -543,7 +539,6 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         Setting("audit.copies", Value(_COPIES, _copies), restart="audit", has_variable=False),
         Setting("audit.file_bytes", _FILE_BYTES, _PACE.file_bytes, restart="audit"),
         Setting("workers", _whole(1, MAX_WORKERS), 1, "workers", "workers"),
-        Setting("busy_poll_us", _whole(0, MAX_BUSY_POLL_US), None, "busy_poll_us", "busy_poll_us"),
     )
 }
 """Every key except `members`, a list that no variable overrides. Warnings name keys in this order."""

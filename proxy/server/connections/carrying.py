@@ -244,7 +244,6 @@ class Carrier(Lifetime):
 
     def __init__(self, services: Services, route: Route, transport: asyncio.Transport) -> None:
         super().__init__(services, route, transport)
-        self._poll = services.poll
         self._timer: CommandTimer | None = None
         """It runs while the client's last message is timed."""
         self._unsent: list[bytes] = []
@@ -257,7 +256,6 @@ class Carrier(Lifetime):
         if self._is_deaf() or self._is_held_back():
             self.client.keep(data)
         elif self._session is not None:
-            self._poll.touch()
             counts = self._counts
             counts.from_client_bytes += len(data)
             counts.until_sampled -= 1
@@ -271,7 +269,6 @@ class Carrier(Lifetime):
         if self.server is not None and (self._is_deaf() or self._is_stream_held()):
             self.server.keep(data)
         elif self._session is not None:
-            self._poll.touch()
             self._counts.from_server_bytes += len(data)
             self._take(self._session, data, from_client=False)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, final
 
 from sealwire.proxy.server.config.settings import Limits
-from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.pipe import Pipe
 from sealwire.proxy.server.connections.sessions import ClientStage, SessionCore
 from sealwire.proxy.server.context_feed import ContextFeed
@@ -278,7 +277,6 @@ class Services:
     metrics: Metrics
     audit: AuditSink
     limits: Limits
-    poll: BusyPoll
     fences_servers: bool = False
     """Whether nothing that was sent to a server may reach it late: classes that move are followed."""
     contexts: ContextFeed | None = None

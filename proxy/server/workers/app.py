@@ -32,7 +32,6 @@ from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
 from sealwire.proxy.server.audit_writer.sink import RingAudit, Shell
 from sealwire.proxy.server.config.policy_file import PolicyFile, make_settings, put_first
 from sealwire.proxy.server.config.settings import Address, Config, Member
-from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.entrances import Entrances
 from sealwire.proxy.server.connections.services import Services
 from sealwire.proxy.server.connections.sessions import SessionMaker
@@ -257,7 +256,6 @@ class Proxy:
                 metrics=self.metrics,
                 audit=audit,
                 limits=config.limits,
-                poll=BusyPoll(loop.call_soon, config.busy_poll_us / 1e6),
                 fences_servers=self._loaded.frontier_uri is not None,
                 contexts=contexts,
                 stranger_met=self.stranger_met.set,

@@ -50,7 +50,6 @@ audit:
   checkpoint_lines: 500
   checkpoint_s: 10
   file_bytes: 1048576
-busy_poll_us: 500
 reveal: everywhere
 frontier: {uri_file: frontier.uri}
 traces: {endpoint: "http://collector:4318/v1/traces"}

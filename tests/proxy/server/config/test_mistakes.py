@@ -45,7 +45,6 @@ audit:
   when_full: x # wrong
   copies: 1 # wrong
 workers: 0 # wrong
-busy_poll_us: true # wrong
 reveal: nothing # wrong
 traces: {endpoint: ftp://x} # wrong
 extra: 1 # wrong

@@ -63,7 +63,6 @@ WAITING = {
     "audit": replace(OLD, audit=AuditSettings(LogPlace(Path("other")), None, LogPace())),
     "traces": replace(OLD, traces=TraceSettings("http://other:4318")),
     "workers": replace(OLD, workers=7),
-    "busy_poll_us": replace(OLD, busy_poll_us=7),
 }
 
 COUNTING: dict[str, Any] = {

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.settings import Limits
-from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.connection import Connection
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionCore
@@ -102,7 +101,7 @@ class Keys:
 
 def make_services(keys: Keys, metrics: Metrics) -> Services:
     """What connections use, with none open."""
-    return Services(cast(Any, keys), metrics, LogAudit(), Limits(), BusyPoll(lambda _: None, 0.0))
+    return Services(cast(Any, keys), metrics, LogAudit(), Limits())
 
 
 class Scene:
