@@ -43,8 +43,9 @@ from sealwire import core_is_compiled
 from sealwire.keys.kek.kek import generate_encoded_kek
 from sealwire.keys.keyring.data_key import KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.proxy.server.audit_writer.records import RingEnds
 from sealwire.proxy.server.audit_writer.ring import make_memory
-from sealwire.proxy.server.audit_writer.sink import RingAudit, RingEnds, Shell
+from sealwire.proxy.server.audit_writer.sink import RingAudit, Shell
 from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.connections.connection import Connection
 from sealwire.proxy.server.connections.recorder import LineRecorder

@@ -16,19 +16,28 @@ from http import HTTPStatus
 from http.client import HTTPException, LineTooLong
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
-from typing import Any, ClassVar, Final, Protocol, cast, final
+from typing import Any, ClassVar, Final, cast, final
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.config.settings import Address, Config
 from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontiers.feed import Following
-from sealwire.proxy.server.health import HealthView, is_ready, status_of
+from sealwire.proxy.server.health import Health, HealthView, is_ready, status_of
 from sealwire.proxy.server.observability.audit import Keeping
 from sealwire.proxy.server.observability.logs import note
-from sealwire.proxy.server.page.door import MAX_FORM_BYTES, PageCall, PageDoor, is_known_host
+from sealwire.proxy.server.page.door import (
+    MAX_FORM_BYTES,
+    PageCall,
+    PageDoor,
+    PageFeed,
+    Token,
+    is_known_host,
+    known_hosts,
+)
+from sealwire.proxy.server.page.panels import WatchReader
 from sealwire.proxy.server.ports import bind
-from sealwire.proxy.server.tls import NO_TLS, TlsSide
+from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side
 
 _log = logging.getLogger("sealwire.server")
 
@@ -184,13 +193,6 @@ class BoundedHead:
         self._file.close()
 
 
-class Page(Protocol):
-    """What /metrics shows."""
-
-    def render(self) -> bytes:
-        """The text format of Prometheus; called in the admin address's threads. Raises TimeoutError."""
-
-
 class AdminServer:
     """Serves the three paths, and the page where there is one, until `close`."""
 
@@ -198,7 +200,7 @@ class AdminServer:
         self,
         address: Address,
         health: HealthView,
-        page: Page,
+        feed: PageFeed,
         tls: TlsSide = NO_TLS,
         door: PageDoor | None = None,
         hosts: frozenset[str] = frozenset(),
@@ -208,7 +210,7 @@ class AdminServer:
         for other in others:
             other.close()
         sock.setblocking(True)
-        handler = type("Handler", (_Handler,), {"health": health, "page": page, "door": door, "hosts": hosts})
+        handler = type("Handler", (_Handler,), {"health": health, "feed": feed, "door": door, "hosts": hosts})
         self._server = BoundedServer(sock.getsockname()[:2], handler, bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = sock
@@ -241,7 +243,32 @@ class AdminServer:
         self._server.server_close()
 
 
-def _readiness(health: HealthView) -> dict[str, object]:
+AdminFiles = tuple[TlsSide, Token | None]
+"""What the files of the admin address hold."""
+
+
+def admin_files(config: Config) -> AdminFiles:
+    """The files that the admin address needs. Raises FileProblem, PermissionProblem."""
+    page = config.admin_page
+    return listen_side(config.admin_tls), None if page.token_file is None else Token(page.token_file)
+
+
+def make_admin(
+    config: Config,
+    health: HealthView,
+    feed: PageFeed,
+    files: AdminFiles,
+    watch: WatchReader | None,
+) -> AdminServer:
+    """Bind the admin address; with the page where somebody can be told from anybody. Raises ListenProblem."""
+    tls, token = files
+    door = None
+    if token is not None or config.admin_tls.client_ca is not None:
+        door = PageDoor(config, health, feed, token, watch)
+    return AdminServer(config.admin, health, feed, tls, door, known_hosts(config))
+
+
+def _readiness(health: Health) -> dict[str, object]:
     """The body of /readyz. Workers that do not have the same policy yet are all named.
 
     It names what is only observed, plaintext in covered paths, and classes that are in clear. These make
@@ -281,7 +308,7 @@ def _readiness(health: HealthView) -> dict[str, object]:
 
 class _Handler(BaseHTTPRequestHandler):
     health: ClassVar[HealthView]
-    page: ClassVar[Page]
+    feed: ClassVar[PageFeed]
     door: ClassVar[PageDoor | None]
     hosts: ClassVar[frozenset[str]]
     timeout = ARRIVAL_S
@@ -310,9 +337,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer one of the three paths, or for the page; 404 for anything else."""
         match self.path.partition("?")[0]:
             case "/healthz":
-                self._say(self.health.alive, {"status": "ok" if self.health.alive else "stuck"})
+                is_alive = self.health.now().alive
+                self._say(is_alive, {"status": "ok" if is_alive else "stuck"})
             case "/readyz":
-                self._say(is_ready(self.health), self._readiness())
+                self._say(is_ready(self.health.now()), self._readiness())
             case "/metrics":
                 self._metrics()
             case _:
@@ -327,8 +355,8 @@ class _Handler(BaseHTTPRequestHandler):
         """
         host = self.headers.get("Host")
         if host is None or is_known_host(host, self.hosts):
-            return _readiness(self.health)
-        return {"status": status_of(self.health)}
+            return _readiness(self.health.now())
+        return {"status": status_of(self.health.now())}
 
     def _is_for_page(self, form: bytes = b"") -> bool:
         """Answer for the page, if it is asked for."""
@@ -352,7 +380,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _metrics(self) -> None:
         try:
-            text = self.page.render()
+            text = self.feed.render()
         except TimeoutError:
             self._send(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"the figures could not be had\n")
         else:

@@ -1,10 +1,10 @@
 """Whether the proxy is alive and ready, as /healthz and /readyz show it: one event loop, or all workers."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Protocol
+from typing import TypeVar
 
 from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontiers.feed import Following
@@ -15,11 +15,14 @@ from sealwire.proxy.server.observability.reach import MAX_SHOWN, Reachable
 # A loop beats once a second; ten missed beats are more than any pause it should have.
 STUCK_AFTER_S = 10.0
 
-_WORST_FIRST = (Freshness.EXPIRED, Freshness.STALE, Freshness.FRESH)
-_LEAST_FIRST = (Following.LOST, Following.FOLLOWS)
-_LATEST_FIRST = (Keeping.FULL, Keeping.WAITING, Keeping.KEPT)
-_REACHED_FIRST = (Reachable.UP, Reachable.PARTLY, Reachable.DOWN)
-_AWAY_FIRST = (StoreReach.AWAY, StoreReach.ANSWERS)
+_OLDEST_FIRST = (Freshness.EXPIRED, Freshness.STALE, Freshness.FRESH)
+_LOST_FIRST = (Following.LOST, Following.FOLLOWS, Following.OFF)
+_FULL_FIRST = (Keeping.FULL, Keeping.WAITING, Keeping.KEPT, Keeping.OFF)
+_UP_FIRST = (Reachable.UP, Reachable.PARTLY, Reachable.DOWN)
+_AWAY_FIRST = (StoreReach.AWAY, StoreReach.ANSWERS, StoreReach.OFF)
+
+T = TypeVar("T")
+S = TypeVar("S", str, tuple[str, str])
 
 
 class Phase(Enum):
@@ -30,67 +33,60 @@ class Phase(Enum):
     DRAINING = "draining"
 
 
-class HealthView(Protocol):
-    """What the admin address reads, from a thread of its own."""
+@dataclass(slots=True)
+class Beat:
+    """What the event loop of a worker says of itself about once a second."""
+
+    phase: Phase = Phase.STARTING
+    keyring: Freshness = Freshness.FRESH
+    """How far the keys can be trusted to be the newest."""
+    policies: tuple[str, ...] = ()
+    """The shown part of the hash of the policy that counts, if one does yet; workers may differ in it."""
+    frontier: Following = Following.OFF
+    """Whether the classes that move are followed."""
+    plaintext: tuple[tuple[str, str], ...] = ()
+    """Namespaces and paths where plaintext was met since the start, sorted, MAX_SHOWN at most."""
+    in_clear: tuple[str, ...] = ()
+    """The classes that are stored in clear, sorted."""
+    audit: Keeping = Keeping.OFF
+    """Whether audit lines are in the audit log."""
+    contexts: StoreReach = StoreReach.OFF
+    """Whether the store of the keys of contexts answers."""
+    audit_trouble: str = ""
+    """What keeps audit lines from being written, as `AuditSink.trouble` says; empty: nothing."""
+    reach: Reachable = Reachable.UP
+    """How many of the servers can be reached."""
+    down: tuple[str, ...] = ()
+    """The servers that cannot, sorted."""
+    observed: tuple[str, ...] = ()
+    """What of the policy is only observed, MAX_NAMED at most, sorted."""
+
+
+@dataclass(slots=True)
+class Health(Beat):
+    """What the admin thread reads; each field is written by an event loop only."""
+
+    beat_at: float = 0.0
+    clock: Callable[[], float] = time.monotonic
+    provider: str = ""
+    """The kind of provider of the key-encryption key. A change of it needs a restart."""
 
     @property
     def alive(self) -> bool:
-        """Whether every event loop that serves still turns."""
+        """Whether the event loop still turns."""
+        return self.clock() - self.beat_at < STUCK_AFTER_S
 
     @property
-    def phase(self) -> Phase:
-        """How far the proxy is."""
+    def beat(self) -> Beat:
+        """The part that a supervisor is told."""
+        return Beat(*(getattr(self, each.name) for each in fields(Beat)))
 
-    @property
-    def keyring(self) -> Freshness:
-        """How far the keys can be trusted to be the newest."""
-
-    @property
-    def frontier(self) -> Following:
-        """Whether the classes that move are followed."""
-
-    @property
-    def contexts(self) -> StoreReach:
-        """Whether the store of the keys of contexts answers."""
-
-    @property
-    def policies(self) -> tuple[str, ...]:
-        """The hashes of the policies that count, sorted: one, but for a moment of a reload with workers."""
-
-    @property
-    def plaintext(self) -> tuple[tuple[str, str], ...]:
-        """Namespaces and paths where plaintext was met since the start, sorted, MAX_SHOWN at most."""
-
-    @property
-    def in_clear(self) -> tuple[str, ...]:
-        """The classes that are stored in clear, sorted."""
-
-    @property
-    def observed(self) -> tuple[str, ...]:
-        """What of the policy is only observed, MAX_NAMED at most, sorted."""
-
-    @property
-    def provider(self) -> str:
-        """What kind of provider has the key-encryption key; empty before the admin address is bound."""
-
-    @property
-    def audit(self) -> Keeping:
-        """Whether audit lines are in the audit log."""
-
-    @property
-    def audit_trouble(self) -> str:
-        """What keeps them from being written; empty: nothing."""
-
-    @property
-    def reach(self) -> Reachable:
-        """How many of the servers can be reached."""
-
-    @property
-    def down(self) -> tuple[str, ...]:
-        """The servers that cannot, sorted."""
+    def now(self) -> "Health":
+        """As of `JointHealth`."""
+        return self
 
 
-def is_ready(health: HealthView) -> bool:
+def is_ready(health: Health) -> bool:
     """Whether clients are served: what /readyz says by its status."""
     return (
         health.alive
@@ -102,7 +98,7 @@ def is_ready(health: HealthView) -> bool:
     )
 
 
-def status_of(health: HealthView) -> str:
+def status_of(health: Health) -> str:
     """`ready` if clients are served, else why not: the phase, `stuck`, or `not-ready` for the rest."""
     if is_ready(health):
         return Phase.READY.value
@@ -112,131 +108,50 @@ def status_of(health: HealthView) -> str:
 
 
 @dataclass(slots=True)
-class Health:
-    """What an event loop tells the admin thread; each field is written by the loop only."""
-
-    phase: Phase = Phase.STARTING
-    keyring: Freshness = Freshness.FRESH
-    beat_at: float = 0.0
-    clock: Callable[[], float] = time.monotonic
-    policy: str = ""
-    """The shown part of the policy's hash; empty before one counts."""
-    frontier: Following = Following.OFF
-    plaintext: tuple[tuple[str, str], ...] = ()
-    """Namespaces and paths where plaintext was met, as `PlaintextCounts.shown` says."""
-    in_clear: tuple[str, ...] = ()
-    """The classes that are stored in clear, as `ClearClasses.shown` says."""
-    observed: tuple[str, ...] = ()
-    """What of the policy is only observed."""
-    provider: str = ""
-    """The kind of provider of the key-encryption key. A change of it needs a restart."""
-    audit: Keeping = Keeping.OFF
-    audit_trouble: str = ""
-    """What keeps audit lines from being written, as `AuditSink.trouble` says."""
-    contexts: StoreReach = StoreReach.OFF
-    reach: Reachable = Reachable.UP
-    down: tuple[str, ...] = ()
-    """As `UpstreamReach` says both."""
-
-    @property
-    def alive(self) -> bool:
-        """Whether the event loop still turns."""
-        return self.clock() - self.beat_at < STUCK_AFTER_S
-
-    @property
-    def policies(self) -> tuple[str, ...]:
-        """The policy that counts, if one does yet."""
-        return (self.policy,) if self.policy else ()
-
-
-@dataclass(slots=True)
 class JointHealth:
-    """The supervisor's own loop and every worker that accepts, as one.
-
-    Ready while one worker is: the system hands new connections to those that listen. Stuck when one is: it
-    still gets its share of them.
-    """
+    """The supervisor's own loop and every worker that accepts, as one."""
 
     own: Health
     draining: bool = False
     workers: dict[int, Health] = field(default_factory=dict)
     """By number. A worker is here from its first beat to its end."""
 
-    @property
-    def alive(self) -> bool:
-        """Whether the supervisor's loop and those of all workers turn."""
-        return self.own.alive and all(worker.alive for worker in tuple(self.workers.values()))
+    def now(self) -> Health:
+        """The worst that any worker says, but for servers: what one reaches is there.
 
-    @property
-    def phase(self) -> Phase:
-        """READY as soon as one worker is."""
-        if self.draining:
-            return Phase.DRAINING
-        ready = any(worker.phase is Phase.READY for worker in tuple(self.workers.values()))
-        return Phase.READY if ready else Phase.STARTING
+        Ready while one worker is: the system hands new connections to those that listen. Stuck when one is:
+        it still gets its share of them.
+        """
+        workers = tuple(self.workers.values())
+        is_ready = any(worker.phase is Phase.READY for worker in workers)
+        phase = Phase.READY if is_ready else Phase.STARTING
+        return Health(
+            Phase.DRAINING if self.draining else phase,
+            _first(_OLDEST_FIRST, (each.keyring for each in workers), Freshness.FRESH),
+            _joined(each.policies for each in workers),
+            _first(_LOST_FIRST, (each.frontier for each in workers), Following.OFF),
+            _joined(each.plaintext for each in workers)[:MAX_SHOWN],
+            _joined(each.in_clear for each in workers),
+            _first(_FULL_FIRST, (each.audit for each in workers), Keeping.OFF),
+            _first(_AWAY_FIRST, (each.contexts for each in workers), StoreReach.OFF),
+            max((each.audit_trouble for each in workers), default=""),
+            _first(_UP_FIRST, (each.reach for each in workers), Reachable.UP),
+            _joined(each.down for each in workers),
+            _joined(each.observed for each in workers),
+            min(each.beat_at for each in (self.own, *workers)),
+            self.own.clock,
+            self.own.provider,
+        )
 
-    @property
-    def keyring(self) -> Freshness:
-        """The worst that a worker has."""
-        known = {worker.keyring for worker in tuple(self.workers.values())}
-        return next((freshness for freshness in _WORST_FIRST if freshness in known), Freshness.FRESH)
 
-    @property
-    def frontier(self) -> Following:
-        """LOST as soon as one worker has."""
-        known = {worker.frontier for worker in tuple(self.workers.values())}
-        return next((following for following in _LEAST_FIRST if following in known), Following.OFF)
+HealthView = Health | JointHealth
+"""What the admin address reads, from a thread of its own: by `now`."""
 
-    @property
-    def contexts(self) -> StoreReach:
-        """AWAY as soon as it is for one worker."""
-        known = {worker.contexts for worker in tuple(self.workers.values())}
-        return next((reach for reach in _AWAY_FIRST if reach in known), StoreReach.OFF)
 
-    @property
-    def policies(self) -> tuple[str, ...]:
-        """The policies of all workers, each once."""
-        return tuple(sorted({name for worker in tuple(self.workers.values()) for name in worker.policies}))
+def _first(order: Sequence[T], said: Iterable[T], without: T) -> T:
+    return min(said, key=order.index, default=without)
 
-    @property
-    def plaintext(self) -> tuple[tuple[str, str], ...]:
-        """What the workers that run have met, each pair once."""
-        met = {pair for worker in tuple(self.workers.values()) for pair in worker.plaintext}
-        return tuple(sorted(met)[:MAX_SHOWN])
 
-    @property
-    def in_clear(self) -> tuple[str, ...]:
-        """Those of all workers, each once; for a moment of a change they may differ."""
-        return tuple(sorted({name for worker in tuple(self.workers.values()) for name in worker.in_clear}))
-
-    @property
-    def observed(self) -> tuple[str, ...]:
-        """Those of all workers, each once."""
-        return tuple(sorted({name for worker in tuple(self.workers.values()) for name in worker.observed}))
-
-    @property
-    def provider(self) -> str:
-        """The supervisor's: workers have the configuration that it began with."""
-        return self.own.provider
-
-    @property
-    def audit(self) -> Keeping:
-        """The worst that a worker has."""
-        known = {worker.audit for worker in tuple(self.workers.values())}
-        return next((keeping for keeping in _LATEST_FIRST if keeping in known), Keeping.OFF)
-
-    @property
-    def audit_trouble(self) -> str:
-        """What workers say, one of them where they say several things."""
-        return max((worker.audit_trouble for worker in tuple(self.workers.values())), default="")
-
-    @property
-    def reach(self) -> Reachable:
-        """The best that a worker has: what one reaches is there, and the others look again."""
-        known = {worker.reach for worker in tuple(self.workers.values())}
-        return next((reach for reach in _REACHED_FIRST if reach in known), Reachable.UP)
-
-    @property
-    def down(self) -> tuple[str, ...]:
-        """What any worker misses, each once."""
-        return tuple(sorted({name for worker in tuple(self.workers.values()) for name in worker.down}))
+def _joined(said: Iterable[tuple[S, ...]]) -> tuple[S, ...]:
+    """What any says, each once, sorted."""
+    return tuple(sorted({each for one in said for each in one}))

@@ -13,35 +13,19 @@ import click
 
 from sealwire import core_name
 from sealwire.cli.exit_codes import fail
-from sealwire.cli.groups import LazyGroup
+from sealwire.cli.groups import GROUPS, LazyGroup
 
 AUDIT_VARIABLE = "SEALWIRE_AUDIT_PATH"
 """The audit log for operators' commands; for the proxy, `audit.path` of its configuration."""
 
 _COMMANDS = {
-    "cli.config": {"config": "Write a configuration file to begin with."},
     "cli.doctor": {"doctor": "Look at this host and at a configuration, and say what to do."},
-    "cli.groups": {
-        "audit": "Read and verify the audit log.",
-        "backup": "Make, check, keep and restore encrypted backups.",
-        "compliance": "Check a deployment, and write what was found for UK GDPR, Caldicott and DSPT.",
-        "erase": "Find and erase a person's data, and prove it.",
-        "hold": "Place and release legal holds: `sealwire erase` leaves these persons' data alone.",
-        "incident": "Keep incidents that alerts of `sealwire watch` have shown, and report them.",
-        "luks": "Put MongoDB's data directory on a LUKS volume, watch it, and go back.",
-        "observe": "Say what a policy would do to the commands of an application, before it counts.",
-        "policy": "Check a policy, lint it, explain what it does and who may do what, enforce it, find "
-        "what it misses.",
-        "tls": "Verify the TLS of databases and web servers.",
-        "vault": "Set up Vault or OpenBao, check it, rotate its keys, hand out and revoke logins.",
-    },
+    "cli.groups": GROUPS,
     "cli.healthcheck": {"healthcheck": "Exit 0 when /readyz of the running proxy says ready, 69 otherwise."},
-    "cli.keys": {"keys": "Create, list, verify, renew, end, export and import keys."},
     "cli.manual": {
         "completion": "Print what makes SHELL complete commands and options of sealwire.",
         "manual": "Write a manual page for every command into FOLDER.",
     },
-    "cli.migrate": {"migrate": "Encrypt, re-encrypt and decrypt what is stored, while the application runs."},
     "cli.serve": {"serve": "Run the proxy."},
     "cli.top": {
         "top": "Show what passes through the running proxy: commands, refusals, latency, moves, clients."

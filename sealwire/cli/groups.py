@@ -7,9 +7,10 @@ folded here.
 import inspect
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -17,7 +18,7 @@ from sealwire.cli.exit_codes import EX_NO
 
 ALWAYS = {0: "done", 2: "wrong usage"}
 
-Named = Sequence[str] | Mapping[str, str]
+Named = str | Mapping[str, str]
 """Commands of one module: their names, or these with the first sentence of their help."""
 
 
@@ -65,7 +66,11 @@ class LazyGroup(click.Group):
         super().__init__(*args, **kwargs)
         with_lines = (names for names in modules.values() if isinstance(names, Mapping))
         self._lines = {name: line for names in with_lines for name, line in names.items()}
-        self._module_of = {name: f"{package}.{module}" for module, names in modules.items() for name in names}
+        self._module_of = {
+            name: f"{package}.{module}"
+            for module, names in modules.items()
+            for name in (names.split() if isinstance(names, str) else names)
+        }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self._module_of])
@@ -119,28 +124,37 @@ class DocumentedGroup(LazyGroup):
         return command
 
 
-@click.group(
-    cls=DocumentedGroup,
-    package="sealwire",
-    modules={"cli.observe": {"report": "Say what a policy that is only observed would have done."}},
-    exit_codes={
+GROUPS: Final[dict[str, str]] = {}
+"""The groups below, each with the first sentence of its help."""
+
+
+def _group(
+    name: str, text: str, modules: Mapping[str, Named], exit_codes: Mapping[int, str] | None = None
+) -> click.Group:
+    """The group `name`, whose help is `text`; `modules` and `exit_codes` as of the classes."""
+    GROUPS[name] = text.partition("\n")[0]
+    make = LazyGroup if exit_codes is None else partial(DocumentedGroup, exit_codes=exit_codes)
+    return make(name, help=inspect.cleandoc(text), package="sealwire", modules=modules)
+
+
+observe = _group(
+    "observe",
+    "Say what a policy would do to the commands of an application, before it counts.",
+    {"cli.top": "report"},
+    {
         1: "a command would be refused",
         69: "the proxy does not answer, or observes nothing",
         78: "the configuration cannot be read",
     },
 )
-def observe() -> None:
-    """Say what a policy would do to the commands of an application, before it counts."""
-
-
-@click.group(
-    cls=DocumentedGroup,
-    package="sealwire",
-    modules={
-        "cli.audit": ("create-key", "report", "tail", "verify"),
-        "sidecars.detection.subject": ("subject",),
+audit = _group(
+    "audit",
+    "Read and verify the audit log.",
+    {
+        "cli.audit": "create-key report tail verify",
+        "sidecars.detection.subject": "subject",
     },
-    exit_codes={
+    {
         1: "the log is not whole, or nothing vouches for it",
         2: "the policy does not say whose data documents are, or there is no identifier",
         65: "a key is malformed, or a file is no log",
@@ -150,27 +164,14 @@ def observe() -> None:
         78: "there is no such log, or a path cannot be used",
     },
 )
-def audit() -> None:
-    """Read and verify the audit log."""
-
-
-@click.group(
-    cls=DocumentedGroup,
-    package="sealwire",
-    modules={
-        "sidecars.backup.commands": (
-            "create-key",
-            "delete",
-            "list",
-            "prune",
-            "rekey",
-            "schedule",
-            "transition",
-            "verify",
-        ),
-        "sidecars.backup.server_commands": ("create", "restore", "restore-dump", "unpack"),
+backup = _group(
+    "backup",
+    "Make, check, keep and restore encrypted backups.",
+    {
+        "sidecars.backup.commands": "create-key delete list prune rekey schedule transition verify",
+        "sidecars.backup.server_commands": "create restore restore-dump unpack",
     },
-    exit_codes={
+    {
         65: "damaged, incomplete, not the same after a restore; plaintext left after the transition",
         66: "no such backup or directory, or a sidecar is missing",
         67: "the wrong key-encryption key or passphrase",
@@ -181,37 +182,29 @@ def audit() -> None:
         78: "an option, the address, the journal or a key's place cannot be used",
     },
 )
-def backup() -> None:
-    """Make, check, keep and restore encrypted backups."""
-
-
-@click.group(
-    cls=DocumentedGroup,
-    package="sealwire",
-    modules={
-        "sidecars.compliance.commands": ("report",),
-        "sidecars.compliance.verify_command": ("verify",),
+compliance = _group(
+    "compliance",
+    "Check a deployment, and write what was found for UK GDPR, Caldicott and DSPT.",
+    {
+        "sidecars.compliance.commands": "report",
+        "sidecars.compliance.verify_command": "verify",
     },
-    exit_codes={
+    {
         EX_NO: "a requirement is not met",
         65: "a key or an earlier report is not what it should be",
         73: "a report cannot be written",
         78: "the settings are wrong, or a file cannot be read",
     },
 )
-def compliance() -> None:
-    """Check a deployment, and write what was found for UK GDPR, Caldicott and DSPT."""
-
-
-@click.group(
-    cls=DocumentedGroup,
-    package="sealwire",
-    modules={
-        "sidecars.erasure.commands": ("check", "find"),
-        "sidecars.erasure.file_commands": ("verify-receipt",),
-        "sidecars.erasure.run_command": ("run",),
+erase = _group(
+    "erase",
+    "Find and erase a person's data, and prove it.",
+    {
+        "sidecars.erasure.commands": "check find",
+        "sidecars.erasure.file_commands": "verify-receipt",
+        "sidecars.erasure.run_command": "run",
     },
-    exit_codes={
+    {
         1: "documents remain, and run goes on; or check: somebody who was erased is there again",
         65: "a journal, receipt, file of holds or key is damaged, or they do not belong together",
         66: "no document has this identifier",
@@ -222,15 +215,11 @@ def compliance() -> None:
         78: "it would erase too much or too little, or a setting or the policy is wrong",
     },
 )
-def erase() -> None:
-    """Find and erase a person's data, and prove it."""
-
-
-@click.group(
-    cls=DocumentedGroup,
-    package="sealwire",
-    modules={"sidecars.erasure.file_commands": ("create", "list", "place", "release")},
-    exit_codes={
+hold = _group(
+    "hold",
+    "Place and release legal holds: `sealwire erase` leaves these persons' data alone.",
+    {"sidecars.erasure.file_commands": "create list place release"},
+    {
         65: "the file of holds or a key is damaged, or they do not belong together",
         69: "an erasure runs, or another hold is being placed",
         73: "the file is there already",
@@ -238,29 +227,14 @@ def erase() -> None:
         78: "a hold cannot be placed or released so, or a file is missing",
     },
 )
-def hold() -> None:
-    """Place and release legal holds: `sealwire erase` leaves these persons' data alone."""
-
-
-@click.group(
-    cls=DocumentedGroup,
-    package="sealwire",
-    modules={
-        "sidecars.detection.commands": (
-            "acknowledge",
-            "alerts",
-            "assess",
-            "close",
-            "dismiss",
-            "list",
-            "note",
-            "notify",
-            "open",
-            "show",
-        ),
-        "sidecars.detection.report_command": ("report",),
+incident = _group(
+    "incident",
+    "Keep incidents that alerts of `sealwire watch` have shown, and report them.",
+    {
+        "sidecars.detection.commands": "acknowledge alerts assess close dismiss list note notify open show",
+        "sidecars.detection.report_command": "report",
     },
-    exit_codes={
+    {
         1: "an incident has less than 24 of its 72 hours left, or a report is not proved",
         65: "the audit log is not whole, or a file is damaged",
         66: "there is no such alert or incident",
@@ -269,25 +243,14 @@ def hold() -> None:
         78: "the file of the rules cannot be used, or the step does not fit the incident",
     },
 )
-def incident() -> None:
-    """Keep incidents that alerts of `sealwire watch` have shown, and report them."""
-
-
-@click.group(
-    cls=DocumentedGroup,
-    package="sealwire",
-    modules={
-        "sidecars.luks.commands": ("finish", "plan", "rollback", "setup", "status"),
-        "sidecars.luks.volume_commands": (
-            "open",
-            "close",
-            "add-key",
-            "backup-header",
-            "restore-header",
-            "unseal-header",
-        ),
+luks = _group(
+    "luks",
+    "Put MongoDB's data directory on a LUKS volume, watch it, and go back.",
+    {
+        "sidecars.luks.commands": "finish plan rollback setup status",
+        "sidecars.luks.volume_commands": "open close add-key backup-header restore-header unseal-header",
     },
-    exit_codes={
+    {
         EX_NO: "`plan`: something stands against it; `status`: something is not encrypted",
         65: "a copy or a header backup is not what it has to be",
         67: "the wrong key-encryption key",
@@ -298,57 +261,36 @@ def incident() -> None:
         78: "an option cannot be used, or the journal says that this is not the moment",
     },
 )
-def luks() -> None:
-    """Put MongoDB's data directory on a LUKS volume, watch it, and go back."""
-
-
-@click.group(
-    cls=LazyGroup,
-    package="sealwire",
-    modules={
-        "cli.explain": ("access", "explain"),
-        "cli.policy": ("check", "lint"),
-        "cli.verdicts": ("test",),
-        "sidecars.coverage.commands": ("coverage", "suggest"),
-        "sidecars.drift.commands": ("drift",),
-        "sidecars.enforcement.commands": ("enforce",),
+policy = _group(
+    "policy",
+    "Check a policy, lint it, explain what it does and who may do what, enforce it, find what it misses.",
+    {
+        "cli.explain": "access explain",
+        "cli.policy": "check lint",
+        "cli.verdicts": "test",
+        "sidecars.coverage.commands": "coverage suggest",
+        "sidecars.drift.commands": "drift",
+        "sidecars.enforcement.commands": "enforce",
     },
 )
-def policy() -> None:
-    """Check a policy, lint it, explain what it does and who may do what, enforce it, find what it misses."""
-
-
-@click.group(
-    cls=DocumentedGroup,
-    package="sealwire",
-    modules={"sidecars.tls_check.commands": ("rules", "verify")},
-    exit_codes={
+tls = _group(
+    "tls",
+    "Verify the TLS of databases and web servers.",
+    {"sidecars.tls_check.commands": "rules verify"},
+    {
         EX_NO: "a rule fails (with --strict: or warns)",
         73: "a report or the metrics cannot be written",
         78: "a target, a file of rules, authorities or a client certificate cannot be read",
     },
 )
-def tls() -> None:
-    """Verify the TLS of databases and web servers."""
-
-
-@click.group(
-    cls=DocumentedGroup,
-    package="sealwire",
-    modules={
-        "sidecars.vault_setup.commands": (
-            "credentials",
-            "init",
-            "remove",
-            "revoke",
-            "rotate-policy",
-            "setup",
-            "status",
-            "unseal",
-            "unwrap",
-        )
+vault = _group(
+    "vault",
+    "Set up Vault or OpenBao, check it, rotate its keys, hand out and revoke logins.",
+    {
+        "sidecars.vault_setup.commands": "credentials init remove revoke rotate-policy setup status unseal "
+        "unwrap"
     },
-    exit_codes={
+    {
         EX_NO: "something differs, a share is missing, or an operator has to do a step",
         69: "the server is down, sealed, not initialised or not set up",
         73: "an output file exists, a share could not be handed over, or a needed name is another thing's",
@@ -356,5 +298,46 @@ def tls() -> None:
         78: "an option, a name or a period cannot be used",
     },
 )
-def vault() -> None:
-    """Set up Vault or OpenBao, check it, rotate its keys, hand out and revoke logins."""
+config = _group(
+    "config",
+    "Write a configuration file to begin with.",
+    {"cli.config": "init"},
+    {73: "the file is there already", 78: "the file cannot be written"},
+)
+keys = _group(
+    "keys",
+    "Create, list, verify, renew, end, export and import keys.",
+    {
+        "cli.keys.create": "create create-kek rewrap",
+        "cli.keys.rotate": "rotate",
+        "cli.keys.ending": "cancel retire destroy",
+        "cli.keys.export": "export import",
+        "cli.keys.show": "list status verify",
+        "cli.keys.shred": "shred",
+        "cli.keys.contexts": "contexts move-contexts rewrap-contexts",
+    },
+)
+migrate = _group(
+    "migrate",
+    """Encrypt, re-encrypt and decrypt what is stored, while the application runs.
+
+    A job works on the server past Sealwire, in small steps that it writes down: it can be paused, and after a
+    kill at any point it is resumed. All values of a deterministic class move together, in windows.
+    """,
+    {
+        "cli.migrate.plan": "plan verify remains",
+        "cli.migrate.rehearse": "rehearse",
+        "cli.migrate.begin": "encrypt reencrypt decrypt",
+        "cli.migrate.repair": "repair",
+        "cli.migrate.jobs": "status pause resume abort forget-worker",
+    },
+    {
+        1: "not all of it: values were left, it was paused; verify or remains found older forms",
+        65: "the job's document or the keyring is damaged, or a key is missing",
+        66: "the server has no such job",
+        67: "the wrong key-encryption key or passphrase",
+        69: "the server or a key provider does not answer, or another process took the job over",
+        77: "the server or a provider denies, or the question was not answered as it has to be",
+        78: "the policy, the collections or an option do not allow it",
+    },
+)

@@ -22,12 +22,11 @@ from sealwire.cli.output import answer, print_json, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.files.errors import Complaints, SourceError
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
-from sealwire.policies.commands.planner import plan_command
-from sealwire.policies.commands.sorted_commands import FindSortsByValues, as_aggregate
+from sealwire.policies.aggregation.views import ViewCatalog
+from sealwire.policies.commands.planner import plan_unasked
 from sealwire.policies.errors import Reason, Refusal, one_line
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Plan
-from sealwire.policies.questions.asked import Answers, ValuesUnknown
 from sealwire.proxy.server.errors import FileProblem, StartReason, read_named_file
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import validate
@@ -61,21 +60,11 @@ class CommandVerdict:
 
 def judge(policies: PolicySet, encoded: bytes) -> CommandVerdict:
     """The plan as if no stored value satisfied what the server is asked. Raises BsonError."""
-    answers, written_as, outcome = Answers(), "", PlannedOutcome.ANSWERED
-    while True:
-        try:
-            plan = plan_command(policies, encoded, 0, answers=answers, written_as=written_as)
-            return CommandVerdict(outcome, plan)
-        except Refusal as refusal:
-            return CommandVerdict(PlannedOutcome.REFUSED, refusal=refusal)
-        except FindSortsByValues:
-            try:
-                encoded, written_as = as_aggregate(encoded, 0), "find"
-            except Refusal as refusal:
-                return CommandVerdict(PlannedOutcome.REFUSED, refusal=refusal)
-        except ValuesUnknown as unknown:
-            answers.learn(unknown.question, unknown.judgement.answer())
-        outcome = PlannedOutcome.TWO_STEPS
+    try:
+        plan, asks_values, _ = plan_unasked(ViewCatalog(policies), encoded, 0)
+    except Refusal as refusal:
+        return CommandVerdict(PlannedOutcome.REFUSED, refusal=refusal)
+    return CommandVerdict(PlannedOutcome.TWO_STEPS if asks_values else PlannedOutcome.ANSWERED, plan)
 
 
 def encoded_command(source: str, database: str | None) -> bytes:

@@ -14,8 +14,8 @@ from bson.binary import Binary
 from click.testing import CliRunner
 from pymongo import MongoClient
 
-from sealwire.cli.keys import command as keys_command
-from sealwire.cli.migrate import command
+from sealwire.cli.groups import keys as keys_command
+from sealwire.cli.groups import migrate as command
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import load_keyring

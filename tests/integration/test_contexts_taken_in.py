@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from pymongo import MongoClient
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from sealwire.cli.migrate import command
+from sealwire.cli.groups import migrate as command
 from sealwire.crypto.envelope import SUBTYPE, parse_context_header
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.kek import EnvironmentKek

@@ -49,7 +49,7 @@ async def proxy(database: DatabaseProcess) -> AsyncIterator[Proxy]:
     states = ((1, KeyState.ACTIVE), (2, KeyState.PENDING))
     keyring = Keyring([generate_data_key(CLASS, 1, version, MADE, state) for version, state in states])
     async with running(replace(loaded, first=FirstKeyring(keyring)), Session) as proxy:
-        proxy.moves.follow(CLASS, Frontier(1, 1, 2))
+        proxy.shared.moves.follow(CLASS, Frontier(1, 1, 2))
         yield proxy
 
 
@@ -57,7 +57,7 @@ class Following(CommandListener):
     """Loses the class before a command is tried the first time, and follows it again once that has failed."""
 
     def __init__(self, proxy: Proxy, lost_with: str) -> None:
-        self._moves, self._loop = proxy.moves, asyncio.get_running_loop()
+        self._moves, self._loop = proxy.shared.moves, asyncio.get_running_loop()
         self._lost_with = lost_with
         self.tried: list[tuple[str, object]] = []
         """Commands and numbers of transactions, or of retryable writes."""

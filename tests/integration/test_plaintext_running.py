@@ -11,7 +11,7 @@ from bson.binary import Binary
 from click.testing import CliRunner
 from pymongo import MongoClient
 
-from sealwire.cli.migrate import command
+from sealwire.cli.groups import migrate as command
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.frontier.record import DATABASE
 from sealwire.sidecars.migration import engine

@@ -239,7 +239,7 @@ def count_lines(log):
             '@click.command(name="report")\n'
         )
     },
-    "sealwire/cli/groups.py": {'"cli.audit": (': '"cli.audit": ("count", '},
+    "sealwire/cli/groups.py": {'"cli.audit": "': '"cli.audit": "count '},
 }
 RUNS_IT = """
 import json

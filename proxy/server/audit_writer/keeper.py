@@ -19,9 +19,8 @@ from sealwire.audit.errors import AuditReason, NotAudited
 from sealwire.audit.files import load_signing_key, unusable
 from sealwire.audit.log import AuditLog
 from sealwire.proxy.server.audit_writer.destinations import parse_copy
-from sealwire.proxy.server.audit_writer.records import WriterEnds, WriterOrders, write_orders
+from sealwire.proxy.server.audit_writer.records import RingEnds, WriterOrders, write_orders
 from sealwire.proxy.server.audit_writer.ring import RingOutput, make_memory
-from sealwire.proxy.server.audit_writer.sink import RingEnds
 from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat, note
 from sealwire.proxy.server.tasks import spawn, within
@@ -126,7 +125,7 @@ class WriterKeeper:
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         settings = self._settings
-        ends = tuple(WriterEnds(ring.memory, ring.sleeper) for ring in self._rings)
+        ends = tuple(RingEnds(ring.memory, ring.sleeper) for ring in self._rings)
         logs = (self._log_level, self._log_format)
         copies = tuple(map(parse_copy, settings.copies))
         orders = WriterOrders(settings.place, settings.key, settings.pace, ends, copies, *logs)

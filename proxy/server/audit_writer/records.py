@@ -34,12 +34,12 @@ _MOST_SHOWN: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class WriterEnds:
-    """The descriptors of the writer's end of one ring."""
+class RingEnds:
+    """The descriptors of one side of a ring: of a worker, or of the writer."""
 
     memory: int
     wake: int
-    """The end of the pipe that is read from."""
+    """A pipe. A byte that the worker puts in wakes the writer; its end tells it that nobody is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class WriterOrders:
     key: Path | None
     """The file of the key that signs checkpoints."""
     pace: LogPace
-    ends: tuple[WriterEnds, ...]
+    ends: tuple[RingEnds, ...]
     copies: tuple[CopyTarget, ...]
     log_level: str
     log_format: LogFormat
@@ -93,7 +93,7 @@ def read_orders(text: str) -> WriterOrders:
         LogPlace(Path(said["path"]), None if said["also"] is None else Path(said["also"])),
         None if said["key"] is None else Path(said["key"]),
         LogPace(lines, seconds, file_bytes),
-        tuple(WriterEnds(memory, wake) for memory, wake in said["ends"]),
+        tuple(RingEnds(memory, wake) for memory, wake in said["ends"]),
         tuple(map(parse_copy, said["copies"])),
         level,
         LogFormat(log_format),

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Final, final
 
 from sealwire.audit.errors import AuditReason
-from sealwire.proxy.server.audit_writer.records import shortened_record
+from sealwire.proxy.server.audit_writer.records import RingEnds, shortened_record
 from sealwire.proxy.server.audit_writer.ring import MAX_RECORD_BYTES, RingInput
 from sealwire.proxy.server.observability.audit import Keeping, Origin, fields_of
 from sealwire.proxy.server.observability.audit_settings import WhenFull
@@ -207,16 +207,6 @@ def _write_head(out: RecordBytes, record: CommandRecord) -> None:
         out.text(b"command\0", record.command)
     if record.purpose:
         out.text(b"purpose\0", record.purpose)
-
-
-@dataclass(frozen=True, slots=True)
-class RingEnds:
-    """The descriptors of a worker's end."""
-
-    memory: int
-    """The ring."""
-    wake: int
-    """A pipe: a byte in it wakes the writer, and its end tells it that nobody is left."""
 
 
 @dataclass(frozen=True, slots=True)

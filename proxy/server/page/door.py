@@ -298,7 +298,7 @@ def form_field(form: bytes, name: bytes) -> bytes:
 
 
 class PageFeed(Protocol):
-    """What the page is made from."""
+    """What the page is made from: a process that serves alone, or a supervisor. Any thread may ask it."""
 
     @property
     def config(self) -> Config:
@@ -465,7 +465,7 @@ class PageDoor:
         """
         seen = SeenNow(
             config=self._feed.config,
-            health=self._health,
+            health=self._health.now(),
             readings=self._hour.take(),
             hour=self._hour,
             facts=self._feed.facts(),

@@ -1,15 +1,14 @@
 """What the policy and the keyring of a process say, as far as people should see it: names, states and days.
 
-With workers the supervisor has neither, so a worker sends this as one text. No key, value, context or
+With workers the supervisor has neither, so a worker sends it this. No key, value, context or
 position is in it.
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.keyring.keyring import Keyring
@@ -106,26 +105,6 @@ def facts_of(policy: PolicySet, keyring: Keyring, moving: Mapping[str, Frontier 
     return PageFacts(tuple(covered[:MAX_ROWS]), tuple(keys[:MAX_ROWS]), tuple(moves[:MAX_ROWS]), len(covered))
 
 
-def written(facts: PageFacts) -> str:
-    """As one text, for `read_facts`."""
-    return json.dumps(astuple(facts))
-
-
-def read_facts(text: str) -> PageFacts:
-    """What `written` wrote. Raises ValueError."""
-    try:
-        covered, keys, moves, count = json.loads(text)
-        return PageFacts(
-            tuple(_row(CoveredField, row) for row in covered),
-            tuple(_row(ShownKey, row) for row in keys),
-            tuple(_row(MoveStage, row) for row in moves),
-            int(count),
-        )
-    except (TypeError, RecursionError) as error:
-        # the text of the error may quote the text
-        raise ValueError(type(error).__name__) from None
-
-
 def age_days(moment: str, now: datetime) -> int:
     """Whole days since a moment of a `ShownKey`; 0 for one that is to come. Raises ValueError."""
     return max((now - datetime.fromisoformat(moment)).days, 0)
@@ -170,10 +149,3 @@ def _how_far(frontier: Frontier) -> HowFar:
     if not frontier.window.is_empty:
         return HowFar.OPEN
     return HowFar.BETWEEN if frontier.has_begun else HowFar.WAITS
-
-
-def _row(make: Callable[..., Any], row: Any) -> Any:
-    kinds = [field.type for field in fields(make)]  # type: ignore[arg-type]
-    if len(row) != len(kinds) or any(type(value) is not kind for value, kind in zip(row, kinds, strict=True)):
-        raise ValueError("a row of another shape")
-    return make(*row)

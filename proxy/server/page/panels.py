@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sealwire.files.html.frame import Mark, Tone
 from sealwire.policies.errors import one_line
 from sealwire.proxy.server.config.settings import Config
-from sealwire.proxy.server.health import HealthView
+from sealwire.proxy.server.health import Health
 from sealwire.proxy.server.page.facts import PageFacts
 
 MAX_SHOWN_ROWS: Final = 500
@@ -256,7 +256,7 @@ class SeenNow:
     """What the page is made from, at one moment."""
 
     config: Config
-    health: HealthView
+    health: Health
     readings: Readings
     hour: LastHour
     facts: PageFacts | None

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, final
 
-from sealwire.proxy.server.audit_writer.sink import RingEnds
+from sealwire.proxy.server.audit_writer.records import RingEnds
 from sealwire.proxy.server.config.settings import Address, Config, Member
 from sealwire.proxy.server.discovery.monitor import UpstreamMonitor
 from sealwire.proxy.server.discovery.view import PortLayout
 from sealwire.proxy.server.errors import ListenProblem
 from sealwire.proxy.server.observability.logs import note
-from sealwire.proxy.server.page.facts import PageFacts, read_facts
+from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.ports import PortRange, reserve
 from sealwire.proxy.server.tls import TlsSide, upstream_side
 from sealwire.proxy.server.workers.announce import announce_addresses
@@ -110,10 +110,10 @@ class AskedWorkers:
         self._joint.use_servers(names)
 
     def heard(self, number: int, figures: Figures) -> None:
-        """The answer of a worker. Raises ValueError where its facts are none."""
+        """The answer of a worker."""
         self._joint.heard(number, figures.families)
-        if figures.facts:
-            self._facts[number] = read_facts(figures.facts)
+        if figures.facts is not None:
+            self._facts[number] = figures.facts
         answer = self._answers.get((number, figures.number))
         if answer is not None and not answer.done():
             answer.set_result(None)

@@ -8,18 +8,18 @@ import asyncio
 import logging
 import signal
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import assert_never
 
 import uvloop
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 from sealwire.files.errors import SourceError
-from sealwire.proxy.server.admin import AdminServer
+from sealwire.proxy.server.admin import AdminServer, admin_files, make_admin
 from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
 from sealwire.proxy.server.config.settings import Config, changed, effective
 from sealwire.proxy.server.errors import ServerError, StartReason, WorkersFailed
-from sealwire.proxy.server.health import Health, JointHealth, Phase, is_ready
+from sealwire.proxy.server.health import Beat, Health, JointHealth, Phase, is_ready
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.page.panels import WatchReader
@@ -41,12 +41,10 @@ from sealwire.proxy.server.supervisor.roster import (
 )
 from sealwire.proxy.server.tasks import OneAtATime, spawn, take_reload
 from sealwire.proxy.server.tls import NO_TLS, listen_side, upstream_side
-from sealwire.proxy.server.workers.admin_page import AskedFeed, admin_files, make_admin
 from sealwire.proxy.server.workers.joint_metrics import families_of
 from sealwire.proxy.server.workers.reload import note_refused
 from sealwire.proxy.server.workers.start import ReadConfig
 from sealwire.proxy.server.workers.worker_channel import (
-    Beat,
     ChannelError,
     Family,
     Figures,
@@ -117,9 +115,8 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._finish = self._loop.create_future()
         try:
-            feed = AskedFeed(lambda: self._config, self.render, self.facts)
             files = admin_files(self._config)
-            self._admin = admin = make_admin(self._config, self._health, feed, files, self._watch)
+            self._admin = admin = make_admin(self._config, self._health, self, files, self._watch)
             await self._ports.find(self._config)
             self._show_members()
             await self._start_audit_writer()
@@ -199,6 +196,11 @@ class Supervisor:
         self._roster.allow_drain(config.limits.drain_s)
         self._carry_out(self._roster.reload())
 
+    @property
+    def config(self) -> Config:
+        """What counts now."""
+        return self._config
+
     def render(self) -> bytes:
         """The metrics page, for the admin address's threads. Raises TimeoutError."""
         return asyncio.run_coroutine_threadsafe(self._asked.page(self._own_figures), self._loop).result(
@@ -214,7 +216,7 @@ class Supervisor:
 
     def _own_figures(self) -> tuple[Family, ...]:
         self.metrics.workers_ready.set(self._roster.ready)
-        self.metrics.ready.set(is_ready(self._health))
+        self.metrics.ready.set(is_ready(self._health.now()))
         return families_of(self.metrics.registry)
 
     async def _tick(self) -> None:
@@ -294,21 +296,7 @@ class Supervisor:
 
     def _beat(self, number: int, beat: Beat) -> None:
         now_s = time.monotonic()
-        self._health.workers[number] = Health(
-            beat.phase,
-            beat.keyring,
-            now_s,
-            policy=beat.policy,
-            frontier=beat.frontier,
-            plaintext=beat.plaintext,
-            in_clear=beat.in_clear,
-            audit=beat.audit,
-            audit_trouble=beat.audit_trouble,
-            contexts=beat.contexts,
-            reach=beat.reach,
-            down=beat.down,
-            observed=beat.observed,
-        )
+        self._health.workers[number] = Health(**asdict(beat), beat_at=now_s)
         if beat.phase is Phase.READY:
             self._seated.add(number)
             self._carry_out(self._roster.became_ready(number, now_s))

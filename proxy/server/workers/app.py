@@ -27,7 +27,7 @@ from sealwire.files.errors import SourceError
 from sealwire.keys.contexts.cache import ContextCache
 from sealwire.keys.frontier.record import process_place
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.server.admin import AdminServer
+from sealwire.proxy.server.admin import AdminServer, make_admin
 from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
 from sealwire.proxy.server.audit_writer.sink import RingAudit, Shell
 from sealwire.proxy.server.config.policy_file import PolicyFile, make_settings, put_first
@@ -48,11 +48,11 @@ from sealwire.proxy.server.observability.audit import AuditSink, LogAudit, comma
 from sealwire.proxy.server.observability.audit_settings import WhenFull
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.page.facts import PageFacts, facts_of
 from sealwire.proxy.server.probe import own_mark
 from sealwire.proxy.server.tasks import OneAtATime, spawn, take_reload, within
 from sealwire.proxy.server.tls import TlsSide
 from sealwire.proxy.server.workers import memory
-from sealwire.proxy.server.workers.admin_page import OwnFeed, make_admin
 from sealwire.proxy.server.workers.announce import (
     announce_addresses,
     announce_reload,
@@ -71,7 +71,6 @@ from sealwire.proxy.server.workers.start import Loaded, Probed, probe_data
 from sealwire.proxy.server.workers.worker_channel import Seat
 from sealwire.proxy.session.auditing.subjects import CommandAudit
 from sealwire.proxy.session.login.identities import NO_IDENTITIES, Identities
-from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.shared import Shared
 
 _log = logging.getLogger("sealwire.server")
@@ -222,15 +221,16 @@ class Proxy:
         """What the sessions share."""
         return self._in_force.shared
 
-    @property
-    def keyring(self) -> Keyring:
-        """What counts now."""
-        return self.services.keys.keyring
+    def render(self) -> bytes:
+        """The text of /metrics, for any thread."""
+        return self.metrics.render()
 
-    @property
-    def moves(self) -> Moves:
-        """The classes that move."""
-        return self.shared.moves
+    def facts(self) -> PageFacts:
+        """What the policy and the keyring say, for any thread: what is read is replaced and never changed."""
+        # a copy in one step: the event loop adds and takes away
+        classes = dict(self.shared.moves.classes)
+        moving = {name: None if uses is None else uses.frontier for name, uses in classes.items()}
+        return facts_of(self.policy.rules, self.services.keys.keyring, moving)
 
     async def run(self) -> None:
         """Start, serve until `stop`, drain. Raises ServerError when it cannot start."""
@@ -350,7 +350,7 @@ class Proxy:
             allow_connections(config.limits.connections)
         self._show(renewed.listen, renewed.upstream)
         note(_log, logging.INFO, "certificates loaded")
-        self.services.audit.say("configuration", policy=self.health.policy)
+        self.services.audit.say("configuration", policy=self.policy.shown)
 
     def _audit_has_room(self) -> None:
         for connection in tuple(self.services.live):
@@ -363,7 +363,7 @@ class Proxy:
         if seat is None:
             loaded = self._loaded
             self.health.provider = config.kek.kind.value
-            self._admin = make_admin(config, self.health, OwnFeed(self), loaded.admin_files, loaded.watch)
+            self._admin = make_admin(config, self.health, self, loaded.admin_files, loaded.watch)
         new_session = partial(self._new_session, self.shared)
         contexts = self._loaded.listen.context, self._loaded.upstream.context
         self._entrances = Entrances(self.services, new_session, *contexts, self._loaded.identities.ways)
@@ -383,7 +383,7 @@ class Proxy:
         self.health.frontier = self.frontiers.following
         generation = self._pulse.note_keyring()
         self.services.audit.say(
-            "started", version=__version__, policy=self.health.policy, generation=generation
+            "started", version=__version__, policy=self.policy.shown, generation=generation
         )
         self.health.phase = Phase.READY
         self.ready.set()
@@ -391,7 +391,7 @@ class Proxy:
 
     def _show(self, listen: TlsSide, upstream: TlsSide) -> None:
         policy = self.policy
-        self.health.policy = policy.shown
+        self.health.policies = (policy.shown,)
         show_policy(policy, self.metrics)
         self.health.observed = policy.rules.unprotected[:MAX_NAMED]
         warn([*observed_findings(policy.rules), *role_findings(policy.rules, self.config)])

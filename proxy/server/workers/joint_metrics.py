@@ -75,7 +75,7 @@ def families_of(registry: CollectorRegistry) -> tuple[Family, ...]:
             metric.name,
             metric.documentation,
             metric.type,
-            tuple(Sample(sample.name, dict(sample.labels), sample.value) for sample in metric.samples),
+            tuple(Sample(sample.name, dict(sample.labels), float(sample.value)) for sample in metric.samples),
         )
         for metric in registry.collect()
     )

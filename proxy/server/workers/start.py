@@ -21,6 +21,7 @@ from sealwire.keys.keyring.store import Place
 from sealwire.keys.private_file import read_private
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import Mode, PolicySet, leaves
+from sealwire.proxy.server.admin import AdminFiles, admin_files
 from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
 from sealwire.proxy.server.config.settings import Config, IdentitySettings, Member
 from sealwire.proxy.server.context_feed import OpenContexts
@@ -43,7 +44,6 @@ from sealwire.proxy.server.probe import Hello, ask_hello
 from sealwire.proxy.server.stored_plaintext import stored_findings
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side, upstream_side
 from sealwire.proxy.server.upstream import Upstream, UpstreamWay
-from sealwire.proxy.server.workers.admin_page import AdminFiles, admin_files
 from sealwire.proxy.session.choices import Holder, ScramHash
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.login.identities import (

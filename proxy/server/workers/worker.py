@@ -19,17 +19,14 @@ from sealwire.proxy.server.connections.sessions import SessionMaker
 from sealwire.proxy.server.discovery.monitor import LEAST_PAUSE_S
 from sealwire.proxy.server.errors import StartReason, WorkersFailed
 from sealwire.proxy.server.observability.logs import note
-from sealwire.proxy.server.page.facts import written
 from sealwire.proxy.server.tasks import spawn, take_reload
 from sealwire.proxy.server.workers import memory
-from sealwire.proxy.server.workers.admin_page import OwnFeed
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.server.workers.joint_metrics import families_of
 from sealwire.proxy.server.workers.start import Loaded
 from sealwire.proxy.server.workers.worker_channel import (
     LENGTH,
     Ask,
-    Beat,
     ChannelError,
     Figures,
     Members,
@@ -122,7 +119,7 @@ async def talk(proxy: Proxy, line: socket.socket) -> None:
         while True:
             message = await read_message(reader)
             if isinstance(message, Ask):
-                facts = written(OwnFeed(proxy).facts()) if message.facts else ""
+                facts = proxy.facts() if message.facts else None
                 families = families_of(proxy.metrics.registry)
                 writer.write(encode(Figures(message.number, families, facts)))
             elif isinstance(message, Members):
@@ -150,22 +147,7 @@ async def _tell_of_strangers(proxy: Proxy, writer: asyncio.StreamWriter) -> None
 async def _beat(proxy: Proxy, writer: asyncio.StreamWriter) -> None:
     await proxy.ready.wait()
     while True:
-        health = proxy.health
-        beat = Beat(
-            health.phase,
-            health.keyring,
-            health.policy,
-            health.frontier,
-            health.plaintext,
-            health.in_clear,
-            health.audit,
-            health.contexts,
-            health.audit_trouble,
-            health.reach,
-            health.down,
-            health.observed,
-        )
-        writer.write(encode(beat))
+        writer.write(encode(proxy.health.beat))
         await asyncio.sleep(BEAT_S)
 
 

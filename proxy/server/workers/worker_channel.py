@@ -14,18 +14,17 @@ No key, value or name of a client crosses it. The end of the stream means that t
 import asyncio
 import json
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, is_dataclass
+from enum import Enum
+from functools import cache, partial
+from types import UnionType
+from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from sealwire.proxy.server.audit_writer.sink import RingEnds
+from sealwire.proxy.server.audit_writer.records import RingEnds
 from sealwire.proxy.server.config.settings import Address, Member
-from sealwire.proxy.server.context_feed import StoreReach
-from sealwire.proxy.server.frontiers.feed import Following
-from sealwire.proxy.server.health import Phase
-from sealwire.proxy.server.key_feed import Freshness
-from sealwire.proxy.server.observability.audit import Keeping
-from sealwire.proxy.server.observability.reach import Reachable
+from sealwire.proxy.server.health import Beat
+from sealwire.proxy.server.page.facts import PageFacts
 
 # Figures have some tens of kilobytes; what is longer is no message of ours.
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
@@ -88,29 +87,6 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """The worker's event loop turns."""
-
-    phase: Phase
-    keyring: Freshness
-    policy: str
-    """The shown part of its policy's hash."""
-    frontier: Following = Following.OFF
-    plaintext: tuple[tuple[str, str], ...] = ()
-    """Namespaces and paths where it has met plaintext."""
-    in_clear: tuple[str, ...] = ()
-    """Classes that are stored in clear."""
-    audit: Keeping = Keeping.OFF
-    contexts: StoreReach = StoreReach.OFF
-    audit_trouble: str = ""
-    reach: Reachable = Reachable.UP
-    down: tuple[str, ...] = ()
-    """Servers that it cannot reach."""
-    observed: tuple[str, ...] = ()
-    """What of its policy is only observed."""
-
-
-@dataclass(frozen=True, slots=True)
 class Sample:
     """One line of the metrics page."""
 
@@ -135,11 +111,13 @@ class Figures:
 
     number: int
     families: tuple[Family, ...]
-    facts: str = ""
-    """As `page.facts.written` gives it, if it was asked for."""
+    facts: PageFacts | None = None
+    """What policy and keyring say, if it was asked for."""
 
 
 Message = Seat | Ask | Members | Silent | Beat | Figures | Stranger
+_KINDS: Final = {kind.__name__: kind for kind in get_args(Message)}
+T = TypeVar("T")
 
 
 def encode(message: Message) -> bytes:
@@ -159,7 +137,7 @@ def decode(payload: bytes) -> Message:
     """The message in `payload`. Raises ChannelError."""
     try:
         kind, fields = json.loads(payload)
-        return _READERS[kind](fields)
+        return cast(Message, _reader(_KINDS[kind])(fields))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         # the text of the error may quote the payload
         raise ChannelError(type(error).__name__) from None
@@ -171,93 +149,35 @@ async def read_message(reader: asyncio.StreamReader) -> Message:
     return decode(await reader.readexactly(bounded(length)))
 
 
-def _value(state: Phase | Freshness | Following | Keeping | StoreReach | Reachable) -> object:
+def _value(state: Enum) -> object:
     return state.value
 
 
-def _seat(fields: Any) -> Seat:
-    number, workers, listeners, ring, members, left_out, mark, is_successor = fields
-    return Seat(
-        int(number),
-        int(workers),
-        _listeners(listeners),
-        None if ring is None else RingEnds(*(int(each) for each in ring)),
-        _member_list(members),
-        _addresses(left_out),
-        str(mark),
-        bool(is_successor),
-    )
+@cache
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """What makes a value of a type of what JSON has of it. Raises ValueError, TypeError, AttributeError."""
+    made_of, inner = get_origin(kind), tuple(map(_reader, get_args(kind)[:1]))
+    if made_of is UnionType:
+        return lambda said: None if said is None else inner[0](said)
+    if made_of is Mapping:
+        return lambda said: {_of(str, name): _of(str, text) for name, text in said.items()}
+    if made_of is tuple and get_args(kind)[-1] is Ellipsis:
+        return lambda said: tuple(map(inner[0], _of(list, said)))
+    if made_of is tuple:
+        return lambda said: tuple(_each(tuple(map(_reader, get_args(kind))), said))
+    if issubclass(kind, Enum):
+        return cast(Callable[[Any], Any], kind)
+    if is_dataclass(kind) or issubclass(kind, tuple):
+        readers = tuple(map(_reader, get_type_hints(kind).values()))
+        return lambda said: kind(*_each(readers, said))
+    return partial(_of, kind)
 
 
-def _listeners(fields: Any) -> tuple[tuple[Address, ...], ...]:
-    return tuple(_addresses(member) for member in fields)
+def _each(readers: Sequence[Callable[[Any], Any]], said: Any) -> Iterator[Any]:
+    return (read(each) for read, each in zip(readers, _of(list, said), strict=True))
 
 
-def _addresses(fields: Any) -> tuple[Address, ...]:
-    return tuple(_address(*address) for address in fields)
-
-
-def _member_list(fields: Any) -> tuple[Member, ...]:
-    return tuple(Member(*(_address(*address) for address in member)) for member in fields)
-
-
-def _address(host: Any, port: Any) -> Address:
-    return Address(str(host), int(port))
-
-
-def _members(fields: Any) -> Members:
-    members, listeners, left_out = fields
-    return Members(_member_list(members), _listeners(listeners), _addresses(left_out))
-
-
-def _silent(fields: Any) -> Silent:
-    (servers,) = fields
-    return Silent(_addresses(servers))
-
-
-def _stranger(fields: Any) -> Stranger:
-    () = fields
-    return Stranger()
-
-
-def _ask(fields: Any) -> Ask:
-    number, facts = fields
-    return Ask(int(number), bool(facts))
-
-
-def _beat(fields: Any) -> Beat:
-    phase, keyring, policy, frontier, plaintext, in_clear, audit, contexts, trouble, *rest = fields
-    reach, down, observed = rest
-    pairs = tuple((str(namespace), str(path)) for namespace, path in plaintext)
-    names = tuple(str(name) for name in in_clear)
-    states = Phase(phase), Freshness(keyring), str(policy), Following(frontier)
-    kept = Keeping(audit), StoreReach(contexts), str(trouble)
-    named = (tuple(str(name) for name in each) for each in (down, observed))
-    return Beat(*states, pairs, names, *kept, Reachable(reach), *named)
-
-
-def _figures(fields: Any) -> Figures:
-    number, families, facts = fields
-    return Figures(
-        int(number),
-        tuple(
-            Family(str(name), str(text), str(kind), tuple(_sample(*sample) for sample in samples))
-            for name, text, kind, samples in families
-        ),
-        str(facts),
-    )
-
-
-def _sample(name: Any, labels: Any, value: Any) -> Sample:
-    return Sample(str(name), {str(label): str(text) for label, text in labels.items()}, float(value))
-
-
-_READERS: Mapping[str, Callable[[Any], Message]] = {
-    "Seat": _seat,
-    "Ask": _ask,
-    "Members": _members,
-    "Silent": _silent,
-    "Stranger": _stranger,
-    "Beat": _beat,
-    "Figures": _figures,
-}
+def _of(kind: type[T], said: Any) -> T:
+    if type(said) is not kind:
+        raise TypeError
+    return said

@@ -9,13 +9,11 @@ What shows only when values are encrypted is not seen: a document that becomes t
 
 from typing import Final
 
-from sealwire.policies.aggregation.views import NamespaceUnknown, ViewCatalog
+from sealwire.policies.aggregation.views import ViewCatalog
 from sealwire.policies.commands.command import DocumentSequence
-from sealwire.policies.commands.planner import KNOWN_COMMANDS, MATRIX, plan_command
-from sealwire.policies.commands.sorted_commands import FindSortsByValues, as_aggregate
+from sealwire.policies.commands.planner import KNOWN_COMMANDS, MATRIX, plan_unasked
 from sealwire.policies.errors import Reason, Refusal, one_line
-from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, ValueEdit
-from sealwire.policies.questions.asked import ValuesAnswer, ValuesUnknown
+from sealwire.policies.planning.plan import RangeEdit, Replacement, ValueEdit
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Effect, ObservedCommand, ObservedVerdict
 from sealwire.proxy.session.login.caller import OPEN_COMMANDS, stated_in
@@ -43,8 +41,7 @@ def observed(
 ) -> list[Effect]:
     """What is to be counted of a command. `views` plans by the policy as it is written.
 
-    Nothing before a login, and nothing of handshakes and logins. Cost: that of a plan, a few where it would
-    have been asked about; `Work` bounds them together.
+    Nothing before a login, and nothing of handshakes and logins. Cost: that of `plan_unasked`.
     """
     cursor = Cursor(message, parsed.body)
     if not conversation.is_ready or not cursor.advance() or cursor.name in OPEN_COMMANDS:
@@ -52,7 +49,15 @@ def observed(
     command, namespace = described(message, parsed)
     operator, path, reason = "", "", ""
     try:
-        verdict = _verdict(conversation, views, message, parsed, sequences)
+        rights = conversation.entitled.rights(stated_in(message, parsed.body))
+        planned = plan_unasked(views, message, parsed.body, (0,), sequences, _let_go, rights)
+        plan = planned.plan
+        if planned.asks_values:
+            verdict = ObservedVerdict.ASKED
+        elif plan.protected or plan.reveals or plan.values > 0:
+            verdict = ObservedVerdict.ANSWERED
+        else:
+            verdict = ObservedVerdict.LOOKED_UP if planned.asks_names else ObservedVerdict.UNTOUCHED
     except Refusal as refusal:
         verdict = ObservedVerdict.REFUSED
         operator = refusal.rule if refusal.rule in OPERATORS else ""
@@ -64,55 +69,6 @@ def observed(
     application = one_line(conversation.caller.application, _LONGEST_NAME)
     label, where = command_label(command), one_line(namespace)
     return [ObservedCommand(verdict, label, where, operator, path, reason, application)]
-
-
-def _verdict(
-    conversation: Conversation,
-    views: ViewCatalog,
-    message: bytes,
-    parsed: OpMsg,
-    sequences: tuple[DocumentSequence, ...],
-) -> ObservedVerdict:
-    """Raises Refusal, BsonError."""
-    rights = conversation.entitled.rights(stated_in(message, parsed.body))
-    is_asked, is_looked_up, plan = False, False, None
-    while plan is None:
-        # each round but the last one learns of one more name or question, and both are bounded
-        try:
-            plan = plan_command(
-                views.policies,
-                message,
-                parsed.body,
-                (0,),
-                sequences,
-                views.covered,
-                _let_go,
-                rights=rights,
-                work=views.work,
-                answers=views.answers,
-            )
-        except NamespaceUnknown as unknown:
-            if views.room <= 0:
-                raise Refusal(Reason.TOO_LARGE) from None
-            is_looked_up = True
-            views.learn(unknown.namespace, None)
-        except ValuesUnknown as asking:
-            is_asked, question = True, asking.question
-            if question.order is not None:
-                return ObservedVerdict.ASKED
-            views.answers.learn(question, ValuesAnswer(((),) * len(question.operators), (), True))
-        except FindSortsByValues:
-            as_aggregate(message, parsed.body)
-            return ObservedVerdict.ASKED
-    if is_asked:
-        return ObservedVerdict.ASKED
-    if _is_touched(plan):
-        return ObservedVerdict.ANSWERED
-    return ObservedVerdict.LOOKED_UP if is_looked_up else ObservedVerdict.UNTOUCHED
-
-
-def _is_touched(plan: Plan) -> bool:
-    return plan.protected or plan.reveals or plan.values > 0
 
 
 def _let_go(

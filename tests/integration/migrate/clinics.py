@@ -15,7 +15,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 from pymongo import MongoClient
 
-from sealwire.cli.migrate import command
+from sealwire.cli.groups import migrate as command
 from sealwire.keys.errors import UnknownKey
 from sealwire.keys.frontier.record import DATABASE
 from sealwire.keys.kek.kek import EnvironmentKek, generate_encoded_kek

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from sealwire.cli.keys import command
+from sealwire.cli.groups import keys as command
 from sealwire.crypto.envelope import parse_header
 from sealwire.keys.errors import KeySettingError, UnknownKey
 from sealwire.keys.frontier.record import DATABASE, FRONTIERS

@@ -10,8 +10,8 @@ from bson.binary import Binary
 from click.testing import CliRunner
 from pymongo import MongoClient
 
+from sealwire.cli.groups import keys as keys_command
 from sealwire.cli.groups import policy as policy_command
-from sealwire.cli.keys import command as keys_command
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE, parse_header
 from sealwire.keys.errors import KeySettingError, KeysReason

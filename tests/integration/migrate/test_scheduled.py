@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from sealwire.cli.keys import command
+from sealwire.cli.groups import keys as command
 from sealwire.crypto.envelope import parse_header
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.file import load_keyring

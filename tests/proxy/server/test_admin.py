@@ -28,7 +28,6 @@ from sealwire.proxy.server.admin import (
 )
 from sealwire.proxy.server.config.settings import Address, ListenTls, TlsMode
 from sealwire.proxy.server.health import Health
-from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.page.door import LOGIN, PAGE, known_hosts
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side
 from sealwire.testbed.certificates import Authority, Issued, create_authority
@@ -373,7 +372,7 @@ class Lines(logging.Handler):
 
 
 def test_a_reset_in_the_middle_of_a_request(
-    capfd: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
     log, lines = logging.getLogger("sealwire.server"), Lines()
     before = log.level
@@ -381,7 +380,7 @@ def test_a_reset_in_the_middle_of_a_request(
     log.setLevel(logging.DEBUG)
     request.addfinalizer(lambda: log.removeHandler(lines))
     request.addfinalizer(lambda: log.setLevel(before))
-    admin = AdminServer(Address("127.0.0.1", 0), Health(), Metrics())
+    admin = AdminServer(Address("127.0.0.1", 0), Health(), FixedFeed(a_config(tmp_path)))
     request.addfinalizer(admin.close)
     admin.start()
     with socket.create_connection(admin.address) as client:

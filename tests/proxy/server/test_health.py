@@ -15,11 +15,11 @@ NOW_S = 1000.0
 
 
 def a_loop(phase: Phase = Phase.READY, keyring: Freshness = Freshness.FRESH, silent_s: float = 0.0) -> Health:
-    return Health(phase, keyring, NOW_S - silent_s, lambda: NOW_S)
+    return Health(phase, keyring, beat_at=NOW_S - silent_s, clock=lambda: NOW_S)
 
 
-def of(*workers: Health, own: Health | None = None) -> JointHealth:
-    return JointHealth(own or a_loop(), workers=dict(enumerate(workers, 1)))
+def of(*workers: Health, own: Health | None = None) -> Health:
+    return JointHealth(own or a_loop(), workers=dict(enumerate(workers, 1))).now()
 
 
 @pytest.mark.parametrize(
@@ -39,9 +39,7 @@ def test_one_worker_that_accepts_is_enough_to_be_ready() -> None:
 
 
 def test_a_drain_of_all_shows_before_the_workers_say_so() -> None:
-    health = of(a_loop())
-    health.draining = True
-    assert health.phase is Phase.DRAINING
+    assert JointHealth(a_loop(), draining=True, workers={1: a_loop()}).now().phase is Phase.DRAINING
 
 
 def test_the_oldest_keys_count() -> None:
@@ -52,9 +50,7 @@ def test_the_oldest_keys_count() -> None:
 
 
 def test_workers_with_one_policy_show_it_and_others_all_of_theirs() -> None:
-    old, new, unknown = (replace(a_loop(), policy=policy) for policy in ("old", "new", ""))
-    assert new.policies == ("new",)
-    assert unknown.policies == ()
+    old, new, unknown = (replace(a_loop(), policies=policies) for policies in (("old",), ("new",), ()))
     assert of().policies == ()
     assert of(new, new, unknown).policies == ("new",)
     assert of(old, new, old).policies == ("new", "old")

@@ -9,8 +9,9 @@ from pathlib import Path
 from sealwire.audit.files import LogPlace
 from sealwire.audit.line import read_line
 from sealwire.audit.log import AuditLog, LogPace
+from sealwire.proxy.server.audit_writer.records import RingEnds
 from sealwire.proxy.server.audit_writer.ring import RingInput, RingOutput, make_memory
-from sealwire.proxy.server.audit_writer.sink import RingAudit, RingEnds, Shell
+from sealwire.proxy.server.audit_writer.sink import RingAudit, Shell
 from sealwire.proxy.server.observability.audit_settings import WhenFull
 from sealwire.proxy.server.observability.metrics import Metrics
 

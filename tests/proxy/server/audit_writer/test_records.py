@@ -10,7 +10,7 @@ from sealwire.audit.line import read_line, write_line
 from sealwire.audit.log import LogPace
 from sealwire.proxy.server.audit_writer.destinations import parse_copy
 from sealwire.proxy.server.audit_writer.records import (
-    WriterEnds,
+    RingEnds,
     WriterOrders,
     read_log,
     read_orders,
@@ -51,7 +51,7 @@ def test_bytes_that_are_no_record_are_refused(record: bytes) -> None:
 def test_orders_are_read_as_they_were_written(path: Path | None) -> None:
     place = LogPlace(Path("/var/log/audit.jsonl"), path)
     copies = (parse_copy("stdout"), parse_copy("syslog:udp:[::1]:514"))
-    ends = (WriterEnds(3, 4), WriterEnds(5, 6))
+    ends = (RingEnds(3, 4), RingEnds(5, 6))
     orders = WriterOrders(place, path, LogPace(7, 8.5, 9), ends, copies, "debug", LogFormat.JSON)
     assert read_orders(write_orders(orders)) == orders
 

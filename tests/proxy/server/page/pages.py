@@ -176,7 +176,7 @@ def a_health() -> Health:
         phase=Phase.READY,
         keyring=Freshness.FRESH,
         clock=lambda: 0.0,
-        policy="0a1b2c3d4e5f",
+        policies=("0a1b2c3d4e5f",),
         frontier=Following.FOLLOWS,
         plaintext=(("clinic.patients", "contacts.phone"),),
         audit=Keeping.KEPT,

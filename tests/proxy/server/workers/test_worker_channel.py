@@ -11,10 +11,11 @@ from sealwire.proxy.server.config.settings import Address, Discovery, Limits, Me
 from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.errors import StartReason, WorkersFailed
 from sealwire.proxy.server.frontiers.feed import Following
-from sealwire.proxy.server.health import Phase
+from sealwire.proxy.server.health import Beat, Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping
 from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.workers.joint_metrics import families_of
 from sealwire.proxy.server.workers.start import Probed, probe
 from sealwire.proxy.server.workers.worker import expect_members, share_of
@@ -22,7 +23,6 @@ from sealwire.proxy.server.workers.worker_channel import (
     LENGTH,
     MAX_PAYLOAD_BYTES,
     Ask,
-    Beat,
     ChannelError,
     Family,
     Figures,
@@ -36,6 +36,7 @@ from sealwire.proxy.server.workers.worker_channel import (
     encode,
 )
 from tests.proxy.server.harness import make_config, with_members
+from tests.proxy.server.page.pages import some_facts
 
 addresses = st.builds(Address, st.text(), st.integers(0, 65535))
 samples = st.builds(Sample, st.text(), st.dictionaries(st.text(), st.text()), st.floats(allow_nan=False))
@@ -63,14 +64,19 @@ messages = st.one_of(
         Beat,
         st.sampled_from(Phase),
         st.sampled_from(Freshness),
-        st.text(),
+        st.lists(st.text()).map(tuple),
         st.sampled_from(Following),
         st.lists(st.tuples(st.text(), st.text())).map(tuple),
         st.lists(st.text()).map(tuple),
         st.sampled_from(Keeping),
         st.sampled_from(StoreReach),
     ),
-    st.builds(Figures, st.integers(), st.lists(families).map(tuple)),
+    st.builds(
+        Figures,
+        st.integers(),
+        st.lists(families).map(tuple),
+        st.sampled_from((None, PageFacts(), some_facts())),
+    ),
 )
 
 
@@ -97,6 +103,9 @@ def test_bytes_that_are_no_message_are_refused(payload: bytes) -> None:
         ["Ask", [{}]],
         ["Beat", ["ready", "fresh as a daisy", ""]],
         ["Beat", ["ready", "ok"]],
+        ["Beat", ["ready", "ok", "new"]],
+        ["Figures", [1, [], [[], [["a", "1", "active", "m", "", False, False]], [], 0]]],
+        ["Figures", [1, [], [[["a"]], [], [], 0]]],
         ["Figures", [1, [["name", "text", "counter", [["name", [], 1]]]]]],
         ["Seat", [1, 2, [["127.0.0.1:5"]]]],
         ["Shutdown", []],
@@ -108,6 +117,11 @@ def test_json_of_another_shape_is_refused_without_quoting_it(said: object) -> No
     with pytest.raises(ChannelError) as caught:
         decode(json.dumps(said).encode())
     assert "daisy" not in str(caught.value)
+
+
+def test_json_without_end_is_refused() -> None:
+    with pytest.raises(ChannelError):
+        decode(b"[" * 100_000)
 
 
 def test_lengths_are_bounded_before_anything_is_read() -> None:
