@@ -21,12 +21,15 @@ _running: set[asyncio.Task[Any]] = set()
 
 
 def hold_reload() -> None:
-    """Let SIGHUP wait until `take_reload`. Its sender may have changed a file that was read already."""
+    """Let SIGHUP wait until `take_signals`. Its sender may have changed a file that was read already."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
-def take_reload(loop: asyncio.AbstractEventLoop, reload: Callable[[], None]) -> None:
-    """Call `reload` for each SIGHUP from now on, and for one that has waited."""
+def take_signals(stop: Callable[[], None], reload: Callable[[], None]) -> None:
+    """Call `stop` for SIGTERM and SIGINT, and `reload` for each SIGHUP, also one that has waited."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, reload)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 

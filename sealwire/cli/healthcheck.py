@@ -37,19 +37,9 @@ def healthcheck(config_path: Path) -> None:
       HEALTHCHECK CMD ["sealwire", "healthcheck", "--config", "/etc/sealwire/sealwire.yaml"]
     """
     config = load_config(config_path, os.environ)
-    address = config.admin
-    connection = admin_connection(config)
-    try:
-        connection.request("GET", "/readyz")
-        response = connection.getresponse()
-        said = response.read(_MAX_BYTES)
-    except (OSError, http.client.HTTPException):
-        text = f"{address}: no answer"
-        raise NotReady(StartReason.NOT_READY, text, "is the proxy running with this configuration?") from None
-    finally:
-        connection.close()
-    if response.status != http.HTTPStatus.OK:
-        raise _not_ready(str(address), said)
+    status, said = ask_admin(config, "/readyz", _MAX_BYTES)
+    if status != http.HTTPStatus.OK:
+        raise _not_ready(str(config.admin), said)
     click.echo("ready")
 
 
@@ -65,6 +55,20 @@ def _not_ready(address: str, said: bytes) -> NotReady:
                 return NotReady(StartReason.NOT_READY, f"{address}: not ready: {name} is {value}", hint)
     hint = f"curl --fail-with-body http://{address}/readyz says why"
     return NotReady(StartReason.NOT_READY, f"{address}: not ready", hint)
+
+
+def ask_admin(config: Config, path: str, most: int) -> tuple[int, bytes]:
+    """The status and `most` bytes of the body that the running proxy answers. Raises NotReady without any."""
+    connection = admin_connection(config)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read(most)
+    except (OSError, http.client.HTTPException):
+        text, hint = f"{config.admin}: no answer", "is the proxy running with this configuration?"
+        raise NotReady(StartReason.NOT_READY, text, hint) from None
+    finally:
+        connection.close()
 
 
 def admin_connection(config: Config) -> http.client.HTTPConnection:

@@ -6,13 +6,13 @@ figures; nothing that a client says is among them. docs/adr/0049 says why it is 
 `sealwire observe report` reads there what a policy that is only observed would have done.
 """
 
-import http.client
+import http
 import os
 import select
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.healthcheck import admin_connection
+from sealwire.cli.healthcheck import ask_admin
 from sealwire.cli.options import config_option, json_option
 from sealwire.cli.output import print_json, show_table
 from sealwire.proxy.server.config.reader import load_config
@@ -372,18 +372,13 @@ def reading(config: Config) -> "Readings":
     """The figures of the proxy now. Raises NotReady where it gives none."""
     from sealwire.proxy.server.page.panels import Readings  # noqa: PLC0415
 
-    connection = admin_connection(config)
-    try:
-        connection.request("GET", "/metrics")
-        answer = connection.getresponse()
-        body, status = answer.read(_MOST_BYTES), answer.status
-        if status == http.HTTPStatus.OK:
-            return Readings(body.decode("utf-8", "replace"))
+    status, body = ask_admin(config, "/metrics", _MOST_BYTES)
+    problem = f"{config.admin}: no answer"
+    if status != http.HTTPStatus.OK:
         problem = f"{config.admin}: the figures could not be had ({status})"
-    except (OSError, http.client.HTTPException, ValueError):
-        problem = f"{config.admin}: no answer"
-    finally:
-        connection.close()
+    else:
+        with suppress(ValueError):
+            return Readings(body.decode("utf-8", "replace"))
     raise NotReady(StartReason.NOT_READY, problem, "is the proxy running with this configuration?")
 
 

@@ -14,7 +14,7 @@ from sealwire.proxy.server.config.settings import Address, Config, Member
 from sealwire.proxy.server.connections.connection import Connection
 from sealwire.proxy.server.connections.pipe import tune
 from sealwire.proxy.server.connections.recorder import host_of, peer_name
-from sealwire.proxy.server.connections.services import OpenConnection, Route, Services
+from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionCore, has_kept_place, one_to_end
 from sealwire.proxy.server.discovery.view import PortLayout
 from sealwire.proxy.server.errors import ListenProblem
@@ -357,5 +357,5 @@ class Entrances:
         for connection in self._connections_of(entrance):
             connection.abort()
 
-    def _connections_of(self, entrance: Entrance) -> list[OpenConnection]:
+    def _connections_of(self, entrance: Entrance) -> list[Connection]:
         return [each for each in tuple(self._services.live) if each.route is entrance.route]

@@ -6,11 +6,10 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol, final
+from typing import TYPE_CHECKING, Final, final
 
 from sealwire.proxy.server.config.settings import Limits
-from sealwire.proxy.server.connections.pipe import Pipe
-from sealwire.proxy.server.connections.sessions import ClientStage, SessionCore
+from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.context_feed import ContextFeed
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.observability.audit import AuditSink, Origin
@@ -24,6 +23,9 @@ from sealwire.proxy.session.effects import Audit
 from sealwire.proxy.session.login.authentication import CertificateLogin
 from sealwire.proxy.session.login.caller import LoginNeeded
 from sealwire.proxy.session.watch import CommandWatch
+
+if TYPE_CHECKING:
+    from sealwire.proxy.server.connections.connection import Connection
 
 # Keeps a log readable in a storm of connection problems, and says of every client that it had one.
 #
@@ -210,61 +212,6 @@ class ClientGate:
         note(storm.logger, storm.level, "similar lines held", **fields)
 
 
-# Looking for events without sleeping, for a while after the last one: latency paid for in processor time.
-#
-# A process that sleeps until the kernel wakes it is woken late, and by then others have filled the
-# caches. While the loop has something to call it asks for events without waiting, so a callback that
-# calls itself again keeps it awake. At every turn the processor is offered to others, and once one of
-# them takes it the loop sleeps: then waking is not what an answer waits for. ADR 22 has the figures.
-#
-# Compiled with the connections: an event waits for the end of a turn at most.
-
-
-class OpenConnection(Protocol):
-    """What the proxy tells each connection that is open, and asks it."""
-
-    client: Pipe
-    number: int
-    host: str
-    """The client's address."""
-
-    @property
-    def standing(self) -> ClientStage:
-        """How far the client has got."""
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a command awaits its reply."""
-
-    @property
-    def route(self) -> "Route":
-        """Where its client goes."""
-
-    def tick(self, now_s: float) -> None:
-        """About once a second."""
-
-    def settings_changed(self) -> None:
-        """What sessions share has other settings."""
-
-    def move_began(self) -> None:
-        """A class that moves is followed from now on."""
-
-    def frontier_moved(self) -> None:
-        """How far a class has moved is known anew."""
-
-    def frontier_lost(self) -> None:
-        """It is not known any more: cut what is under way and relies on it."""
-
-    def audit_has_room(self) -> None:
-        """What was not read for want of room in the audit is read now."""
-
-    def drain(self) -> None:
-        """Finish what is under way, then close."""
-
-    def abort(self) -> None:
-        """Cut both connections at once, without a flush."""
-
-
 def _no_matter() -> None:
     """Nobody follows the servers."""
 
@@ -288,7 +235,7 @@ class Services:
     """Takes notes of commands for `listeners`; the sessions have the same."""
     listeners: tuple[CommandListener, ...] = ()
     """Who hears of every command that was answered."""
-    live: set[OpenConnection] = field(default_factory=set)
+    live: "set[Connection]" = field(default_factory=set)
     draining: bool = False
     numbered: int = 0
     """How many connections were opened."""
@@ -334,7 +281,7 @@ class Services:
         held = (name for each in self.live for name in each.client.hold_names())
         self.metrics.standing.show(busy, held)
 
-    def forget(self, connection: OpenConnection) -> None:
+    def forget(self, connection: "Connection") -> None:
         """`connection` has ended."""
         self.live.discard(connection)
         self.metrics.connections.dec()

@@ -54,12 +54,6 @@ HOLDS: Final = ("connecting", "keys", "client-full", "server-full", "look-up", "
 """Why a client is not read from, by the names of `connections.pipe.Hold`."""
 
 
-# What sessions and connections have counted, until somebody asks. Compiled with those that count.
-#
-# Cost for each message: one addition for each peer whose bytes it is, one that counts down to the message
-# that is timed, and one look-up for each Count effect.
-
-
 @final
 class ConnectionFigures(Collector):
     """Written by the event loop alone, read by any thread."""

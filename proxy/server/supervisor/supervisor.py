@@ -39,7 +39,7 @@ from sealwire.proxy.server.supervisor.roster import (
     WorkerCommand,
     WorkerProcesses,
 )
-from sealwire.proxy.server.tasks import OneAtATime, spawn, take_reload
+from sealwire.proxy.server.tasks import OneAtATime, spawn, take_signals
 from sealwire.proxy.server.tls import NO_TLS, listen_side, upstream_side
 from sealwire.proxy.server.workers.joint_metrics import families_of
 from sealwire.proxy.server.workers.reload import note_refused
@@ -66,24 +66,17 @@ class SupervisorMetrics:
     """Figures that only the supervisor has."""
 
     def __init__(self, workers: int) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        configured = Gauge("sealwire_workers", "Worker processes configured", registry=self.registry)
-        configured.set(workers)
-        self.workers_ready = Gauge(
-            "sealwire_workers_ready", "Workers that accept clients", registry=self.registry
-        )
-        self.ready = Gauge(
-            "sealwire_ready", "1 while clients are served, as /readyz says", registry=self.registry
-        )
-        self.exits = Counter(
-            "sealwire_worker_exits", "Workers that ended before their time", ["how"], registry=self.registry
-        )
+        registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        Gauge("sealwire_workers", "Worker processes configured", registry=registry).set(workers)
+        self.workers_ready = Gauge("sealwire_workers_ready", "Workers that accept clients", registry=registry)
+        self.ready = Gauge("sealwire_ready", "1 while clients are served, as /readyz says", registry=registry)
+        text = "Workers that ended before their time"
+        self.exits = Counter("sealwire_worker_exits", text, ["how"], registry=registry)
         for how in ("exit", "signal"):
             self.exits.labels(how)
-        self.reloads = Counter(
-            "sealwire_reloads", "Reloads of the whole configuration", ["outcome"], registry=self.registry
-        )
+        text = "Reloads of the whole configuration"
+        self.reloads = Counter("sealwire_reloads", text, ["outcome"], registry=registry)
 
 
 class Supervisor:
@@ -315,10 +308,7 @@ class Supervisor:
 
 
 async def _run_with_signals(supervisor: Supervisor) -> Finish:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, supervisor.stop)
-    take_reload(loop, supervisor.reload)
+    take_signals(supervisor.stop, supervisor.reload)
     return await supervisor.run()
 
 

@@ -12,7 +12,6 @@ SIGHUP reads it all again (`reload`): what can change while it runs changes in o
 import asyncio
 import logging
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable
@@ -50,7 +49,7 @@ from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.page.facts import PageFacts, facts_of
 from sealwire.proxy.server.probe import own_mark
-from sealwire.proxy.server.tasks import OneAtATime, spawn, take_reload, within
+from sealwire.proxy.server.tasks import OneAtATime, spawn, take_signals, within
 from sealwire.proxy.server.tls import TlsSide
 from sealwire.proxy.server.workers import memory
 from sealwire.proxy.server.workers.announce import (
@@ -447,10 +446,7 @@ class Proxy:
 
 async def _run_with_signals(loaded: Loaded, new_session: SessionMaker) -> None:
     proxy = Proxy(loaded, new_session)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, proxy.stop)
-    take_reload(loop, proxy.reload)
+    take_signals(proxy.stop, proxy.reload)
     await proxy.run()
 
 

@@ -8,7 +8,6 @@ supervisor that has gone is a drain as well, so no worker is left behind.
 import asyncio
 import logging
 import os
-import signal
 import socket
 from dataclasses import replace
 
@@ -19,7 +18,7 @@ from sealwire.proxy.server.connections.sessions import SessionMaker
 from sealwire.proxy.server.discovery.monitor import LEAST_PAUSE_S
 from sealwire.proxy.server.errors import StartReason, WorkersFailed
 from sealwire.proxy.server.observability.logs import note
-from sealwire.proxy.server.tasks import spawn, take_reload
+from sealwire.proxy.server.tasks import spawn, take_signals
 from sealwire.proxy.server.workers import memory
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.server.workers.joint_metrics import families_of
@@ -99,10 +98,7 @@ def serve(loaded: Loaded, new_session: SessionMaker, line: socket.socket, seat: 
 
 async def _work(loaded: Loaded, new_session: SessionMaker, line: socket.socket, seat: Seat) -> None:
     proxy = Proxy(loaded, new_session, seat)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, proxy.drain)
-    take_reload(loop, proxy.reload)
+    take_signals(proxy.drain, proxy.reload)
     talking = spawn(talk(proxy, line), "supervisor")
     try:
         await proxy.run()
