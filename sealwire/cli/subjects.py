@@ -98,7 +98,7 @@ def identifier_of(text: str, field_class: "FieldClass") -> Identifier:
             "whose data? Give the identifier on a terminal, or as a line of standard input"
         )
     try:
-        document = b"" if declared is None else bson.encode({"": _value(text, declared)})
+        document = b"" if declared is None else bson.encode({"": bson_value(text, declared)})
         found = find_element(document, 0, b"") if document else None
     except (ValueError, OverflowError, bson.errors.BSONError):
         found = None
@@ -110,8 +110,8 @@ def identifier_of(text: str, field_class: "FieldClass") -> Identifier:
     raise click.UsageError(f"the identifier is no {name}, which class {field_class.name} has")
 
 
-def _value(text: str, declared: "ValueType") -> object:
-    """Raises ValueError, OverflowError, BSONError."""
+def bson_value(text: str, declared: "ValueType") -> object:
+    """What `text` says as a value of this type. Raises ValueError, OverflowError, BSONError."""
     import bson  # noqa: PLC0415
     from bson.binary import Binary, UuidRepresentation  # noqa: PLC0415
 

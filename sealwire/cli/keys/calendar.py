@@ -25,7 +25,7 @@ from sealwire.cli.migrate.options import (
     proxies_option,
     share_option,
 )
-from sealwire.cli.options import PRESENT_FILE, settings
+from sealwire.cli.options import PRESENT_FILE, settings, variable_option
 from sealwire.cli.output import Manner
 from sealwire.cli.recording import record_event
 from sealwire.keys.errors import KeyringBusy, KeysError
@@ -65,11 +65,10 @@ calendar_options = settings(
     proxies_option,
     share_option,
     lifetime_option,
-    click.option(
+    variable_option(
         "--holds",
         type=PRESENT_FILE,
         envvar="SEALWIRE_HOLDS",
-        show_envvar=True,
         help="With --due: the file of legal holds. No class is rotated while an erasure runs, and none runs "
         "while data moves.",
     ),

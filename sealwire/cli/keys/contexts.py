@@ -1,7 +1,6 @@
 """`sealwire keys contexts`, `rewrap-contexts` and `move-contexts`: the keys of contexts and their store."""
 
 import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from pathlib import Path
 
 import bson
 import click
-from bson.binary import Binary, UuidRepresentation
 
 from sealwire.cli.options import (
     Decorator,
@@ -22,6 +20,7 @@ from sealwire.cli.options import (
     settings,
 )
 from sealwire.cli.output import Manner, document_count_bar, manner_options
+from sealwire.cli.subjects import bson_value
 from sealwire.crypto import selftest
 from sealwire.keys.contexts import shredding, transfer
 from sealwire.keys.contexts.resolver import Resolver, wrapping_cipher
@@ -31,12 +30,19 @@ from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import Place, parse_place
 from sealwire.keys.providers import Providers
+from sealwire.policies.file.schema import ValueType
 from sealwire.policies.planning.contexts import context_of, database_context
 from sealwire.wire.raw_bson import find_element
 
 # -------------------------- options that name one context of a class, and the store of the keys of contexts
 
-_TYPES = ("string", "int", "objectId", "uuid", "database")
+_TYPES = {
+    "string": ValueType.STRING,
+    "int": ValueType.LONG,
+    "objectId": ValueType.OBJECT_ID,
+    "uuid": ValueType.BIN_DATA,
+}
+_DATABASE = "database"
 _FROM_STDIN = "-"
 
 
@@ -115,7 +121,7 @@ context_argument = click.argument("context", metavar="[CONTEXT|-]", required=Fal
 type_option = click.option(
     "--type",
     "context_type",
-    type=click.Choice(_TYPES),
+    type=click.Choice([*_TYPES, _DATABASE]),
     default="string",
     show_default=True,
     help="The type of the context's field; `database` for a class with a key for each database.",
@@ -128,10 +134,10 @@ def read_context(text: str | None, context_type: str) -> bytes:
         text = sys.stdin.readline().rstrip("\n")
     if not text:
         raise click.UsageError("name a context, or - to read it from stdin")
-    if context_type == "database":
+    if context_type == _DATABASE:
         return database_context(text)
     try:
-        document = bson.encode({"": _value(text, context_type)})
+        document = bson.encode({"": bson_value(text, _TYPES[context_type])})
     except (ValueError, bson.errors.BSONError, OverflowError):
         raise click.UsageError(f"the context is no {context_type}") from None
     element = find_element(document, 0, b"")
@@ -139,17 +145,6 @@ def read_context(text: str | None, context_type: str) -> bytes:
     if context is None:
         raise click.UsageError(f"no context has the type {context_type}")
     return context
-
-
-def _value(text: str, context_type: str) -> object:
-    """Raises ValueError, BSONError."""
-    if context_type == "int":
-        return bson.Int64(int(text))
-    if context_type == "objectId":
-        return bson.ObjectId(text)
-    if context_type == "uuid":
-        return Binary.from_uuid(uuid.UUID(text), UuidRepresentation.STANDARD)
-    return text
 
 
 @click.command()

@@ -259,7 +259,9 @@ def _take(subject: Subject, step: Callable[[DataKey], DataKey], manner: Manner, 
     key = (subject.class_name, subject.version)
     opened = subject.kek.open(providers)
     after = change_version(store, opened, key, step, datetime.now(UTC), dry_run=manner.dry_run)
-    _show(str(store), after, manner)
+    until = None if after.destroy_after is None else format_time(after.destroy_after)
+    may = f", and may be destroyed after {until}" if until else ""
+    _show(str(store), after, manner, may, destroy_after=until)
 
 
 def _find(subject: Subject, store: KeyringStore) -> KeyRecord:
@@ -275,19 +277,10 @@ def _find(subject: Subject, store: KeyringStore) -> KeyRecord:
     )
 
 
-def _show(place: str, key: DataKey, manner: Manner) -> None:
-    until = None if key.destroy_after is None else format_time(key.destroy_after)
-    may = f", and may be destroyed after {until}" if until else ""
+def _show(place: str, key: DataKey, manner: Manner, may: str = "", **more: str | None) -> None:
     done = "would be" if manner.dry_run else "is"
-    document = {
-        "class": key.class_name,
-        "version": key.version,
-        "state": key.state.value,
-        "destroy_after": until,
-    }
-    manner.answer(
-        f"{place}: version {key.version} of {key.class_name} {done} {key.state.value}{may}", document
-    )
+    said = {"class": key.class_name, "version": key.version, "state": key.state.value, **more}
+    manner.answer(f"{place}: version {key.version} of {key.class_name} {done} {key.state.value}{may}", said)
 
 
 # --------------------------------- `sealwire keys cancel`: take a pending key back that was made by mistake
@@ -322,7 +315,7 @@ def cancel(*, class_name: str, undo: bool, keyring: str, kek: KekOptions, uri: s
     opened = kek.open(providers)
     if undo:
         renewed = turning.renew(store, opened, class_name, now, dry_run=manner.dry_run)
-        _show_cancelled(str(store), renewed, manner)
+        _show(str(store), renewed, manner)
         return
     before = load_keyring(store, opened)
     version = pending_version(before, class_name)
@@ -331,7 +324,7 @@ def cancel(*, class_name: str, undo: bool, keyring: str, kek: KekOptions, uri: s
         key = turning.cancel(store, opened, class_name, now, dry_run=manner.dry_run)
         if not manner.dry_run:
             _look_again(client, lambda: turning.renew(store, opened, class_name, now), key, before)
-    _show_cancelled(str(store), key, manner)
+    _show(str(store), key, manner)
 
 
 def _look_again(client: Client, renew: Callable[[], DataKey], key: DataKey, keyring: Keyring) -> None:
@@ -341,9 +334,3 @@ def _look_again(client: Client, renew: Callable[[], DataKey], key: DataKey, keyr
     except MigrationRefused:
         renew()
         raise
-
-
-def _show_cancelled(place: str, key: DataKey, manner: Manner) -> None:
-    done = "would be" if manner.dry_run else "is"
-    document = {"class": key.class_name, "version": key.version, "state": key.state.value}
-    manner.answer(f"{place}: version {key.version} of {key.class_name} {done} {key.state.value}", document)

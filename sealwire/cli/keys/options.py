@@ -4,13 +4,13 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import time, timedelta
+from datetime import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sealwire.cli.options import PRESENT_FILE, Interval, settings
+from sealwire.cli.options import PRESENT_FILE, Interval, settings, variable_option
 from sealwire.cli.subjects import read_policy
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.keyring.data_key import DataKey, KeyIds, KeyState
@@ -36,10 +36,6 @@ class QuietInterval(click.ParamType[QuietHours]):
         return QuietHours(time.fromisoformat(found[1]), time.fromisoformat(found[2]))
 
 
-def _schedule(rewrap_every: timedelta | None, rotate_every: timedelta | None) -> KeySchedule:
-    return KeySchedule(rewrap_every, rotate_every)
-
-
 def with_policy(schedule: KeySchedule, policies: "PolicySet | None") -> KeySchedule:
     """The schedule with what the policy says of its classes."""
     found = () if policies is None else policies.classes.values()
@@ -50,33 +46,30 @@ def with_policy(schedule: KeySchedule, policies: "PolicySet | None") -> KeySched
 # Gives the command `schedule: KeySchedule`.
 schedule_options = settings(
     "schedule",
-    _schedule,
-    click.option(
+    KeySchedule,
+    variable_option(
         "--rewrap-every",
         type=Interval(),
         metavar="90d|never",
         default="90d",
         show_default=True,
         envvar="SEALWIRE_REWRAP_EVERY",
-        show_envvar=True,
         help="How long the keyring stays as it was wrapped.",
     ),
-    click.option(
+    variable_option(
         "--rotate-every",
         type=Interval(),
         metavar="365d|never",
         default="never",
         show_default=True,
         envvar="SEALWIRE_ROTATE_EVERY",
-        show_envvar=True,
         help="How long a data key encrypts, if the policy says no `rotate` of its class.",
     ),
 )
-policy_option = click.option(
+policy_option = variable_option(
     "--policy",
     type=PRESENT_FILE,
     envvar="SEALWIRE_POLICY",
-    show_envvar=True,
     help="The policy, which says what each class is for.",
 )
 
