@@ -76,8 +76,8 @@ def is_test(code: str) -> bool:
 
 def _settings() -> set[str]:
     keys = re.findall(r"^\| `([a-z_.]+)` \|", (DOCS / "configuration.md").read_text(encoding="utf-8"), re.M)
-    policy = re.findall(r"^\| `([\w.]+)` \|", (DOCS / "policies.md").read_text(encoding="utf-8"), re.M)
-    return {*keys, *policy}
+    pages = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("policies.md", "roles.md"))
+    return {*keys, *re.findall(r"^\| `([\w.]+)` \|", pages, re.M)}
 
 
 def _is_command(code: str) -> bool:

@@ -18,7 +18,7 @@ _HINTS: Final = {
     "docs/policies.md#views",
 }
 _PAGES: Final = {
-    Reason.ROLE: "docs/policies.md#roles",
+    Reason.ROLE: "docs/roles.md",
     Reason.CONTEXT: "docs/policies.md#keys-for-contexts",
     Reason.RANGE: "docs/policies.md#ranges",
     Reason.RANGE_SIZE: "docs/policies.md#ranges",

@@ -122,9 +122,8 @@ kek:
 """
 
 _ROLES = """
-# Roles stand in the policy, below `roles`: who sees and writes the values of which classes
-# (docs/policies.md). A role names users, who log in (upstream.access_control: required), or subjects of
-# certificates (listen.tls.client_ca).
+# `roles` of the policy say who sees and writes the values of which classes (docs/roles.md). A role names
+# users, who log in (upstream.access_control: required), or subjects of certificates (listen.tls.client_ca).
 """
 
 _AUDIT = """
