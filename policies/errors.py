@@ -85,7 +85,8 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
     Reason.RANGE: (
         ErrorCode.NOT_IMPLEMENTED,
         "ciphertext has no order, so a range comparison would give a wrong answer",
-        "declare a `range` for the class in the policy, or compare with $eq or $in",
+        "declare a `range` for the class, see docs/asking.md for what a class with `ask: true` answers, or "
+        "compare with $eq or $in",
     ),
     Reason.RANGE_SIZE: (
         ErrorCode.NOT_IMPLEMENTED,
@@ -111,12 +112,14 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
     Reason.PATTERN: (
         ErrorCode.NOT_IMPLEMENTED,
         "a pattern cannot match ciphertext",
-        "search for the whole value, or store the searchable part in a field of its own",
+        "see docs/asking.md for what a class with `ask: true` answers, search for the whole value, or store "
+        "the searchable part in a field of its own",
     ),
     Reason.SORT: (
         ErrorCode.NOT_IMPLEMENTED,
         "ciphertext has no order, so sorting by it would give a wrong order",
-        "sort by another field, or sort in the application",
+        "see docs/asking.md for what a class with `ask: true` sorts, sort by another field, or sort in the "
+        "application",
     ),
     Reason.COMPUTE: (
         ErrorCode.NOT_IMPLEMENTED,
@@ -126,7 +129,8 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
     Reason.RANDOM_EQUALITY: (
         ErrorCode.NOT_IMPLEMENTED,
         "a field in random mode cannot be compared",
-        "use a deterministic class, or `ask: true`, if the field must be searchable; $exists and null work",
+        "use a deterministic class if the field must be searchable, or see docs/asking.md#random-classes for "
+        "what `ask: true` answers; $exists and null work",
     ),
     Reason.BELOW_ENCRYPTED: (
         ErrorCode.NOT_IMPLEMENTED,
@@ -153,7 +157,8 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
     Reason.COLLATION: (
         ErrorCode.NOT_IMPLEMENTED,
         "a collation cannot apply to ciphertext",
-        "leave the collation out of operations that compare encrypted fields",
+        "see docs/asking.md for the collations that a class with `ask: true` answers, or leave the collation "
+        "out of operations that compare encrypted fields",
     ),
     Reason.INDEX: (
         ErrorCode.NOT_IMPLEMENTED,
@@ -269,6 +274,7 @@ class Refusal(Exception):
         path: str = "",
         rule: str = "",
         wanted: str = "",
+        instead: str = "",
         known: Iterable[Iterable[bytes]] | None = None,
     ) -> None:
         super().__init__(reason.value)
@@ -278,6 +284,8 @@ class Refusal(Exception):
         """The operator, or what else was written; else the command, as `within` fills it in."""
         self.wanted = wanted
         """What the policy says that the path takes, in words."""
+        self.instead = instead
+        """What to do, if the reason's usual hint does not help here."""
         self.known = known
         """If nobody knows the name in `rule`: tables of those that somebody knows."""
 
@@ -298,8 +306,8 @@ class Refusal(Exception):
 
         Cost: O(1); if nobody knows the name, half a millisecond to find a similar one.
         """
-        _, denied, instead = EXPLANATIONS[self.reason]
-        rule = self.rule
+        _, denied, usual = EXPLANATIONS[self.reason]
+        rule, instead = self.rule, self.instead or usual
         if self.known is not None:
             denied, rule = f"{denied}: '{rule}'{self._meant(self.known)}", ""
         if self.wanted:

@@ -195,6 +195,12 @@ def sort_by_count(walk: Walk, stage: Element) -> PathNode:
     return replaced(walk.node, counted, walk.draft.work, names_of((b"_id", b"count")))
 
 
+_BUCKETS_BY_RANGE: Final = (
+    "put a $match for the range of each bucket into a $facet (the class needs a `range` or `ask: true`), or "
+    "compute in the application"
+)
+
+
 def bucket(walk: Walk, stage: Element) -> PathNode:
     """`$bucket` and `$bucketAuto`: groups by order, so by a field in clear only."""
     inner, parts = walk.parts(stage)
@@ -212,7 +218,10 @@ def bucket(walk: Walk, stage: Element) -> PathNode:
         elif part.name == b"granularity":
             text_of(walk.buf, part)
         else:
-            infer_plain(inner, part)
+            node = infer(inner, part)
+            if node.covers:
+                rule = operator_name(stage)
+                raise Refusal(Reason.COMPUTE, path=node.path, rule=rule, instead=_BUCKETS_BY_RANGE)
     return replaced(walk.node, document_node(fields), walk.draft.work, names_of(fields))
 
 

@@ -256,7 +256,8 @@ class RankedStage:
         if asking.is_windowed and not asking.is_at_one_time:
             # documents with a new value are left out, and others would have to move up
             rule = "an order behind $limit, $skip or $sample, which needs a transaction"
-            raise Refusal(Reason.QUESTION, path=walk.node.path, rule=rule)
+            instead = "put $match and the order before them, use a transaction, or read concern 'snapshot'"
+            raise Refusal(Reason.QUESTION, path=walk.node.path, rule=rule, instead=instead)
         ahead = asking.ahead
         self._walk: Final = walk
         self._asking: Final = asking
@@ -288,7 +289,10 @@ class RankedStage:
         strength = strength_at(self._walk, node) if is_collated else SIMPLE
         order = SortOrder(is_descending, enough, None if ahead is None else ahead.among, strength)
         operators = tuple(ahead.operators) if ahead is not None and ahead.key == name else ()
-        question = ValuesQuestion(draft.namespace, node.path, leaf.name, operators, order=order)
+        options = self._asking.collation + self._asking.hint
+        question = ValuesQuestion(
+            draft.namespace, node.path, leaf.name, operators, order=order, options=options
+        )
         try:
             return self._asking.answers.of(question)
         except ValuesUnknown:

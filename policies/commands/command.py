@@ -8,11 +8,13 @@ from mypy_extensions import mypyc_attr
 
 from sealwire.policies.aggregation.server_stages import server_documents
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.ranges import NUMERIC, read_number
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import (
     array_items,
     check_nested,
     document_of,
+    given,
     named_parts,
     operator_name,
     readable,
@@ -22,7 +24,8 @@ from sealwire.policies.planning.namespaces import foreign_namespaces
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.trees import either
 from sealwire.policies.planning.walk import SETTLED_EDITS, Draft, Parents, Surroundings, Walk
-from sealwire.policies.questions.asked import Answers
+from sealwire.policies.questions.asked import Answers, Asking
+from sealwire.policies.questions.collation import SIMPLE, strength_of
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Cursor, Element, elements
 
@@ -273,6 +276,26 @@ def collation(walk: Walk, argument: Element) -> None:
     locale = parts.get(b"locale")
     if locale is None or locale.kind != kinds.STRING or string_of(walk.buf, locale) != "simple":
         walk.draft.collated = True
+
+
+def note_collation(asking: Asking, buf: bytes, arguments: dict[bytes, Element]) -> None:
+    """Ask under the collation of a command, or of a statement that begins, if strings can be judged under it.
+
+    Raises BsonError.
+    """
+    argument = given(arguments, b"collation")
+    asking.strength, asking.collation = SIMPLE, b""
+    if argument is None or argument.kind != kinds.OBJECT:
+        return
+    found: dict[str, object] = {}
+    for part in elements(buf, argument.value):
+        name = part.name.decode("utf-8", "replace")
+        if part.kind == kinds.STRING:
+            found[name] = string_of(buf, part)
+        else:
+            value = buf[part.value : part.end]
+            found[name] = read_number(part.kind, value) if part.kind in NUMERIC else None
+    asking.strength, asking.collation = strength_of(found), buf[argument.start : argument.end]
 
 
 def constants(walk: Walk, argument: Element) -> None:

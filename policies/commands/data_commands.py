@@ -21,6 +21,7 @@ from sealwire.policies.commands.command import (
     collation,
     constants,
     name_in,
+    note_collation,
     plain_arguments,
     planned_apart,
     refuse_writing_views,
@@ -85,6 +86,14 @@ def hint(walk: Walk, argument: Element) -> None:
     for part in elements(walk.buf, argument.value):
         if follow(walk.node, part.name) is not None and not is_index_kind(walk.buf, part):
             raise Refusal(Reason.SHAPE, path=walk.node.path, rule="hint")
+
+
+def _note_hint(walk: Walk, arguments: dict[bytes, Element]) -> None:
+    """Let a question about an order look at the documents of the hinted index alone. Raises as `hint`."""
+    asking, argument = walk.draft.asking, given(arguments, b"hint")
+    if asking is not None and argument is not None:
+        hint(walk, argument)
+        asking.hint = walk.buf[argument.start : argument.end]
 
 
 def _demand_filter(walk: Walk, argument: Element, *, is_view: bool = False) -> None:
@@ -300,6 +309,8 @@ _FIND_AND_MODIFY: Final = _update_parts(
 
 def update_statement(walk: Walk, statement: dict[bytes, Element], parts: UpdateParts) -> None:
     """Cover one statement of an update, with a collation of its own. Raises Refusal, BsonError."""
+    if walk.draft.asking is not None:
+        note_collation(walk.draft.asking, walk.buf, statement)
     bound = bind_constants(walk, statement.get(parts.constants), literal=True)
     _plan_statement(bound, statement, parts)
     if bound is not walk:
@@ -321,6 +332,7 @@ def _plan_statement(walk: Walk, statement: dict[bytes, Element], parts: UpdatePa
     is_sorted = asking is not None and sort is not None and is_sorted_by_values(walk, sort)
     if is_sorted:
         check_sorted_write(walk, statement, parts.constants, seeds=seeds)
+        _note_hint(walk, statement)
         table = {**table, b"sort": planned_apart}
     apply_arguments(walk if use is walk.use else walk.to(use), statement, table)
     if is_sorted and sort is not None:
@@ -364,6 +376,8 @@ BULK_DELETE_PARTS: Final = _delete_parts(b"filter", "delete multi")
 def delete_statement(walk: Walk, statement: dict[bytes, Element], table: dict[bytes, Argument]) -> None:
     """Cover one statement of a delete, with a collation of its own. Raises Refusal, BsonError."""
     demand_delete(walk.draft, walk.node)
+    if walk.draft.asking is not None:
+        note_collation(walk.draft.asking, walk.buf, statement)
     apply_arguments(walk.to(Use.MATCH) if b"hint" in statement else walk, statement, table)
     if b"hint" in statement and not deletes_all(walk.buf, statement, table):
         refuse_hint_on_one(walk, statement, b"q" if b"q" in table else b"filter")
@@ -396,6 +410,7 @@ _AGGREGATE: Final = {
 def aggregate(command: Command, walk: Walk) -> None:
     """A pipeline over documents with the walk's covered paths. Raises Refusal, BsonError."""
     command.draft.around = command.surroundings
+    _note_hint(walk, command.arguments)
     apply_arguments(walk, command.arguments, _AGGREGATE)
     aggregate_hint(command, walk)
     note_openings(command, walk.node)

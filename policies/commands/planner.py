@@ -27,6 +27,7 @@ from sealwire.policies.commands.command import (
     Refused,
     apply_arguments,
     first_stage,
+    note_collation,
     plain_arguments,
     planned_apart,
     protected_in_pipeline,
@@ -42,7 +43,6 @@ from sealwire.policies.commands.passed_commands import PASSED_COMMANDS
 from sealwire.policies.commands.sorted_commands import FindSortsByValues, as_aggregate
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.operators import OPERATORS as EXPRESSIONS
-from sealwire.policies.file.ranges import NUMERIC, read_number
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.filters.filters import OPERATORS as FILTER_OPERATORS
 from sealwire.policies.filters.filters import TOP_LEVEL
@@ -68,7 +68,6 @@ from sealwire.policies.planning.values import (
 )
 from sealwire.policies.planning.walk import NO_SURROUNDINGS, Draft, Parents, Walk
 from sealwire.policies.questions.asked import Answers, Asking, ValuesUnknown
-from sealwire.policies.questions.collation import SIMPLE, strength_of
 from sealwire.policies.roles.role import Rights
 from sealwire.policies.updates.update_pipelines import STAGES as UPDATE_STAGES
 from sealwire.policies.updates.updates import OPERATORS as UPDATE_OPERATORS
@@ -417,24 +416,8 @@ def _let_ask(command: Command, node: PathNode) -> None:
             node,
             is_in_transaction=is_in_transaction,
             is_at_one_time=said == _SNAPSHOT,
-            strength=_strength(command),
         )
-
-
-def _strength(command: Command) -> int:
-    """How strong the collation of a command is, if strings can be judged under it. Raises BsonError."""
-    argument = command.arguments.get(b"collation")
-    if argument is None or argument.kind != kinds.OBJECT:
-        return SIMPLE
-    found: dict[str, object] = {}
-    for part in elements(command.buf, argument.value):
-        name = part.name.decode("utf-8", "replace")
-        if part.kind == kinds.STRING:
-            found[name] = string_of(command.buf, part)
-        else:
-            value = command.buf[part.value : part.end]
-            found[name] = read_number(part.kind, value) if part.kind in NUMERIC else None
-    return strength_of(found)
+        note_collation(command.draft.asking, command.buf, arguments)
 
 
 def _beside_policy(command: Command, namespace: str) -> PathNode | None:

@@ -21,11 +21,11 @@ from sealwire.policies.aggregation.sorting import (
 )
 from sealwire.policies.aggregation.stage_arguments import plan_sort_key
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.filters.asking import Among
+from sealwire.policies.filters.asking import Among, note_asked, strength_at
 from sealwire.policies.filters.negations import free_name
 from sealwire.policies.planning.arguments import document_of, given, named_parts, operator_name, string_of
 from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement
-from sealwire.policies.planning.values import FLAGS, is_given, note_comparison, whole_number
+from sealwire.policies.planning.values import FLAGS, is_given, whole_number
 from sealwire.policies.planning.walk import LISTED_BYTES, Walk
 from sealwire.policies.questions.asked import ValuesQuestion, ValuesUnknown
 from sealwire.policies.questions.ordering import SortOrder
@@ -116,17 +116,21 @@ def check_sorted_write(walk: Walk, statement: dict[bytes, Element], constants: b
     asking = walk.draft.asking
     if asking is None:
         raise TypeError("nothing may be asked")
-    refused = {
-        "an upsert": seeds,
-        "multi": is_given(walk.buf, statement.get(b"multi")),
-        "a hint": given(statement, b"hint") is not None,
-        "a collation": given(statement, b"collation") is not None,
-        "variables": constants in statement or b"let" in walk.draft.arguments,
-        "other statements in the command": asking.written.count > 0 or bool(asking.namespace),
-    }
-    for what, is_there in refused.items():
+    refused = (
+        (seeds, "an upsert", "find the `_id` first, and insert if there is none"),
+        (is_given(walk.buf, statement.get(b"multi")), "multi", "remove `multi` or the sort"),
+        (
+            constants in statement or b"let" in walk.draft.arguments,
+            "variables",
+            "write their values into the filter and the update",
+        ),
+        (asking.written.count > 0, "other statements", "send it as a command of its own"),
+        (bool(asking.namespace), "bulkWrite", "send it as findAndModify, or as update"),
+    )
+    for is_there, what, instead in refused:
         if is_there:
-            raise Refusal(Reason.QUESTION, path=walk.node.path, rule=f"{what} beside a sort by stored values")
+            rule = f"{what} beside a sort by stored values"
+            raise Refusal(Reason.QUESTION, path=walk.node.path, rule=rule, instead=instead)
     asking.sorts_write = True
 
 
@@ -143,10 +147,11 @@ def plan_sorted_write(walk: Walk, sort: Element, statement: dict[bytes, Element]
         raise TypeError("nothing may be asked")
     if len(asked) > 1 or asked[0][0] != first.name:
         rule = "a write that is sorted by stored values behind another key"
-        raise Refusal(Reason.QUESTION, path=node.path, rule=rule)
+        instead = "sort by this field first and then by fields in clear, or find the `_id` first"
+        raise Refusal(Reason.QUESTION, path=node.path, rule=rule, instead=instead)
     for key in others:
         plan_sort_key(walk, key)
-    note_comparison(draft, node)
+    note_asked(walk, node)
     query = given(statement, filter_name)
     if (query is None and (filter_name != _QUERY or filter_name in statement)) or (
         query is not None and query.kind != kinds.OBJECT
@@ -157,8 +162,9 @@ def plan_sorted_write(walk: Walk, sort: Element, statement: dict[bytes, Element]
             Reason.QUESTION, path=node.path, rule="a choice by chance beside a sort by stored values"
         )
     part = None if query is None else (query.value, query.end)
-    order = SortOrder(direction_of(walk, first) < 0, 1, part)
-    question = ValuesQuestion(draft.namespace, node.path, leaf.name, (), order=order)
+    order = SortOrder(direction_of(walk, first) < 0, 1, part, strength_at(walk, node))
+    options = asking.collation + asking.hint
+    question = ValuesQuestion(draft.namespace, node.path, leaf.name, (), order=order, options=options)
     try:
         answer = asking.answers.of(question)
     except ValuesUnknown:

@@ -279,7 +279,7 @@ def plan_alone(walk: Walk, element: Element, node: PathNode, place: ListPlace) -
         raise Refusal(Reason.QUESTION, path=node.path, rule="a pattern in place of a value in an upsert")
     operators = (read_alone(walk, element, node),)
     if not _is_taken_over(walk, element.value, [element], operators):
-        _list(walk, [element], node, answer_to(walk, node, operators).all, place)
+        put_list(walk, [element], node, answer_to(walk, node, operators).all, place)
 
 
 def _is_taken_over(
@@ -332,7 +332,9 @@ def answer_to(
     if rule:
         raise Refusal(Reason.QUESTION, path=node.path, rule=rule)
     namespace = asking.namespace or draft.namespace
-    question = ValuesQuestion(namespace, node.path, node.leaf.name, operators, is_outside=is_outside)
+    question = ValuesQuestion(
+        namespace, node.path, node.leaf.name, operators, is_outside=is_outside, options=asking.collation
+    )
     if not node.is_random:
         return asking.answers.of(question)
     start, end = asking.filter_at or (0, 0)
@@ -386,12 +388,13 @@ def _place(
         rule = "so many operators on values that may be in arrays"
         raise Refusal(Reason.QUESTION, path=walk.node.path, rule=rule)
     for group, found, place in zip(places, lists, free, strict=False):
-        _list(walk, group, walk.node, found, place)
+        put_list(walk, group, walk.node, found, place)
 
 
-def _list(
+def put_list(
     walk: Walk, group: list[Element], node: PathNode, found: tuple[HeldValue, ...], place: ListPlace
 ) -> None:
+    """Put the stored forms of values in place of operators."""
     draft, leaf = walk.draft, node.leaf
     if leaf is None:
         raise TypeError("a question about no class")

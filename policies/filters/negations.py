@@ -23,6 +23,7 @@ from sealwire.policies.filters.asking import (
     is_null,
     may_ask,
     may_list,
+    put_list,
     read_alone,
     read_asked,
     taken_over,
@@ -64,23 +65,26 @@ def plan_negated(walk: Walk, element: Element, target: PathNode, rows: Rows) -> 
     if not is_operator_document(walk.buf, element):
         return NOTHING_ASKED
     inner = walk.within(element.value, target)
-    names = named_parts(walk.buf, element.value)
+    names, kept = named_parts(walk.buf, element.value), NOTHING_ASKED
     if asking.is_negated:
         if _patterns(inner, names.get(b"$in")):
             # one list keeps documents out, and the other one lets them in
-            raise Refusal(Reason.QUESTION, path=target.path, rule="a pattern in $in below $nor")
+            instead = "write the pattern as a condition of its own"
+            rule = "a pattern in $in below $nor"
+            raise Refusal(Reason.QUESTION, path=target.path, rule=rule, instead=instead)
         taken = _plan_operators(walk, element, inner, names, rows, is_negated=False)
+        kept = _plan_unequal_below(inner, names)
     else:
         taken = _plan_not(walk, element, inner, names, rows)
         _plan_nin(walk, element, inner, names.get(b"$nin"))
         taken |= _plan_unequal(walk, element, inner, names)
     if not taken:
-        return NOTHING_ASKED
+        return kept
     if taken >= names.keys():
         _satisfy(walk, element)
         return None
     walk.draft.replacements.extend(Replacement(names[name], inner.parents) for name in names if name in taken)
-    return taken
+    return taken | kept
 
 
 def plan_negated_item(walk: Walk, start: int, rows: Rows) -> frozenset[bytes]:
@@ -199,15 +203,37 @@ def _plan_unequal(
     walk: Walk, field: Element, inner: Walk, names: Mapping[bytes, Element]
 ) -> frozenset[bytes]:
     """`$ne` and `$nin`, where equality is asked about."""
-    if not asks_equality(inner, inner.node):
-        return NOTHING_ASKED
-    taken = {name: each for name in _UNEQUAL if (each := names.get(name)) and not is_null(walk.buf, each)}
-    for name, element in taken.items():
-        equal = _UNEQUAL[name]
-        operators = read_asked(inner, {equal: AskedGroup(Asks.EQUAL, [element])}, {equal: element})
+    taken = _unequal(inner, names)
+    for _, operators in taken.values():
         answer = answer_to(walk, inner.node, operators, is_outside=True)
         _put(walk, field, inner.node, answer.each, is_negated=True)
     return frozenset(taken)
+
+
+def _plan_unequal_below(inner: Walk, names: Mapping[bytes, Element]) -> frozenset[bytes]:
+    """The same below a negation: two negations are none, so values that are equal let a document in."""
+    taken = _unequal(inner, names)
+    if taken and _UNEQUAL.keys() <= names.keys():
+        rule, instead = "$ne beside $nin below $nor", "write `$in` with all values, without the negations"
+        raise Refusal(Reason.QUESTION, path=inner.node.path, rule=rule, instead=instead)
+    for element, operators in taken.values():
+        put_list(inner, [element], inner.node, answer_to(inner, inner.node, operators).all, ListPlace.UNEQUAL)
+    return frozenset(taken)
+
+
+def _unequal(
+    inner: Walk, names: Mapping[bytes, Element]
+) -> dict[bytes, tuple[Element, tuple[AskedOperator, ...]]]:
+    """By their names, the operators that have to be asked about, each with the equality that it negates."""
+    if not asks_equality(inner, inner.node):
+        return {}
+    found: dict[bytes, tuple[Element, tuple[AskedOperator, ...]]] = {}
+    for name, equal in _UNEQUAL.items():
+        element = names.get(name)
+        if element is not None and not is_null(inner.buf, element):
+            groups = {equal: AskedGroup(Asks.EQUAL, [element])}
+            found[name] = element, read_asked(inner, groups, {equal: element})
+    return found
 
 
 def _patterns(walk: Walk, listed: Element | None) -> list[Element]:
@@ -260,4 +286,5 @@ def free_name(walk: Walk, node: PathNode) -> bytes:
             present.add(name)
             return name
     rule = "so many conditions beside others in one filter, without an `$and` around each"
-    raise Refusal(Reason.QUESTION, path=node.path, rule=rule)
+    instead = "put each condition into a document of its own, and all of them into one `$and`"
+    raise Refusal(Reason.QUESTION, path=node.path, rule=rule, instead=instead)

@@ -209,6 +209,8 @@ class ListPlace(Enum):
     """By `$in`, which takes the place of an operator."""
     BESIDE = "beside"
     """By `$not` and `$nin`: an `$in` stands beside it."""
+    UNEQUAL = "unequal"
+    """By `$nin`, which takes the place of an operator below a negation."""
     ITEM_OUTSIDE = "item outside"
     """As BESIDE, on items of an array: null and arrays in it are let in as well."""
     VALUE = "value"

@@ -74,6 +74,8 @@ class ValuesQuestion:
     among: bytes | None = field(default=None, repr=False)
     """For a random class, the filter around the condition, as the client has sent it: only documents that
     meet the rest of it are looked at. Empty without such a filter; None for other classes."""
+    options: bytes = field(default=b"", repr=False)
+    """The collation of the command, and its hint if it is about an order, as the client has sent them."""
     needs_newest: bool = False
     """Whether a job could encrypt values anew, under the newest key, between the question and the command."""
 
@@ -307,9 +309,11 @@ class Asking:
         "ahead",
         "answers",
         "barriers",
+        "collation",
         "filter_at",
         "forbids",
         "groups",
+        "hint",
         "is_at_one_time",
         "is_here",
         "is_in_transaction",
@@ -334,14 +338,17 @@ class Asking:
         is_in_transaction: bool = False,
         is_at_one_time: bool = False,
         namespace: str = "",
-        strength: int = SIMPLE,
     ) -> None:
         self.answers: Final = answers
         self.tree: Final = tree
         """The covered paths of the documents that the command reads, as they are stored."""
         self.is_in_transaction: Final = is_in_transaction
-        self.strength: Final = strength
-        """How strong the collation of the command is, if strings may be asked about under it."""
+        self.strength = SIMPLE
+        """How strong the collation of the statement is, if strings may be asked about under it."""
+        self.collation = b""
+        """The collation as the client has sent it."""
+        self.hint = b""
+        """The index in which the command finds its documents, which a question about their order uses too."""
         self.is_at_one_time: Final = is_at_one_time or is_in_transaction
         """Whether the command reads what its questions have read: nothing changes meanwhile."""
         self.namespace: Final = namespace

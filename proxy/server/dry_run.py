@@ -22,6 +22,7 @@ _PAGES: Final = {
     Reason.CONTEXT: "docs/policies.md#keys-for-contexts",
     Reason.RANGE: "docs/policies.md#ranges",
     Reason.RANGE_SIZE: "docs/policies.md#ranges",
+    **dict.fromkeys((Reason.PATTERN, Reason.SORT, Reason.QUESTION, Reason.QUESTION_SIZE), "docs/asking.md"),
     Reason.JOIN: "docs/policies.md#joins-unions-and-writes-of-a-pipeline",
     Reason.PIPELINE_UPDATE: "docs/policies.md#pipeline-updates-and-bulk-writes",
     Reason.UNSEEN: "docs/policies.md#views",

@@ -549,6 +549,8 @@ def _listed(planned: RangeEdit, items: Sequence[tuple[int, bytes]]) -> Edit:
     if place is ListPlace.BESIDE:
         # a document has one `$in`; that some value is in the list means the same
         data = b"\x03$not\0" + _enclosed(b"\x04$nin\0" + array)
+    elif place is ListPlace.UNEQUAL:
+        data = b"\x04$nin\0" + array
     elif place is ListPlace.ITEM_OUTSIDE:
         array = _array([*items, (kinds.NULL, b"")])
         data = b"\x03$not\0" + _enclosed(b"\x04$nin\0" + array + _NO_ARRAY)

@@ -204,6 +204,38 @@ def test_under_a_collation_answers_are_those_of_plaintext(
     assert sides[0] == sides[1]
 
 
+@pytest.mark.parametrize("strength", [1, 2])
+def test_writes_under_a_collation_are_those_of_plaintext(
+    collections: tuple[Collection[Document], Collection[Document]], strength: int
+) -> None:
+    collation, sides = {"locale": "en", "strength": strength}, []
+    conditions: list[Any] = ["ANNA", {"$in": ["anna", "zo"]}, {"$ne": "anna"}, {"$gte": "ANNA", "$lt": "zoe"}]
+    order = [("surname", 1), ("_id", -1)]
+    for collection in collections:
+        collection.insert_many({"_id": 2000 + number, "surname": each} for number, each in enumerate(LETTERS))
+        found: list[Any] = []
+        queries: list[Document] = [{"_id": {"$gte": 2000}, "surname": each} for each in conditions]
+        queries.append({"_id": {"$gte": 2000}, "$nor": [{"surname": {"$ne": "zoe"}}]})
+        for place, query in enumerate(queries):
+            mark = {"$set": {f"mark{place}": 1}}
+            found.append(collection.update_many(query, mark, collation=collation).modified_count)
+        both = [UpdateMany(query, {"$inc": {"bulk": 1}}, collation=collation) for query in queries[:2]]
+        found.append(
+            collection.bulk_write([*both, UpdateMany(queries[0], {"$inc": {"bulk": 9}})]).modified_count
+        )
+        first = {"$set": {"first": True}}
+        for hint in ("_id_", [("_id", 1)]):
+            query = {"_id": {"$gte": 2000}, "first": None}
+            written = collection.find_one_and_update(query, first, sort=order, collation=collation, hint=hint)
+            found.append(written["_id"] if written else None)
+        found += list(collection.find({"_id": {"$gte": 2000}}).sort("_id", 1))
+        found.append(collection.delete_many(queries[1], collation=collation).deleted_count)
+        sides.append(found)
+        collection.delete_many({"_id": {"$gte": 2000}})
+    assert sides[0] == sides[1]
+    assert sides[0][0] == 3
+
+
 def test_many_values_come_in_batches(collections: tuple[Collection[Document], Collection[Document]]) -> None:
     encrypted, _ = collections
     encrypted.insert_many({"_id": 1000 + number, "surname": f"N{number:05}"} for number in range(2200))

@@ -50,7 +50,7 @@ _INDEX: Final = "__sealwire"
 _COUNT: Final = _INDEX.encode()
 """How many documents have a value, if they are to be sorted by it."""
 _FOR_ALL: Final = frozenset(b"lsid $readPreference apiVersion apiStrict apiDeprecationErrors".split())
-_FOR_FIRST: Final = _FOR_ALL | frozenset(b"readConcern maxTimeMS $clusterTime collation".split())
+_FOR_FIRST: Final = _FOR_ALL | frozenset(b"readConcern maxTimeMS $clusterTime".split())
 """What the question takes from the command that waits."""
 _OF_TRANSACTION: Final = frozenset(b"txnNumber autocommit".split())
 _BEGINNING: Final = frozenset(b"startTransaction readConcern".split())
@@ -82,7 +82,7 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
     hold = _hold(conversation, message, body, begins=b"startTransaction" in parts)
     database, _, collection = question.namespace.partition(".")
     unknown.judgement.bounds = conversation.shared.settings.questions
-    copied = [part for name, part in parts.items() if name in for_first]
+    copied = [question.options, *(part for name, part in parts.items() if name in for_first)]
     if b"autocommit" not in parts and not _WRITING.isdisjoint(parts):
         copied.append(_LOCAL)
     kept = [part for name, part in parts.items() if name in for_all]
@@ -417,7 +417,7 @@ def _batch(message: bytes, body: int) -> tuple[int, Element]:
 def _refusal(error: Undecided | Refusal, asked: Asked) -> Refusal:
     path = asked.question.path
     if isinstance(error, Refusal):
-        return Refusal(error.reason, path=path, rule=error.rule)
+        return Refusal(error.reason, path=path, rule=error.rule, instead=error.instead)
     return Refusal(Reason.QUESTION, path=path, rule="a stored value that servers judge in several ways")
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sealwire.policies.errors import Reason
+from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import ValueEdit
 from tests.policies.support import Command, covered, plan_of, reason
 
@@ -111,6 +111,14 @@ def test_a_window_is_over_a_partition_by_equality() -> None:
 )
 def test_what_needs_the_values_is_refused(stage: Stage, expected: Reason) -> None:
     assert reason(run(stage)) is expected
+
+
+@pytest.mark.parametrize("more", [{"boundaries": [0, 5]}, {"boundaries": [0], "default": 1}])
+def test_buckets_of_covered_values_are_told_of_facets(more: dict[str, Any]) -> None:
+    with pytest.raises(Refusal) as caught:
+        plan_of(run({"$bucket": {"groupBy": "$visits", **more}}))
+    assert (caught.value.path, caught.value.rule) == ("visits", "$bucket")
+    assert "$facet" in caught.value.message
 
 
 @pytest.mark.parametrize(

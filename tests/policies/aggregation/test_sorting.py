@@ -237,6 +237,25 @@ def test_some_commands_are_not_sorted(more: dict[str, Any]) -> None:
     assert caught.value.reason in (Reason.COLLATION, Reason.SORT)
 
 
+@pytest.mark.parametrize("hint", ["room_1", {"room": 1}, {"$natural": -1}])
+def test_a_question_about_an_order_has_the_hint(hint: Any) -> None:
+    _, asked = plan({"$sort": {"surname": 1}}, {"$limit": 1}, hint=hint)
+    assert [each.question.options for each in asked] == [encode({"hint": hint})[4:-1]]
+
+
+def test_a_hint_with_a_value_is_refused_before_anything_is_asked() -> None:
+    with pytest.raises(Refusal) as caught:
+        plan({"$sort": {"surname": 1}}, hint={"surname": "Smith"})
+    assert caught.value.reason is Reason.SHAPE
+
+
+def test_an_order_behind_a_limit_is_told_where_to_stand() -> None:
+    with pytest.raises(Refusal) as caught:
+        plan({"$limit": 5}, {"$sort": {"surname": 1}})
+    assert "transaction" in caught.value.instead
+    assert caught.value.instead in caught.value.message
+
+
 def test_a_find_is_planned_as_a_pipeline() -> None:
     buf = encode({"find": "patients", "sort": {"surname": 1}, "$db": "clinic"})
     with pytest.raises(FindSortsByValues):

@@ -111,7 +111,9 @@ def update(*statements: dict[str, Any], **more: Any) -> dict[str, Any]:
     }
 
 
-def plan(command: dict[str, Any], *, nulls: int = 0) -> tuple[Plan, list[ValuesUnknown]]:
+def plan(
+    command: dict[str, Any], *, nulls: int = 0, stored: tuple[str, ...] = STORED
+) -> tuple[Plan, list[ValuesUnknown]]:
     """The plan once all questions are answered by these values, and the questions."""
     answers, asked = Answers(), list[ValuesUnknown]()
     while True:
@@ -119,7 +121,7 @@ def plan(command: dict[str, Any], *, nulls: int = 0) -> tuple[Plan, list[ValuesU
             return plan_command(POLICY, encode(command), 0, answers=answers), asked
         except ValuesUnknown as unknown:
             asked.append(unknown)
-            for each in STORED:
+            for each in stored:
                 unknown.judgement.take(HeldValue(value(each), value(each)))
             unknown.judgement.take_nulls(nulls)
             answers.learn(unknown.question, unknown.judgement.answer())
@@ -174,6 +176,30 @@ def test_without_a_filter_it_gets_one() -> None:
     assert asked[0].among is None
 
 
+@pytest.mark.parametrize("write", [modify, lambda **parts: update({"q": parts.pop("query"), **parts})])
+def test_the_question_has_the_hint_and_the_collation_of_the_statement(write: Any) -> None:
+    said = {"collation": {"locale": "en", "strength": 1}, "hint": {"room": 1}}
+    made, asked = plan(write(query={}, sort={"surname": 1}, **said), stored=(*STORED, "adams"))
+    assert first_of(made)[1] == ["Adams", "adams"]
+    assert [each.question.options for each in asked] == [encode(said)[4:-1]]
+
+
+def test_without_a_collation_others_are_the_first() -> None:
+    made, asked = plan(modify(query={}, sort={"surname": 1}), stored=(*STORED, "adams"))
+    assert first_of(made)[1] == ["Adams"]
+    assert [each.question.options for each in asked] == [b""]
+
+
+def test_a_bulk_write_is_told_what_to_send_instead() -> None:
+    operation = {"update": 0, "filter": {}, "updateMods": SET, "sort": {"surname": 1}}
+    command = {"bulkWrite": 1, "ops": [operation], "nsInfo": [{"ns": "clinic.patients"}], "$db": "admin"}
+    with pytest.raises(Refusal) as caught:
+        plan(command)
+    assert caught.value.reason is Reason.QUESTION
+    assert caught.value.instead in caught.value.message
+    assert caught.value.instead
+
+
 BY_NAME = {"q": {}, "sort": {"surname": 1}}
 
 
@@ -182,7 +208,7 @@ BY_NAME = {"q": {}, "sort": {"surname": 1}}
     [
         (modify(query={}, sort={"surname": 1}, upsert=True), Reason.QUESTION),
         (modify(query={}, sort={"surname": 1}, upsert=True, autocommit=False), Reason.QUESTION),
-        (modify(query={}, sort={"surname": 1}, hint={"room": 1}), Reason.QUESTION),
+        (modify(query={}, sort={"surname": 1}, hint={"surname": "x"}), Reason.SHAPE),
         (modify(query={}, sort={"surname": 1}, let={"x": 1}), Reason.QUESTION),
         (modify(query={}, sort={"room": 1, "surname": 1}), Reason.QUESTION),
         (modify(query={}, sort={"surname": 1, "kin.surname": 1}), Reason.QUESTION),
@@ -190,7 +216,7 @@ BY_NAME = {"q": {}, "sort": {"surname": 1}}
         (modify(query={}, sort={"mute": 1}), Reason.SORT),
         (modify(query={}, sort={"surname": 2}), Reason.SHAPE),
         (modify(query=None, sort={"surname": 1}), Reason.SHAPE),
-        (modify(query={}, sort={"surname": 1}, collation={"locale": "en"}), Reason.QUESTION),
+        (modify(query={}, sort={"surname": 1}, collation={"locale": "sv"}), Reason.COLLATION),
         (modify(query={"$sampleRate": 0.5}, sort={"surname": 1}), Reason.QUESTION),
         (modify(query={"$and": [{}], "$or": [{}], "$nor": [{"a": 1}]}, sort={"surname": 1}), Reason.QUESTION),
         (update({"sort": {"surname": 1}}), Reason.SHAPE),

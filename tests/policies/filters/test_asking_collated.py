@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from bson import Int64, Regex
+from bson import Int64, Regex, encode
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import ListPlace, RangeEdit
@@ -17,6 +17,14 @@ BEYOND = ListPlace.BEYOND
 
 def find(query: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"find": "patients", "filter": query, **COLLATION, **more}
+
+
+def update(*statements: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "update": "patients",
+        "updates": [{"u": {"$set": {"a": 1}}, **each} for each in statements],
+        **more,
+    }
 
 
 @pytest.mark.parametrize(
@@ -75,7 +83,10 @@ def test_what_is_not_known_is_refused(text: str) -> None:
         find({"surname": "x"}, collation={"locale": "en", "strength": 2, "numericOrdering": True}),
         find({"$expr": {"$eq": ["$surname", "x"]}}),
         {"distinct": "patients", "key": "surname", "query": {}, **COLLATION},
-        {"update": "patients", "updates": [{"q": {"surname": "x"}, "u": {"$set": {"a": 1}}, **COLLATION}]},
+        update({"q": {"surname": "x"}, "upsert": True, **COLLATION}, autocommit=False),
+        update({"q": {"surname": {"$all": ["x"]}}, **COLLATION}),
+        update({"q": {"surname": "x"}, "collation": {"locale": "sv", "strength": 2}}),
+        update({"q": {}, "u": {"$addToSet": {"kin.surname": "x"}}, **COLLATION}),
         {
             "aggregate": "patients",
             "pipeline": [{"$match": {"surname": "x"}}, {"$group": {"_id": "$surname"}}],
@@ -93,6 +104,52 @@ def test_what_is_refused_as_before(command: dict[str, Any]) -> None:
     with pytest.raises(Refusal) as caught:
         plan(command, STORED, policy=POLICY)
     assert caught.value.reason is Reason.COLLATION
+
+
+DELETES = {"delete": "patients", "deletes": [{"q": {"surname": "zoe"}, "limit": 0, **COLLATION}]}
+BULK = {
+    "bulkWrite": 1,
+    "ops": [
+        {"update": 0, "filter": {"surname": "zoe"}, "updateMods": {"$set": {"a": 1}}, **COLLATION},
+        {"delete": 0, "filter": {"surname": "zoe"}, **COLLATION},
+    ],
+    "nsInfo": [{"ns": "clinic.patients"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "count"),
+    [
+        (update({"q": {"surname": "zoe"}, **COLLATION}), 1),
+        (update({"q": {"surname": "zoe"}, **COLLATION}, {"q": {"surname": {"$eq": "ZOE"}}, **COLLATION}), 2),
+        (DELETES, 1),
+        (BULK, 2),
+    ],
+)
+def test_each_statement_of_a_write_has_its_own_collation(command: dict[str, Any], count: int) -> None:
+    made, questions = plan(command, STORED)
+    assert [found for _, found in lists(made)] == [["Zoe", "ZOE"]] * count
+    assert {each.options for each in questions} == {encode(COLLATION)[4:-1]}
+
+
+def test_a_statement_without_a_collation_compares_ciphertext() -> None:
+    command = update({"q": {"surname": "zoe"}, **COLLATION}, {"q": {"surname": "zoe"}})
+    made, questions = plan(command, STORED)
+    assert [isinstance(edit, RangeEdit) for edit in made.edits] == [True, False]
+    assert len(questions) == 1
+
+
+def test_the_same_condition_under_two_collations_is_two_questions() -> None:
+    statements = [{"q": {"surname": {"$gt": "zoe"}}, **said} for said in ({}, COLLATION)]
+    made, questions = plan(update(*statements), STORED)
+    assert [found for _, found in lists(made)] == [["zoë"], ["zoë"]]
+    assert [each.options for each in questions] == [b"", encode(COLLATION)[4:-1]]
+    assert [each.is_collated for each in questions] == [False, True]
+
+
+def test_below_a_negation_what_is_unequal_lists_what_is_equal() -> None:
+    made, _ = plan(find({"$nor": [{"surname": {"$ne": "zoe"}}]}), STORED)
+    assert lists(made) == [(ListPlace.UNEQUAL, ["Zoe", "ZOE"])]
 
 
 def test_a_sort_puts_alike_values_on_one_rank() -> None:

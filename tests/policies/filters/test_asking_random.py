@@ -63,6 +63,27 @@ def test_below_a_negation_are_those_that_do_not_satisfy(branch: dict[str, Any]) 
     assert lists(made) == [(BEYOND, ["Sabine", "Jones"])]
 
 
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ({"$ne": "Smith"}, [(ListPlace.UNEQUAL, ["Smith"])]),
+        ({"$nin": ["Smith", Regex("^J")]}, [(ListPlace.UNEQUAL, ["Smith", "Jones"])]),
+        ({"$ne": "Smith", "$gt": "K"}, [(BEYOND, ["Jones"]), (ListPlace.UNEQUAL, ["Smith"])]),
+        ({"$ne": None}, []),
+    ],
+)
+def test_below_a_negation_what_is_unequal_lists_what_is_equal(condition: Any, found: list[Any]) -> None:
+    made, _ = plan(find({"$nor": [{"notes": condition}]}), STORED[:3], policy=POLICY)
+    assert lists(made) == found
+
+
+def test_below_a_negation_there_is_room_for_one_such_list() -> None:
+    condition = {"$ne": "Smith", "$nin": ["Jones"]}
+    with pytest.raises(Refusal) as caught:
+        plan(find({"$nor": [{"notes": condition}]}), STORED[:3], policy=POLICY)
+    assert caught.value.reason is Reason.QUESTION
+
+
 SMITH = {"notes": "Smith"}
 
 

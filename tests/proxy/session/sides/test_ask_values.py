@@ -586,6 +586,17 @@ def test_a_write_asks_for_what_was_written_last_and_keeps_its_number(play: Playb
     play << to_server(command(update(either("7"), **write), 70))
 
 
+def test_a_question_for_a_statement_has_the_collation_of_the_statement(play: Playbook) -> None:
+    def deletes(condition: Any) -> dict[str, Any]:
+        statement = {"q": {"nhs_number": condition}, "limit": 0, **COLLATION}
+        return {"delete": "patients", "deletes": [statement], "$db": "clinic"}
+
+    play >> client(command(deletes("zoe"), 70)) << pause(True)
+    play << to_server(command_of(asked(1), {**COLLATION, **LOCAL}))
+    play >> server(told(1, sealed("nhs", "Zoe"), sealed("nhs", "zoë"))) << pause(False)
+    play << to_server(command(deletes(either("Zoe")), 70))
+
+
 def test_a_write_that_matches_nothing_is_sent_as_well(play: Playbook) -> None:
     """The server may have carried it out before, when a driver tries it again."""
     play >> client(command(update({"$gt": "5"}, **LSID), 70)) << pause(True)
