@@ -140,22 +140,13 @@ clean:  ## remove everything that the other targets made
 	find . -name '*.egg-info' -prune -exec rm -rf {} +
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# Third-party packages come from the lock with hashes; only then Sealwire itself, which so cannot pull in anything else.
 # setuptools warns that a folder here has the package's name, which is how the rooms are meant to be found.
-$(INSTALLED): pyproject.toml setup.py requirements/dev.txt tools/make_venv.sh
-	@tools/make_venv.sh $(VENV)
-	$(PIP) install --require-hashes -r requirements/dev.txt
-	PYTHONWARNINGS=ignore $(PIP) install --no-deps --no-build-isolation --editable .
-	@touch $@
-
+$(INSTALLED): requirements/dev.txt
 # What the demos run: a part of the above, in half a minute.
-$(DEMO_INSTALLED): pyproject.toml setup.py requirements/demo.txt tools/make_venv.sh
+$(DEMO_INSTALLED): requirements/demo.txt
+$(INSTALLED) $(DEMO_INSTALLED): pyproject.toml setup.py tools/install.py tools/make_venv.sh
 	@tools/make_venv.sh $(VENV)
-	@echo "1 of 3: $$(grep -c '==' requirements/demo.txt) packages, locked by requirements/demo.txt"
-	@$(PIP) install --require-hashes -r requirements/demo.txt
-	@echo "2 of 3: Sealwire"
-	@PYTHONWARNINGS=ignore $(PIP) install --no-deps --no-build-isolation --editable .
-	@echo "3 of 3: the demo"
+	@$(BIN)/python tools/install.py $(filter requirements/%,$^)
 	@touch $@
 
 # No install scripts: mongosh runs without its optional native parts.

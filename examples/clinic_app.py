@@ -4,8 +4,9 @@
 
 The two files hold extended JSON lines, as patients.py prints them. The connection string comes from the
 environment variable MONGODB_URI (or --uri); its database is used, and its collections `patients` and
-`appointments` are expected to be empty. Prints one JSON object a line: each step of the clinic's day with
-its result and how long it took. Two runs on the same files give the same results.
+`appointments` are expected to be empty, or are emptied first (--anew). Prints one JSON object a line: each
+step of the clinic's day with its result and how long it took. Two runs on the same files give the same
+results.
 """
 
 import argparse
@@ -347,8 +348,11 @@ def main() -> None:
     parser.add_argument("patients", type=Path)
     parser.add_argument("appointments", type=Path)
     parser.add_argument("--uri", default=os.environ.get("MONGODB_URI", "mongodb://127.0.0.1:27017/clinic"))
+    parser.add_argument("--anew", action="store_true", help="empty the two collections first")
     arguments = parser.parse_args()
     with MongoClient[Document](arguments.uri) as client:
+        for name in ("patients", "appointments") if arguments.anew else ():
+            client.get_default_database()[name].delete_many({})
         for step in run(client, _read(arguments.patients), _read(arguments.appointments)):
             line = {"step": step.name, "ms": round(step.milliseconds, 3), "result": step.result}
             print(json_util.dumps(line, json_options=json_util.RELAXED_JSON_OPTIONS), flush=True)

@@ -95,7 +95,7 @@ def test_every_python_of_this_machine_has_its_wheel() -> None:
     if lacking := missing_for_compiling():
         skip_or_fail(lacking)
     subprocess.run([sys.executable, "-m", "tools.wheels"], cwd=ROOT, check=True)
-    tags = {each.tag for version in wheels.ALL if (each := wheels.interpreter(f"python{version}"))}
+    tags = {each.tag for each in wheels.interpreters(f"python{version}" for version in wheels.ALL)}
     assert {each.name.split("-")[2] for each in compiled_tree.WHEELS.glob("*.whl")} == tags
     assert len(tags) == len(wheels.SUMS.read_text(encoding="utf-8").splitlines()) - 1
 

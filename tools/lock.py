@@ -3,8 +3,8 @@
 Nine locks from one set of tables: `runtime` for a wheel, `demo` for the demos and for what looks for personal
 data and known vulnerabilities, `image` and `image-full` for the container image,
 with some extras and with all that a proxy may need, `build` for what compiles and makes the wheel, `sbom` for
-what lists its parts, `deploy` for that, for what mends wheels and for what renders the Helm chart, `clients`
-for the programs of tests/clients, `dev` for everything else that a contributor and CI run.
+what lists its parts, `deploy` for that, for what mends and checks wheels and for what renders the Helm chart,
+`clients` for the programs of tests/clients, `dev` for everything else that a contributor and CI run.
 Each is valid for Python 3.11 to 3.13 on any platform (uv's universal resolution), carries the hash of every
 distribution, and opens with a digest of the tables it was resolved from. Checking compares that digest: it
 needs neither uv nor a network.

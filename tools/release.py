@@ -5,7 +5,7 @@
 
 It holds the source archive, the wheels, the bill of materials, the locks, notes from the changelog, a
 provenance statement (in-toto, SLSA 1) and SHA256SUMS. The source archive is built from the commit, and the
-plain wheel from the source archive. Both are built twice, in two folders: other bytes end the run.
+plain wheel from the source archive. All are built twice, in two folders: other bytes end the run.
 
 Nothing is signed and nothing is uploaded: that is for the one who publishes.
 """
@@ -22,15 +22,14 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import zipfile
+import tomllib
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from packaging.metadata import Metadata
-
 from tools import wheels
-from tools.compiled_tree import ROOT, WHEELS, tracked_files
-from tools.sbom import write_sbom
+from tools.compiled_tree import ROOT
+from tools.sbom import deploy_python, write_sbom
 
 RELEASE = ROOT / "build" / "release"
 LOCKS = ("requirements/runtime.txt", "requirements/build.txt")
@@ -54,11 +53,10 @@ def main() -> int:
         RELEASE.mkdir(parents=True)
         built = build_plain(RELEASE, epoch)
         if not arguments.plain:
-            built += compiled()
-        for artefact in built:
-            check_metadata(artefact)
-        version = str(metadata_of(built[0]).version)
-        write_rest(version, commit)
+            built += build_compiled(RELEASE)
+        check_artefacts(built)
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        write_rest(project["version"], commit)
     except (ReleaseError, subprocess.CalledProcessError) as error:
         print(f"release: error: {error}", file=sys.stderr)
         return FAILED
@@ -86,25 +84,47 @@ def build_plain(into: Path, epoch: int) -> list[Path]:
     """
     with tempfile.TemporaryDirectory() as work:
         builds = [_build(Path(work, path), epoch, zone) for path, zone in _BUILDS.items()]
-        for one, other in zip(*builds, strict=True):
-            if one.read_bytes() != other.read_bytes():
-                raise ReleaseError(f"two builds of {one.name} differ")
-        return [Path(shutil.copy2(each, into)) for each in builds[0]]
+        return _compared(builds[0], builds[1], into)
+
+
+def build_compiled(into: Path) -> list[Path]:
+    """The wheels of `make wheels`, for each CPython that is found here. Cost: four minutes for each.
+
+    Raises:  ReleaseError if a second build on another path gives other bytes; CalledProcessError
+    """
+    found, names = wheels.interpreters(f"python{version}" for version in wheels.ALL), wheels.context()
+    if not found:
+        raise ReleaseError("no CPython with its headers was found; --plain leaves compiled wheels out")
+    made = wheels.wheels_for(found)
+    with tempfile.TemporaryDirectory() as work, ThreadPoolExecutor(wheels.JOBS) as pool:
+
+        def again(python: wheels.Interpreter) -> Path:
+            folder = Path(work, "another", "path", python.tag)
+            return wheels.repaired(wheels.compile_wheel(python, names, folder), Path(work))
+
+        return _compared(made, list(pool.map(again, found)), into)
+
+
+def _compared(ones: list[Path], others: list[Path], into: Path) -> list[Path]:
+    """Copies of the ones. Raises:  ReleaseError if one has other bytes than the other"""
+    for one, other in zip(ones, others, strict=True):
+        if one.read_bytes() != other.read_bytes():
+            raise ReleaseError(f"two builds of {one.name} differ")
+    return [Path(shutil.copy2(each, into)) for each in ones]
 
 
 def _build(folder: Path, epoch: int, zone: str) -> list[Path]:
     """The source archive of the tracked files, and the wheel of what is in the archive."""
     source, out = folder / "source", folder / "out"
     fixed = {"SOURCE_DATE_EPOCH": str(epoch), "PYTHONHASHSEED": "0", "TZ": zone}
-    wheels.copy_sources([name for name in tracked_files() if wheels.is_context(name)], source)
-    set_modes(source)
+    wheels.copy_sources(wheels.context(), source)
     _run_build("--sdist", source, out, fixed)
     (archive,) = out.glob("*.tar.gz")
     normalise(archive, epoch)
     with tarfile.open(archive) as packed:
         packed.extractall(folder / "unpacked", filter="data")
     (unpacked,) = (folder / "unpacked").iterdir()
-    set_modes(unpacked)
+    wheels.set_modes(unpacked)
     _run_build("--wheel", unpacked, out, fixed)
     (wheel,) = out.glob("*.whl")
     return [archive, wheel]
@@ -117,13 +137,6 @@ def _run_build(what: str, source: Path, out: Path, fixed: dict[str, str]) -> Non
     done = subprocess.run(command, env=environment, umask=0o022, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ReleaseError(f"{' '.join(command[2:5])}: {done.stderr.strip()[-500:]}")
-
-
-def set_modes(folder: Path) -> None:
-    """Modes that do not depend on the umask of a clone: 755 for what may be run, else 644."""
-    for path in (folder, *folder.rglob("*")):
-        if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
 
 
 def normalise(archive: Path, epoch: int) -> None:
@@ -141,36 +154,15 @@ def normalise(archive: Path, epoch: int) -> None:
         zipped.write(packed.getvalue())
 
 
-def compiled() -> list[Path]:
-    """The wheels of `make wheels`, for each CPython that is found here."""
-    subprocess.run([sys.executable, "-m", "tools.wheels"], cwd=ROOT, check=True)
-    return [Path(shutil.copy2(each, RELEASE)) for each in sorted(WHEELS.glob("*.whl"))]
-
-
-def metadata_of(artefact: Path) -> Metadata:
-    """The validated metadata of a wheel or a source archive. Raises:  ReleaseError"""
-    try:
-        if artefact.suffix == ".whl":
-            with zipfile.ZipFile(artefact) as wheel:
-                (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
-                return Metadata.from_email(wheel.read(name))
-        with tarfile.open(artefact) as archive:
-            (top,) = {member.name.partition("/")[0] for member in archive.getmembers()}
-            held = archive.extractfile(f"{top}/PKG-INFO")
-            return Metadata.from_email(held.read() if held else b"")
-    except (ValueError, KeyError, ExceptionGroup) as error:
-        raise ReleaseError(f"{artefact.name}: {error}") from error
-
-
-def check_metadata(artefact: Path) -> None:
-    """What an index would refuse. Raises:  ReleaseError"""
-    metadata = metadata_of(artefact)
-    if not metadata.description or metadata.description_content_type != "text/markdown":
-        raise ReleaseError(f"{artefact.name}: no description in Markdown")
-    if not artefact.name.startswith(f"{metadata.name}-{metadata.version}"):
-        raise ReleaseError(f"{artefact.name}: its metadata are those of {metadata.name} {metadata.version}")
-    if re.search(r"-linux_\w+\.whl$", artefact.name):
-        raise ReleaseError(f"{artefact.name}: an index takes manylinux wheels only")
+def check_artefacts(artefacts: list[Path]) -> None:
+    """Whether an index would take them: twine asks about metadata and description. Raises:  ReleaseError"""
+    command = [str(deploy_python()), "-m", "twine", "check", "--strict", *map(str, artefacts)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ReleaseError(f"twine check: {(done.stdout + done.stderr).strip()}")
+    for name in (each.name for each in artefacts):
+        if re.search(r"-linux_\w+\.whl$", name):
+            raise ReleaseError(f"{name}: an index takes manylinux wheels only")
 
 
 def write_rest(version: str, commit: str) -> None:

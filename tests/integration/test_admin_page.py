@@ -4,12 +4,11 @@ import json
 import os
 import struct
 import sys
-import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +25,7 @@ from tests.build_context import ROOT
 from tests.integration.outside.chosen import own_server
 from tests.node_programs import NODE, require_chromium
 from tests.proxy.server.page.pages import (
+    NOW,
     FixedFeed,
     HandClock,
     a_config,
@@ -38,6 +38,7 @@ from tests.proxy.server.page.pages import (
 from tests.support import warm
 from tests.support.audit_log import until_refusals
 from tests.support.doc_commands import run_document
+from tests.support.pictures import SHARE, different_cells
 from tests.support.secantus import secantus
 
 pytestmark = [pytest.mark.integration, own_server("it has one of its own")]
@@ -54,7 +55,7 @@ collections: {clinic.patients: {nhs_number: nhs, notes: notes}}
 
 @contextmanager
 def full_page(folder: Path) -> Iterator[str]:
-    """The address of a page with something in every section."""
+    """The address of a page with something in every section, always of the same time."""
     config = a_config(Path("/var/log/sealwire"))
     feed, clock = FixedFeed(config), HandClock()
     door = PageDoor(
@@ -62,21 +63,36 @@ def full_page(folder: Path) -> Iterator[str]:
     )
     door._hour = filled_hour(clock, feed)
     for number, days in ((1796000000, 9), (1795900000, 80)):
-        feed.text = feed.text.replace(str(number), str(round(time.time()) + days * 86_400))
+        feed.text = feed.text.replace(str(number), str(round(NOW.timestamp()) + days * 86_400))
     clock.now_s += 20
     door.certificate_ends = datetime(2027, 9, 1, tzinfo=UTC)
     server = AdminServer(Address("127.0.0.1", 0), a_health(), feed, door=door)
-    server.start()
-    try:
-        yield f"http://127.0.0.1:{server.address.port}/page"
-    finally:
-        server.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sealwire.proxy.server.page.door.datetime", FixedTime)
+        server.start()
+        try:
+            yield f"http://127.0.0.1:{server.address.port}/page"
+        finally:
+            server.close()
+
+
+class FixedTime(datetime):
+    """It is always the same time."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "FixedTime":
+        return cls.fromtimestamp(NOW.timestamp(), tz)
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the browser's pictures are after `seen`."""
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def seen(folder: Path) -> dict[str, Any]:
     """What a browser saw, in light and dark, on a wide screen and a narrow one, and without scripts."""
-    folder = tmp_path_factory.mktemp("page")
     chromium = require_chromium()
     with full_page(folder) as url:
         command: list[str | Path] = [
@@ -147,11 +163,29 @@ def test_without_scripts_it_works_as_well(seen: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.name)
 def test_the_pictures_in_the_documents_have_the_pages_sections(tmp_path: Path, picture: Path) -> None:
-    """`SEALWIRE_PICTURE=1 pytest tests/integration/test_admin_page.py` takes them anew."""
     data = picture.read_bytes()
     begin = data.index(b"tEXtSections\0") + len(b"tEXtSections\0")
     (length,) = struct.unpack(">I", data[begin - 17 : begin - 13])
     assert data[begin : begin + length - 9].decode() == ", ".join(titles(tmp_path))
+
+
+@pytest.mark.usefixtures("seen")
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.name)
+def test_the_page_looks_as_in_the_documents(folder: Path, picture: Path) -> None:
+    assert different_cells(picture, folder / picture.name) <= SHARE
+
+
+@pytest.mark.usefixtures("seen")
+@pytest.mark.parametrize("name", ["removed.png", "swapped.png", "lowered.png"])
+def test_a_card_that_is_gone_or_elsewhere_is_another_picture(folder: Path, name: str) -> None:
+    assert different_cells(folder / "page.png", folder / name) > 2 * SHARE
+
+
+@pytest.mark.usefixtures("seen")
+def test_letters_that_are_drawn_otherwise_are_the_same_picture(folder: Path) -> None:
+    one, other = folder / "page.png", folder / "between.png"
+    assert one.read_bytes() != other.read_bytes()
+    assert different_cells(one, other) <= SHARE
 
 
 def test_the_document_tells_of_every_section(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 //     node look_at_page.mjs CHROMIUM URL TOKEN_FILE FOLDER
 //
 // The token is typed into the form. Screenshots go into FOLDER: whole pages, and the top in light and dark for the documents.
+// CHANGES make tops that are no longer as in the documents, and one whose letters only lie between pixels.
 // axe-core looks for what keeps people out.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -78,11 +79,27 @@ async function look(name, width, height, scheme) {
   return seen;
 }
 
-async function picture(name, scheme) {
+const CHANGES = {
+  "removed.png": () => document.querySelector(".lamp:last-child").remove(),
+  "swapped.png": () => document.querySelector(".lamps").prepend(document.querySelector(".lamp:last-child")),
+  "lowered.png": () => { document.querySelector(".plots").style.marginTop = "30px"; },
+  "between.png": () => { document.body.style.transform = "translate(0.5px, 0.3px)"; },
+};
+
+async function picture(name, scheme, changes = {}) {
   const { page, context } = await opened(1440, 1000, scheme);
   await page.keyboard.type(token);
   await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
   await page.screenshot({ path: join(folder, name) });
+  const body = await page.evaluate(() => document.body.innerHTML);
+  for (const [changed, change] of Object.entries(changes)) {
+    await page.evaluate(change);
+    await page.screenshot({ path: join(folder, changed) });
+    await page.evaluate((html) => {
+      document.body.removeAttribute("style");
+      document.body.innerHTML = html;
+    }, body);
+  }
   await context.close();
 }
 
@@ -112,7 +129,7 @@ try {
     looks.push(await look(`narrow-${scheme}`, 360, 640, scheme));
     looks.push(await look(`least-${scheme}`, 320, 640, scheme));
   }
-  await picture("page.png", "light");
+  await picture("page.png", "light", CHANGES);
   await picture("page-dark.png", "dark");
   console.log(JSON.stringify({ looks, plain: await withoutScripts() }));
 } finally {
