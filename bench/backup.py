@@ -35,7 +35,7 @@ from sealwire.sidecars.backup.archive.tar import TarWriter
 from sealwire.sidecars.backup.dumping.readers import produced
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.manifest import Consistency, Manifest
-from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.sealed.payload import create_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
 
 POOL_BYTES = 48 << 20

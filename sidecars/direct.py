@@ -3,7 +3,7 @@
 Documents are not decoded: what is read, and what is written back, are the same bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,8 +13,10 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from sealwire.crypto.envelope import SUBTYPE, of_no_key
-from sealwire.sidecars.errors import DirectReason, ServerDenied, ServerUnreachable, UnusableUri
+from sealwire.crypto.envelope import MAGIC, SUBTYPE, of_no_key
+from sealwire.sidecars.errors import Denied, DirectReason, Unavailable, Unusable
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import find_element
 
 Client = MongoClient[RawBSONDocument]
 
@@ -38,11 +40,11 @@ def connected(
 
     With `is_through` it is one of Sealwire: values that must not reach a server in clear may be sent.
 
-    Raises:  UnusableUri, also where the connection leads to Sealwire, or with `is_through` does not;
-             ServerUnreachable; ServerDenied, with `denied_hint` as its hint
+    Raises:  Unusable, also where the connection leads to Sealwire, or with `is_through` does not;
+             Unavailable; Denied, with `denied_hint` as its hint
     """
     hint = "write mongodb://USER:PASSWORD@HOST:PORT/, the password percent-encoded; check its options"
-    bad = UnusableUri(DirectReason.URI, "the connection string cannot be read", hint)
+    bad = Unusable(DirectReason.URI, "the connection string cannot be read", hint)
     if not uri.startswith(("mongodb://", "mongodb+srv://")):
         raise bad
     options: dict[str, Any] = {}
@@ -87,11 +89,11 @@ def server_errors(denied_hint: str, client: Client) -> Iterator[None]:
         yield
     except OperationFailure as error:
         text = f"the server answered {failure(error)}"
-        raise ServerDenied(DirectReason.DENIED, text, denied_hint) from None
+        raise Denied(DirectReason.DENIED, text, denied_hint) from None
     except PyMongoError as error:
         hint = "check host, port and TLS options of the connection string"
         text = f"server {_addresses(client)}: no answer ({type(error).__name__})"
-        raise ServerUnreachable(DirectReason.UNREACHABLE, text, hint) from None
+        raise Unavailable(DirectReason.UNREACHABLE, text, hint) from None
 
 
 def _addresses(client: Client) -> str:
@@ -111,14 +113,14 @@ def _refuse_sealwire(client: Client) -> None:
     if _is_sealwire(client):
         hint = "give the address of the server itself, as in `upstream` of the configuration"
         text = "the connection string leads to Sealwire, not to the server"
-        raise UnusableUri(DirectReason.SEALWIRE, text, hint)
+        raise Unusable(DirectReason.SEALWIRE, text, hint)
 
 
 def _require_sealwire(client: Client) -> None:
     if not _is_sealwire(client):
         hint = "give an address of Sealwire, as in `listen` of the configuration"
         text = "the connection string does not lead to Sealwire, so nothing was asked"
-        raise UnusableUri(DirectReason.NOT_SEALWIRE, text, hint)
+        raise Unusable(DirectReason.NOT_SEALWIRE, text, hint)
 
 
 def _is_sealwire(client: Client) -> bool:
@@ -130,3 +132,46 @@ def _is_sealwire(client: Client) -> bool:
             return True
         raise
     return False
+
+
+# Stored values as bytes, and documents made of them, for tools that hand them to a server as it has them.
+#
+# No driver decodes and encodes all types without loss: deprecated ones, strings that are no UTF-8, names
+# twice.
+
+Value = tuple[int, bytes]
+"""BSON type and value bytes."""
+
+
+def document(*parts: bytes) -> bytes:
+    """A BSON document of whole elements. Cost: one copy."""
+    inside = b"".join(parts)
+    return b"%b%b\0" % ((len(inside) + 5).to_bytes(4, "little"), inside)
+
+
+def element(kind: int, name: bytes, value: bytes) -> bytes:
+    """An element of a document."""
+    return b"%c%b\0%b" % (kind, name, value)
+
+
+def array(values: Iterable[Value]) -> bytes:
+    """The value bytes of an array."""
+    return document(*(element(kind, b"%d" % index, value) for index, (kind, value) in enumerate(values)))
+
+
+def one_of(name: bytes, values: Iterable[Value]) -> bytes:
+    """The element `{name: {$in: values}}` of a filter: no value is taken for an operator."""
+    return element(kinds.OBJECT, name, document(element(kinds.ARRAY, b"$in", array(values))))
+
+
+def is_envelope_value(value: object) -> bool:
+    """Whether a value as a driver decodes it begins like an envelope. Nothing is opened."""
+    return isinstance(value, Binary) and value.subtype == SUBTYPE and value.startswith(MAGIC)
+
+
+def identity_of(raw: bytes) -> bytes:
+    """The element `_id` of a stored document. Raises BsonError, ValueError where there is none."""
+    found = find_element(raw, 0, b"_id")
+    if found is None:
+        raise ValueError("a stored document without _id")
+    return raw[found.start : found.end]

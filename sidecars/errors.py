@@ -1,22 +1,105 @@
-"""The shape of every sidecar's errors, and what keeps a tool from working on the server itself."""
+"""The errors of sidecars: the class says what kind of trouble it is, and so the exit code.
+
+The reason says which. No text shows a secret, a value, a person or a part of a connection string.
+"""
 
 from enum import Enum
-from typing import Generic, TypeVar
-
-R = TypeVar("R", bound=Enum)
 
 
-class SidecarError(Exception, Generic[R]):
-    """`reason` has a stable name; `str()` is one line; `hint` is the next step, or empty. Shows no secret."""
+class SidecarError(Exception):
+    """`reason` has a stable name; `str()` is one line; `hint` is the next step, or empty."""
 
-    def __init__(self, reason: R, message: str, hint: str = "") -> None:
+    def __init__(self, reason: Enum, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.reason = reason
         self.hint = hint
 
 
+class Unsound(SidecarError):
+    """What is there is not what it has to be.
+
+    - A backup is not what was sealed: altered, cut short, put together, or not a backup at all.
+    - A backup is authentic, but what is inside does not add up to its manifest.
+    - A backup is not signed by a key that the caller trusts, or would lose its signature.
+    - Backups that are not encrypted are still there after the end of the transition.
+    - A file of holds, alerts or incidents, a journal, a receipt or a job is not what Sealwire wrote.
+    - The audit log that a report would be made of is not whole.
+    - A copy, a header backup or a mounted volume is not what it has to be.
+    """
+
+
+class Missing(SidecarError):
+    """What a command names is not there.
+
+    - There is no backup, job, alert or incident of this name, or a backup's sidecar is not beside it.
+    - No document has the identifier.
+    """
+
+
+class Unavailable(SidecarError):
+    """What is needed does not answer, or stops.
+
+    - The server does not answer, does not offer what was asked for, or did not carry a step out.
+    - A restore could not go on; what is in place is said, and a second run continues.
+    - The Vault server is sealed, not initialised, initialised already, or not set up.
+    - The place where backups are kept does not answer, refuses access, or is full.
+    - The file of alerts and incidents cannot be read or written just now.
+    - What judges identifiers is an extra, and not installed.
+    - A program, systemd or a privilege that LUKS volumes need is missing; nothing was changed.
+    """
+
+
+class CannotCreate(SidecarError):
+    """What was to be made has no place.
+
+    - A backup of this name, or a collection where a restored one would go, is there already.
+    - The device or data directory may not be used: not empty, in use, read-only, too small.
+    - A share or a credential could not be encrypted or handed over.
+    - The Vault server holds another thing of this name, which no set-up may change.
+    - A report or the metrics of `tls verify` cannot be written, or their address cannot be bound.
+    """
+
+
+class Denied(SidecarError):
+    """A right, a key or a confirmation is missing.
+
+    - None of the given keys opens this backup, or no key slot of the volume.
+    - A backup is not deleted: there is no other that could be restored in its place.
+    - What would decrypt or destroy data was not confirmed word for word.
+    - The server refuses the login, or a command that is needed to look at its collections.
+    - A legal hold stands.
+    """
+
+
+class Unusable(SidecarError):
+    """A setting, a file or a step is not usable as things are.
+
+    - An option, a name, the address of a store or a key of a holder is malformed or does not fit.
+    - What was asked for does not fit the policy, the collections or the state of a job, or erases too much.
+    - The journal of the volume, the file of holds or the incident says that this is not the step to take.
+    - A connection string cannot be read, or leads to Sealwire instead of the server, or past it.
+    - A target of `tls verify` is no connection string, https:// URL or HOST:PORT, or its options clash.
+    - A file of authorities, a client certificate, or a watch's file of rules or a secret is not usable.
+    """
+
+
+class CommandFailed(SidecarError):
+    """A program of the system failed; its last line is in the message."""
+
+
+class DeliveryFailed(SidecarError):
+    """An alert did not reach its target; it is tried again."""
+
+
+class JobTaken(SidecarError):
+    """Another process has carried a job on meanwhile."""
+
+
+# The reasons of each room: stable names, for tests and scripts.
+
+
 class DirectReason(Enum):
-    """Stable names, for tests and scripts."""
+    """Why a server cannot be asked."""
 
     URI = "uri"
     UNREACHABLE = "unreachable"
@@ -25,37 +108,14 @@ class DirectReason(Enum):
     NOT_SEALWIRE = "not-sealwire"
 
 
-class DirectError(SidecarError[DirectReason]):
-    """No text holds any part of the connection string: it may be the password."""
-
-
-class UnusableUri(DirectError):
-    """The connection string cannot be read, or leads to Sealwire instead of the server, or past it."""
-
-
-class ServerUnreachable(DirectError):
-    """The server that the connection string names does not answer."""
-
-
-class ServerDenied(DirectError):
-    """The server refuses the login, or a command that is needed to look at its collections."""
-
-
 class CoverageReason(Enum):
-    """Stable names, for tests and scripts."""
+    """Why fields cannot be judged."""
 
     EXTRA = "extra"
 
 
-class LibraryMissing(SidecarError[CoverageReason]):
-    """What judges identifiers is an extra, and not installed."""
-
-
-# What can be wrong with a backup. Every error has a stable reason and a next step, and shows no value.
-
-
 class BackupReason(Enum):
-    """Stable names of everything that is refused."""
+    """What is wrong with a backup, its store or a server."""
 
     # settings
     ADDRESS = "address"
@@ -112,67 +172,8 @@ class BackupReason(Enum):
     OVERDUE = "overdue"
 
 
-class BackupError(SidecarError[BackupReason]):
-    """Its base."""
-
-
-class BackupSettingError(BackupError):
-    """An option of a backup command, the address of a store or a policy of retention is not usable."""
-
-
-class BackupMissing(BackupError):
-    """There is no backup of this name, or its sidecar is not beside it."""
-
-
-class BackupExists(BackupError):
-    """A backup of this name is there already; nothing is overwritten."""
-
-
-class BackupKept(BackupError):
-    """A backup is not deleted: there is no other that could be restored in its place."""
-
-
-class BackupDamaged(BackupError):
-    """A backup is not what was sealed: altered, cut short, put together, or not a backup at all."""
-
-
-class BackupKeyDenied(BackupError):
-    """None of the given keys opens this backup."""
-
-
-class BackupUnsigned(BackupError):
-    """A backup is not signed by a key that the caller trusts, or would lose its signature."""
-
-
-class BackupIncomplete(BackupError):
-    """A backup is authentic, but what is inside does not add up to its manifest."""
-
-
-class StoreUnavailable(BackupError):
-    """The place where backups are kept does not answer, refuses access, or is full."""
-
-
-class SourceFailed(BackupError):
-    """The server that is backed up stops answering, or does not offer what was asked for."""
-
-
-class TargetOccupied(BackupError):
-    """The server that is restored into already has collections where the backup's would go."""
-
-
-class RestoreStopped(BackupError):
-    """A restore could not go on; what is in place is said, and a second run continues."""
-
-
-class PlaintextOverdue(BackupError):
-    """Backups that are not encrypted are still there after the end of the transition."""
-
-
-# What keeps a watch or an incident's command from going on. No text has a value of a document.
-
-
 class DetectionReason(Enum):
-    """Stable names, for tests and scripts."""
+    """What keeps a watch, an alert or an incident from going on."""
 
     RULES_FILE = "rules-file"
     SECRET = "secret"  # noqa: S105 - a name
@@ -187,43 +188,8 @@ class DetectionReason(Enum):
     REJECTED = "rejected"
 
 
-class DetectionError(SidecarError[DetectionReason]):
-    """Its base."""
-
-
-class UnusableWatchFile(DetectionError):
-    """The file of the rules or a secret that it names is missing or not usable, or a report not writable."""
-
-
-class StateProblem(DetectionError):
-    """The file of alerts and incidents cannot be read or written just now."""
-
-
-class StateDamaged(StateProblem):
-    """The file of alerts and incidents is another program's, or is not what Sealwire wrote."""
-
-
-class NoSuchRecord(DetectionError):
-    """There is no alert or incident of this number."""
-
-
-class WrongStep(DetectionError):
-    """An incident is in a state from which the step does not lead, or something is missing for it."""
-
-
-class UnprovedLog(DetectionError):
-    """The audit log that a report would be made of is not whole."""
-
-
-class DeliveryFailed(DetectionError):
-    """An alert did not reach its target; it is tried again."""
-
-
-# What keeps a person's data from being found or erased. No text shows the person or a value.
-
-
 class ErasureReason(Enum):
-    """Stable names, for tests and scripts."""
+    """What keeps a person's data from being found or erased."""
 
     NOBODY = "nobody"
     TOO_MANY = "too-many"
@@ -240,39 +206,8 @@ class ErasureReason(Enum):
     SERVER = "server"
 
 
-class ErasureError(SidecarError[ErasureReason]):
-    """Its base."""
-
-
-class SubjectMissing(ErasureError):
-    """No document has the identifier."""
-
-
-class ErasureRefused(ErasureError):
-    """What was asked for would erase too much or too little, or does not fit the policy."""
-
-
-class SubjectHeld(ErasureError):
-    """A legal hold stands."""
-
-
-class HoldProblem(ErasureError):
-    """A hold cannot be placed or released as asked."""
-
-
-class ErasureDamaged(ErasureError):
-    """A file of holds, a journal or a receipt is not what Sealwire wrote."""
-
-
-class ErasureFailed(ErasureError):
-    """The server did not carry a step out."""
-
-
-# What can be wrong with a LUKS volume. Every error has a stable reason and a next step.
-
-
 class LuksReason(Enum):
-    """Stable names of everything that is refused."""
+    """What keeps a volume from being encrypted or opened."""
 
     SETTING = "setting"
     SECRET_SOURCE = "secret-source"  # noqa: S105 - a reason
@@ -303,47 +238,8 @@ class LuksReason(Enum):
     CONFIRMATION = "confirmation"
 
 
-class LuksError(SidecarError[LuksReason]):
-    """Its base."""
-
-
-class LuksSettingError(LuksError):
-    """A setting of a LUKS volume is malformed, or does not fit this machine."""
-
-
-class MachineUnfit(LuksError):
-    """A program, systemd or a privilege that LUKS volumes need is missing; nothing was changed."""
-
-
-class DeviceRefused(LuksError):
-    """The device or data directory may not be used: not empty, in use, read-only, too small."""
-
-
-class LuksKeyDenied(LuksError):
-    """No key slot of the volume opens with this passphrase or key file."""
-
-
-class CommandFailed(LuksError):
-    """A program of the system failed; its last line is in the message."""
-
-
-class VerificationFailed(LuksError):
-    """A copy, a header backup or a mounted volume is not what it has to be."""
-
-
-class WrongState(LuksError):
-    """The journal of the volume says that this is not the moment for the command."""
-
-
-class NotConfirmed(LuksError):
-    """What would destroy data was not confirmed word for word."""
-
-
-# What keeps a job from being made, found or carried on.
-
-
 class MigrationReason(Enum):
-    """Stable names, for tests and scripts."""
+    """What keeps a job from being made, found or carried on."""
 
     NOTHING = "nothing"
     NOT_COVERED = "not-covered"
@@ -366,39 +262,8 @@ class MigrationReason(Enum):
     STILL_NEEDED = "still-needed"
 
 
-class MigrationError(SidecarError[MigrationReason]):
-    """Its base."""
-
-
-class MigrationRefused(MigrationError):
-    """What was asked for does not fit the policy, the collections or the state of the job."""
-
-
-class JobMissing(MigrationError):
-    """The server has no job of this name."""
-
-
-class JobDamaged(MigrationError):
-    """The job's document was not written by a holder of the keyring, or is none."""
-
-
-class JobTaken(MigrationError):
-    """Another process has carried the job on meanwhile."""
-
-
-class DecryptNotConfirmed(MigrationError):
-    """The question whether to decrypt was not answered with the collection's name."""
-
-
-class ServerFailed(MigrationError):
-    """The server did not carry a step out, even after some waiting."""
-
-
-# What keeps a verification from starting. What is wrong with a server is a finding, not an error.
-
-
 class TlsCheckReason(Enum):
-    """Stable names, for tests and scripts."""
+    """Why a verification cannot start. What is wrong with a server is a finding, and no error."""
 
     TARGET = "target"
     TARGET_OPTIONS = "target-options"
@@ -410,29 +275,8 @@ class TlsCheckReason(Enum):
     METRICS_ADDRESS = "metrics-address"
 
 
-class TlsCheckError(SidecarError[TlsCheckReason]):
-    """Its base. No text quotes a target, which may hold a password."""
-
-
-class UnusableTarget(TlsCheckError):
-    """A target of `tls verify` is no connection string, https:// URL or HOST:PORT, or its options clash."""
-
-
-class UnusableFile(TlsCheckError):
-    """A file of authorities or the client certificate for `tls verify` is missing or not usable."""
-
-
-class OutputProblem(TlsCheckError):
-    """A report or the metrics of `tls verify` cannot be written, or their address cannot be bound."""
-
-
-# What stops a Vault set-up. Every error has a stable reason and a next step, and shows no secret.
-#
-# Errors of the connection and the login are those of sealwire.keys.
-
-
 class SetupReason(Enum):
-    """Stable names, for tests and scripts."""
+    """What stops the set-up of a Vault server. Errors of the connection and the login are those of `keys`."""
 
     NAME = "name"
     PERIOD = "period"
@@ -452,23 +296,3 @@ class SetupReason(Enum):
 
 
 SET_UP_FIRST = "set it up first: sealwire vault setup"
-
-
-class VaultSetupError(SidecarError[SetupReason]):
-    """Its base."""
-
-
-class UnusableSetting(VaultSetupError):
-    """A name, a period, a number of shares or a holder's public key cannot be used."""
-
-
-class ServerState(VaultSetupError):
-    """The Vault server is sealed, not initialised, initialised already, or not set up."""
-
-
-class HandOverFailed(VaultSetupError):
-    """A share or a credential could not be encrypted or handed over."""
-
-
-class NotChangeable(VaultSetupError):
-    """The Vault server holds another thing of this name, which no set-up may change."""

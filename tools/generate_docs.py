@@ -153,8 +153,9 @@ def _exit_codes() -> str:
         if isinstance(node, ast.ClassDef) and node.name in EXIT_CODES
     }
     rows = [
-        f"| {code} | {texts[name].splitlines()[0]} |"
+        f"| {code} | {case} |"
         for name, code in sorted(EXIT_CODES.items(), key=lambda item: (item[1], item[0]))
+        for case in re.findall(r"^- (.+)", texts[name], re.MULTILINE) or texts[name].splitlines()[:1]
     ]
     return (
         "## Exit codes of the command line\n\n0 is success, 1 an answer of no (`policy explain` of a refused "

@@ -19,10 +19,10 @@ from bench.migration.subject import DETERMINISTIC, FIELDS, NAMESPACE, RANDOM, ke
 from bench.routes.processes import peak_of, resident_of
 from sealwire.keys.frontier.frontier import pending_version_of, version_of
 from sealwire.keys.keyring.data_key import KeyState
+from sealwire.sidecars.migration.engine import Runner
 from sealwire.sidecars.migration.forms import WrongType, new_form
 from sealwire.sidecars.migration.job import Job, Standing, Stretch
 from sealwire.sidecars.migration.moves import Direction, Move
-from sealwire.sidecars.migration.runner import Runner
 from sealwire.sidecars.migration.windows.moving import Versions
 from sealwire.sidecars.migration.windows.turn import Stores, Turn
 

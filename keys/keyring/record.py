@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 from sealwire.crypto.envelope import MAX_ID
 from sealwire.keys import strict_json
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.keyring.data_key import CLASS_NAME, DataKey, KeyIds, KeyState, ListedKey
+from sealwire.keys.keyring.data_key import CLASS_NAME, FIRST_STATES, DataKey, KeyIds, KeyState, ListedKey
 from sealwire.keys.strict_json import Fields
 
 
@@ -183,6 +183,12 @@ class KeyringRecord:
         return {entry.class_id: entry.name for entry in self.classes}
 
     @property
+    def newest(self) -> dict[str, KeyRecord]:
+        """By class its pending version, else its active one; a class without either is missing."""
+        # in rising version: a pending one comes last
+        return {entry.name: key for entry in self.classes for key in entry.keys if key.state in FIRST_STATES}
+
+    @property
     def plaintext_classes(self) -> tuple[str, ...]:
         """Those whose active version is plaintext."""
         return tuple(
@@ -222,30 +228,25 @@ def _document(record: KeyringRecord) -> dict[str, Any]:
         "kek_id": record.kek_id,
         **({} if wrapped_at is None else {"wrapped_at": format_time(wrapped_at)}),
         "wrapped_mac_key": strict_json.encode(record.wrapped_mac_key),
-        "classes": [_class_document(entry) for entry in record.classes],
+        "classes": [
+            {"name": each.name, "id": each.class_id, "keys": list(map(_key_document, each.keys))}
+            for each in record.classes
+        ],
     }
 
 
-def _class_document(entry: ClassRecord) -> dict[str, Any]:
-    return {"name": entry.name, "id": entry.class_id, "keys": [_key_document(key) for key in entry.keys]}
-
-
 def _key_document(key: KeyRecord) -> dict[str, Any]:
-    announced = key.destroy_after
+    announced, lender = key.destroy_after, key.lender
     return {
         "version": key.version,
         "state": key.state.value,
         "created": format_time(key.created),
         **({} if announced is None else {"destroy_after": format_time(announced)}),
         **({"plaintext": True} if key.is_plaintext else {}),
-        **({} if key.lender is None else {"lender": _lender_document(key.lender)}),
+        **({} if lender is None else {"lender": {"id": lender.class_id, "version": lender.version}}),
         **({"begun": key.begun_in} if key.begun_in else {}),
         "wrapped": None if key.wrapped is None else strict_json.encode(key.wrapped),
     }
-
-
-def _lender_document(lender: KeyIds) -> dict[str, Any]:
-    return {"id": lender.class_id, "version": lender.version}
 
 
 def format_time(moment: datetime) -> str:

@@ -22,33 +22,21 @@ EX_CONFIG = 78
 # The names of error classes, which are unique in the product. As text, so that no room is imported for them.
 _CLASSES: Final[Mapping[int, str]] = {
     EX_DATAERR: """
-        AuditKeyProblem BackupDamaged BackupIncomplete BackupUnsigned DamagedFile DecryptionFailed
-        ErasureDamaged InvalidEnvelope JobDamaged KeyDestroyed KeyringIncomplete LogDamaged
-        PlaintextOverdue StateDamaged UnknownKey UnprovedLog UnsupportedValue UnwrapFailed
-        VerificationFailed
+        AuditKeyProblem DamagedFile DecryptionFailed InvalidEnvelope KeyDestroyed KeyringIncomplete
+        LogDamaged UnknownKey Unsound UnsupportedValue UnwrapFailed
     """,
-    EX_NOINPUT: "BackupMissing JobMissing NoSuchRecord SubjectMissing",
+    EX_NOINPUT: "Missing",
     EX_WRONG_KEK: "WrongKek",
     EX_UNAVAILABLE: """
-        ErasureFailed JobTaken KekUnavailable KeyringBusy LibraryMissing MachineUnfit NotReady
-        RestoreStopped ServerFailed ServerState ServerUnreachable SourceFailed StateProblem
-        StoreUnavailable TestbedError UpstreamUnavailable
+        JobTaken KekUnavailable KeyringBusy NotReady TestbedError Unavailable UpstreamUnavailable
     """,
     EX_SOFTWARE: "SelfTestFailed WorkersFailed",
     EX_OSERR: "CommandFailed ListenProblem NotAudited",
-    EX_CANTCREAT: """
-        AlreadyExists BackupExists ConfigExists DeviceRefused FigureProblem HandOverFailed NotChangeable
-        OutputProblem TargetOccupied
-    """,
-    EX_NOPERM: """
-        BackupKept BackupKeyDenied DecryptNotConfirmed KekDenied LuksKeyDenied NotConfirmed
-        PermissionProblem ServerDenied SubjectHeld UnsafeFile
-    """,
+    EX_CANTCREAT: "AlreadyExists CannotCreate ConfigExists FigureProblem",
+    EX_NOPERM: "Denied KekDenied PermissionProblem UnsafeFile",
     EX_CONFIG: """
-        AccessProblem AuditFileProblem BackupSettingError ErasureRefused FileProblem HoldProblem
-        KeySettingError LuksSettingError MigrationRefused PlaintextStored SourceError TopologyProblem
-        TracesUnavailable UnusableFile UnusableSetting UnusableTarget UnusableUri UnusableWatchFile
-        WrongState WrongStep
+        AccessProblem AuditFileProblem FileProblem KeySettingError PlaintextStored Unusable SourceError
+        TopologyProblem TracesUnavailable
     """,
 }
 EXIT_CODES: Final = {name: code for code, names in _CLASSES.items() for name in names.split()}

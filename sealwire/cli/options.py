@@ -27,7 +27,7 @@ from sealwire.keys.providers import (
     find_passphrase,
     parse_provider,
 )
-from sealwire.sidecars.errors import DirectReason, UnusableUri
+from sealwire.sidecars.errors import DirectReason, Unusable
 
 if TYPE_CHECKING:
     from sealwire.keys.kek.kek import KeyEncryptionKey
@@ -260,16 +260,16 @@ def required_uri(uri: str) -> str:
 
 
 def read_uri(path: Path) -> str:
-    """The connection string that a file holds. Raises as `read_private` does; UnusableUri URI."""
+    """The connection string that a file holds. Raises as `read_private` does; Unusable URI."""
     try:
         return read_private(path, MAX_URI_BYTES).decode("ascii").strip()
     except UnicodeDecodeError:
         hint = "write the connection string, and nothing else, into it"
-        raise UnusableUri(DirectReason.URI, f"{path} holds no connection string", hint) from None
+        raise Unusable(DirectReason.URI, f"{path} holds no connection string", hint) from None
 
 
 def refuse_typed_password(name: str, uri: str | None) -> None:
-    """Arguments are shown to every user of the machine, and stay in histories. Raises UnusableUri."""
+    """Arguments are shown to every user of the machine, and stay in histories. Raises Unusable."""
     if uri is None or not _was_typed(name):
         return
     # the driver is for those who type an address; most commands have none
@@ -284,7 +284,7 @@ def refuse_typed_password(name: str, uri: str | None) -> None:
     if has_password:
         text = "the connection string on the command line has a password in it, which other users can see"
         hint = "change that password; then put the string into the environment or a file; --help names both"
-        raise UnusableUri(DirectReason.URI, text, hint)
+        raise Unusable(DirectReason.URI, text, hint)
 
 
 def _was_typed(name: str) -> bool:

@@ -8,7 +8,8 @@ of one that never does.
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -24,12 +25,14 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    before = [signal.signal(number, handler) for number in _ENDING]
+def _handled_by(
+    handler: Callable[[int, FrameType | None], None], numbers: Sequence[signal.Signals] = _ENDING
+) -> Iterator[None]:
+    before = [signal.signal(number, handler) for number in numbers]
     try:
         yield
     finally:
-        for number, former in zip(_ENDING, before, strict=True):
+        for number, former in zip(numbers, before, strict=True):
             signal.signal(number, former)
 
 
@@ -63,6 +66,14 @@ def uninterrupted() -> Iterator[None]:
         yield
     if waiting:
         signal.raise_signal(waiting[0])
+
+
+@contextmanager
+def until_signal() -> Iterator[threading.Event]:
+    """What SIGINT or SIGTERM sets: for a command that goes on until somebody ends it."""
+    ended = threading.Event()
+    with _handled_by(lambda *_: ended.set(), (signal.SIGINT, signal.SIGTERM)):
+        yield ended
 
 
 metrics_file_option = click.option(

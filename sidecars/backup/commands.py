@@ -53,7 +53,6 @@ from sealwire.sidecars.backup.keeping.catalog import (
     read_catalog,
 )
 from sealwire.sidecars.backup.keeping.catalog import delete as remove
-from sealwire.sidecars.backup.keeping.rekey import plan_rekey, reencrypt, rewrap
 from sealwire.sidecars.backup.keeping.schedule import (
     DEFAULT_DAYS,
     Schedule,
@@ -62,13 +61,19 @@ from sealwire.sidecars.backup.keeping.schedule import (
     systemd_units,
     write_metrics,
 )
-from sealwire.sidecars.backup.keeping.verification import Verification, verify_backup
+from sealwire.sidecars.backup.keeping.verification import (
+    Verification,
+    plan_rekey,
+    reencrypt,
+    rewrap,
+    verify_backup,
+)
 from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
 from sealwire.sidecars.backup.sealed.manifest import format_time
 from sealwire.sidecars.backup.stores.local_store import open_new_store, open_store
 from sealwire.sidecars.backup.stores.store import Store
 from sealwire.sidecars.erasure.holds import load_holds, refuse_any
-from sealwire.sidecars.errors import BackupError, BackupReason, BackupSettingError
+from sealwire.sidecars.errors import BackupReason, SidecarError, Unusable
 
 DEFAULT_DIRECTORY = "/var/backups/mongodb"
 
@@ -153,7 +158,7 @@ class KeyOptions:
         kind, _, path = setting.partition(":")
         if kind == "private":
             text, hint = "a recipient is the public half of a key pair", "write public:PATH.pub"
-            raise BackupSettingError(BackupReason.RECIPIENT, text, hint)
+            raise Unusable(BackupReason.RECIPIENT, text, hint)
         if kind == "public":
             return load_public_key(Path(path))
         return open_kek(setting, self.passphrase_file, self.providers)
@@ -162,7 +167,7 @@ class KeyOptions:
         kind, _, path = setting.partition(":")
         if kind == "public":
             text, hint = "a public key opens nothing", "write private:PATH, where the other half is"
-            raise BackupSettingError(BackupReason.RECIPIENT, text, hint)
+            raise Unusable(BackupReason.RECIPIENT, text, hint)
         if kind != "private":
             return open_kek(setting, self.passphrase_file, self.providers)
         # Asked for before the spinner starts, which would draw over the prompt.
@@ -193,7 +198,7 @@ keep_options = tuple(
         ("monthly", "One of each of N full months, and of the newest month."),
     )
 )
-# Gives the command `policy: RetentionPolicy`; BackupSettingError where nothing would be kept.
+# Gives the command `policy: RetentionPolicy`; Unusable where nothing would be kept.
 retention_options = settings("policy", RetentionPolicy, *keep_options)
 
 
@@ -208,7 +213,7 @@ class Failures:
         """Print an error of this backup at once, and go on."""
         try:
             yield
-        except (BackupError, KeysError) as error:
+        except (SidecarError, KeysError) as error:
             show_error(error, "" if str(error).startswith(name) else f"{name}: ")
             self._first = self._first or error
 
@@ -537,7 +542,7 @@ _WRITERS = {"systemd": systemd_units, "kubernetes": kubernetes_cron_job}
 @click.argument("kind", type=click.Choice(sorted(_WRITERS)))
 @click.option("--at", metavar="HH:MM", default="03:15", show_default=True, help="Time of day, UTC.")
 @click.option(
-    "--directory", default="/var/backups/mongodb", show_default=True, help="The store, if it is a directory."
+    "--directory", default=DEFAULT_DIRECTORY, show_default=True, help="The store, if it is a directory."
 )
 @click.option(
     "--plaintext-since",
@@ -587,7 +592,7 @@ def schedule(  # noqa: PLR0913 - one parameter an option
 @click.option(
     "--directory",
     type=PATH,
-    default=Path("/var/backups/mongodb"),
+    default=Path(DEFAULT_DIRECTORY),
     show_default=True,
     help="Where plaintext backups may be; looked through with all below it.",
 )

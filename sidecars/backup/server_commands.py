@@ -70,8 +70,7 @@ from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.restoring.plan import RestorePlan, default_path, opened, parse_rename, plan
 from sealwire.sidecars.backup.restoring.restore import Outcome, Restore, RestoreProgress, RestoreReport, drill
 from sealwire.sidecars.backup.sealed.manifest import Manifest
-from sealwire.sidecars.backup.sealed.reader import open_backup
-from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.sealed.payload import create_backup, open_backup
 from sealwire.sidecars.backup.stores.store import Store
 from sealwire.sidecars.direct import Client, connected
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess

@@ -24,23 +24,20 @@ from sealwire.files.html.frame import Mark, Tone
 from sealwire.keys.private_file import replace_private
 from sealwire.proxy.server.errors import read_named_file
 from sealwire.sidecars.compliance import in_settings, on_machine
-from sealwire.sidecars.compliance.deployment import Deployment, Look, looked
-from sealwire.sidecars.compliance.report import (
+from sealwire.sidecars.compliance.deployment import Deployment, Look, looked, read_compliance
+from sealwire.sidecars.compliance.requirements import (
     FORM,
+    ComplianceCheck,
+    ComplianceFinding,
+    ComplianceOutcome,
     ComplianceReport,
+    Framework,
     ReportChange,
     ReportRow,
     changed_since,
     document_of,
     make_report,
 )
-from sealwire.sidecars.compliance.requirements import (
-    ComplianceCheck,
-    ComplianceFinding,
-    ComplianceOutcome,
-    Framework,
-)
-from sealwire.sidecars.compliance.settings import read_compliance
 
 LOOKS: Mapping[ComplianceCheck, Look] = {
     ComplianceCheck.PROTECTION: in_settings.protection,

@@ -2,6 +2,7 @@
 
 import ssl
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -237,8 +238,7 @@ def detection(deployment: Deployment) -> LookResult:
     bad, good = [], [f"{len(watched.rules)} rules"]
     if watched.place.path.resolve() != deployment.audit_log.resolve():
         bad.append(f"it watches {watched.place.path}, and the proxy writes {deployment.audit_log}")
-    state = StateFile(watched.state)
-    try:
+    with closing(StateFile(watched.state)) as state:
         place = read_place(state)
         read = 0 if place is None else place.end.size
         late = [
@@ -247,8 +247,6 @@ def detection(deployment: Deployment) -> LookResult:
             if each.stage(datetime.now(UTC)) is DeadlineStage.OVERDUE
         ]
         untold = Alerts(state).untold()
-    finally:
-        state.close()
     lines = sum(1 for _ in deployment.audit_lines())
     (good if lines and lines - read <= _FOLLOWS_WITHIN else bad).append(f"{read} of {lines} lines were read")
     bad += [f"incident {each} is past its 72 hours" for each in late]

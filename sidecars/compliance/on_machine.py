@@ -20,14 +20,14 @@ from sealwire.sidecars.backup.stores.local_store import open_store
 from sealwire.sidecars.compliance.deployment import Deployment, LookResult, NotSetUp, judged
 from sealwire.sidecars.compliance.requirements import ComplianceOutcome
 from sealwire.sidecars.coverage import fields as reading
-from sealwire.sidecars.coverage.fields import Cover, FieldCounts, FieldReport
+from sealwire.sidecars.coverage.fields import Cover, FieldCounts
 from sealwire.sidecars.coverage.likely import Personal, require_libraries
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.drift import scan as drift
 from sealwire.sidecars.drift.scan import Condition, Keys, PathReport
 from sealwire.sidecars.luks import status
-from sealwire.sidecars.luks.linux import LinuxMachine
+from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.tls_check.certificate import load_trust
 from sealwire.sidecars.tls_check.judging import RuleSet, Severity
 from sealwire.sidecars.tls_check.report import make_report
@@ -54,7 +54,7 @@ def at_rest(deployment: Deployment) -> LookResult:
     place = deployment.settings.at_rest
     if place is None:
         raise NotSetUp("add `at_rest: {directory: PATH, service: UNIT}`")
-    found = status.look(LinuxMachine(), place.directory, place.service)
+    found = status.look(Machine(), place.directory, place.service)
     bad = [] if found.directory_encrypted else [f"{place.directory} does not lie on dm-crypt"]
     bad += [f"open and not on dm-crypt: {path}" for path in found.plain_files[:_MOST_SHOWN]]
     good = [f"{found.encrypted_files} open files lie on dm-crypt"]
@@ -267,7 +267,8 @@ def minimisation(deployment: Deployment) -> LookResult:
             if found.problem:
                 bad.append(f"{namespace}: {found.problem}")
             for field in found.fields:
-                said = f"{namespace}.{field.path} {_flaw_of(field)}"
+                flaw = "is covered, and in clear" if field.kind is None else f"looks like {field.kind.value}"
+                said = f"{namespace}.{field.path} {flaw}"
                 if field.cover is Cover.PLAINTEXT:
                     (doubts if policy.classes[field.class_name].accepts_plaintext else bad).append(said)
                 elif field.cover is Cover.PERSONAL and field.kind is not None:
@@ -281,10 +282,6 @@ def minimisation(deployment: Deployment) -> LookResult:
         "sealwire policy coverage --suggest writes the policy's lines; sealwire migrate encrypt",
         doubts,
     )
-
-
-def _flaw_of(field: FieldReport) -> str:
-    return "is covered, and in clear" if field.kind is None else f"looks like {field.kind.value}"
 
 
 def scope(deployment: Deployment) -> LookResult:

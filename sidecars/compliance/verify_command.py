@@ -10,7 +10,7 @@ from sealwire.cli.options import PRESENT_FILE, json_option
 from sealwire.cli.output import answer
 from sealwire.policies.errors import one_line
 from sealwire.proxy.server.errors import read_named_file
-from sealwire.sidecars.compliance.report import FORM
+from sealwire.sidecars.compliance.requirements import FORM
 
 
 @click.command()

@@ -17,8 +17,7 @@ from pymongo.errors import PyMongoError
 from sealwire.policies.errors import one_line
 from sealwire.policies.file.schema import SERVER_DATABASES, FieldClass, PathNode, PolicySet, belongs_to_server
 from sealwire.sidecars.coverage.likely import MAX_SEARCHED, MAX_TEXT, Personal, held_in, looks_of
-from sealwire.sidecars.direct import RAW, Client, documents_of, failure
-from sealwire.sidecars.raw_documents import is_envelope_value
+from sealwire.sidecars.direct import RAW, Client, documents_of, failure, is_envelope_value
 
 MAX_PATHS: Final = 5000
 """The most paths of one collection. Documents that are maps, a field for each person, have no end of them."""
@@ -123,7 +122,7 @@ class FieldCounts:
         """Texts that were searched only in their first MAX_SEARCHED characters."""
 
     def read(self, document: Mapping[str, Any]) -> None:
-        """Count the values of one document. Raises LibraryMissing.
+        """Count the values of one document. Raises Unavailable.
 
         Cost: up to 100 us a value, some milliseconds a text; no more than MAX_VALUES values are read.
         """
@@ -290,7 +289,7 @@ def read_fields(
     """Read all documents, or a random `sample` of them; `progress` is told of each.
 
     With `use` also what shows how fields are used: indexes, and marks of values that others may share. What
-    the server refuses, and a document that is none, becomes a part of the report. Raises LibraryMissing.
+    the server refuses, and a document that is none, becomes a part of the report. Raises Unavailable.
     """
     fields = FieldCounts(policies.covered(namespace), marks=use)
     problem, indexes = "", {}

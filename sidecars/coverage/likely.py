@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from sealwire import from_lock
 from sealwire.policies.roles.screening import EMAIL, NATIONAL_INSURANCE, POSTCODE
-from sealwire.sidecars.errors import CoverageReason, LibraryMissing
+from sealwire.sidecars.errors import CoverageReason, Unavailable
 
 MAX_TEXT: Final = 256
 """Characters of a value that can be an identifier; longer ones are texts."""
@@ -167,7 +167,7 @@ def _kinds_of(path: str) -> tuple[Personal, ...]:
 
 
 def looks_of(value: object, path: str) -> list[Personal]:
-    """All that a value at `path` may be, as a whole. Raises LibraryMissing. Cost: 5 to 100 us."""
+    """All that a value at `path` may be, as a whole. Raises Unavailable. Cost: 5 to 100 us."""
     found = [kind for kind in _kinds_of(path) if _fits(kind, value)]
     if isinstance(value, bool):
         return found
@@ -344,7 +344,7 @@ _MOST_CANDIDATES: Final = 20
 def held_in(value: object) -> dict[Personal, bool]:
     """Kinds that a text contains: True if one is valid, False if it only has their form.
 
-    Only the first MAX_SEARCHED characters are searched. Raises LibraryMissing.
+    Only the first MAX_SEARCHED characters are searched. Raises Unavailable.
     Cost: usually 50 us, at most some milliseconds.
     """
     if not isinstance(value, str) or len(value) < _LEAST_TEXT:
@@ -371,12 +371,10 @@ def _library(name: str) -> Any:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        raise LibraryMissing(
-            CoverageReason.EXTRA, f"{error.name} is not installed", from_lock("demo")
-        ) from None
+        raise Unavailable(CoverageReason.EXTRA, f"{error.name} is not installed", from_lock("demo")) from None
 
 
 def require_libraries() -> None:
-    """Raises LibraryMissing without the extra: better before a long read than in it."""
+    """Raises Unavailable without the extra: better before a long read than in it."""
     for name in ("stdnum.gb.nhs", "stdnum.luhn", "stdnum.iban", "stdnum.verhoeff", "phonenumbers"):
         _library(name)

@@ -9,7 +9,7 @@ from typing import Any, Final, final
 from sealwire.sidecars.detection.observations import About
 from sealwire.sidecars.detection.rules import BUCKET_S, DetectionRule, RuleName, Urgency
 from sealwire.sidecars.detection.state_file import StateFile
-from sealwire.sidecars.errors import DetectionReason, NoSuchRecord, WrongStep
+from sealwire.sidecars.errors import DetectionReason, Missing, Unusable
 
 MOST_NAMED: Final = 100
 """Alerts of one rule in an hour; what comes after is one alert: nobody can bury one among thousands."""
@@ -139,10 +139,10 @@ class Alerts:
         return True
 
     def one(self, number: int) -> Alert:
-        """Raises NoSuchRecord."""
+        """Raises Missing."""
         found = self._select("WHERE number = ?", number)
         if not found:
-            raise NoSuchRecord(
+            raise Missing(
                 DetectionReason.MISSING, f"there is no alert a{number}", "sealwire incident alerts lists them"
             )
         return found[0]
@@ -157,7 +157,7 @@ class Alerts:
         return self._select("WHERE incident = ? ORDER BY number", incident)
 
     def acknowledge(self, number: int, by: str) -> None:
-        """Somebody has seen it. Raises NoSuchRecord."""
+        """Somebody has seen it. Raises Missing."""
         self.one(number)
         self._state.run(
             "UPDATE alerts SET acknowledged = coalesce(acknowledged, ?) WHERE number = ?", by, number
@@ -166,11 +166,11 @@ class Alerts:
     def assign(self, number: int, incident: int) -> None:
         """It belongs to an incident.
 
-        Raises NoSuchRecord; WrongStep where it is another one's already, which would lose what it rests on.
+        Raises Missing; Unusable where it is another one's already, which would lose what it rests on.
         """
         found = self.one(number).incident
         if found is not None and found != incident:
-            raise WrongStep(
+            raise Unusable(
                 DetectionReason.TRANSITION,
                 f"a{number} belongs to i{found} already",
                 f"go on with i{found}, or leave that alert out",

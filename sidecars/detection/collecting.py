@@ -24,7 +24,7 @@ from sealwire.sidecars.detection.observations import (
     subjects_of,
     who,
 )
-from sealwire.sidecars.errors import DetectionReason, UnprovedLog
+from sealwire.sidecars.errors import DetectionReason, Unsound
 
 MAX_SUBJECTS: Final = 1_000_000
 """Pseudonyms that are told apart; 100 bytes of memory each."""
@@ -237,10 +237,10 @@ def collect(
 
 
 def require_whole(evidence: Evidence) -> None:
-    """Raises UnprovedLog where the log has a flaw."""
+    """Raises Unsound where the log has a flaw."""
     log = evidence.log
     if not log.is_whole:
-        raise UnprovedLog(
+        raise Unsound(
             DetectionReason.NOT_WHOLE,
             f"the audit log is not whole: {len(log.flaws) + log.more} flaws, as {log.flaws[0].kind.value}",
             "sealwire audit verify says where; --unproved makes a report that says so at its head",

@@ -1,15 +1,12 @@
 """`sealwire watch`, which raises alerts, and `sealwire incident`: incidents and their 72 hours."""
 
 import re
-import signal
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -19,6 +16,7 @@ from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import PATH, declare, json_option, settings, variable_option
 from sealwire.cli.output import answer, print_json, show_table
 from sealwire.cli.recording import operator_at_host
+from sealwire.cli.tasks import until_signal
 from sealwire.keys.private_file import writer_lock
 from sealwire.policies.errors import one_line
 from sealwire.sidecars.detection.alerts import Alert, Alerts
@@ -83,14 +81,11 @@ class IncidentDesk:
     def opened(self, *, create: bool = False) -> Iterator["OpenIncidents"]:
         """The state file that the rules' file names.
 
-        Raises UnusableWatchFile, SourceError; NoSuchRecord, StateProblem as `StateFile`.
+        Raises Unusable, SourceError; Missing, Unavailable as `StateFile`.
         """
         watched = load_watch_settings(self.config)
-        state = StateFile(watched.state, create=create)
-        try:
+        with closing(StateFile(watched.state, create=create)) as state:
             yield OpenIncidents(watched, Alerts(state), IncidentBook(state))
-        finally:
-            state.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +97,10 @@ class OpenIncidents:
     book: IncidentBook
 
 
-def _desk(config: Path) -> IncidentDesk:
-    return IncidentDesk(config, datetime.now(UTC), operator_at_host())
-
-
 # Gives the command `desk: IncidentDesk`.
 desk_options = settings(
     "desk",
-    _desk,
+    lambda config: IncidentDesk(config, datetime.now(UTC), operator_at_host()),
     variable_option(
         "--config",
         type=PATH,
@@ -284,17 +275,13 @@ def open_command(
         raise click.UsageError("give --alert or --title")
     with desk.opened(create=True) as opened:
         found = [opened.alerts.one(number) for number in alerts]
-        since = aware or min((_raised(each, desk.now) for each in found), default=desk.now)
+        since = aware or min([desk.now, *(moment_of(each.raised) or desk.now for each in found)])
         if since > desk.now:
             raise click.BadParameter("it lies in the future", param_hint="--aware")
         said = title or f"{found[0].rule.value}: {about(found[0])}"
         incident = opened.book.open_incident(said, alerts, since, desk.now, desk.operator)
     text = f"{incident.id}: open; {left_text(incident, desk.now)} of 72 hours are left"
     answer(text, incident_document(incident, desk.now), as_json=as_json)
-
-
-def _raised(alert: Alert, now: datetime) -> datetime:
-    return min(moment_of(alert.raised) or now, now)
 
 
 @click.command(name="acknowledge")
@@ -450,12 +437,8 @@ def watch(config: Path, *, check: bool, once: bool, learn: bool) -> None:
     if check + once + learn > 1:
         raise click.UsageError("give one of --check, --once and --learn")
     settings = load_watch_settings(config)
-    with writer_lock(settings.state):
-        state = StateFile(settings.state)
-        try:
-            _watch(settings, state, check=check, once=once, learn=learn)
-        finally:
-            state.close()
+    with writer_lock(settings.state), closing(StateFile(settings.state)) as state:
+        _watch(settings, state, check=check, once=once, learn=learn)
 
 
 def _watch(settings: WatchSettings, state: StateFile, *, check: bool, once: bool, learn: bool) -> None:
@@ -469,24 +452,9 @@ def _watch(settings: WatchSettings, state: StateFile, *, check: bool, once: bool
     elif once:
         sys.exit(0 if watcher.run_once() else EX_NO)
     else:
-        with _ended_by_signals() as stop:
+        with until_signal() as stop:
             said = {"event": "watching", "log": str(settings.place.path), "rules": len(settings.rules)}
             until = watcher.learns_until()
             # somebody has to know that alerts of these days are only listed
             log.write(said if until is None else {**said, "learning_until": until.isoformat("T", "seconds")})
             watcher.run(stop)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[threading.Event]:
-    stop = threading.Event()
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    former = [(each, signal.signal(each, end)) for each in (signal.SIGTERM, signal.SIGINT)]
-    try:
-        yield stop
-    finally:
-        for number, handler in former:
-            signal.signal(number, handler)

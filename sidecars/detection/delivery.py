@@ -18,7 +18,7 @@ import threading
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -29,12 +29,7 @@ from sealwire.keys.private_file import read_private
 from sealwire.sidecars.detection.alerts import Alerts
 from sealwire.sidecars.detection.rules import ProgramSettings, WebhookSettings
 from sealwire.sidecars.detection.state_file import StateFile
-from sealwire.sidecars.errors import (
-    DeliveryFailed,
-    DetectionReason,
-    StateProblem,
-    UnusableWatchFile,
-)
+from sealwire.sidecars.errors import DeliveryFailed, DetectionReason, Unavailable, Unsound, Unusable
 
 MAX_ATTEMPTS: Final = 200
 """With the longest wait of five minutes that is most of a day."""
@@ -81,7 +76,7 @@ def deliver(state: StateFile, channel: Channel, note: Callable[[Document], None]
     """Tell of what waits for a channel, and write down that it was told; whether all of it was.
 
     The first that fails ends the round. Those that failed most often come last, so that one that is never
-    taken holds up none. Raises StateProblem.
+    taken holds up none. Raises Unavailable.
     """
     alerts = Alerts(state)
     while True:
@@ -149,7 +144,7 @@ class Courier:
         while not self._stop.is_set():
             try:
                 is_done = self._round()
-            except StateProblem as error:
+            except (Unavailable, Unsound) as error:
                 is_done = False
                 self._note(
                     {"event": "alerts-unreadable", "reason": error.reason.value, "problem": str(error)}
@@ -159,14 +154,11 @@ class Courier:
 
     def _round(self) -> bool:
         # sqlite3 has a connection stay in its thread
-        state = StateFile(self._path)
-        try:
+        with closing(StateFile(self._path)) as state:
             while not self._stop.wait(_WAIT_S):
                 if not deliver(state, self._channel, self._note):
                     return False
-            return True
-        finally:
-            state.close()
+        return True
 
 
 def wait_after(failures: int) -> float:
@@ -184,7 +176,7 @@ _ACCEPTED: Final = range(200, 300)
 def read_secret(path: Path) -> bytes:
     """The secret in a file that only its owner reads: `whsec_` and 24 to 64 bytes in base64.
 
-    Raises UnusableWatchFile; KeysError as `read_private`.
+    Raises Unusable; KeysError as `read_private`.
     """
     try:
         text = read_private(path, _MAX_FILE_BYTES).decode("ascii").strip()
@@ -192,7 +184,7 @@ def read_secret(path: Path) -> bytes:
     except (UnicodeDecodeError, NotBase64):
         secret, text = b"", ""
     if not text.startswith(_PREFIX) or not _FEWEST_BYTES <= len(secret) <= _MOST_BYTES:
-        raise UnusableWatchFile(
+        raise Unusable(
             DetectionReason.SECRET,
             f"{path} is no secret of a webhook",
             "write whsec_ and 32 random bytes in base64 into it",
@@ -219,12 +211,12 @@ class WebhookChannel:
     def __init__(self, settings: WebhookSettings, origin: str, clock: Callable[[], datetime] = _now) -> None:
         """`origin` tells the ids of this installation from those of others.
 
-        Raises UnusableWatchFile; KeysError as `read_private`.
+        Raises Unusable; KeysError as `read_private`.
         """
         self._settings, self._origin, self._clock = settings, origin, clock
         self._secret = read_secret(settings.secret)
         if settings.ca is not None and not settings.ca.is_file():
-            raise UnusableWatchFile(
+            raise Unusable(
                 DetectionReason.RULES_FILE, f"{settings.ca} does not exist", "correct tell.webhook.ca"
             )
         # it takes as long as all else of a command that shows alerts

@@ -14,7 +14,7 @@ from typing import Any, Final, final
 
 from sealwire.sidecars.detection.alerts import Alerts
 from sealwire.sidecars.detection.state_file import StateFile
-from sealwire.sidecars.errors import DetectionReason, NoSuchRecord, WrongStep
+from sealwire.sidecars.errors import DetectionReason, Missing, Unusable
 
 LIMIT: Final = timedelta(hours=72)
 SOON: Final = timedelta(hours=24)
@@ -102,7 +102,7 @@ class Incident:
 def require_step(
     incident: Incident, to: IncidentState, now: datetime, *, risk: Risk | None = None, text: str = ""
 ) -> None:
-    """Raises WrongStep where an incident cannot go to a state, or something is missing for that."""
+    """Raises Unusable where an incident cannot go to a state, or something is missing for that."""
     if to not in TRANSITIONS[incident.state]:
         nexts = ", ".join(sorted(each.value for each in TRANSITIONS[incident.state])) or "nothing"
         raise _wrong(
@@ -123,8 +123,8 @@ def require_step(
         )
 
 
-def _wrong(problem: str, hint: str) -> WrongStep:
-    return WrongStep(DetectionReason.TRANSITION, problem, hint)
+def _wrong(problem: str, hint: str) -> Unusable:
+    return Unusable(DetectionReason.TRANSITION, problem, hint)
 
 
 _COLUMNS: Final = "number, title, state, aware, opened, acknowledged, risk, outcome"
@@ -151,7 +151,7 @@ class IncidentBook:
     def open_incident(
         self, title: str, alerts: Sequence[int], aware: datetime, now: datetime, operator: str
     ) -> Incident:
-        """A new one, of these alerts. Raises NoSuchRecord, WrongStep: then there is none."""
+        """A new one, of these alerts. Raises Missing, Unusable: then there is none."""
         with self._state.transaction():
             number = self._state.run(
                 "INSERT INTO incidents (title, state, aware, opened, warned) VALUES (?, ?, ?, ?, ?)",
@@ -164,10 +164,10 @@ class IncidentBook:
         return self.one(number)
 
     def one(self, number: int) -> Incident:
-        """Raises NoSuchRecord."""
+        """Raises Missing."""
         found = self._select("WHERE number = ?", number)
         if not found:
-            raise NoSuchRecord(
+            raise Missing(
                 DetectionReason.MISSING,
                 f"there is no incident i{number}",
                 "sealwire incident list shows them",
@@ -185,13 +185,13 @@ class IncidentBook:
         return [BookEntry(*row) for row in self._state.rows(select, number)]
 
     def note(self, number: int, kind: str, text: str, now: datetime, operator: str) -> None:
-        """Write something down about one. Raises NoSuchRecord."""
+        """Write something down about one. Raises Missing."""
         with self._state.transaction():
             self.one(number)
             self._enter(number, now, operator, kind, text)
 
     def acknowledge(self, number: int, now: datetime, operator: str) -> None:
-        """Somebody has taken it on. Raises NoSuchRecord."""
+        """Somebody has taken it on. Raises Missing."""
         with self._state.transaction():
             self.one(number)
             by = f"{operator} {_text(now)}"
@@ -210,7 +210,7 @@ class IncidentBook:
         risk: Risk | None = None,
         text: str = "",
     ) -> Incident:
-        """Take it to another state. Raises NoSuchRecord; WrongStep as `incidents.require_step`."""
+        """Take it to another state. Raises Missing; Unusable as `incidents.require_step`."""
         with self._state.transaction():
             incident = self.one(number)
             require_step(incident, to, now, risk=risk, text=text)

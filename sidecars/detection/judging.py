@@ -43,7 +43,7 @@ from sealwire.sidecars.detection.rules import (
     Urgency,
 )
 from sealwire.sidecars.detection.state_file import StateFile
-from sealwire.sidecars.errors import DetectionReason, StateDamaged
+from sealwire.sidecars.errors import DetectionReason, Unsound
 
 PAST_DAYS: Final = 28
 FEWEST_DAYS: Final = 3
@@ -253,7 +253,7 @@ class Judge:
     ) -> None:
         """`channels`: whom alerts are told to. One that learns raises what is wrong with the log and no more.
 
-        Raises StateProblem.
+        Raises Unavailable.
         """
         self._state, self._rules, self._is_learning = state, rules, is_learning
         self._usual = Usual(state)
@@ -276,7 +276,7 @@ class Judge:
     def take(
         self, new: NewLines, position: LogPosition | None, clocks: Callable[[], Now], *, is_live: bool
     ) -> list[int]:
-        """Count the lines, keep the place, and return the numbers of new alerts. Raises StateProblem.
+        """Count the lines, keep the place, and return the numbers of new alerts. Raises Unavailable.
 
         `is_live`: the look before this one saw the end. Where it raises, make a new judge: what this one has
         in memory is ahead of what is kept. Cost: 20 us a line, and a flush to the disk.
@@ -370,7 +370,7 @@ class Judge:
 
 
 def read_place(state: StateFile) -> LogPosition | None:
-    """The place in the log up to which all was counted; None where nothing was. Raises StateProblem."""
+    """The place in the log up to which all was counted; None where nothing was. Raises Unavailable."""
     text = state.fact(_PLACE)
     if text is None:
         return None
@@ -403,8 +403,8 @@ def _read_clock(state: StateFile) -> ClockState:
         raise _damaged() from None
 
 
-def _damaged() -> StateDamaged:
-    return StateDamaged(
+def _damaged() -> Unsound:
+    return Unsound(
         DetectionReason.STATE_DAMAGED,
         "the state of the watch has something that Sealwire did not write",
         "keep the file, and let the watch begin a new one: it reads the log from its beginning",

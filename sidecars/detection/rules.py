@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sealwire.audit.files import LogPlace
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
-from sealwire.sidecars.errors import DetectionReason, UnusableWatchFile
+from sealwire.sidecars.errors import DetectionReason, Unusable
 
 BUCKET_S: Final = 60
 """Windows are counted in whole minutes."""
@@ -263,12 +263,12 @@ class WatchSettings:
 
 
 def load_watch_settings(path: Path) -> WatchSettings:
-    """Read the file at `path`. Raises UnusableWatchFile, SourceError."""
+    """Read the file at `path`. Raises Unusable, SourceError."""
     try:
         with path.open("rb") as file:
             source = file.read(MAX_SOURCE_BYTES + 1)
     except OSError as error:
-        raise UnusableWatchFile(
+        raise Unusable(
             DetectionReason.RULES_FILE, f"{path}: {error.strerror}", f"give a file as in {MANUAL}"
         ) from None
     return parse_watch_settings(source, str(path))
@@ -286,17 +286,15 @@ def parse_watch_settings(source: bytes, filename: str) -> WatchSettings:
     return WatchSettings(
         place=LogPlace(_path(audit["path"]), also),
         key=_path(audit["key"]) if "key" in audit else None,
-        verify_every_s=_often(audit),
+        verify_every_s=(
+            audit["verify_every_s"].integer(60, _MAX_COOL_DOWN_S) if "verify_every_s" in audit else DAY_S
+        ),
         state=_path(root["state"]),
         rules=_with_jobs(_all_rules(root["rules"].mapping() if "rules" in root else {}), _jobs(root)),
         is_logged=tell["log"].boolean() if "log" in tell else True,
         webhook=_webhook(tell["webhook"]) if "webhook" in tell else None,
         program=_program(tell["command"]) if "command" in tell else None,
     )
-
-
-def _often(audit: Mapping[str, Node]) -> int:
-    return audit["verify_every_s"].integer(60, _MAX_COOL_DOWN_S) if "verify_every_s" in audit else DAY_S
 
 
 def _path(node: Node) -> Path:

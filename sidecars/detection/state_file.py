@@ -12,7 +12,7 @@ from typing import Any, Final, final
 
 from sealwire.keys.contexts.sqlite_store import is_ours
 from sealwire.keys.private_file import ensure_private
-from sealwire.sidecars.errors import DetectionReason, NoSuchRecord, StateDamaged, StateProblem
+from sealwire.sidecars.errors import DetectionReason, Missing, Unavailable, Unsound
 
 _APPLICATION_ID: Final = 0x53574454
 """Says to `file` and to us whose the file is: "SWDT"."""
@@ -58,12 +58,12 @@ class StateFile:
     def __init__(self, path: Path, *, create: bool = True) -> None:
         """Open the file, or make it.
 
-        Raises NoSuchRecord where there is none and it is not to be made; StateProblem, StateDamaged;
+        Raises Missing where there is none and it is not to be made; Unavailable, Unsound;
         KeysError as `private_file.ensure_private`.
         """
         self._path = path
         if not create and not path.exists():
-            raise NoSuchRecord(
+            raise Missing(
                 DetectionReason.MISSING,
                 f"there is no {path} yet",
                 "start sealwire watch, or open an incident",
@@ -83,7 +83,7 @@ class StateFile:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All that is written within is written, or nothing. Raises StateProblem."""
+        """All that is written within is written, or nothing. Raises Unavailable."""
         with self._guarded():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -95,17 +95,17 @@ class StateFile:
                 raise
 
     def rows(self, select: str, *values: object) -> list[Any]:
-        """What a statement finds. Raises StateProblem."""
+        """What a statement finds. Raises Unavailable."""
         with self._guarded():
             return self._connection.execute(select, values).fetchall()
 
     def run(self, statement: str, *values: object) -> int:
-        """Change rows: the number of the new one. Raises StateProblem."""
+        """Change rows: the number of the new one. Raises Unavailable."""
         with self._guarded():
             return int(self._connection.execute(statement, values).lastrowid or 0)
 
     def run_many(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-        """Change rows by many. Raises StateProblem."""
+        """Change rows by many. Raises Unavailable."""
         with self._guarded():
             self._connection.executemany(statement, rows)
 
@@ -129,7 +129,7 @@ class StateFile:
         for pragma in ("journal_mode=WAL", "synchronous=FULL"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         if not is_ours(connection, (_APPLICATION_ID, _FORMAT), _SCHEMA):
-            raise StateDamaged(
+            raise Unsound(
                 DetectionReason.STATE_FOREIGN,
                 f"{self._path} is no file of a watch, or of a newer release",
                 "give another path as `state`",
@@ -141,13 +141,13 @@ class StateFile:
         try:
             yield
         except sqlite3.OperationalError:
-            raise StateProblem(
+            raise Unavailable(
                 DetectionReason.STATE_BUSY,
                 f"{self._path} cannot be read or written just now",
                 "look for a full disk, a file system without locks, or a process that holds it",
             ) from None
         except sqlite3.DatabaseError:
-            raise StateDamaged(
+            raise Unsound(
                 DetectionReason.STATE_DAMAGED,
                 f"{self._path} is not what SQLite wrote",
                 "keep it, and let the watch begin a new one: it reads the log from its beginning",

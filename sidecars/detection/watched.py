@@ -3,6 +3,7 @@
 The proxy and the watch do not know each other; the command line, which starts the one and the other, does.
 """
 
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from sealwire.sidecars.detection.commands import left_text
 from sealwire.sidecars.detection.incidents import DeadlineStage, Incident, IncidentBook
 from sealwire.sidecars.detection.rules import load_watch_settings
 from sealwire.sidecars.detection.state_file import StateFile
-from sealwire.sidecars.errors import DetectionError
+from sealwire.sidecars.errors import SidecarError
 
 _PRESSING = (DeadlineStage.SOON, DeadlineStage.OVERDUE)
 
@@ -31,15 +32,12 @@ def read_watch(config: Path) -> WatchedNow:
             return WatchedNow(
                 problem="it has not begun", hint=f"Start `sealwire watch {config}` as the proxy's user."
             )
-        state = StateFile(settings.state)
-        try:
+        with closing(StateFile(settings.state)) as state:
             now = datetime.now(UTC)
             found = Alerts(state).latest(MAX_ALERTS, only_open=True)
             incidents = IncidentBook(state).incidents(also_closed=False)
             return WatchedNow(tuple(map(_alert, found)), tuple(_incident(each, now) for each in incidents))
-        finally:
-            state.close()
-    except (DetectionError, KeysError, SourceError) as error:
+    except (SidecarError, KeysError, SourceError) as error:
         return WatchedNow(problem=str(error), hint=error.hint)
 
 

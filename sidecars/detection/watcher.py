@@ -110,7 +110,7 @@ def machine_clocks() -> Now:
 
 
 def channels_of(settings: WatchSettings, state: StateFile, log: LogChannel) -> list[Channel]:
-    """Whom the file names. Raises UnusableWatchFile; KeysError for the secret's file."""
+    """Whom the file names. Raises Unusable; KeysError for the secret's file."""
     channels: list[Channel] = [log] if settings.is_logged else []
     if settings.webhook is not None:
         channels.append(WebhookChannel(settings.webhook, _origin(state)))
@@ -143,7 +143,7 @@ class AuditWatch:
         *,
         is_learning: bool = False,
     ) -> None:
-        """Go on where the state file says. Raises AuditKeyProblem, KeysError, StateProblem."""
+        """Go on where the state file says. Raises AuditKeyProblem, KeysError, Unavailable."""
         self._key = None if settings.key is None else load_verification_key(settings.key)
         self._settings, self._state, self._channels = settings, state, channels
         self._note, self._clocks = note, clocks
@@ -159,14 +159,14 @@ class AuditWatch:
         return self._judge.learns_until(self._clocks().wall)
 
     def look(self) -> bool:
-        """Read and judge what is new; whether that was all. Raises AuditFileProblem, StateProblem."""
+        """Read and judge what is new; whether that was all. Raises AuditFileProblem, Unavailable."""
         new = self._follower.look()
         self._judge.take(new, self._follower.position, self._clocks, is_live=self._was_end)
         self._was_end = new.is_end
         return new.is_end
 
     def look_at_deadlines(self) -> None:
-        """Raise alerts for incidents whose 72 hours pass. Raises StateProblem."""
+        """Raise alerts for incidents whose 72 hours pass. Raises Unavailable."""
         now = self._clocks()
         self._looked_at_deadlines = now.monotonic
         with self._state.transaction():
@@ -192,7 +192,7 @@ class AuditWatch:
         return all(told)
 
     def run(self, stop: threading.Event) -> None:
-        """Go on until `stop`. Raises AuditFileProblem, StateProblem: what is kept is told after a restart."""
+        """Go on until `stop`. Raises AuditFileProblem, Unavailable: what is kept is told after a restart."""
         recheck = Recheck(self._settings.place, self._key, self._settings.verify_every_s)
         couriers = [Courier(self._settings.state, channel, self._note) for channel in self._channels]
         recheck.start()
@@ -214,5 +214,4 @@ class AuditWatch:
             self._follower.close()
 
     def untold(self) -> dict[str, dict[str, int]]:
-        """As `Alerts.untold`."""
         return Alerts(self._state).untold()

@@ -119,13 +119,9 @@ def drift(  # noqa: PLR0913 - one parameter an option
         if policies.observed:
             names = ", ".join(policies.unprotected)
             click.echo(f"NOT PROTECTED: the policy only observes {names}; nothing is encrypted there")
-    is_wrong = any(_needs_somebody(report) for report in reports)
+    # what does not exist, or is a view, holds nothing that could be wrong
+    is_wrong = any(not report.is_sound and report.paths for report in reports)
     sys.exit(EX_NO if is_wrong or policies.observed else 0)
-
-
-def _needs_somebody(report: CollectionReport) -> bool:
-    """What does not exist, or is a view, holds nothing that could be wrong."""
-    return not report.is_sound and bool(report.paths)
 
 
 def _repairs(reports: Iterable[CollectionReport]) -> list[str]:

@@ -24,7 +24,7 @@ from sealwire.crypto.envelope import (
 from sealwire.crypto.errors import InvalidEnvelope
 from sealwire.keys.contexts.resolver import Resolver, tag_of
 from sealwire.keys.contexts.store import ContextStore
-from sealwire.keys.keyring.data_key import KeyIds, KeyState
+from sealwire.keys.keyring.data_key import FIRST_STATES, KeyIds, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import ClassRecord, KeyringRecord
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, leaves
@@ -90,30 +90,15 @@ class Keys:
     @classmethod
     def of(cls, record: KeyringRecord) -> "Keys":
         """The keys of a keyring's record, which need not be authenticated: nothing is opened with them."""
+        keys = [(entry, key) for entry in record.classes for key in entry.keys]
+        clear = (entry.name for entry, key in keys if key.is_plaintext and key.state in FIRST_STATES)
+        newest = record.newest
         return cls(
-            classes={entry.name: entry for entry in record.classes},
-            states={
-                KeyIds(entry.class_id, key.version): key.state
-                for entry in record.classes
-                for key in entry.keys
-                if key.lender is None
-            },
-            in_clear=frozenset(
-                entry.name
-                for entry in record.classes
-                for key in entry.keys
-                if key.is_plaintext and key.state in (KeyState.ACTIVE, KeyState.PENDING)
-            ),
-            # in rising version: a pending one comes last
-            newest={
-                entry.name: key.version
-                for entry in record.classes
-                for key in entry.keys
-                if key.state in (KeyState.ACTIVE, KeyState.PENDING)
-            },
-            moving=frozenset(
-                entry.name for entry in record.classes for key in entry.keys if key.state is KeyState.PENDING
-            ),
+            {entry.name: entry for entry in record.classes},
+            {KeyIds(entry.class_id, key.version): key.state for entry, key in keys if key.lender is None},
+            frozenset(clear),
+            {name: key.version for name, key in newest.items()},
+            frozenset(name for name, key in newest.items() if key.state is KeyState.PENDING),
         )
 
     def judge(self, kind: int, value: bytes, field_class: FieldClass) -> Condition:

@@ -46,12 +46,11 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet, Subjects
 from sealwire.proxy.server.errors import read_named_file
 from sealwire.sidecars.covered import covered_collections
-from sealwire.sidecars.direct import Client, connected, size_of
+from sealwire.sidecars.direct import Client, connected, document, size_of
 from sealwire.sidecars.erasure.file_commands import key_option, read_receipt
 from sealwire.sidecars.erasure.search import Findings, PersonSearch, find_returned
 from sealwire.sidecars.erasure.stored_forms import Persons, spellings, stored_forms
-from sealwire.sidecars.errors import ErasureReason, SubjectMissing
-from sealwire.sidecars.raw_documents import document
+from sealwire.sidecars.errors import ErasureReason, Missing
 
 RIGHTS: Final = "the user needs readWrite and listCollections on the policy's databases"
 
@@ -158,7 +157,7 @@ def find(person: PersonOptions, kek: KekOptions, uri: str, *, ids: bool, as_json
     with person.asked(kek, uri) as (_, search):
         findings = search.find()
         if not findings.size:
-            raise SubjectMissing(
+            raise Missing(
                 ErasureReason.NOBODY,
                 "no document has this identifier",
                 "check how it is written: Sealwire compares it as it is stored",

@@ -16,7 +16,7 @@ from sealwire.keys.keyring.record import format_time
 from sealwire.keys.private_file import create_private, replace_private, writer_lock
 from sealwire.keys.strict_json import Fields
 from sealwire.sidecars.erasure.journal import read_sealed, sealed
-from sealwire.sidecars.errors import ErasureReason, HoldProblem, SubjectHeld
+from sealwire.sidecars.errors import Denied, ErasureReason, Unusable
 
 FORMAT: Final = "sealwire-holds"
 MAX_CASE: Final = 200
@@ -67,9 +67,9 @@ def place(  # noqa: PLR0913 - what a hold is, and where it goes
     *,
     dry_run: bool = False,
 ) -> LegalHold:
-    """Add a hold. Raises HoldProblem CASE; as `load_holds`; KeyringBusy while an erasure runs."""
+    """Add a hold. Raises Unusable CASE; as `load_holds`; KeyringBusy while an erasure runs."""
     if not case.strip() or len(case) > MAX_CASE or not case.isprintable():
-        raise HoldProblem(
+        raise Unusable(
             ErasureReason.CASE,
             f"a case is 1 to {MAX_CASE} printable characters",
             "give the reference of the case, and no person's name",
@@ -85,16 +85,16 @@ def place(  # noqa: PLR0913 - what a hold is, and where it goes
 def release(
     path: Path, key: PseudonymKey, number: int, by: str, now: datetime, *, dry_run: bool = False
 ) -> LegalHold:
-    """End a hold. Raises HoldProblem HOLD_MISSING, RELEASED; as `load_holds`; KeyringBusy."""
+    """End a hold. Raises Unusable HOLD_MISSING, RELEASED; as `load_holds`; KeyringBusy."""
     with writer_lock(path):
         holds = list(load_holds(path, key))
         if not 1 <= number <= len(holds):
-            raise HoldProblem(
+            raise Unusable(
                 ErasureReason.HOLD_MISSING, f"there is no hold {number}", "sealwire hold list shows them"
             )
         hold = holds[number - 1]
         if not hold.stands:
-            raise HoldProblem(
+            raise Unusable(
                 ErasureReason.RELEASED, f"hold {number} was released already", "sealwire hold list --all"
             )
         holds[number - 1] = replace(hold, released=format_time(now), released_by=by)
@@ -104,16 +104,16 @@ def release(
 
 
 def refuse_held(holds: Iterable[LegalHold], pseudonyms: Collection[str]) -> None:
-    """Raises SubjectHeld where a hold stands on one of these persons."""
+    """Raises Denied where a hold stands on one of these persons."""
     refuse_any(hold for hold in holds if hold.pseudonym in pseudonyms)
 
 
 def refuse_any(holds: Iterable[LegalHold]) -> None:
-    """Raises SubjectHeld where one of these holds stands."""
+    """Raises Denied where one of these holds stands."""
     found = [hold for hold in holds if hold.stands]
     if found:
         numbers = ", ".join(str(hold.number) for hold in found)
-        raise SubjectHeld(
+        raise Denied(
             ErasureReason.HELD,
             f"a legal hold stands: {numbers}",
             "sealwire hold list names the case; whoever answers for it may release it",

@@ -15,7 +15,7 @@ from sealwire.audit.pseudonyms import PseudonymKey
 from sealwire.keys import strict_json
 from sealwire.keys.private_file import read_private, replace_private
 from sealwire.keys.strict_json import Fields, encode
-from sealwire.sidecars.errors import ErasureDamaged, ErasureReason, ErasureRefused
+from sealwire.sidecars.errors import ErasureReason, Unsound, Unusable
 
 FORMAT: Final = "sealwire-erasure-journal"
 _MOST: Final = 2**53
@@ -39,7 +39,7 @@ def sealed(key: PseudonymKey, form: str, content: Mapping[str, Any]) -> bytes:
 def read_sealed(path: Path, key: PseudonymKey, form: str) -> strict_json.Fields:
     """What such a file holds, without its seal. An older copy of it is genuine too.
 
-    Raises KeysError as `read_private` and `strict_json.parse`; ErasureDamaged where somebody else wrote it.
+    Raises KeysError as `read_private` and `strict_json.parse`; Unsound where somebody else wrote it.
     """
     raw = read_private(path, _MAX_BYTES)
     fields = strict_json.parse(raw, str(path))
@@ -50,7 +50,7 @@ def read_sealed(path: Path, key: PseudonymKey, form: str) -> strict_json.Fields:
     if not hmac.compare_digest(seal, key.seal(form, content)):
         text = f"{path} was not written with this key of pseudonyms, or was changed"
         hint = "give the key that it was made with, or restore the file from a backup"
-        raise ErasureDamaged(ErasureReason.DAMAGED, text, hint)
+        raise Unsound(ErasureReason.DAMAGED, text, hint)
     return fields
 
 
@@ -113,7 +113,7 @@ class ErasureJournal:
     key: PseudonymKey
 
     def load(self, order: ErasureOrder) -> ErasureNote | None:
-        """What was noted; None where nothing was. Raises ErasureRefused OTHER_ERASURE; as `read_sealed`."""
+        """What was noted; None where nothing was. Raises Unusable OTHER_ERASURE; as `read_sealed`."""
         if not self.path.exists():
             return None
         fields = read_sealed(self.path, self.key, FORMAT)
@@ -127,7 +127,7 @@ class ErasureJournal:
         undecided = fields.integer("undecided", 0, _MOST) if fields.has("undecided") else 0
         fields.done()
         if noted != order:
-            raise ErasureRefused(
+            raise Unusable(
                 ErasureReason.OTHER_ERASURE,
                 f"{self.path} is of an erasure that was not ended: another person, way or policy",
                 "end that one first, with the same options, or give this one another --receipt",

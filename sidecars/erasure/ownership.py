@@ -21,8 +21,8 @@ from sealwire.keys.errors import KeysError
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, PathNode, ValueType
 from sealwire.policies.file.stored import StoredValues
+from sealwire.sidecars.direct import Value, document, element
 from sealwire.sidecars.erasure.stored_forms import key_id_of
-from sealwire.sidecars.raw_documents import Value, document, element
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import elements
 

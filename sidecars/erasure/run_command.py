@@ -22,6 +22,7 @@ from sealwire.keys.private_file import create_public, require_free, writer_lock
 from sealwire.sidecars.backup.commands import keep_options
 from sealwire.sidecars.backup.keeping.catalog import Entry, RetentionPolicy, kept_until, read_catalog
 from sealwire.sidecars.backup.stores.local_store import open_store
+from sealwire.sidecars.direct import document
 from sealwire.sidecars.erasure.commands import (
     OpenSite,
     PersonOptions,
@@ -40,8 +41,7 @@ from sealwire.sidecars.erasure.running import (
     KeyShredder,
 )
 from sealwire.sidecars.erasure.search import Findings, FoundDocument, PersonSearch
-from sealwire.sidecars.errors import ErasureReason, ErasureRefused
-from sealwire.sidecars.raw_documents import document
+from sealwire.sidecars.errors import ErasureReason, Unusable
 
 # ------------------------------------------------- which backups still hold what was erased, and until when
 
@@ -51,7 +51,7 @@ def backups_with(
 ) -> list[dict[str, Any]]:
     """The backups of a store that were made before a time and hold, or may hold, one of these collections.
 
-    Raises BackupSettingError, StoreUnavailable. Cost: reads each sidecar of the store.
+    Raises Unusable, Unavailable. Cost: reads each sidecar of the store.
     """
     return [
         _row(entry, retention)
@@ -213,7 +213,7 @@ def _prepared(
     if wish.shred:
         if site.contexts is None:
             text = "--shred destroys keys of contexts, and their store is not named"
-            raise ErasureRefused(ErasureReason.CONTEXTS, text, "give --contexts PATH|vault:MOUNT/PATH")
+            raise Unusable(ErasureReason.CONTEXTS, text, "give --contexts PATH|vault:MOUNT/PATH")
         shredder = KeyShredder(site.client, site.policies, search, site.contexts)
     journal = ErasureJournal(wish.receipt.with_name(f"{wish.receipt.name}.journal"), site.key)
     erasure = ErasureRun(

@@ -29,14 +29,13 @@ from sealwire.keys.keyring.record import format_time
 from sealwire.policies.file.schema import NOTHING, PER_DATABASE, PolicySet, context_field, leaves, whole_path
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.covered import CoveredCollection, covered_collections
-from sealwire.sidecars.direct import Client
+from sealwire.sidecars.direct import Client, Value, document, identity_of, one_of
 from sealwire.sidecars.erasure.holds import LegalHold, refuse_held
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder
 from sealwire.sidecars.erasure.ownership import Choose, Emptied, Replacements, SharedParts, emptied, null_of
 from sealwire.sidecars.erasure.search import Findings, FoundDocument, PersonSearch
 from sealwire.sidecars.erasure.stored_forms import key_id_of
-from sealwire.sidecars.errors import ErasureFailed, ErasureReason, ErasureRefused, SubjectMissing
-from sealwire.sidecars.raw_documents import Value, document, identity_of, one_of
+from sealwire.sidecars.errors import ErasureReason, Missing, Unavailable, Unusable
 
 _BATCH: Final = 200
 _DUPLICATE_KEY, _INVALID_DOCUMENT = 11000, 121
@@ -64,7 +63,7 @@ class Changer:
     def change(self, findings: Findings, way: ErasureWay, tell: Callable[[int], None]) -> None:
         """Erase what was found; `tell` is called with the number of documents that are done.
 
-        Raises ErasureFailed where the changes are not durable; BsonError; what the driver raises.
+        Raises Unavailable where the changes are not durable; BsonError; what the driver raises.
         Cost: a command for 200 documents, and to overwrite, a query for them.
         """
         for namespace, batch in _in_order(findings):
@@ -130,7 +129,7 @@ class Changer:
             return []  # the next look tells of it
         except BulkWriteError as error:
             if error.details.get("writeConcernErrors"):
-                raise ErasureFailed(
+                raise Unavailable(
                     ErasureReason.SERVER,
                     "the server did not say that a majority of its members has the changes",
                     "see to the replica set; then run it again",
@@ -175,7 +174,7 @@ class KeyShredder:
         self._store = store
 
     def refuse_shared(self, findings: Findings) -> None:
-        """Raises ErasureRefused SHARED where another document has values under one of the person's keys.
+        """Raises Unusable SHARED where another document has values under one of the person's keys.
 
         Cost: a query for each path of a class with keys for contexts; an index on its field makes it cheap.
         """
@@ -219,7 +218,7 @@ class KeyShredder:
     def shred(self, key_id: bytes, class_name: str, now: datetime) -> ShreddedKey:
         """Destroy a key, without a waiting period; one that is destroyed already stays so.
 
-        Raises ErasureFailed where it is still there; KeySettingError, KeyringBusy as `shredding.shred`.
+        Raises Unavailable where it is still there; KeySettingError, KeyringBusy as `shredding.shred`.
         """
         row = next(iter(self._store.find_ids([key_id])), None)
         if row is None:
@@ -240,14 +239,14 @@ class KeyShredder:
         return ShreddedKey(class_name, key_id.hex(), destroyed, in_files)
 
 
-def _shared(what: str) -> ErasureRefused:
-    return ErasureRefused(
+def _shared(what: str) -> Unusable:
+    return Unusable(
         ErasureReason.SHARED, what, "leave --shred out, or let the policy's links lead to those documents"
     )
 
 
-def _still_there(what: str) -> ErasureFailed:
-    return ErasureFailed(
+def _still_there(what: str) -> Unavailable:
+    return Unavailable(
         ErasureReason.SERVER,
         f"a key of this person {what}",
         "see that --contexts names the right store, then run it again",
@@ -306,14 +305,14 @@ class ErasureRun:
     def plan(self, now: datetime) -> tuple[ErasureNote, Findings]:
         """What is to be done; changes nothing. `not_allowed` says which shared documents `run` will refuse.
 
-        Raises SubjectMissing; SubjectHeld; ErasureRefused as `PersonSearch.find`, READABLE; as
+        Raises Missing; Denied; Unusable as `PersonSearch.find`, READABLE; as
         `KeyShredder.refuse_shared`, `ErasureJournal.load`.
         """
         self._refuse_held(())
         noted = self._journal.load(self._order)
         findings = self._search.find()
         if noted is None and not findings.size:
-            raise SubjectMissing(
+            raise Missing(
                 ErasureReason.NOBODY,
                 "no document has this identifier",
                 "check how it is written; policy coverage shows which paths the class has",
@@ -345,7 +344,7 @@ class ErasureRun:
     ) -> ErasureResult:
         """Carry it out, and look again. May be killed at any point, and run again.
 
-        Raises ErasureRefused SHARED for shared documents that are not allowed; as `plan`, for what came
+        Raises Unusable SHARED for shared documents that are not allowed; as `plan`, for what came
         meanwhile; as `Changer.change` and `KeyShredder.shred`.
         """
         self._refuse(findings)
@@ -397,7 +396,7 @@ class ErasureRun:
     def _refuse(self, findings: Findings) -> None:
         refused = len(self.not_allowed(findings))
         if refused:
-            raise ErasureRefused(
+            raise Unusable(
                 ErasureReason.SHARED,
                 f"{refused} of the documents are also another person's",
                 "--dry-run names them: say yes to each with --shared-document, or to all with --with-shared",
@@ -410,13 +409,13 @@ class ErasureRun:
     def _refuse_readable(self, findings: Findings, noted: ErasureNote | None) -> None:
         has_keys = bool(findings.keys) or (noted is not None and bool(noted.keys))
         if not has_keys:
-            raise ErasureRefused(
+            raise Unusable(
                 ErasureReason.READABLE,
                 "no value of this person has a key of its own that could be destroyed",
                 "use --delete or --overwrite without --shred; docs/policies.md, keys for contexts",
             )
         if self._way is None and findings.readable:
-            raise ErasureRefused(
+            raise Unusable(
                 ErasureReason.READABLE,
                 f"{findings.readable} covered values of this person would stay readable without these keys",
                 "add --delete or --overwrite",

@@ -32,11 +32,10 @@ from sealwire.policies.file.schema import (
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.contexts import element_at
 from sealwire.sidecars.covered import covered_collections
-from sealwire.sidecars.direct import RAW, Client
+from sealwire.sidecars.direct import RAW, Client, Value, document, identity_of, one_of
 from sealwire.sidecars.erasure.ownership import Ownership, SharedParts, located
 from sealwire.sidecars.erasure.stored_forms import IdentifierForms, Persons, key_id_of
-from sealwire.sidecars.errors import ErasureReason, ErasureRefused
-from sealwire.sidecars.raw_documents import Value, document, identity_of, one_of
+from sealwire.sidecars.errors import ErasureReason, Unusable
 
 MAX_DOCUMENTS: Final = 1_000_000
 """So many documents are no one person's. One takes some 500 bytes of memory here."""
@@ -138,7 +137,7 @@ class PersonSearch:
 
         `followed` is of an earlier search: documents that its values lead to are found though what had the
         values is gone. `replaced` are values that stand for nobody and do not count as covered ones.
-        Raises ErasureRefused SHARED, VIEW, TOO_MANY; BsonError; what the driver raises.
+        Raises Unusable SHARED, VIEW, TOO_MANY; BsonError; what the driver raises.
         Cost: a query for each covered path and 500 forms; an index on the path makes it cheap.
         """
         run = _Run(self, replaced, is_new=followed is None)
@@ -184,11 +183,11 @@ class PersonSearch:
                 yield bytes(found.raw)
 
     def refuse_view(self, namespace: str) -> None:
-        """Raises ErasureRefused VIEW: what is in a view is in another collection."""
+        """Raises Unusable VIEW: what is in a view is in another collection."""
         database, _, name = namespace.partition(".")
         listed = self.client.get_database(database, RAW).list_collections(filter={"name": name})
         if any(found.get("type") == "view" for found in listed):
-            raise ErasureRefused(
+            raise Unusable(
                 ErasureReason.VIEW,
                 f"{namespace} is a view, and a link of the policy begins there",
                 "name the collection that has the documents",
@@ -264,7 +263,7 @@ class _Run:
     def _refuse_shared(self, link: Link, values: Iterable[Value]) -> None:
         for raw in self._search.matching(link.target.namespace, one_of(link.target.path.encode(), values)):
             if not self.findings.leads(link.target.namespace, identity_of(raw)):
-                raise ErasureRefused(
+                raise Unusable(
                     ErasureReason.SHARED,
                     f"documents of several persons have the same value of {link.target}",
                     "let the link of the policy lead to a path whose values are unique, such as _id",
@@ -311,14 +310,14 @@ class _Run:
     ) -> None:
         """Note a document that was found; link values that are in `others` lead to other persons.
 
-        Raises ErasureRefused TOO_MANY, BsonError.
+        Raises Unusable TOO_MANY, BsonError.
         """
         identity = identity_of(raw)
         if self.findings.has(namespace, identity):
             return
         if self.findings.size >= MAX_DOCUMENTS:
             text = f"more than {MAX_DOCUMENTS} documents are found"
-            raise ErasureRefused(ErasureReason.TOO_MANY, text, "see whether the value identifies one person")
+            raise Unusable(ErasureReason.TOO_MANY, text, "see whether the value identifies one person")
         search = self._search
         tree, link = search.policies.covered(namespace) or NOTHING, search.subjects.link_of(namespace)
         owned = Ownership(raw, tree, search.subjects.class_name, self._whose)

@@ -20,8 +20,8 @@ from sealwire.keys.errors import KeyDestroyed, KeyRetired, UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.coercion import coerce
 from sealwire.policies.file.schema import FieldClass
-from sealwire.sidecars.errors import ErasureReason, ErasureRefused
-from sealwire.sidecars.raw_documents import Value
+from sealwire.sidecars.direct import Value
+from sealwire.sidecars.errors import ErasureReason, Unusable
 from sealwire.wire import kinds
 
 # The usual spellings of one identifier: `9434765870`, `943 476 5870` and `943-476-5870` are the same
@@ -92,7 +92,7 @@ def stored_forms(
 ) -> IdentifierForms:
     """Every form that the keyring and the store of context keys can make, in every known spelling.
 
-    Raises UnknownKey where the keyring has not the class; ErasureRefused CONTEXTS where the class has keys
+    Raises UnknownKey where the keyring has not the class; Unusable CONTEXTS where the class has keys
     for contexts and their store is not given; what the store raises. Cost: 20 us a version or context.
     """
     name = field_class.name
@@ -114,7 +114,7 @@ def stored_forms(
             forms += [_stored(cipher.encrypt_deterministically(*each)) for each in written]
     if field_class.per is not None:
         if contexts is None:
-            raise ErasureRefused(
+            raise Unusable(
                 ErasureReason.CONTEXTS,
                 f"class {name} has a key for each context",
                 "name their store: --contexts PATH|vault:MOUNT/PATH",

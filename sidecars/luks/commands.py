@@ -15,11 +15,10 @@ from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import PATH, json_option, settings
 from sealwire.cli.output import Manner, manner_options, print_json, progress, show_table
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.sidecars.errors import LuksReason, NotConfirmed
+from sealwire.sidecars.errors import Denied, LuksReason
 from sealwire.sidecars.luks import machine as devices
-from sealwire.sidecars.luks import migration, preflight, status
+from sealwire.sidecars.luks import preflight, status, steps
 from sealwire.sidecars.luks.journal import Journal, Phase, Record, only_writer
-from sealwire.sidecars.luks.linux import LinuxMachine
 from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.settings import NO_DEVICE, FileSystem, Pbkdf, VolumeSettings
 from sealwire.sidecars.luks.steps import STEPS
@@ -63,7 +62,7 @@ pbkdf_options = settings(
 
 
 def _this_machine() -> Machine:
-    return LinuxMachine()
+    return Machine()
 
 
 # Gives the command `machine`, the one that it runs on.
@@ -180,7 +179,7 @@ class Consent:
     yes: bool = False
 
     def require_typed(self, question: str, wanted: str) -> None:
-        """Ask for `wanted`, to be typed in full. Raises NotConfirmed."""
+        """Ask for `wanted`, to be typed in full. Raises Denied."""
         given = self.confirm
         if given is None and sys.stdin.isatty():
             prompt = f"{question}\nType {wanted} to go on"
@@ -193,8 +192,8 @@ class Consent:
             raise _not_confirmed("answer yes, or give --yes")
 
 
-def _not_confirmed(hint: str) -> NotConfirmed:
-    return NotConfirmed(LuksReason.CONFIRMATION, "not confirmed: nothing was changed", hint)
+def _not_confirmed(hint: str) -> Denied:
+    return Denied(LuksReason.CONFIRMATION, "not confirmed: nothing was changed", hint)
 
 
 # Give the command `consent: Consent`; the first for commands that ask for nothing but words.
@@ -343,9 +342,9 @@ def setup(  # noqa: PLR0913 - one parameter an option
         _confirm_setup(machine, volume, consent, erase=erase)
         passphrase()  # before the service is stopped
         with only_writer(machine, volume.name):
-            migration.begin(machine, volume, erase=erase)
+            steps.begin(machine, volume, erase=erase)
     with at_work(machine, volume.name) as (journal, reporter):
-        migration.go_on(machine, journal, passphrase, reporter)
+        steps.go_on(machine, journal, passphrase, reporter)
     settings = journal.record.settings
     text = f"{settings.data_directory} is on the encrypted volume {settings.mapper}."
     manner.answer(text, change_json(journal))
@@ -358,7 +357,7 @@ def setup(  # noqa: PLR0913 - one parameter an option
 
 def _confirm_setup(machine: Machine, volume: VolumeSettings, consent: Consent, *, erase: bool) -> None:
     """Ask, once nothing is known to stand against it."""
-    migration.require_no_journal(machine, volume.name)
+    steps.require_no_journal(machine, volume.name)
     for note in preflight.require(machine, volume, erase=erase):
         click.echo(f"note: {note}", err=True)
     found = None if volume.image_bytes else devices.look_at(machine, volume.device)
@@ -467,13 +466,13 @@ def rollback(
         show_state(journal.record, "undo: ", manner, undo=True)
         return
     if abandon_volume:
-        migration.require_plaintext_copy(machine, journal)
+        steps.require_plaintext_copy(machine, journal)
         consent.require_typed(f"What {settings.service} wrote since the set-up will be lost.", name)
     else:
         consent.require_yes(f"Stop {settings.service} and move the data back to plaintext?")
     passphrase = passphrase_reader(passphrase_from, machine)
     with at_work(machine, name) as (journal, reporter):
-        migration.roll_back(machine, journal, passphrase, reporter, abandon_volume=abandon_volume)
+        steps.roll_back(machine, journal, passphrase, reporter, abandon_volume=abandon_volume)
     text = f"{settings.data_directory} is in plaintext again; {settings.device} was left as it is."
     manner.answer(text, change_json(journal) | {"plaintext_copy": None})
 
@@ -504,6 +503,6 @@ def finish(machine: Machine, name: str, consent: Consent, manner: Manner, *, wip
     if machine.status(old) is not None:
         consent.require_typed(f"{old} will be overwritten and removed.", str(old))
     with at_work(machine, name) as (journal, reporter):
-        migration.finish(machine, journal, reporter)
+        steps.finish(machine, journal, reporter)
     text = f"{old} is gone. The data is on the encrypted volume only: keep its keys and header backup."
     manner.answer(text, change_json(journal) | {"plaintext_copy": None})

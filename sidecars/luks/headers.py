@@ -23,7 +23,7 @@ from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile, KeysReason, WrongKek
 from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, wrap_associated_data
 from sealwire.keys.keyring.record import format_time
-from sealwire.sidecars.errors import DeviceRefused, LuksReason, LuksSettingError, VerificationFailed
+from sealwire.sidecars.errors import CannotCreate, LuksReason, Unsound, Unusable
 from sealwire.sidecars.luks.machine import Machine, look_at
 from sealwire.sidecars.luks.volume import LuksHeader, read_header, require_luks, restore_header, save_header
 
@@ -69,7 +69,7 @@ def read_head(sealed: bytes, where: str) -> SealedHeader:
 
 def unseal(sealed: bytes, kek: KeyEncryptionKey, where: str) -> bytes:
     """The header backup in `sealed`. Raises DamagedFile, WrongKek, what `kek.unwrap` raises, and
-    VerificationFailed HEADER_FILE when anything in the file was altered.
+    Unsound HEADER_FILE when anything in the file was altered.
     """
     head, wrapped, before, body = _split(sealed, where)
     if head.kek_id != kek.id:
@@ -80,7 +80,7 @@ def unseal(sealed: bytes, kek: KeyEncryptionKey, where: str) -> bytes:
         return AESSIV(key).decrypt(body, [before])
     except (InvalidTag, ValueError):
         text = f"{where} was altered or cut off"
-        raise VerificationFailed(LuksReason.HEADER_FILE, text, "take another copy of it") from None
+        raise Unsound(LuksReason.HEADER_FILE, text, "take another copy of it") from None
 
 
 def _split(sealed: bytes, where: str) -> tuple[SealedHeader, bytes, bytes, bytes]:
@@ -129,7 +129,7 @@ class Restorable:
 def look(machine: Machine, volume: Path, target: Path) -> LuksHeader:
     """The header of `volume`, which could be written to the new file `target`. Changes nothing.
 
-    Raises as `require_luks`; LuksSettingError when `target` exists
+    Raises as `require_luks`; Unusable when `target` exists
     """
     _require_new(machine, target)
     return require_luks(machine, volume)
@@ -152,16 +152,16 @@ def back_up(machine: Machine, volume: Path, target: Path, kek: KeyEncryptionKey)
 def open_backup(machine: Machine, volume: Path, source: Path, kek: KeyEncryptionKey) -> Restorable:
     """Unseal `source` and check that it belongs on `volume`. Changes nothing.
 
-    Raises DeviceRefused in use, LuksSettingError, DamagedFile, WrongKek, UnwrapFailed,
-    VerificationFailed HEADER_FILE, HEADER_OTHER
+    Raises CannotCreate in use, Unusable, DamagedFile, WrongKek, UnwrapFailed,
+    Unsound HEADER_FILE, HEADER_OTHER
     """
     sealed = _read_sealed(machine, source)
     found = look_at(machine, volume)
     if found is None:
-        raise DeviceRefused(LuksReason.DEVICE_MISSING, f"{volume} is no device or image", "see `lsblk`")
+        raise CannotCreate(LuksReason.DEVICE_MISSING, f"{volume} is no device or image", "see `lsblk`")
     if found.parts or found.mounted_at:
         text = f"{volume} is open: {', '.join(found.parts)}"
-        raise DeviceRefused(LuksReason.DEVICE_IN_USE, text, "sealwire luks close")
+        raise CannotCreate(LuksReason.DEVICE_IN_USE, text, "sealwire luks close")
     raw = unseal(sealed, kek, str(source))
     named = read_head(sealed, str(source)).uuid
     with _file_in_memory(machine) as plain:
@@ -169,15 +169,15 @@ def open_backup(machine: Machine, volume: Path, source: Path, kek: KeyEncryption
         header = read_header(machine, plain)
     if header is None or header.uuid != named:
         text = f"{source} does not hold the LUKS2 header that it names"
-        raise VerificationFailed(LuksReason.HEADER_FILE, text, "another copy")
+        raise Unsound(LuksReason.HEADER_FILE, text, "another copy")
     replaced = read_header(machine, volume)
     if replaced is not None and replaced.uuid != header.uuid:
         text = f"{source} is of volume {header.uuid}, and {volume} is {replaced.uuid}"
         hint = "find the backup of this volume: another one's header would destroy it"
-        raise VerificationFailed(LuksReason.HEADER_OTHER, text, hint)
+        raise Unsound(LuksReason.HEADER_OTHER, text, hint)
     if found.size_bytes <= len(raw):
         text = f"{volume} is smaller than the header: not the volume"
-        raise DeviceRefused(LuksReason.SPACE, text, "check the device")
+        raise CannotCreate(LuksReason.SPACE, text, "check the device")
     return Restorable(raw, header, replaced)
 
 
@@ -204,7 +204,7 @@ def free_name(machine: Machine, beside: Path) -> Path:
     for name in names:
         if machine.status(name) is None:
             return name
-    raise LuksSettingError(LuksReason.SETTING, f"no free name beside {beside}", "move older ones away")
+    raise Unusable(LuksReason.SETTING, f"no free name beside {beside}", "move older ones away")
 
 
 def restore(machine: Machine, volume: Path, restorable: Restorable) -> None:
@@ -219,13 +219,13 @@ def restore(machine: Machine, volume: Path, restorable: Restorable) -> None:
 
 def _require_new(machine: Machine, target: Path) -> None:
     if machine.status(target) is not None:
-        raise LuksSettingError(LuksReason.SETTING, f"{target} exists already", "name another file")
+        raise Unusable(LuksReason.SETTING, f"{target} exists already", "name another file")
 
 
 def _read_sealed(machine: Machine, source: Path) -> bytes:
     sealed = machine.read(source, MAX_FILE_BYTES)
     if sealed is None:
-        raise LuksSettingError(LuksReason.SETTING, f"{source} does not exist", "check the path")
+        raise Unusable(LuksReason.SETTING, f"{source} does not exist", "check the path")
     return sealed
 
 

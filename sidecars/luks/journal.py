@@ -15,7 +15,7 @@ from typing import Final, Self
 
 from sealwire.keys import strict_json
 from sealwire.keys.private_file import writer_lock
-from sealwire.sidecars.errors import LuksReason, WrongState
+from sealwire.sidecars.errors import LuksReason, Unusable
 from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.settings import VolumeSettings, from_fields, to_json
 
@@ -101,12 +101,12 @@ class Journal:
 
     @classmethod
     def open(cls, machine: Machine, name: str) -> Self:
-        """The journal of the volume `name`. Raises WrongState JOURNAL_MISSING, DamagedFile."""
+        """The journal of the volume `name`. Raises Unusable JOURNAL_MISSING, DamagedFile."""
         journal = cls.find(machine, name)
         if journal is None:
             text = f"{journal_path(name)} does not exist: no volume was set up under this name"
             hint = "check --name; `sealwire luks setup` sets one up"
-            raise WrongState(LuksReason.JOURNAL_MISSING, text, hint)
+            raise Unusable(LuksReason.JOURNAL_MISSING, text, hint)
         return journal
 
     @classmethod
@@ -130,11 +130,11 @@ class Journal:
             self.save(replace(self.record, phase=phase))
 
     def require(self, command: str, *phases: Phase) -> None:
-        """Raises WrongState JOURNAL_PHASE unless the record is in one of `phases`."""
+        """Raises Unusable JOURNAL_PHASE unless the record is in one of `phases`."""
         if self.record.phase not in phases:
             name, phase = self.record.settings.name, self.record.phase
             text = f"volume {name} is {phase.value}: not the moment to {command}"
-            raise WrongState(LuksReason.JOURNAL_PHASE, text, _NEXT[phase])
+            raise Unusable(LuksReason.JOURNAL_PHASE, text, _NEXT[phase])
 
 
 _NEXT = {

@@ -1,7 +1,7 @@
 """Everything that this room does to a machine, as one small interface.
 
-The real one is `linux.LinuxMachine`. Tests use a model of a machine that can lose its power after any of
-these calls. So each call changes one thing, and what it changed is on disk when it returns.
+Tests put a model of a machine in its place, which can lose its power after any of these calls. So each call
+changes one thing, and what it changed is on disk when it returns.
 
 Below it: what a block device or file holds and who uses it, before anything is written to it.
 Sources: lsblk(8), wipefs(8) which without options only lists, findmnt(8).
@@ -10,13 +10,18 @@ Sources: lsblk(8), wipefs(8) which without options only lists, findmnt(8).
 import json
 import os
 import re
+import shutil
 import stat
+import subprocess
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any
 
+from sealwire.keys.private_file import flush_directory, replace_private
 from sealwire.sidecars.errors import CommandFailed, LuksReason
 
 # In an argument list: stands for a file that delivers the second secret of a command.
@@ -77,8 +82,17 @@ class Entry:
     """SHA-256 of a file's content in hex; the target of a link; empty otherwise."""
 
 
-class Machine(Protocol):
-    """Paths are absolute. Failures of the file system are raised as `CommandFailed`."""
+_SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Nothing of this process's own environment, which may hold a passphrase; and messages that do not change.
+_ENVIRONMENT = {"PATH": _SEARCH_PATH, "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "HOME": "/"}
+_ABSENT = (FileNotFoundError, NotADirectoryError)
+
+
+class Machine:
+    """By system calls and the programs of the distribution. Paths are absolute.
+
+    Failures of the file system are raised as CommandFailed.
+    """
 
     def run(
         self,
@@ -93,46 +107,194 @@ class Machine(Protocol):
         `secret` is its standard input. Where an argument is SECOND_SECRET, the program finds the path of a
         pipe with `second_secret` in it. `on_line` gets its output line by line while it runs.
         """
+        program = shutil.which(arguments[0], path=_SEARCH_PATH)
+        if program is None:
+            raise CommandFailed(LuksReason.COMMAND, f"{arguments[0]} is not installed", "install it")
+        with _pipe_with(second_secret) as (name, inherited):
+            # No shell; the arguments are made of checked settings.
+            process = subprocess.Popen(  # noqa: S603
+                [program, *(name if argument == SECOND_SECRET else argument for argument in arguments[1:])],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=_ENVIRONMENT,
+                cwd="/",
+                pass_fds=inherited,
+            )
+            with process:
+                if on_line is None:
+                    out, err = process.communicate(secret)
+                else:
+                    out, err = _follow(process, on_line)
+        return Completed(process.returncode, out, err)
 
-    def has_program(self, name: str) -> bool: ...
+    def has_program(self, name: str) -> bool:
+        return shutil.which(name, path=_SEARCH_PATH) is not None or os.access(name, os.X_OK)
 
-    def is_root(self) -> bool: ...
+    def is_root(self) -> bool:
+        return os.geteuid() == 0
 
     def read(self, path: Path, max_bytes: int = 1 << 20) -> bytes | None:
         """The content; None where there is no such file. Raises CommandFailed when it is longer."""
+        with _failures_of(path), suppress(*_ABSENT), path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+            if len(content) > max_bytes:
+                text = f"{path} is larger than {max_bytes} bytes"
+                raise CommandFailed(LuksReason.COMMAND, text, "check what it is")
+            return content
+        return None
 
     def write(self, path: Path, content: bytes, mode: int) -> None:
         """Put a whole file in place, or leave the old one."""
+        with _failures_of(path):
+            replace_private(path, content)
+            path.chmod(mode)
 
     def create_image(self, path: Path, size_bytes: int) -> None:
         """A file of this size with its blocks allocated, mode 0600; one that is there already is kept."""
+        with _failures_of(path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                # Allocated now: a volume must not find the disk full when it is half written.
+                os.posix_fallocate(descriptor, 0, size_bytes)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            flush_directory(path.parent)
 
     def remove(self, path: Path) -> None:
         """Remove a file; one that is not there is no error."""
+        with _failures_of(path):
+            path.unlink(missing_ok=True)
+            flush_directory(path.parent)
 
     def make_directory(self, path: Path, mode: int) -> None:
         """Make a directory and its parents; one that is there already is no error and keeps its mode."""
+        with _failures_of(path):
+            if path.is_dir():
+                return
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode)
+            path.chmod(mode)
+            flush_directory(path.parent)
 
     def remove_directory(self, path: Path) -> None:
         """Remove an empty directory; one that is not there is no error."""
+        with _failures_of(path), suppress(FileNotFoundError):
+            path.rmdir()
+            flush_directory(path.parent)
 
-    def rename(self, old: Path, new: Path) -> None: ...
+    def rename(self, old: Path, new: Path) -> None:
+        with _failures_of(old):
+            old.rename(new)
+            flush_directory(new.parent)
 
-    def status(self, path: Path) -> FileStatus | None: ...
+    def status(self, path: Path) -> FileStatus | None:
+        with _failures_of(path), suppress(*_ABSENT):
+            found = path.stat()
+            return FileStatus(
+                stat.S_ISDIR(found.st_mode),
+                stat.S_ISREG(found.st_mode),
+                stat.S_ISBLK(found.st_mode),
+                stat.S_IMODE(found.st_mode),
+                found.st_size,
+                _device(found.st_dev),
+                _device(found.st_rdev) if stat.S_ISBLK(found.st_mode) else "",
+            )
+        return None
 
     def names_in(self, path: Path) -> tuple[str, ...]:
         """What a directory holds, sorted; nothing where there is no such directory."""
+        with _failures_of(path), suppress(*_ABSENT):
+            return tuple(sorted(os.listdir(path)))  # noqa: PTH208 - names are wanted
+        return ()
 
-    def free_bytes(self, path: Path) -> int: ...
+    def free_bytes(self, path: Path) -> int:
+        with _failures_of(path):
+            found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize
 
     def used_bytes(self, path: Path) -> int:
-        """What the files below a directory take on disk."""
+        """What the files below a directory take on disk; each hard link counts, to be on the safe side."""
+        with _failures_of(path):
+            return sum(status.st_blocks * 512 for _, _, status in _walk(str(path), ""))
 
     def open_files(self, pid: int) -> tuple[OpenFile, ...]:
         """The regular files that a process has open, its working directory included."""
+        found: set[OpenFile] = set()
+        process = Path("/proc") / str(pid)
+        for link in [process / "cwd", *(process / "fd" / name for name in self.names_in(process / "fd"))]:
+            # A process opens and closes files while it is looked at.
+            with _failures_of(link), suppress(FileNotFoundError, ProcessLookupError):
+                status = link.stat()
+                if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+                    found.add(OpenFile(str(link.readlink()), _device(status.st_dev)))
+        return tuple(sorted(found, key=lambda file: file.path))
 
     def manifest(self, root: Path, progress: Progress) -> dict[str, Entry]:
-        """Every entry below `root` by its relative path, files read to their end; `lost+found` left out."""
+        """Every entry below `root` by its relative path, files read to their end; the root itself as ".".
+
+        `lost+found` is left out. Cost: memory for one entry a file.
+        """
+        with _failures_of(root):
+            return {
+                name: _entry(path, status, progress)
+                for name, path, status in [(".", str(root), root.stat()), *_walk(str(root), "")]
+            }
+
+
+def _device(number: int) -> str:
+    return f"{os.major(number)}:{os.minor(number)}"
+
+
+@contextmanager
+def _failures_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CommandFailed(LuksReason.COMMAND, f"{path}: {error.strerror}", "as root?") from None
+
+
+@contextmanager
+def _pipe_with(secret: bytes) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The name of a pipe that holds `secret` (at most 64 KiB, what a pipe takes), and its descriptor."""
+    if not secret:
+        yield "", ()
+        return
+    reading, writing = os.pipe()
+    try:
+        try:
+            os.write(writing, secret)
+        finally:
+            os.close(writing)
+        yield f"/dev/fd/{reading}", (reading,)
+    finally:
+        os.close(reading)
+
+
+def _follow(process: "subprocess.Popen[bytes]", on_line: Callable[[str], None]) -> tuple[bytes, bytes]:
+    """Hand the output over line by line; a carriage return ends a line as well, as in progress displays."""
+    if process.stdin is None or process.stdout is None or process.stderr is None:
+        raise ValueError("the process has no pipes")
+    process.stdin.close()
+    errors: list[bytes] = []
+    # Read beside the output, or a program that complains much would block.
+    reader = threading.Thread(target=_keep_end, args=(process.stderr, errors))
+    reader.start()
+    rest = b""
+    while chunk := os.read(process.stdout.fileno(), 65536):
+        *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
+        rest = rest[-65536:]
+        for line in lines:
+            on_line(line.decode(errors="replace"))
+    reader.join()
+    process.wait()
+    return b"", b"".join(errors)[-65536:]
+
+
+def _keep_end(stream: IO[bytes], kept: list[bytes]) -> None:
+    while chunk := stream.read(65536):
+        kept[:] = [b"".join(kept)[-65536:], chunk]
 
 
 def must(machine: Machine, arguments: Sequence[str], **given: Any) -> Completed:
@@ -165,23 +327,6 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_.:+@-]+")
 _CHUNK_BYTES = 1 << 20
 # mkfs makes it at the root of an ext4 file system; it is not data.
 _LEFT_OUT = "lost+found"
-
-
-def manifest(root: Path, progress: Progress) -> dict[str, Entry]:
-    """Every entry below `root` by its relative path; the root itself as ".".
-
-    Raises:  OSError
-    Cost:    reads every byte; memory for one entry a file
-    """
-    return {
-        name: _entry(path, status, progress)
-        for name, path, status in [(".", str(root), root.stat()), *_walk(str(root), "")]
-    }
-
-
-def used_bytes(root: Path) -> int:
-    """What the files below `root` take on disk. Hard links are counted each, which errs to the safe side."""
-    return sum(status.st_blocks * 512 for _, _, status in _walk(str(root), ""))
 
 
 def differences(source: dict[str, Entry], copy: dict[str, Entry]) -> list[str]:

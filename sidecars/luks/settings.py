@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 from sealwire.keys.strict_json import Fields
-from sealwire.sidecars.errors import LuksReason, LuksSettingError
+from sealwire.sidecars.errors import LuksReason, Unusable
 
 CIPHER = "aes-xts-plain64"
 # XTS has two keys: 512 bits are AES-256.
@@ -45,7 +45,7 @@ class Pbkdf:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        """Raises LuksSettingError SETTING outside what cryptsetup takes."""
+        """Raises Unusable SETTING outside what cryptsetup takes."""
         bounds = ((self.memory_kib, 32, 4 << 20), (self.iterations, 4, 1 << 20), (self.threads, 1, 4))
         if any(value is not None and not low <= value <= high for value, low, high in bounds):
             raise _bad("the Argon2id costs are out of bounds", "memory 32 to 4194304 KiB, iterations from 4")
@@ -84,7 +84,7 @@ class VolumeSettings:
     pbkdf: Pbkdf = field(default_factory=Pbkdf)
 
     def __post_init__(self) -> None:
-        """Raises LuksSettingError SETTING."""
+        """Raises Unusable SETTING."""
         if not _NAME.fullmatch(self.name):
             raise _bad("the name of the volume is not usable", "lower-case letters, digits and _, at most 32")
         if not _SERVICE.fullmatch(self.service):
@@ -143,7 +143,7 @@ def to_json(settings: VolumeSettings) -> dict[str, object]:
 
 
 def from_fields(fields: Fields) -> VolumeSettings:
-    """Read what `to_json` made. Raises DamagedFile, LuksSettingError."""
+    """Read what `to_json` made. Raises DamagedFile, Unusable."""
     key_file, costs = fields.optional_text("key_file"), fields.object("pbkdf")
     try:
         file_system = FileSystem(fields.text("file_system"))
@@ -166,5 +166,5 @@ def from_fields(fields: Fields) -> VolumeSettings:
     return settings
 
 
-def _bad(message: str, hint: str) -> LuksSettingError:
-    return LuksSettingError(LuksReason.SETTING, message, hint)
+def _bad(message: str, hint: str) -> Unusable:
+    return Unusable(LuksReason.SETTING, message, hint)

@@ -10,15 +10,24 @@ started the service.
 
 import re
 import secrets
+import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from sealwire.sidecars.errors import DeviceRefused, LuksReason, VerificationFailed
-from sealwire.sidecars.luks import status, tables, volume
-from sealwire.sidecars.luks.journal import Journal, Record, StepId
-from sealwire.sidecars.luks.machine import Machine, differences, look_at, mounted_source, must
+from sealwire.sidecars.errors import CannotCreate, LuksReason, Unsound, Unusable
+from sealwire.sidecars.luks import preflight, status, tables, volume
+from sealwire.sidecars.luks.journal import Journal, Phase, Record, StepId, StepState
+from sealwire.sidecars.luks.machine import (
+    Machine,
+    differences,
+    look_at,
+    mounted_source,
+    must,
+    signatures,
+    stable_name,
+)
 from sealwire.sidecars.luks.settings import KEY_FILE_BYTES, FileSystem, VolumeSettings
 
 
@@ -96,7 +105,7 @@ def make_key_file(context: Context) -> None:
 def is_formatted(context: Context) -> bool:
     """Known by the UUID that was chosen for it. A format that was cut off has no key slot yet.
 
-    Raises DeviceRefused DEVICE_NOT_LUKS when it was formatted and is so no more: it may hold the newest data,
+    Raises CannotCreate DEVICE_NOT_LUKS when it was formatted and is so no more: it may hold the newest data,
     and is never formatted a second time.
     """
     device = context.settings.device
@@ -105,7 +114,7 @@ def is_formatted(context: Context) -> bool:
     if not found and context.record.was_done(StepId.FORMAT):
         text = f"{device} does not have the volume any more that was made on it"
         hint = "is it the same disk? else sealwire luks restore-header, or sealwire luks rollback"
-        raise DeviceRefused(LuksReason.DEVICE_NOT_LUKS, text, hint)
+        raise CannotCreate(LuksReason.DEVICE_NOT_LUKS, text, hint)
     return found
 
 
@@ -125,13 +134,13 @@ def _require_as_before(context: Context) -> None:
     found = look_at(context.machine, path)
     if found is None or found.mounted_at or found.parts:
         text = f"{path} is missing, or in use since"
-        raise DeviceRefused(LuksReason.DEVICE_IN_USE, text, "name it anew: rollback, then setup")
+        raise CannotCreate(LuksReason.DEVICE_IN_USE, text, "name it anew: rollback, then setup")
     header = volume.read_header(context.machine, path) if found.signatures else None
     is_ours = header is not None and header.uuid == record.uuid
     if found.signatures and not record.erase and not is_ours:
         text = f"{path} holds {', '.join(found.signatures)}, and was empty when this was begun"
         hint = "is it the same disk? sealwire luks rollback, then setup with --erase"
-        raise DeviceRefused(LuksReason.DEVICE_NOT_EMPTY, text, hint)
+        raise CannotCreate(LuksReason.DEVICE_NOT_EMPTY, text, hint)
 
 
 def has_second_key(context: Context) -> bool:
@@ -197,14 +206,14 @@ def copy_tree(machine: Machine, source: Path, target: Path, reporter: Reporter, 
 
 
 def verify_tree(machine: Machine, source: Path, copy: Path, reporter: Reporter) -> None:
-    """Read both trees to their end and compare. Raises VerificationFailed COPY_DIFFERS."""
+    """Read both trees to their end and compare. Raises Unsound COPY_DIFFERS."""
     used = machine.used_bytes(source)
     reporter.expect("reading the source", used)
     wanted = machine.manifest(source, reporter.advance)
     reporter.expect("reading the copy", used)
     different = differences(wanted, machine.manifest(copy, reporter.advance))
     if different:
-        raise VerificationFailed(
+        raise Unsound(
             LuksReason.COPY_DIFFERS,
             f"{len(different)} of {len(wanted)} files differ between {source} and {copy}: {different[0]}",
             "something writes to the directory, or a disk is failing; look, then run the same command again",
@@ -237,7 +246,7 @@ def switch(context: Context) -> None:
     if machine.names_in(settings.data_directory):
         text = f"{settings.old_directory} is not ours: it appeared while the data was copied"
         hint = "move it away, then sealwire luks setup --resume"
-        raise DeviceRefused(LuksReason.DATA_DIRECTORY, text, hint)
+        raise CannotCreate(LuksReason.DATA_DIRECTORY, text, hint)
     machine.make_directory(settings.data_directory, _BARE_MODE)
     must(machine, ["chattr", "+i", str(settings.data_directory)])
 
@@ -306,7 +315,7 @@ def mount(context: Context) -> None:
     if not is_mounted(context):
         text = f"{settings.mapper} is not what is mounted at {settings.data_directory}"
         hint = "see `systemctl status` of the mount unit; another line of fstab may name the directory"
-        raise VerificationFailed(LuksReason.NOT_ENCRYPTED, text, hint)
+        raise Unsound(LuksReason.NOT_ENCRYPTED, text, hint)
 
 
 def undo_mount(context: Context) -> None:
@@ -397,7 +406,7 @@ def start(context: Context) -> None:
     if not found.encrypted:
         text = f"{context.settings.data_directory} or a file in it does not lie on an encrypted device"
         hint = "see `sealwire luks status`; `sealwire luks rollback` goes back"
-        raise VerificationFailed(LuksReason.NOT_ENCRYPTED, text, hint)
+        raise Unsound(LuksReason.NOT_ENCRYPTED, text, hint)
 
 
 def undo_start(context: Context) -> None:
@@ -414,7 +423,7 @@ def _start_again(context: Context) -> None:
         must(context.machine, ["systemctl", "start", service])
         if not context.service_is_active():
             hint = f"see `journalctl -u {service}`, mend it, then run the same command again"
-            raise VerificationFailed(LuksReason.SERVICE_DOWN, f"{service} did not stay up", hint)
+            raise Unsound(LuksReason.SERVICE_DOWN, f"{service} did not stay up", hint)
 
 
 Do = Callable[[Context], None]
@@ -458,3 +467,126 @@ STEPS = (
     Step(StepId.START_SERVICE, "start the service and check that it runs on the volume",
          is_running, start, undo_start),
 )  # fmt: skip
+
+
+# Set up, go on after a crash, go back, and wipe what is left: the steps in order, each one journaled.
+
+
+def begin(machine: Machine, settings: VolumeSettings, *, erase: bool) -> Journal:
+    """Check everything, then write the journal with which `go_on` sets up.
+
+    Raises the first error of the pre-flight checks; Unusable when a volume of this name is under way.
+    """
+    require_no_journal(machine, settings.name)
+    preflight.require(machine, settings, erase=erase)
+    was_active = machine.run(["systemctl", "is-active", "--quiet", settings.service]).code == 0
+    if settings.image_bytes is not None or not signatures(machine, settings.device):
+        erase = False  # there was nothing to confirm: what appears there later was not meant
+    settings = replace(settings, device=stable_name(machine, settings.device))
+    record = Record(Phase.SETTING_UP, settings, str(uuid.uuid4()), erase, was_active, {})
+    return Journal.create(machine, record)
+
+
+def require_no_journal(machine: Machine, name: str) -> None:
+    """Raises Unusable JOURNAL_PHASE when the journal of the volume `name` is still needed."""
+    journal = Journal.find(machine, name)
+    if journal is not None:
+        journal.require("set it up anew", Phase.ROLLED_BACK)
+
+
+def go_on(machine: Machine, journal: Journal, passphrase: Callable[[], bytes], reporter: Reporter) -> None:
+    """Take every step that does not hold yet, up to the running service on the encrypted volume.
+
+    Run again after a crash, a reboot or an error, it goes on where things stand.
+    Raises Unusable, Unavailable, CommandFailed, Denied, Unsound
+    """
+    journal.require("set it up", Phase.SETTING_UP, Phase.COMPLETE)
+    preflight.require_programs(machine, journal.record.settings)
+    context = Context(machine, journal, passphrase, reporter)
+    if journal.record.phase is Phase.COMPLETE:
+        return
+    for step in STEPS:
+        if not step.need_not_be_done(context):
+            reporter.begin(step.title)
+            journal.mark(step.id, StepState.BEGUN)
+            step.do(context)
+        journal.mark(step.id, StepState.DONE)
+    journal.enter(Phase.COMPLETE)
+
+
+def roll_back(
+    machine: Machine,
+    journal: Journal,
+    passphrase: Callable[[], bytes],
+    reporter: Reporter,
+    *,
+    abandon_volume: bool = False,
+) -> None:
+    """Undo every step from the last to the first: the service runs on plaintext data again.
+
+    What the database wrote since the volume is in use is copied back first. The volume and its key file stay.
+    `abandon_volume` goes back to the plaintext data as it was put aside: for a volume that cannot be opened.
+    Run again after a crash, it starts from the last step: each undoing may be repeated.
+    Raises Unusable, Unavailable, CannotCreate SPACE, CommandFailed, Denied, Unsound
+    """
+    journal.require("roll back", *(phase for phase in Phase if phase is not Phase.ROLLED_BACK))
+    preflight.require_programs(machine, journal.record.settings)
+    if abandon_volume:
+        require_plaintext_copy(machine, journal)
+    else:
+        _require_space(machine, journal.record.settings)
+    journal.enter(Phase.ROLLING_BACK)
+    context = Context(machine, journal, passphrase, reporter, abandon_volume)
+    for step in reversed(STEPS):
+        reporter.begin(f"undo: {step.title}")
+        step.undo(context)
+        journal.mark(step.id, StepState.UNDONE)
+    journal.enter(Phase.ROLLED_BACK)
+
+
+def require_plaintext_copy(machine: Machine, journal: Journal) -> None:
+    """Raises Unusable JOURNAL_PHASE where there is no whole plaintext copy to go back to."""
+    journal.require("abandon the volume", Phase.SETTING_UP, Phase.COMPLETE, Phase.ROLLING_BACK)
+    old = journal.record.settings.old_directory
+    if journal.record.may_have_run(StepId.WRITE_TABLES) and machine.status(old) is None:
+        text = f"{old} is gone: the volume has the only data"
+        raise Unusable(LuksReason.JOURNAL_PHASE, text, "restore a backup")
+
+
+def finish(machine: Machine, journal: Journal, reporter: Reporter) -> None:
+    """Overwrite and remove the plaintext data that setting up put aside.
+
+    Only where the service runs on the encrypted volume. Run again after a crash, it goes on.
+    Raises Unusable, Unsound NOT_ENCRYPTED, SERVICE_DOWN, CommandFailed
+    """
+    journal.require("wipe the old data", Phase.COMPLETE, Phase.WIPING, Phase.FINISHED)
+    settings = journal.record.settings
+    found = status.look(machine, settings.data_directory, settings.service)
+    if not found.encrypted:
+        text = f"{settings.data_directory} does not lie on the encrypted volume now: nothing was wiped"
+        raise Unsound(LuksReason.NOT_ENCRYPTED, text, "see `sealwire luks status`")
+    if journal.record.service_was_active and found.service_pid is None:
+        text = f"{settings.service} is not running: nothing was wiped"
+        hint = "start it, and see that it works on the encrypted volume"
+        raise Unsound(LuksReason.SERVICE_DOWN, text, hint)
+    if machine.status(settings.old_directory) is not None:
+        reporter.begin(f"overwrite and remove {settings.old_directory}")
+        journal.enter(Phase.WIPING)
+        find = ["find", str(settings.old_directory), "-xdev"]
+        # Of each file once, whatever its name: xargs is not needed, find hands them over in groups.
+        must(machine, [*find, "-type", "f", "-exec", "shred", "--force", "--iterations=1", "{}", "+"])
+        must(machine, ["rm", "-rf", "--one-file-system", str(settings.old_directory)])
+        must(machine, ["sync", "--file-system", str(settings.old_directory.parent)])
+    journal.enter(Phase.FINISHED)
+
+
+def _require_space(machine: Machine, settings: VolumeSettings) -> None:
+    """Room for the data that comes back; the copy that is still there makes way for it."""
+    if machine.status(settings.data_directory) is None:
+        return
+    needed = machine.used_bytes(settings.data_directory)
+    old = settings.old_directory
+    there = machine.used_bytes(old) if machine.status(old) is not None else 0
+    if needed > machine.free_bytes(old.parent) + there:
+        text = f"{old.parent} has no room for {needed >> 20} MiB of data: nothing was changed"
+        raise CannotCreate(LuksReason.SPACE, text, "make room, then run it again")

@@ -11,15 +11,7 @@ from pathlib import Path
 
 from sealwire.keys.kek.passphrase import MAX_BYTES, check_strength, normalize, read_passphrase_file
 from sealwire.keys.providers import Providers
-from sealwire.sidecars.errors import (
-    DeviceRefused,
-    LuksError,
-    LuksKeyDenied,
-    LuksReason,
-    LuksSettingError,
-    VerificationFailed,
-    WrongState,
-)
+from sealwire.sidecars.errors import CannotCreate, Denied, LuksReason, SidecarError, Unsound, Unusable
 from sealwire.sidecars.luks.machine import SECOND_SECRET, Machine, failed, mounted_source, must
 from sealwire.sidecars.luks.settings import CIPHER, KEY_BITS, Pbkdf, VolumeSettings
 
@@ -76,11 +68,11 @@ def read_header(machine: Machine, device: Path) -> LuksHeader | None:
         )
     except (ValueError, KeyError, TypeError, StopIteration, AttributeError):
         text = f"the header of {device} is not understood"
-        raise VerificationFailed(LuksReason.DEVICE_NOT_LUKS, text, "look at luksDump") from None
+        raise Unsound(LuksReason.DEVICE_NOT_LUKS, text, "look at luksDump") from None
 
 
 def require_opens(machine: Machine, device: Path, secret: Secret) -> None:
-    """A key slot opens with `secret`; nothing is mapped. Raises LuksKeyDenied, CommandFailed."""
+    """A key slot opens with `secret`; nothing is mapped. Raises Denied, CommandFailed."""
     arguments = ["cryptsetup", "open", "--test-passphrase", *_key(secret), str(device)]
     _must_open(machine, device, arguments, secret=_given(secret))
 
@@ -89,7 +81,7 @@ def opens(machine: Machine, device: Path, secret: Secret) -> bool:
     """Whether a key slot opens with `secret`. Raises CommandFailed."""
     try:
         require_opens(machine, device, secret)
-    except LuksKeyDenied:
+    except Denied:
         return False
     return True
 
@@ -103,7 +95,7 @@ def open_volume(
     read_only: bool = False,
     discard: bool = False,
 ) -> None:
-    """Map `device` to /dev/mapper/`name`. Raises LuksKeyDenied, CommandFailed."""
+    """Map `device` to /dev/mapper/`name`. Raises Denied, CommandFailed."""
     options = ["--type", "luks2", *(["--readonly"] if read_only else [])]
     options += ["--allow-discards"] if discard else []
     arguments = ["cryptsetup", "open", *options, *_key(secret), str(device), name]
@@ -127,7 +119,7 @@ def ensure_closed(machine: Machine, name: str) -> None:
 
 
 def add_key(machine: Machine, device: Path, present: Secret, new: Secret, pbkdf: Pbkdf) -> None:
-    """Put `new` into a free key slot. Raises LuksKeyDenied, CommandFailed."""
+    """Put `new` into a free key slot. Raises Denied, CommandFailed."""
     new_key = str(new) if isinstance(new, Path) else SECOND_SECRET
     arguments = ["cryptsetup", "luksAddKey", *_key(present), *pbkdf.arguments, str(device), new_key]
     _must_open(machine, device, arguments, secret=_given(present), second=_given(new))
@@ -150,7 +142,7 @@ def _must_open(
     if done.code == _NO_KEY:
         text = f"no key slot of {device} opens with this passphrase or key file"
         hint = "try the other passphrase or key file; if none opens, restore the header from its backup"
-        raise LuksKeyDenied(LuksReason.KEY_WRONG, text, hint)
+        raise Denied(LuksReason.KEY_WRONG, text, hint)
     if done.code != 0:
         raise failed(arguments, done)
 
@@ -167,29 +159,29 @@ _MOUNT_MODE = 0o700
 
 
 def require_luks(machine: Machine, device: Path) -> LuksHeader:
-    """The header of `device`. Raises DeviceRefused DEVICE_MISSING, DEVICE_NOT_LUKS."""
+    """The header of `device`. Raises CannotCreate DEVICE_MISSING, DEVICE_NOT_LUKS."""
     if machine.status(device) is None:
-        raise DeviceRefused(LuksReason.DEVICE_MISSING, f"{device} does not exist", "see `lsblk`")
+        raise CannotCreate(LuksReason.DEVICE_MISSING, f"{device} does not exist", "see `lsblk`")
     header = read_header(machine, device)
     if header is None:
         text = f"{device} has no LUKS2 header that can be read"
         hint = "check the device; if it is the right one, sealwire luks restore-header"
-        raise DeviceRefused(LuksReason.DEVICE_NOT_LUKS, text, hint)
+        raise CannotCreate(LuksReason.DEVICE_NOT_LUKS, text, hint)
     return header
 
 
 def require_openable(machine: Machine, device: Path, name: str) -> None:
-    """Raises as `require_luks`; LuksSettingError NAME_TAKEN when there is a mapping of this name."""
+    """Raises as `require_luks`; Unusable NAME_TAKEN when there is a mapping of this name."""
     require_luks(machine, device)
     if is_open(machine, name):
         text = f"/dev/mapper/{name} is open already"
-        raise LuksSettingError(LuksReason.NAME_TAKEN, text, "close it, or choose another --name")
+        raise Unusable(LuksReason.NAME_TAKEN, text, "close it, or choose another --name")
 
 
 def require_open(machine: Machine, name: str) -> None:
-    """Raises WrongState when there is no mapping of this name."""
+    """Raises Unusable when there is no mapping of this name."""
     if not is_open(machine, name):
-        raise WrongState(LuksReason.JOURNAL_PHASE, f"/dev/mapper/{name} is not open", "check --name")
+        raise Unusable(LuksReason.JOURNAL_PHASE, f"/dev/mapper/{name} is not open", "check --name")
 
 
 def open_and_mount(
@@ -197,14 +189,14 @@ def open_and_mount(
 ) -> None:
     """Map the device of `wanted` under its name, and mount it at `where` if that is given.
 
-    Raises DeviceRefused, LuksSettingError NAME_TAKEN, LuksKeyDenied, CommandFailed
+    Raises CannotCreate, Unusable NAME_TAKEN, Denied, CommandFailed
     """
     require_openable(machine, wanted.device, wanted.name)
     open_volume(machine, wanted.device, wanted.name, secret, read_only=read_only)
     if where is not None:
         try:
             mount(machine, wanted.mapper, where, read_only=read_only)
-        except LuksError:
+        except SidecarError:
             close_volume(machine, wanted.name)
             raise
 
@@ -219,7 +211,7 @@ def mount(machine: Machine, mapper: Path, where: Path, *kind: str, read_only: bo
 def unmount_and_close(machine: Machine, name: str, service: str | None, where: Path | None) -> None:
     """Stop `service`, unmount `where` and close the mapping; what is not there is passed over.
 
-    Raises WrongState when the mapping is not open; CommandFailed when somebody uses it
+    Raises Unusable when the mapping is not open; CommandFailed when somebody uses it
     """
     require_open(machine, name)
     if service is not None:
@@ -232,7 +224,7 @@ def unmount_and_close(machine: Machine, name: str, service: str | None, where: P
 def add_proved_key(machine: Machine, device: Path, present: Secret, new: Secret, pbkdf: Pbkdf) -> int:
     """Put `new` into a free key slot and prove that it opens; the number of key slots afterwards.
 
-    Raises DeviceRefused, LuksKeyDenied, CommandFailed
+    Raises CannotCreate, Denied, CommandFailed
     """
     require_luks(machine, device)
     add_key(machine, device, present, new, pbkdf)
@@ -255,13 +247,13 @@ class PassphraseSource:
 
 
 def parse_source(setting: str) -> PassphraseSource:
-    """Read a setting. Raises LuksSettingError SECRET_SOURCE, which does not show it."""
+    """Read a setting. Raises Unusable SECRET_SOURCE, which does not show it."""
     kind, _, location = setting.partition(":")
     numeric = location.isascii() and location.isdigit() and len(location) < 8
     fits = numeric if kind == "fd" else bool(location) is (kind != _PROMPT)
     if kind not in (_PROMPT, *_READERS) or not fits:
         text = "the passphrase's place is not understood"
-        raise LuksSettingError(LuksReason.SECRET_SOURCE, text, f"write {_FORMS}")
+        raise Unusable(LuksReason.SECRET_SOURCE, text, f"write {_FORMS}")
     return PassphraseSource(kind, location)
 
 
@@ -272,7 +264,7 @@ def read_passphrase(
 
     `is_new`: it is to protect something from now on, so weak ones are refused.
     Raises KeySettingError PASSPHRASE_WEAK, PASSPHRASE_MISSING; what reading a private file raises;
-    LuksSettingError SECRET_SOURCE; what Vault raises, see `keys.vault.kv`
+    Unusable SECRET_SOURCE; what Vault raises, see `keys.vault.kv`
     """
     is_typed = source.kind == _PROMPT
     text = prompt() if is_typed else _READERS[source.kind](source.location, machine)
@@ -288,7 +280,7 @@ def _from_descriptor(number: str, _: Machine) -> str:
             content += chunk
     except OSError as error:
         text = f"descriptor {number} cannot be read: {error.strerror}"
-        raise LuksSettingError(LuksReason.SECRET_SOURCE, text, "open it in the shell: 3< FILE") from None
+        raise Unusable(LuksReason.SECRET_SOURCE, text, "open it in the shell: 3< FILE") from None
     return _one_line(content)
 
 
@@ -297,7 +289,7 @@ def _from_credential(path: str, machine: Machine) -> str:
     if done.code != 0:
         text = f"systemd-creds does not decrypt {path}"
         hint = "it has to be made on this machine, under the name that its file has: systemd-creds encrypt"
-        raise LuksSettingError(LuksReason.SECRET_SOURCE, text, hint)
+        raise Unusable(LuksReason.SECRET_SOURCE, text, hint)
     return _one_line(done.out)
 
 

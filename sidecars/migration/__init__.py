@@ -2,8 +2,8 @@
 
 Walk: `planning` finds what the policy covers and what stands in the way; `moves.Move` is one path of one
 collection. `engine.Engine` is the loop of every kind of job: it takes a step, writes it down, and gives way
-to the application. The steps of `runner.Runner` are batches of documents by ranges of `_id`; `forms`
-chooses the new form of each covered value, `patches.patch_of` makes the compare-and-set update, `server`
+to the application. The steps of `engine.Runner` are batches of documents by ranges of `_id`; `forms`
+chooses the new form of each covered value, `server.patch_of` makes the compare-and-set update, and `server`
 sends it. `contexts` finds the keys of contexts, and what has to stay so that a value still belongs to its
 own. `job.Job` is how far it has come, `ledger.Ledger` keeps that on the server, `inspection` counts what is
 stored. Of the rooms it uses policies, keys, crypto and wire.

@@ -11,7 +11,7 @@ import bson
 from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 
-from sealwire.sidecars.errors import JobDamaged, MigrationReason
+from sealwire.sidecars.errors import MigrationReason, Unsound
 from sealwire.sidecars.migration.forms import Left, WrongType
 from sealwire.sidecars.migration.moves import Direction, Move
 
@@ -228,7 +228,7 @@ def serialize(job: Job) -> bytes:
 
 
 def parse(data: bytes) -> Job:
-    """The job that `serialize` wrote; `data` is authenticated. Raises JobDamaged."""
+    """The job that `serialize` wrote; `data` is authenticated. Raises Unsound."""
     try:
         found = bson.decode(data, _UTC)
         return Job(
@@ -248,9 +248,7 @@ def parse(data: bytes) -> Job:
         )
     except (BSONError, KeyError, ValueError, TypeError):
         text = "the job's document is of another form than this version writes"
-        raise JobDamaged(
-            MigrationReason.DAMAGED, text, "carry it on with the version that began it"
-        ) from None
+        raise Unsound(MigrationReason.DAMAGED, text, "carry it on with the version that began it") from None
 
 
 def _row(each: LeftValue) -> list[Any]:

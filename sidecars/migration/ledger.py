@@ -22,13 +22,7 @@ from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import KeyDestroyed, KeyRetired, KeysError
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.errors import (
-    JobDamaged,
-    JobMissing,
-    JobTaken,
-    MigrationReason,
-    MigrationRefused,
-)
+from sealwire.sidecars.errors import JobTaken, MigrationReason, Missing, Unsound, Unusable
 from sealwire.sidecars.migration.job import Job, Standing, now, parse, serialize
 
 DATABASE, COLLECTION = "sealwire", "jobs"
@@ -69,22 +63,22 @@ class Ledger:
         self._cipher = any_active(keyring)
 
     def create(self, job: Job) -> None:
-        """Write a new job down. Raises MigrationRefused TAKEN where one that is not over moves the same."""
+        """Write a new job down. Raises Unusable TAKEN where one that is not over moves the same."""
         mine = {(move.namespace, move.path) for move in job.moves}
         for other in self.jobs():
             theirs = {(move.namespace, move.path) for move in other.moves}
             if not other.standing.is_over and mine & theirs:
                 text = f"job {other.name} moves the same paths, and is not over"
                 hint = f"sealwire migrate resume POLICY {other.name}, or sealwire migrate abort {other.name}"
-                raise MigrationRefused(MigrationReason.TAKEN, text, hint)
+                raise Unusable(MigrationReason.TAKEN, text, hint)
         try:
             self._jobs.insert_one({"_id": job.name, **self._signed(job), **self._wished(job.name, Wish.RUN)})
         except DuplicateKeyError:
             text = f"there is a job {job.name} already"
-            raise MigrationRefused(MigrationReason.TAKEN, text, "try again") from None
+            raise Unusable(MigrationReason.TAKEN, text, "try again") from None
 
     def jobs(self) -> list[Job]:
-        """All of them, the newest first, but for those of keys that open nothing any more. Raises JobDamaged.
+        """All of them, the newest first, but for those of keys that open nothing any more. Raises Unsound.
 
         A writer of such a document could delete a job as well.
         """
@@ -92,17 +86,17 @@ class Ledger:
         return sorted(found, key=lambda job: job.created, reverse=True)
 
     def load(self, name: str) -> tuple[Job, Wish]:
-        """A job, and what is wished of it. Raises JobMissing, JobDamaged."""
+        """A job, and what is wished of it. Raises Missing, Unsound."""
         found = self._jobs.find_one({"_id": name})
         if found is None:
             text = f"the server has no job {name}"
-            raise JobMissing(MigrationReason.MISSING, text, "sealwire migrate status names them")
+            raise Missing(MigrationReason.MISSING, text, "sealwire migrate status names them")
         return self._job(found), self._wish(found)
 
     def save(self, job: Job) -> Wish:
         """Write the job down; what is wished of it.
 
-        Raises:  JobTaken where its revision is not the next one; JobDamaged
+        Raises:  JobTaken where its revision is not the next one; Unsound
         """
         found = self._jobs.find_one_and_update(
             {"_id": job.name, "revision": job.revision - 1},
@@ -122,10 +116,10 @@ class Ledger:
         return job
 
     def ask(self, name: str, wish: Wish) -> None:
-        """Wish something of a job; whoever runs it sees that after the batch. Raises JobMissing."""
+        """Wish something of a job; whoever runs it sees that after the batch. Raises Missing."""
         changed = self._jobs.update_one({"_id": name}, {"$set": self._wished(name, wish)})
         if not changed.matched_count:
-            raise JobMissing(MigrationReason.MISSING, f"the server has no job {name}")
+            raise Missing(MigrationReason.MISSING, f"the server has no job {name}")
 
     def _signed(self, job: Job) -> dict[str, Any]:
         body = serialize(job)
@@ -178,12 +172,12 @@ def _wish_bytes(name: str, wish: str) -> bytes:
     return f"{name}\0{wish}".encode()
 
 
-def _tampered(name: str) -> JobDamaged:
+def _tampered(name: str) -> Unsound:
     # whoever may write there chose it
     name = name if _NAME.fullmatch(name) else "of a strange name"
     text = f"the document of job {name} was not written with this keyring, or was changed"
     hint = "remove it from sealwire.jobs and begin a new job: what is moved stays moved"
-    return JobDamaged(MigrationReason.DAMAGED, text, hint)
+    return Unsound(MigrationReason.DAMAGED, text, hint)
 
 
 def any_active(keyring: Keyring) -> ValueCipher:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, leaves
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, Unusable
 
 DETERMINISTIC = (
     "its class is deterministic, and values in two forms would break equality and uniqueness; "
@@ -58,7 +58,7 @@ def moves_of(
 def refuse_contexts(policies: PolicySet, class_name: str, direction: Direction) -> None:
     """A deterministic class with a key for each context moves from and to plaintext, and to no other key.
 
-    Raises MigrationRefused CONTEXTS.
+    Raises Unusable CONTEXTS.
     """
     found = policies.classes.get(class_name)
     is_keyed = found is not None and found.per is not None and found.mode is Mode.DETERMINISTIC
@@ -66,18 +66,18 @@ def refuse_contexts(policies: PolicySet, class_name: str, direction: Direction) 
         return
     text = f"class {class_name} has a key for each context, which its data keeps"
     hint = f"sealwire keys rewrap-contexts {class_name} wraps these keys anew after a rotation"
-    raise MigrationRefused(MigrationReason.CONTEXTS, text, hint)
+    raise Unusable(MigrationReason.CONTEXTS, text, hint)
 
 
 def check_moves(policies: PolicySet, direction: Direction, moves: Iterable[Move]) -> None:
-    """See that a job still says what the policy says. Raises MigrationRefused POLICY_CHANGED."""
+    """See that a job still says what the policy says. Raises Unusable POLICY_CHANGED."""
     for move in moves:
         now = class_at(policies, move.namespace, move.path)
         fits = now is None if direction is Direction.DECRYPT else now is not None and _is_of(now, move)
         if not fits:
             text = f"the policy says something else of {move.namespace} {move.path} than when the job began"
             hint = "abort the job, and begin one that fits the policy"
-            raise MigrationRefused(MigrationReason.POLICY_CHANGED, text, hint)
+            raise Unusable(MigrationReason.POLICY_CHANGED, text, hint)
 
 
 def _is_of(field: FieldClass, move: Move) -> bool:

@@ -5,17 +5,15 @@ from itertools import pairwise
 from typing import Any
 
 from bson.codec_options import CodecOptions
-from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
 from sealwire.policies.file.schema import BESIDE, PolicySet, is_transparent
 from sealwire.sidecars.covered import CoveredCollection
-from sealwire.sidecars.direct import RAW, Client
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.direct import RAW, Client, identity_of
+from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Stretch, new_job
 from sealwire.sidecars.migration.moves import DETERMINISTIC, Direction, Move, class_at, moves_of
-from sealwire.sidecars.raw_documents import identity_of
 
 RIGHTS = (
     "log in as a user with readWrite on the collections and on the database `sealwire`, "
@@ -72,12 +70,12 @@ def _meet(path: str, field: str) -> bool:
 
 
 def select(found: Iterable[CoveredCollection], namespace: str | None) -> list[CoveredCollection]:
-    """The collections that a command is about. Raises MigrationRefused NOT_COVERED where there is none."""
+    """The collections that a command is about. Raises Unusable NOT_COVERED where there is none."""
     chosen = [each for each in found if namespace in (None, each.namespace)]
     if not chosen:
         text = f"the policy does not cover {namespace}" if namespace else "the policy covers no collection"
         hint = "sealwire policy check lists what it covers"
-        raise MigrationRefused(MigrationReason.NOT_COVERED, text, hint)
+        raise Unusable(MigrationReason.NOT_COVERED, text, hint)
     return chosen
 
 
@@ -90,7 +88,7 @@ def moves_for(
 ) -> tuple[Move, ...]:
     """What to encrypt or re-encrypt of collections that exist.
 
-    Raises:  MigrationRefused NOT_COVERED, DETERMINISTIC where there is nothing else, NOTHING
+    Raises:  Unusable NOT_COVERED, DETERMINISTIC where there is nothing else, NOTHING
     """
     names = [each.namespace for each in chosen if each.exists and each.kind != "view"]
     movable, refused = moves_of(policies, names, path, class_name)
@@ -100,26 +98,24 @@ def moves_for(
         first = refused[0]
         text = f"{first.namespace} {first.path} cannot be moved: {DETERMINISTIC}"
         hint = f"sealwire migrate {direction.value} POLICY {first.class_name}"
-        raise MigrationRefused(MigrationReason.DETERMINISTIC, text, hint)
+        raise Unusable(MigrationReason.DETERMINISTIC, text, hint)
     what = path or class_name
     if what is not None and names:
         text = f"the policy covers no path {what} there" if path else f"no covered path has the class {what}"
-        raise MigrationRefused(MigrationReason.NOT_COVERED, text, "sealwire policy check lists them")
-    raise MigrationRefused(
-        MigrationReason.NOTHING, f"no collection exists that has anything to {direction.value}"
-    )
+        raise Unusable(MigrationReason.NOT_COVERED, text, "sealwire policy check lists them")
+    raise Unusable(MigrationReason.NOTHING, f"no collection exists that has anything to {direction.value}")
 
 
 def move_back(policies: PolicySet, namespace: str, path: str) -> Move:
-    """What to decrypt. Raises MigrationRefused STILL_COVERED; NOT_COVERED where it is no path of a policy."""
+    """What to decrypt. Raises Unusable STILL_COVERED; NOT_COVERED where it is no path of a policy."""
     if any(not part or is_transparent(part.encode()) for part in path.split(".")):
         text = f"{path} is no path as a policy has it"
         hint = "leave positions in arrays out: items.secret means that of every item"
-        raise MigrationRefused(MigrationReason.NOT_COVERED, text, hint)
+        raise Unusable(MigrationReason.NOT_COVERED, text, hint)
     if class_at(policies, namespace, path) is not None:
         text = f"the policy still covers {namespace} {path}: new values would go on being encrypted"
         hint = "take the path out of the policy and reload every Sealwire first"
-        raise MigrationRefused(MigrationReason.STILL_COVERED, text, hint)
+        raise Unusable(MigrationReason.STILL_COVERED, text, hint)
     return Move(namespace, path, "")
 
 
@@ -127,7 +123,7 @@ def refuse_obstacles(client: Client, moves: Iterable[Move], fields: Mapping[str,
     """See that the collections can be worked on; `fields` as `contexts.fields_of` gives them.
 
     An element is known by its array, which the server compares: under a collation others are equal to it.
-    Raises MigrationRefused OBSTACLE with the first.
+    Raises Unusable OBSTACLE with the first.
     """
     moves = tuple(moves)
     beside = {move.namespace for move in moves if fields.get(move.class_name, b"").startswith(BESIDE)}
@@ -136,7 +132,7 @@ def refuse_obstacles(client: Client, moves: Iterable[Move], fields: Mapping[str,
         why = why or split_by(client, namespace, (each.path for each in moves if each.namespace == namespace))
         if why:
             hint = "sealwire migrate plan shows every collection"
-            raise MigrationRefused(MigrationReason.OBSTACLE, f"{namespace}: {why}", hint)
+            raise Unusable(MigrationReason.OBSTACLE, f"{namespace}: {why}", hint)
 
 
 def unfit(client: Client, namespace: str) -> str:
@@ -195,11 +191,7 @@ def _stretches(client: Client, namespace: str, workers: int) -> list[Stretch]:
     ]
     collection = client.get_database(database, RAW).get_collection(name)
     with collection.aggregate(pipeline) as cursor:
-        sampled = list(dict.fromkeys(map(_identity, cursor)))
+        sampled = list(dict.fromkeys(identity_of(bytes(found.raw)) for found in cursor))
     step = max(1, len(sampled) // wanted)
     bounds = [b"", *sampled[step::step], b""]
     return [Stretch(namespace, start, end) for start, end in pairwise(bounds)]
-
-
-def _identity(found: RawBSONDocument) -> bytes:
-    return identity_of(bytes(found.raw))

@@ -27,18 +27,17 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import CoveredCollection
 from sealwire.sidecars.direct import RAW, Client
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.contexts import JobContexts, fields_of
 from sealwire.sidecars.migration.definitions.constants import ClassChange
-from sealwire.sidecars.migration.definitions.conversions import Conversions, Judged
-from sealwire.sidecars.migration.definitions.judging import Judgement
+from sealwire.sidecars.migration.definitions.conversions import Conversions, Judged, Judgement
 from sealwire.sidecars.migration.definitions.server import Definition, MemoryRecords, MongoDefinitions
+from sealwire.sidecars.migration.engine import Runner, within_contexts
 from sealwire.sidecars.migration.forms import Left, WrongType, new_form
 from sealwire.sidecars.migration.job import Job, LeftValue, new_job
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.moves import Direction, moves_of, trees_of
 from sealwire.sidecars.migration.planning import make_job
-from sealwire.sidecars.migration.runner import Runner, within_contexts
 from sealwire.sidecars.migration.server import MongoDocuments
 from sealwire.sidecars.migration.windows.moving import Versions
 from sealwire.sidecars.migration.windows.order import class_paths, moves_of_paths
@@ -244,13 +243,13 @@ class Rehearsal:
 def rehearsing(client: Client, policies: PolicySet, into: str | None) -> Iterator[Rehearsal]:
     """A rehearsal in a database that is made for it, and dropped when the block ends, also by a signal.
 
-    Raises:  MigrationRefused TAKEN where the database `into` holds anything, and what the driver raises
+    Raises:  Unusable TAKEN where the database `into` holds anything, and what the driver raises
     """
     scratch = into or f"{SCRATCH_PREFIX}{secrets.token_hex(4)}"
     database = client.get_database(scratch)
     if database.list_collection_names():
         text = f"the database {scratch} is not empty, and a rehearsal drops its database at the end"
-        raise MigrationRefused(MigrationReason.TAKEN, text, "name one that does not exist")
+        raise Unusable(MigrationReason.TAKEN, text, "name one that does not exist")
     try:
         yield Rehearsal(client, policies, scratch)
     finally:
@@ -284,20 +283,17 @@ class _UnwrittenFrontiers:
     last: Frontier | None = field(default=None)
 
     def load(self) -> Frontier | None:
-        """As `Frontiers.load`."""
         return self.last
 
     def expect_pending(self) -> None:
         """As `Frontiers.expect_pending`: this version is of no keyring."""
 
     def begin(self) -> Frontier:
-        """As `Frontiers.begin`."""
         old, new = self.versions.old.cipher, self.versions.new.cipher
         self.last = Frontier(new.class_id, old.key_version, new.key_version, 1)
         return self.last
 
     def save(self, frontier: Frontier) -> None:
-        """As `Frontiers.save`."""
         self.last = frontier
 
     def confirm(self, _frontier: Frontier) -> None:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
-from sealwire.sidecars.errors import TlsCheckReason, UnusableFile
+from sealwire.sidecars.errors import TlsCheckReason, Unusable
 
 E = TypeVar("E", bound=x509.ExtensionType)
 
@@ -194,7 +194,7 @@ class ClientIdentity:
 
 
 def load_trust(file: Path | None) -> Trust:
-    """The authorities in a PEM file; of the system without one. Raises UnusableFile AUTHORITIES."""
+    """The authorities in a PEM file; of the system without one. Raises Unusable AUTHORITIES."""
     if file is None:
         return Trust()
     try:
@@ -202,11 +202,11 @@ def load_trust(file: Path | None) -> Trust:
     except (OSError, ValueError):
         text = f"{file}: no certificates of authorities in PEM form"
         hint = "name a readable file; look at it with `openssl x509 -in FILE -text`"
-        raise UnusableFile(TlsCheckReason.AUTHORITIES, text, hint) from None
+        raise Unusable(TlsCheckReason.AUTHORITIES, text, hint) from None
 
 
 def load_identity(file: Path) -> ClientIdentity:
-    """Certificate and key from one PEM file, as MongoDB's drivers read it. Raises UnusableFile."""
+    """Certificate and key from one PEM file, as MongoDB's drivers read it. Raises Unusable."""
     try:
         pem = _read(file)
         key = load_pem_private_key(pem, password=None)
@@ -218,10 +218,10 @@ def load_identity(file: Path) -> ClientIdentity:
     return ClientIdentity(first, tuple(chain), key)
 
 
-def _no_identity(file: Path) -> UnusableFile:
+def _no_identity(file: Path) -> Unusable:
     text = f"{file}: no certificate with its private key in PEM form, without a passphrase"
     hint = "put both into one file, mode 0600, as tlsCertificateKeyFile of MongoDB's drivers"
-    return UnusableFile(TlsCheckReason.CLIENT_CERTIFICATE, text, hint)
+    return Unusable(TlsCheckReason.CLIENT_CERTIFICATE, text, hint)
 
 
 def _read(file: Path) -> bytes:

@@ -1,9 +1,7 @@
 """`sealwire tls`: look at the TLS of MongoDB servers and web servers from outside, and judge it by rules."""
 
 import re
-import signal
 import sys
-import threading
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,7 +16,7 @@ from rich.text import Text
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import json_option, settings
 from sealwire.cli.output import print_json, progress, show_table
-from sealwire.cli.tasks import write_first_run
+from sealwire.cli.tasks import until_signal, write_first_run
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES
 from sealwire.proxy.server.errors import read_named_file
 from sealwire.sidecars.tls_check.certificate import http_fetch, load_identity, load_trust
@@ -75,7 +73,7 @@ def read_settings(
     timeout: float,
     budget: float,
 ) -> Settings:
-    """How to look. Raises UnusableFile."""
+    """How to look. Raises Unusable."""
     return Settings(
         trust=load_trust(ca) if ca is not None else None,
         identity=load_identity(client_certificate) if client_certificate is not None else None,
@@ -330,14 +328,12 @@ def verify(  # noqa: PLR0913 - one parameter a group of options
         bad = (Severity.FAIL, Severity.WARN) if strict else (Severity.FAIL,)
         sys.exit(EX_NO if report.verdict in bad else 0)
     # Again and again until SIGINT or SIGTERM; a period is counted from the end of a run.
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    if metrics_listen is not None:
-        metrics.listen(*metrics_listen)
-    while not ended.is_set():
-        output.show(_run(targets, look, rules), metrics)
-        ended.wait(watch)
+    with until_signal() as ended:
+        if metrics_listen is not None:
+            metrics.listen(*metrics_listen)
+        while not ended.is_set():
+            output.show(_run(targets, look, rules), metrics)
+            ended.wait(watch)
 
 
 def _run(targets: tuple[Target, ...], look: Settings, rules: RuleSet) -> Report:

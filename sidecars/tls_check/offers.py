@@ -20,7 +20,7 @@ from io import BytesIO
 from typing import final
 
 from sealwire.crypto.host_names import server_name
-from sealwire.sidecars.tls_check.stream import Dial, Stream, StreamFailed, Trouble
+from sealwire.sidecars.tls_check.handshake import Dial, Stream, StreamFailed, Trouble
 from sealwire.sidecars.tls_check.suites import SUITES, Suite
 
 

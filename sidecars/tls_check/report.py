@@ -24,7 +24,7 @@ from prometheus_client.exposition import generate_latest
 
 from sealwire.keys.errors import KeySettingError
 from sealwire.keys.private_file import replace_public
-from sealwire.sidecars.errors import OutputProblem, TlsCheckReason
+from sealwire.sidecars.errors import CannotCreate, TlsCheckReason
 from sealwire.sidecars.tls_check.certificate import CertificateFacts, Revocation
 from sealwire.sidecars.tls_check.judging import RULES, Finding, RuleSet, Severity, judge
 from sealwire.sidecars.tls_check.offers import Support, VersionSupport
@@ -183,13 +183,13 @@ def _time(moment: datetime) -> str:
 def write_whole(path: Path, content: bytes) -> None:
     """Replace `path` by a file with `content` that anybody may read, whatever the umask: no secret is in it.
 
-    Readers see the old file or the new one, whole. Raises OutputProblem OUTPUT; the old file stays then
+    Readers see the old file or the new one, whole. Raises CannotCreate OUTPUT; the old file stays then
     """
     try:
         replace_public(path, content)
     except KeySettingError as error:
         hint = "check the folder, its permissions and the space on it"
-        raise OutputProblem(TlsCheckReason.OUTPUT, str(error), hint) from None
+        raise CannotCreate(TlsCheckReason.OUTPUT, str(error), hint) from None
 
 
 _STYLE = """
@@ -411,17 +411,17 @@ class TlsMetrics:
         return success
 
     def write(self, path: Path) -> None:
-        """Write the textfile, whole or not at all. Raises OutputProblem."""
+        """Write the textfile, whole or not at all. Raises CannotCreate."""
         write_whole(path, generate_latest(self.registry))
 
     def listen(self, host: str, port: int) -> None:
-        """Serve /metrics in a thread of its own, without TLS or password. Raises OutputProblem."""
+        """Serve /metrics in a thread of its own, without TLS or password. Raises CannotCreate."""
         try:
             start_http_server(port, host, self.registry)
         except OSError:
             text = "the address for metrics cannot be bound"
             hint = "choose a free port on an address of this machine"
-            raise OutputProblem(TlsCheckReason.METRICS_ADDRESS, text, hint) from None
+            raise CannotCreate(TlsCheckReason.METRICS_ADDRESS, text, hint) from None
 
 
 def _gauge(name: str, text: str, labels: tuple[str, ...]) -> GaugeMetricFamily:

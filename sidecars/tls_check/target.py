@@ -12,11 +12,10 @@ from pymongo.errors import ConfigurationError, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from sealwire.crypto.host_names import server_name
-from sealwire.sidecars.errors import TlsCheckReason, UnusableTarget
+from sealwire.sidecars.errors import TlsCheckReason, Unusable
 from sealwire.sidecars.tls_check.certificate import CertificateFacts, Revocation
-from sealwire.sidecars.tls_check.handshake import ClientCertificate
+from sealwire.sidecars.tls_check.handshake import ClientCertificate, HttpAnswer, Trouble
 from sealwire.sidecars.tls_check.offers import VersionSupport
-from sealwire.sidecars.tls_check.stream import HttpAnswer, Trouble
 
 MAX_TARGET_CHARACTERS = 8192
 MAX_TARGETS = 1000
@@ -74,7 +73,7 @@ class Target:
 def parse_targets(arguments: Sequence[str], filename: str = "", content: str = "") -> tuple[Target, ...]:
     """Targets that were given one by one, and those of a file: one a line, `#` begins a comment line.
 
-    Raises UnusableTarget with the number of the target or the line, never with its text.
+    Raises Unusable with the number of the target or the line, never with its text.
     """
     places = [(f"target {number}", text) for number, text in enumerate(arguments, 1)]
     numbered = [(f"{filename}:{number}", line.strip()) for number, line in enumerate(content.splitlines(), 1)]
@@ -82,13 +81,13 @@ def parse_targets(arguments: Sequence[str], filename: str = "", content: str = "
     if not 0 < len(places) <= MAX_TARGETS:
         text = "no target is given" if not places else f"there are more than {MAX_TARGETS} targets"
         hint = "name one, or a file of them with --targets-file"
-        raise UnusableTarget(TlsCheckReason.NO_TARGETS, text, hint)
+        raise Unusable(TlsCheckReason.NO_TARGETS, text, hint)
     targets = []
     for place, text in places:
         try:
             targets.append(parse_target(text))
-        except UnusableTarget as error:
-            raise UnusableTarget(error.reason, f"{place}: {error}", error.hint) from None
+        except Unusable as error:
+            raise Unusable(error.reason, f"{place}: {error}", error.hint) from None
     return tuple(targets)
 
 
@@ -96,23 +95,23 @@ def parse_target(text: str) -> Target:
     """Read one TARGET.
 
     Cost:    no connection; a DNS query for mongodb+srv://
-    Raises:  UnusableTarget TARGET, TARGET_OPTIONS, TARGET_LOOKUP; never quotes the target
+    Raises:  Unusable TARGET, TARGET_OPTIONS, TARGET_LOOKUP; never quotes the target
     """
     if not text or len(text) > MAX_TARGET_CHARACTERS or not text.isprintable():
-        raise UnusableTarget(TlsCheckReason.TARGET, "a target is empty, too long or not printable", _HINT)
+        raise Unusable(TlsCheckReason.TARGET, "a target is empty, too long or not printable", _HINT)
     if text.startswith(("mongodb://", "mongodb+srv://")):
         return _mongodb(text)
     if text.startswith("https://"):
         return _https(text)
     if "://" in text:
         hint = _HINT if text[:5] != "http:" else _HTTPS_HINT
-        raise UnusableTarget(TlsCheckReason.TARGET, "a target has a scheme that is not known", hint)
+        raise Unusable(TlsCheckReason.TARGET, "a target has a scheme that is not known", hint)
     endpoint = parse_address(text, Kind.TLS)
     return Target(endpoint.label, Kind.TLS, (endpoint,))
 
 
 def parse_address(text: str, kind: Kind) -> Endpoint:
-    """`HOST:PORT`, `[ADDRESS]:PORT`. Raises UnusableTarget TARGET."""
+    """`HOST:PORT`, `[ADDRESS]:PORT`. Raises Unusable TARGET."""
     # A comma, slash or at sign means that it is something else, perhaps with a password in it.
     if set(text) & set("/@,?# "):
         raise _not_an_address()
@@ -131,9 +130,9 @@ def _https(text: str) -> Target:
         parts = urlsplit(text)
         port = parts.port or HTTPS_PORT
     except ValueError:
-        raise UnusableTarget(TlsCheckReason.TARGET, "an https:// target cannot be read", _HINT) from None
+        raise Unusable(TlsCheckReason.TARGET, "an https:// target cannot be read", _HINT) from None
     if not parts.hostname or not parts.path.isascii() or " " in parts.path:
-        raise UnusableTarget(TlsCheckReason.TARGET, "an https:// target cannot be read", _HINT)
+        raise Unusable(TlsCheckReason.TARGET, "an https:// target cannot be read", _HINT)
     endpoint = Endpoint(Kind.HTTPS, _checked_host(parts.hostname), port, parts.path or "/")
     return Target(f"https://{endpoint.label}{endpoint.path}", Kind.HTTPS, (endpoint,))
 
@@ -147,7 +146,7 @@ def _mongodb(text: str) -> Target:
     except OSError:
         text = "a file that a connection string names cannot be read"
         hint = "check tlsCAFile and tlsCertificateKeyFile"
-        raise UnusableTarget(TlsCheckReason.TARGET_OPTIONS, text, hint) from None
+        raise Unusable(TlsCheckReason.TARGET_OPTIONS, text, hint) from None
     except (PyMongoError, ValueError, TypeError) as error:
         # The driver's texts quote parts of the string, which where it is badly quoted is the password.
         raise _bad_uri(text, error) from None
@@ -155,7 +154,7 @@ def _mongodb(text: str) -> Target:
     nodes = [(str(host), port) for host, port in parsed["nodelist"] if port is not None]
     if len(nodes) != len(parsed["nodelist"]):
         problem = "a connection string names a socket file"
-        raise UnusableTarget(TlsCheckReason.TARGET, problem, "name HOST:PORT")
+        raise Unusable(TlsCheckReason.TARGET, problem, "name HOST:PORT")
     endpoints = tuple(Endpoint(Kind.MONGODB, _checked_host(host), port) for host, port in nodes)
     return Target(
         label=f"mongodb://{','.join(endpoint.label for endpoint in endpoints)}/",
@@ -173,12 +172,12 @@ _NOT_IN_HOSTS = frozenset(" /@?#,;=&%<>[]{}|\\^`\"'")
 _UNVERIFIED = ("tlsinsecure", "tlsallowinvalidcertificates", "tlsallowinvalidhostnames")
 
 
-def _bad_uri(text: str, error: Exception | None) -> UnusableTarget:
+def _bad_uri(text: str, error: Exception | None) -> Unusable:
     if text.startswith("mongodb+srv://") and isinstance(error, ConfigurationError):
         hint = "check the name, and that its SRV record can be looked up from here"
-        return UnusableTarget(TlsCheckReason.TARGET_LOOKUP, "a mongodb+srv:// target was not found", hint)
+        return Unusable(TlsCheckReason.TARGET_LOOKUP, "a mongodb+srv:// target was not found", hint)
     hint = "write mongodb://HOST:PORT/?tls=true, its options as MongoDB names them; no login is needed"
-    return UnusableTarget(TlsCheckReason.TARGET, "a connection string cannot be read", hint)
+    return Unusable(TlsCheckReason.TARGET, "a connection string cannot be read", hint)
 
 
 def _path(value: object) -> Path | None:
@@ -195,8 +194,8 @@ def _checked_host(host: str) -> str:
     return host
 
 
-def _not_an_address() -> UnusableTarget:
-    return UnusableTarget(TlsCheckReason.TARGET, "a target is not HOST:PORT", _HINT)
+def _not_an_address() -> Unusable:
+    return Unusable(TlsCheckReason.TARGET, "a target is not HOST:PORT", _HINT)
 
 
 class Plaintext(Enum):

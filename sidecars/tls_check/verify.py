@@ -16,7 +16,7 @@ from typing import Any
 from OpenSSL import SSL
 
 from sealwire.crypto.host_names import ascii_host, authority, names_host
-from sealwire.sidecars.errors import UnusableTarget
+from sealwire.sidecars.errors import Unusable
 from sealwire.sidecars.tls_check.certificate import (
     ClientIdentity,
     Fetch,
@@ -26,9 +26,18 @@ from sealwire.sidecars.tls_check.certificate import (
     load_identity,
     load_trust,
 )
-from sealwire.sidecars.tls_check.handshake import ClientCertificate, TlsStream
+from sealwire.sidecars.tls_check.handshake import (
+    ClientCertificate,
+    Hello,
+    Stream,
+    StreamFailed,
+    TcpStream,
+    TlsStream,
+    Trouble,
+    ask_hello,
+    get,
+)
 from sealwire.sidecars.tls_check.offers import ProtocolVersion, accepted_versions
-from sealwire.sidecars.tls_check.stream import Hello, Stream, StreamFailed, TcpStream, Trouble, ask_hello, get
 from sealwire.sidecars.tls_check.target import (
     HTTP_PORT,
     HTTPS_PORT,
@@ -64,7 +73,7 @@ class Settings:
 def settings_for(target: Target, settings: Settings) -> Settings:
     """The settings with the files that the target's connection string names, where none were given.
 
-    Raises:  UnusableFile
+    Raises:  Unusable
     """
     trust = settings.trust or load_trust(target.authorities)
     identity = settings.identity or (load_identity(target.identity) if target.identity else None)
@@ -90,7 +99,7 @@ def verify_targets(targets: Sequence[Target], settings: Settings, watcher: Watch
 
     What is wrong with a server is in the result.
     Cost:    some 10 to 60 connections for each endpoint; at most budget_s + 4 timeout_s of waiting
-    Raises:  UnusableFile for files that a connection string names
+    Raises:  Unusable for files that a connection string names
     """
     locks: Locks = {}
 
@@ -126,7 +135,7 @@ def _members(hello: Hello) -> list[Endpoint]:
     members = []
     for text in hello.members:
         # what a server calls its members is its own affair; what is no address reaches no client
-        with suppress(UnusableTarget):
+        with suppress(Unusable):
             members.append(parse_address(text, Kind.MONGODB))
     return members
 

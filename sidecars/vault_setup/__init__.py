@@ -5,7 +5,7 @@ policies, roles, an audit device), how that is compared with what is there, and 
 shares and credentials.
 
 The walk: `settings.SetupSettings` says what the operator chose; `desired.resources` turns it into a tuple of
-`resource.Resource`, each of which knows the paths of the server's API that read, make, change and remove it;
+`desired.Resource`, each of which knows the paths of the server's API that read, make, change and remove it;
 `plan.compare_all` compares them with the server and returns steps; `plan.carry_out` does what is left to do.
 Nothing is remembered between runs: the server's state is the only state. `initialise` is the way from an
 empty server to an unsealed one, `credentials` gives a role's login away inside a wrapping token,

@@ -27,16 +27,15 @@ from sealwire.keys.private_file import create_private, read_private, replace_pri
 from sealwire.keys.vault.admin import NoLogin, SealStatus, VaultAdmin, VaultSeal, check_wrapped
 from sealwire.keys.vault.connection import TOKEN_VARIABLES, VaultConnection
 from sealwire.keys.vault.settings import AuthMethod, VaultSettings, settings_from_environment
-from sealwire.sidecars.errors import HandOverFailed, SetupReason
+from sealwire.sidecars.errors import CannotCreate, SetupReason
 from sealwire.sidecars.vault_setup import credentials as logins
 from sealwire.sidecars.vault_setup import desired, plan
 from sealwire.sidecars.vault_setup import initialise as first
 from sealwire.sidecars.vault_setup.credentials import Login, secret_id_path, take_out
-from sealwire.sidecars.vault_setup.desired import KeyAge, ages
+from sealwire.sidecars.vault_setup.desired import AtMost, Difference, KeyAge, State, Step, ages
 from sealwire.sidecars.vault_setup.initialise import MAX_SHARES, Places, parse_holders, require_unsealed
 from sealwire.sidecars.vault_setup.initialise import unseal as give
 from sealwire.sidecars.vault_setup.plan import Fate, Removal, plan_removal, take_away
-from sealwire.sidecars.vault_setup.resource import AtMost, Difference, State, Step
 from sealwire.sidecars.vault_setup.settings import (
     AppRole,
     Kubernetes,
@@ -228,7 +227,7 @@ def init(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError("--json needs --output: no share is printed for programs")
     if output is None and not sys.stdout.isatty():
         text = "shares are shown on a terminal only, not where they would be kept by accident"
-        raise HandOverFailed(SetupReason.NOT_A_TERMINAL, text, "give --output DIRECTORY")
+        raise CannotCreate(SetupReason.NOT_A_TERMINAL, text, "give --output DIRECTORY")
     first.check_numbers(shares, threshold, people)
     seal = server.seal()
     places = Places(output, root_token_file)

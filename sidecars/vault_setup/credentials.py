@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from sealwire.keys.errors import KeysError, KeySettingError
 from sealwire.keys.vault.admin import VaultAdmin, Wrapped, unwrap
 from sealwire.keys.vault.connection import VaultConnection
-from sealwire.sidecars.errors import SET_UP_FIRST, ServerState, SetupReason, UnusableSetting
+from sealwire.sidecars.errors import SET_UP_FIRST, SetupReason, Unavailable, Unusable
 from sealwire.sidecars.vault_setup.settings import AppRole, Role, SetupSettings
 
 # Of one role, for `logins`. Revoking has no bound: it ends all that the server lists.
@@ -41,36 +41,36 @@ def issue(server: VaultAdmin, settings: SetupSettings, role: Role, wrap_ttl_s: i
     """A new secret id for `role`, wrapped: it never passes through this process.
 
     Whoever takes it out is the only one who can; that somebody else was faster shows at once.
-    Raises UnusableSetting AUTH without AppRole; as `VaultAdmin` does.
+    Raises Unusable AUTH without AppRole; as `VaultAdmin` does.
     """
     return server.wrap(secret_id_path(settings, role), {}, wrap_ttl_s)
 
 
 def role_id_of(server: VaultAdmin, settings: SetupSettings, role: Role) -> str:
-    """What a machine of `role` names itself by. Raises ServerState NOT_SET_UP without the role."""
+    """What a machine of `role` names itself by. Raises Unavailable NOT_SET_UP without the role."""
     role_id = (server.read(f"{_role_path(settings, role)}/role-id") or {}).get("role_id")
     if not isinstance(role_id, str):
         text = f"the server has no role {settings.role_name(role)}"
-        raise ServerState(SetupReason.NOT_SET_UP, text, SET_UP_FIRST)
+        raise Unavailable(SetupReason.NOT_SET_UP, text, SET_UP_FIRST)
     return role_id
 
 
 def secret_id_path(settings: SetupSettings, role: Role) -> str:
-    """Where secret ids of `role` are made. Raises UnusableSetting AUTH without AppRole."""
+    """Where secret ids of `role` are made. Raises Unusable AUTH without AppRole."""
     if not isinstance(settings.auth, AppRole):
         text = "with Kubernetes there is no credential to hand over"
-        raise UnusableSetting(SetupReason.AUTH, text, "a pod logs in by its service account")
+        raise Unusable(SetupReason.AUTH, text, "a pod logs in by its service account")
     return f"{_role_path(settings, role)}/secret-id"
 
 
 def take_out(connection: VaultConnection, token: str, path: str) -> str:
     """The secret id that `token` wraps, made at `path`. Possible once; raises as `unwrap` does.
 
-    Raises ServerState NOT_SET_UP for what is no secret id
+    Raises Unavailable NOT_SET_UP for what is no secret id
     """
     secret_id = unwrap(connection, token, path).get("secret_id")
     if not isinstance(secret_id, str):
-        raise ServerState(SetupReason.NOT_SET_UP, "what was wrapped is no secret id", "make a fresh one")
+        raise Unavailable(SetupReason.NOT_SET_UP, "what was wrapped is no secret id", "make a fresh one")
     return secret_id
 
 

@@ -22,7 +22,7 @@ from sealwire.files.child_environment import child_environment
 from sealwire.keys.errors import KekDenied, KeysError
 from sealwire.keys.private_file import create_private
 from sealwire.keys.vault.admin import SealStatus, VaultSeal
-from sealwire.sidecars.errors import HandOverFailed, ServerState, SetupReason, UnusableSetting
+from sealwire.sidecars.errors import CannotCreate, SetupReason, Unavailable, Unusable
 
 _AGE_RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{50,2000}")
 # A 4096-bit RSA key with many signatures stays below this.
@@ -49,13 +49,13 @@ class Holders:
 def parse_holders(names: Sequence[str]) -> Holders:
     """Holders from age recipients, or from paths of PGP public keys (binary or armoured); not from both.
 
-    Raises UnusableSetting HOLDER.
+    Raises Unusable HOLDER.
     """
     ages = tuple(name for name in names if _AGE_RECIPIENT.fullmatch(name))
     if ages and len(ages) < len(names):
         text = "the holders are neither all age recipients nor all PGP keys"
         hint = "give age1... for everyone, or a file with a PGP public key for everyone"
-        raise UnusableSetting(SetupReason.HOLDER, text, hint)
+        raise Unusable(SetupReason.HOLDER, text, hint)
     return Holders(ages) if ages else Holders(pgp_keys=tuple(_read_pgp_key(Path(name)) for name in names))
 
 
@@ -79,16 +79,16 @@ def _read_pgp_key(path: Path) -> str:
     return base64.b64encode(content).decode("ascii")
 
 
-def _no_key(path: Path, what: str) -> UnusableSetting:
-    return UnusableSetting(SetupReason.HOLDER, f"{path} {what}", "write one with: gpg --export HOLDER > FILE")
+def _no_key(path: Path, what: str) -> Unusable:
+    return Unusable(SetupReason.HOLDER, f"{path} {what}", "write one with: gpg --export HOLDER > FILE")
 
 
 def seal_for(recipient: str, secret: str) -> bytes:
-    """`secret` encrypted for an age recipient, armoured. Raises HandOverFailed AGE_MISSING, AGE_FAILED."""
+    """`secret` encrypted for an age recipient, armoured. Raises CannotCreate AGE_MISSING, AGE_FAILED."""
     program = shutil.which("age")
     if program is None:
         text = "the program age is not on the path"
-        raise HandOverFailed(SetupReason.AGE_MISSING, text, "install age, or use PGP keys")
+        raise CannotCreate(SetupReason.AGE_MISSING, text, "install age, or use PGP keys")
     command = [program, "--armor", "--recipient", recipient]
     try:
         done = subprocess.run(  # noqa: S603 - the program found on the path, a checked recipient
@@ -105,7 +105,7 @@ def seal_for(recipient: str, secret: str) -> bytes:
     if not 0 < len(encrypted) <= _MAX_SEALED_BYTES:
         text = f"age does not encrypt for {recipient[:20]}..."
         hint = "check the recipient: the line that age-keygen prints as the public key"
-        raise HandOverFailed(SetupReason.AGE_FAILED, text, hint)
+        raise CannotCreate(SetupReason.AGE_FAILED, text, hint)
     return encrypted
 
 
@@ -127,35 +127,35 @@ class HandOver(Unpicklable):
 
 
 def check_numbers(shares: int, threshold: int, holders: Holders) -> None:
-    """Raises UnusableSetting SHARES where these numbers make no sense or protect nothing."""
+    """Raises Unusable SHARES where these numbers make no sense or protect nothing."""
     if not 1 <= threshold <= shares <= MAX_SHARES or (shares > 1 and threshold == 1):
         hint = f"at most {MAX_SHARES} shares, and a threshold of at least 2 and at most the number of shares"
-        raise UnusableSetting(SetupReason.SHARES, f"{threshold} of {shares} shares cannot be", hint)
+        raise Unusable(SetupReason.SHARES, f"{threshold} of {shares} shares cannot be", hint)
     people = holders.ages or holders.pgp_keys
     if people and len(people) != shares:
         text = f"there are {len(people)} holders for {shares} shares"
-        raise UnusableSetting(SetupReason.SHARES, text, "name one for each share")
+        raise Unusable(SetupReason.SHARES, text, "name one for each share")
 
 
 def require_empty(seal: VaultSeal) -> None:
-    """Raises ServerState ALREADY_INITIALISED where the server has keys."""
+    """Raises Unavailable ALREADY_INITIALISED where the server has keys."""
     if seal.status().initialised:
         hint = "unseal it with its shares: sealwire vault unseal"
-        raise ServerState(SetupReason.ALREADY_INITIALISED, "the server is initialised already", hint)
+        raise Unavailable(SetupReason.ALREADY_INITIALISED, "the server is initialised already", hint)
 
 
 def require_unsealed(status: SealStatus) -> None:
-    """Raises ServerState NOT_INITIALISED, SEALED."""
+    """Raises Unavailable NOT_INITIALISED, SEALED."""
     _require_initialised(status)
     if status.sealed:
         text = f"the server is sealed; {status.progress} of {status.threshold} shares were given"
-        raise ServerState(SetupReason.SEALED, text, "give the shares: sealwire vault unseal")
+        raise Unavailable(SetupReason.SEALED, text, "give the shares: sealwire vault unseal")
 
 
 def _require_initialised(status: SealStatus) -> None:
     if not status.initialised:
         hint = "make them: sealwire vault init"
-        raise ServerState(SetupReason.NOT_INITIALISED, "the server has no keys yet", hint)
+        raise Unavailable(SetupReason.NOT_INITIALISED, "the server has no keys yet", hint)
 
 
 def initialise(
@@ -164,7 +164,7 @@ def initialise(
     """Make the server's first keys. The caller hands them over, and only then unseals.
 
     `clear_root_token` is for a set-up that follows at once; else the token is encrypted for the first holder.
-    Raises:  UnusableSetting SHARES, ServerState ALREADY_INITIALISED, HandOverFailed before anything happened;
+    Raises:  Unusable SHARES, Unavailable ALREADY_INITIALISED, CannotCreate before anything happened;
              what the server refuses with
     """
     check_numbers(shares, threshold, holders)
@@ -180,7 +180,7 @@ def initialise(
             return HandOver(sealed, root if clear_root_token else base64.b64decode(root), ".pgp", ())
         except binascii.Error:
             text = "the server did not encrypt the shares"
-            raise HandOverFailed(SetupReason.HOLDER, text, "empty its storage and begin again") from None
+            raise CannotCreate(SetupReason.HOLDER, text, "empty its storage and begin again") from None
     if not holders.ages:
         return HandOver(tuple(share.encode() for share in keys.shares), root, "", keys.shares)
     sealed = tuple(seal_for(to, share) for to, share in zip(holders.ages, keys.shares, strict=True))
@@ -193,7 +193,7 @@ def unseal(seal: VaultSeal, shares: Iterable[str]) -> SealStatus:
     """Give shares, one after the other, until the server is unsealed and active; how it stands then.
 
     Others may give theirs at the same time or later: progress is kept at the server.
-    Raises:  ServerState NOT_INITIALISED, SHARE_REFUSED, with how many still count; KekUnavailable
+    Raises:  Unavailable NOT_INITIALISED, SHARE_REFUSED, with how many still count; KekUnavailable
     """
     status = seal.status()
     _require_initialised(status)
@@ -205,7 +205,7 @@ def unseal(seal: VaultSeal, shares: Iterable[str]) -> SealStatus:
         except KekDenied as error:
             status = seal.status()
             hint = f"give the right one; {status.progress} of {status.threshold} shares count by now"
-            raise ServerState(SetupReason.SHARE_REFUSED, str(error), hint) from None
+            raise Unavailable(SetupReason.SHARE_REFUSED, str(error), hint) from None
         if not status.sealed:
             seal.wait_until_active()
             break
@@ -227,7 +227,7 @@ class Places:
         """What can go wrong with the places has to go wrong before there is anything to lose.
 
         No writer's lock: the server makes its first keys once, so nobody else gets as far as writing.
-        Raises AlreadyExists and its kin for the file, HandOverFailed OUTPUT for the directory
+        Raises AlreadyExists and its kin for the file, CannotCreate OUTPUT for the directory
         """
         if self.root_token_file is not None:
             create_private(self.root_token_file, b"")
@@ -237,7 +237,7 @@ class Places:
                 self.output.mkdir(mode=0o700)
             except OSError as error:
                 text = f"{self.output} cannot be made: {error.strerror}"
-                raise HandOverFailed(SetupReason.OUTPUT, text, "name a new directory") from None
+                raise CannotCreate(SetupReason.OUTPUT, text, "name a new directory") from None
 
     def give_up(self) -> None:
         """Take away what `prepare` made, while nothing is in it."""
@@ -247,7 +247,7 @@ class Places:
     def fill(self, make: Callable[[], HandOver], show: Show) -> HandOver:
         """Make the first keys, and put their only copy where it belongs; `show` is for what has no file.
 
-        Raises what `make` raises; HandOverFailed OUTPUT for what could not be written
+        Raises what `make` raises; CannotCreate OUTPUT for what could not be written
         """
         try:
             made = make()
@@ -259,7 +259,7 @@ class Places:
         except KeysError as error:
             text = f"the server has keys that nobody holds: {error}"
             hint = "empty the server's storage, and begin again"
-            raise HandOverFailed(SetupReason.OUTPUT, text, hint) from None
+            raise CannotCreate(SetupReason.OUTPUT, text, hint) from None
         return made
 
     def _hand_over(self, made: HandOver, show: Show) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 
 from sealwire.keys.errors import KeySettingError
 from sealwire.keys.vault.admin import VaultAdmin
-from sealwire.sidecars.errors import NotChangeable, SetupReason
-from sealwire.sidecars.vault_setup.desired import MARK, resources
-from sealwire.sidecars.vault_setup.resource import (
+from sealwire.sidecars.errors import CannotCreate, SetupReason
+from sealwire.sidecars.vault_setup.desired import (
+    MARK,
     Fields,
     Kind,
     Request,
@@ -24,6 +24,7 @@ from sealwire.sidecars.vault_setup.resource import (
     State,
     Step,
     compare,
+    resources,
 )
 from sealwire.sidecars.vault_setup.settings import SetupSettings
 
@@ -99,10 +100,10 @@ def look(
 
 
 def require_changeable(steps: Sequence[Step]) -> None:
-    """Raises NotChangeable FIXED when a key, a mount or a login of that name is there and is another."""
+    """Raises CannotCreate FIXED when a key, a mount or a login of that name is there and is another."""
     for step in steps:
         if step.state is State.BY_HAND and step.kind is not Kind.AUDIT:
-            raise NotChangeable(
+            raise CannotCreate(
                 SetupReason.FIXED, f"the server has another {step.kind.value} called {step.name}", step.advice
             )
 

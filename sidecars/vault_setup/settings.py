@@ -7,7 +7,7 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 
-from sealwire.sidecars.errors import SetupReason, UnusableSetting
+from sealwire.sidecars.errors import SetupReason, Unusable
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
@@ -64,7 +64,7 @@ class Kubernetes:
 
 @dataclass(frozen=True, slots=True)
 class SetupSettings:
-    """Where things go on the server. Raises UnusableSetting NAME, PERIOD or AUTH when it cannot be."""
+    """Where things go on the server. Raises Unusable NAME, PERIOD or AUTH when it cannot be."""
 
     prefix: str = "sealwire"
     """Begins the name of every key, policy and role, so that two deployments can share a server."""
@@ -84,7 +84,7 @@ class SetupSettings:
             _check(_MOUNT, mount, "mount")
         if self.transit_mount == self.kv_mount:
             hint = "give --transit-mount or --kv-mount another"
-            raise UnusableSetting(SetupReason.NAME, "the two mounts have one name", hint)
+            raise Unusable(SetupReason.NAME, "the two mounts have one name", hint)
         if self.rotation_s is not None:
             check_period(self.rotation_s)
         if self.audit_file is not None:
@@ -92,7 +92,7 @@ class SetupSettings:
             _check(_FILE, self.audit_file, "path of the audit log", hint)
         if isinstance(self.auth, Kubernetes) and not self.auth.host.startswith("https://"):
             text = "the Kubernetes API server's address does not begin with https://"
-            raise UnusableSetting(SetupReason.AUTH, text, "give the address as the Vault server reaches it")
+            raise Unusable(SetupReason.AUTH, text, "give the address as the Vault server reaches it")
 
     @property
     def proxy_key(self) -> str:
@@ -125,35 +125,35 @@ class SetupSettings:
 
 
 def read_kubernetes(host: str, ca: Path, mount: str, namespace: str) -> Kubernetes:
-    """The login whose API server's CA is in the file `ca`. Raises UnusableSetting AUTH."""
+    """The login whose API server's CA is in the file `ca`. Raises Unusable AUTH."""
     try:
         with ca.open("rb") as file:
             pem = file.read(_MAX_PEM_BYTES).decode("ascii")
         ssl.create_default_context(cadata=pem)
     except (OSError, ValueError):
         text = f"{ca} cannot be read as a PEM certificate"
-        raise UnusableSetting(SetupReason.AUTH, text, "give the API server's CA") from None
+        raise Unusable(SetupReason.AUTH, text, "give the API server's CA") from None
     return Kubernetes(host, pem, mount, namespace)
 
 
 def address_or_network(text: str) -> IPv4Address | IPv6Address | IPv4Network | IPv6Network:
-    """A network with its length, or the address where it holds only one. Raises UnusableSetting AUTH."""
+    """A network with its length, or the address where it holds only one. Raises Unusable AUTH."""
     try:
         network = ip_network(text)
     except ValueError:
         network = None
     if network is None or "/" not in text:
         hint = "write 10.1.2.0/24, or 10.1.2.3/32 for one address"
-        raise UnusableSetting(SetupReason.AUTH, "a network is not understood", hint)
+        raise Unusable(SetupReason.AUTH, "a network is not understood", hint)
     return network.network_address if network.num_addresses == 1 else network
 
 
 def parse_period(text: str) -> int:
-    """Seconds of `90d`, `12w` or `720h`. Raises UnusableSetting PERIOD."""
+    """Seconds of `90d`, `12w` or `720h`. Raises Unusable PERIOD."""
     match = re.fullmatch(r"([0-9]{1,6})([hdw])", text)
     if match is None:
         text = "the period is not a number with a unit"
-        raise UnusableSetting(SetupReason.PERIOD, text, "write 720h, 90d or 13w")
+        raise Unusable(SetupReason.PERIOD, text, "write 720h, 90d or 13w")
     period_s = int(match[1]) * _UNITS_S[match[2]]
     check_period(period_s)
     return period_s
@@ -168,10 +168,10 @@ def format_period(period_s: int) -> str:
 
 
 def check_period(period_s: int) -> None:
-    """Raises UnusableSetting PERIOD outside an hour to ten years, which is what servers take."""
+    """Raises Unusable PERIOD outside an hour to ten years, which is what servers take."""
     if not MIN_ROTATION_S <= period_s <= MAX_ROTATION_S:
         text = "the rotation period is not between one hour and ten years"
-        raise UnusableSetting(SetupReason.PERIOD, text, "90d is a quarter")
+        raise Unusable(SetupReason.PERIOD, text, "90d is a quarter")
 
 
 def _check(
@@ -179,4 +179,4 @@ def _check(
 ) -> None:
     if pattern.fullmatch(name) is None:
         text = f"the {what} has characters that the server would read differently"
-        raise UnusableSetting(SetupReason.NAME, text, hint)
+        raise Unusable(SetupReason.NAME, text, hint)

@@ -15,7 +15,7 @@ from bench.migration.alone import WORKS
 from bench.migration.held import BATCH_DOCUMENTS, BinaryIndex, Entry, Held
 from bench.migration.subject import DETERMINISTIC, FIELDS, RANDOM, keyring_of, patients
 from sealwire.keys.keyring.data_key import KeyState
-from sealwire.sidecars.raw_documents import identity_of
+from sealwire.sidecars.direct import identity_of
 
 COUNT = 40
 

@@ -27,20 +27,24 @@ from sealwire.sidecars.compliance.deployment import (
     Deployment,
     Look,
     LookResult,
+    RunningProxies,
     RunningProxy,
     ask_proxies,
     looked,
+    read_compliance,
 )
 from sealwire.sidecars.compliance.in_settings import key_provider, running_policy
-from sealwire.sidecars.compliance.report import Attestation, ComplianceReport, ReportChange, make_report
 from sealwire.sidecars.compliance.requirements import (
     REQUIREMENTS,
+    Attestation,
     ComplianceCheck,
     ComplianceFinding,
     ComplianceOutcome,
+    ComplianceReport,
     Duty,
+    ReportChange,
+    make_report,
 )
-from sealwire.sidecars.compliance.settings import RunningProxies, read_compliance
 from tests.keys.samples import local_kek
 
 NHS = "9434765919"

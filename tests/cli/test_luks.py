@@ -19,7 +19,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A machine in memory behind the commands; only the lock of the journal is a real file."""
     model = site()
     monkeypatch.setattr(journal, "DIRECTORY", tmp_path)
-    monkeypatch.setattr(commands, "LinuxMachine", lambda: model)
+    monkeypatch.setattr(commands, "Machine", lambda: model)
     return model
 
 

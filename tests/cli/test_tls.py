@@ -12,11 +12,11 @@ from rich.console import Console
 
 from sealwire.cli.exit_codes import exit_code
 from sealwire.files.errors import SourceError
-from sealwire.sidecars.errors import TlsCheckReason, UnusableTarget
+from sealwire.sidecars.errors import TlsCheckReason, Unusable
 from sealwire.sidecars.tls_check.commands import read_rules, read_targets, show_report, verify
+from sealwire.sidecars.tls_check.handshake import Trouble
 from sealwire.sidecars.tls_check.judging import RULES, RuleSet, Severity, Thresholds
 from sealwire.sidecars.tls_check.report import TlsMetrics, make_report
-from sealwire.sidecars.tls_check.stream import Trouble
 from sealwire.sidecars.tls_check.suites import Verdict
 from sealwire.sidecars.tls_check.target import EndpointFacts
 from tests.build_context import ROOT
@@ -180,7 +180,7 @@ def test_targets_come_from_the_command_line_and_from_a_file(tmp_path: Path) -> N
 
 
 def test_no_target_at_all_is_an_error() -> None:
-    with pytest.raises(UnusableTarget) as raised:
+    with pytest.raises(Unusable) as raised:
         read_targets((), None)
     assert raised.value.reason is TlsCheckReason.NO_TARGETS
     assert exit_code(raised.value) == 78

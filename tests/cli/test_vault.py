@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from sealwire.cli.groups import vault
 from sealwire.keys.errors import AlreadyExists, KeySettingError, KeysReason
 from sealwire.keys.vault.admin import FirstKeys
-from sealwire.sidecars.errors import HandOverFailed, SetupReason, UnusableSetting
+from sealwire.sidecars.errors import CannotCreate, SetupReason, Unusable
 from sealwire.sidecars.vault_setup import initialise
 from sealwire.sidecars.vault_setup.commands import ServerOptions
 from tests.cli.runs import Run
@@ -89,7 +89,7 @@ def test_a_setting_is_refused_before_any_server_is_asked(
     arguments: tuple[str, ...], reason: SetupReason
 ) -> None:
     error = refusal(*arguments)
-    assert isinstance(error, UnusableSetting)
+    assert isinstance(error, Unusable)
     assert error.reason is reason
 
 
@@ -101,7 +101,7 @@ def test_without_an_address_the_setting_is_missing() -> None:
 
 def test_shares_are_not_printed_where_no_terminal_is() -> None:
     error = refusal("init")
-    assert isinstance(error, HandOverFailed)
+    assert isinstance(error, CannotCreate)
     assert error.reason is SetupReason.NOT_A_TERMINAL
 
 
@@ -118,7 +118,7 @@ def test_shares_that_could_not_be_written_are_not_passed_over(
     monkeypatch.setattr(initialise, "create_private", create)
     monkeypatch.setattr(ServerOptions, "seal", lambda _: seal)
     error = refusal("init", "--shares", "3", "--threshold", "2", "--output", str(tmp_path / "shares"))
-    assert isinstance(error, HandOverFailed)
+    assert isinstance(error, CannotCreate)
     assert error.reason is SetupReason.OUTPUT
     assert (written, seal.given) == (["share-1", "share-2"], [])
 

@@ -19,7 +19,7 @@ TAKEN = {
     # the header is the key of a dictionary of ciphers
     "keys/keyring/keyring.py": {"HEADER_BYTES"},
     # the order of envelopes is that of the bytes behind what they share
-    "sidecars/migration/windows/places.py": {"TYPE_OFFSET"},
+    "sidecars/migration/windows/order.py": {"TYPE_OFFSET"},
 }
 
 

@@ -17,8 +17,7 @@ from sealwire.sidecars.backup.dumping import dump as consistency
 from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, dump
 from sealwire.sidecars.backup.restoring.plan import RestorePlan, opened, parse_rename, plan
 from sealwire.sidecars.backup.restoring.restore import Restore, RestoreReport
-from sealwire.sidecars.backup.sealed.reader import open_backup
-from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.sealed.payload import create_backup, open_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.direct import Client, connected
 from sealwire.testbed.certificates import create_authority

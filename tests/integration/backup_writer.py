@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sealwire.cli.exit_codes import exit_code
-from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.sealed.payload import create_backup
 from sealwire.sidecars.backup.stores import local_store
 from sealwire.sidecars.backup.stores.local_store import LocalStore
-from sealwire.sidecars.errors import BackupError
+from sealwire.sidecars.errors import SidecarError
 from tests.sidecars.backup.samples import KEK, Content, documents, make_dump
 
 SIZE = 300_000
@@ -59,7 +59,7 @@ def main(directory: str, name: str) -> int:
             for start in range(0, len(tar), 10_000):
                 writer.write(tar[start : start + 10_000])
             writer.commit(manifest)
-    except BackupError as error:
+    except SidecarError as error:
         print(error.reason.value)  # noqa: T201 - for the test
         return exit_code(error) or 1
     return 0

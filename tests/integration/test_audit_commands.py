@@ -16,7 +16,7 @@ from pymongo.write_concern import WriteConcern
 from sealwire.audit.pseudonyms import PseudonymKey
 from sealwire.keys.private_file import create_private
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.errors import DirectReason, UnusableUri
+from sealwire.sidecars.errors import DirectReason, Unusable
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.outside.chosen import own_server
@@ -241,6 +241,6 @@ def listed(log: Log, *options: str) -> dict[str, Any]:
 
 
 def test_the_identifier_is_not_sent_past_sealwire(database: DatabaseProcess) -> None:
-    with pytest.raises(UnusableUri) as caught, connected(database.uri(), is_through=True):
+    with pytest.raises(Unusable) as caught, connected(database.uri(), is_through=True):
         pass
     assert caught.value.reason is DirectReason.NOT_SEALWIRE

@@ -12,16 +12,10 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 from sealwire.sidecars.backup.dumping import dump as consistency
 from sealwire.sidecars.backup.dumping.dump import DumpOptions, Progress, Wanted, dump
 from sealwire.sidecars.backup.sealed.manifest import Consistency
-from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.sealed.payload import create_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.errors import (
-    BackupError,
-    BackupReason,
-    DirectReason,
-    SourceFailed,
-    UnusableUri,
-)
+from sealwire.sidecars.errors import BackupReason, DirectReason, SidecarError, Unavailable, Unusable
 from tests.integration.backup_source import (
     Server,
     assert_same,
@@ -150,7 +144,7 @@ def test_a_server_that_goes_away_leaves_no_backup(tmp_path: Path, blocks_before:
         with connected(uri) as client, create_backup(store, "gone", [KEK]) as sink:
             if blocks_before == 0:
                 process.kill()
-            with pytest.raises(SourceFailed) as caught:
+            with pytest.raises(Unavailable) as caught:
                 dump(client, sink, DumpOptions(uri), stop)
         assert caught.value.reason is BackupReason.SOURCE_LOST
     assert list(store.objects()) == []
@@ -163,7 +157,7 @@ def test_a_server_that_repeats_a_snapshots_time_and_shows_the_present_has_none(
     with create_backup(store, "w", [KEK]) as sink:
         found = dump(server.raw, sink, DumpOptions(server.uri, ("other",)))
     assert found.manifest.consistency is Consistency.OPLOG_WINDOW
-    with pytest.raises(SourceFailed) as caught, create_backup(store, "s", [KEK]) as sink:
+    with pytest.raises(Unavailable) as caught, create_backup(store, "s", [KEK]) as sink:
         dump(server.raw, sink, DumpOptions(server.uri, ("other",), Wanted.SNAPSHOT))
     assert caught.value.reason is BackupReason.SNAPSHOT_REFUSED
     assert not store.exists("s.tar.gz.enc")
@@ -172,7 +166,7 @@ def test_a_server_that_repeats_a_snapshots_time_and_shows_the_present_has_none(
 def test_a_selection_that_names_nothing_is_refused(server: Server, tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     with (
-        pytest.raises(BackupError) as caught,
+        pytest.raises(SidecarError) as caught,
         create_backup(store, "nothing", [KEK]) as sink,
     ):
         dump(server.raw, sink, DumpOptions(server.uri, ("nowhere",)))
@@ -182,6 +176,6 @@ def test_a_selection_that_names_nothing_is_refused(server: Server, tmp_path: Pat
 
 def test_sealwire_itself_is_not_dumped(stack: Stack) -> None:
     uri = stack.proxy.uri(ROOT)
-    with pytest.raises(UnusableUri) as caught, connected(uri):
+    with pytest.raises(Unusable) as caught, connected(uri):
         pass
     assert caught.value.reason is DirectReason.SEALWIRE

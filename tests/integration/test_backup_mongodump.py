@@ -9,10 +9,10 @@ import pytest
 
 from sealwire.sidecars.backup.dumping import dump as consistency
 from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, ReaderChoice, Wanted, dump
-from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.sealed.payload import create_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.errors import BackupReason, SourceFailed
+from sealwire.sidecars.errors import BackupReason, Unavailable
 from tests.integration.conftest import Stack
 from tests.sidecars.backup.samples import KEK
 from tests.support.secantus import ROOT
@@ -83,7 +83,7 @@ def test_at_a_snapshot_the_driver_reads(
 
 def test_a_mongodump_that_fails_half_way_makes_no_backup(filled: Stack, tmp_path: Path, fake: Path) -> None:
     fake.with_suffix(".fails").write_text("patients")
-    with pytest.raises(SourceFailed) as caught:
+    with pytest.raises(Unavailable) as caught:
         dumped(filled, tmp_path, ReaderChoice.MONGODUMP)
     assert caught.value.reason is BackupReason.DUMPER
     assert LocalStore(tmp_path).objects() == []
@@ -94,6 +94,6 @@ def test_where_there_is_none_it_is_said_or_done_without(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert dumped(filled, tmp_path, ReaderChoice.AUTO).manifest.dumper == "built-in"
-    with pytest.raises(SourceFailed) as caught:
+    with pytest.raises(Unavailable) as caught:
         dumped(filled, tmp_path, ReaderChoice.MONGODUMP)
     assert caught.value.reason is BackupReason.DUMPER

@@ -13,16 +13,10 @@ from sealwire.sidecars.backup.archive.dump_files import DumpFiles, open_plain, s
 from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, dump
 from sealwire.sidecars.backup.restoring.plan import Planned, opened, plan
 from sealwire.sidecars.backup.restoring.restore import Outcome, Restore, RestoreServer, drill
-from sealwire.sidecars.backup.sealed.reader import open_backup
-from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.sealed.payload import create_backup, open_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.errors import (
-    BackupDamaged,
-    BackupReason,
-    RestoreStopped,
-    TargetOccupied,
-)
+from sealwire.sidecars.errors import BackupReason, CannotCreate, Unavailable, Unsound
 from tests.integration.backup_source import (
     Server,
     assert_same,
@@ -105,7 +99,7 @@ def test_a_target_that_has_something_is_left_alone(
     server: Server, store: LocalStore, dumped: Dumped, tmp_path: Path
 ) -> None:
     server.direct.taken.long.insert_one({"_id": "mine"})
-    with pytest.raises(TargetOccupied) as caught:
+    with pytest.raises(CannotCreate) as caught:
         restored(server.raw, sealed(store), tmp_path, "clinic=taken")
     assert caught.value.reason is BackupReason.TARGET_OCCUPIED
     assert server.direct.taken.list_collection_names() == ["long"]
@@ -195,7 +189,7 @@ def test_a_journal_does_not_go_on_in_a_collection_that_it_did_not_begin(
         Restore(server.raw, files, found, chosen).run(journal, stop)
     server.direct.exchanged.long.drop()
     server.direct.exchanged.create_collection("long")
-    with opened(path, "x") as journal, pytest.raises(RestoreStopped) as caught:
+    with opened(path, "x") as journal, pytest.raises(Unavailable) as caught:
         Restore(server.raw, files, found, chosen).run(journal)
     assert caught.value.reason is BackupReason.JOURNAL_OTHER
 
@@ -209,7 +203,7 @@ def test_a_damaged_backup_says_what_of_it_is_in_place_and_is_never_called_restor
         if path.suffix == ".enc":
             content[-10] ^= 1
         (tmp_path / path.name).write_bytes(content)
-    with pytest.raises(BackupDamaged) as caught:
+    with pytest.raises(Unsound) as caught:
         restored(server.raw, sealed(damaged), tmp_path, "clinic=damaged")
     assert caught.value.reason is BackupReason.ALTERED
     assert "in place" in str(caught.value) or "hold documents" in str(caught.value)
@@ -229,7 +223,7 @@ def test_a_drill_compares_and_leaves_an_empty_server(
         assert len(report.restored.collections) == len(dumped.contents.collections) - 3
         assert set(direct.list_database_names()) <= {"admin", "config", "local"}
         direct.mine.things.insert_one({"_id": 1})
-        with pytest.raises(TargetOccupied):
+        with pytest.raises(CannotCreate):
             drill(client, files, survey(files))
         assert direct.mine.things.count_documents({}) == 1
 

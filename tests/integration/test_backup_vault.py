@@ -9,9 +9,8 @@ from sealwire.keys.errors import KekDenied
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.settings import vault_settings
 from sealwire.keys.vault.transit import TransitKek
-from sealwire.sidecars.backup.keeping.rekey import rewrap
-from sealwire.sidecars.backup.keeping.verification import verify_backup
-from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.keeping.verification import rewrap, verify_backup
+from sealwire.sidecars.backup.sealed.payload import create_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.testbed.openbao import OpenBao, dev_server
 from tests.keys.samples import NOW

@@ -25,7 +25,7 @@ from sealwire.crypto.envelope import SUBTYPE, parse_context_header
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
-from sealwire.sidecars.errors import MigrationError, MigrationReason
+from sealwire.sidecars.errors import MigrationReason, SidecarError
 from sealwire.sidecars.migration import engine
 from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from tests.integration.conftest import Document
@@ -269,7 +269,7 @@ def test_every_answer_is_right_while_classes_with_contexts_are_taken_in(
 
 
 def refused(done: Result) -> object:
-    assert isinstance(done.exception, MigrationError | KeySettingError)
+    assert isinstance(done.exception, SidecarError | KeySettingError)
     return done.exception.reason
 
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sealwire.cli.groups import policy as command
 from sealwire.keys.keyring.file import create_keyring
-from sealwire.sidecars.errors import DirectError, DirectReason
+from sealwire.sidecars.errors import DirectReason, SidecarError
 from tests.integration.conftest import POLICY, Stack
 from tests.integration.outside.chosen import named
 from tests.keys.samples import local_kek
@@ -126,7 +126,7 @@ def test_a_view_and_what_does_not_exist_are_skipped(clean: Stack) -> None:
 def test_an_address_that_leads_to_sealwire_is_refused(clean: Stack) -> None:
     words = ["drift", str(POLICY), "--keyring", str(clean.proxy.keyring)]
     done = CliRunner().invoke(command, words, env={"SEALWIRE_SERVER_URI": clean.proxy.uri(CLINIC, "clinic")})
-    assert isinstance(done.exception, DirectError)
+    assert isinstance(done.exception, SidecarError)
     assert done.exception.reason is DirectReason.SEALWIRE
 
 

@@ -17,7 +17,7 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.enforcement.validators import MARK, Options, Outcome, carry_out, plan_install
-from sealwire.sidecars.errors import DirectError, DirectReason
+from sealwire.sidecars.errors import DirectReason, SidecarError
 from tests.integration.conftest import POLICY, Document, Stack
 from tests.integration.outside.chosen import named, own_server
 from tests.support.secantus import CLINIC, ROOT, secantus
@@ -222,7 +222,7 @@ def test_a_user_without_the_rights_is_told_and_nothing_changes(clean: Stack) -> 
     uri = clean.database.uri(CLINIC)
     result = run("--yes", "--json", uri=uri)
     # the policy's pattern asks for the names of all databases
-    assert isinstance(result.exception, DirectError)
+    assert isinstance(result.exception, SidecarError)
     assert result.exception.reason is DirectReason.DENIED
     assert options_of(clean) == before
 
@@ -263,7 +263,7 @@ def test_a_connection_that_will_not_do_is_one_error_without_the_password(
     stack: Stack, uri: Callable[[Stack], str], reason: DirectReason
 ) -> None:
     result = run("--yes", uri=uri(stack))
-    assert isinstance(result.exception, DirectError)
+    assert isinstance(result.exception, SidecarError)
     assert result.exception.reason is reason
     error = result.exception
     assert SECRET not in f"{error} {error.hint} {result.output} {error.__cause__} "

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.errors import DamagedFile, KekDenied, KeysError, KeySettingError, KeysReason
-from sealwire.sidecars.errors import LuksReason, LuksSettingError
-from sealwire.sidecars.luks.linux import LinuxMachine
+from sealwire.sidecars.errors import LuksReason, Unusable
+from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.volume import parse_source, read_passphrase
 from sealwire.testbed.openbao import OpenBao, dev_server
 from tests.support.debian import require_programs
@@ -42,7 +42,7 @@ def never() -> str:
 
 
 def read(setting: str) -> bytes:
-    return read_passphrase(parse_source(setting), LinuxMachine(), never, is_new=True)
+    return read_passphrase(parse_source(setting), Machine(), never, is_new=True)
 
 
 @pytest.mark.usefixtures("logged_in")
@@ -83,6 +83,6 @@ def test_a_credential_that_systemd_sealed_on_this_machine(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert read(f"systemd-creds:{sealed}") == STRONG.encode()
     sealed.rename(tmp_path / "another-name")
-    with pytest.raises(LuksSettingError) as caught:
+    with pytest.raises(Unusable) as caught:
         read(f"systemd-creds:{tmp_path}/another-name")
     assert caught.value.reason is LuksReason.SECRET_SOURCE

@@ -15,20 +15,13 @@ from moto.server import ThreadedMotoServer
 
 from sealwire.cli import main
 from sealwire.sidecars.backup.keeping.catalog import LEFTOVER_AGE, RetentionPolicy, plan_prune, prune
-from sealwire.sidecars.backup.keeping.rekey import reencrypt, rewrap
-from sealwire.sidecars.backup.keeping.verification import verify_backup
-from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.keeping.verification import reencrypt, rewrap, verify_backup
+from sealwire.sidecars.backup.sealed.payload import create_backup
 from sealwire.sidecars.backup.stores import s3_store
 from sealwire.sidecars.backup.stores.local_store import open_store
 from sealwire.sidecars.backup.stores.s3_store import S3Store
 from sealwire.sidecars.backup.stores.store import Store, read_small
-from sealwire.sidecars.errors import (
-    BackupExists,
-    BackupMissing,
-    BackupReason,
-    BackupSettingError,
-    StoreUnavailable,
-)
+from sealwire.sidecars.errors import BackupReason, CannotCreate, Missing, Unavailable, Unusable
 from tests.keys.samples import KEK_A, KEK_B, NOW
 from tests.sidecars.backup.samples import KEK, OTHER_KEK, seal
 from tests.sidecars.backup.stores.store_contract import KEY, StoreContract
@@ -107,7 +100,7 @@ def test_a_name_that_is_taken_meanwhile_is_not_overwritten(store: Store) -> None
     first.write(b"first")
     second.write(b"second")
     first.commit()
-    with pytest.raises(BackupExists):
+    with pytest.raises(CannotCreate):
         second.commit()
     second.abort()
     assert read_small(store, KEY, 10) == b"first"
@@ -142,7 +135,7 @@ def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(store: Store) 
         assert stream.read(4) == b"0123"
         stream.close()
         store.replace_small(KEY, b"abcdefghij")
-        with pytest.raises((StoreUnavailable, BackupExists)):
+        with pytest.raises((Unavailable, CannotCreate)):
             stream.read(4)
 
 
@@ -163,13 +156,13 @@ def test_a_writer_that_gives_up_leaves_nothing(store: Store) -> None:
 
 
 def test_a_bucket_that_is_not_there_is_missing() -> None:
-    with pytest.raises(BackupMissing):
+    with pytest.raises(Missing):
         open_store("s3://no-such-bucket").objects()
 
 
 def test_a_server_that_is_gone_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(Unavailable) as caught:
         open_store("s3://bucket").objects()
     assert caught.value.reason is BackupReason.STORE_UNREACHABLE
 
@@ -180,14 +173,14 @@ def test_credentials_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(Unavailable) as caught:
         open_store("s3://bucket").objects()
     assert caught.value.reason is BackupReason.STORE_DENIED
 
 
 def test_settings_that_boto3_does_not_take_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
-    with pytest.raises(BackupSettingError) as caught:
+    with pytest.raises(Unusable) as caught:
         open_store("s3://bucket")
     assert caught.value.reason is BackupReason.ADDRESS
 
@@ -196,7 +189,7 @@ def test_more_parts_than_s3_takes_are_refused(store: Store, monkeypatch: pytest.
     monkeypatch.setattr(s3_store, "PART_BYTES", 5 << 20)
     monkeypatch.setattr(s3_store, "MAX_PARTS", 1)
     upload = store.begin(KEY)
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(Unavailable) as caught:
         upload.write(bytes(10 << 20))
     assert caught.value.reason is BackupReason.TOO_LARGE
     upload.abort()
@@ -204,7 +197,7 @@ def test_more_parts_than_s3_takes_are_refused(store: Store, monkeypatch: pytest.
 
 @pytest.mark.parametrize("address", ["s3://", "s3://user:password@host", "http://host/bucket"])
 def test_addresses_that_are_none_are_refused_and_not_shown(address: str) -> None:
-    with pytest.raises(BackupSettingError) as caught:
+    with pytest.raises(Unusable) as caught:
         open_store(address)
     assert caught.value.reason is BackupReason.ADDRESS
     assert "password" not in str(caught.value) + caught.value.hint

@@ -19,7 +19,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sealwire.cli.groups import tls as command
-from sealwire.sidecars.errors import OutputProblem, TlsCheckReason
+from sealwire.sidecars.errors import CannotCreate, TlsCheckReason
 from sealwire.sidecars.tls_check.report import TlsMetrics
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.child import free_port
@@ -280,7 +280,7 @@ def test_nothing_is_printed_for_cron_when_nothing_is_wrong(sound: Path, ca: Path
 
 
 def test_an_address_for_metrics_that_is_taken_is_an_error() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OutputProblem) as raised:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(CannotCreate) as raised:
         TlsMetrics().listen("127.0.0.1", taken.getsockname()[1])
     assert raised.value.reason is TlsCheckReason.METRICS_ADDRESS
 

@@ -16,7 +16,7 @@ import pytest
 from sealwire.keys.errors import KeysError
 from sealwire.sidecars.detection.delivery import WebhookChannel, read_secret, signature
 from sealwire.sidecars.detection.rules import WebhookSettings
-from sealwire.sidecars.errors import DeliveryFailed, DetectionReason, UnusableWatchFile
+from sealwire.sidecars.errors import DeliveryFailed, DetectionReason, Unusable
 
 pytestmark = pytest.mark.integration
 
@@ -128,7 +128,7 @@ def test_one_that_is_not_there_and_a_proxy_of_the_environment_that_is_not_asked(
 @pytest.mark.parametrize("text", ["", "whsec_", "whsec_AAAA", b64encode(KEY).decode(), "whsec_é", "whsec_!!"])
 def test_what_is_no_secret(secret: Path, text: str) -> None:
     secret.write_text(text)
-    with pytest.raises(UnusableWatchFile) as caught:
+    with pytest.raises(Unusable) as caught:
         read_secret(secret)
     assert caught.value.reason is DetectionReason.SECRET
     assert len(text) < 8 or text not in str(caught.value)
@@ -142,6 +142,6 @@ def test_a_secret_that_others_may_read_is_not_used(secret: Path) -> None:
 
 
 def test_authorities_have_to_be_there_and_nothing_is_shown(secret: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnusableWatchFile):
+    with pytest.raises(Unusable):
         WebhookChannel(WebhookSettings("https://example.org/", secret, tmp_path / "no.pem", 1), "origin")
     assert repr(channel(1, secret)) == "WebhookChannel()"

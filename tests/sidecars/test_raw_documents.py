@@ -4,7 +4,7 @@ import bson
 import pytest
 from bson import Binary
 
-from sealwire.sidecars.raw_documents import array, document, element, identity_of, is_envelope_value, one_of
+from sealwire.sidecars.direct import array, document, element, identity_of, is_envelope_value, one_of
 from sealwire.wire import kinds
 from tests.sidecars.drift_samples import envelope
 

@@ -35,15 +35,14 @@ from sealwire.keys.keyring.turning import change_version
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import covered_collections
-from sealwire.sidecars.direct import Client, connected, size_of
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.direct import Client, connected, identity_of, size_of
+from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import MAX_REPORTED, LeftValue
 from sealwire.sidecars.migration.windows.frontiers import Standstill, pending_version, require_unbegun
 from sealwire.sidecars.migration.windows.order import class_paths
 from sealwire.sidecars.migration.windows.server import MongoValues
 from sealwire.sidecars.migration.windows.strays import needs_key
-from sealwire.sidecars.raw_documents import identity_of
 
 _COLUMNS = ("class", "version", "state", "created")
 _COUNTS = "sealwire migrate verify says how many values still need it"
@@ -58,7 +57,7 @@ def require_no_value(key: DataKey, keyring: Keyring, policy: Path | None, uri: s
     """See that no stored value of a deterministic class needs a key. A random class is not looked at.
 
     Raises:  KeySettingError POLICY where nobody says whether the class is deterministic
-             MigrationRefused STILL_NEEDED, OTHER_MOVE; what the driver raises
+             Unusable STILL_NEEDED, OTHER_MOVE; what the driver raises
     Cost:    reads every document of the covered collections
     """
     if policy is None:
@@ -85,7 +84,7 @@ def require_no_value(key: DataKey, keyring: Keyring, policy: Path | None, uri: s
             f"sealwire migrate repair POLICY {key.class_name} moves those at covered paths; "
             "what is beside them, write anew or remove"
         )
-        raise MigrationRefused(MigrationReason.STILL_NEEDED, text, hint)
+        raise Unusable(MigrationReason.STILL_NEEDED, text, hint)
 
 
 def _found(
@@ -328,9 +327,9 @@ def cancel(*, class_name: str, undo: bool, keyring: str, kek: KekOptions, uri: s
 
 
 def _look_again(client: Client, renew: Callable[[], DataKey], key: DataKey, keyring: Keyring) -> None:
-    """A job may have begun in the very moment: it goes before. Raises MigrationRefused."""
+    """A job may have begun in the very moment: it goes before. Raises Unusable."""
     try:
         require_unbegun(client, keyring, key.class_name, key.version)
-    except MigrationRefused:
+    except Unusable:
         renew()
         raise

@@ -33,7 +33,7 @@ from sealwire.crypto import selftest
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.errors import DecryptNotConfirmed, MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import Denied, MigrationReason, Unusable
 from sealwire.sidecars.migration.contexts import fields_of
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Standing
@@ -72,13 +72,13 @@ Step = Callable[[], Job]
 
 
 def confirm(text: str, question: str, wanted: str, given: str | None) -> None:
-    """Raises DecryptNotConfirmed where the answer is another one than is wanted."""
+    """Raises Denied where the answer is another one than is wanted."""
     if given is None:
         click.echo(text, err=True)
         given = click.prompt(question, err=True)
     if given != wanted:
         text = f"nothing was decrypted: the answer is not {wanted}"
-        raise DecryptNotConfirmed(MigrationReason.NOT_CONFIRMED, text, f"answer {wanted}, or --confirm it")
+        raise Denied(MigrationReason.NOT_CONFIRMED, text, f"answer {wanted}, or --confirm it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class NewJobs:
         return job
 
     def one_class(self, class_name: str) -> Job:
-        """The same of one deterministic class. Raises MigrationRefused CONTEXTS."""
+        """The same of one deterministic class. Raises Unusable CONTEXTS."""
         refuse_contexts(self.policies, class_name, self.direction)
         move = ClassMove(self.policies, class_name, self.direction, self.site, self.wrong_type)
         return move.begin(self.proxies, self.effort, dry_run=self.manner.dry_run)
@@ -135,7 +135,7 @@ class NewJobs:
     def encrypt_all(self) -> Sequence[Step]:
         """First all paths of random classes, then each deterministic class in clear that is stored anywhere.
 
-        Raises MigrationRefused WRONG_TYPE, PROXIES, and what the driver raises.
+        Raises Unusable WRONG_TYPE, PROXIES, and what the driver raises.
         """
         classes = self._stored(in_clear=True)
         if classes:
@@ -153,13 +153,13 @@ class NewJobs:
     def decrypt_all(self) -> tuple[Sequence[Step], Sequence[str]]:
         """Each deterministic class that is not in clear, and their names.
 
-        Raises MigrationRefused NOTHING, PROXIES; KeySettingError CONTEXTS, before any of them moves.
+        Raises Unusable NOTHING, PROXIES; KeySettingError CONTEXTS, before any of them moves.
         """
         classes = self._stored(in_clear=False)
         if not classes:
             text = "no deterministic class that is stored anywhere is encrypted"
             hint = "sealwire migrate decrypt POLICY NAMESPACE PATH is for paths of random classes"
-            raise MigrationRefused(MigrationReason.NOTHING, text, hint)
+            raise Unusable(MigrationReason.NOTHING, text, hint)
         require_contexts(self.effort, self.policies, classes)
         return [partial(self.one_class, name) for name in classes], classes
 
@@ -335,7 +335,7 @@ def decrypt(  # noqa: PLR0913 - one parameter an option
 def _class_decryptions(
     begin: NewJobs, policies: PolicySet, what: str | None, given: str | None
 ) -> Sequence[Step]:
-    """What decrypts a class, or all deterministic ones. Raises MigrationRefused, DecryptNotConfirmed."""
+    """What decrypts a class, or all deterministic ones. Raises Unusable, Denied."""
     if what is None:
         steps, names = begin.decrypt_all()
         text = f"All values of these classes will lie in the database in clear: {', '.join(names)}."
@@ -348,9 +348,9 @@ def _class_decryptions(
     if what in policies.classes:
         text = f"class {what} is random: its values are decrypted one path after the other"
         hint = "take a path out of the policy; then sealwire migrate decrypt POLICY NAMESPACE PATH"
-        raise MigrationRefused(MigrationReason.STILL_COVERED, text, hint)
+        raise Unusable(MigrationReason.STILL_COVERED, text, hint)
     text = f"the policy has no class {what}, and no path of a collection is named"
-    raise MigrationRefused(MigrationReason.NOT_COVERED, text, "sealwire policy check lists the classes")
+    raise Unusable(MigrationReason.NOT_COVERED, text, "sealwire policy check lists the classes")
 
 
 def _confirm_path(policies: PolicySet, move: Move, given: str | None) -> None:

@@ -34,7 +34,7 @@ from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.contexts import JobContexts
 from sealwire.sidecars.migration.definitions.conversions import Conversions
 from sealwire.sidecars.migration.engine import LEAST_SHARE_OF_WINDOWS
@@ -104,7 +104,7 @@ class ClassKeys:
 
         To or from plaintext that is one write of the keyring; `reencrypt` finds the key that a rotation made,
         or makes it with `rotates`.
-        Raises MigrationRefused NOTHING, OTHER_MOVE, and as `turning.rotate` does.
+        Raises Unusable NOTHING, OTHER_MOVE, and as `turning.rotate` does.
         """
         active, pending = self._of(KeyState.ACTIVE), self._of(KeyState.PENDING)
         if active is not None and pending is not None:
@@ -133,7 +133,7 @@ class ClassKeys:
         name = self._class_name
         if direction is Direction.REENCRYPT:
             text = "no key of the class is pending: its values have nowhere to move to"
-            raise MigrationRefused(
+            raise Unusable(
                 MigrationReason.NOTHING,
                 text,
                 "make one first: sealwire keys rotate CLASS; if verify counts older values, sealwire migrate "
@@ -144,15 +144,15 @@ class ClassKeys:
         if direction is Direction.ENCRYPT and not active.is_plaintext:
             text = f"class {name} is encrypted already"
             hint = "sealwire migrate verify shows what lies in clear; sealwire policy drift, why"
-            raise MigrationRefused(MigrationReason.NOTHING, text, hint)
+            raise Unusable(MigrationReason.NOTHING, text, hint)
         if direction is Direction.DECRYPT and active.is_plaintext:
             text = f"class {name} is in clear already"
-            raise MigrationRefused(MigrationReason.NOTHING, text, "take its paths out of the policy")
+            raise Unusable(MigrationReason.NOTHING, text, "take its paths out of the policy")
 
     def find(self, direction: Direction) -> None:
         """The versions of a move that has begun; the new one may be active already.
 
-        Raises MigrationRefused NOTHING, OTHER_MOVE.
+        Raises Unusable NOTHING, OTHER_MOVE.
         """
         active, pending = self._of(KeyState.ACTIVE), self._of(KeyState.PENDING)
         replaced = self._of(KeyState.DECRYPT_ONLY)
@@ -162,10 +162,10 @@ class ClassKeys:
             self._pair = _fitting(_Pair(replaced, active), direction)
         else:
             text = "no version of the class is pending: its values have nowhere to move to"
-            raise MigrationRefused(MigrationReason.NOTHING, text, "abort the job, and begin a new one")
+            raise Unusable(MigrationReason.NOTHING, text, "abort the job, and begin a new one")
 
     def stay(self) -> None:
-        """Take the active version for a repair. Raises MigrationRefused OTHER_MOVE; UnknownKey."""
+        """Take the active version for a repair. Raises Unusable OTHER_MOVE; UnknownKey."""
         active, pending = self._of(KeyState.ACTIVE), self._of(KeyState.PENDING)
         if active is None:
             self.keyring.cipher_for(self._class_name)
@@ -175,7 +175,7 @@ class ClassKeys:
             text = f"class {name} has a pending version {pending.version}: a move takes other versions along"
             command = _Pair(active, pending).direction.value
             hint = f"let it end first: sealwire migrate {command} POLICY {name}"
-            raise MigrationRefused(MigrationReason.OTHER_MOVE, text, hint)
+            raise Unusable(MigrationReason.OTHER_MOVE, text, hint)
         self._pair = _Pair(active, active)
 
     @property
@@ -217,7 +217,7 @@ def _fitting(pair: _Pair, direction: Direction) -> _Pair:
         name = pair.new.class_name
         text = f"class {name} is moving from version {pair.old.version} to version {pair.new.version}"
         hint = f"let it end first: sealwire migrate {pair.direction.value} POLICY {name}"
-        raise MigrationRefused(MigrationReason.OTHER_MOVE, text, hint)
+        raise Unusable(MigrationReason.OTHER_MOVE, text, hint)
     return pair
 
 
@@ -253,7 +253,7 @@ def places_of(client: Client, policies: PolicySet, class_name: str) -> list[Clas
 def require_count(client: Client, keyring: Keyring, field_class: FieldClass, proxies: int | None) -> None:
     """See that the first move of a class knows how many Sealwires there are: a later one needs no number.
 
-    A Sealwire without `frontier.uri_file` refuses a class that has moved. Raises MigrationRefused PROXIES.
+    A Sealwire without `frontier.uri_file` refuses a class that has moved. Raises Unusable PROXIES.
     """
     name = field_class.name
     has_begun = name in keyring.begun or has_moved(keyring, name, is_keyed=field_class.per is not None)
@@ -264,28 +264,28 @@ def require_count(client: Client, keyring: Keyring, field_class: FieldClass, pro
             "see that every Sealwire of the site has frontier.uri_file, count their addresses, and add "
             f"--proxies N; workers behind one address are one; addresses with a lease now: {seen}"
         )
-        raise MigrationRefused(MigrationReason.PROXIES, text, hint)
+        raise Unusable(MigrationReason.PROXIES, text, hint)
 
 
 def require_leases(client: Client, proxies: int | None) -> None:
     """See that as many addresses have a lease as there are Sealwires, before a timer makes a pending key.
 
-    A Sealwire without a lease refuses the class from then on, and nobody looks on. Raises MigrationRefused
+    A Sealwire without a lease refuses the class from then on, and nobody looks on. Raises Unusable
     PROXIES.
     """
     seen = leased_addresses(client)
     if proxies is not None and len(seen) != proxies:
         text = f"{len(seen)} addresses have a lease now, and --proxies says {proxies}"
         hint = f"start those that are missing, or mend --proxies; with a lease: {', '.join(seen) or 'none'}"
-        raise MigrationRefused(MigrationReason.PROXIES, text, hint)
+        raise Unusable(MigrationReason.PROXIES, text, hint)
 
 
 def refuse_encrypting(wrong_type: WrongType) -> None:
-    """Values of a wrong type cannot go into a deterministic class. Raises MigrationRefused WRONG_TYPE."""
+    """Values of a wrong type cannot go into a deterministic class. Raises Unusable WRONG_TYPE."""
     if wrong_type is WrongType.ENCRYPT:
         text = "a deterministic class has one type: values of another one cannot be encrypted as they are"
         hint = "mend them, leave them (--wrong-type skip), or give the field a random class"
-        raise MigrationRefused(MigrationReason.WRONG_TYPE, text, hint)
+        raise Unusable(MigrationReason.WRONG_TYPE, text, hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +342,7 @@ class ClassMove:
     def _check_server(
         self, client: Client, keys: ClassKeys, versions: tuple[ClassVersion, ClassVersion], effort: Effort
     ) -> None:
-        """See that the collections and the server let the class move. Raises MigrationRefused."""
+        """See that the collections and the server let the class move. Raises Unusable."""
         self._refuse_obstacles(client)
         transaction_lifetime_s(client, effort.transaction_s)
         self._definitions(client, keys, versions, effort).check()
@@ -426,35 +426,35 @@ class ClassMove:
         refuse_enforced(client, self.policies, self.direction, names, is_covered=True)
 
     def _new_job(self, client: Client) -> Job:
-        """Raises MigrationRefused NOT_COVERED, NOTHING."""
+        """Raises Unusable NOT_COVERED, NOTHING."""
         moves = moves_of_paths(self._places(client), self.class_name)
         if not moves:
             text = f"no collection that exists has a path of the class {self.class_name}"
             hint = "make the collections first: it is their values that move"
-            raise MigrationRefused(MigrationReason.NOTHING, text, hint)
+            raise Unusable(MigrationReason.NOTHING, text, hint)
         return new_job(self.direction, self.wrong_type, moves)
 
     def _check(self, job: Job) -> None:
-        """See that the policy still has all paths of the job. Raises MigrationRefused POLICY_CHANGED."""
+        """See that the policy still has all paths of the job. Raises Unusable POLICY_CHANGED."""
         for move in job.moves:
             found = class_at(self.policies, move.namespace, move.path)
             if found is None or found.name != self.class_name:
                 text = f"the policy has another class at {move.namespace} {move.path} than when the job began"
                 hint = "give the class back to the path until its values have moved"
-                raise MigrationRefused(MigrationReason.POLICY_CHANGED, text, hint)
+                raise Unusable(MigrationReason.POLICY_CHANGED, text, hint)
 
     @property
     def _field_class(self) -> FieldClass:
         return self.policies.classes[self.class_name]
 
     def _keys(self) -> ClassKeys:
-        """Raises MigrationRefused UNLIKE where a class has one key with another and is not like it."""
+        """Raises Unusable UNLIKE where a class has one key with another and is not like it."""
         keys = ClassKeys(self.site, self._field_class)
         unlike = " and ".join(self.policies.unlike(keys.keyring.shared_keys))
         if unlike:
             text = f"two classes have one key in the keyring, and the policy's {unlike} may not"
             hint = "both have to be deterministic, of one type and range, and without keys for contexts"
-            raise MigrationRefused(MigrationReason.UNLIKE, text, hint)
+            raise Unusable(MigrationReason.UNLIKE, text, hint)
         return keys
 
 

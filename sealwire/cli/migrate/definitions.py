@@ -12,10 +12,9 @@ from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.sidecars.covered import CoveredCollection, validation_of
 from sealwire.sidecars.direct import Client
 from sealwire.sidecars.enforcement.validators import Enforced, enforced, enforces_versions
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.definitions.constants import ClassChange, stand_in_version
-from sealwire.sidecars.migration.definitions.conversions import Conversions, Judged
-from sealwire.sidecars.migration.definitions.judging import Judgement
+from sealwire.sidecars.migration.definitions.conversions import Conversions, Judged, Judgement
 from sealwire.sidecars.migration.definitions.server import MemoryRecords, MongoDefinitions, MongoRecords
 from sealwire.sidecars.migration.ledger import any_active
 from sealwire.sidecars.migration.moves import Direction, Move, trees_of
@@ -50,20 +49,20 @@ def refuse_enforced(
     is_covered: the job moves a deterministic class, all of whose paths the policy covers. Then no validator
     may insist on the active version, and if the job decrypts, none may reject plaintext. Else a job that
     decrypts is about paths that the policy covers no more, and a validator that fits the policy may stay.
-    Raises:  MigrationRefused OBSTACLE, and what the driver raises
+    Raises:  Unusable OBSTACLE, and what the driver raises
     """
     decrypts = direction is Direction.DECRYPT
     fits = Enforced.NOT if is_covered else Enforced.AS_POLICY
     for namespace in dict.fromkeys(namespaces):
         now = validation_of(client, namespace)
         if decrypts and enforced(now, policies.covered(namespace)) not in (Enforced.NOT, fits):
-            raise MigrationRefused(
+            raise Unusable(
                 MigrationReason.OBSTACLE,
                 f"{namespace}: its validator rejects plaintext (sealwire policy enforce)",
                 "take it away first: sealwire policy enforce POLICY --remove; enforce the rest afterwards",
             )
         if is_covered and direction is not Direction.REPAIR and enforces_versions(now):
-            raise MigrationRefused(
+            raise Unusable(
                 MigrationReason.OBSTACLE,
                 f"{namespace}: its validator rejects other versions (sealwire policy enforce --versions)",
                 "sealwire policy enforce POLICY, without --versions, lets the others pass; "

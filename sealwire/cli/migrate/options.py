@@ -42,12 +42,11 @@ from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.contexts import JobContexts, fields_of
-from sealwire.sidecars.migration.engine import LEAST_SHARE, Pace, Throttle
+from sealwire.sidecars.migration.engine import LEAST_SHARE, Pace, Runner, Throttle, Within, within_contexts
 from sealwire.sidecars.migration.forms import new_form
 from sealwire.sidecars.migration.job import Job, LeftValue, Standing
 from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.planning import RIGHTS
-from sealwire.sidecars.migration.runner import Runner, Within, within_contexts
 from sealwire.sidecars.migration.server import BATCH_DOCUMENTS, MongoDocuments, lag_s
 
 proxies_option = click.option(

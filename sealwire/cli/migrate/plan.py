@@ -20,13 +20,21 @@ from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PathNode, PolicySet, leaves
 from sealwire.sidecars.covered import CoveredCollection, covered_collections
 from sealwire.sidecars.direct import Client, connected
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
-from sealwire.sidecars.migration.inspection import Inspection, Newest, PathCounts, inspect
+from sealwire.sidecars.errors import MigrationReason, Unusable
+from sealwire.sidecars.migration.inspection import (
+    Inspection,
+    Newest,
+    PathCounts,
+    Remaining,
+    Remains,
+    inspect,
+    of_files,
+    of_oplog,
+)
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.moves import Direction, class_at, tree_of
 from sealwire.sidecars.migration.planning import foreseen_split, move_back, select, unfit
-from sealwire.sidecars.migration.remains import Remaining, Remains, of_files, of_oplog
 
 RIGHTS = "log in as a user that may list collections and read them (read)"
 
@@ -150,9 +158,7 @@ def verify(
                 found = [_only(each, path) for each in found]
                 if not any(_paths(found)):
                     text = f"{path} is no covered path of {namespace}"
-                    raise MigrationRefused(
-                        MigrationReason.NOT_COVERED, text, "sealwire policy check lists them"
-                    )
+                    raise Unusable(MigrationReason.NOT_COVERED, text, "sealwire policy check lists them")
             sound = all(each.is_newest for each in _paths(found))
     repairs = [
         f"sealwire migrate repair POLICY {name}"

@@ -22,7 +22,7 @@ from sealwire.cli.tasks import ended_in_order
 from sealwire.crypto import selftest
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.direct import Client, size_of
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.engine import Pace
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger
@@ -92,13 +92,13 @@ class ClassRepair(ClassMove):
 def _classes(policies: PolicySet, class_name: str | None, site: Site) -> list[str]:
     """The class that is named, or those that are stored anywhere, encrypted or in clear, and do not move.
 
-    Raises MigrationRefused NOT_COVERED, NOTHING.
+    Raises Unusable NOT_COVERED, NOTHING.
     """
     if class_name is not None:
         if not is_deterministic(policies, class_name):
             text = f"{class_name} is no deterministic class of the policy"
             hint = "values of a random class may be of any version: sealwire migrate reencrypt POLICY CLASS"
-            raise MigrationRefused(MigrationReason.NOT_COVERED, text, hint)
+            raise Unusable(MigrationReason.NOT_COVERED, text, hint)
         return [class_name]
     keyring = site.open_keyring()
     with site.connected() as client:
@@ -111,7 +111,7 @@ def _classes(policies: PolicySet, class_name: str | None, site: Site) -> list[st
         ]
     if not found:
         text = "no deterministic class that is stored anywhere is without a pending key"
-        raise MigrationRefused(MigrationReason.NOTHING, text, "let the moves end: sealwire migrate status")
+        raise Unusable(MigrationReason.NOTHING, text, "let the moves end: sealwire migrate status")
     return found
 
 

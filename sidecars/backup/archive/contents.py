@@ -14,7 +14,7 @@ from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile
 from sealwire.sidecars.backup.archive.metadata import Kind
 from sealwire.sidecars.backup.sealed.manifest import MAX_MEMBERS, MAX_NUMBER
-from sealwire.sidecars.errors import BackupDamaged, BackupReason
+from sealwire.sidecars.errors import BackupReason, Unsound
 
 CONTENTS_MEMBER = "sealwire-contents.json"
 MAX_CONTENTS_BYTES = 64 << 20
@@ -61,7 +61,7 @@ class ContentDigest:
 def document_ends(data: bytes | bytearray | memoryview, position: int = 0) -> Iterator[int]:
     """Where each document ends that stands whole in `data`, from `position` on; a part of one is left.
 
-    Raises:  BackupDamaged BSON for what is no BSON
+    Raises:  Unsound BSON for what is no BSON
     """
     end = len(data)
     while end - position >= 4:
@@ -79,7 +79,7 @@ def document_ends(data: bytes | bytearray | memoryview, position: int = 0) -> It
 def split_documents(data: bytes) -> Iterator[memoryview]:
     """The BSON documents that stand one after another in `data`, without decoding or copying them.
 
-    Raises:  BackupDamaged BSON where lengths do not add up
+    Raises:  Unsound BSON where lengths do not add up
     """
     view = memoryview(data)
     begin = 0
@@ -94,7 +94,7 @@ def digest(data: bytes) -> ContentDigest:
     """The digest of whole documents that stand one after another.
 
     Cost:    about 1 µs a document and 1 ns a byte
-    Raises:  BackupDamaged BSON
+    Raises:  Unsound BSON
     """
     documents = total = 0
     sha256 = hashlib.sha256
@@ -104,9 +104,9 @@ def digest(data: bytes) -> ContentDigest:
     return ContentDigest(documents, len(data), total % _MODULUS)
 
 
-def not_bson() -> BackupDamaged:
+def not_bson() -> Unsound:
     """The error for documents whose lengths do not add up."""
-    return BackupDamaged(
+    return Unsound(
         BackupReason.BSON, "documents of the dump are cut or are no BSON", "restore another backup"
     )
 
@@ -158,7 +158,7 @@ def serialize(contents: Contents) -> bytes:
 
 
 def parse(raw: bytes) -> Contents:
-    """Read what `serialize` wrote. Raises BackupDamaged MANIFEST."""
+    """Read what `serialize` wrote. Raises Unsound MANIFEST."""
     try:
         fields = strict_json.parse(raw, CONTENTS_MEMBER)
         fields.format(_FORMAT, _VERSION)
@@ -170,7 +170,7 @@ def parse(raw: bytes) -> Contents:
         strict_json.require_exact(raw, serialize(contents), CONTENTS_MEMBER)
     except (DamagedFile, ValueError):
         text = f"{CONTENTS_MEMBER} is not what this release reads"
-        raise BackupDamaged(BackupReason.MANIFEST, text, "restore another backup") from None
+        raise Unsound(BackupReason.MANIFEST, text, "restore another backup") from None
     return contents
 
 
@@ -245,7 +245,7 @@ def cut_counted(stream: Readable, size: int = BLOCK_BYTES) -> Iterator[tuple[byt
     """Whole documents of a stream of BSON, in pieces that end with the document that reaches `size`.
 
     Shape:   each piece with the number of its documents
-    Raises:  BackupDamaged BSON for what is no BSON or ends within a document
+    Raises:  Unsound BSON for what is no BSON or ends within a document
     """
     held = bytearray()
     complete = documents = 0

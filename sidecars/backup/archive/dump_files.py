@@ -34,17 +34,10 @@ from sealwire.sidecars.backup.archive.metadata import (
 from sealwire.sidecars.backup.archive.tar import members
 from sealwire.sidecars.backup.sealed.key_slots import Identity
 from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER
-from sealwire.sidecars.backup.sealed.reader import SealedReader, begin_reading, open_backup
+from sealwire.sidecars.backup.sealed.payload import SealedReader, begin_reading, open_backup
 from sealwire.sidecars.backup.sealed.sidecar import BackupOrigin
 from sealwire.sidecars.backup.stores.store import NO_SPACE, Store
-from sealwire.sidecars.errors import (
-    BackupDamaged,
-    BackupError,
-    BackupMissing,
-    BackupReason,
-    BackupSettingError,
-    StoreUnavailable,
-)
+from sealwire.sidecars.errors import BackupReason, Missing, SidecarError, Unavailable, Unsound, Unusable
 
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
 
@@ -64,7 +57,7 @@ class DumpFiles:
     identity: str
     """Tells it from every other dump, for the journal of a restore."""
     walk: Callable[[], Iterator[DumpFile]]
-    """Every regular file. Raises BackupDamaged, BackupMissing, StoreUnavailable."""
+    """Every regular file. Raises Unsound, Missing, Unavailable."""
     sealed: bool = False
     """Whether it is a backup of ours: authenticated, all metadata before any document."""
     origin: BackupOrigin | None = None
@@ -88,13 +81,13 @@ def open_sealed(
 def open_plain(path: Path) -> DumpFiles:
     """A dump that is not encrypted, as mongodump or `tar` wrote it: a directory, a tar, a tar.gz.
 
-    Raises:  BackupMissing MISSING; BackupSettingError ADDRESS for what is neither directory nor tar
+    Raises:  Missing MISSING; Unusable ADDRESS for what is neither directory nor tar
     """
     if not path.exists():
-        raise BackupMissing(BackupReason.MISSING, f"{path} does not exist", "check the path")
+        raise Missing(BackupReason.MISSING, f"{path} does not exist", "check the path")
     if not path.is_dir() and not path.name.endswith(_TAR_ENDINGS):
         text = f"{path} is neither a directory nor a .tar or .tar.gz"
-        raise BackupSettingError(BackupReason.ADDRESS, text, "for `mongodump --archive`, use mongorestore")
+        raise Unusable(BackupReason.ADDRESS, text, "for `mongodump --archive`, use mongorestore")
     with _read_errors(path):
         status = path.stat()
         identity = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
@@ -142,7 +135,7 @@ def _members(stream: Readable) -> Iterator[DumpFile]:
                 yield DumpFile(path.removeprefix("./"), content)
     except tarfile.TarError:
         text = "the dump is no tar, or is cut short"
-        raise BackupDamaged(BackupReason.ARCHIVE, text, "use another backup") from None
+        raise Unsound(BackupReason.ARCHIVE, text, "use another backup") from None
 
 
 @contextmanager
@@ -151,10 +144,10 @@ def _read_errors(path: Path) -> Iterator[None]:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile):
         text = f"{path} is cut short or damaged"
-        raise BackupDamaged(BackupReason.COMPRESSION, text, "use another dump") from None
+        raise Unsound(BackupReason.COMPRESSION, text, "use another dump") from None
     except OSError as error:
         text = f"{path} cannot be read: {error.strerror}"
-        raise BackupMissing(BackupReason.MISSING, text, "check the path and its mode") from None
+        raise Missing(BackupReason.MISSING, text, "check the path and its mode") from None
 
 
 class FileKey(NamedTuple):
@@ -192,11 +185,11 @@ class Piece:
 def survey(files: DumpFiles) -> Survey:
     """Look at what is there. A backup of ours is read only up to its first document.
 
-    Raises:  BackupDamaged ARCHIVE, also where there is no collection in it; what the files raise
+    Raises:  Unsound ARCHIVE, also where there is no collection in it; what the files raise
     """
     paths: dict[str, bytes | None] = {}
     for file in files.walk():
-        is_metadata = _is_metadata(file.path)
+        is_metadata = file.path.removesuffix(".gz").endswith(metadata.METADATA)
         if files.sealed and not is_metadata:
             break
         paths[file.path] = _bounded(_opened(file), metadata.MAX_METADATA_BYTES) if is_metadata else None
@@ -212,14 +205,14 @@ def survey(files: DumpFiles) -> Survey:
         elif key not in found and not name.collection.startswith(metadata.BUCKETS):
             found[key] = CollectionMetadata(name.database, name.collection, Kind.COLLECTION, {}, ())
     if not found:
-        raise BackupDamaged(BackupReason.ARCHIVE, "there is no collection in this dump", "check the path")
+        raise Unsound(BackupReason.ARCHIVE, "there is no collection in this dump", "check the path")
     return Survey(found, level)
 
 
 def pieces(files: DumpFiles, found: Survey) -> Iterator[Piece | Contents]:
     """All documents, in blocks of about BLOCK_BYTES; what a sealed backup says of them comes behind them.
 
-    Raises:  BackupDamaged BSON, ARCHIVE, MANIFEST; what the files raise
+    Raises:  Unsound BSON, ARCHIVE, MANIFEST; what the files raise
     """
     parts: dict[FileKey, int] = {}
     for file in files.walk():
@@ -235,7 +228,7 @@ def pieces(files: DumpFiles, found: Survey) -> Iterator[Piece | Contents]:
         number = parts[key] = parts.get(key, 0) + 1
         if number != (name.part or 1):
             text = f"part {name.part or 1} of {name.database}.{name.collection} is out of its turn"
-            raise BackupDamaged(BackupReason.ARCHIVE, text, "restore another backup")
+            raise Unsound(BackupReason.ARCHIVE, text, "restore another backup")
         for data in cut(_opened(file), BLOCK_BYTES):
             yield Piece(key, data)
 
@@ -248,10 +241,6 @@ def owner_of(found: Survey, key: FileKey) -> tuple[CollectionMetadata | None, bo
         if owner is not None and owner.kind is Kind.TIMESERIES:
             return owner, True
     return found.collections.get(key), False
-
-
-def _is_metadata(path: str) -> bool:
-    return path.removesuffix(".gz").endswith(metadata.METADATA)
 
 
 def _level(paths: list[str]) -> int:
@@ -276,7 +265,7 @@ def _bounded(stream: Readable, most: int) -> bytes:
         held += data
         if len(held) > most:
             text = "a file of the dump is too large"
-            raise BackupDamaged(BackupReason.TOO_LARGE, text, "do not restore it")
+            raise Unsound(BackupReason.TOO_LARGE, text, "do not restore it")
     return bytes(held)
 
 
@@ -288,8 +277,8 @@ def unpack(source: SealedReader, directory: Path) -> int:
     """Write everything below `directory`, which is made; how many files there are then.
 
     An end half-way leaves nothing: a half collection would look whole to mongorestore.
-    Raises:  BackupSettingError ADDRESS where the directory exists or cannot be written; StoreUnavailable
-             STORE_FULL; BackupDamaged
+    Raises:  Unusable ADDRESS where the directory exists or cannot be written; Unavailable
+             STORE_FULL; Unsound
     """
     try:
         directory.mkdir(mode=_DIRECTORY_MODE)
@@ -303,7 +292,7 @@ def unpack(source: SealedReader, directory: Path) -> int:
 
 
 def require_new(directory: Path) -> None:
-    """Raises BackupSettingError ADDRESS where something is at `directory` already."""
+    """Raises Unusable ADDRESS where something is at `directory` already."""
     if os.path.lexists(directory):
         raise _unwritable(directory, FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)))
 
@@ -329,17 +318,17 @@ def _joined(path: str) -> str:
     name = split_path(path)
     if name is None:
         text = "the backup has a file of no collection"
-        raise BackupDamaged(BackupReason.ARCHIVE, text, "use the release that wrote it, or a later one")
+        raise Unsound(BackupReason.ARCHIVE, text, "use the release that wrote it, or a later one")
     if name.content is Content.DOCUMENTS and name.part is not None:
         return path.partition(PARTS + "/")[0] + DATA
     return path
 
 
-def _unwritable(directory: Path, error: OSError) -> BackupError:
+def _unwritable(directory: Path, error: OSError) -> SidecarError:
     if error.errno in NO_SPACE:
         text = f"no space for {directory}; nothing of it was left there"
         hint = "free space, or name a directory where there is room for the whole dump"
-        return StoreUnavailable(BackupReason.STORE_FULL, text, hint)
+        return Unavailable(BackupReason.STORE_FULL, text, hint)
     text = f"{directory} cannot be written: {error.strerror}"
     hint = "name a directory that does not exist, in one that this user may write to"
-    return BackupSettingError(BackupReason.ADDRESS, text, hint)
+    return Unusable(BackupReason.ADDRESS, text, hint)

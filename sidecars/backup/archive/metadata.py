@@ -15,7 +15,7 @@ from bson.errors import BSONError
 from bson.json_util import CANONICAL_JSON_OPTIONS, dumps, loads
 from bson.son import SON
 
-from sealwire.sidecars.errors import BackupDamaged, BackupReason
+from sealwire.sidecars.errors import BackupReason, Unsound
 
 MAX_METADATA_BYTES = 48_000_000
 
@@ -98,12 +98,12 @@ def part_path(database: str, collection: str, number: int) -> str:
 def split_path(path: str) -> FileName | None:
     """Take apart `database/file`; None for what is no file of a collection, such as the oplog.
 
-    Raises:  BackupDamaged ARCHIVE for a path that leaves the dump's folder
+    Raises:  Unsound ARCHIVE for a path that leaves the dump's folder
     """
     pieces = path.split("/")
     if any(piece in ("", ".", "..") or "\0" in piece for piece in pieces):
         text = "a file of the dump lies outside of it"
-        raise BackupDamaged(BackupReason.ARCHIVE, text, "do not restore it")
+        raise Unsound(BackupReason.ARCHIVE, text, "do not restore it")
     if len(pieces) == 3 and pieces[1].endswith(PARTS) and _PART.fullmatch(pieces[2]):
         number = int(pieces[2].removesuffix(DATA))
         return FileName(pieces[0], pieces[1].removesuffix(PARTS), Content.DOCUMENTS, number)
@@ -190,7 +190,7 @@ def parse(raw: bytes, database: str, stem_name: str) -> CollectionMetadata:
     """What mongodump of any release, or `serialize`, wrote.
 
     Shape:   `stem_name` is the name that the file has; newer files have it inside too
-    Raises:  BackupDamaged ARCHIVE
+    Raises:  Unsound ARCHIVE
     """
     try:
         found = loads(raw.decode(), json_options=CANONICAL_JSON_OPTIONS)
@@ -205,7 +205,7 @@ def parse(raw: bytes, database: str, stem_name: str) -> CollectionMetadata:
             raise ValueError
     except (BSONError, ValueError, TypeError, AttributeError, ArithmeticError, LookupError, RecursionError):
         text = f"a metadata file of {database} cannot be read"
-        raise BackupDamaged(BackupReason.ARCHIVE, text, "use another dump") from None
+        raise Unsound(BackupReason.ARCHIVE, text, "use another dump") from None
     return CollectionMetadata(database, name, kind, options, tuple(indexes), uuid)
 
 

@@ -18,9 +18,8 @@ from sealwire.sidecars.backup.sealed.manifest import (
     parse,
     serialize,
 )
-from sealwire.sidecars.backup.sealed.reader import SealedReader
-from sealwire.sidecars.backup.sealed.writer import SealedWriter
-from sealwire.sidecars.errors import BackupDamaged, BackupReason
+from sealwire.sidecars.backup.sealed.payload import SealedReader, SealedWriter
+from sealwire.sidecars.errors import BackupReason, Unsound
 
 _FILE_MODE = 0o600
 # More does not stay in the processor's cache, and takes twice as long.
@@ -139,12 +138,12 @@ def read_archive(
 ) -> tuple[dict[str, Observed], Manifest]:
     """Every file of the tar by its path, and the manifest, which is the last one; nothing is kept.
 
-    `progress` is told the bytes of each piece. Raises BackupDamaged ARCHIVE, BSON, MANIFEST, and what reading
+    `progress` is told the bytes of each piece. Raises Unsound ARCHIVE, BSON, MANIFEST, and what reading
     raises.
     """
     files: dict[str, Observed] = {}
     manifest: Manifest | None = None
-    damaged = BackupDamaged(BackupReason.ARCHIVE, f"{where} does not hold the tar of a dump", _HINT)
+    damaged = Unsound(BackupReason.ARCHIVE, f"{where} does not hold the tar of a dump", _HINT)
     try:
         for path, file in members(source):
             if file is None or path in files or manifest is not None or len(files) >= MAX_MEMBERS:
@@ -156,7 +155,7 @@ def read_archive(
     except tarfile.TarError:
         raise damaged from None
     if manifest is None:
-        raise BackupDamaged(BackupReason.MANIFEST, f"{where} has no manifest inside", _HINT)
+        raise Unsound(BackupReason.MANIFEST, f"{where} has no manifest inside", _HINT)
     return files, manifest
 
 

@@ -40,9 +40,9 @@ from sealwire.sidecars.backup.dumping.readers import (
     produced,
 )
 from sealwire.sidecars.backup.sealed.manifest import ClusterTime, Consistency, Manifest
-from sealwire.sidecars.backup.sealed.writer import SealedWriter
+from sealwire.sidecars.backup.sealed.payload import SealedWriter
 from sealwire.sidecars.direct import Client, failure
-from sealwire.sidecars.errors import BackupReason, BackupSettingError, SourceFailed
+from sealwire.sidecars.errors import BackupReason, Unavailable, Unusable
 
 _FIRST: dict[str, Any] = {"projection": {"_id": 1}, "limit": 1, "singleBatch": True}
 """What `find` is asked for where only its answer's form counts."""
@@ -71,7 +71,7 @@ class Reading:
 def reading(client: Client, wanted: Wanted, namespace: tuple[str, str] | None) -> Iterator[Reading]:
     """How to read, decided by asking; `namespace` is a collection that a snapshot can be tried on.
 
-    Raises:  SourceFailed SNAPSHOT_REFUSED, only where nothing else is wanted
+    Raises:  Unavailable SNAPSHOT_REFUSED, only where nothing else is wanted
     """
     if wanted is not Wanted.NONE and namespace is not None:
         with client.start_session(snapshot=True) as session:
@@ -81,7 +81,7 @@ def reading(client: Client, wanted: Wanted, namespace: tuple[str, str] | None) -
                 return
     if wanted is Wanted.SNAPSHOT:
         hint = "MongoDB 5.0 or newer as a replica set does; or take --consistency auto"
-        raise SourceFailed(BackupReason.SNAPSHOT_REFUSED, "the server offers no snapshot", hint)
+        raise Unavailable(BackupReason.SNAPSHOT_REFUSED, "the server offers no snapshot", hint)
     yield Reading(None, last_write(client))
 
 
@@ -276,7 +276,7 @@ def dump(
     """Read the server that `client` is connected to into `sink`, and commit it.
 
     Memory:  under 200 MB whatever the sizes: see `blocks.BLOCK_BYTES` and `readers.BATCH_BYTES`
-    Raises:  SourceFailed; BackupSettingError for a selection that names nothing; what the sink raises.
+    Raises:  Unavailable; Unusable for a selection that names nothing; what the sink raises.
              Nothing is committed then.
     """
     with _telling_failures():
@@ -339,7 +339,7 @@ def _telling_failures() -> Iterator[None]:
     except PyMongoError as error:
         text = f"the server did not answer what a backup has to know: {failure(error)}"
         hint = "nothing was kept of this backup; the user needs the role `backup`"
-        raise SourceFailed(BackupReason.SOURCE_LOST, text, hint) from None
+        raise Unavailable(BackupReason.SOURCE_LOST, text, hint) from None
 
 
 def _selected(client: Client, only: tuple[str, ...]) -> tuple[list[CollectionMetadata], list[str]]:
@@ -355,7 +355,7 @@ def _selected(client: Client, only: tuple[str, ...]) -> tuple[list[CollectionMet
             notes.append("admin: the user may not list its collections")
     if not found and only:
         text = "nothing on the server has a name that --only gives"
-        raise BackupSettingError(BackupReason.SELECTION, text, "names are DATABASE or DATABASE.COLLECTION")
+        raise Unusable(BackupReason.SELECTION, text, "names are DATABASE or DATABASE.COLLECTION")
     if only and "admin" not in only:
         notes.append("users and roles: not asked for")
         return found, notes
@@ -380,7 +380,7 @@ def _reader(client: Client, options: DumpOptions, way: Reading) -> Reader:
         return MongodumpReader(program, options.uri, built_in)
     if required:
         hint = "install it, or take --reader built-in"
-        raise SourceFailed(BackupReason.DUMPER, "mongodump is not on the path", hint)
+        raise Unavailable(BackupReason.DUMPER, "mongodump is not on the path", hint)
     return built_in
 
 

@@ -17,7 +17,7 @@ from sealwire.files.child_environment import child_environment
 from sealwire.sidecars.backup.archive.contents import cut
 from sealwire.sidecars.backup.archive.metadata import DECODED
 from sealwire.sidecars.direct import Client, failure
-from sealwire.sidecars.errors import BackupReason, SourceFailed
+from sealwire.sidecars.errors import BackupReason, Unavailable
 
 BATCH_BYTES = 4 << 20
 """What one reply should hold; a server ends a reply at 16 MiB in any case."""
@@ -96,7 +96,7 @@ class DriverReader:
     def batches(self, database: str, collection: str, session: ClientSession | None) -> Iterator[bytes]:
         """All documents in the order in which the server keeps them.
 
-        Raises:  SourceFailed SNAPSHOT_OLD, SOURCE_LOST
+        Raises:  Unavailable SNAPSHOT_OLD, SOURCE_LOST
         """
         source = self._client.get_database(database).get_collection(collection)
         try:
@@ -110,10 +110,10 @@ class DriverReader:
             if isinstance(error, OperationFailure) and error.code == _SNAPSHOT_TOO_OLD:
                 text = f"the server gave the snapshot up while {database}.{collection} was read"
                 hint = "raise minSnapshotHistoryWindowInSeconds on the server, or take --consistency none"
-                raise SourceFailed(BackupReason.SNAPSHOT_OLD, text, hint) from None
+                raise Unavailable(BackupReason.SNAPSHOT_OLD, text, hint) from None
             text = f"the server stopped answering while {database}.{collection} was read: {failure(error)}"
             hint = "nothing was kept of this backup; earlier ones are as they were; try again"
-            raise SourceFailed(BackupReason.SOURCE_LOST, text, hint) from None
+            raise Unavailable(BackupReason.SOURCE_LOST, text, hint) from None
 
 
 class MongodumpReader:
@@ -131,7 +131,7 @@ class MongodumpReader:
         self.name = f"mongodump {_version(program)}"
 
     def batches(self, database: str, collection: str, session: ClientSession | None) -> Iterator[bytes]:
-        """The same. Raises SourceFailed DUMPER, and as the driver's reader does."""
+        """The same. Raises Unavailable DUMPER, and as the driver's reader does."""
         if database == "admin" or collection.startswith("system."):
             yield from self._fallback.batches(database, collection, session)
             return
@@ -142,7 +142,7 @@ class MongodumpReader:
         if process.returncode != 0:
             how = f"mongodump ended with exit code {process.returncode}"
             hint = "run mongodump by itself to see more, or take --reader built-in"
-            raise SourceFailed(BackupReason.DUMPER, f"{how} while it read {database}.{collection}", hint)
+            raise Unavailable(BackupReason.DUMPER, f"{how} while it read {database}.{collection}", hint)
 
     @contextmanager
     def _running(self, database: str, collection: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -196,7 +196,7 @@ def _config_pipe(uri: str) -> Iterator[int]:
 
 
 def _version(program: str) -> str:
-    """The first word that looks like a version. Raises SourceFailed DUMPER"""
+    """The first word that looks like a version. Raises Unavailable DUMPER"""
     try:
         done = subprocess.run(  # noqa: S603 - the program that was found on the path
             [program, "--version"],
@@ -210,4 +210,4 @@ def _version(program: str) -> str:
         return line.split("version:")[1].strip()[:64]
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
         text = "mongodump is on the path and does not tell its version"
-        raise SourceFailed(BackupReason.DUMPER, text, "mend it, or take --reader built-in") from None
+        raise Unavailable(BackupReason.DUMPER, text, "mend it, or take --reader built-in") from None

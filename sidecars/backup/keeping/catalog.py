@@ -9,9 +9,10 @@ days. The others are pruned, and with them what dead writers left behind.
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from enum import Enum
 
 from sealwire.sidecars.backup.sealed.manifest import Manifest
-from sealwire.sidecars.backup.sealed.reader import read_sidecar
+from sealwire.sidecars.backup.sealed.payload import read_sidecar
 from sealwire.sidecars.backup.sealed.sidecar import Sidecar
 from sealwire.sidecars.backup.stores.store import (
     PAYLOAD_SUFFIX,
@@ -21,13 +22,7 @@ from sealwire.sidecars.backup.stores.store import (
     payload_key,
     sidecar_key,
 )
-from sealwire.sidecars.errors import (
-    BackupDamaged,
-    BackupKept,
-    BackupMissing,
-    BackupReason,
-    BackupSettingError,
-)
+from sealwire.sidecars.errors import BackupReason, Denied, Missing, Unsound, Unusable
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +36,7 @@ class Entry:
     """When the dump began; when the file was written, where no sidecar says more."""
     sidecar: Sidecar | None
     """Not authenticated. None when it is missing or damaged."""
-    problem: BackupReason | None
+    problem: Enum | None
     """What can be seen without a key: SIDECAR_MISSING, SIDECAR, or TRUNCATED for another length."""
 
     @property
@@ -65,16 +60,16 @@ class Catalog:
     """Sidecars without a backup: what a writer left that died just before its end."""
 
     def find(self, name: str) -> Entry:
-        """Raises BackupMissing."""
+        """Raises Missing."""
         for entry in self.entries:
             if entry.name == name:
                 return entry
         text = f"{payload_key(name)} does not exist"
-        raise BackupMissing(BackupReason.MISSING, text, "sealwire backup list shows what there is")
+        raise Missing(BackupReason.MISSING, text, "sealwire backup list shows what there is")
 
 
 def read_catalog(store: Store) -> Catalog:
-    """List `store`, reading every sidecar. Raises StoreUnavailable."""
+    """List `store`, reading every sidecar. Raises Unavailable."""
     objects = store.objects()
     payloads = [item for item in objects if item.key.endswith(PAYLOAD_SUFFIX)]
     names = {item.key.removesuffix(PAYLOAD_SUFFIX) for item in payloads}
@@ -87,10 +82,10 @@ def read_catalog(store: Store) -> Catalog:
 def choose(catalog: Catalog, names: Sequence[str]) -> tuple[Entry, ...]:
     """The entries with these names, in this order; all of them for none.
 
-    Raises BackupMissing, also for a store without any: a check that runs every night must not praise nothing.
+    Raises Missing, also for a store without any: a check that runs every night must not praise nothing.
     """
     if not names and not catalog.entries:
-        raise BackupMissing(BackupReason.MISSING, "there is no backup in the store", "sealwire backup create")
+        raise Missing(BackupReason.MISSING, "there is no backup in the store", "sealwire backup create")
     return tuple(catalog.find(name) for name in names) if names else catalog.entries
 
 
@@ -98,8 +93,8 @@ def _entry(store: Store, payload: StoredObject) -> Entry:
     name = payload.key.removesuffix(PAYLOAD_SUFFIX)
     try:
         raw = read_sidecar(store, name)
-        problem = BackupReason.SIDECAR_MISSING
-    except BackupDamaged as error:
+        problem: Enum = BackupReason.SIDECAR_MISSING
+    except Unsound as error:
         raw, problem = None, error.reason
     if raw is None:
         return Entry(name, payload.size, payload.modified, None, problem)
@@ -124,11 +119,11 @@ class RetentionPolicy:
     """Full months, beside the newest month that has a backup."""
 
     def __post_init__(self) -> None:
-        """Raises BackupSettingError RETENTION: a policy that keeps nothing is a mistake."""
+        """Raises Unusable RETENTION: a policy that keeps nothing is a mistake."""
         numbers = [getattr(self, field.name) for field in fields(self)]
         if min(numbers) < 0 or max(numbers) == 0:
             hint = "say how many to keep: --keep-last, --keep-daily, --keep-weekly, --keep-monthly"
-            raise BackupSettingError(BackupReason.RETENTION, "the policy keeps no backup", hint)
+            raise Unusable(BackupReason.RETENTION, "the policy keeps no backup", hint)
 
 
 def kept_until(created: datetime, policy: RetentionPolicy) -> datetime:
@@ -216,8 +211,8 @@ def last_good(entries: Sequence[Entry]) -> Decision | None:
 def choose_to_delete(store: Store, names: Sequence[str], *, even_last: bool) -> tuple[Entry, ...]:
     """The backups with these names, which may go. Changes nothing.
 
-    Raises BackupMissing; BackupKept where one of them is the last good one, unless `even_last`;
-    BackupSettingError NAME; StoreUnavailable.
+    Raises Missing; Denied where one of them is the last good one, unless `even_last`;
+    Unusable NAME; Unavailable.
     """
     catalog = read_catalog(store)
     for name in names:
@@ -225,7 +220,7 @@ def choose_to_delete(store: Store, names: Sequence[str], *, even_last: bool) -> 
     chosen = choose(catalog, tuple(dict.fromkeys(names)))
     last = last_good(catalog.entries)
     if last is not None and last.entry in chosen and not even_last:
-        raise BackupKept(
+        raise Denied(
             BackupReason.LAST_GOOD,
             f"{last.entry.name} is what would be restored today ({last.reasons[0]})",
             "make and verify another one first, or give --even-last",
@@ -234,7 +229,7 @@ def choose_to_delete(store: Store, names: Sequence[str], *, even_last: bool) -> 
 
 
 def delete(store: Store, name: str) -> None:
-    """Remove a backup; stopped anywhere, what is left is whole. Raises BackupMissing, StoreUnavailable."""
+    """Remove a backup; stopped anywhere, what is left is whole. Raises Missing, Unavailable."""
     # The payload first: a sidecar alone is an orphan, which prune removes.
     store.delete(payload_key(name))
     if store.exists(sidecar_key(name)):
@@ -259,7 +254,7 @@ class PrunePlan:
 
 
 def plan_prune(store: Store, policy: RetentionPolicy, now: datetime) -> PrunePlan:
-    """Look, and change nothing. Raises StoreUnavailable."""
+    """Look, and change nothing. Raises Unavailable."""
     catalog = read_catalog(store)
     before = now - LEFTOVER_AGE
     orphans = tuple(orphan.key for orphan in catalog.orphans if orphan.modified < before)
@@ -267,7 +262,7 @@ def plan_prune(store: Store, policy: RetentionPolicy, now: datetime) -> PrunePla
 
 
 def prune(store: Store, plan: PrunePlan) -> None:
-    """Do what the plan says. Stopped at any point, what is left is whole. Raises StoreUnavailable."""
+    """Do what the plan says. Stopped at any point, what is left is whole. Raises Unavailable."""
     for name in plan.removed:
         delete(store, name)
     for orphan in plan.orphans:

@@ -15,13 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from sealwire.sidecars.backup.keeping.catalog import RetentionPolicy
-from sealwire.sidecars.errors import (
-    BackupMissing,
-    BackupReason,
-    BackupSettingError,
-    PlaintextOverdue,
-    StoreUnavailable,
-)
+from sealwire.sidecars.errors import BackupReason, Missing, Unavailable, Unsound, Unusable
 
 SERVICE = "sealwire-backup.service"
 TIMER = "sealwire-backup.timer"
@@ -103,13 +97,13 @@ class Schedule:
     """When the transition from plaintext backups began; None when there are none."""
 
     def __post_init__(self) -> None:
-        """Raises BackupSettingError SCHEDULE."""
+        """Raises Unusable SCHEDULE."""
         hint = "see sealwire backup schedule --help"
         if not _PLAIN_PATH.fullmatch(self.directory) or ".." in PurePosixPath(self.directory).parts:
             text = "a path is absolute and made of letters, digits and '_./-'"
-            raise BackupSettingError(BackupReason.SCHEDULE, text, hint)
+            raise Unusable(BackupReason.SCHEDULE, text, hint)
         if not _TIME.fullmatch(self.at):
-            raise BackupSettingError(BackupReason.SCHEDULE, "a time of day is HH:MM", hint)
+            raise Unusable(BackupReason.SCHEDULE, "a time of day is HH:MM", hint)
 
 
 def systemd_units(schedule: Schedule) -> dict[str, str]:
@@ -263,28 +257,28 @@ class TransitionStatus:
         return bool(self.files) and self.now >= self.end
 
     def require_in_time(self) -> None:
-        """Raises PlaintextOverdue."""
+        """Raises Unsound."""
         if self.overdue:
             ended = self.end.date().isoformat()
             text = f"{len(self.files)} plaintext backup file(s) are left, the first is {self.files[0]}"
             hint = f"verify an encrypted backup, then remove them; the transition ended {ended}"
-            raise PlaintextOverdue(BackupReason.OVERDUE, text, hint)
+            raise Unsound(BackupReason.OVERDUE, text, hint)
 
 
 def check_transition(directory: Path, since: date, days: int, now: datetime) -> TransitionStatus:
     """Look for plaintext backups in `directory` and below it; the transition began at 00:00 UTC of `since`.
 
-    Raises BackupMissing, StoreUnavailable STORE_DENIED: what cannot be looked at cannot be called clean.
+    Raises Missing, Unavailable STORE_DENIED: what cannot be looked at cannot be called clean.
     """
     end = datetime(since.year, since.month, since.day, tzinfo=UTC) + timedelta(days=days)
     if not directory.is_dir():
-        raise BackupMissing(BackupReason.MISSING, f"{directory} is not a directory", "name the directory")
+        raise Missing(BackupReason.MISSING, f"{directory} is not a directory", "name the directory")
     try:
         found = sorted(path for path in _files_below(directory) if _is_plaintext(path))
         size = sum(path.stat().st_size for path in found)
     except OSError as error:
         text = f"{error.filename}: {error.strerror}"
-        raise StoreUnavailable(BackupReason.STORE_DENIED, text, "run as a user who may read it") from None
+        raise Unavailable(BackupReason.STORE_DENIED, text, "run as a user who may read it") from None
     return TransitionStatus(tuple(found), size, end, now)
 
 
@@ -298,7 +292,7 @@ def _is_plaintext(path: Path) -> bool:
 
 
 def write_metrics(status: TransitionStatus, path: Path) -> None:
-    """Write a file for node_exporter's textfile collector, atomically. Raises StoreUnavailable."""
+    """Write a file for node_exporter's textfile collector, atomically. Raises Unavailable."""
     from prometheus_client import CollectorRegistry, Gauge, write_to_textfile  # noqa: PLC0415 - 25 ms
 
     registry = CollectorRegistry()
@@ -314,7 +308,7 @@ def write_metrics(status: TransitionStatus, path: Path) -> None:
         write_to_textfile(str(path), registry)
     except OSError as error:
         text, hint = f"{path}: {error.strerror}", "check the collector's directory"
-        raise StoreUnavailable(BackupReason.STORE_DENIED, text, hint) from None
+        raise Unavailable(BackupReason.STORE_DENIED, text, hint) from None
 
 
 def _files_below(directory: Path) -> Iterator[Path]:

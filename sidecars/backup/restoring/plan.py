@@ -18,7 +18,7 @@ from sealwire.keys.errors import KeysError
 from sealwire.keys.private_file import read_private, replace_private, writer_lock
 from sealwire.sidecars.backup.archive.metadata import CollectionMetadata, Kind
 from sealwire.sidecars.backup.sealed.manifest import MAX_MEMBERS, MAX_NUMBER
-from sealwire.sidecars.errors import BackupReason, BackupSettingError
+from sealwire.sidecars.errors import BackupReason, Unusable
 
 USERS, ROLES = "sealwire_restored_users", "sealwire_restored_roles"
 """Where users and roles stand in admin until the server takes them over."""
@@ -81,7 +81,7 @@ class RestorePlan:
 
 
 def parse_rename(text: str) -> Rename:
-    """`OLD=NEW`, both databases or both `database.collection`. Raises BackupSettingError RENAME."""
+    """`OLD=NEW`, both databases or both `database.collection`. Raises Unusable RENAME."""
     source, sign, target = text.partition("=")
     same_kind = ("." in source) == ("." in target)
     if not (sign and same_kind and _is_name(source) and _is_name(target)):
@@ -101,7 +101,7 @@ def plan(
     """Where everything goes. The most particular rename of a collection counts.
 
     Shape:   `only` names databases or namespaces of the dump; empty for all
-    Raises:  BackupSettingError SELECTION for a name that is not in the dump, RENAME where two collections
+    Raises:  Unusable SELECTION for a name that is not in the dump, RENAME where two collections
              would meet
     """
     _check_names(found, renames, only)
@@ -158,7 +158,7 @@ def _check_names(found: Sequence[CollectionMetadata], renames: Sequence[Rename],
     for name in (*only, *(rename.source for rename in renames)):
         if name not in known:
             hint = "names are DATABASE or DATABASE.COLLECTION; --dry-run shows all"
-            raise BackupSettingError(BackupReason.SELECTION, f"there is no {name} in the backup", hint)
+            raise Unusable(BackupReason.SELECTION, f"there is no {name} in the backup", hint)
 
 
 def _check_apart(planned: Sequence[Planned]) -> None:
@@ -174,8 +174,8 @@ def _is_name(text: str) -> bool:
     return bool(database) and ("." not in text or bool(collection)) and not set(database) & set('/\\ "$\0')
 
 
-def _bad_rename(message: str, hint: str) -> BackupSettingError:
-    return BackupSettingError(BackupReason.RENAME, message, hint)
+def _bad_rename(message: str, hint: str) -> Unusable:
+    return Unusable(BackupReason.RENAME, message, hint)
 
 
 MAX_JOURNAL_BYTES = 64 << 20
@@ -253,7 +253,7 @@ def default_path(purpose: str) -> Path:
 def opened(path: Path, purpose: str) -> Iterator[Journal]:
     """The journal at `path`, held by this process alone; a new one where there is none.
 
-    Raises:  BackupSettingError JOURNAL where it cannot be read, written or had; JOURNAL_OTHER where it is of
+    Raises:  Unusable JOURNAL where it cannot be read, written or had; JOURNAL_OTHER where it is of
              another restore
     """
     try:
@@ -262,13 +262,13 @@ def opened(path: Path, purpose: str) -> Iterator[Journal]:
             found = _read(path) if path.exists() else (purpose, {})
             if found[0] != purpose:
                 text = f"{path} is the journal of another restore"
-                raise BackupSettingError(BackupReason.JOURNAL_OTHER, text, "name another file with --journal")
+                raise Unusable(BackupReason.JOURNAL_OTHER, text, "name another file with --journal")
             yield Journal(path, purpose, found[1])
     except KeysError as error:
-        raise BackupSettingError(BackupReason.JOURNAL, f"the journal: {error}", error.hint) from None
+        raise Unusable(BackupReason.JOURNAL, f"the journal: {error}", error.hint) from None
     except OSError as error:
         text = f"the journal at {path} cannot be kept: {error.strerror}"
-        raise BackupSettingError(BackupReason.JOURNAL, text, "name another file with --journal") from None
+        raise Unusable(BackupReason.JOURNAL, text, "name another file with --journal") from None
 
 
 def _read(path: Path) -> tuple[str, dict[str, Entry]]:

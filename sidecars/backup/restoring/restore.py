@@ -37,13 +37,7 @@ from sealwire.sidecars.backup.restoring.plan import (
     purpose_of,
 )
 from sealwire.sidecars.direct import RAW, Client, failure
-from sealwire.sidecars.errors import (
-    BackupError,
-    BackupIncomplete,
-    BackupReason,
-    RestoreStopped,
-    TargetOccupied,
-)
+from sealwire.sidecars.errors import BackupReason, CannotCreate, SidecarError, Unavailable, Unsound
 
 _MAJORITY = WriteConcern("majority")
 _DUPLICATE = 11000
@@ -101,7 +95,7 @@ class RestoreServer:
 
         Validators do not apply: what the source held is what is restored. Of a block in doubt some may be
         there from the run before; those are left, and the comparison at the end looks at their content.
-        Raises:  RestoreStopped TARGET_REFUSED, PyMongoError
+        Raises:  Unavailable TARGET_REFUSED, PyMongoError
         """
         database = self._client.get_database(planned.database, RAW)
         collection = database.get_collection(name, write_concern=_MAJORITY)
@@ -163,7 +157,7 @@ def _refuse_unless_there(error: BulkWriteError, planned: Planned, *, in_doubt: b
     if in_doubt and codes == {_DUPLICATE}:
         return
     text = f"the server refused documents of {planned.target} with code {', '.join(map(str, codes))}"
-    raise RestoreStopped(BackupReason.TARGET_REFUSED, text, "see the server's log")
+    raise Unavailable(BackupReason.TARGET_REFUSED, text, "see the server's log")
 
 
 _NAMED = 5
@@ -261,7 +255,7 @@ class Restore:
     def run(self, journal: Journal, tell: Tell = lambda _: None) -> RestoreReport:
         """Put everything in place and compare.
 
-        Raises:  TargetOccupied; RestoreStopped, BackupDamaged, BackupIncomplete, StoreUnavailable: with what
+        Raises:  CannotCreate; Unavailable, Unsound: with what
                  is in place in the message, and the journal kept
         """
         if not journal.resumed:
@@ -282,7 +276,7 @@ class Restore:
             more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
             text = f"the server already has {', '.join(there[:_NAMED])}{more}"
             hint = "restore under another name with --rename, or replace them with --drop"
-            raise TargetOccupied(BackupReason.TARGET_OCCUPIED, text, hint)
+            raise CannotCreate(BackupReason.TARGET_OCCUPIED, text, hint)
 
     def _create_all(self, journal: Journal) -> None:
         there = self._server.existing(self._plan.databases())
@@ -295,7 +289,7 @@ class Restore:
                 if entry.uuid and uuid != entry.uuid:
                     text = f"{planned.target} is not the collection that this restore began"
                     hint = f"begin anew: remove {journal.path}, and give --drop if it may be replaced"
-                    raise RestoreStopped(BackupReason.JOURNAL_OTHER, text, hint)
+                    raise Unavailable(BackupReason.JOURNAL_OTHER, text, hint)
                 filling.before, filling.in_doubt = entry.documents, not entry.whole
                 if entry.uuid or uuid is not None:
                     continue
@@ -324,7 +318,7 @@ class Restore:
             if expected is not None and expected.get(source) != filling.sent:
                 text = f"{source} is not in the backup as its contents say"
                 hint = "do not trust this backup; restore another one"
-                raise BackupIncomplete(BackupReason.CHECKSUM, text, hint)
+                raise Unsound(BackupReason.CHECKSUM, text, hint)
 
     def _put(self, filling: _Filling, data: bytes, journal: Journal) -> None:
         """Insert what an earlier run has not; the digest is of everything."""
@@ -382,13 +376,13 @@ class Restore:
     def _saying_what_is_in_place(self, journal: Journal) -> Iterator[None]:
         try:
             yield
-        except BackupError as error:
+        except SidecarError as error:
             text = f"{error}; {_in_place(journal, self._plan)}"
             raise type(error)(error.reason, text, error.hint) from None
         except PyMongoError as error:
             text = f"the server stopped answering: {failure(error)}; {_in_place(journal, self._plan)}"
             hint = "run the same command again; it continues from the journal"
-            raise RestoreStopped(BackupReason.TARGET_REFUSED, text, hint) from None
+            raise Unavailable(BackupReason.TARGET_REFUSED, text, hint) from None
 
 
 def _in_place(journal: Journal, plan: RestorePlan) -> str:
@@ -424,7 +418,7 @@ def drill(
     """Restore into the empty server of `client` and compare; drop what was restored, whatever happened.
 
     Users and roles are left out: they would be those of the drill's server.
-    Raises:  TargetOccupied for a server that is not empty; what a restore raises
+    Raises:  CannotCreate for a server that is not empty; what a restore raises
     """
     server = RestoreServer(client)
     try:
@@ -432,11 +426,11 @@ def drill(
         version = server.version()
     except PyMongoError as error:
         text = f"the drill's server does not answer: {failure(error)}"
-        raise RestoreStopped(BackupReason.TARGET_REFUSED, text, "check its address") from None
+        raise Unavailable(BackupReason.TARGET_REFUSED, text, "check its address") from None
     if foreign:
         text = f"the drill's server is not empty: it has the database {foreign[0]}"
         hint = "a drill takes an empty server, since it removes everything that it restored"
-        raise TargetOccupied(BackupReason.TARGET_OCCUPIED, text, hint)
+        raise CannotCreate(BackupReason.TARGET_OCCUPIED, text, hint)
     restore = Restore(client, files, found, plan(list(found.collections.values()), only=only))
     began = time.monotonic()
     try:

@@ -12,7 +12,7 @@ from isal import igzip_threaded
 
 from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.sidecars.backup.stores.store import ReadStream, Upload
-from sealwire.sidecars.errors import BackupDamaged, BackupReason
+from sealwire.sidecars.errors import BackupReason, Unsound
 
 # ISA-L's levels are 0 to 3. On dumps of encrypted collections, 3 saves 1 % more and takes twice as long.
 _GZIP_LEVEL = 2
@@ -48,13 +48,13 @@ class ChunkCipher(Unpicklable):
         self._ended = False
 
     def seal(self, plaintext: bytes | memoryview, *, last: bool) -> bytes:
-        """The next chunk. Raises BackupDamaged TOO_LARGE; ValueError after the last one."""
+        """The next chunk. Raises Unsound TOO_LARGE; ValueError after the last one."""
         sealed = self._aead.encrypt(self._nonce(last=last), plaintext, None)
         self._advance(last=last)
         return sealed
 
     def open(self, sealed: bytes, *, last: bool, where: str) -> bytes:
-        """The next chunk's plaintext. Raises BackupDamaged TRUNCATED, ALTERED, TOO_LARGE.
+        """The next chunk's plaintext. Raises Unsound TRUNCATED, ALTERED, TOO_LARGE.
 
         `last` is what the file says: whether anything stands behind this chunk.
         """
@@ -65,13 +65,13 @@ class ChunkCipher(Unpicklable):
         self._advance(last=last)
         return plaintext
 
-    def _refusal(self, sealed: bytes, *, last: bool, where: str) -> BackupDamaged:
+    def _refusal(self, sealed: bytes, *, last: bool, where: str) -> Unsound:
         hint = "restore another backup, and find out what happened to this one"
         if last and self._is_inner(sealed):
             text = f"{where} was cut off in chunk {self._counter}"
-            return BackupDamaged(BackupReason.TRUNCATED, text, hint)
+            return Unsound(BackupReason.TRUNCATED, text, hint)
         text = f"{where} was altered or cut off in chunk {self._counter}"
-        return BackupDamaged(BackupReason.ALTERED, text, hint)
+        return Unsound(BackupReason.ALTERED, text, hint)
 
     def _is_inner(self, sealed: bytes) -> bool:
         """Whether `sealed` is a genuine chunk that others stood behind: a cut at the border of two."""
@@ -86,7 +86,7 @@ class ChunkCipher(Unpicklable):
             raise ValueError("the last chunk was processed already")
         if self._counter >= MAX_CHUNKS:
             text = f"a backup has at most {MAX_CHUNKS} chunks"
-            raise BackupDamaged(BackupReason.TOO_LARGE, text, "back up databases in several files")
+            raise Unsound(BackupReason.TOO_LARGE, text, "back up databases in several files")
         return self._counter.to_bytes(11, "big") + bytes((last,))
 
     def _advance(self, *, last: bool) -> None:
@@ -125,7 +125,7 @@ class ChunkWriter(Counted):
         self._put(header)
 
     def write(self, data: bytes, /) -> int:
-        """Take all of `data`. Memory: one chunk. Raises StoreUnavailable, BackupDamaged TOO_LARGE."""
+        """Take all of `data`. Memory: one chunk. Raises Unavailable, Unsound TOO_LARGE."""
         self._pending += data
         # One byte more than a chunk has to be there: only `finish` knows which chunk is the last.
         while len(self._pending) > self._chunk_bytes:
@@ -161,7 +161,7 @@ class ChunkReader:
     def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes, up to one chunk; b"" after the authenticated end only.
 
-        Raises BackupDamaged TRUNCATED, ALTERED, TOO_LARGE; StoreUnavailable.
+        Raises Unsound TRUNCATED, ALTERED, TOO_LARGE; Unavailable.
         """
         while not self._plaintext and not self._ended:
             self._plaintext = memoryview(self._next_chunk())

@@ -24,7 +24,7 @@ from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile, KeysReason, UnwrapFailed
 from sealwire.keys.kek.kek import Purpose, wrap_associated_data
-from sealwire.sidecars.errors import BackupDamaged, BackupKeyDenied, BackupReason, BackupSettingError
+from sealwire.sidecars.errors import BackupReason, Denied, Unsound, Unusable
 
 BACKUP_ID_BYTES = 16
 DATA_KEY_BYTES = 32
@@ -89,15 +89,13 @@ class BackupKeys(Unpicklable):
         return self._derive(b"sealwire backup 1: payload" + header_tag)
 
     def wrap_for(self, recipients: Sequence[Recipient]) -> tuple[KeySlot, ...]:
-        """One slot for each. Raises BackupSettingError RECIPIENT; what a provider raises."""
+        """One slot for each. Raises Unusable RECIPIENT; what a provider raises."""
         if len({recipient.id for recipient in recipients}) != len(recipients):
             text, hint = "a recipient is named twice", "name each of them once"
-            raise BackupSettingError(BackupReason.RECIPIENT, text, hint)
+            raise Unusable(BackupReason.RECIPIENT, text, hint)
         if not 0 < len(recipients) <= MAX_SLOTS:
             hint = "name a key-encryption key or a public key as recipient"
-            raise BackupSettingError(
-                BackupReason.RECIPIENT, f"a backup has 1 to {MAX_SLOTS} recipients", hint
-            )
+            raise Unusable(BackupReason.RECIPIENT, f"a backup has 1 to {MAX_SLOTS} recipients", hint)
         return tuple(
             KeySlot(item.id, item.wrap(self._data_key, _bound(self.backup_id, item.id)))
             for item in recipients
@@ -112,17 +110,17 @@ def unwrap_slots(
 ) -> tuple[BackupKeys, KeySlot]:
     """The first slot that one of `identities` is named in, and the keys that it wraps.
 
-    Raises:  BackupKeyDenied NO_KEY, KEY_OTHER; BackupDamaged HEADER; what a provider raises
+    Raises:  Denied NO_KEY, KEY_OTHER; Unsound HEADER; what a provider raises
     """
     names = ", ".join(slot.key_id for slot in slots)
     if not identities:
-        raise BackupKeyDenied(BackupReason.NO_KEY, f"{where} needs a key", f"give one of: {names}")
+        raise Denied(BackupReason.NO_KEY, f"{where} needs a key", f"give one of: {names}")
     for slot in slots:
         for identity in identities:
             if identity.id == slot.key_id:
                 return _unwrap(slot, backup_id, identity, where), slot
     text = f"{where} is not encrypted for the given key"
-    raise BackupKeyDenied(BackupReason.KEY_OTHER, text, f"it opens with: {names}")
+    raise Denied(BackupReason.KEY_OTHER, text, f"it opens with: {names}")
 
 
 def _unwrap(slot: KeySlot, backup_id: bytes, identity: Identity, where: str) -> BackupKeys:
@@ -131,7 +129,7 @@ def _unwrap(slot: KeySlot, backup_id: bytes, identity: Identity, where: str) -> 
     except (UnwrapFailed, ValueError):
         text = f"{where}: the wrapped key does not open, it was altered or belongs to another backup"
         hint = "restore another backup, and find out who wrote to this one"
-        raise BackupDamaged(BackupReason.HEADER, text, hint) from None
+        raise Unsound(BackupReason.HEADER, text, hint) from None
 
 
 def _bound(backup_id: bytes, key_id: str) -> bytes:
@@ -192,7 +190,7 @@ class UncheckedHeader:
         return sha256(self.untagged + self.tag).hexdigest()
 
     def authenticate(self, keys: BackupKeys, where: str) -> None:
-        """Raises BackupDamaged HEADER."""
+        """Raises Unsound HEADER."""
         if not hmac.compare_digest(self.tag, _tag(keys, self.untagged)):
             raise _altered(where)
 
@@ -218,12 +216,12 @@ def seal_header(keys: BackupKeys, chunk_bytes: int, slots: Sequence[KeySlot]) ->
 def read_header(read: Callable[[int], bytes], where: str) -> UncheckedHeader:
     """Read a header with `read(n)`, which returns n bytes or, at the end of the file, fewer.
 
-    Raises BackupDamaged NOT_A_BACKUP, TRUNCATED, FORMAT_VERSION, HEADER; nothing is authenticated yet.
+    Raises Unsound NOT_A_BACKUP, TRUNCATED, FORMAT_VERSION, HEADER; nothing is authenticated yet.
     """
     prefix = read(len(MAGIC) + _LENGTH.size)
     if not prefix.startswith(MAGIC):
         hint = "check that the name is right"
-        raise BackupDamaged(BackupReason.NOT_A_BACKUP, f"{where} is not a sealed backup", hint)
+        raise Unsound(BackupReason.NOT_A_BACKUP, f"{where} is not a sealed backup", hint)
     if len(prefix) < len(MAGIC) + _LENGTH.size:
         raise _truncated(where)
     (length,) = _LENGTH.unpack_from(prefix, len(MAGIC))
@@ -241,17 +239,17 @@ def read_header(read: Callable[[int], bytes], where: str) -> UncheckedHeader:
         fields.done()
     except DamagedFile as error:
         if error.reason is KeysReason.FORMAT_VERSION:
-            raise BackupDamaged(BackupReason.FORMAT_VERSION, str(error), error.hint) from None
+            raise Unsound(BackupReason.FORMAT_VERSION, str(error), error.hint) from None
         raise _altered(where) from None
     return UncheckedHeader(backup_id, chunk_bytes, slots, prefix + rest[:length], rest[length:])
 
 
-def _truncated(where: str) -> BackupDamaged:
-    return BackupDamaged(BackupReason.TRUNCATED, f"{where} ends within its header", _HINT)
+def _truncated(where: str) -> Unsound:
+    return Unsound(BackupReason.TRUNCATED, f"{where} ends within its header", _HINT)
 
 
-def _altered(where: str) -> BackupDamaged:
-    return BackupDamaged(BackupReason.HEADER, f"{where}: the header was altered", _HINT)
+def _altered(where: str) -> Unsound:
+    return Unsound(BackupReason.HEADER, f"{where}: the header was altered", _HINT)
 
 
 def _tag(keys: BackupKeys, untagged: bytes) -> bytes:

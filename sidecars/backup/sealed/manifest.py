@@ -13,7 +13,7 @@ from typing import Any
 
 from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile
-from sealwire.sidecars.errors import BackupDamaged, BackupReason
+from sealwire.sidecars.errors import BackupReason, Unsound
 
 MANIFEST_MEMBER = "sealwire-manifest.json"
 MAX_MANIFEST_BYTES = 64 << 20
@@ -62,7 +62,7 @@ class Member:
     """The collection or view that it belongs to; None for files of the whole dump."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what cannot be; `parse` says it as BackupDamaged."""
+        """Raises ValueError for what cannot be; `parse` says it as Unsound."""
         if not SHA256.fullmatch(self.sha256):
             raise ValueError("a checksum is 64 hexadecimal digits")
         if not 0 < len(self.path) <= _MAX_TEXT or self.path == MANIFEST_MEMBER:
@@ -149,7 +149,7 @@ def serialize(manifest: Manifest) -> bytes:
 
 
 def parse(raw: bytes, where: str) -> Manifest:
-    """Read what `serialize` wrote; `where` names it in messages. Raises BackupDamaged MANIFEST."""
+    """Read what `serialize` wrote; `where` names it in messages. Raises Unsound MANIFEST."""
     try:
         if len(raw) > MAX_MANIFEST_BYTES:
             raise ValueError("too large")
@@ -157,7 +157,7 @@ def parse(raw: bytes, where: str) -> Manifest:
         strict_json.require_exact(raw, serialize(manifest), where)
     except (DamagedFile, ValueError):
         text = f"{where} is not a manifest that this release reads"
-        raise BackupDamaged(BackupReason.MANIFEST, text, "restore another backup") from None
+        raise Unsound(BackupReason.MANIFEST, text, "restore another backup") from None
     return manifest
 
 

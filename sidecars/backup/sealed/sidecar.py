@@ -32,7 +32,7 @@ from sealwire.sidecars.backup.sealed.key_slots import (
     slots_to_json,
 )
 from sealwire.sidecars.backup.sealed.manifest import MAX_MANIFEST_BYTES, MAX_NUMBER, SHA256, Manifest
-from sealwire.sidecars.errors import BackupDamaged, BackupReason, BackupUnsigned
+from sealwire.sidecars.errors import BackupReason, Unsound
 
 FORMAT_NAME = "sealwire-backup-sidecar"
 FORMAT_VERSION, SIGNED_VERSION = 1, 2
@@ -72,13 +72,13 @@ class RawSidecar:
     mac: bytes
 
     def authenticate(self, keys: BackupKeys, where: str) -> None:
-        """Raises BackupDamaged SIDECAR."""
+        """Raises Unsound SIDECAR."""
         if not hmac.compare_digest(self.mac, _mac(keys, _to_json(self.sidecar))):
             raise _damaged(where)
 
 
 def parse_sidecar(raw: bytes, where: str) -> RawSidecar:
-    """Raises BackupDamaged SIDECAR; nothing is authenticated yet."""
+    """Raises Unsound SIDECAR; nothing is authenticated yet."""
     try:
         fields = strict_json.parse(raw, where)
         version = fields.format(FORMAT_NAME, SIGNED_VERSION, oldest=FORMAT_VERSION)
@@ -122,10 +122,10 @@ def _mac(keys: BackupKeys, content: dict[str, Any]) -> bytes:
     return hmac.digest(keys.sidecar_key(), strict_json.serialize(content), sha256)
 
 
-def _damaged(where: str) -> BackupDamaged:
+def _damaged(where: str) -> Unsound:
     hint = "restore it from a copy; without it the backup still opens with the keys it was made for"
     text = f"{where} was altered, or was not written by this release"
-    return BackupDamaged(BackupReason.SIDECAR, text, hint)
+    return Unsound(BackupReason.SIDECAR, text, hint)
 
 
 FORM: Final = "sealwire-backup-signature"
@@ -184,19 +184,19 @@ def origin_of(
 ) -> BackupOrigin:
     """What is proved of a backup whose header and sidecar are authentic; `opened` is the slot that was used.
 
-    Raises:  BackupUnsigned UNSIGNED, SIGNATURE, if `signed_by` has keys and none of them signed it
+    Raises:  Unsound UNSIGNED, SIGNATURE, if `signed_by` has keys and none of them signed it
     """
     signature = None if sidecar is None else sidecar.signature
     signer = None
     if signed_by:
         hint = "do not trust it; look for a signed backup, and find out who wrote this one"
         if sidecar is None or signature is None:
-            raise BackupUnsigned(BackupReason.UNSIGNED, f"{name} is not signed", hint)
+            raise Unsound(BackupReason.UNSIGNED, f"{name} is not signed", hint)
         covered = _covered(sidecar, name, header.sha256)
         signer = next((key for key in signed_by if is_signed(FORM, covered, signature, key)), None)
         if signer is None:
             text = f"{name} is not what the key that --signed-by names has signed, or has another name"
-            raise BackupUnsigned(BackupReason.SIGNATURE, text, hint)
+            raise Unsound(BackupReason.SIGNATURE, text, hint)
     # A slot of the sidecar alone tells who wrapped the key again, and not who sealed the payload.
     is_proved = opened in header.slots and not is_public(opened.key_id)
     unsigned = BackupWriter.KEY_HOLDER if is_proved else BackupWriter.ANYBODY

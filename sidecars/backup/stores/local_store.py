@@ -25,13 +25,7 @@ from sealwire.sidecars.backup.stores.store import (
     Upload,
     is_backup_key,
 )
-from sealwire.sidecars.errors import (
-    BackupExists,
-    BackupMissing,
-    BackupReason,
-    BackupSettingError,
-    StoreUnavailable,
-)
+from sealwire.sidecars.errors import BackupReason, CannotCreate, Missing, Unavailable, Unusable
 
 _PARTIAL_SUFFIX = ".partial"
 _DENIED = {
@@ -44,7 +38,7 @@ _DENIED = {
 def make_directory(directory: Path) -> None:
     """Have a directory that nobody else looks into (0700); one that is there stays as it is.
 
-    Raises BackupMissing where there is none above it: that is a misspelt path, or a disk that is not mounted.
+    Raises Missing where there is none above it: that is a misspelt path, or a disk that is not mounted.
     """
     with _translated(directory), suppress(FileExistsError):
         directory.mkdir(mode=0o700)
@@ -54,12 +48,12 @@ class LocalStore:
     """A directory. Files in it belong to this process's user and are readable by nobody else (0600)."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises BackupMissing, StoreUnavailable STORE_DENIED."""
+        """Raises Missing, Unavailable STORE_DENIED."""
         self._directory = directory
         with _translated(directory):
             if not stat.S_ISDIR(directory.stat().st_mode):
                 hint = "name a directory, or s3://BUCKET"
-                raise BackupMissing(BackupReason.MISSING, f"{directory} is not a directory", hint)
+                raise Missing(BackupReason.MISSING, f"{directory} is not a directory", hint)
 
     @property
     def address(self) -> str:
@@ -89,7 +83,7 @@ class LocalStore:
         try:
             replace_private(self._directory / key, content)
         except KeySettingError as error:
-            raise StoreUnavailable(BackupReason.STORE_UNREACHABLE, str(error), error.hint) from None
+            raise Unavailable(BackupReason.STORE_UNREACHABLE, str(error), error.hint) from None
 
     def delete(self, key: str) -> None:
         with _translated(self._directory / key):
@@ -123,7 +117,7 @@ class LocalUpload:
     """A hidden file beside its future name, locked while it is written."""
 
     def __init__(self, target: Path) -> None:
-        """Raises BackupExists, StoreUnavailable."""
+        """Raises CannotCreate, Unavailable."""
         self._target = target
         self._partial = target.with_name(f".{target.name}{_PARTIAL_SUFFIX}")
         with _translated(self._partial):
@@ -201,8 +195,8 @@ def _is_leftover(path: Path, before: datetime) -> bool:
         os.close(descriptor)
 
 
-def _exists(path: Path, what: str) -> BackupExists:
-    return BackupExists(BackupReason.EXISTS, f"{path} {what}", "choose another name, or wait for it")
+def _exists(path: Path, what: str) -> CannotCreate:
+    return CannotCreate(BackupReason.EXISTS, f"{path} {what}", "choose another name, or wait for it")
 
 
 @contextmanager
@@ -212,15 +206,15 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except (FileNotFoundError, NotADirectoryError):
         hint = "check the name, or create the directory"
-        raise BackupMissing(BackupReason.MISSING, f"{path} does not exist", hint) from None
+        raise Missing(BackupReason.MISSING, f"{path} does not exist", hint) from None
     except OSError as error:
         if error.errno in NO_SPACE:
             hint = "free space, or prune; earlier backups are untouched"
-            raise StoreUnavailable(BackupReason.STORE_FULL, f"no space for {path}", hint) from None
+            raise Unavailable(BackupReason.STORE_FULL, f"no space for {path}", hint) from None
         denied = error.errno in _DENIED
         reason = BackupReason.STORE_DENIED if denied else BackupReason.STORE_UNREACHABLE
         hint = _DENIED.get(error.errno or 0, "check the disk or the mount")
-        raise StoreUnavailable(reason, f"{path}: {error.strerror}", hint) from None
+        raise Unavailable(reason, f"{path}: {error.strerror}", hint) from None
 
 
 def open_new_store(address: str) -> Store:
@@ -233,17 +227,17 @@ def open_new_store(address: str) -> Store:
 def open_store(address: str) -> Store:
     """The store at `address`: a directory, or `s3://BUCKET[/PREFIX]` with the `s3` extra installed.
 
-    Raises BackupSettingError ADDRESS, EXTRA_MISSING; BackupMissing for a directory that is not there.
+    Raises Unusable ADDRESS, EXTRA_MISSING; Missing for a directory that is not there.
     """
     if address.startswith("s3://"):
         try:
             from sealwire.sidecars.backup.stores.s3_store import S3Store  # noqa: PLC0415 - needs an extra
         except ModuleNotFoundError:
             text, hint = "boto3 is not installed", from_lock("image-full")
-            raise BackupSettingError(BackupReason.EXTRA_MISSING, text, hint) from None
+            raise Unusable(BackupReason.EXTRA_MISSING, text, hint) from None
         return S3Store(address)
     if "://" in address:
         # What was given is not shown: it may hold a password.
         text, hint = "the store's address is not understood", "write a directory or s3://BUCKET/PREFIX"
-        raise BackupSettingError(BackupReason.ADDRESS, text, hint)
+        raise Unusable(BackupReason.ADDRESS, text, hint)
     return LocalStore(Path(address))

@@ -19,14 +19,7 @@ from botocore.exceptions import (
 )
 
 from sealwire.sidecars.backup.stores.store import ReadStream, StoredObject, Upload, is_backup_key
-from sealwire.sidecars.errors import (
-    BackupError,
-    BackupExists,
-    BackupMissing,
-    BackupReason,
-    BackupSettingError,
-    StoreUnavailable,
-)
+from sealwire.sidecars.errors import BackupReason, CannotCreate, Missing, SidecarError, Unavailable, Unusable
 
 SCHEME = "s3://"
 # An upload has at most 10,000 parts: 5,000 of 32 MiB and as many of 64 MiB make 469 GiB.
@@ -46,11 +39,11 @@ class S3Bucket:
     """Where the objects of a store are, and what boto3 says about them in this room's words."""
 
     def __init__(self, address: str) -> None:
-        """`s3://BUCKET[/PREFIX]`. Raises BackupSettingError ADDRESS; asks nothing yet."""
+        """`s3://BUCKET[/PREFIX]`. Raises Unusable ADDRESS; asks nothing yet."""
         self.name, _, prefix = address.removeprefix(SCHEME).partition("/")
         if not self.name or "@" in self.name:
             text = "the store's address names no bucket"
-            raise BackupSettingError(BackupReason.ADDRESS, text, "write s3://BUCKET/PREFIX")
+            raise Unusable(BackupReason.ADDRESS, text, "write s3://BUCKET/PREFIX")
         self.prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
         self.address = f"{SCHEME}{self.name}/{self.prefix}"
         try:
@@ -58,7 +51,7 @@ class S3Bucket:
         except (BotoCoreError, ValueError) as error:
             text = f"boto3 cannot reach S3 with these settings: {type(error).__name__}"
             hint = "check AWS_REGION, AWS_ENDPOINT_URL_S3 and the profile"
-            raise BackupSettingError(BackupReason.ADDRESS, text, hint) from None
+            raise Unusable(BackupReason.ADDRESS, text, hint) from None
 
     def call(self, operation: str, key: str, **arguments: Any) -> Any:
         """What boto3's `operation` on this object answers."""
@@ -75,13 +68,13 @@ class S3Bucket:
                     if is_backup_key(key):
                         yield key, item
 
-    def taken(self, key: str) -> BackupExists:
+    def taken(self, key: str) -> CannotCreate:
         """The error for a name that is in use."""
-        return BackupExists(BackupReason.EXISTS, f"{self.address}{key} exists already", "choose another name")
+        return CannotCreate(BackupReason.EXISTS, f"{self.address}{key} exists already", "choose another name")
 
-    def missing(self, key: str) -> BackupMissing:
+    def missing(self, key: str) -> Missing:
         """The error for an object that is not there."""
-        return BackupMissing(BackupReason.MISSING, f"{self.address}{key} does not exist", "check the name")
+        return Missing(BackupReason.MISSING, f"{self.address}{key} does not exist", "check the name")
 
     @contextmanager
     def translated(self, key: str) -> Iterator[None]:
@@ -93,12 +86,12 @@ class S3Bucket:
             raise self._translate(key, str(error.response.get("Error", {}).get("Code", ""))) from None
         except (NoCredentialsError, PartialCredentialsError):
             hint = "set AWS_PROFILE or the AWS_ variables"
-            raise StoreUnavailable(BackupReason.STORE_DENIED, f"{where}: no credentials", hint) from None
+            raise Unavailable(BackupReason.STORE_DENIED, f"{where}: no credentials", hint) from None
         except BotoCoreError as error:
             text, hint = f"{where}: {type(error).__name__}", "check the endpoint and the network"
-            raise StoreUnavailable(BackupReason.STORE_UNREACHABLE, text, hint) from None
+            raise Unavailable(BackupReason.STORE_UNREACHABLE, text, hint) from None
 
-    def _translate(self, key: str, code: str) -> BackupError:
+    def _translate(self, key: str, code: str) -> SidecarError:
         text = f"{self.address}{key}: {code}"
         if code in _MISSING:
             return self.missing(key)
@@ -106,11 +99,11 @@ class S3Bucket:
             return self.taken(key)
         if code == "NoSuchBucket":
             text = f"{SCHEME}{self.name} does not exist"
-            return BackupMissing(BackupReason.MISSING, text, "create the bucket")
+            return Missing(BackupReason.MISSING, text, "create the bucket")
         if code in _DENIED:
             hint = "check the credentials and the bucket's policy"
-            return StoreUnavailable(BackupReason.STORE_DENIED, text, hint)
-        return StoreUnavailable(BackupReason.STORE_UNREACHABLE, text, "try again later")
+            return Unavailable(BackupReason.STORE_DENIED, text, hint)
+        return Unavailable(BackupReason.STORE_UNREACHABLE, text, "try again later")
 
 
 class S3Store:
@@ -132,7 +125,7 @@ class S3Store:
     def exists(self, key: str) -> bool:
         try:
             self._bucket.call("head_object", key)
-        except BackupMissing:
+        except Missing:
             return False
         return True
 
@@ -160,7 +153,7 @@ class S3Store:
 
     def remove_leftover(self, leftover: str) -> None:
         key, _, upload_id = leftover.partition("?uploadId=")
-        with suppress(BackupMissing):
+        with suppress(Missing):
             self._bucket.call("abort_multipart_upload", key, UploadId=upload_id)
 
 
@@ -176,14 +169,14 @@ class S3ReadStream:
         self._connect()
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes, b"" at the end. Raises StoreUnavailable after some attempts."""
+        """At most `size` bytes, b"" at the end. Raises Unavailable after some attempts."""
         for attempt in range(1, _READ_ATTEMPTS + 1):
             try:
                 if self._body is None:
                     self._connect()
                 with self._bucket.translated(self._key):
                     data = bytes(self._body.read(size))
-            except StoreUnavailable:
+            except Unavailable:
                 self.close()
                 if attempt == _READ_ATTEMPTS:
                     raise
@@ -235,7 +228,7 @@ class S3Upload:
             return
         self._open = False
         # A store that is gone keeps the parts; prune removes them later.
-        with suppress(BackupError):
+        with suppress(SidecarError):
             self._call("abort_multipart_upload")
 
     def _part_bytes(self) -> int:
@@ -245,7 +238,7 @@ class S3Upload:
         number = len(self._parts) + 1
         if number > MAX_PARTS:
             text, hint = f"{self._key} is too large for S3", "back up databases in several files"
-            raise StoreUnavailable(BackupReason.TOO_LARGE, text, hint)
+            raise Unavailable(BackupReason.TOO_LARGE, text, hint)
         sent = self._call("upload_part", PartNumber=number, Body=part)
         self._parts.append({"PartNumber": number, "ETag": sent["ETag"]})
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from sealwire.sidecars.errors import BackupDamaged, BackupReason, BackupSettingError
+from sealwire.sidecars.errors import BackupReason, Unsound, Unusable
 
 PAYLOAD_SUFFIX = ".tar.gz.enc"
 SIDECAR_SUFFIX = ".tar.gz.enc.json"
@@ -38,7 +38,7 @@ class ReadStream(Protocol):
     """Bytes of one object, from its beginning."""
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes, b"" at the end only. Raises StoreUnavailable."""
+        """At most `size` bytes, b"" at the end only. Raises Unavailable."""
 
     def close(self) -> None: ...
 
@@ -47,17 +47,17 @@ class Upload(Protocol):
     """An object that has no name yet. A process that dies leaves a leftover, and no object."""
 
     def write(self, data: bytes) -> None:
-        """Take all of `data`. Raises StoreUnavailable."""
+        """Take all of `data`. Raises Unavailable."""
 
     def commit(self) -> None:
-        """Make it durable, then give it its name. Raises BackupExists when the name was taken meanwhile."""
+        """Make it durable, then give it its name. Raises CannotCreate when the name was taken meanwhile."""
 
     def abort(self) -> None:
         """Remove it. May be called at any time, more than once, and raises nothing."""
 
 
 class Store(Protocol):
-    """A directory, or a bucket with a prefix. Every method raises StoreUnavailable."""
+    """A directory, or a bucket with a prefix. Every method raises Unavailable."""
 
     @property
     def address(self) -> str:
@@ -69,16 +69,16 @@ class Store(Protocol):
     def exists(self, key: str) -> bool: ...
 
     def begin(self, key: str) -> Upload:
-        """Start an object. Raises BackupExists when it is there, or is being written by another process."""
+        """Start an object. Raises CannotCreate when it is there, or is being written by another process."""
 
     def open(self, key: str) -> ReadStream:
-        """Raises BackupMissing."""
+        """Raises Missing."""
 
     def replace_small(self, key: str, content: bytes) -> None:
         """Put an object in place of any other, atomically and durably."""
 
     def delete(self, key: str) -> None:
-        """Raises BackupMissing."""
+        """Raises Missing."""
 
     def leftovers(self, before: datetime) -> Sequence[str]:
         """Uploads that nobody is writing any more and that began before this time."""
@@ -88,24 +88,24 @@ class Store(Protocol):
 
 
 def payload_key(name: str) -> str:
-    """The key of the sealed file. Raises BackupSettingError NAME."""
+    """The key of the sealed file. Raises Unusable NAME."""
     return _check_name(name) + PAYLOAD_SUFFIX
 
 
 def sidecar_key(name: str) -> str:
-    """The key of the file beside it. Raises BackupSettingError NAME."""
+    """The key of the file beside it. Raises Unusable NAME."""
     return _check_name(name) + SIDECAR_SUFFIX
 
 
 def read_small(store: Store, key: str, max_bytes: int) -> bytes:
-    """The whole object. Raises BackupMissing, BackupDamaged TOO_LARGE, StoreUnavailable."""
+    """The whole object. Raises Missing, Unsound TOO_LARGE, Unavailable."""
     content = b""
     with closing(store.open(key)) as stream:
         while len(content) <= max_bytes and (data := stream.read(max_bytes + 1 - len(content))):
             content += data
     if len(content) > max_bytes:
         text = f"{key} is larger than {max_bytes} bytes"
-        raise BackupDamaged(BackupReason.TOO_LARGE, text, "restore it from a copy")
+        raise Unsound(BackupReason.TOO_LARGE, text, "restore it from a copy")
     return content
 
 
@@ -120,5 +120,5 @@ def _check_name(name: str) -> str:
         text = (
             "a backup's name is 1 to 128 letters, digits, '_', '.' or '-', and begins with a letter or digit"
         )
-        raise BackupSettingError(BackupReason.NAME, text, "give the name without .tar.gz.enc")
+        raise Unusable(BackupReason.NAME, text, "give the name without .tar.gz.enc")
     return name

@@ -1,9 +1,9 @@
 """What the server's definitions say of paths that move: indexes, validators and views, judged and converted.
 
-Walk: `server` reads definitions and writes them, and keeps the forms of each, sealed. `judging` has the
-table of what indexes keep and lose. `constants` is what becomes of a class's constants and types, and
-`filters` follows it through a definition. `conversions.Conversions` widens and narrows definitions for a job.
-Of the rooms it uses policies, keys, crypto and wire.
+Walk: `server` reads definitions and writes them, and keeps the forms of each, sealed. `constants` is what
+becomes of a class's constants and types, and `filters` follows it through a definition. `conversions` has the
+table of what indexes keep and lose, and widens and narrows definitions for a job. Of the rooms it uses
+policies, keys, crypto and wire.
 
 Theory. A value stands in its old form or in its new one, and no value of one is a value of the other. So a
 definition that names both forms wherever it named the old one says of a document at any moment what it said

@@ -17,7 +17,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.coercion import coerce
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
 from sealwire.policies.filters.operands import TYPES
-from sealwire.sidecars.raw_documents import document
+from sealwire.sidecars.direct import document
 from sealwire.wire.raw_bson import elements
 
 BINARY: Final = "binData"

@@ -1,7 +1,8 @@
 """What a job does to definitions: judge them, widen them before it begins, narrow them at its end."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum, IntEnum
 from itertools import takewhile
 from typing import Any, Final
 
@@ -11,15 +12,26 @@ from sealwire.policies.aggregation.pipelines import plan_pipeline
 from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.aggregation.views import NamespaceUnknown, View, ViewCatalog
 from sealwire.policies.errors import Refusal
-from sealwire.policies.file.schema import NOTHING, FieldClass, PathNode, PolicySet, leaves
+from sealwire.policies.file.schema import (
+    NOTHING,
+    PER_DATABASE,
+    FieldClass,
+    Mode,
+    PathNode,
+    PolicySet,
+    ValueType,
+    context_field,
+    leaves,
+    whole_path,
+)
 from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.trees import Work
 from sealwire.policies.planning.walk import Draft, Surroundings, Walk
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.direct import is_envelope_value
+from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.definitions.constants import ClassChange, Width
 from sealwire.sidecars.migration.definitions.filters import Way, convert_filter, touches
-from sealwire.sidecars.migration.definitions.judging import WIDE_PREFIX, Judgement, is_ours, judge_index
 from sealwire.sidecars.migration.definitions.server import (
     Definition,
     DefinitionKind,
@@ -27,9 +39,142 @@ from sealwire.sidecars.migration.definitions.server import (
     KeptForms,
     Records,
 )
-from sealwire.sidecars.raw_documents import is_envelope_value
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import elements
+
+# What becomes of a definition when values move: the one table, and how indexes are read for it.
+
+WIDE_PREFIX: Final = "sealwire_wide_"
+"""Begins the name of an index that stands for another one while values move."""
+_OURS: Final = ("sealwire_move_", WIDE_PREFIX)
+
+
+class Judgement(IntEnum):
+    """What a definition is after the move; of several the highest counts."""
+
+    KEPT = 0
+    """It means what it meant."""
+    USELESS = 1
+    """It finds nothing any more, and does no harm."""
+    CONVERTED = 2
+    LOST = 3
+    """It loses its meaning, or a part of it: nothing moves until somebody accepts that."""
+    IN_THE_WAY = 4
+    """The server would refuse the values: it has to be dropped first."""
+
+
+class Trait(Enum):
+    """What an index can be, or have; one can have several."""
+
+    PLAIN = "plain, compound or sparse"
+    UNIQUE = "unique"
+    UNIQUE_BEYOND = "unique, without the field of the contexts"
+    EXPIRING = "TTL"
+    TEXT = "text"
+    GEO = "geo"
+    HASHED = "hashed"
+    WILDCARD = "wildcard"
+    COLLATED = "with a collation"
+
+
+_Moves = tuple[Judgement, Judgement, Judgement]
+"""By the direction: plaintext to envelopes, envelopes to envelopes, envelopes to plaintext."""
+_K, _U, _L, _W = Judgement.KEPT, Judgement.USELESS, Judgement.LOST, Judgement.IN_THE_WAY
+
+
+@dataclass(frozen=True, slots=True)
+class TraitRow:
+    """What becomes of indexes with a trait."""
+
+    deterministic: _Moves
+    random: _Moves
+    why: str
+
+
+TABLE: Final[Mapping[Trait, TraitRow]] = {
+    Trait.PLAIN: TraitRow((_K, _K, _K), (_U, _K, _K), "finds no encrypted value"),
+    Trait.UNIQUE: TraitRow(
+        (_K, _K, _K), (_L, _K, _L), "is unique, and envelopes of a random class never equal each other"
+    ),
+    Trait.UNIQUE_BEYOND: TraitRow(
+        (_L, _K, _L),
+        (_L, _K, _L),
+        "is unique beyond contexts, and equal values of two of them are one in clear and two once encrypted",
+    ),
+    Trait.EXPIRING: TraitRow(
+        (_L, _K, _L), (_L, _K, _L), "lets documents expire by a date, which goes on in clear only"
+    ),
+    Trait.TEXT: TraitRow((_L, _K, _K), (_L, _K, _K), "is a text index, and words are hidden"),
+    Trait.GEO: TraitRow((_W, _W, _K), (_W, _W, _K), "is a geo index, which takes no envelopes"),
+    Trait.HASHED: TraitRow((_K, _K, _K), (_U, _K, _K), "finds no encrypted value"),
+    Trait.WILDCARD: TraitRow((_K, _K, _K), (_U, _K, _K), "finds no encrypted value"),
+    Trait.COLLATED: TraitRow(
+        (_L, _K, _K), (_U, _K, _K), "has a collation, and envelopes are equal by their bytes only"
+    ),
+}
+"""Partial filters, validators and views have no row: `filters`, `schemas` and `views` follow their parts."""
+
+
+def is_ours(index: Mapping[str, Any]) -> bool:
+    """Whether an index was made by a job."""
+    return str(index["name"]).startswith(_OURS)
+
+
+def judge_index(
+    index: Mapping[str, Any], paths: Mapping[str, FieldClass], change: ClassChange
+) -> tuple[Judgement, tuple[str, ...], tuple[str, ...]]:
+    """How an index stands to the paths that move, whose classes are given; which, and why.
+
+    Its partial filter is not looked at. KEPT also where it has none of the paths.
+    """
+    direction = 0 if change.was_clear else 2 if change.is_clear else 1
+    worst = _K
+    why: dict[str, None] = {}
+    met: dict[str, None] = {}
+    for name, kind in _fields(index):
+        for path, leaf in paths.items():
+            if name and not touches(name, path):
+                continue
+            met[path] = None
+            for trait in _traits(index, name, kind, path, leaf):
+                row = TABLE[trait]
+                judged = (row.random if leaf.mode is Mode.RANDOM else row.deterministic)[direction]
+                if judged is not _K:
+                    why[row.why] = None
+                worst = max(worst, judged)
+    return worst, tuple(met), tuple(why)
+
+
+def _fields(index: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Field and kind; "" stands for all fields, as wildcard indexes have it."""
+    for name, kind in index["key"].items():
+        if name == "_fts":
+            # a text index hides its fields in the weights
+            yield from ((each.removesuffix("$**"), "text") for each in index.get("weights") or {})
+        elif name != "_ftsx":
+            yield name.removesuffix("$**").removesuffix("."), "*" if "$**" in name else kind
+
+
+def _traits(index: Mapping[str, Any], field: str, kind: Any, path: str, leaf: FieldClass) -> Iterable[Trait]:
+    yield _KINDS.get(kind, Trait.GEO) if isinstance(kind, str) else Trait.PLAIN
+    if index.get("unique"):
+        yield Trait.UNIQUE if _has_context(index, path, leaf) else Trait.UNIQUE_BEYOND
+    if "expireAfterSeconds" in index and field:
+        yield Trait.EXPIRING
+    is_text = leaf.value_type in (None, ValueType.STRING)
+    if index.get("collation") and is_text:
+        yield Trait.COLLATED
+
+
+def _has_context(index: Mapping[str, Any], path: str, leaf: FieldClass) -> bool:
+    """Whether what it holds apart, contexts hold apart too; all of a collection are in one database."""
+    if leaf.per is None or leaf.per == PER_DATABASE:
+        return True
+    return whole_path(context_field(leaf.per, path)).decode() in index["key"]
+
+
+_KINDS: Final = {"text": Trait.TEXT, "hashed": Trait.HASHED, "*": Trait.WILDCARD}
+
 
 _PARTIAL: Final = "partialFilterExpression"
 
@@ -198,7 +343,7 @@ class Conversions:
         return [each for each in judged if each is not None]
 
     def check(self) -> list[Judged]:
-        """The same, once nothing of it is in the way. Raises MigrationRefused OBSTACLE with the first."""
+        """The same, once nothing of it is in the way. Raises Unusable OBSTACLE with the first."""
         judged = self.judged()
         for each in judged:
             is_lost = each.judgement is Judgement.LOST and not each.is_accepted(self._accepted)
@@ -206,7 +351,7 @@ class Conversions:
                 on = f" on {', '.join(each.paths)}" if each.paths else ""
                 text = f"{each.namespace}: {each.kind.value} {each.name}{on}: {'; '.join(each.why)}"
                 hint = f"drop it first, or lose that: --accept {each.name}" if is_lost else "drop it first"
-                raise MigrationRefused(MigrationReason.OBSTACLE, text, hint)
+                raise Unusable(MigrationReason.OBSTACLE, text, hint)
         return judged
 
     def widen(self) -> None:

@@ -19,7 +19,7 @@ from sealwire.keys.errors import KeysError
 from sealwire.keys.frontier.record import DATABASE
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.errors import MigrationReason, ServerFailed
+from sealwire.sidecars.errors import MigrationReason, Unavailable
 
 _DECODED: Final = CodecOptions[dict[str, Any]](datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 _WITHOUT_NAMESPACE: Final = 26
@@ -64,7 +64,7 @@ class Definitions(Protocol):
         """Indexes and validators of these collections, and all views of their databases."""
 
     def make(self, definition: Definition) -> None:
-        """Put a validator or view in its own place, or make an index. Raises ServerFailed without effect."""
+        """Put a validator or view in its own place, or make an index. Raises Unavailable without effect."""
 
     def drop_index(self, namespace: str, name: str) -> None:
         """Drop one that is there."""
@@ -133,7 +133,7 @@ class MongoDefinitions:
             if each.namespace == definition.namespace
         ):
             text = f"the server did not take over the {definition.kind.value} {definition.name}"
-            raise ServerFailed(
+            raise Unavailable(
                 MigrationReason.UNANSWERED, text, "change it by hand; then sealwire migrate resume POLICY JOB"
             )
 
@@ -221,15 +221,12 @@ class MemoryRecords:
         self._kept: dict[str, KeptForms] = {}
 
     def load(self, name: str) -> KeptForms | None:
-        """As `Records.load`."""
         return self._kept.get(name)
 
     def save(self, name: str, forms: KeptForms) -> None:
-        """As `Records.save`."""
         self._kept[name] = forms
 
     def names(self) -> list[str]:
-        """As `Records.names`."""
         return list(self._kept)
 
 

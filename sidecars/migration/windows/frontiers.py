@@ -42,7 +42,7 @@ from sealwire.keys.frontier.record import (
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, ValueType
 from sealwire.sidecars.direct import Client, failure
-from sealwire.sidecars.errors import JobTaken, MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import JobTaken, MigrationReason, Unusable
 from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.sidecars.migration.planning import collated, split_by, unfit
@@ -67,10 +67,10 @@ class Frontiers(Protocol):
         """The frontier of this rotation; None before it has begun. Raises DamagedFile."""
 
     def expect_pending(self) -> None:
-        """See that nobody has cancelled the new version. Raises MigrationRefused NOTHING."""
+        """See that nobody has cancelled the new version. Raises Unusable NOTHING."""
 
     def begin(self) -> Frontier:
-        """Write the first one. Raises JobTaken, DamagedFile; MigrationRefused NOTHING for a cancelled key."""
+        """Write the first one. Raises JobTaken, DamagedFile; Unusable NOTHING for a cancelled key."""
 
     def save(self, frontier: Frontier) -> None:
         """Write one that follows on the last. Raises JobTaken where another stands there."""
@@ -126,7 +126,6 @@ class MongoFrontiers:
         self._leases = _collection(client, LEASES)
 
     def load(self) -> Frontier | None:
-        """As `Frontiers.load`."""
         found = self._found()
         if found is None or self._earlier(found) is not None:
             if self._begun_in:
@@ -179,7 +178,6 @@ class MongoFrontiers:
         return frontier
 
     def save(self, frontier: Frontier) -> None:
-        """As `Frontiers.save`."""
         if frontier.is_moving and self.place() != self._place:
             raise _put_back("the database sealwire is not the one in which the move began")
         last = {"_id": frontier.class_id, "generation": frontier.generation - 1}
@@ -194,7 +192,6 @@ class MongoFrontiers:
             self._tell(frontier.generation)
 
     def confirm(self, frontier: Frontier) -> None:
-        """As `Frontiers.confirm`."""
         mine = {"_id": frontier.class_id, "generation": frontier.generation}
         touch = {"$currentDate": {"confirmed": True}}
         changed = patiently(
@@ -236,7 +233,6 @@ class MongoFrontiers:
         return outlived_s(self._transaction_s)
 
     def place(self) -> str:
-        """As `Frontiers.place`."""
         return self._uuid_of(FRONTIERS)
 
     def _uuid_of(self, collection: str) -> str:
@@ -315,7 +311,7 @@ def leased_addresses(client: MongoClient[Any]) -> list[str]:
 def transaction_lifetime_s(client: Client, named: float | None) -> float:
     """How long a transaction may last on a server, in seconds; the longer one if one is `named` as well.
 
-    Raises MigrationRefused LIFETIME if nobody can say, or if it is longer than a day. Cost: two commands.
+    Raises Unusable LIFETIME if nobody can say, or if it is longer than a day. Cost: two commands.
     """
     admin = client.get_database("admin", _DECODED)
     is_router = admin.command("hello", codec_options=_DECODED).get("msg") == _ROUTER
@@ -323,10 +319,10 @@ def transaction_lifetime_s(client: Client, named: float | None) -> float:
     known = [each for each in (named, asked) if each is not None]
     if not known:
         text = "a mongos does not say how long a transaction may last on its shards"
-        raise MigrationRefused(MigrationReason.LIFETIME, text, f"name the longest: {_LIFETIME_OPTION}")
+        raise Unusable(MigrationReason.LIFETIME, text, f"name the longest: {_LIFETIME_OPTION}")
     if max(known) > MOST_TRANSACTION_S:
         text = "transactions may last longer than a day on this server, and a move waits for twice as long"
-        raise MigrationRefused(MigrationReason.LIFETIME, text, "lower transactionLifetimeLimitSeconds first")
+        raise Unusable(MigrationReason.LIFETIME, text, "lower transactionLifetimeLimitSeconds first")
     return max(known)
 
 
@@ -344,15 +340,15 @@ def _asked_lifetime_s(admin: Database[Any], named: float | None) -> float | None
                 "grant the right getParameter on the cluster, as the roles clusterMonitor and hostManager "
                 f"have it; or name the lifetime: {_LIFETIME_OPTION}"
             )
-            raise MigrationRefused(MigrationReason.LIFETIME, text, hint) from None
+            raise Unusable(MigrationReason.LIFETIME, text, hint) from None
     if isinstance(said, int | float) and not isinstance(said, bool) and said > 0:
         return float(said)
     return TRANSACTION_S if named is None else None
 
 
-def _cancelled(hint: str) -> MigrationRefused:
+def _cancelled(hint: str) -> Unusable:
     text = "the version that the class is to move to is not pending any more: somebody has cancelled it"
-    return MigrationRefused(MigrationReason.NOTHING, text, hint)
+    return Unusable(MigrationReason.NOTHING, text, hint)
 
 
 def _put_back(text: str) -> DamagedFile:
@@ -376,7 +372,7 @@ def refuse_class_obstacles(
 ) -> None:
     """See that a class can move in all its collections.
 
-    Raises:  MigrationRefused OBSTACLE with the first one, and what the driver raises
+    Raises:  Unusable OBSTACLE with the first one, and what the driver raises
     """
     for where in places:
         why = unfit(client, where.namespace)
@@ -386,7 +382,7 @@ def refuse_class_obstacles(
         why = why or split_by(client, where.namespace, where.paths)
         if why:
             hint = "sealwire migrate plan shows every collection"
-            raise MigrationRefused(MigrationReason.OBSTACLE, f"{where.namespace}: {why}", hint)
+            raise Unusable(MigrationReason.OBSTACLE, f"{where.namespace}: {why}", hint)
 
 
 def pending_version(keyring: Keyring, class_name: str) -> int:
@@ -408,7 +404,7 @@ def require_unbegun(
     """See that no frontier of a move to `version` stands on the server, and no job for it that is not over.
 
     `but` is the name of a job that may be there. Returns the frontier's document, as it is.
-    Raises:  MigrationRefused OTHER_MOVE; JobDamaged; what the driver raises
+    Raises:  Unusable OTHER_MOVE; Unsound; what the driver raises
     Cost:    two queries
     """
     for job in Ledger(client, keyring).jobs():
@@ -416,14 +412,14 @@ def require_unbegun(
         if not is_ours and not job.standing.is_over and any(m.class_name == class_name for m in job.moves):
             text = f"job {job.name} moves class {class_name}, and is not over"
             hint = f"sealwire migrate abort {job.name}, if it has moved nothing yet"
-            raise MigrationRefused(MigrationReason.OTHER_MOVE, text, hint)
+            raise Unusable(MigrationReason.OTHER_MOVE, text, hint)
     found = _collection(client, FRONTIERS).find_one({"_id": keyring.cipher_for(class_name).class_id})
     new = None if found is None else found.get("new")
     # what Sealwire did not write there may be the frontier that somebody damaged
     if found is not None and (not isinstance(new, int) or isinstance(new, bool) or new >= version):
         text = f"the move of class {class_name} to version {version} has begun"
         hint = "let it end: sealwire migrate status shows the job; what has moved needs the key"
-        raise MigrationRefused(MigrationReason.OTHER_MOVE, text, hint)
+        raise Unusable(MigrationReason.OTHER_MOVE, text, hint)
     return found
 
 

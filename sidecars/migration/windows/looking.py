@@ -9,16 +9,16 @@ from typing import Final, NamedTuple
 from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.crypto.envelope import KEY_BYTES, KEY_ID_BYTES, MAX_ID, EnvelopeHeader
 from sealwire.policies.file.stored import StoredValues
+from sealwire.sidecars.direct import identity_of
 from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot, context_at, spot_of
 from sealwire.sidecars.migration.engine import Engine, Pace, StepTaken
 from sealwire.sidecars.migration.forms import ContextCiphers, Form, InCollection, Left, header_of
 from sealwire.sidecars.migration.job import MAX_REPORTED, Job, LeftValue, Standing, Tally, short
 from sealwire.sidecars.migration.ledger import Notes
-from sealwire.sidecars.migration.patches import Problem, patch_of
+from sealwire.sidecars.migration.server import Problem, patch_of
 from sealwire.sidecars.migration.windows.moving import WHOLE, Versions, WindowMover, swept_forms
 from sealwire.sidecars.migration.windows.order import ClassPaths
 from sealwire.sidecars.migration.windows.server import Values
-from sealwire.sidecars.raw_documents import identity_of
 from sealwire.wire.errors import BsonError
 
 _LARGE: Final = 256 << 10
@@ -54,7 +54,6 @@ class _StandIn:
         self._cipher = ContextCipher(os.urandom(KEY_BYTES), MAX_ID, os.urandom(KEY_ID_BYTES))
 
     def cipher_at(self, _spot: ValueSpot) -> ContextCipher:
-        """As `ContextCiphers`."""
         return self._cipher
 
     def opened(self, _value: bytes) -> Form | Left:
@@ -141,12 +140,10 @@ class FirstLook:
         in_array = self._is_single and walk.place.count(b".") != walk.node.path.count(".")
         if in_array or not walk.is_addressable() or not walk.is_found_by_path():
             return Left.NOT_ADDRESSABLE
-        if self._is_typed and not self._says_context(walk, raw, namespace):
+        per = self._per if self._is_typed else None
+        if per is not None and context_at(per, namespace, spot_of(walk, raw)) is None:
             return Left.NO_CONTEXT
         return Left.UNKNOWN_KEY if self._lacks_key(raw[walk.value : walk.end]) else None
-
-    def _says_context(self, walk: StoredValues, raw: bytes, namespace: str) -> bool:
-        return self._per is None or context_at(self._per, namespace, spot_of(walk, raw)) is not None
 
     def _lacks_key(self, value: bytes) -> bool:
         """Whether it is an old form whose context's key is nowhere: a window with it could not move."""

@@ -19,6 +19,7 @@ from sealwire.keys.frontier.frontier import (
 from sealwire.keys.frontier.record import IN_FLIGHT_S
 from sealwire.policies.file.ranges import RangeDomain
 from sealwire.policies.file.schema import PER_DATABASE, FieldClass, ValueType
+from sealwire.sidecars.direct import identity_of
 from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot
 from sealwire.sidecars.migration.engine import Stuck
 from sealwire.sidecars.migration.forms import (
@@ -31,13 +32,11 @@ from sealwire.sidecars.migration.forms import (
     header_of,
 )
 from sealwire.sidecars.migration.job import LeftValue, Tally
-from sealwire.sidecars.migration.patches import Patch, Problem, chunks, patch_of
-from sealwire.sidecars.migration.windows.order import ClassPaths, Order
-from sealwire.sidecars.migration.windows.places import EnvelopeOrder
+from sealwire.sidecars.migration.server import Patch, Problem, chunks, patch_of
+from sealwire.sidecars.migration.windows.order import ClassPaths, EnvelopeOrder, Order
 from sealwire.sidecars.migration.windows.plaintext import PlaintextOrder
 from sealwire.sidecars.migration.windows.server import Values, batches
 from sealwire.sidecars.migration.windows.strays import Strays
-from sealwire.sidecars.raw_documents import identity_of
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 
@@ -230,7 +229,7 @@ class WindowMover:
         """Move all of an open window that every proxy has let go; `confirm` is `Frontiers.confirm`.
 
         No update is sent more than IN_FLIGHT_S after that: this process may have been stopped meanwhile.
-        Raises:  Stuck, JobTaken, ServerFailed, and what the driver raises
+        Raises:  Stuck, JobTaken, Unavailable, and what the driver raises
         """
         self._confirm = confirm
         for namespace, patches in self._prepared.items():

@@ -58,11 +58,9 @@ class PlaintextOrder:
     """The grid on which all values lie, where the class has one."""
 
     def may_be_in(self, raw: bytes) -> bool:
-        """As `Order.may_be_in`."""
         return bool(raw)
 
     def place(self, kind: int, value: bytes) -> Position | None:
-        """As `Order.place`."""
         found = class_value(kind, value, self.value_type, self.domain)
         if found is None:
             return None
@@ -72,7 +70,6 @@ class PlaintextOrder:
         return position[: _HEAD_BYTES + 1 + _CUT_BYTES]
 
     def after(self, place: Position) -> Position:
-        """As `Order.after`."""
         if self.value_type is not ValueType.STRING:
             return self._next(place)
         text = place[1:]
@@ -91,7 +88,6 @@ class PlaintextOrder:
         return AFTER_ALL if head == 1 else _Point(_length(place) + 1).position
 
     def ranges(self, start: Position, end: Position) -> Iterator[Range]:
-        """As `Order.ranges`."""
         if end <= start:
             return
         if self.value_type is ValueType.BIN_DATA:
@@ -103,7 +99,6 @@ class PlaintextOrder:
         yield Range(_COMPARED.get(kind, (kind,)), low, behind=behind)
 
     def reach(self) -> Reach:
-        """As `Order.reach`."""
         return Reach()
 
 

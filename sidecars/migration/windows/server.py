@@ -14,10 +14,9 @@ from pymongo.read_concern import ReadConcern
 from sealwire.crypto.envelope import SUBTYPE, binary
 from sealwire.keys.frontier.frontier import StoredForm
 from sealwire.keys.frontier.record import DATABASE
-from sealwire.sidecars.direct import RAW, Client
+from sealwire.sidecars.direct import RAW, Client, document
 from sealwire.sidecars.migration.server import BATCH_BYTES, BATCH_DOCUMENTS, MongoDocuments, Written
 from sealwire.sidecars.migration.windows.order import ClassPaths, Range
-from sealwire.sidecars.raw_documents import document
 from sealwire.wire import kinds
 
 _DECODED = CodecOptions[dict[str, Any]]()
@@ -227,7 +226,6 @@ class MongoValues:
         self._documents = MongoDocuments(client)
 
     def places(self) -> list[ClassPaths]:
-        """As `Values.places`."""
         return self._places()
 
     def index(self, places: Sequence[ClassPaths]) -> None:
@@ -256,7 +254,7 @@ class MongoValues:
         return self._find(namespace, {})
 
     def update(self, namespace: str, updates: Sequence[bytes]) -> Written:
-        """As `Values.update`. Raises ServerFailed, and what the driver raises."""
+        """As `Values.update`. Raises Unavailable, and what the driver raises."""
         return self._documents.update(namespace, updates)
 
     def _find(
@@ -269,7 +267,7 @@ class MongoValues:
         found = collection.find(chosen, session=self._session, batch_size=BATCH_DOCUMENTS, **(options or {}))
         with found as cursor:
             for each in cursor:
-                yield _bytes(each)
+                yield bytes(each.raw)
 
 
 def batches(documents: Iterator[bytes]) -> Iterator[list[bytes]]:
@@ -284,7 +282,3 @@ def batches(documents: Iterator[bytes]) -> Iterator[list[bytes]]:
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _bytes(document: RawBSONDocument) -> bytes:
-    return bytes(document.raw)

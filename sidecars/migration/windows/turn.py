@@ -12,6 +12,7 @@ from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.frontier.frontier import AFTER_ALL, FIRST_GENERATION, Frontier, Position, Window
 from sealwire.keys.frontier.record import Lease, addresses_of
 from sealwire.policies.file.stored import StoredValues
+from sealwire.sidecars.direct import identity_of
 from sealwire.sidecars.migration.contexts import JobContexts
 from sealwire.sidecars.migration.engine import Engine, Pace, StepTaken, Stuck
 from sealwire.sidecars.migration.forms import Left, WrongType
@@ -23,7 +24,6 @@ from sealwire.sidecars.migration.windows.looking import FirstLook
 from sealwire.sidecars.migration.windows.moving import NO_VALUE, WHOLE, Versions, WindowMover
 from sealwire.sidecars.migration.windows.order import ClassPaths, Order
 from sealwire.sidecars.migration.windows.server import Values, batches
-from sealwire.sidecars.raw_documents import identity_of
 from sealwire.wire.errors import BsonError
 
 Key = tuple[str, bytes]

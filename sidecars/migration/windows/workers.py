@@ -28,7 +28,7 @@ from pymongo.write_concern import WriteConcern
 
 from sealwire.keys.frontier.record import DATABASE
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.errors import JobMissing, JobTaken, MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import JobTaken, MigrationReason, Missing, Unusable
 from sealwire.sidecars.migration.job import Job
 
 WORKERS: Final = "workers"
@@ -127,7 +127,7 @@ class Workers:
     def at_work(self, job: Job, class_id: int, new_version: int) -> Iterator[Registration]:
         """Register this process until the block is left; what the driver raised there leaves it registered.
 
-        Raises MigrationRefused EARLIER_WORKER while a process of another move of these values may go on.
+        Raises Unusable EARLIER_WORKER while a process of another move of these values may go on.
         """
         paths = frozenset(f"{move.namespace} {move.path}" for move in job.moves)
         mine = Worker(str(uuid.uuid4()), job.name, class_id, new_version, paths, Process.of_this_one())
@@ -159,16 +159,16 @@ class Workers:
     def forget(self, host: str, pid: int, *, dry_run: bool = False) -> list[Worker]:
         """Take a process off that an operator knows to have ended; what was taken off.
 
-        Raises JobMissing if none of the name is registered; MigrationRefused EARLIER_WORKER if it still runs
+        Raises Missing if none of the name is registered; Unusable EARLIER_WORKER if it still runs
         here.
         """
         named = [each for each in self.listed() if (each.process.host, each.process.pid) == (host, pid)]
         if not named:
             text = f"no process {host}:{pid} is registered"
-            raise JobMissing(MigrationReason.MISSING, text, "sealwire migrate status names them")
+            raise Missing(MigrationReason.MISSING, text, "sealwire migrate status names them")
         if any(each.process.machine and each.process.machine == _machine() for each in named):
             text = f"the process {pid} still runs on this machine"
-            raise MigrationRefused(MigrationReason.EARLIER_WORKER, text, "end it; it takes itself off")
+            raise Unusable(MigrationReason.EARLIER_WORKER, text, "end it; it takes itself off")
         for each in () if dry_run else named:
             self._take_off(each.name)
         return named
@@ -181,7 +181,7 @@ class Workers:
                     f"of job {each.job}, last seen {each.silent_s:.0f} s ago"
                 )
                 hint = f"end it; if it is gone: sealwire migrate forget-worker {each.place}"
-                raise MigrationRefused(MigrationReason.EARLIER_WORKER, text, hint)
+                raise Unusable(MigrationReason.EARLIER_WORKER, text, hint)
 
     def _take_off(self, name: str) -> None:
         self._workers.delete_one({"_id": name})

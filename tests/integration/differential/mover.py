@@ -26,11 +26,11 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.contexts import JobContexts
+from sealwire.sidecars.migration.engine import Runner, within_contexts
 from sealwire.sidecars.migration.forms import Left, WrongType, new_form
 from sealwire.sidecars.migration.job import Job, Standing, Stretch
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.moves import Direction, moves_of
-from sealwire.sidecars.migration.runner import Runner, within_contexts
 from sealwire.sidecars.migration.server import MongoDocuments
 from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers, transaction_lifetime_s
 from sealwire.sidecars.migration.windows.moving import Versions

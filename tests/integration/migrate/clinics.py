@@ -22,7 +22,7 @@ from sealwire.keys.kek.kek import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.data_key import DataKey
 from sealwire.keys.keyring.file import create_keyring, open_record, read_record
 from sealwire.keys.keyring.turning import rotate
-from sealwire.sidecars.errors import DirectError, MigrationError
+from sealwire.sidecars.errors import SidecarError
 from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.conftest import Document
@@ -84,9 +84,9 @@ class Clinic:
         found: list[dict[str, Any]] = json.loads(self.migrate("status", *names, "--json").stdout)["jobs"]
         return found
 
-    def refused(self, *words: str) -> MigrationError | DirectError | UnknownKey:
+    def refused(self, *words: str) -> SidecarError | UnknownKey:
         done = self.migrate(*words)
-        assert isinstance(done.exception, MigrationError | DirectError | UnknownKey), done.output
+        assert isinstance(done.exception, SidecarError | UnknownKey), done.output
         return done.exception
 
     @contextmanager

@@ -16,7 +16,7 @@ from sealwire.keys.keyring import turning
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job
 from sealwire.sidecars.migration.ledger import Ledger
@@ -33,9 +33,9 @@ def cancel(clinic: Clinic, *words: str) -> Result:
     return CliRunner().invoke(command, ["cancel", NHS, *words], env=clinic.environ)
 
 
-def refused(clinic: Clinic) -> MigrationRefused:
+def refused(clinic: Clinic) -> Unusable:
     error = cancel(clinic).exception
-    assert isinstance(error, MigrationRefused)
+    assert isinstance(error, Unusable)
     assert error.reason is MigrationReason.OTHER_MOVE
     assert error.hint
     assert newest(clinic) is KeyState.PENDING

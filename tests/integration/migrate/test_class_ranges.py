@@ -10,8 +10,7 @@ from sealwire.crypto.envelope import SUBTYPE, binary
 from sealwire.keys.frontier.record import DATABASE
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.migration.windows.order import class_paths
-from sealwire.sidecars.migration.windows.places import FIRST, LAST, EnvelopeOrder, Place
+from sealwire.sidecars.migration.windows.order import FIRST, LAST, EnvelopeOrder, Place, class_paths
 from sealwire.sidecars.migration.windows.server import (
     MongoValues,
     Values,

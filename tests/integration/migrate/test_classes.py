@@ -15,7 +15,7 @@ from sealwire.keys.frontier.record import DATABASE, FRONTIERS, parse_frontier, s
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.job import Standing
 from sealwire.sidecars.migration.ledger import Ledger
 from tests.integration.conftest import Document
@@ -191,13 +191,13 @@ def test_a_policy_that_has_lost_a_path_carries_no_job_on(rotating: Clinic) -> No
         put_back(rotating, name)
         less = rotating.policy(POLICY.replace("kin.nhs_number: nhs_number, ", ""))
         done = rotating.migrate("resume", less, name)
-        assert isinstance(done.exception, MigrationRefused)
+        assert isinstance(done.exception, Unusable)
         assert done.exception.reason is MigrationReason.POLICY_CHANGED
 
 
 def test_a_class_that_nothing_holds_has_nothing_to_move(rotating: Clinic) -> None:
     done = rotating.migrate(*reencryption(rotating))
-    assert isinstance(done.exception, MigrationRefused)
+    assert isinstance(done.exception, Unusable)
     assert done.exception.reason is MigrationReason.NOTHING
 
 

@@ -9,7 +9,7 @@ from pymongo.errors import DuplicateKeyError, WriteError
 
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.errors import MigrationReason, ServerFailed
+from sealwire.sidecars.errors import MigrationReason, Unavailable
 from sealwire.sidecars.migration.definitions.server import Definition, DefinitionKind, MongoDefinitions
 from tests.integration.migrate.clinics import SECRET, Clinic
 from tests.integration.migrate.numbers import NHS, fill, reencryption, sealed
@@ -120,5 +120,5 @@ def test_a_server_that_does_not_do_it_is_not_believed(clinic: Clinic) -> None:
         changed = {"viewOn": "patients", "pipeline": [{"$match": {"ward": 2}}]}
         definition = Definition(DefinitionKind.VIEW, "clinic.seen", "seen", changed)
         # the test server answers collMod of a view and does nothing
-        with pytest.raises(ServerFailed):
+        with pytest.raises(Unavailable):
             MongoDefinitions(direct).make(definition)

@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure, WriteError
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.enforcement.commands import enforce as command
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, Unusable
 from tests.integration.migrate.clinics import SECRET, Clinic
 from tests.integration.migrate.numbers import NHS, PATIENTS, POLICY, fill, reencryption, sealed
 
@@ -30,7 +30,7 @@ def outcomes(done: Result) -> dict[str, str]:
 
 def refusal(done: Result) -> object:
     """The reason of the error that a command ended with."""
-    assert isinstance(done.exception, KeySettingError | MigrationRefused), done.output
+    assert isinstance(done.exception, KeySettingError | Unusable), done.output
     return done.exception.reason
 
 

@@ -11,7 +11,7 @@ import pytest
 from bson import MinKey
 from bson.binary import Binary
 
-from sealwire.sidecars.errors import JobDamaged, JobMissing, MigrationReason
+from sealwire.sidecars.errors import MigrationReason, Missing, Unsound
 from tests.integration.migrate.clinics import Clinic
 from tests.integration.migrate.patients import LESS, PATIENTS, forms, patient
 
@@ -142,9 +142,9 @@ def test_somebody_elses_edit_of_a_job_is_noticed(clinic: Clinic, stored: Any) ->
             {"revision": 9},
         ):
             jobs.replace_one({"_id": name}, sound | change)
-            assert isinstance(clinic.refused("status", name), JobDamaged)
+            assert isinstance(clinic.refused("status", name), Unsound)
         jobs.delete_one({"_id": name})
-    assert isinstance(clinic.refused("abort", name), JobMissing)
+    assert isinstance(clinic.refused("abort", name), Missing)
 
 
 def test_a_server_that_refuses_an_update_is_named_with_its_code(clinic: Clinic, stored: Any) -> None:

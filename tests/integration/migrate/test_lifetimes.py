@@ -8,7 +8,7 @@ from pymongo.errors import OperationFailure
 
 from sealwire.keys.frontier.record import DATABASE, FRONTIERS, TRANSACTION_S, stated_transaction_s
 from sealwire.sidecars.direct import Client, connected
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.windows.frontiers import transaction_lifetime_s
 from tests.integration.migrate.clinics import Clinic
 from tests.integration.migrate.conftest import TRANSACTIONS_S
@@ -81,7 +81,7 @@ def test_the_longest_that_is_known_counts(
 def test_no_move_begins_where_nobody_can_say_or_it_is_longer_than_a_day(
     hello: Mapping[str, Any], said: Mapping[str, Any] | int, named: float | None
 ) -> None:
-    with pytest.raises(MigrationRefused) as refused:
+    with pytest.raises(Unusable) as refused:
         lifetime(hello, said, named)
     assert refused.value.reason is MigrationReason.LIFETIME
 

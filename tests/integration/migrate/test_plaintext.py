@@ -17,7 +17,7 @@ from sealwire.keys.frontier.record import DATABASE, FRONTIERS
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.turning import rotate
-from sealwire.sidecars.errors import DecryptNotConfirmed, MigrationReason
+from sealwire.sidecars.errors import Denied, MigrationReason
 from sealwire.wire import kinds
 from tests.integration.conftest import Document
 from tests.integration.migrate.clinics import SECRET, Clinic
@@ -209,7 +209,7 @@ def test_what_does_not_fit_the_keyring_is_refused(clear: Clinic) -> None:
         clear.job("encrypt", policy, NHS, *ALONE)
         assert clear.refused("encrypt", policy, NHS).reason is MigrationReason.NOTHING
         done = clear.migrate("decrypt", policy, NHS, typed="another\n")
-        assert isinstance(done.exception, DecryptNotConfirmed)
+        assert isinstance(done.exception, Denied)
         assert states(clear)[-1] == (KeyState.ACTIVE, False)
         clear.rotate(NHS, pending=True)
         for words in (("encrypt", policy, NHS), ("decrypt", policy, NHS, "--confirm", NHS)):

@@ -14,7 +14,7 @@ from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.keyring.file import create_keyring, load_keyring
 from sealwire.keys.keyring.turning import borrow
 from sealwire.sidecars.enforcement.commands import enforce as enforce_command
-from sealwire.sidecars.errors import MigrationError, MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, SidecarError, Unusable
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.migrate.clinics import SECRET, Clinic, new_clinic
 from tests.integration.migrate.patients import LESS, PATIENTS, forms, patient
@@ -130,7 +130,7 @@ def test_a_refusal_is_one_error_with_an_exit_code(clinic: Clinic, stored: Any) -
         output = process.communicate(timeout=60)[0]
     assert process.returncode == 78
     assert output.startswith("sealwire: error: clinic.patients nhs_number cannot be moved")
-    assert issubclass(MigrationRefused, MigrationError)
+    assert issubclass(Unusable, SidecarError)
 
 
 def test_classes_with_one_key_have_to_be_alike(database: DatabaseProcess, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from sealwire.keys.frontier.record import DATABASE, FRONTIERS, frontier_document
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.job import Standing
 from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.testbed.database import DatabaseProcess
@@ -182,7 +182,7 @@ def test_a_repair_that_is_not_over_keeps_a_move_away_and_is_resumed(
     assert clinic.refused(*reencryption(clinic)).reason is MigrationReason.TAKEN
     assert clinic.refused("resume", policy, done["job"]).reason is MigrationReason.OTHER_MOVE
     cancelled = CliRunner().invoke(keys_command, ["cancel", NHS], env=clinic.environ)
-    assert isinstance(cancelled.exception, MigrationRefused)
+    assert isinstance(cancelled.exception, Unusable)
     assert clinic.migrate("abort", done["job"]).exit_code == 0
     assert clinic.job(*reencryption(clinic))["left"] == []
     assert set(versions(client).values()) == {3}
@@ -257,7 +257,7 @@ def test_a_key_is_not_retired_while_a_value_needs_it(
     visits = client["clinic"]["visits-2026"]
     visits.insert_one({"_id": 1, **document(stored(clinic, "99"))})
     refused = retire(clinic, 1)
-    assert isinstance(refused, MigrationRefused)
+    assert isinstance(refused, Unusable)
     assert (refused.reason, states(clinic)[1]) == (MigrationReason.STILL_NEEDED, KeyState.DECRYPT_ONLY)
     visits.delete_one({"_id": 1})
     assert isinstance(retire(clinic, 1, "--dry-run"), SystemExit | None)
@@ -290,7 +290,7 @@ def test_a_key_is_not_retired_without_a_look_or_while_the_class_moves(
         found, _ = ledger.load(job)
         ledger.save(found.stopped(Standing.PAUSED, found.updated))
     moving = retire(clinic, 1)
-    assert isinstance(moving, MigrationRefused)
+    assert isinstance(moving, Unusable)
     assert moving.reason is MigrationReason.OTHER_MOVE
     assert states(clinic)[1] is KeyState.DECRYPT_ONLY
     retire(clinic, 1, "--no-sweep")
@@ -304,7 +304,7 @@ def test_a_version_that_was_plaintext_is_not_retired_while_a_value_lies_in_clear
         assert taken_in.job("encrypt", str(taken_in.policy_file), NHS, "--proxies", "0")["state"] == "done"
         patients.insert_one({"_id": 99, "kin": {NHS: "in clear"}})
         refused = retire(taken_in, 1)
-        assert isinstance(refused, MigrationRefused)
+        assert isinstance(refused, Unusable)
         assert refused.reason is MigrationReason.STILL_NEEDED
         patients.delete_one({"_id": 99})
         retire(taken_in, 1)

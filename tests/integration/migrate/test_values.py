@@ -10,7 +10,7 @@ from bson.binary import Binary
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
-from sealwire.sidecars.errors import DecryptNotConfirmed
+from sealwire.sidecars.errors import Denied
 from tests.integration.migrate.clinics import SECRET, Clinic
 from tests.integration.migrate.patients import HEAD, LESS, PATIENTS, WHOLE, forms, key_versions, patient
 
@@ -107,7 +107,7 @@ def test_a_path_goes_back_to_plaintext_while_its_collection_is_read(clinic: Clin
     less = clinic.policy(LESS)
     assert clinic.migrate("verify", less, PATIENTS, "notes").exit_code == 1
     refused = clinic.refused("decrypt", less, PATIENTS, "notes", "--confirm", "clinic")
-    assert isinstance(refused, DecryptNotConfirmed)
+    assert isinstance(refused, Denied)
     with clinic.proxy() as client:
         patients = client["clinic"]["patients"]
         patients.insert_one(patient(20))

@@ -13,7 +13,7 @@ from pymongo.errors import AutoReconnect
 from sealwire.keys.frontier.record import DATABASE, STANDS
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.errors import DirectError, JobTaken, MigrationReason
+from sealwire.sidecars.errors import JobTaken, MigrationReason, SidecarError
 from sealwire.sidecars.migration.windows.workers import WORKERS, Workers
 from tests.integration.conftest import Document
 from tests.integration.migrate.clinics import Clinic
@@ -125,7 +125,7 @@ def test_a_process_that_somebody_said_has_ended_goes_no_further(rotating: Clinic
 def test_what_was_sent_and_not_answered_leaves_a_process_registered(rotating: Clinic) -> None:
     with rotating.database.connect() as plain:
         with (
-            pytest.raises(DirectError),
+            pytest.raises(SidecarError),
             connected(rotating.database.uri()) as client,
             Workers(client).at_work(job(), 1, 2),
         ):

@@ -19,7 +19,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from sealwire.sidecars.direct import failure
-from sealwire.sidecars.errors import DirectError
+from sealwire.sidecars.errors import SidecarError
 from sealwire.testbed.errors import TestbedError
 from tests.integration.outside.chosen import FIRST_OF_EVERY_NAME, Outside, drop, use
 from tests.integration.outside.report import Report
@@ -38,7 +38,7 @@ def main() -> int:
     try:
         server = look_at(uri)
         report = run(server, options.parts, options.seed, options.examples)
-    except (DirectError, TestbedError) as error:
+    except (SidecarError, TestbedError) as error:
         return _cannot(f"{error}\nhint: {error.hint}")
     except UnusableServer as error:
         return _cannot(str(error))

@@ -44,7 +44,7 @@ class Server:
 def look_at(uri: str) -> Server:
     """Ask a server what it is.
 
-    Raises:  UnusableServer; DirectError, when it cannot be reached, does not let the user in, or is Sealwire
+    Raises:  UnusableServer; SidecarError, when it cannot be reached, does not let the user in, or is Sealwire
     """
     with connected(uri) as client:
         return describe(uri, client.admin.command("hello"), str(client.admin.command("buildInfo")["version"]))

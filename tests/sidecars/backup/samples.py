@@ -14,7 +14,7 @@ from sealwire.keys.kek.kek import LocalKek
 from sealwire.keys.kek.key_pair import PrivateKey
 from sealwire.sidecars.backup.sealed.key_slots import Recipient
 from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER, Consistency, Manifest, Member, serialize
-from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.sealed.payload import create_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.backup.stores.store import Store
 from tests.keys.samples import KEK_A, KEK_B, NOW

@@ -14,9 +14,9 @@ from sealwire.keys.kek.kek import LocalKek
 from sealwire.keys.kek.key_pair import PrivateKey
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.key_slots import Identity
-from sealwire.sidecars.backup.sealed.reader import open_backup
+from sealwire.sidecars.backup.sealed.payload import open_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
-from sealwire.sidecars.errors import BackupUnsigned
+from sealwire.sidecars.errors import Unsound
 from tests.build_context import ROOT
 from tests.keys.samples import NOW
 from tests.sidecars.backup import reference_reader
@@ -59,7 +59,7 @@ def test_a_released_backup_opens(vector: dict[str, Any], tmp_path: Path) -> None
     if vector in SIGNED["vectors"]:
         assert verify_backup(store, "b", identities, NOW, signed_by=[SIGNER]).origin.signed_by == SIGNER
     else:
-        with pytest.raises(BackupUnsigned):
+        with pytest.raises(Unsound):
             verify_backup(store, "b", identities, NOW, signed_by=[SIGNER])
 
 

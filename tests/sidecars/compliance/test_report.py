@@ -1,4 +1,4 @@
-"""Tests for sealwire.sidecars.compliance.report."""
+"""Tests for sealwire.sidecars.compliance.requirements."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,20 +7,18 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from sealwire.audit.line import canonical
-from sealwire.sidecars.compliance.report import (
-    ATTESTED_FOR,
-    Attestation,
-    ComplianceReport,
-    changed_since,
-    document_of,
-    make_report,
-)
 from sealwire.sidecars.compliance.requirements import (
+    ATTESTED_FOR,
     REQUIREMENTS,
+    Attestation,
     ComplianceCheck,
     ComplianceFinding,
     ComplianceOutcome,
+    ComplianceReport,
     Duty,
+    changed_since,
+    document_of,
+    make_report,
 )
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)

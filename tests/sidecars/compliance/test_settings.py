@@ -1,4 +1,4 @@
-"""Tests for sealwire.sidecars.compliance.settings."""
+"""Tests for sealwire.sidecars.compliance.deployment."""
 
 from datetime import date
 from pathlib import Path
@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from sealwire.files.errors import SourceError
-from sealwire.sidecars.compliance.report import Attestation
-from sealwire.sidecars.compliance.requirements import ComplianceCheck, Duty
-from sealwire.sidecars.compliance.settings import AtRest, Exemption, RunningProxies, read_compliance
+from sealwire.sidecars.compliance.deployment import AtRest, Exemption, RunningProxies, read_compliance
+from sealwire.sidecars.compliance.requirements import Attestation, ComplianceCheck, Duty
 
 HEAD = "version: 1\nname: clinic.example\nproxy: sealwire.yaml\n"
 PATH = Path("/etc/sealwire/compliance.yaml")

@@ -15,7 +15,7 @@ from sealwire.sidecars.coverage.likely import (
     looks_of,
     require_libraries,
 )
-from sealwire.sidecars.errors import CoverageReason, LibraryMissing
+from sealwire.sidecars.errors import CoverageReason, Unavailable
 from tests.build_context import ROOT
 from tests.sidecars.coverage import trust
 from tests.sidecars.coverage.foreign import HOSPITAL, INSURER, documents_of_rows
@@ -183,7 +183,7 @@ def test_without_the_extra_the_error_says_how_to_get_it(monkeypatch: pytest.Monk
     likely._library.cache_clear()
     monkeypatch.setattr(likely, "import_module", missing)
     try:
-        with pytest.raises(LibraryMissing) as caught:
+        with pytest.raises(Unavailable) as caught:
             require_libraries()
     finally:
         likely._library.cache_clear()

@@ -21,7 +21,7 @@ from sealwire.sidecars.detection.collecting import (
 )
 from sealwire.sidecars.detection.incidents import BookEntry, Incident, IncidentState, Risk
 from sealwire.sidecars.detection.rules import RuleName, Urgency
-from sealwire.sidecars.errors import UnprovedLog
+from sealwire.sidecars.errors import Unsound
 from tests.audit.logs import KEY, place
 from tests.sidecars.detection.logs import START, append, at, line
 
@@ -107,7 +107,7 @@ def test_what_is_not_proved_is_said(tmp_path: Path) -> None:
     changed = collected(tmp_path)
     assert not changed.is_proved
     assert report(changed).proof.startswith("UNPROVED")
-    with pytest.raises(UnprovedLog):
+    with pytest.raises(Unsound):
         require_whole(changed)
 
 

@@ -17,7 +17,7 @@ from sealwire.sidecars.detection.incidents import (
 )
 from sealwire.sidecars.detection.rules import DEFAULTS, RuleName
 from sealwire.sidecars.detection.state_file import StateFile
-from sealwire.sidecars.errors import DetectionReason, NoSuchRecord, WrongStep
+from sealwire.sidecars.errors import DetectionReason, Missing, Unusable
 from tests.sidecars.detection.logs import START
 
 HOUR = timedelta(hours=1)
@@ -33,24 +33,24 @@ def test_only_the_steps_of_the_table_can_be_taken(first: IncidentState, then: In
     if then in TRANSITIONS[first]:
         require_step(incident(first), then, START, risk=Risk.HIGH, text="because")
         return
-    with pytest.raises(WrongStep) as caught:
+    with pytest.raises(Unusable) as caught:
         require_step(incident(first), then, START, risk=Risk.HIGH, text="because")
     assert caught.value.reason is DetectionReason.TRANSITION
 
 
 @pytest.mark.parametrize("risk", [None, Risk.LIKELY, Risk.HIGH])
 def test_what_may_be_a_risk_is_not_dismissed(risk: Risk | None) -> None:
-    with pytest.raises(WrongStep):
+    with pytest.raises(Unusable):
         require_step(incident(IncidentState.ASSESSED, risk), IncidentState.NOT_NOTIFIABLE, START, text="x")
 
 
 @pytest.mark.parametrize("hours", [1, 100])
 def test_nothing_is_told_without_a_word(hours: int) -> None:
-    with pytest.raises(WrongStep):
+    with pytest.raises(Unusable):
         require_step(
             incident(IncidentState.ASSESSED), IncidentState.NOTIFIED, START + hours * HOUR, text="  "
         )
-    with pytest.raises(WrongStep):
+    with pytest.raises(Unusable):
         require_step(incident(), IncidentState.ASSESSED, START)
 
 
@@ -105,19 +105,19 @@ def test_an_incident_is_kept_with_all_that_was_done(state: StateFile) -> None:
 
 def test_what_is_refused_changes_nothing(state: StateFile) -> None:
     book = IncidentBook(state)
-    with pytest.raises(NoSuchRecord):
+    with pytest.raises(Missing):
         book.open_incident("list", [raised(state), 99], START, START, "ann")
     assert book.incidents(also_closed=True) == []
     number = book.open_incident("list", [], START, START, "ann").number
     before = book.entries(number)
-    with pytest.raises(WrongStep):
+    with pytest.raises(Unusable):
         book.advance(number, IncidentState.CLOSED, START, "ann", text="x")
     assert (book.one(number).state, book.entries(number)) == (IncidentState.OPEN, before)
-    with pytest.raises(NoSuchRecord):
+    with pytest.raises(Missing):
         book.one(99)
-    with pytest.raises(NoSuchRecord):
+    with pytest.raises(Missing):
         book.note(99, "note", "x", START, "ann")
-    with pytest.raises(NoSuchRecord):
+    with pytest.raises(Missing):
         Alerts(state).acknowledge(99, "ann")
     state.close()
 
@@ -125,7 +125,7 @@ def test_what_is_refused_changes_nothing(state: StateFile) -> None:
 def test_an_alert_of_one_incident_is_not_taken_for_another(state: StateFile) -> None:
     book, alert = IncidentBook(state), raised(state)
     first = book.open_incident("list", [alert, alert], START, START, "ann").number
-    with pytest.raises(WrongStep) as caught:
+    with pytest.raises(Unusable) as caught:
         book.open_incident("list again", [alert], START, START, "bob")
     assert caught.value.reason is DetectionReason.TRANSITION
     assert [each.number for each in book.incidents(also_closed=True)] == [first]

@@ -13,7 +13,7 @@ from sealwire.sidecars.detection.judging import Judge, read_place
 from sealwire.sidecars.detection.observations import HARMLESS, NO_KEY
 from sealwire.sidecars.detection.rules import DELETES, RuleName
 from sealwire.sidecars.detection.state_file import StateFile
-from sealwire.sidecars.errors import StateDamaged
+from sealwire.sidecars.errors import Unsound
 from tests.audit.logs import KEY, place
 from tests.sidecars.detection.logs import START, Clocks, append, at, judged, line, names, settings
 
@@ -419,10 +419,10 @@ def test_one_that_learns_tells_of_the_log_alone(tmp_path: Path) -> None:
 def test_a_place_that_nobody_wrote_is_said(tmp_path: Path, text: str) -> None:
     state = StateFile(tmp_path / "watch.sqlite")
     state.keep("place", text)
-    with pytest.raises(StateDamaged):
+    with pytest.raises(Unsound):
         read_place(state)
     state.keep("clock", text.replace("1,2]", "1]"))
-    with pytest.raises(StateDamaged):
+    with pytest.raises(Unsound):
         Judge(state, {}, ())
     state.close()
 

@@ -15,7 +15,7 @@ from sealwire.sidecars.detection.rules import (
     load_watch_settings,
     parse_watch_settings,
 )
-from sealwire.sidecars.errors import DetectionReason, UnusableWatchFile
+from sealwire.sidecars.errors import DetectionReason, Unusable
 
 HEAD = "version: 1\naudit: {path: a.jsonl}\nstate: w.sqlite\n"
 
@@ -139,6 +139,6 @@ def test_a_webhook_on_this_machine_may_be_in_clear(host: str) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UnusableWatchFile) as caught:
+    with pytest.raises(Unusable) as caught:
         load_watch_settings(tmp_path / "alerts.yaml")
     assert caught.value.reason is DetectionReason.RULES_FILE

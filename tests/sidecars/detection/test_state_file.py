@@ -7,7 +7,7 @@ import pytest
 
 from sealwire.keys.errors import KeysError
 from sealwire.sidecars.detection.state_file import StateFile
-from sealwire.sidecars.errors import DetectionReason, StateDamaged, StateProblem
+from sealwire.sidecars.errors import DetectionReason, Unavailable, Unsound
 
 
 def write_and_fail(state: StateFile) -> None:
@@ -38,11 +38,11 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     other.execute("CREATE TABLE theirs (x)")
     other.commit()
     other.close()
-    with pytest.raises(StateDamaged) as caught:
+    with pytest.raises(Unsound) as caught:
         StateFile(path)
     assert caught.value.reason is DetectionReason.STATE_FOREIGN
     path.write_bytes(b"no database " * 100)
-    with pytest.raises(StateDamaged) as caught:
+    with pytest.raises(Unsound) as caught:
         StateFile(path)
     assert caught.value.reason is DetectionReason.STATE_DAMAGED
 
@@ -57,7 +57,7 @@ def test_one_that_others_may_read_is_not_used(tmp_path: Path) -> None:
 def test_one_that_is_held_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sealwire.sidecars.detection.state_file._BUSY_S", 0.01)
     one, other = StateFile(tmp_path / "s"), StateFile(tmp_path / "s")
-    with one.transaction(), pytest.raises(StateProblem) as caught, other.transaction():
+    with one.transaction(), pytest.raises(Unavailable) as caught, other.transaction():
         pass
     assert caught.value.reason is DetectionReason.STATE_BUSY
     one.close()

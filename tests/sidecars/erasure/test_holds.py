@@ -9,7 +9,7 @@ from sealwire.audit.pseudonyms import PseudonymKey
 from sealwire.keys.errors import AlreadyExists, DamagedFile, KeyringBusy, KeySettingError, KeysReason
 from sealwire.keys.private_file import writer_lock
 from sealwire.sidecars.erasure.holds import create_holds, load_holds, place, refuse_held, release
-from sealwire.sidecars.errors import ErasureDamaged, ErasureReason, HoldProblem, SubjectHeld
+from sealwire.sidecars.errors import Denied, ErasureReason, Unsound, Unusable
 
 KEY = PseudonymKey(bytes(range(32)))
 NOW = datetime(2026, 11, 27, 9, 30, tzinfo=UTC)
@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_hold_stands_until_it_is_released(path: Path) -> None:
     first = place(path, KEY, ANNE, "QB-1", "eve@desk", NOW)
     place(path, KEY, BILL, "QB-2", "eve@desk", NOW)
-    with pytest.raises(SubjectHeld) as held:
+    with pytest.raises(Denied) as held:
         refuse_held(load_holds(path, KEY), {ANNE})
     assert held.value.reason is ErasureReason.HELD
     assert ANNE not in str(held.value)
@@ -41,13 +41,13 @@ def test_two_holds_on_one_person_are_released_one_by_one(path: Path) -> None:
     for case in ("QB-1", "QB-2"):
         place(path, KEY, ANNE, case, "eve", NOW)
     release(path, KEY, 1, "eve", NOW)
-    with pytest.raises(SubjectHeld):
+    with pytest.raises(Denied):
         refuse_held(load_holds(path, KEY), {ANNE})
 
 
 @pytest.mark.parametrize("case", ["", " ", "x" * 201, "two\nlines"])
 def test_a_case_is_one_short_line(path: Path, case: str) -> None:
-    with pytest.raises(HoldProblem) as caught:
+    with pytest.raises(Unusable) as caught:
         place(path, KEY, ANNE, case, "eve", NOW)
     assert caught.value.reason is ErasureReason.CASE
     assert load_holds(path, KEY) == ()
@@ -57,7 +57,7 @@ def test_what_is_not_there_cannot_be_released(path: Path) -> None:
     place(path, KEY, ANNE, "QB-1", "eve", NOW)
     release(path, KEY, 1, "eve", NOW)
     for number, reason in ((1, ErasureReason.RELEASED), (2, ErasureReason.HOLD_MISSING)):
-        with pytest.raises(HoldProblem) as caught:
+        with pytest.raises(Unusable) as caught:
             release(path, KEY, number, "eve", NOW)
         assert caught.value.reason is reason
 
@@ -78,7 +78,7 @@ def test_nobody_places_a_hold_while_an_erasure_has_the_lock(path: Path) -> None:
 
 def test_another_key_and_every_edit_is_noticed(path: Path) -> None:
     place(path, KEY, ANNE, "QB-1", "eve", NOW)
-    with pytest.raises(ErasureDamaged):
+    with pytest.raises(Unsound):
         load_holds(path, PseudonymKey(bytes(32)))
     written = path.read_bytes()
     for old, new in (
@@ -91,5 +91,5 @@ def test_another_key_and_every_edit_is_noticed(path: Path) -> None:
     ):
         assert old in written
         path.write_bytes(written.replace(old, new))
-        with pytest.raises((ErasureDamaged, DamagedFile)):
+        with pytest.raises((Unsound, DamagedFile)):
             load_holds(path, KEY)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sealwire.audit.pseudonyms import PseudonymKey
 from sealwire.keys.errors import DamagedFile
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder, read_sealed, sealed
-from sealwire.sidecars.errors import ErasureDamaged, ErasureReason, ErasureRefused
+from sealwire.sidecars.errors import ErasureReason, Unsound, Unusable
 
 KEY = PseudonymKey(bytes(range(32)))
 ORDER = ErasureOrder("a" * 32, "delete", True, "c" * 64)
@@ -43,7 +43,7 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_another_erasure_does_not_go_on_with_it(order: ErasureOrder, tmp_path: Path) -> None:
     journal = ErasureJournal(tmp_path / "journal", KEY)
     journal.save(NOTE)
-    with pytest.raises(ErasureRefused) as caught:
+    with pytest.raises(Unusable) as caught:
         journal.load(order)
     assert caught.value.reason is ErasureReason.OTHER_ERASURE
 
@@ -52,7 +52,7 @@ def test_an_edit_is_noticed(tmp_path: Path) -> None:
     journal = ErasureJournal(tmp_path / "journal", KEY)
     journal.save(NOTE)
     journal.path.write_bytes(journal.path.read_bytes().replace(b'"class": "notes"', b'"class": "other"'))
-    with pytest.raises(ErasureDamaged):
+    with pytest.raises(Unsound):
         journal.load(ORDER)
 
 
@@ -85,7 +85,7 @@ def test_another_form_is_another_file(path: Path) -> None:
     path.write_bytes(WRITTEN.replace(b"a-form", b"b-form"))
     with pytest.raises(DamagedFile):
         read_sealed(path, KEY, "a-form")
-    with pytest.raises(ErasureDamaged):
+    with pytest.raises(Unsound):
         read_sealed(path, KEY, "b-form")
 
 
@@ -98,5 +98,5 @@ def test_every_change_is_noticed_or_changes_nothing(path: Path, place: int, chan
     try:
         fields = read_sealed(path, KEY, "a-form")
         assert (fields.text("text"), fields.integer("number", 0, 9)) == ('x,\n "seal": "', 7)
-    except (DamagedFile, ErasureDamaged):
+    except (DamagedFile, Unsound):
         pass

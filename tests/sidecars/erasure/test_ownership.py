@@ -10,6 +10,7 @@ from sealwire.keys.keyring.data_key import KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
+from sealwire.sidecars.direct import Value
 from sealwire.sidecars.erasure.ownership import (
     NULL,
     Emptied,
@@ -20,7 +21,6 @@ from sealwire.sidecars.erasure.ownership import (
     located,
     null_of,
 )
-from sealwire.sidecars.raw_documents import Value
 from sealwire.wire import kinds
 from tests.keys.samples import NOW
 

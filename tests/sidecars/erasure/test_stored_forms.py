@@ -19,9 +19,9 @@ from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PER_DATABASE, FieldClass, Mode, ValueType
+from sealwire.sidecars.direct import Value
 from sealwire.sidecars.erasure.stored_forms import Persons, key_id_of, spellings, stored_forms
-from sealwire.sidecars.errors import ErasureReason, ErasureRefused
-from sealwire.sidecars.raw_documents import Value
+from sealwire.sidecars.errors import ErasureReason, Unusable
 from sealwire.wire import kinds
 from tests.keys.samples import NOW
 
@@ -98,7 +98,7 @@ def test_in_contexts_there_is_a_form_under_each_key(contexts: SqliteContextStore
     assert {key_id_of(*form) for form in forms} == {each.key_id for each in keys}
     persons = Persons(KEY, KEYED, keyring, contexts)
     assert {persons.pseudonym(*form) for form in forms} == {KEY.pseudonym(ANNE)}
-    with pytest.raises(ErasureRefused) as caught:
+    with pytest.raises(Unusable) as caught:
         stored_forms(ANNE, KEYED, keyring, None)
     assert caught.value.reason is ErasureReason.CONTEXTS
 

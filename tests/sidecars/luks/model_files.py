@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sealwire.sidecars.luks.machine import Entry, FileStatus, OpenFile, Progress
+from sealwire.sidecars.luks.machine import Entry, FileStatus, Machine, OpenFile, Progress
 
 ROOT_DEVICE, MAPPED_DEVICE = "8:1", "253:0"
 
@@ -37,7 +37,7 @@ class Volume:
 
 
 @dataclass(slots=True)
-class FilesInMemory(ABC):
+class FilesInMemory(Machine, ABC):
     """The half of `Machine` that is about files."""
 
     device: Path

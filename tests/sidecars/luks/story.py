@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from sealwire.sidecars.luks import migration
+from sealwire.sidecars.luks import steps
 from sealwire.sidecars.luks.journal import Journal, Phase
 from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
 from tests.sidecars.luks.model import Model
@@ -58,14 +58,14 @@ def running_machine(kind: type[Model] = Model) -> Model:
 
 def set_up(machine: Model, settings: VolumeSettings = SETTINGS, *, erase: bool = False) -> Journal:
     """Begin, or go on with what was begun."""
-    journal = Journal.find(machine, "mongodb") or migration.begin(machine, settings, erase=erase)
-    migration.go_on(machine, journal, passphrase, Silent())
+    journal = Journal.find(machine, "mongodb") or steps.begin(machine, settings, erase=erase)
+    steps.go_on(machine, journal, passphrase, Silent())
     return journal
 
 
 def roll_back(machine: Model, *, abandon_volume: bool = False) -> None:
     journal = Journal.open(machine, "mongodb")
-    migration.roll_back(machine, journal, passphrase, Silent(), abandon_volume=abandon_volume)
+    steps.roll_back(machine, journal, passphrase, Silent(), abandon_volume=abandon_volume)
 
 
 def phase(machine: Model) -> Phase:
@@ -73,7 +73,7 @@ def phase(machine: Model) -> Phase:
 
 
 def finish(machine: Model) -> None:
-    migration.finish(machine, Journal.open(machine, "mongodb"), Silent())
+    steps.finish(machine, Journal.open(machine, "mongodb"), Silent())
 
 
 def assert_data_is_whole(machine: Model) -> None:

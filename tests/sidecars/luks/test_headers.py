@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sealwire.keys.errors import DamagedFile, KekDenied, KeysError
 from sealwire.keys.kek.kek import LocalKek
-from sealwire.sidecars.errors import LuksError, VerificationFailed
+from sealwire.sidecars.errors import SidecarError, Unsound
 from sealwire.sidecars.luks import headers
 
 KEK = LocalKek(bytes(range(32)))
@@ -30,18 +30,18 @@ def test_two_seals_of_one_header_have_nothing_in_common_but_the_head() -> None:
 def test_a_changed_byte_anywhere_is_noticed(position: int, change: int) -> None:
     altered = bytearray(SEALED)
     altered[position] ^= change
-    with pytest.raises((LuksError, KeysError)):
+    with pytest.raises((SidecarError, KeysError)):
         headers.unseal(bytes(altered), KEK, "f")
 
 
 @given(st.integers(0, len(SEALED) - 1))
 def test_a_cut_anywhere_is_noticed(length: int) -> None:
-    with pytest.raises((LuksError, KeysError)):
+    with pytest.raises((SidecarError, KeysError)):
         headers.unseal(SEALED[:length], KEK, "f")
 
 
 def test_more_at_the_end_is_noticed() -> None:
-    with pytest.raises(VerificationFailed):
+    with pytest.raises(Unsound):
         headers.unseal(SEALED + b"x", KEK, "f")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.errors import DamagedFile
-from sealwire.sidecars.errors import LuksReason, WrongState
+from sealwire.sidecars.errors import LuksReason, Unusable
 from sealwire.sidecars.luks.journal import Journal, Phase, Record, StepId, StepState
 from tests.sidecars.luks.story import SETTINGS, running_machine
 
@@ -62,7 +62,7 @@ def test_a_damaged_journal_is_refused(damage: object) -> None:
 
 
 def test_no_journal_is_an_answer_of_its_own() -> None:
-    with pytest.raises(WrongState) as caught:
+    with pytest.raises(Unusable) as caught:
         Journal.open(running_machine(), SETTINGS.name)
     assert caught.value.reason is LuksReason.JOURNAL_MISSING
 
@@ -70,7 +70,7 @@ def test_no_journal_is_an_answer_of_its_own() -> None:
 @pytest.mark.parametrize("phase", Phase)
 def test_every_phase_has_a_way_on(phase: Phase) -> None:
     journal = Journal.create(running_machine(), replace(RECORD, phase=phase))
-    with pytest.raises(WrongState) as caught:
+    with pytest.raises(Unusable) as caught:
         journal.require("do it")
     assert caught.value.reason is LuksReason.JOURNAL_PHASE
     assert caught.value.hint

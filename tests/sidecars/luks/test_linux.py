@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from sealwire.sidecars.errors import CommandFailed, LuksReason
-from sealwire.sidecars.luks.linux import LinuxMachine
-from sealwire.sidecars.luks.machine import SECOND_SECRET, differences, manifest
+from sealwire.sidecars.luks.machine import SECOND_SECRET, Machine, differences
 
-MACHINE = LinuxMachine()
+MACHINE = Machine()
 
 
 def ignore(_: int) -> None:
@@ -127,13 +126,19 @@ def tree(root: Path) -> Path:
 def test_two_trees_are_the_same_or_their_differences_are_named(tmp_path: Path) -> None:
     one, two = tree(tmp_path / "1"), tree(tmp_path / "2")
     read: list[int] = []
-    assert differences(manifest(one, read.append), manifest(two, ignore)) == []
+    assert differences(MACHINE.manifest(one, read.append), MACHINE.manifest(two, ignore)) == []
     assert sum(read) == len(b"content") + len(b"other")
-    assert "lost+found" not in manifest(one, ignore)
+    assert "lost+found" not in MACHINE.manifest(one, ignore)
     (two / "a").write_bytes(b"Content")
     (two / "sub" / "b").chmod(0o600)
     (two / "link").unlink()
     (two / "link").symlink_to("b")
     (two / "more").touch()
     two.chmod(0o700)
-    assert differences(manifest(one, ignore), manifest(two, ignore)) == [".", "a", "link", "more", "sub/b"]
+    assert differences(MACHINE.manifest(one, ignore), MACHINE.manifest(two, ignore)) == [
+        ".",
+        "a",
+        "link",
+        "more",
+        "sub/b",
+    ]

@@ -3,14 +3,15 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sealwire.sidecars.errors import DeviceRefused, LuksError, LuksReason, LuksSettingError, MachineUnfit
+from sealwire.sidecars.errors import CannotCreate, LuksReason, SidecarError, Unavailable, Unusable
 from sealwire.sidecars.luks import machine as device
-from sealwire.sidecars.luks import migration, preflight
+from sealwire.sidecars.luks import preflight, steps
 from sealwire.sidecars.luks.machine import Completed, FileStatus
 from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
 from tests.sidecars.luks import story
@@ -55,13 +56,11 @@ def disk(**node: object) -> Completed:
 
 def errors(
     machine: Model, settings: VolumeSettings = story.SETTINGS, *, erase: bool = False
-) -> list[LuksError]:
+) -> list[SidecarError]:
     return preflight.examine(machine, settings, erase=erase)[0]
 
 
-def reasons(
-    machine: Model, settings: VolumeSettings = story.SETTINGS, *, erase: bool = False
-) -> set[LuksReason]:
+def reasons(machine: Model, settings: VolumeSettings = story.SETTINGS, *, erase: bool = False) -> set[Enum]:
     return {error.reason for error in errors(machine, settings, erase=erase)}
 
 
@@ -93,47 +92,47 @@ def drop_node(path: str) -> Callable[[Site], None]:
     return lambda machine: machine.tree.__delitem__(path)
 
 
-CASES: list[tuple[Callable[[Site], None], type[LuksError], LuksReason]] = [
-    (lambda machine: setattr(machine, "root", False), MachineUnfit, LuksReason.NOT_ROOT),
-    (drop_node("run/systemd/system"), MachineUnfit, LuksReason.NO_SYSTEMD),
-    (change("lsblk --json --bytes", disk(mountpoints=["/srv"])), DeviceRefused, LuksReason.DEVICE_IN_USE),
+CASES: list[tuple[Callable[[Site], None], type[SidecarError], LuksReason]] = [
+    (lambda machine: setattr(machine, "root", False), Unavailable, LuksReason.NOT_ROOT),
+    (drop_node("run/systemd/system"), Unavailable, LuksReason.NO_SYSTEMD),
+    (change("lsblk --json --bytes", disk(mountpoints=["/srv"])), CannotCreate, LuksReason.DEVICE_IN_USE),
     (
         change("lsblk --json --bytes", disk(children=[{"path": "/dev/sdb1", "mountpoints": [None]}])),
-        DeviceRefused,
+        CannotCreate,
         LuksReason.DEVICE_IN_USE,
     ),
-    (change("lsblk --json --bytes", disk(ro=True)), DeviceRefused, LuksReason.DEVICE_READ_ONLY),
-    (change("lsblk --json --bytes", disk(size=1 << 20)), DeviceRefused, LuksReason.SPACE),
-    (change("wipefs", SIGNATURES), DeviceRefused, LuksReason.DEVICE_NOT_EMPTY),
-    (change("systemctl cat", Completed(1)), LuksSettingError, LuksReason.SERVICE_UNKNOWN),
-    (change("cryptsetup status", Completed(0)), LuksSettingError, LuksReason.NAME_TAKEN),
+    (change("lsblk --json --bytes", disk(ro=True)), CannotCreate, LuksReason.DEVICE_READ_ONLY),
+    (change("lsblk --json --bytes", disk(size=1 << 20)), CannotCreate, LuksReason.SPACE),
+    (change("wipefs", SIGNATURES), CannotCreate, LuksReason.DEVICE_NOT_EMPTY),
+    (change("systemctl cat", Completed(1)), Unusable, LuksReason.SERVICE_UNKNOWN),
+    (change("cryptsetup status", Completed(0)), Unusable, LuksReason.NAME_TAKEN),
     (
         set_node("/etc/crypttab", Node(b"mongodb UUID=9 none\n", 0o644)),
-        LuksSettingError,
+        Unusable,
         LuksReason.NAME_TAKEN,
     ),
     (
         set_node("/etc/fstab", Node(b"/dev/sdz /var/lib/mongodb xfs defaults 0 0\n", 0o644)),
-        LuksSettingError,
+        Unusable,
         LuksReason.NAME_TAKEN,
     ),
-    (set_node("/var/lib/mongodb.plain", Node(None, 0o755)), DeviceRefused, LuksReason.DATA_DIRECTORY),
-    (set_node("/var/lib/mongodb", Node(b"", 0o644)), DeviceRefused, LuksReason.DATA_DIRECTORY),
+    (set_node("/var/lib/mongodb.plain", Node(None, 0o755)), CannotCreate, LuksReason.DATA_DIRECTORY),
+    (set_node("/var/lib/mongodb", Node(b"", 0o644)), CannotCreate, LuksReason.DATA_DIRECTORY),
     (
         change("findmnt --json", Completed(0, b'{"filesystems": [{"source": "/dev/sdc", "fstype": "xfs"}]}')),
-        DeviceRefused,
+        CannotCreate,
         LuksReason.DATA_IS_MOUNT,
     ),
     (
         change("lsblk --json --inverse --tree --output NAME,PATH /dev/sda1", listing(path="/dev/sdb")),
-        LuksSettingError,
+        Unusable,
         LuksReason.KEY_FILE_PLACE,
     ),
-    (set_node(str(story.KEY_FILE), Node(b"k" * 64, 0o644)), LuksSettingError, LuksReason.KEY_FILE_PLACE),
-    (set_node(str(story.KEY_FILE), Node(b"k", 0o400)), LuksSettingError, LuksReason.KEY_FILE_PLACE),
+    (set_node(str(story.KEY_FILE), Node(b"k" * 64, 0o644)), Unusable, LuksReason.KEY_FILE_PLACE),
+    (set_node(str(story.KEY_FILE), Node(b"k", 0o400)), Unusable, LuksReason.KEY_FILE_PLACE),
     (
         change("findmnt --noheadings --output OPTIONS", Completed(0, b"ro,relatime\n")),
-        LuksSettingError,
+        Unusable,
         LuksReason.KEY_FILE_PLACE,
     ),
 ]
@@ -141,7 +140,7 @@ CASES: list[tuple[Callable[[Site], None], type[LuksError], LuksReason]] = [
 
 @pytest.mark.parametrize(("spoil", "kind", "reason"), CASES)
 def test_each_obstacle_has_its_reason_and_a_way_out_and_nothing_is_changed(
-    spoil: Callable[[Site], None], kind: type[LuksError], reason: LuksReason
+    spoil: Callable[[Site], None], kind: type[SidecarError], reason: LuksReason
 ) -> None:
     machine = site()
     spoil(machine)
@@ -150,7 +149,7 @@ def test_each_obstacle_has_its_reason_and_a_way_out_and_nothing_is_changed(
     assert type(found[0]) is kind
     assert found[0].hint
     with pytest.raises(kind):
-        migration.begin(machine, story.SETTINGS, erase=False)
+        steps.begin(machine, story.SETTINGS, erase=False)
     assert machine.changes == 0
 
 

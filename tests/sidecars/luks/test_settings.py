@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sealwire.keys import strict_json
-from sealwire.sidecars.errors import LuksReason, LuksSettingError
+from sealwire.sidecars.errors import LuksReason, Unusable
 from sealwire.sidecars.luks.settings import FileSystem, Pbkdf, VolumeSettings, from_fields, to_json
 
 FULL = VolumeSettings(
@@ -51,14 +51,14 @@ def test_settings_come_back_from_a_journal_as_they_were(settings: VolumeSettings
     ],
 )
 def test_what_could_mean_something_else_to_systemd_or_crypttab_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(LuksSettingError) as caught:
+    with pytest.raises(Unusable) as caught:
         VolumeSettings(**{"device": Path("/dev/sdb"), **change})
     assert caught.value.reason is LuksReason.SETTING
 
 
 @pytest.mark.parametrize("costs", [(31, None, None), (None, 3, None), (None, None, 5), (1 << 23, None, None)])
 def test_argon2_costs_have_bounds(costs: tuple[int | None, int | None, int | None]) -> None:
-    with pytest.raises(LuksSettingError):
+    with pytest.raises(Unusable):
         Pbkdf(*costs)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.sidecars.errors import LuksReason, LuksSettingError
+from sealwire.sidecars.errors import LuksReason, Unusable
 from sealwire.sidecars.luks.machine import Completed
 from sealwire.sidecars.luks.volume import (
     PassphraseSource,
@@ -46,7 +46,7 @@ def test_the_forms(setting: str, source: PassphraseSource) -> None:
     "setting", ["", "fd", "fd:", "fd:x", "fd:-1", "fd:12345678", "file:", STRONG, "prompt:x"]
 )
 def test_what_is_not_understood_is_not_shown(setting: str) -> None:
-    with pytest.raises(LuksSettingError) as caught:
+    with pytest.raises(Unusable) as caught:
         parse_source(setting)
     assert caught.value.reason is LuksReason.SECRET_SOURCE
     assert STRONG not in str(caught.value) + caught.value.hint
@@ -74,7 +74,7 @@ def test_what_is_no_line_of_text_is_refused(content: bytes) -> None:
 def test_a_descriptor_that_is_not_open_is_an_error_of_the_setting() -> None:
     number = descriptor_with(b"")
     os.close(number)
-    with pytest.raises(LuksSettingError) as caught:
+    with pytest.raises(Unusable) as caught:
         read_passphrase(parse_source(f"fd:{number}"), site(), never)
     assert caught.value.reason is LuksReason.SECRET_SOURCE
 
@@ -91,7 +91,7 @@ def test_from_a_credential_of_systemd() -> None:
     machine.answers["systemd-creds decrypt /x -"] = Completed(0, STRONG.encode())
     assert read_passphrase(parse_source("systemd-creds:/x"), machine, never) == STRONG.encode()
     machine.answers["systemd-creds decrypt /x -"] = Completed(1, b"", b"bad")
-    with pytest.raises(LuksSettingError):
+    with pytest.raises(Unusable):
         read_passphrase(parse_source("systemd-creds:/x"), machine, never)
 
 

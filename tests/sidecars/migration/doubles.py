@@ -10,13 +10,13 @@ from bson.binary import Binary
 from sealwire.crypto.envelope import SUBTYPE, parse_header
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.sidecars.direct import identity_of
 from sealwire.sidecars.errors import JobTaken, MigrationReason
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Stretch, parse, serialize
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.moves import Direction, Move
 from sealwire.sidecars.migration.server import Written
-from sealwire.sidecars.raw_documents import identity_of
 from sealwire.wire.raw_bson import find_element
 from tests.keys.samples import NOW
 

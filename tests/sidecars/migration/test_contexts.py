@@ -14,7 +14,7 @@ from sealwire.keys.contexts.shredding import announce, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.contexts.store import CLASS_TAG, ContextRow
 from sealwire.policies.file.loader import load_policy
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot, fields_of
 from sealwire.sidecars.migration.forms import Form, InCollection, Left, WrongType, new_form
 from sealwire.sidecars.migration.moves import Direction, refuse_contexts
@@ -131,7 +131,7 @@ def test_the_keys_of_a_batch_are_made_in_one_write(world: World, monkeypatch: py
 
 
 def test_a_deterministic_class_with_contexts_moves_to_no_other_key() -> None:
-    with pytest.raises(MigrationRefused) as caught:
+    with pytest.raises(Unusable) as caught:
         refuse_contexts(POLICY, "nhs", Direction.REENCRYPT)
     assert caught.value.reason is MigrationReason.CONTEXTS
     for direction in Direction:

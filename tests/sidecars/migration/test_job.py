@@ -6,7 +6,7 @@ from datetime import timedelta
 import bson
 import pytest
 
-from sealwire.sidecars.errors import JobDamaged
+from sealwire.sidecars.errors import Unsound
 from sealwire.sidecars.migration.forms import Left, WrongType
 from sealwire.sidecars.migration.job import (
     MAX_REPORTED,
@@ -38,7 +38,7 @@ def test_it_is_written_and_read_without_loss() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\5\0\0\0\0", bson.encode({"name": 1}), serialize(job())[:-1]])
 def test_what_is_no_job_is_an_error(data: bytes) -> None:
-    with pytest.raises(JobDamaged):
+    with pytest.raises(Unsound):
         parse(data)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import leaves
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.moves import Direction, Move, check_moves, class_at, moves_of, tree_of
 from sealwire.sidecars.migration.planning import move_back
 
@@ -46,7 +46,7 @@ def test_paths_of_random_classes_are_moved_and_others_named() -> None:
     ],
 )
 def test_a_job_that_the_policy_contradicts_is_refused(direction: Direction, move: Move) -> None:
-    with pytest.raises(MigrationRefused) as caught:
+    with pytest.raises(Unusable) as caught:
         check_moves(POLICY, direction, [NOTES, move] if direction is not Direction.DECRYPT else [move])
     assert caught.value.reason is MigrationReason.POLICY_CHANGED
     check_moves(POLICY, Direction.ENCRYPT, [NOTES])
@@ -64,7 +64,7 @@ def test_a_path_is_covered_also_by_one_above_or_below_it(path: str, covered: boo
 
 @pytest.mark.parametrize("path", ["visits.0.other", "a..b", "", "$x"])
 def test_what_is_no_path_of_a_policy_is_not_decrypted(path: str) -> None:
-    with pytest.raises(MigrationRefused):
+    with pytest.raises(Unusable):
         move_back(POLICY, PATIENTS, path)
     assert move_back(POLICY, PATIENTS, "other.name") == Move(PATIENTS, "other.name", "")
 

@@ -5,11 +5,11 @@ import pytest
 from bson import Decimal128, Int64, MinKey, Regex
 from bson.binary import Binary
 
+from sealwire.sidecars.direct import identity_of
 from sealwire.sidecars.migration.contexts import ValueSpot
 from sealwire.sidecars.migration.forms import Form, Left, WrongType, new_form
 from sealwire.sidecars.migration.moves import Direction, tree_of
-from sealwire.sidecars.migration.patches import Patch, patch_of
-from sealwire.sidecars.raw_documents import identity_of
+from sealwire.sidecars.migration.server import Patch, patch_of
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 from tests.sidecars.migration.doubles import MOVES, keyring

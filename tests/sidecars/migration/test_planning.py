@@ -9,7 +9,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.sidecars.migration.planning import foreseen_split, split_by
 from sealwire.sidecars.migration.windows.frontiers import refuse_class_obstacles
@@ -89,7 +89,7 @@ def test_a_plan_says_what_it_may_not_ask_and_fails_for_any_other_error() -> None
 def test_a_class_in_a_shard_key_is_not_rotated() -> None:
     places = class_paths(POLICY, [NAMESPACE], "nhs")
     field_class = POLICY.classes["nhs"]
-    with before(play_mongos(), keyed(nhs_number=1)) as client, pytest.raises(MigrationRefused) as caught:
+    with before(play_mongos(), keyed(nhs_number=1)) as client, pytest.raises(Unusable) as caught:
         refuse_class_obstacles(client, places, Direction.REENCRYPT, field_class)
     assert caught.value.reason is MigrationReason.OBSTACLE
     with before(play_mongos(), keyed(ward=1)) as client:

@@ -9,7 +9,7 @@ from bson.timestamp import Timestamp
 from pymongo.errors import OperationFailure
 
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.migration.remains import Remaining, of_files, of_oplog
+from sealwire.sidecars.migration.inspection import Remaining, of_files, of_oplog
 from tests.keys.samples import NOW
 
 DENIED = OperationFailure("no", 13, {"codeName": "Unauthorized"})

@@ -15,15 +15,14 @@ from bson.binary import Binary
 from sealwire.crypto.envelope import SUBTYPE, parse_context_header
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.policies.file.loader import load_policy
+from sealwire.sidecars.direct import identity_of
 from sealwire.sidecars.errors import JobTaken
 from sealwire.sidecars.migration.contexts import JobContexts, fields_of
-from sealwire.sidecars.migration.engine import Pace
+from sealwire.sidecars.migration.engine import Pace, Runner, within_contexts
 from sealwire.sidecars.migration.forms import Left, WrongType, new_form
 from sealwire.sidecars.migration.job import Job, Standing, Stretch
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.moves import Direction, Move
-from sealwire.sidecars.migration.runner import Runner, within_contexts
-from sealwire.sidecars.raw_documents import identity_of
 from tests.sidecars.migration.doubles import (
     NAMESPACE,
     RANDOM,

@@ -9,7 +9,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import AutoReconnect, OperationFailure
 
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.errors import ServerFailed
+from sealwire.sidecars.errors import Unavailable
 from sealwire.sidecars.migration.server import BATCH_BYTES, MongoDocuments, Written, lag_s
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
@@ -86,7 +86,7 @@ def test_refused_updates_are_told_by_index_and_code() -> None:
 
 
 def test_what_may_be_rolled_back_is_not_noted() -> None:
-    with pytest.raises(ServerFailed):
+    with pytest.raises(Unavailable):
         documents(Answers({"n": 1, "writeConcernError": {"code": 64}})).update("a.b", [])
 
 

@@ -3,7 +3,7 @@
 import ssl
 from pathlib import Path
 
-from sealwire.sidecars.tls_check.stream import StreamFailed, Trouble
+from sealwire.sidecars.tls_check.handshake import StreamFailed, Trouble
 
 CHUNK = 1 << 16
 

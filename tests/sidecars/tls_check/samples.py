@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sealwire.sidecars.tls_check.certificate import CertificateFacts, Revocation, describe
-from sealwire.sidecars.tls_check.handshake import ClientCertificate
+from sealwire.sidecars.tls_check.handshake import ClientCertificate, HttpAnswer
 from sealwire.sidecars.tls_check.offers import ProtocolVersion, Support, VersionSupport
-from sealwire.sidecars.tls_check.stream import HttpAnswer
 from sealwire.sidecars.tls_check.suites import SUITES
 from sealwire.sidecars.tls_check.target import (
     Endpoint,

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from sealwire.sidecars.tls_check.certificate import Revocation, Status, Via
-from sealwire.sidecars.tls_check.handshake import ClientCertificate
+from sealwire.sidecars.tls_check.handshake import ClientCertificate, HttpAnswer, Trouble
 from sealwire.sidecars.tls_check.judging import RULES, RuleSet, Severity, Thresholds, judge
 from sealwire.sidecars.tls_check.offers import ProtocolVersion, Support, VersionSupport
-from sealwire.sidecars.tls_check.stream import HttpAnswer, Trouble
 from sealwire.sidecars.tls_check.target import EndpointFacts, Plaintext, Presented
 from tests.sidecars.tls_check.samples import (
     DATABASE,

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealwire.sidecars.tls_check.handshake import Dial, Stream, StreamFailed, Trouble
 from sealwire.sidecars.tls_check.offers import (
     AnswerReader,
     Choice,
@@ -20,7 +21,6 @@ from sealwire.sidecars.tls_check.offers import (
     client_hello,
     weak_groups,
 )
-from sealwire.sidecars.tls_check.stream import Dial, Stream, StreamFailed, Trouble
 from sealwire.sidecars.tls_check.suites import SUITES
 from tests.sidecars.tls_check.certificates import Key, Odd, make
 from tests.sidecars.tls_check.memory_server import CHUNK, MemoryServer, server_context

@@ -13,7 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sealwire.cli.tasks import write_first_run
-from sealwire.sidecars.errors import OutputProblem, TlsCheckReason
+from sealwire.sidecars.errors import CannotCreate, TlsCheckReason
+from sealwire.sidecars.tls_check.handshake import HttpAnswer, Trouble
 from sealwire.sidecars.tls_check.judging import RuleSet, Severity
 from sealwire.sidecars.tls_check.report import (
     FORMAT,
@@ -24,7 +25,6 @@ from sealwire.sidecars.tls_check.report import (
     to_json,
     write_whole,
 )
-from sealwire.sidecars.tls_check.stream import HttpAnswer, Trouble
 from sealwire.sidecars.tls_check.target import EndpointFacts, Plaintext
 from tests.sidecars.tls_check.samples import CERTIFICATE, DATABASE, NOW, PRESENTED, WEB, target_facts
 
@@ -197,7 +197,7 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["missing/report.html", "."])
 def test_a_file_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path: Path, place: str) -> None:
     (tmp_path / "sub").mkdir()
-    with pytest.raises(OutputProblem) as raised:
+    with pytest.raises(CannotCreate) as raised:
         write_whole(tmp_path / "sub" / place if place != "." else tmp_path / "sub", b"one")
     assert raised.value.reason is TlsCheckReason.OUTPUT
     assert list(tmp_path.iterdir()) == [tmp_path / "sub"]

@@ -7,7 +7,7 @@ from typing import Any
 import bson
 import pytest
 
-from sealwire.sidecars.tls_check.stream import (
+from sealwire.sidecars.tls_check.handshake import (
     MAX_HEAD_BYTES,
     MAX_MEMBERS,
     Hello,

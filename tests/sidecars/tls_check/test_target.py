@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pymongo.errors import ConfigurationError
 
-from sealwire.sidecars.errors import TlsCheckReason, UnusableTarget
+from sealwire.sidecars.errors import TlsCheckReason, Unusable
 from sealwire.sidecars.tls_check.target import Endpoint, Kind, Target, parse_address, parse_target
 
 SECRET = "Geheimnis-7"
@@ -98,7 +98,7 @@ def test_the_options_that_weaken_tls_are_noticed(
     ],
 )
 def test_what_is_no_target_is_refused(text: str) -> None:
-    with pytest.raises(UnusableTarget) as raised:
+    with pytest.raises(Unusable) as raised:
         parse_target(text)
     assert raised.value.reason is TlsCheckReason.TARGET
 
@@ -108,14 +108,14 @@ def test_a_name_without_its_record_is_said_to_be_missing(monkeypatch: pytest.Mon
         raise ConfigurationError(f"no record for {SECRET}")
 
     monkeypatch.setattr("sealwire.sidecars.tls_check.target.parse_uri", fails)
-    with pytest.raises(UnusableTarget) as raised:
+    with pytest.raises(Unusable) as raised:
         parse_target("mongodb+srv://db.example/")
     assert raised.value.reason is TlsCheckReason.TARGET_LOOKUP
     assert SECRET not in str(raised.value)
 
 
 def test_a_file_that_is_not_there_is_said_to_be() -> None:
-    with pytest.raises(UnusableTarget) as raised:
+    with pytest.raises(Unusable) as raised:
         parse_target("mongodb://db.example/?tls=true&tlsCAFile=/no/such/file")
     assert raised.value.reason is TlsCheckReason.TARGET_OPTIONS
 
@@ -137,7 +137,7 @@ def test_a_file_that_is_not_there_is_said_to_be() -> None:
     ],
 )
 def test_no_part_of_a_bad_target_is_in_the_error(text: str) -> None:
-    with pytest.raises(UnusableTarget) as raised:
+    with pytest.raises(Unusable) as raised:
         parse_target(text)
     assert SECRET not in "".join(traceback.format_exception(raised.value))
     assert SECRET not in raised.value.hint
@@ -158,5 +158,5 @@ def test_no_secret_is_kept(text: str) -> None:
 def test_what_servers_call_their_members_is_read_strictly() -> None:
     assert parse_address("db2.example:27018", Kind.MONGODB).label == "db2.example:27018"
     for text in ("db2.example", "mongodb://db2.example:1", "a:1,b:2", "a:1/x"):
-        with pytest.raises(UnusableTarget):
+        with pytest.raises(Unusable):
             parse_address(text, Kind.MONGODB)

@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 
 from sealwire.keys.errors import KeySettingError
-from sealwire.sidecars.errors import NotChangeable, SetupReason
-from sealwire.sidecars.vault_setup.desired import MARK, resources
+from sealwire.sidecars.errors import CannotCreate, SetupReason
+from sealwire.sidecars.vault_setup.desired import MARK, AtMost, Kind, State, Step, differences, resources
 from sealwire.sidecars.vault_setup.plan import carry_out, compare_all, configuration, outstanding, verify
-from sealwire.sidecars.vault_setup.resource import AtMost, Kind, State, Step, differences
 from sealwire.sidecars.vault_setup.settings import QUARTER_S, AppRole, Kubernetes, SetupSettings
 from tests.sidecars.vault_setup.fake_server import FakeServer, set_up
 
@@ -94,7 +93,7 @@ def test_a_key_that_was_made_otherwise_is_left_alone_and_stops_everything(field:
     }
     steps = compare_all(server, SETTINGS)
     assert step_of(steps, Kind.KEY, "sealwire-proxy").state is State.BY_HAND
-    with pytest.raises(NotChangeable) as caught:
+    with pytest.raises(CannotCreate) as caught:
         list(carry_out(server, steps))
     assert caught.value.reason is SetupReason.FIXED
     assert server.writes == []

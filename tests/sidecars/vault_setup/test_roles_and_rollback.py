@@ -1,15 +1,15 @@
 """Logins handed out and taken back, key rotation, and what the rollback takes away."""
 
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 
 import pytest
 
 from sealwire.keys.errors import KeySettingError
-from sealwire.sidecars.errors import ServerState, SetupReason, UnusableSetting, VaultSetupError
+from sealwire.sidecars.errors import SetupReason, SidecarError, Unavailable, Unusable
 from sealwire.sidecars.vault_setup.credentials import issue, logins, revoke, role_id_of
-from sealwire.sidecars.vault_setup.desired import ages, rotate_now, set_period
+from sealwire.sidecars.vault_setup.desired import Kind, ages, rotate_now, set_period
 from sealwire.sidecars.vault_setup.plan import Fate, plan_removal, take_away
-from sealwire.sidecars.vault_setup.resource import Kind
 from sealwire.sidecars.vault_setup.settings import QUARTER_S, Kubernetes, Role, SetupSettings
 from tests.sidecars.vault_setup.fake_server import MADE_AT, FakeServer, set_up
 
@@ -18,7 +18,7 @@ KUBERNETES = SetupSettings(auth=Kubernetes("https://10.0.0.1", "pem"))
 PROXY_ROLE = "auth/approle/role/sealwire-proxy"
 
 
-def reason_of(error: pytest.ExceptionInfo[VaultSetupError]) -> SetupReason:
+def reason_of(error: pytest.ExceptionInfo[SidecarError]) -> Enum:
     return error.value.reason
 
 
@@ -32,13 +32,13 @@ def test_a_credential_is_a_role_id_and_a_wrapped_secret_id_that_no_repr_shows() 
 
 
 def test_without_the_role_there_is_no_credential() -> None:
-    with pytest.raises(ServerState) as caught:
+    with pytest.raises(Unavailable) as caught:
         role_id_of(FakeServer(), SETTINGS, Role.PROXY)
     assert reason_of(caught) is SetupReason.NOT_SET_UP
 
 
 def test_kubernetes_has_no_credentials() -> None:
-    with pytest.raises(UnusableSetting) as caught:
+    with pytest.raises(Unusable) as caught:
         issue(FakeServer(), KUBERNETES, Role.PROXY, 60)
     assert reason_of(caught) is SetupReason.AUTH
 
@@ -110,7 +110,7 @@ def test_a_key_that_the_server_should_have_rotated_is_overdue_after_a_day_of_gra
 
 
 def test_without_the_keys_there_is_nothing_to_rotate() -> None:
-    with pytest.raises(ServerState) as caught:
+    with pytest.raises(Unavailable) as caught:
         ages(FakeServer(), SETTINGS)
     assert reason_of(caught) is SetupReason.NOT_SET_UP
 

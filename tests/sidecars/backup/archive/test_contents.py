@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.sidecars.backup.archive.contents import ContentDigest, cut, digest, gather, split_documents
-from sealwire.sidecars.errors import BackupDamaged, BackupReason
+from sealwire.sidecars.errors import BackupReason, Unsound
 
 DOCUMENTS = st.lists(
     st.dictionaries(st.sampled_from("abc"), st.integers(-5, 5)),
@@ -60,7 +60,7 @@ def test_lost_doubled_and_changed_documents_show() -> None:
     ],
 )
 def test_what_is_no_bson_is_refused(data: bytes) -> None:
-    with pytest.raises(BackupDamaged) as caught:
+    with pytest.raises(Unsound) as caught:
         list(split_documents(data))
     assert caught.value.reason is BackupReason.BSON
 
@@ -106,6 +106,6 @@ def test_cut_pieces_are_whole_documents(sizes: list[int], size: int, drip: bool)
 
 @pytest.mark.parametrize("data", [b"\x05\0\0\0", b"\x05\0", b"\x04\0\0\0\0", b"\xff\xff\xff\x7f"])
 def test_a_stream_that_ends_within_a_document_is_refused(data: bytes) -> None:
-    with pytest.raises(BackupDamaged) as caught:
+    with pytest.raises(Unsound) as caught:
         list(cut(io.BytesIO(bson.encode({"a": 1}) + data)))
     assert caught.value.reason is BackupReason.BSON

@@ -17,13 +17,7 @@ from sealwire.sidecars.backup.archive.dump_files import (
     survey,
 )
 from sealwire.sidecars.backup.archive.metadata import Kind
-from sealwire.sidecars.errors import (
-    BackupDamaged,
-    BackupError,
-    BackupMissing,
-    BackupReason,
-    BackupSettingError,
-)
+from sealwire.sidecars.errors import BackupReason, Missing, SidecarError, Unsound, Unusable
 
 DOCUMENT = bson.encode({"_id": 1})
 PLAIN = b'{"options":{},"indexes":[{"v":{"$numberInt":"2"},"key":{"_id":{"$numberInt":"1"}},"name":"_id_"}]}'
@@ -126,7 +120,7 @@ def test_parts_are_one_collection_in_their_order(tmp_path: Path) -> None:
 def test_a_part_that_is_missing_does_not_pass_for_the_end(tmp_path: Path, numbers: tuple[int, ...]) -> None:
     parts = {f"clinic/patients.bson.parts/{number:08d}.bson": DOCUMENT for number in numbers}
     files = open_plain(write(tmp_path, parts))
-    with pytest.raises(BackupDamaged) as caught:
+    with pytest.raises(Unsound) as caught:
         documents(files)
     assert caught.value.reason is BackupReason.ARCHIVE
 
@@ -137,7 +131,7 @@ def test_a_dump_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for size in (len(whole) - 9, len(whole) // 2, 15):
         path.write_bytes(whole[:size])
-        with pytest.raises(BackupDamaged) as caught:
+        with pytest.raises(Unsound) as caught:
             documents(files)
         assert caught.value.reason in {BackupReason.COMPRESSION, BackupReason.ARCHIVE}
 
@@ -145,12 +139,12 @@ def test_a_dump_that_is_cut_short_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "error", "reason"),
     [
-        ("missing", BackupMissing, BackupReason.MISSING),
-        ("dump.archive", BackupSettingError, BackupReason.ADDRESS),
+        ("missing", Missing, BackupReason.MISSING),
+        ("dump.archive", Unusable, BackupReason.ADDRESS),
     ],
 )
 def test_what_is_no_dump_is_refused_by_its_path(
-    tmp_path: Path, name: str, error: type[BackupError], reason: BackupReason
+    tmp_path: Path, name: str, error: type[SidecarError], reason: BackupReason
 ) -> None:
     (tmp_path / "dump.archive").write_bytes(b"x")
     with pytest.raises(error) as caught:
@@ -159,7 +153,7 @@ def test_what_is_no_dump_is_refused_by_its_path(
 
 
 def test_a_folder_without_collections_is_no_dump(tmp_path: Path) -> None:
-    with pytest.raises(BackupDamaged) as caught:
+    with pytest.raises(Unsound) as caught:
         survey(open_plain(write(tmp_path, {"notes.txt": b"x"})))
     assert caught.value.reason is BackupReason.ARCHIVE
 

@@ -19,7 +19,7 @@ from sealwire.sidecars.backup.archive.metadata import (
     parse,
     serialize,
 )
-from sealwire.sidecars.errors import BackupDamaged, BackupReason
+from sealwire.sidecars.errors import BackupReason, Unsound
 
 OPTIONS: dict[str, Any] = {
     "capped": True,
@@ -109,7 +109,7 @@ def test_a_server_that_calls_a_time_series_a_collection_is_not_believed() -> Non
     ],
 )
 def test_damaged_metadata_is_refused(raw: bytes) -> None:
-    with pytest.raises(BackupDamaged) as caught:
+    with pytest.raises(Unsound) as caught:
         parse(raw, "clinic", "patients")
     assert caught.value.reason is BackupReason.ARCHIVE
 
@@ -178,6 +178,6 @@ def test_other_files_are_no_collections(path: str) -> None:
     "path", ["../x.bson", "clinic/../x.bson", "/etc/x.bson", "clinic//x.bson", "a/\0.bson"]
 )
 def test_paths_that_leave_the_dump_are_refused(path: str) -> None:
-    with pytest.raises(BackupDamaged) as caught:
+    with pytest.raises(Unsound) as caught:
         metadata.split_path(path)
     assert caught.value.reason is BackupReason.ARCHIVE

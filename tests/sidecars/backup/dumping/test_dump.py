@@ -9,7 +9,7 @@ from pymongo.errors import OperationFailure
 from sealwire.sidecars.backup.dumping.dump import Wanted, is_skipped, obtained, reading
 from sealwire.sidecars.backup.sealed.manifest import ClusterTime, Consistency
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.errors import BackupReason, SourceFailed
+from sealwire.sidecars.errors import BackupReason, Unavailable
 
 CHOSEN = Timestamp(1_700_000_000, 3)
 
@@ -64,7 +64,7 @@ def test_a_snapshot_is_what_is_taken_where_it_is_offered() -> None:
 def test_without_one_the_window_of_the_oplog_is_stated(server: dict[str, bool]) -> None:
     window = (ClusterTime(11, 1), ClusterTime(12, 1))
     assert shown(Server(**server)) == (Consistency.OPLOG_WINDOW, window)
-    with pytest.raises(SourceFailed) as caught:
+    with pytest.raises(Unavailable) as caught:
         shown(Server(**server), Wanted.SNAPSHOT)
     assert caught.value.reason is BackupReason.SNAPSHOT_REFUSED
 

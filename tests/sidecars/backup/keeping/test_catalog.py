@@ -21,7 +21,7 @@ from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.key_slots import KeySlot
 from sealwire.sidecars.backup.sealed.sidecar import Sidecar
 from sealwire.sidecars.backup.stores.local_store import LocalStore
-from sealwire.sidecars.errors import BackupReason, BackupSettingError
+from sealwire.sidecars.errors import BackupReason, Unusable
 from tests.keys.samples import NOW
 from tests.sidecars.backup.samples import KEK, change, make_manifest, seal
 
@@ -115,7 +115,7 @@ def test_something_good_is_always_kept(
 
 @pytest.mark.parametrize("numbers", [(0, 0, 0, 0), (1, -1, 0, 0)])
 def test_a_policy_that_keeps_nothing_is_refused(numbers: tuple[int, int, int, int]) -> None:
-    with pytest.raises(BackupSettingError) as caught:
+    with pytest.raises(Unusable) as caught:
         RetentionPolicy(*numbers)
     assert caught.value.reason is BackupReason.RETENTION
 

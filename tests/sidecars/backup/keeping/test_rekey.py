@@ -3,19 +3,12 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.errors import KekUnavailable, KeysReason
-from sealwire.sidecars.backup.keeping import rekey
-from sealwire.sidecars.backup.keeping.rekey import reencrypt, rewrap, successor
-from sealwire.sidecars.backup.keeping.verification import verify_backup
+from sealwire.sidecars.backup.keeping import verification
+from sealwire.sidecars.backup.keeping.verification import reencrypt, rewrap, successor, verify_backup
 from sealwire.sidecars.backup.sealed.key_slots import Identity
-from sealwire.sidecars.backup.sealed.reader import open_backup
+from sealwire.sidecars.backup.sealed.payload import open_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
-from sealwire.sidecars.errors import (
-    BackupDamaged,
-    BackupExists,
-    BackupKeyDenied,
-    BackupMissing,
-    BackupReason,
-)
+from sealwire.sidecars.errors import BackupReason, CannotCreate, Denied, Missing, Unsound
 from tests.keys.samples import NOW
 from tests.sidecars.backup.samples import KEK, OTHER_KEK, PRIVATE, change, make_dump, seal
 
@@ -32,7 +25,7 @@ def opens(store: LocalStore, identity: Identity, name: str = "b") -> bool:
         with open_backup(store, name, [identity]) as reader:
             assert reader.read() == make_dump()[0]
             reader.finish()
-    except BackupKeyDenied:
+    except Denied:
         return False
     return True
 
@@ -63,7 +56,7 @@ def test_without_the_sidecar_the_keys_of_the_header_count(store: LocalStore, tmp
     rewrap(store, "b", [KEK], [OTHER_KEK])
     (tmp_path / f"{PAYLOAD}.json").unlink()
     assert [opens(store, identity) for identity in (KEK, OTHER_KEK)] == [True, False]
-    with pytest.raises(BackupMissing) as caught:
+    with pytest.raises(Missing) as caught:
         rewrap(store, "b", [KEK], [OTHER_KEK])
     assert caught.value.reason is BackupReason.SIDECAR_MISSING
 
@@ -113,7 +106,7 @@ def test_it_can_be_encrypted_for_a_key_that_is_not_here(store: LocalStore) -> No
 def test_a_damaged_backup_is_not_encrypted_anew(store: LocalStore, tmp_path: Path) -> None:
     seal(store)
     change(tmp_path / PAYLOAD, lambda content: content[:-20])
-    with pytest.raises(BackupDamaged):
+    with pytest.raises(Unsound):
         reencrypt(store, "b", [KEK], [OTHER_KEK])
     assert sorted(path.name for path in tmp_path.iterdir()) == [PAYLOAD, f"{PAYLOAD}.json"]
 
@@ -122,8 +115,8 @@ def test_a_copy_that_reads_otherwise_does_not_replace_the_old_one(
     store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seal(store)
-    monkeypatch.setattr(rekey, "_copy", lambda *_: b"another digest")
-    with pytest.raises(BackupDamaged):
+    monkeypatch.setattr(verification, "_copy", lambda *_: b"another digest")
+    with pytest.raises(Unsound):
         reencrypt(store, "b", [KEK], [OTHER_KEK])
     assert opens(store, KEK)
 
@@ -131,7 +124,7 @@ def test_a_copy_that_reads_otherwise_does_not_replace_the_old_one(
 def test_what_an_earlier_run_left_is_not_overwritten(store: LocalStore) -> None:
     seal(store)
     seal(store, "b-r1")
-    with pytest.raises(BackupExists):
+    with pytest.raises(CannotCreate):
         reencrypt(store, "b", [KEK], [OTHER_KEK])
     assert opens(store, KEK)
     assert opens(store, KEK, "b-r1")

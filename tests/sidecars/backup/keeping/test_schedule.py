@@ -21,7 +21,7 @@ from sealwire.sidecars.backup.keeping.schedule import (
     systemd_units,
     write_metrics,
 )
-from sealwire.sidecars.errors import BackupMissing, BackupReason, BackupSettingError, PlaintextOverdue
+from sealwire.sidecars.errors import BackupReason, Missing, Unsound, Unusable
 from tests.build_context import ROOT
 from tests.sidecars.backup.samples import local, make_tar, seal
 from tests.support.systemd_analyze import systemd_analyze
@@ -104,7 +104,7 @@ def test_the_job_runs_the_same_steps_without_privileges(since: date | None) -> N
 )
 def test_what_does_not_belong_into_a_unit_is_refused(change: dict[str, str]) -> None:
     values: dict[str, Any] = {"retention": EXAMPLE.retention, **change}
-    with pytest.raises(BackupSettingError) as caught:
+    with pytest.raises(Unusable) as caught:
         Schedule(**values)
     assert caught.value.reason is BackupReason.SCHEDULE
 
@@ -143,7 +143,7 @@ def test_plaintext_is_told_by_what_it_begins_with(directory: Path, name: str) ->
     status = check_transition(directory, SINCE, 7, LATE)
     assert status.files == (path,)
     assert status.size == len(PLAINTEXT[name])
-    with pytest.raises(PlaintextOverdue) as caught:
+    with pytest.raises(Unsound) as caught:
         status.require_in_time()
     assert caught.value.reason is BackupReason.OVERDUE
 
@@ -169,7 +169,7 @@ def test_links_are_not_followed(directory: Path, tmp_path: Path) -> None:
 
 
 def test_a_directory_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(BackupMissing):
+    with pytest.raises(Missing):
         check_transition(tmp_path / "none", SINCE, 7, LATE)
 
 

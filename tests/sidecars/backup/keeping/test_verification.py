@@ -3,17 +3,17 @@ import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from enum import Enum
 from pathlib import Path
 
 import pytest
 
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER, Manifest, serialize
-from sealwire.sidecars.backup.sealed.reader import read_sidecar
+from sealwire.sidecars.backup.sealed.payload import create_backup, read_sidecar
 from sealwire.sidecars.backup.sealed.sidecar import Sidecar
-from sealwire.sidecars.backup.sealed.writer import create_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
-from sealwire.sidecars.errors import BackupError, BackupReason, StoreUnavailable
+from sealwire.sidecars.errors import BackupReason, SidecarError, Unavailable
 from tests.keys.samples import NOW
 from tests.sidecars.backup.samples import (
     DUMP,
@@ -49,8 +49,8 @@ def seal_files(
         writer.commit(manifest)
 
 
-def reason_of(store: LocalStore) -> BackupReason:
-    with pytest.raises(BackupError) as caught:
+def reason_of(store: LocalStore) -> Enum:
+    with pytest.raises(SidecarError) as caught:
         verify_backup(store, "b", [KEK], NOW)
     return caught.value.reason
 
@@ -87,7 +87,7 @@ def test_a_store_that_may_not_be_written_does_not_fail_the_check(
     seal(store)
 
     def deny(*_: object) -> None:
-        raise StoreUnavailable(BackupReason.STORE_DENIED, "read-only")
+        raise Unavailable(BackupReason.STORE_DENIED, "read-only")
 
     monkeypatch.setattr(store, "replace_small", deny)
     assert verify_backup(store, "b", [KEK], NOW).recorded is False
@@ -102,7 +102,7 @@ def test_damage_is_found_and_takes_the_word_back(store: LocalStore, tmp_path: Pa
 
 
 def test_a_rekey_during_the_check_is_not_undone(store: LocalStore) -> None:
-    from sealwire.sidecars.backup.keeping.rekey import rewrap
+    from sealwire.sidecars.backup.keeping.verification import rewrap
 
     seal(store)
     done: list[int] = []

@@ -18,7 +18,7 @@ from sealwire.sidecars.backup.restoring.plan import (
     plan,
     purpose_of,
 )
-from sealwire.sidecars.errors import BackupReason, BackupSettingError
+from sealwire.sidecars.errors import BackupReason, Unusable
 
 
 def collection(namespace: str) -> CollectionMetadata:
@@ -95,7 +95,7 @@ def test_users_and_roles_go_where_the_server_takes_them_over_from() -> None:
 
 @pytest.mark.parametrize("only", ["nowhere", "clinic.nothing", "clinic.patients.x"])
 def test_a_name_that_is_not_in_the_backup_is_refused(only: str) -> None:
-    with pytest.raises(BackupSettingError) as caught:
+    with pytest.raises(Unusable) as caught:
         planned(only=[only])
     assert caught.value.reason is BackupReason.SELECTION
 
@@ -118,13 +118,13 @@ def test_a_name_that_is_not_in_the_backup_is_refused(only: str) -> None:
     ],
 )
 def test_what_does_not_rename_is_refused(text: str) -> None:
-    with pytest.raises(BackupSettingError) as caught:
+    with pytest.raises(Unusable) as caught:
         parse_rename(text)
     assert caught.value.reason is BackupReason.RENAME
 
 
 def test_two_collections_never_become_one() -> None:
-    with pytest.raises(BackupSettingError) as caught:
+    with pytest.raises(Unusable) as caught:
         planned("clinic=other")
     assert caught.value.reason is BackupReason.RENAME
 
@@ -155,14 +155,14 @@ def test_the_journal_of_another_restore_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal.json"
     with opened(path, "one") as journal:
         journal.begin("clinic.a")
-    with pytest.raises(BackupSettingError) as caught, opened(path, "another"):
+    with pytest.raises(Unusable) as caught, opened(path, "another"):
         pass
     assert caught.value.reason is BackupReason.JOURNAL_OTHER
 
 
 def test_two_restores_do_not_share_one(tmp_path: Path) -> None:
     path = tmp_path / "journal.json"
-    with opened(path, "one"), pytest.raises(BackupSettingError) as caught, opened(path, "one"):
+    with opened(path, "one"), pytest.raises(Unusable) as caught, opened(path, "one"):
         pass
     assert caught.value.reason is BackupReason.JOURNAL
 
@@ -172,14 +172,14 @@ def test_a_damaged_journal_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "journal.json"
     path.write_bytes(content)
     path.chmod(0o600)
-    with pytest.raises(BackupSettingError) as caught, opened(path, "one"):
+    with pytest.raises(Unusable) as caught, opened(path, "one"):
         pass
     assert caught.value.reason is BackupReason.JOURNAL
 
 
 def test_a_place_that_takes_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(BackupSettingError) as caught, opened(tmp_path / "file" / "journal.json", "one"):
+    with pytest.raises(Unusable) as caught, opened(tmp_path / "file" / "journal.json", "one"):
         pass
     assert caught.value.reason is BackupReason.JOURNAL
 

@@ -3,11 +3,9 @@
 import pytest
 
 from sealwire.sidecars.backup.sealed.key_slots import Identity
-from sealwire.sidecars.backup.sealed.reader import open_backup
+from sealwire.sidecars.backup.sealed.payload import open_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
-from sealwire.sidecars.errors import (
-    BackupError,
-)
+from sealwire.sidecars.errors import SidecarError
 from tests.sidecars.backup.samples import (
     KEK,
 )
@@ -24,7 +22,7 @@ def read_all(store: LocalStore, identity: Identity = KEK, name: str = "b") -> by
     return data
 
 
-def refusal(store: LocalStore, identity: Identity = KEK) -> BackupError:
-    with pytest.raises(BackupError) as caught:
+def refusal(store: LocalStore, identity: Identity = KEK) -> SidecarError:
+    with pytest.raises(SidecarError) as caught:
         read_all(store, identity)
     return caught.value

@@ -16,20 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sealwire.sidecars.backup.sealed import writer as sealed_writer
+from sealwire.sidecars.backup.sealed import payload as sealed_payload
 from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
 from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER, format_time
-from sealwire.sidecars.backup.sealed.reader import open_backup
-from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.sealed.payload import create_backup, open_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
-from sealwire.sidecars.errors import (
-    BackupDamaged,
-    BackupExists,
-    BackupKeyDenied,
-    BackupMissing,
-    BackupReason,
-    BackupSettingError,
-)
+from sealwire.sidecars.errors import BackupReason, CannotCreate, Denied, Missing, Unsound, Unusable
 from tests.sidecars.backup.samples import (
     DUMP,
     KEK,
@@ -116,7 +108,7 @@ def test_a_block_that_came_late_is_not_taken_for_the_end(
             assert reader.read() == make_dump()[0]
             reader.finish()
         else:
-            with pytest.raises(BackupDamaged) as caught:
+            with pytest.raises(Unsound) as caught:
                 reader.read()
             assert caught.value.reason is BackupReason.COMPRESSION
 
@@ -188,7 +180,7 @@ def test_nothing_is_written_after_commit(store: LocalStore) -> None:
 
 def test_a_name_that_is_taken_is_refused_and_what_is_there_stays(store: LocalStore) -> None:
     seal(store)
-    with pytest.raises(BackupExists), create_backup(store, "b", [OTHER_KEK]):
+    with pytest.raises(CannotCreate), create_backup(store, "b", [OTHER_KEK]):
         pass
     assert read_all(store) == make_dump()[0]
 
@@ -202,7 +194,7 @@ def test_a_backup_that_came_from_elsewhere_meanwhile_keeps_its_sidecar(
         writer.write(tar)
         for suffix in ("tar.gz.enc", "tar.gz.enc.json"):
             (tmp_path / f"other.{suffix}").rename(tmp_path / f"b.{suffix}")
-        with pytest.raises(BackupExists):
+        with pytest.raises(CannotCreate):
             writer.commit(manifest)
     assert read_all(store) == tar
     assert not list(tmp_path.glob(".*.partial"))
@@ -211,7 +203,7 @@ def test_a_backup_that_came_from_elsewhere_meanwhile_keeps_its_sidecar(
 def test_two_writers_of_one_name_do_not_meet(store: LocalStore) -> None:
     tar, manifest = make_dump()
     with create_backup(store, "b", [KEK]) as writer:
-        with pytest.raises(BackupExists), create_backup(store, "b", [KEK]):
+        with pytest.raises(CannotCreate), create_backup(store, "b", [KEK]):
             pass
         writer.write(tar)
         writer.commit(manifest)
@@ -220,14 +212,14 @@ def test_two_writers_of_one_name_do_not_meet(store: LocalStore) -> None:
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "../a", "a\n", "x" * 129, "ä"])
 def test_a_name_that_could_lead_elsewhere_is_refused(store: LocalStore, name: str) -> None:
-    with pytest.raises(BackupSettingError) as caught, create_backup(store, name, [KEK]):
+    with pytest.raises(Unusable) as caught, create_backup(store, name, [KEK]):
         pass
     assert caught.value.reason is BackupReason.NAME
 
 
 def test_recipients_are_needed_and_differ(store: LocalStore) -> None:
     for recipients in ([], [KEK, KEK]):
-        with pytest.raises(BackupSettingError) as caught, create_backup(store, "b", recipients):
+        with pytest.raises(Unusable) as caught, create_backup(store, "b", recipients):
             pass
         assert caught.value.reason is BackupReason.RECIPIENT
 
@@ -235,10 +227,10 @@ def test_recipients_are_needed_and_differ(store: LocalStore) -> None:
 def test_another_key_is_told_which_key_it_would_be(store: LocalStore) -> None:
     seal(store)
     error = refusal(store, OTHER_KEK)
-    assert isinstance(error, BackupKeyDenied)
+    assert isinstance(error, Denied)
     assert error.reason is BackupReason.KEY_OTHER
     assert KEK.id in error.hint
-    with pytest.raises(BackupKeyDenied) as caught:
+    with pytest.raises(Denied) as caught:
         open_backup(store, "b", [])
     assert caught.value.reason is BackupReason.NO_KEY
 
@@ -250,7 +242,7 @@ def test_a_signal_before_anything_was_written_leaves_nothing(
         assert list(tmp_path.iterdir())  # the header is there already
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sealed_writer, "gzipped", ended)
+    monkeypatch.setattr(sealed_payload, "gzipped", ended)
     with pytest.raises(KeyboardInterrupt), create_backup(store, "b", [KEK]):
         pass
     assert list(tmp_path.iterdir()) == []
@@ -269,7 +261,7 @@ def test_nothing_opens_with_a_data_key_that_was_guessed(store: LocalStore, tmp_p
     seal(store)
     for _ in range(2):
         error = refusal(store, Guess())
-        assert isinstance(error, BackupDamaged)
+        assert isinstance(error, Unsound)
         assert error.reason is BackupReason.HEADER
         (tmp_path / SIDECAR).unlink(missing_ok=True)
 
@@ -286,7 +278,7 @@ def test_time_size_and_checksum_are_beside_it(store: LocalStore, tmp_path: Path)
 
 
 def test_a_backup_that_is_not_there_is_missing(store: LocalStore) -> None:
-    assert isinstance(refusal(store), BackupMissing)
+    assert isinstance(refusal(store), Missing)
 
 
 def test_the_payload_opens_by_itself_when_the_sidecar_is_lost(store: LocalStore, tmp_path: Path) -> None:

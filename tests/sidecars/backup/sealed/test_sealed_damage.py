@@ -3,22 +3,17 @@
 import gzip
 from contextlib import closing
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sealwire.sidecars.backup.sealed.reader import begin_reading, open_backup
+from sealwire.sidecars.backup.sealed.payload import begin_backup, begin_reading, open_backup
 from sealwire.sidecars.backup.sealed.sidecar import seal_sidecar
-from sealwire.sidecars.backup.sealed.writer import begin_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
-from sealwire.sidecars.errors import (
-    BackupDamaged,
-    BackupError,
-    BackupKeyDenied,
-    BackupReason,
-)
+from sealwire.sidecars.errors import BackupReason, Denied, SidecarError, Unsound
 from tests.sidecars.backup.samples import (
     KEK,
     SMALL_CHUNK,
@@ -45,7 +40,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
 class TestDamage:
     """Each change of the payload is noticed, and no byte that was not written comes out first."""
 
-    def noticed(self, store: LocalStore) -> BackupReason:
+    def noticed(self, store: LocalStore) -> Enum:
         returned = bytearray()
 
         def read() -> None:
@@ -55,9 +50,9 @@ class TestDamage:
                 reader.finish()
 
         # A changed name of a key makes the slot that of somebody else.
-        with pytest.raises((BackupDamaged, BackupKeyDenied)) as caught:
+        with pytest.raises((Unsound, Denied)) as caught:
             read()
-        assert isinstance(caught.value, BackupError)
+        assert isinstance(caught.value, SidecarError)
         assert make_dump()[0].startswith(returned)
         return caught.value.reason
 
@@ -163,7 +158,7 @@ class TestSidecarDamage:
         bit = data.draw(st.integers(0, len(content) * 8 - 1))
         content[bit // 8] ^= 1 << bit % 8
         (directory / SIDECAR).write_bytes(content)
-        with pytest.raises((BackupDamaged, BackupKeyDenied)):
+        with pytest.raises((Unsound, Denied)):
             read_all(store)
 
     def test_that_of_another_backup(self, store: LocalStore, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealwire.audit.signing import SigningKey, VerificationKey, make_key
-from sealwire.sidecars.backup.keeping.rekey import rewrap
-from sealwire.sidecars.backup.keeping.verification import verify_backup
+from sealwire.sidecars.backup.keeping.verification import rewrap, verify_backup
 from sealwire.sidecars.backup.sealed.chunk_io import ChunkWriter
 from sealwire.sidecars.backup.sealed.key_slots import BackupKeys, KeySlot, seal_header
-from sealwire.sidecars.backup.sealed.reader import OpenBackup, begin_reading
+from sealwire.sidecars.backup.sealed.payload import OpenBackup, begin_reading
 from sealwire.sidecars.backup.sealed.sidecar import BackupOrigin, BackupWriter, Sidecar, seal_sidecar
 from sealwire.sidecars.backup.stores.local_store import LocalStore
-from sealwire.sidecars.errors import (
-    BackupDamaged,
-    BackupError,
-    BackupKeyDenied,
-    BackupReason,
-    BackupUnsigned,
-)
+from sealwire.sidecars.errors import BackupReason, Denied, SidecarError, Unsound
 from tests.keys.samples import NOW
 from tests.sidecars.backup.samples import (
     KEK,
@@ -55,8 +49,8 @@ def origin(store: LocalStore, *signed_by: VerificationKey, name: str = "b") -> B
     return verify_backup(store, name, [PRIVATE, KEK], NOW, signed_by=signed_by).origin
 
 
-def refusal(store: LocalStore, *, name: str = "b", by: VerificationKey = SIGNER) -> BackupReason:
-    with pytest.raises(BackupError) as caught:
+def refusal(store: LocalStore, *, name: str = "b", by: VerificationKey = SIGNER) -> Enum:
+    with pytest.raises(SidecarError) as caught:
         origin(store, by, name=name)
     return caught.value.reason
 
@@ -144,7 +138,7 @@ class TestUnsigned:
         slots = (*keys.wrap_for([PRIVATE.public]), KeySlot(KEK.id, bytes(80)))
         put(store, keys, *seal_header(keys, SMALL_CHUNK, slots), gzip.compress(make_dump()[0]))
         assert origin(store).writer is BackupWriter.ANYBODY
-        with pytest.raises(BackupDamaged) as caught:
+        with pytest.raises(Unsound) as caught:
             begin_reading(store, "b", [KEK])
         assert caught.value.reason is BackupReason.HEADER
 
@@ -238,7 +232,7 @@ class TestChangedByAHolderOfThePrivateKey:
         (tmp_path / SIDECAR).write_bytes(sidecar)
         with closing((forged := begin_reading(store, "b", [PRIVATE], [SIGNER])).stream):
             assert forged.chunks.read() == b"other content"
-            with pytest.raises(BackupDamaged) as caught:
+            with pytest.raises(Unsound) as caught:
                 forged.check_end()
         assert caught.value.reason is BackupReason.SIDECAR_OTHER
 
@@ -261,7 +255,7 @@ def test_each_changed_byte_of_a_signed_backup_is_noticed(
     content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
     for each, raw in (original | {name: bytes(content)}).items():
         (directory / each).write_bytes(raw)
-    with pytest.raises((BackupDamaged, BackupKeyDenied, BackupUnsigned)):
+    with pytest.raises((Unsound, Denied)):
         verify_backup(LocalStore(directory), "b", [PRIVATE], NOW, signed_by=[SIGNER])
 
 

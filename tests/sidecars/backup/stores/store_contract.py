@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sealwire.sidecars.backup.sealed.reader import open_backup
+from sealwire.sidecars.backup.sealed.payload import open_backup
 from sealwire.sidecars.backup.stores.store import Store, read_small
-from sealwire.sidecars.errors import BackupDamaged, BackupExists, BackupMissing, BackupReason
+from sealwire.sidecars.errors import BackupReason, CannotCreate, Missing, Unsound
 from tests.sidecars.backup.samples import KEK, make_dump, seal
 
 KEY = "b.tar.gz.enc"
@@ -46,7 +46,7 @@ class StoreContract:
 
     def test_a_name_is_given_once(self, store: Store) -> None:
         self.put(store, KEY, b"first")
-        with pytest.raises(BackupExists):
+        with pytest.raises(CannotCreate):
             store.begin(KEY)
         assert self.read(store, KEY) == b"first"
 
@@ -64,7 +64,7 @@ class StoreContract:
 
     def test_a_small_object_that_is_not_small_is_refused(self, store: Store) -> None:
         store.replace_small(OTHER, b"four")
-        with pytest.raises(BackupDamaged) as caught:
+        with pytest.raises(Unsound) as caught:
             read_small(store, OTHER, 3)
         assert caught.value.reason is BackupReason.TOO_LARGE
 
@@ -79,11 +79,11 @@ class StoreContract:
         self.put(store, KEY, b"x")
         store.delete(KEY)
         assert not store.exists(KEY)
-        with pytest.raises(BackupMissing):
+        with pytest.raises(Missing):
             store.delete(KEY)
-        with pytest.raises(BackupMissing):
+        with pytest.raises(Missing):
             store.open(KEY)
-        with pytest.raises(BackupMissing):
+        with pytest.raises(Missing):
             read_small(store, KEY, 1)
 
     def test_a_backup_is_sealed_and_opened_in_it(self, store: Store) -> None:

@@ -7,12 +7,7 @@ import pytest
 
 from sealwire.sidecars.backup.stores.local_store import LocalStore, open_new_store
 from sealwire.sidecars.backup.stores.store import Store
-from sealwire.sidecars.errors import (
-    BackupError,
-    BackupMissing,
-    BackupReason,
-    StoreUnavailable,
-)
+from sealwire.sidecars.errors import BackupReason, Missing, SidecarError, Unavailable
 from tests.sidecars.backup.stores.store_contract import KEY, StoreContract
 
 SOON = timedelta(days=1)
@@ -30,7 +25,7 @@ class TestLocalStore(StoreContract):
 def test_a_directory_is_needed(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "none", tmp_path / "file"):
-        with pytest.raises(BackupMissing):
+        with pytest.raises(Missing):
             LocalStore(path)
 
 
@@ -38,10 +33,10 @@ def test_who_writes_first_makes_the_directory_and_none_above_it(tmp_path: Path) 
     assert open_new_store(str(tmp_path / "new")).objects() == []
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
     open_new_store(str(tmp_path / "new"))
-    with pytest.raises(BackupMissing):
+    with pytest.raises(Missing):
         open_new_store(str(tmp_path / "disk" / "new"))
     (tmp_path / "file").touch()
-    with pytest.raises(BackupMissing):
+    with pytest.raises(Missing):
         open_new_store(str(tmp_path / "file"))
 
 
@@ -74,7 +69,7 @@ def test_a_link_at_the_hidden_name_is_not_followed(store: Store, tmp_path: Path)
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     (tmp_path / f".{KEY}.partial").symlink_to(victim)
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(Unavailable):
         store.begin(KEY)
     assert victim.read_bytes() == b"precious"
 
@@ -109,7 +104,7 @@ def test_what_the_disk_says_has_a_reason_and_leaves_no_name(
         monkeypatch.setattr(os, "fsync", fail)
     else:
         monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(BackupError) as caught:
+    with pytest.raises(SidecarError) as caught:
         upload.commit()
     assert caught.value.reason is reason
     upload.abort()

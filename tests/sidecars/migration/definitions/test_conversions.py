@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 
 from sealwire.policies.file.schema import PathNode, PolicySet
-from sealwire.sidecars.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.definitions.constants import ClassChange, Width
-from sealwire.sidecars.migration.definitions.conversions import Conversions, ViewPaths
+from sealwire.sidecars.migration.definitions.conversions import WIDE_PREFIX, Conversions, Judgement, ViewPaths
 from sealwire.sidecars.migration.definitions.filters import Way
-from sealwire.sidecars.migration.definitions.judging import WIDE_PREFIX, Judgement
 from sealwire.sidecars.migration.definitions.server import (
     Definition,
     DefinitionKind,
@@ -132,7 +131,7 @@ def test_a_job_that_was_aborted_leaves_the_wide_form_and_the_other_way_ends_it()
 def test_a_wide_definition_is_in_the_way_of_another_job() -> None:
     server, records = MemoryDefinitions([validator(SCHEMA)]), MemoryRecords()
     conversions(server, records).widen()
-    with pytest.raises(MigrationRefused) as caught:
+    with pytest.raises(Unusable) as caught:
         conversions(server, records, TURNING).check()
     assert caught.value.reason is MigrationReason.OBSTACLE
     orphan = MemoryDefinitions([index(f"{WIDE_PREFIX}some", key={"ward": 1})])
@@ -177,7 +176,7 @@ def test_what_somebody_changed_meanwhile_stays_and_is_named() -> None:
 )
 def test_a_loss_is_refused_until_it_is_accepted(definition: Definition) -> None:
     server, records = MemoryDefinitions([definition]), MemoryRecords()
-    with pytest.raises(MigrationRefused) as caught:
+    with pytest.raises(Unusable) as caught:
         conversions(server, records).widen()
     assert caught.value.reason is MigrationReason.OBSTACLE
     assert "ann" not in str(caught.value)
@@ -189,7 +188,7 @@ def test_a_loss_is_refused_until_it_is_accepted(definition: Definition) -> None:
 
 def test_what_the_server_would_refuse_cannot_be_accepted() -> None:
     server = MemoryDefinitions([index("geo", key={"name": "2dsphere"})])
-    with pytest.raises(MigrationRefused):
+    with pytest.raises(Unusable):
         conversions(server, MemoryRecords(), ENCRYPTING, "geo").check()
 
 

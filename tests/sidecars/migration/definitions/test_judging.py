@@ -6,7 +6,7 @@ import pytest
 
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
 from sealwire.sidecars.migration.definitions.constants import ClassChange
-from sealwire.sidecars.migration.definitions.judging import TABLE, Judgement, Trait, judge_index
+from sealwire.sidecars.migration.definitions.conversions import TABLE, Judgement, Trait, judge_index
 from tests.sidecars.migration.definitions.samples import (
     DECRYPTING,
     ENCRYPTING,

@@ -15,14 +15,14 @@ from sealwire.crypto.envelope import HEADER_BYTES, SUBTYPE
 from sealwire.keys.frontier.frontier import ClassVersion, Form, Frontier, StoredForm
 from sealwire.keys.frontier.record import Lease, frontier_document, parse_frontier
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, ValueType
-from sealwire.sidecars.errors import JobTaken, MigrationReason, MigrationRefused
+from sealwire.sidecars.direct import document
+from sealwire.sidecars.errors import JobTaken, MigrationReason, Unusable
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.sidecars.migration.server import Written
 from sealwire.sidecars.migration.windows.moving import Versions
 from sealwire.sidecars.migration.windows.order import ClassPaths, Range, class_paths, moves_of_paths
-from sealwire.sidecars.raw_documents import document
 from sealwire.wire import kinds
 from tests.keys.samples import NOW
 from tests.sidecars.migration.doubles import Fate, MemoryServer
@@ -264,7 +264,7 @@ class MemoryFrontiers:
     def expect_pending(self) -> None:
         self.cancelled_after -= 1
         if self.cancelled_after < 0:
-            raise MigrationRefused(MigrationReason.NOTHING, "cancelled")
+            raise Unusable(MigrationReason.NOTHING, "cancelled")
 
     def begin(self) -> Frontier:
         self.fate.step()

@@ -12,7 +12,7 @@ from sealwire.policies.file.ranges import RangeDomain, Unit
 from sealwire.policies.file.schema import ValueType
 from sealwire.sidecars.migration.contexts import ValueSpot
 from sealwire.sidecars.migration.forms import Form, Left
-from sealwire.sidecars.migration.patches import Problem
+from sealwire.sidecars.migration.server import Problem
 from sealwire.sidecars.migration.windows import looking
 from sealwire.sidecars.migration.windows.looking import FirstLook, Seen
 from sealwire.sidecars.migration.windows.moving import Versions

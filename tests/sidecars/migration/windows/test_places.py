@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sealwire.crypto.envelope import binary
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, position_of
-from sealwire.sidecars.migration.windows.places import FIRST, LAST, LONG, SHORTEST, EnvelopeOrder, Place
+from sealwire.sidecars.migration.windows.order import FIRST, LAST, LONG, SHORTEST, EnvelopeOrder, Place
 from sealwire.wire import kinds
 from tests.sidecars.migration.windows.doubles import NEW, OLD, sealed
 

@@ -16,7 +16,7 @@ from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier
 from sealwire.keys.frontier.record import LEASE_S, Lease
-from sealwire.sidecars.errors import JobTaken, MigrationReason, MigrationRefused
+from sealwire.sidecars.errors import JobTaken, MigrationReason, Unusable
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Wish
@@ -352,7 +352,7 @@ def test_a_key_that_is_cancelled_while_proxies_are_waited_for_ends_the_job(
     ticks = itertools.count()
     world = World(clinic(), [FollowingProxy("without it", slowness=10**9)])
     world.frontiers.cancelled_after = 3
-    with pytest.raises(MigrationRefused) as refused:
+    with pytest.raises(Unusable) as refused:
         world.live(pace=TurnPace(clock=lambda: float(next(ticks))))
     assert refused.value.reason is MigrationReason.NOTHING
     assert world.frontiers.frontier is None
