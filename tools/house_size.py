@@ -15,9 +15,9 @@ from typing import Final
 from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
-    "modules": 421,
-    "lines": 106_000,
-    "modules of 50 lines or fewer": 18,
+    "modules": 405,
+    "lines": 105_000,
+    "modules of 50 lines or fewer": 13,
     "modules with one importer": 63,
     "modules that import the envelope": 41,
     "longest chain of imports": 36,

@@ -11,8 +11,8 @@ backups.
     restoring   from a backup into a server
 
 The walk, writing: `dumping.dump.dump` asks what there is, reads it in blocks, and writes a tar into a
-`sealed.writer.SealedWriter`, which compresses and encrypts it into a store. `commit` writes the sidecar and
-gives the file its name. Reading: `sealed.reader.SealedReader` returns no byte that was not authenticated;
+`sealed.payload.SealedWriter`, which compresses and encrypts it into a store. `commit` writes the sidecar and
+gives the file its name. Reading: `sealed.payload.SealedReader` returns no byte that was not authenticated;
 `archive.dump_files.survey` says what is in it, `restoring.plan.plan` where it goes, and
 `restoring.restore.Restore` puts it there and compares.
 
