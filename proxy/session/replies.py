@@ -22,7 +22,6 @@ from sealwire.policies.errors import ErrorCode, Refusal, one_line
 from sealwire.policies.planning.values import is_true
 from sealwire.policies.questions.ordering import DISTURBED
 from sealwire.wire import kinds
-from sealwire.wire.op_msg import build_op_msg
 from sealwire.wire.op_query import build_op_reply
 from sealwire.wire.raw_bson import elements, find_element, int32_at
 
@@ -286,11 +285,6 @@ def code_text(message: bytes, body: int) -> str:
     """The code of a server's error, for a line of a log; the server's own text may name a user."""
     code = code_of(message, body)
     return "no code" if code is None else f"code {code}"
-
-
-def command_error(request_id: int, response_to: int, body: bytes) -> bytes:
-    """An OP_MSG with an error body."""
-    return build_op_msg(request_id, response_to, body)
 
 
 def legacy_error(request_id: int, response_to: int) -> bytes:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from sealwire.proxy.server.page.panels import Readings
 
-_BY_COLLECTION: Final = "sealwire_collection_commands_total"
 _OUTCOMES: Final = ("sent", "refused", "failed")
 SORTS: Final = ("commands", "refused", "failed", "name")
 _MICROSECONDS: Final = 1_000_000

@@ -262,7 +262,7 @@ class Carrier(Lifetime):
             is_sampled = counts.until_sampled <= 0 and counts.samples(data)
             is_timed = is_sampled or counts.is_watching
             self._timer = CommandTimer(is_sampled=is_sampled) if is_timed else None
-            self._take(self._session, data, from_client=True)
+            self._run(None, data, from_client=True)
 
     def server_data(self, data: bytes) -> None:
         """Bytes from the server."""
@@ -270,7 +270,7 @@ class Carrier(Lifetime):
             self.server.keep(data)
         elif self._session is not None:
             self._counts.from_server_bytes += len(data)
-            self._take(self._session, data, from_client=False)
+            self._run(None, data)
 
     def _ended(self, pipe: Pipe) -> None:
         """A peer sends nothing more, and takes nothing either: its transport closes itself."""
@@ -321,34 +321,28 @@ class Carrier(Lifetime):
 
     # -- effects ---------------------------------------------------------------------------------------------
 
-    def _take(self, session: SessionCore, data: bytes, *, from_client: bool) -> None:
-        """Give the session bytes. As `_run`, without a function to be made and called for each message."""
-        if self.state is State.OPEN:
-            timer, sent = self._timer, self._counts.to_client_bytes
-            try:
-                if timer is not None:
-                    self._begin_step(timer)
-                self._carry_out(session.client_data(data) if from_client else session.server_data(data))
-                if timer is not None:
-                    self._end_step(timer, sent)
-            except Unrecorded:
-                self.abort()
-            except Exception as error:  # noqa: BLE001 - see _bug
-                self._bug(error)
-
-    def _run(self, step: Callable[[], list[Effect]]) -> None:
-        if self.state is State.OPEN:
-            timer, sent = self._timer, self._counts.to_client_bytes
-            try:
-                if timer is not None:
-                    self._begin_step(timer)
-                self._carry_out(step())
-                if timer is not None:
-                    self._end_step(timer, sent)
-            except Unrecorded:
-                self.abort()
-            except Exception as error:  # noqa: BLE001 - see _bug
-                self._bug(error)
+    def _run(
+        self, step: Callable[[], list[Effect]] | None, data: bytes = b"", *, from_client: bool = False
+    ) -> None:
+        """Take a step. Without one the session is given `data`: no function is made for each message."""
+        session = self._session
+        if self.state is not State.OPEN or session is None:
+            return
+        timer, sent = self._timer, self._counts.to_client_bytes
+        try:
+            if timer is not None:
+                self._begin_step(timer)
+            if step is not None:
+                effects = step()
+            else:
+                effects = session.client_data(data) if from_client else session.server_data(data)
+            self._carry_out(effects)
+            if timer is not None:
+                self._end_step(timer, sent)
+        except Unrecorded:
+            self.abort()
+        except Exception as error:  # noqa: BLE001 - see _bug
+            self._bug(error)
 
     def _begin_step(self, timer: CommandTimer) -> None:
         watch = self._services.watch

@@ -88,14 +88,14 @@ def traffic(seen: SeenNow) -> Panel:
     """Commands by name with their rates, values, and how long replies take."""
     counted = _met(seen.readings.by_label(COMMANDS, "command"))
     rates = seen.hour.lately(COMMANDS, seen.readings)
-    rows = [(name, _whole(count), rate_text(rates.get(name))) for name, count in counted.items()]
+    rows = [(name, round(count), rate_text(rates.get(name))) for name, count in counted.items()]
     table = PanelTable.of("Commands since the start", ("Command", "Commands", "A second, lately"), rows)
     values: tuple[tuple[str, Cell], ...] = (
-        ("Client connections", _whole(seen.readings.sum("sealwire_client_connections"))),
+        ("Client connections", round(seen.readings.sum("sealwire_client_connections"))),
         ("Commands a second, over the last minute", rate_text(sum(rates.values()) if rates else None)),
         *_reply_times(seen),
-        ("Values encrypted since the start", _whole(seen.readings.sum("sealwire_values_encrypted_total"))),
-        ("Values decrypted since the start", _whole(seen.readings.sum("sealwire_values_decrypted_total"))),
+        ("Values encrypted since the start", round(seen.readings.sum("sealwire_values_encrypted_total"))),
+        ("Values decrypted since the start", round(seen.readings.sum("sealwire_values_decrypted_total"))),
     )
     texts = () if rows else ("No command has come yet.",)
     return Panel("traffic", "Traffic", texts, values, (), (table,) if rows else ())
@@ -108,7 +108,7 @@ def refusals(seen: SeenNow) -> Panel:
     rows = [
         (
             reason,
-            _whole(count),
+            round(count),
             rate_text(rates.get(reason)),
             meaning(reason),
             Code(explain_command(seen, reason)),
@@ -120,7 +120,7 @@ def refusals(seen: SeenNow) -> Panel:
     withheld = _met(seen.readings.by_label(WITHHELD, "failure"))
     if withheld:
         caption = "Replies withheld because a stored value does not open"
-        found = [(failure, _whole(count)) for failure, count in withheld.items()]
+        found = [(failure, round(count)) for failure, count in withheld.items()]
         tables.append(PanelTable.of(caption, ("Why", "Replies"), found))
     texts = () if rows or withheld else ("Nothing was refused or withheld since the start.",)
     audit = seen.config.audit
@@ -200,10 +200,6 @@ def _reply_times(seen: SeenNow) -> Iterator[tuple[str, str | Mark]]:
 def _met(counted: Mapping[str, float]) -> dict[str, float]:
     """What has happened at all: every label is there from the start."""
     return {label: count for label, count in counted.items() if count}
-
-
-def _whole(count: float) -> int:
-    return round(count)
 
 
 def _shown_count(count: int) -> Cell:

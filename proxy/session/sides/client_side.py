@@ -353,7 +353,7 @@ class ClientSide(Side):
         label = conversation.shared.counts.label(command, namespace)
         effects.append(Count(Counter.COMMANDS_REFUSED, label=label))
         request_id = request_id_of(message)
-        answer = replies.command_error(conversation.new_id(), request_id, errors.unsent_body())
+        answer = build_op_msg(conversation.new_id(), request_id, errors.unsent_body())
         return [*effects, ToClient(errors.merge(answer, parse_op_msg(answer).body))]
 
     def _abandoned(self, message: bytes, parsed: OpMsg) -> list[Effect]:

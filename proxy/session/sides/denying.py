@@ -16,7 +16,7 @@ from sealwire.proxy.session.requests import COUNTED_COMMANDS, is_policy_reason
 from sealwire.proxy.session.revealing import cursors
 from sealwire.wire import kinds
 from sealwire.wire.header import request_id_of
-from sealwire.wire.op_msg import MORE_TO_COME, OpMsg
+from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg
 from sealwire.wire.raw_bson import elements, string_bytes
 
 _ABOUT_COMMANDS: Final = frozenset({Reason.COMMAND, Reason.UNKNOWN_COMMAND})
@@ -88,7 +88,7 @@ def denied(
     if parsed.flags & MORE_TO_COME:
         # No reply is awaited, so the only way to say no is to close (design, rule 4 of the core).
         return [*effects, conversation.end(CloseReason.REFUSED_UNACKNOWLEDGED, audit.reason)]
-    answer = replies.command_error(conversation.new_id(), request_id_of(message), body)
+    answer = build_op_msg(conversation.new_id(), request_id_of(message), body)
     return [*effects, ToClient(answer)]
 
 

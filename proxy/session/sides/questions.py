@@ -430,4 +430,4 @@ def _answer(conversation: Conversation, message: bytes, parsed: OpMsg, *, is_yes
         body = encode(answer_of(name, conversation.by_certificate.certified.names[0]))
     else:
         body = replies.error_body(replies.AUTHENTICATION_FAILED, replies.CERTIFICATE_NOT_TAKEN)
-    return ToClient(replies.command_error(conversation.new_id(), request_id_of(message), body))
+    return ToClient(build_op_msg(conversation.new_id(), request_id_of(message), body))

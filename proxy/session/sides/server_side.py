@@ -55,7 +55,7 @@ from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
 from sealwire.wire.header import MSG, OpCode, op_code_of, request_id_of, response_to_of
 from sealwire.wire.long_message import HEAD_BYTES, LongMessage
-from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg, refresh_checksum
+from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg, parse_op_msg, refresh_checksum
 from sealwire.wire.op_query import parse_op_reply
 from sealwire.wire.raw_bson import MIN_DOCUMENT_BYTES, Cursor, int32_at
 
@@ -148,7 +148,7 @@ def handshake_reply(
     if request.kind is RequestKind.ABORT:
         is_aborted = replies.is_ok(message, body) or replies.code_of(message, body) == _GONE
         error = replies.abandoned_body(is_aborted=is_aborted)
-        return [ToClient(replies.command_error(conversation.new_id(), response_to_of(message), error))]
+        return [ToClient(build_op_msg(conversation.new_id(), response_to_of(message), error))]
     reply: list[Effect] = [ToClient(message)]
     if is_yes(message, body):
         conversation.states.happened(Event.LOGGED_IN)
@@ -555,7 +555,7 @@ class ServerSide(Side):
             Count(counter, label=name),
             Audit(event, request.namespace, request.command, name, users=request.users),
             *on_record.of_withheld(request, name),
-            ToClient(replies.command_error(self._conversation.new_id(), response_to, body)),
+            ToClient(build_op_msg(self._conversation.new_id(), response_to, body)),
         ]
         if more_to_come:
             # the server goes on with the stream that the client now takes for ended
