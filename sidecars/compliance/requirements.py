@@ -113,187 +113,101 @@ class Requirement:
     duties: tuple[Duty, ...] = ()
 
 
+def _required(id_: str, source: str, title: str, checks: str, duties: str = "") -> Requirement:
+    """A row whose checks and duties are given by their names. The id begins with the framework's."""
+    framework = _FRAMEWORKS[id_.partition("-")[0]]
+    named = tuple(map(ComplianceCheck, checks.split()))
+    return Requirement(id_, framework, source, title, named, tuple(map(Duty, duties.split())))
+
+
+_FRAMEWORKS: Final = {
+    "gdpr": Framework.UK_GDPR,
+    "caldicott": Framework.CALDICOTT,
+    "dspt": Framework.DSPT,
+}
 REQUIREMENTS: Final = (
-    Requirement(
+    _required(
         "gdpr-at-rest",
-        Framework.UK_GDPR,
         "Article 32(1)(a)",
         "Encryption at rest",
-        (
-            ComplianceCheck.PROTECTION,
-            ComplianceCheck.AT_REST,
-            ComplianceCheck.FIELDS,
-            ComplianceCheck.SCOPE,
-            ComplianceCheck.BACKUPS,
-            ComplianceCheck.KEYS,
-            ComplianceCheck.KEY_PROVIDER,
-            ComplianceCheck.RUNNING_POLICY,
-        ),
+        "protection at-rest fields scope backups keys key-provider running-policy",
     ),
-    Requirement(
-        "gdpr-in-transit",
-        Framework.UK_GDPR,
-        "Article 32(1)(a)",
-        "Encryption in transit",
-        (ComplianceCheck.IN_TRANSIT, ComplianceCheck.PROXY_TLS),
-    ),
-    Requirement(
+    _required("gdpr-in-transit", "Article 32(1)(a)", "Encryption in transit", "in-transit proxy-tls"),
+    _required(
         "gdpr-pseudonymisation",
-        Framework.UK_GDPR,
         "Articles 4(5), 32(1)(a)",
         "Pseudonymisation: no identifiers in logs",
-        (ComplianceCheck.PSEUDONYMS, ComplianceCheck.LOGS),
+        "pseudonyms logs",
     ),
-    Requirement(
+    _required(
         "gdpr-access",
-        Framework.UK_GDPR,
         "Articles 5(1)(f), 5(2), 32(1)(b)",
         "Access by role, with an audit",
-        (
-            ComplianceCheck.SERVER_LOGIN,
-            ComplianceCheck.ROLES,
-            ComplianceCheck.RUNNING_POLICY,
-            ComplianceCheck.AUDIT_COMMANDS,
-            ComplianceCheck.AUDIT_CHAIN,
-        ),
+        "server-login roles running-policy audit-commands audit-chain",
     ),
-    Requirement(
+    _required(
         "gdpr-minimisation",
-        Framework.UK_GDPR,
         "Articles 5(1)(c), 25",
         "Data minimisation",
-        (ComplianceCheck.MINIMISATION, ComplianceCheck.SCOPE),
-        (Duty.RECORDS, Duty.DPIA),
+        "minimisation scope",
+        "records-of-processing dpia",
     ),
-    Requirement(
-        "gdpr-erasure", Framework.UK_GDPR, "Article 17", "Right to erasure", (ComplianceCheck.ERASURE,)
-    ),
-    Requirement(
+    _required("gdpr-erasure", "Article 17", "Right to erasure", "erasure"),
+    _required(
         "gdpr-breach",
-        Framework.UK_GDPR,
         "Articles 33, 34",
         "Breaches found, and told of within 72 hours",
-        (ComplianceCheck.DETECTION, ComplianceCheck.AUDIT_CHAIN),
-        (Duty.INCIDENT_PLAN,),
+        "detection audit-chain",
+        "incident-plan",
     ),
-    Requirement(
+    _required(
         "gdpr-resilience",
-        Framework.UK_GDPR,
         "Article 32(1)(b), (c), (d)",
         "Restored when it has to be, and tested",
-        (ComplianceCheck.BACKUPS, ComplianceCheck.RESTORE, ComplianceCheck.VERSIONS),
+        "backups restore versions",
     ),
-    Requirement(
-        "caldicott-1",
-        Framework.CALDICOTT,
-        "Principle 1",
-        "Justify the purpose",
-        (ComplianceCheck.PURPOSES,),
-        (Duty.RECORDS,),
+    _required("caldicott-1", "Principle 1", "Justify the purpose", "purposes", "records-of-processing"),
+    _required(
+        "caldicott-2", "Principle 2", "Use it only when it is necessary", "minimisation fields scope", "dpia"
     ),
-    Requirement(
-        "caldicott-2",
-        Framework.CALDICOTT,
-        "Principle 2",
-        "Use it only when it is necessary",
-        (ComplianceCheck.MINIMISATION, ComplianceCheck.FIELDS, ComplianceCheck.SCOPE),
-        (Duty.DPIA,),
-    ),
-    Requirement(
-        "caldicott-3",
-        Framework.CALDICOTT,
-        "Principle 3",
-        "Use the minimum that is necessary",
-        (ComplianceCheck.ROLES, ComplianceCheck.RUNNING_POLICY),
-    ),
-    Requirement(
+    _required("caldicott-3", "Principle 3", "Use the minimum that is necessary", "roles running-policy"),
+    _required(
         "caldicott-4",
-        Framework.CALDICOTT,
         "Principle 4",
         "Access on a need-to-know basis",
-        (
-            ComplianceCheck.ROLES,
-            ComplianceCheck.RUNNING_POLICY,
-            ComplianceCheck.SERVER_LOGIN,
-            ComplianceCheck.AUDIT_COMMANDS,
-        ),
+        "roles running-policy server-login audit-commands",
     ),
-    Requirement(
-        "caldicott-5",
-        Framework.CALDICOTT,
-        "Principle 5",
-        "Everybody knows their responsibilities",
-        (),
-        (Duty.STAFF_TRAINING,),
-    ),
-    Requirement(
+    _required("caldicott-5", "Principle 5", "Everybody knows their responsibilities", "", "staff-training"),
+    _required(
         "caldicott-6",
-        Framework.CALDICOTT,
         "Principle 6",
         "Comply with the law",
-        (ComplianceCheck.AT_REST, ComplianceCheck.IN_TRANSIT, ComplianceCheck.AUDIT_CHAIN),
-        (Duty.DPIA, Duty.RECORDS),
+        "at-rest in-transit audit-chain",
+        "dpia records-of-processing",
     ),
-    Requirement(
+    _required(
         "caldicott-7",
-        Framework.CALDICOTT,
         "Principle 7",
         "The duty to share is as important as confidentiality",
-        (ComplianceCheck.ROLES,),
-        (Duty.SHARING,),
+        "roles",
+        "sharing-agreements",
     ),
-    Requirement(
-        "caldicott-8",
-        Framework.CALDICOTT,
-        "Principle 8",
-        "Patients know how their data is used",
-        (ComplianceCheck.PSEUDONYMS,),
-        (Duty.PRIVACY_NOTICE,),
+    _required(
+        "caldicott-8", "Principle 8", "Patients know how their data is used", "pseudonyms", "privacy-notice"
     ),
-    Requirement(
+    _required(
         "dspt-b3a",
-        Framework.DSPT,
         "B3.a",
         "Understanding data: what there is, where, and who has it",
-        (
-            ComplianceCheck.MINIMISATION,
-            ComplianceCheck.FIELDS,
-            ComplianceCheck.SCOPE,
-            ComplianceCheck.AUDIT_COMMANDS,
-        ),
-        (Duty.RECORDS,),
+        "minimisation fields scope audit-commands",
+        "records-of-processing",
     ),
-    Requirement(
-        "dspt-b3b",
-        Framework.DSPT,
-        "B3.b",
-        "Data in transit",
-        (ComplianceCheck.IN_TRANSIT, ComplianceCheck.PROXY_TLS),
+    _required("dspt-b3b", "B3.b", "Data in transit", "in-transit proxy-tls"),
+    _required(
+        "dspt-b3c", "B3.c", "Stored data", "at-rest fields scope backups restore key-provider running-policy"
     ),
-    Requirement(
-        "dspt-b3c",
-        Framework.DSPT,
-        "B3.c",
-        "Stored data",
-        (
-            ComplianceCheck.AT_REST,
-            ComplianceCheck.FIELDS,
-            ComplianceCheck.SCOPE,
-            ComplianceCheck.BACKUPS,
-            ComplianceCheck.RESTORE,
-            ComplianceCheck.KEY_PROVIDER,
-            ComplianceCheck.RUNNING_POLICY,
-        ),
-    ),
-    Requirement("dspt-b3d", Framework.DSPT, "B3.d", "Mobile data", (), (Duty.DEVICES,)),
-    Requirement(
-        "dspt-b3e",
-        Framework.DSPT,
-        "B3.e",
-        "Media and equipment sanitisation",
-        (ComplianceCheck.ERASURE,),
-        (Duty.MEDIA,),
-    ),
+    _required("dspt-b3d", "B3.d", "Mobile data", "", "mobile-devices"),
+    _required("dspt-b3e", "B3.e", "Media and equipment sanitisation", "erasure", "media-sanitisation"),
 )
 
 

@@ -322,10 +322,11 @@ def _all_rules(given: Mapping[str, Node]) -> dict[RuleName, DetectionRule]:
 
 def _jobs(root: Mapping[str, Node]) -> dict[str, int]:
     """The accounts that no person uses, and how much of anything is too much for each."""
-    given = root["jobs"].mapping() if "jobs" in root else {}
-    if len(given) > _MOST_JOBS:
+    if "jobs" not in root:
+        return {}
+    if len(root["jobs"].mapping()) > _MOST_JOBS:
         raise root["jobs"].error(f"more than {_MOST_JOBS} jobs", "name those that read much")
-    return {name: node.integer(1, _MOST) for name, node in given.items()}
+    return _amounts(root["jobs"])
 
 
 def _with_jobs(
@@ -386,11 +387,9 @@ def _changed(default: DetectionRule, node: Node) -> DetectionRule:
 def _complete(rule: DetectionRule, entries: Mapping[str, Node], node: Node) -> DetectionRule:
     """With what only some rules have."""
     if "classes" in entries:
-        own = {name: each.integer(1, _MOST) for name, each in entries["classes"].mapping().items()}
-        rule = replace(rule, classes=own)
+        rule = replace(rule, classes=_amounts(entries["classes"]))
     if "users" in entries:
-        own = {name: each.integer(1, _MOST) for name, each in entries["users"].mapping().items()}
-        rule = replace(rule, users=own)
+        rule = replace(rule, users=_amounts(entries["users"]))
     if rule.past is not None:
         rule = replace(rule, past=_past(rule, rule.past, entries, node))
     if rule.name is NEEDS_HOURS:
@@ -406,7 +405,11 @@ def _sizes(rule: DetectionRule, entries: Mapping[str, Node], node: Node) -> dict
         raise node.error("no collection's size is known", "add `sizes: {clinic.patients: 20000}`")
     if rule.at_least > _ALL:
         raise node.error(f"at_least is {rule.at_least}", "it is a percentage here: 100 at most")
-    return {name: each.integer(1, _MOST) for name, each in entries["sizes"].mapping().items()}
+    return _amounts(entries["sizes"])
+
+
+def _amounts(node: Node) -> dict[str, int]:
+    return {name: each.integer(1, _MOST) for name, each in node.mapping().items()}
 
 
 def _window(node: Node) -> int:
