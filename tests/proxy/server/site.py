@@ -118,12 +118,14 @@ def serving(site: Site, longest_s: float = 120.0) -> Iterator[Running]:
     try:
         if process.stderr is None:
             raise RuntimeError("no pipe")
-        with process.stderr:
-            yield Running(process, map(json.loads, process.stderr))
+        yield Running(process, map(json.loads, process.stderr))
     finally:
         killer.cancel()
         process.kill()
         process.wait()
+        # not before: while a thread reads the pipe, closing it waits for the next line
+        if process.stderr is not None:
+            process.stderr.close()
 
 
 @contextmanager
