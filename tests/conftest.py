@@ -47,11 +47,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             session.config.stash[MEASUREMENT] = Measurement(measuring, measured_tests(os.environ))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest files come first; where a run has only so long, other slow tests each time."""
     items[:] = longest_first(items, str(Path(__file__).parent))
-    if (end := time_left.until(os.environ)) is not None:
-        items[:] = time_left.rotated(items, int(end))
+    end = time_left.until(os.environ)
+    if end is not None or config.option.markexpr == "slow":
+        items[:] = time_left.rotated(items, int(end or 0))
 
 
 @pytest.hookimpl(wrapper=True)
