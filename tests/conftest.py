@@ -50,11 +50,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest files come first; where a run has only so long, other slow tests each time."""
     items[:] = longest_first(items, str(Path(__file__).parent))
-    if (end := time_left.until(os.environ)) is not None:
-        items[:] = time_left.rotated(items, int(end))
-    if config.pluginmanager.hasplugin(
-        "timeout"
-    ):  # tools/mutation.py has limits of its own, by the same signal
+    end = time_left.until(os.environ)
+    if end is not None or config.option.markexpr == "slow":
+        items[:] = time_left.rotated(items, int(end or 0))
+    # tools/mutation.py has limits of its own, by the same signal
+    if config.pluginmanager.hasplugin("timeout"):
         for item in items:
             time_left.bounded(item, all_of_them=end is not None)
 

@@ -14,6 +14,8 @@ LOOP_METHODS = ("run_until_complete", "run_forever", "new_event_loop")
 
 def loops_made_by(source: str) -> Iterator[tuple[int, str]]:
     """Where a source runs a loop: the line, and what is called there."""
+    if not any(name in source for name in (*LOOP_MAKERS, *LOOP_METHODS)):
+        return  # what does not name one need not be parsed: that takes seconds for all tests
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)

@@ -40,21 +40,20 @@ def sources(root: Path = ROOT) -> dict[str, str]:
 
 def counts(modules: Mapping[str, str]) -> dict[str, int]:
     """Each count of CEILINGS. A module that only documents its room is none, and neither is an empty one."""
-    imports = {
-        name: set(_imports(name, ast.walk(ast.parse(text)), modules)) for name, text in modules.items()
-    }
+    trees = {name: ast.parse(text) for name, text in modules.items()}
+    imports = {name: set(_imports(name, ast.walk(tree), modules)) for name, tree in trees.items()}
     importers: dict[str, set[str]] = defaultdict(set)
     for name, imported in imports.items():
         for each in imported:
             importers[each].add(name)
-    sizes = {name: text.count("\n") for name, text in modules.items() if len(ast.parse(text).body) > 1}
+    sizes = {name: text.count("\n") for name, text in modules.items() if len(trees[name].body) > 1}
     return {
         "modules": len(sizes),
         "lines": sum(sizes.values()),
         "modules of 50 lines or fewer": sum(size <= _SMALL for size in sizes.values()),
         "modules with one importer": sum(len(importers[name]) == 1 for name in sizes),
         "modules that import the envelope": len(importers[_ENVELOPE]),
-        "longest chain of imports": _longest_chain(modules),
+        "longest chain of imports": _longest_chain(trees, modules),
     }
 
 
@@ -69,9 +68,9 @@ def _imports(name: str, nodes: Iterable[ast.AST], modules: Mapping[str, str]) ->
                     yield found
 
 
-def _longest_chain(modules: Mapping[str, str]) -> int:
+def _longest_chain(trees: Mapping[str, ast.Module], modules: Mapping[str, str]) -> int:
     """How many modules are imported one for the other. What functions import on their way is left out."""
-    imports = {name: set(_imports(name, ast.parse(text).body, modules)) for name, text in modules.items()}
+    imports = {name: set(_imports(name, tree.body, modules)) for name, tree in trees.items()}
     depths: dict[str, int] = {}
     for name in TopologicalSorter(imports).static_order():
         depths[name] = 1 + max((depths[each] for each in imports[name]), default=0)

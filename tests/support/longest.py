@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 LONGEST: Final = (
+    "sidecars/detection/test_weeks.py",
     "integration/test_differential_moving.py",
     "integration/test_queries.py",
     "integration/test_admin_page.py",
@@ -16,6 +17,12 @@ LONGEST: Final = (
     "demo/test_demo_command.py",
     "integration/migrate/test_classes.py",
     "integration/test_differential_sequences.py",
+    "policies/test_taint.py",
+    "proxy/session/test_contexts.py",
+    "integration/test_sorting.py",
+    "integration/test_asking.py",
+    "integration/test_runbooks.py",
+    "demo/test_moving_story.py",
     "integration/test_contexts_differential_moving.py",
     "integration/test_one_collection.py",
     "integration/contexts_in_vault/test_store.py",

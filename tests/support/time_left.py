@@ -3,7 +3,8 @@
 `SEALWIRE_TESTS_UNTIL` has the time, in seconds since 1970. `.ci/run` sets it, to end within 35 minutes on a
 slow machine too; without it every test runs. A test that needs longer than others there says so:
 `@pytest.mark.slow(minutes=20)`. Modules that say so come first, since a long one that begins last lets the
-other processes wait. Each run begins the others with another module, so that all have their turn.
+other processes wait. They do so in `make test-slow` without an end, too. Each run that has one begins the
+others with another module, so that all have their turn.
 
 A test that stands still fails and says where it stands, long before the run would be ended from outside.
 """

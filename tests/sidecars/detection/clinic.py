@@ -72,9 +72,9 @@ class Clinic:
             places = {"nurse": shared, "doctor": (own, own, own, *shared[:2])}.get(role, (own,))
         return Employee(f"{role}{number}@clinic", role, places, ward)
 
-    def weeks(self) -> Lines:
-        """All lines, in their order."""
-        lines = [each for day in range(DAYS) for each in self.day(day)]
+    def weeks(self, days: int = DAYS) -> Lines:
+        """The lines of so many days, in their order."""
+        lines = [each for day in range(days) for each in self.day(day)]
         return sorted(lines, key=lambda each: str(each["time"]))  # nights go on after midnight
 
     def day(self, day: int) -> Lines:
