@@ -140,7 +140,6 @@ clean:  ## remove everything that the other targets made
 	find . -name '*.egg-info' -prune -exec rm -rf {} +
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# setuptools warns that a folder here has the package's name, which is how the rooms are meant to be found.
 $(INSTALLED): requirements/dev.txt
 # What the demos run: a part of the above, in half a minute.
 $(DEMO_INSTALLED): requirements/demo.txt

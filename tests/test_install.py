@@ -16,6 +16,7 @@ INSTALLED = FETCHED + "Installing collected packages: pyyaml, backports.zstd, at
 
 def test_packages_are_counted_while_pip_fetches_them() -> None:
     assert step_of("Looking in indexes: https://index.example\n", 5, 0) is None
+    assert step_of(INSTALLED, 0, 0) is None
     assert step_of(FETCHED, 5, 0) == Step("fetching", 2, 4, "pyyaml")
 
 

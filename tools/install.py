@@ -41,10 +41,12 @@ class Step:
 
 
 def step_of(said: str, pinned: int, installed: int) -> Step | None:
-    """The step that pip's output tells of; None before the first package.
+    """The step that pip's output tells of; None before the first package, and where none is pinned.
 
     While pip installs it says nothing: the packages that are there are counted, in the order of its list.
     """
+    if pinned == 0:
+        return None
     if listed := _INSTALLING.search(said):
         names = listed[1].split(", ")
         place = min(installed, len(names) - 1)
@@ -86,6 +88,7 @@ def run_pip(arguments: list[str], pinned: int, progress: Progress) -> int:
     site = Path(sysconfig.get_path("purelib"))
     before = set(site.glob("*.dist-info"))
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", *arguments]
+    # setuptools warns that a folder here has the package's name, which is how the rooms are meant to be found
     environment = os.environ | {"PIP_PROGRESS_BAR": "off", "PYTHONWARNINGS": "ignore"}
     with tempfile.TemporaryFile() as output:
         pip = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
