@@ -1,6 +1,9 @@
-"""Host names and addresses: which of the two a host is, how SNI writes it, what a certificate names."""
+"""Host names and addresses: which of the two a host is, whose it is, how SNI writes it, what names it."""
 
 import ipaddress
+from typing import Final
+
+_IPV6_NETWORK: Final = 64
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -11,6 +14,21 @@ def as_address(host: str) -> Address | None:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether nothing that is sent to `host` leaves the machine. It asks no resolver."""
+    address = as_address(host)
+    return host.lower() == "localhost" if address is None else address.is_loopback
+
+
+def whose_address(host: str) -> str:
+    """By what a client is counted: its address, or of IPv6 the network that one customer has."""
+    host = host.partition("%")[0]
+    address = as_address(host)
+    if not isinstance(address, ipaddress.IPv6Address):
+        return host
+    return str(address.ipv4_mapped or ipaddress.IPv6Network((address, _IPV6_NETWORK), strict=False))
 
 
 def server_name(host: str) -> bytes | None:

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from ipaddress import ip_address
 from pathlib import Path
 
+from sealwire.crypto.host_names import is_this_machine
 from sealwire.files.errors import SourceError
 from sealwire.proxy.server.config.reader import load_config, variables_unread
 from sealwire.proxy.server.config.settings import KNOWN_VARIABLES, AccessControl, Config, TlsMode
@@ -60,7 +60,7 @@ def findings(config: Config) -> list[Finding]:
         found.append(NO_ACCESS_CONTROL)
     if config.reveal is Reveal.EVERYWHERE:
         found.append(REVEALED_EVERYWHERE)
-    local = all(_is_loopback(member.listen.host) for member in config.members)
+    local = all(is_this_machine(member.listen.host) for member in config.members)
     if not local and not config.listen_tls.require_client_certificate:
         found.append(CLIENTS_UNKNOWN)
     return found
@@ -130,13 +130,3 @@ def warn(found: Sequence[Finding]) -> None:
         note(
             _log, logging.WARNING, finding.event, **finding.fields, problem=finding.problem, hint=finding.hint
         )
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether only this machine can connect. Of names, only `localhost` counts."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,6 +1,5 @@
 """A certificate authority for one run, and what it signs: ECDSA P-256, PEM files, keys with mode 0600."""
 
-import ipaddress
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from sealwire.crypto.host_names import as_address
 
 LOCAL_NAMES = ("127.0.0.1", "::1", "localhost")
 _CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -98,10 +99,8 @@ def _name(text: str) -> x509.Name:
 def _alternatives(hosts: Sequence[str]) -> list[x509.GeneralName]:
     names: list[x509.GeneralName] = []
     for host in hosts:
-        try:
-            names.append(x509.IPAddress(ipaddress.ip_address(host)))
-        except ValueError:
-            names.append(x509.DNSName(host))
+        address = as_address(host)
+        names.append(x509.DNSName(host) if address is None else x509.IPAddress(address))
     return names
 
 

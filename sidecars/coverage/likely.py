@@ -14,11 +14,11 @@ from datetime import datetime
 from enum import Enum
 from functools import cache, lru_cache
 from importlib import import_module
-from ipaddress import ip_address
 from itertools import islice
 from typing import Any, Final
 
 from sealwire import from_lock
+from sealwire.crypto.host_names import as_address
 from sealwire.policies.roles.screening import EMAIL, NATIONAL_INSURANCE, POSTCODE
 from sealwire.sidecars.errors import CoverageReason, Unavailable
 
@@ -293,13 +293,7 @@ def _is_person(text: str) -> bool:
 
 
 def _is_ip_address(text: str) -> bool:
-    if "." not in text and ":" not in text:
-        return False
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return ("." in text or ":" in text) and as_address(text) is not None
 
 
 _VALUES: Final[Mapping[Personal, Callable[[str], bool]]] = {

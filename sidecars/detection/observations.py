@@ -5,12 +5,12 @@ an earlier time. They count now, as part of the same window. A clock that is set
 windows: the time here goes on only as far as time has really passed.
 """
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, final
 
+from sealwire.crypto.host_names import whose_address
 from sealwire.sidecars.detection.rules import (
     BUCKET_S,
     BY_ADDRESS,
@@ -97,7 +97,6 @@ def moment_of(text: object) -> datetime | None:
 
 MAX_TEXT: Final = 256
 """Characters of a name; users and clients choose some of them."""
-_IPV6_NETWORK: Final = 64
 """One machine has as many addresses as it likes in a network of this length."""
 
 NO_KEY: Final = frozenset({"UnknownKey", "KeyRetired", "KeyDestroyed"})
@@ -147,16 +146,7 @@ def address_of(fields: Fields) -> str:
     host, colon, port = client.rpartition(":")
     if not (colon and port.isdigit()):
         host = client
-    host = host.strip("[]").partition("%")[0]
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.IPv6Network((address, _IPV6_NETWORK), strict=False))
-    return str(address)
+    return whose_address(host.strip("[]"))
 
 
 def amounts(fields: Fields, name: str) -> dict[str, int]:

@@ -1,6 +1,5 @@
 """The rules: what each counts, from how many on and in which time; and the file of `sealwire watch`."""
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sealwire.audit.files import LogPlace
+from sealwire.crypto.host_names import is_this_machine
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
 from sealwire.sidecars.errors import DetectionReason, Unusable
 
@@ -489,16 +489,9 @@ def _url(node: Node) -> str:
         raise node.error("this is no URL of a webhook", "write https://host/path")
     if parts.username is not None or parts.password is not None:
         raise node.error("the URL has a user or a password", "the signature says who sends it")
-    if parts.scheme == "http" and not _is_this_machine(host):
+    if parts.scheme == "http" and not is_this_machine(host):
         raise node.error("alerts would leave this machine in clear", "use https")
     return text
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _program(node: Node) -> ProgramSettings:

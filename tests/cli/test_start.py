@@ -23,8 +23,8 @@ CONFIGURATION = frozenset(
     sealwire.proxy.server.config.seeds sealwire.proxy.server.config.settings sealwire.proxy.server.errors
     sealwire.proxy.server.observability sealwire.proxy.server.observability.audit_settings
     sealwire.proxy.server.observability.logs sealwire.proxy.session sealwire.proxy.session.choices
-    sealwire.policies sealwire.policies.questions sealwire.sidecars sealwire.sidecars.errors sealwire.wire
-    sealwire.wire.compressors
+    sealwire.crypto sealwire.crypto.host_names sealwire.policies sealwire.policies.questions
+    sealwire.sidecars sealwire.sidecars.errors sealwire.wire sealwire.wire.compressors
     """.split()  # noqa: SIM905 - one line for each name says no more
 )
 SLOW = frozenset(

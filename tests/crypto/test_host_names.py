@@ -2,7 +2,14 @@
 
 import pytest
 
-from sealwire.crypto.host_names import ascii_host, authority, names_host, server_name
+from sealwire.crypto.host_names import (
+    ascii_host,
+    authority,
+    is_this_machine,
+    names_host,
+    server_name,
+    whose_address,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,3 +50,35 @@ def test_no_names_cover_nothing() -> None:
 def test_addresses_are_not_indicated() -> None:
     assert server_name("192.0.2.7") is None
     assert server_name("db.example.") == b"db.example"
+
+
+@pytest.mark.parametrize(
+    ("host", "is_this"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.10", True),
+        ("::1", True),
+        ("localhost", True),
+        ("LOCALHOST", True),
+        ("0.0.0.0", False),  # noqa: S104 - compared with
+        ("::", False),
+        ("10.0.0.1", False),
+        ("localhost.example", False),
+    ],
+)
+def test_this_machine_is_told_without_a_resolver(host: str, *, is_this: bool) -> None:
+    assert is_this_machine(host) is is_this
+
+
+@pytest.mark.parametrize(
+    ("host", "whose"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("db.example", "db.example"),
+    ],
+)
+def test_a_client_is_counted_by_the_network_of_one_customer(host: str, whose: str) -> None:
+    assert whose_address(host) == whose

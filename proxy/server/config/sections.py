@@ -6,12 +6,12 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
+from sealwire.crypto.host_names import is_this_machine
 from sealwire.files.errors import Complaints
 from sealwire.files.yaml_source import Node
 from sealwire.keys.errors import KeySettingError
@@ -212,14 +212,6 @@ def read_page(node: Node | None, path: ToPath, address: Address, tls: ListenTls)
             "add `admin.tls:` with a certificate, or let admin.address be 127.0.0.1",
         )
     return PageSettings(**part.values)
-
-
-def is_this_machine(host: str) -> bool:
-    """Whether nothing that is sent to `host` leaves the machine. It asks no resolver."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 # The list `upstream.identities`: as whom clients are logged in that have shown a certificate.

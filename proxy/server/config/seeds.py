@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from ipaddress import IPv6Address
 from typing import Any, Final
 
+from sealwire.crypto.host_names import as_address
 from sealwire.files.yaml_source import Node
 from sealwire.proxy.server.config.settings import Address, Seeds
 
@@ -89,15 +90,10 @@ def address_of(text: str) -> Address | None:
     if not port.isascii() or not port.isdigit() or len(port) > 5 or not 0 < int(port) <= 65535:
         return None
     if host.startswith("[") and host.endswith("]"):
-        return Address(host[1:-1], int(port)) if _is_ipv6(host[1:-1]) else None
+        bare = host[1:-1]
+        is_ipv6 = "%" not in bare and isinstance(as_address(bare), IPv6Address)
+        return Address(bare, int(port)) if is_ipv6 else None
     return Address(host.removesuffix("."), int(port)) if _NAME.fullmatch(host) else None
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        return "%" not in text and IPv6Address(text).version == 6
-    except ValueError:
-        return False
 
 
 def _bracketed(host: str) -> str:

@@ -1,13 +1,13 @@
 """What all connections of one proxy use, and where the clients of one listener go."""
 
 import asyncio
-import ipaddress
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, final
 
+from sealwire.crypto.host_names import whose_address
 from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.context_feed import ContextFeed
@@ -54,7 +54,6 @@ WINDOW_S: Final = 10.0
 MAX_ADDRESSES: Final = 1000
 """Counted apart; all others together. So an outsider with many addresses fills no memory either."""
 _OTHERS: Final = "others"
-_IPV6_NETWORK: Final = 64
 """What one customer has of it."""
 
 Write = Callable[[Audit, Origin], bool]
@@ -84,7 +83,7 @@ class FailedLogins:
 
     def write(self, record: Audit, origin: Origin) -> bool:
         """Put a failure on record, now or with others. False where that cannot be done."""
-        whence = _address(origin.client), record.event
+        whence = whose_address(origin.client.rpartition(":")[0].strip("[]")), record.event
         if whence not in self._repeated and len(self._repeated) >= MAX_ADDRESSES:
             whence = _OTHERS, record.event
         known = self._repeated.get(whence)
@@ -126,18 +125,6 @@ class FailedLogins:
 def is_of_nobody(record: Audit) -> bool:
     """Whether anybody who can connect can cause it, so that it goes here."""
     return record.event == _EVENT or record.reason in _WITHOUT_LOGIN
-
-
-def _address(client: str) -> str:
-    """The address alone; of IPv6 the network that one customer has."""
-    host = client.rpartition(":")[0].strip("[]").partition("%")[0]
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(address.ipv4_mapped or ipaddress.IPv6Network((address, _IPV6_NETWORK), strict=False))
-    return str(address)
 
 
 @dataclass(slots=True)

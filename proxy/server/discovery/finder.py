@@ -16,6 +16,7 @@ from ipaddress import ip_address
 from socket import AF_INET, AF_INET6, AI_PASSIVE, SOCK_DGRAM, SOCK_STREAM, gaierror, getaddrinfo, socket
 from typing import Final
 
+from sealwire.crypto.host_names import as_address
 from sealwire.proxy.server.config.seeds import MAX_SEEDS, address_of
 from sealwire.proxy.server.config.settings import AccessControl, Address, Config, Discovery, Seeds
 from sealwire.proxy.server.discovery.view import (
@@ -101,9 +102,8 @@ def is_own(peer: Address, config: Config) -> bool:
 
 def _is_here(host: str) -> bool:
     """Whether a host means whichever machine reads it."""
-    try:
-        numeric = ip_address(host)
-    except ValueError:
+    numeric = as_address(host)
+    if numeric is None:
         return host == _LOCAL or host.endswith("." + _LOCAL)
     numeric = getattr(numeric, "ipv4_mapped", None) or numeric
     return numeric.is_loopback or numeric.is_link_local or numeric.is_unspecified

@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from http import HTTPStatus
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Final, Protocol, assert_never, final
 from urllib.parse import parse_qs
 
+from sealwire.crypto.host_names import as_address, whose_address
 from sealwire.files.html.frame import Mark, render
 from sealwire.keys.errors import KeysError, KeySettingError
 from sealwire.keys.private_file import read_private
@@ -215,13 +215,13 @@ class Tries:
     def wait_s(self, peer: str) -> float:
         """How long this peer has to wait before a token of its is looked at; 0 for not at all."""
         with self._lock:
-            recent = self._recent(_network(peer))
+            recent = self._recent(whose_address(peer))
             return 0.0 if len(recent) < WRONG_TRIES else recent[0] + WRONG_WITHIN_S - self._clock()
 
     def failed(self, peer: str) -> None:
         """A token was wrong. Beyond 1024 addresses the one that was met first is forgotten."""
         with self._lock:
-            key = _network(peer)
+            key = whose_address(peer)
             recent = self._recent(key)
             self._wrong[key] = [*recent, self._clock()][-WRONG_TRIES:]
             self._wrong.move_to_end(key)
@@ -231,11 +231,6 @@ class Tries:
     def _recent(self, key: str) -> list[float]:
         since = self._clock() - WRONG_WITHIN_S
         return [at for at in self._wrong.get(key, ()) if at > since]
-
-
-def _network(peer: str) -> str:
-    address = ip_address(peer.partition("%")[0])
-    return peer if address.version == 4 else str(ip_network((address, 64), strict=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,17 +500,9 @@ def is_known_host(header: str, hosts: frozenset[str]) -> bool:
     host = header.lower()
     if host.startswith("["):
         numeric, _, rest = host[1:].partition("]")
-        return _is_numeric(numeric) and not rest.strip(":0123456789")
+        return as_address(numeric) is not None and not rest.strip(":0123456789")
     host = host.partition(":")[0]
-    return host in hosts or _is_numeric(host)
-
-
-def _is_numeric(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return host in hosts or as_address(host) is not None
 
 
 def _kind(cell: Cell) -> str:

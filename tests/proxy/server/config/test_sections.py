@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from sealwire.files.errors import SourceError
-from sealwire.proxy.server.config.sections import compressors, is_this_machine
+from sealwire.proxy.server.config.sections import compressors
 from sealwire.proxy.server.config.settings import (
     Address,
     Compressed,
@@ -205,23 +205,6 @@ def test_a_certificate_and_a_name_are_read() -> None:
 )
 def test_what_lets_anybody_in_or_nobody_is_refused(section: str, in_hint: str) -> None:
     assert in_hint in error_of(admin(section)).hint
-
-
-@pytest.mark.parametrize(
-    ("host", "is_this"),
-    [
-        ("127.0.0.1", True),
-        ("127.8.9.10", True),
-        ("::1", True),
-        ("localhost", True),
-        ("0.0.0.0", False),  # noqa: S104 - compared with
-        ("::", False),
-        ("10.0.0.1", False),
-        ("localhost.example", False),
-    ],
-)
-def test_this_machine_is_told_without_a_resolver(host: str, *, is_this: bool) -> None:
-    assert is_this_machine(host) is is_this
 
 
 LISTEN = "{certificate: proxy.crt, client_ca: clients.crt}"
