@@ -15,12 +15,12 @@ from typing import Final
 from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
-    "modules": 405,
-    "lines": 105_000,
-    "modules of 50 lines or fewer": 13,
-    "modules with one importer": 63,
-    "modules that import the envelope": 41,
-    "longest chain of imports": 36,
+    "modules": 401,
+    "lines": 104_700,
+    "modules of 50 lines or fewer": 12,
+    "modules with one importer": 62,
+    "modules that import the envelope": 40,
+    "longest chain of imports": 35,
 }
 SLACK: Final = 1.02
 """How far a ceiling may be above its count: commits that take something out need not all touch it."""
