@@ -82,7 +82,8 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
     hold = _hold(conversation, message, body, begins=b"startTransaction" in parts)
     database, _, collection = question.namespace.partition(".")
     unknown.judgement.bounds = conversation.shared.settings.questions
-    copied = [question.options, *(part for name, part in parts.items() if name in for_first)]
+    copied = [question.options]
+    copied += [part for name, part in parts.items() if name in for_first]
     if b"autocommit" not in parts and not _WRITING.isdisjoint(parts):
         copied.append(_LOCAL)
     kept = [part for name, part in parts.items() if name in for_all]
