@@ -27,10 +27,10 @@ from sealwire.keys.providers import (
     find_passphrase,
     parse_provider,
 )
-from sealwire.sidecars.errors import DirectReason, UnusableUri
 
 if TYPE_CHECKING:
     from sealwire.keys.kek.kek import KeyEncryptionKey
+    from sealwire.sidecars.errors import UnusableUri
 
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
@@ -265,7 +265,7 @@ def read_uri(path: Path) -> str:
         return read_private(path, MAX_URI_BYTES).decode("ascii").strip()
     except UnicodeDecodeError:
         hint = "write the connection string, and nothing else, into it"
-        raise UnusableUri(DirectReason.URI, f"{path} holds no connection string", hint) from None
+        raise _unusable_uri(f"{path} holds no connection string", hint) from None
 
 
 def refuse_typed_password(name: str, uri: str | None) -> None:
@@ -284,7 +284,13 @@ def refuse_typed_password(name: str, uri: str | None) -> None:
     if has_password:
         text = "the connection string on the command line has a password in it, which other users can see"
         hint = "change that password; then put the string into the environment or a file; --help names both"
-        raise UnusableUri(DirectReason.URI, text, hint)
+        raise _unusable_uri(text, hint)
+
+
+def _unusable_uri(problem: str, hint: str) -> "UnusableUri":
+    from sealwire.sidecars.errors import DirectReason, UnusableUri  # noqa: PLC0415 - its classes take 1.5 ms
+
+    return UnusableUri(DirectReason.URI, problem, hint)
 
 
 def _was_typed(name: str) -> bool:

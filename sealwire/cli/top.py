@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from sealwire.cli.healthcheck import admin_connection
+from sealwire.cli.healthcheck import TIMEOUT_S
 from sealwire.cli.options import config_option, json_option
 from sealwire.cli.output import print_json
 from sealwire.proxy.server.config.reader import load_config
@@ -382,3 +382,14 @@ def reading(config: Config) -> "Readings":
     finally:
         connection.close()
     raise NotReady(StartReason.NOT_READY, problem, "is the proxy running with this configuration?")
+
+
+def admin_connection(config: Config) -> http.client.HTTPConnection:
+    """To the admin address; with TLS only to who has the certificate that the configuration names."""
+    address, tls = config.admin, config.admin_tls
+    if tls.certificate is None:
+        return http.client.HTTPConnection(address.host, address.port, timeout=TIMEOUT_S)
+    from sealwire.proxy.server.tls import pinned_context  # noqa: PLC0415 - 15 ms, of use with TLS alone
+
+    context = pinned_context(tls.certificate)
+    return http.client.HTTPSConnection(address.host, address.port, timeout=TIMEOUT_S, context=context)
