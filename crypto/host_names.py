@@ -1,17 +1,19 @@
 """Host names and addresses: which of the two a host is, whose it is, how SNI writes it, what names it."""
 
-import ipaddress
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
 
 _IPV6_NETWORK: Final = 64
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-
-def as_address(host: str) -> Address | None:
+def as_address(host: str) -> "IPv4Address | IPv6Address | None":
     """The address that `host` writes, or None for a DNS name."""
+    from ipaddress import ip_address  # noqa: PLC0415 - 3 ms, which a health check has no use for
+
     try:
-        return ipaddress.ip_address(host)
+        return ip_address(host)
     except ValueError:
         return None
 
@@ -24,11 +26,13 @@ def is_this_machine(host: str) -> bool:
 
 def whose_address(host: str) -> str:
     """By what a client is counted: its address, or of IPv6 the network that one customer has."""
+    from ipaddress import IPv6Address, IPv6Network  # noqa: PLC0415 - as above
+
     host = host.partition("%")[0]
     address = as_address(host)
-    if not isinstance(address, ipaddress.IPv6Address):
+    if not isinstance(address, IPv6Address):
         return host
-    return str(address.ipv4_mapped or ipaddress.IPv6Network((address, _IPV6_NETWORK), strict=False))
+    return str(address.ipv4_mapped or IPv6Network((address, _IPV6_NETWORK), strict=False))
 
 
 def server_name(host: str) -> bytes | None:

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from secrets import token_hex
 
 from sealwire.keys.errors import (
     AlreadyExists,
@@ -142,7 +141,7 @@ def replace_public(path: Path, content: bytes) -> None:
 
 
 def _replace(target: Path, content: bytes, mode: int) -> None:
-    temporary = target.with_name(f".{target.name}.{token_hex(8)}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}.tmp")
     try:
         _write_new(temporary, content, mode)
         try:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from sealwire.keys.errors import KeySettingError, KeysReason
 
@@ -162,6 +161,8 @@ _USUAL_MOUNTS = {
 def _address(text: str | None) -> str:
     if text is None:
         raise _problem("no Vault address is set", "set vault.address, or VAULT_ADDR")
+    from urllib.parse import urlsplit  # noqa: PLC0415 - 5 ms, which a configuration without Vault is spared
+
     try:
         parts = urlsplit(text)
         parts.port  # noqa: B018 - raises ValueError for what is no port

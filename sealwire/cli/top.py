@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.healthcheck import ask_admin
+from sealwire.cli.healthcheck import TIMEOUT_S
 from sealwire.cli.options import config_option, json_option
 from sealwire.cli.output import print_json, show_table
 from sealwire.proxy.server.config.reader import load_config
@@ -379,6 +379,31 @@ def reading(config: Config) -> "Readings":
         with suppress(ValueError):
             return Readings(body.decode("utf-8", "replace"))
     raise NotReady(StartReason.NOT_READY, problem, "is the proxy running with this configuration?")
+
+
+def ask_admin(config: Config, path: str, most: int) -> tuple[int, bytes]:
+    """The status and `most` bytes of the body that the running proxy answers. Raises NotReady without any."""
+    connection = admin_connection(config)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read(most)
+    except (OSError, http.client.HTTPException):
+        text, hint = f"{config.admin}: no answer", "is the proxy running with this configuration?"
+        raise NotReady(StartReason.NOT_READY, text, hint) from None
+    finally:
+        connection.close()
+
+
+def admin_connection(config: Config) -> http.client.HTTPConnection:
+    """To the admin address; with TLS only to who has the certificate that the configuration names."""
+    address, tls = config.admin, config.admin_tls
+    if tls.certificate is None:
+        return http.client.HTTPConnection(address.host, address.port, timeout=TIMEOUT_S)
+    from sealwire.proxy.server.tls import pinned_context  # noqa: PLC0415 - 15 ms, of use with TLS alone
+
+    context = pinned_context(tls.certificate)
+    return http.client.HTTPSConnection(address.host, address.port, timeout=TIMEOUT_S, context=context)
 
 
 _OBSERVED: Final = ("commands", "verdict", "what", "first place to look")

@@ -1,6 +1,8 @@
 """`sealwire healthcheck` says why a proxy is not ready; its exit codes are tested with a proxy that runs."""
 
 import json
+import socket
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +25,6 @@ UNREADY: dict[str, set[Any]] = {
 }
 
 
-class Answering:
-    """A connection to an admin address that answers 503 with this body."""
-
-    status = 503
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    def request(self, method: str, path: str) -> None: ...
-
-    def getresponse(self) -> "Answering":
-        return self
-
-    def read(self, amount: int) -> bytes:
-        return self._body[:amount]
-
-    def close(self) -> None: ...
-
-
 @pytest.fixture
 def config(run: Run, tmp_path: Path) -> Path:
     path = tmp_path / "sealwire.yaml"
@@ -50,7 +33,7 @@ def config(run: Run, tmp_path: Path) -> Path:
 
 
 def check(run: Run, config: Path, body: bytes, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(healthcheck, "admin_connection", lambda _: Answering(body))
+    monkeypatch.setattr(healthcheck, "ask_readiness", lambda _: (503, body))
     done = run("healthcheck", "--config", config)
     assert done.code == 69
     return done.err
@@ -78,3 +61,46 @@ def test_a_body_of_somebody_else_is_not_repeated(
     run: Run, config: Path, body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "/readyz" in check(run, config, body, monkeypatch)
+
+
+class Listener:
+    """What listens at an admin address: it takes a request, and answers with these bytes."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+        self.asked = b""
+
+    def __enter__(self) -> "Listener":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def sendall(self, request: bytes) -> None:
+        self.asked += request
+
+    def makefile(self, mode: str) -> BytesIO:
+        assert mode == "rb"
+        return BytesIO(self._answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", 0),
+        (b"HTTP/1.1 200\r\n\r\n", 0),
+        (b'HTTP/1.0 503 Service Unavailable\r\n\r\n{"upstream": "down"}', 69),
+        (b"HTTP/1.0 2000 OK\r\n\r\n", 69),
+        (b"HTTP/2.0 200 OK\r\n\r\n", 69),
+        (b"\x15\x03\x01 200 \r\n\r\n", 69),
+        (b"", 69),
+    ],
+)
+def test_only_an_answer_of_200_is_ready(
+    run: Run, config: Path, answer: bytes, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = Listener(answer)
+    monkeypatch.setattr(socket, "create_connection", lambda *_: listener)
+    done = run("healthcheck", "--config", config)
+    assert listener.asked.startswith(b"GET /readyz HTTP/1.0\r\n")
+    assert (done.code, "upstream is down" in done.err) == (code, b"down" in answer)
+    assert ("no answer" in done.err) is (code == 69 and b"503" not in answer)

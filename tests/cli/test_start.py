@@ -14,13 +14,14 @@ FRONT_DOOR = frozenset({"sealwire", "sealwire.cli", "sealwire.cli.exit_codes", "
 CONFIGURATION = frozenset(
     """
     sealwire.audit sealwire.audit.errors sealwire.audit.files sealwire.audit.line sealwire.audit.log
-    sealwire.audit.signing sealwire.cli.healthcheck sealwire.cli.options sealwire.files sealwire.files.errors
-    sealwire.files.yaml_source sealwire.keys sealwire.keys.errors sealwire.keys.kek sealwire.keys.keyring
-    sealwire.keys.keyring.store sealwire.keys.private_file sealwire.keys.providers sealwire.keys.vault
-    sealwire.keys.vault.settings sealwire.proxy sealwire.proxy.server sealwire.proxy.server.audit_writer
-    sealwire.proxy.server.audit_writer.destinations sealwire.proxy.server.config
-    sealwire.proxy.server.config.reader sealwire.proxy.server.config.sections
-    sealwire.proxy.server.config.seeds sealwire.proxy.server.config.settings sealwire.proxy.server.errors
+    sealwire.audit.signing sealwire.cli.healthcheck sealwire.cli.options sealwire.files
+    sealwire.files.errors sealwire.files.yaml_source sealwire.keys sealwire.keys.errors sealwire.keys.kek
+    sealwire.keys.keyring sealwire.keys.keyring.store sealwire.keys.private_file sealwire.keys.providers
+    sealwire.keys.vault sealwire.keys.vault.settings sealwire.proxy sealwire.proxy.server
+    sealwire.proxy.server.audit_writer sealwire.proxy.server.audit_writer.destinations
+    sealwire.proxy.server.config sealwire.proxy.server.config.reader
+    sealwire.proxy.server.config.sections sealwire.proxy.server.config.seeds
+    sealwire.proxy.server.config.settings sealwire.proxy.server.errors
     sealwire.proxy.server.observability sealwire.proxy.server.observability.audit_settings
     sealwire.proxy.server.observability.logs sealwire.proxy.session sealwire.proxy.session.choices
     sealwire.crypto sealwire.crypto.host_names sealwire.policies sealwire.policies.questions
@@ -32,6 +33,8 @@ SLOW = frozenset(
     | {"prometheus_client", "asyncio"}
 )
 """Each takes 10 ms or more."""
+SPARED = frozenset({"http.client", "email", "urllib.parse", "ipaddress", "secrets", "random"})
+"""Of the standard library: together a tenth of a health check, which the image makes every 15 seconds."""
 EXAMPLE = str(ROOT / "deploy" / "sealwire.example.yaml")
 CHECK = f"load_config(Path({EXAMPLE!r}), {{}})"
 
@@ -72,7 +75,7 @@ def test_the_first_lines_in_the_help_are_those_of_the_commands() -> None:
 def test_a_health_check_imports_what_reads_a_configuration() -> None:
     modules = imported(f"from pathlib import Path\nfrom sealwire.cli.healthcheck import load_config\n{CHECK}")
     assert of_sealwire(modules) <= FRONT_DOOR | CONFIGURATION
-    assert not SLOW & modules
+    assert not (SLOW | SPARED) & modules
 
 
 @pytest.mark.parametrize(

@@ -71,9 +71,9 @@ def command(chance: random.Random) -> Callable[[Collection[Document]], Any]:
     """A command under some collation, which says what it has found."""
     query, mark = condition(chance), {"$inc": {"marks": 1}}
     strengths: list[Document] = [{"locale": "en", "strength": 1}, {"locale": "en_US", "strength": 2}]
-    said = chance.choice([{}, *({"collation": each} for each in strengths)])
+    said: dict[str, Any] = chance.choice([{}, *({"collation": each} for each in strengths)])
     order: Any = [(chance.choice(["surname", "visits"]), chance.choice([1, -1])), ("_id", 1)]
-    hinted = said | chance.choice([{}, {"hint": "bed_1"}, {"hint": [("_id", 1)]}])
+    hinted: dict[str, Any] = said | chance.choice([{}, {"hint": "bed_1"}, {"hint": [("_id", 1)]}])
     several = [UpdateMany(query, mark, **said), UpdateMany({"ward": "a"}, {"$inc": {"more": 1}}, **said)]
     commands: list[Callable[[Collection[Document]], Any]] = [
         lambda found: sorted(each["_id"] for each in found.find(query, {"_id": 1}, **said)),

@@ -6,7 +6,6 @@ without a network, and what DNS says of a `mongodb+srv://` name changes while a 
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv6Address
 from typing import Any, Final
 
 from sealwire.crypto.host_names import as_address
@@ -91,8 +90,8 @@ def address_of(text: str) -> Address | None:
         return None
     if host.startswith("[") and host.endswith("]"):
         bare = host[1:-1]
-        is_ipv6 = "%" not in bare and isinstance(as_address(bare), IPv6Address)
-        return Address(bare, int(port)) if is_ipv6 else None
+        address = None if "%" in bare else as_address(bare)
+        return Address(bare, int(port)) if address is not None and address.version == 6 else None
     return Address(host.removesuffix("."), int(port)) if _NAME.fullmatch(host) else None
 
 
