@@ -6,7 +6,7 @@ figures; nothing that a client says is among them. docs/adr/0049 says why it is 
 `sealwire observe report` reads there what a policy that is only observed would have done.
 """
 
-import http
+import http.client
 import os
 import select
 import sys

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from sealwire.cli import healthcheck, top
+from sealwire.cli import top
 from sealwire.cli.top import TopView, TopWatch, drawn, view_of
 from sealwire.proxy.server.config.new_file import Layout, NewFile, new_file_text
 from sealwire.proxy.server.errors import NotReady, StartReason
@@ -204,7 +204,7 @@ def run(
 ) -> tuple[Result, list[float]]:
     """The command, and for how long it waited."""
     waited: list[float] = []
-    monkeypatch.setattr(healthcheck, "admin_connection", lambda _config: admin)
+    monkeypatch.setattr(top, "admin_connection", lambda _config: admin)
 
     def slept(seconds: float) -> bool:
         waited.append(seconds)
